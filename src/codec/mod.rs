@@ -1,0 +1,30 @@
+//! Bytes to packets and back: 3.1.1 and 5.0 differ here and only here.
+//!
+//! [`Decoder`] turns what a Client sent into a [`ClientPacket`]; [`encode`] turns a [`ServerPacket`] into bytes. There
+//! is one packet model for all versions: what 3.1.1 lacks is absent or at its default.
+
+mod ack;
+mod auth;
+mod connack;
+mod connect;
+mod disconnect;
+mod packet;
+mod property;
+mod publish;
+mod reason_code;
+mod subscribe;
+mod unsubscribe;
+mod version;
+
+pub use ack::{Ack, AckDetails};
+pub use auth::Auth;
+pub use connack::{Connack, ConnackProperties};
+pub use connect::{ClientId, Connect, ConnectProperties, Will};
+pub use disconnect::Disconnect;
+pub use packet::{ClientPacket, PacketId, PacketType, Qos, ServerPacket};
+pub use property::{MessageProperties, MessageProperty, UserProperties};
+pub use publish::{AliasUse, Message, OutgoingPublish, Publish, TopicAlias};
+pub use reason_code::ReasonCode;
+pub use subscribe::{RetainHandling, Suback, Subscribe, Subscription, SubscriptionId, SubscriptionOptions};
+pub use unsubscribe::{Unsuback, Unsubscribe};
+pub use version::ProtocolVersion;

@@ -1,0 +1,162 @@
+/// A Reason Code of 5.0: how an operation ended. From 0x80 on it is a failure. [MQTT-2.4]
+///
+/// 0x00 has three names in the standard; Normal disconnection and Granted QoS 0 are constants of this type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum ReasonCode {
+    /// Success, Normal disconnection, Granted QoS 0.
+    Success = 0x00,
+    /// Granted QoS 1.
+    GrantedQos1 = 0x01,
+    /// Granted QoS 2.
+    GrantedQos2 = 0x02,
+    /// Disconnect with Will Message.
+    DisconnectWithWillMessage = 0x04,
+    /// No matching subscribers.
+    NoMatchingSubscribers = 0x10,
+    /// No subscription existed.
+    NoSubscriptionExisted = 0x11,
+    /// Continue authentication.
+    ContinueAuthentication = 0x18,
+    /// Re-authenticate.
+    ReAuthenticate = 0x19,
+    /// Unspecified error.
+    UnspecifiedError = 0x80,
+    /// Malformed Packet.
+    MalformedPacket = 0x81,
+    /// Protocol Error.
+    ProtocolError = 0x82,
+    /// Implementation specific error.
+    ImplementationSpecificError = 0x83,
+    /// Unsupported Protocol Version.
+    UnsupportedProtocolVersion = 0x84,
+    /// Client Identifier not valid.
+    ClientIdentifierNotValid = 0x85,
+    /// Bad User Name or Password.
+    BadUserNameOrPassword = 0x86,
+    /// Not authorized.
+    NotAuthorized = 0x87,
+    /// Server unavailable.
+    ServerUnavailable = 0x88,
+    /// Server busy.
+    ServerBusy = 0x89,
+    /// Banned.
+    Banned = 0x8A,
+    /// Server shutting down.
+    ServerShuttingDown = 0x8B,
+    /// Bad authentication method.
+    BadAuthenticationMethod = 0x8C,
+    /// Keep Alive timeout.
+    KeepAliveTimeout = 0x8D,
+    /// Session taken over.
+    SessionTakenOver = 0x8E,
+    /// Topic Filter invalid.
+    TopicFilterInvalid = 0x8F,
+    /// Topic Name invalid.
+    TopicNameInvalid = 0x90,
+    /// Packet Identifier in use.
+    PacketIdentifierInUse = 0x91,
+    /// Packet Identifier not found.
+    PacketIdentifierNotFound = 0x92,
+    /// Receive Maximum exceeded.
+    ReceiveMaximumExceeded = 0x93,
+    /// Topic Alias invalid.
+    TopicAliasInvalid = 0x94,
+    /// Packet too large.
+    PacketTooLarge = 0x95,
+    /// Message rate too high.
+    MessageRateTooHigh = 0x96,
+    /// Quota exceeded.
+    QuotaExceeded = 0x97,
+    /// Administrative action.
+    AdministrativeAction = 0x98,
+    /// Payload format invalid.
+    PayloadFormatInvalid = 0x99,
+    /// Retain not supported.
+    RetainNotSupported = 0x9A,
+    /// QoS not supported.
+    QosNotSupported = 0x9B,
+    /// Use another server.
+    UseAnotherServer = 0x9C,
+    /// Server moved.
+    ServerMoved = 0x9D,
+    /// Shared Subscriptions not supported.
+    SharedSubscriptionsNotSupported = 0x9E,
+    /// Connection rate exceeded.
+    ConnectionRateExceeded = 0x9F,
+    /// Maximum connect time.
+    MaximumConnectTime = 0xA0,
+    /// Subscription Identifiers not supported.
+    SubscriptionIdentifiersNotSupported = 0xA1,
+    /// Wildcard Subscriptions not supported.
+    WildcardSubscriptionsNotSupported = 0xA2,
+}
+
+impl ReasonCode {
+    /// 0x00 in DISCONNECT.
+    #[expect(non_upper_case_globals, reason = "reads like the variant that it stands for")]
+    pub const NormalDisconnection: Self = Self::Success;
+    /// 0x00 in SUBACK.
+    #[expect(non_upper_case_globals, reason = "reads like the variant that it stands for")]
+    pub const GrantedQos0: Self = Self::Success;
+
+    /// The code with this number, or `None` if the standard has none.
+    pub const fn new(number: u8) -> Option<Self> {
+        Some(match number {
+            0x00 => Self::Success,
+            0x01 => Self::GrantedQos1,
+            0x02 => Self::GrantedQos2,
+            0x04 => Self::DisconnectWithWillMessage,
+            0x10 => Self::NoMatchingSubscribers,
+            0x11 => Self::NoSubscriptionExisted,
+            0x18 => Self::ContinueAuthentication,
+            0x19 => Self::ReAuthenticate,
+            0x80 => Self::UnspecifiedError,
+            0x81 => Self::MalformedPacket,
+            0x82 => Self::ProtocolError,
+            0x83 => Self::ImplementationSpecificError,
+            0x84 => Self::UnsupportedProtocolVersion,
+            0x85 => Self::ClientIdentifierNotValid,
+            0x86 => Self::BadUserNameOrPassword,
+            0x87 => Self::NotAuthorized,
+            0x88 => Self::ServerUnavailable,
+            0x89 => Self::ServerBusy,
+            0x8A => Self::Banned,
+            0x8B => Self::ServerShuttingDown,
+            0x8C => Self::BadAuthenticationMethod,
+            0x8D => Self::KeepAliveTimeout,
+            0x8E => Self::SessionTakenOver,
+            0x8F => Self::TopicFilterInvalid,
+            0x90 => Self::TopicNameInvalid,
+            0x91 => Self::PacketIdentifierInUse,
+            0x92 => Self::PacketIdentifierNotFound,
+            0x93 => Self::ReceiveMaximumExceeded,
+            0x94 => Self::TopicAliasInvalid,
+            0x95 => Self::PacketTooLarge,
+            0x96 => Self::MessageRateTooHigh,
+            0x97 => Self::QuotaExceeded,
+            0x98 => Self::AdministrativeAction,
+            0x99 => Self::PayloadFormatInvalid,
+            0x9A => Self::RetainNotSupported,
+            0x9B => Self::QosNotSupported,
+            0x9C => Self::UseAnotherServer,
+            0x9D => Self::ServerMoved,
+            0x9E => Self::SharedSubscriptionsNotSupported,
+            0x9F => Self::ConnectionRateExceeded,
+            0xA0 => Self::MaximumConnectTime,
+            0xA1 => Self::SubscriptionIdentifiersNotSupported,
+            0xA2 => Self::WildcardSubscriptionsNotSupported,
+            _ => return None,
+        })
+    }
+
+    /// The number on the wire.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Whether it reports a failure.
+    pub const fn is_error(self) -> bool {
+        self.number() >= 0x80
+    }
+}

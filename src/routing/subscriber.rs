@@ -1,0 +1,99 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use crate::codec::ClientId;
+use crate::routing::Access;
+
+/// The number of a shard, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u16);
+
+/// The number of a Session, the same for all its life, wherever it moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionKey(pub u64);
+
+/// Where a Session is: its shard, and its slot there once it has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// The shard that owns the Session, or is about to.
+    pub shard: ShardId,
+    /// The slot in that shard, or [`Location::ARRIVING`].
+    pub slot: u32,
+}
+
+impl Location {
+    /// The slot of a Session that is on its way to its shard.
+    pub const ARRIVING: u32 = u32::MAX;
+}
+
+/// What a publisher needs to know of a Session that may receive from it: one allocation that the index, the routes and the
+/// Session itself share.
+#[derive(Debug)]
+pub struct Subscriber {
+    /// The Session.
+    pub key: SessionKey,
+    /// Its Client Identifier.
+    pub client_id: ClientId,
+    location: AtomicU64,
+    connected: AtomicBool,
+    in_flight: AtomicU32,
+    access: std::sync::Mutex<Arc<Access>>,
+}
+
+impl Subscriber {
+    /// A Session at `location`, not connected, with nothing in flight.
+    pub fn new(key: SessionKey, client_id: ClientId, location: Location, access: Arc<Access>) -> Self {
+        let subscriber = Self {
+            key,
+            client_id,
+            location: AtomicU64::new(0),
+            connected: AtomicBool::new(false),
+            in_flight: AtomicU32::new(0),
+            access: std::sync::Mutex::new(access),
+        };
+        subscriber.set_location(location);
+        subscriber
+    }
+
+    /// Where the Session is at this moment.
+    pub fn location(&self) -> Location {
+        let [a, b, c, d, e, f, _, _] = self.location.load(Ordering::Acquire).to_le_bytes();
+        Location { slot: u32::from_le_bytes([a, b, c, d]), shard: ShardId(u16::from_le_bytes([e, f])) }
+    }
+
+    /// Says where the Session is from now on.
+    pub fn set_location(&self, location: Location) {
+        let number = u64::from(location.slot) | u64::from(location.shard.0) << 32;
+        self.location.store(number, Ordering::Release);
+    }
+
+    /// Whether the Session has a Network Connection: a share prefers members that do.
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the Session has a Network Connection.
+    pub fn set_connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Relaxed);
+    }
+
+    /// How many messages the Session has been given and not acknowledged: kept only for Sessions with a Shared Subscription.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Says how many messages are given and not acknowledged.
+    pub fn set_in_flight(&self, messages: u32) {
+        self.in_flight.store(messages, Ordering::Relaxed);
+    }
+
+    /// What the Session may receive.
+    pub fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Replaces what the Session may receive; routes resolved before are void after the caller bumps the generation.
+    pub fn set_access(&self, access: Arc<Access>) {
+        *self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = access;
+    }
+}
