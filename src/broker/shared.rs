@@ -1,0 +1,3 @@
+/// What all shards share: read-mostly and small.
+#[derive(Debug)]
+pub struct Shared {}
