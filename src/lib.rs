@@ -3,5 +3,6 @@
 pub mod broker;
 pub mod codec;
 pub mod routing;
+pub mod session;
 pub mod timestamp;
 pub mod topic;

@@ -7,6 +7,7 @@ use bytestring::ByteString;
 use super::forward::ShardMessage;
 use crate::codec::{ClientId, ClientPacket, DecodeError, ReasonCode};
 use crate::routing::Access;
+use crate::session::Ticket;
 
 /// A Network Connection of this shard. The generation tells it from those that had the slot before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,8 +46,8 @@ pub enum Event {
     Flushed {
         /// On this connection.
         connection: ConnectionId,
-        /// How many.
-        bytes: usize,
+        /// How many bytes still wait.
+        remaining: usize,
     },
     /// The transport ended. No further event names the connection; its slot may be used again with the next generation.
     Closed {
@@ -145,7 +146,3 @@ pub enum AuthenticationStep {
     /// With an AUTH 0x19 on an established connection.
     Reauthenticate,
 }
-
-/// The number of a record that a shard gave to the store: each shard counts its own, from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Ticket(pub u64);

@@ -11,7 +11,7 @@ mod shared;
 
 pub use action::{Action, ClientLabel, Report};
 pub use counters::{Counters, DropReason};
-pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer, Ticket};
+pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer};
 pub use forward::ShardMessage;
 pub use record::Record;
 pub use settings::Settings;
