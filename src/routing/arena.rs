@@ -14,7 +14,7 @@ pub(super) struct Arena<T> {
 pub(super) struct NodeId(NonZeroU32);
 
 impl NodeId {
-    /// The first node of every arena.
+    /// The first node of an arena.
     pub(super) const ROOT: Self = Self(NonZeroU32::MIN);
 
     const fn key(self) -> usize {
@@ -23,11 +23,15 @@ impl NodeId {
 }
 
 impl<T> Arena<T> {
+    pub(super) const fn new() -> Self {
+        Self { nodes: Slab::new() }
+    }
+
     /// With `root` as [`NodeId::ROOT`], which is never removed.
-    pub(super) fn new(root: T) -> Self {
-        let mut nodes = Slab::new();
-        nodes.insert(root);
-        Self { nodes }
+    pub(super) fn with_root(root: T) -> Self {
+        let mut arena = Self::new();
+        arena.insert(root);
+        arena
     }
 
     #[expect(clippy::expect_used, reason = "memory ends before the numbers do: a node has at least 32 bytes")]

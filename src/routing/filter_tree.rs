@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::mem;
 
 use crate::routing::arena::{Arena, NodeId};
 use crate::routing::compact_map::CompactMap;
@@ -10,132 +11,164 @@ use crate::topic::{TopicFilter, TopicName};
 
 /// All Topic Filters that have subscriptions, as a tree of their levels.
 ///
-/// A node hangs on its parent by a level's name, `+` included; `#` is no node but a second place at the node it follows.
-/// What comes after a filter's last `+` is one edge, if the filter doesn't end in `#`: it matches only a topic that ends
-/// in just that text, so that a filter without a wildcard is one node, however deep, found by one look-up of the whole
-/// topic. Such a *tail* of several levels can't be taken for a level: it contains a `/`.
+/// A node is named by a level, `+` included; `#` is no node, but a second filter at the node it follows. Where only one
+/// path goes on, the rest of it is the name of a single leaf, wildcards and all: most filters are one node, however many
+/// levels they have. The leaf is split up when another filter comes that begins with the same level, and not joined again.
 ///
 /// All edges are in one hash table, which makes a look-up among a million siblings no slower than among two, and costs a
 /// few bytes for each node.
 #[derive(Debug)]
 pub(super) struct FilterTree {
     nodes: Arena<Node>,
-    /// Hash of parent and name to the first node with that hash; the others follow by `next_of_hash`.
+    /// Hash of a parent and the first level of a name to the first such node; the others follow by `next_of_hash`.
     edges: HashMap<u32, NodeId, foldhash::fast::RandomState>,
     hasher: foldhash::quality::RandomState,
+    filters: Arena<FilterEntry>,
 }
 
 #[derive(Debug)]
 struct Node {
+    /// One level, or all that are left: then there are no children.
     name: Box<str>,
     parent: NodeId,
     next_of_hash: Option<NodeId>,
     children: u32,
-    /// How many of the children are tails.
-    tails: u32,
-    exact: Option<Box<FilterSubscriptions>>,
-    below: Option<Box<FilterSubscriptions>>,
+    /// The filter that ends here.
+    exact: Option<FilterId>,
+    /// The filter that goes on with `#`, and matches what ends here, too.
+    below: Option<FilterId>,
 }
 
-const _: () = assert!(size_of::<Node>() == 48);
+const _: () = assert!(size_of::<Node>() == 40);
 
-/// Where a Topic Filter is in the tree.
+/// The number of a Topic Filter, for as long as it has subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct FilterId(NodeId);
+
+#[derive(Debug)]
+struct FilterEntry {
+    subscriptions: FilterSubscriptions,
     node: NodeId,
     reach: Reach,
 }
 
+const _: () = assert!(size_of::<FilterEntry>() <= 48);
+
 /// What a filter matches, seen from its node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
-    /// The topic that ends there.
+    /// The topics that end there.
     Exact,
-    /// That and everything below: `#`.
+    /// Those and all below: `#`.
     Below,
 }
 
-/// The subscriptions of one Topic Filter.
+/// The subscriptions to one Topic Filter.
 #[derive(Debug, Default)]
 pub(super) struct FilterSubscriptions {
     pub(super) own: CompactMap<SessionKey, Subscribed>,
     pub(super) shares: Shares,
 }
 
-const _: () = assert!(size_of::<FilterSubscriptions>() <= 40);
-
 impl FilterTree {
     pub(super) fn new() -> Self {
         Self {
-            nodes: Arena::new(Node::new("", NodeId::ROOT)),
+            nodes: Arena::with_root(Node::new("", NodeId::ROOT)),
             edges: HashMap::default(),
             hasher: foldhash::quality::RandomState::default(),
+            filters: Arena::new(),
         }
     }
 
-    /// The subscriptions of every filter that matches `topic`.
+    /// The subscriptions to every filter that matches `topic`.
     ///
     /// Level by level, and each node at most once: the work is bounded by the nodes whose path matches a beginning of
     /// the topic.
-    pub(super) fn matching(&self, topic: &TopicName) -> Vec<&FilterSubscriptions> {
+    pub(super) fn matching(&self, topic: &TopicName) -> impl Iterator<Item = &FilterSubscriptions> {
         let mut found = Vec::new();
         let mut wildcards = !topic.as_str().starts_with('$'); // [MQTT-4.7.2-1]
         let (mut reached, mut next) = (vec![NodeId::ROOT], Vec::new());
         let mut rest = Some(topic.as_str());
-        while let Some(remaining) = rest.filter(|_| !reached.is_empty()) {
-            let (level, after) =
-                remaining.split_once('/').map_or((remaining, None), |(level, after)| (level, Some(after)));
+        while let Some((level, after)) = rest.filter(|_| !reached.is_empty()).map(split_level) {
             for &id in &reached {
                 let node = self.nodes.node(id);
-                if wildcards {
-                    found.extend(node.below.as_deref());
+                found.extend(node.below.filter(|_| wildcards));
+                if node.children == 0 {
+                    continue;
                 }
-                if after.is_some() && node.tails > 0 {
-                    found.extend(self.child(id, remaining).and_then(|tail| self.nodes.node(tail).exact.as_deref()));
-                }
-                if node.children > node.tails {
-                    next.extend(self.child(id, level));
-                    next.extend(self.child(id, "+").filter(|_| wildcards));
+                let named = self.child(id, level);
+                let any = if wildcards { self.child(id, "+") } else { None };
+                for child in named.into_iter().chain(any) {
+                    let node = self.nodes.node(child);
+                    match split_level(&node.name) {
+                        (_, None) => next.push(child),
+                        (_, Some(name)) => found.extend(node.matching_leaf(name, after)),
+                    }
                 }
             }
-            std::mem::swap(&mut reached, &mut next);
+            mem::swap(&mut reached, &mut next);
             next.clear();
             wildcards = true;
             rest = after;
         }
         for id in reached {
             let node = self.nodes.node(id);
-            found.extend(node.exact.as_deref());
-            found.extend(node.below.as_deref());
+            found.extend(node.exact.into_iter().chain(node.below));
         }
-        found
+        found.into_iter().map(|id| self.subscriptions(id))
     }
 
-    /// Where `filter` is, if it is there.
-    pub(super) fn find(&self, filter: &TopicFilter) -> Option<Place> {
-        let (mut names, reach) = path(filter);
-        let node = names.try_fold(NodeId::ROOT, |parent, name| self.child(parent, name))?;
-        Some(Place { node, reach })
-    }
-
-    /// Where `filter` is, from now on if not before. The caller puts a subscription there.
-    pub(super) fn find_or_insert(&mut self, filter: &TopicFilter) -> Place {
-        let (names, reach) = path(filter);
-        let mut node = NodeId::ROOT;
-        for name in names {
-            node = match self.child(node, name) {
-                Some(child) => child,
-                None => self.insert(node, name),
+    /// The number of `filter`, if it has one.
+    pub(super) fn find(&self, filter: &TopicFilter) -> Option<FilterId> {
+        let (mut path, reach) = path(filter);
+        let mut id = NodeId::ROOT;
+        while let Some(text) = path {
+            let (level, after) = split_level(text);
+            id = self.child(id, level)?;
+            path = match &*self.nodes.node(id).name {
+                name if name == text => None,
+                name if name == level => after,
+                _ => return None,
             };
         }
-        Place { node, reach }
+        self.nodes.node(id).filter(reach)
     }
 
-    /// The filter at `place`, put together again: keeping it would double its cost.
+    /// The number of `filter`, given now if it has none. The caller adds a subscription.
+    pub(super) fn find_or_insert(&mut self, filter: &TopicFilter) -> FilterId {
+        let (mut path, reach) = path(filter);
+        let mut id = NodeId::ROOT;
+        while let Some(text) = path {
+            let (level, after) = split_level(text);
+            let Some(child) = self.child(id, level) else {
+                id = self.insert(id, text);
+                break;
+            };
+            id = child;
+            let name = &*self.nodes.node(id).name;
+            if name == text {
+                break;
+            }
+            if name != level {
+                self.split(id, text);
+            }
+            path = after;
+        }
+        if let Some(filter) = self.nodes.node(id).filter(reach) {
+            return filter;
+        }
+        let entry = FilterEntry { subscriptions: FilterSubscriptions::default(), node: id, reach };
+        let filter = FilterId(self.filters.insert(entry));
+        *self.nodes.node_mut(id).filter_mut(reach) = Some(filter);
+        filter
+    }
+
+    /// The filter with the number `id`, put together again: keeping it would double its cost.
     #[expect(clippy::expect_used, reason = "its levels are those of a filter")]
-    pub(super) fn filter(&self, place: Place) -> TopicFilter {
-        let mut names: Vec<&str> = if place.reach == Reach::Below { vec!["#"] } else { Vec::new() };
-        let mut id = place.node;
+    pub(super) fn filter(&self, id: FilterId) -> TopicFilter {
+        let entry = self.filters.node(id.0);
+        let mut names: Vec<&str> = if entry.reach == Reach::Below { vec!["#"] } else { Vec::new() };
+        let mut id = entry.node;
         while id != NodeId::ROOT {
             let node = self.nodes.node(id);
             names.push(&node.name);
@@ -145,43 +178,61 @@ impl FilterTree {
         TopicFilter::new(names.join("/").into()).expect("a filter from its levels")
     }
 
-    pub(super) fn subscriptions(&self, place: Place) -> Option<&FilterSubscriptions> {
-        let node = self.nodes.node(place.node);
-        match place.reach {
-            Reach::Exact => node.exact.as_deref(),
-            Reach::Below => node.below.as_deref(),
+    pub(super) fn subscriptions(&self, id: FilterId) -> &FilterSubscriptions {
+        &self.filters.node(id.0).subscriptions
+    }
+
+    pub(super) fn subscriptions_mut(&mut self, id: FilterId) -> &mut FilterSubscriptions {
+        &mut self.filters.node_mut(id.0).subscriptions
+    }
+
+    /// Forgets a filter if it has no subscription left, and the nodes that only it needed.
+    pub(super) fn prune(&mut self, id: FilterId) {
+        if !self.subscriptions(id).is_empty() {
+            return;
+        }
+        let FilterEntry { mut node, reach, .. } = self.filters.remove(id.0);
+        *self.nodes.node_mut(node).filter_mut(reach) = None;
+        while node != NodeId::ROOT && self.nodes.node(node).is_unused() {
+            node = self.remove(node);
         }
     }
 
-    pub(super) fn subscriptions_mut(&mut self, place: Place) -> &mut FilterSubscriptions {
-        self.slot(place).get_or_insert_default()
+    /// Splits a leaf into nodes for the levels that its name and `text` have in common, at least one, and a leaf for
+    /// what is left of its name.
+    fn split(&mut self, id: NodeId, text: &str) {
+        let node = self.nodes.node_mut(id);
+        let name = mem::take(&mut node.name);
+        let filters = [node.exact.take(), node.below.take()];
+        let ((level, mut name_rest), (_, mut text_rest)) = (split_level(&name), split_level(text));
+        node.name = level.into();
+        let mut end = id;
+        while let Some(name) = name_rest {
+            let (level, after) = split_level(name);
+            match text_rest.map(split_level) {
+                Some((same, text_after)) if same == level => {
+                    end = self.insert(end, level);
+                    (name_rest, text_rest) = (after, text_after);
+                }
+                Some(_) | None => {
+                    end = self.insert(end, name);
+                    break;
+                }
+            }
+        }
+        for filter in filters.into_iter().flatten() {
+            let entry = self.filters.node_mut(filter.0);
+            entry.node = end;
+            *self.nodes.node_mut(end).filter_mut(entry.reach) = Some(filter);
+        }
     }
 
-    /// Forgets the filter at `place` if it has no subscription left, and the nodes that only it needed.
-    pub(super) fn prune(&mut self, place: Place) {
-        let slot = self.slot(place);
-        if slot.as_ref().is_some_and(|subscriptions| subscriptions.is_empty()) {
-            *slot = None;
-        }
-        let mut id = place.node;
-        while id != NodeId::ROOT && self.nodes.node(id).is_unused() {
-            id = self.remove(id);
-        }
-    }
-
-    fn slot(&mut self, place: Place) -> &mut Option<Box<FilterSubscriptions>> {
-        let node = self.nodes.node_mut(place.node);
-        match place.reach {
-            Reach::Exact => &mut node.exact,
-            Reach::Below => &mut node.below,
-        }
-    }
-
-    fn child(&self, parent: NodeId, name: &str) -> Option<NodeId> {
-        let mut id = *self.edges.get(&self.hash(parent, name))?;
+    /// The child whose name begins with `level`: there is one at most.
+    fn child(&self, parent: NodeId, level: &str) -> Option<NodeId> {
+        let mut id = *self.edges.get(&self.hash(parent, level))?;
         loop {
             let node = self.nodes.node(id);
-            if node.parent == parent && *node.name == *name {
+            if node.parent == parent && split_level(&node.name).0 == level {
                 return Some(id);
             }
             id = node.next_of_hash?;
@@ -189,21 +240,19 @@ impl FilterTree {
     }
 
     fn insert(&mut self, parent: NodeId, name: &str) -> NodeId {
-        let hash = self.hash(parent, name);
+        let hash = self.hash(parent, split_level(name).0);
         let id = self.nodes.insert(Node::new(name, parent));
         self.nodes.node_mut(id).next_of_hash = self.edges.insert(hash, id);
-        let parent = self.nodes.node_mut(parent);
-        parent.children += 1;
-        parent.tails += u32::from(is_tail(name));
+        self.nodes.node_mut(parent).children += 1;
         id
     }
 
     /// Removes a node without children and returns its parent.
     fn remove(&mut self, id: NodeId) -> NodeId {
-        let node = self.nodes.remove(id);
-        let hash = self.hash(node.parent, &node.name);
+        let Node { name, parent, next_of_hash, .. } = self.nodes.remove(id);
+        let hash = self.hash(parent, split_level(&name).0);
         let mut before = self.edges.get(&hash).copied().filter(|&first| first != id);
-        match (before, node.next_of_hash) {
+        match (before, next_of_hash) {
             (None, Some(next)) => _ = self.edges.insert(hash, next),
             (None, None) => _ = self.edges.remove(&hash),
             (Some(_), _) => {}
@@ -211,35 +260,56 @@ impl FilterTree {
         while let Some(other) = before {
             let other = self.nodes.node_mut(other);
             if other.next_of_hash == Some(id) {
-                other.next_of_hash = node.next_of_hash;
+                other.next_of_hash = next_of_hash;
                 break;
             }
             before = other.next_of_hash;
         }
-        let parent = self.nodes.node_mut(node.parent);
-        parent.children -= 1;
-        parent.tails -= u32::from(is_tail(&node.name));
-        node.parent
+        self.nodes.node_mut(parent).children -= 1;
+        parent
     }
 
-    fn hash(&self, parent: NodeId, name: &str) -> u32 {
-        let [a, b, c, d, ..] = self.hasher.hash_one((parent, name)).to_le_bytes();
+    /// 32 bits do: nodes with the same hash are told apart by their names.
+    fn hash(&self, parent: NodeId, level: &str) -> u32 {
+        let [a, b, c, d, ..] = self.hasher.hash_one((parent, level)).to_le_bytes();
         u32::from_le_bytes([a, b, c, d])
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.nodes.len() == 1 && self.edges.is_empty()
+        self.nodes.len() == 1 && self.edges.is_empty() && self.filters.len() == 0
     }
 }
 
 impl Node {
     fn new(name: &str, parent: NodeId) -> Self {
-        Self { name: name.into(), parent, next_of_hash: None, children: 0, tails: 0, exact: None, below: None }
+        Self { name: name.into(), parent, next_of_hash: None, children: 0, exact: None, below: None }
     }
 
     fn is_unused(&self) -> bool {
         self.children == 0 && self.exact.is_none() && self.below.is_none()
+    }
+
+    fn filter(&self, reach: Reach) -> Option<FilterId> {
+        match reach {
+            Reach::Exact => self.exact,
+            Reach::Below => self.below,
+        }
+    }
+
+    fn filter_mut(&mut self, reach: Reach) -> &mut Option<FilterId> {
+        match reach {
+            Reach::Exact => &mut self.exact,
+            Reach::Below => &mut self.below,
+        }
+    }
+
+    /// The filters of a leaf that match, where `name` is what is left of its name and `topic` of the topic.
+    fn matching_leaf(&self, name: &str, topic: Option<&str>) -> impl Iterator<Item = FilterId> + use<> {
+        let mut levels = topic.into_iter().flat_map(|topic| topic.split('/'));
+        let begins = name.split('/').all(|name| levels.next().is_some_and(|level| name == "+" || name == level));
+        let ends = begins && levels.next().is_none();
+        self.exact.filter(|_| ends).into_iter().chain(self.below.filter(|_| begins))
     }
 }
 
@@ -249,21 +319,13 @@ impl FilterSubscriptions {
     }
 }
 
-/// The names of the nodes from the root to that of `filter`: its levels, but for those after the last wildcard, which
-/// are one name.
-fn path(filter: &TopicFilter) -> (impl Iterator<Item = &str>, Reach) {
+/// The levels of a filter without the final `#`, which is its reach; `None` if that is all there is.
+fn path(filter: &TopicFilter) -> (Option<&str>, Reach) {
     let text = filter.as_str();
-    let (levels, tail, reach) = match (text.strip_suffix('#'), text.rfind('+')) {
-        (Some(body), _) => (body.strip_suffix('/'), None, Reach::Below),
-        (None, None) => (None, Some(text), Reach::Exact),
-        (None, Some(at)) => {
-            let (levels, tail) = text.split_at(at + 1);
-            (Some(levels), tail.strip_prefix('/'), Reach::Exact)
-        }
-    };
-    (levels.into_iter().flat_map(|levels| levels.split('/')).chain(tail), reach)
+    text.strip_suffix('#').map_or((Some(text), Reach::Exact), |body| (body.strip_suffix('/'), Reach::Below))
 }
 
-fn is_tail(name: &str) -> bool {
-    name.contains('/')
+/// The first level, and the others if there are any.
+fn split_level(text: &str) -> (&str, Option<&str>) {
+    text.split_once('/').map_or((text, None), |(level, rest)| (level, Some(rest)))
 }

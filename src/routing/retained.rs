@@ -68,7 +68,7 @@ const _: () = assert!(size_of::<Node>() <= 32);
 impl RetainedStore {
     /// Nothing retained yet.
     pub fn new(limits: RetainedLimits) -> Self {
-        Self { nodes: Arena::new(Node::default()), expiries: BTreeSet::new(), limits, messages: 0, bytes: 0 }
+        Self { nodes: Arena::with_root(Node::default()), expiries: BTreeSet::new(), limits, messages: 0, bytes: 0 }
     }
 
     /// Other limits from now on. What is retained stays, even if it is too much.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::codec::{Subscription, SubscriptionId, SubscriptionOptions};
 use crate::routing::compact_map::CompactMap;
-use crate::routing::filter_tree::{FilterTree, Place};
+use crate::routing::filter_tree::{FilterId, FilterTree};
 use crate::routing::receiver::{Receiver, Subscribed};
 use crate::routing::shared::{Share, ShareStrategy};
 use crate::routing::subscriber::{SessionKey, Subscriber};
@@ -36,12 +36,12 @@ pub enum SubscribeOutcome {
     Replaced,
 }
 
-/// Where the subscriptions of one Session are.
+/// To what one Session is subscribed.
 #[derive(Debug, Default)]
 struct SessionSubscriptions {
-    own: CompactMap<Place, ()>,
+    own: CompactMap<FilterId, ()>,
     #[expect(clippy::box_collection, reason = "most sessions share nothing: they pay for a pointer only")]
-    shared: Option<Box<BTreeSet<(Place, ShareName)>>>,
+    shared: Option<Box<BTreeSet<(FilterId, ShareName)>>>,
 }
 
 impl SubscriptionIndex {
@@ -62,9 +62,9 @@ impl SubscriptionIndex {
     ) -> SubscribeOutcome {
         let Subscription { filter, options } = subscription;
         let key = subscriber.key;
-        let place = self.filters.find_or_insert(&filter.topic_filter);
+        let filter_id = self.filters.find_or_insert(&filter.topic_filter);
         let subscribed = Subscribed { subscriber: Arc::clone(subscriber), options: *options, id };
-        let subscriptions = self.filters.subscriptions_mut(place);
+        let subscriptions = self.filters.subscriptions_mut(filter_id);
         let replaced = match &filter.share {
             None => subscriptions.own.insert(key, subscribed),
             Some(_) => subscriptions.shares.join(filter, subscribed, strategy),
@@ -75,9 +75,9 @@ impl SubscriptionIndex {
         let session = self.sessions.entry(key).or_default();
         self.subscriptions += 1;
         match &filter.share {
-            None => _ = session.own.insert(place, ()),
+            None => _ = session.own.insert(filter_id, ()),
             Some(share) => {
-                session.shared.get_or_insert_default().insert((place, share.detached()));
+                session.shared.get_or_insert_default().insert((filter_id, share.detached()));
                 self.shared_subscriptions += 1;
             }
         }
@@ -86,26 +86,26 @@ impl SubscriptionIndex {
 
     /// Removes the subscription of the Session `key` to just this filter; `false` if there is none. [MQTT-3.10.4-1]
     pub fn unsubscribe(&mut self, key: SessionKey, filter: &Filter) -> bool {
-        let Some(place) = self.filters.find(&filter.topic_filter) else { return false };
+        let Some(filter_id) = self.filters.find(&filter.topic_filter) else { return false };
         let Some(session) = self.sessions.get_mut(&key) else { return false };
-        if !session.forget(place, filter.share.as_ref()) {
+        if !session.forget(filter_id, filter.share.as_ref()) {
             return false;
         }
         if session.len() == 0 {
             self.sessions.remove(&key);
         }
-        self.leave(key, place, filter.share.as_ref());
+        self.leave(key, filter_id, filter.share.as_ref());
         true
     }
 
     /// Removes all subscriptions of the Session `key`.
     pub fn remove(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.remove(&key) else { return };
-        for (&place, ()) in session.own.iter() {
-            self.leave(key, place, None);
+        for (&filter_id, ()) in session.own.iter() {
+            self.leave(key, filter_id, None);
         }
-        for (place, share) in session.shared.iter().flat_map(|shared| shared.iter()) {
-            self.leave(key, *place, Some(share));
+        for (filter_id, share) in session.shared.iter().flat_map(|shared| shared.iter()) {
+            self.leave(key, *filter_id, Some(share));
         }
     }
 
@@ -127,23 +127,24 @@ impl SubscriptionIndex {
 
     /// The share that `filter` names, for a message to `topic`: for one whose chosen member is gone.
     pub fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Arc<Share>> {
-        let place = self.filters.find(&filter.topic_filter)?;
-        self.filters.subscriptions(place)?.shares.resolve(filter.share.as_ref()?, topic)
+        let filter_id = self.filters.find(&filter.topic_filter)?;
+        self.filters.subscriptions(filter_id).shares.resolve(filter.share.as_ref()?, topic)
     }
 
     /// The subscriptions of the Session `key`, in no particular but always the same order.
     pub fn subscriptions_of(&self, key: SessionKey) -> impl Iterator<Item = (Subscription, Option<SubscriptionId>)> {
         let session = self.sessions.get(&key);
-        let own = session.into_iter().flat_map(|session| session.own.iter()).map(|(&place, ())| (place, None));
+        let own = session.into_iter().flat_map(|session| session.own.iter()).map(|(&filter_id, ())| (filter_id, None));
         let shared = session.and_then(|session| session.shared.as_ref());
-        let shared = shared.into_iter().flat_map(|shared| shared.iter()).map(|(place, share)| (*place, Some(share)));
-        own.chain(shared).filter_map(move |(place, share)| {
-            let subscriptions = self.filters.subscriptions(place)?;
+        let shared =
+            shared.into_iter().flat_map(|shared| shared.iter()).map(|(filter_id, share)| (*filter_id, Some(share)));
+        own.chain(shared).filter_map(move |(filter_id, share)| {
+            let subscriptions = self.filters.subscriptions(filter_id);
             let subscribed = match share {
                 None => subscriptions.own.get(&key),
                 Some(share) => subscriptions.shares.get(share, key),
             }?;
-            let filter = Filter { share: share.cloned(), topic_filter: self.filters.filter(place) };
+            let filter = Filter { share: share.cloned(), topic_filter: self.filters.filter(filter_id) };
             Some((Subscription { filter, options: subscribed.options }, subscribed.id))
         })
     }
@@ -164,14 +165,14 @@ impl SubscriptionIndex {
     }
 
     /// Removes a Session from a filter; from the Session's own list the caller does.
-    fn leave(&mut self, key: SessionKey, place: Place, share: Option<&ShareName>) {
-        let subscriptions = self.filters.subscriptions_mut(place);
+    fn leave(&mut self, key: SessionKey, filter_id: FilterId, share: Option<&ShareName>) {
+        let subscriptions = self.filters.subscriptions_mut(filter_id);
         let removed = match share {
             None => subscriptions.own.remove(&key),
             Some(share) => subscriptions.shares.leave(share, key),
         };
         assert!(removed.is_some(), "a session's list and the filters agree");
-        self.filters.prune(place);
+        self.filters.prune(filter_id);
         self.subscriptions -= 1;
         self.shared_subscriptions -= usize::from(share.is_some());
     }
@@ -188,10 +189,10 @@ impl SessionSubscriptions {
         self.own.len() + self.shared.as_ref().map_or(0, |shared| shared.len())
     }
 
-    fn forget(&mut self, place: Place, share: Option<&ShareName>) -> bool {
-        let Some(share) = share else { return self.own.remove(&place).is_some() };
+    fn forget(&mut self, filter_id: FilterId, share: Option<&ShareName>) -> bool {
+        let Some(share) = share else { return self.own.remove(&filter_id).is_some() };
         let Some(shared) = &mut self.shared else { return false };
-        let removed = shared.remove(&(place, share.clone()));
+        let removed = shared.remove(&(filter_id, share.clone()));
         if shared.is_empty() {
             self.shared = None;
         }

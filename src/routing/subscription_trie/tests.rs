@@ -182,16 +182,22 @@ fn mqtt5_4_7_3_4_filters_are_compared_without_normalisation() {
 }
 
 #[test]
-fn a_tail_is_found_only_whole_and_below_its_own_prefix() {
+fn a_leaf_is_split_when_another_filter_begins_as_it_does() {
     let mut index = SubscriptionIndex::new();
-    for (number, text) in ["a/b/c", "+/b/c", "a/+/c/d", "b/c", "c", "a/b/#"].into_iter().enumerate() {
+    let texts = ["a/b/c", "a/b/c/#", "a/b/+/d", "a/#", "+/b/c", "b/c", "c", "a/b/c/d", "a/b", "a/b/+/d/#"];
+    for (number, text) in texts.into_iter().enumerate() {
         subscribe(&mut index, &subscriber(number as u64), text);
     }
-    assert_eq!(receivers(&index, "a/b/c"), [0, 1, 5]);
-    assert_eq!(receivers(&index, "b/c"), [3]);
-    assert_eq!(receivers(&index, "c"), [4]);
-    assert_eq!(receivers(&index, "a/b/c/d"), [2, 5]);
+    assert_eq!(receivers(&index, "a/b/c"), [0, 1, 3, 4]);
+    assert_eq!(receivers(&index, "a/b/c/d"), [1, 2, 3, 7, 9]);
+    assert_eq!(receivers(&index, "a/b/x/d/e"), [3, 9]);
+    assert_eq!(receivers(&index, "a/b"), [3, 8]);
+    assert_eq!(receivers(&index, "b/c"), [5]);
     assert_eq!(receivers(&index, "x/a/b/c"), [0; 0]);
+    for (number, text) in texts.into_iter().enumerate() {
+        assert!(index.unsubscribe(SessionKey(number as u64), &filter(text)), "{text}");
+    }
+    assert!(index.filters.is_empty());
 }
 
 #[test]
@@ -249,11 +255,12 @@ fn the_subscriptions_of_a_session_are_listed_as_they_were_made() {
     let options = SubscriptionOptions { retain_handling: RetainHandling::SendIfNew, ..at(Qos::AtLeastOnce) };
     let texts = ["#", "/", "/#", "+", "a/b/c", "a/+/c/d", "a//+", "+/", "$share/g/a/#", "$share/h/a/#", "$SYS/#"];
     for (number, text) in texts.into_iter().enumerate() {
-        subscribe_with(&mut index, &alice, text, options, id(number as u32));
+        subscribe_with(&mut index, &alice, text, options, id(u32::try_from(number).unwrap()));
     }
     let listed: BTreeMap<String, _> =
         index.subscriptions_of(alice.key).map(|(subscription, id)| (subscription.filter.to_string(), id)).collect();
-    let made = texts.into_iter().enumerate().map(|(number, text)| (text.to_owned(), id(number as u32)));
+    let made =
+        texts.into_iter().enumerate().map(|(number, text)| (text.to_owned(), id(u32::try_from(number).unwrap())));
     assert_eq!(listed, made.collect());
     assert!(index.subscriptions_of(alice.key).all(|(subscription, _)| subscription.options == options));
     assert_eq!(index.subscription_count_of(alice.key), texts.len());
@@ -269,6 +276,8 @@ fn filters_of_thousands_of_levels_are_as_good_as_any() {
         "a/".repeat(20_000) + "#",
         "a/".repeat(20_000) + "a",
         "+".to_owned() + &"/".repeat(60_000),
+        "a/".repeat(20_000) + "b",
+        "+/".repeat(20_000) + "c/#",
     ];
     for text in &deep {
         subscribe(&mut index, &alice, text);
@@ -366,7 +375,7 @@ fn apply(step: Step, index: &mut SubscriptionIndex, model: &mut Model, sessions:
         Step::Subscribe { session, filter: text, mut options, id } => {
             options.no_local &= filter(&text).share.is_none();
             let replaced = model.insert((session, filter(&text)), (options, id)).is_some();
-            let outcome = subscribe_with(index, &sessions[session as usize], &text, options, id);
+            let outcome = subscribe_with(index, &sessions[usize::try_from(session).unwrap()], &text, options, id);
             assert_eq!(outcome == SubscribeOutcome::Replaced, replaced);
         }
         Step::Unsubscribe { session, filter: text } => {
