@@ -4,7 +4,7 @@
 //! others: a receiver that stays full for `slow_receiver_grace` is slow, nobody waits for it any more, and what is too much for it is
 //! dropped at QoS 0 and queued at QoS 1 and 2. It counts as slow until it has caught up.
 
-use super::connection::{Congestion, Connection};
+use super::connection::Congestion;
 use super::event::ConnectionId;
 use super::forward::{Origin, Said, ShardMessage};
 use super::timers::Timer;
@@ -20,7 +20,7 @@ impl Shard {
         let maximum = self.settings.outgoing_bytes_max;
         match connection.congestion {
             Congestion::Slow => connection.buffered >= maximum / 2,
-            Congestion::None | Congestion::HoldingUp(_) => connection.buffered >= maximum,
+            Congestion::None | Congestion::HoldingUp { .. } => connection.buffered >= maximum,
         }
     }
 
@@ -38,9 +38,9 @@ impl Shard {
         }
         let begins = matches!(connection.congestion, Congestion::None);
         if begins {
-            connection.congestion = Congestion::HoldingUp(Vec::new());
+            connection.congestion = Congestion::HoldingUp { publishers: Vec::new(), until: now + grace };
         }
-        if let (Congestion::HoldingUp(publishers), Some(origin)) = (&mut connection.congestion, origin)
+        if let (Congestion::HoldingUp { publishers, .. }, Some(origin)) = (&mut connection.congestion, origin)
             && !publishers.contains(&origin)
         {
             publishers.push(origin);
@@ -57,13 +57,7 @@ impl Shard {
     }
 
     /// The transport of a connection took bytes.
-    pub(super) fn on_flushed(
-        &mut self,
-        now: Timestamp,
-        id: ConnectionId,
-        remaining: usize,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn on_flushed(&mut self, now: Timestamp, id: ConnectionId, remaining: usize, actions: &mut Vec<Action>) {
         let full = self.settings.outgoing_bytes_max / 2;
         let Some(connection) = self.connection_mut(id) else { return };
         connection.buffered = remaining;
@@ -96,7 +90,7 @@ impl Shard {
     /// A receiver was full for the whole grace: nobody waits for it any more.
     pub(super) fn on_grace_over(&mut self, now: Timestamp, id: ConnectionId, actions: &mut Vec<Action>) {
         let Some(connection) = self.connection_mut(id) else { return };
-        if matches!(connection.congestion, Congestion::HoldingUp(_)) {
+        if matches!(connection.congestion, Congestion::HoldingUp { until, .. } if until <= now) {
             let publishers = std::mem::replace(&mut connection.congestion, Congestion::Slow);
             self.release_publishers(now, publishers, actions);
         }
@@ -104,7 +98,7 @@ impl Shard {
 
     /// Lets the publishers go that wait for a receiver.
     pub(super) fn release_publishers(&mut self, now: Timestamp, congestion: Congestion, actions: &mut Vec<Action>) {
-        let Congestion::HoldingUp(publishers) = congestion else { return };
+        let Congestion::HoldingUp { publishers, .. } = congestion else { return };
         for origin in publishers {
             if origin.shard == self.id {
                 self.let_go(now, origin.connection, actions);
@@ -149,13 +143,6 @@ impl Shard {
         } else {
             self.let_go(now, id, actions);
         }
-    }
-}
-
-impl Connection {
-    /// What is left of its congestion when it ends.
-    pub(super) fn into_congestion(self) -> Congestion {
-        self.congestion
     }
 }
 

@@ -12,23 +12,17 @@ use super::event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationS
 use super::session_slot::SessionSlot;
 use super::shared::Claim;
 use super::takeover::{Claimant, PendingClaim};
-use super::timers::Timer;
 use super::{Action, Record, Report, Shard};
 use crate::codec::{
-    Auth, ClientId, ClientPacket, Connack, ConnackProperties, Connect, DecodeError, Qos, ReasonCode, ServerPacket, Will,
+    Auth, ClientId, ClientPacket, Connack, ConnackProperties, Connect, DecodeError, ProtocolVersion, Qos, ReasonCode,
+    ServerPacket, Will,
 };
 use crate::routing::{Access, Location, Subscriber};
 use crate::session::{self, Link, ProtocolError, Session};
 use crate::timestamp::Timestamp;
 
 impl Shard {
-    pub(super) fn on_opened(
-        &mut self,
-        now: Timestamp,
-        id: ConnectionId,
-        peer: Box<Peer>,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn on_opened(&mut self, now: Timestamp, id: ConnectionId, peer: Box<Peer>, actions: &mut Vec<Action>) {
         let slot = id.slot as usize;
         if self.connections.len() <= slot {
             self.connections.resize_with(slot + 1, || None);
@@ -41,7 +35,7 @@ impl Shard {
         if self.shutting_down {
             return self.break_off(now, id, "shutting down", actions);
         }
-        self.timers.set(now + self.settings.connect_timeout, Timer::Connection(id));
+        self.set_due(id, now + self.settings.connect_timeout);
     }
 
     pub(super) fn on_first_packet(
@@ -222,7 +216,7 @@ impl Shard {
                 connection.phase = Phase::Connected(slot);
                 self.on_reauthenticated(now, id, slot, outcome, actions);
             }
-            other @ (Phase::AwaitingConnect | Phase::AwaitingAuth(_) | Phase::Claiming(_)) => connection.phase = other,
+            other @ (Phase::AwaitingConnect | Phase::AwaitingAuth(_) | Phase::Claiming) => connection.phase = other,
         }
     }
 
@@ -272,13 +266,19 @@ impl Shard {
             };
             self.counters.denied += 1;
             actions.push(Action::Report(Box::new(report)));
-            return self.refuse(now, id, ReasonCode::NotAuthorized, "not authorized to publish its Will".into(), actions);
+            return self.refuse(
+                now,
+                id,
+                ReasonCode::NotAuthorized,
+                "not authorized to publish its Will".into(),
+                actions,
+            );
         }
         let clean_start = connecting.connect.clean_start;
         let client_id = connecting.client_id.clone();
         let (claim, prior) = self.shared.claim(&client_id, self.id);
         if let Some(connection) = self.connection_mut(id) {
-            connection.phase = Phase::Claiming(claim);
+            connection.phase = Phase::Claiming;
         }
         self.claims.insert(claim, PendingClaim { connection: Some(id), connecting, successor: None });
         match prior {
@@ -364,10 +364,9 @@ impl Shard {
         };
         self.report_connected(id, &connect, session_present, actions);
         if keep_alive > 0 {
-            self.timers.set(now + Duration::from_millis(u64::from(keep_alive) * KEEP_ALIVE_MS), Timer::Connection(id));
+            self.set_due(id, now + Duration::from_millis(u64::from(keep_alive) * KEEP_ALIVE_MS));
         }
-        let event =
-            session::Event::Connected { link: Box::new(link), connack: Box::new(fit(connack, &connect)), wait };
+        let event = session::Event::Connected { link: Box::new(link), connack: Box::new(fit(connack, &connect)), wait };
         self.drive(now, slot, event, actions);
         self.let_go(now, id, actions);
         let room = self.settings.outgoing_bytes_max / 2;
@@ -415,7 +414,9 @@ impl Shard {
     fn keep_alive(&self, connect: &Connect) -> u16 {
         match self.settings.keep_alive_max.map(std::num::NonZeroU16::get) {
             // 3.1.1 has no Server Keep Alive: a client that can't be told is not held to it.
-            Some(maximum) if connect.version.has_properties() && (connect.keep_alive == 0 || connect.keep_alive > maximum) => {
+            Some(maximum)
+                if connect.version.has_properties() && (connect.keep_alive == 0 || connect.keep_alive > maximum) =>
+            {
                 maximum
             }
             _ => connect.keep_alive,
@@ -426,11 +427,11 @@ impl Shard {
         let properties = &connect.properties;
         let send_maximum = properties.receive_maximum.min(self.settings.inflight_messages_max);
         let outgoing = properties.topic_alias_maximum.min(self.settings.topic_alias_maximum_outgoing);
-        Link {
-            maximum_packet_size: properties.maximum_packet_size,
-            request_problem_information: properties.request_problem_information,
-            ..Link::new(connect.version, send_maximum).with_aliases(self.settings.topic_alias_maximum, outgoing)
-        }
+        let mut link =
+            Link::new(connect.version, send_maximum).with_aliases(self.settings.topic_alias_maximum, outgoing);
+        link.maximum_packet_size = properties.maximum_packet_size;
+        link.request_problem_information = properties.request_problem_information;
+        link
     }
 
     fn connack_properties(
@@ -499,13 +500,14 @@ impl Shard {
         &mut self,
         now: Timestamp,
         id: ConnectionId,
-        error: &DecodeError,
+        error: DecodeError,
+        connect_version: Option<ProtocolVersion>,
         actions: &mut Vec<Action>,
     ) {
         self.counters.protocol_errors += 1;
         let Some(connection) = self.connection_mut(id) else { return };
         let cause = ByteString::from(error.to_string());
-        if let Some(version) = error.connect_version() {
+        if let Some(version) = connect_version {
             connection.version = version;
             return self.refuse(now, id, error.reason_code(), cause, actions);
         }

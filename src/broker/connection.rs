@@ -5,7 +5,6 @@ use bytestring::ByteString;
 use super::action::ClientLabel;
 use super::event::{ConnectionId, Peer};
 use super::forward::Origin;
-use super::shared::Claim;
 use crate::codec::{ClientId, Connect, ProtocolVersion};
 use crate::routing::Access;
 use crate::timestamp::Timestamp;
@@ -27,6 +26,8 @@ pub(super) struct Connection {
     /// One and a half times the Keep Alive, in milliseconds; 0: off.
     pub(super) keep_alive_ms: u64,
     pub(super) last_packet: Timestamp,
+    /// When its timer is due.
+    pub(super) due: Timestamp,
     /// Reasons not to read from it.
     pub(super) holds: u32,
     /// Whether one of them is that too many responses wait for the store.
@@ -46,7 +47,7 @@ pub(super) enum Phase {
     /// The client must answer our AUTH.
     AwaitingAuth(Box<Connecting>),
     /// Another shard is asked for the Session.
-    Claiming(Claim),
+    Claiming,
     /// It has the Session in this slot.
     Connected(usize),
 }
@@ -68,8 +69,8 @@ pub(super) enum Congestion {
     /// It does.
     #[default]
     None,
-    /// Its buffer is full since a moment: the publishers wait for it.
-    HoldingUp(Vec<Origin>),
+    /// Its buffer is full: these publishers wait for it, but not longer than until then.
+    HoldingUp { publishers: Vec<Origin>, until: Timestamp },
     /// It stayed full: nobody waits any more, and what is too much is dropped until it has caught up.
     Slow,
 }
@@ -88,6 +89,7 @@ impl Connection {
             authentication_method: None,
             keep_alive_ms: 0,
             last_packet: now,
+            due: Timestamp::default(),
             holds: 0,
             held_by_store: false,
             buffered: 0,
@@ -109,7 +111,7 @@ impl Connection {
     pub(super) const fn session(&self) -> Option<usize> {
         match self.phase {
             Phase::Connected(slot) => Some(slot),
-            Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming(_) => None,
+            Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => None,
         }
     }
 }

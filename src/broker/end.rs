@@ -66,13 +66,7 @@ impl Ending {
 }
 
 impl Shard {
-    pub(super) fn on_closed(
-        &mut self,
-        now: Timestamp,
-        id: ConnectionId,
-        cause: ByteString,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn on_closed(&mut self, now: Timestamp, id: ConnectionId, cause: ByteString, actions: &mut Vec<Action>) {
         self.end_connection(now, id, Ending::lost(cause), actions);
     }
 
@@ -161,9 +155,10 @@ impl Shard {
         if self.connection(id).is_none() {
             return;
         }
-        let Some(connection) = self.connections.get_mut(id.slot as usize).and_then(Option::take) else { return };
+        let Some(mut connection) = self.connections.get_mut(id.slot as usize).and_then(Option::take) else { return };
+        self.timers.cancel(connection.due, Timer::Connection(id));
         self.counters.connections -= 1;
-        self.release_publishers(now, connection.congestion_taken(), actions);
+        self.release_publishers(now, std::mem::take(&mut connection.congestion), actions);
         let session = connection.session().filter(|slot| self.sessions.contains(*slot));
         if let Some(reason_code) = ending.tell {
             let open = session.and_then(|slot| self.sessions.get(slot)).is_some_and(|entry| entry.session.is_open());
@@ -187,7 +182,7 @@ impl Shard {
         let (reason_code, cause) = (ending.reason_code, ending.cause.clone());
         let report = match connection.phase {
             Phase::Connected(_) => Report::Disconnected { client, reason_code, cause },
-            Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming(_) => {
+            Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
                 self.counters.connects_refused += 1;
                 Report::Refused { client, reason_code, cause }
             }
@@ -285,12 +280,20 @@ impl Shard {
         self.counters.dropped(DropReason::SessionEnded, lost);
     }
 
+    /// Sets the one timer of a connection: for its CONNECT, and then for its Keep Alive.
+    pub(super) fn set_due(&mut self, id: ConnectionId, at: Timestamp) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let before = std::mem::replace(&mut connection.due, at);
+        self.timers.cancel(before, Timer::Connection(id));
+        self.timers.set(at, Timer::Connection(id));
+    }
+
     /// CONNECT or the Keep Alive of a connection is due.
     pub(super) fn on_connection_due(&mut self, now: Timestamp, id: ConnectionId, actions: &mut Vec<Action>) {
         let Some(connection) = self.connection(id) else { return };
         match connection.phase {
             Phase::AwaitingConnect => self.break_off(now, id, "no CONNECT within connect_timeout", actions),
-            Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming(_) => {
+            Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
                 let cause = "not connected within connect_timeout".into();
                 self.refuse(now, id, ReasonCode::ServerBusy, cause, actions);
             }
@@ -300,7 +303,7 @@ impl Shard {
                 // Who is not read from can't be heard.
                 let heard = if connection.holds > 0 { now } else { connection.last_packet };
                 if heard + keep_alive > now {
-                    return self.timers.set(heard + keep_alive, Timer::Connection(id));
+                    return self.set_due(id, heard + keep_alive);
                 }
                 // [MQTT-3.1.2-22]
                 let ending = Ending::told(ReasonCode::KeepAliveTimeout, "Keep Alive timeout");

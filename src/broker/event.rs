@@ -5,7 +5,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::forward::ShardMessage;
-use crate::codec::{ClientId, ClientPacket, DecodeError, ReasonCode};
+use crate::codec::{ClientId, ClientPacket, DecodeError, ProtocolVersion, ReasonCode};
 use crate::routing::Access;
 use crate::session::Ticket;
 
@@ -41,6 +41,8 @@ pub enum Event {
         connection: ConnectionId,
         /// Why not.
         error: DecodeError,
+        /// If it is CONNECT that can't be decoded: the version to say so in, as far as it came to light.
+        connect_version: Option<ProtocolVersion>,
     },
     /// The transport took bytes that [`Action::Send`](super::Action::Send) had given.
     Flushed {

@@ -13,7 +13,7 @@ use crate::codec::{ClientId, Message, PacketId, Qos, ReasonCode, SubscriptionId}
 use crate::routing::{Location, Retained, SessionKey, Subscriber};
 use crate::session::{self, Application, Delivery, Ticket};
 use crate::timestamp::Timestamp;
-use crate::topic::{Filter, TopicName};
+use crate::topic::TopicName;
 
 /// Who a message comes from.
 #[derive(Debug)]
@@ -81,7 +81,10 @@ impl Shard {
                 Err(denied) => (ReasonCode::NotAuthorized, denied.to_string().into()),
             }
         } else {
-            (ReasonCode::TopicNameInvalid, "beyond topic_length_max or topic_levels_max, or a topic of the broker".into())
+            (
+                ReasonCode::TopicNameInvalid,
+                "beyond topic_length_max or topic_levels_max, or a topic of the broker".into(),
+            )
         };
         self.report_denied(id, "PUBLISH", topic.as_str(), reason_code, rule, actions);
         Err(reason_code)
@@ -128,7 +131,7 @@ impl Shard {
         let Application { topic, qos, retain, message_expiry_interval, properties, payload, .. } = application;
         let mut message = Message { topic, payload, properties };
         // What is kept must not keep the read buffer, of which it is a small part.
-        let kept = retain || (qos > Qos::AtMostOnce && !route.is_empty());
+        let kept = retain || (qos > Qos::AtMostOnce && !(route.receivers.is_empty() && route.shares.is_empty()));
         if kept && message.payload.len() < DETACH_BYTES {
             message = message.detached();
         }
@@ -154,8 +157,7 @@ impl Shard {
         };
         for receiver in &route.receivers {
             if let Some(granted) = receiver.delivery(publisher.key) {
-                let delivery =
-                    deliver(granted.qos, granted.retain_as_published, &granted.subscription_ids, None);
+                let delivery = deliver(granted.qos, granted.retain_as_published, &granted.subscription_ids, None);
                 give(self, &receiver.subscriber, delivery);
             }
         }
@@ -163,8 +165,7 @@ impl Shard {
             let Some(receiver) = share.choose(publisher.key, &message.topic, None) else { continue };
             if let Some(granted) = receiver.delivery(None) {
                 let filter = Some(Arc::clone(share.filter()));
-                let delivery =
-                    deliver(granted.qos, granted.retain_as_published, &granted.subscription_ids, filter);
+                let delivery = deliver(granted.qos, granted.retain_as_published, &granted.subscription_ids, filter);
                 give(self, &receiver.subscriber, delivery);
             }
         }
@@ -203,7 +204,9 @@ impl Shard {
             .filter(|_| kept.qos == Qos::ExactlyOnce)
             .and_then(|(slot, id)| self.sessions.get(slot).filter(|entry| entry.is_durable()).map(|e| (e, id)))
             .map(|(entry, packet_id)| (entry.subscriber.key, packet_id));
-        if deliveries.is_empty() && received.is_none() && !kept.retain {
+        // What the broker itself retains is made anew after a restart.
+        let retain = kept.retain && publisher.key.is_some();
+        if deliveries.is_empty() && received.is_none() && !retain {
             return None;
         }
         let receivers = deliveries.iter().map(|(to, sequence, delivery)| (to.key, *sequence, delivery.qos)).collect();
@@ -212,7 +215,7 @@ impl Shard {
             message: kept.message,
             qos: kept.qos,
             expires_at: kept.expires_at,
-            retain: kept.retain,
+            retain,
             receivers,
         };
         let ticket = self.persist(record, actions);
@@ -223,13 +226,7 @@ impl Shard {
     }
 
     /// Sets or clears the retained message of a topic. `false` if there is no room for it. [MQTT-3.3.1-5] [MQTT-3.3.1-6]
-    fn retain(
-        &self,
-        message: &Arc<Message>,
-        qos: Qos,
-        expires_at: Option<Timestamp>,
-        publisher: &Publisher,
-    ) -> bool {
+    fn retain(&self, message: &Arc<Message>, qos: Qos, expires_at: Option<Timestamp>, publisher: &Publisher) -> bool {
         let mut retained = self.shared.retained_mut();
         if message.payload.is_empty() {
             retained.clear(&message.topic);
@@ -298,6 +295,27 @@ impl Shard {
         self.deliver(now, to, sequence, delivery, origin, actions);
     }
 
+    /// Gives a retained message to a new subscription of the Session in `slot`.
+    pub(super) fn deliver_retained(
+        &mut self,
+        now: Timestamp,
+        slot: usize,
+        delivery: Delivery,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(to) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
+        let kept = Kept {
+            message: Arc::clone(&delivery.message),
+            qos: delivery.qos,
+            expires_at: delivery.expires_at,
+            retain: false,
+        };
+        let mut distribution = Distribution { now, origin: None, durable: Vec::new(), receivers: 0 };
+        self.distribute(&mut distribution, &to, delivery, actions);
+        let publisher = Publisher { key: None, client_id: None, origin: None, received: None };
+        self.persist_accepted(&publisher, kept, distribution.durable, actions);
+    }
+
     /// Gives a message of a Session that has ended to another member of its share. `false` if there is none.
     pub(super) fn hand_on(
         &mut self,
@@ -307,7 +325,7 @@ impl Shard {
         actions: &mut Vec<Action>,
     ) -> bool {
         let Some(filter) = delivery.share.clone() else { return false };
-        let Some(share) = self.shared.index().share(&filter) else { return false };
+        let Some(share) = self.shared.index().share(&filter, &delivery.message.topic) else { return false };
         let Some(receiver) = share.choose(None, &delivery.message.topic, Some(from)) else { return false };
         let Some(granted) = receiver.delivery(None) else { return false };
         let delivery = Delivery {

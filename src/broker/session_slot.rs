@@ -38,7 +38,7 @@ pub(super) struct SessionSlot {
 /// A retained message on its way to a new subscription.
 #[derive(Debug)]
 pub(super) struct Replay {
-    pub(super) retained: Retained,
+    pub(super) retained: Arc<Retained>,
     pub(super) qos: Qos,
     pub(super) subscription_ids: SmallVec<[SubscriptionId; 2]>,
 }

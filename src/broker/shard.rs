@@ -108,7 +108,9 @@ impl Shard {
         match event {
             Event::Opened { connection, peer } => self.on_opened(now, connection, peer, actions),
             Event::Packet { connection, packet } => self.on_packet(now, connection, packet, actions),
-            Event::Undecodable { connection, error } => self.on_undecodable(now, connection, &error, actions),
+            Event::Undecodable { connection, error, connect_version } => {
+                self.on_undecodable(now, connection, error, connect_version, actions);
+            }
             Event::Flushed { connection, remaining } => self.on_flushed(now, connection, remaining, actions),
             Event::Closed { connection, cause } => self.on_closed(now, connection, cause, actions),
             Event::Authenticated { connection, outcome } => self.on_authenticated(now, connection, outcome, actions),
@@ -144,12 +146,12 @@ impl Shard {
                 let slot = *slot;
                 self.drive(now, slot, session::Event::Packet(packet), actions);
                 self.replay(now, slot, actions);
-                self.hold_for_store(id, slot, actions);
+                self.hold_for_store(now, slot, actions);
             }
             Phase::AwaitingConnect => self.on_first_packet(now, id, packet, actions),
             Phase::AwaitingAuth(_) => self.on_auth_answer(now, id, packet, actions),
             // The connection is paused in these phases: the caller has made a mistake, and the client pays for it.
-            Phase::Authenticating(_) | Phase::Claiming(_) => self.break_off(now, id, "packet before CONNACK", actions),
+            Phase::Authenticating(_) | Phase::Claiming => self.break_off(now, id, "packet before CONNACK", actions),
         }
     }
 
@@ -165,9 +167,7 @@ impl Shard {
             if self.session(slot, key).is_some() {
                 self.drive(now, slot, session::Event::Persisted(ticket), actions);
                 self.replay(now, slot, actions);
-                if let Some(id) = self.session(slot, key).and_then(|entry| entry.connection) {
-                    self.hold_for_store(id, slot, actions);
-                }
+                self.hold_for_store(now, slot, actions);
             }
         }
         self.surrender_stable(now, actions);
@@ -192,7 +192,7 @@ impl Shard {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Connection(id) => self.on_connection_due(now, id, actions),
-                Timer::Slow(id) => self.on_grace_over(id, actions),
+                Timer::Slow(id) => self.on_grace_over(now, id, actions),
                 Timer::Session(key, slot) => self.on_session_due(now, key, slot, actions),
                 Timer::Tick => self.on_tick(now, actions),
             }

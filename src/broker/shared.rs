@@ -7,7 +7,7 @@ use foldhash::quality::RandomState;
 
 use super::Counters;
 use crate::codec::ClientId;
-use crate::routing::{RetainedStore, SessionKey, ShardId, SubscriptionIndex};
+use crate::routing::{RetainedLimits, RetainedStore, SessionKey, ShardId, SubscriptionIndex};
 
 /// What all shards share, read-mostly and small: who holds which Client Identifier, the subscriptions, and the retained
 /// messages.
@@ -36,12 +36,12 @@ pub(super) struct Holder {
 }
 
 impl Shared {
-    /// Nothing yet, for `shards` shards, with the bounds of the retained messages: how many, and how many bytes.
-    pub fn new(shards: usize, retained_messages_max: usize, retained_bytes_max: usize) -> Self {
+    /// Nothing yet, for `shards` shards.
+    pub fn new(shards: usize, retained_limits: RetainedLimits) -> Self {
         Self {
             holders: DashMap::default(),
             index: RwLock::new(SubscriptionIndex::new()),
-            retained: RwLock::new(RetainedStore::new(retained_messages_max, retained_bytes_max)),
+            retained: RwLock::new(RetainedStore::new(retained_limits)),
             generation: AtomicU64::new(0),
             keys: AtomicU64::new(1),
             claims: AtomicU64::new(1),

@@ -8,7 +8,8 @@ use super::event::ConnectionId;
 use super::session_slot::Replay;
 use super::{Action, DropReason, Record, Shard};
 use crate::codec::{
-    ReasonCode, RetainHandling, ServerPacket, Suback, Subscribe, Subscription, SubscriptionId, Unsuback, Unsubscribe,
+    Qos, ReasonCode, RetainHandling, ServerPacket, Suback, Subscribe, Subscription, SubscriptionId,
+    SubscriptionOptions, Unsuback, Unsubscribe,
 };
 use crate::routing::{Coverage, Retained, SubscribeOutcome};
 use crate::session::{self, Delivery};
@@ -29,7 +30,7 @@ impl Shard {
         for subscription in &subscribe.subscriptions {
             let reason_code = match self.check_subscribe(id, subscription, actions) {
                 Ok(()) => {
-                    let options = crate::codec::SubscriptionOptions {
+                    let options = SubscriptionOptions {
                         qos: subscription.options.qos.min(self.settings.maximum_qos), // [MQTT-3.8.4-7]
                         ..subscription.options
                     };
@@ -50,11 +51,7 @@ impl Shard {
         let wait = if granted.is_empty() {
             None
         } else {
-            self.persist_for(
-                slot,
-                |key| Record::Subscribed { key, subscriptions: granted, subscription_id },
-                actions,
-            )
+            self.persist_for(slot, |key| Record::Subscribed { key, subscriptions: granted, subscription_id }, actions)
         };
         let suback = Suback { packet_id: subscribe.packet_id, reason_codes, reason_string: None };
         let packet = ServerPacket::Suback(Box::new(suback));
@@ -77,7 +74,6 @@ impl Shard {
             let Some(connection) = self.connection(id) else { return Err(ReasonCode::UnspecifiedError) };
             match connection.access.subscribe(filter) {
                 Ok(Coverage::Whole | Coverage::Part) => return Ok(()),
-                Ok(Coverage::Nothing) => (ReasonCode::NotAuthorized, "no rule allows it".into()),
                 Err(denied) => (ReasonCode::NotAuthorized, denied.to_string().into()),
             }
         } else {
@@ -106,16 +102,16 @@ impl Shard {
             {
                 return Err(ReasonCode::QuotaExceeded);
             }
-            index.subscribe(&entry.subscriber, filter, *options, id, self.settings.share_strategy)
+            index.subscribe(&entry.subscriber, subscription, id, self.settings.share_strategy)
         };
         if filter.share.is_some() {
             entry.has_shares = true;
             return Ok(()); // no retained messages for a Shared Subscription
         }
         let wanted = match options.retain_handling {
-            RetainHandling::Send => true,                                       // [MQTT-3.3.1-9]
+            RetainHandling::Send => true,                                  // [MQTT-3.3.1-9]
             RetainHandling::SendIfNew => outcome == SubscribeOutcome::New, // [MQTT-3.3.1-10]
-            RetainHandling::DoNotSend => false,                                 // [MQTT-3.3.1-11]
+            RetainHandling::DoNotSend => false,                            // [MQTT-3.3.1-11]
         };
         if wanted {
             let access = entry.subscriber.access();
@@ -159,7 +155,7 @@ impl Shard {
                 continue;
             }
             let delivery = Delivery {
-                message: retained.message,
+                message: Arc::clone(&retained.message),
                 qos,
                 retain: true, // [MQTT-3.3.1-8]
                 expires_at: retained.expires_at,
@@ -203,10 +199,10 @@ impl Shard {
 }
 
 /// The Reason Code of a granted subscription.
-const fn granted_code(qos: crate::codec::Qos) -> ReasonCode {
+const fn granted_code(qos: Qos) -> ReasonCode {
     match qos {
-        crate::codec::Qos::AtMostOnce => ReasonCode::GrantedQos0,
-        crate::codec::Qos::AtLeastOnce => ReasonCode::GrantedQos1,
-        crate::codec::Qos::ExactlyOnce => ReasonCode::GrantedQos2,
+        Qos::AtMostOnce => ReasonCode::GrantedQos0,
+        Qos::AtLeastOnce => ReasonCode::GrantedQos1,
+        Qos::ExactlyOnce => ReasonCode::GrantedQos2,
     }
 }

@@ -6,8 +6,8 @@ use crate::timestamp::Timestamp;
 
 /// Everything that a shard waits for, in the order it is due.
 ///
-/// An entry is not taken out when it is no longer wanted: whoever gets it looks whether it still is, and sets the next one. So
-/// a packet that puts off a Keep Alive costs nothing here.
+/// Whoever gets an entry looks whether it is still wanted, and sets the next one: so a packet that puts off a Keep Alive
+/// costs nothing here.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     due: BTreeSet<(Timestamp, Timer)>,
