@@ -10,6 +10,7 @@ use super::connection::{Connecting, Connection, Phase};
 use super::end::Ending;
 use super::event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Peer};
 use super::session_slot::SessionSlot;
+use super::shard::Turn;
 use super::shared::Claim;
 use super::takeover::{Claimant, PendingClaim};
 use super::{Action, Record, Report, Shard};
@@ -19,34 +20,27 @@ use crate::codec::{
 };
 use crate::routing::{Access, Location, Subscriber};
 use crate::session::{self, Link, ProtocolError, Session};
-use crate::timestamp::Timestamp;
 
 impl Shard {
-    pub(super) fn on_opened(&mut self, now: Timestamp, id: ConnectionId, peer: Box<Peer>, actions: &mut Vec<Action>) {
+    pub(super) fn on_opened(&mut self, id: ConnectionId, peer: Box<Peer>, turn: &mut Turn<'_>) {
         let slot = id.slot as usize;
         if self.connections.len() <= slot {
             self.connections.resize_with(slot + 1, || None);
         }
-        let connection = Connection::new(id, peer, now, Arc::clone(&self.no_access));
+        let connection = Connection::new(id, peer, turn.now, Arc::clone(&self.no_access));
         if let Some(place) = self.connections.get_mut(slot) {
             *place = Some(connection);
         }
         self.counters.connections += 1;
         if self.shutting_down {
-            return self.break_off(now, id, "shutting down", actions);
+            return self.break_off(id, "shutting down", turn);
         }
-        self.set_due(id, now + self.settings.connect_timeout);
+        self.set_due(id, turn.now + self.settings.connect_timeout);
     }
 
-    pub(super) fn on_first_packet(
-        &mut self,
-        now: Timestamp,
-        id: ConnectionId,
-        packet: ClientPacket,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn on_first_packet(&mut self, id: ConnectionId, packet: ClientPacket, turn: &mut Turn<'_>) {
         match packet {
-            ClientPacket::Connect(connect) => self.on_connect(now, id, *connect, actions),
+            ClientPacket::Connect(connect) => self.on_connect(id, *connect, turn),
             // [MQTT-3.1.0-1]
             ClientPacket::Publish(_)
             | ClientPacket::Puback(_)
@@ -57,11 +51,11 @@ impl Shard {
             | ClientPacket::Unsubscribe(_)
             | ClientPacket::Pingreq
             | ClientPacket::Disconnect(_)
-            | ClientPacket::Auth(_) => self.break_off(now, id, "first packet is not CONNECT", actions),
+            | ClientPacket::Auth(_) => self.break_off(id, "first packet is not CONNECT", turn),
         }
     }
 
-    fn on_connect(&mut self, now: Timestamp, id: ConnectionId, connect: Connect, actions: &mut Vec<Action>) {
+    fn on_connect(&mut self, id: ConnectionId, connect: Connect, turn: &mut Turn<'_>) {
         let assigned = connect.client_id.is_empty();
         let client_id = if assigned { self.assign_client_id() } else { ClientId::from(&*connect.client_id) };
         let Some(connection) = self.connection_mut(id) else { return };
@@ -70,7 +64,7 @@ impl Shard {
         connection.user = connect.user_name.as_deref().map(Arc::from);
         connection.authentication_method.clone_from(&connect.properties.authentication_method);
         if let Err((reason_code, cause)) = self.check_connect(&connect) {
-            return self.refuse(now, id, reason_code, cause.into(), actions);
+            return self.refuse(id, reason_code, cause.into(), turn);
         }
         let request = AuthenticationRequest {
             client_id: client_id.clone(),
@@ -81,7 +75,7 @@ impl Shard {
             step: AuthenticationStep::Connect,
         };
         let connecting = Box::new(Connecting { connect, client_id, assigned, authentication_data: None });
-        self.authenticate(id, connecting, request, actions);
+        self.authenticate(id, connecting, request, turn);
     }
 
     /// A Client Identifier of ours: new, and not to be guessed. [MQTT-3.1.3-6] [MQTT-3.2.2-16]
@@ -123,23 +117,17 @@ impl Shard {
         id: ConnectionId,
         connecting: Box<Connecting>,
         request: AuthenticationRequest,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn<'_>,
     ) {
-        self.hold(id, actions);
+        self.hold(id, turn);
         if let Some(connection) = self.connection_mut(id) {
             connection.phase = Phase::Authenticating(connecting);
-            actions.push(Action::Authenticate { connection: id, request: Box::new(request) });
+            turn.actions.push(Action::Authenticate { connection: id, request: Box::new(request) });
         }
     }
 
     /// The client's AUTH, while its CONNECT is not answered: nothing else may come. [MQTT-3.1.2-30]
-    pub(super) fn on_auth_answer(
-        &mut self,
-        now: Timestamp,
-        id: ConnectionId,
-        packet: ClientPacket,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn on_auth_answer(&mut self, id: ConnectionId, packet: ClientPacket, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection_mut(id) else { return };
         match (packet, std::mem::replace(&mut connection.phase, Phase::AwaitingConnect)) {
             (ClientPacket::Auth(auth), Phase::AwaitingAuth(connecting))
@@ -154,21 +142,21 @@ impl Shard {
                     data: auth.authentication_data,
                     step: AuthenticationStep::Continue,
                 };
-                self.authenticate(id, connecting, request, actions);
+                self.authenticate(id, connecting, request, turn);
             }
-            _ => self.refuse(now, id, ReasonCode::ProtocolError, "not the AUTH that must come".into(), actions),
+            _ => self.refuse(id, ReasonCode::ProtocolError, "not the AUTH that must come".into(), turn),
         }
     }
 
     /// AUTH on an established connection. [MQTT-4.12.1-1]
-    pub(super) fn on_reauthenticate(&mut self, now: Timestamp, slot: usize, auth: Auth, actions: &mut Vec<Action>) {
+    pub(super) fn on_reauthenticate(&mut self, slot: usize, auth: Auth, turn: &mut Turn<'_>) {
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
         let Some(connection) = self.connection(id) else { return };
         let allowed = auth.authentication_method.is_some()
             && auth.authentication_method == connection.authentication_method
             && matches!(auth.reason_code, ReasonCode::ReAuthenticate | ReasonCode::ContinueAuthentication);
         let Some(client_id) = connection.client_id.clone().filter(|_| allowed) else {
-            return self.on_ended(now, slot, session::Ended::ByError(ProtocolError::UnexpectedAuth), actions);
+            return self.on_ended(slot, session::Ended::ByError(ProtocolError::UnexpectedAuth), turn);
         };
         let step = match auth.reason_code {
             ReasonCode::ReAuthenticate => AuthenticationStep::Reauthenticate,
@@ -182,17 +170,11 @@ impl Shard {
             data: auth.authentication_data,
             step,
         };
-        self.hold(id, actions);
-        actions.push(Action::Authenticate { connection: id, request: Box::new(request) });
+        self.hold(id, turn);
+        turn.actions.push(Action::Authenticate { connection: id, request: Box::new(request) });
     }
 
-    pub(super) fn on_authenticated(
-        &mut self,
-        now: Timestamp,
-        id: ConnectionId,
-        outcome: AuthenticationOutcome,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn on_authenticated(&mut self, id: ConnectionId, outcome: AuthenticationOutcome, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection_mut(id) else { return };
         match std::mem::replace(&mut connection.phase, Phase::AwaitingConnect) {
             Phase::Authenticating(connecting) => match outcome {
@@ -200,21 +182,21 @@ impl Shard {
                     connection.access = access;
                     connection.user = user.or(connection.user.take());
                     let connecting = Box::new(Connecting { authentication_data, ..*connecting });
-                    self.claim_session(now, id, connecting, actions);
+                    self.claim_session(id, connecting, turn);
                 }
                 AuthenticationOutcome::Continue { authentication_data } => {
                     let packet = continue_auth(connection.authentication_method.clone(), authentication_data);
                     connection.phase = Phase::AwaitingAuth(connecting);
-                    actions.push(Action::Send { connection: id, packet });
-                    self.let_go(now, id, actions);
+                    turn.actions.push(Action::Send { connection: id, packet });
+                    self.let_go(id, turn);
                 }
                 AuthenticationOutcome::Refused { reason_code, cause } => {
-                    self.refuse(now, id, reason_code, cause, actions);
+                    self.refuse(id, reason_code, cause, turn);
                 }
             },
             Phase::Connected(slot) => {
                 connection.phase = Phase::Connected(slot);
-                self.on_reauthenticated(now, id, slot, outcome, actions);
+                self.on_reauthenticated(id, slot, outcome, turn);
             }
             other @ (Phase::AwaitingConnect | Phase::AwaitingAuth(_) | Phase::Claiming) => connection.phase = other,
         }
@@ -222,11 +204,10 @@ impl Shard {
 
     fn on_reauthenticated(
         &mut self,
-        now: Timestamp,
         id: ConnectionId,
         slot: usize,
         outcome: AuthenticationOutcome,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn<'_>,
     ) {
         let method = self.connection(id).and_then(|connection| connection.authentication_method.clone());
         let packet = match outcome {
@@ -237,21 +218,15 @@ impl Shard {
             AuthenticationOutcome::Continue { authentication_data } => continue_auth(method, authentication_data),
             AuthenticationOutcome::Refused { reason_code, cause } => {
                 // [MQTT-4.12.1-2]
-                return self.end_connection(now, id, Ending::told(reason_code, cause), actions);
+                return self.end_connection(id, Ending::told(reason_code, cause), turn);
             }
         };
-        self.let_go(now, id, actions);
-        self.drive(now, slot, session::Event::Respond { packet, wait: None }, actions);
+        self.let_go(id, turn);
+        self.drive(slot, session::Event::Respond { packet, wait: None }, turn);
     }
 
     /// Makes this shard the holder of the Client Identifier, and gets the Session from whoever held it.
-    fn claim_session(
-        &mut self,
-        now: Timestamp,
-        id: ConnectionId,
-        connecting: Box<Connecting>,
-        actions: &mut Vec<Action>,
-    ) {
+    fn claim_session(&mut self, id: ConnectionId, connecting: Box<Connecting>, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection_mut(id) else { return };
         if let Some(will) = &connecting.connect.will
             && let Err(denied) = connection.access.publish(&will.topic)
@@ -265,14 +240,9 @@ impl Shard {
                 rule: denied.to_string().into(),
             };
             self.counters.denied += 1;
-            actions.push(Action::Report(Box::new(report)));
-            return self.refuse(
-                now,
-                id,
-                ReasonCode::NotAuthorized,
-                "not authorized to publish its Will".into(),
-                actions,
-            );
+            turn.actions.push(Action::Report(Box::new(report)));
+            let cause = "not authorized to publish its Will".into();
+            return self.refuse(id, ReasonCode::NotAuthorized, cause, turn);
         }
         let clean_start = connecting.connect.clean_start;
         let client_id = connecting.client_id.clone();
@@ -282,10 +252,10 @@ impl Shard {
         }
         self.claims.insert(claim, PendingClaim { connection: Some(id), connecting, successor: None });
         match prior {
-            None => self.on_surrendered(now, claim, None, actions),
+            None => self.on_surrendered(claim, None, turn),
             Some(holder) => {
                 let claimant = Claimant { claim, shard: self.id, clean_start };
-                self.ask_holder(now, &client_id, holder, claimant, actions);
+                self.ask_holder(&client_id, holder, claimant, turn);
             }
         }
     }
@@ -293,12 +263,11 @@ impl Shard {
     /// The Session is here, or there is none: CONNECT is answered.
     pub(super) fn finish_connect(
         &mut self,
-        now: Timestamp,
         id: ConnectionId,
         claim: Claim,
         connecting: Connecting,
         session: Option<Box<SessionSlot>>,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn<'_>,
     ) {
         let session_present = session.is_some();
         let slot = match session {
@@ -309,7 +278,7 @@ impl Shard {
             None => {
                 self.shared.unclaim(&connecting.client_id, claim);
                 let cause = "as many sessions as sessions_max allows".into();
-                return self.refuse(now, id, ReasonCode::QuotaExceeded, cause, actions);
+                return self.refuse(id, ReasonCode::QuotaExceeded, cause, turn);
             }
         };
         let Connecting { mut connect, assigned, client_id, authentication_data } = connecting;
@@ -343,9 +312,9 @@ impl Shard {
         self.counters.connects_accepted += 1;
         let record = Record::SessionOpened { key, client_id: client_id.clone(), session_expiry_interval, will };
         let wait = match (was_durable, session_expiry_interval > 0) {
-            (_, true) => self.persist_for(slot, |_| record, actions),
+            (_, true) => self.persist_for(slot, |_| record, turn),
             (true, false) => {
-                let ticket = self.persist(Record::SessionEnded { key }, actions);
+                let ticket = self.persist(Record::SessionEnded { key }, turn);
                 self.wait_for(slot, ticket);
                 Some(ticket)
             }
@@ -362,16 +331,16 @@ impl Shard {
                 authentication_data,
             ),
         };
-        self.report_connected(id, &connect, session_present, actions);
+        self.report_connected(id, &connect, session_present, turn);
         if keep_alive > 0 {
-            self.set_due(id, now + Duration::from_millis(u64::from(keep_alive) * KEEP_ALIVE_MS));
+            self.set_due(id, turn.now + Duration::from_millis(u64::from(keep_alive) * KEEP_ALIVE_MS));
         }
         let event = session::Event::Connected { link: Box::new(link), connack: Box::new(fit(connack, &connect)), wait };
-        self.drive(now, slot, event, actions);
-        self.let_go(now, id, actions);
+        self.drive(slot, event, turn);
+        self.let_go(id, turn);
         let room = self.settings.outgoing_bytes_max / 2;
-        self.drive(now, slot, session::Event::Room(room), actions);
-        self.replay(now, slot, actions);
+        self.drive(slot, session::Event::Room(room), turn);
+        self.replay(slot, turn);
     }
 
     fn new_session(&mut self, claim: Claim, client_id: ClientId, id: ConnectionId) -> usize {
@@ -466,15 +435,9 @@ impl Shard {
         }
     }
 
-    fn report_connected(
-        &mut self,
-        id: ConnectionId,
-        connect: &Connect,
-        session_present: bool,
-        actions: &mut Vec<Action>,
-    ) {
+    fn report_connected(&mut self, id: ConnectionId, connect: &Connect, session_present: bool, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection(id) else { return };
-        actions.push(Action::Report(Box::new(Report::Connected {
+        turn.actions.push(Action::Report(Box::new(Report::Connected {
             client: connection.label(),
             connection: id,
             version: connect.version.name(),
@@ -498,20 +461,19 @@ impl Shard {
     /// The bytes of a connection make no packet.
     pub(super) fn on_undecodable(
         &mut self,
-        now: Timestamp,
         id: ConnectionId,
         error: DecodeError,
         connect_version: Option<ProtocolVersion>,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn<'_>,
     ) {
         self.counters.protocol_errors += 1;
         let Some(connection) = self.connection_mut(id) else { return };
         let cause = ByteString::from(error.to_string());
         if let Some(version) = connect_version {
             connection.version = version;
-            return self.refuse(now, id, error.reason_code(), cause, actions);
+            return self.refuse(id, error.reason_code(), cause, turn);
         }
-        self.end_connection(now, id, Ending::told(error.reason_code(), cause), actions);
+        self.end_connection(id, Ending::told(error.reason_code(), cause), turn);
     }
 }
 

@@ -8,6 +8,7 @@ use super::connection::{Connection, Phase};
 use super::event::ConnectionId;
 use super::publish::Publisher;
 use super::record::WillState;
+use super::shard::Turn;
 use super::timers::Timer;
 use super::{Action, DropReason, Record, Report, Shard};
 use crate::codec::{Connack, Disconnect, ProtocolVersion, ReasonCode, ServerPacket, Will};
@@ -66,12 +67,12 @@ impl Ending {
 }
 
 impl Shard {
-    pub(super) fn on_closed(&mut self, now: Timestamp, id: ConnectionId, cause: ByteString, actions: &mut Vec<Action>) {
-        self.end_connection(now, id, Ending::lost(cause), actions);
+    pub(super) fn on_closed(&mut self, id: ConnectionId, cause: ByteString, turn: &mut Turn<'_>) {
+        self.end_connection(id, Ending::lost(cause), turn);
     }
 
     /// What the Session says of its connection's end.
-    pub(super) fn on_ended(&mut self, now: Timestamp, slot: usize, ended: Ended, actions: &mut Vec<Action>) {
+    pub(super) fn on_ended(&mut self, slot: usize, ended: Ended, turn: &mut Turn<'_>) {
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
         let ending = match ended {
             Ended::ByClient(disconnect) => match self.on_disconnect(slot, &disconnect) {
@@ -83,7 +84,7 @@ impl Shard {
                 Ending::told(error.reason_code(), error.to_string())
             }
         };
-        self.end_connection(now, id, ending, actions);
+        self.end_connection(id, ending, turn);
     }
 
     /// DISCONNECT may change the Session Expiry Interval, but not from 0.
@@ -98,14 +99,7 @@ impl Shard {
     }
 
     /// Answers a CONNECT with a failure and closes.
-    pub(super) fn refuse(
-        &mut self,
-        now: Timestamp,
-        id: ConnectionId,
-        reason_code: ReasonCode,
-        cause: ByteString,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn refuse(&mut self, id: ConnectionId, reason_code: ReasonCode, cause: ByteString, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection(id) else { return };
         // 3.1.1 has no Return Code for a CONNECT that is malformed: there the connection is closed. [MQTT-3.1.4-1]
         let malformed = matches!(reason_code, ReasonCode::MalformedPacket | ReasonCode::ProtocolError);
@@ -116,68 +110,49 @@ impl Shard {
             }
             let packet = ServerPacket::Connack(Box::new(connack));
             self.counters.sent(packet.packet_type());
-            actions.push(Action::Send { connection: id, packet });
+            turn.actions.push(Action::Send { connection: id, packet });
         }
-        self.break_off_with(now, id, reason_code, cause, actions);
+        self.break_off_with(id, reason_code, cause, turn);
     }
 
     /// Closes a connection that has no Session, without a word to the client.
-    pub(super) fn break_off(
-        &mut self,
-        now: Timestamp,
-        id: ConnectionId,
-        cause: &'static str,
-        actions: &mut Vec<Action>,
-    ) {
-        self.break_off_with(now, id, ReasonCode::ProtocolError, cause.into(), actions);
+    pub(super) fn break_off(&mut self, id: ConnectionId, cause: &'static str, turn: &mut Turn<'_>) {
+        self.break_off_with(id, ReasonCode::ProtocolError, cause.into(), turn);
     }
 
-    fn break_off_with(
-        &mut self,
-        now: Timestamp,
-        id: ConnectionId,
-        reason_code: ReasonCode,
-        cause: ByteString,
-        actions: &mut Vec<Action>,
-    ) {
+    fn break_off_with(&mut self, id: ConnectionId, reason_code: ReasonCode, cause: ByteString, turn: &mut Turn<'_>) {
         let ending = Ending { tell: None, reason_code, cause, will: WillFate::Discard, lost: false };
-        self.end_connection(now, id, ending, actions);
+        self.end_connection(id, ending, turn);
     }
 
     /// Ends a connection, whatever it has come to.
-    pub(super) fn end_connection(
-        &mut self,
-        now: Timestamp,
-        id: ConnectionId,
-        ending: Ending,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn end_connection(&mut self, id: ConnectionId, ending: Ending, turn: &mut Turn<'_>) {
         if self.connection(id).is_none() {
             return;
         }
         let Some(mut connection) = self.connections.get_mut(id.slot as usize).and_then(Option::take) else { return };
         self.timers.cancel(connection.due, Timer::Connection(id));
         self.counters.connections -= 1;
-        self.release_publishers(now, std::mem::take(&mut connection.congestion), actions);
+        self.release_publishers(std::mem::take(&mut connection.congestion), turn);
         let session = connection.session().filter(|slot| self.sessions.contains(*slot));
         if let Some(reason_code) = ending.tell {
             let open = session.and_then(|slot| self.sessions.get(slot)).is_some_and(|entry| entry.session.is_open());
             if open && connection.version == ProtocolVersion::V5 {
                 let packet = ServerPacket::Disconnect(Box::new(Disconnect::new(reason_code)));
                 self.counters.sent(packet.packet_type());
-                actions.push(Action::Send { connection: id, packet });
+                turn.actions.push(Action::Send { connection: id, packet });
             }
         }
         if !ending.lost {
-            actions.push(Action::Close { connection: id });
+            turn.actions.push(Action::Close { connection: id });
         }
-        self.report_end(&connection, &ending, actions);
+        self.report_end(&connection, &ending, turn);
         if let Some(slot) = session {
-            self.detach(now, slot, ending.will, actions);
+            self.detach(slot, ending.will, turn);
         }
     }
 
-    fn report_end(&mut self, connection: &Connection, ending: &Ending, actions: &mut Vec<Action>) {
+    fn report_end(&mut self, connection: &Connection, ending: &Ending, turn: &mut Turn<'_>) {
         let client = connection.label();
         let (reason_code, cause) = (ending.reason_code, ending.cause.clone());
         let report = match connection.phase {
@@ -187,34 +162,35 @@ impl Shard {
                 Report::Refused { client, reason_code, cause }
             }
         };
-        actions.push(Action::Report(Box::new(report)));
+        turn.actions.push(Action::Report(Box::new(report)));
     }
 
     /// The Session in `slot` has lost its connection: it waits for another one, or ends.
-    fn detach(&mut self, now: Timestamp, slot: usize, fate: WillFate, actions: &mut Vec<Action>) {
-        self.drive(now, slot, session::Event::Disconnected, actions);
+    fn detach(&mut self, slot: usize, fate: WillFate, turn: &mut Turn<'_>) {
+        self.drive(slot, session::Event::Disconnected, turn);
         self.counters.sessions_connected -= 1;
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         entry.connection = None;
         entry.subscriber.set_connected(false);
         let delay = entry.will.as_ref().map_or(0, |will| will.will_delay_interval);
         match fate {
-            WillFate::Publish if delay > 0 => entry.will_at = Some(now + seconds(delay)),
+            WillFate::Publish if delay > 0 => entry.will_at = Some(turn.now + seconds(delay)),
             WillFate::Publish => {}
             WillFate::PublishUndelayed if delay == 0 => {}
             WillFate::PublishUndelayed | WillFate::Discard => entry.will = None, // [MQTT-3.1.2-10]
         }
         if !entry.is_durable() {
-            return self.end_session(now, slot, actions);
+            return self.end_session(slot, turn);
         }
         let session_expiry_interval = entry.session_expiry_interval;
-        entry.ends_at = (session_expiry_interval != u32::MAX).then(|| now + seconds(session_expiry_interval));
+        entry.ends_at = (session_expiry_interval != u32::MAX).then(|| turn.now + seconds(session_expiry_interval));
         let will = if entry.will_at.is_some() { WillState::Delayed } else { WillState::Gone };
         if will == WillState::Gone {
-            self.publish_will(now, slot, actions);
+            self.publish_will(slot, turn);
         }
-        let record = |key| Record::SessionDetached { key, session_expiry_interval, at: now, will };
-        self.persist_unawaited(slot, record, actions);
+        let at = turn.now;
+        let record = |key| Record::SessionDetached { key, session_expiry_interval, at, will };
+        self.persist_unawaited(slot, record, turn);
         self.schedule_session(slot);
     }
 
@@ -226,20 +202,20 @@ impl Shard {
         }
     }
 
-    pub(super) fn on_session_due(&mut self, now: Timestamp, key: SessionKey, slot: usize, actions: &mut Vec<Action>) {
+    pub(super) fn on_session_due(&mut self, key: SessionKey, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.session(slot, key).filter(|entry| entry.connection.is_none()) else { return };
-        if entry.ends_at.is_some_and(|at| at <= now) {
+        if entry.ends_at.is_some_and(|at| at <= turn.now) {
             self.counters.sessions_expired += 1;
-            return self.end_session(now, slot, actions);
+            return self.end_session(slot, turn);
         }
-        if entry.will_at.is_some_and(|at| at <= now) {
-            self.publish_will(now, slot, actions);
+        if entry.will_at.is_some_and(|at| at <= turn.now) {
+            self.publish_will(slot, turn);
         }
         self.schedule_session(slot);
     }
 
     /// Publishes the Will of the Session in `slot`, which it then has no more. [MQTT-3.1.2-8] [MQTT-3.1.2-10]
-    fn publish_will(&mut self, now: Timestamp, slot: usize, actions: &mut Vec<Action>) {
+    fn publish_will(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         entry.will_at = None;
         let Some(will) = entry.will.take() else { return };
@@ -249,18 +225,18 @@ impl Shard {
             origin: None,
             received: None,
         };
-        self.accept(now, &publisher, application(*will), actions);
+        self.accept(&publisher, application(*will), turn);
     }
 
     /// Ends the Session in `slot`, which has no connection: its Will is published, its subscriptions go, and what it was owed
     /// goes to other members of its shares or nowhere.
-    pub(super) fn end_session(&mut self, now: Timestamp, slot: usize, actions: &mut Vec<Action>) {
+    pub(super) fn end_session(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(key) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return };
         if self.shared.index().subscription_count_of(key) > 0 {
             self.shared.index_mut().remove(key);
         }
-        self.publish_will(now, slot, actions);
-        self.persist_unawaited(slot, |key| Record::SessionEnded { key }, actions);
+        self.publish_will(slot, turn);
+        self.persist_unawaited(slot, |key| Record::SessionEnded { key }, turn);
         let Some(entry) = self.sessions.try_remove(slot) else { return };
         let subscriber = &entry.subscriber;
         subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
@@ -273,7 +249,7 @@ impl Shard {
         self.counters.queued_bytes -= bytes as u64;
         let mut lost = messages as u64;
         for delivery in entry.session.into_leftovers() {
-            if self.hand_on(now, key, delivery, actions) {
+            if self.hand_on(key, delivery, turn) {
                 lost = lost.saturating_sub(1);
             }
         }
@@ -289,36 +265,36 @@ impl Shard {
     }
 
     /// CONNECT or the Keep Alive of a connection is due.
-    pub(super) fn on_connection_due(&mut self, now: Timestamp, id: ConnectionId, actions: &mut Vec<Action>) {
+    pub(super) fn on_connection_due(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection(id) else { return };
         match connection.phase {
-            Phase::AwaitingConnect => self.break_off(now, id, "no CONNECT within connect_timeout", actions),
+            Phase::AwaitingConnect => self.break_off(id, "no CONNECT within connect_timeout", turn),
             Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
                 let cause = "not connected within connect_timeout".into();
-                self.refuse(now, id, ReasonCode::ServerBusy, cause, actions);
+                self.refuse(id, ReasonCode::ServerBusy, cause, turn);
             }
             Phase::Connected(_) if connection.keep_alive_ms == 0 => {}
             Phase::Connected(_) => {
                 let keep_alive = Duration::from_millis(connection.keep_alive_ms);
                 // Who is not read from can't be heard.
-                let heard = if connection.holds > 0 { now } else { connection.last_packet };
-                if heard + keep_alive > now {
+                let heard = if connection.holds > 0 { turn.now } else { connection.last_packet };
+                if heard + keep_alive > turn.now {
                     return self.set_due(id, heard + keep_alive);
                 }
                 // [MQTT-3.1.2-22]
                 let ending = Ending::told(ReasonCode::KeepAliveTimeout, "Keep Alive timeout");
-                self.end_connection(now, id, ending, actions);
+                self.end_connection(id, ending, turn);
             }
         }
     }
 
     /// The broker stops: every client is told, and nothing new is accepted.
-    pub(super) fn on_shutting_down(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+    pub(super) fn on_shutting_down(&mut self, turn: &mut Turn<'_>) {
         self.shutting_down = true;
         let connected: Vec<ConnectionId> = self.connections.iter().flatten().map(|connection| connection.id).collect();
         for id in connected {
             let ending = Ending::told(ReasonCode::ServerShuttingDown, "broker is shutting down");
-            self.end_connection(now, id, ending, actions);
+            self.end_connection(id, ending, turn);
         }
     }
 }

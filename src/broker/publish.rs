@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::connection::Connection;
 use super::event::ConnectionId;
 use super::forward::{Origin, Said, ShardMessage};
+use super::shard::Turn;
 use super::{Action, DropReason, Record, Report, Shard};
 use crate::codec::{ClientId, Message, PacketId, Qos, ReasonCode, SubscriptionId};
 use crate::routing::{Location, Retained, SessionKey, Subscriber};
@@ -37,13 +38,7 @@ pub(super) struct Outstanding {
 
 impl Shard {
     /// A client published.
-    pub(super) fn on_publish(
-        &mut self,
-        now: Timestamp,
-        slot: usize,
-        application: Application,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn on_publish(&mut self, slot: usize, application: Application, turn: &mut Turn<'_>) {
         self.counters.message_received(application.qos, application.payload.len());
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(id) = entry.connection else { return };
@@ -54,15 +49,15 @@ impl Shard {
             received: application.packet_id.map(|packet_id| (slot, packet_id)),
         };
         let (packet_id, qos) = (application.packet_id, application.qos);
-        let (reason_code, wait) = match self.check_publish(id, &application, actions) {
-            Ok(()) => self.accept(now, &publisher, application, actions),
+        let (reason_code, wait) = match self.check_publish(id, &application, turn) {
+            Ok(()) => self.accept(&publisher, application, turn),
             Err(reason_code) => (reason_code, None),
         };
         if let Some(packet_id) = packet_id {
             if let Some(ticket) = wait {
                 self.wait_for(slot, ticket);
             }
-            self.drive(now, slot, session::Event::Answered { packet_id, qos, reason_code, wait }, actions);
+            self.drive(slot, session::Event::Answered { packet_id, qos, reason_code, wait }, turn);
         }
     }
 
@@ -71,7 +66,7 @@ impl Shard {
         &mut self,
         id: ConnectionId,
         application: &Application,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), ReasonCode> {
         let topic = &application.topic;
         let (reason_code, rule) = if self.accepts_topic(topic) {
@@ -86,7 +81,7 @@ impl Shard {
                 "beyond topic_length_max or topic_levels_max, or a topic of the broker".into(),
             )
         };
-        self.report_denied(id, "PUBLISH", topic.as_str(), reason_code, rule, actions);
+        self.report_denied(id, "PUBLISH", topic.as_str(), reason_code, rule, turn);
         Err(reason_code)
     }
 
@@ -97,12 +92,12 @@ impl Shard {
         topic: &str,
         reason_code: ReasonCode,
         rule: bytestring::ByteString,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn<'_>,
     ) {
         self.counters.denied += 1;
         let client = self.connection(id).map(Connection::label).unwrap_or_default();
         let report = Report::Denied { client, packet, topic: topic.into(), reason_code, rule };
-        actions.push(Action::Report(Box::new(report)));
+        turn.actions.push(Action::Report(Box::new(report)));
     }
 
     /// Whether clients may publish to a topic: within the limits, and not one of the broker's own.
@@ -122,10 +117,9 @@ impl Shard {
     /// the Reason Code for its acknowledgement, and what must be stable first.
     pub(super) fn accept(
         &mut self,
-        now: Timestamp,
         publisher: &Publisher,
         application: Application,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn<'_>,
     ) -> (ReasonCode, Option<Ticket>) {
         let route = self.routes.route(&self.shared, &application.topic);
         let Application { topic, qos, retain, message_expiry_interval, properties, payload, .. } = application;
@@ -136,16 +130,16 @@ impl Shard {
             message = message.detached();
         }
         let message = Arc::new(message);
-        let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
+        let expires_at = message_expiry_interval.map(|seconds| turn.now + Duration::from_secs(u64::from(seconds)));
         if retain && !self.retain(&message, qos, expires_at, publisher) {
             self.counters.dropped(DropReason::RetainedFull, 1);
             if qos > Qos::AtMostOnce {
                 return (ReasonCode::QuotaExceeded, None);
             }
         }
-        let mut distribution = Distribution { now, origin: publisher.origin, durable: Vec::new(), receivers: 0 };
+        let mut distribution = Distribution { origin: publisher.origin, durable: Vec::new(), receivers: 0 };
         let mut give = |shard: &mut Self, to: &Arc<Subscriber>, delivery| {
-            shard.distribute(&mut distribution, to, delivery, actions);
+            shard.distribute(&mut distribution, to, delivery, turn);
         };
         let deliver = |granted: Qos, rap: bool, ids: &SmallVec<[SubscriptionId; 2]>, share| Delivery {
             message: Arc::clone(&message),
@@ -172,7 +166,7 @@ impl Shard {
         let Distribution { durable, receivers, .. } = distribution;
         let reason_code = if receivers == 0 { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
         let kept = Kept { message, qos, expires_at, retain };
-        (reason_code, self.persist_accepted(publisher, kept, durable, actions))
+        (reason_code, self.persist_accepted(publisher, kept, durable, turn))
     }
 
     /// One message to one receiver: at once, or when its record is stable.
@@ -181,13 +175,13 @@ impl Shard {
         distribution: &mut Distribution,
         to: &Arc<Subscriber>,
         delivery: Delivery,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn<'_>,
     ) {
         distribution.receivers += 1;
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
         match sequence {
             Some(sequence) if to.is_durable() => distribution.durable.push((Arc::clone(to), sequence, delivery)),
-            sequence => self.deliver(distribution.now, to, sequence, delivery, distribution.origin, actions),
+            sequence => self.deliver(to, sequence, delivery, distribution.origin, turn),
         }
     }
 
@@ -197,7 +191,7 @@ impl Shard {
         publisher: &Publisher,
         kept: Kept,
         deliveries: Vec<(Arc<Subscriber>, u64, Delivery)>,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
         let received = publisher
             .received
@@ -218,7 +212,7 @@ impl Shard {
             retain,
             receivers,
         };
-        let ticket = self.persist(record, actions);
+        let ticket = self.persist(record, turn);
         if !deliveries.is_empty() {
             self.outstanding.push_back(Outstanding { ticket, origin: publisher.origin, deliveries });
         }
@@ -237,21 +231,20 @@ impl Shard {
     }
 
     /// The record of these messages is stable: their receivers get them.
-    pub(super) fn deliver_outstanding(&mut self, now: Timestamp, outstanding: Outstanding, actions: &mut Vec<Action>) {
+    pub(super) fn deliver_outstanding(&mut self, outstanding: Outstanding, turn: &mut Turn<'_>) {
         for (to, sequence, delivery) in outstanding.deliveries {
-            self.deliver(now, &to, Some(sequence), delivery, outstanding.origin, actions);
+            self.deliver(&to, Some(sequence), delivery, outstanding.origin, turn);
         }
     }
 
     /// Gives a message to its receiver: here, on another shard, or on its way here.
     pub(super) fn deliver(
         &mut self,
-        now: Timestamp,
         to: &Arc<Subscriber>,
         sequence: Option<u64>,
         delivery: Delivery,
         origin: Option<Origin>,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn<'_>,
     ) {
         let location = to.location();
         let slot = location.slot as usize;
@@ -259,7 +252,7 @@ impl Shard {
             self.counters.dropped(DropReason::SessionEnded, 1);
         } else if location.shard != self.id {
             let said = Said::Deliver { to: Arc::clone(to), sequence, delivery, origin };
-            actions.push(Action::Forward { shard: location.shard, message: ShardMessage(said) });
+            turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(said) });
         } else if location.slot == Location::ARRIVING {
             match sequence {
                 Some(sequence) => self.early.entry(to.key).or_default().push((Arc::clone(to), sequence, delivery)),
@@ -268,41 +261,34 @@ impl Shard {
         } else if self.session(slot, to.key).is_none() {
             self.counters.dropped(DropReason::SessionEnded, 1);
         } else if sequence.is_none() && self.is_overrun(slot) {
-            self.count_dropped(slot, DropReason::SlowReceiver, actions);
+            self.count_dropped(slot, DropReason::SlowReceiver, turn);
         } else {
             let event = match sequence {
                 Some(sequence) => session::Event::Deliver(sequence, delivery),
                 None => session::Event::DeliverQos0(delivery),
             };
-            self.drive(now, slot, event, actions);
-            self.hold_up(now, slot, origin, actions);
+            self.drive(slot, event, turn);
+            self.hold_up(slot, origin, turn);
         }
     }
 
     /// A message that another shard sent: at QoS 0, one that would have to go on is dropped instead, because it would come behind later ones.
     pub(super) fn on_delivery_forwarded(
         &mut self,
-        now: Timestamp,
         to: &Arc<Subscriber>,
         sequence: Option<u64>,
         delivery: Delivery,
         origin: Option<Origin>,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn<'_>,
     ) {
         if sequence.is_none() && to.location().shard != self.id {
             return self.counters.dropped(DropReason::NotConnected, 1);
         }
-        self.deliver(now, to, sequence, delivery, origin, actions);
+        self.deliver(to, sequence, delivery, origin, turn);
     }
 
     /// Gives a retained message to a new subscription of the Session in `slot`.
-    pub(super) fn deliver_retained(
-        &mut self,
-        now: Timestamp,
-        slot: usize,
-        delivery: Delivery,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn deliver_retained(&mut self, slot: usize, delivery: Delivery, turn: &mut Turn<'_>) {
         let Some(to) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
         let kept = Kept {
             message: Arc::clone(&delivery.message),
@@ -310,20 +296,14 @@ impl Shard {
             expires_at: delivery.expires_at,
             retain: false,
         };
-        let mut distribution = Distribution { now, origin: None, durable: Vec::new(), receivers: 0 };
-        self.distribute(&mut distribution, &to, delivery, actions);
+        let mut distribution = Distribution { origin: None, durable: Vec::new(), receivers: 0 };
+        self.distribute(&mut distribution, &to, delivery, turn);
         let publisher = Publisher { key: None, client_id: None, origin: None, received: None };
-        self.persist_accepted(&publisher, kept, distribution.durable, actions);
+        self.persist_accepted(&publisher, kept, distribution.durable, turn);
     }
 
     /// Gives a message of a Session that has ended to another member of its share. `false` if there is none.
-    pub(super) fn hand_on(
-        &mut self,
-        now: Timestamp,
-        from: SessionKey,
-        delivery: Delivery,
-        actions: &mut Vec<Action>,
-    ) -> bool {
+    pub(super) fn hand_on(&mut self, from: SessionKey, delivery: Delivery, turn: &mut Turn<'_>) -> bool {
         let Some(filter) = delivery.share.clone() else { return false };
         let Some(share) = self.shared.index().share(&filter, &delivery.message.topic) else { return false };
         let Some(receiver) = share.choose(None, &delivery.message.topic, Some(from)) else { return false };
@@ -339,17 +319,16 @@ impl Shard {
             expires_at: delivery.expires_at,
             retain: false,
         };
-        let mut distribution = Distribution { now, origin: None, durable: Vec::new(), receivers: 0 };
-        self.distribute(&mut distribution, &receiver.subscriber, delivery, actions);
+        let mut distribution = Distribution { origin: None, durable: Vec::new(), receivers: 0 };
+        self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
         let publisher = Publisher { key: None, client_id: None, origin: None, received: None };
-        self.persist_accepted(&publisher, kept, distribution.durable, actions);
+        self.persist_accepted(&publisher, kept, distribution.durable, turn);
         true
     }
 }
 
 /// One message on its way to all its receivers.
 struct Distribution {
-    now: Timestamp,
     origin: Option<Origin>,
     /// Those that wait for the record.
     durable: Vec<(Arc<Subscriber>, u64, Delivery)>,

@@ -105,20 +105,21 @@ impl Shard {
             self.started = Some(now);
             self.timers.set(now, Timer::Tick);
         }
+        let turn = &mut Turn { now, actions };
         match event {
-            Event::Opened { connection, peer } => self.on_opened(now, connection, peer, actions),
-            Event::Packet { connection, packet } => self.on_packet(now, connection, packet, actions),
+            Event::Opened { connection, peer } => self.on_opened(connection, peer, turn),
+            Event::Packet { connection, packet } => self.on_packet(connection, packet, turn),
             Event::Undecodable { connection, error, connect_version } => {
-                self.on_undecodable(now, connection, error, connect_version, actions);
+                self.on_undecodable(connection, error, connect_version, turn);
             }
-            Event::Flushed { connection, remaining } => self.on_flushed(now, connection, remaining, actions),
-            Event::Closed { connection, cause } => self.on_closed(now, connection, cause, actions),
-            Event::Authenticated { connection, outcome } => self.on_authenticated(now, connection, outcome, actions),
-            Event::Persisted(ticket) => self.on_persisted(now, ticket, actions),
-            Event::Forwarded(message) => self.on_forwarded(now, message, actions),
-            Event::DeadlinePassed => self.on_deadline_passed(now, actions),
+            Event::Flushed { connection, remaining } => self.on_flushed(connection, remaining, turn),
+            Event::Closed { connection, cause } => self.on_closed(connection, cause, turn),
+            Event::Authenticated { connection, outcome } => self.on_authenticated(connection, outcome, turn),
+            Event::Persisted(ticket) => self.on_persisted(ticket, turn),
+            Event::Forwarded(message) => self.on_forwarded(message, turn),
+            Event::DeadlinePassed => self.on_deadline_passed(turn),
             Event::AccessChanged { connection, access } => self.on_access_changed(connection, &access),
-            Event::ShuttingDown => self.on_shutting_down(now, actions),
+            Event::ShuttingDown => self.on_shutting_down(turn),
         }
     }
 
@@ -137,84 +138,84 @@ impl Shard {
         self.last_ticket.0 - self.stable.0
     }
 
-    fn on_packet(&mut self, now: Timestamp, id: ConnectionId, packet: ClientPacket, actions: &mut Vec<Action>) {
+    fn on_packet(&mut self, id: ConnectionId, packet: ClientPacket, turn: &mut Turn<'_>) {
         self.counters.received(packet.packet_type());
         let Some(connection) = self.connection_mut(id) else { return };
-        connection.last_packet = now;
+        connection.last_packet = turn.now;
         match &connection.phase {
             Phase::Connected(slot) => {
                 let slot = *slot;
-                self.drive(now, slot, session::Event::Packet(packet), actions);
-                self.replay(now, slot, actions);
-                self.hold_for_store(now, slot, actions);
+                self.drive(slot, session::Event::Packet(packet), turn);
+                self.replay(slot, turn);
+                self.hold_for_store(slot, turn);
             }
-            Phase::AwaitingConnect => self.on_first_packet(now, id, packet, actions),
-            Phase::AwaitingAuth(_) => self.on_auth_answer(now, id, packet, actions),
+            Phase::AwaitingConnect => self.on_first_packet(id, packet, turn),
+            Phase::AwaitingAuth(_) => self.on_auth_answer(id, packet, turn),
             // The connection is paused in these phases: the caller has made a mistake, and the client pays for it.
-            Phase::Authenticating(_) | Phase::Claiming => self.break_off(now, id, "packet before CONNACK", actions),
+            Phase::Authenticating(_) | Phase::Claiming => self.break_off(id, "packet before CONNACK", turn),
         }
     }
 
-    fn on_persisted(&mut self, now: Timestamp, ticket: Ticket, actions: &mut Vec<Action>) {
+    fn on_persisted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
         self.stable = self.stable.max(ticket);
         while self.outstanding.front().is_some_and(|next| next.ticket <= self.stable) {
             if let Some(next) = self.outstanding.pop_front() {
-                self.deliver_outstanding(now, next, actions);
+                self.deliver_outstanding(next, turn);
             }
         }
         while self.waiting.front().is_some_and(|(ticket, ..)| *ticket <= self.stable) {
             let Some((ticket, key, slot)) = self.waiting.pop_front() else { break };
             if self.session(slot, key).is_some() {
-                self.drive(now, slot, session::Event::Persisted(ticket), actions);
-                self.replay(now, slot, actions);
-                self.hold_for_store(now, slot, actions);
+                self.drive(slot, session::Event::Persisted(ticket), turn);
+                self.replay(slot, turn);
+                self.hold_for_store(slot, turn);
             }
         }
-        self.surrender_stable(now, actions);
+        self.surrender_stable(turn);
     }
 
-    fn on_forwarded(&mut self, now: Timestamp, ShardMessage(said): ShardMessage, actions: &mut Vec<Action>) {
+    fn on_forwarded(&mut self, ShardMessage(said): ShardMessage, turn: &mut Turn<'_>) {
         match said {
             Said::Deliver { to, sequence, delivery, origin } => {
-                self.on_delivery_forwarded(now, &to, sequence, delivery, origin, actions);
+                self.on_delivery_forwarded(&to, sequence, delivery, origin, turn);
             }
             Said::Claimed { client_id, claim, prior, shard, clean_start } => {
                 let claimant = Claimant { claim, shard, clean_start };
-                self.on_claimed(now, &client_id, prior, claimant, actions);
+                self.on_claimed(&client_id, prior, claimant, turn);
             }
-            Said::Surrendered { claim, session } => self.on_surrendered(now, claim, session, actions),
-            Said::HoldUp(connection) => self.hold(connection, actions),
-            Said::LetGo(connection) => self.let_go(now, connection, actions),
+            Said::Surrendered { claim, session } => self.on_surrendered(claim, session, turn),
+            Said::HoldUp(connection) => self.hold(connection, turn),
+            Said::LetGo(connection) => self.let_go(connection, turn),
         }
     }
 
-    fn on_deadline_passed(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
-        while let Some(timer) = self.timers.pop(now) {
+    fn on_deadline_passed(&mut self, turn: &mut Turn<'_>) {
+        while let Some(timer) = self.timers.pop(turn.now) {
             match timer {
-                Timer::Connection(id) => self.on_connection_due(now, id, actions),
-                Timer::Slow(id) => self.on_grace_over(now, id, actions),
-                Timer::Session(key, slot) => self.on_session_due(now, key, slot, actions),
-                Timer::Tick => self.on_tick(now, actions),
+                Timer::Connection(id) => self.on_connection_due(id, turn),
+                Timer::Slow(id) => self.on_grace_over(id, turn),
+                Timer::Session(key, slot) => self.on_session_due(key, slot, turn),
+                Timer::Tick => self.on_tick(turn),
             }
         }
     }
 
-    fn on_tick(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+    fn on_tick(&mut self, turn: &mut Turn<'_>) {
         self.shared.publish_counters(self.id, self.counters);
         if self.id == ShardId(0) {
-            self.shared.retained_mut().remove_expired(now, RETAINED_SWEEP);
-            self.publish_sys_topics(now, actions);
+            self.shared.retained_mut().remove_expired(turn.now, RETAINED_SWEEP);
+            self.publish_sys_topics(turn);
         }
-        self.timers.set(now + TICK, Timer::Tick);
+        self.timers.set(turn.now + TICK, Timer::Tick);
     }
 
     /// Gives an event to the Session in `slot` and carries out what it asks for.
-    pub(super) fn drive(&mut self, now: Timestamp, slot: usize, event: session::Event, actions: &mut Vec<Action>) {
+    pub(super) fn drive(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
         let mut steps = self.spare.pop().unwrap_or_default();
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let key = entry.subscriber.key;
         let (messages, bytes) = entry.session.queued();
-        entry.session.handle(now, event, &mut steps);
+        entry.session.handle(turn.now, event, &mut steps);
         let (messages_after, bytes_after) = entry.session.queued();
         if messages != messages_after {
             self.counters.queued_messages = self.counters.queued_messages + messages_after as u64 - messages as u64;
@@ -227,38 +228,38 @@ impl Shard {
             if self.session(slot, key).is_none() {
                 break; // a step before ended the Session
             }
-            self.perform(now, slot, step, actions);
+            self.perform(slot, step, turn);
         }
         self.spare.push(steps);
     }
 
-    fn perform(&mut self, now: Timestamp, slot: usize, step: session::Action, actions: &mut Vec<Action>) {
+    fn perform(&mut self, slot: usize, step: session::Action, turn: &mut Turn<'_>) {
         match step {
-            session::Action::Send(packet) => self.send(slot, packet, actions),
-            session::Action::Publish(application) => self.on_publish(now, slot, application, actions),
+            session::Action::Send(packet) => self.send(slot, packet, turn),
+            session::Action::Publish(application) => self.on_publish(slot, application, turn),
             session::Action::Release(packet_id) => {
-                let wait = self.persist_for(slot, |key| Record::ReceivedReleased { key, packet_id }, actions);
+                let wait = self.persist_for(slot, |key| Record::ReceivedReleased { key, packet_id }, turn);
                 let packet = ServerPacket::Pubcomp(crate::codec::Ack::new(packet_id, SUCCESS));
-                self.drive(now, slot, session::Event::Respond { packet, wait }, actions);
+                self.drive(slot, session::Event::Respond { packet, wait }, turn);
             }
             session::Action::Released(sequence, packet_id) => {
-                let wait = self.persist_for(slot, |key| Record::OutboundReleased { key, sequence }, actions);
+                let wait = self.persist_for(slot, |key| Record::OutboundReleased { key, sequence }, turn);
                 let packet = ServerPacket::Pubrel(crate::codec::Ack::new(packet_id, SUCCESS));
-                self.drive(now, slot, session::Event::Respond { packet, wait }, actions);
+                self.drive(slot, session::Event::Respond { packet, wait }, turn);
             }
             session::Action::Done(sequence) => {
-                self.persist_unawaited(slot, |key| Record::Done { key, sequence }, actions);
+                self.persist_unawaited(slot, |key| Record::Done { key, sequence }, turn);
             }
-            session::Action::Dropped(cause) => self.on_dropped(slot, &cause, actions),
-            session::Action::Subscribe(subscribe) => self.on_subscribe(now, slot, &subscribe, actions),
-            session::Action::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, slot, &unsubscribe, actions),
-            session::Action::Reauthenticate(auth) => self.on_reauthenticate(now, slot, *auth, actions),
-            session::Action::End(ended) => self.on_ended(now, slot, ended, actions),
+            session::Action::Dropped(cause) => self.on_dropped(slot, &cause, turn),
+            session::Action::Subscribe(subscribe) => self.on_subscribe(slot, &subscribe, turn),
+            session::Action::Unsubscribe(unsubscribe) => self.on_unsubscribe(slot, &unsubscribe, turn),
+            session::Action::Reauthenticate(auth) => self.on_reauthenticate(slot, *auth, turn),
+            session::Action::End(ended) => self.on_ended(slot, ended, turn),
         }
     }
 
     /// Puts a packet of the Session in `slot` before its connection.
-    fn send(&mut self, slot: usize, packet: ServerPacket, actions: &mut Vec<Action>) {
+    fn send(&mut self, slot: usize, packet: ServerPacket, turn: &mut Turn<'_>) {
         self.counters.sent(packet.packet_type());
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let Some(connection) = entry.connection else { return };
@@ -283,13 +284,13 @@ impl Shard {
         if let Some(connection) = self.connection_mut(connection) {
             connection.buffered += bytes;
         }
-        actions.push(Action::Send { connection, packet });
+        turn.actions.push(Action::Send { connection, packet });
     }
 
     /// Gives a record to the store.
-    pub(super) fn persist(&mut self, record: Record, actions: &mut Vec<Action>) -> Ticket {
+    pub(super) fn persist(&mut self, record: Record, turn: &mut Turn<'_>) -> Ticket {
         self.last_ticket.0 += 1;
-        actions.push(Action::Persist { ticket: self.last_ticket, record: Box::new(record) });
+        turn.actions.push(Action::Persist { ticket: self.last_ticket, record: Box::new(record) });
         self.last_ticket
     }
 
@@ -298,9 +299,9 @@ impl Shard {
         &mut self,
         slot: usize,
         record: impl FnOnce(SessionKey) -> Record,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
-        let ticket = self.persist_unawaited(slot, record, actions)?;
+        let ticket = self.persist_unawaited(slot, record, turn)?;
         self.wait_for(slot, ticket);
         Some(ticket)
     }
@@ -310,10 +311,10 @@ impl Shard {
         &mut self,
         slot: usize,
         record: impl FnOnce(SessionKey) -> Record,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
         let key = self.sessions.get(slot).filter(|entry| entry.is_durable())?.subscriber.key;
-        let ticket = self.persist(record(key), actions);
+        let ticket = self.persist(record(key), turn);
         if let Some(entry) = self.sessions.get_mut(slot) {
             entry.last_ticket = ticket;
         }
@@ -328,18 +329,18 @@ impl Shard {
         }
     }
 
-    fn on_dropped(&mut self, slot: usize, cause: &DropCause, actions: &mut Vec<Action>) {
+    fn on_dropped(&mut self, slot: usize, cause: &DropCause, turn: &mut Turn<'_>) {
         let reason = match cause {
             DropCause::QueueFull => DropReason::QueueFull,
             DropCause::NotConnected => DropReason::NotConnected,
             DropCause::Expired => DropReason::Expired,
             DropCause::PacketTooLarge => DropReason::PacketTooLarge,
         };
-        self.count_dropped(slot, reason, actions);
+        self.count_dropped(slot, reason, turn);
     }
 
     /// Counts a message that the Session in `slot` doesn't get, and reports the first of an episode where it is somebody's trouble.
-    pub(super) fn count_dropped(&mut self, slot: usize, reason: DropReason, actions: &mut Vec<Action>) {
+    pub(super) fn count_dropped(&mut self, slot: usize, reason: DropReason, turn: &mut Turn<'_>) {
         self.counters.dropped(reason, 1);
         if matches!(reason, DropReason::NotConnected | DropReason::Expired) {
             return;
@@ -350,7 +351,7 @@ impl Shard {
             let id = entry.connection;
             let label = id.and_then(|id| self.connection(id)).map(Connection::label).unwrap_or_default();
             let client = super::ClientLabel { client_id, ..label };
-            actions.push(Action::Report(Box::new(Report::Dropping { client, reason })));
+            turn.actions.push(Action::Report(Box::new(Report::Dropping { client, reason })));
         }
     }
 
@@ -366,6 +367,13 @@ impl Shard {
     pub(super) fn session(&self, slot: usize, key: SessionKey) -> Option<&SessionSlot> {
         self.sessions.get(slot).filter(|entry| entry.subscriber.key == key)
     }
+}
+
+/// The event that is being handled: when, and what it leads to.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) now: Timestamp,
+    pub(super) actions: &'a mut Vec<Action>,
 }
 
 const SUCCESS: crate::codec::ReasonCode = crate::codec::ReasonCode::Success;

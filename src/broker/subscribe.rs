@@ -6,7 +6,8 @@ use smallvec::SmallVec;
 
 use super::event::ConnectionId;
 use super::session_slot::Replay;
-use super::{Action, DropReason, Record, Shard};
+use super::shard::Turn;
+use super::{DropReason, Record, Shard};
 use crate::codec::{
     Qos, ReasonCode, RetainHandling, ServerPacket, Suback, Subscribe, Subscription, SubscriptionId,
     SubscriptionOptions, Unsuback, Unsubscribe,
@@ -16,26 +17,20 @@ use crate::session::{self, Delivery};
 use crate::timestamp::Timestamp;
 
 impl Shard {
-    pub(super) fn on_subscribe(
-        &mut self,
-        now: Timestamp,
-        slot: usize,
-        subscribe: &Subscribe,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn on_subscribe(&mut self, slot: usize, subscribe: &Subscribe, turn: &mut Turn<'_>) {
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
         let mut granted = Vec::new();
         let mut reason_codes = Vec::with_capacity(subscribe.subscriptions.len());
         let mut replays = Vec::new();
         for subscription in &subscribe.subscriptions {
-            let reason_code = match self.check_subscribe(id, subscription, actions) {
+            let reason_code = match self.check_subscribe(id, subscription, turn) {
                 Ok(()) => {
                     let options = SubscriptionOptions {
                         qos: subscription.options.qos.min(self.settings.maximum_qos), // [MQTT-3.8.4-7]
                         ..subscription.options
                     };
                     let subscription = Subscription { filter: subscription.filter.detached(), options };
-                    match self.subscribe(now, slot, &subscription, subscribe.subscription_id, &mut replays) {
+                    match self.subscribe(turn.now, slot, &subscription, subscribe.subscription_id, &mut replays) {
                         Ok(()) => {
                             granted.push(subscription);
                             granted_code(options.qos)
@@ -51,15 +46,15 @@ impl Shard {
         let wait = if granted.is_empty() {
             None
         } else {
-            self.persist_for(slot, |key| Record::Subscribed { key, subscriptions: granted, subscription_id }, actions)
+            self.persist_for(slot, |key| Record::Subscribed { key, subscriptions: granted, subscription_id }, turn)
         };
         let suback = Suback { packet_id: subscribe.packet_id, reason_codes, reason_string: None };
         let packet = ServerPacket::Suback(Box::new(suback));
-        self.drive(now, slot, session::Event::Respond { packet, wait }, actions);
+        self.drive(slot, session::Event::Respond { packet, wait }, turn);
         if let Some(entry) = self.sessions.get_mut(slot) {
             entry.replays.extend(replays);
         }
-        self.replay(now, slot, actions);
+        self.replay(slot, turn);
     }
 
     /// Whether the client may subscribe to this.
@@ -67,7 +62,7 @@ impl Shard {
         &mut self,
         id: ConnectionId,
         subscription: &Subscription,
-        actions: &mut Vec<Action>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), ReasonCode> {
         let filter = &subscription.filter;
         let (reason_code, rule) = if self.within_limits(filter.topic_filter.as_str()) {
@@ -79,7 +74,7 @@ impl Shard {
         } else {
             (ReasonCode::TopicFilterInvalid, "beyond topic_length_max or topic_levels_max".into())
         };
-        self.report_denied(id, "SUBSCRIBE", &filter.to_string(), reason_code, rule, actions);
+        self.report_denied(id, "SUBSCRIBE", &filter.to_string(), reason_code, rule, turn);
         Err(reason_code)
     }
 
@@ -131,7 +126,7 @@ impl Shard {
 
     /// Sends retained messages to a new subscription, as fast as the client takes them. One that was replaced meanwhile is left out: the
     /// client got the new one.
-    pub(super) fn replay(&mut self, now: Timestamp, slot: usize, actions: &mut Vec<Action>) {
+    pub(super) fn replay(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let full = self.settings.outgoing_bytes_max / 2;
         while let Some(entry) = self.sessions.get(slot) {
             if entry.replays.is_empty() || entry.session.held() > 0 || entry.session.unsent() > 0 {
@@ -146,7 +141,7 @@ impl Shard {
             if entry.replays.is_empty() {
                 entry.replays = std::collections::VecDeque::new();
             }
-            if retained.expires_at.is_some_and(|at| at <= now) {
+            if retained.expires_at.is_some_and(|at| at <= turn.now) {
                 self.counters.dropped(DropReason::Expired, 1);
                 continue;
             }
@@ -162,17 +157,11 @@ impl Shard {
                 subscription_ids,
                 share: None,
             };
-            self.deliver_retained(now, slot, delivery, actions);
+            self.deliver_retained(slot, delivery, turn);
         }
     }
 
-    pub(super) fn on_unsubscribe(
-        &mut self,
-        now: Timestamp,
-        slot: usize,
-        unsubscribe: &Unsubscribe,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn on_unsubscribe(&mut self, slot: usize, unsubscribe: &Unsubscribe, turn: &mut Turn<'_>) {
         let Some(key) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return };
         let mut removed = Vec::new();
         let mut reason_codes = Vec::with_capacity(unsubscribe.filters.len());
@@ -190,11 +179,11 @@ impl Shard {
         let wait = if removed.is_empty() {
             None
         } else {
-            self.persist_for(slot, |key| Record::Unsubscribed { key, filters: removed }, actions)
+            self.persist_for(slot, |key| Record::Unsubscribed { key, filters: removed }, turn)
         };
         let unsuback = Unsuback { packet_id: unsubscribe.packet_id, reason_codes, reason_string: None };
         let packet = ServerPacket::Unsuback(Box::new(unsuback));
-        self.drive(now, slot, session::Event::Respond { packet, wait }, actions);
+        self.drive(slot, session::Event::Respond { packet, wait }, turn);
     }
 }
 

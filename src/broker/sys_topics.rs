@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::Shard;
 use super::publish::Publisher;
-use super::{Action, Shard};
+use super::shard::Turn;
 use crate::codec::{MessageProperties, Qos};
 use crate::session::Application;
 use crate::timestamp::Timestamp;
@@ -11,13 +12,13 @@ use crate::topic::TopicName;
 
 impl Shard {
     /// Publishes what has changed, retained, when it is time.
-    pub(super) fn publish_sys_topics(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+    pub(super) fn publish_sys_topics(&mut self, turn: &mut Turn<'_>) {
         let interval = self.settings.sys_interval;
-        if interval.is_zero() || now.since(self.sys_published) < interval {
+        if interval.is_zero() || turn.now.since(self.sys_published) < interval {
             return;
         }
-        self.sys_published = now;
-        for (name, text) in self.sys_values(now) {
+        self.sys_published = turn.now;
+        for (name, text) in self.sys_values(turn.now) {
             let Ok(topic) = TopicName::try_from(format!("$SYS/broker/{name}").as_str()) else { continue };
             let known = self.shared.retained().get(&topic).map(|retained| Arc::clone(&retained.message));
             if known.is_some_and(|message| message.payload == text.as_bytes()) {
@@ -33,7 +34,7 @@ impl Shard {
                 payload: text.into(),
             };
             let publisher = Publisher { key: None, client_id: None, origin: None, received: None };
-            self.accept(now, &publisher, application, actions);
+            self.accept(&publisher, application, turn);
         }
     }
 

@@ -8,11 +8,11 @@ use super::end::Ending;
 use super::event::ConnectionId;
 use super::forward::{Said, ShardMessage};
 use super::session_slot::SessionSlot;
+use super::shard::Turn;
 use super::shared::{Claim, Holder};
 use super::{Action, Shard};
 use crate::codec::ClientId;
 use crate::routing::{Location, ShardId};
-use crate::timestamp::Timestamp;
 
 /// A CONNECT that waits for its Session.
 #[derive(Debug)]
@@ -35,16 +35,9 @@ pub(super) struct Claimant {
 
 impl Shard {
     /// Asks the last holder for the Session.
-    pub(super) fn ask_holder(
-        &mut self,
-        now: Timestamp,
-        client_id: &ClientId,
-        holder: Holder,
-        claimant: Claimant,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn ask_holder(&mut self, client_id: &ClientId, holder: Holder, claimant: Claimant, turn: &mut Turn<'_>) {
         if holder.shard == self.id {
-            return self.on_claimed(now, client_id, holder.claim, claimant, actions);
+            return self.on_claimed(client_id, holder.claim, claimant, turn);
         }
         let said = Said::Claimed {
             client_id: client_id.clone(),
@@ -53,56 +46,49 @@ impl Shard {
             shard: claimant.shard,
             clean_start: claimant.clean_start,
         };
-        actions.push(Action::Forward { shard: holder.shard, message: ShardMessage(said) });
+        turn.actions.push(Action::Forward { shard: holder.shard, message: ShardMessage(said) });
     }
 
     /// Somebody wants the Session that this shard had with the claim `prior`.
-    pub(super) fn on_claimed(
-        &mut self,
-        now: Timestamp,
-        client_id: &ClientId,
-        prior: Claim,
-        claimant: Claimant,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn on_claimed(&mut self, client_id: &ClientId, prior: Claim, claimant: Claimant, turn: &mut Turn<'_>) {
         if let Some(pending) = self.claims.get_mut(&prior) {
             pending.successor = Some(claimant);
             return;
         }
         let slot = self.by_client.get(client_id).copied();
         let Some(slot) = slot.filter(|slot| self.sessions.get(*slot).is_some_and(|entry| entry.claim == prior)) else {
-            return self.surrender(now, claimant, None, actions);
+            return self.surrender(claimant, None, turn);
         };
         if let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) {
             self.counters.sessions_taken_over += 1;
             let ending = Ending::taken_over(claimant.clean_start);
-            self.end_connection(now, id, ending, actions); // [MQTT-3.1.4-3]
+            self.end_connection(id, ending, turn); // [MQTT-3.1.4-3]
         }
         // A Session that ended with its connection is gone by now.
         let Some(entry) = self.sessions.get(slot).filter(|entry| entry.claim == prior) else {
-            return self.surrender(now, claimant, None, actions);
+            return self.surrender(claimant, None, turn);
         };
         if claimant.clean_start {
-            self.end_session(now, slot, actions); // [MQTT-3.1.2-4]
-            return self.surrender(now, claimant, None, actions);
+            self.end_session(slot, turn); // [MQTT-3.1.2-4]
+            return self.surrender(claimant, None, turn);
         }
         if entry.last_ticket > self.stable {
             self.leaving.push((entry.last_ticket, prior, claimant, client_id.clone()));
             return;
         }
         let entry = self.remove_session(slot);
-        self.surrender(now, claimant, entry, actions);
+        self.surrender(claimant, entry, turn);
     }
 
     /// Sessions that were claimed while records of theirs were not stable may go now.
-    pub(super) fn surrender_stable(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+    pub(super) fn surrender_stable(&mut self, turn: &mut Turn<'_>) {
         let stable = self.stable;
         if !self.leaving.iter().any(|(ticket, ..)| *ticket <= stable) {
             return;
         }
         for (ticket, prior, claimant, client_id) in std::mem::take(&mut self.leaving) {
             if ticket <= stable {
-                self.on_claimed(now, &client_id, prior, claimant, actions);
+                self.on_claimed(&client_id, prior, claimant, turn);
             } else {
                 self.leaving.push((ticket, prior, claimant, client_id));
             }
@@ -123,42 +109,30 @@ impl Shard {
     }
 
     /// Gives a Session, or the news that there is none, to who claimed it.
-    fn surrender(
-        &mut self,
-        now: Timestamp,
-        claimant: Claimant,
-        session: Option<Box<SessionSlot>>,
-        actions: &mut Vec<Action>,
-    ) {
+    fn surrender(&mut self, claimant: Claimant, session: Option<Box<SessionSlot>>, turn: &mut Turn<'_>) {
         if let Some(entry) = &session {
             // From now on messages for it go to its new shard.
             entry.subscriber.set_location(Location { shard: claimant.shard, slot: Location::ARRIVING });
         }
         if claimant.shard == self.id {
-            return self.on_surrendered(now, claimant.claim, session, actions);
+            return self.on_surrendered(claimant.claim, session, turn);
         }
         let message = ShardMessage(Said::Surrendered { claim: claimant.claim, session });
-        actions.push(Action::Forward { shard: claimant.shard, message });
+        turn.actions.push(Action::Forward { shard: claimant.shard, message });
     }
 
     /// The Session of a pending CONNECT is here, or there is none.
-    pub(super) fn on_surrendered(
-        &mut self,
-        now: Timestamp,
-        claim: Claim,
-        session: Option<Box<SessionSlot>>,
-        actions: &mut Vec<Action>,
-    ) {
+    pub(super) fn on_surrendered(&mut self, claim: Claim, session: Option<Box<SessionSlot>>, turn: &mut Turn<'_>) {
         let Some(pending) = self.claims.remove(&claim) else { return };
         let key = session.as_ref().map(|entry| entry.subscriber.key);
         let connection = pending.connection.filter(|id| self.connection(*id).is_some());
         if let Some(claimant) = pending.successor {
             if let Some(id) = connection {
-                self.break_off(now, id, "session taken over before CONNACK", actions);
+                self.break_off(id, "session taken over before CONNACK", turn);
             }
-            self.pass_on(now, claim, claimant, session, actions);
+            self.pass_on(claim, claimant, session, turn);
         } else if let Some(id) = connection {
-            self.finish_connect(now, id, claim, *pending.connecting, session, actions);
+            self.finish_connect(id, claim, *pending.connecting, session, turn);
         } else if let Some(mut entry) = session {
             // The client is gone again: its Session waits for the next CONNECT.
             entry.claim = claim;
@@ -168,27 +142,20 @@ impl Shard {
             self.shared.unclaim(&pending.connecting.client_id, claim);
         }
         for (to, sequence, delivery) in key.and_then(|key| self.early.remove(&key)).unwrap_or_default() {
-            self.deliver(now, &to, Some(sequence), delivery, None, actions);
+            self.deliver(&to, Some(sequence), delivery, None, turn);
         }
     }
 
     /// Gives a Session on that has just come, to who claimed it while it was on its way.
-    fn pass_on(
-        &mut self,
-        now: Timestamp,
-        claim: Claim,
-        claimant: Claimant,
-        session: Option<Box<SessionSlot>>,
-        actions: &mut Vec<Action>,
-    ) {
+    fn pass_on(&mut self, claim: Claim, claimant: Claimant, session: Option<Box<SessionSlot>>, turn: &mut Turn<'_>) {
         match session {
             Some(mut entry) if claimant.clean_start => {
                 entry.claim = claim;
                 let slot = self.insert_session(*entry);
-                self.end_session(now, slot, actions);
-                self.surrender(now, claimant, None, actions);
+                self.end_session(slot, turn);
+                self.surrender(claimant, None, turn);
             }
-            session => self.surrender(now, claimant, session, actions),
+            session => self.surrender(claimant, session, turn),
         }
     }
 }
