@@ -131,6 +131,16 @@ impl SubscriptionIndex {
         self.filters.subscriptions(filter_id).shares.resolve(filter.share.as_ref()?, topic)
     }
 
+    /// Whether the Session `key` has a subscription to just this filter.
+    pub fn is_subscribed(&self, key: SessionKey, filter: &Filter) -> bool {
+        self.filters.find(&filter.topic_filter).map(|id| self.filters.subscriptions(id)).is_some_and(|subscriptions| {
+            match &filter.share {
+                None => subscriptions.own.get(&key).is_some(),
+                Some(share) => subscriptions.shares.get(share, key).is_some(),
+            }
+        })
+    }
+
     /// The subscriptions of the Session `key`, in no particular but always the same order.
     pub fn subscriptions_of(&self, key: SessionKey) -> impl Iterator<Item = (Subscription, Option<SubscriptionId>)> {
         let session = self.sessions.get(&key);

@@ -379,6 +379,8 @@ fn apply(step: Step, index: &mut SubscriptionIndex, model: &mut Model, sessions:
             assert_eq!(outcome == SubscribeOutcome::Replaced, replaced);
         }
         Step::Unsubscribe { session, filter: text } => {
+            let had = model.contains_key(&(session, filter(&text)));
+            assert_eq!(index.is_subscribed(SessionKey(session), &filter(&text)), had);
             let removed = model.remove(&(session, filter(&text))).is_some();
             assert_eq!(index.unsubscribe(SessionKey(session), &filter(&text)), removed);
         }
