@@ -26,7 +26,7 @@ pub enum ShareStrategy {
 /// A Shared Subscription in a route: one of its members gets the message. [MQTT-4.8]
 #[derive(Debug, Clone)]
 pub struct Share {
-    filter: Filter,
+    filter: Arc<Filter>,
     strategy: ShareStrategy,
     /// By Session, ascending; at least one.
     members: Vec<Receiver>,
@@ -41,7 +41,7 @@ type Turn = Arc<AtomicU64>;
 
 impl Share {
     /// The share's name and Topic Filter.
-    pub fn filter(&self) -> &Filter {
+    pub fn filter(&self) -> &Arc<Filter> {
         &self.filter
     }
 
@@ -189,7 +189,7 @@ impl Group {
     }
 
     fn with(&self, members: Vec<Receiver>) -> Share {
-        Share { filter: self.filter.clone(), strategy: self.strategy, members, turn: Arc::clone(&self.turn) }
+        Share { filter: Arc::new(self.filter.clone()), strategy: self.strategy, members, turn: Arc::clone(&self.turn) }
     }
 }
 

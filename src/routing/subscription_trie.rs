@@ -84,6 +84,12 @@ impl SubscriptionIndex {
         SubscribeOutcome::New
     }
 
+    /// Whether the Session `key` is subscribed to just this filter.
+    pub fn is_subscribed(&self, key: SessionKey, filter: &Filter) -> bool {
+        let Some(filter_id) = self.filters.find(&filter.topic_filter) else { return false };
+        self.sessions.get(&key).is_some_and(|session| session.has(filter_id, filter.share.as_ref()))
+    }
+
     /// Removes the subscription of the Session `key` to just this filter; `false` if there is none. [MQTT-3.10.4-1]
     pub fn unsubscribe(&mut self, key: SessionKey, filter: &Filter) -> bool {
         let Some(filter_id) = self.filters.find(&filter.topic_filter) else { return false };
@@ -129,16 +135,6 @@ impl SubscriptionIndex {
     pub fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Arc<Share>> {
         let filter_id = self.filters.find(&filter.topic_filter)?;
         self.filters.subscriptions(filter_id).shares.resolve(filter.share.as_ref()?, topic)
-    }
-
-    /// Whether the Session `key` has a subscription to just this filter.
-    pub fn is_subscribed(&self, key: SessionKey, filter: &Filter) -> bool {
-        self.filters.find(&filter.topic_filter).map(|id| self.filters.subscriptions(id)).is_some_and(|subscriptions| {
-            match &filter.share {
-                None => subscriptions.own.get(&key).is_some(),
-                Some(share) => subscriptions.shares.get(share, key).is_some(),
-            }
-        })
     }
 
     /// The subscriptions of the Session `key`, in no particular but always the same order.
@@ -197,6 +193,11 @@ impl Default for SubscriptionIndex {
 impl SessionSubscriptions {
     fn len(&self) -> usize {
         self.own.len() + self.shared.as_ref().map_or(0, |shared| shared.len())
+    }
+
+    fn has(&self, filter_id: FilterId, share: Option<&ShareName>) -> bool {
+        let Some(share) = share else { return self.own.get(&filter_id).is_some() };
+        self.shared.as_ref().is_some_and(|shared| shared.contains(&(filter_id, share.clone())))
     }
 
     fn forget(&mut self, filter_id: FilterId, share: Option<&ShareName>) -> bool {

@@ -417,7 +417,7 @@ proptest! {
                 prop_assert_eq!(received, expected, "{}", text);
             }
             let shares: BTreeMap<_, _> = route.shares.iter().map(|share| {
-                (share.filter().clone(), share.members().iter().map(|member| member.subscriber.key.0).collect())
+                (Filter::clone(share.filter()), share.members().iter().map(|member| member.subscriber.key.0).collect())
             }).collect();
             prop_assert_eq!(shares.len(), route.shares.len());
             prop_assert_eq!(shares, expected_shares(&model, &topic), "{}", text);
