@@ -329,3 +329,32 @@ fn path(filter: &TopicFilter) -> (Option<&str>, Reach) {
 fn split_level(text: &str) -> (&str, Option<&str>) {
     text.split_once('/').map_or((text, None), |(level, rest)| (level, Some(rest)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(number: usize) -> TopicFilter {
+        TopicFilter::try_from(&*number.to_string()).unwrap()
+    }
+
+    /// So many that some hashes are the same: of 32 bits, about ten pairs.
+    const SIBLINGS: usize = 300_000;
+
+    #[test]
+    fn nodes_with_the_same_hash_are_told_apart() {
+        let mut tree = FilterTree::new();
+        let ids: Vec<_> = (0..SIBLINGS).map(|number| tree.find_or_insert(&filter(number))).collect();
+        for (number, &id) in ids.iter().enumerate().step_by(2) {
+            assert_eq!(tree.find(&filter(number)), Some(id));
+            tree.prune(id);
+        }
+        for (number, &id) in ids.iter().enumerate() {
+            assert_eq!(tree.find(&filter(number)), (number % 2 == 1).then_some(id));
+        }
+        for &id in ids.iter().skip(1).step_by(2).rev() {
+            tree.prune(id);
+        }
+        assert!(tree.is_empty());
+    }
+}

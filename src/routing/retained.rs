@@ -222,8 +222,9 @@ impl Node {
 }
 
 fn cost(retained: &Retained) -> usize {
-    let Message { topic, payload, .. } = &*retained.message;
-    topic.as_str().len() + payload.len() + topic.levels().count() * LEVEL_BYTES + MESSAGE_BYTES
+    let Message { topic, payload, properties } = &*retained.message;
+    let levels = topic.levels().count() * LEVEL_BYTES;
+    topic.as_str().len() + payload.len() + properties.encoded_len() + levels + MESSAGE_BYTES
 }
 
 /// About what a node, its name's allocation and its entry at its parent take.

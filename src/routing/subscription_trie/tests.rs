@@ -379,6 +379,8 @@ fn apply(step: Step, index: &mut SubscriptionIndex, model: &mut Model, sessions:
             assert_eq!(outcome == SubscribeOutcome::Replaced, replaced);
         }
         Step::Unsubscribe { session, filter: text } => {
+            let had = model.contains_key(&(session, filter(&text)));
+            assert_eq!(index.is_subscribed(SessionKey(session), &filter(&text)), had);
             let removed = model.remove(&(session, filter(&text))).is_some();
             assert_eq!(index.unsubscribe(SessionKey(session), &filter(&text)), removed);
         }
@@ -415,7 +417,7 @@ proptest! {
                 prop_assert_eq!(received, expected, "{}", text);
             }
             let shares: BTreeMap<_, _> = route.shares.iter().map(|share| {
-                (share.filter().clone(), share.members().iter().map(|member| member.subscriber.key.0).collect())
+                (Filter::clone(share.filter()), share.members().iter().map(|member| member.subscriber.key.0).collect())
             }).collect();
             prop_assert_eq!(shares.len(), route.shares.len());
             prop_assert_eq!(shares, expected_shares(&model, &topic), "{}", text);
