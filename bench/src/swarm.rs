@@ -1,0 +1,200 @@
+//! Many nonblocking connections in one thread.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Socket, Type};
+
+use crate::packet::{self, Packet};
+
+/// Connections by number, and the poll that says which can go on.
+#[derive(Debug)]
+pub(crate) struct Swarm {
+    broker: SocketAddr,
+    poll: Poll,
+    events: Events,
+    connections: Vec<Option<Connection>>,
+    /// What waits to be flushed.
+    dirty: Vec<usize>,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    /// The start of a packet whose rest has not come.
+    incomplete: Vec<u8>,
+    output: Vec<u8>,
+    /// How much of `output` is on its way.
+    written: usize,
+    dirty: bool,
+}
+
+impl Swarm {
+    /// No connections yet, to `broker`, from which no packet longer than `packet_len_max` is expected.
+    pub(crate) fn new(broker: SocketAddr, packet_len_max: usize) -> Result<Self> {
+        Ok(Self {
+            broker,
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS),
+            connections: Vec::new(),
+            dirty: Vec::new(),
+            scratch: vec![0; SCRATCH_LEN.max(packet_len_max * 2)],
+        })
+    }
+
+    /// Opens one more connection and returns its number.
+    pub(crate) fn open(&mut self) -> Result<usize> {
+        let number = self.connections.len();
+        let mut stream = self.connect(number).with_context(|| format!("cannot connect to {}", self.broker))?;
+        self.poll.registry().register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
+        let connection = Connection { stream, incomplete: Vec::new(), output: Vec::new(), written: 0, dirty: false };
+        self.connections.push(Some(connection));
+        Ok(number)
+    }
+
+    /// Closes a connection once what it has to say is written; its number is not used again.
+    pub(crate) fn close(&mut self, number: usize) -> Result<()> {
+        self.flush()?;
+        if let Some(connection) = self.connections.get_mut(number) {
+            *connection = None;
+        }
+        Ok(())
+    }
+
+    /// How many bytes wait for the broker to read.
+    pub(crate) fn backlog(&self, number: usize) -> usize {
+        let connection = self.connections.get(number).and_then(Option::as_ref);
+        connection.map_or(0, |connection| connection.output.len() - connection.written)
+    }
+
+    /// Where to append what a connection shall send with the next [`flush`](Self::flush).
+    pub(crate) fn output(&mut self, number: usize) -> Result<&mut Vec<u8>> {
+        let slot = self.connections.get_mut(number).and_then(Option::as_mut);
+        let connection = slot.with_context(|| format!("connection {number} is closed"))?;
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(number);
+        }
+        Ok(&mut connection.output)
+    }
+
+    /// Waits until something happens and hands every packet that came to `on_packet`, with its connection's output.
+    pub(crate) fn turn(
+        &mut self,
+        timeout: Duration,
+        mut on_packet: impl FnMut(usize, Packet<'_>, &mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        if let Err(error) = self.poll.poll(&mut self.events, Some(timeout))
+            && error.kind() != ErrorKind::Interrupted
+        {
+            return Err(error.into());
+        }
+        for event in &self.events {
+            let Token(number) = event.token();
+            let Some(Some(connection)) = self.connections.get_mut(number) else { continue };
+            if event.is_readable() {
+                connection
+                    .read_all(&mut self.scratch, |packet, output| on_packet(number, packet, output))
+                    .with_context(|| format!("connection {number}"))?;
+            }
+            let waits = connection.written < connection.output.len();
+            if waits && !connection.dirty {
+                connection.dirty = true;
+                self.dirty.push(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what can be written; what the broker doesn't take is tried again when it does.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        for number in self.dirty.drain(..) {
+            let Some(Some(connection)) = self.connections.get_mut(number) else { continue };
+            connection.dirty = false;
+            connection.flush().with_context(|| format!("connection {number}"))?;
+        }
+        Ok(())
+    }
+
+    fn connect(&self, number: usize) -> Result<TcpStream> {
+        let socket = Socket::new(Domain::for_address(self.broker), Type::STREAM, None)?;
+        let source = number / CONNECTIONS_PER_SOURCE;
+        if source > 0 {
+            if !self.broker.ip().is_loopback() || !self.broker.is_ipv4() {
+                bail!("more than {CONNECTIONS_PER_SOURCE} connections need a broker at 127.0.0.1");
+            }
+            let address = Ipv4Addr::new(127, 0, 0, u8::try_from(source + 1)?);
+            socket.bind(&SocketAddr::new(IpAddr::V4(address), 0).into())?;
+        }
+        // Blocking on loopback is a matter of microseconds as long as the broker's backlog has room, which the
+        // bound on connections that wait for their CONNACK sees to.
+        socket.connect_timeout(&self.broker.into(), CONNECT_TIMEOUT)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        Ok(TcpStream::from_std(socket.into()))
+    }
+}
+
+impl Connection {
+    /// Reads until nothing is left, as an edge-triggered poll wants it.
+    fn read_all(
+        &mut self,
+        scratch: &mut [u8],
+        mut on_packet: impl FnMut(Packet<'_>, &mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        loop {
+            let kept = self.incomplete.len();
+            let Some((start, free)) = scratch.split_at_mut_checked(kept).filter(|(_, free)| !free.is_empty()) else {
+                bail!("the broker sent a packet of more than {kept} bytes");
+            };
+            start.copy_from_slice(&self.incomplete);
+            let free_len = free.len();
+            let read = match self.stream.read(free) {
+                Ok(0) => bail!("the broker closed the connection"),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let mut rest = scratch.get(..kept + read).unwrap_or_default();
+            while let Some((packet, frame_len)) = packet::decode(rest)? {
+                on_packet(packet, &mut self.output)?;
+                rest = rest.get(frame_len..).unwrap_or_default();
+            }
+            self.incomplete.clear();
+            self.incomplete.extend_from_slice(rest);
+            if read < free_len {
+                return Ok(());
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(written) => self.written += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.written = 0;
+        self.output.clear();
+        self.output.shrink_to(OUTPUT_KEPT);
+        Ok(())
+    }
+}
+
+const EVENTS: usize = 1_024;
+/// One read takes what a busy broker put into a socket buffer.
+const SCRATCH_LEN: usize = 256 * 1_024;
+/// Linux gives 28,232 ports to one source address by default.
+const CONNECTIONS_PER_SOURCE: usize = 25_000;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// So that a burst leaves no memory behind in thousands of connections.
+const OUTPUT_KEPT: usize = 1 << 20;
