@@ -138,12 +138,8 @@ fn parse(text: &str) -> Result<ScenarioArgs> {
 }
 
 fn run_scenario(args: &CompareArgs, name: &str, scenario: &ScenarioArgs) -> Result<Vec<Column>> {
-    let empty = |spec: &BrokerSpec| Column {
-        broker: spec.name.clone(),
-        median: None,
-        runs: Vec::new(),
-        failures: Vec::new(),
-    };
+    let empty =
+        |spec: &BrokerSpec| Column { broker: spec.name.clone(), median: None, runs: Vec::new(), failures: Vec::new() };
     let mut columns: Vec<_> = args.broker.iter().map(empty).collect();
     for round in 1..=args.rounds {
         for (spec, column) in args.broker.iter().zip(&mut columns) {

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// How hard the standard tries to deliver a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::enum_variant_names, reason = "the standard's names")]
 pub(crate) enum QoS {
     AtMostOnce,
     AtLeastOnce,

@@ -99,8 +99,7 @@ pub(crate) fn shared(run: u32, publishers: usize, members: usize) -> (Vec<Stream
 /// or several times is left to the broker by the standard.
 pub(crate) fn wildcards(run: u32, filters: usize, sessions: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
     let root = format!("bench/{run:08x}");
-    let mut receivers: Vec<_> =
-        (0..sessions).map(|audience| ReceiverPlan { filters: Vec::new(), audience }).collect();
+    let mut receivers: Vec<_> = (0..sessions).map(|audience| ReceiverPlan { filters: Vec::new(), audience }).collect();
     for filter in 0..filters {
         let place = filter / 3;
         let text = match filter % 3 {

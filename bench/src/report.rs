@@ -105,7 +105,7 @@ impl Report {
 /// A figure with as many digits as it has meaning.
 pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
-        magnitude if magnitude == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         magnitude if magnitude < 10.0 => format!("{value:.2}"),
         magnitude if magnitude < 100.0 => format!("{value:.1}"),
         magnitude if magnitude < 10_000.0 => format!("{value:.0}"),

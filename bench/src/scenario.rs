@@ -4,13 +4,13 @@ mod idle;
 mod kept;
 mod steady;
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::packet::QoS;
-use crate::packet::Retain;
+use crate::packet::{QoS, Retain};
 use crate::plan::{self, Pace, Plan};
 use crate::process;
 use crate::report::Report;
@@ -246,12 +246,11 @@ impl Defaults {
 
 /// A number that two runs hardly share.
 fn run_number(broker_pid: u32) -> u32 {
-    use std::hash::{BuildHasher, RandomState};
     let [a, b, c, d, ..] = RandomState::new().hash_one(broker_pid).to_be_bytes();
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// Three times as much fits into what the swarm reads at once.
+/// What the generator's buffers may take for one packet.
 const PAYLOAD_MAX: usize = 16 << 20;
 /// Half of all Packet Identifiers, so that a free one is near.
 const WINDOW_MAX: usize = 32_767;

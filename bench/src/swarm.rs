@@ -21,6 +21,8 @@ pub(crate) struct Swarm {
     /// What waits to be flushed.
     dirty: Vec<usize>,
     scratch: Vec<u8>,
+    /// Bytes of a socket's send buffer, where it isn't left to the kernel.
+    send_buffer: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,7 @@ struct Connection {
 
 impl Swarm {
     /// No connections yet, to `broker`, from which no packet longer than `packet_len_max` is expected.
-    pub(crate) fn new(broker: SocketAddr, packet_len_max: usize) -> Result<Self> {
+    pub(crate) fn new(broker: SocketAddr, packet_len_max: usize, send_buffer: Option<usize>) -> Result<Self> {
         Ok(Self {
             broker,
             poll: Poll::new()?,
@@ -44,6 +46,7 @@ impl Swarm {
             connections: Vec::new(),
             dirty: Vec::new(),
             scratch: vec![0; SCRATCH_LEN.max(packet_len_max * 2)],
+            send_buffer,
         })
     }
 
@@ -130,6 +133,9 @@ impl Swarm {
             }
             let address = Ipv4Addr::new(127, 0, 0, u8::try_from(source + 1)?);
             socket.bind(&SocketAddr::new(IpAddr::V4(address), 0).into())?;
+        }
+        if let Some(send_buffer) = self.send_buffer {
+            socket.set_send_buffer_size(send_buffer)?;
         }
         // Blocking on loopback is a matter of microseconds as long as the broker's backlog has room, which the
         // bound on connections that wait for their CONNACK sees to.

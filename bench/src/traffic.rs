@@ -33,6 +33,16 @@ pub(crate) enum Until {
     Sent,
 }
 
+/// How waiting ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    Done,
+    /// Nothing came any more.
+    Silent,
+    /// Things still came when the time was over.
+    Unfinished,
+}
+
 /// A client to connect.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
@@ -53,7 +63,7 @@ impl Traffic {
     /// No connections yet.
     pub(crate) fn new(broker: SocketAddr, plan: Plan) -> Result<Self> {
         Ok(Self {
-            swarm: Swarm::new(broker, plan.packet_len_max())?,
+            swarm: Swarm::new(broker, plan.packet_len_max(), send_buffer(plan.pace))?,
             flow: Flow::new(&plan)?,
             plan,
             roles: Vec::new(),
@@ -142,18 +152,23 @@ impl Traffic {
         }
     }
 
-    /// Goes on without publishing until `done`, or until nothing has come for a while; returns whether it is done.
-    pub(crate) fn settle(&mut self, done: impl Fn(&Counts) -> bool) -> Result<bool> {
-        self.last_packet = clock::now();
+    /// Goes on without publishing until `done`, or until nothing has come for a while, or for too long.
+    pub(crate) fn settle(&mut self, done: impl Fn(&Counts) -> bool) -> Result<Settled> {
+        let started = clock::now();
+        self.last_packet = started;
         self.swarm.flush()?;
         while !done(&self.flow.counts) {
             self.turn(TURN)?;
-            if clock::now() - self.last_packet > STALL {
-                return Ok(false);
+            let now = clock::now();
+            if now - self.last_packet > STALL {
+                return Ok(Settled::Silent);
+            }
+            if now - started > SETTLE_MAX {
+                return Ok(Settled::Unfinished);
             }
         }
         self.swarm.flush()?;
-        Ok(true)
+        Ok(Settled::Done)
     }
 
     /// Looks once whether anything came; an error if a connection was closed.
@@ -214,13 +229,20 @@ impl Traffic {
     }
 
     fn wait(&mut self, what: &str, done: impl Fn(&Counts) -> bool) -> Result<()> {
-        if self.settle(done)? {
-            return Ok(());
+        match self.settle(done)? {
+            Settled::Done => Ok(()),
+            Settled::Silent | Settled::Unfinished => bail!("waited {} s for {what}", STALL.as_secs()),
         }
-        bail!("waited {} s for {what}", STALL.as_secs());
     }
 }
 
+/// What the kernel may keep for one connection, where nothing else bounds what a publisher sends.
+fn send_buffer(pace: Pace) -> Option<usize> {
+    (pace == Pace::Unbounded).then_some(FLOOD_SEND_BUFFER)
+}
+
+/// So that a flood waits in the broker and not in the kernel, and is over soon after its publishers stop.
+const FLOOD_SEND_BUFFER: usize = 32 * 1_024;
 /// Connections that wait for their CONNACK: fewer than the shortest listen backlog at hand.
 const UNANSWERED_MAX: usize = 64;
 const FILTERS_PER_SUBSCRIBE: usize = 100;
@@ -228,3 +250,5 @@ const FILTERS_PER_SUBSCRIBE: usize = 100;
 const TURN: Duration = Duration::from_millis(10);
 /// A broker that sends nothing for so long sends nothing more.
 const STALL: Duration = Duration::from_secs(3);
+/// A broker that got more than it can pass on in so long has accepted too much.
+const SETTLE_MAX: Duration = Duration::from_secs(30);

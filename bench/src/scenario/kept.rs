@@ -12,7 +12,7 @@ use crate::flow::Role;
 use crate::packet::SessionKind;
 use crate::process::{self, Meter};
 use crate::report::{Promise, Report};
-use crate::traffic::{Client, Traffic, Until};
+use crate::traffic::{Client, Settled, Traffic, Until};
 
 /// Stores messages under one root and has them replayed to one new subscriber after the other.
 pub(super) fn run_retained(measures: &Measures, target: Target) -> Result<Report> {
@@ -94,7 +94,7 @@ fn store(traffic: &mut Traffic, count: usize, target: Target) -> Result<f64> {
     let meter = Meter::start(target.pid)?;
     traffic.flow.remaining = count as u64;
     traffic.publish(Until::Sent)?;
-    if !traffic.settle(|counts| counts.unacknowledged == 0)? {
+    if traffic.settle(|counts| counts.unacknowledged == 0)? != Settled::Done {
         bail!("{} messages were not acknowledged", traffic.flow.counts.unacknowledged);
     }
     let usage = meter.read()?;

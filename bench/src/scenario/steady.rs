@@ -10,7 +10,7 @@ use crate::clock;
 use crate::plan::Pace;
 use crate::process::{self, Meter};
 use crate::report::{Promise, Report};
-use crate::traffic::{Traffic, Until};
+use crate::traffic::{Settled, Traffic, Until};
 
 /// Connects everyone, warms up, measures, and waits for what is on its way.
 pub(super) fn run(measures: &Measures, target: Target) -> Result<Report> {
@@ -40,7 +40,7 @@ pub(super) fn run(measures: &Measures, target: Target) -> Result<Report> {
         }
     };
     traffic.publish(until)?;
-    traffic.settle(|counts| counts.owed == 0 && counts.unacknowledged == 0 && counts.unreleased == 0)?;
+    let settled = traffic.settle(|counts| counts.owed == 0 && counts.unacknowledged == 0 && counts.unreleased == 0)?;
     let flowed = traffic.last_packet - started;
     thread::sleep(LAST_WORDS);
     let usage = meter.read()?;
@@ -53,6 +53,9 @@ pub(super) fn run(measures: &Measures, target: Target) -> Result<Report> {
     report.add_memory(process::memory(target.pid)?);
     if traffic.plan.pace != Pace::Unbounded {
         report.add_latency(&traffic.flow.latency_us);
+    }
+    if settled == Settled::Unfinished {
+        report.complain("messages still arrived long after the last was sent: the rest counts as lost".to_owned());
     }
     if counts.unacknowledged > 0 || counts.unreleased > 0 {
         report.complain(format!("{} handshakes never ended", counts.unacknowledged + counts.unreleased));
