@@ -3,12 +3,14 @@
 mod broker;
 mod clock;
 mod compare;
+mod connection;
 mod flow;
 mod ledger;
 mod packet;
 mod packet_ids;
 mod plan;
 mod process;
+mod relay;
 mod report;
 mod scenario;
 mod stamp;
@@ -25,6 +27,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::compare::CompareArgs;
+use crate::relay::RelayArgs;
 use crate::report::{Report, digits};
 use crate::scenario::{ScenarioArgs, Target};
 
@@ -42,6 +45,8 @@ enum Command {
     Run(RunArgs),
     /// Start brokers in turn and set them side by side
     Compare(CompareArgs),
+    /// Be a bare relay, to compare with
+    Relay(RelayArgs),
 }
 
 #[derive(Debug, Args)]
@@ -66,6 +71,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Relay(args) => relay::run(&args).map(|()| Verdict::Kept),
     };
     match outcome {
         Ok(Verdict::Kept) => ExitCode::SUCCESS,

@@ -78,13 +78,27 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// Takes the first packet off `bytes`: it and its length, or nothing as long as it is incomplete.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Option<(Packet<'_>, usize)>, DecodeError> {
-    let Some((&first, after_first)) = bytes.split_first() else { return Ok(None) };
-    let Some((body_len, length_len)) = decode_remaining_length(after_first)? else { return Ok(None) };
-    let frame_len = 1 + length_len + body_len;
-    let Some(body) = bytes.get(1 + length_len..frame_len) else { return Ok(None) };
-    Ok(Some((decode_body(first, body)?, frame_len)))
+/// A whole packet of either side, not looked into.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    pub(crate) first: u8,
+    pub(crate) body: &'a [u8],
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// The first frame of `bytes`, or nothing as long as it is incomplete.
+    pub(crate) fn split(bytes: &'a [u8]) -> Result<Option<Self>, DecodeError> {
+        let Some((&first, after_first)) = bytes.split_first() else { return Ok(None) };
+        let Some((body_len, length_len)) = decode_remaining_length(after_first)? else { return Ok(None) };
+        let Some(bytes) = bytes.get(..1 + length_len + body_len) else { return Ok(None) };
+        Ok(bytes.get(1 + length_len..).map(|body| Self { first, body, bytes }))
+    }
+
+    /// The packet, if a broker may send it.
+    pub(crate) fn decode(&self) -> Result<Packet<'a>, DecodeError> {
+        decode_body(self.first, self.body)
+    }
 }
 
 /// Appends a CONNECT without Will and credentials.
@@ -247,6 +261,11 @@ const REMAINING_LENGTH_MAX: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decode(bytes: &[u8]) -> Result<Option<(Packet<'_>, usize)>, DecodeError> {
+        let Some(frame) = Frame::split(bytes)? else { return Ok(None) };
+        Ok(Some((frame.decode()?, frame.bytes.len())))
+    }
 
     fn publish_frame(qos: QoS, packet_id: u16, payload: &[u8]) -> Vec<u8> {
         let mut frame = publish_head("a/b", qos, Retain::PassOn, payload.len());

@@ -95,6 +95,13 @@ pub(crate) fn ensure_open_files(needed: usize) -> Result<()> {
     bail!("this takes {needed} open files and the limit is {hard}: run `ulimit -n {needed}` first, as root if need be");
 }
 
+/// Raises the limit of open files as far as it goes.
+pub(crate) fn raise_open_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // What can't be raised shows when it is reached.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
 /// CPU time of all threads of a process.
 #[derive(Debug, Clone, Copy)]
 struct CpuTime {

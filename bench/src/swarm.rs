@@ -1,6 +1,6 @@
 //! Many nonblocking connections in one thread.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
 
-use crate::packet::{self, Packet};
+use crate::connection::{Connection, SCRATCH_LEN};
+use crate::packet::Packet;
 
 /// Connections by number, and the poll that says which can go on.
 #[derive(Debug)]
@@ -23,17 +24,6 @@ pub(crate) struct Swarm {
     scratch: Vec<u8>,
     /// Bytes of a socket's send buffer, where it isn't left to the kernel.
     send_buffer: Option<usize>,
-}
-
-#[derive(Debug)]
-struct Connection {
-    stream: TcpStream,
-    /// The start of a packet whose rest has not come.
-    incomplete: Vec<u8>,
-    output: Vec<u8>,
-    /// How much of `output` is on its way.
-    written: usize,
-    dirty: bool,
 }
 
 impl Swarm {
@@ -55,8 +45,7 @@ impl Swarm {
         let number = self.connections.len();
         let mut stream = self.connect(number).with_context(|| format!("cannot connect to {}", self.broker))?;
         self.poll.registry().register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
-        let connection = Connection { stream, incomplete: Vec::new(), output: Vec::new(), written: 0, dirty: false };
-        self.connections.push(Some(connection));
+        self.connections.push(Some(Connection::new(stream)));
         Ok(number)
     }
 
@@ -72,7 +61,7 @@ impl Swarm {
     /// How many bytes wait for the broker to read.
     pub(crate) fn backlog(&self, number: usize) -> usize {
         let connection = self.connections.get(number).and_then(Option::as_ref);
-        connection.map_or(0, |connection| connection.output.len() - connection.written)
+        connection.map_or(0, Connection::backlog)
     }
 
     /// Where to append what a connection shall send with the next [`flush`](Self::flush).
@@ -102,11 +91,10 @@ impl Swarm {
             let Some(Some(connection)) = self.connections.get_mut(number) else { continue };
             if event.is_readable() {
                 connection
-                    .read_all(&mut self.scratch, |packet, output| on_packet(number, packet, output))
+                    .read_all(&mut self.scratch, |frame, output| on_packet(number, frame.decode()?, output))
                     .with_context(|| format!("connection {number}"))?;
             }
-            let waits = connection.written < connection.output.len();
-            if waits && !connection.dirty {
+            if connection.backlog() > 0 && !connection.dirty {
                 connection.dirty = true;
                 self.dirty.push(number);
             }
@@ -146,61 +134,7 @@ impl Swarm {
     }
 }
 
-impl Connection {
-    /// Reads until nothing is left, as an edge-triggered poll wants it.
-    fn read_all(
-        &mut self,
-        scratch: &mut [u8],
-        mut on_packet: impl FnMut(Packet<'_>, &mut Vec<u8>) -> Result<()>,
-    ) -> Result<()> {
-        loop {
-            let kept = self.incomplete.len();
-            let Some((start, free)) = scratch.split_at_mut_checked(kept).filter(|(_, free)| !free.is_empty()) else {
-                bail!("the broker sent a packet of more than {kept} bytes");
-            };
-            start.copy_from_slice(&self.incomplete);
-            let free_len = free.len();
-            let read = match self.stream.read(free) {
-                Ok(0) => bail!("the broker closed the connection"),
-                Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
-            };
-            let mut rest = scratch.get(..kept + read).unwrap_or_default();
-            while let Some((packet, frame_len)) = packet::decode(rest)? {
-                on_packet(packet, &mut self.output)?;
-                rest = rest.get(frame_len..).unwrap_or_default();
-            }
-            self.incomplete.clear();
-            self.incomplete.extend_from_slice(rest);
-            if read < free_len {
-                return Ok(());
-            }
-        }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match self.stream.write(rest) {
-                Ok(written) => self.written += written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.written = 0;
-        self.output.clear();
-        self.output.shrink_to(OUTPUT_KEPT);
-        Ok(())
-    }
-}
-
 const EVENTS: usize = 1_024;
-/// One read takes what a busy broker put into a socket buffer.
-const SCRATCH_LEN: usize = 256 * 1_024;
 /// Linux gives 28,232 ports to one source address by default.
 const CONNECTIONS_PER_SOURCE: usize = 25_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// So that a burst leaves no memory behind in thousands of connections.
-const OUTPUT_KEPT: usize = 1 << 20;
