@@ -111,12 +111,13 @@ impl Drop for Broker {
     }
 }
 
-fn free_port() -> Result<u16> {
+/// A port nobody listens on.
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// Whether a client gets a CONNACK.
-fn greets(address: SocketAddr) -> bool {
+pub(crate) fn greets(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect_timeout(&address, GREETING_TIMEOUT) else { return false };
     let mut connect = Vec::new();
     packet::encode_connect(&mut connect, "bench-first", SessionKind::Clean);

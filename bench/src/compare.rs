@@ -144,10 +144,9 @@ fn run_scenario(args: &CompareArgs, name: &str, scenario: &ScenarioArgs) -> Resu
     for round in 1..=args.rounds {
         for (spec, column) in args.broker.iter().zip(&mut columns) {
             writeln!(io::stderr(), "{name}: round {round} of {}, {}", args.rounds, spec.name)?;
-            let broker = spec.start(args.broker_core)?;
-            match scenario::run(scenario, broker.target) {
+            match run_once(spec, args.broker_core, scenario) {
                 Ok(report) => column.runs.push(report),
-                Err(error) => column.failures.push(format!("{error:#} (the broker: {})", broker.last_words())),
+                Err(error) => column.failures.push(format!("{error:#}")),
             }
         }
     }
@@ -155,6 +154,11 @@ fn run_scenario(args: &CompareArgs, name: &str, scenario: &ScenarioArgs) -> Resu
         column.median = median(&column.runs);
     }
     Ok(columns)
+}
+
+fn run_once(spec: &BrokerSpec, core: usize, scenario: &ScenarioArgs) -> Result<Report> {
+    let broker = spec.start(core)?;
+    scenario::run(scenario, broker.target).with_context(|| format!("the broker's last words: {}", broker.last_words()))
 }
 
 /// The median of each figure; of an even number, the mean of the two in the middle.

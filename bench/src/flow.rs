@@ -371,3 +371,6 @@ fn ledger(plan: &Plan) -> Ledger {
 
 /// What takes longer counts as a minute.
 const LATENCY_MAX_US: u64 = 60_000_000;
+
+#[cfg(test)]
+mod tests;

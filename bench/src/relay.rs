@@ -18,7 +18,7 @@ use crate::process;
 pub(crate) struct RelayArgs {
     /// Listen on this port of 127.0.0.1
     #[arg(long)]
-    port: u16,
+    pub(crate) port: u16,
 }
 
 /// Relays until it is killed.

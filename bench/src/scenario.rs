@@ -254,3 +254,6 @@ fn run_number(broker_pid: u32) -> u32 {
 const PAYLOAD_MAX: usize = 16 << 20;
 /// Half of all Packet Identifiers, so that a free one is near.
 const WINDOW_MAX: usize = 32_767;
+
+#[cfg(test)]
+mod tests;
