@@ -50,7 +50,7 @@ impl BrokerSpec {
         let data = directory.path().join("data");
         fs::create_dir(&data)?;
         let port = free_port()?;
-        let command = self.command.replace("{port}", &port.to_string()).replace("{data}", &data.to_string_lossy());
+        let command = self.shell_command(port, &data.to_string_lossy());
         let log = File::create(directory.path().join(LOG))?;
         let child = Command::new("taskset")
             .args(["--cpu-list", &core.to_string(), "sh", "-c", &command])
@@ -64,6 +64,13 @@ impl BrokerSpec {
         let mut broker = Broker { child, directory, target };
         broker.wait_until_ready().with_context(|| format!("{} did not start: `{command}`", self.name))?;
         Ok(broker)
+    }
+
+    /// The command with its places filled in. A single one replaces the shell, so that the broker is what is measured.
+    fn shell_command(&self, port: u16, data: &str) -> String {
+        let command = self.command.replace("{port}", &port.to_string()).replace("{data}", data);
+        let single = !command.contains([';', '|', '&', '\n']) && !command.starts_with("exec ");
+        if single { format!("exec {command}") } else { command }
     }
 }
 
@@ -96,8 +103,11 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
+        // A shell that wasn't replaced leaves the broker behind as its child.
+        for pid in process::children(self.target.pid).into_iter().chain([self.target.pid]) {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::TERM);
+            }
         }
         let started = clock::now();
         while clock::now() - started < STOP_TIMEOUT {
@@ -152,8 +162,16 @@ mod tests {
     }
 
     #[test]
+    fn a_single_command_replaces_the_shell() {
+        let command = |text: &str| text.parse::<BrokerSpec>().unwrap().shell_command(7, "/d");
+        assert_eq!(command("a=b {port} {data}"), "exec b 7 /d");
+        assert_eq!(command("a=exec b {port}"), "exec b 7");
+        assert_eq!(command("a=c > {data}/f; exec b {port}"), "c > /d/f; exec b 7");
+    }
+
+    #[test]
     fn a_broker_that_ends_at_once_says_why() {
-        let spec: BrokerSpec = "a=echo {port} is taken; exit 7".parse().unwrap();
+        let spec: BrokerSpec = "a=echo port {port} is taken; exit 7".parse().unwrap();
         let error = format!("{:#}", spec.start(0).unwrap_err());
         assert!(error.contains("is taken") && error.contains('7'), "{error}");
     }

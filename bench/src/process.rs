@@ -70,6 +70,12 @@ pub(crate) fn program(pid: u32) -> Result<String> {
     Ok(read(pid, "comm")?.trim().to_owned())
 }
 
+/// The processes that the main thread of a process started and that still run.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let children = read(pid, &format!("task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
 /// Binds the calling thread, and the threads and processes it starts later, to one core.
 pub(crate) fn pin_to_core(core: usize) -> Result<()> {
     if core >= CpuSet::MAX_CPU {
