@@ -179,3 +179,6 @@ fn try_value(mut table: toml::Table, section: &str, name: &str, value: toml::Val
     }
     table.try_into()
 }
+
+#[cfg(test)]
+mod tests;
