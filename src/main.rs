@@ -41,7 +41,7 @@ enum ConfigCommand {
         file: PathBuf,
     },
     /// Print the effective values, each with where it comes from
-    Show(Arguments),
+    Show(Box<Arguments>),
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,4 +1,5 @@
 //! The command line, as a user and as scripts meet it: `config check`, `config show` and `passwd` of the real binary.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
 use std::io::Write;
@@ -70,7 +71,10 @@ fn check_reads_the_files_that_are_named() {
     let directory = directory("[security]\npassword_file = \"passwords\"\n");
     let check = ["config", "check", "oncemq.toml"];
     let error = stderr(&run(&directory, &check));
-    assert!(error.starts_with("oncemq: oncemq.toml:2: `security.password_file` cannot be read: passwords: "), "{error}");
+    assert!(
+        error.starts_with("oncemq: oncemq.toml:2: `security.password_file` cannot be read: passwords: "),
+        "{error}"
+    );
     fs::write(directory.path().join("passwords"), "# users\nalice:plain\n").unwrap();
     let error = stderr(&run(&directory, &check));
     assert!(error.starts_with("oncemq: passwords:2: the password must be hashed"), "{error}");

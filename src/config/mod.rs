@@ -1,6 +1,6 @@
 //! The configuration: one type for each section of the file, plain data, each default in one place with its reason.
 //!
-//! What counts is, in this order: a flag, a variable of the environment, the file, the default. [`load`] puts the layers
+//! What counts is, in this order: a flag, a variable of the environment, the file, the default. [`load()`] puts the layers
 //! together and remembers where each value came from.
 
 mod admin;
