@@ -1,6 +1,8 @@
 //! OnceMQ, an MQTT 3.1.1 and 5.0 broker: a pure broker inside a thin tokio shell.
 
+pub mod broker;
 pub mod codec;
 pub mod routing;
+pub mod session;
 pub mod timestamp;
 pub mod topic;

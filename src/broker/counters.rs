@@ -1,0 +1,164 @@
+use std::ops::Add;
+
+use crate::codec::{PacketType, Qos};
+
+/// What a shard has counted since its start: plain numbers, read once a second by whoever publishes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Packets from clients, by [`PacketType`] number.
+    pub packets_received: [u64; 16],
+    /// Packets to clients, by [`PacketType`] number.
+    pub packets_sent: [u64; 16],
+    /// PUBLISH packets from clients, by QoS.
+    pub messages_received: [u64; 3],
+    /// PUBLISH packets to clients, by QoS.
+    pub messages_sent: [u64; 3],
+    /// Payload bytes of PUBLISH packets from clients.
+    pub payload_bytes_received: u64,
+    /// Payload bytes of PUBLISH packets to clients.
+    pub payload_bytes_sent: u64,
+    /// Messages dropped, by [`DropReason`] number.
+    pub dropped: [u64; DropReason::ALL.len()],
+    /// CONNECTs accepted.
+    pub connects_accepted: u64,
+    /// CONNECTs refused.
+    pub connects_refused: u64,
+    /// Connections ended by a protocol error of the client.
+    pub protocol_errors: u64,
+    /// PUBLISH and SUBSCRIBE packets denied by access rules.
+    pub denied: u64,
+    /// Connections at this moment.
+    pub connections: u64,
+    /// Sessions at this moment, connected or not.
+    pub sessions: u64,
+    /// Sessions at this moment that are connected.
+    pub sessions_connected: u64,
+    /// QoS 1 and 2 messages that wait in Sessions at this moment, in flight included.
+    pub queued_messages: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+    /// Sessions whose Session Expiry Interval ran out.
+    pub sessions_expired: u64,
+    /// Sessions taken over by another connection.
+    pub sessions_taken_over: u64,
+}
+
+/// Why a message was not delivered to one receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(usize)]
+pub enum DropReason {
+    /// The Session's queue was full (QoS 1 and 2).
+    QueueFull = 0,
+    /// The receiver didn't take its bytes (QoS 0).
+    SlowReceiver = 1,
+    /// The receiver has no connection (QoS 0).
+    NotConnected = 2,
+    /// The Message Expiry Interval ran out.
+    Expired = 3,
+    /// Larger than the client's Maximum Packet Size.
+    PacketTooLarge = 4,
+    /// The Session ended before it was delivered.
+    SessionEnded = 5,
+    /// A retained message beyond the limits.
+    RetainedFull = 6,
+    /// The publisher's Session Expiry, access or a limit refused the Will.
+    WillRefused = 7,
+}
+
+impl DropReason {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::QueueFull,
+        Self::SlowReceiver,
+        Self::NotConnected,
+        Self::Expired,
+        Self::PacketTooLarge,
+        Self::SessionEnded,
+        Self::RetainedFull,
+        Self::WillRefused,
+    ];
+
+    /// Its name in metrics and log lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::SlowReceiver => "slow_receiver",
+            Self::NotConnected => "not_connected",
+            Self::Expired => "expired",
+            Self::PacketTooLarge => "packet_too_large",
+            Self::SessionEnded => "session_ended",
+            Self::RetainedFull => "retained_full",
+            Self::WillRefused => "will_refused",
+        }
+    }
+}
+
+impl Counters {
+    /// Counts a packet from a client.
+    pub fn received(&mut self, packet_type: PacketType) {
+        if let Some(count) = self.packets_received.get_mut(packet_type as usize) {
+            *count += 1;
+        }
+    }
+
+    /// Counts a packet to a client.
+    pub fn sent(&mut self, packet_type: PacketType) {
+        if let Some(count) = self.packets_sent.get_mut(packet_type as usize) {
+            *count += 1;
+        }
+    }
+
+    /// Counts a PUBLISH from a client.
+    pub fn message_received(&mut self, qos: Qos, payload_bytes: usize) {
+        if let Some(count) = self.messages_received.get_mut(usize::from(qos.level())) {
+            *count += 1;
+        }
+        self.payload_bytes_received += payload_bytes as u64;
+    }
+
+    /// Counts a PUBLISH to a client.
+    pub fn message_sent(&mut self, qos: Qos, payload_bytes: usize) {
+        if let Some(count) = self.messages_sent.get_mut(usize::from(qos.level())) {
+            *count += 1;
+        }
+        self.payload_bytes_sent += payload_bytes as u64;
+    }
+
+    /// Counts messages dropped.
+    pub fn dropped(&mut self, reason: DropReason, messages: u64) {
+        if let Some(count) = self.dropped.get_mut(reason as usize) {
+            *count += messages;
+        }
+    }
+}
+
+impl Add for Counters {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        fn each<const N: usize>(sum: &mut [u64; N], other: [u64; N]) {
+            for (sum, other) in sum.iter_mut().zip(other) {
+                *sum += other;
+            }
+        }
+        each(&mut self.packets_received, other.packets_received);
+        each(&mut self.packets_sent, other.packets_sent);
+        each(&mut self.messages_received, other.messages_received);
+        each(&mut self.messages_sent, other.messages_sent);
+        each(&mut self.dropped, other.dropped);
+        self.payload_bytes_received += other.payload_bytes_received;
+        self.payload_bytes_sent += other.payload_bytes_sent;
+        self.connects_accepted += other.connects_accepted;
+        self.connects_refused += other.connects_refused;
+        self.protocol_errors += other.protocol_errors;
+        self.denied += other.denied;
+        self.connections += other.connections;
+        self.sessions += other.sessions;
+        self.sessions_connected += other.sessions_connected;
+        self.queued_messages += other.queued_messages;
+        self.queued_bytes += other.queued_bytes;
+        self.sessions_expired += other.sessions_expired;
+        self.sessions_taken_over += other.sessions_taken_over;
+        self
+    }
+}

@@ -1,0 +1,62 @@
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use bytestring::ByteString;
+
+use crate::codec::Qos;
+use crate::routing::ShareStrategy;
+
+/// What the rules of a shard can be set to: the part of the configuration that they need, as plain data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Maximum QoS announced and enforced.
+    pub maximum_qos: Qos,
+    /// Retain Available.
+    pub retain_available: bool,
+    /// Receive Maximum announced to clients: unacknowledged QoS 1 and 2 messages from one.
+    pub receive_maximum: NonZeroU16,
+    /// Topic Alias Maximum announced to clients.
+    pub topic_alias_maximum: u16,
+    /// Topic Aliases that the broker assigns to one client at the most, if its own Topic Alias Maximum allows them.
+    pub topic_alias_maximum_outgoing: u16,
+    /// Bytes of a Topic Name or Topic Filter.
+    pub topic_length_max: usize,
+    /// Levels of a Topic Name or Topic Filter.
+    pub topic_levels_max: usize,
+    /// Subscriptions of one Session.
+    pub subscriptions_per_session_max: usize,
+    /// QoS 1 and 2 messages that wait in one Session, in flight included.
+    pub queued_messages_max: usize,
+    /// Their bytes.
+    pub queued_bytes_max: usize,
+    /// Unacknowledged QoS 1 and 2 messages towards one client, if its Receive Maximum allows as many.
+    pub inflight_messages_max: NonZeroU16,
+    /// Bytes that wait for one client's transport. From half of it on, queued messages wait and publishers are held up; beyond it, QoS 0 messages are dropped.
+    pub outgoing_bytes_max: usize,
+    /// How long publishers are held up for a receiver that doesn't take its bytes, before QoS 0 messages to it are dropped instead.
+    pub slow_receiver_grace: Duration,
+    /// The longest Keep Alive, in seconds; a client that asks for more, or for none, is told this one. `None`: no limit.
+    pub keep_alive_max: Option<NonZeroU16>,
+    /// The longest Session Expiry Interval, in seconds; `u32::MAX`: no limit.
+    pub session_expiry_max: u32,
+    /// Sessions in all shards together.
+    pub sessions_max: usize,
+    /// Time from accepting a connection to its CONNECT.
+    pub connect_timeout: Duration,
+    /// Bytes of a Client Identifier.
+    pub client_id_length_max: usize,
+    /// What the identifiers begin with that the broker assigns.
+    pub assigned_client_id_prefix: ByteString,
+    /// Whether a payload that says it is UTF-8 is checked.
+    pub validate_payload_format: bool,
+    /// Which member of a Shared Subscription gets a message.
+    pub share_strategy: ShareStrategy,
+    /// Response Information, for clients that request it; the Client Identifier is appended.
+    pub response_information: Option<ByteString>,
+    /// If set, every CONNECT is answered with 0x9C Use another server and this Server Reference.
+    pub server_reference: Option<ByteString>,
+    /// The durability level, told to 5.0 clients as a User Property of CONNACK and on `$SYS`.
+    pub durability: ByteString,
+    /// How often the `$SYS` topics are published; zero: never.
+    pub sys_interval: Duration,
+}
