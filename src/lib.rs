@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod codec;
+pub mod config;
 pub mod routing;
 pub mod timestamp;
 pub mod topic;
