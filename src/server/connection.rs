@@ -1,10 +1,10 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -14,7 +14,7 @@ use super::input::Input;
 use super::listener::Stream;
 use super::outgoing::Outgoing;
 use crate::broker::{ConnectionId, Event, Peer};
-use crate::codec::Decoder;
+use crate::codec::{ClientPacket, Decoder};
 
 /// A Network Connection: its transport, and what was read from it and isn't decoded.
 ///
@@ -44,7 +44,7 @@ pub(super) async fn serve(driver: &RefCell<Driver>, stream: Stream, peer: Box<Pe
     let mut connection = Connection { id, stream, decoder, input: Input::default(), undecodable: false };
     let end = poll_fn(|cx| {
         let driver = &mut *driver.borrow_mut();
-        driver.begin_turn(Some(id));
+        driver.begin_turn_of(id, cx.waker());
         let end = connection.poll(driver, cx);
         driver.end_turn();
         end
@@ -56,7 +56,9 @@ pub(super) async fn serve(driver: &RefCell<Driver>, stream: Stream, peer: Box<Pe
     }
     let last = driver.borrow_mut().take_last(id);
     let close_timeout = driver.borrow().close_timeout();
-    Box::pin(close(connection.stream, last, close_timeout)).await;
+    let sent = Box::pin(close(connection.stream, last, close_timeout)).await;
+    driver.borrow_mut().sent(sent);
+    driver.borrow_mut().task_ended();
 }
 
 impl Connection {
@@ -86,7 +88,7 @@ impl Connection {
             if read >= TURN_BYTES || written == Turn::Unfinished {
                 return Ok(Turn::Unfinished);
             }
-            if entry.is_held() || self.undecodable || driver.holds_up(cx.waker()) {
+            if entry.is_held() || self.undecodable || driver.holds_up(self.id) {
                 return Ok(Turn::Waiting);
             }
             let chunk = match self.input.poll_next(&mut self.stream, &mut driver.scratch, cx) {
@@ -104,7 +106,7 @@ impl Connection {
     }
 
     /// Has every packet in `bytes` handled, until the connection is paused.
-    fn decode(&mut self, driver: &mut Driver, mut bytes: bytes::Bytes) {
+    fn decode(&mut self, driver: &mut Driver, mut bytes: Bytes) {
         loop {
             if driver.connections.get_mut(self.id).is_none_or(|entry| entry.is_held()) {
                 self.input.hold(bytes);
@@ -112,7 +114,7 @@ impl Connection {
             }
             match self.decoder.decode(&mut bytes) {
                 Ok(Some(packet)) => {
-                    if let crate::codec::ClientPacket::Connect(_) = packet {
+                    if let ClientPacket::Connect(_) = packet {
                         driver.set_version(self.id, self.decoder.version());
                     }
                     driver.handle(Event::Packet { connection: self.id, packet });
@@ -170,7 +172,8 @@ enum Turn {
 
 /// Sends the last bytes, says that they are the last, and waits a little for the other side to have them: closing with unread input
 /// would make the operating system throw them away at both ends.
-async fn close(mut stream: Stream, mut last: Outgoing, limit: Duration) {
+async fn close(mut stream: Stream, mut last: Outgoing, limit: Duration) -> usize {
+    let bytes = last.len();
     let finish = async {
         while !last.is_empty() {
             poll_fn(|cx| last.poll_write(&mut stream, cx)).await?;
@@ -187,6 +190,7 @@ async fn close(mut stream: Stream, mut last: Outgoing, limit: Duration) {
     };
     // Whoever doesn't take the last bytes in time, or is gone already, does without.
     let _ = timeout(limit, finish).await;
+    bytes - last.len()
 }
 
 /// In a word or two.

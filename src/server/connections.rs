@@ -1,11 +1,12 @@
 use std::task::Waker;
 use std::time::Duration;
 
+use bytestring::ByteString;
 use slab::Slab;
 
 use super::outgoing::Outgoing;
-use crate::broker::{AuthenticationRequest, ConnectionId, Peer};
-use crate::codec::ProtocolVersion;
+use crate::broker::{ConnectionId, Peer};
+use crate::codec::{ClientId, ProtocolVersion};
 use crate::timestamp::Timestamp;
 
 /// The connections of one shard.
@@ -38,26 +39,30 @@ pub(super) struct Entry {
     pub(super) timed_out: bool,
     /// Whether it is in the list of those whose transport didn't take all.
     pub(super) backlogged: bool,
+    /// Whether it is in the list of those that another shard holds up.
+    pub(super) held_up: bool,
     /// When its transport last took something, or began to have something to take.
     pub(super) progress: Timestamp,
     /// When what fills its outgoing buffer was read, if this one is in the sample.
     pub(super) filled: Option<Duration>,
     /// What a reload of the access rules asks again about.
-    pub(super) identity: Option<Box<Identity>>,
+    pub(super) identity: Box<Identity>,
 }
 
 /// What an access decision was made from.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
-    /// Who asked, from where.
+    /// Where the client comes from.
     pub(super) peer: Peer,
-    /// What was asked at CONNECT.
-    pub(super) request: AuthenticationRequest,
+    /// What it is called, once it was asked about.
+    pub(super) client_id: Option<ClientId>,
+    /// The User Name of its CONNECT.
+    pub(super) user_name: Option<ByteString>,
 }
 
 impl Connections {
     /// A slot for a new connection.
-    pub(super) fn open(&mut self, now: Timestamp) -> Option<ConnectionId> {
+    pub(super) fn open(&mut self, identity: Box<Identity>, now: Timestamp) -> Option<ConnectionId> {
         let vacant = self.entries.vacant_entry();
         let index = vacant.key();
         let slot = u32::try_from(index).ok()?;
@@ -78,7 +83,8 @@ impl Connections {
             backlogged: false,
             progress: now,
             filled: None,
-            identity: None,
+            identity,
+            held_up: false,
         });
         Some(ConnectionId { slot, generation })
     }
@@ -134,12 +140,17 @@ impl Entry {
 mod tests {
     use super::*;
 
+    fn identity() -> Box<Identity> {
+        let peer = Peer { address: None, listener: "test".into(), certificate_identity: None, maximum_packet_size: 1024 };
+        Box::new(Identity { peer, client_id: None, user_name: None })
+    }
+
     #[test]
     fn a_slot_is_used_again_with_the_next_generation_and_the_old_one_is_gone() {
         let mut connections = Connections::default();
-        let first = connections.open(Timestamp(0)).unwrap();
+        let first = connections.open(identity(), Timestamp(0)).unwrap();
         assert!(connections.close(first).is_some());
-        let second = connections.open(Timestamp(0)).unwrap();
+        let second = connections.open(identity(), Timestamp(0)).unwrap();
         assert_eq!(second, ConnectionId { slot: first.slot, generation: first.generation + 1 });
         assert!(connections.get_mut(first).is_none());
         assert!(connections.close(first).is_none());

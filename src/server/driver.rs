@@ -1,23 +1,24 @@
+mod tasks;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use bytestring::ByteString;
 
-use super::authentication::Authentication;
+use super::authentication::{Answer, Asker, Authentication};
 use super::clock::{Clock, Reading};
-use super::connections::{Connections, Identity};
+use super::connections::{Connections, Entry};
 use super::mailbox::{Mail, Mailbox};
-use super::outgoing::{BufferPool, Outgoing};
+use super::outgoing::BufferPool;
 use super::post::Post;
 use super::publish_encoder::PublishEncoder;
 use super::report::Reporter;
 use super::store_thread::StoreThread;
 use super::traffic::Traffic;
-use crate::broker::{Action, AuthenticationRequest, ConnectionId, Event, Peer, Shard};
-use crate::codec::{ProtocolVersion, ServerPacket, encode};
+use crate::broker::{Action, AuthenticationRequest, ConnectionId, Event, Shard};
+use crate::codec::{ServerPacket, encode};
 use crate::routing::ShardId;
 use crate::timestamp::Timestamp;
 
@@ -150,7 +151,7 @@ impl Driver {
         match mail {
             Mail::Forwarded(message) => self.handle(Event::Forwarded(message)),
             Mail::Authenticated { connection, outcome } => {
-                self.resume(connection, |entry| entry.authenticating = false);
+                self.with_woken(connection, |entry| entry.authenticating = false);
                 self.handle(Event::Authenticated { connection, outcome });
             }
             Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
@@ -176,12 +177,8 @@ impl Driver {
         match action {
             Action::Send { connection, packet } => self.send(connection, packet),
             Action::Close { connection } => self.with_woken(connection, |entry| entry.closing = true),
-            Action::Pause { connection } => {
-                if let Some(entry) = self.connections.get_mut(connection) {
-                    entry.paused = true;
-                }
-            }
-            Action::Resume { connection } => self.resume(connection, |entry| entry.paused = false),
+            Action::Pause { connection } => self.with_entry(connection, |entry| entry.paused = true),
+            Action::Resume { connection } => self.with_woken(connection, |entry| entry.paused = false),
             Action::Authenticate { connection, request } => self.authenticate(connection, *request),
             Action::Persist { ticket, record } => self.store.persist(ticket, record),
             Action::Forward { shard, message } => self.post.add(shard, message),
@@ -208,8 +205,10 @@ impl Driver {
         }
     }
 
-    fn resume(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Entry)) {
-        self.with_woken(connection, change);
+    fn with_entry(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.connections.get_mut(connection) {
+            change(entry);
+        }
     }
 
     /// Changes what a connection's task goes by, and lets it run.
@@ -224,9 +223,15 @@ impl Driver {
 
     fn authenticate(&mut self, connection: ConnectionId, request: AuthenticationRequest) {
         let Some(entry) = self.connections.get_mut(connection) else { return };
-        match self.authentication.ask(Inquiry { shard: self.id, connection }, &entry.peer, request) {
+        let identity = &mut entry.identity;
+        identity.client_id = Some(request.client_id.clone());
+        identity.user_name.clone_from(&request.user_name);
+        match self.authentication.ask(Asker { shard: self.id, connection }, &identity.peer, request) {
             Answer::Now(outcome) => self.answers.push_back(Event::Authenticated { connection, outcome }),
             Answer::Later => entry.authenticating = true,
         }
     }
 }
+
+/// Reading the clock once more for every flush would cost more than it tells.
+const SAMPLED_ONE_OF: u32 = 64;

@@ -1,0 +1,76 @@
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::{tcp, unix};
+use crate::config::ListenAddress;
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(in crate::server) enum BoundSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener, unix::SocketFile),
+}
+
+/// A socket that was accepted, not yet known to any runtime: it is handed to the thread of its shard.
+#[derive(Debug)]
+pub(in crate::server) enum AcceptedSocket {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+impl BoundSocket {
+    /// Listens at `address`.
+    pub(in crate::server) fn bind(address: &ListenAddress, options: tcp::Options) -> io::Result<Self> {
+        match address {
+            ListenAddress::Ip(address) => tcp::bind(*address, options).map(Self::Tcp),
+            ListenAddress::Unix(path) => unix::bind(path).map(|(listener, file)| Self::Unix(listener, file)),
+        }
+    }
+
+    /// Where it listens: the port that the operating system chose, if it was 0.
+    pub(in crate::server) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+
+    /// Makes it known to the runtime of this thread.
+    pub(super) fn register(self) -> io::Result<Accepting> {
+        Ok(match self {
+            Self::Tcp(listener) => Accepting::Tcp(AsyncFd::with_interest(listener, Interest::READABLE)?),
+            Self::Unix(listener, file) => {
+                Accepting::Unix(AsyncFd::with_interest(listener, Interest::READABLE)?, file)
+            }
+        })
+    }
+}
+
+/// A socket that can be waited for.
+#[derive(Debug)]
+pub(super) enum Accepting {
+    Tcp(AsyncFd<TcpListener>),
+    Unix(AsyncFd<UnixListener>, #[expect(dead_code, reason = "removes the file when it is dropped")] unix::SocketFile),
+}
+
+impl Accepting {
+    /// The next connection.
+    pub(super) async fn accept(&self) -> io::Result<AcceptedSocket> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.async_io(Interest::READABLE, TcpListener::accept).await?;
+                tcp::prepare(&stream)?;
+                Ok(AcceptedSocket::Tcp(stream, address))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.async_io(Interest::READABLE, UnixListener::accept).await?;
+                stream.set_nonblocking(true)?;
+                Ok(AcceptedSocket::Unix(stream))
+            }
+        }
+    }
+}
