@@ -4,5 +4,6 @@ pub mod broker;
 pub mod codec;
 pub mod config;
 pub mod routing;
+pub mod session;
 pub mod timestamp;
 pub mod topic;

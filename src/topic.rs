@@ -283,3 +283,6 @@ const BYTES_MAX: usize = 65_535;
 
 /// What a Shared Subscription's Topic Filter starts with. [MQTT-4.8.2-1]
 const SHARE_PREFIX: &str = "$share/";
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,15 @@ pub enum ProtocolVersion {
 }
 
 impl ProtocolVersion {
+    /// Its name, as people write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V3_1 => "3.1",
+            Self::V3_1_1 => "3.1.1",
+            Self::V5 => "5.0",
+        }
+    }
+
     /// Whether packets carry properties and Reason Codes.
     pub const fn has_properties(self) -> bool {
         matches!(self, Self::V5)
