@@ -6,37 +6,37 @@ use crate::timestamp::Timestamp;
 
 /// The time of this process: the wall clock at its start, and a monotonic clock from there on, so that it never goes backwards.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
+pub(super) struct Clock {
     started: Instant,
     started_at: Timestamp,
 }
 
 /// One reading of a [`Clock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Reading {
+pub(super) struct Reading {
     /// For the rules.
-    pub now: Timestamp,
+    pub(super) now: Timestamp,
     /// Since the start: fine enough to measure a latency.
-    pub elapsed: Duration,
+    pub(super) elapsed: Duration,
 }
 
 impl Clock {
     /// Takes the wall clock's time, but not one before `earliest`: what was stored in an earlier life must not lie in the future.
     #[expect(clippy::disallowed_methods, reason = "this is the file that reads the time")]
-    pub fn start(earliest: Timestamp) -> Self {
+    pub(super) fn start(earliest: Timestamp) -> Self {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let wall = Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX));
         Self { started: Instant::now(), started_at: wall.max(earliest) }
     }
 
     /// The time now.
-    pub fn read(&self) -> Reading {
+    pub(super) fn read(&self) -> Reading {
         let elapsed = self.started.elapsed();
         Reading { now: self.started_at + elapsed, elapsed }
     }
 
     /// The instant at which [`read`](Self::read) reaches `timestamp`, for a timer.
-    pub fn instant_of(&self, timestamp: Timestamp) -> Instant {
+    pub(super) fn instant_of(&self, timestamp: Timestamp) -> Instant {
         // A day bounds it: a deadline further off is looked at again then, and no addition overflows.
         let elapsed = self.started.elapsed();
         self.started + timestamp.since(self.started_at).clamp(elapsed, elapsed + DAY)

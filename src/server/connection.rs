@@ -1,12 +1,13 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::driver::Driver;
@@ -25,6 +26,8 @@ struct Connection {
     stream: Stream,
     decoder: Decoder,
     input: Input,
+    /// Its CONNECT was decoded.
+    connected: bool,
     /// Its bytes can't be decoded: nothing more is read.
     undecodable: bool,
 }
@@ -41,7 +44,8 @@ enum End {
 pub(super) async fn serve(driver: &RefCell<Driver>, stream: Stream, peer: Box<Peer>) {
     let decoder = Decoder::new(peer.maximum_packet_size);
     let Some(id) = driver.borrow_mut().open(peer) else { return };
-    let mut connection = Connection { id, stream, decoder, input: Input::default(), undecodable: false };
+    let mut connection =
+        Connection { id, stream, decoder, input: Input::default(), connected: false, undecodable: false };
     let end = poll_fn(|cx| {
         let driver = &mut *driver.borrow_mut();
         driver.begin_turn_of(id, cx.waker());
@@ -115,6 +119,7 @@ impl Connection {
             match self.decoder.decode(&mut bytes) {
                 Ok(Some(packet)) => {
                     if let ClientPacket::Connect(_) = packet {
+                        self.connected = true;
                         driver.set_version(self.id, self.decoder.version());
                     }
                     driver.handle(Event::Packet { connection: self.id, packet });
@@ -125,8 +130,9 @@ impl Connection {
                 }
                 Err(error) => {
                     self.undecodable = true;
-                    driver.set_version(self.id, self.decoder.version());
-                    driver.handle(Event::Undecodable { connection: self.id, error });
+                    let connect_version = self.decoder.version().filter(|_| !self.connected);
+                    driver.set_version(self.id, connect_version);
+                    driver.handle(Event::Undecodable { connection: self.id, error, connect_version });
                     return;
                 }
             }
@@ -154,7 +160,7 @@ impl Connection {
                 Poll::Ready(Err(error)) => return Err(End::Broken(cause(&error))),
             }
         }
-        match self.stream.poll_flush(cx) {
+        match Pin::new(&mut self.stream).poll_flush(cx) {
             Poll::Ready(Err(error)) => Err(End::Broken(cause(&error))),
             Poll::Ready(Ok(())) | Poll::Pending => Ok(Turn::Waiting),
         }

@@ -1,7 +1,7 @@
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use bytestring::ByteString;
 use slab::Slab;
 
 use super::outgoing::Outgoing;
@@ -56,8 +56,8 @@ pub(super) struct Identity {
     pub(super) peer: Peer,
     /// What it is called, once it was asked about.
     pub(super) client_id: Option<ClientId>,
-    /// The User Name of its CONNECT.
-    pub(super) user_name: Option<ByteString>,
+    /// Who it has proved to be.
+    pub(super) verified_user: Option<Arc<str>>,
 }
 
 impl Connections {
@@ -105,11 +105,6 @@ impl Connections {
         self.entries.try_remove(index)
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// All of them.
     pub(super) fn ids(&self) -> Vec<ConnectionId> {
         let id = |(index, entry): (usize, &Entry)| {
@@ -141,8 +136,9 @@ mod tests {
     use super::*;
 
     fn identity() -> Box<Identity> {
-        let peer = Peer { address: None, listener: "test".into(), certificate_identity: None, maximum_packet_size: 1024 };
-        Box::new(Identity { peer, client_id: None, user_name: None })
+        let peer =
+            Peer { address: None, listener: "test".into(), certificate_identity: None, maximum_packet_size: 1024 };
+        Box::new(Identity { peer, client_id: None, verified_user: None })
     }
 
     #[test]

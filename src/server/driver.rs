@@ -139,9 +139,7 @@ impl Driver {
     /// Applies an event, and the answers to it that are there at once.
     pub(super) fn handle(&mut self, event: Event) {
         self.apply(event);
-        while let Some(answer) =
-            self.store.take_stable().map(Event::Persisted).or_else(|| self.answers.pop_front())
-        {
+        while let Some(answer) = self.store.take_stable().map(Event::Persisted).or_else(|| self.answers.pop_front()) {
             self.apply(answer);
         }
     }
@@ -150,11 +148,13 @@ impl Driver {
     pub(super) fn on_mail(&mut self, mail: Mail) {
         match mail {
             Mail::Forwarded(message) => self.handle(Event::Forwarded(message)),
-            Mail::Authenticated { connection, outcome } => {
-                self.with_woken(connection, |entry| entry.authenticating = false);
-                self.handle(Event::Authenticated { connection, outcome });
+            Mail::Authenticated { connection, verdict } => {
+                self.with_woken(connection, |entry| {
+                    entry.authenticating = false;
+                    entry.identity.verified_user = verdict.verified_user;
+                });
+                self.handle(Event::Authenticated { connection, outcome: verdict.outcome });
             }
-            Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
             Mail::AccessReloaded => self.renew_access(),
             Mail::ShuttingDown => {
                 self.shutting_down = true;
@@ -225,9 +225,11 @@ impl Driver {
         let Some(entry) = self.connections.get_mut(connection) else { return };
         let identity = &mut entry.identity;
         identity.client_id = Some(request.client_id.clone());
-        identity.user_name.clone_from(&request.user_name);
         match self.authentication.ask(Asker { shard: self.id, connection }, &identity.peer, request) {
-            Answer::Now(outcome) => self.answers.push_back(Event::Authenticated { connection, outcome }),
+            Answer::Now(verdict) => {
+                entry.identity.verified_user = verdict.verified_user;
+                self.answers.push_back(Event::Authenticated { connection, outcome: verdict.outcome });
+            }
             Answer::Later => entry.authenticating = true,
         }
     }

@@ -4,8 +4,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::authentication::Verdict;
 use super::listener::Accepted;
-use crate::broker::{AuthenticationOutcome, ConnectionId, ShardMessage, Ticket};
+use crate::broker::{ConnectionId, ShardMessage};
 use crate::routing::ShardId;
 
 /// What other threads tell a shard.
@@ -16,9 +17,7 @@ pub(super) enum Mail {
     /// A listener accepted a connection for this shard.
     Accepted(Box<Accepted>),
     /// A provider that may block has answered.
-    Authenticated { connection: ConnectionId, outcome: AuthenticationOutcome },
-    /// The store got as far as this.
-    Persisted(Ticket),
+    Authenticated { connection: ConnectionId, verdict: Verdict },
     /// The access rules were reloaded.
     AccessReloaded,
     /// The broker stops.

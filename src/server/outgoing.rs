@@ -1,8 +1,11 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+
+use tokio::io::AsyncWrite;
 
 use super::listener::Stream;
 
@@ -47,14 +50,14 @@ impl Outgoing {
     /// Gives the transport as much as it takes at once.
     pub(super) fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let written = if self.chunks.is_empty() {
-            ready!(stream.poll_write(cx, &self.tail))?
+            ready!(Pin::new(stream).poll_write(cx, &self.tail))?
         } else {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let parts = self.chunks.iter().map(Bytes::as_ref).chain([self.tail.as_ref()]);
             for (slice, part) in slices.iter_mut().zip(parts) {
                 *slice = IoSlice::new(part);
             }
-            ready!(stream.poll_write_vectored(cx, &slices))?
+            ready!(Pin::new(stream).poll_write_vectored(cx, &slices))?
         };
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));

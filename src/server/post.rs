@@ -36,9 +36,7 @@ impl Post {
         }
         for (number, (outbox, mailbox)) in (0..).zip(self.outboxes.iter_mut().zip(self.mailboxes.iter())) {
             let shard = ShardId(number);
-            if !outbox.is_empty()
-                && mailbox.put_all(self.from, outbox) == Fullness::Full
-                && !self.full.contains(&shard)
+            if !outbox.is_empty() && mailbox.put_all(self.from, outbox) == Fullness::Full && !self.full.contains(&shard)
             {
                 self.full.push(shard);
             }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::outgoing::{BufferPool, Outgoing};
-use crate::codec::{Message, OutgoingPublish, ProtocolVersion};
+use crate::codec::{OutgoingPublish, ProtocolVersion};
 
 /// Encodes a message once for all the receivers that get the same bytes but for the Packet Identifier.
 ///

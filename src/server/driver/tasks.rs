@@ -15,7 +15,7 @@ impl Driver {
     /// A new connection, whose first packet is awaited.
     pub(in crate::server) fn open(&mut self, peer: Box<Peer>) -> Option<ConnectionId> {
         self.begin_turn();
-        let identity = Box::new(Identity { peer: Peer::clone(&peer), client_id: None, user_name: None });
+        let identity = Box::new(Identity { peer: Peer::clone(&peer), client_id: None, verified_user: None });
         let connection = self.connections.open(identity, self.reading.now)?;
         self.tasks += 1;
         self.traffic.connections_opened += 1;
@@ -50,8 +50,9 @@ impl Driver {
     }
 
     /// A connection ended before its first packet could be awaited.
-    pub(in crate::server) fn handshake_failed(&mut self) {
+    pub(in crate::server) fn handshake_failed(&mut self) -> Timestamp {
         self.traffic.handshakes_failed += 1;
+        self.clock.read().now
     }
 
     /// From its CONNECT on, packets to it are encoded in the version that it named.
@@ -105,17 +106,17 @@ impl Driver {
     /// The transport took `bytes`.
     pub(in crate::server) fn flushed(&mut self, connection: ConnectionId, bytes: usize) {
         self.sent(bytes);
-        if let Some(entry) = self.connections.get_mut(connection) {
-            entry.progress = self.reading.now;
-            if let Some(filled) = entry.filled.take() {
-                let latency = self.clock.read().elapsed.saturating_sub(filled);
-                self.traffic.publish_to_deliver.record(latency);
-            }
-            if entry.outgoing.is_empty() {
-                entry.outgoing.release(&mut self.pool);
-            }
+        let Some(entry) = self.connections.get_mut(connection) else { return };
+        entry.progress = self.reading.now;
+        if let Some(filled) = entry.filled.take() {
+            let latency = self.clock.read().elapsed.saturating_sub(filled);
+            self.traffic.publish_to_deliver.record(latency);
         }
-        self.handle(Event::Flushed { connection, bytes });
+        let remaining = entry.outgoing.len();
+        if remaining == 0 {
+            entry.outgoing.release(&mut self.pool);
+        }
+        self.handle(Event::Flushed { connection, remaining });
     }
 
     /// The transport took `bytes` of a connection that the rules are done with.
@@ -203,4 +204,3 @@ impl Driver {
 
 /// Longer than a farewell takes on a bad network, shorter than anyone waits for a stop.
 const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(2);
-

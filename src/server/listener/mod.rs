@@ -16,11 +16,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-pub(super) use accept::{AcceptLimits, Doorkeeper};
+pub(super) use accept::Doorkeeper;
 pub(super) use admission::{Admission, Permit};
 pub(super) use handshake::{HandshakeError, establish};
 pub(super) use socket::{AcceptedSocket, BoundSocket};
 pub(super) use stream::Stream;
+pub(super) use tcp::Options as TcpOptions;
 pub use tls::TlsError;
 
 use crate::config;

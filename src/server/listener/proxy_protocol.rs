@@ -9,7 +9,7 @@ use crate::config::ProxyProtocol;
 
 /// Why there is no header, or not one that can be believed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProxyError {
+pub(in crate::server) enum ProxyError {
     /// The first bytes are not those of a header of an accepted version.
     #[error("no PROXY header of an accepted version")]
     Missing,

@@ -1,9 +1,7 @@
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::{tcp, unix};
 use crate::config::ListenAddress;
@@ -20,6 +18,15 @@ pub(in crate::server) enum BoundSocket {
 pub(in crate::server) enum AcceptedSocket {
     Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),
+}
+
+impl fmt::Display for AcceptedSocket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(_, address) => address.fmt(formatter),
+            Self::Unix(_) => formatter.write_str("a Unix socket"),
+        }
+    }
 }
 
 impl BoundSocket {
@@ -40,21 +47,22 @@ impl BoundSocket {
     }
 
     /// Makes it known to the runtime of this thread.
-    pub(super) fn register(self) -> io::Result<Accepting> {
+    pub(in crate::server) fn register(self) -> io::Result<Accepting> {
         Ok(match self {
-            Self::Tcp(listener) => Accepting::Tcp(AsyncFd::with_interest(listener, Interest::READABLE)?),
-            Self::Unix(listener, file) => {
-                Accepting::Unix(AsyncFd::with_interest(listener, Interest::READABLE)?, file)
-            }
+            Self::Tcp(listener) => Accepting::Tcp(tokio::net::TcpListener::from_std(listener)?),
+            Self::Unix(listener, file) => Accepting::Unix(tokio::net::UnixListener::from_std(listener)?, file),
         })
     }
 }
 
 /// A socket that can be waited for.
 #[derive(Debug)]
-pub(super) enum Accepting {
-    Tcp(AsyncFd<TcpListener>),
-    Unix(AsyncFd<UnixListener>, #[expect(dead_code, reason = "removes the file when it is dropped")] unix::SocketFile),
+pub(in crate::server) enum Accepting {
+    Tcp(tokio::net::TcpListener),
+    Unix(
+        tokio::net::UnixListener,
+        #[expect(dead_code, reason = "removes the file when it is dropped")] unix::SocketFile,
+    ),
 }
 
 impl Accepting {
@@ -62,14 +70,13 @@ impl Accepting {
     pub(super) async fn accept(&self) -> io::Result<AcceptedSocket> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, address) = listener.async_io(Interest::READABLE, TcpListener::accept).await?;
-                tcp::prepare(&stream)?;
-                Ok(AcceptedSocket::Tcp(stream, address))
+                let (stream, address) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(AcceptedSocket::Tcp(stream.into_std()?, address))
             }
             Self::Unix(listener, _) => {
-                let (stream, _) = listener.async_io(Interest::READABLE, UnixListener::accept).await?;
-                stream.set_nonblocking(true)?;
-                Ok(AcceptedSocket::Unix(stream))
+                let (stream, _) = listener.accept().await?;
+                Ok(AcceptedSocket::Unix(stream.into_std()?))
             }
         }
     }

@@ -23,7 +23,11 @@ pub(in crate::server) struct WebSocket<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Answers the client's opening handshake.
-    pub(super) async fn accept(stream: S, listener: &config::Listener, maximum_packet_size: u32) -> Result<Self, Error> {
+    pub(super) async fn accept(
+        stream: S,
+        listener: &config::Listener,
+        maximum_packet_size: u32,
+    ) -> Result<Self, Error> {
         let message_max = usize::try_from(maximum_packet_size).unwrap_or(usize::MAX).max(MESSAGE_MAX_MIN);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -37,11 +41,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while self.unread.is_empty() {
             match ready!(Pin::new(&mut self.frames).poll_next(cx)) {
                 Some(Ok(Message::Binary(bytes))) => self.unread = bytes,
