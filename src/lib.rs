@@ -5,6 +5,7 @@ pub mod broker;
 pub mod codec;
 pub mod config;
 pub mod routing;
+pub mod server;
 pub mod session;
 pub mod timestamp;
 pub mod topic;
