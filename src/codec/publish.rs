@@ -97,6 +97,7 @@ impl Publish {
     }
 
     /// Reads what follows the fixed header. `subscription_ids` gets what only a Server sends.
+    #[inline]
     pub(super) fn decode(
         first_byte: u8,
         version: ProtocolVersion,
@@ -105,7 +106,7 @@ impl Publish {
         subscription_ids: &mut SmallVec<[SubscriptionId; 2]>,
     ) -> Result<Self, DecodeError> {
         let qos = Qos::new(first_byte >> 1 & 0b11).ok_or(DecodeError::PublishQos)?;
-        let name = reader.string()?;
+        let name = reader.utf8()?;
         let packet_id = if qos == Qos::AtMostOnce { None } else { Some(reader.packet_id()?) };
         let mut topic_alias = None;
         let mut message_expiry_interval = None;
