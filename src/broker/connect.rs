@@ -337,6 +337,7 @@ impl Shard {
         }
         let event = session::Event::Connected { link: Box::new(link), connack: Box::new(fit(connack, &connect)), wait };
         self.drive(slot, event, turn);
+        self.hold_for_store(slot, turn);
         self.let_go(id, turn);
         let room = self.settings.outgoing_bytes_max / 2;
         self.drive(slot, session::Event::Room(room), turn);
