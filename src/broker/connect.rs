@@ -470,7 +470,7 @@ impl Shard {
         self.counters.protocol_errors += 1;
         let Some(connection) = self.connection_mut(id) else { return };
         let cause = ByteString::from(error.to_string());
-        if let Some(version) = connect_version {
+        if let (Some(version), Phase::AwaitingConnect) = (connect_version, &connection.phase) {
             connection.version = version;
             return self.refuse(id, error.reason_code(), cause, turn);
         }
