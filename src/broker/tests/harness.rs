@@ -253,6 +253,16 @@ impl Harness {
         self.settle();
     }
 
+    /// The store has written the records of a shard up to the oldest that isn't stable.
+    pub(super) fn persist_one(&mut self, shard: usize) {
+        let last = self.unstable.get(&shard).copied().unwrap_or_default();
+        let oldest = Ticket(last.0 + 1 - self.shards[shard].unstable().max(1));
+        if oldest >= last {
+            self.unstable.remove(&shard);
+        }
+        self.event(shard, Event::Persisted(oldest));
+    }
+
     /// What shards have said to each other arrives.
     pub(super) fn forward(&mut self) {
         while let Some((from, to)) = self.between.keys().next().copied() {
