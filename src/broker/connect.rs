@@ -362,6 +362,7 @@ impl Shard {
             dropping: false,
             has_shares: false,
             replays: std::collections::VecDeque::new(),
+            replay_after: session::Ticket::default(),
         })
     }
 

@@ -287,9 +287,14 @@ impl Shard {
         self.deliver(to, sequence, delivery, origin, turn);
     }
 
-    /// Gives a retained message to a new subscription of the Session in `slot`.
-    pub(super) fn deliver_retained(&mut self, slot: usize, delivery: Delivery, turn: &mut Turn<'_>) {
-        let Some(to) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
+    /// Gives a retained message to a new subscription of the Session in `slot`. Returns what must be stable before it is there.
+    pub(super) fn deliver_retained(
+        &mut self,
+        slot: usize,
+        delivery: Delivery,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ticket> {
+        let to = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber))?;
         let kept = Kept {
             message: Arc::clone(&delivery.message),
             qos: delivery.qos,
@@ -299,7 +304,7 @@ impl Shard {
         let mut distribution = Distribution { origin: None, durable: Vec::new(), receivers: 0 };
         self.distribute(&mut distribution, &to, delivery, turn);
         let publisher = Publisher { key: None, client_id: None, origin: None, received: None };
-        self.persist_accepted(&publisher, kept, distribution.durable, turn);
+        self.persist_accepted(&publisher, kept, distribution.durable, turn)
     }
 
     /// Gives a message of a Session that has ended to another member of its share. `false` if there is none.
