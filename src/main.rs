@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
 use oncemq::auth::{Existing, Snapshot, remove_user, set_password};
-use oncemq::config::{self, Arguments, Loaded};
+use oncemq::config::{self, Arguments, ConfigError, Loaded};
 use oncemq::server::{self, ServerError};
 
 /// An MQTT 3.1.1 and 5.0 broker whose acknowledgements mean it.
@@ -75,16 +75,24 @@ fn main() -> ExitCode {
         Err(error) => {
             // Nothing is left to tell it to when standard error is closed.
             let _written = writeln!(io::stderr(), "oncemq: {error:#}");
-            error.downcast_ref().map_or(ExitCode::FAILURE, |error: &ServerError| ExitCode::from(error.exit_code()))
+            exit_code(&error)
         }
     }
 }
 
-/// Runs the broker until a signal asks it to stop.
 fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let Loaded { config, .. } = config::load(arguments)?;
-    let _log = server::init_logging(&config.log)?;
+    let _written_when_dropped = server::init_logging(&config.log)?;
     Ok(server::run(config)?)
+}
+
+/// 2 is a wrong configuration, as it is a wrong command line; what a running broker may end with is the server's to say.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match (error.downcast_ref::<ServerError>(), error.downcast_ref::<ConfigError>()) {
+        (Some(error), _) => ExitCode::from(error.exit_code()),
+        (None, Some(_)) => ExitCode::from(2),
+        (None, None) => ExitCode::FAILURE,
+    }
 }
 
 fn check(file: PathBuf) -> anyhow::Result<()> {
