@@ -41,7 +41,7 @@ pub struct AdmissionCounts {
 }
 
 impl Status {
-    pub(super) fn new(shards: usize) -> Self {
+    pub(crate) fn new(shards: usize) -> Self {
         Self {
             shards: (0..shards).map(|_| Mutex::default()).collect(),
             listeners: Mutex::default(),
@@ -70,21 +70,21 @@ impl Status {
         self.stopping.load(Ordering::Acquire)
     }
 
-    pub(super) fn publish_shard(&self, shard: usize, snapshot: ShardSnapshot) {
+    pub(crate) fn publish_shard(&self, shard: usize, snapshot: ShardSnapshot) {
         if let Some(place) = self.shards.get(shard) {
             *place.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
         }
     }
 
-    pub(super) fn publish_listeners(&self, counts: AdmissionCounts) {
+    pub(crate) fn publish_listeners(&self, counts: AdmissionCounts) {
         *self.listeners.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
-    pub(super) fn set_ready(&self) {
+    pub(crate) fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
     }
 
-    pub(super) fn set_stopping(&self) {
+    pub(crate) fn set_stopping(&self) {
         self.stopping.store(true, Ordering::Release);
     }
 }
