@@ -87,6 +87,11 @@ pub const METRICS: &[Metric] = &[
         "Memory of the process that is in RAM; 0 where the operating system does not tell.",
         |all| all.resident_bytes as f64,
     ),
+    Metric::gauge(
+        "oncemq_shard_silence_seconds",
+        "How long ago the shard that is furthest behind told its figures: it does so every second, or it hangs.",
+        |all| all.longest_silence.as_secs_f64(),
+    ),
     Metric::gauge("oncemq_connections", "Network Connections, those in their handshake included.", |all| {
         all.admission.connections as f64
     }),

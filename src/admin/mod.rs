@@ -48,6 +48,13 @@ pub struct AdminError {
     source: io::Error,
 }
 
+impl AdminError {
+    /// The exit code of the process: that of any address that can't be listened at.
+    pub const fn exit_code(&self) -> u8 {
+        3
+    }
+}
+
 /// Starts the admin listener if it is enabled. If its address can't be had, the broker goes on without, unless it is required.
 pub fn start(settings: &config::Admin, watched: Watched) -> Result<Option<AdminListener>, AdminError> {
     if !settings.enabled {

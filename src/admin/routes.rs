@@ -1,4 +1,5 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -14,10 +15,11 @@ use crate::server::Status;
 /// What the admin listener answers.
 pub(super) fn router(exporter: Arc<Mutex<Exporter>>, status: Arc<Status>) -> Router {
     let metrics = get(metrics).with_state(exporter);
+    let live = get(live).with_state(Arc::clone(&status));
     let ready = get(ready).with_state(status);
     Router::new()
         .route("/metrics", metrics)
-        .route("/health/live", get(live))
+        .route("/health/live", live)
         .route("/health/ready", ready)
         .fallback(elsewhere)
         .layer(map_response(once))
@@ -31,9 +33,13 @@ async fn metrics(State(exporter): State<Arc<Mutex<Exporter>>>) -> impl IntoRespo
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], lock(&exporter).render())
 }
 
-/// The process lives: it answers. It is so while it drains, too; who kills it then cuts the goodbye short.
-async fn live() -> Response {
-    health(StatusCode::OK, "live")
+/// Every shard works. While the broker drains they end one by one, and who kills it then cuts the goodbye short.
+async fn live(State(status): State<Arc<Status>>) -> Response {
+    if status.is_stopping() || status.longest_silence() <= SILENCE_MAX {
+        health(StatusCode::OK, "live")
+    } else {
+        health(StatusCode::SERVICE_UNAVAILABLE, "a shard hangs")
+    }
 }
 
 /// Clients can connect.
@@ -61,4 +67,6 @@ async fn once(mut response: Response) -> Response {
     response
 }
 
+/// A shard tells its figures every second. On a machine that is out of breath it may be late, but not by this much.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -16,8 +16,6 @@ pub struct Watched {
     pub shared: Arc<Shared>,
     /// What an acknowledged message survives.
     pub durability: Durability,
-    /// When the broker started.
-    pub started_at: Timestamp,
 }
 
 /// All figures of one moment: those of the shards and listeners are up to a second old.
@@ -33,6 +31,7 @@ pub(super) struct Snapshot {
     pub(super) retained: (usize, usize),
     pub(super) durability: Durability,
     pub(super) started_at: Timestamp,
+    pub(super) longest_silence: Duration,
     pub(super) resident_bytes: u64,
     traffic: Vec<Traffic>,
 }
@@ -46,7 +45,8 @@ impl Snapshot {
             subscriptions: watched.shared.subscriptions_len(),
             retained: watched.shared.retained_len(),
             durability: watched.durability,
-            started_at: watched.started_at,
+            started_at: watched.status.started_at(),
+            longest_silence: watched.status.longest_silence(),
             resident_bytes: process::resident_bytes(),
             traffic: shards.into_iter().map(|shard| shard.traffic).collect(),
         }

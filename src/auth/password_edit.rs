@@ -65,7 +65,7 @@ pub fn set_password(path: &Path, existing: Existing, user: &str, password: &[u8]
     };
     let mut salt = [0; SALT_LENGTH];
     getrandom::fill(&mut salt).map_err(|error| EditError::Hash(error.to_string()))?;
-    let hash = StoredHash::new(password, &salt).map_err(|error| EditError::Hash(error.to_string()))?;
+    let hash = StoredHash::hash_password(password, &salt).map_err(|error| EditError::Hash(error.to_string()))?;
     let line = format!("{user}:{hash}");
     match lines.iter_mut().find(|line| is_of(line, user)) {
         Some(old) => *old = line,

@@ -88,7 +88,7 @@ impl PasswordFile {
 
 impl StoredHash {
     /// Hashes a new password with Argon2id, at the parameters OWASP recommends: 19 MiB, 2 passes.
-    pub(super) fn new(password: &[u8], salt: &[u8]) -> Result<String, argon2::password_hash::Error> {
+    pub(super) fn hash_password(password: &[u8], salt: &[u8]) -> Result<String, argon2::password_hash::Error> {
         let salt = SaltString::encode_b64(salt)?;
         Ok(Argon2::default().hash_password(password, &salt)?.to_string())
     }

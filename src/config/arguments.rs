@@ -45,11 +45,6 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// No flag but the file.
-    pub fn with_config(file: PathBuf) -> Self {
-        Self { config: Some(file), ..Self::default() }
-    }
-
     /// What the flags change, in an order of their own: a flag with a name beats `--set`.
     pub(super) fn overrides(&self) -> Result<Vec<Override>, ConfigError> {
         let mut overrides = Vec::new();

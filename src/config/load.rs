@@ -50,7 +50,7 @@ pub(super) enum Change {
 }
 
 /// Reads `file`, if there is one, and applies `overrides` in their order; then checks that everything fits together.
-pub(super) fn load_layers(file: Option<&Path>, overrides: Vec<Override>) -> Result<Loaded, ConfigError> {
+fn load_layers(file: Option<&Path>, overrides: Vec<Override>) -> Result<Loaded, ConfigError> {
     let mut loaded = match file {
         Some(path) => read_file(path)?,
         None => Loaded { config: Config::default(), origins: BTreeMap::new() },
@@ -75,19 +75,15 @@ pub fn load(arguments: &super::Arguments) -> Result<Loaded, ConfigError> {
     load_layers(file.as_deref(), overrides)
 }
 
+/// Reads `file` alone, without the environment.
+pub fn load_file(file: &Path) -> Result<Loaded, ConfigError> {
+    load_layers(Some(file), Vec::new())
+}
+
 impl Loaded {
-    /// Where the value of `key` came from, or the innermost table around it that somebody set.
+    /// Where the value of `key` came from: `limits.connections_max`, `listeners[0].address`.
     pub fn origin(&self, key: &str) -> &Origin {
-        let mut key = key;
-        loop {
-            if let Some(origin) = self.origins.get(key) {
-                return origin;
-            }
-            let Some(end) = key.rfind(['.', '[']) else {
-                return &Origin::Default;
-            };
-            key = key.get(..end).unwrap_or_default();
-        }
+        self.origins.get(key).unwrap_or(&Origin::Default)
     }
 
     fn apply(&mut self, change: Override) -> Result<(), ConfigError> {
@@ -99,6 +95,9 @@ impl Loaded {
                 let parsed = parsed.map_err(|error| fail(error.to_string()))?;
                 self.config.listeners = parsed.into_iter().map(Listener::new).collect();
                 self.origins.retain(|key, _| !key.starts_with("listeners"));
+                for index in 0..self.config.listeners.len() {
+                    self.origins.insert(format!("listeners[{index}].address"), origin.clone());
+                }
                 self.origins.insert("listeners".to_owned(), origin);
             }
             Change::Setting(key, value) => {
@@ -109,13 +108,14 @@ impl Loaded {
         Ok(())
     }
 
+    /// The problem after its place: that of its setting, or of the innermost table around it that somebody wrote.
     fn problem_line(&self, problem: &Problem) -> String {
         let Problem { key, text } = problem;
-        match self.origin(key) {
-            Origin::Default => format!("`{key}` {text}"),
-            origin @ (Origin::File { .. } | Origin::Environment(_) | Origin::Flag(_)) => {
-                format!("{origin}: `{key}` {text}")
-            }
+        let ends = key.match_indices(['.', '[']).map(|(end, _)| end);
+        let mut paths = ends.chain([key.len()]).filter_map(|end| key.get(..end)).rev();
+        match paths.find_map(|path| self.origins.get(path)) {
+            Some(origin) => format!("{origin}: `{key}` {text}"),
+            None => format!("`{key}` {text}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The configuration: one type for each section of the file, plain data, each default in one place with its reason.
 //!
-//! What counts is, in this order: a flag, a variable of the environment, the file, the default. [`load`] puts the layers
+//! What counts is, in this order: a flag, a variable of the environment, the file, the default. [`load()`] puts the layers
 //! together and remembers where each value came from.
 
 mod admin;
@@ -27,7 +27,7 @@ pub use arguments::Arguments;
 pub use error::ConfigError;
 pub use limits::Limits;
 pub use listeners::{AddressError, ClientCertificate, ListenAddress, Listener, ProxyProtocol, Tls, Transport};
-pub use load::{Loaded, Origin, load};
+pub use load::{Loaded, Origin, load, load_file};
 pub use log::{Log, LogFormat, LogLevel};
 pub use mqtt::{Mqtt, SharedSubscriptionStrategy};
 pub use security::{AllowAnonymous, Security};
@@ -67,3 +67,6 @@ impl Default for Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use super::Origin;
 use super::load::Loaded;
 use super::schema::{keys, sections};
 
@@ -38,8 +39,7 @@ impl Loaded {
             match table.get(*key) {
                 Some(toml::Value::Table(table)) => nested = Some((key, table)),
                 Some(value) => lines.push((format!("{key} = {value}"), self.origin(&format!("{path}.{key}")))),
-                None if !keys(&format!("{section}.{key}")).is_empty() => {}
-                None => writeln!(formatter, "# {key} is not set")?,
+                None => lines.push((format!("# {key} is not set"), &Origin::Default)),
             }
         }
         let width = lines.iter().map(|(line, _)| line.chars().count()).max().unwrap_or_default();

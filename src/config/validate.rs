@@ -166,8 +166,8 @@ mod tests {
 
     #[test]
     fn an_address_or_name_used_twice_is_a_problem_but_not_port_0() {
-        let mut config = Config::default();
-        config.listeners = ["127.0.0.1:9883", "127.0.0.1:0", "127.0.0.1:0", "unix:/a", "unix:/a"].map(listener).into();
+        let listeners = ["127.0.0.1:9883", "127.0.0.1:0", "127.0.0.1:0", "unix:/a", "unix:/a"].map(listener).into();
+        let mut config = Config { listeners, ..Config::default() };
         assert_eq!(keys(&config), ["listeners[4].address", "admin.address"]);
         config.listeners = vec![listener("127.0.0.1:1"), listener("127.0.0.1:2")];
         for listener in &mut config.listeners {
