@@ -83,8 +83,8 @@ fn a_killed_client_has_its_will_published_and_a_polite_one_has_not() {
         let mut watcher = Subscriber::start(&broker, &["-V", version, "-t", "will/#", "-q", "2"]);
         let will = ["--will-topic", "will/x", "--will-payload", "gone", "--will-qos", "1"];
         let arguments = [&["-V", version, "-t", "unused"], &will[..]].concat();
-        let mut polite = Subscriber::start(&broker, &[&arguments[..], &["-W", "1"]].concat());
-        polite.end();
+        let mut polite = Subscriber::start(&broker, &[&arguments[..], &["-E"]].concat());
+        assert!(polite.end().success());
         Subscriber::start(&broker, &arguments).kill();
         assert_eq!(watcher.next(), message("will/x", "gone", 1));
         publish(&broker, &["-t", "will/end", "-m", "end", "-q", "1"]);
@@ -183,5 +183,5 @@ fn wildcards_match_levels() {
             assert_eq!(subscriber.next(), message(topic, "x", 1));
         }
     }
-    assert_eq!(subscriber.messages().len(), 6);
+    assert_eq!(subscriber.messages().len(), 7);
 }

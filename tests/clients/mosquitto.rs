@@ -119,7 +119,7 @@ pub(crate) fn publish(broker: &Broker, arguments: &[&str]) -> String {
 #[track_caller]
 pub(crate) fn publish_at(target: &[String], arguments: &[&str]) -> String {
     let output = try_publish(target, arguments, "");
-    assert!(output.status.success(), "mosquitto_pub {arguments:?}: {output:?}");
+    assert!(output.status.success(), "mosquitto_pub {arguments:?}: {output:?}\n{HOW_TO_INSTALL}");
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -134,17 +134,17 @@ pub(crate) fn publish_lines(broker: &Broker, arguments: &[&str], lines: &str) {
 /// Runs `mosquitto_pub -d` and returns how it ended.
 #[track_caller]
 pub(crate) fn try_publish(target: &[String], arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new("mosquitto_pub")
-        .arg("-d")
+    let mut child = Command::new("timeout")
+        .args([PATIENCE_SECONDS, "mosquitto_pub", "-d"])
         .args(target)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect(HOW_TO_INSTALL);
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    wait_for_end("mosquitto_pub", &mut child);
+        .unwrap();
+    // A client that was refused takes no lines.
+    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
     child.wait_with_output().unwrap()
 }
 
@@ -170,5 +170,6 @@ fn parse(line: &str) -> Option<Message> {
     Some(Message { topic: parts.next()?.to_owned(), payload: parts.next()?.to_owned(), qos, retain })
 }
 
+const PATIENCE_SECONDS: &str = "20";
 const FORMAT: &str = "MESSAGE|%q|%r|%t|%p";
 const HOW_TO_INSTALL: &str = "mosquitto's clients run: `bash tests/run` installs them";

@@ -39,7 +39,7 @@ pub(crate) fn add_user(file: &Path, user: &str, password: &str) {
 }
 
 fn configuration(setup: &Setup, places: &[Place], path: &Path) -> String {
-    let mut text = String::from("user root\n");
+    let mut text = String::from("user root\nset_tcp_nodelay true\nmax_queued_messages 100000\n");
     writeln!(text, "allow_anonymous {}", setup.allow_anonymous).unwrap();
     if setup.users.is_some() {
         writeln!(text, "password_file {}", path.join("users").display()).unwrap();

@@ -129,8 +129,7 @@ impl Version {
         let body = &packet.body;
         let (topic, rest) = body[2..].split_at(usize::from(u16::from_be_bytes([body[0], body[1]])));
         let qos = packet.first >> 1 & 0x03;
-        let (packet_id, rest) =
-            if qos == 0 { (0, rest) } else { (u16::from_be_bytes([rest[0], rest[1]]), &rest[2..]) };
+        let (packet_id, rest) = if qos == 0 { (0, rest) } else { (u16::from_be_bytes([rest[0], rest[1]]), &rest[2..]) };
         let rest = match self {
             Self::V311 => rest,
             Self::V5 => {
