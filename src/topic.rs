@@ -1,18 +1,128 @@
 //! Topic Names, Topic Filters and Share Names: parsed once, valid ever after.
 
+use std::fmt;
+use std::str::Split;
+
 use bytestring::ByteString;
 
 /// A Topic Name: what a message is published to. No wildcards, no U+0000, 1 to 65,535 bytes. [MQTT-4.7.3-1]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicName(ByteString);
 
+impl TopicName {
+    /// Checks `name`; it is kept as it is, without any normalisation. [MQTT-4.7.3-4]
+    pub fn new(name: ByteString) -> Result<Self, InvalidTopic> {
+        check_characters(&name)?;
+        if name.contains(['+', '#']) {
+            return Err(InvalidTopic::WildcardInName); // [MQTT-4.7.0-1]
+        }
+        Ok(Self(name))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The topic levels, at least one; a level may be empty.
+    pub fn levels(&self) -> Split<'_, char> {
+        self.0.split('/')
+    }
+
+    /// A copy in memory of its own: a name that is kept must not keep the read buffer it was sliced from.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(detached(&self.0))
+    }
+}
+
 /// A Topic Filter: what a subscription matches; never the `$share/…/` form. [MQTT-4.7.1-1]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicFilter(ByteString);
 
+impl TopicFilter {
+    /// Checks `filter`; it is kept as it is, without any normalisation. [MQTT-4.7.3-4]
+    pub fn new(filter: ByteString) -> Result<Self, InvalidTopic> {
+        check_characters(&filter)?;
+        if filter.starts_with(SHARE_PREFIX) {
+            return Err(InvalidTopic::NestedShare);
+        }
+        let mut levels = filter.split('/');
+        while let Some(level) = levels.next() {
+            match level {
+                "+" => {}
+                "#" if levels.next().is_none() => break,
+                _ if level.contains('#') => return Err(InvalidTopic::MisplacedMultiLevelWildcard), // [MQTT-4.7.1-1]
+                _ if level.contains('+') => return Err(InvalidTopic::MisplacedSingleLevelWildcard), // [MQTT-4.7.1-2]
+                _ => {}
+            }
+        }
+        Ok(Self(filter))
+    }
+
+    /// The filter as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The levels, at least one; a level may be empty.
+    pub fn levels(&self) -> Split<'_, char> {
+        self.0.split('/')
+    }
+
+    /// Whether a message published to `topic` is one for this filter.
+    pub fn matches(&self, topic: &TopicName) -> bool {
+        if self.0.starts_with(['+', '#']) && topic.0.starts_with('$') {
+            return false; // [MQTT-4.7.2-1]
+        }
+        let mut names = topic.levels();
+        for level in self.levels() {
+            let name = names.next();
+            match level {
+                "#" => return true,
+                "+" if name.is_some() => {}
+                _ if name == Some(level) => {}
+                _ => return false,
+            }
+        }
+        names.next().is_none()
+    }
+
+    /// A copy in memory of its own: a filter that is kept must not keep the read buffer it was sliced from.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(detached(&self.0))
+    }
+}
+
 /// The name of the group of sessions that share a subscription. [MQTT-4.8.2-1]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShareName(ByteString);
+
+impl ShareName {
+    /// Checks `name`.
+    pub fn new(name: ByteString) -> Result<Self, InvalidTopic> {
+        if name.is_empty() {
+            return Err(InvalidTopic::EmptyShareName); // [MQTT-4.8.2-1]
+        }
+        if name.contains(['/', '+', '#']) {
+            return Err(InvalidTopic::ShareNameCharacter); // [MQTT-4.8.2-2]
+        }
+        check_characters(&name)?;
+        Ok(Self(name))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A copy in memory of its own.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(detached(&self.0))
+    }
+}
 
 /// What SUBSCRIBE and UNSUBSCRIBE name: a Topic Filter, of a Shared Subscription or not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,3 +132,157 @@ pub struct Filter {
     /// The filter itself.
     pub topic_filter: TopicFilter,
 }
+
+impl Filter {
+    /// Parses a Topic Filter as it stands on the wire.
+    ///
+    /// What starts with `$share/` is a Shared Subscription or an error, never a filter for topics of that name;
+    /// `$share` alone is an ordinary filter.
+    pub fn new(filter: ByteString) -> Result<Self, InvalidTopic> {
+        let Some(shared) = filter.strip_prefix(SHARE_PREFIX) else {
+            return Ok(Self { share: None, topic_filter: TopicFilter::new(filter)? });
+        };
+        check_characters(&filter)?;
+        let (name, topic_filter) = shared.split_once('/').unwrap_or((shared, ""));
+        let share = ShareName::new(filter.slice_ref(name))?;
+        if topic_filter.is_empty() {
+            return Err(InvalidTopic::ShareWithoutFilter); // [MQTT-4.8.2-2]
+        }
+        let topic_filter = TopicFilter::new(filter.slice_ref(topic_filter))?;
+        Ok(Self { share: Some(share), topic_filter })
+    }
+
+    /// A copy in memory of its own.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self { share: self.share.as_ref().map(ShareName::detached), topic_filter: self.topic_filter.detached() }
+    }
+}
+
+/// Why a text is no Topic Name, Topic Filter or Share Name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTopic {
+    /// Nothing at all. [MQTT-4.7.3-1]
+    #[error("empty")]
+    Empty,
+    /// The character U+0000. [MQTT-4.7.3-2]
+    #[error("contains U+0000")]
+    NullCharacter,
+    /// More than 65,535 bytes. [MQTT-4.7.3-3]
+    #[error("longer than 65,535 bytes")]
+    TooLong,
+    /// `+` or `#` in a Topic Name. [MQTT-4.7.0-1]
+    #[error("a topic name with a wildcard")]
+    WildcardInName,
+    /// `#` that is not the whole last level. [MQTT-4.7.1-1]
+    #[error("`#` is not the whole last level")]
+    MisplacedMultiLevelWildcard,
+    /// `+` that is not a whole level. [MQTT-4.7.1-2]
+    #[error("`+` is not a whole level")]
+    MisplacedSingleLevelWildcard,
+    /// `$share//…`. [MQTT-4.8.2-1]
+    #[error("the share name is empty")]
+    EmptyShareName,
+    /// `/`, `+` or `#` in a Share Name. [MQTT-4.8.2-2]
+    #[error("the share name contains `/`, `+` or `#`")]
+    ShareNameCharacter,
+    /// `$share/name` or `$share/name/`. [MQTT-4.8.2-2]
+    #[error("a share name without a topic filter")]
+    ShareWithoutFilter,
+    /// A Shared Subscription of a Shared Subscription.
+    #[error("`$share/` where a plain topic filter belongs")]
+    NestedShare,
+}
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for TopicFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ShareName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Filter {
+    /// As on the wire.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(share) = &self.share {
+            write!(f, "{SHARE_PREFIX}{share}/")?;
+        }
+        self.topic_filter.fmt(f)
+    }
+}
+
+impl TryFrom<&str> for TopicName {
+    type Error = InvalidTopic;
+
+    fn try_from(name: &str) -> Result<Self, InvalidTopic> {
+        Self::new(ByteString::from(name))
+    }
+}
+
+impl TryFrom<&str> for TopicFilter {
+    type Error = InvalidTopic;
+
+    fn try_from(filter: &str) -> Result<Self, InvalidTopic> {
+        Self::new(ByteString::from(filter))
+    }
+}
+
+impl TryFrom<&str> for ShareName {
+    type Error = InvalidTopic;
+
+    fn try_from(name: &str) -> Result<Self, InvalidTopic> {
+        Self::new(ByteString::from(name))
+    }
+}
+
+impl TryFrom<&str> for Filter {
+    type Error = InvalidTopic;
+
+    fn try_from(filter: &str) -> Result<Self, InvalidTopic> {
+        Self::new(ByteString::from(filter))
+    }
+}
+
+impl From<TopicFilter> for Filter {
+    fn from(topic_filter: TopicFilter) -> Self {
+        Self { share: None, topic_filter }
+    }
+}
+
+/// What holds for every Topic Name and Topic Filter.
+fn check_characters(text: &str) -> Result<(), InvalidTopic> {
+    if text.is_empty() {
+        return Err(InvalidTopic::Empty); // [MQTT-4.7.3-1]
+    }
+    if text.len() > BYTES_MAX {
+        return Err(InvalidTopic::TooLong); // [MQTT-4.7.3-3]
+    }
+    if text.as_bytes().contains(&0) {
+        return Err(InvalidTopic::NullCharacter); // [MQTT-4.7.3-2]
+    }
+    Ok(())
+}
+
+fn detached(text: &str) -> ByteString {
+    ByteString::from(text)
+}
+
+/// The longest UTF-8 Encoded String: its length has two bytes.
+const BYTES_MAX: usize = 65_535;
+
+/// What a Shared Subscription's Topic Filter starts with. [MQTT-4.8.2-1]
+const SHARE_PREFIX: &str = "$share/";
+
+#[cfg(test)]
+mod tests;

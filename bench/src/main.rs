@@ -1,1 +1,116 @@
-fn main() {}
+//! A load generator for MQTT brokers: what a message costs them, and whether it arrives.
+
+mod broker;
+mod clock;
+mod compare;
+mod connection;
+mod flow;
+mod ledger;
+mod packet;
+mod packet_ids;
+mod plan;
+mod process;
+mod relay;
+mod report;
+mod scenario;
+mod stamp;
+mod swarm;
+mod traffic;
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+
+use crate::compare::CompareArgs;
+use crate::relay::RelayArgs;
+use crate::report::{Report, digits};
+use crate::scenario::{ScenarioArgs, Target};
+
+/// Puts load on MQTT brokers (3.1.1) and measures what it costs them.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one scenario against a broker that is up
+    Run(RunArgs),
+    /// Start brokers in turn and set them side by side
+    Compare(CompareArgs),
+    /// Be a bare relay, to compare with
+    Relay(RelayArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+    /// Where the broker listens
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+    /// Where the broker listens
+    #[arg(long, default_value_t = 1883)]
+    port: u16,
+    /// The broker's process
+    #[arg(long)]
+    pid: u32,
+    /// Write the figures to this file as well
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Relay(args) => relay::run(&args).map(|()| Verdict::Kept),
+    };
+    match outcome {
+        Ok(Verdict::Kept) => ExitCode::SUCCESS,
+        Ok(Verdict::Broken) => ExitCode::from(EXIT_BROKEN),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the broker kept what the scenario promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Kept,
+    Broken,
+}
+
+fn run(args: &RunArgs) -> Result<Verdict> {
+    let target = Target { address: SocketAddr::new(args.host, args.port), pid: args.pid };
+    let report = scenario::run(&args.scenario, target)?;
+    if let Some(file) = &args.json {
+        fs::write(file, serde_json::to_string_pretty(&report)?)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    print(&report)?;
+    Ok(if report.is_broken() { Verdict::Broken } else { Verdict::Kept })
+}
+
+fn print(report: &Report) -> Result<()> {
+    let mut output = io::stdout().lock();
+    for figure in &report.figures {
+        writeln!(output, "{:<28}{:>12}", figure.name, digits(figure.value))?;
+    }
+    for what in &report.broken {
+        writeln!(output, "BROKEN: {what}")?;
+    }
+    Ok(())
+}
+
+/// Apart from 1, by which the run itself failed.
+const EXIT_BROKEN: u8 = 3;

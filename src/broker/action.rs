@@ -1,10 +1,11 @@
 use bytestring::ByteString;
 
-use super::event::{AuthenticationRequest, ConnectionId, Ticket};
+use super::event::{AuthenticationRequest, ConnectionId};
 use super::forward::ShardMessage;
 use super::record::Record;
 use crate::codec::{ClientId, ReasonCode, ServerPacket};
 use crate::routing::ShardId;
+use crate::session::Ticket;
 
 /// What the caller of [`Shard::handle`](super::Shard::handle) must do, all of it and in order, before the next event.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub enum Action {
         /// This connection.
         connection: ConnectionId,
     },
-    /// Read and decode nothing more of this connection until [`Action::Resume`]: packets already decoded may still come.
+    /// Decode nothing more of this connection until [`Action::Resume`], not even what was read already.
     Pause {
         /// This connection.
         connection: ConnectionId,

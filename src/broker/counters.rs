@@ -1,3 +1,5 @@
+use std::ops::Add;
+
 use crate::codec::{PacketType, Qos};
 
 /// What a shard has counted since its start: plain numbers, read once a second by whoever publishes them.
@@ -127,5 +129,36 @@ impl Counters {
         if let Some(count) = self.dropped.get_mut(reason as usize) {
             *count += messages;
         }
+    }
+}
+
+impl Add for Counters {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        fn each<const N: usize>(sum: &mut [u64; N], other: [u64; N]) {
+            for (sum, other) in sum.iter_mut().zip(other) {
+                *sum += other;
+            }
+        }
+        each(&mut self.packets_received, other.packets_received);
+        each(&mut self.packets_sent, other.packets_sent);
+        each(&mut self.messages_received, other.messages_received);
+        each(&mut self.messages_sent, other.messages_sent);
+        each(&mut self.dropped, other.dropped);
+        self.payload_bytes_received += other.payload_bytes_received;
+        self.payload_bytes_sent += other.payload_bytes_sent;
+        self.connects_accepted += other.connects_accepted;
+        self.connects_refused += other.connects_refused;
+        self.protocol_errors += other.protocol_errors;
+        self.denied += other.denied;
+        self.connections += other.connections;
+        self.sessions += other.sessions;
+        self.sessions_connected += other.sessions_connected;
+        self.queued_messages += other.queued_messages;
+        self.queued_bytes += other.queued_bytes;
+        self.sessions_expired += other.sessions_expired;
+        self.sessions_taken_over += other.sessions_taken_over;
+        self
     }
 }

@@ -5,8 +5,9 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::forward::ShardMessage;
-use crate::codec::{ClientId, ClientPacket, DecodeError, ReasonCode};
+use crate::codec::{ClientId, ClientPacket, DecodeError, ProtocolVersion, ReasonCode};
 use crate::routing::Access;
+use crate::session::Ticket;
 
 /// A Network Connection of this shard. The generation tells it from those that had the slot before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,13 +41,15 @@ pub enum Event {
         connection: ConnectionId,
         /// Why not.
         error: DecodeError,
+        /// If it is CONNECT that can't be decoded: the version to say so in, as far as it came to light.
+        connect_version: Option<ProtocolVersion>,
     },
     /// The transport took bytes that [`Action::Send`](super::Action::Send) had given.
     Flushed {
         /// On this connection.
         connection: ConnectionId,
-        /// How many.
-        bytes: usize,
+        /// How many bytes still wait.
+        remaining: usize,
     },
     /// The transport ended. No further event names the connection; its slot may be used again with the next generation.
     Closed {
@@ -145,7 +148,3 @@ pub enum AuthenticationStep {
     /// With an AUTH 0x19 on an established connection.
     Reauthenticate,
 }
-
-/// The number of a record that a shard gave to the store: each shard counts its own, from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Ticket(pub u64);

@@ -1,5 +1,52 @@
 //! What shards say to each other.
 
+use std::sync::Arc;
+
+use super::ConnectionId;
+use super::session_slot::SessionSlot;
+use super::shared::Claim;
+use crate::codec::ClientId;
+use crate::routing::{ShardId, Subscriber};
+use crate::session::Delivery;
+
 /// A message from one shard to another.
 #[derive(Debug)]
-pub struct ShardMessage {}
+pub struct ShardMessage(pub(super) Said);
+
+/// A connection, wherever it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) shard: ShardId,
+    pub(super) connection: ConnectionId,
+}
+
+#[derive(Debug)]
+pub(super) enum Said {
+    /// A message for a Session that is, or was, with the receiving shard.
+    Deliver {
+        to: Arc<Subscriber>,
+        /// Its place in the Session's queue, at QoS 1 and 2.
+        sequence: Option<u64>,
+        delivery: Delivery,
+        /// Who is held up when the receiver doesn't keep up.
+        origin: Option<Origin>,
+    },
+    /// A client has connected with the sending shard: give its Session up.
+    Claimed {
+        client_id: ClientId,
+        /// By this CONNECT.
+        claim: Claim,
+        /// From the holder that had this one.
+        prior: Claim,
+        /// On this shard.
+        shard: ShardId,
+        /// Whether the Session is not wanted, but its end.
+        clean_start: bool,
+    },
+    /// The answer: the Session, if there was one that goes on.
+    Surrendered { claim: Claim, session: Option<Box<SessionSlot>> },
+    /// A receiver doesn't keep up: read no more from this connection until the next.
+    HoldUp(ConnectionId),
+    /// Read on.
+    LetGo(ConnectionId),
+}

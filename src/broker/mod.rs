@@ -1,19 +1,34 @@
 //! One shard: sessions and routing together, takeover, expiry and `$SYS`.
 
+mod accept;
 mod action;
+mod authentication;
+mod congestion;
+mod connect;
+mod connection;
 mod counters;
+mod end;
 mod event;
 mod forward;
+mod publish;
 mod record;
+mod route_cache;
+mod session_slot;
 mod settings;
 mod shard;
 mod shared;
+mod subscribe;
+mod sys_topics;
+mod takeover;
+mod timers;
 
 pub use action::{Action, ClientLabel, Report};
 pub use counters::{Counters, DropReason};
-pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer, Ticket};
+pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer};
 pub use forward::ShardMessage;
-pub use record::Record;
+pub use record::{Record, WillState};
 pub use settings::Settings;
 pub use shard::Shard;
 pub use shared::Shared;
+
+pub use crate::session::Ticket;

@@ -1,23 +1,101 @@
 use std::sync::Arc;
 
-use crate::codec::{Message, PacketId, Qos};
+use crate::codec::{ClientId, Message, PacketId, Qos, Will};
 use crate::routing::SessionKey;
 use crate::timestamp::Timestamp;
+use crate::topic::Filter;
 
-/// What has to be on disk before an acknowledgement leaves: one client action, atomic by construction.
+/// What has to be stable before a packet leaves: one client action, atomic by construction.
+///
+/// Only durable Sessions have records: those of 5.0 with a Session Expiry Interval above 0, of 3.1.1 with Clean Session 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// An inbound PUBLISH.
+    /// A Session was opened, or goes on with a new connection: it replaces what was stored of these fields.
+    SessionOpened {
+        /// The Session.
+        key: SessionKey,
+        /// Its Client Identifier.
+        client_id: ClientId,
+        /// In seconds; `u32::MAX`: never.
+        session_expiry_interval: u32,
+        /// Its Will Message.
+        will: Option<Box<Will>>,
+    },
+    /// The connection of a Session ended at this time, which its expiry counts from; or its expiry was changed by DISCONNECT.
+    SessionDetached {
+        /// The Session.
+        key: SessionKey,
+        /// In seconds; `u32::MAX`: never.
+        session_expiry_interval: u32,
+        /// When.
+        at: Timestamp,
+        /// Whether its Will is still to be published.
+        will: WillState,
+    },
+    /// A Session ended: nothing of it is kept.
+    SessionEnded {
+        /// The Session.
+        key: SessionKey,
+    },
+    /// Subscriptions were made or replaced.
+    Subscribed {
+        /// The Session.
+        key: SessionKey,
+        /// With their options.
+        subscriptions: Vec<crate::codec::Subscription>,
+        /// The identifier that they all have.
+        subscription_id: Option<crate::codec::SubscriptionId>,
+    },
+    /// Subscriptions were taken back.
+    Unsubscribed {
+        /// The Session.
+        key: SessionKey,
+        /// These.
+        filters: Vec<Filter>,
+    },
+    /// A message was accepted: from a client, as a Will, or a retained one for a new subscription.
     Accepted {
-        /// Whose received set gets the Packet Identifier (QoS 2).
+        /// Whose received identifiers this one joins (QoS 2).
         publisher: Option<(SessionKey, PacketId)>,
         /// The message, once.
         message: Arc<Message>,
+        /// The QoS it was published with.
+        qos: Qos,
         /// When it expires.
         expires_at: Option<Timestamp>,
-        /// The QoS it was published with, if it becomes the retained message of its topic.
-        retained: Option<Qos>,
-        /// The durable Sessions that get it, each with its sequence and QoS.
+        /// Whether it becomes the retained message of its topic, or with an empty payload clears it.
+        retain: bool,
+        /// The durable Sessions that get it, each with its place in their queue and the QoS there.
         receivers: Vec<(SessionKey, u64, Qos)>,
     },
+    /// PUBREL came: the Packet Identifier is free.
+    ReceivedReleased {
+        /// The publisher.
+        key: SessionKey,
+        /// Its identifier.
+        packet_id: PacketId,
+    },
+    /// PUBREC came: the client has the message.
+    OutboundReleased {
+        /// The receiver.
+        key: SessionKey,
+        /// The message.
+        sequence: u64,
+    },
+    /// A message is done with: acknowledged, expired or dropped.
+    Done {
+        /// The receiver.
+        key: SessionKey,
+        /// The message.
+        sequence: u64,
+    },
+}
+
+/// What becomes of a Will when its connection has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WillState {
+    /// There is none, or it is published, or it is not to be.
+    Gone,
+    /// It waits for its Will Delay Interval.
+    Delayed,
 }

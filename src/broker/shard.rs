@@ -1,31 +1,388 @@
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::{Action, Counters, Event, Settings, Shared};
-use crate::routing::ShardId;
+use foldhash::quality::RandomState;
+use slab::Slab;
+
+use super::action::Report;
+use super::connection::{Connection, Phase};
+use super::event::ConnectionId;
+use super::forward::{Said, ShardMessage};
+use super::publish::Outstanding;
+use super::route_cache::RouteCache;
+use super::session_slot::SessionSlot;
+use super::shared::Claim;
+use super::takeover::{Claimant, PendingClaim};
+use super::timers::{Timer, Timers};
+use super::{Action, Counters, DropReason, Event, Record, Settings, Shared};
+use crate::codec::{ClientId, ClientPacket, ServerPacket};
+use crate::routing::{Access, SessionKey, ShardId, Subscriber};
+use crate::session::{self, Delivery, DropCause, Ticket};
 use crate::timestamp::Timestamp;
 
 /// A complete single-threaded broker that owns the Sessions of its own connections.
+///
+/// Events go in through [`handle`](Self::handle) with the time the caller read; what the caller must do comes out as
+/// [`Action`]s, in order, to be done before the next event.
 #[derive(Debug)]
 pub struct Shard {
-    counters: Counters,
+    pub(super) id: ShardId,
+    pub(super) settings: Arc<Settings>,
+    pub(super) limits: Arc<session::Limits>,
+    pub(super) shared: Arc<Shared>,
+    /// What nobody may do: the access of a connection before it is granted any.
+    pub(super) no_access: Arc<Access>,
+    /// By slot, as the caller numbers them.
+    pub(super) connections: Vec<Option<Connection>>,
+    pub(super) sessions: Slab<SessionSlot>,
+    pub(super) by_client: HashMap<ClientId, usize, RandomState>,
+    pub(super) claims: HashMap<Claim, PendingClaim, RandomState>,
+    /// QoS 1 and 2 messages for Sessions that are on their way here.
+    pub(super) early: HashMap<SessionKey, Vec<(Arc<Subscriber>, u64, Delivery)>, RandomState>,
+    /// Sessions that were claimed while records of theirs were not stable.
+    pub(super) leaving: Vec<(Ticket, Claim, Claimant, ClientId)>,
+    pub(super) timers: Timers,
+    pub(super) last_ticket: Ticket,
+    pub(super) stable: Ticket,
+    /// Messages that go to their receivers when their record is stable.
+    pub(super) outstanding: VecDeque<Outstanding>,
+    /// Sessions with responses that wait for a ticket.
+    pub(super) waiting: VecDeque<(Ticket, SessionKey, usize)>,
+    pub(super) routes: RouteCache,
+    pub(super) counters: Counters,
+    /// What assigned Client Identifiers begin with behind the prefix: random, and how many there were.
+    pub(super) identifier_seed: u64,
+    pub(super) identifiers: u64,
+    pub(super) started: Option<Timestamp>,
+    pub(super) sys_published: Timestamp,
+    pub(super) shutting_down: bool,
+    /// Empty vectors, kept for their allocation.
+    spare: Vec<Vec<session::Action>>,
 }
 
 impl Shard {
-    /// An empty shard.
-    pub fn new(_id: ShardId, _settings: Arc<Settings>, _shared: Arc<Shared>) -> Self {
-        Self { counters: Counters::default() }
+    /// An empty shard. `identifier_seed` is random: assigned Client Identifiers must not be guessed.
+    pub fn new(id: ShardId, settings: Arc<Settings>, shared: Arc<Shared>, identifier_seed: u64) -> Self {
+        let limits = session::Limits {
+            maximum_qos: settings.maximum_qos,
+            retain_available: settings.retain_available,
+            receive_maximum: settings.receive_maximum.get(),
+            validate_payload_format: settings.validate_payload_format,
+            queued_messages_max: settings.queued_messages_max,
+            queued_bytes_max: settings.queued_bytes_max,
+        };
+        Self {
+            id,
+            settings,
+            limits: Arc::new(limits),
+            shared,
+            no_access: Arc::new(Access::new(Vec::new())),
+            connections: Vec::new(),
+            sessions: Slab::new(),
+            by_client: HashMap::default(),
+            claims: HashMap::default(),
+            early: HashMap::default(),
+            leaving: Vec::new(),
+            timers: Timers::default(),
+            last_ticket: Ticket::default(),
+            stable: Ticket::default(),
+            outstanding: VecDeque::new(),
+            waiting: VecDeque::new(),
+            routes: RouteCache::default(),
+            counters: Counters::default(),
+            identifier_seed,
+            identifiers: 0,
+            started: None,
+            sys_published: Timestamp::default(),
+            shutting_down: false,
+            spare: Vec::new(),
+        }
     }
 
     /// Applies `event` at `now` and appends what the caller must do to `actions`.
-    pub fn handle(&mut self, _now: Timestamp, _event: Event, _actions: &mut Vec<Action>) {}
+    pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
+        if self.started.is_none() {
+            self.started = Some(now);
+            self.timers.set(now, Timer::Tick);
+        }
+        let turn = &mut Turn { now, actions };
+        match event {
+            Event::Opened { connection, peer } => self.on_opened(connection, peer, turn),
+            Event::Packet { connection, packet } => self.on_packet(connection, packet, turn),
+            Event::Undecodable { connection, error, connect_version } => {
+                self.on_undecodable(connection, error, connect_version, turn);
+            }
+            Event::Flushed { connection, remaining } => self.on_flushed(connection, remaining, turn),
+            Event::Closed { connection, cause } => self.on_closed(connection, cause, turn),
+            Event::Authenticated { connection, outcome } => self.on_authenticated(connection, outcome, turn),
+            Event::Persisted(ticket) => self.on_persisted(ticket, turn),
+            Event::Forwarded(message) => self.on_forwarded(message, turn),
+            Event::DeadlinePassed => self.on_deadline_passed(turn),
+            Event::AccessChanged { connection, access } => self.on_access_changed(connection, &access),
+            Event::ShuttingDown => self.on_shutting_down(turn),
+        }
+    }
 
-    /// When [`Event::DeadlinePassed`] is due, if ever: it may be later after each event.
+    /// When [`Event::DeadlinePassed`] is due, if ever: it may be another time after each event.
     pub fn deadline(&self) -> Option<Timestamp> {
-        None
+        self.timers.next()
     }
 
     /// What it has counted.
     pub const fn counters(&self) -> &Counters {
         &self.counters
     }
+
+    /// Tickets of records that are not stable yet, as far as this shard knows.
+    pub fn unstable(&self) -> u64 {
+        self.last_ticket.0 - self.stable.0
+    }
+
+    fn on_packet(&mut self, id: ConnectionId, packet: ClientPacket, turn: &mut Turn<'_>) {
+        self.counters.received(packet.packet_type());
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.last_packet = turn.now;
+        match &connection.phase {
+            Phase::Connected(slot) => {
+                let slot = *slot;
+                self.drive(slot, session::Event::Packet(packet), turn);
+                self.replay(slot, turn);
+                self.hold_for_store(slot, turn);
+            }
+            Phase::AwaitingConnect => self.on_first_packet(id, packet, turn),
+            Phase::AwaitingAuth(_) => self.on_auth_answer(id, packet, turn),
+            // The connection is paused in these phases: the caller has made a mistake, and the client pays for it.
+            Phase::Authenticating(_) | Phase::Claiming => self.break_off(id, "packet before CONNACK", turn),
+        }
+    }
+
+    fn on_persisted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
+        self.stable = self.stable.max(ticket);
+        while self.outstanding.front().is_some_and(|next| next.ticket <= self.stable) {
+            if let Some(next) = self.outstanding.pop_front() {
+                self.deliver_outstanding(next, turn);
+            }
+        }
+        while self.waiting.front().is_some_and(|(ticket, ..)| *ticket <= self.stable) {
+            let Some((ticket, key, slot)) = self.waiting.pop_front() else { break };
+            if self.session(slot, key).is_some() {
+                self.drive(slot, session::Event::Persisted(ticket), turn);
+                self.replay(slot, turn);
+                self.hold_for_store(slot, turn);
+            }
+        }
+        self.surrender_stable(turn);
+    }
+
+    fn on_forwarded(&mut self, ShardMessage(said): ShardMessage, turn: &mut Turn<'_>) {
+        match said {
+            Said::Deliver { to, sequence, delivery, origin } => {
+                self.on_delivery_forwarded(&to, sequence, delivery, origin, turn);
+            }
+            Said::Claimed { client_id, claim, prior, shard, clean_start } => {
+                let claimant = Claimant { claim, shard, clean_start };
+                self.on_claimed(&client_id, prior, claimant, turn);
+            }
+            Said::Surrendered { claim, session } => self.on_surrendered(claim, session, turn),
+            Said::HoldUp(connection) => self.hold(connection, turn),
+            Said::LetGo(connection) => self.let_go(connection, turn),
+        }
+    }
+
+    fn on_deadline_passed(&mut self, turn: &mut Turn<'_>) {
+        while let Some(timer) = self.timers.pop(turn.now) {
+            match timer {
+                Timer::Connection(id) => self.on_connection_due(id, turn),
+                Timer::Slow(id) => self.on_grace_over(id, turn),
+                Timer::Session(key, slot) => self.on_session_due(key, slot, turn),
+                Timer::Tick => self.on_tick(turn),
+            }
+        }
+    }
+
+    fn on_tick(&mut self, turn: &mut Turn<'_>) {
+        self.shared.publish_counters(self.id, self.counters);
+        if self.id == ShardId(0) {
+            self.shared.retained_mut().remove_expired(turn.now, RETAINED_SWEEP);
+            self.publish_sys_topics(turn);
+        }
+        self.timers.set(turn.now + TICK, Timer::Tick);
+    }
+
+    /// Gives an event to the Session in `slot` and carries out what it asks for.
+    pub(super) fn drive(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
+        let mut steps = self.spare.pop().unwrap_or_default();
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
+        let key = entry.subscriber.key;
+        let (messages, bytes) = entry.session.queued();
+        entry.session.handle(turn.now, event, &mut steps);
+        let (messages_after, bytes_after) = entry.session.queued();
+        if messages != messages_after {
+            self.counters.queued_messages = self.counters.queued_messages + messages_after as u64 - messages as u64;
+            if entry.has_shares {
+                entry.subscriber.set_in_flight(u32::try_from(messages_after).unwrap_or(u32::MAX));
+            }
+        }
+        self.counters.queued_bytes = self.counters.queued_bytes + bytes_after as u64 - bytes as u64;
+        for step in steps.drain(..) {
+            if self.session(slot, key).is_none() {
+                break; // a step before ended the Session
+            }
+            self.perform(slot, step, turn);
+        }
+        self.spare.push(steps);
+    }
+
+    fn perform(&mut self, slot: usize, step: session::Action, turn: &mut Turn<'_>) {
+        match step {
+            session::Action::Send(packet) => self.send(slot, packet, turn),
+            session::Action::Publish(application) => self.on_publish(slot, application, turn),
+            session::Action::Release(packet_id) => {
+                let wait = self.persist_for(slot, |key| Record::ReceivedReleased { key, packet_id }, turn);
+                let packet = ServerPacket::Pubcomp(crate::codec::Ack::new(packet_id, SUCCESS));
+                self.drive(slot, session::Event::Respond { packet, wait }, turn);
+            }
+            session::Action::Released(sequence, packet_id) => {
+                let wait = self.persist_for(slot, |key| Record::OutboundReleased { key, sequence }, turn);
+                let packet = ServerPacket::Pubrel(crate::codec::Ack::new(packet_id, SUCCESS));
+                self.drive(slot, session::Event::Respond { packet, wait }, turn);
+            }
+            session::Action::Done(sequence) => {
+                self.persist_unawaited(slot, |key| Record::Done { key, sequence }, turn);
+            }
+            session::Action::Dropped(cause) => self.on_dropped(slot, &cause, turn),
+            session::Action::Subscribe(subscribe) => self.on_subscribe(slot, &subscribe, turn),
+            session::Action::Unsubscribe(unsubscribe) => self.on_unsubscribe(slot, &unsubscribe, turn),
+            session::Action::Reauthenticate(auth) => self.on_reauthenticate(slot, *auth, turn),
+            session::Action::End(ended) => self.on_ended(slot, ended, turn),
+        }
+    }
+
+    /// Puts a packet of the Session in `slot` before its connection.
+    fn send(&mut self, slot: usize, packet: ServerPacket, turn: &mut Turn<'_>) {
+        self.counters.sent(packet.packet_type());
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
+        let Some(connection) = entry.connection else { return };
+        let bytes = match &packet {
+            ServerPacket::Publish(publish) => {
+                let payload = publish.message.payload.len();
+                self.counters.message_sent(publish.qos, payload);
+                entry.dropping = false;
+                payload + publish.message.topic.as_str().len() + publish.message.properties.encoded_len() + PACKET_BYTES
+            }
+            ServerPacket::Connack(_) => {
+                self.let_go(connection, turn); // it was not to be read from before
+                PACKET_BYTES
+            }
+            ServerPacket::Puback(_)
+            | ServerPacket::Pubrec(_)
+            | ServerPacket::Pubrel(_)
+            | ServerPacket::Pubcomp(_)
+            | ServerPacket::Suback(_)
+            | ServerPacket::Unsuback(_)
+            | ServerPacket::Pingresp
+            | ServerPacket::Disconnect(_)
+            | ServerPacket::Auth(_) => PACKET_BYTES,
+        };
+        if let Some(connection) = self.connection_mut(connection) {
+            connection.buffered += bytes;
+        }
+        turn.actions.push(Action::Send { connection, packet });
+    }
+
+    /// Gives a record to the store.
+    pub(super) fn persist(&mut self, record: Record, turn: &mut Turn<'_>) -> Ticket {
+        self.last_ticket.0 += 1;
+        turn.actions.push(Action::Persist { ticket: self.last_ticket, record: Box::new(record) });
+        self.last_ticket
+    }
+
+    /// Gives a record of the Session in `slot` to the store if the Session is durable, for a response that waits for it.
+    pub(super) fn persist_for(
+        &mut self,
+        slot: usize,
+        record: impl FnOnce(SessionKey) -> Record,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ticket> {
+        let ticket = self.persist_unawaited(slot, record, turn)?;
+        self.wait_for(slot, ticket);
+        Some(ticket)
+    }
+
+    /// The same, if nothing waits for it.
+    pub(super) fn persist_unawaited(
+        &mut self,
+        slot: usize,
+        record: impl FnOnce(SessionKey) -> Record,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ticket> {
+        let key = self.sessions.get(slot).filter(|entry| entry.is_durable())?.subscriber.key;
+        let ticket = self.persist(record(key), turn);
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.last_ticket = ticket;
+        }
+        Some(ticket)
+    }
+
+    /// The Session in `slot` is told when `ticket`, the last one given, is stable.
+    pub(super) fn wait_for(&mut self, slot: usize, ticket: Ticket) {
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.last_ticket = ticket;
+            self.waiting.push_back((ticket, entry.subscriber.key, slot));
+        }
+    }
+
+    fn on_dropped(&mut self, slot: usize, cause: &DropCause, turn: &mut Turn<'_>) {
+        let reason = match cause {
+            DropCause::QueueFull => DropReason::QueueFull,
+            DropCause::NotConnected => DropReason::NotConnected,
+            DropCause::Expired => DropReason::Expired,
+            DropCause::PacketTooLarge => DropReason::PacketTooLarge,
+        };
+        self.count_dropped(slot, reason, turn);
+    }
+
+    /// Counts a message that the Session in `slot` doesn't get, and reports the first of an episode where it is somebody's trouble.
+    pub(super) fn count_dropped(&mut self, slot: usize, reason: DropReason, turn: &mut Turn<'_>) {
+        self.counters.dropped(reason, 1);
+        if matches!(reason, DropReason::NotConnected | DropReason::Expired) {
+            return;
+        }
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
+        if !std::mem::replace(&mut entry.dropping, true) {
+            let client_id = Some(entry.subscriber.client_id.clone());
+            let id = entry.connection;
+            let label = id.and_then(|id| self.connection(id)).map(Connection::label).unwrap_or_default();
+            let client = super::ClientLabel { client_id, ..label };
+            turn.actions.push(Action::Report(Box::new(Report::Dropping { client, reason })));
+        }
+    }
+
+    pub(super) fn connection(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.get(id.slot as usize)?.as_ref().filter(|connection| connection.id == id)
+    }
+
+    pub(super) fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.get_mut(id.slot as usize)?.as_mut().filter(|connection| connection.id == id)
+    }
+
+    /// The Session in `slot`, if it is still the one with this key.
+    pub(super) fn session(&self, slot: usize, key: SessionKey) -> Option<&SessionSlot> {
+        self.sessions.get(slot).filter(|entry| entry.subscriber.key == key)
+    }
 }
+
+/// The event that is being handled: when, and what it leads to.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) now: Timestamp,
+    pub(super) actions: &'a mut Vec<Action>,
+}
+
+const SUCCESS: crate::codec::ReasonCode = crate::codec::ReasonCode::Success;
+/// How often the counters are passed on and expired retained messages removed.
+const TICK: std::time::Duration = std::time::Duration::from_secs(1);
+/// Expired retained messages removed in one tick at the most.
+const RETAINED_SWEEP: usize = 10_000;
+/// What a packet takes in the outgoing buffer beside its content, nearly.
+const PACKET_BYTES: usize = 10;

@@ -1,3 +1,136 @@
-/// What all shards share: read-mostly and small.
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use foldhash::quality::RandomState;
+
+use super::Counters;
+use crate::codec::ClientId;
+use crate::routing::{RetainedLimits, RetainedStore, SessionKey, ShardId, SubscriptionIndex};
+
+/// What all shards share, read-mostly and small: who holds which Client Identifier, the subscriptions, and the retained
+/// messages.
 #[derive(Debug)]
-pub struct Shared {}
+pub struct Shared {
+    holders: DashMap<ClientId, Holder, RandomState>,
+    index: RwLock<SubscriptionIndex>,
+    retained: RwLock<RetainedStore>,
+    /// Moves with every change of the index: a route resolved before is void.
+    generation: AtomicU64,
+    keys: AtomicU64,
+    claims: AtomicU64,
+    sessions: AtomicUsize,
+    counters: Mutex<Vec<Counters>>,
+}
+
+/// The number of a CONNECT that was granted a Client Identifier: of all shards, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Claim(pub(super) u64);
+
+/// Who holds a Client Identifier: the last to claim it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) shard: ShardId,
+    pub(super) claim: Claim,
+}
+
+impl Shared {
+    /// Nothing yet, for `shards` shards.
+    pub fn new(shards: usize, retained_limits: RetainedLimits) -> Self {
+        Self {
+            holders: DashMap::default(),
+            index: RwLock::new(SubscriptionIndex::new()),
+            retained: RwLock::new(RetainedStore::new(retained_limits)),
+            generation: AtomicU64::new(0),
+            keys: AtomicU64::new(1),
+            claims: AtomicU64::new(1),
+            sessions: AtomicUsize::new(0),
+            counters: Mutex::new(vec![Counters::default(); shards]),
+        }
+    }
+
+    /// Retained messages and their bytes.
+    pub fn retained_len(&self) -> (usize, usize) {
+        let retained = self.retained();
+        (retained.len(), retained.bytes())
+    }
+
+    /// Subscriptions, and how many of them are shared.
+    pub fn subscriptions_len(&self) -> (usize, usize) {
+        let index = self.index();
+        (index.subscription_count(), index.shared_subscription_count())
+    }
+
+    /// The counters of all shards added up, as of their last second.
+    pub fn counters(&self) -> Counters {
+        let shards = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        shards.iter().fold(Counters::default(), |sum, shard| sum + *shard)
+    }
+
+    pub(super) fn publish_counters(&self, shard: ShardId, counters: Counters) {
+        let mut shards: MutexGuard<'_, _> = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = shards.get_mut(usize::from(shard.0)) {
+            *place = counters;
+        }
+    }
+
+    pub(super) fn index(&self) -> RwLockReadGuard<'_, SubscriptionIndex> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The index for a change: every route resolved before it is void when the guard is gone.
+    pub(super) fn index_mut(&self) -> RwLockWriteGuard<'_, SubscriptionIndex> {
+        let guard = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        self.generation.fetch_add(1, Ordering::Release);
+        guard
+    }
+
+    pub(super) fn retained(&self) -> RwLockReadGuard<'_, RetainedStore> {
+        self.retained.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn retained_mut(&self) -> RwLockWriteGuard<'_, RetainedStore> {
+        self.retained.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a route is valid for. Read it before resolving the route.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(super) fn next_key(&self) -> SessionKey {
+        SessionKey(self.keys.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Makes `shard` the holder of a Client Identifier, and says who was before.
+    pub(super) fn claim(&self, client_id: &ClientId, shard: ShardId) -> (Claim, Option<Holder>) {
+        // The number is taken under the entry's lock: claims of one identifier are in the order of their numbers.
+        let entry = self.holders.entry(client_id.clone());
+        let claim = Claim(self.claims.fetch_add(1, Ordering::Relaxed));
+        let holder = Holder { shard, claim };
+        match entry {
+            Entry::Occupied(mut place) => (claim, Some(place.insert(holder))),
+            Entry::Vacant(place) => {
+                place.insert(holder);
+                (claim, None)
+            }
+        }
+    }
+
+    /// The Session of this claim is gone: nobody holds the Client Identifier, unless somebody claimed it since.
+    pub(super) fn unclaim(&self, client_id: &ClientId, claim: Claim) {
+        self.holders.remove_if(client_id, |_, holder| holder.claim == claim);
+    }
+
+    /// Counts a new Session, unless there are `sessions_max` already.
+    pub(super) fn admit_session(&self, sessions_max: usize) -> bool {
+        let admit = |sessions| (sessions < sessions_max).then_some(sessions + 1);
+        self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).is_ok()
+    }
+
+    /// A Session has ended.
+    pub(super) fn session_ended(&self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}

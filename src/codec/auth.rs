@@ -1,7 +1,12 @@
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
-use super::{ReasonCode, UserProperties};
+use super::primitives::{Reader, put_packet};
+use super::property::{
+    AUTHENTICATION_DATA, AUTHENTICATION_METHOD, Place, REASON_STRING, decode_properties, put_binary_property,
+    put_properties, put_string_property, put_user_properties, user_property,
+};
+use super::{DecodeError, PacketType, ReasonCode, UserProperties};
 
 /// An AUTH packet, in either direction. [MQTT-3.15]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,4 +21,55 @@ pub struct Auth {
     pub reason_string: Option<ByteString>,
     /// In order.
     pub user_properties: UserProperties,
+}
+
+impl Auth {
+    /// An AUTH with neither data nor further properties.
+    pub const fn new(reason_code: ReasonCode, authentication_method: Option<ByteString>) -> Self {
+        Self {
+            reason_code,
+            authentication_method,
+            authentication_data: None,
+            reason_string: None,
+            user_properties: UserProperties::new(),
+        }
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut auth = Self::new(ReasonCode::Success, None);
+        if reader.is_empty() {
+            return Ok(auth);
+        }
+        auth.reason_code = ReasonCode::decode(PacketType::Auth, reader)?;
+        if !reader.is_empty() {
+            decode_properties(reader, Place::Auth, |id, reader| {
+                match id {
+                    AUTHENTICATION_METHOD => auth.authentication_method = Some(reader.string()?),
+                    AUTHENTICATION_DATA => auth.authentication_data = Some(reader.binary()?),
+                    REASON_STRING => auth.reason_string = Some(reader.string()?),
+                    _ => auth.user_properties.push(user_property(reader)?),
+                }
+                Ok(())
+            })?;
+        }
+        if auth.authentication_method.is_none() {
+            return Err(DecodeError::AuthenticationMethodMissing);
+        }
+        reader.finish()?;
+        Ok(auth)
+    }
+
+    pub(super) fn encode(&self, output: &mut BytesMut) {
+        let mut body = BytesMut::new();
+        if *self != Self::new(ReasonCode::Success, None) {
+            body.put_u8(self.reason_code.number());
+            put_properties(&mut body, |properties| {
+                put_string_property(properties, AUTHENTICATION_METHOD, self.authentication_method.as_ref());
+                put_binary_property(properties, AUTHENTICATION_DATA, self.authentication_data.as_ref());
+                put_string_property(properties, REASON_STRING, self.reason_string.as_ref());
+                put_user_properties(properties, &self.user_properties);
+            });
+        }
+        put_packet(output, PacketType::Auth.first_byte(), &body);
+    }
 }

@@ -1,8 +1,10 @@
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 use std::num::{NonZeroU16, NonZeroU32};
 
-use super::{Qos, ReasonCode, UserProperties};
+use super::primitives::put_packet;
+use super::property::*;
+use super::{PacketType, Qos, ReasonCode, UserProperties};
 
 /// A CONNACK packet. [MQTT-3.2]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,5 +65,66 @@ impl Default for ConnackProperties {
             authentication_method: None,
             authentication_data: None,
         }
+    }
+}
+
+impl Connack {
+    /// The Connection is accepted; the properties are to be filled in.
+    pub fn accepted(session_present: bool) -> Self {
+        Self { session_present, reason_code: ReasonCode::Success, properties: ConnackProperties::default() }
+    }
+
+    /// The Connection is refused. [MQTT-3.2.2-6]
+    pub fn refused(reason_code: ReasonCode) -> Self {
+        Self { session_present: false, reason_code, properties: ConnackProperties::default() }
+    }
+
+    /// Writes the 5.0 packet.
+    pub(super) fn encode(&self, output: &mut BytesMut) {
+        let mut body = BytesMut::new();
+        body.put_slice(&[u8::from(self.session_present), self.reason_code.number()]);
+        put_properties(&mut body, |properties| self.properties.encode(properties));
+        put_packet(output, PacketType::Connack.first_byte(), &body);
+    }
+}
+
+impl ConnackProperties {
+    fn encode(&self, output: &mut BytesMut) {
+        if let Some(seconds) = self.session_expiry_interval {
+            put_u32_property(output, SESSION_EXPIRY_INTERVAL, seconds);
+        }
+        if let Some(receive_maximum) = self.receive_maximum {
+            put_u16_property(output, RECEIVE_MAXIMUM, receive_maximum.get());
+        }
+        if self.maximum_qos < Qos::ExactlyOnce {
+            put_byte_property(output, MAXIMUM_QOS, self.maximum_qos.level());
+        }
+        put_unavailable(output, RETAIN_AVAILABLE, self.retain_available);
+        if let Some(maximum_packet_size) = self.maximum_packet_size {
+            put_u32_property(output, MAXIMUM_PACKET_SIZE, maximum_packet_size.get());
+        }
+        put_string_property(output, ASSIGNED_CLIENT_IDENTIFIER, self.assigned_client_identifier.as_ref());
+        if self.topic_alias_maximum > 0 {
+            put_u16_property(output, TOPIC_ALIAS_MAXIMUM, self.topic_alias_maximum);
+        }
+        put_string_property(output, REASON_STRING, self.reason_string.as_ref());
+        put_user_properties(output, &self.user_properties);
+        put_unavailable(output, WILDCARD_SUBSCRIPTION_AVAILABLE, self.wildcard_subscription_available);
+        put_unavailable(output, SUBSCRIPTION_IDENTIFIERS_AVAILABLE, self.subscription_identifiers_available);
+        put_unavailable(output, SHARED_SUBSCRIPTION_AVAILABLE, self.shared_subscription_available);
+        if let Some(seconds) = self.server_keep_alive {
+            put_u16_property(output, SERVER_KEEP_ALIVE, seconds);
+        }
+        put_string_property(output, RESPONSE_INFORMATION, self.response_information.as_ref());
+        put_string_property(output, SERVER_REFERENCE, self.server_reference.as_ref());
+        put_string_property(output, AUTHENTICATION_METHOD, self.authentication_method.as_ref());
+        put_binary_property(output, AUTHENTICATION_DATA, self.authentication_data.as_ref());
+    }
+}
+
+/// What is available is left out.
+fn put_unavailable(output: &mut BytesMut, id: u8, available: bool) {
+    if !available {
+        put_byte_property(output, id, 0);
     }
 }

@@ -1,14 +1,49 @@
 use bytes::Bytes;
 use bytestring::ByteString;
+use std::borrow::Borrow;
+use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use super::{MessageProperties, ProtocolVersion, Qos, UserProperties};
+use super::primitives::Reader;
+use super::property::*;
+use super::{DecodeError, Message, MessageProperties, ProtocolVersion, Qos, UserProperties};
 use crate::topic::TopicName;
 
 /// The Client Identifier: the name of a Session. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(pub Arc<str>);
+
+impl ClientId {
+    /// As on the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for ClientId {
+    fn from(client_id: &str) -> Self {
+        Self(client_id.into())
+    }
+}
+
+impl From<String> for ClientId {
+    fn from(client_id: String) -> Self {
+        Self(client_id.into())
+    }
+}
+
+impl Borrow<str> for ClientId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
 
 /// A CONNECT packet. [MQTT-3.1]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,4 +122,129 @@ pub struct Will {
     pub message_expiry_interval: Option<u32>,
     /// The properties that go with the message.
     pub properties: MessageProperties,
+}
+
+impl Connect {
+    /// A CONNECT without Will, User Name or Password, and with what the version has for default properties.
+    pub fn new(version: ProtocolVersion, client_id: impl Into<ByteString>, clean_start: bool) -> Self {
+        let session_expiry_interval = version.session_expiry_interval(clean_start);
+        Self {
+            version,
+            client_id: client_id.into(),
+            clean_start,
+            keep_alive: 0,
+            will: None,
+            user_name: None,
+            password: None,
+            properties: ConnectProperties { session_expiry_interval, ..ConnectProperties::default() },
+        }
+    }
+
+    /// Reads what follows the fixed header. `answer_in` becomes the version of the CONNACK as soon as it is known.
+    pub(super) fn decode(
+        reader: &mut Reader<'_>,
+        answer_in: &mut Option<ProtocolVersion>,
+    ) -> Result<Self, DecodeError> {
+        let version = ProtocolVersion::decode(reader, answer_in)?;
+        let flags = ConnectFlags::new(reader.u8()?, version)?;
+        let keep_alive = reader.u16()?;
+        let mut connect = Self::new(version, ByteString::new(), flags.clean_start);
+        connect.keep_alive = keep_alive;
+        if version.has_properties() {
+            decode_properties(reader, Place::Connect, |id, reader| connect.properties.take(id, reader))?;
+            if connect.properties.authentication_data.is_some() && connect.properties.authentication_method.is_none() {
+                return Err(DecodeError::AuthenticationMethodMissing);
+            }
+        }
+        connect.client_id = reader.string()?;
+        if connect.client_id.is_empty() && version.needs_client_id(flags.clean_start) {
+            return Err(DecodeError::ClientIdMissing);
+        }
+        if flags.will {
+            connect.will = Some(Will::decode(reader, version, flags.will_qos, flags.will_retain)?);
+        }
+        if flags.user_name {
+            connect.user_name = Some(reader.string()?);
+        }
+        if flags.password {
+            connect.password = Some(reader.binary()?);
+        }
+        reader.finish()?;
+        Ok(connect)
+    }
+}
+
+impl ConnectProperties {
+    fn take(&mut self, id: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        let not_zero = DecodeError::PropertyValue(id);
+        match id {
+            SESSION_EXPIRY_INTERVAL => self.session_expiry_interval = reader.u32()?,
+            RECEIVE_MAXIMUM => self.receive_maximum = NonZeroU16::new(reader.u16()?).ok_or(not_zero)?,
+            MAXIMUM_PACKET_SIZE => self.maximum_packet_size = Some(NonZeroU32::new(reader.u32()?).ok_or(not_zero)?),
+            TOPIC_ALIAS_MAXIMUM => self.topic_alias_maximum = reader.u16()?,
+            REQUEST_RESPONSE_INFORMATION => self.request_response_information = flag(id, reader)?,
+            REQUEST_PROBLEM_INFORMATION => self.request_problem_information = flag(id, reader)?,
+            USER_PROPERTY => self.user_properties.push(user_property(reader)?),
+            AUTHENTICATION_METHOD => self.authentication_method = Some(reader.string()?),
+            AUTHENTICATION_DATA => self.authentication_data = Some(reader.binary()?),
+            other => return Err(DecodeError::PropertyNotAllowed(other)),
+        }
+        Ok(())
+    }
+}
+
+impl Will {
+    /// The Application Message to publish.
+    pub fn message(&self) -> Message {
+        Message { topic: self.topic.clone(), payload: self.payload.clone(), properties: self.properties.clone() }
+    }
+
+    fn decode(reader: &mut Reader<'_>, version: ProtocolVersion, qos: Qos, retain: bool) -> Result<Self, DecodeError> {
+        let mut will_delay_interval = 0;
+        let mut message_expiry_interval = None;
+        let mut kept = MessagePropertyRuns::default();
+        if version.has_properties() {
+            decode_properties(reader, Place::Will, |id, reader| {
+                match id {
+                    WILL_DELAY_INTERVAL => will_delay_interval = reader.u32()?,
+                    MESSAGE_EXPIRY_INTERVAL => message_expiry_interval = Some(reader.u32()?),
+                    _ => kept.keep(id, reader)?,
+                }
+                Ok(())
+            })?;
+        }
+        let topic = reader.topic_name()?;
+        let payload = reader.binary()?;
+        let properties = kept.into_properties(reader.frame());
+        Ok(Self { topic, payload, qos, retain, will_delay_interval, message_expiry_interval, properties })
+    }
+}
+
+/// The Connect Flags, checked. [MQTT-3.1.2.3]
+struct ConnectFlags {
+    clean_start: bool,
+    will: bool,
+    will_qos: Qos,
+    will_retain: bool,
+    password: bool,
+    user_name: bool,
+}
+
+impl ConnectFlags {
+    fn new(byte: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
+        let is_set = |bit: u8| byte & 1 << bit != 0;
+        let malformed = DecodeError::ConnectFlags(byte);
+        let flags = Self {
+            clean_start: is_set(1),
+            will: is_set(2),
+            will_qos: Qos::new(byte >> 3 & 0b11).ok_or(malformed)?, // [MQTT-3.1.2-12]
+            will_retain: is_set(5),
+            password: is_set(6),
+            user_name: is_set(7),
+        };
+        let reserved = is_set(0); // [MQTT-3.1.2-3]
+        let will_without = !flags.will && (flags.will_retain || flags.will_qos > Qos::AtMostOnce); // [MQTT-3.1.2-11]
+        let password_alone = flags.password && !flags.user_name && !version.has_properties(); // [MQTT-3.1.2-22] of 3.1.1
+        if reserved || will_without || password_alone { Err(malformed) } else { Ok(flags) }
+    }
 }

@@ -1,8 +1,15 @@
+use bytes::{BufMut, BytesMut};
 use bytestring::ByteString;
 
-use super::{ReasonCode, UserProperties};
+use super::frame::Sender;
+use super::primitives::{Reader, put_packet};
+use super::property::{
+    Place, REASON_STRING, SERVER_REFERENCE, SESSION_EXPIRY_INTERVAL, decode_properties, put_properties,
+    put_string_property, put_u32_property, put_user_properties, user_property,
+};
+use super::{DecodeError, PacketType, ProtocolVersion, ReasonCode, UserProperties};
 
-/// A DISCONNECT packet, in either direction. [MQTT-3.14] The 3.1.1 encoder writes nothing: there, a Server has no DISCONNECT.
+/// A DISCONNECT packet, in either direction. [MQTT-3.14] The 3.1.1 encoder writes nothing: there, a Server has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disconnect {
     /// [`ReasonCode::NormalDisconnection`] when the packet has none.
@@ -15,4 +22,66 @@ pub struct Disconnect {
     pub user_properties: UserProperties,
     /// Another Server to use; from a Server only.
     pub server_reference: Option<ByteString>,
+}
+
+impl Disconnect {
+    /// A DISCONNECT without properties.
+    pub const fn new(reason_code: ReasonCode) -> Self {
+        Self {
+            reason_code,
+            session_expiry_interval: None,
+            reason_string: None,
+            user_properties: UserProperties::new(),
+            server_reference: None,
+        }
+    }
+
+    pub(super) fn decode(
+        sender: Sender,
+        version: ProtocolVersion,
+        reader: &mut Reader<'_>,
+    ) -> Result<Self, DecodeError> {
+        let mut disconnect = Self::new(ReasonCode::NormalDisconnection);
+        if version.has_properties() && !reader.is_empty() {
+            disconnect.reason_code = ReasonCode::decode(PacketType::Disconnect, reader)?;
+            if !reader.is_empty() {
+                decode_properties(reader, Place::Disconnect, |id, reader| disconnect.take(sender, id, reader))?;
+            }
+        }
+        reader.finish()?;
+        Ok(disconnect)
+    }
+
+    fn take(&mut self, sender: Sender, id: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        match (id, sender) {
+            (SESSION_EXPIRY_INTERVAL, Sender::Server) | (SERVER_REFERENCE, Sender::Client) => {
+                return Err(DecodeError::PropertyFromWrongSide(id)); // [MQTT-3.14.2-2]
+            }
+            (SESSION_EXPIRY_INTERVAL, Sender::Client) => self.session_expiry_interval = Some(reader.u32()?),
+            (SERVER_REFERENCE, Sender::Server) => self.server_reference = Some(reader.string()?),
+            (REASON_STRING, _) => self.reason_string = Some(reader.string()?),
+            _ => self.user_properties.push(user_property(reader)?),
+        }
+        Ok(())
+    }
+
+    /// Writes the 5.0 packet in the shortest form.
+    pub(super) fn encode(&self, output: &mut BytesMut) {
+        let mut body = BytesMut::new();
+        let bare = *self == Self::new(self.reason_code);
+        if !bare || self.reason_code != ReasonCode::NormalDisconnection {
+            body.put_u8(self.reason_code.number());
+        }
+        if !bare {
+            put_properties(&mut body, |properties| {
+                if let Some(seconds) = self.session_expiry_interval {
+                    put_u32_property(properties, SESSION_EXPIRY_INTERVAL, seconds);
+                }
+                put_string_property(properties, REASON_STRING, self.reason_string.as_ref());
+                put_user_properties(properties, &self.user_properties);
+                put_string_property(properties, SERVER_REFERENCE, self.server_reference.as_ref());
+            });
+        }
+        put_packet(output, PacketType::Disconnect.first_byte(), &body);
+    }
 }

@@ -1,3 +1,153 @@
-/// Why bytes can't be decoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DecodeError;
+use super::{PacketType, ReasonCode};
+use crate::topic::InvalidTopic;
+
+/// How a packet broke the standard. Each variant is a cause; a Network Connection doesn't outlive it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Packet type 0, or 15 in 3.1.1.
+    #[error("reserved packet type {0}")]
+    ReservedPacketType(u8),
+    /// Flags of the fixed header that the standard forbids. [MQTT-2.1.3-1]
+    #[error("flags {flags:#06b} in the fixed header of {packet_type}")]
+    FixedHeaderFlags {
+        /// The packet's type.
+        packet_type: PacketType,
+        /// The lower four bits of its first byte.
+        flags: u8,
+    },
+    /// A PUBLISH with both QoS bits set. [MQTT-3.3.1-4]
+    #[error("PUBLISH at QoS 3")]
+    PublishQos,
+    /// A PUBLISH with DUP at QoS 0. [MQTT-3.3.1-2]
+    #[error("PUBLISH with DUP at QoS 0")]
+    DupAtQos0,
+    /// A Variable Byte Integer of more than four bytes, or of more bytes than its value needs. [MQTT-1.5.5-1]
+    #[error("overlong variable byte integer")]
+    VariableByteInteger,
+    /// A packet over the Maximum Packet Size.
+    #[error("packet of {size} bytes, where {maximum_packet_size} are allowed")]
+    PacketTooLarge {
+        /// Of the whole packet, fixed header included.
+        size: usize,
+        /// The limit.
+        maximum_packet_size: u32,
+    },
+    /// The first packet was another than CONNECT. [MQTT-3.1.0-1]
+    #[error("{0} before CONNECT")]
+    ExpectedConnect(PacketType),
+    /// A CONNECT on a connection that already had one. [MQTT-3.1.0-2]
+    #[error("second CONNECT on one connection")]
+    SecondConnect,
+    /// A packet that only the other side may send.
+    #[error("{0} from the wrong side")]
+    WrongDirection(PacketType),
+    /// A field that runs past the end of the packet or of its properties.
+    #[error("a field runs past the end of the packet")]
+    Truncated,
+    /// Bytes after the last field.
+    #[error("bytes left over after the last field")]
+    TrailingBytes,
+    /// Ill-formed UTF-8. [MQTT-1.5.4-1]
+    #[error("a string is not UTF-8")]
+    Utf8,
+    /// U+0000 in a string. [MQTT-1.5.4-2]
+    #[error("a string contains U+0000")]
+    NullCharacter,
+    /// A protocol that is not MQTT. [MQTT-3.1.2-1]
+    #[error("unknown protocol name")]
+    ProtocolName,
+    /// A version of MQTT that doesn't exist. [MQTT-3.1.2-2]
+    #[error("unsupported protocol level {0}")]
+    ProtocolLevel(u8),
+    /// The reserved bit, or Will QoS or Will Retain without a Will, or Will QoS 3, or in 3.1.1 a Password without User
+    /// Name. [MQTT-3.1.2-3]
+    #[error("connect flags {0:#010b}")]
+    ConnectFlags(u8),
+    /// An empty Client Identifier where one is needed. [MQTT-3.1.3-8 of 3.1.1]
+    #[error("empty client identifier without clean session")]
+    ClientIdMissing,
+    /// Packet Identifier 0. [MQTT-2.2.1-3]
+    #[error("packet identifier 0")]
+    PacketIdZero,
+    /// A Topic Name that is none: empty or with wildcards. [MQTT-3.3.2-2]
+    #[error("topic name: {0}")]
+    TopicName(InvalidTopic),
+    /// A PUBLISH with neither Topic Name nor Topic Alias.
+    #[error("neither topic name nor topic alias")]
+    TopicMissing,
+    /// A Topic Alias of 0. [MQTT-3.3.2-8]
+    #[error("topic alias 0")]
+    TopicAliasZero,
+    /// A Topic Filter that is none. [MQTT-4.7.1-1]
+    #[error("topic filter: {0}")]
+    TopicFilter(InvalidTopic),
+    /// A SUBSCRIBE or UNSUBSCRIBE without a Topic Filter. [MQTT-3.8.3-2]
+    #[error("no topic filter in {0}")]
+    TopicFilterMissing(PacketType),
+    /// Reserved bits in the Subscription Options. [MQTT-3.8.3-5]
+    #[error("subscription options {0:#010b}")]
+    SubscriptionOptions(u8),
+    /// Maximum QoS 3 or Retain Handling 3.
+    #[error("subscription options {0:#010b} with a value that has no meaning")]
+    SubscriptionOptionValue(u8),
+    /// No Local on a Shared Subscription. [MQTT-3.8.3-4]
+    #[error("no local on a shared subscription")]
+    NoLocalOnShared,
+    /// A property that the packet can't have, or that doesn't exist.
+    #[error("property {0:#04x} is not valid for this packet")]
+    PropertyNotAllowed(u8),
+    /// A property that may come once came twice.
+    #[error("property {0:#04x} more than once")]
+    PropertyRepeated(u8),
+    /// A property with a value outside its range.
+    #[error("property {0:#04x} with a value it can't have")]
+    PropertyValue(u8),
+    /// A property that only the other side may send. [MQTT-3.3.4-6]
+    #[error("property {0:#04x} from the wrong side")]
+    PropertyFromWrongSide(u8),
+    /// Authentication Data without an Authentication Method, or AUTH without one.
+    #[error("no authentication method")]
+    AuthenticationMethodMissing,
+    /// A Reason Code that the packet can't have. [MQTT-3.4.2-1]
+    #[error("reason code {0:#04x} is not valid for this packet")]
+    ReasonCode(u8),
+}
+
+impl DecodeError {
+    /// The Reason Code of the CONNACK or DISCONNECT that reports this error.
+    pub const fn reason_code(self) -> ReasonCode {
+        match self {
+            Self::ReservedPacketType(_)
+            | Self::FixedHeaderFlags { .. }
+            | Self::PublishQos
+            | Self::DupAtQos0
+            | Self::VariableByteInteger
+            | Self::Truncated
+            | Self::TrailingBytes
+            | Self::Utf8
+            | Self::NullCharacter
+            | Self::ConnectFlags(_)
+            | Self::TopicName(_)
+            | Self::TopicFilter(_)
+            | Self::SubscriptionOptions(_)
+            | Self::PropertyNotAllowed(_) => ReasonCode::MalformedPacket,
+            Self::ExpectedConnect(_)
+            | Self::SecondConnect
+            | Self::WrongDirection(_)
+            | Self::PacketIdZero
+            | Self::TopicMissing
+            | Self::TopicFilterMissing(_)
+            | Self::SubscriptionOptionValue(_)
+            | Self::NoLocalOnShared
+            | Self::PropertyRepeated(_)
+            | Self::PropertyValue(_)
+            | Self::PropertyFromWrongSide(_)
+            | Self::AuthenticationMethodMissing
+            | Self::ReasonCode(_) => ReasonCode::ProtocolError,
+            Self::PacketTooLarge { .. } => ReasonCode::PacketTooLarge,
+            Self::ProtocolName | Self::ProtocolLevel(_) => ReasonCode::UnsupportedProtocolVersion,
+            Self::ClientIdMissing => ReasonCode::ClientIdentifierNotValid,
+            Self::TopicAliasZero => ReasonCode::TopicAliasInvalid,
+        }
+    }
+}

@@ -5,16 +5,21 @@
 
 mod ack;
 mod auth;
+pub mod client;
 mod connack;
 mod connect;
 mod disconnect;
 mod error;
+mod frame;
+pub mod limits;
 mod packet;
+mod primitives;
 mod property;
 mod publish;
 mod reason_code;
 mod subscribe;
 mod unsubscribe;
+mod v3;
 mod version;
 
 pub use ack::{Ack, AckDetails};
@@ -23,10 +28,13 @@ pub use connack::{Connack, ConnackProperties};
 pub use connect::{ClientId, Connect, ConnectProperties, Will};
 pub use disconnect::Disconnect;
 pub use error::DecodeError;
-pub use packet::{ClientPacket, PacketId, PacketType, Qos, ServerPacket};
+pub use frame::{Decoder, frame_length};
+pub use packet::{ClientPacket, PacketId, PacketType, Qos, ServerPacket, encode};
 pub use property::{MessageProperties, MessageProperty, UserProperties};
 pub use publish::{AliasUse, Message, OutgoingPublish, Publish, TopicAlias};
 pub use reason_code::ReasonCode;
 pub use subscribe::{RetainHandling, Suback, Subscribe, Subscription, SubscriptionId, SubscriptionOptions};
 pub use unsubscribe::{Unsuback, Unsubscribe};
 pub use version::ProtocolVersion;
+#[cfg(test)]
+mod tests;

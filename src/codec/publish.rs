@@ -1,9 +1,16 @@
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
 use smallvec::SmallVec;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use super::{MessageProperties, PacketId, Qos, SubscriptionId};
+use super::frame::Sender;
+use super::primitives::{Reader, put_string, put_variable_byte_integer, variable_byte_integer_len};
+use super::property::{
+    MESSAGE_EXPIRY_INTERVAL, MessagePropertyRuns, Place, SUBSCRIPTION_IDENTIFIER, TOPIC_ALIAS, decode_properties,
+    put_subscription_id, put_u16_property, put_u32_property, subscription_id_len,
+};
+use super::{DecodeError, MessageProperties, PacketId, PacketType, ProtocolVersion, Qos, SubscriptionId};
 use crate::topic::TopicName;
 
 /// A Topic Alias: 1 and above.
@@ -72,5 +79,190 @@ pub enum AliasUse {
     /// The Topic Name is left out.
     Known,
 }
+
+impl Publish {
+    /// A PUBLISH at QoS 0 without properties.
+    pub fn new(topic: TopicName, payload: impl Into<Bytes>) -> Self {
+        Self {
+            dup: false,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            topic: Some(topic),
+            packet_id: None,
+            topic_alias: None,
+            message_expiry_interval: None,
+            properties: MessageProperties::default(),
+            payload: payload.into(),
+        }
+    }
+
+    /// Reads what follows the fixed header. `subscription_ids` gets what only a Server sends.
+    pub(super) fn decode(
+        first_byte: u8,
+        version: ProtocolVersion,
+        sender: Sender,
+        reader: &mut Reader<'_>,
+        subscription_ids: &mut SmallVec<[SubscriptionId; 2]>,
+    ) -> Result<Self, DecodeError> {
+        let qos = Qos::new(first_byte >> 1 & 0b11).ok_or(DecodeError::PublishQos)?;
+        let name = reader.string()?;
+        let packet_id = if qos == Qos::AtMostOnce { None } else { Some(reader.packet_id()?) };
+        let mut topic_alias = None;
+        let mut message_expiry_interval = None;
+        let mut kept = MessagePropertyRuns::default();
+        if version.has_properties() {
+            decode_properties(reader, Place::Publish, |id, reader| {
+                match id {
+                    TOPIC_ALIAS => {
+                        topic_alias = Some(TopicAlias::new(reader.u16()?).ok_or(DecodeError::TopicAliasZero)?);
+                    }
+                    MESSAGE_EXPIRY_INTERVAL => message_expiry_interval = Some(reader.u32()?),
+                    SUBSCRIPTION_IDENTIFIER if sender == Sender::Client => {
+                        return Err(DecodeError::PropertyFromWrongSide(id)); // [MQTT-3.3.4-6]
+                    }
+                    SUBSCRIPTION_IDENTIFIER => {
+                        let subscription_id = SubscriptionId::new(reader.variable_byte_integer()?);
+                        subscription_ids.push(subscription_id.ok_or(DecodeError::PropertyValue(id))?);
+                    }
+                    _ => kept.keep(id, reader)?,
+                }
+                Ok(())
+            })?;
+        }
+        let topic = match (name.is_empty(), version.has_properties(), topic_alias) {
+            (true, true, Some(_)) => None,
+            (true, true, None) => return Err(DecodeError::TopicMissing),
+            _ => Some(TopicName::new(name).map_err(DecodeError::TopicName)?),
+        };
+        Ok(Self {
+            dup: first_byte & DUP != 0,
+            qos,
+            retain: first_byte & RETAIN != 0,
+            topic,
+            packet_id,
+            topic_alias,
+            message_expiry_interval,
+            properties: kept.into_properties(reader.frame()),
+            payload: reader.remaining(),
+        })
+    }
+}
+
+impl Message {
+    /// A message without properties.
+    pub fn new(topic: TopicName, payload: impl Into<Bytes>) -> Self {
+        Self { topic, payload: payload.into(), properties: MessageProperties::default() }
+    }
+
+    /// A copy in one allocation of its own. A decoded message is slices of the read buffer, and keeps all of it in
+    /// memory: what is kept for longer than the read must be detached.
+    pub fn detached(&self) -> Self {
+        let topic = self.topic.as_str();
+        let mut copy = BytesMut::with_capacity(topic.len() + self.payload.len() + self.properties.encoded_len());
+        copy.put_slice(topic.as_bytes());
+        copy.put_slice(self.properties.encoded());
+        copy.put_slice(&self.payload);
+        let mut rest = copy.freeze();
+        let topic = rest.split_to(topic.len());
+        let properties = MessageProperties::from_encoded(rest.split_to(self.properties.encoded_len()));
+        // The same bytes were a Topic Name before, so neither step fails.
+        let topic = ByteString::try_from(topic).ok().and_then(|topic| TopicName::new(topic).ok());
+        Self { topic: topic.unwrap_or_else(|| self.topic.clone()), payload: rest, properties }
+    }
+}
+
+impl OutgoingPublish {
+    /// A PUBLISH at QoS 0, without flags and without properties of its own.
+    pub fn new(message: Arc<Message>) -> Self {
+        Self {
+            message,
+            dup: false,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            packet_id: None,
+            topic_alias: None,
+            message_expiry_interval: None,
+            subscription_ids: SmallVec::new(),
+        }
+    }
+
+    /// The bytes of the whole packet. The caller compares them with the Client's Maximum Packet Size, and with
+    /// [`PACKET_SIZE_MAX`](super::limits::PACKET_SIZE_MAX), before it encodes.
+    pub fn encoded_len(&self, version: ProtocolVersion) -> usize {
+        let remaining_length = self.remaining_length(version);
+        1 + variable_byte_integer_len(remaining_length) + remaining_length
+    }
+
+    /// Writes the whole packet.
+    pub fn encode(&self, version: ProtocolVersion, output: &mut BytesMut) {
+        output.reserve(self.encoded_len(version));
+        self.encode_head(version, output);
+        output.put_slice(&self.message.payload);
+    }
+
+    /// Writes all but the payload, for a payload that is sent from where it lies.
+    pub fn encode_head(&self, version: ProtocolVersion, output: &mut BytesMut) {
+        let remaining_length = self.remaining_length(version);
+        output.reserve(1 + variable_byte_integer_len(remaining_length) + remaining_length - self.message.payload.len());
+        output.put_u8(self.first_byte());
+        put_variable_byte_integer(output, remaining_length);
+        put_string(output, self.topic_on_wire(version));
+        if let Some(packet_id) = self.packet_id {
+            output.put_u16(packet_id.number());
+        }
+        if version.has_properties() {
+            put_variable_byte_integer(output, self.property_length());
+            self.encode_properties(output);
+        }
+    }
+
+    fn encode_properties(&self, output: &mut BytesMut) {
+        if let Some(seconds) = self.message_expiry_interval {
+            put_u32_property(output, MESSAGE_EXPIRY_INTERVAL, seconds);
+        }
+        if let Some((topic_alias, _)) = self.topic_alias {
+            put_u16_property(output, TOPIC_ALIAS, topic_alias.get());
+        }
+        for subscription_id in &self.subscription_ids {
+            put_subscription_id(output, subscription_id.get());
+        }
+        output.put_slice(self.message.properties.encoded());
+    }
+
+    fn first_byte(&self) -> u8 {
+        let dup = if self.dup { DUP } else { 0 };
+        let retain = if self.retain { RETAIN } else { 0 };
+        PacketType::Publish.first_byte() | dup | self.qos.level() << 1 | retain
+    }
+
+    fn topic_on_wire(&self, version: ProtocolVersion) -> &str {
+        match self.topic_alias {
+            Some((_, AliasUse::Known)) if version.has_properties() => "",
+            _ => self.message.topic.as_str(),
+        }
+    }
+
+    fn remaining_length(&self, version: ProtocolVersion) -> usize {
+        let packet_id = if self.packet_id.is_some() { 2 } else { 0 };
+        let properties = if version.has_properties() {
+            let length = self.property_length();
+            variable_byte_integer_len(length) + length
+        } else {
+            0
+        };
+        2 + self.topic_on_wire(version).len() + packet_id + properties + self.message.payload.len()
+    }
+
+    fn property_length(&self) -> usize {
+        let expiry = if self.message_expiry_interval.is_some() { 5 } else { 0 };
+        let alias = if self.topic_alias.is_some() { 3 } else { 0 };
+        let subscriptions: usize = self.subscription_ids.iter().map(|id| subscription_id_len(id.get())).sum();
+        expiry + alias + subscriptions + self.message.properties.encoded_len()
+    }
+}
+
+/// The flags of the fixed header.
+const DUP: u8 = 0b1000;
+const RETAIN: u8 = 0b0001;
 
 const _: () = assert!(size_of::<Option<NonZeroU32>>() == 4);

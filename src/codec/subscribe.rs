@@ -1,7 +1,13 @@
+use bytes::{BufMut, BytesMut};
 use bytestring::ByteString;
 use std::num::NonZeroU32;
 
-use super::{PacketId, Qos, ReasonCode, UserProperties};
+use super::primitives::{Reader, put_packet};
+use super::property::{
+    Place, REASON_STRING, SUBSCRIPTION_IDENTIFIER, decode_properties, put_properties, put_string_property,
+    user_property,
+};
+use super::{DecodeError, PacketId, PacketType, Qos, ReasonCode, UserProperties};
 use crate::topic::Filter;
 
 /// A Subscription Identifier: 1 to 268,435,455.
@@ -63,3 +69,109 @@ pub struct Suback {
     /// Why, for a person to read.
     pub reason_string: Option<ByteString>,
 }
+
+impl Subscribe {
+    /// Reads what follows the fixed header of a 5.0 packet.
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut subscribe = Self {
+            packet_id: reader.packet_id()?,
+            subscription_id: None,
+            user_properties: UserProperties::new(),
+            subscriptions: Vec::new(),
+        };
+        decode_properties(reader, Place::Subscribe, |id, reader| {
+            match id {
+                SUBSCRIPTION_IDENTIFIER => {
+                    let subscription_id = SubscriptionId::new(reader.variable_byte_integer()?);
+                    subscribe.subscription_id = Some(subscription_id.ok_or(DecodeError::PropertyValue(id))?);
+                }
+                _ => subscribe.user_properties.push(user_property(reader)?),
+            }
+            Ok(())
+        })?;
+        while !reader.is_empty() {
+            subscribe.subscriptions.push(Subscription::decode(reader)?);
+        }
+        if subscribe.subscriptions.is_empty() {
+            return Err(DecodeError::TopicFilterMissing(PacketType::Subscribe));
+        }
+        Ok(subscribe)
+    }
+}
+
+impl Subscription {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let filter = reader.filter()?;
+        let options = SubscriptionOptions::decode(reader.u8()?)?;
+        if options.no_local && filter.share.is_some() {
+            return Err(DecodeError::NoLocalOnShared); // [MQTT-3.8.3-4]
+        }
+        Ok(Self { filter, options })
+    }
+}
+
+impl SubscriptionOptions {
+    /// What a 3.1.1 subscription at `qos` means.
+    pub const fn new(qos: Qos) -> Self {
+        Self { qos, no_local: false, retain_as_published: false, retain_handling: RetainHandling::Send }
+    }
+
+    fn decode(byte: u8) -> Result<Self, DecodeError> {
+        if byte & 0b1100_0000 != 0 {
+            return Err(DecodeError::SubscriptionOptions(byte)); // [MQTT-3.8.3-5]
+        }
+        let retain_handling = match byte >> 4 {
+            0 => RetainHandling::Send,
+            1 => RetainHandling::SendIfNew,
+            2 => RetainHandling::DoNotSend,
+            _ => return Err(DecodeError::SubscriptionOptionValue(byte)),
+        };
+        Ok(Self {
+            qos: Qos::new(byte & 0b11).ok_or(DecodeError::SubscriptionOptionValue(byte))?,
+            no_local: byte & NO_LOCAL != 0,
+            retain_as_published: byte & RETAIN_AS_PUBLISHED != 0,
+            retain_handling,
+        })
+    }
+
+    pub(super) fn encode(self) -> u8 {
+        let retain_handling: u8 = match self.retain_handling {
+            RetainHandling::Send => 0,
+            RetainHandling::SendIfNew => 1,
+            RetainHandling::DoNotSend => 2,
+        };
+        let no_local = if self.no_local { NO_LOCAL } else { 0 };
+        let retain_as_published = if self.retain_as_published { RETAIN_AS_PUBLISHED } else { 0 };
+        self.qos.level() | no_local | retain_as_published | retain_handling << 4
+    }
+}
+
+impl Suback {
+    /// A SUBACK without properties.
+    pub const fn new(packet_id: PacketId, reason_codes: Vec<ReasonCode>) -> Self {
+        Self { packet_id, reason_codes, reason_string: None }
+    }
+
+    /// Writes the 5.0 packet.
+    pub(super) fn encode(&self, output: &mut BytesMut) {
+        encode_acknowledgement(PacketType::Suback, self.packet_id, &self.reason_string, &self.reason_codes, output);
+    }
+}
+
+/// SUBACK and UNSUBACK look the same in 5.0.
+pub(super) fn encode_acknowledgement(
+    packet_type: PacketType,
+    packet_id: PacketId,
+    reason_string: &Option<ByteString>,
+    reason_codes: &[ReasonCode],
+    output: &mut BytesMut,
+) {
+    let mut body = BytesMut::with_capacity(3 + reason_codes.len());
+    body.put_u16(packet_id.number());
+    put_properties(&mut body, |properties| put_string_property(properties, REASON_STRING, reason_string.as_ref()));
+    body.extend(reason_codes.iter().map(|reason_code| reason_code.number()));
+    put_packet(output, packet_type.first_byte(), &body);
+}
+
+const NO_LOCAL: u8 = 0b0100;
+const RETAIN_AS_PUBLISHED: u8 = 0b1000;

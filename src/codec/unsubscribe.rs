@@ -1,6 +1,10 @@
+use bytes::BytesMut;
 use bytestring::ByteString;
 
-use super::{PacketId, ReasonCode, UserProperties};
+use super::primitives::Reader;
+use super::property::{Place, decode_properties, user_property};
+use super::subscribe::encode_acknowledgement;
+use super::{DecodeError, PacketId, PacketType, ReasonCode, UserProperties};
 use crate::topic::Filter;
 
 /// An UNSUBSCRIBE packet. [MQTT-3.10]
@@ -23,4 +27,36 @@ pub struct Unsuback {
     pub reason_codes: Vec<ReasonCode>,
     /// Why, for a person to read.
     pub reason_string: Option<ByteString>,
+}
+
+impl Unsubscribe {
+    /// Reads what follows the fixed header of a 5.0 packet.
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let packet_id = reader.packet_id()?;
+        let mut user_properties = UserProperties::new();
+        decode_properties(reader, Place::Unsubscribe, |_, reader| {
+            user_properties.push(user_property(reader)?);
+            Ok(())
+        })?;
+        let mut filters = Vec::new();
+        while !reader.is_empty() {
+            filters.push(reader.filter()?);
+        }
+        if filters.is_empty() {
+            return Err(DecodeError::TopicFilterMissing(PacketType::Unsubscribe));
+        }
+        Ok(Self { packet_id, user_properties, filters })
+    }
+}
+
+impl Unsuback {
+    /// An UNSUBACK without properties.
+    pub const fn new(packet_id: PacketId, reason_codes: Vec<ReasonCode>) -> Self {
+        Self { packet_id, reason_codes, reason_string: None }
+    }
+
+    /// Writes the 5.0 packet.
+    pub(super) fn encode(&self, output: &mut BytesMut) {
+        encode_acknowledgement(PacketType::Unsuback, self.packet_id, &self.reason_string, &self.reason_codes, output);
+    }
 }

@@ -1,8 +1,11 @@
+use super::DecodeError;
+use super::primitives::Reader;
+
 /// The version of the protocol a connection speaks, fixed by its CONNECT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProtocolVersion {
-    /// 3.1: protocol name `MQIsdp`, level 3. Treated as 3.1.1 but for the limit of 23 characters of its Client Identifier, which
-    /// is not enforced.
+    /// 3.1: protocol name `MQIsdp`, level 3. Treated as 3.1.1, but an empty Client Identifier is refused; its limit of 23
+    /// characters is not enforced.
     V3_1,
     /// 3.1.1: protocol name `MQTT`, level 4.
     V3_1_1,
@@ -11,8 +14,68 @@ pub enum ProtocolVersion {
 }
 
 impl ProtocolVersion {
+    /// Its name, as people write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V3_1 => "3.1",
+            Self::V3_1_1 => "3.1.1",
+            Self::V5 => "5.0",
+        }
+    }
+
     /// Whether packets carry properties and Reason Codes.
     pub const fn has_properties(self) -> bool {
         matches!(self, Self::V5)
+    }
+
+    /// The protocol name on the wire.
+    pub const fn protocol_name(self) -> &'static str {
+        match self {
+            Self::V3_1 => "MQIsdp",
+            Self::V3_1_1 | Self::V5 => "MQTT",
+        }
+    }
+
+    /// The protocol level on the wire.
+    pub const fn protocol_level(self) -> u8 {
+        match self {
+            Self::V3_1 => 3,
+            Self::V3_1_1 => 4,
+            Self::V5 => 5,
+        }
+    }
+
+    /// Reads the protocol name and level. `answer_in` becomes the version itself, or for an unknown one the nearest.
+    pub(super) fn decode(reader: &mut Reader<'_>, answer_in: &mut Option<Self>) -> Result<Self, DecodeError> {
+        let name = reader.binary()?;
+        let level = reader.u8()?;
+        let version = match (name.as_ref(), level) {
+            (b"MQTT", 4) => Ok(Self::V3_1_1),
+            (b"MQTT", 5) => Ok(Self::V5),
+            (b"MQIsdp", 3) => Ok(Self::V3_1),
+            (b"MQTT" | b"MQIsdp", _) => Err(DecodeError::ProtocolLevel(level)),
+            _ => Err(DecodeError::ProtocolName),
+        };
+        // A bridge marks itself with the level's highest bit, and tries again without when it understands the answer.
+        let is_new = level & 0x7F >= Self::V5.protocol_level();
+        *answer_in = Some(version.unwrap_or(if is_new { Self::V5 } else { Self::V3_1_1 }));
+        version
+    }
+
+    /// Whether an empty Client Identifier is refused. [MQTT-3.1.3-7 of 3.1.1]
+    pub(super) const fn needs_client_id(self, clean_start: bool) -> bool {
+        match self {
+            Self::V3_1 => true,
+            Self::V3_1_1 => !clean_start,
+            Self::V5 => false,
+        }
+    }
+
+    /// The Session Expiry Interval of a CONNECT that names none.
+    pub(super) const fn session_expiry_interval(self, clean_start: bool) -> u32 {
+        match self {
+            Self::V3_1 | Self::V3_1_1 if !clean_start => u32::MAX,
+            Self::V3_1 | Self::V3_1_1 | Self::V5 => 0,
+        }
     }
 }

@@ -1,10 +1,16 @@
+use std::fmt;
 use std::sync::Arc;
 
-use crate::topic::TopicFilter;
+use crate::routing::overlap::{covers, intersection};
+use crate::topic::{Filter, TopicFilter, TopicName};
 
 /// What one client may publish and receive: decided at CONNECT, plain data ever after.
+///
+/// What no rule allows is denied, and a rule that denies wins over any that allows, wherever it stands. Rules match as
+/// subscriptions do: `#` doesn't reach topics that start with `$`. [MQTT-4.7.2-1]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
+    /// `None`: everything is allowed.
     rules: Option<Arc<[AccessRule]>>,
 }
 
@@ -41,13 +47,101 @@ pub enum AccessAction {
     Both,
 }
 
-/// How much of a Topic Filter may be received.
+/// How much of a granted Topic Filter may be received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coverage {
     /// Every topic it matches.
     Whole,
-    /// Some: granted, and each message is judged by its topic.
+    /// Perhaps not all: each message is judged by its topic.
     Part,
-    /// None: refused.
-    Nothing,
 }
+
+/// A refusal, and the rule that it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Denied {
+    /// The [source](AccessRule::source) of the rule that denies; `None` if no rule allows it.
+    pub rule: Option<Arc<str>>,
+}
+
+impl Access {
+    /// No restriction at all, `$` topics included.
+    pub const fn everything() -> Self {
+        Self { rules: None }
+    }
+
+    /// What `rules` allow and none of them denies. Without a rule nothing is allowed.
+    pub fn new(rules: Vec<AccessRule>) -> Self {
+        Self { rules: Some(rules.into()) }
+    }
+
+    /// Whether the client may publish to `topic`.
+    pub fn publish(&self, topic: &TopicName) -> Result<(), Denied> {
+        self.judge(AccessAction::Publish, topic)
+    }
+
+    /// Whether the client may receive what is published to `topic`.
+    pub fn receive(&self, topic: &TopicName) -> bool {
+        self.judge(AccessAction::Subscribe, topic).is_ok()
+    }
+
+    /// Whether the client may subscribe to `filter`: refused if it could receive nothing through it.
+    ///
+    /// Exact for each pair of rules. What only several rules together cover counts as [`Coverage::Part`], whose messages
+    /// are judged one by one: that is always right, and deciding it in full is exponential.
+    pub fn subscribe(&self, filter: &Filter) -> Result<Coverage, Denied> {
+        let Some(rules) = &self.rules else { return Ok(Coverage::Whole) };
+        let wanted: Vec<&str> = filter.topic_filter.levels().collect();
+        let mut coverage = None;
+        let mut denied = Denied { rule: None };
+        for allow in of(rules, AccessAction::Subscribe, Effect::Allow) {
+            let Some(granted) = intersection(&wanted, &levels(allow)) else { continue };
+            let hidden = of(rules, AccessAction::Subscribe, Effect::Deny).find(|deny| covers(&levels(deny), &granted));
+            if let Some(deny) = hidden {
+                denied.rule.get_or_insert_with(|| Arc::clone(&deny.source));
+                continue;
+            }
+            if covers(&levels(allow), &wanted) && !is_denied_in_part(rules, &wanted) {
+                return Ok(Coverage::Whole);
+            }
+            coverage = Some(Coverage::Part);
+        }
+        coverage.ok_or(denied)
+    }
+
+    fn judge(&self, action: AccessAction, topic: &TopicName) -> Result<(), Denied> {
+        let Some(rules) = &self.rules else { return Ok(()) };
+        if let Some(deny) = of(rules, action, Effect::Deny).find(|rule| rule.topic_filter.matches(topic)) {
+            return Err(Denied { rule: Some(Arc::clone(&deny.source)) });
+        }
+        if of(rules, action, Effect::Allow).any(|rule| rule.topic_filter.matches(topic)) {
+            return Ok(());
+        }
+        Err(Denied { rule: None })
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.rule {
+            Some(source) => write!(f, "denied by {source}"),
+            None => f.write_str("no rule allows it"),
+        }
+    }
+}
+
+fn of(rules: &[AccessRule], action: AccessAction, effect: Effect) -> impl Iterator<Item = &AccessRule> {
+    rules
+        .iter()
+        .filter(move |rule| rule.effect == effect && (rule.action == action || rule.action == AccessAction::Both))
+}
+
+fn levels(rule: &AccessRule) -> Vec<&str> {
+    rule.topic_filter.levels().collect()
+}
+
+fn is_denied_in_part(rules: &[AccessRule], wanted: &[&str]) -> bool {
+    of(rules, AccessAction::Subscribe, Effect::Deny).any(|deny| intersection(&levels(deny), wanted).is_some())
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,19 @@
 //! Plain data structures without a lock: the one who shares them between shards puts each behind one.
 
 mod access;
+mod arena;
+mod compact_map;
+mod filter_tree;
+mod overlap;
+mod receiver;
+mod retained;
 mod shared;
 mod subscriber;
+mod subscription_trie;
 
-pub use access::{Access, AccessAction, AccessRule, Coverage, Effect};
-pub use shared::ShareStrategy;
+pub use access::{Access, AccessAction, AccessRule, Coverage, Denied, Effect};
+pub use receiver::{Delivery, Receiver};
+pub use retained::{Retained, RetainedFull, RetainedLimits, RetainedStore};
+pub use shared::{Share, ShareStrategy};
 pub use subscriber::{Location, SessionKey, ShardId, Subscriber};
+pub use subscription_trie::{Route, SubscribeOutcome, SubscriptionIndex};

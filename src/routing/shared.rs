@@ -1,7 +1,197 @@
-/// Which member of a Shared Subscription gets a message.
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::routing::SessionKey;
+use crate::routing::receiver::{Receiver, Subscribed};
+use crate::topic::{Filter, ShareName, TopicName};
+
+/// How a share chooses the member that gets a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ShareStrategy {
-    /// One after the other.
+    /// Each in turn.
     #[default]
     RoundRobin,
+    /// The one with the fewest messages given and not acknowledged; in turn among equals.
+    LeastInFlight,
+    /// The same one as long as it is connected.
+    Sticky,
+    /// By the publisher: all its messages go to one member, in order, while the members stay the same.
+    HashPublisher,
+    /// By the Topic Name: all messages of a topic go to one member, in order, while the members stay the same.
+    HashTopic,
 }
+
+/// A Shared Subscription in a route: one of its members gets the message. [MQTT-4.8]
+#[derive(Debug, Clone)]
+pub struct Share {
+    filter: Arc<Filter>,
+    strategy: ShareStrategy,
+    /// By Session, ascending; at least one.
+    members: Vec<Receiver>,
+    turn: Turn,
+}
+
+/// Where the next choice begins: at the first member whose Session has this number or a higher one.
+///
+/// As a number of a Session, not of a place in the list, it stays fair while members come and go. All routes through a
+/// share have the same one.
+type Turn = Arc<AtomicU64>;
+
+impl Share {
+    /// The share's name and Topic Filter.
+    pub fn filter(&self) -> &Arc<Filter> {
+        &self.filter
+    }
+
+    /// The members, ordered by Session.
+    pub fn members(&self) -> &[Receiver] {
+        &self.members
+    }
+
+    /// Chooses who gets a message of `publisher` to `topic`, but not `exclude`.
+    ///
+    /// One that is connected if there is one; else one that isn't, whose Session then queues it. `None` if there is no
+    /// member but `exclude`. Round robin, sticky and the hashes look at members until one will do, mostly the first;
+    /// least in flight looks at them all.
+    pub fn choose(
+        &self,
+        publisher: Option<SessionKey>,
+        topic: &TopicName,
+        exclude: Option<SessionKey>,
+    ) -> Option<&Receiver> {
+        let start = match self.strategy {
+            ShareStrategy::RoundRobin | ShareStrategy::LeastInFlight | ShareStrategy::Sticky => {
+                let turn = self.turn.load(Ordering::Relaxed);
+                self.members.partition_point(|member| member.subscriber.key.0 < turn)
+            }
+            ShareStrategy::HashPublisher => self.place_of_hash(publisher.map(|key| key.0)),
+            ShareStrategy::HashTopic => self.place_of_hash(topic.as_str()),
+        };
+        let (before, from) = self.members.split_at_checked(start).unwrap_or((&[], &self.members));
+        let candidates =
+            from.iter().chain(before).filter(|member| exclude.is_none_or(|key| member.subscriber.key != key));
+        let mut connected = candidates.clone().filter(|member| member.subscriber.is_connected());
+        let chosen = match self.strategy {
+            ShareStrategy::LeastInFlight => connected.min_by_key(|member| member.subscriber.in_flight()),
+            ShareStrategy::RoundRobin
+            | ShareStrategy::Sticky
+            | ShareStrategy::HashPublisher
+            | ShareStrategy::HashTopic => connected.next(),
+        };
+        let chosen = chosen.or_else(|| candidates.clone().next())?;
+        self.end_turn(chosen.subscriber.key);
+        Some(chosen)
+    }
+
+    /// Two shards that choose at the same moment may choose the same member: no harm, and cheaper than to prevent it.
+    fn end_turn(&self, chosen: SessionKey) {
+        let next = match self.strategy {
+            ShareStrategy::RoundRobin | ShareStrategy::LeastInFlight => chosen.0.wrapping_add(1),
+            ShareStrategy::Sticky => chosen.0,
+            ShareStrategy::HashPublisher | ShareStrategy::HashTopic => return,
+        };
+        self.turn.store(next, Ordering::Relaxed);
+    }
+
+    /// The hash has no seed: all shards choose alike, also after a restart.
+    fn place_of_hash(&self, value: impl std::hash::Hash) -> usize {
+        let hash = foldhash::quality::FixedState::default().hash_one(value);
+        let members = u64::try_from(self.members.len()).unwrap_or(u64::MAX).max(1);
+        usize::try_from(hash % members).unwrap_or(0)
+    }
+}
+
+/// The shares of one Topic Filter: mostly none.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    #[expect(clippy::box_collection, reason = "most filters have no share: they pay for a pointer only")]
+    groups: Option<Box<BTreeMap<ShareName, Group>>>,
+}
+
+/// A share as the index keeps it.
+#[derive(Debug)]
+struct Group {
+    filter: Filter,
+    strategy: ShareStrategy,
+    members: BTreeMap<SessionKey, Subscribed>,
+    turn: Turn,
+    /// What routes get, as long as all members may receive the message: made when first needed.
+    share: OnceLock<Arc<Share>>,
+}
+
+impl Shares {
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_none()
+    }
+
+    /// Lets a Session join the share that `filter` names, or replaces its subscription there and returns it. The strategy
+    /// is that of the share from now on.
+    pub(super) fn join(
+        &mut self,
+        filter: &Filter,
+        subscribed: Subscribed,
+        strategy: ShareStrategy,
+    ) -> Option<Subscribed> {
+        let filter = filter.detached();
+        let name = filter.share.clone()?;
+        let group = self.groups.get_or_insert_default().entry(name).or_insert_with(|| Group::new(filter, strategy));
+        group.strategy = strategy;
+        group.share.take();
+        group.members.insert(subscribed.subscriber.key, subscribed)
+    }
+
+    pub(super) fn leave(&mut self, name: &ShareName, key: SessionKey) -> Option<Subscribed> {
+        let groups = self.groups.as_mut()?;
+        let group = groups.get_mut(name)?;
+        let removed = group.members.remove(&key)?;
+        group.share.take();
+        if group.members.is_empty() {
+            groups.remove(name);
+        }
+        if groups.is_empty() {
+            self.groups = None;
+        }
+        Some(removed)
+    }
+
+    pub(super) fn get(&self, name: &ShareName, key: SessionKey) -> Option<&Subscribed> {
+        self.groups.as_ref()?.get(name)?.members.get(&key)
+    }
+
+    /// The share `name` for a message to `topic`, with the members that may receive it; `None` if there are none.
+    pub(super) fn resolve(&self, name: &ShareName, topic: &TopicName) -> Option<Arc<Share>> {
+        self.groups.as_ref()?.get(name)?.resolve(topic)
+    }
+
+    /// All shares for a message to `topic`, each with the members that may receive it.
+    pub(super) fn resolve_all(&self, topic: &TopicName) -> impl Iterator<Item = Arc<Share>> {
+        self.groups.iter().flat_map(|groups| groups.values()).filter_map(|group| group.resolve(topic))
+    }
+}
+
+impl Group {
+    fn new(filter: Filter, strategy: ShareStrategy) -> Self {
+        Self { filter, strategy, members: BTreeMap::new(), turn: Turn::default(), share: OnceLock::new() }
+    }
+
+    fn resolve(&self, topic: &TopicName) -> Option<Arc<Share>> {
+        let share = self.share.get_or_init(|| {
+            Arc::new(self.with(self.members.values().filter_map(|member| Receiver::merge([member])).collect()))
+        });
+        let may_receive = |member: &&Receiver| member.subscriber.access().receive(topic);
+        if share.members.iter().all(|member| may_receive(&member)) {
+            return Some(Arc::clone(share));
+        }
+        let members: Vec<Receiver> = share.members.iter().filter(may_receive).cloned().collect();
+        (!members.is_empty()).then(|| Arc::new(self.with(members)))
+    }
+
+    fn with(&self, members: Vec<Receiver>) -> Share {
+        Share { filter: Arc::new(self.filter.clone()), strategy: self.strategy, members, turn: Arc::clone(&self.turn) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

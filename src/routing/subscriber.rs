@@ -24,6 +24,8 @@ pub struct Location {
 impl Location {
     /// The slot of a Session that is on its way to its shard.
     pub const ARRIVING: u32 = u32::MAX;
+    /// The slot of a Session that has ended.
+    pub const ENDED: u32 = u32::MAX - 1;
 }
 
 /// What a publisher needs to know of a Session that may receive from it: one allocation that the index, the routes and the
@@ -36,6 +38,8 @@ pub struct Subscriber {
     pub client_id: ClientId,
     location: AtomicU64,
     connected: AtomicBool,
+    durable: AtomicBool,
+    next_sequence: AtomicU64,
     in_flight: AtomicU32,
     access: std::sync::Mutex<Arc<Access>>,
 }
@@ -48,6 +52,8 @@ impl Subscriber {
             client_id,
             location: AtomicU64::new(0),
             connected: AtomicBool::new(false),
+            durable: AtomicBool::new(false),
+            next_sequence: AtomicU64::new(1),
             in_flight: AtomicU32::new(0),
             access: std::sync::Mutex::new(access),
         };
@@ -75,6 +81,21 @@ impl Subscriber {
     /// Says whether the Session has a Network Connection.
     pub fn set_connected(&self, connected: bool) {
         self.connected.store(connected, Ordering::Relaxed);
+    }
+
+    /// Whether the Session outlives its Network Connection: then what it is owed must be stable first.
+    pub fn is_durable(&self) -> bool {
+        self.durable.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the Session outlives its Network Connection.
+    pub fn set_durable(&self, durable: bool) {
+        self.durable.store(durable, Ordering::Relaxed);
+    }
+
+    /// Takes the next place in the Session's queue of QoS 1 and 2 messages, from 1. Each place taken must be delivered.
+    pub fn take_sequence(&self) -> u64 {
+        self.next_sequence.fetch_add(1, Ordering::Relaxed)
     }
 
     /// How many messages the Session has been given and not acknowledged: kept only for Sessions with a Shared Subscription.

@@ -1,0 +1,376 @@
+//! What is sent, what has come, and what is still owed: a run without its sockets.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use hdrhistogram::Histogram;
+
+use crate::clock;
+use crate::ledger::{Ledger, Tally};
+use crate::packet::{self, Ack, Packet, Publish, QoS, Retain};
+use crate::packet_ids::PacketIds;
+use crate::plan::{Pace, Plan};
+use crate::stamp::Stamp;
+
+/// The state of a run.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    settings: Settings,
+    streams: Vec<Stream>,
+    publishers: Vec<Publisher>,
+    /// By receiver: QoS 2 messages that wait for their PUBREL.
+    awaiting_pubrel: Vec<PacketIds>,
+    ledger: Ledger,
+    filler: Vec<u8>,
+    /// Publishers that may have room again.
+    touched: Vec<usize>,
+    /// Messages that may still be published.
+    pub(crate) remaining: u64,
+    /// Whether the latency of what arrives is noted.
+    pub(crate) recording: bool,
+    pub(crate) counts: Counts,
+    pub(crate) latency_us: Histogram<u64>,
+    epoch: Instant,
+    /// When the packets at hand were read.
+    now: Instant,
+    now_of: Option<usize>,
+}
+
+/// What has happened.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) connected: usize,
+    pub(crate) sessions_present: usize,
+    pub(crate) subscribed: usize,
+    pub(crate) published: u64,
+    pub(crate) delivered: u64,
+    /// Copies on their way to an audience.
+    pub(crate) owed: u64,
+    /// Published and not acknowledged to the end.
+    pub(crate) unacknowledged: usize,
+    /// Delivered at QoS 2, and the handshake isn't over.
+    pub(crate) unreleased: usize,
+    /// Every packet that came.
+    pub(crate) packets: u64,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Receiver(usize),
+    Publisher(usize),
+    /// Is there.
+    Bystander,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    run: u32,
+    publish_qos: QoS,
+    subscribe_qos: QoS,
+    delivered_qos: QoS,
+    payload_len: usize,
+    pace: Pace,
+    window: usize,
+    /// The RETAIN flag with which messages are to arrive.
+    retained: bool,
+}
+
+#[derive(Debug)]
+struct Stream {
+    /// The PUBLISH up to the Packet Identifier, so that it ends with the topic.
+    head: Vec<u8>,
+    topic_len: usize,
+    copies: u64,
+    publisher: usize,
+    sent: u64,
+}
+
+#[derive(Debug)]
+struct Publisher {
+    streams: Vec<usize>,
+    turn: usize,
+    /// The most copies one of its messages has.
+    copies: u64,
+    in_flight_copies: u64,
+    unacknowledged: PacketIds,
+    touched: bool,
+}
+
+impl Flow {
+    /// Nothing sent yet.
+    pub(crate) fn new(plan: &Plan) -> Result<Self> {
+        let settings = Settings {
+            run: plan.run,
+            publish_qos: plan.publish_qos,
+            subscribe_qos: plan.subscribe_qos,
+            delivered_qos: plan.delivered_qos(),
+            payload_len: plan.payload_len,
+            pace: plan.pace,
+            window: plan.window,
+            retained: plan.retain == Retain::Keep,
+        };
+        let Some(filler_len) = plan.payload_len.checked_sub(Stamp::LEN) else {
+            bail!("a payload has at least {} bytes", Stamp::LEN);
+        };
+        let streams = plan.streams.iter().map(|stream| Stream {
+            head: packet::publish_head(&stream.topic, plan.publish_qos, plan.retain, plan.payload_len),
+            topic_len: stream.topic.len(),
+            copies: stream.audiences.len() as u64,
+            publisher: 0,
+            sent: 0,
+        });
+        let mut flow = Self {
+            settings,
+            streams: streams.collect(),
+            publishers: Vec::new(),
+            awaiting_pubrel: plan.receivers.iter().map(|_| PacketIds::new()).collect(),
+            ledger: ledger(plan),
+            filler: vec![b'.'; filler_len],
+            touched: (0..plan.publishers.len()).collect(),
+            remaining: 0,
+            recording: false,
+            counts: Counts::default(),
+            latency_us: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)?,
+            epoch: clock::now(),
+            now: clock::now(),
+            now_of: None,
+        };
+        for (number, streams) in plan.publishers.iter().enumerate() {
+            flow.add_publisher(number, streams);
+        }
+        Ok(flow)
+    }
+
+    /// Takes a packet that came on a connection with `role` and appends the answer.
+    pub(crate) fn on_packet(&mut self, role: Role, packet: Packet<'_>, output: &mut Vec<u8>) -> Result<()> {
+        self.counts.packets += 1;
+        match (packet, role) {
+            (Packet::Publish(publish), Role::Receiver(receiver)) => self.on_publish(receiver, &publish, output),
+            (Packet::Pubrel(packet_id), Role::Receiver(receiver)) => self.on_pubrel(receiver, packet_id, output),
+            (Packet::Puback(packet_id) | Packet::Pubcomp(packet_id), Role::Publisher(publisher)) => {
+                self.on_acknowledged(publisher, packet_id)
+            }
+            (Packet::Pubrec(packet_id), Role::Publisher(_)) => {
+                packet::encode_ack(output, Ack::Pubrel, packet_id);
+                Ok(())
+            }
+            (Packet::Connack { return_code: 0, session_present }, _) => {
+                self.counts.connected += 1;
+                self.counts.sessions_present += usize::from(session_present);
+                Ok(())
+            }
+            (Packet::Connack { return_code, .. }, _) => bail!("the broker refused a CONNECT with code {return_code}"),
+            (Packet::Suback { return_codes }, Role::Receiver(_)) => self.on_suback(return_codes),
+            (packet, role) => bail!("the broker sent {packet:?} to a {role:?}"),
+        }
+    }
+
+    /// Notes that the packets that follow were read off another connection, or later.
+    pub(crate) fn on_read(&mut self, connection: Option<usize>) {
+        if self.now_of != connection {
+            self.now_of = connection;
+            self.now = clock::now();
+        }
+    }
+
+    /// A publisher that may have room to go on.
+    pub(crate) fn next_touched(&mut self) -> Option<usize> {
+        let number = self.touched.pop()?;
+        if let Some(publisher) = self.publishers.get_mut(number) {
+            publisher.touched = false;
+        }
+        Some(number)
+    }
+
+    /// Has every publisher looked at again.
+    pub(crate) fn touch_all(&mut self) {
+        self.touched = (0..self.publishers.len()).collect();
+        for publisher in &mut self.publishers {
+            publisher.touched = true;
+        }
+    }
+
+    /// Appends what a publisher may send.
+    pub(crate) fn publish(&mut self, number: usize, output: &mut Vec<u8>) -> Result<()> {
+        let Some(publisher) = self.publishers.get_mut(number) else { return Ok(()) };
+        let room = publisher.room(&self.settings).min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+        if room == 0 {
+            return Ok(());
+        }
+        let sent_ns = u64::try_from((clock::now() - self.epoch).as_nanos())?;
+        for _ in 0..room {
+            let number = publisher.streams.get(publisher.turn).copied().unwrap_or(0);
+            publisher.turn = (publisher.turn + 1) % publisher.streams.len().max(1);
+            let stream = self.streams.get_mut(number).context("a publisher without a stream")?;
+            output.extend_from_slice(&stream.head);
+            if self.settings.publish_qos != QoS::AtMostOnce {
+                let packet_id = publisher.unacknowledged.allocate().context("all packet identifiers are in use")?;
+                output.extend_from_slice(&packet_id.get().to_be_bytes());
+                self.counts.unacknowledged += 1;
+            }
+            let stamp =
+                Stamp { run: self.settings.run, stream: u32::try_from(number)?, sequence: stream.sent, sent_ns };
+            stamp.encode(output);
+            output.extend_from_slice(&self.filler);
+            stream.sent += 1;
+            publisher.in_flight_copies += stream.copies;
+            self.counts.owed += stream.copies;
+            self.counts.published += 1;
+            self.remaining -= 1;
+        }
+        Ok(())
+    }
+
+    /// Opens new books in which one message of every stream is owed again, for messages that were kept by the broker.
+    pub(crate) fn expect_again(&mut self, plan: &Plan) {
+        self.ledger = ledger(plan);
+        self.counts.owed = self.streams.iter().map(|stream| stream.sent * stream.copies).sum();
+    }
+
+    /// Closes the books.
+    pub(crate) fn tally(&self) -> Tally {
+        let sent: Vec<_> = self.streams.iter().map(|stream| stream.sent).collect();
+        self.ledger.tally(&sent)
+    }
+
+    fn add_publisher(&mut self, number: usize, streams: &[usize]) {
+        let mut copies = 1;
+        for index in streams {
+            if let Some(stream) = self.streams.get_mut(*index) {
+                stream.publisher = number;
+                copies = copies.max(stream.copies);
+            }
+        }
+        self.publishers.push(Publisher {
+            streams: streams.to_vec(),
+            turn: 0,
+            copies,
+            in_flight_copies: 0,
+            unacknowledged: PacketIds::new(),
+            touched: true,
+        });
+    }
+
+    fn on_publish(&mut self, receiver: usize, publish: &Publish<'_>, output: &mut Vec<u8>) -> Result<()> {
+        match publish.qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => packet::encode_ack(output, Ack::Puback, publish.packet_id),
+            QoS::ExactlyOnce => {
+                packet::encode_ack(output, Ack::Pubrec, publish.packet_id);
+                let awaiting = self.awaiting_pubrel.get_mut(receiver).context("an unknown receiver")?;
+                if !awaiting.insert(publish.packet_id) {
+                    return Ok(());
+                }
+                self.counts.unreleased += 1;
+            }
+        }
+        let Some((stamp, stream)) = self.recognise(publish) else {
+            self.ledger.stray();
+            return Ok(());
+        };
+        if self.ledger.arrived(receiver, stream, stamp.sequence) {
+            self.on_delivered(stream, stamp.sent_ns);
+        }
+        Ok(())
+    }
+
+    /// The stamp and stream of a message, if it is as one of the run's must be.
+    fn recognise(&self, publish: &Publish<'_>) -> Option<(Stamp, usize)> {
+        let stamp = Stamp::decode(publish.payload)?;
+        let number = usize::try_from(stamp.stream).ok()?;
+        let stream = self.streams.get(number)?;
+        let sound = stamp.run == self.settings.run
+            && stamp.sequence < stream.sent
+            && publish.payload.len() == self.settings.payload_len
+            && publish.payload.ends_with(self.filler.get(..self.filler.len().min(1)).unwrap_or_default())
+            && publish.qos == self.settings.delivered_qos
+            && publish.retain == self.settings.retained
+            && stream.is_topic(publish.topic);
+        sound.then_some((stamp, number))
+    }
+
+    fn on_delivered(&mut self, stream: usize, sent_ns: u64) {
+        self.counts.delivered += 1;
+        self.counts.owed = self.counts.owed.saturating_sub(1);
+        if self.recording {
+            let now_ns = u64::try_from((self.now - self.epoch).as_nanos()).unwrap_or(u64::MAX);
+            self.latency_us.saturating_record(now_ns.saturating_sub(sent_ns) / 1_000);
+        }
+        let Some(number) = self.streams.get(stream).map(|stream| stream.publisher) else { return };
+        let Some(publisher) = self.publishers.get_mut(number) else { return };
+        publisher.in_flight_copies = publisher.in_flight_copies.saturating_sub(1);
+        publisher.touch(number, &mut self.touched);
+    }
+
+    fn on_pubrel(&mut self, receiver: usize, packet_id: u16, output: &mut Vec<u8>) -> Result<()> {
+        packet::encode_ack(output, Ack::Pubcomp, packet_id);
+        let awaiting = self.awaiting_pubrel.get_mut(receiver).context("an unknown receiver")?;
+        self.counts.unreleased -= usize::from(awaiting.remove(packet_id));
+        Ok(())
+    }
+
+    fn on_acknowledged(&mut self, number: usize, packet_id: u16) -> Result<()> {
+        let publisher = self.publishers.get_mut(number).context("an unknown publisher")?;
+        if !publisher.unacknowledged.remove(packet_id) {
+            bail!("the broker acknowledged packet identifier {packet_id}, which was not in use");
+        }
+        self.counts.unacknowledged -= 1;
+        publisher.touch(number, &mut self.touched);
+        Ok(())
+    }
+
+    fn on_suback(&mut self, return_codes: &[u8]) -> Result<()> {
+        let asked = self.settings.subscribe_qos.bits();
+        if let Some(code) = return_codes.iter().find(|code| **code != asked) {
+            bail!("the broker answered a SUBSCRIBE at QoS {asked} with 0x{code:02X}");
+        }
+        self.counts.subscribed += return_codes.len();
+        Ok(())
+    }
+}
+
+impl Stream {
+    fn is_topic(&self, topic: &[u8]) -> bool {
+        self.topic_len == topic.len() && self.head.ends_with(topic)
+    }
+}
+
+impl Publisher {
+    /// How many messages it may send now.
+    fn room(&self, settings: &Settings) -> usize {
+        let unacknowledged = self.unacknowledged.len();
+        let in_flight = usize::try_from(self.in_flight_copies.div_ceil(self.copies)).unwrap_or(usize::MAX);
+        match settings.pace {
+            Pace::EachDelivered => settings.window.saturating_sub(in_flight.max(unacknowledged)),
+            Pace::AllDelivered if in_flight == 0 && unacknowledged == 0 => settings.window,
+            Pace::AllDelivered => 0,
+            Pace::Acknowledged => settings.window.saturating_sub(unacknowledged),
+            Pace::Unbounded => settings.window,
+        }
+    }
+
+    fn touch(&mut self, number: usize, touched: &mut Vec<usize>) {
+        if !self.touched {
+            self.touched = true;
+            touched.push(number);
+        }
+    }
+}
+
+fn ledger(plan: &Plan) -> Ledger {
+    let audiences = plan.receivers.iter().map(|receiver| receiver.audience).collect();
+    let mut ledger = Ledger::new(plan.streams.len(), audiences);
+    for (number, stream) in plan.streams.iter().enumerate() {
+        for audience in &stream.audiences {
+            ledger.expect(*audience, number);
+        }
+    }
+    ledger
+}
+
+/// What takes longer counts as a minute.
+const LATENCY_MAX_US: u64 = 60_000_000;
+
+#[cfg(test)]
+mod tests;

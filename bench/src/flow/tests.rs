@@ -1,0 +1,127 @@
+use super::*;
+use crate::packet::Frame;
+use crate::plan::{self, StreamPlan};
+
+fn plan(pace: Pace, window: usize, qos: QoS, subscribers: usize) -> Plan {
+    let (streams, receivers) = plan::fan_out(7, subscribers);
+    Plan {
+        run: 7,
+        publish_qos: qos,
+        subscribe_qos: qos,
+        retain: Retain::PassOn,
+        payload_len: 30,
+        pace,
+        window,
+        publishers: plan::deal(streams.len(), 1),
+        streams,
+        receivers,
+    }
+}
+
+fn flow(pace: Pace, window: usize, qos: QoS, subscribers: usize) -> Flow {
+    let mut flow = Flow::new(&plan(pace, window, qos, subscribers)).unwrap();
+    flow.remaining = u64::MAX;
+    flow
+}
+
+/// What the publisher sends now, packet by packet.
+fn sent(flow: &mut Flow) -> Vec<Vec<u8>> {
+    let mut output = Vec::new();
+    flow.publish(0, &mut output).unwrap();
+    let mut rest = output.as_slice();
+    let mut frames = Vec::new();
+    while let Some(frame) = Frame::split(rest).unwrap() {
+        frames.push(frame.bytes.to_vec());
+        rest = &rest[frame.bytes.len()..];
+    }
+    frames
+}
+
+/// Hands a frame to a receiver and returns its answer.
+fn receive(flow: &mut Flow, receiver: usize, frame: &[u8]) -> Vec<u8> {
+    let mut output = Vec::new();
+    let packet = Frame::split(frame).unwrap().unwrap().decode().unwrap();
+    flow.on_packet(Role::Receiver(receiver), packet, &mut output).unwrap();
+    output
+}
+
+#[test]
+fn a_publisher_goes_on_when_one_message_has_arrived_everywhere() {
+    let mut flow = flow(Pace::EachDelivered, 2, QoS::AtMostOnce, 2);
+    let frames = sent(&mut flow);
+    assert_eq!(frames.len(), 2);
+    receive(&mut flow, 0, &frames[0]);
+    assert_eq!(sent(&mut flow).len(), 0);
+    receive(&mut flow, 1, &frames[0]);
+    assert_eq!(sent(&mut flow).len(), 1);
+}
+
+#[test]
+fn a_burst_waits_for_the_whole_burst_before() {
+    let mut flow = flow(Pace::AllDelivered, 2, QoS::AtMostOnce, 1);
+    let frames = sent(&mut flow);
+    receive(&mut flow, 0, &frames[0]);
+    assert_eq!(sent(&mut flow).len(), 0);
+    receive(&mut flow, 0, &frames[1]);
+    assert_eq!(sent(&mut flow).len(), 2);
+}
+
+#[test]
+fn a_delivered_message_stays_in_flight_until_it_is_acknowledged() {
+    let mut flow = flow(Pace::EachDelivered, 1, QoS::AtLeastOnce, 1);
+    let frames = sent(&mut flow);
+    assert_eq!(receive(&mut flow, 0, &frames[0]), [0x40, 2, 0, 1]);
+    assert_eq!(sent(&mut flow).len(), 0);
+    flow.on_packet(Role::Publisher(0), Packet::Puback(1), &mut Vec::new()).unwrap();
+    assert_eq!(sent(&mut flow).len(), 1);
+}
+
+#[test]
+fn an_acknowledgement_of_nothing_is_an_error() {
+    let mut flow = flow(Pace::EachDelivered, 1, QoS::AtLeastOnce, 1);
+    assert!(flow.on_packet(Role::Publisher(0), Packet::Puback(1), &mut Vec::new()).is_err());
+}
+
+#[test]
+fn mqtt311_4_3_3_a_repeated_qos_2_publish_before_its_pubrel_counts_once() {
+    let mut flow = flow(Pace::EachDelivered, 1, QoS::ExactlyOnce, 1);
+    let frames = sent(&mut flow);
+    for _ in 0..2 {
+        assert_eq!(receive(&mut flow, 0, &frames[0]), [0x50, 2, 0, 1]);
+    }
+    assert_eq!(receive(&mut flow, 0, &[0x62, 2, 0, 1]), [0x70, 2, 0, 1]);
+    assert_eq!((flow.counts.delivered, flow.counts.unreleased), (1, 0));
+    assert_eq!(flow.tally(), Tally::default());
+    receive(&mut flow, 0, &frames[0]);
+    assert_eq!(flow.tally().duplicated, 1);
+}
+
+#[test]
+fn a_message_that_is_not_as_it_was_sent_is_unexpected() {
+    let mut flow = flow(Pace::EachDelivered, 1, QoS::AtMostOnce, 1);
+    let frame = sent(&mut flow).remove(0);
+    let payload_at = frame.len() - 30;
+    // RETAIN set, another topic, another run, no such stream, a sequence not yet sent, the filler's end.
+    let places = [0, payload_at - 1, payload_at, payload_at + 4, payload_at + 8, frame.len() - 1];
+    for (count, place) in (1..).zip(places) {
+        let mut changed = frame.clone();
+        changed[place] ^= 1;
+        receive(&mut flow, 0, &changed);
+        assert_eq!(flow.tally(), Tally { lost: 1, unexpected: count, ..Tally::default() }, "byte {place}");
+    }
+    receive(&mut flow, 0, &frame);
+    assert_eq!(flow.tally().lost, 0);
+}
+
+#[test]
+fn a_publisher_takes_its_topics_in_turn_and_stops_at_the_last_message() {
+    let mut plan = plan(Pace::Acknowledged, 10, QoS::AtLeastOnce, 1);
+    plan.streams = (0..3).map(|topic| StreamPlan { topic: topic.to_string(), audiences: vec![0] }).collect();
+    plan.publishers = plan::deal(3, 1);
+    let mut flow = Flow::new(&plan).unwrap();
+    flow.remaining = 3;
+    let topics: Vec<_> = sent(&mut flow).iter().map(|frame| frame[4]).collect();
+    assert_eq!(topics, b"012");
+    assert_eq!(sent(&mut flow).len(), 0);
+    assert_eq!(flow.tally().lost, 3);
+}

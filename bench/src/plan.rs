@@ -1,0 +1,199 @@
+//! Who publishes what to whom.
+
+use crate::packet::{QoS, Retain};
+
+/// The cast of a run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Tells this run from what an earlier one left behind.
+    pub(crate) run: u32,
+    pub(crate) publish_qos: QoS,
+    pub(crate) subscribe_qos: QoS,
+    pub(crate) retain: Retain,
+    pub(crate) payload_len: usize,
+    pub(crate) pace: Pace,
+    pub(crate) window: usize,
+    pub(crate) streams: Vec<StreamPlan>,
+    /// The streams of each publisher, which takes them in turn.
+    pub(crate) publishers: Vec<Vec<usize>>,
+    pub(crate) receivers: Vec<ReceiverPlan>,
+}
+
+/// One topic of one publisher.
+#[derive(Debug)]
+pub(crate) struct StreamPlan {
+    pub(crate) topic: String,
+    /// Who is owed every message, once.
+    pub(crate) audiences: Vec<usize>,
+}
+
+/// One subscriber.
+#[derive(Debug)]
+pub(crate) struct ReceiverPlan {
+    pub(crate) filters: Vec<String>,
+    /// Itself, or the group it shares a subscription with.
+    pub(crate) audience: usize,
+}
+
+/// When a publisher goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// As soon as one of the messages in flight has arrived everywhere and is acknowledged.
+    EachDelivered,
+    /// Once all messages in flight have, so that they come in bursts.
+    AllDelivered,
+    /// As soon as one is acknowledged, wherever it may be.
+    Acknowledged,
+    /// Always.
+    Unbounded,
+}
+
+impl Plan {
+    /// The QoS at which messages arrive.
+    pub(crate) fn delivered_qos(&self) -> QoS {
+        self.publish_qos.min(self.subscribe_qos)
+    }
+
+    /// The longest packet of the run.
+    pub(crate) fn packet_len_max(&self) -> usize {
+        let topic_len = self.streams.iter().map(|stream| stream.topic.len()).max().unwrap_or(0);
+        topic_len + self.payload_len + FIXED_PARTS_LEN
+    }
+
+    /// How many connections it takes.
+    pub(crate) fn connections(&self) -> usize {
+        self.publishers.len() + self.receivers.len()
+    }
+}
+
+/// Each publisher has one subscriber of its own.
+pub(crate) fn pairs(run: u32, count: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
+    let streams = (0..count).map(|pair| StreamPlan { topic: topic(run, pair), audiences: vec![pair] }).collect();
+    let receivers = (0..count).map(|pair| ReceiverPlan { filters: vec![topic(run, pair)], audience: pair }).collect();
+    (streams, receivers)
+}
+
+/// One publisher, and subscribers that all want its topic.
+pub(crate) fn fan_out(run: u32, subscribers: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
+    let streams = vec![StreamPlan { topic: topic(run, 0), audiences: (0..subscribers).collect() }];
+    let receivers = (0..subscribers).map(|audience| ReceiverPlan { filters: vec![topic(run, 0)], audience }).collect();
+    (streams, receivers)
+}
+
+/// Many publishers and one subscriber of all.
+pub(crate) fn fan_in(run: u32, publishers: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
+    let receiver = ReceiverPlan { filters: vec![format!("bench/{run:08x}/+")], audience: 0 };
+    (streams_to_one_audience(run, publishers), vec![receiver])
+}
+
+/// Many publishers and one group that shares their messages.
+pub(crate) fn shared(run: u32, publishers: usize, members: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
+    let filter = format!("$share/group/bench/{run:08x}/+");
+    let receivers = (0..members).map(|_| ReceiverPlan { filters: vec![filter.clone()], audience: 0 }).collect();
+    (streams_to_one_audience(run, publishers), receivers)
+}
+
+/// `filters` wildcard filters over `sessions`, in threes that match one topic each, and topics for some of the threes.
+///
+/// The three filters of a topic belong to three sessions: whether overlapping filters of one session get a message once
+/// or several times is left to the broker by the standard.
+pub(crate) fn wildcards(run: u32, filters: usize, sessions: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
+    let root = format!("bench/{run:08x}");
+    let mut receivers: Vec<_> = (0..sessions).map(|audience| ReceiverPlan { filters: Vec::new(), audience }).collect();
+    for filter in 0..filters {
+        let place = filter / 3;
+        let text = match filter % 3 {
+            0 => format!("{root}/place{place}/+/temperature"),
+            1 => format!("{root}/place{place}/#"),
+            _ => format!("{root}/+/device{place}/temperature"),
+        };
+        if let Some(receiver) = receivers.get_mut(filter % sessions) {
+            receiver.filters.push(text);
+        }
+    }
+    let places = filters / 3;
+    let step = places.div_ceil(WILDCARD_TOPICS_MAX).max(1);
+    let streams = (0..places).step_by(step).map(|place| StreamPlan {
+        topic: format!("{root}/place{place}/device{place}/temperature"),
+        audiences: (place * 3..place * 3 + 3).map(|filter| filter % sessions).collect(),
+    });
+    (streams.collect(), receivers)
+}
+
+/// `count` topics below one root, and one subscriber of the root.
+pub(crate) fn tree(run: u32, count: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
+    let streams = (0..count).map(|index| StreamPlan {
+        topic: format!("bench/{run:08x}/{}/{index}", index / TREE_BRANCH),
+        audiences: vec![0],
+    });
+    let receiver = ReceiverPlan { filters: vec![format!("bench/{run:08x}/#")], audience: 0 };
+    (streams.collect(), vec![receiver])
+}
+
+/// Deals the streams out to the publishers.
+pub(crate) fn deal(streams: usize, publishers: usize) -> Vec<Vec<usize>> {
+    let publishers = publishers.min(streams);
+    (0..publishers).map(|publisher| (publisher..streams).step_by(publishers).collect()).collect()
+}
+
+fn topic(run: u32, number: usize) -> String {
+    format!("bench/{run:08x}/{number}")
+}
+
+fn streams_to_one_audience(run: u32, publishers: usize) -> Vec<StreamPlan> {
+    (0..publishers).map(|number| StreamPlan { topic: topic(run, number), audiences: vec![0] }).collect()
+}
+
+/// Fixed header, topic length and Packet Identifier of a PUBLISH.
+const FIXED_PARTS_LEN: usize = 9;
+/// Enough for no cache to hold the answer of a single topic only, few enough to keep the ledger small.
+const WILDCARD_TOPICS_MAX: usize = 1_000;
+/// Retained topics below one parent.
+const TREE_BRANCH: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Matching, told level by level.
+    fn matches(filter: &[&str], topic: &[&str]) -> bool {
+        match (filter, topic) {
+            (["#"], _) | ([], []) => true,
+            (["+", filter @ ..], [_, topic @ ..]) => matches(filter, topic),
+            ([one, filter @ ..], [other, topic @ ..]) if one == other => matches(filter, topic),
+            (_, _) => false,
+        }
+    }
+
+    #[test]
+    fn every_stream_goes_to_the_audiences_whose_filters_match() {
+        let plans = [pairs(7, 5), fan_out(7, 5), fan_in(7, 5), wildcards(7, 100, 7), wildcards(7, 9, 3), tree(7, 250)];
+        for (streams, receivers) in plans {
+            assert!(!streams.is_empty());
+            for stream in streams {
+                let topic: Vec<_> = stream.topic.split('/').collect();
+                let mut audiences: Vec<_> = receivers
+                    .iter()
+                    .flat_map(|receiver| receiver.filters.iter().map(|filter| (filter, receiver.audience)))
+                    .filter(|(filter, _)| matches(&filter.split('/').collect::<Vec<_>>(), &topic))
+                    .map(|(_, audience)| audience)
+                    .collect();
+                let mut expected = stream.audiences;
+                audiences.sort_unstable();
+                expected.sort_unstable();
+                assert_eq!(audiences, expected, "{topic:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_stream_is_dealt_to_one_publisher() {
+        for (streams, publishers) in [(10, 3), (3, 10), (1, 1), (50, 50)] {
+            let hands = deal(streams, publishers);
+            assert!(hands.iter().all(|hand| !hand.is_empty()));
+            let mut dealt = hands.concat();
+            dealt.sort_unstable();
+            assert_eq!(dealt, (0..streams).collect::<Vec<_>>());
+        }
+    }
+}

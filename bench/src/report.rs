@@ -1,0 +1,145 @@
+//! The outcome of a run.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::{Serialize, Serializer};
+
+use crate::ledger::Tally;
+use crate::process::{Memory, Usage};
+
+/// What was measured, and whether the broker kept its promise.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Report {
+    #[serde(serialize_with = "as_map")]
+    pub(crate) figures: Vec<Figure>,
+    /// What the scenario doesn't forgive.
+    pub(crate) broken: Vec<String>,
+}
+
+/// One number of a report.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Figure {
+    /// With the unit.
+    pub(crate) name: &'static str,
+    pub(crate) value: f64,
+}
+
+/// What a scenario holds the broker to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Promise {
+    /// Everything arrives, once and in order.
+    NoLoss,
+    /// What arrives arrives once and in order.
+    Nothing,
+}
+
+impl Report {
+    /// A report that has nothing but the books.
+    pub(crate) fn new(promise: Promise, tally: Tally) -> Self {
+        let mut report = Self { figures: Vec::new(), broken: Vec::new() };
+        let Tally { lost, duplicated, misordered, unexpected } = tally;
+        let counts =
+            [("lost", lost), ("duplicated", duplicated), ("misordered", misordered), ("unexpected", unexpected)];
+        for (name, count) in counts {
+            report.add(name, count as f64);
+            let forgiven = promise == Promise::Nothing && name == "lost";
+            if count > 0 && !forgiven {
+                report.complain(format!("{count} {name}"));
+            }
+        }
+        report
+    }
+
+    /// Appends a figure.
+    pub(crate) fn add(&mut self, name: &'static str, value: f64) {
+        self.figures.push(Figure { name, value });
+    }
+
+    /// Notes a broken promise.
+    pub(crate) fn complain(&mut self, what: String) {
+        self.broken.push(what);
+    }
+
+    /// Whether a promise was broken.
+    pub(crate) fn is_broken(&self) -> bool {
+        !self.broken.is_empty()
+    }
+
+    /// Adds how much flowed in how long.
+    pub(crate) fn add_flow(&mut self, published: u64, delivered: u64, flowed: Duration) {
+        self.add("published", published as f64);
+        self.add("delivered", delivered as f64);
+        self.add("seconds", flowed.as_secs_f64());
+        self.add("messages_per_second", delivered as f64 / flowed.as_secs_f64().max(1e-9));
+    }
+
+    /// Adds what it cost.
+    pub(crate) fn add_usage(&mut self, delivered: u64, usage: Usage) {
+        let per_message = |cpu: Duration| cpu.as_secs_f64() * 1e6 / (delivered.max(1) as f64);
+        self.add("cpu_us_per_message", per_message(usage.broker_cpu));
+        self.add("load_cpu_us_per_message", per_message(usage.load_cpu));
+        self.add("cpu_share", usage.broker_cpu.as_secs_f64() / usage.wall.as_secs_f64());
+        self.add("load_cpu_share", usage.load_cpu.as_secs_f64() / usage.wall.as_secs_f64());
+    }
+
+    /// Adds the broker's memory.
+    pub(crate) fn add_memory(&mut self, memory: Memory) {
+        self.add("rss_mib", memory.resident as f64 / MIB);
+        self.add("peak_rss_mib", memory.peak as f64 / MIB);
+    }
+
+    /// Adds how long messages took.
+    pub(crate) fn add_latency(&mut self, latency_us: &Histogram<u64>) {
+        for (name, quantile) in [("latency_p50_us", 0.5), ("latency_p99_us", 0.99), ("latency_max_us", 1.0)] {
+            self.add(name, latency_us.value_at_quantile(quantile) as f64);
+        }
+    }
+
+    /// The figure of a name.
+    pub(crate) fn figure(&self, name: &str) -> Option<f64> {
+        self.figures.iter().find(|figure| figure.name == name).map(|figure| figure.value)
+    }
+}
+
+/// A figure with as many digits as it has meaning.
+pub(crate) fn digits(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        magnitude if magnitude < 10.0 => format!("{value:.2}"),
+        magnitude if magnitude < 100.0 => format!("{value:.1}"),
+        magnitude if magnitude < 10_000.0 => format!("{value:.0}"),
+        magnitude if magnitude < 10_000_000.0 => format!("{:.0}k", value / 1e3),
+        _ => format!("{:.1}M", value / 1e6),
+    }
+}
+
+fn as_map<S: Serializer>(figures: &[Figure], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(figures.iter().map(|figure| (figure.name, figure.value)))
+}
+
+const MIB: f64 = 1_048_576.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_breaks_the_promise_and_is_forgiven_to_a_flood() {
+        let tally = Tally { lost: 3, ..Tally::default() };
+        assert_eq!(Report::new(Promise::NoLoss, tally).broken, ["3 lost"]);
+        assert!(!Report::new(Promise::Nothing, tally).is_broken());
+    }
+
+    #[test]
+    fn a_duplicate_is_forgiven_to_nobody() {
+        let tally = Tally { duplicated: 1, ..Tally::default() };
+        assert!(Report::new(Promise::Nothing, tally).is_broken());
+    }
+
+    #[test]
+    fn digits_fit_the_size() {
+        let shown = [0.0, 0.234, 12.34, 123.4, 45_678.0, 12_345_678.0].map(digits);
+        assert_eq!(shown, ["0", "0.23", "12.3", "123", "46k", "12.3M"]);
+    }
+}

@@ -1,0 +1,68 @@
+//! Scenarios in which messages flow for a while.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::{Measures, Scenario, Target};
+use crate::clock;
+use crate::plan::Pace;
+use crate::process::{self, Meter};
+use crate::report::{Promise, Report};
+use crate::traffic::{Settled, Traffic, Until};
+
+/// Connects everyone, warms up, measures, and waits for what is on its way.
+pub(super) fn run(measures: &Measures, target: Target) -> Result<Report> {
+    let mut traffic = Traffic::new(target.address, measures.plan())?;
+    traffic.connect_receivers()?;
+    traffic.connect_publishers()?;
+
+    traffic.flow.remaining = u64::MAX;
+    traffic.publish(Until::Deadline(clock::now() + WARM_UP))?;
+    if traffic.flow.counts.delivered == 0 {
+        bail!("nothing arrived in the first {} ms", WARM_UP.as_millis());
+    }
+
+    process::reset_peak(target.pid);
+    let before = traffic.flow.counts;
+    traffic.flow.recording = true;
+    let meter = Meter::start(target.pid)?;
+    let started = clock::now();
+    let until = match measures.messages {
+        Some(messages) => {
+            traffic.flow.remaining = messages;
+            Until::Sent
+        }
+        None => {
+            traffic.flow.remaining = u64::MAX;
+            Until::Deadline(started + Duration::from_secs_f64(measures.seconds))
+        }
+    };
+    traffic.publish(until)?;
+    let settled = traffic.settle(|counts| counts.owed == 0 && counts.unacknowledged == 0 && counts.unreleased == 0)?;
+    let flowed = traffic.last_packet - started;
+    thread::sleep(LAST_WORDS);
+    let usage = meter.read()?;
+
+    let counts = traffic.flow.counts;
+    let promise = if measures.scenario == Scenario::Flood { Promise::Nothing } else { Promise::NoLoss };
+    let mut report = Report::new(promise, traffic.flow.tally());
+    report.add_flow(counts.published - before.published, counts.delivered - before.delivered, flowed);
+    report.add_usage(counts.delivered - before.delivered, usage);
+    report.add_memory(process::memory(target.pid)?);
+    if traffic.plan.pace != Pace::Unbounded {
+        report.add_latency(&traffic.flow.latency_us);
+    }
+    if settled == Settled::Unfinished {
+        report.complain("messages still arrived long after the last was sent: the rest counts as lost".to_owned());
+    }
+    if counts.unacknowledged > 0 || counts.unreleased > 0 {
+        report.complain(format!("{} handshakes never ended", counts.unacknowledged + counts.unreleased));
+    }
+    Ok(report)
+}
+
+const WARM_UP: Duration = Duration::from_millis(300);
+/// In which the broker takes the last acknowledgements.
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(20);

@@ -1,0 +1,85 @@
+//! Scenarios against the bare relay, in this process.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+
+use super::*;
+use crate::broker;
+use crate::relay::{self, RelayArgs};
+
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true)]
+struct Line {
+    #[command(flatten)]
+    args: ScenarioArgs,
+}
+
+fn args(text: &str) -> ScenarioArgs {
+    Line::try_parse_from(text.split_whitespace()).unwrap().args
+}
+
+/// A relay that lives as long as the tests.
+fn relay() -> Target {
+    let port = broker::free_port().unwrap();
+    thread::spawn(move || relay::run(&RelayArgs { port }));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    while !broker::greets(address) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    Target { address, pid: std::process::id() }
+}
+
+#[test]
+fn what_a_relay_passes_on_arrives_once_and_in_order() {
+    let target = relay();
+    for text in [
+        "pairs --pairs 3 --seconds 0.1",
+        "pairs --pairs 3 --window 1 --seconds 0.1",
+        "fan-out --subscribers 20 --seconds 0.1",
+        "fan-in --publishers 5 --seconds 0.1",
+        "wildcards --count 100 --subscribers 7 --publishers 5 --seconds 0.1",
+        "large --pairs 2 --seconds 0.1",
+        "flood --pairs 2 --seconds 0.1",
+    ] {
+        let report = run(&args(text), target).unwrap();
+        assert_eq!(report.broken, [""; 0], "{text}");
+        assert!(report.figure("delivered") > Some(0.0), "{text}");
+        assert!(report.figure("cpu_us_per_message") > Some(0.0), "{text}");
+    }
+}
+
+#[test]
+fn a_number_of_messages_is_kept_to() {
+    let report = run(&args("pairs --pairs 3 --messages 1000"), relay()).unwrap();
+    assert_eq!(report.figure("published"), Some(1_000.0));
+}
+
+#[test]
+fn idle_connections_are_opened_and_still_there() {
+    let report = run(&args("idle --count 100"), relay()).unwrap();
+    assert!(report.figure("connects_per_second") > Some(0.0));
+}
+
+#[test]
+fn a_broker_that_grants_less_than_asked_is_an_error() {
+    let error = run(&args("pairs --pairs 3 --qos 1"), relay()).unwrap_err();
+    assert!(format!("{error:#}").contains("answered a SUBSCRIBE at QoS 1 with 0x00"), "{error:#}");
+}
+
+#[test]
+fn impossible_measures_are_refused() {
+    for text in [
+        "pairs --payload 23",
+        "pairs --window 0",
+        "pairs --pairs 0",
+        "pairs --seconds 0",
+        "flood --qos 1",
+        "offline --qos 0",
+        "wildcards --subscribers 2",
+    ] {
+        assert!(args(text).connections().is_err(), "{text}");
+    }
+}

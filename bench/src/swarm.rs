@@ -1,0 +1,140 @@
+//! Many nonblocking connections in one thread.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Socket, Type};
+
+use crate::connection::{Connection, SCRATCH_LEN};
+use crate::packet::Packet;
+
+/// Connections by number, and the poll that says which can go on.
+#[derive(Debug)]
+pub(crate) struct Swarm {
+    broker: SocketAddr,
+    poll: Poll,
+    events: Events,
+    connections: Vec<Option<Connection>>,
+    /// What waits to be flushed.
+    dirty: Vec<usize>,
+    scratch: Vec<u8>,
+    /// Bytes of a socket's send buffer, where it isn't left to the kernel.
+    send_buffer: Option<usize>,
+}
+
+impl Swarm {
+    /// No connections yet, to `broker`, from which no packet longer than `packet_len_max` is expected.
+    pub(crate) fn new(broker: SocketAddr, packet_len_max: usize, send_buffer: Option<usize>) -> Result<Self> {
+        Ok(Self {
+            broker,
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS),
+            connections: Vec::new(),
+            dirty: Vec::new(),
+            scratch: vec![0; SCRATCH_LEN.max(packet_len_max * 2)],
+            send_buffer,
+        })
+    }
+
+    /// Opens one more connection and returns its number.
+    pub(crate) fn open(&mut self) -> Result<usize> {
+        let number = self.connections.len();
+        let mut stream = self.connect(number).with_context(|| format!("cannot connect to {}", self.broker))?;
+        self.poll.registry().register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
+        self.connections.push(Some(Connection::new(stream)));
+        Ok(number)
+    }
+
+    /// Closes a connection once what it has to say is written; its number is not used again.
+    pub(crate) fn close(&mut self, number: usize) -> Result<()> {
+        self.flush()?;
+        if let Some(connection) = self.connections.get_mut(number) {
+            *connection = None;
+        }
+        Ok(())
+    }
+
+    /// How many bytes wait for the broker to read.
+    pub(crate) fn backlog(&self, number: usize) -> usize {
+        let connection = self.connections.get(number).and_then(Option::as_ref);
+        connection.map_or(0, Connection::backlog)
+    }
+
+    /// Where to append what a connection shall send with the next [`flush`](Self::flush).
+    pub(crate) fn output(&mut self, number: usize) -> Result<&mut Vec<u8>> {
+        let slot = self.connections.get_mut(number).and_then(Option::as_mut);
+        let connection = slot.with_context(|| format!("connection {number} is closed"))?;
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(number);
+        }
+        Ok(&mut connection.output)
+    }
+
+    /// Waits until something happens and hands every packet that came to `on_packet`, with its connection's output.
+    pub(crate) fn turn(
+        &mut self,
+        timeout: Duration,
+        mut on_packet: impl FnMut(usize, Packet<'_>, &mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        if let Err(error) = self.poll.poll(&mut self.events, Some(timeout))
+            && error.kind() != ErrorKind::Interrupted
+        {
+            return Err(error.into());
+        }
+        for event in &self.events {
+            let Token(number) = event.token();
+            let Some(Some(connection)) = self.connections.get_mut(number) else { continue };
+            if event.is_readable() {
+                connection
+                    .read_all(&mut self.scratch, |frame, output| on_packet(number, frame.decode()?, output))
+                    .with_context(|| format!("connection {number}"))?;
+            }
+            if connection.backlog() > 0 && !connection.dirty {
+                connection.dirty = true;
+                self.dirty.push(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what can be written; what the broker doesn't take is tried again when it does.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        for number in self.dirty.drain(..) {
+            let Some(Some(connection)) = self.connections.get_mut(number) else { continue };
+            connection.dirty = false;
+            connection.flush().with_context(|| format!("connection {number}"))?;
+        }
+        Ok(())
+    }
+
+    fn connect(&self, number: usize) -> Result<TcpStream> {
+        let socket = Socket::new(Domain::for_address(self.broker), Type::STREAM, None)?;
+        let source = number / CONNECTIONS_PER_SOURCE;
+        if source > 0 {
+            if !self.broker.ip().is_loopback() || !self.broker.is_ipv4() {
+                bail!("more than {CONNECTIONS_PER_SOURCE} connections need a broker at 127.0.0.1");
+            }
+            let address = Ipv4Addr::new(127, 0, 0, u8::try_from(source + 1)?);
+            socket.bind(&SocketAddr::new(IpAddr::V4(address), 0).into())?;
+        }
+        if let Some(send_buffer) = self.send_buffer {
+            socket.set_send_buffer_size(send_buffer)?;
+        }
+        // Blocking on loopback is a matter of microseconds as long as the broker's backlog has room, which the
+        // bound on connections that wait for their CONNACK sees to.
+        socket.connect_timeout(&self.broker.into(), CONNECT_TIMEOUT)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        Ok(TcpStream::from_std(socket.into()))
+    }
+}
+
+const EVENTS: usize = 1_024;
+/// Linux gives 28,232 ports to one source address by default.
+const CONNECTIONS_PER_SOURCE: usize = 25_000;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,254 @@
+//! Drives a run's connections: connect, subscribe, publish, wait.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::clock;
+use crate::flow::{Counts, Flow, Role};
+use crate::packet::{self, QoS, Retain, SessionKind};
+use crate::plan::{Pace, Plan};
+use crate::swarm::Swarm;
+
+/// A run: its sockets, and what goes over them.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    swarm: Swarm,
+    pub(crate) flow: Flow,
+    pub(crate) plan: Plan,
+    /// By connection.
+    roles: Vec<Role>,
+    /// By publisher: its connection.
+    publishers: Vec<usize>,
+    client_ids: usize,
+    /// When the last packet came.
+    pub(crate) last_packet: Instant,
+}
+
+/// When publishing ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Until {
+    Deadline(Instant),
+    Sent,
+}
+
+/// How waiting ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    Done,
+    /// Nothing came any more.
+    Silent,
+    /// Things still came when the time was over.
+    Unfinished,
+}
+
+/// A client to connect.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) role: Role,
+    pub(crate) session: SessionKind,
+    /// Given when a session is to be found again.
+    pub(crate) client_id: Option<String>,
+}
+
+impl Client {
+    /// A client whose session ends with its connection.
+    pub(crate) const fn clean(role: Role) -> Self {
+        Self { role, session: SessionKind::Clean, client_id: None }
+    }
+}
+
+impl Traffic {
+    /// No connections yet.
+    pub(crate) fn new(broker: SocketAddr, plan: Plan) -> Result<Self> {
+        Ok(Self {
+            swarm: Swarm::new(broker, plan.packet_len_max(), send_buffer(plan.pace))?,
+            flow: Flow::new(&plan)?,
+            plan,
+            roles: Vec::new(),
+            publishers: Vec::new(),
+            client_ids: 0,
+            last_packet: clock::now(),
+        })
+    }
+
+    /// Connects the clients, a few at a time, and waits until all are greeted; returns their connections.
+    pub(crate) fn connect(&mut self, clients: &[Client]) -> Result<Vec<usize>> {
+        let before = self.flow.counts.connected;
+        let mut connections = Vec::with_capacity(clients.len());
+        for (index, client) in clients.iter().enumerate() {
+            let connection = self.swarm.open()?;
+            connections.push(connection);
+            self.roles.push(client.role);
+            if matches!(client.role, Role::Publisher(_)) {
+                self.publishers.push(connection);
+            }
+            let generated = || format!("bench-{:08x}-{}", self.plan.run, self.client_ids);
+            let client_id = client.client_id.clone().unwrap_or_else(generated);
+            self.client_ids += 1;
+            packet::encode_connect(self.swarm.output(connection)?, &client_id, client.session);
+            let greeted_at_least = before + (index + 1).saturating_sub(UNANSWERED_MAX);
+            self.wait("a CONNACK", |counts| counts.connected >= greeted_at_least)?;
+        }
+        self.wait("a CONNACK", |counts| counts.connected >= before + clients.len())?;
+        Ok(connections)
+    }
+
+    /// Connects all receivers with sessions that end with them, and subscribes them.
+    pub(crate) fn connect_receivers(&mut self) -> Result<()> {
+        let clients: Vec<_> =
+            (0..self.plan.receivers.len()).map(|receiver| Client::clean(Role::Receiver(receiver))).collect();
+        let connections = self.connect(&clients)?;
+        for (receiver, connection) in connections.into_iter().enumerate() {
+            self.subscribe(receiver, connection)?;
+        }
+        Ok(())
+    }
+
+    /// Connects all publishers.
+    pub(crate) fn connect_publishers(&mut self) -> Result<()> {
+        let clients: Vec<_> =
+            (0..self.plan.publishers.len()).map(|publisher| Client::clean(Role::Publisher(publisher))).collect();
+        self.connect(&clients)?;
+        Ok(())
+    }
+
+    /// Subscribes a receiver to its filters.
+    pub(crate) fn subscribe(&mut self, receiver: usize, connection: usize) -> Result<()> {
+        let Some(receiver) = self.plan.receivers.get(receiver) else { return Ok(()) };
+        let subscribed = self.flow.counts.subscribed + receiver.filters.len();
+        for (packet_id, filters) in (1..).zip(receiver.filters.chunks(FILTERS_PER_SUBSCRIBE)) {
+            packet::encode_subscribe(self.swarm.output(connection)?, packet_id, filters, self.plan.subscribe_qos);
+        }
+        self.wait("a SUBACK", |counts| counts.subscribed >= subscribed)
+    }
+
+    /// Says goodbye on a connection and closes it.
+    pub(crate) fn disconnect(&mut self, connection: usize) -> Result<()> {
+        packet::encode_disconnect(self.swarm.output(connection)?);
+        self.swarm.close(connection)
+    }
+
+    /// Publishes at the plan's pace; an error if the broker stops to answer meanwhile.
+    pub(crate) fn publish(&mut self, until: Until) -> Result<()> {
+        self.last_packet = clock::now();
+        self.flow.touch_all();
+        loop {
+            let busy = if self.plan.pace == Pace::Unbounded { self.pour()? } else { self.refill()? };
+            self.turn(if busy { Duration::ZERO } else { TURN })?;
+            let now = clock::now();
+            let over = match until {
+                Until::Deadline(deadline) => now >= deadline,
+                Until::Sent => self.flow.remaining == 0,
+            };
+            if over {
+                self.flow.remaining = 0;
+                return Ok(());
+            }
+            if now - self.last_packet > STALL {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Goes on without publishing until `done`, or until nothing has come for a while, or for too long.
+    pub(crate) fn settle(&mut self, done: impl Fn(&Counts) -> bool) -> Result<Settled> {
+        let started = clock::now();
+        self.last_packet = started;
+        self.swarm.flush()?;
+        while !done(&self.flow.counts) {
+            self.turn(TURN)?;
+            let now = clock::now();
+            if now - self.last_packet > STALL {
+                return Ok(Settled::Silent);
+            }
+            if now - started > SETTLE_MAX {
+                return Ok(Settled::Unfinished);
+            }
+        }
+        self.swarm.flush()?;
+        Ok(Settled::Done)
+    }
+
+    /// Looks once whether anything came; an error if a connection was closed.
+    pub(crate) fn glance(&mut self) -> Result<()> {
+        self.turn(Duration::ZERO)
+    }
+
+    /// Deletes what the run's topics retain.
+    pub(crate) fn clear_retained(&mut self) -> Result<()> {
+        let Some(&connection) = self.publishers.first() else { return Ok(()) };
+        for stream in &self.plan.streams {
+            let publish = packet::publish_head(&stream.topic, QoS::AtMostOnce, Retain::Keep, 0);
+            self.swarm.output(connection)?.extend_from_slice(&publish);
+        }
+        self.swarm.flush()?;
+        let started = clock::now();
+        while self.swarm.backlog(connection) > 0 && clock::now() - started < STALL {
+            self.turn(TURN)?;
+        }
+        Ok(())
+    }
+
+    /// Lets every publisher that has room send.
+    fn refill(&mut self) -> Result<bool> {
+        while let Some(publisher) = self.flow.next_touched() {
+            if let Some(&connection) = self.publishers.get(publisher) {
+                self.flow.publish(publisher, self.swarm.output(connection)?)?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lets every publisher send whose socket takes more; returns whether there was one.
+    fn pour(&mut self) -> Result<bool> {
+        let mut busy = false;
+        for (publisher, &connection) in self.publishers.iter().enumerate() {
+            if self.swarm.backlog(connection) == 0 {
+                self.flow.publish(publisher, self.swarm.output(connection)?)?;
+                busy = true;
+            }
+        }
+        Ok(busy)
+    }
+
+    fn turn(&mut self, timeout: Duration) -> Result<()> {
+        self.swarm.flush()?;
+        let before = self.flow.counts.packets;
+        self.flow.on_read(None);
+        self.swarm.turn(timeout, |connection, packet, output| {
+            self.flow.on_read(Some(connection));
+            let role = self.roles.get(connection).copied().unwrap_or(Role::Bystander);
+            self.flow.on_packet(role, packet, output)
+        })?;
+        if self.flow.counts.packets > before {
+            self.last_packet = clock::now();
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, what: &str, done: impl Fn(&Counts) -> bool) -> Result<()> {
+        match self.settle(done)? {
+            Settled::Done => Ok(()),
+            Settled::Silent | Settled::Unfinished => bail!("waited {} s for {what}", STALL.as_secs()),
+        }
+    }
+}
+
+/// What the kernel may keep for one connection, where nothing else bounds what a publisher sends.
+fn send_buffer(pace: Pace) -> Option<usize> {
+    (pace == Pace::Unbounded).then_some(FLOOD_SEND_BUFFER)
+}
+
+/// So that a flood waits in the broker and not in the kernel, and is over soon after its publishers stop.
+const FLOOD_SEND_BUFFER: usize = 32 * 1_024;
+/// Connections that wait for their CONNACK: fewer than the shortest listen backlog at hand.
+const UNANSWERED_MAX: usize = 64;
+const FILTERS_PER_SUBSCRIBE: usize = 100;
+/// How long a turn waits for packets, so that deadlines are kept.
+const TURN: Duration = Duration::from_millis(10);
+/// A broker that sends nothing for so long sends nothing more.
+const STALL: Duration = Duration::from_secs(3);
+/// A broker that got more than it can pass on in so long has accepted too much.
+const SETTLE_MAX: Duration = Duration::from_secs(30);

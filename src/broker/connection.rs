@@ -1,0 +1,117 @@
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use super::action::ClientLabel;
+use super::event::{ConnectionId, Peer};
+use super::forward::Origin;
+use crate::codec::{ClientId, Connect, ProtocolVersion};
+use crate::routing::Access;
+use crate::timestamp::Timestamp;
+
+/// What a shard knows of a Network Connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) peer: Box<Peer>,
+    pub(super) phase: Phase,
+    /// Fixed by CONNECT.
+    pub(super) version: ProtocolVersion,
+    /// What the client may do.
+    pub(super) access: Arc<Access>,
+    /// The name it is known by.
+    pub(super) user: Option<Arc<str>>,
+    pub(super) client_id: Option<ClientId>,
+    pub(super) authentication_method: Option<ByteString>,
+    /// One and a half times the Keep Alive, in milliseconds; 0: off.
+    pub(super) keep_alive_ms: u64,
+    pub(super) last_packet: Timestamp,
+    /// When its timer is due.
+    pub(super) due: Timestamp,
+    /// Reasons not to read from it.
+    pub(super) holds: u32,
+    /// Whether one of them is that too many responses wait for the store.
+    pub(super) held_by_store: bool,
+    /// Bytes that wait for the transport, nearly.
+    pub(super) buffered: usize,
+    pub(super) congestion: Congestion,
+}
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// CONNECT must come.
+    AwaitingConnect,
+    /// The provider is asked.
+    Authenticating(Box<Connecting>),
+    /// The client must answer our AUTH.
+    AwaitingAuth(Box<Connecting>),
+    /// Another shard is asked for the Session.
+    Claiming,
+    /// It has the Session in this slot.
+    Connected(usize),
+}
+
+/// A CONNECT on its way.
+#[derive(Debug)]
+pub(super) struct Connecting {
+    pub(super) connect: Connect,
+    pub(super) client_id: ClientId,
+    /// Whether the Client Identifier is ours.
+    pub(super) assigned: bool,
+    /// For CONNACK, from the provider.
+    pub(super) authentication_data: Option<bytes::Bytes>,
+}
+
+/// Whether a receiver keeps up with what it is sent.
+#[derive(Debug, Default)]
+pub(super) enum Congestion {
+    /// It does.
+    #[default]
+    None,
+    /// Its buffer is full: these publishers wait for it, but not longer than until then.
+    HoldingUp { publishers: Vec<Origin>, until: Timestamp },
+    /// It stayed full: nobody waits any more, and what is too much is dropped until it has caught up.
+    Slow,
+}
+
+impl Connection {
+    /// A connection that has said nothing yet.
+    pub(super) fn new(id: ConnectionId, peer: Box<Peer>, now: Timestamp, access: Arc<Access>) -> Self {
+        Self {
+            id,
+            peer,
+            phase: Phase::AwaitingConnect,
+            version: ProtocolVersion::V3_1_1,
+            access,
+            user: None,
+            client_id: None,
+            authentication_method: None,
+            keep_alive_ms: 0,
+            last_packet: now,
+            due: Timestamp::default(),
+            holds: 0,
+            held_by_store: false,
+            buffered: 0,
+            congestion: Congestion::None,
+        }
+    }
+
+    /// Who a line of the log speaks of.
+    pub(super) fn label(&self) -> ClientLabel {
+        ClientLabel {
+            client_id: self.client_id.clone(),
+            user: self.user.clone(),
+            address: self.peer.address,
+            listener: Some(Arc::clone(&self.peer.listener)),
+        }
+    }
+
+    /// The slot of its Session, if CONNECT was accepted.
+    pub(super) const fn session(&self) -> Option<usize> {
+        match self.phase {
+            Phase::Connected(slot) => Some(slot),
+            Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => None,
+        }
+    }
+}

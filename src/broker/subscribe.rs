@@ -1,0 +1,197 @@
+//! SUBSCRIBE, UNSUBSCRIBE, and the retained messages that a new subscription gets.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::event::ConnectionId;
+use super::session_slot::Replay;
+use super::shard::Turn;
+use super::{DropReason, Record, Shard};
+use crate::codec::{
+    Qos, ReasonCode, RetainHandling, ServerPacket, Suback, Subscribe, Subscription, SubscriptionId,
+    SubscriptionOptions, Unsuback, Unsubscribe,
+};
+use crate::routing::{Coverage, Retained, SubscribeOutcome};
+use crate::session::{self, Delivery};
+use crate::timestamp::Timestamp;
+
+impl Shard {
+    pub(super) fn on_subscribe(&mut self, slot: usize, subscribe: &Subscribe, turn: &mut Turn<'_>) {
+        let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
+        let mut granted = Vec::new();
+        let mut reason_codes = Vec::with_capacity(subscribe.subscriptions.len());
+        let mut replays = Vec::new();
+        for subscription in &subscribe.subscriptions {
+            let reason_code = match self.check_subscribe(id, subscription, turn) {
+                Ok(()) => {
+                    let options = SubscriptionOptions {
+                        qos: subscription.options.qos.min(self.settings.maximum_qos), // [MQTT-3.8.4-7]
+                        ..subscription.options
+                    };
+                    let subscription = Subscription { filter: subscription.filter.detached(), options };
+                    match self.subscribe(turn.now, slot, &subscription, subscribe.subscription_id, &mut replays) {
+                        Ok(()) => {
+                            granted.push(subscription);
+                            granted_code(options.qos)
+                        }
+                        Err(reason_code) => reason_code,
+                    }
+                }
+                Err(reason_code) => reason_code,
+            };
+            reason_codes.push(reason_code);
+        }
+        let subscription_id = subscribe.subscription_id;
+        let wait = if granted.is_empty() {
+            None
+        } else {
+            self.persist_for(slot, |key| Record::Subscribed { key, subscriptions: granted, subscription_id }, turn)
+        };
+        let suback = Suback { packet_id: subscribe.packet_id, reason_codes, reason_string: None };
+        let packet = ServerPacket::Suback(Box::new(suback));
+        self.drive(slot, session::Event::Respond { packet, wait }, turn);
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.replays.extend(replays);
+        }
+        self.replay(slot, turn);
+    }
+
+    /// Whether the client may subscribe to this.
+    fn check_subscribe(
+        &mut self,
+        id: ConnectionId,
+        subscription: &Subscription,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), ReasonCode> {
+        let filter = &subscription.filter;
+        let (reason_code, rule) = if self.within_limits(filter.topic_filter.as_str()) {
+            let Some(connection) = self.connection(id) else { return Err(ReasonCode::UnspecifiedError) };
+            match connection.access.subscribe(filter) {
+                Ok(Coverage::Whole | Coverage::Part) => return Ok(()),
+                Err(denied) => (ReasonCode::NotAuthorized, denied.to_string().into()),
+            }
+        } else {
+            (ReasonCode::TopicFilterInvalid, "beyond topic_length_max or topic_levels_max".into())
+        };
+        self.report_denied(id, "SUBSCRIBE", &filter.to_string(), reason_code, rule, turn);
+        Err(reason_code)
+    }
+
+    /// Makes or replaces one subscription, and finds the retained messages it is to get. [MQTT-3.8.4-3] [MQTT-3.8.4-4]
+    fn subscribe(
+        &mut self,
+        now: Timestamp,
+        slot: usize,
+        subscription: &Subscription,
+        id: Option<SubscriptionId>,
+        replays: &mut Vec<Replay>,
+    ) -> Result<(), ReasonCode> {
+        let Some(entry) = self.sessions.get_mut(slot) else { return Err(ReasonCode::UnspecifiedError) };
+        let key = entry.subscriber.key;
+        let Subscription { filter, options } = subscription;
+        let outcome = {
+            let mut index = self.shared.index_mut();
+            if index.subscription_count_of(key) >= self.settings.subscriptions_per_session_max
+                && !index.is_subscribed(key, filter)
+            {
+                return Err(ReasonCode::QuotaExceeded);
+            }
+            index.subscribe(&entry.subscriber, subscription, id, self.settings.share_strategy)
+        };
+        if filter.share.is_some() {
+            entry.has_shares = true;
+            return Ok(()); // no retained messages for a Shared Subscription
+        }
+        let wanted = match options.retain_handling {
+            RetainHandling::Send => true,                                  // [MQTT-3.3.1-9]
+            RetainHandling::SendIfNew => outcome == SubscribeOutcome::New, // [MQTT-3.3.1-10]
+            RetainHandling::DoNotSend => false,                            // [MQTT-3.3.1-11]
+        };
+        if wanted {
+            let access = entry.subscriber.access();
+            let client_id = &entry.subscriber.client_id;
+            let own = |retained: &Retained| options.no_local && retained.publisher.as_ref() == Some(client_id);
+            let matching = self.shared.retained().matching(&filter.topic_filter, now);
+            let matching = matching.into_iter().filter(|one| !own(one) && access.receive(&one.message.topic));
+            let subscription_ids: SmallVec<[SubscriptionId; 2]> = id.into_iter().collect();
+            replays.extend(matching.map(|retained| Replay {
+                qos: retained.qos.min(options.qos),
+                retained,
+                subscription_ids: subscription_ids.clone(),
+            }));
+        }
+        Ok(())
+    }
+
+    /// Sends retained messages to a new subscription, as fast as the client takes them. One that was replaced meanwhile is left out: the
+    /// client got the new one.
+    pub(super) fn replay(&mut self, slot: usize, turn: &mut Turn<'_>) {
+        let full = self.settings.outgoing_bytes_max / 2;
+        while let Some(entry) = self.sessions.get(slot) {
+            if entry.replays.is_empty() || entry.session.held() > 0 || entry.session.unsent() > 0 {
+                return;
+            }
+            let Some(connection) = entry.connection.and_then(|id| self.connection(id)) else { return };
+            if connection.buffered >= full {
+                return;
+            }
+            let Some(entry) = self.sessions.get_mut(slot) else { return };
+            let Some(Replay { retained, qos, subscription_ids }) = entry.replays.pop_front() else { return };
+            if entry.replays.is_empty() {
+                entry.replays = std::collections::VecDeque::new();
+            }
+            if retained.expires_at.is_some_and(|at| at <= turn.now) {
+                self.counters.dropped(DropReason::Expired, 1);
+                continue;
+            }
+            let current = self.shared.retained().get(&retained.message.topic).map(|now| Arc::clone(&now.message));
+            if !current.is_some_and(|message| Arc::ptr_eq(&message, &retained.message)) {
+                continue;
+            }
+            let delivery = Delivery {
+                message: Arc::clone(&retained.message),
+                qos,
+                retain: true, // [MQTT-3.3.1-8]
+                expires_at: retained.expires_at,
+                subscription_ids,
+                share: None,
+            };
+            self.deliver_retained(slot, delivery, turn);
+        }
+    }
+
+    pub(super) fn on_unsubscribe(&mut self, slot: usize, unsubscribe: &Unsubscribe, turn: &mut Turn<'_>) {
+        let Some(key) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return };
+        let mut removed = Vec::new();
+        let mut reason_codes = Vec::with_capacity(unsubscribe.filters.len());
+        {
+            let mut index = self.shared.index_mut();
+            for filter in &unsubscribe.filters {
+                // [MQTT-3.10.4-1]
+                let existed = index.unsubscribe(key, filter);
+                reason_codes.push(if existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted });
+                if existed {
+                    removed.push(filter.detached());
+                }
+            }
+        }
+        let wait = if removed.is_empty() {
+            None
+        } else {
+            self.persist_for(slot, |key| Record::Unsubscribed { key, filters: removed }, turn)
+        };
+        let unsuback = Unsuback { packet_id: unsubscribe.packet_id, reason_codes, reason_string: None };
+        let packet = ServerPacket::Unsuback(Box::new(unsuback));
+        self.drive(slot, session::Event::Respond { packet, wait }, turn);
+    }
+}
+
+/// The Reason Code of a granted subscription.
+const fn granted_code(qos: Qos) -> ReasonCode {
+    match qos {
+        Qos::AtMostOnce => ReasonCode::GrantedQos0,
+        Qos::AtLeastOnce => ReasonCode::GrantedQos1,
+        Qos::ExactlyOnce => ReasonCode::GrantedQos2,
+    }
+}

@@ -1,0 +1,71 @@
+//! The `$SYS` topics: what the broker says of itself, under mosquitto's names.
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::publish::Publisher;
+use super::shard::Turn;
+use crate::codec::{MessageProperties, Qos};
+use crate::session::Application;
+use crate::timestamp::Timestamp;
+use crate::topic::TopicName;
+
+impl Shard {
+    /// Publishes what has changed, retained, when it is time.
+    pub(super) fn publish_sys_topics(&mut self, turn: &mut Turn<'_>) {
+        let interval = self.settings.sys_interval;
+        if interval.is_zero() || turn.now.since(self.sys_published) < interval {
+            return;
+        }
+        self.sys_published = turn.now;
+        for (name, text) in self.sys_values(turn.now) {
+            let Ok(topic) = TopicName::try_from(format!("$SYS/broker/{name}").as_str()) else { continue };
+            let known = self.shared.retained().get(&topic).map(|retained| Arc::clone(&retained.message));
+            if known.is_some_and(|message| message.payload == text.as_bytes()) {
+                continue;
+            }
+            let application = Application {
+                topic,
+                qos: Qos::AtMostOnce,
+                retain: true,
+                packet_id: None,
+                message_expiry_interval: None,
+                properties: MessageProperties::default(),
+                payload: text.into(),
+            };
+            let publisher = Publisher { key: None, client_id: None, origin: None, received: None };
+            self.accept(&publisher, application, turn);
+        }
+    }
+
+    fn sys_values(&self, now: Timestamp) -> Vec<(&'static str, String)> {
+        let counters = self.shared.counters();
+        let (retained, retained_bytes) = self.shared.retained_len();
+        let (subscriptions, shared_subscriptions) = self.shared.subscriptions_len();
+        let uptime = self.started.map_or(0, |started| now.since(started).as_secs());
+        let numbers = [
+            ("clients/connected", counters.sessions_connected),
+            ("clients/disconnected", counters.sessions - counters.sessions_connected),
+            ("clients/total", counters.sessions),
+            ("clients/expired", counters.sessions_expired),
+            ("messages/received", counters.packets_received.iter().sum()),
+            ("messages/sent", counters.packets_sent.iter().sum()),
+            ("publish/messages/received", counters.messages_received.iter().sum()),
+            ("publish/messages/sent", counters.messages_sent.iter().sum()),
+            ("publish/messages/dropped", counters.dropped.iter().sum()),
+            ("publish/bytes/received", counters.payload_bytes_received),
+            ("publish/bytes/sent", counters.payload_bytes_sent),
+            ("store/messages/count", counters.queued_messages + retained as u64),
+            ("store/messages/bytes", counters.queued_bytes + retained_bytes as u64),
+            ("retained messages/count", retained as u64),
+            ("subscriptions/count", subscriptions as u64),
+            ("shared_subscriptions/count", shared_subscriptions as u64),
+        ];
+        let texts = [
+            ("version", format!("oncemq version {}", env!("CARGO_PKG_VERSION"))),
+            ("durability", self.settings.durability.to_string()),
+            ("uptime", format!("{uptime} seconds")),
+        ];
+        texts.into_iter().chain(numbers.map(|(name, number)| (name, number.to_string()))).collect()
+    }
+}

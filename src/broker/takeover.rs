@@ -1,0 +1,163 @@
+//! A Session follows its client: who holds it, who wants it, and how it moves from shard to shard.
+//!
+//! Whoever claims a Client Identifier becomes its holder at once and asks the holder before it for the Session. Claims of one
+//! identifier thus form a queue: a holder that hasn't got the Session yet passes it on when it comes.
+
+use super::accept::Granted;
+use super::connection::Connecting;
+use super::end::Ending;
+use super::event::ConnectionId;
+use super::forward::{Said, ShardMessage};
+use super::session_slot::SessionSlot;
+use super::shard::Turn;
+use super::shared::{Claim, Holder};
+use super::{Action, Shard};
+use crate::codec::ClientId;
+use crate::routing::{Location, ShardId};
+
+/// A CONNECT that waits for its Session.
+#[derive(Debug)]
+pub(super) struct PendingClaim {
+    /// Gone if it closed meanwhile.
+    pub(super) connection: Option<ConnectionId>,
+    pub(super) connecting: Box<Connecting>,
+    /// Who wants the Session next.
+    pub(super) successor: Option<Claimant>,
+}
+
+/// Who wants a Session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claimant {
+    pub(super) claim: Claim,
+    pub(super) shard: ShardId,
+    /// Whether the Session is not wanted, but its end.
+    pub(super) clean_start: bool,
+}
+
+impl Shard {
+    /// Asks the last holder for the Session.
+    pub(super) fn ask_holder(&mut self, client_id: &ClientId, holder: Holder, claimant: Claimant, turn: &mut Turn<'_>) {
+        if holder.shard == self.id {
+            return self.on_claimed(client_id, holder.claim, claimant, turn);
+        }
+        let said = Said::Claimed {
+            client_id: client_id.clone(),
+            claim: claimant.claim,
+            prior: holder.claim,
+            shard: claimant.shard,
+            clean_start: claimant.clean_start,
+        };
+        turn.actions.push(Action::Forward { shard: holder.shard, message: ShardMessage(said) });
+    }
+
+    /// Somebody wants the Session that this shard had with the claim `prior`.
+    pub(super) fn on_claimed(&mut self, client_id: &ClientId, prior: Claim, claimant: Claimant, turn: &mut Turn<'_>) {
+        if let Some(pending) = self.claims.get_mut(&prior) {
+            pending.successor = Some(claimant);
+            return;
+        }
+        let slot = self.by_client.get(client_id).copied();
+        let Some(slot) = slot.filter(|slot| self.sessions.get(*slot).is_some_and(|entry| entry.claim == prior)) else {
+            return self.surrender(claimant, None, turn);
+        };
+        if let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) {
+            self.counters.sessions_taken_over += 1;
+            let ending = Ending::taken_over(claimant.clean_start);
+            self.end_connection(id, ending, turn); // [MQTT-3.1.4-3]
+        }
+        // A Session that ended with its connection is gone by now.
+        let Some(entry) = self.sessions.get(slot).filter(|entry| entry.claim == prior) else {
+            return self.surrender(claimant, None, turn);
+        };
+        if claimant.clean_start {
+            self.end_session(slot, turn); // [MQTT-3.1.2-4]
+            return self.surrender(claimant, None, turn);
+        }
+        if entry.last_ticket > self.stable {
+            self.leaving.push((entry.last_ticket, prior, claimant, client_id.clone()));
+            return;
+        }
+        let entry = self.remove_session(slot);
+        self.surrender(claimant, entry, turn);
+    }
+
+    /// Sessions that were claimed while records of theirs were not stable may go now.
+    pub(super) fn surrender_stable(&mut self, turn: &mut Turn<'_>) {
+        let stable = self.stable;
+        if !self.leaving.iter().any(|(ticket, ..)| *ticket <= stable) {
+            return;
+        }
+        for (ticket, prior, claimant, client_id) in std::mem::take(&mut self.leaving) {
+            if ticket <= stable {
+                self.on_claimed(&client_id, prior, claimant, turn);
+            } else {
+                self.leaving.push((ticket, prior, claimant, client_id));
+            }
+        }
+    }
+
+    /// Takes a Session out of this shard as plain data, to be given to another or back to itself.
+    fn remove_session(&mut self, slot: usize) -> Option<Box<SessionSlot>> {
+        let mut entry = self.sessions.try_remove(slot)?;
+        let (messages, bytes) = entry.session.queued();
+        self.counters.sessions -= 1;
+        self.counters.queued_messages -= messages as u64;
+        self.counters.queued_bytes -= bytes as u64;
+        self.by_client.remove(&entry.subscriber.client_id);
+        entry.session.forget_tickets();
+        entry.last_ticket = crate::session::Ticket::default();
+        Some(Box::new(entry))
+    }
+
+    /// Gives a Session, or the news that there is none, to who claimed it.
+    fn surrender(&mut self, claimant: Claimant, session: Option<Box<SessionSlot>>, turn: &mut Turn<'_>) {
+        if let Some(entry) = &session {
+            // From now on messages for it go to its new shard.
+            entry.subscriber.set_location(Location { shard: claimant.shard, slot: Location::ARRIVING });
+        }
+        if claimant.shard == self.id {
+            return self.on_surrendered(claimant.claim, session, turn);
+        }
+        let message = ShardMessage(Said::Surrendered { claim: claimant.claim, session });
+        turn.actions.push(Action::Forward { shard: claimant.shard, message });
+    }
+
+    /// The Session of a pending CONNECT is here, or there is none.
+    pub(super) fn on_surrendered(&mut self, claim: Claim, session: Option<Box<SessionSlot>>, turn: &mut Turn<'_>) {
+        let Some(pending) = self.claims.remove(&claim) else { return };
+        let key = session.as_ref().map(|entry| entry.subscriber.key);
+        let connection = pending.connection.filter(|id| self.connection(*id).is_some());
+        if let Some(claimant) = pending.successor {
+            if let Some(id) = connection {
+                self.break_off(id, "session taken over before CONNACK", turn);
+            }
+            self.pass_on(claim, claimant, session, turn);
+        } else if let Some(id) = connection {
+            let granted = Granted { claim, connecting: pending.connecting };
+            self.finish_connect(id, granted, session, turn);
+        } else if let Some(mut entry) = session {
+            // The client is gone again: its Session waits for the next CONNECT.
+            entry.claim = claim;
+            let slot = self.insert_session(*entry);
+            self.schedule_session(slot);
+        } else {
+            self.shared.unclaim(&pending.connecting.client_id, claim);
+        }
+        for (to, sequence, delivery) in key.and_then(|key| self.early.remove(&key)).unwrap_or_default() {
+            self.deliver(&to, Some(sequence), delivery, None, turn);
+        }
+    }
+
+    /// Gives a Session on that has just come, to who claimed it while it was on its way.
+    fn pass_on(&mut self, claim: Claim, claimant: Claimant, session: Option<Box<SessionSlot>>, turn: &mut Turn<'_>) {
+        match session {
+            Some(mut entry) if claimant.clean_start => {
+                entry.claim = claim;
+                let slot = self.insert_session(*entry);
+                self.end_session(slot, turn);
+                self.surrender(claimant, None, turn);
+            }
+            session => self.surrender(claimant, session, turn),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
+
+use super::primitives::{Reader, variable_byte_integer};
+use super::{
+    Ack, Auth, ClientPacket, Connect, DecodeError, Disconnect, PacketType, ProtocolVersion, Publish, Subscribe,
+    Unsubscribe, v3,
+};
+
+/// Turns what a Client sends into packets.
+///
+/// It remembers no bytes: the caller keeps what is not yet a whole packet, and gives it again with what follows. After an
+/// error there is no going on.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    version: Option<ProtocolVersion>,
+    maximum_packet_size: u32,
+}
+
+impl Decoder {
+    /// A decoder for a new connection, which accepts packets of up to `maximum_packet_size` bytes in all.
+    pub const fn new(maximum_packet_size: u32) -> Self {
+        Self { version: None, maximum_packet_size }
+    }
+
+    /// The version that the CONNECT named; if there is no such version, the nearest, in which to say so. `None` before
+    /// CONNECT, and after one so broken that it didn't come to its protocol level: then nothing is answered.
+    pub const fn version(&self) -> Option<ProtocolVersion> {
+        self.version
+    }
+
+    /// Takes one packet off the front of `input`, or nothing if it has not all come.
+    ///
+    /// The first byte and the size are judged as soon as they are there. A PUBLISH is slices of `input`
+    /// ([`Message::detached`](super::Message::detached)); other packets own their bytes.
+    pub fn decode(&mut self, input: &mut Bytes) -> Result<Option<ClientPacket>, DecodeError> {
+        let Some(&first_byte) = input.first() else { return Ok(None) };
+        let packet_type = self.check_first_byte(first_byte)?;
+        let Some(header) = FixedHeader::read(input)? else { return Ok(None) };
+        header.check_size(self.maximum_packet_size)?;
+        if input.len() < header.packet_size() {
+            return Ok(None);
+        }
+        let packet = self.decode_packet(packet_type, header, input)?;
+        input.advance(header.packet_size());
+        Ok(Some(packet))
+    }
+
+    fn check_first_byte(&self, first_byte: u8) -> Result<PacketType, DecodeError> {
+        let packet_type = check_first_byte(first_byte)?;
+        match (self.version, packet_type) {
+            (None, PacketType::Connect) => Ok(packet_type),
+            (None, _) => Err(DecodeError::ExpectedConnect(packet_type)), // [MQTT-3.1.0-1]
+            (Some(_), PacketType::Connect) => Err(DecodeError::SecondConnect), // [MQTT-3.1.0-2]
+            (Some(version), PacketType::Auth) if !version.has_properties() => {
+                Err(DecodeError::ReservedPacketType(packet_type.number()))
+            }
+            (_, PacketType::Connack | PacketType::Suback | PacketType::Unsuback | PacketType::Pingresp) => {
+                Err(DecodeError::WrongDirection(packet_type))
+            }
+            _ => Ok(packet_type),
+        }
+    }
+
+    /// `input` begins with the whole packet.
+    fn decode_packet(
+        &mut self,
+        packet_type: PacketType,
+        header: FixedHeader,
+        input: &Bytes,
+    ) -> Result<ClientPacket, DecodeError> {
+        let version = self.version.unwrap_or(ProtocolVersion::V5);
+        let copy;
+        let frame = if is_kept(packet_type) {
+            copy = Bytes::copy_from_slice(input.get(..header.packet_size()).unwrap_or_default());
+            &copy
+        } else {
+            input
+        };
+        let reader = &mut Reader::new(frame, header.length..header.packet_size());
+        Ok(match packet_type {
+            PacketType::Publish => {
+                let mut none = SmallVec::new();
+                ClientPacket::Publish(Publish::decode(header.first_byte, version, Sender::Client, reader, &mut none)?)
+            }
+            PacketType::Puback => ClientPacket::Puback(Ack::decode(packet_type, version, reader)?),
+            PacketType::Pubrec => ClientPacket::Pubrec(Ack::decode(packet_type, version, reader)?),
+            PacketType::Pubrel => ClientPacket::Pubrel(Ack::decode(packet_type, version, reader)?),
+            PacketType::Pubcomp => ClientPacket::Pubcomp(Ack::decode(packet_type, version, reader)?),
+            PacketType::Pingreq => reader.finish().map(|()| ClientPacket::Pingreq)?,
+            PacketType::Connect => ClientPacket::Connect(Box::new(Connect::decode(reader, &mut self.version)?)),
+            PacketType::Subscribe => ClientPacket::Subscribe(Box::new(if version.has_properties() {
+                Subscribe::decode(reader)?
+            } else {
+                v3::decode_subscribe(header, frame)?
+            })),
+            PacketType::Unsubscribe => ClientPacket::Unsubscribe(Box::new(if version.has_properties() {
+                Unsubscribe::decode(reader)?
+            } else {
+                v3::decode_unsubscribe(header, frame)?
+            })),
+            PacketType::Disconnect => {
+                ClientPacket::Disconnect(Box::new(Disconnect::decode(Sender::Client, version, reader)?))
+            }
+            PacketType::Auth => ClientPacket::Auth(Box::new(Auth::decode(reader)?)),
+            PacketType::Connack | PacketType::Suback | PacketType::Unsuback | PacketType::Pingresp => {
+                return Err(DecodeError::WrongDirection(packet_type));
+            }
+        })
+    }
+}
+
+/// Whether parts of such a packet are kept for long: then it gets a copy of its bytes, so as not to hold the read buffer.
+const fn is_kept(packet_type: PacketType) -> bool {
+    matches!(
+        packet_type,
+        PacketType::Connect
+            | PacketType::Subscribe
+            | PacketType::Unsubscribe
+            | PacketType::Disconnect
+            | PacketType::Auth
+    )
+}
+
+/// The length of the packet at the front of `input`, or `None` if its fixed header is not all there or is malformed: what
+/// a reader must have for [`Decoder::decode`] to go on.
+pub fn frame_length(input: &[u8]) -> Option<usize> {
+    FixedHeader::read(input).ok().flatten().map(|header| header.packet_size())
+}
+
+/// Who sent what is decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sender {
+    Client,
+    Server,
+}
+
+/// A packet's fixed header. [MQTT-2.1.1]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FixedHeader {
+    pub(super) first_byte: u8,
+    /// Of the fixed header itself.
+    pub(super) length: usize,
+    /// Remaining Length.
+    pub(super) remaining_length: usize,
+}
+
+impl FixedHeader {
+    /// The header at the front of `input`, or `None` if it is not all there.
+    pub(super) fn read(input: &[u8]) -> Result<Option<Self>, DecodeError> {
+        let Some((&first_byte, rest)) = input.split_first() else { return Ok(None) };
+        let Some((remaining_length, length)) = variable_byte_integer(rest)? else { return Ok(None) };
+        let remaining_length = usize::try_from(remaining_length).unwrap_or(usize::MAX);
+        Ok(Some(Self { first_byte, length: 1 + length, remaining_length }))
+    }
+
+    pub(super) const fn packet_size(self) -> usize {
+        self.length + self.remaining_length
+    }
+
+    pub(super) fn check_size(self, maximum_packet_size: u32) -> Result<(), DecodeError> {
+        let size = self.packet_size();
+        if u32::try_from(size).is_ok_and(|size| size <= maximum_packet_size) {
+            return Ok(());
+        }
+        Err(DecodeError::PacketTooLarge { size, maximum_packet_size })
+    }
+}
+
+/// The packet type, if the flags beside it are right for it.
+pub(super) fn check_first_byte(first_byte: u8) -> Result<PacketType, DecodeError> {
+    let number = first_byte >> 4;
+    let packet_type = PacketType::new(number).ok_or(DecodeError::ReservedPacketType(number))?;
+    let flags = first_byte & 0b1111;
+    if packet_type == PacketType::Publish {
+        match flags >> 1 {
+            0b100 => Err(DecodeError::DupAtQos0),          // [MQTT-3.3.1-2]
+            0b011 | 0b111 => Err(DecodeError::PublishQos), // [MQTT-3.3.1-4]
+            _ => Ok(packet_type),
+        }
+    } else if first_byte == packet_type.first_byte() {
+        Ok(packet_type)
+    } else {
+        Err(DecodeError::FixedHeaderFlags { packet_type, flags })
+    }
+}

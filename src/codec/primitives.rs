@@ -1,0 +1,207 @@
+//! The data representations of the standard's section 1.5, read and written.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
+use std::ops::Range;
+
+use super::limits::{STRING_LENGTH_MAX, VARIABLE_BYTE_INTEGER_LENGTH_MAX};
+use super::{DecodeError, PacketId};
+use crate::topic::{Filter, TopicName};
+
+/// Reads the fields of one packet in turn, never past its end. What it returns are slices of the frame.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    frame: &'a Bytes,
+    position: usize,
+    end: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads `range` of `frame`.
+    pub(super) fn new(frame: &'a Bytes, range: Range<usize>) -> Self {
+        let end = range.end.min(frame.len());
+        Self { frame, position: range.start.min(end), end }
+    }
+
+    pub(super) const fn frame(&self) -> &'a Bytes {
+        self.frame
+    }
+
+    pub(super) const fn position(&self) -> usize {
+        self.position
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.position == self.end
+    }
+
+    /// Fails if a byte is left. [MQTT-2.1.4]
+    pub(super) const fn finish(&self) -> Result<(), DecodeError> {
+        if self.is_empty() { Ok(()) } else { Err(DecodeError::TrailingBytes) }
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
+        let [byte] = self.array()?;
+        Ok(byte)
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    pub(super) fn packet_id(&mut self) -> Result<PacketId, DecodeError> {
+        PacketId::new(self.u16()?).ok_or(DecodeError::PacketIdZero)
+    }
+
+    pub(super) fn variable_byte_integer(&mut self) -> Result<u32, DecodeError> {
+        let (value, length) = variable_byte_integer(self.rest())?.ok_or(DecodeError::Truncated)?;
+        self.position += length;
+        Ok(value)
+    }
+
+    pub(super) fn binary(&mut self) -> Result<Bytes, DecodeError> {
+        let range = self.prefixed()?;
+        Ok(self.frame.slice(range))
+    }
+
+    /// A UTF-8 Encoded String, without U+0000.
+    pub(super) fn string(&mut self) -> Result<ByteString, DecodeError> {
+        let bytes = self.binary()?;
+        if bytes.contains(&0) {
+            return Err(DecodeError::NullCharacter);
+        }
+        ByteString::try_from(bytes).map_err(|_| DecodeError::Utf8)
+    }
+
+    /// As [`string`](Self::string), to be looked at and not kept.
+    pub(super) fn str(&mut self) -> Result<&'a str, DecodeError> {
+        let range = self.prefixed()?;
+        let bytes = self.frame.get(range).unwrap_or_default();
+        if bytes.contains(&0) {
+            return Err(DecodeError::NullCharacter);
+        }
+        std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)
+    }
+
+    pub(super) fn skip_binary(&mut self) -> Result<(), DecodeError> {
+        self.prefixed().map(drop)
+    }
+
+    pub(super) fn topic_name(&mut self) -> Result<TopicName, DecodeError> {
+        TopicName::new(self.string()?).map_err(DecodeError::TopicName)
+    }
+
+    pub(super) fn filter(&mut self) -> Result<Filter, DecodeError> {
+        Filter::new(self.string()?).map_err(DecodeError::TopicFilter)
+    }
+
+    /// All that is left.
+    pub(super) fn remaining(&mut self) -> Bytes {
+        let range = self.position..self.end;
+        self.position = self.end;
+        self.frame.slice(range)
+    }
+
+    /// Runs `read` with the next `length` bytes as all there are, which it must use up.
+    pub(super) fn within(
+        &mut self,
+        length: usize,
+        read: impl FnOnce(&mut Self) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let outer_end = self.end;
+        if length > outer_end - self.position {
+            return Err(DecodeError::Truncated);
+        }
+        self.end = self.position + length;
+        read(self)?;
+        self.finish()?;
+        self.end = outer_end;
+        Ok(())
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.frame.get(self.position..self.end).unwrap_or_default()
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let bytes = *self.rest().first_chunk::<N>().ok_or(DecodeError::Truncated)?;
+        self.position += N;
+        Ok(bytes)
+    }
+
+    /// Where the bytes after a Two Byte Integer that is their length lie.
+    fn prefixed(&mut self) -> Result<Range<usize>, DecodeError> {
+        let length = usize::from(self.u16()?);
+        if length > self.end - self.position {
+            return Err(DecodeError::Truncated);
+        }
+        let start = self.position;
+        self.position += length;
+        Ok(start..self.position)
+    }
+}
+
+/// The Variable Byte Integer at the front of `input` and its length, or `None` if `input` ends before it does.
+/// [MQTT-1.5.5-1]
+pub(super) fn variable_byte_integer(input: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
+    let mut value = 0;
+    for (index, &byte) in input.iter().take(VARIABLE_BYTE_INTEGER_LENGTH_MAX).enumerate() {
+        value |= u32::from(byte & 0x7F) << (7 * index);
+        if byte & 0x80 == 0 {
+            let overlong = byte == 0 && index > 0;
+            return if overlong { Err(DecodeError::VariableByteInteger) } else { Ok(Some((value, index + 1))) };
+        }
+    }
+    if input.len() < VARIABLE_BYTE_INTEGER_LENGTH_MAX { Ok(None) } else { Err(DecodeError::VariableByteInteger) }
+}
+
+/// The bytes that `value` takes as a Variable Byte Integer.
+pub(super) const fn variable_byte_integer_len(value: usize) -> usize {
+    match value {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        0x4000..0x20_0000 => 3,
+        _ => 4,
+    }
+}
+
+/// `value` is at most [`REMAINING_LENGTH_MAX`](super::limits::REMAINING_LENGTH_MAX).
+pub(super) fn put_variable_byte_integer(output: &mut BytesMut, mut value: usize) {
+    loop {
+        let [low, ..] = value.to_le_bytes();
+        value >>= 7;
+        if value == 0 {
+            output.put_u8(low & 0x7F);
+            return;
+        }
+        output.put_u8(low | 0x80);
+    }
+}
+
+/// Cuts what is longer than a UTF-8 Encoded String can be.
+pub(super) fn put_string(output: &mut BytesMut, string: &str) {
+    let mut end = string.len().min(STRING_LENGTH_MAX);
+    while !string.is_char_boundary(end) {
+        end -= 1;
+    }
+    put_binary(output, string.as_bytes().get(..end).unwrap_or_default());
+}
+
+/// Cuts what is longer than Binary Data can be.
+pub(super) fn put_binary(output: &mut BytesMut, bytes: &[u8]) {
+    let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    output.put_u16(length);
+    output.put_slice(bytes.get(..usize::from(length)).unwrap_or_default());
+}
+
+/// Writes a packet: its first byte, its Remaining Length and `body`.
+pub(super) fn put_packet(output: &mut BytesMut, first_byte: u8, body: &[u8]) {
+    output.reserve(1 + VARIABLE_BYTE_INTEGER_LENGTH_MAX + body.len());
+    output.put_u8(first_byte);
+    put_variable_byte_integer(output, body.len());
+    output.put_slice(body);
+}

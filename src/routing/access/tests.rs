@@ -1,0 +1,163 @@
+use proptest::prelude::*;
+
+use super::*;
+use Effect::{Allow, Deny};
+
+fn rule(effect: Effect, action: AccessAction, filter: &str) -> AccessRule {
+    AccessRule {
+        effect,
+        action,
+        topic_filter: TopicFilter::try_from(filter).unwrap(),
+        source: format!("{effect:?} {filter}").into(),
+    }
+}
+
+/// Rules for both actions.
+fn access(rules: &[(Effect, &str)]) -> Access {
+    Access::new(rules.iter().map(|&(effect, filter)| rule(effect, AccessAction::Both, filter)).collect())
+}
+
+fn topic(text: &str) -> TopicName {
+    TopicName::try_from(text).unwrap()
+}
+
+fn subscribe(access: &Access, filter: &str) -> Result<Coverage, Denied> {
+    access.subscribe(&Filter::try_from(filter).unwrap())
+}
+
+fn denied_by(rule: &str) -> Denied {
+    Denied { rule: Some(rule.into()) }
+}
+
+const NO_RULE: Denied = Denied { rule: None };
+
+#[test]
+fn everything_is_allowed_without_rules_at_all_and_nothing_with_none() {
+    for name in ["a", "$SYS/uptime"] {
+        assert_eq!(Access::everything().publish(&topic(name)), Ok(()));
+        assert!(Access::everything().receive(&topic(name)));
+        assert_eq!(Access::new(vec![]).publish(&topic(name)), Err(NO_RULE));
+        assert!(!Access::new(vec![]).receive(&topic(name)));
+    }
+    assert_eq!(subscribe(&Access::everything(), "#"), Ok(Coverage::Whole));
+    assert_eq!(subscribe(&Access::new(vec![]), "#"), Err(NO_RULE));
+}
+
+#[test]
+fn a_rule_speaks_of_its_action_alone() {
+    let access = Access::new(vec![
+        rule(Allow, AccessAction::Publish, "up/#"),
+        rule(Allow, AccessAction::Subscribe, "down/#"),
+        rule(Allow, AccessAction::Both, "both"),
+    ]);
+    assert_eq!(access.publish(&topic("up/a")), Ok(()));
+    assert_eq!(access.publish(&topic("down/a")), Err(NO_RULE));
+    assert_eq!(access.publish(&topic("both")), Ok(()));
+    assert!(!access.receive(&topic("up/a")));
+    assert!(access.receive(&topic("down/a")));
+    assert!(access.receive(&topic("both")));
+    assert_eq!(subscribe(&access, "up/#"), Err(NO_RULE));
+    assert_eq!(subscribe(&access, "down/#"), Ok(Coverage::Whole));
+}
+
+#[test]
+fn a_denial_wins_wherever_it_stands_and_is_named() {
+    for rules in [[(Allow, "a/#"), (Deny, "a/secret")], [(Deny, "a/secret"), (Allow, "a/#")]] {
+        let access = access(&rules);
+        assert_eq!(access.publish(&topic("a/secret")), Err(denied_by("Deny a/secret")));
+        assert_eq!(access.publish(&topic("a/b")), Ok(()));
+        assert_eq!(subscribe(&access, "a/secret"), Err(denied_by("Deny a/secret")));
+        assert_eq!(subscribe(&access, "a/+"), Ok(Coverage::Part));
+        assert_eq!(subscribe(&access, "a/+/#"), Ok(Coverage::Part));
+        assert_eq!(subscribe(&access, "a/b/#"), Ok(Coverage::Whole));
+    }
+}
+
+#[test]
+fn a_denial_says_why() {
+    assert_eq!(denied_by("acl.conf:12").to_string(), "denied by acl.conf:12");
+    assert_eq!(NO_RULE.to_string(), "no rule allows it");
+}
+
+#[test]
+fn mqtt5_4_7_2_1_a_wildcard_rule_doesnt_reach_dollar_topics() {
+    let access = access(&[(Allow, "#")]);
+    assert!(!access.receive(&topic("$SYS/uptime")));
+    assert_eq!(subscribe(&access, "$SYS/#"), Err(NO_RULE));
+    assert_eq!(subscribe(&access, "#"), Ok(Coverage::Whole));
+    assert_eq!(subscribe(&access, "+/#"), Ok(Coverage::Whole));
+}
+
+#[test]
+fn a_filter_that_is_wider_than_what_is_allowed_is_granted_in_part() {
+    let access = access(&[(Allow, "a/+/x"), (Allow, "b")]);
+    for filter in ["#", "a/#", "+/+/+", "a/1/#", "b/#", "$share/group/a/+/+"] {
+        assert_eq!(subscribe(&access, filter), Ok(Coverage::Part), "{filter}");
+    }
+    for filter in ["a/1/x", "a/+/x", "b", "$share/group/b"] {
+        assert_eq!(subscribe(&access, filter), Ok(Coverage::Whole), "{filter}");
+    }
+    for filter in ["a", "a/+", "c/#", "a/+/y", "a/+/x/+"] {
+        assert_eq!(subscribe(&access, filter), Err(NO_RULE), "{filter}");
+    }
+}
+
+fn filters() -> impl Strategy<Value = String> {
+    "(\\$?[ab]|\\+)(/([ab]|\\+)){0,2}(/#)?|#".prop_filter("not empty", |filter| !filter.is_empty())
+}
+
+/// All topics of up to four levels of which each is one of three names: `c` stands for all that no filter names.
+fn universe() -> Vec<TopicName> {
+    let mut topics: Vec<String> = ["a", "b", "c", "$a", "$b", "$c"].map(str::to_owned).to_vec();
+    let mut longest = topics.clone();
+    for _ in 0..3 {
+        longest = longest.iter().flat_map(|topic| ["a", "b", "c"].map(|level| format!("{topic}/{level}"))).collect();
+        topics.extend_from_slice(&longest);
+    }
+    topics.iter().map(|text| topic(text)).collect()
+}
+
+proptest! {
+    #[test]
+    fn filters_cover_and_meet_as_the_sets_of_their_topics(one in filters(), other in filters()) {
+        let (left, right) = (TopicFilter::try_from(&*one).unwrap(), TopicFilter::try_from(&*other).unwrap());
+        let universe = universe();
+        let (left_levels, right_levels): (Vec<_>, Vec<_>) = (left.levels().collect(), right.levels().collect());
+        let covered = universe.iter().all(|topic| left.matches(topic) || !right.matches(topic));
+        prop_assert_eq!(covers(&left_levels, &right_levels), covered, "{} covers {}", one, other);
+        let common = intersection(&left_levels, &right_levels)
+            .map(|levels| TopicFilter::try_from(&*levels.join("/")).unwrap());
+        for topic in &universe {
+            let matches = common.as_ref().is_some_and(|common| common.matches(topic));
+            prop_assert_eq!(matches, left.matches(topic) && right.matches(topic), "{} and {}: {}", one, other, topic);
+        }
+    }
+
+    #[test]
+    fn coverage_is_never_better_than_what_may_be_received(
+        rules in prop::collection::vec((any::<bool>(), filters()), 0..5),
+        wanted in filters(),
+    ) {
+        let rules: Vec<_> =
+            rules.iter().map(|(deny, filter)| (if *deny { Deny } else { Allow }, filter.as_str())).collect();
+        let access = access(&rules);
+        let wanted = Filter::try_from(&*wanted).unwrap();
+        let universe = universe();
+        let mut matched = universe.iter().filter(|topic| wanted.topic_filter.matches(topic));
+        let received = matched.clone().filter(|topic| access.receive(topic)).count();
+        match access.subscribe(&wanted) {
+            Ok(Coverage::Whole) => prop_assert!(matched.all(|topic| access.receive(topic))),
+            Ok(Coverage::Part) if rules.len() == 2 => {
+                // Exact where one rule that allows meets one that denies.
+                let effects: Vec<_> = rules.iter().map(|&(effect, _)| effect).collect();
+                prop_assume!(effects.contains(&Deny));
+                prop_assert!(0 < received && received < matched.count());
+            }
+            Ok(Coverage::Part) => {}
+            Err(_) => prop_assert_eq!(received, 0),
+        }
+        for topic in &universe {
+            prop_assert_eq!(access.receive(topic), access.publish(topic).is_ok());
+        }
+    }
+}

@@ -1,0 +1,61 @@
+use std::num::NonZeroU32;
+
+use slab::Slab;
+
+/// The nodes of a tree, which name each other by number: half a pointer's size, and no recursion to walk or drop a tree
+/// that a client made thousands of levels deep.
+#[derive(Debug)]
+pub(super) struct Arena<T> {
+    nodes: Slab<T>,
+}
+
+/// The number of a node. An `Option` of it is no larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct NodeId(NonZeroU32);
+
+impl NodeId {
+    /// The first node of an arena.
+    pub(super) const ROOT: Self = Self(NonZeroU32::MIN);
+
+    const fn key(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
+impl<T> Arena<T> {
+    pub(super) const fn new() -> Self {
+        Self { nodes: Slab::new() }
+    }
+
+    /// With `root` as [`NodeId::ROOT`], which is never removed.
+    pub(super) fn with_root(root: T) -> Self {
+        let mut arena = Self::new();
+        arena.insert(root);
+        arena
+    }
+
+    #[expect(clippy::expect_used, reason = "memory ends before the numbers do: a node has at least 32 bytes")]
+    pub(super) fn insert(&mut self, node: T) -> NodeId {
+        let number = u32::try_from(self.nodes.insert(node) + 1).ok().and_then(NonZeroU32::new);
+        NodeId(number.expect("fewer than 2³² nodes"))
+    }
+
+    #[expect(clippy::expect_used, reason = "a number is dropped with its node")]
+    pub(super) fn node(&self, id: NodeId) -> &T {
+        self.nodes.get(id.key()).expect("the node of a number")
+    }
+
+    #[expect(clippy::expect_used, reason = "a number is dropped with its node")]
+    pub(super) fn node_mut(&mut self, id: NodeId) -> &mut T {
+        self.nodes.get_mut(id.key()).expect("the node of a number")
+    }
+
+    pub(super) fn remove(&mut self, id: NodeId) -> T {
+        self.nodes.remove(id.key())
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+}

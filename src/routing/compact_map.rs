@@ -1,0 +1,91 @@
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::mem;
+
+/// A sorted map that mostly has one entry, and then no allocation: most filters have one subscriber, most sessions and
+/// topic levels few.
+#[derive(Debug, Default)]
+pub(super) enum CompactMap<K, V> {
+    #[default]
+    Empty,
+    One(K, V),
+    #[expect(clippy::box_collection, reason = "it keeps the map itself at the size of its one entry")]
+    Many(Box<BTreeMap<K, V>>),
+}
+
+impl<K: Ord, V> CompactMap<K, V> {
+    /// Puts `value` under `key` and returns what was there.
+    pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        match mem::take(self) {
+            Self::Empty => *self = Self::One(key, value),
+            Self::One(old_key, old) if old_key == key => {
+                *self = Self::One(key, value);
+                return Some(old);
+            }
+            Self::One(old_key, old) => *self = Self::Many(Box::new(BTreeMap::from([(old_key, old), (key, value)]))),
+            Self::Many(mut map) => {
+                let old = map.insert(key, value);
+                *self = Self::Many(map);
+                return old;
+            }
+        }
+        None
+    }
+
+    pub(super) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        match self {
+            Self::One(own, value) if (*own).borrow() == key => Some(value),
+            Self::Empty | Self::One(..) => None,
+            Self::Many(map) => map.get(key),
+        }
+    }
+
+    pub(super) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        let (rest, removed) = match mem::take(self) {
+            Self::One(own, value) if own.borrow() == key => (Self::Empty, Some(value)),
+            Self::Many(mut map) => {
+                let removed = map.remove(key);
+                (Self::from_map(map), removed)
+            }
+            unchanged @ (Self::Empty | Self::One(..)) => (unchanged, None),
+        };
+        *self = rest;
+        removed
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::One(..) => 1,
+            Self::Many(map) => map.len(),
+        }
+    }
+
+    /// The entries in the order of their keys.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        let (one, many) = match self {
+            Self::Empty => (None, None),
+            Self::One(key, value) => (Some((key, value)), None),
+            Self::Many(map) => (None, Some(map)),
+        };
+        one.into_iter().chain(many.into_iter().flat_map(|map| map.iter()))
+    }
+
+    #[expect(clippy::box_collection, reason = "it is boxed already")]
+    fn from_map(mut map: Box<BTreeMap<K, V>>) -> Self {
+        if map.len() > 1 {
+            return Self::Many(map);
+        }
+        map.pop_first().map_or(Self::Empty, |(key, value)| Self::One(key, value))
+    }
+}

@@ -1,0 +1,360 @@
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::mem;
+
+use crate::routing::arena::{Arena, NodeId};
+use crate::routing::compact_map::CompactMap;
+use crate::routing::receiver::Subscribed;
+use crate::routing::shared::Shares;
+use crate::routing::subscriber::SessionKey;
+use crate::topic::{TopicFilter, TopicName};
+
+/// All Topic Filters that have subscriptions, as a tree of their levels.
+///
+/// A node is named by a level, `+` included; `#` is no node, but a second filter at the node it follows. Where only one
+/// path goes on, the rest of it is the name of a single leaf, wildcards and all: most filters are one node, however many
+/// levels they have. The leaf is split up when another filter comes that begins with the same level, and not joined again.
+///
+/// All edges are in one hash table, which makes a look-up among a million siblings no slower than among two, and costs a
+/// few bytes for each node.
+#[derive(Debug)]
+pub(super) struct FilterTree {
+    nodes: Arena<Node>,
+    /// Hash of a parent and the first level of a name to the first such node; the others follow by `next_of_hash`.
+    edges: HashMap<u32, NodeId, foldhash::fast::RandomState>,
+    hasher: foldhash::quality::RandomState,
+    filters: Arena<FilterEntry>,
+}
+
+#[derive(Debug)]
+struct Node {
+    /// One level, or all that are left: then there are no children.
+    name: Box<str>,
+    parent: NodeId,
+    next_of_hash: Option<NodeId>,
+    children: u32,
+    /// The filter that ends here.
+    exact: Option<FilterId>,
+    /// The filter that goes on with `#`, and matches what ends here, too.
+    below: Option<FilterId>,
+}
+
+const _: () = assert!(size_of::<Node>() == 40);
+
+/// The number of a Topic Filter, for as long as it has subscriptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FilterId(NodeId);
+
+#[derive(Debug)]
+struct FilterEntry {
+    subscriptions: FilterSubscriptions,
+    node: NodeId,
+    reach: Reach,
+}
+
+const _: () = assert!(size_of::<FilterEntry>() <= 48);
+
+/// What a filter matches, seen from its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// The topics that end there.
+    Exact,
+    /// Those and all below: `#`.
+    Below,
+}
+
+/// The subscriptions to one Topic Filter.
+#[derive(Debug, Default)]
+pub(super) struct FilterSubscriptions {
+    pub(super) own: CompactMap<SessionKey, Subscribed>,
+    pub(super) shares: Shares,
+}
+
+impl FilterTree {
+    pub(super) fn new() -> Self {
+        Self {
+            nodes: Arena::with_root(Node::new("", NodeId::ROOT)),
+            edges: HashMap::default(),
+            hasher: foldhash::quality::RandomState::default(),
+            filters: Arena::new(),
+        }
+    }
+
+    /// The subscriptions to every filter that matches `topic`.
+    ///
+    /// Level by level, and each node at most once: the work is bounded by the nodes whose path matches a beginning of
+    /// the topic.
+    pub(super) fn matching(&self, topic: &TopicName) -> impl Iterator<Item = &FilterSubscriptions> {
+        let mut found = Vec::new();
+        let mut wildcards = !topic.as_str().starts_with('$'); // [MQTT-4.7.2-1]
+        let (mut reached, mut next) = (vec![NodeId::ROOT], Vec::new());
+        let mut rest = Some(topic.as_str());
+        while let Some((level, after)) = rest.filter(|_| !reached.is_empty()).map(split_level) {
+            for &id in &reached {
+                let node = self.nodes.node(id);
+                found.extend(node.below.filter(|_| wildcards));
+                if node.children == 0 {
+                    continue;
+                }
+                let named = self.child(id, level);
+                let any = if wildcards { self.child(id, "+") } else { None };
+                for child in named.into_iter().chain(any) {
+                    let node = self.nodes.node(child);
+                    match split_level(&node.name) {
+                        (_, None) => next.push(child),
+                        (_, Some(name)) => found.extend(node.matching_leaf(name, after)),
+                    }
+                }
+            }
+            mem::swap(&mut reached, &mut next);
+            next.clear();
+            wildcards = true;
+            rest = after;
+        }
+        for id in reached {
+            let node = self.nodes.node(id);
+            found.extend(node.exact.into_iter().chain(node.below));
+        }
+        found.into_iter().map(|id| self.subscriptions(id))
+    }
+
+    /// The number of `filter`, if it has one.
+    pub(super) fn find(&self, filter: &TopicFilter) -> Option<FilterId> {
+        let (mut path, reach) = path(filter);
+        let mut id = NodeId::ROOT;
+        while let Some(text) = path {
+            let (level, after) = split_level(text);
+            id = self.child(id, level)?;
+            path = match &*self.nodes.node(id).name {
+                name if name == text => None,
+                name if name == level => after,
+                _ => return None,
+            };
+        }
+        self.nodes.node(id).filter(reach)
+    }
+
+    /// The number of `filter`, given now if it has none. The caller adds a subscription.
+    pub(super) fn find_or_insert(&mut self, filter: &TopicFilter) -> FilterId {
+        let (mut path, reach) = path(filter);
+        let mut id = NodeId::ROOT;
+        while let Some(text) = path {
+            let (level, after) = split_level(text);
+            let Some(child) = self.child(id, level) else {
+                id = self.insert(id, text);
+                break;
+            };
+            id = child;
+            let name = &*self.nodes.node(id).name;
+            if name == text {
+                break;
+            }
+            if name != level {
+                self.split(id, text);
+            }
+            path = after;
+        }
+        if let Some(filter) = self.nodes.node(id).filter(reach) {
+            return filter;
+        }
+        let entry = FilterEntry { subscriptions: FilterSubscriptions::default(), node: id, reach };
+        let filter = FilterId(self.filters.insert(entry));
+        *self.nodes.node_mut(id).filter_mut(reach) = Some(filter);
+        filter
+    }
+
+    /// The filter with the number `id`, put together again: keeping it would double its cost.
+    #[expect(clippy::expect_used, reason = "its levels are those of a filter")]
+    pub(super) fn filter(&self, id: FilterId) -> TopicFilter {
+        let entry = self.filters.node(id.0);
+        let mut names: Vec<&str> = if entry.reach == Reach::Below { vec!["#"] } else { Vec::new() };
+        let mut id = entry.node;
+        while id != NodeId::ROOT {
+            let node = self.nodes.node(id);
+            names.push(&node.name);
+            id = node.parent;
+        }
+        names.reverse();
+        TopicFilter::new(names.join("/").into()).expect("a filter from its levels")
+    }
+
+    pub(super) fn subscriptions(&self, id: FilterId) -> &FilterSubscriptions {
+        &self.filters.node(id.0).subscriptions
+    }
+
+    pub(super) fn subscriptions_mut(&mut self, id: FilterId) -> &mut FilterSubscriptions {
+        &mut self.filters.node_mut(id.0).subscriptions
+    }
+
+    /// Forgets a filter if it has no subscription left, and the nodes that only it needed.
+    pub(super) fn prune(&mut self, id: FilterId) {
+        if !self.subscriptions(id).is_empty() {
+            return;
+        }
+        let FilterEntry { mut node, reach, .. } = self.filters.remove(id.0);
+        *self.nodes.node_mut(node).filter_mut(reach) = None;
+        while node != NodeId::ROOT && self.nodes.node(node).is_unused() {
+            node = self.remove(node);
+        }
+    }
+
+    /// Splits a leaf into nodes for the levels that its name and `text` have in common, at least one, and a leaf for
+    /// what is left of its name.
+    fn split(&mut self, id: NodeId, text: &str) {
+        let node = self.nodes.node_mut(id);
+        let name = mem::take(&mut node.name);
+        let filters = [node.exact.take(), node.below.take()];
+        let ((level, mut name_rest), (_, mut text_rest)) = (split_level(&name), split_level(text));
+        node.name = level.into();
+        let mut end = id;
+        while let Some(name) = name_rest {
+            let (level, after) = split_level(name);
+            match text_rest.map(split_level) {
+                Some((same, text_after)) if same == level => {
+                    end = self.insert(end, level);
+                    (name_rest, text_rest) = (after, text_after);
+                }
+                Some(_) | None => {
+                    end = self.insert(end, name);
+                    break;
+                }
+            }
+        }
+        for filter in filters.into_iter().flatten() {
+            let entry = self.filters.node_mut(filter.0);
+            entry.node = end;
+            *self.nodes.node_mut(end).filter_mut(entry.reach) = Some(filter);
+        }
+    }
+
+    /// The child whose name begins with `level`: there is one at most.
+    fn child(&self, parent: NodeId, level: &str) -> Option<NodeId> {
+        let mut id = *self.edges.get(&self.hash(parent, level))?;
+        loop {
+            let node = self.nodes.node(id);
+            if node.parent == parent && split_level(&node.name).0 == level {
+                return Some(id);
+            }
+            id = node.next_of_hash?;
+        }
+    }
+
+    fn insert(&mut self, parent: NodeId, name: &str) -> NodeId {
+        let hash = self.hash(parent, split_level(name).0);
+        let id = self.nodes.insert(Node::new(name, parent));
+        self.nodes.node_mut(id).next_of_hash = self.edges.insert(hash, id);
+        self.nodes.node_mut(parent).children += 1;
+        id
+    }
+
+    /// Removes a node without children and returns its parent.
+    fn remove(&mut self, id: NodeId) -> NodeId {
+        let Node { name, parent, next_of_hash, .. } = self.nodes.remove(id);
+        let hash = self.hash(parent, split_level(&name).0);
+        let mut before = self.edges.get(&hash).copied().filter(|&first| first != id);
+        match (before, next_of_hash) {
+            (None, Some(next)) => _ = self.edges.insert(hash, next),
+            (None, None) => _ = self.edges.remove(&hash),
+            (Some(_), _) => {}
+        }
+        while let Some(other) = before {
+            let other = self.nodes.node_mut(other);
+            if other.next_of_hash == Some(id) {
+                other.next_of_hash = next_of_hash;
+                break;
+            }
+            before = other.next_of_hash;
+        }
+        self.nodes.node_mut(parent).children -= 1;
+        parent
+    }
+
+    /// 32 bits do: nodes with the same hash are told apart by their names.
+    fn hash(&self, parent: NodeId, level: &str) -> u32 {
+        let [a, b, c, d, ..] = self.hasher.hash_one((parent, level)).to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.len() == 1 && self.edges.is_empty() && self.filters.len() == 0
+    }
+}
+
+impl Node {
+    fn new(name: &str, parent: NodeId) -> Self {
+        Self { name: name.into(), parent, next_of_hash: None, children: 0, exact: None, below: None }
+    }
+
+    fn is_unused(&self) -> bool {
+        self.children == 0 && self.exact.is_none() && self.below.is_none()
+    }
+
+    fn filter(&self, reach: Reach) -> Option<FilterId> {
+        match reach {
+            Reach::Exact => self.exact,
+            Reach::Below => self.below,
+        }
+    }
+
+    fn filter_mut(&mut self, reach: Reach) -> &mut Option<FilterId> {
+        match reach {
+            Reach::Exact => &mut self.exact,
+            Reach::Below => &mut self.below,
+        }
+    }
+
+    /// The filters of a leaf that match, where `name` is what is left of its name and `topic` of the topic.
+    fn matching_leaf(&self, name: &str, topic: Option<&str>) -> impl Iterator<Item = FilterId> + use<> {
+        let mut levels = topic.into_iter().flat_map(|topic| topic.split('/'));
+        let begins = name.split('/').all(|name| levels.next().is_some_and(|level| name == "+" || name == level));
+        let ends = begins && levels.next().is_none();
+        self.exact.filter(|_| ends).into_iter().chain(self.below.filter(|_| begins))
+    }
+}
+
+impl FilterSubscriptions {
+    fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.shares.is_empty()
+    }
+}
+
+/// The levels of a filter without the final `#`, which is its reach; `None` if that is all there is.
+fn path(filter: &TopicFilter) -> (Option<&str>, Reach) {
+    let text = filter.as_str();
+    text.strip_suffix('#').map_or((Some(text), Reach::Exact), |body| (body.strip_suffix('/'), Reach::Below))
+}
+
+/// The first level, and the others if there are any.
+fn split_level(text: &str) -> (&str, Option<&str>) {
+    text.split_once('/').map_or((text, None), |(level, rest)| (level, Some(rest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(number: usize) -> TopicFilter {
+        TopicFilter::try_from(&*number.to_string()).unwrap()
+    }
+
+    /// So many that some hashes are the same: of 32 bits, about ten pairs.
+    const SIBLINGS: usize = 300_000;
+
+    #[test]
+    fn nodes_with_the_same_hash_are_told_apart() {
+        let mut tree = FilterTree::new();
+        let ids: Vec<_> = (0..SIBLINGS).map(|number| tree.find_or_insert(&filter(number))).collect();
+        for (number, &id) in ids.iter().enumerate().step_by(2) {
+            assert_eq!(tree.find(&filter(number)), Some(id));
+            tree.prune(id);
+        }
+        for (number, &id) in ids.iter().enumerate() {
+            assert_eq!(tree.find(&filter(number)), (number % 2 == 1).then_some(id));
+        }
+        for &id in ids.iter().skip(1).step_by(2).rev() {
+            tree.prune(id);
+        }
+        assert!(tree.is_empty());
+    }
+}

@@ -1,0 +1,91 @@
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::codec::{Qos, SubscriptionId, SubscriptionOptions};
+use crate::routing::{SessionKey, Subscriber};
+
+/// One Session's side of a subscription, as the index keeps it.
+#[derive(Debug, Clone)]
+pub(super) struct Subscribed {
+    pub(super) subscriber: Arc<Subscriber>,
+    pub(super) options: SubscriptionOptions,
+    pub(super) id: Option<SubscriptionId>,
+}
+
+/// A Session that gets a message, and how.
+///
+/// All its subscriptions that match, but those of a share, are merged to **one** copy: at the highest QoS that any of
+/// them grants [MQTT-3.3.4-2], with the identifiers of them all [MQTT-3.3.4-3, MQTT-3.3.4-4]. The standard also permits
+/// a copy for each subscription; it would cost as many times the work, a client can't tell it from a message that was
+/// published twice, and an exactly-once broker should not make that question come up.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    /// The Session.
+    pub subscriber: Arc<Subscriber>,
+    of_others: Delivery,
+    of_its_own: OwnMessages,
+}
+
+/// How a message goes to a Session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The highest QoS that is granted; the message goes out at the lower of this and its own. [MQTT-3.8.4-8]
+    pub qos: Qos,
+    /// Whether RETAIN is kept as published: one of the subscriptions asks for it. [MQTT-3.3.1-13]
+    pub retain_as_published: bool,
+    /// The identifiers of all these subscriptions, one for each that has one.
+    pub subscription_ids: SmallVec<[SubscriptionId; 2]>,
+}
+
+/// How a Session gets what it published itself.
+#[derive(Debug, Clone)]
+enum OwnMessages {
+    /// As anybody's: no subscription is No Local.
+    AsOfOthers,
+    /// Not at all: they all are.
+    Nothing,
+    /// By the subscriptions that aren't No Local.
+    Less(Box<Delivery>),
+}
+
+impl Receiver {
+    /// The merge of `subscriptions`, which are all of this one Session; `None` if there are none.
+    pub(super) fn merge<'a>(subscriptions: impl IntoIterator<Item = &'a Subscribed, IntoIter: Clone>) -> Option<Self> {
+        let subscriptions = subscriptions.into_iter();
+        let subscriber = Arc::clone(&subscriptions.clone().next()?.subscriber);
+        let of_its_own = if subscriptions.clone().any(|subscription| subscription.options.no_local) {
+            let local = Delivery::merge(subscriptions.clone().filter(|subscription| !subscription.options.no_local));
+            local.map_or(OwnMessages::Nothing, |delivery| OwnMessages::Less(Box::new(delivery)))
+        } else {
+            OwnMessages::AsOfOthers
+        };
+        Some(Self { subscriber, of_others: Delivery::merge(subscriptions)?, of_its_own })
+    }
+
+    /// How the Session gets a message of `publisher`; `None` if its own, and No Local. [MQTT-3.8.3-3]
+    pub fn delivery(&self, publisher: Option<SessionKey>) -> Option<&Delivery> {
+        match &self.of_its_own {
+            OwnMessages::Nothing if publisher == Some(self.subscriber.key) => None,
+            OwnMessages::Less(delivery) if publisher == Some(self.subscriber.key) => Some(delivery),
+            OwnMessages::AsOfOthers | OwnMessages::Nothing | OwnMessages::Less(_) => Some(&self.of_others),
+        }
+    }
+}
+
+impl Delivery {
+    fn merge<'a>(subscriptions: impl Iterator<Item = &'a Subscribed>) -> Option<Self> {
+        let mut merged: Option<Self> = None;
+        for Subscribed { options, id, .. } in subscriptions {
+            let delivery = merged.get_or_insert_with(|| Self {
+                qos: options.qos,
+                retain_as_published: false,
+                subscription_ids: SmallVec::new(),
+            });
+            delivery.qos = delivery.qos.max(options.qos);
+            delivery.retain_as_published |= options.retain_as_published;
+            delivery.subscription_ids.extend(*id);
+        }
+        merged
+    }
+}

@@ -1,0 +1,234 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::codec::{MessageProperties, MessageProperty};
+
+const UNLIMITED: RetainedLimits = RetainedLimits { retained_messages_max: usize::MAX, retained_bytes_max: usize::MAX };
+
+const NOW: Timestamp = Timestamp(1_000);
+
+fn retained(topic: &str, payload: &'static str) -> Retained {
+    let topic = TopicName::try_from(topic).unwrap();
+    let message = Message { topic, payload: Bytes::from(payload), properties: MessageProperties::default() };
+    Retained { message: Arc::new(message), qos: Qos::AtLeastOnce, expires_at: None, publisher: None }
+}
+
+fn topic(text: &str) -> TopicName {
+    TopicName::try_from(text).unwrap()
+}
+
+fn store(topics: &[&str]) -> RetainedStore {
+    let mut store = RetainedStore::new(UNLIMITED);
+    topics.iter().for_each(|topic| store.set(retained(topic, "x")).unwrap());
+    store
+}
+
+fn matching(store: &RetainedStore, filter: &str) -> Vec<String> {
+    let filter = TopicFilter::try_from(filter).unwrap();
+    store.matching(&filter, NOW).iter().map(|retained| retained.message.topic.to_string()).collect()
+}
+
+fn is_empty(store: &RetainedStore) -> bool {
+    store.is_empty() && store.bytes() == 0 && store.nodes.len() == 1 && store.expiries.is_empty()
+}
+
+#[test]
+fn mqtt5_3_3_1_5_a_retained_message_replaces_that_of_its_topic() {
+    let mut store = RetainedStore::new(UNLIMITED);
+    store.set(retained("a/b", "one")).unwrap();
+    let bytes = store.bytes();
+    store.set(Retained { qos: Qos::AtMostOnce, ..retained("a/b", "another") }).unwrap();
+    assert_eq!(store.len(), 1);
+    assert_eq!(store.bytes(), bytes + "another".len() - "one".len());
+    let kept = store.get(&topic("a/b")).unwrap();
+    assert_eq!((&*kept.message.payload, kept.qos), (&b"another"[..], Qos::AtMostOnce));
+}
+
+#[test]
+fn mqtt5_3_3_1_6_clearing_leaves_no_message_and_no_trace() {
+    // covers: MQTT-3.3.1-7
+    let mut store = store(&["a/b/c", "a/b", "a/d"]);
+    assert!(!store.clear(&topic("a")));
+    assert!(!store.clear(&topic("a/b/x")));
+    assert!(store.clear(&topic("a/b")));
+    assert!(!store.clear(&topic("a/b")));
+    assert_eq!(matching(&store, "#"), ["a/b/c", "a/d"]);
+    store.set(retained("a/b/c", "")).unwrap();
+    store.set(retained("a/d", "")).unwrap();
+    store.set(retained("never/there", "")).unwrap();
+    assert!(is_empty(&store));
+}
+
+#[test]
+fn mqtt5_4_7_1_1_the_multi_level_wildcard_includes_the_parent() {
+    let store = store(&["a", "a/b", "a/b/c", "a/", "ab", "b/a"]);
+    assert_eq!(matching(&store, "a/#"), ["a", "a/", "a/b", "a/b/c"]);
+    assert_eq!(matching(&store, "#"), ["a", "a/", "a/b", "a/b/c", "ab", "b/a"]);
+    assert_eq!(matching(&store, "a/b"), ["a/b"]);
+}
+
+#[test]
+fn mqtt5_4_7_1_2_the_single_level_wildcard_is_one_level() {
+    let store = store(&["a", "a/b", "a/c/d", "a/", "/b", "b/b"]);
+    assert_eq!(matching(&store, "a/+"), ["a/", "a/b"]);
+    assert_eq!(matching(&store, "+/b"), ["/b", "a/b", "b/b"]);
+    assert_eq!(matching(&store, "+"), ["a"]);
+    assert_eq!(matching(&store, "+/+/#"), ["/b", "a/", "a/b", "a/c/d", "b/b"]);
+}
+
+#[test]
+fn mqtt5_4_7_2_1_wildcards_at_the_beginning_dont_match_topics_that_start_with_a_dollar() {
+    let store = store(&["$SYS/uptime", "a/$b", "$x"]);
+    assert_eq!(matching(&store, "#"), ["a/$b"]);
+    assert_eq!(matching(&store, "+/uptime"), [""; 0]);
+    assert_eq!(matching(&store, "+"), [""; 0]);
+    assert_eq!(matching(&store, "$SYS/#"), ["$SYS/uptime"]);
+    assert_eq!(matching(&store, "a/+"), ["a/$b"]);
+}
+
+#[test]
+fn expired_messages_are_neither_sent_nor_kept() {
+    let mut store = RetainedStore::new(UNLIMITED);
+    for (name, expires_at) in [("late", 3_000), ("soon", 1_001), ("gone", 1_000), ("long gone", 1)] {
+        store.set(Retained { expires_at: Some(Timestamp(expires_at)), ..retained(name, "x") }).unwrap();
+    }
+    store.set(retained("for ever", "x")).unwrap();
+    assert_eq!(matching(&store, "#"), ["for ever", "late", "soon"]);
+    assert_eq!(store.next_expiry(), Some(Timestamp(1)));
+    assert_eq!(store.remove_expired(NOW, 1), 1);
+    assert!(store.get(&topic("long gone")).is_none() && store.get(&topic("gone")).is_some());
+    assert_eq!(store.remove_expired(NOW, 10), 1);
+    assert_eq!(store.remove_expired(NOW, 10), 0);
+    assert_eq!(store.len(), 3);
+    store.set(retained("soon", "without expiry")).unwrap();
+    assert_eq!(store.remove_expired(Timestamp(u64::MAX), 10), 1);
+    assert_eq!(matching(&store, "#"), ["for ever", "soon"]);
+    assert_eq!(store.next_expiry(), None);
+}
+
+#[test]
+fn a_full_store_refuses_new_topics_and_replaces_what_it_has() {
+    let mut store = store(&["a", "b"]);
+    store.set_limits(RetainedLimits { retained_messages_max: 2, ..UNLIMITED });
+    assert_eq!(store.set(retained("c", "x")), Err(RetainedFull::Messages { retained_messages_max: 2 }));
+    assert_eq!(store.set(retained("b", "replaced")), Ok(()));
+    assert_eq!(&*store.get(&topic("b")).unwrap().message.payload, b"replaced");
+
+    let retained_bytes_max = store.bytes();
+    store.set_limits(RetainedLimits { retained_bytes_max, ..UNLIMITED });
+    let full = Err(RetainedFull::Bytes { retained_bytes_max });
+    assert_eq!(store.set(retained("b", "replaced by a longer one")), full);
+    assert_eq!(&*store.get(&topic("b")).unwrap().message.payload, b"replaced");
+    assert_eq!(store.set(retained("c", "x")), full);
+    assert_eq!(store.set(retained("b", "short")), Ok(()));
+    assert_eq!(store.set(retained("b", "replaced")), Ok(()));
+
+    store.set_limits(RetainedLimits { retained_messages_max: 0, retained_bytes_max: 0 });
+    assert_eq!(store.set(retained("b", "short")), Ok(()), "smaller than before: no worse");
+    assert_eq!(store.len(), 2);
+}
+
+#[test]
+fn all_of_a_message_counts_for_the_limit() {
+    let cost = |topic, payload, properties| {
+        let message = Message { topic, payload, properties };
+        cost(&Retained { message: Arc::new(message), ..retained("x", "x") })
+    };
+    let least = cost(topic("a"), Bytes::from("x"), MessageProperties::default());
+    assert!(least > size_of::<Retained>() + size_of::<Message>() + size_of::<Node>());
+    assert_eq!(cost(topic("abc"), Bytes::from("x"), MessageProperties::default()), least + 2);
+    assert_eq!(cost(topic("a"), Bytes::from("xyz"), MessageProperties::default()), least + 2);
+    let properties = MessageProperties::from_properties([MessageProperty::ContentType("text/plain".into())]);
+    assert_eq!(cost(topic("a"), Bytes::from("x"), properties), least + 1 + 2 + "text/plain".len());
+}
+
+#[test]
+fn topics_of_thousands_of_levels_are_as_good_as_any_and_paid_for() {
+    let mut store = RetainedStore::new(UNLIMITED);
+    let deep = "/".repeat(60_000);
+    store.set(retained(&deep, "x")).unwrap();
+    assert!(store.bytes() > 60_000 * size_of::<Node>());
+    assert_eq!(matching(&store, "#"), std::slice::from_ref(&deep));
+    assert_eq!(matching(&store, &("+/".repeat(30_000) + "#")), std::slice::from_ref(&deep));
+    assert_eq!(matching(&store, &"+/".repeat(30_000)), [""; 0]);
+    assert!(store.clear(&topic(&deep)));
+    assert!(is_empty(&store));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Set { topic: String, payload: &'static str, expires_at: Option<u64> },
+    Clear { topic: String },
+    RemoveExpired { now: u64, limit: usize },
+}
+
+fn topics() -> impl Strategy<Value = String> {
+    "\\$?[ab]?(/[ab]?){0,3}".prop_filter("not empty", |topic| !topic.is_empty())
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (topics(), prop::sample::select(vec!["", "x", "longer"]), prop::option::of(0..2_000_u64))
+            .prop_map(|(topic, payload, expires_at)| Step::Set { topic, payload, expires_at }),
+        2 => topics().prop_map(|topic| Step::Clear { topic }),
+        1 => (0..1_000_u64, 0..3_usize).prop_map(|(now, limit)| Step::RemoveExpired { now, limit }),
+    ];
+    prop::collection::vec(step, 0..60)
+}
+
+type Model = BTreeMap<TopicName, (&'static str, Option<u64>)>;
+
+fn apply(step: Step, store: &mut RetainedStore, model: &mut Model) {
+    match step {
+        Step::Set { topic: name, payload, expires_at } => {
+            let message = Retained { expires_at: expires_at.map(Timestamp), ..retained(&name, payload) };
+            store.set(message).unwrap();
+            model.insert(topic(&name), (payload, expires_at));
+            model.retain(|_, (payload, _)| !payload.is_empty());
+        }
+        Step::Clear { topic: name } => {
+            assert_eq!(store.clear(&topic(&name)), model.remove(&topic(&name)).is_some());
+        }
+        Step::RemoveExpired { now, limit } => {
+            let mut expiries: Vec<_> =
+                model.iter().filter_map(|(topic, (_, at))| Some(((*at)?, topic.clone()))).collect();
+            expiries.sort_unstable();
+            let expired = expiries.into_iter().filter(|(at, _)| *at <= now).take(limit);
+            let removed = expired.map(|(_, topic)| model.remove(&topic)).count();
+            assert_eq!(store.remove_expired(Timestamp(now), limit), removed);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_store_matches_as_testing_every_topic_in_turn_does(
+        steps in steps(),
+        filters in prop::collection::vec("(\\$?[ab]?|\\+)(/([ab]?|\\+)){0,3}(/#)?|#", 1..20),
+    ) {
+        let (mut store, mut model) = (RetainedStore::new(UNLIMITED), Model::new());
+        for step in steps {
+            apply(step, &mut store, &mut model);
+        }
+        for filter in filters.iter().filter(|filter| !filter.is_empty()) {
+            let filter = TopicFilter::try_from(filter.as_str()).unwrap();
+            let found = store.matching(&filter, NOW);
+            let found: Vec<_> = found.iter().map(|found| (found.message.topic.clone(), found.message.payload.clone())).collect();
+            let mut expected: Vec<_> = model
+                .iter()
+                .filter(|(topic, (_, expires_at))| filter.matches(topic) && expires_at.is_none_or(|at| at > NOW.0))
+                .map(|(topic, (payload, _))| (topic.clone(), Bytes::from(*payload)))
+                .collect();
+            expected.sort_by(|(one, _), (other, _)| one.levels().cmp(other.levels()));
+            prop_assert_eq!(found, expected, "{}", filter);
+        }
+        prop_assert_eq!(store.len(), model.len());
+        for topic in model.keys() {
+            prop_assert!(store.clear(topic));
+        }
+        prop_assert!(is_empty(&store));
+    }
+}

@@ -1,0 +1,219 @@
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::codec::{Subscription, SubscriptionId, SubscriptionOptions};
+use crate::routing::compact_map::CompactMap;
+use crate::routing::filter_tree::{FilterId, FilterTree};
+use crate::routing::receiver::{Receiver, Subscribed};
+use crate::routing::shared::{Share, ShareStrategy};
+use crate::routing::subscriber::{SessionKey, Subscriber};
+use crate::topic::{Filter, ShareName, TopicName};
+
+/// The subscriptions of all Sessions of the broker.
+#[derive(Debug)]
+pub struct SubscriptionIndex {
+    filters: FilterTree,
+    sessions: HashMap<SessionKey, SessionSubscriptions, foldhash::fast::RandomState>,
+    subscriptions: usize,
+    shared_subscriptions: usize,
+}
+
+/// Who gets a message, as of the moment it was looked up: what happens to the index later doesn't alter it.
+#[derive(Debug, Clone, Default)]
+pub struct Route {
+    /// The Sessions with a Non-shared Subscription that matches, each once, ordered by Session.
+    pub receivers: Vec<Receiver>,
+    /// The Shared Subscriptions that match: one member of each gets the message. [MQTT-4.8.2-3]
+    pub shares: Vec<Arc<Share>>,
+}
+
+/// What a subscription did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubscribeOutcome {
+    /// The Session had no subscription to this filter.
+    New,
+    /// It had one, which is replaced. [MQTT-3.8.4-3]
+    Replaced,
+}
+
+/// To what one Session is subscribed.
+#[derive(Debug, Default)]
+struct SessionSubscriptions {
+    own: CompactMap<FilterId, ()>,
+    #[expect(clippy::box_collection, reason = "most sessions share nothing: they pay for a pointer only")]
+    shared: Option<Box<BTreeSet<(FilterId, ShareName)>>>,
+}
+
+impl SubscriptionIndex {
+    /// Without a subscription.
+    pub fn new() -> Self {
+        Self { filters: FilterTree::new(), sessions: HashMap::default(), subscriptions: 0, shared_subscriptions: 0 }
+    }
+
+    /// Adds `subscription`, or replaces the one that the Session has to the very same filter. [MQTT-3.8.4-3]
+    ///
+    /// `strategy` is that of the share from now on; a Non-shared Subscription has no use for it.
+    pub fn subscribe(
+        &mut self,
+        subscriber: &Arc<Subscriber>,
+        subscription: &Subscription,
+        id: Option<SubscriptionId>,
+        strategy: ShareStrategy,
+    ) -> SubscribeOutcome {
+        let Subscription { filter, options } = subscription;
+        let key = subscriber.key;
+        let filter_id = self.filters.find_or_insert(&filter.topic_filter);
+        let subscribed = Subscribed { subscriber: Arc::clone(subscriber), options: *options, id };
+        let subscriptions = self.filters.subscriptions_mut(filter_id);
+        let replaced = match &filter.share {
+            None => subscriptions.own.insert(key, subscribed),
+            Some(_) => subscriptions.shares.join(filter, subscribed, strategy),
+        };
+        if replaced.is_some() {
+            return SubscribeOutcome::Replaced;
+        }
+        let session = self.sessions.entry(key).or_default();
+        self.subscriptions += 1;
+        match &filter.share {
+            None => _ = session.own.insert(filter_id, ()),
+            Some(share) => {
+                session.shared.get_or_insert_default().insert((filter_id, share.detached()));
+                self.shared_subscriptions += 1;
+            }
+        }
+        SubscribeOutcome::New
+    }
+
+    /// Whether the Session `key` is subscribed to just this filter.
+    pub fn is_subscribed(&self, key: SessionKey, filter: &Filter) -> bool {
+        let Some(filter_id) = self.filters.find(&filter.topic_filter) else { return false };
+        self.sessions.get(&key).is_some_and(|session| session.has(filter_id, filter.share.as_ref()))
+    }
+
+    /// Removes the subscription of the Session `key` to just this filter; `false` if there is none. [MQTT-3.10.4-1]
+    pub fn unsubscribe(&mut self, key: SessionKey, filter: &Filter) -> bool {
+        let Some(filter_id) = self.filters.find(&filter.topic_filter) else { return false };
+        let Some(session) = self.sessions.get_mut(&key) else { return false };
+        if !session.forget(filter_id, filter.share.as_ref()) {
+            return false;
+        }
+        if session.len() == 0 {
+            self.sessions.remove(&key);
+        }
+        self.leave(key, filter_id, filter.share.as_ref());
+        true
+    }
+
+    /// Removes all subscriptions of the Session `key`.
+    pub fn remove(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.remove(&key) else { return };
+        for (&filter_id, ()) in session.own.iter() {
+            self.leave(key, filter_id, None);
+        }
+        for (filter_id, share) in session.shared.iter().flat_map(|shared| shared.iter()) {
+            self.leave(key, *filter_id, Some(share));
+        }
+    }
+
+    /// Who gets a message to `topic`: those whose access rules deny it are left out.
+    pub fn matching(&self, topic: &TopicName) -> Route {
+        let (mut subscribed, mut shares) = (Vec::new(), Vec::new());
+        for subscriptions in self.filters.matching(topic) {
+            subscribed.extend(subscriptions.own.iter().map(|(&key, subscribed)| (key, subscribed)));
+            shares.extend(subscriptions.shares.resolve_all(topic));
+        }
+        subscribed.sort_by_key(|&(key, _)| key);
+        let receivers = subscribed
+            .chunk_by(|(one, _), (other, _)| one == other)
+            .filter_map(|of_session| Receiver::merge(of_session.iter().map(|&(_, subscribed)| subscribed)))
+            .filter(|receiver| receiver.subscriber.access().receive(topic))
+            .collect();
+        Route { receivers, shares }
+    }
+
+    /// The share that `filter` names, for a message to `topic`: for one whose chosen member is gone.
+    pub fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Arc<Share>> {
+        let filter_id = self.filters.find(&filter.topic_filter)?;
+        self.filters.subscriptions(filter_id).shares.resolve(filter.share.as_ref()?, topic)
+    }
+
+    /// The subscriptions of the Session `key`, in no particular but always the same order.
+    pub fn subscriptions_of(&self, key: SessionKey) -> impl Iterator<Item = (Subscription, Option<SubscriptionId>)> {
+        let session = self.sessions.get(&key);
+        let own = session.into_iter().flat_map(|session| session.own.iter()).map(|(&filter_id, ())| (filter_id, None));
+        let shared = session.and_then(|session| session.shared.as_ref());
+        let shared =
+            shared.into_iter().flat_map(|shared| shared.iter()).map(|(filter_id, share)| (*filter_id, Some(share)));
+        own.chain(shared).filter_map(move |(filter_id, share)| {
+            let subscriptions = self.filters.subscriptions(filter_id);
+            let subscribed = match share {
+                None => subscriptions.own.get(&key),
+                Some(share) => subscriptions.shares.get(share, key),
+            }?;
+            let filter = Filter { share: share.cloned(), topic_filter: self.filters.filter(filter_id) };
+            Some((Subscription { filter, options: subscribed.options }, subscribed.id))
+        })
+    }
+
+    /// How many subscriptions there are, shared ones included.
+    pub fn subscription_count(&self) -> usize {
+        self.subscriptions
+    }
+
+    /// How many of them are to a share.
+    pub fn shared_subscription_count(&self) -> usize {
+        self.shared_subscriptions
+    }
+
+    /// How many subscriptions the Session `key` has, shared ones included.
+    pub fn subscription_count_of(&self, key: SessionKey) -> usize {
+        self.sessions.get(&key).map_or(0, SessionSubscriptions::len)
+    }
+
+    /// Removes a Session from a filter; from the Session's own list the caller does.
+    fn leave(&mut self, key: SessionKey, filter_id: FilterId, share: Option<&ShareName>) {
+        let subscriptions = self.filters.subscriptions_mut(filter_id);
+        let removed = match share {
+            None => subscriptions.own.remove(&key),
+            Some(share) => subscriptions.shares.leave(share, key),
+        };
+        assert!(removed.is_some(), "a session's list and the filters agree");
+        self.filters.prune(filter_id);
+        self.subscriptions -= 1;
+        self.shared_subscriptions -= usize::from(share.is_some());
+    }
+}
+
+impl Default for SubscriptionIndex {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SessionSubscriptions {
+    fn len(&self) -> usize {
+        self.own.len() + self.shared.as_ref().map_or(0, |shared| shared.len())
+    }
+
+    fn has(&self, filter_id: FilterId, share: Option<&ShareName>) -> bool {
+        let Some(share) = share else { return self.own.get(&filter_id).is_some() };
+        self.shared.as_ref().is_some_and(|shared| shared.contains(&(filter_id, share.clone())))
+    }
+
+    fn forget(&mut self, filter_id: FilterId, share: Option<&ShareName>) -> bool {
+        let Some(share) = share else { return self.own.remove(&filter_id).is_some() };
+        let Some(shared) = &mut self.shared else { return false };
+        let removed = shared.remove(&(filter_id, share.clone()));
+        if shared.is_empty() {
+            self.shared = None;
+        }
+        removed
+    }
+}
+
+const _: () = assert!(size_of::<(SessionKey, SessionSubscriptions)>() <= 32);
+const _: () = assert!(size_of::<Subscribed>() == 16);
+const _: () = assert!(size_of::<SubscriptionOptions>() == 4);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+use super::ProtocolError;
+use crate::codec::{Auth, Disconnect, MessageProperties, PacketId, Qos, ServerPacket, Subscribe, Unsubscribe};
+use crate::topic::TopicName;
+use bytes::Bytes;
+
+/// What the owner of a [`Session`](super::Session) must do, in order, before the next event.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send the packet to the client.
+    Send(ServerPacket),
+    /// Route the message; at QoS 1 and 2 say what became of it with [`Event::Answered`](super::Event::Answered).
+    Publish(Application),
+    /// The received identifier is free again: make it stable, and answer PUBCOMP with [`Event::Respond`](super::Event::Respond).
+    Release(PacketId),
+    /// The client has received the QoS 2 message with this sequence: make it stable, and send PUBREL with [`Event::Respond`](super::Event::Respond).
+    Released(u64, PacketId),
+    /// The message with this sequence is done with: its record may go. Nothing waits for that.
+    Done(u64),
+    /// A message for the client was dropped.
+    Dropped(DropCause),
+    /// SUBSCRIBE: answered with [`Event::Respond`](super::Event::Respond).
+    Subscribe(Box<Subscribe>),
+    /// UNSUBSCRIBE: answered with [`Event::Respond`](super::Event::Respond).
+    Unsubscribe(Box<Unsubscribe>),
+    /// AUTH with 0x19.
+    Reauthenticate(Box<Auth>),
+    /// The connection ends.
+    End(Ended),
+}
+
+/// An Application Message that a client published, on its way to be routed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Application {
+    /// Topic Name: an alias is resolved.
+    pub topic: TopicName,
+    /// QoS.
+    pub qos: Qos,
+    /// RETAIN.
+    pub retain: bool,
+    /// At QoS 1 and 2.
+    pub packet_id: Option<PacketId>,
+    /// Message Expiry Interval in seconds.
+    pub message_expiry_interval: Option<u32>,
+    /// What goes on with the message.
+    pub properties: MessageProperties,
+    /// The payload.
+    pub payload: Bytes,
+}
+
+/// How a connection ends.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The client sent DISCONNECT.
+    ByClient(Box<Disconnect>),
+    /// The client broke the protocol: it is told so where its version allows.
+    ByError(ProtocolError),
+}
+
+/// Why a message was not sent to this client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DropCause {
+    /// The queue was full.
+    QueueFull,
+    /// No connection, at QoS 0.
+    NotConnected,
+    /// Its Message Expiry Interval ran out.
+    Expired,
+    /// Larger than the client's Maximum Packet Size. [MQTT-3.1.2-25]
+    PacketTooLarge,
+}

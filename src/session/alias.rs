@@ -1,0 +1,75 @@
+use std::collections::HashMap;
+use std::num::NonZeroU16;
+
+use foldhash::quality::RandomState;
+
+use super::ProtocolError;
+use crate::codec::{AliasUse, TopicAlias};
+use crate::topic::TopicName;
+
+/// The Topic Aliases that a client has set on this connection.
+#[derive(Debug, Default)]
+pub(super) struct InboundAliases {
+    maximum: u16,
+    topics: HashMap<TopicAlias, TopicName, RandomState>,
+}
+
+impl InboundAliases {
+    /// No alias yet, and none above `maximum`: the Topic Alias Maximum that our CONNACK announced.
+    pub(super) fn new(maximum: u16) -> Self {
+        Self { maximum, topics: HashMap::default() }
+    }
+
+    /// The Topic Name of a PUBLISH that carries `topic` or `alias` or both.
+    pub(super) fn resolve(
+        &mut self,
+        topic: Option<TopicName>,
+        alias: Option<TopicAlias>,
+    ) -> Result<TopicName, ProtocolError> {
+        match (topic, alias) {
+            (Some(topic), None) => Ok(topic),
+            (_, Some(alias)) if alias.get() > self.maximum => {
+                Err(ProtocolError::TopicAliasInvalid { alias: alias.get(), maximum: self.maximum }) // [MQTT-3.3.2-9]
+            }
+            (Some(topic), Some(alias)) => {
+                self.topics.insert(alias, topic.detached());
+                Ok(topic)
+            }
+            (None, Some(alias)) => {
+                self.topics.get(&alias).cloned().ok_or(ProtocolError::TopicAliasUnknown { alias: alias.get() })
+            }
+            (None, None) => Err(ProtocolError::NoTopic),
+        }
+    }
+}
+
+/// The Topic Aliases that we have set on this connection: the first topics that are long enough to save bytes get one each.
+#[derive(Debug, Default)]
+pub(super) struct OutboundAliases {
+    maximum: u16,
+    aliases: HashMap<TopicName, TopicAlias, RandomState>,
+}
+
+impl OutboundAliases {
+    /// No alias yet, and none above `maximum`.
+    pub(super) fn new(maximum: u16) -> Self {
+        Self { maximum, aliases: HashMap::default() }
+    }
+
+    /// The alias to send `topic` with, if there is one or a free number for it.
+    pub(super) fn assign(&mut self, topic: &TopicName) -> Option<(TopicAlias, AliasUse)> {
+        if self.maximum == 0 || topic.as_str().len() <= ALIAS_BYTES {
+            return None;
+        }
+        if let Some(alias) = self.aliases.get(topic) {
+            return Some((*alias, AliasUse::Known));
+        }
+        let number = u16::try_from(self.aliases.len() + 1).ok().filter(|number| *number <= self.maximum)?;
+        let alias = NonZeroU16::new(number)?;
+        self.aliases.insert(topic.detached(), alias);
+        Some((alias, AliasUse::Set))
+    }
+}
+
+/// What a Topic Alias costs in each packet: its identifier and two bytes.
+const ALIAS_BYTES: usize = 3;

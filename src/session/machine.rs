@@ -1,0 +1,334 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::inbound::{Arrival, Inbound};
+use super::outbound::{Outbound, QueueLimits};
+use super::{Action, Application, Delivery, DropCause, Ended, Event, Link, ProtocolError, Ticket};
+use crate::codec::{
+    Ack, AckDetails, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
+};
+use crate::timestamp::Timestamp;
+
+/// What every client is held to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Maximum QoS announced in CONNACK.
+    pub maximum_qos: Qos,
+    /// Retain Available announced in CONNACK.
+    pub retain_available: bool,
+    /// Receive Maximum announced in CONNACK.
+    pub receive_maximum: u16,
+    /// Whether a payload that says it is UTF-8 is checked.
+    pub validate_payload_format: bool,
+    /// Messages in the queue towards the client, in flight included.
+    pub queued_messages_max: usize,
+    /// Their bytes.
+    pub queued_bytes_max: usize,
+}
+
+/// One client's Session: the rules of MQTT, with no socket, clock or task inside.
+///
+/// Events go in through [`handle`](Self::handle) with the time the caller read; what the caller must do comes out as
+/// [`Action`]s, in order. It outlives its Network Connections, and moves between shards as plain data.
+#[derive(Debug)]
+pub struct Session {
+    limits: Arc<Limits>,
+    inbound: Inbound,
+    outbound: Outbound,
+    connection: Connection,
+    /// The last ticket that it was told of.
+    stable: Ticket,
+}
+
+/// The Session's side of a Network Connection.
+#[derive(Debug, Default)]
+struct Connection {
+    link: Option<Box<Link>>,
+    /// Whether CONNACK has left: nothing else may before. [MQTT-3.2.0-1]
+    open: bool,
+    /// Responses that wait for the store, and those behind them, in order.
+    held: VecDeque<(Ticket, ServerPacket)>,
+    /// Bytes of queued messages that may be put before the transport.
+    room: usize,
+}
+
+impl Session {
+    /// A new Session, whose first queued message has the sequence `first_sequence`, at least 1.
+    pub fn new(limits: Arc<Limits>, first_sequence: u64) -> Self {
+        Self {
+            limits,
+            inbound: Inbound::default(),
+            outbound: Outbound::new(first_sequence.max(1)),
+            connection: Connection::default(),
+            stable: Ticket::default(),
+        }
+    }
+
+    /// Applies `event` at `now` and appends what the caller must do to `actions`.
+    pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
+        let result = match event {
+            Event::Packet(packet) => self.on_packet(now, packet, actions),
+            event => {
+                self.on_event(now, event, actions);
+                Ok(())
+            }
+        };
+        if let Err(error) = result {
+            actions.push(Action::End(Ended::ByError(error)));
+        }
+    }
+
+    /// Messages in the queue, in flight included, and their bytes.
+    pub const fn queued(&self) -> (usize, usize) {
+        self.outbound.queued()
+    }
+
+    /// Messages in the queue that were never sent.
+    pub fn unsent(&self) -> u64 {
+        self.outbound.unsent()
+    }
+
+    /// Messages sent on this connection and not acknowledged.
+    pub const fn in_flight(&self) -> u32 {
+        self.outbound.in_flight()
+    }
+
+    /// Responses that wait for the store.
+    pub fn held(&self) -> usize {
+        self.connection.held.len()
+    }
+
+    /// Whether it has a Network Connection.
+    pub const fn is_connected(&self) -> bool {
+        self.connection.link.is_some()
+    }
+
+    /// Whether CONNACK has left, so that other packets may.
+    pub const fn is_open(&self) -> bool {
+        self.connection.open
+    }
+
+    /// Forgets the tickets of its shard, all of which are stable, before it moves to another one.
+    pub fn forget_tickets(&mut self) {
+        self.inbound.forget_tickets();
+        self.stable = Ticket::default();
+    }
+
+    /// The Session has ended: what another member of a Shared Subscription may get instead.
+    pub fn into_leftovers(self) -> impl Iterator<Item = Delivery> {
+        self.outbound.into_leftovers()
+    }
+
+    fn on_event(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
+        match event {
+            Event::Packet(_) => {}
+            Event::Connected { link, connack, wait } => self.on_connected(now, link, connack, wait, actions),
+            Event::Answered { packet_id, qos, reason_code, wait } => {
+                self.on_answered(packet_id, qos, reason_code, wait, actions);
+            }
+            Event::Respond { packet, wait } => self.respond(packet, wait, actions),
+            Event::DeliverQos0(delivery) => self.on_deliver_qos0(now, &delivery, actions),
+            Event::Deliver(sequence, delivery) => {
+                let limits = QueueLimits {
+                    messages_max: self.limits.queued_messages_max,
+                    bytes_max: self.limits.queued_bytes_max,
+                };
+                self.outbound.enqueue(sequence, delivery, limits, actions);
+                self.send(now, actions);
+            }
+            Event::Persisted(ticket) => self.on_persisted(now, ticket, actions),
+            Event::Room(bytes) => {
+                self.connection.room = bytes;
+                self.send(now, actions);
+            }
+            Event::Disconnected => self.connection = Connection::default(),
+        }
+    }
+
+    fn on_packet(
+        &mut self,
+        now: Timestamp,
+        packet: ClientPacket,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), ProtocolError> {
+        match packet {
+            ClientPacket::Publish(publish) => self.on_publish(publish, actions)?,
+            ClientPacket::Puback(ack) => self.outbound.on_puback(ack.packet_id, actions)?,
+            ClientPacket::Pubrec(ack) => self.outbound.on_pubrec(&ack, actions)?,
+            ClientPacket::Pubrel(ack) => self.on_pubrel(ack.packet_id, actions),
+            ClientPacket::Pubcomp(ack) => self.outbound.on_pubcomp(ack.packet_id, actions)?,
+            ClientPacket::Subscribe(subscribe) => actions.push(Action::Subscribe(subscribe)),
+            ClientPacket::Unsubscribe(unsubscribe) => actions.push(Action::Unsubscribe(unsubscribe)),
+            ClientPacket::Pingreq => actions.push(Action::Send(ServerPacket::Pingresp)), // [MQTT-3.12.4-1]
+            ClientPacket::Disconnect(disconnect) => actions.push(Action::End(Ended::ByClient(disconnect))),
+            ClientPacket::Auth(auth) => actions.push(Action::Reauthenticate(auth)),
+            ClientPacket::Connect(_) => return Err(ProtocolError::SecondConnect),
+        }
+        self.send(now, actions);
+        Ok(())
+    }
+
+    /// What is in flight is sent again behind CONNACK; what belonged to the last connection alone is forgotten.
+    fn on_connected(
+        &mut self,
+        now: Timestamp,
+        link: Box<Link>,
+        connack: Box<Connack>,
+        wait: Option<Ticket>,
+        actions: &mut Vec<Action>,
+    ) {
+        self.inbound.restart();
+        self.outbound.restart();
+        self.connection = Connection { link: Some(link), ..Connection::default() };
+        self.respond(ServerPacket::Connack(connack), wait, actions);
+        self.send(now, actions);
+    }
+
+    fn on_publish(&mut self, publish: Publish, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
+        let Some(link) = self.connection.link.as_mut() else { return Ok(()) };
+        if publish.qos > self.limits.maximum_qos {
+            return Err(ProtocolError::QosNotSupported);
+        }
+        if publish.retain && !self.limits.retain_available {
+            return Err(ProtocolError::RetainNotSupported);
+        }
+        let topic = link.inbound_aliases.resolve(publish.topic, publish.topic_alias)?;
+        // 3.1.1 has no Receive Maximum: there, the owner bounds what waits by not reading on.
+        let v5 = link.version == ProtocolVersion::V5;
+        let receive_maximum = if v5 { self.limits.receive_maximum } else { u16::MAX };
+        if let Some(id) = publish.packet_id {
+            if publish.qos == Qos::ExactlyOnce {
+                if let Arrival::Repeat(wait) = self.inbound.on_publish_qos2(id, receive_maximum)? {
+                    let pubrec = ServerPacket::Pubrec(Ack::new(id, ReasonCode::Success));
+                    self.respond(pubrec, wait, actions);
+                    return Ok(());
+                }
+            } else {
+                self.inbound.on_publish_qos1(receive_maximum)?;
+                if v5 && self.inbound.is_awaiting_pubrel(id) {
+                    self.on_answered(id, publish.qos, ReasonCode::PacketIdentifierInUse, None, actions);
+                    return Ok(());
+                }
+            }
+        }
+        let wrong_format = self.limits.validate_payload_format
+            && publish.properties.payload_is_utf8()
+            && std::str::from_utf8(&publish.payload).is_err();
+        if wrong_format {
+            let Some(id) = publish.packet_id else { return Err(ProtocolError::PayloadFormatInvalid) };
+            self.on_answered(id, publish.qos, ReasonCode::PayloadFormatInvalid, None, actions);
+            return Ok(());
+        }
+        actions.push(Action::Publish(Application {
+            topic,
+            qos: publish.qos,
+            retain: publish.retain,
+            packet_id: publish.packet_id,
+            message_expiry_interval: publish.message_expiry_interval,
+            properties: publish.properties,
+            payload: publish.payload,
+        }));
+        Ok(())
+    }
+
+    /// PUBACK or PUBREC for a PUBLISH. 3.1.1 can't say no: a refused message is acknowledged and dropped. [MQTT-3.3.5-2]
+    fn on_answered(
+        &mut self,
+        id: PacketId,
+        qos: Qos,
+        reason_code: ReasonCode,
+        wait: Option<Ticket>,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(link) = &self.connection.link else { return };
+        let refused_5 = reason_code.is_error() && link.version == ProtocolVersion::V5;
+        let mut ack = Ack::new(id, reason_code);
+        if refused_5 && link.request_problem_information {
+            let details = AckDetails { reason_string: Some(reason_code.to_string().into()), ..AckDetails::default() };
+            ack.details = Some(Box::new(details));
+        }
+        if qos == Qos::ExactlyOnce {
+            if refused_5 {
+                self.inbound.refused(id);
+            } else {
+                self.inbound.accepted(id, wait);
+            }
+            self.respond(ServerPacket::Pubrec(ack), wait, actions);
+        } else {
+            self.respond(ServerPacket::Puback(ack), wait, actions);
+        }
+    }
+
+    /// PUBREL: the identifier is free once that is stable; one that is unknown is free already. [MQTT-4.3.3-11]
+    fn on_pubrel(&mut self, id: PacketId, actions: &mut Vec<Action>) {
+        if self.inbound.release(id) {
+            actions.push(Action::Release(id));
+        } else {
+            let pubcomp = Ack::new(id, ReasonCode::PacketIdentifierNotFound);
+            self.respond(ServerPacket::Pubcomp(pubcomp), None, actions);
+        }
+    }
+
+    fn on_deliver_qos0(&mut self, now: Timestamp, delivery: &Delivery, actions: &mut Vec<Action>) {
+        let Some(link) = self.connection.link.as_mut().filter(|_| self.connection.open) else {
+            return actions.push(Action::Dropped(DropCause::NotConnected));
+        };
+        if delivery.expires_at.is_some_and(|at| at <= now) {
+            return actions.push(Action::Dropped(DropCause::Expired));
+        }
+        match delivery.publish(now, None, false, link) {
+            Ok(publish) => actions.push(Action::Send(ServerPacket::Publish(publish))),
+            Err(cause) => actions.push(Action::Dropped(cause)),
+        }
+    }
+
+    /// Sends a response behind those that wait, or at once when nothing does.
+    fn respond(&mut self, packet: ServerPacket, wait: Option<Ticket>, actions: &mut Vec<Action>) {
+        if self.connection.link.is_none() {
+            return;
+        }
+        let last = self.connection.held.back().map(|(ticket, _)| *ticket);
+        match wait.filter(|ticket| *ticket > self.stable).max(last) {
+            Some(ticket) => self.connection.held.push_back((ticket, packet)),
+            None => self.leave(packet, actions),
+        }
+    }
+
+    fn on_persisted(&mut self, now: Timestamp, stable: Ticket, actions: &mut Vec<Action>) {
+        self.stable = self.stable.max(stable);
+        while let Some((ticket, packet)) = self.connection.held.pop_front() {
+            if ticket > stable {
+                self.connection.held.push_front((ticket, packet));
+                break;
+            }
+            self.leave(packet, actions);
+        }
+        self.send(now, actions);
+    }
+
+    /// A response leaves.
+    fn leave(&mut self, packet: ServerPacket, actions: &mut Vec<Action>) {
+        match &packet {
+            ServerPacket::Connack(_) => self.connection.open = true,
+            ServerPacket::Puback(_) => self.inbound.acknowledged(),
+            ServerPacket::Pubrec(ack) if ack.reason_code.is_error() => self.inbound.acknowledged(),
+            ServerPacket::Pubrec(_)
+            | ServerPacket::Publish(_)
+            | ServerPacket::Pubrel(_)
+            | ServerPacket::Pubcomp(_)
+            | ServerPacket::Suback(_)
+            | ServerPacket::Unsuback(_)
+            | ServerPacket::Pingresp
+            | ServerPacket::Disconnect(_)
+            | ServerPacket::Auth(_) => {}
+        }
+        actions.push(Action::Send(packet));
+    }
+
+    fn send(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        let connection = &mut self.connection;
+        if let Some(link) = connection.link.as_mut().filter(|_| connection.open) {
+            self.outbound.send(now, link, &mut connection.room, actions);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! One client's Session: the rules of MQTT for one client, with no socket, clock or task inside.
+
+mod action;
+mod alias;
+mod event;
+mod inbound;
+mod link;
+mod machine;
+mod outbound;
+mod protocol_error;
+
+pub use action::{Action, Application, DropCause, Ended};
+pub use event::{Delivery, Event, Ticket};
+pub use link::Link;
+pub use machine::{Limits, Session};
+pub use protocol_error::ProtocolError;

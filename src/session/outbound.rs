@@ -1,0 +1,369 @@
+use std::collections::{BTreeMap, VecDeque};
+
+use super::link::Link;
+use super::{Action, Delivery, DropCause, ProtocolError};
+use crate::codec::{Ack, OutgoingPublish, PacketId, PacketType, Qos, ReasonCode, ServerPacket};
+use crate::timestamp::Timestamp;
+
+/// The QoS 1 and 2 messages that a client is owed, in the order of their sequences: those in flight, and behind them those
+/// that wait.
+///
+/// The message with sequence *s* has the Packet Identifier `(s - 1) mod 65,535 + 1`: the same after a reconnect and after a
+/// restart, and unique because the oldest and the newest in flight lie less than 65,535 apart. [MQTT-2.2.1-4]
+#[derive(Debug)]
+pub(super) struct Outbound {
+    /// Without gaps: `queue[i]` has the sequence `front + i`.
+    queue: VecDeque<Entry>,
+    front: u64,
+    /// The first sequence that this connection has not sent.
+    cursor: u64,
+    /// The first sequence that no connection has sent.
+    sent_until: u64,
+    /// What came before its turn, because it took a shorter way here than its predecessor.
+    early: BTreeMap<u64, Delivery>,
+    /// Sent on this connection and not done.
+    in_flight: u32,
+    /// Not done, wherever they are.
+    messages: usize,
+    bytes: usize,
+}
+
+/// The bounds of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct QueueLimits {
+    pub(super) messages_max: usize,
+    pub(super) bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Given away once the client has it.
+    delivery: Option<Delivery>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Never sent.
+    Queued,
+    AwaitingPuback,
+    AwaitingPubrec,
+    /// PUBREL was sent, or is about to be.
+    AwaitingPubcomp,
+    Done,
+}
+
+impl Outbound {
+    /// An empty queue whose first message will have the sequence `first`.
+    pub(super) fn new(first: u64) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            front: first,
+            cursor: first,
+            sent_until: first,
+            early: BTreeMap::new(),
+            in_flight: 0,
+            messages: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Messages not done, and their bytes.
+    pub(super) const fn queued(&self) -> (usize, usize) {
+        (self.messages, self.bytes)
+    }
+
+    /// Messages that were never sent.
+    pub(super) fn unsent(&self) -> u64 {
+        self.end() - self.sent_until
+    }
+
+    /// Messages sent and not acknowledged on this connection.
+    pub(super) const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Puts a message at its place. When the queue is full, the oldest message that was never sent goes.
+    pub(super) fn enqueue(
+        &mut self,
+        sequence: u64,
+        delivery: Delivery,
+        limits: QueueLimits,
+        actions: &mut Vec<Action>,
+    ) {
+        if sequence != self.end() {
+            if sequence > self.end() {
+                self.early.insert(sequence, delivery);
+            }
+            return;
+        }
+        self.append(delivery, limits, actions);
+        while let Some(delivery) = self.early.remove(&self.end()) {
+            self.append(delivery, limits, actions);
+        }
+    }
+
+    fn append(&mut self, delivery: Delivery, limits: QueueLimits, actions: &mut Vec<Action>) {
+        let bytes = delivery_bytes(&delivery);
+        self.queue.push_back(Entry { delivery: Some(delivery), state: State::Queued });
+        self.messages += 1;
+        self.bytes += bytes;
+        while self.messages > limits.messages_max || self.bytes > limits.bytes_max {
+            if self.sent_until == self.end() {
+                break; // all that is left is in flight
+            }
+            let oldest = self.sent_until;
+            self.sent_until += 1;
+            self.cursor = self.cursor.max(self.sent_until);
+            if self.finish(oldest, actions) {
+                actions.push(Action::Dropped(DropCause::QueueFull));
+            }
+        }
+        self.remove_done();
+    }
+
+    /// A new connection: everything in flight is to be sent again, in its order. [MQTT-4.4.0-1]
+    pub(super) fn restart(&mut self) {
+        self.cursor = self.front;
+        self.in_flight = 0;
+    }
+
+    /// Sends what the client's Receive Maximum and `room` allow: what this connection has to repeat, then what is new.
+    pub(super) fn send(&mut self, now: Timestamp, link: &mut Link, room: &mut usize, actions: &mut Vec<Action>) {
+        while let Some(entry) = index(self.front, self.cursor).and_then(|i| self.queue.get_mut(i)) {
+            let sequence = self.cursor;
+            let packet_id = packet_id(sequence);
+            match entry.state {
+                State::Done => {}
+                State::AwaitingPubcomp => {
+                    actions.push(Action::Send(ServerPacket::Pubrel(Ack::new(packet_id, ReasonCode::Success))));
+                    self.in_flight += 1;
+                }
+                State::Queued | State::AwaitingPuback | State::AwaitingPubrec => {
+                    // [MQTT-3.3.4-9], and the window in which Packet Identifiers are unique.
+                    let full = self.in_flight >= u32::from(link.send_maximum.get())
+                        || sequence - self.front >= PACKET_IDS
+                        || *room == 0;
+                    if full {
+                        break;
+                    }
+                    match entry.publish(now, packet_id, link) {
+                        Ok(publish) => {
+                            *room = room.saturating_sub(publish_bytes(&publish));
+                            actions.push(Action::Send(ServerPacket::Publish(publish)));
+                            self.in_flight += 1;
+                        }
+                        Err(cause) => {
+                            self.finish(sequence, actions);
+                            actions.push(Action::Dropped(cause));
+                        }
+                    }
+                    self.sent_until = self.sent_until.max(sequence + 1);
+                }
+            }
+            self.cursor += 1;
+        }
+        self.remove_done();
+    }
+
+    /// PUBACK: the QoS 1 message is done. One that names nothing in flight is a repeat and ignored.
+    pub(super) fn on_puback(&mut self, id: PacketId, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
+        match self.state_of(id) {
+            Some((sequence, State::AwaitingPuback)) => {
+                self.complete(sequence, actions);
+                Ok(())
+            }
+            Some((_, State::AwaitingPubrec | State::AwaitingPubcomp)) => {
+                Err(ProtocolError::UnexpectedAck { packet: PacketType::Puback })
+            }
+            Some((_, State::Queued | State::Done)) | None => Ok(()),
+        }
+    }
+
+    /// PUBREC: the client has the QoS 2 message, or refuses it. [MQTT-4.3.3-4] [MQTT-4.4.0-2]
+    pub(super) fn on_pubrec(&mut self, ack: &Ack, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
+        let id = ack.packet_id;
+        match self.state_of(id) {
+            Some((sequence, State::AwaitingPubrec)) if ack.reason_code.is_error() => self.complete(sequence, actions),
+            Some((sequence, State::AwaitingPubrec)) => {
+                self.release(sequence);
+                actions.push(Action::Released(sequence, id));
+            }
+            Some((_, State::AwaitingPubcomp)) if ack.reason_code.is_error() => {}
+            Some((sequence, State::AwaitingPubcomp)) => actions.push(Action::Released(sequence, id)),
+            Some((_, State::AwaitingPuback)) => {
+                return Err(ProtocolError::UnexpectedAck { packet: PacketType::Pubrec });
+            }
+            Some((_, State::Queued | State::Done)) | None if ack.reason_code.is_error() => {}
+            Some((_, State::Queued | State::Done)) | None => {
+                let pubrel = Ack::new(id, ReasonCode::PacketIdentifierNotFound);
+                actions.push(Action::Send(ServerPacket::Pubrel(pubrel)));
+            }
+        }
+        Ok(())
+    }
+
+    /// PUBCOMP: the QoS 2 message is done. One that names nothing in flight is a repeat and ignored.
+    pub(super) fn on_pubcomp(&mut self, id: PacketId, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
+        match self.state_of(id) {
+            Some((sequence, State::AwaitingPubcomp)) => {
+                self.complete(sequence, actions);
+                Ok(())
+            }
+            Some((_, State::AwaitingPuback | State::AwaitingPubrec)) => {
+                Err(ProtocolError::UnexpectedAck { packet: PacketType::Pubcomp })
+            }
+            Some((_, State::Queued | State::Done)) | None => Ok(()),
+        }
+    }
+
+    /// What another member of a share may get when this Session ends: QoS 1 that is not acknowledged, and QoS 2 that was
+    /// never sent. [MQTT-4.8.2-5]
+    pub(super) fn into_leftovers(self) -> impl Iterator<Item = Delivery> {
+        let queued = self.queue.into_iter().filter_map(|entry| match entry.state {
+            State::Queued | State::AwaitingPuback => entry.delivery,
+            State::AwaitingPubrec | State::AwaitingPubcomp | State::Done => None,
+        });
+        queued.chain(self.early.into_values()).filter(|delivery| delivery.share.is_some())
+    }
+
+    /// The sequence behind the last in the queue.
+    fn end(&self) -> u64 {
+        self.front + self.queue.len() as u64
+    }
+
+    fn state_of(&self, id: PacketId) -> Option<(u64, State)> {
+        let ahead = (u64::from(id.number()) + PACKET_IDS - u64::from(packet_id(self.front).number())) % PACKET_IDS;
+        let sequence = self.front + ahead;
+        let entry = self.queue.get(index(self.front, sequence)?)?;
+        (sequence < self.sent_until).then_some((sequence, entry.state))
+    }
+
+    /// The client has the message: only its identifier is kept until PUBCOMP.
+    fn release(&mut self, sequence: u64) {
+        if let Some(entry) = index(self.front, sequence).and_then(|i| self.queue.get_mut(i)) {
+            entry.state = State::AwaitingPubcomp;
+            if let Some(delivery) = entry.delivery.take() {
+                self.bytes -= delivery_bytes(&delivery);
+            }
+        }
+    }
+
+    fn complete(&mut self, sequence: u64, actions: &mut Vec<Action>) {
+        if sequence < self.cursor {
+            self.in_flight -= 1;
+        }
+        self.finish(sequence, actions);
+        self.remove_done();
+    }
+
+    /// Whether the message was not done before.
+    fn finish(&mut self, sequence: u64, actions: &mut Vec<Action>) -> bool {
+        let Some(entry) = index(self.front, sequence).and_then(|i| self.queue.get_mut(i)) else { return false };
+        if entry.state == State::Done {
+            return false;
+        }
+        entry.state = State::Done;
+        self.messages -= 1;
+        if let Some(delivery) = entry.delivery.take() {
+            self.bytes -= delivery_bytes(&delivery);
+        }
+        actions.push(Action::Done(sequence));
+        true
+    }
+
+    fn remove_done(&mut self) {
+        while self.queue.front().is_some_and(|entry| entry.state == State::Done) {
+            self.queue.pop_front();
+            self.front += 1;
+        }
+        self.cursor = self.cursor.max(self.front);
+        self.sent_until = self.sent_until.max(self.front);
+        if self.queue.is_empty() && self.queue.capacity() > QUEUE_KEPT {
+            self.queue = VecDeque::new();
+        }
+    }
+}
+
+impl Entry {
+    /// The PUBLISH of this entry, or why it is not to be sent. What was sent before is sent again even if it has expired since. [MQTT-4.3.3-7]
+    fn publish(&mut self, now: Timestamp, packet_id: PacketId, link: &mut Link) -> Result<OutgoingPublish, DropCause> {
+        let dup = self.state != State::Queued;
+        let Some(delivery) = &self.delivery else { return Err(DropCause::Expired) };
+        if !dup && delivery.expires_at.is_some_and(|at| at <= now) {
+            return Err(DropCause::Expired); // [MQTT-3.3.2-5]
+        }
+        let publish = delivery.publish(now, Some(packet_id), dup, link)?;
+        self.state = match delivery.qos {
+            Qos::AtMostOnce | Qos::AtLeastOnce => State::AwaitingPuback,
+            Qos::ExactlyOnce => State::AwaitingPubrec,
+        };
+        Ok(publish)
+    }
+}
+
+impl Delivery {
+    /// The PUBLISH that carries this to the client of `link`, unless it is too large for it. [MQTT-3.1.2-24]
+    pub(super) fn publish(
+        &self,
+        now: Timestamp,
+        packet_id: Option<PacketId>,
+        dup: bool,
+        link: &mut Link,
+    ) -> Result<OutgoingPublish, DropCause> {
+        // [MQTT-3.3.2-6]; the part of a second that has begun counts as remaining.
+        let remaining = self.expires_at.map(|at| at.since(now).as_millis().div_ceil(1_000));
+        let mut publish = OutgoingPublish {
+            message: self.message.clone(),
+            dup,
+            qos: self.qos,
+            retain: self.retain,
+            packet_id,
+            topic_alias: None,
+            message_expiry_interval: remaining.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+            subscription_ids: self.subscription_ids.clone(),
+        };
+        if let Some(maximum) = link.maximum_packet_size {
+            // An alias that is set costs three bytes more than the packet without one.
+            if publish.encoded_len(link.version) + ALIAS_COST > maximum.get() as usize {
+                return Err(DropCause::PacketTooLarge);
+            }
+        }
+        publish.topic_alias = link.outbound_aliases.assign(&self.message.topic);
+        Ok(publish)
+    }
+}
+
+/// The place of a sequence in a queue that begins with `front`.
+fn index(front: u64, sequence: u64) -> Option<usize> {
+    usize::try_from(sequence.checked_sub(front)?).ok()
+}
+
+/// The Packet Identifier of the message with this sequence, which counts from 1.
+fn packet_id(sequence: u64) -> PacketId {
+    let number = u16::try_from((sequence - 1) % PACKET_IDS + 1).unwrap_or(u16::MAX);
+    PacketId::new(number).unwrap_or(PacketId(std::num::NonZeroU16::MAX))
+}
+
+/// What a queued message counts for: its content and what we keep beside it.
+fn delivery_bytes(delivery: &Delivery) -> usize {
+    let message = &delivery.message;
+    message.topic.as_str().len() + message.payload.len() + message.properties.encoded_len() + ENTRY_BYTES
+}
+
+/// What a packet takes in the outgoing buffer, nearly: the transport's own count corrects it.
+fn publish_bytes(publish: &OutgoingPublish) -> usize {
+    let message = &publish.message;
+    message.topic.as_str().len() + message.payload.len() + message.properties.encoded_len() + HEADER_BYTES
+}
+
+/// How many Packet Identifiers there are.
+const PACKET_IDS: u64 = 65_535;
+/// A queue that has run empty keeps so many places; more are given back.
+const QUEUE_KEPT: usize = 32;
+/// What a queued message costs beside its content.
+const ENTRY_BYTES: usize = size_of::<Entry>();
+/// Fixed header, lengths, Packet Identifier.
+const HEADER_BYTES: usize = 10;
+/// Identifier and value of a Topic Alias.
+const ALIAS_COST: usize = 3;
