@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::broker::{Place, Setup, Transport};
 
@@ -31,10 +32,12 @@ pub(crate) fn add_user(file: &Path, user: &str, password: &str) {
         command
     } else {
         let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
-        command.arg("passwd").arg(file).arg(user).arg("--password").arg(password);
+        command.args(["passwd", "--password-stdin"]).args((!file.exists()).then_some("--create")).arg(file).arg(user);
         command
     };
-    let output = command.output().unwrap();
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    writeln!(child.stdin.take().unwrap(), "{password}").unwrap();
+    let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }
 
