@@ -4,7 +4,7 @@ use crate::broker::{Setup, Transport};
 use crate::deadline::wait_for;
 use crate::peer;
 use crate::raw::{
-    CONNACK, Connect, PINGREQ, PINGRESP, PUBACK, PUBLISH, PUBREC, Packet, Received, Version, Wire, acknowledge, packet,
+    CONNACK, Connect, DISCONNECT, PINGREQ, PINGRESP, PUBACK, PUBLISH, PUBREC, Packet, Received, Version, Wire, acknowledge, packet,
 };
 
 const V5: Version = Version::V5;
@@ -158,14 +158,14 @@ fn a_full_queue_loses_its_oldest_messages_and_keeps_the_newest() {
     if peer::is_chosen() {
         return;
     }
-    let broker = Setup::default().set("limits.queued_messages_max", "3").start();
+    let broker = Setup::default().set("server.shards", "1").set("limits.queued_messages_max", "3").start();
     let connect = Connect::durable(V5, "away");
-    assert_eq!(Wire::connected(broker.address(), &connect).subscribe(V5, "queue", 1), 1);
-    wait_for("the session to be alone", || {
-        let mut publisher = Wire::connected(broker.address(), &Connect::new(V5, "publisher"));
-        (0..6).for_each(|number| assert!(publisher.publish(V5, "queue", &number.to_string()) < 0x80));
-        Some(())
-    });
+    let mut away = Wire::connected(broker.address(), &connect);
+    assert_eq!(away.subscribe(V5, "queue", 1), 1);
+    away.send(&packet(DISCONNECT, &[]));
+    away.expect_closed();
+    let mut publisher = Wire::connected(broker.address(), &Connect::new(V5, "publisher"));
+    (0..6).for_each(|number| assert!(publisher.publish(V5, "queue", &number.to_string()) < 0x80));
     let mut wire = Wire::connected(broker.address(), &connect);
     let received: Vec<Vec<u8>> = (0..3)
         .map(|_| {

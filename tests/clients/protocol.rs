@@ -87,11 +87,11 @@ fn mqtt5_protocol_errors_are_refused_as_such() {
 }
 
 #[test]
-fn mqtt5_3_3_2_2_a_wildcard_in_a_topic_name_is_invalid() {
+fn mqtt5_3_3_2_2_a_wildcard_in_a_topic_name_is_malformed() {
     let broker = Setup::default().start();
     if !peer::is_chosen() {
-        expect_refused(&broker, |version| version.publish(PUBLISH, "a/+/b", 0, b""), 0x90);
-        expect_refused(&broker, |version| version.publish(PUBLISH, "#", 0, b""), 0x90);
+        expect_refused(&broker, |version| version.publish(PUBLISH, "a/+/b", 0, b""), 0x81);
+        expect_refused(&broker, |version| version.publish(PUBLISH, "#", 0, b""), 0x81);
     }
 }
 
@@ -246,6 +246,19 @@ fn mqtt5_4_3_3_10_a_repeated_qos2_publish_is_answered_but_delivered_once() {
         wire.expect(0x70);
         wire.ping();
     }
+}
+
+#[test]
+fn mqtt5_3_5_2_1_pubrec_says_that_nobody_subscribes() {
+    if peer::is_chosen() {
+        return;
+    }
+    let broker = Setup::default().start();
+    let mut wire = Wire::connected(broker.address(), &Connect::new(Version::V5, "lonely"));
+    wire.send(&Version::V5.publish(PUBLISH | 0x04, "nobody", 7, b""));
+    assert_eq!(wire.expect(PUBREC).reason_code(), 0x10);
+    wire.send(&acknowledge(PUBREL, 7));
+    assert_eq!(wire.expect(0x70).reason_code(), 0);
 }
 
 #[test]

@@ -5,19 +5,17 @@ import unittest
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from mqtt_client import Client, IS_PEER
+from mqtt_client import Client
 
 
 class ReasonCodes(unittest.TestCase):
     def setUp(self):
         self.client = self.enterContext(Client()).connected()
 
-    def test_mqtt5_3_4_2_1_puback_and_pubrec_say_that_nobody_subscribes(self):
+    def test_mqtt5_3_4_2_1_puback_says_that_nobody_subscribes(self):
         self.assertEqual(self.client.publish("reason/nobody", b"", 1), 0x10)
-        if not IS_PEER:  # mosquitto doesn't say it in PUBREC
-            self.assertEqual(self.client.publish("reason/nobody", b"", 2), 0x10)
 
-    def test_puback_and_pubrec_succeed_if_somebody_subscribes(self):
+    def test_puback_and_pubcomp_succeed_if_somebody_subscribes(self):
         self.client.subscribe("reason/somebody", 0)
         self.assertEqual(self.client.publish("reason/somebody", b"", 1), 0)
         self.assertEqual(self.client.publish("reason/somebody", b"", 2), 0)
@@ -111,7 +109,8 @@ class SharedSubscriptions(unittest.TestCase):
         payloads = [str(number).encode() for number in range(60)]
         for number, payload in enumerate(payloads):
             publisher.publish("shared/topic", payload, number % 3)
-        self.assertEqual([plain.message().payload for _ in payloads], payloads)
+        everything = collections.Counter(plain.message().payload for _ in payloads)
+        self.assertEqual(everything, collections.Counter(payloads))
         received = collections.Counter()
         for member in members:
             own = []
@@ -121,11 +120,11 @@ class SharedSubscriptions(unittest.TestCase):
                 own.append(message.payload)
             member.unsubscribe(["shared-end"])
             self.assertGreater(len(own), 0)
-            for qos in (0, 1, 2):
+            for qos in (0, 1, 2):  # paho hands on QoS 2 with its PUBREL, later than what came behind it
                 numbers = [number for number in map(int, own) if number % 3 == qos]
                 self.assertEqual(numbers, sorted(numbers), f"order at QoS {qos}")
             received.update(own)
-        self.assertEqual(received, collections.Counter(payloads))
+        self.assertEqual(received, everything)
 
     def test_groups_are_apart_and_a_member_that_leaves_gets_nothing(self):
         first, second, other = [self.enterContext(Client()).connected() for _ in range(3)]
