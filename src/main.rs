@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 use oncemq::auth::{Existing, Snapshot, remove_user, set_password};
 use oncemq::config::{self, Arguments, Loaded};
+use oncemq::server::{self, ServerError};
 
 /// An MQTT 3.1.1 and 5.0 broker whose acknowledgements mean it.
 ///
@@ -74,14 +75,16 @@ fn main() -> ExitCode {
         Err(error) => {
             // Nothing is left to tell it to when standard error is closed.
             let _written = writeln!(io::stderr(), "oncemq: {error:#}");
-            ExitCode::FAILURE
+            error.downcast_ref().map_or(ExitCode::FAILURE, |error: &ServerError| ExitCode::from(error.exit_code()))
         }
     }
 }
 
+/// Runs the broker until a signal asks it to stop.
 fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let Loaded { config, .. } = config::load(arguments)?;
-    say(&format!("config loaded: {} listeners", config.listeners.len()))
+    let _log = server::init_logging(&config.log)?;
+    Ok(server::run(config)?)
 }
 
 fn check(file: PathBuf) -> anyhow::Result<()> {
