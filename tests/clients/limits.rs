@@ -4,7 +4,8 @@ use crate::broker::{Setup, Transport};
 use crate::deadline::wait_for;
 use crate::peer;
 use crate::raw::{
-    CONNACK, Connect, DISCONNECT, PINGREQ, PINGRESP, PUBACK, PUBLISH, PUBREC, Packet, Received, Version, Wire, acknowledge, packet,
+    CONNACK, Connect, DISCONNECT, PINGREQ, PINGRESP, PUBACK, PUBLISH, PUBREC, Packet, Received, Version, Wire,
+    acknowledge, packet,
 };
 
 const V5: Version = Version::V5;
