@@ -41,6 +41,10 @@ pub(crate) struct Client {
     pub(crate) last_sent: u64,
     /// In milliseconds; 0: none.
     pub(crate) keep_alive: u64,
+    /// A CONNECT came to nothing since the last CONNACK.
+    unanswered: bool,
+    /// The Session may be a new one without its knowing: CONNACK said so to a connection that was lost before.
+    doubtful: bool,
 }
 
 /// A message of its own in flight.
@@ -66,6 +70,8 @@ pub(crate) struct Asked {
     pub(crate) ending: bool,
     /// It can't match any more.
     pub(crate) until: Option<u64>,
+    /// It was asked for in a Session that may be gone.
+    doubtful: bool,
 }
 
 impl Client {
@@ -86,6 +92,8 @@ impl Client {
             last_id: 0,
             last_sent: 0,
             keep_alive: 0,
+            unanswered: false,
+            doubtful: false,
             profile,
         };
         for filter in client.profile.filters.clone() {
@@ -103,11 +111,21 @@ impl Client {
             before.ending |= before.filter == filter;
         }
         let (asked_at, since, until) = (u64::MAX, None, None);
-        self.subscriptions.push(Asked { filter, qos, no_local, asked_at, since, ending: false, until });
+        self.subscriptions.push(Asked {
+            filter,
+            qos,
+            no_local,
+            asked_at,
+            since,
+            ending: false,
+            until,
+            doubtful: false,
+        });
     }
 
     /// The connection is gone: what belonged to it alone goes with it.
     pub(crate) fn disconnected(&mut self) {
+        self.unanswered |= self.connection.is_some() && !self.connected;
         self.connection = None;
         self.connected = false;
         self.requests.clear();
@@ -134,7 +152,9 @@ impl Client {
 
     /// The subscriptions that are settled: SUBACK came, and nothing was asked since.
     pub(crate) fn settled(&self) -> impl Iterator<Item = &Asked> {
-        self.subscriptions.iter().filter(|asked| asked.since.is_some() && asked.until.is_none() && !asked.ending)
+        self.subscriptions
+            .iter()
+            .filter(|asked| asked.since.is_some() && asked.until.is_none() && !asked.ending && !asked.doubtful)
     }
 }
 
@@ -194,6 +214,14 @@ impl World {
         client.alias_maximum = properties.topic_alias_maximum;
         if let Some(seconds) = properties.server_keep_alive {
             client.keep_alive = u64::from(seconds) * 1_000;
+        }
+        let unanswered = std::mem::take(&mut client.unanswered) && !client.is_steadfast();
+        client.doubtful = connack.session_present && (client.doubtful || unanswered);
+        if client.doubtful {
+            client.subscriptions.iter_mut().for_each(|asked| asked.doubtful |= asked.asked_at < now);
+            for outgoing in &client.outgoing {
+                self.checker.ledger.messages[outgoing.message].doubtful = true;
+            }
         }
         if connack.session_present {
             for at in 0..client.outgoing.len() {
@@ -317,6 +345,7 @@ impl World {
         match self.clients[number].received.insert(id.number(), payload) {
             None => self.delivered(number, publish),
             Some(before) if before == publish.message.payload && publish.dup => {}
+            Some(_) if self.clients[number].doubtful => self.delivered(number, publish),
             Some(_) => return self.fail(Some(number), format!("identifier {id:?} came again before PUBREL")),
         }
         self.send_up(connection, &ClientPacket::Pubrec(Ack::new(id, ReasonCode::Success)));

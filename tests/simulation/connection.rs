@@ -44,7 +44,7 @@ pub(crate) struct Channel {
     /// When the last that was put in comes out.
     pub(crate) busy_until: u64,
     /// From then on nothing comes out.
-    pub(crate) cut_at: Option<u64>,
+    cut_at: Option<u64>,
 }
 
 pub(crate) struct ClientSide {
@@ -85,6 +85,10 @@ impl Channel {
     pub(crate) fn arrival(&mut self, now: u64, delay: u64) -> u64 {
         self.busy_until = self.busy_until.max(now + delay);
         self.busy_until
+    }
+
+    pub(crate) fn cut(&mut self, at: u64) {
+        self.cut_at = Some(self.cut_at.map_or(at, |before| before.min(at)));
     }
 
     pub(crate) fn is_cut(&self, now: u64) -> bool {

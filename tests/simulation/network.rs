@@ -248,8 +248,8 @@ impl World {
                 let (up, down) = (self.rng.between(0, 30), self.rng.between(0, 30));
                 let now = self.now;
                 let connection = &mut self.connections[number];
-                connection.up.cut_at = Some(now + up);
-                connection.down.cut_at = Some(now + down);
+                connection.up.cut(now + up);
+                connection.down.cut(now + down);
                 let noticed = if self.rng.percent(30) { self.rng.between(0, 6_000) } else { self.rng.between(0, 60) };
                 self.schedule(noticed, Step::BrokerNotices(number));
             }

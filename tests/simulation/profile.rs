@@ -69,7 +69,7 @@ impl Profile {
         let others =
             [Lifetime::Transient, Lifetime::Transient, Lifetime::Expiring(1), Lifetime::Expiring(3), Lifetime::Fickle];
         let lifetime = if steadfast { Lifetime::Steadfast } else { rng.pick(&others) };
-        let churn = mix.churn && !steadfast && rng.percent(60);
+        let churn = mix.churn && rng.percent(50);
         let small = mix.small_windows && rng.percent(50);
         let mut filters = Vec::new();
         if rng.percent(70) {

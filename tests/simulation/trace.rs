@@ -32,15 +32,22 @@ impl Trace {
 
     /// The last lines that concern this client, or the last of all.
     pub(crate) fn about(&self, client: Option<usize>) -> String {
-        let concerned = self.lines.iter().filter(|(_, whose, _)| client.is_none() || *whose == client);
-        let concerned: Vec<_> = concerned.collect();
-        let mut text = String::new();
-        for (now, whose, line) in &concerned[concerned.len().saturating_sub(LINES)..] {
-            let whose = whose.map_or("-".to_owned(), |whose| format!("c{whose}"));
-            let _ = writeln!(text, "{:>8} {whose:<4}{line}", now - crate::world::BEGIN);
-        }
-        text
+        let concerned: Vec<_> = self.lines.iter().filter(|line| client.is_none() || line.1 == client).collect();
+        text(concerned.into_iter().rev().take(LINES).rev())
     }
+
+    pub(crate) fn all(&self) -> String {
+        text(self.lines.iter())
+    }
+}
+
+fn text<'a>(lines: impl Iterator<Item = &'a (u64, Option<usize>, String)>) -> String {
+    let mut text = String::new();
+    for (now, whose, line) in lines {
+        let whose = whose.map_or("-".to_owned(), |whose| format!("c{whose}"));
+        let _ = writeln!(text, "{:>8} {whose:<4}{line}", now - crate::world::BEGIN);
+    }
+    text
 }
 
 const LINES: usize = 150;

@@ -145,11 +145,18 @@ impl World {
         self.settling_since = self.now;
         self.trace.note(self.now, None, || "settling".to_owned());
         self.run_until(self.now + SETTLING);
-        self.check_settled();
+        if self.failure.is_none() {
+            self.check_settled();
+        }
+        if self.failure.is_some() {
+            return;
+        }
         self.phase = Phase::Leaving;
         self.leave();
         self.run_until(self.now + LEAVING);
-        self.check_left();
+        if self.failure.is_none() {
+            self.check_left();
+        }
     }
 
     fn run_until(&mut self, end: u64) {
