@@ -41,10 +41,12 @@ pub(crate) struct Client {
     pub(crate) last_sent: u64,
     /// In milliseconds; 0: none.
     pub(crate) keep_alive: u64,
+    /// When its last CONNECT was or will be judged.
+    pub(crate) authenticated_at: u64,
     /// A CONNECT came to nothing since the last CONNACK.
     unanswered: bool,
     /// The Session may be a new one without its knowing: CONNACK said so to a connection that was lost before.
-    doubtful: bool,
+    pub(crate) doubtful: bool,
 }
 
 /// A message of its own in flight.
@@ -92,6 +94,7 @@ impl Client {
             last_id: 0,
             last_sent: 0,
             keep_alive: 0,
+            authenticated_at: 0,
             unanswered: false,
             doubtful: false,
             profile,
@@ -413,7 +416,9 @@ impl World {
         if client.profile.is_v5() {
             publish.message_expiry_interval = message.expiry;
             let next = u16::try_from(client.aliases.len() + 1).unwrap();
-            if let Some(alias) = client.aliases.get(&message.topic) {
+            if message.clears {
+                // Known by its topic alone.
+            } else if let Some(alias) = client.aliases.get(&message.topic) {
                 publish.topic = None;
                 publish.topic_alias = TopicAlias::new(*alias);
             } else if next <= client.alias_maximum {

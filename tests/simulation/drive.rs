@@ -55,7 +55,11 @@ impl World {
                         world.fail(None, "asked about a connection that is not paused".to_owned());
                     }
                     let delay = world.delay(30);
-                    world.schedule(delay, Step::Authenticated(number));
+                    // The CONNECTs of one client are answered in their order, or a lost one could win over a later.
+                    let client = &mut world.clients[world.connections[number].client];
+                    client.authenticated_at = client.authenticated_at.max(world.now + delay);
+                    let at = client.authenticated_at;
+                    world.schedule_at(at, Step::Authenticated(number));
                 });
             }
             Action::Persist { ticket, record } => {
