@@ -41,8 +41,8 @@ pub(crate) struct Client {
     pub(crate) last_sent: u64,
     /// In milliseconds; 0: none.
     pub(crate) keep_alive: u64,
-    /// When its last CONNECT was or will be judged.
-    pub(crate) authenticated_at: u64,
+    /// When its last CONNECT came or will come, or was or will be judged.
+    last_connect_at: u64,
     /// A CONNECT came to nothing since the last CONNACK.
     unanswered: bool,
     /// The Session may be a new one without its knowing: CONNACK said so to a connection that was lost before.
@@ -94,7 +94,7 @@ impl Client {
             last_id: 0,
             last_sent: 0,
             keep_alive: 0,
-            authenticated_at: 0,
+            last_connect_at: 0,
             unanswered: false,
             doubtful: false,
             profile,
@@ -141,6 +141,18 @@ impl Client {
 
     pub(crate) fn is_steadfast(&self) -> bool {
         self.profile.lifetime == Lifetime::Steadfast
+    }
+
+    /// When something may happen to a CONNECT of its that would happen at `at`.
+    ///
+    /// The CONNECTs of a client overtake each other, when it opens a connection and another behind it. With a Session that goes on whatever
+    /// they say that does no harm; with another a lost CONNECT could undo what a later one did.
+    pub(crate) fn in_turn(&mut self, at: u64) -> u64 {
+        if self.is_steadfast() && !self.profile.wills {
+            return at;
+        }
+        self.last_connect_at = self.last_connect_at.max(at);
+        self.last_connect_at
     }
 
     fn free_id(&mut self) -> u16 {

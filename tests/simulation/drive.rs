@@ -55,10 +55,8 @@ impl World {
                         world.fail(None, "asked about a connection that is not paused".to_owned());
                     }
                     let delay = world.delay(30);
-                    // The CONNECTs of one client are answered in their order, or a lost one could win over a later.
                     let client = &mut world.clients[world.connections[number].client];
-                    client.authenticated_at = client.authenticated_at.max(world.now + delay);
-                    let at = client.authenticated_at;
+                    let at = client.in_turn(world.now + delay);
                     world.schedule_at(at, Step::Authenticated(number));
                 });
             }

@@ -39,6 +39,8 @@ impl World {
         let number = self.connections.len() - 1;
         let delay = self.delay(self.mix.network_delay);
         let at = self.connections[number].up.arrival(self.now, delay);
+        let at = self.clients[client].in_turn(at);
+        self.connections[number].up.busy_until = at;
         self.schedule_at(at, Step::Accepted(number));
         self.trace.note(self.now, Some(client), || format!("opens connection {number} to shard {shard}"));
         number
@@ -72,6 +74,10 @@ impl World {
             self.put_up(number, Chunk::Bytes(piece));
         }
         self.put_up(number, Chunk::Bytes(bytes));
+        if matches!(packet, ClientPacket::Connect(_)) {
+            let read_at = self.connections[number].up.busy_until;
+            self.clients[client].in_turn(read_at);
+        }
     }
 
     pub(crate) fn put_up(&mut self, number: usize, chunk: Chunk) {

@@ -48,10 +48,12 @@ impl Checker {
     pub(crate) fn on_record(&mut self, shard: usize, ticket: Ticket, record: &Record) {
         self.store.apply(record);
         let Record::Accepted { message, retain, .. } = record else { return };
-        // A record for a retained message that somebody new gets looks the same: those messages are left out.
-        if let Some(number) = self.ledger.find(&message.payload).filter(|_| !retain)
-            && !self.ledger.messages[number].retain
-        {
+        // The record of a retained message that somebody new gets, or of one that another member of a share gets later, looks the same:
+        // those messages are left out.
+        let other = |number: &usize| {
+            *retain || self.ledger.messages[*number].retain || message.topic.as_str().starts_with("s/")
+        };
+        if let Some(number) = self.ledger.find(&message.payload).filter(|number| !other(number)) {
             self.ledger.messages[number].records.push((shard, ticket));
         }
     }
