@@ -236,9 +236,12 @@ impl Shard {
             self.shared.index_mut().remove(key);
         }
         self.publish_will(slot, turn);
-        self.persist_unawaited(slot, |key| Record::SessionEnded { key }, turn);
         let Some(entry) = self.sessions.try_remove(slot) else { return };
         let subscriber = &entry.subscriber;
+        // Its own Session Expiry Interval may be 0 since DISCONNECT, while its records are still there.
+        if subscriber.is_durable() {
+            self.persist(Record::SessionEnded { key }, turn);
+        }
         subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
         self.by_client.remove(&subscriber.client_id);
         self.shared.unclaim(&subscriber.client_id, entry.claim);
