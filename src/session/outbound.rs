@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::link::Link;
 use super::{Action, Delivery, DropCause, ProtocolError};
-use crate::codec::{Ack, OutgoingPublish, PacketId, PacketType, Qos, ReasonCode, ServerPacket};
+use crate::codec::{Ack, AliasUse, OutgoingPublish, PacketId, PacketType, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
 /// The QoS 1 and 2 messages that a client is owed, in the order of their sequences: those in flight, and behind them those
@@ -323,13 +323,21 @@ impl Delivery {
             message_expiry_interval: remaining.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
             subscription_ids: self.subscription_ids.clone(),
         };
-        if let Some(maximum) = link.maximum_packet_size {
-            // An alias that is set costs three bytes more than the packet without one.
-            if publish.encoded_len(link.version) + ALIAS_COST > maximum.get() as usize {
+        let fits = |publish: &OutgoingPublish| {
+            link.maximum_packet_size.is_none_or(|maximum| publish.encoded_len(link.version) <= maximum.get() as usize)
+        };
+        let topic = &self.message.topic;
+        publish.topic_alias = link.outbound_aliases.offer(topic);
+        if !fits(&publish) {
+            // To set an alias costs more than to do without.
+            publish.topic_alias = publish.topic_alias.filter(|(_, alias)| *alias == AliasUse::Known);
+            if !fits(&publish) {
                 return Err(DropCause::PacketTooLarge);
             }
         }
-        publish.topic_alias = link.outbound_aliases.assign(&self.message.topic);
+        if let Some((alias, AliasUse::Set)) = publish.topic_alias {
+            link.outbound_aliases.set(alias, topic);
+        }
         Ok(publish)
     }
 }
@@ -365,5 +373,3 @@ const QUEUE_KEPT: usize = 32;
 const ENTRY_BYTES: usize = size_of::<Entry>();
 /// Fixed header, lengths, Packet Identifier.
 const HEADER_BYTES: usize = 10;
-/// Identifier and value of a Topic Alias.
-const ALIAS_COST: usize = 3;
