@@ -114,7 +114,6 @@ impl Outbound {
             }
             let oldest = self.sent_until;
             self.sent_until += 1;
-            self.cursor = self.cursor.max(self.sent_until);
             if self.finish(oldest, actions) {
                 actions.push(Action::Dropped(DropCause::QueueFull));
             }
