@@ -180,10 +180,14 @@ impl Outbound {
     }
 
     /// PUBREC: the client has the QoS 2 message, or refuses it. [MQTT-4.3.3-4] [MQTT-4.4.0-2]
+    ///
+    /// One for a message that this connection is still to send again is ignored: the client will answer that, and PUBREL must not be
+    /// repeated before the record that it waits for.
     pub(super) fn on_pubrec(&mut self, ack: &Ack, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
         let id = ack.packet_id;
         match self.state_of(id) {
             Some((sequence, State::AwaitingPubrec)) if ack.reason_code.is_error() => self.complete(sequence, actions),
+            Some((sequence, State::AwaitingPubrec)) if sequence >= self.cursor => {}
             Some((sequence, State::AwaitingPubrec)) => {
                 self.release(sequence);
                 actions.push(Action::Released(sequence, id));
