@@ -119,7 +119,8 @@ fn mqtt5_3_1_2_24_alias_is_left_out_where_it_makes_the_packet_too_large() {
     // 2 of fixed header, 8 of topic, 1 of properties: the payloads make packets of 124 to 129 bytes without an alias.
     for length in 113..=118 {
         let large = Publish::new(topic("long/1"), "x".repeat(length));
-        harness.run(publisher, [ClientPacket::Publish(Publish { topic: Some(topic(&format!("lo/{length}"))), ..large })]);
+        harness
+            .run(publisher, [ClientPacket::Publish(Publish { topic: Some(topic(&format!("lo/{length}"))), ..large })]);
     }
     let sent = harness.packets(client).len();
     assert_eq!(sent, 5);

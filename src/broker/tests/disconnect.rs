@@ -4,10 +4,8 @@ use crate::broker::{Event, Record, Report};
 use crate::codec::{ClientPacket, Connect, Disconnect, ReasonCode};
 
 fn with_expiry(seconds: u32) -> ClientPacket {
-    let disconnect = Disconnect {
-        session_expiry_interval: Some(seconds),
-        ..Disconnect::new(ReasonCode::NormalDisconnection)
-    };
+    let disconnect =
+        Disconnect { session_expiry_interval: Some(seconds), ..Disconnect::new(ReasonCode::NormalDisconnection) };
     ClientPacket::Disconnect(Box::new(disconnect))
 }
 
