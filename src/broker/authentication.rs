@@ -47,6 +47,7 @@ impl Shard {
                 };
                 self.authenticate(id, connecting, request, turn);
             }
+            (ClientPacket::Disconnect(_), _) => self.break_off(id, "DISCONNECT before CONNACK", turn),
             _ => self.refuse(id, ReasonCode::ProtocolError, "not the AUTH that must come".into(), turn),
         }
     }
@@ -84,6 +85,11 @@ impl Shard {
                     connection.user = user.or(connection.user.take());
                     let connecting = Box::new(Connecting { authentication_data, ..*connecting });
                     self.claim_session(id, connecting, turn);
+                }
+                // [MQTT-4.12.0-6]
+                AuthenticationOutcome::Continue { .. } if connection.authentication_method.is_none() => {
+                    let cause = "more to be said without an Authentication Method".into();
+                    self.refuse(id, ReasonCode::BadAuthenticationMethod, cause, turn);
                 }
                 AuthenticationOutcome::Continue { authentication_data } => {
                     let packet = continue_auth(connection.authentication_method.clone(), authentication_data);

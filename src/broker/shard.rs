@@ -247,9 +247,7 @@ impl Shard {
                 let packet = ServerPacket::Pubrel(crate::codec::Ack::new(packet_id, SUCCESS));
                 self.drive(slot, session::Event::Respond { packet, wait }, turn);
             }
-            session::Action::Done(sequence) => {
-                self.persist_unawaited(slot, |key| Record::Done { key, sequence }, turn);
-            }
+            session::Action::Done(sequence) => self.persist_done(slot, sequence, turn),
             session::Action::Dropped(cause) => self.on_dropped(slot, &cause, turn),
             session::Action::Subscribe(subscribe) => self.on_subscribe(slot, &subscribe, turn),
             session::Action::Unsubscribe(unsubscribe) => self.on_unsubscribe(slot, &unsubscribe, turn),
@@ -322,6 +320,14 @@ impl Shard {
             entry.last_ticket = ticket;
         }
         Some(ticket)
+    }
+
+    /// A message of the Session in `slot` is done with. Its record is no reason to wait with anything, not even with moving the Session.
+    fn persist_done(&mut self, slot: usize, sequence: u64, turn: &mut Turn<'_>) {
+        if let Some(entry) = self.sessions.get(slot).filter(|entry| entry.is_durable()) {
+            let key = entry.subscriber.key;
+            self.persist(Record::Done { key, sequence }, turn);
+        }
     }
 
     /// The Session in `slot` is told when `ticket`, the last one given, is stable.

@@ -9,6 +9,9 @@ mod machine;
 mod outbound;
 mod protocol_error;
 
+#[cfg(test)]
+mod tests;
+
 pub use action::{Action, Application, DropCause, Ended};
 pub use event::{Delivery, Event, Ticket};
 pub use link::Link;

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::link::Link;
 use super::{Action, Delivery, DropCause, ProtocolError};
-use crate::codec::{Ack, OutgoingPublish, PacketId, PacketType, Qos, ReasonCode, ServerPacket};
+use crate::codec::{Ack, AliasUse, OutgoingPublish, PacketId, PacketType, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
 /// The QoS 1 and 2 messages that a client is owed, in the order of their sequences: those in flight, and behind them those
@@ -180,10 +180,14 @@ impl Outbound {
     }
 
     /// PUBREC: the client has the QoS 2 message, or refuses it. [MQTT-4.3.3-4] [MQTT-4.4.0-2]
+    ///
+    /// One for a message that this connection is still to send again is ignored: the client will answer that, and PUBREL must not be
+    /// repeated before the record that it waits for.
     pub(super) fn on_pubrec(&mut self, ack: &Ack, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
         let id = ack.packet_id;
         match self.state_of(id) {
             Some((sequence, State::AwaitingPubrec)) if ack.reason_code.is_error() => self.complete(sequence, actions),
+            Some((sequence, State::AwaitingPubrec)) if sequence >= self.cursor => {}
             Some((sequence, State::AwaitingPubrec)) => {
                 self.release(sequence);
                 actions.push(Action::Released(sequence, id));
@@ -322,13 +326,21 @@ impl Delivery {
             message_expiry_interval: remaining.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
             subscription_ids: self.subscription_ids.clone(),
         };
-        if let Some(maximum) = link.maximum_packet_size {
-            // An alias that is set costs three bytes more than the packet without one.
-            if publish.encoded_len(link.version) + ALIAS_COST > maximum.get() as usize {
+        let fits = |publish: &OutgoingPublish| {
+            link.maximum_packet_size.is_none_or(|maximum| publish.encoded_len(link.version) <= maximum.get() as usize)
+        };
+        let topic = &self.message.topic;
+        publish.topic_alias = link.outbound_aliases.offer(topic);
+        if !fits(&publish) {
+            // To set an alias costs more than to do without.
+            publish.topic_alias = publish.topic_alias.filter(|(_, alias)| *alias == AliasUse::Known);
+            if !fits(&publish) {
                 return Err(DropCause::PacketTooLarge);
             }
         }
-        publish.topic_alias = link.outbound_aliases.assign(&self.message.topic);
+        if let Some((alias, AliasUse::Set)) = publish.topic_alias {
+            link.outbound_aliases.set(alias, topic);
+        }
         Ok(publish)
     }
 }
@@ -364,5 +376,3 @@ const QUEUE_KEPT: usize = 32;
 const ENTRY_BYTES: usize = size_of::<Entry>();
 /// Fixed header, lengths, Packet Identifier.
 const HEADER_BYTES: usize = 10;
-/// Identifier and value of a Topic Alias.
-const ALIAS_COST: usize = 3;
