@@ -58,7 +58,11 @@ impl Broker {
             maximum_packet_size: 1 << 20,
         });
         let driver = Rc::clone(&self.driver);
-        let task = spawn_local(async move { serve(&driver, Stream::Unix(ours), peer).await });
+        let task = spawn_local(async move {
+            let mut connection = Connection::open(&driver, Stream::Unix(ours), peer).unwrap();
+            let end = poll_fn(|cx| connection.poll(&driver, cx)).await;
+            connection.finish(&driver, end).await;
+        });
         Client { stream: theirs, read: BytesMut::new(), task }
     }
 

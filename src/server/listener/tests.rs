@@ -23,7 +23,6 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::handshake::Established;
 use super::*;
 use crate::config::{ClientCertificate, Limits, ListenAddress, Listener, ProxyProtocol, Tls, Transport};
 
@@ -54,7 +53,10 @@ impl Door {
     async fn establish(&self) -> Result<Established, HandshakeError> {
         let socket = self.accepting.accept().await.unwrap();
         let permit = self.admission.admit(&self.endpoint).unwrap();
-        establish(Accepted { socket, endpoint: Arc::clone(&self.endpoint), permit }).await
+        match receive(Accepted { socket, endpoint: Arc::clone(&self.endpoint), permit })? {
+            Arrival::Established(established) => Ok(established),
+            Arrival::Handshake(handshake) => handshake.await,
+        }
     }
 }
 
