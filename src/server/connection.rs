@@ -205,16 +205,18 @@ async fn close(mut stream: Stream, mut last: Outgoing, limit: Duration) -> usize
 
 /// In a word or two.
 fn cause(error: &io::Error) -> ByteString {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset => "connection reset".into(),
-        io::ErrorKind::ConnectionAborted => "connection aborted".into(),
-        io::ErrorKind::BrokenPipe => "broken pipe".into(),
-        io::ErrorKind::UnexpectedEof => "end of stream".into(),
-        io::ErrorKind::TimedOut => "no answer from the network".into(),
-        _ => error.to_string().into(),
-    }
+    let cause = CAUSES.iter().find(|(kind, _)| *kind == error.kind());
+    cause.map_or_else(|| error.to_string().into(), |(_, words)| (*words).into())
 }
 
+/// The usual ones.
+const CAUSES: [(io::ErrorKind, &str); 5] = [
+    (io::ErrorKind::ConnectionReset, "connection reset"),
+    (io::ErrorKind::ConnectionAborted, "connection aborted"),
+    (io::ErrorKind::BrokenPipe, "broken pipe"),
+    (io::ErrorKind::UnexpectedEof, "end of stream"),
+    (io::ErrorKind::TimedOut, "no answer from the network"),
+];
 /// What one connection may read or write before the others run.
 const TURN_BYTES: usize = 64 * 1024;
 /// A megabyte: who sends more after the end hasn't noticed it.

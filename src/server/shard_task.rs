@@ -104,15 +104,11 @@ impl ShardTask {
         let mut driver = self.driver.borrow_mut();
         driver.begin_turn();
         for mail in mail.drain(..) {
-            match mail {
-                Mail::Accepted(accepted) => arrivals.push(*accepted),
-                mail => driver.on_mail(mail),
-            }
+            arrivals.extend(driver.on_mail(mail));
         }
         driver.end_turn();
-        let is_open = !driver.is_shutting_down();
         drop(driver);
-        for accepted in arrivals.into_iter().filter(|_| is_open) {
+        for accepted in arrivals {
             receive_connection(&self.driver, &self.lines, accepted);
         }
     }
@@ -158,7 +154,7 @@ fn begin(driver: &Rc<RefCell<Driver>>, established: Established) {
     }
 }
 
-/// Not an `async fn`: that would keep its arguments twice.
+#[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
 fn serve(driver: Rc<RefCell<Driver>>, mut connection: Connection, permit: Permit) -> impl Future<Output = ()> {
     async move {
         let end = poll_fn(|cx| connection.poll(&driver, cx)).await;
