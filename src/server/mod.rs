@@ -43,6 +43,7 @@ use tokio::time::{interval, timeout};
 use tokio::{pin, select};
 use tracing::{error, info, warn};
 
+pub(crate) use clock::Clock;
 pub use error::ServerError;
 pub use listener::TlsError;
 pub use logging::init as init_logging;
@@ -55,7 +56,6 @@ use crate::config::Config;
 use crate::routing::ShardId;
 use crate::timestamp::Timestamp;
 use authentication::Authentication;
-use clock::Clock;
 use driver::Parts;
 use listener::{Admission, BoundSocket, Doorkeeper, Endpoint, Reloaded, TcpOptions};
 use mailbox::{Mail, Mailbox};
@@ -232,12 +232,6 @@ impl Server {
         }
         Ok(())
     }
-}
-
-/// Runs a broker until a signal asks it to stop.
-pub fn run(config: Config) -> Result<(), ServerError> {
-    exit_on_panic();
-    Server::start(config)?.run()
 }
 
 /// Makes a panic of any thread end the process: a shard that lost one packet to it is not what it should be, and a process without

@@ -47,7 +47,7 @@ pub struct AdmissionCounts {
 }
 
 impl Status {
-    pub(super) fn new(shards: usize, clock: Clock) -> Self {
+    pub(crate) fn new(shards: usize, clock: Clock) -> Self {
         Self {
             shards: (0..shards)
                 .map(|_| Mutex::new(ShardSnapshot { published: clock.read().now, ..ShardSnapshot::default() }))
@@ -74,6 +74,11 @@ impl Status {
         self.ready.load(Ordering::Acquire) && !self.stopping.load(Ordering::Acquire)
     }
 
+    /// When the broker started.
+    pub fn started_at(&self) -> Timestamp {
+        self.clock.started_at()
+    }
+
     /// How long the shard that is furthest behind has published nothing: more than a few seconds, and it hangs.
     pub fn longest_silence(&self) -> Duration {
         let now = self.clock.read().now;
@@ -85,21 +90,21 @@ impl Status {
         self.stopping.load(Ordering::Acquire)
     }
 
-    pub(super) fn publish_shard(&self, shard: usize, snapshot: ShardSnapshot) {
+    pub(crate) fn publish_shard(&self, shard: usize, snapshot: ShardSnapshot) {
         if let Some(place) = self.shards.get(shard) {
             *place.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
         }
     }
 
-    pub(super) fn publish_listeners(&self, counts: AdmissionCounts) {
+    pub(crate) fn publish_listeners(&self, counts: AdmissionCounts) {
         *self.listeners.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
-    pub(super) fn set_ready(&self) {
+    pub(crate) fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
     }
 
-    pub(super) fn set_stopping(&self) {
+    pub(crate) fn set_stopping(&self) {
         self.stopping.store(true, Ordering::Release);
     }
 }
