@@ -1,5 +1,6 @@
 //! OnceMQ, an MQTT 3.1.1 and 5.0 broker: a pure broker inside a thin tokio shell.
 
+pub mod admin;
 pub mod auth;
 pub mod broker;
 pub mod codec;

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
+use oncemq::admin::{self, AdminError, Watched};
 use oncemq::auth::{Existing, Snapshot, remove_user, set_password};
-use oncemq::config::{self, Arguments, Loaded};
-use oncemq::server::{self, ServerError};
+use oncemq::config::{self, Arguments, ConfigError, Loaded};
+use oncemq::server::{self, Server, ServerError};
 
 /// An MQTT 3.1.1 and 5.0 broker whose acknowledgements mean it.
 ///
@@ -75,16 +76,33 @@ fn main() -> ExitCode {
         Err(error) => {
             // Nothing is left to tell it to when standard error is closed.
             let _written = writeln!(io::stderr(), "oncemq: {error:#}");
-            error.downcast_ref().map_or(ExitCode::FAILURE, |error: &ServerError| ExitCode::from(error.exit_code()))
+            exit_code(&error)
         }
     }
 }
 
-/// Runs the broker until a signal asks it to stop.
 fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let Loaded { config, .. } = config::load(arguments)?;
-    let _log = server::init_logging(&config.log)?;
-    Ok(server::run(config)?)
+    let _written_when_dropped = server::init_logging(&config.log)?;
+    server::exit_on_panic();
+    let (admin, durability) = (config.admin.clone(), config.server.durability);
+    let server = Server::start(config)?;
+    let watched = Watched { status: server.status(), shared: server.shared(), durability };
+    let _stopped_when_dropped = admin::start(&admin, watched)?;
+    Ok(server.run()?)
+}
+
+/// 2 is a wrong configuration, as it is a wrong command line; what a running broker may end with is the server's to say.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if let Some(error) = error.downcast_ref::<ServerError>() {
+        ExitCode::from(error.exit_code())
+    } else if let Some(error) = error.downcast_ref::<AdminError>() {
+        ExitCode::from(error.exit_code())
+    } else if error.is::<ConfigError>() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn check(file: PathBuf) -> anyhow::Result<()> {

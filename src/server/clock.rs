@@ -6,7 +6,7 @@ use crate::timestamp::Timestamp;
 
 /// The time of this process: the wall clock at its start, and a monotonic clock from there on, so that it never goes backwards.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     started: Instant,
     started_at: Timestamp,
 }
@@ -23,10 +23,15 @@ pub(super) struct Reading {
 impl Clock {
     /// Takes the wall clock's time, but not one before `earliest`: what was stored in an earlier life must not lie in the future.
     #[expect(clippy::disallowed_methods, reason = "this is the file that reads the time")]
-    pub(super) fn start(earliest: Timestamp) -> Self {
+    pub(crate) fn start(earliest: Timestamp) -> Self {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let wall = Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX));
         Self { started: Instant::now(), started_at: wall.max(earliest) }
+    }
+
+    /// The time at the start.
+    pub(super) const fn started_at(&self) -> Timestamp {
+        self.started_at
     }
 
     /// The time now.

@@ -215,3 +215,6 @@ fn cause(error: &io::Error) -> ByteString {
 const TURN_BYTES: usize = 64 * 1024;
 /// A megabyte: who sends more after the end hasn't noticed it.
 const UNREAD_READS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests;

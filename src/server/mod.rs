@@ -34,13 +34,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tokio::{pin, select};
 use tracing::{error, info, warn};
 
+pub(crate) use clock::Clock;
 pub use error::ServerError;
 pub use listener::TlsError;
 pub use logging::init as init_logging;
@@ -53,9 +54,8 @@ use crate::config::Config;
 use crate::routing::ShardId;
 use crate::timestamp::Timestamp;
 use authentication::Authentication;
-use clock::Clock;
 use driver::Parts;
-use listener::{Admission, BoundSocket, Doorkeeper, Endpoint, TcpOptions};
+use listener::{Admission, BoundSocket, Doorkeeper, Endpoint, Reloaded, TcpOptions};
 use mailbox::{Mail, Mailbox};
 use shard_task::Upwards;
 use shutdown::{Request, Signals};
@@ -89,10 +89,11 @@ impl Server {
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(FORWARDED_MAX)).collect();
         let authentication = Authentication::start(authenticator, &config.listeners, &mailboxes);
         let (ended_sender, ended) = mpsc::channel(shards);
+        let clock = Clock::start(Timestamp::default());
         let server = Self {
-            clock: Clock::start(Timestamp::default()),
+            clock,
             shared: Arc::new(Shared::new(shards, settings::retained_limits(&config))),
-            status: Arc::new(Status::new(shards)),
+            status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(Admission::new(&config.limits)),
             authentication: Arc::new(authentication.map_err(ServerError::Start)?),
             mailboxes,
@@ -116,8 +117,9 @@ impl Server {
 
     /// Lets connections in until a signal asks to stop, then says goodbye to every client.
     pub fn run(self) -> Result<(), ServerError> {
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(ServerError::Start)?;
-        LocalSet::new().block_on(&runtime, self.serve())
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder.enable_all().build_local(LocalOptions::default()).map_err(ServerError::Start)?;
+        runtime.block_on(self.serve())
     }
 
     fn start_shards(&self, ended: &mpsc::Sender<ShardId>) -> io::Result<()> {
@@ -193,7 +195,8 @@ impl Server {
         }
         for endpoint in endpoints {
             match endpoint.reload() {
-                Ok(()) => info!("listener {}: certificates are read again", endpoint.name),
+                Ok(Reloaded::Certificates) => info!("listener {}: certificates are read again", endpoint.name),
+                Ok(Reloaded::Nothing) => {}
                 Err(error) => error!("listener {}: certificates stay as they were: {error}", endpoint.name),
             }
         }
@@ -227,12 +230,6 @@ impl Server {
         }
         Ok(())
     }
-}
-
-/// Runs a broker until a signal asks it to stop.
-pub fn run(config: Config) -> Result<(), ServerError> {
-    exit_on_panic();
-    Server::start(config)?.run()
 }
 
 /// Makes a panic of any thread end the process: a shard that lost one packet to it is not what it should be, and a process without

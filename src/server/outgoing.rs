@@ -129,10 +129,13 @@ const SPARE_MAX: usize = 64;
 mod tests {
     use super::*;
 
-    fn contents(outgoing: &Outgoing) -> Vec<u8> {
-        let mut all = outgoing.chunks.iter().flat_map(|chunk| chunk.to_vec()).collect::<Vec<_>>();
-        all.extend_from_slice(&outgoing.tail);
-        all
+    impl Outgoing {
+        /// All that waits, in one piece.
+        pub(in crate::server) fn contents(&self) -> Vec<u8> {
+            let mut all = self.chunks.iter().flat_map(|chunk| chunk.to_vec()).collect::<Vec<_>>();
+            all.extend_from_slice(&self.tail);
+            all
+        }
     }
 
     #[test]
@@ -146,7 +149,7 @@ mod tests {
             outgoing.tail(&mut pool).extend_from_slice(b"cd");
             let mut expected = b"abSHAREDTWOcd".to_vec();
             while !outgoing.is_empty() {
-                assert_eq!(contents(&outgoing), expected);
+                assert_eq!(outgoing.contents(), expected);
                 assert_eq!(outgoing.len(), expected.len());
                 let taken = step.min(expected.len());
                 outgoing.advance(taken);

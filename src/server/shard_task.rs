@@ -4,13 +4,14 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
-use tokio::task::{LocalSet, spawn_local, yield_now};
+use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::info;
 
@@ -32,9 +33,14 @@ pub(super) struct Upwards {
 
 /// Starts a thread that runs a shard and the tasks of its connections.
 pub(super) fn start(parts: Parts, upwards: Upwards) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
     let number = parts.id.0;
+    let (started_sender, started) = sync_channel(1);
     let run = move || {
+        let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(started_sender.send(Err(error))),
+        };
+        drop(started_sender.send(Ok(())));
         let mailboxes = Arc::clone(&parts.mailboxes);
         let task = ShardTask {
             id: parts.id,
@@ -43,10 +49,10 @@ pub(super) fn start(parts: Parts, upwards: Upwards) -> io::Result<()> {
             upwards,
             lines: Rc::default(),
         };
-        LocalSet::new().block_on(&runtime, task.run());
+        runtime.block_on(task.run());
     };
     thread::Builder::new().name(format!("shard-{number}")).spawn(run)?;
-    Ok(())
+    started.recv().map_err(io::Error::other)?
 }
 
 struct ShardTask {

@@ -1,8 +1,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use super::clock::Clock;
 use super::traffic::Traffic;
 use crate::broker::Counters;
+use crate::timestamp::Timestamp;
 
 /// How the broker is, for those who watch it. Every shard publishes its figures once a second; nothing on the way of a message
 /// looks here.
@@ -12,6 +15,7 @@ pub struct Status {
     listeners: Mutex<AdmissionCounts>,
     ready: AtomicBool,
     stopping: AtomicBool,
+    clock: Clock,
 }
 
 /// What one shard has counted up to the last second.
@@ -21,6 +25,8 @@ pub struct ShardSnapshot {
     pub counters: Counters,
     /// By the connections.
     pub traffic: Traffic,
+    /// When.
+    pub published: Timestamp,
 }
 
 /// What the listeners have counted.
@@ -41,12 +47,15 @@ pub struct AdmissionCounts {
 }
 
 impl Status {
-    pub(super) fn new(shards: usize) -> Self {
+    pub(crate) fn new(shards: usize, clock: Clock) -> Self {
         Self {
-            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            shards: (0..shards)
+                .map(|_| Mutex::new(ShardSnapshot { published: clock.read().now, ..ShardSnapshot::default() }))
+                .collect(),
             listeners: Mutex::default(),
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            clock,
         }
     }
 
@@ -65,26 +74,37 @@ impl Status {
         self.ready.load(Ordering::Acquire) && !self.stopping.load(Ordering::Acquire)
     }
 
+    /// When the broker started.
+    pub fn started_at(&self) -> Timestamp {
+        self.clock.started_at()
+    }
+
+    /// How long the shard that is furthest behind has published nothing: more than a few seconds, and it hangs.
+    pub fn longest_silence(&self) -> Duration {
+        let now = self.clock.read().now;
+        self.shards().iter().map(|shard| now.since(shard.published)).max().unwrap_or_default()
+    }
+
     /// Whether the broker is saying goodbye to its clients.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
-    pub(super) fn publish_shard(&self, shard: usize, snapshot: ShardSnapshot) {
+    pub(crate) fn publish_shard(&self, shard: usize, snapshot: ShardSnapshot) {
         if let Some(place) = self.shards.get(shard) {
             *place.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
         }
     }
 
-    pub(super) fn publish_listeners(&self, counts: AdmissionCounts) {
+    pub(crate) fn publish_listeners(&self, counts: AdmissionCounts) {
         *self.listeners.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
-    pub(super) fn set_ready(&self) {
+    pub(crate) fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
     }
 
-    pub(super) fn set_stopping(&self) {
+    pub(crate) fn set_stopping(&self) {
         self.stopping.store(true, Ordering::Release);
     }
 }

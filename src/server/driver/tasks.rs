@@ -188,7 +188,7 @@ impl Driver {
 
     /// What it has counted.
     pub(in crate::server) fn snapshot(&self) -> ShardSnapshot {
-        ShardSnapshot { counters: *self.shard.counters(), traffic: self.traffic }
+        ShardSnapshot { counters: *self.shard.counters(), traffic: self.traffic, published: self.reading.now }
     }
 
     /// Asks again what every client may do.

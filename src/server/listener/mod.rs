@@ -50,6 +50,14 @@ pub(super) struct Accepted {
     pub(super) permit: Permit,
 }
 
+/// What was read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reloaded {
+    /// There is nothing to read.
+    Nothing,
+    Certificates,
+}
+
 impl Endpoint {
     /// Reads the certificates, if it has any.
     pub(super) fn new(settings: config::Listener, limits: &config::Limits) -> Result<Self, TlsError> {
@@ -69,7 +77,12 @@ impl Endpoint {
     }
 
     /// Reads the certificates again, for connections to come. If they can't be read, those it has stay.
-    pub(super) fn reload(&self) -> Result<(), TlsError> {
-        self.certificates.as_ref().map_or(Ok(()), Certificates::reload)
+    pub(super) fn reload(&self) -> Result<Reloaded, TlsError> {
+        let Some(certificates) = &self.certificates else { return Ok(Reloaded::Nothing) };
+        certificates.reload()?;
+        Ok(Reloaded::Certificates)
     }
 }
+
+#[cfg(test)]
+mod tests;

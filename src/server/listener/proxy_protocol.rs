@@ -180,7 +180,7 @@ mod tests {
                 assert_eq!(result.unwrap(), source.map(|text| text.parse().unwrap()), "{line:?}");
                 assert_eq!(rest, b"\x10rest");
             }
-            assert!(matches!(read(line.as_bytes(), b"", ProxyProtocol::V2).0, Err(ProxyError::Missing)));
+            assert!(matches!(read(line.as_bytes(), b"and more", ProxyProtocol::V2).0, Err(ProxyError::Missing)));
         }
     }
 
@@ -198,7 +198,10 @@ mod tests {
             let (result, _) = read(line.as_bytes(), b"", ProxyProtocol::Any);
             assert!(matches!(result, Err(ProxyError::Malformed(_))), "{line:?}: {result:?}");
         }
-        assert!(matches!(read(b"\x10\x0c\0\x04MQTT", b"", ProxyProtocol::Any).0, Err(ProxyError::Missing)));
+        assert!(matches!(
+            read(b"\x10\x0c\0\x04MQTT\x04\x02\0\x3c\0\0", b"", ProxyProtocol::Any).0,
+            Err(ProxyError::Missing)
+        ));
         assert!(matches!(read(b"PROXY TCP4 192", b"", ProxyProtocol::Any).0, Err(ProxyError::Io(_))));
     }
 
