@@ -154,6 +154,7 @@ impl Shard {
             dropping: false,
             has_shares: false,
             replays: VecDeque::new(),
+            replay_after: Ticket::default(),
         })
     }
 

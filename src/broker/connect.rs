@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use super::Shard;
-use super::connection::{Connecting, Connection};
+use super::connection::{Connecting, Connection, Phase};
 use super::end::Ending;
 use super::event::{AuthenticationRequest, AuthenticationStep, ConnectionId, Peer};
 use super::shard::Turn;
@@ -113,7 +113,7 @@ impl Shard {
         self.counters.protocol_errors += 1;
         let Some(connection) = self.connection_mut(id) else { return };
         let cause = ByteString::from(error.to_string());
-        if let Some(version) = connect_version {
+        if let (Some(version), Phase::AwaitingConnect) = (connect_version, &connection.phase) {
             connection.version = version;
             return self.refuse(id, error.reason_code(), cause, turn);
         }

@@ -34,7 +34,7 @@ pub(super) struct Ending {
 enum WillFate {
     /// Published, now or after its Will Delay Interval.
     Publish,
-    /// Published if it has no Will Delay Interval: its Session goes on with another connection. [MQTT-3.1.3-9]
+    /// Published if it has no Will Delay Interval or its Session ends: else that goes on with another connection. [MQTT-3.1.3-9]
     PublishUndelayed,
     /// Not published. [MQTT-3.14.4-3]
     Discard,
@@ -176,7 +176,7 @@ impl Shard {
         match fate {
             WillFate::Publish if delay > 0 => entry.will_at = Some(turn.now + seconds(delay)),
             WillFate::Publish => {}
-            WillFate::PublishUndelayed if delay == 0 => {}
+            WillFate::PublishUndelayed if delay == 0 || !entry.is_durable() => {}
             WillFate::PublishUndelayed | WillFate::Discard => entry.will = None, // [MQTT-3.1.2-10]
         }
         if !entry.is_durable() {

@@ -22,6 +22,9 @@ mod sys_topics;
 mod takeover;
 mod timers;
 
+#[cfg(test)]
+mod tests;
+
 pub use action::{Action, ClientLabel, Report};
 pub use counters::{Counters, DropReason};
 pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer};

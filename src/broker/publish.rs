@@ -131,11 +131,14 @@ impl Shard {
         }
         let message = Arc::new(message);
         let expires_at = message_expiry_interval.map(|seconds| turn.now + Duration::from_secs(u64::from(seconds)));
-        if retain && !self.retain(&message, qos, expires_at, publisher) {
+        let mut kept = Kept { message: Arc::clone(&message), qos, expires_at, retain };
+        if retain && !self.retain(&kept, publisher) {
             self.counters.dropped(DropReason::RetainedFull, 1);
             if qos > Qos::AtMostOnce {
                 return (ReasonCode::QuotaExceeded, None);
             }
+            kept.retain = false;
+            self.discard_retained(&message.topic, publisher, turn);
         }
         let mut distribution = Distribution { origin: publisher.origin, durable: Vec::new(), receivers: 0 };
         let mut give = |shard: &mut Self, to: &Arc<Subscriber>, delivery| {
@@ -165,7 +168,6 @@ impl Shard {
         }
         let Distribution { durable, receivers, .. } = distribution;
         let reason_code = if receivers == 0 { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
-        let kept = Kept { message, qos, expires_at, retain };
         (reason_code, self.persist_accepted(publisher, kept, durable, turn))
     }
 
@@ -220,14 +222,26 @@ impl Shard {
     }
 
     /// Sets or clears the retained message of a topic. `false` if there is no room for it. [MQTT-3.3.1-5] [MQTT-3.3.1-6]
-    fn retain(&self, message: &Arc<Message>, qos: Qos, expires_at: Option<Timestamp>, publisher: &Publisher) -> bool {
+    fn retain(&self, kept: &Kept, publisher: &Publisher) -> bool {
+        let Kept { message, qos, expires_at, .. } = kept;
         let mut retained = self.shared.retained_mut();
         if message.payload.is_empty() {
             retained.clear(&message.topic);
             return true;
         }
         let client_id = publisher.client_id.clone();
-        retained.set(Retained { message: Arc::clone(message), qos, expires_at, publisher: client_id }).is_ok()
+        let one = Retained { message: Arc::clone(message), qos: *qos, expires_at: *expires_at, publisher: client_id };
+        retained.set(one).is_ok()
+    }
+
+    /// Clears the retained message of a topic whose next one is not kept. [MQTT-3.3.1-7 of 3.1.1]
+    fn discard_retained(&mut self, topic: &TopicName, publisher: &Publisher, turn: &mut Turn<'_>) {
+        let existed = self.shared.retained_mut().clear(topic);
+        if existed {
+            let message = Arc::new(Message::new(topic.detached(), ""));
+            let kept = Kept { message, qos: Qos::AtMostOnce, expires_at: None, retain: true };
+            self.persist_accepted(publisher, kept, Vec::new(), turn);
+        }
     }
 
     /// The record of these messages is stable: their receivers get them.
@@ -287,9 +301,14 @@ impl Shard {
         self.deliver(to, sequence, delivery, origin, turn);
     }
 
-    /// Gives a retained message to a new subscription of the Session in `slot`.
-    pub(super) fn deliver_retained(&mut self, slot: usize, delivery: Delivery, turn: &mut Turn<'_>) {
-        let Some(to) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
+    /// Gives a retained message to a new subscription of the Session in `slot`. Returns what must be stable before it is there.
+    pub(super) fn deliver_retained(
+        &mut self,
+        slot: usize,
+        delivery: Delivery,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ticket> {
+        let to = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber))?;
         let kept = Kept {
             message: Arc::clone(&delivery.message),
             qos: delivery.qos,
@@ -299,7 +318,7 @@ impl Shard {
         let mut distribution = Distribution { origin: None, durable: Vec::new(), receivers: 0 };
         self.distribute(&mut distribution, &to, delivery, turn);
         let publisher = Publisher { key: None, client_id: None, origin: None, received: None };
-        self.persist_accepted(&publisher, kept, distribution.durable, turn);
+        self.persist_accepted(&publisher, kept, distribution.durable, turn)
     }
 
     /// Gives a message of a Session that has ended to another member of its share. `false` if there is none.

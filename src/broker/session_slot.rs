@@ -33,6 +33,8 @@ pub(super) struct SessionSlot {
     pub(super) has_shares: bool,
     /// Retained messages that its subscriptions are still to get, as fast as it takes them.
     pub(super) replays: VecDeque<Replay>,
+    /// They go on when this record is stable: the subscription, or the last of them that needed one.
+    pub(super) replay_after: Ticket,
 }
 
 /// A retained message on its way to a new subscription.

@@ -53,6 +53,7 @@ impl Shard {
         self.drive(slot, session::Event::Respond { packet, wait }, turn);
         if let Some(entry) = self.sessions.get_mut(slot) {
             entry.replays.extend(replays);
+            entry.replay_after = entry.replay_after.max(wait.unwrap_or_default());
         }
         self.replay(slot, turn);
     }
@@ -124,41 +125,64 @@ impl Shard {
         Ok(())
     }
 
-    /// Sends retained messages to a new subscription, as fast as the client takes them. One that was replaced meanwhile is left out: the
-    /// client got the new one.
+    /// Sends retained messages to a new subscription, as fast as the client takes them. Those that need a record go to the store some at a
+    /// time, because they are not in the queue, and don't count there, until it is stable.
     pub(super) fn replay(&mut self, slot: usize, turn: &mut Turn<'_>) {
-        let full = self.settings.outgoing_bytes_max / 2;
-        while let Some(entry) = self.sessions.get(slot) {
-            if entry.replays.is_empty() || entry.session.held() > 0 || entry.session.unsent() > 0 {
-                return;
+        let (mut recorded, mut bytes, mut last) = (0, 0, None);
+        while recorded < REPLAYS_RECORDED_MAX && bytes < self.settings.outgoing_bytes_max / 2 {
+            let Some(replay) = self.next_replay(slot, recorded) else { break };
+            let Some(delivery) = self.replayed(replay, turn.now) else { continue };
+            let length = delivery.message.payload.len();
+            if let Some(ticket) = self.deliver_retained(slot, delivery, turn) {
+                recorded += 1;
+                bytes += length;
+                last = Some(ticket);
             }
-            let Some(connection) = entry.connection.and_then(|id| self.connection(id)) else { return };
-            if connection.buffered >= full {
-                return;
-            }
-            let Some(entry) = self.sessions.get_mut(slot) else { return };
-            let Some(Replay { retained, qos, subscription_ids }) = entry.replays.pop_front() else { return };
-            if entry.replays.is_empty() {
-                entry.replays = std::collections::VecDeque::new();
-            }
-            if retained.expires_at.is_some_and(|at| at <= turn.now) {
-                self.counters.dropped(DropReason::Expired, 1);
-                continue;
-            }
-            let current = self.shared.retained().get(&retained.message.topic).map(|now| Arc::clone(&now.message));
-            if !current.is_some_and(|message| Arc::ptr_eq(&message, &retained.message)) {
-                continue;
-            }
-            let delivery = Delivery {
-                message: Arc::clone(&retained.message),
-                qos,
-                retain: true, // [MQTT-3.3.1-8]
-                expires_at: retained.expires_at,
-                subscription_ids,
-                share: None,
-            };
-            self.deliver_retained(slot, delivery, turn);
         }
+        let Some(ticket) = last else { return };
+        self.wait_for(slot, ticket);
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.replay_after = ticket;
+        }
+    }
+
+    /// The next retained message for the Session in `slot`, if its client takes one now. So many are on their way through the store.
+    fn next_replay(&mut self, slot: usize, recorded: usize) -> Option<Replay> {
+        let entry = self.sessions.get(slot).filter(|entry| !entry.replays.is_empty())?;
+        let connection = entry.connection.and_then(|id| self.connection(id))?;
+        let ready = entry.session.is_open()
+            && entry.replay_after <= self.stable
+            && entry.session.unsent() == 0
+            && entry.session.queued().0 + recorded < self.settings.queued_messages_max
+            && connection.buffered < self.settings.outgoing_bytes_max / 2;
+        if !ready {
+            return None;
+        }
+        let entry = self.sessions.get_mut(slot)?;
+        let replay = entry.replays.pop_front();
+        if entry.replays.is_empty() {
+            entry.replays = std::collections::VecDeque::new();
+        }
+        replay
+    }
+
+    /// What goes out for a retained message. One that was replaced meanwhile is left out: the client got the new one.
+    fn replayed(&mut self, replay: Replay, now: Timestamp) -> Option<Delivery> {
+        let Replay { retained, qos, subscription_ids } = replay;
+        if retained.expires_at.is_some_and(|at| at <= now) {
+            self.counters.dropped(DropReason::Expired, 1);
+            return None;
+        }
+        let current = self.shared.retained().get(&retained.message.topic).map(|now| Arc::clone(&now.message));
+        current.filter(|message| Arc::ptr_eq(message, &retained.message))?;
+        Some(Delivery {
+            message: Arc::clone(&retained.message),
+            qos,
+            retain: true, // [MQTT-3.3.1-8]
+            expires_at: retained.expires_at,
+            subscription_ids,
+            share: None,
+        })
     }
 
     pub(super) fn on_unsubscribe(&mut self, slot: usize, unsubscribe: &Unsubscribe, turn: &mut Turn<'_>) {
@@ -195,3 +219,6 @@ const fn granted_code(qos: Qos) -> ReasonCode {
         Qos::ExactlyOnce => ReasonCode::GrantedQos2,
     }
 }
+
+/// Retained messages for one Session that are on their way through the store at a time.
+const REPLAYS_RECORDED_MAX: usize = 64;

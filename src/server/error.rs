@@ -40,7 +40,7 @@ pub enum ServerError {
 }
 
 impl ServerError {
-    /// The exit code of the process. 0 is a drain after a signal, 2 a wrong command line or configuration, and a
+    /// The exit code of the process. 0 is a drain after a signal, 1 also a wrong configuration, 2 a wrong command line, and a
     /// [panic](super::EXIT_PANIC) has its own.
     pub const fn exit_code(&self) -> u8 {
         match self {

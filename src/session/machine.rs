@@ -246,6 +246,9 @@ impl Session {
         if refused_5 && link.request_problem_information {
             let details = AckDetails { reason_string: Some(reason_code.to_string().into()), ..AckDetails::default() };
             ack.details = Some(Box::new(details));
+            if !link.takes(&ServerPacket::Puback(ack.clone())) {
+                ack.details = None; // [MQTT-3.4.2-2] [MQTT-3.5.2-2]
+            }
         }
         if qos == Qos::ExactlyOnce {
             if refused_5 {
@@ -306,9 +309,13 @@ impl Session {
         self.send(now, actions);
     }
 
-    /// A response leaves.
+    /// A response leaves, or is left out if it is too large for the client.
     fn leave(&mut self, packet: ServerPacket, actions: &mut Vec<Action>) {
+        let fits = self.connection.link.as_ref().is_some_and(|link| link.takes(&packet));
         match &packet {
+            ServerPacket::Connack(_) if !fits => {
+                return actions.push(Action::End(Ended::ByError(ProtocolError::MaximumPacketSizeTooSmall)));
+            }
             ServerPacket::Connack(_) => self.connection.open = true,
             ServerPacket::Puback(_) => self.inbound.acknowledged(),
             ServerPacket::Pubrec(ack) if ack.reason_code.is_error() => self.inbound.acknowledged(),
@@ -322,7 +329,9 @@ impl Session {
             | ServerPacket::Disconnect(_)
             | ServerPacket::Auth(_) => {}
         }
-        actions.push(Action::Send(packet));
+        if fits {
+            actions.push(Action::Send(packet)); // [MQTT-3.1.2-25]
+        }
     }
 
     fn send(&mut self, now: Timestamp, actions: &mut Vec<Action>) {

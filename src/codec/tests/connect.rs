@@ -167,7 +167,7 @@ fn mqtt5_3_1_3_11_will_topic_is_a_topic_name() {
         (b"\0\x03a/+", DecodeError::TopicName(InvalidTopic::WildcardInName)),
         (b"\0\0", DecodeError::TopicName(InvalidTopic::Empty)),
         (b"\0\x01\xC0", DecodeError::Utf8),
-        (b"\0\x01\0", DecodeError::NullCharacter),
+        (b"\0\x01\0", DecodeError::TopicName(InvalidTopic::NullCharacter)),
     ] {
         connect_refused(&connect3(0x06, &[b"\0\x01c", topic, b"\0\x01x"].concat()), error, MALFORMED);
         connect_refused(&connect5(0x06, b"", &[b"\0\x01c\0", topic, b"\0\x01x"].concat()), error, MALFORMED);

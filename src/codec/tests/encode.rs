@@ -171,7 +171,7 @@ fn a_string_that_is_too_long_is_cut_between_characters() {
 }
 
 #[test]
-fn mqtt5_3_2_2_3_reason_codes_and_packet_types_have_the_standards_names() {
+fn reason_codes_and_packet_types_have_the_standards_names() {
     assert_eq!(ReasonCode::TopicAliasInvalid.to_string(), "Topic Alias invalid");
     assert_eq!(crate::codec::PacketType::Pubcomp.to_string(), "PUBCOMP");
     for number in 0..=0xFF {

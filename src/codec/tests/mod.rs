@@ -6,6 +6,7 @@ use super::client::encode_client;
 use super::{ClientPacket, Connect, DecodeError, Decoder, ProtocolVersion};
 
 mod acknowledgements;
+mod client;
 mod connect;
 mod differential;
 mod encode;

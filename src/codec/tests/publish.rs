@@ -70,7 +70,7 @@ fn mqtt5_3_3_2_1_topic_name_is_utf8() {
 #[test]
 fn mqtt5_1_5_4_2_null_character_is_malformed() {
     for version in VERSIONS {
-        refused(version, b"\x30\x06\0\x03a\0b\0", DecodeError::NullCharacter);
+        refused(version, b"\x30\x06\0\x03a\0b\0", DecodeError::TopicName(InvalidTopic::NullCharacter));
     }
     refused(V5, &with_properties(b"\x26\0\x01\0\0\x01v"), DecodeError::NullCharacter);
     assert_eq!(DecodeError::NullCharacter.reason_code(), ReasonCode::MalformedPacket);

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::admission::Refused;
 use super::proxy_protocol::{self, ProxyError};
-use super::tls::{self, Certificates};
+use super::tls::{Certificates, ServerStream};
 use super::websocket::WebSocket;
 use super::{Accepted, AcceptedSocket, Endpoint, Permit, Stream};
 use crate::broker::Peer;
@@ -104,9 +104,9 @@ async fn encrypted(
     stream: TcpStream,
     certificates: &Certificates,
     peer: &mut Peer,
-) -> Result<tls::ServerStream, HandshakeError> {
+) -> Result<ServerStream, HandshakeError> {
     let stream = certificates.accept(stream).await.map_err(HandshakeError::Tls)?;
-    peer.certificate_identity = tls::client_identity(&stream);
+    peer.certificate_identity = certificates.identity_of(&stream);
     Ok(stream)
 }
 

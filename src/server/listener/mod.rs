@@ -83,3 +83,6 @@ impl Endpoint {
         Ok(Reloaded::Certificates)
     }
 }
+
+#[cfg(test)]
+mod tests;

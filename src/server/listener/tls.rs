@@ -75,12 +75,13 @@ impl Certificates {
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<ServerStream> {
         TlsAcceptor::from(self.current.load_full()).accept(stream).await
     }
-}
 
-/// The Common Name of the certificate that the client has shown.
-pub(super) fn client_identity(stream: &ServerStream) -> Option<Arc<str>> {
-    let (_, session) = stream.get_ref();
-    common_name(session.peer_certificates()?.first()?)
+    /// Who the client is by its certificate, at a listener where that is the user name.
+    pub(super) fn identity_of(&self, stream: &ServerStream) -> Option<Arc<str>> {
+        let (_, session) = stream.get_ref();
+        let certificate = session.peer_certificates().filter(|_| self.files.identity_as_user_name)?.first()?;
+        common_name(certificate)
+    }
 }
 
 fn common_name(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
@@ -148,12 +149,12 @@ fn pem(path: &Path, error: &rustls_pki_types::pem::Error) -> TlsError {
 }
 
 #[cfg(feature = "aws-lc-rs")]
-fn provider() -> CryptoProvider {
+pub(super) fn provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
 }
 
 #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
-fn provider() -> CryptoProvider {
+pub(super) fn provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
 
