@@ -1,5 +1,7 @@
 //! Metrics and health of the real binary, over HTTP, while mosquitto's clients use it.
 
+#![cfg(test)]
+
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
