@@ -128,11 +128,10 @@ impl Shard {
         }
     }
 
-    /// A client whose responses wait for the store is not read from while there are too many of them, or CONNACK is among them:
-    /// nothing can be answered before that. [MQTT-3.2.0-1]
+    /// A client whose responses wait for the store is not read from while there are too many of them.
     pub(super) fn hold_for_store(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
-        let many = entry.session.held() >= HELD_MAX || !entry.session.is_open();
+        let many = entry.session.held() >= HELD_MAX;
         let Some(id) = entry.connection else { return };
         let Some(connection) = self.connection_mut(id) else { return };
         if many == connection.held_by_store {

@@ -1,6 +1,8 @@
 //! One shard: sessions and routing together, takeover, expiry and `$SYS`.
 
+mod accept;
 mod action;
+mod authentication;
 mod congestion;
 mod connect;
 mod connection;

@@ -268,8 +268,11 @@ impl Shard {
                 entry.dropping = false;
                 payload + publish.message.topic.as_str().len() + publish.message.properties.encoded_len() + PACKET_BYTES
             }
-            ServerPacket::Connack(_)
-            | ServerPacket::Puback(_)
+            ServerPacket::Connack(_) => {
+                self.let_go(connection, turn); // it was not to be read from before
+                PACKET_BYTES
+            }
+            ServerPacket::Puback(_)
             | ServerPacket::Pubrec(_)
             | ServerPacket::Pubrel(_)
             | ServerPacket::Pubcomp(_)
