@@ -4,5 +4,6 @@ pub mod broker;
 pub mod codec;
 pub mod routing;
 pub mod session;
+pub mod store;
 pub mod timestamp;
 pub mod topic;
