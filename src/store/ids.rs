@@ -157,6 +157,11 @@ impl Many {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn places_held(&self) -> usize {
+        self.run.capacity() + self.others.capacity()
+    }
+
     /// The identifier's index in the run, if it is in it; else one past its end.
     fn in_run_at(&self, id: u64) -> usize {
         id.checked_sub(self.base).and_then(|index| usize::try_from(index).ok()).unwrap_or(usize::MAX - GAP_MAX)

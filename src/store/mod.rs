@@ -182,20 +182,17 @@ impl Store {
         if options.level == Level::PowerLoss {
             // What was read may still wait in the system's memory for a sync that the last process didn't live to make.
             scan.segments.iter().try_for_each(|(_, file)| file.sync())?;
+            disk.sync_names()?;
         }
         let segment_bytes = options.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
         let mut spares = Spares::new(segment_bytes, spare_files(&*disk)?);
-        let mut number = scan.next_number;
-        if let Some(empty) = scan.empty_tail {
-            scan.index.remove_segment(empty);
-            spares.free(&*disk, options.level, empty)?;
-            number = number.min(empty.max(1));
-        }
         // Without a reserve the disk counts as full.
         let _ = spares.fill_reserve(&*disk);
-        let header = (number, scan.sequence);
-        let writer = Writer::begin(Arc::clone(&disk), options.level, segment_bytes, spares, header)?;
-        scan.index.add_bytes(number, writer.end().1);
+        let place = (scan.end.take(), scan.next_number);
+        let resumes = place.0.is_some();
+        let writer = Writer::new(Arc::clone(&disk), (options.level, segment_bytes), spares, place, scan.sequence)?;
+        let (tail, tail_end) = writer.end();
+        scan.index.add_bytes(tail, if resumes { 0 } else { tail_end });
         let reclaim = Reclaim::new(Arc::clone(&disk), segment_bytes, options.garbage_share);
         let shared = Arc::new(Shared::new(disk, options, scan.index, writer.end()));
         shared.gathering.set_full(!writer.spares.has_reserve());

@@ -51,6 +51,10 @@ impl SegmentReader {
         Ok(Self { header, file, window: Vec::new(), start: 0, size })
     }
 
+    pub(super) fn into_file(self) -> Arc<dyn DiskFile> {
+        self.file
+    }
+
     pub(super) fn size(&self) -> u64 {
         self.size
     }

@@ -74,10 +74,8 @@ impl Reclaim {
         }
         let garbage = index.bytes().saturating_sub(index.live_bytes());
         #[expect(clippy::cast_precision_loss, reason = "a share of bytes needs no more")]
-        let is_too_much = garbage > self.segment_bytes && garbage as f64 > index.bytes() as f64 * self.garbage_share;
-        // Each start begins a segment, however short the last one is.
-        let segments_max = SHORT_SEGMENTS_MAX + 2 * index.bytes() / self.segment_bytes;
-        is_too_much || index.segments().len() as u64 > segments_max
+        let is_too_much = garbage as f64 > index.bytes() as f64 * self.garbage_share;
+        is_too_much && garbage > self.segment_bytes
     }
 
     fn start(&self, segment: u32) -> io::Result<UnderWay> {
@@ -127,6 +125,3 @@ fn copy_live(index: &Index, segment: u32, found: &Found<'_>, copies: &mut Batch)
         }
     }
 }
-
-/// As many segments as short ones may be, before the oldest is copied only to have fewer files.
-const SHORT_SEGMENTS_MAX: u64 = 16;

@@ -8,6 +8,7 @@ use super::error::OpenError;
 use super::format::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number};
 use super::index::Index;
 use super::reader::{Found, SegmentReader, read_header};
+use super::writer::End;
 
 /// One entry of the log, as recovery reads it: in the order of the log, and also those that later ones undo.
 ///
@@ -71,8 +72,8 @@ pub(super) struct Scan {
     pub(super) unreadable: Vec<String>,
     /// Of the next entry.
     pub(super) sequence: u64,
-    /// The number of the last segment, if it holds nothing at all.
-    pub(super) empty_tail: Option<u32>,
+    /// Where it goes on in the last segment, if that can be read.
+    pub(super) end: Option<End>,
     /// The first number that no file has.
     pub(super) next_number: u32,
 }
@@ -85,7 +86,7 @@ pub(super) fn scan(disk: &dyn Disk, visitor: &mut dyn FnMut(Recovered<'_>)) -> R
         segments: Vec::new(),
         unreadable: Vec::new(),
         sequence: 1,
-        empty_tail: None,
+        end: None,
         next_number: 1,
     };
     scan.read_headers(disk)?;
@@ -96,6 +97,8 @@ pub(super) fn scan(disk: &dyn Disk, visitor: &mut dyn FnMut(Recovered<'_>)) -> R
         let reader = SegmentReader::new(*header, Arc::clone(file))?;
         scan.read_segment(reader, next, visitor);
     }
+    let is_last = |end: &End| end.header.number.saturating_add(1) == scan.next_number;
+    scan.end = scan.end.take().filter(is_last);
     let Scan { index, report, .. } = &mut scan;
     report.segments = segments.len();
     (report.bytes, report.live_bytes, report.keys) = (index.bytes(), index.live_bytes(), index.keys());
@@ -148,7 +151,8 @@ impl Scan {
             Some(_) => {}
             None => {
                 self.report.cut_bytes = torn_bytes(&mut reader, offset);
-                self.empty_tail = (offset == SEGMENT_HEADER_BYTES as u64).then_some(number);
+                let (header, is_torn) = (reader.header, self.report.cut_bytes > 0);
+                self.end = Some(End { header, file: reader.into_file(), offset, is_torn });
             }
         }
     }

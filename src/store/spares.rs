@@ -42,7 +42,10 @@ impl Spares {
             Some(name) => (name.clone(), disk.open(&name)?),
             None => (RESERVE.to_owned(), disk.create(RESERVE)?),
         };
-        match file.allocate(self.segment_bytes).and_then(|()| file.sync()) {
+        // On a full disk, a file that is nearly as large is worth more than one that can't be had.
+        let size = file.size()?;
+        let bytes = if size >= self.segment_bytes / 4 * 3 { size } else { self.segment_bytes };
+        match file.allocate(bytes).and_then(|()| file.sync()) {
             Ok(()) => {
                 self.reserve = Some(name);
                 Ok(())

@@ -22,6 +22,15 @@ pub(super) struct Writer {
     syncs: u64,
 }
 
+/// Where a log ends that was read.
+pub(super) struct End {
+    pub(super) header: SegmentHeader,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) offset: u64,
+    /// Whether a crash left batches behind it.
+    pub(super) is_torn: bool,
+}
+
 /// The segment that is written to.
 struct Tail {
     header: SegmentHeader,
@@ -49,19 +58,17 @@ struct Progress {
 }
 
 impl Writer {
-    /// Begins a segment of this number, after what older ones hold.
-    pub(super) fn begin(
+    /// Goes on where the log ends: in its last segment, or in a new one of this number.
+    pub(super) fn new(
         disk: Arc<dyn Disk>,
-        level: Level,
-        segment_bytes: u64,
-        spares: Spares,
-        header: (u32, u64),
+        (level, segment_bytes): (Level, u64),
+        mut spares: Spares,
+        (end, number): (Option<End>, u32),
+        sequence: u64,
     ) -> io::Result<Self> {
-        let (number, sequence) = header;
-        let mut spares = spares;
-        let tail = match new_tail(&*disk, level, &mut spares, (number, sequence)) {
-            Err(error) if is_full(&error) => reserve_tail(&*disk, level, &mut spares, (number, sequence))?,
-            result => result?,
+        let tail = match end {
+            Some(end) => end.resume(level)?,
+            None => new_tail(&*disk, level, &mut spares, (number, sequence))?,
         };
         Ok(Self { disk, level, segment_bytes, tail, spares, sequence, acknowledged: sequence, syncs: 0 })
     }
@@ -132,6 +139,24 @@ impl Writer {
     }
 }
 
+impl End {
+    /// What was torn is wiped first: behind new batches it could pass for a part of the log.
+    fn resume(self, level: Level) -> io::Result<Tail> {
+        let Self { header, file, offset, is_torn } = self;
+        let zeros = vec![0; WIPE_BYTES];
+        let (mut at, end) = (offset, if is_torn { file.size()? } else { offset });
+        while at < end {
+            let length = usize::try_from(end - at).unwrap_or(WIPE_BYTES).min(WIPE_BYTES);
+            file.write_at(at, zeros.get(..length).unwrap_or_default())?;
+            at += length as u64;
+        }
+        if is_torn && level == Level::PowerLoss {
+            file.sync()?;
+        }
+        Ok(Tail { header, file, offset })
+    }
+}
+
 /// Begins a segment in a spare file, or in a new one.
 fn new_tail(disk: &dyn Disk, level: Level, spares: &mut Spares, header: (u32, u64)) -> io::Result<Tail> {
     let (name, file) = match spares.take() {
@@ -182,3 +207,5 @@ fn is_full(error: &io::Error) -> bool {
 
 /// A segment that is being made.
 pub(super) const NEW: &str = "new";
+
+const WIPE_BYTES: usize = 1 << 20;
