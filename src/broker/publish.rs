@@ -302,12 +302,7 @@ impl Shard {
     }
 
     /// Gives a retained message to a new subscription of the Session in `slot`. Returns what must be stable before it is there.
-    pub(super) fn deliver_retained(
-        &mut self,
-        slot: usize,
-        delivery: Delivery,
-        turn: &mut Turn<'_>,
-    ) -> Option<Ticket> {
+    pub(super) fn deliver_retained(&mut self, slot: usize, delivery: Delivery, turn: &mut Turn<'_>) -> Option<Ticket> {
         let to = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber))?;
         let kept = Kept {
             message: Arc::clone(&delivery.message),

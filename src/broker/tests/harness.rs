@@ -128,12 +128,8 @@ impl Harness {
         let slot = (0..).find(|slot| !taken(*slot)).unwrap();
         let client = Client { shard, id: ConnectionId { slot, generation: self.generations } };
         self.clients.insert(client, Seen { maximum_packet_size: usize::MAX, ..Seen::default() });
-        let peer = Peer {
-            address: None,
-            listener: "tcp".into(),
-            certificate_identity: None,
-            maximum_packet_size: 1_000_000,
-        };
+        let peer =
+            Peer { address: None, listener: "tcp".into(), certificate_identity: None, maximum_packet_size: 1_000_000 };
         self.event(shard, Event::Opened { connection: client.id, peer: Box::new(peer) });
         client
     }
@@ -317,9 +313,13 @@ impl Harness {
             {
                 self.clients.get_mut(&client).unwrap().unflushed = false;
                 self.step(client.shard, Event::Flushed { connection: client.id, remaining: 0 });
-            } else if self.store_answers && let Some((shard, ticket)) = self.unstable.pop_first() {
+            } else if self.store_answers
+                && let Some((shard, ticket)) = self.unstable.pop_first()
+            {
                 self.step(shard, Event::Persisted(ticket));
-            } else if self.forwards && let Some((from, to)) = self.between.keys().next().copied() {
+            } else if self.forwards
+                && let Some((from, to)) = self.between.keys().next().copied()
+            {
                 self.forward_one(from, to);
             } else if let Some(access) = self.granted.clone().filter(|_| !self.requests.is_empty()) {
                 self.grant(access, None);

@@ -13,10 +13,7 @@ fn no_secrets() -> Access {
         topic_filter: TopicFilter::new(filter.into()).unwrap(),
         source: "acl:1".into(),
     };
-    Access::new(vec![
-        rule(Effect::Allow, AccessAction::Both, "#"),
-        rule(Effect::Deny, AccessAction::Both, "secret"),
-    ])
+    Access::new(vec![rule(Effect::Allow, AccessAction::Both, "#"), rule(Effect::Deny, AccessAction::Both, "secret")])
 }
 
 #[test]

@@ -69,12 +69,15 @@ fn mqtt5_3_3_4_2_overlapping_subscriptions_get_one_copy_at_the_highest_qos() {
     // covers: MQTT-3.3.4-3 MQTT-3.3.4-4
     let mut harness = Harness::new();
     let client = harness.connect(transient("a"));
-    harness.run(client, [
-        subscribe_all(1, 7, vec![subscription("a/#", options(Q0))]),
-        subscribe_all(2, 0, vec![subscription("a/+", options(Q2))]),
-        subscribe_all(3, 9, vec![subscription("a/b", options(Q1))]),
-        subscribe_all(4, 11, vec![subscription("other", options(Q1))]),
-    ]);
+    harness.run(
+        client,
+        [
+            subscribe_all(1, 7, vec![subscription("a/#", options(Q0))]),
+            subscribe_all(2, 0, vec![subscription("a/+", options(Q2))]),
+            subscribe_all(3, 9, vec![subscription("a/b", options(Q1))]),
+            subscribe_all(4, 11, vec![subscription("other", options(Q1))]),
+        ],
+    );
     let publisher = harness.connect(transient("p"));
     harness.run(publisher, [publish("a/b", "x", Q2, 1)]);
     assert_eq!(harness.received(client), ["PUBLISH a/b x q2 #1 ids=[7, 9]"]);

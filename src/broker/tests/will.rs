@@ -86,7 +86,8 @@ fn mqtt5_will_goes_out_at_its_qos_with_its_properties_and_expiry() {
     let user_properties = [user_property("b", "2"), user_property("a", "1"), user_property("b", "3")];
     let properties = [MessageProperty::ContentType("text".into())].into_iter().chain(user_properties);
     let properties = MessageProperties::from_properties(properties);
-    let one = Will { qos: Q2, message_expiry_interval: Some(50), properties, will_delay_interval: 30, ..will("w", "x") };
+    let one =
+        Will { qos: Q2, message_expiry_interval: Some(50), properties, will_delay_interval: 30, ..will("w", "x") };
     let expected = one.properties.clone();
     let client = harness.connect(with_will(durable("a"), one));
     harness.lose(client);
@@ -180,10 +181,8 @@ fn mqtt5_takeover_that_ends_the_session_publishes_its_will_whatever_its_delay() 
 fn mqtt5_disconnect_that_shortens_the_session_publishes_the_will_with_it() {
     let (mut harness, watcher) = watched();
     let client = harness.connect(with_will(durable("a"), delayed(30)));
-    let shorter = Disconnect {
-        session_expiry_interval: Some(10),
-        ..Disconnect::new(ReasonCode::DisconnectWithWillMessage)
-    };
+    let shorter =
+        Disconnect { session_expiry_interval: Some(10), ..Disconnect::new(ReasonCode::DisconnectWithWillMessage) };
     harness.send(client, ClientPacket::Disconnect(Box::new(shorter)));
     harness.seconds(9);
     assert_eq!(harness.received(watcher), [""; 0]);
