@@ -9,9 +9,10 @@ use super::connection::Connection;
 use super::event::ConnectionId;
 use super::forward::{Origin, Said, ShardMessage};
 use super::shard::Turn;
+use super::record::{Addressed, RetainedChange};
 use super::{Action, DropReason, Record, Report, Shard};
 use crate::codec::{ClientId, Message, PacketId, Qos, ReasonCode, SubscriptionId};
-use crate::routing::{Location, Retained, SessionKey, Subscriber};
+use crate::routing::{Location, Retained, RetainedFull, SessionKey, Subscriber};
 use crate::session::{self, Application, Delivery, Ticket};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
@@ -33,7 +34,7 @@ pub(super) struct Publisher {
 pub(super) struct Outstanding {
     pub(super) ticket: Ticket,
     origin: Option<Origin>,
-    deliveries: Vec<(Arc<Subscriber>, u64, Delivery)>,
+    deliveries: Arc<Vec<Addressed>>,
 }
 
 impl Shard {
@@ -131,14 +132,19 @@ impl Shard {
         }
         let message = Arc::new(message);
         let expires_at = message_expiry_interval.map(|seconds| turn.now + Duration::from_secs(u64::from(seconds)));
-        let mut kept = Kept { message: Arc::clone(&message), qos, expires_at, retain };
-        if retain && !self.retain(&kept, publisher) {
-            self.counters.dropped(DropReason::RetainedFull, 1);
-            if qos > Qos::AtMostOnce {
-                return (ReasonCode::QuotaExceeded, None);
+        let mut kept = Kept { message: Arc::clone(&message), qos, expires_at, retained: RetainedChange::None };
+        if retain {
+            match self.retain(&kept, publisher) {
+                Ok(change) => kept.retained = change,
+                Err(_) => {
+                    self.counters.dropped(DropReason::RetainedFull, 1);
+                    if qos > Qos::AtMostOnce {
+                        return (ReasonCode::QuotaExceeded, None);
+                    }
+                    // What the topic had is not its last message any more. [MQTT-3.3.1-7 of 3.1.1]
+                    kept.retained = self.clear_retained(&message.topic);
+                }
             }
-            kept.retain = false;
-            self.discard_retained(&message.topic, publisher, turn);
         }
         let mut distribution = Distribution { origin: publisher.origin, durable: Vec::new(), receivers: 0 };
         let mut give = |shard: &mut Self, to: &Arc<Subscriber>, delivery| {
@@ -182,7 +188,7 @@ impl Shard {
         distribution.receivers += 1;
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
         match sequence {
-            Some(sequence) if to.is_durable() => distribution.durable.push((Arc::clone(to), sequence, delivery)),
+            Some(sequence) if to.is_durable() => distribution.durable.push(Addressed { to: Arc::clone(to), sequence, delivery }),
             sequence => self.deliver(to, sequence, delivery, distribution.origin, turn),
         }
     }
@@ -192,7 +198,7 @@ impl Shard {
         &mut self,
         publisher: &Publisher,
         kept: Kept,
-        deliveries: Vec<(Arc<Subscriber>, u64, Delivery)>,
+        deliveries: Vec<Addressed>,
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
         let received = publisher
@@ -201,17 +207,18 @@ impl Shard {
             .and_then(|(slot, id)| self.sessions.get(slot).filter(|entry| entry.is_durable()).map(|e| (e, id)))
             .map(|(entry, packet_id)| (entry.subscriber.key, packet_id));
         // What the broker itself retains is made anew after a restart.
-        let retain = kept.retain && publisher.key.is_some();
-        if deliveries.is_empty() && received.is_none() && !retain {
+        let retained = if publisher.key.is_some() { kept.retained } else { RetainedChange::None };
+        if deliveries.is_empty() && received.is_none() && retained == RetainedChange::None {
             return None;
         }
-        let receivers = deliveries.iter().map(|(to, sequence, delivery)| (to.key, *sequence, delivery.qos)).collect();
+        let deliveries = Arc::new(deliveries);
+        let receivers = Arc::clone(&deliveries);
         let record = Record::Accepted {
             publisher: received,
             message: kept.message,
             qos: kept.qos,
             expires_at: kept.expires_at,
-            retain,
+            retained,
             receivers,
         };
         let ticket = self.persist(record, turn);
@@ -221,32 +228,37 @@ impl Shard {
         Some(ticket)
     }
 
-    /// Sets or clears the retained message of a topic. `false` if there is no room for it. [MQTT-3.3.1-5] [MQTT-3.3.1-6]
-    fn retain(&self, kept: &Kept, publisher: &Publisher) -> bool {
+    /// Sets or clears the retained message of a topic, if there is room for it. [MQTT-3.3.1-5] [MQTT-3.3.1-6]
+    fn retain(&self, kept: &Kept, publisher: &Publisher) -> Result<RetainedChange, RetainedFull> {
         let Kept { message, qos, expires_at, .. } = kept;
-        let mut retained = self.shared.retained_mut();
         if message.payload.is_empty() {
-            retained.clear(&message.topic);
-            return true;
+            return Ok(self.clear_retained(&message.topic));
         }
-        let client_id = publisher.client_id.clone();
-        let one = Retained { message: Arc::clone(message), qos: *qos, expires_at: *expires_at, publisher: client_id };
-        retained.set(one).is_ok()
+        let mut retained = self.shared.retained_mut();
+        let replaces = retained.get(&message.topic).map(|before| before.number);
+        let number = self.shared.next_retained();
+        let publisher = publisher.client_id.clone();
+        retained.set(Retained {
+            message: Arc::clone(message),
+            qos: *qos,
+            expires_at: *expires_at,
+            publisher: publisher.clone(),
+            number,
+        })?;
+        Ok(RetainedChange::Set { number, replaces, publisher })
     }
 
-    /// Clears the retained message of a topic whose next one is not kept. [MQTT-3.3.1-7 of 3.1.1]
-    fn discard_retained(&mut self, topic: &TopicName, publisher: &Publisher, turn: &mut Turn<'_>) {
-        let existed = self.shared.retained_mut().clear(topic);
-        if existed {
-            let message = Arc::new(Message::new(topic.detached(), ""));
-            let kept = Kept { message, qos: Qos::AtMostOnce, expires_at: None, retain: true };
-            self.persist_accepted(publisher, kept, Vec::new(), turn);
-        }
+    /// Clears the retained message of a topic, if it has one.
+    fn clear_retained(&self, topic: &TopicName) -> RetainedChange {
+        let mut retained = self.shared.retained_mut();
+        let Some(number) = retained.get(topic).map(|before| before.number) else { return RetainedChange::None };
+        retained.clear(topic);
+        RetainedChange::Cleared { number }
     }
 
     /// The record of these messages is stable: their receivers get them.
     pub(super) fn deliver_outstanding(&mut self, outstanding: Outstanding, turn: &mut Turn<'_>) {
-        for (to, sequence, delivery) in outstanding.deliveries {
+        for Addressed { to, sequence, delivery } in Arc::unwrap_or_clone(outstanding.deliveries) {
             self.deliver(&to, Some(sequence), delivery, outstanding.origin, turn);
         }
     }
@@ -308,7 +320,7 @@ impl Shard {
             message: Arc::clone(&delivery.message),
             qos: delivery.qos,
             expires_at: delivery.expires_at,
-            retain: false,
+            retained: RetainedChange::None,
         };
         let mut distribution = Distribution { origin: None, durable: Vec::new(), receivers: 0 };
         self.distribute(&mut distribution, &to, delivery, turn);
@@ -331,7 +343,7 @@ impl Shard {
             message: Arc::clone(&delivery.message),
             qos: delivery.qos,
             expires_at: delivery.expires_at,
-            retain: false,
+            retained: RetainedChange::None,
         };
         let mut distribution = Distribution { origin: None, durable: Vec::new(), receivers: 0 };
         self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
@@ -345,7 +357,7 @@ impl Shard {
 struct Distribution {
     origin: Option<Origin>,
     /// Those that wait for the record.
-    durable: Vec<(Arc<Subscriber>, u64, Delivery)>,
+    durable: Vec<Addressed>,
     receivers: usize,
 }
 
@@ -354,7 +366,7 @@ struct Kept {
     message: Arc<Message>,
     qos: Qos,
     expires_at: Option<Timestamp>,
-    retain: bool,
+    retained: RetainedChange,
 }
 
 /// From this size on, a payload is most of the buffer it was read into: it stays there.

@@ -1,14 +1,16 @@
 use std::sync::Arc;
 
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
-use crate::routing::SessionKey;
+use crate::routing::{SessionKey, Subscriber};
+use crate::session::Delivery;
 use crate::timestamp::Timestamp;
 use crate::topic::Filter;
 
 /// What has to be stable before a packet leaves: one client action, atomic by construction.
 ///
-/// Only durable Sessions have records: those of 5.0 with a Session Expiry Interval above 0, of 3.1.1 with Clean Session 0.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Only durable Sessions have records: those of 5.0 with a Session Expiry Interval above 0, of 3.1.1 with Clean Session 0;
+/// and those with a Will, which is to be published after a crash.
+#[derive(Debug, Clone)]
 pub enum Record {
     /// A Session was opened, or goes on with a new connection: it replaces what was stored of these fields.
     SessionOpened {
@@ -63,10 +65,10 @@ pub enum Record {
         qos: Qos,
         /// When it expires.
         expires_at: Option<Timestamp>,
-        /// Whether it becomes the retained message of its topic, or with an empty payload clears it.
-        retain: bool,
-        /// The durable Sessions that get it, each with its place in their queue and the QoS there.
-        receivers: Vec<(SessionKey, u64, Qos)>,
+        /// What becomes of the retained message of its topic.
+        retained: RetainedChange,
+        /// The durable Sessions that get it.
+        receivers: Arc<Vec<Addressed>>,
     },
     /// PUBREL came: the Packet Identifier is free.
     ReceivedReleased {
@@ -88,6 +90,38 @@ pub enum Record {
         key: SessionKey,
         /// The message.
         sequence: u64,
+    },
+}
+
+/// A message for a Session, at its place in the Session's queue.
+#[derive(Debug, Clone)]
+pub struct Addressed {
+    /// The Session.
+    pub to: Arc<Subscriber>,
+    /// The place.
+    pub sequence: u64,
+    /// The message, as the Session gets it.
+    pub delivery: Delivery,
+}
+
+/// What a message does to the retained message of its topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RetainedChange {
+    /// Nothing.
+    None,
+    /// It becomes that.
+    Set {
+        /// Its number: of two of one topic the higher counts.
+        number: u64,
+        /// The number of the one before.
+        replaces: Option<u64>,
+        /// Who published it.
+        publisher: Option<ClientId>,
+    },
+    /// It clears that.
+    Cleared {
+        /// The number of the one that was.
+        number: u64,
     },
 }
 
