@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use super::connection::Connection;
 use super::event::ConnectionId;
 use super::forward::{Origin, Said, ShardMessage};
-use super::shard::Turn;
 use super::record::{Addressed, RetainedChange};
+use super::shard::Turn;
 use super::{Action, DropReason, Record, Report, Shard};
 use crate::codec::{ClientId, Message, PacketId, Qos, ReasonCode, SubscriptionId};
 use crate::routing::{Location, Retained, RetainedFull, SessionKey, Subscriber};
@@ -188,7 +188,9 @@ impl Shard {
         distribution.receivers += 1;
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
         match sequence {
-            Some(sequence) if to.is_durable() => distribution.durable.push(Addressed { to: Arc::clone(to), sequence, delivery }),
+            Some(sequence) if to.is_durable() => {
+                distribution.durable.push(Addressed { to: Arc::clone(to), sequence, delivery })
+            }
             sequence => self.deliver(to, sequence, delivery, distribution.origin, turn),
         }
     }

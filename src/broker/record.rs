@@ -18,6 +18,8 @@ pub enum Record {
         key: SessionKey,
         /// Its Client Identifier.
         client_id: ClientId,
+        /// The name that its client proved, by which its access is found again.
+        user: Option<Arc<str>>,
         /// In seconds; `u32::MAX`: never.
         session_expiry_interval: u32,
         /// Its Will Message.
@@ -132,4 +134,11 @@ pub enum WillState {
     Gone,
     /// It waits for its Will Delay Interval.
     Delayed,
+}
+
+impl WillState {
+    /// The state of a Will that is due then, if at all.
+    pub(super) const fn of(will_at: Option<Timestamp>) -> Self {
+        if will_at.is_some() { Self::Delayed } else { Self::Gone }
+    }
 }

@@ -105,6 +105,12 @@ impl Shared {
         SessionKey(self.keys.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Begins to number Sessions and retained messages behind these.
+    pub(super) fn number_behind(&self, session: Option<SessionKey>, retained: Option<u64>) {
+        self.keys.fetch_max(session.map_or(1, |key| key.0 + 1), Ordering::Relaxed);
+        self.retained_numbers.fetch_max(retained.map_or(1, |number| number + 1), Ordering::Relaxed);
+    }
+
     /// The number of the next message that is retained. Taken while the retained messages are locked.
     pub(super) fn next_retained(&self) -> u64 {
         self.retained_numbers.fetch_add(1, Ordering::Relaxed)

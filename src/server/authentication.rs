@@ -141,7 +141,12 @@ impl Provider {
         let user_name = || request.user_name.as_deref().map(Arc::from);
         let verified_user = peer.certificate_identity.clone().or_else(|| user_name().filter(|_| is_password_verified));
         let user = verified_user.clone().or_else(user_name);
-        let outcome = AuthenticationOutcome::Granted { access, user, authentication_data: None };
+        let outcome = AuthenticationOutcome::Granted {
+            access,
+            user,
+            verified_user: verified_user.clone(),
+            authentication_data: None,
+        };
         Verdict { outcome, verified_user }
     }
 }

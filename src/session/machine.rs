@@ -1,8 +1,8 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::inbound::{Arrival, Inbound};
-use super::outbound::{Outbound, QueueLimits};
+use super::outbound::{Outbound, QueueLimits, RestoredMessage};
 use super::{Action, Application, Delivery, DropCause, Ended, Event, Link, ProtocolError, Ticket};
 use crate::codec::{
     Ack, AckDetails, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
@@ -62,6 +62,19 @@ impl Session {
             connection: Connection::default(),
             stable: Ticket::default(),
         }
+    }
+
+    /// A Session of the last run, which knows these received identifiers and this queue. The first `in_flight_max` of it may
+    /// have been sent already.
+    pub fn restored(
+        limits: Arc<Limits>,
+        received: Vec<PacketId>,
+        queue: BTreeMap<u64, RestoredMessage>,
+        in_flight_max: usize,
+    ) -> Self {
+        let inbound = Inbound::restored(received);
+        let outbound = Outbound::restored(queue, in_flight_max);
+        Self { inbound, outbound, ..Self::new(limits, 1) }
     }
 
     /// Applies `event` at `now` and appends what the caller must do to `actions`.
