@@ -149,9 +149,7 @@ fn metrics_tell_what_clients_did() {
     broker.publish(&["-q", "1", "-t", "a/1", "-m", "one"]);
     broker.publish(&["-q", "2", "-t", "a/2", "-m", "two", "-r"]);
 
-    wait_for("the PUBCOMP", || {
-        (broker.figure("oncemq_packets_received_total{type=\"pubcomp\"}") >= 1.0).then_some(())
-    });
+    wait_for("the PUBCOMP", || (broker.figure("oncemq_packets_received_total{type=\"pubcomp\"}") >= 1.0).then_some(()));
     let text = broker.metrics();
     for (series, value) in [
         ("oncemq_messages_received_total{qos=\"0\"}", 1.0),

@@ -279,10 +279,6 @@ impl Harness {
         }
     }
 
-    pub(super) fn in_transit(&self, from: usize, to: usize) -> usize {
-        self.between.get(&(from, to)).map_or(0, VecDeque::len)
-    }
-
     /// Time passes; everything that is due on the way happens in its turn.
     pub(super) fn advance(&mut self, duration: Duration) {
         let end = self.now + duration;

@@ -21,4 +21,5 @@ mod subscribe;
 mod takeover;
 mod takeover_shards;
 mod unsubscribe;
+mod v311;
 mod will;
