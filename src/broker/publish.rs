@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytestring::ByteString;
 use smallvec::SmallVec;
 
 use super::connection::Connection;
@@ -28,12 +29,30 @@ pub(super) struct Publisher {
     pub(super) received: Option<(usize, PacketId)>,
 }
 
+/// A PUBLISH or SUBSCRIBE that is not granted, for the log.
+#[derive(Debug)]
+pub(super) struct Denial {
+    pub(super) packet: &'static str,
+    pub(super) topic: ByteString,
+    pub(super) reason_code: ReasonCode,
+    /// The access rule, or the limit.
+    pub(super) rule: ByteString,
+}
+
+/// A message on its way to one receiver.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    /// Its place in the receiver's queue, at QoS 1 and 2.
+    pub(super) sequence: Option<u64>,
+    pub(super) delivery: Delivery,
+}
+
 /// Messages whose record is not stable yet.
 #[derive(Debug)]
 pub(super) struct Outstanding {
     pub(super) ticket: Ticket,
     origin: Option<Origin>,
-    deliveries: Vec<(Arc<Subscriber>, u64, Delivery)>,
+    parcels: Vec<(Arc<Subscriber>, Parcel)>,
 }
 
 impl Shard {
@@ -81,23 +100,17 @@ impl Shard {
                 "beyond topic_length_max or topic_levels_max, or a topic of the broker".into(),
             )
         };
-        self.report_denied(id, "PUBLISH", topic.as_str(), reason_code, rule, turn);
+        let topic = topic.as_str().into();
+        self.report_denied(id, Denial { packet: "PUBLISH", topic, reason_code, rule }, turn);
         Err(reason_code)
     }
 
-    pub(super) fn report_denied(
-        &mut self,
-        id: ConnectionId,
-        packet: &'static str,
-        topic: &str,
-        reason_code: ReasonCode,
-        rule: bytestring::ByteString,
-        turn: &mut Turn<'_>,
-    ) {
+    /// Counts a denial, and tells the operator.
+    pub(super) fn report_denied(&mut self, id: ConnectionId, denial: Denial, turn: &mut Turn<'_>) {
         self.counters.denied += 1;
         let client = self.connection(id).map(Connection::label).unwrap_or_default();
-        let report = Report::Denied { client, packet, topic: topic.into(), reason_code, rule };
-        turn.actions.push(Action::Report(Box::new(report)));
+        let Denial { packet, topic, reason_code, rule } = denial;
+        turn.actions.push(Action::Report(Box::new(Report::Denied { client, packet, topic, reason_code, rule })));
     }
 
     /// Whether clients may publish to a topic: within the limits, and not one of the broker's own.
@@ -181,9 +194,11 @@ impl Shard {
     ) {
         distribution.receivers += 1;
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
-        match sequence {
-            Some(sequence) if to.is_durable() => distribution.durable.push((Arc::clone(to), sequence, delivery)),
-            sequence => self.deliver(to, sequence, delivery, distribution.origin, turn),
+        let parcel = Parcel { sequence, delivery };
+        if sequence.is_some() && to.is_durable() {
+            distribution.durable.push((Arc::clone(to), parcel));
+        } else {
+            self.deliver(to, parcel, distribution.origin, turn);
         }
     }
 
@@ -192,7 +207,7 @@ impl Shard {
         &mut self,
         publisher: &Publisher,
         kept: Kept,
-        deliveries: Vec<(Arc<Subscriber>, u64, Delivery)>,
+        parcels: Vec<(Arc<Subscriber>, Parcel)>,
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
         let received = publisher
@@ -202,10 +217,11 @@ impl Shard {
             .map(|(entry, packet_id)| (entry.subscriber.key, packet_id));
         // What the broker itself retains is made anew after a restart.
         let retain = kept.retain && publisher.key.is_some();
-        if deliveries.is_empty() && received.is_none() && !retain {
+        if parcels.is_empty() && received.is_none() && !retain {
             return None;
         }
-        let receivers = deliveries.iter().map(|(to, sequence, delivery)| (to.key, *sequence, delivery.qos)).collect();
+        let receivers =
+            parcels.iter().filter_map(|(to, one)| Some((to.key, one.sequence?, one.delivery.qos))).collect();
         let record = Record::Accepted {
             publisher: received,
             message: kept.message,
@@ -215,8 +231,8 @@ impl Shard {
             receivers,
         };
         let ticket = self.persist(record, turn);
-        if !deliveries.is_empty() {
-            self.outstanding.push_back(Outstanding { ticket, origin: publisher.origin, deliveries });
+        if !parcels.is_empty() {
+            self.outstanding.push_back(Outstanding { ticket, origin: publisher.origin, parcels });
         }
         Some(ticket)
     }
@@ -246,8 +262,8 @@ impl Shard {
 
     /// The record of these messages is stable: their receivers get them.
     pub(super) fn deliver_outstanding(&mut self, outstanding: Outstanding, turn: &mut Turn<'_>) {
-        for (to, sequence, delivery) in outstanding.deliveries {
-            self.deliver(&to, Some(sequence), delivery, outstanding.origin, turn);
+        for (to, parcel) in outstanding.parcels {
+            self.deliver(&to, parcel, outstanding.origin, turn);
         }
     }
 
@@ -255,8 +271,7 @@ impl Shard {
     pub(super) fn deliver(
         &mut self,
         to: &Arc<Subscriber>,
-        sequence: Option<u64>,
-        delivery: Delivery,
+        parcel: Parcel,
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) {
@@ -265,21 +280,22 @@ impl Shard {
         if location.slot == Location::ENDED {
             self.counters.dropped(DropReason::SessionEnded, 1);
         } else if location.shard != self.id {
-            let said = Said::Deliver { to: Arc::clone(to), sequence, delivery, origin };
+            let said = Said::Deliver { to: Arc::clone(to), parcel, origin };
             turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(said) });
         } else if location.slot == Location::ARRIVING {
-            match sequence {
-                Some(sequence) => self.early.entry(to.key).or_default().push((Arc::clone(to), sequence, delivery)),
-                None => self.counters.dropped(DropReason::NotConnected, 1),
+            if parcel.sequence.is_some() {
+                self.early.entry(to.key).or_default().push((Arc::clone(to), parcel));
+            } else {
+                self.counters.dropped(DropReason::NotConnected, 1);
             }
         } else if self.session(slot, to.key).is_none() {
             self.counters.dropped(DropReason::SessionEnded, 1);
-        } else if sequence.is_none() && self.is_overrun(slot) {
+        } else if parcel.sequence.is_none() && self.is_overrun(slot) {
             self.count_dropped(slot, DropReason::SlowReceiver, turn);
         } else {
-            let event = match sequence {
-                Some(sequence) => session::Event::Deliver(sequence, delivery),
-                None => session::Event::DeliverQos0(delivery),
+            let event = match parcel.sequence {
+                Some(sequence) => session::Event::Deliver(sequence, parcel.delivery),
+                None => session::Event::DeliverQos0(parcel.delivery),
             };
             self.drive(slot, event, turn);
             self.hold_up(slot, origin, turn);
@@ -290,15 +306,14 @@ impl Shard {
     pub(super) fn on_delivery_forwarded(
         &mut self,
         to: &Arc<Subscriber>,
-        sequence: Option<u64>,
-        delivery: Delivery,
+        parcel: Parcel,
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) {
-        if sequence.is_none() && to.location().shard != self.id {
+        if parcel.sequence.is_none() && to.location().shard != self.id {
             return self.counters.dropped(DropReason::NotConnected, 1);
         }
-        self.deliver(to, sequence, delivery, origin, turn);
+        self.deliver(to, parcel, origin, turn);
     }
 
     /// Gives a retained message to a new subscription of the Session in `slot`. Returns what must be stable before it is there.
@@ -345,7 +360,7 @@ impl Shard {
 struct Distribution {
     origin: Option<Origin>,
     /// Those that wait for the record.
-    durable: Vec<(Arc<Subscriber>, u64, Delivery)>,
+    durable: Vec<(Arc<Subscriber>, Parcel)>,
     receivers: usize,
 }
 
