@@ -1,19 +1,19 @@
 //! Shards in one thread, with clients, store and clock in the hand of the test.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
 
+pub(super) use super::defaults::settings;
 use super::packets::show;
 use crate::broker::{
     Action, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Peer, Record, Report, Settings, Shard,
     ShardMessage, Shared, Ticket,
 };
-use crate::codec::{ClientPacket, Connect, DecodeError, ProtocolVersion, Qos, ReasonCode, ServerPacket};
-use crate::routing::{Access, RetainedLimits, ShardId, ShareStrategy};
+use crate::codec::{ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
+use crate::routing::{Access, RetainedLimits, ShardId};
 use crate::timestamp::Timestamp;
 
 /// Some shards and their surroundings. At first the store answers at once, every CONNECT is granted everything, what shards say to each other
@@ -54,36 +54,6 @@ struct Seen {
     closed: bool,
     connacked: bool,
     unflushed: bool,
-}
-
-pub(super) fn settings() -> Settings {
-    Settings {
-        maximum_qos: Qos::ExactlyOnce,
-        retain_available: true,
-        receive_maximum: NonZeroU16::new(10).unwrap(),
-        topic_alias_maximum: 4,
-        topic_alias_maximum_outgoing: 4,
-        topic_length_max: 200,
-        topic_levels_max: 8,
-        subscriptions_per_session_max: 10,
-        queued_messages_max: 100,
-        queued_bytes_max: 1_000_000,
-        inflight_messages_max: NonZeroU16::new(20).unwrap(),
-        outgoing_bytes_max: 100_000,
-        slow_receiver_grace: Duration::from_secs(2),
-        keep_alive_max: None,
-        session_expiry_max: u32::MAX,
-        sessions_max: 1_000,
-        connect_timeout: Duration::from_secs(10),
-        client_id_length_max: 64,
-        assigned_client_id_prefix: "auto-".into(),
-        validate_payload_format: true,
-        share_strategy: ShareStrategy::RoundRobin,
-        response_information: None,
-        server_reference: None,
-        durability: "none".into(),
-        sys_interval: Duration::ZERO,
-    }
 }
 
 impl Harness {

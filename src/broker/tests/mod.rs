@@ -5,6 +5,7 @@ mod auth;
 mod backpressure;
 mod connect;
 mod connect_refused;
+mod defaults;
 mod disconnect;
 mod durability;
 mod expiry;
