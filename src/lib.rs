@@ -8,5 +8,6 @@ pub mod config;
 pub mod routing;
 pub mod server;
 pub mod session;
+pub mod store;
 pub mod timestamp;
 pub mod topic;

@@ -75,7 +75,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to tell it to when standard error is closed.
-            let _written = writeln!(io::stderr(), "oncemq: {error:#}");
+            let _written = writeln!(io::stderr(), "oncemq: {}", description(&error));
             exit_code(&error)
         }
     }
@@ -90,6 +90,15 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let watched = Watched { status: server.status(), shared: server.shared(), durability };
     let _stopped_when_dropped = admin::start(&admin, watched)?;
     Ok(server.run()?)
+}
+
+/// The error and its causes, without those that it names itself.
+fn description(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
 /// 2 is a wrong configuration, as it is a wrong command line; what a running broker may end with is the server's to say.

@@ -1,5 +1,7 @@
 //! Metrics and health of the real binary, over HTTP, while mosquitto's clients use it.
 
+#![cfg(test)]
+
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -55,25 +57,46 @@ impl Broker {
         figure(&self.metrics(), series)
     }
 
-    /// A client of mosquitto's on its way to this broker.
-    fn client(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        let (host, port) = (self.mqtt.ip().to_string(), self.mqtt.port().to_string());
-        command.args(["-h", &host, "-p", &port]).args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
-        command
+    /// The arguments that lead mosquitto's clients here.
+    fn target(&self) -> [String; 4] {
+        ["-h".to_owned(), self.mqtt.ip().to_string(), "-p".to_owned(), self.mqtt.port().to_string()]
     }
 
+    /// Runs `mosquitto_pub`, and says whether it succeeded.
+    fn try_publish(&self, arguments: &[&str]) -> bool {
+        let mut command = Command::new("timeout");
+        command.args([PATIENCE_SECONDS, "mosquitto_pub"]).args(self.target()).args(arguments);
+        command.stdin(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    }
+
+    #[track_caller]
     fn publish(&self, arguments: &[&str]) {
-        assert!(self.client("mosquitto_pub", arguments).status().expect(HOW_TO_INSTALL).success(), "{arguments:?}");
+        assert!(self.try_publish(arguments), "mosquitto_pub {arguments:?}: {HOW_TO_INSTALL}");
     }
 
     /// Starts a subscriber and waits until it has subscribed.
+    #[track_caller]
     fn subscribe(&self, arguments: &[&str]) -> Subscriber {
-        let mut command = self.client("mosquitto_sub", &[&["-d"], arguments].concat());
-        let mut child = command.stdout(Stdio::piped()).spawn().expect(HOW_TO_INSTALL);
+        // stdbuf: or its lines would stay in its buffer. -W: it ends even if nothing ever comes.
+        let mut command = Command::new("stdbuf");
+        command.args(["-oL", "mosquitto_sub", "-d", "-W", PATIENCE_SECONDS]).args(self.target()).args(arguments);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.starts_with("Subscribed")), "{arguments:?}");
-        Subscriber { child, _lines: Box::new(lines) }
+        let is_subscribed = lines.any(|line| line.starts_with("Subscribed"));
+        let subscriber = Subscriber { child, _lines: Box::new(lines) };
+        assert!(is_subscribed, "mosquitto_sub {arguments:?}: {HOW_TO_INSTALL}");
+        subscriber
+    }
+
+    /// A client that has subscribed to `a` and then reads nothing any more.
+    fn subscribe_and_stall(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.mqtt).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01s\x82\x06\0\x01\0\x01a\0").unwrap();
+        let mut answer = [0; 9];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"\x20\x02\0\0\x90\x03\0\x01\0");
+        stream
     }
 
     fn signal(&self, name: &str) {
@@ -233,11 +256,26 @@ fn what_the_broker_tells_is_what_is_documented() {
 
 #[test]
 fn the_broker_is_ready_until_it_drains_and_live_to_the_end() {
-    // A shell that reads nothing after its CONNECT keeps the drain from ending: its last bytes can't be flushed to it.
-    let mut broker = Broker::start(&["--set", "server.drain_timeout=5s"]);
+    let mut broker = Broker::start(&["--set", "server.drain_timeout=15s"]);
     assert_eq!(broker.get("/health/live").unwrap().0, 200);
     assert_eq!(broker.get("/health/ready").unwrap(), (200, "{\"status\":\"ready\"}\n".to_owned()));
+
+    // What a client doesn't take holds up the drain: more than the operating system keeps for it.
+    let stalled = broker.subscribe_and_stall();
+    let large = broker.directory.path().join("large");
+    fs::write(&large, vec![b'x'; 200_000]).unwrap();
+    let repeat = ["-t", "a", "--repeat", "100", "--repeat-delay", "0", "-f"];
+    broker.publish(&[repeat.as_slice(), &[large.to_str().unwrap()]].concat());
+    wait_for("messages dropped", || {
+        (broker.figure("oncemq_messages_dropped_total{reason=\"slow_receiver\"}") > 0.0).then_some(())
+    });
+
     broker.signal("TERM");
+    let (code, body) = wait_for("the drain", || broker.get("/health/ready").filter(|(code, _)| *code != 200));
+    assert_eq!((code, body.as_str()), (503, "{\"status\":\"draining\"}\n"));
+    assert_eq!(broker.get("/health/live").unwrap().0, 200);
+    TcpStream::connect(broker.mqtt).unwrap_err();
+    drop(stalled);
     let status = wait_for("the end", || broker.child.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
     assert!(broker.get("/health/live").is_none());
@@ -250,9 +288,7 @@ fn an_admin_address_that_is_taken_leaves_clients_a_broker_unless_it_is_required(
     let (mqtt, admin) = (free_address(), taken.local_addr().unwrap());
     let child = command(directory.path(), mqtt, admin).spawn().unwrap();
     let broker = Broker { directory, child, mqtt, admin };
-    wait_for("a client's connection", || {
-        broker.client("mosquitto_pub", &["-t", "a", "-m", "b"]).status().unwrap().success().then_some(())
-    });
+    wait_for("a client's connection", || broker.try_publish(&["-t", "a", "-m", "b"]).then_some(()));
     wait_for("the warning", || broker.log().contains("no metrics and no health").then_some(()));
 
     let directory = tempfile::tempdir().unwrap();
@@ -262,4 +298,6 @@ fn an_admin_address_that_is_taken_leaves_clients_a_broker_unless_it_is_required(
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The same, for programs.
+const PATIENCE_SECONDS: &str = "20";
 const HOW_TO_INSTALL: &str = "mosquitto's clients run: `bash tests/run` installs them";

@@ -29,12 +29,15 @@ pub enum Kind {
     Histogram,
 }
 
+/// Values of a label, each with its count.
+pub(super) type Series = Vec<(Cow<'static, str>, u64)>;
+
 /// Where the figures of a metric are.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
     Counter(fn(&Snapshot) -> u64),
     /// One for each value of the label.
-    Counters(fn(&Snapshot) -> Vec<(Cow<'static, str>, u64)>),
+    Counters(fn(&Snapshot) -> Series),
     Gauge(fn(&Snapshot) -> f64),
     Histogram(fn(&Snapshot) -> LatencyHistogram),
     /// Always 1: the values of the labels are what it says.
@@ -221,12 +224,12 @@ pub const METRICS: &[Metric] = &[
     }),
 ];
 
-fn by_packet_type(counts: &[u64; 16]) -> Vec<(Cow<'static, str>, u64)> {
+fn by_packet_type(counts: &[u64; 16]) -> Series {
     let named = (0..).map(PacketType::new).zip(counts).filter_map(|(packet_type, count)| Some((packet_type?, *count)));
     named.map(|(packet_type, count)| (packet_type.name().to_ascii_lowercase().into(), count)).collect()
 }
 
-fn by_qos(counts: &[u64; 3]) -> Vec<(Cow<'static, str>, u64)> {
+fn by_qos(counts: &[u64; 3]) -> Series {
     ["0", "1", "2"].into_iter().map(Cow::Borrowed).zip(counts.iter().copied()).collect()
 }
 

@@ -40,7 +40,7 @@ pub struct AdminListener {
 
 /// The admin listener doesn't run, although the configuration requires it.
 #[derive(Debug, thiserror::Error)]
-#[error("admin: cannot listen at {address}: {source}")]
+#[error("admin: cannot listen at {address}")]
 pub struct AdminError {
     /// Where it should listen.
     address: SocketAddr,

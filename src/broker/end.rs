@@ -1,5 +1,6 @@
 //! How connections and Sessions end, and what becomes of their Wills.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -231,17 +232,17 @@ impl Shard {
     /// Ends the Session in `slot`, which has no connection: its Will is published, its subscriptions go, and what it was owed
     /// goes to other members of its shares or nowhere.
     pub(super) fn end_session(&mut self, slot: usize, turn: &mut Turn<'_>) {
-        let Some(key) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return };
+        let Some(subscriber) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
+        let key = subscriber.key;
         if self.shared.index().subscription_count_of(key) > 0 {
             self.shared.index_mut().remove(key);
         }
         self.publish_will(slot, turn);
-        let Some(entry) = self.sessions.try_remove(slot) else { return };
-        let subscriber = &entry.subscriber;
-        // Its own Session Expiry Interval may be 0 since DISCONNECT, while its records are still there.
+        // What it was at CONNECT counts: DISCONNECT may have set its Session Expiry Interval to 0 since.
         if subscriber.is_durable() {
             self.persist(Record::SessionEnded { key }, turn);
         }
+        let Some(entry) = self.sessions.try_remove(slot) else { return };
         subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
         self.by_client.remove(&subscriber.client_id);
         self.shared.unclaim(&subscriber.client_id, entry.claim);

@@ -1,5 +1,5 @@
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -21,7 +21,7 @@ use crate::codec::{ClientPacket, Decoder};
 ///
 /// It is one loop that is polled, without a channel or another task: it writes what waits, reads once, has everything decoded
 /// and handled, and lets the others run.
-struct Connection {
+pub(super) struct Connection {
     id: ConnectionId,
     stream: Stream,
     decoder: Decoder,
@@ -33,41 +33,28 @@ struct Connection {
 }
 
 /// How it ends.
-enum End {
+pub(super) enum End {
     /// The rules want it so: what waits is sent first.
     Close,
     /// The transport did.
     Broken(ByteString),
 }
 
-/// Serves a connection from its first packet to its end.
-pub(super) async fn serve(driver: &RefCell<Driver>, stream: Stream, peer: Box<Peer>) {
-    let decoder = Decoder::new(peer.maximum_packet_size);
-    let Some(id) = driver.borrow_mut().open(peer) else { return };
-    let mut connection =
-        Connection { id, stream, decoder, input: Input::default(), connected: false, undecodable: false };
-    let end = poll_fn(|cx| {
-        let driver = &mut *driver.borrow_mut();
-        driver.begin_turn_of(id, cx.waker());
-        let end = connection.poll(driver, cx);
-        driver.end_turn();
-        end
-    })
-    .await;
-    if let End::Broken(cause) = end {
-        driver.borrow_mut().closed(id, cause);
-        return;
-    }
-    let last = driver.borrow_mut().take_last(id);
-    let close_timeout = driver.borrow().close_timeout();
-    let sent = Box::pin(close(connection.stream, last, close_timeout)).await;
-    driver.borrow_mut().sent(sent);
-    driver.borrow_mut().task_ended();
-}
-
 impl Connection {
-    fn poll(&mut self, driver: &mut Driver, cx: &mut Context<'_>) -> Poll<End> {
-        match self.turn(driver, cx) {
+    /// A connection whose first packet is awaited.
+    pub(super) fn open(driver: &RefCell<Driver>, stream: Stream, peer: Box<Peer>) -> Option<Self> {
+        let decoder = Decoder::new(peer.maximum_packet_size);
+        let id = driver.borrow_mut().open(peer)?;
+        Some(Self { id, stream, decoder, input: Input::default(), connected: false, undecodable: false })
+    }
+
+    /// Does what can be done at once, and says when it is over.
+    pub(super) fn poll(&mut self, driver: &RefCell<Driver>, cx: &mut Context<'_>) -> Poll<End> {
+        let driver = &mut *driver.borrow_mut();
+        driver.begin_turn_of(self.id, cx.waker());
+        let turn = self.turn(driver, cx);
+        driver.end_turn();
+        match turn {
             Ok(Turn::Waiting) => Poll::Pending,
             Ok(Turn::Unfinished) => {
                 driver.wake_later(self.id, cx.waker());
@@ -75,6 +62,23 @@ impl Connection {
             }
             Err(end) => Poll::Ready(end),
         }
+    }
+
+    /// Says goodbye, if it is for us to say.
+    pub(super) fn finish(self, driver: &RefCell<Driver>, end: End) -> Pin<Box<impl Future<Output = ()>>> {
+        // Boxed: it is larger than what a connection needs for all its life before.
+        Box::pin(async move {
+            match end {
+                End::Broken(cause) => driver.borrow_mut().closed(self.id, cause),
+                End::Close => {
+                    let last = driver.borrow_mut().take_last(self.id);
+                    let close_timeout = driver.borrow().close_timeout();
+                    let sent = close(self.stream, last, close_timeout).await;
+                    driver.borrow_mut().sent(sent);
+                    driver.borrow_mut().task_ended();
+                }
+            }
+        })
     }
 
     /// Writes and reads until there is nothing to do, or it is the turn of the others.
@@ -201,16 +205,18 @@ async fn close(mut stream: Stream, mut last: Outgoing, limit: Duration) -> usize
 
 /// In a word or two.
 fn cause(error: &io::Error) -> ByteString {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset => "connection reset".into(),
-        io::ErrorKind::ConnectionAborted => "connection aborted".into(),
-        io::ErrorKind::BrokenPipe => "broken pipe".into(),
-        io::ErrorKind::UnexpectedEof => "end of stream".into(),
-        io::ErrorKind::TimedOut => "no answer from the network".into(),
-        _ => error.to_string().into(),
-    }
+    let cause = CAUSES.iter().find(|(kind, _)| *kind == error.kind());
+    cause.map_or_else(|| error.to_string().into(), |(_, words)| (*words).into())
 }
 
+/// The usual ones.
+const CAUSES: [(io::ErrorKind, &str); 5] = [
+    (io::ErrorKind::ConnectionReset, "connection reset"),
+    (io::ErrorKind::ConnectionAborted, "connection aborted"),
+    (io::ErrorKind::BrokenPipe, "broken pipe"),
+    (io::ErrorKind::UnexpectedEof, "end of stream"),
+    (io::ErrorKind::TimedOut, "no answer from the network"),
+];
 /// What one connection may read or write before the others run.
 const TURN_BYTES: usize = 64 * 1024;
 /// A megabyte: who sends more after the end hasn't noticed it.

@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use super::authentication::{Answer, Asker, Authentication};
 use super::clock::{Clock, Reading};
 use super::connections::{Connections, Entry};
+use super::listener::Accepted;
 use super::mailbox::{Mail, Mailbox};
 use super::outgoing::BufferPool;
 use super::post::Post;
@@ -144,9 +145,10 @@ impl Driver {
         }
     }
 
-    /// What another thread has sent.
-    pub(super) fn on_mail(&mut self, mail: Mail) {
+    /// What another thread has sent. A connection that was accepted is given back: it needs a task.
+    pub(super) fn on_mail(&mut self, mail: Mail) -> Option<Accepted> {
         match mail {
+            Mail::Accepted(accepted) => return Some(*accepted).filter(|_| !self.shutting_down),
             Mail::Forwarded(message) => self.handle(Event::Forwarded(message)),
             Mail::Authenticated { connection, verdict } => {
                 self.with_woken(connection, |entry| {
@@ -160,8 +162,8 @@ impl Driver {
                 self.shutting_down = true;
                 self.handle(Event::ShuttingDown);
             }
-            Mail::Accepted(_) => {} // the shard's task makes a task of it
         }
+        None
     }
 
     fn apply(&mut self, event: Event) {
@@ -194,11 +196,10 @@ impl Driver {
             self.samples = self.samples.wrapping_add(1);
             entry.filled = self.samples.is_multiple_of(SAMPLED_ONE_OF).then_some(self.reading.elapsed);
         }
-        match packet {
-            ServerPacket::Publish(publish) => {
-                self.encoder.append(publish, entry.version, &mut entry.outgoing, &mut self.pool);
-            }
-            packet => encode(&packet, entry.version, entry.outgoing.tail(&mut self.pool)),
+        if let ServerPacket::Publish(publish) = packet {
+            self.encoder.append(publish, entry.version, &mut entry.outgoing, &mut self.pool);
+        } else {
+            encode(&packet, entry.version, entry.outgoing.tail(&mut self.pool));
         }
         if self.current != Some(connection) {
             entry.wake();

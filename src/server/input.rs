@@ -44,7 +44,9 @@ impl Input {
     /// Keeps the beginning of a packet whose end has not come.
     pub(super) fn keep_partial(&mut self, bytes: &Bytes) {
         if !bytes.is_empty() {
-            self.partial = BytesMut::from(bytes.as_ref());
+            let length = frame_length(bytes).unwrap_or(0).min(growth_max(bytes.len()));
+            self.partial = BytesMut::with_capacity(length.max(bytes.len()));
+            self.partial.extend_from_slice(bytes);
         }
     }
 
@@ -72,8 +74,7 @@ impl Input {
     fn poll_large(&mut self, length: usize, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
         let missing = length.saturating_sub(self.partial.len());
         if self.partial.capacity() - self.partial.len() < missing.min(READ_SIZE_MIN) {
-            // A header that lies about its length costs no more memory than what was sent after it, and this.
-            self.partial.reserve(missing.min(self.partial.len() + READ_SIZE));
+            self.partial.reserve(length.min(growth_max(self.partial.len())) - self.partial.len());
         }
         let read = ready!(pin!(stream.read_buf(&mut (&mut self.partial).limit(missing))).poll(cx))?;
         let bytes = if read == missing { self.partial.split().freeze() } else { Bytes::new() };
@@ -82,6 +83,11 @@ impl Input {
         }
         Poll::Ready(Ok(Chunk { bytes, read }))
     }
+}
+
+/// The memory that a packet may have of which so much has come: a header that lies about its length gets little more than was sent.
+const fn growth_max(come: usize) -> usize {
+    2 * come + READ_SIZE
 }
 
 /// What a read brought: what can be decoded, which may be more (what was kept) or less (a large packet's part) than was read.

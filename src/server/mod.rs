@@ -24,6 +24,8 @@ mod shard_task;
 mod shutdown;
 mod status;
 mod store_thread;
+#[cfg(test)]
+mod test_client;
 mod traffic;
 
 use std::io;
@@ -163,7 +165,7 @@ impl Server {
         notify(&[sd_notify::NotifyState::Stopping]);
         info!("stopping: no new connections, and every client is told");
         drop(doors);
-        self.drain(&mut signals).await
+        self.drain(signals.stop()).await
     }
 
     fn announce(&self) {
@@ -211,7 +213,7 @@ impl Server {
     }
 
     /// Has every client told, and waits until they are gone: not longer than the drain timeout, nor a second signal.
-    async fn drain(&mut self, signals: &mut Signals) -> Result<(), ServerError> {
+    async fn drain(&mut self, stop_at_once: impl Future<Output = ()>) -> Result<(), ServerError> {
         self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::ShuttingDown));
         let shards = self.mailboxes.len();
         let ended = &mut self.ended;
@@ -226,7 +228,7 @@ impl Server {
                 Ok(()) => info!("stopped"),
                 Err(_) => warn!("stopped: some clients took longer than server.drain_timeout"),
             },
-            () = signals.stop() => return Err(ServerError::Interrupted),
+            () = stop_at_once => return Err(ServerError::Interrupted),
         }
         Ok(())
     }
@@ -269,3 +271,6 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
 const SHARDS_MAX: usize = 256;
 /// Messages that may wait for one shard before the publishers of the others are held up: some megabytes, some milliseconds.
 const FORWARDED_MAX: usize = 16_384;
+
+#[cfg(test)]
+mod tests;

@@ -15,9 +15,9 @@ use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::info;
 
-use super::connection;
+use super::connection::Connection;
 use super::driver::{Driver, Parts};
-use super::listener::{Accepted, HandshakeError, establish};
+use super::listener::{Accepted, Arrival, Established, Handshake, HandshakeError, Origin, Permit, receive};
 use super::mailbox::{Mail, Mailbox};
 use super::report::LineBudget;
 use super::status::Status;
@@ -100,38 +100,66 @@ impl ShardTask {
     }
 
     fn on_mail(&self, mail: &mut Vec<Mail>) {
+        let mut arrivals = Vec::new();
         let mut driver = self.driver.borrow_mut();
         driver.begin_turn();
         for mail in mail.drain(..) {
-            match mail {
-                Mail::Accepted(accepted) if !driver.is_shutting_down() => {
-                    spawn_local(serve(Rc::clone(&self.driver), Rc::clone(&self.lines), accepted));
-                }
-                mail => driver.on_mail(mail),
-            }
+            arrivals.extend(driver.on_mail(mail));
         }
         driver.end_turn();
-    }
-}
-
-/// Serves one connection from its handshake to its end.
-async fn serve(driver: Rc<RefCell<Driver>>, lines: Rc<RefCell<LineBudget>>, accepted: Box<Accepted>) {
-    let endpoint = Arc::clone(&accepted.endpoint);
-    let origin = accepted.socket.to_string();
-    match establish(*accepted).await {
-        Ok(established) => {
-            drop(endpoint);
-            let _permit = established.permit;
-            connection::serve(&driver, established.stream, established.peer).await;
+        drop(driver);
+        for accepted in arrivals {
+            receive_connection(&self.driver, &self.lines, accepted);
         }
-        Err(error) => report_failure(&driver, &lines, &error, &format!("{origin} at {}", endpoint.name)),
     }
 }
 
-fn report_failure(driver: &RefCell<Driver>, lines: &RefCell<LineBudget>, error: &HandshakeError, origin: &str) {
+/// A connection that a listener handed over.
+fn receive_connection(driver: &Rc<RefCell<Driver>>, lines: &Rc<RefCell<LineBudget>>, accepted: Accepted) {
+    let origin = accepted.origin();
+    match receive(accepted) {
+        Ok(Arrival::Established(established)) => begin(driver, established),
+        Ok(Arrival::Handshake(handshake)) => {
+            spawn_local(finish_handshake(Rc::clone(driver), Rc::clone(lines), origin, handshake));
+        }
+        Err(error) => report_failure(driver, lines, &error, &origin),
+    }
+}
+
+/// The short life of a task before it is known to be that of a client.
+async fn finish_handshake(
+    driver: Rc<RefCell<Driver>>,
+    lines: Rc<RefCell<LineBudget>>,
+    origin: Origin,
+    handshake: Handshake,
+) {
+    match handshake.await {
+        Ok(established) => begin(&driver, established),
+        Err(error) => report_failure(&driver, &lines, &error, &origin),
+    }
+}
+
+fn report_failure(driver: &RefCell<Driver>, lines: &RefCell<LineBudget>, error: &HandshakeError, origin: &Origin) {
     let now = driver.borrow_mut().handshake_failed();
     if lines.borrow_mut().allows(now) {
         info!("connection from {origin} ended in its handshake: {error}");
+    }
+}
+
+/// Makes a task of a connection whose next byte is MQTT's.
+fn begin(driver: &Rc<RefCell<Driver>>, established: Established) {
+    let Established { stream, peer, permit } = established;
+    if let Some(connection) = Connection::open(driver, stream, peer) {
+        spawn_local(serve(Rc::clone(driver), connection, permit));
+    }
+}
+
+#[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+fn serve(driver: Rc<RefCell<Driver>>, mut connection: Connection, permit: Permit) -> impl Future<Output = ()> {
+    async move {
+        let end = poll_fn(|cx| connection.poll(&driver, cx)).await;
+        connection.finish(&driver, end).await;
+        drop(permit);
     }
 }
 
@@ -164,3 +192,18 @@ async fn every_second(id: ShardId, driver: Rc<RefCell<Driver>>, status: Arc<Stat
 
 /// A batch that takes well under a millisecond.
 const MAIL_PER_TURN: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<T, F>(_: impl FnOnce(T) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_a_connection_holds_for_all_its_life_is_small() {
+        let size = size_of_future(|(driver, connection, permit)| serve(driver, connection, permit));
+        assert!(size <= 256, "{size}");
+    }
+}

@@ -113,7 +113,7 @@ impl Outbound {
                 break; // all that is left is in flight
             }
             let oldest = self.sent_until;
-            self.sent_until += 1;
+            self.sent_until += 1; // the cursor stays: it may have to repeat what was sent before
             if self.finish(oldest, actions) {
                 actions.push(Action::Dropped(DropCause::QueueFull));
             }

@@ -278,6 +278,6 @@ fn version_of(number: usize) -> Version {
 
 const SUBSCRIBERS: usize = 16;
 const PUBLISHERS: usize = 8;
-const MESSAGES: usize = 100;
+const MESSAGES: usize = 300;
 const WINDOW: usize = 10;
 const DUP: u8 = 0x08;

@@ -30,7 +30,7 @@ fn what_was_accepted_is_flushed_before_the_end() {
     if peer::is_chosen() {
         return;
     }
-    let mut broker = Setup::default().start();
+    let mut broker = Setup::default().set("server.shards", "1").start();
     let mut subscriber = Wire::connected(broker.address(), &Connect::new(Version::V5, "subscriber"));
     subscriber.subscribe(Version::V5, "flush", 0);
     let mut publisher = Wire::connected(broker.address(), &Connect::new(Version::V5, "publisher"));

@@ -21,6 +21,15 @@ SILENCE = 0.3
 only_ours = unittest.skipIf(IS_PEER, "promised by our broker alone")
 
 
+class TestCase(unittest.TestCase):
+    """A test case whose clients end with it."""
+
+    def new_client(self, *arguments, **named):
+        client = Client(*arguments, **named)
+        self.addCleanup(client.kill)
+        return client
+
+
 def properties(packet_type, **values):
     """Properties by their names in paho; a list of pairs for UserProperty."""
     result = Properties(packet_type)

@@ -3,13 +3,13 @@
 import time
 import unittest
 
-from mqtt_client import Client, only_ours, publish_properties
+from mqtt_client import Client, TestCase, only_ours, publish_properties
 
 
-class Forwarded(unittest.TestCase):
+class Forwarded(TestCase):
     def setUp(self):
-        self.subscriber = self.enterContext(Client()).connected()
-        self.publisher = self.enterContext(Client()).connected()
+        self.subscriber = self.new_client().connected()
+        self.publisher = self.new_client().connected()
 
     def pass_on(self, payload=b"payload", **values):
         topic = f"properties/{self.id()}"
@@ -69,9 +69,9 @@ class Forwarded(unittest.TestCase):
         self.assertEqual((message.properties.ResponseTopic, message.properties.CorrelationData), ("r", b"c"))
 
 
-class SubscriptionIdentifiers(unittest.TestCase):
+class SubscriptionIdentifiers(TestCase):
     def setUp(self):
-        self.client = self.enterContext(Client()).connected()
+        self.client = self.new_client().connected()
 
     def test_mqtt5_3_3_4_3_a_message_carries_the_identifier_of_its_subscription(self):
         self.client.subscribe("identifiers/one", SubscriptionIdentifier=268_435_455)
@@ -102,13 +102,13 @@ class SubscriptionIdentifiers(unittest.TestCase):
         self.assertEqual(self.client.message().properties.SubscriptionIdentifier, [5])
 
 
-class TopicAliases(unittest.TestCase):
+class TopicAliases(TestCase):
     def setUp(self):
-        self.subscriber = self.enterContext(Client()).connected()
+        self.subscriber = self.new_client().connected()
         self.subscriber.subscribe("aliases/#")
 
     def test_mqtt5_3_3_2_12_the_broker_takes_aliases_from_a_publisher(self):
-        publisher = self.enterContext(Client())
+        publisher = self.new_client()
         _, _, connack = publisher.connect()
         self.assertGreater(connack.TopicAliasMaximum, 1)
         publisher.publish("aliases/a", b"1", 1, TopicAlias=1)
@@ -123,7 +123,7 @@ class TopicAliases(unittest.TestCase):
         self.assertEqual([message.payload for message in received], [b"1", b"2", b"3", b"4", b"5", b"6"])
 
     def test_mqtt5_3_1_2_26_a_subscriber_that_allows_no_alias_gets_none(self):
-        publisher = self.enterContext(Client()).connected()
+        publisher = self.new_client().connected()
         for _ in range(2):
             publisher.publish("aliases/x", b"", 1, TopicAlias=1)
             message = self.subscriber.message()
@@ -132,7 +132,7 @@ class TopicAliases(unittest.TestCase):
 
     @only_ours
     def test_the_broker_assigns_aliases_to_a_subscriber_that_allows_them(self):
-        subscriber = self.enterContext(Client()).connected(TopicAliasMaximum=1)
+        subscriber = self.new_client().connected(TopicAliasMaximum=1)
         subscriber.subscribe("aliases/long/#")
         first, second = f"aliases/long/{'a' * 40}", f"aliases/long/{'b' * 40}"
         for topic in (first, first, second, first):
@@ -149,14 +149,14 @@ class TopicAliases(unittest.TestCase):
 
     @only_ours
     def test_mqtt5_3_3_2_9_an_alias_above_the_maximum_ends_the_connection(self):
-        publisher = self.enterContext(Client())
+        publisher = self.new_client()
         _, _, connack = publisher.connect()
         properties = publish_properties(TopicAlias=connack.TopicAliasMaximum + 1)
         publisher.paho.publish("aliases/high", b"", 0, properties=properties)
         self.assertEqual(publisher.disconnected(), 0x94)
 
 
-class MessageExpiry(unittest.TestCase):
+class MessageExpiry(TestCase):
     def test_mqtt5_3_3_2_6_the_interval_sent_on_is_what_remains(self):
         name = "expiry-remains"
         with Client(name).connected(SessionExpiryInterval=60) as subscriber:

@@ -5,12 +5,12 @@ import unittest
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from mqtt_client import Client
+from mqtt_client import Client, TestCase
 
 
-class ReasonCodes(unittest.TestCase):
+class ReasonCodes(TestCase):
     def setUp(self):
-        self.client = self.enterContext(Client()).connected()
+        self.client = self.new_client().connected()
 
     def test_mqtt5_3_4_2_1_puback_says_that_nobody_subscribes(self):
         self.assertEqual(self.client.publish("reason/nobody", b"", 1), 0x10)
@@ -29,10 +29,10 @@ class ReasonCodes(unittest.TestCase):
             self.assertEqual(self.client.subscribe(f"reason/{qos}", qos), qos)
 
 
-class Subscriptions(unittest.TestCase):
+class Subscriptions(TestCase):
     def setUp(self):
-        self.client = self.enterContext(Client()).connected()
-        self.other = self.enterContext(Client()).connected()
+        self.client = self.new_client().connected()
+        self.other = self.new_client().connected()
         self.topic = f"subscriptions/{self.id()}"
 
     def tearDown(self):
@@ -98,11 +98,11 @@ class Subscriptions(unittest.TestCase):
         self.assertEqual(self.client.message().topic, "$dollar/dollar")
 
 
-class SharedSubscriptions(unittest.TestCase):
+class SharedSubscriptions(TestCase):
     def test_each_message_goes_to_one_member_and_every_member_gets_some(self):
-        members = [self.enterContext(Client()).connected() for _ in range(3)]
-        plain = self.enterContext(Client()).connected()
-        publisher = self.enterContext(Client()).connected()
+        members = [self.new_client().connected() for _ in range(3)]
+        plain = self.new_client().connected()
+        publisher = self.new_client().connected()
         for member in members:
             self.assertEqual(member.subscribe("$share/group/shared/+"), 2)
         plain.subscribe("shared/#")
@@ -127,7 +127,7 @@ class SharedSubscriptions(unittest.TestCase):
         self.assertEqual(received, everything)
 
     def test_groups_are_apart_and_a_member_that_leaves_gets_nothing(self):
-        first, second, other = [self.enterContext(Client()).connected() for _ in range(3)]
+        first, second, other = [self.new_client().connected() for _ in range(3)]
         first.subscribe("$share/g1/groups")
         second.subscribe("$share/g1/groups")
         other.subscribe("$share/g2/groups")
@@ -139,8 +139,8 @@ class SharedSubscriptions(unittest.TestCase):
         self.assertTrue(first.messages.empty())
 
     def test_mqtt5_4_8_2_messages_in_flight_to_a_member_that_ends_go_to_another(self):
-        leaving = self.enterContext(Client(manual_ack=True)).connected(ReceiveMaximum=1)
-        staying = self.enterContext(Client()).connected()
+        leaving = self.new_client(manual_ack=True).connected(ReceiveMaximum=1)
+        staying = self.new_client().connected()
         leaving.subscribe("$share/heirs/estate", 1)
         for payload in (b"1", b"2", b"3"):
             staying.publish("estate", payload, 1)
@@ -158,11 +158,11 @@ class SharedSubscriptions(unittest.TestCase):
             client.publish("shared-retained", b"", retain=True)
 
 
-class FlowControl(unittest.TestCase):
+class FlowControl(TestCase):
     def test_mqtt5_3_3_4_9_no_more_than_receive_maximum_is_in_flight(self):
-        slow = self.enterContext(Client(manual_ack=True)).connected(ReceiveMaximum=2)
+        slow = self.new_client(manual_ack=True).connected(ReceiveMaximum=2)
         slow.subscribe("flow", 1)
-        publisher = self.enterContext(Client()).connected()
+        publisher = self.new_client().connected()
         for number in range(5):
             publisher.publish("flow", str(number).encode(), 1)
         first, second = slow.message(), slow.message()
@@ -178,9 +178,9 @@ class FlowControl(unittest.TestCase):
         self.assertEqual([message.payload for message in (third, slow.message(), slow.message())], [b"2", b"3", b"4"])
 
     def test_mqtt5_3_1_2_24_a_message_above_maximum_packet_size_is_not_sent_and_the_next_is(self):
-        small = self.enterContext(Client()).connected(MaximumPacketSize=60, ReceiveMaximum=1)
+        small = self.new_client().connected(MaximumPacketSize=60, ReceiveMaximum=1)
         small.subscribe("size", 1)
-        publisher = self.enterContext(Client()).connected()
+        publisher = self.new_client().connected()
         for qos in (0, 1):
             publisher.publish("size", b"." * 100, qos)
             publisher.publish("size", b"fits", qos)

@@ -4,10 +4,10 @@ import os
 import time
 import unittest
 
-from mqtt_client import Client, IS_PEER, only_ours
+from mqtt_client import Client, IS_PEER, TestCase, only_ours
 
 
-class Connack(unittest.TestCase):
+class Connack(TestCase):
     def test_mqtt5_3_2_2_16_an_empty_client_identifier_is_assigned_one(self):
         names = set()
         for _ in range(3):
@@ -67,7 +67,7 @@ class Connack(unittest.TestCase):
             self.assertNotIn("SessionExpiryInterval", client.connect(SessionExpiryInterval=limit)[2].json())
 
 
-class Lifetime(unittest.TestCase):
+class Lifetime(TestCase):
     def session_present(self, name, **arguments):
         with Client(name) as client:
             _, flags, _ = client.connect(clean_start=False, **arguments)
@@ -129,11 +129,11 @@ class Lifetime(unittest.TestCase):
             self.assertFalse(any(message.retain for message in received))
 
 
-class Takeover(unittest.TestCase):
+class Takeover(TestCase):
     def test_mqtt5_3_1_4_3_the_older_connection_is_told_0x8e(self):
-        older = self.enterContext(Client("takeover")).connected(SessionExpiryInterval=60)
+        older = self.new_client("takeover").connected(SessionExpiryInterval=60)
         older.subscribe("takeover/#")
-        newer = self.enterContext(Client("takeover"))
+        newer = self.new_client("takeover")
         code, flags, _ = newer.connect(clean_start=False)
         self.assertEqual((code.value, flags.session_present), (0, True))
         self.assertEqual(older.disconnected(), 0x8E)
@@ -141,18 +141,18 @@ class Takeover(unittest.TestCase):
         self.assertEqual(newer.message().payload, b"still subscribed")
 
     def test_with_clean_start_the_session_is_not_taken_over(self):
-        older = self.enterContext(Client("takeover-clean")).connected(SessionExpiryInterval=60)
+        older = self.new_client("takeover-clean").connected(SessionExpiryInterval=60)
         older.subscribe("takeover-clean")
-        newer = self.enterContext(Client("takeover-clean"))
+        newer = self.new_client("takeover-clean")
         _, flags, _ = newer.connect(clean_start=True)
         self.assertFalse(flags.session_present)
         self.assertEqual(older.disconnected(), 0x8E)
         self.assertEqual(newer.publish("takeover-clean"), 0x10)
 
 
-class Wills(unittest.TestCase):
+class Wills(TestCase):
     def setUp(self):
-        self.watcher = self.enterContext(Client()).connected()
+        self.watcher = self.new_client().connected()
         self.watcher.subscribe("wills/#")
 
     def doomed(self, name, delay, **arguments):

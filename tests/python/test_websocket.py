@@ -5,12 +5,12 @@ import unittest
 
 import paho.mqtt.client as paho
 
-from mqtt_client import Client
+from mqtt_client import Client, TestCase
 
 CA = os.environ.get("BROKER_CA")
 
 
-class WebSocket(unittest.TestCase):
+class WebSocket(TestCase):
     def exchange(self, version):
         with Client(version=version, transport="websockets", tls=CA).connected() as client:
             self.assertEqual(client.subscribe("websocket/#"), 2)

@@ -1,10 +1,11 @@
 use std::cell::RefCell;
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::{JoinHandle, spawn_local, yield_now};
@@ -12,10 +13,7 @@ use tokio::task::{JoinHandle, spawn_local, yield_now};
 use super::*;
 use crate::auth::Authenticator;
 use crate::broker::{Shard, Shared};
-use crate::codec::client::{decode_server, encode_client};
-use crate::codec::{
-    AliasUse, ClientPacket, Connect, Message, OutgoingPublish, PacketId, ProtocolVersion, Publish, Qos, ServerPacket,
-};
+use crate::codec::{AliasUse, Connect, Message, OutgoingPublish, PacketId, ProtocolVersion, Qos, ServerPacket};
 use crate::config::Config;
 use crate::routing::ShardId;
 use crate::server::authentication::Authentication;
@@ -23,9 +21,8 @@ use crate::server::clock::Clock;
 use crate::server::driver::Parts;
 use crate::server::mailbox::Mailbox;
 use crate::server::settings;
+use crate::server::test_client::{Client, VERSION, encoded, publish};
 use crate::timestamp::Timestamp;
-
-const VERSION: ProtocolVersion = ProtocolVersion::V5;
 
 /// A shard and its connections, without listeners and threads.
 struct Broker {
@@ -48,8 +45,8 @@ impl Broker {
         Self { driver: Rc::new(RefCell::new(Driver::new(parts))) }
     }
 
-    /// A connection that has sent nothing.
-    fn connect(&self) -> Client {
+    /// A connection that has sent nothing, and its task.
+    fn connect(&self) -> (Client<UnixStream>, JoinHandle<()>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let peer = Box::new(Peer {
             address: None,
@@ -58,78 +55,26 @@ impl Broker {
             maximum_packet_size: 1 << 20,
         });
         let driver = Rc::clone(&self.driver);
-        let task = spawn_local(async move { serve(&driver, Stream::Unix(ours), peer).await });
-        Client { stream: theirs, read: BytesMut::new(), task }
+        let task = spawn_local(async move {
+            let mut connection = Connection::open(&driver, Stream::Unix(ours), peer).unwrap();
+            let end = poll_fn(|cx| connection.poll(&driver, cx)).await;
+            connection.finish(&driver, end).await;
+        });
+        (Client::new(theirs), task)
     }
 
-    /// A client that is connected.
-    async fn client(&self, name: &'static str) -> Client {
-        let mut client = self.connect();
-        client.send(&ClientPacket::Connect(Box::new(Connect::new(VERSION, name, true)))).await;
-        assert!(matches!(client.receive().await, Some(ServerPacket::Connack(_))));
-        client
+    /// A client that is connected, and the task of its connection.
+    async fn client(&self, name: &'static str) -> (Client<UnixStream>, JoinHandle<()>) {
+        let (mut client, task) = self.connect();
+        client.connect(Connect::new(VERSION, name, true)).await.unwrap();
+        (client, task)
     }
 
-    async fn subscriber(&self, name: &'static str, filter: &str, qos: Qos) -> Client {
-        let mut client = self.client(name).await;
-        let filter = crate::topic::Filter::new(filter.to_owned().into()).unwrap();
-        let subscription = crate::codec::Subscription { filter, options: crate::codec::SubscriptionOptions::new(qos) };
-        client
-            .send(&ClientPacket::Subscribe(Box::new(crate::codec::Subscribe {
-                packet_id: PacketId::new(1).unwrap(),
-                subscription_id: None,
-                user_properties: Vec::new(),
-                subscriptions: vec![subscription],
-            })))
-            .await;
-        assert!(matches!(client.receive().await, Some(ServerPacket::Suback(_))));
-        client
+    async fn subscriber(&self, name: &'static str, filter: &str) -> (Client<UnixStream>, JoinHandle<()>) {
+        let (mut client, task) = self.client(name).await;
+        client.subscribe(filter, Qos::AtMostOnce).await;
+        (client, task)
     }
-}
-
-struct Client {
-    stream: UnixStream,
-    read: BytesMut,
-    task: JoinHandle<()>,
-}
-
-impl Client {
-    async fn send(&mut self, packet: &ClientPacket) {
-        self.stream.write_all(&encoded(packet)).await.unwrap();
-    }
-
-    /// The next packet, or `None` at the end of the stream.
-    async fn receive(&mut self) -> Option<ServerPacket> {
-        loop {
-            let mut bytes = self.read.split().freeze();
-            let packet = decode_server(VERSION, &mut bytes).unwrap();
-            self.read = BytesMut::from(bytes.as_ref());
-            if packet.is_some() {
-                return packet;
-            }
-            if self.stream.read_buf(&mut self.read).await.unwrap() == 0 {
-                return None;
-            }
-        }
-    }
-
-    async fn receive_publish(&mut self) -> OutgoingPublish {
-        match self.receive().await {
-            Some(ServerPacket::Publish(publish)) => publish,
-            other => panic!("not a PUBLISH: {other:?}"),
-        }
-    }
-}
-
-fn encoded(packet: &ClientPacket) -> BytesMut {
-    let mut bytes = BytesMut::new();
-    encode_client(packet, VERSION, &mut bytes);
-    bytes
-}
-
-fn publish(topic: &str, payload: impl Into<Bytes>) -> ClientPacket {
-    let topic = crate::topic::TopicName::new(topic.to_owned().into()).unwrap();
-    ClientPacket::Publish(Publish::new(topic, payload))
 }
 
 fn run(test: impl Future<Output = ()>) {
@@ -141,8 +86,8 @@ fn run(test: impl Future<Output = ()>) {
 fn packets_come_through_however_they_are_cut() {
     run(async {
         let broker = Broker::new(&Config::default());
-        let mut subscriber = broker.subscriber("s", "a/#", Qos::AtMostOnce).await;
-        let mut publisher = broker.client("p").await;
+        let (mut subscriber, _task) = broker.subscriber("s", "a/#").await;
+        let (mut publisher, _publisher) = broker.client("p").await;
         // Small ones, one that is copied together, and one larger than any read.
         let lengths = [0, 1, 100, 20_000, 3, 40_000, 400_000, 7];
         let payloads = lengths.map(|length| (0..length).map(|index| (index % 251) as u8).collect::<Vec<_>>());
@@ -170,15 +115,15 @@ fn packets_come_through_however_they_are_cut() {
 fn a_header_that_lies_about_its_length_costs_little_memory() {
     run(async {
         let broker = Broker::new(&Config::default());
-        let mut client = broker.client("liar").await;
+        let (mut client, task) = broker.client("liar").await;
         let header = encoded(&publish("a", vec![0; 1_000_000]))[..40_000].to_vec();
         client.stream.write_all(&header).await.unwrap();
         for _ in 0..100 {
             yield_now().await;
         }
-        assert!(!client.task.is_finished());
+        assert!(!task.is_finished());
         drop(client.stream);
-        client.task.await.unwrap();
+        task.await.unwrap();
         assert!(broker.driver.borrow().connections.ids().is_empty());
     });
 }
@@ -187,7 +132,7 @@ fn a_header_that_lies_about_its_length_costs_little_memory() {
 fn mqtt5_4_13_1_1_a_malformed_packet_is_answered_by_disconnect_before_the_close() {
     run(async {
         let broker = Broker::new(&Config::default());
-        let mut client = broker.client("broken").await;
+        let (mut client, _task) = broker.client("broken").await;
         // A PUBLISH at QoS 3, and much behind it that nobody reads.
         client.stream.write_all(&[0x36, 3, 0, 1, b'a']).await.unwrap();
         client.stream.write_all(&[0; 100_000]).await.unwrap();
@@ -203,9 +148,9 @@ fn a_receiver_that_takes_nothing_is_closed_after_the_write_timeout_and_others_go
         config.limits.write_timeout = Duration::from_millis(50);
         config.limits.slow_receiver_grace = Duration::from_millis(10);
         let broker = Broker::new(&config);
-        let stuck = broker.subscriber("stuck", "#", Qos::AtMostOnce).await;
-        let mut reader = broker.subscriber("reader", "#", Qos::AtMostOnce).await;
-        let mut publisher = broker.client("p").await;
+        let (_stuck, task) = broker.subscriber("stuck", "#").await;
+        let (mut reader, _reader) = broker.subscriber("reader", "#").await;
+        let (mut publisher, _publisher) = broker.client("p").await;
         let flow = async {
             loop {
                 publisher.send(&publish("a", vec![1; 100_000])).await;
@@ -213,7 +158,7 @@ fn a_receiver_that_takes_nothing_is_closed_after_the_write_timeout_and_others_go
             }
         };
         let swept = async {
-            while !stuck.task.is_finished() {
+            while !task.is_finished() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 assert!(broker.driver.borrow_mut().poll_deadline(std::task::Waker::noop()).is_some());
                 broker.driver.borrow_mut().sweep();

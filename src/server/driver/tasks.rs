@@ -176,11 +176,6 @@ impl Driver {
         self.write_timeout.min(CLOSE_TIMEOUT_MAX)
     }
 
-    /// Whether the broker stops.
-    pub(in crate::server) fn is_shutting_down(&self) -> bool {
-        self.shutting_down
-    }
-
     /// Whether it stops and every client has heard it.
     pub(in crate::server) fn is_drained(&self) -> bool {
         self.shutting_down && self.tasks == 0

@@ -66,10 +66,7 @@ impl Doorkeeper {
     }
 
     fn let_in(&self, socket: AcceptedSocket, endpoint: &Arc<Endpoint>) {
-        let address = match &socket {
-            AcceptedSocket::Tcp(_, address) => Some(address.ip()),
-            AcceptedSocket::Unix(_) => None,
-        };
+        let address = socket.address().map(|address| address.ip());
         let permit = match (self.admission.admit(endpoint), address) {
             // The address of a proxy is not that of the client, which is counted when it is known.
             (Ok(permit), Some(address)) if endpoint.settings.proxy_protocol == ProxyProtocol::Off => {

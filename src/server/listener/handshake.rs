@@ -1,6 +1,6 @@
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::net::{TcpStream, UnixStream};
@@ -47,32 +47,38 @@ pub(in crate::server) struct Established {
     pub(in crate::server) permit: Permit,
 }
 
-/// Does all that comes before MQTT, within the CONNECT timeout. Of plain TCP nothing is awaited.
-pub(in crate::server) async fn establish(accepted: Accepted) -> Result<Established, HandshakeError> {
-    let endpoint = Arc::clone(&accepted.endpoint);
+/// A connection, how far it comes at once.
+pub(in crate::server) enum Arrival {
+    /// There is nothing before MQTT.
+    Established(Established),
+    /// There is, and it takes no longer than the CONNECT timeout.
+    Handshake(Handshake),
+}
+
+/// What comes before MQTT. Boxed: it is large, and gone before the connection's long life begins.
+pub(in crate::server) type Handshake = Pin<Box<dyn Future<Output = Result<Established, HandshakeError>>>>;
+
+/// Makes a connection known to the runtime of this thread, and begins with what comes before MQTT.
+pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, HandshakeError> {
+    let Accepted { socket, endpoint, permit } = accepted;
     let settings = &endpoint.settings;
-    match (accepted.socket, settings.transport, settings.proxy_protocol) {
+    match (socket, settings.transport, settings.proxy_protocol) {
         (AcceptedSocket::Tcp(stream, address), Transport::Tcp, ProxyProtocol::Off) => {
             let stream = Stream::Tcp(TcpStream::from_std(stream)?);
-            Ok(Established { stream, peer: peer(&endpoint, Some(address)), permit: accepted.permit })
+            Ok(Arrival::Established(Established { stream, peer: peer(&endpoint, Some(address)), permit }))
         }
         (AcceptedSocket::Unix(stream), _, _) => {
             let stream = Stream::Unix(UnixStream::from_std(stream)?);
-            Ok(Established { stream, peer: peer(&endpoint, None), permit: accepted.permit })
+            Ok(Arrival::Established(Established { stream, peer: peer(&endpoint, None), permit }))
         }
         (AcceptedSocket::Tcp(stream, address), _, _) => {
             let stream = TcpStream::from_std(stream)?;
-            in_time(&endpoint, shake_hands(stream, address, &endpoint, accepted.permit)).await
+            Ok(Arrival::Handshake(Box::pin(async move {
+                let handshake = shake_hands(stream, address, &endpoint, permit);
+                timeout(endpoint.connect_timeout, handshake).await.map_err(|_| HandshakeError::Timeout)?
+            })))
         }
     }
-}
-
-/// Boxed: it is large, and gone before the connection's long life begins.
-async fn in_time<T>(
-    endpoint: &Endpoint,
-    handshake: impl Future<Output = Result<T, HandshakeError>>,
-) -> Result<T, HandshakeError> {
-    Box::pin(timeout(endpoint.connect_timeout, handshake)).await.map_err(|_| HandshakeError::Timeout)?
 }
 
 async fn shake_hands(

@@ -12,13 +12,15 @@ mod tls;
 mod unix;
 mod websocket;
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 pub(super) use accept::Doorkeeper;
 pub(super) use admission::{Admission, Permit};
-pub(super) use handshake::{HandshakeError, establish};
+pub(super) use handshake::{Arrival, Established, Handshake, HandshakeError, receive};
 pub(super) use socket::{AcceptedSocket, BoundSocket};
 pub(super) use stream::Stream;
 pub(super) use tcp::Options as TcpOptions;
@@ -56,6 +58,28 @@ pub(super) enum Reloaded {
     /// There is nothing to read.
     Nothing,
     Certificates,
+}
+
+/// Where a connection came from, for the log.
+#[derive(Debug)]
+pub(super) struct Origin {
+    address: Option<SocketAddr>,
+    endpoint: Arc<Endpoint>,
+}
+
+impl Accepted {
+    pub(super) fn origin(&self) -> Origin {
+        Origin { address: self.socket.address(), endpoint: Arc::clone(&self.endpoint) }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => write!(formatter, "{address} at {}", self.endpoint.name),
+            None => write!(formatter, "{}", self.endpoint.name),
+        }
+    }
 }
 
 impl Endpoint {

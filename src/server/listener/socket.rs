@@ -1,4 +1,3 @@
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -20,11 +19,12 @@ pub(in crate::server) enum AcceptedSocket {
     Unix(UnixStream),
 }
 
-impl fmt::Display for AcceptedSocket {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl AcceptedSocket {
+    /// The remote address; a Unix socket has none.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(_, address) => address.fmt(formatter),
-            Self::Unix(_) => formatter.write_str("a Unix socket"),
+            Self::Tcp(_, address) => Some(*address),
+            Self::Unix(_) => None,
         }
     }
 }

@@ -34,6 +34,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             .write_buffer_size(0)
             .max_message_size(Some(message_max))
             .max_frame_size(Some(message_max));
+        #[expect(clippy::result_large_err, reason = "the signature is that of the library's callback")]
         let answer = |request: &Request, response: Response| answer(listener, request, response);
         let frames = accept_hdr_async_with_config(stream, answer, Some(config)).await?;
         Ok(Self { frames, unread: Bytes::new() })
@@ -100,11 +101,13 @@ fn refusal(status: StatusCode, text: &str) -> ErrorResponse {
 }
 
 fn io_error(error: Error) -> io::Error {
-    match error {
-        Error::Io(error) => error,
-        Error::ConnectionClosed | Error::AlreadyClosed => io::ErrorKind::UnexpectedEof.into(),
-        error => invalid(&format!("WebSocket: {error}")),
+    if let Error::Io(error) = error {
+        return error;
     }
+    if matches!(error, Error::ConnectionClosed | Error::AlreadyClosed) {
+        return io::ErrorKind::UnexpectedEof.into();
+    }
+    invalid(&format!("WebSocket: {error}"))
 }
 
 fn invalid(text: &str) -> io::Error {

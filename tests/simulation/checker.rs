@@ -1,0 +1,228 @@
+//! What must be true in the end.
+
+use std::collections::BTreeMap;
+
+use oncemq::broker::{Counters, DropReason, Settings};
+use oncemq::codec::Qos;
+
+use crate::client::Asked;
+use crate::ledger::{Ledger, Message, Received};
+use crate::presence::{Attempt, Presence};
+use crate::store::Store;
+use crate::tap::{SessionTap, Tap};
+use crate::world::World;
+
+/// Everything that is remembered of a run, to judge the broker by.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    /// By connection.
+    pub(crate) taps: Vec<Tap>,
+    /// By client.
+    pub(crate) sessions: Vec<SessionTap>,
+    pub(crate) presence: Presence,
+    pub(crate) ledger: Ledger,
+    pub(crate) store: Store,
+    /// How often each connection's Will was published.
+    pub(crate) wills_seen: BTreeMap<usize, u32>,
+    pub(crate) inflight_messages_max: usize,
+    /// What was found wrong: whose, and what.
+    pub(crate) found: Option<(Option<usize>, String)>,
+}
+
+impl Checker {
+    pub(crate) fn new(settings: &Settings, clients: usize) -> Self {
+        Self {
+            taps: Vec::new(),
+            sessions: vec![SessionTap::default(); clients],
+            presence: Presence::default(),
+            ledger: Ledger::default(),
+            store: Store::default(),
+            wills_seen: BTreeMap::new(),
+            inflight_messages_max: usize::from(settings.inflight_messages_max.get()),
+            found: None,
+        }
+    }
+
+    pub(crate) fn on_connect(&mut self, connection: usize, attempt: Attempt) {
+        assert_eq!(connection, self.taps.len());
+        self.taps.push(Tap::default());
+        self.presence.attempts.push(attempt);
+    }
+
+    pub(crate) fn find(&mut self, client: usize, text: impl Into<String>) {
+        self.found.get_or_insert((Some(client), text.into()));
+    }
+}
+
+impl World {
+    /// All is well since a while: nobody waits for anything.
+    pub(crate) fn check_settled(&mut self) {
+        let mut missing = 0;
+        let result = self.check_clients().and_then(|()| {
+            for client in 0..self.clients.len() {
+                missing += self.check_owed(client).map_err(|text| (Some(client), text))?;
+            }
+            self.check_shares().map_err(|text| (None, text))?;
+            self.check_retained().map_err(|text| (Some(0), text))?;
+            self.check_shards(missing).map_err(|text| (None, text))
+        });
+        if let Err((client, text)) = result {
+            self.fail(client, text);
+        }
+    }
+
+    fn check_clients(&self) -> Result<(), (Option<usize>, String)> {
+        for client in &self.clients {
+            let fault = |text: String| Err((Some(client.number), text));
+            if !client.is_connected() {
+                return fault("could not connect".to_owned());
+            }
+            if !client.outgoing.is_empty() || !client.waiting.is_empty() {
+                return fault(format!("{:?} and {:?} are not acknowledged", client.outgoing, client.waiting));
+            }
+            if !client.received.is_empty() && !client.doubtful {
+                return fault(format!("{:?} are not released", client.received));
+            }
+            if client.subscriptions.iter().any(|asked| asked.until.is_none() && (asked.ending || asked.since.is_none()))
+            {
+                return fault("SUBSCRIBE or UNSUBSCRIBE is not answered".to_owned());
+            }
+        }
+        let paused = self.connections.iter().find(|connection| connection.is_open() && connection.broker.paused);
+        paused.map_or(Ok(()), |connection| Err((Some(connection.client), "still paused".to_owned())))
+    }
+
+    /// Everything that a client's subscriptions matched has arrived as often as its QoS says. Returns how many are missing that may be
+    /// dropped.
+    fn check_owed(&self, client: usize) -> Result<u64, String> {
+        let mut missing = 0;
+        for message in &self.checker.ledger.messages {
+            let Some((sent_at, _)) = message.sent_at.filter(|_| !message.clears) else { continue };
+            let settled = self.clients[client].settled().filter(|asked| {
+                asked.filter.share.is_none()
+                    && asked.filter.topic_filter.matches(&message.topic)
+                    && asked.since.is_some_and(|since| since < sent_at)
+                    && !(asked.no_local && message.publisher == client)
+            });
+            let Some(granted) = settled.map(|asked| asked.qos).max() else { continue };
+            let received = self.received(client, message);
+            let least = u32::from(granted.min(message.qos) > Qos::AtMostOnce && self.must_arrive(client, message));
+            if received.live < least {
+                if !self.mix.small_queues {
+                    return Err(format!("message {} did not arrive: {message:?}", message.number));
+                }
+                missing += 1;
+            }
+        }
+        Ok(missing)
+    }
+
+    fn received(&self, client: usize, message: &Message) -> Received {
+        self.checker.ledger.received.get(&(client, message.number)).copied().unwrap_or_default()
+    }
+
+    /// Whether nothing excuses that a message doesn't arrive.
+    fn must_arrive(&self, client: usize, message: &Message) -> bool {
+        let fits = self.clients[client].profile.maximum_packet_size.is_none() || message.size < 50;
+        message.acknowledged && message.expiry.is_none() && fits
+    }
+
+    /// A message to a share went to one member, if its members were there all the time.
+    fn check_shares(&self) -> Result<(), String> {
+        for share in ["one", "two"] {
+            let is_member = |asked: &&Asked| asked.filter.share.as_ref().is_some_and(|name| name.as_str() == share);
+            let members =
+                self.clients.iter().filter(|client| client.subscriptions.iter().any(|asked| is_member(&asked)));
+            let members: Vec<_> = members.collect();
+            // Members who lost a Session took with them what they had in flight.
+            let unbroken = members.iter().all(|client| client.is_steadfast());
+            for message in &self.checker.ledger.messages {
+                let Some((sent_at, _)) = message.sent_at.filter(|_| message.topic.as_str().starts_with("s/")) else {
+                    continue;
+                };
+                let all_there = members.iter().any(|client| {
+                    client.settled().any(|asked| is_member(&asked) && asked.since.is_some_and(|since| since < sent_at))
+                });
+                let received =
+                    self.clients.iter().filter(|client| client.subscriptions.iter().any(|asked| is_member(&asked)));
+                let received: u32 = received.map(|client| self.received(client.number, message).live).sum();
+                let fits = members.iter().all(|client| self.must_arrive(client.number, message));
+                let must = unbroken && all_there && fits && message.qos > Qos::AtMostOnce && !self.mix.small_queues;
+                if received < u32::from(must) {
+                    return Err(format!("nobody of share {share} got message {}", message.number));
+                }
+                if message.qos != Qos::AtLeastOnce && received > 1 {
+                    return Err(format!("{received} of share {share} got message {}", message.number));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The watcher asked for what is retained, late.
+    fn check_retained(&self) -> Result<(), String> {
+        if !self.mix.retained {
+            return Ok(());
+        }
+        let ledger = &self.checker.ledger;
+        for message in ledger.messages.iter().filter(|message| message.retain && !message.clears) {
+            let expected = ledger.retained.get(&message.topic) == Some(&message.payload());
+            let replayed = self.received(0, message).replayed;
+            if replayed != u32::from(expected) {
+                return Err(format!("message {} is retained: {expected}, and came {replayed} times", message.number));
+            }
+        }
+        Ok(())
+    }
+
+    fn total(&self) -> Counters {
+        let all = self.shards.iter().map(|side| *side.shard.counters());
+        all.fold(Counters::default(), |sum, shard| sum + shard)
+    }
+
+    fn check_shards(&self, missing: u64) -> Result<(), String> {
+        let total = self.total();
+        let clients = self.clients.len() as u64;
+        let numbers = [
+            ("queued messages", total.queued_messages, 0),
+            ("queued bytes", total.queued_bytes, 0),
+            ("connections", total.connections, clients),
+            ("connected Sessions", total.sessions_connected, clients),
+            ("Sessions", total.sessions, clients),
+            ("protocol errors", total.protocol_errors, 0),
+            ("unstable", self.shards.iter().map(|side| side.shard.unstable()).sum(), 0),
+        ];
+        if let Some((name, is, must)) = numbers.iter().find(|(_, is, must)| is != must) {
+            return Err(format!("{name}: {is}, not {must}"));
+        }
+        let dropped = total.dropped[DropReason::QueueFull as usize];
+        if missing > dropped {
+            return Err(format!("{missing} messages are missing, but {dropped} were dropped"));
+        }
+        let store = &self.checker.store.sessions;
+        if let Some((key, owed)) = store.iter().find(|(_, owed)| !owed.is_empty()) {
+            return Err(format!("the store holds {owed:?} for {key:?}, which is owed nothing"));
+        }
+        let durable = self
+            .clients
+            .iter()
+            .filter(|client| client.connection.is_some_and(|number| self.checker.presence.attempts[number].expiry > 0));
+        let durable = durable.count();
+        if store.len() != durable {
+            return Err(format!("the store holds {} Sessions, not {durable}", store.len()));
+        }
+        Ok(())
+    }
+
+    /// Everybody has left, and every delay is over.
+    pub(crate) fn check_left(&mut self) {
+        let total = self.total();
+        if total.connections > 0 || total.sessions_connected > 0 {
+            let text = format!("{} connections, {} Sessions are left", total.connections, total.sessions_connected);
+            self.fail(None, text);
+        }
+        if let Err((client, text)) = self.check_wills() {
+            self.fail(Some(client), text);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What clients decide to do.
+
+use std::num::{NonZeroU16, NonZeroU32};
+
+use oncemq::codec::{ClientPacket, Connect, Disconnect, MessageProperties, ProtocolVersion, Qos, ReasonCode, Will};
+use oncemq::topic::TopicName;
+
+use crate::client::any_qos;
+use crate::ledger::Message;
+use crate::network::Leave;
+use crate::presence::Attempt;
+use crate::profile::Lifetime;
+use crate::world::{Phase, Step, World};
+
+impl World {
+    pub(crate) fn decide(&mut self, number: usize) {
+        let pace = match self.phase {
+            Phase::Busy => self.clients[number].profile.pace,
+            Phase::Settling => 200,
+            Phase::Leaving => return,
+        };
+        let next = self.rng.between(1, pace);
+        self.schedule(next, Step::Decide(number));
+        match self.clients[number].connection {
+            None if self.phase == Phase::Settling || number == 0 || self.rng.percent(40) => self.connect(number),
+            None => {}
+            Some(_) if self.phase == Phase::Busy && self.rng.percent(self.clients[number].profile.losses) => {
+                self.lose(number);
+            }
+            Some(connection) if self.clients[number].connected => self.use_connection(number, connection),
+            Some(_) => {}
+        }
+    }
+
+    fn use_connection(&mut self, number: usize, connection: usize) {
+        let client = &self.clients[number];
+        if client.keep_alive > 0 && self.now - client.last_sent > client.keep_alive / 3 {
+            self.send_up(connection, &ClientPacket::Pingreq);
+        }
+        let profile = &self.clients[number].profile;
+        let (publishes, churn) = (profile.publishes, profile.churn);
+        if self.phase == Phase::Settling {
+            if number == 0 && self.mix.retained && self.now > self.settling_since + 6_000 {
+                self.audit_retained();
+            }
+            return;
+        }
+        if publishes && self.rng.percent(60) {
+            for _ in 0..self.rng.between(1, 3) {
+                self.publish(number);
+            }
+        }
+        if churn && self.rng.percent(20) {
+            self.churn(number);
+        }
+    }
+
+    /// What is retained in the end, somebody must get who asks for it.
+    fn audit_retained(&mut self) {
+        let watcher = &mut self.clients[0];
+        if watcher.subscriptions.iter().all(|asked| asked.filter.to_string() != "r/#") {
+            watcher.ask("r/#", Qos::ExactlyOnce, false);
+            self.send_requests(0);
+        }
+    }
+
+    fn publish(&mut self, number: usize) {
+        let place = self.rng.below(4);
+        let kind = match self.rng.below(10) {
+            0..=2 if self.mix.shares => 's',
+            3..=4 if self.mix.retained => 'r',
+            _ => 't',
+        };
+        let topic = TopicName::try_from(format!("{kind}/{place}").as_str()).unwrap();
+        let mut qos = any_qos(&mut self.rng);
+        let retain = kind == 'r' && self.rng.percent(60);
+        let clears = retain && self.rng.percent(20);
+        if clears {
+            qos = self.rng.pick(&[Qos::AtMostOnce, Qos::AtLeastOnce]);
+        }
+        let v5 = self.clients[number].profile.is_v5();
+        let expiry = (self.mix.expiry && v5 && !retain && self.rng.percent(40)).then_some(1);
+        let size = if self.rng.percent(10) { 200 } else { 8 };
+        let message = Message::new(number, self.checker.ledger.messages.len(), topic, qos);
+        self.clients[number].waiting.push_back(self.checker.ledger.messages.len());
+        self.checker.ledger.messages.push(Message { retain, clears, expiry, size, ..message });
+        self.send_waiting(number);
+    }
+
+    /// The connection ends, in one way or another.
+    fn lose(&mut self, number: usize) {
+        let Some(connection) = self.clients[number].connection else { return };
+        match self.rng.below(10) {
+            0..=5 => self.abandon(number, Leave::Break),
+            6..=7 => self.abandon(number, Leave::Close),
+            _ if !self.clients[number].connected => self.abandon(number, Leave::Close),
+            _ => {
+                let mut disconnect = Disconnect::new(ReasonCode::NormalDisconnection);
+                let profile = &self.clients[number].profile;
+                if profile.is_v5() {
+                    let keeps = profile.lifetime == Lifetime::Steadfast;
+                    if self.rng.percent(30) {
+                        disconnect.reason_code = ReasonCode::DisconnectWithWillMessage;
+                    }
+                    if !keeps && self.checker.presence.attempts[connection].expiry > 0 && self.rng.percent(30) {
+                        disconnect.session_expiry_interval = Some(self.rng.pick(&[0, 1]));
+                    }
+                }
+                self.send_up(connection, &ClientPacket::Disconnect(Box::new(disconnect)));
+                self.abandon(number, Leave::Close);
+            }
+        }
+        if self.rng.percent(50) {
+            // It doesn't wait to see the end of the old one.
+            self.connections[connection].client_side.open = false;
+            self.clients[number].disconnected();
+            self.connect(number);
+        }
+    }
+
+    fn connect(&mut self, number: usize) {
+        let shard = self.rng.place(self.shards.len());
+        let connection = self.open(number, shard);
+        let profile = self.clients[number].profile.clone();
+        let (clean, expiry) = self.lifetime(profile.lifetime, profile.version);
+        let client = &mut self.clients[number];
+        let clean = clean || client.clean_asked;
+        let expiry = match profile.version {
+            ProtocolVersion::V5 => expiry,
+            ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1 if clean => 0,
+            ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1 => u32::MAX,
+        };
+        if clean {
+            client.clean_asked = true;
+            client.received.clear();
+            for outgoing in client.outgoing.drain(..) {
+                self.checker.ledger.messages[outgoing.message].forgotten = true;
+            }
+        }
+        client.connection = Some(connection);
+        client.connected = false;
+        client.keep_alive = u64::from(profile.keep_alive) * 1_000;
+        let mut packet = Connect::new(profile.version, format!("c{number}"), clean);
+        packet.keep_alive = profile.keep_alive;
+        if profile.is_v5() {
+            packet.properties.session_expiry_interval = expiry;
+            packet.properties.receive_maximum = NonZeroU16::new(profile.receive_maximum).unwrap();
+            packet.properties.maximum_packet_size = profile.maximum_packet_size.and_then(NonZeroU32::new);
+            packet.properties.topic_alias_maximum = profile.topic_alias_maximum;
+        }
+        if profile.wills && self.rng.percent(70) {
+            packet.will = Some(Will {
+                topic: TopicName::try_from(format!("w/{number}").as_str()).unwrap(),
+                payload: format!("w{connection}").into(),
+                qos: self.rng.pick(&[Qos::AtLeastOnce, Qos::ExactlyOnce]),
+                retain: false,
+                will_delay_interval: if profile.is_v5() { self.rng.pick(&[0, 0, 1, 3]) } else { 0 },
+                message_expiry_interval: None,
+                properties: MessageProperties::default(),
+            });
+        }
+        let will = packet.will.as_ref().map(|will| will.will_delay_interval);
+        self.checker.on_connect(connection, Attempt::new(number, clean, expiry, will));
+        self.send_up(connection, &ClientPacket::Connect(Box::new(packet)));
+    }
+
+    /// Clean Start and Session Expiry Interval of the next CONNECT.
+    fn lifetime(&mut self, lifetime: Lifetime, version: ProtocolVersion) -> (bool, u32) {
+        let trouble = self.phase == Phase::Busy;
+        match lifetime {
+            Lifetime::Steadfast => (false, self.rng.pick(&[u32::MAX, 1_000])),
+            Lifetime::Transient => (version != ProtocolVersion::V5 || self.rng.percent(50), 0),
+            Lifetime::Expiring(seconds) => (trouble && self.rng.percent(20), seconds),
+            Lifetime::Fickle => (trouble && self.rng.percent(30), self.rng.pick(&[0, 1, 3, u32::MAX])),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The driver of the shards: gives them what happens, and does what they ask for.
+
+use std::sync::Arc;
+
+use oncemq::broker::{Action, AuthenticationOutcome, ConnectionId, Event, Report, ShardMessage, Ticket};
+use oncemq::codec::{ReasonCode, ServerPacket, encode};
+use oncemq::routing::Access;
+use oncemq::timestamp::Timestamp;
+
+use crate::network::server_packet;
+use crate::world::{Step, World};
+
+impl World {
+    /// Gives an event to a shard, and performs its actions in order.
+    pub(crate) fn handle(&mut self, shard: usize, event: Event) {
+        let mut actions = Vec::new();
+        self.shards[shard].shard.handle(Timestamp(self.now), event, &mut actions);
+        for action in actions {
+            self.perform(shard, action);
+        }
+        let side = &self.shards[shard];
+        let deadline = side.shard.deadline().map(|at| at.0.max(self.now));
+        if let Some(at) = deadline.filter(|_| deadline != side.deadline) {
+            self.shards[shard].deadline = deadline;
+            self.schedule_at(at, Step::Deadline(shard));
+        }
+    }
+
+    fn perform(&mut self, shard: usize, action: Action) {
+        match action {
+            Action::Send { connection, packet } => self.with_open(shard, connection, "Send", |world, number| {
+                world.on_send(number, &packet);
+            }),
+            Action::Close { connection } => self.with_open(shard, connection, "Close", |world, number| {
+                let client = world.connections[number].client;
+                world.trace.note(world.now, Some(client), || format!("    broker closes {number}"));
+                world.close(number);
+            }),
+            Action::Pause { connection } => self.with_open(shard, connection, "Pause", |world, number| {
+                if std::mem::replace(&mut world.connections[number].broker.paused, true) {
+                    world.fail(None, "paused twice".to_owned());
+                }
+            }),
+            Action::Resume { connection } => self.with_open(shard, connection, "Resume", |world, number| {
+                if !std::mem::replace(&mut world.connections[number].broker.paused, false) {
+                    world.fail(None, "resumed without being paused".to_owned());
+                }
+                world.checker.taps[number].last_read = world.now;
+                let delay = world.delay(2);
+                world.schedule(delay, Step::Pump(number));
+            }),
+            Action::Authenticate { connection, .. } => {
+                self.with_open(shard, connection, "Authenticate", |world, number| {
+                    if !world.connections[number].broker.paused {
+                        world.fail(None, "asked about a connection that is not paused".to_owned());
+                    }
+                    let delay = world.delay(30);
+                    let client = &mut world.clients[world.connections[number].client];
+                    let at = client.in_turn(world.now + delay);
+                    world.schedule_at(at, Step::Authenticated(number));
+                });
+            }
+            Action::Persist { ticket, record } => {
+                let side = &mut self.shards[shard];
+                assert_eq!(ticket.0, side.last_ticket.0 + 1, "tickets are numbered one by one");
+                side.last_ticket = ticket;
+                self.trace.note(self.now, None, || format!("shard {shard} persists {} {record:?}", ticket.0));
+                self.checker.on_record(shard, ticket, &record);
+                self.sync_soon(shard);
+            }
+            Action::Forward { shard: to, message } => {
+                let to = usize::from(to.0);
+                assert_ne!(shard, to, "a shard that forwards to itself");
+                self.trace.note(self.now, None, || format!("shard {shard} to {to}: {message:?}"));
+                let delay = self.delay(self.mix.forward_delay);
+                let side = &mut self.shards[shard];
+                side.channels[to] = side.channels[to].max(self.now + delay);
+                let at = side.channels[to];
+                self.schedule_at(at, Step::Forwarded(to, message));
+            }
+            Action::Report(report) => self.on_report(&report),
+        }
+    }
+
+    /// Actions name only connections that are open.
+    fn with_open(&mut self, shard: usize, id: ConnectionId, action: &str, perform: impl FnOnce(&mut Self, usize)) {
+        let number = self.connections.iter().rposition(|connection| connection.shard == shard && connection.id == id);
+        match number.filter(|number| self.connections[*number].is_open()) {
+            Some(number) => perform(self, number),
+            None => self.fail(None, format!("{action} for a connection that is not open")),
+        }
+    }
+
+    fn on_send(&mut self, number: usize, packet: &ServerPacket) {
+        let connection = &self.connections[number];
+        let (client, version) = (connection.client, connection.version);
+        self.trace.note(self.now, Some(client), || format!("    broker sends {}", server_packet(packet)));
+        self.tap_sent(number, packet);
+        let output = &mut self.connections[number].broker.output;
+        let before = output.len();
+        encode(packet, version, output);
+        let length = output.len() - before;
+        let maximum = self.checker.taps[number].maximum_packet_size;
+        if maximum.is_some_and(|maximum| length > maximum) {
+            self.fail(Some(client), format!("{length} bytes in one packet, above its Maximum Packet Size"));
+        }
+        self.flush_soon(number);
+    }
+
+    /// Clients here break no rule: nobody may be told that they did.
+    fn on_report(&mut self, report: &Report) {
+        let client = |label: &oncemq::broker::ClientLabel| {
+            let number = label.client_id.as_ref().and_then(|id| id.as_str().strip_prefix('c')?.parse().ok());
+            number.filter(|number: &usize| *number < self.clients.len())
+        };
+        self.trace.note(self.now, None, || format!("report {report:?}"));
+        match report {
+            Report::Connected { .. } => {}
+            Report::Disconnected { client: label, reason_code, cause } => {
+                let fine = matches!(
+                    *reason_code,
+                    ReasonCode::NormalDisconnection
+                        | ReasonCode::DisconnectWithWillMessage
+                        | ReasonCode::SessionTakenOver
+                        | ReasonCode::KeepAliveTimeout
+                        | ReasonCode::UnspecifiedError
+                );
+                let client = client(label);
+                if let Some(client) = client {
+                    self.checker.presence.reason(client, *reason_code);
+                    if *reason_code == ReasonCode::KeepAliveTimeout {
+                        self.check_keep_alive(client);
+                    }
+                }
+                if !fine {
+                    self.fail(client, format!("disconnected with {reason_code:?}: {cause}"));
+                }
+            }
+            Report::Refused { client: label, reason_code, cause } => {
+                let fine = ["end of stream", "connection reset", "session taken over before CONNACK"];
+                let client = client(label);
+                if !fine.contains(&&**cause) {
+                    self.fail(client, format!("refused with {reason_code:?}: {cause}"));
+                }
+            }
+            Report::Denied { client: label, packet, topic, .. } => {
+                let client = client(label);
+                self.fail(client, format!("denied {packet} {topic}"));
+            }
+            Report::Dropping { .. } => {}
+        }
+    }
+
+    pub(crate) fn on_authenticated(&mut self, number: usize) {
+        let connection = &self.connections[number];
+        if !connection.is_open() {
+            return;
+        }
+        let access = Arc::new(Access::everything());
+        let outcome = AuthenticationOutcome::Granted { access, user: None, authentication_data: None };
+        let event = Event::Authenticated { connection: connection.id, outcome };
+        self.handle(connection.shard, event);
+    }
+
+    fn sync_soon(&mut self, shard: usize) {
+        if !std::mem::replace(&mut self.shards[shard].syncing, true) {
+            let delay = self.delay(2);
+            self.schedule(delay, Step::Sync(shard));
+        }
+    }
+
+    pub(crate) fn on_sync(&mut self, shard: usize) {
+        let delay = self.delay(self.mix.sync_delay);
+        let ticket = self.shards[shard].last_ticket;
+        self.schedule(delay, Step::Synced(shard, ticket));
+    }
+
+    pub(crate) fn on_synced(&mut self, shard: usize, ticket: Ticket) {
+        let side = &mut self.shards[shard];
+        side.stable = ticket;
+        side.syncing = false;
+        if side.last_ticket > ticket {
+            self.sync_soon(shard);
+        }
+        self.trace.note(self.now, None, || format!("shard {shard} is stable up to {}", ticket.0));
+        self.handle(shard, Event::Persisted(ticket));
+    }
+
+    pub(crate) fn on_forwarded(&mut self, shard: usize, message: ShardMessage) {
+        self.handle(shard, Event::Forwarded(message));
+    }
+
+    pub(crate) fn on_deadline(&mut self, shard: usize) {
+        let side = &mut self.shards[shard];
+        if side.deadline != Some(self.now) {
+            return;
+        }
+        side.deadline = None;
+        if side.shard.deadline().is_some_and(|at| at.0 <= self.now) {
+            self.handle(shard, Event::DeadlinePassed);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What was published, and what of it arrived.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use oncemq::broker::Ticket;
+use oncemq::codec::{OutgoingPublish, Qos};
+use oncemq::topic::TopicName;
+
+use crate::client::Asked;
+use crate::world::World;
+
+/// A message that a client published, or is about to.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub(crate) publisher: usize,
+    pub(crate) number: usize,
+    pub(crate) topic: TopicName,
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
+    /// Without payload: it clears the retained message.
+    pub(crate) clears: bool,
+    /// In seconds.
+    pub(crate) expiry: Option<u32>,
+    pub(crate) size: usize,
+    /// When it was sent first, and on which connection.
+    pub(crate) sent_at: Option<(u64, usize)>,
+    /// How often the broker read it, and when first.
+    pub(crate) read: u32,
+    pub(crate) read_at: u64,
+    pub(crate) acknowledged: bool,
+    /// The publisher's Session ended: it doesn't send it again.
+    pub(crate) forgotten: bool,
+    /// The publisher may repeat it in another Session without knowing.
+    pub(crate) doubtful: bool,
+    /// Its records, as the publisher's acknowledgement waits for them.
+    pub(crate) records: Vec<(usize, Ticket)>,
+}
+
+impl Message {
+    pub(crate) fn new(publisher: usize, number: usize, topic: TopicName, qos: Qos) -> Self {
+        Self {
+            publisher,
+            number,
+            topic,
+            qos,
+            retain: false,
+            clears: false,
+            expiry: None,
+            size: 0,
+            sent_at: None,
+            read: 0,
+            read_at: 0,
+            acknowledged: false,
+            forgotten: false,
+            doubtful: false,
+            records: Vec::new(),
+        }
+    }
+
+    pub(crate) fn payload(&self) -> Bytes {
+        if self.clears {
+            return Bytes::new();
+        }
+        let mut text = format!("m{}|", self.number);
+        text.extend(std::iter::repeat_n('x', self.size));
+        text.into()
+    }
+}
+
+/// How a client got a message.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Received {
+    /// As it was published.
+    pub(crate) live: u32,
+    /// Those of them without DUP.
+    pub(crate) fresh: u32,
+    /// As a retained message.
+    pub(crate) replayed: u32,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) messages: Vec<Message>,
+    /// By client and message.
+    pub(crate) received: BTreeMap<(usize, usize), Received>,
+    /// The last of each publisher, topic and QoS (as published, as delivered) that came to a client.
+    last: BTreeMap<(usize, usize, TopicName, Qos, Qos), usize>,
+    /// What the broker retains.
+    pub(crate) retained: BTreeMap<TopicName, Bytes>,
+}
+
+impl Ledger {
+    /// The message with this payload, if it is one of these.
+    pub(crate) fn find(&self, payload: &[u8]) -> Option<usize> {
+        let text = std::str::from_utf8(payload).ok()?;
+        text.strip_prefix('m')?.split('|').next()?.parse().ok()
+    }
+
+    /// First deliveries of one publisher, topic and QoS come in the order they were sent. [MQTT-4.6.0-5]
+    fn check_order(&mut self, client: usize, number: usize, qos: Qos) -> Result<(), String> {
+        let message = &self.messages[number];
+        let key = (client, message.publisher, message.topic.clone(), message.qos, qos);
+        let Some(before) = self.last.insert(key, number) else { return Ok(()) };
+        // Nothing holds messages at QoS 0 together when their publisher goes from one shard to another.
+        let other_connection = self.messages[before].sent_at.map(|sent| sent.1) != message.sent_at.map(|sent| sent.1);
+        if before > number && !(message.qos == Qos::AtMostOnce && other_connection) {
+            return Err(format!("message {number} comes behind {before}"));
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    /// A message came to a client, for the first time as far as its identifier says.
+    pub(crate) fn delivered(&mut self, client: usize, publish: &OutgoingPublish) {
+        if let Err(text) = self.judge_delivery(client, publish) {
+            self.fail(Some(client), text);
+        }
+    }
+
+    fn judge_delivery(&mut self, client: usize, publish: &OutgoingPublish) -> Result<(), String> {
+        let payload = &publish.message.payload;
+        if let Some(will) = payload.strip_prefix(b"w") {
+            let number: usize = String::from_utf8_lossy(will).parse().map_err(|_| "a Will of nobody")?;
+            *self.checker.wills_seen.entry(number).or_default() += 1;
+            return if client == 0 { Ok(()) } else { Err("a Will that it has no subscription for".to_owned()) };
+        }
+        if payload.is_empty() {
+            let retained = publish.message.topic.as_str().starts_with("r/") && !publish.retain;
+            return if retained { Ok(()) } else { Err("an empty message".to_owned()) };
+        }
+        let number = self.checker.ledger.find(payload).ok_or("a message of nobody")?;
+        let message = &self.checker.ledger.messages[number];
+        if message.topic != publish.message.topic || message.payload() != *payload {
+            return Err(format!("message {number} was altered"));
+        }
+        if publish.retain {
+            return self.judge_replay(client, number, publish);
+        }
+        self.judge_subscriptions(client, number, publish)?;
+        let ledger = &mut self.checker.ledger;
+        let message = &ledger.messages[number];
+        // A publisher at QoS 1 may repeat itself.
+        let most = if message.qos == Qos::AtLeastOnce || message.doubtful { message.read } else { 1 };
+        let is_share = message.topic.as_str().starts_with("s/");
+        let received = ledger.received.entry((client, number)).or_default();
+        received.live += 1;
+        received.fresh += u32::from(!publish.dup);
+        let received = *received;
+        if publish.qos != Qos::AtLeastOnce && received.live > most {
+            return Err(format!("message {number} at QoS {} came again", publish.qos.level()));
+        }
+        if !is_share && received.fresh > most {
+            return Err(format!("message {number} came again without DUP"));
+        }
+        Ok(())
+    }
+
+    fn judge_replay(&mut self, client: usize, number: usize, publish: &OutgoingPublish) -> Result<(), String> {
+        let message = &self.checker.ledger.messages[number];
+        let mut asked = self.clients[client].subscriptions.iter();
+        if !message.retain || publish.qos > message.qos {
+            return Err(format!("message {number} was not retained so"));
+        }
+        if !asked.any(|asked| asked.filter.share.is_none() && asked.filter.topic_filter.matches(&message.topic)) {
+            return Err(format!("retained message {number}, but no subscription"));
+        }
+        self.checker.ledger.received.entry((client, number)).or_default().replayed += 1;
+        Ok(())
+    }
+
+    /// A subscription must have matched, and its QoS count.
+    fn judge_subscriptions(&mut self, client: usize, number: usize, publish: &OutgoingPublish) -> Result<(), String> {
+        let message = &self.checker.ledger.messages[number];
+        let sent_at = message.sent_at.map_or(u64::MAX, |(at, _)| at);
+        let own = message.publisher == client;
+        let matching = self.clients[client].subscriptions.iter().filter(|asked| {
+            asked.asked_at <= self.now
+                && asked.until.is_none_or(|until| until >= sent_at)
+                && asked.filter.topic_filter.matches(&message.topic)
+                && !(own && asked.no_local)
+        });
+        let matching: Vec<&Asked> = matching.collect();
+        let Some(granted) = matching.iter().map(|asked| asked.qos).max() else {
+            return Err(format!("message {number}, but no subscription"));
+        };
+        let most = granted.min(message.qos);
+        let settled = |asked: &&&Asked| {
+            asked.since.is_some_and(|since| since < sent_at) && asked.until.is_none() && !asked.ending
+        };
+        let least = matching.iter().filter(settled).map(|asked| asked.qos.min(message.qos)).max();
+        if publish.qos > most || least.is_some_and(|least| publish.qos < least) {
+            return Err(format!("message {number} at QoS {:?}, not {least:?} to {most:?}", publish.qos));
+        }
+        let is_first = !self.checker.ledger.received.contains_key(&(client, number));
+        // The first copy of what was published twice may have been dropped.
+        let may_lack_first = message.read > 1 && (self.mix.small_queues || publish.qos == Qos::AtMostOnce);
+        if least.is_some() && is_first && !may_lack_first && !message.topic.as_str().starts_with("s/") {
+            self.checker.ledger.check_order(client, number, publish.qos)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! Whole brokers of several shards and their clients in one thread, each run decided by one seed.
+//!
+//! The clients follow the standard; networks, shards and the store are late, and connections break. What the broker did is
+//! judged by what went over the wire alone. `ONCEMQ_SIMULATION_SEEDS` runs more seeds of each mix, `ONCEMQ_SIMULATION_SEED`
+//! one, and prints all that happened if it fails.
+
+#![cfg(test)]
+
+mod checker;
+mod client;
+mod connection;
+mod decide;
+mod drive;
+mod ledger;
+mod mix;
+mod network;
+mod presence;
+mod profile;
+mod rng;
+mod store;
+mod tap;
+mod trace;
+mod wills;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mix::Mix;
+use rng::Rng;
+use trace::Tracing;
+use world::World;
+
+#[test]
+fn messages_arrive_late_but_as_promised() {
+    run("calm", Mix::calm, 40);
+}
+
+#[test]
+fn broken_connections_lose_and_double_nothing() {
+    run("losses", Mix::losses, 60);
+}
+
+#[test]
+fn sessions_move_between_shards_while_messages_fly() {
+    run("sessions", Mix::sessions, 60);
+}
+
+#[test]
+fn slow_receivers_get_what_they_are_owed() {
+    run("slow", Mix::slow, 40);
+}
+
+#[test]
+fn a_shared_message_goes_to_one_member() {
+    run("shares", Mix::shares, 40);
+}
+
+#[test]
+fn wills_are_published_exactly_when_they_must() {
+    run("wills", Mix::wills, 60);
+}
+
+#[test]
+fn everything_at_once() {
+    run("everything", Mix::everything, 60);
+}
+
+/// What the broker keeps in hash maps must not decide what it does.
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 0..5 {
+        let (first, second) =
+            (simulate(seed, Mix::everything, Tracing::All), simulate(seed, Mix::everything, Tracing::All));
+        assert!(first.trace.lines() == second.trace.lines(), "seed {seed}");
+    }
+}
+
+fn run(name: &str, mix: fn(&mut Rng) -> Mix, seeds: u64) {
+    let seeds = match (number("ONCEMQ_SIMULATION_SEED"), number("ONCEMQ_SIMULATION_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, more) => 0..more.unwrap_or(seeds),
+    };
+    for seed in seeds {
+        if let Some(failure) = simulate(seed, mix, Tracing::Off).failure {
+            // The same again, this time with a trace.
+            let world = simulate(seed, mix, Tracing::All);
+            let subject = world.failure.as_ref().and_then(|failure| failure.client);
+            let one = number("ONCEMQ_SIMULATION_SEED").is_some();
+            println!("{}", if one { world.trace.all() } else { world.trace.about(subject) });
+            let again = world.failure.map_or("nothing".to_owned(), |failure| failure.text);
+            panic!("{name}, seed {seed}: {} (again: {again})\n{:?}", failure.text, world.mix);
+        }
+    }
+}
+
+fn simulate(seed: u64, mix: fn(&mut Rng) -> Mix, tracing: Tracing) -> World {
+    let mut rng = Rng(seed);
+    let mix = mix(&mut rng);
+    let mut world = World::new(mix, rng, tracing);
+    if let Err(cause) = catch_unwind(AssertUnwindSafe(|| world.run())) {
+        let text = cause.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| cause.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        world.fail(None, format!("panic: {}", text.unwrap_or_default()));
+    }
+    world
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
+}

@@ -1,0 +1,154 @@
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use oncemq::broker::Settings;
+use oncemq::codec::Qos;
+use oncemq::routing::ShareStrategy;
+
+use crate::rng::Rng;
+
+/// Which troubles a run has, and how often.
+#[derive(Debug, Clone)]
+pub(crate) struct Mix {
+    pub(crate) shards: usize,
+    pub(crate) clients: usize,
+    /// How long clients do things, in milliseconds; then all is well, and everything owed must arrive.
+    pub(crate) duration: u64,
+    /// Percent of a client's decisions that end its connection.
+    pub(crate) losses: u64,
+    /// Percent of the clients that have one unbroken Session, whose every message is accounted for.
+    pub(crate) steadfast: u64,
+    /// Whether some make and take back subscriptions all the time.
+    pub(crate) churn: bool,
+    pub(crate) shares: bool,
+    pub(crate) retained: bool,
+    pub(crate) wills: bool,
+    /// Whether some are slow to take what they are sent, and the broker's buffers are small.
+    pub(crate) slow: bool,
+    /// Whether queues are so small that messages are dropped.
+    pub(crate) small_queues: bool,
+    /// Whether some clients have a small Receive Maximum or Maximum Packet Size.
+    pub(crate) small_windows: bool,
+    /// Whether messages expire.
+    pub(crate) expiry: bool,
+    /// The longest delay on the network, between shards, and of a sync, in milliseconds.
+    pub(crate) network_delay: u64,
+    pub(crate) forward_delay: u64,
+    pub(crate) sync_delay: u64,
+}
+
+impl Mix {
+    /// Nothing goes wrong, everything is late.
+    pub(crate) fn calm(rng: &mut Rng) -> Self {
+        Self {
+            shards: rng.place(4) + 1,
+            clients: rng.place(6) + 3,
+            duration: rng.between(1_000, 4_000),
+            losses: 0,
+            steadfast: 80,
+            churn: false,
+            shares: false,
+            retained: false,
+            wills: false,
+            slow: false,
+            small_queues: false,
+            small_windows: false,
+            expiry: false,
+            network_delay: rng.pick(&[2, 20, 100]),
+            forward_delay: rng.pick(&[1, 5, 50]),
+            sync_delay: rng.pick(&[1, 10, 100]),
+        }
+    }
+
+    /// Connections break all the time.
+    pub(crate) fn losses(rng: &mut Rng) -> Self {
+        Self { losses: rng.pick(&[2, 5, 15]), small_windows: rng.percent(50), ..Self::calm(rng) }
+    }
+
+    /// Sessions begin, move, expire and end all the time.
+    pub(crate) fn sessions(rng: &mut Rng) -> Self {
+        Self { losses: rng.pick(&[10, 20, 40]), steadfast: 40, churn: rng.percent(50), ..Self::calm(rng) }
+    }
+
+    /// Receivers are slow, and windows and queues small.
+    pub(crate) fn slow(rng: &mut Rng) -> Self {
+        Self {
+            losses: rng.pick(&[0, 2, 10]),
+            slow: true,
+            small_windows: true,
+            small_queues: rng.percent(30),
+            ..Self::calm(rng)
+        }
+    }
+
+    /// Shared Subscriptions.
+    pub(crate) fn shares(rng: &mut Rng) -> Self {
+        Self { losses: rng.pick(&[0, 5, 20]), steadfast: rng.pick(&[50, 100]), shares: true, ..Self::calm(rng) }
+    }
+
+    /// Wills and retained messages.
+    pub(crate) fn wills(rng: &mut Rng) -> Self {
+        Self {
+            losses: rng.pick(&[5, 20]),
+            steadfast: 50,
+            wills: true,
+            retained: true,
+            churn: rng.percent(50),
+            ..Self::calm(rng)
+        }
+    }
+
+    /// Anything.
+    pub(crate) fn everything(rng: &mut Rng) -> Self {
+        Self {
+            losses: rng.pick(&[0, 3, 10, 30]),
+            steadfast: rng.pick(&[30, 60, 90]),
+            churn: rng.percent(50),
+            shares: rng.percent(50),
+            retained: rng.percent(50),
+            wills: rng.percent(50),
+            slow: rng.percent(30),
+            small_queues: rng.percent(20),
+            small_windows: rng.percent(50),
+            expiry: rng.percent(30),
+            ..Self::calm(rng)
+        }
+    }
+
+    pub(crate) fn settings(&self, rng: &mut Rng) -> Settings {
+        let strategies = [
+            ShareStrategy::RoundRobin,
+            ShareStrategy::LeastInFlight,
+            ShareStrategy::Sticky,
+            ShareStrategy::HashPublisher,
+            ShareStrategy::HashTopic,
+        ];
+        Settings {
+            maximum_qos: Qos::ExactlyOnce,
+            retain_available: true,
+            receive_maximum: NonZeroU16::new(if rng.percent(50) { 4 } else { 20 }).unwrap(),
+            topic_alias_maximum: rng.pick(&[0, 3]),
+            topic_alias_maximum_outgoing: rng.pick(&[0, 2, 10]),
+            topic_length_max: 100,
+            topic_levels_max: 10,
+            subscriptions_per_session_max: 20,
+            queued_messages_max: if self.small_queues { rng.pick(&[3, 10]) } else { 100_000 },
+            queued_bytes_max: 100_000_000,
+            inflight_messages_max: NonZeroU16::new(rng.pick(&[5, 100])).unwrap(),
+            outgoing_bytes_max: if self.slow { rng.pick(&[600, 4_000]) } else { 1_000_000 },
+            slow_receiver_grace: Duration::from_millis(rng.pick(&[50, 1_000])),
+            keep_alive_max: if rng.percent(20) { NonZeroU16::new(5) } else { None },
+            session_expiry_max: u32::MAX,
+            sessions_max: 1_000,
+            connect_timeout: Duration::from_secs(20),
+            client_id_length_max: 100,
+            assigned_client_id_prefix: "auto-".into(),
+            validate_payload_format: true,
+            share_strategy: rng.pick(&strategies),
+            response_information: None,
+            server_reference: None,
+            durability: "none".into(),
+            sys_interval: Duration::ZERO,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Which CONNECT must find a Session: judged by when which came and how it ended.
+
+use oncemq::codec::ReasonCode;
+
+/// One CONNECT and its connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    pub(crate) client: usize,
+    pub(crate) clean: bool,
+    /// In seconds, as asked for last.
+    pub(crate) expiry: u32,
+    /// Will Delay Interval, if it has a Will.
+    pub(crate) will_delay: Option<u32>,
+    /// The broker read its CONNECT.
+    pub(crate) read_at: Option<u64>,
+    /// The broker sent its CONNACK.
+    pub(crate) accepted_at: Option<u64>,
+    session_present: bool,
+    /// The broker's end of the connection is gone.
+    pub(crate) ended_at: Option<u64>,
+    /// What the client said before, if the broker read it.
+    pub(crate) said: Option<ReasonCode>,
+    /// What the broker said of the end.
+    pub(crate) reason: Option<ReasonCode>,
+}
+
+impl Attempt {
+    pub(crate) const fn new(client: usize, clean: bool, expiry: u32, will_delay: Option<u32>) -> Self {
+        Self {
+            client,
+            clean,
+            expiry,
+            will_delay,
+            read_at: None,
+            accepted_at: None,
+            session_present: false,
+            ended_at: None,
+            said: None,
+            reason: None,
+        }
+    }
+
+    /// When its Session has expired if it ended at `end`.
+    pub(crate) fn expires(&self, end: u64) -> u64 {
+        if self.expiry == u32::MAX { u64::MAX } else { end.saturating_add(u64::from(self.expiry) * 1_000) }
+    }
+}
+
+/// All CONNECTs, by the numbers of their connections.
+#[derive(Debug, Default)]
+pub(crate) struct Presence {
+    pub(crate) attempts: Vec<Attempt>,
+    /// In the order the broker read them.
+    pub(crate) read: Vec<usize>,
+    last_ended: Option<usize>,
+}
+
+impl Presence {
+    pub(crate) fn read(&mut self, number: usize, now: u64) {
+        self.attempts[number].read_at = Some(now);
+        self.read.push(number);
+    }
+
+    pub(crate) fn ended(&mut self, number: usize, now: u64) {
+        self.attempts[number].ended_at = Some(now);
+        self.last_ended = Some(number);
+    }
+
+    /// The connection whose broker's end was gone last.
+    pub(crate) const fn last_ended(&self) -> Option<usize> {
+        self.last_ended
+    }
+
+    pub(crate) fn reason(&mut self, client: usize, reason: ReasonCode) {
+        if let Some(attempt) = self.last_ended.map(|number| &mut self.attempts[number]).filter(|a| a.client == client) {
+            attempt.reason.get_or_insert(reason);
+        }
+    }
+
+    /// The broker accepts: whether what it says of the Session can be.
+    pub(crate) fn accepted(&mut self, number: usize, now: u64, session_present: bool) -> Result<(), String> {
+        let (must, may) = self.session_of(number, now);
+        let attempt = &mut self.attempts[number];
+        attempt.accepted_at = Some(now);
+        attempt.session_present = session_present;
+        match session_present {
+            false if must => Err("session present is 0, but there must be one".to_owned()),
+            true if !may => Err("session present is 1, but there can't be one".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there must be a Session for this CONNECT, and whether there may.
+    fn session_of(&self, number: usize, now: u64) -> (bool, bool) {
+        let this = &self.attempts[number];
+        if this.clean {
+            return (false, false);
+        }
+        let read_at = this.read_at.unwrap_or(now);
+        let (mut must, mut may) = (false, false);
+        // The shortest life that anything since gave the Session.
+        let mut shortest = u64::MAX;
+        let earlier = self.read.iter().rev().map(|other| (*other, &self.attempts[*other]));
+        let earlier = earlier.filter(|(other, attempt)| *other != number && attempt.client == this.client);
+        for (_, attempt) in earlier {
+            let end = attempt.ended_at.unwrap_or(u64::MAX);
+            may |= attempt.expires(end) >= read_at;
+            shortest =
+                shortest.min(if attempt.expiry == u32::MAX { u64::MAX } else { u64::from(attempt.expiry) * 1_000 });
+            if attempt.accepted_at.is_some() {
+                must |= shortest > 0 && end.saturating_add(shortest) > now;
+                if !attempt.session_present {
+                    break;
+                }
+            }
+            if attempt.clean {
+                // What was before it may be gone: or not, if it came to nothing.
+                shortest = 0;
+            }
+            if must {
+                break;
+            }
+        }
+        (must, may || must)
+    }
+}

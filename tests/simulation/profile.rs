@@ -1,0 +1,107 @@
+use oncemq::codec::ProtocolVersion;
+
+use crate::mix::Mix;
+use crate::rng::Rng;
+
+/// What a client is like.
+#[derive(Debug, Clone)]
+pub(crate) struct Profile {
+    pub(crate) version: ProtocolVersion,
+    pub(crate) lifetime: Lifetime,
+    /// Whether it makes and takes back subscriptions all the time.
+    pub(crate) churn: bool,
+    /// Whether it publishes.
+    pub(crate) publishes: bool,
+    /// Percent of its decisions that end its connection.
+    pub(crate) losses: u64,
+    /// Whether it is slow to take what it is sent.
+    pub(crate) slow: bool,
+    /// 65,535: not said.
+    pub(crate) receive_maximum: u16,
+    pub(crate) maximum_packet_size: Option<u32>,
+    pub(crate) topic_alias_maximum: u16,
+    /// In seconds.
+    pub(crate) keep_alive: u16,
+    pub(crate) wills: bool,
+    /// The longest time between two decisions, in milliseconds.
+    pub(crate) pace: u64,
+    /// What it is subscribed to from its first connection on.
+    pub(crate) filters: Vec<&'static str>,
+}
+
+/// What becomes of its Session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// It lasts from the first connection to the end.
+    Steadfast,
+    /// It ends with its connection.
+    Transient,
+    /// It ends after so many seconds, or with a Clean Start.
+    Expiring(u32),
+    /// Each CONNECT as it comes.
+    Fickle,
+}
+
+impl Profile {
+    /// Nothing happens to it: it sees all Wills, and other things.
+    pub(crate) fn watcher(mix: &Mix) -> Self {
+        let mut filters = vec!["t/#"];
+        filters.extend(mix.wills.then_some("w/#"));
+        Self {
+            version: ProtocolVersion::V5,
+            lifetime: Lifetime::Steadfast,
+            churn: false,
+            publishes: false,
+            losses: 0,
+            slow: false,
+            receive_maximum: u16::MAX,
+            maximum_packet_size: None,
+            topic_alias_maximum: 5,
+            keep_alive: 0,
+            wills: false,
+            pace: 100,
+            filters,
+        }
+    }
+
+    pub(crate) fn any(mix: &Mix, rng: &mut Rng) -> Self {
+        let steadfast = rng.percent(mix.steadfast);
+        let others =
+            [Lifetime::Transient, Lifetime::Transient, Lifetime::Expiring(1), Lifetime::Expiring(3), Lifetime::Fickle];
+        let lifetime = if steadfast { Lifetime::Steadfast } else { rng.pick(&others) };
+        let churn = mix.churn && rng.percent(50);
+        let small = mix.small_windows && rng.percent(50);
+        let mut filters = Vec::new();
+        if rng.percent(70) {
+            filters.push(rng.pick(&["t/#", "t/+", "t/0", "t/1"]));
+            if rng.percent(20) {
+                filters.push("t/2"); // overlaps, perhaps
+            }
+        }
+        if mix.shares && rng.percent(60) {
+            filters.push(rng.pick(&["$share/one/s/#", "$share/one/s/#", "$share/two/s/+"]));
+        }
+        if mix.retained && rng.percent(60) {
+            filters.push(rng.pick(&["r/#", "r/0"]));
+        }
+        Self {
+            version: rng.pick(&[ProtocolVersion::V3_1_1, ProtocolVersion::V5, ProtocolVersion::V5]),
+            lifetime,
+            churn,
+            publishes: rng.percent(80),
+            losses: if rng.percent(80) { mix.losses } else { 0 },
+            slow: mix.slow && rng.percent(50),
+            receive_maximum: if small { rng.pick(&[1, 2, 5]) } else { u16::MAX },
+            maximum_packet_size: if mix.small_windows && rng.percent(30) { Some(120) } else { None },
+            topic_alias_maximum: rng.pick(&[0, 1, 5]),
+            keep_alive: rng.pick(&[0, 1, 3]),
+            wills: mix.wills && rng.percent(70),
+            pace: rng.pick(&[20, 60, 200]),
+            filters,
+        }
+    }
+
+    pub(crate) fn is_v5(&self) -> bool {
+        self.version == ProtocolVersion::V5
+    }
+}

@@ -1,0 +1,60 @@
+//! What the store would know: which Sessions there are, and what they are owed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oncemq::broker::{Record, Ticket};
+use oncemq::routing::SessionKey;
+
+use crate::checker::Checker;
+
+/// The records, applied in the order they were given.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    /// The sequences that each Session is owed.
+    pub(crate) sessions: BTreeMap<SessionKey, BTreeSet<u64>>,
+}
+
+impl Store {
+    fn apply(&mut self, record: &Record) {
+        match record {
+            Record::SessionOpened { key, .. } => {
+                self.sessions.entry(*key).or_default();
+            }
+            Record::SessionEnded { key } => {
+                self.sessions.remove(key);
+            }
+            Record::Accepted { receivers, .. } => {
+                for (key, sequence, _) in receivers {
+                    if let Some(owed) = self.sessions.get_mut(key) {
+                        owed.insert(*sequence);
+                    }
+                }
+            }
+            Record::Done { key, sequence } => {
+                if let Some(owed) = self.sessions.get_mut(key) {
+                    owed.remove(sequence);
+                }
+            }
+            Record::SessionDetached { .. }
+            | Record::Subscribed { .. }
+            | Record::Unsubscribed { .. }
+            | Record::ReceivedReleased { .. }
+            | Record::OutboundReleased { .. } => {}
+        }
+    }
+}
+
+impl Checker {
+    pub(crate) fn on_record(&mut self, shard: usize, ticket: Ticket, record: &Record) {
+        self.store.apply(record);
+        let Record::Accepted { message, retain, .. } = record else { return };
+        // The record of a retained message that somebody new gets, or of one that another member of a share gets later, looks the same:
+        // those messages are left out.
+        let other = |number: &usize| {
+            *retain || self.ledger.messages[*number].retain || message.topic.as_str().starts_with("s/")
+        };
+        if let Some(number) = self.ledger.find(&message.payload).filter(|number| !other(number)) {
+            self.ledger.messages[number].records.push((shard, ticket));
+        }
+    }
+}

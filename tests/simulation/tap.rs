@@ -1,0 +1,255 @@
+//! What the wire must look like at the broker's end, packet by packet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use oncemq::codec::{Ack, ClientPacket, Connack, OutgoingPublish, Publish, Qos, ReasonCode, ServerPacket};
+
+use crate::world::World;
+
+/// One connection.
+#[derive(Debug, Default)]
+pub(crate) struct Tap {
+    /// CONNACK was sent.
+    open: bool,
+    /// DISCONNECT or a refusal was sent: nothing may follow.
+    ended: bool,
+    /// Sent at QoS 1 or 2 and not acknowledged.
+    in_flight: BTreeSet<u16>,
+    receive_maximum: usize,
+    pub(crate) maximum_packet_size: Option<usize>,
+    /// In milliseconds, one and a half times.
+    keep_alive: u64,
+    pub(crate) last_read: u64,
+    /// Whether anything was sent at QoS 1 or 2 that was not sent before, and the last repeat.
+    fresh: bool,
+    last_repeat: u64,
+    /// What the client sent at QoS 1 or 2 on this connection: the message by its identifier.
+    read: BTreeMap<u16, usize>,
+}
+
+/// What a Session has sent to its client, over all connections.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct SessionTap {
+    /// By identifier: the payload, its place in the order, and the connection it was sent on last.
+    sent: BTreeMap<u16, (Bytes, u64, usize)>,
+    numbered: u64,
+    /// The client has them: PUBREC was read.
+    confirmed: BTreeSet<u16>,
+    /// PUBREL was sent.
+    released: BTreeSet<u16>,
+}
+
+impl World {
+    /// The broker reads a packet.
+    pub(crate) fn on_read(&mut self, number: usize, packet: &ClientPacket) {
+        let now = self.now;
+        let client = self.connections[number].client;
+        let checker = &mut self.checker;
+        let inflight_messages_max = checker.inflight_messages_max;
+        let (tap, session) = (&mut checker.taps[number], &mut checker.sessions[client]);
+        tap.last_read = now;
+        match packet {
+            ClientPacket::Connect(connect) => {
+                checker.presence.read(number, now);
+                tap.receive_maximum = usize::from(connect.properties.receive_maximum.get()).min(inflight_messages_max);
+                tap.maximum_packet_size =
+                    connect.properties.maximum_packet_size.map(|maximum| usize::try_from(maximum.get()).unwrap());
+                tap.keep_alive = u64::from(connect.keep_alive) * 1_500;
+            }
+            ClientPacket::Puback(ack) | ClientPacket::Pubcomp(ack) => {
+                let id = ack.packet_id.number();
+                tap.in_flight.remove(&id);
+                session.sent.remove(&id);
+                session.confirmed.remove(&id);
+                session.released.remove(&id);
+            }
+            ClientPacket::Pubrec(ack) => {
+                session.confirmed.insert(ack.packet_id.number());
+            }
+            ClientPacket::Publish(publish) => self.on_publish_read(number, publish),
+            ClientPacket::Disconnect(disconnect) => {
+                let attempt = &mut checker.presence.attempts[number];
+                attempt.said = Some(disconnect.reason_code);
+                if let Some(seconds) = disconnect.session_expiry_interval {
+                    attempt.expiry = seconds;
+                }
+            }
+            ClientPacket::Pubrel(_)
+            | ClientPacket::Subscribe(_)
+            | ClientPacket::Unsubscribe(_)
+            | ClientPacket::Pingreq
+            | ClientPacket::Auth(_) => {}
+        }
+    }
+
+    fn on_publish_read(&mut self, number: usize, publish: &Publish) {
+        let now = self.now;
+        let ledger = &mut self.checker.ledger;
+        let message = ledger.find(&publish.payload);
+        if let (Some(id), Some(message)) = (publish.packet_id, message) {
+            self.checker.taps[number].read.insert(id.number(), message);
+        }
+        let repeat = message.is_some_and(|message| ledger.messages[message].read > 0);
+        if publish.retain && !(repeat && publish.qos == Qos::ExactlyOnce) {
+            let topic = match message {
+                Some(message) => Some(ledger.messages[message].topic.clone()),
+                None => publish.topic.clone(),
+            };
+            let topic = topic.unwrap();
+            if publish.payload.is_empty() {
+                ledger.retained.remove(&topic);
+            } else {
+                ledger.retained.insert(topic, Bytes::copy_from_slice(&publish.payload));
+            }
+        }
+        if let Some(message) = message {
+            let message = &mut ledger.messages[message];
+            message.read += 1;
+            if message.read == 1 {
+                message.read_at = now;
+            }
+        }
+    }
+
+    /// The broker sends a packet.
+    pub(crate) fn tap_sent(&mut self, number: usize, packet: &ServerPacket) {
+        let client = self.connections[number].client;
+        let tap = &mut self.checker.taps[number];
+        if tap.ended {
+            return self.checker.find(client, format!("{} behind the end", packet.packet_type()));
+        }
+        if tap.open == matches!(packet, ServerPacket::Connack(_)) {
+            return self.checker.find(client, format!("{} out of its place", packet.packet_type()));
+        }
+        let result = match packet {
+            ServerPacket::Connack(connack) => self.tap_connack(number, connack),
+            ServerPacket::Publish(publish) => self.tap_publish(number, publish),
+            ServerPacket::Puback(ack) | ServerPacket::Pubrec(ack) => self.tap_acknowledgement(number, ack),
+            ServerPacket::Pubrel(ack) => self.tap_pubrel(number, ack),
+            ServerPacket::Disconnect(_) => {
+                tap.ended = true;
+                Ok(())
+            }
+            ServerPacket::Pubcomp(ack) if ack.reason_code.is_error() => {
+                // Its PUBCOMP was lost: it may have released the identifier before.
+                Ok(())
+            }
+            ServerPacket::Pubcomp(_)
+            | ServerPacket::Suback(_)
+            | ServerPacket::Unsuback(_)
+            | ServerPacket::Pingresp
+            | ServerPacket::Auth(_) => Ok(()),
+        };
+        if let Err(text) = result {
+            self.checker.find(client, text);
+        }
+    }
+
+    fn tap_connack(&mut self, number: usize, connack: &Connack) -> Result<(), String> {
+        let client = self.connections[number].client;
+        let tap = &mut self.checker.taps[number];
+        tap.open = true;
+        if connack.reason_code.is_error() {
+            tap.ended = true;
+            return Ok(());
+        }
+        if let Some(seconds) = connack.properties.server_keep_alive {
+            tap.keep_alive = u64::from(seconds) * 1_500;
+        }
+        if !connack.session_present {
+            self.checker.sessions[client] = SessionTap::default();
+        }
+        self.checker.presence.accepted(number, self.now, connack.session_present)
+    }
+
+    fn tap_publish(&mut self, number: usize, publish: &OutgoingPublish) -> Result<(), String> {
+        self.tap_expiry(publish)?;
+        let Some(id) = publish.packet_id.map(|id| id.number()) else { return Ok(()) };
+        let client = self.connections[number].client;
+        let (tap, session) = (&mut self.checker.taps[number], &mut self.checker.sessions[client]);
+        if !tap.in_flight.insert(id) {
+            return Err(format!("identifier {id} is in use"));
+        }
+        if tap.in_flight.len() > tap.receive_maximum {
+            return Err(format!("{} in flight, above {}", tap.in_flight.len(), tap.receive_maximum));
+        }
+        if session.released.contains(&id) || session.confirmed.contains(&id) {
+            return Err(format!("identifier {id} is sent again behind PUBREC"));
+        }
+        let payload = &publish.message.payload;
+        match session.sent.get_mut(&id) {
+            Some((before, place, on)) if before == payload => {
+                if !publish.dup {
+                    return Err(format!("identifier {id} is repeated without DUP")); // [MQTT-3.3.1-1]
+                }
+                if *on == number {
+                    return Err(format!("identifier {id} is repeated on the same connection")); // [MQTT-4.4.0-1]
+                }
+                if tap.fresh || *place < tap.last_repeat {
+                    return Err(format!("identifier {id} is repeated out of order"));
+                }
+                tap.last_repeat = *place;
+                *on = number;
+            }
+            _ if publish.dup => return Err(format!("identifier {id} has DUP, but was never sent")),
+            _ => {
+                tap.fresh = true;
+                session.numbered += 1;
+                session.sent.insert(id, (payload.clone(), session.numbered, number));
+            }
+        }
+        Ok(())
+    }
+
+    /// What has expired is not sent, unless it was before. [MQTT-3.3.2-5]
+    fn tap_expiry(&self, publish: &OutgoingPublish) -> Result<(), String> {
+        let ledger = &self.checker.ledger;
+        let message = ledger.find(&publish.message.payload).map(|number| &ledger.messages[number]);
+        // Only what is read once can be dated.
+        let Some(message) = message.filter(|message| message.read == 1 && !publish.dup) else { return Ok(()) };
+        let Some(expiry) = message.expiry else { return Ok(()) };
+        let until = message.read_at + u64::from(expiry) * 1_000;
+        let remaining = publish.message_expiry_interval;
+        if self.now >= until || remaining.is_none_or(|seconds| seconds > expiry) {
+            return Err(format!("message {} has expired, and is sent with {remaining:?} s", message.number));
+        }
+        Ok(())
+    }
+
+    /// An acknowledgement waits for the message's record.
+    fn tap_acknowledgement(&mut self, number: usize, ack: &Ack) -> Result<(), String> {
+        let id = ack.packet_id.number();
+        let tap = &self.checker.taps[number];
+        let Some(message) = tap.read.get(&id).map(|message| &self.checker.ledger.messages[*message]) else {
+            return Ok(());
+        };
+        let unstable = message.records.iter().find(|(shard, ticket)| self.shards[*shard].stable < *ticket);
+        match unstable {
+            Some((_, ticket)) if !ack.reason_code.is_error() => {
+                Err(format!("message {} is acknowledged, but its record {} is not stable", message.number, ticket.0))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn tap_pubrel(&mut self, number: usize, ack: &Ack) -> Result<(), String> {
+        let id = ack.packet_id.number();
+        let session = &mut self.checker.sessions[self.connections[number].client];
+        if ack.reason_code == ReasonCode::PacketIdentifierNotFound {
+            return Ok(());
+        }
+        session.released.insert(id);
+        if session.confirmed.contains(&id) { Ok(()) } else { Err(format!("PUBREL {id} without PUBREC")) }
+    }
+
+    /// A client that was heard may not be disconnected for its silence. [MQTT-3.1.2-22]
+    pub(crate) fn check_keep_alive(&mut self, client: usize) {
+        let number = self.checker.presence.last_ended();
+        let Some(tap) = number.map(|number| &self.checker.taps[number]) else { return };
+        if tap.keep_alive == 0 || self.now < tap.last_read + tap.keep_alive {
+            let text = format!("Keep Alive timeout at {} after {} of {}", self.now, tap.last_read, tap.keep_alive);
+            self.fail(Some(client), text);
+        }
+    }
+}

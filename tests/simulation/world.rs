@@ -1,0 +1,233 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use oncemq::broker::{Shard, ShardMessage, Shared, Ticket};
+use oncemq::routing::{RetainedLimits, ShardId};
+
+use crate::checker::Checker;
+use crate::client::Client;
+use crate::connection::Connection;
+use crate::mix::Mix;
+use crate::network::Chunk;
+use crate::profile::Profile;
+use crate::rng::Rng;
+use crate::trace::{Trace, Tracing};
+
+/// A broker and its clients, and what will happen to them.
+pub(crate) struct World {
+    pub(crate) mix: Mix,
+    pub(crate) rng: Rng,
+    pub(crate) now: u64,
+    pub(crate) phase: Phase,
+    pub(crate) settling_since: u64,
+    steps: BTreeMap<(u64, u64), Step>,
+    numbered: u64,
+    pub(crate) shards: Vec<ShardSide>,
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) checker: Checker,
+    pub(crate) trace: Trace,
+    pub(crate) failure: Option<Failure>,
+}
+
+/// What the broker did wrong.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) client: Option<usize>,
+    pub(crate) text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Clients do things, and things happen to them.
+    Busy,
+    /// Nothing new, and no more trouble: everybody comes back and gets what is owed.
+    Settling,
+    /// Everybody leaves.
+    Leaving,
+}
+
+/// A shard, and what its driver knows of it.
+pub(crate) struct ShardSide {
+    pub(crate) shard: Shard,
+    /// The generation of each slot, and whether it is in use.
+    pub(crate) slots: Vec<(u32, bool)>,
+    /// When the channel to each shard has delivered what it was given.
+    pub(crate) channels: Vec<u64>,
+    pub(crate) last_ticket: Ticket,
+    pub(crate) stable: Ticket,
+    pub(crate) syncing: bool,
+    pub(crate) deadline: Option<u64>,
+}
+
+/// Something that will happen.
+pub(crate) enum Step {
+    /// A client decides what to do.
+    Decide(usize),
+    /// The connection is accepted by its shard.
+    Accepted(usize),
+    /// Bytes, or the end, arrive at the broker.
+    Up(usize, Chunk),
+    /// Bytes, or the end, arrive at the client.
+    Down(usize, Chunk),
+    /// The connection is read on.
+    Pump(usize),
+    /// The transport takes bytes.
+    Flush(usize),
+    /// The broker sees that a connection is gone.
+    BrokerNotices(usize),
+    /// The client sees that a connection is gone.
+    ClientNotices(usize),
+    Authenticated(usize),
+    /// A sync begins: all that was given to the store by now is part of it.
+    Sync(usize),
+    Synced(usize, Ticket),
+    Forwarded(usize, ShardMessage),
+    Deadline(usize),
+}
+
+impl World {
+    pub(crate) fn new(mix: Mix, mut rng: Rng, tracing: Tracing) -> Self {
+        let settings = Arc::new(mix.settings(&mut rng));
+        let limits = RetainedLimits { retained_messages_max: 1_000, retained_bytes_max: 1_000_000 };
+        let shared = Arc::new(Shared::new(mix.shards, limits));
+        let shards = (0..mix.shards).map(|number| {
+            let id = ShardId(u16::try_from(number).unwrap());
+            ShardSide {
+                shard: Shard::new(id, Arc::clone(&settings), Arc::clone(&shared), 7),
+                slots: Vec::new(),
+                channels: vec![0; mix.shards],
+                last_ticket: Ticket(0),
+                stable: Ticket(0),
+                syncing: false,
+                deadline: None,
+            }
+        });
+        let shards = shards.collect();
+        let clients: Vec<Client> = (0..mix.clients)
+            .map(|number| {
+                let profile = match number {
+                    0 => Profile::watcher(&mix),
+                    _ => Profile::any(&mix, &mut rng),
+                };
+                Client::new(number, profile, &mix, &mut rng)
+            })
+            .collect();
+        let checker = Checker::new(&settings, clients.len());
+        let mut world = Self {
+            mix,
+            rng,
+            now: BEGIN,
+            phase: Phase::Busy,
+            settling_since: 0,
+            steps: BTreeMap::new(),
+            numbered: 0,
+            shards,
+            connections: Vec::new(),
+            clients,
+            checker,
+            trace: Trace::new(tracing),
+            failure: None,
+        };
+        for client in 0..world.clients.len() {
+            let profile = world.clients[client].profile.clone();
+            world.trace.note(BEGIN, Some(client), || format!("{profile:?}"));
+            let begin = if client == 0 { 0 } else { world.rng.between(WATCHER_AHEAD, WATCHER_AHEAD + 200) };
+            world.schedule(begin, Step::Decide(client));
+        }
+        world
+    }
+
+    /// Until everything is over, or something is wrong.
+    pub(crate) fn run(&mut self) {
+        self.run_until(BEGIN + WATCHER_AHEAD + self.mix.duration);
+        self.phase = Phase::Settling;
+        self.settling_since = self.now;
+        self.trace.note(self.now, None, || "settling".to_owned());
+        self.run_until(self.now + SETTLING);
+        if self.failure.is_none() {
+            self.check_settled();
+        }
+        if self.failure.is_some() {
+            return;
+        }
+        self.phase = Phase::Leaving;
+        self.leave();
+        self.run_until(self.now + LEAVING);
+        if self.failure.is_none() {
+            self.check_left();
+        }
+    }
+
+    fn run_until(&mut self, end: u64) {
+        while self.failure.is_none() {
+            let Some(entry) = self.steps.first_entry() else { break };
+            let at = entry.key().0;
+            if at > end {
+                break;
+            }
+            let step = entry.remove();
+            self.now = at;
+            assert!(self.numbered < STEPS_MAX, "it never ends");
+            self.step(step);
+            if let Some((client, text)) = self.checker.found.take() {
+                self.fail(client, text);
+            }
+        }
+        self.now = end.max(self.now);
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Decide(client) => self.decide(client),
+            Step::Accepted(connection) => self.on_accepted(connection),
+            Step::Up(connection, chunk) => self.on_up(connection, chunk),
+            Step::Down(connection, chunk) => self.on_down(connection, chunk),
+            Step::Pump(connection) => self.pump(connection),
+            Step::Flush(connection) => self.on_flush(connection),
+            Step::BrokerNotices(connection) => self.on_broker_notices(connection),
+            Step::ClientNotices(connection) => self.on_client_notices(connection),
+            Step::Authenticated(connection) => self.on_authenticated(connection),
+            Step::Sync(shard) => self.on_sync(shard),
+            Step::Synced(shard, ticket) => self.on_synced(shard, ticket),
+            Step::Forwarded(shard, message) => self.on_forwarded(shard, message),
+            Step::Deadline(shard) => self.on_deadline(shard),
+        }
+    }
+
+    /// In so many milliseconds.
+    pub(crate) fn schedule(&mut self, delay: u64, step: Step) {
+        self.schedule_at(self.now + delay, step);
+    }
+
+    /// What is scheduled for the same time happens in the order it was scheduled.
+    pub(crate) fn schedule_at(&mut self, at: u64, step: Step) {
+        self.numbered += 1;
+        self.steps.insert((at, self.numbered), step);
+    }
+
+    pub(crate) fn fail(&mut self, client: Option<usize>, text: String) {
+        if self.failure.is_none() {
+            self.failure = Some(Failure { client, text });
+        }
+    }
+
+    /// Up to so many milliseconds; less when all is to be well. Mostly short, now and then long.
+    pub(crate) fn delay(&mut self, longest: u64) -> u64 {
+        match self.phase {
+            Phase::Busy if self.rng.percent(20) => self.rng.between(0, longest),
+            Phase::Busy => self.rng.between(0, longest.div_ceil(5)),
+            Phase::Settling | Phase::Leaving => self.rng.between(0, 2),
+        }
+    }
+}
+
+/// When the run begins, in milliseconds since the epoch.
+pub(crate) const BEGIN: u64 = 1_000_000;
+/// The watcher is subscribed before anybody else comes.
+const WATCHER_AHEAD: u64 = 2_000;
+/// Longer than any expiry or delay that is not for ever.
+const SETTLING: u64 = 12_000;
+const LEAVING: u64 = 10_000;
+/// More than any run takes.
+const STEPS_MAX: u64 = 3_000_000;
