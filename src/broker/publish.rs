@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytestring::ByteString;
 use smallvec::SmallVec;
 
 use super::connection::Connection;
@@ -27,6 +28,24 @@ pub(super) struct Publisher {
     pub(super) origin: Option<Origin>,
     /// The slot of its Session and the Packet Identifier, at QoS 1 and 2.
     pub(super) received: Option<(usize, PacketId)>,
+}
+
+/// A PUBLISH or SUBSCRIBE that is not granted, for the log.
+#[derive(Debug)]
+pub(super) struct Denial {
+    pub(super) packet: &'static str,
+    pub(super) topic: ByteString,
+    pub(super) reason_code: ReasonCode,
+    /// The access rule, or the limit.
+    pub(super) rule: ByteString,
+}
+
+/// A message on its way to one receiver.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    /// Its place in the receiver's queue, at QoS 1 and 2.
+    pub(super) sequence: Option<u64>,
+    pub(super) delivery: Delivery,
 }
 
 /// Messages whose record is not stable yet.
@@ -82,23 +101,17 @@ impl Shard {
                 "beyond topic_length_max or topic_levels_max, or a topic of the broker".into(),
             )
         };
-        self.report_denied(id, "PUBLISH", topic.as_str(), reason_code, rule, turn);
+        let topic = topic.as_str().into();
+        self.report_denied(id, Denial { packet: "PUBLISH", topic, reason_code, rule }, turn);
         Err(reason_code)
     }
 
-    pub(super) fn report_denied(
-        &mut self,
-        id: ConnectionId,
-        packet: &'static str,
-        topic: &str,
-        reason_code: ReasonCode,
-        rule: bytestring::ByteString,
-        turn: &mut Turn<'_>,
-    ) {
+    /// Counts a denial, and tells the operator.
+    pub(super) fn report_denied(&mut self, id: ConnectionId, denial: Denial, turn: &mut Turn<'_>) {
         self.counters.denied += 1;
         let client = self.connection(id).map(Connection::label).unwrap_or_default();
-        let report = Report::Denied { client, packet, topic: topic.into(), reason_code, rule };
-        turn.actions.push(Action::Report(Box::new(report)));
+        let Denial { packet, topic, reason_code, rule } = denial;
+        turn.actions.push(Action::Report(Box::new(Report::Denied { client, packet, topic, reason_code, rule })));
     }
 
     /// Whether clients may publish to a topic: within the limits, and not one of the broker's own.
@@ -191,7 +204,7 @@ impl Shard {
             Some(sequence) if to.is_durable() => {
                 distribution.durable.push(Addressed { to: Arc::clone(to), sequence, delivery })
             }
-            sequence => self.deliver(to, sequence, delivery, distribution.origin, turn),
+            sequence => self.deliver(to, Parcel { sequence, delivery }, distribution.origin, turn),
         }
     }
 
@@ -261,7 +274,8 @@ impl Shard {
     /// The record of these messages is stable: their receivers get them.
     pub(super) fn deliver_outstanding(&mut self, outstanding: Outstanding, turn: &mut Turn<'_>) {
         for Addressed { to, sequence, delivery } in Arc::unwrap_or_clone(outstanding.deliveries) {
-            self.deliver(&to, Some(sequence), delivery, outstanding.origin, turn);
+            let parcel = Parcel { sequence: Some(sequence), delivery };
+            self.deliver(&to, parcel, outstanding.origin, turn);
         }
     }
 
@@ -269,8 +283,7 @@ impl Shard {
     pub(super) fn deliver(
         &mut self,
         to: &Arc<Subscriber>,
-        sequence: Option<u64>,
-        delivery: Delivery,
+        parcel: Parcel,
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) {
@@ -279,21 +292,22 @@ impl Shard {
         if location.slot == Location::ENDED {
             self.counters.dropped(DropReason::SessionEnded, 1);
         } else if location.shard != self.id {
-            let said = Said::Deliver { to: Arc::clone(to), sequence, delivery, origin };
+            let said = Said::Deliver { to: Arc::clone(to), parcel, origin };
             turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(said) });
         } else if location.slot == Location::ARRIVING {
-            match sequence {
-                Some(sequence) => self.early.entry(to.key).or_default().push((Arc::clone(to), sequence, delivery)),
-                None => self.counters.dropped(DropReason::NotConnected, 1),
+            if parcel.sequence.is_some() {
+                self.early.entry(to.key).or_default().push((Arc::clone(to), parcel));
+            } else {
+                self.counters.dropped(DropReason::NotConnected, 1);
             }
         } else if self.session(slot, to.key).is_none() {
             self.counters.dropped(DropReason::SessionEnded, 1);
-        } else if sequence.is_none() && self.is_overrun(slot) {
+        } else if parcel.sequence.is_none() && self.is_overrun(slot) {
             self.count_dropped(slot, DropReason::SlowReceiver, turn);
         } else {
-            let event = match sequence {
-                Some(sequence) => session::Event::Deliver(sequence, delivery),
-                None => session::Event::DeliverQos0(delivery),
+            let event = match parcel.sequence {
+                Some(sequence) => session::Event::Deliver(sequence, parcel.delivery),
+                None => session::Event::DeliverQos0(parcel.delivery),
             };
             self.drive(slot, event, turn);
             self.hold_up(slot, origin, turn);
@@ -304,15 +318,14 @@ impl Shard {
     pub(super) fn on_delivery_forwarded(
         &mut self,
         to: &Arc<Subscriber>,
-        sequence: Option<u64>,
-        delivery: Delivery,
+        parcel: Parcel,
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) {
-        if sequence.is_none() && to.location().shard != self.id {
+        if parcel.sequence.is_none() && to.location().shard != self.id {
             return self.counters.dropped(DropReason::NotConnected, 1);
         }
-        self.deliver(to, sequence, delivery, origin, turn);
+        self.deliver(to, parcel, origin, turn);
     }
 
     /// Gives a retained message to a new subscription of the Session in `slot`. Returns what must be stable before it is there.

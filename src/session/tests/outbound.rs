@@ -2,9 +2,9 @@ use super::*;
 use crate::codec::{Ack, ClientPacket, ReasonCode, ServerPacket};
 
 fn sent(actions: &[Action]) -> Vec<u16> {
-    let number = |action: &Action| match action {
-        Action::Send(ServerPacket::Publish(publish)) => publish.packet_id.map(PacketId::number),
-        _ => None,
+    let number = |action: &Action| {
+        let Action::Send(ServerPacket::Publish(publish)) = action else { return None };
+        publish.packet_id.map(PacketId::number)
     };
     actions.iter().filter_map(number).collect()
 }
