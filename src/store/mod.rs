@@ -20,6 +20,7 @@ mod spares;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -264,6 +265,12 @@ impl Store {
             // If it ended otherwise, `on_failure` has told.
             let _ = thread.join();
         }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oncemq::broker::{Record, Ticket};
+use oncemq::broker::{Record, RetainedChange, Ticket};
 use oncemq::routing::SessionKey;
 
 use crate::checker::Checker;
@@ -51,7 +51,9 @@ impl Checker {
         // The record of a retained message that somebody new gets, or of one that another member of a share gets later, looks the same:
         // those messages are left out.
         let other = |number: &usize| {
-            *retained != RetainedChange::None || self.ledger.messages[*number].retain || message.topic.as_str().starts_with("s/")
+            *retained != RetainedChange::None
+                || self.ledger.messages[*number].retain
+                || message.topic.as_str().starts_with("s/")
         };
         if let Some(number) = self.ledger.find(&message.payload).filter(|number| !other(number)) {
             self.ledger.messages[number].records.push((shard, ticket));
