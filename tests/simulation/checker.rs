@@ -98,10 +98,10 @@ impl World {
         let mut missing = 0;
         for message in &self.checker.ledger.messages {
             let Some((sent_at, _)) = message.sent_at.filter(|_| !message.clears) else { continue };
-            let settled = self.clients[client].settled().filter(|asked| {
+            let settled = self.clients[client].subscriptions.iter().filter(|asked| {
                 asked.filter.share.is_none()
                     && asked.filter.topic_filter.matches(&message.topic)
-                    && asked.since.is_some_and(|since| since < sent_at)
+                    && asked.is_settled(sent_at)
                     && !(asked.no_local && message.publisher == client)
             });
             let Some(granted) = settled.map(|asked| asked.qos).max() else { continue };
@@ -141,7 +141,7 @@ impl World {
                     continue;
                 };
                 let all_there = members.iter().any(|client| {
-                    client.settled().any(|asked| is_member(&asked) && asked.since.is_some_and(|since| since < sent_at))
+                    client.subscriptions.iter().any(|asked| is_member(&asked) && asked.is_settled(sent_at))
                 });
                 let received =
                     self.clients.iter().filter(|client| client.subscriptions.iter().any(|asked| is_member(&asked)));
@@ -151,7 +151,7 @@ impl World {
                 if received < u32::from(must) {
                     return Err(format!("nobody of share {share} got message {}", message.number));
                 }
-                if message.qos != Qos::AtLeastOnce && received > 1 {
+                if message.qos != Qos::AtLeastOnce && received > message.copies() {
                     return Err(format!("{received} of share {share} got message {}", message.number));
                 }
             }

@@ -164,12 +164,12 @@ impl Client {
             }
         }
     }
+}
 
-    /// The subscriptions that are settled: SUBACK came, and nothing was asked since.
-    pub(crate) fn settled(&self) -> impl Iterator<Item = &Asked> {
-        self.subscriptions
-            .iter()
-            .filter(|asked| asked.since.is_some() && asked.until.is_none() && !asked.ending && !asked.doubtful)
+impl Asked {
+    /// Whether it was there at that time and ever since: SUBACK had come, and nothing was asked since.
+    pub(crate) fn is_settled(&self, at: u64) -> bool {
+        self.since.is_some_and(|since| since < at) && self.until.is_none() && !self.ending && !self.doubtful
     }
 }
 
