@@ -80,6 +80,8 @@ pub(crate) struct Received {
     pub(crate) live: u32,
     /// Those of them without DUP.
     pub(crate) fresh: u32,
+    /// Those at QoS 2.
+    pub(crate) once: u32,
     /// As a retained message.
     pub(crate) replayed: u32,
 }
@@ -151,8 +153,9 @@ impl World {
         let received = ledger.received.entry((client, number)).or_default();
         received.live += 1;
         received.fresh += u32::from(!publish.dup);
+        received.once += u32::from(publish.qos == Qos::ExactlyOnce);
         let received = *received;
-        if publish.qos == Qos::ExactlyOnce && received.live > most {
+        if received.once > most {
             return Err(format!("message {number} at QoS {} came again", publish.qos.level()));
         }
         if !is_share && received.fresh > most {
