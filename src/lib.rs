@@ -1,8 +1,13 @@
 //! OnceMQ, an MQTT 3.1.1 and 5.0 broker: a pure broker inside a thin tokio shell.
 
+pub mod admin;
+pub mod auth;
 pub mod broker;
 pub mod codec;
+pub mod config;
 pub mod routing;
+pub mod server;
 pub mod session;
+pub mod store;
 pub mod timestamp;
 pub mod topic;

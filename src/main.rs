@@ -1,3 +1,164 @@
 //! The command line.
 
-fn main() {}
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+
+use oncemq::admin::{self, AdminError, Watched};
+use oncemq::auth::{Existing, Snapshot, remove_user, set_password};
+use oncemq::config::{self, Arguments, ConfigError, Loaded};
+use oncemq::server::{self, Server, ServerError};
+
+/// An MQTT 3.1.1 and 5.0 broker whose acknowledgements mean it.
+///
+/// Without a command it serves clients, with no configuration at all on 127.0.0.1:1883 and [::1]:1883. Every setting can
+/// also come from the environment: ONCEMQ_LIMITS_CONNECTIONS_MAX is limits.connections_max, ONCEMQ_LISTEN replaces the
+/// listeners, ONCEMQ_CONFIG names the file.
+#[derive(Debug, Parser)]
+#[command(name = "oncemq", version, args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Look at the configuration without starting
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Set a user's password in a password file
+    Passwd(Passwd),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check a configuration file and the files it names
+    Check {
+        /// The TOML file
+        file: PathBuf,
+    },
+    /// Print the effective values, each with where it comes from
+    Show(Box<Arguments>),
+}
+
+#[derive(Debug, clap::Args)]
+struct Passwd {
+    /// Make the password file: it must not exist yet
+    #[arg(short, long, conflicts_with = "delete")]
+    create: bool,
+    /// Remove the user
+    #[arg(short = 'D', long)]
+    delete: bool,
+    /// Read the password from the first line of standard input instead of asking for it
+    #[arg(long, conflicts_with = "delete")]
+    password_stdin: bool,
+    /// The password file
+    file: PathBuf,
+    /// The user
+    user: String,
+}
+
+fn main() -> ExitCode {
+    let CommandLine { command, arguments } = CommandLine::parse();
+    let result = match command {
+        None => serve(&arguments),
+        Some(Command::Config(ConfigCommand::Check { file })) => check(file),
+        Some(Command::Config(ConfigCommand::Show(arguments))) => show(&arguments),
+        Some(Command::Passwd(passwd)) => change_password(&passwd),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to tell it to when standard error is closed.
+            let _written = writeln!(io::stderr(), "oncemq: {}", description(&error));
+            exit_code(&error)
+        }
+    }
+}
+
+fn serve(arguments: &Arguments) -> anyhow::Result<()> {
+    let Loaded { config, .. } = config::load(arguments)?;
+    let _written_when_dropped = server::init_logging(&config.log)?;
+    server::exit_on_panic();
+    let (admin, durability) = (config.admin.clone(), config.server.durability);
+    let server = Server::start(config)?;
+    let watched = Watched { status: server.status(), shared: server.shared(), durability };
+    let _stopped_when_dropped = admin::start(&admin, watched)?;
+    Ok(server.run()?)
+}
+
+/// The error and its causes, without those that it names itself.
+fn description(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
+}
+
+/// 2 is a wrong configuration, as it is a wrong command line; what a running broker may end with is the server's to say.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if let Some(error) = error.downcast_ref::<ServerError>() {
+        ExitCode::from(error.exit_code())
+    } else if let Some(error) = error.downcast_ref::<AdminError>() {
+        ExitCode::from(error.exit_code())
+    } else if error.is::<ConfigError>() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn check(file: PathBuf) -> anyhow::Result<()> {
+    let said = format!("{} is valid", file.display());
+    let loaded = config::load_file(&file)?;
+    Snapshot::load(&loaded.config.security)?;
+    say(&said)
+}
+
+fn show(arguments: &Arguments) -> anyhow::Result<()> {
+    let loaded = config::load(arguments)?;
+    say(loaded.to_string().trim_end())
+}
+
+/// A running broker reads the file again on SIGHUP.
+fn change_password(passwd: &Passwd) -> anyhow::Result<()> {
+    if passwd.delete {
+        return Ok(remove_user(&passwd.file, &passwd.user)?);
+    }
+    let password = if passwd.password_stdin { read_password()? } else { ask_password(&passwd.user)? };
+    let existing = if passwd.create { Existing::Forbidden } else { Existing::Required };
+    Ok(set_password(&passwd.file, existing, &passwd.user, password.as_bytes())?)
+}
+
+fn read_password() -> anyhow::Result<String> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).context("cannot read the password from standard input")?;
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}
+
+fn ask_password(user: &str) -> anyhow::Result<String> {
+    if !io::stdin().is_terminal() {
+        bail!("there is no terminal to ask for the password: use --password-stdin");
+    }
+    let password =
+        rpassword::prompt_password(format!("Password of {user}: ")).context("cannot ask for the password")?;
+    if password != rpassword::prompt_password("Again: ").context("cannot ask for the password")? {
+        bail!("the two passwords differ: nothing is changed");
+    }
+    Ok(password)
+}
+
+/// Writes to standard output; a reader that went away, such as `head`, is no error.
+fn say(text: &str) -> anyhow::Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -13,7 +13,7 @@ impl TopicName {
     /// Checks `name`; it is kept as it is, without any normalisation. [MQTT-4.7.3-4]
     pub fn new(name: ByteString) -> Result<Self, InvalidTopic> {
         check_characters(&name)?;
-        if name.contains(['+', '#']) {
+        if has_byte(&name, |byte| matches!(byte, b'+' | b'#')) {
             return Err(InvalidTopic::WildcardInName); // [MQTT-4.7.0-1]
         }
         Ok(Self(name))
@@ -268,10 +268,15 @@ fn check_characters(text: &str) -> Result<(), InvalidTopic> {
     if text.len() > BYTES_MAX {
         return Err(InvalidTopic::TooLong); // [MQTT-4.7.3-3]
     }
-    if text.as_bytes().contains(&0) {
+    if has_byte(text, |byte| byte == 0) {
         return Err(InvalidTopic::NullCharacter); // [MQTT-4.7.3-2]
     }
     Ok(())
+}
+
+/// Looks at every byte, without an early end: for texts as short as topics that is the fastest.
+fn has_byte(text: &str, is_sought: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(false, |found, byte| found | is_sought(byte))
 }
 
 fn detached(text: &str) -> ByteString {

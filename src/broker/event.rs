@@ -104,6 +104,8 @@ pub enum AuthenticationOutcome {
         access: Arc<Access>,
         /// The name it is known by: its User Name, or the identity of its certificate.
         user: Option<Arc<str>>,
+        /// That name if it was proved, and not merely said.
+        verified_user: Option<Arc<str>>,
         /// The last data of an enhanced authentication, for CONNACK or AUTH.
         authentication_data: Option<Bytes>,
     },

@@ -1,6 +1,8 @@
 //! One shard: sessions and routing together, takeover, expiry and `$SYS`.
 
+mod accept;
 mod action;
+mod authentication;
 mod congestion;
 mod connect;
 mod connection;
@@ -10,6 +12,9 @@ mod event;
 mod forward;
 mod publish;
 mod record;
+mod record_bytes;
+mod recovery;
+mod restore;
 mod route_cache;
 mod session_slot;
 mod settings;
@@ -20,11 +25,16 @@ mod sys_topics;
 mod takeover;
 mod timers;
 
+#[cfg(test)]
+mod tests;
+
 pub use action::{Action, ClientLabel, Report};
 pub use counters::{Counters, DropReason};
 pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer};
 pub use forward::ShardMessage;
-pub use record::{Record, WillState};
+pub use record::{Addressed, Record, RetainedChange, WillState};
+pub use record_bytes::{RecordBytes, RecordKey};
+pub use recovery::{Recovered, RecoveredMessage, RecoveredSession, Recovery};
 pub use settings::Settings;
 pub use shard::Shard;
 pub use shared::Shared;

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytestring::ByteString;
 use smallvec::SmallVec;
 
 use super::connection::Connection;
 use super::event::ConnectionId;
 use super::forward::{Origin, Said, ShardMessage};
+use super::record::{Addressed, RetainedChange};
 use super::shard::Turn;
 use super::{Action, DropReason, Record, Report, Shard};
 use crate::codec::{ClientId, Message, PacketId, Qos, ReasonCode, SubscriptionId};
-use crate::routing::{Location, Retained, SessionKey, Subscriber};
+use crate::routing::{Location, Retained, RetainedFull, SessionKey, Subscriber};
 use crate::session::{self, Application, Delivery, Ticket};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
@@ -28,12 +30,30 @@ pub(super) struct Publisher {
     pub(super) received: Option<(usize, PacketId)>,
 }
 
+/// A PUBLISH or SUBSCRIBE that is not granted, for the log.
+#[derive(Debug)]
+pub(super) struct Denial {
+    pub(super) packet: &'static str,
+    pub(super) topic: ByteString,
+    pub(super) reason_code: ReasonCode,
+    /// The access rule, or the limit.
+    pub(super) rule: ByteString,
+}
+
+/// A message on its way to one receiver.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    /// Its place in the receiver's queue, at QoS 1 and 2.
+    pub(super) sequence: Option<u64>,
+    pub(super) delivery: Delivery,
+}
+
 /// Messages whose record is not stable yet.
 #[derive(Debug)]
 pub(super) struct Outstanding {
     pub(super) ticket: Ticket,
     origin: Option<Origin>,
-    deliveries: Vec<(Arc<Subscriber>, u64, Delivery)>,
+    deliveries: Arc<Vec<Addressed>>,
 }
 
 impl Shard {
@@ -81,23 +101,17 @@ impl Shard {
                 "beyond topic_length_max or topic_levels_max, or a topic of the broker".into(),
             )
         };
-        self.report_denied(id, "PUBLISH", topic.as_str(), reason_code, rule, turn);
+        let topic = topic.as_str().into();
+        self.report_denied(id, Denial { packet: "PUBLISH", topic, reason_code, rule }, turn);
         Err(reason_code)
     }
 
-    pub(super) fn report_denied(
-        &mut self,
-        id: ConnectionId,
-        packet: &'static str,
-        topic: &str,
-        reason_code: ReasonCode,
-        rule: bytestring::ByteString,
-        turn: &mut Turn<'_>,
-    ) {
+    /// Counts a denial, and tells the operator.
+    pub(super) fn report_denied(&mut self, id: ConnectionId, denial: Denial, turn: &mut Turn<'_>) {
         self.counters.denied += 1;
         let client = self.connection(id).map(Connection::label).unwrap_or_default();
-        let report = Report::Denied { client, packet, topic: topic.into(), reason_code, rule };
-        turn.actions.push(Action::Report(Box::new(report)));
+        let Denial { packet, topic, reason_code, rule } = denial;
+        turn.actions.push(Action::Report(Box::new(Report::Denied { client, packet, topic, reason_code, rule })));
     }
 
     /// Whether clients may publish to a topic: within the limits, and not one of the broker's own.
@@ -131,10 +145,18 @@ impl Shard {
         }
         let message = Arc::new(message);
         let expires_at = message_expiry_interval.map(|seconds| turn.now + Duration::from_secs(u64::from(seconds)));
-        if retain && !self.retain(&message, qos, expires_at, publisher) {
-            self.counters.dropped(DropReason::RetainedFull, 1);
-            if qos > Qos::AtMostOnce {
-                return (ReasonCode::QuotaExceeded, None);
+        let mut kept = Kept { message: Arc::clone(&message), qos, expires_at, retained: RetainedChange::None };
+        if retain {
+            match self.retain(&kept, publisher) {
+                Ok(change) => kept.retained = change,
+                Err(_) => {
+                    self.counters.dropped(DropReason::RetainedFull, 1);
+                    if qos > Qos::AtMostOnce {
+                        return (ReasonCode::QuotaExceeded, None);
+                    }
+                    // What the topic had is not its last message any more. [MQTT-3.3.1-7 of 3.1.1]
+                    kept.retained = self.clear_retained(&message.topic);
+                }
             }
         }
         let mut distribution = Distribution { origin: publisher.origin, durable: Vec::new(), receivers: 0 };
@@ -165,7 +187,6 @@ impl Shard {
         }
         let Distribution { durable, receivers, .. } = distribution;
         let reason_code = if receivers == 0 { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
-        let kept = Kept { message, qos, expires_at, retain };
         (reason_code, self.persist_accepted(publisher, kept, durable, turn))
     }
 
@@ -180,8 +201,10 @@ impl Shard {
         distribution.receivers += 1;
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
         match sequence {
-            Some(sequence) if to.is_durable() => distribution.durable.push((Arc::clone(to), sequence, delivery)),
-            sequence => self.deliver(to, sequence, delivery, distribution.origin, turn),
+            Some(sequence) if to.is_durable() => {
+                distribution.durable.push(Addressed { to: Arc::clone(to), sequence, delivery })
+            }
+            sequence => self.deliver(to, Parcel { sequence, delivery }, distribution.origin, turn),
         }
     }
 
@@ -190,7 +213,7 @@ impl Shard {
         &mut self,
         publisher: &Publisher,
         kept: Kept,
-        deliveries: Vec<(Arc<Subscriber>, u64, Delivery)>,
+        deliveries: Vec<Addressed>,
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
         let received = publisher
@@ -199,17 +222,18 @@ impl Shard {
             .and_then(|(slot, id)| self.sessions.get(slot).filter(|entry| entry.is_durable()).map(|e| (e, id)))
             .map(|(entry, packet_id)| (entry.subscriber.key, packet_id));
         // What the broker itself retains is made anew after a restart.
-        let retain = kept.retain && publisher.key.is_some();
-        if deliveries.is_empty() && received.is_none() && !retain {
+        let retained = if publisher.key.is_some() { kept.retained } else { RetainedChange::None };
+        if deliveries.is_empty() && received.is_none() && retained == RetainedChange::None {
             return None;
         }
-        let receivers = deliveries.iter().map(|(to, sequence, delivery)| (to.key, *sequence, delivery.qos)).collect();
+        let deliveries = Arc::new(deliveries);
+        let receivers = Arc::clone(&deliveries);
         let record = Record::Accepted {
             publisher: received,
             message: kept.message,
             qos: kept.qos,
             expires_at: kept.expires_at,
-            retain,
+            retained,
             receivers,
         };
         let ticket = self.persist(record, turn);
@@ -219,21 +243,39 @@ impl Shard {
         Some(ticket)
     }
 
-    /// Sets or clears the retained message of a topic. `false` if there is no room for it. [MQTT-3.3.1-5] [MQTT-3.3.1-6]
-    fn retain(&self, message: &Arc<Message>, qos: Qos, expires_at: Option<Timestamp>, publisher: &Publisher) -> bool {
-        let mut retained = self.shared.retained_mut();
+    /// Sets or clears the retained message of a topic, if there is room for it. [MQTT-3.3.1-5] [MQTT-3.3.1-6]
+    fn retain(&self, kept: &Kept, publisher: &Publisher) -> Result<RetainedChange, RetainedFull> {
+        let Kept { message, qos, expires_at, .. } = kept;
         if message.payload.is_empty() {
-            retained.clear(&message.topic);
-            return true;
+            return Ok(self.clear_retained(&message.topic));
         }
-        let client_id = publisher.client_id.clone();
-        retained.set(Retained { message: Arc::clone(message), qos, expires_at, publisher: client_id }).is_ok()
+        let mut retained = self.shared.retained_mut();
+        let replaces = retained.get(&message.topic).map(|before| before.number);
+        let number = self.shared.next_retained();
+        let publisher = publisher.client_id.clone();
+        retained.set(Retained {
+            message: Arc::clone(message),
+            qos: *qos,
+            expires_at: *expires_at,
+            publisher: publisher.clone(),
+            number,
+        })?;
+        Ok(RetainedChange::Set { number, replaces, publisher })
+    }
+
+    /// Clears the retained message of a topic, if it has one.
+    fn clear_retained(&self, topic: &TopicName) -> RetainedChange {
+        let mut retained = self.shared.retained_mut();
+        let Some(number) = retained.get(topic).map(|before| before.number) else { return RetainedChange::None };
+        retained.clear(topic);
+        RetainedChange::Cleared { number }
     }
 
     /// The record of these messages is stable: their receivers get them.
     pub(super) fn deliver_outstanding(&mut self, outstanding: Outstanding, turn: &mut Turn<'_>) {
-        for (to, sequence, delivery) in outstanding.deliveries {
-            self.deliver(&to, Some(sequence), delivery, outstanding.origin, turn);
+        for Addressed { to, sequence, delivery } in Arc::unwrap_or_clone(outstanding.deliveries) {
+            let parcel = Parcel { sequence: Some(sequence), delivery };
+            self.deliver(&to, parcel, outstanding.origin, turn);
         }
     }
 
@@ -241,31 +283,31 @@ impl Shard {
     pub(super) fn deliver(
         &mut self,
         to: &Arc<Subscriber>,
-        sequence: Option<u64>,
-        delivery: Delivery,
+        parcel: Parcel,
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) {
         let location = to.location();
         let slot = location.slot as usize;
         if location.slot == Location::ENDED {
-            self.give_up(to, delivery, turn);
+            self.give_up(to, parcel.delivery, turn);
         } else if location.shard != self.id {
-            let said = Said::Deliver { to: Arc::clone(to), sequence, delivery, origin };
+            let said = Said::Deliver { to: Arc::clone(to), parcel, origin };
             turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(said) });
         } else if location.slot == Location::ARRIVING {
-            match sequence {
-                Some(sequence) => self.early.entry(to.key).or_default().push((Arc::clone(to), sequence, delivery)),
-                None => self.counters.dropped(DropReason::NotConnected, 1),
+            if parcel.sequence.is_some() {
+                self.early.entry(to.key).or_default().push((Arc::clone(to), parcel));
+            } else {
+                self.counters.dropped(DropReason::NotConnected, 1);
             }
         } else if self.session(slot, to.key).is_none() {
-            self.give_up(to, delivery, turn);
-        } else if sequence.is_none() && self.is_overrun(slot) {
+            self.give_up(to, parcel.delivery, turn);
+        } else if parcel.sequence.is_none() && self.is_overrun(slot) {
             self.count_dropped(slot, DropReason::SlowReceiver, turn);
         } else {
-            let event = match sequence {
-                Some(sequence) => session::Event::Deliver(sequence, delivery),
-                None => session::Event::DeliverQos0(delivery),
+            let event = match parcel.sequence {
+                Some(sequence) => session::Event::Deliver(sequence, parcel.delivery),
+                None => session::Event::DeliverQos0(parcel.delivery),
             };
             self.drive(slot, event, turn);
             self.hold_up(slot, origin, turn);
@@ -283,30 +325,29 @@ impl Shard {
     pub(super) fn on_delivery_forwarded(
         &mut self,
         to: &Arc<Subscriber>,
-        sequence: Option<u64>,
-        delivery: Delivery,
+        parcel: Parcel,
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) {
-        if sequence.is_none() && to.location().shard != self.id {
+        if parcel.sequence.is_none() && to.location().shard != self.id {
             return self.counters.dropped(DropReason::NotConnected, 1);
         }
-        self.deliver(to, sequence, delivery, origin, turn);
+        self.deliver(to, parcel, origin, turn);
     }
 
-    /// Gives a retained message to a new subscription of the Session in `slot`.
-    pub(super) fn deliver_retained(&mut self, slot: usize, delivery: Delivery, turn: &mut Turn<'_>) {
-        let Some(to) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
+    /// Gives a retained message to a new subscription of the Session in `slot`. Returns what must be stable before it is there.
+    pub(super) fn deliver_retained(&mut self, slot: usize, delivery: Delivery, turn: &mut Turn<'_>) -> Option<Ticket> {
+        let to = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber))?;
         let kept = Kept {
             message: Arc::clone(&delivery.message),
             qos: delivery.qos,
             expires_at: delivery.expires_at,
-            retain: false,
+            retained: RetainedChange::None,
         };
         let mut distribution = Distribution { origin: None, durable: Vec::new(), receivers: 0 };
         self.distribute(&mut distribution, &to, delivery, turn);
         let publisher = Publisher { key: None, client_id: None, origin: None, received: None };
-        self.persist_accepted(&publisher, kept, distribution.durable, turn);
+        self.persist_accepted(&publisher, kept, distribution.durable, turn)
     }
 
     /// Gives a message of a Session that has ended to another member of its share. `false` if there is none.
@@ -324,7 +365,7 @@ impl Shard {
             message: Arc::clone(&delivery.message),
             qos: delivery.qos,
             expires_at: delivery.expires_at,
-            retain: false,
+            retained: RetainedChange::None,
         };
         let mut distribution = Distribution { origin: None, durable: Vec::new(), receivers: 0 };
         self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
@@ -338,7 +379,7 @@ impl Shard {
 struct Distribution {
     origin: Option<Origin>,
     /// Those that wait for the record.
-    durable: Vec<(Arc<Subscriber>, u64, Delivery)>,
+    durable: Vec<Addressed>,
     receivers: usize,
 }
 
@@ -347,7 +388,7 @@ struct Kept {
     message: Arc<Message>,
     qos: Qos,
     expires_at: Option<Timestamp>,
-    retain: bool,
+    retained: RetainedChange,
 }
 
 /// From this size on, a payload is most of the buffer it was read into: it stays there.

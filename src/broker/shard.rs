@@ -8,7 +8,7 @@ use super::action::Report;
 use super::connection::{Connection, Phase};
 use super::event::ConnectionId;
 use super::forward::{Said, ShardMessage};
-use super::publish::Outstanding;
+use super::publish::{Outstanding, Parcel};
 use super::route_cache::RouteCache;
 use super::session_slot::SessionSlot;
 use super::shared::Claim;
@@ -17,7 +17,7 @@ use super::timers::{Timer, Timers};
 use super::{Action, Counters, DropReason, Event, Record, Settings, Shared};
 use crate::codec::{ClientId, ClientPacket, ServerPacket};
 use crate::routing::{Access, SessionKey, ShardId, Subscriber};
-use crate::session::{self, Delivery, DropCause, Ticket};
+use crate::session::{self, DropCause, Ticket};
 use crate::timestamp::Timestamp;
 
 /// A complete single-threaded broker that owns the Sessions of its own connections.
@@ -38,7 +38,7 @@ pub struct Shard {
     pub(super) by_client: HashMap<ClientId, usize, RandomState>,
     pub(super) claims: HashMap<Claim, PendingClaim, RandomState>,
     /// QoS 1 and 2 messages for Sessions that are on their way here.
-    pub(super) early: HashMap<SessionKey, Vec<(Arc<Subscriber>, u64, Delivery)>, RandomState>,
+    pub(super) early: HashMap<SessionKey, Vec<(Arc<Subscriber>, Parcel)>, RandomState>,
     /// Sessions that were claimed while records of theirs were not stable.
     pub(super) leaving: Vec<(Ticket, Claim, Claimant, ClientId)>,
     pub(super) timers: Timers,
@@ -176,9 +176,7 @@ impl Shard {
 
     fn on_forwarded(&mut self, ShardMessage(said): ShardMessage, turn: &mut Turn<'_>) {
         match said {
-            Said::Deliver { to, sequence, delivery, origin } => {
-                self.on_delivery_forwarded(&to, sequence, delivery, origin, turn);
-            }
+            Said::Deliver { to, parcel, origin } => self.on_delivery_forwarded(&to, parcel, origin, turn),
             Said::Claimed { client_id, claim, prior, shard, clean_start } => {
                 let claimant = Claimant { claim, shard, clean_start };
                 self.on_claimed(&client_id, prior, claimant, turn);
@@ -247,9 +245,7 @@ impl Shard {
                 let packet = ServerPacket::Pubrel(crate::codec::Ack::new(packet_id, SUCCESS));
                 self.drive(slot, session::Event::Respond { packet, wait }, turn);
             }
-            session::Action::Done(sequence) => {
-                self.persist_unawaited(slot, |key| Record::Done { key, sequence }, turn);
-            }
+            session::Action::Done(sequence) => self.persist_done(slot, sequence, turn),
             session::Action::Dropped(cause) => self.on_dropped(slot, &cause, turn),
             session::Action::Subscribe(subscribe) => self.on_subscribe(slot, &subscribe, turn),
             session::Action::Unsubscribe(unsubscribe) => self.on_unsubscribe(slot, &unsubscribe, turn),
@@ -270,8 +266,11 @@ impl Shard {
                 entry.dropping = false;
                 payload + publish.message.topic.as_str().len() + publish.message.properties.encoded_len() + PACKET_BYTES
             }
-            ServerPacket::Connack(_)
-            | ServerPacket::Puback(_)
+            ServerPacket::Connack(_) => {
+                self.let_go(connection, turn); // it was not to be read from before
+                PACKET_BYTES
+            }
+            ServerPacket::Puback(_)
             | ServerPacket::Pubrec(_)
             | ServerPacket::Pubrel(_)
             | ServerPacket::Pubcomp(_)
@@ -319,6 +318,14 @@ impl Shard {
             entry.last_ticket = ticket;
         }
         Some(ticket)
+    }
+
+    /// A message of the Session in `slot` is done with. Its record is no reason to wait with anything, not even with moving the Session.
+    fn persist_done(&mut self, slot: usize, sequence: u64, turn: &mut Turn<'_>) {
+        if let Some(entry) = self.sessions.get(slot).filter(|entry| entry.is_durable()) {
+            let key = entry.subscriber.key;
+            self.persist(Record::Done { key, sequence }, turn);
+        }
     }
 
     /// The Session in `slot` is told when `ticket`, the last one given, is stable.

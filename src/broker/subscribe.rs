@@ -5,6 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::event::ConnectionId;
+use super::publish::Denial;
 use super::session_slot::Replay;
 use super::shard::Turn;
 use super::{DropReason, Record, Shard};
@@ -30,8 +31,9 @@ impl Shard {
                         ..subscription.options
                     };
                     let subscription = Subscription { filter: subscription.filter.detached(), options };
-                    match self.subscribe(turn.now, slot, &subscription, subscribe.subscription_id, &mut replays) {
-                        Ok(()) => {
+                    match self.subscribe(turn.now, slot, &subscription, subscribe.subscription_id) {
+                        Ok(retained) => {
+                            replays.extend(retained);
                             granted.push(subscription);
                             granted_code(options.qos)
                         }
@@ -53,6 +55,7 @@ impl Shard {
         self.drive(slot, session::Event::Respond { packet, wait }, turn);
         if let Some(entry) = self.sessions.get_mut(slot) {
             entry.replays.extend(replays);
+            entry.replay_after = entry.replay_after.max(wait.unwrap_or_default());
         }
         self.replay(slot, turn);
     }
@@ -74,7 +77,8 @@ impl Shard {
         } else {
             (ReasonCode::TopicFilterInvalid, "beyond topic_length_max or topic_levels_max".into())
         };
-        self.report_denied(id, "SUBSCRIBE", &filter.to_string(), reason_code, rule, turn);
+        let topic = filter.to_string().into();
+        self.report_denied(id, Denial { packet: "SUBSCRIBE", topic, reason_code, rule }, turn);
         Err(reason_code)
     }
 
@@ -85,8 +89,7 @@ impl Shard {
         slot: usize,
         subscription: &Subscription,
         id: Option<SubscriptionId>,
-        replays: &mut Vec<Replay>,
-    ) -> Result<(), ReasonCode> {
+    ) -> Result<Vec<Replay>, ReasonCode> {
         let Some(entry) = self.sessions.get_mut(slot) else { return Err(ReasonCode::UnspecifiedError) };
         let key = entry.subscriber.key;
         let Subscription { filter, options } = subscription;
@@ -101,64 +104,88 @@ impl Shard {
         };
         if filter.share.is_some() {
             entry.has_shares = true;
-            return Ok(()); // no retained messages for a Shared Subscription
+            return Ok(Vec::new()); // no retained messages for a Shared Subscription
         }
         let wanted = match options.retain_handling {
             RetainHandling::Send => true,                                  // [MQTT-3.3.1-9]
             RetainHandling::SendIfNew => outcome == SubscribeOutcome::New, // [MQTT-3.3.1-10]
             RetainHandling::DoNotSend => false,                            // [MQTT-3.3.1-11]
         };
-        if wanted {
-            let access = entry.subscriber.access();
-            let client_id = &entry.subscriber.client_id;
-            let own = |retained: &Retained| options.no_local && retained.publisher.as_ref() == Some(client_id);
-            let matching = self.shared.retained().matching(&filter.topic_filter, now);
-            let matching = matching.into_iter().filter(|one| !own(one) && access.receive(&one.message.topic));
-            let subscription_ids: SmallVec<[SubscriptionId; 2]> = id.into_iter().collect();
-            replays.extend(matching.map(|retained| Replay {
-                qos: retained.qos.min(options.qos),
-                retained,
-                subscription_ids: subscription_ids.clone(),
-            }));
+        if !wanted {
+            return Ok(Vec::new());
         }
-        Ok(())
+        let access = entry.subscriber.access();
+        let client_id = &entry.subscriber.client_id;
+        let own = |retained: &Retained| options.no_local && retained.publisher.as_ref() == Some(client_id);
+        let matching = self.shared.retained().matching(&filter.topic_filter, now);
+        let matching = matching.into_iter().filter(|one| !own(one) && access.receive(&one.message.topic));
+        let subscription_ids: SmallVec<[SubscriptionId; 2]> = id.into_iter().collect();
+        let replay = |retained: Arc<Retained>| Replay {
+            qos: retained.qos.min(options.qos),
+            retained,
+            subscription_ids: subscription_ids.clone(),
+        };
+        Ok(matching.map(replay).collect())
     }
 
-    /// Sends retained messages to a new subscription, as fast as the client takes them. One that was replaced meanwhile is left out: the
-    /// client got the new one.
+    /// Sends retained messages to a new subscription, as fast as the client takes them. Those that need a record go to the store some at a
+    /// time, because they are not in the queue, and don't count there, until it is stable.
     pub(super) fn replay(&mut self, slot: usize, turn: &mut Turn<'_>) {
-        let full = self.settings.outgoing_bytes_max / 2;
-        while let Some(entry) = self.sessions.get(slot) {
-            if entry.replays.is_empty() || entry.session.held() > 0 || entry.session.unsent() > 0 {
-                return;
+        let (mut recorded, mut bytes, mut last) = (0, 0, None);
+        while recorded < REPLAYS_RECORDED_MAX && bytes < self.settings.outgoing_bytes_max / 2 {
+            let Some(replay) = self.next_replay(slot, recorded) else { break };
+            let Some(delivery) = self.replayed(replay, turn.now) else { continue };
+            let length = delivery.message.payload.len();
+            if let Some(ticket) = self.deliver_retained(slot, delivery, turn) {
+                recorded += 1;
+                bytes += length;
+                last = Some(ticket);
             }
-            let Some(connection) = entry.connection.and_then(|id| self.connection(id)) else { return };
-            if connection.buffered >= full {
-                return;
-            }
-            let Some(entry) = self.sessions.get_mut(slot) else { return };
-            let Some(Replay { retained, qos, subscription_ids }) = entry.replays.pop_front() else { return };
-            if entry.replays.is_empty() {
-                entry.replays = std::collections::VecDeque::new();
-            }
-            if retained.expires_at.is_some_and(|at| at <= turn.now) {
-                self.counters.dropped(DropReason::Expired, 1);
-                continue;
-            }
-            let current = self.shared.retained().get(&retained.message.topic).map(|now| Arc::clone(&now.message));
-            if !current.is_some_and(|message| Arc::ptr_eq(&message, &retained.message)) {
-                continue;
-            }
-            let delivery = Delivery {
-                message: Arc::clone(&retained.message),
-                qos,
-                retain: true, // [MQTT-3.3.1-8]
-                expires_at: retained.expires_at,
-                subscription_ids,
-                share: None,
-            };
-            self.deliver_retained(slot, delivery, turn);
         }
+        let Some(ticket) = last else { return };
+        self.wait_for(slot, ticket);
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.replay_after = ticket;
+        }
+    }
+
+    /// The next retained message for the Session in `slot`, if its client takes one now. So many are on their way through the store.
+    fn next_replay(&mut self, slot: usize, recorded: usize) -> Option<Replay> {
+        let entry = self.sessions.get(slot).filter(|entry| !entry.replays.is_empty())?;
+        let connection = entry.connection.and_then(|id| self.connection(id))?;
+        let ready = entry.session.is_open()
+            && entry.replay_after <= self.stable
+            && entry.session.unsent() == 0
+            && entry.session.queued().0 + recorded < self.settings.queued_messages_max
+            && connection.buffered < self.settings.outgoing_bytes_max / 2;
+        if !ready {
+            return None;
+        }
+        let entry = self.sessions.get_mut(slot)?;
+        let replay = entry.replays.pop_front();
+        if entry.replays.is_empty() {
+            entry.replays = std::collections::VecDeque::new();
+        }
+        replay
+    }
+
+    /// What goes out for a retained message. One that was replaced meanwhile is left out: the client got the new one.
+    fn replayed(&mut self, replay: Replay, now: Timestamp) -> Option<Delivery> {
+        let Replay { retained, qos, subscription_ids } = replay;
+        if retained.expires_at.is_some_and(|at| at <= now) {
+            self.counters.dropped(DropReason::Expired, 1);
+            return None;
+        }
+        let current = self.shared.retained().get(&retained.message.topic).map(|now| Arc::clone(&now.message));
+        current.filter(|message| Arc::ptr_eq(message, &retained.message))?;
+        Some(Delivery {
+            message: Arc::clone(&retained.message),
+            qos,
+            retain: true, // [MQTT-3.3.1-8]
+            expires_at: retained.expires_at,
+            subscription_ids,
+            share: None,
+        })
     }
 
     pub(super) fn on_unsubscribe(&mut self, slot: usize, unsubscribe: &Unsubscribe, turn: &mut Turn<'_>) {
@@ -195,3 +222,6 @@ const fn granted_code(qos: Qos) -> ReasonCode {
         Qos::ExactlyOnce => ReasonCode::GrantedQos2,
     }
 }
+
+/// Retained messages for one Session that are on their way through the store at a time.
+const REPLAYS_RECORDED_MAX: usize = 64;

@@ -3,6 +3,7 @@
 //! Whoever claims a Client Identifier becomes its holder at once and asks the holder before it for the Session. Claims of one
 //! identifier thus form a queue: a holder that hasn't got the Session yet passes it on when it comes.
 
+use super::accept::Granted;
 use super::connection::Connecting;
 use super::end::Ending;
 use super::event::ConnectionId;
@@ -105,6 +106,7 @@ impl Shard {
         self.by_client.remove(&entry.subscriber.client_id);
         entry.session.forget_tickets();
         entry.last_ticket = crate::session::Ticket::default();
+        entry.replay_after = crate::session::Ticket::default();
         Some(Box::new(entry))
     }
 
@@ -132,7 +134,8 @@ impl Shard {
             }
             self.pass_on(claim, claimant, session, turn);
         } else if let Some(id) = connection {
-            self.finish_connect(id, claim, *pending.connecting, session, turn);
+            let granted = Granted { claim, connecting: pending.connecting };
+            self.finish_connect(id, granted, session, turn);
         } else if let Some(mut entry) = session {
             // The client is gone again: its Session waits for the next CONNECT.
             entry.claim = claim;
@@ -141,8 +144,8 @@ impl Shard {
         } else {
             self.shared.unclaim(&pending.connecting.client_id, claim);
         }
-        for (to, sequence, delivery) in key.and_then(|key| self.early.remove(&key)).unwrap_or_default() {
-            self.deliver(&to, Some(sequence), delivery, None, turn);
+        for (to, parcel) in key.and_then(|key| self.early.remove(&key)).unwrap_or_default() {
+            self.deliver(&to, parcel, None, turn);
         }
     }
 

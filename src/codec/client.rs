@@ -310,7 +310,11 @@ fn suback(reader: &mut Reader<'_>, version: ProtocolVersion) -> Result<Suback, D
     let (packet_id, reason_string) = acknowledged(reader, version)?;
     let mut reason_codes = Vec::new();
     while !reader.is_empty() {
-        reason_codes.push(ReasonCode::decode(PacketType::Suback, reader)?);
+        let reason_code = ReasonCode::decode(PacketType::Suback, reader)?;
+        if !version.has_properties() && reason_code > ReasonCode::UnspecifiedError {
+            return Err(DecodeError::ReasonCode(reason_code.number())); // [MQTT-3.9.3-2] of 3.1.1
+        }
+        reason_codes.push(reason_code);
     }
     Ok(Suback { packet_id, reason_codes, reason_string })
 }

@@ -41,9 +41,12 @@ impl Decoder {
         if input.len() < header.packet_size() {
             return Ok(None);
         }
-        let packet = self.decode_packet(packet_type, header, input)?;
-        input.advance(header.packet_size());
-        Ok(Some(packet))
+        // Handed on as it is: a packet is too large to be moved about for each PUBLISH.
+        let result = self.decode_packet(packet_type, header, input);
+        if result.is_ok() {
+            input.advance(header.packet_size());
+        }
+        result
     }
 
     fn check_first_byte(&self, first_byte: u8) -> Result<PacketType, DecodeError> {
@@ -68,7 +71,7 @@ impl Decoder {
         packet_type: PacketType,
         header: FixedHeader,
         input: &Bytes,
-    ) -> Result<ClientPacket, DecodeError> {
+    ) -> Result<Option<ClientPacket>, DecodeError> {
         let version = self.version.unwrap_or(ProtocolVersion::V5);
         let copy;
         let frame = if is_kept(packet_type) {
@@ -78,7 +81,7 @@ impl Decoder {
             input
         };
         let reader = &mut Reader::new(frame, header.length..header.packet_size());
-        Ok(match packet_type {
+        Ok(Some(match packet_type {
             PacketType::Publish => {
                 let mut none = SmallVec::new();
                 ClientPacket::Publish(Publish::decode(header.first_byte, version, Sender::Client, reader, &mut none)?)
@@ -106,7 +109,7 @@ impl Decoder {
             PacketType::Connack | PacketType::Suback | PacketType::Unsuback | PacketType::Pingresp => {
                 return Err(DecodeError::WrongDirection(packet_type));
             }
-        })
+        }))
     }
 }
 

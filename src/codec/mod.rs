@@ -36,3 +36,5 @@ pub use reason_code::ReasonCode;
 pub use subscribe::{RetainHandling, Suback, Subscribe, Subscription, SubscriptionId, SubscriptionOptions};
 pub use unsubscribe::{Unsuback, Unsubscribe};
 pub use version::ProtocolVersion;
+#[cfg(test)]
+mod tests;

@@ -70,11 +70,13 @@ impl<'a> Reader<'a> {
 
     /// A UTF-8 Encoded String, without U+0000.
     pub(super) fn string(&mut self) -> Result<ByteString, DecodeError> {
-        let bytes = self.binary()?;
-        if bytes.contains(&0) {
-            return Err(DecodeError::NullCharacter);
-        }
-        ByteString::try_from(bytes).map_err(|_| DecodeError::Utf8)
+        let string = self.utf8()?;
+        if string.as_bytes().contains(&0) { Err(DecodeError::NullCharacter) } else { Ok(string) }
+    }
+
+    /// A UTF-8 Encoded String that is yet to be searched for U+0000.
+    pub(super) fn utf8(&mut self) -> Result<ByteString, DecodeError> {
+        ByteString::try_from(self.binary()?).map_err(|_| DecodeError::Utf8)
     }
 
     /// As [`string`](Self::string), to be looked at and not kept.
@@ -92,11 +94,11 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn topic_name(&mut self) -> Result<TopicName, DecodeError> {
-        TopicName::new(self.string()?).map_err(DecodeError::TopicName)
+        TopicName::new(self.utf8()?).map_err(DecodeError::TopicName)
     }
 
     pub(super) fn filter(&mut self) -> Result<Filter, DecodeError> {
-        Filter::new(self.string()?).map_err(DecodeError::TopicFilter)
+        Filter::new(self.utf8()?).map_err(DecodeError::TopicFilter)
     }
 
     /// All that is left.

@@ -5,6 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use super::frame::Sender;
+use super::limits::VARIABLE_BYTE_INTEGER_LENGTH_MAX;
 use super::primitives::{Reader, put_string, put_variable_byte_integer, variable_byte_integer_len};
 use super::property::{
     MESSAGE_EXPIRY_INTERVAL, MessagePropertyRuns, Place, SUBSCRIPTION_IDENTIFIER, TOPIC_ALIAS, decode_properties,
@@ -97,6 +98,7 @@ impl Publish {
     }
 
     /// Reads what follows the fixed header. `subscription_ids` gets what only a Server sends.
+    #[inline]
     pub(super) fn decode(
         first_byte: u8,
         version: ProtocolVersion,
@@ -105,7 +107,7 @@ impl Publish {
         subscription_ids: &mut SmallVec<[SubscriptionId; 2]>,
     ) -> Result<Self, DecodeError> {
         let qos = Qos::new(first_byte >> 1 & 0b11).ok_or(DecodeError::PublishQos)?;
-        let name = reader.string()?;
+        let name = reader.utf8()?;
         let packet_id = if qos == Qos::AtMostOnce { None } else { Some(reader.packet_id()?) };
         let mut topic_alias = None;
         let mut message_expiry_interval = None;
@@ -195,15 +197,20 @@ impl OutgoingPublish {
 
     /// Writes the whole packet.
     pub fn encode(&self, version: ProtocolVersion, output: &mut BytesMut) {
-        output.reserve(self.encoded_len(version));
-        self.encode_head(version, output);
+        let remaining_length = self.remaining_length(version);
+        output.reserve(1 + VARIABLE_BYTE_INTEGER_LENGTH_MAX + remaining_length);
+        self.put_head(version, remaining_length, output);
         output.put_slice(&self.message.payload);
     }
 
     /// Writes all but the payload, for a payload that is sent from where it lies.
     pub fn encode_head(&self, version: ProtocolVersion, output: &mut BytesMut) {
         let remaining_length = self.remaining_length(version);
-        output.reserve(1 + variable_byte_integer_len(remaining_length) + remaining_length - self.message.payload.len());
+        output.reserve(1 + VARIABLE_BYTE_INTEGER_LENGTH_MAX + remaining_length - self.message.payload.len());
+        self.put_head(version, remaining_length, output);
+    }
+
+    fn put_head(&self, version: ProtocolVersion, remaining_length: usize, output: &mut BytesMut) {
         output.put_u8(self.first_byte());
         put_variable_byte_integer(output, remaining_length);
         put_string(output, self.topic_on_wire(version));

@@ -56,8 +56,9 @@ impl OutboundAliases {
         Self { maximum, aliases: HashMap::default() }
     }
 
-    /// The alias to send `topic` with, if there is one or a free number for it.
-    pub(super) fn assign(&mut self, topic: &TopicName) -> Option<(TopicAlias, AliasUse)> {
+    /// The alias to send `topic` with, if there is one or a free number for it. One that is to be set must be [`set`](Self::set) if it is
+    /// sent.
+    pub(super) fn offer(&self, topic: &TopicName) -> Option<(TopicAlias, AliasUse)> {
         if self.maximum == 0 || topic.as_str().len() <= ALIAS_BYTES {
             return None;
         }
@@ -65,9 +66,12 @@ impl OutboundAliases {
             return Some((*alias, AliasUse::Known));
         }
         let number = u16::try_from(self.aliases.len() + 1).ok().filter(|number| *number <= self.maximum)?;
-        let alias = NonZeroU16::new(number)?;
+        Some((NonZeroU16::new(number)?, AliasUse::Set))
+    }
+
+    /// An alias that was offered is on its way to the client.
+    pub(super) fn set(&mut self, alias: TopicAlias, topic: &TopicName) {
         self.aliases.insert(topic.detached(), alias);
-        Some((alias, AliasUse::Set))
     }
 }
 

@@ -1,7 +1,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use super::alias::{InboundAliases, OutboundAliases};
-use crate::codec::ProtocolVersion;
+use crate::codec::{ProtocolVersion, ServerPacket};
 
 /// What a Network Connection means to its Session: what was negotiated, and what ends with it.
 #[derive(Debug)]
@@ -38,5 +38,10 @@ impl Link {
         self.inbound_aliases = InboundAliases::new(inbound);
         self.outbound_aliases = OutboundAliases::new(outbound);
         self
+    }
+
+    /// Whether a packet is within the client's Maximum Packet Size. [MQTT-3.1.2-24]
+    pub(super) fn takes(&self, packet: &ServerPacket) -> bool {
+        self.maximum_packet_size.is_none_or(|maximum| packet.encoded_len(self.version) <= maximum.get() as usize)
     }
 }

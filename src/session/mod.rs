@@ -9,8 +9,12 @@ mod machine;
 mod outbound;
 mod protocol_error;
 
+#[cfg(test)]
+mod tests;
+
 pub use action::{Action, Application, DropCause, Ended};
 pub use event::{Delivery, Event, Ticket};
 pub use link::Link;
 pub use machine::{Limits, Session};
+pub use outbound::RestoredMessage;
 pub use protocol_error::ProtocolError;

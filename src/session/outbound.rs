@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::link::Link;
 use super::{Action, Delivery, DropCause, ProtocolError};
-use crate::codec::{Ack, OutgoingPublish, PacketId, PacketType, Qos, ReasonCode, ServerPacket};
+use crate::codec::{Ack, AliasUse, OutgoingPublish, PacketId, PacketType, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
 /// The QoS 1 and 2 messages that a client is owed, in the order of their sequences: those in flight, and behind them those
@@ -53,6 +53,25 @@ enum State {
     Done,
 }
 
+/// A message of the last run.
+#[derive(Debug)]
+pub enum RestoredMessage {
+    /// To be sent, perhaps again.
+    Queued(Delivery),
+    /// The client has it: PUBREL is to be sent again.
+    Released,
+}
+
+impl State {
+    /// What a message of this QoS waits for when it is sent.
+    const fn awaiting(qos: Qos) -> Self {
+        match qos {
+            Qos::AtMostOnce | Qos::AtLeastOnce => Self::AwaitingPuback,
+            Qos::ExactlyOnce => Self::AwaitingPubrec,
+        }
+    }
+}
+
 impl Outbound {
     /// An empty queue whose first message will have the sequence `first`.
     pub(super) fn new(first: u64) -> Self {
@@ -66,6 +85,32 @@ impl Outbound {
             messages: 0,
             bytes: 0,
         }
+    }
+
+    /// The queue of the last run: the first `in_flight_max` messages may have been sent, and go out with DUP.
+    pub(super) fn restored(queue: BTreeMap<u64, RestoredMessage>, in_flight_max: usize) -> Self {
+        let front = queue.first_key_value().map_or(1, |(first, _)| *first);
+        let mut outbound = Self::new(front);
+        for (sequence, message) in queue {
+            while outbound.end() < sequence {
+                outbound.queue.push_back(Entry { delivery: None, state: State::Done });
+            }
+            let is_in_flight = outbound.messages < in_flight_max;
+            let entry = match message {
+                RestoredMessage::Released => Entry { delivery: None, state: State::AwaitingPubcomp },
+                RestoredMessage::Queued(delivery) => {
+                    outbound.bytes += delivery_bytes(&delivery);
+                    let state = if is_in_flight { State::awaiting(delivery.qos) } else { State::Queued };
+                    Entry { delivery: Some(delivery), state }
+                }
+            };
+            if entry.state != State::Queued {
+                outbound.sent_until = sequence + 1;
+            }
+            outbound.messages += 1;
+            outbound.queue.push_back(entry);
+        }
+        outbound
     }
 
     /// Messages not done, and their bytes.
@@ -180,10 +225,14 @@ impl Outbound {
     }
 
     /// PUBREC: the client has the QoS 2 message, or refuses it. [MQTT-4.3.3-4] [MQTT-4.4.0-2]
+    ///
+    /// One for a message that this connection is still to send again is ignored: the client will answer that, and PUBREL must not be
+    /// repeated before the record that it waits for.
     pub(super) fn on_pubrec(&mut self, ack: &Ack, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
         let id = ack.packet_id;
         match self.state_of(id) {
             Some((sequence, State::AwaitingPubrec)) if ack.reason_code.is_error() => self.complete(sequence, actions),
+            Some((sequence, State::AwaitingPubrec)) if sequence >= self.cursor => {}
             Some((sequence, State::AwaitingPubrec)) => {
                 self.release(sequence);
                 actions.push(Action::Released(sequence, id));
@@ -293,10 +342,7 @@ impl Entry {
             return Err(DropCause::Expired); // [MQTT-3.3.2-5]
         }
         let publish = delivery.publish(now, Some(packet_id), dup, link)?;
-        self.state = match delivery.qos {
-            Qos::AtMostOnce | Qos::AtLeastOnce => State::AwaitingPuback,
-            Qos::ExactlyOnce => State::AwaitingPubrec,
-        };
+        self.state = State::awaiting(delivery.qos);
         Ok(publish)
     }
 }
@@ -322,13 +368,21 @@ impl Delivery {
             message_expiry_interval: remaining.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
             subscription_ids: self.subscription_ids.clone(),
         };
-        if let Some(maximum) = link.maximum_packet_size {
-            // An alias that is set costs three bytes more than the packet without one.
-            if publish.encoded_len(link.version) + ALIAS_COST > maximum.get() as usize {
+        let fits = |publish: &OutgoingPublish| {
+            link.maximum_packet_size.is_none_or(|maximum| publish.encoded_len(link.version) <= maximum.get() as usize)
+        };
+        let topic = &self.message.topic;
+        publish.topic_alias = link.outbound_aliases.offer(topic);
+        if !fits(&publish) {
+            // To set an alias costs more than to do without.
+            publish.topic_alias = publish.topic_alias.filter(|(_, alias)| *alias == AliasUse::Known);
+            if !fits(&publish) {
                 return Err(DropCause::PacketTooLarge);
             }
         }
-        publish.topic_alias = link.outbound_aliases.assign(&self.message.topic);
+        if let Some((alias, AliasUse::Set)) = publish.topic_alias {
+            link.outbound_aliases.set(alias, topic);
+        }
         Ok(publish)
     }
 }
@@ -364,5 +418,3 @@ const QUEUE_KEPT: usize = 32;
 const ENTRY_BYTES: usize = size_of::<Entry>();
 /// Fixed header, lengths, Packet Identifier.
 const HEADER_BYTES: usize = 10;
-/// Identifier and value of a Topic Alias.
-const ALIAS_COST: usize = 3;

@@ -47,6 +47,9 @@ pub enum ProtocolError {
     /// A Session Expiry Interval in DISCONNECT where CONNECT had 0.
     #[error("Session Expiry Interval in DISCONNECT although it was 0 in CONNECT")]
     SessionExpiryInDisconnect,
+    /// A Maximum Packet Size that not even CONNACK keeps to. [MQTT-3.1.2-24]
+    #[error("Maximum Packet Size is too small for CONNACK")]
+    MaximumPacketSizeTooSmall,
     /// The payload of a QoS 0 PUBLISH is not the UTF-8 that its Payload Format Indicator says.
     #[error("payload is not UTF-8 as its Payload Format Indicator says")]
     PayloadFormatInvalid,
@@ -66,6 +69,7 @@ impl ProtocolError {
             Self::TopicAliasInvalid { .. } => ReasonCode::TopicAliasInvalid,
             Self::QosNotSupported => ReasonCode::QosNotSupported,
             Self::RetainNotSupported => ReasonCode::RetainNotSupported,
+            Self::MaximumPacketSizeTooSmall => ReasonCode::PacketTooLarge,
             Self::PayloadFormatInvalid => ReasonCode::PayloadFormatInvalid,
         }
     }

@@ -205,13 +205,12 @@ impl World {
         if let Some((key, owed)) = store.iter().find(|(_, owed)| !owed.is_empty()) {
             return Err(format!("the store holds {owed:?} for {key:?}, which is owed nothing"));
         }
-        let durable = self
-            .clients
-            .iter()
-            .filter(|client| client.connection.is_some_and(|number| self.checker.presence.attempts[number].expiry > 0));
-        let durable = durable.count();
-        if store.len() != durable {
-            return Err(format!("the store holds {} Sessions, not {durable}", store.len()));
+        // Of a Session that ends with its connection, the Will is stored.
+        let is_stored = |attempt: &Attempt| attempt.expiry > 0 || attempt.will_delay.is_some();
+        let connections = self.clients.iter().filter_map(|client| client.connection);
+        let stored = connections.filter(|number| is_stored(&self.checker.presence.attempts[*number])).count();
+        if store.len() != stored {
+            return Err(format!("the store holds {} Sessions, not {stored}", store.len()));
         }
         Ok(())
     }
@@ -221,6 +220,11 @@ impl World {
         let total = self.total();
         if total.connections > 0 || total.sessions_connected > 0 {
             let text = format!("{} connections, {} Sessions are left", total.connections, total.sessions_connected);
+            self.fail(None, text);
+        }
+        if self.checker.store.sessions.len() as u64 != total.sessions {
+            let text =
+                format!("the store holds {} Sessions, not {}", self.checker.store.sessions.len(), total.sessions);
             self.fail(None, text);
         }
         if let Err((client, text)) = self.check_wills() {

@@ -1,0 +1,34 @@
+# syntax=docker/dockerfile:1
+
+ARG RUST_VERSION=1.95
+ARG DEBIAN=bookworm
+
+FROM rust:${RUST_VERSION}-slim-${DEBIAN} AS build
+WORKDIR /build
+COPY . .
+# The caches outlive the build: a change of the source compiles the broker alone.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/build/target \
+    cargo build --release --locked --package oncemq --bin oncemq && \
+    install -D target/release/oncemq /out/oncemq
+
+FROM debian:${DEBIAN}-slim
+RUN groupadd --system --gid 1883 oncemq && \
+    useradd --system --uid 1883 --gid oncemq --no-create-home --home-dir /var/lib/oncemq --shell /usr/sbin/nologin oncemq && \
+    install --directory --owner=oncemq --group=oncemq --mode=0750 /var/lib/oncemq
+COPY --from=build /out/oncemq /usr/local/bin/oncemq
+COPY configs/docker.toml /etc/oncemq/oncemq.toml
+
+USER 1883:1883
+WORKDIR /var/lib/oncemq
+VOLUME /var/lib/oncemq
+# MQTT, MQTT over TLS where it is configured, MQTT over WebSocket, metrics and health
+EXPOSE 1883 8883 8083 9883
+
+# bash speaks TCP: no further program has to be in the image.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["bash", "-c", \
+    "exec 3<>/dev/tcp/127.0.0.1/9883 && printf 'GET /health/ready HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ code _ <&3 && [ \"$code\" = 200 ]"]
+
+# SIGTERM, which `docker stop` sends, makes it say goodbye to its clients within server.drain_timeout, 8 seconds by default.
+ENTRYPOINT ["oncemq"]
+CMD ["--config", "/etc/oncemq/oncemq.toml"]

@@ -1,0 +1,51 @@
+//! Any bytes, as each version and as what a Server sends, decode or fail; what decodes is written back and reads the same.
+
+#![no_main]
+
+use bytes::{Bytes, BytesMut};
+use libfuzzer_sys::fuzz_target;
+use oncemq::codec::client::{ServerDecoder, encode_client};
+use oncemq::codec::{ClientPacket, Connect, Decoder, ProtocolVersion, encode};
+
+fuzz_target!(|input: &[u8]| {
+    decode_all(&mut Decoder::new(MAXIMUM_PACKET_SIZE), input);
+    for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
+        decode_all(&mut connected(version), input);
+        decode_server(version, input);
+    }
+});
+
+/// A decoder that has seen a CONNECT of this version.
+fn connected(version: ProtocolVersion) -> Decoder {
+    let mut decoder = Decoder::new(MAXIMUM_PACKET_SIZE);
+    let mut connect = BytesMut::new();
+    encode_client(&ClientPacket::Connect(Box::new(Connect::new(version, "c", true))), version, &mut connect);
+    decoder.decode(&mut connect.freeze()).expect("a legal CONNECT");
+    decoder
+}
+
+fn decode_all(decoder: &mut Decoder, input: &[u8]) {
+    let mut input = Bytes::copy_from_slice(input);
+    loop {
+        let mut before = decoder.clone();
+        let Ok(Some(packet)) = decoder.decode(&mut input) else { return };
+        let mut written = BytesMut::new();
+        encode_client(&packet, decoder.version().expect("a packet was read"), &mut written);
+        assert_eq!(before.decode(&mut written.freeze()), Ok(Some(packet)));
+    }
+}
+
+fn decode_server(version: ProtocolVersion, input: &[u8]) {
+    let mut decoder = ServerDecoder::new(version);
+    let mut input = Bytes::copy_from_slice(input);
+    loop {
+        let mut before = decoder.clone();
+        let Ok(Some(packet)) = decoder.decode(&mut input) else { return };
+        let mut written = BytesMut::new();
+        encode(&packet, version, &mut written);
+        assert_eq!(written.len(), packet.encoded_len(version));
+        assert_eq!(before.decode(&mut written.freeze()), Ok(Some(packet)));
+    }
+}
+
+const MAXIMUM_PACKET_SIZE: u32 = 1 << 20;

@@ -1,0 +1,139 @@
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::serve::Listener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
+
+/// A listener with at most [`CONNECTIONS_MAX`] connections, each of which has a given time to live. Those that come when it is
+/// full wait in the operating system's queue.
+#[derive(Debug)]
+pub(super) struct BoundedListener {
+    listener: TcpListener,
+    lifetime: Duration,
+    permits: Arc<Semaphore>,
+}
+
+/// A connection that fails when its time is over.
+#[derive(Debug)]
+pub(super) struct BoundedStream {
+    stream: TcpStream,
+    end: Pin<Box<Sleep>>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl BoundedListener {
+    pub(super) fn new(listener: TcpListener, lifetime: Duration) -> Self {
+        Self { listener, lifetime, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+    }
+}
+
+impl Listener for BoundedListener {
+    type Io = BoundedStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (BoundedStream, SocketAddr) {
+        // It fails when the semaphore is closed alone, which nobody does.
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        (BoundedStream { stream, end: Box::pin(sleep(self.lifetime)), _permit: permit }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl BoundedStream {
+    /// What `poll` says, unless it has to wait and the time is over.
+    fn in_time<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(result) = poll(Pin::new(&mut self.stream), context) {
+            return Poll::Ready(result);
+        }
+        ready!(self.end.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for BoundedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.in_time(context, |stream, context| stream.poll_read(context, buffer))
+    }
+}
+
+impl AsyncWrite for BoundedStream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.in_time(context, |stream, context| stream.poll_write(context, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.in_time(context, |stream, context| stream.poll_write_vectored(context, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.in_time(context, |stream, context| stream.poll_flush(context))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.in_time(context, |stream, context| stream.poll_shutdown(context))
+    }
+}
+
+/// A few Prometheus servers, a load balancer's health checks and somebody who is curious.
+const CONNECTIONS_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_says_nothing_fails_when_its_time_is_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut listener = BoundedListener::new(listener, Duration::from_millis(20));
+        let _client = TcpStream::connect(address).await.unwrap();
+        let (mut stream, _) = listener.accept().await;
+        let error = stream.read(&mut [0; 16]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_limit_wait_until_another_is_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut listener = BoundedListener::new(listener, Duration::from_secs(60));
+        let (mut clients, mut accepted) = (Vec::new(), Vec::new());
+        for _ in 0..CONNECTIONS_MAX {
+            clients.push(TcpStream::connect(address).await.unwrap());
+            accepted.push(listener.accept().await);
+        }
+        clients.push(TcpStream::connect(address).await.unwrap());
+        tokio::time::timeout(Duration::from_millis(20), listener.accept()).await.unwrap_err();
+        accepted.pop();
+        listener.accept().await;
+    }
+}

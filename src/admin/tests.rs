@@ -1,0 +1,269 @@
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+use super::*;
+use crate::broker::{DropReason, Shared};
+use crate::codec::{PacketType, Qos};
+use crate::config::Durability;
+use crate::routing::RetainedLimits;
+use crate::server::{AdmissionCounts, Clock, LatencyHistogram, ShardSnapshot, Status};
+use crate::timestamp::Timestamp;
+
+/// Later than any clock of those who run this, so that it is the one that counts.
+const STARTED_AT: u64 = 32_503_680_000_250;
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+fn watched() -> Watched {
+    let retained_limits = RetainedLimits { retained_messages_max: 10, retained_bytes_max: 1_000 };
+    Watched {
+        status: Arc::new(Status::new(2, Clock::start(Timestamp(STARTED_AT)))),
+        shared: Arc::new(Shared::new(2, retained_limits)),
+        durability: Durability::PowerLoss,
+    }
+}
+
+fn request(address: SocketAddr, request: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+fn get(address: SocketAddr, path: &str) -> (String, String) {
+    request(address, &format!("GET {path} HTTP/1.1\r\nHost: oncemq\r\n\r\n"))
+}
+
+/// The figure of one line.
+fn figure(text: &str, series: &str) -> f64 {
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("{series} is not in\n{text}")).parse().unwrap()
+}
+
+#[test]
+fn ready_is_said_from_the_opening_of_the_listeners_to_the_drain() {
+    let watched = watched();
+    let status = Arc::clone(&watched.status);
+    let admin = AdminListener::start(ANY_PORT, watched).unwrap();
+    let ready = || get(admin.address(), "/health/ready");
+
+    let (head, body) = ready();
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert_eq!(body, "{\"status\":\"starting\"}\n");
+    status.set_ready();
+    let (head, body) = ready();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(body, "{\"status\":\"ready\"}\n");
+    status.set_stopping();
+    let (head, body) = ready();
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert_eq!(body, "{\"status\":\"draining\"}\n");
+
+    let (head, body) = get(admin.address(), "/health/live");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(body, "{\"status\":\"live\"}\n");
+}
+
+#[test]
+fn a_broker_with_a_shard_that_hangs_is_not_live_unless_it_drains() {
+    let watched = watched();
+    let status = Arc::clone(&watched.status);
+    let admin = AdminListener::start(ANY_PORT, watched).unwrap();
+    let live = || get(admin.address(), "/health/live").0;
+    assert!(live().starts_with("HTTP/1.1 200 "));
+    status.publish_shard(1, ShardSnapshot { published: Timestamp(STARTED_AT - 31_000), ..ShardSnapshot::default() });
+    assert!(live().starts_with("HTTP/1.1 503 "));
+    status.set_stopping();
+    assert!(live().starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn metrics_are_those_of_all_shards_together() {
+    let watched = watched();
+    let status = Arc::clone(&watched.status);
+    let admin = AdminListener::start(ANY_PORT, watched).unwrap();
+    let mut shard = ShardSnapshot { published: Timestamp(STARTED_AT), ..ShardSnapshot::default() };
+    shard.counters.received(PacketType::Subscribe);
+    shard.counters.message_sent(Qos::AtLeastOnce, 5);
+    shard.counters.dropped(DropReason::SlowReceiver, 3);
+    shard.counters.sessions = 7;
+    shard.traffic.bytes_sent = 100;
+    shard.traffic.publish_to_deliver.record(Duration::from_micros(200));
+    shard.traffic.publish_to_deliver.record(Duration::from_secs(9));
+    status.publish_shard(0, shard);
+    status.publish_shard(1, shard);
+    status.publish_listeners(AdmissionCounts { refused_address: 4, ..AdmissionCounts::default() });
+
+    // Twice: a second question counts nothing again.
+    for _ in 0..2 {
+        let (head, text) = get(admin.address(), "/metrics");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+        for (series, value) in [
+            ("oncemq_info{version=\"0.1.0\",durability=\"power-loss\"}", 1.0),
+            ("process_start_time_seconds", 32_503_680_000.25),
+            ("oncemq_packets_received_total{type=\"subscribe\"}", 2.0),
+            ("oncemq_packets_received_total{type=\"connect\"}", 0.0),
+            ("oncemq_messages_sent_total{qos=\"1\"}", 2.0),
+            ("oncemq_payload_sent_bytes_total", 10.0),
+            ("oncemq_messages_dropped_total{reason=\"slow_receiver\"}", 6.0),
+            ("oncemq_connections_refused_total{limit=\"address\"}", 4.0),
+            ("oncemq_sessions", 14.0),
+            ("oncemq_sent_bytes_total", 200.0),
+            ("oncemq_publish_to_deliver_seconds_bucket{le=\"0.0001\"}", 0.0),
+            ("oncemq_publish_to_deliver_seconds_bucket{le=\"0.0003\"}", 2.0),
+            ("oncemq_publish_to_deliver_seconds_bucket{le=\"3\"}", 2.0),
+            ("oncemq_publish_to_deliver_seconds_bucket{le=\"+Inf\"}", 4.0),
+            ("oncemq_publish_to_deliver_seconds_count", 4.0),
+        ] {
+            assert_eq!(figure(&text, series), value, "{series} in\n{text}");
+        }
+        assert!((figure(&text, "oncemq_publish_to_deliver_seconds_sum") - 18.0004).abs() < 1e-6, "{text}");
+        assert!(figure(&text, "process_resident_memory_bytes") >= 0.0);
+    }
+}
+
+#[test]
+fn every_metric_is_there_from_the_start_with_its_help_and_type() {
+    let admin = AdminListener::start(ANY_PORT, watched()).unwrap();
+    let (_, text) = get(admin.address(), "/metrics");
+    for metric in METRICS {
+        assert!(text.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{} in\n{text}", metric.name);
+        assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind().name())), "{}", metric.name);
+    }
+    assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE")).count(), METRICS.len(), "{text}");
+    for metric in METRICS.iter().filter(|metric| metric.kind() != Kind::Histogram) {
+        assert!(text.contains(&format!("\n{}", metric.name)), "{} has no figure in\n{text}", metric.name);
+    }
+}
+
+#[test]
+fn bounds_of_the_histogram_are_those_that_the_shards_count_by() {
+    let admin = AdminListener::start(ANY_PORT, watched()).unwrap();
+    let (_, text) = get(admin.address(), "/metrics");
+    let bounds: Vec<f64> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("oncemq_publish_to_deliver_seconds_bucket{le=\""))
+        .filter_map(|rest| rest.split('"').next()?.parse().ok())
+        .filter(|bound: &f64| bound.is_finite())
+        .collect();
+    assert_eq!(bounds, LatencyHistogram::BOUNDS.map(|bound| bound.as_secs_f64()), "{text}");
+}
+
+#[test]
+fn an_answer_ends_its_connection_whatever_was_asked() {
+    let admin = AdminListener::start(ANY_PORT, watched()).unwrap();
+    for (asked, code) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", "404"),
+        ("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "405"),
+        ("GET /health/live HTTP/1.0\r\n\r\n", "200"),
+        ("\x10\x0c\0\x04MQTT\x04\x02\0\0\0\0\r\n\r\n", "400"),
+    ] {
+        let (head, _) = request(admin.address(), asked);
+        assert_eq!(head.split(' ').nth(1), Some(code), "{asked:?}: {head}");
+    }
+}
+
+#[test]
+fn a_request_without_end_is_refused_and_others_are_answered() {
+    let admin = AdminListener::start(ANY_PORT, watched()).unwrap();
+    let mut endless = TcpStream::connect(admin.address()).unwrap();
+    endless.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    endless.write_all(b"GET /health/live HTTP/1.1\r\nHost: a\r\n").unwrap();
+    let header = [b"X: ".as_slice(), &[b'x'; 4_000], b"\r\n"].concat();
+    let written = (0..10_000).take_while(|_| endless.write_all(&header).is_ok()).count();
+    assert!(written < 10_000, "40 MB of headers were taken");
+    assert!(get(admin.address(), "/health/live").0.starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn the_listener_is_gone_when_it_is_dropped() {
+    let admin = AdminListener::start(ANY_PORT, watched()).unwrap();
+    let address = admin.address();
+    let held = TcpStream::connect(address).unwrap();
+    drop(admin);
+    TcpStream::connect(address).unwrap_err();
+    drop(held);
+}
+
+#[test]
+fn an_address_that_is_taken_stops_the_start_only_where_the_listener_is_required() {
+    let taken = TcpListener::bind(ANY_PORT).unwrap();
+    let mut settings = config::Admin { address: taken.local_addr().unwrap(), ..config::Admin::default() };
+    assert!(start(&settings, watched()).unwrap().is_none());
+    settings.required = true;
+    let error = start(&settings, watched()).unwrap_err();
+    assert_eq!(error.to_string(), format!("admin: cannot listen at {}", settings.address));
+    settings.enabled = false;
+    assert!(start(&settings, watched()).unwrap().is_none());
+}
+
+#[test]
+fn the_table_of_metrics_in_the_documentation_is_that_of_the_code() {
+    let row = |metric: &Metric| {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        format!("| `{}` | {} | {} | {} |", metric.name, metric.kind().name(), labels.join(", "), metric.help)
+    };
+    let in_code: Vec<String> = METRICS.iter().map(row).collect();
+    let is_metric = |line: &&str| line.starts_with("| `oncemq_") || line.starts_with("| `process_");
+    let documented: Vec<&str> = include_str!("../../docs/OPERATING.md").lines().filter(is_metric).collect();
+    assert!(documented == in_code, "the table should be\n{}\n", in_code.join("\n"));
+}
+
+#[test]
+fn the_dashboard_asks_only_for_metrics_there_are() {
+    let dashboard = include_str!("../../configs/grafana/dashboards/oncemq.json");
+    let known: BTreeSet<String> = METRICS
+        .iter()
+        .flat_map(|metric| match metric.kind() {
+            Kind::Histogram => ["_bucket", "_sum", "_count"].map(|part| format!("{}{part}", metric.name)).into(),
+            Kind::Counter | Kind::Gauge => vec![metric.name.to_owned()],
+        })
+        .collect();
+    let words = || dashboard.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+    let asked: BTreeSet<&str> = words().filter(|word| is_metric_name(word)).collect();
+    assert!(asked.len() > 20, "{asked:?}");
+    for name in asked {
+        assert!(known.contains(name), "there is no metric {name}");
+    }
+}
+
+fn is_metric_name(word: &str) -> bool {
+    word.starts_with("oncemq_") || word.starts_with("process_")
+}
+
+#[test]
+fn what_the_containers_are_told_about_each_other_fits_together() {
+    let compose = include_str!("../../docker-compose.yml");
+    let prometheus = include_str!("../../configs/prometheus.yml");
+    let source = include_str!("../../configs/grafana/provisioning/datasources/prometheus.yml");
+    let dashboards = include_str!("../../configs/grafana/provisioning/dashboards/oncemq.yml");
+    let dashboard = include_str!("../../configs/grafana/dashboards/oncemq.json");
+    let broker: toml::Table = include_str!("../../configs/docker.toml").parse().unwrap();
+    let dockerfile = include_str!("../../Dockerfile");
+
+    let admin = broker["admin"]["address"].as_str().unwrap();
+    assert_eq!(admin, "0.0.0.0:9883");
+    assert!(prometheus.contains("broker:9883") && compose.contains("\n  broker:\n"), "{prometheus}");
+    assert!(source.contains("http://prometheus:9090") && compose.contains("\n  prometheus:\n"), "{source}");
+    assert!(source.contains("uid: prometheus") && dashboard.contains("\"uid\": \"prometheus\""), "{source}");
+    for (container, file) in [
+        ("/etc/prometheus/prometheus.yml", "./configs/prometheus.yml"),
+        ("/etc/grafana/provisioning", "./configs/grafana/provisioning"),
+        ("/var/lib/grafana/dashboards", "./configs/grafana/dashboards"),
+    ] {
+        assert!(compose.contains(&format!("{file}:{container}:ro")), "{file}");
+    }
+    assert!(dashboards.contains("path: /var/lib/grafana/dashboards"), "{dashboards}");
+    let data = broker["server"]["data"].as_str().unwrap();
+    assert!(dockerfile.contains(&format!("VOLUME {data}")) && compose.contains(&format!(":{data}")), "{data}");
+    for listener in broker["listeners"].as_array().unwrap() {
+        let port = listener["address"].as_str().unwrap().strip_prefix("0.0.0.0:").unwrap();
+        assert!(dockerfile.lines().any(|line| line.starts_with("EXPOSE") && line.contains(port)), "{port}");
+        assert!(compose.contains(&format!("127.0.0.1:{port}:{port}")), "{port}");
+    }
+}

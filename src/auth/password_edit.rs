@@ -1,0 +1,205 @@
+//! Changes to the password file: always the whole file at once, so that the broker never reads half of one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use super::password_file::{StoredHash, significant, split_line};
+
+/// Whether the password file is to be there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It must be there, and is changed.
+    Required,
+    /// It must not be there, and is made.
+    Forbidden,
+}
+
+/// Why the password file isn't changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// It should be there and isn't.
+    #[error("{} does not exist: make it with -c", .0.display())]
+    Missing(PathBuf),
+    /// It shouldn't be there and is.
+    #[error("{} exists already: leave out -c to add to it", .0.display())]
+    Exists(PathBuf),
+    /// Reading or writing it failed.
+    #[error("cannot change {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The name can't stand in the file.
+    #[error(
+        "a user name must not be empty, begin or end with a space, begin with # or contain a colon or a line break"
+    )]
+    InvalidUser,
+    /// There is no such user to remove.
+    #[error("there is no user {0}")]
+    UnknownUser(String),
+    /// An empty password protects nothing.
+    #[error("the password must not be empty")]
+    EmptyPassword,
+    /// The system has no random bytes for a salt, or hashing failed.
+    #[error("cannot hash the password: {0}")]
+    Hash(String),
+}
+
+/// Gives `user` this password, in the place of the old one or at the end.
+pub fn set_password(path: &Path, existing: Existing, user: &str, password: &[u8]) -> Result<(), EditError> {
+    let is_line = significant(user) == Some(user) && !user.contains([':', '\n', '\r', '\0']);
+    if !is_line {
+        return Err(EditError::InvalidUser);
+    }
+    if password.is_empty() {
+        return Err(EditError::EmptyPassword);
+    }
+    let mut lines = match existing {
+        Existing::Required => read_lines(path)?,
+        Existing::Forbidden if path.exists() => return Err(EditError::Exists(path.to_owned())),
+        Existing::Forbidden => Vec::new(),
+    };
+    let mut salt = [0; SALT_LENGTH];
+    getrandom::fill(&mut salt).map_err(|error| EditError::Hash(error.to_string()))?;
+    let hash = StoredHash::hash_password(password, &salt).map_err(|error| EditError::Hash(error.to_string()))?;
+    let line = format!("{user}:{hash}");
+    match lines.iter_mut().find(|line| is_of(line, user)) {
+        Some(old) => *old = line,
+        None => lines.push(line),
+    }
+    replace(path, &lines)
+}
+
+/// Removes `user`.
+pub fn remove_user(path: &Path, user: &str) -> Result<(), EditError> {
+    let mut lines = read_lines(path)?;
+    let before = lines.len();
+    lines.retain(|line| !is_of(line, user));
+    if lines.len() == before {
+        return Err(EditError::UnknownUser(user.to_owned()));
+    }
+    replace(path, &lines)
+}
+
+fn is_of(line: &str, user: &str) -> bool {
+    significant(line).and_then(split_line).is_some_and(|(name, _)| name == user)
+}
+
+fn read_lines(path: &Path) -> Result<Vec<String>, EditError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(EditError::Missing(path.to_owned())),
+        Err(source) => Err(EditError::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// Writes the file beside itself and renames it into place; what a link points at is replaced, not the link.
+fn replace(path: &Path, lines: &[String]) -> Result<(), EditError> {
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut name = target.clone().into_os_string();
+    name.push(format!(".{}.new", std::process::id()));
+    let beside = PathBuf::from(name);
+    let result = write_new(&beside, &target, lines).and_then(|()| fs::rename(&beside, &target)).and_then(|()| {
+        let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(directory)?.sync_all()
+    });
+    result.map_err(|source| {
+        // The first error is the one that matters; what may be left over is removed as well as it can be.
+        let _removed = fs::remove_file(&beside);
+        EditError::Io { path: path.to_owned(), source }
+    })
+}
+
+/// Only its owner may read the new file; where `old` exists, it keeps its owner, and what its group may do.
+fn write_new(path: &Path, old: &Path, lines: &[String]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path)?;
+    if let Ok(metadata) = fs::metadata(old) {
+        let own = file.metadata()?;
+        if (own.uid(), own.gid()) != (metadata.uid(), metadata.gid()) {
+            fchown(&file, Some(metadata.uid()), Some(metadata.gid()))?;
+        }
+        let mode = OWNER_ONLY | (metadata.permissions().mode() & GROUP_READ);
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+    }
+    for line in lines {
+        writeln!(file, "{line}")?;
+    }
+    file.sync_all()
+}
+
+/// Bytes of a salt, as the Argon2 standard recommends.
+const SALT_LENGTH: usize = 16;
+
+/// The mode of a file with secrets.
+const OWNER_ONLY: u32 = 0o600;
+
+/// Where the broker runs as another user, its group may read the file.
+const GROUP_READ: u32 = 0o040;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_new_file_is_its_owners_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("passwords");
+        set_password(&path, Existing::Forbidden, "alice", b"secret").unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert!(fs::read_to_string(&path).unwrap().starts_with("alice:$argon2id$"));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_change_keeps_comments_order_group_and_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("passwords"), directory.path().join("link"));
+        fs::write(&path, "# staff\nalice:$6$a$b\nbob:$6$c$d\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        set_password(&link, Existing::Required, "alice", b"secret").unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!((lines.len(), lines[0], lines[2]), (3, "# staff", "bob:$6$c$d"));
+        assert!(lines[1].starts_with("alice:$argon2id$"), "{text}");
+        assert_eq!(mode(&path), 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_user_is_removed_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "alice:$6$a$b\nbob:$6$c$d\n").unwrap();
+        remove_user(file.path(), "alice").unwrap();
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "bob:$6$c$d\n");
+        assert!(matches!(remove_user(file.path(), "alice"), Err(EditError::UnknownUser(_))));
+    }
+
+    #[test]
+    fn a_name_that_would_break_the_file_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for user in ["", "a:b", "a\nb", "#a", " a", "a "] {
+            let result = set_password(file.path(), Existing::Required, user, b"secret");
+            assert!(matches!(result, Err(EditError::InvalidUser)), "{user:?}");
+        }
+        let result = set_password(file.path(), Existing::Required, "a", b"");
+        assert!(matches!(result, Err(EditError::EmptyPassword)));
+    }
+
+    #[test]
+    fn a_missing_file_is_made_only_when_asked_and_never_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("passwords");
+        assert!(matches!(set_password(&path, Existing::Required, "a", b"s"), Err(EditError::Missing(_))));
+        set_password(&path, Existing::Forbidden, "a", b"s").unwrap();
+        assert!(matches!(set_password(&path, Existing::Forbidden, "b", b"s"), Err(EditError::Exists(_))));
+    }
+}

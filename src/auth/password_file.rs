@@ -1,0 +1,171 @@
+//! The password file: a line `USER:HASH` for each user.
+
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{Argon2, Params};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha512};
+use subtle::ConstantTimeEq;
+
+use super::error::{AuthError, PasswordCause, read};
+
+/// The users and the hashes of their passwords.
+#[derive(Debug)]
+pub(super) struct PasswordFile {
+    /// In the order of the names.
+    users: Vec<(String, StoredHash)>,
+    /// Chooses the hash that an unknown user is tried against.
+    stand_ins: RandomState,
+}
+
+/// A hash as it stands in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum StoredHash {
+    /// Argon2id in the PHC format, which names its own parameters.
+    Argon2id(String),
+    /// mosquitto's `$6$salt$hash`: SHA-512 of the password, then the salt.
+    Sha512 { salt: Vec<u8>, hash: Vec<u8> },
+    /// mosquitto's `$7$iterations$salt$hash`: PBKDF2 with HMAC-SHA-512.
+    Pbkdf2 { iterations: u32, salt: Vec<u8>, hash: Vec<u8> },
+}
+
+/// Why a user name and a password aren't those of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mismatch {
+    UnknownUser,
+    WrongPassword,
+}
+
+impl PasswordFile {
+    /// Reads the file; every line must be right.
+    pub(super) fn read(path: &Path) -> Result<Self, AuthError> {
+        let text = read(path)?;
+        Self::parse(&text).map_err(|(line, cause)| AuthError::Password { path: path.to_owned(), line, cause })
+    }
+
+    fn parse(text: &str) -> Result<Self, (usize, PasswordCause)> {
+        let mut users: Vec<(String, StoredHash)> = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let fail = |cause| (index + 1, cause);
+            let Some(line) = significant(line) else { continue };
+            let (user, hash) = split_line(line).ok_or_else(|| fail(PasswordCause::NoUser))?;
+            let hash = StoredHash::parse(hash).map_err(fail)?;
+            match users.binary_search_by(|(known, _)| known.as_str().cmp(user)) {
+                Ok(_) => return Err(fail(PasswordCause::UserTwice)),
+                Err(place) => users.insert(place, (user.to_owned(), hash)),
+            }
+        }
+        Ok(Self { users, stand_ins: RandomState::new() })
+    }
+
+    /// Whether there is a hash to try.
+    pub(super) fn has_users(&self) -> bool {
+        !self.users.is_empty()
+    }
+
+    /// Whether `password` is that of `user`. An unknown user costs as much as a wrong password: the hash of another user,
+    /// always the same for the same name, is computed and thrown away.
+    pub(super) fn verify(&self, user: &str, password: &[u8]) -> Result<(), Mismatch> {
+        let found = self.users.binary_search_by(|(known, _)| known.as_str().cmp(user));
+        let place = found.unwrap_or_else(|_| self.stand_in(user));
+        let verified = self.users.get(place).is_some_and(|(_, hash)| hash.verify(password));
+        match (found, verified) {
+            (Err(_), _) => Err(Mismatch::UnknownUser),
+            (Ok(_), false) => Err(Mismatch::WrongPassword),
+            (Ok(_), true) => Ok(()),
+        }
+    }
+
+    /// Chosen among all users, so that in a file with several kinds of hashes the cost gives nothing away either.
+    fn stand_in(&self, user: &str) -> usize {
+        let users = self.users.len().max(1) as u64;
+        usize::try_from(self.stand_ins.hash_one(user) % users).unwrap_or_default()
+    }
+}
+
+impl StoredHash {
+    /// Hashes a new password with Argon2id, at the parameters OWASP recommends: 19 MiB, 2 passes.
+    pub(super) fn hash_password(password: &[u8], salt: &[u8]) -> Result<String, argon2::password_hash::Error> {
+        let salt = SaltString::encode_b64(salt)?;
+        Ok(Argon2::default().hash_password(password, &salt)?.to_string())
+    }
+
+    fn parse(text: &str) -> Result<Self, PasswordCause> {
+        let decode = |text: &str| STANDARD.decode(text).map_err(|_| PasswordCause::DamagedHash);
+        let parts: Vec<&str> = text.split('$').collect();
+        let stored = match parts.as_slice() {
+            ["", "argon2id", ..] => return parse_argon2id(text),
+            ["", "6", salt, hash] => Self::Sha512 { salt: decode(salt)?, hash: decode(hash)? },
+            ["", "7", iterations, salt, hash] => {
+                let iterations = iterations.parse().map_err(|_| PasswordCause::DamagedHash)?;
+                Self::Pbkdf2 { iterations, salt: decode(salt)?, hash: decode(hash)? }
+            }
+            ["", "6" | "7", ..] => return Err(PasswordCause::DamagedHash),
+            _ => return Err(PasswordCause::UnknownHash),
+        };
+        match &stored {
+            Self::Pbkdf2 { iterations: 0, .. } => Err(PasswordCause::DamagedHash),
+            Self::Pbkdf2 { iterations, .. } if *iterations > ITERATIONS_MAX => Err(PasswordCause::TooCostly),
+            Self::Sha512 { hash, .. } | Self::Pbkdf2 { hash, .. } if hash.len() != SHA512_LENGTH => {
+                Err(PasswordCause::DamagedHash)
+            }
+            Self::Argon2id(_) | Self::Sha512 { .. } | Self::Pbkdf2 { .. } => Ok(stored),
+        }
+    }
+
+    fn verify(&self, password: &[u8]) -> bool {
+        match self {
+            // The crate compares in constant time.
+            Self::Argon2id(text) => {
+                PasswordHash::new(text).is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok())
+            }
+            Self::Sha512 { salt, hash } => {
+                let computed = Sha512::new().chain_update(password).chain_update(salt).finalize();
+                computed.as_slice().ct_eq(hash).into()
+            }
+            Self::Pbkdf2 { iterations, salt, hash } => {
+                let mut computed = [0; SHA512_LENGTH];
+                pbkdf2::pbkdf2_hmac::<Sha512>(password, salt, *iterations, &mut computed);
+                computed.as_slice().ct_eq(hash).into()
+            }
+        }
+    }
+}
+
+/// The line without white space around it; nothing if it is empty or a comment.
+pub(super) fn significant(line: &str) -> Option<&str> {
+    let line = line.trim();
+    (!line.is_empty() && !line.starts_with('#')).then_some(line)
+}
+
+/// User and hash of a line.
+pub(super) fn split_line(line: &str) -> Option<(&str, &str)> {
+    line.split_once(':').filter(|(user, _)| !user.is_empty())
+}
+
+fn parse_argon2id(text: &str) -> Result<StoredHash, PasswordCause> {
+    let hash = PasswordHash::new(text).map_err(|_| PasswordCause::DamagedHash)?;
+    let params = Params::try_from(&hash).map_err(|_| PasswordCause::DamagedHash)?;
+    if hash.salt.is_none() || hash.hash.is_none() {
+        return Err(PasswordCause::DamagedHash);
+    }
+    if params.m_cost() > ARGON2_KIB_MAX || params.t_cost() > ITERATIONS_MAX {
+        return Err(PasswordCause::TooCostly);
+    }
+    Ok(StoredHash::Argon2id(text.to_owned()))
+}
+
+/// Bytes of a SHA-512.
+const SHA512_LENGTH: usize = 64;
+
+/// A second or more for one password: beyond it a CONNECT is an attack on ourselves.
+const ITERATIONS_MAX: u32 = 10_000_000;
+
+/// 1 GiB for one password: as above.
+const ARGON2_KIB_MAX: u32 = 1 << 20;
+
+#[cfg(test)]
+mod tests;

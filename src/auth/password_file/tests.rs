@@ -1,0 +1,85 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Made by mosquitto_passwd 2.0.11 (`$6$`, `$7$`; the password is `sesam`) and by this broker (Argon2id, small parameters).
+const MOSQUITTO_6: &str =
+    "$6$L7QrKcm+V+Ao73aX$7c9bsD2poEXzDJSjFAdyJibpSmMQ4/XhPZYkyQHtFKTvy9jBew5ilub/BYgapha+GE1XVkLZWc0fZSu8i+58HQ==";
+const MOSQUITTO_7: &str =
+    "$7$101$ZkGV8aACU+Ewh7JV$9Ijwh81V4Q2AKkgvaZ1RJeWjjFIE+1DxzHY25z1IVSe86IXNfJH2nJ041Fb/S5NhyhKUmKgy70UrEpww63Ti6A==";
+/// From the test vectors of the reference implementation: password `password`, salt `somesalt`.
+const ARGON2ID: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+
+fn file(text: &str) -> PasswordFile {
+    PasswordFile::parse(text).unwrap()
+}
+
+#[test]
+fn every_kind_of_hash_accepts_its_password_and_no_other() {
+    for (hash, password) in [(MOSQUITTO_6, "sesam"), (MOSQUITTO_7, "sesam"), (ARGON2ID, "password")] {
+        let file = file(&format!("alice:{hash}\n"));
+        assert_eq!(file.verify("alice", password.as_bytes()), Ok(()), "{hash}");
+        for wrong in ["", "Sesam", "sesam ", "password1"] {
+            assert_eq!(file.verify("alice", wrong.as_bytes()), Err(Mismatch::WrongPassword), "{hash}");
+        }
+        assert_eq!(file.verify("bob", password.as_bytes()), Err(Mismatch::UnknownUser));
+    }
+}
+
+#[test]
+fn what_we_hash_we_verify() {
+    let hash = StoredHash::hash_password(b"\xffsecret", b"0123456789abcdef").unwrap();
+    let file = file(&format!("alice:{hash}"));
+    assert_eq!(file.verify("alice", b"\xffsecret"), Ok(()));
+    assert_eq!(file.verify("alice", b"secret"), Err(Mismatch::WrongPassword));
+}
+
+#[test]
+fn comments_and_empty_lines_are_skipped() {
+    let file = file(&format!("# users\n\n  alice:{MOSQUITTO_7}\r\nbob:{MOSQUITTO_6}\n"));
+    assert_eq!(file.verify("alice", b"sesam"), Ok(()));
+    assert_eq!(file.verify("bob", b"sesam"), Ok(()));
+}
+
+#[test]
+fn an_empty_file_lets_nobody_in() {
+    assert_eq!(file("").verify("alice", b""), Err(Mismatch::UnknownUser));
+    assert!(!file("# nobody yet\n").has_users());
+}
+
+#[test]
+fn an_unknown_user_is_tried_against_the_hash_of_a_known_one() {
+    let file = file(&format!("alice:{MOSQUITTO_7}\nbob:{MOSQUITTO_6}\n"));
+    let stand_ins: Vec<_> = (0..64).map(|number| file.stand_in(&format!("unknown{number}"))).collect();
+    assert!(stand_ins.contains(&0) && stand_ins.contains(&1) && stand_ins.iter().all(|place| *place < 2));
+    assert_eq!(file.stand_in("carol"), file.stand_in("carol"));
+}
+
+#[test]
+fn a_wrong_line_is_named_with_its_cause() {
+    let cut = &MOSQUITTO_7[..MOSQUITTO_7.len() - 8];
+    let cases = [
+        ("alice\n".to_owned(), 1, PasswordCause::NoUser),
+        (format!(":{MOSQUITTO_6}"), 1, PasswordCause::NoUser),
+        ("# a\n\nalice:sesam\n".to_owned(), 3, PasswordCause::UnknownHash),
+        ("alice:".to_owned(), 1, PasswordCause::UnknownHash),
+        (format!("alice:{cut}"), 1, PasswordCause::DamagedHash),
+        ("alice:$6$only".to_owned(), 1, PasswordCause::DamagedHash),
+        ("alice:$argon2id$v=19$m=256".to_owned(), 1, PasswordCause::DamagedHash),
+        (format!("alice:{}", MOSQUITTO_7.replace("$101$", "$0$")), 1, PasswordCause::DamagedHash),
+        (format!("alice:{}", MOSQUITTO_7.replace("$101$", "$4000000000$")), 1, PasswordCause::TooCostly),
+        (format!("alice:{}", ARGON2ID.replace("m=256", "m=4000000")), 1, PasswordCause::TooCostly),
+        (format!("alice:{MOSQUITTO_6}\nalice:{MOSQUITTO_7}"), 2, PasswordCause::UserTwice),
+    ];
+    for (text, line, cause) in cases {
+        assert_eq!(PasswordFile::parse(&text).map(|_| ()), Err((line, cause)), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text: String, kind in prop::sample::select(vec!["$6$", "$7$", "$7$1$", "$argon2id$"])) {
+        let _ = PasswordFile::parse(&text);
+        let _ = StoredHash::parse(&format!("{kind}{text}"));
+    }
+}

@@ -1,0 +1,148 @@
+use std::time::Duration;
+
+use super::harness::{Client, Harness, settings};
+use super::packets::*;
+use crate::broker::{DropReason, Settings};
+use crate::codec::{ClientPacket, Publish, Qos};
+
+fn large(qos: Qos, packet_id: u16) -> ClientPacket {
+    ClientPacket::Publish(Publish { payload: vec![b'x'; 1_000].into(), ..message("t", "", qos, packet_id) })
+}
+
+fn narrow() -> Settings {
+    let mut settings = settings();
+    settings.outgoing_bytes_max = 10_000;
+    settings
+}
+
+/// A subscriber whose transport takes nothing, and a publisher.
+fn stuck(shards: usize) -> (Harness, Client, Client) {
+    let mut harness = Harness::with(shards, narrow());
+    let subscriber = harness.connect_to(0, durable("s"));
+    harness.run(subscriber, [subscribe("t", Q2)]);
+    let publisher = harness.connect_to(shards - 1, transient("p"));
+    harness.transports_take = false;
+    (harness, subscriber, publisher)
+}
+
+#[test]
+fn publisher_waits_for_a_full_receiver_and_goes_on_when_it_has_caught_up() {
+    for shards in [1, 2] {
+        let (mut harness, subscriber, publisher) = stuck(shards);
+        for _ in 0..4 {
+            harness.send(publisher, large(Q0, 0));
+        }
+        assert!(!harness.is_paused(publisher));
+        harness.send(publisher, large(Q0, 0));
+        harness.send(publisher, large(Q0, 0));
+        assert!(harness.is_paused(publisher));
+        harness.flush(subscriber, 4_000);
+        assert!(harness.is_paused(publisher), "it has not caught up yet");
+        harness.flush(subscriber, 0);
+        assert!(!harness.is_paused(publisher));
+        harness.flush(subscriber, 0);
+        assert_eq!(harness.packets(subscriber).len(), 6, "nothing is lost");
+    }
+}
+
+#[test]
+fn nobody_waits_longer_than_the_grace_and_then_qos0_is_dropped() {
+    for shards in [1, 2] {
+        let (mut harness, subscriber, publisher) = stuck(shards);
+        for _ in 0..5 {
+            harness.send(publisher, large(Q0, 0));
+        }
+        assert!(harness.is_paused(publisher));
+        harness.advance(Duration::from_millis(1_999));
+        assert!(harness.is_paused(publisher));
+        harness.advance(Duration::from_millis(1));
+        assert!(!harness.is_paused(publisher));
+        for _ in 0..20 {
+            harness.send(publisher, large(Q0, 0));
+        }
+        assert!(!harness.is_paused(publisher));
+        assert_eq!(harness.packets(subscriber).len(), 5);
+        assert_eq!(harness.shards[0].counters().dropped[DropReason::SlowReceiver as usize], 20);
+        harness.flush(subscriber, 0);
+        harness.send(publisher, large(Q0, 0));
+        assert_eq!(harness.packets(subscriber).len(), 1, "it has caught up");
+    }
+}
+
+#[test]
+fn qos1_messages_for_a_full_receiver_are_queued_and_sent_as_it_takes_them() {
+    let (mut harness, subscriber, publisher) = stuck(1);
+    for number in 1..=10 {
+        harness.send(publisher, large(Q1, number));
+        harness.seconds(3);
+    }
+    let sent = harness.packets(subscriber).len();
+    assert!(sent < 10, "{sent}");
+    harness.flush(subscriber, 0);
+    let more = harness.packets(subscriber).len();
+    harness.flush(subscriber, 0);
+    assert_eq!(sent + more + harness.packets(subscriber).len(), 10);
+    assert_eq!(harness.shards[0].counters().dropped, [0; DropReason::ALL.len()]);
+}
+
+#[test]
+fn held_publisher_goes_on_when_the_receiver_is_gone() {
+    for shards in [1, 2] {
+        let (mut harness, subscriber, publisher) = stuck(shards);
+        for _ in 0..6 {
+            harness.send(publisher, large(Q0, 0));
+        }
+        assert!(harness.is_paused(publisher));
+        harness.lose(subscriber);
+        assert!(!harness.is_paused(publisher));
+    }
+}
+
+#[test]
+fn publisher_waits_for_a_receiver_that_does_not_acknowledge() {
+    let mut settings = settings();
+    settings.queued_messages_max = 10;
+    let mut harness = Harness::with(1, settings);
+    let mut connect = durable("s");
+    connect.properties.receive_maximum = std::num::NonZeroU16::new(1).unwrap();
+    let subscriber = harness.connect(connect);
+    harness.run(subscriber, [subscribe("t", Q1)]);
+    let publisher = harness.connect(transient("p"));
+    for number in 1..=6 {
+        harness.send(publisher, publish("t", "x", Q1, number));
+    }
+    assert!(harness.is_paused(publisher), "half of the queue");
+    for number in 1..=6 {
+        harness.send(subscriber, puback(number));
+    }
+    assert!(!harness.is_paused(publisher));
+}
+
+#[test]
+fn client_that_closes_while_it_is_held_is_forgotten() {
+    let (mut harness, subscriber, publisher) = stuck(2);
+    for _ in 0..6 {
+        harness.send(publisher, large(Q0, 0));
+    }
+    assert!(harness.is_paused(publisher));
+    harness.lose(publisher);
+    let next = harness.connect_to(1, transient("q"));
+    harness.flush(subscriber, 0);
+    assert!(!harness.is_paused(next));
+}
+
+#[test]
+fn client_with_too_many_responses_in_the_store_is_not_read_from() {
+    let mut harness = Harness::new();
+    let client = harness.connect(v311("a", false));
+    harness.store_answers = false;
+    for number in 1..=1_023 {
+        harness.send(client, publish("t", "x", Q2, number));
+    }
+    assert!(!harness.is_paused(client));
+    harness.send(client, publish("t", "x", Q2, 1_024));
+    assert!(harness.is_paused(client));
+    harness.send(client, publish("t", "x", Q2, 1_025));
+    harness.persist();
+    assert!(!harness.is_paused(client));
+}

@@ -1,0 +1,202 @@
+use super::harness::{Harness, settings};
+use super::packets::*;
+use crate::broker::Report;
+use crate::codec::{ClientPacket, Connect, DecodeError, MessageProperties, MessageProperty, ProtocolVersion};
+use crate::codec::{Qos, ReasonCode, ServerPacket, Will};
+use crate::routing::Access;
+
+fn with_will(will: Will) -> Connect {
+    Connect { will: Some(will), ..transient("a") }
+}
+
+#[test]
+fn mqtt5_3_1_0_1_first_packet_must_be_connect() {
+    // covers: MQTT-3.14.0-1
+    for packet in [ClientPacket::Pingreq, publish("t", "x", Q0, 0), subscribe("t", Q0), disconnect(ReasonCode::Success)]
+    {
+        let mut harness = Harness::new();
+        let client = harness.open(0);
+        harness.send(client, packet);
+        assert_eq!(harness.received(client), ["CLOSED"]);
+    }
+}
+
+#[test]
+fn mqtt5_connection_without_connect_is_closed_after_the_connect_timeout() {
+    let mut harness = Harness::new();
+    let client = harness.open(0);
+    harness.seconds(9);
+    assert!(!harness.is_closed(client));
+    harness.seconds(1);
+    assert_eq!(harness.received(client), ["CLOSED"]);
+}
+
+#[test]
+fn mqtt5_3_1_4_2_refused_client_gets_the_reason_and_is_closed() {
+    // covers: MQTT-3.2.2-6 MQTT-3.2.2-7 MQTT-3.2.2-8 MQTT-4.13.2-1
+    for (reason_code, line) in [
+        (ReasonCode::BadUserNameOrPassword, "CONNACK 0x86"),
+        (ReasonCode::NotAuthorized, "CONNACK 0x87"),
+        (ReasonCode::Banned, "CONNACK 0x8A"),
+        (ReasonCode::BadAuthenticationMethod, "CONNACK 0x8C"),
+    ] {
+        let mut harness = Harness::new();
+        harness.granted = None;
+        let client = harness.attempt(0, durable("a"));
+        harness.refuse(reason_code);
+        assert_eq!(harness.received(client), [line, "CLOSED"]);
+        assert_eq!(harness.shards[0].counters().sessions, 0);
+        assert!(matches!(&harness.reports[..], [Report::Refused { reason_code: told, .. }] if *told == reason_code));
+    }
+}
+
+#[test]
+fn mqtt5_3_1_4_6_what_comes_behind_a_refused_connect_is_not_processed() {
+    let mut harness = Harness::new();
+    harness.granted = None;
+    let other = harness.attempt(0, transient("s"));
+    harness.grant(Access::everything(), None);
+    harness.run(other, [subscribe("#", Q0)]);
+    let client = harness.attempt(0, transient("a"));
+    harness.send(client, publish("t", "x", Q0, 0));
+    harness.refuse(ReasonCode::NotAuthorized);
+    assert_eq!(harness.received(client), ["CONNACK 0x87", "CLOSED"]);
+    assert_eq!(harness.received(other), [""; 0]);
+}
+
+#[test]
+fn mqtt5_client_identifier_too_long_is_refused() {
+    // covers: MQTT-3.1.3-8
+    let mut harness = Harness::new();
+    let client = harness.attempt(0, transient(&"x".repeat(65)));
+    assert_eq!(harness.received(client), ["CONNACK 0x85", "CLOSED"]);
+    let client = harness.attempt(0, transient(&"x".repeat(64)));
+    assert_eq!(harness.received(client), ["CONNACK 0x00"]);
+}
+
+#[test]
+fn mqtt311_3_1_3_8_empty_client_identifier_without_clean_session_is_rejected() {
+    // covers: MQTT-3.1.3-9 MQTT-3.2.2-4 MQTT-3.2.2-5
+    let mut harness = Harness::new();
+    let client = harness.open(0);
+    harness.undecodable(client, DecodeError::ClientIdMissing, Some(ProtocolVersion::V3_1_1));
+    assert_eq!(harness.received(client), ["CONNACK 0x85", "CLOSED"]);
+}
+
+#[test]
+fn mqtt311_3_1_2_2_unknown_protocol_level_is_answered_with_1() {
+    let mut harness = Harness::new();
+    let client = harness.open(0);
+    harness.undecodable(client, DecodeError::ProtocolLevel(9), Some(ProtocolVersion::V3_1_1));
+    assert_eq!(harness.received(client), ["CONNACK 0x84", "CLOSED"]);
+}
+
+#[test]
+fn mqtt5_3_1_4_1_malformed_connect_is_answered_and_closed() {
+    let mut harness = Harness::new();
+    let client = harness.open(0);
+    harness.undecodable(client, DecodeError::Truncated, Some(ProtocolVersion::V5));
+    assert_eq!(harness.received(client), ["CONNACK 0x81", "CLOSED"]);
+}
+
+#[test]
+fn mqtt311_3_1_4_1_malformed_connect_is_closed_without_connack() {
+    let mut harness = Harness::new();
+    let client = harness.open(0);
+    harness.undecodable(client, DecodeError::Truncated, Some(ProtocolVersion::V3_1_1));
+    assert_eq!(harness.received(client), ["CLOSED"]);
+}
+
+#[test]
+fn mqtt5_3_2_0_2_malformed_second_connect_gets_no_connack() {
+    let mut harness = Harness::new();
+    let client = harness.connect(transient("a"));
+    harness.undecodable(client, DecodeError::Truncated, Some(ProtocolVersion::V5));
+    assert_eq!(harness.received(client), ["DISCONNECT 0x81", "CLOSED"]);
+}
+
+#[test]
+fn mqtt5_malformed_packet_is_told_with_disconnect() {
+    let mut harness = Harness::new();
+    let client = harness.connect(transient("a"));
+    harness.undecodable(client, DecodeError::Truncated, None);
+    assert_eq!(harness.received(client), ["DISCONNECT 0x81", "CLOSED"]);
+    let old = harness.connect(v311("b", true));
+    harness.undecodable(old, DecodeError::Truncated, None);
+    assert_eq!(harness.received(old), ["CLOSED"]);
+}
+
+#[test]
+fn mqtt5_3_2_2_12_will_above_the_maximum_qos_is_refused() {
+    let mut settings = settings();
+    settings.maximum_qos = Qos::AtMostOnce;
+    let mut harness = Harness::with(1, settings);
+    let client = harness.attempt(0, with_will(Will { qos: Q1, ..will("w", "x") }));
+    assert_eq!(harness.received(client), ["CONNACK 0x9B", "CLOSED"]);
+}
+
+#[test]
+fn mqtt5_3_2_2_13_will_retain_is_refused_when_not_available() {
+    let mut settings = settings();
+    settings.retain_available = false;
+    let mut harness = Harness::with(1, settings);
+    let client = harness.attempt(0, with_will(Will { retain: true, ..will("w", "x") }));
+    assert_eq!(harness.received(client), ["CONNACK 0x9A", "CLOSED"]);
+}
+
+#[test]
+fn mqtt5_will_payload_that_is_not_utf8_as_it_says_is_refused() {
+    let properties = MessageProperties::from_properties([MessageProperty::PayloadFormatIndicator(true)]);
+    let payload = bytes::Bytes::from_static(b"\xFF");
+    let mut harness = Harness::new();
+    let client = harness.attempt(0, with_will(Will { properties, payload, ..will("w", "x") }));
+    assert_eq!(harness.received(client), ["CONNACK 0x99", "CLOSED"]);
+}
+
+#[test]
+fn mqtt5_will_beyond_the_limits_or_to_sys_is_refused() {
+    for name in ["$SYS/broker/version", "1/2/3/4/5/6/7/8/9"] {
+        let mut harness = Harness::new();
+        let client = harness.attempt(0, with_will(will(name, "x")));
+        assert_eq!(harness.received(client), ["CONNACK 0x90", "CLOSED"]);
+    }
+}
+
+#[test]
+fn mqtt5_will_that_the_client_may_not_publish_is_refused() {
+    let mut harness = Harness::new();
+    harness.granted = Some(Access::new(Vec::new()));
+    let client = harness.attempt(0, with_will(will("w", "x")));
+    assert_eq!(harness.received(client), ["CONNACK 0x87", "CLOSED"]);
+    assert!(harness.reports.iter().any(|report| matches!(report, Report::Denied { packet: "CONNECT", .. })));
+}
+
+#[test]
+fn mqtt5_4_11_referred_client_gets_the_server_reference() {
+    let mut settings = settings();
+    settings.server_reference = Some("other:1883".into());
+    let mut harness = Harness::with(1, settings);
+    let client = harness.attempt(0, transient("a"));
+    let packets = harness.packets(client);
+    let [ServerPacket::Connack(connack)] = &packets[..] else { panic!("{packets:?}") };
+    assert_eq!(connack.reason_code, ReasonCode::UseAnotherServer);
+    assert_eq!(connack.properties.server_reference.as_deref(), Some("other:1883"));
+    assert!(harness.is_closed(client));
+}
+
+#[test]
+fn sessions_beyond_sessions_max_are_refused_and_existing_ones_are_not() {
+    let mut settings = settings();
+    settings.sessions_max = 1;
+    let mut harness = Harness::with(1, settings);
+    let first = harness.connect(durable("a"));
+    let second = harness.attempt(0, durable("b"));
+    assert_eq!(harness.received(second), ["CONNACK 0x97", "CLOSED"]);
+    harness.lose(first);
+    let again = harness.attempt(0, durable("a"));
+    assert_eq!(harness.received(again), ["CONNACK 0x00 present"]);
+    harness.send(again, disconnect(ReasonCode::Success));
+    harness.seconds(1_000);
+    let second = harness.attempt(0, durable("b"));
+    assert_eq!(harness.received(second), ["CONNACK 0x00"]);
+}

@@ -1,0 +1,381 @@
+//! Shards in one thread, with clients, store and clock in the hand of the test.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytestring::ByteString;
+
+pub(super) use super::defaults::settings;
+use super::packets::show;
+use crate::broker::{
+    Action, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Peer, Record, Report, Settings, Shard,
+    ShardMessage, Shared, Ticket,
+};
+use crate::codec::{ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
+use crate::routing::{Access, RetainedLimits, ShardId};
+use crate::timestamp::Timestamp;
+
+/// Some shards and their surroundings. At first the store answers at once, every CONNECT is granted everything, what shards say to each other
+/// arrives at once, and transports take all they are given: each can be switched off to be done by hand.
+pub(super) struct Harness {
+    pub(super) now: Timestamp,
+    pub(super) shards: Vec<Shard>,
+    pub(super) store_answers: bool,
+    /// What a CONNECT is granted; `None`: the test answers.
+    pub(super) granted: Option<Access>,
+    pub(super) forwards: bool,
+    pub(super) transports_take: bool,
+    pub(super) records: Vec<Record>,
+    pub(super) reports: Vec<Report>,
+    pub(super) requests: VecDeque<(Client, AuthenticationRequest)>,
+    clients: BTreeMap<Client, Seen>,
+    between: BTreeMap<(usize, usize), VecDeque<ShardMessage>>,
+    unstable: BTreeMap<usize, Ticket>,
+    generations: u32,
+}
+
+/// A connection of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Client {
+    pub(super) shard: usize,
+    pub(super) id: ConnectionId,
+}
+
+/// What a client sees of its connection.
+#[derive(Debug, Default)]
+struct Seen {
+    version: Option<ProtocolVersion>,
+    maximum_packet_size: usize,
+    packets: Vec<ServerPacket>,
+    /// What it sends while nobody reads.
+    unread: VecDeque<ClientPacket>,
+    paused: bool,
+    closed: bool,
+    connacked: bool,
+    unflushed: bool,
+}
+
+impl Harness {
+    pub(super) fn new() -> Self {
+        Self::with(1, settings())
+    }
+
+    pub(super) fn with(shards: usize, settings: Settings) -> Self {
+        let limits = RetainedLimits { retained_messages_max: 50, retained_bytes_max: 100_000 };
+        Self::with_retained(shards, settings, limits)
+    }
+
+    pub(super) fn with_retained(shards: usize, settings: Settings, limits: RetainedLimits) -> Self {
+        let shared = Arc::new(Shared::new(shards, limits));
+        let settings = Arc::new(settings);
+        let shard = |number| {
+            let id = ShardId(u16::try_from(number).unwrap());
+            Shard::new(id, Arc::clone(&settings), Arc::clone(&shared), 7)
+        };
+        Self {
+            now: Timestamp(1_000_000),
+            shards: (0..shards).map(shard).collect(),
+            store_answers: true,
+            granted: Some(Access::everything()),
+            forwards: true,
+            transports_take: true,
+            records: Vec::new(),
+            reports: Vec::new(),
+            requests: VecDeque::new(),
+            clients: BTreeMap::new(),
+            between: BTreeMap::new(),
+            unstable: BTreeMap::new(),
+            generations: 0,
+        }
+    }
+
+    pub(super) fn open(&mut self, shard: usize) -> Client {
+        self.generations += 1;
+        let taken = |slot| {
+            self.clients.iter().any(|(client, seen)| client.shard == shard && client.id.slot == slot && !seen.closed)
+        };
+        let slot = (0..).find(|slot| !taken(*slot)).unwrap();
+        let client = Client { shard, id: ConnectionId { slot, generation: self.generations } };
+        self.clients.insert(client, Seen { maximum_packet_size: usize::MAX, ..Seen::default() });
+        let peer =
+            Peer { address: None, listener: "tcp".into(), certificate_identity: None, maximum_packet_size: 1_000_000 };
+        self.event(shard, Event::Opened { connection: client.id, peer: Box::new(peer) });
+        client
+    }
+
+    /// A connection on shard 0 whose CONNECT is accepted.
+    pub(super) fn connect(&mut self, connect: Connect) -> Client {
+        self.connect_to(0, connect)
+    }
+
+    pub(super) fn connect_to(&mut self, shard: usize, connect: Connect) -> Client {
+        let client = self.attempt(shard, connect);
+        let first = self.clients[&client].packets.first().map(show).unwrap_or_default();
+        assert!(first.starts_with("CONNACK 0x00"), "{first}");
+        self.clients.get_mut(&client).unwrap().packets.remove(0);
+        client
+    }
+
+    /// A CONNECT whose answer the test looks at.
+    pub(super) fn attempt(&mut self, shard: usize, connect: Connect) -> Client {
+        let client = self.open(shard);
+        self.send(client, ClientPacket::Connect(Box::new(connect)));
+        client
+    }
+
+    /// The client writes a packet: it is read now, or when its connection is read again.
+    pub(super) fn send(&mut self, client: Client, packet: ClientPacket) {
+        let seen = self.clients.get_mut(&client).unwrap();
+        if let ClientPacket::Connect(connect) = &packet
+            && seen.version.is_none()
+        {
+            seen.version = Some(connect.version);
+            let maximum = connect.properties.maximum_packet_size.map(|maximum| maximum.get() as usize);
+            seen.maximum_packet_size = maximum.unwrap_or(usize::MAX);
+        }
+        if seen.closed {
+            return;
+        }
+        seen.unread.push_back(packet);
+        self.read(client);
+        self.settle();
+    }
+
+    /// Sends each and forgets the answers.
+    pub(super) fn run(&mut self, client: Client, packets: impl IntoIterator<Item = ClientPacket>) {
+        for packet in packets {
+            self.send(client, packet);
+        }
+        self.clients.get_mut(&client).unwrap().packets.clear();
+    }
+
+    /// Sends a packet and returns what comes then.
+    pub(super) fn ask(&mut self, client: Client, packet: ClientPacket) -> Vec<String> {
+        self.run(client, []);
+        self.send(client, packet);
+        self.received(client)
+    }
+
+    /// What came since the last look, with `CLOSED` at the end if the connection is.
+    pub(super) fn received(&mut self, client: Client) -> Vec<String> {
+        let mut lines: Vec<String> = self.packets(client).iter().map(show).collect();
+        if self.clients[&client].closed {
+            lines.push("CLOSED".into());
+        }
+        lines
+    }
+
+    pub(super) fn packets(&mut self, client: Client) -> Vec<ServerPacket> {
+        std::mem::take(&mut self.clients.get_mut(&client).unwrap().packets)
+    }
+
+    pub(super) fn is_paused(&self, client: Client) -> bool {
+        self.clients[&client].paused
+    }
+
+    pub(super) fn is_closed(&self, client: Client) -> bool {
+        self.clients[&client].closed
+    }
+
+    /// The network fails.
+    pub(super) fn lose(&mut self, client: Client) {
+        let seen = self.clients.get_mut(&client).unwrap();
+        if !std::mem::replace(&mut seen.closed, true) {
+            seen.packets.clear();
+            let cause = ByteString::from_static("connection reset");
+            self.event(client.shard, Event::Closed { connection: client.id, cause });
+        }
+    }
+
+    pub(super) fn undecodable(&mut self, client: Client, error: DecodeError, version: Option<ProtocolVersion>) {
+        self.event(client.shard, Event::Undecodable { connection: client.id, error, connect_version: version });
+    }
+
+    pub(super) fn flush(&mut self, client: Client, remaining: usize) {
+        self.event(client.shard, Event::Flushed { connection: client.id, remaining });
+    }
+
+    /// Answers the oldest open question.
+    pub(super) fn grant(&mut self, access: Access, data: Option<&'static str>) {
+        let (client, _) = self.requests.pop_front().unwrap();
+        self.answer(client, granted(access, data));
+    }
+
+    pub(super) fn answer(&mut self, client: Client, outcome: AuthenticationOutcome) {
+        self.event(client.shard, Event::Authenticated { connection: client.id, outcome });
+    }
+
+    pub(super) fn refuse(&mut self, reason_code: ReasonCode) {
+        let (client, _) = self.requests.pop_front().unwrap();
+        self.answer(client, AuthenticationOutcome::Refused { reason_code, cause: "no".into() });
+    }
+
+    /// The store has written everything.
+    pub(super) fn persist(&mut self) {
+        while let Some((shard, ticket)) = self.unstable.pop_first() {
+            self.step(shard, Event::Persisted(ticket));
+        }
+        self.settle();
+    }
+
+    /// The store has written the records of a shard up to the oldest that isn't stable.
+    pub(super) fn persist_one(&mut self, shard: usize) {
+        let last = self.unstable.get(&shard).copied().unwrap_or_default();
+        let oldest = Ticket(last.0 + 1 - self.shards[shard].unstable().max(1));
+        if oldest >= last {
+            self.unstable.remove(&shard);
+        }
+        self.event(shard, Event::Persisted(oldest));
+    }
+
+    /// What shards have said to each other arrives.
+    pub(super) fn forward(&mut self) {
+        while let Some((from, to)) = self.between.keys().next().copied() {
+            self.forward_one(from, to);
+        }
+    }
+
+    /// The oldest message from one shard to another arrives.
+    pub(super) fn forward_one(&mut self, from: usize, to: usize) {
+        let Some(queue) = self.between.get_mut(&(from, to)) else { return };
+        let message = queue.pop_front();
+        if queue.is_empty() {
+            self.between.remove(&(from, to));
+        }
+        if let Some(message) = message {
+            self.step(to, Event::Forwarded(message));
+            self.settle();
+        }
+    }
+
+    /// Time passes; everything that is due on the way happens in its turn.
+    pub(super) fn advance(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            let next = (0..self.shards.len()).filter_map(|i| Some((self.shards[i].deadline()?, i))).min();
+            let Some((at, shard)) = next.filter(|(at, _)| *at <= end) else { break };
+            self.now = self.now.max(at);
+            self.event(shard, Event::DeadlinePassed);
+            assert!(self.shards[shard].deadline().is_none_or(|next| next > self.now), "a deadline that doesn't move");
+        }
+        self.now = end;
+    }
+
+    pub(super) fn seconds(&mut self, seconds: u64) {
+        self.advance(Duration::from_secs(seconds));
+    }
+
+    pub(super) fn event(&mut self, shard: usize, event: Event) {
+        self.step(shard, event);
+        self.settle();
+    }
+
+    /// Lets everything happen that happens by itself.
+    fn settle(&mut self) {
+        loop {
+            if let Some(client) = self.clients.iter().find(|(_, seen)| seen.unflushed && !seen.closed).map(|(c, _)| *c)
+                && self.transports_take
+            {
+                self.clients.get_mut(&client).unwrap().unflushed = false;
+                self.step(client.shard, Event::Flushed { connection: client.id, remaining: 0 });
+            } else if self.store_answers
+                && let Some((shard, ticket)) = self.unstable.pop_first()
+            {
+                self.step(shard, Event::Persisted(ticket));
+            } else if self.forwards
+                && let Some((from, to)) = self.between.keys().next().copied()
+            {
+                self.forward_one(from, to);
+            } else if let Some(access) = self.granted.clone().filter(|_| !self.requests.is_empty()) {
+                self.grant(access, None);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn read(&mut self, client: Client) {
+        loop {
+            let seen = self.clients.get_mut(&client).unwrap();
+            if seen.paused || seen.closed {
+                return;
+            }
+            let Some(packet) = seen.unread.pop_front() else { return };
+            self.step(client.shard, Event::Packet { connection: client.id, packet });
+        }
+    }
+
+    fn step(&mut self, shard: usize, event: Event) {
+        let mut actions = Vec::new();
+        self.shards[shard].handle(self.now, event, &mut actions);
+        let mut resumed = Vec::new();
+        for action in actions {
+            self.perform(shard, action, &mut resumed);
+        }
+        for client in resumed {
+            self.read(client);
+        }
+    }
+
+    fn perform(&mut self, shard: usize, action: Action, resumed: &mut Vec<Client>) {
+        match action {
+            Action::Send { connection, packet } => self.seen(shard, connection).take(packet),
+            Action::Close { connection } => {
+                let seen = self.seen(shard, connection);
+                assert!(!std::mem::replace(&mut seen.closed, true), "closed twice");
+            }
+            Action::Pause { connection } => {
+                let seen = self.seen(shard, connection);
+                assert!(!std::mem::replace(&mut seen.paused, true), "paused twice");
+            }
+            Action::Resume { connection } => {
+                let seen = self.seen(shard, connection);
+                assert!(std::mem::replace(&mut seen.paused, false), "resumed twice");
+                resumed.push(Client { shard, id: connection });
+            }
+            Action::Authenticate { connection, request } => {
+                assert!(self.seen(shard, connection).paused, "authenticated while reading");
+                self.requests.push_back((Client { shard, id: connection }, *request));
+            }
+            Action::Persist { ticket, record } => {
+                assert!(self.unstable.get(&shard).is_none_or(|last| *last < ticket), "tickets out of order");
+                self.unstable.insert(shard, ticket);
+                self.records.push(*record);
+            }
+            Action::Forward { shard: to, message } => {
+                self.between.entry((shard, usize::from(to.0))).or_default().push_back(message);
+            }
+            Action::Report(report) => self.reports.push(*report),
+        }
+    }
+
+    fn seen(&mut self, shard: usize, id: ConnectionId) -> &mut Seen {
+        let seen = self.clients.get_mut(&Client { shard, id }).expect("an action for a connection that is open");
+        assert!(!seen.closed, "an action for a connection that is closed");
+        seen
+    }
+}
+
+impl Seen {
+    /// What every packet to a client must keep to, whatever the test is about.
+    fn take(&mut self, packet: ServerPacket) {
+        if let ServerPacket::Connack(_) = packet {
+            assert!(!std::mem::replace(&mut self.connacked, true), "a second CONNACK"); // [MQTT-3.2.0-2]
+        } else if !matches!(packet, ServerPacket::Auth(_)) {
+            assert!(self.connacked, "{} before CONNACK", show(&packet)); // [MQTT-3.2.0-1]
+        }
+        let length = packet.encoded_len(self.version.unwrap_or(ProtocolVersion::V3_1_1));
+        assert!(length <= self.maximum_packet_size, "{} of {length} bytes", show(&packet)); // [MQTT-3.1.2-24]
+        self.unflushed = true;
+        self.packets.push(packet);
+    }
+}
+
+pub(super) fn granted(access: Access, data: Option<&'static str>) -> AuthenticationOutcome {
+    AuthenticationOutcome::Granted {
+        access: Arc::new(access),
+        user: None,
+        authentication_data: data.map(|data| data.into()),
+    }
+}

@@ -1,0 +1,97 @@
+use super::harness::Harness;
+use super::packets::*;
+use crate::codec::Connect;
+
+#[test]
+fn mqtt5_3_1_4_3_existing_client_is_told_and_closed() {
+    // covers: MQTT-3.14.2-2
+    let mut harness = Harness::new();
+    let first = harness.connect(durable("a"));
+    let second = harness.attempt(0, durable("a"));
+    assert_eq!(harness.received(first), ["DISCONNECT 0x8E", "CLOSED"]);
+    assert_eq!(harness.received(second), ["CONNACK 0x00 present"]);
+    assert_eq!(harness.shards[0].counters().sessions_taken_over, 1);
+    assert_eq!(harness.shards[0].counters().sessions, 1);
+}
+
+#[test]
+fn mqtt311_3_1_4_2_existing_client_is_closed() {
+    let mut harness = Harness::new();
+    let first = harness.connect(v311("a", false));
+    let second = harness.attempt(0, v311("a", false));
+    assert!(harness.is_closed(first));
+    assert_eq!(harness.received(second), ["CONNACK 0x00 present"]);
+}
+
+#[test]
+fn mqtt5_takeover_of_a_transient_session_begins_a_new_one() {
+    let mut harness = Harness::new();
+    let first = harness.connect(transient("a"));
+    harness.run(first, [subscribe("t", Q1)]);
+    let second = harness.attempt(0, Connect { clean_start: false, ..transient("a") });
+    assert_eq!(harness.received(second), ["CONNACK 0x00"]);
+    let publisher = harness.connect(transient("p"));
+    assert_eq!(harness.ask(publisher, publish("t", "x", Q1, 1)), ["PUBACK 1 0x10"]);
+}
+
+#[test]
+fn mqtt5_what_was_in_flight_goes_to_the_new_connection() {
+    let mut harness = Harness::new();
+    let first = harness.connect(durable("a"));
+    harness.run(first, [subscribe("t", Q1)]);
+    let publisher = harness.connect(transient("p"));
+    harness.run(publisher, [publish("t", "x", Q1, 1)]);
+    assert_eq!(harness.received(first), ["PUBLISH t x q1 #1"]);
+    let second = harness.attempt(0, durable("a"));
+    assert_eq!(harness.received(second), ["CONNACK 0x00 present", "PUBLISH t x q1 #1 dup"]);
+}
+
+#[test]
+fn session_with_records_that_are_not_stable_moves_when_they_are() {
+    let mut harness = Harness::new();
+    let other = harness.connect(durable("o"));
+    harness.run(other, [subscribe("t", Q1)]);
+    let first = harness.connect(durable("a"));
+    harness.store_answers = false;
+    harness.send(first, publish("t", "x", Q2, 1));
+    let second = harness.attempt(0, durable("a"));
+    assert_eq!(harness.received(first), ["DISCONNECT 0x8E", "CLOSED"]);
+    assert_eq!(harness.received(second), [""; 0]);
+    harness.persist();
+    harness.persist();
+    assert_eq!(harness.received(second), ["CONNACK 0x00 present"]);
+    assert_eq!(harness.ask(second, publish("t", "x", Q2, 1)), ["PUBREC 1"]);
+    assert_eq!(harness.received(other), ["PUBLISH t x q1 #1"]);
+}
+
+#[test]
+fn several_connects_at_once_leave_the_last() {
+    let mut harness = Harness::new();
+    harness.store_answers = false;
+    let clients = [0; 4].map(|_| harness.attempt(0, durable("a")));
+    for _ in 0..10 {
+        harness.persist();
+    }
+    let open: Vec<bool> = clients.iter().map(|client| !harness.is_closed(*client)).collect();
+    assert_eq!(open, [false, false, false, true]);
+    assert_eq!(harness.received(clients[3]), ["CONNACK 0x00 present"]);
+    assert_eq!(harness.shards[0].counters().sessions, 1);
+}
+
+#[test]
+fn claimant_that_closes_leaves_the_session_for_the_next() {
+    let mut harness = Harness::new();
+    let first = harness.connect(durable("a"));
+    harness.run(first, [subscribe("t", Q1)]);
+    harness.store_answers = false;
+    harness.send(first, subscribe("u", Q1));
+    let second = harness.attempt(0, durable("a"));
+    harness.lose(second);
+    harness.store_answers = true;
+    harness.persist();
+    let third = harness.attempt(0, durable("a"));
+    assert_eq!(harness.received(third), ["CONNACK 0x00 present"]);
+    harness.lose(third);
+    harness.seconds(1_000);
+    assert_eq!(harness.shards[0].counters().sessions, 0);
+}

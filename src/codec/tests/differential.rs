@@ -1,0 +1,43 @@
+use bytes::BytesMut;
+use proptest::prelude::*;
+
+use super::second_opinion::{canonical, compare, second_opinion};
+use super::strategies::{client_packet, frame_like};
+use super::*;
+
+proptest! {
+    #[test]
+    fn what_both_accept_is_read_the_same((version, frame) in frame_like()) {
+        let mut input = Bytes::from(frame);
+        let whole = input.clone();
+        if let Ok(Some(packet)) = connected(version).decode(&mut input) {
+            compare(version, &whole[..whole.len() - input.len()], &packet);
+        } else if let Ok(Some(packet)) = Decoder::new(u32::MAX).decode(&mut input) {
+            compare(version, &whole[..whole.len() - input.len()], &packet);
+        }
+    }
+
+    #[test]
+    fn what_we_write_it_reads_and_what_it_writes_we_read((version, packet) in client_packet()) {
+        let mut output = BytesMut::new();
+        encode_client(&packet, version, &mut output);
+        compare(version, &output, &packet);
+        let Some((_, Some(written))) = second_opinion(version, &output, &packet) else { return Ok(()) };
+        let read = if matches!(packet, ClientPacket::Connect(_)) {
+            Decoder::new(u32::MAX).decode(&mut written.clone()).unwrap().unwrap()
+        } else {
+            decode(version, &written).unwrap()
+        };
+        prop_assert_eq!(canonical(read), canonical(packet));
+    }
+}
+
+#[test]
+fn the_second_opinion_is_asked() {
+    for (version, frame) in [(V3, b"\x82\x06\0\x01\0\x01t\0".as_slice()), (V5, b"\x82\x07\0\x01\0\0\x01t\x2D")] {
+        let packet = decode(version, frame).unwrap();
+        let (theirs, written) = second_opinion(version, frame, &packet).unwrap();
+        assert_eq!(theirs, packet);
+        assert_eq!(&written.unwrap()[..], frame);
+    }
+}

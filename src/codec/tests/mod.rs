@@ -1,0 +1,67 @@
+//! Hand-made packets, right and wrong, and random ones.
+
+use bytes::Bytes;
+
+use super::client::encode_client;
+use super::{ClientPacket, Connect, DecodeError, Decoder, ProtocolVersion};
+
+mod acknowledgements;
+mod client;
+mod connect;
+mod differential;
+mod encode;
+mod frame;
+mod publish;
+mod random;
+mod second_opinion;
+mod strategies;
+mod subscribe;
+
+const V3_1: ProtocolVersion = ProtocolVersion::V3_1;
+const V3: ProtocolVersion = ProtocolVersion::V3_1_1;
+const V5: ProtocolVersion = ProtocolVersion::V5;
+const VERSIONS: [ProtocolVersion; 3] = [V3_1, V3, V5];
+
+/// A decoder that has seen a CONNECT of this version.
+fn connected(version: ProtocolVersion) -> Decoder {
+    let mut decoder = Decoder::new(u32::MAX);
+    let mut output = bytes::BytesMut::new();
+    encode_client(&ClientPacket::Connect(Box::new(Connect::new(version, "c", true))), version, &mut output);
+    decoder.decode(&mut output.freeze()).unwrap().unwrap();
+    assert_eq!(decoder.version(), Some(version));
+    decoder
+}
+
+/// A packet of these parts.
+fn packet(first_byte: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    let mut output = bytes::BytesMut::new();
+    super::primitives::put_packet(&mut output, first_byte, &body);
+    output.to_vec()
+}
+
+/// Decodes one whole packet after a CONNECT of this version.
+fn decode(version: ProtocolVersion, frame: &[u8]) -> Result<ClientPacket, DecodeError> {
+    let mut input = Bytes::copy_from_slice(frame);
+    let packet = connected(version).decode(&mut input)?.expect("a whole packet");
+    assert!(input.is_empty());
+    Ok(packet)
+}
+
+/// Decodes a CONNECT.
+fn decode_connect(frame: &[u8]) -> Result<Connect, DecodeError> {
+    match Decoder::new(u32::MAX).decode(&mut Bytes::copy_from_slice(frame))? {
+        Some(ClientPacket::Connect(connect)) => Ok(*connect),
+        other => panic!("not a CONNECT: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn refused(version: ProtocolVersion, frame: &[u8], error: DecodeError) {
+    assert_eq!(decode(version, frame), Err(error), "{frame:02x?}");
+}
+
+#[track_caller]
+fn accepted(version: ProtocolVersion, frame: &[u8]) {
+    decode(version, frame).unwrap_or_else(|error| panic!("{frame:02x?}: {error}"));
+}

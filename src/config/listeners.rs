@@ -1,0 +1,273 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits::{PACKET_SIZE_MAX, PACKET_SIZE_MIN};
+use super::security::AllowAnonymous;
+use super::validate::{Problem, unreadable};
+use super::value::optional_size;
+
+/// Where clients connect, and how: one `[[listeners]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Its name in the log and the metrics; without one it is called by its address.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Where it listens: `127.0.0.1:1883`, `[::]:8883`, `unix:/run/oncemq.sock`.
+    pub address: ListenAddress,
+    /// What carries MQTT there.
+    #[serde(default)]
+    pub transport: Transport,
+    /// Certificates, for `tls` and `wss`.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// Whether a proxy in front tells the client's address. Only where nobody but the proxy can connect: it is believed.
+    #[serde(default)]
+    pub proxy_protocol: ProxyProtocol,
+    /// The path of the WebSocket's URL, for `ws` and `wss`; `*` is any.
+    #[serde(default = "default_websocket_path")]
+    pub websocket_path: String,
+    /// Connections of this listener; without it `limits.connections_max` alone counts.
+    #[serde(default)]
+    pub connections_max: Option<usize>,
+    /// New connections in one second at this listener; without it `limits.connections_per_second_max` alone counts.
+    #[serde(default)]
+    pub connections_per_second_max: Option<NonZeroU32>,
+    /// Instead of `limits.maximum_packet_size` for the clients of this listener.
+    #[serde(default, with = "optional_size", skip_serializing_if = "Option::is_none")]
+    pub maximum_packet_size: Option<u32>,
+    /// Instead of `security.allow_anonymous` for the clients of this listener.
+    #[serde(default)]
+    pub allow_anonymous: Option<AllowAnonymous>,
+}
+
+/// The certificates of one listener: `[listeners.tls]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// File with our certificate and the chain up to its authority, PEM.
+    pub certificate: PathBuf,
+    /// File with the private key, PEM.
+    pub key: PathBuf,
+    /// Whether clients show a certificate.
+    #[serde(default)]
+    pub client_certificate: ClientCertificate,
+    /// File with the authorities that sign the clients' certificates, PEM.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
+    /// File with revoked client certificates, PEM.
+    #[serde(default)]
+    pub crl: Option<PathBuf>,
+    /// Whether the Common Name of a client's certificate is its user name: it needs no password then.
+    #[serde(default)]
+    pub identity_as_user_name: bool,
+}
+
+/// What carries MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Plain TCP.
+    #[default]
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// WebSocket over TCP.
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
+    /// A Unix socket.
+    Unix,
+}
+
+/// Whether clients show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificate {
+    /// They aren't asked for one.
+    #[default]
+    None,
+    /// They are asked; one that is shown must be valid.
+    Optional,
+    /// Without a valid one there is no connection.
+    Required,
+}
+
+/// What a proxy says about the client before its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// Nothing.
+    #[default]
+    Off,
+    /// The line of version 1.
+    V1,
+    /// The header of version 2.
+    V2,
+    /// Version 1 or 2.
+    Any,
+}
+
+/// Where a listener listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum ListenAddress {
+    /// An IP address and a port.
+    Ip(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl Listener {
+    /// A listener at `address` with everything else at its default: TCP, or a Unix socket if the address is one.
+    pub fn new(address: ListenAddress) -> Self {
+        let transport = match &address {
+            ListenAddress::Ip(_) => Transport::Tcp,
+            ListenAddress::Unix(_) => Transport::Unix,
+        };
+        Self {
+            name: None,
+            address,
+            transport,
+            tls: None,
+            proxy_protocol: ProxyProtocol::default(),
+            websocket_path: default_websocket_path(),
+            connections_max: None,
+            connections_per_second_max: None,
+            maximum_packet_size: None,
+            allow_anonymous: None,
+        }
+    }
+
+    /// Its name, or its address if it has none.
+    pub fn label(&self) -> Cow<'_, str> {
+        match &self.name {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(self.address.to_string()),
+        }
+    }
+
+    /// Whether a WebSocket may be opened at `path`, that of the request without its query.
+    pub fn accepts_websocket_path(&self, path: &str) -> bool {
+        self.websocket_path == "*" || self.websocket_path == path
+    }
+
+    /// What the types can't rule out; `key` is the listener's own, `listeners[0]`.
+    pub(super) fn problems(&self, key: &str) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut problem = |setting: &str, text: &str| problems.push(Problem::new(&format!("{key}.{setting}"), text));
+        match (&self.address, self.transport) {
+            (ListenAddress::Unix(_), Transport::Unix) => {}
+            (ListenAddress::Unix(_), _) => problem("transport", "must be \"unix\": the address is a Unix socket"),
+            (ListenAddress::Ip(_), Transport::Unix) => problem("address", "must be unix:/path: the transport is unix"),
+            (ListenAddress::Ip(_), _) => {}
+        }
+        let encrypted = matches!(self.transport, Transport::Tls | Transport::Wss);
+        if encrypted && self.tls.is_none() {
+            problem("tls", "is missing: this transport needs [listeners.tls] with certificate and key");
+        }
+        if !encrypted && self.tls.is_some() {
+            problem("transport", "must be \"tls\" or \"wss\": the listener has certificates");
+        }
+        if !self.websocket_path.starts_with('/') && self.websocket_path != "*" {
+            problem("websocket_path", "must begin with / or be *");
+        }
+        if self.connections_max == Some(0) {
+            problem("connections_max", "must be at least 1");
+        }
+        let packet_size = self.maximum_packet_size.unwrap_or(PACKET_SIZE_MAX);
+        if (packet_size as usize) < PACKET_SIZE_MIN || packet_size > PACKET_SIZE_MAX {
+            problem("maximum_packet_size", "must be from 256 to 268435460 bytes");
+        }
+        problems.extend(self.tls.iter().flat_map(|tls| tls.problems(&format!("{key}.tls"))));
+        problems
+    }
+}
+
+impl Tls {
+    fn problems(&self, key: &str) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let verifies = self.client_certificate != ClientCertificate::None;
+        let mut problem = |setting: &str, text: &str| problems.push(Problem::new(&format!("{key}.{setting}"), text));
+        if verifies && self.client_ca.is_none() {
+            problem("client_ca", "is missing: without it no client certificate can be verified");
+        }
+        for (setting, set) in [
+            ("client_ca", self.client_ca.is_some()),
+            ("crl", self.crl.is_some()),
+            ("identity_as_user_name", self.identity_as_user_name),
+        ] {
+            if set && !verifies {
+                problem(setting, "has no effect: client_certificate must be \"optional\" or \"required\"");
+            }
+        }
+        let files = [
+            ("certificate", Some(&self.certificate)),
+            ("key", Some(&self.key)),
+            ("client_ca", self.client_ca.as_ref()),
+            ("crl", self.crl.as_ref()),
+        ];
+        problems.extend(files.iter().filter_map(|(setting, path)| unreadable(&format!("{key}.{setting}"), (*path)?)));
+        problems
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        text.parse().map(Self::Ip).map_err(|_| AddressError(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for ListenAddress {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+impl From<ListenAddress> for String {
+    fn from(address: ListenAddress) -> Self {
+        address.to_string()
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(formatter),
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A text that is no address to listen at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no address to listen at: write 127.0.0.1:1883, [::1]:1883 or unix:/path (IP addresses, not names)")]
+pub struct AddressError(String);
+
+/// Loopback alone, in both protocols: a broker that was just installed is open to its own machine and to nobody else.
+pub(super) fn default_listeners() -> Vec<Listener> {
+    [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
+        .map(|address| Listener::new(ListenAddress::Ip(SocketAddr::new(address, MQTT_PORT))))
+        .into()
+}
+
+/// The path that MQTT's WebSocket clients use when they are told none.
+fn default_websocket_path() -> String {
+    "/mqtt".to_owned()
+}
+
+/// MQTT's port, as registered with IANA.
+const MQTT_PORT: u16 = 1883;

@@ -1,0 +1,184 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::error::explain;
+use super::locate::{line_and_column, places};
+use super::schema::{nearest, settings};
+use super::{Config, ConfigError, ListenAddress, Listener, Problem};
+
+/// A configuration, and where each of its values came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    origins: BTreeMap<String, Origin>,
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// The configuration file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line of its key, from 1.
+        line: usize,
+    },
+    /// A variable of the environment.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(String),
+}
+
+/// A setting from outside the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Override {
+    pub(super) origin: Origin,
+    pub(super) change: Change,
+}
+
+/// What an override changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The listeners: these, at their defaults, instead of all others.
+    Listeners(Vec<String>),
+    /// One setting: its key and its value as text.
+    Setting(String, String),
+}
+
+/// Reads `file`, if there is one, and applies `overrides` in their order; then checks that everything fits together.
+fn load_layers(file: Option<&Path>, overrides: Vec<Override>) -> Result<Loaded, ConfigError> {
+    let mut loaded = match file {
+        Some(path) => read_file(path)?,
+        None => Loaded { config: Config::default(), origins: BTreeMap::new() },
+    };
+    for change in overrides {
+        loaded.apply(change)?;
+    }
+    let problems = loaded.config.problems();
+    if problems.is_empty() {
+        return Ok(loaded);
+    }
+    let lines = problems.iter().map(|problem| loaded.problem_line(problem)).collect();
+    Err(ConfigError::Problems { lines })
+}
+
+/// Puts all layers together: the defaults, the file that the arguments or `ONCEMQ_CONFIG` name, the environment, the
+/// arguments.
+pub fn load(arguments: &super::Arguments) -> Result<Loaded, ConfigError> {
+    let environment = super::environment::read()?;
+    let file = arguments.config.clone().or(environment.config);
+    let overrides = environment.overrides.into_iter().chain(arguments.overrides()?).collect();
+    load_layers(file.as_deref(), overrides)
+}
+
+/// Reads `file` alone, without the environment.
+pub fn load_file(file: &Path) -> Result<Loaded, ConfigError> {
+    load_layers(Some(file), Vec::new())
+}
+
+impl Loaded {
+    /// Where the value of `key` came from: `limits.connections_max`, `listeners[0].address`.
+    pub fn origin(&self, key: &str) -> &Origin {
+        self.origins.get(key).unwrap_or(&Origin::Default)
+    }
+
+    fn apply(&mut self, change: Override) -> Result<(), ConfigError> {
+        let Override { origin, change } = change;
+        let fail = |text| ConfigError::Override { origin: origin.clone(), text };
+        match change {
+            Change::Listeners(addresses) => {
+                let parsed: Result<Vec<ListenAddress>, _> = addresses.iter().map(|address| address.parse()).collect();
+                let parsed = parsed.map_err(|error| fail(error.to_string()))?;
+                self.config.listeners = parsed.into_iter().map(Listener::new).collect();
+                self.origins.retain(|key, _| !key.starts_with("listeners"));
+                for index in 0..self.config.listeners.len() {
+                    self.origins.insert(format!("listeners[{index}].address"), origin.clone());
+                }
+                self.origins.insert("listeners".to_owned(), origin);
+            }
+            Change::Setting(key, value) => {
+                self.config = with_setting(&self.config, &key, &value).map_err(fail)?;
+                self.origins.insert(key, origin);
+            }
+        }
+        Ok(())
+    }
+
+    /// The problem after its place: that of its setting, or of the innermost table around it that somebody wrote.
+    fn problem_line(&self, problem: &Problem) -> String {
+        let Problem { key, text } = problem;
+        let ends = key.match_indices(['.', '[']).map(|(end, _)| end);
+        let mut paths = ends.chain([key.len()]).filter_map(|end| key.get(..end)).rev();
+        match paths.find_map(|path| self.origins.get(path)) {
+            Some(origin) => format!("{origin}: `{key}` {text}"),
+            None => format!("`{key}` {text}"),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => formatter.write_str("default"),
+            Self::File { path, line } => write!(formatter, "{}:{line}", path.display()),
+            Self::Environment(name) => write!(formatter, "env {name}"),
+            Self::Flag(name) => write!(formatter, "flag {name}"),
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Loaded, ConfigError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let places = places(&text);
+    let config: Config =
+        toml::from_str(&text).map_err(|error| ConfigError::in_file(path.to_owned(), &text, &places, &error))?;
+    let origin = |start| Origin::File { path: path.to_owned(), line: line_and_column(&text, start).0 };
+    let sections = super::schema::sections();
+    // A section's header sets nothing by itself; a listener's does: what it leaves out isn't taken from elsewhere.
+    let values =
+        places.into_iter().filter(|place| !sections.contains(&place.path.as_str()) || place.path == "listeners");
+    let origins = values.map(|place| (place.path, origin(place.start))).collect();
+    Ok(Loaded { config, origins })
+}
+
+/// `config` with one setting changed; the error is what is wrong with the key or the value.
+fn with_setting(config: &Config, key: &str, text: &str) -> Result<Config, String> {
+    let known: Vec<String> = settings().collect();
+    let (section, name) = match key.split_once('.') {
+        Some(parts) if known.iter().any(|known| known == key) => parts,
+        _ => {
+            let suggestion = nearest(key, known.iter());
+            let suggestion = suggestion.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+            return Err(format!("unknown key `{key}`{suggestion}"));
+        }
+    };
+    let table = toml::Table::try_from(config).map_err(|error| error.to_string())?;
+    // A text is tried as it stands first: a file may well be called 1 or true.
+    let mut error = match try_value(table.clone(), section, name, toml::Value::String(text.to_owned())) {
+        Ok(config) => return Ok(config),
+        Err(error) => error,
+    };
+    let literal = text.parse().map(toml::Value::Integer).ok().or_else(|| text.parse().map(toml::Value::Boolean).ok());
+    if let Some(literal) = literal {
+        match try_value(table, section, name, literal) {
+            Ok(config) => return Ok(config),
+            Err(literal_error) => error = literal_error,
+        }
+    }
+    Err(explain(key, error.message()))
+}
+
+fn try_value(mut table: toml::Table, section: &str, name: &str, value: toml::Value) -> Result<Config, toml::de::Error> {
+    if let Some(toml::Value::Table(section)) = table.get_mut(section) {
+        section.insert(name.to_owned(), value);
+    }
+    table.try_into()
+}
+
+#[cfg(test)]
+mod tests;

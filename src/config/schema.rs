@@ -1,0 +1,100 @@
+//! The names of all settings, read off the types themselves.
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::forward_to_deserialize_any;
+
+use super::{Admin, Config, Limits, Listener, Log, Mqtt, Security, Server, Tls};
+
+/// The sections, in the order of [`Config`].
+pub(super) fn sections() -> &'static [&'static str] {
+    fields::<Config>()
+}
+
+/// The settings of a section, in the order of its type: empty if there is no such section.
+pub(super) fn keys(section: &str) -> &'static [&'static str] {
+    match section {
+        "server" => fields::<Server>(),
+        "listeners" => fields::<Listener>(),
+        "listeners.tls" => fields::<Tls>(),
+        "security" => fields::<Security>(),
+        "mqtt" => fields::<Mqtt>(),
+        "limits" => fields::<Limits>(),
+        "log" => fields::<Log>(),
+        "admin" => fields::<Admin>(),
+        _ => &[],
+    }
+}
+
+/// Every setting that exists once: `limits.connections_max`; not those of the listeners.
+pub(super) fn settings() -> impl Iterator<Item = String> {
+    let sections = sections().iter().filter(|section| **section != "listeners");
+    sections.flat_map(|section| keys(section).iter().map(move |key| format!("{section}.{key}")))
+}
+
+/// The one of `known` that `name` was most likely meant to be.
+pub(super) fn nearest<'a, T: AsRef<str> + ?Sized + 'a>(
+    name: &str,
+    known: impl Iterator<Item = &'a T>,
+) -> Option<&'a str> {
+    let scored = known.map(|known| (strsim::jaro_winkler(name, known.as_ref()), known.as_ref()));
+    let best = scored.max_by(|(left, _), (right, _)| left.total_cmp(right))?;
+    (best.0 >= LIKENESS_MIN).then_some(best.1)
+}
+
+/// Less alike than this, a suggestion confuses more than it helps.
+const LIKENESS_MIN: f64 = 0.75;
+
+fn fields<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+    let mut names: &'static [&'static str] = &[];
+    // The answer is in `names`: this never makes a T.
+    let _never = T::deserialize(FieldNames(&mut names));
+    names
+}
+
+/// Holds no value: it only hears which fields a struct asks for.
+struct FieldNames<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for FieldNames<'_> {
+    type Error = de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom("not a struct"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = fields;
+        Err(de::Error::custom("a struct without a value"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_section_has_settings() {
+        assert_eq!(sections(), ["server", "listeners", "security", "mqtt", "limits", "log", "admin"]);
+        for section in sections().iter().chain(&["listeners.tls"]) {
+            assert!(!keys(section).is_empty(), "{section}");
+        }
+        assert!(settings().any(|setting| setting == "security.password_file"));
+    }
+
+    #[test]
+    fn the_nearest_name_is_found_and_a_far_one_is_not() {
+        let known = ["connections_max", "sessions_max", "connect_timeout"];
+        assert_eq!(nearest("conections_max", known.iter()), Some("connections_max"));
+        assert_eq!(nearest("max_connections", known.iter()), Some("connections_max"));
+        assert_eq!(nearest("zzz", known.iter()), None);
+    }
+}

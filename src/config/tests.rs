@@ -1,0 +1,75 @@
+//! `configs/oncemq.toml` is true: it names every setting, and the values it names are the defaults.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use super::*;
+
+const REFERENCE: &str = include_str!("../../configs/oncemq.toml");
+
+/// The file with every setting in force: `#name = …` and `#[table]` without their `#`.
+fn uncommented() -> String {
+    let begins_setting = |rest: &str| {
+        rest.starts_with('[') || rest.split_once(" = ").is_some_and(|(name, _)| name.chars().all(is_name_character))
+    };
+    let lines = REFERENCE.lines().map(|line| match line.strip_prefix('#') {
+        Some(rest) if begins_setting(rest) => rest,
+        Some(_) | None => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn is_name_character(character: char) -> bool {
+    character.is_ascii_lowercase() || character == '_'
+}
+
+#[test]
+fn the_reference_file_as_it_stands_is_the_default() {
+    let config: Config = toml::from_str(REFERENCE).unwrap();
+    assert_eq!(config, Config::default());
+}
+
+#[test]
+fn the_reference_file_names_every_setting() {
+    let text = uncommented();
+    let named: BTreeSet<String> = locate::places(&text).into_iter().map(|place| place.path).collect();
+    let mut known: BTreeSet<String> = schema::settings().collect();
+    known.extend(schema::sections().iter().map(|section| (*section).to_owned()));
+    known.extend(schema::keys("listeners").iter().map(|key| format!("listeners[2].{key}")));
+    known.extend(schema::keys("listeners.tls").iter().map(|key| format!("listeners[2].tls.{key}")));
+    for index in 0..3 {
+        known.extend([format!("listeners[{index}]"), format!("listeners[{index}].address")]);
+    }
+    assert_eq!(named, known);
+}
+
+#[test]
+fn every_default_that_the_reference_file_names_is_the_default() {
+    let mut config: Config = toml::from_str(&uncommented()).unwrap();
+    let example = config.listeners.pop().unwrap();
+    assert_eq!(example.transport, Transport::Wss);
+    // Settings that are not set by default stand there with an example.
+    assert!(config.security.password_file.take().is_some());
+    assert!(config.security.acl_file.take().is_some());
+    assert!(config.mqtt.response_information.take().is_some());
+    assert!(config.mqtt.server_reference.take().is_some());
+    assert_eq!(config, Config::default());
+}
+
+#[test]
+fn every_setting_of_the_reference_file_is_explained() {
+    let lines: Vec<&str> = REFERENCE.lines().collect();
+    let setting = |line: &str| line.strip_prefix('#').is_some_and(|rest| rest.starts_with(is_name_character));
+    for pair in lines.windows(2).filter(|pair| setting(pair[1]) && pair[1].contains(" = ")) {
+        let explained = pair[0].starts_with("# ") || setting(pair[0]) || pair[0] == "#[[listeners]]";
+        assert!(explained, "{}", pair[1]);
+    }
+}
+
+#[test]
+fn a_configuration_with_every_setting_survives_being_written_and_read() {
+    let mut config: Config = toml::from_str(&uncommented()).unwrap();
+    config.listeners[0].connections_per_second_max = NonZeroU32::new(7);
+    let text = toml::to_string(&config).unwrap();
+    assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+}

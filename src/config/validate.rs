@@ -1,0 +1,198 @@
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+
+use super::{Config, ListenAddress};
+
+/// A setting whose value can't be used, although it is of the right kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The setting: `limits.connect_timeout`, `listeners[0].tls`.
+    pub key: String,
+    /// What is wrong: a sentence that the key is the subject of.
+    pub text: String,
+}
+
+impl Problem {
+    pub(super) fn new(key: &str, text: &str) -> Self {
+        Self { key: key.to_owned(), text: text.to_owned() }
+    }
+}
+
+impl Config {
+    /// Everything that doesn't fit together, or names a file that can't be read; empty if the configuration can be used.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.limits.problems();
+        problems.extend(self.mqtt.problems());
+        problems.extend(self.security.problems());
+        if self.server.data.as_os_str().is_empty() {
+            problems.push(Problem::new("server.data", "must name a directory"));
+        }
+        if self.listeners.is_empty() {
+            problems.push(Problem::new("listeners", "must be at least one"));
+        }
+        for (index, listener) in self.listeners.iter().enumerate() {
+            problems.extend(listener.problems(&format!("listeners[{index}]")));
+        }
+        problems.extend(self.addresses_used_twice());
+        problems.extend(self.names_used_twice());
+        problems
+    }
+
+    fn addresses_used_twice(&self) -> Vec<Problem> {
+        let admin = ListenAddress::Ip(self.admin.address);
+        let admin = self.admin.enabled.then(|| ("admin.address".to_owned(), &admin));
+        let listeners = self.listeners.iter().enumerate();
+        let listeners = listeners.map(|(index, listener)| (format!("listeners[{index}].address"), &listener.address));
+        let taken = listeners.chain(admin).filter(|(_, address)| match address {
+            ListenAddress::Ip(address) => address.port() != 0,
+            ListenAddress::Unix(_) => true,
+        });
+        used_twice(taken)
+    }
+
+    fn names_used_twice(&self) -> Vec<Problem> {
+        let listeners = self.listeners.iter().enumerate();
+        used_twice(
+            listeners
+                .filter_map(|(index, listener)| Some((format!("listeners[{index}].name"), listener.name.as_ref()?))),
+        )
+    }
+}
+
+/// `value` is below `minimum`.
+pub(super) fn at_least(key: &str, value: usize, minimum: usize) -> Option<Problem> {
+    (value < minimum).then(|| Problem::new(key, &format!("must be at least {minimum}")))
+}
+
+/// The file can't be read, with the reason.
+pub(super) fn unreadable(key: &str, path: &Path) -> Option<Problem> {
+    let problem =
+        |reason: &dyn std::fmt::Display| Problem::new(key, &format!("cannot be read: {}: {reason}", path.display()));
+    match File::open(path).and_then(|file| file.metadata()) {
+        Ok(metadata) if metadata.is_dir() => Some(problem(&"it is a directory")),
+        Ok(_) => None,
+        Err(error) => Some(problem(&error)),
+    }
+}
+
+fn used_twice<'a, T>(values: impl Iterator<Item = (String, &'a T)>) -> Vec<Problem>
+where
+    T: std::hash::Hash + Eq + std::fmt::Display + 'a,
+{
+    let mut seen: HashMap<&T, String> = HashMap::new();
+    let mut problems = Vec::new();
+    for (key, value) in values {
+        if let Some(first) = seen.get(value) {
+            problems.push(Problem::new(&key, &format!("is {value}, which {first} has already")));
+        } else {
+            seen.insert(value, key);
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::config::{ClientCertificate, Listener, Tls, Transport};
+
+    use super::*;
+
+    fn listener(address: &str) -> Listener {
+        Listener::new(address.parse().unwrap())
+    }
+
+    fn keys(config: &Config) -> Vec<String> {
+        config.problems().into_iter().map(|problem| problem.key).collect()
+    }
+
+    #[test]
+    fn the_default_has_no_problem() {
+        assert_eq!(Config::default().problems(), []);
+    }
+
+    #[test]
+    fn a_listener_that_contradicts_itself_is_a_problem() {
+        let mut encrypted = listener("127.0.0.1:1");
+        encrypted.transport = Transport::Tls;
+        let mut socket = listener("unix:/tmp/socket");
+        socket.transport = Transport::Ws;
+        let mut certified = listener("127.0.0.1:2");
+        certified.transport = Transport::Wss;
+        certified.tls = Some(Tls {
+            certificate: "/does/not/exist".into(),
+            key: "/".into(),
+            client_certificate: ClientCertificate::Required,
+            client_ca: None,
+            crl: None,
+            identity_as_user_name: false,
+        });
+        let mut pathless = listener("127.0.0.1:3");
+        pathless.websocket_path = "mqtt".to_owned();
+        let config = Config { listeners: vec![encrypted, socket, certified, pathless], ..Config::default() };
+        let expected = [
+            "listeners[0].tls",
+            "listeners[1].transport",
+            "listeners[2].tls.client_ca",
+            "listeners[2].tls.certificate",
+            "listeners[2].tls.key",
+            "listeners[3].websocket_path",
+        ];
+        assert_eq!(keys(&config), expected);
+        let texts: Vec<_> = config.problems().into_iter().map(|problem| problem.text).collect();
+        assert!(texts[3].contains("/does/not/exist"), "{texts:?}");
+        assert!(texts[4].contains("directory"), "{texts:?}");
+    }
+
+    #[test]
+    fn certificates_of_clients_without_asking_for_them_are_a_problem() {
+        let file = std::env::current_exe().unwrap();
+        let mut listener = listener("127.0.0.1:1");
+        listener.transport = Transport::Tls;
+        listener.tls = Some(Tls {
+            certificate: file.clone(),
+            key: file.clone(),
+            client_certificate: ClientCertificate::None,
+            client_ca: Some(file.clone()),
+            crl: Some(file),
+            identity_as_user_name: true,
+        });
+        let config = Config { listeners: vec![listener], ..Config::default() };
+        let prefix = "listeners[0].tls.";
+        assert_eq!(keys(&config), ["client_ca", "crl", "identity_as_user_name"].map(|key| format!("{prefix}{key}")));
+    }
+
+    #[test]
+    fn an_address_or_name_used_twice_is_a_problem_but_not_port_0() {
+        let listeners = ["127.0.0.1:9883", "127.0.0.1:0", "127.0.0.1:0", "unix:/a", "unix:/a"].map(listener).into();
+        let mut config = Config { listeners, ..Config::default() };
+        assert_eq!(keys(&config), ["listeners[4].address", "admin.address"]);
+        config.listeners = vec![listener("127.0.0.1:1"), listener("127.0.0.1:2")];
+        for listener in &mut config.listeners {
+            listener.name = Some("same".to_owned());
+        }
+        assert_eq!(keys(&config), ["listeners[1].name"]);
+    }
+
+    #[test]
+    fn limits_that_let_nobody_in_are_a_problem() {
+        let mut config = Config::default();
+        config.limits.connections_max = 0;
+        config.limits.connect_timeout = Duration::ZERO;
+        config.limits.maximum_packet_size = 10;
+        config.limits.client_id_length_max = 22;
+        config.limits.keep_alive_max = Some(Duration::from_secs(65_536));
+        config.listeners.clear();
+        let expected = [
+            "limits.connections_max",
+            "limits.connect_timeout",
+            "limits.maximum_packet_size",
+            "limits.client_id_length_max",
+            "limits.keep_alive_max",
+            "listeners",
+        ];
+        assert_eq!(keys(&config), expected);
+    }
+}

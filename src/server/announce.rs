@@ -1,0 +1,104 @@
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::config::{ListenAddress, Listener, Transport};
+
+/// A listener and where it really listens.
+pub(super) type Listening = (Listener, Option<SocketAddr>);
+
+/// Writes where the broker listens, and two lines to paste that exchange a message through it.
+pub(super) fn announce(listeners: &[Listening], output: &mut impl io::Write) -> io::Result<()> {
+    let mut text = format!("OnceMQ {} listens at\n", env!("CARGO_PKG_VERSION"));
+    for (listener, address) in listeners {
+        text.push_str(&format!("  {}\n", url(listener, *address)));
+    }
+    if let Some(options) = listeners.iter().find_map(|(listener, address)| client_options(listener, *address)) {
+        text.push_str("Try it:\n");
+        text.push_str(&format!("  mosquitto_sub {options} -t 'hello' -v\n"));
+        text.push_str(&format!("  mosquitto_pub {options} -t hello -m 'it works'\n"));
+    }
+    output.write_all(text.as_bytes())?;
+    output.flush()
+}
+
+fn url(listener: &Listener, address: Option<SocketAddr>) -> String {
+    let place = address.map_or_else(|| listener.address.to_string(), |address| address.to_string());
+    let path = match listener.websocket_path.as_str() {
+        "*" => "/",
+        path => path,
+    };
+    match listener.transport {
+        Transport::Tcp => format!("mqtt://{place}"),
+        Transport::Tls => format!("mqtts://{place}"),
+        Transport::Ws => format!("ws://{place}{path}"),
+        Transport::Wss => format!("wss://{place}{path}"),
+        Transport::Unix => place,
+    }
+}
+
+/// What mosquitto's clients need to connect there, if they can.
+fn client_options(listener: &Listener, address: Option<SocketAddr>) -> Option<String> {
+    match (&listener.address, listener.transport, address) {
+        (ListenAddress::Unix(path), Transport::Unix, _) => Some(format!("--unix {}", path.display())),
+        (ListenAddress::Ip(_), Transport::Tcp, Some(address)) => Some(host_and_port(address, 1883)),
+        (ListenAddress::Ip(_), Transport::Tls, Some(address)) => {
+            Some(format!("{} --cafile CA.pem", host_and_port(address, 8883)))
+        }
+        _ => None,
+    }
+}
+
+fn host_and_port(address: SocketAddr, default_port: u16) -> String {
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    let mut options = format!("-h {host}");
+    if address.port() != default_port {
+        options.push_str(&format!(" -p {}", address.port()));
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn announced(listeners: &[Listener]) -> String {
+        let listening = listeners.iter().map(|listener| {
+            let ListenAddress::Ip(address) = listener.address else { return (listener.clone(), None) };
+            (listener.clone(), Some(address))
+        });
+        let mut output = Vec::new();
+        announce(&listening.collect::<Vec<_>>(), &mut output).unwrap();
+        String::from_utf8(output).unwrap()
+    }
+
+    fn listener(address: &str) -> Listener {
+        Listener::new(address.parse().unwrap())
+    }
+
+    #[test]
+    fn the_default_listener_gives_the_two_shortest_lines() {
+        let text = announced(&[listener("127.0.0.1:1883"), listener("[::1]:1883")]);
+        assert!(text.contains("mqtt://127.0.0.1:1883\n  mqtt://[::1]:1883\n"), "{text}");
+        assert!(text.contains("mosquitto_sub -h 127.0.0.1 -t 'hello' -v\n"), "{text}");
+        assert!(text.ends_with("mosquitto_pub -h 127.0.0.1 -t hello -m 'it works'\n"), "{text}");
+    }
+
+    #[test]
+    fn any_address_is_reached_by_loopback_and_another_port_is_named() {
+        let text = announced(&[listener("[::]:1884")]);
+        assert!(text.contains("mosquitto_sub -h ::1 -p 1884 -t"), "{text}");
+    }
+
+    #[test]
+    fn a_websocket_is_no_place_for_the_two_lines() {
+        let mut websocket = listener("127.0.0.1:8080");
+        websocket.transport = Transport::Ws;
+        assert!(!announced(&[websocket.clone()]).contains("mosquitto"));
+        let text = announced(&[websocket, listener("unix:/run/oncemq.sock")]);
+        assert!(text.contains("mosquitto_pub --unix /run/oncemq.sock -t"), "{text}");
+    }
+}

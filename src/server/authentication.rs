@@ -1,0 +1,175 @@
+use std::collections::HashMap;
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::connections::Identity;
+use super::mailbox::{Mail, Mailbox};
+use crate::auth::{AuthError, Authenticator, Credentials};
+use crate::broker::{AuthenticationOutcome, AuthenticationRequest, ConnectionId, Peer};
+use crate::codec::ReasonCode;
+use crate::config::{AllowAnonymous, Listener};
+use crate::routing::{Access, ShardId};
+
+/// Asks who may connect: at once where that is quick, by a few threads of its own where a password must be hashed.
+#[derive(Debug)]
+pub(super) struct Authentication {
+    provider: Arc<Provider>,
+    queue: SyncSender<Question>,
+}
+
+/// Who wants to know.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker {
+    pub(super) shard: ShardId,
+    pub(super) connection: ConnectionId,
+}
+
+/// When the answer comes.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// This is it.
+    Now(Verdict),
+    /// As [`Mail::Authenticated`].
+    Later,
+}
+
+/// The answer.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    /// What the rules are told.
+    pub(super) outcome: AuthenticationOutcome,
+    /// The user whose access rules count: a name that was verified.
+    pub(super) verified_user: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Provider {
+    authenticator: Authenticator,
+    /// By the listener's name.
+    allow_anonymous: HashMap<Arc<str>, AllowAnonymous>,
+}
+
+#[derive(Debug)]
+struct Question {
+    asker: Asker,
+    peer: Peer,
+    request: AuthenticationRequest,
+}
+
+impl Authentication {
+    /// Starts the threads.
+    pub(super) fn start(
+        authenticator: Authenticator,
+        listeners: &[Listener],
+        mailboxes: &Arc<[Mailbox]>,
+    ) -> io::Result<Self> {
+        let by_name = |listener: &Listener| Some((listener.label().into(), listener.allow_anonymous?));
+        let allow_anonymous = listeners.iter().filter_map(by_name).collect();
+        let provider = Arc::new(Provider { authenticator, allow_anonymous });
+        let (queue, questions) = sync_channel(QUESTIONS_MAX);
+        let questions = Arc::new(Mutex::new(questions));
+        let cores = thread::available_parallelism()?.get();
+        for number in 0..(cores / 2).clamp(1, THREADS_MAX) {
+            let (provider, questions, mailboxes) =
+                (Arc::clone(&provider), Arc::clone(&questions), Arc::clone(mailboxes));
+            thread::Builder::new()
+                .name(format!("password-{number}"))
+                .spawn(move || answer_questions(&provider, &questions, &mailboxes))?;
+        }
+        Ok(Self { provider, queue })
+    }
+
+    /// Asks whether a client may connect.
+    pub(super) fn ask(&self, asker: Asker, peer: &Peer, request: AuthenticationRequest) -> Answer {
+        if !self.provider.needs_hashing(peer, &request) {
+            return Answer::Now(self.provider.answer(peer, &request));
+        }
+        match self.queue.try_send(Question { asker, peer: peer.clone(), request }) {
+            Ok(()) => Answer::Later,
+            Err(_) => Answer::Now(Verdict::refused(ReasonCode::ServerBusy, "too many passwords wait to be verified")),
+        }
+    }
+
+    /// What a client that is connected may do by the rules as they are.
+    pub(super) fn access(&self, identity: &Identity) -> Option<Arc<Access>> {
+        let credentials = Credentials {
+            client_id: identity.client_id.as_ref()?.as_str(),
+            user_name: None,
+            password: None,
+            address: None,
+            // Who it is was proved when it connected.
+            certificate_identity: identity.verified_user.as_deref(),
+            allow_anonymous: Some(AllowAnonymous::Always),
+        };
+        self.provider.authenticator.authenticate(&credentials).ok().map(Arc::new)
+    }
+
+    /// Reads the password and ACL files again. After an error everything stays as it was.
+    pub(super) fn reload(&self) -> Result<(), AuthError> {
+        self.provider.authenticator.reload()
+    }
+}
+
+impl Provider {
+    fn credentials<'a>(&self, peer: &'a Peer, request: &'a AuthenticationRequest) -> Credentials<'a> {
+        Credentials {
+            client_id: request.client_id.as_str(),
+            user_name: request.user_name.as_deref(),
+            password: request.password.as_deref(),
+            address: peer.address.map(|address| address.ip()),
+            certificate_identity: peer.certificate_identity.as_deref(),
+            allow_anonymous: self.allow_anonymous.get(&peer.listener).copied(),
+        }
+    }
+
+    fn needs_hashing(&self, peer: &Peer, request: &AuthenticationRequest) -> bool {
+        request.method.is_none() && self.authenticator.needs_hashing(&self.credentials(peer, request))
+    }
+
+    fn answer(&self, peer: &Peer, request: &AuthenticationRequest) -> Verdict {
+        if request.method.is_some() {
+            return Verdict::refused(ReasonCode::BadAuthenticationMethod, "no such Authentication Method");
+        }
+        let credentials = self.credentials(peer, request);
+        let is_password_verified = self.authenticator.needs_hashing(&credentials);
+        let access = match self.authenticator.authenticate(&credentials) {
+            Ok(access) => Arc::new(access),
+            Err(refusal) => return Verdict::refused(refusal.reason_code(), &refusal.to_string()),
+        };
+        let user_name = || request.user_name.as_deref().map(Arc::from);
+        let verified_user = peer.certificate_identity.clone().or_else(|| user_name().filter(|_| is_password_verified));
+        let user = verified_user.clone().or_else(user_name);
+        let outcome = AuthenticationOutcome::Granted {
+            access,
+            user,
+            verified_user: verified_user.clone(),
+            authentication_data: None,
+        };
+        Verdict { outcome, verified_user }
+    }
+}
+
+impl Verdict {
+    fn refused(reason_code: ReasonCode, cause: &str) -> Self {
+        Self { outcome: AuthenticationOutcome::Refused { reason_code, cause: cause.into() }, verified_user: None }
+    }
+}
+
+/// Until nobody can ask any more.
+fn answer_questions(provider: &Provider, questions: &Mutex<Receiver<Question>>, mailboxes: &[Mailbox]) {
+    loop {
+        let question = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Question { asker, peer, request }) = question else { return };
+        let verdict = provider.answer(&peer, &request);
+        if let Some(mailbox) = mailboxes.get(usize::from(asker.shard.0)) {
+            mailbox.put(Mail::Authenticated { connection: asker.connection, verdict });
+        }
+    }
+}
+
+/// At 50 ms each these are about a minute's work for one thread: who comes later is told to come again.
+const QUESTIONS_MAX: usize = 1_024;
+/// Each may need 46 MB while it hashes.
+const THREADS_MAX: usize = 4;

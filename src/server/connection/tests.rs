@@ -1,0 +1,212 @@
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::{JoinHandle, spawn_local, yield_now};
+
+use super::*;
+use crate::auth::Authenticator;
+use crate::broker::{Shard, Shared};
+use crate::codec::{AliasUse, Connect, Message, OutgoingPublish, PacketId, ProtocolVersion, Qos, ServerPacket};
+use crate::config::Config;
+use crate::routing::ShardId;
+use crate::server::authentication::Authentication;
+use crate::server::clock::Clock;
+use crate::server::driver::Parts;
+use crate::server::mailbox::Mailbox;
+use crate::server::settings;
+use crate::server::test_client::{Client, VERSION, encoded, publish};
+use crate::timestamp::Timestamp;
+
+/// A shard and its connections, without listeners and threads.
+struct Broker {
+    driver: Rc<RefCell<Driver>>,
+}
+
+impl Broker {
+    fn new(config: &Config) -> Self {
+        let mailboxes: Arc<[Mailbox]> = [Mailbox::new(16)].into();
+        let authenticator = Authenticator::new(&config.security).unwrap();
+        let shared = Arc::new(Shared::new(1, settings::retained_limits(config)));
+        let parts = Parts {
+            id: ShardId(0),
+            shard: Shard::new(ShardId(0), Arc::new(settings::broker_settings(config)), shared, 1),
+            clock: Clock::start(Timestamp::default()),
+            write_timeout: config.limits.write_timeout,
+            authentication: Arc::new(Authentication::start(authenticator, &[], &mailboxes).unwrap()),
+            mailboxes,
+        };
+        Self { driver: Rc::new(RefCell::new(Driver::new(parts))) }
+    }
+
+    /// A connection that has sent nothing, and its task.
+    fn connect(&self) -> (Client<UnixStream>, JoinHandle<()>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let peer = Box::new(Peer {
+            address: None,
+            listener: "test".into(),
+            certificate_identity: None,
+            maximum_packet_size: 1 << 20,
+        });
+        let driver = Rc::clone(&self.driver);
+        let task = spawn_local(async move {
+            let mut connection = Connection::open(&driver, Stream::Unix(ours), peer).unwrap();
+            let end = poll_fn(|cx| connection.poll(&driver, cx)).await;
+            connection.finish(&driver, end).await;
+        });
+        (Client::new(theirs), task)
+    }
+
+    /// A client that is connected, and the task of its connection.
+    async fn client(&self, name: &'static str) -> (Client<UnixStream>, JoinHandle<()>) {
+        let (mut client, task) = self.connect();
+        client.connect(Connect::new(VERSION, name, true)).await.unwrap();
+        (client, task)
+    }
+
+    async fn subscriber(&self, name: &'static str, filter: &str) -> (Client<UnixStream>, JoinHandle<()>) {
+        let (mut client, task) = self.client(name).await;
+        client.subscribe(filter, Qos::AtMostOnce).await;
+        (client, task)
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
+    runtime.block_on(async { timeout(Duration::from_secs(20), test).await.expect("in time") });
+}
+
+#[test]
+fn packets_come_through_however_they_are_cut() {
+    run(async {
+        let broker = Broker::new(&Config::default());
+        let (mut subscriber, _task) = broker.subscriber("s", "a/#").await;
+        let (mut publisher, _publisher) = broker.client("p").await;
+        // Small ones, one that is copied together, and one larger than any read.
+        let lengths = [0, 1, 100, 20_000, 3, 40_000, 400_000, 7];
+        let payloads = lengths.map(|length| (0..length).map(|index| (index % 251) as u8).collect::<Vec<_>>());
+        let all = payloads.iter().map(|payload| encoded(&publish("a/b", payload.clone())).to_vec());
+        let all = all.collect::<Vec<_>>().concat();
+        for step in [1_000_000, 70_000, 4_093] {
+            let expected = payloads.clone();
+            let received = async {
+                for payload in &expected {
+                    assert_eq!(&subscriber.receive_publish().await.message.payload, payload);
+                }
+            };
+            let sent = async {
+                for part in all.chunks(step) {
+                    publisher.stream.write_all(part).await.unwrap();
+                    yield_now().await;
+                }
+            };
+            tokio::join!(sent, received);
+        }
+    });
+}
+
+#[test]
+fn a_header_that_lies_about_its_length_costs_little_memory() {
+    run(async {
+        let broker = Broker::new(&Config::default());
+        let (mut client, task) = broker.client("liar").await;
+        let header = encoded(&publish("a", vec![0; 1_000_000]))[..40_000].to_vec();
+        client.stream.write_all(&header).await.unwrap();
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(!task.is_finished());
+        drop(client.stream);
+        task.await.unwrap();
+        assert!(broker.driver.borrow().connections.ids().is_empty());
+    });
+}
+
+#[test]
+fn mqtt5_4_13_1_1_a_malformed_packet_is_answered_by_disconnect_before_the_close() {
+    run(async {
+        let broker = Broker::new(&Config::default());
+        let (mut client, _task) = broker.client("broken").await;
+        // A PUBLISH at QoS 3, and much behind it that nobody reads.
+        client.stream.write_all(&[0x36, 3, 0, 1, b'a']).await.unwrap();
+        client.stream.write_all(&[0; 100_000]).await.unwrap();
+        assert!(matches!(client.receive().await, Some(ServerPacket::Disconnect(_))));
+        assert_eq!(client.receive().await, None);
+    });
+}
+
+#[test]
+fn a_receiver_that_takes_nothing_is_closed_after_the_write_timeout_and_others_go_on() {
+    run(async {
+        let mut config = Config::default();
+        config.limits.write_timeout = Duration::from_millis(50);
+        config.limits.slow_receiver_grace = Duration::from_millis(10);
+        let broker = Broker::new(&config);
+        let (_stuck, task) = broker.subscriber("stuck", "#").await;
+        let (mut reader, _reader) = broker.subscriber("reader", "#").await;
+        let (mut publisher, _publisher) = broker.client("p").await;
+        let flow = async {
+            loop {
+                publisher.send(&publish("a", vec![1; 100_000])).await;
+                reader.receive_publish().await;
+            }
+        };
+        let swept = async {
+            while !task.is_finished() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                assert!(broker.driver.borrow_mut().poll_deadline(std::task::Waker::noop()).is_some());
+                broker.driver.borrow_mut().sweep();
+            }
+        };
+        tokio::select! {
+            () = flow => {}
+            () = swept => {}
+        }
+        assert_eq!(broker.driver.borrow().snapshot().traffic.write_timeouts, 1);
+    });
+}
+
+#[test]
+fn one_publish_is_the_same_for_all_receivers_but_for_its_packet_identifier() {
+    let topic = crate::topic::TopicName::new("a/b".into()).unwrap();
+    for length in [5, 300, 5_000] {
+        let message = Arc::new(Message::new(topic.clone(), vec![7; length]));
+        let mut encoder = crate::server::publish_encoder::PublishEncoder::default();
+        let mut pool = crate::server::outgoing::BufferPool::default();
+        let mut variants = Vec::new();
+        for (qos, dup, retain, expiry) in [
+            (Qos::AtMostOnce, false, false, None),
+            (Qos::AtLeastOnce, false, false, None),
+            (Qos::AtLeastOnce, true, false, None),
+            (Qos::ExactlyOnce, false, true, Some(9)),
+        ] {
+            for packet_id in [1, 2, 0x1234] {
+                let mut publish = OutgoingPublish::new(Arc::clone(&message));
+                publish.qos = qos;
+                publish.dup = dup;
+                publish.retain = retain;
+                publish.message_expiry_interval = expiry;
+                publish.packet_id = PacketId::new(packet_id).filter(|_| qos != Qos::AtMostOnce);
+                variants.push(publish.clone());
+                publish.subscription_ids.push(3.try_into().unwrap());
+                publish.topic_alias = Some((1.try_into().unwrap(), AliasUse::Set));
+                variants.push(publish);
+            }
+        }
+        for version in [ProtocolVersion::V5, ProtocolVersion::V3_1_1, ProtocolVersion::V5] {
+            for publish in &variants {
+                let mut outgoing = Outgoing::default();
+                encoder.append(publish.clone(), version, &mut outgoing, &mut pool);
+                let mut expected = BytesMut::new();
+                publish.encode(version, &mut expected);
+                assert_eq!(outgoing.contents(), expected, "{publish:?} in {version:?}");
+            }
+        }
+    }
+}

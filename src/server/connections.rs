@@ -1,0 +1,156 @@
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use slab::Slab;
+
+use super::outgoing::Outgoing;
+use crate::broker::{ConnectionId, Peer};
+use crate::codec::{ClientId, ProtocolVersion};
+use crate::timestamp::Timestamp;
+
+/// The connections of one shard.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    entries: Slab<Entry>,
+    /// By slot: how many connections had it before the one that has it.
+    generations: Vec<u32>,
+}
+
+/// What the shard's thread knows of a connection; its transport belongs to its task.
+#[derive(Debug)]
+pub(super) struct Entry {
+    generation: u32,
+    /// What waits for its transport.
+    pub(super) outgoing: Outgoing,
+    /// Of its task: set when that runs first.
+    pub(super) waker: Option<Waker>,
+    /// Spoken since CONNECT; before it, the version of the last answer that every client understands.
+    pub(super) version: ProtocolVersion,
+    /// Whether its task has been woken since it ran last.
+    pub(super) woken: bool,
+    /// Nothing more is read: the rules want it so.
+    pub(super) paused: bool,
+    /// Nothing more is read: a provider is being asked.
+    pub(super) authenticating: bool,
+    /// Nothing more is read, ever, and what waits is the last that is sent.
+    pub(super) closing: bool,
+    /// Its transport took nothing for the write timeout.
+    pub(super) timed_out: bool,
+    /// Whether it is in the list of those whose transport didn't take all.
+    pub(super) backlogged: bool,
+    /// Whether it is in the list of those that another shard holds up.
+    pub(super) held_up: bool,
+    /// When its transport last took something, or began to have something to take.
+    pub(super) progress: Timestamp,
+    /// When what fills its outgoing buffer was read, if this one is in the sample.
+    pub(super) filled: Option<Duration>,
+    /// What a reload of the access rules asks again about.
+    pub(super) identity: Box<Identity>,
+}
+
+/// What an access decision was made from.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    /// Where the client comes from.
+    pub(super) peer: Peer,
+    /// What it is called, once it was asked about.
+    pub(super) client_id: Option<ClientId>,
+    /// Who it has proved to be.
+    pub(super) verified_user: Option<Arc<str>>,
+}
+
+impl Connections {
+    /// A slot for a new connection.
+    pub(super) fn open(&mut self, identity: Box<Identity>, now: Timestamp) -> Option<ConnectionId> {
+        let vacant = self.entries.vacant_entry();
+        let index = vacant.key();
+        let slot = u32::try_from(index).ok()?;
+        if self.generations.len() <= index {
+            self.generations.resize(index + 1, 0);
+        }
+        let generation = self.generations.get(index).copied().unwrap_or_default();
+        vacant.insert(Entry {
+            generation,
+            outgoing: Outgoing::default(),
+            waker: None,
+            version: ProtocolVersion::V3_1_1,
+            woken: false,
+            paused: false,
+            authenticating: false,
+            closing: false,
+            timed_out: false,
+            backlogged: false,
+            progress: now,
+            filled: None,
+            identity,
+            held_up: false,
+        });
+        Some(ConnectionId { slot, generation })
+    }
+
+    /// The connection, unless it has ended.
+    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(usize::try_from(id.slot).ok()?)?;
+        (entry.generation == id.generation).then_some(entry)
+    }
+
+    /// Ends a connection: its slot is free for the next generation.
+    pub(super) fn close(&mut self, id: ConnectionId) -> Option<Entry> {
+        self.get_mut(id)?;
+        let index = usize::try_from(id.slot).ok()?;
+        if let Some(generation) = self.generations.get_mut(index) {
+            *generation = generation.wrapping_add(1);
+        }
+        self.entries.try_remove(index)
+    }
+
+    /// All of them.
+    pub(super) fn ids(&self) -> Vec<ConnectionId> {
+        let id = |(index, entry): (usize, &Entry)| {
+            Some(ConnectionId { slot: u32::try_from(index).ok()?, generation: entry.generation })
+        };
+        self.entries.iter().filter_map(id).collect()
+    }
+}
+
+impl Entry {
+    /// Whether nothing may be read at this moment.
+    pub(super) fn is_held(&self) -> bool {
+        self.paused || self.authenticating || self.closing
+    }
+
+    /// Lets its task run, once.
+    pub(super) fn wake(&mut self) {
+        if !self.woken
+            && let Some(waker) = &self.waker
+        {
+            self.woken = true;
+            waker.wake_by_ref();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Box<Identity> {
+        let peer =
+            Peer { address: None, listener: "test".into(), certificate_identity: None, maximum_packet_size: 1024 };
+        Box::new(Identity { peer, client_id: None, verified_user: None })
+    }
+
+    #[test]
+    fn a_slot_is_used_again_with_the_next_generation_and_the_old_one_is_gone() {
+        let mut connections = Connections::default();
+        let first = connections.open(identity(), Timestamp(0)).unwrap();
+        assert!(connections.close(first).is_some());
+        let second = connections.open(identity(), Timestamp(0)).unwrap();
+        assert_eq!(second, ConnectionId { slot: first.slot, generation: first.generation + 1 });
+        assert!(connections.get_mut(first).is_none());
+        assert!(connections.close(first).is_none());
+        assert!(connections.get_mut(second).is_some());
+        assert_eq!(connections.ids(), [second]);
+    }
+}

@@ -1,0 +1,240 @@
+mod tasks;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use super::authentication::{Answer, Asker, Authentication};
+use super::clock::{Clock, Reading};
+use super::connections::{Connections, Entry};
+use super::listener::Accepted;
+use super::mailbox::{Mail, Mailbox};
+use super::outgoing::BufferPool;
+use super::post::Post;
+use super::publish_encoder::PublishEncoder;
+use super::report::Reporter;
+use super::store_thread::StoreThread;
+use super::traffic::Traffic;
+use crate::broker::{Action, AuthenticationRequest, ConnectionId, Event, Shard};
+use crate::codec::{ServerPacket, encode};
+use crate::routing::ShardId;
+use crate::timestamp::Timestamp;
+
+/// A shard with everything that carries out its actions. It belongs to one thread, and the tasks there borrow it in turns.
+#[derive(Debug)]
+pub(super) struct Driver {
+    id: ShardId,
+    clock: Clock,
+    write_timeout: Duration,
+    shard: Shard,
+    actions: Vec<Action>,
+    answers: VecDeque<Event>,
+    store: StoreThread,
+    authentication: Arc<Authentication>,
+    mailboxes: Arc<[Mailbox]>,
+    post: Post,
+    reporter: Reporter,
+    encoder: PublishEncoder,
+    pool: BufferPool,
+    /// What the tasks of this thread read into, one after the other.
+    pub(super) scratch: BytesMut,
+    /// Those that the tasks serve.
+    pub(super) connections: Connections,
+    traffic: Traffic,
+    reading: Reading,
+    current: Option<ConnectionId>,
+    backlogged: Vec<ConnectionId>,
+    held_up: Vec<ConnectionId>,
+    samples: u32,
+    timer: Timer,
+    tasks: usize,
+    shutting_down: bool,
+}
+
+/// When the task that tells the shard the time runs next.
+#[derive(Debug, Default)]
+struct Timer {
+    armed: Option<Timestamp>,
+    waker: Option<Waker>,
+}
+
+/// What a [`Driver`] is made of.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// The number of the shard.
+    pub(super) id: ShardId,
+    /// The rules.
+    pub(super) shard: Shard,
+    /// The time.
+    pub(super) clock: Clock,
+    /// How long a transport may take nothing.
+    pub(super) write_timeout: Duration,
+    /// Who may connect.
+    pub(super) authentication: Arc<Authentication>,
+    /// Those of all shards, by number.
+    pub(super) mailboxes: Arc<[Mailbox]>,
+}
+
+impl Driver {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            id: parts.id,
+            clock: parts.clock,
+            write_timeout: parts.write_timeout,
+            shard: parts.shard,
+            actions: Vec::new(),
+            answers: VecDeque::new(),
+            store: StoreThread::default(),
+            authentication: parts.authentication,
+            post: Post::new(parts.id, Arc::clone(&parts.mailboxes)),
+            mailboxes: parts.mailboxes,
+            reporter: Reporter::default(),
+            encoder: PublishEncoder::default(),
+            pool: BufferPool::default(),
+            scratch: BytesMut::new(),
+            connections: Connections::default(),
+            traffic: Traffic::default(),
+            reading: parts.clock.read(),
+            current: None,
+            backlogged: Vec::new(),
+            held_up: Vec::new(),
+            samples: 0,
+            timer: Timer::default(),
+            tasks: 0,
+            shutting_down: false,
+        }
+    }
+
+    /// Takes the time for all that follows until [`end_turn`](Self::end_turn).
+    pub(super) fn begin_turn(&mut self) {
+        self.reading = self.clock.read();
+    }
+
+    /// Begins the turn of a connection's task: it writes by itself what it is given meanwhile.
+    pub(super) fn begin_turn_of(&mut self, id: ConnectionId, waker: &Waker) {
+        self.begin_turn();
+        self.current = Some(id);
+        if let Some(entry) = self.connections.get_mut(id) {
+            entry.woken = false;
+            entry.waker.get_or_insert_with(|| waker.clone());
+        }
+    }
+
+    /// Delivers what was collected for others.
+    pub(super) fn end_turn(&mut self) {
+        self.current = None;
+        self.encoder.forget();
+        self.post.deliver();
+        let deadline = self.shard.deadline();
+        if let Some(deadline) = deadline
+            && self.timer.armed.is_none_or(|armed| deadline < armed)
+            && let Some(waker) = &self.timer.waker
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Applies an event, and the answers to it that are there at once.
+    pub(super) fn handle(&mut self, event: Event) {
+        self.apply(event);
+        while let Some(answer) = self.store.take_stable().map(Event::Persisted).or_else(|| self.answers.pop_front()) {
+            self.apply(answer);
+        }
+    }
+
+    /// What another thread has sent. A connection that was accepted is given back: it needs a task.
+    pub(super) fn on_mail(&mut self, mail: Mail) -> Option<Accepted> {
+        match mail {
+            Mail::Accepted(accepted) => return Some(*accepted).filter(|_| !self.shutting_down),
+            Mail::Forwarded(message) => self.handle(Event::Forwarded(message)),
+            Mail::Authenticated { connection, verdict } => {
+                self.with_woken(connection, |entry| {
+                    entry.authenticating = false;
+                    entry.identity.verified_user = verdict.verified_user;
+                });
+                self.handle(Event::Authenticated { connection, outcome: verdict.outcome });
+            }
+            Mail::AccessReloaded => self.renew_access(),
+            Mail::ShuttingDown => {
+                self.shutting_down = true;
+                self.handle(Event::ShuttingDown);
+            }
+        }
+        None
+    }
+
+    fn apply(&mut self, event: Event) {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.shard.handle(self.reading.now, event, &mut actions);
+        for action in actions.drain(..) {
+            self.perform(action);
+        }
+        self.actions = actions;
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Send { connection, packet } => self.send(connection, packet),
+            Action::Close { connection } => self.with_woken(connection, |entry| entry.closing = true),
+            Action::Pause { connection } => self.with_entry(connection, |entry| entry.paused = true),
+            Action::Resume { connection } => self.with_woken(connection, |entry| entry.paused = false),
+            Action::Authenticate { connection, request } => self.authenticate(connection, *request),
+            Action::Persist { ticket, record } => self.store.persist(ticket, record),
+            Action::Forward { shard, message } => self.post.add(shard, message),
+            Action::Report(report) => self.reporter.report(&report, self.reading.now),
+        }
+    }
+
+    /// Encodes a packet behind what its connection has to send.
+    fn send(&mut self, connection: ConnectionId, packet: ServerPacket) {
+        let Some(entry) = self.connections.get_mut(connection) else { return };
+        if entry.outgoing.is_empty() {
+            entry.progress = self.reading.now;
+            self.samples = self.samples.wrapping_add(1);
+            entry.filled = self.samples.is_multiple_of(SAMPLED_ONE_OF).then_some(self.reading.elapsed);
+        }
+        if let ServerPacket::Publish(publish) = packet {
+            self.encoder.append(publish, entry.version, &mut entry.outgoing, &mut self.pool);
+        } else {
+            encode(&packet, entry.version, entry.outgoing.tail(&mut self.pool));
+        }
+        if self.current != Some(connection) {
+            entry.wake();
+        }
+    }
+
+    fn with_entry(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.connections.get_mut(connection) {
+            change(entry);
+        }
+    }
+
+    /// Changes what a connection's task goes by, and lets it run.
+    fn with_woken(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.connections.get_mut(connection) {
+            change(entry);
+            if self.current != Some(connection) {
+                entry.wake();
+            }
+        }
+    }
+
+    fn authenticate(&mut self, connection: ConnectionId, request: AuthenticationRequest) {
+        let Some(entry) = self.connections.get_mut(connection) else { return };
+        let identity = &mut entry.identity;
+        identity.client_id = Some(request.client_id.clone());
+        match self.authentication.ask(Asker { shard: self.id, connection }, &identity.peer, request) {
+            Answer::Now(verdict) => {
+                entry.identity.verified_user = verdict.verified_user;
+                self.answers.push_back(Event::Authenticated { connection, outcome: verdict.outcome });
+            }
+            Answer::Later => entry.authenticating = true,
+        }
+    }
+}
+
+/// Reading the clock once more for every flush would cost more than it tells.
+const SAMPLED_ONE_OF: u32 = 64;

@@ -1,0 +1,201 @@
+//! What the tasks of the shard's thread ask of its [`Driver`].
+
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use super::Driver;
+use crate::broker::{ConnectionId, Event, Peer};
+use crate::codec::ProtocolVersion;
+use crate::server::connections::Identity;
+use crate::server::outgoing::Outgoing;
+use crate::server::status::ShardSnapshot;
+use crate::timestamp::Timestamp;
+
+impl Driver {
+    /// A new connection, whose first packet is awaited.
+    pub(in crate::server) fn open(&mut self, peer: Box<Peer>) -> Option<ConnectionId> {
+        self.begin_turn();
+        let identity = Box::new(Identity { peer: Peer::clone(&peer), client_id: None, verified_user: None });
+        let connection = self.connections.open(identity, self.reading.now)?;
+        self.tasks += 1;
+        self.traffic.connections_opened += 1;
+        self.handle(Event::Opened { connection, peer });
+        self.end_turn();
+        Some(connection)
+    }
+
+    /// Its transport ended.
+    pub(in crate::server) fn closed(&mut self, connection: ConnectionId, cause: bytestring::ByteString) {
+        self.begin_turn();
+        self.handle(Event::Closed { connection, cause });
+        self.end_turn();
+        self.connections.close(connection);
+        self.task_ended();
+    }
+
+    /// The rules are done with it: what it has still to send. Its task is not counted out before it [ended](Self::task_ended).
+    pub(in crate::server) fn take_last(&mut self, connection: ConnectionId) -> Outgoing {
+        self.connections.close(connection).map(|entry| entry.outgoing).unwrap_or_default()
+    }
+
+    /// A connection's task is done.
+    pub(in crate::server) fn task_ended(&mut self) {
+        self.tasks -= 1;
+        self.traffic.connections_closed += 1;
+        if self.shutting_down
+            && let Some(mailbox) = self.mailboxes.get(usize::from(self.id.0))
+        {
+            mailbox.notify();
+        }
+    }
+
+    /// A connection ended before its first packet could be awaited.
+    pub(in crate::server) fn handshake_failed(&mut self) -> Timestamp {
+        self.traffic.handshakes_failed += 1;
+        self.clock.read().now
+    }
+
+    /// From its CONNECT on, packets to it are encoded in the version that it named.
+    pub(in crate::server) fn set_version(&mut self, connection: ConnectionId, version: Option<ProtocolVersion>) {
+        if let (Some(entry), Some(version)) = (self.connections.get_mut(connection), version) {
+            entry.version = version;
+        }
+    }
+
+    /// Its task goes on after the others had their turn.
+    pub(in crate::server) fn wake_later(&mut self, connection: ConnectionId, waker: &Waker) {
+        if let Some(entry) = self.connections.get_mut(connection) {
+            entry.woken = true;
+        }
+        waker.wake_by_ref();
+    }
+
+    /// Whether it should read nothing because another shard can't keep up: then its task is woken when that can.
+    pub(in crate::server) fn holds_up(&mut self, connection: ConnectionId) -> bool {
+        if !self.post.is_blocked() {
+            return false;
+        }
+        if let Some(entry) = self.connections.get_mut(connection)
+            && !std::mem::replace(&mut entry.held_up, true)
+        {
+            self.held_up.push(connection);
+        }
+        true
+    }
+
+    /// Lets those go on that were held up, if every other shard keeps up.
+    pub(in crate::server) fn look_at_post(&mut self) {
+        self.post.look_again();
+        if self.post.is_blocked() {
+            return;
+        }
+        for connection in std::mem::take(&mut self.held_up) {
+            if let Some(entry) = self.connections.get_mut(connection) {
+                entry.held_up = false;
+                entry.wake();
+            }
+        }
+    }
+
+    /// A read brought `bytes`.
+    pub(in crate::server) fn received(&mut self, bytes: usize) {
+        self.traffic.bytes_received += bytes as u64;
+        self.traffic.reads += u64::from(bytes > 0);
+    }
+
+    /// The transport took `bytes`.
+    pub(in crate::server) fn flushed(&mut self, connection: ConnectionId, bytes: usize) {
+        self.sent(bytes);
+        let Some(entry) = self.connections.get_mut(connection) else { return };
+        entry.progress = self.reading.now;
+        if let Some(filled) = entry.filled.take() {
+            let latency = self.clock.read().elapsed.saturating_sub(filled);
+            self.traffic.publish_to_deliver.record(latency);
+        }
+        let remaining = entry.outgoing.len();
+        if remaining == 0 {
+            entry.outgoing.release(&mut self.pool);
+        }
+        self.handle(Event::Flushed { connection, remaining });
+    }
+
+    /// The transport took `bytes` of a connection that the rules are done with.
+    pub(in crate::server) fn sent(&mut self, bytes: usize) {
+        self.traffic.bytes_sent += bytes as u64;
+        self.traffic.writes += 1;
+    }
+
+    /// The transport didn't take all.
+    pub(in crate::server) fn backlogged(&mut self, connection: ConnectionId) {
+        if let Some(entry) = self.connections.get_mut(connection)
+            && !std::mem::replace(&mut entry.backlogged, true)
+        {
+            self.backlogged.push(connection);
+        }
+    }
+
+    /// Ends those whose transport took nothing for the write timeout: called once a second.
+    pub(in crate::server) fn sweep(&mut self) {
+        self.begin_turn();
+        let mut backlogged = std::mem::take(&mut self.backlogged);
+        backlogged.retain(|&connection| self.is_still_backlogged(connection));
+        self.backlogged = backlogged;
+    }
+
+    fn is_still_backlogged(&mut self, connection: ConnectionId) -> bool {
+        let Some(entry) = self.connections.get_mut(connection) else { return false };
+        if entry.outgoing.is_empty() {
+            entry.backlogged = false;
+            return false;
+        }
+        if self.reading.now.since(entry.progress) >= self.write_timeout {
+            entry.timed_out = true;
+            entry.wake();
+            self.traffic.write_timeouts += 1;
+            return false;
+        }
+        true
+    }
+
+    /// Tells the shard the time if it wants to know it, and says when it wants to know it next.
+    pub(in crate::server) fn poll_deadline(&mut self, waker: &Waker) -> Option<Instant> {
+        self.timer.waker = Some(waker.clone());
+        // While this runs nobody has to wake it.
+        self.timer.armed = Some(Timestamp::default());
+        self.begin_turn();
+        if self.shard.deadline().is_some_and(|deadline| deadline <= self.reading.now) {
+            self.handle(Event::DeadlinePassed);
+        }
+        self.end_turn();
+        self.timer.armed = self.shard.deadline();
+        self.timer.armed.map(|deadline| self.clock.instant_of(deadline))
+    }
+
+    /// How long the last bytes of a connection may take.
+    pub(in crate::server) fn close_timeout(&self) -> Duration {
+        self.write_timeout.min(CLOSE_TIMEOUT_MAX)
+    }
+
+    /// Whether it stops and every client has heard it.
+    pub(in crate::server) fn is_drained(&self) -> bool {
+        self.shutting_down && self.tasks == 0
+    }
+
+    /// What it has counted.
+    pub(in crate::server) fn snapshot(&self) -> ShardSnapshot {
+        ShardSnapshot { counters: *self.shard.counters(), traffic: self.traffic, published: self.reading.now }
+    }
+
+    /// Asks again what every client may do.
+    pub(super) fn renew_access(&mut self) {
+        for connection in self.connections.ids() {
+            let identity = self.connections.get_mut(connection).map(|entry| &*entry.identity);
+            if let Some(access) = identity.and_then(|identity| self.authentication.access(identity)) {
+                self.handle(Event::AccessChanged { connection, access });
+            }
+        }
+    }
+}
+
+/// Longer than a farewell takes on a bad network, shorter than anyone waits for a stop.
+const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(2);

@@ -1,0 +1,108 @@
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::AsyncReadExt;
+
+use super::listener::Stream;
+use crate::codec::frame_length;
+
+/// What a connection has read and not yet decoded. It owns no memory between packets.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    /// Read before the connection was paused: decoded first when it goes on.
+    held: Bytes,
+    /// The beginning of a packet.
+    partial: BytesMut,
+}
+
+impl Input {
+    /// Takes what was kept by [`hold`](Self::hold), or reads: into `scratch` if nothing but small packets is expected, else
+    /// into the large packet's own buffer, so that its payload is not copied again. No bytes: the end of the stream.
+    pub(super) fn poll_next(
+        &mut self,
+        stream: &mut Stream,
+        scratch: &mut BytesMut,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Chunk>> {
+        if !self.held.is_empty() {
+            return Poll::Ready(Ok(Chunk { bytes: std::mem::take(&mut self.held), read: 0 }));
+        }
+        match frame_length(&self.partial) {
+            Some(length) if length > COPIED_FRAME_MAX => self.poll_large(length, stream, cx),
+            Some(_) | None => self.poll_small(stream, scratch, cx),
+        }
+    }
+
+    /// Keeps what may not be decoded yet.
+    pub(super) fn hold(&mut self, bytes: Bytes) {
+        self.held = if bytes.len() < HELD_AS_IT_IS_MIN { Bytes::copy_from_slice(&bytes) } else { bytes };
+    }
+
+    /// Keeps the beginning of a packet whose end has not come.
+    pub(super) fn keep_partial(&mut self, bytes: &Bytes) {
+        if !bytes.is_empty() {
+            let length = frame_length(bytes).unwrap_or(0).min(growth_max(bytes.len()));
+            self.partial = BytesMut::with_capacity(length.max(bytes.len()));
+            self.partial.extend_from_slice(bytes);
+        }
+    }
+
+    fn poll_small(
+        &mut self,
+        stream: &mut Stream,
+        scratch: &mut BytesMut,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Chunk>> {
+        // Packets that someone still holds keep their part of the buffer: then what is left of it will do, until it is too little.
+        if !scratch.try_reclaim(READ_SIZE) && scratch.capacity() < READ_SIZE_MIN + self.partial.len() {
+            *scratch = BytesMut::with_capacity(READ_SIZE);
+        }
+        scratch.extend_from_slice(&self.partial);
+        let result = pin!(stream.read_buf(scratch)).poll(cx);
+        let Poll::Ready(Ok(read)) = result else {
+            scratch.clear();
+            return result.map_ok(|read| Chunk { bytes: Bytes::new(), read });
+        };
+        self.partial = BytesMut::new();
+        let bytes = scratch.split().freeze();
+        Poll::Ready(Ok(Chunk { bytes: if read == 0 { Bytes::new() } else { bytes }, read }))
+    }
+
+    fn poll_large(&mut self, length: usize, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
+        let missing = length.saturating_sub(self.partial.len());
+        if self.partial.capacity() - self.partial.len() < missing.min(READ_SIZE_MIN) {
+            self.partial.reserve(length.min(growth_max(self.partial.len())) - self.partial.len());
+        }
+        let read = ready!(pin!(stream.read_buf(&mut (&mut self.partial).limit(missing))).poll(cx))?;
+        let bytes = if read == missing { self.partial.split().freeze() } else { Bytes::new() };
+        if read == missing {
+            self.partial = BytesMut::new();
+        }
+        Poll::Ready(Ok(Chunk { bytes, read }))
+    }
+}
+
+/// The memory that a packet may have of which so much has come: a header that lies about its length gets little more than was sent.
+const fn growth_max(come: usize) -> usize {
+    2 * come + READ_SIZE
+}
+
+/// What a read brought: what can be decoded, which may be more (what was kept) or less (a large packet's part) than was read.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) bytes: Bytes,
+    /// The bytes that the transport gave.
+    pub(super) read: usize,
+}
+
+/// What one read may bring: it stays in the cache while its packets are handled.
+const READ_SIZE: usize = 64 * 1024;
+/// Less is not worth a read.
+const READ_SIZE_MIN: usize = 16 * 1024;
+/// The beginning of a packet up to this size is copied to where its end is read, together with the packets behind it.
+const COPIED_FRAME_MAX: usize = 32 * 1024;
+/// Less is copied when a connection is paused, rather than keeping the read buffer.
+const HELD_AS_IT_IS_MIN: usize = 16 * 1024;

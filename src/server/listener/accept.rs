@@ -1,0 +1,169 @@
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{error, warn};
+
+use super::socket::Accepting;
+use super::{Accepted, AcceptedSocket, Admission, Endpoint};
+use crate::config::{Limits, ProxyProtocol};
+use crate::server::clock::{Clock, Reading};
+use crate::server::mailbox::{Mail, Mailbox};
+use crate::server::report::LineBudget;
+
+/// Lets connections in at all listeners, within the limits, and hands them to the shards in turn.
+#[derive(Debug)]
+pub(in crate::server) struct Doorkeeper {
+    clock: Clock,
+    admission: Arc<Admission>,
+    mailboxes: Arc<[Mailbox]>,
+    next_shard: Cell<usize>,
+    rate: RefCell<Rate>,
+    lines: RefCell<LineBudget>,
+}
+
+impl Doorkeeper {
+    pub(in crate::server) fn new(
+        clock: Clock,
+        limits: &Limits,
+        admission: Arc<Admission>,
+        mailboxes: Arc<[Mailbox]>,
+    ) -> Self {
+        Self {
+            clock,
+            admission,
+            mailboxes,
+            next_shard: Cell::new(0),
+            rate: RefCell::new(Rate::new(limits.connections_per_second_max)),
+            lines: RefCell::default(),
+        }
+    }
+
+    /// Lets connections in at one listener, until it is dropped.
+    pub(in crate::server) async fn watch(&self, endpoint: Arc<Endpoint>, socket: Accepting) {
+        let mut rate = endpoint.settings.connections_per_second_max.map(Rate::new);
+        loop {
+            // Those beyond the rate wait in the operating system's backlog.
+            self.wait_for(|now| self.rate.borrow_mut().take(now)).await;
+            if let Some(rate) = &mut rate {
+                let rate = RefCell::new(rate);
+                self.wait_for(|now| rate.borrow_mut().take(now)).await;
+            }
+            match socket.accept().await {
+                Ok(socket) => self.let_in(socket, &endpoint),
+                Err(error) => self.on_error(&endpoint, &error).await,
+            }
+        }
+    }
+
+    async fn wait_for(&self, take: impl Fn(Reading) -> Result<(), Duration>) {
+        while let Err(wait) = take(self.clock.read()) {
+            sleep(wait).await;
+        }
+    }
+
+    fn let_in(&self, socket: AcceptedSocket, endpoint: &Arc<Endpoint>) {
+        let address = socket.address().map(|address| address.ip());
+        let permit = match (self.admission.admit(endpoint), address) {
+            // The address of a proxy is not that of the client, which is counted when it is known.
+            (Ok(permit), Some(address)) if endpoint.settings.proxy_protocol == ProxyProtocol::Off => {
+                permit.of_address(address)
+            }
+            (result, _) => result,
+        };
+        match permit {
+            Ok(permit) => self.hand_over(Accepted { socket, endpoint: Arc::clone(endpoint), permit }),
+            Err(refused) if self.lines.borrow_mut().allows(self.clock.read().now) => match address {
+                Some(address) => warn!("connection from {address} at {} closed: {refused}", endpoint.name),
+                None => warn!("connection at {} closed: {refused}", endpoint.name),
+            },
+            Err(_) => {}
+        }
+    }
+
+    fn hand_over(&self, accepted: Accepted) {
+        let number = self.next_shard.get();
+        self.next_shard.set((number + 1) % self.mailboxes.len().max(1));
+        if let Some(mailbox) = self.mailboxes.get(number) {
+            mailbox.put(Mail::Accepted(Box::new(accepted)));
+        }
+    }
+
+    async fn on_error(&self, endpoint: &Endpoint, error: &io::Error) {
+        // A client that was gone before it was accepted.
+        if error.kind() == io::ErrorKind::ConnectionAborted {
+            return;
+        }
+        self.admission.accept_failed();
+        if self.lines.borrow_mut().allows(self.clock.read().now) {
+            error!("cannot accept connections at {}: {error}", endpoint.name);
+        }
+        sleep(ERROR_PAUSE).await;
+    }
+}
+
+/// How many connections a second may come: after a silence, a whole second's at once.
+#[derive(Debug)]
+struct Rate {
+    per_second: f64,
+    allowance: f64,
+    at: Duration,
+}
+
+impl Rate {
+    fn new(per_second: NonZeroU32) -> Self {
+        let per_second = f64::from(per_second.get());
+        Self { per_second, allowance: per_second, at: Duration::ZERO }
+    }
+
+    /// Takes one, or says how long to wait before asking again.
+    fn take(&mut self, reading: Reading) -> Result<(), Duration> {
+        let passed = reading.elapsed.saturating_sub(self.at).as_secs_f64();
+        self.at = reading.elapsed;
+        self.allowance = (self.allowance + passed * self.per_second).min(self.per_second);
+        if self.allowance < 1.0 {
+            return Err(Duration::from_secs_f64((1.0 - self.allowance) / self.per_second));
+        }
+        self.allowance -= 1.0;
+        Ok(())
+    }
+}
+
+/// Out of file descriptors: trying again at once would only burn a core.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timestamp::Timestamp;
+
+    #[test]
+    fn a_second_brings_no_more_than_its_rate_and_a_long_silence_saves_up_one_second() {
+        let mut rate = Rate::new(NonZeroU32::new(10).unwrap());
+        let mut taken = |ms: u64| {
+            let reading = Reading { now: Timestamp(ms), elapsed: Duration::from_millis(ms) };
+            (0..1_000).filter(|_| rate.take(reading).is_ok()).count()
+        };
+        assert_eq!(taken(0), 10);
+        assert_eq!(taken(50), 0);
+        assert_eq!(taken(100), 1);
+        assert_eq!(taken(600), 5);
+        assert_eq!(taken(60_000), 10);
+    }
+
+    #[test]
+    fn the_wait_is_long_enough() {
+        let mut rate = Rate::new(NonZeroU32::new(3).unwrap());
+        let mut elapsed = Duration::ZERO;
+        for _ in 0..100 {
+            if let Err(wait) = rate.take(Reading { now: Timestamp(0), elapsed }) {
+                elapsed += wait + Duration::from_nanos(1);
+                assert!(rate.take(Reading { now: Timestamp(0), elapsed }).is_ok());
+            }
+        }
+        assert!(elapsed >= Duration::from_secs(32), "{elapsed:?}");
+    }
+}

@@ -1,0 +1,183 @@
+use std::collections::HashMap;
+use std::collections::hash_map;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Endpoint;
+use crate::config::Limits;
+use crate::server::status::AdmissionCounts;
+
+/// How many connections there are, and whether there may be one more.
+#[derive(Debug)]
+pub(in crate::server) struct Admission {
+    connections_max: usize,
+    connections_per_address_max: usize,
+    connections: AtomicUsize,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+    accepted: AtomicU64,
+    refused: [AtomicU64; 3],
+    accept_errors: AtomicU64,
+}
+
+/// One connection, counted until this is dropped.
+#[derive(Debug)]
+pub(in crate::server) struct Permit {
+    admission: Arc<Admission>,
+    endpoint: Arc<Endpoint>,
+    address: Option<IpAddr>,
+}
+
+/// Which limit there is no more room in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(in crate::server) enum Refused {
+    /// `limits.connections_max`.
+    #[error("limits.connections_max is reached")]
+    Total = 0,
+    /// The listener's own `connections_max`.
+    #[error("the listener's connections_max is reached")]
+    Listener = 1,
+    /// `limits.connections_per_address_max`.
+    #[error("limits.connections_per_address_max is reached for this address")]
+    Address = 2,
+}
+
+impl Admission {
+    /// No connections.
+    pub(in crate::server) fn new(limits: &Limits) -> Self {
+        Self {
+            connections_max: limits.connections_max,
+            connections_per_address_max: limits.connections_per_address_max,
+            connections: AtomicUsize::new(0),
+            by_address: Mutex::default(),
+            accepted: AtomicU64::new(0),
+            refused: [const { AtomicU64::new(0) }; 3],
+            accept_errors: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts one more connection of a listener, if there may be one. Its address is counted by [`Permit::of_address`].
+    pub(super) fn admit(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<Permit, Refused> {
+        let listener_max = endpoint.settings.connections_max.unwrap_or(usize::MAX);
+        if !count_up(&self.connections, self.connections_max) {
+            return Err(self.refuse(Refused::Total));
+        }
+        if !count_up(&endpoint.connections, listener_max) {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(self.refuse(Refused::Listener));
+        }
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        Ok(Permit { admission: Arc::clone(self), endpoint: Arc::clone(endpoint), address: None })
+    }
+
+    /// Counts a call of accept(2) that failed.
+    pub(super) fn accept_failed(&self) {
+        self.accept_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted so far.
+    pub(in crate::server) fn counts(&self) -> AdmissionCounts {
+        let [total, listener, address] = self.refused.each_ref().map(|count| count.load(Ordering::Relaxed));
+        AdmissionCounts {
+            accepted: self.accepted.load(Ordering::Relaxed),
+            connections: self.connections.load(Ordering::Relaxed) as u64,
+            refused_total: total,
+            refused_listener: listener,
+            refused_address: address,
+            accept_errors: self.accept_errors.load(Ordering::Relaxed),
+        }
+    }
+
+    fn refuse(&self, refused: Refused) -> Refused {
+        let [total, listener, address] = &self.refused;
+        let count = match refused {
+            Refused::Total => total,
+            Refused::Listener => listener,
+            Refused::Address => address,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        refused
+    }
+
+    fn by_address(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Permit {
+    /// Counts the connection for the address it comes from: known at once, or told by a proxy.
+    pub(super) fn of_address(mut self, address: IpAddr) -> Result<Self, Refused> {
+        let admission = Arc::clone(&self.admission);
+        let mut by_address = admission.by_address();
+        let count = by_address.entry(address).or_insert(0);
+        if *count >= admission.connections_per_address_max {
+            if *count == 0 {
+                by_address.remove(&address);
+            }
+            drop(by_address);
+            return Err(admission.refuse(Refused::Address));
+        }
+        *count += 1;
+        self.address = Some(address);
+        Ok(self)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.admission.connections.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.connections.fetch_sub(1, Ordering::Relaxed);
+        let Some(address) = self.address else { return };
+        if let hash_map::Entry::Occupied(mut count) = self.admission.by_address().entry(address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+fn count_up(count: &AtomicUsize, max: usize) -> bool {
+    let more = |count: usize| (count < max).then_some(count + 1);
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ListenAddress, Listener};
+
+    fn endpoint(connections_max: Option<usize>, limits: &Limits) -> Arc<Endpoint> {
+        let mut listener = Listener::new(ListenAddress::Ip("127.0.0.1:0".parse().unwrap()));
+        listener.connections_max = connections_max;
+        Arc::new(Endpoint::new(listener, limits).unwrap())
+    }
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn each_limit_refuses_what_is_beyond_it_and_makes_room_again() {
+        let limits = Limits { connections_max: 3, connections_per_address_max: 1, ..Limits::default() };
+        let admission = Arc::new(Admission::new(&limits));
+        let small = endpoint(Some(1), &limits);
+        let large = endpoint(None, &limits);
+
+        let first = admission.admit(&small).unwrap().of_address(address(1)).unwrap();
+        assert_eq!(admission.admit(&small).unwrap_err(), Refused::Listener);
+        assert_eq!(admission.admit(&large).unwrap().of_address(address(1)).unwrap_err(), Refused::Address);
+        let second = admission.admit(&large).unwrap().of_address(address(2)).unwrap();
+        let third = admission.admit(&large).unwrap();
+        assert_eq!(admission.admit(&large).unwrap_err(), Refused::Total);
+        assert_eq!(admission.counts().connections, 3);
+
+        drop(first);
+        let again = admission.admit(&small).unwrap().of_address(address(1)).unwrap();
+        drop((again, second, third));
+        let counts = admission.counts();
+        assert_eq!(counts.connections, 0);
+        assert_eq!([counts.refused_total, counts.refused_listener, counts.refused_address], [1, 1, 1]);
+        assert!(admission.by_address().is_empty());
+    }
+}

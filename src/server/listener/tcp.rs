@@ -1,0 +1,65 @@
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+/// How the connections of a listener behave.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::server) struct Options {
+    /// How long sent bytes may stay unacknowledged by the other side's operating system.
+    pub(in crate::server) user_timeout: Duration,
+}
+
+/// Listens at `address`. Connections inherit the options from the listening socket.
+pub(super) fn bind(address: SocketAddr, options: Options) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // IPv4 has a listener of its own: whoever wants both names both.
+        socket.set_only_v6(true)?;
+    }
+    // A restart must not wait for the connections of the last life to be forgotten.
+    socket.set_reuse_address(true)?;
+    socket.set_keepalive(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(options.user_timeout))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// A fleet that reconnects after a power cut comes within a second; the operating system lowers it to its own maximum.
+const BACKLOG: i32 = 4_096;
+/// For peers that vanish without a word while their Keep Alive is off.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: Options = Options { user_timeout: Duration::from_secs(20) };
+
+    #[test]
+    fn an_address_in_use_is_an_error_and_both_families_can_share_a_port() {
+        let listener = bind("127.0.0.1:0".parse().unwrap(), OPTIONS).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let error = bind(SocketAddr::new("127.0.0.1".parse().unwrap(), port), OPTIONS).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        if let Err(error) = bind(SocketAddr::new("::1".parse().unwrap(), port), OPTIONS) {
+            assert_ne!(error.kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[test]
+    fn connections_inherit_keepalive() {
+        let listener = bind("127.0.0.1:0".parse().unwrap(), OPTIONS).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        assert!(socket2::SockRef::from(&stream).keepalive().unwrap());
+        assert_eq!(socket2::SockRef::from(&stream).tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+    }
+}

@@ -1,0 +1,123 @@
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use futures_util::{Sink, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header::SEC_WEBSOCKET_PROTOCOL};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
+
+use crate::config;
+
+/// MQTT's bytes in the binary frames of a WebSocket. A frame may hold parts of packets, or several. [MQTT-6.0.0-2]
+#[derive(Debug)]
+pub(in crate::server) struct WebSocket<S> {
+    frames: WebSocketStream<S>,
+    /// What of the last frame was not read.
+    unread: Bytes,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
+    /// Answers the client's opening handshake.
+    pub(super) async fn accept(
+        stream: S,
+        listener: &config::Listener,
+        maximum_packet_size: u32,
+    ) -> Result<Self, Error> {
+        let message_max = usize::try_from(maximum_packet_size).unwrap_or(usize::MAX).max(MESSAGE_MAX_MIN);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_message_size(Some(message_max))
+            .max_frame_size(Some(message_max));
+        #[expect(clippy::result_large_err, reason = "the signature is that of the library's callback")]
+        let answer = |request: &Request, response: Response| answer(listener, request, response);
+        let frames = accept_hdr_async_with_config(stream, answer, Some(config)).await?;
+        Ok(Self { frames, unread: Bytes::new() })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        while self.unread.is_empty() {
+            match ready!(Pin::new(&mut self.frames).poll_next(cx)) {
+                Some(Ok(Message::Binary(bytes))) => self.unread = bytes,
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_))) => {}
+                // Anything but binary frames ends the connection. [MQTT-6.0.0-1]
+                Some(Ok(Message::Text(_))) => return Poll::Ready(Err(invalid("WebSocket text frame"))),
+                Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let length = self.unread.len().min(buffer.remaining());
+        buffer.put_slice(self.unread.get(..length).unwrap_or_default());
+        self.unread.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(Pin::new(&mut self.frames).poll_ready(cx)).map_err(io_error)?;
+        let frame = bytes.get(..bytes.len().min(FRAME_MAX)).unwrap_or_default();
+        let message = Message::Binary(Bytes::copy_from_slice(frame));
+        Pin::new(&mut self.frames).start_send(message).map_err(io_error)?;
+        Poll::Ready(Ok(frame.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.frames).poll_flush(cx).map_err(io_error)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.frames).poll_close(cx).map_err(io_error)
+    }
+}
+
+/// Whether the request is for MQTT, and at the right path.
+#[expect(clippy::result_large_err, reason = "the signature is that of the library's callback")]
+fn answer(listener: &config::Listener, request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+    if !listener.accepts_websocket_path(request.uri().path()) {
+        return Err(refusal(StatusCode::NOT_FOUND, "no MQTT at this path"));
+    }
+    let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
+    let mut names = offers.iter().filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','));
+    // [MQTT-6.0.0-3]
+    if !names.any(|name| name.trim() == SUBPROTOCOL) {
+        return Err(refusal(StatusCode::BAD_REQUEST, "the WebSocket Subprotocol must be mqtt"));
+    }
+    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL)); // [MQTT-6.0.0-4]
+    Ok(response)
+}
+
+fn refusal(status: StatusCode, text: &str) -> ErrorResponse {
+    let mut response = ErrorResponse::new(Some(text.to_owned()));
+    *response.status_mut() = status;
+    response
+}
+
+fn io_error(error: Error) -> io::Error {
+    if let Error::Io(error) = error {
+        return error;
+    }
+    if matches!(error, Error::ConnectionClosed | Error::AlreadyClosed) {
+        return io::ErrorKind::UnexpectedEof.into();
+    }
+    invalid(&format!("WebSocket: {error}"))
+}
+
+fn invalid(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text.to_owned())
+}
+
+const SUBPROTOCOL: &str = "mqtt";
+/// Held by every connection, so it is small.
+const READ_BUFFER: usize = 4 * 1024;
+/// The largest frame we send: the library keeps a buffer of this size for each connection that once sent as much.
+const FRAME_MAX: usize = 16 * 1024;
+/// Several packets may come in one message, which may thus be larger than each.
+const MESSAGE_MAX_MIN: usize = 1024 * 1024;

@@ -1,0 +1,134 @@
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::authentication::Verdict;
+use super::listener::Accepted;
+use crate::broker::{ConnectionId, ShardMessage};
+use crate::routing::ShardId;
+
+/// What other threads tell a shard.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// Another shard's message.
+    Forwarded(ShardMessage),
+    /// A listener accepted a connection for this shard.
+    Accepted(Box<Accepted>),
+    /// A provider that may block has answered.
+    Authenticated { connection: ConnectionId, verdict: Verdict },
+    /// The access rules were reloaded.
+    AccessReloaded,
+    /// The broker stops.
+    ShuttingDown,
+}
+
+/// Where a shard finds what other threads tell it, in order.
+///
+/// It is never refused: a shard that has put more than `messages_max` into it learns so, and reads nothing more from its own
+/// publishers until less than half of that is left.
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    messages_max: usize,
+    length: AtomicUsize,
+    contents: Mutex<Contents>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    mail: VecDeque<Mail>,
+    waiting: Vec<ShardId>,
+}
+
+/// Whether a mailbox takes more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fullness {
+    /// It does.
+    Room,
+    /// The sender should hold its publishers up; its own mailbox is notified when there is room.
+    Full,
+}
+
+impl Mailbox {
+    pub(super) fn new(messages_max: usize) -> Self {
+        Self { messages_max, length: AtomicUsize::new(0), contents: Mutex::default(), filled: Notify::new() }
+    }
+
+    /// Puts one thing in.
+    pub(super) fn put(&self, mail: Mail) {
+        let mut contents = self.lock();
+        contents.mail.push_back(mail);
+        self.length.store(contents.mail.len(), Ordering::Release);
+        drop(contents);
+        self.filled.notify_one();
+    }
+
+    /// Moves all `messages` of the shard `from` in, as one batch.
+    pub(super) fn put_all(&self, from: ShardId, messages: &mut Vec<ShardMessage>) -> Fullness {
+        let mut contents = self.lock();
+        contents.mail.extend(messages.drain(..).map(Mail::Forwarded));
+        let length = contents.mail.len();
+        self.length.store(length, Ordering::Release);
+        let fullness = if length > self.messages_max { Fullness::Full } else { Fullness::Room };
+        if fullness == Fullness::Full && !contents.waiting.contains(&from) {
+            contents.waiting.push(from);
+        }
+        drop(contents);
+        self.filled.notify_one();
+        fullness
+    }
+
+    /// Moves up to `count` out of it into `mail`, and says which shards may go on because of it.
+    pub(super) fn take(&self, count: usize, mail: &mut Vec<Mail>) -> Vec<ShardId> {
+        let mut contents = self.lock();
+        let count = count.min(contents.mail.len());
+        mail.extend(contents.mail.drain(..count));
+        self.length.store(contents.mail.len(), Ordering::Release);
+        if self.has_room() { std::mem::take(&mut contents.waiting) } else { Vec::new() }
+    }
+
+    /// Whether a shard that was told [`Fullness::Full`] may go on.
+    pub(super) fn has_room(&self) -> bool {
+        self.length.load(Ordering::Acquire) <= self.messages_max / 2
+    }
+
+    /// Waits for mail, or for [`notify`](Self::notify).
+    pub(super) async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    /// Makes the owner look at its own mailbox, and at those that had no room for it.
+    pub(super) fn notify(&self) {
+        self.filled.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_mailbox_takes_everything_and_tells_the_sender_when_half_of_it_is_gone() {
+        let mailbox = Mailbox::new(4);
+        for _ in 0..4 {
+            mailbox.put(Mail::AccessReloaded);
+        }
+        assert_eq!(mailbox.put_all(ShardId(1), &mut Vec::new()), Fullness::Room);
+        mailbox.put(Mail::AccessReloaded);
+        assert_eq!(mailbox.put_all(ShardId(1), &mut Vec::new()), Fullness::Full);
+        assert_eq!(mailbox.put_all(ShardId(1), &mut Vec::new()), Fullness::Full);
+        assert!(!mailbox.has_room());
+
+        let mut mail = Vec::new();
+        assert_eq!(mailbox.take(2, &mut mail), []);
+        assert_eq!(mailbox.take(1, &mut mail), [ShardId(1)]);
+        assert_eq!(mailbox.take(9, &mut mail), []);
+        assert_eq!(mail.len(), 5);
+    }
+}

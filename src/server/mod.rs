@@ -1,0 +1,276 @@
+//! All of tokio: listeners, connections, shard threads, the clock and the signals around the pure broker.
+//!
+//! One thread for each shard runs the tasks of its connections; the main thread accepts connections, hands them to the shards in
+//! turn, and waits for signals. Exit codes of the process: 0 after a drain by SIGTERM or SIGINT, otherwise
+//! [`ServerError::exit_code`] or [`EXIT_PANIC`].
+
+mod announce;
+mod authentication;
+mod clock;
+mod connection;
+mod connections;
+mod driver;
+mod error;
+mod input;
+mod listener;
+mod logging;
+mod mailbox;
+mod outgoing;
+mod post;
+mod publish_encoder;
+mod report;
+mod settings;
+mod shard_task;
+mod shutdown;
+mod status;
+mod store_thread;
+#[cfg(test)]
+mod test_client;
+mod traffic;
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::panic;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
+use tokio::{pin, select};
+use tracing::{error, info, warn};
+
+pub(crate) use clock::Clock;
+pub use error::ServerError;
+pub use listener::TlsError;
+pub use logging::init as init_logging;
+pub use status::{AdmissionCounts, ShardSnapshot, Status};
+pub use traffic::{LatencyHistogram, Traffic};
+
+use crate::auth::Authenticator;
+use crate::broker::{Shard, Shared};
+use crate::config::Config;
+use crate::routing::ShardId;
+use crate::timestamp::Timestamp;
+use authentication::Authentication;
+use driver::Parts;
+use listener::{Admission, BoundSocket, Doorkeeper, Endpoint, Reloaded, TcpOptions};
+use mailbox::{Mail, Mailbox};
+use shard_task::Upwards;
+use shutdown::{Request, Signals};
+
+/// The exit code after a panic: a bug of ours. Whatever thread it strikes, the process ends rather than going on with a part of it.
+pub const EXIT_PANIC: u8 = 70;
+
+/// A broker whose shards run and whose sockets listen: connections come in as soon as it [runs](Self::run).
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    clock: Clock,
+    shared: Arc<Shared>,
+    status: Arc<Status>,
+    admission: Arc<Admission>,
+    authentication: Arc<Authentication>,
+    mailboxes: Arc<[Mailbox]>,
+    ended: mpsc::Receiver<ShardId>,
+    listeners: Vec<(Arc<Endpoint>, BoundSocket)>,
+}
+
+impl Server {
+    /// Reads certificates, password and ACL file, listens at every address, and starts the shards.
+    pub fn start(config: Config) -> Result<Self, ServerError> {
+        let listeners = bind(&config)?;
+        let authenticator = Authenticator::new(&config.security)?;
+        let shards = match usize::from(config.server.shards) {
+            0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
+            shards => shards,
+        };
+        let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(FORWARDED_MAX)).collect();
+        let authentication = Authentication::start(authenticator, &config.listeners, &mailboxes);
+        let (ended_sender, ended) = mpsc::channel(shards);
+        let clock = Clock::start(Timestamp::default());
+        let server = Self {
+            clock,
+            shared: Arc::new(Shared::new(shards, settings::retained_limits(&config))),
+            status: Arc::new(Status::new(shards, clock)),
+            admission: Arc::new(Admission::new(&config.limits)),
+            authentication: Arc::new(authentication.map_err(ServerError::Start)?),
+            mailboxes,
+            ended,
+            listeners,
+            config,
+        };
+        server.start_shards(&ended_sender).map_err(ServerError::Start)?;
+        Ok(server)
+    }
+
+    /// How the broker is, for those who watch it.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status)
+    }
+
+    /// What all shards share: sizes of the subscription index and the retained messages.
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Lets connections in until a signal asks to stop, then says goodbye to every client.
+    pub fn run(self) -> Result<(), ServerError> {
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder.enable_all().build_local(LocalOptions::default()).map_err(ServerError::Start)?;
+        runtime.block_on(self.serve())
+    }
+
+    fn start_shards(&self, ended: &mpsc::Sender<ShardId>) -> io::Result<()> {
+        let settings = Arc::new(settings::broker_settings(&self.config));
+        for (number, _) in (0..).zip(self.mailboxes.iter()) {
+            let id = ShardId(number);
+            let seed = getrandom::u64().map_err(io::Error::other)?;
+            let parts = Parts {
+                id,
+                shard: Shard::new(id, Arc::clone(&settings), Arc::clone(&self.shared), seed),
+                clock: self.clock,
+                write_timeout: self.config.limits.write_timeout,
+                authentication: Arc::clone(&self.authentication),
+                mailboxes: Arc::clone(&self.mailboxes),
+            };
+            shard_task::start(parts, Upwards { status: Arc::clone(&self.status), ended: ended.clone() })?;
+        }
+        Ok(())
+    }
+
+    async fn serve(mut self) -> Result<(), ServerError> {
+        let mut signals = Signals::listen().map_err(ServerError::Start)?;
+        let endpoints = self.listeners.iter().map(|(endpoint, _)| Arc::clone(endpoint)).collect::<Vec<_>>();
+        self.announce();
+        let doors = self.open_doors().map_err(ServerError::Start)?;
+        self.status.set_ready();
+        notify(&[sd_notify::NotifyState::Ready]);
+
+        let mut seconds = interval(Duration::from_secs(1));
+        loop {
+            select! {
+                request = signals.next() => match request {
+                    Request::Stop => break,
+                    Request::Reload => self.reload(&endpoints),
+                },
+                _ = seconds.tick() => self.status.publish_listeners(self.admission.counts()),
+                Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),
+            }
+        }
+        self.status.set_stopping();
+        notify(&[sd_notify::NotifyState::Stopping]);
+        info!("stopping: no new connections, and every client is told");
+        drop(doors);
+        self.drain(signals.stop()).await
+    }
+
+    fn announce(&self) {
+        let listening = |(endpoint, socket): &(Arc<Endpoint>, BoundSocket)| {
+            info!("listener {} is open", endpoint.name);
+            (endpoint.settings().clone(), socket.address())
+        };
+        let listeners = self.listeners.iter().map(listening).collect::<Vec<_>>();
+        // Nobody reads it, then: a broker runs without a terminal, too.
+        let _ = announce::announce(&listeners, &mut io::stdout().lock());
+    }
+
+    /// Starts a task for each listener: they end, and their sockets with them, when the set is dropped.
+    fn open_doors(&mut self) -> io::Result<JoinSet<()>> {
+        let (admission, mailboxes) = (Arc::clone(&self.admission), Arc::clone(&self.mailboxes));
+        let doorkeeper = Rc::new(Doorkeeper::new(self.clock, &self.config.limits, admission, mailboxes));
+        let mut doors = JoinSet::new();
+        for (endpoint, socket) in self.listeners.drain(..) {
+            let (doorkeeper, socket) = (Rc::clone(&doorkeeper), socket.register()?);
+            doors.spawn_local(async move { doorkeeper.watch(endpoint, socket).await });
+        }
+        Ok(doors)
+    }
+
+    /// Reads everything again that may change while it runs. What can't be used stays as it was.
+    fn reload(&self, endpoints: &[Arc<Endpoint>]) {
+        if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
+            notify(&[sd_notify::NotifyState::Reloading, now]);
+        }
+        for endpoint in endpoints {
+            match endpoint.reload() {
+                Ok(Reloaded::Certificates) => info!("listener {}: certificates are read again", endpoint.name),
+                Ok(Reloaded::Nothing) => {}
+                Err(error) => error!("listener {}: certificates stay as they were: {error}", endpoint.name),
+            }
+        }
+        match self.authentication.reload() {
+            Ok(()) => {
+                info!("password and ACL file are read again");
+                self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::AccessReloaded));
+            }
+            Err(error) => error!("password and ACL file stay as they were: {error}"),
+        }
+        notify(&[sd_notify::NotifyState::Ready]);
+    }
+
+    /// Has every client told, and waits until they are gone: not longer than the drain timeout, nor a second signal.
+    async fn drain(&mut self, stop_at_once: impl Future<Output = ()>) -> Result<(), ServerError> {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::ShuttingDown));
+        let shards = self.mailboxes.len();
+        let ended = &mut self.ended;
+        let all_ended = timeout(self.config.server.drain_timeout, async {
+            for _ in 0..shards {
+                ended.recv().await;
+            }
+        });
+        pin!(all_ended);
+        select! {
+            result = &mut all_ended => match result {
+                Ok(()) => info!("stopped"),
+                Err(_) => warn!("stopped: some clients took longer than server.drain_timeout"),
+            },
+            () = stop_at_once => return Err(ServerError::Interrupted),
+        }
+        Ok(())
+    }
+}
+
+/// Makes a panic of any thread end the process: a shard that lost one packet to it is not what it should be, and a process without
+/// one of its shards even less.
+pub fn exit_on_panic() {
+    let print = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        print(info);
+        std::process::exit(i32::from(EXIT_PANIC));
+    }));
+}
+
+fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerError> {
+    let options = TcpOptions { user_timeout: config.limits.write_timeout };
+    let bind = |listener: &crate::config::Listener| {
+        let name = || listener.label().into_owned();
+        let endpoint = Endpoint::new(listener.clone(), &config.limits)
+            .map_err(|source| ServerError::Tls { listener: name(), source })?;
+        let socket = BoundSocket::bind(&listener.address, options).map_err(|source| ServerError::Listen {
+            listener: name(),
+            address: listener.address.clone(),
+            source,
+        })?;
+        Ok((Arc::new(endpoint), socket))
+    };
+    config.listeners.iter().map(bind).collect()
+}
+
+/// Tells systemd, if it wants to know.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(false, states) {
+        warn!("systemd was not notified: {error}");
+    }
+}
+
+/// More cores than this are better used by more processes.
+const SHARDS_MAX: usize = 256;
+/// Messages that may wait for one shard before the publishers of the others are held up: some megabytes, some milliseconds.
+const FORWARDED_MAX: usize = 16_384;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! From the configuration to what the rules need of it.
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use crate::broker::Settings;
+use crate::config::{Config, Durability, SharedSubscriptionStrategy};
+use crate::routing::{RetainedLimits, ShareStrategy};
+
+/// The settings of every shard.
+pub(super) fn broker_settings(config: &Config) -> Settings {
+    let (mqtt, limits) = (&config.mqtt, &config.limits);
+    Settings {
+        maximum_qos: mqtt.maximum_qos,
+        retain_available: mqtt.retain_available,
+        receive_maximum: limits.receive_maximum,
+        topic_alias_maximum: limits.topic_alias_maximum,
+        topic_alias_maximum_outgoing: limits.topic_alias_maximum_outgoing,
+        topic_length_max: usize::from(limits.topic_length_max.get()),
+        topic_levels_max: usize::from(limits.topic_levels_max.get()),
+        subscriptions_per_session_max: limits.subscriptions_per_session_max,
+        queued_messages_max: limits.queued_messages_max,
+        queued_bytes_max: limits.queued_bytes_max,
+        inflight_messages_max: limits.inflight_messages_max,
+        outgoing_bytes_max: limits.outgoing_bytes_max,
+        slow_receiver_grace: limits.slow_receiver_grace,
+        keep_alive_max: limits.keep_alive_max.map(keep_alive),
+        session_expiry_max: limits.session_expiry_max.map_or(u32::MAX, seconds),
+        sessions_max: limits.sessions_max,
+        connect_timeout: limits.connect_timeout,
+        client_id_length_max: usize::from(limits.client_id_length_max),
+        assigned_client_id_prefix: mqtt.assigned_client_id_prefix.as_str().into(),
+        validate_payload_format: mqtt.validate_payload_format,
+        share_strategy: match mqtt.shared_subscription_strategy {
+            SharedSubscriptionStrategy::RoundRobin => ShareStrategy::RoundRobin,
+            SharedSubscriptionStrategy::LeastInFlight => ShareStrategy::LeastInFlight,
+            SharedSubscriptionStrategy::Sticky => ShareStrategy::Sticky,
+            SharedSubscriptionStrategy::HashPublisher => ShareStrategy::HashPublisher,
+            SharedSubscriptionStrategy::HashTopic => ShareStrategy::HashTopic,
+        },
+        response_information: mqtt.response_information.as_deref().map(Into::into),
+        server_reference: mqtt.server_reference.as_deref().map(Into::into),
+        durability: match config.server.durability {
+            Durability::PowerLoss => "power-loss",
+            Durability::Crash => "crash",
+            Durability::None => "none",
+        }
+        .into(),
+        sys_interval: mqtt.sys_interval,
+    }
+}
+
+/// The limits of the retained messages of all shards.
+pub(super) fn retained_limits(config: &Config) -> RetainedLimits {
+    RetainedLimits {
+        retained_messages_max: config.limits.retained_messages_max,
+        retained_bytes_max: config.limits.retained_bytes_max,
+    }
+}
+
+/// The protocol counts in whole seconds: a fraction is one more.
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX)
+}
+
+fn keep_alive(duration: Duration) -> NonZeroU16 {
+    let seconds = u16::try_from(seconds(duration)).unwrap_or(u16::MAX);
+    NonZeroU16::new(seconds).unwrap_or(NonZeroU16::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_become_whole_seconds_within_what_the_protocol_can_say() {
+        assert_eq!(seconds(Duration::from_millis(1)), 1);
+        assert_eq!(seconds(Duration::from_secs(90)), 90);
+        assert_eq!(seconds(Duration::MAX), u32::MAX);
+        assert_eq!(keep_alive(Duration::ZERO), NonZeroU16::MIN);
+        assert_eq!(keep_alive(Duration::from_secs(60)).get(), 60);
+        assert_eq!(keep_alive(Duration::from_secs(100_000)), NonZeroU16::MAX);
+    }
+
+    #[test]
+    fn a_limit_that_is_never_becomes_the_highest() {
+        let mut config = Config::default();
+        config.limits.session_expiry_max = None;
+        config.limits.keep_alive_max = None;
+        let settings = broker_settings(&config);
+        assert_eq!(settings.session_expiry_max, u32::MAX);
+        assert_eq!(settings.keep_alive_max, None);
+    }
+}

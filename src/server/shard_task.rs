@@ -1,0 +1,209 @@
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
+use tokio::task::{spawn_local, yield_now};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::info;
+
+use super::connection::Connection;
+use super::driver::{Driver, Parts};
+use super::listener::{Accepted, Arrival, Established, Handshake, HandshakeError, Origin, Permit, receive};
+use super::mailbox::{Mail, Mailbox};
+use super::report::LineBudget;
+use super::status::Status;
+use crate::routing::ShardId;
+
+/// Where a shard publishes what it has counted, and says that it has ended.
+#[derive(Debug, Clone)]
+pub(super) struct Upwards {
+    pub(super) status: Arc<Status>,
+    /// The shard's number is sent when everyone it served is gone after [`Mail::ShuttingDown`].
+    pub(super) ended: mpsc::Sender<ShardId>,
+}
+
+/// Starts a thread that runs a shard and the tasks of its connections.
+pub(super) fn start(parts: Parts, upwards: Upwards) -> io::Result<()> {
+    let number = parts.id.0;
+    let (started_sender, started) = sync_channel(1);
+    let run = move || {
+        let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(started_sender.send(Err(error))),
+        };
+        drop(started_sender.send(Ok(())));
+        let mailboxes = Arc::clone(&parts.mailboxes);
+        let task = ShardTask {
+            id: parts.id,
+            driver: Rc::new(RefCell::new(Driver::new(parts))),
+            mailboxes,
+            upwards,
+            lines: Rc::default(),
+        };
+        runtime.block_on(task.run());
+    };
+    thread::Builder::new().name(format!("shard-{number}")).spawn(run)?;
+    started.recv().map_err(io::Error::other)?
+}
+
+struct ShardTask {
+    id: ShardId,
+    driver: Rc<RefCell<Driver>>,
+    mailboxes: Arc<[Mailbox]>,
+    upwards: Upwards,
+    /// Of handshakes that failed.
+    lines: Rc<RefCell<LineBudget>>,
+}
+
+impl ShardTask {
+    async fn run(self) {
+        spawn_local(keep_deadlines(Rc::clone(&self.driver)));
+        spawn_local(every_second(self.id, Rc::clone(&self.driver), Arc::clone(&self.upwards.status)));
+        if let Some(mailbox) = self.mailboxes.get(usize::from(self.id.0)) {
+            self.read_mail(mailbox).await;
+        }
+        let snapshot = self.driver.borrow().snapshot();
+        self.upwards.status.publish_shard(usize::from(self.id.0), snapshot);
+        // Whoever doesn't listen any more doesn't wait either.
+        let _ = self.upwards.ended.send(self.id).await;
+    }
+
+    /// Until the broker stops and every client has heard it.
+    async fn read_mail(&self, mailbox: &Mailbox) {
+        let mut mail = Vec::new();
+        while !self.driver.borrow().is_drained() {
+            mailbox.filled().await;
+            loop {
+                for shard in mailbox.take(MAIL_PER_TURN, &mut mail) {
+                    if let Some(waiting) = self.mailboxes.get(usize::from(shard.0)) {
+                        waiting.notify();
+                    }
+                }
+                self.driver.borrow_mut().look_at_post();
+                if mail.is_empty() {
+                    break;
+                }
+                self.on_mail(&mut mail);
+                // The connections that got something of it send it before more of it comes.
+                yield_now().await;
+            }
+        }
+    }
+
+    fn on_mail(&self, mail: &mut Vec<Mail>) {
+        let mut arrivals = Vec::new();
+        let mut driver = self.driver.borrow_mut();
+        driver.begin_turn();
+        for mail in mail.drain(..) {
+            arrivals.extend(driver.on_mail(mail));
+        }
+        driver.end_turn();
+        drop(driver);
+        for accepted in arrivals {
+            receive_connection(&self.driver, &self.lines, accepted);
+        }
+    }
+}
+
+/// A connection that a listener handed over.
+fn receive_connection(driver: &Rc<RefCell<Driver>>, lines: &Rc<RefCell<LineBudget>>, accepted: Accepted) {
+    let origin = accepted.origin();
+    match receive(accepted) {
+        Ok(Arrival::Established(established)) => begin(driver, established),
+        Ok(Arrival::Handshake(handshake)) => {
+            spawn_local(finish_handshake(Rc::clone(driver), Rc::clone(lines), origin, handshake));
+        }
+        Err(error) => report_failure(driver, lines, &error, &origin),
+    }
+}
+
+/// The short life of a task before it is known to be that of a client.
+async fn finish_handshake(
+    driver: Rc<RefCell<Driver>>,
+    lines: Rc<RefCell<LineBudget>>,
+    origin: Origin,
+    handshake: Handshake,
+) {
+    match handshake.await {
+        Ok(established) => begin(&driver, established),
+        Err(error) => report_failure(&driver, &lines, &error, &origin),
+    }
+}
+
+fn report_failure(driver: &RefCell<Driver>, lines: &RefCell<LineBudget>, error: &HandshakeError, origin: &Origin) {
+    let now = driver.borrow_mut().handshake_failed();
+    if lines.borrow_mut().allows(now) {
+        info!("connection from {origin} ended in its handshake: {error}");
+    }
+}
+
+/// Makes a task of a connection whose next byte is MQTT's.
+fn begin(driver: &Rc<RefCell<Driver>>, established: Established) {
+    let Established { stream, peer, permit } = established;
+    if let Some(connection) = Connection::open(driver, stream, peer) {
+        spawn_local(serve(Rc::clone(driver), connection, permit));
+    }
+}
+
+#[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
+fn serve(driver: Rc<RefCell<Driver>>, mut connection: Connection, permit: Permit) -> impl Future<Output = ()> {
+    async move {
+        let end = poll_fn(|cx| connection.poll(&driver, cx)).await;
+        connection.finish(&driver, end).await;
+        drop(permit);
+    }
+}
+
+/// Tells the shard when its deadlines have come.
+async fn keep_deadlines(driver: Rc<RefCell<Driver>>) {
+    let mut sleep = pin!(sleep(Duration::ZERO));
+    poll_fn(|cx| {
+        let deadline = driver.borrow_mut().poll_deadline(cx.waker());
+        let Some(deadline) = deadline else { return Poll::<()>::Pending };
+        sleep.as_mut().reset(Instant::from_std(deadline));
+        if sleep.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Publishes what was counted, and looks for transports that take nothing.
+async fn every_second(id: ShardId, driver: Rc<RefCell<Driver>>, status: Arc<Status>) {
+    let mut seconds = interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        let mut driver = driver.borrow_mut();
+        driver.sweep();
+        status.publish_shard(usize::from(id.0), driver.snapshot());
+    }
+}
+
+/// A batch that takes well under a millisecond.
+const MAIL_PER_TURN: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<T, F>(_: impl FnOnce(T) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_a_connection_holds_for_all_its_life_is_small() {
+        let size = size_of_future(|(driver, connection, permit)| serve(driver, connection, permit));
+        assert!(size <= 256, "{size}");
+    }
+}

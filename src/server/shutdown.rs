@@ -1,0 +1,46 @@
+use std::io;
+
+use tokio::select;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What the operator asks of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Request {
+    /// SIGTERM or SIGINT: say goodbye and stop; asked again: stop.
+    Stop,
+    /// SIGHUP: read certificates, password and ACL file again.
+    Reload,
+}
+
+/// The signals of this process. None that comes after [`Signals::listen`] is lost.
+#[derive(Debug)]
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// From now on these signals don't end the process.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one. It is safe to give up waiting.
+    pub(super) async fn next(&mut self) -> Request {
+        select! {
+            _ = self.terminate.recv() => Request::Stop,
+            _ = self.interrupt.recv() => Request::Stop,
+            _ = self.hang_up.recv() => Request::Reload,
+        }
+    }
+
+    /// Waits for a request to stop, whatever else comes.
+    pub(super) async fn stop(&mut self) {
+        while self.next().await != Request::Stop {}
+    }
+}

@@ -1,0 +1,51 @@
+//! The Session alone, with its owner's part in the hand of the test.
+
+mod outbound;
+mod properties;
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{Action, Delivery, Event, Limits, Link, Session, Ticket};
+use crate::codec::{Connack, Message, PacketId, ProtocolVersion, Qos};
+use crate::timestamp::Timestamp;
+use crate::topic::TopicName;
+
+fn limits() -> Arc<Limits> {
+    Arc::new(Limits {
+        maximum_qos: Qos::ExactlyOnce,
+        retain_available: true,
+        receive_maximum: 5,
+        validate_payload_format: true,
+        queued_messages_max: 8,
+        queued_bytes_max: 100_000,
+    })
+}
+
+fn id(number: u16) -> PacketId {
+    PacketId::new(number).unwrap()
+}
+
+fn delivery(qos: Qos) -> Delivery {
+    Delivery {
+        message: Arc::new(Message::new(TopicName::new("t".into()).unwrap(), "x")),
+        qos,
+        retain: false,
+        expires_at: None,
+        subscription_ids: SmallVec::new(),
+        share: None,
+    }
+}
+
+fn connected(send_maximum: u16, wait: Option<Ticket>) -> Event {
+    let link = Link::new(ProtocolVersion::V5, NonZeroU16::new(send_maximum).unwrap());
+    Event::Connected { link: Box::new(link), connack: Box::new(Connack::accepted(true)), wait }
+}
+
+fn handle(session: &mut Session, event: Event) -> Vec<Action> {
+    let mut actions = Vec::new();
+    session.handle(Timestamp(1), event, &mut actions);
+    actions
+}

@@ -1,0 +1,100 @@
+use super::*;
+use crate::codec::{Ack, ClientPacket, ReasonCode, ServerPacket};
+
+fn sent(actions: &[Action]) -> Vec<u16> {
+    let number = |action: &Action| {
+        let Action::Send(ServerPacket::Publish(publish)) = action else { return None };
+        publish.packet_id.map(PacketId::number)
+    };
+    actions.iter().filter_map(number).collect()
+}
+
+fn open(first_sequence: u64, send_maximum: u16) -> Session {
+    let mut session = Session::new(limits(), first_sequence);
+    handle(&mut session, connected(send_maximum, None));
+    handle(&mut session, Event::Room(1_000_000));
+    session
+}
+
+fn puback(number: u16) -> Event {
+    Event::Packet(ClientPacket::Puback(Ack::new(id(number), ReasonCode::Success)))
+}
+
+#[test]
+fn packet_identifier_is_a_function_of_the_sequence() {
+    for (sequence, number) in [(1, 1), (65_535, 65_535), (65_536, 1), (131_071, 1), (131_070, 65_535)] {
+        let mut session = open(sequence, 10);
+        let actions = handle(&mut session, Event::Deliver(sequence, delivery(Qos::AtLeastOnce)));
+        assert_eq!(sent(&actions), [number]);
+    }
+}
+
+#[test]
+fn messages_that_come_out_of_order_are_sent_in_order() {
+    let mut session = open(1, 10);
+    assert_eq!(sent(&handle(&mut session, Event::Deliver(3, delivery(Qos::AtLeastOnce)))), [0; 0]);
+    assert_eq!(sent(&handle(&mut session, Event::Deliver(2, delivery(Qos::AtLeastOnce)))), [0; 0]);
+    assert_eq!(sent(&handle(&mut session, Event::Deliver(1, delivery(Qos::AtLeastOnce)))), [1, 2, 3]);
+}
+
+#[test]
+fn place_that_was_filled_is_not_filled_again() {
+    let mut session = open(1, 10);
+    handle(&mut session, Event::Deliver(1, delivery(Qos::AtLeastOnce)));
+    assert_eq!(handle(&mut session, Event::Deliver(1, delivery(Qos::AtLeastOnce))), []);
+}
+
+#[test]
+fn messages_wait_for_room_before_the_transport() {
+    let mut session = Session::new(limits(), 1);
+    handle(&mut session, connected(10, None));
+    assert_eq!(sent(&handle(&mut session, Event::Deliver(1, delivery(Qos::AtLeastOnce)))), [0; 0]);
+    handle(&mut session, Event::Deliver(2, delivery(Qos::AtLeastOnce)));
+    assert_eq!(sent(&handle(&mut session, Event::Room(1))), [1]);
+    assert_eq!(sent(&handle(&mut session, Event::Room(1))), [2]);
+}
+
+#[test]
+fn mqtt5_2_2_1_4_identifiers_in_flight_are_unique_even_if_the_oldest_stays_unacknowledged() {
+    let mut session = Session::new(Arc::new(Limits { queued_messages_max: 100_000, ..(*limits()).clone() }), 1);
+    handle(&mut session, connected(65_535, None));
+    handle(&mut session, Event::Room(usize::MAX));
+    let mut numbers = Vec::new();
+    for sequence in 1..=65_600_u64 {
+        let actions = handle(&mut session, Event::Deliver(sequence, delivery(Qos::AtLeastOnce)));
+        for number in sent(&actions) {
+            numbers.push(number);
+            if number > 1 {
+                handle(&mut session, puback(number));
+            }
+        }
+    }
+    assert_eq!(numbers.len(), 65_535, "the next identifier is still in use");
+    assert_eq!(sent(&handle(&mut session, puback(1)))[0], 1);
+}
+
+#[test]
+fn nothing_is_sent_before_connack_has_left() {
+    let mut session = Session::new(limits(), 1);
+    assert_eq!(handle(&mut session, connected(10, Some(Ticket(4)))), []);
+    handle(&mut session, Event::Room(1_000));
+    assert_eq!(handle(&mut session, Event::Deliver(1, delivery(Qos::AtLeastOnce))), []);
+    assert_eq!(handle(&mut session, Event::Persisted(Ticket(3))), []);
+    let actions = handle(&mut session, Event::Persisted(Ticket(4)));
+    assert!(matches!(actions[0], Action::Send(ServerPacket::Connack(_))));
+    assert_eq!(sent(&actions), [1]);
+}
+
+#[test]
+fn leftovers_are_what_another_member_of_a_share_may_get() {
+    let filter = Arc::new(crate::topic::Filter::new("$share/g/t".into()).unwrap());
+    let shared = |qos| Delivery { share: Some(Arc::clone(&filter)), ..delivery(qos) };
+    let mut session = open(1, 2);
+    handle(&mut session, Event::Deliver(1, shared(Qos::AtLeastOnce)));
+    handle(&mut session, Event::Deliver(2, shared(Qos::ExactlyOnce)));
+    handle(&mut session, Event::Deliver(3, shared(Qos::ExactlyOnce)));
+    handle(&mut session, Event::Deliver(4, delivery(Qos::AtLeastOnce)));
+    handle(&mut session, Event::Deliver(6, shared(Qos::AtLeastOnce)));
+    let left: Vec<Qos> = session.into_leftovers().map(|delivery| delivery.qos).collect();
+    assert_eq!(left, [Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::AtLeastOnce], "1 unacknowledged, 3 never sent, 6 early");
+}

@@ -1,0 +1,72 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::disk::{Directory, Disk};
+use super::error::OpenError;
+use super::format::segment_name;
+use super::recovery::{self, Recovered, Report, copy_file};
+use super::{Shared, Store};
+
+impl Store {
+    /// Copies what is stable into an empty directory, while the store goes on. Space is not reclaimed meanwhile.
+    ///
+    /// The copy is itself a store's directory.
+    pub fn backup(&self, to: &Path) -> Result<(), OpenError> {
+        let to = Directory::open_empty(to)?;
+        let (hold, segments) = Hold::new(&self.shared);
+        for (segment, bytes) in segments {
+            let name = segment_name(segment);
+            copy_file(&*hold.0.disk, &name, &to, &name, bytes)?;
+        }
+        Ok(to.sync_names()?)
+    }
+}
+
+/// Reads a store that nobody has open, and changes nothing. The visitor is shown the whole log.
+pub fn check(directory: &Path, visitor: &mut dyn FnMut(Recovered<'_>)) -> Result<Report, OpenError> {
+    if !directory.is_dir() {
+        return Err(OpenError::NoStore { directory: directory.to_owned() });
+    }
+    let disk = Directory::open(directory)?;
+    Ok(recovery::scan(&disk, visitor)?.report)
+}
+
+/// Makes a store in an empty directory out of a backup, which must be whole.
+pub fn restore(from: &Path, to: &Path) -> Result<Report, OpenError> {
+    if !from.is_dir() {
+        return Err(OpenError::NoStore { directory: from.to_owned() });
+    }
+    let from = Directory::open(from)?;
+    let report = recovery::scan(&from, &mut |_| {})?.report;
+    if let Some(first) = report.damages.first() {
+        return Err(OpenError::Damaged { count: report.damages.len(), first: first.clone() });
+    }
+    let to = Directory::open_empty(to)?;
+    let names = from.list()?;
+    for name in names.iter().filter(|name| super::format::segment_number(name).is_some()) {
+        copy_file(&from, name, &to, name, u64::MAX)?;
+    }
+    to.sync_names()?;
+    Ok(report)
+}
+
+/// As long as it lives, no segment is freed.
+struct Hold<'a>(&'a Shared);
+
+impl<'a> Hold<'a> {
+    /// Also which segments there are, and how far each is stable.
+    fn new(shared: &'a Shared) -> (Self, BTreeMap<u32, u64>) {
+        let mut log = shared.log();
+        log.holds += 1;
+        let (tail, tail_end) = log.end;
+        let end = |segment| if segment == tail { tail_end } else { u64::MAX };
+        let segments = log.index.segments().map(|(segment, _)| (segment, end(segment))).collect();
+        (Self(shared), segments)
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.log().holds -= 1;
+    }
+}

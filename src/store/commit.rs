@@ -1,0 +1,165 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use std::{io, thread};
+
+use super::entry::decode;
+use super::format::BATCH_HEADER_BYTES;
+use super::gathering::Batch;
+use super::reclaim::{Reclaim, Space};
+use super::writer::{Writer, Written};
+use super::{Hooks, Level, Shared};
+
+/// Makes stable what the shards append: takes all that has gathered, writes it, syncs once, and tells them. Meanwhile the
+/// next commit gathers.
+///
+/// [`Store`](super::Store) runs it on a thread of its own; a simulation calls [`commit`](Self::commit) itself.
+pub struct Committer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) hooks: Hooks,
+    /// What writes; nothing at the level that keeps nothing.
+    pub(super) disk: Option<(Writer, Reclaim)>,
+    pub(super) level: Level,
+}
+
+/// What a call of [`Committer::commit`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Something: there may be more.
+    Worked,
+    /// There was nothing to do.
+    Idle,
+    /// The store failed, and this is its end.
+    Failed,
+}
+
+impl Committer {
+    /// Commits until the store is closed or fails.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.commit() {
+                Progress::Worked => {}
+                Progress::Idle if self.shared.gathering.is_closing() => return,
+                Progress::Idle => self.shared.gathering.wait(self.shared.gathering.is_full().then_some(FULL_RETRY)),
+                Progress::Failed => return,
+            }
+        }
+    }
+
+    /// Makes stable what has gathered, and reclaims a little space.
+    pub fn commit(&mut self) -> Progress {
+        if self.shared.gathering.failure().is_some() {
+            return Progress::Failed;
+        }
+        match self.try_commit() {
+            Ok(progress) => progress,
+            Err(error) => {
+                self.shared.gathering.fail(error.to_string());
+                (self.hooks.on_failure)(&error.to_string());
+                Progress::Failed
+            }
+        }
+    }
+
+    fn try_commit(&mut self) -> io::Result<Progress> {
+        let mut taken = self.shared.gathering.take();
+        let mut worked = !taken.tickets.is_empty();
+        if self.disk.is_some() {
+            let copies = self.next_copies(&taken.batches)?;
+            let copied = copies.is_some();
+            worked |= copied;
+            // What was live before this commit: its deletions come after the copies.
+            taken.batches.extend(copies);
+            taken.batches.rotate_right(usize::from(copied));
+            self.write(&mut taken.batches)?;
+        }
+        self.shared.gathering.settle(taken.batches);
+        for (source, ticket) in taken.tickets.into_iter().enumerate() {
+            if let Some(ticket) = ticket {
+                (self.hooks.on_stable)(source, ticket);
+            }
+        }
+        worked |= self.free_segments()?;
+        Ok(if worked { Progress::Worked } else { Progress::Idle })
+    }
+
+    /// Copies of live entries, more of them the more is written.
+    fn next_copies(&mut self, batches: &VecDeque<Batch>) -> io::Result<Option<Batch>> {
+        let Some((writer, reclaim)) = &mut self.disk else { return Ok(None) };
+        if batches.is_empty() && self.shared.gathering.is_closing() {
+            return Ok(None);
+        }
+        let written: u64 = batches.iter().map(|batch| batch.bytes.len() as u64).sum();
+        let budget = COPY_BUDGET + 3 * written.min(COPY_BUDGET_MAX);
+        let space = if writer.spares.has_reserve() { Space::Free } else { Space::Reserve(writer.room()) };
+        reclaim.slice(&self.shared, budget, space)
+    }
+
+    fn write(&mut self, batches: &mut VecDeque<Batch>) -> io::Result<()> {
+        let Some((writer, reclaim)) = self.disk.as_mut().filter(|_| !batches.is_empty()) else { return Ok(()) };
+        let written = writer.write(batches)?;
+        let mut log = self.shared.log();
+        log.commits += 1;
+        log.syncs = writer.syncs();
+        log.end = writer.end();
+        log.unreadable_segment = reclaim.unreadable();
+        log.entries += batches.iter().map(|batch| u64::from(batch.entries)).sum::<u64>();
+        drop(log);
+        for (batch, written) in batches.iter().zip(written) {
+            apply(&mut self.shared.log().index, batch, written);
+        }
+        Ok(())
+    }
+
+    /// Frees the oldest segments as far as nothing in them is live, and keeps the reserve filled.
+    fn free_segments(&mut self) -> io::Result<bool> {
+        let Some((writer, _)) = &mut self.disk else { return Ok(false) };
+        let mut freed = false;
+        while let Some(segment) = self.shared.log().take_dead_segment() {
+            self.shared.files.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
+            writer.spares.free(&*self.shared.disk, self.level, segment)?;
+            freed = true;
+        }
+        if !writer.spares.has_reserve() {
+            // Without one the disk counts as full, and this is tried again.
+            let _ = writer.spares.fill_reserve(&*self.shared.disk);
+        }
+        self.shared.gathering.set_full(!writer.spares.has_reserve());
+        Ok(freed)
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let reason = "the store's thread ended unexpectedly";
+            self.shared.gathering.fail(reason.to_owned());
+            (self.hooks.on_failure)(reason);
+        }
+    }
+}
+
+/// Enters what a batch holds into the index.
+fn apply(index: &mut super::index::Index, batch: &Batch, written: Written) {
+    index.add_bytes(written.segment, written.bytes);
+    let mut at = BATCH_HEADER_BYTES;
+    for _ in 0..batch.entries {
+        let entry = batch.bytes.get(at..).and_then(decode);
+        let offset = u32::try_from(written.offset + at as u64).ok();
+        let (Some(entry), Some(offset)) = (entry, offset) else {
+            unreachable!("what was encoded decodes, in a segment whose offsets have 32 bits")
+        };
+        index.apply(&entry, written.segment, offset);
+        at += entry.length;
+    }
+}
+
+/// How long a full disk is left alone before the reserve is tried for again.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+
+/// Bytes that are looked through for live entries in each commit: a millisecond's work.
+const COPY_BUDGET: u64 = 256 << 10;
+
+/// What a large commit adds to them, three times: as half of the log may be garbage, twice as much as was written has to be
+/// looked through to keep up with it.
+const COPY_BUDGET_MAX: u64 = 4 << 20;

@@ -1,0 +1,184 @@
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::OpenError;
+
+/// The directory of a store, and all that the store asks of it: the seam where a test puts a disk that crashes.
+pub trait Disk: Send + Sync {
+    /// Makes an empty file, in place of one that has the name.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens a file that exists, for reading and writing.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// The names of all files.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Gives a file another name, in place of the file that has it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes the names stable.
+    fn sync_names(&self) -> io::Result<()>;
+    /// A number that nobody can guess.
+    fn salt(&self) -> io::Result<u64>;
+}
+
+/// One file of a [`Disk`].
+pub trait DiskFile: Send + Sync {
+    /// Writes all of `bytes`.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Fills as much of `buffer` as the file has from `offset` on, and returns how much.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Makes what was written stable.
+    fn sync(&self) -> io::Result<()>;
+    /// Takes space for this many bytes from the start, whether or not they are written.
+    fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// The length in bytes.
+    fn size(&self) -> io::Result<u64>;
+}
+
+/// A directory of the file system, locked against a second store.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    entries: File,
+    /// Locked as long as it is open. The lock goes with the process, whatever ends it.
+    _lock: File,
+}
+
+impl Directory {
+    /// Opens a directory, which is made if it isn't there.
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        fs::create_dir_all(path)?;
+        let path = path.canonicalize()?;
+        if let Some(parent) = path.parent() {
+            File::open(parent)?.sync_all()?;
+        }
+        let entries = File::open(&path)?;
+        let lock = lock(&path)?;
+        Ok(Self { path, entries, _lock: lock })
+    }
+
+    /// Opens a directory that is to hold nothing yet.
+    pub(super) fn open_empty(path: &Path) -> Result<Self, OpenError> {
+        let directory = Self::open(path)?;
+        match directory.list()?.iter().any(|name| name != LOCK) {
+            true => Err(OpenError::NotEmpty { directory: path.to_owned() }),
+            false => Ok(directory),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+}
+
+impl Disk for Directory {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.path(name);
+        let parent = path.parent().filter(|parent| *parent != self.path);
+        parent.map(fs::create_dir_all).transpose()?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        parent.map(File::open).transpose()?.map(|parent| parent.sync_all()).transpose()?;
+        Ok(Arc::new(file))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.path(name))?))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        fs::read_dir(&self.path)?
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.entries.sync_all()
+    }
+
+    fn salt(&self) -> io::Result<u64> {
+        getrandom::u64().map_err(io::Error::other)
+    }
+}
+
+impl DiskFile for File {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match FileExt::read_at(self, rest, offset.saturating_add(filled as u64)) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(self, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => fill(self, bytes),
+            result => Ok(result?),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        fill(self, bytes)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}
+
+/// Takes the space by writing to it, where the file system can't be asked for it.
+fn fill(file: &File, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; 1 << 20];
+    let mut offset = file.metadata()?.len();
+    while offset < bytes {
+        let length = usize::try_from(bytes - offset).unwrap_or(zeros.len()).min(zeros.len());
+        file.write_all_at(zeros.get(..length).unwrap_or(&zeros), offset)?;
+        offset += length as u64;
+    }
+    file.sync_data()
+}
+
+fn lock(directory: &Path) -> Result<File, OpenError> {
+    let path = directory.join(LOCK);
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut process = String::new();
+            file.take(20).read_to_string(&mut process)?;
+            return Err(OpenError::Locked { directory: directory.to_owned(), process: process.trim().to_owned() });
+        }
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+    }
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(file)
+}
+
+pub(super) const LOCK: &str = "lock";

@@ -1,0 +1,198 @@
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Level;
+use super::entry::{Entry, Refused, Room, encode_head};
+use super::format::BATCH_HEADER_BYTES;
+
+/// What was appended and is not yet stable, in the order in which it came. All shards put in, the commit takes out.
+pub(super) struct Gathering {
+    state: Mutex<State>,
+    wake: Condvar,
+    congested: AtomicBool,
+    gathered_bytes_max: usize,
+    /// Whether entries are kept, and not their tickets alone.
+    keeps: bool,
+}
+
+#[derive(Default)]
+struct State {
+    batches: VecDeque<Batch>,
+    /// The highest ticket of each source.
+    tickets: Vec<Option<u64>>,
+    /// In the batches.
+    bytes: usize,
+    /// In those that were taken and are being written.
+    taken_bytes: usize,
+    /// Emptied buffers for batches to come.
+    buffers: Vec<Vec<u8>>,
+    waiting: bool,
+    closing: bool,
+    full: bool,
+    failure: Option<String>,
+}
+
+/// Entries that are written together.
+pub(super) struct Batch {
+    /// Room for the header, then the entries.
+    pub(super) bytes: Vec<u8>,
+    pub(super) entries: u32,
+}
+
+/// What a commit takes.
+pub(super) struct Taken {
+    pub(super) batches: VecDeque<Batch>,
+    pub(super) tickets: Vec<Option<u64>>,
+}
+
+impl Gathering {
+    pub(super) fn new(level: Level, gathered_bytes_max: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            congested: AtomicBool::new(false),
+            gathered_bytes_max,
+            keeps: level != Level::None,
+        }
+    }
+
+    pub(super) fn append(&self, source: usize, ticket: u64, entry: &Entry<'_>) -> Result<(), Refused> {
+        let head = if self.keeps { Some(encode_head(entry)?) } else { None };
+        let mut state = self.lock();
+        if state.failure.is_some() {
+            return Err(Refused::Failed);
+        }
+        if state.closing {
+            return Err(Refused::Closed);
+        }
+        if let Some(head) = head {
+            if state.full && entry.room == Room::Ordinary && !entry.puts.is_empty() {
+                return Err(Refused::Full);
+            }
+            let length = head.len() + entry.body.len();
+            let batch = state.batch_for(length);
+            batch.bytes.extend_from_slice(&head);
+            batch.bytes.extend_from_slice(entry.body);
+            batch.entries += 1;
+            state.bytes += length;
+            if state.bytes + state.taken_bytes > self.gathered_bytes_max {
+                self.congested.store(true, Ordering::Relaxed);
+            }
+        }
+        if state.tickets.len() <= source {
+            state.tickets.resize(source + 1, None);
+        }
+        if let Some(highest) = state.tickets.get_mut(source) {
+            *highest = (*highest).max(Some(ticket));
+        }
+        if mem::take(&mut state.waiting) {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// All that has gathered.
+    pub(super) fn take(&self) -> Taken {
+        let mut state = self.lock();
+        state.taken_bytes = mem::take(&mut state.bytes);
+        Taken { batches: mem::take(&mut state.batches), tickets: mem::take(&mut state.tickets) }
+    }
+
+    /// Tells that what was taken is stable, and gives its buffers back.
+    pub(super) fn settle(&self, batches: VecDeque<Batch>) {
+        let mut state = self.lock();
+        for Batch { mut bytes, .. } in batches {
+            if state.buffers.len() < BUFFERS_MAX && bytes.capacity() <= 2 * BATCH_BYTES {
+                bytes.clear();
+                state.buffers.push(bytes);
+            }
+        }
+        state.taken_bytes = 0;
+        if state.bytes <= self.gathered_bytes_max / 2 {
+            self.congested.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until something has gathered or the store is closed, or as long as patience lasts.
+    pub(super) fn wait(&self, patience: Option<Duration>) {
+        let mut state = self.lock();
+        if !state.tickets.is_empty() || state.closing {
+            return;
+        }
+        state.waiting = true;
+        match patience {
+            Some(patience) => {
+                let woken = self.wake.wait_timeout_while(state, patience, |state| state.waiting);
+                state = woken.unwrap_or_else(PoisonError::into_inner).0;
+                state.waiting = false;
+            }
+            None => drop(self.wake.wait_while(state, |state| state.waiting)),
+        }
+    }
+
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        state.waiting = false;
+        self.wake.notify_one();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.lock().closing
+    }
+
+    pub(super) fn set_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().full
+    }
+
+    /// Nothing is taken from now on.
+    pub(super) fn fail(&self, reason: String) {
+        self.lock().failure.get_or_insert(reason);
+        self.congested.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn failure(&self) -> Option<String> {
+        self.lock().failure.clone()
+    }
+
+    pub(super) fn is_congested(&self) -> bool {
+        self.congested.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The batch that the next entry goes into.
+    fn batch_for(&mut self, length: usize) -> &mut Batch {
+        let fits = self.batches.back().is_some_and(|batch| batch.bytes.len() + length <= BATCH_BYTES);
+        if !fits {
+            let batch = Batch::new(self.buffers.pop().unwrap_or_default());
+            self.batches.push_back(batch);
+        }
+        let last = self.batches.len() - 1;
+        self.batches.get_mut(last).unwrap_or_else(|| unreachable!("one was just put there"))
+    }
+}
+
+impl Batch {
+    pub(super) fn new(mut bytes: Vec<u8>) -> Self {
+        bytes.resize(BATCH_HEADER_BYTES, 0);
+        Self { bytes, entries: 0 }
+    }
+}
+
+/// A batch is checked as a whole before any of it is read, and one is held in memory then.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// One that is written, one that gathers, and one for good measure.
+const BUFFERS_MAX: usize = 3;

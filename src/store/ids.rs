@@ -1,0 +1,172 @@
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::RandomState;
+
+/// Where the entry that a live key has its body from stands, and how much of it the key answers for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// `u32::MAX`: nowhere.
+    pub(super) segment: u32,
+    pub(super) offset: u32,
+    /// The entry's bytes, divided by its keys.
+    pub(super) share: u32,
+}
+
+/// The live identifiers of one kind in one group.
+///
+/// A queue's identifiers follow each other: they are a deque without keys, 12 bytes each. Others are in a map.
+#[derive(Debug)]
+pub(super) enum Ids {
+    One(u64, Place),
+    Many(Box<Many>),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Many {
+    /// The identifier of the run's first place.
+    base: u64,
+    /// Neither the first nor the last is nowhere.
+    run: VecDeque<Place>,
+    /// How many of the run are somewhere.
+    in_run: usize,
+    others: HashMap<u64, Place, RandomState>,
+}
+
+impl Ids {
+    pub(super) fn get(&self, id: u64) -> Option<Place> {
+        match self {
+            Self::One(only, place) => (*only == id).then_some(*place),
+            Self::Many(many) => many.get(id),
+        }
+    }
+
+    /// Puts an identifier somewhere, and returns where it was.
+    pub(super) fn put(&mut self, id: u64, place: Place) -> Option<Place> {
+        match self {
+            Self::One(only, old) if *only == id => Some(std::mem::replace(old, place)),
+            Self::One(only, old) => {
+                let mut many = Many::default();
+                many.put(*only, *old);
+                many.put(id, place);
+                *self = Self::Many(Box::new(many));
+                None
+            }
+            Self::Many(many) => many.put(id, place),
+        }
+    }
+
+    /// Takes an identifier away; `Err` if it was the only one, and nothing is left.
+    pub(super) fn remove(&mut self, id: u64) -> Result<Option<Place>, Place> {
+        match self {
+            Self::One(only, place) if *only == id => Err(*place),
+            Self::One(..) => Ok(None),
+            Self::Many(many) => match many.remove(id) {
+                Some(place) if many.in_run == 0 && many.others.is_empty() => Err(place),
+                place => Ok(place),
+            },
+        }
+    }
+
+    pub(super) fn places(&self) -> Box<dyn Iterator<Item = Place> + '_> {
+        match self {
+            Self::One(_, place) => Box::new(std::iter::once(*place)),
+            Self::Many(many) => {
+                Box::new(many.run.iter().filter(|place| !place.is_nowhere()).chain(many.others.values()).copied())
+            }
+        }
+    }
+}
+
+impl Place {
+    const NOWHERE: Self = Self { segment: u32::MAX, offset: 0, share: 0 };
+
+    fn is_nowhere(self) -> bool {
+        self.segment == u32::MAX
+    }
+}
+
+impl Many {
+    fn get(&self, id: u64) -> Option<Place> {
+        match self.run.get(self.in_run_at(id)) {
+            Some(place) if !place.is_nowhere() => Some(*place),
+            _ => self.others.get(&id).copied(),
+        }
+    }
+
+    fn put(&mut self, id: u64, place: Place) -> Option<Place> {
+        if let Some(old) = self.others.get_mut(&id) {
+            return Some(std::mem::replace(old, place));
+        }
+        if self.run.is_empty() {
+            self.base = id;
+        }
+        let index = self.in_run_at(id);
+        let end = self.run.len();
+        match self.run.get_mut(index) {
+            Some(old) => {
+                let old = std::mem::replace(old, place);
+                self.in_run += usize::from(old.is_nowhere());
+                (!old.is_nowhere()).then_some(old)
+            }
+            None if index <= end + GAP_MAX => {
+                self.run.resize(index, Place::NOWHERE);
+                self.run.push_back(place);
+                self.in_run += 1;
+                None
+            }
+            None => self.others.insert(id, place),
+        }
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Place> {
+        match self.run.get_mut(self.in_run_at(id)).filter(|place| !place.is_nowhere()) {
+            None => self.remove_other(id),
+            Some(place) => {
+                let place = std::mem::replace(place, Place::NOWHERE);
+                self.in_run -= 1;
+                self.trim();
+                Some(place)
+            }
+        }
+    }
+
+    fn remove_other(&mut self, id: u64) -> Option<Place> {
+        let place = self.others.remove(&id);
+        if self.others.len() * 4 < self.others.capacity() {
+            self.others.shrink_to(self.others.len() * 2);
+        }
+        place
+    }
+
+    fn trim(&mut self) {
+        while self.run.front().is_some_and(|place| place.is_nowhere()) {
+            self.run.pop_front();
+            self.base = self.base.wrapping_add(1);
+        }
+        while self.run.back().is_some_and(|place| place.is_nowhere()) {
+            self.run.pop_back();
+        }
+        if self.run.len() > GAP_MAX && self.in_run * 8 < self.run.len() {
+            let run = std::mem::take(&mut self.run);
+            let ids = (0u64..).map(|index| self.base.wrapping_add(index));
+            self.others.extend(ids.zip(run).filter(|(_, place)| !place.is_nowhere()));
+            self.in_run = 0;
+        }
+        if self.run.len() * 4 < self.run.capacity() {
+            self.run.shrink_to(self.run.len() * 2);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn places_held(&self) -> usize {
+        self.run.capacity() + self.others.capacity()
+    }
+
+    /// The identifier's index in the run, if it is in it; else one past its end.
+    fn in_run_at(&self, id: u64) -> usize {
+        id.checked_sub(self.base).and_then(|index| usize::try_from(index).ok()).unwrap_or(usize::MAX - GAP_MAX)
+    }
+}
+
+/// How many identifiers a run may leave out at its end: more cost more as holes than the rest in the map.
+const GAP_MAX: usize = 64;

@@ -1,0 +1,127 @@
+use std::io;
+use std::sync::Arc;
+
+use super::disk::Disk;
+use super::entry::{Entry, Key, Keys, Room, encode_head};
+use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
+use super::gathering::Batch;
+use super::index::Index;
+use super::reader::{Found, SegmentReader, read_header};
+use super::{Log, Shared};
+
+/// Copies what is live in the oldest segment to the end of the log, a slice per commit.
+pub(super) struct Reclaim {
+    disk: Arc<dyn Disk>,
+    segment_bytes: u64,
+    garbage_share: f64,
+    under_way: Option<UnderWay>,
+    /// A segment that can't be read to its end. It keeps all younger ones from being freed until the next start, which sets
+    /// aside what is damaged.
+    unreadable: Option<u32>,
+}
+
+struct UnderWay {
+    reader: SegmentReader,
+    offset: u64,
+}
+
+/// How much room there is for copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Space {
+    /// As much as the disk has.
+    Free,
+    /// What the reserve has left.
+    Reserve(u64),
+}
+
+impl Reclaim {
+    pub(super) fn new(disk: Arc<dyn Disk>, segment_bytes: u64, garbage_share: f64) -> Self {
+        Self { disk, segment_bytes, garbage_share, under_way: None, unreadable: None }
+    }
+
+    /// The next slice of copies, if it is time to copy.
+    pub(super) fn slice(&mut self, shared: &Shared, budget: u64, space: Space) -> io::Result<Option<Batch>> {
+        let Some(oldest) = self.next_segment(&shared.log(), space) else { return Ok(None) };
+        if self.under_way.as_ref().is_none_or(|under_way| under_way.reader.header.number != oldest) {
+            self.under_way = Some(self.start(oldest)?);
+        }
+        let copies = self.under_way.as_mut().and_then(|under_way| under_way.copy(shared, budget));
+        if copies.is_none() {
+            self.under_way = None;
+            self.unreadable = Some(oldest);
+        }
+        Ok(copies)
+    }
+
+    /// The oldest segment, if it is being copied or should be.
+    fn next_segment(&self, log: &Log, space: Space) -> Option<u32> {
+        let (oldest, usage) = log.index.oldest()?;
+        if oldest == log.end.0 || usage.live_keys == 0 || self.unreadable == Some(oldest) {
+            return None;
+        }
+        let is_under_way = self.under_way.as_ref().is_some_and(|under_way| under_way.reader.header.number == oldest);
+        (is_under_way || self.is_worth_it(&log.index, space, usage.live_bytes)).then_some(oldest)
+    }
+
+    /// The segment that could not be read to its end, if there is one.
+    pub(super) fn unreadable(&self) -> Option<u32> {
+        self.unreadable
+    }
+
+    fn is_worth_it(&self, index: &Index, space: Space, live_bytes: u64) -> bool {
+        if let Space::Reserve(room) = space {
+            return live_bytes <= room / 4;
+        }
+        let garbage = index.bytes().saturating_sub(index.live_bytes());
+        #[expect(clippy::cast_precision_loss, reason = "a share of bytes needs no more")]
+        let is_too_much = garbage as f64 > index.bytes() as f64 * self.garbage_share;
+        is_too_much && garbage > self.segment_bytes
+    }
+
+    fn start(&self, segment: u32) -> io::Result<UnderWay> {
+        let file = self.disk.open(&segment_name(segment))?;
+        let header = SegmentHeader::decode(&read_header(&*file))
+            .map_err(|_| io::Error::other(format!("the header of segment {segment} changed")))?;
+        Ok(UnderWay { reader: SegmentReader::new(header, file)?, offset: SEGMENT_HEADER_BYTES as u64 })
+    }
+}
+
+impl UnderWay {
+    /// What is live in about as many bytes as the budget has; `None` at the segment's end.
+    fn copy(&mut self, shared: &Shared, budget: u64) -> Option<Batch> {
+        let segment = self.reader.header.number;
+        let mut copies = Batch::new(Vec::new());
+        let end = self.offset.saturating_add(budget);
+        while self.offset < end || copies.entries == 0 {
+            match self.reader.batch_at(self.offset) {
+                Some(found) => {
+                    copy_live(&shared.log().index, segment, &found, &mut copies);
+                    self.offset = found.end;
+                }
+                None => match self.reader.find(self.offset) {
+                    Some(next) => self.offset = next,
+                    None => break,
+                },
+            }
+        }
+        (copies.entries > 0).then_some(copies)
+    }
+}
+
+/// Copies what is live of a batch: bodies with those of their keys that have no other body since.
+fn copy_live(index: &Index, segment: u32, found: &Found<'_>, copies: &mut Batch) {
+    for (offset, entry) in found.entries() {
+        let is_here =
+            |key: &Key| index.get(*key).is_some_and(|place| (place.segment, place.offset) == (segment, offset));
+        let puts: Keys = entry.puts.iter().copied().filter(is_here).collect();
+        if puts.is_empty() {
+            continue;
+        }
+        let copy = Entry { body: entry.body, puts: &puts, deletes: &[], ends: None, room: Room::Reserve };
+        if let Ok(head) = encode_head(&copy) {
+            copies.bytes.extend_from_slice(&head);
+            copies.bytes.extend_from_slice(entry.body);
+            copies.entries += 1;
+        }
+    }
+}

@@ -1,0 +1,263 @@
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use super::disk::{Disk, DiskFile};
+use super::entry::Key;
+use super::error::OpenError;
+use super::format::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number};
+use super::index::Index;
+use super::reader::{Found, SegmentReader, read_header};
+use super::writer::End;
+
+/// One entry of the log, as recovery reads it: in the order of the log, and also those that later ones undo.
+///
+/// What stood in the oldest segments and was live has been copied behind younger entries, without what it deleted or ended.
+/// So a key has its right body when all is read, but one key may come before another that was put earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recovered<'a> {
+    /// What the puts stand for.
+    pub body: &'a [u8],
+    /// The keys that have this body from now on.
+    pub puts: &'a [Key],
+    /// The keys that have no body any more.
+    pub deletes: &'a [Key],
+    /// The group of which no key has a body any more.
+    pub ends: Option<u64>,
+}
+
+/// What a store holds, and what became of what is missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Files of the log.
+    pub segments: usize,
+    /// Good batches.
+    pub batches: u64,
+    /// Their entries.
+    pub entries: u64,
+    /// Bytes of the log.
+    pub bytes: u64,
+    /// Of them, those that live entries have.
+    pub live_bytes: u64,
+    /// Keys that have a body.
+    pub keys: u64,
+    /// What a crash left at the end of the log of writes that were never acknowledged.
+    pub cut_bytes: u64,
+    /// What should be there and can't be read.
+    pub damages: Vec<Damage>,
+}
+
+/// A region of the log that can't be read, though what was in it had been acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment's file.
+    pub name: String,
+    /// Where the region begins.
+    pub from: u64,
+    /// Where the log goes on.
+    pub to: u64,
+    /// How many entries are missing; `None` if nobody knows.
+    pub entries: Option<u64>,
+    /// The file that a copy of the whole segment was put aside in, if that was done.
+    pub quarantined_as: Option<String>,
+}
+
+/// What a scan found out: the state of the log as its entries make it.
+pub(super) struct Scan {
+    pub(super) index: Index,
+    pub(super) report: Report,
+    /// The segments' headers, the oldest first.
+    pub(super) segments: Vec<(SegmentHeader, Arc<dyn DiskFile>)>,
+    /// Files that pass for segments by their name alone.
+    pub(super) unreadable: Vec<String>,
+    /// Of the next entry.
+    pub(super) sequence: u64,
+    /// Where it goes on in the last segment, if that can be read.
+    pub(super) end: Option<End>,
+    /// The first number that no file has.
+    pub(super) next_number: u32,
+}
+
+/// Reads all segments from the oldest on, checks every checksum, and changes nothing.
+pub(super) fn scan(disk: &dyn Disk, visitor: &mut dyn FnMut(Recovered<'_>)) -> Result<Scan, OpenError> {
+    let mut scan = Scan {
+        index: Index::default(),
+        report: Report::default(),
+        segments: Vec::new(),
+        unreadable: Vec::new(),
+        sequence: 1,
+        end: None,
+        next_number: 1,
+    };
+    scan.read_headers(disk)?;
+    let segments = scan.segments.clone();
+    scan.sequence = segments.first().map_or(1, |(header, _)| header.first_sequence);
+    for (at, (header, file)) in segments.iter().enumerate() {
+        let next = segments.get(at + 1).map(|(next, _)| next.first_sequence);
+        let reader = SegmentReader::new(*header, Arc::clone(file))?;
+        scan.read_segment(reader, next, visitor);
+    }
+    let is_last = |end: &End| end.header.number.saturating_add(1) == scan.next_number;
+    scan.end = scan.end.take().filter(is_last);
+    let Scan { index, report, .. } = &mut scan;
+    report.segments = segments.len();
+    (report.bytes, report.live_bytes, report.keys) = (index.bytes(), index.live_bytes(), index.keys());
+    Ok(scan)
+}
+
+impl Scan {
+    fn read_headers(&mut self, disk: &dyn Disk) -> Result<(), OpenError> {
+        let mut names: Vec<_> =
+            disk.list()?.into_iter().filter_map(|name| Some((segment_number(&name)?, name))).collect();
+        names.sort_unstable();
+        self.next_number = names.last().map_or(1, |(number, _)| number.saturating_add(1));
+        for (number, name) in names {
+            let file = disk.open(&name)?;
+            match SegmentHeader::decode(&read_header(&*file)) {
+                Ok(header) if header.number == number => self.segments.push((header, file)),
+                Ok(_) | Err(HeaderError::Damaged) => {
+                    let to = file.size()?;
+                    self.unreadable.push(name.clone());
+                    self.report.damages.push(Damage { name, from: 0, to, entries: None, quarantined_as: None });
+                }
+                Err(HeaderError::Newer(version)) => return Err(OpenError::Newer { name, version }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a segment up to the sequence that the next begins with; the last, up to where the log ends.
+    fn read_segment(&mut self, mut reader: SegmentReader, next: Option<u64>, visitor: &mut dyn FnMut(Recovered<'_>)) {
+        let mut offset = SEGMENT_HEADER_BYTES as u64;
+        let number = reader.header.number;
+        self.index.add_bytes(number, offset);
+        while next.is_none_or(|next| self.sequence < next) {
+            let sequence = self.sequence;
+            let read = reader.batch_at(offset).filter(|found| found.header.sequence == sequence);
+            if let Some(found) = read.filter(|found| next.is_none_or(|next| found.header.end() <= next)) {
+                offset = found.end;
+                self.read_batch(number, &found, visitor);
+                continue;
+            }
+            let Some((resume, resumed)) = find_resume(&mut reader, offset, sequence, next) else { break };
+            self.damaged(&reader, (offset, resume), Some(resumed - sequence));
+            (offset, self.sequence) = (resume, resumed);
+        }
+        match next {
+            Some(next) if self.sequence < next => {
+                self.damaged(&reader, (offset, reader.size()), Some(next - self.sequence));
+                self.sequence = next;
+            }
+            Some(_) => {}
+            None => {
+                self.report.cut_bytes = torn_bytes(&mut reader, offset);
+                let (header, is_torn) = (reader.header, self.report.cut_bytes > 0);
+                self.end = Some(End { header, file: reader.into_file(), offset, is_torn });
+            }
+        }
+    }
+
+    fn read_batch(&mut self, segment: u32, found: &Found<'_>, visitor: &mut dyn FnMut(Recovered<'_>)) {
+        self.sequence = found.header.end();
+        self.report.batches += 1;
+        self.index.add_bytes(segment, found.bytes());
+        for (offset, entry) in found.entries() {
+            self.report.entries += 1;
+            self.index.apply(&entry, segment, offset);
+            let (puts, deletes, ends) = (&entry.puts, &entry.deletes, entry.ends);
+            visitor(Recovered { body: entry.body, puts, deletes, ends });
+        }
+    }
+
+    fn damaged(&mut self, reader: &SegmentReader, (from, to): (u64, u64), entries: Option<u64>) {
+        let name = segment_name(reader.header.number);
+        self.index.add_bytes(reader.header.number, to.saturating_sub(from));
+        self.report.damages.push(Damage { name, from, to, entries, quarantined_as: None });
+    }
+}
+
+/// Where the log goes on behind a place that can't be read, and with which sequence.
+///
+/// In a segment that is not the last, everything up to the next was acknowledged. In the last, a later batch tells whether
+/// what can't be read was acknowledged before it; if not, the log ends here, whatever a crash left behind.
+fn find_resume(reader: &mut SegmentReader, from: u64, sequence: u64, next: Option<u64>) -> Option<(u64, u64)> {
+    let mut offset = from;
+    let mut resume = None;
+    loop {
+        offset = reader.find(offset)?;
+        let found = reader.batch_at(offset)?;
+        if found.header.sequence > sequence && next.is_none_or(|next| found.header.end() <= next) {
+            let resume = *resume.get_or_insert((offset, found.header.sequence));
+            if next.is_some() || found.header.acknowledged > sequence {
+                return Some(resume);
+            }
+        }
+        offset = found.end;
+    }
+}
+
+/// How much a crash left behind the log's end; in a recycled file, the old data there doesn't count.
+fn torn_bytes(reader: &mut SegmentReader, end: u64) -> u64 {
+    let mut torn_to = end;
+    while let Some(found) = reader.find(torn_to).and_then(|offset| reader.batch_at(offset)) {
+        torn_to = found.end;
+    }
+    torn_to.max(reader.begun_batch(end)) - end
+}
+
+/// Puts copies of damaged segments aside, and what is not even a segment out of the way.
+pub(super) fn quarantine(disk: &dyn Disk, scan: &mut Scan) -> io::Result<()> {
+    for damage in &mut scan.report.damages {
+        if scan.unreadable.contains(&damage.name) {
+            let salt = disk.salt()?;
+            let aside = format!("{QUARANTINE}{}.{salt:016x}", damage.name);
+            copy_file(disk, &damage.name, disk, &aside, u64::MAX)?;
+            disk.remove(&damage.name)?;
+            damage.quarantined_as = Some(aside);
+            continue;
+        }
+        let Some((header, _)) = scan.segments.iter().find(|(h, _)| segment_name(h.number) == damage.name) else {
+            continue;
+        };
+        let aside = format!("{QUARANTINE}{}.{:016x}", damage.name, header.salt);
+        // It stays in the log until it is reclaimed: later starts find the same damage.
+        if disk.open(&aside).is_err() {
+            copy_file(disk, &damage.name, disk, &aside, u64::MAX)?;
+        }
+        damage.quarantined_as = Some(aside);
+    }
+    Ok(())
+}
+
+/// Copies the first `bytes` bytes of a file, and makes the copy stable.
+pub(super) fn copy_file(from: &dyn Disk, name: &str, to: &dyn Disk, copy: &str, bytes: u64) -> io::Result<()> {
+    let (source, target) = (from.open(name)?, to.create(copy)?);
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut offset = 0;
+    while offset < bytes {
+        let wanted = usize::try_from(bytes - offset).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+        let read = source.read_at(offset, buffer.get_mut(..wanted).unwrap_or_default())?;
+        if read == 0 {
+            break;
+        }
+        target.write_at(offset, buffer.get(..read).unwrap_or_default())?;
+        offset += read as u64;
+    }
+    target.sync()
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, from, to, .. } = self;
+        write!(f, "bytes {from} to {to} of {name}")?;
+        match self.entries {
+            Some(entries) => write!(f, " ({entries} entries)"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the names of files that were put aside begin with.
+const QUARANTINE: &str = "quarantine/";
+
+const COPY_BYTES: usize = 1 << 20;

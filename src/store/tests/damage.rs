@@ -1,0 +1,214 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const FIRST: &str = "0000000001.seg";
+
+/// A log of some batches with one put each, and the offsets at which the batches begin.
+fn log(count: u64) -> (SimDisk, Vec<usize>) {
+    let disk = SimDisk::new(1);
+    let mut run = Run::open(&disk, &Options::default());
+    let mut offsets = Vec::new();
+    for id in 0..count {
+        offsets.push(disk.bytes(FIRST).unwrap().len().max(64));
+        run.append(&Change::put(id, &[id as u8; 100])).unwrap();
+        run.commit();
+    }
+    (disk, offsets)
+}
+
+/// Four batches in the first segment, and one in the second.
+fn two_segments() -> (SimDisk, Vec<usize>) {
+    let (disk, offsets) = log(4);
+    let mut run = Run::open(&disk, &small());
+    run.append(&Change::put(9, &[9; 4000])).unwrap();
+    run.commit();
+    (disk, offsets)
+}
+
+fn flip(disk: &SimDisk, name: &str, offset: usize) {
+    let mut bytes = disk.bytes(name).unwrap();
+    bytes[offset] ^= 0x10;
+    disk.set_bytes(name, bytes);
+}
+
+fn ids(run: &Run) -> Vec<u64> {
+    run.recovered.keys().map(|key| key.id).collect()
+}
+
+#[test]
+fn a_bad_byte_in_the_last_batch_cuts_it() {
+    let (disk, offsets) = log(4);
+    flip(&disk, FIRST, offsets[3] + 60);
+    let run = Run::open(&disk, &Options { strict: true, ..Options::default() });
+    assert_eq!((ids(&run), run.report.damages.len()), (vec![0, 1, 2], 0));
+    assert!(run.report.cut_bytes > 100);
+}
+
+#[test]
+fn damage_in_the_middle_is_set_aside_and_the_rest_is_kept() {
+    for at in [0, 12, 20, 60, 130] {
+        let (disk, offsets) = log(6);
+        flip(&disk, FIRST, offsets[1] + at);
+        flip(&disk, FIRST, offsets[2] + at);
+        let damaged = disk.bytes(FIRST).unwrap();
+        let strict = Run::try_open(&disk, &Options { strict: true, ..Options::default() });
+        assert!(matches!(strict, Err(OpenError::Damaged { count: 1, .. })));
+        let run = Run::open(&disk, &Options::default());
+        assert_eq!(ids(&run), [0, 3, 4, 5], "byte {at}");
+        let damage = &run.report.damages[0];
+        assert_eq!((damage.name.as_str(), damage.entries), (FIRST, Some(2)));
+        assert_eq!((damage.from, damage.to), (offsets[1] as u64, offsets[3] as u64));
+        let aside = damage.quarantined_as.clone().unwrap();
+        assert_eq!(disk.bytes(&aside).unwrap(), damaged);
+        drop(run);
+        // It is still there at the next start, and still known by the same name.
+        let run = Run::open(&disk, &Options::default());
+        assert_eq!((ids(&run), run.report.damages[0].quarantined_as.clone()), (vec![0, 3, 4, 5], Some(aside)));
+    }
+}
+
+#[test]
+fn what_is_missing_at_the_end_of_a_segment_that_is_not_the_last_is_damage() {
+    let (disk, offsets) = two_segments();
+    flip(&disk, FIRST, offsets[3] + 60);
+    let run = Run::open(&disk, &Options::default());
+    assert_eq!((ids(&run), run.report.damages[0].entries), (vec![0, 1, 2, 9], Some(1)));
+}
+
+#[test]
+fn a_segment_without_a_header_is_moved_out_of_the_way() {
+    let (disk, _) = two_segments();
+    flip(&disk, FIRST, 3);
+    let damaged = disk.bytes(FIRST).unwrap();
+    let run = Run::open(&disk, &Options::default());
+    assert_eq!((ids(&run), run.report.damages.len()), (vec![9], 1));
+    assert_eq!(disk.bytes(run.report.damages[0].quarantined_as.as_ref().unwrap()).unwrap(), damaged);
+    assert!(disk.bytes(FIRST).is_none());
+    drop(run);
+    assert_eq!(ids(&Run::open(&disk, &Options { strict: true, ..Options::default() })), [9]);
+}
+
+#[test]
+fn a_damaged_segment_is_reclaimed_like_any_other() {
+    let disk = SimDisk::new(1);
+    let mut run = Run::open(&disk, &small());
+    for id in 0..100 {
+        run.append(&Change::put(id, &[1; 200])).unwrap();
+        run.commit();
+    }
+    drop(run);
+    flip(&disk, FIRST, 1000);
+    let mut run = Run::open(&disk, &small());
+    assert_eq!((run.report.damages.len(), run.recovered.len()), (1, 99));
+    let mut model = run.recovered.clone();
+    for id in 20..100 {
+        Change::delete(id).apply(&mut model);
+        run.append(&Change::delete(id)).unwrap();
+    }
+    run.commit_all();
+    assert!(disk.bytes(FIRST).is_none());
+    assert_eq!(run.store.stats().unreadable_segment, None);
+    run.assert_holds(&model);
+    drop(run);
+    let run = Run::open(&disk, &Options { strict: true, ..small() });
+    assert_eq!(run.recovered, model);
+}
+
+#[test]
+fn a_body_that_changed_on_the_disk_is_not_returned() {
+    let (disk, offsets) = log(4);
+    let run = Run::open(&disk, &Options::default());
+    flip(&disk, FIRST, offsets[1] + 100);
+    assert_eq!(run.store.read(key(1)).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert!(run.store.read(key(2)).unwrap().is_some());
+}
+
+#[test]
+fn a_newer_format_is_refused_by_its_name() {
+    let (disk, _) = log(1);
+    let mut bytes = disk.bytes(FIRST).unwrap();
+    bytes[8] = 2;
+    let crc = crc32c::crc32c(&bytes[..12]);
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    disk.set_bytes(FIRST, bytes);
+    let error = Run::try_open(&disk, &Options::default()).err().unwrap();
+    assert!(error.to_string().contains("0000000001.seg has format version 2"), "{error}");
+}
+
+/// Written by the first version: later ones must read it, and until the version changes write the same.
+const GOLDEN: &[u8] = include_bytes!("version-1.seg");
+
+#[test]
+fn the_first_format_stays_readable_and_as_it_is() {
+    let key = |group, kind, id| Key { group, kind, id };
+    let changes = [
+        Change { body: b"a session".to_vec(), puts: vec![key(1, 0, 0)], ..Change::default() },
+        Change {
+            body: b"a message to two queues".to_vec(),
+            puts: vec![key(1, 1, 1), key(1, 1, 2), key(300, 1, u64::MAX)],
+            ..Change::default()
+        },
+        Change { deletes: vec![key(1, 1, 1)], ends: Some(300), ..Change::default() },
+    ];
+    let mut model = Model::new();
+    changes.iter().for_each(|change| change.apply(&mut model));
+
+    let disk = SimDisk::new(1);
+    let mut run = Run::open(&disk, &Options::default());
+    for change in &changes[..2] {
+        run.append(change).unwrap();
+    }
+    run.commit();
+    run.append(&changes[2]).unwrap();
+    run.commit();
+    let written = disk.bytes(FIRST).unwrap();
+    assert_eq!(written, GOLDEN, "the format changed: it needs a new version");
+
+    let disk = SimDisk::new(2);
+    disk.set_bytes(FIRST, GOLDEN.to_vec());
+    let run = Run::open(&disk, &Options::default());
+    assert_eq!((run.recovered.clone(), run.report.entries), (model.clone(), 3));
+    run.assert_holds(&model);
+}
+
+fn opens(files: &[(&str, Vec<u8>)]) {
+    let disk = SimDisk::new(1);
+    for (name, bytes) in files {
+        disk.set_bytes(name, bytes.clone());
+    }
+    for _ in 0..2 {
+        let mut run = Run::open(&disk, &small());
+        let model = run.recovered.clone();
+        run.assert_holds(&model);
+        run.append(&Change::put(1, b"goes on")).unwrap();
+        run.commit_all();
+        assert_eq!(run.stable(), 1);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn any_bytes_are_opened(first in prop::collection::vec(any::<u8>(), 0..400), second in prop::collection::vec(any::<u8>(), 0..400)) {
+        opens(&[(FIRST, first), ("0000000002.seg", second)]);
+    }
+
+    #[test]
+    fn any_change_to_a_log_is_opened(
+        changes in prop::collection::vec((0usize..GOLDEN.len(), any::<u8>()), 0..6), length in 0..=GOLDEN.len(),
+        again in any::<bool>(),
+    ) {
+        let mut bytes = GOLDEN.to_vec();
+        for (at, byte) in changes {
+            bytes[at] = byte;
+        }
+        bytes.truncate(length);
+        let mut files = vec![(FIRST, bytes)];
+        if again {
+            files.push(("0000000003.seg", GOLDEN.to_vec()));
+        }
+        opens(&files);
+    }
+}

@@ -1,0 +1,114 @@
+use std::sync::mpsc::{self, Receiver};
+
+use super::*;
+
+fn open(directory: &Path, options: &Options) -> (Store, Receiver<(usize, u64)>, Model) {
+    let (tell, told) = mpsc::channel();
+    let hooks = Hooks {
+        on_stable: Box::new(move |source, ticket| {
+            let _ = tell.send((source, ticket));
+        }),
+        on_failure: Box::new(|error| panic!("{error}")),
+    };
+    let mut recovered = Model::new();
+    let (store, report) = Store::open(directory, options, hooks, &mut |entry| apply(&entry, &mut recovered)).unwrap();
+    assert_eq!(report.damages, []);
+    (store, told, recovered)
+}
+
+#[test]
+fn shards_append_from_their_threads_and_all_is_there_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, told, _) = open(directory.path(), &Options { segment_bytes: 1 << 16, ..Options::default() });
+    thread::scope(|scope| {
+        for source in 0..4 {
+            let store = &store;
+            scope.spawn(move || {
+                for ticket in 1..=500 {
+                    let puts = [Key { group: source as u64, kind: 0, id: ticket }];
+                    let deletes = ticket.checked_sub(100).map(|id| Key { group: source as u64, kind: 0, id });
+                    let entry = Entry {
+                        body: &[source as u8; 200],
+                        puts: &puts,
+                        deletes: deletes.as_slice(),
+                        ends: None,
+                        room: Room::Ordinary,
+                    };
+                    store.append(source, ticket, &entry).unwrap();
+                }
+            });
+        }
+    });
+    let mut highest = [0; 4];
+    while highest != [500; 4] {
+        let (source, ticket) = told.recv().unwrap();
+        assert!(highest[source] < ticket);
+        highest[source] = ticket;
+    }
+    assert_eq!(store.stats().keys, 400);
+    let puts = [Key { group: 9, kind: 0, id: 9 }];
+    store
+        .append(0, 501, &Entry { body: b"last", puts: &puts, deletes: &[], ends: None, room: Room::Ordinary })
+        .unwrap();
+    store.close();
+    assert_eq!(told.recv(), Ok((0, 501)));
+    assert_eq!(store.append(0, 502, &Change::delete(1).entry()), Err(Refused::Closed));
+    drop(store);
+    let (store, _, recovered) = open(directory.path(), &Options::default());
+    assert_eq!(recovered.len(), 401);
+    for (key, body) in &recovered {
+        assert_eq!(store.read(*key).unwrap().as_deref(), Some(&body[..]));
+    }
+}
+
+#[test]
+fn two_processes_never_have_one_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, ..) = open(directory.path(), &Options::default());
+    let hooks = Hooks { on_stable: Box::new(|_, _| ()), on_failure: Box::new(|_| ()) };
+    let error = Store::open(directory.path(), &Options::default(), hooks, &mut |_| ()).err().unwrap();
+    assert!(error.to_string().ends_with(&format!("is in use by process {}", std::process::id())), "{error}");
+    assert!(matches!(check(directory.path(), &mut |_| ()), Err(OpenError::Locked { .. })));
+    drop(store);
+    open(directory.path(), &Options::default());
+}
+
+#[test]
+fn a_backup_of_a_running_store_is_a_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let copies = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 8192, garbage_share: 0.2, ..Options::default() };
+    let (store, told, _) = open(directory.path(), &options);
+    let mut ticket = 0u64;
+    for round in 0..5 {
+        for _ in 0..200 {
+            ticket += 1;
+            let change = Change { deletes: vec![key(ticket.wrapping_sub(50))], ..Change::put(ticket, &[1; 100]) };
+            store.append(0, ticket, &change.entry()).unwrap();
+        }
+        let stable = told.recv().unwrap().1;
+        let copy = copies.path().join(round.to_string());
+        store.backup(&copy).unwrap();
+        let mut copied = Model::new();
+        let report = check(&copy, &mut |entry| apply(&entry, &mut copied)).unwrap();
+        assert_eq!((&report.damages[..], report.cut_bytes), (&[][..], 0));
+        let newest = copied.keys().map(|key| key.id).max().unwrap();
+        assert!(newest >= stable);
+        let expected: Vec<_> = (newest.saturating_sub(49).max(1)..=newest).collect();
+        assert_eq!(copied.keys().map(|key| key.id).collect::<Vec<_>>(), expected);
+
+        assert!(matches!(store.backup(&copy), Err(OpenError::NotEmpty { .. })));
+        let restored = copies.path().join(format!("{round}-restored"));
+        assert_eq!(restore(&copy, &restored).unwrap(), report);
+        assert_eq!(open(&restored, &options).2, copied);
+    }
+}
+
+#[test]
+fn what_is_no_store_is_not_made_one_by_looking() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing");
+    assert!(matches!(check(&missing, &mut |_| ()), Err(OpenError::NoStore { .. })));
+    assert!(matches!(restore(&missing, &directory.path().join("to")), Err(OpenError::NoStore { .. })));
+    assert!(!missing.exists());
+}

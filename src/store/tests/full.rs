@@ -1,0 +1,103 @@
+use super::*;
+
+/// Puts until the disk is full, and returns what is stable.
+fn fill(run: &mut Run) -> Model {
+    let mut model = Model::new();
+    for id in 0.. {
+        let change = Change::put(id, &[7; 300]);
+        match run.append(&change) {
+            Ok(()) => change.apply(&mut model),
+            Err(refused) => {
+                assert_eq!(refused, Refused::Full);
+                break;
+            }
+        }
+        assert_ne!(run.commit(), Progress::Failed, "{:?}", run.failure());
+    }
+    model
+}
+
+fn options() -> Options {
+    Options { segment_bytes: 8192, ..small() }
+}
+
+#[test]
+fn on_a_full_disk_nothing_acknowledged_is_lost_and_the_store_drains_until_it_is_not() {
+    for capacity in (60_000..64_000).step_by(171) {
+        let disk = SimDisk::new(capacity);
+        disk.set_capacity(capacity);
+        let mut run = Run::open(&disk, &options());
+        let mut model = fill(&mut run);
+        assert!(model.len() > 50 && run.store.stats().is_full);
+        assert_eq!(run.stable(), model.len() as u64);
+
+        // What finishes something is taken, also if it puts a little.
+        let released = Change::put(1000, b"");
+        run.append_entry(&Entry { room: Room::Reserve, ..released.entry() }).unwrap();
+        released.apply(&mut model);
+        for id in 0..40 {
+            let change = Change::delete(id);
+            change.apply(&mut model);
+            run.append(&change).unwrap();
+            assert_ne!(run.commit(), Progress::Failed, "{:?}", run.failure());
+        }
+        run.commit_all();
+        assert!(!run.store.stats().is_full);
+        run.append(&Change::put(2000, b"goes on")).unwrap();
+        Change::put(2000, b"goes on").apply(&mut model);
+        run.commit_all();
+        run.assert_holds(&model);
+
+        let run = Run::open(&disk.restart(1, Loss::Power), &options());
+        assert_eq!((run.recovered, run.report.damages.len()), (model, 0), "capacity {capacity}");
+    }
+}
+
+#[test]
+fn a_store_on_a_full_disk_opens_and_drains() {
+    let disk = SimDisk::new(1);
+    disk.set_capacity(60_000);
+    let model = fill(&mut Run::open(&disk, &options()));
+    let disk = disk.restart(1, Loss::Power);
+    disk.set_capacity(disk.used() + 100);
+    let mut run = Run::open(&disk, &options());
+    assert_eq!(run.recovered, model);
+    for id in 0..60 {
+        run.append(&Change::delete(id)).unwrap();
+        assert_ne!(run.commit(), Progress::Failed, "{:?}", run.failure());
+    }
+    run.commit_all();
+    assert!(!run.store.stats().is_full);
+    run.append(&Change::put(1, b"goes on")).unwrap();
+}
+
+#[test]
+fn the_disk_is_tried_again_when_somebody_else_made_room() {
+    let disk = SimDisk::new(1);
+    disk.set_capacity(60_000);
+    let mut run = Run::open(&disk, &options());
+    fill(&mut run);
+    disk.set_capacity(u64::MAX);
+    run.commit();
+    assert!(!run.store.stats().is_full);
+    run.append(&Change::put(1, b"goes on")).unwrap();
+}
+
+#[test]
+fn when_the_reserve_is_full_too_nothing_is_acknowledged() {
+    let disk = SimDisk::new(1);
+    disk.set_capacity(60_000);
+    let mut run = Run::open(&disk, &options());
+    let mut model = fill(&mut run);
+    for id in 1000.. {
+        let change = Change::put(id, &[7; 300]);
+        run.append_entry(&Entry { room: Room::Reserve, ..change.entry() }).unwrap();
+        if run.commit() == Progress::Failed {
+            break;
+        }
+        change.apply(&mut model);
+    }
+    assert!(run.store.poisoned().is_some());
+    let run = Run::open(&disk.restart(1, Loss::Power), &options());
+    assert!(model.iter().all(|(key, body)| run.recovered.get(key) == Some(body)));
+}

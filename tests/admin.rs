@@ -1,0 +1,303 @@
+//! Metrics and health of the real binary, over HTTP, while mosquitto's clients use it.
+
+#![cfg(test)]
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use oncemq::admin::METRICS;
+use tempfile::TempDir;
+
+/// A broker with an admin listener. Dropped, it is killed.
+struct Broker {
+    directory: TempDir,
+    child: Child,
+    mqtt: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Broker {
+    fn start(settings: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (mqtt, admin) = (free_address(), free_address());
+        let child = command(directory.path(), mqtt, admin).args(settings).spawn().unwrap();
+        let broker = Self { directory, child, mqtt, admin };
+        wait_for("the broker", || broker.is_ready().then_some(()));
+        broker
+    }
+
+    /// The answer's code and body, if there is one.
+    fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(self.admin).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.admin).as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    }
+
+    fn is_ready(&self) -> bool {
+        self.get("/health/ready").is_some_and(|(code, _)| code == 200)
+    }
+
+    fn metrics(&self) -> String {
+        let (code, text) = self.get("/metrics").unwrap();
+        assert_eq!(code, 200, "{text}");
+        text
+    }
+
+    /// The figure of one series.
+    fn figure(&self, series: &str) -> f64 {
+        figure(&self.metrics(), series)
+    }
+
+    /// The arguments that lead mosquitto's clients here.
+    fn target(&self) -> [String; 4] {
+        ["-h".to_owned(), self.mqtt.ip().to_string(), "-p".to_owned(), self.mqtt.port().to_string()]
+    }
+
+    /// Runs `mosquitto_pub`, and says whether it succeeded.
+    fn try_publish(&self, arguments: &[&str]) -> bool {
+        let mut command = Command::new("timeout");
+        command.args([PATIENCE_SECONDS, "mosquitto_pub"]).args(self.target()).args(arguments);
+        command.stdin(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    }
+
+    #[track_caller]
+    fn publish(&self, arguments: &[&str]) {
+        assert!(self.try_publish(arguments), "mosquitto_pub {arguments:?}: {HOW_TO_INSTALL}");
+    }
+
+    /// Starts a subscriber and waits until it has subscribed.
+    #[track_caller]
+    fn subscribe(&self, arguments: &[&str]) -> Subscriber {
+        // stdbuf: or its lines would stay in its buffer. -W: it ends even if nothing ever comes.
+        let mut command = Command::new("stdbuf");
+        command.args(["-oL", "mosquitto_sub", "-d", "-W", PATIENCE_SECONDS]).args(self.target()).args(arguments);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let is_subscribed = lines.any(|line| line.starts_with("Subscribed"));
+        let subscriber = Subscriber { child, _lines: Box::new(lines) };
+        assert!(is_subscribed, "mosquitto_sub {arguments:?}: {HOW_TO_INSTALL}");
+        subscriber
+    }
+
+    /// A client that has subscribed to `a` and then reads nothing any more.
+    fn subscribe_and_stall(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.mqtt).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01s\x82\x06\0\x01\0\x01a\0").unwrap();
+        let mut answer = [0; 9];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"\x20\x02\0\0\x90\x03\0\x01\0");
+        stream
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if thread::panicking() {
+            println!("the broker's log:\n{}", self.log());
+        }
+    }
+}
+
+/// A `mosquitto_sub` that runs. Dropped, it is killed.
+struct Subscriber {
+    child: Child,
+    /// Its output stays open: it would end without.
+    _lines: Box<dyn Iterator<Item = String>>,
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn command(directory: &Path, mqtt: SocketAddr, admin: SocketAddr) -> Command {
+    let log = File::create(directory.join("log")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+    command.args(["--listen", &mqtt.to_string(), "--admin", &admin.to_string(), "--data"]).arg(directory.join("data"));
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    command
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Asks again and again until there is an answer.
+#[expect(clippy::disallowed_methods, reason = "what is tested here is a process in real time")]
+fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn figure(text: &str, series: &str) -> f64 {
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("{series} is not in\n{text}")).parse().unwrap()
+}
+
+#[test]
+fn metrics_tell_what_clients_did() {
+    let broker = Broker::start(&[]);
+    let subscriber = broker.subscribe(&["-q", "2", "-t", "a/#"]);
+    let shared = broker.subscribe(&["-q", "1", "-t", "$share/group/b"]);
+    broker.publish(&["-q", "0", "-t", "a/0", "-m", "zero"]);
+    broker.publish(&["-q", "1", "-t", "a/1", "-m", "one"]);
+    broker.publish(&["-q", "2", "-t", "a/2", "-m", "two", "-r"]);
+
+    wait_for("the PUBCOMP", || (broker.figure("oncemq_packets_received_total{type=\"pubcomp\"}") >= 1.0).then_some(()));
+    let text = broker.metrics();
+    for (series, value) in [
+        ("oncemq_messages_received_total{qos=\"0\"}", 1.0),
+        ("oncemq_messages_received_total{qos=\"1\"}", 1.0),
+        ("oncemq_messages_received_total{qos=\"2\"}", 1.0),
+        ("oncemq_messages_sent_total{qos=\"2\"}", 1.0),
+        ("oncemq_payload_received_bytes_total", 10.0),
+        ("oncemq_payload_sent_bytes_total", 10.0),
+        ("oncemq_packets_received_total{type=\"subscribe\"}", 2.0),
+        ("oncemq_packets_received_total{type=\"connect\"}", 5.0),
+        ("oncemq_packets_sent_total{type=\"connack\"}", 5.0),
+        ("oncemq_packets_sent_total{type=\"suback\"}", 2.0),
+        ("oncemq_connects_accepted_total", 5.0),
+        ("oncemq_connections_accepted_total", 5.0),
+        ("oncemq_sessions_connected", 2.0),
+        ("oncemq_sessions", 2.0),
+        ("oncemq_subscriptions", 2.0),
+        ("oncemq_subscriptions_shared", 1.0),
+        ("oncemq_protocol_errors_total", 0.0),
+        ("oncemq_info{version=\"0.1.0\",durability=\"power-loss\"}", 1.0),
+    ] {
+        assert_eq!(figure(&text, series), value, "{series} in\n{text}");
+    }
+    assert!(figure(&text, "oncemq_retained_messages") >= 1.0, "{text}");
+    assert!(figure(&text, "oncemq_received_bytes_total") > 100.0, "{text}");
+    assert!(figure(&text, "oncemq_sent_bytes_total") > 50.0, "{text}");
+    assert!(figure(&text, "process_resident_memory_bytes") > 1e6, "{text}");
+
+    drop((subscriber, shared));
+    wait_for("the end of the connections", || (broker.figure("oncemq_connections") == 0.0).then_some(()));
+    assert_eq!(broker.figure("oncemq_sessions"), 0.0);
+}
+
+#[test]
+fn messages_that_wait_for_a_session_are_counted_until_they_are_fetched() {
+    let broker = Broker::start(&[]);
+    let session = ["-V", "mqttv5", "-c", "-i", "away", "-x", "3600", "-q", "1", "-t", "queue"];
+    drop(broker.subscribe(&session));
+    wait_for("the end of the connection", || (broker.figure("oncemq_sessions_connected") == 0.0).then_some(()));
+    broker.publish(&["-q", "1", "-t", "queue", "-m", "waits"]);
+    wait_for("the queue", || (broker.figure("oncemq_queued_messages") == 1.0).then_some(()));
+    assert!(broker.figure("oncemq_queued_bytes") >= 5.0);
+    assert_eq!(broker.figure("oncemq_sessions"), 1.0);
+
+    let _subscriber = broker.subscribe(&session);
+    wait_for("the empty queue", || (broker.figure("oncemq_queued_messages") == 0.0).then_some(()));
+    assert_eq!(broker.figure("oncemq_queued_bytes"), 0.0);
+}
+
+#[test]
+fn publish_to_deliver_is_sampled() {
+    let broker = Broker::start(&["--shards", "1"]);
+    let _subscriber = broker.subscribe(&["-t", "a"]);
+    wait_for("a sample", || {
+        // One of some dozens is taken; each publisher alone brings several packets.
+        broker.publish(&["-q", "1", "-t", "a", "-m", "x", "--repeat", "50", "--repeat-delay", "0"]);
+        (broker.figure("oncemq_publish_to_deliver_seconds_count") >= 1.0).then_some(())
+    });
+    let text = broker.metrics();
+    let sum = figure(&text, "oncemq_publish_to_deliver_seconds_sum");
+    assert!(sum > 0.0 && sum < PATIENCE.as_secs_f64(), "{text}");
+}
+
+#[test]
+fn what_the_broker_tells_is_what_is_documented() {
+    let broker = Broker::start(&[]);
+    let text = broker.metrics();
+    let mut told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    told.sort_unstable();
+    let documentation = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/OPERATING.md")).unwrap();
+    let documented = documentation.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|row| {
+        let (name, rest) = row.split_once("` | ")?;
+        let kind = rest.split(" |").next()?;
+        ["counter", "gauge", "histogram"].contains(&kind).then(|| format!("{name} {kind}"))
+    });
+    let mut documented: Vec<String> = documented.collect();
+    documented.sort_unstable();
+    assert_eq!(told, documented);
+    assert_eq!(told.len(), METRICS.len());
+}
+
+#[test]
+fn the_broker_is_ready_until_it_drains_and_live_to_the_end() {
+    let mut broker = Broker::start(&["--set", "server.drain_timeout=15s"]);
+    assert_eq!(broker.get("/health/live").unwrap().0, 200);
+    assert_eq!(broker.get("/health/ready").unwrap(), (200, "{\"status\":\"ready\"}\n".to_owned()));
+
+    // What a client doesn't take holds up the drain: more than the operating system keeps for it.
+    let stalled = broker.subscribe_and_stall();
+    let large = broker.directory.path().join("large");
+    fs::write(&large, vec![b'x'; 200_000]).unwrap();
+    let repeat = ["-t", "a", "--repeat", "100", "--repeat-delay", "0", "-f"];
+    broker.publish(&[repeat.as_slice(), &[large.to_str().unwrap()]].concat());
+    wait_for("messages dropped", || {
+        (broker.figure("oncemq_messages_dropped_total{reason=\"slow_receiver\"}") > 0.0).then_some(())
+    });
+
+    broker.signal("TERM");
+    let (code, body) = wait_for("the drain", || broker.get("/health/ready").filter(|(code, _)| *code != 200));
+    assert_eq!((code, body.as_str()), (503, "{\"status\":\"draining\"}\n"));
+    assert_eq!(broker.get("/health/live").unwrap().0, 200);
+    TcpStream::connect(broker.mqtt).unwrap_err();
+    drop(stalled);
+    let status = wait_for("the end", || broker.child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    assert!(broker.get("/health/live").is_none());
+}
+
+#[test]
+fn an_admin_address_that_is_taken_leaves_clients_a_broker_unless_it_is_required() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (mqtt, admin) = (free_address(), taken.local_addr().unwrap());
+    let child = command(directory.path(), mqtt, admin).spawn().unwrap();
+    let broker = Broker { directory, child, mqtt, admin };
+    wait_for("a client's connection", || broker.try_publish(&["-t", "a", "-m", "b"]).then_some(()));
+    wait_for("the warning", || broker.log().contains("no metrics and no health").then_some(()));
+
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = command(directory.path(), free_address(), admin);
+    let mut child = command.args(["--set", "admin.required=true"]).spawn().unwrap();
+    assert_eq!(wait_for("the end", || child.try_wait().unwrap()).code(), Some(3));
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The same, for programs.
+const PATIENCE_SECONDS: &str = "20";
+const HOW_TO_INSTALL: &str = "mosquitto's clients run: `bash tests/run` installs them";

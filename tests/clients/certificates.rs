@@ -1,0 +1,44 @@
+//! An authority, a server's certificate and a client's, made for one test.
+
+use std::fs;
+use std::path::Path;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+
+/// Writes `ca.pem`, `server.pem`, `server.key`, `client.pem` and `client.key` (of [`CLIENT_NAME`]), and `stranger.pem` and
+/// `stranger.key`, signed by an authority nobody knows.
+pub(crate) fn write(path: &Path) {
+    let authority = authority("the authority of the tests");
+    fs::write(path.join("ca.pem"), authority.pem()).unwrap();
+    write_signed(path, "server", "localhost", &authority);
+    write_signed(path, "client", CLIENT_NAME, &authority);
+    write_signed(path, "stranger", CLIENT_NAME, &self::authority("another authority"));
+}
+
+/// Writes a new `server.pem` and `server.key`, and the new authority that signed them as `ca2.pem`.
+pub(crate) fn replace(path: &Path) {
+    let authority = authority("the next authority of the tests");
+    fs::write(path.join("ca2.pem"), authority.pem()).unwrap();
+    write_signed(path, "server", "localhost", &authority);
+}
+
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn write_signed(path: &Path, file: &str, name: &str, authority: &CertifiedIssuer<'static, KeyPair>) {
+    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, authority).unwrap();
+    fs::write(path.join(format!("{file}.pem")), certificate.pem()).unwrap();
+    fs::write(path.join(format!("{file}.key")), key.serialize_pem()).unwrap();
+}
+
+/// The Common Name of the client's certificate.
+pub(crate) const CLIENT_NAME: &str = "device-7";

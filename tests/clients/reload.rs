@@ -1,0 +1,109 @@
+//! SIGHUP: certificates, passwords and access rules are read again, connections stay, and a bad file changes nothing.
+
+use std::fs;
+
+use crate::broker::{Broker, Setup, Transport};
+use crate::certificates;
+use crate::deadline::wait_for;
+use crate::mosquitto::{Subscriber, message, publish_at, try_publish};
+use crate::peer;
+use crate::raw::{Connect, Version, Wire};
+
+const V5: Version = Version::V5;
+
+fn connects(broker: &Broker, user: &str, password: &str) -> bool {
+    let connect = Connect::new(V5, "tries").user(user, password);
+    Wire::connect(broker.address(), &connect).1.reason_code() == 0
+}
+
+/// Sends SIGHUP with files of which one is bad, and waits until the log names it.
+#[track_caller]
+fn reload_in_vain(broker: &Broker, file: &str) {
+    let before = broker.log().len();
+    broker.signal("HUP");
+    wait_for("the complaint in the log", || {
+        let log = broker.log();
+        log[before..].lines().any(|line| line.contains(file)).then_some(())
+    });
+}
+
+#[test]
+fn passwords_are_read_again_and_connections_stay() {
+    let setup = Setup::default().users(&[("alice", "old")]);
+    let broker = setup.start();
+    let mut connected = Wire::connected(broker.address(), &Connect::new(V5, "stays").user("alice", "old"));
+    fs::write(broker.path().join("users"), setup.users(&[("alice", "new"), ("bob", "b")]).users.unwrap()).unwrap();
+    assert!(connects(&broker, "alice", "old"), "read before the signal");
+    broker.signal("HUP");
+    wait_for("the new password", || connects(&broker, "alice", "new").then_some(()));
+    assert!(connects(&broker, "bob", "b"));
+    assert!(!connects(&broker, "alice", "old"));
+    connected.ping();
+}
+
+#[test]
+fn a_bad_password_file_keeps_the_old_one() {
+    if peer::is_chosen() {
+        return;
+    }
+    let broker = Setup::default().users(&[("alice", "old")]).start();
+    let mut connected = Wire::connected(broker.address(), &Connect::new(V5, "stays").user("alice", "old"));
+    for content in [Some("alice\n"), Some("alice:$9$what$is$this\n"), None] {
+        match content {
+            Some(content) => fs::write(broker.path().join("users"), content).unwrap(),
+            None => fs::remove_file(broker.path().join("users")).unwrap(),
+        }
+        reload_in_vain(&broker, "users");
+        assert!(connects(&broker, "alice", "old"));
+        assert!(!connects(&broker, "alice", "what"));
+    }
+    connected.ping();
+}
+
+#[test]
+fn access_rules_are_read_again_and_hold_for_those_who_are_connected() {
+    let broker = Setup::default().access("topic readwrite old/#\n").start();
+    let mut wire = Wire::connected(broker.address(), &Connect::new(V5, "stays"));
+    assert_eq!(wire.subscribe(V5, "old/#", 0), 0);
+    assert_eq!(wire.publish(V5, "new/x", ""), 0x87);
+    fs::write(broker.path().join("access"), "topic readwrite new/#\n").unwrap();
+    broker.signal("HUP");
+    wait_for("the new rules", || (wire.publish(V5, "new/x", "") != 0x87).then_some(()));
+    assert_eq!(wire.publish(V5, "old/x", ""), 0x87);
+}
+
+#[test]
+fn bad_access_rules_keep_the_old_ones() {
+    if peer::is_chosen() {
+        return;
+    }
+    let broker = Setup::default().access("topic readwrite old/#\n").start();
+    let mut wire = Wire::connected(broker.address(), &Connect::new(V5, "stays"));
+    for content in ["topic readwrite new/#\ntopic sometimes x\n", "topic readwrite new/#\ntopic read a/#/b\n"] {
+        fs::write(broker.path().join("access"), content).unwrap();
+        reload_in_vain(&broker, "access");
+        assert_eq!(wire.publish(V5, "new/x", ""), 0x87);
+        assert_ne!(wire.publish(V5, "old/x", ""), 0x87);
+    }
+}
+
+#[test]
+fn certificates_are_read_again_and_connections_stay() {
+    if peer::is_chosen() {
+        return; // its certificates need a restart
+    }
+    let broker = Setup::new([Transport::Tls]).start();
+    let with = |authority: &str| [broker.target(), vec!["--cafile".to_owned(), broker.file(authority)]].concat();
+    let arguments = ["-t", "reload", "-q", "1", "-m", "hello"];
+    let mut subscriber = Subscriber::start_at(&with("ca.pem"), &arguments[..4]);
+    certificates::replace(broker.path());
+    broker.signal("HUP");
+    wait_for("the new certificate", || try_publish(&with("ca2.pem"), &arguments, "").status.success().then_some(()));
+    assert!(!try_publish(&with("ca.pem"), &arguments, "").status.success());
+    assert_eq!(subscriber.next(), message("reload", "hello", 1));
+
+    fs::write(broker.path().join("server.pem"), "no certificate").unwrap();
+    reload_in_vain(&broker, "server.pem");
+    publish_at(&with("ca2.pem"), &arguments);
+    assert_eq!(subscriber.next(), message("reload", "hello", 1));
+}

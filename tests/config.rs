@@ -1,0 +1,201 @@
+//! The command line, as a user and as scripts meet it: `config check`, `config show` and `passwd` of the real binary.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// The binary without the environment of whoever runs the tests.
+fn oncemq(directory: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+    command.env_clear().current_dir(directory).args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(directory: &TempDir, arguments: &[&str]) -> Output {
+    oncemq(directory, arguments).output().unwrap()
+}
+
+fn directory(config: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("oncemq.toml"), config).unwrap();
+    directory
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The line of `config show` for this setting, with single spaces.
+fn shown(text: &str, key: &str) -> String {
+    let line = text.lines().find(|line| line.starts_with(&format!("{key} = "))).unwrap();
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_reference_file_is_valid() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/oncemq.toml");
+    let output = run(&directory(""), &["config", "check", file.to_str().unwrap()]);
+    assert!(stdout(&output).contains("is valid"));
+}
+
+#[test]
+fn check_names_file_line_column_key_and_the_nearest_valid_key() {
+    let directory = directory("[limits]\nconections_max = 5\n");
+    assert_eq!(
+        stderr(&run(&directory, &["config", "check", "oncemq.toml"])),
+        "oncemq: oncemq.toml:2:1: unknown key `limits.conections_max`; did you mean `connections_max`?\n"
+    );
+}
+
+#[test]
+fn check_names_a_bad_value_and_what_was_expected() {
+    let directory = directory("[limits]\nconnect_timeout = \"soon\"\n");
+    let error = stderr(&run(&directory, &["config", "check", "oncemq.toml"]));
+    assert!(error.starts_with("oncemq: oncemq.toml:2:19: `limits.connect_timeout`: "), "{error}");
+    assert!(error.contains("expected a time such as"), "{error}");
+}
+
+#[test]
+fn check_reads_the_files_that_are_named() {
+    let directory = directory("[security]\npassword_file = \"passwords\"\n");
+    let check = ["config", "check", "oncemq.toml"];
+    let error = stderr(&run(&directory, &check));
+    assert!(
+        error.starts_with("oncemq: oncemq.toml:2: `security.password_file` cannot be read: passwords: "),
+        "{error}"
+    );
+    fs::write(directory.path().join("passwords"), "# users\nalice:plain\n").unwrap();
+    let error = stderr(&run(&directory, &check));
+    assert!(error.starts_with("oncemq: passwords:2: the password must be hashed"), "{error}");
+}
+
+#[test]
+fn check_does_not_look_at_the_environment() {
+    let directory = directory("[limits]\nsessions_max = 5\n");
+    let output = oncemq(&directory, &["config", "check", "oncemq.toml"]).env("ONCEMQ_LOG_LEVEL", "loud").output();
+    assert!(output.unwrap().status.success());
+}
+
+#[test]
+fn show_tells_where_each_value_comes_from() {
+    let directory = directory("[limits]\nsessions_max = 5\nconnections_max = 5\n[log]\nformat = \"json\"\n");
+    let arguments = ["config", "show", "--config", "oncemq.toml", "--durability", "crash", "--log-format", "text"];
+    let output = oncemq(&directory, &arguments).env("ONCEMQ_LIMITS_CONNECTIONS_MAX", "7").output().unwrap();
+    let text = stdout(&output);
+    assert_eq!(shown(&text, "sessions_max"), "sessions_max = 5 # oncemq.toml:2");
+    assert_eq!(shown(&text, "connections_max"), "connections_max = 7 # env ONCEMQ_LIMITS_CONNECTIONS_MAX");
+    assert_eq!(shown(&text, "durability"), "durability = \"crash\" # flag --durability");
+    assert_eq!(shown(&text, "format"), "format = \"text\" # flag --log-format");
+    assert_eq!(shown(&text, "drain_timeout"), "drain_timeout = \"8s\" # default");
+    assert!(text.contains("# acl_file is not set"), "{text}");
+}
+
+#[test]
+fn show_takes_the_flags_that_scripts_rely_on() {
+    let flags = ["--listen", "127.0.0.1:1", "--listen", "[::1]:2", "--data", "elsewhere", "--allow-anonymous"];
+    let text = stdout(&run(&directory(""), &[&["config", "show"], flags.as_slice()].concat()));
+    assert_eq!(text.matches("[[listeners]]").count(), 2);
+    assert_eq!(shown(&text, "address"), "address = \"127.0.0.1:1\" # flag --listen");
+    assert!(text.contains("address = \"[::1]:2\""), "{text}");
+    assert_eq!(shown(&text, "transport"), "transport = \"tcp\" # default");
+    assert_eq!(shown(&text, "data"), "data = \"elsewhere\" # flag --data");
+    assert_eq!(shown(&text, "allow_anonymous"), "allow_anonymous = true # flag --allow-anonymous");
+}
+
+#[test]
+fn what_show_prints_is_a_configuration_file() {
+    let directory = directory("");
+    let text = stdout(&run(&directory, &["config", "show", "--set", "limits.sessions_max=5", "--admin", "off"]));
+    fs::write(directory.path().join("shown.toml"), &text).unwrap();
+    let again = stdout(&run(&directory, &["config", "show", "--config", "shown.toml"]));
+    let values = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split("  #").next().unwrap_or_default().trim().to_owned()).collect()
+    };
+    assert_eq!(values(&again), values(&text));
+}
+
+#[test]
+fn the_environment_names_the_file_and_the_listeners() {
+    let directory = directory("[limits]\nsessions_max = 5\n");
+    let mut command = oncemq(&directory, &["config", "show"]);
+    command.env("ONCEMQ_CONFIG", "oncemq.toml").env("ONCEMQ_LISTEN", "127.0.0.1:1");
+    let text = stdout(&command.output().unwrap());
+    assert_eq!(shown(&text, "sessions_max"), "sessions_max = 5 # oncemq.toml:2");
+    assert_eq!(shown(&text, "address"), "address = \"127.0.0.1:1\" # env ONCEMQ_LISTEN");
+}
+
+#[test]
+fn a_wrong_flag_or_variable_stops_the_start() {
+    let directory = directory("");
+    let error = stderr(&run(&directory, &["--durability", "maybe"]));
+    assert!(error.starts_with("oncemq: flag --durability: `server.durability`: "), "{error}");
+    let output = oncemq(&directory, &[]).env("ONCEMQ_LIMITS_SESSION_MAX", "1").output().unwrap();
+    let error = stderr(&output);
+    assert!(error.contains("did you mean ONCEMQ_LIMITS_SESSIONS_MAX?"), "{error}");
+    let error = stderr(&run(&directory, &["--listen", "localhost:1883"]));
+    assert!(error.starts_with("oncemq: flag --listen: `localhost:1883` is no address"), "{error}");
+}
+
+#[test]
+fn version_is_that_of_the_package() {
+    let text = stdout(&run(&directory(""), &["--version"]));
+    assert_eq!(text, format!("oncemq {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+fn passwd(directory: &TempDir, arguments: &[&str], password: &str) -> Output {
+    let mut command = oncemq(directory, &[&["passwd"], arguments].concat());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A command that reads no password may have closed its end already.
+    let _written = child.stdin.take().unwrap().write_all(password.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn passwd_adds_changes_and_removes_users_of_a_file_that_check_accepts() {
+    let directory = directory("[security]\npassword_file = \"passwords\"\n");
+    let path = directory.path().join("passwords");
+    stdout(&passwd(&directory, &["-c", "passwords", "alice", "--password-stdin"], "one\n"));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    stdout(&passwd(&directory, &["passwords", "bob", "--password-stdin"], "two\n"));
+    let first = fs::read_to_string(&path).unwrap();
+    assert_eq!(first.lines().count(), 2);
+    assert!(first.starts_with("alice:$argon2id$v=19$"), "{first}");
+    stdout(&passwd(&directory, &["passwords", "alice", "--password-stdin"], "three\n"));
+    let second = fs::read_to_string(&path).unwrap();
+    assert_ne!(first.lines().next(), second.lines().next());
+    assert_eq!(first.lines().nth(1), second.lines().nth(1));
+    stdout(&run(&directory, &["config", "check", "oncemq.toml"]));
+    stdout(&passwd(&directory, &["-D", "passwords", "alice"], ""));
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().next(), first.lines().nth(1));
+}
+
+#[test]
+fn passwd_says_what_is_wrong_and_changes_nothing() {
+    let directory = directory("");
+    let error = stderr(&passwd(&directory, &["passwords", "alice", "--password-stdin"], "one\n"));
+    assert!(error.contains("make it with -c"), "{error}");
+    stdout(&passwd(&directory, &["-c", "passwords", "alice", "--password-stdin"], "one\n"));
+    let before = fs::read(directory.path().join("passwords")).unwrap();
+    for (arguments, password, expected) in [
+        (&["-c", "passwords", "bob", "--password-stdin"][..], "two\n", "exists already"),
+        (&["passwords", "bob", "--password-stdin"], "\n", "must not be empty"),
+        (&["passwords", "b:b", "--password-stdin"], "two\n", "user name"),
+        (&["-D", "passwords", "carol"], "", "there is no user carol"),
+        (&["passwords", "bob"], "two\n", "use --password-stdin"),
+    ] {
+        let error = stderr(&passwd(&directory, arguments, password));
+        assert!(error.contains(expected), "{error}");
+    }
+    assert_eq!(fs::read(directory.path().join("passwords")).unwrap(), before);
+}

@@ -1,0 +1,477 @@
+//! Imports run downwards only: reads what every module under `src` names, and fails with file and line where it may not.
+
+#![cfg(test)]
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What one module may name.
+struct Layer {
+    module: &'static str,
+    /// Modules of ours beside itself.
+    ours: Ours,
+    /// Crates beside std.
+    crates: Crates,
+    /// Whether it may reach sockets, files, clocks, threads and the environment through std.
+    outside_world: OutsideWorld,
+}
+
+enum Ours {
+    Only(&'static [&'static str]),
+    Any,
+}
+
+enum Crates {
+    Only(&'static [&'static str]),
+    AnyBut(&'static [&'static str]),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OutsideWorld {
+    Forbidden,
+    Allowed,
+}
+
+/// The table. A module that isn't in it fails: it has to be given its place.
+const LAYERS: [Layer; 11] = [
+    Layer::pure("timestamp", &[], &[]),
+    Layer::pure("topic", &["timestamp"], PURE_CRATES),
+    Layer::pure("codec", &["topic", "timestamp"], CODEC_CRATES),
+    Layer::pure("session", &["codec", "topic", "timestamp"], PURE_CRATES),
+    Layer::pure("routing", &["codec", "topic", "timestamp"], PURE_CRATES),
+    Layer::pure("broker", &["session", "routing", "codec", "topic", "timestamp"], SHARED_CRATES),
+    Layer::shell("store", Ours::Only(&[]), &["tokio", "mqttbytes"]),
+    Layer::shell("config", Ours::Only(&["codec", "topic", "timestamp"]), &["tokio", "mqttbytes"]),
+    Layer::shell("auth", Ours::Any, &["mqttbytes"]),
+    Layer::shell("admin", Ours::Any, &["mqttbytes"]),
+    Layer::shell("server", Ours::Any, &["mqttbytes"]),
+];
+
+/// Plain data structures.
+const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "smallvec", "thiserror"];
+/// `mqttbytes` is named here and nowhere else.
+const CODEC_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "mqttbytes", "slab", "smallvec", "thiserror"];
+/// With the map of Client Identifiers, which all shards share.
+const SHARED_CRATES: &[&str] = &["bytes", "bytestring", "dashmap", "foldhash", "slab", "smallvec", "thiserror"];
+
+/// Modules of std through which the world is reached.
+const OUTSIDE_WORLD: [&str; 8] = ["env", "fs", "io", "net", "os", "process", "thread", "time"];
+/// What is plain data in them.
+const PLAIN_DATA: [&[&str]; 6] = [
+    &["std", "time", "Duration"],
+    &["std", "net", "SocketAddr"],
+    &["std", "net", "IpAddr"],
+    &["std", "net", "Ipv4Addr"],
+    &["std", "net", "Ipv6Addr"],
+    &["std", "io", "IoSlice"],
+];
+
+/// The longest file, without its tests.
+const LINES_MAX: usize = 400;
+
+impl Layer {
+    const fn pure(module: &'static str, ours: &'static [&'static str], crates: &'static [&'static str]) -> Self {
+        let crates = Crates::Only(crates);
+        Self { module, ours: Ours::Only(ours), crates, outside_world: OutsideWorld::Forbidden }
+    }
+
+    const fn shell(module: &'static str, ours: Ours, forbidden: &'static [&'static str]) -> Self {
+        Self { module, ours, crates: Crates::AnyBut(forbidden), outside_world: OutsideWorld::Allowed }
+    }
+
+    /// Why it may not name this path, which begins with `crate`, `std` or a crate's name.
+    fn objection(&self, path: &[String]) -> Option<&'static str> {
+        let names: Vec<&str> = path.iter().map(String::as_str).collect();
+        match names[..] {
+            ["crate", name, ..] if name == self.module => None,
+            ["crate", name, ..] => match self.ours {
+                Ours::Any => None,
+                Ours::Only(ours) => (!ours.contains(&name)).then_some("that module is not below it"),
+            },
+            ["crate"] => None,
+            ["std" | "core" | "alloc", module, ..] => {
+                let is_forbidden = self.outside_world == OutsideWorld::Forbidden
+                    && OUTSIDE_WORLD.contains(&module)
+                    && !PLAIN_DATA.iter().any(|data| names.starts_with(data));
+                is_forbidden.then_some("it is pure: no socket, file, clock, thread or environment")
+            }
+            ["std" | "core" | "alloc"] => None,
+            [name, ..] => {
+                let is_allowed = match self.crates {
+                    Crates::Only(crates) => crates.contains(&name),
+                    Crates::AnyBut(crates) => !crates.contains(&name),
+                };
+                (!is_allowed).then_some("that crate is not for it")
+            }
+            [] => None,
+        }
+    }
+}
+
+/// A place where a module names what it may not.
+#[derive(Debug, PartialEq, Eq)]
+struct Violation {
+    file: String,
+    line: usize,
+    path: String,
+    objection: &'static str,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}: {}: {}", self.file, self.line, self.path, self.objection)
+    }
+}
+
+/// All violations of one file. `crates` are the names under which other crates can be reached.
+fn violations(file: &str, source: &str, crates: &[String]) -> Vec<Violation> {
+    let module = module_of(file);
+    let Some(top) = module.first() else { return Vec::new() };
+    let violation = |line: usize, path: &[String], objection: &'static str| Violation {
+        file: file.to_owned(),
+        line,
+        path: path.join("::"),
+        objection,
+    };
+    let Some(layer) = LAYERS.iter().find(|layer| layer.module == top) else {
+        return vec![violation(1, &module, "tests/layers.rs has no place for this module")];
+    };
+    let tokens = without_tests(tokens(source));
+    paths(&tokens)
+        .into_iter()
+        .map(|(line, path)| (line, resolved(&module, path)))
+        .filter(|(_, path)| is_absolute(path, crates))
+        .filter_map(|(line, path)| Some(violation(line, &path, layer.objection(&path)?)))
+        .collect()
+}
+
+/// `src/codec/ack.rs` is `codec::ack`; `src/lib.rs` and `src/main.rs` are the root.
+fn module_of(file: &str) -> Vec<String> {
+    let path = file.trim_start_matches("src/").trim_end_matches(".rs");
+    let mut module: Vec<String> = path.split('/').map(str::to_owned).collect();
+    if module.last().is_some_and(|name| name == "mod") || path == "lib" || path == "main" {
+        module.pop();
+    }
+    module
+}
+
+/// The path from the root on, if it began with `super` or `self`.
+fn resolved(module: &[String], path: Vec<String>) -> Vec<String> {
+    let ups = path.iter().take_while(|name| *name == "super").count();
+    let is_relative = ups > 0 || path.first().is_some_and(|name| name == "self");
+    if !is_relative {
+        return path;
+    }
+    let stem = &module[..module.len().saturating_sub(ups)];
+    let rest = path.iter().skip_while(|name| *name == "super" || *name == "self");
+    ["crate".to_owned()].iter().chain(stem).chain(rest).cloned().collect()
+}
+
+fn is_absolute(path: &[String], crates: &[String]) -> bool {
+    path.first().is_some_and(|name| ["crate", "std", "core", "alloc"].contains(&name.as_str()) || crates.contains(name))
+}
+
+/// A word or a sign of Rust; comments, texts and numbers are left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Word(String),
+    PathSeparator,
+    Sign(char),
+}
+
+fn tokens(source: &str) -> Vec<(usize, Token)> {
+    let bytes: Vec<char> = source.chars().collect();
+    let mut tokens = Vec::new();
+    let (mut at, mut line) = (0, 1);
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        let (length, token) = match rest {
+            ['/', '/', ..] => (rest.iter().take_while(|c| **c != '\n').count(), None),
+            ['/', '*', ..] => (block_comment(rest), None),
+            ['"', ..] => (text(rest), None),
+            ['r', '"' | '#', ..] | ['b', 'r', '"' | '#', ..] if raw_text(rest) > 0 => (raw_text(rest), None),
+            ['\'', '\\', _, ..] => (3 + rest[3..].iter().take_while(|c| **c != '\'').count() + 1, None),
+            ['\'', _, '\'', ..] => (3, None),
+            [':', ':', ..] => (2, Some(Token::PathSeparator)),
+            [c, ..] if c.is_alphanumeric() || *c == '_' => {
+                let word: String = rest.iter().take_while(|c| c.is_alphanumeric() || **c == '_').collect();
+                (word.chars().count(), Some(Token::Word(word)))
+            }
+            [c, ..] if c.is_whitespace() => (1, None),
+            [c, ..] => (1, Some(Token::Sign(*c))),
+            [] => break,
+        };
+        tokens.extend(token.map(|token| (line, token)));
+        line += rest[..length.min(rest.len())].iter().filter(|c| **c == '\n').count();
+        at += length;
+    }
+    tokens
+}
+
+fn block_comment(rest: &[char]) -> usize {
+    let (mut depth, mut at) = (0_usize, 0);
+    while at < rest.len() {
+        match rest[at..] {
+            ['/', '*', ..] => (depth, at) = (depth + 1, at + 2),
+            ['*', '/', ..] => (depth, at) = (depth - 1, at + 2),
+            _ => at += 1,
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+fn text(rest: &[char]) -> usize {
+    let mut at = 1;
+    while at < rest.len() && rest[at] != '"' {
+        at += if rest[at] == '\\' { 2 } else { 1 };
+    }
+    at + 1
+}
+
+/// The length of a raw text; 0 if it is a word that begins with `r`, or a raw identifier.
+fn raw_text(rest: &[char]) -> usize {
+    let prefix = rest.iter().take_while(|c| **c == 'b' || **c == 'r').count();
+    let hashes = rest[prefix..].iter().take_while(|c| **c == '#').count();
+    if rest.get(prefix + hashes) != Some(&'"') {
+        return 0;
+    }
+    let end: Vec<char> = ['"'].into_iter().chain(std::iter::repeat_n('#', hashes)).collect();
+    let content = &rest[prefix + hashes + 1..];
+    let length = content.windows(end.len()).position(|window| window == end).unwrap_or(content.len());
+    prefix + hashes + 1 + length + end.len()
+}
+
+/// Leaves out what stands behind `#[cfg(test)]`, up to its closing brace or semicolon.
+fn without_tests(tokens: Vec<(usize, Token)>) -> Vec<(usize, Token)> {
+    let marker = ["#", "[", "cfg", "(", "test", ")", "]"];
+    let mut kept = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        let is_marked = marker.iter().enumerate().all(|(offset, expected)| {
+            tokens.get(at + offset).is_some_and(|(_, token)| match token {
+                Token::Word(word) => word == expected,
+                Token::Sign(sign) => expected.chars().eq([*sign]),
+                Token::PathSeparator => false,
+            })
+        });
+        if is_marked {
+            at += marker.len() + item_length(&tokens[at + marker.len()..]);
+        } else {
+            kept.push(tokens[at].clone());
+            at += 1;
+        }
+    }
+    kept
+}
+
+fn item_length(tokens: &[(usize, Token)]) -> usize {
+    let mut depth = 0_usize;
+    for (at, (_, token)) in tokens.iter().enumerate() {
+        match token {
+            Token::Sign('{') => depth += 1,
+            Token::Sign('}') if depth <= 1 => return at + 1,
+            Token::Sign('}') => depth -= 1,
+            Token::Sign(';') if depth == 0 => return at + 1,
+            Token::Word(_) | Token::PathSeparator | Token::Sign(_) => {}
+        }
+    }
+    tokens.len()
+}
+
+/// Every path that is named, those of `use` with their groups written out.
+fn paths(tokens: &[(usize, Token)]) -> Vec<(usize, Vec<String>)> {
+    let mut paths = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        at += path(&tokens[at..], &[], &mut paths).max(1);
+        // What goes on behind generic arguments (`Vec<u8>::new`) is no path from the root.
+        if tokens.get(at).is_some_and(|(_, token)| *token == Token::PathSeparator) {
+            at += 1;
+            while tokens.get(at).is_some_and(|(_, token)| matches!(token, Token::Word(_) | Token::PathSeparator)) {
+                at += 1;
+            }
+        }
+    }
+    paths
+}
+
+/// Reads a path or a group of them that continues `stem`; returns how many tokens it took.
+fn path(tokens: &[(usize, Token)], stem: &[String], paths: &mut Vec<(usize, Vec<String>)>) -> usize {
+    let mut names = stem.to_vec();
+    let mut at = 0;
+    let line = tokens.first().map_or(0, |(line, _)| *line);
+    while let Some((_, Token::Word(name))) = tokens.get(at) {
+        if name != "self" || names.is_empty() {
+            names.push(name.clone());
+        }
+        at += 1;
+        let [(_, Token::PathSeparator), (_, next), ..] = &tokens[at..] else { break };
+        at += 1;
+        match next {
+            Token::Sign('{') => return at + group(&tokens[at..], &names, paths),
+            Token::Word(_) => {}
+            Token::Sign(_) | Token::PathSeparator => break,
+        }
+    }
+    if at > 0 && (names.len() > 1 || tokens.get(at).is_some_and(|(_, token)| *token == Token::Sign(';'))) {
+        paths.push((line, names));
+    }
+    at
+}
+
+/// Reads `{a, b::c, d::{e, f}}`.
+fn group(tokens: &[(usize, Token)], stem: &[String], paths: &mut Vec<(usize, Vec<String>)>) -> usize {
+    let mut at = 1;
+    while let Some((line, token)) = tokens.get(at) {
+        match token {
+            Token::Sign('}') => return at + 1,
+            Token::Word(_) => at += path(&tokens[at..], stem, paths),
+            Token::Sign('*') => {
+                paths.push((*line, stem.to_vec()));
+                at += 1;
+            }
+            Token::Sign(_) | Token::PathSeparator => at += 1,
+        }
+    }
+    at
+}
+
+/// The sources under a folder of the workspace, tests left out, with their paths from its root.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join(folder)];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            let is_tests = path.file_stem().is_some_and(|name| name == "tests");
+            if path.is_dir() && !is_tests {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !is_tests {
+                let name = path.strip_prefix(root).unwrap().display().to_string();
+                sources.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    sources.sort();
+    sources
+}
+
+/// The crates that the manifest names, as they are written in code.
+fn dependencies() -> Vec<String> {
+    let manifest = fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let sections = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let tables = sections.iter().filter_map(|section| manifest.get(*section)?.as_table());
+    tables.flat_map(|table| table.keys().map(|name| name.replace('-', "_"))).chain(["oncemq".to_owned()]).collect()
+}
+
+#[test]
+fn imports_run_downwards_only() {
+    let sources = sources("src");
+    assert!(sources.len() > LAYERS.len(), "the sources are not where they were");
+    let crates = dependencies();
+    let violations: Vec<String> = sources
+        .iter()
+        .flat_map(|(file, source)| violations(file, source, &crates))
+        .map(|violation| violation.to_string())
+        .collect();
+    assert!(violations.is_empty(), "\n{}", violations.join("\n"));
+}
+
+#[test]
+fn the_tools_that_judge_the_broker_share_no_code_with_it() {
+    for (file, source) in ["bench/src", "conformance/src"].into_iter().flat_map(sources) {
+        for (line, path) in paths(&tokens(&source)) {
+            assert_ne!(path.first().map(String::as_str), Some("oncemq"), "{file}:{line}");
+        }
+    }
+}
+
+#[test]
+fn files_are_short_enough_to_be_read() {
+    let too_long: Vec<String> = sources("src")
+        .into_iter()
+        .map(|(file, source)| (source.lines().take_while(|line| *line != "mod tests {").count(), file))
+        .filter(|(lines, _)| *lines > LINES_MAX)
+        .map(|(lines, file)| format!("{file}: {lines} lines"))
+        .collect();
+    assert!(too_long.is_empty(), "more than {LINES_MAX} lines:\n{}", too_long.join("\n"));
+}
+
+/// The lines and paths to which the rules object.
+fn objected(file: &str, source: &str) -> Vec<(usize, String)> {
+    let crates = ["tokio", "serde", "bytes", "mqttbytes", "rand"].map(str::to_owned);
+    violations(file, source, &crates).into_iter().map(|violation| (violation.line, violation.path)).collect()
+}
+
+#[test]
+fn an_import_from_above_is_found() {
+    let source = "use std::sync::Arc;\n\nuse bytes::Bytes;\nuse crate::broker::Shard;\n";
+    assert_eq!(objected("src/session/machine.rs", source), [(4, "crate::broker::Shard".to_owned())]);
+    assert_eq!(objected("src/server/mod.rs", source), []);
+}
+
+#[test]
+fn neighbours_may_not_name_each_other() {
+    let found = objected("src/routing/mod.rs", "use crate::{codec::Qos, session::{Event, Session}};");
+    assert_eq!(found, [(1, "crate::session::Event".to_owned()), (1, "crate::session::Session".to_owned())]);
+    assert_eq!(
+        objected("src/session/mod.rs", "use super::routing::Access;"),
+        [(1, "crate::routing::Access".to_owned())]
+    );
+    assert_eq!(objected("src/session/a/b.rs", "use super::super::super::routing::X;").len(), 1);
+    assert_eq!(objected("src/session/a/b.rs", "use super::super::machine::X;"), []);
+}
+
+#[test]
+fn the_world_is_out_of_reach_for_what_is_pure() {
+    let source = "fn now() -> u64 {\n    std::time::SystemTime::now();\n    let x: std::net::TcpStream;\n    tokio::spawn(x)\n}\n";
+    let found: Vec<usize> = objected("src/broker/shard.rs", source).into_iter().map(|(line, _)| line).collect();
+    assert_eq!(found, [2, 3, 4]);
+    assert_eq!(objected("src/broker/event.rs", "use std::net::{IpAddr, SocketAddr};\nuse std::time::Duration;"), []);
+    assert_eq!(objected("src/broker/event.rs", "use std::{fmt, fs::File};").len(), 1);
+    assert_eq!(objected("src/broker/event.rs", "use std::net::*;").len(), 1);
+    assert_eq!(objected("src/store/log.rs", "use std::fs::File;\nuse tokio::fs;"), [(2, "tokio::fs".to_owned())]);
+}
+
+#[test]
+fn a_crate_has_its_place() {
+    assert_eq!(objected("src/codec/v3.rs", "use mqttbytes::v4;"), []);
+    for file in ["src/session/x.rs", "src/server/x.rs", "src/store/x.rs"] {
+        assert_eq!(objected(file, "fn f() { mqttbytes::v4::read() }").len(), 1, "{file}");
+    }
+    assert_eq!(objected("src/codec/publish.rs", "#[derive(serde::Serialize)]\nstruct X;").len(), 1);
+    assert_eq!(objected("src/codec/publish.rs", "use crate::config::Limits;").len(), 1);
+    assert_eq!(objected("src/broker/shard.rs", "use crate::config::Limits;").len(), 1);
+}
+
+#[test]
+fn comments_texts_and_tests_are_not_code() {
+    let source = r####"
+//! [`tokio::spawn`]
+/* use tokio::net; /* nested */ use tokio::fs; */
+const A: &str = "use tokio::net; \" tokio::fs";
+const B: &str = r#"tokio::net " tokio::fs"#;
+const C: char = '"';
+fn f<'a>(tokio: &'a str) -> &'a str { tokio }
+#[cfg(test)]
+mod tests {
+    use tokio::net;
+    fn g() { {} }
+}
+"####;
+    assert_eq!(objected("src/codec/frame.rs", source), []);
+    let behind = format!("{source}\nuse tokio::io;\n");
+    assert_eq!(objected("src/codec/frame.rs", &behind).len(), 1, "what follows the tests is code again");
+}
+
+#[test]
+fn a_module_without_a_place_is_found() {
+    assert_eq!(objected("src/utils.rs", "").len(), 1);
+    assert_eq!(objected("src/lib.rs", "pub mod broker;"), []);
+}
