@@ -310,7 +310,7 @@ impl Shard {
         let location = to.location();
         let slot = location.slot as usize;
         if location.slot == Location::ENDED {
-            self.counters.dropped(DropReason::SessionEnded, 1);
+            self.give_up(to, parcel.delivery, turn);
         } else if location.shard != self.id {
             let said = Said::Deliver { to: Arc::clone(to), parcel, origin };
             turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(said) });
@@ -321,7 +321,7 @@ impl Shard {
                 self.counters.dropped(DropReason::NotConnected, 1);
             }
         } else if self.session(slot, to.key).is_none() {
-            self.counters.dropped(DropReason::SessionEnded, 1);
+            self.give_up(to, parcel.delivery, turn);
         } else if parcel.sequence.is_none() && self.is_overrun(slot) {
             self.count_dropped(slot, DropReason::SlowReceiver, turn);
         } else {
@@ -331,6 +331,13 @@ impl Shard {
             };
             self.drive(slot, event, turn);
             self.hold_up(slot, origin, turn);
+        }
+    }
+
+    /// A message came too late for its Session, which has ended: it goes to another member of its share, or nowhere.
+    fn give_up(&mut self, to: &Subscriber, delivery: Delivery, turn: &mut Turn<'_>) {
+        if !self.hand_on(to.key, delivery, turn) {
+            self.counters.dropped(DropReason::SessionEnded, 1);
         }
     }
 

@@ -12,13 +12,20 @@ use crate::checker::Checker;
 pub(crate) struct Store {
     /// The sequences that each Session is owed.
     pub(crate) sessions: BTreeMap<SessionKey, BTreeSet<u64>>,
+    /// Those that are stored for their Will alone: they would not be there after a restart.
+    pub(crate) transient: BTreeSet<SessionKey>,
 }
 
 impl Store {
     fn apply(&mut self, record: &Record) {
         match record {
-            Record::SessionOpened { key, .. } => {
+            Record::SessionOpened { key, session_expiry_interval, .. } => {
                 self.sessions.entry(*key).or_default();
+                if *session_expiry_interval == 0 {
+                    self.transient.insert(*key);
+                } else {
+                    self.transient.remove(key);
+                }
             }
             Record::SessionEnded { key } => {
                 self.sessions.remove(key);
