@@ -107,7 +107,7 @@ impl Disk for Directory {
     }
 
     fn salt(&self) -> io::Result<u64> {
-        getrandom::u64().map_err(io::Error::other)
+        getrandom::u64().map_err(|error| io::Error::other(error.to_string()))
     }
 }
 

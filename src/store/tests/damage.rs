@@ -11,7 +11,7 @@ fn log(count: u64) -> (SimDisk, Vec<usize>) {
     let mut offsets = Vec::new();
     for id in 0..count {
         offsets.push(disk.bytes(FIRST).unwrap().len().max(64));
-        run.append(&Change::put(id, &[id as u8; 100])).unwrap();
+        run.append(&Change::put(id, &[7; 100])).unwrap();
         run.commit();
     }
     (disk, offsets)

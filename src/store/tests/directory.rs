@@ -28,7 +28,7 @@ fn shards_append_from_their_threads_and_all_is_there_after_a_restart() {
                     let puts = [Key { group: source as u64, kind: 0, id: ticket }];
                     let deletes = ticket.checked_sub(100).map(|id| Key { group: source as u64, kind: 0, id });
                     let entry = Entry {
-                        body: &[source as u8; 200],
+                        body: &[7; 200],
                         puts: &puts,
                         deletes: deletes.as_slice(),
                         ends: None,
