@@ -4,7 +4,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use super::entry::decode;
-use super::format::BATCH_HEADER_BYTES;
+use super::format::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use super::gathering::Batch;
 use super::reclaim::{Reclaim, Space};
 use super::writer::{Writer, Written};
@@ -99,6 +99,9 @@ impl Committer {
         let Some((writer, reclaim)) = self.disk.as_mut().filter(|_| !batches.is_empty()) else { return Ok(()) };
         let written = writer.write(batches)?;
         let mut log = self.shared.log();
+        for segment in writer.take_begun() {
+            log.index.add_bytes(segment, SEGMENT_HEADER_BYTES as u64);
+        }
         log.commits += 1;
         log.syncs = writer.syncs();
         log.end = writer.end();

@@ -90,6 +90,25 @@ fn a_segment_without_a_header_is_moved_out_of_the_way() {
 }
 
 #[test]
+fn a_segment_that_is_missing_between_others_is_reported_with_what_was_in_it() {
+    let (disk, _) = two_segments();
+    let mut run = Run::open(&disk, &small());
+    for id in 10..13 {
+        run.append(&Change::put(id, &[1; 4000])).unwrap();
+        run.commit();
+    }
+    drop(run);
+    flip(&disk, "0000000003.seg", 20);
+    for aside in [true, false] {
+        let run = Run::open(&disk, &small());
+        assert_eq!(ids(&run), [0, 1, 2, 3, 9, 11, 12]);
+        let [damage] = &run.report.damages[..] else { panic!("{:?}", run.report.damages) };
+        assert_eq!((damage.name.as_str(), damage.entries), ("0000000003.seg", Some(1)));
+        assert_eq!(damage.quarantined_as.is_some(), aside);
+    }
+}
+
+#[test]
 fn a_damaged_segment_is_reclaimed_like_any_other() {
     let disk = SimDisk::new(1);
     let mut run = Run::open(&disk, &small());
