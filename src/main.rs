@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
 use oncemq::admin::{self, AdminError, Watched};
-use oncemq::auth::{Existing, Snapshot, remove_user, set_password};
+use oncemq::auth::{AuthError, Existing, Snapshot, remove_user, set_password};
 use oncemq::config::{self, Arguments, ConfigError, Loaded};
 use oncemq::server::{self, Server, ServerError};
 
@@ -107,7 +107,7 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
         ExitCode::from(error.exit_code())
     } else if let Some(error) = error.downcast_ref::<AdminError>() {
         ExitCode::from(error.exit_code())
-    } else if error.is::<ConfigError>() {
+    } else if error.is::<ConfigError>() || error.is::<AuthError>() {
         ExitCode::from(2)
     } else {
         ExitCode::FAILURE

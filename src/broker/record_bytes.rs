@@ -154,6 +154,9 @@ impl Record {
             }
             put_option(body, share.as_deref(), |body, filter| put_str(body, &filter.to_string()));
         }
+        if bytes.puts.is_empty() {
+            bytes.body.clear(); // it only clears a retained message
+        }
     }
 }
 

@@ -202,8 +202,14 @@ fn mqtt311_3_3_1_7_retained_qos0_message_discards_the_one_before_even_if_it_is_n
     assert_eq!(harness.ask(client, subscribe("t", Q0)), ["SUBACK 1 00"]);
     let kept = |record: &Record| {
         let Record::Accepted { message, retained, .. } = record else { return None };
-        (*retained != RetainedChange::None).then(|| message.payload.len())
+        Some((retained.clone(), message.payload.len()))
     };
-    let kept: Vec<usize> = harness.records.iter().filter_map(kept).collect();
-    assert_eq!(kept, [1, 0], "what the store keeps is the same");
+    let kept: Vec<_> = harness.records.iter().filter_map(kept).collect();
+    let [(RetainedChange::Set { number, replaces: None, .. }, 1), (RetainedChange::Cleared { number: cleared }, 2_000)] =
+        &kept[..]
+    else {
+        panic!("what the store keeps is the same: {kept:?}");
+    };
+    assert_eq!(number, cleared);
+    assert_eq!(harness.records.last().map(|record| record.to_bytes().body), Some(Vec::new()), "and not its payload");
 }
