@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
 use oncemq::admin::{self, AdminError, Watched};
-use oncemq::auth::{AuthError, Existing, Snapshot, remove_user, set_password};
-use oncemq::config::{self, Arguments, ConfigError, Loaded};
+use oncemq::auth::{Existing, Snapshot, remove_user, set_password};
+use oncemq::config::{self, Arguments, Loaded};
 use oncemq::server::{self, Server, ServerError};
 
 /// An MQTT 3.1.1 and 5.0 broker whose acknowledgements mean it.
@@ -101,16 +101,14 @@ fn description(error: &anyhow::Error) -> String {
         .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
-/// 2 is a wrong configuration, as it is a wrong command line; what a running broker may end with is the server's to say.
+/// 2 is a wrong configuration, file or password, as it is a wrong command line; what a running broker may end with is its own to say.
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref::<ServerError>() {
         ExitCode::from(error.exit_code())
     } else if let Some(error) = error.downcast_ref::<AdminError>() {
         ExitCode::from(error.exit_code())
-    } else if error.is::<ConfigError>() || error.is::<AuthError>() {
-        ExitCode::from(2)
     } else {
-        ExitCode::FAILURE
+        ExitCode::from(2)
     }
 }
 

@@ -74,6 +74,9 @@ impl Shard {
                 return self.refuse(id, ReasonCode::QuotaExceeded, cause, turn);
             }
         };
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.claim = claim;
+        }
         let keep_alive = self.keep_alive(&connecting.connect);
         let Some(connection) = self.connection_mut(id) else { return };
         connection.phase = Phase::Connected(slot);
@@ -83,7 +86,7 @@ impl Shard {
         }
         self.counters.sessions_connected += 1;
         self.counters.connects_accepted += 1;
-        let wait = self.attach(slot, id, claim, &mut connecting.connect, turn);
+        let wait = self.attach(slot, id, &mut connecting.connect, turn);
         let connack = Connack {
             session_present,
             reason_code: ReasonCode::Success,
@@ -99,20 +102,12 @@ impl Shard {
     }
 
     /// Ties the Session in `slot` to its connection. Returns what must be stable before CONNACK.
-    fn attach(
-        &mut self,
-        slot: usize,
-        id: ConnectionId,
-        claim: Claim,
-        connect: &mut Connect,
-        turn: &mut Turn<'_>,
-    ) -> Option<Ticket> {
+    fn attach(&mut self, slot: usize, id: ConnectionId, connect: &mut Connect, turn: &mut Turn<'_>) -> Option<Ticket> {
         let session_expiry_interval = self.session_expiry_interval(connect);
         let connection = self.connection(id)?;
         let (access, user) = (Arc::clone(&connection.access), connection.verified_user.clone());
         let entry = self.sessions.get_mut(slot)?;
         let was_stored = entry.stored;
-        entry.claim = claim;
         entry.connection = Some(id);
         entry.session_expiry_interval = session_expiry_interval;
         entry.ends_at = None;

@@ -81,7 +81,7 @@ impl Record {
                 bytes.deletes.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
                 let body = &mut bytes.body;
                 put_str(body, client_id.as_str());
-                put_option(body, user.as_deref(), |body, user| put_str(body, user));
+                put_option(body, user.as_deref(), put_str);
                 body.extend(session_expiry_interval.to_le_bytes());
                 put_option(body, will.as_deref(), put_will);
             }
