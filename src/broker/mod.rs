@@ -30,7 +30,9 @@ mod tests;
 
 pub use action::{Action, ClientLabel, Report};
 pub use counters::{Counters, DropReason};
-pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer};
+pub use event::{
+    AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer, StoreRoom,
+};
 pub use forward::ShardMessage;
 pub use record::{Addressed, Record, RetainedChange, WillState};
 pub use record_bytes::{RecordBytes, RecordKey};

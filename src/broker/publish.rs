@@ -7,13 +7,15 @@ use bytestring::ByteString;
 use smallvec::SmallVec;
 
 use super::connection::Connection;
+use super::end::Ending;
 use super::event::ConnectionId;
 use super::forward::{Origin, Said, ShardMessage};
 use super::record::{Addressed, RetainedChange};
+use super::session_slot::SessionSlot;
 use super::shard::Turn;
-use super::{Action, DropReason, Record, Report, Shard};
+use super::{Action, DropReason, Record, Report, Shard, StoreRoom};
 use crate::codec::{ClientId, Message, PacketId, Qos, ReasonCode, SubscriptionId};
-use crate::routing::{Location, Retained, RetainedFull, SessionKey, Subscriber};
+use crate::routing::{Location, Retained, RetainedFull, Route, SessionKey, Subscriber};
 use crate::session::{self, Application, Delivery, Ticket};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
@@ -73,6 +75,11 @@ impl Shard {
             Ok(()) => self.accept(&publisher, application, turn),
             Err(reason_code) => (reason_code, None),
         };
+        let Some(connection) = self.connection(id) else { return };
+        if reason_code == ReasonCode::QuotaExceeded && packet_id.is_some() && !connection.version.has_properties() {
+            // 3.1.1 can't refuse one message, and an acknowledgement would be a lie.
+            return self.end_connection(id, Ending::told(reason_code, "no room for its message"), turn);
+        }
         if let Some(packet_id) = packet_id {
             if let Some(ticket) = wait {
                 self.wait_for(slot, ticket);
@@ -136,6 +143,9 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> (ReasonCode, Option<Ticket>) {
         let route = self.routes.route(&self.shared, &application.topic);
+        if self.store_room == StoreRoom::None && self.needs_store(publisher, &application, &route) {
+            return (ReasonCode::QuotaExceeded, None);
+        }
         let Application { topic, qos, retain, message_expiry_interval, properties, payload, .. } = application;
         let mut message = Message { topic, payload, properties };
         // What is kept must not keep the read buffer, of which it is a small part.
@@ -188,6 +198,16 @@ impl Shard {
         let Distribution { durable, receivers, .. } = distribution;
         let reason_code = if receivers == 0 { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
         (reason_code, self.persist_accepted(publisher, kept, durable, turn))
+    }
+
+    /// Whether a message at QoS 1 or 2 can't be acknowledged without a record.
+    fn needs_store(&self, publisher: &Publisher, application: &Application, route: &Route) -> bool {
+        let is_received = |(slot, _)| self.sessions.get(slot).is_some_and(SessionSlot::is_durable);
+        application.qos > Qos::AtMostOnce
+            && (application.retain
+                || publisher.received.is_some_and(is_received)
+                || !route.shares.is_empty()
+                || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable()))
     }
 
     /// One message to one receiver: at once, or when its record is stable.

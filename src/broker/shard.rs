@@ -14,7 +14,7 @@ use super::session_slot::SessionSlot;
 use super::shared::Claim;
 use super::takeover::{Claimant, PendingClaim};
 use super::timers::{Timer, Timers};
-use super::{Action, Counters, DropReason, Event, Record, Settings, Shared};
+use super::{Action, Counters, DropReason, Event, Record, Settings, Shared, StoreRoom};
 use crate::codec::{ClientId, ClientPacket, ServerPacket};
 use crate::routing::{Access, SessionKey, ShardId, Subscriber};
 use crate::session::{self, DropCause, Ticket};
@@ -55,6 +55,7 @@ pub struct Shard {
     pub(super) identifiers: u64,
     pub(super) started: Option<Timestamp>,
     pub(super) sys_published: Timestamp,
+    pub(super) store_room: StoreRoom,
     pub(super) shutting_down: bool,
     /// Empty vectors, kept for their allocation.
     spare: Vec<Vec<session::Action>>,
@@ -94,6 +95,7 @@ impl Shard {
             identifiers: 0,
             started: None,
             sys_published: Timestamp::default(),
+            store_room: StoreRoom::Some,
             shutting_down: false,
             spare: Vec::new(),
         }
@@ -119,6 +121,7 @@ impl Shard {
             Event::Forwarded(message) => self.on_forwarded(message, turn),
             Event::DeadlinePassed => self.on_deadline_passed(turn),
             Event::AccessChanged { connection, access } => self.on_access_changed(connection, &access),
+            Event::StoreRoom(room) => self.store_room = room,
             Event::ShuttingDown => self.on_shutting_down(turn),
         }
     }

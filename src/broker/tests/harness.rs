@@ -376,6 +376,7 @@ pub(super) fn granted(access: Access, data: Option<&'static str>) -> Authenticat
     AuthenticationOutcome::Granted {
         access: Arc::new(access),
         user: None,
+        verified_user: None,
         authentication_data: data.map(|data| data.into()),
     }
 }

@@ -1,6 +1,6 @@
 use super::harness::{Harness, settings};
 use super::packets::*;
-use crate::broker::Record;
+use crate::broker::{Record, RetainedChange};
 use crate::codec::{ClientPacket, Publish, RetainHandling, SubscriptionOptions};
 use crate::routing::RetainedLimits;
 
@@ -201,8 +201,8 @@ fn mqtt311_3_3_1_7_retained_qos0_message_discards_the_one_before_even_if_it_is_n
     harness.run(client, [ClientPacket::Publish(large)]);
     assert_eq!(harness.ask(client, subscribe("t", Q0)), ["SUBACK 1 00"]);
     let kept = |record: &Record| {
-        let Record::Accepted { message, retain, .. } = record else { return None };
-        retain.then(|| message.payload.len())
+        let Record::Accepted { message, retained, .. } = record else { return None };
+        (*retained != RetainedChange::None).then(|| message.payload.len())
     };
     let kept: Vec<usize> = harness.records.iter().filter_map(kept).collect();
     assert_eq!(kept, [1, 0], "what the store keeps is the same");
