@@ -168,3 +168,12 @@ fn transient_sessions_are_never_recorded() {
     harness.lose(client);
     assert!(harness.records.is_empty());
 }
+
+#[test]
+fn session_that_disconnect_ends_is_recorded_as_ended() {
+    let (mut harness, [subscriber, ..]) = slow_store();
+    let mut disconnect = crate::codec::Disconnect::new(crate::codec::ReasonCode::NormalDisconnection);
+    disconnect.session_expiry_interval = Some(0);
+    harness.run(subscriber, [crate::codec::ClientPacket::Disconnect(Box::new(disconnect))]);
+    assert!(matches!(harness.records.last(), Some(Record::SessionEnded { .. })));
+}
