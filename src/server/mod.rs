@@ -162,6 +162,7 @@ impl Server {
                 write_timeout: self.config.limits.write_timeout,
                 authentication: Arc::clone(&self.authentication),
                 mailboxes: Arc::clone(&self.mailboxes),
+                shared: Arc::clone(&self.shared),
                 store: StoreThread::new(usize::from(number), self.store.clone(), failures.clone()),
                 restored: restored.get_mut(usize::from(number)).map(std::mem::take).unwrap_or_default(),
                 orphans: std::mem::take(&mut orphans),
