@@ -91,7 +91,7 @@ impl Shared {
 
 impl Client {
     pub(crate) fn new(number: usize, name: &str, durable: bool, role: Role) -> Self {
-        let version = if number % 2 == 0 { Version::V5 } else { Version::V311 };
+        let version = if number.is_multiple_of(2) { Version::V5 } else { Version::V311 };
         let name = format!("{name}-{number}-{version:?}").to_lowercase();
         let link = Link { client: number, version, wire: None, is_connected: false, answers: VecDeque::new() };
         Self { number, name, durable, role, link, has_session: false, connect_at: None, leave_at: None }
@@ -241,7 +241,7 @@ impl Client {
             }
             Role::Publisher(_) | Role::Subscriber(_) | Role::Probe(_) => None,
         };
-        let receive_maximum = if self.number % 3 == 0 { 5 } else { 100 };
+        let receive_maximum = if self.number.is_multiple_of(3) { 5 } else { 100 };
         let (version, client_id) = (self.link.version, &self.name[..]);
         let connect = Connect { version, client_id, durable: self.durable, receive_maximum, will };
         self.link.send(&connect.bytes());

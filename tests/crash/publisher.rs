@@ -29,14 +29,15 @@ pub(crate) enum Topics {
 struct Outgoing {
     message: u64,
     publish: Publish,
-    state: State,
+    awaiting: Awaiting,
 }
 
+/// What the sender of a message waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    AwaitingPuback,
-    AwaitingPubrec,
-    AwaitingPubcomp,
+enum Awaiting {
+    Puback,
+    Pubrec,
+    Pubcomp,
 }
 
 impl Publisher {
@@ -74,18 +75,18 @@ impl Publisher {
         let publish = Publish { topic, payload, qos, retain, dup: false, packet_id };
         shared.ledger.note(link.client, "sends PUBLISH", packet_id, Some(message));
         link.send(&link.version.publish(&publish));
-        let state = if qos == 1 { State::AwaitingPuback } else { State::AwaitingPubrec };
+        let awaiting = if qos == 1 { Awaiting::Puback } else { Awaiting::Pubrec };
         if qos > 0 {
-            self.outgoing.push(Outgoing { message, publish: Publish { dup: true, ..publish }, state });
+            self.outgoing.push(Outgoing { message, publish: Publish { dup: true, ..publish }, awaiting });
         }
     }
 
     /// The Session is there: what isn't acknowledged is sent again, in order. [MQTT-4.4.0-1], [MQTT-4.6.0-1]
     pub(crate) fn resend(&mut self, link: &mut Link, shared: &mut Shared) {
         self.publish_at = Some(shared.now + Duration::from_millis(shared.rng.below(PAUSE_MAX)));
-        for Outgoing { message, publish, state } in &self.outgoing {
+        for Outgoing { message, publish, awaiting } in &self.outgoing {
             let (id, message) = (publish.packet_id, Some(*message));
-            if *state == State::AwaitingPubcomp {
+            if *awaiting == Awaiting::Pubcomp {
                 shared.ledger.note(link.client, "repeats PUBREL", id, message);
                 link.send(&acknowledge(PUBREL, id));
             } else {
@@ -107,13 +108,13 @@ impl Publisher {
         };
         let outgoing = &mut self.outgoing[place];
         let message = outgoing.message;
-        let (what, next) = match (kind, outgoing.state) {
-            (PUBACK, State::AwaitingPuback) => ("gets PUBACK", None),
-            (PUBREC, State::AwaitingPubrec) => ("gets PUBREC", Some(State::AwaitingPubcomp)),
-            (PUBREC | PUBACK, _) | (_, State::AwaitingPuback | State::AwaitingPubrec) => {
-                return link.fault(Some(message), format!("{packet:x?} came in {:?}", outgoing.state));
+        let (what, next) = match (kind, outgoing.awaiting) {
+            (PUBACK, Awaiting::Puback) => ("gets PUBACK", None),
+            (PUBREC, Awaiting::Pubrec) => ("gets PUBREC", Some(Awaiting::Pubcomp)),
+            (PUBREC | PUBACK, _) | (_, Awaiting::Puback | Awaiting::Pubrec) => {
+                return link.fault(Some(message), format!("{packet:x?} came while it awaits {:?}", outgoing.awaiting));
             }
-            (_, State::AwaitingPubcomp) => ("gets PUBCOMP", None),
+            (_, Awaiting::Pubcomp) => ("gets PUBCOMP", None),
         };
         shared.ledger.note(link.client, what, id, Some(message));
         if (kind == PUBACK || kind == PUBREC) && packet.reason_code() >= 0x80 {
@@ -121,8 +122,8 @@ impl Publisher {
         }
         shared.ledger.owe(message);
         match next {
-            Some(state) => {
-                outgoing.state = state;
+            Some(next) => {
+                outgoing.awaiting = next;
                 link.answer(PUBREL, id, Some(message), shared);
             }
             None => drop(self.outgoing.remove(place)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::client::{Link, Shared, Stage};
-use crate::ledger::{Fault, Message};
+use crate::ledger::{Fault, Message, number_in};
 use crate::wire::{PUBACK, PUBCOMP, PUBREC, Packet, Publish, SUBACK};
 
 /// The receiver's half of a Session, and its one subscription.
@@ -73,13 +73,14 @@ impl Subscriber {
         }
         if self.since.is_none() && (shared.stage != Stage::Load || shared.rng.percent(1)) {
             self.subscribe(link, shared);
-        } else if self.since.is_some() && self.habit == Habit::Changing && shared.stage == Stage::Load {
-            if shared.rng.below(200) == 0 {
-                shared.ledger.note(link.client, "sends UNSUBSCRIBE", 0, None);
-                self.since = None;
-                self.asks = Asks::Unsuback;
-                link.send(&link.version.unsubscribe(SUBSCRIBE_ID, &self.whole_filter()));
-            }
+            return;
+        }
+        let changes = self.habit == Habit::Changing && shared.stage == Stage::Load;
+        if self.since.is_some() && changes && shared.rng.below(200) == 0 {
+            shared.ledger.note(link.client, "sends UNSUBSCRIBE", 0, None);
+            self.since = None;
+            self.asks = Asks::Unsuback;
+            link.send(&link.version.unsubscribe(SUBSCRIBE_ID, &self.whole_filter()));
         }
     }
 
@@ -111,7 +112,7 @@ impl Subscriber {
 
     pub(crate) fn on_publish(&mut self, publish: &Publish, link: &mut Link, shared: &mut Shared) -> Result<(), Fault> {
         let id = publish.packet_id;
-        let number = crate::ledger::number_in(&publish.payload);
+        let number = number_in(&publish.payload);
         shared.ledger.note(link.client, if publish.dup { "gets PUBLISH, DUP" } else { "gets PUBLISH" }, id, number);
         let known = self.received.get(&id).copied().filter(|_| publish.qos == 2);
         if let Some(known) = known {
