@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use oncemq::admin::{self, AdminError, Watched};
 use oncemq::auth::{Existing, Snapshot, remove_user, set_password};
-use oncemq::config::{self, Arguments, ConfigError, Loaded};
+use oncemq::config::{self, Arguments, Loaded};
 use oncemq::server::{self, Server, ServerError};
 
 /// An MQTT 3.1.1 and 5.0 broker whose acknowledgements mean it.
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to tell it to when standard error is closed.
-            let _written = writeln!(io::stderr(), "oncemq: {error:#}");
+            let _written = writeln!(io::stderr(), "oncemq: {}", description(&error));
             exit_code(&error)
         }
     }
@@ -92,16 +92,23 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(server.run()?)
 }
 
-/// 2 is a wrong configuration, as it is a wrong command line; what a running broker may end with is the server's to say.
+/// The error and its causes, without those that it names itself.
+fn description(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
+}
+
+/// 2 is a wrong configuration, file or password, as it is a wrong command line; what a running broker may end with is its own to say.
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref::<ServerError>() {
         ExitCode::from(error.exit_code())
     } else if let Some(error) = error.downcast_ref::<AdminError>() {
         ExitCode::from(error.exit_code())
-    } else if error.is::<ConfigError>() {
-        ExitCode::from(2)
     } else {
-        ExitCode::FAILURE
+        ExitCode::from(2)
     }
 }
 

@@ -15,6 +15,7 @@ use super::{Action, Record, Report, Shard};
 use crate::codec::{ClientId, Connack, ConnackProperties, Connect, Message, ReasonCode, ServerPacket, Will};
 use crate::routing::{Location, Subscriber};
 use crate::session::{self, Link, Session, Ticket};
+use crate::timestamp::Timestamp;
 
 impl Shard {
     /// Makes this shard the holder of the Client Identifier, and gets the Session from whoever held it.
@@ -73,6 +74,9 @@ impl Shard {
                 return self.refuse(id, ReasonCode::QuotaExceeded, cause, turn);
             }
         };
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.claim = claim;
+        }
         let keep_alive = self.keep_alive(&connecting.connect);
         let Some(connection) = self.connection_mut(id) else { return };
         connection.phase = Phase::Connected(slot);
@@ -82,7 +86,7 @@ impl Shard {
         }
         self.counters.sessions_connected += 1;
         self.counters.connects_accepted += 1;
-        let wait = self.attach(slot, id, claim, &mut connecting.connect, turn);
+        let wait = self.attach(slot, id, &mut connecting.connect, turn);
         let connack = Connack {
             session_present,
             reason_code: ReasonCode::Success,
@@ -98,19 +102,12 @@ impl Shard {
     }
 
     /// Ties the Session in `slot` to its connection. Returns what must be stable before CONNACK.
-    fn attach(
-        &mut self,
-        slot: usize,
-        id: ConnectionId,
-        claim: Claim,
-        connect: &mut Connect,
-        turn: &mut Turn<'_>,
-    ) -> Option<Ticket> {
+    fn attach(&mut self, slot: usize, id: ConnectionId, connect: &mut Connect, turn: &mut Turn<'_>) -> Option<Ticket> {
         let session_expiry_interval = self.session_expiry_interval(connect);
-        let access = self.connection(id).map(|connection| Arc::clone(&connection.access))?;
+        let connection = self.connection(id)?;
+        let (access, user) = (Arc::clone(&connection.access), connection.verified_user.clone());
         let entry = self.sessions.get_mut(slot)?;
-        let was_durable = entry.is_durable();
-        entry.claim = claim;
+        let was_stored = entry.stored;
         entry.connection = Some(id);
         entry.session_expiry_interval = session_expiry_interval;
         entry.ends_at = None;
@@ -121,19 +118,20 @@ impl Shard {
         let key = entry.subscriber.key;
         let client_id = entry.subscriber.client_id.clone();
         let will = entry.will.clone();
+        entry.stored = session_expiry_interval > 0 || will.is_some();
+        let stored = entry.stored;
         if *entry.subscriber.access() != *access {
             entry.subscriber.set_access(access);
             drop(self.shared.index_mut()); // what it may receive is part of the routes
         }
-        if session_expiry_interval > 0 {
-            let record = Record::SessionOpened { key, client_id, session_expiry_interval, will };
-            return self.persist_for(slot, |_| record, turn);
-        }
-        was_durable.then(|| {
-            let ticket = self.persist(Record::SessionEnded { key }, turn);
-            self.wait_for(slot, ticket);
-            ticket
-        })
+        let record = match (was_stored, stored) {
+            (_, true) => Record::SessionOpened { key, client_id, user, session_expiry_interval, will },
+            (true, false) => Record::SessionEnded { key },
+            (false, false) => return None,
+        };
+        let ticket = self.persist(record, turn);
+        self.wait_for(slot, ticket);
+        Some(ticket)
     }
 
     fn new_session(&mut self, claim: Claim, client_id: ClientId, id: ConnectionId) -> usize {
@@ -147,9 +145,11 @@ impl Shard {
             connection: None,
             claim,
             session_expiry_interval: 0,
+            detached_at: Timestamp::default(),
             ends_at: None,
             will: None,
             will_at: None,
+            stored: false,
             last_ticket: Ticket::default(),
             dropping: false,
             has_shares: false,

@@ -80,8 +80,9 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else { return };
         match std::mem::replace(&mut connection.phase, Phase::AwaitingConnect) {
             Phase::Authenticating(connecting) => match outcome {
-                AuthenticationOutcome::Granted { access, user, authentication_data } => {
+                AuthenticationOutcome::Granted { access, user, verified_user, authentication_data } => {
                     connection.access = access;
+                    connection.verified_user = verified_user;
                     connection.user = user.or(connection.user.take());
                     let connecting = Box::new(Connecting { authentication_data, ..*connecting });
                     self.claim_session(id, connecting, turn);

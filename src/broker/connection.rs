@@ -21,6 +21,8 @@ pub(super) struct Connection {
     pub(super) access: Arc<Access>,
     /// The name it is known by.
     pub(super) user: Option<Arc<str>>,
+    /// That name, if it was proved.
+    pub(super) verified_user: Option<Arc<str>>,
     pub(super) client_id: Option<ClientId>,
     pub(super) authentication_method: Option<ByteString>,
     /// One and a half times the Keep Alive, in milliseconds; 0: off.
@@ -85,6 +87,7 @@ impl Connection {
             version: ProtocolVersion::V3_1_1,
             access,
             user: None,
+            verified_user: None,
             client_id: None,
             authentication_method: None,
             keep_alive_ms: 0,

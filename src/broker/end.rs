@@ -172,6 +172,7 @@ impl Shard {
         self.counters.sessions_connected -= 1;
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         entry.connection = None;
+        entry.detached_at = turn.now;
         entry.subscriber.set_connected(false);
         let delay = entry.will.as_ref().map_or(0, |will| will.will_delay_interval);
         match fate {
@@ -185,7 +186,7 @@ impl Shard {
         }
         let session_expiry_interval = entry.session_expiry_interval;
         entry.ends_at = (session_expiry_interval != u32::MAX).then(|| turn.now + seconds(session_expiry_interval));
-        let will = if entry.will_at.is_some() { WillState::Delayed } else { WillState::Gone };
+        let will = WillState::of(entry.will_at);
         if will == WillState::Gone {
             self.publish_will(slot, turn);
         }
@@ -210,7 +211,12 @@ impl Shard {
             return self.end_session(slot, turn);
         }
         if entry.will_at.is_some_and(|at| at <= turn.now) {
+            let session_expiry_interval = entry.session_expiry_interval;
+            let at = entry.detached_at;
             self.publish_will(slot, turn);
+            let will = WillState::Gone;
+            let record = |key| Record::SessionDetached { key, session_expiry_interval, at, will };
+            self.persist_unawaited(slot, record, turn);
         }
         self.schedule_session(slot);
     }
@@ -238,10 +244,6 @@ impl Shard {
             self.shared.index_mut().remove(key);
         }
         self.publish_will(slot, turn);
-        // What it was at CONNECT counts: DISCONNECT may have set its Session Expiry Interval to 0 since.
-        if subscriber.is_durable() {
-            self.persist(Record::SessionEnded { key }, turn);
-        }
         let Some(entry) = self.sessions.try_remove(slot) else { return };
         subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
         self.by_client.remove(&subscriber.client_id);
@@ -252,12 +254,17 @@ impl Shard {
         self.counters.queued_messages -= messages as u64;
         self.counters.queued_bytes -= bytes as u64;
         let mut lost = messages as u64;
+        let stored = entry.stored;
         for delivery in entry.session.into_leftovers() {
             if self.hand_on(key, delivery, turn) {
                 lost = lost.saturating_sub(1);
             }
         }
         self.counters.dropped(DropReason::SessionEnded, lost);
+        // Behind those that go to others: a crash in between repeats a message at QoS 1 and loses none.
+        if stored {
+            self.persist(Record::SessionEnded { key }, turn);
+        }
     }
 
     /// Sets the one timer of a connection: for its CONNECT, and then for its Keep Alive.

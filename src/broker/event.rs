@@ -78,8 +78,20 @@ pub enum Event {
         /// From now on.
         access: Arc<Access>,
     },
+    /// Whether the store has room for new messages. While it has not, what would need it is refused.
+    StoreRoom(StoreRoom),
     /// The broker stops: every client is told 0x8B and closed; nothing new is accepted.
     ShuttingDown,
+}
+
+/// Whether the store has room for new messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StoreRoom {
+    /// It has.
+    #[default]
+    Some,
+    /// The disk is full.
+    None,
 }
 
 /// Where a Network Connection comes from.
@@ -104,6 +116,8 @@ pub enum AuthenticationOutcome {
         access: Arc<Access>,
         /// The name it is known by: its User Name, or the identity of its certificate.
         user: Option<Arc<str>>,
+        /// That name if it was proved, and not merely said.
+        verified_user: Option<Arc<str>>,
         /// The last data of an enhanced authentication, for CONNACK or AUTH.
         authentication_data: Option<Bytes>,
     },

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::ConnectionId;
+use super::publish::Parcel;
 use super::session_slot::SessionSlot;
 use super::shared::Claim;
 use crate::codec::ClientId;
 use crate::routing::{ShardId, Subscriber};
-use crate::session::Delivery;
 
 /// A message from one shard to another.
 #[derive(Debug)]
@@ -25,9 +25,7 @@ pub(super) enum Said {
     /// A message for a Session that is, or was, with the receiving shard.
     Deliver {
         to: Arc<Subscriber>,
-        /// Its place in the Session's queue, at QoS 1 and 2.
-        sequence: Option<u64>,
-        delivery: Delivery,
+        parcel: Parcel,
         /// Who is held up when the receiver doesn't keep up.
         origin: Option<Origin>,
     },

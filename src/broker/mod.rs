@@ -12,6 +12,9 @@ mod event;
 mod forward;
 mod publish;
 mod record;
+mod record_bytes;
+mod recovery;
+mod restore;
 mod route_cache;
 mod session_slot;
 mod settings;
@@ -27,9 +30,13 @@ mod tests;
 
 pub use action::{Action, ClientLabel, Report};
 pub use counters::{Counters, DropReason};
-pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer};
+pub use event::{
+    AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer, StoreRoom,
+};
 pub use forward::ShardMessage;
-pub use record::{Record, WillState};
+pub use record::{Addressed, Record, RetainedChange, WillState};
+pub use record_bytes::{RecordBytes, RecordKey};
+pub use recovery::{Recovered, RecoveredMessage, RecoveredSession, Recovery};
 pub use settings::Settings;
 pub use shard::Shard;
 pub use shared::Shared;

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytestring::ByteString;
 use smallvec::SmallVec;
 
 use super::connection::Connection;
+use super::end::Ending;
 use super::event::ConnectionId;
 use super::forward::{Origin, Said, ShardMessage};
+use super::record::{Addressed, RetainedChange};
+use super::session_slot::SessionSlot;
 use super::shard::Turn;
-use super::{Action, DropReason, Record, Report, Shard};
+use super::{Action, DropReason, Record, Report, Shard, StoreRoom};
 use crate::codec::{ClientId, Message, PacketId, Qos, ReasonCode, SubscriptionId};
-use crate::routing::{Location, Retained, SessionKey, Subscriber};
+use crate::routing::{Location, Retained, RetainedFull, Route, SessionKey, Subscriber};
 use crate::session::{self, Application, Delivery, Ticket};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
@@ -28,12 +32,30 @@ pub(super) struct Publisher {
     pub(super) received: Option<(usize, PacketId)>,
 }
 
+/// A PUBLISH or SUBSCRIBE that is not granted, for the log.
+#[derive(Debug)]
+pub(super) struct Denial {
+    pub(super) packet: &'static str,
+    pub(super) topic: ByteString,
+    pub(super) reason_code: ReasonCode,
+    /// The access rule, or the limit.
+    pub(super) rule: ByteString,
+}
+
+/// A message on its way to one receiver.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    /// Its place in the receiver's queue, at QoS 1 and 2.
+    pub(super) sequence: Option<u64>,
+    pub(super) delivery: Delivery,
+}
+
 /// Messages whose record is not stable yet.
 #[derive(Debug)]
 pub(super) struct Outstanding {
     pub(super) ticket: Ticket,
     origin: Option<Origin>,
-    deliveries: Vec<(Arc<Subscriber>, u64, Delivery)>,
+    deliveries: Arc<Vec<Addressed>>,
 }
 
 impl Shard {
@@ -53,6 +75,11 @@ impl Shard {
             Ok(()) => self.accept(&publisher, application, turn),
             Err(reason_code) => (reason_code, None),
         };
+        let Some(connection) = self.connection(id) else { return };
+        if reason_code == ReasonCode::QuotaExceeded && packet_id.is_some() && !connection.version.has_properties() {
+            // 3.1.1 can't refuse one message, and an acknowledgement would be a lie.
+            return self.end_connection(id, Ending::told(reason_code, "no room for its message"), turn);
+        }
         if let Some(packet_id) = packet_id {
             if let Some(ticket) = wait {
                 self.wait_for(slot, ticket);
@@ -81,23 +108,17 @@ impl Shard {
                 "beyond topic_length_max or topic_levels_max, or a topic of the broker".into(),
             )
         };
-        self.report_denied(id, "PUBLISH", topic.as_str(), reason_code, rule, turn);
+        let topic = topic.as_str().into();
+        self.report_denied(id, Denial { packet: "PUBLISH", topic, reason_code, rule }, turn);
         Err(reason_code)
     }
 
-    pub(super) fn report_denied(
-        &mut self,
-        id: ConnectionId,
-        packet: &'static str,
-        topic: &str,
-        reason_code: ReasonCode,
-        rule: bytestring::ByteString,
-        turn: &mut Turn<'_>,
-    ) {
+    /// Counts a denial, and tells the operator.
+    pub(super) fn report_denied(&mut self, id: ConnectionId, denial: Denial, turn: &mut Turn<'_>) {
         self.counters.denied += 1;
         let client = self.connection(id).map(Connection::label).unwrap_or_default();
-        let report = Report::Denied { client, packet, topic: topic.into(), reason_code, rule };
-        turn.actions.push(Action::Report(Box::new(report)));
+        let Denial { packet, topic, reason_code, rule } = denial;
+        turn.actions.push(Action::Report(Box::new(Report::Denied { client, packet, topic, reason_code, rule })));
     }
 
     /// Whether clients may publish to a topic: within the limits, and not one of the broker's own.
@@ -122,6 +143,9 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> (ReasonCode, Option<Ticket>) {
         let route = self.routes.route(&self.shared, &application.topic);
+        if self.store_room == StoreRoom::None && self.needs_store(publisher, &application, &route) {
+            return (ReasonCode::QuotaExceeded, None);
+        }
         let Application { topic, qos, retain, message_expiry_interval, properties, payload, .. } = application;
         let mut message = Message { topic, payload, properties };
         // What is kept must not keep the read buffer, of which it is a small part.
@@ -131,14 +155,19 @@ impl Shard {
         }
         let message = Arc::new(message);
         let expires_at = message_expiry_interval.map(|seconds| turn.now + Duration::from_secs(u64::from(seconds)));
-        let mut kept = Kept { message: Arc::clone(&message), qos, expires_at, retain };
-        if retain && !self.retain(&kept, publisher) {
-            self.counters.dropped(DropReason::RetainedFull, 1);
-            if qos > Qos::AtMostOnce {
-                return (ReasonCode::QuotaExceeded, None);
+        let mut kept = Kept { message: Arc::clone(&message), qos, expires_at, retained: RetainedChange::None };
+        if retain {
+            match self.retain(&kept, publisher) {
+                Ok(change) => kept.retained = change,
+                Err(_) => {
+                    self.counters.dropped(DropReason::RetainedFull, 1);
+                    if qos > Qos::AtMostOnce {
+                        return (ReasonCode::QuotaExceeded, None);
+                    }
+                    // What the topic had is not its last message any more. [MQTT-3.3.1-7 of 3.1.1]
+                    kept.retained = self.clear_retained(&message.topic);
+                }
             }
-            kept.retain = false;
-            self.discard_retained(&message.topic, publisher, turn);
         }
         let mut distribution = Distribution { origin: publisher.origin, durable: Vec::new(), receivers: 0 };
         let mut give = |shard: &mut Self, to: &Arc<Subscriber>, delivery| {
@@ -171,6 +200,16 @@ impl Shard {
         (reason_code, self.persist_accepted(publisher, kept, durable, turn))
     }
 
+    /// Whether a message at QoS 1 or 2 can't be acknowledged without a record.
+    fn needs_store(&self, publisher: &Publisher, application: &Application, route: &Route) -> bool {
+        let is_received = |(slot, _)| self.sessions.get(slot).is_some_and(SessionSlot::is_durable);
+        application.qos > Qos::AtMostOnce
+            && (application.retain
+                || publisher.received.is_some_and(is_received)
+                || !route.shares.is_empty()
+                || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable()))
+    }
+
     /// One message to one receiver: at once, or when its record is stable.
     fn distribute(
         &mut self,
@@ -182,8 +221,10 @@ impl Shard {
         distribution.receivers += 1;
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
         match sequence {
-            Some(sequence) if to.is_durable() => distribution.durable.push((Arc::clone(to), sequence, delivery)),
-            sequence => self.deliver(to, sequence, delivery, distribution.origin, turn),
+            Some(sequence) if to.is_durable() => {
+                distribution.durable.push(Addressed { to: Arc::clone(to), sequence, delivery })
+            }
+            sequence => self.deliver(to, Parcel { sequence, delivery }, distribution.origin, turn),
         }
     }
 
@@ -192,7 +233,7 @@ impl Shard {
         &mut self,
         publisher: &Publisher,
         kept: Kept,
-        deliveries: Vec<(Arc<Subscriber>, u64, Delivery)>,
+        deliveries: Vec<Addressed>,
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
         let received = publisher
@@ -201,17 +242,18 @@ impl Shard {
             .and_then(|(slot, id)| self.sessions.get(slot).filter(|entry| entry.is_durable()).map(|e| (e, id)))
             .map(|(entry, packet_id)| (entry.subscriber.key, packet_id));
         // What the broker itself retains is made anew after a restart.
-        let retain = kept.retain && publisher.key.is_some();
-        if deliveries.is_empty() && received.is_none() && !retain {
+        let retained = if publisher.key.is_some() { kept.retained } else { RetainedChange::None };
+        if deliveries.is_empty() && received.is_none() && retained == RetainedChange::None {
             return None;
         }
-        let receivers = deliveries.iter().map(|(to, sequence, delivery)| (to.key, *sequence, delivery.qos)).collect();
+        let deliveries = Arc::new(deliveries);
+        let receivers = Arc::clone(&deliveries);
         let record = Record::Accepted {
             publisher: received,
             message: kept.message,
             qos: kept.qos,
             expires_at: kept.expires_at,
-            retain,
+            retained,
             receivers,
         };
         let ticket = self.persist(record, turn);
@@ -221,33 +263,39 @@ impl Shard {
         Some(ticket)
     }
 
-    /// Sets or clears the retained message of a topic. `false` if there is no room for it. [MQTT-3.3.1-5] [MQTT-3.3.1-6]
-    fn retain(&self, kept: &Kept, publisher: &Publisher) -> bool {
+    /// Sets or clears the retained message of a topic, if there is room for it. [MQTT-3.3.1-5] [MQTT-3.3.1-6]
+    fn retain(&self, kept: &Kept, publisher: &Publisher) -> Result<RetainedChange, RetainedFull> {
         let Kept { message, qos, expires_at, .. } = kept;
-        let mut retained = self.shared.retained_mut();
         if message.payload.is_empty() {
-            retained.clear(&message.topic);
-            return true;
+            return Ok(self.clear_retained(&message.topic));
         }
-        let client_id = publisher.client_id.clone();
-        let one = Retained { message: Arc::clone(message), qos: *qos, expires_at: *expires_at, publisher: client_id };
-        retained.set(one).is_ok()
+        let mut retained = self.shared.retained_mut();
+        let replaces = retained.get(&message.topic).map(|before| before.number);
+        let number = self.shared.next_retained();
+        let publisher = publisher.client_id.clone();
+        retained.set(Retained {
+            message: Arc::clone(message),
+            qos: *qos,
+            expires_at: *expires_at,
+            publisher: publisher.clone(),
+            number,
+        })?;
+        Ok(RetainedChange::Set { number, replaces, publisher })
     }
 
-    /// Clears the retained message of a topic whose next one is not kept. [MQTT-3.3.1-7 of 3.1.1]
-    fn discard_retained(&mut self, topic: &TopicName, publisher: &Publisher, turn: &mut Turn<'_>) {
-        let existed = self.shared.retained_mut().clear(topic);
-        if existed {
-            let message = Arc::new(Message::new(topic.detached(), ""));
-            let kept = Kept { message, qos: Qos::AtMostOnce, expires_at: None, retain: true };
-            self.persist_accepted(publisher, kept, Vec::new(), turn);
-        }
+    /// Clears the retained message of a topic, if it has one.
+    fn clear_retained(&self, topic: &TopicName) -> RetainedChange {
+        let mut retained = self.shared.retained_mut();
+        let Some(number) = retained.get(topic).map(|before| before.number) else { return RetainedChange::None };
+        retained.clear(topic);
+        RetainedChange::Cleared { number }
     }
 
     /// The record of these messages is stable: their receivers get them.
     pub(super) fn deliver_outstanding(&mut self, outstanding: Outstanding, turn: &mut Turn<'_>) {
-        for (to, sequence, delivery) in outstanding.deliveries {
-            self.deliver(&to, Some(sequence), delivery, outstanding.origin, turn);
+        for Addressed { to, sequence, delivery } in Arc::unwrap_or_clone(outstanding.deliveries) {
+            let parcel = Parcel { sequence: Some(sequence), delivery };
+            self.deliver(&to, parcel, outstanding.origin, turn);
         }
     }
 
@@ -255,34 +303,41 @@ impl Shard {
     pub(super) fn deliver(
         &mut self,
         to: &Arc<Subscriber>,
-        sequence: Option<u64>,
-        delivery: Delivery,
+        parcel: Parcel,
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) {
         let location = to.location();
         let slot = location.slot as usize;
         if location.slot == Location::ENDED {
-            self.counters.dropped(DropReason::SessionEnded, 1);
+            self.give_up(to, parcel.delivery, turn);
         } else if location.shard != self.id {
-            let said = Said::Deliver { to: Arc::clone(to), sequence, delivery, origin };
+            let said = Said::Deliver { to: Arc::clone(to), parcel, origin };
             turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(said) });
         } else if location.slot == Location::ARRIVING {
-            match sequence {
-                Some(sequence) => self.early.entry(to.key).or_default().push((Arc::clone(to), sequence, delivery)),
-                None => self.counters.dropped(DropReason::NotConnected, 1),
+            if parcel.sequence.is_some() {
+                self.early.entry(to.key).or_default().push((Arc::clone(to), parcel));
+            } else {
+                self.counters.dropped(DropReason::NotConnected, 1);
             }
         } else if self.session(slot, to.key).is_none() {
-            self.counters.dropped(DropReason::SessionEnded, 1);
-        } else if sequence.is_none() && self.is_overrun(slot) {
+            self.give_up(to, parcel.delivery, turn);
+        } else if parcel.sequence.is_none() && self.is_overrun(slot) {
             self.count_dropped(slot, DropReason::SlowReceiver, turn);
         } else {
-            let event = match sequence {
-                Some(sequence) => session::Event::Deliver(sequence, delivery),
-                None => session::Event::DeliverQos0(delivery),
+            let event = match parcel.sequence {
+                Some(sequence) => session::Event::Deliver(sequence, parcel.delivery),
+                None => session::Event::DeliverQos0(parcel.delivery),
             };
             self.drive(slot, event, turn);
             self.hold_up(slot, origin, turn);
+        }
+    }
+
+    /// A message came too late for its Session, which has ended: it goes to another member of its share, or nowhere.
+    fn give_up(&mut self, to: &Subscriber, delivery: Delivery, turn: &mut Turn<'_>) {
+        if !self.hand_on(to.key, delivery, turn) {
+            self.counters.dropped(DropReason::SessionEnded, 1);
         }
     }
 
@@ -290,15 +345,14 @@ impl Shard {
     pub(super) fn on_delivery_forwarded(
         &mut self,
         to: &Arc<Subscriber>,
-        sequence: Option<u64>,
-        delivery: Delivery,
+        parcel: Parcel,
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) {
-        if sequence.is_none() && to.location().shard != self.id {
+        if parcel.sequence.is_none() && to.location().shard != self.id {
             return self.counters.dropped(DropReason::NotConnected, 1);
         }
-        self.deliver(to, sequence, delivery, origin, turn);
+        self.deliver(to, parcel, origin, turn);
     }
 
     /// Gives a retained message to a new subscription of the Session in `slot`. Returns what must be stable before it is there.
@@ -308,7 +362,7 @@ impl Shard {
             message: Arc::clone(&delivery.message),
             qos: delivery.qos,
             expires_at: delivery.expires_at,
-            retain: false,
+            retained: RetainedChange::None,
         };
         let mut distribution = Distribution { origin: None, durable: Vec::new(), receivers: 0 };
         self.distribute(&mut distribution, &to, delivery, turn);
@@ -331,7 +385,7 @@ impl Shard {
             message: Arc::clone(&delivery.message),
             qos: delivery.qos,
             expires_at: delivery.expires_at,
-            retain: false,
+            retained: RetainedChange::None,
         };
         let mut distribution = Distribution { origin: None, durable: Vec::new(), receivers: 0 };
         self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
@@ -345,7 +399,7 @@ impl Shard {
 struct Distribution {
     origin: Option<Origin>,
     /// Those that wait for the record.
-    durable: Vec<(Arc<Subscriber>, u64, Delivery)>,
+    durable: Vec<Addressed>,
     receivers: usize,
 }
 
@@ -354,7 +408,7 @@ struct Kept {
     message: Arc<Message>,
     qos: Qos,
     expires_at: Option<Timestamp>,
-    retain: bool,
+    retained: RetainedChange,
 }
 
 /// From this size on, a payload is most of the buffer it was read into: it stays there.

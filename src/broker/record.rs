@@ -1,14 +1,16 @@
 use std::sync::Arc;
 
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
-use crate::routing::SessionKey;
+use crate::routing::{SessionKey, Subscriber};
+use crate::session::Delivery;
 use crate::timestamp::Timestamp;
 use crate::topic::Filter;
 
 /// What has to be stable before a packet leaves: one client action, atomic by construction.
 ///
-/// Only durable Sessions have records: those of 5.0 with a Session Expiry Interval above 0, of 3.1.1 with Clean Session 0.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Only durable Sessions have records: those of 5.0 with a Session Expiry Interval above 0, of 3.1.1 with Clean Session 0;
+/// and those with a Will, which is to be published after a crash.
+#[derive(Debug, Clone)]
 pub enum Record {
     /// A Session was opened, or goes on with a new connection: it replaces what was stored of these fields.
     SessionOpened {
@@ -16,6 +18,8 @@ pub enum Record {
         key: SessionKey,
         /// Its Client Identifier.
         client_id: ClientId,
+        /// The name that its client proved, by which its access is found again.
+        user: Option<Arc<str>>,
         /// In seconds; `u32::MAX`: never.
         session_expiry_interval: u32,
         /// Its Will Message.
@@ -63,10 +67,10 @@ pub enum Record {
         qos: Qos,
         /// When it expires.
         expires_at: Option<Timestamp>,
-        /// Whether it becomes the retained message of its topic, or with an empty payload clears it.
-        retain: bool,
-        /// The durable Sessions that get it, each with its place in their queue and the QoS there.
-        receivers: Vec<(SessionKey, u64, Qos)>,
+        /// What becomes of the retained message of its topic.
+        retained: RetainedChange,
+        /// The durable Sessions that get it.
+        receivers: Arc<Vec<Addressed>>,
     },
     /// PUBREL came: the Packet Identifier is free.
     ReceivedReleased {
@@ -91,6 +95,38 @@ pub enum Record {
     },
 }
 
+/// A message for a Session, at its place in the Session's queue.
+#[derive(Debug, Clone)]
+pub struct Addressed {
+    /// The Session.
+    pub to: Arc<Subscriber>,
+    /// The place.
+    pub sequence: u64,
+    /// The message, as the Session gets it.
+    pub delivery: Delivery,
+}
+
+/// What a message does to the retained message of its topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RetainedChange {
+    /// Nothing.
+    None,
+    /// It becomes that.
+    Set {
+        /// Its number: of two of one topic the higher counts.
+        number: u64,
+        /// The number of the one before.
+        replaces: Option<u64>,
+        /// Who published it.
+        publisher: Option<ClientId>,
+    },
+    /// It clears that.
+    Cleared {
+        /// The number of the one that was.
+        number: u64,
+    },
+}
+
 /// What becomes of a Will when its connection has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WillState {
@@ -98,4 +134,11 @@ pub enum WillState {
     Gone,
     /// It waits for its Will Delay Interval.
     Delayed,
+}
+
+impl WillState {
+    /// The state of a Will that is due then, if at all.
+    pub(super) const fn of(will_at: Option<Timestamp>) -> Self {
+        if will_at.is_some() { Self::Delayed } else { Self::Gone }
+    }
 }

@@ -20,11 +20,15 @@ pub(super) struct SessionSlot {
     pub(super) claim: Claim,
     /// In seconds; 0: it ends with its connection; `u32::MAX`: never.
     pub(super) session_expiry_interval: u32,
+    /// When its last connection ended.
+    pub(super) detached_at: Timestamp,
     /// When it ends, while it is not connected.
     pub(super) ends_at: Option<Timestamp>,
     pub(super) will: Option<Box<Will>>,
     /// When the Will is published, while it is not connected.
     pub(super) will_at: Option<Timestamp>,
+    /// Whether the store has records of it.
+    pub(super) stored: bool,
     /// The last record that concerns it.
     pub(super) last_ticket: Ticket,
     /// Whether a report said that its messages are dropped, and nothing was delivered since.

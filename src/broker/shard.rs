@@ -8,16 +8,16 @@ use super::action::Report;
 use super::connection::{Connection, Phase};
 use super::event::ConnectionId;
 use super::forward::{Said, ShardMessage};
-use super::publish::Outstanding;
+use super::publish::{Outstanding, Parcel};
 use super::route_cache::RouteCache;
 use super::session_slot::SessionSlot;
 use super::shared::Claim;
 use super::takeover::{Claimant, PendingClaim};
 use super::timers::{Timer, Timers};
-use super::{Action, Counters, DropReason, Event, Record, Settings, Shared};
+use super::{Action, Counters, DropReason, Event, Record, Settings, Shared, StoreRoom};
 use crate::codec::{ClientId, ClientPacket, ServerPacket};
 use crate::routing::{Access, SessionKey, ShardId, Subscriber};
-use crate::session::{self, Delivery, DropCause, Ticket};
+use crate::session::{self, DropCause, Ticket};
 use crate::timestamp::Timestamp;
 
 /// A complete single-threaded broker that owns the Sessions of its own connections.
@@ -38,7 +38,7 @@ pub struct Shard {
     pub(super) by_client: HashMap<ClientId, usize, RandomState>,
     pub(super) claims: HashMap<Claim, PendingClaim, RandomState>,
     /// QoS 1 and 2 messages for Sessions that are on their way here.
-    pub(super) early: HashMap<SessionKey, Vec<(Arc<Subscriber>, u64, Delivery)>, RandomState>,
+    pub(super) early: HashMap<SessionKey, Vec<(Arc<Subscriber>, Parcel)>, RandomState>,
     /// Sessions that were claimed while records of theirs were not stable.
     pub(super) leaving: Vec<(Ticket, Claim, Claimant, ClientId)>,
     pub(super) timers: Timers,
@@ -55,6 +55,7 @@ pub struct Shard {
     pub(super) identifiers: u64,
     pub(super) started: Option<Timestamp>,
     pub(super) sys_published: Timestamp,
+    pub(super) store_room: StoreRoom,
     pub(super) shutting_down: bool,
     /// Empty vectors, kept for their allocation.
     spare: Vec<Vec<session::Action>>,
@@ -94,6 +95,7 @@ impl Shard {
             identifiers: 0,
             started: None,
             sys_published: Timestamp::default(),
+            store_room: StoreRoom::Some,
             shutting_down: false,
             spare: Vec::new(),
         }
@@ -119,6 +121,7 @@ impl Shard {
             Event::Forwarded(message) => self.on_forwarded(message, turn),
             Event::DeadlinePassed => self.on_deadline_passed(turn),
             Event::AccessChanged { connection, access } => self.on_access_changed(connection, &access),
+            Event::StoreRoom(room) => self.store_room = room,
             Event::ShuttingDown => self.on_shutting_down(turn),
         }
     }
@@ -176,9 +179,7 @@ impl Shard {
 
     fn on_forwarded(&mut self, ShardMessage(said): ShardMessage, turn: &mut Turn<'_>) {
         match said {
-            Said::Deliver { to, sequence, delivery, origin } => {
-                self.on_delivery_forwarded(&to, sequence, delivery, origin, turn);
-            }
+            Said::Deliver { to, parcel, origin } => self.on_delivery_forwarded(&to, parcel, origin, turn),
             Said::Claimed { client_id, claim, prior, shard, clean_start } => {
                 let claimant = Claimant { claim, shard, clean_start };
                 self.on_claimed(&client_id, prior, claimant, turn);

@@ -20,6 +20,7 @@ pub struct Shared {
     generation: AtomicU64,
     keys: AtomicU64,
     claims: AtomicU64,
+    retained_numbers: AtomicU64,
     sessions: AtomicUsize,
     counters: Mutex<Vec<Counters>>,
 }
@@ -45,6 +46,7 @@ impl Shared {
             generation: AtomicU64::new(0),
             keys: AtomicU64::new(1),
             claims: AtomicU64::new(1),
+            retained_numbers: AtomicU64::new(1),
             sessions: AtomicUsize::new(0),
             counters: Mutex::new(vec![Counters::default(); shards]),
         }
@@ -101,6 +103,17 @@ impl Shared {
 
     pub(super) fn next_key(&self) -> SessionKey {
         SessionKey(self.keys.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Begins to number Sessions and retained messages behind these.
+    pub(super) fn number_behind(&self, session: Option<SessionKey>, retained: Option<u64>) {
+        self.keys.fetch_max(session.map_or(1, |key| key.0 + 1), Ordering::Relaxed);
+        self.retained_numbers.fetch_max(retained.map_or(1, |number| number + 1), Ordering::Relaxed);
+    }
+
+    /// The number of the next message that is retained. Taken while the retained messages are locked.
+    pub(super) fn next_retained(&self) -> u64 {
+        self.retained_numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Makes `shard` the holder of a Client Identifier, and says who was before.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::event::ConnectionId;
+use super::publish::Denial;
 use super::session_slot::Replay;
 use super::shard::Turn;
 use super::{DropReason, Record, Shard};
@@ -30,8 +31,9 @@ impl Shard {
                         ..subscription.options
                     };
                     let subscription = Subscription { filter: subscription.filter.detached(), options };
-                    match self.subscribe(turn.now, slot, &subscription, subscribe.subscription_id, &mut replays) {
-                        Ok(()) => {
+                    match self.subscribe(turn.now, slot, &subscription, subscribe.subscription_id) {
+                        Ok(retained) => {
+                            replays.extend(retained);
                             granted.push(subscription);
                             granted_code(options.qos)
                         }
@@ -75,7 +77,8 @@ impl Shard {
         } else {
             (ReasonCode::TopicFilterInvalid, "beyond topic_length_max or topic_levels_max".into())
         };
-        self.report_denied(id, "SUBSCRIBE", &filter.to_string(), reason_code, rule, turn);
+        let topic = filter.to_string().into();
+        self.report_denied(id, Denial { packet: "SUBSCRIBE", topic, reason_code, rule }, turn);
         Err(reason_code)
     }
 
@@ -86,8 +89,7 @@ impl Shard {
         slot: usize,
         subscription: &Subscription,
         id: Option<SubscriptionId>,
-        replays: &mut Vec<Replay>,
-    ) -> Result<(), ReasonCode> {
+    ) -> Result<Vec<Replay>, ReasonCode> {
         let Some(entry) = self.sessions.get_mut(slot) else { return Err(ReasonCode::UnspecifiedError) };
         let key = entry.subscriber.key;
         let Subscription { filter, options } = subscription;
@@ -102,27 +104,28 @@ impl Shard {
         };
         if filter.share.is_some() {
             entry.has_shares = true;
-            return Ok(()); // no retained messages for a Shared Subscription
+            return Ok(Vec::new()); // no retained messages for a Shared Subscription
         }
         let wanted = match options.retain_handling {
             RetainHandling::Send => true,                                  // [MQTT-3.3.1-9]
             RetainHandling::SendIfNew => outcome == SubscribeOutcome::New, // [MQTT-3.3.1-10]
             RetainHandling::DoNotSend => false,                            // [MQTT-3.3.1-11]
         };
-        if wanted {
-            let access = entry.subscriber.access();
-            let client_id = &entry.subscriber.client_id;
-            let own = |retained: &Retained| options.no_local && retained.publisher.as_ref() == Some(client_id);
-            let matching = self.shared.retained().matching(&filter.topic_filter, now);
-            let matching = matching.into_iter().filter(|one| !own(one) && access.receive(&one.message.topic));
-            let subscription_ids: SmallVec<[SubscriptionId; 2]> = id.into_iter().collect();
-            replays.extend(matching.map(|retained| Replay {
-                qos: retained.qos.min(options.qos),
-                retained,
-                subscription_ids: subscription_ids.clone(),
-            }));
+        if !wanted {
+            return Ok(Vec::new());
         }
-        Ok(())
+        let access = entry.subscriber.access();
+        let client_id = &entry.subscriber.client_id;
+        let own = |retained: &Retained| options.no_local && retained.publisher.as_ref() == Some(client_id);
+        let matching = self.shared.retained().matching(&filter.topic_filter, now);
+        let matching = matching.into_iter().filter(|one| !own(one) && access.receive(&one.message.topic));
+        let subscription_ids: SmallVec<[SubscriptionId; 2]> = id.into_iter().collect();
+        let replay = |retained: Arc<Retained>| Replay {
+            qos: retained.qos.min(options.qos),
+            retained,
+            subscription_ids: subscription_ids.clone(),
+        };
+        Ok(matching.map(replay).collect())
     }
 
     /// Sends retained messages to a new subscription, as fast as the client takes them. Those that need a record go to the store some at a

@@ -144,8 +144,8 @@ impl Shard {
         } else {
             self.shared.unclaim(&pending.connecting.client_id, claim);
         }
-        for (to, sequence, delivery) in key.and_then(|key| self.early.remove(&key)).unwrap_or_default() {
-            self.deliver(&to, Some(sequence), delivery, None, turn);
+        for (to, parcel) in key.and_then(|key| self.early.remove(&key)).unwrap_or_default() {
+            self.deliver(&to, parcel, None, turn);
         }
     }
 

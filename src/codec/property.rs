@@ -75,6 +75,20 @@ impl MessageProperties {
         })
     }
 
+    /// As on the wire, without the property length: for storing.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.encoded
+    }
+
+    /// Reads what [`as_bytes`](Self::as_bytes) gave.
+    pub fn from_bytes(encoded: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(&encoded, 0..encoded.len());
+        while !reader.is_empty() {
+            MessageProperty::decode(&mut reader)?;
+        }
+        Ok(Self { encoded })
+    }
+
     pub(super) const fn encoded(&self) -> &Bytes {
         &self.encoded
     }

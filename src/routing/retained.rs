@@ -18,6 +18,8 @@ pub struct Retained {
     pub expires_at: Option<Timestamp>,
     /// Who published it; `None` for the broker itself.
     pub publisher: Option<ClientId>,
+    /// Its number among all that were ever retained, ascending.
+    pub number: u64,
 }
 
 /// How much is retained at most.

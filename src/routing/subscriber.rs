@@ -98,6 +98,11 @@ impl Subscriber {
         self.next_sequence.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Says which place in the queue is the next: that of a Session of the last run, before anything is delivered to it.
+    pub fn set_next_sequence(&self, sequence: u64) {
+        self.next_sequence.store(sequence, Ordering::Relaxed);
+    }
+
     /// How many messages the Session has been given and not acknowledged: kept only for Sessions with a Shared Subscription.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)

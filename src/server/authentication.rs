@@ -8,7 +8,7 @@ use super::connections::Identity;
 use super::mailbox::{Mail, Mailbox};
 use crate::auth::{AuthError, Authenticator, Credentials};
 use crate::broker::{AuthenticationOutcome, AuthenticationRequest, ConnectionId, Peer};
-use crate::codec::ReasonCode;
+use crate::codec::{ClientId, ReasonCode};
 use crate::config::{AllowAnonymous, Listener};
 use crate::routing::{Access, ShardId};
 
@@ -94,16 +94,21 @@ impl Authentication {
 
     /// What a client that is connected may do by the rules as they are.
     pub(super) fn access(&self, identity: &Identity) -> Option<Arc<Access>> {
+        Some(self.access_of(identity.client_id.as_ref()?, identity.verified_user.as_deref()))
+    }
+
+    /// What a client may do by the name that it proved when it connected; nothing, if nobody may by that name any more.
+    pub(super) fn access_of(&self, client_id: &ClientId, verified_user: Option<&str>) -> Arc<Access> {
         let credentials = Credentials {
-            client_id: identity.client_id.as_ref()?.as_str(),
+            client_id: client_id.as_str(),
             user_name: None,
             password: None,
             address: None,
-            // Who it is was proved when it connected.
-            certificate_identity: identity.verified_user.as_deref(),
+            certificate_identity: verified_user,
             allow_anonymous: Some(AllowAnonymous::Always),
         };
-        self.provider.authenticator.authenticate(&credentials).ok().map(Arc::new)
+        let access = self.provider.authenticator.authenticate(&credentials);
+        Arc::new(access.unwrap_or_else(|_| Access::new(Vec::new())))
     }
 
     /// Reads the password and ACL files again. After an error everything stays as it was.
@@ -141,7 +146,12 @@ impl Provider {
         let user_name = || request.user_name.as_deref().map(Arc::from);
         let verified_user = peer.certificate_identity.clone().or_else(|| user_name().filter(|_| is_password_verified));
         let user = verified_user.clone().or_else(user_name);
-        let outcome = AuthenticationOutcome::Granted { access, user, authentication_data: None };
+        let outcome = AuthenticationOutcome::Granted {
+            access,
+            user,
+            verified_user: verified_user.clone(),
+            authentication_data: None,
+        };
         Verdict { outcome, verified_user }
     }
 }

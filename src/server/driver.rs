@@ -18,9 +18,9 @@ use super::publish_encoder::PublishEncoder;
 use super::report::Reporter;
 use super::store_thread::StoreThread;
 use super::traffic::Traffic;
-use crate::broker::{Action, AuthenticationRequest, ConnectionId, Event, Shard};
+use crate::broker::{Action, AuthenticationRequest, ConnectionId, Event, RecoveredSession, Shard};
 use crate::codec::{ServerPacket, encode};
-use crate::routing::ShardId;
+use crate::routing::{Access, SessionKey, ShardId};
 use crate::timestamp::Timestamp;
 
 /// A shard with everything that carries out its actions. It belongs to one thread, and the tasks there borrow it in turns.
@@ -76,18 +76,24 @@ pub(super) struct Parts {
     pub(super) authentication: Arc<Authentication>,
     /// Those of all shards, by number.
     pub(super) mailboxes: Arc<[Mailbox]>,
+    /// The shard's own way to the store.
+    pub(super) store: StoreThread,
+    /// Sessions of the last run, and what their clients may do.
+    pub(super) restored: Vec<(RecoveredSession, Arc<Access>)>,
+    /// What the last run left of no Session.
+    pub(super) orphans: Vec<SessionKey>,
 }
 
 impl Driver {
     pub(super) fn new(parts: Parts) -> Self {
-        Self {
+        let mut driver = Self {
             id: parts.id,
             clock: parts.clock,
             write_timeout: parts.write_timeout,
             shard: parts.shard,
             actions: Vec::new(),
             answers: VecDeque::new(),
-            store: StoreThread::default(),
+            store: parts.store,
             authentication: parts.authentication,
             post: Post::new(parts.id, Arc::clone(&parts.mailboxes)),
             mailboxes: parts.mailboxes,
@@ -105,7 +111,25 @@ impl Driver {
             timer: Timer::default(),
             tasks: 0,
             shutting_down: false,
+        };
+        driver.restore(parts.restored, parts.orphans);
+        driver
+    }
+
+    /// Takes over what the last run left, before the first connection.
+    fn restore(&mut self, sessions: Vec<(RecoveredSession, Arc<Access>)>, orphans: Vec<SessionKey>) {
+        let mut actions = std::mem::take(&mut self.actions);
+        for (session, access) in sessions {
+            self.shard.restore(self.reading.now, session, access, &mut actions);
+            for action in actions.drain(..) {
+                self.perform(action);
+            }
         }
+        self.shard.end_orphans(orphans, &mut actions);
+        for action in actions.drain(..) {
+            self.perform(action);
+        }
+        self.actions = actions;
     }
 
     /// Takes the time for all that follows until [`end_turn`](Self::end_turn).
@@ -157,6 +181,7 @@ impl Driver {
                 });
                 self.handle(Event::Authenticated { connection, outcome: verdict.outcome });
             }
+            Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
             Mail::AccessReloaded => self.renew_access(),
             Mail::ShuttingDown => {
                 self.shutting_down = true;
@@ -182,7 +207,7 @@ impl Driver {
             Action::Pause { connection } => self.with_entry(connection, |entry| entry.paused = true),
             Action::Resume { connection } => self.with_woken(connection, |entry| entry.paused = false),
             Action::Authenticate { connection, request } => self.authenticate(connection, *request),
-            Action::Persist { ticket, record } => self.store.persist(ticket, record),
+            Action::Persist { ticket, record } => self.store.persist(ticket, &record),
             Action::Forward { shard, message } => self.post.add(shard, message),
             Action::Report(report) => self.reporter.report(&report, self.reading.now),
         }

@@ -1,8 +1,10 @@
 use std::io;
+use std::path::PathBuf;
 
 use super::listener::TlsError;
 use crate::auth::AuthError;
 use crate::config::ListenAddress;
+use crate::store::OpenError;
 
 /// Why the broker doesn't run, or doesn't any more.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +30,17 @@ pub enum ServerError {
     /// The password or ACL file can't be used.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// The store can't be opened.
+    #[error("store {}: {source}", directory.display())]
+    Store {
+        /// Its directory.
+        directory: PathBuf,
+        /// Why not.
+        source: OpenError,
+    },
+    /// A write or a sync of the store failed: what was acknowledged is on disk, nothing else is.
+    #[error("the store failed: {0}")]
+    StoreFailed(String),
     /// The operating system gives no thread, timer, signal or random number.
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
@@ -47,6 +60,7 @@ impl ServerError {
             Self::Start(_) => 1,
             Self::Listen { .. } => 3,
             Self::Tls { .. } | Self::Auth(_) => 4,
+            Self::Store { .. } | Self::StoreFailed(_) => 5,
             Self::ShardEnded(_) => super::EXIT_PANIC,
             Self::Interrupted => 130,
         }

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::authentication::Verdict;
 use super::listener::Accepted;
-use crate::broker::{ConnectionId, ShardMessage};
+use crate::broker::{ConnectionId, ShardMessage, Ticket};
 use crate::routing::ShardId;
 
 /// What other threads tell a shard.
@@ -18,6 +18,8 @@ pub(super) enum Mail {
     Accepted(Box<Accepted>),
     /// A provider that may block has answered.
     Authenticated { connection: ConnectionId, verdict: Verdict },
+    /// Records up to this ticket are stable.
+    Persisted(Ticket),
     /// The access rules were reloaded.
     AccessReloaded,
     /// The broker stops.

@@ -51,9 +51,10 @@ pub use status::{AdmissionCounts, ShardSnapshot, Status};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::Authenticator;
-use crate::broker::{Shard, Shared};
+use crate::broker::{Recovered, Shard, Shared};
 use crate::config::Config;
 use crate::routing::ShardId;
+use crate::store::Store;
 use crate::timestamp::Timestamp;
 use authentication::Authentication;
 use driver::Parts;
@@ -61,6 +62,7 @@ use listener::{Admission, BoundSocket, Doorkeeper, Endpoint, Reloaded, TcpOption
 use mailbox::{Mail, Mailbox};
 use shard_task::Upwards;
 use shutdown::{Request, Signals};
+use store_thread::StoreThread;
 
 /// The exit code after a panic: a bug of ours. Whatever thread it strikes, the process ends rather than going on with a part of it.
 pub const EXIT_PANIC: u8 = 70;
@@ -76,6 +78,8 @@ pub struct Server {
     authentication: Arc<Authentication>,
     mailboxes: Arc<[Mailbox]>,
     ended: mpsc::Receiver<ShardId>,
+    store: Option<Arc<Store>>,
+    failures: mpsc::Receiver<String>,
     listeners: Vec<(Arc<Endpoint>, BoundSocket)>,
 }
 
@@ -92,6 +96,9 @@ impl Server {
         let authentication = Authentication::start(authenticator, &config.listeners, &mailboxes);
         let (ended_sender, ended) = mpsc::channel(shards);
         let clock = Clock::start(Timestamp::default());
+        let (failures_sender, failures) = mpsc::channel(1);
+        let (store, recovered) =
+            store_thread::open(&config.server.data, config.server.durability, &mailboxes, failures_sender.clone())?;
         let server = Self {
             clock,
             shared: Arc::new(Shared::new(shards, settings::retained_limits(&config))),
@@ -100,10 +107,12 @@ impl Server {
             authentication: Arc::new(authentication.map_err(ServerError::Start)?),
             mailboxes,
             ended,
+            store,
+            failures,
             listeners,
             config,
         };
-        server.start_shards(&ended_sender).map_err(ServerError::Start)?;
+        server.start_shards(recovered, &ended_sender, &failures_sender).map_err(ServerError::Start)?;
         Ok(server)
     }
 
@@ -124,8 +133,25 @@ impl Server {
         runtime.block_on(self.serve())
     }
 
-    fn start_shards(&self, ended: &mpsc::Sender<ShardId>) -> io::Result<()> {
+    fn start_shards(
+        &self,
+        recovered: Recovered,
+        ended: &mpsc::Sender<ShardId>,
+        failures: &mpsc::Sender<String>,
+    ) -> io::Result<()> {
         let settings = Arc::new(settings::broker_settings(&self.config));
+        let Recovered { sessions, retained, mut orphans, .. } = recovered;
+        let too_many = self.shared.restore(retained, sessions.iter().map(|session| session.key));
+        if !too_many.is_empty() {
+            warn!("{} retained messages of the last run are beyond the limits, and not retained", too_many.len());
+        }
+        let mut restored: Vec<Vec<_>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
+        for (number, session) in sessions.into_iter().enumerate() {
+            let access = self.authentication.access_of(&session.client_id, session.user.as_deref());
+            if let Some(shard) = restored.get_mut(number % self.mailboxes.len()) {
+                shard.push((session, access));
+            }
+        }
         for (number, _) in (0..).zip(self.mailboxes.iter()) {
             let id = ShardId(number);
             let seed = getrandom::u64().map_err(io::Error::other)?;
@@ -136,6 +162,9 @@ impl Server {
                 write_timeout: self.config.limits.write_timeout,
                 authentication: Arc::clone(&self.authentication),
                 mailboxes: Arc::clone(&self.mailboxes),
+                store: StoreThread::new(usize::from(number), self.store.clone(), failures.clone()),
+                restored: restored.get_mut(usize::from(number)).map(std::mem::take).unwrap_or_default(),
+                orphans: std::mem::take(&mut orphans),
             };
             shard_task::start(parts, Upwards { status: Arc::clone(&self.status), ended: ended.clone() })?;
         }
@@ -151,6 +180,7 @@ impl Server {
         notify(&[sd_notify::NotifyState::Ready]);
 
         let mut seconds = interval(Duration::from_secs(1));
+        let mut failure = None;
         loop {
             select! {
                 request = signals.next() => match request {
@@ -159,13 +189,21 @@ impl Server {
                 },
                 _ = seconds.tick() => self.status.publish_listeners(self.admission.counts()),
                 Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),
+                Some(cause) = self.failures.recv() => {
+                    failure = Some(cause);
+                    break;
+                }
             }
         }
         self.status.set_stopping();
         notify(&[sd_notify::NotifyState::Stopping]);
         info!("stopping: no new connections, and every client is told");
         drop(doors);
-        self.drain(signals.stop()).await
+        self.drain(signals.stop()).await?;
+        if let Some(store) = &self.store {
+            store.close();
+        }
+        failure.map_or(Ok(()), |cause| Err(ServerError::StoreFailed(cause)))
     }
 
     fn announce(&self) {

@@ -40,7 +40,6 @@ pub(super) fn start(parts: Parts, upwards: Upwards) -> io::Result<()> {
             Ok(runtime) => runtime,
             Err(error) => return drop(started_sender.send(Err(error))),
         };
-        drop(started_sender.send(Ok(())));
         let mailboxes = Arc::clone(&parts.mailboxes);
         let task = ShardTask {
             id: parts.id,
@@ -49,6 +48,8 @@ pub(super) fn start(parts: Parts, upwards: Upwards) -> io::Result<()> {
             upwards,
             lines: Rc::default(),
         };
+        // From now on clients may come: what the last run left is there.
+        drop(started_sender.send(Ok(())));
         runtime.block_on(task.run());
     };
     thread::Builder::new().name(format!("shard-{number}")).spawn(run)?;

@@ -1,20 +1,135 @@
-use crate::broker::{Record, Ticket};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 
-/// The store of a shard's records, in memory only: every record counts as stable as soon as it is given.
-#[derive(Debug, Default)]
+use smallvec::SmallVec;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::error::ServerError;
+use super::mailbox::{Mail, Mailbox};
+use crate::broker::{Record, RecordBytes, RecordKey, Recovered, Recovery, Ticket};
+use crate::config::Durability;
+use crate::store::{Entry, Hooks, Key, Level, Options, Refused, Report, Room, Store};
+
+/// A shard's way to the store.
+///
+/// Without durability there is none: a record counts as stable as soon as it is given.
 pub(super) struct StoreThread {
+    /// The shard's number.
+    source: usize,
+    log: Option<Arc<Store>>,
+    /// Who is told that the store takes nothing any more.
+    failures: mpsc::Sender<String>,
     stable: Option<Ticket>,
 }
 
 impl StoreThread {
-    /// Takes a record.
-    pub(super) fn persist(&mut self, ticket: Ticket, record: Box<Record>) {
-        drop(record);
-        self.stable = self.stable.max(Some(ticket));
+    /// The way of the shard with this number.
+    pub(super) fn new(source: usize, log: Option<Arc<Store>>, failures: mpsc::Sender<String>) -> Self {
+        Self { source, log, failures, stable: None }
     }
 
-    /// How far it got since it was asked last.
+    /// Takes a record. When it is stable, the shard gets [`Mail::Persisted`].
+    pub(super) fn persist(&mut self, ticket: Ticket, record: &Record) {
+        let Some(log) = &self.log else {
+            self.stable = self.stable.max(Some(ticket));
+            return;
+        };
+        let RecordBytes { body, puts, deletes, ends } = record.to_bytes();
+        let (puts, deletes) = (keys(&puts), keys(&deletes));
+        // Whether there is room was asked before the message was accepted: what comes here was promised.
+        let entry = Entry { body: &body, puts: &puts, deletes: &deletes, ends, room: Room::Reserve };
+        match log.append(self.source, ticket.0, &entry) {
+            Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
+            Err(refused @ (Refused::Full | Refused::TooLarge)) => {
+                // A failure that is told already needs no second one.
+                let _ = self.failures.try_send(refused.to_string());
+            }
+        }
+    }
+
+    /// How far it got since it was asked last, if there is no durability.
     pub(super) fn take_stable(&mut self) -> Option<Ticket> {
         self.stable.take()
     }
+
+    /// Whether so much waits for the disk that publishers are to be held up.
+    pub(super) fn is_congested(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.is_congested())
+    }
+
+    /// Whether the disk has no room for new messages.
+    pub(super) fn is_full(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.stats().is_full)
+    }
+}
+
+impl fmt::Debug for StoreThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreThread").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+/// Opens the store in the data directory, and reads what the last run left. `None` without durability.
+pub(super) fn open(
+    data: &Path,
+    durability: Durability,
+    mailboxes: &Arc<[Mailbox]>,
+    failures: mpsc::Sender<String>,
+) -> Result<(Option<Arc<Store>>, Recovered), ServerError> {
+    let level = match durability {
+        Durability::PowerLoss => Level::PowerLoss,
+        Durability::Crash => Level::Crash,
+        Durability::None => return Ok((None, Recovered::default())),
+    };
+    let directory = data.join("log");
+    let mailboxes = Arc::clone(mailboxes);
+    let hooks = Hooks {
+        on_stable: Box::new(move |source, ticket| {
+            if let Some(mailbox) = mailboxes.get(source) {
+                mailbox.put(Mail::Persisted(Ticket(ticket)));
+            }
+        }),
+        on_failure: Box::new(move |cause| {
+            error!("the store failed, and nothing is acknowledged any more: {cause}");
+            let _ = failures.try_send(cause.to_owned());
+        }),
+    };
+    let mut recovery = Recovery::default();
+    let mut visit = |recovered: crate::store::Recovered<'_>| {
+        recovery.apply(recovered.body, &record_keys(recovered.puts), &record_keys(recovered.deletes), recovered.ends);
+    };
+    let options = Options { level, ..Options::default() };
+    let (store, report) = Store::open(&directory, &options, hooks, &mut visit)
+        .map_err(|source| ServerError::Store { directory: directory.clone(), source })?;
+    let recovered = recovery.finish();
+    tell(&directory, &report, &recovered);
+    Ok((Some(Arc::new(store)), recovered))
+}
+
+/// What was found, for the operator.
+fn tell(directory: &Path, report: &Report, recovered: &Recovered) {
+    let queued: usize = recovered.sessions.iter().map(|session| session.queue.len()).sum();
+    info!(
+        "store {}: {} sessions with {queued} messages, {} retained messages, in {} segments",
+        directory.display(),
+        recovered.sessions.len(),
+        recovered.retained.len(),
+        report.segments,
+    );
+    for damage in &report.damages {
+        error!("store {}: damaged, and set aside: {damage}", directory.display());
+    }
+    if recovered.unreadable > 0 {
+        warn!("store {}: {} records make no sense to this version", directory.display(), recovered.unreadable);
+    }
+}
+
+fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
+    keys.iter().map(|key| Key { group: key.group, kind: key.kind, id: key.id }).collect()
+}
+
+fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
+    keys.iter().map(|key| RecordKey { group: key.group, kind: key.kind, id: key.id }).collect()
 }

@@ -13,7 +13,7 @@ use super::test_client::{Client, VERSION, encoded, publish};
 use super::*;
 use crate::auth::{Existing, set_password};
 use crate::codec::{ClientPacket, Connect, PacketId, Publish, Qos, ReasonCode, ServerPacket};
-use crate::config::{AllowAnonymous, Listener};
+use crate::config::{AllowAnonymous, Durability, Listener};
 use crate::topic::TopicName;
 
 struct Running {
@@ -51,6 +51,7 @@ impl Running {
 fn config(shards: u16) -> Config {
     let listeners = vec![Listener::new("127.0.0.1:0".parse().unwrap())];
     let mut config = Config { listeners, ..Config::default() };
+    config.server.durability = Durability::None;
     config.server.shards = shards;
     config
 }

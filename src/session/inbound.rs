@@ -42,6 +42,12 @@ pub(super) enum Arrival {
 }
 
 impl Inbound {
+    /// With these QoS 2 identifiers of the last run, which are stable.
+    pub(super) fn restored(received: impl IntoIterator<Item = PacketId>) -> Self {
+        let received = received.into_iter().map(|id| (id, Received { ticket: None, counted: Counted::No }));
+        Self { awaiting_pubrel: received.collect(), unacknowledged: 0 }
+    }
+
     /// A new connection: nothing counts yet.
     pub(super) fn restart(&mut self) {
         self.unacknowledged = 0;

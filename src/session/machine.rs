@@ -1,8 +1,8 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::inbound::{Arrival, Inbound};
-use super::outbound::{Outbound, QueueLimits};
+use super::outbound::{Outbound, QueueLimits, RestoredMessage};
 use super::{Action, Application, Delivery, DropCause, Ended, Event, Link, ProtocolError, Ticket};
 use crate::codec::{
     Ack, AckDetails, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
@@ -52,6 +52,20 @@ struct Connection {
     room: usize,
 }
 
+/// What became of a PUBLISH at QoS 1 or 2.
+struct Answer {
+    packet_id: PacketId,
+    qos: Qos,
+    reason_code: ReasonCode,
+    wait: Option<Ticket>,
+}
+
+impl Answer {
+    const fn refusal(packet_id: PacketId, qos: Qos, reason_code: ReasonCode) -> Self {
+        Self { packet_id, qos, reason_code, wait: None }
+    }
+}
+
 impl Session {
     /// A new Session, whose first queued message has the sequence `first_sequence`, at least 1.
     pub fn new(limits: Arc<Limits>, first_sequence: u64) -> Self {
@@ -64,16 +78,23 @@ impl Session {
         }
     }
 
+    /// A Session of the last run, which knows these received identifiers and this queue. The first `in_flight_max` of it may
+    /// have been sent already.
+    pub fn restored(
+        limits: Arc<Limits>,
+        received: Vec<PacketId>,
+        queue: BTreeMap<u64, RestoredMessage>,
+        in_flight_max: usize,
+    ) -> Self {
+        let inbound = Inbound::restored(received);
+        let outbound = Outbound::restored(queue, in_flight_max);
+        Self { inbound, outbound, ..Self::new(limits, 1) }
+    }
+
     /// Applies `event` at `now` and appends what the caller must do to `actions`.
     pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
-        let result = match event {
-            Event::Packet(packet) => self.on_packet(now, packet, actions),
-            event => {
-                self.on_event(now, event, actions);
-                Ok(())
-            }
-        };
-        if let Err(error) = result {
+        let Event::Packet(packet) = event else { return self.on_event(now, event, actions) };
+        if let Err(error) = self.on_packet(now, packet, actions) {
             actions.push(Action::End(Ended::ByError(error)));
         }
     }
@@ -122,9 +143,12 @@ impl Session {
     fn on_event(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::Packet(_) => {}
-            Event::Connected { link, connack, wait } => self.on_connected(now, link, connack, wait, actions),
+            Event::Connected { link, connack, wait } => {
+                self.on_connected(link, connack, wait, actions);
+                self.send(now, actions);
+            }
             Event::Answered { packet_id, qos, reason_code, wait } => {
-                self.on_answered(packet_id, qos, reason_code, wait, actions);
+                self.on_answered(Answer { packet_id, qos, reason_code, wait }, actions);
             }
             Event::Respond { packet, wait } => self.respond(packet, wait, actions),
             Event::DeliverQos0(delivery) => self.on_deliver_qos0(now, &delivery, actions),
@@ -171,7 +195,6 @@ impl Session {
     /// What is in flight is sent again behind CONNACK; what belonged to the last connection alone is forgotten.
     fn on_connected(
         &mut self,
-        now: Timestamp,
         link: Box<Link>,
         connack: Box<Connack>,
         wait: Option<Ticket>,
@@ -181,7 +204,6 @@ impl Session {
         self.outbound.restart();
         self.connection = Connection { link: Some(link), ..Connection::default() };
         self.respond(ServerPacket::Connack(connack), wait, actions);
-        self.send(now, actions);
     }
 
     fn on_publish(&mut self, publish: Publish, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
@@ -206,7 +228,7 @@ impl Session {
             } else {
                 self.inbound.on_publish_qos1(receive_maximum)?;
                 if v5 && self.inbound.is_awaiting_pubrel(id) {
-                    self.on_answered(id, publish.qos, ReasonCode::PacketIdentifierInUse, None, actions);
+                    self.on_answered(Answer::refusal(id, publish.qos, ReasonCode::PacketIdentifierInUse), actions);
                     return Ok(());
                 }
             }
@@ -216,7 +238,7 @@ impl Session {
             && std::str::from_utf8(&publish.payload).is_err();
         if wrong_format {
             let Some(id) = publish.packet_id else { return Err(ProtocolError::PayloadFormatInvalid) };
-            self.on_answered(id, publish.qos, ReasonCode::PayloadFormatInvalid, None, actions);
+            self.on_answered(Answer::refusal(id, publish.qos, ReasonCode::PayloadFormatInvalid), actions);
             return Ok(());
         }
         actions.push(Action::Publish(Application {
@@ -232,14 +254,8 @@ impl Session {
     }
 
     /// PUBACK or PUBREC for a PUBLISH. 3.1.1 can't say no: a refused message is acknowledged and dropped. [MQTT-3.3.5-2]
-    fn on_answered(
-        &mut self,
-        id: PacketId,
-        qos: Qos,
-        reason_code: ReasonCode,
-        wait: Option<Ticket>,
-        actions: &mut Vec<Action>,
-    ) {
+    fn on_answered(&mut self, answer: Answer, actions: &mut Vec<Action>) {
+        let Answer { packet_id: id, qos, reason_code, wait } = answer;
         let Some(link) = &self.connection.link else { return };
         let refused_5 = reason_code.is_error() && link.version == ProtocolVersion::V5;
         let mut ack = Ack::new(id, reason_code);

@@ -16,4 +16,5 @@ pub use action::{Action, Application, DropCause, Ended};
 pub use event::{Delivery, Event, Ticket};
 pub use link::Link;
 pub use machine::{Limits, Session};
+pub use outbound::RestoredMessage;
 pub use protocol_error::ProtocolError;

@@ -53,6 +53,25 @@ enum State {
     Done,
 }
 
+/// A message of the last run.
+#[derive(Debug)]
+pub enum RestoredMessage {
+    /// To be sent, perhaps again.
+    Queued(Delivery),
+    /// The client has it: PUBREL is to be sent again.
+    Released,
+}
+
+impl State {
+    /// What a message of this QoS waits for when it is sent.
+    const fn awaiting(qos: Qos) -> Self {
+        match qos {
+            Qos::AtMostOnce | Qos::AtLeastOnce => Self::AwaitingPuback,
+            Qos::ExactlyOnce => Self::AwaitingPubrec,
+        }
+    }
+}
+
 impl Outbound {
     /// An empty queue whose first message will have the sequence `first`.
     pub(super) fn new(first: u64) -> Self {
@@ -66,6 +85,32 @@ impl Outbound {
             messages: 0,
             bytes: 0,
         }
+    }
+
+    /// The queue of the last run: the first `in_flight_max` messages may have been sent, and go out with DUP.
+    pub(super) fn restored(queue: BTreeMap<u64, RestoredMessage>, in_flight_max: usize) -> Self {
+        let front = queue.first_key_value().map_or(1, |(first, _)| *first);
+        let mut outbound = Self::new(front);
+        for (sequence, message) in queue {
+            while outbound.end() < sequence {
+                outbound.queue.push_back(Entry { delivery: None, state: State::Done });
+            }
+            let is_in_flight = outbound.messages < in_flight_max;
+            let entry = match message {
+                RestoredMessage::Released => Entry { delivery: None, state: State::AwaitingPubcomp },
+                RestoredMessage::Queued(delivery) => {
+                    outbound.bytes += delivery_bytes(&delivery);
+                    let state = if is_in_flight { State::awaiting(delivery.qos) } else { State::Queued };
+                    Entry { delivery: Some(delivery), state }
+                }
+            };
+            if entry.state != State::Queued {
+                outbound.sent_until = sequence + 1;
+            }
+            outbound.messages += 1;
+            outbound.queue.push_back(entry);
+        }
+        outbound
     }
 
     /// Messages not done, and their bytes.
@@ -297,10 +342,7 @@ impl Entry {
             return Err(DropCause::Expired); // [MQTT-3.3.2-5]
         }
         let publish = delivery.publish(now, Some(packet_id), dup, link)?;
-        self.state = match delivery.qos {
-            Qos::AtMostOnce | Qos::AtLeastOnce => State::AwaitingPuback,
-            Qos::ExactlyOnce => State::AwaitingPubrec,
-        };
+        self.state = State::awaiting(delivery.qos);
         Ok(publish)
     }
 }

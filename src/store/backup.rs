@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::disk::{Directory, Disk};
 use super::error::OpenError;
-use super::format::segment_name;
+use super::format::{segment_name, segment_number};
 use super::recovery::{self, Recovered, Report, copy_file};
 use super::{Shared, Store};
 
@@ -28,22 +28,22 @@ pub fn check(directory: &Path, visitor: &mut dyn FnMut(Recovered<'_>)) -> Result
         return Err(OpenError::NoStore { directory: directory.to_owned() });
     }
     let disk = Directory::open(directory)?;
-    Ok(recovery::scan(&disk, visitor)?.report)
+    let report = recovery::scan(&disk, visitor)?.report;
+    match report.segments {
+        0 => Err(OpenError::NoStore { directory: directory.to_owned() }),
+        _ => Ok(report),
+    }
 }
 
 /// Makes a store in an empty directory out of a backup, which must be whole.
 pub fn restore(from: &Path, to: &Path) -> Result<Report, OpenError> {
-    if !from.is_dir() {
-        return Err(OpenError::NoStore { directory: from.to_owned() });
-    }
-    let from = Directory::open(from)?;
-    let report = recovery::scan(&from, &mut |_| {})?.report;
+    let report = check(from, &mut |_| {})?;
     if let Some(first) = report.damages.first() {
         return Err(OpenError::Damaged { count: report.damages.len(), first: first.clone() });
     }
-    let to = Directory::open_empty(to)?;
+    let (from, to) = (Directory::open(from)?, Directory::open_empty(to)?);
     let names = from.list()?;
-    for name in names.iter().filter(|name| super::format::segment_number(name).is_some()) {
+    for name in names.iter().filter(|name| segment_number(name).is_some()) {
         copy_file(&from, name, &to, name, u64::MAX)?;
     }
     to.sync_names()?;
@@ -51,11 +51,11 @@ pub fn restore(from: &Path, to: &Path) -> Result<Report, OpenError> {
 }
 
 /// As long as it lives, no segment is freed.
-struct Hold<'a>(&'a Shared);
+pub(super) struct Hold<'a>(&'a Shared);
 
 impl<'a> Hold<'a> {
     /// Also which segments there are, and how far each is stable.
-    fn new(shared: &'a Shared) -> (Self, BTreeMap<u32, u64>) {
+    pub(super) fn new(shared: &'a Shared) -> (Self, BTreeMap<u32, u64>) {
         let mut log = shared.log();
         log.holds += 1;
         let (tail, tail_end) = log.end;

@@ -4,7 +4,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use super::entry::decode;
-use super::format::BATCH_HEADER_BYTES;
+use super::format::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use super::gathering::Batch;
 use super::reclaim::{Reclaim, Space};
 use super::writer::{Writer, Written};
@@ -66,11 +66,11 @@ impl Committer {
         let mut worked = !taken.tickets.is_empty();
         if self.disk.is_some() {
             let copies = self.next_copies(&taken.batches)?;
-            let copied = copies.is_some();
-            worked |= copied;
-            // What was live before this commit: its deletions come after the copies.
-            taken.batches.extend(copies);
-            taken.batches.rotate_right(usize::from(copied));
+            worked |= !copies.is_empty();
+            // They were live before this commit: what it deletes comes after them.
+            for copy in copies.into_iter().rev() {
+                taken.batches.push_front(copy);
+            }
             self.write(&mut taken.batches)?;
         }
         self.shared.gathering.settle(taken.batches);
@@ -84,13 +84,13 @@ impl Committer {
     }
 
     /// Copies of live entries, more of them the more is written.
-    fn next_copies(&mut self, batches: &VecDeque<Batch>) -> io::Result<Option<Batch>> {
-        let Some((writer, reclaim)) = &mut self.disk else { return Ok(None) };
+    fn next_copies(&mut self, batches: &VecDeque<Batch>) -> io::Result<Vec<Batch>> {
+        let Some((writer, reclaim)) = &mut self.disk else { return Ok(Vec::new()) };
         if batches.is_empty() && self.shared.gathering.is_closing() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let written: u64 = batches.iter().map(|batch| batch.bytes.len() as u64).sum();
-        let budget = COPY_BUDGET + 3 * written.min(COPY_BUDGET_MAX);
+        let budget = COPY_BUDGET + COPY_FACTOR * written;
         let space = if writer.spares.has_reserve() { Space::Free } else { Space::Reserve(writer.room()) };
         reclaim.slice(&self.shared, budget, space)
     }
@@ -99,6 +99,9 @@ impl Committer {
         let Some((writer, reclaim)) = self.disk.as_mut().filter(|_| !batches.is_empty()) else { return Ok(()) };
         let written = writer.write(batches)?;
         let mut log = self.shared.log();
+        for segment in writer.take_begun() {
+            log.index.add_bytes(segment, SEGMENT_HEADER_BYTES as u64);
+        }
         log.commits += 1;
         log.syncs = writer.syncs();
         log.end = writer.end();
@@ -160,6 +163,6 @@ const FULL_RETRY: Duration = Duration::from_secs(1);
 /// Bytes that are looked through for live entries in each commit: a millisecond's work.
 const COPY_BUDGET: u64 = 256 << 10;
 
-/// What a large commit adds to them, three times: as half of the log may be garbage, twice as much as was written has to be
-/// looked through to keep up with it.
-const COPY_BUDGET_MAX: u64 = 4 << 20;
+/// What a commit adds to them for each byte that it writes. Half of the log may be garbage, so to keep up with it twice as
+/// much as was written has to be looked through; more, as the copies are written too.
+const COPY_FACTOR: u64 = 3;

@@ -50,11 +50,8 @@ pub(super) struct Directory {
 impl Directory {
     /// Opens a directory, which is made if it isn't there.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
-        fs::create_dir_all(path)?;
+        make_stable(path)?;
         let path = path.canonicalize()?;
-        if let Some(parent) = path.parent() {
-            File::open(parent)?.sync_all()?;
-        }
         let entries = File::open(&path)?;
         let lock = lock(&path)?;
         Ok(Self { path, entries, _lock: lock })
@@ -107,7 +104,7 @@ impl Disk for Directory {
     }
 
     fn salt(&self) -> io::Result<u64> {
-        getrandom::u64().map_err(io::Error::other)
+        getrandom::u64().map_err(|error| io::Error::other(error.to_string()))
     }
 }
 
@@ -149,6 +146,21 @@ impl DiskFile for File {
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
+}
+
+/// Makes a directory and those above it, whatever is missing of them, and their names stable.
+fn make_stable(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return fs::create_dir(path),
+    };
+    make_stable(parent)?;
+    fs::create_dir(path)?;
+    File::open(parent)?.sync_all()
 }
 
 /// Takes the space by writing to it, where the file system can't be asked for it.

@@ -191,8 +191,9 @@ impl Batch {
     }
 }
 
-/// A batch is checked as a whole before any of it is read, and one is held in memory then.
-const BATCH_BYTES: usize = 4 << 20;
+/// A batch is checked as a whole before any of it is read, and one is held in memory then. Small in tests, so that a commit
+/// has several.
+const BATCH_BYTES: usize = if cfg!(test) { 1000 } else { 4 << 20 };
 
 /// One that is written, one that gathers, and one for good measure.
 const BUFFERS_MAX: usize = 3;

@@ -20,6 +20,7 @@ mod spares;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,7 +65,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// The share of the log that may be garbage before what is live is moved together.
     pub garbage_share: f64,
-    /// From how many bytes on that wait to be stable the store is congested.
+    /// From how many bytes on that wait to be stable the store is congested; half a segment at most, as they all must fit in
+    /// the space that is kept for a full disk.
     pub gathered_bytes_max: usize,
     /// Whether to refuse a log of which a part can't be read, instead of going on with the rest.
     pub strict: bool,
@@ -267,6 +269,12 @@ impl Store {
     }
 }
 
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Store {
     fn drop(&mut self) {
         self.close();
@@ -276,7 +284,8 @@ impl Drop for Store {
 impl Shared {
     fn new(disk: Arc<dyn Disk>, options: &Options, index: Index, end: (u32, u64)) -> Self {
         let log = Log { index, end, holds: 0, commits: 0, syncs: 0, entries: 0, unreadable_segment: None };
-        let gathering = Gathering::new(options.level, options.gathered_bytes_max);
+        let half_a_segment = usize::try_from(options.segment_bytes / 2).unwrap_or(usize::MAX);
+        let gathering = Gathering::new(options.level, options.gathered_bytes_max.min(half_a_segment));
         Self { disk, gathering, log: Mutex::new(log), files: Mutex::default() }
     }
 

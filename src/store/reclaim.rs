@@ -1,5 +1,5 @@
-use std::io;
 use std::sync::Arc;
+use std::{io, mem};
 
 use super::disk::Disk;
 use super::entry::{Entry, Key, Keys, Room, encode_head};
@@ -40,13 +40,13 @@ impl Reclaim {
     }
 
     /// The next slice of copies, if it is time to copy.
-    pub(super) fn slice(&mut self, shared: &Shared, budget: u64, space: Space) -> io::Result<Option<Batch>> {
-        let Some(oldest) = self.next_segment(&shared.log(), space) else { return Ok(None) };
+    pub(super) fn slice(&mut self, shared: &Shared, budget: u64, space: Space) -> io::Result<Vec<Batch>> {
+        let Some(oldest) = self.next_segment(&shared.log(), space) else { return Ok(Vec::new()) };
         if self.under_way.as_ref().is_none_or(|under_way| under_way.reader.header.number != oldest) {
             self.under_way = Some(self.start(oldest)?);
         }
-        let copies = self.under_way.as_mut().and_then(|under_way| under_way.copy(shared, budget));
-        if copies.is_none() {
+        let copies = self.under_way.as_mut().map(|under_way| under_way.copy(shared, budget)).unwrap_or_default();
+        if copies.is_empty() {
             self.under_way = None;
             self.unreadable = Some(oldest);
         }
@@ -87,15 +87,16 @@ impl Reclaim {
 }
 
 impl UnderWay {
-    /// What is live in about as many bytes as the budget has; `None` at the segment's end.
-    fn copy(&mut self, shared: &Shared, budget: u64) -> Option<Batch> {
+    /// What is live in about as many bytes as the budget has; nothing at the segment's end.
+    fn copy(&mut self, shared: &Shared, budget: u64) -> Vec<Batch> {
         let segment = self.reader.header.number;
-        let mut copies = Batch::new(Vec::new());
+        let mut copies = Vec::new();
+        let mut copy = Batch::new(Vec::new());
         let end = self.offset.saturating_add(budget);
-        while self.offset < end || copies.entries == 0 {
+        while self.offset < end || (copies.is_empty() && copy.entries == 0) {
             match self.reader.batch_at(self.offset) {
                 Some(found) => {
-                    copy_live(&shared.log().index, segment, &found, &mut copies);
+                    copy_live(&shared.log().index, segment, &found, &mut copy);
                     self.offset = found.end;
                 }
                 None => match self.reader.find(self.offset) {
@@ -103,8 +104,12 @@ impl UnderWay {
                     None => break,
                 },
             }
+            if copy.bytes.len() > COPY_BYTES {
+                copies.push(mem::replace(&mut copy, Batch::new(Vec::new())));
+            }
         }
-        (copies.entries > 0).then_some(copies)
+        copies.extend(Some(copy).filter(|copy| copy.entries > 0));
+        copies
     }
 }
 
@@ -125,3 +130,6 @@ fn copy_live(index: &Index, segment: u32, found: &Found<'_>, copies: &mut Batch)
         }
     }
 }
+
+/// A batch of copies is complete when it has more.
+const COPY_BYTES: usize = 1 << 20;

@@ -93,7 +93,7 @@ pub(super) fn scan(disk: &dyn Disk, visitor: &mut dyn FnMut(Recovered<'_>)) -> R
     let segments = scan.segments.clone();
     scan.sequence = segments.first().map_or(1, |(header, _)| header.first_sequence);
     for (at, (header, file)) in segments.iter().enumerate() {
-        let next = segments.get(at + 1).map(|(next, _)| next.first_sequence);
+        let next = segments.get(at + 1).map(|(next, _)| *next);
         let reader = SegmentReader::new(*header, Arc::clone(file))?;
         scan.read_segment(reader, next, visitor);
     }
@@ -127,7 +127,13 @@ impl Scan {
     }
 
     /// Reads a segment up to the sequence that the next begins with; the last, up to where the log ends.
-    fn read_segment(&mut self, mut reader: SegmentReader, next: Option<u64>, visitor: &mut dyn FnMut(Recovered<'_>)) {
+    fn read_segment(
+        &mut self,
+        mut reader: SegmentReader,
+        following: Option<SegmentHeader>,
+        visitor: &mut dyn FnMut(Recovered<'_>),
+    ) {
+        let next = following.map(|header| header.first_sequence);
         let mut offset = SEGMENT_HEADER_BYTES as u64;
         let number = reader.header.number;
         self.index.add_bytes(number, offset);
@@ -143,10 +149,14 @@ impl Scan {
             self.damaged(&reader, (offset, resume), Some(resumed - sequence));
             (offset, self.sequence) = (resume, resumed);
         }
-        match next {
-            Some(next) if self.sequence < next => {
-                self.damaged(&reader, (offset, reader.size()), Some(next - self.sequence));
-                self.sequence = next;
+        match following {
+            Some(next) if self.sequence < next.first_sequence => {
+                let entries = Some(next.first_sequence - self.sequence);
+                match number.checked_add(1) {
+                    Some(missing) if missing < next.number => self.missing(missing, entries),
+                    _ => self.damaged(&reader, (offset, reader.size()), entries),
+                }
+                self.sequence = next.first_sequence;
             }
             Some(_) => {}
             None => {
@@ -166,6 +176,15 @@ impl Scan {
             self.index.apply(&entry, segment, offset);
             let (puts, deletes, ends) = (&entry.puts, &entry.deletes, entry.ends);
             visitor(Recovered { body: entry.body, puts, deletes, ends });
+        }
+    }
+
+    /// A whole segment is not there, or not to be known as one.
+    fn missing(&mut self, segment: u32, entries: Option<u64>) {
+        let name = segment_name(segment);
+        match self.report.damages.iter_mut().find(|damage| damage.name == name) {
+            Some(damage) => damage.entries = entries,
+            None => self.report.damages.push(Damage { name, from: 0, to: 0, entries, quarantined_as: None }),
         }
     }
 

@@ -67,9 +67,11 @@ impl Spares {
         if level == Level::PowerLoss {
             disk.sync_names()?;
         }
-        match is_kept {
-            true => self.files.push(spare),
-            false => disk.remove(&spare)?,
+        if is_kept {
+            self.files.push(spare);
+        } else {
+            // What can't be removed is a spare file at the next start.
+            let _ = disk.remove(&spare);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
+use std::{io, mem};
 
 use super::Level;
 use super::disk::{Disk, DiskFile};
@@ -20,6 +20,8 @@ pub(super) struct Writer {
     /// All entries before it were reported stable.
     acknowledged: u64,
     syncs: u64,
+    /// Segments that were begun and not yet told.
+    begun: Vec<u32>,
 }
 
 /// Where a log ends that was read.
@@ -70,7 +72,17 @@ impl Writer {
             Some(end) => end.resume(level)?,
             None => new_tail(&*disk, level, &mut spares, (number, sequence))?,
         };
-        Ok(Self { disk, level, segment_bytes, tail, spares, sequence, acknowledged: sequence, syncs: 0 })
+        Ok(Self {
+            disk,
+            level,
+            segment_bytes,
+            tail,
+            spares,
+            sequence,
+            acknowledged: sequence,
+            syncs: 0,
+            begun: Vec::new(),
+        })
     }
 
     /// Writes batches and makes them stable. When the disk is full it goes on in the reserve; after any other error the
@@ -84,6 +96,7 @@ impl Writer {
                 self.sequence = progress.synced_sequence;
                 let next = (next_number(&self.tail)?, self.sequence);
                 self.tail = reserve_tail(&*self.disk, self.level, &mut self.spares, next)?;
+                self.begun.push(next.0);
                 self.write_rest(batches, &mut progress)?;
             }
             result => result?,
@@ -100,6 +113,7 @@ impl Writer {
                 (progress.synced, progress.synced_sequence) = (progress.written.len(), self.sequence);
                 let next = (next_number(&self.tail)?, self.sequence);
                 self.tail = new_tail(&*self.disk, self.level, &mut self.spares, next)?;
+                self.begun.push(next.0);
             }
             seal_batch(&self.tail.header, self.sequence, self.acknowledged, batch.entries, &mut batch.bytes)
                 .ok_or_else(|| io::Error::other("a batch is larger than its length can tell"))?;
@@ -132,6 +146,11 @@ impl Writer {
     /// What the segment that is written to has left.
     pub(super) fn room(&self) -> u64 {
         self.segment_bytes.saturating_sub(self.tail.offset)
+    }
+
+    /// The segments that were begun since this was asked last: they are part of the log, also those that stayed empty.
+    pub(super) fn take_begun(&mut self) -> Vec<u32> {
+        mem::take(&mut self.begun)
     }
 
     pub(super) fn syncs(&self) -> u64 {

@@ -98,10 +98,10 @@ impl World {
         let mut missing = 0;
         for message in &self.checker.ledger.messages {
             let Some((sent_at, _)) = message.sent_at.filter(|_| !message.clears) else { continue };
-            let settled = self.clients[client].settled().filter(|asked| {
+            let settled = self.clients[client].subscriptions.iter().filter(|asked| {
                 asked.filter.share.is_none()
                     && asked.filter.topic_filter.matches(&message.topic)
-                    && asked.since.is_some_and(|since| since < sent_at)
+                    && asked.is_settled(sent_at)
                     && !(asked.no_local && message.publisher == client)
             });
             let Some(granted) = settled.map(|asked| asked.qos).max() else { continue };
@@ -134,24 +134,25 @@ impl World {
             let members =
                 self.clients.iter().filter(|client| client.subscriptions.iter().any(|asked| is_member(&asked)));
             let members: Vec<_> = members.collect();
-            // Members who lost a Session took with them what they had in flight.
+            // Members whose Session ended take QoS 2 messages with them, if they were sent before. [MQTT-4.8.2-5]
             let unbroken = members.iter().all(|client| client.is_steadfast());
             for message in &self.checker.ledger.messages {
                 let Some((sent_at, _)) = message.sent_at.filter(|_| message.topic.as_str().starts_with("s/")) else {
                     continue;
                 };
                 let all_there = members.iter().any(|client| {
-                    client.settled().any(|asked| is_member(&asked) && asked.since.is_some_and(|since| since < sent_at))
+                    client.subscriptions.iter().any(|asked| is_member(&asked) && asked.is_settled(sent_at))
                 });
                 let received =
                     self.clients.iter().filter(|client| client.subscriptions.iter().any(|asked| is_member(&asked)));
                 let received: u32 = received.map(|client| self.received(client.number, message).live).sum();
                 let fits = members.iter().all(|client| self.must_arrive(client.number, message));
-                let must = unbroken && all_there && fits && message.qos > Qos::AtMostOnce && !self.mix.small_queues;
+                let lasting = message.qos == Qos::AtLeastOnce || message.qos == Qos::ExactlyOnce && unbroken;
+                let must = lasting && all_there && fits && !self.mix.small_queues;
                 if received < u32::from(must) {
                     return Err(format!("nobody of share {share} got message {}", message.number));
                 }
-                if message.qos != Qos::AtLeastOnce && received > 1 {
+                if message.qos != Qos::AtLeastOnce && received > message.copies() {
                     return Err(format!("{received} of share {share} got message {}", message.number));
                 }
             }
@@ -161,8 +162,9 @@ impl World {
 
     /// The watcher asked for what is retained, late.
     fn check_retained(&self) -> Result<(), String> {
-        if !self.mix.retained {
-            return Ok(());
+        let audit = self.clients[0].subscriptions.iter().find(|asked| asked.filter.to_string() == "r/#");
+        if !audit.is_some_and(|asked| asked.is_settled(self.now)) {
+            return if self.mix.retained { Err("nobody asked for what is retained".to_owned()) } else { Ok(()) };
         }
         let ledger = &self.checker.ledger;
         for message in ledger.messages.iter().filter(|message| message.retain && !message.clears) {
@@ -200,16 +202,16 @@ impl World {
             return Err(format!("{missing} messages are missing, but {dropped} were dropped"));
         }
         let store = &self.checker.store.sessions;
-        if let Some((key, owed)) = store.iter().find(|(_, owed)| !owed.is_empty()) {
+        let transient = &self.checker.store.transient;
+        if let Some((key, owed)) = store.iter().find(|(key, owed)| !owed.is_empty() && !transient.contains(key)) {
             return Err(format!("the store holds {owed:?} for {key:?}, which is owed nothing"));
         }
-        let durable = self
-            .clients
-            .iter()
-            .filter(|client| client.connection.is_some_and(|number| self.checker.presence.attempts[number].expiry > 0));
-        let durable = durable.count();
-        if store.len() != durable {
-            return Err(format!("the store holds {} Sessions, not {durable}", store.len()));
+        // Of a Session that ends with its connection, the Will is stored.
+        let is_stored = |attempt: &Attempt| attempt.expiry > 0 || attempt.will_delay.is_some();
+        let connections = self.clients.iter().filter_map(|client| client.connection);
+        let stored = connections.filter(|number| is_stored(&self.checker.presence.attempts[*number])).count();
+        if store.len() != stored {
+            return Err(format!("the store holds {} Sessions, not {stored}", store.len()));
         }
         Ok(())
     }
@@ -219,6 +221,11 @@ impl World {
         let total = self.total();
         if total.connections > 0 || total.sessions_connected > 0 {
             let text = format!("{} connections, {} Sessions are left", total.connections, total.sessions_connected);
+            self.fail(None, text);
+        }
+        if self.checker.store.sessions.len() as u64 != total.sessions {
+            let text =
+                format!("the store holds {} Sessions, not {}", self.checker.store.sessions.len(), total.sessions);
             self.fail(None, text);
         }
         if let Err((client, text)) = self.check_wills() {

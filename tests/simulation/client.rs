@@ -1,19 +1,14 @@
-//! A client that follows the standard: its Session state, and what it does with packets.
+//! A client that follows the standard: its Session state.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use oncemq::codec::{
-    Ack, ClientPacket, Connack, OutgoingPublish, PacketId, Publish, Qos, ReasonCode, RetainHandling, ServerPacket,
-    Subscribe, Subscription, SubscriptionOptions, TopicAlias, Unsubscribe,
-};
+use oncemq::codec::Qos;
 use oncemq::topic::{Filter, TopicName};
 
 use crate::mix::Mix;
-use crate::network::Leave;
 use crate::profile::{Lifetime, Profile};
 use crate::rng::Rng;
-use crate::world::{Phase, World};
 
 pub(crate) struct Client {
     pub(crate) number: usize,
@@ -30,21 +25,21 @@ pub(crate) struct Client {
     /// QoS 2 identifiers that wait for PUBREL, and the payload that came with them.
     pub(crate) received: BTreeMap<u16, Bytes>,
     /// SUBSCRIBE and UNSUBSCRIBE that wait for their answer: the subscription.
-    requests: BTreeMap<u16, usize>,
+    pub(crate) requests: BTreeMap<u16, usize>,
     /// All that it ever asked for.
     pub(crate) subscriptions: Vec<Asked>,
     /// Of the server, for this connection.
-    window: usize,
-    alias_maximum: u16,
-    aliases: BTreeMap<TopicName, u16>,
-    last_id: u16,
+    pub(crate) window: usize,
+    pub(crate) alias_maximum: u16,
+    pub(crate) aliases: BTreeMap<TopicName, u16>,
+    pub(crate) last_id: u16,
     pub(crate) last_sent: u64,
     /// In milliseconds; 0: none.
     pub(crate) keep_alive: u64,
     /// When its last CONNECT came or will come, or was or will be judged.
-    last_connect_at: u64,
+    pub(crate) last_connect_at: u64,
     /// A CONNECT came to nothing since the last CONNACK.
-    unanswered: bool,
+    pub(crate) unanswered: bool,
     /// The Session may be a new one without its knowing: CONNACK said so to a connection that was lost before.
     pub(crate) doubtful: bool,
 }
@@ -56,7 +51,7 @@ pub(crate) struct Outgoing {
     pub(crate) message: usize,
     pub(crate) qos: Qos,
     /// PUBREC came.
-    released: bool,
+    pub(crate) released: bool,
 }
 
 /// A subscription that it asked for.
@@ -73,7 +68,7 @@ pub(crate) struct Asked {
     /// It can't match any more.
     pub(crate) until: Option<u64>,
     /// It was asked for in a Session that may be gone.
-    doubtful: bool,
+    pub(crate) doubtful: bool,
 }
 
 impl Client {
@@ -155,7 +150,7 @@ impl Client {
         self.last_connect_at
     }
 
-    fn free_id(&mut self) -> u16 {
+    pub(crate) fn free_id(&mut self) -> u16 {
         loop {
             self.last_id = self.last_id % PACKET_IDS + 1;
             let id = self.last_id;
@@ -164,312 +159,12 @@ impl Client {
             }
         }
     }
-
-    /// The subscriptions that are settled: SUBACK came, and nothing was asked since.
-    pub(crate) fn settled(&self) -> impl Iterator<Item = &Asked> {
-        self.subscriptions
-            .iter()
-            .filter(|asked| asked.since.is_some() && asked.until.is_none() && !asked.ending && !asked.doubtful)
-    }
 }
 
-impl World {
-    pub(crate) fn on_received(&mut self, connection: usize, packet: ServerPacket) {
-        let number = self.connections[connection].client;
-        let client = &mut self.clients[number];
-        if client.connection != Some(connection) {
-            return;
-        }
-        let is_connack = matches!(packet, ServerPacket::Connack(_));
-        if client.connected == is_connack {
-            return self.fail(Some(number), format!("{} out of its place", packet.packet_type()));
-        }
-        match packet {
-            ServerPacket::Connack(connack) => self.on_connack(number, connection, &connack),
-            ServerPacket::Publish(publish) => self.on_publish(number, connection, &publish),
-            ServerPacket::Puback(ack) => self.on_puback(number, &ack),
-            ServerPacket::Pubrec(ack) => self.on_pubrec(number, connection, &ack),
-            ServerPacket::Pubrel(ack) => {
-                let code = match client.received.remove(&ack.packet_id.number()) {
-                    Some(_) => ReasonCode::Success,
-                    None => ReasonCode::PacketIdentifierNotFound,
-                };
-                self.send_up(connection, &ClientPacket::Pubcomp(Ack::new(ack.packet_id, code)));
-            }
-            ServerPacket::Pubcomp(ack) => {
-                let id = ack.packet_id.number();
-                let before = client.outgoing.len();
-                client.outgoing.retain(|outgoing| !(outgoing.id == id && outgoing.released));
-                if client.outgoing.len() == before {
-                    return self.fail(Some(number), format!("PUBCOMP {id} without PUBREL"));
-                }
-                self.send_waiting(number);
-            }
-            ServerPacket::Suback(suback) => self.on_suback(number, suback.packet_id.number(), &suback.reason_codes),
-            ServerPacket::Unsuback(unsuback) => self.on_unsuback(number, unsuback.packet_id.number()),
-            ServerPacket::Pingresp => {}
-            ServerPacket::Disconnect(_) => {
-                self.put_up(connection, crate::network::Chunk::End);
-                self.on_client_notices(connection);
-            }
-            ServerPacket::Auth(_) => self.fail(Some(number), "AUTH that nobody asked for".to_owned()),
-        }
-    }
-
-    fn on_connack(&mut self, number: usize, connection: usize, connack: &Connack) {
-        let now = self.now;
-        let client = &mut self.clients[number];
-        if connack.reason_code.is_error() {
-            return self.fail(Some(number), format!("CONNACK {:?}", connack.reason_code));
-        }
-        client.connected = true;
-        client.clean_asked = false;
-        let properties = &connack.properties;
-        client.window = properties.receive_maximum.map_or(15, |maximum| usize::from(maximum.get()).min(15));
-        client.alias_maximum = properties.topic_alias_maximum;
-        if let Some(seconds) = properties.server_keep_alive {
-            client.keep_alive = u64::from(seconds) * 1_000;
-        }
-        let unanswered = std::mem::take(&mut client.unanswered) && !client.is_steadfast();
-        client.doubtful = connack.session_present && (client.doubtful || unanswered);
-        if client.doubtful {
-            client.subscriptions.iter_mut().for_each(|asked| asked.doubtful |= asked.asked_at < now);
-            for outgoing in &client.outgoing {
-                self.checker.ledger.messages[outgoing.message].doubtful = true;
-            }
-        }
-        if connack.session_present {
-            for at in 0..client.outgoing.len() {
-                let outgoing = &self.clients[number].outgoing[at];
-                let packet = match PacketId::new(outgoing.id) {
-                    Some(id) if outgoing.released => ClientPacket::Pubrel(Ack::new(id, ReasonCode::Success)),
-                    _ => self.publish_packet(number, outgoing.message, Some(outgoing.id), true),
-                };
-                self.send_up(connection, &packet);
-            }
-        } else {
-            client.received.clear();
-            for outgoing in client.outgoing.drain(..) {
-                self.checker.ledger.messages[outgoing.message].forgotten = true;
-            }
-            for asked in &mut client.subscriptions {
-                if asked.until.is_none() && asked.asked_at < now {
-                    asked.until = Some(now);
-                    if !asked.ending {
-                        asked.ending = true;
-                    }
-                }
-            }
-            let wanted = client.profile.filters.clone();
-            for filter in wanted {
-                let last = client.subscriptions.iter().rfind(|asked| asked.filter.to_string() == filter);
-                if let Some(last) = last.cloned().filter(|last| last.until.is_some()) {
-                    client.ask(filter, last.qos, last.no_local);
-                }
-            }
-        }
-        self.send_requests(number);
-        self.send_waiting(number);
-    }
-
-    /// Asks for the subscriptions that are not answered yet, and for the end of those it wants no more.
-    pub(crate) fn send_requests(&mut self, number: usize) {
-        let now = self.now;
-        let Some(connection) = self.clients[number].connection.filter(|_| self.clients[number].connected) else {
-            return;
-        };
-        for at in 0..self.clients[number].subscriptions.len() {
-            let client = &mut self.clients[number];
-            let asked = client.subscriptions[at].clone();
-            if asked.until.is_some() || client.requests.values().any(|other| *other == at) {
-                continue;
-            }
-            let replaced = client.subscriptions[at + 1..].iter().any(|later| later.filter == asked.filter);
-            if replaced || (asked.since.is_some() && !asked.ending) {
-                continue;
-            }
-            let id = client.free_id();
-            client.requests.insert(id, at);
-            let packet_id = PacketId::new(id).unwrap();
-            let packet = if asked.ending {
-                let filters = vec![asked.filter];
-                ClientPacket::Unsubscribe(Box::new(Unsubscribe { packet_id, user_properties: Vec::new(), filters }))
-            } else {
-                client.subscriptions[at].asked_at = asked.asked_at.min(now);
-                let options = SubscriptionOptions {
-                    qos: asked.qos,
-                    no_local: asked.no_local,
-                    retain_as_published: false,
-                    retain_handling: RetainHandling::Send,
-                };
-                let subscriptions = vec![Subscription { filter: asked.filter, options }];
-                let (subscription_id, user_properties) = (None, Vec::new());
-                ClientPacket::Subscribe(Box::new(Subscribe {
-                    packet_id,
-                    subscription_id,
-                    user_properties,
-                    subscriptions,
-                }))
-            };
-            self.send_up(connection, &packet);
-        }
-    }
-
-    fn on_suback(&mut self, number: usize, id: u16, codes: &[ReasonCode]) {
-        let now = self.now;
-        let client = &mut self.clients[number];
-        let Some(at) = client.requests.remove(&id).filter(|at| !client.subscriptions[*at].ending || codes.len() == 1)
-        else {
-            return self.fail(Some(number), format!("SUBACK {id} that nobody waits for"));
-        };
-        let asked = client.subscriptions[at].clone();
-        if codes.len() != 1 || codes[0].number() != asked.qos.level() {
-            return self.fail(Some(number), format!("SUBACK {codes:?} for QoS {:?}", asked.qos));
-        }
-        client.subscriptions[at].since = Some(now);
-        for before in &mut client.subscriptions[..at] {
-            if before.filter == asked.filter && before.until.is_none() {
-                before.until = Some(now);
-            }
-        }
-        self.send_requests(number);
-    }
-
-    fn on_unsuback(&mut self, number: usize, id: u16) {
-        let now = self.now;
-        let client = &mut self.clients[number];
-        let Some(at) = client.requests.remove(&id) else {
-            return self.fail(Some(number), format!("UNSUBACK {id} that nobody waits for"));
-        };
-        let filter = client.subscriptions[at].filter.clone();
-        for before in &mut client.subscriptions[..=at] {
-            if before.filter == filter && before.until.is_none() {
-                before.until = Some(now);
-            }
-        }
-        self.send_requests(number);
-    }
-
-    fn on_publish(&mut self, number: usize, connection: usize, publish: &OutgoingPublish) {
-        let Some(id) = publish.packet_id else { return self.delivered(number, publish) };
-        if publish.qos == Qos::AtLeastOnce {
-            self.delivered(number, publish);
-            return self.send_up(connection, &ClientPacket::Puback(Ack::new(id, ReasonCode::Success)));
-        }
-        let payload = publish.message.payload.clone();
-        match self.clients[number].received.insert(id.number(), payload) {
-            None => self.delivered(number, publish),
-            Some(before) if before == publish.message.payload && publish.dup => {}
-            Some(_) if self.clients[number].doubtful => self.delivered(number, publish),
-            Some(_) => return self.fail(Some(number), format!("identifier {id:?} came again before PUBREL")),
-        }
-        self.send_up(connection, &ClientPacket::Pubrec(Ack::new(id, ReasonCode::Success)));
-    }
-
-    fn on_puback(&mut self, number: usize, ack: &Ack) {
-        let id = ack.packet_id.number();
-        let client = &mut self.clients[number];
-        let place = client.outgoing.iter().position(|out| out.id == id && out.qos == Qos::AtLeastOnce);
-        let Some(outgoing) = place.and_then(|place| client.outgoing.remove(place)) else {
-            return self.fail(Some(number), format!("PUBACK {id} without PUBLISH"));
-        };
-        self.acknowledged(number, outgoing.message, ack.reason_code);
-        self.send_waiting(number);
-    }
-
-    fn on_pubrec(&mut self, number: usize, connection: usize, ack: &Ack) {
-        let id = ack.packet_id.number();
-        let client = &mut self.clients[number];
-        let place = client.outgoing.iter_mut().find(|out| out.id == id && out.qos == Qos::ExactlyOnce);
-        let Some(outgoing) = place.filter(|outgoing| !outgoing.released) else {
-            return self.fail(Some(number), format!("PUBREC {id} without PUBLISH"));
-        };
-        outgoing.released = true;
-        let message = outgoing.message;
-        self.acknowledged(number, message, ack.reason_code);
-        self.send_up(connection, &ClientPacket::Pubrel(Ack::new(ack.packet_id, ReasonCode::Success)));
-    }
-
-    fn acknowledged(&mut self, number: usize, message: usize, code: ReasonCode) {
-        if code.is_error() {
-            return self.fail(Some(number), format!("message {message} refused: {code:?}"));
-        }
-        self.checker.ledger.messages[message].acknowledged = true;
-    }
-
-    /// Sends what its window allows.
-    pub(crate) fn send_waiting(&mut self, number: usize) {
-        loop {
-            let client = &mut self.clients[number];
-            let Some(connection) = client.connection.filter(|_| client.connected) else { return };
-            let Some(&message) = client.waiting.front().filter(|_| client.outgoing.len() < client.window) else {
-                return;
-            };
-            client.waiting.pop_front();
-            let qos = self.checker.ledger.messages[message].qos;
-            let id = (qos > Qos::AtMostOnce).then(|| client.free_id());
-            if let Some(id) = id {
-                client.outgoing.push_back(Outgoing { id, message, qos, released: false });
-            }
-            self.checker.ledger.messages[message].sent_at = Some((self.now, connection));
-            let packet = self.publish_packet(number, message, id, false);
-            self.send_up(connection, &packet);
-        }
-    }
-
-    fn publish_packet(&mut self, number: usize, message: usize, id: Option<u16>, dup: bool) -> ClientPacket {
-        let message = &self.checker.ledger.messages[message];
-        let mut publish = Publish::new(message.topic.clone(), message.payload());
-        publish.dup = dup;
-        publish.qos = message.qos;
-        publish.retain = message.retain;
-        publish.packet_id = id.and_then(PacketId::new);
-        let client = &mut self.clients[number];
-        if client.profile.is_v5() {
-            publish.message_expiry_interval = message.expiry;
-            let next = u16::try_from(client.aliases.len() + 1).unwrap();
-            if message.clears {
-                // Known by its topic alone.
-            } else if let Some(alias) = client.aliases.get(&message.topic) {
-                publish.topic = None;
-                publish.topic_alias = TopicAlias::new(*alias);
-            } else if next <= client.alias_maximum {
-                client.aliases.insert(message.topic.clone(), next);
-                publish.topic_alias = TopicAlias::new(next);
-            }
-        }
-        ClientPacket::Publish(publish)
-    }
-
-    /// Makes or takes back a subscription.
-    pub(crate) fn churn(&mut self, number: usize) {
-        let filter = self.rng.pick(&["t/#", "t/+", "t/0", "t/1", "t/2", "t/3"]);
-        let qos = any_qos(&mut self.rng);
-        let (end, no_local) = (self.rng.percent(40), self.rng.percent(20));
-        let client = &mut self.clients[number];
-        let same = |asked: &Asked| asked.filter.to_string() == filter && asked.until.is_none();
-        let open: BTreeSet<usize> =
-            (0..client.subscriptions.len()).filter(|at| same(&client.subscriptions[*at])).collect();
-        let busy = open.iter().any(|at| client.subscriptions[*at].ending || client.subscriptions[*at].since.is_none());
-        if busy {
-            return;
-        }
-        match open.first() {
-            Some(at) if end => client.subscriptions[*at].ending = true,
-            _ => client.ask(filter, qos, no_local),
-        }
-        self.send_requests(number);
-    }
-
-    /// Everybody says goodbye.
-    pub(crate) fn leave(&mut self) {
-        for number in 0..self.clients.len() {
-            let Some(connection) = self.clients[number].connection else { continue };
-            let disconnect = oncemq::codec::Disconnect::new(ReasonCode::NormalDisconnection);
-            self.send_up(connection, &ClientPacket::Disconnect(Box::new(disconnect)));
-            self.abandon(number, Leave::Close);
-        }
-        debug_assert!(self.phase == Phase::Leaving);
+impl Asked {
+    /// Whether it was there at that time and ever since: SUBACK had come, and nothing was asked since.
+    pub(crate) fn is_settled(&self, at: u64) -> bool {
+        self.since.is_some_and(|since| since < at) && self.until.is_none() && !self.ending && !self.doubtful
     }
 }
 

@@ -40,7 +40,8 @@ impl World {
         let profile = &self.clients[number].profile;
         let (publishes, churn) = (profile.publishes, profile.churn);
         if self.phase == Phase::Settling {
-            if number == 0 && self.mix.retained && self.now > self.settling_since + 6_000 {
+            let published = self.clients.iter().all(|client| client.outgoing.is_empty() && client.waiting.is_empty());
+            if number == 0 && self.mix.retained && published && self.now > self.settling_since + 6_000 {
                 self.audit_retained();
             }
             return;

@@ -157,7 +157,8 @@ impl World {
             return;
         }
         let access = Arc::new(Access::everything());
-        let outcome = AuthenticationOutcome::Granted { access, user: None, authentication_data: None };
+        let outcome =
+            AuthenticationOutcome::Granted { access, user: None, verified_user: None, authentication_data: None };
         let event = Event::Authenticated { connection: connection.id, outcome };
         self.handle(connection.shard, event);
     }

@@ -58,6 +58,11 @@ impl Message {
         }
     }
 
+    /// How often it was published: a publisher at QoS 1 may repeat itself.
+    pub(crate) fn copies(&self) -> u32 {
+        if self.qos == Qos::AtLeastOnce || self.doubtful { self.read } else { 1 }
+    }
+
     pub(crate) fn payload(&self) -> Bytes {
         if self.clears {
             return Bytes::new();
@@ -75,6 +80,8 @@ pub(crate) struct Received {
     pub(crate) live: u32,
     /// Those of them without DUP.
     pub(crate) fresh: u32,
+    /// Those at QoS 2.
+    pub(crate) once: u32,
     /// As a retained message.
     pub(crate) replayed: u32,
 }
@@ -141,14 +148,14 @@ impl World {
         self.judge_subscriptions(client, number, publish)?;
         let ledger = &mut self.checker.ledger;
         let message = &ledger.messages[number];
-        // A publisher at QoS 1 may repeat itself.
-        let most = if message.qos == Qos::AtLeastOnce || message.doubtful { message.read } else { 1 };
+        let most = message.copies();
         let is_share = message.topic.as_str().starts_with("s/");
         let received = ledger.received.entry((client, number)).or_default();
         received.live += 1;
         received.fresh += u32::from(!publish.dup);
+        received.once += u32::from(publish.qos == Qos::ExactlyOnce);
         let received = *received;
-        if publish.qos != Qos::AtLeastOnce && received.live > most {
+        if received.once > most {
             return Err(format!("message {number} at QoS {} came again", publish.qos.level()));
         }
         if !is_share && received.fresh > most {
@@ -186,16 +193,15 @@ impl World {
             return Err(format!("message {number}, but no subscription"));
         };
         let most = granted.min(message.qos);
-        let settled = |asked: &&&Asked| {
-            asked.since.is_some_and(|since| since < sent_at) && asked.until.is_none() && !asked.ending
-        };
-        let least = matching.iter().filter(settled).map(|asked| asked.qos.min(message.qos)).max();
+        let least =
+            matching.iter().filter(|asked| asked.is_settled(sent_at)).map(|asked| asked.qos.min(message.qos)).max();
         if publish.qos > most || least.is_some_and(|least| publish.qos < least) {
             return Err(format!("message {number} at QoS {:?}, not {least:?} to {most:?}", publish.qos));
         }
         let is_first = !self.checker.ledger.received.contains_key(&(client, number));
         // The first copy of what was published twice may have been dropped.
-        let may_lack_first = message.read > 1 && (self.mix.small_queues || publish.qos == Qos::AtMostOnce);
+        let droppable = self.mix.small_queues || publish.qos == Qos::AtMostOnce || message.expiry.is_some();
+        let may_lack_first = message.read > 1 && droppable;
         if least.is_some() && is_first && !may_lack_first && !message.topic.as_str().starts_with("s/") {
             self.checker.ledger.check_order(client, number, publish.qos)?;
         }

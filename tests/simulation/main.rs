@@ -16,6 +16,7 @@ mod mix;
 mod network;
 mod presence;
 mod profile;
+mod react;
 mod rng;
 mod store;
 mod tap;
@@ -32,22 +33,22 @@ use world::World;
 
 #[test]
 fn messages_arrive_late_but_as_promised() {
-    run("calm", Mix::calm, 40);
+    run("calm", Mix::calm, 30);
 }
 
 #[test]
 fn broken_connections_lose_and_double_nothing() {
-    run("losses", Mix::losses, 60);
+    run("losses", Mix::losses, 50);
 }
 
 #[test]
 fn sessions_move_between_shards_while_messages_fly() {
-    run("sessions", Mix::sessions, 60);
+    run("sessions", Mix::sessions, 50);
 }
 
 #[test]
 fn slow_receivers_get_what_they_are_owed() {
-    run("slow", Mix::slow, 40);
+    run("slow", Mix::slow, 30);
 }
 
 #[test]
@@ -57,12 +58,12 @@ fn a_shared_message_goes_to_one_member() {
 
 #[test]
 fn wills_are_published_exactly_when_they_must() {
-    run("wills", Mix::wills, 60);
+    run("wills", Mix::wills, 50);
 }
 
 #[test]
 fn everything_at_once() {
-    run("everything", Mix::everything, 60);
+    run("everything", Mix::everything, 50);
 }
 
 /// What the broker keeps in hash maps must not decide what it does.

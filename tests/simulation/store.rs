@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oncemq::broker::{Record, Ticket};
+use oncemq::broker::{Record, RetainedChange, Ticket};
 use oncemq::routing::SessionKey;
 
 use crate::checker::Checker;
@@ -12,21 +12,28 @@ use crate::checker::Checker;
 pub(crate) struct Store {
     /// The sequences that each Session is owed.
     pub(crate) sessions: BTreeMap<SessionKey, BTreeSet<u64>>,
+    /// Those that are stored for their Will alone: they would not be there after a restart.
+    pub(crate) transient: BTreeSet<SessionKey>,
 }
 
 impl Store {
     fn apply(&mut self, record: &Record) {
         match record {
-            Record::SessionOpened { key, .. } => {
+            Record::SessionOpened { key, session_expiry_interval, .. } => {
                 self.sessions.entry(*key).or_default();
+                if *session_expiry_interval == 0 {
+                    self.transient.insert(*key);
+                } else {
+                    self.transient.remove(key);
+                }
             }
             Record::SessionEnded { key } => {
                 self.sessions.remove(key);
             }
             Record::Accepted { receivers, .. } => {
-                for (key, sequence, _) in receivers {
-                    if let Some(owed) = self.sessions.get_mut(key) {
-                        owed.insert(*sequence);
+                for receiver in receivers.iter() {
+                    if let Some(owed) = self.sessions.get_mut(&receiver.to.key) {
+                        owed.insert(receiver.sequence);
                     }
                 }
             }
@@ -47,11 +54,13 @@ impl Store {
 impl Checker {
     pub(crate) fn on_record(&mut self, shard: usize, ticket: Ticket, record: &Record) {
         self.store.apply(record);
-        let Record::Accepted { message, retain, .. } = record else { return };
+        let Record::Accepted { message, retained, .. } = record else { return };
         // The record of a retained message that somebody new gets, or of one that another member of a share gets later, looks the same:
         // those messages are left out.
         let other = |number: &usize| {
-            *retain || self.ledger.messages[*number].retain || message.topic.as_str().starts_with("s/")
+            *retained != RetainedChange::None
+                || self.ledger.messages[*number].retain
+                || message.topic.as_str().starts_with("s/")
         };
         if let Some(number) = self.ledger.find(&message.payload).filter(|number| !other(number)) {
             self.ledger.messages[number].records.push((shard, ticket));

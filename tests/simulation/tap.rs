@@ -38,6 +38,10 @@ pub(crate) struct SessionTap {
     confirmed: BTreeSet<u16>,
     /// PUBREL was sent.
     released: BTreeSet<u16>,
+    /// CONNECTs without CONNACK.
+    unanswered: Vec<usize>,
+    /// One of them may have begun another Session than the one that is remembered here.
+    doubtful: bool,
 }
 
 impl World {
@@ -52,6 +56,7 @@ impl World {
         match packet {
             ClientPacket::Connect(connect) => {
                 checker.presence.read(number, now);
+                session.unanswered.push(number);
                 tap.receive_maximum = usize::from(connect.properties.receive_maximum.get()).min(inflight_messages_max);
                 tap.maximum_packet_size =
                     connect.properties.maximum_packet_size.map(|maximum| usize::try_from(maximum.get()).unwrap());
@@ -157,8 +162,13 @@ impl World {
         if let Some(seconds) = connack.properties.server_keep_alive {
             tap.keep_alive = u64::from(seconds) * 1_500;
         }
+        let steadfast = self.clients[client].is_steadfast();
+        let session = &mut self.checker.sessions[client];
+        session.doubtful |= !steadfast && session.unanswered.iter().any(|other| *other < number);
+        session.unanswered.retain(|other| *other > number);
         if !connack.session_present {
-            self.checker.sessions[client] = SessionTap::default();
+            let unanswered = std::mem::take(&mut session.unanswered);
+            *session = SessionTap { unanswered, ..SessionTap::default() };
         }
         self.checker.presence.accepted(number, self.now, connack.session_present)
     }
@@ -173,6 +183,9 @@ impl World {
         }
         if tap.in_flight.len() > tap.receive_maximum {
             return Err(format!("{} in flight, above {}", tap.in_flight.len(), tap.receive_maximum));
+        }
+        if session.doubtful {
+            return Ok(());
         }
         if session.released.contains(&id) || session.confirmed.contains(&id) {
             return Err(format!("identifier {id} is sent again behind PUBREC"));
@@ -240,7 +253,11 @@ impl World {
             return Ok(());
         }
         session.released.insert(id);
-        if session.confirmed.contains(&id) { Ok(()) } else { Err(format!("PUBREL {id} without PUBREC")) }
+        if session.doubtful || session.confirmed.contains(&id) {
+            Ok(())
+        } else {
+            Err(format!("PUBREL {id} without PUBREC"))
+        }
     }
 
     /// A client that was heard may not be disconnected for its silence. [MQTT-3.1.2-22]

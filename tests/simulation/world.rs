@@ -145,6 +145,14 @@ impl World {
         self.settling_since = self.now;
         self.trace.note(self.now, None, || "settling".to_owned());
         self.run_until(self.now + SETTLING);
+        // Publishers that are held up for each other wait for the grace again and again: slow, but nothing is lost.
+        let mut patience = PATIENCE;
+        while patience > 0
+            && self.clients.iter().any(|client| !client.outgoing.is_empty() || !client.waiting.is_empty())
+        {
+            self.run_until(self.now + SETTLING);
+            patience -= 1;
+        }
         if self.failure.is_none() {
             self.check_settled();
         }
@@ -228,6 +236,8 @@ pub(crate) const BEGIN: u64 = 1_000_000;
 const WATCHER_AHEAD: u64 = 2_000;
 /// Longer than any expiry or delay that is not for ever.
 const SETTLING: u64 = 12_000;
+/// How often it may take that long again.
+const PATIENCE: u32 = 10;
 const LEAVING: u64 = 10_000;
 /// More than any run takes.
 const STEPS_MAX: u64 = 3_000_000;

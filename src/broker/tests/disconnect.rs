@@ -91,16 +91,13 @@ fn every_end_is_reported_with_its_reason() {
     harness.lose(client);
     let client = harness.connect(transient("b"));
     harness.send(client, disconnect(ReasonCode::DisconnectWithWillMessage));
-    let ends: Vec<_> = harness
-        .reports
-        .iter()
-        .filter_map(|report| match report {
-            Report::Disconnected { client, reason_code, cause } => {
-                Some((client.client_id.as_ref()?.as_str().to_owned(), *reason_code, cause.to_string()))
-            }
-            _ => None,
-        })
-        .collect();
+    let mut ends = Vec::new();
+    for report in &harness.reports {
+        if let Report::Disconnected { client, reason_code, cause } = report {
+            let client_id = client.client_id.as_ref().unwrap().as_str().to_owned();
+            ends.push((client_id, *reason_code, cause.to_string()));
+        }
+    }
     let lost = ("a".to_owned(), ReasonCode::UnspecifiedError, "connection reset".to_owned());
     let said = ("b".to_owned(), ReasonCode::DisconnectWithWillMessage, "DISCONNECT".to_owned());
     assert_eq!(ends, [lost, said]);

@@ -1,6 +1,6 @@
 use super::harness::Harness;
 use super::packets::*;
-use crate::broker::Record;
+use crate::broker::{Record, RetainedChange};
 
 /// A durable subscriber to `t`, a durable client and a transient one, with a store that has not answered since.
 fn slow_store() -> (Harness, [super::harness::Client; 3]) {
@@ -52,9 +52,9 @@ fn puback_for_transient_receivers_waits_for_nothing() {
 fn received_identifier_of_a_durable_publisher_is_in_the_record_of_its_message() {
     let (mut harness, [_, durable, _]) = slow_store();
     assert_eq!(harness.ask(durable, publish("t", "x", Q2, 5)), [""; 0]);
-    let Some(Record::Accepted { publisher, receivers, retain, .. }) = harness.records.last() else { panic!() };
+    let Some(Record::Accepted { publisher, receivers, retained, .. }) = harness.records.last() else { panic!() };
     assert_eq!(publisher.map(|(_, packet_id)| packet_id), Some(id(5)));
-    assert_eq!((receivers.len(), *retain), (1, false));
+    assert_eq!((receivers.len(), retained), (1, &RetainedChange::None));
     assert_eq!(harness.ask(durable, publish("none", "x", Q2, 6)), [""; 0], "without a receiver, too");
     harness.persist();
     assert_eq!(harness.received(durable), ["PUBREC 5", "PUBREC 6 0x10"]);
@@ -166,5 +166,14 @@ fn transient_sessions_are_never_recorded() {
     harness.run(client, [subscribe("t", Q2), publish("t", "x", Q2, 1), pubrel(1), pubrec(1), pubcomp(1)]);
     harness.run(client, [unsubscribe(3, &["t"])]);
     harness.lose(client);
-    assert_eq!(harness.records, []);
+    assert!(harness.records.is_empty());
+}
+
+#[test]
+fn session_that_disconnect_ends_is_recorded_as_ended() {
+    let (mut harness, [subscriber, ..]) = slow_store();
+    let mut disconnect = crate::codec::Disconnect::new(crate::codec::ReasonCode::NormalDisconnection);
+    disconnect.session_expiry_interval = Some(0);
+    harness.run(subscriber, [crate::codec::ClientPacket::Disconnect(Box::new(disconnect))]);
+    assert!(matches!(harness.records.last(), Some(Record::SessionEnded { .. })));
 }

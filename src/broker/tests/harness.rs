@@ -1,19 +1,19 @@
 //! Shards in one thread, with clients, store and clock in the hand of the test.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
 
+pub(super) use super::defaults::settings;
 use super::packets::show;
 use crate::broker::{
     Action, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Peer, Record, Report, Settings, Shard,
     ShardMessage, Shared, Ticket,
 };
-use crate::codec::{ClientPacket, Connect, DecodeError, ProtocolVersion, Qos, ReasonCode, ServerPacket};
-use crate::routing::{Access, RetainedLimits, ShardId, ShareStrategy};
+use crate::codec::{ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
+use crate::routing::{Access, RetainedLimits, ShardId};
 use crate::timestamp::Timestamp;
 
 /// Some shards and their surroundings. At first the store answers at once, every CONNECT is granted everything, what shards say to each other
@@ -54,36 +54,6 @@ struct Seen {
     closed: bool,
     connacked: bool,
     unflushed: bool,
-}
-
-pub(super) fn settings() -> Settings {
-    Settings {
-        maximum_qos: Qos::ExactlyOnce,
-        retain_available: true,
-        receive_maximum: NonZeroU16::new(10).unwrap(),
-        topic_alias_maximum: 4,
-        topic_alias_maximum_outgoing: 4,
-        topic_length_max: 200,
-        topic_levels_max: 8,
-        subscriptions_per_session_max: 10,
-        queued_messages_max: 100,
-        queued_bytes_max: 1_000_000,
-        inflight_messages_max: NonZeroU16::new(20).unwrap(),
-        outgoing_bytes_max: 100_000,
-        slow_receiver_grace: Duration::from_secs(2),
-        keep_alive_max: None,
-        session_expiry_max: u32::MAX,
-        sessions_max: 1_000,
-        connect_timeout: Duration::from_secs(10),
-        client_id_length_max: 64,
-        assigned_client_id_prefix: "auto-".into(),
-        validate_payload_format: true,
-        share_strategy: ShareStrategy::RoundRobin,
-        response_information: None,
-        server_reference: None,
-        durability: "none".into(),
-        sys_interval: Duration::ZERO,
-    }
 }
 
 impl Harness {
@@ -279,10 +249,6 @@ impl Harness {
         }
     }
 
-    pub(super) fn in_transit(&self, from: usize, to: usize) -> usize {
-        self.between.get(&(from, to)).map_or(0, VecDeque::len)
-    }
-
     /// Time passes; everything that is due on the way happens in its turn.
     pub(super) fn advance(&mut self, duration: Duration) {
         let end = self.now + duration;
@@ -394,12 +360,10 @@ impl Harness {
 impl Seen {
     /// What every packet to a client must keep to, whatever the test is about.
     fn take(&mut self, packet: ServerPacket) {
-        match &packet {
-            ServerPacket::Connack(_) => {
-                assert!(!std::mem::replace(&mut self.connacked, true), "a second CONNACK"); // [MQTT-3.2.0-2]
-            }
-            ServerPacket::Auth(_) => {}
-            other => assert!(self.connacked, "{} before CONNACK", show(other)), // [MQTT-3.2.0-1]
+        if let ServerPacket::Connack(_) = packet {
+            assert!(!std::mem::replace(&mut self.connacked, true), "a second CONNACK"); // [MQTT-3.2.0-2]
+        } else if !matches!(packet, ServerPacket::Auth(_)) {
+            assert!(self.connacked, "{} before CONNACK", show(&packet)); // [MQTT-3.2.0-1]
         }
         let length = packet.encoded_len(self.version.unwrap_or(ProtocolVersion::V3_1_1));
         assert!(length <= self.maximum_packet_size, "{} of {length} bytes", show(&packet)); // [MQTT-3.1.2-24]
@@ -412,6 +376,7 @@ pub(super) fn granted(access: Access, data: Option<&'static str>) -> Authenticat
     AuthenticationOutcome::Granted {
         access: Arc::new(access),
         user: None,
+        verified_user: None,
         authentication_data: data.map(|data| data.into()),
     }
 }

@@ -123,9 +123,12 @@ pub(super) fn disconnect(reason_code: ReasonCode) -> ClientPacket {
 
 /// A packet in a line, as tests compare it: what is at its default is left out.
 pub(super) fn show(packet: &ServerPacket) -> String {
-    let ack = |name: &str, ack: &Ack| match ack.reason_code {
-        ReasonCode::Success => format!("{name} {}", ack.packet_id.number()),
-        other => format!("{name} {} {:#04X}", ack.packet_id.number(), other.number()),
+    let ack = |name: &str, ack: &Ack| {
+        let number = ack.packet_id.number();
+        if ack.reason_code == ReasonCode::Success {
+            return format!("{name} {number}");
+        }
+        format!("{name} {number} {:#04X}", ack.reason_code.number())
     };
     match packet {
         ServerPacket::Connack(connack) => {

@@ -1,5 +1,6 @@
 use super::harness::{Harness, settings};
 use super::packets::*;
+use crate::broker::{Record, RetainedChange};
 use crate::codec::{ClientPacket, Publish, RetainHandling, SubscriptionOptions};
 use crate::routing::RetainedLimits;
 
@@ -199,10 +200,16 @@ fn mqtt311_3_3_1_7_retained_qos0_message_discards_the_one_before_even_if_it_is_n
     let large = Publish { retain: true, ..Publish::new(topic("t"), large) };
     harness.run(client, [ClientPacket::Publish(large)]);
     assert_eq!(harness.ask(client, subscribe("t", Q0)), ["SUBACK 1 00"]);
-    let kept = |record: &crate::broker::Record| match record {
-        crate::broker::Record::Accepted { message, retain, .. } => retain.then(|| message.payload.len()),
-        _ => None,
+    let kept = |record: &Record| {
+        let Record::Accepted { message, retained, .. } = record else { return None };
+        Some((retained.clone(), message.payload.len()))
     };
-    let kept: Vec<usize> = harness.records.iter().filter_map(kept).collect();
-    assert_eq!(kept, [1, 0], "what the store keeps is the same");
+    let kept: Vec<_> = harness.records.iter().filter_map(kept).collect();
+    let [(RetainedChange::Set { number, replaces: None, .. }, 1), (RetainedChange::Cleared { number: cleared }, 2_000)] =
+        &kept[..]
+    else {
+        panic!("what the store keeps is the same: {kept:?}");
+    };
+    assert_eq!(number, cleared);
+    assert_eq!(harness.records.last().map(|record| record.to_bytes().body), Some(Vec::new()), "and not its payload");
 }

@@ -1,6 +1,6 @@
 use super::harness::{Client, Harness};
 use super::packets::*;
-use crate::codec::{Ack, ClientPacket, Connect, ReasonCode};
+use crate::codec::{Ack, ClientPacket, Connect, Disconnect, ReasonCode};
 
 /// Two members of a share on `t`, and a publisher.
 fn share(first: Connect, second: Connect) -> (Harness, Client, Client, Client) {
@@ -118,4 +118,17 @@ fn mqtt5_unsubscribed_member_gets_nothing_more() {
     harness.run(publisher, [publish("t", "1", Q0, 0), publish("t", "2", Q0, 0)]);
     assert_eq!(harness.received(first), [""; 0]);
     assert_eq!(harness.received(second).len(), 2);
+}
+
+#[test]
+fn qos1_message_that_waits_for_its_record_goes_to_another_member_when_the_session_ends() {
+    let (mut harness, first, second, publisher) = share(durable("a"), transient("b"));
+    harness.store_answers = false;
+    harness.run(publisher, [publish("t", "x", Q1, 1)]);
+    let mut disconnect = Disconnect::new(ReasonCode::NormalDisconnection);
+    disconnect.session_expiry_interval = Some(0);
+    harness.run(first, [ClientPacket::Disconnect(Box::new(disconnect))]);
+    assert_eq!(harness.received(second), [""; 0]);
+    harness.persist();
+    assert_eq!(harness.received(second), ["PUBLISH t x q1 #1"]);
 }

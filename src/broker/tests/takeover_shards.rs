@@ -196,15 +196,14 @@ fn publisher_and_subscriber_that_trade_shards_lose_nothing() {
     for number in 1..=60_u16 {
         harness.send(publisher, publish("t", "x", Q2, number));
         for packet in harness.packets(subscriber) {
-            match packet {
-                ServerPacket::Publish(publish) => {
-                    if !publish.dup {
-                        got.push(publish.packet_id.unwrap().number());
-                    }
-                    harness.send(subscriber, pubrec(publish.packet_id.unwrap().number()));
+            if let ServerPacket::Publish(publish) = packet {
+                let packet_id = publish.packet_id.unwrap().number();
+                if !publish.dup {
+                    got.push(packet_id);
                 }
-                ServerPacket::Pubrel(ack) => harness.send(subscriber, pubcomp(ack.packet_id.number())),
-                _ => {}
+                harness.send(subscriber, pubrec(packet_id));
+            } else if let ServerPacket::Pubrel(ack) = packet {
+                harness.send(subscriber, pubcomp(ack.packet_id.number()));
             }
         }
         harness.send(publisher, pubrel(number));

@@ -56,13 +56,10 @@ fn unsubscribe_of_a_durable_session_is_recorded_if_something_is_deleted() {
     let mut harness = Harness::new();
     let client = harness.connect(durable("a"));
     harness.run(client, [subscribe("t", Q0), unsubscribe(5, &["u"]), unsubscribe(6, &["t", "u"])]);
-    let removed: Vec<usize> = harness
-        .records
-        .iter()
-        .filter_map(|record| match record {
-            Record::Unsubscribed { filters, .. } => Some(filters.len()),
-            _ => None,
-        })
-        .collect();
+    let removed = |record: &Record| {
+        let Record::Unsubscribed { filters, .. } = record else { return None };
+        Some(filters.len())
+    };
+    let removed: Vec<usize> = harness.records.iter().filter_map(removed).collect();
     assert_eq!(removed, [1]);
 }

@@ -13,7 +13,7 @@ const NOW: Timestamp = Timestamp(1_000);
 fn retained(topic: &str, payload: &'static str) -> Retained {
     let topic = TopicName::try_from(topic).unwrap();
     let message = Message { topic, payload: Bytes::from(payload), properties: MessageProperties::default() };
-    Retained { message: Arc::new(message), qos: Qos::AtLeastOnce, expires_at: None, publisher: None }
+    Retained { message: Arc::new(message), qos: Qos::AtLeastOnce, expires_at: None, publisher: None, number: 0 }
 }
 
 fn topic(text: &str) -> TopicName {

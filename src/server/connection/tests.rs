@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_local, yield_now};
 
 use super::*;
@@ -21,6 +22,7 @@ use crate::server::clock::Clock;
 use crate::server::driver::Parts;
 use crate::server::mailbox::Mailbox;
 use crate::server::settings;
+use crate::server::store_thread::StoreThread;
 use crate::server::test_client::{Client, VERSION, encoded, publish};
 use crate::timestamp::Timestamp;
 
@@ -41,6 +43,9 @@ impl Broker {
             write_timeout: config.limits.write_timeout,
             authentication: Arc::new(Authentication::start(authenticator, &[], &mailboxes).unwrap()),
             mailboxes,
+            store: StoreThread::new(0, None, mpsc::channel(1).0),
+            restored: Vec::new(),
+            orphans: Vec::new(),
         };
         Self { driver: Rc::new(RefCell::new(Driver::new(parts))) }
     }

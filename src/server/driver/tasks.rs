@@ -4,7 +4,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::Driver;
-use crate::broker::{ConnectionId, Event, Peer};
+use crate::broker::{ConnectionId, Event, Peer, StoreRoom};
 use crate::codec::ProtocolVersion;
 use crate::server::connections::Identity;
 use crate::server::outgoing::Outgoing;
@@ -70,9 +70,9 @@ impl Driver {
         waker.wake_by_ref();
     }
 
-    /// Whether it should read nothing because another shard can't keep up: then its task is woken when that can.
+    /// Whether it should read nothing because another shard or the store can't keep up: then its task is woken when that can.
     pub(in crate::server) fn holds_up(&mut self, connection: ConnectionId) -> bool {
-        if !self.post.is_blocked() {
+        if !self.post.is_blocked() && !self.store.is_congested() {
             return false;
         }
         if let Some(entry) = self.connections.get_mut(connection)
@@ -83,10 +83,10 @@ impl Driver {
         true
     }
 
-    /// Lets those go on that were held up, if every other shard keeps up.
+    /// Lets those go on that were held up, if every other shard and the store keep up.
     pub(in crate::server) fn look_at_post(&mut self) {
         self.post.look_again();
-        if self.post.is_blocked() {
+        if self.post.is_blocked() || self.store.is_congested() {
             return;
         }
         for connection in std::mem::take(&mut self.held_up) {
@@ -140,6 +140,8 @@ impl Driver {
         let mut backlogged = std::mem::take(&mut self.backlogged);
         backlogged.retain(|&connection| self.is_still_backlogged(connection));
         self.backlogged = backlogged;
+        self.handle(Event::StoreRoom(if self.store.is_full() { StoreRoom::None } else { StoreRoom::Some }));
+        self.end_turn();
     }
 
     fn is_still_backlogged(&mut self, connection: ConnectionId) -> bool {

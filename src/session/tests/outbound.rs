@@ -2,9 +2,9 @@ use super::*;
 use crate::codec::{Ack, ClientPacket, ReasonCode, ServerPacket};
 
 fn sent(actions: &[Action]) -> Vec<u16> {
-    let number = |action: &Action| match action {
-        Action::Send(ServerPacket::Publish(publish)) => publish.packet_id.map(PacketId::number),
-        _ => None,
+    let number = |action: &Action| {
+        let Action::Send(ServerPacket::Publish(publish)) = action else { return None };
+        publish.packet_id.map(PacketId::number)
     };
     actions.iter().filter_map(number).collect()
 }
@@ -97,4 +97,22 @@ fn leftovers_are_what_another_member_of_a_share_may_get() {
     handle(&mut session, Event::Deliver(6, shared(Qos::AtLeastOnce)));
     let left: Vec<Qos> = session.into_leftovers().map(|delivery| delivery.qos).collect();
     assert_eq!(left, [Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::AtLeastOnce], "1 unacknowledged, 3 never sent, 6 early");
+}
+
+#[test]
+fn full_queue_drops_what_was_never_sent_but_what_was_is_repeated() {
+    let mut session = open(1, 10);
+    for sequence in 1..=4 {
+        handle(&mut session, Event::Deliver(sequence, delivery(Qos::AtLeastOnce)));
+    }
+    handle(&mut session, Event::Disconnected);
+    handle(&mut session, connected(1, None));
+    assert_eq!(sent(&handle(&mut session, Event::Room(1_000_000))), [1]);
+    for sequence in 5..=10 {
+        handle(&mut session, Event::Deliver(sequence, delivery(Qos::AtLeastOnce)));
+    }
+    assert_eq!(session.queued().0, 8, "5 and 6 are dropped");
+    for (acknowledged, next) in [(1, 2), (2, 3), (3, 4), (4, 7)] {
+        assert_eq!(sent(&handle(&mut session, puback(acknowledged))), [next]);
+    }
 }

@@ -206,18 +206,14 @@ impl Owner {
             return;
         }
         assert!(self.open, "{packet:?} before CONNACK");
-        match packet {
-            ServerPacket::Publish(publish) if publish.qos > Qos::AtMostOnce => {
-                let number = publish.packet_id.unwrap().number();
-                assert!(self.in_flight.insert(number, publish.qos).is_none(), "identifier in use");
-                assert!(self.in_flight.len() <= self.send_maximum, "more than Receive Maximum");
-            }
-            ServerPacket::Suback(suback) => {
-                let (next, ticket) = self.responses.pop_front().unwrap();
-                assert_eq!(suback.packet_id.number(), next, "out of order");
-                assert!(ticket <= self.stable, "before its record is stable");
-            }
-            _ => {}
+        if let ServerPacket::Publish(publish) = packet {
+            let Some(packet_id) = publish.packet_id else { return };
+            assert!(self.in_flight.insert(packet_id.number(), publish.qos).is_none(), "identifier in use");
+            assert!(self.in_flight.len() <= self.send_maximum, "more than Receive Maximum");
+        } else if let ServerPacket::Suback(suback) = packet {
+            let (next, ticket) = self.responses.pop_front().unwrap();
+            assert_eq!(suback.packet_id.number(), next, "out of order");
+            assert!(ticket <= self.stable, "before its record is stable");
         }
     }
 

@@ -107,17 +107,17 @@ fn a_batch_that_never_reached_the_disk_does_not_come_back_behind_later_ones() {
     let mut run = Run::open(&disk, &Options::default());
     run.append(&Change::put(1, b"acknowledged")).unwrap();
     run.commit();
-    run.append(&Change::put(2, &vec![2; 3 << 20])).unwrap();
-    run.append(&Change::put(3, &vec![3; 3 << 20])).unwrap();
+    run.append(&Change::put(2, &[2; 900])).unwrap();
+    run.append(&Change::put(3, &[3; 900])).unwrap();
     run.commit();
     let mut bytes = disk.bytes("0000000001.seg").unwrap();
-    bytes[1 << 20] ^= 1;
+    bytes[400] ^= 1;
     disk.set_bytes("0000000001.seg", bytes);
     let model = Model::from([(key(1), b"acknowledged".to_vec())]);
     for _ in 0..3 {
         let run = Run::open(&disk, &Options::default());
         assert_eq!((run.recovered, run.report.damages.len()), (model.clone(), 0));
-        assert!(run.report.cut_bytes == 0 || run.report.cut_bytes > 6 << 20);
+        assert!(run.report.cut_bytes == 0 || run.report.cut_bytes > 1800);
     }
 }
 

@@ -11,7 +11,7 @@ fn log(count: u64) -> (SimDisk, Vec<usize>) {
     let mut offsets = Vec::new();
     for id in 0..count {
         offsets.push(disk.bytes(FIRST).unwrap().len().max(64));
-        run.append(&Change::put(id, &[id as u8; 100])).unwrap();
+        run.append(&Change::put(id, &[7; 100])).unwrap();
         run.commit();
     }
     (disk, offsets)
@@ -87,6 +87,25 @@ fn a_segment_without_a_header_is_moved_out_of_the_way() {
     assert!(disk.bytes(FIRST).is_none());
     drop(run);
     assert_eq!(ids(&Run::open(&disk, &Options { strict: true, ..Options::default() })), [9]);
+}
+
+#[test]
+fn a_segment_that_is_missing_between_others_is_reported_with_what_was_in_it() {
+    let (disk, _) = two_segments();
+    let mut run = Run::open(&disk, &small());
+    for id in 10..13 {
+        run.append(&Change::put(id, &[1; 4000])).unwrap();
+        run.commit();
+    }
+    drop(run);
+    flip(&disk, "0000000003.seg", 20);
+    for aside in [true, false] {
+        let run = Run::open(&disk, &small());
+        assert_eq!(ids(&run), [0, 1, 2, 3, 9, 11, 12]);
+        let [damage] = &run.report.damages[..] else { panic!("{:?}", run.report.damages) };
+        assert_eq!((damage.name.as_str(), damage.entries), ("0000000003.seg", Some(1)));
+        assert_eq!(damage.quarantined_as.is_some(), aside);
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn shards_append_from_their_threads_and_all_is_there_after_a_restart() {
                     let puts = [Key { group: source as u64, kind: 0, id: ticket }];
                     let deletes = ticket.checked_sub(100).map(|id| Key { group: source as u64, kind: 0, id });
                     let entry = Entry {
-                        body: &[source as u8; 200],
+                        body: &[7; 200],
                         puts: &puts,
                         deletes: deletes.as_slice(),
                         ends: None,
@@ -111,4 +111,28 @@ fn what_is_no_store_is_not_made_one_by_looking() {
     assert!(matches!(check(&missing, &mut |_| ()), Err(OpenError::NoStore { .. })));
     assert!(matches!(restore(&missing, &directory.path().join("to")), Err(OpenError::NoStore { .. })));
     assert!(!missing.exists());
+    let empty = directory.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    assert!(matches!(check(&empty, &mut |_| ()), Err(OpenError::NoStore { .. })));
+    assert!(matches!(restore(&empty, &directory.path().join("to")), Err(OpenError::NoStore { .. })));
+}
+
+#[test]
+fn no_segment_is_freed_while_a_backup_is_under_way() {
+    let disk = SimDisk::new(1);
+    let mut run = Run::open(&disk, &small());
+    for id in 0..100 {
+        run.append(&Change::put(id, &[1; 200])).unwrap();
+        run.commit();
+    }
+    let segments = run.store.stats().segments;
+    let shared = Arc::clone(&run.store.shared);
+    let (hold, held) = backup::Hold::new(&shared);
+    assert_eq!(held.len(), segments);
+    run.append(&Change { ends: Some(1), ..Change::default() }).unwrap();
+    run.commit_all();
+    assert_eq!(run.store.stats().segments, segments);
+    drop(hold);
+    run.commit_all();
+    assert_eq!(run.store.stats().segments, 1);
 }

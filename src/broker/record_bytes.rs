@@ -1,0 +1,387 @@
+//! A record as the store keeps it: a body, the keys that it stands for, and the keys that it ends. `docs/STORAGE.md` has the
+//! layout.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use smallvec::SmallVec;
+
+use super::record::{Record, RetainedChange, WillState};
+use crate::codec::{
+    ClientId, Message, MessageProperties, PacketId, Qos, RetainHandling, Subscription, SubscriptionId,
+    SubscriptionOptions, Will,
+};
+use crate::routing::SessionKey;
+use crate::session::Delivery;
+use crate::timestamp::Timestamp;
+use crate::topic::{Filter, TopicName};
+
+/// What a body stands for, as long as no later record ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordKey {
+    /// The Session, or [`RecordKey::NO_SESSION`].
+    pub group: u64,
+    /// What sort of thing it is.
+    pub kind: u8,
+    /// Which of them.
+    pub id: u64,
+}
+
+/// A record for the store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecordBytes {
+    /// What the puts stand for.
+    pub body: Vec<u8>,
+    /// Keys that have this body from now on.
+    pub puts: SmallVec<[RecordKey; 4]>,
+    /// Keys that have no body any more.
+    pub deletes: SmallVec<[RecordKey; 4]>,
+    /// The Session of which nothing is kept any more.
+    pub ends: Option<u64>,
+}
+
+impl RecordKey {
+    /// The group of what belongs to no Session. Sessions count from 1.
+    pub const NO_SESSION: u64 = 0;
+
+    pub(super) const SESSION: u8 = 1;
+    pub(super) const DETACHED: u8 = 2;
+    pub(super) const SUBSCRIPTION: u8 = 3;
+    pub(super) const QUEUED: u8 = 4;
+    pub(super) const RECEIVED: u8 = 5;
+    pub(super) const RELEASED: u8 = 6;
+    pub(super) const RETAINED: u8 = 7;
+
+    const fn of(session: SessionKey, kind: u8, id: u64) -> Self {
+        Self { group: session.0, kind, id }
+    }
+
+    const fn retained(number: u64) -> Self {
+        Self { group: Self::NO_SESSION, kind: Self::RETAINED, id: number }
+    }
+
+    /// The number of a subscription among those of its Session: FNV-1a of the filter, which no version may change.
+    pub(super) fn subscription(session: SessionKey, filter: &Filter) -> Self {
+        let hash = filter
+            .to_string()
+            .bytes()
+            .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+        Self::of(session, Self::SUBSCRIPTION, hash)
+    }
+}
+
+impl Record {
+    /// The record for the store.
+    pub fn to_bytes(&self) -> RecordBytes {
+        let mut bytes = RecordBytes::default();
+        match self {
+            Self::SessionOpened { key, client_id, user, session_expiry_interval, will } => {
+                bytes.puts.push(RecordKey::of(*key, RecordKey::SESSION, 0));
+                bytes.deletes.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
+                let body = &mut bytes.body;
+                put_str(body, client_id.as_str());
+                put_option(body, user.as_deref(), put_str);
+                body.extend(session_expiry_interval.to_le_bytes());
+                put_option(body, will.as_deref(), put_will);
+            }
+            Self::SessionDetached { key, session_expiry_interval, at, will } => {
+                bytes.puts.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
+                bytes.body.extend(session_expiry_interval.to_le_bytes());
+                bytes.body.extend(at.0.to_le_bytes());
+                bytes.body.push(u8::from(*will == WillState::Delayed));
+            }
+            Self::SessionEnded { key } => bytes.ends = Some(key.0),
+            Self::Subscribed { key, subscriptions, subscription_id } => {
+                bytes.puts = subscriptions.iter().map(|one| RecordKey::subscription(*key, &one.filter)).collect();
+                bytes.body.extend(subscription_id.map_or(0, SubscriptionId::get).to_le_bytes());
+                put_length(&mut bytes.body, subscriptions.len());
+                for subscription in subscriptions {
+                    put_subscription(&mut bytes.body, subscription);
+                }
+            }
+            Self::Unsubscribed { key, filters } => {
+                bytes.deletes = filters.iter().map(|filter| RecordKey::subscription(*key, filter)).collect();
+            }
+            Self::Accepted { .. } => self.put_accepted(&mut bytes),
+            Self::ReceivedReleased { key, packet_id } => {
+                bytes.deletes.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
+            }
+            Self::OutboundReleased { key, sequence } => {
+                bytes.deletes.push(RecordKey::of(*key, RecordKey::QUEUED, *sequence));
+                bytes.puts.push(RecordKey::of(*key, RecordKey::RELEASED, *sequence));
+            }
+            Self::Done { key, sequence } => {
+                bytes.deletes.push(RecordKey::of(*key, RecordKey::QUEUED, *sequence));
+                bytes.deletes.push(RecordKey::of(*key, RecordKey::RELEASED, *sequence));
+            }
+        }
+        bytes
+    }
+
+    fn put_accepted(&self, bytes: &mut RecordBytes) {
+        let Self::Accepted { publisher, message, qos, expires_at, retained, receivers } = self else { return };
+        if let Some((key, packet_id)) = publisher {
+            bytes.puts.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
+        }
+        let mut retainer = None;
+        match retained {
+            RetainedChange::None => {}
+            RetainedChange::Set { number, replaces, publisher } => {
+                bytes.puts.push(RecordKey::retained(*number));
+                bytes.deletes.extend(replaces.map(RecordKey::retained));
+                retainer = publisher.as_ref();
+            }
+            RetainedChange::Cleared { number } => bytes.deletes.push(RecordKey::retained(*number)),
+        }
+        let body = &mut bytes.body;
+        body.reserve(message.topic.as_str().len() + message.payload.len() + ACCEPTED_BYTES);
+        body.push(qos.level());
+        put_option(body, *expires_at, |body, at| body.extend(at.0.to_le_bytes()));
+        put_option(body, retainer, |body, client_id| put_str(body, client_id.as_str()));
+        put_message(body, message);
+        put_length(body, receivers.len());
+        for receiver in receivers.iter() {
+            bytes.puts.push(RecordKey::of(receiver.to.key, RecordKey::QUEUED, receiver.sequence));
+            let Delivery { qos, retain, subscription_ids, share, .. } = &receiver.delivery;
+            body.extend(receiver.to.key.0.to_le_bytes());
+            body.extend(receiver.sequence.to_le_bytes());
+            body.push(qos.level());
+            body.push(u8::from(*retain));
+            put_length(body, subscription_ids.len());
+            for id in subscription_ids {
+                body.extend(id.get().to_le_bytes());
+            }
+            put_option(body, share.as_deref(), |body, filter| put_str(body, &filter.to_string()));
+        }
+        if bytes.puts.is_empty() {
+            bytes.body.clear(); // it only clears a retained message
+        }
+    }
+}
+
+/// The body of [`Record::SessionOpened`].
+#[derive(Debug)]
+pub(super) struct StoredSession {
+    pub(super) client_id: ClientId,
+    pub(super) user: Option<Arc<str>>,
+    pub(super) session_expiry_interval: u32,
+    pub(super) will: Option<Will>,
+}
+
+/// The body of [`Record::SessionDetached`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StoredDetached {
+    pub(super) session_expiry_interval: u32,
+    pub(super) at: Timestamp,
+    pub(super) will: WillState,
+}
+
+/// The body of [`Record::Accepted`].
+#[derive(Debug)]
+pub(super) struct StoredMessage {
+    pub(super) message: Arc<Message>,
+    pub(super) qos: Qos,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) retainer: Option<ClientId>,
+    /// By Session and sequence.
+    pub(super) deliveries: Vec<(u64, u64, Delivery)>,
+}
+
+impl StoredSession {
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        let body = &mut Body(body);
+        Some(Self {
+            client_id: ClientId::from(body.str()?),
+            user: body.option(|body| body.str().map(Arc::from))?,
+            session_expiry_interval: body.u32()?,
+            will: body.option(Body::will)?,
+        })
+    }
+}
+
+impl StoredDetached {
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        let body = &mut Body(body);
+        let (session_expiry_interval, at) = (body.u32()?, Timestamp(body.u64()?));
+        let will = if body.bool()? { WillState::Delayed } else { WillState::Gone };
+        Some(Self { session_expiry_interval, at, will })
+    }
+}
+
+/// The body of [`Record::Subscribed`].
+pub(super) fn read_subscriptions(body: &[u8]) -> Option<(Vec<Subscription>, Option<SubscriptionId>)> {
+    let body = &mut Body(body);
+    let id = SubscriptionId::new(body.u32()?);
+    let count = body.length()?;
+    let subscriptions = (0..count).map(|_| body.subscription()).collect::<Option<_>>()?;
+    Some((subscriptions, id))
+}
+
+impl StoredMessage {
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        let body = &mut Body(body);
+        let qos = Qos::new(body.u8()?)?;
+        let expires_at = body.option(|body| body.u64().map(Timestamp))?;
+        let retainer = body.option(|body| body.str().map(ClientId::from))?;
+        let message = Arc::new(body.message()?);
+        let count = body.length()?;
+        let deliveries = (0..count)
+            .map(|_| {
+                let (key, sequence) = (body.u64()?, body.u64()?);
+                let (qos, retain) = (Qos::new(body.u8()?)?, body.bool()?);
+                let ids = body.length()?;
+                let subscription_ids =
+                    (0..ids).map(|_| SubscriptionId::new(body.u32()?)).collect::<Option<SmallVec<_>>>()?;
+                let share = body.option(|body| body.filter().map(Arc::new))?;
+                let message = Arc::clone(&message);
+                Some((key, sequence, Delivery { message, qos, retain, expires_at, subscription_ids, share }))
+            })
+            .collect::<Option<_>>()?;
+        Some(Self { message, qos, expires_at, retainer, deliveries })
+    }
+}
+
+fn put_length(body: &mut Vec<u8>, length: usize) {
+    // Nothing here comes near to four gigabytes: the store refuses such a record.
+    body.extend(u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+fn put_bytes(body: &mut Vec<u8>, bytes: &[u8]) {
+    put_length(body, bytes.len());
+    body.extend_from_slice(bytes);
+}
+
+fn put_str(body: &mut Vec<u8>, text: &str) {
+    put_bytes(body, text.as_bytes());
+}
+
+fn put_option<T>(body: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+    body.push(u8::from(value.is_some()));
+    if let Some(value) = value {
+        put(body, value);
+    }
+}
+
+fn put_message(body: &mut Vec<u8>, message: &Message) {
+    put_str(body, message.topic.as_str());
+    put_bytes(body, message.properties.as_bytes());
+    put_bytes(body, &message.payload);
+}
+
+fn put_will(body: &mut Vec<u8>, will: &Will) {
+    put_message(body, &will.message());
+    body.push(will.qos.level());
+    body.push(u8::from(will.retain));
+    body.extend(will.will_delay_interval.to_le_bytes());
+    put_option(body, will.message_expiry_interval, |body, seconds| body.extend(seconds.to_le_bytes()));
+}
+
+fn put_subscription(body: &mut Vec<u8>, subscription: &Subscription) {
+    let SubscriptionOptions { qos, no_local, retain_as_published, retain_handling } = subscription.options;
+    put_str(body, &subscription.filter.to_string());
+    body.push(qos.level());
+    body.push(u8::from(no_local));
+    body.push(u8::from(retain_as_published));
+    body.push(match retain_handling {
+        RetainHandling::Send => 0,
+        RetainHandling::SendIfNew => 1,
+        RetainHandling::DoNotSend => 2,
+    });
+}
+
+/// What is left of a body. The store has checked that it is what was written; still nothing here relies on that.
+struct Body<'a>(&'a [u8]);
+
+impl<'a> Body<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn bool(&mut self) -> Option<bool> {
+        self.u8().map(|byte| byte != 0)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        usize::try_from(self.u32()?).ok()
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = self.length()?;
+        self.take(length)
+    }
+
+    fn str(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.bytes()?).ok()
+    }
+
+    fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        if self.bool()? { read(self).map(Some) } else { Some(None) }
+    }
+
+    fn filter(&mut self) -> Option<Filter> {
+        Filter::new(ByteString::from(self.str()?)).ok()
+    }
+
+    fn message(&mut self) -> Option<Message> {
+        let topic = TopicName::new(ByteString::from(self.str()?)).ok()?;
+        let properties = MessageProperties::from_bytes(Bytes::copy_from_slice(self.bytes()?)).ok()?;
+        let payload = Bytes::copy_from_slice(self.bytes()?);
+        Some(Message { topic, payload, properties }.detached())
+    }
+
+    fn will(&mut self) -> Option<Will> {
+        let Message { topic, payload, properties } = self.message()?;
+        Some(Will {
+            topic,
+            payload,
+            properties,
+            qos: Qos::new(self.u8()?)?,
+            retain: self.bool()?,
+            will_delay_interval: self.u32()?,
+            message_expiry_interval: self.option(Self::u32)?,
+        })
+    }
+
+    fn subscription(&mut self) -> Option<Subscription> {
+        let filter = self.filter()?;
+        let options = SubscriptionOptions {
+            qos: Qos::new(self.u8()?)?,
+            no_local: self.bool()?,
+            retain_as_published: self.bool()?,
+            retain_handling: match self.u8()? {
+                0 => RetainHandling::Send,
+                1 => RetainHandling::SendIfNew,
+                2 => RetainHandling::DoNotSend,
+                _ => return None,
+            },
+        };
+        Some(Subscription { filter, options })
+    }
+}
+
+/// The Packet Identifier that a key of [`RecordKey::RECEIVED`] stands for.
+pub(super) fn received_packet_id(id: u64) -> Option<PacketId> {
+    u16::try_from(id).ok().and_then(PacketId::new)
+}
+
+/// Room for what an accepted message has beside its content, with one receiver.
+const ACCEPTED_BYTES: usize = 64;

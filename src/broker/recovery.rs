@@ -1,0 +1,200 @@
+//! From the records of the last run to the Sessions and retained messages that it left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::record::WillState;
+use super::record_bytes::{
+    RecordKey, StoredDetached, StoredMessage, StoredSession, read_subscriptions, received_packet_id,
+};
+use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
+use crate::routing::{Retained, SessionKey};
+use crate::session::Delivery;
+use crate::timestamp::Timestamp;
+
+/// What the records say so far. Give it all of them, in their order, and then [`finish`](Self::finish).
+///
+/// It is a map of what every key has: records may have been moved in the log, so their order says something only of records
+/// with the same key.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    sessions: BTreeMap<u64, Stored>,
+    retained: BTreeMap<u64, Arc<Retained>>,
+    unreadable: u64,
+}
+
+/// What is stored of one Session.
+#[derive(Debug, Default)]
+struct Stored {
+    session: Option<StoredSession>,
+    detached: Option<StoredDetached>,
+    subscriptions: BTreeMap<u64, (Subscription, Option<SubscriptionId>)>,
+    queue: BTreeMap<u64, RecoveredMessage>,
+    received: BTreeSet<u64>,
+}
+
+/// What the last run left.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// In the order they were made.
+    pub sessions: Vec<RecoveredSession>,
+    /// One for each topic that has one.
+    pub retained: Vec<Arc<Retained>>,
+    /// Groups of which something is stored that belongs to no Session: they can be ended.
+    pub orphans: Vec<SessionKey>,
+    /// Records whose body makes no sense, although its checksum is right: written by another version.
+    pub unreadable: u64,
+}
+
+/// A Session of the last run.
+#[derive(Debug)]
+pub struct RecoveredSession {
+    /// Its number, which it keeps.
+    pub key: SessionKey,
+    /// Its Client Identifier.
+    pub client_id: ClientId,
+    /// The name that its client proved.
+    pub user: Option<Arc<str>>,
+    /// In seconds; 0: it ended with its connection, and only its Will is left.
+    pub session_expiry_interval: u32,
+    /// When its connection ended; `None`: the end of the last run was that.
+    pub detached_at: Option<Timestamp>,
+    /// Its Will, if that is not published.
+    pub will: Option<Will>,
+    /// With their identifiers.
+    pub subscriptions: Vec<(Subscription, Option<SubscriptionId>)>,
+    /// What it is owed, by sequence.
+    pub queue: BTreeMap<u64, RecoveredMessage>,
+    /// Packet Identifiers that wait for PUBREL.
+    pub received: Vec<PacketId>,
+}
+
+/// A message that a Session is owed.
+#[derive(Debug)]
+pub enum RecoveredMessage {
+    /// It is to be sent, perhaps again.
+    Queued(Delivery),
+    /// The client has it: PUBREL is to be sent again.
+    Released,
+}
+
+impl Recovery {
+    /// One record, as [`Record::to_bytes`](super::Record::to_bytes) gave it.
+    pub fn apply(&mut self, body: &[u8], puts: &[RecordKey], deletes: &[RecordKey], ends: Option<u64>) {
+        if let Some(group) = ends {
+            self.sessions.remove(&group);
+        }
+        for key in deletes {
+            self.delete(*key);
+        }
+        if !puts.is_empty() && self.put(body, puts).is_none() {
+            self.unreadable += 1;
+        }
+    }
+
+    fn delete(&mut self, key: RecordKey) {
+        if key.kind == RecordKey::RETAINED {
+            self.retained.remove(&key.id);
+            return;
+        }
+        let Some(stored) = self.sessions.get_mut(&key.group) else { return };
+        match key.kind {
+            RecordKey::SESSION => stored.session = None,
+            RecordKey::DETACHED => stored.detached = None,
+            RecordKey::SUBSCRIPTION => _ = stored.subscriptions.remove(&key.id),
+            RecordKey::QUEUED | RecordKey::RELEASED => {
+                // Both are the same message: what one record deletes is what an earlier one put.
+                let is_released = matches!(stored.queue.get(&key.id), Some(RecoveredMessage::Released));
+                if is_released == (key.kind == RecordKey::RELEASED) {
+                    stored.queue.remove(&key.id);
+                }
+            }
+            RecordKey::RECEIVED => _ = stored.received.remove(&key.id),
+            _ => {}
+        }
+    }
+
+    /// All puts of a record are of one sort, but those of an accepted message.
+    fn put(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
+        let first = puts.first()?;
+        let stored = self.sessions.entry(first.group);
+        match first.kind {
+            RecordKey::SESSION => stored.or_default().session = Some(StoredSession::read(body)?),
+            RecordKey::DETACHED => stored.or_default().detached = Some(StoredDetached::read(body)?),
+            RecordKey::RELEASED => _ = stored.or_default().queue.insert(first.id, RecoveredMessage::Released),
+            RecordKey::SUBSCRIPTION => {
+                let (subscriptions, id) = read_subscriptions(body)?;
+                let stored = stored.or_default();
+                for subscription in subscriptions {
+                    let key = RecordKey::subscription(SessionKey(first.group), &subscription.filter);
+                    if puts.contains(&key) {
+                        stored.subscriptions.insert(key.id, (subscription, id));
+                    }
+                }
+            }
+            RecordKey::QUEUED | RecordKey::RECEIVED | RecordKey::RETAINED => self.put_accepted(body, puts)?,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn put_accepted(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
+        let StoredMessage { message, qos, expires_at, retainer, deliveries } = StoredMessage::read(body)?;
+        let mut deliveries: BTreeMap<_, _> =
+            deliveries.into_iter().map(|(key, sequence, delivery)| ((key, sequence), delivery)).collect();
+        for key in puts {
+            match key.kind {
+                RecordKey::RECEIVED => _ = self.sessions.entry(key.group).or_default().received.insert(key.id),
+                RecordKey::QUEUED => {
+                    let delivery = deliveries.remove(&(key.group, key.id))?;
+                    let queue = &mut self.sessions.entry(key.group).or_default().queue;
+                    queue.insert(key.id, RecoveredMessage::Queued(delivery));
+                }
+                RecordKey::RETAINED => {
+                    let message = Arc::clone(&message);
+                    let publisher = retainer.clone();
+                    let retained = Retained { message, qos, expires_at, publisher, number: key.id };
+                    self.retained.insert(key.id, Arc::new(retained));
+                }
+                _ => return None,
+            }
+        }
+        Some(())
+    }
+
+    /// What was left at the end.
+    pub fn finish(self) -> Recovered {
+        let mut recovered = Recovered { unreadable: self.unreadable, ..Recovered::default() };
+        // Of two of one topic the higher number counts: it comes later.
+        let retained: BTreeMap<_, _> =
+            self.retained.into_values().map(|retained| (retained.message.topic.clone(), retained)).collect();
+        recovered.retained = retained.into_values().collect();
+        recovered.retained.sort_by_key(|retained| retained.number);
+        for (group, stored) in self.sessions {
+            match stored.finish(SessionKey(group)) {
+                Some(session) => recovered.sessions.push(session),
+                None => recovered.orphans.push(SessionKey(group)),
+            }
+        }
+        recovered
+    }
+}
+
+impl Stored {
+    fn finish(self, key: SessionKey) -> Option<RecoveredSession> {
+        let session = self.session?;
+        let detached = self.detached;
+        let will_is_gone = detached.is_some_and(|detached| detached.will == WillState::Gone);
+        Some(RecoveredSession {
+            key,
+            client_id: session.client_id,
+            user: session.user,
+            session_expiry_interval: detached.map_or(session.session_expiry_interval, |d| d.session_expiry_interval),
+            detached_at: detached.map(|detached| detached.at),
+            will: session.will.filter(|_| !will_is_gone),
+            subscriptions: self.subscriptions.into_values().collect(),
+            queue: self.queue,
+            received: self.received.into_iter().filter_map(received_packet_id).collect(),
+        })
+    }
+}

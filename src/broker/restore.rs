@@ -1,0 +1,105 @@
+//! A shard takes over what the last run left, before its first connection.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::recovery::{RecoveredMessage, RecoveredSession};
+use super::session_slot::SessionSlot;
+use super::shard::Turn;
+use super::{Action, Record, Shard, Shared};
+use crate::routing::{Access, Location, Retained, SessionKey, Subscriber};
+use crate::session::{RestoredMessage, Session, Ticket};
+use crate::timestamp::Timestamp;
+
+impl Shared {
+    /// Takes the retained messages of the last run, and begins to number behind it. Those that the limits don't allow any more
+    /// are returned.
+    pub fn restore(
+        &self,
+        retained: Vec<Arc<Retained>>,
+        sessions: impl Iterator<Item = SessionKey>,
+    ) -> Vec<Arc<Retained>> {
+        self.number_behind(sessions.max(), retained.iter().map(|retained| retained.number).max());
+        let mut store = self.retained_mut();
+        retained.into_iter().filter(|retained| store.set(Retained::clone(retained)).is_err()).collect()
+    }
+}
+
+impl Shard {
+    /// Takes a Session of the last run. Its client may do what `access` says until it connects again.
+    ///
+    /// For a Session that was connected, the end of the last run is the end of its connection: Will Delay and Session Expiry
+    /// Interval count from `now`.
+    pub fn restore(
+        &mut self,
+        now: Timestamp,
+        recovered: RecoveredSession,
+        access: Arc<Access>,
+        actions: &mut Vec<Action>,
+    ) {
+        let turn = &mut Turn { now, actions };
+        let RecoveredSession { key, client_id, session_expiry_interval, detached_at, will, .. } = recovered;
+        // More Sessions than sessions_max allows by now are still kept.
+        self.shared.admit_session(usize::MAX);
+        let (claim, _) = self.shared.claim(&client_id, self.id);
+        let arriving = Location { shard: self.id, slot: Location::ARRIVING };
+        let subscriber = Arc::new(Subscriber::new(key, client_id, arriving, access));
+        subscriber.set_durable(session_expiry_interval > 0);
+        let next = recovered.queue.last_key_value().map_or(1, |(last, _)| last + 1);
+        subscriber.set_next_sequence(next);
+        let queue = recovered.queue.into_iter().map(|(sequence, message)| match message {
+            RecoveredMessage::Queued(delivery) => (sequence, RestoredMessage::Queued(delivery)),
+            RecoveredMessage::Released => (sequence, RestoredMessage::Released),
+        });
+        let session = Session::restored(
+            Arc::clone(&self.limits),
+            recovered.received,
+            queue.collect(),
+            usize::from(self.settings.inflight_messages_max.get()),
+        );
+        let since = detached_at.unwrap_or(now);
+        let after = |seconds: u32| since + Duration::from_secs(u64::from(seconds));
+        let ends_at = (session_expiry_interval != u32::MAX).then(|| after(session_expiry_interval));
+        let will_at = will.as_ref().map(|will| after(will.will_delay_interval));
+        let mut has_shares = false;
+        for (subscription, id) in &recovered.subscriptions {
+            has_shares |= subscription.filter.share.is_some();
+            self.shared.index_mut().subscribe(&subscriber, subscription, *id, self.settings.share_strategy);
+        }
+        let slot = self.insert_session(SessionSlot {
+            session,
+            subscriber,
+            connection: None,
+            claim,
+            session_expiry_interval,
+            detached_at: since,
+            ends_at,
+            will: will.map(Box::new),
+            will_at,
+            stored: true,
+            last_ticket: Ticket::default(),
+            dropping: false,
+            has_shares,
+            replays: VecDeque::new(),
+            replay_after: Ticket::default(),
+        });
+        if detached_at.is_none() && session_expiry_interval > 0 {
+            let will = super::WillState::of(will_at);
+            self.persist_unawaited(
+                slot,
+                |key| Record::SessionDetached { key, session_expiry_interval, at: now, will },
+                turn,
+            );
+        }
+        self.schedule_session(slot);
+    }
+
+    /// Ends in the store what belongs to no Session.
+    pub fn end_orphans(&mut self, orphans: Vec<SessionKey>, actions: &mut Vec<Action>) {
+        let turn = &mut Turn { now: Timestamp::default(), actions };
+        for key in orphans {
+            self.persist(Record::SessionEnded { key }, turn);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use crate::broker::Settings;
+use crate::codec::Qos;
+use crate::routing::ShareStrategy;
+
+/// Settings small enough for a test to reach their bounds.
+pub(super) fn settings() -> Settings {
+    Settings {
+        maximum_qos: Qos::ExactlyOnce,
+        retain_available: true,
+        receive_maximum: NonZeroU16::new(10).unwrap(),
+        topic_alias_maximum: 4,
+        topic_alias_maximum_outgoing: 4,
+        topic_length_max: 200,
+        topic_levels_max: 8,
+        subscriptions_per_session_max: 10,
+        queued_messages_max: 100,
+        queued_bytes_max: 1_000_000,
+        inflight_messages_max: NonZeroU16::new(20).unwrap(),
+        outgoing_bytes_max: 100_000,
+        slow_receiver_grace: Duration::from_secs(2),
+        keep_alive_max: None,
+        session_expiry_max: u32::MAX,
+        sessions_max: 1_000,
+        connect_timeout: Duration::from_secs(10),
+        client_id_length_max: 64,
+        assigned_client_id_prefix: "auto-".into(),
+        validate_payload_format: true,
+        share_strategy: ShareStrategy::RoundRobin,
+        response_information: None,
+        server_reference: None,
+        durability: "none".into(),
+        sys_interval: Duration::ZERO,
+    }
+}
