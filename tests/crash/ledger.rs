@@ -212,3 +212,55 @@ pub(crate) fn number_in(payload: &[u8]) -> Option<u64> {
 
 /// Who did something, if it was no client.
 pub(crate) const BROKER: usize = usize::MAX;
+
+/// A message to `t` at this QoS, acknowledged, and the same as it arrives.
+fn sent(ledger: &mut Ledger, qos: u8) -> Publish {
+    let number = ledger.send(0, "t", qos, false);
+    ledger.owe(number);
+    Publish { topic: "t".to_owned(), payload: payload(number, 3), qos, retain: false, dup: false, packet_id: 1 }
+}
+
+#[test]
+fn twice_is_a_fault_at_qos_2_alone() {
+    let mut ledger = Ledger::default();
+    for qos in 0..=2 {
+        let publish = sent(&mut ledger, qos);
+        assert!(ledger.receive(1, &publish, 2).is_ok());
+        assert!(ledger.receive(2, &publish, 2).is_ok());
+        assert_eq!(ledger.receive(1, &publish, 2).is_ok(), qos == 1, "QoS {qos}");
+    }
+}
+
+#[test]
+fn an_older_message_after_a_newer_one_is_a_fault_unless_it_is_a_repeat() {
+    let mut ledger = Ledger::default();
+    let (first, second, third) = (sent(&mut ledger, 1), sent(&mut ledger, 1), sent(&mut ledger, 1));
+    assert!(ledger.receive(1, &first, 1).is_ok());
+    assert!(ledger.receive(1, &third, 1).is_ok());
+    assert!(ledger.receive(1, &first, 1).is_ok());
+    assert!(ledger.receive(1, &second, 1).is_err());
+}
+
+#[test]
+fn a_message_of_before_the_rest_may_come_again_at_qos_1_alone() {
+    let mut ledger = Ledger::default();
+    let (once, twice) = (sent(&mut ledger, 2), sent(&mut ledger, 1));
+    ledger.forget(&[]);
+    assert!(ledger.receive(1, &once, 2).is_err());
+    assert!(ledger.receive(1, &twice, 2).is_ok());
+}
+
+#[test]
+fn what_is_retained_is_what_was_acknowledged_last_or_is_newer() {
+    let mut ledger = Ledger::default();
+    assert_eq!(ledger.retained("t"), None);
+    let first = ledger.send(0, "t", 1, false);
+    assert_eq!(ledger.retained("t"), Some(Retained { oldest: 0, may_be_none: true }));
+    ledger.owe(first);
+    assert_eq!(ledger.retained("t"), Some(Retained { oldest: first, may_be_none: false }));
+    let cleared = ledger.send(0, "t", 1, true);
+    assert_eq!(ledger.retained("t"), Some(Retained { oldest: first, may_be_none: true }));
+    ledger.owe(cleared);
+    ledger.forget(&["t".to_owned()]);
+    assert_eq!(ledger.retained("t"), Some(Retained { oldest: cleared, may_be_none: true }));
+}

@@ -236,6 +236,40 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// What strace said of a segment that was made under another name, synced once, and written again.
+#[test]
+fn a_write_that_was_not_synced_is_lost() {
+    let mut trace = Trace::default();
+    let lines = [
+        r#"71 openat(AT_FDCWD, "\x2f\x64\x61\x74\x61\x2f\x6e\x65\x77", O_RDWR|O_CREAT|O_TRUNC|O_CLOEXEC, 0666) = 5"#,
+        r#"71 pwrite64(5, "\x61", 1, 0) = 1"#,
+        r#"71 rename("\x2f\x64\x61\x74\x61\x2f\x6e\x65\x77", "\x2f\x64\x61\x74\x61\x2f\x31") = 0"#,
+        r#"72 fdatasync(5 <unfinished ...>"#,
+        r#"71 pwrite64(5, "\x62\x2c\x20\x29", 4, 1) = 4"#,
+        r#"72 <... fdatasync resumed>)          = 0"#,
+        r#"71 pwrite64(5, "\x63", 1, 9 <unfinished ...>"#,
+        r#"71 <... pwrite64 resumed>)           = ?"#,
+        r#"71 +++ killed by SIGKILL +++"#,
+    ];
+    for line in lines {
+        trace.line(line);
+    }
+    let writes = trace.calls.iter().filter_map(|call| match call {
+        Call::Write { offset, bytes, is_stable, .. } => Some((*offset, &bytes[..], *is_stable)),
+        Call::Open { .. } | Call::Allocate { .. } | Call::Rename { .. } | Call::Remove { .. } => None,
+    });
+    assert_eq!(writes.collect::<Vec<_>>(), [(0, &b"a"[..], true), (1, &b"b, )"[..], false)]);
+
+    let directory = tempfile::tempdir().unwrap();
+    let mut found = std::collections::BTreeSet::new();
+    for seed in 0..30 {
+        trace.calls.iter().for_each(|call| call.apply(directory.path(), &mut Rng(seed)));
+        found.insert(fs::read(directory.path().join("1")).unwrap());
+        fs::remove_file(directory.path().join("1")).unwrap();
+    }
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), [b"a".to_vec(), b"ab, )".to_vec()]);
+}
+
 const CALLS: &str = "trace=openat,pwrite64,fdatasync,fsync,fallocate,rename,unlink";
 /// What the disk writes whole.
 const PAGE: usize = 512;
