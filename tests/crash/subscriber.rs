@@ -18,8 +18,8 @@ pub(crate) struct Subscriber {
     /// When the last UNSUBACK came, if no SUBSCRIBE was sent since.
     until: Option<u64>,
     asks: Asks,
-    /// QoS 2 messages that aren't released, by Packet Identifier.
-    received: BTreeMap<u16, u64>,
+    /// QoS 2 messages that aren't released, by Packet Identifier. Empty ones have no number.
+    received: BTreeMap<u16, Option<u64>>,
 }
 
 /// How a subscriber lives.
@@ -117,8 +117,8 @@ impl Subscriber {
         let known = self.received.get(&id).copied().filter(|_| publish.qos == 2);
         if let Some(known) = known {
             // [MQTT-4.3.3-10]: the same identifier is the same message until PUBREL.
-            if number != Some(known) {
-                return link.fault(number, format!("identifier {id} is taken by message {known}"));
+            if number != known {
+                return link.fault(number, format!("identifier {id} is taken by message {known:?}"));
             }
             if !publish.dup {
                 return link.fault(number, format!("identifier {id} came again without DUP"));
@@ -138,7 +138,7 @@ impl Subscriber {
             0 => {}
             1 => link.answer(PUBACK, id, number, shared),
             _ => {
-                self.received.insert(id, number.unwrap_or_default());
+                self.received.insert(id, number);
                 link.answer(PUBREC, id, number, shared);
             }
         }
@@ -146,7 +146,7 @@ impl Subscriber {
     }
 
     pub(crate) fn on_pubrel(&mut self, packet_id: u16, link: &mut Link, shared: &mut Shared) {
-        let message = self.received.remove(&packet_id);
+        let message = self.received.remove(&packet_id).flatten();
         shared.ledger.note(link.client, "gets PUBREL", packet_id, message);
         link.answer(PUBCOMP, packet_id, message, shared);
     }
