@@ -61,7 +61,9 @@ pub(crate) struct Ledger {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
     Kept,
-    Shared,
+    /// Not at QoS 1: a publisher's repeat of a message may come to a member of a group, or to a subscription, that didn't get the
+    /// message itself.
+    Loose,
 }
 
 /// What may be retained under a topic.
@@ -124,8 +126,7 @@ impl Ledger {
         self.received.get(&(client, number)).copied().unwrap_or(0)
     }
 
-    /// Takes a message that came, and isn't known to the receiver as a repeat. In a group one may
-    /// overtake another at QoS 1: a repeat of its publisher's may go to another member of a group than the message did.
+    /// Takes a message that came, and isn't known to the receiver as a repeat.
     pub(crate) fn receive(
         &mut self,
         client: usize,

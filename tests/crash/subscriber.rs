@@ -128,9 +128,10 @@ impl Subscriber {
         }
         // What is retained is judged by the probe. The subscriber to the values gets them as they are published, too.
         if !publish.retain && !publish.payload.is_empty() {
-            let order = if self.share.is_some() { Order::Shared } else { Order::Kept };
+            let sent_at = number.and_then(|number| shared.ledger.message(number)).map_or(0, |message| message.sent_at);
+            let subscribed = self.share.is_none() && self.since.is_some_and(|since| since < sent_at);
+            let order = if subscribed { Order::Kept } else { Order::Loose };
             let number = shared.ledger.receive(link.client, publish, self.qos, order)?;
-            let sent_at = shared.ledger.message(number).map_or(0, |message| message.sent_at);
             if self.until.is_some_and(|until| until < sent_at) {
                 return link.fault(Some(number), "was sent when the subscription had ended".to_owned());
             }
