@@ -47,6 +47,9 @@ impl Broker {
         command.args(["--durability", self.durability, "--data"]).arg(data);
         command.stdin(Stdio::null()).stdout(log(path)).stderr(log(path));
         self.child = Some(command.spawn().unwrap());
+        if let Some(power_loss) = &self.power_loss {
+            power_loss.await_start();
+        }
     }
 
     /// `kill -9`, and what goes with it.

@@ -61,6 +61,14 @@ impl PowerLoss {
         command
     }
 
+    /// Waits until the broker is watched: one that is killed before has done nothing, and nobody tells of its end.
+    pub(crate) fn await_start(&self) {
+        let trace = self.directory.join(TRACE);
+        while fs::metadata(&trace).map_or(0, |metadata| metadata.len()) == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Takes the power from the broker that was process `id`.
     pub(crate) fn strike(&self, id: u32, rng: &mut Rng) {
         let text = self.trace(id);
