@@ -188,7 +188,6 @@ impl Driver {
                 });
                 self.handle(Event::Authenticated { connection, outcome: verdict.outcome });
             }
-            Mail::Restored => self.handle(Event::DeadlinePassed),
             Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
             Mail::AccessReloaded => self.renew_access(),
             Mail::ShuttingDown => {

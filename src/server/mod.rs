@@ -113,7 +113,6 @@ impl Server {
             config,
         };
         server.start_shards(recovered, &ended_sender, &failures_sender).map_err(ServerError::Start)?;
-        server.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::Restored));
         Ok(server)
     }
 
