@@ -65,6 +65,10 @@ impl Shard {
             let ending = Ending::taken_over(claimant.clean_start);
             self.end_connection(id, ending, turn); // [MQTT-3.1.4-3]
         }
+        // What is due and waits only for its timer comes before the new connection. [MQTT-3.1.3-9]
+        if let Some(key) = self.sessions.get(slot).map(|entry| entry.subscriber.key) {
+            self.on_session_due(key, slot, turn);
+        }
         // A Session that ended with its connection is gone by now.
         let Some(entry) = self.sessions.get(slot).filter(|entry| entry.claim == prior) else {
             return self.surrender(claimant, None, turn);

@@ -152,6 +152,7 @@ impl Server {
                 shard.push((session, access));
             }
         }
+        let mut waiting = Vec::new();
         for (number, _) in (0..).zip(self.mailboxes.iter()) {
             let id = ShardId(number);
             let seed = getrandom::u64().map_err(io::Error::other)?;
@@ -167,7 +168,12 @@ impl Server {
                 restored: restored.get_mut(usize::from(number)).map(std::mem::take).unwrap_or_default(),
                 orphans: std::mem::take(&mut orphans),
             };
-            shard_task::start(parts, Upwards { status: Arc::clone(&self.status), ended: ended.clone() })?;
+            let upwards = Upwards { status: Arc::clone(&self.status), ended: ended.clone() };
+            waiting.push(shard_task::start(parts, upwards)?);
+        }
+        // A Will that is due, or a client, would miss the subscriptions of shards that are behind.
+        for begin in waiting {
+            begin.send(()).map_err(io::Error::other)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
@@ -31,10 +31,13 @@ pub(super) struct Upwards {
     pub(super) ended: mpsc::Sender<ShardId>,
 }
 
-/// Starts a thread that runs a shard and the tasks of its connections.
-pub(super) fn start(parts: Parts, upwards: Upwards) -> io::Result<()> {
+/// Starts a thread that runs a shard and the tasks of its connections. When this returns it has taken over what the last run
+/// left; it does nothing with it until it gets the word, since the other shards may have to take over theirs. If the sender is
+/// dropped before, the thread ends.
+pub(super) fn start(parts: Parts, upwards: Upwards) -> io::Result<SyncSender<()>> {
     let number = parts.id.0;
     let (started_sender, started) = sync_channel(1);
+    let (begin_sender, begin) = sync_channel(1);
     let run = move || {
         let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
             Ok(runtime) => runtime,
@@ -48,12 +51,14 @@ pub(super) fn start(parts: Parts, upwards: Upwards) -> io::Result<()> {
             upwards,
             lines: Rc::default(),
         };
-        // From now on clients may come: what the last run left is there.
         drop(started_sender.send(Ok(())));
-        runtime.block_on(task.run());
+        if begin.recv().is_ok() {
+            runtime.block_on(task.run());
+        }
     };
     thread::Builder::new().name(format!("shard-{number}")).spawn(run)?;
-    started.recv().map_err(io::Error::other)?
+    started.recv().map_err(io::Error::other)??;
+    Ok(begin_sender)
 }
 
 struct ShardTask {

@@ -57,6 +57,15 @@ pub(crate) struct Ledger {
     pub(crate) millis: u128,
 }
 
+/// Whether first deliveries come in the order in which they were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    Kept,
+    /// Not at QoS 1: a publisher's repeat of a message may come to a member of a group, or to a subscription, that didn't get the
+    /// message itself.
+    Loose,
+}
+
 /// What may be retained under a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Retained {
@@ -118,7 +127,13 @@ impl Ledger {
     }
 
     /// Takes a message that came, and isn't known to the receiver as a repeat.
-    pub(crate) fn receive(&mut self, client: usize, publish: &Publish, granted: u8) -> Result<u64, Fault> {
+    pub(crate) fn receive(
+        &mut self,
+        client: usize,
+        publish: &Publish,
+        granted: u8,
+        order: Order,
+    ) -> Result<u64, Fault> {
         let fault = |message, text: String| Err(Fault { client, message, text });
         let Some(number) = number_in(&publish.payload) else {
             return fault(None, format!("a payload that nobody sent: {publish:?}"));
@@ -140,7 +155,7 @@ impl Ledger {
         if *count > 1 && publish.qos != 1 {
             return fault(Some(number), format!("delivered {count} times at QoS {}", publish.qos));
         }
-        if *count == 1 {
+        if *count == 1 && (order == Order::Kept || qos != 1) {
             let key = (client, publisher, publish.topic.clone(), qos);
             let newest = self.newest.entry(key).or_default();
             if number < *newest {
@@ -225,9 +240,9 @@ fn twice_is_a_fault_at_qos_2_alone() {
     let mut ledger = Ledger::default();
     for qos in 0..=2 {
         let publish = sent(&mut ledger, qos);
-        assert!(ledger.receive(1, &publish, 2).is_ok());
-        assert!(ledger.receive(2, &publish, 2).is_ok());
-        assert_eq!(ledger.receive(1, &publish, 2).is_ok(), qos == 1, "QoS {qos}");
+        assert!(ledger.receive(1, &publish, 2, Order::Kept).is_ok());
+        assert!(ledger.receive(2, &publish, 2, Order::Kept).is_ok());
+        assert_eq!(ledger.receive(1, &publish, 2, Order::Kept).is_ok(), qos == 1, "QoS {qos}");
     }
 }
 
@@ -235,10 +250,10 @@ fn twice_is_a_fault_at_qos_2_alone() {
 fn an_older_message_after_a_newer_one_is_a_fault_unless_it_is_a_repeat() {
     let mut ledger = Ledger::default();
     let (first, second, third) = (sent(&mut ledger, 1), sent(&mut ledger, 1), sent(&mut ledger, 1));
-    assert!(ledger.receive(1, &first, 1).is_ok());
-    assert!(ledger.receive(1, &third, 1).is_ok());
-    assert!(ledger.receive(1, &first, 1).is_ok());
-    assert!(ledger.receive(1, &second, 1).is_err());
+    assert!(ledger.receive(1, &first, 1, Order::Kept).is_ok());
+    assert!(ledger.receive(1, &third, 1, Order::Kept).is_ok());
+    assert!(ledger.receive(1, &first, 1, Order::Kept).is_ok());
+    assert!(ledger.receive(1, &second, 1, Order::Kept).is_err());
 }
 
 #[test]
@@ -246,8 +261,8 @@ fn a_message_of_before_the_rest_may_come_again_at_qos_1_alone() {
     let mut ledger = Ledger::default();
     let (once, twice) = (sent(&mut ledger, 2), sent(&mut ledger, 1));
     ledger.forget(&[]);
-    assert!(ledger.receive(1, &once, 2).is_err());
-    assert!(ledger.receive(1, &twice, 2).is_ok());
+    assert!(ledger.receive(1, &once, 2, Order::Kept).is_err());
+    assert!(ledger.receive(1, &twice, 2, Order::Kept).is_ok());
 }
 
 #[test]

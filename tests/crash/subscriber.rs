@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::client::{Link, Shared, Stage};
-use crate::ledger::{Fault, Message, number_in};
+use crate::ledger::{Fault, Message, Order, number_in};
 use crate::wire::{PUBACK, PUBCOMP, PUBREC, Packet, Publish, SUBACK};
 
 /// The receiver's half of a Session, and its one subscription.
@@ -128,8 +128,10 @@ impl Subscriber {
         }
         // What is retained is judged by the probe. The subscriber to the values gets them as they are published, too.
         if !publish.retain && !publish.payload.is_empty() {
-            let number = shared.ledger.receive(link.client, publish, self.qos)?;
-            let sent_at = shared.ledger.message(number).map_or(0, |message| message.sent_at);
+            let sent_at = number.and_then(|number| shared.ledger.message(number)).map_or(0, |message| message.sent_at);
+            let subscribed = self.share.is_none() && self.since.is_some_and(|since| since < sent_at);
+            let order = if subscribed { Order::Kept } else { Order::Loose };
+            let number = shared.ledger.receive(link.client, publish, self.qos, order)?;
             if self.until.is_some_and(|until| until < sent_at) {
                 return link.fault(Some(number), "was sent when the subscription had ended".to_owned());
             }
