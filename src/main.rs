@@ -85,9 +85,10 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let Loaded { config, .. } = config::load(arguments)?;
     let _written_when_dropped = server::init_logging(&config.log)?;
     server::exit_on_panic();
-    let (admin, durability) = (config.admin.clone(), config.server.durability);
+    let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
     let server = Server::start(config)?;
-    let watched = Watched { status: server.status(), shared: server.shared(), durability };
+    let (status, shared, store) = (server.status(), server.shared(), server.store());
+    let watched = Watched { status, shared, durability, store, data };
     let _stopped_when_dropped = admin::start(&admin, watched)?;
     Ok(server.run()?)
 }

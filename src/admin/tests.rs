@@ -21,6 +21,8 @@ fn watched() -> Watched {
         status: Arc::new(Status::new(2, Clock::start(Timestamp(STARTED_AT)))),
         shared: Arc::new(Shared::new(2, retained_limits)),
         durability: Durability::PowerLoss,
+        store: None,
+        data: "nowhere".into(),
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Arguments {
     /// What an acknowledged message survives: power-loss, crash or none
     #[arg(long, value_name = "LEVEL")]
     durability: Option<String>,
+    /// Refuse to start when a part of the store is damaged, instead of setting it aside
+    #[arg(long)]
+    strict_recovery: bool,
     /// Threads that serve clients; 0: one for each core
     #[arg(long, value_name = "NUMBER")]
     shards: Option<String>,
@@ -58,6 +61,7 @@ impl Arguments {
             overrides.push(Override { origin, change });
         }
         let allow_anonymous = self.allow_anonymous.then(|| "true".to_owned());
+        let strict_recovery = self.strict_recovery.then(|| "true".to_owned());
         let (admin_enabled, admin_address) = match self.admin.as_deref() {
             Some("off") => (Some("false".to_owned()), None),
             Some(address) => (Some("true".to_owned()), Some(address.to_owned())),
@@ -67,6 +71,7 @@ impl Arguments {
             ("--data", "server.data", &self.data),
             ("--allow-anonymous", "security.allow_anonymous", &allow_anonymous),
             ("--durability", "server.durability", &self.durability),
+            ("--strict-recovery", "server.strict_recovery", &strict_recovery),
             ("--shards", "server.shards", &self.shards),
             ("--password-file", "security.password_file", &self.password_file),
             ("--acl-file", "security.acl_file", &self.acl_file),
