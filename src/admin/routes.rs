@@ -20,7 +20,13 @@ use crate::server::Status;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(SocketAddr);
+pub(super) struct Peer(pub(super) SocketAddr);
+
+impl Peer {
+    pub(super) fn is_this_machine(self) -> bool {
+        self.0.ip().to_canonical().is_loopback()
+    }
+}
 
 impl Connected<IncomingStream<'_, BoundedListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
@@ -95,8 +101,8 @@ fn progress_line(backups: &Backups) -> String {
 }
 
 /// Lets in who asks from this machine, but no browser that a website tells to ask.
-async fn this_machine_alone(ConnectInfo(Peer(peer)): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    if peer.ip().to_canonical().is_loopback() && !request.headers().contains_key(ORIGIN) {
+async fn this_machine_alone(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+    if peer.is_this_machine() && !request.headers().contains_key(ORIGIN) {
         next.run(request).await
     } else {
         (StatusCode::FORBIDDEN, "backups are for this machine alone\n").into_response()

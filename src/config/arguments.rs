@@ -47,6 +47,26 @@ pub struct Arguments {
     set: Vec<String>,
 }
 
+/// The flags that say where a broker keeps its data, for commands about that.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct DataArguments {
+    /// Read the configuration from this TOML file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The broker's data directory
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Where the running broker offers metrics and health
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin: Option<String>,
+}
+
+impl From<DataArguments> for Arguments {
+    fn from(DataArguments { config, data, admin }: DataArguments) -> Self {
+        Self { config, data, admin, ..Self::default() }
+    }
+}
+
 impl Arguments {
     /// What the flags change, in an order of their own: a flag with a name beats `--set`.
     pub(super) fn overrides(&self) -> Result<Vec<Override>, ConfigError> {
