@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -22,11 +23,31 @@ struct Broker {
 
 impl Broker {
     fn start(data: &Path) -> Self {
-        let (mqtt, admin, log) = (free_address(), free_address(), data.with_extension("txt"));
-        let child = command(data, mqtt, admin, &log).spawn().unwrap();
-        let broker = Self { child, mqtt, admin, log };
-        wait_for("the broker", || TcpStream::connect(broker.mqtt).ok());
+        let broker = Self::spawn(data, data.with_extension("txt"), &[]);
+        wait_for("the broker", || broker.is_ready().then_some(()));
         broker
+    }
+
+    fn spawn(data: &Path, log: PathBuf, arguments: &[&str]) -> Self {
+        let (mqtt, admin, output) = (free_address(), free_address(), File::create(&log).unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+        command.env_clear().args(["--listen", &mqtt.to_string(), "--admin", &admin.to_string()]);
+        command.arg("--data").arg(data).args(arguments).stdin(Stdio::null());
+        let child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
+        Self { child, mqtt, admin, log }
+    }
+
+    /// Waits until it ends by itself, and returns its exit code.
+    fn exit_code(&mut self) -> Option<i32> {
+        wait_for("the broker's end", || self.child.try_wait().unwrap()).code()
+    }
+
+    fn is_ready(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(self.admin) else { return false };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = String::new();
+        let asked = stream.write_all(b"GET /health/ready HTTP/1.1\r\nHost: oncemq\r\n\r\n");
+        asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.starts_with("HTTP/1.1 200 ")
     }
 
     /// Runs one of mosquitto's clients, which must succeed, and returns what it prints.
@@ -75,14 +96,6 @@ impl Drop for Broker {
             println!("the broker's log:\n{}", self.log());
         }
     }
-}
-
-fn command(data: &Path, mqtt: SocketAddr, admin: SocketAddr, log: &Path) -> Command {
-    let log = File::create(log).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
-    command.args(["--listen", &mqtt.to_string(), "--admin", &admin.to_string(), "--data"]).arg(data);
-    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    command
 }
 
 /// Runs `oncemq store` with the data directory.
@@ -213,12 +226,9 @@ fn a_store_in_use_is_neither_read_nor_replaced_nor_opened_twice() {
         assert_eq!(code, 5, "{error}");
         assert!(error.contains(&in_use), "{error}");
     }
-    let log = data.with_file_name("second.txt");
-    let mut second = command(&data, free_address(), free_address(), &log).spawn().unwrap();
-    let status = wait_for("the second broker's end", || second.try_wait().unwrap());
-    assert_eq!(status.code(), Some(5));
-    let error = fs::read_to_string(log).unwrap();
-    assert!(error.contains(&in_use), "{error}");
+    let mut second = Broker::spawn(&data, data.with_file_name("second.txt"), &[]);
+    assert_eq!(second.exit_code(), Some(5));
+    assert!(second.log().contains(&in_use), "{}", second.log());
 }
 
 #[test]
@@ -252,16 +262,17 @@ fn a_damaged_store_is_told_and_starts_unless_recovery_is_strict() {
     assert_eq!(code, 6, "{error}");
     assert!(!backup.exists());
 
-    let log = data.with_file_name("strict.txt");
-    let mut strict = command(&data, free_address(), free_address(), &log).arg("--strict-recovery").spawn().unwrap();
-    let status = wait_for("the strict broker's end", || strict.try_wait().unwrap());
-    assert_eq!(status.code(), Some(5));
-    assert!(fs::read_to_string(log).unwrap().contains("1 damaged regions, the first: bytes "));
+    let mut strict = Broker::spawn(&data, data.with_file_name("strict.txt"), &["--strict-recovery"]);
+    assert_eq!(strict.exit_code(), Some(5));
+    assert!(strict.log().contains("1 damaged regions, the first: bytes "), "{}", strict.log());
 
     let broker = Broker::start(&data);
     assert!(broker.log().contains("damaged, and set aside: bytes "), "{}", broker.log());
     assert_eq!(broker.receive("away", 3), ["payload-1", "payload-3", "payload-4"]);
     assert_eq!(fs::read_dir(data.join("log/quarantine")).unwrap().count(), 1);
+    let (code, error) = complaint(&data, &["backup", backup.to_str().unwrap(), "--admin", &broker.admin.to_string()]);
+    assert_eq!(code, 6, "the damage is still in the log: {error}");
+    assert!(told(&data, &["stats", backup.to_str().unwrap()]).starts_with("sessions           1\n"));
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

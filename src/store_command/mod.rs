@@ -108,8 +108,9 @@ fn backup(destination: &Path, data: DataArguments) -> anyhow::Result<()> {
     place::require_empty(destination)?;
     let report = match place::copy(&store_directory(&config.server.data), destination) {
         Err(StoreError::Open(OpenError::Locked { process, .. })) => {
-            let no_backup = |cause| StoreError::NoBackup { process: process.clone(), cause };
+            let no_backup = |cause: String| StoreError::NoBackup { process: process.clone(), cause };
             let made = ask::backup(&config.admin, &process).map_err(no_backup)?;
+            place::require_parent(&made, &config.server.data.join("backups")).map_err(no_backup)?;
             let moved = place::rename(&made, destination).or_else(|_| {
                 // On another file system, or beyond our rights.
                 place::copy(&made, destination)?;
