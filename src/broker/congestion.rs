@@ -32,9 +32,13 @@ impl Shard {
         let full = self.settings.outgoing_bytes_max / 2;
         let unsent_max = self.settings.queued_messages_max as u64 / 2;
         let grace = self.settings.slow_receiver_grace;
+        let waits_for_itself = origin == Some(Origin { shard: self.id, connection: id });
         let Some(connection) = self.connection_mut(id) else { return };
         if connection.buffered < full && unsent < unsent_max.max(1) {
             return;
+        }
+        if waits_for_itself && connection.buffered < full {
+            return; // it must be read from to acknowledge what it has
         }
         let begins = matches!(connection.congestion, Congestion::None);
         if begins {

@@ -9,6 +9,7 @@ use crate::codec::{Qos, SubscriptionId, Will};
 use crate::routing::{Retained, Subscriber};
 use crate::session::{Session, Ticket};
 use crate::timestamp::Timestamp;
+use crate::topic::Filter;
 
 /// A Session and what its shard keeps beside it. It moves to another shard as it is.
 #[derive(Debug)]
@@ -44,12 +45,19 @@ pub(super) struct SessionSlot {
 /// A retained message on its way to a new subscription.
 #[derive(Debug)]
 pub(super) struct Replay {
+    /// The subscription's.
+    pub(super) filter: Arc<Filter>,
     pub(super) retained: Arc<Retained>,
     pub(super) qos: Qos,
     pub(super) subscription_ids: SmallVec<[SubscriptionId; 2]>,
 }
 
 impl SessionSlot {
+    /// Forgets the retained messages that a subscription is still to get: it is gone, or begins anew. [MQTT-3.10.4-2]
+    pub(super) fn forget_replays(&mut self, filter: &Filter) {
+        self.replays.retain(|replay| *replay.filter != *filter);
+    }
+
     /// Whether it outlives its connection.
     pub(super) const fn is_durable(&self) -> bool {
         self.session_expiry_interval > 0

@@ -23,6 +23,10 @@ pub struct Shared {
     retained_numbers: AtomicU64,
     sessions: AtomicUsize,
     counters: Mutex<Vec<Counters>>,
+    /// Bytes from and to all clients.
+    traffic: [AtomicU64; 2],
+    /// The most clients that were connected at a time.
+    connected_max: AtomicU64,
 }
 
 /// The number of a CONNECT that was granted a Client Identifier: of all shards, in order.
@@ -49,6 +53,8 @@ impl Shared {
             retained_numbers: AtomicU64::new(1),
             sessions: AtomicUsize::new(0),
             counters: Mutex::new(vec![Counters::default(); shards]),
+            traffic: [AtomicU64::new(0), AtomicU64::new(0)],
+            connected_max: AtomicU64::new(0),
         }
     }
 
@@ -68,6 +74,24 @@ impl Shared {
     pub fn counters(&self) -> Counters {
         let shards = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         shards.iter().fold(Counters::default(), |sum, shard| sum + *shard)
+    }
+
+    /// Counts bytes that came from clients and went to them.
+    pub fn add_traffic(&self, received: u64, sent: u64) {
+        let [all_received, all_sent] = &self.traffic;
+        all_received.fetch_add(received, Ordering::Relaxed);
+        all_sent.fetch_add(sent, Ordering::Relaxed);
+    }
+
+    /// Bytes from and to all clients.
+    pub(super) fn traffic(&self) -> (u64, u64) {
+        let [received, sent] = &self.traffic;
+        (received.load(Ordering::Relaxed), sent.load(Ordering::Relaxed))
+    }
+
+    /// The most clients that were connected at a time, of which there are `connected` now.
+    pub(super) fn connected_max(&self, connected: u64) -> u64 {
+        self.connected_max.fetch_max(connected, Ordering::Relaxed).max(connected)
     }
 
     pub(super) fn publish_counters(&self, shard: ShardId, counters: Counters) {

@@ -114,13 +114,16 @@ impl Shard {
         if !wanted {
             return Ok(Vec::new());
         }
+        entry.forget_replays(filter);
         let access = entry.subscriber.access();
         let client_id = &entry.subscriber.client_id;
         let own = |retained: &Retained| options.no_local && retained.publisher.as_ref() == Some(client_id);
         let matching = self.shared.retained().matching(&filter.topic_filter, now);
         let matching = matching.into_iter().filter(|one| !own(one) && access.receive(&one.message.topic));
         let subscription_ids: SmallVec<[SubscriptionId; 2]> = id.into_iter().collect();
+        let filter = Arc::new(filter.clone());
         let replay = |retained: Arc<Retained>| Replay {
+            filter: Arc::clone(&filter),
             qos: retained.qos.min(options.qos),
             retained,
             subscription_ids: subscription_ids.clone(),
@@ -171,7 +174,7 @@ impl Shard {
 
     /// What goes out for a retained message. One that was replaced meanwhile is left out: the client got the new one.
     fn replayed(&mut self, replay: Replay, now: Timestamp) -> Option<Delivery> {
-        let Replay { retained, qos, subscription_ids } = replay;
+        let Replay { retained, qos, subscription_ids, .. } = replay;
         if retained.expires_at.is_some_and(|at| at <= now) {
             self.counters.dropped(DropReason::Expired, 1);
             return None;
@@ -202,6 +205,9 @@ impl Shard {
                     removed.push(filter.detached());
                 }
             }
+        }
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            removed.iter().for_each(|filter| entry.forget_replays(filter));
         }
         let wait = if removed.is_empty() {
             None

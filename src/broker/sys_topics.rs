@@ -42,11 +42,16 @@ impl Shard {
         let counters = self.shared.counters();
         let (retained, retained_bytes) = self.shared.retained_len();
         let (subscriptions, shared_subscriptions) = self.shared.subscriptions_len();
+        let (bytes_received, bytes_sent) = self.shared.traffic();
+        let connected_max = self.shared.connected_max(counters.sessions_connected);
         let uptime = self.started.map_or(0, |started| now.since(started).as_secs());
         let numbers = [
             ("clients/connected", counters.sessions_connected),
             ("clients/disconnected", counters.sessions - counters.sessions_connected),
             ("clients/total", counters.sessions),
+            ("clients/maximum", connected_max),
+            ("bytes/received", bytes_received),
+            ("bytes/sent", bytes_sent),
             ("clients/expired", counters.sessions_expired),
             ("messages/received", counters.packets_received.iter().sum()),
             ("messages/sent", counters.packets_sent.iter().sum()),

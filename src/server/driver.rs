@@ -18,7 +18,7 @@ use super::publish_encoder::PublishEncoder;
 use super::report::Reporter;
 use super::store_thread::StoreThread;
 use super::traffic::Traffic;
-use crate::broker::{Action, AuthenticationRequest, ConnectionId, Event, RecoveredSession, Shard};
+use crate::broker::{Action, AuthenticationRequest, ConnectionId, Event, RecoveredSession, Shard, Shared};
 use crate::codec::{ServerPacket, encode};
 use crate::routing::{Access, SessionKey, ShardId};
 use crate::timestamp::Timestamp;
@@ -44,6 +44,9 @@ pub(super) struct Driver {
     /// Those that the tasks serve.
     pub(super) connections: Connections,
     traffic: Traffic,
+    shared: Arc<Shared>,
+    /// The bytes of the traffic that the shards were told of: received and sent.
+    told: (u64, u64),
     reading: Reading,
     current: Option<ConnectionId>,
     backlogged: Vec<ConnectionId>,
@@ -76,6 +79,8 @@ pub(super) struct Parts {
     pub(super) authentication: Arc<Authentication>,
     /// Those of all shards, by number.
     pub(super) mailboxes: Arc<[Mailbox]>,
+    /// What the shards share.
+    pub(super) shared: Arc<Shared>,
     /// The shard's own way to the store.
     pub(super) store: StoreThread,
     /// Sessions of the last run, and what their clients may do.
@@ -103,6 +108,8 @@ impl Driver {
             scratch: BytesMut::new(),
             connections: Connections::default(),
             traffic: Traffic::default(),
+            shared: parts.shared,
+            told: (0, 0),
             reading: parts.clock.read(),
             current: None,
             backlogged: Vec::new(),
@@ -181,6 +188,7 @@ impl Driver {
                 });
                 self.handle(Event::Authenticated { connection, outcome: verdict.outcome });
             }
+            Mail::Restored => self.handle(Event::DeadlinePassed),
             Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
             Mail::AccessReloaded => self.renew_access(),
             Mail::ShuttingDown => {

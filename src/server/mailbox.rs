@@ -14,6 +14,8 @@ use crate::routing::ShardId;
 pub(super) enum Mail {
     /// Another shard's message.
     Forwarded(ShardMessage),
+    /// Every shard has what the last run left, and no client has come yet: what is due is to be done first, Wills above all.
+    Restored,
     /// A listener accepted a connection for this shard.
     Accepted(Box<Accepted>),
     /// A provider that may block has answered.

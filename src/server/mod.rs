@@ -113,6 +113,7 @@ impl Server {
             config,
         };
         server.start_shards(recovered, &ended_sender, &failures_sender).map_err(ServerError::Start)?;
+        server.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::Restored));
         Ok(server)
     }
 
@@ -167,6 +168,7 @@ impl Server {
                 write_timeout: self.config.limits.write_timeout,
                 authentication: Arc::clone(&self.authentication),
                 mailboxes: Arc::clone(&self.mailboxes),
+                shared: Arc::clone(&self.shared),
                 store: StoreThread::new(usize::from(number), self.store.clone(), failures.clone()),
                 restored: restored.get_mut(usize::from(number)).map(std::mem::take).unwrap_or_default(),
                 orphans: std::mem::take(&mut orphans),

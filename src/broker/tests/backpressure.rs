@@ -1,9 +1,10 @@
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
 use crate::broker::{DropReason, Settings};
-use crate::codec::{ClientPacket, Publish, Qos};
+use crate::codec::{ClientPacket, Publish, Qos, ServerPacket};
 
 fn large(qos: Qos, packet_id: u16) -> ClientPacket {
     ClientPacket::Publish(Publish { payload: vec![b'x'; 1_000].into(), ..message("t", "", qos, packet_id) })
@@ -144,5 +145,56 @@ fn client_with_too_many_responses_in_the_store_is_not_read_from() {
     assert!(harness.is_paused(client));
     harness.send(client, publish("t", "x", Q2, 1_025));
     harness.persist();
+    assert!(!harness.is_paused(client));
+}
+
+/// A client whose transport takes nothing after it has subscribed to ten retained messages of a kilobyte.
+fn replaying() -> (Harness, Client) {
+    let mut harness = Harness::with(1, narrow());
+    let publisher = harness.connect(transient("p"));
+    for name in ["r/0", "r/1", "r/2", "r/3", "r/4", "r/5", "r/6", "r/7", "r/8", "r/9"] {
+        let payload = vec![b'x'; 1_000].into();
+        harness.run(publisher, [ClientPacket::Publish(Publish { retain: true, payload, ..message(name, "", Q0, 0) })]);
+    }
+    let client = harness.connect(transient("s"));
+    harness.transports_take = false;
+    harness.send(client, subscribe("r/+", Q0));
+    (harness, client)
+}
+
+fn drain(harness: &mut Harness, client: Client) -> usize {
+    for _ in 0..10 {
+        harness.flush(client, 0);
+    }
+    harness.packets(client).iter().filter(|packet| matches!(packet, ServerPacket::Publish(_))).count()
+}
+
+#[test]
+fn mqtt5_3_10_4_2_retained_messages_that_wait_are_not_sent_after_unsubscribe() {
+    let (mut harness, client) = replaying();
+    harness.send(client, unsubscribe(5, &["r/+"]));
+    let sent = drain(&mut harness, client);
+    assert!((1..=5).contains(&sent), "{sent} were sent before");
+}
+
+#[test]
+fn retained_messages_that_wait_do_not_pile_up_when_a_client_subscribes_again_and_again() {
+    let (mut harness, client) = replaying();
+    for _ in 0..20 {
+        harness.send(client, subscribe("r/+", Q0));
+    }
+    let sent = drain(&mut harness, client);
+    assert!((10..=15).contains(&sent), "{sent}");
+}
+
+#[test]
+fn client_that_is_to_acknowledge_its_own_messages_is_read_from() {
+    let mut harness =
+        Harness::with(1, Settings { inflight_messages_max: NonZeroU16::MIN, queued_messages_max: 10, ..settings() });
+    let client = harness.connect(transient("c"));
+    harness.run(client, [subscribe("t", Q1)]);
+    for number in 1..9 {
+        harness.send(client, publish("t", "x", Q1, number));
+    }
     assert!(!harness.is_paused(client));
 }

@@ -38,7 +38,8 @@ impl Broker {
         let shared = Arc::new(Shared::new(1, settings::retained_limits(config)));
         let parts = Parts {
             id: ShardId(0),
-            shard: Shard::new(ShardId(0), Arc::new(settings::broker_settings(config)), shared, 1),
+            shard: Shard::new(ShardId(0), Arc::new(settings::broker_settings(config)), Arc::clone(&shared), 1),
+            shared,
             clock: Clock::start(Timestamp::default()),
             write_timeout: config.limits.write_timeout,
             authentication: Arc::new(Authentication::start(authenticator, &[], &mailboxes).unwrap()),

@@ -9,6 +9,7 @@ use crate::codec::ProtocolVersion;
 use crate::server::connections::Identity;
 use crate::server::outgoing::Outgoing;
 use crate::server::status::ShardSnapshot;
+use crate::server::traffic::Traffic;
 use crate::timestamp::Timestamp;
 
 impl Driver {
@@ -140,6 +141,9 @@ impl Driver {
         let mut backlogged = std::mem::take(&mut self.backlogged);
         backlogged.retain(|&connection| self.is_still_backlogged(connection));
         self.backlogged = backlogged;
+        let Traffic { bytes_received, bytes_sent, .. } = self.traffic;
+        let (received, sent) = std::mem::replace(&mut self.told, (bytes_received, bytes_sent));
+        self.shared.add_traffic(bytes_received - received, bytes_sent - sent);
         self.handle(Event::StoreRoom(if self.store.is_full() { StoreRoom::None } else { StoreRoom::Some }));
         self.end_turn();
     }

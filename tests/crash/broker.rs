@@ -1,0 +1,112 @@
+//! The real binary, killed and started again on the same data and port.
+
+use std::fs::{self, File, OpenOptions};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use tempfile::TempDir;
+
+use crate::power_loss::PowerLoss;
+use crate::rng::Rng;
+
+/// What a kill takes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// What the process had in memory.
+    Process,
+    /// What was written and not synced, too.
+    Power,
+}
+
+/// A broker that can be killed. Dropped, it is killed for good.
+pub(crate) struct Broker {
+    directory: TempDir,
+    pub(crate) address: SocketAddr,
+    durability: &'static str,
+    child: Option<Child>,
+    power_loss: Option<PowerLoss>,
+}
+
+impl Broker {
+    pub(crate) fn new(durability: &'static str, loss: Loss) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let power_loss = (loss == Loss::Power).then(|| PowerLoss::new(directory.path()));
+        Self { directory, address, durability, child: None, power_loss }
+    }
+
+    /// Starts it, and waits for nothing.
+    pub(crate) fn start(&mut self) {
+        let path = self.directory.path();
+        let data = path.join(DATA);
+        let binary = Path::new(env!("CARGO_BIN_EXE_oncemq"));
+        let mut command = self.power_loss.as_ref().map_or_else(|| Command::new(binary), |loss| loss.command(binary));
+        command.args(["--listen", &self.address.to_string(), "--admin", "off", "--shards", "2", "--allow-anonymous"]);
+        command.args(["--durability", self.durability, "--data"]).arg(data);
+        command.stdin(Stdio::null()).stdout(log(path)).stderr(log(path));
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    /// `kill -9`, and what goes with it.
+    pub(crate) fn kill(&mut self, rng: &mut Rng) {
+        let Some(mut child) = self.child.take() else { return };
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if let Some(power_loss) = &self.power_loss {
+            power_loss.strike(child.id(), rng);
+        }
+    }
+
+    /// How it ended, if it did so by itself.
+    pub(crate) fn end(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut()?.try_wait().unwrap()
+    }
+
+    /// Its last words.
+    pub(crate) fn log(&self) -> String {
+        let log = fs::read_to_string(self.directory.path().join(LOG)).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+    }
+
+    /// Keeps the data of a failed run, and says where.
+    pub(crate) fn keep(&mut self) -> &Path {
+        self.directory.disable_cleanup(true);
+        self.directory.path()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+fn log(directory: &Path) -> File {
+    OpenOptions::new().create(true).append(true).open(directory.join(LOG)).unwrap()
+}
+
+/// A port that nobody listens at, below those that the system gives to outgoing connections: between two starts it stays free, and
+/// no client connects to itself.
+fn free_port() -> u16 {
+    static COUNTER: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let start = u16::try_from(std::process::id().wrapping_mul(137) % u32::from(PORTS)).unwrap();
+        let port = FIRST_PORT + (start + COUNTER.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// The directory that is given to the broker, below the run's.
+pub(crate) const DATA: &str = "data";
+const LOG: &str = "log";
+const LOG_LINES_SHOWN: usize = 40;
+const FIRST_PORT: u16 = 10_000;
+const PORTS: u16 = 20_000;

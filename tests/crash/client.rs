@@ -1,0 +1,359 @@
+//! A client that follows the standard and survives every crash of the broker: its connections, and what it is for.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::ledger::{Fault, Ledger, payload};
+use crate::probe::Probe;
+use crate::publisher::Publisher;
+use crate::rng::Rng;
+use crate::subscriber::{Habit, Subscriber};
+use crate::wire::{
+    CONNACK, Connect, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Packet, Publish, Received, SUBACK,
+    UNSUBACK, Version, Wire, acknowledge, packet,
+};
+
+/// What all clients see.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) ledger: Ledger,
+    pub(crate) rng: Rng,
+    pub(crate) address: SocketAddr,
+    pub(crate) now: Instant,
+    pub(crate) stage: Stage,
+}
+
+/// What a run is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Everyone connects and subscribes.
+    Gathering,
+    /// Messages fly.
+    Load,
+    /// Nothing new is published, everyone is there, and everything arrives.
+    Settling,
+}
+
+/// One Client Identifier.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) number: usize,
+    pub(crate) name: String,
+    pub(crate) durable: bool,
+    pub(crate) role: Role,
+    pub(crate) link: Link,
+    /// The broker has acknowledged the Session: from then on it is there.
+    has_session: bool,
+    connect_at: Option<Instant>,
+    leave_at: Option<Instant>,
+}
+
+/// What a client is for.
+#[derive(Debug)]
+pub(crate) enum Role {
+    Publisher(Publisher),
+    Subscriber(Subscriber),
+    /// Its connection has a Will Message.
+    Willed {
+        topic: String,
+        qos: u8,
+        will: Option<u64>,
+    },
+    Probe(Probe),
+}
+
+/// A connection, and what is to be sent on it a little later.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) client: usize,
+    pub(crate) version: Version,
+    wire: Option<Wire>,
+    /// CONNACK came.
+    pub(crate) is_connected: bool,
+    answers: VecDeque<Answer>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    due: Instant,
+    kind: u8,
+    packet_id: u16,
+    message: Option<u64>,
+}
+
+impl Shared {
+    /// A moment within this time.
+    pub(crate) fn within(&mut self, millis: u64) -> Instant {
+        self.now + Duration::from_micros(self.rng.below(millis * 1_000 + 1))
+    }
+}
+
+impl Client {
+    pub(crate) fn new(number: usize, name: &str, durable: bool, role: Role) -> Self {
+        let version = if number.is_multiple_of(2) { Version::V5 } else { Version::V311 };
+        let name = format!("{name}-{number}-{version:?}").to_lowercase();
+        let link = Link { client: number, version, wire: None, is_connected: false, answers: VecDeque::new() };
+        Self { number, name, durable, role, link, has_session: false, connect_at: None, leave_at: None }
+    }
+
+    /// Does what there is to do, without waiting for anything.
+    pub(crate) fn step(&mut self, shared: &mut Shared) -> Result<(), Fault> {
+        if self.link.wire.is_none() {
+            return self.connect(shared);
+        }
+        self.receive(shared)?;
+        if !self.link.is_connected {
+            return Ok(());
+        }
+        self.link.answer_due(shared);
+        match &mut self.role {
+            Role::Publisher(publisher) => publisher.step(&mut self.link, shared),
+            Role::Subscriber(subscriber) => subscriber.step(&mut self.link, shared),
+            Role::Probe(probe) => probe.step(&mut self.link, shared)?,
+            Role::Willed { .. } => {}
+        }
+        if self.wants_to_leave(shared) {
+            self.leave(shared);
+        }
+        Ok(())
+    }
+
+    /// Reads what the broker said.
+    fn receive(&mut self, shared: &mut Shared) -> Result<(), Fault> {
+        while let Some(wire) = &mut self.link.wire {
+            match wire.receive() {
+                Received::Packet(packet) => self.take(&packet, shared)?,
+                Received::Nothing => return Ok(()),
+                Received::Closed => self.lose("loses its connection", shared),
+            }
+        }
+        Ok(())
+    }
+
+    /// The broker was killed: reads its last words, or loses them as a network does.
+    pub(crate) fn mourn(&mut self, shared: &mut Shared) -> Result<(), Fault> {
+        if shared.rng.percent(60) {
+            self.receive(shared)?;
+        }
+        if self.link.wire.is_some() {
+            self.lose("loses its connection", shared);
+        }
+        Ok(())
+    }
+
+    /// A connection is over without DISCONNECT.
+    pub(crate) fn lose(&mut self, what: &'static str, shared: &mut Shared) {
+        let was_connected = self.link.is_connected;
+        self.part(what, shared);
+        if let Role::Willed { will: Some(will), .. } = self.role {
+            shared.ledger.withhold(will, false);
+            if was_connected {
+                shared.ledger.owe(will);
+            }
+        }
+    }
+
+    /// Ends the connection, and with it what doesn't outlive it.
+    fn part(&mut self, what: &'static str, shared: &mut Shared) {
+        shared.ledger.note(self.number, what, 0, None);
+        if let Some(wire) = self.link.wire.take() {
+            wire.cut();
+        }
+        self.link.answers.clear();
+        self.link.is_connected = false;
+        self.leave_at = None;
+        let away = match &self.role {
+            Role::Subscriber(subscriber) => subscriber.away(),
+            Role::Publisher(_) | Role::Willed { .. } | Role::Probe(_) => 20,
+        };
+        self.connect_at = Some(shared.within(away));
+        match &mut self.role {
+            Role::Publisher(publisher) if !self.durable => publisher.forget(),
+            Role::Probe(probe) => probe.forget(),
+            Role::Publisher(_) | Role::Subscriber(_) | Role::Willed { .. } => {}
+        }
+    }
+
+    fn wants_to_leave(&mut self, shared: &mut Shared) -> bool {
+        let habit = match &self.role {
+            Role::Subscriber(subscriber) => subscriber.habit,
+            Role::Probe(probe) => return probe.is_done(),
+            Role::Publisher(_) | Role::Willed { .. } => return false,
+        };
+        if shared.stage != Stage::Load {
+            self.leave_at = None;
+            return false;
+        }
+        match habit {
+            Habit::Steady | Habit::Changing => false,
+            Habit::Offline => self.is_subscribed(),
+            Habit::Flapping => {
+                let now = shared.now;
+                *self.leave_at.get_or_insert_with(|| shared.within(400)) < now
+            }
+        }
+    }
+
+    fn leave(&mut self, shared: &mut Shared) {
+        if shared.rng.percent(50) {
+            self.link.send(&packet(DISCONNECT, &[]));
+            self.part("sends DISCONNECT", shared);
+        } else {
+            self.lose("cuts its connection", shared);
+        }
+    }
+
+    /// Whether an offline client stays away.
+    fn stays_away(&self, shared: &Shared) -> bool {
+        let is_offline = matches!(&self.role, Role::Subscriber(subscriber) if subscriber.habit == Habit::Offline);
+        let load = shared.stage == Stage::Load;
+        match self.role {
+            Role::Willed { .. } => shared.stage == Stage::Settling,
+            Role::Subscriber(_) => is_offline && load && self.is_subscribed(),
+            Role::Publisher(_) | Role::Probe(_) => false,
+        }
+    }
+
+    pub(crate) fn is_subscribed(&self) -> bool {
+        !matches!(&self.role, Role::Subscriber(subscriber) if subscriber.since.is_none())
+    }
+
+    fn connect(&mut self, shared: &mut Shared) -> Result<(), Fault> {
+        let is_due = self.connect_at.is_none_or(|at| at <= shared.now || shared.stage == Stage::Settling);
+        if !is_due || self.stays_away(shared) {
+            return Ok(());
+        }
+        let Some(wire) = Wire::open(shared.address) else {
+            self.connect_at = Some(shared.within(10));
+            return Ok(());
+        };
+        self.link.wire = Some(wire);
+        shared.ledger.note(self.number, "sends CONNECT", 0, None);
+        let will = match &mut self.role {
+            Role::Willed { topic, qos, will } => {
+                let number = shared.ledger.send(self.number, topic, *qos, false);
+                shared.ledger.note(self.number, "sends CONNECT with Will", 0, Some(number));
+                shared.ledger.withhold(number, true);
+                *will = Some(number);
+                let (topic, qos, payload) = (topic.clone(), *qos, payload(number, 0));
+                Some(Publish { topic, payload, qos, retain: false, dup: false, packet_id: 0 })
+            }
+            Role::Publisher(_) | Role::Subscriber(_) | Role::Probe(_) => None,
+        };
+        let receive_maximum = if self.number.is_multiple_of(3) { 5 } else { 100 };
+        let (version, client_id) = (self.link.version, &self.name[..]);
+        let connect = Connect { version, client_id, durable: self.durable, receive_maximum, will };
+        self.link.send(&connect.bytes());
+        Ok(())
+    }
+
+    fn take(&mut self, packet: &Packet, shared: &mut Shared) -> Result<(), Fault> {
+        let kind = packet.kind();
+        match (&mut self.role, kind) {
+            (_, CONNACK) => return self.on_connack(packet, shared),
+            (Role::Publisher(publisher), PUBACK | PUBREC | PUBCOMP) => {
+                return publisher.on_acknowledgement(packet, &mut self.link, shared);
+            }
+            (Role::Subscriber(subscriber), PUBLISH) => {
+                return subscriber.on_publish(&packet.publish(self.link.version), &mut self.link, shared);
+            }
+            (Role::Subscriber(subscriber), PUBREL) => {
+                subscriber.on_pubrel(packet.packet_id(), &mut self.link, shared);
+                return Ok(());
+            }
+            (Role::Subscriber(subscriber), SUBACK | UNSUBACK) => {
+                return subscriber.on_answer(packet, &mut self.link, shared);
+            }
+            (Role::Probe(probe), SUBACK | PUBLISH) => return probe.on_packet(packet, &mut self.link, shared),
+            _ => {}
+        }
+        self.link.fault(None, format!("did not expect {packet:x?}"))
+    }
+
+    fn on_connack(&mut self, packet: &Packet, shared: &mut Shared) -> Result<(), Fault> {
+        let present = packet.body[0] == 1;
+        if packet.reason_code() != 0 || self.link.is_connected {
+            return self.link.fault(None, format!("did not expect {packet:x?}"));
+        }
+        shared.ledger.note(
+            self.number,
+            if present { "gets CONNACK, session present" } else { "gets CONNACK" },
+            0,
+            None,
+        );
+        if self.durable && self.has_session && !present {
+            return self.link.fault(None, "its Session is lost".to_owned());
+        }
+        if !self.durable && present {
+            return self.link.fault(None, "a Session that was to end is present".to_owned());
+        }
+        self.link.is_connected = true;
+        self.has_session = true;
+        match &mut self.role {
+            Role::Publisher(publisher) => publisher.resend(&mut self.link, shared),
+            Role::Subscriber(subscriber) => subscriber.resume(&mut self.link, shared),
+            Role::Probe(probe) => probe.ask(&mut self.link, shared),
+            Role::Willed { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Comes to a rest: a Will Message is published now.
+    pub(crate) fn settle(&mut self, shared: &mut Shared) {
+        if matches!(self.role, Role::Willed { .. }) && self.link.wire.is_some() {
+            self.lose("cuts its connection", shared);
+        }
+    }
+
+    pub(crate) fn is_there(&self) -> bool {
+        let is_transient = matches!(self.role, Role::Probe(_));
+        is_transient || self.link.is_connected && self.is_subscribed()
+    }
+
+    /// Whether nothing is on its way.
+    pub(crate) fn is_settled(&self) -> bool {
+        match &self.role {
+            Role::Publisher(publisher) => self.link.is_idle() && publisher.is_settled(),
+            Role::Subscriber(subscriber) => self.link.is_idle() && subscriber.is_settled(),
+            Role::Willed { .. } => self.link.wire.is_none(),
+            Role::Probe(probe) => probe.is_satisfied(),
+        }
+    }
+}
+
+impl Link {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        if let Some(wire) = &mut self.wire {
+            wire.send(bytes);
+        }
+    }
+
+    /// Acknowledges, often a little later, and in order.
+    pub(crate) fn answer(&mut self, kind: u8, packet_id: u16, message: Option<u64>, shared: &mut Shared) {
+        let due = if shared.rng.percent(30) { shared.within(15) } else { shared.now };
+        let due = self.answers.back().map_or(due, |last| last.due.max(due));
+        self.answers.push_back(Answer { due, kind, packet_id, message });
+    }
+
+    fn answer_due(&mut self, shared: &mut Shared) {
+        while let Some(answer) = self.answers.pop_front_if(|answer| answer.due <= shared.now) {
+            let what = match answer.kind {
+                PUBACK => "sends PUBACK",
+                PUBREC => "sends PUBREC",
+                PUBREL => "sends PUBREL",
+                _ => "sends PUBCOMP",
+            };
+            shared.ledger.note(self.client, what, answer.packet_id, answer.message);
+            self.send(&acknowledge(answer.kind, answer.packet_id));
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_connected && self.answers.is_empty()
+    }
+
+    pub(crate) fn fault<T>(&self, message: Option<u64>, text: String) -> Result<T, Fault> {
+        Err(Fault { client: self.client, message, text })
+    }
+}

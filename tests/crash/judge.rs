@@ -1,0 +1,61 @@
+//! What must be true when everything had time to arrive.
+
+use crate::client::{Client, Role};
+use crate::ledger::{Fault, Message};
+use crate::subscriber::Subscriber;
+use crate::world::World;
+
+impl World {
+    /// The first message that is owed to someone and has not come.
+    pub(crate) fn missing(&self) -> Option<Fault> {
+        let ledger = &self.shared.ledger;
+        let members: Vec<_> = self.subscribers().filter(|(_, subscriber)| subscriber.share.is_some()).collect();
+        for (number, message) in ledger.messages() {
+            for (client, subscriber) in self.subscribers() {
+                let owed = subscriber.share.is_none() && subscriber.is_owed(message);
+                if owed && ledger.received(client.number, number) == 0 {
+                    let text = format!("was acknowledged and did not come: {message:?}");
+                    return Some(Fault { client: client.number, message: Some(number), text });
+                }
+            }
+            let owed = members.iter().any(|(_, subscriber)| subscriber.is_owed(message));
+            if owed && self.members_that_got(&members, number) == 0 {
+                let text = format!("was acknowledged and came to no member of the group: {message:?}");
+                return Some(Fault { client: members[0].0.number, message: Some(number), text });
+            }
+        }
+        None
+    }
+
+    /// What is wrong though nothing is missing.
+    pub(crate) fn judge(&self) -> Result<(), Fault> {
+        let members: Vec<_> = self.subscribers().filter(|(_, subscriber)| subscriber.share.is_some()).collect();
+        let is_once = |message: &Message| message.qos != 1;
+        for (number, _) in self.shared.ledger.messages().filter(|(_, message)| is_once(message)) {
+            let count = self.members_that_got(&members, number);
+            if count > 1 {
+                let text = format!("{count} members of the group got it");
+                return Err(Fault { client: members[0].0.number, message: Some(number), text });
+            }
+        }
+        self.missing().map_or(Ok(()), Err)
+    }
+
+    /// Someone who still waits for something.
+    pub(crate) fn unsettled(&self) -> Fault {
+        let client = self.clients.iter().find(|client| !client.is_settled() || !client.is_there());
+        let text = client.map_or("nothing is missing".to_owned(), |client| format!("{client:?}"));
+        Fault { client: client.map_or(0, |client| client.number), message: None, text }
+    }
+
+    fn members_that_got(&self, members: &[(&Client, &Subscriber)], number: u64) -> u32 {
+        members.iter().map(|(client, _)| self.shared.ledger.received(client.number, number).min(1)).sum()
+    }
+
+    fn subscribers(&self) -> impl Iterator<Item = (&Client, &Subscriber)> {
+        self.clients.iter().filter_map(|client| match &client.role {
+            Role::Subscriber(subscriber) => Some((client, subscriber)),
+            Role::Publisher(_) | Role::Willed { .. } | Role::Probe(_) => None,
+        })
+    }
+}

@@ -1,0 +1,75 @@
+//! The real binary, killed with `kill -9` at random moments under load, and started again on the same data: nothing that was
+//! acknowledged is lost, and nothing at QoS 2 comes twice.
+//!
+//! The clients follow the standard and outlive every crash; what the broker did is judged by what went over the wire alone.
+//! `ONCEMQ_CRASH_ROUNDS` is the number of kills of each test, `ONCEMQ_CRASH_SEED` repeats a run's decisions, though not its
+//! timing. The test with power loss needs `strace` and is run by `cargo test --test crash -- --ignored`.
+
+#![cfg(test)]
+
+mod broker;
+mod client;
+mod judge;
+mod ledger;
+mod power_loss;
+mod probe;
+mod publisher;
+#[path = "../simulation/rng.rs"]
+mod rng;
+mod subscriber;
+mod wire;
+mod world;
+
+use std::time::Instant;
+
+use broker::Loss;
+use world::World;
+
+#[test]
+fn what_is_with_the_operating_system_survives_kill_9() {
+    run("crash", Loss::Process);
+}
+
+#[test]
+fn what_is_on_the_disk_survives_kill_9() {
+    run("power-loss", Loss::Process);
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn what_is_on_the_disk_survives_power_loss() {
+    run("power-loss", Loss::Power);
+}
+
+fn run(durability: &'static str, loss: Loss) {
+    let seed = number("ONCEMQ_CRASH_SEED").unwrap_or_else(random);
+    let kills = number("ONCEMQ_CRASH_ROUNDS").unwrap_or(KILLS);
+    println!("seed {seed}, {kills} kills at --durability {durability}");
+    let mut world = World::new(seed, durability, loss);
+    match world.run(kills) {
+        Ok(summary) => println!("{summary}"),
+        Err(fault) => panic!("{}", world.report(seed, &fault)),
+    }
+}
+
+/// The time.
+#[expect(clippy::disallowed_methods, reason = "what is tested here is a process in real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A seed that was not tried before.
+#[expect(clippy::disallowed_methods, reason = "each run shall find something new; the seed is printed")]
+fn random() -> u64 {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::from(since_epoch.subsec_nanos()) << 16 | u64::from(std::process::id() & 0xFFFF)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
+}
+
+/// Kills of one test, if nobody says otherwise.
+const KILLS: u64 = 5;

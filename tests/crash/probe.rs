@@ -1,0 +1,109 @@
+//! A new subscriber, again and again: is what is retained what was acknowledged last?
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::client::{Link, Shared, Stage};
+use crate::ledger::{Fault, Retained, number_in};
+use crate::wire::{Packet, SUBACK};
+
+/// A transient client that asks for all retained messages.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    topics: Vec<String>,
+    /// What was retained when it asked, by topic.
+    asked: BTreeMap<String, Retained>,
+    found: BTreeMap<String, u64>,
+    answered_at: Option<Instant>,
+    /// It has looked since the run began to settle.
+    is_satisfied: bool,
+    asked_in: Stage,
+    is_done: bool,
+}
+
+impl Probe {
+    pub(crate) fn new(topics: &[String]) -> Self {
+        let (asked, found) = (BTreeMap::new(), BTreeMap::new());
+        let (topics, asked_in) = (topics.to_vec(), Stage::Gathering);
+        Self { topics, asked, found, answered_at: None, is_satisfied: false, asked_in, is_done: false }
+    }
+
+    pub(crate) fn ask(&mut self, link: &mut Link, shared: &mut Shared) {
+        let topics = self.topics.iter();
+        self.asked = topics.filter_map(|topic| Some((topic.clone(), shared.ledger.retained(topic)?))).collect();
+        self.asked_in = shared.stage;
+        link.send(&link.version.subscribe(1, "r/#", 0));
+    }
+
+    pub(crate) fn on_packet(&mut self, packet: &Packet, link: &mut Link, shared: &mut Shared) -> Result<(), Fault> {
+        if packet.kind() == SUBACK {
+            self.answered_at = Some(shared.now);
+            return Ok(());
+        }
+        let publish = packet.publish(link.version);
+        let number = number_in(&publish.payload);
+        let Some(number) = number.filter(|_| publish.retain) else { return Ok(()) };
+        shared.ledger.note(link.client, "gets retained PUBLISH", 0, Some(number));
+        if let Some(before) = self.found.insert(publish.topic.clone(), number) {
+            return link.fault(Some(number), format!("retained under {}, as is message {before}", publish.topic));
+        }
+        let oldest = self.asked.get(&publish.topic).map_or(0, |retained| retained.oldest);
+        if number < oldest {
+            return link.fault(Some(number), format!("still retained, though message {oldest} was acknowledged"));
+        }
+        Ok(())
+    }
+
+    /// All that is retained has come, or there was time enough.
+    pub(crate) fn step(&mut self, link: &mut Link, shared: &mut Shared) -> Result<(), Fault> {
+        let Some(answered_at) = self.answered_at else { return Ok(()) };
+        let is_missing = |(topic, asked): &(&String, &Retained)| {
+            let may_be_none = asked.may_be_none || shared.ledger.retained(topic).is_none_or(|now| now.may_be_none);
+            // A message that was cleared in between leaves no trace: any clearing newer than what was asked excuses.
+            let cleared = shared
+                .ledger
+                .messages()
+                .any(|(number, message)| message.clears && number >= asked.oldest && message.topic == **topic);
+            !may_be_none && !cleared && !self.found.contains_key(*topic)
+        };
+        let missing = self.asked.iter().find(is_missing).map(|(topic, retained)| (topic.clone(), *retained));
+        let waited = shared.now.duration_since(answered_at);
+        if let Some((topic, retained)) = missing {
+            if waited < PATIENCE {
+                return Ok(());
+            }
+            return link.fault(Some(retained.oldest), format!("nothing is retained under {topic}"));
+        }
+        if waited > PAUSE {
+            self.is_done = true;
+            self.is_satisfied |= self.asked_in == Stage::Settling && shared.stage == Stage::Settling;
+        }
+        Ok(())
+    }
+
+    /// The connection is over.
+    pub(crate) fn forget(&mut self) {
+        self.asked.clear();
+        self.found.clear();
+        self.answered_at = None;
+        self.is_done = false;
+    }
+
+    /// Another run of messages begins.
+    pub(crate) fn begin(&mut self) {
+        self.is_satisfied = false;
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    pub(crate) fn is_satisfied(&self) -> bool {
+        self.is_satisfied
+    }
+}
+
+/// For how long retained messages may be on their way.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// For how long it listens, in case there comes too much.
+const PAUSE: Duration = Duration::from_millis(50);

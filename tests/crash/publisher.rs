@@ -1,0 +1,150 @@
+//! Publishing at every QoS, and what the standard asks of a sender that keeps its Session.
+
+use std::time::{Duration, Instant};
+
+use crate::client::{Link, Shared, Stage};
+use crate::ledger::{Fault, payload};
+use crate::wire::{PUBACK, PUBREC, PUBREL, Packet, Publish, acknowledge};
+
+/// The sender's half of a Session.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    topics: Topics,
+    /// Messages in flight, in the order in which they were sent.
+    outgoing: Vec<Outgoing>,
+    publish_at: Option<Instant>,
+}
+
+/// What it publishes to.
+#[derive(Debug)]
+pub(crate) enum Topics {
+    /// Any of these, at any QoS.
+    Events(Vec<String>),
+    /// The newest value of this one is retained. One QoS alone: a repeat at QoS 1 may bring back what a message at QoS 2 replaced.
+    Value(String, u8),
+}
+
+/// A message in flight.
+#[derive(Debug)]
+struct Outgoing {
+    message: u64,
+    publish: Publish,
+    awaiting: Awaiting,
+}
+
+/// What the sender of a message waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaiting {
+    Puback,
+    Pubrec,
+    Pubcomp,
+}
+
+impl Publisher {
+    pub(crate) fn new(topics: Topics) -> Self {
+        Self { topics, outgoing: Vec::new(), publish_at: None }
+    }
+
+    /// Publishes when it is time.
+    pub(crate) fn step(&mut self, link: &mut Link, shared: &mut Shared) {
+        let is_due = self.publish_at.is_none_or(|at| at <= shared.now);
+        if shared.stage != Stage::Load || !is_due {
+            return;
+        }
+        self.publish_at = Some(shared.within(PAUSE_MAX));
+        for _ in 0..shared.rng.between(1, 3) {
+            if self.outgoing.len() < WINDOW {
+                self.publish(link, shared);
+            }
+        }
+    }
+
+    fn publish(&mut self, link: &mut Link, shared: &mut Shared) {
+        let rng = &mut shared.rng;
+        let (topic, qos, retain, clears) = match &self.topics {
+            Topics::Events(topics) => (topics[rng.place(topics.len())].clone(), rng.pick(&QOS), false, false),
+            Topics::Value(topic, qos) => (topic.clone(), *qos, true, rng.percent(10)),
+        };
+        let ballast = if rng.percent(2) { 20_000 } else { rng.place(200) };
+        // As few as there can be, so that each is used again and again.
+        let is_free = |id: &u16| self.outgoing.iter().all(|outgoing| outgoing.publish.packet_id != *id);
+        let free: Vec<u16> = (1..=IDS).filter(is_free).collect();
+        let packet_id = if qos == 0 { 0 } else { rng.pick(&free) };
+        let message = shared.ledger.send(link.client, &topic, qos, clears);
+        let payload = if clears { Vec::new() } else { payload(message, ballast) };
+        let publish = Publish { topic, payload, qos, retain, dup: false, packet_id };
+        shared.ledger.note(link.client, "sends PUBLISH", packet_id, Some(message));
+        link.send(&link.version.publish(&publish));
+        let awaiting = if qos == 1 { Awaiting::Puback } else { Awaiting::Pubrec };
+        if qos > 0 {
+            self.outgoing.push(Outgoing { message, publish: Publish { dup: true, ..publish }, awaiting });
+        }
+    }
+
+    /// The Session is there: what isn't acknowledged is sent again, in order. [MQTT-4.4.0-1], [MQTT-4.6.0-1]
+    pub(crate) fn resend(&mut self, link: &mut Link, shared: &mut Shared) {
+        self.publish_at = Some(shared.now + Duration::from_millis(shared.rng.below(PAUSE_MAX)));
+        for Outgoing { message, publish, awaiting } in &self.outgoing {
+            let (id, message) = (publish.packet_id, Some(*message));
+            if *awaiting == Awaiting::Pubcomp {
+                shared.ledger.note(link.client, "repeats PUBREL", id, message);
+                link.send(&acknowledge(PUBREL, id));
+            } else {
+                shared.ledger.note(link.client, "repeats PUBLISH", id, message);
+                link.send(&link.version.publish(publish));
+            }
+        }
+    }
+
+    pub(crate) fn on_acknowledgement(
+        &mut self,
+        packet: &Packet,
+        link: &mut Link,
+        shared: &mut Shared,
+    ) -> Result<(), Fault> {
+        let (kind, id) = (packet.kind(), packet.packet_id());
+        let Some(place) = self.outgoing.iter().position(|outgoing| outgoing.publish.packet_id == id) else {
+            return link.fault(None, format!("{packet:x?} acknowledges nothing"));
+        };
+        let outgoing = &mut self.outgoing[place];
+        let message = outgoing.message;
+        let (what, next) = match (kind, outgoing.awaiting) {
+            (PUBACK, Awaiting::Puback) => ("gets PUBACK", None),
+            (PUBREC, Awaiting::Pubrec) => ("gets PUBREC", Some(Awaiting::Pubcomp)),
+            (PUBREC | PUBACK, _) | (_, Awaiting::Puback | Awaiting::Pubrec) => {
+                return link.fault(Some(message), format!("{packet:x?} came while it awaits {:?}", outgoing.awaiting));
+            }
+            (_, Awaiting::Pubcomp) => ("gets PUBCOMP", None),
+        };
+        shared.ledger.note(link.client, what, id, Some(message));
+        if (kind == PUBACK || kind == PUBREC) && packet.reason_code() >= 0x80 {
+            return link.fault(Some(message), format!("{packet:x?} refuses it"));
+        }
+        shared.ledger.owe(message);
+        match next {
+            Some(next) => {
+                outgoing.awaiting = next;
+                link.answer(PUBREL, id, Some(message), shared);
+            }
+            None => drop(self.outgoing.remove(place)),
+        }
+        Ok(())
+    }
+
+    /// Its Session has ended.
+    pub(crate) fn forget(&mut self) {
+        self.outgoing.clear();
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.outgoing.is_empty()
+    }
+}
+
+/// How often each QoS is chosen.
+const QOS: [u8; 10] = [0, 1, 1, 1, 1, 2, 2, 2, 2, 2];
+/// Messages in flight of one publisher.
+const WINDOW: usize = 16;
+const IDS: u16 = 24;
+/// Milliseconds between two messages of one publisher.
+const PAUSE_MAX: u64 = 40;
