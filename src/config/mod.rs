@@ -23,7 +23,7 @@ mod value;
 use serde::{Deserialize, Serialize};
 
 pub use admin::Admin;
-pub use arguments::Arguments;
+pub use arguments::{Arguments, DataArguments};
 pub use error::ConfigError;
 pub use limits::Limits;
 pub use listeners::{AddressError, ClientCertificate, ListenAddress, Listener, ProxyProtocol, Tls, Transport};
