@@ -1,5 +1,7 @@
 //! The command line.
 
+mod store_command;
+
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,6 +13,8 @@ use oncemq::admin::{self, AdminError, Watched};
 use oncemq::auth::{Existing, Snapshot, remove_user, set_password};
 use oncemq::config::{self, Arguments, Loaded};
 use oncemq::server::{self, Server, ServerError};
+
+use store_command::{StoreCommand, StoreError};
 
 /// An MQTT 3.1.1 and 5.0 broker whose acknowledgements mean it.
 ///
@@ -31,6 +35,9 @@ enum Command {
     /// Look at the configuration without starting
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look at the store, copy it, or make it out of a copy
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Set a user's password in a password file
     Passwd(Passwd),
 }
@@ -69,6 +76,7 @@ fn main() -> ExitCode {
         None => serve(&arguments),
         Some(Command::Config(ConfigCommand::Check { file })) => check(file),
         Some(Command::Config(ConfigCommand::Show(arguments))) => show(&arguments),
+        Some(Command::Store(command)) => store_command::run(command),
         Some(Command::Passwd(passwd)) => change_password(&passwd),
     };
     match result {
@@ -85,9 +93,10 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let Loaded { config, .. } = config::load(arguments)?;
     let _written_when_dropped = server::init_logging(&config.log)?;
     server::exit_on_panic();
-    let (admin, durability) = (config.admin.clone(), config.server.durability);
+    let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
     let server = Server::start(config)?;
-    let watched = Watched { status: server.status(), shared: server.shared(), durability };
+    let (status, shared, store) = (server.status(), server.shared(), server.store());
+    let watched = Watched { status, shared, durability, store, data };
     let _stopped_when_dropped = admin::start(&admin, watched)?;
     Ok(server.run()?)
 }
@@ -106,6 +115,8 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref::<ServerError>() {
         ExitCode::from(error.exit_code())
     } else if let Some(error) = error.downcast_ref::<AdminError>() {
+        ExitCode::from(error.exit_code())
+    } else if let Some(error) = error.downcast_ref::<StoreError>() {
         ExitCode::from(error.exit_code())
     } else {
         ExitCode::from(2)

@@ -34,7 +34,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 11] = [
+const LAYERS: [Layer; 12] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("topic", &["timestamp"], PURE_CRATES),
     Layer::pure("codec", &["topic", "timestamp"], CODEC_CRATES),
@@ -46,6 +46,7 @@ const LAYERS: [Layer; 11] = [
     Layer::shell("auth", Ours::Any, &["mqttbytes"]),
     Layer::shell("admin", Ours::Any, &["mqttbytes"]),
     Layer::shell("server", Ours::Any, &["mqttbytes"]),
+    Layer::shell("store_command", Ours::Any, &["mqttbytes"]),
 ];
 
 /// Plain data structures.

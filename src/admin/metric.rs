@@ -222,6 +222,21 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge("oncemq_queued_bytes", "Bytes of the messages that wait in Sessions.", |all| {
         all.counters.queued_bytes as f64
     }),
+    Metric::gauge("oncemq_store_segments", "Files of the store's log.", |all| all.store.segments as f64),
+    Metric::gauge("oncemq_store_bytes", "Bytes of the store's log.", |all| all.store.bytes as f64),
+    Metric::gauge("oncemq_store_live_bytes", "Bytes of the store's log that are still needed.", |all| {
+        all.store.live_bytes as f64
+    }),
+    Metric::counter("oncemq_store_commits_total", "Groups of entries that became stable together.", |all| {
+        all.store.commits
+    }),
+    Metric::counter("oncemq_store_syncs_total", "Syncs of the store's files.", |all| all.store.syncs),
+    Metric::counter("oncemq_store_entries_total", "Entries written to the store, those it moved included.", |all| {
+        all.store.entries
+    }),
+    Metric::gauge("oncemq_store_full", "1 while the disk has no room for new messages, otherwise 0.", |all| {
+        f64::from(u8::from(all.store.is_full))
+    }),
 ];
 
 fn by_packet_type(counts: &[u64; 16]) -> Series {

@@ -1,8 +1,10 @@
 //! The admin listener: metrics for Prometheus and the broker's health, over HTTP, on an address of its own.
 //!
 //! It runs on one thread with a runtime of its own and reads what the shards publish once a second, so that nobody who asks here
-//! takes time from a client. Connections are few and short, whoever opens them.
+//! takes time from a client. Connections are few and short, whoever opens them. It also makes backups of the running broker, for
+//! who asks on the same machine.
 
+mod backups;
 mod exporter;
 mod listener;
 mod metric;
@@ -26,9 +28,10 @@ pub use metric::{Kind, METRICS, Metric};
 pub use snapshot::Watched;
 
 use crate::config;
+use backups::Backups;
 use exporter::Exporter;
 use listener::BoundedListener;
-use routes::router;
+use routes::{Peer, router};
 
 /// The admin listener, running. Dropped, it stops.
 #[derive(Debug)]
@@ -109,10 +112,11 @@ impl Drop for AdminListener {
 async fn serve(socket: TcpListener, watched: Watched, stopped: oneshot::Receiver<()>) -> io::Result<()> {
     let listener = BoundedListener::new(tokio::net::TcpListener::from_std(socket)?, CONNECTION_LIFETIME);
     let status = Arc::clone(&watched.status);
+    let backups = Arc::new(Backups::new(&watched));
     let exporter = Arc::new(Mutex::new(Exporter::new(watched)));
-    let router = router(Arc::clone(&exporter), status);
+    let router = router(Arc::clone(&exporter), status, backups);
     select! {
-        result = axum::serve(listener, router) => result,
+        result = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()) => result,
         () = keep_up(&exporter) => Ok(()),
         _ = stopped => Ok(()),
     }
@@ -127,6 +131,8 @@ async fn keep_up(exporter: &Mutex<Exporter>) {
     }
 }
 
+/// The header by which who asks for a backup says which process it is to be of.
+pub const PROCESS_HEADER: &str = "oncemq-process";
 /// One request and its answer take milliseconds; who sends nothing for this long keeps others out.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 /// The samples of a histogram are held one by one until then: some ten thousand from a broker at its limits.

@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -5,6 +6,7 @@ use super::process;
 use crate::broker::{Counters, Shared};
 use crate::config::Durability;
 use crate::server::{AdmissionCounts, LatencyHistogram, Status, Traffic};
+use crate::store::{Stats, Store};
 use crate::timestamp::Timestamp;
 
 /// The broker as those see it who watch it.
@@ -16,6 +18,10 @@ pub struct Watched {
     pub shared: Arc<Shared>,
     /// What an acknowledged message survives.
     pub durability: Durability,
+    /// What keeps it, if anything does.
+    pub store: Option<Arc<Store>>,
+    /// The data directory.
+    pub data: PathBuf,
 }
 
 /// All figures of one moment: those of the shards and listeners are up to a second old.
@@ -30,6 +36,8 @@ pub(super) struct Snapshot {
     /// Messages and bytes.
     pub(super) retained: (usize, usize),
     pub(super) durability: Durability,
+    /// All zero without durability.
+    pub(super) store: Stats,
     pub(super) started_at: Timestamp,
     pub(super) longest_silence: Duration,
     pub(super) resident_bytes: u64,
@@ -45,6 +53,7 @@ impl Snapshot {
             subscriptions: watched.shared.subscriptions_len(),
             retained: watched.shared.retained_len(),
             durability: watched.durability,
+            store: watched.store.as_ref().map(|store| store.stats()).unwrap_or_default(),
             started_at: watched.status.started_at(),
             longest_silence: watched.status.longest_silence(),
             resident_bytes: process::resident_bytes(),

@@ -21,6 +21,8 @@ fn watched() -> Watched {
         status: Arc::new(Status::new(2, Clock::start(Timestamp(STARTED_AT)))),
         shared: Arc::new(Shared::new(2, retained_limits)),
         durability: Durability::PowerLoss,
+        store: None,
+        data: "nowhere".into(),
     }
 }
 
@@ -166,6 +168,46 @@ fn an_answer_ends_its_connection_whatever_was_asked() {
         let (head, _) = request(admin.address(), asked);
         assert_eq!(head.split(' ').nth(1), Some(code), "{asked:?}: {head}");
     }
+}
+
+#[test]
+fn a_backup_is_for_this_machine_alone_and_not_for_websites() {
+    for (address, is_this_machine) in [
+        ("127.0.0.1:1", true),
+        ("127.255.0.9:1", true),
+        ("[::1]:1", true),
+        ("[::ffff:127.0.0.1]:1", true),
+        ("192.168.0.1:1", false),
+        ("[::ffff:192.168.0.1]:1", false),
+        ("[fe80::1]:1", false),
+    ] {
+        assert_eq!(Peer(address.parse().unwrap()).is_this_machine(), is_this_machine, "{address}");
+    }
+    let admin = AdminListener::start(ANY_PORT, watched()).unwrap();
+    for method in ["GET", "POST"] {
+        let asked = format!("{method} /backup HTTP/1.1\r\nHost: a\r\nOrigin: http://a\r\nContent-Length: 0\r\n\r\n");
+        let (head, _) = request(admin.address(), &asked);
+        assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    }
+}
+
+#[test]
+fn a_backup_is_not_begun_where_nothing_is_stored_or_another_broker_was_meant() {
+    let admin = AdminListener::start(ANY_PORT, watched()).unwrap();
+    let post = |header: &str| {
+        request(admin.address(), &format!("POST /backup HTTP/1.1\r\nHost: a\r\n{header}Content-Length: 0\r\n\r\n"))
+    };
+    let process = std::process::id();
+    for (header, expected) in [
+        (String::new(), "nothing is stored: server.durability is none\n".to_owned()),
+        (format!("{PROCESS_HEADER}: {process}\r\n"), "nothing is stored: server.durability is none\n".to_owned()),
+        (format!("{PROCESS_HEADER}: 1{process}\r\n"), format!("this is process {process}\n")),
+    ] {
+        let (head, body) = post(&header);
+        assert!(head.starts_with("HTTP/1.1 409 "), "{head}");
+        assert_eq!(body, expected);
+    }
+    assert_eq!(get(admin.address(), "/backup").1, "none\n");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::event::{ConnectionId, Peer};
 use super::forward::Origin;
 use crate::codec::{ClientId, Connect, ProtocolVersion};
 use crate::routing::Access;
+use crate::session::Application;
 use crate::timestamp::Timestamp;
 
 /// What a shard knows of a Network Connection.
@@ -37,6 +38,8 @@ pub(super) struct Connection {
     /// Bytes that wait for the transport, nearly.
     pub(super) buffered: usize,
     pub(super) congestion: Congestion,
+    /// A message of it that waits for room in a queue.
+    pub(super) blocked: Option<Box<Application>>,
 }
 
 /// How far a connection has come.
@@ -97,6 +100,7 @@ impl Connection {
             held_by_store: false,
             buffered: 0,
             congestion: Congestion::None,
+            blocked: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
+use super::accept_message::Verdict;
 use super::connection::{Connection, Phase};
 use super::event::ConnectionId;
 use super::publish::Publisher;
@@ -135,6 +136,7 @@ impl Shard {
         self.timers.cancel(connection.due, Timer::Connection(id));
         self.counters.connections -= 1;
         self.release_publishers(std::mem::take(&mut connection.congestion), turn);
+        self.forget_blocked(&mut connection, turn);
         let session = connection.session().filter(|slot| self.sessions.contains(*slot));
         if let Some(reason_code) = ending.tell {
             let open = session.and_then(|slot| self.sessions.get(slot)).is_some_and(|entry| entry.session.is_open());
@@ -232,7 +234,10 @@ impl Shard {
             origin: None,
             received: None,
         };
-        self.accept(&publisher, application(*will), turn);
+        match self.accept(&publisher, application(*will), turn) {
+            Verdict::Answer { reason_code, .. } if !reason_code.is_error() => {}
+            Verdict::Answer { .. } | Verdict::Full(_) => self.counters.dropped(DropReason::WillRefused, 1),
+        }
     }
 
     /// Ends the Session in `slot`, which has no connection: its Will is published, its subscriptions go, and what it was owed

@@ -43,6 +43,8 @@ pub(super) enum Said {
     },
     /// The answer: the Session, if there was one that goes on.
     Surrendered { claim: Claim, session: Option<Box<SessionSlot>> },
+    /// A message for a Session that is with the receiving shard was dropped, because its queue is full.
+    DroppedNewest { to: Arc<Subscriber> },
     /// A receiver doesn't keep up: read no more from this connection until the next.
     HoldUp(ConnectionId),
     /// Read on.

@@ -1,16 +1,20 @@
 //! One shard: sessions and routing together, takeover, expiry and `$SYS`.
 
 mod accept;
+mod accept_message;
 mod action;
 mod authentication;
 mod congestion;
 mod connect;
 mod connection;
 mod counters;
+mod deliver;
+mod drops;
 mod end;
 mod event;
 mod forward;
 mod publish;
+mod queue_room;
 mod record;
 mod record_bytes;
 mod recovery;
@@ -37,7 +41,7 @@ pub use forward::ShardMessage;
 pub use record::{Addressed, Record, RetainedChange, WillState};
 pub use record_bytes::{RecordBytes, RecordKey};
 pub use recovery::{Recovered, RecoveredMessage, RecoveredSession, Recovery};
-pub use settings::Settings;
+pub use settings::{QueueOverflow, Settings};
 pub use shard::Shard;
 pub use shared::Shared;
 

@@ -58,6 +58,8 @@ impl Shard {
             queue.collect(),
             usize::from(self.settings.inflight_messages_max.get()),
         );
+        let (messages, bytes) = session.given();
+        subscriber.set_given(messages, bytes);
         let since = detached_at.unwrap_or(now);
         let after = |seconds: u32| since + Duration::from_secs(u64::from(seconds));
         let ends_at = (session_expiry_interval != u32::MAX).then(|| after(session_expiry_interval));

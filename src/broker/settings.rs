@@ -29,6 +29,8 @@ pub struct Settings {
     pub queued_messages_max: usize,
     /// Their bytes.
     pub queued_bytes_max: usize,
+    /// What happens to a message for a Session where these are reached.
+    pub queue_overflow: QueueOverflow,
     /// Unacknowledged QoS 1 and 2 messages towards one client, if its Receive Maximum allows as many.
     pub inflight_messages_max: NonZeroU16,
     /// Bytes that wait for one client's transport. From half of it on, queued messages wait and publishers are held up; beyond it, QoS 0 messages are dropped.
@@ -59,4 +61,16 @@ pub struct Settings {
     pub durability: ByteString,
     /// How often the `$SYS` topics are published; zero: never.
     pub sys_interval: Duration,
+}
+
+/// What happens when the queue of a Session is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueueOverflow {
+    /// The oldest message that was never sent goes.
+    #[default]
+    DropOldest,
+    /// The new message doesn't come in.
+    DropNewest,
+    /// Nobody gets the new message: its publisher is told, or held up where its version can't say no.
+    Reject,
 }

@@ -4,20 +4,20 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 use slab::Slab;
 
-use super::action::Report;
 use super::connection::{Connection, Phase};
 use super::event::ConnectionId;
 use super::forward::{Said, ShardMessage};
 use super::publish::{Outstanding, Parcel};
+use super::queue_room::handle_counted;
 use super::route_cache::RouteCache;
 use super::session_slot::SessionSlot;
 use super::shared::Claim;
 use super::takeover::{Claimant, PendingClaim};
 use super::timers::{Timer, Timers};
-use super::{Action, Counters, DropReason, Event, Record, Settings, Shared, StoreRoom};
+use super::{Action, Counters, Event, QueueOverflow, Record, Settings, Shared, StoreRoom};
 use crate::codec::{ClientId, ClientPacket, ServerPacket};
 use crate::routing::{Access, SessionKey, ShardId, Subscriber};
-use crate::session::{self, DropCause, Ticket};
+use crate::session::{self, Ticket};
 use crate::timestamp::Timestamp;
 
 /// A complete single-threaded broker that owns the Sessions of its own connections.
@@ -29,6 +29,8 @@ pub struct Shard {
     pub(super) id: ShardId,
     pub(super) settings: Arc<Settings>,
     pub(super) limits: Arc<session::Limits>,
+    /// Whether room in the queues of Sessions is counted.
+    pub(super) counts_room: bool,
     pub(super) shared: Arc<Shared>,
     /// What nobody may do: the access of a connection before it is granted any.
     pub(super) no_access: Arc<Access>,
@@ -71,11 +73,14 @@ impl Shard {
             validate_payload_format: settings.validate_payload_format,
             queued_messages_max: settings.queued_messages_max,
             queued_bytes_max: settings.queued_bytes_max,
+            drops_oldest: settings.queue_overflow == QueueOverflow::DropOldest,
         };
+        let counts_room = settings.queue_overflow != QueueOverflow::DropOldest;
         Self {
             id,
             settings,
             limits: Arc::new(limits),
+            counts_room,
             shared,
             no_access: Arc::new(Access::new(Vec::new())),
             connections: Vec::new(),
@@ -185,6 +190,7 @@ impl Shard {
                 self.on_claimed(&client_id, prior, claimant, turn);
             }
             Said::Surrendered { claim, session } => self.on_surrendered(claim, session, turn),
+            Said::DroppedNewest { to } => self.on_dropped_newest(&to, turn),
             Said::HoldUp(connection) => self.hold(connection, turn),
             Said::LetGo(connection) => self.let_go(connection, turn),
         }
@@ -195,6 +201,7 @@ impl Shard {
             match timer {
                 Timer::Connection(id) => self.on_connection_due(id, turn),
                 Timer::Slow(id) => self.on_grace_over(id, turn),
+                Timer::Blocked(id) => self.on_retry(id, turn),
                 Timer::Session(key, slot) => self.on_session_due(key, slot, turn),
                 Timer::Tick => self.on_tick(turn),
             }
@@ -216,7 +223,11 @@ impl Shard {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let key = entry.subscriber.key;
         let (messages, bytes) = entry.session.queued();
-        entry.session.handle(turn.now, event, &mut steps);
+        if self.counts_room {
+            handle_counted(entry, turn.now, event, &mut steps);
+        } else {
+            entry.session.handle(turn.now, event, &mut steps);
+        }
         let (messages_after, bytes_after) = entry.session.queued();
         if messages != messages_after {
             self.counters.queued_messages = self.counters.queued_messages + messages_after as u64 - messages as u64;
@@ -336,32 +347,6 @@ impl Shard {
         if let Some(entry) = self.sessions.get_mut(slot) {
             entry.last_ticket = ticket;
             self.waiting.push_back((ticket, entry.subscriber.key, slot));
-        }
-    }
-
-    fn on_dropped(&mut self, slot: usize, cause: &DropCause, turn: &mut Turn<'_>) {
-        let reason = match cause {
-            DropCause::QueueFull => DropReason::QueueFull,
-            DropCause::NotConnected => DropReason::NotConnected,
-            DropCause::Expired => DropReason::Expired,
-            DropCause::PacketTooLarge => DropReason::PacketTooLarge,
-        };
-        self.count_dropped(slot, reason, turn);
-    }
-
-    /// Counts a message that the Session in `slot` doesn't get, and reports the first of an episode where it is somebody's trouble.
-    pub(super) fn count_dropped(&mut self, slot: usize, reason: DropReason, turn: &mut Turn<'_>) {
-        self.counters.dropped(reason, 1);
-        if matches!(reason, DropReason::NotConnected | DropReason::Expired) {
-            return;
-        }
-        let Some(entry) = self.sessions.get_mut(slot) else { return };
-        if !std::mem::replace(&mut entry.dropping, true) {
-            let client_id = Some(entry.subscriber.client_id.clone());
-            let id = entry.connection;
-            let label = id.and_then(|id| self.connection(id)).map(Connection::label).unwrap_or_default();
-            let client = super::ClientLabel { client_id, ..label };
-            turn.actions.push(Action::Report(Box::new(Report::Dropping { client, reason })));
         }
     }
 

@@ -33,7 +33,7 @@ impl Shard {
                 properties: MessageProperties::default(),
                 payload: text.into(),
             };
-            let publisher = Publisher { key: None, client_id: None, origin: None, received: None };
+            let publisher = Publisher::broker();
             self.accept(&publisher, application, turn);
         }
     }

@@ -20,6 +20,8 @@ pub(super) enum Timer {
     Connection(ConnectionId),
     /// The grace of a receiver that doesn't keep up.
     Slow(ConnectionId),
+    /// A publisher that waits for room in a queue.
+    Blocked(ConnectionId),
     /// The Will Delay Interval or the Session Expiry Interval of a Session without connection.
     Session(SessionKey, usize),
     /// What happens every second.

@@ -21,6 +21,9 @@ pub struct Arguments {
     /// What an acknowledged message survives: power-loss, crash or none
     #[arg(long, value_name = "LEVEL")]
     durability: Option<String>,
+    /// Refuse to start when a part of the store is damaged, instead of setting it aside
+    #[arg(long)]
+    strict_recovery: bool,
     /// Threads that serve clients; 0: one for each core
     #[arg(long, value_name = "NUMBER")]
     shards: Option<String>,
@@ -44,6 +47,26 @@ pub struct Arguments {
     set: Vec<String>,
 }
 
+/// The flags that say where a broker keeps its data, for commands about that.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct DataArguments {
+    /// Read the configuration from this TOML file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The broker's data directory
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Where the running broker offers metrics and health
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin: Option<String>,
+}
+
+impl From<DataArguments> for Arguments {
+    fn from(DataArguments { config, data, admin }: DataArguments) -> Self {
+        Self { config, data, admin, ..Self::default() }
+    }
+}
+
 impl Arguments {
     /// What the flags change, in an order of their own: a flag with a name beats `--set`.
     pub(super) fn overrides(&self) -> Result<Vec<Override>, ConfigError> {
@@ -58,6 +81,7 @@ impl Arguments {
             overrides.push(Override { origin, change });
         }
         let allow_anonymous = self.allow_anonymous.then(|| "true".to_owned());
+        let strict_recovery = self.strict_recovery.then(|| "true".to_owned());
         let (admin_enabled, admin_address) = match self.admin.as_deref() {
             Some("off") => (Some("false".to_owned()), None),
             Some(address) => (Some("true".to_owned()), Some(address.to_owned())),
@@ -67,6 +91,7 @@ impl Arguments {
             ("--data", "server.data", &self.data),
             ("--allow-anonymous", "security.allow_anonymous", &allow_anonymous),
             ("--durability", "server.durability", &self.durability),
+            ("--strict-recovery", "server.strict_recovery", &strict_recovery),
             ("--shards", "server.shards", &self.shards),
             ("--password-file", "security.password_file", &self.password_file),
             ("--acl-file", "security.acl_file", &self.acl_file),

@@ -64,6 +64,8 @@ pub struct Limits {
     /// Their bytes: topic, properties and payload.
     #[serde(with = "size")]
     pub queued_bytes_max: usize,
+    /// What happens to a message for a session where these are reached.
+    pub queue_overflow: QueueOverflow,
     /// Retained messages. A new topic beyond them is not retained; replacing and deleting always work.
     pub retained_messages_max: usize,
     /// Bytes (topic, properties and payload) of all retained messages.
@@ -116,12 +118,26 @@ impl Default for Limits {
             queued_messages_max: 100_000,
             // Ten thousand messages of 6 KiB; sixteen forgotten sessions hold a GiB.
             queued_bytes_max: 64 << 20,
+            // A forgotten session must not stop the publishers of a fleet.
+            queue_overflow: QueueOverflow::DropOldest,
             // One for each of a million devices.
             retained_messages_max: 1_000_000,
             // 256 bytes each for as many.
             retained_bytes_max: 256 << 20,
         }
     }
+}
+
+/// What happens when the queue of a session is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueueOverflow {
+    /// The oldest message that was never sent is dropped.
+    DropOldest,
+    /// The new message is dropped for this session.
+    DropNewest,
+    /// Nobody gets the new message: a 5.0 publisher is told 0x97 Quota exceeded, a 3.1.1 publisher is held up.
+    Reject,
 }
 
 impl Limits {

@@ -23,9 +23,9 @@ mod value;
 use serde::{Deserialize, Serialize};
 
 pub use admin::Admin;
-pub use arguments::Arguments;
+pub use arguments::{Arguments, DataArguments};
 pub use error::ConfigError;
-pub use limits::Limits;
+pub use limits::{Limits, QueueOverflow};
 pub use listeners::{AddressError, ClientCertificate, ListenAddress, Listener, ProxyProtocol, Tls, Transport};
 pub use load::{Loaded, Origin, load, load_file};
 pub use log::{Log, LogFormat, LogLevel};

@@ -13,6 +13,8 @@ pub struct Server {
     pub data: PathBuf,
     /// What an acknowledged message survives.
     pub durability: Durability,
+    /// Whether to refuse to start when a part of the store can't be read, instead of setting it aside.
+    pub strict_recovery: bool,
     /// Threads that serve clients. 0: one for each core.
     pub shards: u16,
     /// How long a stop may take to say goodbye to clients and write what is open.
@@ -27,6 +29,8 @@ impl Default for Server {
             data: PathBuf::from("./oncemq-data"),
             // An acknowledgement should mean it.
             durability: Durability::PowerLoss,
+            // Clients need the rest more than nothing; what is damaged is kept and reported.
+            strict_recovery: false,
             // A shard is busy on one core at most; more shards than cores only take turns.
             shards: 0,
             // Container engines kill ten seconds after they ask.

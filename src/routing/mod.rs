@@ -17,5 +17,5 @@ pub use access::{Access, AccessAction, AccessRule, Coverage, Denied, Effect};
 pub use receiver::{Delivery, Receiver};
 pub use retained::{Retained, RetainedFull, RetainedLimits, RetainedStore};
 pub use shared::{Share, ShareStrategy};
-pub use subscriber::{Location, SessionKey, ShardId, Subscriber};
+pub use subscriber::{Location, QueueBounds, SessionKey, ShardId, Subscriber};
 pub use subscription_trie::{Route, SubscribeOutcome, SubscriptionIndex};

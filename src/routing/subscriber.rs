@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::codec::ClientId;
 use crate::routing::Access;
@@ -41,7 +41,18 @@ pub struct Subscriber {
     durable: AtomicBool,
     next_sequence: AtomicU64,
     in_flight: AtomicU32,
+    given: AtomicUsize,
+    given_bytes: AtomicUsize,
     access: std::sync::Mutex<Arc<Access>>,
+}
+
+/// What a Session's queue may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueBounds {
+    /// Messages.
+    pub messages: usize,
+    /// Their bytes.
+    pub bytes: usize,
 }
 
 impl Subscriber {
@@ -55,6 +66,8 @@ impl Subscriber {
             durable: AtomicBool::new(false),
             next_sequence: AtomicU64::new(1),
             in_flight: AtomicU32::new(0),
+            given: AtomicUsize::new(0),
+            given_bytes: AtomicUsize::new(0),
             access: std::sync::Mutex::new(access),
         };
         subscriber.set_location(location);
@@ -111,6 +124,35 @@ impl Subscriber {
     /// Says how many messages are given and not acknowledged.
     pub fn set_in_flight(&self, messages: u32) {
         self.in_flight.store(messages, Ordering::Relaxed);
+    }
+
+    /// Takes room in the queue for one message, if there is any. One that is larger than the queue still goes alone.
+    pub fn reserve(&self, bytes: usize, bounds: QueueBounds) -> bool {
+        let messages = self.given.fetch_add(1, Ordering::Relaxed) + 1;
+        let total = self.given_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let fits = messages <= bounds.messages && (total <= bounds.bytes || messages == 1);
+        if !fits {
+            self.free(1, bytes);
+        }
+        fits
+    }
+
+    /// Takes room for one message that must not be lost, whether there is any or not.
+    pub fn give(&self, bytes: usize) {
+        self.given.fetch_add(1, Ordering::Relaxed);
+        self.given_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives room back.
+    pub fn free(&self, messages: usize, bytes: usize) {
+        self.given.fetch_sub(messages, Ordering::Relaxed);
+        self.given_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Says how much is in the queue: that of a Session of the last run.
+    pub fn set_given(&self, messages: usize, bytes: usize) {
+        self.given.store(messages, Ordering::Relaxed);
+        self.given_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// What the Session may receive.

@@ -48,6 +48,7 @@ pub use error::ServerError;
 pub use listener::TlsError;
 pub use logging::init as init_logging;
 pub use status::{AdmissionCounts, ShardSnapshot, Status};
+pub use store_thread::{inspect_store, store_directory};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::Authenticator;
@@ -97,8 +98,7 @@ impl Server {
         let (ended_sender, ended) = mpsc::channel(shards);
         let clock = Clock::start(Timestamp::default());
         let (failures_sender, failures) = mpsc::channel(1);
-        let (store, recovered) =
-            store_thread::open(&config.server.data, config.server.durability, &mailboxes, failures_sender.clone())?;
+        let (store, recovered) = store_thread::open(&config.server, &mailboxes, failures_sender.clone())?;
         let server = Self {
             clock,
             shared: Arc::new(Shared::new(shards, settings::retained_limits(&config))),
@@ -124,6 +124,11 @@ impl Server {
     /// What all shards share: sizes of the subscription index and the retained messages.
     pub fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    /// What keeps the records; `None` without durability.
+    pub fn store(&self) -> Option<Arc<Store>> {
+        self.store.clone()
     }
 
     /// Lets connections in until a signal asks to stop, then says goodbye to every client.

@@ -3,8 +3,8 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::broker::Settings;
-use crate::config::{Config, Durability, SharedSubscriptionStrategy};
+use crate::broker::{QueueOverflow, Settings};
+use crate::config::{self, Config, Durability, SharedSubscriptionStrategy};
 use crate::routing::{RetainedLimits, ShareStrategy};
 
 /// The settings of every shard.
@@ -21,6 +21,11 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         subscriptions_per_session_max: limits.subscriptions_per_session_max,
         queued_messages_max: limits.queued_messages_max,
         queued_bytes_max: limits.queued_bytes_max,
+        queue_overflow: match limits.queue_overflow {
+            config::QueueOverflow::DropOldest => QueueOverflow::DropOldest,
+            config::QueueOverflow::DropNewest => QueueOverflow::DropNewest,
+            config::QueueOverflow::Reject => QueueOverflow::Reject,
+        },
         inflight_messages_max: limits.inflight_messages_max,
         outgoing_bytes_max: limits.outgoing_bytes_max,
         slow_receiver_grace: limits.slow_receiver_grace,

@@ -79,9 +79,14 @@ impl Status {
         self.clock.started_at()
     }
 
+    /// What the broker's clock says.
+    pub fn now(&self) -> Timestamp {
+        self.clock.read().now
+    }
+
     /// How long the shard that is furthest behind has published nothing: more than a few seconds, and it hangs.
     pub fn longest_silence(&self) -> Duration {
-        let now = self.clock.read().now;
+        let now = self.now();
         self.shards().iter().map(|shard| now.since(shard.published)).max().unwrap_or_default()
     }
 

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -9,8 +9,8 @@ use tracing::{error, info, warn};
 use super::error::ServerError;
 use super::mailbox::{Mail, Mailbox};
 use crate::broker::{Record, RecordBytes, RecordKey, Recovered, Recovery, Ticket};
-use crate::config::Durability;
-use crate::store::{Entry, Hooks, Key, Level, Options, Refused, Report, Room, Store};
+use crate::config::{self, Durability};
+use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Store};
 
 /// A shard's way to the store.
 ///
@@ -73,17 +73,16 @@ impl fmt::Debug for StoreThread {
 
 /// Opens the store in the data directory, and reads what the last run left. `None` without durability.
 pub(super) fn open(
-    data: &Path,
-    durability: Durability,
+    settings: &config::Server,
     mailboxes: &Arc<[Mailbox]>,
     failures: mpsc::Sender<String>,
 ) -> Result<(Option<Arc<Store>>, Recovered), ServerError> {
-    let level = match durability {
+    let level = match settings.durability {
         Durability::PowerLoss => Level::PowerLoss,
         Durability::Crash => Level::Crash,
         Durability::None => return Ok((None, Recovered::default())),
     };
-    let directory = data.join("log");
+    let directory = store_directory(&settings.data);
     let mailboxes = Arc::clone(mailboxes);
     let hooks = Hooks {
         on_stable: Box::new(move |source, ticket| {
@@ -97,15 +96,29 @@ pub(super) fn open(
         }),
     };
     let mut recovery = Recovery::default();
-    let mut visit = |recovered: crate::store::Recovered<'_>| {
-        recovery.apply(recovered.body, &record_keys(recovered.puts), &record_keys(recovered.deletes), recovered.ends);
-    };
-    let options = Options { level, ..Options::default() };
+    let mut visit = |recovered: store::Recovered<'_>| apply(&mut recovery, &recovered);
+    let options = Options { level, strict: settings.strict_recovery, ..Options::default() };
     let (store, report) = Store::open(&directory, &options, hooks, &mut visit)
         .map_err(|source| ServerError::Store { directory: directory.clone(), source })?;
     let recovered = recovery.finish();
     tell(&directory, &report, &recovered);
     Ok((Some(Arc::new(store)), recovered))
+}
+
+/// Where a broker with this data directory keeps its store.
+pub fn store_directory(data: &Path) -> PathBuf {
+    data.join("log")
+}
+
+/// Reads what a broker left in the store in this directory, which nobody may have open, and changes nothing.
+pub fn inspect_store(directory: &Path) -> Result<(Report, Recovered), OpenError> {
+    let mut recovery = Recovery::default();
+    let report = store::check(directory, &mut |recovered| apply(&mut recovery, &recovered))?;
+    Ok((report, recovery.finish()))
+}
+
+fn apply(recovery: &mut Recovery, recovered: &store::Recovered<'_>) {
+    recovery.apply(recovered.body, &record_keys(recovered.puts), &record_keys(recovered.deletes), recovered.ends);
 }
 
 /// What was found, for the operator.

@@ -36,6 +36,9 @@ pub enum Event {
         /// What must be stable first.
         wait: Option<Ticket>,
     },
+    /// An [`Action::Publish`](super::Action::Publish) at QoS 2 is not answered, because its connection ends: the client will send it
+    /// again, and then it is new.
+    Withdrawn(PacketId),
     /// A response to the client, in order with the others: PUBREL, PUBCOMP, SUBACK, UNSUBACK or AUTH.
     Respond {
         /// The response.

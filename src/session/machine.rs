@@ -24,6 +24,8 @@ pub struct Limits {
     pub queued_messages_max: usize,
     /// Their bytes.
     pub queued_bytes_max: usize,
+    /// Whether the oldest message goes when the queue is full; else whoever gives messages sees to it that there is room.
+    pub drops_oldest: bool,
 }
 
 /// One client's Session: the rules of MQTT, with no socket, clock or task inside.
@@ -104,6 +106,11 @@ impl Session {
         self.outbound.queued()
     }
 
+    /// The same, with those that came before their turn.
+    pub fn given(&self) -> (usize, usize) {
+        self.outbound.given()
+    }
+
     /// Messages in the queue that were never sent.
     pub fn unsent(&self) -> u64 {
         self.outbound.unsent()
@@ -150,13 +157,14 @@ impl Session {
             Event::Answered { packet_id, qos, reason_code, wait } => {
                 self.on_answered(Answer { packet_id, qos, reason_code, wait }, actions);
             }
+            Event::Withdrawn(packet_id) => self.inbound.refused(packet_id),
             Event::Respond { packet, wait } => self.respond(packet, wait, actions),
             Event::DeliverQos0(delivery) => self.on_deliver_qos0(now, &delivery, actions),
             Event::Deliver(sequence, delivery) => {
-                let limits = QueueLimits {
+                let limits = self.limits.drops_oldest.then_some(QueueLimits {
                     messages_max: self.limits.queued_messages_max,
                     bytes_max: self.limits.queued_bytes_max,
-                };
+                });
                 self.outbound.enqueue(sequence, delivery, limits, actions);
                 self.send(now, actions);
             }

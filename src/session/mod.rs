@@ -2,6 +2,7 @@
 
 mod action;
 mod alias;
+mod delivery;
 mod event;
 mod inbound;
 mod link;
@@ -13,6 +14,7 @@ mod protocol_error;
 mod tests;
 
 pub use action::{Action, Application, DropCause, Ended};
+pub use delivery::queued_bytes;
 pub use event::{Delivery, Event, Ticket};
 pub use link::Link;
 pub use machine::{Limits, Session};

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::link::Link;
 use super::{Action, Delivery, DropCause, ProtocolError};
-use crate::codec::{Ack, AliasUse, OutgoingPublish, PacketId, PacketType, Qos, ReasonCode, ServerPacket};
+use crate::codec::{Ack, OutgoingPublish, PacketId, PacketType, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
 /// The QoS 1 and 2 messages that a client is owed, in the order of their sequences: those in flight, and behind them those
@@ -21,6 +21,7 @@ pub(super) struct Outbound {
     sent_until: u64,
     /// What came before its turn, because it took a shorter way here than its predecessor.
     early: BTreeMap<u64, Delivery>,
+    early_bytes: usize,
     /// Sent on this connection and not done.
     in_flight: u32,
     /// Not done, wherever they are.
@@ -81,6 +82,7 @@ impl Outbound {
             cursor: first,
             sent_until: first,
             early: BTreeMap::new(),
+            early_bytes: 0,
             in_flight: 0,
             messages: 0,
             bytes: 0,
@@ -99,7 +101,7 @@ impl Outbound {
             let entry = match message {
                 RestoredMessage::Released => Entry { delivery: None, state: State::AwaitingPubcomp },
                 RestoredMessage::Queued(delivery) => {
-                    outbound.bytes += delivery_bytes(&delivery);
+                    outbound.bytes += delivery.queued_bytes();
                     let state = if is_in_flight { State::awaiting(delivery.qos) } else { State::Queued };
                     Entry { delivery: Some(delivery), state }
                 }
@@ -118,6 +120,11 @@ impl Outbound {
         (self.messages, self.bytes)
     }
 
+    /// The same, with those that came before their turn.
+    pub(super) fn given(&self) -> (usize, usize) {
+        (self.messages + self.early.len(), self.bytes + self.early_bytes)
+    }
+
     /// Messages that were never sent.
     pub(super) fn unsent(&self) -> u64 {
         self.end() - self.sent_until
@@ -128,32 +135,38 @@ impl Outbound {
         self.in_flight
     }
 
-    /// Puts a message at its place. When the queue is full, the oldest message that was never sent goes.
+    /// Puts a message at its place. When the queue is full, the oldest message that was never sent goes; without limits it is for
+    /// whoever gives messages to see that there is room.
     pub(super) fn enqueue(
         &mut self,
         sequence: u64,
         delivery: Delivery,
-        limits: QueueLimits,
+        limits: Option<QueueLimits>,
         actions: &mut Vec<Action>,
     ) {
         if sequence != self.end() {
             if sequence > self.end() {
-                self.early.insert(sequence, delivery);
+                let bytes = delivery.queued_bytes();
+                if self.early.insert(sequence, delivery).is_none() {
+                    self.early_bytes += bytes;
+                }
             }
             return;
         }
         self.append(delivery, limits, actions);
         while let Some(delivery) = self.early.remove(&self.end()) {
+            self.early_bytes -= delivery.queued_bytes();
             self.append(delivery, limits, actions);
         }
     }
 
-    fn append(&mut self, delivery: Delivery, limits: QueueLimits, actions: &mut Vec<Action>) {
-        let bytes = delivery_bytes(&delivery);
+    fn append(&mut self, delivery: Delivery, limits: Option<QueueLimits>, actions: &mut Vec<Action>) {
+        let bytes = delivery.queued_bytes();
         self.queue.push_back(Entry { delivery: Some(delivery), state: State::Queued });
         self.messages += 1;
         self.bytes += bytes;
-        while self.messages > limits.messages_max || self.bytes > limits.bytes_max {
+        let is_full = |messages, bytes| limits.is_some_and(|max| messages > max.messages_max || bytes > max.bytes_max);
+        while is_full(self.messages, self.bytes) {
             if self.sent_until == self.end() {
                 break; // all that is left is in flight
             }
@@ -292,7 +305,7 @@ impl Outbound {
         if let Some(entry) = index(self.front, sequence).and_then(|i| self.queue.get_mut(i)) {
             entry.state = State::AwaitingPubcomp;
             if let Some(delivery) = entry.delivery.take() {
-                self.bytes -= delivery_bytes(&delivery);
+                self.bytes -= delivery.queued_bytes();
             }
         }
     }
@@ -314,7 +327,7 @@ impl Outbound {
         entry.state = State::Done;
         self.messages -= 1;
         if let Some(delivery) = entry.delivery.take() {
-            self.bytes -= delivery_bytes(&delivery);
+            self.bytes -= delivery.queued_bytes();
         }
         actions.push(Action::Done(sequence));
         true
@@ -347,46 +360,6 @@ impl Entry {
     }
 }
 
-impl Delivery {
-    /// The PUBLISH that carries this to the client of `link`, unless it is too large for it. [MQTT-3.1.2-24]
-    pub(super) fn publish(
-        &self,
-        now: Timestamp,
-        packet_id: Option<PacketId>,
-        dup: bool,
-        link: &mut Link,
-    ) -> Result<OutgoingPublish, DropCause> {
-        // [MQTT-3.3.2-6]; the part of a second that has begun counts as remaining.
-        let remaining = self.expires_at.map(|at| at.since(now).as_millis().div_ceil(1_000));
-        let mut publish = OutgoingPublish {
-            message: self.message.clone(),
-            dup,
-            qos: self.qos,
-            retain: self.retain,
-            packet_id,
-            topic_alias: None,
-            message_expiry_interval: remaining.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
-            subscription_ids: self.subscription_ids.clone(),
-        };
-        let fits = |publish: &OutgoingPublish| {
-            link.maximum_packet_size.is_none_or(|maximum| publish.encoded_len(link.version) <= maximum.get() as usize)
-        };
-        let topic = &self.message.topic;
-        publish.topic_alias = link.outbound_aliases.offer(topic);
-        if !fits(&publish) {
-            // To set an alias costs more than to do without.
-            publish.topic_alias = publish.topic_alias.filter(|(_, alias)| *alias == AliasUse::Known);
-            if !fits(&publish) {
-                return Err(DropCause::PacketTooLarge);
-            }
-        }
-        if let Some((alias, AliasUse::Set)) = publish.topic_alias {
-            link.outbound_aliases.set(alias, topic);
-        }
-        Ok(publish)
-    }
-}
-
 /// The place of a sequence in a queue that begins with `front`.
 fn index(front: u64, sequence: u64) -> Option<usize> {
     usize::try_from(sequence.checked_sub(front)?).ok()
@@ -396,12 +369,6 @@ fn index(front: u64, sequence: u64) -> Option<usize> {
 fn packet_id(sequence: u64) -> PacketId {
     let number = u16::try_from((sequence - 1) % PACKET_IDS + 1).unwrap_or(u16::MAX);
     PacketId::new(number).unwrap_or(PacketId(std::num::NonZeroU16::MAX))
-}
-
-/// What a queued message counts for: its content and what we keep beside it.
-fn delivery_bytes(delivery: &Delivery) -> usize {
-    let message = &delivery.message;
-    message.topic.as_str().len() + message.payload.len() + message.properties.encoded_len() + ENTRY_BYTES
 }
 
 /// What a packet takes in the outgoing buffer, nearly: the transport's own count corrects it.
@@ -415,6 +382,6 @@ const PACKET_IDS: u64 = 65_535;
 /// A queue that has run empty keeps so many places; more are given back.
 const QUEUE_KEPT: usize = 32;
 /// What a queued message costs beside its content.
-const ENTRY_BYTES: usize = size_of::<Entry>();
+pub(super) const ENTRY_BYTES: usize = size_of::<Entry>();
 /// Fixed header, lengths, Packet Identifier.
 const HEADER_BYTES: usize = 10;

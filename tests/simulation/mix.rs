@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use oncemq::broker::Settings;
+use oncemq::broker::{QueueOverflow, Settings};
 use oncemq::codec::Qos;
 use oncemq::routing::ShareStrategy;
 
@@ -134,6 +134,7 @@ impl Mix {
             subscriptions_per_session_max: 20,
             queued_messages_max: if self.small_queues { rng.pick(&[3, 10]) } else { 100_000 },
             queued_bytes_max: 100_000_000,
+            queue_overflow: QueueOverflow::DropOldest,
             inflight_messages_max: NonZeroU16::new(rng.pick(&[5, 100])).unwrap(),
             outgoing_bytes_max: if self.slow { rng.pick(&[600, 4_000]) } else { 1_000_000 },
             slow_receiver_grace: Duration::from_millis(rng.pick(&[50, 1_000])),

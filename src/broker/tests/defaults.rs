@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::broker::Settings;
+use crate::broker::{QueueOverflow, Settings};
 use crate::codec::Qos;
 use crate::routing::ShareStrategy;
 
@@ -18,6 +18,7 @@ pub(super) fn settings() -> Settings {
         subscriptions_per_session_max: 10,
         queued_messages_max: 100,
         queued_bytes_max: 1_000_000,
+        queue_overflow: QueueOverflow::DropOldest,
         inflight_messages_max: NonZeroU16::new(20).unwrap(),
         outgoing_bytes_max: 100_000,
         slow_receiver_grace: Duration::from_secs(2),

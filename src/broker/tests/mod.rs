@@ -12,6 +12,7 @@ mod expiry;
 mod harness;
 mod keep_alive;
 mod limits;
+mod overflow;
 mod packets;
 mod properties;
 mod publish_in;

@@ -21,6 +21,7 @@ fn limits() -> Arc<Limits> {
         validate_payload_format: true,
         queued_messages_max: 8,
         queued_bytes_max: 100_000,
+        drops_oldest: true,
     })
 }
 

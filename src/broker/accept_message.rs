@@ -1,0 +1,261 @@
+//! From an accepted message to its receivers and its record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::forward::Origin;
+use super::publish::{Outstanding, Parcel, Publisher};
+use super::queue_room::Room;
+use super::record::{Addressed, RetainedChange};
+use super::session_slot::SessionSlot;
+use super::shard::Turn;
+use super::{DropReason, Record, Shard, StoreRoom};
+use crate::codec::{Message, Qos, ReasonCode};
+use crate::routing::{self, Receiver, Retained, RetainedFull, Route, Share, Subscriber};
+use crate::session::{Application, Delivery, Ticket};
+use crate::timestamp::Timestamp;
+use crate::topic::{Filter, TopicName};
+
+impl Shard {
+    /// Takes ownership of a message: it becomes the retained one of its topic if it says so, and goes to all who want it.
+    pub(super) fn accept(&mut self, publisher: &Publisher, application: Application, turn: &mut Turn<'_>) -> Verdict {
+        let route = self.routes.route(&self.shared, &application.topic);
+        if self.store_room == StoreRoom::None && self.needs_store(publisher, &application, &route) {
+            return Verdict::refused(ReasonCode::QuotaExceeded);
+        }
+        let chosen = choose_members(&route, publisher, &application.topic);
+        let Some(room) = self.room_for(publisher, &application, &route, &chosen) else {
+            return Verdict::Full(Box::new(application));
+        };
+        let mut kept = Kept::new(application, &route, turn.now);
+        if kept.retain && !self.retain(&mut kept, publisher) {
+            room.free();
+            return Verdict::refused(ReasonCode::QuotaExceeded);
+        }
+        let mut distribution = Distribution { origin: publisher.origin, room, durable: Vec::new(), receivers: 0 };
+        for receiver in &route.receivers {
+            if let Some(granted) = receiver.delivery(publisher.key) {
+                self.distribute(&mut distribution, &receiver.subscriber, kept.delivery(granted, None), turn);
+            }
+        }
+        for (share, receiver) in chosen {
+            if let Some(granted) = receiver.delivery(None) {
+                let delivery = kept.delivery(granted, Some(Arc::clone(share.filter())));
+                self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
+            }
+        }
+        let Distribution { durable, receivers, .. } = distribution;
+        let reason_code = if receivers == 0 { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
+        let wait = self.persist_accepted(publisher, kept, durable, turn);
+        Verdict::Answer { reason_code, wait }
+    }
+
+    /// Whether a message at QoS 1 or 2 can't be acknowledged without a record.
+    fn needs_store(&self, publisher: &Publisher, application: &Application, route: &Route) -> bool {
+        let is_received = |(slot, _)| self.sessions.get(slot).is_some_and(SessionSlot::is_durable);
+        application.qos > Qos::AtMostOnce
+            && (application.retain
+                || publisher.received.is_some_and(is_received)
+                || !route.shares.is_empty()
+                || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable()))
+    }
+
+    /// One message to one receiver: at once, or when its record is stable.
+    pub(super) fn distribute(
+        &mut self,
+        distribution: &mut Distribution,
+        to: &Arc<Subscriber>,
+        delivery: Delivery,
+        turn: &mut Turn<'_>,
+    ) {
+        distribution.receivers += 1;
+        if delivery.qos > Qos::AtMostOnce && !self.take_room(&distribution.room, to, &delivery) {
+            return self.drop_newest(to, turn);
+        }
+        let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
+        match sequence {
+            Some(sequence) if to.is_durable() => {
+                distribution.durable.push(Addressed { to: Arc::clone(to), sequence, delivery })
+            }
+            sequence => self.deliver(to, Parcel { sequence, delivery }, distribution.origin, turn),
+        }
+    }
+
+    /// Makes a record of an accepted message, if anything of it must outlive the process.
+    pub(super) fn persist_accepted(
+        &mut self,
+        publisher: &Publisher,
+        kept: Kept,
+        deliveries: Vec<Addressed>,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ticket> {
+        let received = publisher
+            .received
+            .filter(|_| kept.qos == Qos::ExactlyOnce)
+            .and_then(|(slot, id)| self.sessions.get(slot).filter(|entry| entry.is_durable()).map(|e| (e, id)))
+            .map(|(entry, packet_id)| (entry.subscriber.key, packet_id));
+        // What the broker itself retains is made anew after a restart.
+        let retained = if publisher.key.is_some() { kept.retained } else { RetainedChange::None };
+        if deliveries.is_empty() && received.is_none() && retained == RetainedChange::None {
+            return None;
+        }
+        let message =
+            if deliveries.is_empty() && received.is_none() && matches!(retained, RetainedChange::Cleared { .. }) {
+                Arc::new(Message::new(kept.message.topic.clone(), "")) // nothing refers to its content
+            } else {
+                kept.message
+            };
+        let deliveries = Arc::new(deliveries);
+        let receivers = Arc::clone(&deliveries);
+        let record = Record::Accepted {
+            publisher: received,
+            message,
+            qos: kept.qos,
+            expires_at: kept.expires_at,
+            retained,
+            receivers,
+        };
+        let ticket = self.persist(record, turn);
+        if !deliveries.is_empty() {
+            self.outstanding.push_back(Outstanding { ticket, origin: publisher.origin, deliveries });
+        }
+        Some(ticket)
+    }
+
+    /// Sets or clears the retained message of a topic. `false` if the message is refused, because there is no room for it.
+    fn retain(&mut self, kept: &mut Kept, publisher: &Publisher) -> bool {
+        match self.set_retained(kept, publisher) {
+            Ok(change) => kept.retained = change,
+            Err(_) => {
+                self.counters.dropped(DropReason::RetainedFull, 1);
+                if kept.qos > Qos::AtMostOnce {
+                    return false;
+                }
+                // What the topic had is not its last message any more. [MQTT-3.3.1-7 of 3.1.1]
+                kept.retained = self.clear_retained(&kept.message.topic);
+            }
+        }
+        true
+    }
+
+    /// [MQTT-3.3.1-5] [MQTT-3.3.1-6]
+    fn set_retained(&self, kept: &Kept, publisher: &Publisher) -> Result<RetainedChange, RetainedFull> {
+        let Kept { message, qos, expires_at, .. } = kept;
+        if message.payload.is_empty() {
+            return Ok(self.clear_retained(&message.topic));
+        }
+        let mut retained = self.shared.retained_mut();
+        let replaces = retained.get(&message.topic).map(|before| before.number);
+        let number = self.shared.next_retained();
+        let publisher = publisher.client_id.clone();
+        retained.set(Retained {
+            message: Arc::clone(message),
+            qos: *qos,
+            expires_at: *expires_at,
+            publisher: publisher.clone(),
+            number,
+        })?;
+        Ok(RetainedChange::Set { number, replaces, publisher })
+    }
+
+    /// Clears the retained message of a topic, if it has one.
+    fn clear_retained(&self, topic: &TopicName) -> RetainedChange {
+        let mut retained = self.shared.retained_mut();
+        let Some(number) = retained.get(topic).map(|before| before.number) else { return RetainedChange::None };
+        retained.clear(topic);
+        RetainedChange::Cleared { number }
+    }
+}
+
+/// One message on its way to all its receivers.
+pub(super) struct Distribution {
+    pub(super) origin: Option<Origin>,
+    room: Room,
+    /// Those that wait for the record.
+    pub(super) durable: Vec<Addressed>,
+    receivers: usize,
+}
+
+/// What the record of an accepted message holds beside its receivers.
+pub(super) struct Kept {
+    message: Arc<Message>,
+    qos: Qos,
+    /// RETAIN.
+    retain: bool,
+    expires_at: Option<Timestamp>,
+    retained: RetainedChange,
+}
+
+/// What becomes of a message.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Its acknowledgement is this, when that is stable.
+    Answer { reason_code: ReasonCode, wait: Option<Ticket> },
+    /// A receiver has no room for it, and nobody gets it: here it is again.
+    Full(Box<Application>),
+}
+
+/// The members of shares that get a message.
+pub(super) type Chosen<'a> = SmallVec<[(&'a Share, &'a Receiver); 2]>;
+
+impl Kept {
+    /// A message that a client published.
+    fn new(application: Application, route: &Route, now: Timestamp) -> Self {
+        let Application { topic, qos, retain, message_expiry_interval, properties, payload, .. } = application;
+        let mut message = Message { topic, payload, properties };
+        // What is kept must not keep the read buffer, of which it is a small part.
+        let is_kept = retain || (qos > Qos::AtMostOnce && !(route.receivers.is_empty() && route.shares.is_empty()));
+        if is_kept && message.payload.len() < DETACH_BYTES {
+            message = message.detached();
+        }
+        let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
+        Self { message: Arc::new(message), qos, retain, expires_at, retained: RetainedChange::None }
+    }
+
+    /// A message that was accepted before, and goes to one more receiver.
+    pub(super) fn again(delivery: &Delivery) -> Self {
+        Self {
+            message: Arc::clone(&delivery.message),
+            qos: delivery.qos,
+            retain: false,
+            expires_at: delivery.expires_at,
+            retained: RetainedChange::None,
+        }
+    }
+
+    /// The message as a receiver gets it.
+    fn delivery(&self, granted: &routing::Delivery, share: Option<Arc<Filter>>) -> Delivery {
+        Delivery {
+            message: Arc::clone(&self.message),
+            qos: self.qos.min(granted.qos), // [MQTT-3.8.4-8]
+            retain: self.retain && granted.retain_as_published,
+            expires_at: self.expires_at,
+            subscription_ids: granted.subscription_ids.clone(),
+            share,
+        }
+    }
+}
+
+impl Distribution {
+    /// A message that was accepted before, on its way to one more receiver: it must not be lost for want of room.
+    pub(super) const fn again() -> Self {
+        Self { origin: None, room: Room::Given, durable: Vec::new(), receivers: 0 }
+    }
+}
+
+impl Verdict {
+    const fn refused(reason_code: ReasonCode) -> Self {
+        Self::Answer { reason_code, wait: None }
+    }
+}
+
+/// Which member of each share gets a message.
+fn choose_members<'a>(route: &'a Route, publisher: &Publisher, topic: &TopicName) -> Chosen<'a> {
+    let choose = |share: &'a Arc<Share>| Some((&**share, share.choose(publisher.key, topic, None)?));
+    route.shares.iter().filter_map(choose).collect()
+}
+
+/// From this size on, a payload is most of the buffer it was read into: it stays there.
+const DETACH_BYTES: usize = 16_384;

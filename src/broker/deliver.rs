@@ -1,0 +1,107 @@
+//! From a shard to a receiver: here, on another shard, or on its way.
+
+use std::sync::Arc;
+
+use super::accept_message::{Distribution, Kept};
+use super::forward::{Origin, Said, ShardMessage};
+use super::publish::{Outstanding, Parcel, Publisher};
+use super::record::Addressed;
+use super::shard::Turn;
+use super::{Action, DropReason, Shard};
+use crate::routing::{Location, SessionKey, Subscriber};
+use crate::session::{self, Delivery, Ticket};
+
+impl Shard {
+    /// The record of these messages is stable: their receivers get them.
+    pub(super) fn deliver_outstanding(&mut self, outstanding: Outstanding, turn: &mut Turn<'_>) {
+        for Addressed { to, sequence, delivery } in Arc::unwrap_or_clone(outstanding.deliveries) {
+            let parcel = Parcel { sequence: Some(sequence), delivery };
+            self.deliver(&to, parcel, outstanding.origin, turn);
+        }
+    }
+
+    /// Gives a message to its receiver: here, on another shard, or on its way here.
+    pub(super) fn deliver(
+        &mut self,
+        to: &Arc<Subscriber>,
+        parcel: Parcel,
+        origin: Option<Origin>,
+        turn: &mut Turn<'_>,
+    ) {
+        let location = to.location();
+        let slot = location.slot as usize;
+        if location.slot == Location::ENDED {
+            self.give_up(to, parcel.delivery, turn);
+        } else if location.shard != self.id {
+            let said = Said::Deliver { to: Arc::clone(to), parcel, origin };
+            turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(said) });
+        } else if location.slot == Location::ARRIVING {
+            if parcel.sequence.is_some() {
+                self.early.entry(to.key).or_default().push((Arc::clone(to), parcel));
+            } else {
+                self.counters.dropped(DropReason::NotConnected, 1);
+            }
+        } else if self.session(slot, to.key).is_none() {
+            self.give_up(to, parcel.delivery, turn);
+        } else if parcel.sequence.is_none() && self.is_overrun(slot) {
+            self.count_dropped(slot, to.key, DropReason::SlowReceiver, turn);
+        } else {
+            let event = match parcel.sequence {
+                Some(sequence) => session::Event::Deliver(sequence, parcel.delivery),
+                None => session::Event::DeliverQos0(parcel.delivery),
+            };
+            self.drive(slot, event, turn);
+            self.hold_up(slot, origin, turn);
+        }
+    }
+
+    /// A message came too late for its Session, which has ended: it goes to another member of its share, or nowhere.
+    fn give_up(&mut self, to: &Subscriber, delivery: Delivery, turn: &mut Turn<'_>) {
+        if !self.hand_on(to.key, delivery, turn) {
+            self.counters.dropped(DropReason::SessionEnded, 1);
+        }
+    }
+
+    /// A message that another shard sent: at QoS 0, one that would have to go on is dropped instead, because it would come behind later ones.
+    pub(super) fn on_delivery_forwarded(
+        &mut self,
+        to: &Arc<Subscriber>,
+        parcel: Parcel,
+        origin: Option<Origin>,
+        turn: &mut Turn<'_>,
+    ) {
+        if parcel.sequence.is_none() && to.location().shard != self.id {
+            return self.counters.dropped(DropReason::NotConnected, 1);
+        }
+        self.deliver(to, parcel, origin, turn);
+    }
+
+    /// Gives a retained message to a new subscription of the Session in `slot`. Returns what must be stable before it is there.
+    pub(super) fn deliver_retained(&mut self, slot: usize, delivery: Delivery, turn: &mut Turn<'_>) -> Option<Ticket> {
+        let to = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber))?;
+        let kept = Kept::again(&delivery);
+        let mut distribution = Distribution::again();
+        self.distribute(&mut distribution, &to, delivery, turn);
+        let publisher = Publisher::broker();
+        self.persist_accepted(&publisher, kept, distribution.durable, turn)
+    }
+
+    /// Gives a message of a Session that has ended to another member of its share. `false` if there is none.
+    pub(super) fn hand_on(&mut self, from: SessionKey, delivery: Delivery, turn: &mut Turn<'_>) -> bool {
+        let Some(filter) = delivery.share.clone() else { return false };
+        let Some(share) = self.shared.index().share(&filter, &delivery.message.topic) else { return false };
+        let Some(receiver) = share.choose(None, &delivery.message.topic, Some(from)) else { return false };
+        let Some(granted) = receiver.delivery(None) else { return false };
+        let delivery = Delivery {
+            qos: delivery.qos.min(granted.qos),
+            subscription_ids: granted.subscription_ids.clone(),
+            ..delivery
+        };
+        let kept = Kept::again(&delivery);
+        let mut distribution = Distribution::again();
+        self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
+        let publisher = Publisher::broker();
+        self.persist_accepted(&publisher, kept, distribution.durable, turn);
+        true
+    }
+}

@@ -1,0 +1,157 @@
+//! Room in the queues of Sessions, where it must be had before a message is accepted.
+//!
+//! Publishers count what they give to a Session, and its own shard what it is done with: so a queue is never overfull, whatever is on
+//! its way. With `drop-oldest` nobody counts, and the Session itself makes room.
+
+use std::sync::Arc;
+
+use super::accept_message::Chosen;
+use super::connection::Connection;
+use super::event::ConnectionId;
+use super::forward::{Said, ShardMessage};
+use super::publish::Publisher;
+use super::session_slot::SessionSlot;
+use super::settings::QueueOverflow;
+use super::shard::Turn;
+use super::timers::Timer;
+use super::{Action, DropReason, Shard};
+use crate::codec::Qos;
+use crate::routing::{Location, QueueBounds, Route, Subscriber};
+use crate::session::{self, Application, Delivery};
+use crate::timestamp::Timestamp;
+
+/// How a message gets its room in the queues of its receivers.
+#[derive(Debug)]
+pub(super) enum Room {
+    /// It has it, whatever is there.
+    Given,
+    /// Where there is any.
+    IfAny,
+    /// It has taken so many bytes from each of these.
+    Taken { from: Vec<Arc<Subscriber>>, bytes: usize },
+}
+
+impl Room {
+    /// Gives back what was taken: the message is not accepted.
+    pub(super) fn free(self) {
+        if let Self::Taken { from, bytes } = self {
+            from.iter().for_each(|subscriber| subscriber.free(1, bytes));
+        }
+    }
+}
+
+impl Shard {
+    /// How a message gets its room; `None` if a receiver has none, and that is a reason not to accept it.
+    pub(super) fn room_for(
+        &self,
+        publisher: &Publisher,
+        application: &Application,
+        route: &Route,
+        chosen: &Chosen<'_>,
+    ) -> Option<Room> {
+        match self.settings.queue_overflow {
+            QueueOverflow::DropOldest => return Some(Room::Given),
+            QueueOverflow::DropNewest => return Some(Room::IfAny),
+            QueueOverflow::Reject if application.qos == Qos::AtMostOnce => return Some(Room::IfAny),
+            QueueOverflow::Reject => {}
+        }
+        let Application { topic, payload, properties, .. } = application;
+        let bytes = session::queued_bytes(topic.as_str().len() + payload.len() + properties.encoded_len());
+        let bounds = self.queue_bounds();
+        let of_shares = chosen.iter().map(|(_, receiver)| (*receiver, None));
+        let receivers = route.receivers.iter().map(|receiver| (receiver, publisher.key)).chain(of_shares);
+        let mut from = Vec::new();
+        for (receiver, publisher) in receivers {
+            if receiver.delivery(publisher).is_none_or(|granted| granted.qos == Qos::AtMostOnce) {
+                continue;
+            }
+            if !receiver.subscriber.reserve(bytes, bounds) {
+                Room::Taken { from, bytes }.free();
+                return None;
+            }
+            from.push(Arc::clone(&receiver.subscriber));
+        }
+        Some(Room::Taken { from, bytes })
+    }
+
+    /// Whether there is room for a message in the queue of a Session.
+    pub(super) fn take_room(&self, room: &Room, to: &Subscriber, delivery: &Delivery) -> bool {
+        match room {
+            Room::Taken { .. } => true,
+            Room::IfAny => to.reserve(delivery.queued_bytes(), self.queue_bounds()),
+            Room::Given => {
+                if self.counts_room {
+                    to.give(delivery.queued_bytes());
+                }
+                true
+            }
+        }
+    }
+
+    fn queue_bounds(&self) -> QueueBounds {
+        QueueBounds { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max }
+    }
+
+    /// A message is dropped because the queue of its receiver is full: its shard says so.
+    pub(super) fn drop_newest(&mut self, to: &Arc<Subscriber>, turn: &mut Turn<'_>) {
+        let location = to.location();
+        if location.shard == self.id || location.slot == Location::ENDED {
+            return self.on_dropped_newest(to, turn);
+        }
+        let message = ShardMessage(Said::DroppedNewest { to: Arc::clone(to) });
+        turn.actions.push(Action::Forward { shard: location.shard, message });
+    }
+
+    /// A message for a Session of this shard was dropped because its queue is full.
+    pub(super) fn on_dropped_newest(&mut self, to: &Subscriber, turn: &mut Turn<'_>) {
+        self.count_dropped(to.location().slot as usize, to.key, DropReason::QueueFull, turn);
+    }
+
+    /// Holds up a publisher whose message has no room, and which can't be told so.
+    pub(super) fn block(&mut self, id: ConnectionId, application: Box<Application>, turn: &mut Turn<'_>) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.blocked = Some(application);
+        self.timers.set(turn.now + RETRY, Timer::Blocked(id));
+        self.hold(id, turn);
+    }
+
+    /// A publisher that waits for room tries again.
+    pub(super) fn on_retry(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let (Some(application), Some(slot)) = (connection.blocked.take(), connection.session()) else { return };
+        // If there is no room still, this blocks it once more.
+        self.publish(slot, *application, turn);
+        self.let_go(id, turn);
+        self.hold_for_store(slot, turn);
+    }
+
+    /// A publisher is gone before there was room for its message, which counts as never come: it isn't acknowledged.
+    pub(super) fn forget_blocked(&mut self, connection: &mut Connection, turn: &mut Turn<'_>) {
+        let (Some(application), Some(slot)) = (connection.blocked.take(), connection.session()) else { return };
+        if let Some(packet_id) = application.packet_id {
+            self.withdraw(slot, application.qos, packet_id, turn);
+        }
+    }
+}
+
+/// Lets a Session handle an event, and gives back the room in its queue that is free then.
+pub(super) fn handle_counted(
+    entry: &mut SessionSlot,
+    now: Timestamp,
+    event: session::Event,
+    steps: &mut Vec<session::Action>,
+) {
+    let (messages, bytes) = entry.session.given();
+    let delivered =
+        if let session::Event::Deliver(_, delivery) = &event { Some(delivery.queued_bytes()) } else { None };
+    entry.session.handle(now, event, steps);
+    let (messages_after, bytes_after) = entry.session.given();
+    let (freed, freed_bytes) =
+        (messages + usize::from(delivered.is_some()) - messages_after, bytes + delivered.unwrap_or(0) - bytes_after);
+    if freed > 0 || freed_bytes > 0 {
+        entry.subscriber.free(freed, freed_bytes);
+    }
+}
+
+/// How often a publisher that waits for room looks for it.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(20);

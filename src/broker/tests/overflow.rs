@@ -1,0 +1,182 @@
+use super::harness::{Client, Harness, settings};
+use super::packets::*;
+use crate::broker::{DropReason, QueueOverflow, Report};
+
+/// A durable subscriber to `t` that is away, and has room for three messages.
+fn away(shards: usize, queue_overflow: QueueOverflow) -> Harness {
+    let mut settings = settings();
+    settings.queued_messages_max = 3;
+    settings.queue_overflow = queue_overflow;
+    let mut harness = Harness::with(shards, settings);
+    let subscriber = harness.connect(durable("s"));
+    harness.run(subscriber, [subscribe("t", Q2)]);
+    harness.lose(subscriber);
+    harness
+}
+
+fn fill(harness: &mut Harness, publisher: Client) {
+    for (number, payload) in [(1, "1"), (2, "2"), (3, "3")] {
+        assert_eq!(harness.ask(publisher, publish("t", payload, Q1, number)), [format!("PUBACK {number}")]);
+    }
+}
+
+fn queue_full(harness: &Harness) -> u64 {
+    harness.shards.iter().map(|shard| shard.counters().dropped[DropReason::QueueFull as usize]).sum()
+}
+
+fn received_by_subscriber(harness: &mut Harness) -> Vec<String> {
+    let subscriber = harness.connect(durable("s"));
+    harness.received(subscriber)
+}
+
+const FIRST_THREE: [&str; 3] = ["PUBLISH t 1 q1 #1", "PUBLISH t 2 q1 #2", "PUBLISH t 3 q1 #3"];
+
+#[test]
+fn drop_newest_keeps_what_the_queue_has_and_counts_what_it_drops() {
+    for shards in [1, 2] {
+        let mut harness = away(shards, QueueOverflow::DropNewest);
+        let publisher = harness.connect_to(shards - 1, transient("p"));
+        fill(&mut harness, publisher);
+        let records = harness.records.len();
+        assert_eq!(harness.ask(publisher, publish("t", "4", Q1, 4)), ["PUBACK 4"]);
+        assert_eq!(harness.ask(publisher, publish("t", "5", Q2, 5)), ["PUBREC 5"]);
+        assert_eq!(harness.records.len(), records, "what is dropped needs no record");
+        assert_eq!(queue_full(&harness), 2);
+        let dropping = |report: &&Report| matches!(report, Report::Dropping { reason: DropReason::QueueFull, .. });
+        assert_eq!(harness.reports.iter().filter(dropping).count(), 1, "once per episode");
+        assert_eq!(received_by_subscriber(&mut harness), FIRST_THREE);
+    }
+}
+
+#[test]
+fn drop_newest_concerns_the_full_session_alone() {
+    let mut harness = away(1, QueueOverflow::DropNewest);
+    let publisher = harness.connect(transient("p"));
+    fill(&mut harness, publisher);
+    let other = harness.connect(durable("o"));
+    harness.run(other, [subscribe("t", Q1)]);
+    harness.run(publisher, [publish("t", "4", Q1, 4)]);
+    assert_eq!(harness.received(other), ["PUBLISH t 4 q1 #1"]);
+}
+
+#[test]
+fn reject_tells_a_5_0_publisher_and_nobody_gets_the_message() {
+    for shards in [1, 2] {
+        let mut harness = away(shards, QueueOverflow::Reject);
+        let publisher = harness.connect_to(shards - 1, transient("p"));
+        fill(&mut harness, publisher);
+        let other = harness.connect(durable("o"));
+        harness.run(other, [subscribe("t", Q1)]);
+        assert_eq!(harness.ask(publisher, publish("t", "4", Q1, 4)), ["PUBACK 4 0x97"]);
+        assert_eq!(harness.ask(publisher, publish("t", "5", Q2, 5)), ["PUBREC 5 0x97"]);
+        assert_eq!(harness.ask(publisher, retain("t", "6", Q1, 6)), ["PUBACK 6 0x97"]);
+        assert_eq!(harness.received(other), [""; 0]);
+        assert_eq!(harness.shards[0].shared.retained_len().0, 0);
+        assert_eq!(queue_full(&harness), 0, "nothing acknowledged is dropped");
+        assert_eq!(received_by_subscriber(&mut harness), FIRST_THREE);
+    }
+}
+
+#[test]
+fn reject_accepts_again_when_there_is_room() {
+    let mut harness = away(2, QueueOverflow::Reject);
+    let publisher = harness.connect_to(1, transient("p"));
+    fill(&mut harness, publisher);
+    assert_eq!(harness.ask(publisher, publish("t", "4", Q1, 4)), ["PUBACK 4 0x97"]);
+    let subscriber = harness.connect(durable("s"));
+    harness.run(subscriber, [puback(1)]);
+    assert_eq!(harness.ask(publisher, publish("t", "4", Q2, 4)), ["PUBREC 4"]);
+    assert_eq!(harness.ask(publisher, publish("t", "5", Q1, 5)), ["PUBACK 5 0x97"]);
+    harness.run(subscriber, [puback(2), puback(3), pubrec(4), pubcomp(4)]);
+    fill(&mut harness, publisher);
+    assert_eq!(harness.ask(publisher, publish("t", "5", Q1, 5)), ["PUBACK 5 0x97"]);
+}
+
+#[test]
+fn reject_counts_what_waits_for_the_store() {
+    let mut harness = away(1, QueueOverflow::Reject);
+    let publisher = harness.connect(transient("p"));
+    harness.store_answers = false;
+    for number in 1..=4 {
+        harness.send(publisher, publish("t", "x", Q1, number));
+    }
+    harness.persist();
+    assert_eq!(harness.received(publisher), ["PUBACK 1", "PUBACK 2", "PUBACK 3", "PUBACK 4 0x97"]);
+}
+
+#[test]
+fn reject_bounds_the_bytes_of_a_queue_too() {
+    let mut settings = settings();
+    settings.queued_bytes_max = 1_000;
+    settings.queue_overflow = QueueOverflow::Reject;
+    let mut harness = Harness::with(1, settings);
+    let subscriber = harness.connect(durable("s"));
+    harness.run(subscriber, [subscribe("t", Q2)]);
+    harness.lose(subscriber);
+    let publisher = harness.connect(transient("p"));
+    let large = |number| {
+        let publish = message("t", "", Q1, number);
+        crate::codec::ClientPacket::Publish(crate::codec::Publish { payload: vec![0; 2_000].into(), ..publish })
+    };
+    assert_eq!(harness.ask(publisher, large(1)), ["PUBACK 1"], "one that is larger than the queue goes alone");
+    assert_eq!(harness.ask(publisher, publish("t", "x", Q1, 2)), ["PUBACK 2 0x97"]);
+}
+
+#[test]
+fn reject_holds_a_3_1_1_publisher_up_until_there_is_room() {
+    for shards in [1, 2] {
+        let mut harness = away(shards, QueueOverflow::Reject);
+        let publisher = harness.connect_to(shards - 1, v311("p", true));
+        fill(&mut harness, publisher);
+        assert_eq!(harness.ask(publisher, publish("t", "4", Q2, 4)), [""; 0]);
+        assert!(harness.is_paused(publisher));
+        harness.seconds(1);
+        assert!(harness.is_paused(publisher), "as long as there is none");
+        let subscriber = harness.connect(durable("s"));
+        harness.run(subscriber, [puback(1)]);
+        harness.seconds(1);
+        assert!(!harness.is_paused(publisher));
+        assert_eq!(harness.received(publisher), ["PUBREC 4"]);
+        assert_eq!(harness.received(subscriber), ["PUBLISH t 4 q2 #4"]);
+    }
+}
+
+#[test]
+fn message_of_a_3_1_1_publisher_that_was_held_up_and_lost_is_new_when_it_comes_again() {
+    let mut harness = away(1, QueueOverflow::Reject);
+    let publisher = harness.connect(v311("p", false));
+    fill(&mut harness, publisher);
+    harness.send(publisher, publish("t", "4", Q2, 4));
+    harness.lose(publisher);
+    let subscriber = harness.connect(durable("s"));
+    harness.run(subscriber, [puback(1)]);
+    let publisher = harness.attempt(0, v311("p", false));
+    harness.seconds(1);
+    assert_eq!(harness.received(subscriber), [""; 0]);
+    harness.run(publisher, [publish("t", "4", Q2, 4)]);
+    assert_eq!(harness.received(subscriber), ["PUBLISH t 4 q2 #4"]);
+}
+
+#[test]
+fn message_that_3_1_1_could_not_be_refused_is_new_when_it_comes_again() {
+    let mut harness = away(1, QueueOverflow::DropOldest);
+    let publisher = harness.connect(v311("p", false));
+    harness.event(0, crate::broker::Event::StoreRoom(crate::broker::StoreRoom::None));
+    harness.send(publisher, publish("t", "1", Q2, 1));
+    assert!(harness.is_closed(publisher));
+    harness.event(0, crate::broker::Event::StoreRoom(crate::broker::StoreRoom::Some));
+    let publisher = harness.attempt(0, v311("p", false));
+    harness.run(publisher, [publish("t", "1", Q2, 1)]);
+    assert_eq!(received_by_subscriber(&mut harness), ["PUBLISH t 1 q2 #1"]);
+}
+
+#[test]
+fn reject_is_of_no_concern_to_qos_0() {
+    let mut harness = away(1, QueueOverflow::Reject);
+    let publisher = harness.connect(transient("p"));
+    fill(&mut harness, publisher);
+    let other = harness.connect(transient("o"));
+    harness.run(other, [subscribe("t", Q0)]);
+    harness.run(publisher, [publish("t", "4", Q0, 0)]);
+    assert_eq!(harness.received(other), ["PUBLISH t 4 q0"]);
+}

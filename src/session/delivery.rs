@@ -1,0 +1,56 @@
+use super::link::Link;
+use super::outbound::ENTRY_BYTES;
+use super::{Delivery, DropCause};
+use crate::codec::{AliasUse, Message, OutgoingPublish, PacketId};
+use crate::timestamp::Timestamp;
+
+impl Delivery {
+    /// The PUBLISH that carries this to the client of `link`, unless it is too large for it. [MQTT-3.1.2-24]
+    pub(super) fn publish(
+        &self,
+        now: Timestamp,
+        packet_id: Option<PacketId>,
+        dup: bool,
+        link: &mut Link,
+    ) -> Result<OutgoingPublish, DropCause> {
+        // [MQTT-3.3.2-6]; the part of a second that has begun counts as remaining.
+        let remaining = self.expires_at.map(|at| at.since(now).as_millis().div_ceil(1_000));
+        let mut publish = OutgoingPublish {
+            message: self.message.clone(),
+            dup,
+            qos: self.qos,
+            retain: self.retain,
+            packet_id,
+            topic_alias: None,
+            message_expiry_interval: remaining.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+            subscription_ids: self.subscription_ids.clone(),
+        };
+        let fits = |publish: &OutgoingPublish| {
+            link.maximum_packet_size.is_none_or(|maximum| publish.encoded_len(link.version) <= maximum.get() as usize)
+        };
+        let topic = &self.message.topic;
+        publish.topic_alias = link.outbound_aliases.offer(topic);
+        if !fits(&publish) {
+            // To set an alias costs more than to do without.
+            publish.topic_alias = publish.topic_alias.filter(|(_, alias)| *alias == AliasUse::Known);
+            if !fits(&publish) {
+                return Err(DropCause::PacketTooLarge);
+            }
+        }
+        if let Some((alias, AliasUse::Set)) = publish.topic_alias {
+            link.outbound_aliases.set(alias, topic);
+        }
+        Ok(publish)
+    }
+
+    /// What it counts for in a queue.
+    pub fn queued_bytes(&self) -> usize {
+        let Message { topic, payload, properties, .. } = &*self.message;
+        queued_bytes(topic.as_str().len() + payload.len() + properties.encoded_len())
+    }
+}
+
+/// What a message with so many bytes of topic, payload and properties counts for in a queue: these, and what we keep beside them.
+pub const fn queued_bytes(content: usize) -> usize {
+    content + ENTRY_BYTES
+}

@@ -1,0 +1,55 @@
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use oncemq::admin::PROCESS_HEADER;
+use oncemq::config::Admin;
+
+/// Has the running broker make a backup, and returns where it is; the error is why not.
+pub(super) fn backup(admin: &Admin, process: &str) -> Result<PathBuf, String> {
+    let address = reachable(admin.address);
+    let hint = "its admin listener must be reachable: --admin says where";
+    let fail = |error: io::Error| format!("http://{address}/backup: {error} ({hint})");
+    let (mut code, mut text) =
+        request(address, &format!("POST /backup HTTP/1.1\r\n{PROCESS_HEADER}: {process}\r\n")).map_err(fail)?;
+    loop {
+        match (code, text.split_once(' ')) {
+            (202 | 200, None) if text == "running" => thread::sleep(PAUSE),
+            (202 | 200, Some(("done", directory))) => return Ok(PathBuf::from(directory)),
+            (202 | 200, Some(("failed", cause))) => return Err(cause.to_owned()),
+            _ => return Err(format!("http://{address}/backup answers {code}: {text} ({hint})")),
+        }
+        (code, text) = request(address, "GET /backup HTTP/1.1\r\n").map_err(fail)?;
+    }
+}
+
+/// The answer's code and text.
+fn request(address: SocketAddr, head: &str) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "{head}Host: {address}\r\nContent-Length: 0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
+    let (head, text) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    Ok((code, text.trim().to_owned()))
+}
+
+/// Who listens at every address listens at loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// Between two questions whether the backup is done.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The admin listener answers within ten seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Far more than a path and a few headers.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;

@@ -1,0 +1,139 @@
+use std::cmp::Reverse;
+
+use oncemq::broker::{Recovered, RecoveredMessage, RecoveredSession};
+use oncemq::codec::Message;
+use oncemq::store::Report;
+
+/// What `check` found out.
+pub(super) fn report(report: &Report) -> String {
+    let mut lines = vec![
+        format!("segments    {}", report.segments),
+        format!("batches     {}", report.batches),
+        format!("entries     {}", report.entries),
+        format!("bytes       {}", report.bytes),
+        format!("live bytes  {}", report.live_bytes),
+        format!("keys        {}", report.keys),
+        format!("cut bytes   {}", report.cut_bytes),
+    ];
+    lines.extend(report.damages.iter().map(|damage| format!("damaged     {damage}")));
+    if report.damages.is_empty() {
+        lines.push("sound".to_owned());
+    }
+    lines.join("\n")
+}
+
+/// What is in a store, for people.
+pub(super) fn text(recovered: &Recovered) -> String {
+    let clients = clients(recovered);
+    let waiting: Vec<_> = clients.iter().filter(|client| client.messages > 0).collect();
+    let messages: usize = waiting.iter().map(|client| client.messages).sum();
+    let bytes: usize = waiting.iter().map(|client| client.bytes).sum();
+    let mut text = format!(
+        "sessions           {}\nretained messages  {} ({})\nqueued messages    {messages} ({})",
+        clients.len(),
+        recovered.retained.len(),
+        size(retained_bytes(recovered)),
+        size(bytes),
+    );
+    if recovered.unreadable > 0 {
+        text.push_str(&format!("\nrecords that make no sense to this version: {}", recovered.unreadable));
+    }
+    if !waiting.is_empty() {
+        text.push_str(&format!("\n\n{:>12}  {:>10}  client", "bytes", "messages"));
+    }
+    for client in waiting {
+        // Who chooses a Client Identifier must not rule the terminal.
+        let name = client.client_id.escape_debug();
+        text.push_str(&format!("\n{:>12}  {:>10}  {name}", size(client.bytes), client.messages));
+    }
+    text
+}
+
+/// What is in a store, for programs.
+pub(super) fn json(recovered: &Recovered) -> String {
+    let retained = format!("{{\"messages\":{},\"bytes\":{}}}", recovered.retained.len(), retained_bytes(recovered));
+    let sessions: Vec<String> = clients(recovered)
+        .iter()
+        .map(|client| {
+            let (name, messages, bytes) = (quoted(client.client_id), client.messages, client.bytes);
+            format!("{{\"client_id\":{name},\"queued_messages\":{messages},\"queued_bytes\":{bytes}}}")
+        })
+        .collect();
+    let unreadable = recovered.unreadable;
+    format!("{{\"retained\":{retained},\"unreadable_records\":{unreadable},\"sessions\":[{}]}}", sessions.join(","))
+}
+
+/// One client's queue.
+struct Client<'a> {
+    client_id: &'a str,
+    messages: usize,
+    bytes: usize,
+}
+
+impl<'a> Client<'a> {
+    fn of(session: &'a RecoveredSession) -> Self {
+        let RecoveredSession { client_id, queue, .. } = session;
+        let bytes = queue.values().map(|message| match message {
+            RecoveredMessage::Queued(delivery) => message_bytes(&delivery.message),
+            RecoveredMessage::Released => 0,
+        });
+        Self { client_id: client_id.as_str(), messages: queue.len(), bytes: bytes.sum() }
+    }
+}
+
+/// Those with the most bytes first.
+fn clients(recovered: &Recovered) -> Vec<Client<'_>> {
+    let mut clients: Vec<_> = recovered.sessions.iter().map(Client::of).collect();
+    clients.sort_by_key(|client| (Reverse((client.bytes, client.messages)), client.client_id));
+    clients
+}
+
+fn retained_bytes(recovered: &Recovered) -> usize {
+    recovered.retained.iter().map(|retained| message_bytes(&retained.message)).sum()
+}
+
+fn message_bytes(message: &Message) -> usize {
+    message.topic.as_str().len() + message.properties.as_bytes().len() + message.payload.len()
+}
+
+fn size(bytes: usize) -> String {
+    let mut rest = bytes as f64;
+    let mut unit = "B";
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if rest < 1024.0 {
+            break;
+        }
+        (rest, unit) = (rest / 1024.0, next);
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{rest:.1} {unit}") }
+}
+
+/// A JSON string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            _ if char.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(char))),
+            _ => quoted.push(char),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_the_unit_that_makes_them_short() {
+        let sizes = [0, 1023, 1024, 1536, 5 << 20, 3 << 40].map(size);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 TiB"]);
+    }
+
+    #[test]
+    fn a_client_identifier_cannot_leave_its_json_string() {
+        assert_eq!(quoted("a\"b\\c\n\u{9b}é"), "\"a\\\"b\\\\c\\u000a\\u009bé\"");
+    }
+}

@@ -1,0 +1,281 @@
+//! The store of the real binary: what `oncemq store` tells of it, copies of it, damage, and two brokers at once. mosquitto's
+//! clients use it.
+
+#![cfg(test)]
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A broker on a data directory. Dropped, it is killed as by `kill -9`.
+struct Broker {
+    child: Child,
+    mqtt: SocketAddr,
+    admin: SocketAddr,
+    log: PathBuf,
+}
+
+impl Broker {
+    fn start(data: &Path) -> Self {
+        let broker = Self::spawn(data, data.with_extension("txt"), &[]);
+        wait_for("the broker", || broker.is_ready().then_some(()));
+        broker
+    }
+
+    fn spawn(data: &Path, log: PathBuf, arguments: &[&str]) -> Self {
+        let (mqtt, admin, output) = (free_address(), free_address(), File::create(&log).unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+        command.env_clear().args(["--listen", &mqtt.to_string(), "--admin", &admin.to_string()]);
+        command.arg("--data").arg(data).args(arguments).stdin(Stdio::null());
+        let child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
+        Self { child, mqtt, admin, log }
+    }
+
+    /// Waits until it ends by itself, and returns its exit code.
+    fn exit_code(&mut self) -> Option<i32> {
+        wait_for("the broker's end", || self.child.try_wait().unwrap()).code()
+    }
+
+    fn is_ready(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(self.admin) else { return false };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = String::new();
+        let asked = stream.write_all(b"GET /health/ready HTTP/1.1\r\nHost: oncemq\r\n\r\n");
+        asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.starts_with("HTTP/1.1 200 ")
+    }
+
+    /// Runs one of mosquitto's clients, which must succeed, and returns what it prints.
+    #[track_caller]
+    fn client(&self, program: &str, arguments: &[&str]) -> String {
+        let mut command = Command::new("timeout");
+        command.args([PATIENCE_SECONDS, program, "-V", "mqttv5", "-h", &self.mqtt.ip().to_string()]);
+        command.args(["-p", &self.mqtt.port().to_string()]).args(arguments);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{program} {arguments:?}: {HOW_TO_INSTALL}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A Session that outlives its client and is owed these messages, each acknowledged before the next is sent.
+    #[track_caller]
+    fn queue(&self, client_id: &str, payloads: &[&str]) {
+        self.client("mosquitto_sub", &["-i", client_id, "-c", "-x", "3600", "-q", "1", "-t", client_id, "-E"]);
+        self.publish(client_id, payloads);
+    }
+
+    #[track_caller]
+    fn publish(&self, topic: &str, payloads: &[&str]) {
+        for payload in payloads {
+            self.client("mosquitto_pub", &["-q", "1", "-t", topic, "-m", payload]);
+        }
+    }
+
+    /// What a Session was owed, when its client is back.
+    #[track_caller]
+    fn receive(&self, client_id: &str, count: usize) -> Vec<String> {
+        let count = count.to_string();
+        let arguments = ["-i", client_id, "-c", "-x", "3600", "-q", "1", "-t", client_id, "-C", &count];
+        self.client("mosquitto_sub", &arguments).lines().map(str::to_owned).collect()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if thread::panicking() {
+            println!("the broker's log:\n{}", self.log());
+        }
+    }
+}
+
+/// Runs `oncemq store` with the data directory.
+fn store(data: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+    command.env_clear().arg("store").args(arguments).arg("--data").arg(data);
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// What it prints, if it succeeds.
+#[track_caller]
+fn told(data: &Path, arguments: &[&str]) -> String {
+    let output = store(data, arguments);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Its exit code and what it complains about.
+fn complaint(data: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = store(data, arguments);
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn directories() -> (TempDir, PathBuf, PathBuf, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let [data, backup, elsewhere] = ["data", "backup", "elsewhere"].map(|name| directory.path().join(name));
+    (directory, data, backup, elsewhere)
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Asks again and again until there is an answer.
+#[expect(clippy::disallowed_methods, reason = "what is tested here is a process in real time")]
+fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The lines of a table, with single spaces.
+fn rows(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn what_a_killed_broker_leaves_is_told() {
+    let (_directory, data, ..) = directories();
+    let broker = Broker::start(&data);
+    broker.queue("few", &["1", "2"]);
+    broker.queue("many", &["12345678", "12345678", "12345678"]);
+    broker.client("mosquitto_pub", &["-q", "1", "-r", "-t", "state", "-m", "on"]);
+    drop(broker);
+
+    let report = rows(&told(&data, &["check"]));
+    assert!(report.contains(&"segments 1".to_owned()), "{report:?}");
+    assert_eq!(report.last().unwrap(), "sound", "{report:?}");
+    let stats = rows(&told(&data, &["stats"]));
+    assert_eq!(stats[..3], ["sessions 2", "retained messages 1 (7 B)", "queued messages 5 (44 B)"]);
+    assert_eq!(stats[4..], ["bytes messages client", "36 B 3 many", "8 B 2 few"]);
+    assert_eq!(
+        told(&data, &["stats", "--json"]),
+        "{\"retained\":{\"messages\":1,\"bytes\":7},\"unreadable_records\":0,\"sessions\":[\
+         {\"client_id\":\"many\",\"queued_messages\":3,\"queued_bytes\":36},\
+         {\"client_id\":\"few\",\"queued_messages\":2,\"queued_bytes\":8}]}\n"
+    );
+}
+
+#[test]
+fn a_backup_of_a_running_broker_is_restored_elsewhere() {
+    let (directory, data, _, elsewhere) = directories();
+    let backup = directory.path().join("new/backup");
+    let backup = backup.to_str().unwrap();
+    let broker = Broker::start(&data);
+    let admin = broker.admin.to_string();
+    broker.queue("away", &["first", "second"]);
+    assert!(told(&data, &["backup", backup, "--admin", &admin]).contains(" entries in 1 segments"));
+    let left = fs::read_dir(data.join("backups")).unwrap().count();
+    assert_eq!(left, 0, "it is moved, not copied");
+    broker.publish("away", &["third"]);
+    let (code, error) = complaint(&data, &["backup", backup, "--admin", &admin]);
+    assert_eq!(code, 5);
+    assert!(error.ends_with("new/backup is there already, and is no empty directory\n"), "{error}");
+    drop(broker);
+
+    assert_eq!(rows(&told(&elsewhere, &["check", backup])).last().unwrap(), "sound");
+    assert!(told(&elsewhere, &["restore", backup]).contains(" entries in 1 segments"));
+    let (code, error) = complaint(&elsewhere, &["restore", backup]);
+    assert_eq!(code, 5);
+    assert!(error.ends_with("elsewhere/log is there already, and is no empty directory\n"), "{error}");
+
+    let broker = Broker::start(&elsewhere);
+    broker.publish("away", &["last"]);
+    assert_eq!(broker.receive("away", 3), ["first", "second", "last"], "what came after the backup is not in it");
+}
+
+#[test]
+fn a_backup_of_a_stopped_broker_is_restored_elsewhere() {
+    let (_directory, data, backup, elsewhere) = directories();
+    Broker::start(&data).queue("away", &["first"]);
+    let backup = backup.to_str().unwrap();
+    fs::create_dir(backup).unwrap();
+    told(&data, &["backup", backup]);
+    assert_eq!(complaint(&data, &["backup", backup]).0, 5);
+    told(&elsewhere, &["restore", backup]);
+    assert_eq!(Broker::start(&elsewhere).receive("away", 1), ["first"]);
+    let (code, error) = complaint(&data.join("nothing"), &["check"]);
+    assert_eq!(code, 5);
+    assert!(error.ends_with("nothing/log holds no store\n"), "{error}");
+}
+
+#[test]
+fn a_store_in_use_is_neither_read_nor_replaced_nor_opened_twice() {
+    let (_directory, data, backup, elsewhere) = directories();
+    Broker::start(&elsewhere).queue("away", &["first"]);
+    told(&elsewhere, &["backup", backup.to_str().unwrap()]);
+
+    let broker = Broker::start(&data);
+    let in_use = format!("is in use by process {}", broker.child.id());
+    for arguments in [["check"].as_slice(), &["stats"], &["restore", backup.to_str().unwrap()]] {
+        let (code, error) = complaint(&data, arguments);
+        assert_eq!(code, 5, "{error}");
+        assert!(error.contains(&in_use), "{error}");
+    }
+    let mut second = Broker::spawn(&data, data.with_file_name("second.txt"), &[]);
+    assert_eq!(second.exit_code(), Some(5));
+    assert!(second.log().contains(&in_use), "{}", second.log());
+}
+
+#[test]
+fn a_backup_is_not_taken_from_another_broker() {
+    let (_directory, data, backup, elsewhere) = directories();
+    let (broker, other) = (Broker::start(&data), Broker::start(&elsewhere));
+    let asked = ["backup", backup.to_str().unwrap(), "--admin", &other.admin.to_string()];
+    let (code, error) = complaint(&data, &asked);
+    assert_eq!(code, 5);
+    assert!(error.contains(&format!("answers 409: this is process {}", other.child.id())), "{error}");
+    assert!(!backup.exists() && !elsewhere.join("backups").exists());
+    assert_eq!(complaint(&data, &["backup", backup.to_str().unwrap(), "--admin", &free_address().to_string()]).0, 5);
+    drop(broker);
+}
+
+#[test]
+fn a_damaged_store_is_told_and_starts_unless_recovery_is_strict() {
+    let (_directory, data, backup, _) = directories();
+    Broker::start(&data).queue("away", &["payload-1", "payload-2", "payload-3", "payload-4"]);
+    let segment = data.join("log/0000000001.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    let damaged = bytes.windows(9).position(|window| window == b"payload-2").unwrap();
+    bytes[damaged..damaged + 4].fill(b'!');
+    fs::write(&segment, bytes).unwrap();
+
+    let output = store(&data, &["check"]);
+    assert_eq!(output.status.code(), Some(6), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert!(report.contains("damaged     bytes ") && report.contains("of 0000000001.seg (1 entries)"), "{report}");
+    let (code, error) = complaint(&data, &["backup", backup.to_str().unwrap()]);
+    assert_eq!(code, 6, "{error}");
+    assert!(!backup.exists());
+
+    let mut strict = Broker::spawn(&data, data.with_file_name("strict.txt"), &["--strict-recovery"]);
+    assert_eq!(strict.exit_code(), Some(5));
+    assert!(strict.log().contains("1 damaged regions, the first: bytes "), "{}", strict.log());
+
+    let broker = Broker::start(&data);
+    assert!(broker.log().contains("damaged, and set aside: bytes "), "{}", broker.log());
+    assert_eq!(broker.receive("away", 3), ["payload-1", "payload-3", "payload-4"]);
+    assert_eq!(fs::read_dir(data.join("log/quarantine")).unwrap().count(), 1);
+    let (code, error) = complaint(&data, &["backup", backup.to_str().unwrap(), "--admin", &broker.admin.to_string()]);
+    assert_eq!(code, 6, "the damage is still in the log: {error}");
+    assert!(told(&data, &["stats", backup.to_str().unwrap()]).starts_with("sessions           1\n"));
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The same, for programs.
+const PATIENCE_SECONDS: &str = "20";
+const HOW_TO_INSTALL: &str = "mosquitto's clients run: `bash tests/run` installs them";
