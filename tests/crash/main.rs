@@ -3,7 +3,7 @@
 //!
 //! The clients follow the standard and outlive every crash; what the broker did is judged by what went over the wire alone.
 //! `ONCEMQ_CRASH_ROUNDS` is the number of kills of each test, `ONCEMQ_CRASH_SEED` repeats a run's decisions, though not its
-//! timing. The test with power loss needs `strace` and is run by `cargo test --test crash -- --ignored`.
+//! timing. The test with power loss needs `strace`.
 
 #![cfg(test)]
 
@@ -36,7 +36,6 @@ fn what_is_on_the_disk_survives_kill_9() {
 }
 
 #[test]
-#[ignore = "needs strace"]
 fn what_is_on_the_disk_survives_power_loss() {
     run("power-loss", Loss::Power);
 }
