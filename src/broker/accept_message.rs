@@ -57,6 +57,7 @@ impl Shard {
         let is_received = |(slot, _)| self.sessions.get(slot).is_some_and(SessionSlot::is_durable);
         application.qos > Qos::AtMostOnce
             && (application.retain
+                || publisher.once.is_some()
                 || publisher.received.is_some_and(is_received)
                 || !route.shares.is_empty()
                 || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable()))
@@ -72,7 +73,7 @@ impl Shard {
     ) {
         distribution.receivers += 1;
         if delivery.qos > Qos::AtMostOnce && !self.take_room(&distribution.room, to, &delivery) {
-            return self.drop_newest(to, turn);
+            return self.drop_newest(to, &delivery, turn);
         }
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
         match sequence {
@@ -98,7 +99,8 @@ impl Shard {
             .map(|(entry, packet_id)| (entry.subscriber.key, packet_id));
         // What the broker itself retains is made anew after a restart.
         let retained = if publisher.key.is_some() { kept.retained } else { RetainedChange::None };
-        if deliveries.is_empty() && received.is_none() && retained == RetainedChange::None {
+        let deduplicated = publisher.once.clone();
+        if deliveries.is_empty() && received.is_none() && retained == RetainedChange::None && deduplicated.is_none() {
             return None;
         }
         let message =
@@ -115,6 +117,7 @@ impl Shard {
             qos: kept.qos,
             expires_at: kept.expires_at,
             retained,
+            deduplicated,
             receivers,
         };
         let ticket = self.persist(record, turn);
@@ -195,6 +198,8 @@ pub(super) enum Verdict {
     Answer { reason_code: ReasonCode, wait: Option<Ticket> },
     /// A receiver has no room for it, and nobody gets it: here it is again.
     Full(Box<Application>),
+    /// Whether it is a repeat turns out in a moment.
+    Later(Box<Application>),
 }
 
 /// The members of shares that get a message.
@@ -212,6 +217,17 @@ impl Kept {
         }
         let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
         Self { message: Arc::new(message), qos, retain, expires_at, retained: RetainedChange::None }
+    }
+
+    /// No message, but the Packet Identifier of one that was accepted before.
+    pub(super) fn nothing(application: &Application) -> Self {
+        Self {
+            message: Arc::new(Message::new(application.topic.detached(), "")),
+            qos: application.qos,
+            retain: false,
+            expires_at: None,
+            retained: RetainedChange::None,
+        }
     }
 
     /// A message that was accepted before, and goes to one more receiver.

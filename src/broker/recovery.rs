@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::record::WillState;
+use super::record::{Deduplicated, WillState};
 use super::record_bytes::{
     RecordKey, StoredDetached, StoredMessage, StoredSession, read_subscriptions, received_packet_id,
 };
@@ -20,6 +20,7 @@ use crate::timestamp::Timestamp;
 pub struct Recovery {
     sessions: BTreeMap<u64, Stored>,
     retained: BTreeMap<u64, Arc<Retained>>,
+    deduplicated: BTreeMap<u64, Deduplicated>,
     unreadable: u64,
 }
 
@@ -40,6 +41,8 @@ pub struct Recovered {
     pub sessions: Vec<RecoveredSession>,
     /// One for each topic that has one.
     pub retained: Vec<Arc<Retained>>,
+    /// What was in the deduplication window, in the order it came.
+    pub deduplicated: Vec<Deduplicated>,
     /// Groups of which something is stored that belongs to no Session: they can be ended.
     pub orphans: Vec<SessionKey>,
     /// Records whose body makes no sense, although its checksum is right: written by another version.
@@ -97,6 +100,10 @@ impl Recovery {
             self.retained.remove(&key.id);
             return;
         }
+        if key.kind == RecordKey::DEDUPLICATED {
+            self.deduplicated.remove(&key.id);
+            return;
+        }
         let Some(stored) = self.sessions.get_mut(&key.group) else { return };
         match key.kind {
             RecordKey::SESSION => stored.session = None,
@@ -132,14 +139,16 @@ impl Recovery {
                     }
                 }
             }
-            RecordKey::QUEUED | RecordKey::RECEIVED | RecordKey::RETAINED => self.put_accepted(body, puts)?,
+            RecordKey::QUEUED | RecordKey::RECEIVED | RecordKey::RETAINED | RecordKey::DEDUPLICATED => {
+                self.put_accepted(body, puts)?;
+            }
             _ => return None,
         }
         Some(())
     }
 
     fn put_accepted(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
-        let StoredMessage { message, qos, expires_at, retainer, deliveries } = StoredMessage::read(body)?;
+        let StoredMessage { message, qos, expires_at, retainer, deliveries, deduplicated } = StoredMessage::read(body)?;
         let mut deliveries: BTreeMap<_, _> =
             deliveries.into_iter().map(|(key, sequence, delivery)| ((key, sequence), delivery)).collect();
         for key in puts {
@@ -149,6 +158,10 @@ impl Recovery {
                     let delivery = deliveries.remove(&(key.group, key.id))?;
                     let queue = &mut self.sessions.entry(key.group).or_default().queue;
                     queue.insert(key.id, RecoveredMessage::Queued(delivery));
+                }
+                RecordKey::DEDUPLICATED => {
+                    let entry = Deduplicated { number: key.id, ..deduplicated.clone()? };
+                    self.deduplicated.insert(key.id, entry);
                 }
                 RecordKey::RETAINED => {
                     let message = Arc::clone(&message);
@@ -169,6 +182,7 @@ impl Recovery {
         let retained: BTreeMap<_, _> =
             self.retained.into_values().map(|retained| (retained.message.topic.clone(), retained)).collect();
         recovered.retained = retained.into_values().collect();
+        recovered.deduplicated = self.deduplicated.into_values().collect();
         recovered.retained.sort_by_key(|retained| retained.number);
         for (group, stored) in self.sessions {
             match stored.finish(SessionKey(group)) {

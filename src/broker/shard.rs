@@ -75,7 +75,8 @@ impl Shard {
             queued_bytes_max: settings.queued_bytes_max,
             drops_oldest: settings.queue_overflow == QueueOverflow::DropOldest,
         };
-        let counts_room = settings.queue_overflow != QueueOverflow::DropOldest;
+        // A dead letter must not push out another message, which would become a dead letter in its turn.
+        let counts_room = settings.queue_overflow != QueueOverflow::DropOldest || settings.dead_letter_topic.is_some();
         Self {
             id,
             settings,
@@ -166,6 +167,7 @@ impl Shard {
 
     fn on_persisted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
         self.stable = self.stable.max(ticket);
+        self.shared.set_stable(self.id, self.stable);
         while self.outstanding.front().is_some_and(|next| next.ticket <= self.stable) {
             if let Some(next) = self.outstanding.pop_front() {
                 self.deliver_outstanding(next, turn);
@@ -212,6 +214,7 @@ impl Shard {
         self.shared.publish_counters(self.id, self.counters);
         if self.id == ShardId(0) {
             self.shared.retained_mut().remove_expired(turn.now, RETAINED_SWEEP);
+            self.expire_deduplication(turn);
             self.publish_sys_topics(turn);
         }
         self.timers.set(turn.now + TICK, Timer::Tick);
@@ -260,7 +263,7 @@ impl Shard {
                 self.drive(slot, session::Event::Respond { packet, wait }, turn);
             }
             session::Action::Done(sequence) => self.persist_done(slot, sequence, turn),
-            session::Action::Dropped(cause) => self.on_dropped(slot, &cause, turn),
+            session::Action::Dropped(cause, delivery) => self.on_dropped(slot, &cause, delivery, turn),
             session::Action::Subscribe(subscribe) => self.on_subscribe(slot, &subscribe, turn),
             session::Action::Unsubscribe(unsubscribe) => self.on_unsubscribe(slot, &unsubscribe, turn),
             session::Action::Reauthenticate(auth) => self.on_reauthenticate(slot, *auth, turn),

@@ -5,7 +5,8 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use foldhash::quality::RandomState;
 
-use super::Counters;
+use super::deduplication::Deduplication;
+use super::{Counters, Ticket};
 use crate::codec::ClientId;
 use crate::routing::{RetainedLimits, RetainedStore, SessionKey, ShardId, SubscriptionIndex};
 
@@ -22,6 +23,9 @@ pub struct Shared {
     claims: AtomicU64,
     retained_numbers: AtomicU64,
     sessions: AtomicUsize,
+    pub(super) deduplication: Deduplication,
+    /// The last ticket of each shard that is stable.
+    stable: Vec<AtomicU64>,
     counters: Mutex<Vec<Counters>>,
 }
 
@@ -48,6 +52,8 @@ impl Shared {
             claims: AtomicU64::new(1),
             retained_numbers: AtomicU64::new(1),
             sessions: AtomicUsize::new(0),
+            deduplication: Deduplication::default(),
+            stable: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             counters: Mutex::new(vec![Counters::default(); shards]),
         }
     }
@@ -68,6 +74,17 @@ impl Shared {
     pub fn counters(&self) -> Counters {
         let shards = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         shards.iter().fold(Counters::default(), |sum, shard| sum + *shard)
+    }
+
+    /// What is stable of the records of a shard.
+    pub(super) fn stable(&self, shard: ShardId) -> Ticket {
+        Ticket(self.stable.get(usize::from(shard.0)).map_or(0, |stable| stable.load(Ordering::Acquire)))
+    }
+
+    pub(super) fn set_stable(&self, shard: ShardId, ticket: Ticket) {
+        if let Some(stable) = self.stable.get(usize::from(shard.0)) {
+            stable.store(ticket.0, Ordering::Release);
+        }
     }
 
     pub(super) fn publish_counters(&self, shard: ShardId, counters: Counters) {

@@ -140,7 +140,8 @@ impl Server {
         failures: &mpsc::Sender<String>,
     ) -> io::Result<()> {
         let settings = Arc::new(settings::broker_settings(&self.config));
-        let Recovered { sessions, retained, mut orphans, .. } = recovered;
+        let Recovered { sessions, retained, deduplicated, mut orphans, .. } = recovered;
+        self.shared.restore_deduplication(&deduplicated);
         let too_many = self.shared.restore(retained, sessions.iter().map(|session| session.key));
         if !too_many.is_empty() {
             warn!("{} retained messages of the last run are beyond the limits, and not retained", too_many.len());

@@ -5,6 +5,8 @@ mod auth;
 mod backpressure;
 mod connect;
 mod connect_refused;
+mod dead_letters;
+mod deduplication;
 mod defaults;
 mod disconnect;
 mod durability;
