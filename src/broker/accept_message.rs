@@ -12,7 +12,7 @@ use super::record::{Addressed, RetainedChange};
 use super::session_slot::SessionSlot;
 use super::shard::Turn;
 use super::{DropReason, Record, Shard, StoreRoom};
-use crate::codec::{Message, Qos, ReasonCode};
+use crate::codec::{Message, MessageId, Qos, ReasonCode};
 use crate::routing::{self, Receiver, Retained, RetainedFull, Route, Share, Subscriber};
 use crate::session::{Application, Delivery, Ticket};
 use crate::timestamp::Timestamp;
@@ -29,7 +29,8 @@ impl Shard {
         let Some(room) = self.room_for(publisher, &application, &route, &chosen) else {
             return Verdict::Full(Box::new(application));
         };
-        let mut kept = Kept::new(application, &route, turn.now);
+        let id = (application.qos > Qos::AtMostOnce).then(|| self.next_message_id());
+        let mut kept = Kept::new(application, id, &route, turn.now);
         if kept.retain && !self.retain(&mut kept, publisher) {
             room.free();
             return Verdict::refused(ReasonCode::QuotaExceeded);
@@ -50,6 +51,12 @@ impl Shard {
         let reason_code = if receivers == 0 { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
         let wait = self.persist_accepted(publisher, kept, durable, turn);
         Verdict::Answer { reason_code, wait }
+    }
+
+    /// The identity of the next message: each shard counts its own.
+    fn next_message_id(&mut self) -> MessageId {
+        self.messages += 1;
+        MessageId { run: self.shared.run, number: u64::from(self.id.0) << 48 | self.messages }
     }
 
     /// Whether a message at QoS 1 or 2 can't be acknowledged without a record.
@@ -207,9 +214,9 @@ pub(super) type Chosen<'a> = SmallVec<[(&'a Share, &'a Receiver); 2]>;
 
 impl Kept {
     /// A message that a client published.
-    fn new(application: Application, route: &Route, now: Timestamp) -> Self {
+    fn new(application: Application, id: Option<MessageId>, route: &Route, now: Timestamp) -> Self {
         let Application { topic, qos, retain, message_expiry_interval, properties, payload, .. } = application;
-        let mut message = Message { topic, payload, properties };
+        let mut message = Message { topic, payload, properties, id };
         // What is kept must not keep the read buffer, of which it is a small part.
         let is_kept = retain || (qos > Qos::AtMostOnce && !(route.receivers.is_empty() && route.shares.is_empty()));
         if is_kept && message.payload.len() < DETACH_BYTES {

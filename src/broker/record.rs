@@ -51,6 +51,8 @@ pub enum Record {
         subscriptions: Vec<crate::codec::Subscription>,
         /// The identifier that they all have.
         subscription_id: Option<crate::codec::SubscriptionId>,
+        /// Whether the client wants the identity of each message.
+        message_id: bool,
     },
     /// Subscriptions were taken back.
     Unsubscribed {

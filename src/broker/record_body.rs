@@ -4,7 +4,9 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::record::Deduplicated;
-use crate::codec::{Message, MessageProperties, Qos, RetainHandling, Subscription, SubscriptionOptions, Will};
+use crate::codec::{
+    Message, MessageId, MessageProperties, Qos, RetainHandling, Subscription, SubscriptionOptions, Will,
+};
 use crate::timestamp::Timestamp;
 use crate::topic::{Filter, TopicName};
 
@@ -33,6 +35,10 @@ pub(super) fn put_message(body: &mut Vec<u8>, message: &Message) {
     put_str(body, message.topic.as_str());
     put_bytes(body, message.properties.as_bytes());
     put_bytes(body, &message.payload);
+    put_option(body, message.id, |body, id| {
+        body.extend(id.run.to_le_bytes());
+        body.extend(id.number.to_le_bytes());
+    });
 }
 
 pub(super) fn put_will(body: &mut Vec<u8>, will: &Will) {
@@ -117,11 +123,12 @@ impl<'a> Body<'a> {
         let topic = TopicName::new(ByteString::from(self.str()?)).ok()?;
         let properties = MessageProperties::from_bytes(Bytes::copy_from_slice(self.bytes()?)).ok()?;
         let payload = Bytes::copy_from_slice(self.bytes()?);
-        Some(Message { topic, payload, properties }.detached())
+        let id = self.option(|body| Some(MessageId { run: body.u64()?, number: body.u64()? }))?;
+        Some(Message { topic, payload, properties, id }.detached())
     }
 
     pub(super) fn will(&mut self) -> Option<Will> {
-        let Message { topic, payload, properties } = self.message()?;
+        let Message { topic, payload, properties, .. } = self.message()?;
         Some(Will {
             topic,
             payload,

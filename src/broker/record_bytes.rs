@@ -84,7 +84,7 @@ impl Record {
                 bytes.deletes.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
                 let body = &mut bytes.body;
                 put_str(body, client_id.as_str());
-                put_option(body, user.as_deref(), |body, user| put_str(body, user));
+                put_option(body, user.as_deref(), put_str);
                 body.extend(session_expiry_interval.to_le_bytes());
                 put_option(body, will.as_deref(), put_will);
             }
@@ -95,13 +95,14 @@ impl Record {
                 bytes.body.push(u8::from(*will == WillState::Delayed));
             }
             Self::SessionEnded { key } => bytes.ends = Some(key.0),
-            Self::Subscribed { key, subscriptions, subscription_id } => {
+            Self::Subscribed { key, subscriptions, subscription_id, message_id } => {
                 bytes.puts = subscriptions.iter().map(|one| RecordKey::subscription(*key, &one.filter)).collect();
                 bytes.body.extend(subscription_id.map_or(0, SubscriptionId::get).to_le_bytes());
                 put_length(&mut bytes.body, subscriptions.len());
                 for subscription in subscriptions {
                     put_subscription(&mut bytes.body, subscription);
                 }
+                bytes.body.push(u8::from(*message_id));
             }
             Self::Unsubscribed { key, filters } => {
                 bytes.deletes = filters.iter().map(|filter| RecordKey::subscription(*key, filter)).collect();
@@ -221,12 +222,12 @@ impl StoredDetached {
 }
 
 /// The body of [`Record::Subscribed`].
-pub(super) fn read_subscriptions(body: &[u8]) -> Option<(Vec<Subscription>, Option<SubscriptionId>)> {
+pub(super) fn read_subscriptions(body: &[u8]) -> Option<(Vec<Subscription>, Option<SubscriptionId>, bool)> {
     let body = &mut Body(body);
     let id = SubscriptionId::new(body.u32()?);
     let count = body.length()?;
     let subscriptions = (0..count).map(|_| body.subscription()).collect::<Option<_>>()?;
-    Some((subscriptions, id))
+    Some((subscriptions, id, body.bool()?))
 }
 
 impl StoredMessage {

@@ -32,6 +32,7 @@ struct Stored {
     subscriptions: BTreeMap<u64, (Subscription, Option<SubscriptionId>)>,
     queue: BTreeMap<u64, RecoveredMessage>,
     received: BTreeSet<u64>,
+    message_ids: bool,
 }
 
 /// What the last run left.
@@ -70,6 +71,8 @@ pub struct RecoveredSession {
     pub queue: BTreeMap<u64, RecoveredMessage>,
     /// Packet Identifiers that wait for PUBREL.
     pub received: Vec<PacketId>,
+    /// Whether its client asked for the identity of each message.
+    pub message_ids: bool,
 }
 
 /// A message that a Session is owed.
@@ -130,8 +133,9 @@ impl Recovery {
             RecordKey::DETACHED => stored.or_default().detached = Some(StoredDetached::read(body)?),
             RecordKey::RELEASED => _ = stored.or_default().queue.insert(first.id, RecoveredMessage::Released),
             RecordKey::SUBSCRIPTION => {
-                let (subscriptions, id) = read_subscriptions(body)?;
+                let (subscriptions, id, message_id) = read_subscriptions(body)?;
                 let stored = stored.or_default();
+                stored.message_ids |= message_id;
                 for subscription in subscriptions {
                     let key = RecordKey::subscription(SessionKey(first.group), &subscription.filter);
                     if puts.contains(&key) {
@@ -208,6 +212,7 @@ impl Stored {
             will: session.will.filter(|_| !will_is_gone),
             subscriptions: self.subscriptions.into_values().collect(),
             queue: self.queue,
+            message_ids: self.message_ids,
             received: self.received.into_iter().filter_map(received_packet_id).collect(),
         })
     }

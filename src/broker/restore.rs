@@ -59,12 +59,15 @@ impl Shard {
             RecoveredMessage::Queued(delivery) => (sequence, RestoredMessage::Queued(delivery)),
             RecoveredMessage::Released => (sequence, RestoredMessage::Released),
         });
-        let session = Session::restored(
+        let mut session = Session::restored(
             Arc::clone(&self.limits),
             recovered.received,
             queue.collect(),
             usize::from(self.settings.inflight_messages_max.get()),
         );
+        if recovered.message_ids {
+            session.want_message_ids();
+        }
         let (messages, bytes) = session.given();
         subscriber.set_given(messages, bytes);
         let since = detached_at.unwrap_or(now);

@@ -55,6 +55,8 @@ pub struct Shard {
     /// What assigned Client Identifiers begin with behind the prefix: random, and how many there were.
     pub(super) identifier_seed: u64,
     pub(super) identifiers: u64,
+    /// QoS 1 and 2 messages that were given an identity.
+    pub(super) messages: u64,
     pub(super) started: Option<Timestamp>,
     pub(super) sys_published: Timestamp,
     pub(super) store_room: StoreRoom,
@@ -99,6 +101,7 @@ impl Shard {
             counters: Counters::default(),
             identifier_seed,
             identifiers: 0,
+            messages: 0,
             started: None,
             sys_published: Timestamp::default(),
             store_room: StoreRoom::Some,

@@ -14,6 +14,8 @@ use crate::routing::{RetainedLimits, RetainedStore, SessionKey, ShardId, Subscri
 /// messages.
 #[derive(Debug)]
 pub struct Shared {
+    /// What the identities of messages of this run begin with.
+    pub(super) run: u64,
     holders: DashMap<ClientId, Holder, RandomState>,
     index: RwLock<SubscriptionIndex>,
     retained: RwLock<RetainedStore>,
@@ -44,6 +46,7 @@ impl Shared {
     /// Nothing yet, for `shards` shards.
     pub fn new(shards: usize, retained_limits: RetainedLimits) -> Self {
         Self {
+            run: 0,
             holders: DashMap::default(),
             index: RwLock::new(SubscriptionIndex::new()),
             retained: RwLock::new(RetainedStore::new(retained_limits)),
@@ -56,6 +59,11 @@ impl Shared {
             stable: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             counters: Mutex::new(vec![Counters::default(); shards]),
         }
+    }
+
+    /// With a number that no other run has: what the identities of its messages begin with.
+    pub fn of_run(self, run: u64) -> Self {
+        Self { run, ..self }
     }
 
     /// Retained messages and their bytes.

@@ -99,9 +99,10 @@ impl Server {
         let (failures_sender, failures) = mpsc::channel(1);
         let (store, recovered) =
             store_thread::open(&config.server.data, config.server.durability, &mailboxes, failures_sender.clone())?;
+        let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let server = Self {
             clock,
-            shared: Arc::new(Shared::new(shards, settings::retained_limits(&config))),
+            shared: Arc::new(Shared::new(shards, settings::retained_limits(&config)).of_run(run)),
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(Admission::new(&config.limits)),
             authentication: Arc::new(authentication.map_err(ServerError::Start)?),

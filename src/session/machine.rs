@@ -38,6 +38,8 @@ pub struct Session {
     inbound: Inbound,
     outbound: Outbound,
     connection: Connection,
+    /// Whether its client asked for the identity of each message.
+    message_ids: bool,
     /// The last ticket that it was told of.
     stable: Ticket,
 }
@@ -77,6 +79,7 @@ impl Session {
             inbound: Inbound::default(),
             outbound: Outbound::new(first_sequence.max(1)),
             connection: Connection::default(),
+            message_ids: false,
             stable: Ticket::default(),
         }
     }
@@ -99,6 +102,14 @@ impl Session {
         let Event::Packet(packet) = event else { return self.on_event(now, event, actions) };
         if let Err(error) = self.on_packet(now, packet, actions) {
             actions.push(Action::End(Ended::ByError(error)));
+        }
+    }
+
+    /// Its client asked for the identity of each message: it gets it from now on, as long as the Session lasts.
+    pub fn want_message_ids(&mut self) {
+        self.message_ids = true;
+        if let Some(link) = &mut self.connection.link {
+            link.message_ids = true;
         }
     }
 
@@ -204,11 +215,12 @@ impl Session {
     /// What is in flight is sent again behind CONNACK; what belonged to the last connection alone is forgotten.
     fn on_connected(
         &mut self,
-        link: Box<Link>,
+        mut link: Box<Link>,
         connack: Box<Connack>,
         wait: Option<Ticket>,
         actions: &mut Vec<Action>,
     ) {
+        link.message_ids = self.message_ids;
         self.inbound.restart();
         self.outbound.restart();
         self.connection = Connection { link: Some(link), ..Connection::default() };

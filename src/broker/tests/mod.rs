@@ -14,6 +14,7 @@ mod expiry;
 mod harness;
 mod keep_alive;
 mod limits;
+mod message_identity;
 mod overflow;
 mod packets;
 mod properties;
