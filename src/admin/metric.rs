@@ -194,6 +194,31 @@ pub const METRICS: &[Metric] = &[
             names.zip(all.counters.dropped).collect()
         }),
     },
+    Metric::counter(
+        "oncemq_dead_letters_total",
+        "Dropped messages that were published to the dead letter topic.",
+        |all| all.counters.dead_letters,
+    ),
+    Metric::counter(
+        "oncemq_dead_letters_lost_total",
+        "Dropped messages that could not be published there, for want of room.",
+        |all| all.counters.dead_letters_lost,
+    ),
+    Metric::counter(
+        "oncemq_duplicates_total",
+        "Messages that were not routed, because they were accepted before with the same dedup-id.",
+        |all| all.counters.duplicates,
+    ),
+    Metric::counter(
+        "oncemq_deduplication_expired_total",
+        "Identifiers that grew older than the deduplication window.",
+        |all| all.counters.deduplication_expired,
+    ),
+    Metric::counter(
+        "oncemq_deduplication_evicted_total",
+        "Identifiers that left the deduplication window early, for newer ones.",
+        |all| all.counters.deduplication_left,
+    ),
     Metric {
         name: "oncemq_publish_to_deliver_seconds",
         labels: &[],

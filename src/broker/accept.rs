@@ -258,9 +258,13 @@ fn fit(mut connack: Connack, connect: &Connect) -> Connack {
 
 /// The Will out of the read buffer it was decoded from.
 fn detached(will: &Will) -> Will {
-    let message =
-        Message { topic: will.topic.clone(), payload: will.payload.clone(), properties: will.properties.clone() }
-            .detached();
+    let message = Message {
+        topic: will.topic.clone(),
+        payload: will.payload.clone(),
+        properties: will.properties.clone(),
+        id: None,
+    }
+    .detached();
     Will { topic: message.topic, payload: message.payload, properties: message.properties, ..*will }
 }
 

@@ -12,7 +12,7 @@ use super::record::{Addressed, RetainedChange};
 use super::session_slot::SessionSlot;
 use super::shard::Turn;
 use super::{DropReason, Record, Shard, StoreRoom};
-use crate::codec::{Message, Qos, ReasonCode};
+use crate::codec::{Message, MessageId, Qos, ReasonCode};
 use crate::routing::{self, Receiver, Retained, RetainedFull, Route, Share, Subscriber};
 use crate::session::{Application, Delivery, Ticket};
 use crate::timestamp::Timestamp;
@@ -29,7 +29,8 @@ impl Shard {
         let Some(room) = self.room_for(publisher, &application, &route, &chosen) else {
             return Verdict::Full(Box::new(application));
         };
-        let mut kept = Kept::new(application, &route, turn.now);
+        let id = (application.qos > Qos::AtMostOnce).then(|| self.next_message_id());
+        let mut kept = Kept::new(application, id, &route, turn.now);
         if kept.retain && !self.retain(&mut kept, publisher) {
             room.free();
             return Verdict::refused(ReasonCode::QuotaExceeded);
@@ -52,11 +53,18 @@ impl Shard {
         Verdict::Answer { reason_code, wait }
     }
 
+    /// The identity of the next message: each shard counts its own.
+    fn next_message_id(&mut self) -> MessageId {
+        self.messages += 1;
+        MessageId { run: self.shared.run, number: u64::from(self.id.0) << 48 | self.messages }
+    }
+
     /// Whether a message at QoS 1 or 2 can't be acknowledged without a record.
     fn needs_store(&self, publisher: &Publisher, application: &Application, route: &Route) -> bool {
         let is_received = |(slot, _)| self.sessions.get(slot).is_some_and(SessionSlot::is_durable);
         application.qos > Qos::AtMostOnce
             && (application.retain
+                || publisher.once.is_some()
                 || publisher.received.is_some_and(is_received)
                 || !route.shares.is_empty()
                 || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable()))
@@ -72,7 +80,7 @@ impl Shard {
     ) {
         distribution.receivers += 1;
         if delivery.qos > Qos::AtMostOnce && !self.take_room(&distribution.room, to, &delivery) {
-            return self.drop_newest(to, turn);
+            return self.drop_newest(to, &delivery, turn);
         }
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
         match sequence {
@@ -98,7 +106,8 @@ impl Shard {
             .map(|(entry, packet_id)| (entry.subscriber.key, packet_id));
         // What the broker itself retains is made anew after a restart.
         let retained = if publisher.key.is_some() { kept.retained } else { RetainedChange::None };
-        if deliveries.is_empty() && received.is_none() && retained == RetainedChange::None {
+        let deduplicated = publisher.once.clone();
+        if deliveries.is_empty() && received.is_none() && retained == RetainedChange::None && deduplicated.is_none() {
             return None;
         }
         let message =
@@ -115,6 +124,7 @@ impl Shard {
             qos: kept.qos,
             expires_at: kept.expires_at,
             retained,
+            deduplicated,
             receivers,
         };
         let ticket = self.persist(record, turn);
@@ -195,6 +205,8 @@ pub(super) enum Verdict {
     Answer { reason_code: ReasonCode, wait: Option<Ticket> },
     /// A receiver has no room for it, and nobody gets it: here it is again.
     Full(Box<Application>),
+    /// Whether it is a repeat turns out in a moment.
+    Later(Box<Application>),
 }
 
 /// The members of shares that get a message.
@@ -202,9 +214,9 @@ pub(super) type Chosen<'a> = SmallVec<[(&'a Share, &'a Receiver); 2]>;
 
 impl Kept {
     /// A message that a client published.
-    fn new(application: Application, route: &Route, now: Timestamp) -> Self {
+    fn new(application: Application, id: Option<MessageId>, route: &Route, now: Timestamp) -> Self {
         let Application { topic, qos, retain, message_expiry_interval, properties, payload, .. } = application;
-        let mut message = Message { topic, payload, properties };
+        let mut message = Message { topic, payload, properties, id };
         // What is kept must not keep the read buffer, of which it is a small part.
         let is_kept = retain || (qos > Qos::AtMostOnce && !(route.receivers.is_empty() && route.shares.is_empty()));
         if is_kept && message.payload.len() < DETACH_BYTES {
@@ -212,6 +224,17 @@ impl Kept {
         }
         let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
         Self { message: Arc::new(message), qos, retain, expires_at, retained: RetainedChange::None }
+    }
+
+    /// No message, but the Packet Identifier of one that was accepted before.
+    pub(super) fn nothing(application: &Application) -> Self {
+        Self {
+            message: Arc::new(Message::new(application.topic.detached(), "")),
+            qos: application.qos,
+            retain: false,
+            expires_at: None,
+            retained: RetainedChange::None,
+        }
     }
 
     /// A message that was accepted before, and goes to one more receiver.

@@ -19,6 +19,16 @@ pub struct Counters {
     pub payload_bytes_sent: u64,
     /// Messages dropped, by [`DropReason`] number.
     pub dropped: [u64; DropReason::ALL.len()],
+    /// Dropped messages that were published to the dead letter topic.
+    pub dead_letters: u64,
+    /// Dropped messages that could not be, because there was no room for a record.
+    pub dead_letters_lost: u64,
+    /// Messages that were accepted before by their `dedup-id`.
+    pub duplicates: u64,
+    /// Identifiers that grew older than the deduplication window.
+    pub deduplication_expired: u64,
+    /// Identifiers that left the deduplication window early, for newer ones.
+    pub deduplication_left: u64,
     /// CONNECTs accepted.
     pub connects_accepted: u64,
     /// CONNECTs refused.
@@ -148,6 +158,11 @@ impl Add for Counters {
         each(&mut self.dropped, other.dropped);
         self.payload_bytes_received += other.payload_bytes_received;
         self.payload_bytes_sent += other.payload_bytes_sent;
+        self.dead_letters += other.dead_letters;
+        self.dead_letters_lost += other.dead_letters_lost;
+        self.duplicates += other.duplicates;
+        self.deduplication_expired += other.deduplication_expired;
+        self.deduplication_left += other.deduplication_left;
         self.connects_accepted += other.connects_accepted;
         self.connects_refused += other.connects_refused;
         self.protocol_errors += other.protocol_errors;

@@ -1,21 +1,68 @@
 //! What is not delivered is counted, and told where it is somebody's trouble.
 
+use std::sync::Arc;
+
+use super::accept_message::Verdict;
 use super::connection::Connection;
+use super::publish::Publisher;
 use super::shard::Turn;
 use super::{Action, ClientLabel, DropReason, Report, Shard};
-use crate::routing::SessionKey;
-use crate::session::DropCause;
+use crate::codec::{MessageProperties, MessageProperty};
+use crate::routing::{SessionKey, Subscriber};
+use crate::session::{Application, Delivery, DropCause};
 
 impl Shard {
-    pub(super) fn on_dropped(&mut self, slot: usize, cause: &DropCause, turn: &mut Turn<'_>) {
+    pub(super) fn on_dropped(
+        &mut self,
+        slot: usize,
+        cause: &DropCause,
+        delivery: Option<Box<Delivery>>,
+        turn: &mut Turn<'_>,
+    ) {
         let reason = match cause {
             DropCause::QueueFull => DropReason::QueueFull,
             DropCause::NotConnected => DropReason::NotConnected,
             DropCause::Expired => DropReason::Expired,
             DropCause::PacketTooLarge => DropReason::PacketTooLarge,
         };
-        let Some(key) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return };
-        self.count_dropped(slot, key, reason, turn);
+        let Some(subscriber) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
+        self.count_dropped(slot, subscriber.key, reason, turn);
+        if let Some(delivery) = delivery {
+            self.publish_dead_letter(&subscriber, reason, &delivery, turn);
+        }
+    }
+
+    /// Publishes a message that a durable Session doesn't get to the dead letter topic, if there is one. What is on that topic already is
+    /// dropped for good.
+    pub(super) fn publish_dead_letter(
+        &mut self,
+        to: &Subscriber,
+        reason: DropReason,
+        delivery: &Delivery,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(topic) = self.settings.dead_letter_topic.clone() else { return };
+        let concerns = matches!(reason, DropReason::QueueFull | DropReason::Expired);
+        let message = &delivery.message;
+        if !concerns || !to.is_durable() || message.topic == topic {
+            return;
+        }
+        let of_drop =
+            [("reason", reason.name()), ("topic", message.topic.as_str()), ("client-id", to.client_id.as_str())];
+        let of_drop = of_drop.map(|(name, value)| MessageProperty::UserProperty(name.into(), value.into()));
+        let application = Application {
+            topic,
+            qos: delivery.qos,
+            retain: false,
+            packet_id: None,
+            message_expiry_interval: None,
+            properties: MessageProperties::from_properties(message.properties.iter().chain(of_drop)),
+            payload: message.payload.clone(),
+        };
+        match self.accept(&Publisher::broker(), application, turn) {
+            Verdict::Answer { reason_code, .. } if !reason_code.is_error() => self.counters.dead_letters += 1,
+            Verdict::Answer { .. } | Verdict::Full(_) | Verdict::Later(_) => self.counters.dead_letters_lost += 1,
+        }
     }
 
     /// Counts a message that this Session, in `slot` if it is here, doesn't get, and reports the first of an episode where it is somebody's trouble.

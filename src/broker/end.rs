@@ -233,10 +233,13 @@ impl Shard {
             client_id: Some(entry.subscriber.client_id.clone()),
             origin: None,
             received: None,
+            once: None,
         };
         match self.accept(&publisher, application(*will), turn) {
             Verdict::Answer { reason_code, .. } if !reason_code.is_error() => {}
-            Verdict::Answer { .. } | Verdict::Full(_) => self.counters.dropped(DropReason::WillRefused, 1),
+            Verdict::Answer { .. } | Verdict::Full(_) | Verdict::Later(_) => {
+                self.counters.dropped(DropReason::WillRefused, 1)
+            }
         }
     }
 

@@ -8,14 +8,17 @@ mod congestion;
 mod connect;
 mod connection;
 mod counters;
+mod deduplication;
 mod deliver;
 mod drops;
 mod end;
 mod event;
 mod forward;
 mod publish;
+mod publish_once;
 mod queue_room;
 mod record;
+mod record_body;
 mod record_bytes;
 mod recovery;
 mod restore;
@@ -38,7 +41,7 @@ pub use event::{
     AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer, StoreRoom,
 };
 pub use forward::ShardMessage;
-pub use record::{Addressed, Record, RetainedChange, WillState};
+pub use record::{Addressed, Deduplicated, Record, RetainedChange, WillState};
 pub use record_bytes::{RecordBytes, RecordKey};
 pub use recovery::{Recovered, RecoveredMessage, RecoveredSession, Recovery};
 pub use settings::{QueueOverflow, Settings};

@@ -9,7 +9,8 @@ use super::connection::Connection;
 use super::end::Ending;
 use super::event::ConnectionId;
 use super::forward::Origin;
-use super::record::Addressed;
+use super::publish_once::{ConnectionName, Once};
+use super::record::{Addressed, Deduplicated};
 use super::shard::Turn;
 use super::{Action, Report, Shard};
 use crate::codec::{ClientId, PacketId, Qos, ReasonCode};
@@ -27,6 +28,8 @@ pub(super) struct Publisher {
     pub(super) origin: Option<Origin>,
     /// The slot of its Session and the Packet Identifier, at QoS 1 and 2.
     pub(super) received: Option<(usize, PacketId)>,
+    /// Its place in the deduplication window.
+    pub(super) once: Option<Deduplicated>,
 }
 
 /// A PUBLISH or SUBSCRIBE that is not granted, for the log.
@@ -58,7 +61,7 @@ pub(super) struct Outstanding {
 impl Publisher {
     /// The broker itself.
     pub(super) const fn broker() -> Self {
-        Self { key: None, client_id: None, origin: None, received: None }
+        Self { key: None, client_id: None, origin: None, received: None, once: None }
     }
 }
 
@@ -71,8 +74,8 @@ impl Shard {
             Ok(()) => _ = self.publish(slot, application, turn),
             Err(reason_code) => {
                 if let Some(packet_id) = application.packet_id {
-                    let (qos, wait) = (application.qos, None);
-                    self.drive(slot, session::Event::Answered { packet_id, qos, reason_code, wait }, turn);
+                    let (qos, wait, duplicate) = (application.qos, None, false);
+                    self.drive(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
                 }
             }
         }
@@ -87,13 +90,18 @@ impl Shard {
             client_id: application.retain.then(|| entry.subscriber.client_id.clone()),
             origin: Some(Origin { shard: self.id, connection: id }),
             received: application.packet_id.map(|packet_id| (slot, packet_id)),
+            once: None,
         };
         let (packet_id, qos) = (application.packet_id, application.qos);
-        let verdict = self.accept(&publisher, application, turn);
+        let (verdict, duplicate) = self.accept_once(id, publisher, application, turn);
         let Some(connection) = self.connection(id) else { return true };
         let can_refuse = connection.version.has_properties();
         let (reason_code, wait) = match verdict {
             Verdict::Answer { reason_code, wait } => (reason_code, wait),
+            Verdict::Later(application) => {
+                self.block(id, application, turn);
+                return false;
+            }
             Verdict::Full(_) if can_refuse => (ReasonCode::QuotaExceeded, None),
             Verdict::Full(application) => {
                 self.block(id, application, turn);
@@ -110,8 +118,34 @@ impl Shard {
         if let Some(ticket) = wait {
             self.wait_for(slot, ticket);
         }
-        self.drive(slot, session::Event::Answered { packet_id, qos, reason_code, wait }, turn);
+        self.drive(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
         true
+    }
+
+    /// Accepts a message that is not a repeat by its `dedup-id`; whether it is one, is said.
+    fn accept_once(
+        &mut self,
+        id: ConnectionId,
+        mut publisher: Publisher,
+        application: Application,
+        turn: &mut Turn<'_>,
+    ) -> (Verdict, bool) {
+        let wants_look_up = application.packet_id.is_some() && !application.properties.is_empty();
+        if wants_look_up && let Some(name) = self.connection(id).map(ConnectionName::of) {
+            match self.look_up(&name, &publisher, &application, turn) {
+                Once::Accept(entry) => publisher.once = entry,
+                Once::Duplicate(wait) => return (Verdict::Answer { reason_code: ReasonCode::Success, wait }, true),
+                Once::Later => return (Verdict::Later(Box::new(application)), false),
+                Once::Refuse(reason_code) => return (Verdict::Answer { reason_code, wait: None }, false),
+            }
+        }
+        let verdict = self.accept(&publisher, application, turn);
+        let (accepted, wait) = match &verdict {
+            Verdict::Answer { reason_code, wait } => (!reason_code.is_error(), *wait),
+            Verdict::Full(_) | Verdict::Later(_) => (false, None),
+        };
+        self.settle(publisher.once, accepted, wait, turn);
+        (verdict, false)
     }
 
     /// A message is not answered on this connection, which ends.

@@ -49,7 +49,10 @@ impl Shard {
         route: &Route,
         chosen: &Chosen<'_>,
     ) -> Option<Room> {
+        let is_dead_letter =
+            publisher.key.is_none() && self.settings.dead_letter_topic.as_ref() == Some(&application.topic);
         match self.settings.queue_overflow {
+            _ if is_dead_letter => return Some(Room::IfAny),
             QueueOverflow::DropOldest => return Some(Room::Given),
             QueueOverflow::DropNewest => return Some(Room::IfAny),
             QueueOverflow::Reject if application.qos == Qos::AtMostOnce => return Some(Room::IfAny),
@@ -93,7 +96,8 @@ impl Shard {
     }
 
     /// A message is dropped because the queue of its receiver is full: its shard says so.
-    pub(super) fn drop_newest(&mut self, to: &Arc<Subscriber>, turn: &mut Turn<'_>) {
+    pub(super) fn drop_newest(&mut self, to: &Arc<Subscriber>, delivery: &Delivery, turn: &mut Turn<'_>) {
+        self.publish_dead_letter(to, DropReason::QueueFull, delivery, turn);
         let location = to.location();
         if location.shard == self.id || location.slot == Location::ENDED {
             return self.on_dropped_newest(to, turn);

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use bytestring::ByteString;
+
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
 use crate::routing::{SessionKey, Subscriber};
 use crate::session::Delivery;
@@ -49,6 +51,8 @@ pub enum Record {
         subscriptions: Vec<crate::codec::Subscription>,
         /// The identifier that they all have.
         subscription_id: Option<crate::codec::SubscriptionId>,
+        /// Whether the client wants the identity of each message.
+        message_id: bool,
     },
     /// Subscriptions were taken back.
     Unsubscribed {
@@ -69,8 +73,15 @@ pub enum Record {
         expires_at: Option<Timestamp>,
         /// What becomes of the retained message of its topic.
         retained: RetainedChange,
+        /// Its place in the deduplication window.
+        deduplicated: Option<Deduplicated>,
         /// The durable Sessions that get it.
         receivers: Arc<Vec<Addressed>>,
+    },
+    /// These left the deduplication window.
+    Forgotten {
+        /// Their numbers.
+        numbers: Vec<u64>,
     },
     /// PUBREL came: the Packet Identifier is free.
     ReceivedReleased {
@@ -93,6 +104,21 @@ pub enum Record {
         /// The message.
         sequence: u64,
     },
+}
+
+/// A message that is accepted once, by the `dedup-id` that its publisher gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deduplicated {
+    /// Its number: those that come later have higher ones.
+    pub number: u64,
+    /// Who published it.
+    pub publisher: ByteString,
+    /// Its `dedup-id`.
+    pub id: ByteString,
+    /// When.
+    pub at: Timestamp,
+    /// The numbers of those that left the window for it.
+    pub left: Vec<u64>,
 }
 
 /// A message for a Session, at its place in the Session's queue.

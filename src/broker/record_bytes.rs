@@ -3,19 +3,17 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use bytestring::ByteString;
 use smallvec::SmallVec;
 
-use super::record::{Record, RetainedChange, WillState};
-use crate::codec::{
-    ClientId, Message, MessageProperties, PacketId, Qos, RetainHandling, Subscription, SubscriptionId,
-    SubscriptionOptions, Will,
+use super::record::{Deduplicated, Record, RetainedChange, WillState};
+use super::record_body::{
+    Body, put_deduplicated, put_length, put_message, put_option, put_str, put_subscription, put_will,
 };
+use crate::codec::{ClientId, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
 use crate::routing::SessionKey;
 use crate::session::Delivery;
 use crate::timestamp::Timestamp;
-use crate::topic::{Filter, TopicName};
+use crate::topic::Filter;
 
 /// What a body stands for, as long as no later record ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,6 +50,7 @@ impl RecordKey {
     pub(super) const RECEIVED: u8 = 5;
     pub(super) const RELEASED: u8 = 6;
     pub(super) const RETAINED: u8 = 7;
+    pub(super) const DEDUPLICATED: u8 = 8;
 
     const fn of(session: SessionKey, kind: u8, id: u64) -> Self {
         Self { group: session.0, kind, id }
@@ -59,6 +58,10 @@ impl RecordKey {
 
     const fn retained(number: u64) -> Self {
         Self { group: Self::NO_SESSION, kind: Self::RETAINED, id: number }
+    }
+
+    const fn deduplicated(number: u64) -> Self {
+        Self { group: Self::NO_SESSION, kind: Self::DEDUPLICATED, id: number }
     }
 
     /// The number of a subscription among those of its Session: FNV-1a of the filter, which no version may change.
@@ -92,18 +95,22 @@ impl Record {
                 bytes.body.push(u8::from(*will == WillState::Delayed));
             }
             Self::SessionEnded { key } => bytes.ends = Some(key.0),
-            Self::Subscribed { key, subscriptions, subscription_id } => {
+            Self::Subscribed { key, subscriptions, subscription_id, message_id } => {
                 bytes.puts = subscriptions.iter().map(|one| RecordKey::subscription(*key, &one.filter)).collect();
                 bytes.body.extend(subscription_id.map_or(0, SubscriptionId::get).to_le_bytes());
                 put_length(&mut bytes.body, subscriptions.len());
                 for subscription in subscriptions {
                     put_subscription(&mut bytes.body, subscription);
                 }
+                bytes.body.push(u8::from(*message_id));
             }
             Self::Unsubscribed { key, filters } => {
                 bytes.deletes = filters.iter().map(|filter| RecordKey::subscription(*key, filter)).collect();
             }
             Self::Accepted { .. } => self.put_accepted(&mut bytes),
+            Self::Forgotten { numbers } => {
+                bytes.deletes = numbers.iter().copied().map(RecordKey::deduplicated).collect();
+            }
             Self::ReceivedReleased { key, packet_id } => {
                 bytes.deletes.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
             }
@@ -120,7 +127,9 @@ impl Record {
     }
 
     fn put_accepted(&self, bytes: &mut RecordBytes) {
-        let Self::Accepted { publisher, message, qos, expires_at, retained, receivers } = self else { return };
+        let Self::Accepted { publisher, message, qos, expires_at, retained, deduplicated, receivers } = self else {
+            return;
+        };
         if let Some((key, packet_id)) = publisher {
             bytes.puts.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
         }
@@ -133,6 +142,10 @@ impl Record {
                 retainer = publisher.as_ref();
             }
             RetainedChange::Cleared { number } => bytes.deletes.push(RecordKey::retained(*number)),
+        }
+        if let Some(entry) = deduplicated {
+            bytes.puts.push(RecordKey::deduplicated(entry.number));
+            bytes.deletes.extend(entry.left.iter().copied().map(RecordKey::deduplicated));
         }
         let body = &mut bytes.body;
         body.reserve(message.topic.as_str().len() + message.payload.len() + ACCEPTED_BYTES);
@@ -154,9 +167,7 @@ impl Record {
             }
             put_option(body, share.as_deref(), |body, filter| put_str(body, &filter.to_string()));
         }
-        if bytes.puts.is_empty() {
-            bytes.body.clear(); // it only clears a retained message
-        }
+        put_option(body, deduplicated.as_ref(), put_deduplicated);
     }
 }
 
@@ -186,6 +197,7 @@ pub(super) struct StoredMessage {
     pub(super) retainer: Option<ClientId>,
     /// By Session and sequence.
     pub(super) deliveries: Vec<(u64, u64, Delivery)>,
+    pub(super) deduplicated: Option<Deduplicated>,
 }
 
 impl StoredSession {
@@ -210,12 +222,12 @@ impl StoredDetached {
 }
 
 /// The body of [`Record::Subscribed`].
-pub(super) fn read_subscriptions(body: &[u8]) -> Option<(Vec<Subscription>, Option<SubscriptionId>)> {
+pub(super) fn read_subscriptions(body: &[u8]) -> Option<(Vec<Subscription>, Option<SubscriptionId>, bool)> {
     let body = &mut Body(body);
     let id = SubscriptionId::new(body.u32()?);
     let count = body.length()?;
     let subscriptions = (0..count).map(|_| body.subscription()).collect::<Option<_>>()?;
-    Some((subscriptions, id))
+    Some((subscriptions, id, body.bool()?))
 }
 
 impl StoredMessage {
@@ -238,143 +250,8 @@ impl StoredMessage {
                 Some((key, sequence, Delivery { message, qos, retain, expires_at, subscription_ids, share }))
             })
             .collect::<Option<_>>()?;
-        Some(Self { message, qos, expires_at, retainer, deliveries })
-    }
-}
-
-fn put_length(body: &mut Vec<u8>, length: usize) {
-    // Nothing here comes near to four gigabytes: the store refuses such a record.
-    body.extend(u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
-}
-
-fn put_bytes(body: &mut Vec<u8>, bytes: &[u8]) {
-    put_length(body, bytes.len());
-    body.extend_from_slice(bytes);
-}
-
-fn put_str(body: &mut Vec<u8>, text: &str) {
-    put_bytes(body, text.as_bytes());
-}
-
-fn put_option<T>(body: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
-    body.push(u8::from(value.is_some()));
-    if let Some(value) = value {
-        put(body, value);
-    }
-}
-
-fn put_message(body: &mut Vec<u8>, message: &Message) {
-    put_str(body, message.topic.as_str());
-    put_bytes(body, message.properties.as_bytes());
-    put_bytes(body, &message.payload);
-}
-
-fn put_will(body: &mut Vec<u8>, will: &Will) {
-    put_message(body, &will.message());
-    body.push(will.qos.level());
-    body.push(u8::from(will.retain));
-    body.extend(will.will_delay_interval.to_le_bytes());
-    put_option(body, will.message_expiry_interval, |body, seconds| body.extend(seconds.to_le_bytes()));
-}
-
-fn put_subscription(body: &mut Vec<u8>, subscription: &Subscription) {
-    let SubscriptionOptions { qos, no_local, retain_as_published, retain_handling } = subscription.options;
-    put_str(body, &subscription.filter.to_string());
-    body.push(qos.level());
-    body.push(u8::from(no_local));
-    body.push(u8::from(retain_as_published));
-    body.push(match retain_handling {
-        RetainHandling::Send => 0,
-        RetainHandling::SendIfNew => 1,
-        RetainHandling::DoNotSend => 2,
-    });
-}
-
-/// What is left of a body. The store has checked that it is what was written; still nothing here relies on that.
-struct Body<'a>(&'a [u8]);
-
-impl<'a> Body<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn bool(&mut self) -> Option<bool> {
-        self.u8().map(|byte| byte != 0)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn length(&mut self) -> Option<usize> {
-        usize::try_from(self.u32()?).ok()
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = self.length()?;
-        self.take(length)
-    }
-
-    fn str(&mut self) -> Option<&'a str> {
-        std::str::from_utf8(self.bytes()?).ok()
-    }
-
-    fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        if self.bool()? { read(self).map(Some) } else { Some(None) }
-    }
-
-    fn filter(&mut self) -> Option<Filter> {
-        Filter::new(ByteString::from(self.str()?)).ok()
-    }
-
-    fn message(&mut self) -> Option<Message> {
-        let topic = TopicName::new(ByteString::from(self.str()?)).ok()?;
-        let properties = MessageProperties::from_bytes(Bytes::copy_from_slice(self.bytes()?)).ok()?;
-        let payload = Bytes::copy_from_slice(self.bytes()?);
-        Some(Message { topic, payload, properties }.detached())
-    }
-
-    fn will(&mut self) -> Option<Will> {
-        let Message { topic, payload, properties } = self.message()?;
-        Some(Will {
-            topic,
-            payload,
-            properties,
-            qos: Qos::new(self.u8()?)?,
-            retain: self.bool()?,
-            will_delay_interval: self.u32()?,
-            message_expiry_interval: self.option(Self::u32)?,
-        })
-    }
-
-    fn subscription(&mut self) -> Option<Subscription> {
-        let filter = self.filter()?;
-        let options = SubscriptionOptions {
-            qos: Qos::new(self.u8()?)?,
-            no_local: self.bool()?,
-            retain_as_published: self.bool()?,
-            retain_handling: match self.u8()? {
-                0 => RetainHandling::Send,
-                1 => RetainHandling::SendIfNew,
-                2 => RetainHandling::DoNotSend,
-                _ => return None,
-            },
-        };
-        Some(Subscription { filter, options })
+        let deduplicated = body.option(Body::deduplicated)?;
+        Some(Self { message, qos, expires_at, retainer, deliveries, deduplicated })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::record::WillState;
+use super::record::{Deduplicated, WillState};
 use super::record_bytes::{
     RecordKey, StoredDetached, StoredMessage, StoredSession, read_subscriptions, received_packet_id,
 };
@@ -20,6 +20,7 @@ use crate::timestamp::Timestamp;
 pub struct Recovery {
     sessions: BTreeMap<u64, Stored>,
     retained: BTreeMap<u64, Arc<Retained>>,
+    deduplicated: BTreeMap<u64, Deduplicated>,
     unreadable: u64,
 }
 
@@ -31,6 +32,7 @@ struct Stored {
     subscriptions: BTreeMap<u64, (Subscription, Option<SubscriptionId>)>,
     queue: BTreeMap<u64, RecoveredMessage>,
     received: BTreeSet<u64>,
+    message_ids: bool,
 }
 
 /// What the last run left.
@@ -40,6 +42,8 @@ pub struct Recovered {
     pub sessions: Vec<RecoveredSession>,
     /// One for each topic that has one.
     pub retained: Vec<Arc<Retained>>,
+    /// What was in the deduplication window, in the order it came.
+    pub deduplicated: Vec<Deduplicated>,
     /// Groups of which something is stored that belongs to no Session: they can be ended.
     pub orphans: Vec<SessionKey>,
     /// Records whose body makes no sense, although its checksum is right: written by another version.
@@ -67,6 +71,8 @@ pub struct RecoveredSession {
     pub queue: BTreeMap<u64, RecoveredMessage>,
     /// Packet Identifiers that wait for PUBREL.
     pub received: Vec<PacketId>,
+    /// Whether its client asked for the identity of each message.
+    pub message_ids: bool,
 }
 
 /// A message that a Session is owed.
@@ -97,6 +103,10 @@ impl Recovery {
             self.retained.remove(&key.id);
             return;
         }
+        if key.kind == RecordKey::DEDUPLICATED {
+            self.deduplicated.remove(&key.id);
+            return;
+        }
         let Some(stored) = self.sessions.get_mut(&key.group) else { return };
         match key.kind {
             RecordKey::SESSION => stored.session = None,
@@ -123,8 +133,9 @@ impl Recovery {
             RecordKey::DETACHED => stored.or_default().detached = Some(StoredDetached::read(body)?),
             RecordKey::RELEASED => _ = stored.or_default().queue.insert(first.id, RecoveredMessage::Released),
             RecordKey::SUBSCRIPTION => {
-                let (subscriptions, id) = read_subscriptions(body)?;
+                let (subscriptions, id, message_id) = read_subscriptions(body)?;
                 let stored = stored.or_default();
+                stored.message_ids |= message_id;
                 for subscription in subscriptions {
                     let key = RecordKey::subscription(SessionKey(first.group), &subscription.filter);
                     if puts.contains(&key) {
@@ -132,14 +143,16 @@ impl Recovery {
                     }
                 }
             }
-            RecordKey::QUEUED | RecordKey::RECEIVED | RecordKey::RETAINED => self.put_accepted(body, puts)?,
+            RecordKey::QUEUED | RecordKey::RECEIVED | RecordKey::RETAINED | RecordKey::DEDUPLICATED => {
+                self.put_accepted(body, puts)?;
+            }
             _ => return None,
         }
         Some(())
     }
 
     fn put_accepted(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
-        let StoredMessage { message, qos, expires_at, retainer, deliveries } = StoredMessage::read(body)?;
+        let StoredMessage { message, qos, expires_at, retainer, deliveries, deduplicated } = StoredMessage::read(body)?;
         let mut deliveries: BTreeMap<_, _> =
             deliveries.into_iter().map(|(key, sequence, delivery)| ((key, sequence), delivery)).collect();
         for key in puts {
@@ -149,6 +162,10 @@ impl Recovery {
                     let delivery = deliveries.remove(&(key.group, key.id))?;
                     let queue = &mut self.sessions.entry(key.group).or_default().queue;
                     queue.insert(key.id, RecoveredMessage::Queued(delivery));
+                }
+                RecordKey::DEDUPLICATED => {
+                    let entry = Deduplicated { number: key.id, ..deduplicated.clone()? };
+                    self.deduplicated.insert(key.id, entry);
                 }
                 RecordKey::RETAINED => {
                     let message = Arc::clone(&message);
@@ -169,6 +186,7 @@ impl Recovery {
         let retained: BTreeMap<_, _> =
             self.retained.into_values().map(|retained| (retained.message.topic.clone(), retained)).collect();
         recovered.retained = retained.into_values().collect();
+        recovered.deduplicated = self.deduplicated.into_values().collect();
         recovered.retained.sort_by_key(|retained| retained.number);
         for (group, stored) in self.sessions {
             match stored.finish(SessionKey(group)) {
@@ -194,6 +212,7 @@ impl Stored {
             will: session.will.filter(|_| !will_is_gone),
             subscriptions: self.subscriptions.into_values().collect(),
             queue: self.queue,
+            message_ids: self.message_ids,
             received: self.received.into_iter().filter_map(received_packet_id).collect(),
         })
     }

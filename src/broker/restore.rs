@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::recovery::{RecoveredMessage, RecoveredSession};
 use super::session_slot::SessionSlot;
 use super::shard::Turn;
-use super::{Action, Record, Shard, Shared};
+use super::{Action, Deduplicated, Record, Shard, Shared};
 use crate::routing::{Access, Location, Retained, SessionKey, Subscriber};
 use crate::session::{RestoredMessage, Session, Ticket};
 use crate::timestamp::Timestamp;
@@ -23,6 +23,13 @@ impl Shared {
         self.number_behind(sessions.max(), retained.iter().map(|retained| retained.number).max());
         let mut store = self.retained_mut();
         retained.into_iter().filter(|retained| store.set(Retained::clone(retained)).is_err()).collect()
+    }
+}
+
+impl Shared {
+    /// Takes the deduplication window of the last run.
+    pub fn restore_deduplication(&self, entries: &[Deduplicated]) {
+        self.deduplication.restore(entries);
     }
 }
 
@@ -52,12 +59,15 @@ impl Shard {
             RecoveredMessage::Queued(delivery) => (sequence, RestoredMessage::Queued(delivery)),
             RecoveredMessage::Released => (sequence, RestoredMessage::Released),
         });
-        let session = Session::restored(
+        let mut session = Session::restored(
             Arc::clone(&self.limits),
             recovered.received,
             queue.collect(),
             usize::from(self.settings.inflight_messages_max.get()),
         );
+        if recovered.message_ids {
+            session.want_message_ids();
+        }
         let (messages, bytes) = session.given();
         subscriber.set_given(messages, bytes);
         let since = detached_at.unwrap_or(now);

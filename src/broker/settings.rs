@@ -5,6 +5,7 @@ use bytestring::ByteString;
 
 use crate::codec::Qos;
 use crate::routing::ShareStrategy;
+use crate::topic::TopicName;
 
 /// What the rules of a shard can be set to: the part of the configuration that they need, as plain data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,12 @@ pub struct Settings {
     pub queued_bytes_max: usize,
     /// What happens to a message for a Session where these are reached.
     pub queue_overflow: QueueOverflow,
+    /// Where messages go that a durable Session loses to a full queue or to their expiry.
+    pub dead_letter_topic: Option<TopicName>,
+    /// How long a `dedup-id` is remembered; zero: not at all.
+    pub deduplication_window: Duration,
+    /// Identifiers remembered of one publisher.
+    pub deduplication_ids_max: usize,
     /// Unacknowledged QoS 1 and 2 messages towards one client, if its Receive Maximum allows as many.
     pub inflight_messages_max: NonZeroU16,
     /// Bytes that wait for one client's transport. From half of it on, queued messages wait and publishers are held up; beyond it, QoS 0 messages are dropped.

@@ -55,6 +55,8 @@ pub struct Shard {
     /// What assigned Client Identifiers begin with behind the prefix: random, and how many there were.
     pub(super) identifier_seed: u64,
     pub(super) identifiers: u64,
+    /// QoS 1 and 2 messages that were given an identity.
+    pub(super) messages: u64,
     pub(super) started: Option<Timestamp>,
     pub(super) sys_published: Timestamp,
     pub(super) store_room: StoreRoom,
@@ -75,7 +77,8 @@ impl Shard {
             queued_bytes_max: settings.queued_bytes_max,
             drops_oldest: settings.queue_overflow == QueueOverflow::DropOldest,
         };
-        let counts_room = settings.queue_overflow != QueueOverflow::DropOldest;
+        // A dead letter must not push out another message, which would become a dead letter in its turn.
+        let counts_room = settings.queue_overflow != QueueOverflow::DropOldest || settings.dead_letter_topic.is_some();
         Self {
             id,
             settings,
@@ -98,6 +101,7 @@ impl Shard {
             counters: Counters::default(),
             identifier_seed,
             identifiers: 0,
+            messages: 0,
             started: None,
             sys_published: Timestamp::default(),
             store_room: StoreRoom::Some,
@@ -166,6 +170,7 @@ impl Shard {
 
     fn on_persisted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
         self.stable = self.stable.max(ticket);
+        self.shared.set_stable(self.id, self.stable);
         while self.outstanding.front().is_some_and(|next| next.ticket <= self.stable) {
             if let Some(next) = self.outstanding.pop_front() {
                 self.deliver_outstanding(next, turn);
@@ -212,6 +217,7 @@ impl Shard {
         self.shared.publish_counters(self.id, self.counters);
         if self.id == ShardId(0) {
             self.shared.retained_mut().remove_expired(turn.now, RETAINED_SWEEP);
+            self.expire_deduplication(turn);
             self.publish_sys_topics(turn);
         }
         self.timers.set(turn.now + TICK, Timer::Tick);
@@ -260,7 +266,7 @@ impl Shard {
                 self.drive(slot, session::Event::Respond { packet, wait }, turn);
             }
             session::Action::Done(sequence) => self.persist_done(slot, sequence, turn),
-            session::Action::Dropped(cause) => self.on_dropped(slot, &cause, turn),
+            session::Action::Dropped(cause, delivery) => self.on_dropped(slot, &cause, delivery, turn),
             session::Action::Subscribe(subscribe) => self.on_subscribe(slot, &subscribe, turn),
             session::Action::Unsubscribe(unsubscribe) => self.on_unsubscribe(slot, &unsubscribe, turn),
             session::Action::Reauthenticate(auth) => self.on_reauthenticate(slot, *auth, turn),

@@ -5,7 +5,8 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use foldhash::quality::RandomState;
 
-use super::Counters;
+use super::deduplication::Deduplication;
+use super::{Counters, Ticket};
 use crate::codec::ClientId;
 use crate::routing::{RetainedLimits, RetainedStore, SessionKey, ShardId, SubscriptionIndex};
 
@@ -13,6 +14,8 @@ use crate::routing::{RetainedLimits, RetainedStore, SessionKey, ShardId, Subscri
 /// messages.
 #[derive(Debug)]
 pub struct Shared {
+    /// What the identities of messages of this run begin with.
+    pub(super) run: u64,
     holders: DashMap<ClientId, Holder, RandomState>,
     index: RwLock<SubscriptionIndex>,
     retained: RwLock<RetainedStore>,
@@ -22,6 +25,9 @@ pub struct Shared {
     claims: AtomicU64,
     retained_numbers: AtomicU64,
     sessions: AtomicUsize,
+    pub(super) deduplication: Deduplication,
+    /// The last ticket of each shard that is stable.
+    stable: Vec<AtomicU64>,
     counters: Mutex<Vec<Counters>>,
     /// Bytes from and to all clients.
     traffic: [AtomicU64; 2],
@@ -44,6 +50,7 @@ impl Shared {
     /// Nothing yet, for `shards` shards.
     pub fn new(shards: usize, retained_limits: RetainedLimits) -> Self {
         Self {
+            run: 0,
             holders: DashMap::default(),
             index: RwLock::new(SubscriptionIndex::new()),
             retained: RwLock::new(RetainedStore::new(retained_limits)),
@@ -52,10 +59,17 @@ impl Shared {
             claims: AtomicU64::new(1),
             retained_numbers: AtomicU64::new(1),
             sessions: AtomicUsize::new(0),
+            deduplication: Deduplication::default(),
+            stable: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             counters: Mutex::new(vec![Counters::default(); shards]),
             traffic: [AtomicU64::new(0), AtomicU64::new(0)],
             connected_max: AtomicU64::new(0),
         }
+    }
+
+    /// With a number that no other run has: what the identities of its messages begin with.
+    pub fn of_run(self, run: u64) -> Self {
+        Self { run, ..self }
     }
 
     /// Retained messages and their bytes.
@@ -92,6 +106,17 @@ impl Shared {
     /// The most clients that were connected at a time, of which there are `connected` now.
     pub(super) fn connected_max(&self, connected: u64) -> u64 {
         self.connected_max.fetch_max(connected, Ordering::Relaxed).max(connected)
+    }
+
+    /// What is stable of the records of a shard.
+    pub(super) fn stable(&self, shard: ShardId) -> Ticket {
+        Ticket(self.stable.get(usize::from(shard.0)).map_or(0, |stable| stable.load(Ordering::Acquire)))
+    }
+
+    pub(super) fn set_stable(&self, shard: ShardId, ticket: Ticket) {
+        if let Some(stable) = self.stable.get(usize::from(shard.0)) {
+            stable.store(ticket.0, Ordering::Release);
+        }
     }
 
     pub(super) fn publish_counters(&self, shard: ShardId, counters: Counters) {

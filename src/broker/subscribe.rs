@@ -48,7 +48,14 @@ impl Shard {
         let wait = if granted.is_empty() {
             None
         } else {
-            self.persist_for(slot, |key| Record::Subscribed { key, subscriptions: granted, subscription_id }, turn)
+            let message_id =
+                subscribe.user_properties.iter().any(|(name, value)| &**name == "message-id" && &**value == "true");
+            if message_id && let Some(entry) = self.sessions.get_mut(slot) {
+                entry.session.want_message_ids();
+            }
+            let subscriptions = granted;
+            let record = |key| Record::Subscribed { key, subscriptions, subscription_id, message_id };
+            self.persist_for(slot, record, turn)
         };
         let suback = Suback { packet_id: subscribe.packet_id, reason_codes, reason_string: None };
         let packet = ServerPacket::Suback(Box::new(suback));

@@ -124,7 +124,7 @@ impl ServerDecoder {
             (None, None) => return Err(DecodeError::TopicMissing),
         };
         Ok(OutgoingPublish {
-            message: Arc::new(Message { topic, payload: publish.payload, properties: publish.properties }),
+            message: Arc::new(Message { topic, payload: publish.payload, properties: publish.properties, id: None }),
             dup: publish.dup,
             qos: publish.qos,
             retain: publish.retain,
@@ -132,6 +132,7 @@ impl ServerDecoder {
             topic_alias,
             message_expiry_interval: publish.message_expiry_interval,
             subscription_ids,
+            message_id: None,
         })
     }
 }

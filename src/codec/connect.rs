@@ -196,7 +196,12 @@ impl ConnectProperties {
 impl Will {
     /// The Application Message to publish.
     pub fn message(&self) -> Message {
-        Message { topic: self.topic.clone(), payload: self.payload.clone(), properties: self.properties.clone() }
+        Message {
+            topic: self.topic.clone(),
+            payload: self.payload.clone(),
+            properties: self.properties.clone(),
+            id: None,
+        }
     }
 
     fn decode(reader: &mut Reader<'_>, version: ProtocolVersion, qos: Qos, retain: bool) -> Result<Self, DecodeError> {

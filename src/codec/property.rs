@@ -321,7 +321,7 @@ pub(super) fn subscription_id_len(id: u32) -> usize {
     1 + variable_byte_integer_len(usize::try_from(id).unwrap_or(usize::MAX))
 }
 
-fn put_user_property(output: &mut BytesMut, name: &str, value: &str) {
+pub(super) fn put_user_property(output: &mut BytesMut, name: &str, value: &str) {
     output.put_u8(USER_PROPERTY);
     put_string(output, name);
     put_string(output, value);

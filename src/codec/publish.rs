@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::frame::Sender;
 use super::limits::VARIABLE_BYTE_INTEGER_LENGTH_MAX;
+use super::message_id::{MESSAGE_ID_LENGTH, MessageId};
 use super::primitives::{Reader, put_string, put_variable_byte_integer, variable_byte_integer_len};
 use super::property::{
     MESSAGE_EXPIRY_INTERVAL, MessagePropertyRuns, Place, SUBSCRIPTION_IDENTIFIER, TOPIC_ALIAS, decode_properties,
-    put_subscription_id, put_u16_property, put_u32_property, subscription_id_len,
+    put_subscription_id, put_u16_property, put_u32_property, put_user_property, subscription_id_len,
 };
 use super::{DecodeError, MessageProperties, PacketId, PacketType, ProtocolVersion, Qos, SubscriptionId};
 use crate::topic::TopicName;
@@ -49,6 +50,8 @@ pub struct Message {
     pub payload: Bytes,
     /// The properties that go on to the receivers unaltered.
     pub properties: MessageProperties,
+    /// Its identity, if it was accepted at QoS 1 or 2.
+    pub id: Option<MessageId>,
 }
 
 /// A PUBLISH packet to a Client.
@@ -70,6 +73,8 @@ pub struct OutgoingPublish {
     pub message_expiry_interval: Option<u32>,
     /// The identifiers of all matching subscriptions. [MQTT-3.3.4-3]
     pub subscription_ids: SmallVec<[SubscriptionId; 2]>,
+    /// The message's identity for a receiver that wants it, as User Property `message-id` before those of the message.
+    pub message_id: Option<MessageId>,
 }
 
 /// Whether a PUBLISH with a Topic Alias sets it or uses it.
@@ -153,7 +158,7 @@ impl Publish {
 impl Message {
     /// A message without properties.
     pub fn new(topic: TopicName, payload: impl Into<Bytes>) -> Self {
-        Self { topic, payload: payload.into(), properties: MessageProperties::default() }
+        Self { topic, payload: payload.into(), properties: MessageProperties::default(), id: None }
     }
 
     /// A copy in one allocation of its own. A decoded message is slices of the read buffer, and keeps all of it in
@@ -169,7 +174,7 @@ impl Message {
         let properties = MessageProperties::from_encoded(rest.split_to(self.properties.encoded_len()));
         // The same bytes were a Topic Name before, so neither step fails.
         let topic = ByteString::try_from(topic).ok().and_then(|topic| TopicName::new(topic).ok());
-        Self { topic: topic.unwrap_or_else(|| self.topic.clone()), payload: rest, properties }
+        Self { topic: topic.unwrap_or_else(|| self.topic.clone()), payload: rest, properties, id: self.id }
     }
 }
 
@@ -185,6 +190,7 @@ impl OutgoingPublish {
             topic_alias: None,
             message_expiry_interval: None,
             subscription_ids: SmallVec::new(),
+            message_id: None,
         }
     }
 
@@ -233,6 +239,9 @@ impl OutgoingPublish {
         for subscription_id in &self.subscription_ids {
             put_subscription_id(output, subscription_id.get());
         }
+        if let Some(id) = self.message_id {
+            put_user_property(output, MESSAGE_ID, &id.to_string());
+        }
         output.put_slice(self.message.properties.encoded());
     }
 
@@ -264,9 +273,13 @@ impl OutgoingPublish {
         let expiry = if self.message_expiry_interval.is_some() { 5 } else { 0 };
         let alias = if self.topic_alias.is_some() { 3 } else { 0 };
         let subscriptions: usize = self.subscription_ids.iter().map(|id| subscription_id_len(id.get())).sum();
-        expiry + alias + subscriptions + self.message.properties.encoded_len()
+        let message_id = if self.message_id.is_some() { 5 + MESSAGE_ID.len() + MESSAGE_ID_LENGTH } else { 0 };
+        expiry + alias + subscriptions + message_id + self.message.properties.encoded_len()
     }
 }
+
+/// The name of the User Property.
+const MESSAGE_ID: &str = "message-id";
 
 /// The flags of the fixed header.
 const DUP: u8 = 0b1000;

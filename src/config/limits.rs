@@ -66,6 +66,8 @@ pub struct Limits {
     pub queued_bytes_max: usize,
     /// What happens to a message for a session where these are reached.
     pub queue_overflow: QueueOverflow,
+    /// Identifiers (`dedup-id`) remembered of one publisher in `mqtt.deduplication_window`. The oldest goes for a new one.
+    pub deduplication_ids_max: usize,
     /// Retained messages. A new topic beyond them is not retained; replacing and deleting always work.
     pub retained_messages_max: usize,
     /// Bytes (topic, properties and payload) of all retained messages.
@@ -120,6 +122,8 @@ impl Default for Limits {
             queued_bytes_max: 64 << 20,
             // A forgotten session must not stop the publishers of a fleet.
             queue_overflow: QueueOverflow::DropOldest,
+            // Sixteen messages a second in the window; a million bytes or two.
+            deduplication_ids_max: 10_000,
             // One for each of a million devices.
             retained_messages_max: 1_000_000,
             // 256 bytes each for as many.
@@ -163,6 +167,7 @@ impl Limits {
             at_least("limits.sessions_max", self.sessions_max, 1),
             at_least("limits.subscriptions_per_session_max", self.subscriptions_per_session_max, 1),
             at_least("limits.queued_messages_max", self.queued_messages_max, 1),
+            at_least("limits.deduplication_ids_max", self.deduplication_ids_max, 1),
             at_least("limits.queued_bytes_max", self.queued_bytes_max, PACKET_SIZE_MIN),
         ]
         .into_iter()

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::validate::Problem;
 use super::value::duration;
 use crate::codec::Qos;
+use crate::topic::TopicName;
 
 /// What the broker offers of MQTT, and the choices the standard leaves to it: `[mqtt]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,13 @@ pub struct Mqtt {
     /// If set, every CONNECT is refused with 0x9C Use another server, and 5.0 clients are told this Server Reference: for a
     /// broker that is being replaced.
     pub server_reference: Option<String>,
+    /// If set, QoS 1 and 2 messages that a durable session loses to its full queue or to their expiry are published to this topic,
+    /// with User Properties `reason`, `topic` and `client-id`.
+    pub dead_letter_topic: Option<String>,
+    /// How long a `dedup-id` is remembered: a message that is published at QoS 1 or 2 with this User Property is accepted once in that
+    /// time. 0: not at all.
+    #[serde(with = "duration")]
+    pub deduplication_window: Duration,
     /// How often the `$SYS` topics are published. 0: never.
     #[serde(with = "duration")]
     pub sys_interval: Duration,
@@ -48,6 +56,10 @@ impl Default for Mqtt {
             response_information: None,
             // There is no other broker to send everyone to.
             server_reference: None,
+            // Nobody reads it until somebody says so.
+            dead_letter_topic: None,
+            // A device that was reset is back by then; each identifier keeps its message on the disk as long.
+            deduplication_window: Duration::from_secs(600),
             // What mosquitto does, and its dashboards expect.
             sys_interval: Duration::from_secs(10),
         }
@@ -79,10 +91,15 @@ impl Mqtt {
             ("mqtt.server_reference", self.server_reference.as_ref()),
         ];
         let unfit = |text: &&String| text.contains(['\0', '+', '#']) || text.len() > TEXT_LENGTH_MAX;
+        let is_fit = |topic: &String| !topic.starts_with("$SYS/") && TopicName::try_from(topic.as_str()).is_ok();
+        let dead_letter_topic = self.dead_letter_topic.as_ref().filter(|topic| !is_fit(topic)).map(|_| {
+            Problem::new("mqtt.dead_letter_topic", "must be a topic: not empty, without + and #, and not below $SYS/")
+        });
         texts
             .into_iter()
             .filter(|(_, text)| text.as_ref().is_some_and(unfit))
             .map(|(key, _)| Problem::new(key, "must have at most 256 bytes, and neither +, # nor U+0000"))
+            .chain(dead_letter_topic)
             .collect()
     }
 }

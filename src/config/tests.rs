@@ -53,6 +53,7 @@ fn every_default_that_the_reference_file_names_is_the_default() {
     assert!(config.security.acl_file.take().is_some());
     assert!(config.mqtt.response_information.take().is_some());
     assert!(config.mqtt.server_reference.take().is_some());
+    assert!(config.mqtt.dead_letter_topic.take().is_some());
     assert_eq!(config, Config::default());
 }
 

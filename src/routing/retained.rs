@@ -224,7 +224,7 @@ impl Node {
 }
 
 fn cost(retained: &Retained) -> usize {
-    let Message { topic, payload, properties } = &*retained.message;
+    let Message { topic, payload, properties, .. } = &*retained.message;
     let levels = topic.levels().count() * LEVEL_BYTES;
     topic.as_str().len() + payload.len() + properties.encoded_len() + levels + MESSAGE_BYTES
 }

@@ -99,9 +99,10 @@ impl Server {
         let clock = Clock::start(Timestamp::default());
         let (failures_sender, failures) = mpsc::channel(1);
         let (store, recovered) = store_thread::open(&config.server, &mailboxes, failures_sender.clone())?;
+        let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let server = Self {
             clock,
-            shared: Arc::new(Shared::new(shards, settings::retained_limits(&config))),
+            shared: Arc::new(Shared::new(shards, settings::retained_limits(&config)).of_run(run)),
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(Admission::new(&config.limits)),
             authentication: Arc::new(authentication.map_err(ServerError::Start)?),
@@ -145,7 +146,8 @@ impl Server {
         failures: &mpsc::Sender<String>,
     ) -> io::Result<()> {
         let settings = Arc::new(settings::broker_settings(&self.config));
-        let Recovered { sessions, retained, mut orphans, .. } = recovered;
+        let Recovered { sessions, retained, deduplicated, mut orphans, .. } = recovered;
+        self.shared.restore_deduplication(&deduplicated);
         let too_many = self.shared.restore(retained, sessions.iter().map(|session| session.key));
         if !too_many.is_empty() {
             warn!("{} retained messages of the last run are beyond the limits, and not retained", too_many.len());

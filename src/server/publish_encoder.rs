@@ -82,6 +82,7 @@ impl Encoded {
             && self.publish.dup == publish.dup
             && self.publish.retain == publish.retain
             && self.publish.message_expiry_interval == publish.message_expiry_interval
+            && self.publish.message_id == publish.message_id
             && self.publish.packet_id.is_some() == publish.packet_id.is_some()
     }
 }

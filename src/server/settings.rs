@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::broker::{QueueOverflow, Settings};
 use crate::config::{self, Config, Durability, SharedSubscriptionStrategy};
 use crate::routing::{RetainedLimits, ShareStrategy};
+use crate::topic::TopicName;
 
 /// The settings of every shard.
 pub(super) fn broker_settings(config: &Config) -> Settings {
@@ -26,6 +27,9 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
             config::QueueOverflow::DropNewest => QueueOverflow::DropNewest,
             config::QueueOverflow::Reject => QueueOverflow::Reject,
         },
+        dead_letter_topic: mqtt.dead_letter_topic.as_deref().and_then(|topic| TopicName::try_from(topic).ok()),
+        deduplication_window: mqtt.deduplication_window,
+        deduplication_ids_max: limits.deduplication_ids_max,
         inflight_messages_max: limits.inflight_messages_max,
         outgoing_bytes_max: limits.outgoing_bytes_max,
         slow_receiver_grace: limits.slow_receiver_grace,

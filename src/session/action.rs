@@ -1,4 +1,4 @@
-use super::ProtocolError;
+use super::{Delivery, ProtocolError};
 use crate::codec::{Auth, Disconnect, MessageProperties, PacketId, Qos, ServerPacket, Subscribe, Unsubscribe};
 use crate::topic::TopicName;
 use bytes::Bytes;
@@ -16,8 +16,8 @@ pub enum Action {
     Released(u64, PacketId),
     /// The message with this sequence is done with: its record may go. Nothing waits for that.
     Done(u64),
-    /// A message for the client was dropped.
-    Dropped(DropCause),
+    /// A message for the client was dropped: at QoS 1 and 2, this one.
+    Dropped(DropCause, Option<Box<Delivery>>),
     /// SUBSCRIBE: answered with [`Event::Respond`](super::Event::Respond).
     Subscribe(Box<Subscribe>),
     /// UNSUBSCRIBE: answered with [`Event::Respond`](super::Event::Respond).

@@ -24,6 +24,7 @@ impl Delivery {
             topic_alias: None,
             message_expiry_interval: remaining.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
             subscription_ids: self.subscription_ids.clone(),
+            message_id: if link.message_ids && packet_id.is_some() { self.message.id } else { None },
         };
         let fits = |publish: &OutgoingPublish| {
             link.maximum_packet_size.is_none_or(|maximum| publish.encoded_len(link.version) <= maximum.get() as usize)

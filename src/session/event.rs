@@ -35,6 +35,8 @@ pub enum Event {
         reason_code: ReasonCode,
         /// What must be stable first.
         wait: Option<Ticket>,
+        /// Whether it was accepted before, by its `dedup-id`.
+        duplicate: bool,
     },
     /// An [`Action::Publish`](super::Action::Publish) at QoS 2 is not answered, because its connection ends: the client will send it
     /// again, and then it is new.

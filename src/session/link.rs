@@ -14,6 +14,8 @@ pub struct Link {
     pub maximum_packet_size: Option<NonZeroU32>,
     /// Whether a Reason String may go with acknowledgements. [MQTT-3.1.2-29]
     pub request_problem_information: bool,
+    /// Whether the client wants the identity of each message.
+    pub(super) message_ids: bool,
     /// The aliases that the client sets.
     pub(super) inbound_aliases: InboundAliases,
     /// The aliases that we set.
@@ -28,6 +30,7 @@ impl Link {
             send_maximum,
             maximum_packet_size: None,
             request_problem_information: true,
+            message_ids: false,
             inbound_aliases: InboundAliases::new(0),
             outbound_aliases: OutboundAliases::new(0),
         }

@@ -38,6 +38,8 @@ pub struct Session {
     inbound: Inbound,
     outbound: Outbound,
     connection: Connection,
+    /// Whether its client asked for the identity of each message.
+    message_ids: bool,
     /// The last ticket that it was told of.
     stable: Ticket,
 }
@@ -60,11 +62,12 @@ struct Answer {
     qos: Qos,
     reason_code: ReasonCode,
     wait: Option<Ticket>,
+    duplicate: bool,
 }
 
 impl Answer {
     const fn refusal(packet_id: PacketId, qos: Qos, reason_code: ReasonCode) -> Self {
-        Self { packet_id, qos, reason_code, wait: None }
+        Self { packet_id, qos, reason_code, wait: None, duplicate: false }
     }
 }
 
@@ -76,6 +79,7 @@ impl Session {
             inbound: Inbound::default(),
             outbound: Outbound::new(first_sequence.max(1)),
             connection: Connection::default(),
+            message_ids: false,
             stable: Ticket::default(),
         }
     }
@@ -98,6 +102,14 @@ impl Session {
         let Event::Packet(packet) = event else { return self.on_event(now, event, actions) };
         if let Err(error) = self.on_packet(now, packet, actions) {
             actions.push(Action::End(Ended::ByError(error)));
+        }
+    }
+
+    /// Its client asked for the identity of each message: it gets it from now on, as long as the Session lasts.
+    pub fn want_message_ids(&mut self) {
+        self.message_ids = true;
+        if let Some(link) = &mut self.connection.link {
+            link.message_ids = true;
         }
     }
 
@@ -154,8 +166,8 @@ impl Session {
                 self.on_connected(link, connack, wait, actions);
                 self.send(now, actions);
             }
-            Event::Answered { packet_id, qos, reason_code, wait } => {
-                self.on_answered(Answer { packet_id, qos, reason_code, wait }, actions);
+            Event::Answered { packet_id, qos, reason_code, wait, duplicate } => {
+                self.on_answered(Answer { packet_id, qos, reason_code, wait, duplicate }, actions);
             }
             Event::Withdrawn(packet_id) => self.inbound.refused(packet_id),
             Event::Respond { packet, wait } => self.respond(packet, wait, actions),
@@ -203,11 +215,12 @@ impl Session {
     /// What is in flight is sent again behind CONNACK; what belonged to the last connection alone is forgotten.
     fn on_connected(
         &mut self,
-        link: Box<Link>,
+        mut link: Box<Link>,
         connack: Box<Connack>,
         wait: Option<Ticket>,
         actions: &mut Vec<Action>,
     ) {
+        link.message_ids = self.message_ids;
         self.inbound.restart();
         self.outbound.restart();
         self.connection = Connection { link: Some(link), ..Connection::default() };
@@ -263,12 +276,19 @@ impl Session {
 
     /// PUBACK or PUBREC for a PUBLISH. 3.1.1 can't say no: a refused message is acknowledged and dropped. [MQTT-3.3.5-2]
     fn on_answered(&mut self, answer: Answer, actions: &mut Vec<Action>) {
-        let Answer { packet_id: id, qos, reason_code, wait } = answer;
+        let Answer { packet_id: id, qos, reason_code, wait, duplicate } = answer;
         let Some(link) = &self.connection.link else { return };
         let refused_5 = reason_code.is_error() && link.version == ProtocolVersion::V5;
         let mut ack = Ack::new(id, reason_code);
+        let mut details = AckDetails::default();
         if refused_5 && link.request_problem_information {
-            let details = AckDetails { reason_string: Some(reason_code.to_string().into()), ..AckDetails::default() };
+            details.reason_string = Some(reason_code.to_string().into());
+        }
+        // [MQTT-3.1.2-29]
+        if duplicate && link.request_problem_information {
+            details.user_properties.push(("duplicate".into(), "true".into()));
+        }
+        if details != AckDetails::default() {
             ack.details = Some(Box::new(details));
             if !link.takes(&ServerPacket::Puback(ack.clone())) {
                 ack.details = None; // [MQTT-3.4.2-2] [MQTT-3.5.2-2]
@@ -298,14 +318,14 @@ impl Session {
 
     fn on_deliver_qos0(&mut self, now: Timestamp, delivery: &Delivery, actions: &mut Vec<Action>) {
         let Some(link) = self.connection.link.as_mut().filter(|_| self.connection.open) else {
-            return actions.push(Action::Dropped(DropCause::NotConnected));
+            return actions.push(Action::Dropped(DropCause::NotConnected, None));
         };
         if delivery.expires_at.is_some_and(|at| at <= now) {
-            return actions.push(Action::Dropped(DropCause::Expired));
+            return actions.push(Action::Dropped(DropCause::Expired, None));
         }
         match delivery.publish(now, None, false, link) {
             Ok(publish) => actions.push(Action::Send(ServerPacket::Publish(publish))),
-            Err(cause) => actions.push(Action::Dropped(cause)),
+            Err(cause) => actions.push(Action::Dropped(cause, None)),
         }
     }
 

@@ -172,9 +172,7 @@ impl Outbound {
             }
             let oldest = self.sent_until;
             self.sent_until += 1; // the cursor stays: it may have to repeat what was sent before
-            if self.finish(oldest, actions) {
-                actions.push(Action::Dropped(DropCause::QueueFull));
-            }
+            self.drop_message(oldest, DropCause::QueueFull, actions);
         }
         self.remove_done();
     }
@@ -210,10 +208,7 @@ impl Outbound {
                             actions.push(Action::Send(ServerPacket::Publish(publish)));
                             self.in_flight += 1;
                         }
-                        Err(cause) => {
-                            self.finish(sequence, actions);
-                            actions.push(Action::Dropped(cause));
-                        }
+                        Err(cause) => self.drop_message(sequence, cause, actions),
                     }
                     self.sent_until = self.sent_until.max(sequence + 1);
                 }
@@ -318,19 +313,36 @@ impl Outbound {
         self.remove_done();
     }
 
-    /// Whether the message was not done before.
-    fn finish(&mut self, sequence: u64, actions: &mut Vec<Action>) -> bool {
-        let Some(entry) = index(self.front, sequence).and_then(|i| self.queue.get_mut(i)) else { return false };
-        if entry.state == State::Done {
-            return false;
+    fn finish(&mut self, sequence: u64, actions: &mut Vec<Action>) {
+        if let Some(entry) = self.live_entry(sequence) {
+            self.take(entry);
+            actions.push(Action::Done(sequence));
         }
+    }
+
+    /// The message goes without having come to the client. What is made of it is there before its record goes.
+    fn drop_message(&mut self, sequence: u64, cause: DropCause, actions: &mut Vec<Action>) {
+        if let Some(entry) = self.live_entry(sequence) {
+            let delivery = self.take(entry);
+            actions.push(Action::Dropped(cause, delivery.map(Box::new)));
+            actions.push(Action::Done(sequence));
+        }
+    }
+
+    /// The place in the queue of a message that is not done.
+    fn live_entry(&self, sequence: u64) -> Option<usize> {
+        let place = index(self.front, sequence)?;
+        self.queue.get(place).filter(|entry| entry.state != State::Done).map(|_| place)
+    }
+
+    /// The message at this place is done.
+    fn take(&mut self, place: usize) -> Option<Delivery> {
+        let entry = self.queue.get_mut(place)?;
         entry.state = State::Done;
         self.messages -= 1;
-        if let Some(delivery) = entry.delivery.take() {
-            self.bytes -= delivery.queued_bytes();
-        }
-        actions.push(Action::Done(sequence));
-        true
+        let delivery = entry.delivery.take()?;
+        self.bytes -= delivery.queued_bytes();
+        Some(delivery)
     }
 
     fn remove_done(&mut self) {

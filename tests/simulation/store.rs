@@ -45,6 +45,7 @@ impl Store {
             Record::SessionDetached { .. }
             | Record::Subscribed { .. }
             | Record::Unsubscribed { .. }
+            | Record::Forgotten { .. }
             | Record::ReceivedReleased { .. }
             | Record::OutboundReleased { .. } => {}
         }

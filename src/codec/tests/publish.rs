@@ -195,7 +195,7 @@ fn a_publish_is_slices_of_the_input() {
     let within = |part: &[u8]| input.as_ptr_range().contains(&part.as_ptr());
     assert!(within(read.topic.as_ref().unwrap().as_str().as_bytes()));
     assert!(within(&read.payload));
-    let message = Message { topic: read.topic.unwrap(), payload: read.payload, properties: read.properties };
+    let message = Message { topic: read.topic.unwrap(), payload: read.payload, properties: read.properties, id: None };
     let detached = message.detached();
     assert_eq!(detached, message);
     assert!(!within(detached.topic.as_str().as_bytes()));

@@ -230,7 +230,7 @@ prop_compose! {
         topic in topic_name(),
         subscription_ids in vec(1u32..=268_435_455, 0..4),
     ) -> OutgoingPublish {
-        let message = Message { topic, payload: publish.payload, properties: publish.properties };
+        let message = Message { topic, payload: publish.payload, properties: publish.properties, id: None };
         let subscription_ids = subscription_ids.into_iter().filter(|_| version == V5);
         OutgoingPublish {
             message: Arc::new(message),
@@ -241,6 +241,7 @@ prop_compose! {
             topic_alias: publish.topic_alias.map(|alias| (alias, AliasUse::Set)),
             message_expiry_interval: publish.message_expiry_interval,
             subscription_ids: subscription_ids.map(|id| NonZeroU32::new(id).unwrap()).collect(),
+            message_id: None,
         }
     }
 }

@@ -174,7 +174,7 @@ impl Owner {
                 let Some(packet_id) = application.packet_id else { return };
                 let wait = self.ticket(packet_id.number() % 2 == 0);
                 let reason_code = ReasonCode::Success;
-                self.handle(Event::Answered { packet_id, qos: application.qos, reason_code, wait });
+                self.handle(Event::Answered { packet_id, qos: application.qos, reason_code, wait, duplicate: false });
             }
             Action::Release(packet_id) => self.respond(ServerPacket::Pubcomp(Ack::new(packet_id, ReasonCode::Success))),
             Action::Released(_, packet_id) => {
@@ -185,7 +185,7 @@ impl Owner {
                 assert!(self.done.insert(sequence), "done twice");
                 self.in_flight.remove(&number(sequence));
             }
-            Action::Dropped(_) => {}
+            Action::Dropped(..) => {}
             Action::End(Ended::ByError(_) | Ended::ByClient(_)) => self.end(),
             Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Reauthenticate(_) => unreachable!("not sent"),
         }
