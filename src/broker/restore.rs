@@ -52,11 +52,14 @@ impl Shard {
             RecoveredMessage::Queued(delivery) => (sequence, RestoredMessage::Queued(delivery)),
             RecoveredMessage::Released => (sequence, RestoredMessage::Released),
         });
+        // Acknowledgements that were not stable are forgotten: those of a Session that was connected may have been any number.
+        let window = usize::from(self.settings.inflight_messages_max.get());
+        let sent_max = if detached_at.is_none() { usize::MAX } else { window };
         let session = Session::restored(
             Arc::clone(&self.limits),
             recovered.received,
             queue.collect(),
-            usize::from(self.settings.inflight_messages_max.get()),
+            sent_max,
         );
         let since = detached_at.unwrap_or(now);
         let after = |seconds: u32| since + Duration::from_secs(u64::from(seconds));

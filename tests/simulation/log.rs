@@ -74,8 +74,8 @@ impl Log {
                 disk.set_fault(disk.steps() + rng.between(1, 8), Fault::PowerCut);
             }
             match Self::open(disk.clone(), self.options.clone()) {
+                Ok(_) | Err(_) if again => disk = disk.restart(rng.next(), loss),
                 Ok((log, recovered, report)) => {
-                    disk.set_fault(u64::MAX, Fault::PowerCut);
                     *self = log;
                     if let Some(damage) = report.damages.first() {
                         return Err(format!("a crash is no damage: {damage}"));
@@ -85,7 +85,6 @@ impl Log {
                         count => Err(format!("{count} records are unreadable")),
                     };
                 }
-                Err(_) if again => disk = disk.restart(rng.next(), loss),
                 Err(error) => return Err(format!("the store does not start: {error}")),
             }
         }

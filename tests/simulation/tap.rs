@@ -214,8 +214,8 @@ impl World {
                 *on = number;
             }
             _ if publish.dup && session.crashed => {
-                session.numbered += 1;
-                session.sent.insert(id, (payload.clone(), session.numbered, number));
+                // Its place is where it comes: what said that it was done was lost.
+                session.sent.insert(id, (payload.clone(), tap.last_repeat, number));
             }
             _ if publish.dup => return Err(format!("identifier {id} has DUP, but was never sent")),
             _ => {
