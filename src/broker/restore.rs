@@ -52,14 +52,11 @@ impl Shard {
             RecoveredMessage::Queued(delivery) => (sequence, RestoredMessage::Queued(delivery)),
             RecoveredMessage::Released => (sequence, RestoredMessage::Released),
         });
-        // Acknowledgements that were not stable are forgotten: those of a Session that was connected may have been any number.
-        let window = usize::from(self.settings.inflight_messages_max.get());
-        let sent_max = if detached_at.is_none() { usize::MAX } else { window };
         let session = Session::restored(
             Arc::clone(&self.limits),
             recovered.received,
             queue.collect(),
-            sent_max,
+            recovered.sent_until,
         );
         let since = detached_at.unwrap_or(now);
         let after = |seconds: u32| since + Duration::from_secs(u64::from(seconds));
@@ -88,12 +85,7 @@ impl Shard {
             replay_after: Ticket::default(),
         });
         if detached_at.is_none() && session_expiry_interval > 0 {
-            let will = super::WillState::of(will_at);
-            self.persist_unawaited(
-                slot,
-                |key| Record::SessionDetached { key, session_expiry_interval, at: now, will },
-                turn,
-            );
+            self.persist_detached(slot, super::WillState::of(will_at), turn);
         }
         self.schedule_session(slot);
     }
