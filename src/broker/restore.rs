@@ -52,12 +52,8 @@ impl Shard {
             RecoveredMessage::Queued(delivery) => (sequence, RestoredMessage::Queued(delivery)),
             RecoveredMessage::Released => (sequence, RestoredMessage::Released),
         });
-        let session = Session::restored(
-            Arc::clone(&self.limits),
-            recovered.received,
-            queue.collect(),
-            recovered.sent_until,
-        );
+        let session =
+            Session::restored(Arc::clone(&self.limits), recovered.received, queue.collect(), recovered.sent_until);
         let since = detached_at.unwrap_or(now);
         let after = |seconds: u32| since + Duration::from_secs(u64::from(seconds));
         let ends_at = (session_expiry_interval != u32::MAX).then(|| after(session_expiry_interval));

@@ -148,7 +148,7 @@ impl World {
             let members =
                 self.clients.iter().filter(|client| client.subscriptions.iter().any(|asked| is_member(&asked)));
             let members: Vec<_> = members.collect();
-            // Members whose Session ended take QoS 2 messages with them, if they were sent before. [MQTT-4.8.2-5]
+            // What a transient member has, a crash takes. Members whose Session ended take QoS 2 messages with them, if they were sent before. [MQTT-4.8.2-5]
             let unbroken = members.iter().all(|client| client.is_steadfast());
             for message in &self.checker.ledger.messages {
                 let Some((sent_at, _)) = message.sent_at.filter(|_| message.topic.as_str().starts_with("s/")) else {
@@ -161,7 +161,8 @@ impl World {
                     self.clients.iter().filter(|client| client.subscriptions.iter().any(|asked| is_member(&asked)));
                 let received: u32 = received.map(|client| self.received(client.number, message).live).sum();
                 let fits = members.iter().all(|client| self.must_arrive(client.number, message));
-                let lasting = message.qos == Qos::AtLeastOnce || message.qos == Qos::ExactlyOnce && unbroken;
+                let outlives = message.qos == Qos::AtLeastOnce && self.mix.crash_every.is_none();
+                let lasting = outlives || message.qos >= Qos::AtLeastOnce && unbroken;
                 let must = lasting && all_there && fits && !self.mix.small_queues;
                 if received < u32::from(must) {
                     return Err(format!("nobody of share {share} got message {}", message.number));

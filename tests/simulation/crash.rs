@@ -14,7 +14,8 @@ use crate::world::{Phase, ShardSide, Step, World};
 impl World {
     /// Before any step, with the same chance.
     pub(crate) fn crash_perhaps(&mut self) {
-        let Some(every) = self.mix.crash_every.filter(|_| self.phase == Phase::Busy && self.restarting.is_none()) else {
+        let Some(every) = self.mix.crash_every.filter(|_| self.phase == Phase::Busy && self.restarting.is_none())
+        else {
             return;
         };
         if self.crash_rng.below(every) == 0 {

@@ -105,9 +105,8 @@ impl World {
     pub(crate) fn new(mix: Mix, mut rng: Rng, tracing: Tracing) -> Self {
         let settings = Arc::new(mix.settings(&mut rng));
         let shared = new_shared(mix.shards);
-        let shards = (0..mix.shards)
-            .map(|number| ShardSide::new(new_shard(number, &settings, &shared), mix.shards))
-            .collect();
+        let shards =
+            (0..mix.shards).map(|number| ShardSide::new(new_shard(number, &settings, &shared), mix.shards)).collect();
         let mut crash_rng = Rng(!rng.clone().next());
         let log = Log::new(mix.level, &mut crash_rng);
         let clients: Vec<Client> = (0..mix.clients)
