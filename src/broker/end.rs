@@ -192,10 +192,17 @@ impl Shard {
         if will == WillState::Gone {
             self.publish_will(slot, turn);
         }
-        let at = turn.now;
-        let record = |key| Record::SessionDetached { key, session_expiry_interval, at, will };
-        self.persist_unawaited(slot, record, turn);
+        self.persist_detached(slot, will, turn);
         self.schedule_session(slot);
+    }
+
+    /// The connection of the Session in `slot` has ended: since when, and what is left of its Will.
+    pub(super) fn persist_detached(&mut self, slot: usize, will: WillState, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get(slot) else { return };
+        let (session_expiry_interval, at) = (entry.session_expiry_interval, entry.detached_at);
+        let sent_until = entry.session.sent_until();
+        let record = |key| Record::SessionDetached { key, session_expiry_interval, at, will, sent_until };
+        self.persist_unawaited(slot, record, turn);
     }
 
     /// Sets the time at which the Will or the end of a Session without connection is due.
@@ -213,12 +220,8 @@ impl Shard {
             return self.end_session(slot, turn);
         }
         if entry.will_at.is_some_and(|at| at <= turn.now) {
-            let session_expiry_interval = entry.session_expiry_interval;
-            let at = entry.detached_at;
             self.publish_will(slot, turn);
-            let will = WillState::Gone;
-            let record = |key| Record::SessionDetached { key, session_expiry_interval, at, will };
-            self.persist_unawaited(slot, record, turn);
+            self.persist_detached(slot, WillState::Gone, turn);
         }
         self.schedule_session(slot);
     }

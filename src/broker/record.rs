@@ -37,6 +37,8 @@ pub enum Record {
         at: Timestamp,
         /// Whether its Will is still to be published.
         will: WillState,
+        /// Messages before this place in its queue may have been sent.
+        sent_until: u64,
     },
     /// A Session ended: nothing of it is kept.
     SessionEnded {

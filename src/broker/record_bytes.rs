@@ -88,11 +88,12 @@ impl Record {
                 body.extend(session_expiry_interval.to_le_bytes());
                 put_option(body, will.as_deref(), put_will);
             }
-            Self::SessionDetached { key, session_expiry_interval, at, will } => {
+            Self::SessionDetached { key, session_expiry_interval, at, will, sent_until } => {
                 bytes.puts.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
                 bytes.body.extend(session_expiry_interval.to_le_bytes());
                 bytes.body.extend(at.0.to_le_bytes());
                 bytes.body.push(u8::from(*will == WillState::Delayed));
+                bytes.body.extend(sent_until.to_le_bytes());
             }
             Self::SessionEnded { key } => bytes.ends = Some(key.0),
             Self::Subscribed { key, subscriptions, subscription_id, message_id } => {
@@ -186,6 +187,7 @@ pub(super) struct StoredDetached {
     pub(super) session_expiry_interval: u32,
     pub(super) at: Timestamp,
     pub(super) will: WillState,
+    pub(super) sent_until: u64,
 }
 
 /// The body of [`Record::Accepted`].
@@ -217,7 +219,7 @@ impl StoredDetached {
         let body = &mut Body(body);
         let (session_expiry_interval, at) = (body.u32()?, Timestamp(body.u64()?));
         let will = if body.bool()? { WillState::Delayed } else { WillState::Gone };
-        Some(Self { session_expiry_interval, at, will })
+        Some(Self { session_expiry_interval, at, will, sent_until: body.u64()? })
     }
 }
 

@@ -63,6 +63,9 @@ pub struct RecoveredSession {
     pub session_expiry_interval: u32,
     /// When its connection ended; `None`: the end of the last run was that.
     pub detached_at: Option<Timestamp>,
+    /// Messages before this place in its queue may have been sent. If its connection ended with the last run, that may be all:
+    /// acknowledgements that were not stable are forgotten, and what was sent behind them is not known.
+    pub sent_until: u64,
     /// Its Will, if that is not published.
     pub will: Option<Will>,
     /// With their identifiers.
@@ -209,6 +212,7 @@ impl Stored {
             user: session.user,
             session_expiry_interval: detached.map_or(session.session_expiry_interval, |d| d.session_expiry_interval),
             detached_at: detached.map(|detached| detached.at),
+            sent_until: detached.map_or(u64::MAX, |detached| detached.sent_until),
             will: session.will.filter(|_| !will_is_gone),
             subscriptions: self.subscriptions.into_values().collect(),
             queue: self.queue,

@@ -59,12 +59,8 @@ impl Shard {
             RecoveredMessage::Queued(delivery) => (sequence, RestoredMessage::Queued(delivery)),
             RecoveredMessage::Released => (sequence, RestoredMessage::Released),
         });
-        let mut session = Session::restored(
-            Arc::clone(&self.limits),
-            recovered.received,
-            queue.collect(),
-            usize::from(self.settings.inflight_messages_max.get()),
-        );
+        let mut session =
+            Session::restored(Arc::clone(&self.limits), recovered.received, queue.collect(), recovered.sent_until);
         if recovered.message_ids {
             session.want_message_ids();
         }
@@ -97,12 +93,7 @@ impl Shard {
             replay_after: Ticket::default(),
         });
         if detached_at.is_none() && session_expiry_interval > 0 {
-            let will = super::WillState::of(will_at);
-            self.persist_unawaited(
-                slot,
-                |key| Record::SessionDetached { key, session_expiry_interval, at: now, will },
-                turn,
-            );
+            self.persist_detached(slot, super::WillState::of(will_at), turn);
         }
         self.schedule_session(slot);
     }

@@ -84,16 +84,16 @@ impl Session {
         }
     }
 
-    /// A Session of the last run, which knows these received identifiers and this queue. The first `in_flight_max` of it may
+    /// A Session of the last run, which knows these received identifiers and this queue. What stands before `sent_until` in it may
     /// have been sent already.
     pub fn restored(
         limits: Arc<Limits>,
         received: Vec<PacketId>,
         queue: BTreeMap<u64, RestoredMessage>,
-        in_flight_max: usize,
+        sent_until: u64,
     ) -> Self {
         let inbound = Inbound::restored(received);
-        let outbound = Outbound::restored(queue, in_flight_max);
+        let outbound = Outbound::restored(queue, sent_until);
         Self { inbound, outbound, ..Self::new(limits, 1) }
     }
 
@@ -121,6 +121,11 @@ impl Session {
     /// The same, with those that came before their turn.
     pub fn given(&self) -> (usize, usize) {
         self.outbound.given()
+    }
+
+    /// The place in the queue before which messages may have been sent.
+    pub const fn sent_until(&self) -> u64 {
+        self.outbound.sent_until()
     }
 
     /// Messages in the queue that were never sent.

@@ -89,20 +89,20 @@ impl Outbound {
         }
     }
 
-    /// The queue of the last run: the first `in_flight_max` messages may have been sent, and go out with DUP.
-    pub(super) fn restored(queue: BTreeMap<u64, RestoredMessage>, in_flight_max: usize) -> Self {
+    /// The queue of the last run: messages before `sent_until` may have been sent, and go out with DUP.
+    pub(super) fn restored(queue: BTreeMap<u64, RestoredMessage>, sent_until: u64) -> Self {
         let front = queue.first_key_value().map_or(1, |(first, _)| *first);
         let mut outbound = Self::new(front);
         for (sequence, message) in queue {
             while outbound.end() < sequence {
                 outbound.queue.push_back(Entry { delivery: None, state: State::Done });
             }
-            let is_in_flight = outbound.messages < in_flight_max;
+            let may_be_sent = sequence < sent_until;
             let entry = match message {
                 RestoredMessage::Released => Entry { delivery: None, state: State::AwaitingPubcomp },
                 RestoredMessage::Queued(delivery) => {
                     outbound.bytes += delivery.queued_bytes();
-                    let state = if is_in_flight { State::awaiting(delivery.qos) } else { State::Queued };
+                    let state = if may_be_sent { State::awaiting(delivery.qos) } else { State::Queued };
                     Entry { delivery: Some(delivery), state }
                 }
             };
@@ -123,6 +123,11 @@ impl Outbound {
     /// The same, with those that came before their turn.
     pub(super) fn given(&self) -> (usize, usize) {
         (self.messages + self.early.len(), self.bytes + self.early_bytes)
+    }
+
+    /// The place before which messages may have been sent.
+    pub(super) const fn sent_until(&self) -> u64 {
+        self.sent_until
     }
 
     /// Messages that were never sent.

@@ -15,9 +15,17 @@ impl World {
     pub(crate) fn handle(&mut self, shard: usize, event: Event) {
         let mut actions = Vec::new();
         self.shards[shard].shard.handle(Timestamp(self.now), event, &mut actions);
-        for action in actions {
+        self.perform_all(shard, &mut actions);
+        self.look_at_deadline(shard);
+    }
+
+    pub(crate) fn perform_all(&mut self, shard: usize, actions: &mut Vec<Action>) {
+        for action in actions.drain(..) {
             self.perform(shard, action);
         }
+    }
+
+    pub(crate) fn look_at_deadline(&mut self, shard: usize) {
         let side = &self.shards[shard];
         let deadline = side.shard.deadline().map(|at| at.0.max(self.now));
         if let Some(at) = deadline.filter(|_| deadline != side.deadline) {
@@ -66,7 +74,8 @@ impl World {
                 side.last_ticket = ticket;
                 self.trace.note(self.now, None, || format!("shard {shard} persists {} {record:?}", ticket.0));
                 self.checker.on_record(shard, ticket, &record);
-                self.sync_soon(shard);
+                self.log.append(shard, ticket, &record);
+                self.sync_soon();
             }
             Action::Forward { shard: to, message } => {
                 let to = usize::from(to.0);
@@ -163,27 +172,35 @@ impl World {
         self.handle(connection.shard, event);
     }
 
-    fn sync_soon(&mut self, shard: usize) {
-        if !std::mem::replace(&mut self.shards[shard].syncing, true) {
+    fn sync_soon(&mut self) {
+        if !std::mem::replace(&mut self.syncing, true) {
             let delay = self.delay(2);
-            self.schedule(delay, Step::Sync(shard));
+            self.schedule(delay, Step::Sync);
         }
     }
 
-    pub(crate) fn on_sync(&mut self, shard: usize) {
+    pub(crate) fn on_sync(&mut self) {
         let delay = self.delay(self.mix.sync_delay);
-        let ticket = self.shards[shard].last_ticket;
-        self.schedule(delay, Step::Synced(shard, ticket));
+        self.schedule(delay, Step::Commit);
+    }
+
+    /// All that was given to the store by now is stable. The shards hear of it one after the other.
+    pub(crate) fn on_commit(&mut self) {
+        self.syncing = false;
+        self.checker.on_commit(self.now);
+        for (shard, ticket) in self.log.commit() {
+            self.trace.note(self.now, None, || format!("shard {shard} is stable up to {ticket}"));
+            let delay = self.delay(self.mix.sync_delay);
+            let side = &mut self.shards[shard];
+            side.told_until = side.told_until.max(self.now + delay);
+            let at = side.told_until;
+            self.schedule_at(at, Step::Synced(shard, Ticket(ticket)));
+        }
     }
 
     pub(crate) fn on_synced(&mut self, shard: usize, ticket: Ticket) {
-        let side = &mut self.shards[shard];
-        side.stable = ticket;
-        side.syncing = false;
-        if side.last_ticket > ticket {
-            self.sync_soon(shard);
-        }
-        self.trace.note(self.now, None, || format!("shard {shard} is stable up to {}", ticket.0));
+        self.shards[shard].stable = ticket;
+        self.trace.note(self.now, None, || format!("shard {shard} hears of {}", ticket.0));
         self.handle(shard, Event::Persisted(ticket));
     }
 

@@ -1,6 +1,6 @@
 //! What was published, and what of it arrived.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use oncemq::broker::Ticket;
@@ -95,9 +95,47 @@ pub(crate) struct Ledger {
     last: BTreeMap<(usize, usize, TopicName, Qos, Qos), usize>,
     /// What the broker retains.
     pub(crate) retained: BTreeMap<TopicName, Bytes>,
+    /// What it may retain instead since a crash.
+    pub(crate) retained_perhaps: BTreeMap<TopicName, BTreeSet<Option<Bytes>>>,
+    /// What was retained before each change that may not be stable.
+    replaced: Vec<(TopicName, Option<Bytes>)>,
+    crashes: u32,
 }
 
 impl Ledger {
+    pub(crate) fn on_commit(&mut self) {
+        self.replaced.clear();
+    }
+
+    /// Tickets begin anew, and changes of what is retained may be lost.
+    pub(crate) fn on_crash(&mut self) {
+        self.crashes += 1;
+        self.messages.iter_mut().for_each(|message| message.records.clear());
+        for (topic, before) in std::mem::take(&mut self.replaced) {
+            let current = self.retained.get(&topic).cloned();
+            self.retained_perhaps.entry(topic).or_default().extend([before, current]);
+        }
+    }
+
+    /// The broker reads a retained message, or that there is to be none. It may have read the same before at QoS 2.
+    pub(crate) fn retain(&mut self, topic: TopicName, payload: &Bytes, is_repeat: bool) {
+        let new = (!payload.is_empty()).then(|| Bytes::copy_from_slice(payload));
+        let before = self.retained.get(&topic).cloned();
+        if is_repeat {
+            if self.crashes > 0 {
+                // Whether it was stable before is not known.
+                self.retained_perhaps.entry(topic).or_default().extend([before, new]);
+            }
+            return;
+        }
+        let perhaps = self.retained_perhaps.remove(&topic).unwrap_or_default();
+        self.replaced.extend(perhaps.into_iter().chain([before]).map(|before| (topic.clone(), before)));
+        match new {
+            Some(new) => self.retained.insert(topic, new),
+            None => self.retained.remove(&topic),
+        };
+    }
+
     /// The message with this payload, if it is one of these.
     pub(crate) fn find(&self, payload: &[u8]) -> Option<usize> {
         let text = std::str::from_utf8(payload).ok()?;
@@ -130,7 +168,9 @@ impl World {
         let payload = &publish.message.payload;
         if let Some(will) = payload.strip_prefix(b"w") {
             let number: usize = String::from_utf8_lossy(will).parse().map_err(|_| "a Will of nobody")?;
-            *self.checker.wills_seen.entry(number).or_default() += 1;
+            let seen = self.checker.wills_seen.entry(number).or_default();
+            let is_repeat = *seen > 0 && publish.dup && publish.qos == Qos::AtLeastOnce;
+            *seen += u32::from(!is_repeat);
             return if client == 0 { Ok(()) } else { Err("a Will that it has no subscription for".to_owned()) };
         }
         if payload.is_empty() {
@@ -146,9 +186,12 @@ impl World {
             return self.judge_replay(client, number, publish);
         }
         self.judge_subscriptions(client, number, publish)?;
+        let steadfast = self.clients[client].is_steadfast();
         let ledger = &mut self.checker.ledger;
         let message = &ledger.messages[number];
-        let most = message.copies();
+        // What goes out at QoS 0 or to a transient Session doesn't wait: a crash can come before what says that it went.
+        let waits = publish.qos > Qos::AtMostOnce && steadfast;
+        let most = if waits || ledger.crashes == 0 { message.copies() } else { message.copies().max(message.read) };
         let is_share = message.topic.as_str().starts_with("s/");
         let received = ledger.received.entry((client, number)).or_default();
         received.live += 1;

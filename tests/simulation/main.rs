@@ -9,9 +9,11 @@
 mod checker;
 mod client;
 mod connection;
+mod crash;
 mod decide;
 mod drive;
 mod ledger;
+mod log;
 mod mix;
 mod network;
 mod presence;
@@ -66,13 +68,24 @@ fn everything_at_once() {
     run("everything", Mix::everything, 50);
 }
 
+#[test]
+fn what_was_acknowledged_survives_the_end_of_the_process() {
+    run("crash-process", Mix::crash_process, 40);
+}
+
+#[test]
+fn what_was_acknowledged_survives_the_loss_of_power() {
+    run("crash-power", Mix::crash_power, 40);
+}
+
 /// What the broker keeps in hash maps must not decide what it does.
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..5 {
-        let (first, second) =
-            (simulate(seed, Mix::everything, Tracing::All), simulate(seed, Mix::everything, Tracing::All));
-        assert!(first.trace.lines() == second.trace.lines(), "seed {seed}");
+        for mix in [Mix::everything, Mix::crash_power] {
+            let (first, second) = (simulate(seed, mix, Tracing::All), simulate(seed, mix, Tracing::All));
+            assert!(first.trace.lines() == second.trace.lines(), "seed {seed}");
+        }
     }
 }
 

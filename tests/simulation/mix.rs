@@ -4,6 +4,8 @@ use std::time::Duration;
 use oncemq::broker::{QueueOverflow, Settings};
 use oncemq::codec::Qos;
 use oncemq::routing::ShareStrategy;
+use oncemq::store::Level;
+use oncemq::store::sim::Loss;
 
 use crate::rng::Rng;
 
@@ -35,6 +37,10 @@ pub(crate) struct Mix {
     pub(crate) network_delay: u64,
     pub(crate) forward_delay: u64,
     pub(crate) sync_delay: u64,
+    /// After how many steps the broker crashes, on average, and what is lost then.
+    pub(crate) crash_every: Option<u64>,
+    pub(crate) loss: Loss,
+    pub(crate) level: Level,
 }
 
 impl Mix {
@@ -57,6 +63,9 @@ impl Mix {
             network_delay: rng.pick(&[2, 20, 100]),
             forward_delay: rng.pick(&[1, 5, 50]),
             sync_delay: rng.pick(&[1, 10, 100]),
+            crash_every: None,
+            loss: Loss::Process,
+            level: Level::PowerLoss,
         }
     }
 
@@ -111,6 +120,33 @@ impl Mix {
             small_queues: rng.percent(20),
             small_windows: rng.percent(50),
             expiry: rng.percent(30),
+            ..Self::calm(rng)
+        }
+    }
+
+    /// The process ends again and again.
+    pub(crate) fn crash_process(rng: &mut Rng) -> Self {
+        let level = rng.pick(&[Level::Crash, Level::PowerLoss]);
+        Self { loss: Loss::Process, level, ..Self::crashes(rng) }
+    }
+
+    /// The machine loses its power again and again.
+    pub(crate) fn crash_power(rng: &mut Rng) -> Self {
+        Self { loss: Loss::Power, level: Level::PowerLoss, ..Self::crashes(rng) }
+    }
+
+    fn crashes(rng: &mut Rng) -> Self {
+        Self {
+            losses: rng.pick(&[0, 0, 5, 20]),
+            steadfast: rng.pick(&[50, 80, 100]),
+            churn: rng.percent(40),
+            shares: rng.percent(30),
+            retained: rng.percent(40),
+            wills: rng.percent(40),
+            slow: rng.percent(10),
+            small_windows: rng.percent(40),
+            expiry: rng.percent(15),
+            crash_every: Some(rng.pick(&[150, 500, 2_000])),
             ..Self::calm(rng)
         }
     }

@@ -48,6 +48,12 @@ impl World {
 
     pub(crate) fn on_accepted(&mut self, number: usize) {
         let connection = &mut self.connections[number];
+        if connection.broker.state == Transport::Closed {
+            return;
+        }
+        if self.restarting.is_some() {
+            return self.refuse_connection(number);
+        }
         connection.broker.state = Transport::Open;
         let peer = Peer {
             address: None,
@@ -86,7 +92,7 @@ impl World {
         self.schedule_at(at, Step::Up(number, chunk));
     }
 
-    fn put_down(&mut self, number: usize, chunk: Chunk) {
+    pub(crate) fn put_down(&mut self, number: usize, chunk: Chunk) {
         let delay = self.delay(self.mix.network_delay);
         let at = self.connections[number].down.arrival(self.now, delay);
         self.schedule_at(at, Step::Down(number, chunk));

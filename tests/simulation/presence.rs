@@ -9,6 +9,8 @@ pub(crate) struct Attempt {
     pub(crate) clean: bool,
     /// In seconds, as asked for last.
     pub(crate) expiry: u32,
+    /// The same, as CONNECT asked for it.
+    expiry_first: u32,
     /// Will Delay Interval, if it has a Will.
     pub(crate) will_delay: Option<u32>,
     /// The broker read its CONNECT.
@@ -18,6 +20,10 @@ pub(crate) struct Attempt {
     session_present: bool,
     /// The broker's end of the connection is gone.
     pub(crate) ended_at: Option<u64>,
+    /// After a crash that came with the end or before the end was stable: the restart, from which it counts, or may count.
+    restarted_at: Option<u64>,
+    /// The crash may have undone how it ended.
+    pub(crate) undone: bool,
     /// What the client said before, if the broker read it.
     pub(crate) said: Option<ReasonCode>,
     /// What the broker said of the end.
@@ -30,14 +36,29 @@ impl Attempt {
             client,
             clean,
             expiry,
+            expiry_first: expiry,
             will_delay,
             read_at: None,
             accepted_at: None,
             session_present: false,
             ended_at: None,
+            restarted_at: None,
+            undone: false,
             said: None,
             reason: None,
         }
+    }
+
+    /// When its end was, at the latest.
+    pub(crate) fn ended_late(&self) -> Option<u64> {
+        self.restarted_at.or(self.ended_at)
+    }
+
+    /// When its Session has expired at the latest.
+    fn expires_late(&self) -> u64 {
+        let expiry = if self.undone { self.expiry_first.max(self.expiry) } else { self.expiry };
+        let end = self.ended_late().unwrap_or(u64::MAX);
+        if expiry == u32::MAX { u64::MAX } else { end.saturating_add(u64::from(expiry) * 1_000) }
     }
 
     /// When its Session has expired if it ended at `end`.
@@ -64,6 +85,25 @@ impl Presence {
     pub(crate) fn ended(&mut self, number: usize, now: u64) {
         self.attempts[number].ended_at = Some(now);
         self.last_ended = Some(number);
+    }
+
+    /// The broker crashes. What happened since `committed_at` may not have happened in the end.
+    pub(crate) fn crashed(&mut self, now: u64, committed_at: u64, restart_at: u64) {
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.read_at.is_some()) {
+            match attempt.ended_late() {
+                None => {
+                    attempt.ended_at = Some(now);
+                    attempt.restarted_at = Some(restart_at);
+                    // DISCONNECT was read, and the transport not yet closed.
+                    attempt.undone = attempt.said.is_some();
+                }
+                Some(end) if end >= committed_at => {
+                    attempt.undone |= attempt.restarted_at.is_none();
+                    attempt.restarted_at = Some(restart_at);
+                }
+                Some(_) => {}
+            }
+        }
     }
 
     /// The connection whose broker's end was gone last.
@@ -104,7 +144,7 @@ impl Presence {
         let earlier = earlier.filter(|(other, attempt)| *other != number && attempt.client == this.client);
         for (_, attempt) in earlier {
             let end = attempt.ended_at.unwrap_or(u64::MAX);
-            may |= attempt.expires(end) >= read_at;
+            may |= attempt.expires_late() >= read_at;
             shortest =
                 shortest.min(if attempt.expiry == u32::MAX { u64::MAX } else { u64::from(attempt.expiry) * 1_000 });
             if attempt.accepted_at.is_some() {

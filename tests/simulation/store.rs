@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oncemq::broker::{Record, RetainedChange, Ticket};
+use oncemq::broker::{Record, Recovered, RetainedChange, Ticket};
 use oncemq::routing::SessionKey;
 
 use crate::checker::Checker;
@@ -17,6 +17,14 @@ pub(crate) struct Store {
 }
 
 impl Store {
+    /// A new run of the broker: what is left is what it found.
+    pub(crate) fn recover(&mut self, recovered: &Recovered) {
+        let sessions = recovered.sessions.iter();
+        self.sessions = sessions.map(|session| (session.key, session.queue.keys().copied().collect())).collect();
+        let transient = recovered.sessions.iter().filter(|session| session.session_expiry_interval == 0);
+        self.transient = transient.map(|session| session.key).collect();
+    }
+
     fn apply(&mut self, record: &Record) {
         match record {
             Record::SessionOpened { key, session_expiry_interval, .. } => {

@@ -38,10 +38,22 @@ pub(crate) struct SessionTap {
     confirmed: BTreeSet<u16>,
     /// PUBREL was sent.
     released: BTreeSet<u16>,
+    /// PUBREC was read before a crash, or PUBCOMP at any time: PUBREL may come, perhaps again.
+    finished: BTreeSet<u16>,
+    /// The broker crashed since it began: any message in the window may have been sent before, as far as it knows.
+    crashed: bool,
     /// CONNECTs without CONNACK.
     unanswered: Vec<usize>,
     /// One of them may have begun another Session than the one that is remembered here.
     doubtful: bool,
+}
+
+impl SessionTap {
+    /// What was not stable is forgotten. What PUBREL was sent for is stable.
+    pub(crate) fn on_crash(&mut self) {
+        self.crashed = true;
+        self.finished.append(&mut self.confirmed);
+    }
 }
 
 impl World {
@@ -66,8 +78,9 @@ impl World {
                 let id = ack.packet_id.number();
                 tap.in_flight.remove(&id);
                 session.sent.remove(&id);
-                session.confirmed.remove(&id);
-                session.released.remove(&id);
+                if session.confirmed.remove(&id) | session.released.remove(&id) {
+                    session.finished.insert(id);
+                }
             }
             ClientPacket::Pubrec(ack) => {
                 session.confirmed.insert(ack.packet_id.number());
@@ -96,17 +109,12 @@ impl World {
             self.checker.taps[number].read.insert(id.number(), message);
         }
         let repeat = message.is_some_and(|message| ledger.messages[message].read > 0);
-        if publish.retain && !(repeat && publish.qos == Qos::ExactlyOnce) {
+        if publish.retain {
             let topic = match message {
                 Some(message) => Some(ledger.messages[message].topic.clone()),
                 None => publish.topic.clone(),
             };
-            let topic = topic.unwrap();
-            if publish.payload.is_empty() {
-                ledger.retained.remove(&topic);
-            } else {
-                ledger.retained.insert(topic, Bytes::copy_from_slice(&publish.payload));
-            }
+            ledger.retain(topic.unwrap(), &publish.payload, repeat && publish.qos == Qos::ExactlyOnce);
         }
         if let Some(message) = message {
             let message = &mut ledger.messages[message];
@@ -205,6 +213,10 @@ impl World {
                 tap.last_repeat = *place;
                 *on = number;
             }
+            _ if publish.dup && session.crashed => {
+                // Its place is where it comes: what said that it was done was lost.
+                session.sent.insert(id, (payload.clone(), tap.last_repeat, number));
+            }
             _ if publish.dup => return Err(format!("identifier {id} has DUP, but was never sent")),
             _ => {
                 tap.fresh = true;
@@ -253,7 +265,7 @@ impl World {
             return Ok(());
         }
         session.released.insert(id);
-        if session.doubtful || session.confirmed.contains(&id) {
+        if session.doubtful || session.confirmed.contains(&id) || session.finished.contains(&id) {
             Ok(())
         } else {
             Err(format!("PUBREL {id} without PUBREC"))

@@ -47,6 +47,9 @@ fn expected(attempt: &Attempt, delay: u64, next: Option<&Attempt>, now: u64) -> 
     let (Some(_), Some(end)) = (attempt.accepted_at, attempt.ended_at) else {
         return if attempt.read_at.is_none() { Expected::Never } else { Expected::Perhaps };
     };
+    if attempt.undone {
+        return Expected::Perhaps;
+    }
     if attempt.said == Some(ReasonCode::NormalDisconnection) {
         return Expected::Never;
     }
@@ -54,7 +57,9 @@ fn expected(attempt: &Attempt, delay: u64, next: Option<&Attempt>, now: u64) -> 
         return Expected::Once;
     }
     let taken_over = attempt.reason == Some(ReasonCode::SessionTakenOver);
-    let due = attempt.expires(end).min(end + delay);
+    let late = attempt.ended_late().unwrap_or(end);
+    let early = attempt.expires(end).min(end + delay);
+    let due = attempt.expires(late).min(late + delay);
     let Some(next) = next else { return if due < now { Expected::Once } else { Expected::Perhaps } };
     let (read, accepted) = (next.read_at.unwrap_or(now), next.accepted_at);
     match (taken_over, next.clean) {
@@ -63,7 +68,7 @@ fn expected(attempt: &Attempt, delay: u64, next: Option<&Attempt>, now: u64) -> 
         (true, false) => Expected::Never,
         (false, _) if due < read => Expected::Once,
         (false, true) if accepted.is_some() => Expected::Once,
-        (false, false) if accepted.is_some_and(|accepted| accepted < due) => Expected::Never,
+        (false, false) if accepted.is_some_and(|accepted| accepted < early) => Expected::Never,
         (false, _) => Expected::Perhaps,
     }
 }

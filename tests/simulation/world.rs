@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use oncemq::broker::{Shard, ShardMessage, Shared, Ticket};
-use oncemq::routing::{RetainedLimits, ShardId};
+use oncemq::broker::{Settings, Shard, ShardMessage, Ticket};
+use oncemq::store::sim::SimDisk;
 
 use crate::checker::Checker;
 use crate::client::Client;
 use crate::connection::Connection;
+use crate::crash::{new_shard, new_shared};
+use crate::log::Log;
 use crate::mix::Mix;
 use crate::network::Chunk;
 use crate::profile::Profile;
@@ -20,9 +22,17 @@ pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) phase: Phase,
     pub(crate) settling_since: u64,
-    steps: BTreeMap<(u64, u64), Step>,
+    pub(crate) steps: BTreeMap<(u64, u64), Step>,
     numbered: u64,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) shards: Vec<ShardSide>,
+    pub(crate) log: Log,
+    /// A commit is under way or will be.
+    pub(crate) syncing: bool,
+    /// While the broker is down: what it will find.
+    pub(crate) restarting: Option<SimDisk>,
+    /// What crashes are decided by: without them the run is the same.
+    pub(crate) crash_rng: Rng,
     pub(crate) connections: Vec<Connection>,
     pub(crate) clients: Vec<Client>,
     pub(crate) checker: Checker,
@@ -54,9 +64,10 @@ pub(crate) struct ShardSide {
     pub(crate) slots: Vec<(u32, bool)>,
     /// When the channel to each shard has delivered what it was given.
     pub(crate) channels: Vec<u64>,
+    /// When it has heard of all that is stable.
+    pub(crate) told_until: u64,
     pub(crate) last_ticket: Ticket,
     pub(crate) stable: Ticket,
-    pub(crate) syncing: bool,
     pub(crate) deadline: Option<u64>,
 }
 
@@ -79,9 +90,13 @@ pub(crate) enum Step {
     /// The client sees that a connection is gone.
     ClientNotices(usize),
     Authenticated(usize),
-    /// A sync begins: all that was given to the store by now is part of it.
-    Sync(usize),
+    /// The store looks for what there is to commit.
+    Sync,
+    Commit,
+    /// A shard hears that it is stable up to this ticket.
     Synced(usize, Ticket),
+    /// The broker starts again.
+    Restart,
     Forwarded(usize, ShardMessage),
     Deadline(usize),
 }
@@ -89,21 +104,11 @@ pub(crate) enum Step {
 impl World {
     pub(crate) fn new(mix: Mix, mut rng: Rng, tracing: Tracing) -> Self {
         let settings = Arc::new(mix.settings(&mut rng));
-        let limits = RetainedLimits { retained_messages_max: 1_000, retained_bytes_max: 1_000_000 };
-        let shared = Arc::new(Shared::new(mix.shards, limits));
-        let shards = (0..mix.shards).map(|number| {
-            let id = ShardId(u16::try_from(number).unwrap());
-            ShardSide {
-                shard: Shard::new(id, Arc::clone(&settings), Arc::clone(&shared), 7),
-                slots: Vec::new(),
-                channels: vec![0; mix.shards],
-                last_ticket: Ticket(0),
-                stable: Ticket(0),
-                syncing: false,
-                deadline: None,
-            }
-        });
-        let shards = shards.collect();
+        let shared = new_shared(mix.shards);
+        let shards =
+            (0..mix.shards).map(|number| ShardSide::new(new_shard(number, &settings, &shared), mix.shards)).collect();
+        let mut crash_rng = Rng(!rng.clone().next());
+        let log = Log::new(mix.level, &mut crash_rng);
         let clients: Vec<Client> = (0..mix.clients)
             .map(|number| {
                 let profile = match number {
@@ -122,7 +127,12 @@ impl World {
             settling_since: 0,
             steps: BTreeMap::new(),
             numbered: 0,
+            settings,
             shards,
+            log,
+            syncing: false,
+            restarting: None,
+            crash_rng,
             connections: Vec::new(),
             clients,
             checker,
@@ -177,6 +187,11 @@ impl World {
             let step = entry.remove();
             self.now = at;
             assert!(self.numbered < STEPS_MAX, "it never ends");
+            self.crash_perhaps();
+            // A crash may have been the end of it.
+            if self.restarting.is_some() && step.is_of_broker() {
+                continue;
+            }
             self.step(step);
             if let Some((client, text)) = self.checker.found.take() {
                 self.fail(client, text);
@@ -196,7 +211,9 @@ impl World {
             Step::BrokerNotices(connection) => self.on_broker_notices(connection),
             Step::ClientNotices(connection) => self.on_client_notices(connection),
             Step::Authenticated(connection) => self.on_authenticated(connection),
-            Step::Sync(shard) => self.on_sync(shard),
+            Step::Sync => self.on_sync(),
+            Step::Commit => self.on_commit(),
+            Step::Restart => self.on_restart(),
             Step::Synced(shard, ticket) => self.on_synced(shard, ticket),
             Step::Forwarded(shard, message) => self.on_forwarded(shard, message),
             Step::Deadline(shard) => self.on_deadline(shard),
@@ -227,6 +244,21 @@ impl World {
             Phase::Busy => self.rng.between(0, longest.div_ceil(5)),
             Phase::Settling | Phase::Leaving => self.rng.between(0, 2),
         }
+    }
+}
+
+impl Step {
+    /// Whether it is something inside the broker, and vanishes with it.
+    pub(crate) const fn is_of_broker(&self) -> bool {
+        matches!(
+            self,
+            Self::Sync
+                | Self::Commit
+                | Self::Synced(..)
+                | Self::Forwarded(..)
+                | Self::Authenticated(_)
+                | Self::Deadline(_)
+        )
     }
 }
 

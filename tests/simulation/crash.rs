@@ -1,0 +1,137 @@
+//! The whole broker crashes, and is recovered from its store.
+
+use std::sync::Arc;
+
+use oncemq::broker::{Recovered, Shard, Shared, Ticket};
+use oncemq::routing::{Access, RetainedLimits, ShardId};
+use oncemq::store::sim::{Loss, SimDisk};
+use oncemq::timestamp::Timestamp;
+
+use crate::connection::Transport;
+use crate::network::Chunk;
+use crate::world::{Phase, ShardSide, Step, World};
+
+impl World {
+    /// Before any step, with the same chance.
+    pub(crate) fn crash_perhaps(&mut self) {
+        let Some(every) = self.mix.crash_every.filter(|_| self.phase == Phase::Busy && self.restarting.is_none())
+        else {
+            return;
+        };
+        if self.crash_rng.below(every) == 0 {
+            self.crash();
+        }
+    }
+
+    /// Shards and connections vanish; so does what is not stable.
+    fn crash(&mut self) {
+        let loss = self.mix.loss;
+        self.trace.note(self.now, None, || format!("crash: {loss:?}"));
+        let disk = self.log.crash(loss, &mut self.crash_rng);
+        self.restarting = Some(disk);
+        self.steps.retain(|_, step| !step.is_of_broker());
+        self.syncing = false;
+        let longest = self.crash_rng.pick(&[5, 50, 1_000]);
+        let down = self.crash_rng.between(1, longest);
+        let restart_at = self.now + down;
+        for number in 0..self.connections.len() {
+            if self.connections[number].broker.state != Transport::Closed {
+                self.lose_connection(number, loss);
+            }
+        }
+        self.checker.on_crash(self.now, restart_at);
+        self.schedule_at(restart_at, Step::Restart);
+    }
+
+    fn lose_connection(&mut self, number: usize, loss: Loss) {
+        let connection = &mut self.connections[number];
+        connection.broker.state = Transport::Closed;
+        connection.broker.output.clear();
+        let slot = usize::try_from(connection.id.slot).unwrap();
+        self.shards[connection.shard].slots[slot].1 = false;
+        match loss {
+            // The system says goodbye in its place.
+            Loss::Process => self.put_down(number, Chunk::End),
+            Loss::Power => {
+                let cut = self.now + self.crash_rng.between(0, 30);
+                self.connections[number].down.cut(cut);
+                let noticed = self.crash_rng.between(30, 300);
+                self.schedule(noticed, Step::ClientNotices(number));
+            }
+        }
+    }
+
+    /// Nobody listens: the client learns it soon.
+    pub(crate) fn refuse_connection(&mut self, number: usize) {
+        let connection = &mut self.connections[number];
+        connection.broker.state = Transport::Closed;
+        let slot = usize::try_from(connection.id.slot).unwrap();
+        self.shards[connection.shard].slots[slot].1 = false;
+        self.put_down(number, Chunk::End);
+    }
+
+    pub(crate) fn on_restart(&mut self) {
+        let Some(disk) = self.restarting.take() else { return };
+        match self.recover(disk) {
+            Ok(recovered) => self.start(recovered),
+            Err(text) => self.fail(None, text),
+        }
+    }
+
+    fn recover(&mut self, disk: SimDisk) -> Result<Recovered, String> {
+        let recovered = self.log.recover(disk, self.mix.loss, &mut self.crash_rng)?;
+        self.trace.note(self.now, None, || format!("restarts with {recovered:?}"));
+        self.checker.store.recover(&recovered);
+        Ok(recovered)
+    }
+
+    /// As the server starts: what the last run left is there before the first connection.
+    fn start(&mut self, recovered: Recovered) {
+        let shared = new_shared(self.shards.len());
+        let Recovered { sessions, retained, orphans, .. } = recovered;
+        let too_many = shared.restore(retained, sessions.iter().map(|session| session.key));
+        assert!(too_many.is_empty());
+        for (number, side) in self.shards.iter_mut().enumerate() {
+            let shard = new_shard(number, &self.settings, &shared);
+            let slots = std::mem::take(&mut side.slots);
+            *side = ShardSide { slots, ..ShardSide::new(shard, side.channels.len()) };
+        }
+        let shards = self.shards.len();
+        let mut actions = Vec::new();
+        for (number, session) in sessions.into_iter().enumerate() {
+            let shard = number % shards;
+            let access = Arc::new(Access::everything());
+            self.shards[shard].shard.restore(Timestamp(self.now), session, access, &mut actions);
+            self.perform_all(shard, &mut actions);
+        }
+        self.shards[0].shard.end_orphans(orphans, &mut actions);
+        self.perform_all(0, &mut actions);
+        for shard in 0..shards {
+            self.look_at_deadline(shard);
+        }
+    }
+}
+
+pub(crate) fn new_shared(shards: usize) -> Arc<Shared> {
+    let limits = RetainedLimits { retained_messages_max: 1_000, retained_bytes_max: 1_000_000 };
+    Arc::new(Shared::new(shards, limits))
+}
+
+pub(crate) fn new_shard(number: usize, settings: &Arc<oncemq::broker::Settings>, shared: &Arc<Shared>) -> Shard {
+    let id = ShardId(u16::try_from(number).unwrap());
+    Shard::new(id, Arc::clone(settings), Arc::clone(shared), 7)
+}
+
+impl ShardSide {
+    pub(crate) fn new(shard: Shard, shards: usize) -> Self {
+        Self {
+            shard,
+            slots: Vec::new(),
+            channels: vec![0; shards],
+            told_until: 0,
+            last_ticket: Ticket(0),
+            stable: Ticket(0),
+            deadline: None,
+        }
+    }
+}
