@@ -12,9 +12,10 @@ use crate::timestamp::Timestamp;
 /// restart, and unique because the oldest and the newest in flight lie less than 65,535 apart. [MQTT-2.2.1-4]
 #[derive(Debug)]
 pub(super) struct Outbound {
-    /// Without gaps: `queue[i]` has the sequence `front + i`.
+    /// By sequence, with gaps only where messages were dropped.
     queue: VecDeque<Entry>,
-    front: u64,
+    /// The sequence of the next message to come.
+    end: u64,
     /// The first sequence that this connection has not sent.
     cursor: u64,
     /// The first sequence that no connection has sent.
@@ -38,6 +39,7 @@ pub(super) struct QueueLimits {
 
 #[derive(Debug)]
 struct Entry {
+    sequence: u64,
     /// Given away once the client has it.
     delivery: Option<Delivery>,
     state: State,
@@ -78,7 +80,7 @@ impl Outbound {
     pub(super) fn new(first: u64) -> Self {
         Self {
             queue: VecDeque::new(),
-            front: first,
+            end: first,
             cursor: first,
             sent_until: first,
             early: BTreeMap::new(),
@@ -94,22 +96,20 @@ impl Outbound {
         let front = queue.first_key_value().map_or(1, |(first, _)| *first);
         let mut outbound = Self::new(front);
         for (sequence, message) in queue {
-            while outbound.end() < sequence {
-                outbound.queue.push_back(Entry { delivery: None, state: State::Done });
-            }
             let may_be_sent = sequence < sent_until;
             let entry = match message {
-                RestoredMessage::Released => Entry { delivery: None, state: State::AwaitingPubcomp },
+                RestoredMessage::Released => Entry { sequence, delivery: None, state: State::AwaitingPubcomp },
                 RestoredMessage::Queued(delivery) => {
                     outbound.bytes += delivery.queued_bytes();
                     let state = if may_be_sent { State::awaiting(delivery.qos) } else { State::Queued };
-                    Entry { delivery: Some(delivery), state }
+                    Entry { sequence, delivery: Some(delivery), state }
                 }
             };
             if entry.state != State::Queued {
                 outbound.sent_until = sequence + 1;
             }
             outbound.messages += 1;
+            outbound.end = sequence + 1;
             outbound.queue.push_back(entry);
         }
         outbound
@@ -132,7 +132,7 @@ impl Outbound {
 
     /// Messages that were never sent.
     pub(super) fn unsent(&self) -> u64 {
-        self.end() - self.sent_until
+        (self.queue.len() - self.place_from(self.sent_until)) as u64
     }
 
     /// Messages sent and not acknowledged on this connection.
@@ -149,8 +149,8 @@ impl Outbound {
         limits: Option<QueueLimits>,
         actions: &mut Vec<Action>,
     ) {
-        if sequence != self.end() {
-            if sequence > self.end() {
+        if sequence != self.end {
+            if sequence > self.end {
                 let bytes = delivery.queued_bytes();
                 if self.early.insert(sequence, delivery).is_none() {
                     self.early_bytes += bytes;
@@ -159,7 +159,7 @@ impl Outbound {
             return;
         }
         self.append(delivery, limits, actions);
-        while let Some(delivery) = self.early.remove(&self.end()) {
+        while let Some(delivery) = self.early.remove(&self.end) {
             self.early_bytes -= delivery.queued_bytes();
             self.append(delivery, limits, actions);
         }
@@ -167,31 +167,35 @@ impl Outbound {
 
     fn append(&mut self, delivery: Delivery, limits: Option<QueueLimits>, actions: &mut Vec<Action>) {
         let bytes = delivery.queued_bytes();
-        self.queue.push_back(Entry { delivery: Some(delivery), state: State::Queued });
+        self.queue.push_back(Entry { sequence: self.end, delivery: Some(delivery), state: State::Queued });
+        self.end += 1;
         self.messages += 1;
         self.bytes += bytes;
         let is_full = |messages, bytes| limits.is_some_and(|max| messages > max.messages_max || bytes > max.bytes_max);
         while is_full(self.messages, self.bytes) {
-            if self.sent_until == self.end() {
+            let oldest = self.place_from(self.sent_until);
+            let Some(sequence) = self.queue.get(oldest).map(|entry| entry.sequence) else {
                 break; // all that is left is in flight
-            }
-            let oldest = self.sent_until;
-            self.sent_until += 1; // the cursor stays: it may have to repeat what was sent before
-            self.drop_message(oldest, DropCause::QueueFull, actions);
+            };
+            self.drop_message(sequence, DropCause::QueueFull, actions);
+            // Few are before it, those in flight: a client that is away must not gather what it doesn't get.
+            self.queue.remove(oldest);
         }
         self.remove_done();
     }
 
     /// A new connection: everything in flight is to be sent again, in its order. [MQTT-4.4.0-1]
     pub(super) fn restart(&mut self) {
-        self.cursor = self.front;
+        self.cursor = self.front();
         self.in_flight = 0;
     }
 
     /// Sends what the client's Receive Maximum and `room` allow: what this connection has to repeat, then what is new.
     pub(super) fn send(&mut self, now: Timestamp, link: &mut Link, room: &mut usize, actions: &mut Vec<Action>) {
-        while let Some(entry) = index(self.front, self.cursor).and_then(|i| self.queue.get_mut(i)) {
-            let sequence = self.cursor;
+        let front = self.front();
+        let mut place = self.place_from(self.cursor);
+        while let Some(entry) = self.queue.get_mut(place) {
+            let sequence = entry.sequence;
             let packet_id = packet_id(sequence);
             match entry.state {
                 State::Done => {}
@@ -202,7 +206,7 @@ impl Outbound {
                 State::Queued | State::AwaitingPuback | State::AwaitingPubrec => {
                     // [MQTT-3.3.4-9], and the window in which Packet Identifiers are unique.
                     let full = self.in_flight >= u32::from(link.send_maximum.get())
-                        || sequence - self.front >= PACKET_IDS
+                        || sequence - front >= PACKET_IDS
                         || *room == 0;
                     if full {
                         break;
@@ -218,7 +222,8 @@ impl Outbound {
                     self.sent_until = self.sent_until.max(sequence + 1);
                 }
             }
-            self.cursor += 1;
+            self.cursor = sequence + 1;
+            place += 1;
         }
         self.remove_done();
     }
@@ -288,21 +293,37 @@ impl Outbound {
         queued.chain(self.early.into_values()).filter(|delivery| delivery.share.is_some())
     }
 
-    /// The sequence behind the last in the queue.
-    fn end(&self) -> u64 {
-        self.front + self.queue.len() as u64
+    /// The sequence of the oldest message, or of the next to come.
+    fn front(&self) -> u64 {
+        self.queue.front().map_or(self.end, |entry| entry.sequence)
+    }
+
+    /// The place of the message with this sequence, or of the next behind it.
+    fn place_from(&self, sequence: u64) -> usize {
+        // Without gaps its distance from the front is its place.
+        let distance = usize::try_from(sequence.saturating_sub(self.front())).unwrap_or(usize::MAX);
+        if self.queue.get(distance).is_some_and(|entry| entry.sequence == sequence) {
+            return distance;
+        }
+        self.queue.partition_point(|entry| entry.sequence < sequence)
+    }
+
+    fn place(&self, sequence: u64) -> Option<usize> {
+        let place = self.place_from(sequence);
+        self.queue.get(place).filter(|entry| entry.sequence == sequence).map(|_| place)
     }
 
     fn state_of(&self, id: PacketId) -> Option<(u64, State)> {
-        let ahead = (u64::from(id.number()) + PACKET_IDS - u64::from(packet_id(self.front).number())) % PACKET_IDS;
-        let sequence = self.front + ahead;
-        let entry = self.queue.get(index(self.front, sequence)?)?;
+        let front = self.front();
+        let ahead = (u64::from(id.number()) + PACKET_IDS - u64::from(packet_id(front).number())) % PACKET_IDS;
+        let sequence = front + ahead;
+        let entry = self.queue.get(self.place(sequence)?)?;
         (sequence < self.sent_until).then_some((sequence, entry.state))
     }
 
     /// The client has the message: only its identifier is kept until PUBCOMP.
     fn release(&mut self, sequence: u64) {
-        if let Some(entry) = index(self.front, sequence).and_then(|i| self.queue.get_mut(i)) {
+        if let Some(entry) = self.place(sequence).and_then(|place| self.queue.get_mut(place)) {
             entry.state = State::AwaitingPubcomp;
             if let Some(delivery) = entry.delivery.take() {
                 self.bytes -= delivery.queued_bytes();
@@ -336,7 +357,7 @@ impl Outbound {
 
     /// The place in the queue of a message that is not done.
     fn live_entry(&self, sequence: u64) -> Option<usize> {
-        let place = index(self.front, sequence)?;
+        let place = self.place(sequence)?;
         self.queue.get(place).filter(|entry| entry.state != State::Done).map(|_| place)
     }
 
@@ -353,10 +374,10 @@ impl Outbound {
     fn remove_done(&mut self) {
         while self.queue.front().is_some_and(|entry| entry.state == State::Done) {
             self.queue.pop_front();
-            self.front += 1;
         }
-        self.cursor = self.cursor.max(self.front);
-        self.sent_until = self.sent_until.max(self.front);
+        let front = self.front();
+        self.cursor = self.cursor.max(front);
+        self.sent_until = self.sent_until.max(front);
         if self.queue.is_empty() && self.queue.capacity() > QUEUE_KEPT {
             self.queue = VecDeque::new();
         }
@@ -375,11 +396,6 @@ impl Entry {
         self.state = State::awaiting(delivery.qos);
         Ok(publish)
     }
-}
-
-/// The place of a sequence in a queue that begins with `front`.
-fn index(front: u64, sequence: u64) -> Option<usize> {
-    usize::try_from(sequence.checked_sub(front)?).ok()
 }
 
 /// The Packet Identifier of the message with this sequence, which counts from 1.
@@ -402,3 +418,25 @@ const QUEUE_KEPT: usize = 32;
 pub(super) const ENTRY_BYTES: usize = size_of::<Entry>();
 /// Fixed header, lengths, Packet Identifier.
 const HEADER_BYTES: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::tests::delivery;
+
+    #[test]
+    fn client_that_is_away_gathers_nothing_beyond_its_queue() {
+        let limits = Some(QueueLimits { messages_max: 10, bytes_max: usize::MAX });
+        let (mut outbound, mut actions) = (Outbound::new(1), Vec::new());
+        let mut link = Link::new(crate::codec::ProtocolVersion::V5, std::num::NonZeroU16::MIN);
+        for sequence in 1..=200_000 {
+            outbound.enqueue(sequence, delivery(Qos::AtLeastOnce), limits, &mut actions);
+            outbound.send(Timestamp(0), &mut link, &mut 1, &mut actions); // the first alone
+            actions.clear();
+        }
+        assert_eq!((outbound.queue.len(), outbound.queued().0, outbound.unsent()), (10, 10, 9));
+        outbound.on_puback(packet_id(1), &mut actions).unwrap();
+        outbound.send(Timestamp(0), &mut link, &mut 1, &mut actions);
+        assert_eq!(outbound.state_of(packet_id(199_992)), Some((199_992, State::AwaitingPuback)));
+    }
+}

@@ -29,7 +29,7 @@ fn id(number: u16) -> PacketId {
     PacketId::new(number).unwrap()
 }
 
-fn delivery(qos: Qos) -> Delivery {
+pub(super) fn delivery(qos: Qos) -> Delivery {
     Delivery {
         message: Arc::new(Message::new(TopicName::new("t".into()).unwrap(), "x")),
         qos,
