@@ -148,7 +148,8 @@ impl World {
             let members =
                 self.clients.iter().filter(|client| client.subscriptions.iter().any(|asked| is_member(&asked)));
             let members: Vec<_> = members.collect();
-            // What a transient member has, a crash takes. Members whose Session ended take QoS 2 messages with them, if they were sent before. [MQTT-4.8.2-5]
+            // What a transient member has, a crash takes. Members whose Session ended take QoS 2 messages with them, if they
+            // were sent before. [MQTT-4.8.2-5]
             let unbroken = members.iter().all(|client| client.is_steadfast());
             for message in &self.checker.ledger.messages {
                 let Some((sent_at, _)) = message.sent_at.filter(|_| message.topic.as_str().starts_with("s/")) else {

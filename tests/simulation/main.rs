@@ -1,6 +1,7 @@
 //! Whole brokers of several shards and their clients in one thread, each run decided by one seed.
 //!
-//! The clients follow the standard; networks, shards and the store are late, and connections break. What the broker did is
+//! The clients follow the standard; networks, shards and the store are late, connections break, and the
+//! broker crashes and is recovered from what its store kept. What the broker did is
 //! judged by what went over the wire alone. `ONCEMQ_SIMULATION_SEEDS` runs more seeds of each mix, `ONCEMQ_SIMULATION_SEED`
 //! one, and prints all that happened if it fails.
 
@@ -70,12 +71,12 @@ fn everything_at_once() {
 
 #[test]
 fn what_was_acknowledged_survives_the_end_of_the_process() {
-    run("crash-process", Mix::crash_process, 40);
+    run("crash-process", Mix::crash_process, 25);
 }
 
 #[test]
 fn what_was_acknowledged_survives_the_loss_of_power() {
-    run("crash-power", Mix::crash_power, 40);
+    run("crash-power", Mix::crash_power, 25);
 }
 
 /// What the broker keeps in hash maps must not decide what it does.
