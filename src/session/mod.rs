@@ -1,5 +1,6 @@
 //! One client's Session: the rules of MQTT for one client, with no socket, clock or task inside.
 
+mod acknowledgement;
 mod action;
 mod alias;
 mod delivery;

@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::link::Link;
-use super::{Action, Delivery, DropCause, ProtocolError};
-use crate::codec::{Ack, OutgoingPublish, PacketId, PacketType, Qos, ReasonCode, ServerPacket};
+use super::{Action, Delivery, DropCause};
+use crate::codec::{Ack, OutgoingPublish, PacketId, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
 /// The QoS 1 and 2 messages that a client is owed, in the order of their sequences: those in flight, and behind them those
@@ -17,7 +17,7 @@ pub(super) struct Outbound {
     /// The sequence of the next message to come.
     end: u64,
     /// The first sequence that this connection has not sent.
-    cursor: u64,
+    pub(super) cursor: u64,
     /// The first sequence that no connection has sent.
     sent_until: u64,
     /// What came before its turn, because it took a shorter way here than its predecessor.
@@ -46,7 +46,7 @@ struct Entry {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     /// Never sent.
     Queued,
     AwaitingPuback,
@@ -228,61 +228,6 @@ impl Outbound {
         self.remove_done();
     }
 
-    /// PUBACK: the QoS 1 message is done. One that names nothing in flight is a repeat and ignored.
-    pub(super) fn on_puback(&mut self, id: PacketId, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
-        match self.state_of(id) {
-            Some((sequence, State::AwaitingPuback)) => {
-                self.complete(sequence, actions);
-                Ok(())
-            }
-            Some((_, State::AwaitingPubrec | State::AwaitingPubcomp)) => {
-                Err(ProtocolError::UnexpectedAck { packet: PacketType::Puback })
-            }
-            Some((_, State::Queued | State::Done)) | None => Ok(()),
-        }
-    }
-
-    /// PUBREC: the client has the QoS 2 message, or refuses it. [MQTT-4.3.3-4] [MQTT-4.4.0-2]
-    ///
-    /// One for a message that this connection is still to send again is ignored: the client will answer that, and PUBREL must not be
-    /// repeated before the record that it waits for.
-    pub(super) fn on_pubrec(&mut self, ack: &Ack, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
-        let id = ack.packet_id;
-        match self.state_of(id) {
-            Some((sequence, State::AwaitingPubrec)) if ack.reason_code.is_error() => self.complete(sequence, actions),
-            Some((sequence, State::AwaitingPubrec)) if sequence >= self.cursor => {}
-            Some((sequence, State::AwaitingPubrec)) => {
-                self.release(sequence);
-                actions.push(Action::Released(sequence, id));
-            }
-            Some((_, State::AwaitingPubcomp)) if ack.reason_code.is_error() => {}
-            Some((sequence, State::AwaitingPubcomp)) => actions.push(Action::Released(sequence, id)),
-            Some((_, State::AwaitingPuback)) => {
-                return Err(ProtocolError::UnexpectedAck { packet: PacketType::Pubrec });
-            }
-            Some((_, State::Queued | State::Done)) | None if ack.reason_code.is_error() => {}
-            Some((_, State::Queued | State::Done)) | None => {
-                let pubrel = Ack::new(id, ReasonCode::PacketIdentifierNotFound);
-                actions.push(Action::Send(ServerPacket::Pubrel(pubrel)));
-            }
-        }
-        Ok(())
-    }
-
-    /// PUBCOMP: the QoS 2 message is done. One that names nothing in flight is a repeat and ignored.
-    pub(super) fn on_pubcomp(&mut self, id: PacketId, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
-        match self.state_of(id) {
-            Some((sequence, State::AwaitingPubcomp)) => {
-                self.complete(sequence, actions);
-                Ok(())
-            }
-            Some((_, State::AwaitingPuback | State::AwaitingPubrec)) => {
-                Err(ProtocolError::UnexpectedAck { packet: PacketType::Pubcomp })
-            }
-            Some((_, State::Queued | State::Done)) | None => Ok(()),
-        }
-    }
-
     /// What another member of a share may get when this Session ends: QoS 1 that is not acknowledged, and QoS 2 that was
     /// never sent. [MQTT-4.8.2-5]
     pub(super) fn into_leftovers(self) -> impl Iterator<Item = Delivery> {
@@ -313,7 +258,7 @@ impl Outbound {
         self.queue.get(place).filter(|entry| entry.sequence == sequence).map(|_| place)
     }
 
-    fn state_of(&self, id: PacketId) -> Option<(u64, State)> {
+    pub(super) fn state_of(&self, id: PacketId) -> Option<(u64, State)> {
         let front = self.front();
         let ahead = (u64::from(id.number()) + PACKET_IDS - u64::from(packet_id(front).number())) % PACKET_IDS;
         let sequence = front + ahead;
@@ -322,7 +267,7 @@ impl Outbound {
     }
 
     /// The client has the message: only its identifier is kept until PUBCOMP.
-    fn release(&mut self, sequence: u64) {
+    pub(super) fn release(&mut self, sequence: u64) {
         if let Some(entry) = self.place(sequence).and_then(|place| self.queue.get_mut(place)) {
             entry.state = State::AwaitingPubcomp;
             if let Some(delivery) = entry.delivery.take() {
@@ -331,7 +276,7 @@ impl Outbound {
         }
     }
 
-    fn complete(&mut self, sequence: u64, actions: &mut Vec<Action>) {
+    pub(super) fn complete(&mut self, sequence: u64, actions: &mut Vec<Action>) {
         if sequence < self.cursor {
             self.in_flight -= 1;
         }

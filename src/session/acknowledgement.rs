@@ -1,0 +1,62 @@
+//! What a client answers to the QoS 1 and 2 messages that it is sent.
+
+use super::outbound::{Outbound, State};
+use super::{Action, ProtocolError};
+use crate::codec::{Ack, PacketId, PacketType, ReasonCode, ServerPacket};
+
+impl Outbound {
+    /// PUBACK: the QoS 1 message is done. One that names nothing in flight is a repeat and ignored.
+    pub(super) fn on_puback(&mut self, id: PacketId, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
+        match self.state_of(id) {
+            Some((sequence, State::AwaitingPuback)) => {
+                self.complete(sequence, actions);
+                Ok(())
+            }
+            Some((_, State::AwaitingPubrec | State::AwaitingPubcomp)) => {
+                Err(ProtocolError::UnexpectedAck { packet: PacketType::Puback })
+            }
+            Some((_, State::Queued | State::Done)) | None => Ok(()),
+        }
+    }
+
+    /// PUBREC: the client has the QoS 2 message, or refuses it. [MQTT-4.3.3-4] [MQTT-4.4.0-2]
+    ///
+    /// One for a message that this connection is still to send again is ignored: the client will answer that, and PUBREL must not be
+    /// repeated before the record that it waits for.
+    pub(super) fn on_pubrec(&mut self, ack: &Ack, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
+        let id = ack.packet_id;
+        match self.state_of(id) {
+            Some((sequence, State::AwaitingPubrec)) if ack.reason_code.is_error() => self.complete(sequence, actions),
+            Some((sequence, State::AwaitingPubrec)) if sequence >= self.cursor => {}
+            Some((sequence, State::AwaitingPubrec)) => {
+                self.release(sequence);
+                actions.push(Action::Released(sequence, id));
+            }
+            Some((_, State::AwaitingPubcomp)) if ack.reason_code.is_error() => {}
+            Some((sequence, State::AwaitingPubcomp)) => actions.push(Action::Released(sequence, id)),
+            Some((_, State::AwaitingPuback)) => {
+                return Err(ProtocolError::UnexpectedAck { packet: PacketType::Pubrec });
+            }
+            Some((_, State::Queued | State::Done)) | None if ack.reason_code.is_error() => {}
+            Some((_, State::Queued | State::Done)) | None => {
+                let pubrel = Ack::new(id, ReasonCode::PacketIdentifierNotFound);
+                actions.push(Action::Send(ServerPacket::Pubrel(pubrel)));
+            }
+        }
+        Ok(())
+    }
+
+    /// PUBCOMP: the QoS 2 message is done. One that names nothing in flight is a repeat and ignored.
+    pub(super) fn on_pubcomp(&mut self, id: PacketId, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
+        match self.state_of(id) {
+            Some((sequence, State::AwaitingPubcomp)) => {
+                self.complete(sequence, actions);
+                Ok(())
+            }
+            Some((_, State::AwaitingPuback | State::AwaitingPubrec)) => {
+                Err(ProtocolError::UnexpectedAck { packet: PacketType::Pubcomp })
+            }
+            Some((_, State::Queued | State::Done)) | None => Ok(()),
+        }
+    }
+}
