@@ -38,7 +38,7 @@ impl Reporter {
             Report::Denied { client, packet, topic, reason_code, rule } => {
                 if self.budget.allows(now) {
                     let code = reason_code.number();
-                    warn!("{} denied: {packet} {:?} by {rule} (0x{code:02X})", Label(client), topic.as_ref() as &str);
+                    warn!("{} denied: {packet} {:?}: {rule} (0x{code:02X})", Label(client), topic.as_ref() as &str);
                 }
             }
             Report::Dropping { client, reason } => {
