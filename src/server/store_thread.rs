@@ -39,7 +39,7 @@ impl StoreThread {
         let RecordBytes { body, puts, deletes, ends } = record.to_bytes();
         let (puts, deletes) = (keys(&puts), keys(&deletes));
         // Whether there is room was asked before the message was accepted: what comes here was promised.
-        let entry = Entry { body: &body, puts: &puts, deletes: &deletes, ends, room: Room::Reserve };
+        let entry = Entry { body: &body, puts: &puts, deletes: &deletes, ends, level: Level::PowerLoss, room: Room::Reserve };
         match log.append(self.source, ticket.0, &entry) {
             Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge)) => {

@@ -47,7 +47,7 @@ impl Log {
         let bytes = record.to_bytes();
         let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
         let room = Room::Reserve;
-        let entry = Entry { body: &bytes.body, puts: &puts, deletes: &deletes, ends: bytes.ends, room };
+        let entry = Entry { body: &bytes.body, puts: &puts, deletes: &deletes, ends: bytes.ends, level: Level::PowerLoss, room };
         self.store.append(shard, ticket.0, &entry).unwrap();
     }
 
