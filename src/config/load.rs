@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::explain;
 use super::locate::{line_and_column, places};
-use super::schema::{nearest, settings};
+use super::schema::{LISTS, nearest, settings};
 use super::{Config, ConfigError, ListenAddress, Listener, Problem};
 
 /// A configuration, and where each of its values came from.
@@ -139,9 +139,9 @@ fn read_file(path: &Path) -> Result<Loaded, ConfigError> {
         toml::from_str(&text).map_err(|error| ConfigError::in_file(path.to_owned(), &text, &places, &error))?;
     let origin = |start| Origin::File { path: path.to_owned(), line: line_and_column(&text, start).0 };
     let sections = super::schema::sections();
-    // A section's header sets nothing by itself; a listener's does: what it leaves out isn't taken from elsewhere.
-    let values =
-        places.into_iter().filter(|place| !sections.contains(&place.path.as_str()) || place.path == "listeners");
+    // A section's header sets nothing by itself; that of a list does: what it leaves out isn't taken from elsewhere.
+    let is_value = |path: &str| !sections.contains(&path) || LISTS.contains(&path);
+    let values = places.into_iter().filter(|place| is_value(&place.path));
     let origins = values.map(|place| (place.path, origin(place.start))).collect();
     Ok(Loaded { config, origins })
 }

@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use oncemq::broker::{QueueOverflow, Settings};
+use oncemq::broker::{Durability, QueueOverflow, Settings};
 use oncemq::codec::Qos;
 use oncemq::routing::ShareStrategy;
 use oncemq::store::Level;
@@ -187,7 +187,8 @@ impl Mix {
             share_strategy: rng.pick(&strategies),
             response_information: None,
             server_reference: None,
-            durability: "none".into(),
+            durability: Durability::PowerLoss,
+            durability_rules: Vec::new(),
             sys_interval: Duration::ZERO,
         }
     }
