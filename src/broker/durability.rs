@@ -45,9 +45,8 @@ impl Durability {
         if self == Self::PowerLoss {
             return self;
         }
-        let is_owed = || {
-            !route.shares.is_empty() || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable())
-        };
+        let is_owed =
+            || !route.shares.is_empty() || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable());
         let takes_identifiers = application.qos == Qos::ExactlyOnce && is_owed();
         let replaces_state = self == Self::None && application.retain;
         if takes_identifiers || replaces_state { Self::PowerLoss } else { self }

@@ -1,5 +1,10 @@
+use std::str::FromStr;
+
+use serde::de::IntoDeserializer;
+use serde::de::value::Error;
 use serde::{Deserialize, Serialize};
 
+use super::error::explain;
 use super::{Config, Durability, Problem};
 use crate::topic::TopicFilter;
 
@@ -27,11 +32,25 @@ impl DurabilityRule {
     }
 }
 
+impl FromStr for DurabilityRule {
+    type Err = String;
+
+    /// Reads `filter=level`. A filter may have `=` in it, a level has none.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((topic, level)) = text.rsplit_once('=') else {
+            return Err(format!("`{text}` must be FILTER=LEVEL, such as telemetry/#=none"));
+        };
+        let level = Durability::deserialize(level.trim().into_deserializer())
+            .map_err(|error: Error| explain("durability_rules.level", &error.to_string()))?;
+        Ok(Self { topic: topic.trim().to_owned(), level })
+    }
+}
+
 impl Config {
     /// The level that the store must have: the strongest that any message may have.
     pub fn strongest_durability(&self) -> Durability {
         let rules = self.durability_rules.iter().map(|rule| rule.level);
-        rules.fold(self.server.durability, Durability::max)
+        rules.fold(self.server.durability, Durability::min)
     }
 }
 
@@ -58,6 +77,15 @@ mod tests {
         for topic in ["telemetry/#", "+/state", "#", "$other/+"] {
             assert_eq!(rule(topic, Durability::None).problems("durability_rules[0]"), None, "{topic}");
         }
+    }
+
+    #[test]
+    fn a_rule_is_read_from_a_text() {
+        assert_eq!("telemetry/#=none".parse(), Ok(rule("telemetry/#", Durability::None)));
+        assert_eq!(" a=b = power-loss".parse(), Ok(rule("a=b", Durability::PowerLoss)));
+        let error = |text: &str| text.parse::<DurabilityRule>().unwrap_err();
+        assert_eq!(error("telemetry/#"), "`telemetry/#` must be FILTER=LEVEL, such as telemetry/#=none");
+        assert!(error("a=powerloss").ends_with("; did you mean `power-loss`?"), "{}", error("a=powerloss"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::explain;
 use super::locate::{line_and_column, places};
 use super::schema::{LISTS, nearest, settings};
-use super::{Config, ConfigError, ListenAddress, Listener, Problem};
+use super::{Config, ConfigError, DurabilityRule, ListenAddress, Listener, Problem};
 
 /// A configuration, and where each of its values came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub(super) struct Override {
 pub(super) enum Change {
     /// The listeners: these, at their defaults, instead of all others.
     Listeners(Vec<String>),
+    /// The rules for durability: these, each written as `filter=level`, instead of all others.
+    DurabilityRules(Vec<String>),
     /// One setting: its key and its value as text.
     Setting(String, String),
 }
@@ -94,11 +96,13 @@ impl Loaded {
                 let parsed: Result<Vec<ListenAddress>, _> = addresses.iter().map(|address| address.parse()).collect();
                 let parsed = parsed.map_err(|error| fail(error.to_string()))?;
                 self.config.listeners = parsed.into_iter().map(Listener::new).collect();
-                self.origins.retain(|key, _| !key.starts_with("listeners"));
-                for index in 0..self.config.listeners.len() {
-                    self.origins.insert(format!("listeners[{index}].address"), origin.clone());
-                }
-                self.origins.insert("listeners".to_owned(), origin);
+                self.replace_origins("listeners", self.config.listeners.len(), &["address"], &origin);
+            }
+            Change::DurabilityRules(rules) => {
+                let parsed: Result<Vec<DurabilityRule>, _> = rules.iter().map(|rule| rule.parse()).collect();
+                self.config.durability_rules = parsed.map_err(fail)?;
+                let count = self.config.durability_rules.len();
+                self.replace_origins("durability_rules", count, &["topic", "level"], &origin);
             }
             Change::Setting(key, value) => {
                 self.config = with_setting(&self.config, &key, &value).map_err(fail)?;
@@ -106,6 +110,17 @@ impl Loaded {
             }
         }
         Ok(())
+    }
+
+    /// All entries of a list come from here, with these settings.
+    fn replace_origins(&mut self, list: &str, count: usize, settings: &[&str], origin: &Origin) {
+        self.origins.retain(|key, _| !key.starts_with(list));
+        for index in 0..count {
+            for setting in settings {
+                self.origins.insert(format!("{list}[{index}].{setting}"), origin.clone());
+            }
+        }
+        self.origins.insert(list.to_owned(), origin.clone());
     }
 
     /// The problem after its place: that of its setting, or of the innermost table around it that somebody wrote.

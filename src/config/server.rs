@@ -39,14 +39,14 @@ impl Default for Server {
     }
 }
 
-/// What an acknowledged message survives, from the least to the most.
+/// What an acknowledged message survives, the strongest level first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Durability {
-    /// Nothing: it is in memory.
-    None,
-    /// The end of the process: it is with the operating system.
-    Crash,
     /// Power loss: it is on the disk.
     PowerLoss,
+    /// The end of the process: it is with the operating system.
+    Crash,
+    /// Nothing: it is in memory.
+    None,
 }

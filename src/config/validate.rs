@@ -40,7 +40,8 @@ impl Config {
         problems.extend(self.addresses_used_twice());
         problems.extend(self.names_used_twice());
         let rules = self.durability_rules.iter().enumerate();
-        problems.extend(used_twice(rules.map(|(index, rule)| (format!("durability_rules[{index}].topic"), &rule.topic))));
+        problems
+            .extend(used_twice(rules.map(|(index, rule)| (format!("durability_rules[{index}].topic"), &rule.topic))));
         problems
     }
 

@@ -121,7 +121,9 @@ fn tell_levels(config: &Config) {
     if rules == 0 {
         info!("durability: what is acknowledged has the level {default}");
     } else {
-        info!("durability: what is acknowledged has the level {default} where none of {rules} rules for topics matches");
+        info!(
+            "durability: what is acknowledged has the level {default} where none of {rules} rules for topics matches"
+        );
     }
 }
 

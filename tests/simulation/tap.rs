@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use oncemq::broker::Durability;
 use oncemq::codec::{Ack, ClientPacket, Connack, OutgoingPublish, Publish, Qos, ReasonCode, ServerPacket};
 
 use crate::world::World;
@@ -249,6 +250,9 @@ impl World {
         let Some(message) = tap.read.get(&id).map(|message| &self.checker.ledger.messages[*message]) else {
             return Ok(());
         };
+        if self.mix.level_of(&message.topic) == Durability::None {
+            return Ok(()); // if it has one, for its receivers
+        }
         let unstable = message.records.iter().find(|(shard, ticket)| self.shards[*shard].stable < *ticket);
         match unstable {
             Some((_, ticket)) if !ack.reason_code.is_error() => {

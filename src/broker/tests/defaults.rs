@@ -35,7 +35,7 @@ pub(super) fn settings() -> Settings {
         share_strategy: ShareStrategy::RoundRobin,
         response_information: None,
         server_reference: None,
-        durability: Durability::PowerLoss,
+        durability: Durability::None,
         durability_rules: Vec::new(),
         sys_interval: Duration::ZERO,
     }
