@@ -200,8 +200,11 @@ impl World {
             return Err(format!("identifier {id} is sent again behind PUBREC"));
         }
         let payload = &publish.message.payload;
+        // At QoS 1 what a crash took gives its identifier back, and comes to the same if it is published again.
+        let keeps = publish.qos == Qos::ExactlyOnce || self.mix.keeps(&publish.message.topic);
+        let is_new = session.crashed && !publish.dup && !keeps;
         match session.sent.get_mut(&id) {
-            Some((before, place, on)) if before == payload => {
+            Some((before, place, on)) if before == payload && !is_new => {
                 if !publish.dup {
                     return Err(format!("identifier {id} is repeated without DUP")); // [MQTT-3.3.1-1]
                 }
