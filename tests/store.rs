@@ -171,6 +171,38 @@ fn what_a_killed_broker_leaves_is_told() {
 }
 
 #[test]
+fn after_kill_9_messages_are_there_as_their_topic_promises() {
+    let levels: [&[&str]; 3] = [
+        &["--durability-rule", "telemetry/#=none"],
+        &["--durability", "none", "--durability-rule", "commands/#=power-loss"],
+        &["--durability-rule", "telemetry/#=none", "--durability-rule", "#=crash"],
+    ];
+    for arguments in levels {
+        let (_directory, data, ..) = directories();
+        let start = |log: &str| {
+            let broker = Broker::spawn(&data, data.with_extension(log), arguments);
+            wait_for("the broker", || broker.is_ready().then_some(()));
+            broker
+        };
+        let broker = start("first");
+        assert!(broker.log().contains("rules for topics"), "{}", broker.log());
+        let session = ["-i", "s", "-c", "-x", "3600", "-q", "1", "-t", "telemetry/#", "-t", "commands/#"];
+        broker.client("mosquitto_sub", &[&session[..], &["-E"]].concat());
+        broker.publish("telemetry/a", &["1", "2"]);
+        broker.publish("commands/a", &["3"]);
+        let received = broker.client("mosquitto_sub", &[&session[..], &["-C", "3"]].concat());
+        assert_eq!(received.lines().collect::<Vec<_>>(), ["1", "2", "3"], "as long as the process lives");
+        broker.publish("telemetry/a", &["4", "5"]);
+        broker.publish("commands/a", &["6"]);
+        drop(broker);
+        let broker = start("second");
+        broker.publish("commands/a", &["7"]);
+        let received = broker.client("mosquitto_sub", &[&session[..], &["-C", "2"]].concat());
+        assert_eq!(received.lines().collect::<Vec<_>>(), ["6", "7"], "{arguments:?}");
+    }
+}
+
+#[test]
 fn a_backup_of_a_running_broker_is_restored_elsewhere() {
     let (directory, data, _, elsewhere) = directories();
     let backup = directory.path().join("new/backup");

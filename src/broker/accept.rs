@@ -216,7 +216,7 @@ impl Shard {
             maximum_packet_size: self.connection(id).and_then(|c| NonZeroU32::new(c.peer.maximum_packet_size)),
             assigned_client_identifier: assigned.then(|| client_id.as_str().into()),
             topic_alias_maximum: settings.topic_alias_maximum,
-            user_properties: vec![("durability".into(), settings.durability.clone())],
+            user_properties: vec![("durability".into(), settings.durability.name().into())],
             server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
             response_information: response.map(|prefix| format!("{prefix}{client_id}").into()),
             authentication_method: asked.authentication_method.clone(),

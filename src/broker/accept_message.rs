@@ -11,18 +11,21 @@ use super::queue_room::Room;
 use super::record::{Addressed, RetainedChange};
 use super::session_slot::SessionSlot;
 use super::shard::Turn;
-use super::{DropReason, Record, Shard, StoreRoom};
+use super::{DropReason, Durability, Record, Shard, StoreRoom};
 use crate::codec::{Message, MessageId, Qos, ReasonCode};
 use crate::routing::{self, Receiver, Retained, RetainedFull, Route, Share, Subscriber};
-use crate::session::{Application, Delivery, Ticket};
+use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
 use crate::timestamp::Timestamp;
 use crate::topic::{Filter, TopicName};
 
 impl Shard {
     /// Takes ownership of a message: it becomes the retained one of its topic if it says so, and goes to all who want it.
     pub(super) fn accept(&mut self, publisher: &Publisher, application: Application, turn: &mut Turn<'_>) -> Verdict {
-        let route = self.routes.route(&self.shared, &application.topic);
-        if self.store_room == StoreRoom::None && self.needs_store(publisher, &application, &route) {
+        let (route, topic_level) = self.routes.route(&self.shared, &self.settings, &application.topic);
+        let level = topic_level.of_record(&application, &route);
+        let waits = topic_level > Durability::None || application.retain;
+        let needs_store = || level > Durability::None && self.needs_store(publisher, &application, &route);
+        if self.store_room == StoreRoom::None && needs_store() {
             return Verdict::refused(ReasonCode::QuotaExceeded);
         }
         let chosen = choose_members(&route, publisher, &application.topic);
@@ -30,12 +33,12 @@ impl Shard {
             return Verdict::Full(Box::new(application));
         };
         let id = (application.qos > Qos::AtMostOnce).then(|| self.next_message_id());
-        let mut kept = Kept::new(application, id, &route, turn.now);
+        let mut kept = Kept::new(application, id, &route, turn.now).at(level);
         if kept.retain && !self.retain(&mut kept, publisher) {
             room.free();
             return Verdict::refused(ReasonCode::QuotaExceeded);
         }
-        let mut distribution = Distribution { origin: publisher.origin, room, durable: Vec::new(), receivers: 0 };
+        let mut distribution = Distribution::new(publisher.origin, room, level);
         for receiver in &route.receivers {
             if let Some(granted) = receiver.delivery(publisher.key) {
                 self.distribute(&mut distribution, &receiver.subscriber, kept.delivery(granted, None), turn);
@@ -49,7 +52,7 @@ impl Shard {
         }
         let Distribution { durable, receivers, .. } = distribution;
         let reason_code = if receivers == 0 { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
-        let wait = self.persist_accepted(publisher, kept, durable, turn);
+        let wait = self.persist_accepted(publisher, kept, durable, turn).filter(|_| waits);
         Verdict::Answer { reason_code, wait }
     }
 
@@ -75,7 +78,7 @@ impl Shard {
         &mut self,
         distribution: &mut Distribution,
         to: &Arc<Subscriber>,
-        delivery: Delivery,
+        mut delivery: Delivery,
         turn: &mut Turn<'_>,
     ) {
         distribution.receivers += 1;
@@ -84,10 +87,14 @@ impl Shard {
         }
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
         match sequence {
-            Some(sequence) if to.is_durable() => {
+            Some(sequence) if distribution.level > Durability::None && to.is_durable() => {
+                delivery.place = DeliveryPlace::Record;
                 distribution.durable.push(Addressed { to: Arc::clone(to), sequence, delivery })
             }
-            sequence => self.deliver(to, Parcel { sequence, delivery }, distribution.origin, turn),
+            sequence => {
+                delivery.place = DeliveryPlace::Memory;
+                self.deliver(to, Parcel { sequence, delivery }, distribution.origin, turn);
+            }
         }
     }
 
@@ -99,6 +106,10 @@ impl Shard {
         deliveries: Vec<Addressed>,
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
+        if kept.level == Durability::None {
+            self.persist_left(publisher, turn);
+            return None;
+        }
         let received = publisher
             .received
             .filter(|_| kept.qos == Qos::ExactlyOnce)
@@ -126,12 +137,21 @@ impl Shard {
             retained,
             deduplicated,
             receivers,
+            durability: kept.level,
         };
         let ticket = self.persist(record, turn);
         if !deliveries.is_empty() {
             self.outstanding.push_back(Outstanding { ticket, origin: publisher.origin, deliveries });
         }
         Some(ticket)
+    }
+
+    /// What left the deduplication window for a message without a record may have one.
+    fn persist_left(&mut self, publisher: &Publisher, turn: &mut Turn<'_>) {
+        let left = publisher.once.as_ref().map(|entry| &entry.left).filter(|left| !left.is_empty());
+        if let Some(numbers) = left.cloned() {
+            self.persist(Record::Forgotten { numbers }, turn);
+        }
     }
 
     /// Sets or clears the retained message of a topic. `false` if the message is refused, because there is no room for it.
@@ -183,6 +203,8 @@ impl Shard {
 pub(super) struct Distribution {
     pub(super) origin: Option<Origin>,
     room: Room,
+    /// That of the record; without one nobody waits.
+    level: Durability,
     /// Those that wait for the record.
     pub(super) durable: Vec<Addressed>,
     receivers: usize,
@@ -196,6 +218,7 @@ pub(super) struct Kept {
     retain: bool,
     expires_at: Option<Timestamp>,
     retained: RetainedChange,
+    level: Durability,
 }
 
 /// What becomes of a message.
@@ -223,7 +246,8 @@ impl Kept {
             message = message.detached();
         }
         let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
-        Self { message: Arc::new(message), qos, retain, expires_at, retained: RetainedChange::None }
+        let (message, retained) = (Arc::new(message), RetainedChange::None);
+        Self { message, qos, retain, expires_at, retained, level: Durability::PowerLoss }
     }
 
     /// No message, but the Packet Identifier of one that was accepted before.
@@ -234,6 +258,7 @@ impl Kept {
             retain: false,
             expires_at: None,
             retained: RetainedChange::None,
+            level: Durability::PowerLoss,
         }
     }
 
@@ -245,7 +270,13 @@ impl Kept {
             retain: false,
             expires_at: delivery.expires_at,
             retained: RetainedChange::None,
+            level: Durability::PowerLoss,
         }
+    }
+
+    /// The same, with a record of this level.
+    pub(super) fn at(self, level: Durability) -> Self {
+        Self { level, ..self }
     }
 
     /// The message as a receiver gets it.
@@ -257,14 +288,19 @@ impl Kept {
             expires_at: self.expires_at,
             subscription_ids: granted.subscription_ids.clone(),
             share,
+            place: DeliveryPlace::Memory,
         }
     }
 }
 
 impl Distribution {
+    const fn new(origin: Option<Origin>, room: Room, level: Durability) -> Self {
+        Self { origin, room, level, durable: Vec::new(), receivers: 0 }
+    }
+
     /// A message that was accepted before, on its way to one more receiver: it must not be lost for want of room.
-    pub(super) const fn again() -> Self {
-        Self { origin: None, room: Room::Given, durable: Vec::new(), receivers: 0 }
+    pub(super) const fn again(level: Durability) -> Self {
+        Self::new(None, Room::Given, level)
     }
 }
 

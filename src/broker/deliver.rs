@@ -7,7 +7,8 @@ use super::forward::{Origin, Said, ShardMessage};
 use super::publish::{Outstanding, Parcel, Publisher};
 use super::record::Addressed;
 use super::shard::Turn;
-use super::{Action, DropReason, Shard};
+use super::{Action, DropReason, Durability, Shard};
+use crate::codec::Qos;
 use crate::routing::{Location, SessionKey, Subscriber};
 use crate::session::{self, Delivery, Ticket};
 
@@ -79,11 +80,21 @@ impl Shard {
     /// Gives a retained message to a new subscription of the Session in `slot`. Returns what must be stable before it is there.
     pub(super) fn deliver_retained(&mut self, slot: usize, delivery: Delivery, turn: &mut Turn<'_>) -> Option<Ticket> {
         let to = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber))?;
-        let kept = Kept::again(&delivery);
-        let mut distribution = Distribution::again();
+        let level = self.level_again(&delivery);
+        let kept = Kept::again(&delivery).at(level);
+        let mut distribution = Distribution::again(level);
         self.distribute(&mut distribution, &to, delivery, turn);
         let publisher = Publisher::broker();
         self.persist_accepted(&publisher, kept, distribution.durable, turn)
+    }
+
+    /// The level of the record of a message that was accepted before, and goes to one more receiver.
+    fn level_again(&self, delivery: &Delivery) -> Durability {
+        match delivery.qos {
+            // As for one that is new: the receiver's Packet Identifiers follow from its records.
+            Qos::ExactlyOnce => Durability::PowerLoss,
+            Qos::AtMostOnce | Qos::AtLeastOnce => self.settings.durability_of(&delivery.message.topic),
+        }
     }
 
     /// Gives a message of a Session that has ended to another member of its share. `false` if there is none.
@@ -97,8 +108,9 @@ impl Shard {
             subscription_ids: granted.subscription_ids.clone(),
             ..delivery
         };
-        let kept = Kept::again(&delivery);
-        let mut distribution = Distribution::again();
+        let level = self.level_again(&delivery);
+        let kept = Kept::again(&delivery).at(level);
+        let mut distribution = Distribution::again(level);
         self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
         let publisher = Publisher::broker();
         self.persist_accepted(&publisher, kept, distribution.durable, turn);

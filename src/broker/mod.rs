@@ -11,6 +11,7 @@ mod counters;
 mod deduplication;
 mod deliver;
 mod drops;
+mod durability;
 mod end;
 mod event;
 mod forward;
@@ -37,6 +38,7 @@ mod tests;
 
 pub use action::{Action, ClientLabel, Report};
 pub use counters::{Counters, DropReason};
+pub use durability::{Durability, DurabilityRule};
 pub use event::{
     AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer, StoreRoom,
 };

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use super::Durability;
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
 use crate::routing::{SessionKey, Subscriber};
 use crate::session::Delivery;
@@ -79,6 +80,8 @@ pub enum Record {
         deduplicated: Option<Deduplicated>,
         /// The durable Sessions that get it.
         receivers: Arc<Vec<Addressed>>,
+        /// What the record is to survive before it counts as stable.
+        durability: Durability,
     },
     /// These left the deduplication window.
     Forgotten {
@@ -162,6 +165,26 @@ pub enum WillState {
     Gone,
     /// It waits for its Will Delay Interval.
     Delayed,
+}
+
+impl Record {
+    /// What it is to survive before it counts as stable; `None` if nothing ever waits for it.
+    ///
+    /// Sessions, subscriptions and the steps of QoS 2 are what messages of every level rely on: they get all that the store can
+    /// do.
+    pub const fn durability(&self) -> Option<Durability> {
+        match self {
+            Self::Accepted { durability, .. } => Some(*durability),
+            Self::Done { .. } | Self::Forgotten { .. } => None,
+            Self::SessionOpened { .. }
+            | Self::SessionDetached { .. }
+            | Self::SessionEnded { .. }
+            | Self::Subscribed { .. }
+            | Self::Unsubscribed { .. }
+            | Self::ReceivedReleased { .. }
+            | Self::OutboundReleased { .. } => Some(Durability::PowerLoss),
+        }
+    }
 }
 
 impl WillState {

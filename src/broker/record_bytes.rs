@@ -11,7 +11,7 @@ use super::record_body::{
 };
 use crate::codec::{ClientId, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
 use crate::routing::SessionKey;
-use crate::session::Delivery;
+use crate::session::{Delivery, DeliveryPlace};
 use crate::timestamp::Timestamp;
 use crate::topic::Filter;
 
@@ -128,7 +128,7 @@ impl Record {
     }
 
     fn put_accepted(&self, bytes: &mut RecordBytes) {
-        let Self::Accepted { publisher, message, qos, expires_at, retained, deduplicated, receivers } = self else {
+        let Self::Accepted { publisher, message, qos, expires_at, retained, deduplicated, receivers, .. } = self else {
             return;
         };
         if let Some((key, packet_id)) = publisher {
@@ -249,7 +249,8 @@ impl StoredMessage {
                     (0..ids).map(|_| SubscriptionId::new(body.u32()?)).collect::<Option<SmallVec<_>>>()?;
                 let share = body.option(|body| body.filter().map(Arc::new))?;
                 let message = Arc::clone(&message);
-                Some((key, sequence, Delivery { message, qos, retain, expires_at, subscription_ids, share }))
+                let place = DeliveryPlace::Record;
+                Some((key, sequence, Delivery { message, qos, retain, expires_at, subscription_ids, share, place }))
             })
             .collect::<Option<_>>()?;
         let deduplicated = body.option(Body::deduplicated)?;

@@ -8,8 +8,9 @@ use tracing::{error, info, warn};
 
 use super::error::ServerError;
 use super::mailbox::{Mail, Mailbox};
-use crate::broker::{Record, RecordBytes, RecordKey, Recovered, Recovery, Ticket};
-use crate::config::{self, Durability};
+use super::settings::durability;
+use crate::broker::{Durability, Record, RecordBytes, RecordKey, Recovered, Recovery, Ticket};
+use crate::config::Config;
 use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Store};
 
 /// A shard's way to the store.
@@ -18,6 +19,8 @@ use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, 
 pub(super) struct StoreThread {
     /// The shard's number.
     source: usize,
+    /// The level of what nothing waits for.
+    unawaited: Level,
     log: Option<Arc<Store>>,
     /// Who is told that the store takes nothing any more.
     failures: mpsc::Sender<String>,
@@ -27,7 +30,12 @@ pub(super) struct StoreThread {
 impl StoreThread {
     /// The way of the shard with this number.
     pub(super) fn new(source: usize, log: Option<Arc<Store>>, failures: mpsc::Sender<String>) -> Self {
-        Self { source, log, failures, stable: None }
+        Self { source, unawaited: Level::PowerLoss, log, failures, stable: None }
+    }
+
+    /// The same, where the level is a matter of topics: what nothing waits for is written, and synced when something else is.
+    pub(super) fn with_levels(self) -> Self {
+        Self { unawaited: Level::Crash, ..self }
     }
 
     /// Takes a record. When it is stable, the shard gets [`Mail::Persisted`].
@@ -37,9 +45,10 @@ impl StoreThread {
             return;
         };
         let RecordBytes { body, puts, deletes, ends } = record.to_bytes();
+        let level = record.durability().map_or(self.unawaited, level);
         let (puts, deletes) = (keys(&puts), keys(&deletes));
         // Whether there is room was asked before the message was accepted: what comes here was promised.
-        let entry = Entry { body: &body, puts: &puts, deletes: &deletes, ends, room: Room::Reserve };
+        let entry = Entry { body: &body, puts: &puts, deletes: &deletes, ends, level, room: Room::Reserve };
         match log.append(self.source, ticket.0, &entry) {
             Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge)) => {
@@ -71,18 +80,18 @@ impl fmt::Debug for StoreThread {
     }
 }
 
-/// Opens the store in the data directory, and reads what the last run left. `None` without durability.
+/// Opens the store in the data directory, and reads what the last run left. `None` without durability for any message.
 pub(super) fn open(
-    settings: &config::Server,
+    config: &Config,
     mailboxes: &Arc<[Mailbox]>,
     failures: mpsc::Sender<String>,
 ) -> Result<(Option<Arc<Store>>, Recovered), ServerError> {
-    let level = match settings.durability {
-        Durability::PowerLoss => Level::PowerLoss,
-        Durability::Crash => Level::Crash,
-        Durability::None => return Ok((None, Recovered::default())),
-    };
-    let directory = store_directory(&settings.data);
+    let level = level(durability(config.strongest_durability()));
+    tell_levels(config);
+    if level == Level::None {
+        return Ok((None, Recovered::default()));
+    }
+    let directory = store_directory(&config.server.data);
     let mailboxes = Arc::clone(mailboxes);
     let hooks = Hooks {
         on_stable: Box::new(move |source, ticket| {
@@ -97,12 +106,33 @@ pub(super) fn open(
     };
     let mut recovery = Recovery::default();
     let mut visit = |recovered: store::Recovered<'_>| apply(&mut recovery, &recovered);
-    let options = Options { level, strict: settings.strict_recovery, ..Options::default() };
+    let options = Options { level, strict: config.server.strict_recovery, ..Options::default() };
     let (store, report) = Store::open(&directory, &options, hooks, &mut visit)
         .map_err(|source| ServerError::Store { directory: directory.clone(), source })?;
     let recovered = recovery.finish();
     tell(&directory, &report, &recovered);
     Ok((Some(Arc::new(store)), recovered))
+}
+
+/// What messages survive, for the operator.
+fn tell_levels(config: &Config) {
+    let rules = config.durability_rules.len();
+    let default = durability(config.server.durability).name();
+    if rules == 0 {
+        info!("durability: what is acknowledged has the level {default}");
+    } else {
+        info!(
+            "durability: what is acknowledged has the level {default} where none of {rules} rules for topics matches"
+        );
+    }
+}
+
+const fn level(durability: Durability) -> Level {
+    match durability {
+        Durability::PowerLoss => Level::PowerLoss,
+        Durability::Crash => Level::Crash,
+        Durability::None => Level::None,
+    }
 }
 
 /// Where a broker with this data directory keeps its store.

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::link::Link;
-use super::{Action, Delivery, DropCause};
+use super::{Action, Delivery, DeliveryPlace, DropCause};
 use crate::codec::{Ack, OutgoingPublish, PacketId, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
@@ -286,8 +286,8 @@ impl Outbound {
 
     fn finish(&mut self, sequence: u64, actions: &mut Vec<Action>) {
         if let Some(entry) = self.live_entry(sequence) {
-            self.take(entry);
-            actions.push(Action::Done(sequence));
+            let delivery = self.take(entry);
+            actions.extend(done(sequence, delivery.as_ref()));
         }
     }
 
@@ -295,8 +295,9 @@ impl Outbound {
     fn drop_message(&mut self, sequence: u64, cause: DropCause, actions: &mut Vec<Action>) {
         if let Some(entry) = self.live_entry(sequence) {
             let delivery = self.take(entry);
+            let done = done(sequence, delivery.as_ref());
             actions.push(Action::Dropped(cause, delivery.map(Box::new)));
-            actions.push(Action::Done(sequence));
+            actions.extend(done);
         }
     }
 
@@ -341,6 +342,12 @@ impl Entry {
         self.state = State::awaiting(delivery.qos);
         Ok(publish)
     }
+}
+
+/// What ends the record of a message that is done with, if it may have one: what the client has already is not here any more.
+fn done(sequence: u64, delivery: Option<&Delivery>) -> Option<Action> {
+    let is_recorded = delivery.is_none_or(|delivery| delivery.place == DeliveryPlace::Record);
+    is_recorded.then_some(Action::Done(sequence))
 }
 
 /// The Packet Identifier of the message with this sequence, which counts from 1.

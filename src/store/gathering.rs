@@ -23,6 +23,8 @@ struct State {
     batches: VecDeque<Batch>,
     /// The highest ticket of each source.
     tickets: Vec<Option<u64>>,
+    /// Whether one of them wants to be synced.
+    wants_sync: bool,
     /// In the batches.
     bytes: usize,
     /// In those that were taken and are being written.
@@ -46,6 +48,8 @@ pub(super) struct Batch {
 pub(super) struct Taken {
     pub(super) batches: VecDeque<Batch>,
     pub(super) tickets: Vec<Option<u64>>,
+    /// Whether an entry among them is stable only when it is synced.
+    pub(super) wants_sync: bool,
 }
 
 impl Gathering {
@@ -78,6 +82,7 @@ impl Gathering {
             batch.bytes.extend_from_slice(entry.body);
             batch.entries += 1;
             state.bytes += length;
+            state.wants_sync |= entry.level == Level::PowerLoss;
             if state.bytes + state.taken_bytes > self.gathered_bytes_max {
                 self.congested.store(true, Ordering::Relaxed);
             }
@@ -98,7 +103,11 @@ impl Gathering {
     pub(super) fn take(&self) -> Taken {
         let mut state = self.lock();
         state.taken_bytes = mem::take(&mut state.bytes);
-        Taken { batches: mem::take(&mut state.batches), tickets: mem::take(&mut state.tickets) }
+        Taken {
+            batches: mem::take(&mut state.batches),
+            tickets: mem::take(&mut state.tickets),
+            wants_sync: mem::take(&mut state.wants_sync),
+        }
     }
 
     /// Tells that what was taken is stable, and gives its buffers back.

@@ -59,7 +59,7 @@ pub enum Level {
 /// How a store works.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// When an entry counts as stable.
+    /// When an entry counts as stable, if it asks for no less itself.
     pub level: Level,
     /// What a file of the log holds; also the space that is kept for a full disk.
     pub segment_bytes: u64,

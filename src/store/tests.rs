@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod directory;
 mod full;
+mod levels;
 
 /// What a store should hold.
 pub(super) type Model = BTreeMap<Key, Vec<u8>>;
@@ -18,12 +19,13 @@ pub(super) struct Change {
     puts: Vec<Key>,
     deletes: Vec<Key>,
     ends: Option<u64>,
+    level: Level,
 }
 
 impl Change {
     fn entry(&self) -> Entry<'_> {
-        let Self { body, puts, deletes, ends } = self;
-        Entry { body, puts, deletes, ends: *ends, room: Room::Ordinary }
+        let Self { body, puts, deletes, ends, level } = self;
+        Entry { body, puts, deletes, ends: *ends, level: *level, room: Room::Ordinary }
     }
 
     fn put(id: u64, body: &[u8]) -> Self {

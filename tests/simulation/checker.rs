@@ -138,7 +138,7 @@ impl World {
     /// Whether nothing excuses that a message doesn't arrive.
     fn must_arrive(&self, client: usize, message: &Message) -> bool {
         let fits = self.clients[client].profile.maximum_packet_size.is_none() || message.size < 50;
-        message.acknowledged && message.expiry.is_none() && fits
+        message.acknowledged && message.expiry.is_none() && fits && self.mix.keeps(&message.topic)
     }
 
     /// A message to a share went to one member, if its members were there all the time.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use oncemq::broker::{Record, RecordKey, Recovered, Recovery, Ticket};
+use oncemq::broker::{Durability, Record, RecordKey, Recovered, Recovery, Ticket};
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Progress, Report, Room, Store};
 
@@ -43,11 +43,17 @@ impl Log {
         Ok((Self { disk, options, store, committer, stable }, recovery.finish(), report))
     }
 
-    pub(crate) fn append(&self, shard: usize, ticket: Ticket, record: &Record) {
+    /// `unawaited` is the level of what nothing waits for.
+    pub(crate) fn append(&self, shard: usize, ticket: Ticket, record: &Record, unawaited: Level) {
         let bytes = record.to_bytes();
         let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
-        let room = Room::Reserve;
-        let entry = Entry { body: &bytes.body, puts: &puts, deletes: &deletes, ends: bytes.ends, room };
+        let level = record.durability().map_or(unawaited, |durability| match durability {
+            Durability::PowerLoss => Level::PowerLoss,
+            Durability::Crash => Level::Crash,
+            Durability::None => panic!("a record that nobody wants: {record:?}"),
+        });
+        let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
+        let entry = Entry { body, puts: &puts, deletes: &deletes, ends, level, room };
         self.store.append(shard, ticket.0, &entry).unwrap();
     }
 

@@ -10,6 +10,7 @@ mod deduplication;
 mod defaults;
 mod disconnect;
 mod durability;
+mod durability_rules;
 mod expiry;
 mod harness;
 mod keep_alive;

@@ -32,6 +32,7 @@ fn shards_append_from_their_threads_and_all_is_there_after_a_restart() {
                         puts: &puts,
                         deletes: deletes.as_slice(),
                         ends: None,
+                        level: Level::PowerLoss,
                         room: Room::Ordinary,
                     };
                     store.append(source, ticket, &entry).unwrap();
@@ -48,7 +49,18 @@ fn shards_append_from_their_threads_and_all_is_there_after_a_restart() {
     assert_eq!(store.stats().keys, 400);
     let puts = [Key { group: 9, kind: 0, id: 9 }];
     store
-        .append(0, 501, &Entry { body: b"last", puts: &puts, deletes: &[], ends: None, room: Room::Ordinary })
+        .append(
+            0,
+            501,
+            &Entry {
+                body: b"last",
+                puts: &puts,
+                deletes: &[],
+                ends: None,
+                level: Level::PowerLoss,
+                room: Room::Ordinary,
+            },
+        )
         .unwrap();
     store.close();
     assert_eq!(told.recv(), Ok((0, 501)));
