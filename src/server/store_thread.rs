@@ -1,16 +1,20 @@
+use std::cell::Cell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use super::clock::Clock;
 use super::error::ServerError;
 use super::mailbox::{Mail, Mailbox};
 use crate::broker::{Record, RecordBytes, RecordKey, Recovered, Recovery, Ticket};
 use crate::config::{self, Durability};
 use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Store};
+use crate::timestamp::Timestamp;
 
 /// A shard's way to the store.
 ///
@@ -84,7 +88,13 @@ pub(super) fn open(
     };
     let directory = store_directory(&settings.data);
     let mailboxes = Arc::clone(mailboxes);
+    let (clock, progress, place) = (Clock::start(Timestamp::default()), Progress::default(), directory.clone());
     let hooks = Hooks {
+        on_read: Box::new(move |read, segments| {
+            if progress.is_due(clock.read().elapsed) {
+                info!("store {}: {read} of {segments} segments are read", place.display());
+            }
+        }),
         on_stable: Box::new(move |source, ticket| {
             if let Some(mailbox) = mailboxes.get(source) {
                 mailbox.put(Mail::Persisted(Ticket(ticket)));
@@ -103,6 +113,23 @@ pub(super) fn open(
     let recovered = recovery.finish();
     tell(&directory, &report, &recovered);
     Ok((Some(Arc::new(store)), recovered))
+}
+
+/// How far a long start has come: told once a second, and not at all if it takes less.
+#[derive(Debug, Default)]
+struct Progress {
+    /// How long the start had taken then.
+    told: Cell<Duration>,
+}
+
+impl Progress {
+    fn is_due(&self, elapsed: Duration) -> bool {
+        let is_due = elapsed.saturating_sub(self.told.get()) >= PROGRESS_INTERVAL;
+        if is_due {
+            self.told.set(elapsed);
+        }
+        is_due
+    }
 }
 
 /// Where a broker with this data directory keeps its store.
@@ -145,4 +172,20 @@ fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
 
 fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
     keys.iter().map(|key| RecordKey { group: key.group, kind: key.kind, id: key.id }).collect()
+}
+
+/// Longer than most starts take, shorter than anybody's patience.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_told_once_a_second_when_a_start_takes_longer() {
+        let progress = Progress::default();
+        let told = [100, 900, 1_100, 1_900, 2_050, 2_200, 7_000, 7_500].map(Duration::from_millis);
+        let due: Vec<_> = told.into_iter().filter(|elapsed| progress.is_due(*elapsed)).collect();
+        assert_eq!(due, [1_100, 2_200, 7_000].map(Duration::from_millis));
+    }
 }

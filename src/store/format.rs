@@ -165,7 +165,7 @@ pub(super) const BATCH_HEADER_BYTES: usize = 40;
 pub(super) const ALIGNMENT: usize = 8;
 
 /// The first version. A later one keeps the first 16 bytes of a segment as they are.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"OnceMQ\r\n";
 

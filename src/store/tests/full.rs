@@ -156,6 +156,6 @@ fn what_a_full_disk_left_behind_is_not_read_as_the_log() {
     assert_eq!((run.stable(), run.store.stats().segments), (4, 2));
     drop(run);
     let mut ids = Vec::new();
-    let report = recovery::scan(&disk, &mut |entry| ids.push(entry.puts[0].id)).unwrap().report;
+    let report = recovery::scan(&disk, &|_, _| (), &mut |entry| ids.push(entry.puts[0].id)).unwrap().report;
     assert_eq!((ids, report.entries, report.damages.len()), (vec![0, 1, 2, 3], 4, 0));
 }
