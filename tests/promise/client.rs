@@ -21,6 +21,8 @@ pub(crate) struct Client {
     /// In seconds, of a durable Session in 5.0.
     pub(crate) session_expiry_interval: u32,
     pub(crate) will: Option<Will>,
+    /// How many shards further it connects.
+    pub(crate) moves: usize,
     connections: u32,
     is_online: bool,
     connected: bool,
@@ -130,6 +132,7 @@ impl Lab {
             lifetime,
             session_expiry_interval: 1_000,
             will: None,
+            moves: 0,
             connections: 0,
             is_online: false,
             connected: false,

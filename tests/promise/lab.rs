@@ -250,7 +250,7 @@ impl Lab {
         }
     }
 
-    /// Opens a connection and sends CONNECT. Client and shard go together: the first with the first.
+    /// Opens a connection and sends CONNECT. Client and shard go together, the first with the first, until a client moves.
     pub(crate) fn open(&mut self, client: usize, connect: Connect) {
         let connection = self.clients[client].next_connection();
         self.note(|lab| format!("{} connects", lab.name(connection)));
@@ -339,7 +339,8 @@ impl Lab {
     }
 
     fn shard_of(&self, connection: ConnectionId) -> usize {
-        usize::try_from(connection.slot).unwrap() % self.shards.len()
+        let client = usize::try_from(connection.slot).unwrap();
+        (client + self.clients[client].moves) % self.shards.len()
     }
 
     /// The client whose connection this is.

@@ -6,7 +6,7 @@ use oncemq::store::Level;
 use oncemq::store::sim::Loss;
 use oncemq::topic::TopicName;
 
-use crate::client::Lifetime::{Durable, Transient};
+use crate::client::Lifetime::{self, Durable, Transient};
 use crate::lab::{Crash, Lab, Wire};
 use crate::ledger::Belief;
 use crate::log::Committed;
@@ -41,7 +41,7 @@ fn with_every_crash(scenario: impl Fn(&mut Lab, Crash)) {
     }
 }
 
-fn puback_scenario(lab: &mut Lab, crash: Crash, lifetime: crate::client::Lifetime) {
+fn puback_scenario(lab: &mut Lab, crash: Crash, lifetime: Lifetime) {
     let publisher = lab.connected("publisher", lifetime);
     let subscribers = ["first", "second"].map(|name| lab.connected(name, Durable));
     subscribers.iter().for_each(|subscriber| lab.subscribe(*subscriber, "t", Q1));
@@ -219,25 +219,35 @@ fn connack_waits_for_the_session() {
             lab.fail("the Will Message is lost, which CONNACK had said is there");
         }
     });
-    // Clean Start: the Session before is gone for good.
-    with_every_crash(|lab, crash| {
-        let publisher = lab.connected("publisher", Durable);
-        let client = lab.connected("client", Durable);
-        lab.subscribe(client, "t", Q1);
+    // Clean Start: the Session before is gone for good, also if the new one is transient or on another shard.
+    for (lifetime, moves) in [(Durable, 0), (Durable, 1), (Transient, 0), (Transient, 1)] {
+        with_every_crash(|lab, crash| clean_start_scenario(lab, crash, (lifetime, moves)));
+    }
+}
+
+fn clean_start_scenario(lab: &mut Lab, crash: Crash, (lifetime, moves): (Lifetime, usize)) {
+    let publisher = lab.connected("publisher", Durable);
+    let client = lab.connected("client", Durable);
+    lab.subscribe(client, "t", Q1);
+    lab.run();
+    lab.lose(client);
+    lab.run();
+    lab.freeze();
+    (lab.clients[client].lifetime, lab.clients[client].moves) = (lifetime, moves);
+    lab.connect_with(client, true);
+    lab.run();
+    let is_told = lab.clients[client].is_connected();
+    lab.crash(crash);
+    lab.lose(client); // before the broker has read its next CONNECT
+    lab.run();
+    if is_told {
+        lab.clients[client].lifetime = Durable;
+        lab.publish(publisher, "t", "unwanted", Q1);
         lab.run();
-        lab.lose(client);
-        lab.freeze();
-        lab.connect_with(client, true);
-        lab.run();
-        let is_told = lab.clients[client].is_connected();
-        lab.crash(crash);
-        lab.run();
-        if is_told {
-            lab.publish(publisher, "t", "unwanted", Q1);
-            lab.finish();
-            assert_eq!(lab.count(client, "unwanted"), 0, "a subscription of the Session before is back");
-        }
-    });
+        lab.clients[client].subscriptions.clear();
+        lab.finish();
+        assert_eq!(lab.count(client, "unwanted"), 0, "the Session before is back, which CONNACK had said is gone");
+    }
 }
 
 fn will() -> Will {
