@@ -23,7 +23,7 @@ impl Shard {
     pub(super) fn accept(&mut self, publisher: &Publisher, application: Application, turn: &mut Turn<'_>) -> Verdict {
         let route = self.routes.route(&self.shared, &application.topic);
         if self.store_room == StoreRoom::None && self.needs_store(publisher, &application, &route) {
-            return Verdict::refused(ReasonCode::QuotaExceeded);
+            return Verdict::Full(Box::new(application));
         }
         let chosen = choose_members(&route, publisher, &application.topic);
         let Some(room) = self.room_for(publisher, &application, &route, &chosen) else {
@@ -203,7 +203,7 @@ pub(super) struct Kept {
 pub(super) enum Verdict {
     /// Its acknowledgement is this, when that is stable.
     Answer { reason_code: ReasonCode, wait: Option<Ticket> },
-    /// A receiver has no room for it, and nobody gets it: here it is again.
+    /// A receiver or the disk has no room for it, and nobody gets it: here it is again.
     Full(Box<Application>),
     /// Whether it is a repeat turns out in a moment.
     Later(Box<Application>),

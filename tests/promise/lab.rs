@@ -354,7 +354,7 @@ impl Lab {
     }
 }
 
-fn new_shared(shards: usize) -> Arc<Shared> {
+pub(crate) fn new_shared(shards: usize) -> Arc<Shared> {
     let limits = RetainedLimits { retained_messages_max: 100, retained_bytes_max: 100_000 };
     Arc::new(Shared::new(shards, limits))
 }

@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod client;
+mod golden;
 mod lab;
 mod ledger;
 mod log;
