@@ -26,12 +26,14 @@ pub(super) struct StoreThread {
     /// Who is told that the store takes nothing any more.
     failures: mpsc::Sender<String>,
     stable: Option<Ticket>,
+    /// What was told of the disk last.
+    was_full: bool,
 }
 
 impl StoreThread {
     /// The way of the shard with this number.
     pub(super) fn new(source: usize, log: Option<Arc<Store>>, failures: mpsc::Sender<String>) -> Self {
-        Self { source, log, failures, stable: None }
+        Self { source, log, failures, stable: None, was_full: false }
     }
 
     /// Takes a record. When it is stable, the shard gets [`Mail::Persisted`].
@@ -63,9 +65,17 @@ impl StoreThread {
         self.log.as_ref().is_some_and(|log| log.is_congested())
     }
 
-    /// Whether the disk has no room for new messages.
-    pub(super) fn is_full(&self) -> bool {
-        self.log.as_ref().is_some_and(|log| log.stats().is_full)
+    /// Whether the disk has no room for new messages. The first shard tells the operator when that changes.
+    pub(super) fn is_full(&mut self) -> bool {
+        let is_full = self.log.as_ref().is_some_and(|log| log.stats().is_full);
+        if std::mem::replace(&mut self.was_full, is_full) != is_full && self.source == 0 {
+            if is_full {
+                error!("the disk is full: new messages for durable sessions are refused until there is room");
+            } else {
+                info!("the disk has room again: new messages for durable sessions are accepted");
+            }
+        }
+        is_full
     }
 }
 

@@ -144,7 +144,8 @@ impl Driver {
         let Traffic { bytes_received, bytes_sent, .. } = self.traffic;
         let (received, sent) = std::mem::replace(&mut self.told, (bytes_received, bytes_sent));
         self.shared.add_traffic(bytes_received - received, bytes_sent - sent);
-        self.handle(Event::StoreRoom(if self.store.is_full() { StoreRoom::None } else { StoreRoom::Some }));
+        let room = if self.store.is_full() { StoreRoom::None } else { StoreRoom::Some };
+        self.handle(Event::StoreRoom(room));
         self.end_turn();
     }
 
