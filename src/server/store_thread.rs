@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::clock::Clock;
 use super::error::ServerError;
 use super::mailbox::{Mail, Mailbox};
-use crate::broker::{Record, RecordBytes, RecordKey, Recovered, Recovery, Ticket};
+use crate::broker::{Record, RecordBytes, RecordKey, Recovered, Recovery, StoreRoom, Ticket};
 use crate::config::{self, Durability};
 use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Store};
 use crate::timestamp::Timestamp;
@@ -65,17 +65,20 @@ impl StoreThread {
         self.log.as_ref().is_some_and(|log| log.is_congested())
     }
 
-    /// Whether the disk has no room for new messages. The first shard tells the operator when that changes.
-    pub(super) fn is_full(&mut self) -> bool {
-        let is_full = self.log.as_ref().is_some_and(|log| log.stats().is_full);
-        if std::mem::replace(&mut self.was_full, is_full) != is_full && self.source == 0 {
-            if is_full {
-                error!("the disk is full: new messages for durable sessions are refused until there is room");
-            } else {
-                info!("the disk has room again: new messages for durable sessions are accepted");
-            }
+    /// Whether the disk has room for new messages, if that has changed. The first shard tells the operator.
+    ///
+    /// To be asked in every turn: what is taken before it is known uses the reserve up.
+    pub(super) fn take_room(&mut self) -> Option<StoreRoom> {
+        let is_full = self.log.as_ref().is_some_and(|log| log.is_full());
+        if std::mem::replace(&mut self.was_full, is_full) == is_full {
+            return None;
         }
-        is_full
+        match (self.source, is_full) {
+            (0, true) => error!("the disk is full: new messages for durable sessions are refused until there is room"),
+            (0, false) => info!("the disk has room again: new messages for durable sessions are accepted"),
+            (_, _) => {}
+        }
+        Some(if is_full { StoreRoom::None } else { StoreRoom::Some })
     }
 }
 

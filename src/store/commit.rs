@@ -98,6 +98,8 @@ impl Committer {
     fn write(&mut self, batches: &mut VecDeque<Batch>) -> io::Result<()> {
         let Some((writer, reclaim)) = self.disk.as_mut().filter(|_| !batches.is_empty()) else { return Ok(()) };
         let written = writer.write(batches)?;
+        // Known before anybody hears that it is stable, and sends more.
+        self.shared.gathering.set_full(!writer.spares.has_reserve());
         let mut log = self.shared.log();
         for segment in writer.take_begun() {
             log.index.add_bytes(segment, SEGMENT_HEADER_BYTES as u64);

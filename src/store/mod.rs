@@ -232,6 +232,11 @@ impl Store {
         self.shared.gathering.is_congested()
     }
 
+    /// Whether the disk is full: nothing is put but by entries that may use the reserve.
+    pub fn is_full(&self) -> bool {
+        self.shared.gathering.is_full()
+    }
+
     /// The body that a key has, if what put it is stable. Reads from the disk.
     pub fn read(&self, key: Key) -> io::Result<Option<Bytes>> {
         loop {
@@ -246,7 +251,7 @@ impl Store {
 
     /// What the store holds and has done.
     pub fn stats(&self) -> Stats {
-        let is_full = self.shared.gathering.is_full();
+        let is_full = self.is_full();
         let log = self.shared.log();
         Stats {
             segments: log.index.segments().len(),

@@ -244,5 +244,5 @@ const DATA: &str = "data";
 const SIZE: &str = "136m";
 const PAYLOAD_BYTES: usize = 128 << 10;
 /// Messages that are sent before the first is acknowledged.
-const WINDOW: usize = 16;
+const WINDOW: usize = 32;
 const QUOTA_EXCEEDED: u8 = 0x97;

@@ -42,7 +42,12 @@ impl Writer {
                     let outcome = AuthenticationOutcome::Granted { access, user, verified_user, authentication_data };
                     self.event(Event::Authenticated { connection, outcome });
                 }
-                _ => {}
+                Action::Send { .. }
+                | Action::Close { .. }
+                | Action::Pause { .. }
+                | Action::Resume { .. }
+                | Action::Forward { .. }
+                | Action::Report(_) => {}
             }
         }
         for (_, ticket) in self.log.commit() {

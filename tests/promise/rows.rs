@@ -273,9 +273,10 @@ fn removal_waits_for_nothing() {
             lab.subscribe(subscriber, "t", qos);
             lab.run();
             lab.publish(publisher, "t", "m", qos);
-            let last = match qos {
-                Q1 => |packet: &ServerPacket| matches!(packet, ServerPacket::Publish(_)),
-                _ => |packet: &ServerPacket| matches!(packet, ServerPacket::Pubrel(_)),
+            let last = if qos == Q1 {
+                |packet: &ServerPacket| matches!(packet, ServerPacket::Publish(_))
+            } else {
+                |packet: &ServerPacket| matches!(packet, ServerPacket::Pubrel(_))
             };
             lab.run_to(subscriber, last);
             lab.freeze();
