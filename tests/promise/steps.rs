@@ -41,20 +41,13 @@ fn play(lab: &mut Lab, exchange: Exchange) -> u64 {
 fn with_a_crash_at_every_step(qos: Qos, loss: Loss) {
     let mut crashes = 0;
     let mut matrix = Vec::new();
-    for publisher in [Durable, Transient] {
-        for subscriber in [Durable, Transient] {
-            for (version, other) in
-                [(ProtocolVersion::V5, ProtocolVersion::V3_1_1), (ProtocolVersion::V3_1_1, ProtocolVersion::V5)]
-            {
-                for shards in [1, 2] {
-                    matrix.push(Exchange {
-                        qos,
-                        publisher: (version, publisher),
-                        subscriber: (other, subscriber),
-                        shards,
-                    });
-                }
-            }
+    for (publisher, subscriber) in
+        [(Durable, Durable), (Durable, Transient), (Transient, Durable), (Transient, Transient)]
+    {
+        let (new, old) = (ProtocolVersion::V5, ProtocolVersion::V3_1_1);
+        for (shards, versions) in [(1, (new, old)), (2, (old, new))] {
+            let (publisher, subscriber) = ((versions.0, publisher), (versions.1, subscriber));
+            matrix.push(Exchange { qos, publisher, subscriber, shards });
         }
     }
     for exchange in matrix {
