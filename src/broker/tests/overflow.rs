@@ -199,7 +199,7 @@ fn message_that_3_1_1_could_not_be_refused_is_new_when_it_comes_again() {
     harness.run(publisher, [retain("r", "", Q1, 1)]);
     assert_eq!(harness.ask(publisher, retain("s", "2", Q2, 2)), ["PUBREC 2 0x10"]);
     let subscriber = harness.connect(transient("s"));
-    assert_eq!(harness.ask(subscriber, subscribe("s", Q2)), ["SUBACK 1 02", "PUBLISH s 2 q2 r #1"]);
+    assert_eq!(harness.ask(subscriber, subscribe("s", Q2)), ["SUBACK 1 02", "PUBLISH s 2 q2 #1 retain"]);
 }
 
 #[test]
