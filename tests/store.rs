@@ -307,6 +307,44 @@ fn a_damaged_store_is_told_and_starts_unless_recovery_is_strict() {
     assert!(told(&data, &["stats", backup.to_str().unwrap()]).starts_with("sessions           1\n"));
 }
 
+#[test]
+fn a_store_of_the_first_format_starts() {
+    let (_directory, data, ..) = directories();
+    fs::create_dir_all(data.join("log")).unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promise/format-1.seg");
+    fs::copy(golden, data.join("log/0000000001.seg")).unwrap();
+    assert_eq!(rows(&told(&data, &["check"])).last().unwrap(), "sound");
+    let stats = rows(&told(&data, &["stats"]));
+    assert_eq!(stats[..2], ["sessions 3", "retained messages 1 (7 B)"]);
+    let broker = Broker::start(&data);
+    // The Session that was connected when it was written: its message is owed still.
+    let arguments = ["-i", "busy", "-c", "-x", "3600", "-q", "2", "-t", "t/1", "-C", "1"];
+    assert_eq!(broker.client("mosquitto_sub", &arguments), "first\n");
+    assert_eq!(broker.client("mosquitto_sub", &["-t", "r/1", "-C", "1"]), "kept\n");
+}
+
+#[test]
+fn a_store_of_a_later_format_is_refused_and_left_alone() {
+    let (_directory, data, ..) = directories();
+    Broker::start(&data).queue("away", &["first"]);
+    let segment = data.join("log/0000000001.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[8..12].copy_from_slice(&2u32.to_le_bytes());
+    let checksum = crc32c::crc32c(&bytes[..12]);
+    bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&segment, &bytes).unwrap();
+
+    let refusal = "0000000001.seg has format version 2, and this version reads up to 1: \
+                   use the version that wrote it, or a later one";
+    let mut broker = Broker::spawn(&data, data.with_extension("txt"), &[]);
+    assert_eq!(broker.exit_code(), Some(5));
+    assert!(broker.log().contains(refusal), "{}", broker.log());
+    let (code, error) = complaint(&data, &["check"]);
+    assert_eq!(code, 5);
+    assert!(error.contains(refusal), "{error}");
+    assert_eq!(fs::read(&segment).unwrap(), bytes);
+}
+
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The same, for programs.
 const PATIENCE_SECONDS: &str = "20";

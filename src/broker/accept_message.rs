@@ -26,7 +26,7 @@ impl Shard {
         let waits = topic_level > Durability::None || application.retain;
         let needs_store = || level > Durability::None && self.needs_store(publisher, &application, &route);
         if self.store_room == StoreRoom::None && needs_store() {
-            return Verdict::refused(ReasonCode::QuotaExceeded);
+            return Verdict::Full(Box::new(application));
         }
         let chosen = choose_members(&route, publisher, &application.topic);
         let Some(room) = self.room_for(publisher, &application, &route, &chosen) else {
@@ -226,7 +226,7 @@ pub(super) struct Kept {
 pub(super) enum Verdict {
     /// Its acknowledgement is this, when that is stable.
     Answer { reason_code: ReasonCode, wait: Option<Ticket> },
-    /// A receiver has no room for it, and nobody gets it: here it is again.
+    /// A receiver or the disk has no room for it, and nobody gets it: here it is again.
     Full(Box<Application>),
     /// Whether it is a repeat turns out in a moment.
     Later(Box<Application>),

@@ -142,6 +142,9 @@ impl Driver {
     /// Takes the time for all that follows until [`end_turn`](Self::end_turn).
     pub(super) fn begin_turn(&mut self) {
         self.reading = self.clock.read();
+        if let Some(room) = self.store.take_room() {
+            self.handle(Event::StoreRoom(room));
+        }
     }
 
     /// Begins the turn of a connection's task: it writes by itself what it is given meanwhile.

@@ -99,6 +99,8 @@ impl Committer {
     fn write(&mut self, taken: &mut Taken) -> io::Result<()> {
         let Some((writer, reclaim)) = self.disk.as_mut().filter(|_| !taken.batches.is_empty()) else { return Ok(()) };
         let written = writer.write(taken)?;
+        // Known before anybody hears that it is stable, and sends more.
+        self.shared.gathering.set_full(!writer.spares.has_reserve());
         let batches = &taken.batches;
         let mut log = self.shared.log();
         for segment in writer.take_begun() {

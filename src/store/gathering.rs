@@ -13,6 +13,7 @@ pub(super) struct Gathering {
     state: Mutex<State>,
     wake: Condvar,
     congested: AtomicBool,
+    full: AtomicBool,
     gathered_bytes_max: usize,
     /// Whether entries are kept, and not their tickets alone.
     keeps: bool,
@@ -33,7 +34,6 @@ struct State {
     buffers: Vec<Vec<u8>>,
     waiting: bool,
     closing: bool,
-    full: bool,
     failure: Option<String>,
 }
 
@@ -58,6 +58,7 @@ impl Gathering {
             state: Mutex::default(),
             wake: Condvar::new(),
             congested: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             gathered_bytes_max,
             keeps: level != Level::None,
         }
@@ -73,7 +74,7 @@ impl Gathering {
             return Err(Refused::Closed);
         }
         if let Some(head) = head {
-            if state.full && entry.room == Room::Ordinary && !entry.puts.is_empty() {
+            if self.is_full() && entry.room == Room::Ordinary && !entry.puts.is_empty() {
                 return Err(Refused::Full);
             }
             let length = head.len() + entry.body.len();
@@ -154,11 +155,11 @@ impl Gathering {
     }
 
     pub(super) fn set_full(&self, full: bool) {
-        self.lock().full = full;
+        self.full.store(full, Ordering::Relaxed);
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.lock().full
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Nothing is taken from now on.

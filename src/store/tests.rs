@@ -113,6 +113,7 @@ impl Run {
                 assert!(on_stable.lock().unwrap().replace(ticket) < Some(ticket));
             }),
             on_failure: Box::new(move |error: &str| *on_failure.lock().unwrap() = Some(error.to_owned())),
+            ..Hooks::default()
         };
         let mut recovered = Model::new();
         let (store, committer, report) =
@@ -176,7 +177,7 @@ fn the_order_of_appends_is_the_order_of_the_log() {
     }
     drop(run);
     let mut seen = Vec::new();
-    let hooks = Hooks { on_stable: Box::new(|_, _| ()), on_failure: Box::new(|_| ()) };
+    let hooks = Hooks::default();
     let disk: Arc<dyn Disk> = Arc::new(disk);
     Store::open_on(disk, &Options::default(), hooks, &mut |entry| seen.push((entry.body[0], entry.puts[0].id)))
         .unwrap();
@@ -190,6 +191,7 @@ fn one_commit_syncs_once_and_tells_each_source_its_highest_ticket() {
     let hooks = Hooks {
         on_stable: Box::new(move |source, ticket| tell.lock().unwrap().push((source, ticket))),
         on_failure: Box::new(|_| ()),
+        ..Hooks::default()
     };
     let disk = Arc::new(SimDisk::new(1));
     let (store, mut committer, _) = Store::open_on(disk, &Options::default(), hooks, &mut |_| ()).unwrap();

@@ -32,7 +32,7 @@ impl Log {
         let heard = Arc::clone(&stable);
         let hooks = Hooks {
             on_stable: Box::new(move |shard, ticket| heard.lock().unwrap().push((shard, ticket))),
-            on_failure: Box::new(|_| {}),
+            ..Hooks::default()
         };
         let mut recovery = Recovery::default();
         let mut visit = |found: oncemq::store::Recovered<'_>| {

@@ -4,7 +4,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::Driver;
-use crate::broker::{ConnectionId, Event, Peer, StoreRoom};
+use crate::broker::{ConnectionId, Event, Peer};
 use crate::codec::ProtocolVersion;
 use crate::server::outgoing::Outgoing;
 use crate::server::status::ShardSnapshot;
@@ -142,7 +142,6 @@ impl Driver {
         let Traffic { bytes_received, bytes_sent, .. } = self.traffic;
         let (received, sent) = std::mem::replace(&mut self.told, (bytes_received, bytes_sent));
         self.shared.add_traffic(bytes_received - received, bytes_sent - sent);
-        self.handle(Event::StoreRoom(if self.store.is_full() { StoreRoom::None } else { StoreRoom::Some }));
         self.end_turn();
     }
 

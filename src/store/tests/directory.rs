@@ -9,6 +9,7 @@ fn open(directory: &Path, options: &Options) -> (Store, Receiver<(usize, u64)>, 
             let _ = tell.send((source, ticket));
         }),
         on_failure: Box::new(|error| panic!("{error}")),
+        ..Hooks::default()
     };
     let mut recovered = Model::new();
     let (store, report) = Store::open(directory, options, hooks, &mut |entry| apply(&entry, &mut recovered)).unwrap();
@@ -77,7 +78,7 @@ fn shards_append_from_their_threads_and_all_is_there_after_a_restart() {
 fn two_processes_never_have_one_directory() {
     let directory = tempfile::tempdir().unwrap();
     let (store, ..) = open(directory.path(), &Options::default());
-    let hooks = Hooks { on_stable: Box::new(|_, _| ()), on_failure: Box::new(|_| ()) };
+    let hooks = Hooks::default();
     let error = Store::open(directory.path(), &Options::default(), hooks, &mut |_| ()).err().unwrap();
     assert!(error.to_string().ends_with(&format!("is in use by process {}", std::process::id())), "{error}");
     assert!(matches!(check(directory.path(), &mut |_| ()), Err(OpenError::Locked { .. })));
