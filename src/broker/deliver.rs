@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::accept_message::{Distribution, Kept};
 use super::forward::{Origin, Said, ShardMessage};
 use super::publish::{Outstanding, Parcel, Publisher};
-use super::record::Addressed;
+use super::record::{Addressed, InsteadOf};
 use super::shard::Turn;
-use super::{Action, DropReason, Shard};
-use crate::routing::{Location, SessionKey, Subscriber};
+use super::{Action, DropReason, Record, Shard};
+use crate::routing::{Location, Subscriber};
 use crate::session::{self, Delivery, Ticket};
 
 impl Shard {
@@ -16,6 +16,9 @@ impl Shard {
     pub(super) fn deliver_outstanding(&mut self, outstanding: Outstanding, turn: &mut Turn<'_>) {
         for Addressed { to, sequence, delivery } in Arc::unwrap_or_clone(outstanding.deliveries) {
             let parcel = Parcel { sequence: Some(sequence), delivery };
+            self.deliver(&to, parcel, outstanding.origin, turn);
+        }
+        for (to, parcel) in outstanding.held {
             self.deliver(&to, parcel, outstanding.origin, turn);
         }
     }
@@ -31,7 +34,7 @@ impl Shard {
         let location = to.location();
         let slot = location.slot as usize;
         if location.slot == Location::ENDED {
-            self.give_up(to, parcel.delivery, turn);
+            self.give_up(to, parcel, turn);
         } else if location.shard != self.id {
             let said = Said::Deliver { to: Arc::clone(to), parcel, origin };
             turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(said) });
@@ -42,7 +45,7 @@ impl Shard {
                 self.counters.dropped(DropReason::NotConnected, 1);
             }
         } else if self.session(slot, to.key).is_none() {
-            self.give_up(to, parcel.delivery, turn);
+            self.give_up(to, parcel, turn);
         } else if parcel.sequence.is_none() && self.is_overrun(slot) {
             self.count_dropped(slot, to.key, DropReason::SlowReceiver, turn);
         } else {
@@ -56,9 +59,14 @@ impl Shard {
     }
 
     /// A message came too late for its Session, which has ended: it goes to another member of its share, or nowhere.
-    fn give_up(&mut self, to: &Subscriber, delivery: Delivery, turn: &mut Turn<'_>) {
-        if !self.hand_on(to.key, delivery, turn) {
-            self.counters.dropped(DropReason::SessionEnded, 1);
+    fn give_up(&mut self, to: &Subscriber, parcel: Parcel, turn: &mut Turn<'_>) {
+        let (key, sequence) = (to.key, parcel.sequence.filter(|_| to.is_durable()));
+        if self.hand_on(to, parcel, turn) {
+            return;
+        }
+        self.counters.dropped(DropReason::SessionEnded, 1);
+        if let Some(sequence) = sequence {
+            self.persist(Record::Done { key, sequence }, turn); // its record may have come behind the end of the Session
         }
     }
 
@@ -80,17 +88,18 @@ impl Shard {
     pub(super) fn deliver_retained(&mut self, slot: usize, delivery: Delivery, turn: &mut Turn<'_>) -> Option<Ticket> {
         let to = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber))?;
         let kept = Kept::again(&delivery);
-        let mut distribution = Distribution::again();
+        let mut distribution = Distribution::again(None);
         self.distribute(&mut distribution, &to, delivery, turn);
         let publisher = Publisher::broker();
-        self.persist_accepted(&publisher, kept, distribution.durable, turn)
+        self.persist_accepted(&publisher, kept, distribution.copies, turn)
     }
 
     /// Gives a message of a Session that has ended to another member of its share. `false` if there is none.
-    pub(super) fn hand_on(&mut self, from: SessionKey, delivery: Delivery, turn: &mut Turn<'_>) -> bool {
+    pub(super) fn hand_on(&mut self, from: &Subscriber, parcel: Parcel, turn: &mut Turn<'_>) -> bool {
+        let Parcel { sequence, delivery } = parcel;
         let Some(filter) = delivery.share.clone() else { return false };
         let Some(share) = self.shared.index().share(&filter, &delivery.message.topic) else { return false };
-        let Some(receiver) = share.choose(None, &delivery.message.topic, Some(from)) else { return false };
+        let Some(receiver) = share.choose(None, &delivery.message.topic, Some(from.key)) else { return false };
         let Some(granted) = receiver.delivery(None) else { return false };
         let delivery = Delivery {
             qos: delivery.qos.min(granted.qos),
@@ -98,10 +107,12 @@ impl Shard {
             ..delivery
         };
         let kept = Kept::again(&delivery);
-        let mut distribution = Distribution::again();
+        let stored = sequence.filter(|_| from.is_durable());
+        let instead_of = stored.map(|sequence| InsteadOf::Queued(from.key, sequence));
+        let mut distribution = Distribution::again(instead_of);
         self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
-        let publisher = Publisher::broker();
-        self.persist_accepted(&publisher, kept, distribution.durable, turn);
+        let publisher = Publisher { instead_of, ..Publisher::broker() };
+        self.persist_accepted(&publisher, kept, distribution.copies, turn);
         true
     }
 }

@@ -59,6 +59,8 @@ pub struct Shard {
     pub(super) messages: u64,
     pub(super) started: Option<Timestamp>,
     pub(super) sys_published: Timestamp,
+    /// Whether the event changed what is retained.
+    pub(super) retained_open: bool,
     pub(super) store_room: StoreRoom,
     pub(super) shutting_down: bool,
     /// Empty vectors, kept for their allocation.
@@ -105,6 +107,7 @@ impl Shard {
             started: None,
             sys_published: Timestamp::default(),
             store_room: StoreRoom::Some,
+            retained_open: false,
             shutting_down: false,
             spare: Vec::new(),
         }
@@ -115,6 +118,9 @@ impl Shard {
         if self.started.is_none() {
             self.started = Some(now);
             self.timers.set(now, Timer::Tick);
+        }
+        if std::mem::take(&mut self.retained_open) {
+            self.shared.retained_order.logged(self.id); // what the last event led to is done
         }
         let turn = &mut Turn { now, actions };
         match event {
@@ -216,11 +222,22 @@ impl Shard {
     fn on_tick(&mut self, turn: &mut Turn<'_>) {
         self.shared.publish_counters(self.id, self.counters);
         if self.id == ShardId(0) {
-            self.shared.retained_mut().remove_expired(turn.now, RETAINED_SWEEP);
+            self.expire_retained(turn);
             self.expire_deduplication(turn);
             self.publish_sys_topics(turn);
         }
         self.timers.set(turn.now + TICK, Timer::Tick);
+    }
+
+    /// Forgets retained messages that have expired, and the records that count no more.
+    fn expire_retained(&mut self, turn: &mut Turn<'_>) {
+        let expired = self.shared.retained_mut().remove_expired(turn.now, RETAINED_SWEEP);
+        self.shared.retained_order.expire(&expired);
+        let numbers = self.shared.retained_order.sweep(self.id);
+        self.retained_open = true;
+        if !numbers.is_empty() {
+            self.persist(Record::RetainedGone { numbers }, turn);
+        }
     }
 
     /// Gives an event to the Session in `slot` and carries out what it asks for.

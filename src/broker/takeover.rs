@@ -110,6 +110,7 @@ impl Shard {
         self.by_client.remove(&entry.subscriber.client_id);
         entry.session.forget_tickets();
         entry.last_ticket = crate::session::Ticket::default();
+        entry.held_until = crate::session::Ticket::default();
         entry.replay_after = crate::session::Ticket::default();
         Some(Box::new(entry))
     }
