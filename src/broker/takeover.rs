@@ -74,8 +74,7 @@ impl Shard {
             return self.surrender(claimant, None, turn);
         };
         if claimant.clean_start {
-            self.end_session(slot, turn); // [MQTT-3.1.2-4]
-            return self.surrender(claimant, None, turn);
+            return self.end_claimed(slot, claimant, turn);
         }
         if entry.last_ticket > self.stable {
             self.leaving.push((entry.last_ticket, prior, claimant, client_id.clone()));
@@ -83,6 +82,17 @@ impl Shard {
         }
         let entry = self.remove_session(slot);
         self.surrender(claimant, entry, turn);
+    }
+
+    /// The Session in `slot` is not wanted any more. Who claims it hears so when that is stable: a crash must not bring it back. [MQTT-3.1.2-4]
+    fn end_claimed(&mut self, slot: usize, claimant: Claimant, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get(slot) else { return self.surrender(claimant, None, turn) };
+        let (stored, claim, client_id) = (entry.stored, entry.claim, entry.subscriber.client_id.clone());
+        self.end_session(slot, turn);
+        if stored {
+            return self.leaving.push((self.last_ticket, claim, claimant, client_id));
+        }
+        self.surrender(claimant, None, turn);
     }
 
     /// Sessions that were claimed while records of theirs were not stable may go now.
@@ -160,8 +170,7 @@ impl Shard {
             Some(mut entry) if claimant.clean_start => {
                 entry.claim = claim;
                 let slot = self.insert_session(*entry);
-                self.end_session(slot, turn);
-                self.surrender(claimant, None, turn);
+                self.end_claimed(slot, claimant, turn);
             }
             session => self.surrender(claimant, session, turn),
         }
