@@ -3,7 +3,7 @@
 use super::harness::{Client, Harness, recovered};
 use super::packets::*;
 use crate::broker::Record;
-use crate::codec::{ClientPacket, Connect, Disconnect, MessageProperties, Publish, Qos, ReasonCode, Will};
+use crate::codec::{ClientPacket, Connect, Disconnect, MessageProperties, Publish, ReasonCode, Will};
 
 /// Receivers of `t` that nothing is stored for, at QoS 0 and 2, and then a store that doesn't answer.
 fn receivers(harness: &mut Harness) -> [Client; 2] {
@@ -71,15 +71,16 @@ fn count(mut harness: Harness, topic: &str) -> usize {
 
 #[test]
 fn will_is_published_once_wherever_the_crash_comes() {
-    let wills: [(fn(&str) -> Connect, Qos, u32); 5] =
-        [(durable, Q2, 0), (transient, Q2, 0), (durable, Q1, 0), (durable, Q2, 5), (transient, Q2, 5)];
-    for (connect, qos, will_delay_interval) in wills {
+    let wills = [(1_000, Q2, 0), (0, Q2, 0), (1_000, Q1, 0), (1_000, Q2, 5), (0, Q2, 5)];
+    for (session_expiry_interval, qos, will_delay_interval) in wills {
         let mut harness = Harness::new();
         let subscriber = harness.connect(durable("s"));
         harness.run(subscriber, [subscribe("w", Q2)]);
         harness.lose(subscriber);
         let will = Will { qos, will_delay_interval, ..will("w", "gone") };
-        let client = harness.connect(Connect { will: Some(will), ..connect("c") });
+        let mut connect = Connect { will: Some(will), ..durable("c") };
+        connect.properties.session_expiry_interval = session_expiry_interval;
+        let client = harness.connect(connect);
         let accepted = harness.records.len();
         harness.lose(client);
         harness.seconds(10);

@@ -81,10 +81,10 @@ impl World {
 }
 
 fn number(record: &Record) -> Option<u64> {
-    match record {
-        Record::Accepted { retained: RetainedChange::Set { number, .. }, .. }
-        | Record::Accepted { retained: RetainedChange::Cleared { number, .. }, .. } => Some(*number),
-        _ => None,
+    let Record::Accepted { retained, .. } = record else { return None };
+    match retained {
+        RetainedChange::None => None,
+        RetainedChange::Set { number, .. } | RetainedChange::Cleared { number, .. } => Some(*number),
     }
 }
 
