@@ -53,6 +53,7 @@ fn copies_of_a_deduplicated_message_wait_and_later_ones_of_its_publisher_stay_be
     let properties = MessageProperties::from_properties([user_property("dedup-id", "a")]);
     harness.send(publisher, ClientPacket::Publish(Publish { properties, ..message("t", "1", Q1, 1) }));
     harness.send(other, publish("u", "", Q1, 1));
+    assert_eq!(harness.received(zero), [""; 0]);
     harness.send(publisher, publish("t", "2", Q1, 2));
     harness.persist_one(0);
     harness.send(publisher, publish("t", "3", Q1, 3));
