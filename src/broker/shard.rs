@@ -229,17 +229,6 @@ impl Shard {
         self.timers.set(turn.now + TICK, Timer::Tick);
     }
 
-    /// Forgets retained messages that have expired, and the records that count no more.
-    fn expire_retained(&mut self, turn: &mut Turn<'_>) {
-        let expired = self.shared.retained_mut().remove_expired(turn.now, RETAINED_SWEEP);
-        self.shared.retained_order.expire(&expired);
-        let numbers = self.shared.retained_order.sweep(self.id);
-        self.retained_open = true;
-        if !numbers.is_empty() {
-            self.persist(Record::RetainedGone { numbers }, turn);
-        }
-    }
-
     /// Gives an event to the Session in `slot` and carries out what it asks for.
     pub(super) fn drive(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
         let mut steps = self.spare.pop().unwrap_or_default();
@@ -397,7 +386,5 @@ pub(super) struct Turn<'a> {
 const SUCCESS: crate::codec::ReasonCode = crate::codec::ReasonCode::Success;
 /// How often the counters are passed on and expired retained messages removed.
 const TICK: std::time::Duration = std::time::Duration::from_secs(1);
-/// Expired retained messages removed in one tick at the most.
-const RETAINED_SWEEP: usize = 10_000;
 /// What a packet takes in the outgoing buffer beside its content, nearly.
 const PACKET_BYTES: usize = 10;
