@@ -151,6 +151,7 @@ impl Shard {
             will_at: None,
             stored: false,
             last_ticket: Ticket::default(),
+            held_until: Ticket::default(),
             dropping: false,
             has_shares: false,
             replays: VecDeque::new(),

@@ -23,6 +23,7 @@ mod record_body;
 mod record_bytes;
 mod recovery;
 mod restore;
+mod retained_order;
 mod route_cache;
 mod session_slot;
 mod settings;
@@ -43,7 +44,7 @@ pub use event::{
     AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer, StoreRoom,
 };
 pub use forward::ShardMessage;
-pub use record::{Addressed, Deduplicated, Record, RetainedChange, WillState};
+pub use record::{Addressed, Deduplicated, InsteadOf, Record, RetainedChange, WillState};
 pub use record_bytes::{RecordBytes, RecordKey};
 pub use recovery::{Recovered, RecoveredMessage, RecoveredSession, Recovery};
 pub use settings::{QueueOverflow, Settings};

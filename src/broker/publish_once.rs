@@ -2,7 +2,7 @@
 
 use bytestring::ByteString;
 
-use super::accept_message::Kept;
+use super::accept_message::{Copies, Kept};
 use super::connection::Connection;
 use super::deduplication::{Reach, Standing};
 use super::publish::Publisher;
@@ -55,7 +55,7 @@ impl Shard {
                 // The Packet Identifier is received all the same.
                 let level = self.settings.durability_of(&application.topic);
                 let kept = Kept::nothing(application).at(level);
-                let own = self.persist_accepted(publisher, kept, Vec::new(), turn);
+                let own = self.persist_accepted(publisher, kept, Copies::default(), turn);
                 Once::Duplicate(first.max(own))
             }
         }

@@ -84,12 +84,12 @@ impl Shard {
         self.surrender(claimant, entry, turn);
     }
 
-    /// Ends the Session in `slot` for somebody who wants it so. CONNACK will say that it is gone: it must not be back after a crash.
+    /// Ends the Session in `slot` for somebody who wants it so. CONNACK will say that it is gone: it must not be back after a crash. [MQTT-3.1.2-4]
     fn end_for(&mut self, claimant: Claimant, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let (prior, is_stored) = (entry.claim, entry.stored);
         let client_id = entry.subscriber.client_id.clone();
-        self.end_session(slot, turn); // [MQTT-3.1.2-4]
+        self.end_session(slot, turn);
         if is_stored && self.last_ticket > self.stable {
             self.leaving.push((self.last_ticket, prior, claimant, client_id));
         } else {
@@ -122,6 +122,7 @@ impl Shard {
         self.by_client.remove(&entry.subscriber.client_id);
         entry.session.forget_tickets();
         entry.last_ticket = crate::session::Ticket::default();
+        entry.held_until = crate::session::Ticket::default();
         entry.replay_after = crate::session::Ticket::default();
         Some(Box::new(entry))
     }

@@ -146,9 +146,9 @@ impl Server {
         failures: &mpsc::Sender<String>,
     ) -> io::Result<()> {
         let settings = Arc::new(settings::broker_settings(&self.config));
-        let Recovered { sessions, retained, deduplicated, mut orphans, .. } = recovered;
+        let Recovered { sessions, retained, retained_gone, deduplicated, mut orphans, .. } = recovered;
         self.shared.restore_deduplication(&deduplicated);
-        let too_many = self.shared.restore(retained, sessions.iter().map(|session| session.key));
+        let too_many = self.shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
         if !too_many.is_empty() {
             warn!("{} retained messages of the last run are beyond the limits, and not retained", too_many.len());
         }

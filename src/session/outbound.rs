@@ -230,12 +230,12 @@ impl Outbound {
 
     /// What another member of a share may get when this Session ends: QoS 1 that is not acknowledged, and QoS 2 that was
     /// never sent. [MQTT-4.8.2-5]
-    pub(super) fn into_leftovers(self) -> impl Iterator<Item = Delivery> {
+    pub(super) fn into_leftovers(self) -> impl Iterator<Item = (u64, Delivery)> {
         let queued = self.queue.into_iter().filter_map(|entry| match entry.state {
-            State::Queued | State::AwaitingPuback => entry.delivery,
+            State::Queued | State::AwaitingPuback => Some((entry.sequence, entry.delivery?)),
             State::AwaitingPubrec | State::AwaitingPubcomp | State::Done => None,
         });
-        queued.chain(self.early.into_values()).filter(|delivery| delivery.share.is_some())
+        queued.chain(self.early).filter(|(_, delivery)| delivery.share.is_some())
     }
 
     /// The sequence of the oldest message, or of the next to come.

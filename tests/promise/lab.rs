@@ -313,9 +313,9 @@ impl Lab {
     fn restart(&mut self, recovered: Recovered) {
         let shards = self.shards.len();
         let shared = new_shared(shards);
-        let Recovered { sessions, retained, orphans, deduplicated, .. } = recovered;
+        let Recovered { sessions, retained, retained_gone, orphans, deduplicated, .. } = recovered;
         shared.restore_deduplication(&deduplicated);
-        let too_many = shared.restore(retained, sessions.iter().map(|session| session.key));
+        let too_many = shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
         assert!(too_many.is_empty());
         self.shards = new_shards(shards, &self.settings, &shared);
         for (number, session) in sessions.into_iter().enumerate() {

@@ -162,7 +162,8 @@ impl World {
                     self.clients.iter().filter(|client| client.subscriptions.iter().any(|asked| is_member(&asked)));
                 let received: u32 = received.map(|client| self.received(client.number, message).live).sum();
                 let fits = members.iter().all(|client| self.must_arrive(client.number, message));
-                let outlives = message.qos == Qos::AtLeastOnce && self.mix.crash_every.is_none();
+                let last = self.mix.crash_every.is_none() || members.iter().all(|client| client.outlives_crashes());
+                let outlives = message.qos == Qos::AtLeastOnce && last;
                 let lasting = outlives || message.qos >= Qos::AtLeastOnce && unbroken;
                 let must = lasting && all_there && fits && !self.mix.small_queues;
                 if received < u32::from(must) {

@@ -82,8 +82,6 @@ pub(crate) struct Received {
     pub(crate) fresh: u32,
     /// Those at QoS 2.
     pub(crate) once: u32,
-    /// Those at QoS 0: what goes out so waits for no record.
-    pub(crate) unwaited: u32,
     /// As a retained message.
     pub(crate) replayed: u32,
 }
@@ -188,15 +186,13 @@ impl World {
             return self.judge_replay(client, number, publish);
         }
         self.judge_subscriptions(client, number, publish)?;
-        let steadfast = self.clients[client].is_steadfast();
         let ledger = &mut self.checker.ledger;
         let message = &ledger.messages[number];
-        // What goes out at QoS 0 or to a transient Session doesn't wait: a crash can come before what says that it went.
+        // What promises nothing has no record, and is accepted once more if its publisher says it again after a crash.
+        let keeps = ledger.crashes == 0 || self.mix.keeps(&message.topic);
+        let most = if keeps { message.copies() } else { message.copies().max(message.read) };
         let is_share = message.topic.as_str().starts_with("s/");
         let received = ledger.received.entry((client, number)).or_default();
-        received.unwaited += u32::from(publish.qos == Qos::AtMostOnce);
-        let waits = received.unwaited == 0 && steadfast;
-        let most = if waits || ledger.crashes == 0 { message.copies() } else { message.copies().max(message.read) };
         received.live += 1;
         received.fresh += u32::from(!publish.dup);
         received.once += u32::from(publish.qos == Qos::ExactlyOnce);

@@ -84,6 +84,11 @@ fn every_message_survives_what_its_topic_promises() {
     run("crash-levels", Mix::crash_levels, 25);
 }
 
+#[test]
+fn what_ends_in_a_crash_goes_elsewhere_once() {
+    run("crash-ends", Mix::crash_ends, 25);
+}
+
 /// What the broker keeps in hash maps must not decide what it does.
 #[test]
 fn the_same_seed_is_the_same_run() {

@@ -171,6 +171,19 @@ impl Mix {
         rule.map_or(self.durability, |(_, level)| *level)
     }
 
+    /// Connections, Sessions and the process end all the time: their Wills and their part of what is shared go elsewhere.
+    pub(crate) fn crash_ends(rng: &mut Rng) -> Self {
+        Self {
+            losses: rng.pick(&[5, 20, 40]),
+            steadfast: rng.pick(&[30, 60, 100]),
+            wills: rng.percent(70),
+            shares: rng.percent(70),
+            loss: rng.pick(&[Loss::Process, Loss::Power]),
+            crash_every: Some(rng.pick(&[40, 80, 150])),
+            ..Self::crashes(rng)
+        }
+    }
+
     fn crashes(rng: &mut Rng) -> Self {
         Self {
             losses: rng.pick(&[0, 0, 5, 20]),
