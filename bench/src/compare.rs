@@ -66,11 +66,8 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Verdict> {
     let mut output = io::stdout().lock();
     write!(output, "{}", table::heading(&specs))?;
     for (name, scenario) in names.iter().zip(&scenarios) {
-        let entrant = |spec: &BrokerSpec| Entrant {
-            spec: spec.clone(),
-            scenario: scenario.clone(),
-            cores: args.rounds.cores,
-        };
+        let entrant =
+            |spec: &BrokerSpec| Entrant { spec: spec.clone(), scenario: scenario.clone(), cores: args.rounds.cores };
         let entrants: Vec<_> = specs.iter().map(entrant).collect();
         let compared = Compared { scenario: name.clone(), brokers: arena.run(name, &entrants)? };
         write!(output, "{}", table::rows(&compared, &baseline))?;

@@ -58,12 +58,7 @@ enum Measure {
     /// The smallest figure of several brokers.
     BestOf(Vec<String>),
     /// Another run.
-    Run {
-        broker: Option<String>,
-        scenario: Option<String>,
-        figure: Option<String>,
-        cores: Option<usize>,
-    },
+    Run { broker: Option<String>, scenario: Option<String>, figure: Option<String>, cores: Option<usize> },
     /// The time in which the disk syncs.
     DiskSync,
 }
@@ -96,7 +91,8 @@ pub(crate) fn run(args: &GoalsArgs) -> Result<Verdict> {
         bail!("no such goal in {}", args.goals.display());
     }
     let arena = Arena::new(&args.rounds)?;
-    let mut outcomes = Outcomes { circumstances: arena.circumstances(args.rounds.cores, Vec::new()), goals: Vec::new() };
+    let mut outcomes =
+        Outcomes { circumstances: arena.circumstances(args.rounds.cores, Vec::new()), goals: Vec::new() };
     let mut output = io::stdout().lock();
     writeln!(output, "| goal | figure | ratio | limit | |\n| --- | ---: | ---: | ---: | --- |")?;
     for goal in goals {

@@ -195,8 +195,15 @@ mod tests {
 
     #[test]
     fn every_stream_goes_to_the_audiences_whose_filters_match() {
-        let plans =
-            [pairs(7, 5), fan_out(7, 5), fan_in(7, 5), wildcards(7, 100, 7), wildcards(7, 9, 3), tree(7, 250), topics(7, 50, 4)];
+        let plans = [
+            pairs(7, 5),
+            fan_out(7, 5),
+            fan_in(7, 5),
+            wildcards(7, 100, 7),
+            wildcards(7, 9, 3),
+            tree(7, 250),
+            topics(7, 50, 4),
+        ];
         for (streams, receivers) in plans {
             assert!(!streams.is_empty());
             for stream in streams {

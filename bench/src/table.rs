@@ -15,7 +15,8 @@ pub(crate) fn heading(brokers: &[BrokerSpec]) -> String {
     }
     let names: Vec<_> = brokers.iter().map(|broker| format!("{:>24}", broker.name)).collect();
     let rule = vec!["---:"; brokers.len()].join(" | ");
-    text += &format!("\n| {:<34} | {:<24} | {} |\n| --- | --- | {rule} |\n", "scenario", "median of", names.join(" | "));
+    text +=
+        &format!("\n| {:<34} | {:<24} | {} |\n| --- | --- | {rule} |\n", "scenario", "median of", names.join(" | "));
     text
 }
 

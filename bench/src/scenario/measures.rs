@@ -192,7 +192,11 @@ impl Defaults {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`check` keeps a rate between 1 and a million")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`check` keeps a rate between 1 and a million"
+)]
 fn interval_ns(rate: f64) -> u64 {
     (1e9 / rate) as u64
 }
