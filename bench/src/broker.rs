@@ -266,6 +266,7 @@ mod tests {
             command: "cat {config}; exit {cores}".to_owned(),
             config: "port {port} is taken".to_owned(),
             version: None,
+            qos_max: 2,
             counters: BTreeMap::new(),
         };
         let stage = Stage::new(std::env::temp_dir()).unwrap();

@@ -19,6 +19,8 @@ pub(crate) struct BrokerSpec {
     pub(crate) config: String,
     /// What the program says it is.
     pub(crate) version: Option<String>,
+    /// The highest QoS it knows.
+    pub(crate) qos_max: u8,
     /// Figures by the names of its Prometheus counters at `http://127.0.0.1:{admin_port}/metrics`.
     pub(crate) counters: BTreeMap<String, String>,
 }
@@ -38,6 +40,7 @@ struct Entry {
     config: Option<String>,
     /// A command that prints the version on its first line.
     version: Option<String>,
+    qos_max: Option<u8>,
     counters: BTreeMap<String, String>,
 }
 
@@ -64,7 +67,8 @@ impl Peers {
         }
         let version = entry.version.as_deref().and_then(first_line);
         let config = entry.config.unwrap_or_default();
-        Ok(BrokerSpec { name: name.to_owned(), command, config, version, counters: entry.counters })
+        let qos_max = entry.qos_max.unwrap_or(2);
+        Ok(BrokerSpec { name: name.to_owned(), command, config, version, qos_max, counters: entry.counters })
     }
 
     fn entry(&self, name: &str, depth: usize) -> Result<Entry> {
@@ -80,20 +84,21 @@ impl Peers {
             command: entry.command.or(base.command),
             config: entry.config.or(base.config),
             version: entry.version.or(base.version),
+            qos_max: entry.qos_max.or(base.qos_max),
             counters: if entry.counters.is_empty() { base.counters } else { entry.counters },
         })
     }
 }
 
 impl BrokerSpec {
-    /// Whether its command or configuration has a place for the port.
-    pub(crate) fn offers(&self, transport: Transport) -> bool {
+    /// Whether it knows the QoS, and its command or configuration has a place for the port.
+    pub(crate) fn offers(&self, qos: u8, transport: Transport) -> bool {
         let place = match transport {
-            Transport::Tcp => return true,
+            Transport::Tcp => return qos <= self.qos_max,
             Transport::Tls => "{tls_port}",
             Transport::Ws => "{ws_port}",
         };
-        self.command.contains(place) || self.config.contains(place)
+        qos <= self.qos_max && (self.command.contains(place) || self.config.contains(place))
     }
 }
 
@@ -123,6 +128,7 @@ mod tests {
         config = "listen {port} {tls_port}"
         version = "echo; echo a 1.0"
         counters = { syncs = "syncs_total" }
+        qos_max = 1
         [a-fast]
         like = "a"
         command = "a --fast --config {config}"
@@ -137,7 +143,7 @@ mod tests {
         assert_eq!((fast.name.as_str(), fast.command.as_str()), ("a-fast", "a --fast --config {config}"));
         assert_eq!((fast.config.as_str(), fast.version.as_deref()), ("listen {port} {tls_port}", Some("a 1.0")));
         assert_eq!(fast.counters.len(), 1);
-        assert!(fast.offers(Transport::Tls) && !fast.offers(Transport::Ws));
+        assert!(fast.offers(1, Transport::Tls) && !fast.offers(2, Transport::Tls) && !fast.offers(0, Transport::Ws));
         assert_eq!(peers.broker("b=c --d=e {port}").unwrap().command, "c --d=e {port}");
     }
 

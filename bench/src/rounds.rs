@@ -105,7 +105,7 @@ impl Arena {
 
     /// Runs all entrants in each round, one right after the other, every other round in the reverse order.
     pub(crate) fn run(&self, what: &str, entrants: &[Entrant]) -> Result<Vec<Column>> {
-        let mut columns: Vec<_> = entrants.iter().map(|entrant| Column::new(entrant)).collect();
+        let mut columns: Vec<_> = entrants.iter().map(Column::new).collect();
         for entrant in entrants {
             process::ensure_open_files(entrant.scenario.connections()?)?;
         }
@@ -162,7 +162,7 @@ impl Column {
             figures: BTreeMap::new(),
             runs: Vec::new(),
             failures: Vec::new(),
-            offered: entrant.spec.offers(entrant.scenario.transport),
+            offered: entrant.spec.offers(entrant.scenario.qos_needed(), entrant.scenario.transport),
         }
     }
 

@@ -121,6 +121,26 @@ pub(crate) fn run(args: &ScenarioArgs, target: &Target) -> Result<Report> {
 }
 
 impl ScenarioArgs {
+    /// The highest QoS it uses.
+    pub(crate) fn qos_needed(&self) -> u8 {
+        let at_least = match self.scenario {
+            Scenario::Mixed => 2,
+            Scenario::Offline | Scenario::Retained => 1,
+            Scenario::Pairs
+            | Scenario::FanOut
+            | Scenario::FanIn
+            | Scenario::Shared
+            | Scenario::Topics
+            | Scenario::Wildcards
+            | Scenario::Flood
+            | Scenario::Idle
+            | Scenario::Connects
+            | Scenario::Subscriptions
+            | Scenario::Large => 0,
+        };
+        self.qos.unwrap_or(0).max(at_least)
+    }
+
     /// Whether a broker that stores what must survive has something to store.
     pub(crate) const fn is_stored(&self) -> bool {
         self.durable || matches!(self.scenario, Scenario::Offline | Scenario::Mixed)

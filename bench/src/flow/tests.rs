@@ -120,7 +120,7 @@ fn a_message_that_is_not_as_it_was_sent_is_unexpected() {
 #[test]
 fn a_publisher_takes_its_topics_in_turn_and_stops_at_the_last_message() {
     let mut plan = plan(Pace::Acknowledged, 10, QoS::AtLeastOnce, 1);
-    plan.streams = (0..3).map(|topic| topic_of_its_own(topic)).collect();
+    plan.streams = (0..3).map(topic_of_its_own).collect();
     plan.publishers = plan::deal(3, 1);
     let mut flow = Flow::new(&plan).unwrap();
     flow.remaining = 3;

@@ -73,16 +73,33 @@ impl Measures {
         if self.durable && (kept || still) {
             bail!("--durable is for scenarios in which messages flow");
         }
-        match self.scenario {
-            Scenario::Flood if self.qos != QoS::AtMostOnce => bail!("`flood` is at QoS 0: at 1 and 2 publishers wait"),
-            Scenario::Offline if self.qos == QoS::AtMostOnce => bail!("`offline` is at QoS 1 or 2: 0 is not queued"),
-            Scenario::Mixed if self.qos != QoS::AtMostOnce => bail!("`mixed` has a QoS for each kind of message"),
-            Scenario::Topics if self.count < self.publishers => bail!("`topics` needs a topic for each publisher"),
-            Scenario::Wildcards if self.subscribers < 3 || self.count < 3 => {
-                bail!("`wildcards` needs at least 3 filters in 3 sessions")
-            }
-            _ => Ok(()),
-        }
+        self.check_scenario()
+    }
+
+    fn check_scenario(&self) -> Result<()> {
+        let Self { scenario, qos, count, publishers, subscribers, .. } = *self;
+        let complaint = match scenario {
+            Scenario::Flood if qos != QoS::AtMostOnce => "`flood` is at QoS 0: at 1 and 2 publishers wait",
+            Scenario::Offline if qos == QoS::AtMostOnce => "`offline` is at QoS 1 or 2: 0 is not queued",
+            Scenario::Mixed if qos != QoS::AtMostOnce => "`mixed` has a QoS for each kind of message",
+            Scenario::Topics if count < publishers => "`topics` needs a topic for each publisher",
+            Scenario::Wildcards if subscribers < 3 || count < 3 => "`wildcards` needs at least 3 filters in 3 sessions",
+            Scenario::Pairs
+            | Scenario::FanOut
+            | Scenario::FanIn
+            | Scenario::Shared
+            | Scenario::Topics
+            | Scenario::Wildcards
+            | Scenario::Retained
+            | Scenario::Offline
+            | Scenario::Flood
+            | Scenario::Idle
+            | Scenario::Connects
+            | Scenario::Subscriptions
+            | Scenario::Large
+            | Scenario::Mixed => return Ok(()),
+        };
+        bail!(complaint)
     }
 
     /// Who takes part.
@@ -126,11 +143,10 @@ impl Measures {
 
     /// How many connections are open at once.
     pub(super) fn connections(&self) -> usize {
-        match self.scenario {
-            Scenario::Idle => self.count,
-            Scenario::Connects => self.window,
-            _ => self.plan().connections(),
+        if self.scenario == Scenario::Idle {
+            return self.count;
         }
+        if self.scenario == Scenario::Connects { self.window } else { self.plan().connections() }
     }
 
     fn mixed_plan(&self) -> Plan {
@@ -155,7 +171,16 @@ impl Measures {
             Scenario::Flood => Pace::Unbounded,
             Scenario::FanOut => Pace::AllDelivered,
             Scenario::Retained | Scenario::Offline => Pace::Acknowledged,
-            _ => Pace::EachDelivered,
+            Scenario::Pairs
+            | Scenario::FanIn
+            | Scenario::Shared
+            | Scenario::Topics
+            | Scenario::Wildcards
+            | Scenario::Idle
+            | Scenario::Connects
+            | Scenario::Subscriptions
+            | Scenario::Large
+            | Scenario::Mixed => Pace::EachDelivered,
         }
     }
 }
