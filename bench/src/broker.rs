@@ -228,7 +228,8 @@ pub(crate) fn greets(address: SocketAddr) -> bool {
 
 const LOG: &str = "log";
 const DATA: &str = "data";
-const CONFIG: &str = "config";
+/// With an ending by which some tell its format.
+const CONFIG: &str = "config.toml";
 const SYNCS: usize = 100;
 const SYNC_WRITE_LEN: usize = 256;
 const COUNTERS_AGE: Duration = Duration::from_millis(1_200);

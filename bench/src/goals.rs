@@ -12,7 +12,7 @@ use crate::Verdict;
 use crate::report::digits;
 use crate::rounds::{Arena, Circumstances, Column, Entrant, RoundArgs, parse_scenario};
 use crate::statistics::{self, Spread};
-use crate::table::proportion;
+use crate::table::{on_one_line, proportion};
 
 /// Which goals to look at.
 #[derive(Debug, Args)]
@@ -195,7 +195,7 @@ impl Outcome {
         let mut rows = format!("| {name} | {value} {figure} | {ratio} | {} | {verdict} |\n", self.goal.limit());
         for column in &self.columns {
             if let Some(complaint) = column.complaints().next() {
-                rows += &format!("| | {}: {} | | | |\n", column.broker, complaint.replace(['\n', '|'], " "));
+                rows += &format!("| | {}: {} | | | |\n", column.broker, on_one_line(complaint));
             }
         }
         rows

@@ -106,9 +106,6 @@ impl Arena {
     /// Runs all entrants in each round, one right after the other, every other round in the reverse order.
     pub(crate) fn run(&self, what: &str, entrants: &[Entrant]) -> Result<Vec<Column>> {
         let mut columns: Vec<_> = entrants.iter().map(Column::new).collect();
-        for entrant in entrants {
-            process::ensure_open_files(entrant.scenario.connections()?)?;
-        }
         for round in 1..=self.rounds {
             let mut turns: Vec<_> = entrants.iter().zip(&mut columns).collect();
             if round % 2 == 0 {
@@ -143,6 +140,8 @@ impl Arena {
     fn run_once(&self, entrant: &Entrant) -> Result<Report> {
         let mut scenario = entrant.scenario.clone();
         scenario.seconds = self.seconds.unwrap_or(scenario.seconds);
+        // The broker inherits the limit.
+        process::ensure_open_files(scenario.connections()?)?;
         let broker = self.stage.start(&entrant.spec, entrant.cores, scenario.transport)?;
         let last_words = || format!("the broker's last words: {}", broker.last_words());
         let mut report = scenario::run(&scenario, &broker.target).with_context(last_words)?;

@@ -26,7 +26,9 @@ pub(crate) fn rows(compared: &Compared, baseline: &str) -> String {
     let mut label = compared.scenario.as_str();
     let base = compared.brokers.iter().find(|column| column.broker == baseline);
     for figure in PRINCIPAL {
-        if compared.brokers.iter().all(|column| !column.figures.contains_key(figure)) {
+        let spreads = compared.brokers.iter().filter_map(|column| column.figures.get(figure));
+        // That nothing was lost is no news.
+        if spreads.clone().next().is_none() || (figure == LOST && spreads.clone().all(|spread| spread.high == 0.0)) {
             continue;
         }
         let cells: Vec<_> = compared.brokers.iter().map(|column| cell(column, base, figure)).collect();
@@ -35,11 +37,20 @@ pub(crate) fn rows(compared: &Compared, baseline: &str) -> String {
     }
     for column in &compared.brokers {
         for complaint in column.complaints() {
-            rows += &format!("| {label:<34} | {} | {} |\n", column.broker, complaint.replace(['\n', '|'], " "));
+            rows += &format!("| {label:<34} | {} | {} |\n", column.broker, on_one_line(complaint));
             label = "";
         }
     }
     rows
+}
+
+/// The beginning of a complaint, so that it fits a cell.
+pub(crate) fn on_one_line(complaint: &str) -> String {
+    let mut line: String = complaint.replace(['\n', '|'], " ").chars().take(COMPLAINT_LEN_MAX).collect();
+    if line.len() < complaint.len() {
+        line.push('…');
+    }
+    line
 }
 
 /// A ratio with its spread.
@@ -64,7 +75,7 @@ fn cell(column: &Column, base: Option<&Column>, figure: &str) -> String {
 }
 
 /// What the table shows; the file has the rest.
-pub(crate) const PRINCIPAL: [&str; 19] = [
+const PRINCIPAL: [&str; 19] = [
     "cpu_us_per_message",
     "messages_per_second",
     "load_cpu_us_per_message",
@@ -83,12 +94,20 @@ pub(crate) const PRINCIPAL: [&str; 19] = [
     "cpu_us_per_subscription",
     "idle_cpu_us_per_second",
     "peak_rss_mib",
-    "lost",
+    LOST,
 ];
+const COMPLAINT_LEN_MAX: usize = 160;
+const LOST: &str = "lost";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_complaint_is_cut_to_one_line() {
+        assert_eq!(on_one_line("a\nb|c"), "a b c");
+        assert_eq!(on_one_line(&"é".repeat(200)), "é".repeat(160) + "…");
+    }
 
     #[test]
     fn ratios_are_to_the_baseline() {
