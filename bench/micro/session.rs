@@ -116,9 +116,9 @@ impl Client {
     /// Hands over a message and returns the identifier it was sent with.
     fn handle_delivery(&mut self, sequence: u64, delivery: Delivery) -> PacketId {
         self.session.handle(Timestamp(1), Event::Deliver(sequence, delivery), &mut self.actions);
-        let sent = self.actions.iter().find_map(|action| match action {
-            Action::Send(ServerPacket::Publish(publish)) => publish.packet_id,
-            _ => None,
+        let sent = self.actions.iter().find_map(|action| {
+            let Action::Send(ServerPacket::Publish(publish)) = action else { return None };
+            publish.packet_id
         });
         self.actions.clear();
         sent.unwrap()
