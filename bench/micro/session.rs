@@ -12,7 +12,7 @@ use criterion::Criterion;
 use oncemq::codec::{
     Ack, ClientPacket, Connack, Message, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
 };
-use oncemq::session::{Action, Delivery, Event, Limits, Link, Session};
+use oncemq::session::{Action, Delivery, DeliveryPlace, Event, Limits, Link, Session};
 use oncemq::timestamp::Timestamp;
 use oncemq::topic::TopicName;
 
@@ -132,6 +132,7 @@ impl Client {
             expires_at: None,
             subscription_ids: smallvec::SmallVec::new(),
             share: None,
+            place: DeliveryPlace::Memory,
         }
     }
 

@@ -27,6 +27,7 @@ fn main() {
 struct Log {
     store: Store,
     stable: Receiver<u64>,
+    level: Level,
     ticket: u64,
     _directory: TempDir,
 }
@@ -40,11 +41,11 @@ impl Log {
                 // Nobody waits any more when the store is closed.
                 let _ = sender.send(ticket);
             }),
-            on_failure: Box::new(|_| {}),
+            ..Hooks::default()
         };
         let options = Options { level, ..Options::default() };
         let (store, _) = Store::open(directory.path(), &options, hooks, &mut |_| {}).unwrap();
-        Self { store, stable, ticket: 0, _directory: directory }
+        Self { store, level, stable, ticket: 0, _directory: directory }
     }
 
     /// Appends messages, each of which takes the one before out, and waits until all are stable.
@@ -54,7 +55,14 @@ impl Log {
             let deletes = [key(self.ticket)];
             self.ticket += 1;
             let puts = [key(self.ticket)];
-            let entry = Entry { body: &BODY, puts: &puts, deletes: &deletes, ends: None, room: Room::Ordinary };
+            let entry = Entry {
+                body: &BODY,
+                puts: &puts,
+                deletes: &deletes,
+                ends: None,
+                level: self.level,
+                room: Room::Ordinary,
+            };
             self.store.append(0, self.ticket, &entry).unwrap();
         }
         while self.stable.recv().unwrap() < self.ticket {}
