@@ -13,6 +13,7 @@ mod deliver;
 mod drops;
 mod end;
 mod event;
+mod fetch;
 mod forward;
 mod publish;
 mod publish_once;
@@ -40,12 +41,13 @@ pub use counters::{Counters, DropReason};
 pub use event::{
     AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer, StoreRoom,
 };
+pub use fetch::{Fetch, Fetched};
 pub use forward::ShardMessage;
 pub use record::{Addressed, Deduplicated, Record, RetainedChange, WillState};
 pub use record_bytes::{RecordBytes, RecordKey};
-pub use recovery::{Recovered, RecoveredMessage, RecoveredSession, Recovery};
+pub use recovery::{Recovered, RecoveredSession, Recovery};
 pub use settings::{QueueOverflow, Settings};
 pub use shard::Shard;
 pub use shared::Shared;
 
-pub use crate::session::Ticket;
+pub use crate::session::{QueueHead, RestoredMessage, Ticket};

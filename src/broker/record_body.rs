@@ -1,6 +1,6 @@
 //! What bodies of records are made of.
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use bytestring::ByteString;
 
 use super::record::Deduplicated;
@@ -120,11 +120,36 @@ impl<'a> Body<'a> {
     }
 
     pub(super) fn message(&mut self) -> Option<Message> {
-        let topic = TopicName::new(ByteString::from(self.str()?)).ok()?;
-        let properties = MessageProperties::from_bytes(Bytes::copy_from_slice(self.bytes()?)).ok()?;
-        let payload = Bytes::copy_from_slice(self.bytes()?);
-        let id = self.option(|body| Some(MessageId { run: body.u64()?, number: body.u64()? }))?;
-        Some(Message { topic, payload, properties, id }.detached())
+        let whole = self.0;
+        let (topic, properties, payload) = self.content()?;
+        let length = whole.len() - self.0.len();
+        // One allocation for all three.
+        let mut copy = Bytes::copy_from_slice(whole.get(..length)?);
+        let mut part = |length: usize| {
+            copy.advance(LENGTH_BYTES);
+            copy.split_to(length)
+        };
+        let (topic, properties, payload) = (part(topic.len()), part(properties.len()), part(payload.len()));
+        let topic = TopicName::new(ByteString::try_from(topic).ok()?).ok()?;
+        let properties = MessageProperties::from_bytes(properties).ok()?;
+        let id = self.message_id()?;
+        Some(Message { topic, payload, properties, id })
+    }
+
+    /// The length of a message's content, without a copy of it.
+    pub(super) fn message_length(&mut self) -> Option<usize> {
+        let (topic, properties, payload) = self.content()?;
+        self.message_id()?;
+        Some(topic.len() + properties.len() + payload.len())
+    }
+
+    /// Topic, properties and payload.
+    fn content(&mut self) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
+        Some((self.bytes()?, self.bytes()?, self.bytes()?))
+    }
+
+    fn message_id(&mut self) -> Option<Option<MessageId>> {
+        self.option(|body| Some(MessageId { run: body.u64()?, number: body.u64()? }))
     }
 
     pub(super) fn will(&mut self) -> Option<Will> {
@@ -162,3 +187,6 @@ impl<'a> Body<'a> {
         Some(Deduplicated { number: 0, publisher, id, at: Timestamp(self.u64()?), left: Vec::new() })
     }
 }
+
+/// Of what has its length before it.
+const LENGTH_BYTES: usize = 4;

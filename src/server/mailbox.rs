@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::authentication::Verdict;
 use super::listener::Accepted;
-use crate::broker::{ConnectionId, ShardMessage, Ticket};
+use crate::broker::{ConnectionId, Fetched, ShardMessage, Ticket};
 use crate::routing::ShardId;
 
 /// What other threads tell a shard.
@@ -20,6 +20,8 @@ pub(super) enum Mail {
     Authenticated { connection: ConnectionId, verdict: Verdict },
     /// Records up to this ticket are stable.
     Persisted(Ticket),
+    /// Messages were read from the store.
+    Fetched(Box<Fetched>),
     /// The access rules were reloaded.
     AccessReloaded,
     /// The broker stops.

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::broker::{QueueOverflow, Settings};
+use crate::broker::{QueueHead, QueueOverflow, Settings};
 use crate::config::{self, Config, Durability, SharedSubscriptionStrategy};
 use crate::routing::{RetainedLimits, ShareStrategy};
 use crate::topic::TopicName;
@@ -22,6 +22,7 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         subscriptions_per_session_max: limits.subscriptions_per_session_max,
         queued_messages_max: limits.queued_messages_max,
         queued_bytes_max: limits.queued_bytes_max,
+        queue_head: (config.server.durability != Durability::None).then(QueueHead::default),
         queue_overflow: match limits.queue_overflow {
             config::QueueOverflow::DropOldest => QueueOverflow::DropOldest,
             config::QueueOverflow::DropNewest => QueueOverflow::DropNewest,

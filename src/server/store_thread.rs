@@ -2,13 +2,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytestring::ByteString;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::error::ServerError;
 use super::mailbox::{Mail, Mailbox};
-use crate::broker::{Record, RecordBytes, RecordKey, Recovered, Recovery, Ticket};
+use crate::broker::{Fetch, Fetched, Record, RecordBytes, RecordKey, Recovered, Recovery, Ticket};
 use crate::config::{self, Durability};
 use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Store};
 
@@ -52,6 +54,18 @@ impl StoreThread {
     /// How far it got since it was asked last, if there is no durability.
     pub(super) fn take_stable(&mut self) -> Option<Ticket> {
         self.stable.take()
+    }
+
+    /// Reads messages on a thread that may wait for the disk. The shard gets [`Mail::Fetched`].
+    pub(super) fn fetch(&self, fetch: Fetch, mailboxes: &Arc<[Mailbox]>) {
+        let Some(log) = self.log.clone() else { return };
+        let (mailboxes, source) = (Arc::clone(mailboxes), self.source);
+        spawn_blocking(move || {
+            let fetched = Box::new(read(&log, fetch));
+            if let Some(mailbox) = mailboxes.get(source) {
+                mailbox.put(Mail::Fetched(fetched));
+            }
+        });
     }
 
     /// Whether so much waits for the disk that publishers are to be held up.
@@ -139,8 +153,24 @@ fn tell(directory: &Path, report: &Report, recovered: &Recovered) {
     }
 }
 
+/// Reads what is wanted.
+fn read(log: &Store, fetch: Fetch) -> Fetched {
+    let wanted: Vec<Key> = fetch.keys().map(key).collect();
+    let mut fetched = fetch.answer();
+    log.read_each(&wanted, |_, body| match body {
+        Ok(Some(body)) => fetched.add(Ok(body)),
+        Ok(None) => fetched.add(Err(ByteString::from_static("the store doesn't have it"))),
+        Err(error) => fetched.add(Err(error.to_string().into())),
+    });
+    fetched
+}
+
+fn key(key: RecordKey) -> Key {
+    Key { group: key.group, kind: key.kind, id: key.id }
+}
+
 fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
-    keys.iter().map(|key| Key { group: key.group, kind: key.kind, id: key.id }).collect()
+    keys.iter().copied().map(key).collect()
 }
 
 fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
