@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use bytestring::ByteString;
 
 use super::drops::{concerns, reason};
@@ -26,6 +27,8 @@ pub struct Fetch {
 pub struct Fetched {
     fetch: Fetch,
     messages: Vec<FetchedMessage>,
+    /// The contents of messages that follow each other, which are sent together.
+    buffer: BytesMut,
 }
 
 /// What messages are fetched for.
@@ -53,7 +56,7 @@ impl Fetch {
     /// The answer, of which nothing is there yet.
     pub fn answer(self) -> Fetched {
         let messages = Vec::with_capacity(self.sequences.len());
-        Fetched { fetch: self, messages }
+        Fetched { fetch: self, messages, buffer: BytesMut::new() }
     }
 }
 
@@ -61,9 +64,12 @@ impl Fetched {
     /// The body of the next key, or why it can't be read.
     pub fn add(&mut self, body: Result<&[u8], ByteString>) {
         let Some(&sequence) = self.fetch.sequences.get(self.messages.len()) else { return };
-        let session = self.fetch.session;
+        let place = (self.fetch.session, sequence);
         let message = body.and_then(|body| {
-            read_delivery(body, session, sequence).ok_or_else(|| "its record makes no sense to this version".into())
+            if self.buffer.capacity() < body.len() && body.len() < BUFFER_BYTES / 4 {
+                self.buffer = BytesMut::with_capacity(BUFFER_BYTES);
+            }
+            read_delivery(body, place, &mut self.buffer).ok_or_else(|| "its record makes no sense to this version".into())
         });
         self.messages.push((sequence, message));
     }
@@ -79,7 +85,7 @@ impl Shard {
 
     /// Messages were read. The Session that asked may be gone, or have come back: then it asked again.
     pub(super) fn on_fetched(&mut self, fetched: Fetched, turn: &mut Turn<'_>) {
-        let Fetched { fetch: Fetch { session, purpose, .. }, messages } = fetched;
+        let Fetched { fetch: Fetch { session, purpose, .. }, messages, .. } = fetched;
         match purpose {
             Purpose::Send { slot, number } if self.session(slot, session).is_some() => {
                 self.drive(slot, session::Event::Fetched(number, messages), turn);
@@ -134,6 +140,8 @@ impl Shard {
     }
 }
 
+/// Small messages share so many bytes, which are in memory as long as one of them is.
+const BUFFER_BYTES: usize = 32 << 10;
 /// Dropped messages of one Session that wait to be fetched; more are dropped without a dead letter, and counted.
 const DEAD_MAX: usize = 10_000;
 /// Those that are fetched at once. Each may be as large as a packet can be.

@@ -1,6 +1,6 @@
 //! What bodies of records are made of.
 
-use bytes::{Buf as _, Bytes};
+use bytes::BytesMut;
 use bytestring::ByteString;
 
 use super::record::Deduplicated;
@@ -120,16 +120,18 @@ impl<'a> Body<'a> {
     }
 
     pub(super) fn message(&mut self) -> Option<Message> {
-        let whole = self.0;
+        self.message_in(&mut BytesMut::new())
+    }
+
+    /// The same, with its content in a buffer that several share.
+    pub(super) fn message_in(&mut self, buffer: &mut BytesMut) -> Option<Message> {
         let (topic, properties, payload) = self.content()?;
-        let length = whole.len() - self.0.len();
-        // One allocation for all three.
-        let mut copy = Bytes::copy_from_slice(whole.get(..length)?);
-        let mut part = |length: usize| {
-            copy.advance(LENGTH_BYTES);
-            copy.split_to(length)
+        buffer.reserve(topic.len() + properties.len() + payload.len());
+        let mut copy = |bytes: &[u8]| {
+            buffer.extend_from_slice(bytes);
+            buffer.split().freeze()
         };
-        let (topic, properties, payload) = (part(topic.len()), part(properties.len()), part(payload.len()));
+        let (topic, properties, payload) = (copy(topic), copy(properties), copy(payload));
         let topic = TopicName::new(ByteString::try_from(topic).ok()?).ok()?;
         let properties = MessageProperties::from_bytes(properties).ok()?;
         let id = self.message_id()?;
@@ -187,6 +189,3 @@ impl<'a> Body<'a> {
         Some(Deduplicated { number: 0, publisher, id, at: Timestamp(self.u64()?), left: Vec::new() })
     }
 }
-
-/// Of what has its length before it.
-const LENGTH_BYTES: usize = 4;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use bytestring::ByteString;
 use smallvec::SmallVec;
 
@@ -297,12 +298,17 @@ impl<'a> StoredDelivery<'a> {
     }
 }
 
-/// A message out of the body of [`Record::Accepted`], as one Session gets it.
-pub(super) fn read_delivery(body: &[u8], session: SessionKey, sequence: u64) -> Option<Delivery> {
+/// A message out of the body of [`Record::Accepted`], as one Session gets it at this place in its queue. Its content is put into the
+/// buffer.
+pub(super) fn read_delivery(
+    body: &[u8],
+    (session, sequence): (SessionKey, u64),
+    buffer: &mut BytesMut,
+) -> Option<Delivery> {
     let body = &mut Body(body);
     let StoredHead { expires_at, .. } = StoredHead::read(body)?;
     body.option(Body::bytes)?;
-    let message = Arc::new(body.message()?);
+    let message = Arc::new(body.message_in(buffer)?);
     for _ in 0..body.length()? {
         let stored = StoredDelivery::read(body)?;
         if (stored.session, stored.sequence) == (session.0, sequence) {
@@ -334,7 +340,7 @@ pub(super) fn read_queued(
         }
         let message = if stored.share.is_some() {
             // Another member may get it when this Session ends: it is in memory.
-            RestoredMessage::Shared(Box::new(read_delivery(whole.0, SessionKey(session), sequence)?))
+            RestoredMessage::Shared(Box::new(read_delivery(whole.0, (SessionKey(session), sequence), &mut BytesMut::new())?))
         } else {
             let expires_at = expires_at.unwrap_or(Timestamp::NEVER);
             RestoredMessage::Queued { qos: stored.qos, expires_at, content }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use oncemq::codec::{Ack, ClientPacket, Connack, OutgoingPublish, Publish, Qos, ReasonCode, ServerPacket};
 
+use crate::ledger::Reading;
 use crate::world::World;
 
 /// One connection.
@@ -114,7 +115,12 @@ impl World {
                 Some(message) => Some(ledger.messages[message].topic.clone()),
                 None => publish.topic.clone(),
             };
-            ledger.retain(topic.unwrap(), &publish.payload, repeat && publish.qos == Qos::ExactlyOnce);
+            let reading = match repeat && publish.qos == Qos::ExactlyOnce {
+                false => Reading::New,
+                true if self.clients[self.connections[number].client].is_steadfast() => Reading::Repeat,
+                true => Reading::RepeatOrNew,
+            };
+            ledger.retain(topic.unwrap(), &publish.payload, reading);
         }
         if let Some(message) = message {
             let message = &mut ledger.messages[message];

@@ -20,6 +20,7 @@ mod packets;
 mod properties;
 mod publish_in;
 mod publish_out;
+mod queue_head;
 mod retained;
 mod shared;
 mod subscribe;
