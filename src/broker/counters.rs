@@ -21,7 +21,7 @@ pub struct Counters {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Dropped messages that were published to the dead letter topic.
     pub dead_letters: u64,
-    /// Dropped messages that could not be, because there was no room for a record.
+    /// Dropped messages that could not be, because there was no room for a record or they could not be read.
     pub dead_letters_lost: u64,
     /// Messages that were accepted before by their `dedup-id`.
     pub duplicates: u64,

@@ -1,7 +1,9 @@
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io, thread};
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
@@ -156,13 +158,32 @@ fn tell(directory: &Path, report: &Report, recovered: &Recovered) {
 /// Reads what is wanted.
 fn read(log: &Store, fetch: Fetch) -> Fetched {
     let wanted: Vec<Key> = fetch.keys().map(key).collect();
-    let mut fetched = fetch.answer();
-    log.read_each(&wanted, |_, body| match body {
-        Ok(Some(body)) => fetched.add(Ok(body)),
-        Ok(None) => fetched.add(Err(ByteString::from_static("the store doesn't have it"))),
-        Err(error) => fetched.add(Err(error.to_string().into())),
+    let (mut fetched, mut attempts) = (fetch.answer(), 0);
+    log.read_each(&wanted, |key, body| match body {
+        Ok(body) => fetched.add(body.ok_or_else(not_there)),
+        Err(error) => match read_again(log, key, error, &mut attempts) {
+            Ok(body) => fetched.add(body.as_deref().ok_or_else(not_there)),
+            Err(error) => fetched.add(Err(error.to_string().into())),
+        },
     });
     fetched
+}
+
+fn not_there() -> ByteString {
+    ByteString::from_static("the store doesn't have it")
+}
+
+/// Tries again what failed for a reason that may pass, as a want of file descriptors does: so often in one fetch.
+fn read_again(log: &Store, key: Key, mut error: io::Error, attempts: &mut u32) -> io::Result<Option<Bytes>> {
+    while error.kind() != io::ErrorKind::InvalidData && *attempts < READ_ATTEMPTS_MAX {
+        *attempts += 1;
+        thread::sleep(READ_PAUSE);
+        match log.read(key) {
+            Ok(body) => return Ok(body),
+            Err(again) => error = again,
+        }
+    }
+    Err(error)
 }
 
 fn key(key: RecordKey) -> Key {
@@ -176,3 +197,7 @@ fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
 fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
     keys.iter().map(|key| RecordKey { group: key.group, kind: key.kind, id: key.id }).collect()
 }
+
+/// Two seconds: clients that come and go have given a file descriptor back by then.
+const READ_ATTEMPTS_MAX: u32 = 20;
+const READ_PAUSE: Duration = Duration::from_millis(100);
