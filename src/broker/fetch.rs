@@ -69,7 +69,9 @@ impl Fetched {
             if self.buffer.capacity() < body.len() && body.len() < BUFFER_BYTES / 4 {
                 self.buffer = BytesMut::with_capacity(BUFFER_BYTES);
             }
-            read_delivery(body, place, &mut self.buffer).ok_or_else(|| "its record makes no sense to this version".into())
+            read_delivery(body, place, &mut self.buffer)
+                .map(Box::new)
+                .ok_or_else(|| "its record makes no sense to this version".into())
         });
         self.messages.push((sequence, message));
     }

@@ -127,13 +127,15 @@ impl<'a> Body<'a> {
     pub(super) fn message_in(&mut self, buffer: &mut BytesMut) -> Option<Message> {
         let (topic, properties, payload) = self.content()?;
         buffer.reserve(topic.len() + properties.len() + payload.len());
-        let mut copy = |bytes: &[u8]| {
-            buffer.extend_from_slice(bytes);
-            buffer.split().freeze()
+        for part in [topic, properties, payload] {
+            buffer.extend_from_slice(part);
+        }
+        let mut payload = buffer.split().freeze();
+        let topic = TopicName::new(ByteString::try_from(payload.split_to(topic.len())).ok()?).ok()?;
+        let properties = match properties.len() {
+            0 => MessageProperties::default(),
+            length => MessageProperties::from_bytes(payload.split_to(length)).ok()?,
         };
-        let (topic, properties, payload) = (copy(topic), copy(properties), copy(payload));
-        let topic = TopicName::new(ByteString::try_from(topic).ok()?).ok()?;
-        let properties = MessageProperties::from_bytes(properties).ok()?;
         let id = self.message_id()?;
         Some(Message { topic, payload, properties, id })
     }

@@ -340,7 +340,11 @@ pub(super) fn read_queued(
         }
         let message = if stored.share.is_some() {
             // Another member may get it when this Session ends: it is in memory.
-            RestoredMessage::Shared(Box::new(read_delivery(whole.0, (SessionKey(session), sequence), &mut BytesMut::new())?))
+            RestoredMessage::Shared(Box::new(read_delivery(
+                whole.0,
+                (SessionKey(session), sequence),
+                &mut BytesMut::new(),
+            )?))
         } else {
             let expires_at = expires_at.unwrap_or(Timestamp::NEVER);
             RestoredMessage::Queued { qos: stored.qos, expires_at, content }

@@ -43,7 +43,10 @@ impl Reporter {
             }
             Report::Unreadable { client, sequence, cause } => {
                 if self.budget.allows(now) {
-                    error!("{}: message {sequence} is dropped: it can't be read from the store: {cause}", Label(client));
+                    error!(
+                        "{}: message {sequence} is dropped: it can't be read from the store: {cause}",
+                        Label(client)
+                    );
                 }
             }
             Report::Dropping { client, reason } => {

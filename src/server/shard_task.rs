@@ -39,7 +39,11 @@ pub(super) fn start(parts: Parts, upwards: Upwards) -> io::Result<SyncSender<()>
     let (started_sender, started) = sync_channel(1);
     let (begin_sender, begin) = sync_channel(1);
     let run = move || {
-        let runtime = match Builder::new_current_thread().enable_all().max_blocking_threads(READERS_MAX).build_local(LocalOptions::default()) {
+        let runtime = match Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(READERS_MAX)
+            .build_local(LocalOptions::default())
+        {
             Ok(runtime) => runtime,
             Err(error) => return drop(started_sender.send(Err(error))),
         };

@@ -101,7 +101,10 @@ impl Head {
         let QueueHead { messages_max, bytes_max } = self.limits;
         let (messages, bytes) = (messages_max.saturating_sub(self.loaded), bytes_max.saturating_sub(self.loaded_bytes));
         let (messages_min, bytes_min) = (messages_max.div_ceil(2), bytes_max.div_ceil(2));
-        (if messages > messages_min { messages } else { messages_min }, if bytes > bytes_min { bytes } else { bytes_min })
+        (
+            if messages > messages_min { messages } else { messages_min },
+            if bytes > bytes_min { bytes } else { bytes_min },
+        )
     }
 }
 
@@ -159,7 +162,7 @@ impl Outbound {
             match message {
                 Ok(delivery) => {
                     self.head.left(entry, sequence < self.cursor);
-                    entry.delivery = Some(Box::new(delivery));
+                    entry.delivery = Some(delivery);
                     self.head.joined(entry);
                 }
                 Err(cause) => {
@@ -173,7 +176,7 @@ impl Outbound {
 }
 
 /// A message by its sequence, or why it can't be read.
-pub type FetchedMessage = (u64, Result<Delivery, ByteString>);
+pub type FetchedMessage = (u64, Result<Box<Delivery>, ByteString>);
 
 #[cfg(test)]
 impl super::Session {

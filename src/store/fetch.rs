@@ -6,6 +6,15 @@ use super::entry::{self, Key};
 use super::ids::Place;
 use super::{Shared, Store};
 
+/// A key on its way to its body.
+#[derive(Clone, Copy)]
+struct Wanted {
+    key: Key,
+    place: Option<Place>,
+    /// Whether it was still there after the window was read that holds it.
+    is_there: bool,
+}
+
 /// What one read brought of a segment.
 #[derive(Default)]
 struct Window {
@@ -19,31 +28,41 @@ impl Store {
     /// stable. What stands near each other in the log, as a queue does, is read at once.
     pub fn read_each(&self, keys: &[Key], mut visitor: impl FnMut(Key, io::Result<Option<&[u8]>>)) {
         // All of them before the first read: what a window holds of an entry that is written later is not that entry.
-        let places: Vec<Option<Place>> = {
+        let mut wanted: Vec<Wanted> = {
             let log = self.shared.log();
-            keys.iter().map(|key| log.index.get(*key)).collect()
+            keys.iter().map(|&key| Wanted { key, place: log.index.get(key), is_there: false }).collect()
         };
         let mut window = Window::default();
-        for (at, (&key, &place)) in keys.iter().zip(&places).enumerate() {
-            let Some(place) = place else {
-                visitor(key, Ok(None));
-                continue;
-            };
+        let mut rest = wanted.as_mut_slice();
+        while let Some(&mut Wanted { key, place, .. }) = rest.first_mut() {
+            match place {
+                None => visitor(key, Ok(None)),
+                Some(place) => {
+                    if !window.holds(place) {
+                        // What it doesn't bring, or brings damaged, is read once more by itself.
+                        let _ = window.read(&self.shared, place, rest);
+                        self.look_again(&window, rest);
+                    }
+                    let body = window.body(place).filter(|_| rest.first().is_some_and(|wanted| wanted.is_there));
+                    match body.map_or_else(|| self.read(key), |_| Ok(None)) {
+                        Ok(alone) => visitor(key, Ok(body.or(alone.as_deref()))),
+                        Err(error) => visitor(key, Err(error)),
+                    }
+                }
+            }
+            rest = rest.split_first_mut().map(|(_, rest)| rest).unwrap_or_default();
+        }
+    }
+
+    /// What still stands where it did, can't have been freed and overwritten before the window was read.
+    fn look_again(&self, window: &Window, wanted: &mut [Wanted]) {
+        let log = self.shared.log();
+        for wanted in wanted {
+            let Some(place) = wanted.place else { continue };
             if !window.holds(place) {
-                let run = places.get(at..).unwrap_or_default();
-                // What it doesn't bring, or brings damaged, is read once more by itself.
-                let _ = window.read(&self.shared, place, run);
+                break;
             }
-            let body = window.body(place);
-            // If it still stands there, its segment can't have been freed and overwritten before it was read.
-            if body.is_some() && self.shared.log().index.get(key) == Some(place) {
-                visitor(key, Ok(body));
-                continue;
-            }
-            match self.read(key) {
-                Ok(body) => visitor(key, Ok(body.as_deref())),
-                Err(error) => visitor(key, Err(error)),
-            }
+            wanted.is_there = log.index.get(wanted.key) == Some(place);
         }
     }
 }
@@ -55,11 +74,11 @@ impl Window {
     }
 
     /// Reads from a place as far as the places behind it follow closely.
-    fn read(&mut self, shared: &Shared, first: Place, run: &[Option<Place>]) -> io::Result<()> {
+    fn read(&mut self, shared: &Shared, first: Place, run: &[Wanted]) -> io::Result<()> {
         self.bytes.clear();
         let start = u64::from(first.offset);
         let mut end = start;
-        for place in run.iter().flatten() {
+        for place in run.iter().filter_map(|wanted| wanted.place) {
             let offset = u64::from(place.offset);
             let reach = offset + u64::from(place.share).max(ENTRY_BYTES);
             let follows = place.segment == first.segment && offset >= start && offset <= end + GAP_BYTES_MAX;

@@ -235,7 +235,9 @@ impl World {
         let transient = store.keys().filter(|key| transient.contains(key)).count();
         if store.len() - transient != durable.len() || !(wills..=others.len()).contains(&transient) {
             let (stored, durable) = (store.len() - transient, durable.len());
-            return Err(format!("the store holds {stored} Sessions, not {durable}, and {transient} for their Wills, not {wills}"));
+            return Err(format!(
+                "the store holds {stored} Sessions, not {durable}, and {transient} for their Wills, not {wills}"
+            ));
         }
         Ok(())
     }

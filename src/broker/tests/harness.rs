@@ -9,8 +9,8 @@ use bytestring::ByteString;
 pub(super) use super::defaults::settings;
 use super::packets::show;
 use crate::broker::{
-    Action, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Fetch, Peer, Record, RecordBytes, RecordKey,
-    Recovery, Report, Settings, Shard, ShardMessage, Shared, Ticket,
+    Action, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Fetch, Peer, Record, RecordBytes,
+    RecordKey, Recovery, Report, Settings, Shard, ShardMessage, Shared, Ticket,
 };
 use crate::codec::{ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
 use crate::routing::{Access, RetainedLimits, ShardId};

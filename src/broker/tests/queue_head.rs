@@ -129,11 +129,9 @@ fn what_cannot_be_read_is_counted_and_reported_and_the_session_goes_on() {
     assert_eq!(drain(&mut harness, subscriber), lines(1..=2, ""));
     harness.damaged = true;
     harness.read_store();
-    let unreadable = |report: &Report| match report {
-        Report::Unreadable { client, sequence, cause } => {
-            Some((client.client_id.as_ref().unwrap().as_str().to_owned(), *sequence, cause.to_string()))
-        }
-        _ => None,
+    let unreadable = |report: &Report| {
+        let Report::Unreadable { client, sequence, cause } = report else { return None };
+        Some((client.client_id.as_ref().unwrap().as_str().to_owned(), *sequence, cause.to_string()))
     };
     let reports: Vec<_> = harness.reports.iter().filter_map(unreadable).collect();
     assert_eq!(reports, [3, 4].map(|sequence| ("s".to_owned(), sequence, "damaged".to_owned())));
@@ -154,7 +152,10 @@ fn durable_session_that_becomes_transient_still_gets_what_the_store_alone_has() 
     assert_eq!(drain(&mut harness, subscriber), lines(1..=6, ""));
     assert!(!harness.records.iter().any(|record| matches!(record, Record::SessionEnded { .. })));
     harness.lose(subscriber);
-    assert!(harness.records.iter().any(|record| matches!(record, Record::SessionEnded { .. })), "nothing is left of it");
+    assert!(
+        harness.records.iter().any(|record| matches!(record, Record::SessionEnded { .. })),
+        "nothing is left of it"
+    );
 }
 
 /// A durable subscriber to `t` that is away, with room for four messages, and one who reads the dead letters.
@@ -185,7 +186,8 @@ fn message_that_the_store_alone_has_becomes_a_dead_letter_before_its_record_goes
     }
     let dead: Vec<String> = harness.received(reader);
     assert_eq!(dead, ["PUBLISH dead 1 q1 #1", "PUBLISH dead 2 q1 #2", "PUBLISH dead 3 q1 #3"]);
-    let is_dead = |record: &Record| matches!(record, Record::Accepted { message, .. } if message.topic.as_str() == "dead");
+    let is_dead =
+        |record: &Record| matches!(record, Record::Accepted { message, .. } if message.topic.as_str() == "dead");
     let order: Vec<bool> = harness.records.iter().filter(|one| is_done(one) || is_dead(one)).map(is_done).collect();
     assert_eq!(order, [false, true, false, true, false, true]);
     assert_eq!(harness.shards[0].counters().dead_letters, 3);

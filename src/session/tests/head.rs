@@ -36,15 +36,15 @@ fn connect(session: &mut Session, send_maximum: u16) -> Vec<Action> {
 
 /// The last fetch among these.
 fn fetch(actions: &[Action]) -> (u64, Vec<u64>) {
-    let fetch = actions.iter().rev().find_map(|action| match action {
-        Action::Fetch(number, sequences) => Some((*number, sequences.clone())),
-        _ => None,
+    let fetch = actions.iter().rev().find_map(|action| {
+        let Action::Fetch(number, sequences) = action else { return None };
+        Some((*number, sequences.clone()))
     });
     fetch.expect("a fetch")
 }
 
 fn answer((number, sequences): &(u64, Vec<u64>)) -> Event {
-    Event::Fetched(*number, sequences.iter().map(|sequence| (*sequence, Ok(message(*sequence)))).collect())
+    Event::Fetched(*number, sequences.iter().map(|sequence| (*sequence, Ok(Box::new(message(*sequence))))).collect())
 }
 
 fn fetches(actions: &[Action]) -> usize {
@@ -117,7 +117,9 @@ fn order_is_kept_while_fetches_answer_late_and_new_messages_come() {
             take(handle(&mut session, Event::Deliver(next, message(next))), &mut asked);
             next += 1;
         }
-        if turn % 4 == 0 && let Some(fetch) = asked.take() {
+        if turn % 4 == 0
+            && let Some(fetch) = asked.take()
+        {
             take(handle(&mut session, answer(&fetch)), &mut asked);
         }
         assert!(session.loaded() <= 5, "a head, and half of one that was fetched when that ran low");
@@ -138,7 +140,11 @@ fn more_is_asked_for_before_the_head_runs_out() {
     assert_eq!(fetch(&actions).1, [4, 5], "3 is there");
     assert_eq!(payloads(&handle(&mut session, puback(1))), ["3"]);
     let actions = handle(&mut session, answer(&fetch(&actions)));
-    assert_eq!((payloads(&actions).len(), fetches(&actions)), (0, 0), "the client has what it may have, and the head is full enough");
+    assert_eq!(
+        (payloads(&actions).len(), fetches(&actions)),
+        (0, 0),
+        "the client has what it may have, and the head is full enough"
+    );
 }
 
 #[test]
@@ -176,7 +182,7 @@ fn acknowledgements_need_no_message_in_memory() {
     let mut session = restored(1..=2, 3, Qos::ExactlyOnce);
     let fetched = fetch(&connect(&mut session, 2));
     let exactly_once = |sequence| Delivery { qos: Qos::ExactlyOnce, ..message(sequence) };
-    let messages = fetched.1.iter().map(|sequence| (*sequence, Ok(exactly_once(*sequence)))).collect();
+    let messages = fetched.1.iter().map(|sequence| (*sequence, Ok(Box::new(exactly_once(*sequence))))).collect();
     assert_eq!(payloads(&handle(&mut session, Event::Fetched(fetched.0, messages))), ["1 dup", "2 dup"]);
     let pubrec = Event::Packet(ClientPacket::Pubrec(Ack::new(id(2), ReasonCode::Success)));
     assert_eq!(handle(&mut session, pubrec), [Action::Released(2, id(2))]);
@@ -238,7 +244,7 @@ fn full_queue_drops_what_the_store_alone_has() {
 fn message_that_cannot_be_read_is_dropped_and_the_next_is_sent() {
     let mut session = restored(1..=3, 1, Qos::AtLeastOnce);
     let (number, _) = fetch(&connect(&mut session, 10));
-    let messages = vec![(1, Ok(message(1))), (2, Err("damaged".into())), (3, Ok(message(3)))];
+    let messages = vec![(1, Ok(Box::new(message(1)))), (2, Err("damaged".into())), (3, Ok(Box::new(message(3))))];
     let actions = handle(&mut session, Event::Fetched(number, messages));
     assert_eq!(payloads(&actions), ["1", "3"]);
     assert!(actions.contains(&Action::Unreadable(2, "damaged".into())));

@@ -173,7 +173,7 @@ impl Owner {
     /// The store answers what it was asked first.
     fn answer(&mut self) {
         let Some((number, sequences)) = self.fetches.pop_front() else { return };
-        let messages = sequences.into_iter().map(|sequence| (sequence, Ok(delivery(self.qos[&sequence]))));
+        let messages = sequences.into_iter().map(|sequence| (sequence, Ok(Box::new(delivery(self.qos[&sequence])))));
         self.handle(Event::Fetched(number, messages.collect()));
     }
 
@@ -215,7 +215,9 @@ impl Owner {
                 assert!(!sequences.is_empty() && sequences.iter().all(|one| !self.done.contains(one)));
                 self.fetches.push_back((number, sequences));
             }
-            Action::DroppedStored(..) | Action::Unreadable(..) => unreachable!("nothing is made of it, and all can be read"),
+            Action::DroppedStored(..) | Action::Unreadable(..) => {
+                unreachable!("nothing is made of it, and all can be read")
+            }
             Action::End(Ended::ByError(_) | Ended::ByClient(_)) => self.end(),
             Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Reauthenticate(_) => unreachable!("not sent"),
         }
