@@ -74,8 +74,7 @@ impl Shard {
             return self.surrender(claimant, None, turn);
         };
         if claimant.clean_start {
-            self.end_session(slot, turn); // [MQTT-3.1.2-4]
-            return self.surrender(claimant, None, turn);
+            return self.surrender_ended(slot, prior, claimant, turn);
         }
         if entry.last_ticket > self.stable {
             self.leaving.push((entry.last_ticket, prior, claimant, client_id.clone()));
@@ -83,6 +82,18 @@ impl Shard {
         }
         let entry = self.remove_session(slot);
         self.surrender(claimant, entry, turn);
+    }
+
+    /// The Session in `slot` ends for one that begins anew, which is told so when that is stable: a crash must not bring the old one
+    /// back. [MQTT-3.1.2-4]
+    fn surrender_ended(&mut self, slot: usize, prior: Claim, claimant: Claimant, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get(slot) else { return };
+        let (stored, client_id) = (entry.stored, entry.subscriber.client_id.clone());
+        self.end_session(slot, turn);
+        if stored && self.last_ticket > self.stable {
+            return self.leaving.push((self.last_ticket, prior, claimant, client_id));
+        }
+        self.surrender(claimant, None, turn);
     }
 
     /// Sessions that were claimed while records of theirs were not stable may go now.
@@ -159,8 +170,7 @@ impl Shard {
             Some(mut entry) if claimant.clean_start => {
                 entry.claim = claim;
                 let slot = self.insert_session(*entry);
-                self.end_session(slot, turn);
-                self.surrender(claimant, None, turn);
+                self.surrender_ended(slot, claim, claimant, turn);
             }
             session => self.surrender(claimant, session, turn),
         }

@@ -26,6 +26,17 @@ fn connack_of_a_durable_session_waits_and_of_a_transient_one_does_not() {
 }
 
 #[test]
+fn mqtt5_3_1_2_4_connack_of_a_clean_start_waits_for_the_end_of_the_session_before() {
+    let (mut harness, [subscriber, ..]) = slow_store();
+    harness.lose(subscriber);
+    harness.persist();
+    let transient = harness.attempt(0, transient("s"));
+    assert_eq!(harness.received(transient), [""; 0]);
+    harness.persist();
+    assert_eq!(harness.received(transient), ["CONNACK 0x00"]);
+}
+
+#[test]
 fn puback_and_pubrec_wait_for_the_record_of_a_message_to_a_durable_session() {
     let (mut harness, [subscriber, durable, transient]) = slow_store();
     for publisher in [durable, transient] {
