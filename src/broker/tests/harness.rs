@@ -323,6 +323,8 @@ impl Harness {
         *self = Self { now, records, ..Self::with(shards, settings) };
         let access = Arc::new(Access::everything());
         let mut actions = Vec::new();
+        let keys = recovered.sessions.iter().map(|session| session.key);
+        assert!(self.shards[0].shared.restore(recovered.retained, keys).is_empty());
         for session in recovered.sessions {
             self.shards[0].restore(now, session, Arc::clone(&access), &mut actions);
         }

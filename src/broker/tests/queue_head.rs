@@ -245,3 +245,19 @@ fn room_in_a_queue_is_given_back_whatever_of_it_is_in_memory() {
     }
     assert_eq!(harness.ask(publisher, publish("t", "no", Q1, 9)), ["PUBACK 9 0x97"]);
 }
+
+#[test]
+fn mqtt5_4_8_2_5_shared_message_of_the_last_run_goes_to_another_member_when_its_session_ends() {
+    let mut harness = Harness::with(1, stored());
+    let subscriber = harness.connect(durable("s"));
+    harness.run(subscriber, [subscribe("$share/g/t", Q1)]);
+    harness.lose(subscriber);
+    publish_to(&mut harness, 1..=5);
+    harness.restart(stored());
+    let other = harness.connect(durable("o"));
+    harness.run(other, [subscribe("$share/g/t", Q1)]);
+    let mut connect = durable("s");
+    connect.clean_start = true;
+    harness.connect(connect);
+    assert_eq!(drain(&mut harness, other), lines(1..=5, ""));
+}
