@@ -80,6 +80,8 @@ pub(crate) struct Received {
     pub(crate) live: u32,
     /// Those of them without DUP.
     pub(crate) fresh: u32,
+    /// Those of these at QoS 1 and 2.
+    pub(crate) fresh_kept: u32,
     /// Those at QoS 2.
     pub(crate) once: u32,
     /// As a retained message.
@@ -205,12 +207,14 @@ impl World {
         let received = ledger.received.entry((client, number)).or_default();
         received.live += 1;
         received.fresh += u32::from(!publish.dup);
+        received.fresh_kept += u32::from(!publish.dup && publish.qos > Qos::AtMostOnce);
         received.once += u32::from(publish.qos == Qos::ExactlyOnce);
         let received = *received;
         if received.once > most {
             return Err(format!("message {number} at QoS {} came again", publish.qos.level()));
         }
-        if !is_share && received.fresh > most {
+        let fresh = if waits { received.fresh_kept } else { received.fresh };
+        if !is_share && fresh > most {
             return Err(format!("message {number} came again without DUP"));
         }
         Ok(())
