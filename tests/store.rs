@@ -23,7 +23,11 @@ struct Broker {
 
 impl Broker {
     fn start(data: &Path) -> Self {
-        let broker = Self::spawn(data, data.with_extension("txt"), &[]);
+        Self::start_with(data, &[])
+    }
+
+    fn start_with(data: &Path, arguments: &[&str]) -> Self {
+        let broker = Self::spawn(data, data.with_extension("txt"), arguments);
         wait_for("the broker", || broker.is_ready().then_some(()));
         broker
     }
@@ -81,6 +85,17 @@ impl Broker {
         let count = count.to_string();
         let arguments = ["-i", client_id, "-c", "-x", "3600", "-q", "1", "-t", client_id, "-C", &count];
         self.client("mosquitto_sub", &arguments).lines().map(str::to_owned).collect()
+    }
+
+    /// Publishes these, one after the other, with one client.
+    #[track_caller]
+    fn publish_lines(&self, topic: &str, lines: &[String]) {
+        let mut command = Command::new("timeout");
+        command.args([PATIENCE_SECONDS, "mosquitto_pub", "-V", "mqttv5", "-h", &self.mqtt.ip().to_string()]);
+        command.args(["-p", &self.mqtt.port().to_string(), "-q", "1", "-t", topic, "-l"]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(lines.concat().as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success(), "mosquitto_pub: {HOW_TO_INSTALL}");
     }
 
     fn log(&self) -> String {
@@ -168,6 +183,23 @@ fn what_a_killed_broker_leaves_is_told() {
          {\"client_id\":\"many\",\"queued_messages\":3,\"queued_bytes\":36},\
          {\"client_id\":\"few\",\"queued_messages\":2,\"queued_bytes\":8}]}\n"
     );
+}
+
+/// A queue that is much longer than what of it is in memory.
+#[test]
+fn long_queue_survives_a_kill_and_is_drained_in_order() {
+    let (_directory, data, ..) = directories();
+    let lines: Vec<String> = (0..20_000).map(|number| format!("message-{number}\n")).collect();
+    let (before, after) = lines.split_at(19_000);
+    let broker = Broker::start_with(&data, &["--durability", "crash"]);
+    broker.queue("away", &[]);
+    broker.publish_lines("away", before);
+    drop(broker);
+
+    let broker = Broker::start_with(&data, &["--durability", "crash"]);
+    broker.publish_lines("away", after);
+    let received = broker.receive("away", lines.len());
+    assert!(received.iter().eq(lines.iter().map(|line| line.trim_end())), "{} messages", received.len());
 }
 
 #[test]

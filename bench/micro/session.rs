@@ -12,7 +12,7 @@ use criterion::Criterion;
 use oncemq::codec::{
     Ack, ClientPacket, Connack, Message, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
 };
-use oncemq::session::{Action, Delivery, DeliveryPlace, Event, Limits, Link, Session};
+use oncemq::session::{Action, Delivery, DeliveryPlace, Event, Limits, Link, QueueHead, Session};
 use oncemq::timestamp::Timestamp;
 use oncemq::topic::TopicName;
 
@@ -95,6 +95,8 @@ impl Client {
             queued_messages_max: 100_000,
             queued_bytes_max: 64 << 20,
             drops_oldest: true,
+            queue_head: QueueHead::default(),
+            keeps_dropped: false,
         };
         let topic = TopicName::new("bench/site7/device123/temperature".into()).unwrap();
         let payload = bytes::Bytes::from(vec![0; 64]);

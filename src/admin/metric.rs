@@ -201,7 +201,7 @@ pub const METRICS: &[Metric] = &[
     ),
     Metric::counter(
         "oncemq_dead_letters_lost_total",
-        "Dropped messages that could not be published there, for want of room.",
+        "Dropped messages that could not be published there, for want of room or because they could not be read.",
         |all| all.counters.dead_letters_lost,
     ),
     Metric::counter(

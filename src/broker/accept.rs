@@ -118,7 +118,10 @@ impl Shard {
         let key = entry.subscriber.key;
         let client_id = entry.subscriber.client_id.clone();
         let will = entry.will.clone();
-        entry.stored = session_expiry_interval > 0 || will.is_some();
+        // What is not in memory of its queue would end in the store with it.
+        let needs_store = entry.session.needs_store();
+        entry.stored = session_expiry_interval > 0 || will.is_some() || needs_store;
+        entry.session.set_recorded(session_expiry_interval > 0 && self.settings.queue_head.is_some());
         let stored = entry.stored;
         if *entry.subscriber.access() != *access {
             entry.subscriber.set_access(access);

@@ -1,6 +1,7 @@
 use bytestring::ByteString;
 
 use super::event::{AuthenticationRequest, ConnectionId};
+use super::fetch::Fetch;
 use super::forward::ShardMessage;
 use super::record::Record;
 use crate::codec::{ClientId, ReasonCode, ServerPacket};
@@ -48,6 +49,9 @@ pub enum Action {
         /// The record.
         record: Box<Record>,
     },
+    /// Read messages from the store, elsewhere; answered by [`Event::Fetched`](super::Event::Fetched). What waits for them is the
+    /// Session's turn to send.
+    Fetch(Box<Fetch>),
     /// Give a message to another shard, in order.
     Forward {
         /// To this shard.
@@ -107,6 +111,15 @@ pub enum Report {
         reason_code: ReasonCode,
         /// The access rule, or the limit.
         rule: ByteString,
+    },
+    /// A message can't be read from the store, and is not delivered by this run.
+    Unreadable {
+        /// Whose it is.
+        client: ClientLabel,
+        /// Its place in the queue.
+        sequence: u64,
+        /// Why.
+        cause: ByteString,
     },
     /// Messages to a client begin to be dropped: once per episode, until something is delivered again.
     Dropping {

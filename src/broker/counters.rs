@@ -21,7 +21,7 @@ pub struct Counters {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Dropped messages that were published to the dead letter topic.
     pub dead_letters: u64,
-    /// Dropped messages that could not be, because there was no room for a record.
+    /// Dropped messages that could not be, because there was no room for a record or they could not be read.
     pub dead_letters_lost: u64,
     /// Messages that were accepted before by their `dedup-id`.
     pub duplicates: u64,
@@ -73,11 +73,13 @@ pub enum DropReason {
     RetainedFull = 6,
     /// The publisher's Session Expiry, access or a limit refused the Will.
     WillRefused = 7,
+    /// The store could not read it back when it was to be sent (QoS 1 and 2).
+    Unreadable = 8,
 }
 
 impl DropReason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::QueueFull,
         Self::SlowReceiver,
         Self::NotConnected,
@@ -86,6 +88,7 @@ impl DropReason {
         Self::SessionEnded,
         Self::RetainedFull,
         Self::WillRefused,
+        Self::Unreadable,
     ];
 
     /// Its name in metrics and log lines.
@@ -99,6 +102,7 @@ impl DropReason {
             Self::SessionEnded => "session_ended",
             Self::RetainedFull => "retained_full",
             Self::WillRefused => "will_refused",
+            Self::Unreadable => "unreadable",
         }
     }
 }

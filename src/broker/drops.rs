@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytestring::ByteString;
+
 use super::accept_message::Verdict;
 use super::connection::Connection;
 use super::publish::Publisher;
@@ -19,12 +21,7 @@ impl Shard {
         delivery: Option<Box<Delivery>>,
         turn: &mut Turn<'_>,
     ) {
-        let reason = match cause {
-            DropCause::QueueFull => DropReason::QueueFull,
-            DropCause::NotConnected => DropReason::NotConnected,
-            DropCause::Expired => DropReason::Expired,
-            DropCause::PacketTooLarge => DropReason::PacketTooLarge,
-        };
+        let reason = reason(cause);
         let Some(subscriber) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
         self.count_dropped(slot, subscriber.key, reason, turn);
         if let Some(delivery) = delivery {
@@ -42,9 +39,8 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         let Some(topic) = self.settings.dead_letter_topic.clone() else { return };
-        let concerns = matches!(reason, DropReason::QueueFull | DropReason::Expired);
         let message = &delivery.message;
-        if !concerns || !to.is_durable() || message.topic == topic {
+        if !concerns(reason) || !to.is_durable() || message.topic == topic {
             return;
         }
         let of_drop =
@@ -65,6 +61,13 @@ impl Shard {
         }
     }
 
+    /// A message of the Session in `slot` can't be read from the store.
+    pub(super) fn on_unreadable(&mut self, slot: usize, sequence: u64, cause: ByteString, turn: &mut Turn<'_>) {
+        self.counters.dropped(DropReason::Unreadable, 1);
+        let client = self.label(slot);
+        turn.actions.push(Action::Report(Box::new(Report::Unreadable { client, sequence, cause })));
+    }
+
     /// Counts a message that this Session, in `slot` if it is here, doesn't get, and reports the first of an episode where it is somebody's trouble.
     pub(super) fn count_dropped(&mut self, slot: usize, key: SessionKey, reason: DropReason, turn: &mut Turn<'_>) {
         self.counters.dropped(reason, 1);
@@ -73,11 +76,29 @@ impl Shard {
         }
         let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key) else { return };
         if !std::mem::replace(&mut entry.dropping, true) {
-            let client_id = Some(entry.subscriber.client_id.clone());
-            let id = entry.connection;
-            let label = id.and_then(|id| self.connection(id)).map(Connection::label).unwrap_or_default();
-            let client = ClientLabel { client_id, ..label };
+            let client = self.label(slot);
             turn.actions.push(Action::Report(Box::new(Report::Dropping { client, reason })));
         }
     }
+    /// The client of the Session in `slot`.
+    fn label(&self, slot: usize) -> ClientLabel {
+        let Some(entry) = self.sessions.get(slot) else { return ClientLabel::default() };
+        let connection = entry.connection.and_then(|id| self.connection(id));
+        let label = connection.map(Connection::label).unwrap_or_default();
+        ClientLabel { client_id: Some(entry.subscriber.client_id.clone()), ..label }
+    }
+}
+
+pub(super) const fn reason(cause: &DropCause) -> DropReason {
+    match cause {
+        DropCause::QueueFull => DropReason::QueueFull,
+        DropCause::NotConnected => DropReason::NotConnected,
+        DropCause::Expired => DropReason::Expired,
+        DropCause::PacketTooLarge => DropReason::PacketTooLarge,
+    }
+}
+
+/// Whether messages that are dropped for this reason become dead letters.
+pub(super) const fn concerns(reason: DropReason) -> bool {
+    matches!(reason, DropReason::QueueFull | DropReason::Expired)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::fetch::Fetched;
 use super::forward::ShardMessage;
 use crate::codec::{ClientId, ClientPacket, DecodeError, ProtocolVersion, ReasonCode};
 use crate::routing::Access;
@@ -67,6 +68,8 @@ pub enum Event {
     },
     /// Everything up to and including this ticket of this shard is stable at the configured durability level.
     Persisted(Ticket),
+    /// The answer to [`Action::Fetch`](super::Action::Fetch), at any time.
+    Fetched(Box<Fetched>),
     /// Another shard sent this. Messages of one shard to another arrive in the order they were sent.
     Forwarded(ShardMessage),
     /// The time that [`Shard::deadline`](super::Shard::deadline) named has come.

@@ -14,6 +14,7 @@ mod drops;
 mod durability;
 mod end;
 mod event;
+mod fetch;
 mod forward;
 mod publish;
 mod publish_once;
@@ -43,12 +44,13 @@ pub use durability::{Durability, DurabilityRule};
 pub use event::{
     AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer, StoreRoom,
 };
+pub use fetch::{Fetch, Fetched};
 pub use forward::ShardMessage;
 pub use record::{Addressed, Deduplicated, InsteadOf, Record, RetainedChange, WillState};
 pub use record_bytes::{RecordBytes, RecordKey};
-pub use recovery::{Recovered, RecoveredMessage, RecoveredSession, Recovery};
+pub use recovery::{Recovered, RecoveredSession, Recovery};
 pub use settings::{QueueOverflow, Settings};
 pub use shard::Shard;
 pub use shared::Shared;
 
-pub use crate::session::Ticket;
+pub use crate::session::{QueueHead, RestoredMessage, Ticket};

@@ -1,6 +1,6 @@
 //! What bodies of records are made of.
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use bytestring::ByteString;
 
 use super::record::Deduplicated;
@@ -120,11 +120,40 @@ impl<'a> Body<'a> {
     }
 
     pub(super) fn message(&mut self) -> Option<Message> {
-        let topic = TopicName::new(ByteString::from(self.str()?)).ok()?;
-        let properties = MessageProperties::from_bytes(Bytes::copy_from_slice(self.bytes()?)).ok()?;
-        let payload = Bytes::copy_from_slice(self.bytes()?);
-        let id = self.option(|body| Some(MessageId { run: body.u64()?, number: body.u64()? }))?;
-        Some(Message { topic, payload, properties, id }.detached())
+        self.message_in(&mut BytesMut::new())
+    }
+
+    /// The same, with its content in a buffer that several share.
+    pub(super) fn message_in(&mut self, buffer: &mut BytesMut) -> Option<Message> {
+        let (topic, properties, payload) = self.content()?;
+        buffer.reserve(topic.len() + properties.len() + payload.len());
+        for part in [topic, properties, payload] {
+            buffer.extend_from_slice(part);
+        }
+        let mut payload = buffer.split().freeze();
+        let topic = TopicName::new(ByteString::try_from(payload.split_to(topic.len())).ok()?).ok()?;
+        let properties = match properties.len() {
+            0 => MessageProperties::default(),
+            length => MessageProperties::from_bytes(payload.split_to(length)).ok()?,
+        };
+        let id = self.message_id()?;
+        Some(Message { topic, payload, properties, id })
+    }
+
+    /// The length of a message's content, without a copy of it.
+    pub(super) fn message_length(&mut self) -> Option<usize> {
+        let (topic, properties, payload) = self.content()?;
+        self.message_id()?;
+        Some(topic.len() + properties.len() + payload.len())
+    }
+
+    /// Topic, properties and payload.
+    fn content(&mut self) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
+        Some((self.bytes()?, self.bytes()?, self.bytes()?))
+    }
+
+    fn message_id(&mut self) -> Option<Option<MessageId>> {
+        self.option(|body| Some(MessageId { run: body.u64()?, number: body.u64()? }))
     }
 
     pub(super) fn will(&mut self) -> Option<Will> {

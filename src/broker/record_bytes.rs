@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
+use bytestring::ByteString;
 use smallvec::SmallVec;
 
 use super::record::{Deduplicated, InsteadOf, Record, RetainedChange, WillState};
@@ -11,7 +13,7 @@ use super::record_body::{
 };
 use crate::codec::{ClientId, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
 use crate::routing::SessionKey;
-use crate::session::{Delivery, DeliveryPlace};
+use crate::session::{Delivery, DeliveryPlace, RestoredMessage};
 use crate::timestamp::Timestamp;
 use crate::topic::Filter;
 
@@ -63,6 +65,11 @@ impl RecordKey {
 
     const fn deduplicated(number: u64) -> Self {
         Self { group: Self::NO_SESSION, kind: Self::DEDUPLICATED, id: number }
+    }
+
+    /// A message in the queue of a Session.
+    pub(super) const fn queued(session: SessionKey, sequence: u64) -> Self {
+        Self::of(session, Self::QUEUED, sequence)
     }
 
     /// The number of a subscription among those of its Session: FNV-1a of the filter, which no version may change.
@@ -124,11 +131,11 @@ impl Record {
                 bytes.deletes.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
             }
             Self::OutboundReleased { key, sequence } => {
-                bytes.deletes.push(RecordKey::of(*key, RecordKey::QUEUED, *sequence));
+                bytes.deletes.push(RecordKey::queued(*key, *sequence));
                 bytes.puts.push(RecordKey::of(*key, RecordKey::RELEASED, *sequence));
             }
             Self::Done { key, sequence } => {
-                bytes.deletes.push(RecordKey::of(*key, RecordKey::QUEUED, *sequence));
+                bytes.deletes.push(RecordKey::queued(*key, *sequence));
                 bytes.deletes.push(RecordKey::of(*key, RecordKey::RELEASED, *sequence));
             }
         }
@@ -174,7 +181,7 @@ impl Record {
         put_message(body, message);
         put_length(body, receivers.len());
         for receiver in receivers.iter() {
-            bytes.puts.push(RecordKey::of(receiver.to.key, RecordKey::QUEUED, receiver.sequence));
+            bytes.puts.push(RecordKey::queued(receiver.to.key, receiver.sequence));
             let Delivery { qos, retain, subscription_ids, share, .. } = &receiver.delivery;
             body.extend(receiver.to.key.0.to_le_bytes());
             body.extend(receiver.sequence.to_le_bytes());
@@ -207,15 +214,13 @@ pub(super) struct StoredDetached {
     pub(super) sent_until: u64,
 }
 
-/// The body of [`Record::Accepted`].
+/// The body of [`Record::Accepted`], without its deliveries.
 #[derive(Debug)]
 pub(super) struct StoredMessage {
     pub(super) message: Arc<Message>,
     pub(super) qos: Qos,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) retainer: Option<ClientId>,
-    /// By Session and sequence.
-    pub(super) deliveries: Vec<(u64, u64, Delivery)>,
     pub(super) deduplicated: Option<Deduplicated>,
 }
 
@@ -248,30 +253,123 @@ pub(super) fn read_subscriptions(body: &[u8]) -> Option<(Vec<Subscription>, Opti
     Some((subscriptions, id, body.bool()?))
 }
 
+/// One of the deliveries in the body of [`Record::Accepted`].
+struct StoredDelivery<'a> {
+    session: u64,
+    sequence: u64,
+    qos: Qos,
+    retain: bool,
+    subscription_ids: Body<'a>,
+    share: Option<&'a str>,
+}
+
+/// What the body of [`Record::Accepted`] says of a message beside its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct StoredHead {
+    qos: Qos,
+    expires_at: Option<Timestamp>,
+}
+
 impl StoredMessage {
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         let body = &mut Body(body);
-        let qos = Qos::new(body.u8()?)?;
-        let expires_at = body.option(|body| body.u64().map(Timestamp))?;
+        let StoredHead { qos, expires_at } = StoredHead::read(body)?;
         let retainer = body.option(|body| body.str().map(ClientId::from))?;
         let message = Arc::new(body.message()?);
-        let count = body.length()?;
-        let deliveries = (0..count)
-            .map(|_| {
-                let (key, sequence) = (body.u64()?, body.u64()?);
-                let (qos, retain) = (Qos::new(body.u8()?)?, body.bool()?);
-                let ids = body.length()?;
-                let subscription_ids =
-                    (0..ids).map(|_| SubscriptionId::new(body.u32()?)).collect::<Option<SmallVec<_>>>()?;
-                let share = body.option(|body| body.filter().map(Arc::new))?;
-                let message = Arc::clone(&message);
-                let place = DeliveryPlace::Record;
-                Some((key, sequence, Delivery { message, qos, retain, expires_at, subscription_ids, share, place }))
-            })
-            .collect::<Option<_>>()?;
+        for _ in 0..body.length()? {
+            StoredDelivery::read(body)?;
+        }
         let deduplicated = body.option(Body::deduplicated)?;
-        Some(Self { message, qos, expires_at, retainer, deliveries, deduplicated })
+        Some(Self { message, qos, expires_at, retainer, deduplicated })
     }
+}
+
+impl StoredHead {
+    fn read(body: &mut Body<'_>) -> Option<Self> {
+        Some(Self { qos: Qos::new(body.u8()?)?, expires_at: body.option(|body| body.u64().map(Timestamp))? })
+    }
+}
+
+impl<'a> StoredDelivery<'a> {
+    fn read(body: &mut Body<'a>) -> Option<Self> {
+        let (session, sequence) = (body.u64()?, body.u64()?);
+        let (qos, retain) = (Qos::new(body.u8()?)?, body.bool()?);
+        let ids = body.length()?;
+        let subscription_ids = Body(body.take(ids.checked_mul(size_of::<u32>())?)?);
+        let share = body.option(Body::str)?;
+        Some(Self { session, sequence, qos, retain, subscription_ids, share })
+    }
+
+    fn delivery(mut self, message: &Arc<Message>, expires_at: Option<Timestamp>) -> Option<Delivery> {
+        let mut subscription_ids = SmallVec::new();
+        while let Some(id) = self.subscription_ids.u32() {
+            subscription_ids.push(SubscriptionId::new(id)?);
+        }
+        let share = match self.share {
+            Some(filter) => Some(Arc::new(Filter::new(ByteString::from(filter)).ok()?)),
+            None => None,
+        };
+        let (qos, retain) = (self.qos, self.retain);
+        let place = DeliveryPlace::Record;
+        Some(Delivery { message: Arc::clone(message), qos, retain, expires_at, subscription_ids, share, place })
+    }
+}
+
+/// A message out of the body of [`Record::Accepted`], as one Session gets it at this place in its queue. Its content is put into the
+/// buffer.
+pub(super) fn read_delivery(
+    body: &[u8],
+    (session, sequence): (SessionKey, u64),
+    buffer: &mut BytesMut,
+) -> Option<Delivery> {
+    let body = &mut Body(body);
+    let StoredHead { expires_at, .. } = StoredHead::read(body)?;
+    body.option(Body::bytes)?;
+    let message = Arc::new(body.message_in(buffer)?);
+    for _ in 0..body.length()? {
+        let stored = StoredDelivery::read(body)?;
+        if (stored.session, stored.sequence) == (session.0, sequence) {
+            return stored.delivery(&message, expires_at);
+        }
+    }
+    None
+}
+
+/// What has to be known of the messages in the body of [`Record::Accepted`] before they are sent: by Session and sequence, of
+/// those that `wanted` names, in the order of the body.
+pub(super) fn read_queued(
+    body: &[u8],
+    mut wanted: impl Iterator<Item = (u64, u64)>,
+    mut found: impl FnMut(u64, u64, RestoredMessage),
+) -> Option<()> {
+    let whole = Body(body);
+    let body = &mut Body(body);
+    let StoredHead { expires_at, .. } = StoredHead::read(body)?;
+    body.option(Body::bytes)?;
+    let content = u32::try_from(body.message_length()?).ok()?;
+    let mut next = wanted.next();
+    for _ in 0..body.length()? {
+        let Some(place) = next else { return Some(()) };
+        let stored = StoredDelivery::read(body)?;
+        let (session, sequence) = (stored.session, stored.sequence);
+        if (session, sequence) != place {
+            continue;
+        }
+        let message = if stored.share.is_some() {
+            // Another member may get it when this Session ends: it is in memory.
+            RestoredMessage::Shared(Box::new(read_delivery(
+                whole.0,
+                (SessionKey(session), sequence),
+                &mut BytesMut::new(),
+            )?))
+        } else {
+            let expires_at = expires_at.unwrap_or(Timestamp::NEVER);
+            RestoredMessage::Queued { qos: stored.qos, expires_at, content }
+        };
+        found(session, sequence, message);
+        next = wanted.next();
+    }
+    next.is_none().then_some(())
 }
 
 /// The Packet Identifier that a key of [`RecordKey::RECEIVED`] stands for.

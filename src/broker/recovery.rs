@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::record::Deduplicated;
 use super::record_bytes::{
-    RecordKey, StoredDetached, StoredMessage, StoredSession, read_subscriptions, received_packet_id,
+    RecordKey, StoredDetached, StoredMessage, StoredSession, read_queued, read_subscriptions, received_packet_id,
 };
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
 use crate::routing::{Retained, SessionKey};
-use crate::session::Delivery;
+use crate::session::RestoredMessage;
 use crate::timestamp::Timestamp;
 
 /// What the records say so far. Give it all of them, in their order, and then [`finish`](Self::finish).
@@ -31,7 +31,7 @@ struct Stored {
     will: Option<Will>,
     detached: Option<StoredDetached>,
     subscriptions: BTreeMap<u64, (Subscription, Option<SubscriptionId>)>,
-    queue: BTreeMap<u64, RecoveredMessage>,
+    queue: BTreeMap<u64, RestoredMessage>,
     received: BTreeSet<u64>,
     message_ids: bool,
 }
@@ -74,20 +74,11 @@ pub struct RecoveredSession {
     /// With their identifiers.
     pub subscriptions: Vec<(Subscription, Option<SubscriptionId>)>,
     /// What it is owed, by sequence.
-    pub queue: BTreeMap<u64, RecoveredMessage>,
+    pub queue: BTreeMap<u64, RestoredMessage>,
     /// Packet Identifiers that wait for PUBREL.
     pub received: Vec<PacketId>,
     /// Whether its client asked for the identity of each message.
     pub message_ids: bool,
-}
-
-/// A message that a Session is owed.
-#[derive(Debug)]
-pub enum RecoveredMessage {
-    /// It is to be sent, perhaps again.
-    Queued(Delivery),
-    /// The client has it: PUBREL is to be sent again.
-    Released,
 }
 
 impl Recovery {
@@ -121,7 +112,7 @@ impl Recovery {
             RecordKey::SUBSCRIPTION => _ = stored.subscriptions.remove(&key.id),
             RecordKey::QUEUED | RecordKey::RELEASED => {
                 // Both are the same message: what one record deletes is what an earlier one put.
-                let is_released = matches!(stored.queue.get(&key.id), Some(RecoveredMessage::Released));
+                let is_released = matches!(stored.queue.get(&key.id), Some(RestoredMessage::Released));
                 if is_released == (key.kind == RecordKey::RELEASED) {
                     stored.queue.remove(&key.id);
                 }
@@ -146,7 +137,7 @@ impl Recovery {
                 }
             }
             RecordKey::DETACHED => stored.or_default().detached = Some(StoredDetached::read(body)?),
-            RecordKey::RELEASED => _ = stored.or_default().queue.insert(first.id, RecoveredMessage::Released),
+            RecordKey::RELEASED => _ = stored.or_default().queue.insert(first.id, RestoredMessage::Released),
             RecordKey::SUBSCRIPTION => {
                 let (subscriptions, id, message_id) = read_subscriptions(body)?;
                 let stored = stored.or_default();
@@ -167,25 +158,21 @@ impl Recovery {
     }
 
     fn put_accepted(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
-        let StoredMessage { message, qos, expires_at, retainer, deliveries, deduplicated } = StoredMessage::read(body)?;
-        let mut deliveries: BTreeMap<_, _> =
-            deliveries.into_iter().map(|(key, sequence, delivery)| ((key, sequence), delivery)).collect();
-        for key in puts {
+        let queued = puts.iter().filter(|key| key.kind == RecordKey::QUEUED).map(|key| (key.group, key.id));
+        read_queued(body, queued, |session, sequence, message| {
+            self.sessions.entry(session).or_default().queue.insert(sequence, message);
+        })?;
+        let others = puts.iter().filter(|key| key.kind != RecordKey::QUEUED);
+        for key in others {
             match key.kind {
                 RecordKey::RECEIVED => _ = self.sessions.entry(key.group).or_default().received.insert(key.id),
-                RecordKey::QUEUED => {
-                    let delivery = deliveries.remove(&(key.group, key.id))?;
-                    let queue = &mut self.sessions.entry(key.group).or_default().queue;
-                    queue.insert(key.id, RecoveredMessage::Queued(delivery));
-                }
                 RecordKey::DEDUPLICATED => {
-                    let entry = Deduplicated { number: key.id, ..deduplicated.clone()? };
+                    let entry = Deduplicated { number: key.id, ..StoredMessage::read(body)?.deduplicated? };
                     self.deduplicated.insert(key.id, entry);
                 }
                 RecordKey::RETAINED => {
-                    let message = Arc::clone(&message);
-                    let publisher = retainer.clone();
-                    let retained = Retained { message, qos, expires_at, publisher, number: key.id };
+                    let StoredMessage { message, qos, expires_at, retainer, .. } = StoredMessage::read(body)?;
+                    let retained = Retained { message, qos, expires_at, publisher: retainer, number: key.id };
                     self.retained.insert(key.id, Arc::new(retained));
                 }
                 _ => return None,

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::recovery::{RecoveredMessage, RecoveredSession};
+use super::recovery::RecoveredSession;
 use super::session_slot::SessionSlot;
 use super::shard::Turn;
 use super::{Action, Deduplicated, Record, Shard, Shared};
 use crate::routing::{Access, Location, Retained, SessionKey, Subscriber};
-use crate::session::{RestoredMessage, Session, Ticket};
+use crate::session::{Session, Ticket};
 use crate::timestamp::Timestamp;
 
 impl Shared {
@@ -61,12 +61,8 @@ impl Shard {
         subscriber.set_durable(session_expiry_interval > 0);
         let next = recovered.queue.last_key_value().map_or(1, |(last, _)| last + 1);
         subscriber.set_next_sequence(next);
-        let queue = recovered.queue.into_iter().map(|(sequence, message)| match message {
-            RecoveredMessage::Queued(delivery) => (sequence, RestoredMessage::Queued(delivery)),
-            RecoveredMessage::Released => (sequence, RestoredMessage::Released),
-        });
         let mut session =
-            Session::restored(Arc::clone(&self.limits), recovered.received, queue.collect(), recovered.sent_until);
+            Session::restored(Arc::clone(&self.limits), recovered.received, recovered.queue, recovered.sent_until);
         if recovered.message_ids {
             session.want_message_ids();
         }

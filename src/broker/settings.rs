@@ -6,6 +6,7 @@ use bytestring::ByteString;
 use super::{Durability, DurabilityRule};
 use crate::codec::Qos;
 use crate::routing::ShareStrategy;
+use crate::session::QueueHead;
 use crate::topic::TopicName;
 
 /// What the rules of a shard can be set to: the part of the configuration that they need, as plain data.
@@ -31,6 +32,8 @@ pub struct Settings {
     pub queued_messages_max: usize,
     /// Their bytes.
     pub queued_bytes_max: usize,
+    /// What of the queue of a durable Session is in memory; `None`: all of it, because nothing is stored.
+    pub queue_head: Option<QueueHead>,
     /// What happens to a message for a Session where these are reached.
     pub queue_overflow: QueueOverflow,
     /// Where messages go that a durable Session loses to a full queue or to their expiry.

@@ -6,6 +6,7 @@ use slab::Slab;
 
 use super::connection::{Connection, Phase};
 use super::event::ConnectionId;
+use super::fetch::Dead;
 use super::forward::{Said, ShardMessage};
 use super::publish::{Outstanding, Parcel};
 use super::queue_room::handle_counted;
@@ -43,6 +44,8 @@ pub struct Shard {
     pub(super) early: HashMap<SessionKey, Vec<(Arc<Subscriber>, Parcel)>, RandomState>,
     /// Sessions that were claimed while records of theirs were not stable.
     pub(super) leaving: Vec<(Ticket, Claim, Claimant, ClientId)>,
+    /// Dropped messages that are fetched to become dead letters.
+    pub(super) dead: HashMap<SessionKey, Dead, RandomState>,
     pub(super) timers: Timers,
     pub(super) last_ticket: Ticket,
     pub(super) stable: Ticket,
@@ -78,6 +81,8 @@ impl Shard {
             queued_messages_max: settings.queued_messages_max,
             queued_bytes_max: settings.queued_bytes_max,
             drops_oldest: settings.queue_overflow == QueueOverflow::DropOldest,
+            queue_head: settings.queue_head.unwrap_or_default(),
+            keeps_dropped: settings.dead_letter_topic.is_some(),
         };
         // A dead letter must not push out another message, which would become a dead letter in its turn.
         let counts_room = settings.queue_overflow != QueueOverflow::DropOldest || settings.dead_letter_topic.is_some();
@@ -94,6 +99,7 @@ impl Shard {
             claims: HashMap::default(),
             early: HashMap::default(),
             leaving: Vec::new(),
+            dead: HashMap::default(),
             timers: Timers::default(),
             last_ticket: Ticket::default(),
             stable: Ticket::default(),
@@ -133,6 +139,7 @@ impl Shard {
             Event::Closed { connection, cause } => self.on_closed(connection, cause, turn),
             Event::Authenticated { connection, outcome } => self.on_authenticated(connection, outcome, turn),
             Event::Persisted(ticket) => self.on_persisted(ticket, turn),
+            Event::Fetched(fetched) => self.on_fetched(*fetched, turn),
             Event::Forwarded(message) => self.on_forwarded(message, turn),
             Event::DeadlinePassed => self.on_deadline_passed(turn),
             Event::AccessChanged { connection, access } => self.on_access_changed(connection, &access),
@@ -273,6 +280,9 @@ impl Shard {
             }
             session::Action::Done(sequence) => self.persist_done(slot, sequence, turn),
             session::Action::Dropped(cause, delivery) => self.on_dropped(slot, &cause, delivery, turn),
+            session::Action::DroppedStored(cause, sequence) => self.on_dropped_stored(slot, &cause, sequence, turn),
+            session::Action::Fetch(number, sequences) => self.fetch(slot, number, sequences, turn),
+            session::Action::Unreadable(sequence, cause) => self.on_unreadable(slot, sequence, cause, turn),
             session::Action::Subscribe(subscribe) => self.on_subscribe(slot, &subscribe, turn),
             session::Action::Unsubscribe(unsubscribe) => self.on_unsubscribe(slot, &unsubscribe, turn),
             session::Action::Reauthenticate(auth) => self.on_reauthenticate(slot, *auth, turn),
@@ -347,7 +357,7 @@ impl Shard {
     }
 
     /// A message of the Session in `slot` is done with. Its record is no reason to wait with anything, not even with moving the Session.
-    fn persist_done(&mut self, slot: usize, sequence: u64, turn: &mut Turn<'_>) {
+    pub(super) fn persist_done(&mut self, slot: usize, sequence: u64, turn: &mut Turn<'_>) {
         if let Some(entry) = self.sessions.get(slot).filter(|entry| entry.is_durable()) {
             let key = entry.subscriber.key;
             self.persist(Record::Done { key, sequence }, turn);

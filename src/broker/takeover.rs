@@ -120,7 +120,7 @@ impl Shard {
         self.counters.queued_messages -= messages as u64;
         self.counters.queued_bytes -= bytes as u64;
         self.by_client.remove(&entry.subscriber.client_id);
-        entry.session.forget_tickets();
+        entry.session.forget_shard();
         entry.last_ticket = crate::session::Ticket::default();
         entry.held_until = crate::session::Ticket::default();
         entry.replay_after = crate::session::Ticket::default();

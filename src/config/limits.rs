@@ -118,7 +118,7 @@ impl Default for Limits {
             subscriptions_per_session_max: 10_000,
             // A device that reports each second is away for a day.
             queued_messages_max: 100_000,
-            // Ten thousand messages of 6 KiB; sixteen forgotten sessions hold a GiB.
+            // Ten thousand messages of 6 KiB; sixteen forgotten sessions hold a GiB of the disk.
             queued_bytes_max: 64 << 20,
             // A forgotten session must not stop the publishers of a fleet.
             queue_overflow: QueueOverflow::DropOldest,

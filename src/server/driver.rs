@@ -189,6 +189,7 @@ impl Driver {
                 self.handle(Event::Authenticated { connection, outcome });
             }
             Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
+            Mail::Fetched(fetched) => self.handle(Event::Fetched(fetched)),
             Mail::AccessReloaded => self.renew_access(),
             Mail::ShuttingDown => {
                 self.shutting_down = true;
@@ -215,6 +216,7 @@ impl Driver {
             Action::Resume { connection } => self.with_woken(connection, |entry| entry.paused = false),
             Action::Authenticate { connection, request } => self.authenticate(connection, *request),
             Action::Persist { ticket, record } => self.store.persist(ticket, &record),
+            Action::Fetch(fetch) => self.store.fetch(*fetch, &self.mailboxes),
             Action::Forward { shard, message } => self.post.add(shard, message),
             Action::Report(report) => self.reporter.report(&report, self.reading.now),
         }

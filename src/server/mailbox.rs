@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::listener::Accepted;
-use crate::broker::{AuthenticationOutcome, ConnectionId, ShardMessage, Ticket};
+use crate::broker::{AuthenticationOutcome, ConnectionId, Fetched, ShardMessage, Ticket};
 use crate::routing::ShardId;
 
 /// What other threads tell a shard.
@@ -19,6 +19,8 @@ pub(super) enum Mail {
     Authenticated { connection: ConnectionId, outcome: AuthenticationOutcome },
     /// Records up to this ticket are stable.
     Persisted(Ticket),
+    /// Messages were read from the store.
+    Fetched(Box<Fetched>),
     /// The access rules were reloaded.
     AccessReloaded,
     /// The broker stops.

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::broker::{ClientLabel, Report};
 use crate::timestamp::Timestamp;
@@ -39,6 +39,14 @@ impl Reporter {
                 if self.budget.allows(now) {
                     let code = reason_code.number();
                     warn!("{} denied: {packet} {:?}: {rule} (0x{code:02X})", Label(client), topic.as_ref() as &str);
+                }
+            }
+            Report::Unreadable { client, sequence, cause } => {
+                if self.budget.allows(now) {
+                    error!(
+                        "{}: message {sequence} is dropped: it can't be read from the store: {cause}",
+                        Label(client)
+                    );
                 }
             }
             Report::Dropping { client, reason } => {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::broker::{Durability, DurabilityRule, QueueOverflow, Settings};
+use crate::broker::{Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
 use crate::config::{self, Config, SharedSubscriptionStrategy};
 use crate::routing::{RetainedLimits, ShareStrategy};
 use crate::topic::{TopicFilter, TopicName};
@@ -22,6 +22,7 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         subscriptions_per_session_max: limits.subscriptions_per_session_max,
         queued_messages_max: limits.queued_messages_max,
         queued_bytes_max: limits.queued_bytes_max,
+        queue_head: (durability(config.strongest_durability()) > Durability::None).then(QueueHead::default),
         queue_overflow: match limits.queue_overflow {
             config::QueueOverflow::DropOldest => QueueOverflow::DropOldest,
             config::QueueOverflow::DropNewest => QueueOverflow::DropNewest,

@@ -40,7 +40,11 @@ pub(super) fn start(parts: Parts, upwards: Upwards) -> io::Result<SyncSender<()>
     let (started_sender, started) = sync_channel(1);
     let (begin_sender, begin) = sync_channel(1);
     let run = move || {
-        let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        let runtime = match Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(READERS_MAX)
+            .build_local(LocalOptions::default())
+        {
             Ok(runtime) => runtime,
             Err(error) => return drop(started_sender.send(Err(error))),
         };
@@ -222,6 +226,8 @@ async fn every_second(id: ShardId, driver: Rc<RefCell<Driver>>, status: Arc<Stat
     }
 }
 
+/// Threads that read from the store for one shard, if so many clients at once want what is not in memory.
+const READERS_MAX: usize = 4;
 /// A batch that takes well under a millisecond.
 const MAIL_PER_TURN: usize = 256;
 

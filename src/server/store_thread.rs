@@ -1,18 +1,23 @@
 use std::cell::Cell;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io, thread};
 
+use bytes::Bytes;
+use bytestring::ByteString;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::error::ServerError;
 use super::mailbox::{Mail, Mailbox};
 use super::settings::durability;
-use crate::broker::{Durability, Record, RecordBytes, RecordKey, Recovered, Recovery, StoreRoom, Ticket};
+use crate::broker::{
+    Durability, Fetch, Fetched, Record, RecordBytes, RecordKey, Recovered, Recovery, StoreRoom, Ticket,
+};
 use crate::config::Config;
 use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Store};
 use crate::timestamp::Timestamp;
@@ -67,6 +72,18 @@ impl StoreThread {
     /// How far it got since it was asked last, if there is no durability.
     pub(super) fn take_stable(&mut self) -> Option<Ticket> {
         self.stable.take()
+    }
+
+    /// Reads messages on a thread that may wait for the disk. The shard gets [`Mail::Fetched`].
+    pub(super) fn fetch(&self, fetch: Fetch, mailboxes: &Arc<[Mailbox]>) {
+        let Some(log) = self.log.clone() else { return };
+        let (mailboxes, source) = (Arc::clone(mailboxes), self.source);
+        spawn_blocking(move || {
+            let fetched = Box::new(read(&log, fetch));
+            if let Some(mailbox) = mailboxes.get(source) {
+                mailbox.put(Mail::Fetched(fetched));
+            }
+        });
     }
 
     /// Whether so much waits for the disk that publishers are to be held up.
@@ -209,13 +226,52 @@ fn tell(directory: &Path, report: &Report, recovered: &Recovered) {
     }
 }
 
+/// Reads what is wanted.
+fn read(log: &Store, fetch: Fetch) -> Fetched {
+    let wanted: Vec<Key> = fetch.keys().map(key).collect();
+    let (mut fetched, mut attempts) = (fetch.answer(), 0);
+    log.read_each(&wanted, |key, body| match body {
+        Ok(body) => fetched.add(body.ok_or_else(not_there)),
+        Err(error) => match read_again(log, key, error, &mut attempts) {
+            Ok(body) => fetched.add(body.as_deref().ok_or_else(not_there)),
+            Err(error) => fetched.add(Err(error.to_string().into())),
+        },
+    });
+    fetched
+}
+
+fn not_there() -> ByteString {
+    ByteString::from_static("the store doesn't have it")
+}
+
+/// Tries again what failed for a reason that may pass, as a want of file descriptors does: so often in one fetch.
+fn read_again(log: &Store, key: Key, mut error: io::Error, attempts: &mut u32) -> io::Result<Option<Bytes>> {
+    while error.kind() != io::ErrorKind::InvalidData && *attempts < READ_ATTEMPTS_MAX {
+        *attempts += 1;
+        thread::sleep(READ_PAUSE);
+        match log.read(key) {
+            Ok(body) => return Ok(body),
+            Err(again) => error = again,
+        }
+    }
+    Err(error)
+}
+
+fn key(key: RecordKey) -> Key {
+    Key { group: key.group, kind: key.kind, id: key.id }
+}
+
 fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
-    keys.iter().map(|key| Key { group: key.group, kind: key.kind, id: key.id }).collect()
+    keys.iter().copied().map(key).collect()
 }
 
 fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
     keys.iter().map(|key| RecordKey { group: key.group, kind: key.kind, id: key.id }).collect()
 }
+
+/// Two seconds: clients that come and go have given a file descriptor back by then.
+const READ_ATTEMPTS_MAX: u32 = 20;
+const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// Longer than most starts take, shorter than anybody's patience.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);

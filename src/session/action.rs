@@ -2,6 +2,7 @@ use super::{Delivery, ProtocolError};
 use crate::codec::{Auth, Disconnect, MessageProperties, PacketId, Qos, ServerPacket, Subscribe, Unsubscribe};
 use crate::topic::TopicName;
 use bytes::Bytes;
+use bytestring::ByteString;
 
 /// What the owner of a [`Session`](super::Session) must do, in order, before the next event.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +19,13 @@ pub enum Action {
     Done(u64),
     /// A message for the client was dropped: at QoS 1 and 2, this one.
     Dropped(DropCause, Option<Box<Delivery>>),
+    /// The same for a message at QoS 1 or 2 that the store alone has: its record may go when what is made of it is there.
+    DroppedStored(DropCause, u64),
+    /// Read the messages with these sequences from the store, and give them with [`Event::Fetched`](super::Event::Fetched) and this number.
+    /// No other fetch follows before.
+    Fetch(u64, Vec<u64>),
+    /// The message with this sequence was to be sent, and can't be read from the store: it is dropped.
+    Unreadable(u64, ByteString),
     /// SUBSCRIBE: answered with [`Event::Respond`](super::Event::Respond).
     Subscribe(Box<Subscribe>),
     /// UNSUBSCRIBE: answered with [`Event::Respond`](super::Event::Respond).

@@ -1,5 +1,5 @@
+use super::entry::ENTRY_BYTES;
 use super::link::Link;
-use super::outbound::ENTRY_BYTES;
 use super::{Delivery, DropCause};
 use crate::codec::{AliasUse, Message, OutgoingPublish, PacketId};
 use crate::timestamp::Timestamp;

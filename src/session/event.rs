@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::Link;
+use super::{FetchedMessage, Link};
 use crate::codec::{ClientPacket, Connack, Message, PacketId, Qos, ReasonCode, ServerPacket, SubscriptionId};
 use crate::timestamp::Timestamp;
 use crate::topic::Filter;
@@ -52,6 +52,8 @@ pub enum Event {
     DeliverQos0(Delivery),
     /// A message for this Session at QoS 1 or 2, with its place in the Session's queue. Places may come out of order, but each comes once.
     Deliver(u64, Delivery),
+    /// The answer to the [`Action::Fetch`](super::Action::Fetch) with this number.
+    Fetched(u64, Vec<FetchedMessage>),
     /// Everything up to this ticket is stable.
     Persisted(Ticket),
     /// So many bytes of messages from the queue may be put before the transport now.

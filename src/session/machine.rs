@@ -3,30 +3,11 @@ use std::sync::Arc;
 
 use super::inbound::{Arrival, Inbound};
 use super::outbound::{Outbound, QueueLimits, RestoredMessage};
-use super::{Action, Application, Delivery, DropCause, Ended, Event, Link, ProtocolError, Ticket};
+use super::{Action, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, Ticket};
 use crate::codec::{
     Ack, AckDetails, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
 };
 use crate::timestamp::Timestamp;
-
-/// What every client is held to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Maximum QoS announced in CONNACK.
-    pub maximum_qos: Qos,
-    /// Retain Available announced in CONNACK.
-    pub retain_available: bool,
-    /// Receive Maximum announced in CONNACK.
-    pub receive_maximum: u16,
-    /// Whether a payload that says it is UTF-8 is checked.
-    pub validate_payload_format: bool,
-    /// Messages in the queue towards the client, in flight included.
-    pub queued_messages_max: usize,
-    /// Their bytes.
-    pub queued_bytes_max: usize,
-    /// Whether the oldest message goes when the queue is full; else whoever gives messages sees to it that there is room.
-    pub drops_oldest: bool,
-}
 
 /// One client's Session: the rules of MQTT, with no socket, clock or task inside.
 ///
@@ -36,7 +17,7 @@ pub struct Limits {
 pub struct Session {
     limits: Arc<Limits>,
     inbound: Inbound,
-    outbound: Outbound,
+    pub(super) outbound: Outbound,
     connection: Connection,
     /// Whether its client asked for the identity of each message.
     message_ids: bool,
@@ -75,9 +56,9 @@ impl Session {
     /// A new Session, whose first queued message has the sequence `first_sequence`, at least 1.
     pub fn new(limits: Arc<Limits>, first_sequence: u64) -> Self {
         Self {
-            limits,
             inbound: Inbound::default(),
-            outbound: Outbound::new(first_sequence.max(1)),
+            outbound: Outbound::new(first_sequence.max(1), &limits),
+            limits,
             connection: Connection::default(),
             message_ids: false,
             stable: Ticket::default(),
@@ -93,7 +74,7 @@ impl Session {
         sent_until: u64,
     ) -> Self {
         let inbound = Inbound::restored(received);
-        let outbound = Outbound::restored(queue, sent_until);
+        let outbound = Outbound::restored(queue, sent_until, &limits);
         Self { inbound, outbound, ..Self::new(limits, 1) }
     }
 
@@ -111,6 +92,16 @@ impl Session {
         if let Some(link) = &mut self.connection.link {
             link.message_ids = true;
         }
+    }
+
+    /// Says whether the store has the messages that come from now on, so that they needn't all be in memory.
+    pub const fn set_recorded(&mut self, recorded: bool) {
+        self.outbound.head.recorded = recorded;
+    }
+
+    /// Whether the store alone has a part of the queue.
+    pub const fn needs_store(&self) -> bool {
+        self.outbound.head.has_stored()
     }
 
     /// Messages in the queue, in flight included, and their bytes.
@@ -153,9 +144,10 @@ impl Session {
         self.connection.open
     }
 
-    /// Forgets the tickets of its shard, all of which are stable, before it moves to another one.
-    pub fn forget_tickets(&mut self) {
+    /// Forgets what it awaits of its shard, whose tickets are all stable, before it moves to another one.
+    pub fn forget_shard(&mut self) {
         self.inbound.forget_tickets();
+        self.outbound.head.forget_fetch();
         self.stable = Ticket::default();
     }
 
@@ -182,7 +174,13 @@ impl Session {
                     messages_max: self.limits.queued_messages_max,
                     bytes_max: self.limits.queued_bytes_max,
                 });
+                let end = self.outbound.end();
                 self.outbound.enqueue(sequence, delivery, limits, actions);
+                self.send(now, actions);
+                self.outbound.unload_from(end);
+            }
+            Event::Fetched(fetch, messages) => {
+                self.outbound.on_fetched(fetch, messages, actions);
                 self.send(now, actions);
             }
             Event::Persisted(ticket) => self.on_persisted(now, ticket, actions),

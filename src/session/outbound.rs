@@ -1,19 +1,20 @@
 use std::collections::{BTreeMap, VecDeque};
 
+use super::head::Head;
 use super::link::Link;
-use super::{Action, Delivery, DeliveryPlace, DropCause};
+use super::{Action, Delivery, DeliveryPlace, DropCause, Limits};
 use crate::codec::{Ack, OutgoingPublish, PacketId, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
 /// The QoS 1 and 2 messages that a client is owed, in the order of their sequences: those in flight, and behind them those
-/// that wait.
+/// that wait. What the store has of them is in memory only as far as it is about to be sent: see [`Head`].
 ///
 /// The message with sequence *s* has the Packet Identifier `(s - 1) mod 65,535 + 1`: the same after a reconnect and after a
 /// restart, and unique because the oldest and the newest in flight lie less than 65,535 apart. [MQTT-2.2.1-4]
 #[derive(Debug)]
 pub(super) struct Outbound {
     /// By sequence, with gaps only where messages were dropped.
-    queue: VecDeque<Entry>,
+    pub(super) queue: VecDeque<Entry>,
     /// The sequence of the next message to come.
     end: u64,
     /// The first sequence that this connection has not sent.
@@ -28,6 +29,7 @@ pub(super) struct Outbound {
     /// Not done, wherever they are.
     messages: usize,
     bytes: usize,
+    pub(super) head: Head,
 }
 
 /// The bounds of a queue.
@@ -38,11 +40,17 @@ pub(super) struct QueueLimits {
 }
 
 #[derive(Debug)]
-struct Entry {
-    sequence: u64,
-    /// Given away once the client has it.
-    delivery: Option<Delivery>,
-    state: State,
+pub(super) struct Entry {
+    pub(super) sequence: u64,
+    /// Given away once the client has it, and as long as the store alone has it.
+    pub(super) delivery: Option<Box<Delivery>>,
+    /// When its Message Expiry Interval runs out, or [`Timestamp::NEVER`].
+    pub(super) expires_at: Timestamp,
+    /// What it counts for in the queue.
+    pub(super) bytes: u32,
+    pub(super) state: State,
+    /// Whether the store has it, so that it can be fetched from there.
+    pub(super) recorded: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,15 +67,24 @@ pub(super) enum State {
 /// A message of the last run.
 #[derive(Debug)]
 pub enum RestoredMessage {
-    /// To be sent, perhaps again.
-    Queued(Delivery),
+    /// To be sent, perhaps again: the store has it.
+    Queued {
+        /// Of this delivery.
+        qos: Qos,
+        /// When it expires, or [`Timestamp::NEVER`].
+        expires_at: Timestamp,
+        /// The bytes of its topic, payload and properties.
+        content: u32,
+    },
+    /// The same, of a Shared Subscription.
+    Shared(Box<Delivery>),
     /// The client has it: PUBREL is to be sent again.
     Released,
 }
 
 impl State {
     /// What a message of this QoS waits for when it is sent.
-    const fn awaiting(qos: Qos) -> Self {
+    pub(super) const fn awaiting(qos: Qos) -> Self {
         match qos {
             Qos::AtMostOnce | Qos::AtLeastOnce => Self::AwaitingPuback,
             Qos::ExactlyOnce => Self::AwaitingPubrec,
@@ -77,7 +94,7 @@ impl State {
 
 impl Outbound {
     /// An empty queue whose first message will have the sequence `first`.
-    pub(super) fn new(first: u64) -> Self {
+    pub(super) fn new(first: u64, limits: &Limits) -> Self {
         Self {
             queue: VecDeque::new(),
             end: first,
@@ -88,27 +105,26 @@ impl Outbound {
             in_flight: 0,
             messages: 0,
             bytes: 0,
+            head: Head::new(limits),
         }
     }
 
     /// The queue of the last run: messages before `sent_until` may have been sent, and go out with DUP.
-    pub(super) fn restored(queue: BTreeMap<u64, RestoredMessage>, sent_until: u64) -> Self {
+    pub(super) fn restored(queue: BTreeMap<u64, RestoredMessage>, sent_until: u64, limits: &Limits) -> Self {
         let front = queue.first_key_value().map_or(1, |(first, _)| *first);
-        let mut outbound = Self::new(front);
+        let mut outbound = Self::new(front, limits);
+        outbound.head.recorded = true;
+        outbound.queue.reserve_exact(queue.len());
         for (sequence, message) in queue {
-            let may_be_sent = sequence < sent_until;
-            let entry = match message {
-                RestoredMessage::Released => Entry { sequence, delivery: None, state: State::AwaitingPubcomp },
-                RestoredMessage::Queued(delivery) => {
-                    outbound.bytes += delivery.queued_bytes();
-                    let state = if may_be_sent { State::awaiting(delivery.qos) } else { State::Queued };
-                    Entry { sequence, delivery: Some(delivery), state }
-                }
-            };
+            let entry = Entry::restored(sequence, message, sequence < sent_until);
             if entry.state != State::Queued {
                 outbound.sent_until = sequence + 1;
             }
+            if entry.is_stored() {
+                outbound.head.stored += 1;
+            }
             outbound.messages += 1;
+            outbound.bytes += entry.bytes as usize;
             outbound.end = sequence + 1;
             outbound.queue.push_back(entry);
         }
@@ -140,6 +156,11 @@ impl Outbound {
         self.in_flight
     }
 
+    /// The sequence of the next message to come.
+    pub(super) const fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Puts a message at its place. When the queue is full, the oldest message that was never sent goes; without limits it is for
     /// whoever gives messages to see that there is room.
     pub(super) fn enqueue(
@@ -166,11 +187,12 @@ impl Outbound {
     }
 
     fn append(&mut self, delivery: Delivery, limits: Option<QueueLimits>, actions: &mut Vec<Action>) {
-        let bytes = delivery.queued_bytes();
-        self.queue.push_back(Entry { sequence: self.end, delivery: Some(delivery), state: State::Queued });
+        let entry = Entry::new(self.end, delivery, self.head.recorded);
         self.end += 1;
         self.messages += 1;
-        self.bytes += bytes;
+        self.bytes += entry.bytes as usize;
+        self.head.joined(&entry);
+        self.queue.push_back(entry);
         let is_full = |messages, bytes| limits.is_some_and(|max| messages > max.messages_max || bytes > max.bytes_max);
         while is_full(self.messages, self.bytes) {
             let oldest = self.place_from(self.sent_until);
@@ -188,9 +210,11 @@ impl Outbound {
     pub(super) fn restart(&mut self) {
         self.cursor = self.front();
         self.in_flight = 0;
+        self.head.restart();
     }
 
-    /// Sends what the client's Receive Maximum and `room` allow: what this connection has to repeat, then what is new.
+    /// Sends what the client's Receive Maximum and `room` allow: what this connection has to repeat, then what is new. What is
+    /// not in memory is asked for.
     pub(super) fn send(&mut self, now: Timestamp, link: &mut Link, room: &mut usize, actions: &mut Vec<Action>) {
         let front = self.front();
         let mut place = self.place_from(self.cursor);
@@ -208,7 +232,7 @@ impl Outbound {
                     let full = self.in_flight >= u32::from(link.send_maximum.get())
                         || sequence - front >= PACKET_IDS
                         || *room == 0;
-                    if full {
+                    if full || (entry.is_stored() && (self.head.keeps_dropped || !entry.is_expired(now))) {
                         break;
                     }
                     match entry.publish(now, packet_id, link) {
@@ -216,6 +240,7 @@ impl Outbound {
                             *room = room.saturating_sub(publish_bytes(&publish));
                             actions.push(Action::Send(ServerPacket::Publish(publish)));
                             self.in_flight += 1;
+                            self.head.sent(entry);
                         }
                         Err(cause) => self.drop_message(sequence, cause, actions),
                     }
@@ -226,13 +251,14 @@ impl Outbound {
             place += 1;
         }
         self.remove_done();
+        self.fetch(actions);
     }
 
     /// What another member of a share may get when this Session ends: QoS 1 that is not acknowledged, and QoS 2 that was
     /// never sent. [MQTT-4.8.2-5]
     pub(super) fn into_leftovers(self) -> impl Iterator<Item = (u64, Delivery)> {
         let queued = self.queue.into_iter().filter_map(|entry| match entry.state {
-            State::Queued | State::AwaitingPuback => Some((entry.sequence, entry.delivery?)),
+            State::Queued | State::AwaitingPuback => Some((entry.sequence, *entry.delivery?)),
             State::AwaitingPubrec | State::AwaitingPubcomp | State::Done => None,
         });
         queued.chain(self.early).filter(|(_, delivery)| delivery.share.is_some())
@@ -244,7 +270,7 @@ impl Outbound {
     }
 
     /// The place of the message with this sequence, or of the next behind it.
-    fn place_from(&self, sequence: u64) -> usize {
+    pub(super) fn place_from(&self, sequence: u64) -> usize {
         // Without gaps its distance from the front is its place.
         let distance = usize::try_from(sequence.saturating_sub(self.front())).unwrap_or(usize::MAX);
         if self.queue.get(distance).is_some_and(|entry| entry.sequence == sequence) {
@@ -253,7 +279,7 @@ impl Outbound {
         self.queue.partition_point(|entry| entry.sequence < sequence)
     }
 
-    fn place(&self, sequence: u64) -> Option<usize> {
+    pub(super) fn place(&self, sequence: u64) -> Option<usize> {
         let place = self.place_from(sequence);
         self.queue.get(place).filter(|entry| entry.sequence == sequence).map(|_| place)
     }
@@ -268,11 +294,8 @@ impl Outbound {
 
     /// The client has the message: only its identifier is kept until PUBCOMP.
     pub(super) fn release(&mut self, sequence: u64) {
-        if let Some(entry) = self.place(sequence).and_then(|place| self.queue.get_mut(place)) {
-            entry.state = State::AwaitingPubcomp;
-            if let Some(delivery) = entry.delivery.take() {
-                self.bytes -= delivery.queued_bytes();
-            }
+        if let Some(place) = self.place(sequence) {
+            self.take(place, State::AwaitingPubcomp);
         }
     }
 
@@ -285,20 +308,31 @@ impl Outbound {
     }
 
     fn finish(&mut self, sequence: u64, actions: &mut Vec<Action>) {
-        if let Some(entry) = self.live_entry(sequence) {
-            let delivery = self.take(entry);
-            actions.extend(done(sequence, delivery.as_ref()));
+        if let Some(place) = self.live_entry(sequence) {
+            self.messages -= 1;
+            let delivery = self.take(place, State::Done);
+            actions.extend(done(sequence, delivery.as_deref()));
         }
     }
 
     /// The message goes without having come to the client. What is made of it is there before its record goes.
     fn drop_message(&mut self, sequence: u64, cause: DropCause, actions: &mut Vec<Action>) {
-        if let Some(entry) = self.live_entry(sequence) {
-            let delivery = self.take(entry);
-            let done = done(sequence, delivery.as_ref());
-            actions.push(Action::Dropped(cause, delivery.map(Box::new)));
-            actions.extend(done);
+        let Some(place) = self.live_entry(sequence) else { return };
+        let is_stored = self.queue.get(place).is_some_and(Entry::is_stored);
+        self.messages -= 1;
+        let delivery = self.take(place, State::Done);
+        if is_stored && self.head.keeps_dropped {
+            return actions.push(Action::DroppedStored(cause, sequence));
         }
+        let done = done(sequence, delivery.as_deref());
+        actions.push(Action::Dropped(cause, delivery));
+        actions.extend(done);
+    }
+
+    /// A message that can't be fetched goes; its record stays, as it may be read by another run.
+    pub(super) fn give_up(&mut self, place: usize) {
+        self.messages -= 1;
+        self.take(place, State::Done);
     }
 
     /// The place in the queue of a message that is not done.
@@ -307,17 +341,18 @@ impl Outbound {
         self.queue.get(place).filter(|entry| entry.state != State::Done).map(|_| place)
     }
 
-    /// The message at this place is done.
-    fn take(&mut self, place: usize) -> Option<Delivery> {
+    /// The message at this place is not to be sent any more.
+    fn take(&mut self, place: usize, state: State) -> Option<Box<Delivery>> {
         let entry = self.queue.get_mut(place)?;
-        entry.state = State::Done;
-        self.messages -= 1;
-        let delivery = entry.delivery.take()?;
-        self.bytes -= delivery.queued_bytes();
-        Some(delivery)
+        if entry.delivery.is_some() || entry.is_stored() {
+            self.bytes -= entry.bytes as usize;
+            self.head.left(entry, entry.sequence < self.cursor);
+        }
+        entry.state = state;
+        entry.delivery.take()
     }
 
-    fn remove_done(&mut self) {
+    pub(super) fn remove_done(&mut self) {
         while self.queue.front().is_some_and(|entry| entry.state == State::Done) {
             self.queue.pop_front();
         }
@@ -327,20 +362,6 @@ impl Outbound {
         if self.queue.is_empty() && self.queue.capacity() > QUEUE_KEPT {
             self.queue = VecDeque::new();
         }
-    }
-}
-
-impl Entry {
-    /// The PUBLISH of this entry, or why it is not to be sent. What was sent before is sent again even if it has expired since. [MQTT-4.3.3-7]
-    fn publish(&mut self, now: Timestamp, packet_id: PacketId, link: &mut Link) -> Result<OutgoingPublish, DropCause> {
-        let dup = self.state != State::Queued;
-        let Some(delivery) = &self.delivery else { return Err(DropCause::Expired) };
-        if !dup && delivery.expires_at.is_some_and(|at| at <= now) {
-            return Err(DropCause::Expired); // [MQTT-3.3.2-5]
-        }
-        let publish = delivery.publish(now, Some(packet_id), dup, link)?;
-        self.state = State::awaiting(delivery.qos);
-        Ok(publish)
     }
 }
 
@@ -366,23 +387,21 @@ fn publish_bytes(publish: &OutgoingPublish) -> usize {
 const PACKET_IDS: u64 = 65_535;
 /// A queue that has run empty keeps so many places; more are given back.
 const QUEUE_KEPT: usize = 32;
-/// What a queued message costs beside its content.
-pub(super) const ENTRY_BYTES: usize = size_of::<Entry>();
 /// Fixed header, lengths, Packet Identifier.
 const HEADER_BYTES: usize = 10;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::tests::delivery;
+    use crate::session::tests::{delivery, limits};
 
     #[test]
     fn client_that_is_away_gathers_nothing_beyond_its_queue() {
-        let limits = Some(QueueLimits { messages_max: 10, bytes_max: usize::MAX });
-        let (mut outbound, mut actions) = (Outbound::new(1), Vec::new());
+        let queue_limits = Some(QueueLimits { messages_max: 10, bytes_max: usize::MAX });
+        let (mut outbound, mut actions) = (Outbound::new(1, &limits()), Vec::new());
         let mut link = Link::new(crate::codec::ProtocolVersion::V5, std::num::NonZeroU16::MIN);
         for sequence in 1..=200_000 {
-            outbound.enqueue(sequence, delivery(Qos::AtLeastOnce), limits, &mut actions);
+            outbound.enqueue(sequence, delivery(Qos::AtLeastOnce), queue_limits, &mut actions);
             outbound.send(Timestamp(0), &mut link, &mut 1, &mut actions); // the first alone
             actions.clear();
         }

@@ -120,6 +120,12 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
     head.is_empty().then_some(Decoded { length, body, puts, deletes, ends })
 }
 
+/// The body of one whole entry.
+pub(super) fn body(bytes: &[u8]) -> Option<&[u8]> {
+    let length = usize::try_from(number_at::<4>(bytes, 8).map(u32::from_le_bytes)?).ok()?;
+    bytes.get(bytes.len().checked_sub(length)?..)
+}
+
 /// How long the entry is that `bytes` begin with.
 pub(super) fn length(bytes: &[u8]) -> Option<usize> {
     usize::try_from(number_at::<4>(bytes, 4).map(u32::from_le_bytes)?).ok()

@@ -8,6 +8,7 @@ mod commit;
 mod disk;
 mod entry;
 mod error;
+mod fetch;
 mod format;
 mod gathering;
 mod ids;

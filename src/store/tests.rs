@@ -6,6 +6,7 @@ use super::*;
 mod crash;
 mod damage;
 mod directory;
+mod fetch;
 mod full;
 mod levels;
 
@@ -158,6 +159,12 @@ impl Run {
             assert_eq!(self.store.read(*key).unwrap().as_deref(), Some(&body[..]), "{key:?}");
         }
         assert_eq!(self.store.stats().keys, model.len() as u64);
+        let nobody = Key { group: 77, kind: 7, id: 7 };
+        let keys: Vec<Key> = model.keys().copied().chain([nobody]).collect();
+        let mut read = Vec::new();
+        self.store.read_each(&keys, |key, body| read.push((key, body.unwrap().map(<[u8]>::to_vec))));
+        let expected = model.iter().map(|(key, body)| (*key, Some(body.clone()))).chain([(nobody, None)]);
+        assert_eq!(read, expected.collect::<Vec<_>>());
     }
 }
 

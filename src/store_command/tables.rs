@@ -1,6 +1,6 @@
 use std::cmp::Reverse;
 
-use oncemq::broker::{Recovered, RecoveredMessage, RecoveredSession};
+use oncemq::broker::{Recovered, RecoveredSession, RestoredMessage};
 use oncemq::codec::Message;
 use oncemq::store::Report;
 
@@ -74,8 +74,9 @@ impl<'a> Client<'a> {
     fn of(session: &'a RecoveredSession) -> Self {
         let RecoveredSession { client_id, queue, .. } = session;
         let bytes = queue.values().map(|message| match message {
-            RecoveredMessage::Queued(delivery) => message_bytes(&delivery.message),
-            RecoveredMessage::Released => 0,
+            RestoredMessage::Queued { content, .. } => *content as usize,
+            RestoredMessage::Shared(delivery) => message_bytes(&delivery.message),
+            RestoredMessage::Released => 0,
         });
         Self { client_id: client_id.as_str(), messages: queue.len(), bytes: bytes.sum() }
     }

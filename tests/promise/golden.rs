@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oncemq::broker::{
-    Action, AuthenticationOutcome, ConnectionId, Event, Peer, Recovered, RecoveredMessage, RecoveredSession, Shard,
-    Ticket,
+    Action, AuthenticationOutcome, ConnectionId, Event, Peer, Recovered, RecoveredSession, Shard, Ticket,
 };
 use oncemq::codec::{
-    Ack, ClientPacket, Connect, MessageProperties, MessageProperty, PacketId, ProtocolVersion, Publish, Qos,
-    ReasonCode, Subscribe, Subscription, SubscriptionId, SubscriptionOptions, Will,
+    Ack, ClientPacket, Connect, MessageProperties, MessageProperty, OutgoingPublish, PacketId, ProtocolVersion,
+    Publish, Qos, ReasonCode, ServerPacket, Subscribe, Subscription, SubscriptionId, SubscriptionOptions, Will,
 };
 use oncemq::routing::{Access, ShardId};
+use oncemq::session::RestoredMessage;
 use oncemq::store::Level;
 use oncemq::store::sim::{Loss, SimDisk};
 use oncemq::timestamp::Timestamp;
@@ -27,12 +27,21 @@ struct Writer {
     shard: Shard,
     log: Log,
     now: u64,
+    /// What clients got.
+    received: Vec<OutgoingPublish>,
 }
 
 impl Writer {
     fn event(&mut self, event: Event) {
         let mut actions = Vec::new();
         self.shard.handle(Timestamp(self.now), event, &mut actions);
+        self.perform(actions);
+        for (_, ticket) in self.log.commit() {
+            self.event(Event::Persisted(Ticket(ticket)));
+        }
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Persist { ticket, record } => self.log.append(0, ticket, &record),
@@ -42,6 +51,11 @@ impl Writer {
                     let outcome = AuthenticationOutcome::Granted { access, user, verified_user, authentication_data };
                     self.event(Event::Authenticated { connection, outcome });
                 }
+                Action::Fetch(fetch) => {
+                    let fetched = Box::new(self.log.read(*fetch));
+                    self.event(Event::Fetched(fetched));
+                }
+                Action::Send { packet: ServerPacket::Publish(publish), .. } => self.received.push(publish),
                 Action::Send { .. }
                 | Action::Close { .. }
                 | Action::Pause { .. }
@@ -49,9 +63,6 @@ impl Writer {
                 | Action::Forward { .. }
                 | Action::Report(_) => {}
             }
-        }
-        for (_, ticket) in self.log.commit() {
-            self.event(Event::Persisted(Ticket(ticket)));
         }
     }
 
@@ -105,7 +116,7 @@ fn subscribe(filters: &[&str], number: u32, message_id: bool) -> ClientPacket {
 /// Sessions that are connected and away, with all that a Session can have.
 fn write() -> Vec<u8> {
     let shard = Shard::new(ShardId(0), Arc::new(settings()), new_shared(1), 7);
-    let mut writer = Writer { shard, log: Log::new(Level::PowerLoss), now: 1_000_000 };
+    let mut writer = Writer { shard, log: Log::new(Level::PowerLoss), now: 1_000_000, received: Vec::new() };
     writer.connect(AWAY, durable("away"));
     writer.send(AWAY, subscribe(&["t/+", "$share/group/s"], 7, true));
     let connection = ConnectionId { slot: AWAY, generation: 1 };
@@ -134,28 +145,63 @@ fn write() -> Vec<u8> {
     writer.log.disk.bytes(FILE).unwrap()
 }
 
-fn read(bytes: Vec<u8>) -> Recovered {
+fn read(bytes: Vec<u8>) -> (Log, Recovered) {
     let disk = SimDisk::new(1);
     disk.set_bytes(FILE, bytes);
-    Log::open(disk, Level::PowerLoss).1
+    Log::open(disk, Level::PowerLoss)
 }
 
 fn queued(session: &RecoveredSession) -> Vec<String> {
-    let line = |(sequence, message): (&u64, &RecoveredMessage)| match message {
-        RecoveredMessage::Released => format!("{sequence} released"),
-        RecoveredMessage::Queued(delivery) => {
-            let payload = String::from_utf8_lossy(&delivery.message.payload).into_owned();
-            let share = delivery.share.as_ref().map(ToString::to_string).unwrap_or_default();
-            let ids: Vec<_> = delivery.subscription_ids.iter().map(|id| id.get()).collect();
-            let topic = delivery.message.topic.as_str();
-            let identified = if delivery.message.id.is_some() { " identified" } else { "" };
-            format!("{sequence} {topic} {payload} q{} {ids:?}{share}{identified}", delivery.qos.level())
+    let line = |(sequence, message): (&u64, &RestoredMessage)| match message {
+        RestoredMessage::Released => format!("{sequence} released"),
+        RestoredMessage::Queued { qos, expires_at, content } => {
+            let expires_at = Some(expires_at.0).filter(|at| *at < u64::MAX);
+            format!("{sequence} q{} {content} bytes {expires_at:?}", qos.level())
+        }
+        RestoredMessage::Shared(delivery) => {
+            format!("{sequence} of {}", delivery.share.as_ref().map(ToString::to_string).unwrap_or_default())
         }
     };
     session.queue.iter().map(line).collect()
 }
 
-fn check(recovered: &Recovered) {
+/// What the client `away` gets when it comes back.
+fn received(log: Log, recovered: Recovered) -> Vec<OutgoingPublish> {
+    let shard = Shard::new(ShardId(0), Arc::new(settings()), new_shared(1), 7);
+    let mut writer = Writer { shard, log, now: 1_000_100, received: Vec::new() };
+    for session in recovered.sessions {
+        let mut actions = Vec::new();
+        writer.shard.restore(Timestamp(writer.now), session, Arc::new(Access::everything()), &mut actions);
+        writer.perform(actions);
+    }
+    writer.connect(AWAY, durable("away"));
+    writer.received
+}
+
+fn check((log, recovered): (Log, Recovered)) {
+    check_recovered(&recovered);
+    let received = received(log, recovered);
+    let line = |publish: &OutgoingPublish| {
+        let OutgoingPublish { message, packet_id, .. } = publish;
+        let payload = String::from_utf8_lossy(&message.payload).into_owned();
+        let ids: Vec<_> = publish.subscription_ids.iter().map(|id| id.get()).collect();
+        let identified = if publish.message_id.is_some() { " identified" } else { "" };
+        let id = packet_id.unwrap().number();
+        format!("{id} {} {payload} q{} {ids:?}{identified}", message.topic.as_str(), publish.qos.level())
+    };
+    let owed = [
+        "1 t/1 first q1 [7] identified",
+        "2 t/1 second q2 [7] identified",
+        "3 t/2 third q1 [7] identified",
+        "4 s shared q1 [7] identified",
+    ];
+    assert_eq!(received.iter().map(line).collect::<Vec<_>>(), owed);
+    assert_eq!(received[0].message_expiry_interval, Some(600));
+    let key = MessageProperty::UserProperty("key".into(), "value".into());
+    assert_eq!(received[0].message.properties.iter().collect::<Vec<_>>(), [key]);
+}
+
+fn check_recovered(recovered: &Recovered) {
     let [away, busy, publisher] = &recovered.sessions[..] else { panic!("{recovered:?}") };
     assert_eq!((away.client_id.as_str(), away.user.as_deref()), ("away", Some("ada")));
     assert_eq!((away.session_expiry_interval, away.detached_at), (1_000, Some(Timestamp(1_000_002))));
@@ -169,21 +215,12 @@ fn check(recovered: &Recovered) {
         filters
     };
     assert_eq!(filters(away), ["$share/group/s q2 Some(7)", "t/+ q2 Some(7)"]);
-    let owed = [
-        "1 t/1 first q1 [7] identified",
-        "2 t/1 second q2 [7] identified",
-        "3 t/2 third q1 [7] identified",
-        "4 s shared q1 [7]$share/group/s identified",
-    ];
+    let owed = ["1 q1 21 bytes Some(1600006)", "2 q2 9 bytes None", "3 q1 28 bytes None", "4 of $share/group/s"];
     assert_eq!(queued(away), owed);
-    let Some(RecoveredMessage::Queued(first)) = away.queue.get(&1) else { panic!("{away:?}") };
-    assert_eq!(first.expires_at, Some(Timestamp(1_600_006)));
-    let key = MessageProperty::UserProperty("key".into(), "value".into());
-    assert_eq!(first.message.properties.iter().collect::<Vec<_>>(), [key]);
 
     assert_eq!((busy.client_id.as_str(), busy.session_expiry_interval, busy.detached_at), ("busy", u32::MAX, None));
     assert_eq!(filters(busy), ["t/1 q2 None"]);
-    assert_eq!(queued(busy), ["1 t/1 first q1 [] identified", "2 released"]);
+    assert_eq!(queued(busy), ["1 q1 21 bytes Some(1600006)", "2 released"]);
 
     assert_eq!((publisher.client_id.as_str(), publisher.queue.len()), ("publisher", 0));
     assert_eq!(publisher.received, [PacketId::new(9).unwrap()]);
@@ -203,7 +240,7 @@ fn check(recovered: &Recovered) {
 #[test]
 fn what_the_first_version_wrote_stays_readable() {
     let file = directory().join("format-1.seg");
-    check(&read(std::fs::read(file).unwrap()));
+    check(read(std::fs::read(file).unwrap()));
 }
 
 #[test]
@@ -212,12 +249,13 @@ fn what_this_version_writes_says_the_same() {
     if is_to_be_written() {
         std::fs::write(directory().join("format-new.seg"), &bytes).unwrap();
     }
-    check(&read(bytes.clone()));
+    check(read(bytes.clone()));
     // And a crash in the middle of its life leaves no less.
     let disk = SimDisk::new(1);
     disk.set_bytes(FILE, bytes);
     let (mut log, _) = Log::open(disk, Level::PowerLoss);
-    check(&log.crash(Committed::Nothing, Loss::Power, 1));
+    let recovered = log.crash(Committed::Nothing, Loss::Power, 1);
+    check((log, recovered));
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test has no configuration")]

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use oncemq::broker::{
-    Action, AuthenticationOutcome, ConnectionId, Event, Peer, Recovered, Settings, Shard, ShardMessage, Shared, Ticket,
+    Action, AuthenticationOutcome, ConnectionId, Event, Fetch, Peer, Recovered, Settings, Shard, ShardMessage, Shared,
+    Ticket,
 };
 use oncemq::codec::{ClientPacket, Connect, ServerPacket};
 use oncemq::routing::{Access, RetainedLimits, ShardId};
@@ -51,6 +52,7 @@ enum Step {
     Commit,
     Persisted(usize, Ticket),
     Forwarded(usize, ShardMessage),
+    Fetch(usize, Box<Fetch>),
 }
 
 /// How the broker ends.
@@ -171,6 +173,10 @@ impl Lab {
             Step::Commit => self.on_commit(),
             Step::Persisted(shard, ticket) => self.handle(shard, Event::Persisted(ticket)),
             Step::Forwarded(shard, message) => self.handle(shard, Event::Forwarded(message)),
+            Step::Fetch(shard, fetch) => {
+                let fetched = Box::new(self.log.read(*fetch));
+                self.handle(shard, Event::Fetched(fetched))
+            }
         };
         true
     }
@@ -246,6 +252,7 @@ impl Lab {
             Action::Forward { shard, message } => {
                 self.queue.push_back(Step::Forwarded(usize::from(shard.0), message));
             }
+            Action::Fetch(fetch) => self.queue.push_back(Step::Fetch(shard, fetch)),
             Action::Report(_) => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use oncemq::broker::{Record, RecordKey, Recovered, Recovery, Ticket};
+use oncemq::broker::{Fetch, Fetched, Record, RecordKey, Recovered, Recovery, Ticket};
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{Committer, Entry, Hooks, Key, Level, Options, Progress, Room, Store};
 
@@ -63,6 +63,14 @@ impl Log {
         self.store.append(shard, ticket.0, &entry).unwrap();
         self.gathered += 1;
         self.appended += 1;
+    }
+
+    /// Reads what is stable.
+    pub(crate) fn read(&self, fetch: Fetch) -> Fetched {
+        let wanted = keys(&fetch.keys().collect::<Vec<_>>());
+        let mut fetched = fetch.answer();
+        self.store.read_each(&wanted, |_, body| fetched.add(Ok(body.unwrap().unwrap())));
+        fetched
     }
 
     /// Makes stable what was appended. Returns what is to be told to whom.

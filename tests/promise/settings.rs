@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use oncemq::broker::{Durability, QueueOverflow, Settings};
+use oncemq::broker::{Durability, QueueHead, QueueOverflow, Settings};
 use oncemq::codec::Qos;
 use oncemq::routing::ShareStrategy;
 
@@ -18,6 +18,7 @@ pub(crate) fn settings() -> Settings {
         subscriptions_per_session_max: 20,
         queued_messages_max: 100_000,
         queued_bytes_max: 100_000_000,
+        queue_head: Some(QueueHead { messages_max: 2, bytes_max: 1_000 }),
         queue_overflow: QueueOverflow::DropOldest,
         dead_letter_topic: None,
         deduplication_window: Duration::from_secs(60),

@@ -228,12 +228,17 @@ impl World {
         if let Some((key, owed)) = store.iter().find(|(key, owed)| !owed.is_empty() && !transient.contains(key)) {
             return Err(format!("the store holds {owed:?} for {key:?}, which is owed nothing"));
         }
-        // Of a Session that ends with its connection, the Will is stored.
-        let is_stored = |attempt: &Attempt| attempt.expiry > 0 || attempt.will_delay.is_some();
+        // Of a Session that ends with its connection, the Will is stored, and what of its queue was in the store alone.
         let connections = self.clients.iter().filter_map(|client| client.connection);
-        let stored = connections.filter(|number| is_stored(&self.checker.presence.attempts[*number])).count();
-        if store.len() != stored {
-            return Err(format!("the store holds {} Sessions, not {stored}", store.len()));
+        let attempts = connections.map(|number| &self.checker.presence.attempts[number]);
+        let (durable, others): (Vec<&Attempt>, Vec<_>) = attempts.partition(|attempt| attempt.expiry > 0);
+        let wills = others.iter().filter(|attempt| attempt.will_delay.is_some()).count();
+        let transient = store.keys().filter(|key| transient.contains(key)).count();
+        if store.len() - transient != durable.len() || !(wills..=others.len()).contains(&transient) {
+            let (stored, durable) = (store.len() - transient, durable.len());
+            return Err(format!(
+                "the store holds {stored} Sessions, not {durable}, and {transient} for their Wills, not {wills}"
+            ));
         }
         Ok(())
     }

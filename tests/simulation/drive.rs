@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oncemq::broker::{Action, AuthenticationOutcome, ConnectionId, Event, Report, ShardMessage, Ticket};
+use oncemq::broker::{Action, AuthenticationOutcome, ConnectionId, Event, Fetch, Report, ShardMessage, Ticket};
 use oncemq::codec::{ReasonCode, ServerPacket, encode};
 use oncemq::routing::Access;
 use oncemq::store::Level;
@@ -78,6 +78,11 @@ impl World {
                 let unawaited = if self.mix.rules.is_empty() { Level::PowerLoss } else { Level::Crash };
                 self.log.append(shard, ticket, &record, unawaited);
                 self.sync_soon();
+            }
+            Action::Fetch(fetch) => {
+                self.trace.note(self.now, None, || format!("shard {shard} asks for {fetch:?}"));
+                let delay = self.delay(self.mix.read_delay);
+                self.schedule(delay, Step::Read(shard, *fetch));
             }
             Action::Forward { shard: to, message } => {
                 let to = usize::from(to.0);
@@ -158,6 +163,10 @@ impl World {
                 let client = client(label);
                 self.fail(client, format!("denied {packet} {topic}"));
             }
+            Report::Unreadable { client: label, sequence, cause } => {
+                let client = client(label);
+                self.fail(client, format!("message {sequence} can't be read: {cause}"));
+            }
             Report::Dropping { .. } => {}
         }
     }
@@ -208,6 +217,14 @@ impl World {
 
     pub(crate) fn on_forwarded(&mut self, shard: usize, message: ShardMessage) {
         self.handle(shard, Event::Forwarded(message));
+    }
+
+    /// What is read now, the shard gets later.
+    pub(crate) fn on_read_store(&mut self, shard: usize, fetch: Fetch) {
+        let fetched = self.log.read(fetch);
+        self.trace.note(self.now, None, || format!("the store read {fetched:?}"));
+        let delay = self.delay(self.mix.read_delay);
+        self.schedule(delay, Step::Fetched(shard, fetched));
     }
 
     pub(crate) fn on_deadline(&mut self, shard: usize) {

@@ -102,6 +102,14 @@ pub(crate) struct Ledger {
     crashes: u32,
 }
 
+/// What the broker makes of a PUBLISH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    New,
+    Repeat,
+    RepeatOrNew,
+}
+
 impl Ledger {
     pub(crate) fn on_commit(&mut self) {
         self.replaced.clear();
@@ -117,12 +125,13 @@ impl Ledger {
         }
     }
 
-    /// The broker reads a retained message, or that there is to be none. It may have read the same before at QoS 2.
-    pub(crate) fn retain(&mut self, topic: TopicName, payload: &Bytes, is_repeat: bool) {
+    /// The broker reads a retained message, or that there is to be none. It may have read the same before at QoS 2, perhaps from a
+    /// client whose Session it has forgotten since.
+    pub(crate) fn retain(&mut self, topic: TopicName, payload: &Bytes, reading: Reading) {
         let new = (!payload.is_empty()).then(|| Bytes::copy_from_slice(payload));
         let before = self.retained.get(&topic).cloned();
-        if is_repeat {
-            if self.crashes > 0 {
+        if reading != Reading::New {
+            if self.crashes > 0 || reading == Reading::RepeatOrNew {
                 // Whether it was stable before is not known.
                 self.retained_perhaps.entry(topic).or_default().extend([before, new]);
             }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use oncemq::broker::{Durability, Record, RecordBytes, RecordKey, Recovered, Recovery, Ticket};
+use oncemq::broker::{Durability, Fetch, Fetched, Record, RecordBytes, RecordKey, Recovered, Recovery, Ticket};
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Progress, Report, Room, Store};
 
@@ -70,6 +70,18 @@ impl Log {
         assert_ne!(self.committer.commit(), Progress::Failed, "{:?}", self.store.poisoned());
         self.gathered.clear();
         std::mem::take(&mut self.stable.lock().unwrap())
+    }
+
+    /// Reads what is stable.
+    pub(crate) fn read(&self, fetch: Fetch) -> Fetched {
+        let wanted = keys(&fetch.keys().collect::<Vec<_>>());
+        let mut fetched = fetch.answer();
+        self.store.read_each(&wanted, |_, body| match body {
+            Ok(Some(body)) => fetched.add(Ok(body)),
+            Ok(None) => fetched.add(Err("it isn't there".into())),
+            Err(error) => fetched.add(Err(error.to_string().into())),
+        });
+        fetched
     }
 
     /// The process ends, or the machine does: perhaps in the middle of a commit, or when one is done that began between two records.

@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use oncemq::broker::{Durability, DurabilityRule, QueueOverflow, Settings};
+use oncemq::broker::{Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
 use oncemq::codec::Qos;
 use oncemq::routing::ShareStrategy;
 use oncemq::store::Level;
@@ -38,6 +38,8 @@ pub(crate) struct Mix {
     pub(crate) network_delay: u64,
     pub(crate) forward_delay: u64,
     pub(crate) sync_delay: u64,
+    /// The longest of a read, and of its answer's way.
+    pub(crate) read_delay: u64,
     /// After how many steps the broker crashes, on average, and what is lost then.
     pub(crate) crash_every: Option<u64>,
     pub(crate) loss: Loss,
@@ -67,6 +69,7 @@ impl Mix {
             network_delay: rng.pick(&[2, 20, 100]),
             forward_delay: rng.pick(&[1, 5, 50]),
             sync_delay: rng.pick(&[1, 10, 100]),
+            read_delay: rng.pick(&[1, 10, 200]),
             crash_every: None,
             loss: Loss::Process,
             level: Level::PowerLoss,
@@ -219,6 +222,7 @@ impl Mix {
             subscriptions_per_session_max: 20,
             queued_messages_max: if self.small_queues { rng.pick(&[3, 10]) } else { 100_000 },
             queued_bytes_max: 100_000_000,
+            queue_head: Some(QueueHead { messages_max: rng.pick(&[1, 2, 3, 10]), bytes_max: rng.pick(&[60, 10_000]) }),
             queue_overflow: QueueOverflow::DropOldest,
             dead_letter_topic: None,
             deduplication_window: Duration::from_secs(60),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use oncemq::broker::Durability;
 use oncemq::codec::{Ack, ClientPacket, Connack, OutgoingPublish, Publish, Qos, ReasonCode, ServerPacket};
 
+use crate::ledger::Reading;
 use crate::world::World;
 
 /// One connection.
@@ -115,7 +116,12 @@ impl World {
                 Some(message) => Some(ledger.messages[message].topic.clone()),
                 None => publish.topic.clone(),
             };
-            ledger.retain(topic.unwrap(), &publish.payload, repeat && publish.qos == Qos::ExactlyOnce);
+            let reading = match repeat && publish.qos == Qos::ExactlyOnce {
+                false => Reading::New,
+                true if self.clients[self.connections[number].client].is_steadfast() => Reading::Repeat,
+                true => Reading::RepeatOrNew,
+            };
+            ledger.retain(topic.unwrap(), &publish.payload, reading);
         }
         if let Some(message) = message {
             let message = &mut ledger.messages[message];

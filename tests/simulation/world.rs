@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use oncemq::broker::{Settings, Shard, ShardMessage, Ticket};
+use oncemq::broker::{Event, Fetch, Fetched, Settings, Shard, ShardMessage, Ticket};
 use oncemq::store::sim::SimDisk;
 
 use crate::checker::Checker;
@@ -98,6 +98,10 @@ pub(crate) enum Step {
     /// The broker starts again.
     Restart,
     Forwarded(usize, ShardMessage),
+    /// The store reads for a shard.
+    Read(usize, Fetch),
+    /// A shard gets what was read.
+    Fetched(usize, Fetched),
     Deadline(usize),
 }
 
@@ -216,6 +220,8 @@ impl World {
             Step::Restart => self.on_restart(),
             Step::Synced(shard, ticket) => self.on_synced(shard, ticket),
             Step::Forwarded(shard, message) => self.on_forwarded(shard, message),
+            Step::Read(shard, fetch) => self.on_read_store(shard, fetch),
+            Step::Fetched(shard, fetched) => self.handle(shard, Event::Fetched(Box::new(fetched))),
             Step::Deadline(shard) => self.on_deadline(shard),
         }
     }
@@ -256,6 +262,8 @@ impl Step {
                 | Self::Commit
                 | Self::Synced(..)
                 | Self::Forwarded(..)
+                | Self::Read(..)
+                | Self::Fetched(..)
                 | Self::Authenticated(_)
                 | Self::Deadline(_)
         )

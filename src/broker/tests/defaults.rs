@@ -18,6 +18,7 @@ pub(super) fn settings() -> Settings {
         subscriptions_per_session_max: 10,
         queued_messages_max: 100,
         queued_bytes_max: 1_000_000,
+        queue_head: None,
         queue_overflow: QueueOverflow::DropOldest,
         dead_letter_topic: None,
         deduplication_window: Duration::from_secs(60),

@@ -9,8 +9,8 @@ use bytestring::ByteString;
 pub(super) use super::defaults::settings;
 use super::packets::show;
 use crate::broker::{
-    Action, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Peer, Record, Recovered, Recovery,
-    Report, Settings, Shard, ShardMessage, Shared, Ticket,
+    Action, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Fetch, Peer, Record, RecordBytes,
+    RecordKey, Recovered, Recovery, Report, Settings, Shard, ShardMessage, Shared, Ticket,
 };
 use crate::codec::{ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
 use crate::routing::{Access, RetainedLimits, ShardId};
@@ -25,6 +25,9 @@ pub(super) struct Harness {
     /// What a CONNECT is granted; `None`: the test answers.
     pub(super) granted: Option<Access>,
     pub(super) forwards: bool,
+    pub(super) store_reads: bool,
+    /// Whether what the store reads is damaged.
+    pub(super) damaged: bool,
     pub(super) transports_take: bool,
     pub(super) records: Vec<Record>,
     pub(super) reports: Vec<Report>,
@@ -32,6 +35,8 @@ pub(super) struct Harness {
     clients: BTreeMap<Client, Seen>,
     between: BTreeMap<(usize, usize), VecDeque<ShardMessage>>,
     unstable: BTreeMap<usize, Ticket>,
+    /// What is to be read from the store, and for which shard.
+    pub(super) fetches: VecDeque<(usize, Fetch)>,
     generations: u32,
 }
 
@@ -79,6 +84,8 @@ impl Harness {
             store_answers: true,
             granted: Some(Access::everything()),
             forwards: true,
+            store_reads: true,
+            damaged: false,
             transports_take: true,
             records: Vec::new(),
             reports: Vec::new(),
@@ -86,6 +93,7 @@ impl Harness {
             clients: BTreeMap::new(),
             between: BTreeMap::new(),
             unstable: BTreeMap::new(),
+            fetches: VecDeque::new(),
             generations: 0,
         }
     }
@@ -290,6 +298,61 @@ impl Harness {
         self.settle();
     }
 
+    /// The store has read what was asked for first.
+    pub(super) fn read_store(&mut self) {
+        self.read_one();
+        self.settle();
+    }
+
+    fn read_one(&mut self) {
+        let Some((shard, fetch)) = self.fetches.pop_front() else { return };
+        let keys: Vec<RecordKey> = fetch.keys().collect();
+        let mut fetched = fetch.answer();
+        for key in keys {
+            let body = self.stored(key).filter(|_| !self.damaged);
+            fetched.add(body.as_deref().ok_or_else(|| "damaged".into()));
+        }
+        self.step(shard, Event::Fetched(Box::new(fetched)));
+    }
+
+    /// What the records say of a key.
+    fn stored(&self, key: RecordKey) -> Option<Vec<u8>> {
+        let mut stored = None;
+        for RecordBytes { body, puts, deletes, ends } in self.records.iter().map(Record::to_bytes) {
+            if ends == Some(key.group) || deletes.contains(&key) {
+                stored = None;
+            }
+            if puts.contains(&key) {
+                stored = Some(body);
+            }
+        }
+        stored
+    }
+
+    /// The broker is killed, and starts again with as many shards: what the records say is there.
+    pub(super) fn restart(&mut self, settings: Settings) {
+        let mut recovery = Recovery::default();
+        for RecordBytes { body, puts, deletes, ends } in self.records.iter().map(Record::to_bytes) {
+            recovery.apply(&body, &puts, &deletes, ends);
+        }
+        let recovered = recovery.finish();
+        assert_eq!(recovered.unreadable, 0);
+        let records = std::mem::take(&mut self.records);
+        let (now, shards) = (self.now, self.shards.len());
+        *self = Self { now, records, ..Self::with(shards, settings) };
+        let access = Arc::new(Access::everything());
+        let mut actions = Vec::new();
+        let keys = recovered.sessions.iter().map(|session| session.key);
+        assert!(self.shards[0].shared.restore(recovered.retained, recovered.retained_gone, keys).is_empty());
+        for session in recovered.sessions {
+            self.shards[0].restore(now, session, Arc::clone(&access), &mut actions);
+        }
+        for action in actions {
+            self.perform(0, action, &mut Vec::new());
+        }
+        self.settle();
+    }
+
     /// Lets everything happen that happens by itself.
     fn settle(&mut self) {
         loop {
@@ -302,6 +365,8 @@ impl Harness {
                 && let Some((shard, ticket)) = self.unstable.pop_first()
             {
                 self.step(shard, Event::Persisted(ticket));
+            } else if self.store_reads && !self.fetches.is_empty() {
+                self.read_one();
             } else if self.forwards
                 && let Some((from, to)) = self.between.keys().next().copied()
             {
@@ -362,6 +427,7 @@ impl Harness {
                 self.unstable.insert(shard, ticket);
                 self.records.push(*record);
             }
+            Action::Fetch(fetch) => self.fetches.push_back((shard, *fetch)),
             Action::Forward { shard: to, message } => {
                 self.between.entry((shard, usize::from(to.0))).or_default().push_back(message);
             }

@@ -1,6 +1,6 @@
-use super::harness::{Client, Harness};
+use super::harness::{Client, Harness, settings};
 use super::packets::*;
-use crate::broker::{RecoveredMessage, Recovery};
+use crate::broker::{Recovery, RestoredMessage};
 use crate::codec::{ClientPacket, MessageId, ServerPacket};
 
 fn subscribe_with_identity(filter: &str) -> ClientPacket {
@@ -55,8 +55,12 @@ fn identity_is_the_same_for_every_receiver_repeat_and_restart() {
     }
     for session in recovery.finish().sessions {
         assert!(session.message_ids);
-        let Some(RecoveredMessage::Queued(delivery)) = session.queue.get(&1) else { panic!() };
-        assert_eq!(delivery.message.id, identity[0]);
+        assert!(matches!(session.queue.get(&1), Some(RestoredMessage::Queued { .. })));
+    }
+    harness.restart(settings());
+    for client in ["a", "b"] {
+        let client = harness.connect(durable(client));
+        assert_eq!(identities(&mut harness, client), identity, "sent again by another run");
     }
 }
 

@@ -22,6 +22,7 @@ mod packets;
 mod properties;
 mod publish_in;
 mod publish_out;
+mod queue_head;
 mod retained;
 mod retained_order;
 mod shared;

@@ -1,12 +1,13 @@
 //! Records of retained messages come to the log in another order than the messages were retained in.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::harness::{Client, Harness, recovered, settings};
 use super::packets::*;
-use crate::broker::{Record, RetainedChange};
+use crate::broker::{Event, Record, RetainedChange};
 use crate::codec::{ClientPacket, Publish};
 
 const SHARDS: usize = 3;
@@ -50,12 +51,15 @@ impl World {
         }
     }
 
-    /// A second passes: one shard looks what can go. It is the first of this event to give something.
+    /// A second passes: each shard looks what can go.
     fn tick(&mut self) {
-        (0..SHARDS).for_each(|shard| self.log(shard));
-        let before = self.harness.records.len();
-        self.harness.seconds(1);
-        self.given[0] = self.harness.records[before..].to_vec();
+        self.harness.now = self.harness.now + Duration::from_secs(1);
+        for shard in 0..SHARDS {
+            self.log(shard);
+            let before = self.harness.records.len();
+            self.harness.event(shard, Event::DeadlinePassed);
+            self.given[shard] = self.harness.records[before..].to_vec();
+        }
     }
 
     /// A crash leaves what the last change in the log said.

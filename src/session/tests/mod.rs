@@ -1,5 +1,6 @@
 //! The Session alone, with its owner's part in the hand of the test.
 
+mod head;
 mod outbound;
 mod properties;
 
@@ -8,12 +9,12 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Action, Delivery, DeliveryPlace, Event, Limits, Link, Session, Ticket};
+use super::{Action, Delivery, DeliveryPlace, Event, Limits, Link, QueueHead, Session, Ticket};
 use crate::codec::{Connack, Message, PacketId, ProtocolVersion, Qos};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
 
-fn limits() -> Arc<Limits> {
+pub(super) fn limits() -> Arc<Limits> {
     Arc::new(Limits {
         maximum_qos: Qos::ExactlyOnce,
         retain_available: true,
@@ -22,6 +23,8 @@ fn limits() -> Arc<Limits> {
         queued_messages_max: 8,
         queued_bytes_max: 100_000,
         drops_oldest: true,
+        queue_head: QueueHead { messages_max: 3, bytes_max: 100_000 },
+        keeps_dropped: false,
     })
 }
 

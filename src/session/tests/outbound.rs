@@ -1,7 +1,7 @@
 use super::*;
 use crate::codec::{Ack, ClientPacket, ReasonCode, ServerPacket};
 
-fn sent(actions: &[Action]) -> Vec<u16> {
+pub(super) fn sent(actions: &[Action]) -> Vec<u16> {
     let number = |action: &Action| {
         let Action::Send(ServerPacket::Publish(publish)) = action else { return None };
         publish.packet_id.map(PacketId::number)
@@ -16,7 +16,7 @@ fn open(first_sequence: u64, send_maximum: u16) -> Session {
     session
 }
 
-fn puback(number: u16) -> Event {
+pub(super) fn puback(number: u16) -> Event {
     Event::Packet(ClientPacket::Puback(Ack::new(id(number), ReasonCode::Success)))
 }
 

@@ -34,6 +34,10 @@ enum Step {
     Ping,
     Room(usize),
     Persist(u64),
+    /// The store answers.
+    Fetched,
+    /// Without a connection, the Session moves to another shard.
+    Move,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -50,6 +54,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Ping),
         4 => (0..200_usize).prop_map(Step::Room),
         4 => (0..4_u64).prop_map(Step::Persist),
+        4 => Just(Step::Fetched),
+        1 => Just(Step::Move),
     ]
 }
 
@@ -71,12 +77,18 @@ struct Owner {
     /// SUBACKs that must come, in this order, each not before its ticket.
     responses: VecDeque<(u16, u64)>,
     next_response: u16,
+    /// What was asked of the store, the last of it by this Session as it is.
+    fetches: VecDeque<(u64, Vec<u64>)>,
+    qos: BTreeMap<u64, Qos>,
 }
 
 impl Owner {
-    fn new() -> Self {
+    /// Of a Session whose messages are in the store, or not.
+    fn new(recorded: bool) -> Self {
+        let mut session = Session::new(limits(), 1);
+        session.set_recorded(recorded);
         Self {
-            session: Session::new(limits(), 1),
+            session,
             send_maximum: 0,
             connected: false,
             open: false,
@@ -90,6 +102,8 @@ impl Owner {
             in_flight: BTreeMap::new(),
             responses: VecDeque::new(),
             next_response: 1,
+            fetches: VecDeque::new(),
+            qos: BTreeMap::new(),
         }
     }
 
@@ -113,12 +127,16 @@ impl Owner {
             Step::Disconnect => return self.end(),
             Step::Deliver { qos, which } => {
                 self.taken.push((self.next_sequence, qos));
+                self.qos.insert(self.next_sequence, qos);
                 self.next_sequence += 1;
                 let (sequence, qos) = self.taken.remove(which.min(self.taken.len() - 1));
                 self.delivered.insert(sequence);
                 Event::Deliver(sequence, delivery(qos))
             }
             Step::DeliverQos0 => Event::DeliverQos0(delivery(Qos::AtMostOnce)),
+            Step::Fetched => return self.answer(),
+            Step::Move if self.connected => return,
+            Step::Move => return self.session.forget_shard(),
             _ if !self.open && !matches!(step, Step::Room(_) | Step::Persist(_)) => return,
             Step::Publish { qos, number } => {
                 let packet_id = (qos > Qos::AtMostOnce).then(|| id(number));
@@ -150,6 +168,13 @@ impl Owner {
             }
         };
         self.handle(event);
+    }
+
+    /// The store answers what it was asked first.
+    fn answer(&mut self) {
+        let Some((number, sequences)) = self.fetches.pop_front() else { return };
+        let messages = sequences.into_iter().map(|sequence| (sequence, Ok(Box::new(delivery(self.qos[&sequence])))));
+        self.handle(Event::Fetched(number, messages.collect()));
     }
 
     fn end(&mut self) {
@@ -186,6 +211,13 @@ impl Owner {
                 self.in_flight.remove(&number(sequence));
             }
             Action::Dropped(..) => {}
+            Action::Fetch(number, sequences) => {
+                assert!(!sequences.is_empty() && sequences.iter().all(|one| !self.done.contains(one)));
+                self.fetches.push_back((number, sequences));
+            }
+            Action::DroppedStored(..) | Action::Unreadable(..) => {
+                unreachable!("nothing is made of it, and all can be read")
+            }
             Action::End(Ended::ByError(_) | Ended::ByClient(_)) => self.end(),
             Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Reauthenticate(_) => unreachable!("not sent"),
         }
@@ -218,6 +250,7 @@ impl Owner {
     }
 
     fn check(&self) {
+        self.session.check_head();
         let (messages, bytes) = self.session.queued();
         // What came early is not in the queue yet.
         let in_order = (1..).take_while(|sequence| self.delivered.contains(sequence)).count();
@@ -237,8 +270,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_order_of_events_keeps_the_invariants(steps in prop::collection::vec(step(), 1..150)) {
-        let mut owner = Owner::new();
+    fn any_order_of_events_keeps_the_invariants(recorded in any::<bool>(), steps in prop::collection::vec(step(), 1..150)) {
+        let mut owner = Owner::new(recorded);
         for step in steps {
             owner.take(step);
         }
@@ -246,8 +279,8 @@ proptest! {
 
     /// A client that answers everything gets everything that was not dropped, and nothing stays.
     #[test]
-    fn client_that_answers_everything_gets_all_that_is_left(steps in prop::collection::vec(step(), 1..100)) {
-        let mut owner = Owner::new();
+    fn client_that_answers_everything_gets_all_that_is_left(recorded in any::<bool>(), steps in prop::collection::vec(step(), 1..100)) {
+        let mut owner = Owner::new(recorded);
         for step in steps {
             owner.take(step);
         }
@@ -260,6 +293,9 @@ proptest! {
         for _ in 0..200 {
             owner.take(Step::Room(10_000));
             owner.take(Step::Persist(u64::from(u16::MAX)));
+            while !owner.fetches.is_empty() {
+                owner.take(Step::Fetched);
+            }
             let in_flight: Vec<(u16, Qos)> = owner.in_flight.iter().map(|(number, qos)| (*number, *qos)).collect();
             for (number, qos) in in_flight {
                 let kinds: &[u8] = if qos == Qos::AtLeastOnce { &[0] } else { &[1, 3] };

@@ -1,0 +1,199 @@
+//! What of a queue is in memory.
+//!
+//! Of messages that the store has as well, only those that are about to be sent are in memory: the head. A new one stays as long as the head has
+//! room for it and nothing in front of it is in the store alone; one that was sent goes, since it is wanted once more only if the
+//! connection breaks. What is missing is fetched before its turn comes.
+
+use bytestring::ByteString;
+
+use super::outbound::{Entry, Outbound};
+use super::{Action, Delivery, Limits, QueueHead};
+
+/// The account of what is in memory of a queue, and what is not.
+#[derive(Debug)]
+pub(super) struct Head {
+    limits: QueueHead,
+    /// Whether a dropped message must be in memory.
+    pub(super) keeps_dropped: bool,
+    /// Whether the store has the messages that come now.
+    pub(super) recorded: bool,
+    /// Messages that the store has as well, and their bytes.
+    loaded: usize,
+    loaded_bytes: usize,
+    /// Messages that the store alone has: those that this connection has still to send, and the others.
+    pub(super) stored: usize,
+    stored_sent: usize,
+    /// Which fetch was the last, and whether its answer is awaited.
+    fetch: u64,
+    fetching: bool,
+}
+
+impl Head {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            limits: limits.queue_head,
+            keeps_dropped: limits.keeps_dropped,
+            recorded: false,
+            loaded: 0,
+            loaded_bytes: 0,
+            stored: 0,
+            stored_sent: 0,
+            fetch: 0,
+            fetching: false,
+        }
+    }
+
+    /// Whether a part of the queue is in the store alone.
+    pub(super) const fn has_stored(&self) -> bool {
+        self.stored + self.stored_sent > 0
+    }
+
+    /// A new connection has all of it still to send.
+    pub(super) const fn restart(&mut self) {
+        self.stored += self.stored_sent;
+        self.stored_sent = 0;
+    }
+
+    /// The answer to the last fetch will not come.
+    pub(super) const fn forget_fetch(&mut self) {
+        self.fetching = false;
+    }
+
+    /// A message came into the queue.
+    pub(super) const fn joined(&mut self, entry: &Entry) {
+        if entry.recorded {
+            self.loaded += 1;
+            self.loaded_bytes += entry.bytes as usize;
+        }
+    }
+
+    /// A message was sent.
+    pub(super) fn sent(&mut self, entry: &mut Entry) {
+        if entry.recorded && entry.delivery.take().is_some() {
+            self.loaded -= 1;
+            self.loaded_bytes -= entry.bytes as usize;
+            self.stored_sent += 1;
+        }
+    }
+
+    /// A message is not to be sent any more. This connection has sent it, or not.
+    pub(super) const fn left(&mut self, entry: &Entry, sent: bool) {
+        if entry.delivery.is_none() {
+            let stored = if sent { &mut self.stored_sent } else { &mut self.stored };
+            *stored -= 1;
+        } else if entry.recorded {
+            self.loaded -= 1;
+            self.loaded_bytes -= entry.bytes as usize;
+        }
+    }
+
+    const fn is_over(&self) -> bool {
+        self.loaded > self.limits.messages_max || self.loaded_bytes > self.limits.bytes_max
+    }
+
+    /// Whether so little is left that more should be on its way.
+    const fn is_low(&self) -> bool {
+        self.loaded < self.limits.messages_max.div_ceil(2) && self.loaded_bytes < self.limits.bytes_max.div_ceil(2)
+    }
+
+    /// How many messages and bytes to fetch.
+    const fn room(&self) -> (usize, usize) {
+        let QueueHead { messages_max, bytes_max } = self.limits;
+        let (messages, bytes) = (messages_max.saturating_sub(self.loaded), bytes_max.saturating_sub(self.loaded_bytes));
+        let (messages_min, bytes_min) = (messages_max.div_ceil(2), bytes_max.div_ceil(2));
+        (
+            if messages > messages_min { messages } else { messages_min },
+            if bytes > bytes_min { bytes } else { bytes_min },
+        )
+    }
+}
+
+impl Outbound {
+    /// Leaves to the store what the head has no room for of the messages from this sequence on, which are new.
+    pub(super) fn unload_from(&mut self, first: u64) {
+        let is_behind = self.head.stored > 0;
+        let place = self.place_from(first.max(self.cursor));
+        for entry in self.queue.range_mut(place..).rev() {
+            if !is_behind && !self.head.is_over() {
+                break;
+            }
+            if entry.recorded && entry.delivery.take().is_some() {
+                self.head.loaded -= 1;
+                self.head.loaded_bytes -= entry.bytes as usize;
+                self.head.stored += 1;
+            }
+        }
+    }
+
+    /// Asks for what is to be sent next, if that is in the store alone, or will soon be.
+    pub(super) fn fetch(&mut self, actions: &mut Vec<Action>) {
+        if self.head.fetching || self.head.stored == 0 {
+            return;
+        }
+        let place = self.place_from(self.cursor);
+        if !self.head.is_low() && !self.queue.get(place).is_some_and(Entry::is_stored) {
+            return;
+        }
+        let (messages, mut bytes) = self.head.room();
+        let mut sequences = Vec::new();
+        for entry in self.queue.range(place..).filter(|entry| entry.is_stored()) {
+            let length = entry.bytes as usize;
+            if !sequences.is_empty() && (sequences.len() >= messages || length > bytes) {
+                break;
+            }
+            bytes = bytes.saturating_sub(length);
+            sequences.push(entry.sequence);
+        }
+        self.head.fetch += 1;
+        self.head.fetching = true;
+        actions.push(Action::Fetch(self.head.fetch, sequences));
+    }
+
+    /// What was asked for, or why it can't be had. An answer to a fetch that was forgotten is too late.
+    pub(super) fn on_fetched(&mut self, fetch: u64, messages: Vec<FetchedMessage>, actions: &mut Vec<Action>) {
+        if !self.head.fetching || self.head.fetch != fetch {
+            return;
+        }
+        self.head.fetching = false;
+        for (sequence, message) in messages {
+            let Some(place) = self.place(sequence) else { continue };
+            // It may be done by now, whatever became of it.
+            let Some(entry) = self.queue.get_mut(place).filter(|entry| entry.is_stored()) else { continue };
+            match message {
+                Ok(delivery) => {
+                    self.head.left(entry, sequence < self.cursor);
+                    entry.delivery = Some(delivery);
+                    self.head.joined(entry);
+                }
+                Err(cause) => {
+                    self.give_up(place);
+                    actions.push(Action::Unreadable(sequence, cause));
+                }
+            }
+        }
+        self.remove_done();
+    }
+}
+
+/// A message by its sequence, or why it can't be read.
+pub type FetchedMessage = (u64, Result<Box<Delivery>, ByteString>);
+
+#[cfg(test)]
+impl super::Session {
+    /// Messages that are in memory.
+    pub(super) fn loaded(&self) -> usize {
+        self.outbound.queue.iter().filter(|entry| entry.delivery.is_some()).count()
+    }
+
+    /// The account agrees with the queue.
+    pub(super) fn check_head(&self) {
+        let Outbound { queue, head, cursor, .. } = &self.outbound;
+        let loaded: Vec<_> = queue.iter().filter(|entry| entry.recorded && entry.delivery.is_some()).collect();
+        assert_eq!(head.loaded, loaded.len());
+        assert_eq!(head.loaded_bytes, loaded.iter().map(|entry| entry.bytes as usize).sum::<usize>());
+        assert!(head.loaded <= head.limits.messages_max + head.limits.messages_max.div_ceil(2));
+        let (sent, ahead): (Vec<_>, Vec<_>) =
+            queue.iter().filter(|entry| entry.is_stored()).partition(|entry| entry.sequence < *cursor);
+        assert_eq!((head.stored, head.stored_sent), (ahead.len(), sent.len()));
+    }
+}

@@ -1,0 +1,309 @@
+//! What of a queue is in memory, where the store has all of it: at most three messages.
+
+use std::collections::BTreeMap;
+
+use super::outbound::{puback, sent};
+use super::*;
+use crate::codec::{Ack, ClientPacket, Message, ReasonCode, ServerPacket};
+use crate::session::{DropCause, RestoredMessage};
+use crate::topic::{Filter, TopicName};
+
+/// A Session of the store with these messages, and no connection.
+fn away(messages: u64) -> Session {
+    let mut session = Session::new(many(), 1);
+    session.set_recorded(true);
+    for sequence in 1..=messages {
+        assert_eq!(handle(&mut session, Event::Deliver(sequence, message(sequence))), []);
+    }
+    session
+}
+
+fn many() -> Arc<Limits> {
+    Arc::new(Limits { queued_messages_max: 1_000, ..(*limits()).clone() })
+}
+
+/// The message with this sequence: its payload is that.
+fn message(sequence: u64) -> Delivery {
+    let content = Message::new(TopicName::new("t".into()).unwrap(), sequence.to_string());
+    Delivery { message: Arc::new(content), ..delivery(Qos::AtLeastOnce) }
+}
+
+fn connect(session: &mut Session, send_maximum: u16) -> Vec<Action> {
+    let mut actions = handle(session, connected(send_maximum, None));
+    actions.extend(handle(session, Event::Room(1_000_000)));
+    actions
+}
+
+/// The last fetch among these.
+fn fetch(actions: &[Action]) -> (u64, Vec<u64>) {
+    let fetch = actions.iter().rev().find_map(|action| {
+        let Action::Fetch(number, sequences) = action else { return None };
+        Some((*number, sequences.clone()))
+    });
+    fetch.expect("a fetch")
+}
+
+fn answer((number, sequences): &(u64, Vec<u64>)) -> Event {
+    Event::Fetched(*number, sequences.iter().map(|sequence| (*sequence, Ok(Box::new(message(*sequence))))).collect())
+}
+
+fn fetches(actions: &[Action]) -> usize {
+    actions.iter().filter(|action| matches!(action, Action::Fetch(..))).count()
+}
+
+/// Payloads of what is sent, with `dup` behind those that have it.
+fn payloads(actions: &[Action]) -> Vec<String> {
+    let payload = |action: &Action| {
+        let Action::Send(ServerPacket::Publish(publish)) = action else { return None };
+        let dup = if publish.dup { " dup" } else { "" };
+        Some(format!("{}{dup}", std::str::from_utf8(&publish.message.payload).unwrap()))
+    };
+    actions.iter().filter_map(payload).collect()
+}
+
+/// Messages of the last run, which may have been sent up to this sequence.
+fn restored(sequences: impl Iterator<Item = u64>, sent_until: u64, qos: Qos) -> Session {
+    let queued = |sequence| (sequence, RestoredMessage::Queued { qos, expires_at: Timestamp::NEVER, content: 3 });
+    let queue: BTreeMap<u64, RestoredMessage> = sequences.map(queued).collect();
+    Session::restored(many(), Vec::new(), queue, sent_until)
+}
+
+#[test]
+fn only_the_head_of_a_queue_is_in_memory() {
+    let session = away(100);
+    assert_eq!(session.loaded(), 3);
+    assert_eq!(session.queued().0, 100);
+    assert_eq!(session.queued().1, (1..=100).map(|sequence| message(sequence).queued_bytes()).sum::<usize>());
+}
+
+#[test]
+fn all_of_a_queue_is_in_memory_that_is_nowhere_else() {
+    let mut session = Session::new(many(), 1);
+    for sequence in 1..=100 {
+        handle(&mut session, Event::Deliver(sequence, message(sequence)));
+    }
+    let actions = connect(&mut session, 200);
+    assert_eq!((payloads(&actions).len(), fetches(&actions)), (100, 0));
+}
+
+#[test]
+fn head_is_bounded_in_bytes() {
+    let mut session = Session::new(many(), 1);
+    session.set_recorded(true);
+    for sequence in 1..=2 {
+        let content = Message::new(TopicName::new("t".into()).unwrap(), vec![b'x'; 60_000]);
+        let delivery = Delivery { message: Arc::new(content), ..delivery(Qos::AtLeastOnce) };
+        handle(&mut session, Event::Deliver(sequence, delivery));
+    }
+    assert_eq!(session.loaded(), 1);
+}
+
+#[test]
+fn order_is_kept_while_fetches_answer_late_and_new_messages_come() {
+    let mut session = away(20);
+    let mut next = 21;
+    let mut got = Vec::new();
+    let mut asked = None;
+    let mut take = |actions: Vec<Action>, asked: &mut Option<(u64, Vec<u64>)>| {
+        got.extend(payloads(&actions));
+        if fetches(&actions) > 0 {
+            assert_eq!((fetches(&actions), &*asked), (1, &None), "one at a time");
+            *asked = Some(fetch(&actions));
+        }
+    };
+    take(connect(&mut session, 1), &mut asked);
+    for turn in 0..120_u16 {
+        if turn % 3 == 0 && next <= 40 {
+            take(handle(&mut session, Event::Deliver(next, message(next))), &mut asked);
+            next += 1;
+        }
+        if turn % 4 == 0
+            && let Some(fetch) = asked.take()
+        {
+            take(handle(&mut session, answer(&fetch)), &mut asked);
+        }
+        assert!(session.loaded() <= 5, "a head, and half of one that was fetched when that ran low");
+        take(handle(&mut session, puback(turn % 40 + 1)), &mut asked);
+        for number in 1..=40 {
+            take(handle(&mut session, puback(number)), &mut asked);
+        }
+    }
+    assert_eq!(got, (1..=40).map(|sequence| sequence.to_string()).collect::<Vec<_>>());
+    assert_eq!(session.queued(), (0, 0));
+}
+
+#[test]
+fn more_is_asked_for_before_the_head_runs_out() {
+    let mut session = away(10);
+    let actions = connect(&mut session, 2);
+    assert_eq!(payloads(&actions), ["1", "2"]);
+    assert_eq!(fetch(&actions).1, [4, 5], "3 is there");
+    assert_eq!(payloads(&handle(&mut session, puback(1))), ["3"]);
+    let actions = handle(&mut session, answer(&fetch(&actions)));
+    assert_eq!(
+        (payloads(&actions).len(), fetches(&actions)),
+        (0, 0),
+        "the client has what it may have, and the head is full enough"
+    );
+}
+
+#[test]
+fn what_was_sent_is_fetched_to_be_sent_again_and_has_dup() {
+    let mut session = away(3);
+    assert_eq!(payloads(&connect(&mut session, 2)), ["1", "2"]);
+    assert_eq!(session.loaded(), 1, "what is in flight is wanted only if the connection breaks");
+    handle(&mut session, Event::Disconnected);
+    let actions = connect(&mut session, 3);
+    assert_eq!(payloads(&actions), [""; 0], "nothing overtakes them");
+    assert_eq!(fetch(&actions).1, [1, 2]);
+    assert_eq!(payloads(&handle(&mut session, answer(&fetch(&actions)))), ["1 dup", "2 dup", "3"]);
+}
+
+#[test]
+fn mqtt5_4_4_0_1_what_may_have_been_sent_by_the_last_run_has_dup() {
+    let mut session = restored(5..=9, 7, Qos::AtLeastOnce);
+    let actions = connect(&mut session, 10);
+    assert_eq!(session.loaded(), 0);
+    assert_eq!(fetch(&actions).1, [5, 6, 7]);
+    let actions = handle(&mut session, answer(&fetch(&actions)));
+    assert_eq!(payloads(&actions), ["5 dup", "6 dup", "7"]);
+    assert_eq!(sent(&actions), [5, 6, 7]);
+    assert_eq!(payloads(&handle(&mut session, answer(&fetch(&actions)))), ["8", "9"]);
+}
+
+#[test]
+fn acknowledgements_need_no_message_in_memory() {
+    let mut session = away(2);
+    connect(&mut session, 2);
+    assert_eq!(handle(&mut session, puback(2)), [Action::Done(2)]);
+    assert_eq!(handle(&mut session, puback(1)), [Action::Done(1)]);
+    assert_eq!(session.queued(), (0, 0));
+
+    let mut session = restored(1..=2, 3, Qos::ExactlyOnce);
+    let fetched = fetch(&connect(&mut session, 2));
+    let exactly_once = |sequence| Delivery { qos: Qos::ExactlyOnce, ..message(sequence) };
+    let messages = fetched.1.iter().map(|sequence| (*sequence, Ok(Box::new(exactly_once(*sequence))))).collect();
+    assert_eq!(payloads(&handle(&mut session, Event::Fetched(fetched.0, messages))), ["1 dup", "2 dup"]);
+    let pubrec = Event::Packet(ClientPacket::Pubrec(Ack::new(id(2), ReasonCode::Success)));
+    assert_eq!(handle(&mut session, pubrec), [Action::Released(2, id(2))]);
+    assert_eq!(session.queued(), (2, restored(1..=1, 0, Qos::AtLeastOnce).queued().1));
+    let pubcomp = Event::Packet(ClientPacket::Pubcomp(Ack::new(id(2), ReasonCode::Success)));
+    assert_eq!(handle(&mut session, pubcomp), [Action::Done(2)]);
+}
+
+#[test]
+fn acknowledgement_of_the_last_connection_comes_while_its_message_is_fetched() {
+    let mut session = restored(1..=2, 3, Qos::AtLeastOnce);
+    let fetched = fetch(&connect(&mut session, 2));
+    assert_eq!(handle(&mut session, puback(1)), [Action::Done(1)]);
+    assert_eq!(payloads(&handle(&mut session, answer(&fetched))), ["2 dup"]);
+    assert_eq!(session.queued().0, 1);
+}
+
+#[test]
+fn mqtt5_3_3_2_5_expired_message_is_not_fetched() {
+    let mut session = away(2);
+    for sequence in 3..=9 {
+        let expires_at = (sequence != 6).then_some(Timestamp(1));
+        handle(&mut session, Event::Deliver(sequence, Delivery { expires_at, ..message(sequence) }));
+    }
+    let mut actions = connect(&mut session, 10);
+    for sequence in [3, 4, 5] {
+        assert!(actions.contains(&Action::Done(sequence)), "{actions:?}");
+    }
+    assert_eq!(fetch(&actions).1[0], 6);
+    let fetched = fetch(&actions);
+    actions.extend(handle(&mut session, answer(&fetched)));
+    assert_eq!(payloads(&actions), ["1", "2", "6"]);
+    assert_eq!(actions.iter().filter(|action| matches!(action, Action::Dropped(DropCause::Expired, _))).count(), 6);
+}
+
+#[test]
+fn full_queue_drops_what_the_store_alone_has() {
+    let mut session = restored(1..=1_000, 1, Qos::AtLeastOnce);
+    let actions = handle(&mut session, Event::Deliver(1_001, message(1_001)));
+    assert_eq!(actions, [Action::Dropped(DropCause::QueueFull, None), Action::Done(1)]);
+
+    let limits = Limits { queued_messages_max: 5, keeps_dropped: true, ..(*limits()).clone() };
+    let mut session = Session::new(Arc::new(limits), 1);
+    session.set_recorded(true);
+    let mut dropped = Vec::new();
+    for sequence in 1..=9 {
+        dropped.extend(handle(&mut session, Event::Deliver(sequence, message(sequence))));
+    }
+    let in_memory = |sequence| Action::Dropped(DropCause::QueueFull, Some(Box::new(message(sequence))));
+    let mut expected = Vec::new();
+    for sequence in 1..=3 {
+        expected.extend([in_memory(sequence), Action::Done(sequence)]);
+    }
+    expected.push(Action::DroppedStored(DropCause::QueueFull, 4));
+    assert_eq!(dropped, expected, "its record goes when something was made of it");
+}
+
+#[test]
+fn message_that_cannot_be_read_is_dropped_and_the_next_is_sent() {
+    let mut session = restored(1..=3, 1, Qos::AtLeastOnce);
+    let (number, _) = fetch(&connect(&mut session, 10));
+    let messages = vec![(1, Ok(Box::new(message(1)))), (2, Err("damaged".into())), (3, Ok(Box::new(message(3))))];
+    let actions = handle(&mut session, Event::Fetched(number, messages));
+    assert_eq!(payloads(&actions), ["1", "3"]);
+    assert!(actions.contains(&Action::Unreadable(2, "damaged".into())));
+    assert!(!actions.contains(&Action::Done(2)), "another run may be able to read it");
+    handle(&mut session, puback(1));
+    handle(&mut session, puback(3));
+    assert_eq!(session.queued(), (0, 0));
+}
+
+#[test]
+fn session_that_moves_asks_again_and_ignores_the_answer_to_what_it_asked_before() {
+    let mut session = restored(1..=3, 1, Qos::AtLeastOnce);
+    let first = fetch(&connect(&mut session, 10));
+    handle(&mut session, Event::Disconnected);
+    session.forget_shard();
+    assert_eq!(handle(&mut session, answer(&first)), []);
+    let second = fetch(&connect(&mut session, 10));
+    assert_eq!(handle(&mut session, answer(&first)), []);
+    assert_eq!(payloads(&handle(&mut session, answer(&second))), ["1", "2", "3"]);
+}
+
+#[test]
+fn connection_that_comes_while_messages_are_fetched_gets_them() {
+    let mut session = restored(1..=3, 1, Qos::AtLeastOnce);
+    let asked = fetch(&connect(&mut session, 10));
+    handle(&mut session, Event::Disconnected);
+    assert_eq!(fetches(&connect(&mut session, 10)), 0);
+    assert_eq!(payloads(&handle(&mut session, answer(&asked))), ["1", "2", "3"]);
+}
+
+#[test]
+fn messages_of_shared_subscriptions_stay_in_memory() {
+    let filter = Arc::new(Filter::new("$share/g/t".into()).unwrap());
+    let mut session = away(3);
+    for sequence in 4..=9 {
+        let shared = Delivery { share: Some(Arc::clone(&filter)), ..message(sequence) };
+        handle(&mut session, Event::Deliver(sequence, shared));
+    }
+    handle(&mut session, Event::Deliver(10, message(10)));
+    assert_eq!(session.loaded(), 3 + 6);
+    let actions = connect(&mut session, 20);
+    assert_eq!(payloads(&actions).len(), 9);
+    assert_eq!(payloads(&handle(&mut session, answer(&fetch(&actions)))), ["10"]);
+    assert_eq!(session.into_leftovers().count(), 6);
+}
+
+#[test]
+fn what_came_out_of_order_is_left_to_the_store_too() {
+    let mut session = Session::new(many(), 1);
+    session.set_recorded(true);
+    for sequence in (1..=9).rev() {
+        handle(&mut session, Event::Deliver(sequence, message(sequence)));
+    }
+    assert_eq!((session.loaded(), session.queued().0), (3, 9));
+    let mut session = Session::new(many(), 1);
+    session.set_recorded(true);
+    connect(&mut session, 9);
+    for sequence in (2..=9).rev() {
+        handle(&mut session, Event::Deliver(sequence, message(sequence)));
+    }
+    assert_eq!(payloads(&handle(&mut session, Event::Deliver(1, message(1)))).len(), 9);
+}
