@@ -1,0 +1,5 @@
+//! PUBACK, PUBREC, PUBREL and PUBCOMP.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

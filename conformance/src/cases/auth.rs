@@ -1,0 +1,5 @@
+//! AUTH and enhanced authentication.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! The properties of CONNECT.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! Malformed Packets and Protocol Errors.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! The order of messages.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! PINGREQ and PINGRESP, Keep Alive, and DISCONNECT.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

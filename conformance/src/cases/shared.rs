@@ -1,0 +1,5 @@
+//! Shared Subscriptions.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

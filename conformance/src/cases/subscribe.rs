@@ -1,0 +1,5 @@
+//! SUBSCRIBE and SUBACK.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];

@@ -1,0 +1,5 @@
+//! UNSUBSCRIBE and UNSUBACK.
+
+use crate::case::Case;
+
+pub(super) const CASES: &[Case] = &[];
