@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::packet::Kind;
 use super::version::Version;
 
 /// Something that can be sent: a packet, well-formed or not, or plain bytes.
@@ -29,7 +30,7 @@ impl Encode for [u8] {
     }
 
     fn describe(&self) -> String {
-        "bytes".to_owned()
+        describe(self)
     }
 }
 
@@ -39,7 +40,7 @@ impl Encode for Vec<u8> {
     }
 
     fn describe(&self) -> String {
-        "bytes".to_owned()
+        describe(self)
     }
 }
 
@@ -49,7 +50,7 @@ impl<const N: usize> Encode for [u8; N] {
     }
 
     fn describe(&self) -> String {
-        "bytes".to_owned()
+        describe(self)
     }
 }
 
@@ -135,6 +136,12 @@ impl Utf8 {
     pub const NUL: &[u8] = b"a\0b";
     /// A string that begins with U+FEFF, which must stay where it is.
     pub const BYTE_ORDER_MARK: &str = "\u{FEFF}a";
+}
+
+/// Bytes that a case has put together, by the packet that they begin with.
+fn describe(bytes: &[u8]) -> String {
+    let kind = bytes.first().and_then(|first_byte| Kind::of(*first_byte));
+    kind.map_or_else(|| "bytes".to_owned(), |kind| format!("{} as bytes", kind.name()))
 }
 
 /// Bytes as hexadecimal digits, those of long ones left out in the middle.
