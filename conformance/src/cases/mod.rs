@@ -4,6 +4,7 @@ use crate::case::Case;
 
 mod acks;
 mod auth;
+mod carrier;
 mod connack;
 mod connect;
 mod connect_properties;
