@@ -15,4 +15,5 @@ pub mod registry;
 pub mod report;
 pub mod runner;
 pub mod trace;
+pub mod websocket;
 pub mod wire;

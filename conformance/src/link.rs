@@ -126,30 +126,30 @@ impl Link {
     }
 
     fn next_in_buffer(&mut self) -> Result<Option<(Packet, usize)>, Failure> {
-        let Some(Frame { first_byte, head, body }) = cut(&self.buffer).map_err(|what| self.malformed(what))? else {
-            return Ok(None);
-        };
-        let length = head + body;
-        let packet: Vec<u8> = self.buffer.drain(..length).collect();
-        let content = packet.get(head..).unwrap_or_default();
-        match decode(self.version, first_byte, content) {
-            Ok(decoded) => {
-                self.case.record(&self.name, Direction::Received, &decoded.describe(), &packet);
-                Ok(Some((decoded, length)))
+        match first_packet(&self.buffer, self.version) {
+            Ok(None) => Ok(None),
+            Ok(Some((packet, length))) => {
+                let bytes: Vec<u8> = self.buffer.drain(..length).collect();
+                self.case.record(&self.name, Direction::Received, &packet.describe(), &bytes);
+                Ok(Some((packet, length)))
             }
-            Err(Violation { statement, what }) => {
-                self.case.record(&self.name, Direction::Received, &format!("wrong: {what}"), &packet);
-                Err(Failure::new("a packet that the standard allows", format!("{what} ({})", hex(&packet)))
-                    .of(statement))
+            Err(failure) => {
+                self.case.record(&self.name, Direction::Received, "not allowed", &self.buffer);
+                Err(failure)
             }
         }
     }
+}
 
-    fn malformed(&self, what: &'static str) -> Failure {
-        self.case.record(&self.name, Direction::Received, what, &self.buffer);
-        let statement = self.version.pick("2.2.3", "MQTT-1.5.5-1");
-        Failure::new("a Remaining Length as the standard allows it", what).of(statement)
-    }
+/// The first packet in bytes that the broker sent, with the number of its bytes; none if it isn't whole yet.
+pub fn first_packet(bytes: &[u8], version: Version) -> Result<Option<(Packet, usize)>, Failure> {
+    let failed = |what: String, statement| Failure::new("a packet that the standard allows", what).of(statement);
+    let cut = cut(bytes).map_err(|what| failed(what.to_owned(), version.pick("2.2.3", "MQTT-1.5.5-1").to_owned()))?;
+    let Some(Frame { first_byte, head, body }) = cut else { return Ok(None) };
+    let packet = bytes.get(..head + body).unwrap_or_default();
+    let decoded = decode(version, first_byte, packet.get(head..).unwrap_or_default());
+    let wrong = |Violation { statement, what }| failed(format!("{what} ({})", hex(packet)), statement);
+    decoded.map_err(wrong).map(|decoded| Some((decoded, head + body)))
 }
 
 /// Where a packet ends.
