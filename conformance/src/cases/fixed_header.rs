@@ -334,9 +334,10 @@ fn property_of_another_packet(cx: &mut Context) -> Outcome {
         for id in ids.into_iter().filter(|id| carrier.allowed().all(|row| row.id != *id)) {
             let Some(row) = tables::properties().iter().find(|row| row.id == id) else { continue };
             let properties = Properties(vec![Property { id, value: carrier::fitting(row) }]);
-            let mut client = carrier.send(cx, properties)?;
-            // That a Server alone may send it can also be seen as a Protocol Error.
-            client.expect_disconnect_or_close(&[0x81, 0x82])?;
+            // What a Server alone may send in this packet is data that the protocol doesn't allow.
+            let of_the_server = tables::property(carrier.name(), id).is_some();
+            let reasons = if of_the_server { &[0x81, 0x82] } else { carrier.malformed() };
+            carrier.send(cx, properties)?.expect_disconnect_or_close(reasons)?;
         }
     }
     Ok(())

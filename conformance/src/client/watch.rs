@@ -171,3 +171,83 @@ impl Watch {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::decode;
+
+    /// A connection that was accepted, with this asked for.
+    fn accepted(connect: &Connect) -> Watch {
+        let mut watch = Watch::new(connect.version);
+        watch.on_connect(connect);
+        let connack: &[u8] = if connect.version.is_v5() { &[0, 0, 0] } else { &[0, 0] };
+        receive(&mut watch, 0x20, connack).unwrap();
+        watch
+    }
+
+    fn receive(watch: &mut Watch, first_byte: u8, body: &[u8]) -> Result<Packet, Failure> {
+        let mut packet = decode(watch.version, first_byte, body).unwrap();
+        watch.on_received(&mut packet, body.len() + 2)?;
+        Ok(packet)
+    }
+
+    fn broken(watch: &mut Watch, first_byte: u8, body: &[u8]) -> String {
+        match receive(watch, first_byte, body) {
+            Err(Failure::Broken { statement: Some(statement), .. }) => statement,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_order_of_packets_is_watched() {
+        assert_eq!(broken(&mut Watch::new(Version::V3), 0xD0, &[]), "MQTT-3.2.0-1");
+        assert_eq!(broken(&mut Watch::new(Version::V5), 0xE0, &[0x81]), "MQTT-3.14.0-1");
+        let mut watch = accepted(&Connect::new(Version::V5));
+        assert_eq!(broken(&mut watch, 0x20, &[0, 0, 0]), "MQTT-3.2.0-2");
+        receive(&mut watch, 0xE0, &[0x81]).unwrap();
+        assert_eq!(broken(&mut watch, 0xD0, &[]), "MQTT-3.14.4-1");
+    }
+
+    #[test]
+    fn what_connect_asks_for_is_watched() {
+        let with = |id, value: u32| Connect::new(Version::V5).with(id, value);
+        let mut watch = accepted(&with(property::MAXIMUM_PACKET_SIZE, 6));
+        assert_eq!(broken(&mut watch, 0x30, &[0, 1, b'a', 0, 1]), "MQTT-3.1.2-24");
+        let mut watch = accepted(&with(property::REQUEST_PROBLEM_INFORMATION, 0));
+        assert_eq!(broken(&mut watch, 0x40, &[0, 1, 0x80, 3, 0x1F, 0, 0]), "MQTT-3.1.2-29");
+        let mut watch = accepted(&with(property::RECEIVE_MAXIMUM, 1));
+        receive(&mut watch, 0x32, &[0, 1, b'a', 0, 1, 0]).unwrap();
+        assert_eq!(broken(&mut watch, 0x32, &[0, 1, b'a', 0, 2, 0]), "MQTT-3.3.4-9");
+        let mut watch = accepted(&Connect::new(Version::V5));
+        assert_eq!(broken(&mut watch, 0xF0, &[0x18]), "MQTT-4.12.0-6");
+    }
+
+    #[test]
+    fn topic_aliases_are_resolved_and_watched() {
+        let mut watch = accepted(&Connect::new(Version::V5).with(property::TOPIC_ALIAS_MAXIMUM, 2));
+        assert_eq!(broken(&mut watch, 0x30, &[0, 1, b'a', 3, 0x23, 0, 3]), "MQTT-3.1.2-26");
+        assert_eq!(broken(&mut watch, 0x30, &[0, 0, 3, 0x23, 0, 2]), "MQTT-3.3.2-7");
+        receive(&mut watch, 0x30, &[0, 1, b'a', 3, 0x23, 0, 2]).unwrap();
+        let packet = receive(&mut watch, 0x30, &[0, 0, 3, 0x23, 0, 2]).unwrap();
+        assert!(matches!(packet, Packet::Publish(publish) if publish.topic == "a"));
+    }
+
+    #[test]
+    fn a_packet_identifier_is_free_again_once_it_is_acknowledged() {
+        let publish = |dup: u8, qos: u8| 0x30 | dup << 3 | qos << 1;
+        let mut watch = accepted(&Connect::new(Version::V3));
+        receive(&mut watch, publish(0, 2), &[0, 1, b'a', 0, 7]).unwrap();
+        watch.on_sent(&[0x50, 2, 0, 7]);
+        assert_eq!(broken(&mut watch, publish(0, 1), &[0, 1, b'a', 0, 7]), "MQTT-2.3.1-4");
+        receive(&mut watch, publish(1, 2), &[0, 1, b'a', 0, 7]).unwrap();
+        watch.on_sent(&[0x70, 2, 0, 7]);
+        receive(&mut watch, publish(0, 1), &[0, 1, b'a', 0, 7]).unwrap();
+
+        let mut watch = accepted(&Connect::new(Version::V5));
+        receive(&mut watch, publish(0, 1), &[0, 1, b'a', 0, 7, 0]).unwrap();
+        assert_eq!(broken(&mut watch, publish(1, 1), &[0, 1, b'a', 0, 7, 0]), "MQTT-4.4.0-1");
+        watch.on_sent(&[0x40, 2, 0, 7]);
+        receive(&mut watch, publish(0, 1), &[0, 1, b'a', 0, 7, 0]).unwrap();
+    }
+}
