@@ -76,6 +76,12 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-1.5.4-3"],
         byte_order_mark_in_client_id,
     ),
+    Case::both(
+        "a_byte_order_mark_stays_in_a_will_topic",
+        &["MQTT-1.5.3-3"],
+        &["MQTT-1.5.4-3"],
+        byte_order_mark_in_will_topic,
+    ),
     Case::v5("a_byte_order_mark_stays_in_a_property", &["MQTT-1.5.4-3"], byte_order_mark_in_property),
     Case::v5("a_longer_property_length_than_needed_is_malformed", &["MQTT-1.5.5-1"], long_property_length),
     Case::v5("a_longer_remaining_length_than_needed_is_malformed", &["MQTT-1.5.5-1"], long_remaining_length),
@@ -246,6 +252,16 @@ fn byte_order_mark_in_client_id(cx: &mut Context) -> Outcome {
     // With the mark stripped off, the second would have taken over the Session of the first.
     one.ping()?;
     other.ping()
+}
+
+fn byte_order_mark_in_will_topic(cx: &mut Context) -> Outcome {
+    let (with, without) = (cx.topic("\u{FEFF}will"), cx.topic("will"));
+    let mut subscriber = cx.client("subscriber")?;
+    subscriber.subscribe(&without, 0)?;
+    subscriber.subscribe(&with, 0)?;
+    cx.connect(cx.connecting("willing").will(Will::new(&with, "gone")))?.abandon();
+    subscriber.expect_message(&with, "gone")?;
+    Ok(())
 }
 
 fn byte_order_mark_in_property(cx: &mut Context) -> Outcome {
