@@ -14,6 +14,7 @@ mod fixed_header;
 mod flow_control;
 mod ordering;
 mod ping_disconnect;
+mod properties;
 mod publish;
 mod publish_properties;
 mod qos;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<&'static Case> {
     let areas: &[&'static [Case]] = &[
         data_types::CASES,
         fixed_header::CASES,
+        properties::CASES,
         connect::CASES,
         connect_properties::CASES,
         connack::CASES,
