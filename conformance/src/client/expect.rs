@@ -18,6 +18,19 @@ impl Client {
         self.read_packet(deadline, "a packet")
     }
 
+    /// The next packet, in the order of arrival, or none if the broker closes the connection instead.
+    pub fn receive_or_end(&mut self) -> Result<Option<Packet>, Failure> {
+        if let Some(packet) = self.aside.pop_front() {
+            return Ok(Some(packet));
+        }
+        let deadline = self.link.case().deadline();
+        match self.read(deadline)? {
+            Incoming::Packet(packet, _) => Ok(Some(packet)),
+            Incoming::Closed => Ok(None),
+            Incoming::Nothing => Err(self.time_is_over("a packet, or the end of the connection")),
+        }
+    }
+
     /// CONNACK, whatever its Reason Code.
     pub fn expect_connack(&mut self) -> Result<Connack, Failure> {
         let packet = self.expect_kind(Kind::Connack)?;

@@ -30,7 +30,7 @@ pub(super) fn takeover(cx: &mut Context) -> Outcome {
 pub(super) fn after_refusal(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let mut subscriber = cx.client("subscriber")?;
-    subscriber.subscribe(&cx.topic("#"), 0)?;
+    subscriber.subscribe(&topic, 0)?;
     let plain = cx.connecting("refused");
     let mut connects = vec![plain.clone().connect_flags(0b11), plain.clone().protocol_level(2)];
     if cx.version().is_v5() {

@@ -77,7 +77,8 @@ pub(super) fn bytes_of_a_packet(cx: &mut Context) -> Outcome {
 
 pub(super) fn zero(cx: &mut Context) -> Outcome {
     let mut client = cx.connect(cx.connecting("a").keep_alive(0))?;
-    if let Some(keep_alive) = client.connack().properties.number(property::SERVER_KEEP_ALIVE) {
+    let assigned = client.connack().properties.number(property::SERVER_KEEP_ALIVE);
+    if let Some(keep_alive) = assigned.filter(|keep_alive| *keep_alive < 10) {
         return Err(Failure::skipped(format!("the broker puts a Keep Alive of {keep_alive} s in the place of 0")));
     }
     client.expect_nothing(Duration::from_secs(5))?;
