@@ -18,12 +18,44 @@ impl Client {
         self.read_packet(deadline, "a packet")
     }
 
+    /// The next packet, in the order of arrival, or none if the broker closes the connection instead.
+    pub fn receive_or_end(&mut self) -> Result<Option<Packet>, Failure> {
+        if let Some(packet) = self.aside.pop_front() {
+            return Ok(Some(packet));
+        }
+        let deadline = self.link.case().deadline();
+        match self.read(deadline)? {
+            Incoming::Packet(packet, _) => Ok(Some(packet)),
+            Incoming::Closed => Ok(None),
+            Incoming::Nothing => Err(self.time_is_over("a packet, or the end of the connection")),
+        }
+    }
+
     /// CONNACK, whatever its Reason Code.
     pub fn expect_connack(&mut self) -> Result<Connack, Failure> {
         let packet = self.expect_kind(Kind::Connack)?;
         let Packet::Connack(connack) = packet else { return Err(unexpected("CONNACK", &packet)) };
         self.connack = connack.clone();
         Ok(connack)
+    }
+
+    /// CONNACK, whatever its Reason Code, or none if the broker closes the connection instead, as it may where it
+    /// refuses. A refusing CONNACK has to be the last packet.
+    pub fn expect_connack_or_close(&mut self) -> Result<Option<Connack>, Failure> {
+        const EXPECTED: &str = "CONNACK, or the end of the connection";
+        let deadline = self.link.case().deadline();
+        let connack = match self.read(deadline)? {
+            Incoming::Closed => return Ok(None),
+            Incoming::Nothing => return Err(self.time_is_over(EXPECTED)),
+            Incoming::Packet(Packet::Connack(connack), _) => connack,
+            Incoming::Packet(packet, _) => return Err(unexpected(EXPECTED, &packet)),
+        };
+        if connack.reason != 0 {
+            let statement = self.version().pick("MQTT-3.2.2-5", "MQTT-3.2.2-7");
+            self.expect_end("the connection is closed after this CONNACK").map_err(|failure| failure.of(statement))?;
+        }
+        self.connack = connack.clone();
+        Ok(Some(connack))
     }
 
     /// The next PUBLISH. It is not acknowledged.

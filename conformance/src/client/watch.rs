@@ -44,7 +44,9 @@ impl Watch {
     pub(crate) fn on_connect(&mut self, connect: &Connect) {
         let number = |id| connect.properties.number(id);
         let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-        self.maximum_packet_size = number(property::MAXIMUM_PACKET_SIZE).map_or(usize::MAX, size);
+        // A limit of 0 is an error, not a limit.
+        let packet_size = number(property::MAXIMUM_PACKET_SIZE).filter(|limit| *limit > 0);
+        self.maximum_packet_size = packet_size.map_or(usize::MAX, size);
         self.receive_maximum = number(property::RECEIVE_MAXIMUM).map_or(usize::from(u16::MAX), size);
         self.topic_alias_maximum = number(property::TOPIC_ALIAS_MAXIMUM).unwrap_or_default();
         self.problem_information = number(property::REQUEST_PROBLEM_INFORMATION) != Some(0);
