@@ -80,12 +80,11 @@ pub(super) const CASES: &[Case] = &[
         flag::zero_for_those_away,
     )
     .needs(&[Feature::Retain, Feature::Qos1]),
-    Case::v5(
-        "retain_as_published_keeps_the_retain_flag",
-        &["MQTT-3.3.1-13"],
-        flag::retain_as_published,
-    )
-    .needs(&[Feature::Retain, Feature::Qos1, Feature::Qos2]),
+    Case::v5("retain_as_published_keeps_the_retain_flag", &["MQTT-3.3.1-13"], flag::retain_as_published).needs(&[
+        Feature::Retain,
+        Feature::Qos1,
+        Feature::Qos2,
+    ]),
     Case::v5(
         "retain_as_published_is_a_matter_of_each_subscription",
         &["MQTT-3.3.1-12", "MQTT-3.3.1-13"],

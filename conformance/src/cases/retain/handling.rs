@@ -84,9 +84,7 @@ pub(in crate::cases) fn by_subscription(cx: &mut Context) -> Outcome {
         publisher.publish(Publish::new(topic, "kept").retain().qos(1))?;
     }
     let [always, new, never] = &topics;
-    let all = Subscribe::new(always, 1)
-        .and(new, 1 | Filter::RETAIN_IF_NEW)
-        .and(never, 1 | Filter::RETAIN_NEVER);
+    let all = Subscribe::new(always, 1).and(new, 1 | Filter::RETAIN_IF_NEW).and(never, 1 | Filter::RETAIN_NEVER);
     let mut subscriber = cx.client("subscriber")?;
     for expected in [&[always, new][..], &[always]] {
         subscriber.subscribe_with(all.clone())?;
