@@ -217,6 +217,25 @@ impl Client {
         self.expect_nothing_aside()
     }
 
+    /// All messages that arrive before one that `publisher` publishes now at QoS 1 to a topic of its own. They are
+    /// acknowledged to the end. The subscription for that message is gone afterwards.
+    pub fn messages_until_marker_of(&mut self, publisher: &mut Self) -> Result<Vec<Publish>, Failure> {
+        let topic = self.next_marker();
+        self.subscribe(&topic, 1)?;
+        publisher.publish(Publish::new(&topic, "marker").qos(u8::from(publisher.may_publish_qos1())))?;
+        let mut messages = Vec::new();
+        loop {
+            let publish = self.expect_publish()?;
+            self.acknowledge(&publish)?;
+            if publish.topic == topic {
+                break;
+            }
+            messages.push(publish);
+        }
+        self.unsubscribe(&topic)?;
+        Ok(messages)
+    }
+
     /// The next packet of this kind; others that may come in between are kept.
     pub fn expect_kind(&mut self, kind: Kind) -> Result<Packet, Failure> {
         let place = self.aside.iter().position(|packet| packet.kind() == kind);
