@@ -115,6 +115,13 @@ impl Context {
         self.broker.as_mut().ok_or_else(|| Failure::skipped("the suite has not started the broker"))
     }
 
+    /// A Maximum Packet Size that leaves just enough room for the CONNACK that the broker announced.
+    pub fn smallest_maximum_packet_size(&self) -> u32 {
+        // The fixed header, the flags and the Reason Code.
+        const AROUND_PROPERTIES: u32 = 5;
+        crate::wire::bytes::length(&self.announced.properties.encode()) + AROUND_PROPERTIES
+    }
+
     /// Where the broker listens for TCP.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -111,7 +111,7 @@ pub(super) fn large_acknowledgements(cx: &mut Context) -> Outcome {
 
 fn expect_end_or_ping(client: &mut Client) -> Outcome {
     client.send(crate::wire::Pingreq)?;
-    match client.receive_or_end()? {
+    match client.receive_or_close()? {
         None | Some(Packet::Pingresp) => Ok(()),
         Some(Packet::Disconnect(disconnect)) if disconnect.reason_code() >= 0x80 => Ok(()),
         Some(packet) => Err(Failure::new("PINGRESP, DISCONNECT or the end", packet.describe())),
@@ -213,7 +213,7 @@ fn cause_problems(cx: &mut Context, wanted: u8) -> Outcome {
 fn expect_answers_until_ping(client: &mut Client) -> Outcome {
     client.send(crate::wire::Pingreq)?;
     loop {
-        match client.receive_or_end()? {
+        match client.receive_or_close()? {
             None | Some(Packet::Pingresp | Packet::Disconnect(_)) => return Ok(()),
             Some(Packet::Publish(_) | Packet::Ack(_)) => {}
             Some(packet) => return Err(Failure::new("PUBACK and PINGRESP", packet.describe())),

@@ -131,7 +131,7 @@ pub(in crate::cases) fn matching_topics(cx: &mut Context) -> Outcome {
         for topic in TOPICS {
             publisher.publish(Publish::new(cx.topic(topic), ""))?;
         }
-        let messages = subscriber.messages_until_marker_of(&mut publisher)?;
+        let messages = subscriber.messages_until_marker(&mut publisher)?;
         let mut came: Vec<String> = messages.iter().map(|message| message.topic.to_text()).collect();
         came.sort();
         let expected: Vec<String> = matching.iter().map(|topic| cx.topic(topic)).collect();

@@ -16,7 +16,7 @@ pub(in crate::cases) fn overlapping(cx: &mut Context) -> Outcome {
         }
         for qos in 0..=2 {
             publisher.publish(Publish::new(&topic, "overlap").qos(qos))?;
-            let messages = subscriber.messages_until_marker_of(&mut publisher)?;
+            let messages = subscriber.messages_until_marker(&mut publisher)?;
             check_copies(qos, messages.iter().map(|message| message.qos).collect())?;
         }
     }
@@ -48,14 +48,14 @@ pub(in crate::cases) fn identifiers_of_all(cx: &mut Context) -> Outcome {
     let mut publisher = cx.client("publisher")?;
     for qos in 0..=2u8 {
         publisher.publish(Publish::new(cx.topic("a/b"), "").qos(qos.min(maximum_qos(cx))))?;
-        let messages = subscriber.messages_until_marker_of(&mut publisher)?;
+        let messages = subscriber.messages_until_marker(&mut publisher)?;
         check_identifiers(&messages, &[1, 2])?;
-        check_identifiers(&other.messages_until_marker_of(&mut publisher)?, &[4])?;
+        check_identifiers(&other.messages_until_marker(&mut publisher)?, &[4])?;
     }
     publisher.publish(Publish::new(cx.topic("a/c"), ""))?;
-    check_identifiers(&subscriber.messages_until_marker_of(&mut publisher)?, &[2])?;
+    check_identifiers(&subscriber.messages_until_marker(&mut publisher)?, &[2])?;
     publisher.publish(Publish::new(cx.topic("a"), ""))?;
-    check_identifiers(&subscriber.messages_until_marker_of(&mut publisher)?, &[])
+    check_identifiers(&subscriber.messages_until_marker(&mut publisher)?, &[])
 }
 
 pub(in crate::cases) fn shared_identifier(cx: &mut Context) -> Outcome {
@@ -64,7 +64,7 @@ pub(in crate::cases) fn shared_identifier(cx: &mut Context) -> Outcome {
     subscribe(&mut subscriber, &cx.topic("a/+"), Some(5))?;
     let mut publisher = cx.client("publisher")?;
     publisher.publish(Publish::new(cx.topic("a/b"), ""))?;
-    let messages = subscriber.messages_until_marker_of(&mut publisher)?;
+    let messages = subscriber.messages_until_marker(&mut publisher)?;
     check(!messages.is_empty(), "a message", "none")?;
     for message in messages {
         let came = message.properties.numbers(property::SUBSCRIPTION_IDENTIFIER);

@@ -25,7 +25,7 @@ fn received_in_every_way(cx: &mut Context, message: &Publish) -> Result<Vec<Publ
     }
     let mut client = cx.connect(away)?;
     // It has subscribed at QoS 1; whether a message at QoS 0 waits for it is up to the server.
-    let waiting = client.messages_until_marker_of(&mut publisher)?;
+    let waiting = client.messages_until_marker(&mut publisher)?;
     let waiting: Vec<Publish> = waiting.into_iter().filter(|message| message.qos > 0).collect();
     check_equal("the number of messages that have waited", waiting.len(), 2)?;
     received.extend(waiting);

@@ -38,7 +38,7 @@ pub(in crate::cases) fn payload_format(cx: &mut Context) -> Outcome {
                 Ok(packet) => return Err(Failure::new("an answer to PUBLISH", packet.describe())),
             };
             // All of it or nothing.
-            let came = subscriber.messages_until_marker_of(&mut cx.client("other")?)?;
+            let came = subscriber.messages_until_marker(&mut cx.client("other")?)?;
             check_equal("whether it is delivered", came.len() == 1, delivered)?;
             let unaltered = came.iter().all(|message| message.payload.as_bytes() == payload);
             check(unaltered, "the payload unaltered", format!("{came:?}"))?;

@@ -88,7 +88,7 @@ pub(in crate::cases) fn by_subscription(cx: &mut Context) -> Outcome {
     let mut subscriber = cx.client("subscriber")?;
     for expected in [&[always, new][..], &[always]] {
         subscriber.subscribe_with(all.clone())?;
-        let messages = subscriber.messages_until_marker_of(&mut publisher)?;
+        let messages = subscriber.messages_until_marker(&mut publisher)?;
         let mut came: Vec<String> = messages.iter().map(|message| message.topic.to_text()).collect();
         came.sort();
         check_equal("the topics whose retained message comes", came.iter().collect::<Vec<_>>(), expected)?;

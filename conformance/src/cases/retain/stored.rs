@@ -34,7 +34,7 @@ pub(in crate::cases) fn qos_0_replaces(cx: &mut Context) -> Outcome {
     let mut subscriber = cx.client("subscriber")?;
     subscriber.subscribe(&topic, 1)?;
     // The server may discard it at any time; the one before has to be gone.
-    for message in subscriber.messages_until_marker_of(&mut publisher)? {
+    for message in subscriber.messages_until_marker(&mut publisher)? {
         check_equal("the payload", &message.payload, "new")?;
         check_equal("the QoS", message.qos, 0)?;
         check_equal("the RETAIN flag", message.retain, true)?;
@@ -54,7 +54,7 @@ pub(in crate::cases) fn every_topic_its_own(cx: &mut Context) -> Outcome {
     publisher.publish(Publish::new(cx.topic("r/a/b"), "").retain().qos(1))?;
     let mut subscriber = cx.client("subscriber")?;
     subscriber.subscribe(&cx.topic("r/#"), 1)?;
-    let messages = subscriber.messages_until_marker_of(&mut publisher)?;
+    let messages = subscriber.messages_until_marker(&mut publisher)?;
     let new = messages.iter().all(|message| message.retain && message.payload == "new");
     check(new, "the last message of each topic, with RETAIN 1", format!("{messages:?}"))?;
     let mut came: Vec<String> = messages.iter().map(|message| message.topic.to_text()).collect();
