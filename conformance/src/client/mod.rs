@@ -73,11 +73,15 @@ impl Client {
     }
 
     /// Sends PUBLISH and carries its exchange to the end: PUBACK, or PUBREC, PUBREL and PUBCOMP. Gives it a Packet
-    /// Identifier if it needs one and has none. A refusing Reason Code is a failure.
+    /// Identifier if it needs one and has none. A refusing Reason Code is a failure. At QoS 0 a retained message is
+    /// followed by PINGREQ and PINGRESP, so that it has been read.
     pub fn publish(&mut self, publish: Publish) -> Outcome {
         let publish = self.with_packet_id(publish);
         self.send(&publish)?;
-        let Some(packet_id) = publish.packet_id.filter(|_| publish.qos > 0) else { return Ok(()) };
+        let Some(packet_id) = publish.packet_id.filter(|_| publish.qos > 0) else {
+            // Nothing answers it, and whoever subscribes next is to find it.
+            return if publish.retain { self.ping() } else { Ok(()) };
+        };
         let first = if publish.qos == 1 { AckKind::Puback } else { AckKind::Pubrec };
         let answer = self.expect_ack(first, packet_id)?;
         check(answer.reason_code() < 0x80, "the message is accepted", answer.describe())?;
