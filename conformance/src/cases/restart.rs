@@ -78,13 +78,9 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Restart])
     .seconds(60),
-    Case::v5(
-        "a_session_expires_after_the_end_of_the_broker",
-        &["MQTT-4.1.0-2"],
-        sessions::expiry,
-    )
-    .needs(&[Feature::Restart])
-    .seconds(60),
+    Case::v5("a_session_expires_after_the_end_of_the_broker", &["MQTT-4.1.0-2"], sessions::expiry)
+        .needs(&[Feature::Restart])
+        .seconds(60),
     Case::both(
         "retained_messages_survive_the_end_of_the_broker",
         &["3.1.1/4.1/1", "MQTT-3.1.2-7"],

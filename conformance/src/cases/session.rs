@@ -46,24 +46,10 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-4.1.0-2", "MQTT-3.2.2-3"],
         life::no_expiry,
     ),
-    Case::v5(
-        "a_session_ends_when_its_expiry_interval_has_passed",
-        &["MQTT-4.1.0-2"],
-        life::expiry,
-    )
-    .seconds(20),
-    Case::v5(
-        "a_session_is_kept_until_its_expiry_interval_has_passed",
-        &["MQTT-3.1.2-23"],
-        life::kept,
-    )
-    .seconds(20),
-    Case::v5(
-        "the_expiry_interval_of_the_last_connect_holds",
-        &["MQTT-3.1.2-23", "MQTT-4.1.0-2"],
-        life::last_expiry,
-    )
-    .seconds(15),
+    Case::v5("a_session_ends_when_its_expiry_interval_has_passed", &["MQTT-4.1.0-2"], life::expiry).seconds(20),
+    Case::v5("a_session_is_kept_until_its_expiry_interval_has_passed", &["MQTT-3.1.2-23"], life::kept).seconds(20),
+    Case::v5("the_expiry_interval_of_the_last_connect_holds", &["MQTT-3.1.2-23", "MQTT-4.1.0-2"], life::last_expiry)
+        .seconds(15),
     Case::both(
         "subscriptions_are_kept_with_the_session",
         &["MQTT-3.1.2-4", "MQTT-4.1.0-1"],

@@ -3,7 +3,7 @@
 use crate::broker::Signal;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check_equal};
-use crate::wire::{Ack, Kind, Packet, Publish, Value, property};
+use crate::wire::{Ack, AckKind, Packet, Publish, Value, property};
 
 const SIGNALS: [Signal; 2] = [Signal::Term, Signal::Kill];
 
@@ -123,12 +123,9 @@ pub(super) fn pubrel(cx: &mut Context) -> Outcome {
         cx.broker()?.restart(signal)?;
         let mut client = cx.connect(lasting.clone())?;
         // Not the PUBLISH: the broker has been told that the client has it.
-        match client.receive()? {
-            Packet::Ack(ack) if Kind::from(ack.kind) == Kind::Pubrel => {
-                check_equal("the Packet Identifier", ack.packet_id, packet_id)?;
-            }
-            packet => return Err(Failure::new("PUBREL", packet.describe())),
-        }
+        let packet = client.receive()?;
+        let Packet::Ack(ack) = &packet else { return Err(Failure::new("PUBREL", packet.describe())) };
+        check_equal("the packet", (ack.kind, ack.packet_id), (AckKind::Pubrel, packet_id))?;
         client.send(Ack::pubcomp(packet_id))?;
         client.disconnect()?;
     }
@@ -150,9 +147,9 @@ pub(super) fn properties(cx: &mut Context) -> Outcome {
         let mut client = cx.connect(lasting.clone())?;
         client.subscribe(&topic, 1)?;
         client.disconnect()?;
-        let message = properties.iter().fold(Publish::new(&topic, "kept").qos(1), |message, (id, value)| {
-            message.with(*id, value.clone())
-        });
+        let message = properties
+            .iter()
+            .fold(Publish::new(&topic, "kept").qos(1), |message, (id, value)| message.with(*id, value.clone()));
         cx.client("publisher")?.publish(message)?;
         cx.broker()?.restart(signal)?;
         let mut client = cx.connect(lasting.clone())?;

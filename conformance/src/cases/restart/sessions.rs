@@ -101,8 +101,10 @@ pub(super) fn expiry(cx: &mut Context) -> Outcome {
         cx.connect(cx.connecting("long").persistent(600))?.disconnect()?;
         let client = cx.connect(cx.connecting("shortened").persistent(600))?;
         client.disconnect_with(Disconnect::new().reason(0).with(property::SESSION_EXPIRY_INTERVAL, 2))?;
+        // Nothing tells the client when a DISCONNECT is written down.
+        cx.sleep(Duration::from_secs(1));
         cx.broker()?.restart(signal)?;
-        cx.sleep(Duration::from_secs(5));
+        cx.sleep(Duration::from_secs(4));
         for (label, present) in [("short", false), ("long", true), ("shortened", false)] {
             let client = cx.connect(cx.connecting(label).resume())?;
             check_equal("Session Present", client.connack().session_present, present)?;

@@ -81,6 +81,8 @@ pub(super) fn removed(cx: &mut Context) -> Outcome {
         for connect in [willing(cx).persistent(600), willing(cx)] {
             cx.connect(connect)?.disconnect()?;
         }
+        // Nothing tells the client when a DISCONNECT is written down.
+        cx.sleep(Duration::from_secs(1));
         cx.broker()?.restart(signal)?;
         let mut subscriber = cx.connect(lasting.clone())?;
         subscriber.expect_nothing(Duration::from_secs(1))?;

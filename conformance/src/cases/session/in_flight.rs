@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check_equal};
-use crate::wire::{Ack, Kind, Packet, Publish};
+use crate::wire::{Ack, AckKind, Packet, Publish};
 
 pub(super) fn unacknowledged(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
@@ -49,12 +49,9 @@ pub(super) fn pubrel(cx: &mut Context) -> Outcome {
         client.abandon();
         client = cx.connect(lasting.clone())?;
         // Not the PUBLISH: the client has it.
-        match client.receive()? {
-            Packet::Ack(ack) if Kind::from(ack.kind) == Kind::Pubrel => {
-                check_equal("the Packet Identifier", ack.packet_id, packet_id)?;
-            }
-            packet => return Err(Failure::new("PUBREL", packet.describe())),
-        }
+        let packet = client.receive()?;
+        let Packet::Ack(ack) = &packet else { return Err(Failure::new("PUBREL", packet.describe())) };
+        check_equal("the packet", (ack.kind, ack.packet_id), (AckKind::Pubrel, packet_id))?;
     }
     client.send(Ack::pubcomp(packet_id))?;
     client.ping()?;
