@@ -1,5 +1,6 @@
 //! Messages of Sessions.
 
+use super::restart;
 use crate::broker::Signal;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check_equal};
@@ -15,7 +16,7 @@ pub(super) fn acknowledged(cx: &mut Context) -> Outcome {
         client.subscribe(&topic, 1)?;
         client.disconnect()?;
         cx.client("publisher")?.publish(Publish::new(&topic, "kept").qos(1))?;
-        cx.broker()?.restart(signal)?;
+        restart(cx, signal)?;
         let mut client = cx.connect(subscriber)?;
         check_equal("Session Present", client.connack().session_present, true)?;
         client.expect_message(&topic, "kept")?;
@@ -38,7 +39,7 @@ pub(super) fn waiting(cx: &mut Context) -> Outcome {
                 publisher.publish(Publish::new(&topic, [number].as_slice()).qos(qos))?;
             }
         }
-        cx.broker()?.restart(signal)?;
+        restart(cx, signal)?;
         let mut client = cx.connect(lasting.clone())?;
         for qos in [1, 2] {
             for number in 0..MESSAGES {
@@ -64,7 +65,7 @@ pub(super) fn unacknowledged(cx: &mut Context) -> Outcome {
             publisher.publish(Publish::new(&topic, payload).qos(qos))?;
             sent.push(client.expect_publish()?);
         }
-        cx.broker()?.restart(signal)?;
+        restart(cx, signal)?;
         let mut client = cx.connect(lasting.clone())?;
         for first in &sent {
             let again = client.expect_publish()?;
@@ -93,7 +94,7 @@ pub(super) fn received_at_qos_2(cx: &mut Context) -> Outcome {
         let message = Publish::new(&topic, "once").qos(2).packet_id(9);
         client.send(&message)?;
         client.expect_pubrec(9)?;
-        cx.broker()?.restart(signal)?;
+        restart(cx, signal)?;
         // The client doesn't know whether its PUBLISH has arrived, and sends it again.
         let mut client = cx.connect(lasting.clone())?;
         check_equal("Session Present", client.connack().session_present, true)?;
@@ -120,7 +121,7 @@ pub(super) fn pubrel(cx: &mut Context) -> Outcome {
         let packet_id = client.expect_publish()?.packet_id.unwrap_or_default();
         client.send(Ack::pubrec(packet_id))?;
         client.expect_pubrel(packet_id)?;
-        cx.broker()?.restart(signal)?;
+        restart(cx, signal)?;
         let mut client = cx.connect(lasting.clone())?;
         // Not the PUBLISH: the broker has been told that the client has it.
         let packet = client.receive()?;
@@ -151,7 +152,7 @@ pub(super) fn properties(cx: &mut Context) -> Outcome {
             .iter()
             .fold(Publish::new(&topic, "kept").qos(1), |message, (id, value)| message.with(*id, value.clone()));
         cx.client("publisher")?.publish(message)?;
-        cx.broker()?.restart(signal)?;
+        restart(cx, signal)?;
         let mut client = cx.connect(lasting.clone())?;
         let message = client.expect_message(&topic, "kept")?;
         for (id, value) in &properties {

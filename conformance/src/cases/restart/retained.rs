@@ -1,5 +1,6 @@
 //! Retained messages.
 
+use super::restart;
 use crate::broker::Signal;
 use crate::context::Context;
 use crate::failure::{Outcome, check_equal};
@@ -15,7 +16,7 @@ pub(super) fn kept(cx: &mut Context) -> Outcome {
         publisher.publish(Publish::new(&removed, "removed").qos(1).retain())?;
         publisher.publish(Publish::new(&removed, "").qos(1).retain())?;
         publisher.disconnect()?;
-        cx.broker()?.restart(signal)?;
+        restart(cx, signal)?;
         let mut reader = cx.client("reader")?;
         reader.subscribe(&removed, 1)?;
         for (topic, payload) in [(&kept, "kept"), (&replaced, "second")] {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::restart;
 use crate::broker::Signal;
 use crate::context::Context;
 use crate::failure::{Outcome, check_equal};
@@ -20,7 +21,7 @@ pub(super) fn subscriptions(cx: &mut Context) -> Outcome {
         client.unsubscribe(&cx.topic("gone"))?;
         cx.connect(empty.clone())?.disconnect()?;
         // The one connection is open when the broker ends, the other isn't.
-        cx.broker()?.restart(signal)?;
+        restart(cx, signal)?;
         let mut client = cx.connect(lasting.clone())?;
         check_equal("Session Present", client.connack().session_present, true)?;
         let mut publisher = cx.client("publisher")?;
@@ -48,7 +49,7 @@ pub(super) fn subscription_options(cx: &mut Context) -> Outcome {
         let subscribe = Subscribe::new(cx.topic("identified"), 1).with(property::SUBSCRIPTION_IDENTIFIER, 300);
         client.subscribe_with(subscribe)?;
         client.disconnect()?;
-        cx.broker()?.restart(signal)?;
+        restart(cx, signal)?;
         let mut client = cx.connect(lasting.clone())?;
         client.publish(Publish::new(cx.topic("local"), "own").qos(1))?;
         client.expect_silence_after_own()?;
@@ -82,7 +83,7 @@ pub(super) fn discarded(cx: &mut Context) -> Outcome {
         let mut never = cx.client("never")?;
         never.subscribe(&topic, 1)?;
         cx.client("publisher")?.publish(Publish::new(&topic, "for no one").qos(1))?;
-        cx.broker()?.restart(signal)?;
+        restart(cx, signal)?;
         drop(open);
         for label in ["clean", "restarted", "never"] {
             let mut client = cx.connect(cx.connecting(label).persistent(600))?;
@@ -103,7 +104,7 @@ pub(super) fn expiry(cx: &mut Context) -> Outcome {
         client.disconnect_with(Disconnect::new().reason(0).with(property::SESSION_EXPIRY_INTERVAL, 2))?;
         // Nothing tells the client when a DISCONNECT is written down.
         cx.sleep(Duration::from_secs(1));
-        cx.broker()?.restart(signal)?;
+        restart(cx, signal)?;
         cx.sleep(Duration::from_secs(4));
         for (label, present) in [("short", false), ("long", true), ("shortened", false)] {
             let client = cx.connect(cx.connecting(label).resume())?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::restart;
 use crate::broker::Signal;
 use crate::client::Client;
 use crate::context::Context;
@@ -38,7 +39,7 @@ pub(super) fn connected(cx: &mut Context) -> Outcome {
     for signal in SIGNALS {
         for connect in [willing(cx).persistent(600), willing(cx)] {
             let _connected = cx.connect(connect)?;
-            cx.broker()?.restart(signal)?;
+            restart(cx, signal)?;
             let subscriber = cx.connect(lasting.clone())?;
             expect_will(cx, subscriber)?;
         }
@@ -52,7 +53,7 @@ pub(super) fn delayed(cx: &mut Context) -> Outcome {
         let mut client = cx.connect(delayed_willing(cx, 2))?;
         client.send([0x36, 0])?;
         client.expect_close()?;
-        cx.broker()?.restart(signal)?;
+        restart(cx, signal)?;
         let subscriber = cx.connect(lasting.clone())?;
         expect_will(cx, subscriber)?;
     }
@@ -65,7 +66,7 @@ pub(super) fn back_in_time(cx: &mut Context) -> Outcome {
         let mut client = cx.connect(delayed_willing(cx, 5))?;
         client.send([0x36, 0])?;
         client.expect_close()?;
-        cx.broker()?.restart(signal)?;
+        restart(cx, signal)?;
         let back = cx.connect(cx.connecting("willing").persistent(600))?;
         let mut subscriber = cx.connect(lasting.clone())?;
         subscriber.expect_nothing(Duration::from_secs(6))?;
@@ -83,7 +84,7 @@ pub(super) fn removed(cx: &mut Context) -> Outcome {
         }
         // Nothing tells the client when a DISCONNECT is written down.
         cx.sleep(Duration::from_secs(1));
-        cx.broker()?.restart(signal)?;
+        restart(cx, signal)?;
         let mut subscriber = cx.connect(lasting.clone())?;
         subscriber.expect_nothing(Duration::from_secs(1))?;
         subscriber.expect_silence_after(&mut cx.client("publisher")?)?;
