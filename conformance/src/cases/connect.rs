@@ -21,12 +21,7 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.1.0-1"],
         header::another_first_packet,
     ),
-    Case::both(
-        "a_second_connect_closes_the_connection",
-        &["MQTT-3.1.0-2"],
-        &["MQTT-3.1.0-2"],
-        header::second_connect,
-    ),
+    Case::both("a_second_connect_closes_the_connection", &["MQTT-3.1.0-2"], &["MQTT-3.1.0-2"], header::second_connect),
     Case::both(
         "a_second_connect_lets_the_will_be_published",
         &["MQTT-3.1.0-2", "MQTT-3.1.2-8"],
@@ -39,12 +34,7 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.1.4-1"],
         header::fixed_header_flags,
     ),
-    Case::both(
-        "another_protocol_name_is_not_accepted",
-        &["MQTT-3.1.2-1"],
-        &["MQTT-3.1.2-1"],
-        header::protocol_name,
-    ),
+    Case::both("another_protocol_name_is_not_accepted", &["MQTT-3.1.2-1"], &["MQTT-3.1.2-1"], header::protocol_name),
     Case::v3(
         "an_unsupported_protocol_level_is_answered_with_return_code_1",
         &["MQTT-3.1.2-2", "MQTT-3.2.2-5"],

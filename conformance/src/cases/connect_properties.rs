@@ -65,16 +65,8 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.1.2-24", "MQTT-3.2.2-19", "MQTT-3.2.2-20"],
         limits::large_connack,
     ),
-    Case::v5(
-        "no_topic_alias_is_above_the_maximum_of_the_client",
-        &["MQTT-3.1.2-26"],
-        limits::topic_aliases,
-    ),
-    Case::v5(
-        "a_client_that_allows_no_topic_alias_gets_none",
-        &["MQTT-3.1.2-27"],
-        limits::no_topic_aliases,
-    ),
+    Case::v5("no_topic_alias_is_above_the_maximum_of_the_client", &["MQTT-3.1.2-26"], limits::topic_aliases),
+    Case::v5("a_client_that_allows_no_topic_alias_gets_none", &["MQTT-3.1.2-27"], limits::no_topic_aliases),
     Case::v5(
         "response_information_comes_only_on_request",
         &["MQTT-3.1.2-28", "5.0/3.1.2.11.6/2"],

@@ -68,13 +68,8 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.1.2-14"],
         message::not_retained,
     ),
-    Case::both(
-        "a_will_with_will_retain_1_is_retained",
-        &["MQTT-3.1.2-17"],
-        &["MQTT-3.1.2-15"],
-        message::retained,
-    )
-    .needs(&[Feature::Retain]),
+    Case::both("a_will_with_will_retain_1_is_retained", &["MQTT-3.1.2-17"], &["MQTT-3.1.2-15"], message::retained)
+        .needs(&[Feature::Retain]),
     Case::v5(
         "a_subscription_with_retain_as_published_sees_will_retain",
         &["MQTT-3.1.2-14", "MQTT-3.1.2-15"],
@@ -114,12 +109,7 @@ pub(super) const CASES: &[Case] = &[
         message::payload_format,
     ),
     Case::v5("the_will_waits_for_its_delay", &["MQTT-3.1.3-9", "MQTT-3.1.2-8"], delay::back_in_time).seconds(15),
-    Case::v5(
-        "a_takeover_within_the_will_delay_publishes_no_will",
-        &["MQTT-3.1.3-9"],
-        delay::takeover,
-    )
-    .seconds(15),
+    Case::v5("a_takeover_within_the_will_delay_publishes_no_will", &["MQTT-3.1.3-9"], delay::takeover).seconds(15),
     Case::v5(
         "the_will_comes_with_the_end_of_the_session_if_its_delay_is_longer",
         &["MQTT-3.1.2-8", "5.0/3.1.2.5/1"],

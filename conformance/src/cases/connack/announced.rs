@@ -77,7 +77,11 @@ pub(super) fn subscriptions_of_any_qos(cx: &mut Context) -> Outcome {
     let mut client = cx.client("a")?;
     for qos in 0..=2 {
         let suback = client.subscribe(&topic, qos)?;
-        check(suback.reasons.iter().all(|granted| *granted <= qos), "at most the QoS asked for", format!("{suback:?}"))?;
+        check(
+            suback.reasons.iter().all(|granted| *granted <= qos),
+            "at most the QoS asked for",
+            format!("{suback:?}"),
+        )?;
         client.publish(Publish::new(&topic, "taken"))?;
         client.expect_message(&topic, "taken")?;
     }

@@ -57,7 +57,8 @@ pub(super) fn success(cx: &mut Context) -> Outcome {
         plain.clone().will(Will::new(&topic, "gone")),
     ];
     if cx.version().is_v5() {
-        let will = Will::new(&topic, "gone").with(property::WILL_DELAY_INTERVAL, 1).with(property::CONTENT_TYPE, "text");
+        let will =
+            Will::new(&topic, "gone").with(property::WILL_DELAY_INTERVAL, 1).with(property::CONTENT_TYPE, "text");
         connects.push(plain.clone().will(will));
         connects.push(plain.with(property::SESSION_EXPIRY_INTERVAL, 1).with(property::RECEIVE_MAXIMUM, 1));
     }
@@ -77,7 +78,11 @@ pub(super) fn reserved_bits(cx: &mut Context) -> Outcome {
         let until = client.link().case().deadline();
         let bytes = client.link().read_bytes(until);
         let flags = bytes.get(2).copied().unwrap_or(u8::MAX);
-        check(bytes.first() == Some(&0x20) && flags <= 1, "Connect Acknowledge Flags of 0 or 1", format!("{bytes:02X?}"))?;
+        check(
+            bytes.first() == Some(&0x20) && flags <= 1,
+            "Connect Acknowledge Flags of 0 or 1",
+            format!("{bytes:02X?}"),
+        )?;
         client.disconnect()?;
     }
     for connect in refused(cx, "a") {

@@ -127,7 +127,6 @@ pub(super) fn older_client(cx: &mut Context) -> Outcome {
     if connack.reason == 0 {
         return client.ping();
     }
-    check_equal("the return code", connack.reason, 1).map_err(|_| {
-        Failure::new("Success, the return code 1, or the end of the connection", format!("{connack:?}"))
-    })
+    check_equal("the return code", connack.reason, 1)
+        .map_err(|_| Failure::new("Success, the return code 1, or the end of the connection", format!("{connack:?}")))
 }

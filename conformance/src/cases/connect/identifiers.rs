@@ -35,7 +35,8 @@ pub(super) fn longer(cx: &mut Context) -> Outcome {
 }
 
 pub(super) fn other_characters(cx: &mut Context) -> Outcome {
-    for characters in ["-", "_", ".", "/", " ", "+", "#", "$", "\"", "'", "\\", "%", "é", "日本", "😀", "\u{FEFF}"] {
+    for characters in ["-", "_", ".", "/", " ", "+", "#", "$", "\"", "'", "\\", "%", "é", "日本", "😀", "\u{FEFF}"]
+    {
         let unique = cx.client_id("");
         taken_or_refused(cx, &format!("{unique}{characters}a"), &format!("{unique}a"))?;
         taken_or_refused(cx, &format!("{unique}{characters}"), &unique)?;
@@ -107,7 +108,7 @@ pub(super) fn none_given(cx: &mut Context) -> Outcome {
     let mut publisher = cx.client("publisher")?;
     for (client, topic) in &mut clients {
         publisher.publish(Publish::new(cx.topic(topic), *topic))?;
-        client.expect_message(&cx.topic(topic), &*topic)?;
+        client.expect_message(&cx.topic(topic), *topic)?;
         client.expect_silence_after(&mut publisher)?;
     }
     Ok(())

@@ -118,7 +118,8 @@ pub(super) fn foreign(cx: &mut Context) -> Outcome {
 }
 
 pub(super) fn ill_formed(cx: &mut Context) -> Outcome {
-    let connect = |cx: &Context, id, value: &[u8]| -> Connect { cx.connecting("a").with(id, Value::Raw(value.to_vec())) };
+    let connect =
+        |cx: &Context, id, value: &[u8]| -> Connect { cx.connecting("a").with(id, Value::Raw(value.to_vec())) };
     // Values that end before they should, within the properties.
     let cut_off: [(u8, &[u8]); 6] = [
         (property::SESSION_EXPIRY_INTERVAL, &[0, 0, 0]),

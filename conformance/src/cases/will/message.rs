@@ -112,9 +112,11 @@ pub(super) fn properties(cx: &mut Context) -> Outcome {
     // What isn't given isn't sent.
     cx.connect(cx.connecting("willing").will(Will::new(&topic, "none")))?.abandon();
     let message = subscriber.expect_message(&topic, "none")?;
-    let plain = message.properties.0.iter().all(|one| {
-        one.id == property::PAYLOAD_FORMAT_INDICATOR && one.value == Value::Number(0)
-    });
+    let plain = message
+        .properties
+        .0
+        .iter()
+        .all(|one| one.id == property::PAYLOAD_FORMAT_INDICATOR && one.value == Value::Number(0));
     check(plain, "no properties", format!("{message:?}"))
 }
 

@@ -54,13 +54,11 @@ pub(super) fn half_closed(cx: &mut Context) -> Outcome {
 
 pub(super) fn protocol_error(cx: &mut Context) -> Outcome {
     let (mut subscriber, topic) = subscriber(cx)?;
-    let errors: [Vec<u8>; 5] = [
-        vec![Kind::Pingreq.first_byte() | 1, 0],
+    let errors: [Vec<u8>; 4] = [
         vec![Kind::Connack.first_byte(), 2, 0, 0],
         vec![0x36, 4, 0, 1, b'a', 0],
         vec![Kind::Subscribe.first_byte(), 2, 0, 1],
-        // A DISCONNECT that is none, as it has a reserved flag.
-        vec![Kind::Disconnect.first_byte() | 1, 0],
+        vec![Kind::Publish.first_byte(), 2, 0, 9],
     ];
     for error in errors {
         for connect in willing(cx, &topic) {
