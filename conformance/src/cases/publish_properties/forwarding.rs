@@ -36,7 +36,7 @@ fn received_in_every_way(cx: &mut Context, message: &Publish) -> Result<Vec<Publ
     let mut late = cx.client("late")?;
     late.subscribe(&topic, 1)?;
     received.push(late.expect_message(&topic, payload.as_bytes())?);
-    publisher.publish(Publish::new(&topic, "").retain())?;
+    publisher.publish(Publish::new(&topic, "").qos(1).retain())?;
     Ok(received)
 }
 
