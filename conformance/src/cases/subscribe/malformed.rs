@@ -29,7 +29,7 @@ pub(super) fn not_utf8(cx: &mut Context) -> Outcome {
 }
 
 pub(super) fn no_topic_filter(cx: &mut Context) -> Outcome {
-    refused(cx, &Subscribe::default(), &[0x82])
+    refused(cx, &Subscribe::default(), &[0x81, 0x82])
 }
 
 pub(super) fn no_options(cx: &mut Context) -> Outcome {
@@ -60,13 +60,13 @@ pub(super) fn reserved_bits_v5(cx: &mut Context) -> Outcome {
 }
 
 pub(super) fn qos_3(cx: &mut Context) -> Outcome {
-    refused(cx, &Subscribe::new(cx.topic("a"), 3), &[0x81, 0x82])?;
-    refused(cx, &Subscribe::new(cx.topic("a"), 0).and(cx.topic("b"), 3), &[0x81, 0x82])
+    refused(cx, &Subscribe::new(cx.topic("a"), 3), &[0x82])?;
+    refused(cx, &Subscribe::new(cx.topic("a"), 0).and(cx.topic("b"), 3), &[0x82])
 }
 
 pub(super) fn retain_handling_3(cx: &mut Context) -> Outcome {
-    refused(cx, &Subscribe::new(cx.topic("a"), 3 << 4), &[0x81, 0x82])?;
-    refused(cx, &Subscribe::new(cx.topic("a"), 0).and(cx.topic("b"), 3 << 4 | 1), &[0x81, 0x82])
+    refused(cx, &Subscribe::new(cx.topic("a"), 3 << 4), &[0x82])?;
+    refused(cx, &Subscribe::new(cx.topic("a"), 0).and(cx.topic("b"), 3 << 4 | 1), &[0x82])
 }
 
 pub(super) fn no_local_shared(cx: &mut Context) -> Outcome {
