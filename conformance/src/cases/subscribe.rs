@@ -63,6 +63,8 @@ pub(super) const CASES: &[Case] = &[
         .needs(&[Feature::Qos2]),
     Case::v5("no_local_stays_with_the_subscription_in_the_session", &["MQTT-3.8.3-3"], options::no_local_in_session)
         .needs(&[Feature::Qos1]),
+    Case::v5("subscribing_again_replaces_the_subscription_options", &["MQTT-3.8.4-3"], options::replaced_options)
+        .needs(&[Feature::Qos1, Feature::Retain]),
     Case::v5(
         "retain_as_published_decides_on_the_retain_flag",
         &["MQTT-3.3.1-12", "MQTT-3.3.1-13"],
@@ -138,7 +140,7 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.8.4-4", "MQTT-3.8.4-5"],
         actions::same_filter_twice,
     )
-    .needs(&[Feature::Retain]),
+    .needs(&[Feature::Retain, Feature::Qos1]),
     Case::both(
         "a_message_is_sent_at_the_lower_of_its_and_the_granted_qos",
         &["MQTT-3.8.4-6"],

@@ -6,6 +6,9 @@ use crate::wire::bytes::{frame, prefixed};
 use crate::wire::packet::Kind;
 use crate::wire::{Filter, Subscribe, Utf8, property};
 
+/// Malformed Packet is "does not conform to this specification", so it fits what the text calls a Protocol Error as well.
+const REASONS: [u8; 2] = [0x81, 0x82];
+
 /// Sends it on a connection of its own, which has to be closed with one of these Reason Codes.
 fn refused(cx: &mut Context, subscribe: &Subscribe, reasons: &[u8]) -> Outcome {
     let mut client = cx.client("a")?;
@@ -29,7 +32,7 @@ pub(super) fn not_utf8(cx: &mut Context) -> Outcome {
 }
 
 pub(super) fn no_topic_filter(cx: &mut Context) -> Outcome {
-    refused(cx, &Subscribe::default(), &[0x82])
+    refused(cx, &Subscribe::default(), &REASONS)
 }
 
 pub(super) fn no_options(cx: &mut Context) -> Outcome {
@@ -38,7 +41,7 @@ pub(super) fn no_options(cx: &mut Context) -> Outcome {
     let head: &[u8] = cx.version().pick(&[0, 1], &[0, 1, 0]);
     let body = [head, &prefixed(cx.topic("a"))].concat();
     client.send(frame(Kind::Subscribe.first_byte(), &body))?;
-    client.expect_disconnect_or_close(&[0x81, 0x82])
+    client.expect_disconnect_or_close(&REASONS)
 }
 
 pub(super) fn reserved_bits_v3(cx: &mut Context) -> Outcome {
@@ -60,23 +63,23 @@ pub(super) fn reserved_bits_v5(cx: &mut Context) -> Outcome {
 }
 
 pub(super) fn qos_3(cx: &mut Context) -> Outcome {
-    refused(cx, &Subscribe::new(cx.topic("a"), 3), &[0x81, 0x82])?;
-    refused(cx, &Subscribe::new(cx.topic("a"), 0).and(cx.topic("b"), 3), &[0x81, 0x82])
+    refused(cx, &Subscribe::new(cx.topic("a"), 3), &REASONS)?;
+    refused(cx, &Subscribe::new(cx.topic("a"), 0).and(cx.topic("b"), 3), &REASONS)
 }
 
 pub(super) fn retain_handling_3(cx: &mut Context) -> Outcome {
-    refused(cx, &Subscribe::new(cx.topic("a"), 3 << 4), &[0x81, 0x82])?;
-    refused(cx, &Subscribe::new(cx.topic("a"), 0).and(cx.topic("b"), 3 << 4 | 1), &[0x81, 0x82])
+    refused(cx, &Subscribe::new(cx.topic("a"), 3 << 4), &REASONS)?;
+    refused(cx, &Subscribe::new(cx.topic("a"), 0).and(cx.topic("b"), 3 << 4 | 1), &REASONS)
 }
 
 pub(super) fn no_local_shared(cx: &mut Context) -> Outcome {
     let shared = format!("$share/{}/{}", cx.client_id("group"), cx.topic("a"));
-    refused(cx, &Subscribe::new(&shared, Filter::NO_LOCAL), &[0x82])?;
-    refused(cx, &Subscribe::new(cx.topic("b"), 0).and(&shared, Filter::NO_LOCAL | 1), &[0x82])
+    refused(cx, &Subscribe::new(&shared, Filter::NO_LOCAL), &REASONS)?;
+    refused(cx, &Subscribe::new(cx.topic("b"), 0).and(&shared, Filter::NO_LOCAL | 1), &REASONS)
 }
 
 pub(super) fn subscription_identifier_0(cx: &mut Context) -> Outcome {
-    refused(cx, &Subscribe::new(cx.topic("a"), 0).with(property::SUBSCRIPTION_IDENTIFIER, 0), &[0x82])
+    refused(cx, &Subscribe::new(cx.topic("a"), 0).with(property::SUBSCRIPTION_IDENTIFIER, 0), &REASONS)
 }
 
 pub(super) fn two_subscription_identifiers(cx: &mut Context) -> Outcome {
@@ -84,7 +87,7 @@ pub(super) fn two_subscription_identifiers(cx: &mut Context) -> Outcome {
         let subscribe = Subscribe::new(cx.topic("a"), 0)
             .with(property::SUBSCRIPTION_IDENTIFIER, 1)
             .with(property::SUBSCRIPTION_IDENTIFIER, second);
-        refused(cx, &subscribe, &[0x82])?;
+        refused(cx, &subscribe, &REASONS)?;
     }
     Ok(())
 }

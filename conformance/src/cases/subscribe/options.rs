@@ -31,12 +31,20 @@ pub(super) fn no_local_in_session(cx: &mut Context) -> Outcome {
     client.disconnect()?;
     let mut client = cx.connect(session)?;
     client.publish(Publish::new(&topic, "own").qos(1))?;
-    client.expect_silence_after_own()?;
-    // A subscription that replaces it has options of its own.
-    client.subscribe(&topic, 1)?;
-    client.publish(Publish::new(&topic, "again").qos(1))?;
-    client.expect_message(&topic, "again")?;
+    client.expect_silence_after_own()
+}
+
+pub(super) fn replaced_options(cx: &mut Context) -> Outcome {
+    let topic = cx.topic("a");
+    let mut client = cx.client("own")?;
     client.subscribe(&topic, 1 | Filter::NO_LOCAL)?;
+    client.subscribe(&topic, 1)?;
+    client.publish(Publish::new(&topic, "own").qos(1).retain())?;
+    check_equal("the RETAIN flag", client.expect_message(&topic, "own")?.retain, false)?;
+    client.subscribe(&topic, 1 | Filter::RETAIN_AS_PUBLISHED | Filter::RETAIN_NEVER)?;
+    client.publish(Publish::new(&topic, "retained").qos(1).retain())?;
+    check_equal("the RETAIN flag", client.expect_message(&topic, "retained")?.retain, true)?;
+    client.subscribe(&topic, 1 | Filter::NO_LOCAL | Filter::RETAIN_NEVER)?;
     client.publish(Publish::new(&topic, "no more").qos(1))?;
     client.expect_silence_after_own()
 }
