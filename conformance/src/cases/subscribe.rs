@@ -110,7 +110,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::SubscriptionIdentifiers, Feature::Qos1]),
     Case::v5(
-        "a_retained_message_carries_the_subscription_identifier",
+        "a_retained_message_carries_the_identifier_of_the_subscription_that_brings_it",
         &["MQTT-3.3.4-3"],
         identifiers::of_retained_messages,
     )
