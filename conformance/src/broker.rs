@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -155,10 +156,25 @@ fn data_of(directory: &TempDir) -> PathBuf {
     directory.path().join("data")
 }
 
-/// Two ports that were free a moment ago. Nothing keeps them free; with the few that are taken at once it is enough.
+/// Two ports that nothing listens on and that no connection is given, as the system takes those from above: a broker that is
+/// ended finds its port free when it starts again.
 fn free_ports() -> io::Result<(u16, u16)> {
-    let (one, other) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
-    Ok((one.local_addr()?.port(), other.local_addr()?.port()))
+    Ok((free_port()?, free_port()?))
+}
+
+fn free_port() -> io::Result<u16> {
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in PORTS {
+        // Several suites at once begin at different places.
+        let number = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + number % (PORTS.end - PORTS.start);
+        let port = u16::try_from(port).map_err(io::Error::other)?;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(io::Error::other("no port is free"))
 }
 
 fn split(command: &str) -> Vec<String> {

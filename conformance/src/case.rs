@@ -17,6 +17,8 @@ pub struct Case {
     pub features: &'static [Feature],
     /// How long it may take.
     pub time: Duration,
+    /// Whether what other cases do would be in its way.
+    pub alone: bool,
     /// What it does.
     pub run: fn(&mut Context) -> Outcome,
 }
@@ -55,7 +57,7 @@ impl Case {
         v5: &'static [&'static str],
         run: fn(&mut Context) -> Outcome,
     ) -> Self {
-        Self { name, v3, v5, features: &[], time: Self::TIME, run }
+        Self { name, v3, v5, features: &[], time: Self::TIME, alone: false, run }
     }
 
     /// A case of 5.0 only.
@@ -77,6 +79,12 @@ impl Case {
     /// It may take this long.
     pub const fn seconds(mut self, seconds: u64) -> Self {
         self.time = Duration::from_secs(seconds);
+        self
+    }
+
+    /// It subscribes to what other cases publish, or the like: it gets a broker of its own, or runs after all others.
+    pub const fn alone(mut self) -> Self {
+        self.alone = true;
         self
     }
 

@@ -87,7 +87,7 @@ pub fn run(target: &Target, selection: &Selection, cases: &[&'static Case], work
     }
     let run = Run { place, template, understands, lacking: BTreeSet::new() }.with_features();
     let started = clock::now();
-    let results = run.all(&jobs, workers);
+    let results = run.all(jobs, workers);
     Ok(Report::new(results, clock::now().duration_since(started)))
 }
 
@@ -151,7 +151,15 @@ impl Run<'_> {
         self
     }
 
-    fn all(&self, jobs: &[Job], workers: usize) -> Vec<CaseResult> {
+    fn all(&self, jobs: Vec<Job>, workers: usize) -> Vec<CaseResult> {
+        let last = |job: &Job| job.case.alone && self.template.is_none();
+        let (alone, together): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(last);
+        let mut results = self.side_by_side(&together, workers);
+        results.extend(alone.iter().map(|job| self.one(job)));
+        results
+    }
+
+    fn side_by_side(&self, jobs: &[Job], workers: usize) -> Vec<CaseResult> {
         let next = AtomicUsize::new(0);
         let results = Mutex::new(Vec::with_capacity(jobs.len()));
         thread::scope(|scope| {
@@ -173,7 +181,7 @@ impl Run<'_> {
         if let Some(reason) = self.lack(job) {
             return result(Err(Failure::skipped(reason)), Duration::ZERO, Vec::new());
         }
-        let own = self.template.filter(|_| case.features.contains(&Feature::Restart));
+        let own = self.template.filter(|_| case.alone || case.features.contains(&Feature::Restart));
         let broker = match own.map(Broker::start).transpose() {
             Ok(broker) => broker,
             Err(error) => {
