@@ -3,7 +3,7 @@
 mod announced;
 mod flags;
 
-use crate::case::Case;
+use crate::case::{Case, Feature};
 
 pub(super) const CASES: &[Case] = &[
     Case::v5(
@@ -21,7 +21,8 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.2.0-1"],
         &["MQTT-3.2.0-1", "MQTT-3.2.0-2"],
         flags::first_packet,
-    ),
+    )
+    .needs(&[Feature::Qos1]),
     Case::both(
         "a_valid_connect_is_answered_with_success",
         &["MQTT-3.1.4-4"],

@@ -7,7 +7,7 @@ mod identifiers;
 mod keep_alive;
 mod payload;
 
-use crate::case::Case;
+use crate::case::{Case, Feature};
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
@@ -96,7 +96,8 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.1.3-1"],
         &["MQTT-3.1.3-1"],
         payload::order_of_fields,
-    ),
+    )
+    .needs(&[Feature::Qos1]),
     Case::v5("will_properties_behind_the_will_payload_close_the_connection", &["MQTT-3.1.3-1"], payload::wrong_order),
     Case::both(
         "an_ill_formed_client_identifier_closes_the_connection",
@@ -145,7 +146,8 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.1.3-2"],
         &["MQTT-3.1.3-2"],
         identifiers::name_the_session,
-    ),
+    )
+    .needs(&[Feature::Qos1]),
     Case::both(
         "clients_without_client_identifier_are_different_clients",
         &["MQTT-3.1.3-6"],
@@ -157,7 +159,8 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.1.3-7", "MQTT-3.1.3-8"],
         identifiers::none_given_without_clean_session,
     ),
-    Case::v5("an_assigned_client_identifier_names_a_session", &["MQTT-3.1.3-7"], identifiers::assigned),
+    Case::v5("an_assigned_client_identifier_names_a_session", &["MQTT-3.1.3-7"], identifiers::assigned)
+        .needs(&[Feature::Qos1]),
     Case::both(
         "a_client_silent_for_one_and_a_half_keep_alives_is_cut_off_and_its_will_published",
         &["MQTT-3.1.2-24", "MQTT-3.1.2-8"],

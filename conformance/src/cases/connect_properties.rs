@@ -76,10 +76,12 @@ pub(super) const CASES: &[Case] = &[
         "without_problem_information_no_acknowledgement_has_a_reason_string_or_user_property",
         &["MQTT-3.1.2-29"],
         limits::no_problem_information,
-    ),
+    )
+    .needs(&[Feature::Qos1, Feature::Qos2]),
     Case::v5(
         "with_problem_information_an_acknowledgement_may_have_a_reason_string",
         &["5.0/3.1.2.11.7/3"],
         limits::problem_information,
-    ),
+    )
+    .needs(&[Feature::Qos1, Feature::Qos2]),
 ];

@@ -17,7 +17,7 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-4.3.2-4", "MQTT-3.1.2-23"],
         messages::acknowledged,
     )
-    .needs(&[Feature::Restart])
+    .needs(&[Feature::Qos1, Feature::Restart])
     .seconds(60),
     Case::both(
         "waiting_messages_survive_the_end_of_the_broker_in_their_order",
@@ -56,7 +56,7 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.1.2-23"],
         messages::properties,
     )
-    .needs(&[Feature::Restart])
+    .needs(&[Feature::Qos1, Feature::Restart])
     .seconds(40),
     Case::both(
         "sessions_and_subscriptions_survive_the_end_of_the_broker",
@@ -64,14 +64,14 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.1.2-23", "MQTT-3.1.2-5", "MQTT-3.2.2-3"],
         sessions::subscriptions,
     )
-    .needs(&[Feature::Restart])
+    .needs(&[Feature::Qos1, Feature::Restart])
     .seconds(40),
     Case::v5(
         "subscription_options_and_identifiers_survive_the_end_of_the_broker",
         &["MQTT-3.1.2-23", "MQTT-3.1.2-5"],
         sessions::subscription_options,
     )
-    .needs(&[Feature::Restart, Feature::SubscriptionIdentifiers, Feature::Retain])
+    .needs(&[Feature::Qos1, Feature::Restart, Feature::SubscriptionIdentifiers, Feature::Retain])
     .seconds(40),
     Case::both(
         "a_session_that_was_discarded_is_gone_after_the_end_of_the_broker",
@@ -79,7 +79,7 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.1.2-4", "MQTT-4.1.0-2", "MQTT-3.2.2-3"],
         sessions::discarded,
     )
-    .needs(&[Feature::Restart])
+    .needs(&[Feature::Qos1, Feature::Restart])
     .seconds(40),
     Case::v5("a_session_expires_after_the_end_of_the_broker", &["MQTT-4.1.0-2"], sessions::expiry)
         .needs(&[Feature::Restart])
@@ -90,7 +90,7 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.3.1-5"],
         retained::kept,
     )
-    .needs(&[Feature::Restart, Feature::Retain])
+    .needs(&[Feature::Qos1, Feature::Restart, Feature::Retain])
     .seconds(40),
     Case::both(
         "the_will_of_a_client_is_published_although_the_broker_ends",
@@ -98,21 +98,21 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.1.2-7", "MQTT-3.1.2-8", "5.0/3.1.2.5/2"],
         wills::connected,
     )
-    .needs(&[Feature::Restart])
+    .needs(&[Feature::Qos1, Feature::Restart])
     .seconds(40),
     Case::v5(
         "a_will_that_waits_for_its_delay_is_published_although_the_broker_ends",
         &["MQTT-3.1.2-7", "MQTT-3.1.2-8", "5.0/3.1.2.5/2"],
         wills::delayed,
     )
-    .needs(&[Feature::Restart])
+    .needs(&[Feature::Qos1, Feature::Restart])
     .seconds(40),
     Case::v5(
         "a_client_back_within_the_will_delay_has_no_will_published_although_the_broker_ends",
         &["MQTT-3.1.3-9"],
         wills::back_in_time,
     )
-    .needs(&[Feature::Restart])
+    .needs(&[Feature::Qos1, Feature::Restart])
     .seconds(40),
     Case::both(
         "a_will_that_a_disconnect_has_removed_stays_removed_after_the_end_of_the_broker",
@@ -120,7 +120,7 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.1.2-10"],
         wills::removed,
     )
-    .needs(&[Feature::Restart])
+    .needs(&[Feature::Qos1, Feature::Restart])
     .seconds(40),
 ];
 

@@ -25,7 +25,8 @@ pub(super) const CASES: &[Case] = &[
         "nothing_of_a_clean_session_is_found_by_the_next",
         &["MQTT-3.1.2-6", "MQTT-3.2.2-3"],
         life::nothing_of_a_clean_session,
-    ),
+    )
+    .needs(&[Feature::Qos1]),
     Case::both(
         "a_session_is_made_where_there_is_none",
         &["MQTT-3.1.2-4", "MQTT-3.2.2-3"],
@@ -40,14 +41,20 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-4.1.0-1"],
         life::open_connection,
     )
+    .needs(&[Feature::Qos1])
     .seconds(15),
     Case::v5(
         "a_session_without_expiry_interval_ends_with_its_connection",
         &["MQTT-4.1.0-2", "MQTT-3.2.2-3"],
         life::no_expiry,
-    ),
-    Case::v5("a_session_ends_when_its_expiry_interval_has_passed", &["MQTT-4.1.0-2"], life::expiry).seconds(20),
-    Case::v5("a_session_is_kept_until_its_expiry_interval_has_passed", &["MQTT-3.1.2-23"], life::kept).seconds(20),
+    )
+    .needs(&[Feature::Qos1]),
+    Case::v5("a_session_ends_when_its_expiry_interval_has_passed", &["MQTT-4.1.0-2"], life::expiry)
+        .needs(&[Feature::Qos1])
+        .seconds(20),
+    Case::v5("a_session_is_kept_until_its_expiry_interval_has_passed", &["MQTT-3.1.2-23"], life::kept)
+        .needs(&[Feature::Qos1])
+        .seconds(20),
     Case::v5("the_expiry_interval_of_the_last_connect_holds", &["MQTT-3.1.2-23", "MQTT-4.1.0-2"], life::last_expiry)
         .seconds(15),
     Case::both(
@@ -55,12 +62,14 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.1.2-4", "MQTT-4.1.0-1"],
         &["MQTT-3.1.2-5", "MQTT-3.1.2-23"],
         resumed::subscriptions,
-    ),
+    )
+    .needs(&[Feature::Qos1]),
     Case::v5(
         "subscription_options_and_identifiers_are_kept_with_the_session",
         &["MQTT-3.1.2-5", "MQTT-3.1.2-23"],
         resumed::subscription_options,
-    ),
+    )
+    .needs(&[Feature::Qos1]),
     Case::both(
         "messages_for_a_client_that_is_away_wait_in_their_order",
         &["MQTT-3.1.2-5", "MQTT-4.1.0-1"],

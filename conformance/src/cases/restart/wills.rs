@@ -63,13 +63,13 @@ pub(super) fn delayed(cx: &mut Context) -> Outcome {
 pub(super) fn back_in_time(cx: &mut Context) -> Outcome {
     let lasting = subscribe(cx)?;
     for signal in SIGNALS {
-        let mut client = cx.connect(delayed_willing(cx, 5))?;
+        let mut client = cx.connect(delayed_willing(cx, 3))?;
         client.send([0x36, 0])?;
         client.expect_close()?;
         restart(cx, signal)?;
         let back = cx.connect(cx.connecting("willing").persistent(600))?;
         let mut subscriber = cx.connect(lasting.clone())?;
-        subscriber.expect_nothing(Duration::from_secs(6))?;
+        subscriber.expect_nothing(Duration::from_secs(4))?;
         subscriber.disconnect()?;
         back.disconnect()?;
     }
