@@ -25,7 +25,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos2]),
     Case::both(
-        "a_qos2_packet_identifier_is_taken_until_pubrel_whatever_the_dup_flag",
+        "a_qos2_message_sent_twice_without_dup_is_delivered_once",
         &["MQTT-4.3.3-2"],
         &["MQTT-4.3.3-10"],
         receiver::duplicate_without_dup,
