@@ -27,26 +27,14 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.15.2-2", "MQTT-3.15.2-3"],
         maximum_packet_size,
     ),
-    Case::v5(
-        "a_client_may_give_up_its_authentication_with_disconnect",
-        &["5.0/4.12/2"],
-        given_up,
-    ),
-    Case::v5(
-        "without_an_authentication_method_the_broker_speaks_of_none",
-        &["MQTT-4.12.0-6", "5.0/4.12/3"],
-        no_method,
-    ),
+    Case::v5("a_client_may_give_up_its_authentication_with_disconnect", &["5.0/4.12/2"], given_up),
+    Case::v5("without_an_authentication_method_the_broker_speaks_of_none", &["MQTT-4.12.0-6", "5.0/4.12/3"], no_method),
     Case::v5(
         "an_auth_without_authentication_method_in_connect_is_a_protocol_error",
         &["MQTT-4.12.0-7", "5.0/3.15/1", "MQTT-4.12.1-1", "MQTT-4.12.1-2"],
         auth_without_method,
     ),
-    Case::v5(
-        "an_auth_before_connect_closes_the_connection",
-        &["MQTT-4.12.0-7", "5.0/3.15/1"],
-        auth_before_connect,
-    ),
+    Case::v5("an_auth_before_connect_closes_the_connection", &["MQTT-4.12.0-7", "5.0/3.15/1"], auth_before_connect),
     Case::v5("an_auth_with_reserved_flags_closes_the_connection", &["MQTT-3.15.1-1"], reserved_flags),
     Case::v5("an_auth_with_a_reason_code_of_no_auth_closes_the_connection", &["MQTT-3.15.2-1"], wrong_reason_code),
     Case::v5(

@@ -9,12 +9,7 @@ mod session_expiry;
 use crate::case::{Case, Feature};
 
 pub(super) const CASES: &[Case] = &[
-    Case::both(
-        "each_pingreq_is_answered_with_pingresp",
-        &["MQTT-3.12.4-1"],
-        &["MQTT-3.12.4-1"],
-        plain::ping,
-    ),
+    Case::both("each_pingreq_is_answered_with_pingresp", &["MQTT-3.12.4-1"], &["MQTT-3.12.4-1"], plain::ping),
     Case::both(
         "the_will_is_discarded_on_a_normal_disconnect",
         &["MQTT-3.14.4-3", "MQTT-3.1.2-10"],
@@ -22,7 +17,12 @@ pub(super) const CASES: &[Case] = &[
         by_the_client::will_discarded,
     ),
     Case::v5(
-        "the_will_is_published_on_a_disconnect_with_another_reason",
+        "the_will_is_published_on_a_disconnect_with_will_message",
+        &["MQTT-3.1.2-8"],
+        by_the_client::will_asked_for,
+    ),
+    Case::v5(
+        "the_will_is_published_on_a_disconnect_because_of_an_error",
         &["MQTT-3.1.2-8", "MQTT-3.14.2-1"],
         by_the_client::will_published,
     ),
@@ -43,11 +43,7 @@ pub(super) const CASES: &[Case] = &[
         &["5.0/3.14.4/1"],
         by_the_client::nothing_behind,
     ),
-    Case::v5(
-        "the_reason_string_of_a_disconnect_changes_nothing",
-        &["5.0/3.14.2.2.3/1"],
-        by_the_client::reason_string,
-    ),
+    Case::v5("the_reason_string_of_a_disconnect_changes_nothing", &["5.0/3.14.2.2.3/1"], by_the_client::reason_string),
     Case::both(
         "a_disconnect_with_reserved_flags_is_no_disconnect",
         &["MQTT-3.14.1-1"],
@@ -96,9 +92,5 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::v3("plain_mqtt_suffices_to_exchange_messages", &["MQTT-7.0.0-2"], plain::no_extensions)
         .needs(&[Feature::Qos2]),
-    Case::v3(
-        "packets_may_come_in_pieces_and_many_at_once",
-        &["MQTT-7.1.1-1"],
-        plain::stream_of_bytes,
-    ),
+    Case::v3("packets_may_come_in_pieces_and_many_at_once", &["MQTT-7.1.1-1"], plain::stream_of_bytes),
 ];

@@ -38,12 +38,7 @@ pub(super) const CASES: &[Case] = &[
         malformed::reserved_bits_v3,
     ),
     Case::v5("a_reserved_bit_in_the_subscription_options_is_malformed", &["MQTT-3.8.3-5"], malformed::reserved_bits_v5),
-    Case::both(
-        "a_requested_qos_of_3_closes_the_connection",
-        &["MQTT-3.8.3-4"],
-        &["5.0/3.8.3.1/1"],
-        malformed::qos_3,
-    ),
+    Case::both("a_requested_qos_of_3_closes_the_connection", &["MQTT-3.8.3-4"], &["5.0/3.8.3.1/1"], malformed::qos_3),
     Case::v5("a_retain_handling_of_3_is_a_protocol_error", &["5.0/3.8.3.1/2"], malformed::retain_handling_3),
     Case::v5("no_local_on_a_shared_subscription_is_a_protocol_error", &["MQTT-3.8.3-4"], malformed::no_local_shared)
         .needs(&[Feature::SharedSubscriptions]),
@@ -155,13 +150,8 @@ pub(super) const CASES: &[Case] = &[
         actions::lower_qos_retained,
     )
     .needs(&[Feature::Qos2, Feature::Retain]),
-    Case::both(
-        "subscribing_again_replaces_the_subscription",
-        &["MQTT-3.8.4-3"],
-        &["MQTT-3.8.4-3"],
-        actions::replaced,
-    )
-    .needs(&[Feature::Qos2]),
+    Case::both("subscribing_again_replaces_the_subscription", &["MQTT-3.8.4-3"], &["MQTT-3.8.4-3"], actions::replaced)
+        .needs(&[Feature::Qos2]),
     Case::both(
         "subscribing_again_sends_retained_messages_again",
         &["MQTT-3.8.4-3"],

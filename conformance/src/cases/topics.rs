@@ -41,12 +41,7 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-4.7.3-1"],
         malformed::empty_topic_name,
     ),
-    Case::both(
-        "an_empty_topic_filter_is_refused",
-        &["MQTT-4.7.3-1"],
-        &["MQTT-4.7.3-1"],
-        malformed::empty_topic_filter,
-    ),
+    Case::both("an_empty_topic_filter_is_refused", &["MQTT-4.7.3-1"], &["MQTT-4.7.3-1"], malformed::empty_topic_filter),
     Case::both(
         "the_null_character_in_a_topic_closes_the_connection",
         &["MQTT-4.7.3-2"],
@@ -96,21 +91,11 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Wildcards, Feature::Qos1])
     .seconds(20),
-    Case::both(
-        "the_shortest_topics_are_valid",
-        &["MQTT-4.7.3-1"],
-        &["MQTT-4.7.3-1"],
-        matching::shortest_topics,
-    )
-    .needs(&[Feature::Qos1]),
-    Case::both(
-        "topics_match_character_by_character",
-        &["MQTT-4.7.3-4"],
-        &["MQTT-4.7.3-4"],
-        matching::no_normalization,
-    )
-    .needs(&[Feature::Qos1])
-    .seconds(30),
+    Case::both("the_shortest_topics_are_valid", &["MQTT-4.7.3-1"], &["MQTT-4.7.3-1"], matching::shortest_topics)
+        .needs(&[Feature::Qos1]),
+    Case::both("topics_match_character_by_character", &["MQTT-4.7.3-4"], &["MQTT-4.7.3-4"], matching::no_normalization)
+        .needs(&[Feature::Qos1])
+        .seconds(30),
     Case::both(
         "a_leading_wildcard_matches_no_topic_that_begins_with_a_dollar_sign",
         &["MQTT-4.7.2-1"],

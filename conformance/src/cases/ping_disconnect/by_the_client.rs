@@ -62,16 +62,24 @@ pub(super) fn will_discarded(cx: &mut Context) -> Outcome {
     willing.subscriber.expect_silence_after(&mut publisher)
 }
 
+pub(super) fn will_asked_for(cx: &mut Context) -> Outcome {
+    let mut willing = Willing::new(cx)?;
+    let disconnect = Disconnect::new().reason(WITH_WILL);
+    for disconnect in [disconnect.clone(), disconnect.with(property::REASON_STRING, "on purpose")] {
+        willing.client(cx)?.disconnect_with(disconnect)?;
+        willing.expect_will()?;
+    }
+    let mut publisher = cx.client("publisher")?;
+    willing.subscriber.expect_silence_after(&mut publisher)
+}
+
 pub(super) fn will_published(cx: &mut Context) -> Outcome {
     let mut willing = Willing::new(cx)?;
-    for reason in [WITH_WILL, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99] {
+    for reason in [0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99] {
         let client = willing.client(cx)?;
         client.disconnect_with(Disconnect::new().reason(reason))?;
         willing.expect_will()?;
     }
-    let client = willing.client(cx)?;
-    client.disconnect_with(Disconnect::new().reason(WITH_WILL).with(property::REASON_STRING, "on purpose"))?;
-    willing.expect_will()?;
     let mut publisher = cx.client("publisher")?;
     willing.subscriber.expect_silence_after(&mut publisher)
 }
@@ -116,7 +124,7 @@ pub(super) fn nothing_behind(cx: &mut Context) -> Outcome {
 
 pub(super) fn reason_string(cx: &mut Context) -> Outcome {
     let mut willing = Willing::new(cx)?;
-    for text in ["", "gone", "\u{4}", "0x04", "Disconnect with Will Message"] {
+    for text in ["", "gone", "0x04", "Disconnect with Will Message"] {
         let disconnect = Disconnect::new().with(property::REASON_STRING, text);
         willing.client(cx)?.disconnect_with(disconnect)?;
     }
