@@ -90,6 +90,7 @@ pub(super) const CASES: &[Case] = &[
         matching::leading_wildcards,
     )
     .needs(&[Feature::Wildcards, Feature::Qos1])
+    .alone()
     .seconds(20),
     Case::both("the_shortest_topics_are_valid", &["MQTT-4.7.3-1"], &["MQTT-4.7.3-1"], matching::shortest_topics)
         .needs(&[Feature::Qos1]),
@@ -103,13 +104,15 @@ pub(super) const CASES: &[Case] = &[
         dollar::leading_wildcards,
     )
     .needs(&[Feature::Wildcards])
+    .alone()
     .seconds(20),
     Case::v5(
         "a_leading_wildcard_in_a_shared_subscription_matches_no_topic_that_begins_with_a_dollar_sign",
         &["MQTT-4.7.2-1"],
         dollar::shared_wildcards,
     )
-    .needs(&[Feature::Wildcards, Feature::SharedSubscriptions]),
+    .needs(&[Feature::Wildcards, Feature::SharedSubscriptions])
+    .alone(),
     Case::both(
         "clients_can_not_exchange_messages_over_the_servers_own_topics",
         &["3.1.1/4.7.2/1"],

@@ -216,7 +216,7 @@ pub(in crate::cases) fn qos_0_is_not_counted(cx: &mut Context) -> Outcome {
         publisher.publish(Publish::new(&topic, "not counted"))?;
     }
     // Those at QoS 0 may come at once, or later, or not at all.
-    let messages = subscriber.messages_until_marker_of(&mut publisher)?;
+    let messages = subscriber.messages_until_marker(&mut publisher)?;
     let (counted, not): (Vec<_>, Vec<_>) = messages.into_iter().partition(|message| message.qos > 0);
     let right = counted.iter().all(|message| message.payload == "counted");
     check(counted.len() == 3 && right, "three messages at QoS 1", format!("{counted:?}"))?;
