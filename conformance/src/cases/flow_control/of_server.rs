@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome, check_equal};
+use crate::failure::{Failure, Outcome, check, check_equal};
 use crate::wire::packet::{Kind, Packet};
 use crate::wire::{Ack, Encode, Publish, property};
 
@@ -64,8 +64,8 @@ pub(in crate::cases) fn more_than_allowed(cx: &mut Context) -> Outcome {
         match packet? {
             Packet::Ack(ack) => {
                 check_equal("the answer", Kind::from(ack.kind), Kind::Pubrec)?;
-                let answered = ack.packet_id <= maximum;
-                check_equal("whether the message is one of those that are allowed", answered, true)?;
+                let allowed = ack.packet_id <= maximum;
+                check(allowed, "DISCONNECT with Receive Maximum exceeded, or the end", ack.describe())?;
             }
             Packet::Disconnect(disconnect) => {
                 return check_equal("the Reason Code", disconnect.reason_code(), EXCEEDED);

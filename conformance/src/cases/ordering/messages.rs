@@ -26,9 +26,9 @@ fn publish_all(client: &mut Client, publishes: Vec<Publish>) -> Outcome {
     Ok(())
 }
 
-/// As many as a server has to take at once, at most this many.
-fn batch(client: &Client, most: u8) -> u8 {
-    let maximum = client.connack().properties.number(property::RECEIVE_MAXIMUM);
+/// As many as the server takes at once, also from clients of 3.1.1, to which it can't say so; at most this many.
+fn batch(cx: &Context, most: u8) -> u8 {
+    let maximum = cx.announced().properties.number(property::RECEIVE_MAXIMUM);
     maximum.and_then(|maximum| u8::try_from(maximum).ok()).map_or(most, |maximum| maximum.min(most))
 }
 
@@ -46,7 +46,7 @@ fn receive(client: &mut Client, count: usize) -> Result<Vec<(u8, u8)>, Failure> 
 pub(in crate::cases) fn one_qos(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let mut publisher = cx.client("publisher")?;
-    let count = batch(&publisher, 100);
+    let count = batch(cx, 100);
     for granted in 0..=2 {
         let mut subscribers = [cx.client("one")?, cx.client("two")?];
         for subscriber in &mut subscribers {
@@ -68,7 +68,7 @@ pub(in crate::cases) fn one_qos(cx: &mut Context) -> Outcome {
 pub(in crate::cases) fn mixed_qos(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let mut publisher = cx.client("publisher")?;
-    let count = batch(&publisher, 90);
+    let count = batch(cx, 90);
     let mut subscriber = cx.client("subscriber")?;
     subscriber.subscribe(&topic, 2)?;
     let publish = |number| Publish::new(&topic, &[number]).qos(number % 3);
@@ -88,7 +88,7 @@ pub(in crate::cases) fn different_sizes(cx: &mut Context) -> Outcome {
     let mut publisher = cx.client("publisher")?;
     let mut subscriber = cx.client("subscriber")?;
     subscriber.subscribe(&topic, 1)?;
-    let count = batch(&publisher, 18);
+    let count = batch(cx, 18);
     for qos in 0..=1 {
         let publish = |(number, size): (u8, usize)| Publish::new(&topic, vec![number; size]).qos(qos);
         publish_all(&mut publisher, (0..count).zip(SIZES.into_iter().cycle()).map(publish).collect())?;
@@ -121,7 +121,7 @@ pub(in crate::cases) fn two_publishers(cx: &mut Context) -> Outcome {
 pub(in crate::cases) fn while_away(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let mut publisher = cx.client("publisher")?;
-    let count = batch(&publisher, 50);
+    let count = batch(cx, 50);
     let connect = cx.connecting("away").persistent(600);
     let mut away = cx.connect(connect.clone())?;
     away.subscribe(&topic, 2)?;

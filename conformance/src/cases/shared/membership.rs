@@ -88,7 +88,7 @@ pub(super) fn matches_as_its_filter(cx: &mut Context) -> Outcome {
     ];
     for (filter, expected) in filters {
         let mut client = cx.client("subscriber")?;
-        client.subscribe(&share(cx, &filter.replace('~', &own)), 0)?;
+        client.subscribe(&share(cx, &filter.replace('~', &own)), 1)?;
         for name in ["~", "~/", "~/a", "~/a/b", "/~"] {
             publisher.publish(Publish::new(name.replace('~', &own), "payload").qos(1))?;
         }
