@@ -67,6 +67,41 @@ fn check_names_a_bad_value_and_what_was_expected() {
 }
 
 #[test]
+fn check_refuses_rules_for_durability_that_can_not_count() {
+    let check = |rules: &str| {
+        let directory = directory(rules);
+        stderr(&run(&directory, &["config", "check", "oncemq.toml"]))
+    };
+    let rule = |topic: &str, level: &str| format!("[[durability_rules]]\ntopic = \"{topic}\"\nlevel = \"{level}\"\n");
+    assert_eq!(
+        check(&rule("$share/g/a", "none")),
+        "oncemq: oncemq.toml:2: `durability_rules[0].topic` is no topic filter for a rule: `$share/` where a plain topic \
+         filter belongs\n"
+    );
+    assert!(
+        check(&rule("a/#/b", "none")).starts_with("oncemq: oncemq.toml:2: `durability_rules[0].topic` is no topic")
+    );
+    assert!(
+        check(&rule("a", "disk")).starts_with("oncemq: oncemq.toml:3:9: `durability_rules[0].level`: unknown variant")
+    );
+    assert!(check("[[durability_rules]]\ntopic = \"a\"\n").contains("missing field `level`"));
+    let twice = check(&(rule("a", "none") + &rule("a", "crash")));
+    assert!(twice.contains("`durability_rules[1].topic` is a, which durability_rules[0].topic has already"), "{twice}");
+}
+
+#[test]
+fn show_tells_the_rules_for_durability_in_their_order() {
+    let directory = directory("[[durability_rules]]\ntopic = \"telemetry/#\"\nlevel = \"none\"\n");
+    let text = stdout(&run(&directory, &["config", "show", "--config", "oncemq.toml"]));
+    assert_eq!(shown(&text, "topic"), "topic = \"telemetry/#\" # oncemq.toml:2");
+    let flags = ["config", "show", "--durability-rule", "b=power-loss", "--durability-rule", "#=crash"];
+    let text = stdout(&run(&directory, &flags));
+    let topics: Vec<_> = text.lines().filter(|line| line.starts_with("topic = ")).collect();
+    assert!(topics.len() == 2 && topics[0].starts_with("topic = \"b\""), "{text}");
+    assert_eq!(shown(&text, "level"), "level = \"power-loss\" # flag --durability-rule");
+}
+
+#[test]
 fn check_reads_the_files_that_are_named() {
     let directory = directory("[security]\npassword_file = \"passwords\"\n");
     let check = ["config", "check", "oncemq.toml"];

@@ -171,6 +171,38 @@ fn what_a_killed_broker_leaves_is_told() {
 }
 
 #[test]
+fn after_kill_9_messages_are_there_as_their_topic_promises() {
+    let levels: [&[&str]; 3] = [
+        &["--durability-rule", "telemetry/#=none"],
+        &["--durability", "none", "--durability-rule", "commands/#=power-loss"],
+        &["--durability-rule", "telemetry/#=none", "--durability-rule", "#=crash"],
+    ];
+    for arguments in levels {
+        let (_directory, data, ..) = directories();
+        let start = |log: &str| {
+            let broker = Broker::spawn(&data, data.with_extension(log), arguments);
+            wait_for("the broker", || broker.is_ready().then_some(()));
+            broker
+        };
+        let broker = start("first");
+        assert!(broker.log().contains("rules for topics"), "{}", broker.log());
+        let session = ["-i", "s", "-c", "-x", "3600", "-q", "1", "-t", "telemetry/#", "-t", "commands/#"];
+        broker.client("mosquitto_sub", &[&session[..], &["-E"]].concat());
+        broker.publish("telemetry/a", &["1", "2"]);
+        broker.publish("commands/a", &["3"]);
+        let received = broker.client("mosquitto_sub", &[&session[..], &["-C", "3"]].concat());
+        assert_eq!(received.lines().collect::<Vec<_>>(), ["1", "2", "3"], "as long as the process lives");
+        broker.publish("telemetry/a", &["4", "5"]);
+        broker.publish("commands/a", &["6"]);
+        drop(broker);
+        let broker = start("second");
+        broker.publish("commands/a", &["7"]);
+        let received = broker.client("mosquitto_sub", &[&session[..], &["-C", "2"]].concat());
+        assert_eq!(received.lines().collect::<Vec<_>>(), ["6", "7"], "{arguments:?}");
+    }
+}
+
+#[test]
 fn a_backup_of_a_running_broker_is_restored_elsewhere() {
     let (directory, data, _, elsewhere) = directories();
     let backup = directory.path().join("new/backup");
@@ -273,6 +305,44 @@ fn a_damaged_store_is_told_and_starts_unless_recovery_is_strict() {
     let (code, error) = complaint(&data, &["backup", backup.to_str().unwrap(), "--admin", &broker.admin.to_string()]);
     assert_eq!(code, 6, "the damage is still in the log: {error}");
     assert!(told(&data, &["stats", backup.to_str().unwrap()]).starts_with("sessions           1\n"));
+}
+
+#[test]
+fn a_store_of_the_first_format_starts() {
+    let (_directory, data, ..) = directories();
+    fs::create_dir_all(data.join("log")).unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promise/format-1.seg");
+    fs::copy(golden, data.join("log/0000000001.seg")).unwrap();
+    assert_eq!(rows(&told(&data, &["check"])).last().unwrap(), "sound");
+    let stats = rows(&told(&data, &["stats"]));
+    assert_eq!(stats[..2], ["sessions 3", "retained messages 1 (7 B)"]);
+    let broker = Broker::start(&data);
+    // The Session that was connected when it was written: its message is owed still.
+    let arguments = ["-i", "busy", "-c", "-x", "3600", "-q", "2", "-t", "t/1", "-C", "1"];
+    assert_eq!(broker.client("mosquitto_sub", &arguments), "first\n");
+    assert_eq!(broker.client("mosquitto_sub", &["-t", "r/1", "-C", "1"]), "kept\n");
+}
+
+#[test]
+fn a_store_of_a_later_format_is_refused_and_left_alone() {
+    let (_directory, data, ..) = directories();
+    Broker::start(&data).queue("away", &["first"]);
+    let segment = data.join("log/0000000001.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[8..12].copy_from_slice(&2u32.to_le_bytes());
+    let checksum = crc32c::crc32c(&bytes[..12]);
+    bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&segment, &bytes).unwrap();
+
+    let refusal = "0000000001.seg has format version 2, and this version reads up to 1: \
+                   use the version that wrote it, or a later one";
+    let mut broker = Broker::spawn(&data, data.with_extension("txt"), &[]);
+    assert_eq!(broker.exit_code(), Some(5));
+    assert!(broker.log().contains(refusal), "{}", broker.log());
+    let (code, error) = complaint(&data, &["check"]);
+    assert_eq!(code, 5);
+    assert!(error.contains(refusal), "{error}");
+    assert_eq!(fs::read(&segment).unwrap(), bytes);
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -13,14 +14,16 @@ use tempfile::TempDir;
 
 use crate::clock;
 use crate::packet::{self, SessionKind};
+use crate::peers::{self, BrokerSpec};
 use crate::process;
 use crate::scenario::Target;
+use crate::transport::{Endpoint, SERVER_NAME, Transport};
 
-/// A broker to compare: a name and how to start it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BrokerSpec {
-    pub(crate) name: String,
-    command: String,
+/// What brokers run on: a certificate, and a place for their directories.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    data_root: PathBuf,
+    directory: TempDir,
 }
 
 /// A broker that runs, with a directory of its own. It ends when this is dropped.
@@ -28,49 +31,105 @@ pub(crate) struct BrokerSpec {
 pub(crate) struct Broker {
     child: Child,
     directory: TempDir,
+    ports: Ports,
     pub(crate) target: Target,
 }
 
-impl std::str::FromStr for BrokerSpec {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, command) = text.split_once('=').ok_or("write NAME='COMMAND {port} {data}'")?;
-        if name.is_empty() || !command.contains("{port}") {
-            return Err("a broker needs a name, and {port} in its command".to_owned());
-        }
-        Ok(Self { name: name.to_owned(), command: command.to_owned() })
-    }
+/// Ports nobody listens on.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    tcp: u16,
+    tls: u16,
+    ws: u16,
+    admin: u16,
 }
 
-impl BrokerSpec {
-    /// Starts the broker on a core and waits until it greets a client.
-    pub(crate) fn start(&self, core: usize) -> Result<Broker> {
-        let directory = tempfile::Builder::new().prefix("bench-").tempdir()?;
-        let data = directory.path().join("data");
-        fs::create_dir(&data)?;
-        let port = free_port()?;
-        let command = self.shell_command(port, &data.to_string_lossy());
+impl Stage {
+    /// A stage whose brokers keep their data below `data_root`.
+    pub(crate) fn new(data_root: PathBuf) -> Result<Self> {
+        let stage = Self { data_root, directory: tempfile::Builder::new().prefix("bench-").tempdir()? };
+        let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([SERVER_NAME.to_owned()])?;
+        fs::write(stage.certificate(), cert.pem())?;
+        fs::write(stage.key(), signing_key.serialize_pem())?;
+        Ok(stage)
+    }
+
+    /// Starts a broker on the first `cores` cores and waits until it greets a client.
+    pub(crate) fn start(&self, spec: &BrokerSpec, cores: usize, transport: Transport) -> Result<Broker> {
+        let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(&self.data_root)?;
+        fs::create_dir(directory.path().join(DATA))?;
+        let ports = Ports::free()?;
+        let fill = |text: &str| self.fill(text, &directory, ports, cores);
+        fs::write(directory.path().join(CONFIG), fill(&spec.config))?;
+        let command = replace_shell(fill(&spec.command));
         let log = File::create(directory.path().join(LOG))?;
         let child = Command::new("taskset")
-            .args(["--cpu-list", &core.to_string(), "sh", "-c", &command])
+            .args(["--cpu-list", &format!("0-{}", cores.saturating_sub(1)), "sh", "-c", &command])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .context("cannot start taskset")?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let target = Target { address, pid: child.id() };
-        let mut broker = Broker { child, directory, target };
-        broker.wait_until_ready().with_context(|| format!("{} did not start: `{command}`", self.name))?;
+        let port = match transport {
+            Transport::Tcp => ports.tcp,
+            Transport::Tls => ports.tls,
+            Transport::Ws => ports.ws,
+        };
+        let endpoint = Endpoint::new(loopback(port), transport, Some(&self.certificate()))?;
+        let target = Target { endpoint, pid: child.id() };
+        let mut broker = Broker { child, directory, ports, target };
+        broker.wait_until_ready().with_context(|| format!("{} did not start: `{command}`", spec.name))?;
         Ok(broker)
     }
 
-    /// The command with its places filled in. A single one replaces the shell, so that the broker is what is measured.
-    fn shell_command(&self, port: u16, data: &str) -> String {
-        let command = self.command.replace("{port}", &port.to_string()).replace("{data}", data);
-        let single = !command.contains([';', '|', '&', '\n']) && !command.starts_with("exec ");
-        if single { format!("exec {command}") } else { command }
+    /// How long the disk of the brokers' data takes to sync a small write, in microseconds: the median of many.
+    pub(crate) fn sync_time_us(&self) -> Result<f64> {
+        let mut file = tempfile::tempfile_in(&self.data_root)?;
+        let mut times = Vec::new();
+        for _ in 0..SYNCS {
+            let started = clock::now();
+            file.write_all(&[0; SYNC_WRITE_LEN])?;
+            file.sync_data()?;
+            times.push((clock::now() - started).as_secs_f64() * 1e6);
+        }
+        times.sort_by(f64::total_cmp);
+        times.get(SYNCS / 2).copied().context("nothing was synced")
+    }
+
+    fn fill(&self, text: &str, directory: &TempDir, ports: Ports, cores: usize) -> String {
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        [
+            ("{port}", ports.tcp.to_string()),
+            ("{tls_port}", ports.tls.to_string()),
+            ("{ws_port}", ports.ws.to_string()),
+            ("{admin_port}", ports.admin.to_string()),
+            ("{data}", path(DATA)),
+            ("{config}", path(CONFIG)),
+            ("{cert}", self.certificate().display().to_string()),
+            ("{key}", self.key().display().to_string()),
+            ("{cores}", cores.to_string()),
+            ("{bin}", peers::bin()),
+        ]
+        .iter()
+        .fold(text.to_owned(), |text, (place, value)| text.replace(place, value))
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.directory.path().join("cert.pem")
+    }
+
+    fn key(&self) -> PathBuf {
+        self.directory.path().join("key.pem")
+    }
+}
+
+impl Ports {
+    /// Held open together until all are found, so that they differ.
+    fn free() -> Result<Self> {
+        let bind = || TcpListener::bind(loopback(0));
+        let [tcp, tls, ws, admin] = [bind()?, bind()?, bind()?, bind()?];
+        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+        Ok(Self { tcp: port(&tcp)?, tls: port(&tls)?, ws: port(&ws)?, admin: port(&admin)? })
     }
 }
 
@@ -82,9 +141,25 @@ impl Broker {
         String::from_utf8_lossy(log.get(start..).unwrap_or_default()).trim().to_owned()
     }
 
+    /// What its Prometheus counters hold, by the names the figures are to have.
+    pub(crate) fn counters(&self, spec: &BrokerSpec) -> Result<Vec<(String, f64)>> {
+        if spec.counters.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Such figures are often a second old.
+        thread::sleep(COUNTERS_AGE);
+        let mut stream = TcpStream::connect_timeout(&loopback(self.ports.admin), GREETING_TIMEOUT)?;
+        stream.set_read_timeout(Some(GREETING_TIMEOUT))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let counters = spec.counters.iter();
+        Ok(counters.filter_map(|(figure, counter)| Some((figure.clone(), sample(&text, counter)?))).collect())
+    }
+
     fn wait_until_ready(&mut self) -> Result<()> {
         let started = clock::now();
-        while !greets(self.target.address) {
+        while !greets(loopback(self.ports.tcp)) {
             if let Some(status) = self.child.try_wait()? {
                 bail!("{status}: {}", self.last_words());
             }
@@ -121,9 +196,19 @@ impl Drop for Broker {
     }
 }
 
-/// A port nobody listens on.
-pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+/// A single command replaces the shell, so that the broker is what is measured.
+fn replace_shell(command: String) -> String {
+    let single = !command.contains([';', '|', '&', '\n']) && !command.starts_with("exec ");
+    if single { format!("exec {command}") } else { command }
+}
+
+/// The value of a counter without labels in Prometheus' text format.
+fn sample(text: &str, counter: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(counter)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// Whether a client gets a CONNACK.
@@ -142,6 +227,12 @@ pub(crate) fn greets(address: SocketAddr) -> bool {
 }
 
 const LOG: &str = "log";
+const DATA: &str = "data";
+/// With an ending by which some tell its format.
+const CONFIG: &str = "config.toml";
+const SYNCS: usize = 100;
+const SYNC_WRITE_LEN: usize = 256;
+const COUNTERS_AGE: Duration = Duration::from_millis(1_200);
 const LAST_WORDS_LEN: usize = 1_000;
 const SHELLS: [&str; 4] = ["sh", "dash", "bash", "taskset"];
 const START_TIMEOUT: Duration = Duration::from_secs(15);
@@ -150,29 +241,37 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
-    fn a_broker_has_a_name_and_a_command_with_a_port() {
-        let spec: BrokerSpec = "a=b --c=d {port}".parse().unwrap();
-        assert_eq!((spec.name.as_str(), spec.command.as_str()), ("a", "b --c=d {port}"));
-        assert!("=b {port}".parse::<BrokerSpec>().is_err());
-        assert!("a=b".parse::<BrokerSpec>().is_err());
-        assert!("{port}".parse::<BrokerSpec>().is_err());
+    fn a_single_command_replaces_the_shell() {
+        let command = |text: &str| replace_shell(text.to_owned());
+        assert_eq!(command("b 7 /d"), "exec b 7 /d");
+        assert_eq!(command("exec b 7"), "exec b 7");
+        assert_eq!(command("c > /d/f; exec b 7"), "c > /d/f; exec b 7");
     }
 
     #[test]
-    fn a_single_command_replaces_the_shell() {
-        let command = |text: &str| text.parse::<BrokerSpec>().unwrap().shell_command(7, "/d");
-        assert_eq!(command("a=b {port} {data}"), "exec b 7 /d");
-        assert_eq!(command("a=exec b {port}"), "exec b 7");
-        assert_eq!(command("a=c > {data}/f; exec b {port}"), "c > /d/f; exec b 7");
+    fn a_counter_is_found_by_its_whole_name() {
+        let text = "# TYPE a_total counter\na_total_2 7\na_total 42\n";
+        assert_eq!(sample(text, "a_total"), Some(42.0));
+        assert_eq!(sample(text, "a"), None);
     }
 
     #[test]
     fn a_broker_that_ends_at_once_says_why() {
-        let spec: BrokerSpec = "a=echo port {port} is taken; exit 7".parse().unwrap();
-        let error = format!("{:#}", spec.start(0).unwrap_err());
-        assert!(error.contains("is taken") && error.contains('7'), "{error}");
+        let spec = BrokerSpec {
+            name: "a".to_owned(),
+            command: "cat {config}; exit {cores}".to_owned(),
+            config: "port {port} is taken".to_owned(),
+            version: None,
+            qos_max: 2,
+            counters: BTreeMap::new(),
+        };
+        let stage = Stage::new(std::env::temp_dir()).unwrap();
+        let error = format!("{:#}", stage.start(&spec, 1, Transport::Tcp).unwrap_err());
+        assert!(error.contains("is taken") && error.contains("exit status: 1"), "{error}");
     }
 }

@@ -1,16 +1,16 @@
 //! One nonblocking connection, of either side.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 
 use anyhow::{Result, bail};
-use mio::net::TcpStream;
 
 use crate::packet::Frame;
+use crate::transport::Stream;
 
 /// A socket with what is half read and what is not yet written.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// The start of a packet whose rest has not come.
     incomplete: Vec<u8>,
     /// What is to be written; what already is stays until all is.
@@ -22,13 +22,13 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection on which nothing was said.
-    pub(crate) const fn new(stream: TcpStream) -> Self {
+    pub(crate) const fn new(stream: Stream) -> Self {
         Self { stream, incomplete: Vec::new(), output: Vec::new(), written: 0, dirty: false }
     }
 
-    /// How many bytes wait for the peer.
-    pub(crate) const fn backlog(&self) -> usize {
-        self.output.len() - self.written
+    /// How many bytes wait for the peer, those of the transport itself counted as one.
+    pub(crate) fn backlog(&self) -> usize {
+        self.output.len() - self.written + usize::from(self.stream.wants_write())
     }
 
     /// Reads until nothing is left, as an edge-triggered poll wants it, and hands over every frame with the output.
@@ -58,7 +58,7 @@ impl Connection {
             }
             self.incomplete.clear();
             self.incomplete.extend_from_slice(rest);
-            if read < free_len {
+            if read < free_len && self.stream.is_drained_by_short_read() {
                 return Ok(());
             }
         }
@@ -73,6 +73,10 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+        match self.stream.flush() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
+            Ok(()) | Err(_) => {}
         }
         self.written = 0;
         self.output.clear();

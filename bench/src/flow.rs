@@ -18,12 +18,12 @@ pub(crate) struct Flow {
     settings: Settings,
     streams: Vec<Stream>,
     publishers: Vec<Publisher>,
-    /// By receiver: QoS 2 messages that wait for their PUBREL.
-    awaiting_pubrel: Vec<PacketIds>,
+    receivers: Vec<Receiver>,
     ledger: Ledger,
     filler: Vec<u8>,
     /// Publishers that may have room again.
     touched: Vec<usize>,
+    schedule: Schedule,
     /// Messages that may still be published.
     pub(crate) remaining: u64,
     /// Whether the latency of what arrives is noted.
@@ -66,9 +66,6 @@ pub(crate) enum Role {
 #[derive(Debug, Clone, Copy)]
 struct Settings {
     run: u32,
-    publish_qos: QoS,
-    subscribe_qos: QoS,
-    delivered_qos: QoS,
     payload_len: usize,
     pace: Pace,
     window: usize,
@@ -81,9 +78,26 @@ struct Stream {
     /// The PUBLISH up to the Packet Identifier, so that it ends with the topic.
     head: Vec<u8>,
     topic_len: usize,
+    qos: QoS,
     copies: u64,
     publisher: usize,
     sent: u64,
+}
+
+#[derive(Debug)]
+struct Receiver {
+    /// Of its subscriptions.
+    qos: QoS,
+    /// QoS 2 messages that wait for their PUBREL.
+    awaiting_pubrel: PacketIds,
+}
+
+/// Which message comes next where all publishers keep one schedule.
+#[derive(Debug, Default)]
+struct Schedule {
+    started: bool,
+    due_ns: u64,
+    publisher: usize,
 }
 
 #[derive(Debug)]
@@ -102,9 +116,6 @@ impl Flow {
     pub(crate) fn new(plan: &Plan) -> Result<Self> {
         let settings = Settings {
             run: plan.run,
-            publish_qos: plan.publish_qos,
-            subscribe_qos: plan.subscribe_qos,
-            delivered_qos: plan.delivered_qos(),
             payload_len: plan.payload_len,
             pace: plan.pace,
             window: plan.window,
@@ -114,8 +125,9 @@ impl Flow {
             bail!("a payload has at least {} bytes", Stamp::LEN);
         };
         let streams = plan.streams.iter().map(|stream| Stream {
-            head: packet::publish_head(&stream.topic, plan.publish_qos, plan.retain, plan.payload_len),
+            head: packet::publish_head(&stream.topic, stream.qos, plan.retain, plan.payload_len),
             topic_len: stream.topic.len(),
+            qos: stream.qos,
             copies: stream.audiences.len() as u64,
             publisher: 0,
             sent: 0,
@@ -124,10 +136,11 @@ impl Flow {
             settings,
             streams: streams.collect(),
             publishers: Vec::new(),
-            awaiting_pubrel: plan.receivers.iter().map(|_| PacketIds::new()).collect(),
+            receivers: plan.receivers.iter().map(|plan| Receiver::new(plan.qos)).collect(),
             ledger: ledger(plan),
             filler: vec![b'.'; filler_len],
             touched: (0..plan.publishers.len()).collect(),
+            schedule: Schedule::default(),
             remaining: 0,
             recording: false,
             counts: Counts::default(),
@@ -161,7 +174,7 @@ impl Flow {
                 Ok(())
             }
             (Packet::Connack { return_code, .. }, _) => bail!("the broker refused a CONNECT with code {return_code}"),
-            (Packet::Suback { return_codes }, Role::Receiver(_)) => self.on_suback(return_codes),
+            (Packet::Suback { return_codes }, Role::Receiver(receiver)) => self.on_suback(receiver, return_codes),
             (packet, role) => bail!("the broker sent {packet:?} to a {role:?}"),
         }
     }
@@ -198,27 +211,55 @@ impl Flow {
         if room == 0 {
             return Ok(());
         }
-        let sent_ns = u64::try_from((clock::now() - self.epoch).as_nanos())?;
-        for _ in 0..room {
-            let number = publisher.streams.get(publisher.turn).copied().unwrap_or(0);
-            publisher.turn = (publisher.turn + 1) % publisher.streams.len().max(1);
-            let stream = self.streams.get_mut(number).context("a publisher without a stream")?;
-            output.extend_from_slice(&stream.head);
-            if self.settings.publish_qos != QoS::AtMostOnce {
-                let packet_id = publisher.unacknowledged.allocate().context("all packet identifiers are in use")?;
-                output.extend_from_slice(&packet_id.get().to_be_bytes());
-                self.counts.unacknowledged += 1;
-            }
-            let stamp =
-                Stamp { run: self.settings.run, stream: u32::try_from(number)?, sequence: stream.sent, sent_ns };
-            stamp.encode(output);
-            output.extend_from_slice(&self.filler);
-            stream.sent += 1;
-            publisher.in_flight_copies += stream.copies;
-            self.counts.owed += stream.copies;
-            self.counts.published += 1;
-            self.remaining -= 1;
+        let sent_ns = self.elapsed_ns();
+        (0..room).try_for_each(|_| self.publish_one(number, sent_ns, output))
+    }
+
+    /// Appends the next message of a publisher, as sent at a time.
+    fn publish_one(&mut self, number: usize, sent_ns: u64, output: &mut Vec<u8>) -> Result<()> {
+        let Some(publisher) = self.publishers.get_mut(number) else { return Ok(()) };
+        let number = publisher.streams.get(publisher.turn).copied().unwrap_or(0);
+        publisher.turn += 1;
+        if publisher.turn >= publisher.streams.len() {
+            publisher.turn = 0;
         }
+        let stream = self.streams.get_mut(number).context("a publisher without a stream")?;
+        output.extend_from_slice(&stream.head);
+        if stream.qos != QoS::AtMostOnce {
+            let packet_id = publisher.unacknowledged.allocate().context("all packet identifiers are in use")?;
+            output.extend_from_slice(&packet_id.get().to_be_bytes());
+            self.counts.unacknowledged += 1;
+        }
+        let stamp = Stamp { run: self.settings.run, stream: u32::try_from(number)?, sequence: stream.sent, sent_ns };
+        stamp.encode(output);
+        output.extend_from_slice(&self.filler);
+        stream.sent += 1;
+        publisher.in_flight_copies += stream.copies;
+        self.counts.owed += stream.copies;
+        self.counts.published += 1;
+        self.remaining -= 1;
+        Ok(())
+    }
+
+    /// The publisher whose message is due, if its time has come and it has room.
+    ///
+    /// The schedule doesn't wait for a broker that is late: what is sent later than it was due counts from when it was due.
+    pub(crate) fn next_due(&mut self) -> Option<usize> {
+        let now_ns = self.elapsed_ns();
+        if !self.schedule.started {
+            self.schedule = Schedule { started: true, due_ns: now_ns, publisher: 0 };
+        }
+        let publisher = self.publishers.get(self.schedule.publisher)?;
+        let free = publisher.room(&self.settings) > 0 && self.remaining > 0;
+        (free && self.schedule.due_ns <= now_ns).then_some(self.schedule.publisher)
+    }
+
+    /// Appends the message that is due.
+    pub(crate) fn publish_due(&mut self, interval_ns: u64, output: &mut Vec<u8>) -> Result<()> {
+        let Schedule { due_ns, publisher, .. } = self.schedule;
+        self.publish_one(publisher, due_ns, output)?;
+        self.schedule.due_ns += interval_ns;
+        self.schedule.publisher = (publisher + 1) % self.publishers.len().max(1);
         Ok(())
     }
 
@@ -232,6 +273,10 @@ impl Flow {
     pub(crate) fn tally(&self) -> Tally {
         let sent: Vec<_> = self.streams.iter().map(|stream| stream.sent).collect();
         self.ledger.tally(&sent)
+    }
+
+    fn elapsed_ns(&self) -> u64 {
+        u64::try_from((clock::now() - self.epoch).as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn add_publisher(&mut self, number: usize, streams: &[usize]) {
@@ -258,14 +303,14 @@ impl Flow {
             QoS::AtLeastOnce => packet::encode_ack(output, Ack::Puback, publish.packet_id),
             QoS::ExactlyOnce => {
                 packet::encode_ack(output, Ack::Pubrec, publish.packet_id);
-                let awaiting = self.awaiting_pubrel.get_mut(receiver).context("an unknown receiver")?;
-                if !awaiting.insert(publish.packet_id) {
+                let receiver = self.receivers.get_mut(receiver).context("an unknown receiver")?;
+                if !receiver.awaiting_pubrel.insert(publish.packet_id) {
                     return Ok(());
                 }
                 self.counts.unreleased += 1;
             }
         }
-        let Some((stamp, stream)) = self.recognise(publish) else {
+        let Some((stamp, stream)) = self.recognise(receiver, publish) else {
             self.ledger.stray();
             return Ok(());
         };
@@ -276,15 +321,16 @@ impl Flow {
     }
 
     /// The stamp and stream of a message, if it is as one of the run's must be.
-    fn recognise(&self, publish: &Publish<'_>) -> Option<(Stamp, usize)> {
+    fn recognise(&self, receiver: usize, publish: &Publish<'_>) -> Option<(Stamp, usize)> {
         let stamp = Stamp::decode(publish.payload)?;
         let number = usize::try_from(stamp.stream).ok()?;
         let stream = self.streams.get(number)?;
+        let asked = self.receivers.get(receiver)?.qos;
         let sound = stamp.run == self.settings.run
             && stamp.sequence < stream.sent
             && publish.payload.len() == self.settings.payload_len
             && publish.payload.ends_with(self.filler.get(..self.filler.len().min(1)).unwrap_or_default())
-            && publish.qos == self.settings.delivered_qos
+            && publish.qos == stream.qos.min(asked)
             && publish.retain == self.settings.retained
             && stream.is_topic(publish.topic);
         sound.then_some((stamp, number))
@@ -305,8 +351,8 @@ impl Flow {
 
     fn on_pubrel(&mut self, receiver: usize, packet_id: u16, output: &mut Vec<u8>) -> Result<()> {
         packet::encode_ack(output, Ack::Pubcomp, packet_id);
-        let awaiting = self.awaiting_pubrel.get_mut(receiver).context("an unknown receiver")?;
-        self.counts.unreleased -= usize::from(awaiting.remove(packet_id));
+        let receiver = self.receivers.get_mut(receiver).context("an unknown receiver")?;
+        self.counts.unreleased -= usize::from(receiver.awaiting_pubrel.remove(packet_id));
         Ok(())
     }
 
@@ -320,13 +366,19 @@ impl Flow {
         Ok(())
     }
 
-    fn on_suback(&mut self, return_codes: &[u8]) -> Result<()> {
-        let asked = self.settings.subscribe_qos.bits();
+    fn on_suback(&mut self, receiver: usize, return_codes: &[u8]) -> Result<()> {
+        let asked = self.receivers.get(receiver).context("an unknown receiver")?.qos.bits();
         if let Some(code) = return_codes.iter().find(|code| **code != asked) {
             bail!("the broker answered a SUBSCRIBE at QoS {asked} with 0x{code:02X}");
         }
         self.counts.subscribed += return_codes.len();
         Ok(())
+    }
+}
+
+impl Receiver {
+    const fn new(qos: QoS) -> Self {
+        Self { qos, awaiting_pubrel: PacketIds::new() }
     }
 }
 
@@ -347,6 +399,7 @@ impl Publisher {
             Pace::AllDelivered => 0,
             Pace::Acknowledged => settings.window.saturating_sub(unacknowledged),
             Pace::Unbounded => settings.window,
+            Pace::Scheduled { .. } => UNACKNOWLEDGED_MAX.saturating_sub(unacknowledged),
         }
     }
 
@@ -369,6 +422,8 @@ fn ledger(plan: &Plan) -> Ledger {
     ledger
 }
 
+/// Half of all Packet Identifiers: a publisher that keeps to a schedule stops there, and the rest is late.
+const UNACKNOWLEDGED_MAX: usize = 32_767;
 /// What takes longer counts as a minute.
 const LATENCY_MAX_US: u64 = 60_000_000;
 

@@ -9,13 +9,10 @@ use std::ops::Range;
 /// streams it expects once: a single receiver, or all members of a shared subscription together.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    streams: usize,
     /// By receiver.
     audiences: Vec<usize>,
-    /// By audience and stream.
-    tracks: Vec<Option<Track>>,
-    /// By receiver and stream: one more than the highest sequence that came.
-    seen: Vec<u64>,
+    /// By stream: its audiences, ascending.
+    tracks: Vec<Vec<(usize, Track)>>,
     duplicated: u64,
     misordered: u64,
     unexpected: u64,
@@ -37,28 +34,23 @@ pub(crate) struct Tally {
 impl Ledger {
     /// A ledger for receivers of which `audiences` says to which audience each belongs.
     pub(crate) fn new(streams: usize, audiences: Vec<usize>) -> Self {
-        let audience_count = audiences.iter().max().map_or(0, |highest| highest + 1);
         let mut tracks = Vec::new();
-        tracks.resize_with(streams * audience_count, || None);
-        let seen = vec![0; streams * audiences.len()];
-        Self { streams, audiences, tracks, seen, duplicated: 0, misordered: 0, unexpected: 0 }
+        tracks.resize_with(streams, Vec::new);
+        Self { audiences, tracks, duplicated: 0, misordered: 0, unexpected: 0 }
     }
 
     /// From here on `audience` is owed every message of `stream`.
     pub(crate) fn expect(&mut self, audience: usize, stream: usize) {
-        if let Some(track) = self.tracks.get_mut(audience * self.streams + stream) {
-            *track = Some(Track::default());
-        }
+        let Some(tracks) = self.tracks.get_mut(stream) else { return };
+        let at = tracks.partition_point(|(other, _)| *other < audience);
+        tracks.insert(at, (audience, Track::default()));
     }
 
     /// Notes a message: true if it was owed and came for the first time.
     pub(crate) fn arrived(&mut self, receiver: usize, stream: usize, sequence: u64) -> bool {
-        let track = self
-            .audiences
-            .get(receiver)
-            .filter(|_| stream < self.streams)
-            .and_then(|audience| self.tracks.get_mut(audience * self.streams + stream));
-        let (Some(Some(track)), Some(seen)) = (track, self.seen.get_mut(receiver * self.streams + stream)) else {
+        let audience = self.audiences.get(receiver).copied();
+        let tracks = self.tracks.get_mut(stream);
+        let Some(track) = audience.zip(tracks).and_then(|(audience, tracks)| find(tracks, audience)) else {
             self.unexpected += 1;
             return false;
         };
@@ -66,8 +58,7 @@ impl Ledger {
             self.duplicated += 1;
             return false;
         }
-        self.misordered += u64::from(sequence < *seen);
-        *seen = (*seen).max(sequence + 1);
+        self.misordered += u64::from(track.is_behind(receiver, sequence));
         true
     }
 
@@ -78,12 +69,8 @@ impl Ledger {
 
     /// Closes the books, given how many messages each stream sent.
     pub(crate) fn tally(&self, sent: &[u64]) -> Tally {
-        let lost = self
-            .tracks
-            .chunks(self.streams.max(1))
-            .flat_map(|audience| audience.iter().zip(sent))
-            .filter_map(|(track, sent)| track.as_ref().map(|track| track.missing(*sent)))
-            .sum();
+        let streams = self.tracks.iter().zip(sent);
+        let lost = streams.flat_map(|(tracks, sent)| tracks.iter().map(|(_, track)| track.missing(*sent))).sum();
         let Self { duplicated, misordered, unexpected, .. } = *self;
         Tally { lost, duplicated, misordered, unexpected }
     }
@@ -97,6 +84,19 @@ struct Track {
     gaps: VecDeque<Range<u64>>,
     /// The sum of the gaps that were given up to keep `gaps` within its bound.
     given_up: u64,
+    /// By receiver of the audience: one more than the highest sequence that came to it.
+    seen: Vec<(usize, u64)>,
+}
+
+/// The track of an audience. Most streams have one audience or many that follow each other, so that the first guess is right.
+fn find(tracks: &mut [(usize, Track)], audience: usize) -> Option<&mut Track> {
+    let first = tracks.first()?.0;
+    let guess = audience.checked_sub(first)?;
+    let at = match tracks.get(guess) {
+        Some((other, _)) if *other == audience => guess,
+        _ => tracks.binary_search_by_key(&audience, |(other, _)| *other).ok()?,
+    };
+    tracks.get_mut(at).map(|(_, track)| track)
 }
 
 impl Track {
@@ -129,6 +129,17 @@ impl Track {
             self.gaps.insert(at + 1, after);
         }
         true
+    }
+
+    /// Whether a later message came to the receiver before.
+    fn is_behind(&mut self, receiver: usize, sequence: u64) -> bool {
+        let Some((_, next)) = self.seen.iter_mut().find(|(other, _)| *other == receiver) else {
+            self.seen.push((receiver, sequence + 1));
+            return false;
+        };
+        let behind = sequence < *next;
+        *next = (*next).max(sequence + 1);
+        behind
     }
 
     fn missing(&self, sent: u64) -> u64 {

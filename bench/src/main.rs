@@ -5,17 +5,26 @@ mod clock;
 mod compare;
 mod connection;
 mod flow;
+mod goals;
 mod ledger;
+mod mixed;
 mod packet;
 mod packet_ids;
+mod peers;
 mod plan;
+mod plot;
 mod process;
 mod relay;
 mod report;
+mod rounds;
 mod scenario;
 mod stamp;
+mod statistics;
 mod swarm;
+mod table;
 mod traffic;
+mod transport;
+mod websocket;
 
 use std::fs;
 use std::io::{self, Write};
@@ -27,9 +36,11 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::compare::CompareArgs;
+use crate::goals::GoalsArgs;
 use crate::relay::RelayArgs;
 use crate::report::{Report, digits};
 use crate::scenario::{ScenarioArgs, Target};
+use crate::transport::Endpoint;
 
 /// Puts load on MQTT brokers (3.1.1) and measures what it costs them.
 #[derive(Debug, Parser)]
@@ -45,6 +56,8 @@ enum Command {
     Run(RunArgs),
     /// Start brokers in turn and set them side by side
     Compare(CompareArgs),
+    /// Run what the project's goals need, and say which are kept
+    Goals(GoalsArgs),
     /// Be a bare relay, to compare with
     Relay(RelayArgs),
 }
@@ -56,9 +69,12 @@ struct RunArgs {
     /// Where the broker listens
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
-    /// Where the broker listens
+    /// Where the broker listens, for the transport of the scenario
     #[arg(long, default_value_t = 1883)]
     port: u16,
+    /// The certificate that signed the broker's, which is for `localhost`; for TLS
+    #[arg(long)]
+    authority: Option<PathBuf>,
     /// The broker's process
     #[arg(long)]
     pid: u32,
@@ -71,6 +87,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Goals(args) => goals::run(&args),
         Command::Relay(args) => relay::run(&args).map(|()| Verdict::Kept),
     };
     match outcome {
@@ -91,8 +108,9 @@ pub(crate) enum Verdict {
 }
 
 fn run(args: &RunArgs) -> Result<Verdict> {
-    let target = Target { address: SocketAddr::new(args.host, args.port), pid: args.pid };
-    let report = scenario::run(&args.scenario, target)?;
+    let address = SocketAddr::new(args.host, args.port);
+    let endpoint = Endpoint::new(address, args.scenario.transport, args.authority.as_deref())?;
+    let report = scenario::run(&args.scenario, &Target { endpoint, pid: args.pid })?;
     if let Some(file) = &args.json {
         fs::write(file, serde_json::to_string_pretty(&report)?)
             .with_context(|| format!("cannot write {}", file.display()))?;
@@ -104,7 +122,7 @@ fn run(args: &RunArgs) -> Result<Verdict> {
 fn print(report: &Report) -> Result<()> {
     let mut output = io::stdout().lock();
     for figure in &report.figures {
-        writeln!(output, "{:<28}{:>12}", figure.name, digits(figure.value))?;
+        writeln!(output, "{:<32}{:>12}", figure.name, digits(figure.value))?;
     }
     for what in &report.broken {
         writeln!(output, "BROKEN: {what}")?;

@@ -1,14 +1,12 @@
 //! Who publishes what to whom.
 
-use crate::packet::{QoS, Retain};
+use crate::packet::{QoS, Retain, SessionKind};
 
 /// The cast of a run.
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// Tells this run from what an earlier one left behind.
     pub(crate) run: u32,
-    pub(crate) publish_qos: QoS,
-    pub(crate) subscribe_qos: QoS,
     pub(crate) retain: Retain,
     pub(crate) payload_len: usize,
     pub(crate) pace: Pace,
@@ -23,6 +21,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct StreamPlan {
     pub(crate) topic: String,
+    pub(crate) qos: QoS,
     /// Who is owed every message, once.
     pub(crate) audiences: Vec<usize>,
 }
@@ -33,6 +32,8 @@ pub(crate) struct ReceiverPlan {
     pub(crate) filters: Vec<String>,
     /// Itself, or the group it shares a subscription with.
     pub(crate) audience: usize,
+    pub(crate) qos: QoS,
+    pub(crate) session: SessionKind,
 }
 
 /// When a publisher goes on.
@@ -46,14 +47,11 @@ pub(crate) enum Pace {
     Acknowledged,
     /// Always.
     Unbounded,
+    /// When its time has come: all publishers in turn, so long apart.
+    Scheduled { interval_ns: u64 },
 }
 
 impl Plan {
-    /// The QoS at which messages arrive.
-    pub(crate) fn delivered_qos(&self) -> QoS {
-        self.publish_qos.min(self.subscribe_qos)
-    }
-
     /// The longest packet of the run.
     pub(crate) fn packet_len_max(&self) -> usize {
         let topic_len = self.streams.iter().map(|stream| stream.topic.len()).max().unwrap_or(0);
@@ -66,30 +64,42 @@ impl Plan {
     }
 }
 
+impl StreamPlan {
+    fn new(topic: String, audiences: Vec<usize>) -> Self {
+        Self { topic, audiences, qos: QoS::AtMostOnce }
+    }
+}
+
+impl ReceiverPlan {
+    fn new(filters: Vec<String>, audience: usize) -> Self {
+        Self { filters, audience, qos: QoS::AtMostOnce, session: SessionKind::Clean }
+    }
+}
+
 /// Each publisher has one subscriber of its own.
 pub(crate) fn pairs(run: u32, count: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
-    let streams = (0..count).map(|pair| StreamPlan { topic: topic(run, pair), audiences: vec![pair] }).collect();
-    let receivers = (0..count).map(|pair| ReceiverPlan { filters: vec![topic(run, pair)], audience: pair }).collect();
+    let streams = (0..count).map(|pair| StreamPlan::new(topic(run, pair), vec![pair])).collect();
+    let receivers = (0..count).map(|pair| ReceiverPlan::new(vec![topic(run, pair)], pair)).collect();
     (streams, receivers)
 }
 
 /// One publisher, and subscribers that all want its topic.
 pub(crate) fn fan_out(run: u32, subscribers: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
-    let streams = vec![StreamPlan { topic: topic(run, 0), audiences: (0..subscribers).collect() }];
-    let receivers = (0..subscribers).map(|audience| ReceiverPlan { filters: vec![topic(run, 0)], audience }).collect();
+    let streams = vec![StreamPlan::new(topic(run, 0), (0..subscribers).collect())];
+    let receivers = (0..subscribers).map(|audience| ReceiverPlan::new(vec![topic(run, 0)], audience)).collect();
     (streams, receivers)
 }
 
 /// Many publishers and one subscriber of all.
 pub(crate) fn fan_in(run: u32, publishers: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
-    let receiver = ReceiverPlan { filters: vec![format!("bench/{run:08x}/+")], audience: 0 };
+    let receiver = ReceiverPlan::new(vec![format!("bench/{run:08x}/+")], 0);
     (streams_to_one_audience(run, publishers), vec![receiver])
 }
 
 /// Many publishers and one group that shares their messages.
 pub(crate) fn shared(run: u32, publishers: usize, members: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
     let filter = format!("$share/group/bench/{run:08x}/+");
-    let receivers = (0..members).map(|_| ReceiverPlan { filters: vec![filter.clone()], audience: 0 }).collect();
+    let receivers = (0..members).map(|_| ReceiverPlan::new(vec![filter.clone()], 0)).collect();
     (streams_to_one_audience(run, publishers), receivers)
 }
 
@@ -99,7 +109,7 @@ pub(crate) fn shared(run: u32, publishers: usize, members: usize) -> (Vec<Stream
 /// or several times is left to the broker by the standard.
 pub(crate) fn wildcards(run: u32, filters: usize, sessions: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
     let root = format!("bench/{run:08x}");
-    let mut receivers: Vec<_> = (0..sessions).map(|audience| ReceiverPlan { filters: Vec::new(), audience }).collect();
+    let mut receivers: Vec<_> = (0..sessions).map(|audience| ReceiverPlan::new(Vec::new(), audience)).collect();
     for filter in 0..filters {
         let place = filter / 3;
         let text = match filter % 3 {
@@ -113,21 +123,37 @@ pub(crate) fn wildcards(run: u32, filters: usize, sessions: usize) -> (Vec<Strea
     }
     let places = filters / 3;
     let step = places.div_ceil(WILDCARD_TOPICS_MAX).max(1);
-    let streams = (0..places).step_by(step).map(|place| StreamPlan {
-        topic: format!("{root}/place{place}/device{place}/temperature"),
-        audiences: (place * 3..place * 3 + 3).map(|filter| filter % sessions).collect(),
+    let streams = (0..places).step_by(step).map(|place| {
+        let audiences = (place * 3..place * 3 + 3).map(|filter| filter % sessions).collect();
+        StreamPlan::new(format!("{root}/place{place}/device{place}/temperature"), audiences)
     });
     (streams.collect(), receivers)
 }
 
 /// `count` topics below one root, and one subscriber of the root.
 pub(crate) fn tree(run: u32, count: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
-    let streams = (0..count).map(|index| StreamPlan {
-        topic: format!("bench/{run:08x}/{}/{index}", index / TREE_BRANCH),
-        audiences: vec![0],
+    let streams = (0..count).map(|index| {
+        let topic = format!("bench/{run:08x}/{}/{index}", index / TREE_BRANCH);
+        StreamPlan::new(topic, vec![0])
     });
-    let receiver = ReceiverPlan { filters: vec![format!("bench/{run:08x}/#")], audience: 0 };
+    let receiver = ReceiverPlan::new(vec![format!("bench/{run:08x}/#")], 0);
     (streams.collect(), vec![receiver])
+}
+
+/// `count` topics, each with one of the receivers, who name them all.
+pub(crate) fn topics(run: u32, count: usize, receivers: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
+    let streams = (0..count).map(|index| StreamPlan::new(topic(run, index), vec![index % receivers]));
+    let filters = |receiver| (receiver..count).step_by(receivers).map(|index| topic(run, index)).collect();
+    let receivers = (0..receivers).map(|receiver| ReceiverPlan::new(filters(receiver), receiver));
+    (streams.collect(), receivers.collect())
+}
+
+/// Nobody publishes; `filters` long ones over `sessions`.
+pub(crate) fn subscriptions(run: u32, filters: usize, sessions: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
+    let filter = |number| format!("bench/{run:08x}/site{}/device{number}/state/+", number % SITES);
+    let filters = |session| (session..filters).step_by(sessions).map(filter).collect();
+    let receivers = (0..sessions).map(|session| ReceiverPlan::new(filters(session), session));
+    (Vec::new(), receivers.collect())
 }
 
 /// Deals the streams out to the publishers.
@@ -141,13 +167,15 @@ fn topic(run: u32, number: usize) -> String {
 }
 
 fn streams_to_one_audience(run: u32, publishers: usize) -> Vec<StreamPlan> {
-    (0..publishers).map(|number| StreamPlan { topic: topic(run, number), audiences: vec![0] }).collect()
+    (0..publishers).map(|number| StreamPlan::new(topic(run, number), vec![0])).collect()
 }
 
 /// Fixed header, topic length and Packet Identifier of a PUBLISH.
 const FIXED_PARTS_LEN: usize = 9;
 /// Enough for no cache to hold the answer of a single topic only, few enough to keep the ledger small.
 const WILDCARD_TOPICS_MAX: usize = 1_000;
+/// First levels of the filters of `subscriptions`.
+const SITES: usize = 100;
 /// Retained topics below one parent.
 const TREE_BRANCH: usize = 100;
 
@@ -167,7 +195,15 @@ mod tests {
 
     #[test]
     fn every_stream_goes_to_the_audiences_whose_filters_match() {
-        let plans = [pairs(7, 5), fan_out(7, 5), fan_in(7, 5), wildcards(7, 100, 7), wildcards(7, 9, 3), tree(7, 250)];
+        let plans = [
+            pairs(7, 5),
+            fan_out(7, 5),
+            fan_in(7, 5),
+            wildcards(7, 100, 7),
+            wildcards(7, 9, 3),
+            tree(7, 250),
+            topics(7, 50, 4),
+        ];
         for (streams, receivers) in plans {
             assert!(!streams.is_empty());
             for stream in streams {

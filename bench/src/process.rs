@@ -70,6 +70,18 @@ pub(crate) fn program(pid: u32) -> Result<String> {
     Ok(read(pid, "comm")?.trim().to_owned())
 }
 
+/// What the processor calls itself.
+pub(crate) fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or_else(String::new, |(_, name)| name.trim().to_owned())
+}
+
+/// The kernel's release.
+pub(crate) fn kernel() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
 /// The processes that the main thread of a process started and that still run.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let children = read(pid, &format!("task/{pid}/children")).unwrap_or_default();

@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::connection::{Connection, SCRATCH_LEN};
 use crate::packet::Frame;
 use crate::process;
+use crate::transport::Stream;
 
 /// Where to listen.
 #[derive(Debug, Args)]
@@ -94,7 +95,7 @@ impl Relay {
             stream.set_nodelay(true)?;
             let token = Token(self.connections.len());
             self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-            self.connections.push(Some(Connection::new(stream)));
+            self.connections.push(Some(Connection::new(Stream::Tcp(stream))));
         }
     }
 

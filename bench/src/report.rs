@@ -1,5 +1,6 @@
 //! The outcome of a run.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -18,10 +19,10 @@ pub(crate) struct Report {
 }
 
 /// One number of a report.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Figure {
     /// With the unit.
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) value: f64,
 }
 
@@ -52,8 +53,8 @@ impl Report {
     }
 
     /// Appends a figure.
-    pub(crate) fn add(&mut self, name: &'static str, value: f64) {
-        self.figures.push(Figure { name, value });
+    pub(crate) fn add(&mut self, name: impl Into<Cow<'static, str>>, value: f64) {
+        self.figures.push(Figure { name: name.into(), value });
     }
 
     /// Notes a broken promise.
@@ -89,10 +90,10 @@ impl Report {
         self.add("peak_rss_mib", memory.peak as f64 / MIB);
     }
 
-    /// Adds how long messages took.
-    pub(crate) fn add_latency(&mut self, latency_us: &Histogram<u64>) {
-        for (name, quantile) in [("latency_p50_us", 0.5), ("latency_p99_us", 0.99), ("latency_max_us", 1.0)] {
-            self.add(name, latency_us.value_at_quantile(quantile) as f64);
+    /// Adds how long messages took: a figure of each name and quantile.
+    pub(crate) fn add_latency(&mut self, latency_us: &Histogram<u64>, figures: &[(&'static str, f64)]) {
+        for (name, quantile) in figures {
+            self.add(*name, latency_us.value_at_quantile(*quantile) as f64);
         }
     }
 
@@ -115,7 +116,7 @@ pub(crate) fn digits(value: f64) -> String {
 }
 
 fn as_map<S: Serializer>(figures: &[Figure], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(figures.iter().map(|figure| (figure.name, figure.value)))
+    serializer.collect_map(figures.iter().map(|figure| (&figure.name, figure.value)))
 }
 
 const MIB: f64 = 1_048_576.0;

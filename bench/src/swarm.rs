@@ -11,11 +11,12 @@ use socket2::{Domain, Socket, Type};
 
 use crate::connection::{Connection, SCRATCH_LEN};
 use crate::packet::Packet;
+use crate::transport::{Endpoint, Stream};
 
 /// Connections by number, and the poll that says which can go on.
 #[derive(Debug)]
 pub(crate) struct Swarm {
-    broker: SocketAddr,
+    broker: Endpoint,
     poll: Poll,
     events: Events,
     connections: Vec<Option<Connection>>,
@@ -28,7 +29,7 @@ pub(crate) struct Swarm {
 
 impl Swarm {
     /// No connections yet, to `broker`, from which no packet longer than `packet_len_max` is expected.
-    pub(crate) fn new(broker: SocketAddr, packet_len_max: usize, send_buffer: Option<usize>) -> Result<Self> {
+    pub(crate) fn new(broker: Endpoint, packet_len_max: usize, send_buffer: Option<usize>) -> Result<Self> {
         Ok(Self {
             broker,
             poll: Poll::new()?,
@@ -43,8 +44,8 @@ impl Swarm {
     /// Opens one more connection and returns its number.
     pub(crate) fn open(&mut self) -> Result<usize> {
         let number = self.connections.len();
-        let mut stream = self.connect(number).with_context(|| format!("cannot connect to {}", self.broker))?;
-        self.poll.registry().register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
+        let mut stream = self.connect(number).with_context(|| format!("cannot connect to {}", self.broker.address))?;
+        self.poll.registry().register(stream.socket(), Token(number), Interest::READABLE | Interest::WRITABLE)?;
         self.connections.push(Some(Connection::new(stream)));
         Ok(number)
     }
@@ -112,11 +113,11 @@ impl Swarm {
         Ok(())
     }
 
-    fn connect(&self, number: usize) -> Result<TcpStream> {
-        let socket = Socket::new(Domain::for_address(self.broker), Type::STREAM, None)?;
+    fn connect(&self, number: usize) -> Result<Stream> {
+        let socket = Socket::new(Domain::for_address(self.broker.address), Type::STREAM, None)?;
         let source = number / CONNECTIONS_PER_SOURCE;
         if source > 0 {
-            if !self.broker.ip().is_loopback() || !self.broker.is_ipv4() {
+            if !self.broker.address.ip().is_loopback() || !self.broker.address.is_ipv4() {
                 bail!("more than {CONNECTIONS_PER_SOURCE} connections need a broker at 127.0.0.1");
             }
             let address = Ipv4Addr::new(127, 0, 0, u8::try_from(source + 1)?);
@@ -127,10 +128,10 @@ impl Swarm {
         }
         // Blocking on loopback is a matter of microseconds as long as the broker's backlog has room, which the
         // bound on connections that wait for their CONNACK sees to.
-        socket.connect_timeout(&self.broker.into(), CONNECT_TIMEOUT)?;
+        socket.connect_timeout(&self.broker.address.into(), CONNECT_TIMEOUT)?;
         socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
-        Ok(TcpStream::from_std(socket.into()))
+        self.broker.over(TcpStream::from_std(socket.into()))
     }
 }
 

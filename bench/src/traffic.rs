@@ -1,15 +1,15 @@
 //! Drives a run's connections: connect, subscribe, publish, wait.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::clock;
 use crate::flow::{Counts, Flow, Role};
 use crate::packet::{self, QoS, Retain, SessionKind};
 use crate::plan::{Pace, Plan};
 use crate::swarm::Swarm;
+use crate::transport::Endpoint;
 
 /// A run: its sockets, and what goes over them.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Client {
 
 impl Traffic {
     /// No connections yet.
-    pub(crate) fn new(broker: SocketAddr, plan: Plan) -> Result<Self> {
+    pub(crate) fn new(broker: Endpoint, plan: Plan) -> Result<Self> {
         Ok(Self {
             swarm: Swarm::new(broker, plan.packet_len_max(), send_buffer(plan.pace))?,
             flow: Flow::new(&plan)?,
@@ -95,15 +95,38 @@ impl Traffic {
         Ok(connections)
     }
 
-    /// Connects all receivers with sessions that end with them, and subscribes them.
-    pub(crate) fn connect_receivers(&mut self) -> Result<()> {
-        let clients: Vec<_> =
-            (0..self.plan.receivers.len()).map(|receiver| Client::clean(Role::Receiver(receiver))).collect();
-        let connections = self.connect(&clients)?;
-        for (receiver, connection) in connections.into_iter().enumerate() {
-            self.subscribe(receiver, connection)?;
+    /// Connects all receivers and returns their connections.
+    pub(crate) fn connect_receivers(&mut self) -> Result<Vec<usize>> {
+        let receivers = self.plan.receivers.iter().enumerate();
+        let clients: Vec<_> = receivers.map(|(number, plan)| self.receiver(number, plan.session)).collect();
+        self.connect(&clients)
+    }
+
+    /// Connects all receivers and subscribes them.
+    pub(crate) fn connect_subscribers(&mut self) -> Result<Vec<usize>> {
+        let connections = self.connect_receivers()?;
+        for (receiver, connection) in connections.iter().enumerate() {
+            self.subscribe(receiver, *connection)?;
+        }
+        Ok(connections)
+    }
+
+    /// Disconnects the receivers and ends those of their sessions that outlive that.
+    pub(crate) fn forget_sessions(&mut self, connections: &[usize]) -> Result<()> {
+        for connection in connections {
+            self.disconnect(*connection)?;
+        }
+        let durable = self.plan.receivers.iter().enumerate().filter(|(_, plan)| plan.session == SessionKind::Durable);
+        let clean: Vec<_> = durable.map(|(number, _)| self.receiver(number, SessionKind::Clean)).collect();
+        for connection in self.connect(&clean)? {
+            self.disconnect(connection)?;
         }
         Ok(())
+    }
+
+    fn receiver(&self, number: usize, session: SessionKind) -> Client {
+        let client_id = format!("bench-{:08x}-receiver-{number}", self.plan.run);
+        Client { role: Role::Receiver(number), session, client_id: Some(client_id) }
     }
 
     /// Connects all publishers.
@@ -119,7 +142,7 @@ impl Traffic {
         let Some(receiver) = self.plan.receivers.get(receiver) else { return Ok(()) };
         let subscribed = self.flow.counts.subscribed + receiver.filters.len();
         for (packet_id, filters) in (1..).zip(receiver.filters.chunks(FILTERS_PER_SUBSCRIBE)) {
-            packet::encode_subscribe(self.swarm.output(connection)?, packet_id, filters, self.plan.subscribe_qos);
+            packet::encode_subscribe(self.swarm.output(connection)?, packet_id, filters, receiver.qos);
         }
         self.wait("a SUBACK", |counts| counts.subscribed >= subscribed)
     }
@@ -135,7 +158,11 @@ impl Traffic {
         self.last_packet = clock::now();
         self.flow.touch_all();
         loop {
-            let busy = if self.plan.pace == Pace::Unbounded { self.pour()? } else { self.refill()? };
+            let busy = match self.plan.pace {
+                Pace::Unbounded => self.pour()?,
+                Pace::Scheduled { interval_ns } => self.keep_schedule(interval_ns)?,
+                Pace::EachDelivered | Pace::AllDelivered | Pace::Acknowledged => self.refill()?,
+            };
             self.turn(if busy { Duration::ZERO } else { TURN })?;
             let now = clock::now();
             let over = match until {
@@ -199,6 +226,15 @@ impl Traffic {
             }
         }
         Ok(false)
+    }
+
+    /// Sends what is due. Always busy: to sleep until the next is due would make it late by what a poll's timeout is off.
+    fn keep_schedule(&mut self, interval_ns: u64) -> Result<bool> {
+        while let Some(publisher) = self.flow.next_due() {
+            let connection = *self.publishers.get(publisher).context("a publisher without a connection")?;
+            self.flow.publish_due(interval_ns, self.swarm.output(connection)?)?;
+        }
+        Ok(true)
     }
 
     /// Lets every publisher send whose socket takes more; returns whether there was one.

@@ -79,7 +79,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "oncemq_info",
         labels: &["version", "durability"],
-        help: "Always 1; its labels say which broker this is and what an acknowledged message survives.",
+        help: "Always 1; its labels say which broker this is and what an acknowledged message survives, where no rule speaks of its topic.",
         source: Source::Info(|all| [env!("CARGO_PKG_VERSION"), durability_name(all.durability)]),
     },
     Metric::gauge("process_start_time_seconds", "When the broker started, in seconds since 1970.", |all| {

@@ -16,7 +16,7 @@ pub struct Watched {
     pub status: Arc<Status>,
     /// The subscriptions and the retained messages.
     pub shared: Arc<Shared>,
-    /// What an acknowledged message survives.
+    /// What an acknowledged message survives, where no rule speaks of its topic.
     pub durability: Durability,
     /// What keeps it, if anything does.
     pub store: Option<Arc<Store>>,

@@ -8,34 +8,40 @@ use smallvec::SmallVec;
 use super::forward::Origin;
 use super::publish::{Outstanding, Parcel, Publisher};
 use super::queue_room::Room;
-use super::record::{Addressed, RetainedChange};
+use super::record::{Addressed, InsteadOf, RetainedChange};
 use super::session_slot::SessionSlot;
 use super::shard::Turn;
-use super::{DropReason, Record, Shard, StoreRoom};
+use super::{DropReason, Durability, Record, Shard, StoreRoom};
 use crate::codec::{Message, MessageId, Qos, ReasonCode};
 use crate::routing::{self, Receiver, Retained, RetainedFull, Route, Share, Subscriber};
-use crate::session::{Application, Delivery, Ticket};
+use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
 use crate::timestamp::Timestamp;
 use crate::topic::{Filter, TopicName};
 
 impl Shard {
     /// Takes ownership of a message: it becomes the retained one of its topic if it says so, and goes to all who want it.
     pub(super) fn accept(&mut self, publisher: &Publisher, application: Application, turn: &mut Turn<'_>) -> Verdict {
-        let route = self.routes.route(&self.shared, &application.topic);
-        if self.store_room == StoreRoom::None && self.needs_store(publisher, &application, &route) {
-            return Verdict::refused(ReasonCode::QuotaExceeded);
+        let (route, topic_level) = self.routes.route(&self.shared, &self.settings, &application.topic);
+        // What is somewhere in the store already goes on there.
+        let topic_level = if publisher.instead_of.is_some() { Durability::PowerLoss } else { topic_level };
+        let level = topic_level.of_record(&application, &route);
+        let waits = topic_level > Durability::None || application.retain;
+        let needs_store = || level > Durability::None && self.needs_store(publisher, &application, &route);
+        if self.store_room == StoreRoom::None && needs_store() {
+            return Verdict::Full(Box::new(application));
         }
         let chosen = choose_members(&route, publisher, &application.topic);
         let Some(room) = self.room_for(publisher, &application, &route, &chosen) else {
             return Verdict::Full(Box::new(application));
         };
         let id = (application.qos > Qos::AtMostOnce).then(|| self.next_message_id());
-        let mut kept = Kept::new(application, id, &route, turn.now);
+        let mut kept = Kept::new(application, id, &route, turn.now).at(level);
         if kept.retain && !self.retain(&mut kept, publisher) {
             room.free();
             return Verdict::refused(ReasonCode::QuotaExceeded);
         }
-        let mut distribution = Distribution { origin: publisher.origin, room, durable: Vec::new(), receivers: 0 };
+        let holds = level > Durability::None && self.holds_copies(publisher, kept.qos);
+        let mut distribution = Distribution::new(publisher.origin, room, level, holds);
         for receiver in &route.receivers {
             if let Some(granted) = receiver.delivery(publisher.key) {
                 self.distribute(&mut distribution, &receiver.subscriber, kept.delivery(granted, None), turn);
@@ -47,9 +53,12 @@ impl Shard {
                 self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
             }
         }
-        let Distribution { durable, receivers, .. } = distribution;
+        let Distribution { copies, receivers, .. } = distribution;
         let reason_code = if receivers == 0 { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
-        let wait = self.persist_accepted(publisher, kept, durable, turn);
+        let wait = self.persist_accepted(publisher, kept, copies, turn).filter(|_| waits);
+        if level > Durability::None {
+            self.hold_later_copies(publisher);
+        }
         Verdict::Answer { reason_code, wait }
     }
 
@@ -61,13 +70,36 @@ impl Shard {
 
     /// Whether a message at QoS 1 or 2 can't be acknowledged without a record.
     fn needs_store(&self, publisher: &Publisher, application: &Application, route: &Route) -> bool {
-        let is_received = |(slot, _)| self.sessions.get(slot).is_some_and(SessionSlot::is_durable);
         application.qos > Qos::AtMostOnce
             && (application.retain
                 || publisher.once.is_some()
-                || publisher.received.is_some_and(is_received)
+                || self.keeps_received(publisher)
                 || !route.shares.is_empty()
                 || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable()))
+    }
+
+    /// Whether the Packet Identifier of a message survives, if it has one.
+    fn keeps_received(&self, publisher: &Publisher) -> bool {
+        publisher.received.is_some_and(|(slot, _)| self.sessions.get(slot).is_some_and(SessionSlot::is_durable))
+    }
+
+    /// Whether the copies of a message that need no record wait for its record all the same. If a crash took it, the message would be
+    /// accepted once more, and must not have been seen before. What its publisher says later doesn't overtake it. [MQTT-4.6.0-6]
+    fn holds_copies(&self, publisher: &Publisher, qos: Qos) -> bool {
+        let comes_once = qos == Qos::ExactlyOnce && self.keeps_received(publisher);
+        let entry = publisher.received.and_then(|(slot, _)| self.sessions.get(slot));
+        comes_once
+            || publisher.once.is_some()
+            || publisher.instead_of.is_some()
+            || entry.is_some_and(|entry| entry.held_until > self.stable)
+    }
+
+    /// What this publisher says next goes behind a message that came with a `dedup-id`, or behind one that went behind such a one.
+    fn hold_later_copies(&mut self, publisher: &Publisher) {
+        let Some(entry) = publisher.received.and_then(|(slot, _)| self.sessions.get_mut(slot)) else { return };
+        if publisher.once.is_some() || entry.held_until > self.stable {
+            entry.held_until = self.last_ticket;
+        }
     }
 
     /// One message to one receiver: at once, or when its record is stable.
@@ -75,7 +107,7 @@ impl Shard {
         &mut self,
         distribution: &mut Distribution,
         to: &Arc<Subscriber>,
-        delivery: Delivery,
+        mut delivery: Delivery,
         turn: &mut Turn<'_>,
     ) {
         distribution.receivers += 1;
@@ -84,10 +116,18 @@ impl Shard {
         }
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
         match sequence {
-            Some(sequence) if to.is_durable() => {
-                distribution.durable.push(Addressed { to: Arc::clone(to), sequence, delivery })
+            Some(sequence) if distribution.level > Durability::None && to.is_durable() => {
+                delivery.place = DeliveryPlace::Record;
+                distribution.copies.durable.push(Addressed { to: Arc::clone(to), sequence, delivery })
             }
-            sequence => self.deliver(to, Parcel { sequence, delivery }, distribution.origin, turn),
+            sequence if distribution.holds => {
+                delivery.place = DeliveryPlace::Memory;
+                distribution.copies.held.push((Arc::clone(to), Parcel { sequence, delivery }))
+            }
+            sequence => {
+                delivery.place = DeliveryPlace::Memory;
+                self.deliver(to, Parcel { sequence, delivery }, distribution.origin, turn);
+            }
         }
     }
 
@@ -96,27 +136,38 @@ impl Shard {
         &mut self,
         publisher: &Publisher,
         kept: Kept,
-        deliveries: Vec<Addressed>,
+        copies: Copies,
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
+        if kept.level == Durability::None {
+            self.persist_left(publisher, turn);
+            return None;
+        }
+        let Copies { durable, held } = copies;
+        let deliveries = Arc::new(durable);
         let received = publisher
             .received
             .filter(|_| kept.qos == Qos::ExactlyOnce)
             .and_then(|(slot, id)| self.sessions.get(slot).filter(|entry| entry.is_durable()).map(|e| (e, id)))
             .map(|(entry, packet_id)| (entry.subscriber.key, packet_id));
-        // What the broker itself retains is made anew after a restart.
-        let retained = if publisher.key.is_some() { kept.retained } else { RetainedChange::None };
+        let retained = kept.retained;
         let deduplicated = publisher.once.clone();
-        if deliveries.is_empty() && received.is_none() && retained == RetainedChange::None && deduplicated.is_none() {
+        let instead_of = publisher.instead_of;
+        let origin = publisher.origin;
+        let puts_nothing =
+            deliveries.is_empty() && received.is_none() && !matches!(retained, RetainedChange::Set { .. });
+        if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
+            if !held.is_empty() {
+                // They go behind what its publisher said before.
+                self.outstanding.push_back(Outstanding { ticket: self.last_ticket, origin, deliveries, held });
+            }
             return None;
         }
-        let message =
-            if deliveries.is_empty() && received.is_none() && matches!(retained, RetainedChange::Cleared { .. }) {
-                Arc::new(Message::new(kept.message.topic.clone(), "")) // nothing refers to its content
-            } else {
-                kept.message
-            };
-        let deliveries = Arc::new(deliveries);
+        let message = if puts_nothing && deduplicated.is_none() {
+            Arc::new(Message::new(kept.message.topic.clone(), "")) // nothing refers to its content
+        } else {
+            kept.message
+        };
         let receivers = Arc::clone(&deliveries);
         let record = Record::Accepted {
             publisher: received,
@@ -126,12 +177,22 @@ impl Shard {
             retained,
             deduplicated,
             receivers,
+            durability: kept.level,
+            instead_of,
         };
         let ticket = self.persist(record, turn);
-        if !deliveries.is_empty() {
-            self.outstanding.push_back(Outstanding { ticket, origin: publisher.origin, deliveries });
+        if !(deliveries.is_empty() && held.is_empty()) {
+            self.outstanding.push_back(Outstanding { ticket, origin, deliveries, held });
         }
         Some(ticket)
+    }
+
+    /// What left the deduplication window for a message without a record may have one.
+    fn persist_left(&mut self, publisher: &Publisher, turn: &mut Turn<'_>) {
+        let left = publisher.once.as_ref().map(|entry| &entry.left).filter(|left| !left.is_empty());
+        if let Some(numbers) = left.cloned() {
+            self.persist(Record::Forgotten { numbers }, turn);
+        }
     }
 
     /// Sets or clears the retained message of a topic. `false` if the message is refused, because there is no room for it.
@@ -144,21 +205,23 @@ impl Shard {
                     return false;
                 }
                 // What the topic had is not its last message any more. [MQTT-3.3.1-7 of 3.1.1]
-                kept.retained = self.clear_retained(&kept.message.topic);
+                kept.retained = self.clear_retained(kept, publisher);
             }
         }
         true
     }
 
     /// [MQTT-3.3.1-5] [MQTT-3.3.1-6]
-    fn set_retained(&self, kept: &Kept, publisher: &Publisher) -> Result<RetainedChange, RetainedFull> {
+    fn set_retained(&mut self, kept: &Kept, publisher: &Publisher) -> Result<RetainedChange, RetainedFull> {
         let Kept { message, qos, expires_at, .. } = kept;
         if message.payload.is_empty() {
-            return Ok(self.clear_retained(&message.topic));
+            return Ok(self.clear_retained(kept, publisher));
         }
+        self.retained_open = true;
+        let is_stored = publisher.key.is_some();
         let mut retained = self.shared.retained_mut();
-        let replaces = retained.get(&message.topic).map(|before| before.number);
-        let number = self.shared.next_retained();
+        let replaced = retained.get(&message.topic).map(|before| before.number);
+        let number = self.shared.retained_order.next(self.id);
         let publisher = publisher.client_id.clone();
         retained.set(Retained {
             message: Arc::clone(message),
@@ -167,15 +230,28 @@ impl Shard {
             publisher: publisher.clone(),
             number,
         })?;
-        Ok(RetainedChange::Set { number, replaces, publisher })
+        if !is_stored {
+            return Ok(RetainedChange::None); // what the broker itself retains is made anew after a restart
+        }
+        let gone = self.shared.retained_order.replace(number, replaced);
+        Ok(RetainedChange::Set { number, gone, publisher })
     }
 
-    /// Clears the retained message of a topic, if it has one.
-    fn clear_retained(&self, topic: &TopicName) -> RetainedChange {
+    /// Clears the retained message of a topic. If it has none, somebody else's record of that may not be stable: what is acknowledged has
+    /// its own.
+    fn clear_retained(&mut self, kept: &Kept, publisher: &Publisher) -> RetainedChange {
+        let topic = &kept.message.topic;
         let mut retained = self.shared.retained_mut();
-        let Some(number) = retained.get(topic).map(|before| before.number) else { return RetainedChange::None };
+        let before = retained.get(topic).map(|before| before.number);
+        let changes = before.is_some() || kept.qos > Qos::AtMostOnce;
         retained.clear(topic);
-        RetainedChange::Cleared { number }
+        if !changes || publisher.key.is_none() {
+            return RetainedChange::None;
+        }
+        self.retained_open = true;
+        let number = self.shared.retained_order.next(self.id);
+        let gone = self.shared.retained_order.replace(number, before.into_iter().chain([number]));
+        RetainedChange::Cleared { number, gone }
     }
 }
 
@@ -183,9 +259,21 @@ impl Shard {
 pub(super) struct Distribution {
     pub(super) origin: Option<Origin>,
     room: Room,
-    /// Those that wait for the record.
-    pub(super) durable: Vec<Addressed>,
+    /// That of the record; without one nobody waits.
+    level: Durability,
+    /// Whether all of it waits for the record.
+    holds: bool,
+    pub(super) copies: Copies,
     receivers: usize,
+}
+
+/// The copies of a message that wait for its record.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    /// Those that are in it.
+    pub(super) durable: Vec<Addressed>,
+    /// The others.
+    pub(super) held: Vec<(Arc<Subscriber>, Parcel)>,
 }
 
 /// What the record of an accepted message holds beside its receivers.
@@ -196,6 +284,7 @@ pub(super) struct Kept {
     retain: bool,
     expires_at: Option<Timestamp>,
     retained: RetainedChange,
+    level: Durability,
 }
 
 /// What becomes of a message.
@@ -203,7 +292,7 @@ pub(super) struct Kept {
 pub(super) enum Verdict {
     /// Its acknowledgement is this, when that is stable.
     Answer { reason_code: ReasonCode, wait: Option<Ticket> },
-    /// A receiver has no room for it, and nobody gets it: here it is again.
+    /// A receiver or the disk has no room for it, and nobody gets it: here it is again.
     Full(Box<Application>),
     /// Whether it is a repeat turns out in a moment.
     Later(Box<Application>),
@@ -223,7 +312,8 @@ impl Kept {
             message = message.detached();
         }
         let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
-        Self { message: Arc::new(message), qos, retain, expires_at, retained: RetainedChange::None }
+        let (message, retained) = (Arc::new(message), RetainedChange::None);
+        Self { message, qos, retain, expires_at, retained, level: Durability::PowerLoss }
     }
 
     /// No message, but the Packet Identifier of one that was accepted before.
@@ -234,6 +324,7 @@ impl Kept {
             retain: false,
             expires_at: None,
             retained: RetainedChange::None,
+            level: Durability::PowerLoss,
         }
     }
 
@@ -245,7 +336,13 @@ impl Kept {
             retain: false,
             expires_at: delivery.expires_at,
             retained: RetainedChange::None,
+            level: Durability::PowerLoss,
         }
+    }
+
+    /// The same, with a record of this level.
+    pub(super) fn at(self, level: Durability) -> Self {
+        Self { level, ..self }
     }
 
     /// The message as a receiver gets it.
@@ -257,14 +354,19 @@ impl Kept {
             expires_at: self.expires_at,
             subscription_ids: granted.subscription_ids.clone(),
             share,
+            place: DeliveryPlace::Memory,
         }
     }
 }
 
 impl Distribution {
+    fn new(origin: Option<Origin>, room: Room, level: Durability, holds: bool) -> Self {
+        Self { origin, room, level, holds, copies: Copies::default(), receivers: 0 }
+    }
+
     /// A message that was accepted before, on its way to one more receiver: it must not be lost for want of room.
-    pub(super) const fn again() -> Self {
-        Self { origin: None, room: Room::Given, durable: Vec::new(), receivers: 0 }
+    pub(super) fn again(level: Durability, instead_of: Option<InsteadOf>) -> Self {
+        Self::new(None, Room::Given, level, instead_of.is_some())
     }
 }
 

@@ -57,7 +57,7 @@ impl Shard {
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
         let Some(connection) = self.connection(id) else { return };
         let allowed = auth.authentication_method.is_some()
-            && auth.authentication_method == connection.authentication_method
+            && auth.authentication_method.as_ref() == connection.authentication_method.as_deref()
             && matches!(auth.reason_code, ReasonCode::ReAuthenticate | ReasonCode::ContinueAuthentication);
         let Some(client_id) = connection.client_id.clone().filter(|_| allowed) else {
             return self.on_ended(slot, session::Ended::ByError(ProtocolError::UnexpectedAuth), turn);
@@ -93,7 +93,8 @@ impl Shard {
                     self.refuse(id, ReasonCode::BadAuthenticationMethod, cause, turn);
                 }
                 AuthenticationOutcome::Continue { authentication_data } => {
-                    let packet = continue_auth(connection.authentication_method.clone(), authentication_data);
+                    let packet =
+                        continue_auth(connection.authentication_method.as_deref().cloned(), authentication_data);
                     connection.phase = Phase::AwaitingAuth(connecting);
                     turn.actions.push(Action::Send { connection: id, packet });
                     self.let_go(id, turn);
@@ -117,7 +118,7 @@ impl Shard {
         outcome: AuthenticationOutcome,
         turn: &mut Turn<'_>,
     ) {
-        let method = self.connection(id).and_then(|connection| connection.authentication_method.clone());
+        let method = self.connection(id).and_then(|connection| connection.authentication_method.as_deref().cloned());
         let packet = match outcome {
             AuthenticationOutcome::Granted { access, authentication_data, .. } => {
                 self.on_access_changed(id, &access);

@@ -4,7 +4,7 @@
 //! others: a receiver that stays full for `slow_receiver_grace` is slow, nobody waits for it any more, and what is too much for it is
 //! dropped at QoS 0 and queued at QoS 1 and 2. It counts as slow until it has caught up.
 
-use super::connection::Congestion;
+use super::connection::{Congestion, HoldUp};
 use super::event::ConnectionId;
 use super::forward::{Origin, Said, ShardMessage};
 use super::shard::Turn;
@@ -20,7 +20,7 @@ impl Shard {
         let maximum = self.settings.outgoing_bytes_max;
         match connection.congestion {
             Congestion::Slow => connection.buffered >= maximum / 2,
-            Congestion::None | Congestion::HoldingUp { .. } => connection.buffered >= maximum,
+            Congestion::None | Congestion::HoldingUp(_) => connection.buffered >= maximum,
         }
     }
 
@@ -42,12 +42,13 @@ impl Shard {
         }
         let begins = matches!(connection.congestion, Congestion::None);
         if begins {
-            connection.congestion = Congestion::HoldingUp { publishers: Vec::new(), until: turn.now + grace };
+            connection.congestion =
+                Congestion::HoldingUp(Box::new(HoldUp { publishers: Vec::new(), until: turn.now + grace }));
         }
-        if let (Congestion::HoldingUp { publishers, .. }, Some(origin)) = (&mut connection.congestion, origin)
-            && !publishers.contains(&origin)
+        if let (Congestion::HoldingUp(hold_up), Some(origin)) = (&mut connection.congestion, origin)
+            && !hold_up.publishers.contains(&origin)
         {
-            publishers.push(origin);
+            hold_up.publishers.push(origin);
             if origin.shard == self.id {
                 self.hold(origin.connection, turn);
             } else {
@@ -94,7 +95,7 @@ impl Shard {
     /// A receiver was full for the whole grace: nobody waits for it any more.
     pub(super) fn on_grace_over(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection_mut(id) else { return };
-        if matches!(connection.congestion, Congestion::HoldingUp { until, .. } if until <= turn.now) {
+        if matches!(&connection.congestion, Congestion::HoldingUp(hold_up) if hold_up.until <= turn.now) {
             let publishers = std::mem::replace(&mut connection.congestion, Congestion::Slow);
             self.release_publishers(publishers, turn);
         }
@@ -102,8 +103,8 @@ impl Shard {
 
     /// Lets the publishers go that wait for a receiver.
     pub(super) fn release_publishers(&mut self, congestion: Congestion, turn: &mut Turn<'_>) {
-        let Congestion::HoldingUp { publishers, .. } = congestion else { return };
-        for origin in publishers {
+        let Congestion::HoldingUp(hold_up) = congestion else { return };
+        for origin in hold_up.publishers {
             if origin.shard == self.id {
                 self.let_go(origin.connection, turn);
             } else {

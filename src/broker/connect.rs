@@ -52,7 +52,7 @@ impl Shard {
         connection.version = connect.version;
         connection.client_id = Some(client_id.clone());
         connection.user = connect.user_name.as_deref().map(Arc::from);
-        connection.authentication_method.clone_from(&connect.properties.authentication_method);
+        connection.authentication_method = connect.properties.authentication_method.clone().map(Box::new);
         if let Err((reason_code, cause)) = self.check_connect(&connect) {
             return self.refuse(id, reason_code, cause.into(), turn);
         }

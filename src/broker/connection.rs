@@ -5,6 +5,7 @@ use bytestring::ByteString;
 use super::action::ClientLabel;
 use super::event::{ConnectionId, Peer};
 use super::forward::Origin;
+use super::shard::Shard;
 use crate::codec::{ClientId, Connect, ProtocolVersion};
 use crate::routing::Access;
 use crate::session::Application;
@@ -25,7 +26,7 @@ pub(super) struct Connection {
     /// That name, if it was proved.
     pub(super) verified_user: Option<Arc<str>>,
     pub(super) client_id: Option<ClientId>,
-    pub(super) authentication_method: Option<ByteString>,
+    pub(super) authentication_method: Option<Box<ByteString>>,
     /// One and a half times the Keep Alive, in milliseconds; 0: off.
     pub(super) keep_alive_ms: u64,
     pub(super) last_packet: Timestamp,
@@ -74,10 +75,17 @@ pub(super) enum Congestion {
     /// It does.
     #[default]
     None,
-    /// Its buffer is full: these publishers wait for it, but not longer than until then.
-    HoldingUp { publishers: Vec<Origin>, until: Timestamp },
+    /// Its buffer is full: these publishers wait for it, but not longer than until then. Boxed: it is rare.
+    HoldingUp(Box<HoldUp>),
     /// It stayed full: nobody waits any more, and what is too much is dropped until it has caught up.
     Slow,
+}
+
+/// Who waits for a receiver.
+#[derive(Debug)]
+pub(super) struct HoldUp {
+    pub(super) publishers: Vec<Origin>,
+    pub(super) until: Timestamp,
 }
 
 impl Connection {
@@ -120,5 +128,18 @@ impl Connection {
             Phase::Connected(slot) => Some(slot),
             Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => None,
         }
+    }
+}
+
+impl Shard {
+    /// Where a connection comes from.
+    pub fn peer(&self, id: ConnectionId) -> Option<&Peer> {
+        Some(&*self.connection(id)?.peer)
+    }
+
+    /// What the client of a connection is called, once it has said so, and the user that it proved to be.
+    pub fn identity(&self, id: ConnectionId) -> Option<(&ClientId, Option<&str>)> {
+        let connection = self.connection(id)?;
+        Some((connection.client_id.as_ref()?, connection.verified_user.as_deref()))
     }
 }

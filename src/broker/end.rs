@@ -8,8 +8,8 @@ use bytestring::ByteString;
 use super::accept_message::Verdict;
 use super::connection::{Connection, Phase};
 use super::event::ConnectionId;
-use super::publish::Publisher;
-use super::record::WillState;
+use super::publish::{Parcel, Publisher};
+use super::record::{InsteadOf, WillState};
 use super::shard::Turn;
 use super::timers::Timer;
 use super::{Action, DropReason, Record, Report, Shard};
@@ -237,6 +237,7 @@ impl Shard {
             origin: None,
             received: None,
             once: None,
+            instead_of: entry.stored.then_some(InsteadOf::Will(entry.subscriber.key)),
         };
         match self.accept(&publisher, application(*will), turn) {
             Verdict::Answer { reason_code, .. } if !reason_code.is_error() => {}
@@ -266,13 +267,13 @@ impl Shard {
         self.counters.queued_bytes -= bytes as u64;
         let mut lost = messages as u64;
         let stored = entry.stored;
-        for delivery in entry.session.into_leftovers() {
-            if self.hand_on(key, delivery, turn) {
+        for (sequence, delivery) in entry.session.into_leftovers() {
+            if self.hand_on(&subscriber, Parcel { sequence: Some(sequence), delivery }, turn) {
                 lost = lost.saturating_sub(1);
             }
         }
         self.counters.dropped(DropReason::SessionEnded, lost);
-        // Behind those that go to others: a crash in between repeats a message at QoS 1 and loses none.
+        // Behind those that went to others, one by one: a crash in between neither loses nor repeats one.
         if stored {
             self.persist(Record::SessionEnded { key }, turn);
         }

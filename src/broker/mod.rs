@@ -11,6 +11,7 @@ mod counters;
 mod deduplication;
 mod deliver;
 mod drops;
+mod durability;
 mod end;
 mod event;
 mod forward;
@@ -22,6 +23,7 @@ mod record_body;
 mod record_bytes;
 mod recovery;
 mod restore;
+mod retained_order;
 mod route_cache;
 mod session_slot;
 mod settings;
@@ -37,11 +39,12 @@ mod tests;
 
 pub use action::{Action, ClientLabel, Report};
 pub use counters::{Counters, DropReason};
+pub use durability::{Durability, DurabilityRule};
 pub use event::{
     AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer, StoreRoom,
 };
 pub use forward::ShardMessage;
-pub use record::{Addressed, Deduplicated, Record, RetainedChange, WillState};
+pub use record::{Addressed, Deduplicated, InsteadOf, Record, RetainedChange, WillState};
 pub use record_bytes::{RecordBytes, RecordKey};
 pub use recovery::{Recovered, RecoveredMessage, RecoveredSession, Recovery};
 pub use settings::{QueueOverflow, Settings};

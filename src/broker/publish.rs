@@ -10,11 +10,11 @@ use super::end::Ending;
 use super::event::ConnectionId;
 use super::forward::Origin;
 use super::publish_once::{ConnectionName, Once};
-use super::record::{Addressed, Deduplicated};
+use super::record::{Addressed, Deduplicated, InsteadOf};
 use super::shard::Turn;
 use super::{Action, Report, Shard};
 use crate::codec::{ClientId, PacketId, Qos, ReasonCode};
-use crate::routing::SessionKey;
+use crate::routing::{SessionKey, Subscriber};
 use crate::session::{self, Application, Delivery, Ticket};
 use crate::topic::TopicName;
 
@@ -30,6 +30,8 @@ pub(super) struct Publisher {
     pub(super) received: Option<(usize, PacketId)>,
     /// Its place in the deduplication window.
     pub(super) once: Option<Deduplicated>,
+    /// What its record ends.
+    pub(super) instead_of: Option<InsteadOf>,
 }
 
 /// A PUBLISH or SUBSCRIBE that is not granted, for the log.
@@ -56,12 +58,14 @@ pub(super) struct Outstanding {
     pub(super) ticket: Ticket,
     pub(super) origin: Option<Origin>,
     pub(super) deliveries: Arc<Vec<Addressed>>,
+    /// Copies that have no part in the record, and wait for it all the same.
+    pub(super) held: Vec<(Arc<Subscriber>, Parcel)>,
 }
 
 impl Publisher {
     /// The broker itself.
     pub(super) const fn broker() -> Self {
-        Self { key: None, client_id: None, origin: None, received: None, once: None }
+        Self { key: None, client_id: None, origin: None, received: None, once: None, instead_of: None }
     }
 }
 
@@ -91,6 +95,7 @@ impl Shard {
             origin: Some(Origin { shard: self.id, connection: id }),
             received: application.packet_id.map(|packet_id| (slot, packet_id)),
             once: None,
+            instead_of: None,
         };
         let (packet_id, qos) = (application.packet_id, application.qos);
         let (verdict, duplicate) = self.accept_once(id, publisher, application, turn);

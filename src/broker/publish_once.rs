@@ -2,7 +2,7 @@
 
 use bytestring::ByteString;
 
-use super::accept_message::Kept;
+use super::accept_message::{Copies, Kept};
 use super::connection::Connection;
 use super::deduplication::{Reach, Standing};
 use super::publish::Publisher;
@@ -53,7 +53,9 @@ impl Shard {
                 self.counters.duplicates += 1;
                 let first = (shard == self.id && ticket > self.stable).then_some(ticket);
                 // The Packet Identifier is received all the same.
-                let own = self.persist_accepted(publisher, Kept::nothing(application), Vec::new(), turn);
+                let level = self.settings.durability_of(&application.topic);
+                let kept = Kept::nothing(application).at(level);
+                let own = self.persist_accepted(publisher, kept, Copies::default(), turn);
                 Once::Duplicate(first.max(own))
             }
         }

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use super::Durability;
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
 use crate::routing::{SessionKey, Subscriber};
 use crate::session::Delivery;
@@ -79,9 +80,18 @@ pub enum Record {
         deduplicated: Option<Deduplicated>,
         /// The durable Sessions that get it.
         receivers: Arc<Vec<Addressed>>,
+        /// What the record is to survive before it counts as stable.
+        durability: Durability,
+        /// What it ends.
+        instead_of: Option<InsteadOf>,
     },
     /// These left the deduplication window.
     Forgotten {
+        /// Their numbers.
+        numbers: Vec<u64>,
+    },
+    /// These records of retained messages count no more.
+    RetainedGone {
         /// Their numbers.
         numbers: Vec<u64>,
     },
@@ -123,6 +133,16 @@ pub struct Deduplicated {
     pub left: Vec<u64>,
 }
 
+/// Where an accepted message was kept before: it ends with the record, so that the message is in one of the two places whenever the
+/// broker crashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InsteadOf {
+    /// It was the Will of this Session.
+    Will(SessionKey),
+    /// It was at this place in the queue of a Session that has ended.
+    Queued(SessionKey, u64),
+}
+
 /// A message for a Session, at its place in the Session's queue.
 #[derive(Debug, Clone)]
 pub struct Addressed {
@@ -143,15 +163,17 @@ pub enum RetainedChange {
     Set {
         /// Its number: of two of one topic the higher counts.
         number: u64,
-        /// The number of the one before.
-        replaces: Option<u64>,
+        /// Records of retained messages that can be deleted.
+        gone: Vec<u64>,
         /// Who published it.
         publisher: Option<ClientId>,
     },
-    /// It clears that.
+    /// From now on there is none.
     Cleared {
-        /// The number of the one that was.
+        /// The number of the change, as above.
         number: u64,
+        /// Likewise.
+        gone: Vec<u64>,
     },
 }
 
@@ -162,6 +184,26 @@ pub enum WillState {
     Gone,
     /// It waits for its Will Delay Interval.
     Delayed,
+}
+
+impl Record {
+    /// What it is to survive before it counts as stable; `None` if nothing ever waits for it.
+    ///
+    /// Sessions, subscriptions and the steps of QoS 2 are what messages of every level rely on: they get all that the store can
+    /// do.
+    pub const fn durability(&self) -> Option<Durability> {
+        match self {
+            Self::Accepted { durability, .. } => Some(*durability),
+            Self::Done { .. } | Self::Forgotten { .. } | Self::RetainedGone { .. } => None,
+            Self::SessionOpened { .. }
+            | Self::SessionDetached { .. }
+            | Self::SessionEnded { .. }
+            | Self::Subscribed { .. }
+            | Self::Unsubscribed { .. }
+            | Self::ReceivedReleased { .. }
+            | Self::OutboundReleased { .. } => Some(Durability::PowerLoss),
+        }
+    }
 }
 
 impl WillState {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::record::{Deduplicated, Record, RetainedChange, WillState};
+use super::record::{Deduplicated, InsteadOf, Record, RetainedChange, WillState};
 use super::record_body::{
     Body, put_deduplicated, put_length, put_message, put_option, put_str, put_subscription, put_will,
 };
 use crate::codec::{ClientId, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
 use crate::routing::SessionKey;
-use crate::session::Delivery;
+use crate::session::{Delivery, DeliveryPlace};
 use crate::timestamp::Timestamp;
 use crate::topic::Filter;
 
@@ -51,6 +51,7 @@ impl RecordKey {
     pub(super) const RELEASED: u8 = 6;
     pub(super) const RETAINED: u8 = 7;
     pub(super) const DEDUPLICATED: u8 = 8;
+    pub(super) const WILL: u8 = 9;
 
     const fn of(session: SessionKey, kind: u8, id: u64) -> Self {
         Self { group: session.0, kind, id }
@@ -82,6 +83,8 @@ impl Record {
             Self::SessionOpened { key, client_id, user, session_expiry_interval, will } => {
                 bytes.puts.push(RecordKey::of(*key, RecordKey::SESSION, 0));
                 bytes.deletes.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
+                let wills = if will.is_some() { &mut bytes.puts } else { &mut bytes.deletes };
+                wills.push(RecordKey::of(*key, RecordKey::WILL, 0));
                 let body = &mut bytes.body;
                 put_str(body, client_id.as_str());
                 put_option(body, user.as_deref(), put_str);
@@ -92,7 +95,9 @@ impl Record {
                 bytes.puts.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
                 bytes.body.extend(session_expiry_interval.to_le_bytes());
                 bytes.body.extend(at.0.to_le_bytes());
-                bytes.body.push(u8::from(*will == WillState::Delayed));
+                if *will == WillState::Gone {
+                    bytes.deletes.push(RecordKey::of(*key, RecordKey::WILL, 0));
+                }
                 bytes.body.extend(sent_until.to_le_bytes());
             }
             Self::SessionEnded { key } => bytes.ends = Some(key.0),
@@ -112,6 +117,9 @@ impl Record {
             Self::Forgotten { numbers } => {
                 bytes.deletes = numbers.iter().copied().map(RecordKey::deduplicated).collect();
             }
+            Self::RetainedGone { numbers } => {
+                bytes.deletes = numbers.iter().copied().map(RecordKey::retained).collect();
+            }
             Self::ReceivedReleased { key, packet_id } => {
                 bytes.deletes.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
             }
@@ -128,21 +136,31 @@ impl Record {
     }
 
     fn put_accepted(&self, bytes: &mut RecordBytes) {
-        let Self::Accepted { publisher, message, qos, expires_at, retained, deduplicated, receivers } = self else {
+        let Self::Accepted {
+            publisher, message, qos, expires_at, retained, deduplicated, receivers, instead_of, ..
+        } = self
+        else {
             return;
         };
+        bytes.deletes.extend(instead_of.map(|before| match before {
+            InsteadOf::Will(key) => RecordKey::of(key, RecordKey::WILL, 0),
+            InsteadOf::Queued(key, sequence) => RecordKey::of(key, RecordKey::QUEUED, sequence),
+        }));
         if let Some((key, packet_id)) = publisher {
             bytes.puts.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
         }
         let mut retainer = None;
         match retained {
             RetainedChange::None => {}
-            RetainedChange::Set { number, replaces, publisher } => {
+            RetainedChange::Set { number, gone, publisher } => {
                 bytes.puts.push(RecordKey::retained(*number));
-                bytes.deletes.extend(replaces.map(RecordKey::retained));
+                bytes.deletes.extend(gone.iter().copied().map(RecordKey::retained));
                 retainer = publisher.as_ref();
             }
-            RetainedChange::Cleared { number } => bytes.deletes.push(RecordKey::retained(*number)),
+            RetainedChange::Cleared { number, gone } => {
+                bytes.puts.push(RecordKey::retained(*number));
+                bytes.deletes.extend(gone.iter().copied().map(RecordKey::retained));
+            }
         }
         if let Some(entry) = deduplicated {
             bytes.puts.push(RecordKey::deduplicated(entry.number));
@@ -186,7 +204,6 @@ pub(super) struct StoredSession {
 pub(super) struct StoredDetached {
     pub(super) session_expiry_interval: u32,
     pub(super) at: Timestamp,
-    pub(super) will: WillState,
     pub(super) sent_until: u64,
 }
 
@@ -218,8 +235,7 @@ impl StoredDetached {
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         let body = &mut Body(body);
         let (session_expiry_interval, at) = (body.u32()?, Timestamp(body.u64()?));
-        let will = if body.bool()? { WillState::Delayed } else { WillState::Gone };
-        Some(Self { session_expiry_interval, at, will, sent_until: body.u64()? })
+        Some(Self { session_expiry_interval, at, sent_until: body.u64()? })
     }
 }
 
@@ -249,7 +265,8 @@ impl StoredMessage {
                     (0..ids).map(|_| SubscriptionId::new(body.u32()?)).collect::<Option<SmallVec<_>>>()?;
                 let share = body.option(|body| body.filter().map(Arc::new))?;
                 let message = Arc::clone(&message);
-                Some((key, sequence, Delivery { message, qos, retain, expires_at, subscription_ids, share }))
+                let place = DeliveryPlace::Record;
+                Some((key, sequence, Delivery { message, qos, retain, expires_at, subscription_ids, share, place }))
             })
             .collect::<Option<_>>()?;
         let deduplicated = body.option(Body::deduplicated)?;

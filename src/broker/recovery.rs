@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::record::{Deduplicated, WillState};
+use super::record::Deduplicated;
 use super::record_bytes::{
     RecordKey, StoredDetached, StoredMessage, StoredSession, read_subscriptions, received_packet_id,
 };
@@ -28,6 +28,7 @@ pub struct Recovery {
 #[derive(Debug, Default)]
 struct Stored {
     session: Option<StoredSession>,
+    will: Option<Will>,
     detached: Option<StoredDetached>,
     subscriptions: BTreeMap<u64, (Subscription, Option<SubscriptionId>)>,
     queue: BTreeMap<u64, RecoveredMessage>,
@@ -42,6 +43,8 @@ pub struct Recovered {
     pub sessions: Vec<RecoveredSession>,
     /// One for each topic that has one.
     pub retained: Vec<Arc<Retained>>,
+    /// Numbers of those that count no more.
+    pub retained_gone: Vec<u64>,
     /// What was in the deduplication window, in the order it came.
     pub deduplicated: Vec<Deduplicated>,
     /// Groups of which something is stored that belongs to no Session: they can be ended.
@@ -113,6 +116,7 @@ impl Recovery {
         let Some(stored) = self.sessions.get_mut(&key.group) else { return };
         match key.kind {
             RecordKey::SESSION => stored.session = None,
+            RecordKey::WILL => stored.will = None,
             RecordKey::DETACHED => stored.detached = None,
             RecordKey::SUBSCRIPTION => _ = stored.subscriptions.remove(&key.id),
             RecordKey::QUEUED | RecordKey::RELEASED => {
@@ -127,12 +131,20 @@ impl Recovery {
         }
     }
 
-    /// All puts of a record are of one sort, but those of an accepted message.
+    /// All puts of a record are of one sort, but those of a Session with its Will, and of an accepted message.
     fn put(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
         let first = puts.first()?;
         let stored = self.sessions.entry(first.group);
         match first.kind {
-            RecordKey::SESSION => stored.or_default().session = Some(StoredSession::read(body)?),
+            RecordKey::SESSION | RecordKey::WILL => {
+                let (session, stored) = (StoredSession::read(body)?, stored.or_default());
+                if puts.iter().any(|key| key.kind == RecordKey::WILL) {
+                    stored.will.clone_from(&session.will);
+                }
+                if first.kind == RecordKey::SESSION {
+                    stored.session = Some(session);
+                }
+            }
             RecordKey::DETACHED => stored.or_default().detached = Some(StoredDetached::read(body)?),
             RecordKey::RELEASED => _ = stored.or_default().queue.insert(first.id, RecoveredMessage::Released),
             RecordKey::SUBSCRIPTION => {
@@ -185,13 +197,19 @@ impl Recovery {
     /// What was left at the end.
     pub fn finish(self) -> Recovered {
         let mut recovered = Recovered { unreadable: self.unreadable, ..Recovered::default() };
-        // Of two of one topic the higher number counts: it comes later.
-        let retained: BTreeMap<_, _> =
-            self.retained.into_values().map(|retained| (retained.message.topic.clone(), retained)).collect();
-        recovered.retained = retained.into_values().collect();
+        // Of two of one topic the higher number counts: it comes later. Without a payload it says that there is none.
+        let mut retained = BTreeMap::new();
+        for one in self.retained.into_values() {
+            let before = retained.insert(one.message.topic.clone(), one);
+            recovered.retained_gone.extend(before.map(|before| before.number));
+        }
+        let (cleared, mut retained): (Vec<_>, Vec<_>) =
+            retained.into_values().partition(|one| one.message.payload.is_empty());
+        retained.sort_by_key(|retained| retained.number);
+        recovered.retained = retained;
+        recovered.retained_gone.extend(cleared.iter().map(|cleared| cleared.number));
         recovered.deduplicated = self.deduplicated.into_values().collect();
-        recovered.retained.sort_by_key(|retained| retained.number);
-        for (group, stored) in self.sessions {
+        for (group, stored) in self.sessions.into_iter().filter(|(_, stored)| !stored.is_empty()) {
             match stored.finish(SessionKey(group)) {
                 Some(session) => recovered.sessions.push(session),
                 None => recovered.orphans.push(SessionKey(group)),
@@ -202,10 +220,20 @@ impl Recovery {
 }
 
 impl Stored {
+    /// Whether all that was stored is deleted.
+    fn is_empty(&self) -> bool {
+        let Self { session, will, detached, subscriptions, queue, received, .. } = self;
+        session.is_none()
+            && will.is_none()
+            && detached.is_none()
+            && subscriptions.is_empty()
+            && queue.is_empty()
+            && received.is_empty()
+    }
+
     fn finish(self, key: SessionKey) -> Option<RecoveredSession> {
         let session = self.session?;
         let detached = self.detached;
-        let will_is_gone = detached.is_some_and(|detached| detached.will == WillState::Gone);
         Some(RecoveredSession {
             key,
             client_id: session.client_id,
@@ -213,7 +241,7 @@ impl Stored {
             session_expiry_interval: detached.map_or(session.session_expiry_interval, |d| d.session_expiry_interval),
             detached_at: detached.map(|detached| detached.at),
             sent_until: detached.map_or(u64::MAX, |detached| detached.sent_until),
-            will: session.will.filter(|_| !will_is_gone),
+            will: self.will,
             subscriptions: self.subscriptions.into_values().collect(),
             queue: self.queue,
             message_ids: self.message_ids,

@@ -13,16 +13,22 @@ use crate::session::{RestoredMessage, Session, Ticket};
 use crate::timestamp::Timestamp;
 
 impl Shared {
-    /// Takes the retained messages of the last run, and begins to number behind it. Those that the limits don't allow any more
-    /// are returned.
+    /// Takes the retained messages of the last run, and begins to number behind it and behind those of its records that count no more,
+    /// which are `gone`. Those that the limits don't allow any more are returned, and their records go.
     pub fn restore(
         &self,
         retained: Vec<Arc<Retained>>,
+        gone: Vec<u64>,
         sessions: impl Iterator<Item = SessionKey>,
     ) -> Vec<Arc<Retained>> {
-        self.number_behind(sessions.max(), retained.iter().map(|retained| retained.number).max());
+        self.number_behind(sessions.max());
+        let last = retained.iter().map(|retained| retained.number).chain(gone.iter().copied()).max();
         let mut store = self.retained_mut();
-        retained.into_iter().filter(|retained| store.set(Retained::clone(retained)).is_err()).collect()
+        let too_many: Vec<_> =
+            retained.into_iter().filter(|retained| store.set(Retained::clone(retained)).is_err()).collect();
+        let gone = gone.into_iter().chain(too_many.iter().map(|retained| retained.number));
+        self.retained_order.restore(last.unwrap_or_default(), gone);
+        too_many
     }
 }
 
@@ -87,6 +93,7 @@ impl Shard {
             will_at,
             stored: true,
             last_ticket: Ticket::default(),
+            held_until: Ticket::default(),
             dropping: false,
             has_shares,
             replays: VecDeque::new(),

@@ -32,6 +32,8 @@ pub(super) struct SessionSlot {
     pub(super) stored: bool,
     /// The last record that concerns it.
     pub(super) last_ticket: Ticket,
+    /// The last record that all copies of a message of its client wait for.
+    pub(super) held_until: Ticket,
     /// Whether a report said that its messages are dropped, and nothing was delivered since.
     pub(super) dropping: bool,
     /// Whether it has Shared Subscriptions, which want to know how much it has in flight.

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
+use super::{Durability, DurabilityRule};
 use crate::codec::Qos;
 use crate::routing::ShareStrategy;
 use crate::topic::TopicName;
@@ -64,8 +65,10 @@ pub struct Settings {
     pub response_information: Option<ByteString>,
     /// If set, every CONNECT is answered with 0x9C Use another server and this Server Reference.
     pub server_reference: Option<ByteString>,
-    /// The durability level, told to 5.0 clients as a User Property of CONNACK and on `$SYS`.
-    pub durability: ByteString,
+    /// The level of messages that no rule speaks of, told to 5.0 clients as a User Property of CONNACK and on `$SYS`.
+    pub durability: Durability,
+    /// The levels of the messages of some topics: the first that matches counts.
+    pub durability_rules: Vec<DurabilityRule>,
     /// How often the `$SYS` topics are published; zero: never.
     pub sys_interval: Duration,
 }

@@ -59,6 +59,8 @@ pub struct Shard {
     pub(super) messages: u64,
     pub(super) started: Option<Timestamp>,
     pub(super) sys_published: Timestamp,
+    /// Whether the event changed what is retained.
+    pub(super) retained_open: bool,
     pub(super) store_room: StoreRoom,
     pub(super) shutting_down: bool,
     /// Empty vectors, kept for their allocation.
@@ -105,6 +107,7 @@ impl Shard {
             started: None,
             sys_published: Timestamp::default(),
             store_room: StoreRoom::Some,
+            retained_open: false,
             shutting_down: false,
             spare: Vec::new(),
         }
@@ -115,6 +118,9 @@ impl Shard {
         if self.started.is_none() {
             self.started = Some(now);
             self.timers.set(now, Timer::Tick);
+        }
+        if std::mem::take(&mut self.retained_open) {
+            self.shared.retained_order.logged(self.id); // what the last event led to is done
         }
         let turn = &mut Turn { now, actions };
         match event {
@@ -216,7 +222,7 @@ impl Shard {
     fn on_tick(&mut self, turn: &mut Turn<'_>) {
         self.shared.publish_counters(self.id, self.counters);
         if self.id == ShardId(0) {
-            self.shared.retained_mut().remove_expired(turn.now, RETAINED_SWEEP);
+            self.expire_retained(turn);
             self.expire_deduplication(turn);
             self.publish_sys_topics(turn);
         }
@@ -380,7 +386,5 @@ pub(super) struct Turn<'a> {
 const SUCCESS: crate::codec::ReasonCode = crate::codec::ReasonCode::Success;
 /// How often the counters are passed on and expired retained messages removed.
 const TICK: std::time::Duration = std::time::Duration::from_secs(1);
-/// Expired retained messages removed in one tick at the most.
-const RETAINED_SWEEP: usize = 10_000;
 /// What a packet takes in the outgoing buffer beside its content, nearly.
 const PACKET_BYTES: usize = 10;

@@ -6,6 +6,7 @@ use dashmap::mapref::entry::Entry;
 use foldhash::quality::RandomState;
 
 use super::deduplication::Deduplication;
+use super::retained_order::RetainedOrder;
 use super::{Counters, Ticket};
 use crate::codec::ClientId;
 use crate::routing::{RetainedLimits, RetainedStore, SessionKey, ShardId, SubscriptionIndex};
@@ -19,11 +20,11 @@ pub struct Shared {
     holders: DashMap<ClientId, Holder, RandomState>,
     index: RwLock<SubscriptionIndex>,
     retained: RwLock<RetainedStore>,
+    pub(super) retained_order: RetainedOrder,
     /// Moves with every change of the index: a route resolved before is void.
     generation: AtomicU64,
     keys: AtomicU64,
     claims: AtomicU64,
-    retained_numbers: AtomicU64,
     sessions: AtomicUsize,
     pub(super) deduplication: Deduplication,
     /// The last ticket of each shard that is stable.
@@ -54,10 +55,10 @@ impl Shared {
             holders: DashMap::default(),
             index: RwLock::new(SubscriptionIndex::new()),
             retained: RwLock::new(RetainedStore::new(retained_limits)),
+            retained_order: RetainedOrder::new(shards),
             generation: AtomicU64::new(0),
             keys: AtomicU64::new(1),
             claims: AtomicU64::new(1),
-            retained_numbers: AtomicU64::new(1),
             sessions: AtomicUsize::new(0),
             deduplication: Deduplication::default(),
             stable: (0..shards).map(|_| AtomicU64::new(0)).collect(),
@@ -154,15 +155,9 @@ impl Shared {
         SessionKey(self.keys.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Begins to number Sessions and retained messages behind these.
-    pub(super) fn number_behind(&self, session: Option<SessionKey>, retained: Option<u64>) {
+    /// Begins to number Sessions behind this.
+    pub(super) fn number_behind(&self, session: Option<SessionKey>) {
         self.keys.fetch_max(session.map_or(1, |key| key.0 + 1), Ordering::Relaxed);
-        self.retained_numbers.fetch_max(retained.map_or(1, |number| number + 1), Ordering::Relaxed);
-    }
-
-    /// The number of the next message that is retained. Taken while the retained messages are locked.
-    pub(super) fn next_retained(&self) -> u64 {
-        self.retained_numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Makes `shard` the holder of a Client Identifier, and says who was before.

@@ -14,7 +14,7 @@ use crate::codec::{
     SubscriptionOptions, Unsuback, Unsubscribe,
 };
 use crate::routing::{Coverage, Retained, SubscribeOutcome};
-use crate::session::{self, Delivery};
+use crate::session::{self, Delivery, DeliveryPlace};
 use crate::timestamp::Timestamp;
 
 impl Shard {
@@ -195,6 +195,7 @@ impl Shard {
             expires_at: retained.expires_at,
             subscription_ids,
             share: None,
+            place: DeliveryPlace::Memory,
         })
     }
 

@@ -68,7 +68,7 @@ impl Shard {
         ];
         let texts = [
             ("version", format!("oncemq version {}", env!("CARGO_PKG_VERSION"))),
-            ("durability", self.settings.durability.to_string()),
+            ("durability", self.settings.durability.name().to_owned()),
             ("uptime", format!("{uptime} seconds")),
         ];
         texts.into_iter().chain(numbers.map(|(name, number)| (name, number.to_string()))).collect()

@@ -74,8 +74,7 @@ impl Shard {
             return self.surrender(claimant, None, turn);
         };
         if claimant.clean_start {
-            self.end_session(slot, turn); // [MQTT-3.1.2-4]
-            return self.surrender(claimant, None, turn);
+            return self.end_for(claimant, slot, turn);
         }
         if entry.last_ticket > self.stable {
             self.leaving.push((entry.last_ticket, prior, claimant, client_id.clone()));
@@ -83,6 +82,19 @@ impl Shard {
         }
         let entry = self.remove_session(slot);
         self.surrender(claimant, entry, turn);
+    }
+
+    /// Ends the Session in `slot` for somebody who wants it so. CONNACK will say that it is gone: it must not be back after a crash. [MQTT-3.1.2-4]
+    fn end_for(&mut self, claimant: Claimant, slot: usize, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get(slot) else { return };
+        let (prior, is_stored) = (entry.claim, entry.stored);
+        let client_id = entry.subscriber.client_id.clone();
+        self.end_session(slot, turn);
+        if is_stored && self.last_ticket > self.stable {
+            self.leaving.push((self.last_ticket, prior, claimant, client_id));
+        } else {
+            self.surrender(claimant, None, turn);
+        }
     }
 
     /// Sessions that were claimed while records of theirs were not stable may go now.
@@ -110,6 +122,7 @@ impl Shard {
         self.by_client.remove(&entry.subscriber.client_id);
         entry.session.forget_tickets();
         entry.last_ticket = crate::session::Ticket::default();
+        entry.held_until = crate::session::Ticket::default();
         entry.replay_after = crate::session::Ticket::default();
         Some(Box::new(entry))
     }
@@ -159,8 +172,7 @@ impl Shard {
             Some(mut entry) if claimant.clean_start => {
                 entry.claim = claim;
                 let slot = self.insert_session(*entry);
-                self.end_session(slot, turn);
-                self.surrender(claimant, None, turn);
+                self.end_for(claimant, slot, turn);
             }
             session => self.surrender(claimant, session, turn),
         }

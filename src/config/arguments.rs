@@ -21,6 +21,10 @@ pub struct Arguments {
     /// What an acknowledged message survives: power-loss, crash or none
     #[arg(long, value_name = "LEVEL")]
     durability: Option<String>,
+    /// Another level for the topics of a filter, instead of all rules of the file: telemetry/#=none; can be repeated, and the
+    /// first that matches counts
+    #[arg(long, value_name = "FILTER=LEVEL")]
+    durability_rule: Vec<String>,
     /// Refuse to start when a part of the store is damaged, instead of setting it aside
     #[arg(long)]
     strict_recovery: bool,
@@ -108,6 +112,10 @@ impl Arguments {
         if !self.listen.is_empty() {
             let change = Change::Listeners(self.listen.clone());
             overrides.push(Override { origin: Origin::Flag("--listen".to_owned()), change });
+        }
+        if !self.durability_rule.is_empty() {
+            let change = Change::DurabilityRules(self.durability_rule.clone());
+            overrides.push(Override { origin: Origin::Flag("--durability-rule".to_owned()), change });
         }
         Ok(overrides)
     }

@@ -36,12 +36,14 @@ fn from_variables(variables: impl Iterator<Item = (String, String)>) -> Result<E
             continue;
         } else if name == LISTEN {
             Change::Listeners(value.split(',').map(|address| address.trim().to_owned()).collect())
+        } else if name == DURABILITY_RULES {
+            Change::DurabilityRules(value.split(',').map(|rule| rule.trim().to_owned()).collect())
         } else if let Some((_, setting)) = known.iter().find(|(variable, _)| *variable == name) {
             Change::Setting(setting.clone(), value)
         } else if is_foreign(&name) {
             continue;
         } else {
-            let known = known.iter().map(|(variable, _)| variable.as_str()).chain([CONFIG, LISTEN]);
+            let known = known.iter().map(|(variable, _)| variable.as_str()).chain([CONFIG, LISTEN, DURABILITY_RULES]);
             let suggestion = nearest(&name, known).map(|known| format!("; did you mean {known}?")).unwrap_or_default();
             let text = format!("there is no such setting{suggestion}");
             return Err(ConfigError::Override { origin: Origin::Environment(name), text });
@@ -75,6 +77,9 @@ const CONFIG: &str = "ONCEMQ_CONFIG";
 /// The variable that replaces the listeners: addresses with commas between them.
 const LISTEN: &str = "ONCEMQ_LISTEN";
 
+/// The variable that replaces the rules for durability: `filter=level` with commas between them.
+const DURABILITY_RULES: &str = "ONCEMQ_DURABILITY_RULES";
+
 /// As many wrong letters still make a misspelt variable of ours, even in the name of the section.
 const MISSPELLING_MAX: usize = 2;
 
@@ -99,6 +104,13 @@ mod tests {
     fn listeners_are_a_list() {
         let environment = read(&[("ONCEMQ_LISTEN", "0.0.0.0:1883, [::]:1883")]).unwrap();
         let change = Change::Listeners(vec!["0.0.0.0:1883".to_owned(), "[::]:1883".to_owned()]);
+        assert_eq!(environment.overrides[0].change, change);
+    }
+
+    #[test]
+    fn rules_for_durability_are_a_list() {
+        let environment = read(&[("ONCEMQ_DURABILITY_RULES", "telemetry/#=none, #=crash")]).unwrap();
+        let change = Change::DurabilityRules(vec!["telemetry/#=none".to_owned(), "#=crash".to_owned()]);
         assert_eq!(environment.overrides[0].change, change);
     }
 

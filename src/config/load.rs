@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::explain;
 use super::locate::{line_and_column, places};
-use super::schema::{nearest, settings};
-use super::{Config, ConfigError, ListenAddress, Listener, Problem};
+use super::schema::{LISTS, nearest, settings};
+use super::{Config, ConfigError, DurabilityRule, ListenAddress, Listener, Problem};
 
 /// A configuration, and where each of its values came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub(super) struct Override {
 pub(super) enum Change {
     /// The listeners: these, at their defaults, instead of all others.
     Listeners(Vec<String>),
+    /// The rules for durability: these, each written as `filter=level`, instead of all others.
+    DurabilityRules(Vec<String>),
     /// One setting: its key and its value as text.
     Setting(String, String),
 }
@@ -94,11 +96,13 @@ impl Loaded {
                 let parsed: Result<Vec<ListenAddress>, _> = addresses.iter().map(|address| address.parse()).collect();
                 let parsed = parsed.map_err(|error| fail(error.to_string()))?;
                 self.config.listeners = parsed.into_iter().map(Listener::new).collect();
-                self.origins.retain(|key, _| !key.starts_with("listeners"));
-                for index in 0..self.config.listeners.len() {
-                    self.origins.insert(format!("listeners[{index}].address"), origin.clone());
-                }
-                self.origins.insert("listeners".to_owned(), origin);
+                self.replace_origins("listeners", self.config.listeners.len(), &["address"], &origin);
+            }
+            Change::DurabilityRules(rules) => {
+                let parsed: Result<Vec<DurabilityRule>, _> = rules.iter().map(|rule| rule.parse()).collect();
+                self.config.durability_rules = parsed.map_err(fail)?;
+                let count = self.config.durability_rules.len();
+                self.replace_origins("durability_rules", count, &["topic", "level"], &origin);
             }
             Change::Setting(key, value) => {
                 self.config = with_setting(&self.config, &key, &value).map_err(fail)?;
@@ -106,6 +110,17 @@ impl Loaded {
             }
         }
         Ok(())
+    }
+
+    /// All entries of a list come from here, with these settings.
+    fn replace_origins(&mut self, list: &str, count: usize, settings: &[&str], origin: &Origin) {
+        self.origins.retain(|key, _| !key.starts_with(list));
+        for index in 0..count {
+            for setting in settings {
+                self.origins.insert(format!("{list}[{index}].{setting}"), origin.clone());
+            }
+        }
+        self.origins.insert(list.to_owned(), origin.clone());
     }
 
     /// The problem after its place: that of its setting, or of the innermost table around it that somebody wrote.
@@ -139,9 +154,9 @@ fn read_file(path: &Path) -> Result<Loaded, ConfigError> {
         toml::from_str(&text).map_err(|error| ConfigError::in_file(path.to_owned(), &text, &places, &error))?;
     let origin = |start| Origin::File { path: path.to_owned(), line: line_and_column(&text, start).0 };
     let sections = super::schema::sections();
-    // A section's header sets nothing by itself; a listener's does: what it leaves out isn't taken from elsewhere.
-    let values =
-        places.into_iter().filter(|place| !sections.contains(&place.path.as_str()) || place.path == "listeners");
+    // A section's header sets nothing by itself; that of a list does: what it leaves out isn't taken from elsewhere.
+    let is_value = |path: &str| !sections.contains(&path) || LISTS.contains(&path);
+    let values = places.into_iter().filter(|place| is_value(&place.path));
     let origins = values.map(|place| (place.path, origin(place.start))).collect();
     Ok(Loaded { config, origins })
 }

@@ -5,6 +5,7 @@
 
 mod admin;
 mod arguments;
+mod durability_rules;
 mod environment;
 mod error;
 mod limits;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use admin::Admin;
 pub use arguments::{Arguments, DataArguments};
+pub use durability_rules::DurabilityRule;
 pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
 pub use listeners::{AddressError, ClientCertificate, ListenAddress, Listener, ProxyProtocol, Tls, Transport};
@@ -40,6 +42,8 @@ pub use validate::Problem;
 pub struct Config {
     /// The process itself.
     pub server: Server,
+    /// What messages of some topics survive instead of `server.durability`.
+    pub durability_rules: Vec<DurabilityRule>,
     /// Where clients connect. Those of a file or a flag replace the default ones.
     pub listeners: Vec<Listener>,
     /// Who may connect, and what they may do.
@@ -58,6 +62,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             server: Server::default(),
+            durability_rules: Vec::new(),
             listeners: listeners::default_listeners(),
             security: Security::default(),
             mqtt: Mqtt::default(),

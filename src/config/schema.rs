@@ -3,7 +3,7 @@
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::{Admin, Config, Limits, Listener, Log, Mqtt, Security, Server, Tls};
+use super::{Admin, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Security, Server, Tls};
 
 /// The sections, in the order of [`Config`].
 pub(super) fn sections() -> &'static [&'static str] {
@@ -14,6 +14,7 @@ pub(super) fn sections() -> &'static [&'static str] {
 pub(super) fn keys(section: &str) -> &'static [&'static str] {
     match section {
         "server" => fields::<Server>(),
+        "durability_rules" => fields::<DurabilityRule>(),
         "listeners" => fields::<Listener>(),
         "listeners.tls" => fields::<Tls>(),
         "security" => fields::<Security>(),
@@ -25,9 +26,12 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
     }
 }
 
-/// Every setting that exists once: `limits.connections_max`; not those of the listeners.
+/// The sections of which there are as many as one likes.
+pub(super) const LISTS: [&str; 2] = ["durability_rules", "listeners"];
+
+/// Every setting that exists once: `limits.connections_max`; not those of the lists.
 pub(super) fn settings() -> impl Iterator<Item = String> {
-    let sections = sections().iter().filter(|section| **section != "listeners");
+    let sections = sections().iter().filter(|section| !LISTS.contains(section));
     sections.flat_map(|section| keys(section).iter().map(move |key| format!("{section}.{key}")))
 }
 
@@ -83,7 +87,8 @@ mod tests {
 
     #[test]
     fn every_section_has_settings() {
-        assert_eq!(sections(), ["server", "listeners", "security", "mqtt", "limits", "log", "admin"]);
+        let expected = ["server", "durability_rules", "listeners", "security", "mqtt", "limits", "log", "admin"];
+        assert_eq!(sections(), expected);
         for section in sections().iter().chain(&["listeners.tls"]) {
             assert!(!keys(section).is_empty(), "{section}");
         }

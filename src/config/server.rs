@@ -11,7 +11,7 @@ use super::value::duration;
 pub struct Server {
     /// Directory of everything that outlives the process. It is made if it doesn't exist.
     pub data: PathBuf,
-    /// What an acknowledged message survives.
+    /// What an acknowledged message survives, if no rule speaks of its topic.
     pub durability: Durability,
     /// Whether to refuse to start when a part of the store can't be read, instead of setting it aside.
     pub strict_recovery: bool,
@@ -39,8 +39,8 @@ impl Default for Server {
     }
 }
 
-/// What an acknowledged message survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What an acknowledged message survives, the strongest level first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Durability {
     /// Power loss: it is on the disk.

@@ -34,8 +34,14 @@ impl Config {
         for (index, listener) in self.listeners.iter().enumerate() {
             problems.extend(listener.problems(&format!("listeners[{index}]")));
         }
+        for (index, rule) in self.durability_rules.iter().enumerate() {
+            problems.extend(rule.problems(&format!("durability_rules[{index}]")));
+        }
         problems.extend(self.addresses_used_twice());
         problems.extend(self.names_used_twice());
+        let rules = self.durability_rules.iter().enumerate();
+        problems
+            .extend(used_twice(rules.map(|(index, rule)| (format!("durability_rules[{index}].topic"), &rule.topic))));
         problems
     }
 

@@ -163,15 +163,15 @@ impl RetainedStore {
         found
     }
 
-    /// Forgets messages that have expired at `now`, `limit` at most, and says how many: if it is `limit`, there may be more.
-    pub fn remove_expired(&mut self, now: Timestamp, limit: usize) -> usize {
-        let mut removed = 0;
-        while removed < limit
+    /// Forgets messages that have expired at `now`, `limit` at most, and gives their numbers: if they are `limit`, there may be more.
+    pub fn remove_expired(&mut self, now: Timestamp, limit: usize) -> Vec<u64> {
+        let mut removed = Vec::new();
+        while removed.len() < limit
             && let Some((_, topic)) = self.expiries.first().filter(|(expires_at, _)| *expires_at <= now)
         {
             let topic = topic.clone();
+            removed.extend(self.get(&topic).map(|retained| retained.number));
             assert!(self.clear(&topic), "what expires is retained");
-            removed += 1;
         }
         removed
     }

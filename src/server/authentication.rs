@@ -4,7 +4,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::connections::Identity;
 use super::mailbox::{Mail, Mailbox};
 use crate::auth::{AuthError, Authenticator, Credentials};
 use crate::broker::{AuthenticationOutcome, AuthenticationRequest, ConnectionId, Peer};
@@ -30,18 +29,9 @@ pub(super) struct Asker {
 #[derive(Debug)]
 pub(super) enum Answer {
     /// This is it.
-    Now(Verdict),
+    Now(AuthenticationOutcome),
     /// As [`Mail::Authenticated`].
     Later,
-}
-
-/// The answer.
-#[derive(Debug)]
-pub(super) struct Verdict {
-    /// What the rules are told.
-    pub(super) outcome: AuthenticationOutcome,
-    /// The user whose access rules count: a name that was verified.
-    pub(super) verified_user: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -88,16 +78,12 @@ impl Authentication {
         }
         match self.queue.try_send(Question { asker, peer: peer.clone(), request }) {
             Ok(()) => Answer::Later,
-            Err(_) => Answer::Now(Verdict::refused(ReasonCode::ServerBusy, "too many passwords wait to be verified")),
+            Err(_) => Answer::Now(refused(ReasonCode::ServerBusy, "too many passwords wait to be verified")),
         }
     }
 
-    /// What a client that is connected may do by the rules as they are.
-    pub(super) fn access(&self, identity: &Identity) -> Option<Arc<Access>> {
-        Some(self.access_of(identity.client_id.as_ref()?, identity.verified_user.as_deref()))
-    }
-
-    /// What a client may do by the name that it proved when it connected; nothing, if nobody may by that name any more.
+    /// What a client may do by the rules as they are and the name that it proved when it connected; nothing, if nobody may by
+    /// that name any more.
     pub(super) fn access_of(&self, client_id: &ClientId, verified_user: Option<&str>) -> Arc<Access> {
         let credentials = Credentials {
             client_id: client_id.as_str(),
@@ -133,33 +119,25 @@ impl Provider {
         request.method.is_none() && self.authenticator.needs_hashing(&self.credentials(peer, request))
     }
 
-    fn answer(&self, peer: &Peer, request: &AuthenticationRequest) -> Verdict {
+    fn answer(&self, peer: &Peer, request: &AuthenticationRequest) -> AuthenticationOutcome {
         if request.method.is_some() {
-            return Verdict::refused(ReasonCode::BadAuthenticationMethod, "no such Authentication Method");
+            return refused(ReasonCode::BadAuthenticationMethod, "no such Authentication Method");
         }
         let credentials = self.credentials(peer, request);
         let is_password_verified = self.authenticator.needs_hashing(&credentials);
         let access = match self.authenticator.authenticate(&credentials) {
             Ok(access) => Arc::new(access),
-            Err(refusal) => return Verdict::refused(refusal.reason_code(), &refusal.to_string()),
+            Err(refusal) => return refused(refusal.reason_code(), &refusal.to_string()),
         };
         let user_name = || request.user_name.as_deref().map(Arc::from);
         let verified_user = peer.certificate_identity.clone().or_else(|| user_name().filter(|_| is_password_verified));
         let user = verified_user.clone().or_else(user_name);
-        let outcome = AuthenticationOutcome::Granted {
-            access,
-            user,
-            verified_user: verified_user.clone(),
-            authentication_data: None,
-        };
-        Verdict { outcome, verified_user }
+        AuthenticationOutcome::Granted { access, user, verified_user, authentication_data: None }
     }
 }
 
-impl Verdict {
-    fn refused(reason_code: ReasonCode, cause: &str) -> Self {
-        Self { outcome: AuthenticationOutcome::Refused { reason_code, cause: cause.into() }, verified_user: None }
-    }
+fn refused(reason_code: ReasonCode, cause: &str) -> AuthenticationOutcome {
+    AuthenticationOutcome::Refused { reason_code, cause: cause.into() }
 }
 
 /// Until nobody can ask any more.
@@ -167,9 +145,9 @@ fn answer_questions(provider: &Provider, questions: &Mutex<Receiver<Question>>, 
     loop {
         let question = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Question { asker, peer, request }) = question else { return };
-        let verdict = provider.answer(&peer, &request);
+        let outcome = provider.answer(&peer, &request);
         if let Some(mailbox) = mailboxes.get(usize::from(asker.shard.0)) {
-            mailbox.put(Mail::Authenticated { connection: asker.connection, verdict });
+            mailbox.put(Mail::Authenticated { connection: asker.connection, outcome });
         }
     }
 }

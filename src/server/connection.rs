@@ -2,6 +2,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -65,8 +66,9 @@ impl Connection {
     }
 
     /// Says goodbye, if it is for us to say.
-    pub(super) fn finish(self, driver: &RefCell<Driver>, end: End) -> Pin<Box<impl Future<Output = ()>>> {
-        // Boxed: it is larger than what a connection needs for all its life before.
+    ///
+    /// Boxed: it is larger than what a connection needs for all its life before.
+    pub(super) fn finish(self, driver: Rc<RefCell<Driver>>, end: End) -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(async move {
             match end {
                 End::Broken(cause) => driver.borrow_mut().closed(self.id, cause),

@@ -1,12 +1,11 @@
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use slab::Slab;
 
 use super::outgoing::Outgoing;
-use crate::broker::{ConnectionId, Peer};
-use crate::codec::{ClientId, ProtocolVersion};
+use crate::broker::ConnectionId;
+use crate::codec::ProtocolVersion;
 use crate::timestamp::Timestamp;
 
 /// The connections of one shard.
@@ -45,24 +44,11 @@ pub(super) struct Entry {
     pub(super) progress: Timestamp,
     /// When what fills its outgoing buffer was read, if this one is in the sample.
     pub(super) filled: Option<Duration>,
-    /// What a reload of the access rules asks again about.
-    pub(super) identity: Box<Identity>,
-}
-
-/// What an access decision was made from.
-#[derive(Debug, Clone)]
-pub(super) struct Identity {
-    /// Where the client comes from.
-    pub(super) peer: Peer,
-    /// What it is called, once it was asked about.
-    pub(super) client_id: Option<ClientId>,
-    /// Who it has proved to be.
-    pub(super) verified_user: Option<Arc<str>>,
 }
 
 impl Connections {
     /// A slot for a new connection.
-    pub(super) fn open(&mut self, identity: Box<Identity>, now: Timestamp) -> Option<ConnectionId> {
+    pub(super) fn open(&mut self, now: Timestamp) -> Option<ConnectionId> {
         let vacant = self.entries.vacant_entry();
         let index = vacant.key();
         let slot = u32::try_from(index).ok()?;
@@ -83,7 +69,6 @@ impl Connections {
             backlogged: false,
             progress: now,
             filled: None,
-            identity,
             held_up: false,
         });
         Some(ConnectionId { slot, generation })
@@ -135,18 +120,12 @@ impl Entry {
 mod tests {
     use super::*;
 
-    fn identity() -> Box<Identity> {
-        let peer =
-            Peer { address: None, listener: "test".into(), certificate_identity: None, maximum_packet_size: 1024 };
-        Box::new(Identity { peer, client_id: None, verified_user: None })
-    }
-
     #[test]
     fn a_slot_is_used_again_with_the_next_generation_and_the_old_one_is_gone() {
         let mut connections = Connections::default();
-        let first = connections.open(identity(), Timestamp(0)).unwrap();
+        let first = connections.open(Timestamp(0)).unwrap();
         assert!(connections.close(first).is_some());
-        let second = connections.open(identity(), Timestamp(0)).unwrap();
+        let second = connections.open(Timestamp(0)).unwrap();
         assert_eq!(second, ConnectionId { slot: first.slot, generation: first.generation + 1 });
         assert!(connections.get_mut(first).is_none());
         assert!(connections.close(first).is_none());

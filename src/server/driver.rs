@@ -142,6 +142,9 @@ impl Driver {
     /// Takes the time for all that follows until [`end_turn`](Self::end_turn).
     pub(super) fn begin_turn(&mut self) {
         self.reading = self.clock.read();
+        if let Some(room) = self.store.take_room() {
+            self.handle(Event::StoreRoom(room));
+        }
     }
 
     /// Begins the turn of a connection's task: it writes by itself what it is given meanwhile.
@@ -181,12 +184,9 @@ impl Driver {
         match mail {
             Mail::Accepted(accepted) => return Some(*accepted).filter(|_| !self.shutting_down),
             Mail::Forwarded(message) => self.handle(Event::Forwarded(message)),
-            Mail::Authenticated { connection, verdict } => {
-                self.with_woken(connection, |entry| {
-                    entry.authenticating = false;
-                    entry.identity.verified_user = verdict.verified_user;
-                });
-                self.handle(Event::Authenticated { connection, outcome: verdict.outcome });
+            Mail::Authenticated { connection, outcome } => {
+                self.with_woken(connection, |entry| entry.authenticating = false);
+                self.handle(Event::Authenticated { connection, outcome });
             }
             Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
             Mail::AccessReloaded => self.renew_access(),
@@ -255,15 +255,10 @@ impl Driver {
     }
 
     fn authenticate(&mut self, connection: ConnectionId, request: AuthenticationRequest) {
-        let Some(entry) = self.connections.get_mut(connection) else { return };
-        let identity = &mut entry.identity;
-        identity.client_id = Some(request.client_id.clone());
-        match self.authentication.ask(Asker { shard: self.id, connection }, &identity.peer, request) {
-            Answer::Now(verdict) => {
-                entry.identity.verified_user = verdict.verified_user;
-                self.answers.push_back(Event::Authenticated { connection, outcome: verdict.outcome });
-            }
-            Answer::Later => entry.authenticating = true,
+        let Some(peer) = self.shard.peer(connection) else { return };
+        match self.authentication.ask(Asker { shard: self.id, connection }, peer, request) {
+            Answer::Now(outcome) => self.answers.push_back(Event::Authenticated { connection, outcome }),
+            Answer::Later => self.with_entry(connection, |entry| entry.authenticating = true),
         }
     }
 }

@@ -11,11 +11,14 @@ use crate::codec::frame_length;
 
 /// What a connection has read and not yet decoded. It owns no memory between packets.
 #[derive(Debug, Default)]
-pub(super) struct Input {
+pub(super) enum Input {
+    /// Nothing.
+    #[default]
+    Empty,
     /// Read before the connection was paused: decoded first when it goes on.
-    held: Bytes,
+    Held(Bytes),
     /// The beginning of a packet.
-    partial: BytesMut,
+    Partial(BytesMut),
 }
 
 impl Input {
@@ -27,62 +30,80 @@ impl Input {
         scratch: &mut BytesMut,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Chunk>> {
-        if !self.held.is_empty() {
-            return Poll::Ready(Ok(Chunk { bytes: std::mem::take(&mut self.held), read: 0 }));
+        let (result, is_used) = match self {
+            Self::Held(bytes) => (Poll::Ready(Ok(Chunk { bytes: std::mem::take(bytes), read: 0 })), true),
+            Self::Empty => (poll_small(&[], stream, scratch, cx), false),
+            Self::Partial(partial) => match frame_length(partial) {
+                Some(length) if length > COPIED_FRAME_MAX => {
+                    let result = poll_large(partial, length, stream, cx);
+                    (result, partial.is_empty())
+                }
+                Some(_) | None => {
+                    let result = poll_small(partial, stream, scratch, cx);
+                    let is_used = result.is_ready();
+                    (result, is_used)
+                }
+            },
+        };
+        if is_used {
+            *self = Self::Empty;
         }
-        match frame_length(&self.partial) {
-            Some(length) if length > COPIED_FRAME_MAX => self.poll_large(length, stream, cx),
-            Some(_) | None => self.poll_small(stream, scratch, cx),
-        }
+        result
     }
 
     /// Keeps what may not be decoded yet.
     pub(super) fn hold(&mut self, bytes: Bytes) {
-        self.held = if bytes.len() < HELD_AS_IT_IS_MIN { Bytes::copy_from_slice(&bytes) } else { bytes };
+        if !bytes.is_empty() {
+            *self = Self::Held(if bytes.len() < HELD_AS_IT_IS_MIN { Bytes::copy_from_slice(&bytes) } else { bytes });
+        }
     }
 
     /// Keeps the beginning of a packet whose end has not come.
     pub(super) fn keep_partial(&mut self, bytes: &Bytes) {
         if !bytes.is_empty() {
             let length = frame_length(bytes).unwrap_or(0).min(growth_max(bytes.len()));
-            self.partial = BytesMut::with_capacity(length.max(bytes.len()));
-            self.partial.extend_from_slice(bytes);
+            let mut partial = BytesMut::with_capacity(length.max(bytes.len()));
+            partial.extend_from_slice(bytes);
+            *self = Self::Partial(partial);
         }
     }
+}
 
-    fn poll_small(
-        &mut self,
-        stream: &mut Stream,
-        scratch: &mut BytesMut,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<Chunk>> {
-        // Packets that someone still holds keep their part of the buffer: then what is left of it will do, until it is too little.
-        if !scratch.try_reclaim(READ_SIZE) && scratch.capacity() < READ_SIZE_MIN + self.partial.len() {
-            *scratch = BytesMut::with_capacity(READ_SIZE);
-        }
-        scratch.extend_from_slice(&self.partial);
-        let result = pin!(stream.read_buf(scratch)).poll(cx);
-        let Poll::Ready(Ok(read)) = result else {
-            scratch.clear();
-            return result.map_ok(|read| Chunk { bytes: Bytes::new(), read });
-        };
-        self.partial = BytesMut::new();
-        let bytes = scratch.split().freeze();
-        Poll::Ready(Ok(Chunk { bytes: if read == 0 { Bytes::new() } else { bytes }, read }))
+/// Reads behind the beginning of a packet, which is copied.
+fn poll_small(
+    partial: &[u8],
+    stream: &mut Stream,
+    scratch: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Chunk>> {
+    // Packets that someone still holds keep their part of the buffer: then what is left of it will do, until it is too little.
+    if !scratch.try_reclaim(READ_SIZE) && scratch.capacity() < READ_SIZE_MIN + partial.len() {
+        *scratch = BytesMut::with_capacity(READ_SIZE);
     }
+    scratch.extend_from_slice(partial);
+    let result = pin!(stream.read_buf(scratch)).poll(cx);
+    let Poll::Ready(Ok(read)) = result else {
+        scratch.clear();
+        return result.map_ok(|read| Chunk { bytes: Bytes::new(), read });
+    };
+    let bytes = scratch.split().freeze();
+    Poll::Ready(Ok(Chunk { bytes: if read == 0 { Bytes::new() } else { bytes }, read }))
+}
 
-    fn poll_large(&mut self, length: usize, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
-        let missing = length.saturating_sub(self.partial.len());
-        if self.partial.capacity() - self.partial.len() < missing.min(READ_SIZE_MIN) {
-            self.partial.reserve(length.min(growth_max(self.partial.len())) - self.partial.len());
-        }
-        let read = ready!(pin!(stream.read_buf(&mut (&mut self.partial).limit(missing))).poll(cx))?;
-        let bytes = if read == missing { self.partial.split().freeze() } else { Bytes::new() };
-        if read == missing {
-            self.partial = BytesMut::new();
-        }
-        Poll::Ready(Ok(Chunk { bytes, read }))
+/// Reads on in a packet's own buffer, which is given away with its last byte.
+fn poll_large(
+    partial: &mut BytesMut,
+    length: usize,
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Chunk>> {
+    let missing = length.saturating_sub(partial.len());
+    if partial.capacity() - partial.len() < missing.min(READ_SIZE_MIN) {
+        partial.reserve(length.min(growth_max(partial.len())) - partial.len());
     }
+    let read = ready!(pin!(stream.read_buf(&mut partial.limit(missing))).poll(cx))?;
+    let bytes = if read == missing { partial.split().freeze() } else { Bytes::new() };
+    Poll::Ready(Ok(Chunk { bytes, read }))
 }
 
 /// The memory that a packet may have of which so much has come: a header that lies about its length gets little more than was sent.

@@ -4,9 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::authentication::Verdict;
 use super::listener::Accepted;
-use crate::broker::{ConnectionId, ShardMessage, Ticket};
+use crate::broker::{AuthenticationOutcome, ConnectionId, ShardMessage, Ticket};
 use crate::routing::ShardId;
 
 /// What other threads tell a shard.
@@ -17,7 +16,7 @@ pub(super) enum Mail {
     /// A listener accepted a connection for this shard.
     Accepted(Box<Accepted>),
     /// A provider that may block has answered.
-    Authenticated { connection: ConnectionId, verdict: Verdict },
+    Authenticated { connection: ConnectionId, outcome: AuthenticationOutcome },
     /// Records up to this ticket are stable.
     Persisted(Ticket),
     /// The access rules were reloaded.

@@ -98,7 +98,7 @@ impl Server {
         let (ended_sender, ended) = mpsc::channel(shards);
         let clock = Clock::start(Timestamp::default());
         let (failures_sender, failures) = mpsc::channel(1);
-        let (store, recovered) = store_thread::open(&config.server, &mailboxes, failures_sender.clone())?;
+        let (store, recovered) = store_thread::open(&config, &mailboxes, failures_sender.clone())?;
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let server = Self {
             clock,
@@ -146,9 +146,9 @@ impl Server {
         failures: &mpsc::Sender<String>,
     ) -> io::Result<()> {
         let settings = Arc::new(settings::broker_settings(&self.config));
-        let Recovered { sessions, retained, deduplicated, mut orphans, .. } = recovered;
+        let Recovered { sessions, retained, retained_gone, deduplicated, mut orphans, .. } = recovered;
         self.shared.restore_deduplication(&deduplicated);
-        let too_many = self.shared.restore(retained, sessions.iter().map(|session| session.key));
+        let too_many = self.shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
         if !too_many.is_empty() {
             warn!("{} retained messages of the last run are beyond the limits, and not retained", too_many.len());
         }
@@ -171,7 +171,7 @@ impl Server {
                 authentication: Arc::clone(&self.authentication),
                 mailboxes: Arc::clone(&self.mailboxes),
                 shared: Arc::clone(&self.shared),
-                store: StoreThread::new(usize::from(number), self.store.clone(), failures.clone()),
+                store: self.store_thread(number, failures),
                 restored: restored.get_mut(usize::from(number)).map(std::mem::take).unwrap_or_default(),
                 orphans: std::mem::take(&mut orphans),
             };
@@ -183,6 +183,11 @@ impl Server {
             begin.send(()).map_err(io::Error::other)?;
         }
         Ok(())
+    }
+
+    fn store_thread(&self, shard: u16, failures: &mpsc::Sender<String>) -> StoreThread {
+        let thread = StoreThread::new(usize::from(shard), self.store.clone(), failures.clone());
+        if self.config.durability_rules.is_empty() { thread } else { thread.with_levels() }
     }
 
     async fn serve(mut self) -> Result<(), ServerError> {

@@ -13,7 +13,10 @@ use super::listener::Stream;
 ///
 /// When it is empty it owns no memory: its buffer went back to the [`BufferPool`] of the thread.
 #[derive(Debug, Default)]
-pub(super) struct Outgoing {
+pub(super) struct Outgoing(Option<Box<Buffer>>);
+
+#[derive(Debug, Default)]
+struct Buffer {
     chunks: VecDeque<Bytes>,
     tail: BytesMut,
     chunks_length: usize,
@@ -22,38 +25,41 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// How many bytes wait.
     pub(super) fn len(&self) -> usize {
-        self.chunks_length + self.tail.len()
+        self.0.as_ref().map_or(0, |buffer| buffer.chunks_length + buffer.tail.len())
     }
 
     /// Whether none waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.tail.is_empty()
+        self.0.as_ref().is_none_or(|buffer| buffer.chunks.is_empty() && buffer.tail.is_empty())
     }
 
     /// Where small packets are encoded.
     pub(super) fn tail(&mut self, pool: &mut BufferPool) -> &mut BytesMut {
-        if self.tail.capacity() == 0 {
-            self.tail = pool.take();
-        }
-        &mut self.tail
+        &mut self.buffer(pool).tail
     }
 
     /// Chains bytes without copying them.
-    pub(super) fn push_shared(&mut self, bytes: Bytes) {
-        if !self.tail.is_empty() {
-            self.push_chunk_of_tail();
+    pub(super) fn push_shared(&mut self, bytes: Bytes, pool: &mut BufferPool) {
+        let buffer = self.buffer(pool);
+        if !buffer.tail.is_empty() {
+            let chunk = buffer.tail.split().freeze();
+            buffer.push_chunk(chunk);
         }
-        self.chunks_length += bytes.len();
-        self.chunks.push_back(bytes);
+        buffer.push_chunk(bytes);
+    }
+
+    fn buffer(&mut self, pool: &mut BufferPool) -> &mut Buffer {
+        self.0.get_or_insert_with(|| pool.take())
     }
 
     /// Gives the transport as much as it takes at once.
     pub(super) fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let written = if self.chunks.is_empty() {
-            ready!(Pin::new(stream).poll_write(cx, &self.tail))?
+        let Some(buffer) = &mut self.0 else { return Poll::Ready(Ok(0)) };
+        let written = if buffer.chunks.is_empty() {
+            ready!(Pin::new(stream).poll_write(cx, &buffer.tail))?
         } else {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let parts = self.chunks.iter().map(Bytes::as_ref).chain([self.tail.as_ref()]);
+            let parts = buffer.chunks.iter().map(Bytes::as_ref).chain([buffer.tail.as_ref()]);
             for (slice, part) in slices.iter_mut().zip(parts) {
                 *slice = IoSlice::new(part);
             }
@@ -62,18 +68,20 @@ impl Outgoing {
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        self.advance(written);
+        buffer.advance(written);
         Poll::Ready(Ok(written))
     }
 
     /// Gives up the memory of a buffer that has been written.
     pub(super) fn release(&mut self, pool: &mut BufferPool) {
-        pool.give(std::mem::take(&mut self.tail));
-        self.chunks = VecDeque::new();
+        if let Some(buffer) = self.0.take() {
+            pool.give(buffer);
+        }
     }
+}
 
-    fn push_chunk_of_tail(&mut self) {
-        let chunk = self.tail.split().freeze();
+impl Buffer {
+    fn push_chunk(&mut self, chunk: Bytes) {
         self.chunks_length += chunk.len();
         self.chunks.push_back(chunk);
     }
@@ -101,17 +109,23 @@ impl Outgoing {
 /// The spare buffers of a thread: a connection that has something to send takes one, and gives it back when it is sent.
 #[derive(Debug, Default)]
 pub(super) struct BufferPool {
-    spare: Vec<BytesMut>,
+    #[expect(clippy::vec_box, reason = "they go to and from connections as boxes")]
+    spare: Vec<Box<Buffer>>,
 }
 
 impl BufferPool {
-    fn take(&mut self) -> BytesMut {
-        self.spare.pop().unwrap_or_else(|| BytesMut::with_capacity(BUFFER_MIN))
+    fn take(&mut self) -> Box<Buffer> {
+        let fresh = || Buffer { tail: BytesMut::with_capacity(BUFFER_MIN), ..Buffer::default() };
+        self.spare.pop().unwrap_or_else(|| Box::new(fresh()))
     }
 
-    fn give(&mut self, mut buffer: BytesMut) {
-        buffer.clear();
-        if (BUFFER_MIN..=BUFFER_MAX).contains(&buffer.capacity()) && self.spare.len() < SPARE_MAX {
+    fn give(&mut self, mut buffer: Box<Buffer>) {
+        buffer.tail.clear();
+        buffer.chunks.clear();
+        buffer.chunks_length = 0;
+        let is_usual =
+            (BUFFER_MIN..=BUFFER_MAX).contains(&buffer.tail.capacity()) && buffer.chunks.capacity() <= CHUNKS_KEPT;
+        if is_usual && self.spare.len() < SPARE_MAX {
             self.spare.push(buffer);
         }
     }
@@ -124,6 +138,8 @@ const BUFFER_MIN: usize = 512;
 /// A larger one is not kept: 64 of these are 8 MiB a thread.
 const BUFFER_MAX: usize = 128 * 1024;
 const SPARE_MAX: usize = 64;
+/// Places for large payloads that a spare one keeps.
+const CHUNKS_KEPT: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -132,9 +148,14 @@ mod tests {
     impl Outgoing {
         /// All that waits, in one piece.
         pub(in crate::server) fn contents(&self) -> Vec<u8> {
-            let mut all = self.chunks.iter().flat_map(|chunk| chunk.to_vec()).collect::<Vec<_>>();
-            all.extend_from_slice(&self.tail);
+            let Some(buffer) = &self.0 else { return Vec::new() };
+            let mut all = buffer.chunks.iter().flat_map(|chunk| chunk.to_vec()).collect::<Vec<_>>();
+            all.extend_from_slice(&buffer.tail);
             all
+        }
+
+        fn advance(&mut self, written: usize) {
+            self.0.as_mut().unwrap().advance(written);
         }
     }
 
@@ -144,8 +165,8 @@ mod tests {
             let mut pool = BufferPool::default();
             let mut outgoing = Outgoing::default();
             outgoing.tail(&mut pool).extend_from_slice(b"ab");
-            outgoing.push_shared(Bytes::from_static(b"SHARED"));
-            outgoing.push_shared(Bytes::from_static(b"TWO"));
+            outgoing.push_shared(Bytes::from_static(b"SHARED"), &mut pool);
+            outgoing.push_shared(Bytes::from_static(b"TWO"), &mut pool);
             outgoing.tail(&mut pool).extend_from_slice(b"cd");
             let mut expected = b"abSHAREDTWOcd".to_vec();
             while !outgoing.is_empty() {
@@ -169,7 +190,7 @@ mod tests {
         for outgoing in &mut many {
             outgoing.advance(1);
             outgoing.release(&mut pool);
-            assert_eq!(outgoing.tail.capacity(), 0);
+            assert!(outgoing.0.is_none());
         }
         assert_eq!(pool.spare.len(), SPARE_MAX);
         let mut large = Outgoing::default();

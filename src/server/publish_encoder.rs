@@ -41,7 +41,7 @@ impl PublishEncoder {
             self.append_as_encoded(publish, version, outgoing.tail(pool));
         }
         if payload_is_shared {
-            outgoing.push_shared(Bytes::clone(&message.payload));
+            outgoing.push_shared(Bytes::clone(&message.payload), pool);
         }
     }
 

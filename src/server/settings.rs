@@ -3,10 +3,10 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::broker::{QueueOverflow, Settings};
-use crate::config::{self, Config, Durability, SharedSubscriptionStrategy};
+use crate::broker::{Durability, DurabilityRule, QueueOverflow, Settings};
+use crate::config::{self, Config, SharedSubscriptionStrategy};
 use crate::routing::{RetainedLimits, ShareStrategy};
-use crate::topic::TopicName;
+use crate::topic::{TopicFilter, TopicName};
 
 /// The settings of every shard.
 pub(super) fn broker_settings(config: &Config) -> Settings {
@@ -49,13 +49,24 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         },
         response_information: mqtt.response_information.as_deref().map(Into::into),
         server_reference: mqtt.server_reference.as_deref().map(Into::into),
-        durability: match config.server.durability {
-            Durability::PowerLoss => "power-loss",
-            Durability::Crash => "crash",
-            Durability::None => "none",
-        }
-        .into(),
+        durability: durability(config.server.durability),
+        durability_rules: config.durability_rules.iter().filter_map(durability_rule).collect(),
         sys_interval: mqtt.sys_interval,
+    }
+}
+
+/// None of a rule that `config` would have refused.
+fn durability_rule(rule: &config::DurabilityRule) -> Option<DurabilityRule> {
+    let topic_filter = TopicFilter::new(rule.topic.as_str().into()).ok()?;
+    Some(DurabilityRule { topic_filter, level: durability(rule.level) })
+}
+
+/// A level of the configuration.
+pub(super) const fn durability(level: config::Durability) -> Durability {
+    match level {
+        config::Durability::PowerLoss => Durability::PowerLoss,
+        config::Durability::Crash => Durability::Crash,
+        config::Durability::None => Durability::None,
     }
 }
 

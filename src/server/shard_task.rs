@@ -1,11 +1,12 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::mem;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
 
@@ -156,16 +157,41 @@ fn report_failure(driver: &RefCell<Driver>, lines: &RefCell<LineBudget>, error: 
 fn begin(driver: &Rc<RefCell<Driver>>, established: Established) {
     let Established { stream, peer, permit } = established;
     if let Some(connection) = Connection::open(driver, stream, peer) {
-        spawn_local(serve(Rc::clone(driver), connection, permit));
+        let driver = Rc::clone(driver);
+        spawn_local(Serving { driver, phase: Phase::Open(connection), _permit: permit });
     }
 }
 
-#[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
-fn serve(driver: Rc<RefCell<Driver>>, mut connection: Connection, permit: Permit) -> impl Future<Output = ()> {
-    async move {
-        let end = poll_fn(|cx| connection.poll(&driver, cx)).await;
-        connection.finish(&driver, end).await;
-        drop(permit);
+/// The task of a connection. By hand: an `async fn` would make each connection a quarter larger.
+struct Serving {
+    driver: Rc<RefCell<Driver>>,
+    phase: Phase,
+    /// Counts it until it is over.
+    _permit: Permit,
+}
+
+/// How far it has come.
+enum Phase {
+    Open(Connection),
+    Finishing(Pin<Box<dyn Future<Output = ()>>>),
+    Over,
+}
+
+impl Future for Serving {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if let Phase::Open(connection) = &mut this.phase {
+            let end = ready!(connection.poll(&this.driver, cx));
+            if let Phase::Open(connection) = mem::replace(&mut this.phase, Phase::Over) {
+                this.phase = Phase::Finishing(connection.finish(Rc::clone(&this.driver), end));
+            }
+        }
+        match &mut this.phase {
+            Phase::Finishing(farewell) => farewell.as_mut().poll(cx),
+            Phase::Open(_) | Phase::Over => Poll::Ready(()),
+        }
     }
 }
 
@@ -203,13 +229,9 @@ const MAIL_PER_TURN: usize = 256;
 mod tests {
     use super::*;
 
-    fn size_of_future<T, F>(_: impl FnOnce(T) -> F) -> usize {
-        size_of::<F>()
-    }
-
     #[test]
     fn what_a_connection_holds_for_all_its_life_is_small() {
-        let size = size_of_future(|(driver, connection, permit)| serve(driver, connection, permit));
-        assert!(size <= 256, "{size}");
+        // With what the runtime keeps beside it, it fills 256 bytes.
+        assert!(size_of::<Serving>() <= 152, "{}", size_of::<Serving>());
     }
 }

@@ -1,16 +1,21 @@
+use std::cell::Cell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use super::clock::Clock;
 use super::error::ServerError;
 use super::mailbox::{Mail, Mailbox};
-use crate::broker::{Record, RecordBytes, RecordKey, Recovered, Recovery, Ticket};
-use crate::config::{self, Durability};
+use super::settings::durability;
+use crate::broker::{Durability, Record, RecordBytes, RecordKey, Recovered, Recovery, StoreRoom, Ticket};
+use crate::config::Config;
 use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Store};
+use crate::timestamp::Timestamp;
 
 /// A shard's way to the store.
 ///
@@ -18,16 +23,25 @@ use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, 
 pub(super) struct StoreThread {
     /// The shard's number.
     source: usize,
+    /// The level of what nothing waits for.
+    unawaited: Level,
     log: Option<Arc<Store>>,
     /// Who is told that the store takes nothing any more.
     failures: mpsc::Sender<String>,
     stable: Option<Ticket>,
+    /// What was told of the disk last.
+    was_full: bool,
 }
 
 impl StoreThread {
     /// The way of the shard with this number.
     pub(super) fn new(source: usize, log: Option<Arc<Store>>, failures: mpsc::Sender<String>) -> Self {
-        Self { source, log, failures, stable: None }
+        Self { source, unawaited: Level::PowerLoss, log, failures, stable: None, was_full: false }
+    }
+
+    /// The same, where the level is a matter of topics: what nothing waits for is written, and synced when something else is.
+    pub(super) fn with_levels(self) -> Self {
+        Self { unawaited: Level::Crash, ..self }
     }
 
     /// Takes a record. When it is stable, the shard gets [`Mail::Persisted`].
@@ -37,9 +51,10 @@ impl StoreThread {
             return;
         };
         let RecordBytes { body, puts, deletes, ends } = record.to_bytes();
+        let level = record.durability().map_or(self.unawaited, level);
         let (puts, deletes) = (keys(&puts), keys(&deletes));
         // Whether there is room was asked before the message was accepted: what comes here was promised.
-        let entry = Entry { body: &body, puts: &puts, deletes: &deletes, ends, room: Room::Reserve };
+        let entry = Entry { body: &body, puts: &puts, deletes: &deletes, ends, level, room: Room::Reserve };
         match log.append(self.source, ticket.0, &entry) {
             Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge)) => {
@@ -59,9 +74,20 @@ impl StoreThread {
         self.log.as_ref().is_some_and(|log| log.is_congested())
     }
 
-    /// Whether the disk has no room for new messages.
-    pub(super) fn is_full(&self) -> bool {
-        self.log.as_ref().is_some_and(|log| log.stats().is_full)
+    /// Whether the disk has room for new messages, if that has changed. The first shard tells the operator.
+    ///
+    /// To be asked in every turn: what is taken before it is known uses the reserve up.
+    pub(super) fn take_room(&mut self) -> Option<StoreRoom> {
+        let is_full = self.log.as_ref().is_some_and(|log| log.is_full());
+        if std::mem::replace(&mut self.was_full, is_full) == is_full {
+            return None;
+        }
+        match (self.source, is_full) {
+            (0, true) => error!("the disk is full: new messages for durable sessions are refused until there is room"),
+            (0, false) => info!("the disk has room again: new messages for durable sessions are accepted"),
+            (_, _) => {}
+        }
+        Some(if is_full { StoreRoom::None } else { StoreRoom::Some })
     }
 }
 
@@ -71,20 +97,26 @@ impl fmt::Debug for StoreThread {
     }
 }
 
-/// Opens the store in the data directory, and reads what the last run left. `None` without durability.
+/// Opens the store in the data directory, and reads what the last run left. `None` without durability for any message.
 pub(super) fn open(
-    settings: &config::Server,
+    config: &Config,
     mailboxes: &Arc<[Mailbox]>,
     failures: mpsc::Sender<String>,
 ) -> Result<(Option<Arc<Store>>, Recovered), ServerError> {
-    let level = match settings.durability {
-        Durability::PowerLoss => Level::PowerLoss,
-        Durability::Crash => Level::Crash,
-        Durability::None => return Ok((None, Recovered::default())),
-    };
-    let directory = store_directory(&settings.data);
+    let level = level(durability(config.strongest_durability()));
+    tell_levels(config);
+    if level == Level::None {
+        return Ok((None, Recovered::default()));
+    }
+    let directory = store_directory(&config.server.data);
     let mailboxes = Arc::clone(mailboxes);
+    let (clock, progress, place) = (Clock::start(Timestamp::default()), Progress::default(), directory.clone());
     let hooks = Hooks {
+        on_read: Box::new(move |read, segments| {
+            if progress.is_due(clock.read().elapsed) {
+                info!("store {}: {read} of {segments} segments are read", place.display());
+            }
+        }),
         on_stable: Box::new(move |source, ticket| {
             if let Some(mailbox) = mailboxes.get(source) {
                 mailbox.put(Mail::Persisted(Ticket(ticket)));
@@ -97,12 +129,50 @@ pub(super) fn open(
     };
     let mut recovery = Recovery::default();
     let mut visit = |recovered: store::Recovered<'_>| apply(&mut recovery, &recovered);
-    let options = Options { level, strict: settings.strict_recovery, ..Options::default() };
+    let options = Options { level, strict: config.server.strict_recovery, ..Options::default() };
     let (store, report) = Store::open(&directory, &options, hooks, &mut visit)
         .map_err(|source| ServerError::Store { directory: directory.clone(), source })?;
     let recovered = recovery.finish();
     tell(&directory, &report, &recovered);
     Ok((Some(Arc::new(store)), recovered))
+}
+
+/// What messages survive, for the operator.
+fn tell_levels(config: &Config) {
+    let rules = config.durability_rules.len();
+    let default = durability(config.server.durability).name();
+    if rules == 0 {
+        info!("durability: what is acknowledged has the level {default}");
+    } else {
+        info!(
+            "durability: what is acknowledged has the level {default} where none of {rules} rules for topics matches"
+        );
+    }
+}
+
+const fn level(durability: Durability) -> Level {
+    match durability {
+        Durability::PowerLoss => Level::PowerLoss,
+        Durability::Crash => Level::Crash,
+        Durability::None => Level::None,
+    }
+}
+
+/// How far a long start has come: told once a second, and not at all if it takes less.
+#[derive(Debug, Default)]
+struct Progress {
+    /// How long the start had taken then.
+    told: Cell<Duration>,
+}
+
+impl Progress {
+    fn is_due(&self, elapsed: Duration) -> bool {
+        let is_due = elapsed.saturating_sub(self.told.get()) >= PROGRESS_INTERVAL;
+        if is_due {
+            self.told.set(elapsed);
+        }
+        is_due
+    }
 }
 
 /// Where a broker with this data directory keeps its store.
@@ -145,4 +215,20 @@ fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
 
 fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
     keys.iter().map(|key| RecordKey { group: key.group, kind: key.kind, id: key.id }).collect()
+}
+
+/// Longer than most starts take, shorter than anybody's patience.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_told_once_a_second_when_a_start_takes_longer() {
+        let progress = Progress::default();
+        let told = [100, 900, 1_100, 1_900, 2_050, 2_200, 7_000, 7_500].map(Duration::from_millis);
+        let due: Vec<_> = told.into_iter().filter(|elapsed| progress.is_due(*elapsed)).collect();
+        assert_eq!(due, [1_100, 2_200, 7_000].map(Duration::from_millis));
+    }
 }

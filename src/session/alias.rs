@@ -11,13 +11,14 @@ use crate::topic::TopicName;
 #[derive(Debug, Default)]
 pub(super) struct InboundAliases {
     maximum: u16,
-    topics: HashMap<TopicAlias, TopicName, RandomState>,
+    #[expect(clippy::box_collection, reason = "most clients set none, and every connection has one of these")]
+    topics: Option<Box<HashMap<TopicAlias, TopicName, RandomState>>>,
 }
 
 impl InboundAliases {
     /// No alias yet, and none above `maximum`: the Topic Alias Maximum that our CONNACK announced.
     pub(super) fn new(maximum: u16) -> Self {
-        Self { maximum, topics: HashMap::default() }
+        Self { maximum, topics: None }
     }
 
     /// The Topic Name of a PUBLISH that carries `topic` or `alias` or both.
@@ -32,11 +33,12 @@ impl InboundAliases {
                 Err(ProtocolError::TopicAliasInvalid { alias: alias.get(), maximum: self.maximum }) // [MQTT-3.3.2-9]
             }
             (Some(topic), Some(alias)) => {
-                self.topics.insert(alias, topic.detached());
+                self.topics.get_or_insert_default().insert(alias, topic.detached());
                 Ok(topic)
             }
             (None, Some(alias)) => {
-                self.topics.get(&alias).cloned().ok_or(ProtocolError::TopicAliasUnknown { alias: alias.get() })
+                let topic = self.topics.as_ref().and_then(|topics| topics.get(&alias));
+                topic.cloned().ok_or(ProtocolError::TopicAliasUnknown { alias: alias.get() })
             }
             (None, None) => Err(ProtocolError::NoTopic),
         }
@@ -47,13 +49,14 @@ impl InboundAliases {
 #[derive(Debug, Default)]
 pub(super) struct OutboundAliases {
     maximum: u16,
-    aliases: HashMap<TopicName, TopicAlias, RandomState>,
+    #[expect(clippy::box_collection, reason = "most clients take none, and every connection has one of these")]
+    aliases: Option<Box<HashMap<TopicName, TopicAlias, RandomState>>>,
 }
 
 impl OutboundAliases {
     /// No alias yet, and none above `maximum`.
     pub(super) fn new(maximum: u16) -> Self {
-        Self { maximum, aliases: HashMap::default() }
+        Self { maximum, aliases: None }
     }
 
     /// The alias to send `topic` with, if there is one or a free number for it. One that is to be set must be [`set`](Self::set) if it is
@@ -62,16 +65,18 @@ impl OutboundAliases {
         if self.maximum == 0 || topic.as_str().len() <= ALIAS_BYTES {
             return None;
         }
-        if let Some(alias) = self.aliases.get(topic) {
+        let aliases = self.aliases.as_deref();
+        if let Some(alias) = aliases.and_then(|aliases| aliases.get(topic)) {
             return Some((*alias, AliasUse::Known));
         }
-        let number = u16::try_from(self.aliases.len() + 1).ok().filter(|number| *number <= self.maximum)?;
+        let number =
+            u16::try_from(aliases.map_or(0, HashMap::len) + 1).ok().filter(|number| *number <= self.maximum)?;
         Some((NonZeroU16::new(number)?, AliasUse::Set))
     }
 
     /// An alias that was offered is on its way to the client.
     pub(super) fn set(&mut self, alias: TopicAlias, topic: &TopicName) {
-        self.aliases.insert(topic.detached(), alias);
+        self.aliases.get_or_insert_default().insert(topic.detached(), alias);
     }
 }
 

@@ -75,4 +75,15 @@ pub struct Delivery {
     pub subscription_ids: SmallVec<[SubscriptionId; 2]>,
     /// The Shared Subscription it was chosen by, so that it can go to another member if this Session ends.
     pub share: Option<Arc<Filter>>,
+    /// Where it is until the Session is done with it.
+    pub place: DeliveryPlace,
+}
+
+/// Where a message is until its Session is done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryPlace {
+    /// In memory alone: it ends with the process.
+    Memory,
+    /// In a record as well, from which it can be read again, and which ends when the message is done with.
+    Record,
 }

@@ -159,8 +159,8 @@ impl Session {
         self.stable = Ticket::default();
     }
 
-    /// The Session has ended: what another member of a Shared Subscription may get instead.
-    pub fn into_leftovers(self) -> impl Iterator<Item = Delivery> {
+    /// The Session has ended: what another member of a Shared Subscription may get instead, with its place here.
+    pub fn into_leftovers(self) -> impl Iterator<Item = (u64, Delivery)> {
         self.outbound.into_leftovers()
     }
 

@@ -16,7 +16,7 @@ mod tests;
 
 pub use action::{Action, Application, DropCause, Ended};
 pub use delivery::queued_bytes;
-pub use event::{Delivery, Event, Ticket};
+pub use event::{Delivery, DeliveryPlace, Event, Ticket};
 pub use link::Link;
 pub use machine::{Limits, Session};
 pub use outbound::RestoredMessage;

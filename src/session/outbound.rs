@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::link::Link;
-use super::{Action, Delivery, DropCause};
+use super::{Action, Delivery, DeliveryPlace, DropCause};
 use crate::codec::{Ack, OutgoingPublish, PacketId, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
@@ -230,12 +230,12 @@ impl Outbound {
 
     /// What another member of a share may get when this Session ends: QoS 1 that is not acknowledged, and QoS 2 that was
     /// never sent. [MQTT-4.8.2-5]
-    pub(super) fn into_leftovers(self) -> impl Iterator<Item = Delivery> {
+    pub(super) fn into_leftovers(self) -> impl Iterator<Item = (u64, Delivery)> {
         let queued = self.queue.into_iter().filter_map(|entry| match entry.state {
-            State::Queued | State::AwaitingPuback => entry.delivery,
+            State::Queued | State::AwaitingPuback => Some((entry.sequence, entry.delivery?)),
             State::AwaitingPubrec | State::AwaitingPubcomp | State::Done => None,
         });
-        queued.chain(self.early.into_values()).filter(|delivery| delivery.share.is_some())
+        queued.chain(self.early).filter(|(_, delivery)| delivery.share.is_some())
     }
 
     /// The sequence of the oldest message, or of the next to come.
@@ -286,8 +286,8 @@ impl Outbound {
 
     fn finish(&mut self, sequence: u64, actions: &mut Vec<Action>) {
         if let Some(entry) = self.live_entry(sequence) {
-            self.take(entry);
-            actions.push(Action::Done(sequence));
+            let delivery = self.take(entry);
+            actions.extend(done(sequence, delivery.as_ref()));
         }
     }
 
@@ -295,8 +295,9 @@ impl Outbound {
     fn drop_message(&mut self, sequence: u64, cause: DropCause, actions: &mut Vec<Action>) {
         if let Some(entry) = self.live_entry(sequence) {
             let delivery = self.take(entry);
+            let done = done(sequence, delivery.as_ref());
             actions.push(Action::Dropped(cause, delivery.map(Box::new)));
-            actions.push(Action::Done(sequence));
+            actions.extend(done);
         }
     }
 
@@ -341,6 +342,12 @@ impl Entry {
         self.state = State::awaiting(delivery.qos);
         Ok(publish)
     }
+}
+
+/// What ends the record of a message that is done with, if it may have one: what the client has already is not here any more.
+fn done(sequence: u64, delivery: Option<&Delivery>) -> Option<Action> {
+    let is_recorded = delivery.is_none_or(|delivery| delivery.place == DeliveryPlace::Record);
+    is_recorded.then_some(Action::Done(sequence))
 }
 
 /// The Packet Identifier of the message with this sequence, which counts from 1.

@@ -28,7 +28,7 @@ pub fn check(directory: &Path, visitor: &mut dyn FnMut(Recovered<'_>)) -> Result
         return Err(OpenError::NoStore { directory: directory.to_owned() });
     }
     let disk = Directory::open(directory)?;
-    let report = recovery::scan(&disk, visitor)?.report;
+    let report = recovery::scan(&disk, &|_, _| (), visitor)?.report;
     match report.segments {
         0 => Err(OpenError::NoStore { directory: directory.to_owned() }),
         _ => Ok(report),

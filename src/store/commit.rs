@@ -5,13 +5,13 @@ use std::{io, thread};
 
 use super::entry::decode;
 use super::format::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
-use super::gathering::Batch;
+use super::gathering::{Batch, Taken};
 use super::reclaim::{Reclaim, Space};
 use super::writer::{Writer, Written};
 use super::{Hooks, Level, Shared};
 
-/// Makes stable what the shards append: takes all that has gathered, writes it, syncs once, and tells them. Meanwhile the
-/// next commit gathers.
+/// Makes stable what the shards append: takes all that has gathered, writes it, syncs once if any of it wants that, and tells
+/// them. Meanwhile the next commit gathers.
 ///
 /// [`Store`](super::Store) runs it on a thread of its own; a simulation calls [`commit`](Self::commit) itself.
 pub struct Committer {
@@ -70,8 +70,9 @@ impl Committer {
             // They were live before this commit: what it deletes comes after them.
             for copy in copies.into_iter().rev() {
                 taken.batches.push_front(copy);
+                taken.wants_sync = true;
             }
-            self.write(&mut taken.batches)?;
+            self.write(&mut taken)?;
         }
         self.shared.gathering.settle(taken.batches);
         for (source, ticket) in taken.tickets.into_iter().enumerate() {
@@ -95,9 +96,12 @@ impl Committer {
         reclaim.slice(&self.shared, budget, space)
     }
 
-    fn write(&mut self, batches: &mut VecDeque<Batch>) -> io::Result<()> {
-        let Some((writer, reclaim)) = self.disk.as_mut().filter(|_| !batches.is_empty()) else { return Ok(()) };
-        let written = writer.write(batches)?;
+    fn write(&mut self, taken: &mut Taken) -> io::Result<()> {
+        let Some((writer, reclaim)) = self.disk.as_mut().filter(|_| !taken.batches.is_empty()) else { return Ok(()) };
+        let written = writer.write(taken)?;
+        // Known before anybody hears that it is stable, and sends more.
+        self.shared.gathering.set_full(!writer.spares.has_reserve());
+        let batches = &taken.batches;
         let mut log = self.shared.log();
         for segment in writer.take_begun() {
             log.index.add_bytes(segment, SEGMENT_HEADER_BYTES as u64);
@@ -120,6 +124,8 @@ impl Committer {
         let mut freed = false;
         while let Some(segment) = self.shared.log().take_dead_segment() {
             self.shared.files.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
+            // What took the place of its entries must not be lost when they are gone.
+            writer.sync_rest()?;
             writer.spares.free(&*self.shared.disk, self.level, segment)?;
             freed = true;
         }

@@ -1,5 +1,7 @@
 use smallvec::SmallVec;
 
+use super::Level;
+
 /// What an entry's body stands for, as long as it is live.
 ///
 /// The log gives the parts no meaning, save that a whole group can be ended at once.
@@ -26,6 +28,8 @@ pub struct Entry<'a> {
     pub deletes: &'a [Key],
     /// The group of which no key has a body any more.
     pub ends: Option<u64>,
+    /// When it counts as stable. More than the store's own level can't be had, and nothing is less than written.
+    pub level: Level,
     /// Whether it may use the space that is kept for a full disk.
     pub room: Room,
 }
@@ -218,7 +222,8 @@ mod tests {
         fn what_is_encoded_decodes_to_the_same(
             body in prop::collection::vec(any::<u8>(), 0..300), puts in keys(), deletes in keys(), ends in any::<Option<u64>>(),
         ) {
-            let entry = Entry { body: &body, puts: &puts, deletes: &deletes, ends, room: Room::Ordinary };
+            let (level, room) = (Level::PowerLoss, Room::Ordinary);
+            let entry = Entry { body: &body, puts: &puts, deletes: &deletes, ends, level, room };
             let mut bytes = encode_head(&entry).unwrap().to_vec();
             bytes.extend_from_slice(&body);
             let length = bytes.len();
@@ -244,7 +249,8 @@ mod tests {
     #[test]
     fn consecutive_keys_cost_as_much_as_one() {
         let many: Vec<_> = (1..=1000).map(|id| Key { group: 7, kind: 2, id }).collect();
-        let entry = |deletes| Entry { body: &[], puts: &[], deletes, ends: None, room: Room::Reserve };
+        let (level, room) = (Level::PowerLoss, Room::Reserve);
+        let entry = |deletes| Entry { body: &[], puts: &[], deletes, ends: None, level, room };
         let one = encode_head(&entry(&many[..1])).unwrap().len();
         assert_eq!(encode_head(&entry(&many)).unwrap().len(), one + 1);
     }

@@ -1,6 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::format::VERSION;
 use super::recovery::Damage;
 
 /// Why a store could not be opened.
@@ -16,7 +17,7 @@ pub enum OpenError {
     },
     /// A later version wrote it.
     #[error(
-        "{name} has format version {version}, which this version can't read: use the version that wrote it, or a later one"
+        "{name} has format version {version}, and this version reads up to {VERSION}: use the version that wrote it, or a later one"
     )]
     Newer {
         /// The segment's file.

@@ -158,14 +158,14 @@ pub(super) fn segment_number(name: &str) -> Option<u32> {
     (digits.len() == 10 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
+/// The first version. A later one keeps the first 16 bytes of a segment as they are.
+pub(super) const VERSION: u32 = 1;
+
 pub(super) const SEGMENT_HEADER_BYTES: usize = 64;
 pub(super) const BATCH_HEADER_BYTES: usize = 40;
 
 /// Batches begin at multiples of it, so that one can be looked for behind a damaged one.
 pub(super) const ALIGNMENT: usize = 8;
-
-/// The first version. A later one keeps the first 16 bytes of a segment as they are.
-const VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"OnceMQ\r\n";
 

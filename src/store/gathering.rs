@@ -13,6 +13,7 @@ pub(super) struct Gathering {
     state: Mutex<State>,
     wake: Condvar,
     congested: AtomicBool,
+    full: AtomicBool,
     gathered_bytes_max: usize,
     /// Whether entries are kept, and not their tickets alone.
     keeps: bool,
@@ -23,6 +24,8 @@ struct State {
     batches: VecDeque<Batch>,
     /// The highest ticket of each source.
     tickets: Vec<Option<u64>>,
+    /// Whether one of them wants to be synced.
+    wants_sync: bool,
     /// In the batches.
     bytes: usize,
     /// In those that were taken and are being written.
@@ -31,7 +34,6 @@ struct State {
     buffers: Vec<Vec<u8>>,
     waiting: bool,
     closing: bool,
-    full: bool,
     failure: Option<String>,
 }
 
@@ -46,6 +48,8 @@ pub(super) struct Batch {
 pub(super) struct Taken {
     pub(super) batches: VecDeque<Batch>,
     pub(super) tickets: Vec<Option<u64>>,
+    /// Whether an entry among them is stable only when it is synced.
+    pub(super) wants_sync: bool,
 }
 
 impl Gathering {
@@ -54,6 +58,7 @@ impl Gathering {
             state: Mutex::default(),
             wake: Condvar::new(),
             congested: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             gathered_bytes_max,
             keeps: level != Level::None,
         }
@@ -69,7 +74,7 @@ impl Gathering {
             return Err(Refused::Closed);
         }
         if let Some(head) = head {
-            if state.full && entry.room == Room::Ordinary && !entry.puts.is_empty() {
+            if self.is_full() && entry.room == Room::Ordinary && !entry.puts.is_empty() {
                 return Err(Refused::Full);
             }
             let length = head.len() + entry.body.len();
@@ -78,6 +83,7 @@ impl Gathering {
             batch.bytes.extend_from_slice(entry.body);
             batch.entries += 1;
             state.bytes += length;
+            state.wants_sync |= entry.level == Level::PowerLoss;
             if state.bytes + state.taken_bytes > self.gathered_bytes_max {
                 self.congested.store(true, Ordering::Relaxed);
             }
@@ -98,7 +104,11 @@ impl Gathering {
     pub(super) fn take(&self) -> Taken {
         let mut state = self.lock();
         state.taken_bytes = mem::take(&mut state.bytes);
-        Taken { batches: mem::take(&mut state.batches), tickets: mem::take(&mut state.tickets) }
+        Taken {
+            batches: mem::take(&mut state.batches),
+            tickets: mem::take(&mut state.tickets),
+            wants_sync: mem::take(&mut state.wants_sync),
+        }
     }
 
     /// Tells that what was taken is stable, and gives its buffers back.
@@ -145,11 +155,11 @@ impl Gathering {
     }
 
     pub(super) fn set_full(&self, full: bool) {
-        self.lock().full = full;
+        self.full.store(full, Ordering::Relaxed);
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.lock().full
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Nothing is taken from now on.

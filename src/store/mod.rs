@@ -59,7 +59,7 @@ pub enum Level {
 /// How a store works.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// When an entry counts as stable.
+    /// When an entry counts as stable, if it asks for no less itself.
     pub level: Level,
     /// What a file of the log holds; also the space that is kept for a full disk.
     pub segment_bytes: u64,
@@ -72,8 +72,10 @@ pub struct Options {
     pub strict: bool,
 }
 
-/// Whom the store tells what.
+/// Whom the store tells what. By default nobody hears of anything.
 pub struct Hooks {
+    /// So many of so many segments have been read, while the store is opened.
+    pub on_read: Box<dyn Fn(usize, usize) + Send>,
     /// All that this source appended up to and including this ticket is stable.
     pub on_stable: Box<dyn Fn(usize, u64) + Send>,
     /// A write or a sync failed: nothing is stable from now on.
@@ -131,6 +133,12 @@ struct Log {
     unreadable_segment: Option<u32>,
 }
 
+impl Default for Hooks {
+    fn default() -> Self {
+        Self { on_read: Box::new(|_, _| ()), on_stable: Box::new(|_, _| ()), on_failure: Box::new(|_| ()) }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -175,7 +183,7 @@ impl Store {
         if options.level == Level::None {
             return Ok(Self::unwritten(options, hooks));
         }
-        let mut scan = recovery::scan(&*disk, visitor)?;
+        let mut scan = recovery::scan(&*disk, &*hooks.on_read, visitor)?;
         if let Some(first) = scan.report.damages.first().filter(|_| options.strict) {
             return Err(OpenError::Damaged { count: scan.report.damages.len(), first: first.clone() });
         }
@@ -224,6 +232,11 @@ impl Store {
         self.shared.gathering.is_congested()
     }
 
+    /// Whether the disk is full: nothing is put but by entries that may use the reserve.
+    pub fn is_full(&self) -> bool {
+        self.shared.gathering.is_full()
+    }
+
     /// The body that a key has, if what put it is stable. Reads from the disk.
     pub fn read(&self, key: Key) -> io::Result<Option<Bytes>> {
         loop {
@@ -238,7 +251,7 @@ impl Store {
 
     /// What the store holds and has done.
     pub fn stats(&self) -> Stats {
-        let is_full = self.shared.gathering.is_full();
+        let is_full = self.is_full();
         let log = self.shared.log();
         Stats {
             segments: log.index.segments().len(),

@@ -7,7 +7,7 @@ use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use super::gathering::Batch;
 use super::index::Index;
 use super::reader::{Found, SegmentReader, read_header};
-use super::{Log, Shared};
+use super::{Level, Log, Shared};
 
 /// Copies what is live in the oldest segment to the end of the log, a slice per commit.
 pub(super) struct Reclaim {
@@ -122,7 +122,8 @@ fn copy_live(index: &Index, segment: u32, found: &Found<'_>, copies: &mut Batch)
         if puts.is_empty() {
             continue;
         }
-        let copy = Entry { body: entry.body, puts: &puts, deletes: &[], ends: None, room: Room::Reserve };
+        let (level, room) = (Level::PowerLoss, Room::Reserve);
+        let copy = Entry { body: entry.body, puts: &puts, deletes: &[], ends: None, level, room };
         if let Ok(head) = encode_head(&copy) {
             copies.bytes.extend_from_slice(&head);
             copies.bytes.extend_from_slice(entry.body);

@@ -78,8 +78,12 @@ pub(super) struct Scan {
     pub(super) next_number: u32,
 }
 
-/// Reads all segments from the oldest on, checks every checksum, and changes nothing.
-pub(super) fn scan(disk: &dyn Disk, visitor: &mut dyn FnMut(Recovered<'_>)) -> Result<Scan, OpenError> {
+/// Reads all segments from the oldest on, checks every checksum, and changes nothing. Tells how many of how many it has read.
+pub(super) fn scan(
+    disk: &dyn Disk,
+    on_read: &dyn Fn(usize, usize),
+    visitor: &mut dyn FnMut(Recovered<'_>),
+) -> Result<Scan, OpenError> {
     let mut scan = Scan {
         index: Index::default(),
         report: Report::default(),
@@ -96,6 +100,7 @@ pub(super) fn scan(disk: &dyn Disk, visitor: &mut dyn FnMut(Recovered<'_>)) -> R
         let next = segments.get(at + 1).map(|(next, _)| *next);
         let reader = SegmentReader::new(*header, Arc::clone(file))?;
         scan.read_segment(reader, next, visitor);
+        on_read(at + 1, segments.len());
     }
     let is_last = |end: &End| end.header.number.saturating_add(1) == scan.next_number;
     scan.end = scan.end.take().filter(is_last);

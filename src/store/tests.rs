@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod directory;
 mod full;
+mod levels;
 
 /// What a store should hold.
 pub(super) type Model = BTreeMap<Key, Vec<u8>>;
@@ -18,12 +19,13 @@ pub(super) struct Change {
     puts: Vec<Key>,
     deletes: Vec<Key>,
     ends: Option<u64>,
+    level: Level,
 }
 
 impl Change {
     fn entry(&self) -> Entry<'_> {
-        let Self { body, puts, deletes, ends } = self;
-        Entry { body, puts, deletes, ends: *ends, room: Room::Ordinary }
+        let Self { body, puts, deletes, ends, level } = self;
+        Entry { body, puts, deletes, ends: *ends, level: *level, room: Room::Ordinary }
     }
 
     fn put(id: u64, body: &[u8]) -> Self {
@@ -111,6 +113,7 @@ impl Run {
                 assert!(on_stable.lock().unwrap().replace(ticket) < Some(ticket));
             }),
             on_failure: Box::new(move |error: &str| *on_failure.lock().unwrap() = Some(error.to_owned())),
+            ..Hooks::default()
         };
         let mut recovered = Model::new();
         let (store, committer, report) =
@@ -174,7 +177,7 @@ fn the_order_of_appends_is_the_order_of_the_log() {
     }
     drop(run);
     let mut seen = Vec::new();
-    let hooks = Hooks { on_stable: Box::new(|_, _| ()), on_failure: Box::new(|_| ()) };
+    let hooks = Hooks::default();
     let disk: Arc<dyn Disk> = Arc::new(disk);
     Store::open_on(disk, &Options::default(), hooks, &mut |entry| seen.push((entry.body[0], entry.puts[0].id)))
         .unwrap();
@@ -188,6 +191,7 @@ fn one_commit_syncs_once_and_tells_each_source_its_highest_ticket() {
     let hooks = Hooks {
         on_stable: Box::new(move |source, ticket| tell.lock().unwrap().push((source, ticket))),
         on_failure: Box::new(|_| ()),
+        ..Hooks::default()
     };
     let disk = Arc::new(SimDisk::new(1));
     let (store, mut committer, _) = Store::open_on(disk, &Options::default(), hooks, &mut |_| ()).unwrap();

@@ -1,11 +1,10 @@
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::{io, mem};
 
 use super::Level;
 use super::disk::{Disk, DiskFile};
 use super::format::{ALIGNMENT, SEGMENT_HEADER_BYTES, SegmentHeader, seal_batch, segment_name};
-use super::gathering::Batch;
+use super::gathering::Taken;
 use super::spares::Spares;
 
 /// The end of the log, where batches are written.
@@ -17,9 +16,12 @@ pub(super) struct Writer {
     pub(super) spares: Spares,
     /// The sequence of the next entry that is written.
     sequence: u64,
-    /// All entries before it were reported stable.
+    /// All entries before it were reported stable, and can't have been lost since by a crash that the store's level survives.
     acknowledged: u64,
     syncs: u64,
+    /// Whether the segment that is written to has entries that wanted no sync and got none yet.
+    unsynced: bool,
+    sync_failed: bool,
     /// Segments that were begun and not yet told.
     begun: Vec<u32>,
 }
@@ -81,32 +83,44 @@ impl Writer {
             sequence,
             acknowledged: sequence,
             syncs: 0,
+            unsynced: false,
+            sync_failed: false,
             begun: Vec::new(),
         })
     }
 
     /// Writes batches and makes them stable. When the disk is full it goes on in the reserve; after any other error the
     /// writer must not be used again.
-    pub(super) fn write(&mut self, batches: &mut VecDeque<Batch>) -> io::Result<Vec<Written>> {
+    pub(super) fn write(&mut self, taken: &mut Taken) -> io::Result<Vec<Written>> {
         let mut progress = Progress { synced_sequence: self.sequence, ..Progress::default() };
-        match self.write_rest(batches, &mut progress) {
+        let earlier_unsynced = self.unsynced;
+        match self.write_rest(taken, &mut progress) {
             Err(error) if is_full(&error) => {
+                if earlier_unsynced && progress.synced == 0 {
+                    // Earlier commits are only in the segment that is left now, and a sync is never tried again.
+                    if self.sync_failed {
+                        return Err(error);
+                    }
+                    self.sync()?;
+                }
                 // Whatever of them reached the old segment is cut by the sequence that the new one begins with.
                 progress.written.truncate(progress.synced);
                 self.sequence = progress.synced_sequence;
                 let next = (next_number(&self.tail)?, self.sequence);
                 self.tail = reserve_tail(&*self.disk, self.level, &mut self.spares, next)?;
                 self.begun.push(next.0);
-                self.write_rest(batches, &mut progress)?;
+                self.write_rest(taken, &mut progress)?;
             }
             result => result?,
         }
-        self.acknowledged = self.sequence;
+        if !self.unsynced {
+            self.acknowledged = self.sequence;
+        }
         Ok(progress.written)
     }
 
-    fn write_rest(&mut self, batches: &mut VecDeque<Batch>, progress: &mut Progress) -> io::Result<()> {
-        while let Some(batch) = batches.get_mut(progress.written.len()) {
+    fn write_rest(&mut self, taken: &mut Taken, progress: &mut Progress) -> io::Result<()> {
+        while let Some(batch) = taken.batches.get_mut(progress.written.len()) {
             let length = (batch.bytes.len() as u64).next_multiple_of(ALIGNMENT as u64);
             if !self.is_empty() && self.tail.offset + length > self.segment_bytes {
                 self.sync()?;
@@ -118,18 +132,27 @@ impl Writer {
             seal_batch(&self.tail.header, self.sequence, self.acknowledged, batch.entries, &mut batch.bytes)
                 .ok_or_else(|| io::Error::other("a batch is larger than its length can tell"))?;
             self.tail.file.write_at(self.tail.offset, &batch.bytes)?;
+            self.unsynced = self.level == Level::PowerLoss;
             let Tail { header, offset, .. } = self.tail;
             progress.written.push(Written { segment: header.number, offset, bytes: length });
             self.tail.offset += length;
             self.sequence += u64::from(batch.entries);
         }
-        self.sync()
+        if taken.wants_sync { self.sync() } else { Ok(()) }
+    }
+
+    /// Makes sure that everything written is stable at the store's level.
+    pub(super) fn sync_rest(&mut self) -> io::Result<()> {
+        if self.unsynced { self.sync() } else { Ok(()) }
     }
 
     fn sync(&mut self) -> io::Result<()> {
         if self.level == Level::PowerLoss {
             self.syncs += 1;
-            self.tail.file.sync()?;
+            let result = self.tail.file.sync();
+            self.sync_failed = result.is_err();
+            self.unsynced = result.is_err();
+            return result;
         }
         Ok(())
     }

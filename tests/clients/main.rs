@@ -13,6 +13,8 @@ mod deadline;
 #[cfg(test)]
 mod exchange;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod mosquitto;

@@ -138,7 +138,7 @@ impl World {
     /// Whether nothing excuses that a message doesn't arrive.
     fn must_arrive(&self, client: usize, message: &Message) -> bool {
         let fits = self.clients[client].profile.maximum_packet_size.is_none() || message.size < 50;
-        message.acknowledged && message.expiry.is_none() && fits
+        message.acknowledged && message.expiry.is_none() && fits && self.mix.keeps(&message.topic)
     }
 
     /// A message to a share went to one member, if its members were there all the time.
@@ -162,7 +162,8 @@ impl World {
                     self.clients.iter().filter(|client| client.subscriptions.iter().any(|asked| is_member(&asked)));
                 let received: u32 = received.map(|client| self.received(client.number, message).live).sum();
                 let fits = members.iter().all(|client| self.must_arrive(client.number, message));
-                let outlives = message.qos == Qos::AtLeastOnce && self.mix.crash_every.is_none();
+                let last = self.mix.crash_every.is_none() || members.iter().all(|client| client.outlives_crashes());
+                let outlives = message.qos == Qos::AtLeastOnce && last;
                 let lasting = outlives || message.qos >= Qos::AtLeastOnce && unbroken;
                 let must = lasting && all_there && fits && !self.mix.small_queues;
                 if received < u32::from(must) {

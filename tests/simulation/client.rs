@@ -138,6 +138,11 @@ impl Client {
         self.profile.lifetime == Lifetime::Steadfast
     }
 
+    /// Whether a crash leaves its Session, which may be another one.
+    pub(crate) fn outlives_crashes(&self) -> bool {
+        matches!(self.profile.lifetime, Lifetime::Steadfast | Lifetime::Expiring(_))
+    }
+
     /// When something may happen to a CONNECT of its that would happen at `at`.
     ///
     /// The CONNECTs of a client overtake each other, when it opens a connection and another behind it. With a Session that goes on whatever

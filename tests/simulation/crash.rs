@@ -88,8 +88,8 @@ impl World {
     /// As the server starts: what the last run left is there before the first connection.
     fn start(&mut self, recovered: Recovered) {
         let shared = new_shared(self.shards.len());
-        let Recovered { sessions, retained, orphans, .. } = recovered;
-        let too_many = shared.restore(retained, sessions.iter().map(|session| session.key));
+        let Recovered { sessions, retained, retained_gone, orphans, .. } = recovered;
+        let too_many = shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
         assert!(too_many.is_empty());
         for (number, side) in self.shards.iter_mut().enumerate() {
             let shard = new_shard(number, &self.settings, &shared);

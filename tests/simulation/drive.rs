@@ -5,6 +5,7 @@ use std::sync::Arc;
 use oncemq::broker::{Action, AuthenticationOutcome, ConnectionId, Event, Report, ShardMessage, Ticket};
 use oncemq::codec::{ReasonCode, ServerPacket, encode};
 use oncemq::routing::Access;
+use oncemq::store::Level;
 use oncemq::timestamp::Timestamp;
 
 use crate::network::server_packet;
@@ -74,7 +75,8 @@ impl World {
                 side.last_ticket = ticket;
                 self.trace.note(self.now, None, || format!("shard {shard} persists {} {record:?}", ticket.0));
                 self.checker.on_record(shard, ticket, &record);
-                self.log.append(shard, ticket, &record);
+                let unawaited = if self.mix.rules.is_empty() { Level::PowerLoss } else { Level::Crash };
+                self.log.append(shard, ticket, &record, unawaited);
                 self.sync_soon();
             }
             Action::Forward { shard: to, message } => {

@@ -186,12 +186,11 @@ impl World {
             return self.judge_replay(client, number, publish);
         }
         self.judge_subscriptions(client, number, publish)?;
-        let steadfast = self.clients[client].is_steadfast();
         let ledger = &mut self.checker.ledger;
         let message = &ledger.messages[number];
-        // What goes out at QoS 0 or to a transient Session doesn't wait: a crash can come before what says that it went.
-        let waits = publish.qos > Qos::AtMostOnce && steadfast;
-        let most = if waits || ledger.crashes == 0 { message.copies() } else { message.copies().max(message.read) };
+        // What promises nothing has no record, and is accepted once more if its publisher says it again after a crash.
+        let keeps = ledger.crashes == 0 || self.mix.keeps(&message.topic);
+        let most = if keeps { message.copies() } else { message.copies().max(message.read) };
         let is_share = message.topic.as_str().starts_with("s/");
         let received = ledger.received.entry((client, number)).or_default();
         received.live += 1;

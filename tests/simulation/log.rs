@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use oncemq::broker::{Record, RecordKey, Recovered, Recovery, Ticket};
+use oncemq::broker::{Durability, Record, RecordBytes, RecordKey, Recovered, Recovery, Ticket};
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Progress, Report, Room, Store};
 
@@ -16,6 +16,8 @@ pub(crate) struct Log {
     committer: Committer,
     /// What the store said is stable: the shard and its ticket.
     stable: Arc<Mutex<Vec<(usize, u64)>>>,
+    /// What was appended since the last commit.
+    gathered: Vec<(RecordBytes, Level)>,
 }
 
 impl Log {
@@ -32,7 +34,7 @@ impl Log {
         let heard = Arc::clone(&stable);
         let hooks = Hooks {
             on_stable: Box::new(move |shard, ticket| heard.lock().unwrap().push((shard, ticket))),
-            on_failure: Box::new(|_| {}),
+            ..Hooks::default()
         };
         let mut recovery = Recovery::default();
         let mut visit = |found: oncemq::store::Recovered<'_>| {
@@ -40,26 +42,49 @@ impl Log {
             recovery.apply(found.body, &puts, &deletes, found.ends);
         };
         let (store, committer, report) = Store::open_on(Arc::new(disk.clone()), &options, hooks, &mut visit)?;
-        Ok((Self { disk, options, store, committer, stable }, recovery.finish(), report))
+        let log = Self { disk, options, store, committer, stable, gathered: Vec::new() };
+        Ok((log, recovery.finish(), report))
     }
 
-    pub(crate) fn append(&self, shard: usize, ticket: Ticket, record: &Record) {
+    /// `unawaited` is the level of what nothing waits for.
+    pub(crate) fn append(&mut self, shard: usize, ticket: Ticket, record: &Record, unawaited: Level) {
+        let level = record.durability().map_or(unawaited, |durability| match durability {
+            Durability::PowerLoss => Level::PowerLoss,
+            Durability::Crash => Level::Crash,
+            Durability::None => panic!("a record that nobody wants: {record:?}"),
+        });
         let bytes = record.to_bytes();
+        self.put((shard, ticket), &bytes, level);
+        self.gathered.push((bytes, level));
+    }
+
+    fn put(&self, (shard, ticket): (usize, Ticket), bytes: &RecordBytes, level: Level) {
         let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
-        let room = Room::Reserve;
-        let entry = Entry { body: &bytes.body, puts: &puts, deletes: &deletes, ends: bytes.ends, room };
+        let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
+        let entry = Entry { body, puts: &puts, deletes: &deletes, ends, level, room };
         self.store.append(shard, ticket.0, &entry).unwrap();
     }
 
     /// Makes stable what was appended. Returns what is to be told to whom.
     pub(crate) fn commit(&mut self) -> Vec<(usize, u64)> {
         assert_ne!(self.committer.commit(), Progress::Failed, "{:?}", self.store.poisoned());
+        self.gathered.clear();
         std::mem::take(&mut self.stable.lock().unwrap())
     }
 
-    /// The process ends, or the machine does: perhaps in the middle of a commit. Returns what the next one finds.
+    /// The process ends, or the machine does: perhaps in the middle of a commit, or when one is done that began between two records.
+    /// Returns what the next one finds.
     pub(crate) fn crash(&mut self, loss: Loss, rng: &mut Rng) -> SimDisk {
-        if rng.percent(50) {
+        let gathered = std::mem::take(&mut self.gathered);
+        if !gathered.is_empty() && rng.percent(40) {
+            let disk = self.disk.restart(rng.next(), loss);
+            let (log, ..) = Self::open(disk, self.options.clone()).unwrap();
+            for (bytes, level) in &gathered[..rng.place(gathered.len()) + 1] {
+                log.put((0, Ticket(0)), bytes, *level);
+            }
+            *self = log;
+            self.commit();
+        } else if rng.percent(50) {
             self.disk.set_fault(self.disk.steps() + rng.between(1, 6), Fault::PowerCut);
             self.committer.commit();
         }

@@ -79,6 +79,16 @@ fn what_was_acknowledged_survives_the_loss_of_power() {
     run("crash-power", Mix::crash_power, 25);
 }
 
+#[test]
+fn every_message_survives_what_its_topic_promises() {
+    run("crash-levels", Mix::crash_levels, 25);
+}
+
+#[test]
+fn what_ends_in_a_crash_goes_elsewhere_once() {
+    run("crash-ends", Mix::crash_ends, 25);
+}
+
 /// What the broker keeps in hash maps must not decide what it does.
 #[test]
 fn the_same_seed_is_the_same_run() {

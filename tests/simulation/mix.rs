@@ -1,11 +1,12 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use oncemq::broker::{QueueOverflow, Settings};
+use oncemq::broker::{Durability, DurabilityRule, QueueOverflow, Settings};
 use oncemq::codec::Qos;
 use oncemq::routing::ShareStrategy;
 use oncemq::store::Level;
 use oncemq::store::sim::Loss;
+use oncemq::topic::{TopicFilter, TopicName};
 
 use crate::rng::Rng;
 
@@ -41,6 +42,9 @@ pub(crate) struct Mix {
     pub(crate) crash_every: Option<u64>,
     pub(crate) loss: Loss,
     pub(crate) level: Level,
+    /// The level of messages by their topic, the first that matches, and that of the others.
+    pub(crate) rules: Vec<(&'static str, Durability)>,
+    pub(crate) durability: Durability,
 }
 
 impl Mix {
@@ -66,6 +70,8 @@ impl Mix {
             crash_every: None,
             loss: Loss::Process,
             level: Level::PowerLoss,
+            rules: Vec::new(),
+            durability: Durability::PowerLoss,
         }
     }
 
@@ -135,6 +141,49 @@ impl Mix {
         Self { loss: Loss::Power, level: Level::PowerLoss, ..Self::crashes(rng) }
     }
 
+    /// The same, where messages have different levels.
+    pub(crate) fn crash_levels(rng: &mut Rng) -> Self {
+        let loss = rng.pick(&[Loss::Process, Loss::Power]);
+        let durability = match loss {
+            Loss::Process => rng.pick(&[Durability::Crash, Durability::PowerLoss]),
+            Loss::Power => Durability::PowerLoss,
+        };
+        let rules = vec![
+            ("t/0", Durability::None),
+            ("s/0", Durability::None),
+            ("t/1", Durability::Crash),
+            ("t/2", Durability::PowerLoss),
+        ];
+        Self { loss, rules, durability, ..Self::crashes(rng) }
+    }
+
+    /// Whether crashes leave alone what was acknowledged on this topic.
+    pub(crate) fn keeps(&self, topic: &TopicName) -> bool {
+        let least = match self.loss {
+            Loss::Process => Durability::Crash,
+            Loss::Power => Durability::PowerLoss,
+        };
+        self.crash_every.is_none() || self.rules.is_empty() || self.level_of(topic) >= least
+    }
+
+    pub(crate) fn level_of(&self, topic: &TopicName) -> Durability {
+        let rule = self.rules.iter().find(|(name, _)| *name == topic.as_str());
+        rule.map_or(self.durability, |(_, level)| *level)
+    }
+
+    /// Connections, Sessions and the process end all the time: their Wills and their part of what is shared go elsewhere.
+    pub(crate) fn crash_ends(rng: &mut Rng) -> Self {
+        Self {
+            losses: rng.pick(&[5, 20, 40]),
+            steadfast: rng.pick(&[30, 60, 100]),
+            wills: rng.percent(70),
+            shares: rng.percent(70),
+            loss: rng.pick(&[Loss::Process, Loss::Power]),
+            crash_every: Some(rng.pick(&[40, 80, 150])),
+            ..Self::crashes(rng)
+        }
+    }
+
     fn crashes(rng: &mut Rng) -> Self {
         Self {
             losses: rng.pick(&[0, 0, 5, 20]),
@@ -187,8 +236,13 @@ impl Mix {
             share_strategy: rng.pick(&strategies),
             response_information: None,
             server_reference: None,
-            durability: "none".into(),
+            durability: self.durability,
+            durability_rules: self.rules.iter().map(rule).collect(),
             sys_interval: Duration::ZERO,
         }
     }
+}
+
+fn rule((topic, level): &(&'static str, Durability)) -> DurabilityRule {
+    DurabilityRule { topic_filter: TopicFilter::new((*topic).into()).unwrap(), level: *level }
 }

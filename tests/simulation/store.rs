@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oncemq::broker::{Record, Recovered, RetainedChange, Ticket};
+use oncemq::broker::{InsteadOf, Record, Recovered, RetainedChange, Ticket};
 use oncemq::routing::SessionKey;
 
 use crate::checker::Checker;
@@ -38,7 +38,12 @@ impl Store {
             Record::SessionEnded { key } => {
                 self.sessions.remove(key);
             }
-            Record::Accepted { receivers, .. } => {
+            Record::Accepted { receivers, instead_of, .. } => {
+                if let Some(InsteadOf::Queued(key, sequence)) = instead_of
+                    && let Some(owed) = self.sessions.get_mut(key)
+                {
+                    owed.remove(sequence);
+                }
                 for receiver in receivers.iter() {
                     if let Some(owed) = self.sessions.get_mut(&receiver.to.key) {
                         owed.insert(receiver.sequence);
@@ -54,6 +59,7 @@ impl Store {
             | Record::Subscribed { .. }
             | Record::Unsubscribed { .. }
             | Record::Forgotten { .. }
+            | Record::RetainedGone { .. }
             | Record::ReceivedReleased { .. }
             | Record::OutboundReleased { .. } => {}
         }

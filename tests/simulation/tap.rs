@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use oncemq::broker::Durability;
 use oncemq::codec::{Ack, ClientPacket, Connack, OutgoingPublish, Publish, Qos, ReasonCode, ServerPacket};
 
 use crate::world::World;
@@ -199,8 +200,11 @@ impl World {
             return Err(format!("identifier {id} is sent again behind PUBREC"));
         }
         let payload = &publish.message.payload;
+        // At QoS 1 what a crash took gives its identifier back, and comes to the same if it is published again.
+        let keeps = publish.qos == Qos::ExactlyOnce || self.mix.keeps(&publish.message.topic);
+        let is_new = session.crashed && !publish.dup && !keeps;
         match session.sent.get_mut(&id) {
-            Some((before, place, on)) if before == payload => {
+            Some((before, place, on)) if before == payload && !is_new => {
                 if !publish.dup {
                     return Err(format!("identifier {id} is repeated without DUP")); // [MQTT-3.3.1-1]
                 }
@@ -249,6 +253,9 @@ impl World {
         let Some(message) = tap.read.get(&id).map(|message| &self.checker.ledger.messages[*message]) else {
             return Ok(());
         };
+        if self.mix.level_of(&message.topic) == Durability::None {
+            return Ok(()); // if it has one, for its receivers
+        }
         let unstable = message.records.iter().find(|(shard, ticket)| self.shards[*shard].stable < *ticket);
         match unstable {
             Some((_, ticket)) if !ack.reason_code.is_error() => {

@@ -3,11 +3,11 @@ use crate::packet::Frame;
 use crate::plan::{self, StreamPlan};
 
 fn plan(pace: Pace, window: usize, qos: QoS, subscribers: usize) -> Plan {
-    let (streams, receivers) = plan::fan_out(7, subscribers);
+    let (mut streams, mut receivers) = plan::fan_out(7, subscribers);
+    streams.iter_mut().for_each(|stream| stream.qos = qos);
+    receivers.iter_mut().for_each(|receiver| receiver.qos = qos);
     Plan {
         run: 7,
-        publish_qos: qos,
-        subscribe_qos: qos,
         retain: Retain::PassOn,
         payload_len: 30,
         pace,
@@ -22,6 +22,10 @@ fn flow(pace: Pace, window: usize, qos: QoS, subscribers: usize) -> Flow {
     let mut flow = Flow::new(&plan(pace, window, qos, subscribers)).unwrap();
     flow.remaining = u64::MAX;
     flow
+}
+
+fn topic_of_its_own(number: usize) -> StreamPlan {
+    StreamPlan { topic: number.to_string(), qos: QoS::AtLeastOnce, audiences: vec![0] }
 }
 
 /// What the publisher sends now, packet by packet.
@@ -116,7 +120,7 @@ fn a_message_that_is_not_as_it_was_sent_is_unexpected() {
 #[test]
 fn a_publisher_takes_its_topics_in_turn_and_stops_at_the_last_message() {
     let mut plan = plan(Pace::Acknowledged, 10, QoS::AtLeastOnce, 1);
-    plan.streams = (0..3).map(|topic| StreamPlan { topic: topic.to_string(), audiences: vec![0] }).collect();
+    plan.streams = (0..3).map(topic_of_its_own).collect();
     plan.publishers = plan::deal(3, 1);
     let mut flow = Flow::new(&plan).unwrap();
     flow.remaining = 3;
@@ -124,4 +128,27 @@ fn a_publisher_takes_its_topics_in_turn_and_stops_at_the_last_message() {
     assert_eq!(topics, b"012");
     assert_eq!(sent(&mut flow).len(), 0);
     assert_eq!(flow.tally().lost, 3);
+}
+
+#[test]
+fn a_message_that_is_sent_late_counts_from_when_it_was_due() {
+    let mut flow = flow(Pace::Scheduled { interval_ns: 1_000_000 }, 1, QoS::AtMostOnce, 1);
+    let mut output = Vec::new();
+    assert_eq!(flow.next_due(), Some(0));
+    flow.publish_due(1_000_000, &mut output).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(10));
+    let mut late = 0;
+    while flow.next_due().is_some() {
+        flow.publish_due(1_000_000, &mut output).unwrap();
+        late += 1;
+    }
+    assert!(late >= 9, "{late}");
+    let mut sent_ns = Vec::new();
+    let mut rest = output.as_slice();
+    while let Some(frame) = Frame::split(rest).unwrap() {
+        let stamp = Stamp::decode(&frame.bytes[frame.bytes.len() - 30..]).unwrap();
+        sent_ns.push(stamp.sent_ns);
+        rest = &rest[frame.bytes.len()..];
+    }
+    assert!(sent_ns.windows(2).all(|pair| pair[1] - pair[0] == 1_000_000), "{sent_ns:?}");
 }

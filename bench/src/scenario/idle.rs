@@ -15,9 +15,9 @@ use crate::report::{Promise, Report};
 use crate::traffic::{Client, Traffic};
 
 /// Opens all connections and looks at the broker before and after.
-pub(super) fn run(measures: &Measures, target: Target) -> Result<Report> {
+pub(super) fn run(measures: &Measures, target: &Target) -> Result<Report> {
     let nobody = Plan { streams: Vec::new(), publishers: Vec::new(), receivers: Vec::new(), ..measures.plan() };
-    let mut traffic = Traffic::new(target.address, nobody)?;
+    let mut traffic = Traffic::new(target.endpoint.clone(), nobody)?;
     process::reset_peak(target.pid);
     let before = process::memory(target.pid)?;
     let meter = Meter::start(target.pid)?;
@@ -46,5 +46,5 @@ pub(super) fn run(measures: &Measures, target: Target) -> Result<Report> {
 }
 
 /// In which the broker finishes what connecting gave it to do.
-const SETTLING: Duration = Duration::from_millis(200);
+pub(super) const SETTLING: Duration = Duration::from_millis(200);
 const RESTING: Duration = Duration::from_secs(1);

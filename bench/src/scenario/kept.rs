@@ -9,16 +9,16 @@ use super::steady::LAST_WORDS;
 use super::{Measures, Target};
 use crate::clock;
 use crate::flow::Role;
-use crate::packet::SessionKind;
 use crate::process::{self, Meter};
 use crate::report::{Promise, Report};
 use crate::traffic::{Client, Settled, Traffic, Until};
 
 /// Stores messages under one root and has them replayed to one new subscriber after the other.
-pub(super) fn run_retained(measures: &Measures, target: Target) -> Result<Report> {
-    let mut traffic = Traffic::new(target.address, measures.plan())?;
+pub(super) fn run_retained(measures: &Measures, target: &Target) -> Result<Report> {
+    let mut traffic = Traffic::new(target.endpoint.clone(), measures.plan())?;
     traffic.connect_publishers()?;
-    let stored = store(&mut traffic, measures.count, target)?;
+    process::reset_peak(target.pid);
+    let intake = store(&mut traffic, measures.count, target)?;
 
     let started = clock::now();
     let meter = Meter::start(target.pid)?;
@@ -44,32 +44,25 @@ pub(super) fn run_retained(measures: &Measures, target: Target) -> Result<Report
     report.add_flow(counts.published, counts.delivered, flowed);
     report.add_usage(counts.delivered, usage);
     report.add_memory(process::memory(target.pid)?);
-    report.add("store_cpu_us_per_message", stored);
+    intake.add_to(&mut report);
     traffic.clear_retained()?;
     Ok(report)
 }
 
 /// Queues messages for sessions whose clients are away, and drains them when they return.
-pub(super) fn run_offline(measures: &Measures, target: Target) -> Result<Report> {
-    let mut traffic = Traffic::new(target.address, measures.plan())?;
-    let durable: Vec<_> = (0..traffic.plan.receivers.len())
-        .map(|receiver| Client {
-            role: Role::Receiver(receiver),
-            session: SessionKind::Durable,
-            client_id: Some(format!("away-{:08x}-{receiver}", measures.run)),
-        })
-        .collect();
-    for (receiver, connection) in traffic.connect(&durable)?.into_iter().enumerate() {
-        traffic.subscribe(receiver, connection)?;
+pub(super) fn run_offline(measures: &Measures, target: &Target) -> Result<Report> {
+    let mut traffic = Traffic::new(target.endpoint.clone(), measures.plan())?;
+    for connection in traffic.connect_subscribers()? {
         traffic.disconnect(connection)?;
     }
     thread::sleep(TO_BE_AWAY);
     traffic.connect_publishers()?;
-    let queued = store(&mut traffic, measures.count, target)?;
+    process::reset_peak(target.pid);
+    let intake = store(&mut traffic, measures.count, target)?;
 
     let started = clock::now();
     let meter = Meter::start(target.pid)?;
-    let connections = traffic.connect(&durable)?;
+    let connections = traffic.connect_receivers()?;
     traffic.settle(|counts| counts.owed == 0 && counts.unreleased == 0)?;
     let flowed = traffic.last_packet - started;
     thread::sleep(LAST_WORDS);
@@ -80,37 +73,47 @@ pub(super) fn run_offline(measures: &Measures, target: Target) -> Result<Report>
     report.add_flow(counts.published, counts.delivered, flowed);
     report.add_usage(counts.delivered, usage);
     report.add_memory(process::memory(target.pid)?);
-    report.add("store_cpu_us_per_message", queued);
+    intake.add_to(&mut report);
     if counts.sessions_present != connections.len() {
         report.complain(format!("{} of {} sessions were kept", counts.sessions_present, connections.len()));
     }
-    forget(&mut traffic, connections, durable)?;
+    traffic.forget_sessions(&connections)?;
     Ok(report)
 }
 
-/// Publishes, waits until all is acknowledged, and returns the broker's CPU microseconds per message.
-fn store(traffic: &mut Traffic, count: usize, target: Target) -> Result<f64> {
-    process::reset_peak(target.pid);
+/// What taking the messages in cost.
+#[derive(Debug, Clone, Copy)]
+struct Intake {
+    cpu_us_per_message: f64,
+    load_cpu_us_per_message: f64,
+    messages_per_second: f64,
+}
+
+impl Intake {
+    fn add_to(&self, report: &mut Report) {
+        report.add("intake_cpu_us_per_message", self.cpu_us_per_message);
+        report.add("intake_load_cpu_us_per_message", self.load_cpu_us_per_message);
+        report.add("intake_messages_per_second", self.messages_per_second);
+    }
+}
+
+/// Publishes and waits until all is acknowledged.
+fn store(traffic: &mut Traffic, count: usize, target: &Target) -> Result<Intake> {
+    let started = clock::now();
     let meter = Meter::start(target.pid)?;
     traffic.flow.remaining = count as u64;
     traffic.publish(Until::Sent)?;
     if traffic.settle(|counts| counts.unacknowledged == 0)? != Settled::Done {
         bail!("{} messages were not acknowledged", traffic.flow.counts.unacknowledged);
     }
+    let taken = (clock::now() - started).as_secs_f64();
     let usage = meter.read()?;
-    Ok(usage.broker_cpu.as_secs_f64() * 1e6 / count as f64)
-}
-
-/// Ends the durable sessions.
-fn forget(traffic: &mut Traffic, connections: Vec<usize>, durable: Vec<Client>) -> Result<()> {
-    for connection in connections {
-        traffic.disconnect(connection)?;
-    }
-    let clean: Vec<_> = durable.into_iter().map(|client| Client { session: SessionKind::Clean, ..client }).collect();
-    for connection in traffic.connect(&clean)? {
-        traffic.disconnect(connection)?;
-    }
-    Ok(())
+    let per_message = |cpu: Duration| cpu.as_secs_f64() * 1e6 / count as f64;
+    Ok(Intake {
+        cpu_us_per_message: per_message(usage.broker_cpu),
+        load_cpu_us_per_message: per_message(usage.load_cpu),
+        messages_per_second: count as f64 / taken.max(1e-9),
+    })
 }
 
 /// In which the broker takes note that a client is gone.

@@ -1,6 +1,6 @@
 //! Scenarios against the bare relay, in this process.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
@@ -23,13 +23,15 @@ fn args(text: &str) -> ScenarioArgs {
 
 /// A relay that lives as long as the tests.
 fn relay() -> Target {
-    let port = broker::free_port().unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
     thread::spawn(move || relay::run(&RelayArgs { port }));
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     while !broker::greets(address) {
         thread::sleep(Duration::from_millis(5));
     }
-    Target { address, pid: std::process::id() }
+    Target { endpoint: Endpoint::new(address, Transport::Tcp, None).unwrap(), pid: std::process::id() }
 }
 
 #[test]
@@ -42,9 +44,11 @@ fn what_a_relay_passes_on_arrives_once_and_in_order() {
         "fan-in --publishers 5 --seconds 0.1",
         "wildcards --count 100 --subscribers 7 --publishers 5 --seconds 0.1",
         "large --pairs 2 --seconds 0.1",
+        "topics --pairs 3 --count 20 --seconds 0.1",
+        "pairs --pairs 3 --rate 2000 --seconds 0.1",
         "flood --pairs 2 --seconds 0.1",
     ] {
-        let report = run(&args(text), target).unwrap();
+        let report = run(&args(text), &target).unwrap();
         assert_eq!(report.broken, [""; 0], "{text}");
         assert!(report.figure("delivered") > Some(0.0), "{text}");
         assert!(report.figure("cpu_us_per_message") > Some(0.0), "{text}");
@@ -53,19 +57,39 @@ fn what_a_relay_passes_on_arrives_once_and_in_order() {
 
 #[test]
 fn a_number_of_messages_is_kept_to() {
-    let report = run(&args("pairs --pairs 3 --messages 1000"), relay()).unwrap();
+    let report = run(&args("pairs --pairs 3 --messages 1000"), &relay()).unwrap();
     assert_eq!(report.figure("published"), Some(1_000.0));
 }
 
 #[test]
+fn a_schedule_is_kept_and_its_latency_told() {
+    let report = run(&args("pairs --pairs 3 --rate 2000 --seconds 0.3"), &relay()).unwrap();
+    let published = report.figure("published").unwrap();
+    assert!((550.0..=700.0).contains(&published), "{published}");
+    assert!(report.figure("latency_p999_us") >= report.figure("latency_p50_us"));
+}
+
+#[test]
+fn clients_come_and_go() {
+    let report = run(&args("connects --count 100"), &relay()).unwrap();
+    assert!(report.figure("connects_per_second") > Some(0.0));
+}
+
+#[test]
+fn subscriptions_are_made_and_counted() {
+    let report = run(&args("subscriptions --count 300 --subscribers 3"), &relay()).unwrap();
+    assert!(report.figure("rss_bytes_per_subscription") > report.figure("rss_bytes_beyond_filter"));
+}
+
+#[test]
 fn idle_connections_are_opened_and_still_there() {
-    let report = run(&args("idle --count 100"), relay()).unwrap();
+    let report = run(&args("idle --count 100"), &relay()).unwrap();
     assert!(report.figure("connects_per_second") > Some(0.0));
 }
 
 #[test]
 fn a_broker_that_grants_less_than_asked_is_an_error() {
-    let error = run(&args("pairs --pairs 3 --qos 1"), relay()).unwrap_err();
+    let error = run(&args("pairs --pairs 3 --qos 1"), &relay()).unwrap_err();
     assert!(format!("{error:#}").contains("answered a SUBSCRIBE at QoS 1 with 0x00"), "{error:#}");
 }
 
@@ -79,6 +103,11 @@ fn impossible_measures_are_refused() {
         "flood --qos 1",
         "offline --qos 0",
         "wildcards --subscribers 2",
+        "pairs --rate 0",
+        "offline --rate 5",
+        "idle --durable",
+        "mixed --qos 1",
+        "topics --count 3",
     ] {
         assert!(args(text).connections().is_err(), "{text}");
     }

@@ -1,6 +1,6 @@
-use super::harness::{Client, Harness, settings};
+use super::harness::{Client, Harness, recovered, settings};
 use super::packets::*;
-use crate::broker::{Record, Recovered, Recovery, Settings};
+use crate::broker::{Record, Settings};
 use crate::codec::{ClientPacket, MessageProperties, Publish, Qos, ServerPacket};
 
 fn once(payload: &'static str, qos: Qos, packet_id: u16, dedup_id: &'static str) -> ClientPacket {
@@ -26,18 +26,6 @@ fn duplicates(harness: &mut Harness, client: Client) -> Vec<bool> {
         said == [("duplicate".into(), "true".into())]
     };
     harness.packets(client).into_iter().map(is_duplicate).collect()
-}
-
-/// What the next run would find.
-fn recovered(records: &[Record]) -> Recovered {
-    let mut recovery = Recovery::default();
-    for record in records {
-        let bytes = record.to_bytes();
-        recovery.apply(&bytes.body, &bytes.puts, &bytes.deletes, bytes.ends);
-    }
-    let recovered = recovery.finish();
-    assert_eq!(recovered.unreadable, 0);
-    recovered
 }
 
 #[test]

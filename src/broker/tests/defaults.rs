@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::broker::{QueueOverflow, Settings};
+use crate::broker::{Durability, QueueOverflow, Settings};
 use crate::codec::Qos;
 use crate::routing::ShareStrategy;
 
@@ -35,7 +35,8 @@ pub(super) fn settings() -> Settings {
         share_strategy: ShareStrategy::RoundRobin,
         response_information: None,
         server_reference: None,
-        durability: "none".into(),
+        durability: Durability::None,
+        durability_rules: Vec::new(),
         sys_interval: Duration::ZERO,
     }
 }

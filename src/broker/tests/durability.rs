@@ -26,6 +26,19 @@ fn connack_of_a_durable_session_waits_and_of_a_transient_one_does_not() {
 }
 
 #[test]
+fn mqtt5_3_1_2_4_connack_of_a_clean_start_waits_for_the_end_of_what_was_stored() {
+    for shards in [1, 2] {
+        let mut harness = Harness::with(shards, super::harness::settings());
+        harness.connect(durable("y"));
+        harness.store_answers = false;
+        let again = harness.attempt(shards - 1, transient("y"));
+        assert_eq!(harness.received(again), [""; 0]);
+        harness.persist();
+        assert_eq!(harness.received(again), ["CONNACK 0x00"]);
+    }
+}
+
+#[test]
 fn puback_and_pubrec_wait_for_the_record_of_a_message_to_a_durable_session() {
     let (mut harness, [subscriber, durable, transient]) = slow_store();
     for publisher in [durable, transient] {

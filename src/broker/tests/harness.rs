@@ -9,8 +9,8 @@ use bytestring::ByteString;
 pub(super) use super::defaults::settings;
 use super::packets::show;
 use crate::broker::{
-    Action, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Peer, Record, Report, Settings, Shard,
-    ShardMessage, Shared, Ticket,
+    Action, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Peer, Record, Recovered, Recovery,
+    Report, Settings, Shard, ShardMessage, Shared, Ticket,
 };
 use crate::codec::{ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
 use crate::routing::{Access, RetainedLimits, ShardId};
@@ -88,6 +88,25 @@ impl Harness {
             unstable: BTreeMap::new(),
             generations: 0,
         }
+    }
+
+    /// What comes up after a crash that left so many records: all Sessions on the first shard.
+    pub(super) fn crash(&self, records: usize) -> Self {
+        let mut next = Self::with(self.shards.len(), settings());
+        next.now = self.now;
+        next.records = self.records[..records].to_vec();
+        let Recovered { sessions, retained, retained_gone, .. } = recovered(&next.records);
+        let keys = sessions.iter().map(|session| session.key);
+        assert!(next.shards[0].shared.restore(retained, retained_gone, keys).is_empty());
+        let mut actions = Vec::new();
+        for session in sessions {
+            next.shards[0].restore(next.now, session, Arc::new(Access::everything()), &mut actions);
+        }
+        for action in actions {
+            next.perform(0, action, &mut Vec::new());
+        }
+        next.settle();
+        next
     }
 
     pub(super) fn open(&mut self, shard: usize) -> Client {
@@ -370,6 +389,18 @@ impl Seen {
         self.unflushed = true;
         self.packets.push(packet);
     }
+}
+
+/// What the next run finds if these records are stable.
+pub(super) fn recovered(records: &[Record]) -> Recovered {
+    let mut recovery = Recovery::default();
+    for record in records {
+        let bytes = record.to_bytes();
+        recovery.apply(&bytes.body, &bytes.puts, &bytes.deletes, bytes.ends);
+    }
+    let recovered = recovery.finish();
+    assert_eq!(recovered.unreadable, 0);
+    recovered
 }
 
 pub(super) fn granted(access: Access, data: Option<&'static str>) -> AuthenticationOutcome {

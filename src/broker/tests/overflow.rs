@@ -1,6 +1,8 @@
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
-use crate::broker::{DropReason, QueueOverflow, Report};
+use crate::broker::Event::StoreRoom;
+use crate::broker::{DropReason, QueueOverflow, Report, StoreRoom as Room};
+use crate::routing::RetainedLimits;
 
 /// A durable subscriber to `t` that is away, and has room for three messages.
 fn away(shards: usize, queue_overflow: QueueOverflow) -> Harness {
@@ -158,16 +160,46 @@ fn message_of_a_3_1_1_publisher_that_was_held_up_and_lost_is_new_when_it_comes_a
 }
 
 #[test]
-fn message_that_3_1_1_could_not_be_refused_is_new_when_it_comes_again() {
+fn full_disk_refuses_5_0_and_holds_3_1_1_back_until_there_is_room() {
     let mut harness = away(1, QueueOverflow::DropOldest);
+    let (told, held) = (harness.connect(transient("p")), harness.connect(v311("q", false)));
+    harness.event(0, StoreRoom(Room::None));
+    assert_eq!(harness.ask(told, publish("t", "1", Q1, 1)), ["PUBACK 1 0x97"]);
+    assert_eq!(harness.ask(told, publish("t", "1", Q2, 2)), ["PUBREC 2 0x97"]);
+    assert_eq!(harness.ask(held, publish("t", "2", Q2, 1)), [""; 0]);
+    harness.seconds(1);
+    assert_eq!(harness.received(held), [""; 0]);
+    harness.event(0, StoreRoom(Room::Some));
+    harness.seconds(1);
+    assert_eq!(harness.received(held), ["PUBREC 1"]);
+    assert_eq!(harness.ask(told, publish("t", "3", Q1, 3)), ["PUBACK 3"]);
+    assert_eq!(received_by_subscriber(&mut harness), ["PUBLISH t 2 q2 #1", "PUBLISH t 3 q1 #2"]);
+}
+
+#[test]
+fn full_disk_is_of_no_concern_to_qos_0_and_transient_sessions() {
+    let mut harness = away(1, QueueOverflow::DropOldest);
+    let [publisher, other] = ["p", "o"].map(|name| harness.connect(transient(name)));
+    harness.run(other, [subscribe("#", Q2)]);
+    harness.event(0, StoreRoom(Room::None));
+    assert_eq!(harness.ask(publisher, publish("t", "1", Q0, 0)), [""; 0]);
+    assert_eq!(harness.ask(publisher, publish("u", "2", Q2, 2)), ["PUBREC 2"]);
+    assert_eq!(harness.received(other), ["PUBLISH t 1 q0", "PUBLISH u 2 q2 #1"]);
+}
+
+#[test]
+fn message_that_3_1_1_could_not_be_refused_is_new_when_it_comes_again() {
+    let limits = RetainedLimits { retained_messages_max: 1, retained_bytes_max: 1_000 };
+    let mut harness = Harness::with_retained(1, settings(), limits);
     let publisher = harness.connect(v311("p", false));
-    harness.event(0, crate::broker::Event::StoreRoom(crate::broker::StoreRoom::None));
-    harness.send(publisher, publish("t", "1", Q2, 1));
+    harness.run(publisher, [retain("r", "1", Q1, 1)]);
+    harness.send(publisher, retain("s", "2", Q2, 2));
     assert!(harness.is_closed(publisher));
-    harness.event(0, crate::broker::Event::StoreRoom(crate::broker::StoreRoom::Some));
-    let publisher = harness.attempt(0, v311("p", false));
-    harness.run(publisher, [publish("t", "1", Q2, 1)]);
-    assert_eq!(received_by_subscriber(&mut harness), ["PUBLISH t 1 q2 #1"]);
+    let publisher = harness.connect(v311("p", false));
+    harness.run(publisher, [retain("r", "", Q1, 1)]);
+    assert_eq!(harness.ask(publisher, retain("s", "2", Q2, 2)), ["PUBREC 2 0x10"]);
+    let subscriber = harness.connect(transient("s"));
+    assert_eq!(harness.ask(subscriber, subscribe("s", Q2)), ["SUBACK 1 02", "PUBLISH s 2 q2 #1 retain"]);
 }
 
 #[test]

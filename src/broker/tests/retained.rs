@@ -205,10 +205,9 @@ fn mqtt311_3_3_1_7_retained_qos0_message_discards_the_one_before_even_if_it_is_n
         Some((retained.clone(), message.payload.len()))
     };
     let kept: Vec<_> = harness.records.iter().filter_map(kept).collect();
-    let [(RetainedChange::Set { number, replaces: None, .. }, 1), (RetainedChange::Cleared { number: cleared }, 0)] =
-        &kept[..]
+    let [(RetainedChange::Set { number, .. }, 1), (RetainedChange::Cleared { number: cleared, .. }, 0)] = &kept[..]
     else {
         panic!("what the store keeps is the same: {kept:?}");
     };
-    assert_eq!(number, cleared);
+    assert!(number < cleared);
 }

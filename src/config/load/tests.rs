@@ -118,6 +118,26 @@ fn listeners_of_a_flag_replace_those_of_the_file() {
 }
 
 #[test]
+fn rules_for_durability_of_a_flag_replace_those_of_the_file() {
+    let file = file("[[durability_rules]]\ntopic = \"a\"\nlevel = \"crash\"\n");
+    let rules = |rules: &[&str]| {
+        let change = Change::DurabilityRules(rules.iter().map(|rule| (*rule).to_owned()).collect());
+        vec![Override { origin: Origin::Flag("--durability-rule".to_owned()), change }]
+    };
+    let loaded = load_layers(Some(file.path()), rules(&["b/#=none", "c=power-loss"])).unwrap();
+    let levels = loaded.config.durability_rules.iter().map(|rule| (rule.topic.as_str(), rule.level));
+    assert_eq!(levels.collect::<Vec<_>>(), [("b/#", Durability::None), ("c", Durability::PowerLoss)]);
+    assert_eq!(loaded.origin("durability_rules[1].level"), &Origin::Flag("--durability-rule".to_owned()));
+    let error = |wrong| load_layers(None, rules(&[wrong])).unwrap_err().to_string();
+    assert_eq!(
+        error("$share/g/a=none"),
+        "flag --durability-rule: `durability_rules[0].topic` is no topic filter for a rule: `$share/` where a plain topic \
+         filter belongs"
+    );
+    assert!(error("a=loud").starts_with("flag --durability-rule: `durability_rules.level`: unknown variant `loud`"));
+}
+
+#[test]
 fn listeners_of_the_file_replace_the_default_ones() {
     let file = file(
         "[[listeners]]\nname = \"sensors\"\naddress = \"[::]:8080\"\ntransport = \"ws\"\nproxy_protocol = \"v2\"\n",

@@ -64,7 +64,7 @@ impl Broker {
         let task = spawn_local(async move {
             let mut connection = Connection::open(&driver, Stream::Unix(ours), peer).unwrap();
             let end = poll_fn(|cx| connection.poll(&driver, cx)).await;
-            connection.finish(&driver, end).await;
+            connection.finish(driver, end).await;
         });
         (Client::new(theirs), task)
     }

@@ -4,9 +4,8 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::Driver;
-use crate::broker::{ConnectionId, Event, Peer, StoreRoom};
+use crate::broker::{ConnectionId, Event, Peer};
 use crate::codec::ProtocolVersion;
-use crate::server::connections::Identity;
 use crate::server::outgoing::Outgoing;
 use crate::server::status::ShardSnapshot;
 use crate::server::traffic::Traffic;
@@ -16,8 +15,7 @@ impl Driver {
     /// A new connection, whose first packet is awaited.
     pub(in crate::server) fn open(&mut self, peer: Box<Peer>) -> Option<ConnectionId> {
         self.begin_turn();
-        let identity = Box::new(Identity { peer: Peer::clone(&peer), client_id: None, verified_user: None });
-        let connection = self.connections.open(identity, self.reading.now)?;
+        let connection = self.connections.open(self.reading.now)?;
         self.tasks += 1;
         self.traffic.connections_opened += 1;
         self.handle(Event::Opened { connection, peer });
@@ -144,7 +142,6 @@ impl Driver {
         let Traffic { bytes_received, bytes_sent, .. } = self.traffic;
         let (received, sent) = std::mem::replace(&mut self.told, (bytes_received, bytes_sent));
         self.shared.add_traffic(bytes_received - received, bytes_sent - sent);
-        self.handle(Event::StoreRoom(if self.store.is_full() { StoreRoom::None } else { StoreRoom::Some }));
         self.end_turn();
     }
 
@@ -195,10 +192,9 @@ impl Driver {
     /// Asks again what every client may do.
     pub(super) fn renew_access(&mut self) {
         for connection in self.connections.ids() {
-            let identity = self.connections.get_mut(connection).map(|entry| &*entry.identity);
-            if let Some(access) = identity.and_then(|identity| self.authentication.access(identity)) {
-                self.handle(Event::AccessChanged { connection, access });
-            }
+            let Some((client_id, verified_user)) = self.shard.identity(connection) else { continue };
+            let access = self.authentication.access_of(client_id, verified_user);
+            self.handle(Event::AccessChanged { connection, access });
         }
     }
 }

@@ -2,6 +2,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
 use super::{tcp, unix};
 use crate::config::ListenAddress;
 
@@ -47,22 +50,20 @@ impl BoundSocket {
     }
 
     /// Makes it known to the runtime of this thread.
+    #[expect(deprecated, reason = "std's listeners keep their descriptor, and what replaces it is unsafe")]
     pub(in crate::server) fn register(self) -> io::Result<Accepting> {
         Ok(match self {
-            Self::Tcp(listener) => Accepting::Tcp(tokio::net::TcpListener::from_std(listener)?),
-            Self::Unix(listener, file) => Accepting::Unix(tokio::net::UnixListener::from_std(listener)?, file),
+            Self::Tcp(listener) => Accepting::Tcp(AsyncFd::with_interest(listener, Interest::READABLE)?),
+            Self::Unix(listener, file) => Accepting::Unix(AsyncFd::with_interest(listener, Interest::READABLE)?, file),
         })
     }
 }
 
-/// A socket that can be waited for.
+/// A socket that can be waited for. What it accepts is registered once, by the thread that serves it.
 #[derive(Debug)]
 pub(in crate::server) enum Accepting {
-    Tcp(tokio::net::TcpListener),
-    Unix(
-        tokio::net::UnixListener,
-        #[expect(dead_code, reason = "removes the file when it is dropped")] unix::SocketFile,
-    ),
+    Tcp(AsyncFd<TcpListener>),
+    Unix(AsyncFd<UnixListener>, #[expect(dead_code, reason = "removes the file when it is dropped")] unix::SocketFile),
 }
 
 impl Accepting {
@@ -70,13 +71,14 @@ impl Accepting {
     pub(super) async fn accept(&self) -> io::Result<AcceptedSocket> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, address) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                Ok(AcceptedSocket::Tcp(stream.into_std()?, address))
+                let (stream, address) = listener.async_io(Interest::READABLE, TcpListener::accept).await?;
+                stream.set_nonblocking(true)?;
+                Ok(AcceptedSocket::Tcp(stream, address))
             }
             Self::Unix(listener, _) => {
-                let (stream, _) = listener.accept().await?;
-                Ok(AcceptedSocket::Unix(stream.into_std()?))
+                let (stream, _) = listener.async_io(Interest::READABLE, UnixListener::accept).await?;
+                stream.set_nonblocking(true)?;
+                Ok(AcceptedSocket::Unix(stream))
             }
         }
     }

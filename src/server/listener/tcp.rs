@@ -20,6 +20,7 @@ pub(super) fn bind(address: SocketAddr, options: Options) -> io::Result<TcpListe
     }
     // A restart must not wait for the connections of the last life to be forgotten.
     socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
     socket.set_keepalive(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
     #[cfg(target_os = "linux")]
@@ -54,12 +55,13 @@ mod tests {
     }
 
     #[test]
-    fn connections_inherit_keepalive() {
+    fn connections_inherit_their_options() {
         let listener = bind("127.0.0.1:0".parse().unwrap(), OPTIONS).unwrap();
         listener.set_nonblocking(false).unwrap();
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, _) = listener.accept().unwrap();
         assert!(socket2::SockRef::from(&stream).keepalive().unwrap());
         assert_eq!(socket2::SockRef::from(&stream).tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+        assert!(stream.nodelay().unwrap());
     }
 }

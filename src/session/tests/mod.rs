@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Action, Delivery, Event, Limits, Link, Session, Ticket};
+use super::{Action, Delivery, DeliveryPlace, Event, Limits, Link, Session, Ticket};
 use crate::codec::{Connack, Message, PacketId, ProtocolVersion, Qos};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
@@ -37,6 +37,7 @@ pub(super) fn delivery(qos: Qos) -> Delivery {
         expires_at: None,
         subscription_ids: SmallVec::new(),
         share: None,
+        place: DeliveryPlace::Record,
     }
 }
 

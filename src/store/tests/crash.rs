@@ -53,7 +53,7 @@ fn crash_twice(seed: u64, steps: (u64, u64), losses: (Loss, Loss), options: &Opt
         disk = disk.restart(seed ^ step, loss);
         // Looking must change nothing that a crash right after it could show.
         let mut recovered = Model::new();
-        let report = recovery::scan(&disk, &mut |entry| apply(&entry, &mut recovered)).unwrap().report;
+        let report = recovery::scan(&disk, &|_, _| (), &mut |entry| apply(&entry, &mut recovered)).unwrap().report;
         assert_eq!(report.damages, [], "seed {seed}, steps {steps:?}");
         check_prefix(&state, changes, told, &recovered);
         state = recovered;

@@ -9,6 +9,7 @@ fn open(directory: &Path, options: &Options) -> (Store, Receiver<(usize, u64)>, 
             let _ = tell.send((source, ticket));
         }),
         on_failure: Box::new(|error| panic!("{error}")),
+        ..Hooks::default()
     };
     let mut recovered = Model::new();
     let (store, report) = Store::open(directory, options, hooks, &mut |entry| apply(&entry, &mut recovered)).unwrap();
@@ -32,6 +33,7 @@ fn shards_append_from_their_threads_and_all_is_there_after_a_restart() {
                         puts: &puts,
                         deletes: deletes.as_slice(),
                         ends: None,
+                        level: Level::PowerLoss,
                         room: Room::Ordinary,
                     };
                     store.append(source, ticket, &entry).unwrap();
@@ -48,7 +50,18 @@ fn shards_append_from_their_threads_and_all_is_there_after_a_restart() {
     assert_eq!(store.stats().keys, 400);
     let puts = [Key { group: 9, kind: 0, id: 9 }];
     store
-        .append(0, 501, &Entry { body: b"last", puts: &puts, deletes: &[], ends: None, room: Room::Ordinary })
+        .append(
+            0,
+            501,
+            &Entry {
+                body: b"last",
+                puts: &puts,
+                deletes: &[],
+                ends: None,
+                level: Level::PowerLoss,
+                room: Room::Ordinary,
+            },
+        )
         .unwrap();
     store.close();
     assert_eq!(told.recv(), Ok((0, 501)));
@@ -65,7 +78,7 @@ fn shards_append_from_their_threads_and_all_is_there_after_a_restart() {
 fn two_processes_never_have_one_directory() {
     let directory = tempfile::tempdir().unwrap();
     let (store, ..) = open(directory.path(), &Options::default());
-    let hooks = Hooks { on_stable: Box::new(|_, _| ()), on_failure: Box::new(|_| ()) };
+    let hooks = Hooks::default();
     let error = Store::open(directory.path(), &Options::default(), hooks, &mut |_| ()).err().unwrap();
     assert!(error.to_string().ends_with(&format!("is in use by process {}", std::process::id())), "{error}");
     assert!(matches!(check(directory.path(), &mut |_| ()), Err(OpenError::Locked { .. })));

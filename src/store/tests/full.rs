@@ -54,6 +54,33 @@ fn on_a_full_disk_nothing_acknowledged_is_lost_and_the_store_drains_until_it_is_
 }
 
 #[test]
+fn that_the_disk_is_full_is_known_before_anything_is_stable_in_the_reserve() {
+    let disk = SimDisk::new(1);
+    disk.set_capacity(60_000);
+    let store = Arc::new(Mutex::new(None::<Store>));
+    let (asked, was_full) = (Arc::clone(&store), Arc::new(Mutex::new(Vec::new())));
+    let told = Arc::clone(&was_full);
+    let hooks = Hooks {
+        on_stable: Box::new(move |_, _| {
+            told.lock().unwrap().extend(asked.lock().unwrap().as_ref().map(Store::is_full))
+        }),
+        ..Hooks::default()
+    };
+    let disk = Arc::new(disk);
+    let (opened, mut committer, _) = Store::open_on(disk, &options(), hooks, &mut |_| ()).unwrap();
+    *store.lock().unwrap() = Some(opened);
+    for id in 0.. {
+        let change = Change::put(id, &[7; 300]);
+        let taken = store.lock().unwrap().as_ref().unwrap().append(0, id, &change.entry());
+        if taken.is_err() {
+            break;
+        }
+        assert_ne!(committer.commit(), Progress::Failed);
+    }
+    assert_eq!(was_full.lock().unwrap().last(), Some(&true), "with the first commit in the reserve");
+}
+
+#[test]
 fn a_store_on_a_full_disk_opens_and_drains() {
     let disk = SimDisk::new(1);
     disk.set_capacity(60_000);
@@ -156,6 +183,6 @@ fn what_a_full_disk_left_behind_is_not_read_as_the_log() {
     assert_eq!((run.stable(), run.store.stats().segments), (4, 2));
     drop(run);
     let mut ids = Vec::new();
-    let report = recovery::scan(&disk, &mut |entry| ids.push(entry.puts[0].id)).unwrap().report;
+    let report = recovery::scan(&disk, &|_, _| (), &mut |entry| ids.push(entry.puts[0].id)).unwrap().report;
     assert_eq!((ids, report.entries, report.damages.len()), (vec![0, 1, 2, 3], 4, 0));
 }

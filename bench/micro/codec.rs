@@ -1,0 +1,100 @@
+//! What it costs to read and write packets.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the input is our own, and a benchmark that can't be set up has nothing to tell"
+)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
+use oncemq::codec::{
+    Ack, ClientPacket, Decoder, Message, OutgoingPublish, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, client,
+};
+use oncemq::topic::TopicName;
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    decoding(&mut criterion);
+    encoding(&mut criterion);
+    criterion.final_summary();
+}
+
+/// A read of many packets, taken apart.
+fn decoding(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode");
+    group.throughput(Throughput::Elements(PACKETS as u64));
+    for (version, name) in [(ProtocolVersion::V3_1_1, "3.1.1"), (ProtocolVersion::V5, "5.0")] {
+        for (qos, level) in [(Qos::AtMostOnce, 0), (Qos::AtLeastOnce, 1)] {
+            decode(&mut group, version, &format!("publish/{name}/qos{level}"), &publish(qos, 64));
+        }
+        let ack = Ack::new(id(), ReasonCode::Success);
+        decode(&mut group, version, &format!("puback/{name}"), &ClientPacket::Puback(ack));
+    }
+    decode(&mut group, ProtocolVersion::V5, "publish/5.0/64KiB", &publish(Qos::AtMostOnce, 65_536));
+    group.finish();
+}
+
+fn decode(group: &mut BenchmarkGroup<'_, WallTime>, version: ProtocolVersion, name: &str, packet: &ClientPacket) {
+    let mut decoder = Decoder::new(PACKET_LEN_MAX);
+    let connect: &'static [u8] = if version == ProtocolVersion::V5 { CONNECT_5 } else { CONNECT_311 };
+    decoder.decode(&mut Bytes::from_static(connect)).unwrap().unwrap();
+    let mut read = BytesMut::new();
+    for _ in 0..PACKETS {
+        client::encode_client(packet, version, &mut read);
+    }
+    let read = read.freeze();
+    group.bench_function(name, |bencher| {
+        let take_apart = |mut rest: Bytes| {
+            while let Some(packet) = decoder.decode(&mut rest).unwrap() {
+                black_box(packet);
+            }
+        };
+        bencher.iter_batched(|| read.clone(), take_apart, BatchSize::SmallInput);
+    });
+}
+
+/// A message to one receiver after the other: all but the payload, and the whole packet.
+fn encoding(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode");
+    let topic = TopicName::new(TOPIC.into()).unwrap();
+    for (payload_len, size) in [(64, "64B"), (65_536, "64KiB")] {
+        let message = Arc::new(Message::new(topic.clone(), vec![0; payload_len]));
+        for (qos, packet_id, level) in [(Qos::AtMostOnce, None, 0), (Qos::AtLeastOnce, Some(id()), 1)] {
+            let publish = OutgoingPublish { qos, packet_id, ..OutgoingPublish::new(Arc::clone(&message)) };
+            let mut output = BytesMut::with_capacity(2 * payload_len + 1_024);
+            group.bench_function(format!("head/{size}/qos{level}"), |bencher| {
+                bencher.iter(|| {
+                    output.clear();
+                    black_box(&publish).encode_head(ProtocolVersion::V5, &mut output);
+                });
+            });
+            group.bench_function(format!("whole/{size}/qos{level}"), |bencher| {
+                bencher.iter(|| {
+                    output.clear();
+                    black_box(&publish).encode(ProtocolVersion::V5, &mut output);
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn publish(qos: Qos, payload_len: usize) -> ClientPacket {
+    let topic = TopicName::new(TOPIC.into()).unwrap();
+    let packet_id = (qos != Qos::AtMostOnce).then(id);
+    ClientPacket::Publish(Publish { qos, packet_id, ..Publish::new(topic, vec![0; payload_len]) })
+}
+
+fn id() -> PacketId {
+    PacketId::new(7).unwrap()
+}
+
+const TOPIC: &str = "bench/site7/device123/temperature";
+/// More than any packet here.
+const PACKET_LEN_MAX: u32 = 1 << 20;
+/// What one read of a busy connection brings.
+const PACKETS: usize = 100;
+const CONNECT_311: &[u8] = b"\x10\x0E\x00\x04MQTT\x04\x02\x0E\x10\x00\x02ab";
+const CONNECT_5: &[u8] = b"\x10\x0F\x00\x04MQTT\x05\x02\x0E\x10\x00\x00\x02ab";

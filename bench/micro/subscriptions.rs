@@ -1,0 +1,126 @@
+//! What it costs to subscribe, and to find who gets a message.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the input is our own, and a benchmark that can't be set up has nothing to tell"
+)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
+use oncemq::codec::{ClientId, Qos, RetainHandling, Subscription, SubscriptionOptions};
+use oncemq::routing::{Access, Location, SessionKey, ShardId, ShareStrategy, Subscriber, SubscriptionIndex};
+use oncemq::topic::{Filter, TopicName};
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    matching(&mut criterion);
+    subscribing(&mut criterion);
+    criterion.final_summary();
+}
+
+/// Topics that match one exact filter, or two with wildcards, among many.
+fn matching(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("matching");
+    for count in [1_000, 100_000] {
+        for (kind, filters) in [("exact", exact as fn(usize) -> String), ("wildcards", wildcard)] {
+            let index = index((0..count).map(filters));
+            let topics: Vec<_> = (0..TOPICS).map(|number| topic(number * count / TOPICS)).collect();
+            let mut turn = topics.iter().cycle();
+            group.bench_function(BenchmarkId::new(kind, count), |bencher| {
+                bencher.iter(|| black_box(index.matching(turn.next().unwrap())));
+            });
+        }
+    }
+    for receivers in [10, 1_000] {
+        let index = index((0..receivers).map(|_| "news".to_owned()));
+        let topic = TopicName::try_from("news").unwrap();
+        group.throughput(Throughput::Elements(receivers as u64));
+        group.bench_function(BenchmarkId::new("fan-out", receivers), |bencher| {
+            bencher.iter(|| black_box(index.matching(&topic)));
+        });
+    }
+    group.finish();
+}
+
+/// 10,000 filters put in, and taken out.
+fn subscribing(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("subscribing");
+    let count = 10_000;
+    group.throughput(Throughput::Elements(count as u64));
+    let subscriptions: Vec<_> = (0..count).map(|number| subscription(&exact(number))).collect();
+    let client = subscriber(1);
+    let fill = |index: &mut SubscriptionIndex| {
+        for subscription in &subscriptions {
+            index.subscribe(&client, subscription, None, ShareStrategy::RoundRobin);
+        }
+    };
+    group.bench_function("subscribe", |bencher| {
+        let insert = |mut index: SubscriptionIndex| {
+            fill(&mut index);
+            index
+        };
+        bencher.iter_batched(SubscriptionIndex::new, insert, BatchSize::LargeInput);
+    });
+    group.bench_function("unsubscribe", |bencher| {
+        let filled = || {
+            let mut index = SubscriptionIndex::new();
+            fill(&mut index);
+            index
+        };
+        let remove = |mut index: SubscriptionIndex| {
+            for subscription in &subscriptions {
+                index.unsubscribe(client.key, &subscription.filter);
+            }
+            index
+        };
+        bencher.iter_batched(filled, remove, BatchSize::LargeInput);
+    });
+    group.finish();
+}
+
+/// Each filter belongs to a client of its own.
+fn index(filters: impl Iterator<Item = String>) -> SubscriptionIndex {
+    let mut index = SubscriptionIndex::new();
+    for (number, filter) in (0..).zip(filters) {
+        index.subscribe(&subscriber(number), &subscription(&filter), None, ShareStrategy::RoundRobin);
+    }
+    index
+}
+
+fn exact(number: usize) -> String {
+    format!("site{}/device{number}/temperature", number % SITES)
+}
+
+/// Two of each three match the topic of a number that is divisible by three.
+fn wildcard(number: usize) -> String {
+    match number % 3 {
+        0 => format!("site{}/device{number}/#", number % SITES),
+        1 => format!("+/device{}/temperature", number - 1),
+        _ => format!("site{}/device{number}/+", number % SITES),
+    }
+}
+
+fn topic(number: usize) -> TopicName {
+    TopicName::try_from(exact(number - number % 3).as_str()).unwrap()
+}
+
+fn subscription(filter: &str) -> Subscription {
+    let options = SubscriptionOptions {
+        qos: Qos::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::Send,
+    };
+    Subscription { filter: Filter::try_from(filter).unwrap(), options }
+}
+
+fn subscriber(number: u64) -> Arc<Subscriber> {
+    let location = Location { shard: ShardId(0), slot: 0 };
+    let client_id = ClientId(format!("client {number}").into());
+    Arc::new(Subscriber::new(SessionKey(number), client_id, location, Arc::new(Access::everything())))
+}
+
+const SITES: usize = 100;
+/// So many that no cache of the processor has the way to them all.
+const TOPICS: usize = 500;

@@ -1,0 +1,281 @@
+//! Goals: proportions between figures, and whether they are kept.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::Verdict;
+use crate::report::digits;
+use crate::rounds::{Arena, Circumstances, Column, Entrant, RoundArgs, parse_scenario};
+use crate::statistics::{self, Spread};
+use crate::table::{on_one_line, proportion};
+
+/// Which goals to look at.
+#[derive(Debug, Args)]
+pub(crate) struct GoalsArgs {
+    /// The name of a goal, or its beginning; without any, all
+    #[arg(long)]
+    goal: Vec<String>,
+    /// The table of goals
+    #[arg(long, default_value = "bench/goals.toml")]
+    goals: PathBuf,
+    #[command(flatten)]
+    rounds: RoundArgs,
+    /// Write every run, and what came of all, to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    goal: Vec<Goal>,
+}
+
+/// A figure of ours in proportion to that of others, or by itself.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Goal {
+    name: String,
+    figure: String,
+    broker: String,
+    scenario: String,
+    cores: Option<usize>,
+    /// What the figure is divided by.
+    to: Option<Measure>,
+    at_most: Option<f64>,
+    at_least: Option<f64>,
+}
+
+/// The measure of a goal; where it says nothing, what the goal's own side says.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Measure {
+    /// The smallest figure of several brokers.
+    BestOf(Vec<String>),
+    /// Another run.
+    Run { broker: Option<String>, scenario: Option<String>, figure: Option<String>, cores: Option<usize> },
+    /// The time in which the disk syncs.
+    DiskSync,
+}
+
+/// What came of a goal.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    goal: Goal,
+    /// The figure itself.
+    value: Option<Spread>,
+    /// In proportion to its measure.
+    ratio: Option<Spread>,
+    /// Which of several was the best.
+    best: Option<String>,
+    kept: Option<bool>,
+    columns: Vec<Column>,
+}
+
+#[derive(Debug, Serialize)]
+struct Outcomes {
+    circumstances: Circumstances,
+    goals: Vec<Outcome>,
+}
+
+/// Runs what the goals need, goal by goal, and says which are kept.
+pub(crate) fn run(args: &GoalsArgs) -> Result<Verdict> {
+    let wanted = |goal: &Goal| args.goal.is_empty() || args.goal.iter().any(|name| goal.name.starts_with(name));
+    let goals: Vec<_> = read(&args.goals)?.into_iter().filter(wanted).collect();
+    if goals.is_empty() {
+        bail!("no such goal in {}", args.goals.display());
+    }
+    let arena = Arena::new(&args.rounds)?;
+    let mut outcomes =
+        Outcomes { circumstances: arena.circumstances(args.rounds.cores, Vec::new()), goals: Vec::new() };
+    let mut output = io::stdout().lock();
+    writeln!(output, "| goal | figure | ratio | limit | |\n| --- | ---: | ---: | ---: | --- |")?;
+    for goal in goals {
+        let outcome = goal.pursue(&arena, args.rounds.cores)?;
+        write!(output, "{}", outcome.rows())?;
+        output.flush()?;
+        outcomes.goals.push(outcome);
+        if let Some(file) = &args.json {
+            fs::write(file, serde_json::to_string_pretty(&outcomes)?)
+                .with_context(|| format!("cannot write {}", file.display()))?;
+        }
+    }
+    let missed = outcomes.goals.iter().any(|outcome| outcome.kept != Some(true));
+    Ok(if missed { Verdict::Broken } else { Verdict::Kept })
+}
+
+impl Goal {
+    /// Runs both sides, interleaved. A goal that names no cores gets those of the command line.
+    fn pursue(self, arena: &Arena, cores: usize) -> Result<Outcome> {
+        let entrants = self.entrants(arena, cores)?;
+        let columns = arena.run(&self.name, &entrants)?;
+        Ok(self.judge(columns, arena.disk_sync_us))
+    }
+
+    fn entrants(&self, arena: &Arena, cores: usize) -> Result<Vec<Entrant>> {
+        let entrant = |broker: &str, scenario: &str, own: Option<usize>| -> Result<Entrant> {
+            let spec = arena.peers.broker(broker)?;
+            Ok(Entrant { spec, scenario: parse_scenario(scenario)?, cores: own.unwrap_or(cores) })
+        };
+        let mut entrants = vec![entrant(&self.broker, &self.scenario, self.cores)?];
+        match &self.to {
+            None | Some(Measure::DiskSync) => {}
+            // Another figure of the same run.
+            Some(Measure::Run { broker: None, scenario: None, cores: None, .. }) => {}
+            Some(Measure::Run { broker, scenario, cores, .. }) => {
+                let broker = broker.as_ref().unwrap_or(&self.broker);
+                entrants.push(entrant(broker, scenario.as_ref().unwrap_or(&self.scenario), *cores)?);
+            }
+            Some(Measure::BestOf(brokers)) => {
+                for broker in brokers {
+                    entrants.push(entrant(broker, &self.scenario, self.cores)?);
+                }
+            }
+        }
+        Ok(entrants)
+    }
+
+    fn judge(self, columns: Vec<Column>, disk_sync_us: f64) -> Outcome {
+        let own = columns.first().map(|column| column.values(&self.figure)).unwrap_or_default();
+        let others = columns.get(1..).unwrap_or_default();
+        let mut best = None;
+        let to = match &self.to {
+            None => None,
+            Some(Measure::DiskSync) => Some(vec![Some(disk_sync_us); own.len()]),
+            Some(Measure::Run { figure, .. }) => {
+                let figure = figure.as_ref().unwrap_or(&self.figure);
+                others.first().or(columns.first()).map(|column| column.values(figure))
+            }
+            Some(Measure::BestOf(_)) => {
+                // One that loses messages has no figure to compare with.
+                let sound = others.iter().filter(|column| !column.is_broken());
+                let medians = sound.filter_map(|column| Some((column, column.figures.get(&self.figure)?.median)));
+                let column = medians.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(column, _)| column);
+                best = column.map(|column| column.broker.clone());
+                Some(column.map(|column| column.values(&self.figure)).unwrap_or_default())
+            }
+        };
+        let value = Spread::of(own.iter().copied().flatten());
+        let ratio = to.as_ref().and_then(|to| statistics::ratio(&own, to));
+        let judged = if self.to.is_some() { ratio } else { value };
+        let sound = columns.first().is_some_and(|column| !column.is_broken());
+        let kept = judged.map(|judged| sound && self.allows(judged.median));
+        Outcome { value, ratio, best, kept, columns, goal: self }
+    }
+
+    fn allows(&self, value: f64) -> bool {
+        self.at_most.is_none_or(|limit| value <= limit) && self.at_least.is_none_or(|limit| value >= limit)
+    }
+
+    fn limit(&self) -> String {
+        match (self.at_most, self.at_least) {
+            (Some(limit), _) => format!("≤ {}", digits(limit)),
+            (None, Some(limit)) => format!("≥ {}", digits(limit)),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+impl Outcome {
+    fn rows(&self) -> String {
+        let value = self.value.map_or_else(|| "–".to_owned(), |value| digits(value.median));
+        let ratio = self.ratio.as_ref().map_or_else(|| "–".to_owned(), proportion);
+        let ratio = self.best.as_ref().map_or_else(|| ratio.clone(), |best| format!("{ratio} of {best}"));
+        let verdict = match self.kept {
+            Some(true) => "kept",
+            Some(false) => "missed",
+            None => "nothing to compare with",
+        };
+        let Goal { name, figure, .. } = &self.goal;
+        let mut rows = format!("| {name} | {value} {figure} | {ratio} | {} | {verdict} |\n", self.goal.limit());
+        for column in &self.columns {
+            if let Some(complaint) = column.complaints().next() {
+                rows += &format!("| | {}: {} | | | |\n", column.broker, on_one_line(complaint));
+            }
+        }
+        rows
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<Goal>> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let table: Table = toml::from_str(&text).with_context(|| file.display().to_string())?;
+    Ok(table.goal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::Peers;
+
+    fn goal(text: &str) -> Goal {
+        let head = "[[goal]]\nname = 'g'\nfigure = 'f'\nbroker = 'ours'\nscenario = 'pairs'\n";
+        let table: Table = toml::from_str(&format!("{head}{text}")).unwrap();
+        table.goal.into_iter().next().unwrap()
+    }
+
+    fn column(broker: &str, values: &[f64]) -> Column {
+        Column::with_values(broker, "f", values)
+    }
+
+    #[test]
+    fn the_best_of_several_is_the_measure_unless_it_loses_messages() {
+        let columns = |lossy: bool| {
+            let mut fastest = column("fastest", &[1.0]);
+            if lossy {
+                fastest.failures.push("it ended".to_owned());
+            }
+            vec![column("ours", &[2.0]), fastest, column("second", &[4.0])]
+        };
+        let goal = goal("to = { best_of = ['fastest', 'second'] }\nat_most = 0.7");
+        let outcome = goal.clone().judge(columns(false), 0.0);
+        assert_eq!((outcome.best.as_deref(), outcome.kept), (Some("fastest"), Some(false)));
+        let outcome = goal.judge(columns(true), 0.0);
+        assert_eq!((outcome.best.as_deref(), outcome.kept), (Some("second"), Some(true)));
+    }
+
+    #[test]
+    fn a_goal_without_a_measure_is_a_limit() {
+        assert_eq!(goal("at_most = 3.0").judge(vec![column("ours", &[2.0])], 0.0).kept, Some(true));
+        assert_eq!(goal("at_least = 3.0").judge(vec![column("ours", &[2.0])], 0.0).kept, Some(false));
+        assert_eq!(goal("at_least = 3.0").judge(vec![column("ours", &[])], 0.0).kept, None);
+    }
+
+    #[test]
+    fn the_disk_and_another_run_are_measures() {
+        let outcome = goal("to = 'disk_sync'\nat_most = 2.0").judge(vec![column("ours", &[900.0])], 500.0);
+        assert_eq!(outcome.ratio.map(|ratio| ratio.median), Some(1.8));
+        let columns = vec![column("ours", &[3.0, 6.0]), column("ours", &[2.0, 4.0])];
+        let outcome = goal("to = { run = { scenario = 'fan-in' } }\nat_most = 1.4").judge(columns, 0.0);
+        assert_eq!((outcome.ratio.map(|ratio| ratio.median), outcome.kept), (Some(1.5), Some(false)));
+    }
+
+    #[test]
+    fn the_goals_of_the_repository_can_be_run() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let peers = Peers::read(&directory.join("peers.toml")).unwrap();
+        for goal in read(&directory.join("goals.toml")).unwrap() {
+            let mut brokers = vec![goal.broker.clone()];
+            let mut scenarios = vec![goal.scenario.clone()];
+            match goal.to {
+                Some(Measure::BestOf(others)) => brokers.extend(others),
+                Some(Measure::Run { broker, scenario, .. }) => {
+                    brokers.extend(broker);
+                    scenarios.extend(scenario);
+                }
+                Some(Measure::DiskSync) | None => {}
+            }
+            for broker in brokers {
+                assert!(peers.broker(&broker).is_ok(), "{}: {broker}", goal.name);
+            }
+            for scenario in scenarios {
+                assert!(parse_scenario(&scenario).is_ok(), "{}: {scenario}", goal.name);
+            }
+        }
+    }
+}

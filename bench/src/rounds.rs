@@ -1,0 +1,225 @@
+//! Runs of several brokers, round by round.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser};
+use serde::{Serialize, Serializer};
+
+use crate::broker::Stage;
+use crate::peers::{BrokerSpec, Peers};
+use crate::process;
+use crate::report::Report;
+use crate::scenario::{self, ScenarioArgs};
+use crate::statistics::Spread;
+
+/// How runs that are compared are made.
+#[derive(Debug, Args)]
+pub(crate) struct RoundArgs {
+    /// How often everything is run
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// How long each run measures, instead of what its scenario says
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
+    /// How many cores a broker gets, from core 0 on
+    #[arg(long, default_value_t = 1)]
+    pub(crate) cores: usize,
+    /// The core the load generator runs on; by default the one after the broker's, or the last
+    #[arg(long)]
+    pub(crate) load_core: Option<usize>,
+    /// The table of brokers
+    #[arg(long, default_value = "bench/peers.toml")]
+    pub(crate) peers: PathBuf,
+    /// Where the brokers' data directories are made; by default the system's place for temporary files
+    #[arg(long)]
+    pub(crate) data_root: Option<PathBuf>,
+}
+
+/// A broker in a scenario.
+#[derive(Debug, Clone)]
+pub(crate) struct Entrant {
+    pub(crate) spec: BrokerSpec,
+    pub(crate) scenario: ScenarioArgs,
+    pub(crate) cores: usize,
+}
+
+/// What came of an entrant.
+#[derive(Debug, Serialize)]
+pub(crate) struct Column {
+    pub(crate) broker: String,
+    /// The middle of each figure.
+    pub(crate) figures: BTreeMap<String, Spread>,
+    /// By round: nothing where the run could not be finished.
+    pub(crate) runs: Vec<Option<Report>>,
+    /// Why runs could not be finished.
+    pub(crate) failures: Vec<String>,
+    /// Whether the broker has what the scenario asks for, as far as its entry in the table tells.
+    pub(crate) offered: bool,
+}
+
+/// The machine and the brokers, for whoever reads the figures later.
+#[derive(Debug, Serialize)]
+pub(crate) struct Circumstances {
+    processor: String,
+    kernel: String,
+    cores: usize,
+    rounds: usize,
+    disk_sync_us: f64,
+    #[serde(serialize_with = "by_name")]
+    brokers: Vec<BrokerSpec>,
+}
+
+/// What all rounds share.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    stage: Stage,
+    rounds: usize,
+    seconds: Option<f64>,
+    pub(crate) peers: Peers,
+    pub(crate) disk_sync_us: f64,
+}
+
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true)]
+struct ScenarioLine {
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+}
+
+impl Arena {
+    /// Prepares the runs, and leaves the brokers' cores to them.
+    pub(crate) fn new(args: &RoundArgs) -> Result<Self> {
+        let available = std::thread::available_parallelism()?.get();
+        if args.rounds == 0 || !(1..=available).contains(&args.cores) {
+            bail!("--rounds is at least 1, and --cores from 1 to {available}");
+        }
+        let stage = Stage::new(args.data_root.clone().unwrap_or_else(std::env::temp_dir))?;
+        let disk_sync_us = stage.sync_time_us()?;
+        process::pin_to_core(args.load_core.unwrap_or(args.cores.min(available - 1)))?;
+        let peers = Peers::read(&args.peers)?;
+        Ok(Self { stage, rounds: args.rounds, seconds: args.seconds, peers, disk_sync_us })
+    }
+
+    /// Runs all entrants in each round, one right after the other, every other round in the reverse order.
+    pub(crate) fn run(&self, what: &str, entrants: &[Entrant]) -> Result<Vec<Column>> {
+        let mut columns: Vec<_> = entrants.iter().map(Column::new).collect();
+        for round in 1..=self.rounds {
+            let mut turns: Vec<_> = entrants.iter().zip(&mut columns).collect();
+            if round % 2 == 0 {
+                turns.reverse();
+            }
+            for (entrant, column) in turns {
+                if !column.offered {
+                    continue;
+                }
+                writeln!(io::stderr(), "{what}: round {round} of {}, {}", self.rounds, column.broker)?;
+                let outcome = self.run_once(entrant);
+                column.failures.extend(outcome.as_ref().err().map(|error| format!("{error:#}")));
+                column.runs.push(outcome.ok());
+            }
+        }
+        columns.iter_mut().for_each(Column::summarise);
+        Ok(columns)
+    }
+
+    /// What the figures were taken with.
+    pub(crate) fn circumstances(&self, cores: usize, brokers: Vec<BrokerSpec>) -> Circumstances {
+        Circumstances {
+            processor: process::processor(),
+            kernel: process::kernel(),
+            cores,
+            rounds: self.rounds,
+            disk_sync_us: self.disk_sync_us,
+            brokers,
+        }
+    }
+
+    fn run_once(&self, entrant: &Entrant) -> Result<Report> {
+        let mut scenario = entrant.scenario.clone();
+        scenario.seconds = self.seconds.unwrap_or(scenario.seconds);
+        // The broker inherits the limit.
+        process::ensure_open_files(scenario.connections()?)?;
+        let broker = self.stage.start(&entrant.spec, entrant.cores, scenario.transport)?;
+        let last_words = || format!("the broker's last words: {}", broker.last_words());
+        let mut report = scenario::run(&scenario, &broker.target).with_context(last_words)?;
+        if scenario.is_stored() {
+            for (figure, value) in broker.counters(&entrant.spec)? {
+                report.add(figure, value);
+            }
+        }
+        Ok(report)
+    }
+}
+
+impl Column {
+    fn new(entrant: &Entrant) -> Self {
+        Self {
+            broker: entrant.spec.name.clone(),
+            figures: BTreeMap::new(),
+            runs: Vec::new(),
+            failures: Vec::new(),
+            offered: entrant.spec.offers(entrant.scenario.qos_needed(), entrant.scenario.transport),
+        }
+    }
+
+    /// Whether it failed or broke a promise.
+    pub(crate) fn is_broken(&self) -> bool {
+        !self.failures.is_empty() || self.runs.iter().flatten().any(Report::is_broken)
+    }
+
+    /// A figure by round.
+    pub(crate) fn values(&self, figure: &str) -> Vec<Option<f64>> {
+        self.runs.iter().map(|run| run.as_ref().and_then(|report| report.figure(figure))).collect()
+    }
+
+    /// What is to be said against it.
+    pub(crate) fn complaints(&self) -> impl Iterator<Item = &String> {
+        self.failures.iter().chain(self.runs.iter().flatten().flat_map(|run| &run.broken))
+    }
+
+    fn summarise(&mut self) {
+        let names = self.runs.iter().flatten().flat_map(|run| &run.figures).map(|figure| figure.name.to_string());
+        let names: Vec<_> = names.collect();
+        for name in names {
+            if let Some(spread) = Spread::of(self.values(&name).into_iter().flatten()) {
+                self.figures.insert(name, spread);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Column {
+    /// A column whose runs had these values of one figure.
+    pub(crate) fn with_values(broker: &str, figure: &'static str, values: &[f64]) -> Self {
+        let runs = values.iter().map(|value| {
+            let mut report = Report::new(crate::report::Promise::NoLoss, crate::ledger::Tally::default());
+            report.add(figure, *value);
+            Some(report)
+        });
+        let mut column = Self {
+            broker: broker.to_owned(),
+            figures: BTreeMap::new(),
+            runs: runs.collect(),
+            failures: Vec::new(),
+            offered: true,
+        };
+        column.summarise();
+        column
+    }
+}
+
+/// A scenario with its arguments, from one line.
+pub(crate) fn parse_scenario(text: &str) -> Result<ScenarioArgs> {
+    let line = ScenarioLine::try_parse_from(text.split_whitespace());
+    let scenario = line.map(|line| line.scenario).with_context(|| format!("scenario '{text}'"))?;
+    scenario.connections().with_context(|| format!("scenario '{text}'"))?;
+    Ok(scenario)
+}
+
+fn by_name<S: Serializer>(brokers: &[BrokerSpec], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(brokers.iter().map(|broker| (&broker.name, broker)))
+}

@@ -1,0 +1,240 @@
+//! The measures of a scenario: its arguments, their defaults, and who takes part.
+
+use std::hash::{BuildHasher, RandomState};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Scenario, ScenarioArgs};
+use crate::mixed;
+use crate::packet::{QoS, Retain, SessionKind};
+use crate::plan::{self, Pace, Plan};
+use crate::stamp::Stamp;
+
+/// The arguments, with the defaults of their scenario.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measures {
+    pub(super) scenario: Scenario,
+    qos: QoS,
+    payload: usize,
+    publishers: usize,
+    subscribers: usize,
+    pub(super) window: usize,
+    pub(super) count: usize,
+    rate: Option<f64>,
+    durable: bool,
+    pub(super) seconds: f64,
+    pub(super) messages: Option<u64>,
+    run: u32,
+}
+
+impl Measures {
+    /// What the arguments ask for, or why it can't be had.
+    pub(super) fn new(args: &ScenarioArgs, pid: u32) -> Result<Self> {
+        let defaults = Defaults::of(args.scenario);
+        let measures = Self {
+            scenario: args.scenario,
+            qos: QoS::from_bits(args.qos.unwrap_or(defaults.qos)).context("QoS is 0, 1 or 2")?,
+            payload: args.payload.unwrap_or(defaults.payload),
+            publishers: args.publishers.unwrap_or(defaults.publishers),
+            subscribers: args.subscribers.unwrap_or(defaults.subscribers),
+            window: args.window.unwrap_or(defaults.window),
+            count: args.count.unwrap_or(defaults.count),
+            rate: args.rate,
+            durable: args.durable,
+            seconds: args.seconds,
+            messages: args.messages,
+            run: run_number(pid),
+        };
+        measures.check()?;
+        Ok(measures)
+    }
+
+    fn check(&self) -> Result<()> {
+        if !(Stamp::LEN..=PAYLOAD_MAX).contains(&self.payload) {
+            bail!("--payload is from {} to {PAYLOAD_MAX}", Stamp::LEN);
+        }
+        if !(1..=WINDOW_MAX).contains(&self.window) {
+            bail!("--window is from 1 to {WINDOW_MAX}");
+        }
+        if self.publishers == 0 || self.subscribers == 0 || self.count == 0 || self.messages == Some(0) {
+            bail!("--publishers, --subscribers, --count and --messages are at least 1");
+        }
+        if !(0.1..=3_600.0).contains(&self.seconds) {
+            bail!("--seconds is from 0.1 to 3600");
+        }
+        if self.rate.is_some_and(|rate| !(1.0..=RATE_MAX).contains(&rate)) {
+            bail!("--rate is from 1 to {RATE_MAX}");
+        }
+        let kept = matches!(self.scenario, Scenario::Offline | Scenario::Retained);
+        let still = matches!(self.scenario, Scenario::Idle | Scenario::Connects | Scenario::Subscriptions);
+        if self.rate.is_some() && (kept || still || self.scenario == Scenario::Flood) {
+            bail!("--rate is for scenarios in which messages flow");
+        }
+        if self.durable && (kept || still) {
+            bail!("--durable is for scenarios in which messages flow");
+        }
+        self.check_scenario()
+    }
+
+    fn check_scenario(&self) -> Result<()> {
+        let Self { scenario, qos, count, publishers, subscribers, .. } = *self;
+        let complaint = match scenario {
+            Scenario::Flood if qos != QoS::AtMostOnce => "`flood` is at QoS 0: at 1 and 2 publishers wait",
+            Scenario::Offline if qos == QoS::AtMostOnce => "`offline` is at QoS 1 or 2: 0 is not queued",
+            Scenario::Mixed if qos != QoS::AtMostOnce => "`mixed` has a QoS for each kind of message",
+            Scenario::Topics if count < publishers => "`topics` needs a topic for each publisher",
+            Scenario::Wildcards if subscribers < 3 || count < 3 => "`wildcards` needs at least 3 filters in 3 sessions",
+            Scenario::Pairs
+            | Scenario::FanOut
+            | Scenario::FanIn
+            | Scenario::Shared
+            | Scenario::Topics
+            | Scenario::Wildcards
+            | Scenario::Retained
+            | Scenario::Offline
+            | Scenario::Flood
+            | Scenario::Idle
+            | Scenario::Connects
+            | Scenario::Subscriptions
+            | Scenario::Large
+            | Scenario::Mixed => return Ok(()),
+        };
+        bail!(complaint)
+    }
+
+    /// Who takes part.
+    pub(super) fn plan(&self) -> Plan {
+        let Self { run, publishers, subscribers, count, .. } = *self;
+        let keeps = self.scenario == Scenario::Retained;
+        let (mut streams, mut receivers) = match self.scenario {
+            Scenario::FanOut => plan::fan_out(run, subscribers),
+            Scenario::FanIn => plan::fan_in(run, publishers),
+            Scenario::Shared => plan::shared(run, publishers, subscribers),
+            Scenario::Topics => plan::topics(run, count, publishers),
+            Scenario::Wildcards => plan::wildcards(run, count, subscribers),
+            Scenario::Retained => plan::tree(run, count),
+            Scenario::Subscriptions => plan::subscriptions(run, count, subscribers),
+            Scenario::Idle | Scenario::Connects => (Vec::new(), Vec::new()),
+            Scenario::Pairs | Scenario::Offline | Scenario::Flood | Scenario::Large => plan::pairs(run, publishers),
+            Scenario::Mixed => return self.mixed_plan(),
+        };
+        // A retained message is acknowledged, so that the replay begins when all are stored.
+        let publish_qos = if keeps { self.qos.max(QoS::AtLeastOnce) } else { self.qos };
+        streams.iter_mut().for_each(|stream| stream.qos = publish_qos);
+        for receiver in &mut receivers {
+            receiver.qos = self.qos;
+            receiver.session = if self.durable { SessionKind::Durable } else { SessionKind::Clean };
+            if self.scenario == Scenario::Offline {
+                receiver.session = SessionKind::Durable;
+            }
+        }
+        let publishers = plan::deal(streams.len(), if keeps { 1 } else { publishers });
+        Plan {
+            run,
+            retain: if keeps { Retain::Keep } else { Retain::PassOn },
+            payload_len: self.payload,
+            pace: self.pace(),
+            window: self.window,
+            streams,
+            publishers,
+            receivers,
+        }
+    }
+
+    /// How many connections are open at once.
+    pub(super) fn connections(&self) -> usize {
+        if self.scenario == Scenario::Idle {
+            return self.count;
+        }
+        if self.scenario == Scenario::Connects { self.window } else { self.plan().connections() }
+    }
+
+    fn mixed_plan(&self) -> Plan {
+        let mixed::Fleet { streams, receivers, publishers } = mixed::fleet(self.run, self.publishers);
+        Plan {
+            run: self.run,
+            retain: Retain::PassOn,
+            payload_len: self.payload,
+            pace: self.pace(),
+            window: self.window,
+            streams,
+            publishers,
+            receivers,
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        if let Some(rate) = self.rate {
+            return Pace::Scheduled { interval_ns: interval_ns(rate) };
+        }
+        match self.scenario {
+            Scenario::Flood => Pace::Unbounded,
+            Scenario::FanOut => Pace::AllDelivered,
+            Scenario::Retained | Scenario::Offline => Pace::Acknowledged,
+            Scenario::Pairs
+            | Scenario::FanIn
+            | Scenario::Shared
+            | Scenario::Topics
+            | Scenario::Wildcards
+            | Scenario::Idle
+            | Scenario::Connects
+            | Scenario::Subscriptions
+            | Scenario::Large
+            | Scenario::Mixed => Pace::EachDelivered,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Defaults {
+    qos: u8,
+    payload: usize,
+    publishers: usize,
+    subscribers: usize,
+    window: usize,
+    count: usize,
+}
+
+impl Defaults {
+    const fn of(scenario: Scenario) -> Self {
+        let usual = Self { qos: 0, payload: 64, publishers: 50, subscribers: 10, window: 64, count: 10_000 };
+        match scenario {
+            Scenario::Pairs
+            | Scenario::Flood
+            | Scenario::FanIn
+            | Scenario::Shared
+            | Scenario::Idle
+            | Scenario::Connects
+            | Scenario::Topics => usual,
+            Scenario::FanOut => Self { publishers: 1, subscribers: 1_000, window: 20, ..usual },
+            Scenario::Wildcards => Self { subscribers: 100, count: 1_000, ..usual },
+            Scenario::Subscriptions => Self { subscribers: 100, count: 100_000, ..usual },
+            Scenario::Retained => Self { publishers: 1, ..usual },
+            Scenario::Offline => Self { qos: 1, window: 20, count: 50_000, ..usual },
+            Scenario::Large => Self { payload: 65_536, publishers: 10, window: 4, ..usual },
+            Scenario::Mixed => Self { publishers: 1_000, window: 1, ..usual },
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`check` keeps a rate between 1 and a million"
+)]
+fn interval_ns(rate: f64) -> u64 {
+    (1e9 / rate) as u64
+}
+
+/// A number that two runs hardly share.
+fn run_number(broker_pid: u32) -> u32 {
+    let [a, b, c, d, ..] = RandomState::new().hash_one(broker_pid).to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// What the generator's buffers may take for one packet.
+const PAYLOAD_MAX: usize = 16 << 20;
+/// Half of all Packet Identifiers, so that a free one is near.
+const WINDOW_MAX: usize = 32_767;
+/// More than any broker takes.
+const RATE_MAX: f64 = 1e6;

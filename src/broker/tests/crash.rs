@@ -1,0 +1,174 @@
+//! What a crash between two records leaves.
+
+use super::harness::{Client, Harness, recovered};
+use super::packets::*;
+use crate::broker::Record;
+use crate::codec::{ClientPacket, Connect, Disconnect, MessageProperties, Publish, ReasonCode, Will};
+
+/// Receivers of `t` that nothing is stored for, at QoS 0 and 2, and then a store that doesn't answer.
+fn receivers(harness: &mut Harness) -> [Client; 2] {
+    let receivers = [harness.connect(transient("z")), harness.connect(transient("v"))];
+    for (receiver, qos) in receivers.into_iter().zip([Q0, Q2]) {
+        harness.run(receiver, [subscribe("t", qos)]);
+    }
+    harness.store_answers = false;
+    receivers
+}
+
+#[test]
+fn all_copies_of_a_qos2_message_wait_for_the_record_if_its_publisher_may_resend_it_after_a_crash() {
+    let mut harness = Harness::new();
+    let publisher = harness.connect(durable("p"));
+    let [zero, two] = receivers(&mut harness);
+    assert_eq!(harness.ask(publisher, publish("t", "x", Q2, 1)), [""; 0]);
+    assert_eq!(harness.received(zero), [""; 0]);
+    assert_eq!(harness.received(two), [""; 0]);
+    harness.persist();
+    assert_eq!(harness.received(zero), ["PUBLISH t x q0"]);
+    assert_eq!(harness.received(two), ["PUBLISH t x q2 #1"]);
+    assert_eq!(harness.received(publisher), ["PUBREC 1"]);
+}
+
+#[test]
+fn copies_that_may_come_again_or_cannot_wait_for_nothing() {
+    let mut harness = Harness::new();
+    let (lasting, passing) = (harness.connect(durable("p")), harness.connect(transient("q")));
+    let stored = harness.connect(durable("s"));
+    harness.run(stored, [subscribe("t", Q2)]);
+    let [zero, two] = receivers(&mut harness);
+    for (publisher, qos) in [(lasting, Q1), (passing, Q1), (passing, Q2)] {
+        assert_eq!(harness.ask(publisher, publish("t", "x", qos, 1)), [""; 0]);
+        assert_eq!(harness.received(zero).len(), 1, "{qos:?}");
+        assert_eq!(harness.received(two).len(), 1, "{qos:?}");
+    }
+}
+
+#[test]
+fn copies_of_a_deduplicated_message_wait_and_later_ones_of_its_publisher_stay_behind() {
+    let mut harness = Harness::new();
+    let (publisher, other) = (harness.connect(transient("p")), harness.connect(transient("q")));
+    let stored = harness.connect(durable("s"));
+    harness.run(stored, [subscribe("u", Q1)]);
+    let [zero, _] = receivers(&mut harness);
+    let properties = MessageProperties::from_properties([user_property("dedup-id", "a")]);
+    harness.send(publisher, ClientPacket::Publish(Publish { properties, ..message("t", "1", Q1, 1) }));
+    harness.send(other, publish("u", "", Q1, 1));
+    assert_eq!(harness.received(zero), [""; 0]);
+    harness.send(publisher, publish("t", "2", Q1, 2));
+    harness.persist_one(0);
+    harness.send(publisher, publish("t", "3", Q1, 3));
+    harness.send(other, publish("t", "4", Q1, 2));
+    assert_eq!(harness.received(zero), ["PUBLISH t 1 q0", "PUBLISH t 4 q0"]);
+    harness.persist();
+    assert_eq!(harness.received(zero), ["PUBLISH t 2 q0", "PUBLISH t 3 q0"]);
+}
+
+/// How often the durable subscriber `s` gets something on `topic` from a broker that crashed and came back.
+fn count(mut harness: Harness, topic: &str) -> usize {
+    harness.seconds(1);
+    let subscriber = harness.connect(durable("s"));
+    harness.received(subscriber).iter().filter(|line| line.starts_with(&format!("PUBLISH {topic} "))).count()
+}
+
+#[test]
+fn will_is_published_once_wherever_the_crash_comes() {
+    let wills = [(1_000, Q2, 0), (0, Q2, 0), (1_000, Q1, 0), (1_000, Q2, 5), (0, Q2, 5)];
+    for (session_expiry_interval, qos, will_delay_interval) in wills {
+        let mut harness = Harness::new();
+        let subscriber = harness.connect(durable("s"));
+        harness.run(subscriber, [subscribe("w", Q2)]);
+        harness.lose(subscriber);
+        let will = Will { qos, will_delay_interval, ..will("w", "gone") };
+        let mut connect = Connect { will: Some(will), ..durable("c") };
+        connect.properties.session_expiry_interval = session_expiry_interval;
+        let client = harness.connect(connect);
+        let accepted = harness.records.len();
+        harness.lose(client);
+        harness.seconds(10);
+        for records in accepted..=harness.records.len() {
+            let mut after = harness.crash(records);
+            after.seconds(10);
+            assert_eq!(count(after, "w"), 1, "{qos:?}, crash after {:?}", &harness.records[accepted..records]);
+        }
+    }
+}
+
+#[test]
+fn copies_of_a_will_wait_for_the_record_that_it_is_gone() {
+    let mut harness = Harness::new();
+    let watcher = harness.connect(transient("v"));
+    harness.run(watcher, [subscribe("w", Q2)]);
+    for connect in [durable, transient] {
+        let client = harness.connect(Connect { will: Some(will("w", "gone")), ..connect("c") });
+        harness.store_answers = false;
+        harness.lose(client);
+        assert_eq!(harness.received(watcher), [""; 0]);
+        harness.persist();
+        assert_eq!(harness.received(watcher), ["PUBLISH w gone q0"]);
+        harness.store_answers = true;
+    }
+}
+
+/// The member `a` of a share has ended: it was sent the first message, and owed three. The records from when it was.
+fn share(harness: &mut Harness, other: Connect) -> (Client, usize) {
+    let mut connect = durable("a");
+    connect.properties.receive_maximum = std::num::NonZeroU16::MIN;
+    let member = harness.connect(connect);
+    harness.run(member, [subscribe("$share/g/t", Q2)]);
+    let publisher = harness.connect(transient("p"));
+    for number in 1..=4 {
+        let payload = ["1", "2", "3", "4"][usize::from(number) - 1];
+        harness.run(publisher, [publish("t", payload, if number < 4 { Q2 } else { Q1 }, number)]);
+    }
+    let other = harness.connect(other);
+    harness.run(other, [subscribe("$share/g/t", Q2)]);
+    let owed = harness.records.len();
+    harness.store_answers = false;
+    let mut disconnect = Disconnect::new(ReasonCode::NormalDisconnection);
+    disconnect.session_expiry_interval = Some(0);
+    harness.send(member, ClientPacket::Disconnect(Box::new(disconnect)));
+    (other, owed)
+}
+
+#[test]
+fn message_of_a_share_is_in_one_queue_wherever_the_crash_comes() {
+    let mut harness = Harness::new();
+    let (other, owed) = share(&mut harness, durable("b"));
+    harness.persist();
+    assert_eq!(harness.received(other).len(), 3);
+    for records in owed..=harness.records.len() {
+        let mut after = harness.crash(records);
+        let members = [after.connect(durable("a")), after.connect(durable("b"))];
+        let lines: Vec<String> = members.into_iter().flat_map(|member| after.received(member)).collect();
+        for payload in ["2", "3", "4"] {
+            let copies = lines.iter().filter(|line| line.starts_with(&format!("PUBLISH t {payload} "))).count();
+            assert_eq!(copies, 1, "{payload}, crash after {:?}", &harness.records[owed..records]);
+        }
+    }
+}
+
+#[test]
+fn message_of_a_share_goes_to_a_transient_member_when_the_store_knows_that_it_left_the_other() {
+    let mut harness = Harness::new();
+    let (other, _) = share(&mut harness, transient("b"));
+    assert_eq!(harness.received(other), [""; 0]);
+    harness.persist();
+    assert_eq!(harness.received(other).len(), 3);
+}
+
+#[test]
+fn message_that_came_too_late_for_its_session_leaves_nothing_in_the_store() {
+    let mut harness = Harness::with(2, super::harness::settings());
+    let member = harness.connect(durable("a"));
+    harness.run(member, [subscribe("t", Q2)]);
+    let publisher = harness.connect_to(1, transient("p"));
+    harness.store_answers = false;
+    harness.send(publisher, publish("t", "x", Q2, 1));
+    let Some(accepted @ Record::Accepted { .. }) = harness.records.pop() else { panic!() };
+    let mut disconnect = Disconnect::new(ReasonCode::NormalDisconnection);
+    disconnect.session_expiry_interval = Some(0);
+    harness.send(member, ClientPacket::Disconnect(Box::new(disconnect)));
+    harness.records.push(accepted); // shards share a log, and none waits for another
+    harness.persist();
+    assert_eq!(recovered(&harness.records).orphans, []);
+}

@@ -1,0 +1,112 @@
+use std::str::FromStr;
+
+use serde::de::IntoDeserializer;
+use serde::de::value::Error;
+use serde::{Deserialize, Serialize};
+
+use super::error::explain;
+use super::{Config, Durability, Problem};
+use crate::topic::TopicFilter;
+
+/// What acknowledged messages of some topics survive: one `[[durability_rules]]`. The first whose filter matches counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DurabilityRule {
+    /// A Topic Filter: `telemetry/#`.
+    pub topic: String,
+    /// Instead of `server.durability`.
+    pub level: Durability,
+}
+
+impl DurabilityRule {
+    /// What the types can't rule out; `key` is the rule's own, `durability_rules[0]`.
+    pub(super) fn problems(&self, key: &str) -> Option<Problem> {
+        let text = match TopicFilter::new(self.topic.as_str().into()) {
+            Err(error) => format!("is no topic filter for a rule: {error}"),
+            Ok(_) if self.topic.starts_with("$SYS/") => {
+                "has no effect: the broker's own topics are made anew at every start".to_owned()
+            }
+            Ok(_) => return None,
+        };
+        Some(Problem::new(&format!("{key}.topic"), &text))
+    }
+}
+
+impl FromStr for DurabilityRule {
+    type Err = String;
+
+    /// Reads `filter=level`. A filter may have `=` in it, a level has none.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((topic, level)) = text.rsplit_once('=') else {
+            return Err(format!("`{text}` must be FILTER=LEVEL, such as telemetry/#=none"));
+        };
+        let level = Durability::deserialize(level.trim().into_deserializer())
+            .map_err(|error: Error| explain("durability_rules.level", &error.to_string()))?;
+        Ok(Self { topic: topic.trim().to_owned(), level })
+    }
+}
+
+impl Config {
+    /// The level that the store must have: the strongest that any message may have.
+    pub fn strongest_durability(&self) -> Durability {
+        let rules = self.durability_rules.iter().map(|rule| rule.level);
+        rules.fold(self.server.durability, Durability::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(topic: &str, level: Durability) -> DurabilityRule {
+        DurabilityRule { topic: topic.to_owned(), level }
+    }
+
+    #[test]
+    fn what_is_no_topic_filter_is_a_problem() {
+        for (topic, expected) in [
+            ("", "is no topic filter for a rule: empty"),
+            ("a/#/b", "is no topic filter for a rule: `#` is not the whole last level"),
+            ("a+", "is no topic filter for a rule: `+` is not a whole level"),
+            ("$share/g/telemetry/#", "is no topic filter for a rule: `$share/` where a plain topic filter belongs"),
+            ("$SYS/#", "has no effect: the broker's own topics are made anew at every start"),
+        ] {
+            let problem = rule(topic, Durability::None).problems("durability_rules[0]").unwrap();
+            assert_eq!((problem.key.as_str(), problem.text.as_str()), ("durability_rules[0].topic", expected));
+        }
+        for topic in ["telemetry/#", "+/state", "#", "$other/+"] {
+            assert_eq!(rule(topic, Durability::None).problems("durability_rules[0]"), None, "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_read_from_a_text() {
+        assert_eq!("telemetry/#=none".parse(), Ok(rule("telemetry/#", Durability::None)));
+        assert_eq!(" a=b = power-loss".parse(), Ok(rule("a=b", Durability::PowerLoss)));
+        let error = |text: &str| text.parse::<DurabilityRule>().unwrap_err();
+        assert_eq!(error("telemetry/#"), "`telemetry/#` must be FILTER=LEVEL, such as telemetry/#=none");
+        assert!(error("a=powerloss").ends_with("; did you mean `power-loss`?"), "{}", error("a=powerloss"));
+    }
+
+    #[test]
+    fn a_filter_that_has_its_rule_already_is_a_problem() {
+        let rules = vec![rule("a/#", Durability::None), rule("b", Durability::None), rule("a/#", Durability::Crash)];
+        let config = Config { durability_rules: rules, ..Config::default() };
+        let expected = Problem::new("durability_rules[2].topic", "is a/#, which durability_rules[0].topic has already");
+        assert_eq!(config.problems(), [expected]);
+    }
+
+    #[test]
+    fn the_strongest_level_is_that_of_a_rule_or_the_one_for_all() {
+        let strongest = |durability, levels: &[Durability]| {
+            let mut config = Config::default();
+            config.server.durability = durability;
+            config.durability_rules = levels.iter().map(|level| rule("a", *level)).collect();
+            config.strongest_durability()
+        };
+        assert_eq!(strongest(Durability::None, &[]), Durability::None);
+        assert_eq!(strongest(Durability::None, &[Durability::Crash, Durability::None]), Durability::Crash);
+        assert_eq!(strongest(Durability::Crash, &[Durability::PowerLoss]), Durability::PowerLoss);
+        assert_eq!(strongest(Durability::PowerLoss, &[Durability::None]), Durability::PowerLoss);
+    }
+}

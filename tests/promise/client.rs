@@ -1,0 +1,358 @@
+//! A client that follows the standard: what it sends, keeps and answers.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use oncemq::broker::ConnectionId;
+use oncemq::codec::{
+    Ack, ClientPacket, Connack, Connect, OutgoingPublish, PacketId, ProtocolVersion, Publish, Qos, ReasonCode,
+    ServerPacket, Subscribe, Subscription, SubscriptionOptions, Unsubscribe, Will,
+};
+use oncemq::topic::{Filter, TopicName};
+
+use crate::lab::Lab;
+use crate::ledger::{Belief, Delivered, Sent};
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    number: usize,
+    pub(crate) name: &'static str,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) lifetime: Lifetime,
+    /// In seconds, of a durable Session in 5.0.
+    pub(crate) session_expiry_interval: u32,
+    pub(crate) will: Option<Will>,
+    /// How many shards further it connects.
+    pub(crate) moves: usize,
+    connections: u32,
+    is_online: bool,
+    connected: bool,
+    /// The broker does not read from it, and what it has sent meanwhile.
+    pub(crate) paused: bool,
+    pub(crate) unread: VecDeque<ClientPacket>,
+    /// CONNACK of its durable Session came.
+    has_session: bool,
+    /// The number of its Session.
+    pub(crate) session: u32,
+    /// QoS 1 and 2 messages of its own that are not done with, in their order.
+    pub(crate) outgoing: Vec<Outgoing>,
+    /// QoS 2 identifiers that wait for PUBREL.
+    received: BTreeSet<u16>,
+    /// What it is subscribed to, as far as it knows.
+    pub(crate) subscriptions: BTreeMap<&'static str, Belief>,
+    /// SUBSCRIBE and UNSUBSCRIBE that are not answered.
+    pub(crate) requests: Vec<Request>,
+}
+
+/// What becomes of its Session when its connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    Durable,
+    Transient,
+}
+
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    id: u16,
+    /// Its number in the ledger.
+    message: usize,
+    retain: bool,
+    is_sent: bool,
+    /// PUBREC came.
+    released: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request {
+    id: u16,
+    filter: &'static str,
+    /// `None`: UNSUBSCRIBE.
+    qos: Option<Qos>,
+}
+
+impl Client {
+    pub(crate) fn connection(&self) -> Option<ConnectionId> {
+        let id = ConnectionId { slot: u32::try_from(self.number).unwrap(), generation: self.connections };
+        self.is_online.then_some(id)
+    }
+
+    pub(crate) fn next_connection(&mut self) -> ConnectionId {
+        self.connections += 1;
+        self.is_online = true;
+        self.connection().unwrap()
+    }
+
+    pub(crate) fn disconnected(&mut self) {
+        (self.is_online, self.connected, self.paused) = (false, false, false);
+        self.unread.clear();
+    }
+
+    /// The lowest that is free: an identifier is used again as soon as it can be.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    fn free_id(&self) -> u16 {
+        let is_free = |id: &u16| {
+            self.outgoing.iter().all(|outgoing| outgoing.id != *id) && self.requests.iter().all(|asked| asked.id != *id)
+        };
+        (1..).find(is_free).unwrap()
+    }
+
+    fn on_pubrel(&mut self, id: PacketId) -> ClientPacket {
+        let is_known = self.received.remove(&id.number());
+        let code = if is_known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        ClientPacket::Pubcomp(Ack::new(id, code))
+    }
+
+    fn request_packet(&self, request: Request) -> ClientPacket {
+        let packet_id = PacketId::new(request.id).unwrap();
+        let filter = Filter::new(request.filter.into()).unwrap();
+        let user_properties = Vec::new();
+        match request.qos {
+            Some(qos) => {
+                let subscriptions = vec![Subscription { filter, options: SubscriptionOptions::new(qos) }];
+                let subscribe = Subscribe { packet_id, subscription_id: None, user_properties, subscriptions };
+                ClientPacket::Subscribe(Box::new(subscribe))
+            }
+            None => {
+                let filters = vec![filter];
+                ClientPacket::Unsubscribe(Box::new(Unsubscribe { packet_id, user_properties, filters }))
+            }
+        }
+    }
+}
+
+impl Lab {
+    pub(crate) fn client(&mut self, name: &'static str, version: ProtocolVersion, lifetime: Lifetime) -> usize {
+        let number = self.clients.len();
+        self.clients.push(Client {
+            number,
+            name,
+            version,
+            lifetime,
+            session_expiry_interval: 1_000,
+            will: None,
+            moves: 0,
+            connections: 0,
+            is_online: false,
+            connected: false,
+            paused: false,
+            unread: VecDeque::new(),
+            has_session: false,
+            session: 0,
+            outgoing: Vec::new(),
+            received: BTreeSet::new(),
+            subscriptions: BTreeMap::new(),
+            requests: Vec::new(),
+        });
+        number
+    }
+
+    /// A client of 5.0, connected.
+    pub(crate) fn connected(&mut self, name: &'static str, lifetime: Lifetime) -> usize {
+        let client = self.client(name, ProtocolVersion::V5, lifetime);
+        self.connect(client);
+        self.run();
+        client
+    }
+
+    pub(crate) fn connect(&mut self, client: usize) {
+        self.connect_with(client, false);
+    }
+
+    /// With the Session that it has, or with Clean Start.
+    pub(crate) fn connect_with(&mut self, number: usize, clean_start: bool) {
+        let client = &mut self.clients[number];
+        let is_durable = client.lifetime == Lifetime::Durable;
+        client.has_session &= !clean_start;
+        let mut connect = Connect::new(client.version, client.name, !is_durable || clean_start);
+        if is_durable && client.version == ProtocolVersion::V5 {
+            connect.properties.session_expiry_interval = client.session_expiry_interval;
+        }
+        connect.will = client.will.clone();
+        self.open(number, connect);
+    }
+
+    pub(crate) fn subscribe(&mut self, client: usize, filter: &'static str, qos: Qos) {
+        self.ask(client, filter, Some(qos));
+    }
+
+    pub(crate) fn unsubscribe(&mut self, client: usize, filter: &'static str) {
+        self.ask(client, filter, None);
+    }
+
+    fn ask(&mut self, number: usize, filter: &'static str, qos: Option<Qos>) {
+        let client = &mut self.clients[number];
+        let request = Request { id: client.free_id(), filter, qos };
+        client.requests.push(request);
+        client.subscriptions.insert(filter, Belief::Open);
+        let packet = client.request_packet(request);
+        if client.connected {
+            self.send(number, packet);
+        }
+    }
+
+    pub(crate) fn publish(&mut self, client: usize, topic: &'static str, payload: &str, qos: Qos) {
+        self.publish_as(client, topic, payload, (qos, false));
+    }
+
+    pub(crate) fn retain(&mut self, client: usize, topic: &'static str, payload: &str, qos: Qos) {
+        self.publish_as(client, topic, payload, (qos, true));
+    }
+
+    fn publish_as(&mut self, number: usize, topic: &'static str, payload: &str, (qos, retain): (Qos, bool)) {
+        let belief = |client: &Client| client.subscriptions.get(topic).copied().unwrap_or(Belief::Gone);
+        let receivers = self.clients.iter().map(|client| (client.number, belief(client))).collect();
+        let (topic, payload) = (topic.to_owned(), payload.to_owned());
+        self.ledger.messages.push(Sent { publisher: number, topic, payload, qos, acknowledged: false, receivers });
+        let message = self.ledger.messages.len() - 1;
+        if qos > Qos::AtMostOnce {
+            let client = &mut self.clients[number];
+            let id = client.free_id();
+            client.outgoing.push(Outgoing { id, message, retain, is_sent: false, released: false });
+            self.send_outgoing(number, |outgoing| !outgoing.is_sent);
+        } else {
+            let packet = self.publish_packet(message, None, retain, false);
+            self.send(number, packet);
+        }
+    }
+
+    /// Sends those of its messages, if it can: with DUP, where they were sent before.
+    fn send_outgoing(&mut self, number: usize, which: fn(&Outgoing) -> bool) {
+        if !self.clients[number].connected {
+            return;
+        }
+        for at in 0..self.clients[number].outgoing.len() {
+            let outgoing = &mut self.clients[number].outgoing[at];
+            if !which(outgoing) {
+                continue;
+            }
+            let Outgoing { id, message, retain, released, .. } = *outgoing;
+            let dup = std::mem::replace(&mut outgoing.is_sent, true);
+            let packet = if released {
+                ClientPacket::Pubrel(Ack::new(PacketId::new(id).unwrap(), ReasonCode::Success))
+            } else {
+                self.publish_packet(message, PacketId::new(id), retain, dup)
+            };
+            self.send(number, packet);
+        }
+    }
+
+    fn publish_packet(&self, message: usize, packet_id: Option<PacketId>, retain: bool, dup: bool) -> ClientPacket {
+        let Sent { topic, payload, qos, .. } = &self.ledger.messages[message];
+        let topic = TopicName::new(topic.as_str().into()).unwrap();
+        let publish = Publish::new(topic, payload.clone());
+        ClientPacket::Publish(Publish { qos: *qos, retain, dup, packet_id, ..publish })
+    }
+
+    /// A packet came to a client.
+    pub(crate) fn receive(&mut self, number: usize, packet: ServerPacket) {
+        match packet {
+            ServerPacket::Connack(connack) => self.on_connack(number, &connack),
+            ServerPacket::Publish(publish) => self.on_publish(number, &publish),
+            ServerPacket::Puback(ack) => {
+                let message = self.done(number, ack.packet_id, "PUBACK");
+                self.acknowledged(message, ack.reason_code);
+            }
+            ServerPacket::Pubrec(ack) => self.on_pubrec(number, &ack),
+            ServerPacket::Pubrel(ack) => {
+                let pubcomp = self.clients[number].on_pubrel(ack.packet_id);
+                self.send(number, pubcomp);
+            }
+            ServerPacket::Pubcomp(ack) => _ = self.done(number, ack.packet_id, "PUBCOMP"),
+            ServerPacket::Suback(suback) => self.on_answered(number, suback.packet_id),
+            ServerPacket::Unsuback(unsuback) => self.on_answered(number, unsuback.packet_id),
+            ServerPacket::Disconnect(_) => self.clients[number].disconnected(),
+            ServerPacket::Pingresp | ServerPacket::Auth(_) => self.fail("nobody asked for that"),
+        }
+    }
+
+    fn on_connack(&mut self, number: usize, connack: &Connack) {
+        if connack.reason_code.is_error() {
+            self.fail("CONNACK says no");
+        }
+        let client = &mut self.clients[number];
+        client.connected = true;
+        let expected = std::mem::replace(&mut client.has_session, client.lifetime == Lifetime::Durable);
+        if expected && !connack.session_present {
+            let text = format!("the Session of {} is gone, which CONNACK had said is there", client.name);
+            self.fail(&text);
+        }
+        if !connack.session_present {
+            client.session += 1;
+            client.received.clear();
+            // Its application doesn't know what became of what was sent, and publishes what wasn't.
+            client.outgoing.retain(|outgoing| !outgoing.is_sent);
+            let lost: Vec<_> = client.subscriptions.iter().map(|(filter, belief)| (*filter, *belief)).collect();
+            for (filter, belief) in lost {
+                if let Belief::There(qos) = belief {
+                    self.ask_later(number, filter, qos);
+                }
+            }
+        }
+        self.send_outgoing(number, |_| true);
+        for request in self.clients[number].requests.clone() {
+            let packet = self.clients[number].request_packet(request);
+            self.send(number, packet);
+        }
+    }
+
+    fn ask_later(&mut self, number: usize, filter: &'static str, qos: Qos) {
+        let client = &mut self.clients[number];
+        client.requests.push(Request { id: client.free_id(), filter, qos: Some(qos) });
+        client.subscriptions.insert(filter, Belief::Open);
+    }
+
+    fn on_publish(&mut self, number: usize, publish: &OutgoingPublish) {
+        let client = &mut self.clients[number];
+        let is_new = match (publish.qos, publish.packet_id) {
+            (Qos::ExactlyOnce, Some(id)) => client.received.insert(id.number()),
+            _ => true,
+        };
+        let session = client.session;
+        if is_new {
+            let payload = String::from_utf8(publish.message.payload.to_vec()).unwrap();
+            let (dup, retain) = (publish.dup, publish.retain);
+            self.ledger.deliveries.push(Delivered { client: number, session, payload, dup, retain });
+        }
+        let Some(id) = publish.packet_id else { return };
+        let ack = Ack::new(id, ReasonCode::Success);
+        let is_once = publish.qos == Qos::ExactlyOnce;
+        self.send(number, if is_once { ClientPacket::Pubrec(ack) } else { ClientPacket::Puback(ack) });
+    }
+
+    fn on_pubrec(&mut self, number: usize, ack: &Ack) {
+        let id = ack.packet_id.number();
+        let place = self.clients[number].outgoing.iter().position(|outgoing| outgoing.id == id);
+        let Some(place) = place else { self.fail("PUBREC that nobody waits for") };
+        let outgoing = &mut self.clients[number].outgoing[place];
+        outgoing.released = true;
+        let message = outgoing.message;
+        self.acknowledged(message, ack.reason_code);
+        self.send(number, ClientPacket::Pubrel(Ack::new(ack.packet_id, ReasonCode::Success)));
+    }
+
+    fn done(&mut self, number: usize, id: PacketId, packet: &str) -> usize {
+        let outgoing = &mut self.clients[number].outgoing;
+        match outgoing.iter().position(|outgoing| outgoing.id == id.number()) {
+            Some(place) => outgoing.remove(place).message,
+            None => self.fail(&format!("{packet} that nobody waits for")),
+        }
+    }
+
+    fn acknowledged(&mut self, message: usize, code: ReasonCode) {
+        if code.is_error() {
+            self.fail("a message was refused");
+        }
+        self.ledger.messages[message].acknowledged = true;
+    }
+
+    fn on_answered(&mut self, number: usize, id: PacketId) {
+        let client = &mut self.clients[number];
+        let Some(place) = client.requests.iter().position(|request| request.id == id.number()) else {
+            self.fail("SUBACK or UNSUBACK that nobody waits for");
+        };
+        let Request { filter, qos, .. } = client.requests.remove(place);
+        client.subscriptions.insert(filter, qos.map_or(Belief::Gone, Belief::There));
+    }
+}

@@ -1,0 +1,236 @@
+//! A log that the first version of the format wrote stays readable: `format-1.seg` has something of every kind.
+//! `ONCEMQ_GOLDEN=write` writes what the present version makes of the same events beside it, for a format to come.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oncemq::broker::{
+    Action, AuthenticationOutcome, ConnectionId, Event, Peer, Recovered, RecoveredMessage, RecoveredSession, Shard,
+    Ticket,
+};
+use oncemq::codec::{
+    Ack, ClientPacket, Connect, MessageProperties, MessageProperty, PacketId, ProtocolVersion, Publish, Qos,
+    ReasonCode, Subscribe, Subscription, SubscriptionId, SubscriptionOptions, Will,
+};
+use oncemq::routing::{Access, ShardId};
+use oncemq::store::Level;
+use oncemq::store::sim::{Loss, SimDisk};
+use oncemq::timestamp::Timestamp;
+use oncemq::topic::{Filter, TopicName};
+
+use crate::lab::new_shared;
+use crate::log::{Committed, Log};
+use crate::settings::settings;
+
+/// One shard and its log.
+struct Writer {
+    shard: Shard,
+    log: Log,
+    now: u64,
+}
+
+impl Writer {
+    fn event(&mut self, event: Event) {
+        let mut actions = Vec::new();
+        self.shard.handle(Timestamp(self.now), event, &mut actions);
+        for action in actions {
+            match action {
+                Action::Persist { ticket, record } => self.log.append(0, ticket, &record),
+                Action::Authenticate { connection, .. } => {
+                    let access = Arc::new(Access::everything());
+                    let (user, verified_user, authentication_data) = (None, Some("ada".into()), None);
+                    let outcome = AuthenticationOutcome::Granted { access, user, verified_user, authentication_data };
+                    self.event(Event::Authenticated { connection, outcome });
+                }
+                Action::Send { .. }
+                | Action::Close { .. }
+                | Action::Pause { .. }
+                | Action::Resume { .. }
+                | Action::Forward { .. }
+                | Action::Report(_) => {}
+            }
+        }
+        for (_, ticket) in self.log.commit() {
+            self.event(Event::Persisted(Ticket(ticket)));
+        }
+    }
+
+    fn connect(&mut self, slot: u32, connect: Connect) {
+        let listener = "tcp".into();
+        let (address, certificate_identity, maximum_packet_size) = (None, None, 100_000);
+        let peer = Box::new(Peer { address, listener, certificate_identity, maximum_packet_size });
+        self.event(Event::Opened { connection: ConnectionId { slot, generation: 1 }, peer });
+        self.send(slot, ClientPacket::Connect(Box::new(connect)));
+    }
+
+    fn send(&mut self, slot: u32, packet: ClientPacket) {
+        self.now += 1;
+        self.event(Event::Packet { connection: ConnectionId { slot, generation: 1 }, packet });
+    }
+
+    fn publish(&mut self, name: &str, payload: &'static str, (qos, id): (Qos, u16), properties: &[(&str, &str)]) {
+        let property = |(name, value): &(&str, &str)| MessageProperty::UserProperty((*name).into(), (*value).into());
+        let properties = MessageProperties::from_properties(properties.iter().map(property));
+        let (packet_id, retain) = (PacketId::new(id), name.starts_with("r/"));
+        let message_expiry_interval = Some(600).filter(|_| payload == "first");
+        let publish = Publish::new(topic(name), payload);
+        let publish = Publish { qos, retain, packet_id, properties, message_expiry_interval, ..publish };
+        self.send(PUBLISHER, ClientPacket::Publish(publish));
+    }
+}
+
+fn topic(name: &str) -> TopicName {
+    TopicName::new(name.into()).unwrap()
+}
+
+fn durable(client_id: &'static str) -> Connect {
+    let mut connect = Connect::new(ProtocolVersion::V5, client_id, false);
+    connect.properties.session_expiry_interval = 1_000;
+    connect
+}
+
+fn subscribe(filters: &[&str], number: u32, message_id: bool) -> ClientPacket {
+    let subscription = |filter: &&str| {
+        let filter = Filter::new((*filter).into()).unwrap();
+        Subscription { filter, options: SubscriptionOptions::new(Qos::ExactlyOnce) }
+    };
+    ClientPacket::Subscribe(Box::new(Subscribe {
+        packet_id: PacketId::new(1).unwrap(),
+        subscription_id: SubscriptionId::new(number),
+        user_properties: if message_id { vec![("message-id".into(), "true".into())] } else { Vec::new() },
+        subscriptions: filters.iter().map(subscription).collect(),
+    }))
+}
+
+/// Sessions that are connected and away, with all that a Session can have.
+fn write() -> Vec<u8> {
+    let shard = Shard::new(ShardId(0), Arc::new(settings()), new_shared(1), 7);
+    let mut writer = Writer { shard, log: Log::new(Level::PowerLoss), now: 1_000_000 };
+    writer.connect(AWAY, durable("away"));
+    writer.send(AWAY, subscribe(&["t/+", "$share/group/s"], 7, true));
+    let connection = ConnectionId { slot: AWAY, generation: 1 };
+    writer.event(Event::Closed { connection, cause: "end of stream".into() });
+    writer.connect(BUSY, Connect::new(ProtocolVersion::V3_1_1, "busy", false));
+    writer.send(BUSY, subscribe(&["t/1"], 0, false));
+    let mut connect = durable("publisher");
+    connect.will = Some(Will {
+        topic: topic("w"),
+        payload: "will".into(),
+        qos: Qos::AtLeastOnce,
+        retain: true,
+        will_delay_interval: 30,
+        message_expiry_interval: Some(60),
+        properties: MessageProperties::from_properties([MessageProperty::ContentType("text".into())]),
+    });
+    writer.connect(PUBLISHER, connect);
+    writer.publish("t/1", "first", (Qos::AtLeastOnce, 8), &[("key", "value")]);
+    writer.publish("t/1", "second", (Qos::ExactlyOnce, 9), &[]);
+    writer.publish("t/2", "third", (Qos::AtLeastOnce, 10), &[("dedup-id", "order-1")]);
+    writer.publish("s", "shared", (Qos::AtLeastOnce, 11), &[]);
+    writer.publish("r/1", "kept", (Qos::AtMostOnce, 0), &[]);
+    let pubrec = Ack::new(PacketId::new(2).unwrap(), ReasonCode::Success);
+    writer.send(BUSY, ClientPacket::Pubrec(pubrec));
+    assert_eq!(writer.log.disk.used(), writer.log.disk.bytes(FILE).unwrap().len() as u64 + SEGMENT_BYTES, "one file");
+    writer.log.disk.bytes(FILE).unwrap()
+}
+
+fn read(bytes: Vec<u8>) -> Recovered {
+    let disk = SimDisk::new(1);
+    disk.set_bytes(FILE, bytes);
+    Log::open(disk, Level::PowerLoss).1
+}
+
+fn queued(session: &RecoveredSession) -> Vec<String> {
+    let line = |(sequence, message): (&u64, &RecoveredMessage)| match message {
+        RecoveredMessage::Released => format!("{sequence} released"),
+        RecoveredMessage::Queued(delivery) => {
+            let payload = String::from_utf8_lossy(&delivery.message.payload).into_owned();
+            let share = delivery.share.as_ref().map(ToString::to_string).unwrap_or_default();
+            let ids: Vec<_> = delivery.subscription_ids.iter().map(|id| id.get()).collect();
+            let topic = delivery.message.topic.as_str();
+            let identified = if delivery.message.id.is_some() { " identified" } else { "" };
+            format!("{sequence} {topic} {payload} q{} {ids:?}{share}{identified}", delivery.qos.level())
+        }
+    };
+    session.queue.iter().map(line).collect()
+}
+
+fn check(recovered: &Recovered) {
+    let [away, busy, publisher] = &recovered.sessions[..] else { panic!("{recovered:?}") };
+    assert_eq!((away.client_id.as_str(), away.user.as_deref()), ("away", Some("ada")));
+    assert_eq!((away.session_expiry_interval, away.detached_at), (1_000, Some(Timestamp(1_000_002))));
+    assert_eq!((away.sent_until, away.message_ids, away.received.len()), (1, true, 0));
+    let filters = |session: &RecoveredSession| {
+        let filter = |(subscription, id): &(Subscription, Option<SubscriptionId>)| {
+            format!("{} q{} {:?}", subscription.filter, subscription.options.qos.level(), id.map(SubscriptionId::get))
+        };
+        let mut filters: Vec<_> = session.subscriptions.iter().map(filter).collect();
+        filters.sort_unstable();
+        filters
+    };
+    assert_eq!(filters(away), ["$share/group/s q2 Some(7)", "t/+ q2 Some(7)"]);
+    let owed = [
+        "1 t/1 first q1 [7] identified",
+        "2 t/1 second q2 [7] identified",
+        "3 t/2 third q1 [7] identified",
+        "4 s shared q1 [7]$share/group/s identified",
+    ];
+    assert_eq!(queued(away), owed);
+    let Some(RecoveredMessage::Queued(first)) = away.queue.get(&1) else { panic!("{away:?}") };
+    assert_eq!(first.expires_at, Some(Timestamp(1_600_006)));
+    let key = MessageProperty::UserProperty("key".into(), "value".into());
+    assert_eq!(first.message.properties.iter().collect::<Vec<_>>(), [key]);
+
+    assert_eq!((busy.client_id.as_str(), busy.session_expiry_interval, busy.detached_at), ("busy", u32::MAX, None));
+    assert_eq!(filters(busy), ["t/1 q2 None"]);
+    assert_eq!(queued(busy), ["1 t/1 first q1 [] identified", "2 released"]);
+
+    assert_eq!((publisher.client_id.as_str(), publisher.queue.len()), ("publisher", 0));
+    assert_eq!(publisher.received, [PacketId::new(9).unwrap()]);
+    let will = publisher.will.as_ref().unwrap();
+    assert_eq!((will.topic.as_str(), &will.payload[..], will.qos), ("w", &b"will"[..], Qos::AtLeastOnce));
+    assert_eq!((will.retain, will.will_delay_interval, will.message_expiry_interval), (true, 30, Some(60)));
+    assert_eq!(will.properties.iter().collect::<Vec<_>>(), [MessageProperty::ContentType("text".into())]);
+
+    let [kept] = &recovered.retained[..] else { panic!("{recovered:?}") };
+    assert_eq!((kept.message.topic.as_str(), &kept.message.payload[..]), ("r/1", &b"kept"[..]));
+    assert_eq!((kept.qos, kept.publisher.as_ref().map(|id| id.as_str())), (Qos::AtMostOnce, Some("publisher")));
+    let [once] = &recovered.deduplicated[..] else { panic!("{recovered:?}") };
+    assert_eq!((&*once.publisher, &*once.id, once.at), ("user/ada", "order-1", Timestamp(1_000_008)));
+    assert_eq!((recovered.orphans.len(), recovered.unreadable), (0, 0));
+}
+
+#[test]
+fn what_the_first_version_wrote_stays_readable() {
+    let file = directory().join("format-1.seg");
+    check(&read(std::fs::read(file).unwrap()));
+}
+
+#[test]
+fn what_this_version_writes_says_the_same() {
+    let bytes = write();
+    if is_to_be_written() {
+        std::fs::write(directory().join("format-new.seg"), &bytes).unwrap();
+    }
+    check(&read(bytes.clone()));
+    // And a crash in the middle of its life leaves no less.
+    let disk = SimDisk::new(1);
+    disk.set_bytes(FILE, bytes);
+    let (mut log, _) = Log::open(disk, Level::PowerLoss);
+    check(&log.crash(Committed::Nothing, Loss::Power, 1));
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
+fn is_to_be_written() -> bool {
+    std::env::var("ONCEMQ_GOLDEN").is_ok_and(|value| value == "write")
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promise")
+}
+
+const FILE: &str = "0000000001.seg";
+const SEGMENT_BYTES: u64 = 4_096;
+const AWAY: u32 = 0;
+const BUSY: u32 = 1;
+const PUBLISHER: u32 = 2;

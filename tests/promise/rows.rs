@@ -1,0 +1,328 @@
+//! A test for each row: what must be stable before what is sent. Until the crash the store answers nothing, so that all that
+//! is sent before is sent without its record.
+
+use oncemq::codec::{MessageProperties, ProtocolVersion, Qos, ServerPacket, Will};
+use oncemq::store::Level;
+use oncemq::store::sim::Loss;
+use oncemq::topic::TopicName;
+
+use crate::client::Lifetime::{self, Durable, Transient};
+use crate::lab::{Crash, Lab, Wire};
+use crate::ledger::Belief;
+use crate::log::Committed;
+
+const Q0: Qos = Qos::AtMostOnce;
+const Q1: Qos = Qos::AtLeastOnce;
+const Q2: Qos = Qos::ExactlyOnce;
+
+/// Every way to crash, at every level that is to survive it.
+fn crashes() -> impl Iterator<Item = (Level, Crash)> {
+    let survivable =
+        [(Level::Crash, Loss::Process), (Level::PowerLoss, Loss::Process), (Level::PowerLoss, Loss::Power)];
+    let committed = [Committed::Nothing, Committed::Part(1), Committed::Part(2), Committed::All];
+    survivable.into_iter().flat_map(move |(level, loss)| {
+        committed.into_iter().flat_map(move |committed| {
+            [Wire::Lost, Wire::Delivered].into_iter().flat_map(move |wire| {
+                let seeds = if loss == Loss::Power { 0..4 } else { 0..1 };
+                seeds.map(move |seed| (level, Crash { loss, committed, wire, seed }))
+            })
+        })
+    })
+}
+
+/// Tries a scenario with every crash.
+fn with_every_crash(scenario: impl Fn(&mut Lab, Crash)) {
+    for shards in [1, 2] {
+        for (level, crash) in crashes() {
+            let mut lab = Lab::new(shards, level);
+            lab.trace = Some(Vec::new());
+            scenario(&mut lab, crash);
+        }
+    }
+}
+
+/// A message to durable Sessions that are away, and the retained one of its topic. It is acknowledged before the second crash.
+fn acceptance_scenario(lab: &mut Lab, crash: Crash, (lifetime, qos): (Lifetime, Qos)) {
+    let publisher = lab.connected("publisher", lifetime);
+    let subscribers = ["first", "second"].map(|name| lab.connected(name, Durable));
+    for subscriber in subscribers {
+        lab.subscribe(subscriber, "t", Q2);
+        lab.run();
+        lab.lose(subscriber);
+    }
+    lab.run();
+    lab.freeze();
+    lab.retain(publisher, "t", "m", qos);
+    lab.run();
+    lab.crash(crash);
+    lab.run();
+    lab.crash(crash);
+    lab.finish();
+    if lab.ledger.messages[0].acknowledged {
+        let late = lab.connected("late", Transient);
+        lab.subscribe(late, "t", Q2);
+        lab.run();
+        if lab.deliveries(late).count() != 1 {
+            lab.fail("\"m\" was acknowledged, and is not the retained message of its topic");
+        }
+    }
+}
+
+#[test]
+fn puback_waits_for_the_message_in_every_durable_queue() {
+    for lifetime in [Durable, Transient] {
+        with_every_crash(|lab, crash| acceptance_scenario(lab, crash, (lifetime, Q1)));
+    }
+}
+
+#[test]
+fn pubrec_waits_for_message_and_identifier_in_one_record() {
+    for lifetime in [Durable, Transient] {
+        with_every_crash(|lab, crash| acceptance_scenario(lab, crash, (lifetime, Q2)));
+    }
+    // One record: no commit comes between its parts.
+    let mut lab = Lab::new(1, Level::PowerLoss);
+    let (publisher, subscriber) = (lab.connected("publisher", Durable), lab.connected("subscriber", Durable));
+    lab.subscribe(subscriber, "t", Q2);
+    lab.run();
+    lab.freeze();
+    let before = lab.log.appended;
+    lab.retain(publisher, "t", "m", Q2);
+    lab.run();
+    assert_eq!(lab.log.appended, before + 1, "message, identifier and retained update are one record");
+}
+
+#[test]
+fn pubcomp_waits_for_the_identifier_removed() {
+    let scenario = |lab: &mut Lab, crash: Crash, completed: bool| {
+        let publisher = lab.connected("publisher", Durable);
+        let subscriber = lab.connected("subscriber", Durable);
+        lab.subscribe(subscriber, "t", Q2);
+        lab.run();
+        lab.publish(publisher, "t", "first", Q2);
+        if completed {
+            lab.run();
+        } else {
+            lab.run_to(publisher, |packet| matches!(packet, ServerPacket::Pubrec(_)));
+        }
+        lab.freeze();
+        lab.run();
+        lab.publish(publisher, "t", "second", Q2); // with the same identifier, if PUBCOMP came
+        lab.run();
+        lab.crash(crash);
+        lab.finish();
+    };
+    with_every_crash(|lab, crash| scenario(lab, crash, false));
+    with_every_crash(|lab, crash| scenario(lab, crash, true));
+}
+
+#[test]
+fn publish_qos2_waits_for_the_queue_record() {
+    with_every_crash(|lab, crash| {
+        let forgetful = lab.connected("forgetful", Transient);
+        let subscriber = lab.connected("subscriber", Durable);
+        let publisher = lab.connected("publisher", Durable);
+        lab.subscribe(subscriber, "t", Q2);
+        lab.run();
+        lab.freeze();
+        lab.publish(forgetful, "t", "first", Q2);
+        lab.run();
+        lab.crash(crash);
+        lab.run();
+        lab.publish(publisher, "t", "second", Q2); // at the place of the first, if that is lost
+        lab.finish();
+    });
+}
+
+#[test]
+fn pubrel_waits_for_the_released_mark() {
+    with_every_crash(|lab, crash| {
+        let publisher = lab.connected("publisher", Transient);
+        let subscriber = lab.connected("subscriber", Durable);
+        lab.subscribe(subscriber, "t", Q2);
+        lab.run();
+        lab.publish(publisher, "t", "m", Q2);
+        lab.run_to(subscriber, |packet| matches!(packet, ServerPacket::Publish(_)));
+        lab.freeze();
+        lab.run();
+        lab.crash(crash);
+        lab.finish();
+    });
+}
+
+#[test]
+fn suback_and_unsuback_wait_for_the_subscription_change() {
+    let scenario = |lab: &mut Lab, crash: Crash, change: fn(&mut Lab, usize)| {
+        let publisher = lab.connected("publisher", Durable);
+        let subscriber = lab.connected("subscriber", Durable);
+        lab.subscribe(subscriber, "old", Q1);
+        lab.run();
+        lab.freeze();
+        change(lab, subscriber);
+        lab.run();
+        lab.crash(crash);
+        lab.run();
+        // What it believes, or has asked for again, has come about.
+        lab.publish(publisher, "new", "to the new", Q2);
+        lab.publish(publisher, "old", "to the old", Q1);
+        lab.finish();
+        assert!(lab.ledger.messages.iter().all(|message| message.receivers.iter().all(|(_, it)| *it != Belief::Open)));
+    };
+    with_every_crash(|lab, crash| scenario(lab, crash, |lab, subscriber| lab.subscribe(subscriber, "new", Q2)));
+    with_every_crash(|lab, crash| scenario(lab, crash, |lab, subscriber| lab.unsubscribe(subscriber, "old")));
+}
+
+#[test]
+fn connack_waits_for_the_session() {
+    // Its existence: the client checks Session Present when it is back.
+    with_every_crash(|lab, crash| {
+        lab.freeze();
+        let client = lab.connected("client", Durable);
+        lab.crash(crash);
+        lab.finish();
+        lab.subscribe(client, "t", Q1);
+        lab.finish();
+    });
+    // Its Session Expiry Interval.
+    with_every_crash(|lab, crash| {
+        let client = lab.connected("client", Durable);
+        lab.lose(client);
+        lab.run();
+        lab.clients[client].session_expiry_interval = 100_000;
+        lab.freeze();
+        lab.connect(client);
+        lab.run();
+        let is_told = lab.clients[client].is_connected();
+        lab.crash(crash);
+        lab.lose(client); // before the broker has read its next CONNECT
+        lab.run();
+        if is_told {
+            lab.pass(2_000);
+            lab.connect(client);
+            lab.finish();
+        }
+    });
+    // Its Will Message.
+    with_every_crash(|lab, crash| {
+        let watcher = lab.connected("watcher", Durable);
+        lab.subscribe(watcher, "w", Q1);
+        let client = lab.connected("client", Durable);
+        lab.lose(client);
+        lab.run();
+        lab.clients[client].will = Some(will());
+        lab.freeze();
+        lab.connect(client);
+        lab.run();
+        let is_told = lab.clients[client].is_connected();
+        lab.clients[client].will = None;
+        lab.crash(crash);
+        lab.finish();
+        if is_told && lab.count(watcher, "will") == 0 {
+            lab.fail("the Will Message is lost, which CONNACK had said is there");
+        }
+    });
+    // Clean Start: the Session before is gone for good, also if the new one is transient or on another shard.
+    for (lifetime, moves) in [(Durable, 0), (Durable, 1), (Transient, 0), (Transient, 1)] {
+        with_every_crash(|lab, crash| clean_start_scenario(lab, crash, (lifetime, moves)));
+    }
+}
+
+fn clean_start_scenario(lab: &mut Lab, crash: Crash, (lifetime, moves): (Lifetime, usize)) {
+    let publisher = lab.connected("publisher", Durable);
+    let client = lab.connected("client", Durable);
+    lab.subscribe(client, "t", Q1);
+    lab.run();
+    lab.lose(client);
+    lab.run();
+    lab.freeze();
+    (lab.clients[client].lifetime, lab.clients[client].moves) = (lifetime, moves);
+    lab.connect_with(client, true);
+    lab.run();
+    let is_told = lab.clients[client].is_connected();
+    lab.crash(crash);
+    lab.lose(client); // before the broker has read its next CONNECT
+    lab.run();
+    if is_told {
+        lab.clients[client].lifetime = Durable;
+        lab.publish(publisher, "t", "unwanted", Q1);
+        lab.run();
+        lab.clients[client].subscriptions.clear();
+        lab.finish();
+        assert_eq!(lab.count(client, "unwanted"), 0, "the Session before is back, which CONNACK had said is gone");
+    }
+}
+
+fn will() -> Will {
+    Will {
+        topic: TopicName::new("w".into()).unwrap(),
+        payload: "will".into(),
+        qos: Q1,
+        retain: false,
+        will_delay_interval: 0,
+        message_expiry_interval: None,
+        properties: MessageProperties::default(),
+    }
+}
+
+#[test]
+fn removal_waits_for_nothing() {
+    for qos in [Q1, Q2] {
+        with_every_crash(|lab, crash| {
+            let publisher = lab.connected("publisher", Transient);
+            let subscriber = lab.connected("subscriber", Durable);
+            lab.subscribe(subscriber, "t", qos);
+            lab.run();
+            lab.publish(publisher, "t", "m", qos);
+            let last = if qos == Q1 {
+                |packet: &ServerPacket| matches!(packet, ServerPacket::Publish(_))
+            } else {
+                |packet: &ServerPacket| matches!(packet, ServerPacket::Pubrel(_))
+            };
+            lab.run_to(subscriber, last);
+            lab.freeze();
+            lab.run(); // PUBACK or PUBCOMP comes, and its record isn't stable
+            assert_eq!(lab.shards.iter().map(|shard| shard.counters().queued_messages).sum::<u64>(), 0);
+            lab.crash(crash);
+            lab.finish();
+            // What is repeated is what the standard allows.
+            let repeats = lab.count(subscriber, "m") - 1;
+            assert!(repeats == 0 || qos == Q1);
+            assert!(lab.deliveries(subscriber).skip(1).all(|delivered| delivered.dup));
+            assert!(committed(crash) || qos == Q2 || repeats == 1, "it was not stable, so it came again");
+        });
+    }
+}
+
+/// Whether what had gathered may have become stable.
+fn committed(crash: Crash) -> bool {
+    crash.committed != Committed::Nothing
+}
+
+#[test]
+fn qos0_comes_once_at_most_and_is_stored_only_if_it_is_retained() {
+    with_every_crash(|lab, crash| {
+        let publisher = lab.connected("publisher", Durable);
+        let (here, away) = (lab.connected("here", Durable), lab.connected("away", Durable));
+        [here, away].iter().for_each(|subscriber| lab.subscribe(*subscriber, "t", Q2));
+        lab.run();
+        lab.lose(away);
+        lab.run();
+        lab.freeze();
+        let before = lab.log.appended;
+        lab.publish(publisher, "t", "m", Q0);
+        lab.run();
+        assert_eq!((lab.log.appended, lab.count(here, "m")), (before, 1), "at once, and without a record");
+        let dropped: u64 = lab.shards.iter().flat_map(|shard| shard.counters().dropped).sum();
+        assert_eq!(dropped, 1, "what doesn't reach a client that is away is counted");
+        lab.retain(publisher, "t", "kept", Q0);
+        lab.run();
+        assert_eq!(lab.log.appended, before + 1);
+        lab.crash(Crash { committed: Committed::All, ..crash });
+        lab.finish();
+        assert_eq!((lab.count(here, "m"), lab.count(away, "m")), (1, 0));
+        let late = lab.client("late", ProtocolVersion::V3_1_1, Transient);
+        lab.subscribe(late, "t", Q0);
+        lab.finish();
+        assert_eq!(lab.deliveries(late).map(|got| got.payload.as_str()).collect::<Vec<_>>(), ["kept"]);
+    });
+}

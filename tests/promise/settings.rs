@@ -1,0 +1,42 @@
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use oncemq::broker::{Durability, QueueOverflow, Settings};
+use oncemq::codec::Qos;
+use oncemq::routing::ShareStrategy;
+
+/// No limit stands in the way.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        maximum_qos: Qos::ExactlyOnce,
+        retain_available: true,
+        receive_maximum: NonZeroU16::new(20).unwrap(),
+        topic_alias_maximum: 0,
+        topic_alias_maximum_outgoing: 0,
+        topic_length_max: 100,
+        topic_levels_max: 10,
+        subscriptions_per_session_max: 20,
+        queued_messages_max: 100_000,
+        queued_bytes_max: 100_000_000,
+        queue_overflow: QueueOverflow::DropOldest,
+        dead_letter_topic: None,
+        deduplication_window: Duration::from_secs(60),
+        deduplication_ids_max: 10,
+        inflight_messages_max: NonZeroU16::new(100).unwrap(),
+        outgoing_bytes_max: 1_000_000,
+        slow_receiver_grace: Duration::from_secs(1),
+        keep_alive_max: None,
+        session_expiry_max: u32::MAX,
+        sessions_max: 1_000,
+        connect_timeout: Duration::from_secs(20),
+        client_id_length_max: 100,
+        assigned_client_id_prefix: "auto-".into(),
+        validate_payload_format: true,
+        share_strategy: ShareStrategy::RoundRobin,
+        response_information: None,
+        server_reference: None,
+        durability: Durability::PowerLoss,
+        durability_rules: Vec::new(),
+        sys_interval: Duration::ZERO,
+    }
+}

@@ -1,0 +1,100 @@
+//! A crash before and after every step of all handshakes, for durable and transient endpoints on both sides.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use oncemq::codec::{ProtocolVersion, Qos};
+use oncemq::store::Level;
+use oncemq::store::sim::Loss;
+
+use crate::client::Lifetime::{self, Durable, Transient};
+use crate::lab::{Crash, Lab, Wire};
+use crate::log::Committed;
+
+/// Who exchanges what.
+#[derive(Debug, Clone, Copy)]
+struct Exchange {
+    qos: Qos,
+    publisher: (ProtocolVersion, Lifetime),
+    subscriber: (ProtocolVersion, Lifetime),
+    shards: usize,
+}
+
+/// From the first CONNECT to the last acknowledgement. Returns how many steps it took.
+fn play(lab: &mut Lab, exchange: Exchange) -> u64 {
+    let Exchange { qos, publisher: (version, lifetime), subscriber, .. } = exchange;
+    let publisher = lab.client("publisher", version, lifetime);
+    let subscriber = lab.client("subscriber", subscriber.0, subscriber.1);
+    lab.connect(subscriber);
+    lab.subscribe(subscriber, "t", qos);
+    lab.run();
+    lab.connect(publisher);
+    lab.publish(publisher, "t", "first", qos);
+    lab.publish(publisher, "t", "second", qos);
+    lab.run();
+    lab.publish(publisher, "t", "third", qos);
+    lab.run();
+    let steps = lab.steps;
+    lab.finish();
+    steps
+}
+
+fn with_a_crash_at_every_step(qos: Qos, loss: Loss) {
+    let mut crashes = 0;
+    let mut matrix = Vec::new();
+    for (publisher, subscriber) in
+        [(Durable, Durable), (Durable, Transient), (Transient, Durable), (Transient, Transient)]
+    {
+        let (new, old) = (ProtocolVersion::V5, ProtocolVersion::V3_1_1);
+        for (shards, versions) in [(1, (new, old)), (2, (old, new))] {
+            let (publisher, subscriber) = ((versions.0, publisher), (versions.1, subscriber));
+            matrix.push(Exchange { qos, publisher, subscriber, shards });
+        }
+    }
+    for exchange in matrix {
+        let level = if loss == Loss::Process { Level::Crash } else { Level::PowerLoss };
+        let steps = play(&mut Lab::new(exchange.shards, level), exchange);
+        assert!(steps > 20, "{steps} steps");
+        for (step, crash) in (1..=steps).flat_map(|step| crashes_of(loss, step).map(move |crash| (step, crash))) {
+            let run = |trace: Option<Vec<String>>| {
+                let mut lab = Lab::new(exchange.shards, level);
+                (lab.trace, lab.crash_at) = (trace, Some((step, crash)));
+                play(&mut lab, exchange);
+                assert!(lab.crash_at.is_none(), "it didn't come");
+            };
+            if catch_unwind(AssertUnwindSafe(|| run(None))).is_err() {
+                println!("{exchange:?}, before step {step}, again:");
+                run(Some(Vec::new()));
+            }
+            crashes += 1;
+        }
+    }
+    println!("{crashes} crashes");
+}
+
+/// What the store and the wire may have got done.
+fn crashes_of(loss: Loss, step: u64) -> impl Iterator<Item = Crash> {
+    let committed = [Committed::Nothing, Committed::Part(1), Committed::Part(2), Committed::All];
+    committed.into_iter().flat_map(move |committed| {
+        [Wire::Lost, Wire::Delivered].map(|wire| Crash { loss, committed, wire, seed: step })
+    })
+}
+
+#[test]
+fn qos1_comes_at_least_once_through_a_kill_at_every_step() {
+    with_a_crash_at_every_step(Qos::AtLeastOnce, Loss::Process);
+}
+
+#[test]
+fn qos1_comes_at_least_once_through_a_power_cut_at_every_step() {
+    with_a_crash_at_every_step(Qos::AtLeastOnce, Loss::Power);
+}
+
+#[test]
+fn qos2_comes_exactly_once_through_a_kill_at_every_step() {
+    with_a_crash_at_every_step(Qos::ExactlyOnce, Loss::Process);
+}
+
+#[test]
+fn qos2_comes_exactly_once_through_a_power_cut_at_every_step() {
+    with_a_crash_at_every_step(Qos::ExactlyOnce, Loss::Power);
+}
