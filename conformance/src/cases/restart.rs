@@ -81,6 +81,14 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos1, Feature::Restart])
     .seconds(40),
+    Case::both(
+        "a_clean_start_that_was_answered_holds_even_if_the_broker_is_killed_at_once",
+        &["MQTT-3.1.2-6"],
+        &["MQTT-3.1.2-4"],
+        sessions::discarded_at_once,
+    )
+    .needs(&[Feature::Restart, Feature::Qos1, Feature::Retain])
+    .seconds(40),
     Case::v5("a_session_expires_after_the_end_of_the_broker", &["MQTT-4.1.0-2"], sessions::expiry)
         .needs(&[Feature::Restart])
         .seconds(40),

@@ -71,8 +71,7 @@ pub(super) fn subscription_options(cx: &mut Context) -> Outcome {
 
 pub(super) fn discarded(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
-    // More than one crash, as it may come before or after what the broker still had to write.
-    for signal in [Signal::Term, Signal::Kill, Signal::Kill, Signal::Kill] {
+    for signal in SIGNALS {
         for label in ["clean", "restarted"] {
             let mut client = cx.connect(cx.connecting(label).persistent(600))?;
             client.subscribe(&topic, 1)?;
@@ -84,6 +83,8 @@ pub(super) fn discarded(cx: &mut Context) -> Outcome {
         let mut never = cx.client("never")?;
         never.subscribe(&topic, 1)?;
         cx.client("publisher")?.publish(Publish::new(&topic, "for no one").qos(1))?;
+        // What holds at once is the matter of the next case.
+        cx.sleep(Duration::from_secs(1));
         restart(cx, signal)?;
         drop(open);
         for label in ["clean", "restarted", "never"] {
@@ -92,6 +93,32 @@ pub(super) fn discarded(cx: &mut Context) -> Outcome {
             client.expect_silence_after(&mut cx.client("publisher")?)?;
             cx.client(label)?.disconnect()?;
         }
+    }
+    Ok(())
+}
+
+/// CONNACK says that the old Session is gone, so it may not come back, also if the broker is busy with writing and
+/// killed as soon as CONNACK is there.
+pub(super) fn discarded_at_once(cx: &mut Context) -> Outcome {
+    let topic = cx.topic("a");
+    let lasting = cx.connecting("a").persistent(600);
+    for round in 0..3 {
+        let mut client = cx.connect(lasting.clone())?;
+        client.subscribe(&topic, 1)?;
+        client.disconnect()?;
+        let mut busy = cx.client("busy")?;
+        for number in 0..100 {
+            let message = Publish::new(cx.topic(&format!("load/{round}/{number}")), "x".repeat(50_000));
+            let message = busy.with_packet_id(message.qos(1).retain());
+            busy.send(message)?;
+        }
+        let clean = cx.client("a")?;
+        check_equal("Session Present after a clean start", clean.connack().session_present, false)?;
+        restart(cx, Signal::Kill)?;
+        let client = cx.connect(lasting.clone())?;
+        check_equal("Session Present after the crash", client.connack().session_present, false)?;
+        client.disconnect()?;
+        cx.client("a")?.disconnect()?;
     }
     Ok(())
 }
