@@ -13,7 +13,6 @@ pub(super) fn none_before_connack(cx: &mut Context) -> Outcome {
         connect().flags(1).encode(cx.version()),
         connect().connect_flags(0b0000_0011).encode(cx.version()),
         connect().with(property::RECEIVE_MAXIMUM, 0).encode(cx.version()),
-        connect().with(property::AUTHENTICATION_DATA, "data").encode(cx.version()),
         connect().will(Will::new("a/+", "")).encode(cx.version()),
         cx.connecting("").client_id(Utf8::NUL).encode(cx.version()),
         // No CONNECT at all.
@@ -55,7 +54,6 @@ fn errors(cx: &Context) -> Vec<(Vec<u8>, &'static [u8])> {
         (Publish::new(&topic, "").qos(3).packet_id(1).encode(version), &[0x81]),
         (Publish::new(&topic, "").with(property::TOPIC_ALIAS, 0).encode(version), &[0x81, 0x82, 0x94]),
         (Publish::new(&topic, "").with(property::TOPIC_ALIAS, 65_535).encode(version), &[0x94]),
-        (frame(Kind::Pingresp.first_byte(), &[]), &[0x81, 0x82]),
         (frame(Kind::Auth.first_byte(), &[0x18, 0]), &[0x81, 0x82]),
         (vec![Kind::Publish.first_byte(), 0xFF, 0xFF, 0xFF, 0xFF, 0x01], &[0x81]),
     ]
