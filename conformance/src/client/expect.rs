@@ -18,8 +18,8 @@ impl Client {
         self.read_packet(deadline, "a packet")
     }
 
-    /// The next packet, in the order of arrival; none if the broker closes the connection.
-    pub fn receive_or_close(&mut self) -> Result<Option<Packet>, Failure> {
+    /// The next packet, in the order of arrival, or none if the broker closes the connection instead.
+    pub fn receive_or_end(&mut self) -> Result<Option<Packet>, Failure> {
         if let Some(packet) = self.aside.pop_front() {
             return Ok(Some(packet));
         }

@@ -202,7 +202,7 @@ pub(super) fn maximum_packet_size(cx: &mut Context) -> Outcome {
         subscribe = subscribe.and(filter, 0);
     }
     client.send(subscribe)?;
-    match client.receive_or_close()? {
+    match client.receive_or_end()? {
         Some(Packet::Suback(suback)) => {
             check_equal("the number of Reason Codes", u32::try_from(suback.reasons.len()), Ok(filters))
         }

@@ -10,7 +10,7 @@ fn publish_to_dollar(cx: &mut Context, publish: Publish) -> Outcome {
     let mut client = cx.client("dollar")?;
     client.send(publish)?;
     client.send(Pingreq)?;
-    client.receive_or_close()?;
+    client.receive_or_end()?;
     Ok(())
 }
 

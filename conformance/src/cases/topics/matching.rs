@@ -171,7 +171,7 @@ pub(super) fn new_topic(cx: &mut Context) -> Outcome {
         let suback = subscriber.subscribe_with(Subscribe::new(&topic, 0))?;
         let granted = suback.reasons.iter().all(|code| *code <= 2);
         publisher.send(Publish::new(&topic, "payload").qos(1).packet_id(1))?;
-        let answer = publisher.receive_or_close()?;
+        let answer = publisher.receive_or_end()?;
         let Some(Packet::Ack(ack)) = answer else {
             return check(answer.is_none(), "PUBACK, or the end of the connection", format!("{answer:?}"));
         };
