@@ -114,7 +114,7 @@ pub(super) fn longest_topic_name(cx: &mut Context) -> Outcome {
         Some(Packet::Ack(ack)) => ack.reason_code() < 0x80,
         Some(_) | None => false,
     };
-    let messages = subscriber.messages_until_marker(&mut cx.client("publisher")?)?;
+    let messages = subscriber.messages_until_marker_of(&mut cx.client("publisher")?)?;
     let complete = messages.iter().all(|message| message.topic == topic);
     check(complete, "the whole Topic Name", format!("{messages:?}"))?;
     // 3.1.1 has no way to refuse it but to close the connection or to drop the message.

@@ -34,7 +34,7 @@ impl Pair {
     }
 
     fn own_messages(&mut self) -> Result<Vec<String>, Failure> {
-        let messages = self.subscriber.messages_until_marker(&mut self.publisher)?;
+        let messages = self.subscriber.messages_until_marker_of(&mut self.publisher)?;
         let own = messages.iter().filter(|message| message.payload == self.payload);
         Ok(own.map(|message| message.topic.to_text()).collect())
     }
@@ -179,7 +179,7 @@ pub(super) fn new_topic(cx: &mut Context) -> Outcome {
             subscriber.expect_message(&topic, "payload")?;
         } else {
             // Nothing tells a client of 3.1.1 that its message was refused.
-            let messages = subscriber.messages_until_marker(&mut publisher)?;
+            let messages = subscriber.messages_until_marker_of(&mut publisher)?;
             check(granted || messages.is_empty(), "nothing without a subscription", format!("{messages:?}"))?;
         }
     }
