@@ -12,7 +12,7 @@ use crate::wire::{Subscribe, Text};
 
 pub(super) const CASES: &[Case] = &[
     Case::both(
-        "a_wildcard_in_a_topic_name_closes_the_connection",
+        "a_topic_name_with_a_wildcard_closes_the_connection_at_every_qos",
         &["MQTT-4.7.1-1"],
         &["MQTT-4.7.0-1"],
         malformed::wildcard_in_topic_name,
