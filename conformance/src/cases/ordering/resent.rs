@@ -1,0 +1,90 @@
+//! The order of what is sent again, and of acknowledgements.
+
+use crate::client::Client;
+use crate::context::Context;
+use crate::failure::{Failure, Outcome, check_equal};
+use crate::wire::{Ack, Encode, Publish};
+
+pub(in crate::cases) fn publishes(cx: &mut Context) -> Outcome {
+    let topic = cx.topic("a");
+    let mut publisher = cx.client("publisher")?;
+    let connect = cx.connecting("subscriber").persistent(600);
+    let mut subscriber = cx.connect(connect.clone())?;
+    subscriber.subscribe(&topic, 2)?;
+    for qos in 1..=2 {
+        let mut sent = Vec::new();
+        for number in 0..6u8 {
+            publisher.publish(Publish::new(&topic, &[number]).qos(qos))?;
+            sent.push(subscriber.expect_publish()?);
+        }
+        // A gap in the middle does not turn the others around.
+        let [_, _, third, ..] = &sent[..] else { return Err(Failure::new("six messages", "fewer")) };
+        subscriber.acknowledge(third)?;
+        subscriber.ping()?;
+        subscriber.abandon();
+        for number in 6..9u8 {
+            publisher.publish(Publish::new(&topic, &[number]).qos(qos))?;
+        }
+        subscriber = cx.connect(connect.clone())?;
+        let mut came = Vec::new();
+        for number in [0, 1, 3, 4, 5, 6, 7, 8u8] {
+            let message = subscriber.expect_publish()?;
+            check_equal("the payload", message.payload.as_bytes(), &[number][..])?;
+            // Those after the fifth were published without anyone to send them to, unless the server was slow to notice.
+            if number < 6 {
+                check_equal("the DUP flag", message.dup, true)?;
+            }
+            came.push(message);
+        }
+        for message in &came {
+            subscriber.acknowledge(message)?;
+        }
+        subscriber.expect_silence_after(&mut publisher)?;
+    }
+    Ok(())
+}
+
+/// Sends many messages in one go and returns their Packet Identifiers, which are in no order.
+fn publish_many(client: &mut Client, topic: &str, qos: u8) -> Result<Vec<u16>, Failure> {
+    let version = client.version();
+    let ids: Vec<u16> = (0..15u16).map(|number| 1 + number * 7 % 15).collect();
+    let publish = |id: &u16| Publish::new(topic, "").qos(qos).packet_id(*id).encode(version);
+    client.send(ids.iter().flat_map(publish).collect::<Vec<u8>>())?;
+    Ok(ids)
+}
+
+pub(in crate::cases) fn pubacks(cx: &mut Context) -> Outcome {
+    let mut client = cx.client("a")?;
+    for id in publish_many(&mut client, &cx.topic("a"), 1)? {
+        client.expect_puback(id)?;
+    }
+    Ok(())
+}
+
+pub(in crate::cases) fn pubrecs(cx: &mut Context) -> Outcome {
+    let mut client = cx.client("a")?;
+    for id in publish_many(&mut client, &cx.topic("a"), 2)? {
+        client.expect_pubrec(id)?;
+    }
+    Ok(())
+}
+
+pub(in crate::cases) fn pubrels(cx: &mut Context) -> Outcome {
+    let topic = cx.topic("a");
+    let mut publisher = cx.client("publisher")?;
+    let mut subscriber = cx.client("subscriber")?;
+    subscriber.subscribe(&topic, 2)?;
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        publisher.publish(Publish::new(&topic, "").qos(2))?;
+        ids.push(subscriber.expect_publish()?.packet_id.unwrap_or_default());
+    }
+    ids.reverse();
+    let pubrec = |id: &u16| Ack::pubrec(*id).encode(subscriber.version());
+    let pubrecs: Vec<u8> = ids.iter().flat_map(pubrec).collect();
+    subscriber.send(pubrecs)?;
+    for id in ids {
+        subscriber.expect_pubrel(id)?;
+    }
+    Ok(())
+}

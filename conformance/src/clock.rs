@@ -1,0 +1,15 @@
+//! The one place that reads the time.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// The monotonic time.
+#[expect(clippy::disallowed_methods, reason = "the suite's own clock; the broker's is no part of this crate")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Seconds since the Unix epoch: what makes the client identifiers and topics of a run its own.
+#[expect(clippy::disallowed_methods, reason = "the suite's own clock; the broker's is no part of this crate")]
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

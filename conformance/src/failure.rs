@@ -1,0 +1,52 @@
+//! How a case ends before its last line.
+
+use std::fmt::Debug;
+
+/// Why a case did not pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The broker broke a statement.
+    Broken {
+        /// What was broken, if it can be said more precisely than by the statements of the case.
+        statement: Option<String>,
+        /// What the standard asks for here.
+        expected: String,
+        /// What the broker did.
+        came: String,
+    },
+    /// The case says nothing about this broker, for this reason.
+    Skipped(String),
+}
+
+/// What a case returns.
+pub type Outcome = Result<(), Failure>;
+
+impl Failure {
+    /// The broker did something else than expected.
+    pub fn new(expected: impl Into<String>, came: impl Into<String>) -> Self {
+        Self::Broken { statement: None, expected: expected.into(), came: came.into() }
+    }
+
+    /// The broker lacks what the case is about, and says so.
+    pub fn skipped(reason: impl Into<String>) -> Self {
+        Self::Skipped(reason.into())
+    }
+
+    /// Names the one statement that is broken.
+    pub fn of(self, broken: impl Into<String>) -> Self {
+        match self {
+            Self::Broken { expected, came, .. } => Self::Broken { statement: Some(broken.into()), expected, came },
+            Self::Skipped(reason) => Self::Skipped(reason),
+        }
+    }
+}
+
+/// Fails unless `condition` holds.
+pub fn check(condition: bool, expected: impl Into<String>, came: impl Into<String>) -> Outcome {
+    if condition { Ok(()) } else { Err(Failure::new(expected, came)) }
+}
+
+/// Fails unless `came` is `expected`; `what` names it: `check_equal("the RETAIN flag", message.retain, false)?`.
+pub fn check_equal<A: PartialEq<B> + Debug, B: Debug>(what: &str, came: A, expected: B) -> Outcome {
+    check(came == expected, format!("{what} is {expected:?}"), format!("{what} is {came:?}"))
+}

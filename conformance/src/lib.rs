@@ -1,0 +1,19 @@
+//! Every normative statement of MQTT 3.1.1 and 5.0, as a black-box suite for any broker.
+//!
+//! It knows a broker only by what it sends over the network and shares no code with any.
+
+pub mod broker;
+pub mod case;
+pub mod cases;
+pub mod client;
+pub mod clock;
+pub mod context;
+pub mod csv;
+pub mod failure;
+pub mod link;
+pub mod registry;
+pub mod report;
+pub mod runner;
+pub mod trace;
+pub mod websocket;
+pub mod wire;

@@ -1,0 +1,196 @@
+//! The rows of the standards, what is said about those without a case, and whether rows and cases fit together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use crate::case::Case;
+use crate::csv;
+use crate::wire::Version;
+
+/// A normative sentence of one version.
+#[derive(Debug)]
+pub struct Row {
+    /// The version.
+    pub version: Version,
+    /// Its number in the standard, or `VERSION/SECTION/ORDINAL` for a rule without a number.
+    pub id: String,
+    /// The number and title of the section.
+    pub section: String,
+    /// The sentence.
+    pub sentence: String,
+}
+
+/// Why a row has no case.
+#[derive(Debug)]
+pub struct NotTested {
+    /// The version.
+    pub version: Version,
+    /// The row.
+    pub id: String,
+    /// Why.
+    pub kind: Untestable,
+    /// In words.
+    pub reason: String,
+}
+
+/// The two ways in which a row can have no case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untestable {
+    /// It binds the client only.
+    Client,
+    /// Nothing outside the broker shows whether it is obeyed, or it leaves the broker free.
+    Unobservable,
+}
+
+impl Untestable {
+    /// As in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Unobservable => "unobservable",
+        }
+    }
+}
+
+/// All rows, those of 3.1.1 first, each version in the order of its sections.
+pub fn rows() -> &'static [Row] {
+    static ROWS: OnceLock<Vec<Row>> = OnceLock::new();
+    ROWS.get_or_init(|| {
+        let mut rows = Vec::new();
+        for version in Version::ALL {
+            rows.extend(numbered(version));
+            rows.extend(unnumbered(version));
+        }
+        rows.sort_by_key(|row| (row.version, section_numbers(&row.section)));
+        rows
+    })
+}
+
+/// The place of a row in [`rows`], for the order of reports.
+pub fn place(version: Version, id: &str) -> Option<usize> {
+    static PLACES: OnceLock<BTreeMap<(Version, &'static str), usize>> = OnceLock::new();
+    let places = PLACES.get_or_init(|| {
+        rows().iter().enumerate().map(|(place, row)| ((row.version, row.id.as_str()), place)).collect()
+    });
+    places.get(&(version, id)).copied()
+}
+
+/// A row.
+pub fn find(version: Version, id: &str) -> Option<&'static Row> {
+    place(version, id).and_then(|place| rows().get(place))
+}
+
+/// The first rule of 5.0 in a section that has these words; the section if there is none.
+pub fn rule_of(section: &str, words: &str) -> String {
+    let found = rows()
+        .iter()
+        .find(|row| row.version == Version::V5 && number_of(&row.section) == section && row.sentence.contains(words));
+    found.map_or_else(|| section.to_owned(), |row| row.id.clone())
+}
+
+/// The rows that have no case, as the file gives them; a line that can't be read is an error.
+pub fn not_tested() -> Result<Vec<NotTested>, String> {
+    let read = |record: &csv::Record| {
+        let id = record.get("id").to_owned();
+        let version = Version::ALL.into_iter().find(|version| version.name() == record.get("version"));
+        let kinds = [Untestable::Client, Untestable::Unobservable];
+        let kind = kinds.into_iter().find(|kind| kind.name() == record.get("kind"));
+        let (Some(version), Some(kind), false) = (version, kind, record.get("reason").is_empty()) else {
+            return Err(format!("not-tested.csv: {record:?} has no version, kind or reason"));
+        };
+        Ok(NotTested { version, id, kind, reason: record.get("reason").to_owned() })
+    };
+    csv::read(include_str!("../statements/not-tested.csv")).iter().map(read).collect()
+}
+
+/// Everything that doesn't fit together: rows with neither case nor reason, cases of no row, and contradictions.
+pub fn check(cases: &[&Case]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let reasons = match not_tested() {
+        Ok(reasons) => reasons,
+        Err(problem) => return vec![problem],
+    };
+    let mut tested: BTreeMap<(Version, &str), &str> = BTreeMap::new();
+    let mut names = BTreeSet::new();
+    for case in cases {
+        if !names.insert(case.name) {
+            problems.push(format!("two cases are called {}", case.name));
+        }
+        for version in Version::ALL {
+            for id in case.statements(version) {
+                if find(version, id).is_none() {
+                    problems.push(format!("case {} names {id}, which {version} doesn't have", case.name));
+                }
+                tested.insert((version, id), case.name);
+            }
+        }
+    }
+    let mut excused = BTreeSet::new();
+    for NotTested { version, id, .. } in &reasons {
+        if find(*version, id).is_none() {
+            problems.push(format!("not-tested.csv names {id}, which {version} doesn't have"));
+        }
+        if !excused.insert((*version, id.as_str())) {
+            problems.push(format!("not-tested.csv names {id} of {version} twice"));
+        }
+        if let Some(case) = tested.get(&(*version, id.as_str())) {
+            problems.push(format!("{id} of {version} is in not-tested.csv and tested by {case}"));
+        }
+    }
+    for Row { version, id, sentence, .. } in rows() {
+        if !tested.contains_key(&(*version, id.as_str())) && !excused.contains(&(*version, id.as_str())) {
+            problems.push(format!("{id} of {version} has neither a case nor a reason: {sentence}"));
+        }
+    }
+    problems
+}
+
+fn numbered(version: Version) -> Vec<Row> {
+    let text = version.pick(
+        include_str!("../statements/mqtt-3.1.1-statements.csv"),
+        include_str!("../statements/mqtt-5.0-statements.csv"),
+    );
+    let row = |record: &csv::Record| Row {
+        version,
+        id: record.get("id").to_owned(),
+        section: record.get("section").to_owned(),
+        sentence: record.get("statement").to_owned(),
+    };
+    csv::read(text).iter().map(row).collect()
+}
+
+fn unnumbered(version: Version) -> Vec<Row> {
+    let mut ordinals: BTreeMap<String, u32> = BTreeMap::new();
+    let records = csv::read(include_str!("../statements/unnumbered-rules.csv"));
+    let of_the_version = records.iter().filter(|record| record.get("version") == version.name());
+    let row = |record: &csv::Record| {
+        let section = record.get("section").to_owned();
+        let ordinal = ordinals.entry(section.clone()).or_default();
+        *ordinal += 1;
+        let id = format!("{version}/{}/{ordinal}", number_of(&section));
+        Row { version, id, section, sentence: record.get("sentence").to_owned() }
+    };
+    of_the_version.map(row).collect()
+}
+
+fn number_of(section: &str) -> &str {
+    section.split_whitespace().next().unwrap_or_default()
+}
+
+fn section_numbers(section: &str) -> Vec<u32> {
+    number_of(section).split('.').filter_map(|number| number.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_read_and_has_an_id_of_its_own() {
+        assert_eq!(rows().len(), 251 + 141 + 164);
+        let ids: BTreeSet<_> = rows().iter().map(|row| (row.version, &row.id)).collect();
+        assert_eq!(ids.len(), rows().len());
+        assert!(find(Version::V5, "5.0/3.1.2.11.2/1").is_some());
+        assert_eq!(rule_of("3.2.2.3.4", "more than once"), "5.0/3.2.2.3.4/1");
+    }
+}

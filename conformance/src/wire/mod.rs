@@ -1,0 +1,20 @@
+//! MQTT's bytes: builders that can also build what is wrong, and a decoder that accepts nothing of the kind.
+
+pub mod bytes;
+pub mod connect;
+pub mod decode;
+pub mod packet;
+pub mod property;
+pub mod publish;
+pub mod subscribe;
+pub mod tables;
+pub mod version;
+
+pub use bytes::{Encode, Text, Utf8};
+pub use connect::{Connect, Will};
+pub use decode::{Violation, decode};
+pub use packet::{Ack, AckKind, Auth, Connack, Disconnect, Kind, Packet, Pingreq};
+pub use property::{Properties, Property, Value};
+pub use publish::Publish;
+pub use subscribe::{Filter, Suback, Subscribe, Unsuback, Unsubscribe};
+pub use version::Version;

@@ -1,0 +1,17 @@
+//! The conformance suite finds nothing wrong, and leaves nothing out.
+
+#![cfg(test)]
+
+use conformance::broker::Template;
+use conformance::runner::{self, Selection, Target};
+use conformance::{cases, report};
+
+#[test]
+fn every_case_passes_and_none_is_skipped() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/conformance/brokers/oncemq.sh");
+    let command = format!("'{script}' '{}' {{port}} {{websocket}} {{data}}", env!("CARGO_BIN_EXE_oncemq"));
+    let selection = Selection { versions: Vec::new(), statements: Vec::new(), cases: Vec::new() };
+    let found = runner::run(&Target::Started(Template::new(command)), &selection, &cases::all(), 48).unwrap();
+    let counts = found.counts(None);
+    assert_eq!((counts.failed, counts.skipped), (0, 0), "\n{}", report::failures(&found));
+}
