@@ -72,7 +72,7 @@ enum Answer {
 fn ask(cx: &mut Context, connect: &Connect) -> Result<Answer, Failure> {
     let mut client = cx.open()?;
     client.send_connect(connect)?;
-    match client.receive_or_end()? {
+    match client.receive_or_close()? {
         None => Ok(Answer::Refused),
         Some(Packet::Connack(Connack { reason: 0, properties, .. })) => {
             let method = properties.text(property::AUTHENTICATION_METHOD);
@@ -82,7 +82,7 @@ fn ask(cx: &mut Context, connect: &Connect) -> Result<Answer, Failure> {
         }
         Some(Packet::Connack(connack)) => {
             check(connack.reason >= 0x80, "a Reason Code from 0x80 on", format!("{connack:?}"))?;
-            let then = client.receive_or_end()?;
+            let then = client.receive_or_close()?;
             check(then.is_none(), "the end of the connection", format!("{then:?}"))?;
             Ok(Answer::Refused)
         }
@@ -204,7 +204,7 @@ fn auth_before_connect(cx: &mut Context) -> Outcome {
     for auth in [Auth::default(), Auth::new(CONTINUE).with(property::AUTHENTICATION_METHOD, "PLAIN")] {
         let mut client = cx.open()?;
         client.send(auth)?;
-        let then = client.receive_or_end()?;
+        let then = client.receive_or_close()?;
         check(then.is_none(), "the end of the connection", format!("{then:?}"))?;
     }
     Ok(())
@@ -253,7 +253,7 @@ fn reason_string(cx: &mut Context) -> Outcome {
         let mut client = cx.client("a")?;
         client.send(auth.with(property::REASON_STRING, text))?;
         // The connection ends, in the same way whatever the text is.
-        let reason = match client.receive_or_end()? {
+        let reason = match client.receive_or_close()? {
             None => None,
             Some(Packet::Disconnect(disconnect)) => Some(disconnect.reason_code()),
             Some(packet) => return Err(Failure::new("the end of the connection", packet.describe())),

@@ -18,8 +18,8 @@ impl Client {
         self.read_packet(deadline, "a packet")
     }
 
-    /// The next packet, in the order of arrival, or none if the broker closes the connection instead.
-    pub fn receive_or_end(&mut self) -> Result<Option<Packet>, Failure> {
+    /// The next packet, in the order of arrival; none if the broker closes the connection.
+    pub fn receive_or_close(&mut self) -> Result<Option<Packet>, Failure> {
         if let Some(packet) = self.aside.pop_front() {
             return Ok(Some(packet));
         }
@@ -29,6 +29,27 @@ impl Client {
             Incoming::Closed => Ok(None),
             Incoming::Nothing => Err(self.time_is_over("a packet, or the end of the connection")),
         }
+    }
+
+    /// The messages that arrive before one that `publisher` publishes now, acknowledged to the end.
+    pub fn messages_until_marker(&mut self, publisher: &mut Self) -> Result<Vec<Publish>, Failure> {
+        let topic = self.next_marker();
+        self.subscribe(&topic, 1)?;
+        publisher.publish(Publish::new(&topic, "marker").qos(u8::from(publisher.may_publish_qos1())))?;
+        let mut messages = Vec::new();
+        loop {
+            let publish = self.expect_publish()?;
+            self.acknowledge(&publish)?;
+            if publish.topic == topic {
+                break;
+            }
+            // Another subscription may bring a second copy of an earlier marker.
+            if !publish.topic.as_bytes().starts_with(self.marker_topic.as_bytes()) {
+                messages.push(publish);
+            }
+        }
+        self.unsubscribe(&topic)?;
+        Ok(messages)
     }
 
     /// CONNACK, whatever its Reason Code.
@@ -215,25 +236,6 @@ impl Client {
         self.acknowledge(&publish)?;
         self.unsubscribe(&topic)?;
         self.expect_nothing_aside()
-    }
-
-    /// All messages that arrive before one that `publisher` publishes now at QoS 1 to a topic of its own. They are
-    /// acknowledged to the end. The subscription for that message is gone afterwards.
-    pub fn messages_until_marker_of(&mut self, publisher: &mut Self) -> Result<Vec<Publish>, Failure> {
-        let topic = self.next_marker();
-        self.subscribe(&topic, 1)?;
-        publisher.publish(Publish::new(&topic, "marker").qos(u8::from(publisher.may_publish_qos1())))?;
-        let mut messages = Vec::new();
-        loop {
-            let publish = self.expect_publish()?;
-            self.acknowledge(&publish)?;
-            if publish.topic == topic {
-                break;
-            }
-            messages.push(publish);
-        }
-        self.unsubscribe(&topic)?;
-        Ok(messages)
     }
 
     /// The next packet of this kind; others that may come in between are kept.

@@ -101,7 +101,7 @@ pub(super) fn connection_closed(cx: &mut Context) -> Outcome {
     for disconnect in normal(cx) {
         let mut client = cx.client("a")?;
         client.send(disconnect)?;
-        let then = client.receive_or_end()?;
+        let then = client.receive_or_close()?;
         check(then.is_none(), "the connection is closed", format!("{then:?}"))?;
     }
     Ok(())
@@ -115,7 +115,7 @@ pub(super) fn nothing_behind(cx: &mut Context) -> Outcome {
         let mut client = cx.client("a")?;
         let publish = Publish::new(&topic, "too late").qos(1).packet_id(1).encode(cx.version());
         client.send([disconnect, publish, Pingreq.encode(cx.version())].concat())?;
-        let then = client.receive_or_end()?;
+        let then = client.receive_or_close()?;
         check(then.is_none(), "the connection is closed", format!("{then:?}"))?;
     }
     let mut publisher = cx.client("publisher")?;

@@ -27,14 +27,14 @@ pub(super) fn none_before_connack(cx: &mut Context) -> Outcome {
     for bytes in refused {
         let mut client = cx.open()?;
         client.send(bytes)?;
-        let answer = client.receive_or_end()?;
+        let answer = client.receive_or_close()?;
         let is_refusal = match &answer {
             None => true,
             Some(Packet::Connack(connack)) => connack.reason >= 0x80,
             Some(_) => false,
         };
         check(is_refusal, "a refusing CONNACK, or the end of the connection", format!("{answer:?}"))?;
-        let then = if answer.is_some() { client.receive_or_end()? } else { None };
+        let then = if answer.is_some() { client.receive_or_close()? } else { None };
         check(then.is_none(), "the end of the connection", format!("{then:?}"))?;
     }
     Ok(())
@@ -91,7 +91,7 @@ pub(super) fn maximum_packet_size(cx: &mut Context) -> Outcome {
 
 /// Everything up to the end of the connection; that nothing comes after DISCONNECT is checked as it arrives.
 fn expect_end(client: &mut Client) -> Outcome {
-    while client.receive_or_end()?.is_some() {}
+    while client.receive_or_close()?.is_some() {}
     Ok(())
 }
 
@@ -124,14 +124,14 @@ fn refusing(client: &mut Client) -> Result<(), Failure> {
     let wrong = frame(Kind::Subscribe.first_byte() & 0xF0, &[0, 1, 0, 0, 1, b'a', 0]);
     let ping = Pingreq.encode(version);
     client.send([ping.clone(), wrong, ping.repeat(5)].concat())?;
-    let answer = client.receive_or_end()?;
+    let answer = client.receive_or_close()?;
     check(
         matches!(answer, None | Some(Packet::Pingresp | Packet::Disconnect(_))),
         "PINGRESP, then DISCONNECT or the end of the connection",
         format!("{answer:?}"),
     )?;
     let mut pings = usize::from(answer == Some(Packet::Pingresp));
-    while let Some(packet) = client.receive_or_end()? {
+    while let Some(packet) = client.receive_or_close()? {
         pings += usize::from(packet == Packet::Pingresp);
     }
     check(pings <= 1, "at most one PINGRESP", pings.to_string())

@@ -38,7 +38,7 @@ pub(super) fn granted_qos_of_each(cx: &mut Context) -> Outcome {
     }
     let mut came = 0;
     for (member, granted) in &mut members {
-        for message in member.messages_until_marker_of(&mut publisher)? {
+        for message in member.messages_until_marker(&mut publisher)? {
             let number: u8 = message.payload.to_text().parse().unwrap_or_default();
             check_equal("the QoS", message.qos, (number % 3).min(*granted))?;
             came += 1;
@@ -155,8 +155,8 @@ pub(super) fn qos1_is_not_lost(cx: &mut Context) -> Outcome {
     broken.first.abandon();
     let mut first = cx.connect(session)?;
     // The broker may have waited for the first, or have turned to the other.
-    let mut messages = first.messages_until_marker_of(&mut broken.publisher)?;
-    messages.extend(broken.other.messages_until_marker_of(&mut broken.publisher)?);
+    let mut messages = first.messages_until_marker(&mut broken.publisher)?;
+    messages.extend(broken.other.messages_until_marker(&mut broken.publisher)?);
     let fits = messages.iter().all(|message| message.topic == broken.topic && message.payload == "payload");
     check(fits && !messages.is_empty(), "the message, at the first client or the other", format!("{messages:?}"))
 }
@@ -168,7 +168,7 @@ pub(super) fn qos1_goes_on(cx: &mut Context) -> Outcome {
         // With Clean Start, the Session of before is gone.
         let mut first = cx.client("first")?;
         first.expect_silence_after(&mut broken.publisher)?;
-        let messages = broken.other.messages_until_marker_of(&mut broken.publisher)?;
+        let messages = broken.other.messages_until_marker(&mut broken.publisher)?;
         let fits = messages.iter().all(|message| message.topic == broken.topic && message.payload == "payload");
         let came = format!("{messages:?}");
         check(fits && messages.len() <= 1, "the message once at the other client, or not at all", came)?;

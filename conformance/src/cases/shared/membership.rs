@@ -18,7 +18,7 @@ pub(super) fn one_of_the_group(cx: &mut Context) -> Outcome {
     }
     let mut came = Vec::new();
     for member in &mut members {
-        let messages = member.messages_until_marker_of(&mut publisher)?;
+        let messages = member.messages_until_marker(&mut publisher)?;
         came.extend(messages.iter().map(|message| message.payload.to_text()));
     }
     came.sort_unstable();
@@ -94,7 +94,7 @@ pub(super) fn matches_as_its_filter(cx: &mut Context) -> Outcome {
         }
         // What the filter names is no topic of its own.
         publisher.publish(Publish::new(cx.topic("a"), "payload").qos(1))?;
-        let messages = client.messages_until_marker_of(&mut publisher)?;
+        let messages = client.messages_until_marker(&mut publisher)?;
         let came: Vec<String> = messages.iter().map(|message| message.topic.to_text()).collect();
         let expected: Vec<String> = expected.iter().map(|name| name.replace('~', &own)).collect();
         check_equal(&format!("the list of Topic Names that {filter:?}, shared, matches"), came, expected)?;

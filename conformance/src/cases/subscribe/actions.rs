@@ -136,7 +136,7 @@ pub(super) fn retained_again(cx: &mut Context) -> Outcome {
     let mut client = cx.client("subscriber")?;
     for qos in [1, 1, 0] {
         client.subscribe(&cx.topic("a/+"), qos)?;
-        let mut messages = client.messages_until_marker_of(&mut publisher)?;
+        let mut messages = client.messages_until_marker(&mut publisher)?;
         messages.sort_by(|one, other| one.topic.as_bytes().cmp(other.topic.as_bytes()));
         let came: Vec<_> = messages.iter().map(|message| (message.topic.to_text(), message.retain)).collect();
         let [one, two, _] = topics.clone();
@@ -202,7 +202,7 @@ pub(super) fn maximum_packet_size(cx: &mut Context) -> Outcome {
         subscribe = subscribe.and(filter, 0);
     }
     client.send(subscribe)?;
-    match client.receive_or_end()? {
+    match client.receive_or_close()? {
         Some(Packet::Suback(suback)) => {
             check_equal("the number of Reason Codes", u32::try_from(suback.reasons.len()), Ok(filters))
         }

@@ -46,7 +46,7 @@ pub(super) fn of_overlapping_subscriptions(cx: &mut Context) -> Outcome {
     client.subscribe_with(identified(&cx.topic("a/c"), 1, 4))?;
     publisher.publish(Publish::new(&topic, "payload").qos(1))?;
     // One message with all of them, or one message for each subscription, of which one has none.
-    let messages = client.messages_until_marker_of(&mut publisher)?;
+    let messages = client.messages_until_marker(&mut publisher)?;
     let mut identifiers: Vec<u32> =
         messages.iter().flat_map(|message| message.properties.numbers(property::SUBSCRIPTION_IDENTIFIER)).collect();
     identifiers.sort_unstable();

@@ -10,13 +10,13 @@ fn publish_to_dollar(cx: &mut Context, publish: Publish) -> Outcome {
     let mut client = cx.client("dollar")?;
     client.send(publish)?;
     client.send(Pingreq)?;
-    client.receive_or_end()?;
+    client.receive_or_close()?;
     Ok(())
 }
 
 /// Nothing that begins with `$` has come.
 fn check_topics(client: &mut Client, publisher: &mut Client) -> Outcome {
-    let messages = client.messages_until_marker_of(publisher)?;
+    let messages = client.messages_until_marker(publisher)?;
     let wrong = messages.iter().find(|message| message.topic.as_bytes().starts_with(b"$"));
     check(wrong.is_none(), "no Topic Name that begins with $", format!("{wrong:?}"))
 }
@@ -80,7 +80,7 @@ pub(super) fn own_topics(cx: &mut Context) -> Outcome {
         let mut client = cx.client("subscriber")?;
         if let Some(subscribed) = subscribed(&mut client, filter)? {
             publisher.publish(Publish::new(cx.topic("a"), "payload"))?;
-            let messages = subscribed.messages_until_marker_of(&mut publisher)?;
+            let messages = subscribed.messages_until_marker(&mut publisher)?;
             let wrong = messages.iter().find(|message| !message.topic.as_bytes().starts_with(prefix.as_bytes()));
             check(wrong.is_none(), format!("only Topic Names that begin with {prefix}"), format!("{wrong:?}"))?;
         }

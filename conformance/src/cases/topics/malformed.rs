@@ -72,7 +72,7 @@ pub(super) fn empty_topic_filter(cx: &mut Context) -> Outcome {
     // In UNSUBSCRIBE it can't be granted anything.
     let mut client = cx.client("a")?;
     client.send(Unsubscribe::new("").packet_id(1))?;
-    match client.receive_or_end()? {
+    match client.receive_or_close()? {
         None | Some(Packet::Disconnect(_)) => Ok(()),
         Some(Packet::Unsuback(unsuback)) => {
             check(unsuback.reasons.iter().all(|code| *code != 0), "no subscription is deleted", format!("{unsuback:?}"))
@@ -110,11 +110,11 @@ pub(super) fn longest_topic_name(cx: &mut Context) -> Outcome {
     subscriber.subscribe(&cx.topic("long/#"), 0)?;
     let mut client = cx.client("publisher")?;
     client.send(Publish::new(&topic, "payload").qos(1).packet_id(1))?;
-    let accepted = match client.receive_or_end()? {
+    let accepted = match client.receive_or_close()? {
         Some(Packet::Ack(ack)) => ack.reason_code() < 0x80,
         Some(_) | None => false,
     };
-    let messages = subscriber.messages_until_marker_of(&mut cx.client("publisher")?)?;
+    let messages = subscriber.messages_until_marker(&mut cx.client("publisher")?)?;
     let complete = messages.iter().all(|message| message.topic == topic);
     check(complete, "the whole Topic Name", format!("{messages:?}"))?;
     // 3.1.1 has no way to refuse it but to close the connection or to drop the message.
@@ -126,7 +126,7 @@ pub(super) fn longest_topic_filter(cx: &mut Context) -> Outcome {
     let topic = longest(cx);
     let mut client = cx.client("subscriber")?;
     client.send(Subscribe::new(&topic, 0).packet_id(1))?;
-    let answer = client.receive_or_end()?;
+    let answer = client.receive_or_close()?;
     match &answer {
         Some(Packet::Suback(suback)) => {
             check(suback.reasons.len() == 1, "a single Reason Code", format!("{suback:?}"))?;

@@ -34,7 +34,7 @@ impl Pair {
     }
 
     fn own_messages(&mut self) -> Result<Vec<String>, Failure> {
-        let messages = self.subscriber.messages_until_marker_of(&mut self.publisher)?;
+        let messages = self.subscriber.messages_until_marker(&mut self.publisher)?;
         let own = messages.iter().filter(|message| message.payload == self.payload);
         Ok(own.map(|message| message.topic.to_text()).collect())
     }
@@ -171,7 +171,7 @@ pub(super) fn new_topic(cx: &mut Context) -> Outcome {
         let suback = subscriber.subscribe_with(Subscribe::new(&topic, 0))?;
         let granted = suback.reasons.iter().all(|code| *code <= 2);
         publisher.send(Publish::new(&topic, "payload").qos(1).packet_id(1))?;
-        let answer = publisher.receive_or_end()?;
+        let answer = publisher.receive_or_close()?;
         let Some(Packet::Ack(ack)) = answer else {
             return check(answer.is_none(), "PUBACK, or the end of the connection", format!("{answer:?}"));
         };
@@ -179,7 +179,7 @@ pub(super) fn new_topic(cx: &mut Context) -> Outcome {
             subscriber.expect_message(&topic, "payload")?;
         } else {
             // Nothing tells a client of 3.1.1 that its message was refused.
-            let messages = subscriber.messages_until_marker_of(&mut publisher)?;
+            let messages = subscriber.messages_until_marker(&mut publisher)?;
             check(granted || messages.is_empty(), "nothing without a subscription", format!("{messages:?}"))?;
         }
     }

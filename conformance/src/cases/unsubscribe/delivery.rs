@@ -112,7 +112,7 @@ pub(super) fn waiting_messages(cx: &mut Context) -> Outcome {
     client.unsubscribe(&topic)?;
     publisher.publish(Publish::new(&topic, "4").qos(1))?;
     // Those before may come, in their order; the one after may not.
-    let messages = client.messages_until_marker_of(&mut publisher)?;
+    let messages = client.messages_until_marker(&mut publisher)?;
     let payloads: Vec<String> = messages.iter().map(|message| message.payload.to_text()).collect();
     let is_ordered = payloads.is_sorted_by(|one, next| one < next);
     let is_early = payloads.iter().all(|payload| payload != "4");
