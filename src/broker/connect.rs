@@ -50,6 +50,7 @@ impl Shard {
         let client_id = if assigned { self.assign_client_id() } else { ClientId::from(&*connect.client_id) };
         let Some(connection) = self.connection_mut(id) else { return };
         connection.version = connect.version;
+        connection.maximum_packet_size = connect.properties.maximum_packet_size;
         connection.client_id = Some(client_id.clone());
         connection.user = connect.user_name.as_deref().map(Arc::from);
         connection.authentication_method = connect.properties.authentication_method.clone().map(Box::new);

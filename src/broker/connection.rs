@@ -1,3 +1,4 @@
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -6,7 +7,7 @@ use super::action::ClientLabel;
 use super::event::{ConnectionId, Peer};
 use super::forward::Origin;
 use super::shard::Shard;
-use crate::codec::{ClientId, Connect, ProtocolVersion};
+use crate::codec::{ClientId, Connect, ProtocolVersion, ServerPacket};
 use crate::routing::Access;
 use crate::session::Application;
 use crate::timestamp::Timestamp;
@@ -19,6 +20,8 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     /// Fixed by CONNECT.
     pub(super) version: ProtocolVersion,
+    /// What its client takes; `None`: everything.
+    pub(super) maximum_packet_size: Option<NonZeroU32>,
     /// What the client may do.
     pub(super) access: Arc<Access>,
     /// The name it is known by.
@@ -96,6 +99,7 @@ impl Connection {
             peer,
             phase: Phase::AwaitingConnect,
             version: ProtocolVersion::V3_1_1,
+            maximum_packet_size: None,
             access,
             user: None,
             verified_user: None,
@@ -110,6 +114,11 @@ impl Connection {
             congestion: Congestion::None,
             blocked: None,
         }
+    }
+
+    /// Whether a packet is within the client's Maximum Packet Size. [MQTT-3.1.2-24]
+    pub(super) fn takes(&self, packet: &ServerPacket) -> bool {
+        self.maximum_packet_size.is_none_or(|maximum| packet.encoded_len(self.version) <= maximum.get() as usize)
     }
 
     /// Who a line of the log speaks of.

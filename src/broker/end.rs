@@ -111,8 +111,10 @@ impl Shard {
                 connack.properties.server_reference.clone_from(&self.settings.server_reference);
             }
             let packet = ServerPacket::Connack(Box::new(connack));
-            self.counters.sent(packet.packet_type());
-            turn.actions.push(Action::Send { connection: id, packet });
+            if connection.takes(&packet) {
+                self.counters.sent(packet.packet_type());
+                turn.actions.push(Action::Send { connection: id, packet });
+            }
         }
         self.break_off_with(id, reason_code, cause, turn);
     }

@@ -10,9 +10,11 @@ use super::outbound::{Entry, Outbound};
 use super::{Action, Delivery, Limits, QueueHead};
 
 /// The account of what is in memory of a queue, and what is not.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     limits: QueueHead,
+    /// Whether the client is there.
+    is_connected: bool,
     /// Whether a dropped message must be in memory.
     pub(super) keeps_dropped: bool,
     /// Whether the store has the messages that come now.
@@ -32,6 +34,7 @@ impl Head {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             limits: limits.queue_head,
+            is_connected: false,
             keeps_dropped: limits.keeps_dropped,
             recorded: false,
             loaded: 0,
@@ -48,8 +51,9 @@ impl Head {
         self.stored + self.stored_sent > 0
     }
 
-    /// A new connection has all of it still to send.
-    pub(super) const fn restart(&mut self) {
+    /// A connection begins or ends: the next thing to send is the front of the queue.
+    const fn restart(&mut self, is_connected: bool) {
+        self.is_connected = is_connected;
         self.stored += self.stored_sent;
         self.stored_sent = 0;
     }
@@ -88,7 +92,8 @@ impl Head {
     }
 
     const fn is_over(&self) -> bool {
-        self.loaded > self.limits.messages_max || self.loaded_bytes > self.limits.bytes_max
+        let limits = if self.is_connected { self.limits } else { self.limits.away() };
+        self.loaded > limits.messages_max || self.loaded_bytes > limits.bytes_max
     }
 
     /// Whether so little is left that more should be on its way.
@@ -98,7 +103,7 @@ impl Head {
 
     /// How many messages and bytes to fetch.
     const fn room(&self) -> (usize, usize) {
-        let QueueHead { messages_max, bytes_max } = self.limits;
+        let QueueHead { messages_max, bytes_max, .. } = self.limits;
         let (messages, bytes) = (messages_max.saturating_sub(self.loaded), bytes_max.saturating_sub(self.loaded_bytes));
         let (messages_min, bytes_min) = (messages_max.div_ceil(2), bytes_max.div_ceil(2));
         (
@@ -109,6 +114,32 @@ impl Head {
 }
 
 impl Outbound {
+    /// A connection begins or ends. What is in memory behind something that is not, or behind what is kept for a client that is away, is
+    /// left to the store.
+    pub(super) fn restart_head(&mut self, is_connected: bool) {
+        self.head.restart(is_connected);
+        let (mut stored, mut kept) = (false, Head { loaded: 0, loaded_bytes: 0, ..self.head });
+        for entry in &mut self.queue {
+            if kept.loaded == self.head.loaded {
+                break;
+            }
+            stored |= entry.is_stored();
+            if entry.recorded && entry.delivery.is_some() {
+                kept.loaded += 1;
+                kept.loaded_bytes += entry.bytes as usize;
+                stored |= kept.is_over();
+                if stored {
+                    entry.delivery = None;
+                    kept.loaded -= 1;
+                    kept.loaded_bytes -= entry.bytes as usize;
+                    self.head.loaded -= 1;
+                    self.head.loaded_bytes -= entry.bytes as usize;
+                    self.head.stored += 1;
+                }
+            }
+        }
+    }
+
     /// Leaves to the store what the head has no room for of the messages from this sequence on, which are new.
     pub(super) fn unload_from(&mut self, first: u64) {
         let is_behind = self.head.stored > 0;
@@ -155,6 +186,9 @@ impl Outbound {
             return;
         }
         self.head.fetching = false;
+        if !self.head.is_connected {
+            return;
+        }
         for (sequence, message) in messages {
             let Some(place) = self.place(sequence) else { continue };
             // It may be done by now, whatever became of it.

@@ -30,11 +30,22 @@ pub struct QueueHead {
     pub messages_max: usize,
     /// Their bytes. One message may have more.
     pub bytes_max: usize,
+    /// How many times smaller it is while the client is away, at least 1.
+    pub away_share: usize,
+}
+
+impl QueueHead {
+    /// What of it is in memory while the client is away.
+    pub(super) const fn away(self) -> Self {
+        let share = self.away_share;
+        Self { messages_max: self.messages_max.div_ceil(share), bytes_max: self.bytes_max.div_ceil(share), ..self }
+    }
 }
 
 impl Default for QueueHead {
     fn default() -> Self {
         // Some milliseconds of what the fastest client takes, several times what a read from the disk needs.
-        Self { messages_max: 1_000, bytes_max: 1 << 20 }
+        // Of clients that are away there may be very many, and most of them have little to get when they look in.
+        Self { messages_max: 1_000, bytes_max: 1 << 20, away_share: 125 }
     }
 }

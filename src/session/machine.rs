@@ -188,7 +188,10 @@ impl Session {
                 self.connection.room = bytes;
                 self.send(now, actions);
             }
-            Event::Disconnected => self.connection = Connection::default(),
+            Event::Disconnected => {
+                self.connection = Connection::default();
+                self.outbound.restart(false);
+            }
         }
     }
 
@@ -225,7 +228,7 @@ impl Session {
     ) {
         link.message_ids = self.message_ids;
         self.inbound.restart();
-        self.outbound.restart();
+        self.outbound.restart(true);
         self.connection = Connection { link: Some(link), ..Connection::default() };
         self.respond(ServerPacket::Connack(connack), wait, actions);
     }

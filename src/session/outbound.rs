@@ -206,11 +206,11 @@ impl Outbound {
         self.remove_done();
     }
 
-    /// A new connection: everything in flight is to be sent again, in its order. [MQTT-4.4.0-1]
-    pub(super) fn restart(&mut self) {
+    /// A connection begins or ends: on the next one everything in flight is to be sent again, in its order. [MQTT-4.4.0-1]
+    pub(super) fn restart(&mut self, is_connected: bool) {
         self.cursor = self.front();
         self.in_flight = 0;
-        self.head.restart();
+        self.restart_head(is_connected);
     }
 
     /// Sends what the client's Receive Maximum and `room` allow: what this connection has to repeat, then what is new. What is

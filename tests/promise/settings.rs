@@ -18,7 +18,7 @@ pub(crate) fn settings() -> Settings {
         subscriptions_per_session_max: 20,
         queued_messages_max: 100_000,
         queued_bytes_max: 100_000_000,
-        queue_head: Some(QueueHead { messages_max: 2, bytes_max: 1_000 }),
+        queue_head: Some(QueueHead { messages_max: 2, bytes_max: 1_000, away_share: 2 }),
         queue_overflow: QueueOverflow::DropOldest,
         dead_letter_topic: None,
         deduplication_window: Duration::from_secs(60),

@@ -222,7 +222,11 @@ impl Mix {
             subscriptions_per_session_max: 20,
             queued_messages_max: if self.small_queues { rng.pick(&[3, 10]) } else { 100_000 },
             queued_bytes_max: 100_000_000,
-            queue_head: Some(QueueHead { messages_max: rng.pick(&[1, 2, 3, 10]), bytes_max: rng.pick(&[60, 10_000]) }),
+            queue_head: Some(QueueHead {
+                messages_max: rng.pick(&[1, 2, 3, 10]),
+                bytes_max: rng.pick(&[60, 10_000]),
+                away_share: rng.pick(&[1, 3]),
+            }),
             queue_overflow: QueueOverflow::DropOldest,
             dead_letter_topic: None,
             deduplication_window: Duration::from_secs(60),

@@ -65,6 +65,17 @@ fn mqtt5_3_1_4_6_what_comes_behind_a_refused_connect_is_not_processed() {
 }
 
 #[test]
+fn mqtt5_3_1_2_24_refusing_connack_that_is_too_large_is_not_sent() {
+    for (maximum, received) in [(5, vec!["CONNACK 0x85", "CLOSED"]), (4, vec!["CLOSED"])] {
+        let mut harness = Harness::new();
+        let mut connect = transient(&"x".repeat(65));
+        connect.properties.maximum_packet_size = std::num::NonZeroU32::new(maximum);
+        let client = harness.attempt(0, connect);
+        assert_eq!(harness.received(client), received);
+    }
+}
+
+#[test]
 fn mqtt5_client_identifier_too_long_is_refused() {
     // covers: MQTT-3.1.3-8
     let mut harness = Harness::new();

@@ -6,7 +6,7 @@ use crate::broker::{DropReason, QueueHead, Record, Report, Settings};
 use crate::codec::{ClientPacket, Connect, Publish, ServerPacket};
 
 fn stored() -> Settings {
-    let head = QueueHead { messages_max: 2, bytes_max: 100_000 };
+    let head = QueueHead { messages_max: 2, bytes_max: 100_000, away_share: 1 };
     Settings { queue_head: Some(head), ..settings() }
 }
 

@@ -155,7 +155,7 @@ fn what_was_sent_is_fetched_to_be_sent_again_and_has_dup() {
     handle(&mut session, Event::Disconnected);
     let actions = connect(&mut session, 3);
     assert_eq!(payloads(&actions), [""; 0], "nothing overtakes them");
-    assert_eq!(fetch(&actions).1, [1, 2]);
+    assert_eq!(fetch(&actions).1, [1, 2, 3], "what came behind them was left to the store");
     assert_eq!(payloads(&handle(&mut session, answer(&fetch(&actions)))), ["1 dup", "2 dup", "3"]);
 }
 
@@ -306,4 +306,44 @@ fn what_came_out_of_order_is_left_to_the_store_too() {
         handle(&mut session, Event::Deliver(sequence, message(sequence)));
     }
     assert_eq!(payloads(&handle(&mut session, Event::Deliver(1, message(1)))).len(), 9);
+}
+
+#[test]
+fn client_that_is_away_has_less_in_memory() {
+    let mut limits = (*many()).clone();
+    limits.queue_head = QueueHead { messages_max: 9, away_share: 3, ..limits.queue_head };
+    let mut session = Session::new(Arc::new(limits), 1);
+    session.set_recorded(true);
+    for sequence in 1..=20 {
+        handle(&mut session, Event::Deliver(sequence, message(sequence)));
+    }
+    assert_eq!(session.loaded(), 3);
+    let asked = fetch(&connect(&mut session, 2));
+    handle(&mut session, answer(&asked));
+    assert_eq!(session.loaded(), 7, "the head, without the two that were sent");
+    handle(&mut session, Event::Disconnected);
+    assert_eq!(session.loaded(), 0, "those that were sent come first, and the store has them");
+    session.check_head();
+    // An answer that comes now is for nobody.
+    let asked = fetch(&connect(&mut session, 2));
+    handle(&mut session, Event::Disconnected);
+    handle(&mut session, answer(&asked));
+    assert_eq!(session.loaded(), 0);
+    let asked = fetch(&connect(&mut session, 2));
+    assert_eq!(payloads(&handle(&mut session, answer(&asked))), ["1 dup", "2 dup"]);
+}
+
+#[test]
+fn client_that_connects_again_and_again_gathers_nothing() {
+    let mut session = away(100);
+    let mut asked = (0, Vec::new());
+    for _ in 0..10 {
+        let mut actions = connect(&mut session, 2);
+        for _ in 0..3 {
+            asked = if fetches(&actions) > 0 { fetch(&actions) } else { asked };
+            actions = handle(&mut session, answer(&asked));
+            session.check_head();
+        }
+        assert!(session.loaded() <= 4, "{}", session.loaded());
+    }
 }
