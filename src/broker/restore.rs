@@ -61,6 +61,7 @@ impl Shard {
         subscriber.set_durable(session_expiry_interval > 0);
         let next = recovered.queue.last_key_value().map_or(1, |(last, _)| last + 1);
         subscriber.set_next_sequence(next);
+        let sent_until = recovered.sent_until;
         let mut session =
             Session::restored(Arc::clone(&self.limits), recovered.received, recovered.queue, recovered.sent_until);
         if recovered.message_ids {
@@ -95,7 +96,9 @@ impl Shard {
             replays: VecDeque::new(),
             replay_after: Ticket::default(),
         });
-        if detached_at.is_none() && session_expiry_interval > 0 {
+        // An empty queue is numbered anew: what was sent of the old one says nothing of what comes.
+        let is_outdated = detached_at.is_none() || sent_until > next;
+        if is_outdated && session_expiry_interval > 0 {
             self.persist_detached(slot, super::WillState::of(will_at), turn);
         }
         self.schedule_session(slot);

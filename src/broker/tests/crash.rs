@@ -172,3 +172,19 @@ fn message_that_came_too_late_for_its_session_leaves_nothing_in_the_store() {
     harness.persist();
     assert_eq!(recovered(&harness.records).orphans, []);
 }
+
+#[test]
+fn mqtt5_3_3_1_1_message_that_was_never_sent_has_no_dup_after_two_crashes() {
+    let mut harness = Harness::new();
+    let [subscriber, publisher] = [durable("s"), transient("p")].map(|connect| harness.connect(connect));
+    harness.run(subscriber, [subscribe("t", Q1)]);
+    harness.run(publisher, [publish("t", "1", Q1, 1), publish("t", "2", Q1, 2)]);
+    harness.run(subscriber, [puback(1), puback(2)]);
+    harness.lose(subscriber);
+    let mut harness = harness.crash(harness.records.len());
+    let publisher = harness.connect(transient("p"));
+    harness.run(publisher, [publish("t", "3", Q1, 1)]);
+    let mut harness = harness.crash(harness.records.len());
+    let subscriber = harness.connect(durable("s"));
+    assert_eq!(harness.received(subscriber), ["PUBLISH t 3 q1 #1"]);
+}
