@@ -48,6 +48,8 @@ impl Template {
 pub struct Broker {
     template: Template,
     child: Child,
+    /// Kills the broker if the suite ends without doing so.
+    watch: Watch,
     port: u16,
     websocket: u16,
     directory: TempDir,
@@ -60,7 +62,8 @@ impl Broker {
         let (port, websocket) = free_ports()?;
         fs::create_dir(data_of(&directory))?;
         let child = spawn(template, port, websocket, &directory)?;
-        let mut broker = Self { template: template.clone(), child, port, websocket, directory };
+        let watch = Watch::over(&child)?;
+        let mut broker = Self { template: template.clone(), child, watch, port, websocket, directory };
         broker.wait_until_it_listens()?;
         Ok(broker)
     }
@@ -84,6 +87,7 @@ impl Broker {
     /// Ends the broker and waits until it is gone.
     pub fn end(&mut self, signal: Signal) -> Outcome {
         let failed = |error: io::Error| Failure::new("the broker's process can be ended", error.to_string());
+        self.watch.end();
         match signal {
             Signal::Kill => self.child.kill().map_err(failed)?,
             Signal::Term => {
@@ -99,6 +103,7 @@ impl Broker {
     pub fn start_again(&mut self) -> Outcome {
         let failed = |error: io::Error| Failure::new("the broker starts again over its data", error.to_string());
         self.child = spawn(&self.template, self.port, self.websocket, &self.directory).map_err(failed)?;
+        self.watch = Watch::over(&self.child).map_err(failed)?;
         self.wait_until_it_listens().map_err(failed)
     }
 
@@ -138,8 +143,29 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         // It may have ended already; there is no one left to tell.
+        self.watch.end();
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
+    }
+}
+
+/// A process that waits for the end of its standard input, which comes when the suite is gone, however it ended.
+#[derive(Debug)]
+struct Watch(Child);
+
+impl Watch {
+    fn over(broker: &Child) -> io::Result<Self> {
+        const SCRIPT: &str = "trap '' HUP INT TERM; read -r _; kill -9 \"$0\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", SCRIPT, &broker.id().to_string()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().map(Self)
+    }
+
+    /// Before its broker ends, so that it can't take another process for that.
+    fn end(&mut self) {
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
     }
 }
 

@@ -20,6 +20,13 @@ pub struct Row {
     pub sentence: String,
 }
 
+impl Row {
+    /// Whether it recommends and demands nothing.
+    pub fn is_should(&self) -> bool {
+        self.sentence.contains("SHOULD") && !self.sentence.contains("MUST")
+    }
+}
+
 /// Why a row has no case.
 #[derive(Debug)]
 pub struct NotTested {

@@ -177,7 +177,7 @@ impl Run<'_> {
 
     fn one(&self, job: &Job) -> CaseResult {
         let Job { case, version, .. } = *job;
-        let result = |outcome, time, trace| CaseResult { case, version, outcome, time, trace };
+        let result = |outcome, time, trace| CaseResult { case, version, outcome, killed: false, time, trace };
         if let Some(reason) = self.lack(job) {
             return result(Err(Failure::skipped(reason)), Duration::ZERO, Vec::new());
         }
@@ -193,11 +193,12 @@ impl Run<'_> {
         let outcome = catch_unwind(AssertUnwindSafe(|| (case.run)(&mut context)))
             .unwrap_or_else(|_| Err(Failure::new("the case runs to its end", "it panicked: a mistake in the suite")));
         let (time, trace) = (context.state().elapsed(), context.state().lines());
+        let killed = context.state().killed.get();
         if self.template.is_none() {
             // What a broker keeps in spite of it is told by the cases of the statements concerned.
             let _cleaned = context.clean_up();
         }
-        result(outcome, time, trace)
+        CaseResult { killed, ..result(outcome, time, trace) }
     }
 
     fn lack(&self, job: &Job) -> Option<String> {

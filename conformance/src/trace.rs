@@ -27,6 +27,8 @@ pub struct CaseState {
     pub(crate) retained: RefCell<BTreeSet<Vec<u8>>>,
     /// Whether a Session was asked for that outlasts its connection.
     pub(crate) persistent: Cell<bool>,
+    /// Whether the broker was killed: what comes then is beyond the standards, which let state be lost in a crash.
+    pub(crate) killed: Cell<bool>,
 }
 
 impl CaseState {
@@ -39,6 +41,7 @@ impl CaseState {
             lines: RefCell::new(Vec::new()),
             retained: RefCell::default(),
             persistent: Cell::new(false),
+            killed: Cell::new(false),
         }
     }
 

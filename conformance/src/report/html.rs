@@ -10,7 +10,7 @@ use crate::wire::Version;
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem}\
 table{border-collapse:collapse;width:100%}td,th{border:1px solid #ccc;padding:.3rem .5rem;text-align:left;\
 vertical-align:top}pre{overflow:auto;background:#f6f6f6;padding:.5rem}.pass{color:#176317}.fail{color:#b00020;\
-font-weight:bold}.skip{color:#8a6100}";
+font-weight:bold}.skip,.beyond{color:#8a6100}";
 
 pub(super) fn render(report: &Report) -> String {
     let mut text = format!(
@@ -18,9 +18,12 @@ pub(super) fn render(report: &Report) -> String {
          <h1>MQTT conformance</h1>\n"
     );
     for version in report.versions() {
-        let Counts { passed, failed, skipped } = report.counts(Some(version));
+        let Counts { passed, failed, skipped, beyond } = report.counts(Some(version));
         // Writing to a String does not fail, here and below.
-        let _ = writeln!(text, "<h2>MQTT {version}</h2><p>{passed} passed, {failed} failed, {skipped} skipped</p>");
+        let _ = writeln!(
+            text,
+            "<h2>MQTT {version}</h2><p>{passed} passed, {failed} failed, {skipped} skipped; {beyond} lost state in a crash</p>"
+        );
         rows(&mut text, report, version);
     }
     text.push_str("</html>\n");
@@ -58,9 +61,10 @@ fn case(text: &mut String, result: &CaseResult) {
         return;
     }
     let explanation = escape(&result.explanation().join("\n"));
+    let weight = result.weight();
     let trace = escape(&result.trace.join("\n"));
     let _ = write!(
         text,
-        "<details class=\"{word}\"><summary>{word} {name}</summary><pre>{explanation}\n\n{trace}</pre></details>"
+        "<details class=\"{word}\"><summary>{word} {name}{weight}</summary><pre>{explanation}\n\n{trace}</pre></details>"
     );
 }

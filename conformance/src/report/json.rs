@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Counts, Report};
 
 pub(super) fn render(report: &Report) -> serde_json::Result<String> {
-    let counts = |Counts { passed, failed, skipped }| json!({"passed": passed, "failed": failed, "skipped": skipped});
+    let counts = |Counts { passed, failed, skipped, beyond }| json!({"passed": passed, "failed": failed, "skipped": skipped, "beyond": beyond});
     let versions: serde_json::Map<_, _> =
         report.versions().map(|version| (version.name().to_owned(), counts(report.counts(Some(version))))).collect();
     let cases: Vec<_> = report.results.iter().map(case).collect();

@@ -7,18 +7,19 @@ use crate::registry;
 
 pub(super) fn render(report: &Report) -> String {
     let mut text =
-        "# MQTT conformance\n\n| version | passed | failed | skipped |\n| --- | --- | --- | --- |\n".to_owned();
+        "# MQTT conformance\n\n| version | passed | failed | skipped | lost state in a crash |\n| --- | --- | --- | --- | --- |\n".to_owned();
     for version in report.versions() {
-        let Counts { passed, failed, skipped } = report.counts(Some(version));
+        let Counts { passed, failed, skipped, beyond } = report.counts(Some(version));
         // Writing to a String does not fail, here and below.
-        let _ = writeln!(text, "| {version} | {passed} | {failed} | {skipped} |");
+        let _ = writeln!(text, "| {version} | {passed} | {failed} | {skipped} | {beyond} |");
     }
     let mut bad = report.results.iter().filter(|result| result.outcome.is_err()).peekable();
     if bad.peek().is_some() {
         text.push_str("\n## Failed and skipped\n");
     }
     for result in bad {
-        let _ = writeln!(text, "\n### {} {} ({})\n", result.word(), result.case.name, result.version);
+        let _ =
+            writeln!(text, "\n### {} {} ({}{})\n", result.word(), result.case.name, result.version, result.weight());
         for id in result.broken() {
             let sentence = registry::find(result.version, id).map_or("", |row| row.sentence.as_str());
             let _ = writeln!(text, "- {id}: {sentence}");

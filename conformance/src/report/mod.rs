@@ -14,8 +14,8 @@ use anyhow::{Context as _, bail};
 
 use crate::case::Case;
 use crate::failure::{Failure, Outcome};
-use crate::runner;
 use crate::wire::Version;
+use crate::{registry, runner};
 
 pub use text::{failures, summary};
 
@@ -28,6 +28,8 @@ pub struct CaseResult {
     pub version: Version,
     /// Pass, failure or skip.
     pub outcome: Outcome,
+    /// Whether the broker was killed with SIGKILL before the case ended.
+    pub killed: bool,
     /// How long it took.
     pub time: Duration,
     /// What went over the wire.
@@ -35,10 +37,11 @@ pub struct CaseResult {
 }
 
 impl CaseResult {
-    /// `pass`, `fail` or `skip`.
+    /// `pass`, `fail`, `skip`, or `beyond`: state was lost in a crash, which the standards allow.
     pub fn word(&self) -> &'static str {
         match &self.outcome {
             Ok(()) => "pass",
+            Err(Failure::Broken { .. }) if self.killed => "beyond",
             Err(Failure::Broken { .. }) => "fail",
             Err(Failure::Skipped(_)) => "skip",
         }
@@ -50,6 +53,19 @@ impl CaseResult {
             Err(Failure::Broken { statement: Some(statement), .. }) => vec![statement],
             Err(Failure::Broken { statement: None, .. }) => self.case.statements(self.version).to_vec(),
             Err(Failure::Skipped(_)) | Ok(()) => Vec::new(),
+        }
+    }
+
+    /// What the standard says of a failure, if it is not that the broker MUST do otherwise.
+    pub fn weight(&self) -> &'static str {
+        let broken = self.broken();
+        let should = |id: &&str| registry::find(self.version, id).is_some_and(registry::Row::is_should);
+        if self.word() == "beyond" {
+            ", beyond the standard: through kill -9"
+        } else if !broken.is_empty() && broken.iter().all(should) {
+            ", a SHOULD"
+        } else {
+            ""
         }
     }
 
@@ -83,6 +99,8 @@ pub struct Counts {
     pub failed: usize,
     /// Nothing can be said.
     pub skipped: usize,
+    /// It lost in a crash what the standards allow to be lost.
+    pub beyond: usize,
 }
 
 impl Report {
@@ -98,6 +116,7 @@ impl Report {
         for result in self.results.iter().filter(|result| version.is_none_or(|version| result.version == version)) {
             match &result.outcome {
                 Ok(()) => counts.passed += 1,
+                Err(Failure::Broken { .. }) if result.killed => counts.beyond += 1,
                 Err(Failure::Broken { .. }) => counts.failed += 1,
                 Err(Failure::Skipped(_)) => counts.skipped += 1,
             }

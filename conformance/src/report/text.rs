@@ -26,15 +26,19 @@ pub fn failures(report: &Report) -> String {
 pub fn summary(report: &Report) -> String {
     let mut text = String::new();
     for version in report.versions() {
-        let Counts { passed, failed, skipped } = report.counts(Some(version));
-        let _ = writeln!(text, "MQTT {version}: {passed} passed, {failed} failed, {skipped} skipped");
+        let Counts { passed, failed, skipped, beyond } = report.counts(Some(version));
+        let _ = writeln!(
+            text,
+            "MQTT {version}: {passed} passed, {failed} failed, {skipped} skipped; {beyond} lost state in a crash"
+        );
     }
     let _ = writeln!(text, "{} cases in {:.1} s", report.results.len(), report.time.as_secs_f64());
     text
 }
 
 fn failure(text: &mut String, result: &CaseResult) {
-    let _ = writeln!(text, "FAIL {} ({})", result.case.name, result.version);
+    let _ =
+        writeln!(text, "{} {} ({}{})", result.word().to_uppercase(), result.case.name, result.version, result.weight());
     for id in result.broken() {
         let sentence = registry::find(result.version, id).map_or("", |row| row.sentence.as_str());
         let _ = writeln!(text, "  {id}: {sentence}");
