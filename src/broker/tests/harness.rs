@@ -100,10 +100,15 @@ impl Harness {
 
     /// What comes up after a crash that left so many records: all Sessions on the first shard.
     pub(super) fn crash(&self, records: usize) -> Self {
-        let mut next = Self::with(self.shards.len(), settings());
+        self.restarted(records, settings())
+    }
+
+    fn restarted(&self, records: usize, settings: Settings) -> Self {
+        let mut next = Self::with(self.shards.len(), settings);
         next.now = self.now;
         next.records = self.records[..records].to_vec();
-        let Recovered { sessions, retained, retained_gone, .. } = recovered(&next.records);
+        let Recovered { sessions, retained, retained_gone, unreadable, .. } = recovered(&next.records);
+        assert_eq!(unreadable, 0);
         let keys = sessions.iter().map(|session| session.key);
         assert!(next.shards[0].shared.restore(retained, retained_gone, keys).is_empty());
         let mut actions = Vec::new();
@@ -331,26 +336,7 @@ impl Harness {
 
     /// The broker is killed, and starts again with as many shards: what the records say is there.
     pub(super) fn restart(&mut self, settings: Settings) {
-        let mut recovery = Recovery::default();
-        for RecordBytes { body, puts, deletes, ends } in self.records.iter().map(Record::to_bytes) {
-            recovery.apply(&body, &puts, &deletes, ends);
-        }
-        let recovered = recovery.finish();
-        assert_eq!(recovered.unreadable, 0);
-        let records = std::mem::take(&mut self.records);
-        let (now, shards) = (self.now, self.shards.len());
-        *self = Self { now, records, ..Self::with(shards, settings) };
-        let access = Arc::new(Access::everything());
-        let mut actions = Vec::new();
-        let keys = recovered.sessions.iter().map(|session| session.key);
-        assert!(self.shards[0].shared.restore(recovered.retained, recovered.retained_gone, keys).is_empty());
-        for session in recovered.sessions {
-            self.shards[0].restore(now, session, Arc::clone(&access), &mut actions);
-        }
-        for action in actions {
-            self.perform(0, action, &mut Vec::new());
-        }
-        self.settle();
+        *self = self.restarted(self.records.len(), settings);
     }
 
     /// Lets everything happen that happens by itself.
