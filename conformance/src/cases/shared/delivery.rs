@@ -144,6 +144,8 @@ pub(super) fn refused_message(cx: &mut Context) -> Outcome {
             broken.other.expect_silence_after(&mut broken.publisher)?;
             first.unsubscribe(&broken.filter)?;
             first.disconnect()?;
+            // Not left to be found gone: until then the next message may be sent to it.
+            broken.other.disconnect()?;
         }
     }
     Ok(())
@@ -172,6 +174,7 @@ pub(super) fn qos1_goes_on(cx: &mut Context) -> Outcome {
         let fits = messages.iter().all(|message| message.topic == broken.topic && message.payload == "payload");
         let came = format!("{messages:?}");
         check(fits && messages.len() <= 1, "the message once at the other client, or not at all", came)?;
+        broken.other.disconnect()?;
     }
     Ok(())
 }
