@@ -229,7 +229,12 @@ fn after_kill_9_messages_are_there_as_their_topic_promises() {
         drop(broker);
         let broker = start("second");
         broker.publish("commands/a", &["7"]);
-        let received = broker.client("mosquitto_sub", &[&session[..], &["-C", "2"]].concat());
+        let receive = |count| broker.client("mosquitto_sub", &[&session[..], &["-C", count]].concat());
+        let mut received = receive("2");
+        // A message at QoS 1 comes again if the broker had not read its PUBACK when it was killed.
+        if let Some(rest) = received.strip_prefix("3\n") {
+            received = format!("{rest}{}", receive("1"));
+        }
         assert_eq!(received.lines().collect::<Vec<_>>(), ["6", "7"], "{arguments:?}");
     }
 }
