@@ -36,57 +36,57 @@ use world::World;
 
 #[test]
 fn messages_arrive_late_but_as_promised() {
-    run("calm", Mix::calm, 90);
+    run("calm", Mix::calm, 150);
 }
 
 #[test]
 fn broken_connections_lose_and_double_nothing() {
-    run("losses", Mix::losses, 150);
+    run("losses", Mix::losses, 250);
 }
 
 #[test]
 fn sessions_move_between_shards_while_messages_fly() {
-    run("sessions", Mix::sessions, 150);
+    run("sessions", Mix::sessions, 250);
 }
 
 #[test]
 fn slow_receivers_get_what_they_are_owed() {
-    run("slow", Mix::slow, 90);
+    run("slow", Mix::slow, 150);
 }
 
 #[test]
 fn a_shared_message_goes_to_one_member() {
-    run("shares", Mix::shares, 120);
+    run("shares", Mix::shares, 200);
 }
 
 #[test]
 fn wills_are_published_exactly_when_they_must() {
-    run("wills", Mix::wills, 150);
+    run("wills", Mix::wills, 250);
 }
 
 #[test]
 fn everything_at_once() {
-    run("everything", Mix::everything, 150);
+    run("everything", Mix::everything, 250);
 }
 
 #[test]
 fn what_was_acknowledged_survives_the_end_of_the_process() {
-    run("crash-process", Mix::crash_process, 75);
+    run("crash-process", Mix::crash_process, 125);
 }
 
 #[test]
 fn what_was_acknowledged_survives_the_loss_of_power() {
-    run("crash-power", Mix::crash_power, 75);
+    run("crash-power", Mix::crash_power, 125);
 }
 
 #[test]
 fn every_message_survives_what_its_topic_promises() {
-    run("crash-levels", Mix::crash_levels, 75);
+    run("crash-levels", Mix::crash_levels, 125);
 }
 
 #[test]
 fn what_ends_in_a_crash_goes_elsewhere_once() {
-    run("crash-ends", Mix::crash_ends, 75);
+    run("crash-ends", Mix::crash_ends, 125);
 }
 
 /// What the broker keeps in hash maps must not decide what it does.
