@@ -268,7 +268,7 @@ fn detached(will: &Will) -> Will {
         properties: will.properties.clone(),
         id: None,
     }
-    .detached();
+    .detached(&will.topic.detached());
     Will { topic: message.topic, payload: message.payload, properties: message.properties, ..*will }
 }
 

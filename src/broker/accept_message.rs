@@ -9,48 +9,49 @@ use super::forward::Origin;
 use super::publish::{Outstanding, Parcel, Publisher};
 use super::queue_room::Room;
 use super::record::{Addressed, InsteadOf, RetainedChange};
+use super::route_cache::Resolved;
 use super::session_slot::SessionSlot;
 use super::shard::Turn;
 use super::{DropReason, Durability, Record, Shard, StoreRoom};
 use crate::codec::{Message, MessageId, Qos, ReasonCode};
-use crate::routing::{self, Receiver, Retained, RetainedFull, Route, Share, Subscriber};
+use crate::routing::{self, Receiver, Retained, RetainedFull, Route, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
 use crate::timestamp::Timestamp;
-use crate::topic::{Filter, TopicName};
+use crate::topic::TopicName;
 
 impl Shard {
     /// Takes ownership of a message: it becomes the retained one of its topic if it says so, and goes to all who want it.
     pub(super) fn accept(&mut self, publisher: &Publisher, application: Application, turn: &mut Turn<'_>) -> Verdict {
-        let (route, topic_level) = self.routes.route(&self.shared, &self.settings, &application.topic);
+        let resolved = self.routes.resolve(&self.shared, &self.settings, &application.topic);
+        let route = &resolved.route;
         // What is somewhere in the store already goes on there.
-        let topic_level = if publisher.instead_of.is_some() { Durability::PowerLoss } else { topic_level };
-        let level = topic_level.of_record(&application, &route);
+        let topic_level = if publisher.instead_of.is_some() { Durability::PowerLoss } else { resolved.level };
+        let level = topic_level.of_record(&application, route);
         let waits = topic_level > Durability::None || application.retain;
-        let needs_store = || level > Durability::None && self.needs_store(publisher, &application, &route);
+        let needs_store = || level > Durability::None && self.needs_store(publisher, &application, route);
         if self.store_room == StoreRoom::None && needs_store() {
             return Verdict::Full(Box::new(application));
         }
-        let chosen = choose_members(&route, publisher, &application.topic);
-        let Some(room) = self.room_for(publisher, &application, &route, &chosen) else {
+        let chosen = choose_members(route, publisher, &application.topic);
+        let Some(room) = self.room_for(publisher, &application, route, &chosen) else {
             return Verdict::Full(Box::new(application));
         };
         let id = (application.qos > Qos::AtMostOnce).then(|| self.next_message_id());
-        let mut kept = Kept::new(application, id, &route, turn.now).at(level);
+        let mut kept = Kept::new(application, id, &resolved, turn.now).at(level);
         if kept.retain && !self.retain(&mut kept, publisher) {
-            room.free();
+            room.free(publisher, route, &chosen);
             return Verdict::refused(ReasonCode::QuotaExceeded);
         }
         let holds = level > Durability::None && self.holds_copies(publisher, kept.qos);
         let mut distribution = Distribution::new(publisher.origin, room, level, holds);
         for receiver in &route.receivers {
             if let Some(granted) = receiver.delivery(publisher.key) {
-                self.distribute(&mut distribution, &receiver.subscriber, kept.delivery(granted, None), turn);
+                self.distribute(&mut distribution, &receiver.subscriber, kept.delivery(granted), turn);
             }
         }
-        for (share, receiver) in chosen {
+        for receiver in chosen {
             if let Some(granted) = receiver.delivery(None) {
-                let delivery = kept.delivery(granted, Some(Arc::clone(share.filter())));
-                self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
+                self.distribute(&mut distribution, &receiver.subscriber, kept.delivery(granted), turn);
             }
         }
         let Distribution { copies, receivers, .. } = distribution;
@@ -144,7 +145,6 @@ impl Shard {
             return None;
         }
         let Copies { durable, held } = copies;
-        let deliveries = Arc::new(durable);
         let received = publisher
             .received
             .filter(|_| kept.qos == Qos::ExactlyOnce)
@@ -154,11 +154,11 @@ impl Shard {
         let deduplicated = publisher.once.clone();
         let instead_of = publisher.instead_of;
         let origin = publisher.origin;
-        let puts_nothing =
-            deliveries.is_empty() && received.is_none() && !matches!(retained, RetainedChange::Set { .. });
+        let puts_nothing = durable.is_empty() && received.is_none() && !matches!(retained, RetainedChange::Set { .. });
         if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
             if !held.is_empty() {
                 // They go behind what its publisher said before.
+                let deliveries = Arc::default();
                 self.outstanding.push_back(Outstanding { ticket: self.last_ticket, origin, deliveries, held });
             }
             return None;
@@ -168,6 +168,7 @@ impl Shard {
         } else {
             kept.message
         };
+        let deliveries = Arc::new(durable);
         let receivers = Arc::clone(&deliveries);
         let record = Record::Accepted {
             publisher: received,
@@ -299,17 +300,18 @@ pub(super) enum Verdict {
 }
 
 /// The members of shares that get a message.
-pub(super) type Chosen<'a> = SmallVec<[(&'a Share, &'a Receiver); 2]>;
+pub(super) type Chosen<'a> = SmallVec<[&'a Receiver; 2]>;
 
 impl Kept {
     /// A message that a client published.
-    fn new(application: Application, id: Option<MessageId>, route: &Route, now: Timestamp) -> Self {
+    fn new(application: Application, id: Option<MessageId>, resolved: &Resolved, now: Timestamp) -> Self {
         let Application { topic, qos, retain, message_expiry_interval, properties, payload, .. } = application;
         let mut message = Message { topic, payload, properties, id };
         // What is kept must not keep the read buffer, of which it is a small part.
-        let is_kept = retain || (qos > Qos::AtMostOnce && !(route.receivers.is_empty() && route.shares.is_empty()));
+        let Route { receivers, shares } = &resolved.route;
+        let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
         if is_kept && message.payload.len() < DETACH_BYTES {
-            message = message.detached();
+            message = message.detached(&resolved.topic);
         }
         let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
         let (message, retained) = (Arc::new(message), RetainedChange::None);
@@ -334,7 +336,7 @@ impl Kept {
             message: Arc::clone(&delivery.message),
             qos: delivery.qos,
             retain: false,
-            expires_at: delivery.expires_at,
+            expires_at: Some(delivery.expires_at).filter(|at| *at != Timestamp::NEVER),
             retained: RetainedChange::None,
             level: Durability::PowerLoss,
         }
@@ -346,14 +348,13 @@ impl Kept {
     }
 
     /// The message as a receiver gets it.
-    fn delivery(&self, granted: &routing::Delivery, share: Option<Arc<Filter>>) -> Delivery {
+    fn delivery(&self, granted: &routing::Delivery) -> Delivery {
         Delivery {
             message: Arc::clone(&self.message),
             qos: self.qos.min(granted.qos), // [MQTT-3.8.4-8]
             retain: self.retain && granted.retain_as_published,
-            expires_at: self.expires_at,
-            subscription_ids: granted.subscription_ids.clone(),
-            share,
+            expires_at: self.expires_at.unwrap_or(Timestamp::NEVER),
+            matched: granted.matched.clone(),
             place: DeliveryPlace::Memory,
         }
     }
@@ -378,8 +379,7 @@ impl Verdict {
 
 /// Which member of each share gets a message.
 fn choose_members<'a>(route: &'a Route, publisher: &Publisher, topic: &TopicName) -> Chosen<'a> {
-    let choose = |share: &'a Arc<Share>| Some((&**share, share.choose(publisher.key, topic, None)?));
-    route.shares.iter().filter_map(choose).collect()
+    route.shares.iter().filter_map(|share| share.choose(publisher.key, topic, None)).collect()
 }
 
 /// From this size on, a payload is most of the buffer it was read into: it stays there.

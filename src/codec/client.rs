@@ -11,8 +11,8 @@ use super::primitives::{Reader, put_binary, put_packet, put_string};
 use super::property::*;
 use super::{
     Ack, AliasUse, Auth, ClientPacket, Connack, ConnackProperties, Connect, ConnectProperties, DecodeError, Disconnect,
-    Message, OutgoingPublish, PacketId, PacketType, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket, Suback,
-    Subscribe, TopicAlias, Unsuback, Unsubscribe, Will,
+    Matched, Message, OutgoingPublish, PacketId, PacketType, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
+    Suback, Subscribe, TopicAlias, Unsuback, Unsubscribe, Will,
 };
 use crate::topic::TopicName;
 
@@ -131,8 +131,8 @@ impl ServerDecoder {
             packet_id: publish.packet_id,
             topic_alias,
             message_expiry_interval: publish.message_expiry_interval,
-            subscription_ids,
-            message_id: None,
+            matched: Matched::new(subscription_ids, None),
+            message_id: false,
         })
     }
 }

@@ -1,5 +1,4 @@
 use bytes::{BufMut, Bytes, BytesMut};
-use bytestring::ByteString;
 use smallvec::SmallVec;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use super::property::{
     put_subscription_id, put_u16_property, put_u32_property, put_user_property, subscription_id_len,
 };
 use super::{DecodeError, MessageProperties, PacketId, PacketType, ProtocolVersion, Qos, SubscriptionId};
-use crate::topic::TopicName;
+use crate::topic::{Filter, TopicName};
 
 /// A Topic Alias: 1 and above.
 pub type TopicAlias = NonZeroU16;
@@ -71,10 +70,19 @@ pub struct OutgoingPublish {
     pub topic_alias: Option<(TopicAlias, AliasUse)>,
     /// What remains of the Message Expiry Interval, in seconds.
     pub message_expiry_interval: Option<u32>,
-    /// The identifiers of all matching subscriptions. [MQTT-3.3.4-3]
+    /// The subscriptions that it is sent for, if there is anything to say of them.
+    pub matched: Option<Arc<Matched>>,
+    /// Whether the message's identity goes with it, as User Property `message-id` before those of the message.
+    pub message_id: bool,
+}
+
+/// The subscriptions for which a Client gets a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matched {
+    /// Their identifiers, of those that have one. [MQTT-3.3.4-3]
     pub subscription_ids: SmallVec<[SubscriptionId; 2]>,
-    /// The message's identity for a receiver that wants it, as User Property `message-id` before those of the message.
-    pub message_id: Option<MessageId>,
+    /// The Shared Subscription, so that the message can go to another member if this Session ends.
+    pub share: Option<Arc<Filter>>,
 }
 
 /// Whether a PUBLISH with a Topic Alias sets it or uses it.
@@ -155,26 +163,34 @@ impl Publish {
     }
 }
 
+impl Matched {
+    /// What is to be said of subscriptions with these identifiers, or of one that is shared; `None` if nothing is.
+    pub fn new(subscription_ids: SmallVec<[SubscriptionId; 2]>, share: Option<Arc<Filter>>) -> Option<Arc<Self>> {
+        let says_anything = share.is_some() || !subscription_ids.is_empty();
+        says_anything.then(|| Arc::new(Self { subscription_ids, share }))
+    }
+}
+
 impl Message {
     /// A message without properties.
     pub fn new(topic: TopicName, payload: impl Into<Bytes>) -> Self {
         Self { topic, payload: payload.into(), properties: MessageProperties::default(), id: None }
     }
 
-    /// A copy in one allocation of its own. A decoded message is slices of the read buffer, and keeps all of it in
-    /// memory: what is kept for longer than the read must be detached.
-    pub fn detached(&self) -> Self {
-        let topic = self.topic.as_str();
-        let mut copy = BytesMut::with_capacity(topic.len() + self.payload.len() + self.properties.encoded_len());
-        copy.put_slice(topic.as_bytes());
+    /// A copy in memory of its own, but for the Topic Name, which is given and the same. A decoded message is slices of the read buffer, and
+    /// keeps all of it in memory: what is kept for longer than the read must be detached.
+    pub fn detached(&self, topic: &TopicName) -> Self {
+        let (topic, id) = (topic.clone(), self.id);
+        if self.properties.is_empty() {
+            let payload = Bytes::copy_from_slice(&self.payload);
+            return Self { topic, payload, properties: MessageProperties::default(), id };
+        }
+        let mut copy = BytesMut::with_capacity(self.properties.encoded_len() + self.payload.len());
         copy.put_slice(self.properties.encoded());
         copy.put_slice(&self.payload);
-        let mut rest = copy.freeze();
-        let topic = rest.split_to(topic.len());
-        let properties = MessageProperties::from_encoded(rest.split_to(self.properties.encoded_len()));
-        // The same bytes were a Topic Name before, so neither step fails.
-        let topic = ByteString::try_from(topic).ok().and_then(|topic| TopicName::new(topic).ok());
-        Self { topic: topic.unwrap_or_else(|| self.topic.clone()), payload: rest, properties, id: self.id }
+        let mut payload = copy.freeze();
+        let properties = MessageProperties::from_encoded(payload.split_to(self.properties.encoded_len()));
+        Self { topic, payload, properties, id }
     }
 }
 
@@ -189,9 +205,18 @@ impl OutgoingPublish {
             packet_id: None,
             topic_alias: None,
             message_expiry_interval: None,
-            subscription_ids: SmallVec::new(),
-            message_id: None,
+            matched: None,
+            message_id: false,
         }
+    }
+
+    /// The identifiers of the subscriptions that it is sent for.
+    pub fn subscription_ids(&self) -> &[SubscriptionId] {
+        self.matched.as_ref().map_or(&[], |matched| &matched.subscription_ids)
+    }
+
+    fn identity(&self) -> Option<MessageId> {
+        if self.message_id { self.message.id } else { None }
     }
 
     /// The bytes of the whole packet. The caller compares them with the Client's Maximum Packet Size, and with
@@ -236,10 +261,10 @@ impl OutgoingPublish {
         if let Some((topic_alias, _)) = self.topic_alias {
             put_u16_property(output, TOPIC_ALIAS, topic_alias.get());
         }
-        for subscription_id in &self.subscription_ids {
+        for subscription_id in self.subscription_ids() {
             put_subscription_id(output, subscription_id.get());
         }
-        if let Some(id) = self.message_id {
+        if let Some(id) = self.identity() {
             put_user_property(output, MESSAGE_ID, &id.to_string());
         }
         output.put_slice(self.message.properties.encoded());
@@ -272,8 +297,8 @@ impl OutgoingPublish {
     fn property_length(&self) -> usize {
         let expiry = if self.message_expiry_interval.is_some() { 5 } else { 0 };
         let alias = if self.topic_alias.is_some() { 3 } else { 0 };
-        let subscriptions: usize = self.subscription_ids.iter().map(|id| subscription_id_len(id.get())).sum();
-        let message_id = if self.message_id.is_some() { 5 + MESSAGE_ID.len() + MESSAGE_ID_LENGTH } else { 0 };
+        let subscriptions: usize = self.subscription_ids().iter().map(|id| subscription_id_len(id.get())).sum();
+        let message_id = if self.identity().is_some() { 5 + MESSAGE_ID.len() + MESSAGE_ID_LENGTH } else { 0 };
         expiry + alias + subscriptions + message_id + self.message.properties.encoded_len()
     }
 }

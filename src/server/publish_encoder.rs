@@ -34,7 +34,7 @@ impl PublishEncoder {
     ) {
         let message = Arc::clone(&publish.message);
         let payload_is_shared = message.payload.len() >= SHARED_PAYLOAD_MIN;
-        if publish.topic_alias.is_some() || !publish.subscription_ids.is_empty() {
+        if publish.topic_alias.is_some() || !publish.subscription_ids().is_empty() {
             let tail = outgoing.tail(pool);
             encode(&publish, version, tail);
         } else {

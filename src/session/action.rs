@@ -23,7 +23,7 @@ pub enum Action {
     DroppedStored(DropCause, u64),
     /// Read the messages with these sequences from the store, and give them with [`Event::Fetched`](super::Event::Fetched) and this number.
     /// No other fetch follows before.
-    Fetch(u64, Vec<u64>),
+    Fetch(u32, Vec<u64>),
     /// The message with this sequence was to be sent, and can't be read from the store: it is dropped.
     Unreadable(u64, ByteString),
     /// SUBSCRIBE: answered with [`Event::Respond`](super::Event::Respond).

@@ -2,8 +2,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::inbound::{Arrival, Inbound};
-use super::outbound::{Outbound, QueueLimits, RestoredMessage};
-use super::{Action, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, Ticket};
+use super::outbound::Outbound;
+use super::{
+    Action, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, RestoredMessage, Ticket,
+};
 use crate::codec::{
     Ack, AckDetails, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
 };
@@ -15,7 +17,6 @@ use crate::timestamp::Timestamp;
 /// [`Action`]s, in order. It outlives its Network Connections, and moves between shards as plain data.
 #[derive(Debug)]
 pub struct Session {
-    limits: Arc<Limits>,
     inbound: Inbound,
     pub(super) outbound: Outbound,
     connection: Connection,
@@ -57,8 +58,7 @@ impl Session {
     pub fn new(limits: Arc<Limits>, first_sequence: u64) -> Self {
         Self {
             inbound: Inbound::default(),
-            outbound: Outbound::new(first_sequence.max(1), &limits),
-            limits,
+            outbound: Outbound::new(first_sequence.max(1), limits),
             connection: Connection::default(),
             message_ids: false,
             stable: Ticket::default(),
@@ -74,7 +74,7 @@ impl Session {
         sent_until: u64,
     ) -> Self {
         let inbound = Inbound::restored(received);
-        let outbound = Outbound::restored(queue, sent_until, &limits);
+        let outbound = Outbound::restored(queue, sent_until, Arc::clone(&limits));
         Self { inbound, outbound, ..Self::new(limits, 1) }
     }
 
@@ -170,12 +170,8 @@ impl Session {
             Event::Respond { packet, wait } => self.respond(packet, wait, actions),
             Event::DeliverQos0(delivery) => self.on_deliver_qos0(now, &delivery, actions),
             Event::Deliver(sequence, delivery) => {
-                let limits = self.limits.drops_oldest.then_some(QueueLimits {
-                    messages_max: self.limits.queued_messages_max,
-                    bytes_max: self.limits.queued_bytes_max,
-                });
                 let end = self.outbound.end();
-                self.outbound.enqueue(sequence, delivery, limits, actions);
+                self.outbound.enqueue(sequence, delivery, actions);
                 self.send(now, actions);
                 self.outbound.unload_from(end);
             }
@@ -235,16 +231,17 @@ impl Session {
 
     fn on_publish(&mut self, publish: Publish, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
         let Some(link) = self.connection.link.as_mut() else { return Ok(()) };
-        if publish.qos > self.limits.maximum_qos {
+        let limits = &*self.outbound.limits;
+        if publish.qos > limits.maximum_qos {
             return Err(ProtocolError::QosNotSupported);
         }
-        if publish.retain && !self.limits.retain_available {
+        if publish.retain && !limits.retain_available {
             return Err(ProtocolError::RetainNotSupported);
         }
         let topic = link.inbound_aliases.resolve(publish.topic, publish.topic_alias)?;
         // 3.1.1 has no Receive Maximum: there, the owner bounds what waits by not reading on.
         let v5 = link.version == ProtocolVersion::V5;
-        let receive_maximum = if v5 { self.limits.receive_maximum } else { u16::MAX };
+        let receive_maximum = if v5 { limits.receive_maximum } else { u16::MAX };
         if let Some(id) = publish.packet_id {
             if publish.qos == Qos::ExactlyOnce {
                 if let Arrival::Repeat(wait) = self.inbound.on_publish_qos2(id, receive_maximum)? {
@@ -260,7 +257,7 @@ impl Session {
                 }
             }
         }
-        let wrong_format = self.limits.validate_payload_format
+        let wrong_format = limits.validate_payload_format
             && publish.properties.payload_is_utf8()
             && std::str::from_utf8(&publish.payload).is_err();
         if wrong_format {
@@ -326,7 +323,7 @@ impl Session {
         let Some(link) = self.connection.link.as_mut().filter(|_| self.connection.open) else {
             return actions.push(Action::Dropped(DropCause::NotConnected, None));
         };
-        if delivery.expires_at.is_some_and(|at| at <= now) {
+        if delivery.expires_at <= now {
             return actions.push(Action::Dropped(DropCause::Expired, None));
         }
         match delivery.publish(now, None, false, link) {

@@ -19,10 +19,10 @@ mod tests;
 
 pub use action::{Action, Application, DropCause, Ended};
 pub use delivery::queued_bytes;
+pub use entry::RestoredMessage;
 pub use event::{Delivery, DeliveryPlace, Event, Ticket};
 pub use head::FetchedMessage;
 pub use limits::{Limits, QueueHead};
 pub use link::Link;
 pub use machine::Session;
-pub use outbound::RestoredMessage;
 pub use protocol_error::ProtocolError;

@@ -196,7 +196,7 @@ fn a_publish_is_slices_of_the_input() {
     assert!(within(read.topic.as_ref().unwrap().as_str().as_bytes()));
     assert!(within(&read.payload));
     let message = Message { topic: read.topic.unwrap(), payload: read.payload, properties: read.properties, id: None };
-    let detached = message.detached();
+    let detached = message.detached(&message.topic.detached());
     assert_eq!(detached, message);
     assert!(!within(detached.topic.as_str().as_bytes()));
     assert!(!within(&detached.payload));

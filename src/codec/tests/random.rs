@@ -71,7 +71,7 @@ proptest! {
             publish.encode_head(version, &mut pieces);
             pieces.extend_from_slice(&publish.message.payload);
             prop_assert_eq!(whole, pieces);
-            prop_assert_eq!(publish.message.detached(), publish.message.as_ref().clone());
+            prop_assert_eq!(publish.message.detached(&publish.message.topic), publish.message.as_ref().clone());
         }
     }
 

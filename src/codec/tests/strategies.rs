@@ -240,8 +240,8 @@ prop_compose! {
             packet_id: publish.packet_id,
             topic_alias: publish.topic_alias.map(|alias| (alias, AliasUse::Set)),
             message_expiry_interval: publish.message_expiry_interval,
-            subscription_ids: subscription_ids.map(|id| NonZeroU32::new(id).unwrap()).collect(),
-            message_id: None,
+            matched: Matched::new(subscription_ids.map(|id| NonZeroU32::new(id).unwrap()).collect(), None),
+            message_id: false,
         }
     }
 }
