@@ -262,13 +262,9 @@ fn fit(mut connack: Connack, connect: &Connect) -> Connack {
 
 /// The Will out of the read buffer it was decoded from.
 fn detached(will: &Will) -> Will {
-    let message = Message {
-        topic: will.topic.clone(),
-        payload: will.payload.clone(),
-        properties: will.properties.clone(),
-        id: None,
-    }
-    .detached(&will.topic.detached());
+    let Will { topic, payload, properties, .. } = will.clone();
+    let mut message = Message { topic, payload, properties, id: None };
+    message.detach(&will.topic.detached());
     Will { topic: message.topic, payload: message.payload, properties: message.properties, ..*will }
 }
 

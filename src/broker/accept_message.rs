@@ -22,7 +22,7 @@ use crate::topic::TopicName;
 impl Shard {
     /// Takes ownership of a message: it becomes the retained one of its topic if it says so, and goes to all who want it.
     pub(super) fn accept(&mut self, publisher: &Publisher, application: Application, turn: &mut Turn<'_>) -> Verdict {
-        let resolved = self.routes.resolve(&self.shared, &self.settings, &application.topic);
+        let resolved = self.routes.resolve(&self.shared, &self.settings, &application.message.topic);
         let route = &resolved.route;
         // What is somewhere in the store already goes on there.
         let topic_level = if publisher.instead_of.is_some() { Durability::PowerLoss } else { resolved.level };
@@ -32,7 +32,7 @@ impl Shard {
         if self.store_room == StoreRoom::None && needs_store() {
             return Verdict::Full(Box::new(application));
         }
-        let chosen = choose_members(route, publisher, &application.topic);
+        let chosen = choose_members(route, publisher, &application.message.topic);
         let Some(room) = self.room_for(publisher, &application, route, &chosen) else {
             return Verdict::Full(Box::new(application));
         };
@@ -305,23 +305,25 @@ pub(super) type Chosen<'a> = SmallVec<[&'a Receiver; 2]>;
 impl Kept {
     /// A message that a client published.
     fn new(application: Application, id: Option<MessageId>, resolved: &Resolved, now: Timestamp) -> Self {
-        let Application { topic, qos, retain, message_expiry_interval, properties, payload, .. } = application;
-        let mut message = Message { topic, payload, properties, id };
+        let Application { mut message, qos, retain, message_expiry_interval, .. } = application;
         // What is kept must not keep the read buffer, of which it is a small part.
         let Route { receivers, shares } = &resolved.route;
         let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
-        if is_kept && message.payload.len() < DETACH_BYTES {
-            message = message.detached(&resolved.topic);
+        if id.is_some() || is_kept {
+            let message = Arc::make_mut(&mut message);
+            message.id = id;
+            if is_kept && message.payload.len() < DETACH_BYTES {
+                message.detach(&resolved.topic);
+            }
         }
         let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
-        let (message, retained) = (Arc::new(message), RetainedChange::None);
-        Self { message, qos, retain, expires_at, retained, level: Durability::PowerLoss }
+        Self { message, qos, retain, expires_at, retained: RetainedChange::None, level: Durability::PowerLoss }
     }
 
     /// No message, but the Packet Identifier of one that was accepted before.
     pub(super) fn nothing(application: &Application) -> Self {
         Self {
-            message: Arc::new(Message::new(application.topic.detached(), "")),
+            message: Arc::new(Message::new(application.message.topic.detached(), "")),
             qos: application.qos,
             retain: false,
             expires_at: None,

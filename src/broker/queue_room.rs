@@ -64,7 +64,7 @@ impl Shard {
         chosen: &Chosen<'a>,
     ) -> Option<Room> {
         let is_dead_letter =
-            publisher.key.is_none() && self.settings.dead_letter_topic.as_ref() == Some(&application.topic);
+            publisher.key.is_none() && self.settings.dead_letter_topic.as_ref() == Some(&application.message.topic);
         match self.settings.queue_overflow {
             _ if is_dead_letter => return Some(Room::IfAny),
             QueueOverflow::DropOldest => return Some(Room::Given),
@@ -72,8 +72,7 @@ impl Shard {
             QueueOverflow::Reject if application.qos == Qos::AtMostOnce => return Some(Room::IfAny),
             QueueOverflow::Reject => {}
         }
-        let Application { topic, payload, properties, .. } = application;
-        let bytes = session::queued_bytes(topic.as_str().len() + payload.len() + properties.encoded_len());
+        let bytes = session::queued_bytes(application.message.content_len());
         let bounds = self.queue_bounds();
         let full = queueing(publisher, route, chosen).position(|subscriber| !subscriber.reserve(bytes, bounds));
         if let Some(taken) = full {

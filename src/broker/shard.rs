@@ -297,10 +297,9 @@ impl Shard {
         let Some(connection) = entry.connection else { return };
         let bytes = match &packet {
             ServerPacket::Publish(publish) => {
-                let payload = publish.message.payload.len();
-                self.counters.message_sent(publish.qos, payload);
+                self.counters.message_sent(publish.qos, publish.message.payload.len());
                 entry.dropping = false;
-                payload + publish.message.topic.as_str().len() + publish.message.properties.encoded_len() + PACKET_BYTES
+                publish.message.content_len() + PACKET_BYTES
             }
             ServerPacket::Connack(_) => {
                 self.let_go(connection, turn); // it was not to be read from before

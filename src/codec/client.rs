@@ -11,8 +11,8 @@ use super::primitives::{Reader, put_binary, put_packet, put_string};
 use super::property::*;
 use super::{
     Ack, AliasUse, Auth, ClientPacket, Connack, ConnackProperties, Connect, ConnectProperties, DecodeError, Disconnect,
-    Matched, Message, OutgoingPublish, PacketId, PacketType, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
-    Suback, Subscribe, TopicAlias, Unsuback, Unsubscribe, Will,
+    Matched, OutgoingPublish, PacketId, PacketType, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket, Suback,
+    Subscribe, TopicAlias, Unsuback, Unsubscribe, Will,
 };
 use crate::topic::TopicName;
 
@@ -110,30 +110,42 @@ impl ServerDecoder {
 
     fn decode_publish(&mut self, first_byte: u8, reader: &mut Reader<'_>) -> Result<OutgoingPublish, DecodeError> {
         let mut subscription_ids = SmallVec::new();
-        let publish = Publish::decode(first_byte, self.version, Sender::Server, reader, &mut subscription_ids)?;
-        let (topic, topic_alias) = match (publish.topic, publish.topic_alias) {
-            (Some(topic), None) => (topic, None),
-            (Some(topic), Some(alias)) => {
-                self.topics.insert(alias, topic.clone());
-                (topic, Some((alias, AliasUse::Set)))
-            }
-            (None, Some(alias)) => {
+        let mut publish = Publish::decode(first_byte, self.version, Sender::Server, reader, &mut subscription_ids)?;
+        match publish.topic_alias {
+            None => {}
+            Some((alias, AliasUse::Set)) => drop(self.topics.insert(alias, publish.message.topic.clone())),
+            Some((alias, AliasUse::Known)) => {
                 let topic = self.topics.get(&alias).cloned().ok_or(DecodeError::TopicMissing)?;
-                (topic, Some((alias, AliasUse::Known)))
+                Arc::make_mut(&mut publish.message).topic = topic;
             }
-            (None, None) => return Err(DecodeError::TopicMissing),
-        };
+        }
         Ok(OutgoingPublish {
-            message: Arc::new(Message { topic, payload: publish.payload, properties: publish.properties, id: None }),
+            message: publish.message,
             dup: publish.dup,
             qos: publish.qos,
             retain: publish.retain,
             packet_id: publish.packet_id,
-            topic_alias,
+            topic_alias: publish.topic_alias,
             message_expiry_interval: publish.message_expiry_interval,
             matched: Matched::new(subscription_ids, None),
             message_id: false,
         })
+    }
+}
+
+impl Publish {
+    /// The same with this payload.
+    #[must_use]
+    pub fn with_payload(mut self, payload: impl Into<Bytes>) -> Self {
+        Arc::make_mut(&mut self.message).payload = payload.into();
+        self
+    }
+
+    /// The same with these properties.
+    #[must_use]
+    pub fn with_properties(mut self, properties: MessageProperties) -> Self {
+        Arc::make_mut(&mut self.message).properties = properties;
+        self
     }
 }
 
@@ -205,22 +217,26 @@ fn put_will_properties(output: &mut BytesMut, will: &Will) {
 }
 
 fn put_publish(output: &mut BytesMut, publish: &Publish, version: ProtocolVersion) {
-    put_string(output, publish.topic.as_ref().map_or("", TopicName::as_str));
+    let message = &publish.message;
+    put_string(
+        output,
+        if matches!(publish.topic_alias, Some((_, AliasUse::Known))) { "" } else { message.topic.as_str() },
+    );
     if let Some(packet_id) = publish.packet_id {
         output.put_u16(packet_id.number());
     }
     if version.has_properties() {
         put_properties(output, |properties| {
-            if let Some(topic_alias) = publish.topic_alias {
+            if let Some((topic_alias, _)) = publish.topic_alias {
                 put_u16_property(properties, TOPIC_ALIAS, topic_alias.get());
             }
             if let Some(seconds) = publish.message_expiry_interval {
                 put_u32_property(properties, MESSAGE_EXPIRY_INTERVAL, seconds);
             }
-            properties.put_slice(publish.properties.encoded());
+            properties.put_slice(message.properties.encoded());
         });
     }
-    output.put_slice(&publish.payload);
+    output.put_slice(&message.payload);
 }
 
 fn put_subscribe(output: &mut BytesMut, subscribe: &Subscribe, version: ProtocolVersion) {

@@ -26,18 +26,16 @@ pub struct Publish {
     pub qos: Qos,
     /// RETAIN.
     pub retain: bool,
-    /// The Topic Name; `None` when it is empty on the wire, which only goes with a Topic Alias.
-    pub topic: Option<TopicName>,
+    /// The message: from here on to its receivers it stays where it is, and only the reference to it moves. With [`AliasUse::Known`] its
+    /// Topic Name is yet to be resolved.
+    pub message: Arc<Message>,
     /// Present exactly at QoS 1 and 2. [MQTT-2.2.1-2]
     pub packet_id: Option<PacketId>,
-    /// Topic Alias. The decoder refuses 0; whether it is within our Topic Alias Maximum is the session's to judge.
-    pub topic_alias: Option<TopicAlias>,
+    /// Topic Alias, and whether the Topic Name goes with it. The decoder refuses 0; whether it is within our Topic Alias Maximum is the
+    /// session's to judge.
+    pub topic_alias: Option<(TopicAlias, AliasUse)>,
     /// Message Expiry Interval in seconds.
     pub message_expiry_interval: Option<u32>,
-    /// The properties that go on to the receivers unaltered.
-    pub properties: MessageProperties,
-    /// The Application Message's payload.
-    pub payload: Bytes,
 }
 
 /// An Application Message: what is the same for all its receivers.
@@ -85,12 +83,12 @@ pub struct Matched {
     pub share: Option<Arc<Filter>>,
 }
 
-/// Whether a PUBLISH with a Topic Alias sets it or uses it.
+/// Whether a PUBLISH with a Topic Alias sets it, or has nothing but it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AliasUse {
-    /// Topic Name and alias are both sent.
+    /// Topic Name and alias are both there.
     Set,
-    /// The Topic Name is left out.
+    /// The Topic Name is empty.
     Known,
 }
 
@@ -101,12 +99,10 @@ impl Publish {
             dup: false,
             qos: Qos::AtMostOnce,
             retain: false,
-            topic: Some(topic),
+            message: Arc::new(Message::new(topic, payload)),
             packet_id: None,
             topic_alias: None,
             message_expiry_interval: None,
-            properties: MessageProperties::default(),
-            payload: payload.into(),
         }
     }
 
@@ -144,21 +140,20 @@ impl Publish {
                 Ok(())
             })?;
         }
-        let topic = match (name.is_empty(), version.has_properties(), topic_alias) {
-            (true, true, Some(_)) => None,
+        let (topic, alias_use) = match (name.is_empty(), version.has_properties(), topic_alias) {
+            (true, true, Some(_)) => (TopicName::unresolved(), AliasUse::Known),
             (true, true, None) => return Err(DecodeError::TopicMissing),
-            _ => Some(TopicName::new(name).map_err(DecodeError::TopicName)?),
+            _ => (TopicName::new(name).map_err(DecodeError::TopicName)?, AliasUse::Set),
         };
+        let (properties, payload) = (kept.into_properties(reader.frame()), reader.remaining());
         Ok(Self {
             dup: first_byte & DUP != 0,
             qos,
             retain: first_byte & RETAIN != 0,
-            topic,
+            message: Arc::new(Message { topic, payload, properties, id: None }),
             packet_id,
-            topic_alias,
+            topic_alias: topic_alias.map(|alias| (alias, alias_use)),
             message_expiry_interval,
-            properties: kept.into_properties(reader.frame()),
-            payload: reader.remaining(),
         })
     }
 }
@@ -177,20 +172,25 @@ impl Message {
         Self { topic, payload: payload.into(), properties: MessageProperties::default(), id: None }
     }
 
-    /// A copy in memory of its own, but for the Topic Name, which is given and the same. A decoded message is slices of the read buffer, and
-    /// keeps all of it in memory: what is kept for longer than the read must be detached.
-    pub fn detached(&self, topic: &TopicName) -> Self {
-        let (topic, id) = (topic.clone(), self.id);
+    /// The bytes of its Topic Name, payload and properties.
+    pub fn content_len(&self) -> usize {
+        self.topic.as_str().len() + self.payload.len() + self.properties.encoded_len()
+    }
+
+    /// Moves the content to memory of its own, but for the Topic Name, which is given and the same. A decoded message is slices of the read
+    /// buffer, and keeps all of it in memory: what is kept for longer than the read must be detached.
+    pub fn detach(&mut self, topic: &TopicName) {
+        self.topic = topic.clone();
         if self.properties.is_empty() {
-            let payload = Bytes::copy_from_slice(&self.payload);
-            return Self { topic, payload, properties: MessageProperties::default(), id };
+            self.payload = Bytes::copy_from_slice(&self.payload);
+            return;
         }
         let mut copy = BytesMut::with_capacity(self.properties.encoded_len() + self.payload.len());
         copy.put_slice(self.properties.encoded());
         copy.put_slice(&self.payload);
-        let mut payload = copy.freeze();
-        let properties = MessageProperties::from_encoded(payload.split_to(self.properties.encoded_len()));
-        Self { topic, payload, properties, id }
+        self.payload = copy.freeze();
+        let properties = self.payload.split_to(self.properties.encoded_len());
+        self.properties = MessageProperties::from_encoded(properties);
     }
 }
 

@@ -1,7 +1,7 @@
 use super::{Delivery, ProtocolError};
-use crate::codec::{Auth, Disconnect, MessageProperties, PacketId, Qos, ServerPacket, Subscribe, Unsubscribe};
-use crate::topic::TopicName;
-use bytes::Bytes;
+use crate::codec::{Auth, Disconnect, Message, PacketId, Qos, ServerPacket, Subscribe, Unsubscribe};
+use std::sync::Arc;
+
 use bytestring::ByteString;
 
 /// What the owner of a [`Session`](super::Session) must do, in order, before the next event.
@@ -39,8 +39,8 @@ pub enum Action {
 /// An Application Message that a client published, on its way to be routed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Application {
-    /// Topic Name: an alias is resolved.
-    pub topic: TopicName,
+    /// The message: a Topic Alias is resolved.
+    pub message: Arc<Message>,
     /// QoS.
     pub qos: Qos,
     /// RETAIN.
@@ -49,10 +49,6 @@ pub struct Application {
     pub packet_id: Option<PacketId>,
     /// Message Expiry Interval in seconds.
     pub message_expiry_interval: Option<u32>,
-    /// What goes on with the message.
-    pub properties: MessageProperties,
-    /// The payload.
-    pub payload: Bytes,
 }
 
 /// How a connection ends.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::entry::ENTRY_BYTES;
 use super::link::Link;
 use super::{Delivery, DropCause};
-use crate::codec::{AliasUse, Message, OutgoingPublish, PacketId};
+use crate::codec::{AliasUse, OutgoingPublish, PacketId};
 use crate::timestamp::Timestamp;
 use crate::topic::Filter;
 
@@ -55,8 +55,7 @@ impl Delivery {
 
     /// What it counts for in a queue.
     pub fn queued_bytes(&self) -> usize {
-        let Message { topic, payload, properties, .. } = &*self.message;
-        queued_bytes(topic.as_str().len() + payload.len() + properties.encoded_len())
+        queued_bytes(self.message.content_len())
     }
 }
 

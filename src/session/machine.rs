@@ -229,7 +229,7 @@ impl Session {
         self.respond(ServerPacket::Connack(connack), wait, actions);
     }
 
-    fn on_publish(&mut self, publish: Publish, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
+    fn on_publish(&mut self, mut publish: Publish, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
         let Some(link) = self.connection.link.as_mut() else { return Ok(()) };
         let limits = &*self.outbound.limits;
         if publish.qos > limits.maximum_qos {
@@ -238,7 +238,9 @@ impl Session {
         if publish.retain && !limits.retain_available {
             return Err(ProtocolError::RetainNotSupported);
         }
-        let topic = link.inbound_aliases.resolve(publish.topic, publish.topic_alias)?;
+        if let Some(alias) = publish.topic_alias {
+            link.inbound_aliases.resolve(alias, &mut publish.message)?;
+        }
         // 3.1.1 has no Receive Maximum: there, the owner bounds what waits by not reading on.
         let v5 = link.version == ProtocolVersion::V5;
         let receive_maximum = if v5 { limits.receive_maximum } else { u16::MAX };
@@ -258,21 +260,19 @@ impl Session {
             }
         }
         let wrong_format = limits.validate_payload_format
-            && publish.properties.payload_is_utf8()
-            && std::str::from_utf8(&publish.payload).is_err();
+            && publish.message.properties.payload_is_utf8()
+            && std::str::from_utf8(&publish.message.payload).is_err();
         if wrong_format {
             let Some(id) = publish.packet_id else { return Err(ProtocolError::PayloadFormatInvalid) };
             self.on_answered(Answer::refusal(id, publish.qos, ReasonCode::PayloadFormatInvalid), actions);
             return Ok(());
         }
         actions.push(Action::Publish(Application {
-            topic,
+            message: publish.message,
             qos: publish.qos,
             retain: publish.retain,
             packet_id: publish.packet_id,
             message_expiry_interval: publish.message_expiry_interval,
-            properties: publish.properties,
-            payload: publish.payload,
         }));
         Ok(())
     }

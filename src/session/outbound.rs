@@ -334,8 +334,7 @@ fn packet_id(sequence: u64) -> PacketId {
 
 /// What a packet takes in the outgoing buffer, nearly: the transport's own count corrects it.
 fn publish_bytes(publish: &OutgoingPublish) -> usize {
-    let message = &publish.message;
-    message.topic.as_str().len() + message.payload.len() + message.properties.encoded_len() + HEADER_BYTES
+    publish.message.content_len() + HEADER_BYTES
 }
 
 /// How many Packet Identifiers there are.

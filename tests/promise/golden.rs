@@ -84,8 +84,8 @@ impl Writer {
         let properties = MessageProperties::from_properties(properties.iter().map(property));
         let (packet_id, retain) = (PacketId::new(id), name.starts_with("r/"));
         let message_expiry_interval = Some(600).filter(|_| payload == "first");
-        let publish = Publish::new(topic(name), payload);
-        let publish = Publish { qos, retain, packet_id, properties, message_expiry_interval, ..publish };
+        let publish = Publish::new(topic(name), payload).with_properties(properties);
+        let publish = Publish { qos, retain, packet_id, message_expiry_interval, ..publish };
         self.send(PUBLISHER, ClientPacket::Publish(publish));
     }
 }
