@@ -37,7 +37,8 @@ impl Shard {
             return Verdict::Full(Box::new(application));
         };
         let id = (application.qos > Qos::AtMostOnce).then(|| self.next_message_id());
-        let mut kept = Kept::new(application, id, &resolved, turn.now).at(level);
+        let mut kept = Kept::new(application, id, &resolved, turn.now);
+        kept.level = level;
         if kept.retain && !self.retain(&mut kept, publisher) {
             room.free(publisher, route, &chosen);
             return Verdict::refused(ReasonCode::QuotaExceeded);
@@ -56,6 +57,9 @@ impl Shard {
         }
         let Distribution { copies, receivers, .. } = distribution;
         let reason_code = if receivers == 0 { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
+        if !needs_record(publisher, &kept, &copies) {
+            return Verdict::Answer { reason_code, wait: None }; // nearly always
+        }
         let wait = self.persist_accepted(publisher, kept, copies, turn).filter(|_| waits);
         if level > Durability::None {
             self.hold_later_copies(publisher);
@@ -377,6 +381,16 @@ impl Verdict {
     const fn refused(reason_code: ReasonCode) -> Self {
         Self::Answer { reason_code, wait: None }
     }
+}
+
+/// Whether an accepted message may be of more concern to the store, or to what waits for it, than one that only goes to who is there.
+fn needs_record(publisher: &Publisher, kept: &Kept, copies: &Copies) -> bool {
+    let is_received = kept.qos == Qos::ExactlyOnce && publisher.received.is_some();
+    is_received
+        || publisher.once.is_some()
+        || publisher.instead_of.is_some()
+        || kept.retained != RetainedChange::None
+        || !(copies.durable.is_empty() && copies.held.is_empty())
 }
 
 /// Which member of each share gets a message.

@@ -152,4 +152,4 @@ impl Shard {
 }
 
 /// Responses of one client that may wait for the store.
-const HELD_MAX: usize = 1_024;
+pub(super) const HELD_MAX: usize = 1_024;

@@ -50,11 +50,10 @@ impl Shard {
         } else if parcel.sequence.is_none() && self.is_overrun(slot) {
             self.count_dropped(slot, to.key, DropReason::SlowReceiver, turn);
         } else {
-            let event = match parcel.sequence {
-                Some(sequence) => session::Event::Deliver(sequence, parcel.delivery),
-                None => session::Event::DeliverQos0(parcel.delivery),
-            };
-            self.drive(slot, event, turn);
+            match parcel.sequence {
+                Some(sequence) => self.drive_known(slot, session::Event::Deliver(sequence, parcel.delivery), turn),
+                None => self.drive_known(slot, session::Event::DeliverQos0(parcel.delivery), turn),
+            }
             self.hold_up(slot, origin, turn);
         }
     }

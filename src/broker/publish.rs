@@ -123,7 +123,7 @@ impl Shard {
         if let Some(ticket) = wait {
             self.wait_for(slot, ticket);
         }
-        self.drive(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
+        self.drive_known(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
         true
     }
 

@@ -10,7 +10,6 @@ use super::connection::Connection;
 use super::event::ConnectionId;
 use super::forward::{Said, ShardMessage};
 use super::publish::Publisher;
-use super::session_slot::SessionSlot;
 use super::settings::QueueOverflow;
 use super::shard::Turn;
 use super::timers::Timer;
@@ -18,7 +17,6 @@ use super::{Action, DropReason, Shard};
 use crate::codec::Qos;
 use crate::routing::{Location, QueueBounds, Route, Subscriber};
 use crate::session::{self, Application, Delivery};
-use crate::timestamp::Timestamp;
 
 /// How a message gets its room in the queues of its receivers.
 #[derive(Debug)]
@@ -140,25 +138,6 @@ impl Shard {
         if let Some(packet_id) = application.packet_id {
             self.withdraw(slot, application.qos, packet_id, turn);
         }
-    }
-}
-
-/// Lets a Session handle an event, and gives back the room in its queue that is free then.
-pub(super) fn handle_counted(
-    entry: &mut SessionSlot,
-    now: Timestamp,
-    event: session::Event,
-    steps: &mut Vec<session::Action>,
-) {
-    let (messages, bytes) = entry.session.given();
-    let delivered =
-        if let session::Event::Deliver(_, delivery) = &event { Some(delivery.queued_bytes()) } else { None };
-    entry.session.handle(now, event, steps);
-    let (messages_after, bytes_after) = entry.session.given();
-    let (freed, freed_bytes) =
-        (messages + usize::from(delivered.is_some()) - messages_after, bytes + delivered.unwrap_or(0) - bytes_after);
-    if freed > 0 || freed_bytes > 0 {
-        entry.subscriber.free(freed, freed_bytes);
     }
 }
 

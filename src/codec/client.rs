@@ -7,8 +7,10 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use super::frame::{FixedHeader, Sender, check_first_byte};
+use super::last_topic::LastTopic;
 use super::primitives::{Reader, put_binary, put_packet, put_string};
 use super::property::*;
+use super::publish::PublishHeader;
 use super::{
     Ack, AliasUse, Auth, ClientPacket, Connack, ConnackProperties, Connect, ConnectProperties, DecodeError, Disconnect,
     Matched, OutgoingPublish, PacketId, PacketType, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket, Suback,
@@ -110,7 +112,8 @@ impl ServerDecoder {
 
     fn decode_publish(&mut self, first_byte: u8, reader: &mut Reader<'_>) -> Result<OutgoingPublish, DecodeError> {
         let mut subscription_ids = SmallVec::new();
-        let mut publish = Publish::decode(first_byte, self.version, Sender::Server, reader, &mut subscription_ids)?;
+        let header = PublishHeader { first_byte, version: self.version, sender: Sender::Server };
+        let mut publish = Publish::decode(header, reader, &mut LastTopic::default(), &mut subscription_ids)?;
         match publish.topic_alias {
             None => {}
             Some((alias, AliasUse::Set)) => drop(self.topics.insert(alias, publish.message.topic.clone())),
@@ -213,7 +216,7 @@ fn put_will_properties(output: &mut BytesMut, will: &Will) {
     if let Some(seconds) = will.message_expiry_interval {
         put_u32_property(output, MESSAGE_EXPIRY_INTERVAL, seconds);
     }
-    output.put_slice(will.properties.encoded());
+    output.put_slice(will.properties.as_bytes());
 }
 
 fn put_publish(output: &mut BytesMut, publish: &Publish, version: ProtocolVersion) {
@@ -233,7 +236,7 @@ fn put_publish(output: &mut BytesMut, publish: &Publish, version: ProtocolVersio
             if let Some(seconds) = publish.message_expiry_interval {
                 put_u32_property(properties, MESSAGE_EXPIRY_INTERVAL, seconds);
             }
-            properties.put_slice(message.properties.encoded());
+            properties.put_slice(message.properties.as_bytes());
         });
     }
     output.put_slice(&message.payload);

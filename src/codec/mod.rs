@@ -11,6 +11,7 @@ mod connect;
 mod disconnect;
 mod error;
 mod frame;
+mod last_topic;
 pub mod limits;
 mod message_id;
 mod packet;

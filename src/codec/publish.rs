@@ -4,6 +4,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use super::frame::Sender;
+use super::last_topic::LastTopic;
 use super::limits::VARIABLE_BYTE_INTEGER_LENGTH_MAX;
 use super::message_id::{MESSAGE_ID_LENGTH, MessageId};
 use super::primitives::{Reader, put_string, put_variable_byte_integer, variable_byte_integer_len};
@@ -36,6 +37,14 @@ pub struct Publish {
     pub topic_alias: Option<(TopicAlias, AliasUse)>,
     /// Message Expiry Interval in seconds.
     pub message_expiry_interval: Option<u32>,
+}
+
+/// What is known of a PUBLISH before it is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PublishHeader {
+    pub(super) first_byte: u8,
+    pub(super) version: ProtocolVersion,
+    pub(super) sender: Sender,
 }
 
 /// An Application Message: what is the same for all its receivers.
@@ -109,14 +118,15 @@ impl Publish {
     /// Reads what follows the fixed header. `subscription_ids` gets what only a Server sends.
     #[inline]
     pub(super) fn decode(
-        first_byte: u8,
-        version: ProtocolVersion,
-        sender: Sender,
+        header: PublishHeader,
         reader: &mut Reader<'_>,
+        last_topic: &mut LastTopic,
         subscription_ids: &mut SmallVec<[SubscriptionId; 2]>,
     ) -> Result<Self, DecodeError> {
+        let PublishHeader { first_byte, version, sender } = header;
         let qos = Qos::new(first_byte >> 1 & 0b11).ok_or(DecodeError::PublishQos)?;
-        let name = reader.utf8()?;
+        let name = reader.prefixed()?;
+        let bytes = reader.frame().get(name.clone()).unwrap_or_default();
         let packet_id = if qos == Qos::AtMostOnce { None } else { Some(reader.packet_id()?) };
         let mut topic_alias = None;
         let mut message_expiry_interval = None;
@@ -143,7 +153,15 @@ impl Publish {
         let (topic, alias_use) = match (name.is_empty(), version.has_properties(), topic_alias) {
             (true, true, Some(_)) => (TopicName::unresolved(), AliasUse::Known),
             (true, true, None) => return Err(DecodeError::TopicMissing),
-            _ => (TopicName::new(name).map_err(DecodeError::TopicName)?, AliasUse::Set),
+            _ => match last_topic.get(bytes) {
+                Some(topic) => (topic, AliasUse::Set),
+                None => {
+                    let topic = reader.frame().slice(name).try_into().map_err(|_| DecodeError::Utf8)?;
+                    let topic = TopicName::new(topic).map_err(DecodeError::TopicName)?;
+                    last_topic.put(&topic);
+                    (topic, AliasUse::Set)
+                }
+            },
         };
         let (properties, payload) = (kept.into_properties(reader.frame()), reader.remaining());
         Ok(Self {
@@ -186,7 +204,7 @@ impl Message {
             return;
         }
         let mut copy = BytesMut::with_capacity(self.properties.encoded_len() + self.payload.len());
-        copy.put_slice(self.properties.encoded());
+        copy.put_slice(self.properties.as_bytes());
         copy.put_slice(&self.payload);
         self.payload = copy.freeze();
         let properties = self.payload.split_to(self.properties.encoded_len());
@@ -267,7 +285,7 @@ impl OutgoingPublish {
         if let Some(id) = self.identity() {
             put_user_property(output, MESSAGE_ID, &id.to_string());
         }
-        output.put_slice(self.message.properties.encoded());
+        output.put_slice(self.message.properties.as_bytes());
     }
 
     fn first_byte(&self) -> u8 {

@@ -2,12 +2,12 @@
 
 use super::entry::State;
 use super::outbound::Outbound;
-use super::{Action, ProtocolError};
+use super::{Action, Actions, ProtocolError};
 use crate::codec::{Ack, PacketId, PacketType, ReasonCode, ServerPacket};
 
 impl Outbound {
     /// PUBACK: the QoS 1 message is done. One that names nothing in flight is a repeat and ignored.
-    pub(super) fn on_puback(&mut self, id: PacketId, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
+    pub(super) fn on_puback(&mut self, id: PacketId, actions: &mut impl Actions) -> Result<(), ProtocolError> {
         match self.find(id) {
             Some((place, _, State::AwaitingPuback)) => {
                 self.complete(place, actions);
@@ -24,7 +24,7 @@ impl Outbound {
     ///
     /// One for a message that this connection is still to send again is ignored: the client will answer that, and PUBREL must not be
     /// repeated before the record that it waits for.
-    pub(super) fn on_pubrec(&mut self, ack: &Ack, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
+    pub(super) fn on_pubrec(&mut self, ack: &Ack, actions: &mut impl Actions) -> Result<(), ProtocolError> {
         let id = ack.packet_id;
         match self.find(id) {
             Some((place, _, State::AwaitingPubrec)) if ack.reason_code.is_error() => self.complete(place, actions),
@@ -41,14 +41,14 @@ impl Outbound {
             Some((_, _, State::Queued | State::Done)) | None if ack.reason_code.is_error() => {}
             Some((_, _, State::Queued | State::Done)) | None => {
                 let pubrel = Ack::new(id, ReasonCode::PacketIdentifierNotFound);
-                actions.push(Action::Send(ServerPacket::Pubrel(pubrel)));
+                actions.send(ServerPacket::Pubrel(pubrel));
             }
         }
         Ok(())
     }
 
     /// PUBCOMP: the QoS 2 message is done. One that names nothing in flight is a repeat and ignored.
-    pub(super) fn on_pubcomp(&mut self, id: PacketId, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
+    pub(super) fn on_pubcomp(&mut self, id: PacketId, actions: &mut impl Actions) -> Result<(), ProtocolError> {
         match self.find(id) {
             Some((place, _, State::AwaitingPubcomp)) => {
                 self.complete(place, actions);

@@ -4,6 +4,25 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
+/// Where a [`Session`](super::Session) puts what its owner must do, in order.
+pub trait Actions {
+    /// Send the packet to the client: most of all actions. It may be done before those that were given earlier, but for another packet.
+    fn send(&mut self, packet: ServerPacket);
+
+    /// Do this.
+    fn push(&mut self, action: Action);
+}
+
+impl Actions for Vec<Action> {
+    fn send(&mut self, packet: ServerPacket) {
+        self.push(Action::Send(packet));
+    }
+
+    fn push(&mut self, action: Action) {
+        Self::push(self, action);
+    }
+}
+
 /// What the owner of a [`Session`](super::Session) must do, in order, before the next event.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {

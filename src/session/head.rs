@@ -8,7 +8,7 @@ use bytestring::ByteString;
 
 use super::entry::{Content, Entry};
 use super::outbound::Outbound;
-use super::{Action, Delivery, QueueHead};
+use super::{Action, Actions, Delivery, QueueHead};
 
 /// The account of what is in memory of a queue, and what is not.
 #[derive(Debug, Clone, Copy, Default)]
@@ -144,7 +144,7 @@ impl Outbound {
     }
 
     /// Asks for what is to be sent next, if that is in the store alone, or will soon be.
-    pub(super) fn fetch(&mut self, actions: &mut Vec<Action>) {
+    pub(super) fn fetch(&mut self, actions: &mut impl Actions) {
         if self.head.fetching || self.head.stored == 0 {
             return;
         }
@@ -168,7 +168,7 @@ impl Outbound {
     }
 
     /// What was asked for, or why it can't be had. An answer to a fetch that was forgotten is too late.
-    pub(super) fn on_fetched(&mut self, fetch: u32, messages: Vec<FetchedMessage>, actions: &mut Vec<Action>) {
+    pub(super) fn on_fetched(&mut self, fetch: u32, messages: Vec<FetchedMessage>, actions: &mut impl Actions) {
         if !self.head.fetching || self.head.fetch != fetch {
             return;
         }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use super::inbound::{Arrival, Inbound};
 use super::outbound::Outbound;
 use super::{
-    Action, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, RestoredMessage, Ticket,
+    Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, RestoredMessage,
+    Ticket,
 };
 use crate::codec::{
     Ack, AckDetails, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
@@ -79,7 +80,8 @@ impl Session {
     }
 
     /// Applies `event` at `now` and appends what the caller must do to `actions`.
-    pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
+    #[inline(always)]
+    pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut impl Actions) {
         let Event::Packet(packet) = event else { return self.on_event(now, event, actions) };
         if let Err(error) = self.on_packet(now, packet, actions) {
             actions.push(Action::End(Ended::ByError(error)));
@@ -104,14 +106,9 @@ impl Session {
         self.outbound.head.has_stored()
     }
 
-    /// Messages in the queue, in flight included, and their bytes.
+    /// Messages in the queue, those in flight and those that came before their turn included, and their bytes.
     pub const fn queued(&self) -> (usize, usize) {
         self.outbound.queued()
-    }
-
-    /// The same, with those that came before their turn.
-    pub fn given(&self) -> (usize, usize) {
-        self.outbound.given()
     }
 
     /// The place in the queue before which messages may have been sent.
@@ -156,7 +153,8 @@ impl Session {
         self.outbound.into_leftovers()
     }
 
-    fn on_event(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
+    #[inline(always)]
+    fn on_event(&mut self, now: Timestamp, event: Event, actions: &mut impl Actions) {
         match event {
             Event::Packet(_) => {}
             Event::Connected { link, connack, wait } => {
@@ -195,7 +193,7 @@ impl Session {
         &mut self,
         now: Timestamp,
         packet: ClientPacket,
-        actions: &mut Vec<Action>,
+        actions: &mut impl Actions,
     ) -> Result<(), ProtocolError> {
         match packet {
             ClientPacket::Publish(publish) => self.on_publish(publish, actions)?,
@@ -205,7 +203,7 @@ impl Session {
             ClientPacket::Pubcomp(ack) => self.outbound.on_pubcomp(ack.packet_id, actions)?,
             ClientPacket::Subscribe(subscribe) => actions.push(Action::Subscribe(subscribe)),
             ClientPacket::Unsubscribe(unsubscribe) => actions.push(Action::Unsubscribe(unsubscribe)),
-            ClientPacket::Pingreq => actions.push(Action::Send(ServerPacket::Pingresp)), // [MQTT-3.12.4-1]
+            ClientPacket::Pingreq => actions.send(ServerPacket::Pingresp), // [MQTT-3.12.4-1]
             ClientPacket::Disconnect(disconnect) => actions.push(Action::End(Ended::ByClient(disconnect))),
             ClientPacket::Auth(auth) => actions.push(Action::Reauthenticate(auth)),
             ClientPacket::Connect(_) => return Err(ProtocolError::SecondConnect),
@@ -220,7 +218,7 @@ impl Session {
         mut link: Box<Link>,
         connack: Box<Connack>,
         wait: Option<Ticket>,
-        actions: &mut Vec<Action>,
+        actions: &mut impl Actions,
     ) {
         link.message_ids = self.message_ids;
         self.inbound.restart();
@@ -229,7 +227,7 @@ impl Session {
         self.respond(ServerPacket::Connack(connack), wait, actions);
     }
 
-    fn on_publish(&mut self, mut publish: Publish, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
+    fn on_publish(&mut self, mut publish: Publish, actions: &mut impl Actions) -> Result<(), ProtocolError> {
         let Some(link) = self.connection.link.as_mut() else { return Ok(()) };
         let limits = &*self.outbound.limits;
         if publish.qos > limits.maximum_qos {
@@ -278,20 +276,20 @@ impl Session {
     }
 
     /// PUBACK or PUBREC for a PUBLISH. 3.1.1 can't say no: a refused message is acknowledged and dropped. [MQTT-3.3.5-2]
-    fn on_answered(&mut self, answer: Answer, actions: &mut Vec<Action>) {
+    fn on_answered(&mut self, answer: Answer, actions: &mut impl Actions) {
         let Answer { packet_id: id, qos, reason_code, wait, duplicate } = answer;
         let Some(link) = &self.connection.link else { return };
         let refused_5 = reason_code.is_error() && link.version == ProtocolVersion::V5;
         let mut ack = Ack::new(id, reason_code);
-        let mut details = AckDetails::default();
-        if refused_5 && link.request_problem_information {
-            details.reason_string = Some(reason_code.to_string().into());
-        }
         // [MQTT-3.1.2-29]
-        if duplicate && link.request_problem_information {
-            details.user_properties.push(("duplicate".into(), "true".into()));
-        }
-        if details != AckDetails::default() {
+        if (refused_5 || duplicate) && link.request_problem_information {
+            let mut details = AckDetails::default();
+            if refused_5 {
+                details.reason_string = Some(reason_code.to_string().into());
+            }
+            if duplicate {
+                details.user_properties.push(("duplicate".into(), "true".into()));
+            }
             ack.details = Some(Box::new(details));
             if !link.takes(&ServerPacket::Puback(ack.clone())) {
                 ack.details = None; // [MQTT-3.4.2-2] [MQTT-3.5.2-2]
@@ -310,7 +308,7 @@ impl Session {
     }
 
     /// PUBREL: the identifier is free once that is stable; one that is unknown is free already. [MQTT-4.3.3-11]
-    fn on_pubrel(&mut self, id: PacketId, actions: &mut Vec<Action>) {
+    fn on_pubrel(&mut self, id: PacketId, actions: &mut impl Actions) {
         if self.inbound.release(id) {
             actions.push(Action::Release(id));
         } else {
@@ -319,7 +317,7 @@ impl Session {
         }
     }
 
-    fn on_deliver_qos0(&mut self, now: Timestamp, delivery: &Delivery, actions: &mut Vec<Action>) {
+    fn on_deliver_qos0(&mut self, now: Timestamp, delivery: &Delivery, actions: &mut impl Actions) {
         let Some(link) = self.connection.link.as_mut().filter(|_| self.connection.open) else {
             return actions.push(Action::Dropped(DropCause::NotConnected, None));
         };
@@ -327,13 +325,13 @@ impl Session {
             return actions.push(Action::Dropped(DropCause::Expired, None));
         }
         match delivery.publish(now, None, false, link) {
-            Ok(publish) => actions.push(Action::Send(ServerPacket::Publish(publish))),
+            Ok(publish) => actions.send(ServerPacket::Publish(publish)),
             Err(cause) => actions.push(Action::Dropped(cause, None)),
         }
     }
 
     /// Sends a response behind those that wait, or at once when nothing does.
-    fn respond(&mut self, packet: ServerPacket, wait: Option<Ticket>, actions: &mut Vec<Action>) {
+    fn respond(&mut self, packet: ServerPacket, wait: Option<Ticket>, actions: &mut impl Actions) {
         if self.connection.link.is_none() {
             return;
         }
@@ -344,7 +342,7 @@ impl Session {
         }
     }
 
-    fn on_persisted(&mut self, now: Timestamp, stable: Ticket, actions: &mut Vec<Action>) {
+    fn on_persisted(&mut self, now: Timestamp, stable: Ticket, actions: &mut impl Actions) {
         self.stable = self.stable.max(stable);
         while let Some((ticket, packet)) = self.connection.held.pop_front() {
             if ticket > stable {
@@ -357,7 +355,7 @@ impl Session {
     }
 
     /// A response leaves, or is left out if it is too large for the client.
-    fn leave(&mut self, packet: ServerPacket, actions: &mut Vec<Action>) {
+    fn leave(&mut self, packet: ServerPacket, actions: &mut impl Actions) {
         let fits = self.connection.link.as_ref().is_some_and(|link| link.takes(&packet));
         match &packet {
             ServerPacket::Connack(_) if !fits => {
@@ -377,11 +375,11 @@ impl Session {
             | ServerPacket::Auth(_) => {}
         }
         if fits {
-            actions.push(Action::Send(packet)); // [MQTT-3.1.2-25]
+            actions.send(packet); // [MQTT-3.1.2-25]
         }
     }
 
-    fn send(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+    fn send(&mut self, now: Timestamp, actions: &mut impl Actions) {
         let connection = &mut self.connection;
         if let Some(link) = connection.link.as_mut().filter(|_| connection.open) {
             self.outbound.send(now, link, &mut connection.room, actions);

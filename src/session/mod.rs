@@ -17,7 +17,7 @@ mod protocol_error;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Action, Application, DropCause, Ended};
+pub use action::{Action, Actions, Application, DropCause, Ended};
 pub use delivery::queued_bytes;
 pub use entry::RestoredMessage;
 pub use event::{Delivery, DeliveryPlace, Event, Ticket};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::entry::{Content, Entry, RestoredMessage, State};
 use super::head::Head;
 use super::link::Link;
-use super::{Action, Delivery, DeliveryPlace, DropCause, Limits};
+use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits};
 use crate::codec::{Ack, OutgoingPublish, PacketId, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
@@ -24,7 +24,8 @@ pub(super) struct Outbound {
     /// The first sequence that no connection has sent.
     sent_until: u64,
     /// What came before its turn, because it took a shorter way here than its predecessor.
-    early: Option<Box<Early>>,
+    #[expect(clippy::box_collection, reason = "it is rare, and every Session has one of these")]
+    early: Option<Box<BTreeMap<u64, Delivery>>>,
     /// Sent on this connection and not done.
     in_flight: u32,
     /// Not done, wherever they are.
@@ -32,13 +33,6 @@ pub(super) struct Outbound {
     bytes: usize,
     pub(super) head: Head,
     pub(super) limits: Arc<Limits>,
-}
-
-/// Messages that came before their turn, by sequence.
-#[derive(Debug, Default)]
-struct Early {
-    messages: BTreeMap<u64, Delivery>,
-    bytes: usize,
 }
 
 impl Outbound {
@@ -80,15 +74,9 @@ impl Outbound {
         outbound
     }
 
-    /// Messages not done, and their bytes.
+    /// Messages not done, those that came before their turn included, and their bytes.
     pub(super) const fn queued(&self) -> (usize, usize) {
         (self.messages, self.bytes)
-    }
-
-    /// The same, with those that came before their turn.
-    pub(super) fn given(&self) -> (usize, usize) {
-        let (early, early_bytes) = self.early.as_ref().map_or((0, 0), |early| (early.messages.len(), early.bytes));
-        (self.messages + early, self.bytes + early_bytes)
     }
 
     /// The place before which messages may have been sent.
@@ -113,12 +101,12 @@ impl Outbound {
 
     /// Puts a message at its place. When the queue is full and the oldest are to be dropped, the oldest that was never sent goes; else it is
     /// for whoever gives messages to see that there is room.
-    pub(super) fn enqueue(&mut self, sequence: u64, delivery: Delivery, actions: &mut Vec<Action>) {
+    pub(super) fn enqueue(&mut self, sequence: u64, delivery: Delivery, actions: &mut impl Actions) {
         if sequence > self.end {
-            let early = self.early.get_or_insert_default();
             let bytes = delivery.queued_bytes();
-            if early.messages.insert(sequence, delivery).is_none() {
-                early.bytes += bytes;
+            if self.early.get_or_insert_default().insert(sequence, delivery).is_none() {
+                self.messages += 1;
+                self.bytes += bytes;
             }
         } else if sequence == self.end {
             self.append(delivery, actions);
@@ -129,18 +117,19 @@ impl Outbound {
     }
 
     /// Appends what came early, as far as it is its turn now.
-    fn append_early(&mut self, actions: &mut Vec<Action>) {
+    fn append_early(&mut self, actions: &mut impl Actions) {
         while let Some(early) = &mut self.early {
-            let Some(delivery) = early.messages.remove(&self.end) else { return };
-            early.bytes -= delivery.queued_bytes();
-            if early.messages.is_empty() {
+            let Some(delivery) = early.remove(&self.end) else { return };
+            if early.is_empty() {
                 self.early = None;
             }
+            self.messages -= 1;
+            self.bytes -= delivery.queued_bytes();
             self.append(delivery, actions);
         }
     }
 
-    fn append(&mut self, delivery: Delivery, actions: &mut Vec<Action>) {
+    fn append(&mut self, delivery: Delivery, actions: &mut impl Actions) {
         let entry = Entry::new(self.end, delivery, self.head.recorded);
         self.end += 1;
         self.messages += 1;
@@ -153,7 +142,7 @@ impl Outbound {
     }
 
     /// Drops as many of the oldest messages that were never sent as are beyond the bounds.
-    fn drop_oldest(&mut self, actions: &mut Vec<Action>) {
+    fn drop_oldest(&mut self, actions: &mut impl Actions) {
         while self.messages > self.limits.queued_messages_max || self.bytes > self.limits.queued_bytes_max {
             let oldest = self.place_from(self.sent_until);
             if self.queue.get(oldest).is_none() {
@@ -175,7 +164,7 @@ impl Outbound {
 
     /// Sends what the client's Receive Maximum and `room` allow: what this connection has to repeat, then what is new. What is
     /// not in memory is asked for.
-    pub(super) fn send(&mut self, now: Timestamp, link: &mut Link, room: &mut usize, actions: &mut Vec<Action>) {
+    pub(super) fn send(&mut self, now: Timestamp, link: &mut Link, room: &mut usize, actions: &mut impl Actions) {
         if self.cursor == self.end {
             return; // everything was sent: nearly always
         }
@@ -187,7 +176,7 @@ impl Outbound {
             match entry.state {
                 State::Done => {}
                 State::AwaitingPubcomp => {
-                    actions.push(Action::Send(ServerPacket::Pubrel(Ack::new(packet_id, ReasonCode::Success))));
+                    actions.send(ServerPacket::Pubrel(Ack::new(packet_id, ReasonCode::Success)));
                     self.in_flight += 1;
                 }
                 State::Queued | State::AwaitingPuback | State::AwaitingPubrec => {
@@ -201,7 +190,7 @@ impl Outbound {
                     match entry.publish(now, packet_id, link) {
                         Ok(publish) => {
                             *room = room.saturating_sub(publish_bytes(&publish));
-                            actions.push(Action::Send(ServerPacket::Publish(publish)));
+                            actions.send(ServerPacket::Publish(publish));
                             self.in_flight += 1;
                             self.head.sent(entry);
                         }
@@ -224,7 +213,7 @@ impl Outbound {
             (State::Queued | State::AwaitingPuback, Content::Loaded(delivery)) => Some((entry.sequence, delivery)),
             _ => None,
         });
-        let early = self.early.into_iter().flat_map(|early| early.messages);
+        let early = self.early.into_iter().flat_map(|early| *early);
         queued.chain(early).filter(|(_, delivery)| delivery.share().is_some())
     }
 
@@ -235,10 +224,11 @@ impl Outbound {
 
     /// The place of the message with this sequence, or of the next behind it.
     pub(super) fn place_from(&self, sequence: u64) -> usize {
-        // Without gaps its distance from the front is its place.
-        let distance = usize::try_from(sequence.saturating_sub(self.front())).unwrap_or(usize::MAX);
-        if self.queue.get(distance).is_some_and(|entry| entry.sequence == sequence) {
-            return distance;
+        let front = self.front();
+        // Without gaps the distance from the front is the place.
+        let distance = usize::try_from(sequence.saturating_sub(front)).unwrap_or(usize::MAX);
+        if self.end - front == self.queue.len() as u64 {
+            return distance.min(self.queue.len());
         }
         self.queue.partition_point(|entry| entry.sequence < sequence)
     }
@@ -252,8 +242,8 @@ impl Outbound {
     /// The message with this Packet Identifier, if it was ever sent: its place, its sequence and how far it has come.
     pub(super) fn find(&self, id: PacketId) -> Option<(usize, u64, State)> {
         let front = self.front();
-        let ahead = (u64::from(id.number()) + PACKET_IDS - u64::from(packet_id(front).number())) % PACKET_IDS;
-        let sequence = front + ahead;
+        let (sought, first) = (u64::from(id.number()), u64::from(packet_id(front).number()));
+        let sequence = front + if sought < first { sought + PACKET_IDS - first } else { sought - first };
         let place = self.place_from(sequence);
         let entry = self.queue.get(place).filter(|entry| entry.sequence == sequence)?;
         (sequence < self.sent_until).then_some((place, sequence, entry.state))
@@ -265,19 +255,20 @@ impl Outbound {
     }
 
     /// The client is done with the message at this place, which was sent.
-    pub(super) fn complete(&mut self, place: usize, actions: &mut Vec<Action>) {
+    pub(super) fn complete(&mut self, place: usize, actions: &mut impl Actions) {
         let Some(sequence) = self.queue.get(place).map(|entry| entry.sequence) else { return };
         if sequence < self.cursor {
             self.in_flight -= 1;
         }
         self.messages -= 1;
-        let delivery = self.take(place, State::Done);
-        actions.extend(done(sequence, delivery.as_ref()));
+        if is_recorded(self.take(place, State::Done).as_ref()) {
+            actions.push(Action::Done(sequence));
+        }
         self.remove_done();
     }
 
     /// The message goes without having come to the client. What is made of it is there before its record goes.
-    fn drop_message(&mut self, place: usize, cause: DropCause, actions: &mut Vec<Action>) {
+    fn drop_message(&mut self, place: usize, cause: DropCause, actions: &mut impl Actions) {
         let Some(entry) = self.queue.get(place).filter(|entry| entry.state != State::Done) else { return };
         let (sequence, is_stored) = (entry.sequence, entry.is_stored());
         self.messages -= 1;
@@ -285,9 +276,11 @@ impl Outbound {
         if is_stored && self.limits.keeps_dropped {
             return actions.push(Action::DroppedStored(cause, sequence));
         }
-        let done = done(sequence, delivery.as_ref());
+        let is_recorded = is_recorded(delivery.as_ref());
         actions.push(Action::Dropped(cause, delivery.map(Box::new)));
-        actions.extend(done);
+        if is_recorded {
+            actions.push(Action::Done(sequence));
+        }
     }
 
     /// A message that can't be fetched goes; its record stays, as it may be read by another run.
@@ -308,22 +301,28 @@ impl Outbound {
     }
 
     pub(super) fn remove_done(&mut self) {
-        while self.queue.front().is_some_and(|entry| entry.state == State::Done) {
+        loop {
+            let Some(entry) = self.queue.front() else {
+                self.cursor = self.end;
+                self.sent_until = self.end;
+                if self.queue.capacity() > QUEUE_KEPT {
+                    self.queue = VecDeque::new();
+                }
+                return;
+            };
+            if entry.state != State::Done {
+                self.cursor = self.cursor.max(entry.sequence);
+                self.sent_until = self.sent_until.max(entry.sequence);
+                return;
+            }
             self.queue.pop_front();
-        }
-        let front = self.front();
-        self.cursor = self.cursor.max(front);
-        self.sent_until = self.sent_until.max(front);
-        if self.queue.is_empty() && self.queue.capacity() > QUEUE_KEPT {
-            self.queue = VecDeque::new();
         }
     }
 }
 
-/// What ends the record of a message that is done with, if it may have one: what the client has already is not here any more.
-fn done(sequence: u64, delivery: Option<&Delivery>) -> Option<Action> {
-    let is_recorded = delivery.is_none_or(|delivery| delivery.place == DeliveryPlace::Record);
-    is_recorded.then_some(Action::Done(sequence))
+/// Whether a message that is done with may have a record: what the client has already is not here any more.
+fn is_recorded(delivery: Option<&Delivery>) -> bool {
+    delivery.is_none_or(|delivery| delivery.place == DeliveryPlace::Record)
 }
 
 /// The Packet Identifier of the message with this sequence, which counts from 1.
@@ -340,7 +339,7 @@ fn publish_bytes(publish: &OutgoingPublish) -> usize {
 /// How many Packet Identifiers there are.
 const PACKET_IDS: u64 = 65_535;
 /// A queue that has run empty keeps so many places; more are given back.
-const QUEUE_KEPT: usize = 32;
+const QUEUE_KEPT: usize = 64;
 /// Fixed header, lengths, Packet Identifier.
 const HEADER_BYTES: usize = 10;
 
