@@ -263,8 +263,8 @@ fn fit(mut connack: Connack, connect: &Connect) -> Connack {
 /// The Will out of the read buffer it was decoded from.
 fn detached(will: &Will) -> Will {
     let Will { topic, payload, properties, .. } = will.clone();
-    let mut message = Message { topic, payload, properties, id: None };
-    message.detach(&will.topic.detached());
+    let mut message = Message { topic: topic.detached(), payload, properties, id: None };
+    message.detach();
     Will { topic: message.topic, payload: message.payload, properties: message.properties, ..*will }
 }
 

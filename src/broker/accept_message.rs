@@ -309,7 +309,7 @@ pub(super) type Chosen<'a> = SmallVec<[&'a Receiver; 2]>;
 impl Kept {
     /// A message that a client published.
     fn new(application: Application, id: Option<MessageId>, resolved: &Resolved, now: Timestamp) -> Self {
-        let Application { mut message, qos, retain, message_expiry_interval, .. } = application;
+        let Application { mut message, qos, retain, message_expiry_interval, has_own_topic, .. } = application;
         // What is kept must not keep the read buffer, of which it is a small part.
         let Route { receivers, shares } = &resolved.route;
         let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
@@ -317,7 +317,10 @@ impl Kept {
             let message = Arc::make_mut(&mut message);
             message.id = id;
             if is_kept && message.payload.len() < DETACH_BYTES {
-                message.detach(&resolved.topic);
+                if !has_own_topic {
+                    message.topic = resolved.topic.clone();
+                }
+                message.detach();
             }
         }
         let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));

@@ -49,6 +49,7 @@ impl Shard {
         let properties = MessageProperties::from_properties(message.properties.iter().chain(of_drop));
         let application = Application {
             message: Arc::new(Message { topic, payload: message.payload.clone(), properties, id: None }),
+            has_own_topic: true,
             qos: delivery.qos,
             retain: false,
             packet_id: None,

@@ -328,6 +328,7 @@ impl Shard {
 fn application(will: Will) -> Application {
     Application {
         message: Arc::new(Message { topic: will.topic, payload: will.payload, properties: will.properties, id: None }),
+        has_own_topic: true,
         qos: will.qos,
         retain: will.retain,
         packet_id: None,

@@ -26,6 +26,7 @@ impl Shard {
             }
             let application = Application {
                 message: Arc::new(Message::new(topic, text)),
+                has_own_topic: true,
                 qos: Qos::AtMostOnce,
                 retain: true,
                 packet_id: None,

@@ -37,6 +37,8 @@ pub struct Publish {
     pub topic_alias: Option<(TopicAlias, AliasUse)>,
     /// Message Expiry Interval in seconds.
     pub message_expiry_interval: Option<u32>,
+    /// Whether the Topic Name has memory of its own, and is no slice of the read buffer.
+    pub has_own_topic: bool,
 }
 
 /// What is known of a PUBLISH before it is read.
@@ -112,6 +114,7 @@ impl Publish {
             packet_id: None,
             topic_alias: None,
             message_expiry_interval: None,
+            has_own_topic: false,
         }
     }
 
@@ -150,11 +153,15 @@ impl Publish {
                 Ok(())
             })?;
         }
+        let mut has_own_topic = false;
         let (topic, alias_use) = match (name.is_empty(), version.has_properties(), topic_alias) {
             (true, true, Some(_)) => (TopicName::unresolved(), AliasUse::Known),
             (true, true, None) => return Err(DecodeError::TopicMissing),
             _ => match last_topic.get(bytes) {
-                Some(topic) => (topic, AliasUse::Set),
+                Some(topic) => {
+                    has_own_topic = true;
+                    (topic, AliasUse::Set)
+                }
                 None => {
                     let topic = reader.frame().slice(name).try_into().map_err(|_| DecodeError::Utf8)?;
                     let topic = TopicName::new(topic).map_err(DecodeError::TopicName)?;
@@ -172,6 +179,7 @@ impl Publish {
             packet_id,
             topic_alias: topic_alias.map(|alias| (alias, alias_use)),
             message_expiry_interval,
+            has_own_topic,
         })
     }
 }
@@ -195,10 +203,9 @@ impl Message {
         self.topic.as_str().len() + self.payload.len() + self.properties.encoded_len()
     }
 
-    /// Moves the content to memory of its own, but for the Topic Name, which is given and the same. A decoded message is slices of the read
-    /// buffer, and keeps all of it in memory: what is kept for longer than the read must be detached.
-    pub fn detach(&mut self, topic: &TopicName) {
-        self.topic = topic.clone();
+    /// Moves payload and properties to memory of their own. A decoded message is slices of the read buffer, and keeps all of it in memory:
+    /// what is kept for longer than the read must be detached, and its Topic Name as well.
+    pub fn detach(&mut self) {
         if self.properties.is_empty() {
             self.payload = Bytes::copy_from_slice(&self.payload);
             return;

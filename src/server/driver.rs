@@ -175,7 +175,9 @@ impl Driver {
     #[inline(always)]
     pub(super) fn handle(&mut self, event: Event) {
         self.apply(event);
-        self.apply_answers();
+        if self.store.has_stable() || !self.answers.is_empty() {
+            self.apply_answers();
+        }
     }
 
     /// Applies the answers that are there at once.

@@ -68,6 +68,8 @@ pub struct Application {
     pub packet_id: Option<PacketId>,
     /// Message Expiry Interval in seconds.
     pub message_expiry_interval: Option<u32>,
+    /// Whether the Topic Name has memory of its own.
+    pub has_own_topic: bool,
 }
 
 /// How a connection ends.

@@ -145,7 +145,7 @@ impl Outbound {
 
     /// Asks for what is to be sent next, if that is in the store alone, or will soon be.
     pub(super) fn fetch(&mut self, actions: &mut impl Actions) {
-        if self.head.fetching || self.head.stored == 0 {
+        if self.head.fetching {
             return;
         }
         let place = self.place_from(self.cursor);

@@ -266,6 +266,7 @@ impl Session {
             return Ok(());
         }
         actions.push(Action::Publish(Application {
+            has_own_topic: publish.has_own_topic,
             message: publish.message,
             qos: publish.qos,
             retain: publish.retain,

@@ -170,6 +170,7 @@ impl Outbound {
         }
         let front = self.front();
         let mut place = self.place_from(self.cursor);
+        let mut has_dropped = false;
         while let Some(entry) = self.queue.get_mut(place) {
             let sequence = entry.sequence;
             let packet_id = packet_id(sequence);
@@ -194,7 +195,10 @@ impl Outbound {
                             self.in_flight += 1;
                             self.head.sent(entry);
                         }
-                        Err(cause) => self.drop_message(place, cause, actions),
+                        Err(cause) => {
+                            self.drop_message(place, cause, actions);
+                            has_dropped = true;
+                        }
                     }
                     self.sent_until = self.sent_until.max(sequence + 1);
                 }
@@ -202,8 +206,12 @@ impl Outbound {
             self.cursor = sequence + 1;
             place += 1;
         }
-        self.remove_done();
-        self.fetch(actions);
+        if has_dropped {
+            self.remove_done();
+        }
+        if self.head.stored > 0 {
+            self.fetch(actions);
+        }
     }
 
     /// What another member of a share may get when this Session ends: QoS 1 that is not acknowledged, and QoS 2 that was

@@ -204,8 +204,7 @@ fn a_publish_is_slices_of_the_input() {
     assert!(within(message.topic.as_str().as_bytes()));
     assert!(within(&message.payload));
     let mut detached = message.clone();
-    detached.detach(&message.topic.detached());
+    detached.detach();
     assert_eq!(detached, message);
-    assert!(!within(detached.topic.as_str().as_bytes()));
     assert!(!within(&detached.payload));
 }
