@@ -14,7 +14,7 @@ use super::session_slot::SessionSlot;
 use super::shard::Turn;
 use super::{DropReason, Durability, Record, Shard, StoreRoom};
 use crate::codec::{Message, MessageId, Qos, ReasonCode};
-use crate::routing::{self, Receiver, Retained, RetainedFull, Route, Subscriber};
+use crate::routing::{self, Receiver, Retained, RetainedFull, Route, SessionKey, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
@@ -22,7 +22,21 @@ use crate::topic::TopicName;
 impl Shard {
     /// Takes ownership of a message: it becomes the retained one of its topic if it says so, and goes to all who want it.
     pub(super) fn accept(&mut self, publisher: &Publisher, application: Application, turn: &mut Turn<'_>) -> Verdict {
-        let resolved = self.routes.resolve(&self.shared, &self.settings, &application.message.topic);
+        // Out of the way, so that what is in it needs no count of its own. A dead letter on this message's way does without.
+        let mut routes = std::mem::take(&mut self.routes);
+        let resolved = routes.resolve(&self.shared, &self.settings, &application.message.topic);
+        let verdict = self.accept_for(resolved, publisher, application, turn);
+        self.routes = routes;
+        verdict
+    }
+
+    fn accept_for(
+        &mut self,
+        resolved: &Resolved,
+        publisher: &Publisher,
+        application: Application,
+        turn: &mut Turn<'_>,
+    ) -> Verdict {
         let route = &resolved.route;
         // What is somewhere in the store already goes on there.
         let topic_level = if publisher.instead_of.is_some() { Durability::PowerLoss } else { resolved.level };
@@ -37,7 +51,7 @@ impl Shard {
             return Verdict::Full(Box::new(application));
         };
         let id = (application.qos > Qos::AtMostOnce).then(|| self.next_message_id());
-        let mut kept = Kept::new(application, id, &resolved, turn.now);
+        let mut kept = Kept::new(application, id, resolved, turn.now);
         kept.level = level;
         if kept.retain && !self.retain(&mut kept, publisher) {
             room.free(publisher, route, &chosen);
@@ -45,6 +59,16 @@ impl Shard {
         }
         let holds = level > Durability::None && self.holds_copies(publisher, kept.qos);
         let mut distribution = Distribution::new(publisher.origin, room, level, holds);
+        let concerns_store = holds || concerns_store(publisher, &kept);
+        if let Some((receiver, publisher)) = lone_receiver(publisher, route, &chosen)
+            && !concerns_store
+            && !receiver.subscriber.is_durable()
+        {
+            if let Some(granted) = receiver.delivery(publisher) {
+                self.distribute(&mut distribution, &receiver.subscriber, kept.into_delivery(granted), turn);
+            }
+            return Verdict::Answer { reason_code: distribution.reason_code(), wait: None }; // nearly always
+        }
         for receiver in &route.receivers {
             if let Some(granted) = receiver.delivery(publisher.key) {
                 self.distribute(&mut distribution, &receiver.subscriber, kept.delivery(granted), turn);
@@ -55,10 +79,10 @@ impl Shard {
                 self.distribute(&mut distribution, &receiver.subscriber, kept.delivery(granted), turn);
             }
         }
-        let Distribution { copies, receivers, .. } = distribution;
-        let reason_code = if receivers == 0 { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
-        if !needs_record(publisher, &kept, &copies) {
-            return Verdict::Answer { reason_code, wait: None }; // nearly always
+        let reason_code = distribution.reason_code();
+        let copies = distribution.copies;
+        if !concerns_store && copies.durable.is_empty() {
+            return Verdict::Answer { reason_code, wait: None };
         }
         let wait = self.persist_accepted(publisher, kept, copies, turn).filter(|_| waits);
         if level > Durability::None {
@@ -310,16 +334,16 @@ impl Kept {
     /// A message that a client published.
     fn new(application: Application, id: Option<MessageId>, resolved: &Resolved, now: Timestamp) -> Self {
         let Application { mut message, qos, retain, message_expiry_interval, has_own_topic, .. } = application;
-        // What is kept must not keep the read buffer, of which it is a small part.
+        // What is kept must not keep the read buffer, of which it is a small part. At QoS 1 and 2 the decoder has seen to the content.
         let Route { receivers, shares } = &resolved.route;
         let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
         if id.is_some() || is_kept {
             let message = Arc::make_mut(&mut message);
             message.id = id;
-            if is_kept && message.payload.len() < DETACH_BYTES {
-                if !has_own_topic {
-                    message.topic = resolved.topic.clone();
-                }
+            if is_kept && !has_own_topic {
+                message.topic = resolved.topic.clone();
+            }
+            if is_kept && qos == Qos::AtMostOnce && message.payload.len() < DETACH_BYTES {
                 message.detach();
             }
         }
@@ -358,8 +382,13 @@ impl Kept {
 
     /// The message as a receiver gets it.
     fn delivery(&self, granted: &routing::Delivery) -> Delivery {
+        Self { message: Arc::clone(&self.message), retained: RetainedChange::None, ..*self }.into_delivery(granted)
+    }
+
+    /// The message as its only receiver gets it.
+    fn into_delivery(self, granted: &routing::Delivery) -> Delivery {
         Delivery {
-            message: Arc::clone(&self.message),
+            message: self.message,
             qos: self.qos.min(granted.qos), // [MQTT-3.8.4-8]
             retain: self.retain && granted.retain_as_published,
             expires_at: self.expires_at.unwrap_or(Timestamp::NEVER),
@@ -380,20 +409,35 @@ impl Distribution {
     }
 }
 
+impl Distribution {
+    const fn reason_code(&self) -> ReasonCode {
+        if self.receivers == 0 { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success }
+    }
+}
+
 impl Verdict {
     const fn refused(reason_code: ReasonCode) -> Self {
         Self::Answer { reason_code, wait: None }
     }
 }
 
-/// Whether an accepted message may be of more concern to the store, or to what waits for it, than one that only goes to who is there.
-fn needs_record(publisher: &Publisher, kept: &Kept, copies: &Copies) -> bool {
+/// Whether an accepted message may be of concern to the store, whoever receives it.
+fn concerns_store(publisher: &Publisher, kept: &Kept) -> bool {
     let is_received = kept.qos == Qos::ExactlyOnce && publisher.received.is_some();
-    is_received
-        || publisher.once.is_some()
-        || publisher.instead_of.is_some()
-        || kept.retained != RetainedChange::None
-        || !(copies.durable.is_empty() && copies.held.is_empty())
+    is_received || publisher.once.is_some() || publisher.instead_of.is_some() || kept.retained != RetainedChange::None
+}
+
+/// Who gets a message, if nobody else does, and as whose.
+fn lone_receiver<'a>(
+    publisher: &Publisher,
+    route: &'a Route,
+    chosen: &Chosen<'a>,
+) -> Option<(&'a Receiver, Option<SessionKey>)> {
+    match (&*route.receivers, &**chosen) {
+        ([receiver], []) => Some((receiver, publisher.key)),
+        ([], [receiver]) => Some((receiver, None)),
+        _ => None,
+    }
 }
 
 /// Which member of each share gets a message.

@@ -1,5 +1,4 @@
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
@@ -12,7 +11,9 @@ use crate::topic::TopicName;
 #[derive(Debug, Default)]
 pub(super) struct RouteCache {
     generation: u64,
-    routes: HashMap<TopicName, Arc<Resolved>, RandomState>,
+    /// By topic, where in the list it is.
+    places: HashMap<TopicName, usize, RandomState>,
+    resolved: Vec<Resolved>,
 }
 
 /// What is the same for all messages of a topic.
@@ -26,18 +27,21 @@ pub(super) struct Resolved {
 
 impl RouteCache {
     /// The receivers of `topic`, and the level of its messages.
-    pub(super) fn resolve(&mut self, shared: &Shared, settings: &Settings, topic: &TopicName) -> Arc<Resolved> {
+    #[expect(clippy::indexing_slicing, reason = "what the map says is in the list")]
+    pub(super) fn resolve(&mut self, shared: &Shared, settings: &Settings, topic: &TopicName) -> &Resolved {
         let generation = shared.generation();
-        if generation != self.generation || self.routes.len() >= ROUTES_MAX {
-            self.routes.clear();
+        if generation != self.generation || self.resolved.len() >= ROUTES_MAX {
+            self.places.clear();
+            self.resolved.clear();
             self.generation = generation;
-        } else if let Some(resolved) = self.routes.get(topic) {
-            return Arc::clone(resolved);
         }
-        let (topic, route, level) = (topic.detached(), shared.index().matching(topic), settings.durability_of(topic));
-        let resolved = Arc::new(Resolved { topic: topic.clone(), route, level });
-        self.routes.insert(topic, Arc::clone(&resolved));
-        resolved
+        let place = self.places.get(topic).copied().unwrap_or_else(|| {
+            let (name, route) = (topic.detached(), shared.index().matching(topic));
+            self.places.insert(name.clone(), self.resolved.len());
+            self.resolved.push(Resolved { topic: name, route, level: settings.durability_of(topic) });
+            self.resolved.len() - 1
+        });
+        &self.resolved[place]
     }
 }
 

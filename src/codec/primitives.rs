@@ -108,6 +108,16 @@ impl<'a> Reader<'a> {
         self.frame.slice(range)
     }
 
+    /// The same, to be copied.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.frame.get(self.position..self.end).unwrap_or_default()
+    }
+
+    /// How much that is.
+    pub(super) const fn remaining_len(&self) -> usize {
+        self.end - self.position
+    }
+
     /// Runs `read` with the next `length` bytes as all there are, which it must use up.
     pub(super) fn within(
         &mut self,
@@ -123,10 +133,6 @@ impl<'a> Reader<'a> {
         self.finish()?;
         self.end = outer_end;
         Ok(())
-    }
-
-    fn rest(&self) -> &'a [u8] {
-        self.frame.get(self.position..self.end).unwrap_or_default()
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {

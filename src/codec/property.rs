@@ -158,6 +158,14 @@ impl MessagePropertyRuns {
         Ok(())
     }
 
+    /// The collected properties, in memory of their own.
+    pub(super) fn into_detached_properties(self, frame: &Bytes) -> MessageProperties {
+        if self.first.is_empty() {
+            return MessageProperties::default();
+        }
+        MessageProperties::from_encoded(Bytes::copy_from_slice(self.into_properties(frame).as_bytes()))
+    }
+
     /// The collected properties: a slice of `frame` if they lie together, as they nearly always do.
     pub(super) fn into_properties(self, frame: &Bytes) -> MessageProperties {
         if self.first.is_empty() {

@@ -28,7 +28,8 @@ pub struct Publish {
     /// RETAIN.
     pub retain: bool,
     /// The message: from here on to its receivers it stays where it is, and only the reference to it moves. With [`AliasUse::Known`] its
-    /// Topic Name is yet to be resolved.
+    /// Topic Name is yet to be resolved. At QoS 1 and 2 payload and properties have memory of their own, unless they are large: they
+    /// are kept, and must not keep the read buffer.
     pub message: Arc<Message>,
     /// Present exactly at QoS 1 and 2. [MQTT-2.2.1-2]
     pub packet_id: Option<PacketId>,
@@ -170,7 +171,12 @@ impl Publish {
                 }
             },
         };
-        let (properties, payload) = (kept.into_properties(reader.frame()), reader.remaining());
+        let is_copied = qos > Qos::AtMostOnce && reader.remaining_len() < COPIED_PAYLOAD_MAX;
+        let (properties, payload) = if is_copied {
+            (kept.into_detached_properties(reader.frame()), Bytes::copy_from_slice(reader.rest()))
+        } else {
+            (kept.into_properties(reader.frame()), reader.remaining())
+        };
         Ok(Self {
             dup: first_byte & DUP != 0,
             qos,
@@ -206,16 +212,8 @@ impl Message {
     /// Moves payload and properties to memory of their own. A decoded message is slices of the read buffer, and keeps all of it in memory:
     /// what is kept for longer than the read must be detached, and its Topic Name as well.
     pub fn detach(&mut self) {
-        if self.properties.is_empty() {
-            self.payload = Bytes::copy_from_slice(&self.payload);
-            return;
-        }
-        let mut copy = BytesMut::with_capacity(self.properties.encoded_len() + self.payload.len());
-        copy.put_slice(self.properties.as_bytes());
-        copy.put_slice(&self.payload);
-        self.payload = copy.freeze();
-        let properties = self.payload.split_to(self.properties.encoded_len());
-        self.properties = MessageProperties::from_encoded(properties);
+        self.payload = Bytes::copy_from_slice(&self.payload);
+        self.properties = MessageProperties::from_encoded(Bytes::copy_from_slice(self.properties.as_bytes()));
     }
 }
 
@@ -267,8 +265,13 @@ impl OutgoingPublish {
     }
 
     fn put_head(&self, version: ProtocolVersion, remaining_length: usize, output: &mut BytesMut) {
-        output.put_u8(self.first_byte());
-        put_variable_byte_integer(output, remaining_length);
+        if remaining_length < 0x80 {
+            let [low, ..] = remaining_length.to_le_bytes();
+            output.put_slice(&[self.first_byte(), low]);
+        } else {
+            output.put_u8(self.first_byte());
+            put_variable_byte_integer(output, remaining_length);
+        }
         put_string(output, self.topic_on_wire(version));
         if let Some(packet_id) = self.packet_id {
             output.put_u16(packet_id.number());
@@ -330,6 +333,9 @@ impl OutgoingPublish {
 
 /// The name of the User Property.
 const MESSAGE_ID: &str = "message-id";
+
+/// From this size on, a payload is most of the buffer it was read into: it stays there.
+const COPIED_PAYLOAD_MAX: usize = 16_384;
 
 /// The flags of the fixed header.
 const DUP: u8 = 0b1000;
