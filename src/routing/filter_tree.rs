@@ -67,11 +67,7 @@ pub(super) struct FilterSubscriptions {
 
 impl FilterTree {
     pub(super) fn new() -> Self {
-        Self {
-            nodes: Arena::with_root(Node::new("", NodeId::ROOT)),
-            edges: Edges::default(),
-            filters: Arena::new(),
-        }
+        Self { nodes: Arena::with_root(Node::new("", NodeId::ROOT)), edges: Edges::default(), filters: Arena::new() }
     }
 
     /// The subscriptions to every filter that matches `topic`.

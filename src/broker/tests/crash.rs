@@ -73,7 +73,8 @@ fn count(mut harness: Harness, topic: &str) -> usize {
 #[test]
 fn will_is_published_once_wherever_the_crash_comes() {
     let wills = [(1_000, Q2, 0), (0, Q2, 0), (1_000, Q1, 0), (1_000, Q2, 5), (0, Q2, 5)];
-    let rooms = [(StoreRoom::Some, StoreRoom::Some), (StoreRoom::None, StoreRoom::Some), (StoreRoom::None, StoreRoom::None)];
+    let rooms =
+        [(StoreRoom::Some, StoreRoom::Some), (StoreRoom::None, StoreRoom::Some), (StoreRoom::None, StoreRoom::None)];
     for ((session_expiry_interval, qos, will_delay_interval), (room, room_after)) in
         wills.into_iter().flat_map(|will| rooms.map(|rooms| (will, rooms)))
     {

@@ -34,7 +34,11 @@ fn matching(store: &RetainedStore, filter: &str) -> Vec<String> {
 }
 
 fn is_empty(store: &RetainedStore) -> bool {
-    store.is_empty() && store.bytes() == 0 && store.nodes.len() == 1 && store.edges.is_empty() && store.expiries.is_empty()
+    store.is_empty()
+        && store.bytes() == 0
+        && store.nodes.len() == 1
+        && store.edges.is_empty()
+        && store.expiries.is_empty()
 }
 
 #[test]
