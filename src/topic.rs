@@ -19,6 +19,11 @@ impl TopicName {
         Ok(Self(name))
     }
 
+    /// What stands for the name of a message that came with nothing but a Topic Alias, until that is resolved.
+    pub(crate) const fn unresolved() -> Self {
+        Self(ByteString::from_static("?"))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -131,9 +131,8 @@ impl Client {
             message: Arc::clone(&self.message),
             qos,
             retain: false,
-            expires_at: None,
-            subscription_ids: smallvec::SmallVec::new(),
-            share: None,
+            expires_at: Timestamp::NEVER,
+            matched: None,
             place: DeliveryPlace::Memory,
         }
     }

@@ -262,13 +262,9 @@ fn fit(mut connack: Connack, connect: &Connect) -> Connack {
 
 /// The Will out of the read buffer it was decoded from.
 fn detached(will: &Will) -> Will {
-    let message = Message {
-        topic: will.topic.clone(),
-        payload: will.payload.clone(),
-        properties: will.properties.clone(),
-        id: None,
-    }
-    .detached();
+    let Will { topic, payload, properties, .. } = will.clone();
+    let mut message = Message { topic: topic.detached(), payload, properties, id: None };
+    message.detach();
     Will { topic: message.topic, payload: message.payload, properties: message.properties, ..*will }
 }
 

@@ -9,54 +9,59 @@ use super::forward::Origin;
 use super::publish::{Outstanding, Parcel, Publisher};
 use super::queue_room::Room;
 use super::record::{Addressed, InsteadOf, RetainedChange};
+use super::route_cache::Resolved;
 use super::session_slot::SessionSlot;
 use super::shard::Turn;
 use super::{DropReason, Durability, Record, Shard, StoreRoom};
 use crate::codec::{Message, MessageId, Qos, ReasonCode};
-use crate::routing::{self, Receiver, Retained, RetainedFull, Route, Share, Subscriber};
+use crate::routing::{self, Receiver, Retained, RetainedFull, Route, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
 use crate::timestamp::Timestamp;
-use crate::topic::{Filter, TopicName};
+use crate::topic::TopicName;
 
 impl Shard {
     /// Takes ownership of a message: it becomes the retained one of its topic if it says so, and goes to all who want it.
     pub(super) fn accept(&mut self, publisher: &Publisher, application: Application, turn: &mut Turn<'_>) -> Verdict {
-        let (route, topic_level) = self.routes.route(&self.shared, &self.settings, &application.topic);
+        let resolved = self.routes.resolve(&self.shared, &self.settings, &application.message.topic);
+        let route = &resolved.route;
         // What is somewhere in the store already goes on there.
-        let topic_level = if publisher.instead_of.is_some() { Durability::PowerLoss } else { topic_level };
-        let level = topic_level.of_record(&application, &route);
+        let topic_level = if publisher.instead_of.is_some() { Durability::PowerLoss } else { resolved.level };
+        let level = topic_level.of_record(&application, route);
         let waits = topic_level > Durability::None || application.retain;
-        let needs_store = || level > Durability::None && self.needs_store(publisher, &application, &route);
+        let needs_store = || level > Durability::None && self.needs_store(publisher, &application, route);
         // A stored Will takes no more room where it goes than where it was.
         let needs_room = || publisher.instead_of.is_none() && needs_store();
         if self.store_room == StoreRoom::None && needs_room() {
             return Verdict::Full(Box::new(application));
         }
-        let chosen = choose_members(&route, publisher, &application.topic);
-        let Some(room) = self.room_for(publisher, &application, &route, &chosen) else {
+        let chosen = choose_members(route, publisher, &application.message.topic);
+        let Some(room) = self.room_for(publisher, &application, route, &chosen) else {
             return Verdict::Full(Box::new(application));
         };
         let id = (application.qos > Qos::AtMostOnce).then(|| self.next_message_id());
-        let mut kept = Kept::new(application, id, &route, turn.now).at(level);
+        let mut kept = Kept::new(application, id, &resolved, turn.now);
+        kept.level = level;
         if kept.retain && !self.retain(&mut kept, publisher) {
-            room.free();
+            room.free(publisher, route, &chosen);
             return Verdict::refused(ReasonCode::QuotaExceeded);
         }
         let holds = level > Durability::None && self.holds_copies(publisher, kept.qos);
         let mut distribution = Distribution::new(publisher.origin, room, level, holds);
         for receiver in &route.receivers {
             if let Some(granted) = receiver.delivery(publisher.key) {
-                self.distribute(&mut distribution, &receiver.subscriber, kept.delivery(granted, None), turn);
+                self.distribute(&mut distribution, &receiver.subscriber, kept.delivery(granted), turn);
             }
         }
-        for (share, receiver) in chosen {
+        for receiver in chosen {
             if let Some(granted) = receiver.delivery(None) {
-                let delivery = kept.delivery(granted, Some(Arc::clone(share.filter())));
-                self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
+                self.distribute(&mut distribution, &receiver.subscriber, kept.delivery(granted), turn);
             }
         }
         let Distribution { copies, receivers, .. } = distribution;
         let reason_code = if receivers == 0 { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
+        if !needs_record(publisher, &kept, &copies) {
+            return Verdict::Answer { reason_code, wait: None }; // nearly always
+        }
         let wait = self.persist_accepted(publisher, kept, copies, turn).filter(|_| waits);
         if level > Durability::None {
             self.hold_later_copies(publisher);
@@ -146,7 +151,6 @@ impl Shard {
             return None;
         }
         let Copies { durable, held } = copies;
-        let deliveries = Arc::new(durable);
         let received = publisher
             .received
             .filter(|_| kept.qos == Qos::ExactlyOnce)
@@ -156,11 +160,11 @@ impl Shard {
         let deduplicated = publisher.once.clone();
         let instead_of = publisher.instead_of;
         let origin = publisher.origin;
-        let puts_nothing =
-            deliveries.is_empty() && received.is_none() && !matches!(retained, RetainedChange::Set { .. });
+        let puts_nothing = durable.is_empty() && received.is_none() && !matches!(retained, RetainedChange::Set { .. });
         if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
             if !held.is_empty() {
                 // They go behind what its publisher said before.
+                let deliveries = Arc::default();
                 self.outstanding.push_back(Outstanding { ticket: self.last_ticket, origin, deliveries, held });
             }
             return None;
@@ -170,6 +174,7 @@ impl Shard {
         } else {
             kept.message
         };
+        let deliveries = Arc::new(durable);
         let receivers = Arc::clone(&deliveries);
         let record = Record::Accepted {
             publisher: received,
@@ -301,27 +306,33 @@ pub(super) enum Verdict {
 }
 
 /// The members of shares that get a message.
-pub(super) type Chosen<'a> = SmallVec<[(&'a Share, &'a Receiver); 2]>;
+pub(super) type Chosen<'a> = SmallVec<[&'a Receiver; 2]>;
 
 impl Kept {
     /// A message that a client published.
-    fn new(application: Application, id: Option<MessageId>, route: &Route, now: Timestamp) -> Self {
-        let Application { topic, qos, retain, message_expiry_interval, properties, payload, .. } = application;
-        let mut message = Message { topic, payload, properties, id };
+    fn new(application: Application, id: Option<MessageId>, resolved: &Resolved, now: Timestamp) -> Self {
+        let Application { mut message, qos, retain, message_expiry_interval, has_own_topic, .. } = application;
         // What is kept must not keep the read buffer, of which it is a small part.
-        let is_kept = retain || (qos > Qos::AtMostOnce && !(route.receivers.is_empty() && route.shares.is_empty()));
-        if is_kept && message.payload.len() < DETACH_BYTES {
-            message = message.detached();
+        let Route { receivers, shares } = &resolved.route;
+        let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
+        if id.is_some() || is_kept {
+            let message = Arc::make_mut(&mut message);
+            message.id = id;
+            if is_kept && message.payload.len() < DETACH_BYTES {
+                if !has_own_topic {
+                    message.topic = resolved.topic.clone();
+                }
+                message.detach();
+            }
         }
         let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
-        let (message, retained) = (Arc::new(message), RetainedChange::None);
-        Self { message, qos, retain, expires_at, retained, level: Durability::PowerLoss }
+        Self { message, qos, retain, expires_at, retained: RetainedChange::None, level: Durability::PowerLoss }
     }
 
     /// No message, but the Packet Identifier of one that was accepted before.
     pub(super) fn nothing(application: &Application) -> Self {
         Self {
-            message: Arc::new(Message::new(application.topic.detached(), "")),
+            message: Arc::new(Message::new(application.message.topic.detached(), "")),
             qos: application.qos,
             retain: false,
             expires_at: None,
@@ -336,7 +347,7 @@ impl Kept {
             message: Arc::clone(&delivery.message),
             qos: delivery.qos,
             retain: false,
-            expires_at: delivery.expires_at,
+            expires_at: Some(delivery.expires_at).filter(|at| *at != Timestamp::NEVER),
             retained: RetainedChange::None,
             level: Durability::PowerLoss,
         }
@@ -348,14 +359,13 @@ impl Kept {
     }
 
     /// The message as a receiver gets it.
-    fn delivery(&self, granted: &routing::Delivery, share: Option<Arc<Filter>>) -> Delivery {
+    fn delivery(&self, granted: &routing::Delivery) -> Delivery {
         Delivery {
             message: Arc::clone(&self.message),
             qos: self.qos.min(granted.qos), // [MQTT-3.8.4-8]
             retain: self.retain && granted.retain_as_published,
-            expires_at: self.expires_at,
-            subscription_ids: granted.subscription_ids.clone(),
-            share,
+            expires_at: self.expires_at.unwrap_or(Timestamp::NEVER),
+            matched: granted.matched.clone(),
             place: DeliveryPlace::Memory,
         }
     }
@@ -378,10 +388,19 @@ impl Verdict {
     }
 }
 
+/// Whether an accepted message may be of more concern to the store, or to what waits for it, than one that only goes to who is there.
+fn needs_record(publisher: &Publisher, kept: &Kept, copies: &Copies) -> bool {
+    let is_received = kept.qos == Qos::ExactlyOnce && publisher.received.is_some();
+    is_received
+        || publisher.once.is_some()
+        || publisher.instead_of.is_some()
+        || kept.retained != RetainedChange::None
+        || !(copies.durable.is_empty() && copies.held.is_empty())
+}
+
 /// Which member of each share gets a message.
 fn choose_members<'a>(route: &'a Route, publisher: &Publisher, topic: &TopicName) -> Chosen<'a> {
-    let choose = |share: &'a Arc<Share>| Some((&**share, share.choose(publisher.key, topic, None)?));
-    route.shares.iter().filter_map(choose).collect()
+    route.shares.iter().filter_map(|share| share.choose(publisher.key, topic, None)).collect()
 }
 
 /// From this size on, a payload is most of the buffer it was read into: it stays there.

@@ -27,14 +27,16 @@ impl Shard {
     /// Holds up the publisher of a message that was just given to the Session in `slot`, if that has too much to send.
     pub(super) fn hold_up(&mut self, slot: usize, origin: Option<Origin>, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
-        let unsent = entry.session.unsent();
         let Some(id) = entry.connection else { return };
         let full = self.settings.outgoing_bytes_max / 2;
-        let unsent_max = self.settings.queued_messages_max as u64 / 2;
+        let unsent_max = (self.settings.queued_messages_max as u64 / 2).max(1);
+        // No more is unsent than is in the queue, and to count it takes longer.
+        let queued = entry.session.queued().0 as u64;
+        let unsent = if queued < unsent_max { queued } else { entry.session.unsent() };
         let grace = self.settings.slow_receiver_grace;
         let waits_for_itself = origin == Some(Origin { shard: self.id, connection: id });
         let Some(connection) = self.connection_mut(id) else { return };
-        if connection.buffered < full && unsent < unsent_max.max(1) {
+        if connection.buffered < full && unsent < unsent_max {
             return;
         }
         if waits_for_itself && connection.buffered < full {
@@ -152,4 +154,4 @@ impl Shard {
 }
 
 /// Responses of one client that may wait for the store.
-const HELD_MAX: usize = 1_024;
+pub(super) const HELD_MAX: usize = 1_024;

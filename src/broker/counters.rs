@@ -1,6 +1,6 @@
 use std::ops::Add;
 
-use crate::codec::{PacketType, Qos};
+use crate::codec::{PacketType, Qos, ServerPacket};
 
 /// What a shard has counted since its start: plain numbers, read once a second by whoever publishes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -115,8 +115,16 @@ impl Counters {
         }
     }
 
+    /// Counts a packet to a client, and says how many bytes it is, nearly.
+    pub(super) fn sending(&mut self, packet: &ServerPacket) -> usize {
+        self.sent(packet.packet_type());
+        let ServerPacket::Publish(publish) = packet else { return PACKET_BYTES };
+        self.message_sent(publish.qos, publish.message.payload.len());
+        publish.message.content_len() + PACKET_BYTES
+    }
+
     /// Counts a packet to a client.
-    pub fn sent(&mut self, packet_type: PacketType) {
+    pub(super) fn sent(&mut self, packet_type: PacketType) {
         if let Some(count) = self.packets_sent.get_mut(packet_type as usize) {
             *count += 1;
         }
@@ -181,3 +189,6 @@ impl Add for Counters {
         self
     }
 }
+
+/// What a packet takes in the outgoing buffer beside its content, nearly.
+const PACKET_BYTES: usize = 10;

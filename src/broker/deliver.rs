@@ -50,11 +50,10 @@ impl Shard {
         } else if parcel.sequence.is_none() && self.is_overrun(slot) {
             self.count_dropped(slot, to.key, DropReason::SlowReceiver, turn);
         } else {
-            let event = match parcel.sequence {
-                Some(sequence) => session::Event::Deliver(sequence, parcel.delivery),
-                None => session::Event::DeliverQos0(parcel.delivery),
-            };
-            self.drive(slot, event, turn);
+            match parcel.sequence {
+                Some(sequence) => self.drive_known(slot, session::Event::Deliver(sequence, parcel.delivery), turn),
+                None => self.drive_known(slot, session::Event::DeliverQos0(parcel.delivery), turn),
+            }
             self.hold_up(slot, origin, turn);
         }
     }
@@ -109,15 +108,11 @@ impl Shard {
     /// Gives a message of a Session that has ended to another member of its share. `false` if there is none.
     pub(super) fn hand_on(&mut self, from: &Subscriber, parcel: Parcel, turn: &mut Turn<'_>) -> bool {
         let Parcel { sequence, delivery } = parcel;
-        let Some(filter) = delivery.share.clone() else { return false };
+        let Some(filter) = delivery.share().cloned() else { return false };
         let Some(share) = self.shared.index().share(&filter, &delivery.message.topic) else { return false };
         let Some(receiver) = share.choose(None, &delivery.message.topic, Some(from.key)) else { return false };
         let Some(granted) = receiver.delivery(None) else { return false };
-        let delivery = Delivery {
-            qos: delivery.qos.min(granted.qos),
-            subscription_ids: granted.subscription_ids.clone(),
-            ..delivery
-        };
+        let delivery = Delivery { qos: delivery.qos.min(granted.qos), matched: granted.matched.clone(), ..delivery };
         let stored = sequence.filter(|_| from.is_durable() && delivery.place == DeliveryPlace::Record);
         let instead_of = stored.map(|sequence| InsteadOf::Queued(from.key, sequence));
         let level = if instead_of.is_some() { Durability::PowerLoss } else { self.level_again(&delivery) };

@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::publish::Publisher;
 use super::shard::Turn;
 use super::{Action, ClientLabel, DropReason, Report, Shard};
-use crate::codec::{MessageProperties, MessageProperty};
+use crate::codec::{Message, MessageProperties, MessageProperty};
 use crate::routing::{SessionKey, Subscriber};
 use crate::session::{Application, Delivery, DropCause};
 
@@ -46,14 +46,14 @@ impl Shard {
         let of_drop =
             [("reason", reason.name()), ("topic", message.topic.as_str()), ("client-id", to.client_id.as_str())];
         let of_drop = of_drop.map(|(name, value)| MessageProperty::UserProperty(name.into(), value.into()));
+        let properties = MessageProperties::from_properties(message.properties.iter().chain(of_drop));
         let application = Application {
-            topic,
+            message: Arc::new(Message { topic, payload: message.payload.clone(), properties, id: None }),
+            has_own_topic: true,
             qos: delivery.qos,
             retain: false,
             packet_id: None,
             message_expiry_interval: None,
-            properties: MessageProperties::from_properties(message.properties.iter().chain(of_drop)),
-            payload: message.payload.clone(),
         };
         match self.accept(&Publisher::broker(), application, turn) {
             Verdict::Answer { reason_code, .. } if !reason_code.is_error() => self.counters.dead_letters += 1,

@@ -13,7 +13,7 @@ use super::record::{InsteadOf, WillState};
 use super::shard::Turn;
 use super::timers::Timer;
 use super::{Action, DropReason, Record, Report, Shard};
-use crate::codec::{Connack, Disconnect, ProtocolVersion, ReasonCode, ServerPacket, Will};
+use crate::codec::{Connack, Disconnect, Message, ProtocolVersion, ReasonCode, ServerPacket, Will};
 use crate::routing::{Location, SessionKey};
 use crate::session::{self, Application, Ended};
 use crate::timestamp::Timestamp;
@@ -327,13 +327,12 @@ impl Shard {
 /// A Will as the message that it is.
 fn application(will: Will) -> Application {
     Application {
-        topic: will.topic,
+        message: Arc::new(Message { topic: will.topic, payload: will.payload, properties: will.properties, id: None }),
+        has_own_topic: true,
         qos: will.qos,
         retain: will.retain,
         packet_id: None,
         message_expiry_interval: will.message_expiry_interval,
-        properties: will.properties,
-        payload: will.payload,
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Fetched {
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
     /// The Session in this slot sends them: it asked with this number.
-    Send { slot: usize, number: u64 },
+    Send { slot: usize, number: u32 },
     /// They were dropped, and become dead letters.
     DeadLetters,
 }
@@ -79,7 +79,7 @@ impl Fetched {
 
 impl Shard {
     /// The Session in `slot` is about to send what is not in memory.
-    pub(super) fn fetch(&mut self, slot: usize, number: u64, sequences: Vec<u64>, turn: &mut Turn<'_>) {
+    pub(super) fn fetch(&mut self, slot: usize, number: u32, sequences: Vec<u64>, turn: &mut Turn<'_>) {
         let Some(session) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return };
         let purpose = Purpose::Send { slot, number };
         turn.actions.push(Action::Fetch(Box::new(Fetch { session, sequences, purpose })));

@@ -10,6 +10,7 @@ mod connection;
 mod counters;
 mod deduplication;
 mod deliver;
+mod drive;
 mod drops;
 mod durability;
 mod end;

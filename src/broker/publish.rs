@@ -72,7 +72,7 @@ impl Publisher {
 impl Shard {
     /// A client published.
     pub(super) fn on_publish(&mut self, slot: usize, application: Application, turn: &mut Turn<'_>) {
-        self.counters.message_received(application.qos, application.payload.len());
+        self.counters.message_received(application.qos, application.message.payload.len());
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
         match self.check_publish(id, &application, turn) {
             Ok(()) => _ = self.publish(slot, application, turn),
@@ -123,7 +123,7 @@ impl Shard {
         if let Some(ticket) = wait {
             self.wait_for(slot, ticket);
         }
-        self.drive(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
+        self.drive_known(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
         true
     }
 
@@ -135,7 +135,7 @@ impl Shard {
         application: Application,
         turn: &mut Turn<'_>,
     ) -> (Verdict, bool) {
-        let wants_look_up = application.packet_id.is_some() && !application.properties.is_empty();
+        let wants_look_up = application.packet_id.is_some() && !application.message.properties.is_empty();
         if wants_look_up && let Some(name) = self.connection(id).map(ConnectionName::of) {
             match self.look_up(&name, &publisher, &application, turn) {
                 Once::Accept(entry) => publisher.once = entry,
@@ -167,7 +167,7 @@ impl Shard {
         application: &Application,
         turn: &mut Turn<'_>,
     ) -> Result<(), ReasonCode> {
-        let topic = &application.topic;
+        let topic = &application.message.topic;
         let (reason_code, rule) = if self.accepts_topic(topic) {
             let Some(connection) = self.connection(id) else { return Err(ReasonCode::UnspecifiedError) };
             match connection.access.publish(topic) {

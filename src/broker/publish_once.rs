@@ -34,7 +34,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Once {
         let time = self.settings.deduplication_window;
-        if application.packet_id.is_none() || time.is_zero() || application.properties.is_empty() {
+        if application.packet_id.is_none() || time.is_zero() || application.message.properties.is_empty() {
             return Once::Accept(None);
         }
         let Some(id) = dedup_id(application) else { return Once::Accept(None) };
@@ -53,7 +53,7 @@ impl Shard {
                 self.counters.duplicates += 1;
                 let first = (shard == self.id && ticket > self.stable).then_some(ticket);
                 // The Packet Identifier is received all the same.
-                let level = self.settings.durability_of(&application.topic);
+                let level = self.settings.durability_of(&application.message.topic);
                 let kept = Kept::nothing(application).at(level);
                 let own = self.persist_accepted(publisher, kept, Copies::default(), turn);
                 Once::Duplicate(first.max(own))
@@ -103,7 +103,7 @@ impl ConnectionName {
 }
 
 fn dedup_id(application: &Application) -> Option<ByteString> {
-    application.properties.iter().find_map(|property| match property {
+    application.message.properties.iter().find_map(|property| match property {
         // Out of the read buffer that it was decoded from.
         MessageProperty::UserProperty(name, value) if &*name == "dedup-id" => Some((&*value).into()),
         MessageProperty::UserProperty(..)

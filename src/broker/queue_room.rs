@@ -10,7 +10,6 @@ use super::connection::Connection;
 use super::event::ConnectionId;
 use super::forward::{Said, ShardMessage};
 use super::publish::Publisher;
-use super::session_slot::SessionSlot;
 use super::settings::QueueOverflow;
 use super::shard::Turn;
 use super::timers::Timer;
@@ -18,7 +17,6 @@ use super::{Action, DropReason, Shard};
 use crate::codec::Qos;
 use crate::routing::{Location, QueueBounds, Route, Subscriber};
 use crate::session::{self, Application, Delivery};
-use crate::timestamp::Timestamp;
 
 /// How a message gets its room in the queues of its receivers.
 #[derive(Debug)]
@@ -27,30 +25,44 @@ pub(super) enum Room {
     Given,
     /// Where there is any.
     IfAny,
-    /// It has taken so many bytes from each of these.
-    Taken { from: Vec<Arc<Subscriber>>, bytes: usize },
+    /// It has taken so many bytes from each of those that queue it.
+    Taken { bytes: usize },
 }
 
 impl Room {
     /// Gives back what was taken: the message is not accepted.
-    pub(super) fn free(self) {
-        if let Self::Taken { from, bytes } = self {
-            from.iter().for_each(|subscriber| subscriber.free(1, bytes));
+    pub(super) fn free<'a>(&self, publisher: &Publisher, route: &'a Route, chosen: &Chosen<'a>) {
+        if let Self::Taken { bytes } = self {
+            queueing(publisher, route, chosen).for_each(|subscriber| subscriber.free(1, *bytes));
         }
     }
 }
 
+/// Who puts a message at QoS 1 or 2 into its queue.
+fn queueing<'a>(
+    publisher: &Publisher,
+    route: &'a Route,
+    chosen: &Chosen<'a>,
+) -> impl Iterator<Item = &'a Arc<Subscriber>> {
+    let of_shares = chosen.iter().map(|receiver| (*receiver, None));
+    let receivers = route.receivers.iter().map(|receiver| (receiver, publisher.key)).chain(of_shares);
+    receivers.filter_map(|(receiver, publisher)| {
+        let granted = receiver.delivery(publisher)?;
+        (granted.qos > Qos::AtMostOnce).then_some(&receiver.subscriber)
+    })
+}
+
 impl Shard {
     /// How a message gets its room; `None` if a receiver has none, and that is a reason not to accept it.
-    pub(super) fn room_for(
+    pub(super) fn room_for<'a>(
         &self,
         publisher: &Publisher,
         application: &Application,
-        route: &Route,
-        chosen: &Chosen<'_>,
+        route: &'a Route,
+        chosen: &Chosen<'a>,
     ) -> Option<Room> {
         let is_dead_letter =
-            publisher.key.is_none() && self.settings.dead_letter_topic.as_ref() == Some(&application.topic);
+            publisher.key.is_none() && self.settings.dead_letter_topic.as_ref() == Some(&application.message.topic);
         match self.settings.queue_overflow {
             _ if is_dead_letter => return Some(Room::IfAny),
             QueueOverflow::DropOldest => return Some(Room::Given),
@@ -58,23 +70,14 @@ impl Shard {
             QueueOverflow::Reject if application.qos == Qos::AtMostOnce => return Some(Room::IfAny),
             QueueOverflow::Reject => {}
         }
-        let Application { topic, payload, properties, .. } = application;
-        let bytes = session::queued_bytes(topic.as_str().len() + payload.len() + properties.encoded_len());
+        let bytes = session::queued_bytes(application.message.content_len());
         let bounds = self.queue_bounds();
-        let of_shares = chosen.iter().map(|(_, receiver)| (*receiver, None));
-        let receivers = route.receivers.iter().map(|receiver| (receiver, publisher.key)).chain(of_shares);
-        let mut from = Vec::new();
-        for (receiver, publisher) in receivers {
-            if receiver.delivery(publisher).is_none_or(|granted| granted.qos == Qos::AtMostOnce) {
-                continue;
-            }
-            if !receiver.subscriber.reserve(bytes, bounds) {
-                Room::Taken { from, bytes }.free();
-                return None;
-            }
-            from.push(Arc::clone(&receiver.subscriber));
+        let full = queueing(publisher, route, chosen).position(|subscriber| !subscriber.reserve(bytes, bounds));
+        if let Some(taken) = full {
+            queueing(publisher, route, chosen).take(taken).for_each(|subscriber| subscriber.free(1, bytes));
+            return None;
         }
-        Some(Room::Taken { from, bytes })
+        Some(Room::Taken { bytes })
     }
 
     /// Whether there is room for a message in the queue of a Session.
@@ -135,25 +138,6 @@ impl Shard {
         if let Some(packet_id) = application.packet_id {
             self.withdraw(slot, application.qos, packet_id, turn);
         }
-    }
-}
-
-/// Lets a Session handle an event, and gives back the room in its queue that is free then.
-pub(super) fn handle_counted(
-    entry: &mut SessionSlot,
-    now: Timestamp,
-    event: session::Event,
-    steps: &mut Vec<session::Action>,
-) {
-    let (messages, bytes) = entry.session.given();
-    let delivered =
-        if let session::Event::Deliver(_, delivery) = &event { Some(delivery.queued_bytes()) } else { None };
-    entry.session.handle(now, event, steps);
-    let (messages_after, bytes_after) = entry.session.given();
-    let (freed, freed_bytes) =
-        (messages + usize::from(delivered.is_some()) - messages_after, bytes + delivered.unwrap_or(0) - bytes_after);
-    if freed > 0 || freed_bytes > 0 {
-        entry.subscriber.free(freed, freed_bytes);
     }
 }
 

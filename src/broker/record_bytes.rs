@@ -11,7 +11,7 @@ use super::record::{Deduplicated, InsteadOf, Record, RetainedChange, WillState};
 use super::record_body::{
     Body, put_deduplicated, put_length, put_message, put_option, put_str, put_subscription, put_will,
 };
-use crate::codec::{ClientId, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
+use crate::codec::{ClientId, Matched, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
 use crate::routing::SessionKey;
 use crate::session::{Delivery, DeliveryPlace, RestoredMessage};
 use crate::timestamp::Timestamp;
@@ -182,7 +182,11 @@ impl Record {
         put_length(body, receivers.len());
         for receiver in receivers.iter() {
             bytes.puts.push(RecordKey::queued(receiver.to.key, receiver.sequence));
-            let Delivery { qos, retain, subscription_ids, share, .. } = &receiver.delivery;
+            let Delivery { qos, retain, matched, .. } = &receiver.delivery;
+            let (subscription_ids, share) = match matched.as_deref() {
+                Some(Matched { subscription_ids, share }) => (&**subscription_ids, share.as_deref()),
+                None => (&[][..], None),
+            };
             body.extend(receiver.to.key.0.to_le_bytes());
             body.extend(receiver.sequence.to_le_bytes());
             body.push(qos.level());
@@ -300,7 +304,7 @@ impl<'a> StoredDelivery<'a> {
         Some(Self { session, sequence, qos, retain, subscription_ids, share })
     }
 
-    fn delivery(mut self, message: &Arc<Message>, expires_at: Option<Timestamp>) -> Option<Delivery> {
+    fn delivery(mut self, message: &Arc<Message>, expires_at: Timestamp) -> Option<Delivery> {
         let mut subscription_ids = SmallVec::new();
         while let Some(id) = self.subscription_ids.u32() {
             subscription_ids.push(SubscriptionId::new(id)?);
@@ -310,8 +314,8 @@ impl<'a> StoredDelivery<'a> {
             None => None,
         };
         let (qos, retain) = (self.qos, self.retain);
-        let place = DeliveryPlace::Record;
-        Some(Delivery { message: Arc::clone(message), qos, retain, expires_at, subscription_ids, share, place })
+        let (matched, place) = (Matched::new(subscription_ids, share), DeliveryPlace::Record);
+        Some(Delivery { message: Arc::clone(message), qos, retain, expires_at, matched, place })
     }
 }
 
@@ -329,7 +333,7 @@ pub(super) fn read_delivery(
     for _ in 0..body.length()? {
         let stored = StoredDelivery::read(body)?;
         if (stored.session, stored.sequence) == (session.0, sequence) {
-            return stored.delivery(&message, expires_at);
+            return stored.delivery(&message, expires_at.unwrap_or(Timestamp::NEVER));
         }
     }
     None

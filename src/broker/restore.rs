@@ -67,7 +67,7 @@ impl Shard {
         if recovered.message_ids {
             session.want_message_ids();
         }
-        let (messages, bytes) = session.given();
+        let (messages, bytes) = session.queued();
         subscriber.set_given(messages, bytes);
         let since = detached_at.unwrap_or(now);
         let after = |seconds: u32| since + Duration::from_secs(u64::from(seconds));

@@ -12,28 +12,32 @@ use crate::topic::TopicName;
 #[derive(Debug, Default)]
 pub(super) struct RouteCache {
     generation: u64,
-    routes: HashMap<TopicName, (Arc<Route>, Durability), RandomState>,
+    routes: HashMap<TopicName, Arc<Resolved>, RandomState>,
+}
+
+/// What is the same for all messages of a topic.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    /// In memory of its own: messages that are kept share it.
+    pub(super) topic: TopicName,
+    pub(super) route: Route,
+    pub(super) level: Durability,
 }
 
 impl RouteCache {
     /// The receivers of `topic`, and the level of its messages.
-    pub(super) fn route(
-        &mut self,
-        shared: &Shared,
-        settings: &Settings,
-        topic: &TopicName,
-    ) -> (Arc<Route>, Durability) {
+    pub(super) fn resolve(&mut self, shared: &Shared, settings: &Settings, topic: &TopicName) -> Arc<Resolved> {
         let generation = shared.generation();
         if generation != self.generation || self.routes.len() >= ROUTES_MAX {
             self.routes.clear();
             self.generation = generation;
-        } else if let Some((route, level)) = self.routes.get(topic) {
-            return (Arc::clone(route), *level);
+        } else if let Some(resolved) = self.routes.get(topic) {
+            return Arc::clone(resolved);
         }
-        let route = Arc::new(shared.index().matching(topic));
-        let level = settings.durability_of(topic);
-        self.routes.insert(topic.detached(), (Arc::clone(&route), level));
-        (route, level)
+        let (topic, route, level) = (topic.detached(), shared.index().matching(topic), settings.durability_of(topic));
+        let resolved = Arc::new(Resolved { topic: topic.clone(), route, level });
+        self.routes.insert(topic, Arc::clone(&resolved));
+        resolved
     }
 }
 

@@ -1,11 +1,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::event::ConnectionId;
 use super::shared::Claim;
-use crate::codec::{Qos, SubscriptionId, Will};
+use crate::codec::{Matched, Qos, Will};
 use crate::routing::{Retained, Subscriber};
 use crate::session::{Session, Ticket};
 use crate::timestamp::Timestamp;
@@ -51,7 +49,7 @@ pub(super) struct Replay {
     pub(super) filter: Arc<Filter>,
     pub(super) retained: Arc<Retained>,
     pub(super) qos: Qos,
-    pub(super) subscription_ids: SmallVec<[SubscriptionId; 2]>,
+    pub(super) matched: Option<Arc<Matched>>,
 }
 
 impl SessionSlot {

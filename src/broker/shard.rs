@@ -4,19 +4,19 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 use slab::Slab;
 
+use super::congestion::HELD_MAX;
 use super::connection::{Connection, Phase};
 use super::event::ConnectionId;
 use super::fetch::Dead;
 use super::forward::{Said, ShardMessage};
 use super::publish::{Outstanding, Parcel};
-use super::queue_room::handle_counted;
 use super::route_cache::RouteCache;
 use super::session_slot::SessionSlot;
 use super::shared::Claim;
 use super::takeover::{Claimant, PendingClaim};
 use super::timers::{Timer, Timers};
 use super::{Action, Counters, Event, QueueOverflow, Record, Settings, Shared, StoreRoom};
-use crate::codec::{ClientId, ClientPacket, ServerPacket};
+use crate::codec::{ClientId, ClientPacket};
 use crate::routing::{Access, SessionKey, ShardId, Subscriber};
 use crate::session::{self, Ticket};
 use crate::timestamp::Timestamp;
@@ -67,7 +67,7 @@ pub struct Shard {
     pub(super) store_room: StoreRoom,
     pub(super) shutting_down: bool,
     /// Empty vectors, kept for their allocation.
-    spare: Vec<Vec<session::Action>>,
+    pub(super) spare: Vec<Vec<session::Action>>,
 }
 
 impl Shard {
@@ -120,6 +120,7 @@ impl Shard {
     }
 
     /// Applies `event` at `now` and appends what the caller must do to `actions`.
+    #[inline(always)]
     pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
         if self.started.is_none() {
             self.started = Some(now);
@@ -170,14 +171,25 @@ impl Shard {
         match &connection.phase {
             Phase::Connected(slot) => {
                 let slot = *slot;
-                self.drive(slot, session::Event::Packet(packet), turn);
-                self.replay(slot, turn);
-                self.hold_for_store(slot, turn);
+                self.drive_known(slot, session::Event::Packet(packet), turn);
+                self.look_after(slot, turn);
             }
             Phase::AwaitingConnect => self.on_first_packet(id, packet, turn),
             Phase::AwaitingAuth(_) => self.on_auth_answer(id, packet, turn),
             // The connection is paused in these phases: the caller has made a mistake, and the client pays for it.
             Phase::Authenticating(_) | Phase::Claiming => self.break_off(id, "packet before CONNACK", turn),
+        }
+    }
+
+    /// After a packet of the client in `slot`: it may take more retained messages, or wait for too many responses.
+    fn look_after(&mut self, slot: usize, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get(slot) else { return };
+        let waits = entry.session.held() >= HELD_MAX;
+        if !entry.replays.is_empty() {
+            self.replay(slot, turn);
+        }
+        if waits {
+            self.hold_for_store(slot, turn);
         }
     }
 
@@ -234,92 +246,6 @@ impl Shard {
             self.publish_sys_topics(turn);
         }
         self.timers.set(turn.now + TICK, Timer::Tick);
-    }
-
-    /// Gives an event to the Session in `slot` and carries out what it asks for.
-    pub(super) fn drive(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
-        let mut steps = self.spare.pop().unwrap_or_default();
-        let Some(entry) = self.sessions.get_mut(slot) else { return };
-        let key = entry.subscriber.key;
-        let (messages, bytes) = entry.session.queued();
-        if self.counts_room {
-            handle_counted(entry, turn.now, event, &mut steps);
-        } else {
-            entry.session.handle(turn.now, event, &mut steps);
-        }
-        let (messages_after, bytes_after) = entry.session.queued();
-        if messages != messages_after {
-            self.counters.queued_messages = self.counters.queued_messages + messages_after as u64 - messages as u64;
-            if entry.has_shares {
-                entry.subscriber.set_in_flight(u32::try_from(messages_after).unwrap_or(u32::MAX));
-            }
-        }
-        self.counters.queued_bytes = self.counters.queued_bytes + bytes_after as u64 - bytes as u64;
-        for step in steps.drain(..) {
-            if self.session(slot, key).is_none() {
-                break; // a step before ended the Session
-            }
-            self.perform(slot, step, turn);
-        }
-        self.spare.push(steps);
-    }
-
-    fn perform(&mut self, slot: usize, step: session::Action, turn: &mut Turn<'_>) {
-        match step {
-            session::Action::Send(packet) => self.send(slot, packet, turn),
-            session::Action::Publish(application) => self.on_publish(slot, application, turn),
-            session::Action::Release(packet_id) => {
-                let wait = self.persist_for(slot, |key| Record::ReceivedReleased { key, packet_id }, turn);
-                let packet = ServerPacket::Pubcomp(crate::codec::Ack::new(packet_id, SUCCESS));
-                self.drive(slot, session::Event::Respond { packet, wait }, turn);
-            }
-            session::Action::Released(sequence, packet_id) => {
-                let wait = self.persist_for(slot, |key| Record::OutboundReleased { key, sequence }, turn);
-                let packet = ServerPacket::Pubrel(crate::codec::Ack::new(packet_id, SUCCESS));
-                self.drive(slot, session::Event::Respond { packet, wait }, turn);
-            }
-            session::Action::Done(sequence) => self.persist_done(slot, sequence, turn),
-            session::Action::Dropped(cause, delivery) => self.on_dropped(slot, &cause, delivery, turn),
-            session::Action::DroppedStored(cause, sequence) => self.on_dropped_stored(slot, &cause, sequence, turn),
-            session::Action::Fetch(number, sequences) => self.fetch(slot, number, sequences, turn),
-            session::Action::Unreadable(sequence, cause) => self.on_unreadable(slot, sequence, cause, turn),
-            session::Action::Subscribe(subscribe) => self.on_subscribe(slot, &subscribe, turn),
-            session::Action::Unsubscribe(unsubscribe) => self.on_unsubscribe(slot, &unsubscribe, turn),
-            session::Action::Reauthenticate(auth) => self.on_reauthenticate(slot, *auth, turn),
-            session::Action::End(ended) => self.on_ended(slot, ended, turn),
-        }
-    }
-
-    /// Puts a packet of the Session in `slot` before its connection.
-    fn send(&mut self, slot: usize, packet: ServerPacket, turn: &mut Turn<'_>) {
-        self.counters.sent(packet.packet_type());
-        let Some(entry) = self.sessions.get_mut(slot) else { return };
-        let Some(connection) = entry.connection else { return };
-        let bytes = match &packet {
-            ServerPacket::Publish(publish) => {
-                let payload = publish.message.payload.len();
-                self.counters.message_sent(publish.qos, payload);
-                entry.dropping = false;
-                payload + publish.message.topic.as_str().len() + publish.message.properties.encoded_len() + PACKET_BYTES
-            }
-            ServerPacket::Connack(_) => {
-                self.let_go(connection, turn); // it was not to be read from before
-                PACKET_BYTES
-            }
-            ServerPacket::Puback(_)
-            | ServerPacket::Pubrec(_)
-            | ServerPacket::Pubrel(_)
-            | ServerPacket::Pubcomp(_)
-            | ServerPacket::Suback(_)
-            | ServerPacket::Unsuback(_)
-            | ServerPacket::Pingresp
-            | ServerPacket::Disconnect(_)
-            | ServerPacket::Auth(_) => PACKET_BYTES,
-        };
-        if let Some(connection) = self.connection_mut(connection) {
-            connection.buffered += bytes;
-        }
-        turn.actions.push(Action::Send { connection, packet });
     }
 
     /// Gives a record to the store.
@@ -393,8 +319,5 @@ pub(super) struct Turn<'a> {
     pub(super) actions: &'a mut Vec<Action>,
 }
 
-const SUCCESS: crate::codec::ReasonCode = crate::codec::ReasonCode::Success;
 /// How often the counters are passed on and expired retained messages removed.
 const TICK: std::time::Duration = std::time::Duration::from_secs(1);
-/// What a packet takes in the outgoing buffer beside its content, nearly.
-const PACKET_BYTES: usize = 10;

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::event::ConnectionId;
 use super::publish::Denial;
 use super::session_slot::Replay;
 use super::shard::Turn;
 use super::{DropReason, Record, Shard};
 use crate::codec::{
-    Qos, ReasonCode, RetainHandling, ServerPacket, Suback, Subscribe, Subscription, SubscriptionId,
+    Matched, Qos, ReasonCode, RetainHandling, ServerPacket, Suback, Subscribe, Subscription, SubscriptionId,
     SubscriptionOptions, Unsuback, Unsubscribe,
 };
 use crate::routing::{Coverage, Retained, SubscribeOutcome};
@@ -127,13 +125,13 @@ impl Shard {
         let own = |retained: &Retained| options.no_local && retained.publisher.as_ref() == Some(client_id);
         let matching = self.shared.retained().matching(&filter.topic_filter, now);
         let matching = matching.into_iter().filter(|one| !own(one) && access.receive(&one.message.topic));
-        let subscription_ids: SmallVec<[SubscriptionId; 2]> = id.into_iter().collect();
+        let matched = Matched::new(id.into_iter().collect(), None);
         let filter = Arc::new(filter.clone());
         let replay = |retained: Arc<Retained>| Replay {
             filter: Arc::clone(&filter),
             qos: retained.qos.min(options.qos),
             retained,
-            subscription_ids: subscription_ids.clone(),
+            matched: matched.clone(),
         };
         Ok(matching.map(replay).collect())
     }
@@ -181,7 +179,7 @@ impl Shard {
 
     /// What goes out for a retained message. One that was replaced meanwhile is left out: the client got the new one.
     fn replayed(&mut self, replay: Replay, now: Timestamp) -> Option<Delivery> {
-        let Replay { retained, qos, subscription_ids, .. } = replay;
+        let Replay { retained, qos, matched, .. } = replay;
         if retained.expires_at.is_some_and(|at| at <= now) {
             self.counters.dropped(DropReason::Expired, 1);
             return None;
@@ -192,9 +190,8 @@ impl Shard {
             message: Arc::clone(&retained.message),
             qos,
             retain: true, // [MQTT-3.3.1-8]
-            expires_at: retained.expires_at,
-            subscription_ids,
-            share: None,
+            expires_at: retained.expires_at.unwrap_or(Timestamp::NEVER),
+            matched,
             place: DeliveryPlace::Memory,
         })
     }

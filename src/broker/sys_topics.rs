@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::publish::Publisher;
 use super::shard::Turn;
-use crate::codec::{MessageProperties, Qos};
+use crate::codec::{Message, Qos};
 use crate::session::Application;
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
@@ -25,13 +25,12 @@ impl Shard {
                 continue;
             }
             let application = Application {
-                topic,
+                message: Arc::new(Message::new(topic, text)),
+                has_own_topic: true,
                 qos: Qos::AtMostOnce,
                 retain: true,
                 packet_id: None,
                 message_expiry_interval: None,
-                properties: MessageProperties::default(),
-                payload: text.into(),
             };
             let publisher = Publisher::broker();
             self.accept(&publisher, application, turn);

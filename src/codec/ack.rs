@@ -39,8 +39,9 @@ impl Ack {
         version: ProtocolVersion,
         reader: &mut Reader<'_>,
     ) -> Result<Self, DecodeError> {
-        let ack = Self::decode_with_details(packet_type, version, reader)?;
-        Ok(Self { details: None, ..ack })
+        let mut ack = Self::decode_with_details(packet_type, version, reader)?;
+        ack.details = None;
+        Ok(ack)
     }
 
     /// Reads what follows the fixed header.

@@ -7,11 +7,13 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use super::frame::{FixedHeader, Sender, check_first_byte};
+use super::last_topic::LastTopic;
 use super::primitives::{Reader, put_binary, put_packet, put_string};
 use super::property::*;
+use super::publish::PublishHeader;
 use super::{
     Ack, AliasUse, Auth, ClientPacket, Connack, ConnackProperties, Connect, ConnectProperties, DecodeError, Disconnect,
-    Message, OutgoingPublish, PacketId, PacketType, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket, Suback,
+    Matched, OutgoingPublish, PacketId, PacketType, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket, Suback,
     Subscribe, TopicAlias, Unsuback, Unsubscribe, Will,
 };
 use crate::topic::TopicName;
@@ -110,30 +112,43 @@ impl ServerDecoder {
 
     fn decode_publish(&mut self, first_byte: u8, reader: &mut Reader<'_>) -> Result<OutgoingPublish, DecodeError> {
         let mut subscription_ids = SmallVec::new();
-        let publish = Publish::decode(first_byte, self.version, Sender::Server, reader, &mut subscription_ids)?;
-        let (topic, topic_alias) = match (publish.topic, publish.topic_alias) {
-            (Some(topic), None) => (topic, None),
-            (Some(topic), Some(alias)) => {
-                self.topics.insert(alias, topic.clone());
-                (topic, Some((alias, AliasUse::Set)))
-            }
-            (None, Some(alias)) => {
+        let header = PublishHeader { first_byte, version: self.version, sender: Sender::Server };
+        let mut publish = Publish::decode(header, reader, &mut LastTopic::default(), &mut subscription_ids)?;
+        match publish.topic_alias {
+            None => {}
+            Some((alias, AliasUse::Set)) => drop(self.topics.insert(alias, publish.message.topic.clone())),
+            Some((alias, AliasUse::Known)) => {
                 let topic = self.topics.get(&alias).cloned().ok_or(DecodeError::TopicMissing)?;
-                (topic, Some((alias, AliasUse::Known)))
+                Arc::make_mut(&mut publish.message).topic = topic;
             }
-            (None, None) => return Err(DecodeError::TopicMissing),
-        };
+        }
         Ok(OutgoingPublish {
-            message: Arc::new(Message { topic, payload: publish.payload, properties: publish.properties, id: None }),
+            message: publish.message,
             dup: publish.dup,
             qos: publish.qos,
             retain: publish.retain,
             packet_id: publish.packet_id,
-            topic_alias,
+            topic_alias: publish.topic_alias,
             message_expiry_interval: publish.message_expiry_interval,
-            subscription_ids,
-            message_id: None,
+            matched: Matched::new(subscription_ids, None),
+            message_id: false,
         })
+    }
+}
+
+impl Publish {
+    /// The same with this payload.
+    #[must_use]
+    pub fn with_payload(mut self, payload: impl Into<Bytes>) -> Self {
+        Arc::make_mut(&mut self.message).payload = payload.into();
+        self
+    }
+
+    /// The same with these properties.
+    #[must_use]
+    pub fn with_properties(mut self, properties: MessageProperties) -> Self {
+        Arc::make_mut(&mut self.message).properties = properties;
+        self
     }
 }
 
@@ -201,26 +216,30 @@ fn put_will_properties(output: &mut BytesMut, will: &Will) {
     if let Some(seconds) = will.message_expiry_interval {
         put_u32_property(output, MESSAGE_EXPIRY_INTERVAL, seconds);
     }
-    output.put_slice(will.properties.encoded());
+    output.put_slice(will.properties.as_bytes());
 }
 
 fn put_publish(output: &mut BytesMut, publish: &Publish, version: ProtocolVersion) {
-    put_string(output, publish.topic.as_ref().map_or("", TopicName::as_str));
+    let message = &publish.message;
+    put_string(
+        output,
+        if matches!(publish.topic_alias, Some((_, AliasUse::Known))) { "" } else { message.topic.as_str() },
+    );
     if let Some(packet_id) = publish.packet_id {
         output.put_u16(packet_id.number());
     }
     if version.has_properties() {
         put_properties(output, |properties| {
-            if let Some(topic_alias) = publish.topic_alias {
+            if let Some((topic_alias, _)) = publish.topic_alias {
                 put_u16_property(properties, TOPIC_ALIAS, topic_alias.get());
             }
             if let Some(seconds) = publish.message_expiry_interval {
                 put_u32_property(properties, MESSAGE_EXPIRY_INTERVAL, seconds);
             }
-            properties.put_slice(publish.properties.encoded());
+            properties.put_slice(message.properties.as_bytes());
         });
     }
-    output.put_slice(&publish.payload);
+    output.put_slice(&message.payload);
 }
 
 fn put_subscribe(output: &mut BytesMut, subscribe: &Subscribe, version: ProtocolVersion) {

@@ -1,7 +1,9 @@
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 
+use super::last_topic::LastTopic;
 use super::primitives::{Reader, variable_byte_integer};
+use super::publish::PublishHeader;
 use super::{
     Ack, Auth, ClientPacket, Connect, DecodeError, Disconnect, PacketType, ProtocolVersion, Publish, Subscribe,
     Unsubscribe, v3,
@@ -15,12 +17,16 @@ use super::{
 pub struct Decoder {
     version: Option<ProtocolVersion>,
     maximum_packet_size: u32,
+    has_connected: bool,
+    has_failed: bool,
+    last_topic: LastTopic,
 }
 
 impl Decoder {
     /// A decoder for a new connection, which accepts packets of up to `maximum_packet_size` bytes in all.
-    pub const fn new(maximum_packet_size: u32) -> Self {
-        Self { version: None, maximum_packet_size }
+    pub fn new(maximum_packet_size: u32) -> Self {
+        let last_topic = LastTopic::default();
+        Self { version: None, maximum_packet_size, has_connected: false, has_failed: false, last_topic }
     }
 
     /// The version that the CONNECT named; if there is no such version, the nearest, in which to say so. `None` before
@@ -29,11 +35,28 @@ impl Decoder {
         self.version
     }
 
+    /// Whether a whole CONNECT was decoded.
+    pub const fn has_connected(&self) -> bool {
+        self.has_connected
+    }
+
+    /// Whether there was an error.
+    pub const fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
     /// Takes one packet off the front of `input`, or nothing if it has not all come.
     ///
     /// The first byte and the size are judged as soon as they are there. A PUBLISH is slices of `input`
     /// ([`Message::detached`](super::Message::detached)); other packets own their bytes.
     pub fn decode(&mut self, input: &mut Bytes) -> Result<Option<ClientPacket>, DecodeError> {
+        let result = self.decode_front(input);
+        self.has_failed |= result.is_err();
+        result
+    }
+
+    #[inline(always)]
+    fn decode_front(&mut self, input: &mut Bytes) -> Result<Option<ClientPacket>, DecodeError> {
         let Some(&first_byte) = input.first() else { return Ok(None) };
         let packet_type = self.check_first_byte(first_byte)?;
         let Some(header) = FixedHeader::read(input)? else { return Ok(None) };
@@ -84,14 +107,19 @@ impl Decoder {
         Ok(Some(match packet_type {
             PacketType::Publish => {
                 let mut none = SmallVec::new();
-                ClientPacket::Publish(Publish::decode(header.first_byte, version, Sender::Client, reader, &mut none)?)
+                let header = PublishHeader { first_byte: header.first_byte, version, sender: Sender::Client };
+                ClientPacket::Publish(Publish::decode(header, reader, &mut self.last_topic, &mut none)?)
             }
             PacketType::Puback => ClientPacket::Puback(Ack::decode(packet_type, version, reader)?),
             PacketType::Pubrec => ClientPacket::Pubrec(Ack::decode(packet_type, version, reader)?),
             PacketType::Pubrel => ClientPacket::Pubrel(Ack::decode(packet_type, version, reader)?),
             PacketType::Pubcomp => ClientPacket::Pubcomp(Ack::decode(packet_type, version, reader)?),
             PacketType::Pingreq => reader.finish().map(|()| ClientPacket::Pingreq)?,
-            PacketType::Connect => ClientPacket::Connect(Box::new(Connect::decode(reader, &mut self.version)?)),
+            PacketType::Connect => {
+                let connect = Connect::decode(reader, &mut self.version)?;
+                self.has_connected = true;
+                ClientPacket::Connect(Box::new(connect))
+            }
             PacketType::Subscribe => ClientPacket::Subscribe(Box::new(if version.has_properties() {
                 Subscribe::decode(reader)?
             } else {

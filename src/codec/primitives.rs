@@ -136,7 +136,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Where the bytes after a Two Byte Integer that is their length lie.
-    fn prefixed(&mut self) -> Result<Range<usize>, DecodeError> {
+    pub(super) fn prefixed(&mut self) -> Result<Range<usize>, DecodeError> {
         let length = usize::from(self.u16()?);
         if length > self.end - self.position {
             return Err(DecodeError::Truncated);
@@ -150,6 +150,10 @@ impl<'a> Reader<'a> {
 /// The Variable Byte Integer at the front of `input` and its length, or `None` if `input` ends before it does.
 /// [MQTT-1.5.5-1]
 pub(super) fn variable_byte_integer(input: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
+    // Most packets are small.
+    if let Some(&byte @ 0..0x80) = input.first() {
+        return Ok(Some((u32::from(byte), 1)));
+    }
     let mut value = 0;
     for (index, &byte) in input.iter().take(VARIABLE_BYTE_INTEGER_LENGTH_MAX).enumerate() {
         value |= u32::from(byte & 0x7F) << (7 * index);

@@ -16,7 +16,8 @@ pub type UserProperties = Vec<(ByteString, ByteString)>;
 /// Topic Alias and Subscription Identifiers are not among them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MessageProperties {
-    encoded: Bytes,
+    /// Boxed, and never empty: nearly all messages have none.
+    encoded: Option<Box<Bytes>>,
 }
 
 /// One of [`MessageProperties`].
@@ -38,24 +39,24 @@ impl MessageProperties {
         for property in properties {
             property.encode(&mut encoded);
         }
-        Self { encoded: encoded.freeze() }
+        Self::from_encoded(encoded.freeze())
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.encoded.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.encoded.is_none()
     }
 
     /// The bytes they take on the wire, without the property length.
     pub fn encoded_len(&self) -> usize {
-        self.encoded.len()
+        self.as_bytes().len()
     }
 
     /// One after the other, in their order.
     pub fn iter(&self) -> impl Iterator<Item = MessageProperty> + '_ {
-        let mut reader = Reader::new(&self.encoded, 0..self.encoded.len());
+        let reader = self.encoded.as_deref().map(|encoded| Reader::new(encoded, 0..encoded.len()));
         // What is kept has been read once: it can't fail.
-        std::iter::from_fn(move || MessageProperty::decode(&mut reader).ok())
+        reader.into_iter().flat_map(|mut reader| std::iter::from_fn(move || MessageProperty::decode(&mut reader).ok()))
     }
 
     /// Whether the Payload Format Indicator is 1: the payload must be UTF-8.
@@ -77,7 +78,7 @@ impl MessageProperties {
 
     /// As on the wire, without the property length: for storing.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.encoded
+        self.encoded.as_deref().map_or(&[], |encoded| encoded)
     }
 
     /// Reads what [`as_bytes`](Self::as_bytes) gave.
@@ -86,15 +87,11 @@ impl MessageProperties {
         while !reader.is_empty() {
             MessageProperty::decode(&mut reader)?;
         }
-        Ok(Self { encoded })
+        Ok(Self::from_encoded(encoded))
     }
 
-    pub(super) const fn encoded(&self) -> &Bytes {
-        &self.encoded
-    }
-
-    pub(super) const fn from_encoded(encoded: Bytes) -> Self {
-        Self { encoded }
+    pub(super) fn from_encoded(encoded: Bytes) -> Self {
+        Self { encoded: (!encoded.is_empty()).then(|| Box::new(encoded)) }
     }
 }
 
@@ -163,14 +160,17 @@ impl MessagePropertyRuns {
 
     /// The collected properties: a slice of `frame` if they lie together, as they nearly always do.
     pub(super) fn into_properties(self, frame: &Bytes) -> MessageProperties {
+        if self.first.is_empty() {
+            return MessageProperties::default();
+        }
         if self.more.is_empty() {
-            return MessageProperties { encoded: frame.slice(self.first) };
+            return MessageProperties::from_encoded(frame.slice(self.first));
         }
         let mut encoded = BytesMut::new();
         for run in std::iter::once(self.first).chain(self.more) {
             encoded.extend_from_slice(frame.get(run).unwrap_or_default());
         }
-        MessageProperties { encoded: encoded.freeze() }
+        MessageProperties::from_encoded(encoded.freeze())
     }
 }
 

@@ -1,10 +1,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
-use bytestring::ByteString;
 use smallvec::SmallVec;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use super::frame::Sender;
+use super::last_topic::LastTopic;
 use super::limits::VARIABLE_BYTE_INTEGER_LENGTH_MAX;
 use super::message_id::{MESSAGE_ID_LENGTH, MessageId};
 use super::primitives::{Reader, put_string, put_variable_byte_integer, variable_byte_integer_len};
@@ -13,7 +13,7 @@ use super::property::{
     put_subscription_id, put_u16_property, put_u32_property, put_user_property, subscription_id_len,
 };
 use super::{DecodeError, MessageProperties, PacketId, PacketType, ProtocolVersion, Qos, SubscriptionId};
-use crate::topic::TopicName;
+use crate::topic::{Filter, TopicName};
 
 /// A Topic Alias: 1 and above.
 pub type TopicAlias = NonZeroU16;
@@ -27,18 +27,26 @@ pub struct Publish {
     pub qos: Qos,
     /// RETAIN.
     pub retain: bool,
-    /// The Topic Name; `None` when it is empty on the wire, which only goes with a Topic Alias.
-    pub topic: Option<TopicName>,
+    /// The message: from here on to its receivers it stays where it is, and only the reference to it moves. With [`AliasUse::Known`] its
+    /// Topic Name is yet to be resolved.
+    pub message: Arc<Message>,
     /// Present exactly at QoS 1 and 2. [MQTT-2.2.1-2]
     pub packet_id: Option<PacketId>,
-    /// Topic Alias. The decoder refuses 0; whether it is within our Topic Alias Maximum is the session's to judge.
-    pub topic_alias: Option<TopicAlias>,
+    /// Topic Alias, and whether the Topic Name goes with it. The decoder refuses 0; whether it is within our Topic Alias Maximum is the
+    /// session's to judge.
+    pub topic_alias: Option<(TopicAlias, AliasUse)>,
     /// Message Expiry Interval in seconds.
     pub message_expiry_interval: Option<u32>,
-    /// The properties that go on to the receivers unaltered.
-    pub properties: MessageProperties,
-    /// The Application Message's payload.
-    pub payload: Bytes,
+    /// Whether the Topic Name has memory of its own, and is no slice of the read buffer.
+    pub has_own_topic: bool,
+}
+
+/// What is known of a PUBLISH before it is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PublishHeader {
+    pub(super) first_byte: u8,
+    pub(super) version: ProtocolVersion,
+    pub(super) sender: Sender,
 }
 
 /// An Application Message: what is the same for all its receivers.
@@ -71,18 +79,27 @@ pub struct OutgoingPublish {
     pub topic_alias: Option<(TopicAlias, AliasUse)>,
     /// What remains of the Message Expiry Interval, in seconds.
     pub message_expiry_interval: Option<u32>,
-    /// The identifiers of all matching subscriptions. [MQTT-3.3.4-3]
-    pub subscription_ids: SmallVec<[SubscriptionId; 2]>,
-    /// The message's identity for a receiver that wants it, as User Property `message-id` before those of the message.
-    pub message_id: Option<MessageId>,
+    /// The subscriptions that it is sent for, if there is anything to say of them.
+    pub matched: Option<Arc<Matched>>,
+    /// Whether the message's identity goes with it, as User Property `message-id` before those of the message.
+    pub message_id: bool,
 }
 
-/// Whether a PUBLISH with a Topic Alias sets it or uses it.
+/// The subscriptions for which a Client gets a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matched {
+    /// Their identifiers, of those that have one. [MQTT-3.3.4-3]
+    pub subscription_ids: SmallVec<[SubscriptionId; 2]>,
+    /// The Shared Subscription, so that the message can go to another member if this Session ends.
+    pub share: Option<Arc<Filter>>,
+}
+
+/// Whether a PUBLISH with a Topic Alias sets it, or has nothing but it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AliasUse {
-    /// Topic Name and alias are both sent.
+    /// Topic Name and alias are both there.
     Set,
-    /// The Topic Name is left out.
+    /// The Topic Name is empty.
     Known,
 }
 
@@ -93,26 +110,26 @@ impl Publish {
             dup: false,
             qos: Qos::AtMostOnce,
             retain: false,
-            topic: Some(topic),
+            message: Arc::new(Message::new(topic, payload)),
             packet_id: None,
             topic_alias: None,
             message_expiry_interval: None,
-            properties: MessageProperties::default(),
-            payload: payload.into(),
+            has_own_topic: false,
         }
     }
 
     /// Reads what follows the fixed header. `subscription_ids` gets what only a Server sends.
     #[inline]
     pub(super) fn decode(
-        first_byte: u8,
-        version: ProtocolVersion,
-        sender: Sender,
+        header: PublishHeader,
         reader: &mut Reader<'_>,
+        last_topic: &mut LastTopic,
         subscription_ids: &mut SmallVec<[SubscriptionId; 2]>,
     ) -> Result<Self, DecodeError> {
+        let PublishHeader { first_byte, version, sender } = header;
         let qos = Qos::new(first_byte >> 1 & 0b11).ok_or(DecodeError::PublishQos)?;
-        let name = reader.utf8()?;
+        let name = reader.prefixed()?;
+        let bytes = reader.frame().get(name.clone()).unwrap_or_default();
         let packet_id = if qos == Qos::AtMostOnce { None } else { Some(reader.packet_id()?) };
         let mut topic_alias = None;
         let mut message_expiry_interval = None;
@@ -136,22 +153,42 @@ impl Publish {
                 Ok(())
             })?;
         }
-        let topic = match (name.is_empty(), version.has_properties(), topic_alias) {
-            (true, true, Some(_)) => None,
+        let mut has_own_topic = false;
+        let (topic, alias_use) = match (name.is_empty(), version.has_properties(), topic_alias) {
+            (true, true, Some(_)) => (TopicName::unresolved(), AliasUse::Known),
             (true, true, None) => return Err(DecodeError::TopicMissing),
-            _ => Some(TopicName::new(name).map_err(DecodeError::TopicName)?),
+            _ => match last_topic.get(bytes) {
+                Some(topic) => {
+                    has_own_topic = true;
+                    (topic, AliasUse::Set)
+                }
+                None => {
+                    let topic = reader.frame().slice(name).try_into().map_err(|_| DecodeError::Utf8)?;
+                    let topic = TopicName::new(topic).map_err(DecodeError::TopicName)?;
+                    last_topic.put(&topic);
+                    (topic, AliasUse::Set)
+                }
+            },
         };
+        let (properties, payload) = (kept.into_properties(reader.frame()), reader.remaining());
         Ok(Self {
             dup: first_byte & DUP != 0,
             qos,
             retain: first_byte & RETAIN != 0,
-            topic,
+            message: Arc::new(Message { topic, payload, properties, id: None }),
             packet_id,
-            topic_alias,
+            topic_alias: topic_alias.map(|alias| (alias, alias_use)),
             message_expiry_interval,
-            properties: kept.into_properties(reader.frame()),
-            payload: reader.remaining(),
+            has_own_topic,
         })
+    }
+}
+
+impl Matched {
+    /// What is to be said of subscriptions with these identifiers, or of one that is shared; `None` if nothing is.
+    pub fn new(subscription_ids: SmallVec<[SubscriptionId; 2]>, share: Option<Arc<Filter>>) -> Option<Arc<Self>> {
+        let says_anything = share.is_some() || !subscription_ids.is_empty();
+        says_anything.then(|| Arc::new(Self { subscription_ids, share }))
     }
 }
 
@@ -161,20 +198,24 @@ impl Message {
         Self { topic, payload: payload.into(), properties: MessageProperties::default(), id: None }
     }
 
-    /// A copy in one allocation of its own. A decoded message is slices of the read buffer, and keeps all of it in
-    /// memory: what is kept for longer than the read must be detached.
-    pub fn detached(&self) -> Self {
-        let topic = self.topic.as_str();
-        let mut copy = BytesMut::with_capacity(topic.len() + self.payload.len() + self.properties.encoded_len());
-        copy.put_slice(topic.as_bytes());
-        copy.put_slice(self.properties.encoded());
+    /// The bytes of its Topic Name, payload and properties.
+    pub fn content_len(&self) -> usize {
+        self.topic.as_str().len() + self.payload.len() + self.properties.encoded_len()
+    }
+
+    /// Moves payload and properties to memory of their own. A decoded message is slices of the read buffer, and keeps all of it in memory:
+    /// what is kept for longer than the read must be detached, and its Topic Name as well.
+    pub fn detach(&mut self) {
+        if self.properties.is_empty() {
+            self.payload = Bytes::copy_from_slice(&self.payload);
+            return;
+        }
+        let mut copy = BytesMut::with_capacity(self.properties.encoded_len() + self.payload.len());
+        copy.put_slice(self.properties.as_bytes());
         copy.put_slice(&self.payload);
-        let mut rest = copy.freeze();
-        let topic = rest.split_to(topic.len());
-        let properties = MessageProperties::from_encoded(rest.split_to(self.properties.encoded_len()));
-        // The same bytes were a Topic Name before, so neither step fails.
-        let topic = ByteString::try_from(topic).ok().and_then(|topic| TopicName::new(topic).ok());
-        Self { topic: topic.unwrap_or_else(|| self.topic.clone()), payload: rest, properties, id: self.id }
+        self.payload = copy.freeze();
+        let properties = self.payload.split_to(self.properties.encoded_len());
+        self.properties = MessageProperties::from_encoded(properties);
     }
 }
 
@@ -189,9 +230,18 @@ impl OutgoingPublish {
             packet_id: None,
             topic_alias: None,
             message_expiry_interval: None,
-            subscription_ids: SmallVec::new(),
-            message_id: None,
+            matched: None,
+            message_id: false,
         }
+    }
+
+    /// The identifiers of the subscriptions that it is sent for.
+    pub fn subscription_ids(&self) -> &[SubscriptionId] {
+        self.matched.as_ref().map_or(&[], |matched| &matched.subscription_ids)
+    }
+
+    fn identity(&self) -> Option<MessageId> {
+        if self.message_id { self.message.id } else { None }
     }
 
     /// The bytes of the whole packet. The caller compares them with the Client's Maximum Packet Size, and with
@@ -236,13 +286,13 @@ impl OutgoingPublish {
         if let Some((topic_alias, _)) = self.topic_alias {
             put_u16_property(output, TOPIC_ALIAS, topic_alias.get());
         }
-        for subscription_id in &self.subscription_ids {
+        for subscription_id in self.subscription_ids() {
             put_subscription_id(output, subscription_id.get());
         }
-        if let Some(id) = self.message_id {
+        if let Some(id) = self.identity() {
             put_user_property(output, MESSAGE_ID, &id.to_string());
         }
-        output.put_slice(self.message.properties.encoded());
+        output.put_slice(self.message.properties.as_bytes());
     }
 
     fn first_byte(&self) -> u8 {
@@ -272,8 +322,8 @@ impl OutgoingPublish {
     fn property_length(&self) -> usize {
         let expiry = if self.message_expiry_interval.is_some() { 5 } else { 0 };
         let alias = if self.topic_alias.is_some() { 3 } else { 0 };
-        let subscriptions: usize = self.subscription_ids.iter().map(|id| subscription_id_len(id.get())).sum();
-        let message_id = if self.message_id.is_some() { 5 + MESSAGE_ID.len() + MESSAGE_ID_LENGTH } else { 0 };
+        let subscriptions: usize = self.subscription_ids().iter().map(|id| subscription_id_len(id.get())).sum();
+        let message_id = if self.identity().is_some() { 5 + MESSAGE_ID.len() + MESSAGE_ID_LENGTH } else { 0 };
         expiry + alias + subscriptions + message_id + self.message.properties.encoded_len()
     }
 }

@@ -2,8 +2,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::codec::{Qos, SubscriptionId, SubscriptionOptions};
+use crate::codec::{Matched, Qos, SubscriptionId, SubscriptionOptions};
 use crate::routing::{SessionKey, Subscriber};
+use crate::topic::Filter;
 
 /// One Session's side of a subscription, as the index keeps it.
 #[derive(Debug, Clone)]
@@ -34,8 +35,8 @@ pub struct Delivery {
     pub qos: Qos,
     /// Whether RETAIN is kept as published: one of the subscriptions asks for it. [MQTT-3.3.1-13]
     pub retain_as_published: bool,
-    /// The identifiers of all these subscriptions, one for each that has one.
-    pub subscription_ids: SmallVec<[SubscriptionId; 2]>,
+    /// The identifiers of all these subscriptions, or the share.
+    pub matched: Option<Arc<Matched>>,
 }
 
 /// How a Session gets what it published itself.
@@ -63,6 +64,14 @@ impl Receiver {
         Some(Self { subscriber, of_others: Delivery::merge(subscriptions)?, of_its_own })
     }
 
+    /// A member of the Shared Subscription of `filter`.
+    pub(super) fn of_share(member: &Subscribed, filter: &Arc<Filter>) -> Self {
+        let Subscribed { subscriber, options, id } = member;
+        let matched = Matched::new(id.iter().copied().collect(), Some(Arc::clone(filter)));
+        let of_others = Delivery { qos: options.qos, retain_as_published: options.retain_as_published, matched };
+        Self { subscriber: Arc::clone(subscriber), of_others, of_its_own: OwnMessages::AsOfOthers }
+    }
+
     /// How the Session gets a message of `publisher`; `None` if its own, and No Local. [MQTT-3.8.3-3]
     pub fn delivery(&self, publisher: Option<SessionKey>) -> Option<&Delivery> {
         match &self.of_its_own {
@@ -76,16 +85,25 @@ impl Receiver {
 impl Delivery {
     fn merge<'a>(subscriptions: impl Iterator<Item = &'a Subscribed>) -> Option<Self> {
         let mut merged: Option<Self> = None;
+        let mut subscription_ids = SmallVec::new();
         for Subscribed { options, id, .. } in subscriptions {
-            let delivery = merged.get_or_insert_with(|| Self {
-                qos: options.qos,
-                retain_as_published: false,
-                subscription_ids: SmallVec::new(),
-            });
+            let first = || Self { qos: options.qos, retain_as_published: false, matched: None };
+            let delivery = merged.get_or_insert_with(first);
             delivery.qos = delivery.qos.max(options.qos);
             delivery.retain_as_published |= options.retain_as_published;
-            delivery.subscription_ids.extend(*id);
+            subscription_ids.extend(*id);
         }
-        merged
+        Some(Self { matched: Matched::new(subscription_ids, None), ..merged? })
+    }
+}
+
+#[cfg(test)]
+impl Delivery {
+    /// The identifiers of the subscriptions, in ascending order.
+    pub(super) fn subscription_ids(&self) -> Vec<u32> {
+        let ids = self.matched.iter().flat_map(|matched| &matched.subscription_ids);
+        let mut ids = ids.map(|id| id.get()).collect::<Vec<_>>();
+        ids.sort_unstable();
+        ids
     }
 }

@@ -178,18 +178,16 @@ impl Group {
 
     fn resolve(&self, topic: &TopicName) -> Option<Arc<Share>> {
         let share = self.share.get_or_init(|| {
-            Arc::new(self.with(self.members.values().filter_map(|member| Receiver::merge([member])).collect()))
+            let filter = Arc::new(self.filter.clone());
+            let members = self.members.values().map(|member| Receiver::of_share(member, &filter)).collect();
+            Arc::new(Share { filter, strategy: self.strategy, members, turn: Arc::clone(&self.turn) })
         });
         let may_receive = |member: &&Receiver| member.subscriber.access().receive(topic);
         if share.members.iter().all(|member| may_receive(&member)) {
             return Some(Arc::clone(share));
         }
         let members: Vec<Receiver> = share.members.iter().filter(may_receive).cloned().collect();
-        (!members.is_empty()).then(|| Arc::new(self.with(members)))
-    }
-
-    fn with(&self, members: Vec<Receiver>) -> Share {
-        Share { filter: Arc::new(self.filter.clone()), strategy: self.strategy, members, turn: Arc::clone(&self.turn) }
+        (!members.is_empty()).then(|| Arc::new(Share { members, ..Share::clone(share) }))
     }
 }
 

@@ -27,10 +27,6 @@ pub(super) struct Connection {
     stream: Stream,
     decoder: Decoder,
     input: Input,
-    /// Its CONNECT was decoded.
-    connected: bool,
-    /// Its bytes can't be decoded: nothing more is read.
-    undecodable: bool,
 }
 
 /// How it ends.
@@ -46,7 +42,7 @@ impl Connection {
     pub(super) fn open(driver: &RefCell<Driver>, stream: Stream, peer: Box<Peer>) -> Option<Self> {
         let decoder = Decoder::new(peer.maximum_packet_size);
         let id = driver.borrow_mut().open(peer)?;
-        Some(Self { id, stream, decoder, input: Input::default(), connected: false, undecodable: false })
+        Some(Self { id, stream, decoder, input: Input::default() })
     }
 
     /// Does what can be done at once, and says when it is over.
@@ -98,7 +94,7 @@ impl Connection {
             if read >= TURN_BYTES || written == Turn::Unfinished {
                 return Ok(Turn::Unfinished);
             }
-            if entry.is_held() || self.undecodable || driver.holds_up(self.id) {
+            if entry.is_held() || self.decoder.has_failed() || driver.holds_up(self.id) {
                 return Ok(Turn::Waiting);
             }
             let chunk = match self.input.poll_next(&mut self.stream, &mut driver.scratch, cx) {
@@ -125,7 +121,6 @@ impl Connection {
             match self.decoder.decode(&mut bytes) {
                 Ok(Some(packet)) => {
                     if let ClientPacket::Connect(_) = packet {
-                        self.connected = true;
                         driver.set_version(self.id, self.decoder.version());
                     }
                     driver.handle(Event::Packet { connection: self.id, packet });
@@ -135,8 +130,7 @@ impl Connection {
                     return;
                 }
                 Err(error) => {
-                    self.undecodable = true;
-                    let connect_version = self.decoder.version().filter(|_| !self.connected);
+                    let connect_version = self.decoder.version().filter(|_| !self.decoder.has_connected());
                     driver.set_version(self.id, connect_version);
                     driver.handle(Event::Undecodable { connection: self.id, error, connect_version });
                     return;

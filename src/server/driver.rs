@@ -174,8 +174,16 @@ impl Driver {
     }
 
     /// Applies an event, and the answers to it that are there at once.
+    #[inline(always)]
     pub(super) fn handle(&mut self, event: Event) {
         self.apply(event);
+        if self.store.has_stable() || !self.answers.is_empty() {
+            self.apply_answers();
+        }
+    }
+
+    /// Applies the answers that are there at once.
+    fn apply_answers(&mut self) {
         while let Some(answer) = self.store.take_stable().map(Event::Persisted).or_else(|| self.answers.pop_front()) {
             self.apply(answer);
         }
@@ -201,6 +209,7 @@ impl Driver {
         None
     }
 
+    #[inline(always)]
     fn apply(&mut self, event: Event) {
         let mut actions = std::mem::take(&mut self.actions);
         self.shard.handle(self.reading.now, event, &mut actions);

@@ -34,9 +34,9 @@ impl PublishEncoder {
     ) {
         let message = Arc::clone(&publish.message);
         let payload_is_shared = message.payload.len() >= SHARED_PAYLOAD_MIN;
-        if publish.topic_alias.is_some() || !publish.subscription_ids.is_empty() {
-            let tail = outgoing.tail(pool);
-            encode(&publish, version, tail);
+        let is_like_no_other = publish.topic_alias.is_some() || !publish.subscription_ids().is_empty();
+        if is_like_no_other || (self.last.is_none() && Arc::strong_count(&message) <= HOLDERS_OF_ONE) {
+            encode(&publish, version, outgoing.tail(pool));
         } else {
             self.append_as_encoded(publish, version, outgoing.tail(pool));
         }
@@ -102,6 +102,8 @@ fn packet_id_at(bytes: &[u8]) -> Option<usize> {
     Some(topic_at + 2 + usize::from(u16::from_be_bytes(*length)))
 }
 
+/// Who holds a message that goes to one receiver alone: the PUBLISH, what was taken out of it here, and the receiver's queue.
+const HOLDERS_OF_ONE: usize = 3;
 /// From here on sharing a payload is cheaper than copying it, and not so small that a slow receiver would hold much more of the
 /// read buffers than is counted for it.
 const SHARED_PAYLOAD_MIN: usize = 4 * 1024;

@@ -80,6 +80,11 @@ impl StoreThread {
         }
     }
 
+    /// Whether [`take_stable`](Self::take_stable) has something to say.
+    pub(super) const fn has_stable(&self) -> bool {
+        self.stable.is_some()
+    }
+
     /// How far it got since it was asked last, if there is no durability.
     pub(super) fn take_stable(&mut self) -> Option<Ticket> {
         self.stable.take()

@@ -1,21 +1,22 @@
 //! What a client answers to the QoS 1 and 2 messages that it is sent.
 
-use super::outbound::{Outbound, State};
-use super::{Action, ProtocolError};
+use super::entry::State;
+use super::outbound::Outbound;
+use super::{Action, Actions, ProtocolError};
 use crate::codec::{Ack, PacketId, PacketType, ReasonCode, ServerPacket};
 
 impl Outbound {
     /// PUBACK: the QoS 1 message is done. One that names nothing in flight is a repeat and ignored.
-    pub(super) fn on_puback(&mut self, id: PacketId, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
-        match self.state_of(id) {
-            Some((sequence, State::AwaitingPuback)) => {
-                self.complete(sequence, actions);
+    pub(super) fn on_puback(&mut self, id: PacketId, actions: &mut impl Actions) -> Result<(), ProtocolError> {
+        match self.find(id) {
+            Some((place, _, State::AwaitingPuback)) => {
+                self.complete(place, actions);
                 Ok(())
             }
-            Some((_, State::AwaitingPubrec | State::AwaitingPubcomp)) => {
+            Some((_, _, State::AwaitingPubrec | State::AwaitingPubcomp)) => {
                 Err(ProtocolError::UnexpectedAck { packet: PacketType::Puback })
             }
-            Some((_, State::Queued | State::Done)) | None => Ok(()),
+            Some((_, _, State::Queued | State::Done)) | None => Ok(()),
         }
     }
 
@@ -23,40 +24,40 @@ impl Outbound {
     ///
     /// One for a message that this connection is still to send again is ignored: the client will answer that, and PUBREL must not be
     /// repeated before the record that it waits for.
-    pub(super) fn on_pubrec(&mut self, ack: &Ack, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
+    pub(super) fn on_pubrec(&mut self, ack: &Ack, actions: &mut impl Actions) -> Result<(), ProtocolError> {
         let id = ack.packet_id;
-        match self.state_of(id) {
-            Some((sequence, State::AwaitingPubrec)) if ack.reason_code.is_error() => self.complete(sequence, actions),
-            Some((sequence, State::AwaitingPubrec)) if sequence >= self.cursor => {}
-            Some((sequence, State::AwaitingPubrec)) => {
-                self.release(sequence);
+        match self.find(id) {
+            Some((place, _, State::AwaitingPubrec)) if ack.reason_code.is_error() => self.complete(place, actions),
+            Some((_, sequence, State::AwaitingPubrec)) if sequence >= self.cursor => {}
+            Some((place, sequence, State::AwaitingPubrec)) => {
+                self.release(place);
                 actions.push(Action::Released(sequence, id));
             }
-            Some((_, State::AwaitingPubcomp)) if ack.reason_code.is_error() => {}
-            Some((sequence, State::AwaitingPubcomp)) => actions.push(Action::Released(sequence, id)),
-            Some((_, State::AwaitingPuback)) => {
+            Some((_, _, State::AwaitingPubcomp)) if ack.reason_code.is_error() => {}
+            Some((_, sequence, State::AwaitingPubcomp)) => actions.push(Action::Released(sequence, id)),
+            Some((_, _, State::AwaitingPuback)) => {
                 return Err(ProtocolError::UnexpectedAck { packet: PacketType::Pubrec });
             }
-            Some((_, State::Queued | State::Done)) | None if ack.reason_code.is_error() => {}
-            Some((_, State::Queued | State::Done)) | None => {
+            Some((_, _, State::Queued | State::Done)) | None if ack.reason_code.is_error() => {}
+            Some((_, _, State::Queued | State::Done)) | None => {
                 let pubrel = Ack::new(id, ReasonCode::PacketIdentifierNotFound);
-                actions.push(Action::Send(ServerPacket::Pubrel(pubrel)));
+                actions.send(ServerPacket::Pubrel(pubrel));
             }
         }
         Ok(())
     }
 
     /// PUBCOMP: the QoS 2 message is done. One that names nothing in flight is a repeat and ignored.
-    pub(super) fn on_pubcomp(&mut self, id: PacketId, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
-        match self.state_of(id) {
-            Some((sequence, State::AwaitingPubcomp)) => {
-                self.complete(sequence, actions);
+    pub(super) fn on_pubcomp(&mut self, id: PacketId, actions: &mut impl Actions) -> Result<(), ProtocolError> {
+        match self.find(id) {
+            Some((place, _, State::AwaitingPubcomp)) => {
+                self.complete(place, actions);
                 Ok(())
             }
-            Some((_, State::AwaitingPuback | State::AwaitingPubrec)) => {
+            Some((_, _, State::AwaitingPuback | State::AwaitingPubrec)) => {
                 Err(ProtocolError::UnexpectedAck { packet: PacketType::Pubcomp })
             }
-            Some((_, State::Queued | State::Done)) | None => Ok(()),
+            Some((_, _, State::Queued | State::Done)) | None => Ok(()),
         }
     }
 }

@@ -1,8 +1,27 @@
 use super::{Delivery, ProtocolError};
-use crate::codec::{Auth, Disconnect, MessageProperties, PacketId, Qos, ServerPacket, Subscribe, Unsubscribe};
-use crate::topic::TopicName;
-use bytes::Bytes;
+use crate::codec::{Auth, Disconnect, Message, PacketId, Qos, ServerPacket, Subscribe, Unsubscribe};
+use std::sync::Arc;
+
 use bytestring::ByteString;
+
+/// Where a [`Session`](super::Session) puts what its owner must do, in order.
+pub trait Actions {
+    /// Send the packet to the client: most of all actions. It may be done before those that were given earlier, but for another packet.
+    fn send(&mut self, packet: ServerPacket);
+
+    /// Do this.
+    fn push(&mut self, action: Action);
+}
+
+impl Actions for Vec<Action> {
+    fn send(&mut self, packet: ServerPacket) {
+        self.push(Action::Send(packet));
+    }
+
+    fn push(&mut self, action: Action) {
+        Self::push(self, action);
+    }
+}
 
 /// What the owner of a [`Session`](super::Session) must do, in order, before the next event.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +42,7 @@ pub enum Action {
     DroppedStored(DropCause, u64),
     /// Read the messages with these sequences from the store, and give them with [`Event::Fetched`](super::Event::Fetched) and this number.
     /// No other fetch follows before.
-    Fetch(u64, Vec<u64>),
+    Fetch(u32, Vec<u64>),
     /// The message with this sequence was to be sent, and can't be read from the store: it is dropped.
     Unreadable(u64, ByteString),
     /// SUBSCRIBE: answered with [`Event::Respond`](super::Event::Respond).
@@ -39,8 +58,8 @@ pub enum Action {
 /// An Application Message that a client published, on its way to be routed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Application {
-    /// Topic Name: an alias is resolved.
-    pub topic: TopicName,
+    /// The message: a Topic Alias is resolved.
+    pub message: Arc<Message>,
     /// QoS.
     pub qos: Qos,
     /// RETAIN.
@@ -49,10 +68,8 @@ pub struct Application {
     pub packet_id: Option<PacketId>,
     /// Message Expiry Interval in seconds.
     pub message_expiry_interval: Option<u32>,
-    /// What goes on with the message.
-    pub properties: MessageProperties,
-    /// The payload.
-    pub payload: Bytes,
+    /// Whether the Topic Name has memory of its own.
+    pub has_own_topic: bool,
 }
 
 /// How a connection ends.

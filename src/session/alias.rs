@@ -1,10 +1,11 @@
 use std::collections::HashMap;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
 use super::ProtocolError;
-use crate::codec::{AliasUse, TopicAlias};
+use crate::codec::{AliasUse, Message, TopicAlias};
 use crate::topic::TopicName;
 
 /// The Topic Aliases that a client has set on this connection.
@@ -21,27 +22,24 @@ impl InboundAliases {
         Self { maximum, topics: None }
     }
 
-    /// The Topic Name of a PUBLISH that carries `topic` or `alias` or both.
+    /// Sets the alias that a PUBLISH came with, or gives the message the Topic Name that it stands for.
     pub(super) fn resolve(
         &mut self,
-        topic: Option<TopicName>,
-        alias: Option<TopicAlias>,
-    ) -> Result<TopicName, ProtocolError> {
-        match (topic, alias) {
-            (Some(topic), None) => Ok(topic),
-            (_, Some(alias)) if alias.get() > self.maximum => {
-                Err(ProtocolError::TopicAliasInvalid { alias: alias.get(), maximum: self.maximum }) // [MQTT-3.3.2-9]
-            }
-            (Some(topic), Some(alias)) => {
-                self.topics.get_or_insert_default().insert(alias, topic.detached());
-                Ok(topic)
-            }
-            (None, Some(alias)) => {
-                let topic = self.topics.as_ref().and_then(|topics| topics.get(&alias));
-                topic.cloned().ok_or(ProtocolError::TopicAliasUnknown { alias: alias.get() })
-            }
-            (None, None) => Err(ProtocolError::NoTopic),
+        (alias, alias_use): (TopicAlias, AliasUse),
+        message: &mut Arc<Message>,
+    ) -> Result<(), ProtocolError> {
+        if alias.get() > self.maximum {
+            return Err(ProtocolError::TopicAliasInvalid { alias: alias.get(), maximum: self.maximum }); // [MQTT-3.3.2-9]
         }
+        match alias_use {
+            AliasUse::Set => drop(self.topics.get_or_insert_default().insert(alias, message.topic.detached())),
+            AliasUse::Known => {
+                let topic = self.topics.as_ref().and_then(|topics| topics.get(&alias));
+                let unknown = ProtocolError::TopicAliasUnknown { alias: alias.get() };
+                Arc::make_mut(message).topic = topic.cloned().ok_or(unknown)?;
+            }
+        }
+        Ok(())
     }
 }
 

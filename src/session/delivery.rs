@@ -1,8 +1,11 @@
+use std::sync::Arc;
+
 use super::entry::ENTRY_BYTES;
 use super::link::Link;
 use super::{Delivery, DropCause};
-use crate::codec::{AliasUse, Message, OutgoingPublish, PacketId};
+use crate::codec::{AliasUse, OutgoingPublish, PacketId};
 use crate::timestamp::Timestamp;
+use crate::topic::Filter;
 
 impl Delivery {
     /// The PUBLISH that carries this to the client of `link`, unless it is too large for it. [MQTT-3.1.2-24]
@@ -14,17 +17,18 @@ impl Delivery {
         link: &mut Link,
     ) -> Result<OutgoingPublish, DropCause> {
         // [MQTT-3.3.2-6]; the part of a second that has begun counts as remaining.
-        let remaining = self.expires_at.map(|at| at.since(now).as_millis().div_ceil(1_000));
+        let expires = self.expires_at != Timestamp::NEVER;
+        let remaining = expires.then(|| self.expires_at.since(now).as_millis().div_ceil(1_000));
         let mut publish = OutgoingPublish {
-            message: self.message.clone(),
+            message: Arc::clone(&self.message),
             dup,
             qos: self.qos,
             retain: self.retain,
             packet_id,
             topic_alias: None,
             message_expiry_interval: remaining.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
-            subscription_ids: self.subscription_ids.clone(),
-            message_id: if link.message_ids && packet_id.is_some() { self.message.id } else { None },
+            matched: self.matched.clone(),
+            message_id: link.message_ids && packet_id.is_some() && self.message.id.is_some(),
         };
         let fits = |publish: &OutgoingPublish| {
             link.maximum_packet_size.is_none_or(|maximum| publish.encoded_len(link.version) <= maximum.get() as usize)
@@ -44,10 +48,14 @@ impl Delivery {
         Ok(publish)
     }
 
+    /// The Shared Subscription it was chosen by.
+    pub fn share(&self) -> Option<&Arc<Filter>> {
+        self.matched.as_ref()?.share.as_ref()
+    }
+
     /// What it counts for in a queue.
     pub fn queued_bytes(&self) -> usize {
-        let Message { topic, payload, properties, .. } = &*self.message;
-        queued_bytes(topic.as_str().len() + payload.len() + properties.encoded_len())
+        queued_bytes(self.message.content_len())
     }
 }
 

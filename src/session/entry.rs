@@ -1,20 +1,81 @@
 //! A message in a queue.
 
 use super::link::Link;
-use super::outbound::{Entry, RestoredMessage, State};
 use super::{Delivery, DeliveryPlace, DropCause, queued_bytes};
-use crate::codec::{OutgoingPublish, PacketId};
+use crate::codec::{Message, OutgoingPublish, PacketId, Qos};
 use crate::timestamp::Timestamp;
+
+/// A message in a queue.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) sequence: u64,
+    pub(super) content: Content,
+    /// What it counts for in the queue.
+    pub(super) bytes: u32,
+    pub(super) state: State,
+    /// Whether the store has it, so that it can be fetched from there.
+    pub(super) recorded: bool,
+}
+
+/// Where a message of a queue is.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// In memory.
+    Loaded(Delivery),
+    /// In the store alone, or with the client.
+    Away {
+        /// When its Message Expiry Interval runs out, or [`Timestamp::NEVER`].
+        expires_at: Timestamp,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Never sent.
+    Queued,
+    AwaitingPuback,
+    AwaitingPubrec,
+    /// PUBREL was sent, or is about to be.
+    AwaitingPubcomp,
+    Done,
+}
+
+/// A message of the last run.
+#[derive(Debug)]
+pub enum RestoredMessage {
+    /// To be sent, perhaps again: the store has it.
+    Queued {
+        /// Of this delivery.
+        qos: Qos,
+        /// When it expires, or [`Timestamp::NEVER`].
+        expires_at: Timestamp,
+        /// The bytes of its topic, payload and properties.
+        content: u32,
+    },
+    /// The same, of a Shared Subscription.
+    Shared(Box<Delivery>),
+    /// The client has it: PUBREL is to be sent again.
+    Released,
+}
+
+impl State {
+    /// What a message of this QoS waits for when it is sent.
+    const fn awaiting(qos: Qos) -> Self {
+        match qos {
+            Qos::AtMostOnce | Qos::AtLeastOnce => Self::AwaitingPuback,
+            Qos::ExactlyOnce => Self::AwaitingPubrec,
+        }
+    }
+}
 
 impl Entry {
     /// A message that was never sent. Those of Shared Subscriptions stay in memory: another member may get them.
     pub(super) fn new(sequence: u64, delivery: Delivery, recorded: bool) -> Self {
         Self {
             sequence,
-            expires_at: delivery.expires_at.unwrap_or(Timestamp::NEVER),
             bytes: u32::try_from(delivery.queued_bytes()).unwrap_or(u32::MAX),
-            recorded: recorded && delivery.place == DeliveryPlace::Record && delivery.share.is_none(),
-            delivery: Some(Box::new(delivery)),
+            recorded: recorded && delivery.place == DeliveryPlace::Record && delivery.share().is_none(),
+            content: Content::Loaded(delivery),
             state: State::Queued,
         }
     }
@@ -24,7 +85,7 @@ impl Entry {
         match message {
             RestoredMessage::Queued { qos, expires_at, content } => {
                 let bytes = u32::try_from(queued_bytes(content as usize)).unwrap_or(u32::MAX);
-                Self { sequence, delivery: None, expires_at, bytes, state: state(qos), recorded: true }
+                Self { sequence, content: Content::Away { expires_at }, bytes, state: state(qos), recorded: true }
             }
             RestoredMessage::Shared(delivery) => {
                 let state = state(delivery.qos);
@@ -32,8 +93,7 @@ impl Entry {
             }
             RestoredMessage::Released => Self {
                 sequence,
-                delivery: None,
-                expires_at: Timestamp::NEVER,
+                content: Content::Away { expires_at: Timestamp::NEVER },
                 bytes: 0,
                 state: State::AwaitingPubcomp,
                 recorded: true,
@@ -51,7 +111,7 @@ impl Entry {
         if self.is_expired(now) {
             return Err(DropCause::Expired); // [MQTT-3.3.2-5]
         }
-        let Some(delivery) = &self.delivery else { return Err(DropCause::Expired) };
+        let Content::Loaded(delivery) = &self.content else { return Err(DropCause::Expired) };
         let dup = self.state != State::Queued;
         let publish = delivery.publish(now, Some(packet_id), dup, link)?;
         self.state = State::awaiting(delivery.qos);
@@ -60,17 +120,35 @@ impl Entry {
 
     /// Whether it is not to be sent any more, because it never was in time.
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
-        self.state == State::Queued && self.expires_at <= now
+        let expires_at = match &self.content {
+            Content::Loaded(delivery) => delivery.expires_at,
+            Content::Away { expires_at } => *expires_at,
+        };
+        self.state == State::Queued && expires_at <= now
+    }
+
+    /// Whether its message is in memory.
+    pub(super) const fn is_loaded(&self) -> bool {
+        matches!(self.content, Content::Loaded(_))
     }
 
     /// Whether it is still to be sent, perhaps again, and the store alone has it.
     pub(super) const fn is_stored(&self) -> bool {
-        self.delivery.is_none() && matches!(self.state, State::Queued | State::AwaitingPuback | State::AwaitingPubrec)
+        !self.is_loaded() && matches!(self.state, State::Queued | State::AwaitingPuback | State::AwaitingPubrec)
+    }
+
+    /// Takes its message out of memory.
+    pub(super) fn unload(&mut self) -> Option<Delivery> {
+        let Content::Loaded(Delivery { expires_at, .. }) = self.content else { return None };
+        match std::mem::replace(&mut self.content, Content::Away { expires_at }) {
+            Content::Loaded(delivery) => Some(delivery),
+            Content::Away { .. } => None,
+        }
     }
 }
 
 /// What a queued message costs beside its content, in memory or not: it must count for the same.
-pub(super) const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<Delivery>();
+pub(super) const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<Message>();
 
 #[cfg(test)]
 mod tests {
@@ -78,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_is_in_memory_of_a_message_in_the_store_is_small() {
-        assert_eq!(size_of::<Entry>(), 32);
+        assert_eq!(size_of::<Entry>(), 48);
         assert_eq!(size_of::<RestoredMessage>(), 16);
     }
 }

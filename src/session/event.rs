@@ -1,11 +1,8 @@
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::{FetchedMessage, Link};
-use crate::codec::{ClientPacket, Connack, Message, PacketId, Qos, ReasonCode, ServerPacket, SubscriptionId};
+use crate::codec::{ClientPacket, Connack, Matched, Message, PacketId, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
-use crate::topic::Filter;
 
 /// The number of a record that a shard gave to the store: each shard counts its own, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -53,7 +50,7 @@ pub enum Event {
     /// A message for this Session at QoS 1 or 2, with its place in the Session's queue. Places may come out of order, but each comes once.
     Deliver(u64, Delivery),
     /// The answer to the [`Action::Fetch`](super::Action::Fetch) with this number.
-    Fetched(u64, Vec<FetchedMessage>),
+    Fetched(u32, Vec<FetchedMessage>),
     /// Everything up to this ticket is stable.
     Persisted(Ticket),
     /// So many bytes of messages from the queue may be put before the transport now.
@@ -71,12 +68,10 @@ pub struct Delivery {
     pub qos: Qos,
     /// RETAIN as the subscription wants it.
     pub retain: bool,
-    /// When its Message Expiry Interval runs out.
-    pub expires_at: Option<Timestamp>,
-    /// Of all matching subscriptions.
-    pub subscription_ids: SmallVec<[SubscriptionId; 2]>,
-    /// The Shared Subscription it was chosen by, so that it can go to another member if this Session ends.
-    pub share: Option<Arc<Filter>>,
+    /// When its Message Expiry Interval runs out, or [`Timestamp::NEVER`].
+    pub expires_at: Timestamp,
+    /// The subscriptions that it goes to the Session for, if there is anything to say of them.
+    pub matched: Option<Arc<Matched>>,
     /// Where it is until the Session is done with it.
     pub place: DeliveryPlace,
 }

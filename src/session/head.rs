@@ -6,46 +6,30 @@
 
 use bytestring::ByteString;
 
-use super::outbound::{Entry, Outbound};
-use super::{Action, Delivery, Limits, QueueHead};
+use super::entry::{Content, Entry};
+use super::outbound::Outbound;
+use super::{Action, Actions, Delivery, QueueHead};
 
 /// The account of what is in memory of a queue, and what is not.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Head {
-    limits: QueueHead,
     /// Whether the client is there.
     is_connected: bool,
-    /// Whether a dropped message must be in memory.
-    pub(super) keeps_dropped: bool,
     /// Whether the store has the messages that come now.
     pub(super) recorded: bool,
+    /// Whether the answer to the last fetch is awaited.
+    fetching: bool,
+    /// Which fetch was the last.
+    fetch: u32,
     /// Messages that the store has as well, and their bytes.
     loaded: usize,
     loaded_bytes: usize,
     /// Messages that the store alone has: those that this connection has still to send, and the others.
     pub(super) stored: usize,
     stored_sent: usize,
-    /// Which fetch was the last, and whether its answer is awaited.
-    fetch: u64,
-    fetching: bool,
 }
 
 impl Head {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self {
-            limits: limits.queue_head,
-            is_connected: false,
-            keeps_dropped: limits.keeps_dropped,
-            recorded: false,
-            loaded: 0,
-            loaded_bytes: 0,
-            stored: 0,
-            stored_sent: 0,
-            fetch: 0,
-            fetching: false,
-        }
-    }
-
     /// Whether a part of the queue is in the store alone.
     pub(super) const fn has_stored(&self) -> bool {
         self.stored + self.stored_sent > 0
@@ -73,7 +57,7 @@ impl Head {
 
     /// A message was sent.
     pub(super) fn sent(&mut self, entry: &mut Entry) {
-        if entry.recorded && entry.delivery.take().is_some() {
+        if entry.recorded && entry.unload().is_some() {
             self.loaded -= 1;
             self.loaded_bytes -= entry.bytes as usize;
             self.stored_sent += 1;
@@ -82,7 +66,7 @@ impl Head {
 
     /// A message is not to be sent any more. This connection has sent it, or not.
     pub(super) const fn left(&mut self, entry: &Entry, sent: bool) {
-        if entry.delivery.is_none() {
+        if !entry.is_loaded() {
             let stored = if sent { &mut self.stored_sent } else { &mut self.stored };
             *stored -= 1;
         } else if entry.recorded {
@@ -91,19 +75,19 @@ impl Head {
         }
     }
 
-    const fn is_over(&self) -> bool {
-        let limits = if self.is_connected { self.limits } else { self.limits.away() };
+    const fn is_over(&self, limits: QueueHead) -> bool {
+        let limits = if self.is_connected { limits } else { limits.away() };
         self.loaded > limits.messages_max || self.loaded_bytes > limits.bytes_max
     }
 
     /// Whether so little is left that more should be on its way.
-    const fn is_low(&self) -> bool {
-        self.loaded < self.limits.messages_max.div_ceil(2) && self.loaded_bytes < self.limits.bytes_max.div_ceil(2)
+    const fn is_low(&self, limits: QueueHead) -> bool {
+        self.loaded < limits.messages_max.div_ceil(2) && self.loaded_bytes < limits.bytes_max.div_ceil(2)
     }
 
     /// How many messages and bytes to fetch.
-    const fn room(&self) -> (usize, usize) {
-        let QueueHead { messages_max, bytes_max, .. } = self.limits;
+    const fn room(&self, limits: QueueHead) -> (usize, usize) {
+        let QueueHead { messages_max, bytes_max, .. } = limits;
         let (messages, bytes) = (messages_max.saturating_sub(self.loaded), bytes_max.saturating_sub(self.loaded_bytes));
         let (messages_min, bytes_min) = (messages_max.div_ceil(2), bytes_max.div_ceil(2));
         (
@@ -124,12 +108,12 @@ impl Outbound {
                 break;
             }
             stored |= entry.is_stored();
-            if entry.recorded && entry.delivery.is_some() {
+            if entry.recorded && entry.is_loaded() {
                 kept.loaded += 1;
                 kept.loaded_bytes += entry.bytes as usize;
-                stored |= kept.is_over();
+                stored |= kept.is_over(self.limits.queue_head);
                 if stored {
-                    entry.delivery = None;
+                    entry.unload();
                     kept.loaded -= 1;
                     kept.loaded_bytes -= entry.bytes as usize;
                     self.head.loaded -= 1;
@@ -142,13 +126,16 @@ impl Outbound {
 
     /// Leaves to the store what the head has no room for of the messages from this sequence on, which are new.
     pub(super) fn unload_from(&mut self, first: u64) {
+        if self.head.loaded == 0 {
+            return; // nothing is in memory that the store has as well
+        }
         let is_behind = self.head.stored > 0;
         let place = self.place_from(first.max(self.cursor));
         for entry in self.queue.range_mut(place..).rev() {
-            if !is_behind && !self.head.is_over() {
+            if !is_behind && !self.head.is_over(self.limits.queue_head) {
                 break;
             }
-            if entry.recorded && entry.delivery.take().is_some() {
+            if entry.recorded && entry.unload().is_some() {
                 self.head.loaded -= 1;
                 self.head.loaded_bytes -= entry.bytes as usize;
                 self.head.stored += 1;
@@ -157,15 +144,15 @@ impl Outbound {
     }
 
     /// Asks for what is to be sent next, if that is in the store alone, or will soon be.
-    pub(super) fn fetch(&mut self, actions: &mut Vec<Action>) {
-        if self.head.fetching || self.head.stored == 0 {
+    pub(super) fn fetch(&mut self, actions: &mut impl Actions) {
+        if self.head.fetching {
             return;
         }
         let place = self.place_from(self.cursor);
-        if !self.head.is_low() && !self.queue.get(place).is_some_and(Entry::is_stored) {
+        if !self.head.is_low(self.limits.queue_head) && !self.queue.get(place).is_some_and(Entry::is_stored) {
             return;
         }
-        let (messages, mut bytes) = self.head.room();
+        let (messages, mut bytes) = self.head.room(self.limits.queue_head);
         let mut sequences = Vec::new();
         for entry in self.queue.range(place..).filter(|entry| entry.is_stored()) {
             let length = entry.bytes as usize;
@@ -175,13 +162,13 @@ impl Outbound {
             bytes = bytes.saturating_sub(length);
             sequences.push(entry.sequence);
         }
-        self.head.fetch += 1;
+        self.head.fetch = self.head.fetch.wrapping_add(1);
         self.head.fetching = true;
         actions.push(Action::Fetch(self.head.fetch, sequences));
     }
 
     /// What was asked for, or why it can't be had. An answer to a fetch that was forgotten is too late.
-    pub(super) fn on_fetched(&mut self, fetch: u64, messages: Vec<FetchedMessage>, actions: &mut Vec<Action>) {
+    pub(super) fn on_fetched(&mut self, fetch: u32, messages: Vec<FetchedMessage>, actions: &mut impl Actions) {
         if !self.head.fetching || self.head.fetch != fetch {
             return;
         }
@@ -196,7 +183,7 @@ impl Outbound {
             match message {
                 Ok(delivery) => {
                     self.head.left(entry, sequence < self.cursor);
-                    entry.delivery = Some(delivery);
+                    entry.content = Content::Loaded(*delivery);
                     self.head.joined(entry);
                 }
                 Err(cause) => {
@@ -216,16 +203,16 @@ pub type FetchedMessage = (u64, Result<Box<Delivery>, ByteString>);
 impl super::Session {
     /// Messages that are in memory.
     pub(super) fn loaded(&self) -> usize {
-        self.outbound.queue.iter().filter(|entry| entry.delivery.is_some()).count()
+        self.outbound.queue.iter().filter(|entry| entry.is_loaded()).count()
     }
 
     /// The account agrees with the queue.
     pub(super) fn check_head(&self) {
-        let Outbound { queue, head, cursor, .. } = &self.outbound;
-        let loaded: Vec<_> = queue.iter().filter(|entry| entry.recorded && entry.delivery.is_some()).collect();
+        let Outbound { queue, head, cursor, limits, .. } = &self.outbound;
+        let loaded: Vec<_> = queue.iter().filter(|entry| entry.recorded && entry.is_loaded()).collect();
         assert_eq!(head.loaded, loaded.len());
         assert_eq!(head.loaded_bytes, loaded.iter().map(|entry| entry.bytes as usize).sum::<usize>());
-        assert!(head.loaded <= head.limits.messages_max + head.limits.messages_max.div_ceil(2));
+        assert!(head.loaded <= limits.queue_head.messages_max + limits.queue_head.messages_max.div_ceil(2));
         let (sent, ahead): (Vec<_>, Vec<_>) =
             queue.iter().filter(|entry| entry.is_stored()).partition(|entry| entry.sequence < *cursor);
         assert_eq!((head.stored, head.stored_sent), (ahead.len(), sent.len()));

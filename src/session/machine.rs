@@ -2,8 +2,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::inbound::{Arrival, Inbound};
-use super::outbound::{Outbound, QueueLimits, RestoredMessage};
-use super::{Action, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, Ticket};
+use super::outbound::Outbound;
+use super::{
+    Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, RestoredMessage,
+    Ticket,
+};
 use crate::codec::{
     Ack, AckDetails, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
 };
@@ -15,7 +18,6 @@ use crate::timestamp::Timestamp;
 /// [`Action`]s, in order. It outlives its Network Connections, and moves between shards as plain data.
 #[derive(Debug)]
 pub struct Session {
-    limits: Arc<Limits>,
     inbound: Inbound,
     pub(super) outbound: Outbound,
     connection: Connection,
@@ -57,8 +59,7 @@ impl Session {
     pub fn new(limits: Arc<Limits>, first_sequence: u64) -> Self {
         Self {
             inbound: Inbound::default(),
-            outbound: Outbound::new(first_sequence.max(1), &limits),
-            limits,
+            outbound: Outbound::new(first_sequence.max(1), limits),
             connection: Connection::default(),
             message_ids: false,
             stable: Ticket::default(),
@@ -74,12 +75,13 @@ impl Session {
         sent_until: u64,
     ) -> Self {
         let inbound = Inbound::restored(received);
-        let outbound = Outbound::restored(queue, sent_until, &limits);
+        let outbound = Outbound::restored(queue, sent_until, Arc::clone(&limits));
         Self { inbound, outbound, ..Self::new(limits, 1) }
     }
 
     /// Applies `event` at `now` and appends what the caller must do to `actions`.
-    pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
+    #[inline(always)]
+    pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut impl Actions) {
         let Event::Packet(packet) = event else { return self.on_event(now, event, actions) };
         if let Err(error) = self.on_packet(now, packet, actions) {
             actions.push(Action::End(Ended::ByError(error)));
@@ -104,14 +106,9 @@ impl Session {
         self.outbound.head.has_stored()
     }
 
-    /// Messages in the queue, in flight included, and their bytes.
+    /// Messages in the queue, those in flight and those that came before their turn included, and their bytes.
     pub const fn queued(&self) -> (usize, usize) {
         self.outbound.queued()
-    }
-
-    /// The same, with those that came before their turn.
-    pub fn given(&self) -> (usize, usize) {
-        self.outbound.given()
     }
 
     /// The place in the queue before which messages may have been sent.
@@ -156,7 +153,8 @@ impl Session {
         self.outbound.into_leftovers()
     }
 
-    fn on_event(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
+    #[inline(always)]
+    fn on_event(&mut self, now: Timestamp, event: Event, actions: &mut impl Actions) {
         match event {
             Event::Packet(_) => {}
             Event::Connected { link, connack, wait } => {
@@ -170,12 +168,8 @@ impl Session {
             Event::Respond { packet, wait } => self.respond(packet, wait, actions),
             Event::DeliverQos0(delivery) => self.on_deliver_qos0(now, &delivery, actions),
             Event::Deliver(sequence, delivery) => {
-                let limits = self.limits.drops_oldest.then_some(QueueLimits {
-                    messages_max: self.limits.queued_messages_max,
-                    bytes_max: self.limits.queued_bytes_max,
-                });
                 let end = self.outbound.end();
-                self.outbound.enqueue(sequence, delivery, limits, actions);
+                self.outbound.enqueue(sequence, delivery, actions);
                 self.send(now, actions);
                 self.outbound.unload_from(end);
             }
@@ -199,7 +193,7 @@ impl Session {
         &mut self,
         now: Timestamp,
         packet: ClientPacket,
-        actions: &mut Vec<Action>,
+        actions: &mut impl Actions,
     ) -> Result<(), ProtocolError> {
         match packet {
             ClientPacket::Publish(publish) => self.on_publish(publish, actions)?,
@@ -209,7 +203,7 @@ impl Session {
             ClientPacket::Pubcomp(ack) => self.outbound.on_pubcomp(ack.packet_id, actions)?,
             ClientPacket::Subscribe(subscribe) => actions.push(Action::Subscribe(subscribe)),
             ClientPacket::Unsubscribe(unsubscribe) => actions.push(Action::Unsubscribe(unsubscribe)),
-            ClientPacket::Pingreq => actions.push(Action::Send(ServerPacket::Pingresp)), // [MQTT-3.12.4-1]
+            ClientPacket::Pingreq => actions.send(ServerPacket::Pingresp), // [MQTT-3.12.4-1]
             ClientPacket::Disconnect(disconnect) => actions.push(Action::End(Ended::ByClient(disconnect))),
             ClientPacket::Auth(auth) => actions.push(Action::Reauthenticate(auth)),
             ClientPacket::Connect(_) => return Err(ProtocolError::SecondConnect),
@@ -224,7 +218,7 @@ impl Session {
         mut link: Box<Link>,
         connack: Box<Connack>,
         wait: Option<Ticket>,
-        actions: &mut Vec<Action>,
+        actions: &mut impl Actions,
     ) {
         link.message_ids = self.message_ids;
         self.inbound.restart();
@@ -233,18 +227,21 @@ impl Session {
         self.respond(ServerPacket::Connack(connack), wait, actions);
     }
 
-    fn on_publish(&mut self, publish: Publish, actions: &mut Vec<Action>) -> Result<(), ProtocolError> {
+    fn on_publish(&mut self, mut publish: Publish, actions: &mut impl Actions) -> Result<(), ProtocolError> {
         let Some(link) = self.connection.link.as_mut() else { return Ok(()) };
-        if publish.qos > self.limits.maximum_qos {
+        let limits = &*self.outbound.limits;
+        if publish.qos > limits.maximum_qos {
             return Err(ProtocolError::QosNotSupported);
         }
-        if publish.retain && !self.limits.retain_available {
+        if publish.retain && !limits.retain_available {
             return Err(ProtocolError::RetainNotSupported);
         }
-        let topic = link.inbound_aliases.resolve(publish.topic, publish.topic_alias)?;
+        if let Some(alias) = publish.topic_alias {
+            link.inbound_aliases.resolve(alias, &mut publish.message)?;
+        }
         // 3.1.1 has no Receive Maximum: there, the owner bounds what waits by not reading on.
         let v5 = link.version == ProtocolVersion::V5;
-        let receive_maximum = if v5 { self.limits.receive_maximum } else { u16::MAX };
+        let receive_maximum = if v5 { limits.receive_maximum } else { u16::MAX };
         if let Some(id) = publish.packet_id {
             if publish.qos == Qos::ExactlyOnce {
                 if let Arrival::Repeat(wait) = self.inbound.on_publish_qos2(id, receive_maximum)? {
@@ -260,41 +257,40 @@ impl Session {
                 }
             }
         }
-        let wrong_format = self.limits.validate_payload_format
-            && publish.properties.payload_is_utf8()
-            && std::str::from_utf8(&publish.payload).is_err();
+        let wrong_format = limits.validate_payload_format
+            && publish.message.properties.payload_is_utf8()
+            && std::str::from_utf8(&publish.message.payload).is_err();
         if wrong_format {
             let Some(id) = publish.packet_id else { return Err(ProtocolError::PayloadFormatInvalid) };
             self.on_answered(Answer::refusal(id, publish.qos, ReasonCode::PayloadFormatInvalid), actions);
             return Ok(());
         }
         actions.push(Action::Publish(Application {
-            topic,
+            has_own_topic: publish.has_own_topic,
+            message: publish.message,
             qos: publish.qos,
             retain: publish.retain,
             packet_id: publish.packet_id,
             message_expiry_interval: publish.message_expiry_interval,
-            properties: publish.properties,
-            payload: publish.payload,
         }));
         Ok(())
     }
 
     /// PUBACK or PUBREC for a PUBLISH. 3.1.1 can't say no: a refused message is acknowledged and dropped. [MQTT-3.3.5-2]
-    fn on_answered(&mut self, answer: Answer, actions: &mut Vec<Action>) {
+    fn on_answered(&mut self, answer: Answer, actions: &mut impl Actions) {
         let Answer { packet_id: id, qos, reason_code, wait, duplicate } = answer;
         let Some(link) = &self.connection.link else { return };
         let refused_5 = reason_code.is_error() && link.version == ProtocolVersion::V5;
         let mut ack = Ack::new(id, reason_code);
-        let mut details = AckDetails::default();
-        if refused_5 && link.request_problem_information {
-            details.reason_string = Some(reason_code.to_string().into());
-        }
         // [MQTT-3.1.2-29]
-        if duplicate && link.request_problem_information {
-            details.user_properties.push(("duplicate".into(), "true".into()));
-        }
-        if details != AckDetails::default() {
+        if (refused_5 || duplicate) && link.request_problem_information {
+            let mut details = AckDetails::default();
+            if refused_5 {
+                details.reason_string = Some(reason_code.to_string().into());
+            }
+            if duplicate {
+                details.user_properties.push(("duplicate".into(), "true".into()));
+            }
             ack.details = Some(Box::new(details));
             if !link.takes(&ServerPacket::Puback(ack.clone())) {
                 ack.details = None; // [MQTT-3.4.2-2] [MQTT-3.5.2-2]
@@ -313,7 +309,7 @@ impl Session {
     }
 
     /// PUBREL: the identifier is free once that is stable; one that is unknown is free already. [MQTT-4.3.3-11]
-    fn on_pubrel(&mut self, id: PacketId, actions: &mut Vec<Action>) {
+    fn on_pubrel(&mut self, id: PacketId, actions: &mut impl Actions) {
         if self.inbound.release(id) {
             actions.push(Action::Release(id));
         } else {
@@ -322,21 +318,21 @@ impl Session {
         }
     }
 
-    fn on_deliver_qos0(&mut self, now: Timestamp, delivery: &Delivery, actions: &mut Vec<Action>) {
+    fn on_deliver_qos0(&mut self, now: Timestamp, delivery: &Delivery, actions: &mut impl Actions) {
         let Some(link) = self.connection.link.as_mut().filter(|_| self.connection.open) else {
             return actions.push(Action::Dropped(DropCause::NotConnected, None));
         };
-        if delivery.expires_at.is_some_and(|at| at <= now) {
+        if delivery.expires_at <= now {
             return actions.push(Action::Dropped(DropCause::Expired, None));
         }
         match delivery.publish(now, None, false, link) {
-            Ok(publish) => actions.push(Action::Send(ServerPacket::Publish(publish))),
+            Ok(publish) => actions.send(ServerPacket::Publish(publish)),
             Err(cause) => actions.push(Action::Dropped(cause, None)),
         }
     }
 
     /// Sends a response behind those that wait, or at once when nothing does.
-    fn respond(&mut self, packet: ServerPacket, wait: Option<Ticket>, actions: &mut Vec<Action>) {
+    fn respond(&mut self, packet: ServerPacket, wait: Option<Ticket>, actions: &mut impl Actions) {
         if self.connection.link.is_none() {
             return;
         }
@@ -347,7 +343,7 @@ impl Session {
         }
     }
 
-    fn on_persisted(&mut self, now: Timestamp, stable: Ticket, actions: &mut Vec<Action>) {
+    fn on_persisted(&mut self, now: Timestamp, stable: Ticket, actions: &mut impl Actions) {
         self.stable = self.stable.max(stable);
         while let Some((ticket, packet)) = self.connection.held.pop_front() {
             if ticket > stable {
@@ -360,7 +356,7 @@ impl Session {
     }
 
     /// A response leaves, or is left out if it is too large for the client.
-    fn leave(&mut self, packet: ServerPacket, actions: &mut Vec<Action>) {
+    fn leave(&mut self, packet: ServerPacket, actions: &mut impl Actions) {
         let fits = self.connection.link.as_ref().is_some_and(|link| link.takes(&packet));
         match &packet {
             ServerPacket::Connack(_) if !fits => {
@@ -380,11 +376,11 @@ impl Session {
             | ServerPacket::Auth(_) => {}
         }
         if fits {
-            actions.push(Action::Send(packet)); // [MQTT-3.1.2-25]
+            actions.send(packet); // [MQTT-3.1.2-25]
         }
     }
 
-    fn send(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+    fn send(&mut self, now: Timestamp, actions: &mut impl Actions) {
         let connection = &mut self.connection;
         if let Some(link) = connection.link.as_mut().filter(|_| connection.open) {
             self.outbound.send(now, link, &mut connection.room, actions);

@@ -17,12 +17,12 @@ mod protocol_error;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Action, Application, DropCause, Ended};
+pub use action::{Action, Actions, Application, DropCause, Ended};
 pub use delivery::queued_bytes;
+pub use entry::RestoredMessage;
 pub use event::{Delivery, DeliveryPlace, Event, Ticket};
 pub use head::FetchedMessage;
 pub use limits::{Limits, QueueHead};
 pub use link::Link;
 pub use machine::Session;
-pub use outbound::RestoredMessage;
 pub use protocol_error::ProtocolError;

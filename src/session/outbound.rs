@@ -1,9 +1,11 @@
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
+use super::entry::{Content, Entry, RestoredMessage, State};
 use super::head::Head;
 use super::link::Link;
-use super::{Action, Delivery, DeliveryPlace, DropCause, Limits};
-use crate::codec::{Ack, OutgoingPublish, PacketId, Qos, ReasonCode, ServerPacket};
+use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits};
+use crate::codec::{Ack, OutgoingPublish, PacketId, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
 /// The QoS 1 and 2 messages that a client is owed, in the order of their sequences: those in flight, and behind them those
@@ -22,95 +24,36 @@ pub(super) struct Outbound {
     /// The first sequence that no connection has sent.
     sent_until: u64,
     /// What came before its turn, because it took a shorter way here than its predecessor.
-    early: BTreeMap<u64, Delivery>,
-    early_bytes: usize,
+    #[expect(clippy::box_collection, reason = "it is rare, and every Session has one of these")]
+    early: Option<Box<BTreeMap<u64, Delivery>>>,
     /// Sent on this connection and not done.
     in_flight: u32,
     /// Not done, wherever they are.
     messages: usize,
     bytes: usize,
     pub(super) head: Head,
-}
-
-/// The bounds of a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct QueueLimits {
-    pub(super) messages_max: usize,
-    pub(super) bytes_max: usize,
-}
-
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) sequence: u64,
-    /// Given away once the client has it, and as long as the store alone has it.
-    pub(super) delivery: Option<Box<Delivery>>,
-    /// When its Message Expiry Interval runs out, or [`Timestamp::NEVER`].
-    pub(super) expires_at: Timestamp,
-    /// What it counts for in the queue.
-    pub(super) bytes: u32,
-    pub(super) state: State,
-    /// Whether the store has it, so that it can be fetched from there.
-    pub(super) recorded: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    /// Never sent.
-    Queued,
-    AwaitingPuback,
-    AwaitingPubrec,
-    /// PUBREL was sent, or is about to be.
-    AwaitingPubcomp,
-    Done,
-}
-
-/// A message of the last run.
-#[derive(Debug)]
-pub enum RestoredMessage {
-    /// To be sent, perhaps again: the store has it.
-    Queued {
-        /// Of this delivery.
-        qos: Qos,
-        /// When it expires, or [`Timestamp::NEVER`].
-        expires_at: Timestamp,
-        /// The bytes of its topic, payload and properties.
-        content: u32,
-    },
-    /// The same, of a Shared Subscription.
-    Shared(Box<Delivery>),
-    /// The client has it: PUBREL is to be sent again.
-    Released,
-}
-
-impl State {
-    /// What a message of this QoS waits for when it is sent.
-    pub(super) const fn awaiting(qos: Qos) -> Self {
-        match qos {
-            Qos::AtMostOnce | Qos::AtLeastOnce => Self::AwaitingPuback,
-            Qos::ExactlyOnce => Self::AwaitingPubrec,
-        }
-    }
+    pub(super) limits: Arc<Limits>,
 }
 
 impl Outbound {
     /// An empty queue whose first message will have the sequence `first`.
-    pub(super) fn new(first: u64, limits: &Limits) -> Self {
+    pub(super) fn new(first: u64, limits: Arc<Limits>) -> Self {
         Self {
             queue: VecDeque::new(),
             end: first,
             cursor: first,
             sent_until: first,
-            early: BTreeMap::new(),
-            early_bytes: 0,
+            early: None,
             in_flight: 0,
             messages: 0,
             bytes: 0,
-            head: Head::new(limits),
+            head: Head::default(),
+            limits,
         }
     }
 
     /// The queue of the last run: messages before `sent_until` may have been sent, and go out with DUP.
-    pub(super) fn restored(queue: BTreeMap<u64, RestoredMessage>, sent_until: u64, limits: &Limits) -> Self {
+    pub(super) fn restored(queue: BTreeMap<u64, RestoredMessage>, sent_until: u64, limits: Arc<Limits>) -> Self {
         let front = queue.first_key_value().map_or(1, |(first, _)| *first);
         let mut outbound = Self::new(front, limits);
         outbound.head.recorded = true;
@@ -131,14 +74,9 @@ impl Outbound {
         outbound
     }
 
-    /// Messages not done, and their bytes.
+    /// Messages not done, those that came before their turn included, and their bytes.
     pub(super) const fn queued(&self) -> (usize, usize) {
         (self.messages, self.bytes)
-    }
-
-    /// The same, with those that came before their turn.
-    pub(super) fn given(&self) -> (usize, usize) {
-        (self.messages + self.early.len(), self.bytes + self.early_bytes)
     }
 
     /// The place before which messages may have been sent.
@@ -161,45 +99,56 @@ impl Outbound {
         self.end
     }
 
-    /// Puts a message at its place. When the queue is full, the oldest message that was never sent goes; without limits it is for
-    /// whoever gives messages to see that there is room.
-    pub(super) fn enqueue(
-        &mut self,
-        sequence: u64,
-        delivery: Delivery,
-        limits: Option<QueueLimits>,
-        actions: &mut Vec<Action>,
-    ) {
-        if sequence != self.end {
-            if sequence > self.end {
-                let bytes = delivery.queued_bytes();
-                if self.early.insert(sequence, delivery).is_none() {
-                    self.early_bytes += bytes;
-                }
+    /// Puts a message at its place. When the queue is full and the oldest are to be dropped, the oldest that was never sent goes; else it is
+    /// for whoever gives messages to see that there is room.
+    pub(super) fn enqueue(&mut self, sequence: u64, delivery: Delivery, actions: &mut impl Actions) {
+        if sequence > self.end {
+            let bytes = delivery.queued_bytes();
+            if self.early.get_or_insert_default().insert(sequence, delivery).is_none() {
+                self.messages += 1;
+                self.bytes += bytes;
             }
-            return;
-        }
-        self.append(delivery, limits, actions);
-        while let Some(delivery) = self.early.remove(&self.end) {
-            self.early_bytes -= delivery.queued_bytes();
-            self.append(delivery, limits, actions);
+        } else if sequence == self.end {
+            self.append(delivery, actions);
+            if self.early.is_some() {
+                self.append_early(actions);
+            }
         }
     }
 
-    fn append(&mut self, delivery: Delivery, limits: Option<QueueLimits>, actions: &mut Vec<Action>) {
+    /// Appends what came early, as far as it is its turn now.
+    fn append_early(&mut self, actions: &mut impl Actions) {
+        while let Some(early) = &mut self.early {
+            let Some(delivery) = early.remove(&self.end) else { return };
+            if early.is_empty() {
+                self.early = None;
+            }
+            self.messages -= 1;
+            self.bytes -= delivery.queued_bytes();
+            self.append(delivery, actions);
+        }
+    }
+
+    fn append(&mut self, delivery: Delivery, actions: &mut impl Actions) {
         let entry = Entry::new(self.end, delivery, self.head.recorded);
         self.end += 1;
         self.messages += 1;
         self.bytes += entry.bytes as usize;
         self.head.joined(&entry);
         self.queue.push_back(entry);
-        let is_full = |messages, bytes| limits.is_some_and(|max| messages > max.messages_max || bytes > max.bytes_max);
-        while is_full(self.messages, self.bytes) {
+        if self.limits.drops_oldest {
+            self.drop_oldest(actions);
+        }
+    }
+
+    /// Drops as many of the oldest messages that were never sent as are beyond the bounds.
+    fn drop_oldest(&mut self, actions: &mut impl Actions) {
+        while self.messages > self.limits.queued_messages_max || self.bytes > self.limits.queued_bytes_max {
             let oldest = self.place_from(self.sent_until);
-            let Some(sequence) = self.queue.get(oldest).map(|entry| entry.sequence) else {
+            if self.queue.get(oldest).is_none() {
                 break; // all that is left is in flight
-            };
-            self.drop_message(sequence, DropCause::QueueFull, actions);
+            }
+            self.drop_message(oldest, DropCause::QueueFull, actions);
             // Few are before it, those in flight: a client that is away must not gather what it doesn't get.
             self.queue.remove(oldest);
         }
@@ -215,16 +164,20 @@ impl Outbound {
 
     /// Sends what the client's Receive Maximum and `room` allow: what this connection has to repeat, then what is new. What is
     /// not in memory is asked for.
-    pub(super) fn send(&mut self, now: Timestamp, link: &mut Link, room: &mut usize, actions: &mut Vec<Action>) {
+    pub(super) fn send(&mut self, now: Timestamp, link: &mut Link, room: &mut usize, actions: &mut impl Actions) {
+        if self.cursor == self.end {
+            return; // everything was sent: nearly always
+        }
         let front = self.front();
         let mut place = self.place_from(self.cursor);
+        let mut has_dropped = false;
         while let Some(entry) = self.queue.get_mut(place) {
             let sequence = entry.sequence;
             let packet_id = packet_id(sequence);
             match entry.state {
                 State::Done => {}
                 State::AwaitingPubcomp => {
-                    actions.push(Action::Send(ServerPacket::Pubrel(Ack::new(packet_id, ReasonCode::Success))));
+                    actions.send(ServerPacket::Pubrel(Ack::new(packet_id, ReasonCode::Success)));
                     self.in_flight += 1;
                 }
                 State::Queued | State::AwaitingPuback | State::AwaitingPubrec => {
@@ -232,17 +185,20 @@ impl Outbound {
                     let full = self.in_flight >= u32::from(link.send_maximum.get())
                         || sequence - front >= PACKET_IDS
                         || *room == 0;
-                    if full || (entry.is_stored() && (self.head.keeps_dropped || !entry.is_expired(now))) {
+                    if full || (entry.is_stored() && (self.limits.keeps_dropped || !entry.is_expired(now))) {
                         break;
                     }
                     match entry.publish(now, packet_id, link) {
                         Ok(publish) => {
                             *room = room.saturating_sub(publish_bytes(&publish));
-                            actions.push(Action::Send(ServerPacket::Publish(publish)));
+                            actions.send(ServerPacket::Publish(publish));
                             self.in_flight += 1;
                             self.head.sent(entry);
                         }
-                        Err(cause) => self.drop_message(sequence, cause, actions),
+                        Err(cause) => {
+                            self.drop_message(place, cause, actions);
+                            has_dropped = true;
+                        }
                     }
                     self.sent_until = self.sent_until.max(sequence + 1);
                 }
@@ -250,18 +206,23 @@ impl Outbound {
             self.cursor = sequence + 1;
             place += 1;
         }
-        self.remove_done();
-        self.fetch(actions);
+        if has_dropped {
+            self.remove_done();
+        }
+        if self.head.stored > 0 {
+            self.fetch(actions);
+        }
     }
 
     /// What another member of a share may get when this Session ends: QoS 1 that is not acknowledged, and QoS 2 that was
     /// never sent. [MQTT-4.8.2-5]
     pub(super) fn into_leftovers(self) -> impl Iterator<Item = (u64, Delivery)> {
-        let queued = self.queue.into_iter().filter_map(|entry| match entry.state {
-            State::Queued | State::AwaitingPuback => Some((entry.sequence, *entry.delivery?)),
-            State::AwaitingPubrec | State::AwaitingPubcomp | State::Done => None,
+        let queued = self.queue.into_iter().filter_map(|entry| match (entry.state, entry.content) {
+            (State::Queued | State::AwaitingPuback, Content::Loaded(delivery)) => Some((entry.sequence, delivery)),
+            _ => None,
         });
-        queued.chain(self.early).filter(|(_, delivery)| delivery.share.is_some())
+        let early = self.early.into_iter().flat_map(|early| *early);
+        queued.chain(early).filter(|(_, delivery)| delivery.share().is_some())
     }
 
     /// The sequence of the oldest message, or of the next to come.
@@ -271,62 +232,63 @@ impl Outbound {
 
     /// The place of the message with this sequence, or of the next behind it.
     pub(super) fn place_from(&self, sequence: u64) -> usize {
-        // Without gaps its distance from the front is its place.
-        let distance = usize::try_from(sequence.saturating_sub(self.front())).unwrap_or(usize::MAX);
-        if self.queue.get(distance).is_some_and(|entry| entry.sequence == sequence) {
-            return distance;
+        let front = self.front();
+        // Without gaps the distance from the front is the place.
+        let distance = usize::try_from(sequence.saturating_sub(front)).unwrap_or(usize::MAX);
+        if self.end - front == self.queue.len() as u64 {
+            return distance.min(self.queue.len());
         }
         self.queue.partition_point(|entry| entry.sequence < sequence)
     }
 
+    /// The place of the message with this sequence.
     pub(super) fn place(&self, sequence: u64) -> Option<usize> {
         let place = self.place_from(sequence);
         self.queue.get(place).filter(|entry| entry.sequence == sequence).map(|_| place)
     }
 
-    pub(super) fn state_of(&self, id: PacketId) -> Option<(u64, State)> {
+    /// The message with this Packet Identifier, if it was ever sent: its place, its sequence and how far it has come.
+    pub(super) fn find(&self, id: PacketId) -> Option<(usize, u64, State)> {
         let front = self.front();
-        let ahead = (u64::from(id.number()) + PACKET_IDS - u64::from(packet_id(front).number())) % PACKET_IDS;
-        let sequence = front + ahead;
-        let entry = self.queue.get(self.place(sequence)?)?;
-        (sequence < self.sent_until).then_some((sequence, entry.state))
+        let (sought, first) = (u64::from(id.number()), u64::from(packet_id(front).number()));
+        let sequence = front + if sought < first { sought + PACKET_IDS - first } else { sought - first };
+        let place = self.place_from(sequence);
+        let entry = self.queue.get(place).filter(|entry| entry.sequence == sequence)?;
+        (sequence < self.sent_until).then_some((place, sequence, entry.state))
     }
 
-    /// The client has the message: only its identifier is kept until PUBCOMP.
-    pub(super) fn release(&mut self, sequence: u64) {
-        if let Some(place) = self.place(sequence) {
-            self.take(place, State::AwaitingPubcomp);
-        }
+    /// The client has the message at this place: only its identifier is kept until PUBCOMP.
+    pub(super) fn release(&mut self, place: usize) {
+        self.take(place, State::AwaitingPubcomp);
     }
 
-    pub(super) fn complete(&mut self, sequence: u64, actions: &mut Vec<Action>) {
+    /// The client is done with the message at this place, which was sent.
+    pub(super) fn complete(&mut self, place: usize, actions: &mut impl Actions) {
+        let Some(sequence) = self.queue.get(place).map(|entry| entry.sequence) else { return };
         if sequence < self.cursor {
             self.in_flight -= 1;
         }
-        self.finish(sequence, actions);
+        self.messages -= 1;
+        if is_recorded(self.take(place, State::Done).as_ref()) {
+            actions.push(Action::Done(sequence));
+        }
         self.remove_done();
     }
 
-    fn finish(&mut self, sequence: u64, actions: &mut Vec<Action>) {
-        if let Some(place) = self.live_entry(sequence) {
-            self.messages -= 1;
-            let delivery = self.take(place, State::Done);
-            actions.extend(done(sequence, delivery.as_deref()));
-        }
-    }
-
     /// The message goes without having come to the client. What is made of it is there before its record goes.
-    fn drop_message(&mut self, sequence: u64, cause: DropCause, actions: &mut Vec<Action>) {
-        let Some(place) = self.live_entry(sequence) else { return };
-        let is_stored = self.queue.get(place).is_some_and(Entry::is_stored);
+    fn drop_message(&mut self, place: usize, cause: DropCause, actions: &mut impl Actions) {
+        let Some(entry) = self.queue.get(place).filter(|entry| entry.state != State::Done) else { return };
+        let (sequence, is_stored) = (entry.sequence, entry.is_stored());
         self.messages -= 1;
         let delivery = self.take(place, State::Done);
-        if is_stored && self.head.keeps_dropped {
+        if is_stored && self.limits.keeps_dropped {
             return actions.push(Action::DroppedStored(cause, sequence));
         }
-        let done = done(sequence, delivery.as_deref());
-        actions.push(Action::Dropped(cause, delivery));
-        actions.extend(done);
+        let is_recorded = is_recorded(delivery.as_ref());
+        actions.push(Action::Dropped(cause, delivery.map(Box::new)));
+        if is_recorded {
+            actions.push(Action::Done(sequence));
+        }
     }
 
     /// A message that can't be fetched goes; its record stays, as it may be read by another run.
@@ -335,40 +297,40 @@ impl Outbound {
         self.take(place, State::Done);
     }
 
-    /// The place in the queue of a message that is not done.
-    fn live_entry(&self, sequence: u64) -> Option<usize> {
-        let place = self.place(sequence)?;
-        self.queue.get(place).filter(|entry| entry.state != State::Done).map(|_| place)
-    }
-
     /// The message at this place is not to be sent any more.
-    fn take(&mut self, place: usize, state: State) -> Option<Box<Delivery>> {
+    fn take(&mut self, place: usize, state: State) -> Option<Delivery> {
         let entry = self.queue.get_mut(place)?;
-        if entry.delivery.is_some() || entry.is_stored() {
+        if entry.is_loaded() || entry.is_stored() {
             self.bytes -= entry.bytes as usize;
             self.head.left(entry, entry.sequence < self.cursor);
         }
         entry.state = state;
-        entry.delivery.take()
+        entry.unload()
     }
 
     pub(super) fn remove_done(&mut self) {
-        while self.queue.front().is_some_and(|entry| entry.state == State::Done) {
+        loop {
+            let Some(entry) = self.queue.front() else {
+                self.cursor = self.end;
+                self.sent_until = self.end;
+                if self.queue.capacity() > QUEUE_KEPT {
+                    self.queue = VecDeque::new();
+                }
+                return;
+            };
+            if entry.state != State::Done {
+                self.cursor = self.cursor.max(entry.sequence);
+                self.sent_until = self.sent_until.max(entry.sequence);
+                return;
+            }
             self.queue.pop_front();
-        }
-        let front = self.front();
-        self.cursor = self.cursor.max(front);
-        self.sent_until = self.sent_until.max(front);
-        if self.queue.is_empty() && self.queue.capacity() > QUEUE_KEPT {
-            self.queue = VecDeque::new();
         }
     }
 }
 
-/// What ends the record of a message that is done with, if it may have one: what the client has already is not here any more.
-fn done(sequence: u64, delivery: Option<&Delivery>) -> Option<Action> {
-    let is_recorded = delivery.is_none_or(|delivery| delivery.place == DeliveryPlace::Record);
-    is_recorded.then_some(Action::Done(sequence))
+/// Whether a message that is done with may have a record: what the client has already is not here any more.
+fn is_recorded(delivery: Option<&Delivery>) -> bool {
+    delivery.is_none_or(|delivery| delivery.place == DeliveryPlace::Record)
 }
 
 /// The Packet Identifier of the message with this sequence, which counts from 1.
@@ -379,35 +341,35 @@ fn packet_id(sequence: u64) -> PacketId {
 
 /// What a packet takes in the outgoing buffer, nearly: the transport's own count corrects it.
 fn publish_bytes(publish: &OutgoingPublish) -> usize {
-    let message = &publish.message;
-    message.topic.as_str().len() + message.payload.len() + message.properties.encoded_len() + HEADER_BYTES
+    publish.message.content_len() + HEADER_BYTES
 }
 
 /// How many Packet Identifiers there are.
 const PACKET_IDS: u64 = 65_535;
 /// A queue that has run empty keeps so many places; more are given back.
-const QUEUE_KEPT: usize = 32;
+const QUEUE_KEPT: usize = 64;
 /// Fixed header, lengths, Packet Identifier.
 const HEADER_BYTES: usize = 10;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Qos;
     use crate::session::tests::{delivery, limits};
 
     #[test]
     fn client_that_is_away_gathers_nothing_beyond_its_queue() {
-        let queue_limits = Some(QueueLimits { messages_max: 10, bytes_max: usize::MAX });
-        let (mut outbound, mut actions) = (Outbound::new(1, &limits()), Vec::new());
+        let limits = Arc::new(Limits { queued_messages_max: 10, ..Limits::clone(&limits()) });
+        let (mut outbound, mut actions) = (Outbound::new(1, limits), Vec::new());
         let mut link = Link::new(crate::codec::ProtocolVersion::V5, std::num::NonZeroU16::MIN);
         for sequence in 1..=200_000 {
-            outbound.enqueue(sequence, delivery(Qos::AtLeastOnce), queue_limits, &mut actions);
+            outbound.enqueue(sequence, delivery(Qos::AtLeastOnce), &mut actions);
             outbound.send(Timestamp(0), &mut link, &mut 1, &mut actions); // the first alone
             actions.clear();
         }
         assert_eq!((outbound.queue.len(), outbound.queued().0, outbound.unsent()), (10, 10, 9));
         outbound.on_puback(packet_id(1), &mut actions).unwrap();
         outbound.send(Timestamp(0), &mut link, &mut 1, &mut actions);
-        assert_eq!(outbound.state_of(packet_id(199_992)), Some((199_992, State::AwaitingPuback)));
+        assert_eq!(outbound.find(packet_id(199_992)), Some((0, 199_992, State::AwaitingPuback)));
     }
 }

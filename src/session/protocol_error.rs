@@ -26,9 +26,6 @@ pub enum ProtocolError {
         /// What the client sent.
         alias: u16,
     },
-    /// Neither Topic Name nor Topic Alias.
-    #[error("PUBLISH without Topic Name and Topic Alias")]
-    NoTopic,
     /// A QoS above our Maximum QoS. [MQTT-3.2.2-11]
     #[error("PUBLISH above the Maximum QoS")]
     QosNotSupported,
@@ -61,7 +58,6 @@ impl ProtocolError {
         match self {
             Self::SecondConnect
             | Self::TopicAliasUnknown { .. }
-            | Self::NoTopic
             | Self::UnexpectedAck { .. }
             | Self::UnexpectedAuth
             | Self::SessionExpiryInDisconnect => ReasonCode::ProtocolError,

@@ -84,8 +84,8 @@ impl Writer {
         let properties = MessageProperties::from_properties(properties.iter().map(property));
         let (packet_id, retain) = (PacketId::new(id), name.starts_with("r/"));
         let message_expiry_interval = Some(600).filter(|_| payload == "first");
-        let publish = Publish::new(topic(name), payload);
-        let publish = Publish { qos, retain, packet_id, properties, message_expiry_interval, ..publish };
+        let publish = Publish::new(topic(name), payload).with_properties(properties);
+        let publish = Publish { qos, retain, packet_id, message_expiry_interval, ..publish };
         self.send(PUBLISHER, ClientPacket::Publish(publish));
     }
 }
@@ -159,7 +159,7 @@ fn queued(session: &RecoveredSession) -> Vec<String> {
             format!("{sequence} q{} {content} bytes {expires_at:?}", qos.level())
         }
         RestoredMessage::Shared(delivery) => {
-            format!("{sequence} of {}", delivery.share.as_ref().map(ToString::to_string).unwrap_or_default())
+            format!("{sequence} of {}", delivery.share().map(ToString::to_string).unwrap_or_default())
         }
     };
     session.queue.iter().map(line).collect()
@@ -184,8 +184,8 @@ fn check((log, recovered): (Log, Recovered)) {
     let line = |publish: &OutgoingPublish| {
         let OutgoingPublish { message, packet_id, .. } = publish;
         let payload = String::from_utf8_lossy(&message.payload).into_owned();
-        let ids: Vec<_> = publish.subscription_ids.iter().map(|id| id.get()).collect();
-        let identified = if publish.message_id.is_some() { " identified" } else { "" };
+        let ids: Vec<_> = publish.subscription_ids().iter().map(|id| id.get()).collect();
+        let identified = if publish.message_id { " identified" } else { "" };
         let id = packet_id.unwrap().number();
         format!("{id} {} {payload} q{} {ids:?}{identified}", message.topic.as_str(), publish.qos.level())
     };

@@ -284,8 +284,8 @@ fn client_packet(packet: &ClientPacket) -> String {
             publish.qos.level(),
             u8::from(publish.dup),
             u8::from(publish.retain),
-            publish.topic.as_ref().map(|topic| topic.as_str()),
-            String::from_utf8_lossy(&publish.payload[..publish.payload.len().min(20)]),
+            publish.message.topic.as_str(),
+            String::from_utf8_lossy(&publish.message.payload[..publish.message.payload.len().min(20)]),
         ),
         ClientPacket::Connect(connect) => format!(
             "CONNECT {} clean {} expiry {} will {:?}",

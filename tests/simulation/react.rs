@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use oncemq::codec::{
-    Ack, ClientPacket, Connack, OutgoingPublish, PacketId, Publish, Qos, ReasonCode, RetainHandling, ServerPacket,
-    Subscribe, Subscription, SubscriptionOptions, TopicAlias, Unsubscribe,
+    Ack, AliasUse, ClientPacket, Connack, OutgoingPublish, PacketId, Publish, Qos, ReasonCode, RetainHandling,
+    ServerPacket, Subscribe, Subscription, SubscriptionOptions, TopicAlias, Unsubscribe,
 };
 
 use crate::client::{Asked, Outgoing, any_qos};
@@ -269,11 +269,10 @@ impl World {
             if message.clears {
                 // Known by its topic alone.
             } else if let Some(alias) = client.aliases.get(&message.topic) {
-                publish.topic = None;
-                publish.topic_alias = TopicAlias::new(*alias);
+                publish.topic_alias = TopicAlias::new(*alias).map(|alias| (alias, AliasUse::Known));
             } else if next <= client.alias_maximum {
                 client.aliases.insert(message.topic.clone(), next);
-                publish.topic_alias = TopicAlias::new(next);
+                publish.topic_alias = TopicAlias::new(next).map(|alias| (alias, AliasUse::Set));
             }
         }
         ClientPacket::Publish(publish)

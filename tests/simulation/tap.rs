@@ -106,7 +106,7 @@ impl World {
     fn on_publish_read(&mut self, number: usize, publish: &Publish) {
         let now = self.now;
         let ledger = &mut self.checker.ledger;
-        let message = ledger.find(&publish.payload);
+        let message = ledger.find(&publish.message.payload);
         if let (Some(id), Some(message)) = (publish.packet_id, message) {
             self.checker.taps[number].read.insert(id.number(), message);
         }
@@ -114,14 +114,14 @@ impl World {
         if publish.retain {
             let topic = match message {
                 Some(message) => Some(ledger.messages[message].topic.clone()),
-                None => publish.topic.clone(),
+                None => Some(publish.message.topic.clone()),
             };
             let reading = match repeat && publish.qos == Qos::ExactlyOnce {
                 false => Reading::New,
                 true if self.clients[self.connections[number].client].is_steadfast() => Reading::Repeat,
                 true => Reading::RepeatOrNew,
             };
-            ledger.retain(topic.unwrap(), &publish.payload, reading);
+            ledger.retain(topic.unwrap(), &publish.message.payload, reading);
         }
         if let Some(message) = message {
             let message = &mut ledger.messages[message];

@@ -2,11 +2,12 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use super::harness::{Client, Harness};
 use super::packets::*;
-use crate::codec::{ClientPacket, Connect, Publish};
+use crate::codec::{AliasUse, ClientPacket, Connect, Publish};
 
 fn aliased(name: &str, alias: u16) -> ClientPacket {
-    let publish = Publish { topic_alias: NonZeroU16::new(alias), ..message("x", "m", Q0, 0) };
-    ClientPacket::Publish(Publish { topic: (!name.is_empty()).then(|| topic(name)), ..publish })
+    let (name, alias_use) = if name.is_empty() { ("?", AliasUse::Known) } else { (name, AliasUse::Set) };
+    let topic_alias = NonZeroU16::new(alias).map(|alias| (alias, alias_use));
+    ClientPacket::Publish(Publish { topic_alias, ..message(name, "m", Q0, 0) })
 }
 
 fn watched() -> (Harness, Client, Client) {
@@ -118,9 +119,8 @@ fn mqtt5_3_1_2_24_alias_is_left_out_where_it_makes_the_packet_too_large() {
     let publisher = harness.connect(transient("p"));
     // 2 of fixed header, 8 of topic, 1 of properties: the payloads make packets of 124 to 129 bytes without an alias.
     for length in 113..=118 {
-        let large = Publish::new(topic("long/1"), "x".repeat(length));
-        harness
-            .run(publisher, [ClientPacket::Publish(Publish { topic: Some(topic(&format!("lo/{length}"))), ..large })]);
+        let large = Publish::new(topic(&format!("lo/{length}")), "x".repeat(length));
+        harness.run(publisher, [ClientPacket::Publish(large)]);
     }
     let sent = harness.packets(client).len();
     assert_eq!(sent, 5);

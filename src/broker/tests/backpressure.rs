@@ -7,7 +7,7 @@ use crate::broker::{DropReason, Settings};
 use crate::codec::{ClientPacket, Publish, Qos, ServerPacket};
 
 fn large(qos: Qos, packet_id: u16) -> ClientPacket {
-    ClientPacket::Publish(Publish { payload: vec![b'x'; 1_000].into(), ..message("t", "", qos, packet_id) })
+    ClientPacket::Publish(message("t", "", qos, packet_id).with_payload(vec![b'x'; 1_000]))
 }
 
 fn narrow() -> Settings {
@@ -153,8 +153,11 @@ fn replaying() -> (Harness, Client) {
     let mut harness = Harness::with(1, narrow());
     let publisher = harness.connect(transient("p"));
     for name in ["r/0", "r/1", "r/2", "r/3", "r/4", "r/5", "r/6", "r/7", "r/8", "r/9"] {
-        let payload = vec![b'x'; 1_000].into();
-        harness.run(publisher, [ClientPacket::Publish(Publish { retain: true, payload, ..message(name, "", Q0, 0) })]);
+        let payload = vec![b'x'; 1_000];
+        harness.run(
+            publisher,
+            [ClientPacket::Publish(Publish { retain: true, ..message(name, "", Q0, 0).with_payload(payload) })],
+        );
     }
     let client = harness.connect(transient("s"));
     harness.transports_take = false;

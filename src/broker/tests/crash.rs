@@ -3,7 +3,7 @@
 use super::harness::{Client, Harness, recovered, settings};
 use super::packets::*;
 use crate::broker::{DropReason, Event, QueueOverflow, Record, StoreRoom};
-use crate::codec::{ClientPacket, Connect, Disconnect, MessageProperties, Publish, ReasonCode, Will};
+use crate::codec::{ClientPacket, Connect, Disconnect, MessageProperties, ReasonCode, Will};
 
 /// Receivers of `t` that nothing is stored for, at QoS 0 and 2, and then a store that doesn't answer.
 fn receivers(harness: &mut Harness) -> [Client; 2] {
@@ -51,7 +51,7 @@ fn copies_of_a_deduplicated_message_wait_and_later_ones_of_its_publisher_stay_be
     harness.run(stored, [subscribe("u", Q1)]);
     let [zero, _] = receivers(&mut harness);
     let properties = MessageProperties::from_properties([user_property("dedup-id", "a")]);
-    harness.send(publisher, ClientPacket::Publish(Publish { properties, ..message("t", "1", Q1, 1) }));
+    harness.send(publisher, ClientPacket::Publish(message("t", "1", Q1, 1).with_properties(properties)));
     harness.send(other, publish("u", "", Q1, 1));
     assert_eq!(harness.received(zero), [""; 0]);
     harness.send(publisher, publish("t", "2", Q1, 2));

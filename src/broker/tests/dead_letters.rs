@@ -36,7 +36,7 @@ fn dropped_message_goes_to_the_dead_letter_topic_with_reason_topic_and_client() 
         let (mut harness, reader, publisher) = away(queue_overflow);
         for (number, payload) in [(1, "1"), (2, "2"), (3, "3")] {
             let own = MessageProperties::from_properties([user_property("own", "x")]);
-            let publish = Publish { properties: own, ..message("t", payload, Q1, number) };
+            let publish = message("t", payload, Q1, number).with_properties(own);
             harness.run(publisher, [ClientPacket::Publish(publish)]);
         }
         let packets = harness.packets(reader);

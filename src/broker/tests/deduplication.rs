@@ -1,11 +1,11 @@
 use super::harness::{Client, Harness, recovered, settings};
 use super::packets::*;
 use crate::broker::{Record, Settings};
-use crate::codec::{ClientPacket, MessageProperties, Publish, Qos, ServerPacket};
+use crate::codec::{ClientPacket, MessageProperties, Qos, ServerPacket};
 
 fn once(payload: &'static str, qos: Qos, packet_id: u16, dedup_id: &'static str) -> ClientPacket {
     let properties = MessageProperties::from_properties([user_property("dedup-id", dedup_id)]);
-    ClientPacket::Publish(Publish { properties, ..message("t", payload, qos, packet_id) })
+    ClientPacket::Publish(message("t", payload, qos, packet_id).with_properties(properties))
 }
 
 /// A durable subscriber to `t` and a publisher, on the last shard.

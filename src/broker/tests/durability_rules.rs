@@ -1,7 +1,7 @@
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
 use crate::broker::{Durability, DurabilityRule, Event, Record, Recovered, Recovery, RetainedChange, StoreRoom};
-use crate::codec::{ClientPacket, MessageProperties, Publish, Qos};
+use crate::codec::{ClientPacket, MessageProperties, Qos};
 use crate::topic::TopicFilter;
 
 fn rule(filter: &str, level: Durability) -> DurabilityRule {
@@ -44,7 +44,7 @@ fn level_of_last(harness: &Harness) -> Durability {
 
 fn once(name: &str, packet_id: u16, dedup_id: &'static str) -> ClientPacket {
     let properties = MessageProperties::from_properties([user_property("dedup-id", dedup_id)]);
-    ClientPacket::Publish(Publish { properties, ..message(name, "x", Q1, packet_id) })
+    ClientPacket::Publish(message(name, "x", Q1, packet_id).with_properties(properties))
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn subscribe_with_identity(filter: &str) -> ClientPacket {
 fn identities(harness: &mut Harness, client: Client) -> Vec<Option<MessageId>> {
     let identity = |packet: ServerPacket| {
         let ServerPacket::Publish(publish) = packet else { return None };
-        Some(publish.message_id)
+        Some(publish.message.id.filter(|_| publish.message_id))
     };
     harness.packets(client).into_iter().filter_map(identity).collect()
 }
@@ -94,8 +94,8 @@ fn identities_of_two_shards_differ() {
 fn identity_is_a_user_property_on_the_wire() {
     use crate::codec::{Message, OutgoingPublish, ProtocolVersion};
     let id = MessageId { run: 1, number: 2 };
-    let message = Message::new(topic("t"), "x");
-    let publish = OutgoingPublish { message_id: Some(id), ..OutgoingPublish::new(std::sync::Arc::new(message)) };
+    let message = Message { id: Some(id), ..Message::new(topic("t"), "x") };
+    let publish = OutgoingPublish { message_id: true, ..OutgoingPublish::new(std::sync::Arc::new(message)) };
     let mut bytes = bytes::BytesMut::new();
     publish.encode(ProtocolVersion::V5, &mut bytes);
     assert_eq!(bytes.len(), publish.encoded_len(ProtocolVersion::V5));

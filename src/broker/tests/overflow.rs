@@ -118,7 +118,7 @@ fn reject_bounds_the_bytes_of_a_queue_too() {
     let publisher = harness.connect(transient("p"));
     let large = |number| {
         let publish = message("t", "", Q1, number);
-        crate::codec::ClientPacket::Publish(crate::codec::Publish { payload: vec![0; 2_000].into(), ..publish })
+        crate::codec::ClientPacket::Publish(publish.with_payload(vec![0; 2_000]))
     };
     assert_eq!(harness.ask(publisher, large(1)), ["PUBACK 1"], "one that is larger than the queue goes alone");
     assert_eq!(harness.ask(publisher, publish("t", "x", Q1, 2)), ["PUBACK 2 0x97"]);

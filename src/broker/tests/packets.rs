@@ -175,7 +175,7 @@ fn show_publish(publish: &OutgoingPublish) -> String {
     if let Some(seconds) = publish.message_expiry_interval {
         let _ = write!(line, " expiry={seconds}");
     }
-    let mut ids: Vec<u32> = publish.subscription_ids.iter().map(|id| id.get()).collect();
+    let mut ids: Vec<u32> = publish.subscription_ids().iter().map(|id| id.get()).collect();
     ids.sort_unstable();
     if !ids.is_empty() {
         let _ = write!(line, " ids={ids:?}");

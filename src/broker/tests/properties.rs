@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
-use crate::codec::{ClientPacket, Connect, Disconnect, Publish, Qos, ReasonCode, SubscriptionOptions, Will};
+use crate::codec::{AliasUse, ClientPacket, Connect, Disconnect, Publish, Qos, ReasonCode, SubscriptionOptions, Will};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -41,9 +41,15 @@ fn any_packet() -> impl Strategy<Value = ClientPacket> {
                 retain,
                 dup: dup && qos > Q0,
                 message_expiry_interval: (expiry > 10).then_some(expiry),
-                topic_alias: std::num::NonZeroU16::new(alias),
-                payload: vec![b'x'; if empty { 0 } else { usize::from(packet_id) * 300 }].into(),
-                ..message(name, "", qos, packet_id)
+                topic_alias: std::num::NonZeroU16::new(alias).map(|alias| (alias, AliasUse::Set)),
+                ..message(name, "", qos, packet_id).with_payload(vec![
+                    b'x';
+                    if empty {
+                        0
+                    } else {
+                        usize::from(packet_id) * 300
+                    }
+                ])
             })
         },
     );

@@ -176,7 +176,7 @@ fn mqtt5_topic_beyond_the_limits_or_of_the_broker_is_invalid() {
 fn says_utf8(qos: Qos, packet_id: u16) -> ClientPacket {
     let properties = MessageProperties::from_properties([MessageProperty::PayloadFormatIndicator(true)]);
     let payload = bytes::Bytes::from_static(b"\xFF");
-    ClientPacket::Publish(Publish { properties, payload, ..message("t", "", qos, packet_id) })
+    ClientPacket::Publish(message("t", "", qos, packet_id).with_properties(properties).with_payload(payload))
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn mqtt5_3_3_2_17_properties_go_on_unaltered_and_in_order() {
         user_property("a", "1"),
         user_property("b", "2"),
     ]);
-    let sent = Publish { properties: properties.clone(), ..message("t", "x", Q1, 1) };
+    let sent = message("t", "x", Q1, 1).with_properties(properties.clone());
     harness.run(publisher, [ClientPacket::Publish(sent)]);
     let packets = harness.packets(subscriber);
     let [ServerPacket::Publish(publish)] = &packets[..] else { panic!("{packets:?}") };

@@ -21,8 +21,8 @@ fn away(harness: &mut Harness, messages: u16) {
 fn publish_to(harness: &mut Harness, numbers: impl Iterator<Item = u16>) {
     let publisher = harness.connect(transient("p"));
     for number in numbers {
-        let payload = number.to_string().into();
-        harness.run(publisher, [ClientPacket::Publish(Publish { payload, ..message("t", "", Q1, number) })]);
+        let payload = number.to_string();
+        harness.run(publisher, [ClientPacket::Publish(message("t", "", Q1, number).with_payload(payload))]);
     }
 }
 

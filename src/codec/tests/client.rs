@@ -53,6 +53,6 @@ fn what_only_a_client_sends_is_refused() {
 fn subscription_identifiers_come_from_the_server() {
     let mut input = Bytes::from_static(b"\x30\x09\0\x01t\x05\x0B\x01\x0B\x80\x01");
     let Ok(Some(ServerPacket::Publish(publish))) = decode_server(V5, &mut input) else { panic!() };
-    assert_eq!(publish.subscription_ids.iter().map(|id| id.get()).collect::<Vec<_>>(), [1, 128]);
+    assert_eq!(publish.subscription_ids().iter().map(|id| id.get()).collect::<Vec<_>>(), [1, 128]);
     server_refused(V5, b"\x30\x06\0\x01t\x02\x0B\0", DecodeError::PropertyValue(0x0B));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::codec::limits::STRING_LENGTH_MAX;
 use crate::codec::{
-    Ack, AckDetails, AliasUse, Auth, Connack, ConnackProperties, Disconnect, Message, MessageProperties,
+    Ack, AckDetails, AliasUse, Auth, Connack, ConnackProperties, Disconnect, Matched, Message, MessageProperties,
     MessageProperty, OutgoingPublish, PacketId, Qos, ReasonCode, ServerPacket, Suback, Unsuback, encode,
 };
 use crate::topic::TopicName;
@@ -76,7 +76,7 @@ fn publish_is_written_as_its_version_wants_it() {
         packet_id: Some(packet_id(7)),
         topic_alias: Some((NonZeroU16::new(9).unwrap(), AliasUse::Set)),
         message_expiry_interval: Some(60),
-        subscription_ids: smallvec![NonZeroU32::new(1).unwrap(), NonZeroU32::new(128).unwrap()],
+        matched: Matched::new(smallvec![NonZeroU32::new(1).unwrap(), NonZeroU32::new(128).unwrap()], None),
         ..OutgoingPublish::new(Arc::new(message))
     };
     let head = b"\x3B\x1E\0\x03a/b\0\x07";

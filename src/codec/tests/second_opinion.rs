@@ -10,7 +10,7 @@ use mqttbytes::{QoS, v4, v5};
 use std::num::{NonZeroU16, NonZeroU32};
 
 use crate::codec::{
-    Ack, ClientPacket, Connect, ConnectProperties, Disconnect, MessageProperties, MessageProperty, PacketId,
+    Ack, AliasUse, ClientPacket, Connect, ConnectProperties, Disconnect, MessageProperties, MessageProperty, PacketId,
     ProtocolVersion, Publish, Qos, ReasonCode, RetainHandling, Subscribe, Subscription, SubscriptionOptions,
     Unsubscribe, Will,
 };
@@ -58,9 +58,9 @@ pub(super) fn canonical(packet: ClientPacket) -> ClientPacket {
             }
             ClientPacket::Connect(connect)
         }
-        ClientPacket::Publish(mut publish) => {
-            publish.properties = sorted(&publish.properties);
-            ClientPacket::Publish(publish)
+        ClientPacket::Publish(publish) => {
+            let properties = sorted(&publish.message.properties);
+            ClientPacket::Publish(publish.with_properties(properties))
         }
         other => other,
     }
@@ -214,19 +214,17 @@ fn connect_of_v5(theirs: v5::Connect) -> Connect {
 }
 
 fn publish_of_v5(theirs: v5::Publish) -> Publish {
+    let has_topic = !theirs.topic.is_empty();
     let mut publish = Publish {
         dup: theirs.dup,
         qos: qos(theirs.qos),
         retain: theirs.retain,
-        topic: (!theirs.topic.is_empty()).then(|| topic(theirs.topic)),
         packet_id: PacketId::new(theirs.pkid),
-        topic_alias: None,
-        message_expiry_interval: None,
-        properties: MessageProperties::default(),
-        payload: theirs.payload,
+        ..Publish::new(if has_topic { topic(theirs.topic) } else { TopicName::unresolved() }, theirs.payload)
     };
     if let Some(properties) = theirs.properties {
-        publish.topic_alias = properties.topic_alias.map(|alias| NonZeroU16::new(alias).unwrap());
+        let alias_use = if has_topic { AliasUse::Set } else { AliasUse::Known };
+        publish.topic_alias = properties.topic_alias.map(|alias| (NonZeroU16::new(alias).unwrap(), alias_use));
         publish.message_expiry_interval = properties.message_expiry_interval;
         let format = properties.payload_format_indicator;
         let message_properties = [
@@ -235,7 +233,7 @@ fn publish_of_v5(theirs: v5::Publish) -> Publish {
             properties.response_topic.map(|value| MessageProperty::ResponseTopic(value.into())),
             properties.correlation_data.map(MessageProperty::CorrelationData),
         ];
-        publish.properties = message_properties_of(message_properties, properties.user_properties);
+        publish = publish.with_properties(message_properties_of(message_properties, properties.user_properties));
     }
     publish
 }

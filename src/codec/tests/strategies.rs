@@ -218,9 +218,13 @@ prop_compose! {
         if version != V5 {
             return plain;
         }
-        let topic_alias = NonZeroU16::new(topic_alias);
-        let topic = plain.topic.filter(|_| with_topic || topic_alias.is_none());
-        Publish { topic, topic_alias, message_expiry_interval, properties, ..plain }
+        let alias_use = if with_topic { AliasUse::Set } else { AliasUse::Known };
+        let topic_alias = NonZeroU16::new(topic_alias).map(|alias| (alias, alias_use));
+        let mut publish = Publish { topic_alias, message_expiry_interval, ..plain }.with_properties(properties);
+        if matches!(topic_alias, Some((_, AliasUse::Known))) {
+            Arc::make_mut(&mut publish.message).topic = TopicName::unresolved();
+        }
+        publish
     }
 }
 
@@ -230,7 +234,7 @@ prop_compose! {
         topic in topic_name(),
         subscription_ids in vec(1u32..=268_435_455, 0..4),
     ) -> OutgoingPublish {
-        let message = Message { topic, payload: publish.payload, properties: publish.properties, id: None };
+        let message = Message { topic, ..Message::clone(&publish.message) };
         let subscription_ids = subscription_ids.into_iter().filter(|_| version == V5);
         OutgoingPublish {
             message: Arc::new(message),
@@ -238,10 +242,10 @@ prop_compose! {
             qos: publish.qos,
             retain: publish.retain,
             packet_id: publish.packet_id,
-            topic_alias: publish.topic_alias.map(|alias| (alias, AliasUse::Set)),
+            topic_alias: publish.topic_alias.map(|(alias, _)| (alias, AliasUse::Set)),
             message_expiry_interval: publish.message_expiry_interval,
-            subscription_ids: subscription_ids.map(|id| NonZeroU32::new(id).unwrap()).collect(),
-            message_id: None,
+            matched: Matched::new(subscription_ids.map(|id| NonZeroU32::new(id).unwrap()).collect(), None),
+            message_id: false,
         }
     }
 }

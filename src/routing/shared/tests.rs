@@ -65,9 +65,9 @@ fn mqtt5_4_8_2_3_the_chosen_member_gets_it_as_its_own_subscription_grants() {
     let deliveries: Vec<_> =
         (0..2).map(|_| share.choose(None, &topic("a"), None).unwrap().delivery(None).unwrap().clone()).collect();
     assert_eq!(deliveries[0].qos, Qos::AtLeastOnce);
-    assert!(deliveries[0].subscription_ids.iter().eq(&SubscriptionId::new(7)));
+    assert_eq!(deliveries[0].subscription_ids(), [7]);
     assert_eq!(deliveries[1].qos, Qos::AtMostOnce);
-    assert!(deliveries[1].subscription_ids.is_empty());
+    assert!(deliveries[1].subscription_ids().is_empty());
 }
 
 #[test]

@@ -14,7 +14,9 @@ use tokio::task::{JoinHandle, spawn_local, yield_now};
 use super::*;
 use crate::auth::Authenticator;
 use crate::broker::{Shard, Shared};
-use crate::codec::{AliasUse, Connect, Message, OutgoingPublish, PacketId, ProtocolVersion, Qos, ServerPacket};
+use crate::codec::{
+    AliasUse, Connect, Matched, Message, OutgoingPublish, PacketId, ProtocolVersion, Qos, ServerPacket,
+};
 use crate::config::Config;
 use crate::routing::ShardId;
 use crate::server::authentication::Authentication;
@@ -201,7 +203,7 @@ fn one_publish_is_the_same_for_all_receivers_but_for_its_packet_identifier() {
                 publish.message_expiry_interval = expiry;
                 publish.packet_id = PacketId::new(packet_id).filter(|_| qos != Qos::AtMostOnce);
                 variants.push(publish.clone());
-                publish.subscription_ids.push(3.try_into().unwrap());
+                publish.matched = Matched::new([3.try_into().unwrap()].into_iter().collect(), None);
                 publish.topic_alias = Some((1.try_into().unwrap(), AliasUse::Set));
                 variants.push(publish);
             }

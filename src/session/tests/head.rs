@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::outbound::{puback, sent};
 use super::*;
-use crate::codec::{Ack, ClientPacket, Message, ReasonCode, ServerPacket};
+use crate::codec::{Ack, ClientPacket, Matched, Message, ReasonCode, ServerPacket};
 use crate::session::{DropCause, RestoredMessage};
 use crate::topic::{Filter, TopicName};
 
@@ -19,7 +19,7 @@ fn away(messages: u64) -> Session {
 }
 
 fn many() -> Arc<Limits> {
-    Arc::new(Limits { queued_messages_max: 1_000, ..(*limits()).clone() })
+    Arc::new(Limits { queued_messages_max: 1_000, queued_bytes_max: 1_000_000, ..(*limits()).clone() })
 }
 
 /// The message with this sequence: its payload is that.
@@ -35,7 +35,7 @@ fn connect(session: &mut Session, send_maximum: u16) -> Vec<Action> {
 }
 
 /// The last fetch among these.
-fn fetch(actions: &[Action]) -> (u64, Vec<u64>) {
+fn fetch(actions: &[Action]) -> (u32, Vec<u64>) {
     let fetch = actions.iter().rev().find_map(|action| {
         let Action::Fetch(number, sequences) = action else { return None };
         Some((*number, sequences.clone()))
@@ -43,7 +43,7 @@ fn fetch(actions: &[Action]) -> (u64, Vec<u64>) {
     fetch.expect("a fetch")
 }
 
-fn answer((number, sequences): &(u64, Vec<u64>)) -> Event {
+fn answer((number, sequences): &(u32, Vec<u64>)) -> Event {
     Event::Fetched(*number, sequences.iter().map(|sequence| (*sequence, Ok(Box::new(message(*sequence))))).collect())
 }
 
@@ -104,7 +104,7 @@ fn order_is_kept_while_fetches_answer_late_and_new_messages_come() {
     let mut next = 21;
     let mut got = Vec::new();
     let mut asked = None;
-    let mut take = |actions: Vec<Action>, asked: &mut Option<(u64, Vec<u64>)>| {
+    let mut take = |actions: Vec<Action>, asked: &mut Option<(u32, Vec<u64>)>| {
         got.extend(payloads(&actions));
         if fetches(&actions) > 0 {
             assert_eq!((fetches(&actions), &*asked), (1, &None), "one at a time");
@@ -203,17 +203,21 @@ fn acknowledgement_of_the_last_connection_comes_while_its_message_is_fetched() {
 #[test]
 fn mqtt5_3_3_2_5_expired_message_is_not_fetched() {
     let mut session = away(2);
+    let expiring = |sequence| {
+        let expires_at = if sequence == 6 { Timestamp::NEVER } else { Timestamp(1) };
+        Delivery { expires_at, ..message(sequence) }
+    };
     for sequence in 3..=9 {
-        let expires_at = (sequence != 6).then_some(Timestamp(1));
-        handle(&mut session, Event::Deliver(sequence, Delivery { expires_at, ..message(sequence) }));
+        handle(&mut session, Event::Deliver(sequence, expiring(sequence)));
     }
     let mut actions = connect(&mut session, 10);
     for sequence in [3, 4, 5] {
         assert!(actions.contains(&Action::Done(sequence)), "{actions:?}");
     }
     assert_eq!(fetch(&actions).1[0], 6);
-    let fetched = fetch(&actions);
-    actions.extend(handle(&mut session, answer(&fetched)));
+    let (number, sequences) = fetch(&actions);
+    let messages = sequences.iter().map(|&sequence| (sequence, Ok(Box::new(expiring(sequence)))));
+    actions.extend(handle(&mut session, Event::Fetched(number, messages.collect())));
     assert_eq!(payloads(&actions), ["1", "2", "6"]);
     assert_eq!(actions.iter().filter(|action| matches!(action, Action::Dropped(DropCause::Expired, _))).count(), 6);
 }
@@ -280,7 +284,8 @@ fn messages_of_shared_subscriptions_stay_in_memory() {
     let filter = Arc::new(Filter::new("$share/g/t".into()).unwrap());
     let mut session = away(3);
     for sequence in 4..=9 {
-        let shared = Delivery { share: Some(Arc::clone(&filter)), ..message(sequence) };
+        let shared =
+            Delivery { matched: Matched::new(Default::default(), Some(Arc::clone(&filter))), ..message(sequence) };
         handle(&mut session, Event::Deliver(sequence, shared));
     }
     handle(&mut session, Event::Deliver(10, message(10)));

@@ -7,8 +7,6 @@ mod properties;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::{Action, Delivery, DeliveryPlace, Event, Limits, Link, QueueHead, Session, Ticket};
 use crate::codec::{Connack, Message, PacketId, ProtocolVersion, Qos};
 use crate::timestamp::Timestamp;
@@ -37,9 +35,8 @@ pub(super) fn delivery(qos: Qos) -> Delivery {
         message: Arc::new(Message::new(TopicName::new("t".into()).unwrap(), "x")),
         qos,
         retain: false,
-        expires_at: None,
-        subscription_ids: SmallVec::new(),
-        share: None,
+        expires_at: Timestamp::NEVER,
+        matched: None,
         place: DeliveryPlace::Record,
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::codec::{Ack, ClientPacket, ReasonCode, ServerPacket};
+use crate::codec::{Ack, ClientPacket, Matched, ReasonCode, ServerPacket};
 
 pub(super) fn sent(actions: &[Action]) -> Vec<u16> {
     let number = |action: &Action| {
@@ -88,7 +88,8 @@ fn nothing_is_sent_before_connack_has_left() {
 #[test]
 fn leftovers_are_what_another_member_of_a_share_may_get() {
     let filter = Arc::new(crate::topic::Filter::new("$share/g/t".into()).unwrap());
-    let shared = |qos| Delivery { share: Some(Arc::clone(&filter)), ..delivery(qos) };
+    let shared =
+        |qos| Delivery { matched: Matched::new(Default::default(), Some(Arc::clone(&filter))), ..delivery(qos) };
     let mut session = open(1, 2);
     handle(&mut session, Event::Deliver(1, shared(Qos::AtLeastOnce)));
     handle(&mut session, Event::Deliver(2, shared(Qos::ExactlyOnce)));

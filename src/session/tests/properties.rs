@@ -78,7 +78,7 @@ struct Owner {
     responses: VecDeque<(u16, u64)>,
     next_response: u16,
     /// What was asked of the store, the last of it by this Session as it is.
-    fetches: VecDeque<(u64, Vec<u64>)>,
+    fetches: VecDeque<(u32, Vec<u64>)>,
     qos: BTreeMap<u64, Qos>,
 }
 
