@@ -43,7 +43,9 @@ impl Shard {
         let level = topic_level.of_record(&application, route);
         let waits = topic_level > Durability::None || application.retain;
         let needs_store = || level > Durability::None && self.needs_store(publisher, &application, route);
-        if self.store_room == StoreRoom::None && needs_store() {
+        // A stored Will takes no more room where it goes than where it was.
+        let needs_room = || publisher.instead_of.is_none() && needs_store();
+        if self.store_room == StoreRoom::None && needs_room() {
             return Verdict::Full(Box::new(application));
         }
         let chosen = choose_members(route, publisher, &application.message.topic);

@@ -193,6 +193,8 @@ impl Record {
     /// do.
     pub const fn durability(&self) -> Option<Durability> {
         match self {
+            // A retained message at QoS 0. If it was a Will, its copies wait for the record that it is gone.
+            Self::Accepted { qos: Qos::AtMostOnce, instead_of: None, .. } => None,
             Self::Accepted { durability, .. } => Some(*durability),
             Self::Done { .. } | Self::Forgotten { .. } | Self::RetainedGone { .. } => None,
             Self::SessionOpened { .. }

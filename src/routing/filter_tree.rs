@@ -1,9 +1,8 @@
-use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::mem;
 
 use crate::routing::arena::{Arena, NodeId};
 use crate::routing::compact_map::CompactMap;
+use crate::routing::edges::{Edges, Linked, split_level};
 use crate::routing::receiver::Subscribed;
 use crate::routing::shared::Shares;
 use crate::routing::subscriber::SessionKey;
@@ -14,15 +13,11 @@ use crate::topic::{TopicFilter, TopicName};
 /// A node is named by a level, `+` included; `#` is no node, but a second filter at the node it follows. Where only one
 /// path goes on, the rest of it is the name of a single leaf, wildcards and all: most filters are one node, however many
 /// levels they have. The leaf is split up when another filter comes that begins with the same level, and not joined again.
-///
-/// All edges are in one hash table, which makes a look-up among a million siblings no slower than among two, and costs a
-/// few bytes for each node.
 #[derive(Debug)]
 pub(super) struct FilterTree {
     nodes: Arena<Node>,
-    /// Hash of a parent and the first level of a name to the first such node; the others follow by `next_of_hash`.
-    edges: HashMap<u32, NodeId, foldhash::fast::RandomState>,
-    hasher: foldhash::quality::RandomState,
+    /// By the first level of each name.
+    edges: Edges,
     filters: Arena<FilterEntry>,
 }
 
@@ -72,12 +67,7 @@ pub(super) struct FilterSubscriptions {
 
 impl FilterTree {
     pub(super) fn new() -> Self {
-        Self {
-            nodes: Arena::with_root(Node::new("", NodeId::ROOT)),
-            edges: HashMap::default(),
-            hasher: foldhash::quality::RandomState::default(),
-            filters: Arena::new(),
-        }
+        Self { nodes: Arena::with_root(Node::new("", NodeId::ROOT)), edges: Edges::default(), filters: Arena::new() }
     }
 
     /// The subscriptions to every filter that matches `topic`.
@@ -229,55 +219,43 @@ impl FilterTree {
 
     /// The child whose name begins with `level`: there is one at most.
     fn child(&self, parent: NodeId, level: &str) -> Option<NodeId> {
-        let mut id = *self.edges.get(&self.hash(parent, level))?;
-        loop {
-            let node = self.nodes.node(id);
-            if node.parent == parent && split_level(&node.name).0 == level {
-                return Some(id);
-            }
-            id = node.next_of_hash?;
-        }
+        self.edges.child(&self.nodes, parent, level)
     }
 
     fn insert(&mut self, parent: NodeId, name: &str) -> NodeId {
-        let hash = self.hash(parent, split_level(name).0);
         let id = self.nodes.insert(Node::new(name, parent));
-        self.nodes.node_mut(id).next_of_hash = self.edges.insert(hash, id);
+        self.edges.insert(&mut self.nodes, (parent, split_level(name).0), id);
         self.nodes.node_mut(parent).children += 1;
         id
     }
 
     /// Removes a node without children and returns its parent.
     fn remove(&mut self, id: NodeId) -> NodeId {
-        let Node { name, parent, next_of_hash, .. } = self.nodes.remove(id);
-        let hash = self.hash(parent, split_level(&name).0);
-        let mut before = self.edges.get(&hash).copied().filter(|&first| first != id);
-        match (before, next_of_hash) {
-            (None, Some(next)) => _ = self.edges.insert(hash, next),
-            (None, None) => _ = self.edges.remove(&hash),
-            (Some(_), _) => {}
-        }
-        while let Some(other) = before {
-            let other = self.nodes.node_mut(other);
-            if other.next_of_hash == Some(id) {
-                other.next_of_hash = next_of_hash;
-                break;
-            }
-            before = other.next_of_hash;
-        }
+        let node = self.nodes.node_mut(id);
+        let (parent, name) = (node.parent, mem::take(&mut node.name));
+        self.edges.remove(&mut self.nodes, (parent, split_level(&name).0), id);
+        self.nodes.remove(id);
         self.nodes.node_mut(parent).children -= 1;
         parent
-    }
-
-    /// 32 bits do: nodes with the same hash are told apart by their names.
-    fn hash(&self, parent: NodeId, level: &str) -> u32 {
-        let [a, b, c, d, ..] = self.hasher.hash_one((parent, level)).to_le_bytes();
-        u32::from_le_bytes([a, b, c, d])
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.nodes.len() == 1 && self.edges.is_empty() && self.filters.len() == 0
+    }
+}
+
+impl Linked for Node {
+    fn is_child(&self, parent: NodeId, level: &str) -> bool {
+        self.parent == parent && split_level(&self.name).0 == level
+    }
+
+    fn next_of_hash(&self) -> Option<NodeId> {
+        self.next_of_hash
+    }
+
+    fn set_next_of_hash(&mut self, next: Option<NodeId>) {
+        self.next_of_hash = next;
     }
 }
 
@@ -323,11 +301,6 @@ impl FilterSubscriptions {
 fn path(filter: &TopicFilter) -> (Option<&str>, Reach) {
     let text = filter.as_str();
     text.strip_suffix('#').map_or((Some(text), Reach::Exact), |body| (body.strip_suffix('/'), Reach::Below))
-}
-
-/// The first level, and the others if there are any.
-fn split_level(text: &str) -> (&str, Option<&str>) {
-    text.split_once('/').map_or((text, None), |(level, rest)| (level, Some(rest)))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 mod access;
 mod arena;
 mod compact_map;
+mod edges;
 mod filter_tree;
 mod overlap;
 mod receiver;

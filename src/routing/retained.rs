@@ -1,9 +1,10 @@
 use std::collections::BTreeSet;
+use std::mem;
 use std::sync::Arc;
 
 use crate::codec::{ClientId, Message, Qos};
 use crate::routing::arena::{Arena, NodeId};
-use crate::routing::compact_map::CompactMap;
+use crate::routing::edges::{Edges, Linked, split_level};
 use crate::timestamp::Timestamp;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -52,6 +53,7 @@ pub enum RetainedFull {
 #[derive(Debug)]
 pub struct RetainedStore {
     nodes: Arena<Node>,
+    edges: Edges,
     /// Those that expire, the first to do so first.
     expiries: BTreeSet<(Timestamp, TopicName)>,
     limits: RetainedLimits,
@@ -59,18 +61,28 @@ pub struct RetainedStore {
     bytes: usize,
 }
 
-#[derive(Debug, Default)]
+/// A topic level.
+#[derive(Debug)]
 struct Node {
-    children: CompactMap<Box<str>, NodeId>,
+    /// Its name, if it has no message: else that is in the message's topic already.
+    name: Box<str>,
     retained: Option<Arc<Retained>>,
+    parent: NodeId,
+    next_of_hash: Option<NodeId>,
+    /// Its first child and its last.
+    children: Option<(NodeId, NodeId)>,
+    /// The child of its parent that came before it.
+    previous: Option<NodeId>,
+    next: Option<NodeId>,
 }
 
-const _: () = assert!(size_of::<Node>() <= 32);
+const _: () = assert!(size_of::<Node>() <= 48);
 
 impl RetainedStore {
     /// Nothing retained yet.
     pub fn new(limits: RetainedLimits) -> Self {
-        Self { nodes: Arena::with_root(Node::default()), expiries: BTreeSet::new(), limits, messages: 0, bytes: 0 }
+        let (nodes, edges) = (Arena::with_root(Node::new("", NodeId::ROOT)), Edges::default());
+        Self { nodes, edges, expiries: BTreeSet::new(), limits, messages: 0, bytes: 0 }
     }
 
     /// Other limits from now on. What is retained stays, even if it is too much.
@@ -78,88 +90,73 @@ impl RetainedStore {
         self.limits = limits;
     }
 
-    /// Retains a message in place of the one that its topic has; without a payload, none from now on. [MQTT-3.3.1-7]
-    pub fn set(&mut self, retained: Retained) -> Result<(), RetainedFull> {
-        let topic = retained.message.topic.clone();
-        if retained.message.payload.is_empty() {
-            self.clear(&topic);
-            return Ok(());
+    /// Retains a message in place of the one that its topic has, which is returned; without a payload, none from now on. [MQTT-3.3.1-7]
+    pub fn set(&mut self, retained: Retained) -> Result<Option<Arc<Retained>>, RetainedFull> {
+        let message = Arc::clone(&retained.message);
+        let (mut id, mut missing) = self.descend(&message.topic);
+        if message.payload.is_empty() {
+            return Ok(if missing.is_none() { self.take(id) } else { None });
         }
-        self.check_limits(&retained)?;
-        self.clear(&topic);
-        self.messages += 1;
-        self.bytes += cost(&retained);
-        self.expiries.extend(retained.expires_at.map(|expires_at| (expires_at, topic.clone())));
-        let mut id = NodeId::ROOT;
-        for level in topic.levels() {
-            id = match self.nodes.node(id).children.get(level) {
-                Some(&child) => child,
-                None => {
-                    let child = self.nodes.insert(Node::default());
-                    self.nodes.node_mut(id).children.insert(level.into(), child);
-                    child
-                }
-            };
+        let replaced = self.nodes.node(id).retained.as_deref().filter(|_| missing.is_none());
+        let (old, new) = (replaced.map(cost), cost(&retained));
+        self.check_limits(old, new)?;
+        if let Some(expires_at) = replaced.and_then(|replaced| replaced.expires_at) {
+            self.expiries.remove(&(expires_at, message.topic.clone()));
         }
-        self.nodes.node_mut(id).retained = Some(Arc::new(retained));
-        Ok(())
+        self.expiries.extend(retained.expires_at.map(|expires_at| (expires_at, message.topic.clone())));
+        while let Some(levels) = missing {
+            let (level, below) = split_level(levels);
+            // The last one has its name from the message.
+            id = self.insert(id, level, if below.is_some() { level } else { "" });
+            missing = below;
+        }
+        self.messages += usize::from(old.is_none());
+        self.bytes = self.bytes - old.unwrap_or(0) + new;
+        let node = self.nodes.node_mut(id);
+        node.name = Box::default();
+        Ok(node.retained.replace(Arc::new(retained)))
     }
 
     /// Forgets what the topic has; `false` if it has nothing. [MQTT-3.3.1-6]
     pub fn clear(&mut self, topic: &TopicName) -> bool {
-        let mut path = Vec::new();
-        let mut id = NodeId::ROOT;
-        for level in topic.levels() {
-            path.push((id, level));
-            match self.nodes.node(id).children.get(level) {
-                Some(&child) => id = child,
-                None => return false,
-            }
-        }
-        let Some(retained) = self.nodes.node_mut(id).retained.take() else { return false };
-        self.messages -= 1;
-        self.bytes -= cost(&retained);
-        if let Some(expires_at) = retained.expires_at {
-            self.expiries.remove(&(expires_at, topic.clone()));
-        }
-        while self.nodes.node(id).is_unused()
-            && let Some((parent, level)) = path.pop()
-        {
-            self.nodes.remove(id);
-            self.nodes.node_mut(parent).children.remove(level);
-            id = parent;
-        }
-        true
+        self.find(topic).is_some_and(|id| self.take(id).is_some())
     }
 
     /// What the topic has, expired or not.
     pub fn get(&self, topic: &TopicName) -> Option<&Arc<Retained>> {
-        let mut levels = topic.levels();
-        let id = levels.try_fold(NodeId::ROOT, |id, level| self.nodes.node(id).children.get(level).copied())?;
-        self.nodes.node(id).retained.as_ref()
+        self.nodes.node(self.find(topic)?).retained.as_ref()
     }
 
-    /// The messages of all topics that `filter` matches and that haven't expired at `now`, ordered by their topics' levels.
+    /// The messages of all topics that `filter` matches and that haven't expired at `now`, in the order in which they were retained.
     pub fn matching(&self, filter: &TopicFilter, now: Timestamp) -> Vec<Arc<Retained>> {
         let levels: Vec<&str> = filter.levels().collect();
-        let mut found = Vec::new();
+        let mut found: Vec<Arc<Retained>> = Vec::new();
         let mut waiting = vec![(NodeId::ROOT, 0)];
         while let Some((id, depth)) = waiting.pop() {
             let node = self.nodes.node(id);
             match levels.get(depth) {
                 Some(&level @ ("+" | "#")) => {
                     let depth_below = if level == "#" { depth } else { depth + 1 };
-                    let hidden = |name: &str| id == NodeId::ROOT && name.starts_with('$'); // [MQTT-4.7.2-1]
-                    let children = node.children.iter().rev().filter(|(name, _)| !hidden(name));
-                    waiting.extend(children.map(|(_, &child)| (child, depth_below)));
+                    let mut child = node.children.map(|(_, last)| last);
+                    while let Some(id) = child {
+                        let node = self.nodes.node(id);
+                        // [MQTT-4.7.2-1]
+                        if node.parent != NodeId::ROOT || !node.name().starts_with('$') {
+                            waiting.push((id, depth_below));
+                        }
+                        child = node.previous;
+                    }
                 }
-                Some(&level) => waiting.extend(node.children.get(level).map(|&child| (child, depth + 1))),
+                Some(&level) => {
+                    waiting.extend(self.edges.child(&self.nodes, id, level).map(|child| (child, depth + 1)))
+                }
                 None => {}
             }
             if matches!(levels.get(depth), None | Some(&"#")) {
                 found.extend(node.retained.as_ref().filter(|retained| !retained.has_expired(now)).cloned());
             }
         }
+        found.sort_by_key(|retained| retained.number);
         found
     }
 
@@ -197,17 +194,82 @@ impl RetainedStore {
         self.bytes
     }
 
-    fn check_limits(&self, retained: &Retained) -> Result<(), RetainedFull> {
+    fn check_limits(&self, old: Option<usize>, new: usize) -> Result<(), RetainedFull> {
         let RetainedLimits { retained_messages_max, retained_bytes_max } = self.limits;
-        let replaced = self.get(&retained.message.topic);
-        if replaced.is_none() && self.messages >= retained_messages_max {
+        if old.is_none() && self.messages >= retained_messages_max {
             return Err(RetainedFull::Messages { retained_messages_max });
         }
-        let (old, new) = (replaced.map_or(0, |replaced| cost(replaced)), cost(retained));
+        let old = old.unwrap_or(0);
         if new > old && self.bytes - old + new > retained_bytes_max {
             return Err(RetainedFull::Bytes { retained_bytes_max });
         }
         Ok(())
+    }
+
+    fn find(&self, topic: &TopicName) -> Option<NodeId> {
+        let (id, missing) = self.descend(topic);
+        missing.is_none().then_some(id)
+    }
+
+    /// As far as the topic's levels have nodes: the last of them, and the levels that have none.
+    fn descend<'a>(&self, topic: &'a TopicName) -> (NodeId, Option<&'a str>) {
+        let (mut id, mut rest) = (NodeId::ROOT, Some(topic.as_str()));
+        while let Some(levels) = rest {
+            let (level, below) = split_level(levels);
+            let Some(child) = self.edges.child(&self.nodes, id, level) else { break };
+            (id, rest) = (child, below);
+        }
+        (id, rest)
+    }
+
+    /// A new node: the last child of `parent`.
+    fn insert(&mut self, parent: NodeId, level: &str, name: &str) -> NodeId {
+        let id = self.nodes.insert(Node::new(name, parent));
+        self.edges.insert(&mut self.nodes, (parent, level), id);
+        let children = self.nodes.node(parent).children;
+        if let Some((_, last)) = children {
+            self.nodes.node_mut(last).next = Some(id);
+            self.nodes.node_mut(id).previous = Some(last);
+        }
+        self.nodes.node_mut(parent).children = Some((children.map_or(id, |(first, _)| first), id));
+        id
+    }
+
+    /// Takes the message of a node, and removes the nodes that only it needed.
+    fn take(&mut self, mut id: NodeId) -> Option<Arc<Retained>> {
+        let node = self.nodes.node_mut(id);
+        let retained = node.retained.take()?;
+        node.name = last_level(&retained).into();
+        self.messages -= 1;
+        self.bytes -= cost(&retained);
+        if let Some(expires_at) = retained.expires_at {
+            self.expiries.remove(&(expires_at, retained.message.topic.clone()));
+        }
+        while id != NodeId::ROOT && self.nodes.node(id).is_unused() {
+            id = self.remove(id);
+        }
+        Some(retained)
+    }
+
+    /// Removes a node without children and returns its parent.
+    fn remove(&mut self, id: NodeId) -> NodeId {
+        let node = self.nodes.node_mut(id);
+        let (parent, name) = (node.parent, mem::take(&mut node.name));
+        self.edges.remove(&mut self.nodes, (parent, &name), id);
+        let Node { previous, next, .. } = self.nodes.remove(id);
+        if let Some(previous) = previous {
+            self.nodes.node_mut(previous).next = next;
+        }
+        if let Some(next) = next {
+            self.nodes.node_mut(next).previous = previous;
+        }
+        let parent_node = self.nodes.node_mut(parent);
+        parent_node.children = parent_node.children.and_then(|(first, last)| {
+            let first = if first == id { next } else { Some(first) };
+            let last = if last == id { previous } else { Some(last) };
+            first.zip(last)
+        });
+        parent
     }
 }
 
@@ -218,9 +280,44 @@ impl Retained {
 }
 
 impl Node {
-    fn is_unused(&self) -> bool {
-        self.children.is_empty() && self.retained.is_none()
+    fn new(name: &str, parent: NodeId) -> Self {
+        Self {
+            name: name.into(),
+            retained: None,
+            parent,
+            next_of_hash: None,
+            children: None,
+            previous: None,
+            next: None,
+        }
     }
+
+    fn name(&self) -> &str {
+        self.retained.as_deref().map_or(&self.name, last_level)
+    }
+
+    fn is_unused(&self) -> bool {
+        self.children.is_none() && self.retained.is_none()
+    }
+}
+
+impl Linked for Node {
+    fn is_child(&self, parent: NodeId, level: &str) -> bool {
+        self.parent == parent && self.name() == level
+    }
+
+    fn next_of_hash(&self) -> Option<NodeId> {
+        self.next_of_hash
+    }
+
+    fn set_next_of_hash(&mut self, next: Option<NodeId>) {
+        self.next_of_hash = next;
+    }
+}
+
+fn last_level(retained: &Retained) -> &str {
+    let topic = retained.message.topic.as_str();
+    topic.rsplit_once('/').map_or(topic, |(_, level)| level)
 }
 
 fn cost(retained: &Retained) -> usize {
@@ -229,7 +326,7 @@ fn cost(retained: &Retained) -> usize {
     topic.as_str().len() + payload.len() + properties.encoded_len() + levels + MESSAGE_BYTES
 }
 
-/// About what a node, its name's allocation and its entry at its parent take.
+/// About what a node, its name's allocation and its edge take.
 const LEVEL_BYTES: usize = 96;
 
 /// About what a message takes beside its own bytes: the two structures, and an entry among those that expire.

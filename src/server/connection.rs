@@ -126,7 +126,7 @@ impl Connection {
                     driver.handle(Event::Packet { connection: self.id, packet });
                 }
                 Ok(None) => {
-                    self.input.keep_partial(&bytes);
+                    self.input.keep_partial(bytes);
                     return;
                 }
                 Err(error) => {

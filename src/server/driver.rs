@@ -136,6 +136,7 @@ impl Driver {
         for action in actions.drain(..) {
             self.perform(action);
         }
+        self.store.end_turn();
         self.actions = actions;
     }
 
@@ -161,6 +162,7 @@ impl Driver {
     pub(super) fn end_turn(&mut self) {
         self.current = None;
         self.encoder.forget();
+        self.store.end_turn();
         self.post.deliver();
         let deadline = self.shard.deadline();
         if let Some(deadline) = deadline

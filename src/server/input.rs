@@ -19,6 +19,8 @@ pub(super) enum Input {
     Held(Bytes),
     /// The beginning of a packet.
     Partial(BytesMut),
+    /// Nothing, behind a large packet of this length: the next one is expected to be like it.
+    Expecting(usize),
 }
 
 impl Input {
@@ -30,25 +32,42 @@ impl Input {
         scratch: &mut BytesMut,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Chunk>> {
-        let (result, is_used) = match self {
-            Self::Held(bytes) => (Poll::Ready(Ok(Chunk { bytes: std::mem::take(bytes), read: 0 })), true),
-            Self::Empty => (poll_small(&[], stream, scratch, cx), false),
+        match self {
+            Self::Held(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Ok(Chunk { bytes, read: 0 }))
+            }
+            Self::Empty => poll_small(&[], stream, scratch, cx),
+            Self::Expecting(length) => {
+                let mut buffer = BytesMut::with_capacity(*length);
+                let read = ready!(pin!(stream.read_buf(&mut buffer)).poll(cx))?;
+                let large = frame_length(&buffer).filter(|length| *length > COPIED_FRAME_MAX);
+                *self = large.map_or(Self::Empty, Self::expecting);
+                Poll::Ready(Ok(Chunk { bytes: buffer.freeze(), read }))
+            }
             Self::Partial(partial) => match frame_length(partial) {
                 Some(length) if length > COPIED_FRAME_MAX => {
                     let result = poll_large(partial, length, stream, cx);
-                    (result, partial.is_empty())
+                    if partial.is_empty() {
+                        *self = Self::expecting(length);
+                    }
+                    result
                 }
                 Some(_) | None => {
                     let result = poll_small(partial, stream, scratch, cx);
-                    let is_used = result.is_ready();
-                    (result, is_used)
+                    if result.is_ready() {
+                        *self = Self::Empty;
+                    }
+                    result
                 }
             },
-        };
-        if is_used {
-            *self = Self::Empty;
         }
-        result
+    }
+
+    /// Behind a packet of this length.
+    fn expecting(length: usize) -> Self {
+        Self::Expecting(length.min(EXPECTED_MAX))
     }
 
     /// Keeps what may not be decoded yet.
@@ -59,13 +78,19 @@ impl Input {
     }
 
     /// Keeps the beginning of a packet whose end has not come.
-    pub(super) fn keep_partial(&mut self, bytes: &Bytes) {
-        if !bytes.is_empty() {
-            let length = frame_length(bytes).unwrap_or(0).min(growth_max(bytes.len()));
-            let mut partial = BytesMut::with_capacity(length.max(bytes.len()));
-            partial.extend_from_slice(bytes);
-            *self = Self::Partial(partial);
+    pub(super) fn keep_partial(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
         }
+        let length = frame_length(&bytes).unwrap_or(0).min(growth_max(bytes.len()));
+        let is_large = length > COPIED_FRAME_MAX;
+        // A large one that was read into a buffer of its own stays there.
+        let own = if is_large { bytes.try_into_mut() } else { Err(bytes) };
+        *self = Self::Partial(own.unwrap_or_else(|bytes| {
+            let mut partial = BytesMut::with_capacity(length.max(bytes.len()));
+            partial.extend_from_slice(&bytes);
+            partial
+        }));
     }
 }
 
@@ -125,5 +150,7 @@ const READ_SIZE: usize = 64 * 1024;
 const READ_SIZE_MIN: usize = 16 * 1024;
 /// The beginning of a packet up to this size is copied to where its end is read, together with the packets behind it.
 const COPIED_FRAME_MAX: usize = 32 * 1024;
+/// What a read may bring of a packet that is expected to be large, because the one before it was.
+const EXPECTED_MAX: usize = 256 * 1024;
 /// Less is copied when a connection is paused, rather than keeping the read buffer.
 const HELD_AS_IT_IS_MIN: usize = 16 * 1024;

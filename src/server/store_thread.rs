@@ -19,7 +19,7 @@ use crate::broker::{
     Durability, Fetch, Fetched, Record, RecordBytes, RecordKey, Recovered, Recovery, StoreRoom, Ticket,
 };
 use crate::config::Config;
-use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Store};
+use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Store, Urgency};
 use crate::timestamp::Timestamp;
 
 /// A shard's way to the store.
@@ -34,6 +34,8 @@ pub(super) struct StoreThread {
     /// Who is told that the store takes nothing any more.
     failures: mpsc::Sender<String>,
     stable: Option<Ticket>,
+    /// Whether the store was given records in this turn, and somebody waits for them.
+    unannounced: Option<Urgency>,
     /// What was told of the disk last.
     was_full: bool,
 }
@@ -41,7 +43,7 @@ pub(super) struct StoreThread {
 impl StoreThread {
     /// The way of the shard with this number.
     pub(super) fn new(source: usize, log: Option<Arc<Store>>, failures: mpsc::Sender<String>) -> Self {
-        Self { source, unawaited: Level::PowerLoss, log, failures, stable: None, was_full: false }
+        Self { source, unawaited: Level::PowerLoss, log, failures, stable: None, unannounced: None, was_full: false }
     }
 
     /// The same, where the level is a matter of topics: what nothing waits for is written, and synced when something else is.
@@ -60,12 +62,21 @@ impl StoreThread {
         let (puts, deletes) = (keys(&puts), keys(&deletes));
         // Whether there is room was asked before the message was accepted: what comes here was promised.
         let entry = Entry { body: &body, puts: &puts, deletes: &deletes, ends, level, room: Room::Reserve };
-        match log.append(self.source, ticket.0, &entry) {
+        let urgency = if record.durability().is_some() { Urgency::Awaited } else { Urgency::Unawaited };
+        self.unannounced = self.unannounced.max(Some(urgency));
+        match log.gather(self.source, ticket.0, &entry) {
             Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge)) => {
                 // A failure that is told already needs no second one.
                 let _ = self.failures.try_send(refused.to_string());
             }
+        }
+    }
+
+    /// All records of a turn are given: what they are worth is one commit.
+    pub(super) fn end_turn(&mut self) {
+        if let (Some(log), Some(urgency)) = (&self.log, self.unannounced.take()) {
+            log.announce(urgency);
         }
     }
 

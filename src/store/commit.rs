@@ -37,6 +37,7 @@ impl Committer {
     /// Commits until the store is closed or fails.
     pub(super) fn run(mut self) {
         loop {
+            self.shared.gathering.linger();
             match self.commit() {
                 Progress::Worked => {}
                 Progress::Idle if self.shared.gathering.is_closing() => return,

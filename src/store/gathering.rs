@@ -32,9 +32,32 @@ struct State {
     taken_bytes: usize,
     /// Emptied buffers for batches to come.
     buffers: Vec<Vec<u8>>,
-    waiting: bool,
+    /// Whether somebody waits for an entry that has gathered.
+    is_urgent: bool,
+    commit_waits: Waits,
     closing: bool,
     failure: Option<String>,
+}
+
+/// Whether somebody waits for entries to be stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Nobody: a commit for them alone is not worth it, and they gather for a while.
+    Unawaited,
+    /// Somebody does.
+    Awaited,
+}
+
+/// What the committing thread waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Waits {
+    /// It is at work.
+    #[default]
+    No,
+    /// Any entry.
+    Any,
+    /// One that somebody waits for, or enough of the others.
+    Urgent,
 }
 
 /// Entries that are written together.
@@ -64,6 +87,7 @@ impl Gathering {
         }
     }
 
+    /// Takes an entry. The committing thread hears of it with [`announce`](Self::announce), or when there is much.
     pub(super) fn append(&self, source: usize, ticket: u64, entry: &Entry<'_>) -> Result<(), Refused> {
         let head = if self.keeps { Some(encode_head(entry)?) } else { None };
         let mut state = self.lock();
@@ -94,16 +118,30 @@ impl Gathering {
         if let Some(highest) = state.tickets.get_mut(source) {
             *highest = (*highest).max(Some(ticket));
         }
-        if mem::take(&mut state.waiting) {
-            self.wake.notify_one();
+        if state.bytes >= UNANNOUNCED_BYTES.min(self.gathered_bytes_max) {
+            self.tell(state, Urgency::Awaited);
         }
         Ok(())
+    }
+
+    /// Tells the committing thread of what was appended.
+    pub(super) fn announce(&self, urgency: Urgency) {
+        self.tell(self.lock(), urgency);
+    }
+
+    fn tell(&self, mut state: MutexGuard<'_, State>, urgency: Urgency) {
+        state.is_urgent |= urgency == Urgency::Awaited;
+        if state.commit_waits == Waits::Any || state.commit_waits == Waits::Urgent && state.is_urgent {
+            state.commit_waits = Waits::No;
+            self.wake.notify_one();
+        }
     }
 
     /// All that has gathered.
     pub(super) fn take(&self) -> Taken {
         let mut state = self.lock();
         state.taken_bytes = mem::take(&mut state.bytes);
+        state.is_urgent = false;
         Taken {
             batches: mem::take(&mut state.batches),
             tickets: mem::take(&mut state.tickets),
@@ -128,25 +166,35 @@ impl Gathering {
 
     /// Waits until something has gathered or the store is closed, or as long as patience lasts.
     pub(super) fn wait(&self, patience: Option<Duration>) {
-        let mut state = self.lock();
-        if !state.tickets.is_empty() || state.closing {
-            return;
+        let state = self.lock();
+        if state.tickets.is_empty() && !state.closing {
+            self.wait_for(Waits::Any, patience, state);
         }
-        state.waiting = true;
+    }
+
+    /// Lets entries gather that nobody waits for: many of them cost little more than one.
+    pub(super) fn linger(&self) {
+        let state = self.lock();
+        if !state.tickets.is_empty() && !state.is_urgent && !state.closing {
+            self.wait_for(Waits::Urgent, Some(LINGER), state);
+        }
+    }
+
+    fn wait_for(&self, what: Waits, patience: Option<Duration>, mut state: MutexGuard<'_, State>) {
+        state.commit_waits = what;
         match patience {
             Some(patience) => {
-                let woken = self.wake.wait_timeout_while(state, patience, |state| state.waiting);
-                state = woken.unwrap_or_else(PoisonError::into_inner).0;
-                state.waiting = false;
+                let woken = self.wake.wait_timeout_while(state, patience, |state| state.commit_waits != Waits::No);
+                woken.unwrap_or_else(PoisonError::into_inner).0.commit_waits = Waits::No;
             }
-            None => drop(self.wake.wait_while(state, |state| state.waiting)),
+            None => drop(self.wake.wait_while(state, |state| state.commit_waits != Waits::No)),
         }
     }
 
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closing = true;
-        state.waiting = false;
+        state.commit_waits = Waits::No;
         self.wake.notify_one();
     }
 
@@ -207,3 +255,9 @@ const BATCH_BYTES: usize = if cfg!(test) { 1000 } else { 4 << 20 };
 
 /// One that is written, one that gathers, and one for good measure.
 const BUFFERS_MAX: usize = 3;
+
+/// How long entries gather that nobody waits for. What is lost of them in a crash was promised to nobody.
+pub(super) const LINGER: Duration = Duration::from_millis(50);
+
+/// So much is worth a commit, whether somebody waits for it or not.
+const UNANNOUNCED_BYTES: usize = 256 << 10;

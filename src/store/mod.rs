@@ -43,6 +43,7 @@ pub use self::commit::{Committer, Progress};
 pub use self::disk::{Disk, DiskFile};
 pub use self::entry::{Entry, Key, Refused, Room};
 pub use self::error::OpenError;
+pub use self::gathering::Urgency;
 pub use self::recovery::{Damage, Recovered, Report};
 
 /// When an entry counts as stable.
@@ -225,7 +226,20 @@ impl Store {
     ///
     /// Tickets of one source ascend.
     pub fn append(&self, source: usize, ticket: u64, entry: &Entry<'_>) -> Result<(), Refused> {
+        self.gather(source, ticket, entry)?;
+        self.announce(Urgency::Awaited);
+        Ok(())
+    }
+
+    /// The same for one of several entries that come together: they are committed together, if the commit hears of them by
+    /// [`announce`](Self::announce) when the last has come.
+    pub fn gather(&self, source: usize, ticket: u64, entry: &Entry<'_>) -> Result<(), Refused> {
         self.shared.gathering.append(source, ticket, entry)
+    }
+
+    /// Lets the entries be committed that were [gathered](Self::gather).
+    pub fn announce(&self, urgency: Urgency) {
+        self.shared.gathering.announce(urgency);
     }
 
     /// Whether so much waits to be stable that publishers should be held back.

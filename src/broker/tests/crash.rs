@@ -1,8 +1,8 @@
 //! What a crash between two records leaves.
 
-use super::harness::{Client, Harness, recovered};
+use super::harness::{Client, Harness, recovered, settings};
 use super::packets::*;
-use crate::broker::Record;
+use crate::broker::{DropReason, Event, QueueOverflow, Record, StoreRoom};
 use crate::codec::{ClientPacket, Connect, Disconnect, MessageProperties, ReasonCode, Will};
 
 /// Receivers of `t` that nothing is stored for, at QoS 0 and 2, and then a store that doesn't answer.
@@ -73,7 +73,11 @@ fn count(mut harness: Harness, topic: &str) -> usize {
 #[test]
 fn will_is_published_once_wherever_the_crash_comes() {
     let wills = [(1_000, Q2, 0), (0, Q2, 0), (1_000, Q1, 0), (1_000, Q2, 5), (0, Q2, 5)];
-    for (session_expiry_interval, qos, will_delay_interval) in wills {
+    let rooms =
+        [(StoreRoom::Some, StoreRoom::Some), (StoreRoom::None, StoreRoom::Some), (StoreRoom::None, StoreRoom::None)];
+    for ((session_expiry_interval, qos, will_delay_interval), (room, room_after)) in
+        wills.into_iter().flat_map(|will| rooms.map(|rooms| (will, rooms)))
+    {
         let mut harness = Harness::new();
         let subscriber = harness.connect(durable("s"));
         harness.run(subscriber, [subscribe("w", Q2)]);
@@ -83,13 +87,38 @@ fn will_is_published_once_wherever_the_crash_comes() {
         connect.properties.session_expiry_interval = session_expiry_interval;
         let client = harness.connect(connect);
         let accepted = harness.records.len();
+        harness.event(0, Event::StoreRoom(room));
         harness.lose(client);
         harness.seconds(10);
         for records in accepted..=harness.records.len() {
             let mut after = harness.crash(records);
+            after.event(0, Event::StoreRoom(room_after));
             after.seconds(10);
-            assert_eq!(count(after, "w"), 1, "{qos:?}, crash after {:?}", &harness.records[accepted..records]);
+            let lost = &harness.records[accepted..records];
+            assert_eq!(count(after, "w"), 1, "{qos:?}, {room:?}, {room_after:?}, crash after {lost:?}");
         }
+    }
+}
+
+#[test]
+fn will_that_is_refused_is_counted_and_not_back_after_a_crash() {
+    for session_expiry_interval in [0, 1_000] {
+        let mut settings = settings();
+        settings.queued_messages_max = 1;
+        settings.queue_overflow = QueueOverflow::Reject;
+        let mut harness = Harness::with(1, settings);
+        let subscriber = harness.connect(durable("s"));
+        harness.run(subscriber, [subscribe("w", Q2)]);
+        harness.lose(subscriber);
+        let mut connect = Connect { will: Some(Will { qos: Q1, ..will("w", "gone") }), ..durable("c") };
+        connect.properties.session_expiry_interval = session_expiry_interval;
+        let client = harness.connect(connect);
+        let publisher = harness.connect(transient("p"));
+        assert_eq!(harness.ask(publisher, publish("w", "x", Q1, 1)), ["PUBACK 1"]);
+        harness.lose(client);
+        assert_eq!(harness.shards[0].counters().dropped[DropReason::WillRefused as usize], 1);
+        let after = harness.crash(harness.records.len());
+        assert_eq!(count(after, "w"), 1, "there is room, but what was refused is gone");
     }
 }
 

@@ -96,12 +96,13 @@ fn packets_come_through_however_they_are_cut() {
         let broker = Broker::new(&Config::default());
         let (mut subscriber, _task) = broker.subscriber("s", "a/#").await;
         let (mut publisher, _publisher) = broker.client("p").await;
-        // Small ones, one that is copied together, and one larger than any read.
-        let lengths = [0, 1, 100, 20_000, 3, 40_000, 400_000, 7];
+        // Small ones, one that is copied together, one larger than any read, and large ones behind each other.
+        let lengths =
+            [0, 1, 100, 20_000, 3, 40_000, 400_000, 7, 70_000, 70_000, 70_001, 65_536, 90_000, 20, 33_000, 33_000, 3];
         let payloads = lengths.map(|length| (0..length).map(|index| (index % 251) as u8).collect::<Vec<_>>());
         let all = payloads.iter().map(|payload| encoded(&publish("a/b", payload.clone())).to_vec());
         let all = all.collect::<Vec<_>>().concat();
-        for step in [1_000_000, 70_000, 4_093] {
+        for step in [1_000_000, 70_000, 30_011, 4_093] {
             let expected = payloads.clone();
             let received = async {
                 for payload in &expected {

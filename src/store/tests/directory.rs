@@ -1,4 +1,5 @@
 use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
 use super::*;
 
@@ -72,6 +73,35 @@ fn shards_append_from_their_threads_and_all_is_there_after_a_restart() {
     for (key, body) in &recovered {
         assert_eq!(store.read(*key).unwrap().as_deref(), Some(&body[..]));
     }
+}
+
+#[test]
+fn entries_that_nobody_waits_for_share_a_commit_and_delay_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, told, _) = open(directory.path(), &Options::default());
+    let append_unawaited = |ticket| {
+        store.gather(0, ticket, &Change::put(ticket, b"x").entry()).unwrap();
+        store.announce(Urgency::Unawaited);
+    };
+    for ticket in 1..=40 {
+        append_unawaited(ticket);
+        thread::sleep(Duration::from_millis(1));
+    }
+    while told.recv().unwrap().1 < 40 {}
+    assert!(store.stats().commits < 20, "{:?}", store.stats());
+    let mut late = 0;
+    for ticket in (42..=120).step_by(2) {
+        append_unawaited(ticket - 1);
+        store.append(0, ticket, &Change::put(ticket, b"x").entry()).unwrap();
+        if told.recv_timeout(gathering::LINGER / 2).is_err() {
+            late += 1;
+            while told.recv().unwrap().1 < ticket {}
+        }
+    }
+    assert!(late < 10, "what is waited for lingers");
+    append_unawaited(121);
+    store.close();
+    assert_eq!(told.iter().map(|(_, ticket)| ticket).max(), Some(121));
 }
 
 #[test]

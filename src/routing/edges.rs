@@ -1,0 +1,80 @@
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use crate::routing::arena::{Arena, NodeId};
+
+/// All edges of a tree of topic levels, in one hash table: a look-up among a million siblings is no slower than among two, and an edge
+/// costs a few bytes.
+#[derive(Debug, Default)]
+pub(super) struct Edges {
+    /// Hash of a parent and a level to the first such node; the others follow by [`Linked::next_of_hash`].
+    first: HashMap<u32, NodeId, foldhash::fast::RandomState>,
+    hasher: foldhash::quality::RandomState,
+}
+
+/// A node of such a tree.
+pub(super) trait Linked {
+    /// Whether it is the child of `parent` at `level`: there is one at most.
+    fn is_child(&self, parent: NodeId, level: &str) -> bool;
+
+    /// The next node whose parent and level have the same hash.
+    fn next_of_hash(&self) -> Option<NodeId>;
+
+    fn set_next_of_hash(&mut self, next: Option<NodeId>);
+}
+
+impl Edges {
+    /// The child of `parent` at `level`.
+    pub(super) fn child<T: Linked>(&self, nodes: &Arena<T>, parent: NodeId, level: &str) -> Option<NodeId> {
+        let mut id = *self.first.get(&self.hash(parent, level))?;
+        loop {
+            let node = nodes.node(id);
+            if node.is_child(parent, level) {
+                return Some(id);
+            }
+            id = node.next_of_hash()?;
+        }
+    }
+
+    /// Makes a node the child of `parent` at `level`.
+    pub(super) fn insert<T: Linked>(&mut self, nodes: &mut Arena<T>, (parent, level): (NodeId, &str), id: NodeId) {
+        let next = self.first.insert(self.hash(parent, level), id);
+        nodes.node_mut(id).set_next_of_hash(next);
+    }
+
+    /// Takes a node away, which is still there.
+    pub(super) fn remove<T: Linked>(&mut self, nodes: &mut Arena<T>, (parent, level): (NodeId, &str), id: NodeId) {
+        let hash = self.hash(parent, level);
+        let next = nodes.node(id).next_of_hash();
+        let mut before = self.first.get(&hash).copied().filter(|&first| first != id);
+        match (before, next) {
+            (None, Some(next)) => _ = self.first.insert(hash, next),
+            (None, None) => _ = self.first.remove(&hash),
+            (Some(_), _) => {}
+        }
+        while let Some(other) = before {
+            let other = nodes.node_mut(other);
+            before = other.next_of_hash();
+            if before == Some(id) {
+                other.set_next_of_hash(next);
+                break;
+            }
+        }
+    }
+
+    /// 32 bits do: nodes with the same hash are told apart by their names.
+    fn hash(&self, parent: NodeId, level: &str) -> u32 {
+        let [a, b, c, d, ..] = self.hasher.hash_one((parent, level)).to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+}
+
+/// The first level of several, and the others if there are any.
+pub(super) fn split_level(levels: &str) -> (&str, Option<&str>) {
+    levels.split_once('/').map_or((levels, None), |(level, others)| (level, Some(others)))
+}
