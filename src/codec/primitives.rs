@@ -108,9 +108,11 @@ impl<'a> Reader<'a> {
         self.frame.slice(range)
     }
 
-    /// The same, to be copied.
-    pub(super) fn rest(&self) -> &'a [u8] {
-        self.frame.get(self.position..self.end).unwrap_or_default()
+    /// The same, in memory of its own.
+    pub(super) fn remaining_copied(&mut self) -> Bytes {
+        let copy = Bytes::copy_from_slice(self.rest());
+        self.position = self.end;
+        copy
     }
 
     /// How much that is.
@@ -133,6 +135,10 @@ impl<'a> Reader<'a> {
         self.finish()?;
         self.end = outer_end;
         Ok(())
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.frame.get(self.position..self.end).unwrap_or_default()
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {

@@ -173,7 +173,7 @@ impl Publish {
         };
         let is_copied = qos > Qos::AtMostOnce && reader.remaining_len() < COPIED_PAYLOAD_MAX;
         let (properties, payload) = if is_copied {
-            (kept.into_detached_properties(reader.frame()), Bytes::copy_from_slice(reader.rest()))
+            (kept.into_detached_properties(reader.frame()), reader.remaining_copied())
         } else {
             (kept.into_properties(reader.frame()), reader.remaining())
         };
