@@ -1,13 +1,13 @@
 //! A client that may connect gets its Session and its CONNACK.
 
-use std::collections::VecDeque;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
-use std::time::Duration;
+
+use bytestring::ByteString;
 
 use super::connection::{Connecting, Phase};
 use super::event::ConnectionId;
-use super::session_slot::SessionSlot;
+use super::session_slot::{Replays, SessionSlot};
 use super::shard::Turn;
 use super::shared::Claim;
 use super::takeover::{Claimant, PendingClaim};
@@ -38,8 +38,7 @@ impl Shard {
             return self.refuse(id, ReasonCode::NotAuthorized, cause, turn);
         }
         let clean_start = connecting.connect.clean_start;
-        let client_id = connecting.client_id.clone();
-        let (claim, prior) = self.shared.claim(&client_id, self.id);
+        let (claim, prior) = self.shared.claim(&connecting.client_id, self.id);
         if let Some(connection) = self.connection_mut(id) {
             connection.phase = Phase::Claiming;
         }
@@ -48,7 +47,7 @@ impl Shard {
             None => self.on_surrendered(claim, None, turn),
             Some(holder) => {
                 let claimant = Claimant { claim, shard: self.id, clean_start };
-                self.ask_holder(&client_id, holder, claimant, turn);
+                self.ask_holder(holder, claimant, turn);
             }
         }
     }
@@ -64,7 +63,7 @@ impl Shard {
         let Granted { claim, mut connecting } = granted;
         let session_present = session.is_some();
         let slot = match session {
-            Some(entry) => self.insert_session(*entry),
+            Some(entry) => self.insert_session(SessionSlot { claim, ..*entry }),
             None if self.shared.admit_session(self.settings.sessions_max) => {
                 self.new_session(claim, connecting.client_id.clone(), id)
             }
@@ -74,15 +73,13 @@ impl Shard {
                 return self.refuse(id, ReasonCode::QuotaExceeded, cause, turn);
             }
         };
-        if let Some(entry) = self.sessions.get_mut(slot) {
-            entry.claim = claim;
-        }
         let keep_alive = self.keep_alive(&connecting.connect);
         let Some(connection) = self.connection_mut(id) else { return };
         connection.phase = Phase::Connected(slot);
-        connection.keep_alive_ms = u64::from(keep_alive) * KEEP_ALIVE_MS;
+        connection.keep_alive = keep_alive;
+        let silence_max = connection.silence_max();
         if keep_alive > 0 {
-            self.set_due(id, turn.now + Duration::from_millis(u64::from(keep_alive) * KEEP_ALIVE_MS));
+            self.set_due(id, turn.now + silence_max);
         }
         self.counters.sessions_connected += 1;
         self.counters.connects_accepted += 1;
@@ -105,13 +102,11 @@ impl Shard {
     fn attach(&mut self, slot: usize, id: ConnectionId, connect: &mut Connect, turn: &mut Turn<'_>) -> Option<Ticket> {
         let session_expiry_interval = self.session_expiry_interval(connect);
         let connection = self.connection(id)?;
-        let (access, user) = (Arc::clone(&connection.access), connection.verified_user.clone());
+        let (access, user) = (Arc::clone(&connection.access), connection.verified_user().cloned());
         let entry = self.sessions.get_mut(slot)?;
         let was_stored = entry.stored;
         entry.connection = Some(id);
         entry.session_expiry_interval = session_expiry_interval;
-        entry.ends_at = None;
-        entry.will_at = None;
         entry.will = connect.will.take().map(|will| Box::new(detached(&will)));
         entry.subscriber.set_connected(true);
         entry.subscriber.set_durable(session_expiry_interval > 0);
@@ -149,16 +144,13 @@ impl Shard {
             claim,
             session_expiry_interval: 0,
             detached_at: Timestamp::default(),
-            ends_at: None,
             will: None,
-            will_at: None,
             stored: false,
             last_ticket: Ticket::default(),
             held_until: Ticket::default(),
             dropping: false,
             has_shares: false,
-            replays: VecDeque::new(),
-            replay_after: Ticket::default(),
+            replays: Replays::default(),
         })
     }
 
@@ -168,11 +160,10 @@ impl Shard {
         self.counters.sessions += 1;
         self.counters.queued_messages += messages as u64;
         self.counters.queued_bytes += bytes as u64;
-        let client_id = entry.subscriber.client_id.clone();
-        let subscriber = Arc::clone(&entry.subscriber);
+        let (claim, subscriber) = (entry.claim, Arc::clone(&entry.subscriber));
         let slot = self.sessions.insert(entry);
-        self.by_client.insert(client_id, slot);
         let number = u32::try_from(slot).unwrap_or(Location::ENDED);
+        self.by_claim.insert(claim, number);
         subscriber.set_location(Location { shard: self.id, slot: number });
         slot
     }
@@ -207,6 +198,9 @@ impl Shard {
     }
 
     fn connack_properties(&self, id: ConnectionId, connecting: &Connecting, keep_alive: u16) -> ConnackProperties {
+        if !connecting.connect.version.has_properties() {
+            return ConnackProperties::default();
+        }
         let settings = &self.settings;
         let Connecting { connect, client_id, assigned, authentication_data } = connecting;
         let asked = &connect.properties;
@@ -217,10 +211,13 @@ impl Shard {
             receive_maximum: Some(settings.receive_maximum),
             maximum_qos: settings.maximum_qos,
             retain_available: settings.retain_available,
-            maximum_packet_size: self.connection(id).and_then(|c| NonZeroU32::new(c.peer.maximum_packet_size)),
+            maximum_packet_size: self.connection(id).and_then(|c| NonZeroU32::new(c.caller.peer.maximum_packet_size)),
             assigned_client_identifier: assigned.then(|| client_id.as_str().into()),
             topic_alias_maximum: settings.topic_alias_maximum,
-            user_properties: vec![("durability".into(), settings.durability.name().into())],
+            user_properties: vec![(
+                ByteString::from_static("durability"),
+                ByteString::from_static(settings.durability.name()),
+            )],
             server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
             response_information: response.map(|prefix| format!("{prefix}{client_id}").into()),
             authentication_method: asked.authentication_method.clone(),
@@ -267,6 +264,3 @@ fn detached(will: &Will) -> Will {
     message.detach();
     Will { topic: message.topic, payload: message.payload, properties: message.properties, ..*will }
 }
-
-/// One and a half times a second. [MQTT-3.1.2-22]
-const KEEP_ALIVE_MS: u64 = 1_500;

@@ -57,7 +57,7 @@ impl Shard {
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
         let Some(connection) = self.connection(id) else { return };
         let allowed = auth.authentication_method.is_some()
-            && auth.authentication_method.as_ref() == connection.authentication_method.as_deref()
+            && auth.authentication_method.as_ref() == connection.caller.authentication_method.as_deref()
             && matches!(auth.reason_code, ReasonCode::ReAuthenticate | ReasonCode::ContinueAuthentication);
         let Some(client_id) = connection.client_id.clone().filter(|_| allowed) else {
             return self.on_ended(slot, session::Ended::ByError(ProtocolError::UnexpectedAuth), turn);
@@ -79,22 +79,22 @@ impl Shard {
     pub(super) fn on_authenticated(&mut self, id: ConnectionId, outcome: AuthenticationOutcome, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection_mut(id) else { return };
         match std::mem::replace(&mut connection.phase, Phase::AwaitingConnect) {
-            Phase::Authenticating(connecting) => match outcome {
+            Phase::Authenticating(mut connecting) => match outcome {
                 AuthenticationOutcome::Granted { access, user, verified_user, authentication_data } => {
                     connection.access = access;
-                    connection.verified_user = verified_user;
-                    connection.user = user.or(connection.user.take());
-                    let connecting = Box::new(Connecting { authentication_data, ..*connecting });
+                    connection.caller.is_verified = verified_user.is_some();
+                    connection.caller.user = verified_user.or(user).or(connection.caller.user.take());
+                    connecting.authentication_data = authentication_data;
                     self.claim_session(id, connecting, turn);
                 }
                 // [MQTT-4.12.0-6]
-                AuthenticationOutcome::Continue { .. } if connection.authentication_method.is_none() => {
+                AuthenticationOutcome::Continue { .. } if connection.caller.authentication_method.is_none() => {
                     let cause = "more to be said without an Authentication Method".into();
                     self.refuse(id, ReasonCode::BadAuthenticationMethod, cause, turn);
                 }
                 AuthenticationOutcome::Continue { authentication_data } => {
                     let packet =
-                        continue_auth(connection.authentication_method.as_deref().cloned(), authentication_data);
+                        continue_auth(connection.caller.authentication_method.as_deref().cloned(), authentication_data);
                     connection.phase = Phase::AwaitingAuth(connecting);
                     turn.actions.push(Action::Send { connection: id, packet });
                     self.let_go(id, turn);
@@ -118,7 +118,8 @@ impl Shard {
         outcome: AuthenticationOutcome,
         turn: &mut Turn<'_>,
     ) {
-        let method = self.connection(id).and_then(|connection| connection.authentication_method.as_deref().cloned());
+        let method =
+            self.connection(id).and_then(|connection| connection.caller.authentication_method.as_deref().cloned());
         let packet = match outcome {
             AuthenticationOutcome::Granted { access, authentication_data, .. } => {
                 self.on_access_changed(id, &access);

@@ -12,7 +12,7 @@ use super::shard::Turn;
 use crate::codec::{ClientId, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode};
 
 impl Shard {
-    pub(super) fn on_opened(&mut self, id: ConnectionId, peer: Box<Peer>, turn: &mut Turn<'_>) {
+    pub(super) fn on_opened(&mut self, id: ConnectionId, peer: Peer, turn: &mut Turn<'_>) {
         let slot = id.slot as usize;
         if self.connections.len() <= slot {
             self.connections.resize_with(slot + 1, || None);
@@ -52,8 +52,8 @@ impl Shard {
         connection.version = connect.version;
         connection.maximum_packet_size = connect.properties.maximum_packet_size;
         connection.client_id = Some(client_id.clone());
-        connection.user = connect.user_name.as_deref().map(Arc::from);
-        connection.authentication_method = connect.properties.authentication_method.clone().map(Box::new);
+        connection.caller.user = connect.user_name.as_deref().map(Arc::from);
+        connection.caller.authentication_method = connect.properties.authentication_method.clone().map(Box::new);
         if let Err((reason_code, cause)) = self.check_connect(&connect) {
             return self.refuse(id, reason_code, cause.into(), turn);
         }

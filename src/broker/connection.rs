@@ -1,5 +1,6 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytestring::ByteString;
 
@@ -16,7 +17,7 @@ use crate::timestamp::Timestamp;
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
-    pub(super) peer: Box<Peer>,
+    pub(super) caller: Box<Caller>,
     pub(super) phase: Phase,
     /// Fixed by CONNECT.
     pub(super) version: ProtocolVersion,
@@ -24,17 +25,10 @@ pub(super) struct Connection {
     pub(super) maximum_packet_size: Option<NonZeroU32>,
     /// What the client may do.
     pub(super) access: Arc<Access>,
-    /// The name it is known by.
-    pub(super) user: Option<Arc<str>>,
-    /// That name, if it was proved.
-    pub(super) verified_user: Option<Arc<str>>,
     pub(super) client_id: Option<ClientId>,
-    pub(super) authentication_method: Option<Box<ByteString>>,
-    /// One and a half times the Keep Alive, in milliseconds; 0: off.
-    pub(super) keep_alive_ms: u64,
+    /// What the client is held to, in seconds; 0: off.
+    pub(super) keep_alive: u16,
     pub(super) last_packet: Timestamp,
-    /// When its timer is due.
-    pub(super) due: Timestamp,
     /// Reasons not to read from it.
     pub(super) holds: u32,
     /// Whether one of them is that too many responses wait for the store.
@@ -44,6 +38,19 @@ pub(super) struct Connection {
     pub(super) congestion: Congestion,
     /// A message of it that waits for room in a queue.
     pub(super) blocked: Option<Box<Application>>,
+}
+
+/// Where a connection comes from, and by whose name: wanted when it begins, and for the log.
+///
+/// Boxed, it has the size of what the allocator leaves between a socket's registration and the next, which are aligned: it costs nothing.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) peer: Peer,
+    /// The name that the client is known by.
+    pub(super) user: Option<Arc<str>>,
+    /// Whether that name was proved.
+    pub(super) is_verified: bool,
+    pub(super) authentication_method: Option<Box<ByteString>>,
 }
 
 /// How far a connection has come.
@@ -93,21 +100,17 @@ pub(super) struct HoldUp {
 
 impl Connection {
     /// A connection that has said nothing yet.
-    pub(super) fn new(id: ConnectionId, peer: Box<Peer>, now: Timestamp, access: Arc<Access>) -> Self {
+    pub(super) fn new(id: ConnectionId, peer: Peer, now: Timestamp, access: Arc<Access>) -> Self {
         Self {
             id,
-            peer,
+            caller: Box::new(Caller { peer, user: None, is_verified: false, authentication_method: None }),
             phase: Phase::AwaitingConnect,
             version: ProtocolVersion::V3_1_1,
             maximum_packet_size: None,
             access,
-            user: None,
-            verified_user: None,
             client_id: None,
-            authentication_method: None,
-            keep_alive_ms: 0,
+            keep_alive: 0,
             last_packet: now,
-            due: Timestamp::default(),
             holds: 0,
             held_by_store: false,
             buffered: 0,
@@ -121,13 +124,23 @@ impl Connection {
         self.maximum_packet_size.is_none_or(|maximum| packet.encoded_len(self.version) <= maximum.get() as usize)
     }
 
+    /// The name it is known by, if it was proved.
+    pub(super) fn verified_user(&self) -> Option<&Arc<str>> {
+        self.caller.user.as_ref().filter(|_| self.caller.is_verified)
+    }
+
+    /// How long its client may be silent. [MQTT-3.1.2-22]
+    pub(super) fn silence_max(&self) -> Duration {
+        Duration::from_millis(u64::from(self.keep_alive) * 1_500)
+    }
+
     /// Who a line of the log speaks of.
     pub(super) fn label(&self) -> ClientLabel {
         ClientLabel {
             client_id: self.client_id.clone(),
-            user: self.user.clone(),
-            address: self.peer.address,
-            listener: Some(Arc::clone(&self.peer.listener)),
+            user: self.caller.user.clone(),
+            address: self.caller.peer.address,
+            listener: Some(Arc::clone(&self.caller.peer.listener)),
         }
     }
 
@@ -143,12 +156,12 @@ impl Connection {
 impl Shard {
     /// Where a connection comes from.
     pub fn peer(&self, id: ConnectionId) -> Option<&Peer> {
-        Some(&*self.connection(id)?.peer)
+        Some(&self.connection(id)?.caller.peer)
     }
 
     /// What the client of a connection is called, once it has said so, and the user that it proved to be.
     pub fn identity(&self, id: ConnectionId) -> Option<(&ClientId, Option<&str>)> {
         let connection = self.connection(id)?;
-        Some((connection.client_id.as_ref()?, connection.verified_user.as_deref()))
+        Some((connection.client_id.as_ref()?, connection.verified_user().map(|user| &**user)))
     }
 }

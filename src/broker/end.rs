@@ -1,7 +1,6 @@
 //! How connections and Sessions end, and what becomes of their Wills.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytestring::ByteString;
 
@@ -64,7 +63,7 @@ impl Ending {
     fn by_client(reason_code: ReasonCode) -> Self {
         let normal = reason_code == ReasonCode::NormalDisconnection;
         let will = if normal { WillFate::Discard } else { WillFate::Publish };
-        Self { tell: None, reason_code, cause: "DISCONNECT".into(), will, lost: false }
+        Self { tell: None, reason_code, cause: ByteString::from_static("DISCONNECT"), will, lost: false }
     }
 }
 
@@ -121,7 +120,7 @@ impl Shard {
 
     /// Closes a connection that has no Session, without a word to the client.
     pub(super) fn break_off(&mut self, id: ConnectionId, cause: &'static str, turn: &mut Turn<'_>) {
-        self.break_off_with(id, ReasonCode::ProtocolError, cause.into(), turn);
+        self.break_off_with(id, ReasonCode::ProtocolError, ByteString::from_static(cause), turn);
     }
 
     fn break_off_with(&mut self, id: ConnectionId, reason_code: ReasonCode, cause: ByteString, turn: &mut Turn<'_>) {
@@ -135,7 +134,7 @@ impl Shard {
             return;
         }
         let Some(mut connection) = self.connections.get_mut(id.slot as usize).and_then(Option::take) else { return };
-        self.timers.cancel(connection.due, Timer::Connection(id));
+        self.timers.cancel_connection(id.slot);
         self.counters.connections -= 1;
         self.release_publishers(std::mem::take(&mut connection.congestion), turn);
         self.forget_blocked(&mut connection, turn);
@@ -151,15 +150,16 @@ impl Shard {
         if !ending.lost {
             turn.actions.push(Action::Close { connection: id });
         }
-        self.report_end(&connection, &ending, turn);
+        let will = ending.will;
+        self.report_end(&connection, ending, turn);
         if let Some(slot) = session {
-            self.detach(slot, ending.will, turn);
+            self.detach(slot, will, turn);
         }
     }
 
-    fn report_end(&mut self, connection: &Connection, ending: &Ending, turn: &mut Turn<'_>) {
+    fn report_end(&mut self, connection: &Connection, ending: Ending, turn: &mut Turn<'_>) {
         let client = connection.label();
-        let (reason_code, cause) = (ending.reason_code, ending.cause.clone());
+        let Ending { reason_code, cause, .. } = ending;
         let report = match connection.phase {
             Phase::Connected(_) => Report::Disconnected { client, reason_code, cause },
             Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
@@ -180,7 +180,6 @@ impl Shard {
         entry.subscriber.set_connected(false);
         let delay = entry.will.as_ref().map_or(0, |will| will.will_delay_interval);
         match fate {
-            WillFate::Publish if delay > 0 => entry.will_at = Some(turn.now + seconds(delay)),
             WillFate::Publish => {}
             WillFate::PublishUndelayed if delay == 0 || !entry.is_durable() => {}
             WillFate::PublishUndelayed | WillFate::Discard => entry.will = None, // [MQTT-3.1.2-10]
@@ -188,9 +187,7 @@ impl Shard {
         if !entry.is_durable() {
             return self.end_session(slot, turn);
         }
-        let session_expiry_interval = entry.session_expiry_interval;
-        entry.ends_at = (session_expiry_interval != u32::MAX).then(|| turn.now + seconds(session_expiry_interval));
-        let will = WillState::of(entry.will_at);
+        let will = WillState::of(entry.will_at().filter(|at| *at > turn.now));
         if will == WillState::Gone {
             self.publish_will(slot, turn);
         }
@@ -210,18 +207,18 @@ impl Shard {
     /// Sets the time at which the Will or the end of a Session without connection is due.
     pub(super) fn schedule_session(&mut self, slot: usize) {
         let Some(entry) = self.sessions.get(slot) else { return };
-        if let Some(at) = entry.will_at.into_iter().chain(entry.ends_at).min() {
+        if let Some(at) = entry.will_at().into_iter().chain(entry.ends_at()).min() {
             self.timers.set(at, Timer::Session(entry.subscriber.key, slot));
         }
     }
 
     pub(super) fn on_session_due(&mut self, key: SessionKey, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.session(slot, key).filter(|entry| entry.connection.is_none()) else { return };
-        if entry.ends_at.is_some_and(|at| at <= turn.now) {
+        if entry.ends_at().is_some_and(|at| at <= turn.now) {
             self.counters.sessions_expired += 1;
             return self.end_session(slot, turn);
         }
-        if entry.will_at.is_some_and(|at| at <= turn.now) {
+        if entry.will_at().is_some_and(|at| at <= turn.now) {
             self.publish_will(slot, turn);
             self.persist_detached(slot, WillState::Gone, turn);
         }
@@ -231,7 +228,6 @@ impl Shard {
     /// Publishes the Will of the Session in `slot`, which it then has no more. [MQTT-3.1.2-8] [MQTT-3.1.2-10]
     fn publish_will(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
-        entry.will_at = None;
         let Some(will) = entry.will.take() else { return };
         let publisher = Publisher {
             key: Some(entry.subscriber.key),
@@ -260,7 +256,7 @@ impl Shard {
         self.publish_will(slot, turn);
         let Some(entry) = self.sessions.try_remove(slot) else { return };
         subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
-        self.by_client.remove(&subscriber.client_id);
+        self.by_claim.remove(&entry.claim);
         self.shared.unclaim(&subscriber.client_id, entry.claim);
         self.shared.session_ended();
         let (messages, bytes) = entry.session.queued();
@@ -283,28 +279,28 @@ impl Shard {
 
     /// Sets the one timer of a connection: for its CONNECT, and then for its Keep Alive.
     pub(super) fn set_due(&mut self, id: ConnectionId, at: Timestamp) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        let before = std::mem::replace(&mut connection.due, at);
-        self.timers.cancel(before, Timer::Connection(id));
-        self.timers.set(at, Timer::Connection(id));
+        if self.connection(id).is_some() {
+            self.timers.set_connection(id.slot, at);
+        }
     }
 
     /// CONNECT or the Keep Alive of a connection is due.
-    pub(super) fn on_connection_due(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
-        let Some(connection) = self.connection(id) else { return };
+    pub(super) fn on_connection_due(&mut self, slot: u32, turn: &mut Turn<'_>) {
+        let Some(connection) = self.connections.get(slot as usize).and_then(Option::as_ref) else { return };
+        let id = connection.id;
         match connection.phase {
             Phase::AwaitingConnect => self.break_off(id, "no CONNECT within connect_timeout", turn),
             Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
                 let cause = "not connected within connect_timeout".into();
                 self.refuse(id, ReasonCode::ServerBusy, cause, turn);
             }
-            Phase::Connected(_) if connection.keep_alive_ms == 0 => {}
+            Phase::Connected(_) if connection.keep_alive == 0 => {}
             Phase::Connected(_) => {
-                let keep_alive = Duration::from_millis(connection.keep_alive_ms);
+                let silence_max = connection.silence_max();
                 // Who is not read from can't be heard.
                 let heard = if connection.holds > 0 { turn.now } else { connection.last_packet };
-                if heard + keep_alive > turn.now {
-                    return self.set_due(id, heard + keep_alive);
+                if heard + silence_max > turn.now {
+                    return self.set_due(id, heard + silence_max);
                 }
                 // [MQTT-3.1.2-22]
                 let ending = Ending::told(ReasonCode::KeepAliveTimeout, "Keep Alive timeout");
@@ -334,8 +330,4 @@ fn application(will: Will) -> Application {
         packet_id: None,
         message_expiry_interval: will.message_expiry_interval,
     }
-}
-
-const fn seconds(seconds: u32) -> Duration {
-    Duration::from_secs(seconds as u64)
 }

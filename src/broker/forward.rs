@@ -6,7 +6,7 @@ use super::ConnectionId;
 use super::publish::Parcel;
 use super::session_slot::SessionSlot;
 use super::shared::Claim;
-use crate::codec::ClientId;
+use super::takeover::Claimant;
 use crate::routing::{ShardId, Subscriber};
 
 /// A message from one shard to another.
@@ -31,15 +31,9 @@ pub(super) enum Said {
     },
     /// A client has connected with the sending shard: give its Session up.
     Claimed {
-        client_id: ClientId,
-        /// By this CONNECT.
-        claim: Claim,
         /// From the holder that had this one.
         prior: Claim,
-        /// On this shard.
-        shard: ShardId,
-        /// Whether the Session is not wanted, but its end.
-        clean_start: bool,
+        claimant: Claimant,
     },
     /// The answer: the Session, if there was one that goes on.
     Surrendered { claim: Claim, session: Option<Box<SessionSlot>> },

@@ -95,7 +95,7 @@ pub(super) struct ConnectionName(ByteString);
 impl ConnectionName {
     pub(super) fn of(connection: &Connection) -> Self {
         let client_id = || connection.client_id.as_ref().map_or("", |id| id.as_str());
-        Self(match &connection.verified_user {
+        Self(match connection.verified_user() {
             Some(user) => format!("user/{user}").into(),
             None => format!("client/{}", client_id()).into(),
         })

@@ -1,13 +1,11 @@
 //! A shard takes over what the last run left, before its first connection.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::recovery::RecoveredSession;
-use super::session_slot::SessionSlot;
+use super::session_slot::{Replays, SessionSlot};
 use super::shard::Turn;
-use super::{Action, Deduplicated, Record, Shard, Shared};
+use super::{Action, Deduplicated, Record, Shard, Shared, WillState};
 use crate::routing::{Access, Location, Retained, SessionKey, Subscriber};
 use crate::session::{Session, Ticket};
 use crate::timestamp::Timestamp;
@@ -70,36 +68,32 @@ impl Shard {
         let (messages, bytes) = session.queued();
         subscriber.set_given(messages, bytes);
         let since = detached_at.unwrap_or(now);
-        let after = |seconds: u32| since + Duration::from_secs(u64::from(seconds));
-        let ends_at = (session_expiry_interval != u32::MAX).then(|| after(session_expiry_interval));
-        let will_at = will.as_ref().map(|will| after(will.will_delay_interval));
         let mut has_shares = false;
         for (subscription, id) in &recovered.subscriptions {
             has_shares |= subscription.filter.share.is_some();
             self.shared.index_mut().subscribe(&subscriber, subscription, *id, self.settings.share_strategy);
         }
-        let slot = self.insert_session(SessionSlot {
+        let entry = SessionSlot {
             session,
             subscriber,
             connection: None,
             claim,
             session_expiry_interval,
             detached_at: since,
-            ends_at,
             will: will.map(Box::new),
-            will_at,
             stored: true,
             last_ticket: Ticket::default(),
             held_until: Ticket::default(),
             dropping: false,
             has_shares,
-            replays: VecDeque::new(),
-            replay_after: Ticket::default(),
-        });
+            replays: Replays::default(),
+        };
+        let will = WillState::of(entry.will_at());
+        let slot = self.insert_session(entry);
         // An empty queue is numbered anew: what was sent of the old one says nothing of what comes.
         let is_outdated = detached_at.is_none() || sent_until > next;
         if is_outdated && session_expiry_interval > 0 {
-            self.persist_detached(slot, super::WillState::of(will_at), turn);
+            self.persist_detached(slot, will, turn);
         }
         self.schedule_session(slot);
     }

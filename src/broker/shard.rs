@@ -14,9 +14,9 @@ use super::route_cache::RouteCache;
 use super::session_slot::SessionSlot;
 use super::shared::Claim;
 use super::takeover::{Claimant, PendingClaim};
-use super::timers::{Timer, Timers};
+use super::timers::{Due, Timer, Timers};
 use super::{Action, Counters, Event, QueueOverflow, Record, Settings, Shared, StoreRoom};
-use crate::codec::{ClientId, ClientPacket};
+use crate::codec::ClientPacket;
 use crate::routing::{Access, SessionKey, ShardId, Subscriber};
 use crate::session::{self, Ticket};
 use crate::timestamp::Timestamp;
@@ -38,12 +38,13 @@ pub struct Shard {
     /// By slot, as the caller numbers them.
     pub(super) connections: Vec<Option<Connection>>,
     pub(super) sessions: Slab<SessionSlot>,
-    pub(super) by_client: HashMap<ClientId, usize, RandomState>,
+    /// The slot of each Session.
+    pub(super) by_claim: HashMap<Claim, u32, RandomState>,
     pub(super) claims: HashMap<Claim, PendingClaim, RandomState>,
     /// QoS 1 and 2 messages for Sessions that are on their way here.
     pub(super) early: HashMap<SessionKey, Vec<(Arc<Subscriber>, Parcel)>, RandomState>,
     /// Sessions that were claimed while records of theirs were not stable.
-    pub(super) leaving: Vec<(Ticket, Claim, Claimant, ClientId)>,
+    pub(super) leaving: Vec<(Ticket, Claim, Claimant)>,
     /// Dropped messages that are fetched to become dead letters.
     pub(super) dead: HashMap<SessionKey, Dead, RandomState>,
     pub(super) timers: Timers,
@@ -95,7 +96,7 @@ impl Shard {
             no_access: Arc::new(Access::new(Vec::new())),
             connections: Vec::new(),
             sessions: Slab::new(),
-            by_client: HashMap::default(),
+            by_claim: HashMap::default(),
             claims: HashMap::default(),
             early: HashMap::default(),
             leaving: Vec::new(),
@@ -131,7 +132,7 @@ impl Shard {
         }
         let turn = &mut Turn { now, actions };
         match event {
-            Event::Opened { connection, peer } => self.on_opened(connection, peer, turn),
+            Event::Opened { connection, peer } => self.on_opened(connection, *peer, turn),
             Event::Packet { connection, packet } => self.on_packet(connection, packet, turn),
             Event::Undecodable { connection, error, connect_version } => {
                 self.on_undecodable(connection, error, connect_version, turn);
@@ -215,10 +216,7 @@ impl Shard {
     fn on_forwarded(&mut self, ShardMessage(said): ShardMessage, turn: &mut Turn<'_>) {
         match said {
             Said::Deliver { to, parcel, origin } => self.on_delivery_forwarded(&to, parcel, origin, turn),
-            Said::Claimed { client_id, claim, prior, shard, clean_start } => {
-                let claimant = Claimant { claim, shard, clean_start };
-                self.on_claimed(&client_id, prior, claimant, turn);
-            }
+            Said::Claimed { prior, claimant } => self.on_claimed(prior, claimant, turn),
             Said::Surrendered { claim, session } => self.on_surrendered(claim, session, turn),
             Said::DroppedNewest { to } => self.on_dropped_newest(&to, turn),
             Said::HoldUp(connection) => self.hold(connection, turn),
@@ -227,13 +225,13 @@ impl Shard {
     }
 
     fn on_deadline_passed(&mut self, turn: &mut Turn<'_>) {
-        while let Some(timer) = self.timers.pop(turn.now) {
-            match timer {
-                Timer::Connection(id) => self.on_connection_due(id, turn),
-                Timer::Slow(id) => self.on_grace_over(id, turn),
-                Timer::Blocked(id) => self.on_retry(id, turn),
-                Timer::Session(key, slot) => self.on_session_due(key, slot, turn),
-                Timer::Tick => self.on_tick(turn),
+        while let Some(due) = self.timers.pop(turn.now) {
+            match due {
+                Due::Connection(slot) => self.on_connection_due(slot, turn),
+                Due::Timer(Timer::Slow(id)) => self.on_grace_over(id, turn),
+                Due::Timer(Timer::Blocked(id)) => self.on_retry(id, turn),
+                Due::Timer(Timer::Session(key, slot)) => self.on_session_due(key, slot, turn),
+                Due::Timer(Timer::Tick) => self.on_tick(turn),
             }
         }
     }

@@ -59,8 +59,7 @@ impl Shard {
         let packet = ServerPacket::Suback(Box::new(suback));
         self.drive(slot, session::Event::Respond { packet, wait }, turn);
         if let Some(entry) = self.sessions.get_mut(slot) {
-            entry.replays.extend(replays);
-            entry.replay_after = entry.replay_after.max(wait.unwrap_or_default());
+            entry.replays.extend(replays, wait.unwrap_or_default());
         }
         self.replay(slot, turn);
     }
@@ -153,7 +152,7 @@ impl Shard {
         let Some(ticket) = last else { return };
         self.wait_for(slot, ticket);
         if let Some(entry) = self.sessions.get_mut(slot) {
-            entry.replay_after = ticket;
+            entry.replays.wait_for(ticket);
         }
     }
 
@@ -162,7 +161,7 @@ impl Shard {
         let entry = self.sessions.get(slot).filter(|entry| !entry.replays.is_empty())?;
         let connection = entry.connection.and_then(|id| self.connection(id))?;
         let ready = entry.session.is_open()
-            && entry.replay_after <= self.stable
+            && entry.replays.after() <= self.stable
             && entry.session.unsent() == 0
             && entry.session.queued().0 + recorded < self.settings.queued_messages_max
             && connection.buffered < self.settings.outgoing_bytes_max / 2;
@@ -170,11 +169,7 @@ impl Shard {
             return None;
         }
         let entry = self.sessions.get_mut(slot)?;
-        let replay = entry.replays.pop_front();
-        if entry.replays.is_empty() {
-            entry.replays = std::collections::VecDeque::new();
-        }
-        replay
+        entry.replays.pop_front()
     }
 
     /// What goes out for a retained message. One that was replaced meanwhile is left out: the client got the new one.

@@ -12,7 +12,6 @@ use super::session_slot::SessionSlot;
 use super::shard::Turn;
 use super::shared::{Claim, Holder};
 use super::{Action, Shard};
-use crate::codec::ClientId;
 use crate::routing::{Location, ShardId};
 
 /// A CONNECT that waits for its Session.
@@ -36,28 +35,21 @@ pub(super) struct Claimant {
 
 impl Shard {
     /// Asks the last holder for the Session.
-    pub(super) fn ask_holder(&mut self, client_id: &ClientId, holder: Holder, claimant: Claimant, turn: &mut Turn<'_>) {
-        if holder.shard == self.id {
-            return self.on_claimed(client_id, holder.claim, claimant, turn);
+    pub(super) fn ask_holder(&mut self, holder: Holder, claimant: Claimant, turn: &mut Turn<'_>) {
+        if holder.shard() == self.id {
+            return self.on_claimed(holder.claim(), claimant, turn);
         }
-        let said = Said::Claimed {
-            client_id: client_id.clone(),
-            claim: claimant.claim,
-            prior: holder.claim,
-            shard: claimant.shard,
-            clean_start: claimant.clean_start,
-        };
-        turn.actions.push(Action::Forward { shard: holder.shard, message: ShardMessage(said) });
+        let said = Said::Claimed { prior: holder.claim(), claimant };
+        turn.actions.push(Action::Forward { shard: holder.shard(), message: ShardMessage(said) });
     }
 
     /// Somebody wants the Session that this shard had with the claim `prior`.
-    pub(super) fn on_claimed(&mut self, client_id: &ClientId, prior: Claim, claimant: Claimant, turn: &mut Turn<'_>) {
+    pub(super) fn on_claimed(&mut self, prior: Claim, claimant: Claimant, turn: &mut Turn<'_>) {
         if let Some(pending) = self.claims.get_mut(&prior) {
             pending.successor = Some(claimant);
             return;
         }
-        let slot = self.by_client.get(client_id).copied();
-        let Some(slot) = slot.filter(|slot| self.sessions.get(*slot).is_some_and(|entry| entry.claim == prior)) else {
+        let Some(slot) = self.by_claim.get(&prior).map(|slot| *slot as usize) else {
             return self.surrender(claimant, None, turn);
         };
         if let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) {
@@ -77,7 +69,7 @@ impl Shard {
             return self.end_for(claimant, slot, turn);
         }
         if entry.last_ticket > self.stable {
-            self.leaving.push((entry.last_ticket, prior, claimant, client_id.clone()));
+            self.leaving.push((entry.last_ticket, prior, claimant));
             return;
         }
         let entry = self.remove_session(slot);
@@ -88,10 +80,9 @@ impl Shard {
     fn end_for(&mut self, claimant: Claimant, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let (prior, is_stored) = (entry.claim, entry.stored);
-        let client_id = entry.subscriber.client_id.clone();
         self.end_session(slot, turn);
         if is_stored && self.last_ticket > self.stable {
-            self.leaving.push((self.last_ticket, prior, claimant, client_id));
+            self.leaving.push((self.last_ticket, prior, claimant));
         } else {
             self.surrender(claimant, None, turn);
         }
@@ -103,11 +94,11 @@ impl Shard {
         if !self.leaving.iter().any(|(ticket, ..)| *ticket <= stable) {
             return;
         }
-        for (ticket, prior, claimant, client_id) in std::mem::take(&mut self.leaving) {
+        for (ticket, prior, claimant) in std::mem::take(&mut self.leaving) {
             if ticket <= stable {
-                self.on_claimed(&client_id, prior, claimant, turn);
+                self.on_claimed(prior, claimant, turn);
             } else {
-                self.leaving.push((ticket, prior, claimant, client_id));
+                self.leaving.push((ticket, prior, claimant));
             }
         }
     }
@@ -119,11 +110,11 @@ impl Shard {
         self.counters.sessions -= 1;
         self.counters.queued_messages -= messages as u64;
         self.counters.queued_bytes -= bytes as u64;
-        self.by_client.remove(&entry.subscriber.client_id);
+        self.by_claim.remove(&entry.claim);
         entry.session.forget_shard();
         entry.last_ticket = crate::session::Ticket::default();
         entry.held_until = crate::session::Ticket::default();
-        entry.replay_after = crate::session::Ticket::default();
+        entry.replays.forget_shard();
         Some(Box::new(entry))
     }
 

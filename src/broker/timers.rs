@@ -10,14 +10,14 @@ use crate::timestamp::Timestamp;
 /// costs nothing here.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
+    /// CONNECT or the Keep Alive: nearly every connection waits for one of them.
+    connections: Deadlines,
     due: BTreeSet<(Timestamp, Timer)>,
 }
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// CONNECT or the Keep Alive of a connection.
-    Connection(ConnectionId),
     /// The grace of a receiver that doesn't keep up.
     Slow(ConnectionId),
     /// A publisher that waits for room in a queue.
@@ -28,25 +28,195 @@ pub(super) enum Timer {
     Tick,
 }
 
+/// What is due now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// CONNECT or the Keep Alive of the connection in this slot.
+    Connection(u32),
+    Timer(Timer),
+}
+
 impl Timers {
     pub(super) fn set(&mut self, at: Timestamp, timer: Timer) {
         self.due.insert((at, timer));
     }
 
-    pub(super) fn cancel(&mut self, at: Timestamp, timer: Timer) {
-        self.due.remove(&(at, timer));
+    /// Sets the one deadline of the connection in `slot`, in place of the one it had.
+    pub(super) fn set_connection(&mut self, slot: u32, at: Timestamp) {
+        self.connections.set(slot, at);
+    }
+
+    /// The connection in `slot` waits for nothing any more.
+    pub(super) fn cancel_connection(&mut self, slot: u32) {
+        self.connections.remove(slot);
     }
 
     /// When the first is due.
     pub(super) fn next(&self) -> Option<Timestamp> {
-        self.due.first().map(|(at, _)| *at)
+        let timer = self.due.first().map(|(at, _)| *at);
+        timer.into_iter().chain(self.connections.first().map(|first| first.at)).min()
     }
 
     /// The next that is due at `now`.
-    pub(super) fn pop(&mut self, now: Timestamp) -> Option<Timer> {
-        if self.next()? > now {
-            return None;
+    pub(super) fn pop(&mut self, now: Timestamp) -> Option<Due> {
+        let at = self.next().filter(|at| *at <= now)?;
+        if let Some(first) = self.connections.first().filter(|first| first.at == at) {
+            self.connections.remove(first.slot);
+            return Some(Due::Connection(first.slot));
         }
-        self.due.pop_first().map(|(_, timer)| timer)
+        self.due.pop_first().map(|(_, timer)| Due::Timer(timer))
+    }
+}
+
+/// One deadline for each of many slots: a binary heap, and for each slot its place in it, so that it can be moved and removed. Twenty
+/// bytes each.
+#[derive(Debug, Default)]
+struct Deadlines {
+    heap: Vec<Deadline>,
+    /// By slot; [`NOWHERE`] if it has no deadline.
+    places: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Deadline {
+    at: Timestamp,
+    slot: u32,
+}
+
+impl Deadlines {
+    fn first(&self) -> Option<Deadline> {
+        self.heap.first().copied()
+    }
+
+    fn set(&mut self, slot: u32, at: Timestamp) {
+        let deadline = Deadline { at, slot };
+        let place = self.place(slot).unwrap_or(self.heap.len());
+        match self.heap.get_mut(place) {
+            Some(before) => *before = deadline,
+            None => {
+                self.heap.push(deadline);
+                if self.places.len() <= slot as usize {
+                    self.places.resize(slot as usize + 1, NOWHERE);
+                }
+            }
+        }
+        self.settle(place);
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let Some(place) = self.place(slot) else { return };
+        self.heap.swap_remove(place);
+        if let Some(place) = self.places.get_mut(slot as usize) {
+            *place = NOWHERE;
+        }
+        if place < self.heap.len() {
+            self.settle(place);
+        }
+    }
+
+    /// Where the deadline of a slot is in the heap.
+    fn place(&self, slot: u32) -> Option<usize> {
+        self.places.get(slot as usize).filter(|place| **place != NOWHERE).map(|place| *place as usize)
+    }
+
+    /// Moves what was put at this place to where it belongs.
+    fn settle(&mut self, mut place: usize) {
+        while let Some(parent) = place.checked_sub(1).map(|before| before / 2)
+            && self.heap.get(place) < self.heap.get(parent)
+        {
+            self.swap(place, parent);
+            place = parent;
+        }
+        while let Some(child) = self.first_child(place)
+            && self.heap.get(child) < self.heap.get(place)
+        {
+            self.swap(place, child);
+            place = child;
+        }
+        self.note(place);
+    }
+
+    /// The one of the two below this place that is due first.
+    fn first_child(&self, place: usize) -> Option<usize> {
+        let (left, right) = (2 * place + 1, 2 * place + 2);
+        let first = self.heap.get(left)?;
+        Some(if self.heap.get(right).is_some_and(|second| second < first) { right } else { left })
+    }
+
+    fn swap(&mut self, place: usize, other: usize) {
+        self.heap.swap(place, other);
+        self.note(place);
+        self.note(other);
+    }
+
+    fn note(&mut self, place: usize) {
+        if let Some(deadline) = self.heap.get(place)
+            && let Some(noted) = self.places.get_mut(deadline.slot as usize)
+        {
+            *noted = u32::try_from(place).unwrap_or(NOWHERE);
+        }
+    }
+}
+
+/// There are as many places as slots, which are numbered by 32 bits as well.
+const NOWHERE: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Set(u32, u64),
+        Cancel(u32),
+        Timer(u64),
+        Pop(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..40_u32, 0..1_000_u64).prop_map(|(slot, at)| Step::Set(slot, at)),
+            1 => (0..40_u32).prop_map(Step::Cancel),
+            1 => (0..1_000_u64).prop_map(Step::Timer),
+            2 => (0..1_000_u64).prop_map(Step::Pop),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_due_comes_in_the_order_of_a_sorted_list(steps in prop::collection::vec(step(), 0..300)) {
+            let mut timers = Timers::default();
+            // A connection comes before anything else that is due at the same time.
+            let mut oracle: BTreeSet<(u64, u32)> = BTreeSet::new();
+            const OTHER: u32 = u32::MAX;
+            for step in steps {
+                match step {
+                    Step::Set(slot, at) => {
+                        oracle.retain(|(_, other)| *other != slot);
+                        oracle.insert((at, slot));
+                        timers.set_connection(slot, Timestamp(at));
+                    }
+                    Step::Cancel(slot) => {
+                        oracle.retain(|(_, other)| *other != slot);
+                        timers.cancel_connection(slot);
+                    }
+                    Step::Timer(at) => {
+                        oracle.insert((at, OTHER));
+                        timers.set(Timestamp(at), Timer::Tick);
+                    }
+                    Step::Pop(now) => {
+                        let expected = oracle.first().copied().filter(|(at, _)| *at <= now);
+                        let due = expected.map(|(at, slot)| {
+                            oracle.remove(&(at, slot));
+                            if slot == OTHER { Due::Timer(Timer::Tick) } else { Due::Connection(slot) }
+                        });
+                        prop_assert_eq!(timers.pop(Timestamp(now)), due);
+                    }
+                }
+                prop_assert_eq!(timers.next(), oracle.first().map(|(at, _)| Timestamp(*at)));
+            }
+        }
     }
 }

@@ -39,6 +39,8 @@ struct Provider {
     authenticator: Authenticator,
     /// By the listener's name.
     allow_anonymous: HashMap<Arc<str>, AllowAnonymous>,
+    /// What clients may do without rules: one for all of them.
+    everything: Arc<Access>,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,8 @@ impl Authentication {
     ) -> io::Result<Self> {
         let by_name = |listener: &Listener| Some((listener.label().into(), listener.allow_anonymous?));
         let allow_anonymous = listeners.iter().filter_map(by_name).collect();
-        let provider = Arc::new(Provider { authenticator, allow_anonymous });
+        let everything = Arc::new(Access::everything());
+        let provider = Arc::new(Provider { authenticator, allow_anonymous, everything });
         let (queue, questions) = sync_channel(QUESTIONS_MAX);
         let questions = Arc::new(Mutex::new(questions));
         let cores = thread::available_parallelism()?.get();
@@ -94,7 +97,7 @@ impl Authentication {
             allow_anonymous: Some(AllowAnonymous::Always),
         };
         let access = self.provider.authenticator.authenticate(&credentials);
-        Arc::new(access.unwrap_or_else(|_| Access::new(Vec::new())))
+        self.provider.share(access.unwrap_or_else(|_| Access::new(Vec::new())))
     }
 
     /// Reads the password and ACL files again. After an error everything stays as it was.
@@ -119,6 +122,10 @@ impl Provider {
         request.method.is_none() && self.authenticator.needs_hashing(&self.credentials(peer, request))
     }
 
+    fn share(&self, access: Access) -> Arc<Access> {
+        if access == *self.everything { Arc::clone(&self.everything) } else { Arc::new(access) }
+    }
+
     fn answer(&self, peer: &Peer, request: &AuthenticationRequest) -> AuthenticationOutcome {
         if request.method.is_some() {
             return refused(ReasonCode::BadAuthenticationMethod, "no such Authentication Method");
@@ -126,7 +133,7 @@ impl Provider {
         let credentials = self.credentials(peer, request);
         let is_password_verified = self.authenticator.needs_hashing(&credentials);
         let access = match self.authenticator.authenticate(&credentials) {
-            Ok(access) => Arc::new(access),
+            Ok(access) => self.share(access),
             Err(refusal) => return refused(refusal.reason_code(), &refusal.to_string()),
         };
         let user_name = || request.user_name.as_deref().map(Arc::from);

@@ -11,7 +11,7 @@ use bytestring::ByteString;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::driver::Driver;
+use super::driver::{Driver, Farewell};
 use super::input::Input;
 use super::listener::Stream;
 use super::outgoing::Outgoing;
@@ -64,19 +64,25 @@ impl Connection {
     /// Says goodbye, if it is for us to say.
     ///
     /// Boxed: it is larger than what a connection needs for all its life before.
-    pub(super) fn finish(self, driver: Rc<RefCell<Driver>>, end: End) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(async move {
-            match end {
-                End::Broken(cause) => driver.borrow_mut().closed(self.id, cause),
-                End::Close => {
-                    let last = driver.borrow_mut().take_last(self.id);
-                    let close_timeout = driver.borrow().close_timeout();
-                    let sent = close(self.stream, last, close_timeout).await;
-                    driver.borrow_mut().sent(sent);
-                    driver.borrow_mut().task_ended();
-                }
-            }
-        })
+    pub(super) fn finish(self, driver: &Rc<RefCell<Driver>>, end: End) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+        let mut entered = driver.borrow_mut();
+        if let End::Broken(cause) = end {
+            entered.closed(self.id, cause);
+            return None;
+        }
+        let Farewell { last, is_said } = entered.take_last(self.id);
+        // Whoever said DISCONNECT sends no more, so that the end can't overtake what was sent before. [MQTT-3.14.4-1]
+        if is_said && last.is_empty() && self.stream.is_plain() {
+            entered.task_ended();
+            return None;
+        }
+        let close_timeout = entered.close_timeout();
+        let driver = Rc::clone(driver);
+        Some(Box::pin(async move {
+            let sent = close(self.stream, last, close_timeout).await;
+            driver.borrow_mut().sent(sent);
+            driver.borrow_mut().task_ended();
+        }))
     }
 
     /// Writes and reads until there is nothing to do, or it is the turn of the others.
@@ -103,7 +109,7 @@ impl Connection {
                 Poll::Ready(Err(error)) => return Err(End::Broken(cause(&error))),
             };
             if chunk.read == 0 && chunk.bytes.is_empty() {
-                return Err(End::Broken("end of stream".into()));
+                return Err(End::Broken(ByteString::from_static("end of stream")));
             }
             read += chunk.read.max(chunk.bytes.len());
             driver.received(chunk.read);
@@ -122,6 +128,9 @@ impl Connection {
                 Ok(Some(packet)) => {
                     if let ClientPacket::Connect(_) = packet {
                         driver.set_version(self.id, self.decoder.version());
+                    }
+                    if let ClientPacket::Disconnect(_) = packet {
+                        driver.client_said_goodbye(self.id);
                     }
                     driver.handle(Event::Packet { connection: self.id, packet });
                 }
@@ -202,7 +211,7 @@ async fn close(mut stream: Stream, mut last: Outgoing, limit: Duration) -> usize
 /// In a word or two.
 fn cause(error: &io::Error) -> ByteString {
     let cause = CAUSES.iter().find(|(kind, _)| *kind == error.kind());
-    cause.map_or_else(|| error.to_string().into(), |(_, words)| (*words).into())
+    cause.map_or_else(|| error.to_string().into(), |(_, words)| ByteString::from_static(words))
 }
 
 /// The usual ones.

@@ -34,6 +34,8 @@ pub(super) struct Entry {
     pub(super) authenticating: bool,
     /// Nothing more is read, ever, and what waits is the last that is sent.
     pub(super) closing: bool,
+    /// Its client said DISCONNECT.
+    pub(super) said_goodbye: bool,
     /// Its transport took nothing for the write timeout.
     pub(super) timed_out: bool,
     /// Whether it is in the list of those whose transport didn't take all.
@@ -65,6 +67,7 @@ impl Connections {
             paused: false,
             authenticating: false,
             closing: false,
+            said_goodbye: false,
             timed_out: false,
             backlogged: false,
             progress: now,

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+pub(super) use tasks::Farewell;
+
 use super::authentication::{Answer, Asker, Authentication};
 use super::clock::{Clock, Reading};
 use super::connections::{Connections, Entry};

@@ -189,7 +189,7 @@ impl Future for Serving {
         if let Phase::Open(connection) = &mut this.phase {
             let end = ready!(connection.poll(&this.driver, cx));
             if let Phase::Open(connection) = mem::replace(&mut this.phase, Phase::Over) {
-                this.phase = Phase::Finishing(connection.finish(Rc::clone(&this.driver), end));
+                this.phase = connection.finish(&this.driver, end).map_or(Phase::Over, Phase::Finishing);
             }
         }
         match &mut this.phase {

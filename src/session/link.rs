@@ -16,6 +16,10 @@ pub struct Link {
     pub request_problem_information: bool,
     /// Whether the client wants the identity of each message.
     pub(super) message_ids: bool,
+    /// Whether CONNACK has left: nothing else may before. [MQTT-3.2.0-1]
+    pub(super) open: bool,
+    /// Bytes of queued messages that may be put before the transport.
+    pub(super) room: usize,
     /// The aliases that the client sets.
     pub(super) inbound_aliases: InboundAliases,
     /// The aliases that we set.
@@ -31,6 +35,8 @@ impl Link {
             maximum_packet_size: None,
             request_problem_information: true,
             message_ids: false,
+            open: false,
+            room: 0,
             inbound_aliases: InboundAliases::new(0),
             outbound_aliases: OutboundAliases::new(0),
         }

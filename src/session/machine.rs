@@ -31,12 +31,18 @@ pub struct Session {
 #[derive(Debug, Default)]
 struct Connection {
     link: Option<Box<Link>>,
-    /// Whether CONNACK has left: nothing else may before. [MQTT-3.2.0-1]
-    open: bool,
     /// Responses that wait for the store, and those behind them, in order.
-    held: VecDeque<(Ticket, ServerPacket)>,
-    /// Bytes of queued messages that may be put before the transport.
-    room: usize,
+    #[expect(clippy::box_collection, reason = "every Session has a place for them, and few have any")]
+    held: Option<Box<VecDeque<(Ticket, ServerPacket)>>>,
+}
+
+impl Connection {
+    /// The next response, if everything that it waits for is stable.
+    fn pop_held(&mut self, stable: Ticket) -> Option<ServerPacket> {
+        let held = self.held.as_mut()?;
+        held.front().filter(|(ticket, _)| *ticket <= stable)?;
+        held.pop_front().map(|(_, packet)| packet)
+    }
 }
 
 /// What became of a PUBLISH at QoS 1 or 2.
@@ -128,7 +134,7 @@ impl Session {
 
     /// Responses that wait for the store.
     pub fn held(&self) -> usize {
-        self.connection.held.len()
+        self.connection.held.as_ref().map_or(0, |held| held.len())
     }
 
     /// Whether it has a Network Connection.
@@ -137,8 +143,8 @@ impl Session {
     }
 
     /// Whether CONNACK has left, so that other packets may.
-    pub const fn is_open(&self) -> bool {
-        self.connection.open
+    pub fn is_open(&self) -> bool {
+        self.connection.link.as_ref().is_some_and(|link| link.open)
     }
 
     /// Forgets what it awaits of its shard, whose tickets are all stable, before it moves to another one.
@@ -179,7 +185,9 @@ impl Session {
             }
             Event::Persisted(ticket) => self.on_persisted(now, ticket, actions),
             Event::Room(bytes) => {
-                self.connection.room = bytes;
+                if let Some(link) = &mut self.connection.link {
+                    link.room = bytes;
+                }
                 self.send(now, actions);
             }
             Event::Disconnected => {
@@ -223,7 +231,7 @@ impl Session {
         link.message_ids = self.message_ids;
         self.inbound.restart();
         self.outbound.restart(true);
-        self.connection = Connection { link: Some(link), ..Connection::default() };
+        self.connection = Connection { link: Some(link), held: None };
         self.respond(ServerPacket::Connack(connack), wait, actions);
     }
 
@@ -319,7 +327,7 @@ impl Session {
     }
 
     fn on_deliver_qos0(&mut self, now: Timestamp, delivery: &Delivery, actions: &mut impl Actions) {
-        let Some(link) = self.connection.link.as_mut().filter(|_| self.connection.open) else {
+        let Some(link) = self.connection.link.as_mut().filter(|link| link.open) else {
             return actions.push(Action::Dropped(DropCause::NotConnected, None));
         };
         if delivery.expires_at <= now {
@@ -336,20 +344,16 @@ impl Session {
         if self.connection.link.is_none() {
             return;
         }
-        let last = self.connection.held.back().map(|(ticket, _)| *ticket);
+        let last = self.connection.held.as_ref().and_then(|held| Some(held.back()?.0));
         match wait.filter(|ticket| *ticket > self.stable).max(last) {
-            Some(ticket) => self.connection.held.push_back((ticket, packet)),
+            Some(ticket) => self.connection.held.get_or_insert_default().push_back((ticket, packet)),
             None => self.leave(packet, actions),
         }
     }
 
     fn on_persisted(&mut self, now: Timestamp, stable: Ticket, actions: &mut impl Actions) {
         self.stable = self.stable.max(stable);
-        while let Some((ticket, packet)) = self.connection.held.pop_front() {
-            if ticket > stable {
-                self.connection.held.push_front((ticket, packet));
-                break;
-            }
+        while let Some(packet) = self.connection.pop_held(stable) {
             self.leave(packet, actions);
         }
         self.send(now, actions);
@@ -362,7 +366,7 @@ impl Session {
             ServerPacket::Connack(_) if !fits => {
                 return actions.push(Action::End(Ended::ByError(ProtocolError::MaximumPacketSizeTooSmall)));
             }
-            ServerPacket::Connack(_) => self.connection.open = true,
+            ServerPacket::Connack(_) => self.connection.link.iter_mut().for_each(|link| link.open = true),
             ServerPacket::Puback(_) => self.inbound.acknowledged(),
             ServerPacket::Pubrec(ack) if ack.reason_code.is_error() => self.inbound.acknowledged(),
             ServerPacket::Pubrec(_)
@@ -381,9 +385,10 @@ impl Session {
     }
 
     fn send(&mut self, now: Timestamp, actions: &mut impl Actions) {
-        let connection = &mut self.connection;
-        if let Some(link) = connection.link.as_mut().filter(|_| connection.open) {
-            self.outbound.send(now, link, &mut connection.room, actions);
+        if let Some(link) = self.connection.link.as_mut().filter(|link| link.open) {
+            let mut room = link.room;
+            self.outbound.send(now, link, &mut room, actions);
+            link.room = room;
         }
     }
 }

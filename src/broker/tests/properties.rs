@@ -176,7 +176,7 @@ impl World {
             let (messages, bytes) = queued.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
             assert_eq!((counters.queued_messages, counters.queued_bytes), (messages as u64, bytes as u64));
             assert_eq!(counters.sessions, shard.sessions.len() as u64);
-            assert_eq!(counters.sessions, shard.by_client.len() as u64);
+            assert_eq!(counters.sessions, shard.by_claim.len() as u64);
             let connected = shard.sessions.iter().filter(|(_, entry)| entry.connection.is_some()).count();
             assert_eq!(counters.sessions_connected, connected as u64);
             let connections = shard.connections.iter().flatten().count();

@@ -15,7 +15,8 @@ use super::*;
 use crate::auth::Authenticator;
 use crate::broker::{Shard, Shared};
 use crate::codec::{
-    AliasUse, Connect, Matched, Message, OutgoingPublish, PacketId, ProtocolVersion, Qos, ServerPacket,
+    AliasUse, Connect, Disconnect, Matched, Message, OutgoingPublish, PacketId, ProtocolVersion, Qos, ReasonCode,
+    ServerPacket,
 };
 use crate::config::Config;
 use crate::routing::ShardId;
@@ -66,7 +67,9 @@ impl Broker {
         let task = spawn_local(async move {
             let mut connection = Connection::open(&driver, Stream::Unix(ours), peer).unwrap();
             let end = poll_fn(|cx| connection.poll(&driver, cx)).await;
-            connection.finish(driver, end).await;
+            if let Some(farewell) = connection.finish(&driver, end) {
+                farewell.await;
+            }
         });
         (Client::new(theirs), task)
     }
@@ -146,6 +149,27 @@ fn mqtt5_4_13_1_1_a_malformed_packet_is_answered_by_disconnect_before_the_close(
         client.stream.write_all(&[0x36, 3, 0, 1, b'a']).await.unwrap();
         client.stream.write_all(&[0; 100_000]).await.unwrap();
         assert!(matches!(client.receive().await, Some(ServerPacket::Disconnect(_))));
+        assert_eq!(client.receive().await, None);
+    });
+}
+
+#[test]
+fn mqtt5_3_14_4_2_a_client_that_said_disconnect_has_all_that_was_sent_to_it_and_then_the_end() {
+    run(async {
+        let broker = Broker::new(&Config::default());
+        let (mut client, task) = broker.client("polite").await;
+        let mut last = encoded(&ClientPacket::Pingreq);
+        last.extend_from_slice(&encoded(&ClientPacket::Disconnect(Box::new(Disconnect::new(
+            ReasonCode::NormalDisconnection,
+        )))));
+        client.stream.write_all(&last).await.unwrap();
+        assert_eq!(client.receive().await, Some(ServerPacket::Pingresp));
+        assert_eq!(client.receive().await, None);
+        task.await.unwrap();
+
+        let (mut client, task) = broker.client("quiet").await;
+        client.send(&ClientPacket::Disconnect(Box::new(Disconnect::new(ReasonCode::NormalDisconnection)))).await;
+        task.await.unwrap();
         assert_eq!(client.receive().await, None);
     });
 }

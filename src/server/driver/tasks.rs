@@ -11,6 +11,14 @@ use crate::server::status::ShardSnapshot;
 use crate::server::traffic::Traffic;
 use crate::timestamp::Timestamp;
 
+/// How a connection ends that the rules are done with.
+pub(in crate::server) struct Farewell {
+    /// What it has still to send.
+    pub(in crate::server) last: Outgoing,
+    /// Whether its client said DISCONNECT.
+    pub(in crate::server) is_said: bool,
+}
+
 impl Driver {
     /// A new connection, whose first packet is awaited.
     pub(in crate::server) fn open(&mut self, peer: Box<Peer>) -> Option<ConnectionId> {
@@ -32,9 +40,18 @@ impl Driver {
         self.task_ended();
     }
 
-    /// The rules are done with it: what it has still to send. Its task is not counted out before it [ended](Self::task_ended).
-    pub(in crate::server) fn take_last(&mut self, connection: ConnectionId) -> Outgoing {
-        self.connections.close(connection).map(|entry| entry.outgoing).unwrap_or_default()
+    /// The rules are done with it: what is still to be done. Its task is not counted out before it [ended](Self::task_ended).
+    pub(in crate::server) fn take_last(&mut self, connection: ConnectionId) -> Farewell {
+        let entry = self.connections.close(connection);
+        let is_said = entry.as_ref().is_some_and(|entry| entry.said_goodbye);
+        Farewell { last: entry.map(|entry| entry.outgoing).unwrap_or_default(), is_said }
+    }
+
+    /// DISCONNECT came.
+    pub(in crate::server) fn client_said_goodbye(&mut self, connection: ConnectionId) {
+        if let Some(entry) = self.connections.get_mut(connection) {
+            entry.said_goodbye = true;
+        }
     }
 
     /// A connection's task is done.

@@ -18,6 +18,16 @@ pub(in crate::server) enum Stream {
     Wss(Box<WebSocket<TlsStream<TcpStream>>>),
 }
 
+impl Stream {
+    /// Whether it carries the bytes of MQTT alone, so that there is nothing more to say at its end.
+    pub(in crate::server) const fn is_plain(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => true,
+            Self::Tls(_) | Self::Ws(_) | Self::Wss(_) => false,
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
