@@ -19,7 +19,16 @@ impl Shard {
         let (key, before) = (entry.subscriber.key, entry.session.queued());
         let given = match &event {
             session::Event::Deliver(_, delivery) => (1, delivery.queued_bytes()),
-            _ => (0, 0),
+            session::Event::Connected { .. }
+            | session::Event::Packet(_)
+            | session::Event::Answered { .. }
+            | session::Event::Withdrawn(_)
+            | session::Event::Respond { .. }
+            | session::Event::DeliverQos0(_)
+            | session::Event::Fetched(..)
+            | session::Event::Persisted(_)
+            | session::Event::Room(_)
+            | session::Event::Disconnected => (0, 0),
         };
         let mut outlet = Outlet::new(entry.connection, &mut self.counters, &mut self.spare, turn.actions);
         entry.session.handle(turn.now, event, &mut outlet);

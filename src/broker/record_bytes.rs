@@ -195,7 +195,7 @@ impl Record {
             for id in subscription_ids {
                 body.extend(id.get().to_le_bytes());
             }
-            put_option(body, share.as_deref(), |body, filter| put_str(body, &filter.to_string()));
+            put_option(body, share, |body, filter| put_str(body, &filter.to_string()));
         }
         put_option(body, deduplicated.as_ref(), put_deduplicated);
     }

@@ -24,7 +24,7 @@ impl LastTopic {
     pub(super) fn put(&mut self, name: &TopicName) {
         match &mut self.0 {
             Some(last) if last.others % REMEMBERED_ONE_OF != 0 => last.others = last.others.wrapping_add(1),
-            Some(last) => *last = Box::new(Remembered { name: name.detached(), others: last.others.wrapping_add(1) }),
+            Some(last) => **last = Remembered { name: name.detached(), others: last.others.wrapping_add(1) },
             None => self.0 = Some(Box::new(Remembered { name: name.detached(), others: 0 })),
         }
     }

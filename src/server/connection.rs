@@ -114,6 +114,10 @@ impl Connection {
             read += chunk.read.max(chunk.bytes.len());
             driver.received(chunk.read);
             self.decode(driver, chunk.bytes);
+            // Receivers first: a publisher that gets its messages back one by one and its acknowledgements at once goes on with all of them.
+            if driver.has_given() && driver.has_outgoing(self.id) {
+                return Ok(Turn::Unfinished);
+            }
         }
     }
 

@@ -51,6 +51,8 @@ pub(super) struct Driver {
     told: (u64, u64),
     reading: Reading,
     current: Option<ConnectionId>,
+    /// Whether others have something to send because of the current turn.
+    has_given: bool,
     backlogged: Vec<ConnectionId>,
     held_up: Vec<ConnectionId>,
     samples: u32,
@@ -114,6 +116,7 @@ impl Driver {
             told: (0, 0),
             reading: parts.clock.read(),
             current: None,
+            has_given: false,
             backlogged: Vec::new(),
             held_up: Vec::new(),
             samples: 0,
@@ -154,6 +157,7 @@ impl Driver {
     pub(super) fn begin_turn_of(&mut self, id: ConnectionId, waker: &Waker) {
         self.begin_turn();
         self.current = Some(id);
+        self.has_given = false;
         if let Some(entry) = self.connections.get_mut(id) {
             entry.woken = false;
             entry.waker.get_or_insert_with(|| waker.clone());
@@ -249,8 +253,14 @@ impl Driver {
             encode(&packet, entry.version, entry.outgoing.tail(&mut self.pool));
         }
         if self.current != Some(connection) {
+            self.has_given = true;
             entry.wake();
         }
+    }
+
+    /// Whether the current turn gave others something to send.
+    pub(super) const fn has_given(&self) -> bool {
+        self.has_given
     }
 
     fn with_entry(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Entry)) {

@@ -78,6 +78,11 @@ impl Driver {
         }
     }
 
+    /// Whether something waits for its transport.
+    pub(in crate::server) fn has_outgoing(&mut self, connection: ConnectionId) -> bool {
+        self.connections.get_mut(connection).is_some_and(|entry| !entry.outgoing.is_empty())
+    }
+
     /// Its task goes on after the others had their turn.
     pub(in crate::server) fn wake_later(&mut self, connection: ConnectionId, waker: &Waker) {
         if let Some(entry) = self.connections.get_mut(connection) {
