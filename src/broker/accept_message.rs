@@ -1,11 +1,11 @@
 //! From an accepted message to its receivers and its record.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::forward::Origin;
+use super::kept::Kept;
 use super::publish::{Outstanding, Parcel, Publisher};
 use super::queue_room::Room;
 use super::record::{Addressed, InsteadOf, RetainedChange};
@@ -14,9 +14,8 @@ use super::session_slot::SessionSlot;
 use super::shard::Turn;
 use super::{DropReason, Durability, Record, Shard, StoreRoom};
 use crate::codec::{Message, MessageId, Qos, ReasonCode};
-use crate::routing::{self, Receiver, Retained, RetainedFull, Route, SessionKey, Subscriber};
+use crate::routing::{Receiver, Retained, RetainedFull, Route, SessionKey, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
-use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
 
 impl Shard {
@@ -307,17 +306,6 @@ pub(super) struct Copies {
     pub(super) held: Vec<(Arc<Subscriber>, Parcel)>,
 }
 
-/// What the record of an accepted message holds beside its receivers.
-pub(super) struct Kept {
-    message: Arc<Message>,
-    qos: Qos,
-    /// RETAIN.
-    retain: bool,
-    expires_at: Option<Timestamp>,
-    retained: RetainedChange,
-    level: Durability,
-}
-
 /// What becomes of a message.
 #[derive(Debug)]
 pub(super) enum Verdict {
@@ -332,74 +320,6 @@ pub(super) enum Verdict {
 /// The members of shares that get a message.
 pub(super) type Chosen<'a> = SmallVec<[&'a Receiver; 2]>;
 
-impl Kept {
-    /// A message that a client published.
-    fn new(application: Application, id: Option<MessageId>, resolved: &Resolved, now: Timestamp) -> Self {
-        let Application { mut message, qos, retain, message_expiry_interval, has_own_topic, .. } = application;
-        // What is kept must not keep the read buffer, of which it is a small part. At QoS 1 and 2 the decoder has seen to the content.
-        let Route { receivers, shares } = &resolved.route;
-        let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
-        if id.is_some() || is_kept {
-            let message = Arc::make_mut(&mut message);
-            message.id = id;
-            if is_kept && !has_own_topic {
-                message.topic = resolved.topic.clone();
-            }
-            if is_kept && qos == Qos::AtMostOnce && message.payload.len() < DETACH_BYTES {
-                message.detach();
-            }
-        }
-        let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
-        Self { message, qos, retain, expires_at, retained: RetainedChange::None, level: Durability::PowerLoss }
-    }
-
-    /// No message, but the Packet Identifier of one that was accepted before.
-    pub(super) fn nothing(application: &Application) -> Self {
-        Self {
-            message: Arc::new(Message::new(application.message.topic.detached(), "")),
-            qos: application.qos,
-            retain: false,
-            expires_at: None,
-            retained: RetainedChange::None,
-            level: Durability::PowerLoss,
-        }
-    }
-
-    /// A message that was accepted before, and goes to one more receiver.
-    pub(super) fn again(delivery: &Delivery) -> Self {
-        Self {
-            message: Arc::clone(&delivery.message),
-            qos: delivery.qos,
-            retain: false,
-            expires_at: Some(delivery.expires_at).filter(|at| *at != Timestamp::NEVER),
-            retained: RetainedChange::None,
-            level: Durability::PowerLoss,
-        }
-    }
-
-    /// The same, with a record of this level.
-    pub(super) fn at(self, level: Durability) -> Self {
-        Self { level, ..self }
-    }
-
-    /// The message as a receiver gets it.
-    fn delivery(&self, granted: &routing::Delivery) -> Delivery {
-        Self { message: Arc::clone(&self.message), retained: RetainedChange::None, ..*self }.into_delivery(granted)
-    }
-
-    /// The message as its only receiver gets it.
-    fn into_delivery(self, granted: &routing::Delivery) -> Delivery {
-        Delivery {
-            message: self.message,
-            qos: self.qos.min(granted.qos), // [MQTT-3.8.4-8]
-            retain: self.retain && granted.retain_as_published,
-            expires_at: self.expires_at.unwrap_or(Timestamp::NEVER),
-            matched: granted.matched.clone(),
-            place: DeliveryPlace::Memory,
-        }
-    }
-}
-
 impl Distribution {
     fn new(origin: Option<Origin>, room: Room, level: Durability, holds: bool) -> Self {
         Self { origin, room, level, holds, copies: Copies::default(), receivers: 0 }
@@ -409,9 +329,7 @@ impl Distribution {
     pub(super) fn again(level: Durability, instead_of: Option<InsteadOf>) -> Self {
         Self::new(None, Room::Given, level, instead_of.is_some())
     }
-}
 
-impl Distribution {
     const fn reason_code(&self) -> ReasonCode {
         if self.receivers == 0 { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success }
     }
@@ -446,6 +364,3 @@ fn lone_receiver<'a>(
 fn choose_members<'a>(route: &'a Route, publisher: &Publisher, topic: &TopicName) -> Chosen<'a> {
     route.shares.iter().filter_map(|share| share.choose(publisher.key, topic, None)).collect()
 }
-
-/// From this size on, a payload is most of the buffer it was read into: it stays there.
-const DETACH_BYTES: usize = 16_384;

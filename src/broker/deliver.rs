@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::accept_message::{Distribution, Kept};
+use super::accept_message::Distribution;
 use super::forward::{Origin, Said, ShardMessage};
+use super::kept::Kept;
 use super::publish::{Outstanding, Parcel, Publisher};
 use super::record::{Addressed, InsteadOf};
 use super::shard::Turn;

@@ -2,9 +2,10 @@
 
 use bytestring::ByteString;
 
-use super::accept_message::{Copies, Kept};
+use super::accept_message::Copies;
 use super::connection::Connection;
 use super::deduplication::{Reach, Standing};
+use super::kept::Kept;
 use super::publish::Publisher;
 use super::record::Deduplicated;
 use super::shard::Turn;

@@ -160,9 +160,6 @@ impl MessagePropertyRuns {
 
     /// The collected properties, in memory of their own.
     pub(super) fn into_detached_properties(self, frame: &Bytes) -> MessageProperties {
-        if self.first.is_empty() {
-            return MessageProperties::default();
-        }
         MessageProperties::from_encoded(Bytes::copy_from_slice(self.into_properties(frame).as_bytes()))
     }
 

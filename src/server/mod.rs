@@ -12,6 +12,7 @@ mod connections;
 mod driver;
 mod error;
 mod input;
+mod key_changes;
 mod listener;
 mod logging;
 mod mailbox;

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::error::ServerError;
+use super::key_changes::KeyChanges;
 use super::mailbox::{Mail, Mailbox};
 use super::settings::durability;
 use crate::broker::{
@@ -36,6 +37,8 @@ pub(super) struct StoreThread {
     stable: Option<Ticket>,
     /// Whether the store was given records in this turn, and somebody waits for them.
     unannounced: Option<Urgency>,
+    /// Records of this turn that the store is yet to be given.
+    changes: KeyChanges,
     /// What was told of the disk last.
     was_full: bool,
 }
@@ -43,7 +46,16 @@ pub(super) struct StoreThread {
 impl StoreThread {
     /// The way of the shard with this number.
     pub(super) fn new(source: usize, log: Option<Arc<Store>>, failures: mpsc::Sender<String>) -> Self {
-        Self { source, unawaited: Level::PowerLoss, log, failures, stable: None, unannounced: None, was_full: false }
+        Self {
+            source,
+            unawaited: Level::PowerLoss,
+            log,
+            failures,
+            stable: None,
+            unannounced: None,
+            changes: KeyChanges::default(),
+            was_full: false,
+        }
     }
 
     /// The same, where the level is a matter of topics: what nothing waits for is written, and synced when something else is.
@@ -53,18 +65,31 @@ impl StoreThread {
 
     /// Takes a record. When it is stable, the shard gets [`Mail::Persisted`].
     pub(super) fn persist(&mut self, ticket: Ticket, record: &Record) {
-        let Some(log) = &self.log else {
+        if self.log.is_none() {
             self.stable = self.stable.max(Some(ticket));
             return;
-        };
+        }
         let RecordBytes { body, puts, deletes, ends } = record.to_bytes();
         let level = record.durability().map_or(self.unawaited, level);
         let (puts, deletes) = (keys(&puts), keys(&deletes));
-        // Whether there is room was asked before the message was accepted: what comes here was promised.
-        let entry = Entry { body: &body, puts: &puts, deletes: &deletes, ends, level, room: Room::Reserve };
         let urgency = if record.durability().is_some() { Urgency::Awaited } else { Urgency::Unawaited };
         self.unannounced = self.unannounced.max(Some(urgency));
-        match log.gather(self.source, ticket.0, &entry) {
+        let is_keys_alone = body.is_empty() && ends.is_none();
+        if !is_keys_alone || !self.changes.takes(&deletes) {
+            self.gather_changes();
+        }
+        if is_keys_alone {
+            self.changes.add(ticket, level, &puts, &deletes);
+        } else {
+            let entry = Entry { body: &body, puts: &puts, deletes: &deletes, ends, level, room: Room::Reserve };
+            self.gather(ticket, &entry);
+        }
+    }
+
+    /// Whether there is room was asked before the message was accepted: what comes here was promised.
+    fn gather(&self, ticket: Ticket, entry: &Entry<'_>) {
+        let Some(log) = &self.log else { return };
+        match log.gather(self.source, ticket.0, entry) {
             Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge)) => {
                 // A failure that is told already needs no second one.
@@ -73,8 +98,19 @@ impl StoreThread {
         }
     }
 
+    fn gather_changes(&mut self) {
+        if self.changes.is_empty() {
+            return;
+        }
+        let KeyChanges { puts, deletes, level, ticket } = &self.changes;
+        let entry = Entry { body: &[], puts, deletes, ends: None, level: *level, room: Room::Reserve };
+        self.gather(*ticket, &entry);
+        self.changes.clear();
+    }
+
     /// All records of a turn are given: what they are worth is one commit.
     pub(super) fn end_turn(&mut self) {
+        self.gather_changes();
         if let (Some(log), Some(urgency)) = (&self.log, self.unannounced.take()) {
             log.announce(urgency);
         }

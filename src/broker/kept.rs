@@ -1,0 +1,94 @@
+//! An accepted message, before it has become what its receivers get.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Durability;
+use super::record::RetainedChange;
+use super::route_cache::Resolved;
+use crate::codec::{Message, MessageId, Qos};
+use crate::routing::{self, Route};
+use crate::session::{Application, Delivery, DeliveryPlace};
+use crate::timestamp::Timestamp;
+
+/// What the record of an accepted message holds beside its receivers.
+pub(super) struct Kept {
+    pub(super) message: Arc<Message>,
+    pub(super) qos: Qos,
+    /// RETAIN.
+    pub(super) retain: bool,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) retained: RetainedChange,
+    pub(super) level: Durability,
+}
+
+impl Kept {
+    /// A message that a client published.
+    pub(super) fn new(application: Application, id: Option<MessageId>, resolved: &Resolved, now: Timestamp) -> Self {
+        let Application { mut message, qos, retain, message_expiry_interval, has_own_topic, .. } = application;
+        // What is kept must not keep the read buffer, of which it is a small part. At QoS 1 and 2 the decoder has seen to the content.
+        let Route { receivers, shares } = &resolved.route;
+        let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
+        if id.is_some() || is_kept {
+            let message = Arc::make_mut(&mut message);
+            message.id = id;
+            if is_kept && !has_own_topic {
+                message.topic = resolved.topic.clone();
+            }
+            if is_kept && qos == Qos::AtMostOnce && message.payload.len() < DETACH_BYTES {
+                message.detach();
+            }
+        }
+        let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
+        Self { message, qos, retain, expires_at, retained: RetainedChange::None, level: Durability::PowerLoss }
+    }
+
+    /// No message, but the Packet Identifier of one that was accepted before.
+    pub(super) fn nothing(application: &Application) -> Self {
+        Self {
+            message: Arc::new(Message::new(application.message.topic.detached(), "")),
+            qos: application.qos,
+            retain: false,
+            expires_at: None,
+            retained: RetainedChange::None,
+            level: Durability::PowerLoss,
+        }
+    }
+
+    /// A message that was accepted before, and goes to one more receiver.
+    pub(super) fn again(delivery: &Delivery) -> Self {
+        Self {
+            message: Arc::clone(&delivery.message),
+            qos: delivery.qos,
+            retain: false,
+            expires_at: Some(delivery.expires_at).filter(|at| *at != Timestamp::NEVER),
+            retained: RetainedChange::None,
+            level: Durability::PowerLoss,
+        }
+    }
+
+    /// The same, with a record of this level.
+    pub(super) fn at(self, level: Durability) -> Self {
+        Self { level, ..self }
+    }
+
+    /// The message as a receiver gets it.
+    pub(super) fn delivery(&self, granted: &routing::Delivery) -> Delivery {
+        Self { message: Arc::clone(&self.message), retained: RetainedChange::None, ..*self }.into_delivery(granted)
+    }
+
+    /// The message as its only receiver gets it.
+    pub(super) fn into_delivery(self, granted: &routing::Delivery) -> Delivery {
+        Delivery {
+            message: self.message,
+            qos: self.qos.min(granted.qos), // [MQTT-3.8.4-8]
+            retain: self.retain && granted.retain_as_published,
+            expires_at: self.expires_at.unwrap_or(Timestamp::NEVER),
+            matched: granted.matched.clone(),
+            place: DeliveryPlace::Memory,
+        }
+    }
+}
+
+/// From this size on, a payload is most of the buffer it was read into: it stays there.
+const DETACH_BYTES: usize = 16_384;
