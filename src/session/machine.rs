@@ -384,7 +384,14 @@ impl Session {
         }
     }
 
+    #[inline(always)]
     fn send(&mut self, now: Timestamp, actions: &mut impl Actions) {
+        if !self.outbound.is_all_sent() {
+            self.send_queued(now, actions);
+        }
+    }
+
+    fn send_queued(&mut self, now: Timestamp, actions: &mut impl Actions) {
         if let Some(link) = self.connection.link.as_mut().filter(|link| link.open) {
             let mut room = link.room;
             self.outbound.send(now, link, &mut room, actions);

@@ -162,12 +162,14 @@ impl Outbound {
         self.restart_head(is_connected);
     }
 
+    /// Whether everything was sent that is there.
+    pub(super) const fn is_all_sent(&self) -> bool {
+        self.cursor == self.end
+    }
+
     /// Sends what the client's Receive Maximum and `room` allow: what this connection has to repeat, then what is new. What is
     /// not in memory is asked for.
     pub(super) fn send(&mut self, now: Timestamp, link: &mut Link, room: &mut usize, actions: &mut impl Actions) {
-        if self.cursor == self.end {
-            return; // everything was sent: nearly always
-        }
         let front = self.front();
         let mut place = self.place_from(self.cursor);
         let mut has_dropped = false;
@@ -269,10 +271,16 @@ impl Outbound {
             self.in_flight -= 1;
         }
         self.messages -= 1;
-        if is_recorded(self.take(place, State::Done).as_ref()) {
+        let delivery = self.take(place, State::Done);
+        let is_recorded = is_recorded(delivery.as_ref());
+        drop(delivery);
+        if is_recorded {
             actions.push(Action::Done(sequence));
         }
-        self.remove_done();
+        if place == 0 {
+            self.queue.pop_front();
+            self.remove_done();
+        }
     }
 
     /// The message goes without having come to the client. What is made of it is there before its record goes.
