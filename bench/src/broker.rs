@@ -47,6 +47,7 @@ struct Ports {
 impl Stage {
     /// A stage whose brokers keep their data below `data_root`.
     pub(crate) fn new(data_root: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&data_root).with_context(|| format!("no directory {}", data_root.display()))?;
         let stage = Self { data_root, directory: tempfile::Builder::new().prefix("bench-").tempdir()? };
         let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([SERVER_NAME.to_owned()])?;
         fs::write(stage.certificate(), cert.pem())?;

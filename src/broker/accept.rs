@@ -259,8 +259,7 @@ fn fit(mut connack: Connack, connect: &Connect) -> Connack {
 
 /// The Will out of the read buffer it was decoded from.
 fn detached(will: &Will) -> Will {
-    let Will { topic, payload, properties, .. } = will.clone();
-    let mut message = Message { topic: topic.detached(), payload, properties, id: None };
+    let mut message = Message { topic: will.topic.detached(), ..will.message() };
     message.detach();
     Will { topic: message.topic, payload: message.payload, properties: message.properties, ..*will }
 }

@@ -48,7 +48,7 @@ impl Shard {
         let of_drop = of_drop.map(|(name, value)| MessageProperty::UserProperty(name.into(), value.into()));
         let properties = MessageProperties::from_properties(message.properties.iter().chain(of_drop));
         let application = Application {
-            message: Arc::new(Message { topic, payload: message.payload.clone(), properties, id: None }),
+            message: Arc::new(Message { topic, properties, ..Message::clone(message) }),
             has_own_topic: true,
             qos: delivery.qos,
             retain: false,

@@ -12,7 +12,7 @@ use super::record::{InsteadOf, WillState};
 use super::shard::Turn;
 use super::timers::Timer;
 use super::{Action, DropReason, Record, Report, Shard};
-use crate::codec::{Connack, Disconnect, Message, ProtocolVersion, ReasonCode, ServerPacket, Will};
+use crate::codec::{Connack, Disconnect, ProtocolVersion, ReasonCode, ServerPacket, Will};
 use crate::routing::{Location, SessionKey};
 use crate::session::{self, Application, Ended};
 use crate::timestamp::Timestamp;
@@ -323,7 +323,7 @@ impl Shard {
 /// A Will as the message that it is.
 fn application(will: Will) -> Application {
     Application {
-        message: Arc::new(Message { topic: will.topic, payload: will.payload, properties: will.properties, id: None }),
+        message: Arc::new(will.message()),
         has_own_topic: true,
         qos: will.qos,
         retain: will.retain,

@@ -31,7 +31,7 @@ impl Kept {
         let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
         if id.is_some() || is_kept {
             let message = Arc::make_mut(&mut message);
-            message.id = id;
+            (message.id, message.qos) = (id, qos);
             if is_kept && !has_own_topic {
                 message.topic = resolved.topic.clone();
             }
@@ -59,7 +59,7 @@ impl Kept {
     pub(super) fn again(delivery: &Delivery) -> Self {
         Self {
             message: Arc::clone(&delivery.message),
-            qos: delivery.qos,
+            qos: delivery.message.qos,
             retain: false,
             expires_at: Some(delivery.expires_at).filter(|at| *at != Timestamp::NEVER),
             retained: RetainedChange::None,

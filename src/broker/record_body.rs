@@ -119,12 +119,12 @@ impl<'a> Body<'a> {
         Filter::new(ByteString::from(self.str()?)).ok()
     }
 
-    pub(super) fn message(&mut self) -> Option<Message> {
-        self.message_in(&mut BytesMut::new())
+    pub(super) fn message(&mut self, qos: Qos) -> Option<Message> {
+        self.message_in(qos, &mut BytesMut::new())
     }
 
     /// The same, with its content in a buffer that several share.
-    pub(super) fn message_in(&mut self, buffer: &mut BytesMut) -> Option<Message> {
+    pub(super) fn message_in(&mut self, qos: Qos, buffer: &mut BytesMut) -> Option<Message> {
         let (topic, properties, payload) = self.content()?;
         buffer.reserve(topic.len() + properties.len() + payload.len());
         for part in [topic, properties, payload] {
@@ -137,7 +137,7 @@ impl<'a> Body<'a> {
             length => MessageProperties::from_bytes(payload.split_to(length)).ok()?,
         };
         let id = self.message_id()?;
-        Some(Message { topic, payload, properties, id })
+        Some(Message { topic, payload, properties, qos, id })
     }
 
     /// The length of a message's content, without a copy of it.
@@ -157,7 +157,8 @@ impl<'a> Body<'a> {
     }
 
     pub(super) fn will(&mut self) -> Option<Will> {
-        let Message { topic, payload, properties, .. } = self.message()?;
+        // Its QoS stands behind it.
+        let Message { topic, payload, properties, .. } = self.message(Qos::AtMostOnce)?;
         Some(Will {
             topic,
             payload,

@@ -279,7 +279,7 @@ impl StoredMessage {
         let body = &mut Body(body);
         let StoredHead { qos, expires_at } = StoredHead::read(body)?;
         let retainer = body.option(|body| body.str().map(ClientId::from))?;
-        let message = Arc::new(body.message()?);
+        let message = Arc::new(body.message(qos)?);
         for _ in 0..body.length()? {
             StoredDelivery::read(body)?;
         }
@@ -327,9 +327,9 @@ pub(super) fn read_delivery(
     buffer: &mut BytesMut,
 ) -> Option<Delivery> {
     let body = &mut Body(body);
-    let StoredHead { expires_at, .. } = StoredHead::read(body)?;
+    let StoredHead { qos, expires_at } = StoredHead::read(body)?;
     body.option(Body::bytes)?;
-    let message = Arc::new(body.message_in(buffer)?);
+    let message = Arc::new(body.message_in(qos, buffer)?);
     for _ in 0..body.length()? {
         let stored = StoredDelivery::read(body)?;
         if (stored.session, stored.sequence) == (session.0, sequence) {

@@ -200,6 +200,7 @@ impl Will {
             topic: self.topic.clone(),
             payload: self.payload.clone(),
             properties: self.properties.clone(),
+            qos: self.qos,
             id: None,
         }
     }

@@ -59,6 +59,8 @@ pub struct Message {
     pub payload: Bytes,
     /// The properties that go on to the receivers unaltered.
     pub properties: MessageProperties,
+    /// The QoS it was published with.
+    pub qos: Qos,
     /// Its identity, if it was accepted at QoS 1 or 2.
     pub id: Option<MessageId>,
 }
@@ -181,7 +183,7 @@ impl Publish {
             dup: first_byte & DUP != 0,
             qos,
             retain: first_byte & RETAIN != 0,
-            message: Arc::new(Message { topic, payload, properties, id: None }),
+            message: Arc::new(Message { topic, payload, properties, qos, id: None }),
             packet_id,
             topic_alias: topic_alias.map(|alias| (alias, alias_use)),
             message_expiry_interval,
@@ -199,9 +201,10 @@ impl Matched {
 }
 
 impl Message {
-    /// A message without properties.
+    /// A message at QoS 0 without properties.
     pub fn new(topic: TopicName, payload: impl Into<Bytes>) -> Self {
-        Self { topic, payload: payload.into(), properties: MessageProperties::default(), id: None }
+        let (properties, qos) = (MessageProperties::default(), Qos::AtMostOnce);
+        Self { topic, payload: payload.into(), properties, qos, id: None }
     }
 
     /// The bytes of its Topic Name, payload and properties.

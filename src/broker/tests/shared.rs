@@ -69,6 +69,29 @@ fn mqtt5_4_8_2_qos1_message_goes_to_another_member_when_the_session_ends() {
 }
 
 #[test]
+fn mqtt5_3_8_4_8_message_goes_on_at_the_lower_of_its_own_qos_and_what_the_next_member_is_granted() {
+    for (make, restarts) in [(transient as fn(&str) -> Connect, false), (durable, false), (durable, true)] {
+        let mut harness = Harness::new();
+        let first = harness.connect(make("a"));
+        harness.run(first, [subscribe("$share/g/t", Q1)]);
+        let publisher = harness.connect(transient("p"));
+        harness.run(publisher, [publish("t", "x", Q2, 1)]);
+        assert_eq!(harness.received(first), ["PUBLISH t x q1 #1"]);
+        let second = harness.connect(make("b"));
+        harness.run(second, [subscribe("$share/g/t", Q2)]);
+        harness.lose(first);
+        let second = if restarts {
+            harness.restart(super::harness::settings());
+            harness.connect(make("b"))
+        } else {
+            second
+        };
+        harness.seconds(1_000);
+        assert_eq!(harness.received(second), ["PUBLISH t x q2 #1"], "{restarts}");
+    }
+}
+
+#[test]
 fn mqtt5_4_8_2_qos1_message_stays_with_a_session_that_goes_on() {
     let (mut harness, first, second, publisher) = share(durable("a"), durable("b"));
     harness.run(publisher, [publish("t", "x", Q1, 1)]);

@@ -12,7 +12,7 @@ const NOW: Timestamp = Timestamp(1_000);
 
 fn retained(topic: &str, payload: &'static str) -> Retained {
     let topic = TopicName::try_from(topic).unwrap();
-    let message = Message { topic, payload: Bytes::from(payload), properties: MessageProperties::default(), id: None };
+    let message = Message { topic, payload: Bytes::from(payload), properties: MessageProperties::default(), qos: Qos::AtMostOnce, id: None };
     Retained { message: Arc::new(message), qos: Qos::AtLeastOnce, expires_at: None, publisher: None, number: 0 }
 }
 
@@ -140,7 +140,7 @@ fn a_full_store_refuses_new_topics_and_replaces_what_it_has() {
 #[test]
 fn all_of_a_message_counts_for_the_limit() {
     let cost = |topic, payload, properties| {
-        let message = Message { topic, payload, properties, id: None };
+        let message = Message { topic, payload, properties, qos: Qos::AtMostOnce, id: None };
         cost(&Retained { message: Arc::new(message), ..retained("x", "x") })
     };
     let least = cost(topic("a"), Bytes::from("x"), MessageProperties::default());
