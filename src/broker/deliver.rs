@@ -113,7 +113,8 @@ impl Shard {
         let Some(share) = self.shared.index().share(&filter, &delivery.message.topic) else { return false };
         let Some(receiver) = share.choose(None, &delivery.message.topic, Some(from.key)) else { return false };
         let Some(granted) = receiver.delivery(None) else { return false };
-        let delivery = Delivery { qos: delivery.message.qos.min(granted.qos), matched: granted.matched.clone(), ..delivery };
+        let delivery =
+            Delivery { qos: delivery.message.qos.min(granted.qos), matched: granted.matched.clone(), ..delivery };
         let stored = sequence.filter(|_| from.is_durable() && delivery.place == DeliveryPlace::Record);
         let instead_of = stored.map(|sequence| InsteadOf::Queued(from.key, sequence));
         let level = if instead_of.is_some() { Durability::PowerLoss } else { self.level_again(&delivery) };

@@ -33,10 +33,10 @@ impl Shard {
         let mut outlet = Outlet::new(entry.connection, &mut self.counters, &mut self.spare, turn.actions);
         entry.session.handle(turn.now, event, &mut outlet);
         let Outlet { mut steps, bytes, has_delivered, .. } = outlet;
+        entry.dropping &= !has_delivered;
         if bytes > 0
             && let Some(id) = entry.connection
         {
-            entry.dropping &= !has_delivered;
             self.buffered(id, bytes);
         }
         self.account(slot, before, given);
@@ -48,6 +48,9 @@ impl Shard {
                 self.perform(slot, step, turn);
             }
             self.spare.push(steps);
+            if let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key) {
+                entry.dropping &= !has_delivered; // what was dropped in this event was older
+            }
         }
     }
 

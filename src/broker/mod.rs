@@ -24,6 +24,7 @@ mod queue_room;
 mod record;
 mod record_body;
 mod record_bytes;
+mod record_join;
 mod recovery;
 mod restore;
 mod retained_order;

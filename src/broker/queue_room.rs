@@ -117,6 +117,13 @@ impl Shard {
     /// Holds up a publisher whose message has no room, and which can't be told so.
     pub(super) fn block(&mut self, id: ConnectionId, application: Box<Application>, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection_mut(id) else { return };
+        let mut application = application;
+        if !application.has_own_topic {
+            // It may be long until there is room, and the name is a small part of the read buffer.
+            let message = Arc::make_mut(&mut application.message);
+            message.topic = message.topic.detached();
+            application.has_own_topic = true;
+        }
         connection.blocked = Some(application);
         self.timers.set(turn.now + RETRY, Timer::Blocked(id));
         self.hold(id, turn);

@@ -122,7 +122,8 @@ impl Recovery {
         }
     }
 
-    /// All puts of a record are of one sort, but those of a Session with its Will, and of an accepted message.
+    /// All puts of a record are of one sort, but those of a Session with its Will, and of an accepted message; only what was released may be
+    /// that of several Sessions.
     fn put(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
         let first = puts.first()?;
         let stored = self.sessions.entry(first.group);
@@ -137,7 +138,12 @@ impl Recovery {
                 }
             }
             RecordKey::DETACHED => stored.or_default().detached = Some(StoredDetached::read(body)?),
-            RecordKey::RELEASED => _ = stored.or_default().queue.insert(first.id, RestoredMessage::Released),
+            RecordKey::RELEASED => {
+                for key in puts {
+                    let stored = self.sessions.entry(key.group).or_default();
+                    stored.queue.insert(key.id, RestoredMessage::Released);
+                }
+            }
             RecordKey::SUBSCRIPTION => {
                 let (subscriptions, id, message_id) = read_subscriptions(body)?;
                 let stored = stored.or_default();

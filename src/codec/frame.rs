@@ -47,8 +47,8 @@ impl Decoder {
 
     /// Takes one packet off the front of `input`, or nothing if it has not all come.
     ///
-    /// The first byte and the size are judged as soon as they are there. A PUBLISH is slices of `input`
-    /// ([`Message::detached`](super::Message::detached)); other packets own their bytes.
+    /// The first byte and the size are judged as soon as they are there. A PUBLISH at QoS 0 and a large payload are slices of `input`
+    /// ([`Message::detach`](super::Message::detach)); everything else owns its bytes.
     pub fn decode(&mut self, input: &mut Bytes) -> Result<Option<ClientPacket>, DecodeError> {
         let result = self.decode_front(input);
         self.has_failed |= result.is_err();

@@ -22,6 +22,9 @@ impl LastTopic {
 
     /// Another Topic Name came. It is remembered, unless the client changes it all the time: each is a copy.
     pub(super) fn put(&mut self, name: &TopicName) {
+        if name.as_str().len() > REMEMBERED_BYTES_MAX {
+            return;
+        }
         match &mut self.0 {
             Some(last) if last.others % REMEMBERED_ONE_OF != 0 => last.others = last.others.wrapping_add(1),
             Some(last) => **last = Remembered { name: name.detached(), others: last.others.wrapping_add(1) },
@@ -31,6 +34,8 @@ impl LastTopic {
 }
 
 const REMEMBERED_ONE_OF: u8 = 16;
+/// Longer ones are rare, and may be refused for their length.
+const REMEMBERED_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -54,5 +59,8 @@ mod tests {
         });
         assert_eq!(remembered.collect::<Vec<_>>(), [0, 1, 17]);
         assert_eq!(last.get(b"0"), None);
+        let long = "x".repeat(REMEMBERED_BYTES_MAX + 1);
+        last.put(&TopicName::try_from(long.as_str()).unwrap());
+        assert_eq!(last.get(long.as_bytes()), None);
     }
 }

@@ -59,7 +59,7 @@ pub struct Message {
     pub payload: Bytes,
     /// The properties that go on to the receivers unaltered.
     pub properties: MessageProperties,
-    /// The QoS it was published with.
+    /// The QoS it was accepted with, from then on.
     pub qos: Qos,
     /// Its identity, if it was accepted at QoS 1 or 2.
     pub id: Option<MessageId>,
@@ -183,7 +183,7 @@ impl Publish {
             dup: first_byte & DUP != 0,
             qos,
             retain: first_byte & RETAIN != 0,
-            message: Arc::new(Message { topic, payload, properties, qos, id: None }),
+            message: Arc::new(Message { topic, payload, properties, qos: Qos::AtMostOnce, id: None }),
             packet_id,
             topic_alias: topic_alias.map(|alias| (alias, alias_use)),
             message_expiry_interval,

@@ -12,7 +12,6 @@ mod connections;
 mod driver;
 mod error;
 mod input;
-mod key_changes;
 mod listener;
 mod logging;
 mod mailbox;

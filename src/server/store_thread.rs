@@ -13,7 +13,6 @@ use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::error::ServerError;
-use super::key_changes::KeyChanges;
 use super::mailbox::{Mail, Mailbox};
 use super::settings::durability;
 use crate::broker::{
@@ -38,9 +37,16 @@ pub(super) struct StoreThread {
     /// Whether the store was given records in this turn, and somebody waits for them.
     unannounced: Option<Urgency>,
     /// Records of this turn that the store is yet to be given.
-    changes: KeyChanges,
+    pending: Option<Pending>,
     /// What was told of the disk last.
     was_full: bool,
+}
+
+/// Records that are nothing but keys, joined: how safe the safest of them is to be, and the ticket of the last.
+struct Pending {
+    bytes: RecordBytes,
+    level: Level,
+    ticket: Ticket,
 }
 
 impl StoreThread {
@@ -53,7 +59,7 @@ impl StoreThread {
             failures,
             stable: None,
             unannounced: None,
-            changes: KeyChanges::default(),
+            pending: None,
             was_full: false,
         }
     }
@@ -69,27 +75,31 @@ impl StoreThread {
             self.stable = self.stable.max(Some(ticket));
             return;
         }
-        let RecordBytes { body, puts, deletes, ends } = record.to_bytes();
+        let bytes = record.to_bytes();
         let level = record.durability().map_or(self.unawaited, level);
-        let (puts, deletes) = (keys(&puts), keys(&deletes));
         let urgency = if record.durability().is_some() { Urgency::Awaited } else { Urgency::Unawaited };
         self.unannounced = self.unannounced.max(Some(urgency));
-        let is_keys_alone = body.is_empty() && ends.is_none();
-        if !is_keys_alone || !self.changes.takes(&deletes) {
-            self.gather_changes();
+        if let Some(pending) = &mut self.pending
+            && pending.bytes.join(&bytes)
+        {
+            pending.level = if level == Level::PowerLoss { level } else { pending.level };
+            pending.ticket = ticket;
+            return;
         }
-        if is_keys_alone {
-            self.changes.add(ticket, level, &puts, &deletes);
+        self.gather_pending();
+        if bytes.can_be_joined() {
+            self.pending = Some(Pending { bytes, level, ticket });
         } else {
-            let entry = Entry { body: &body, puts: &puts, deletes: &deletes, ends, level, room: Room::Reserve };
-            self.gather(ticket, &entry);
+            self.gather(ticket, level, &bytes);
         }
     }
 
     /// Whether there is room was asked before the message was accepted: what comes here was promised.
-    fn gather(&self, ticket: Ticket, entry: &Entry<'_>) {
+    fn gather(&self, ticket: Ticket, level: Level, bytes: &RecordBytes) {
         let Some(log) = &self.log else { return };
-        match log.gather(self.source, ticket.0, entry) {
+        let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
+        let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
+        match log.gather(self.source, ticket.0, &Entry { body, puts: &puts, deletes: &deletes, ends, level, room }) {
             Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge)) => {
                 // A failure that is told already needs no second one.
@@ -98,19 +108,15 @@ impl StoreThread {
         }
     }
 
-    fn gather_changes(&mut self) {
-        if self.changes.is_empty() {
-            return;
+    fn gather_pending(&mut self) {
+        if let Some(Pending { bytes, level, ticket }) = self.pending.take() {
+            self.gather(ticket, level, &bytes);
         }
-        let KeyChanges { puts, deletes, level, ticket } = &self.changes;
-        let entry = Entry { body: &[], puts, deletes, ends: None, level: *level, room: Room::Reserve };
-        self.gather(*ticket, &entry);
-        self.changes.clear();
     }
 
     /// All records of a turn are given: what they are worth is one commit.
     pub(super) fn end_turn(&mut self) {
-        self.gather_changes();
+        self.gather_pending();
         if let (Some(log), Some(urgency)) = (&self.log, self.unannounced.take()) {
             log.announce(urgency);
         }

@@ -4,7 +4,7 @@ use foldhash::fast::FixedState;
 
 use super::ProtocolError;
 use super::event::Ticket;
-use crate::codec::PacketId;
+use crate::codec::{PacketId, Qos, ReasonCode};
 
 /// The QoS 1 and 2 messages that a client is sending: whose acknowledgement it waits for.
 #[derive(Debug, Default)]
@@ -40,6 +40,22 @@ pub(super) enum Arrival {
     New,
     /// A QoS 2 message that was accepted before with this record: answered again, routed once. [MQTT-4.3.3-10]
     Repeat(Option<Ticket>),
+}
+
+/// What became of a PUBLISH at QoS 1 or 2.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) packet_id: PacketId,
+    pub(super) qos: Qos,
+    pub(super) reason_code: ReasonCode,
+    pub(super) wait: Option<Ticket>,
+    pub(super) duplicate: bool,
+}
+
+impl Answer {
+    pub(super) const fn refusal(packet_id: PacketId, qos: Qos, reason_code: ReasonCode) -> Self {
+        Self { packet_id, qos, reason_code, wait: None, duplicate: false }
+    }
 }
 
 impl Inbound {

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::inbound::{Arrival, Inbound};
+use super::inbound::{Answer, Arrival, Inbound};
 use super::outbound::Outbound;
 use super::{
     Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, RestoredMessage,
@@ -39,24 +39,12 @@ struct Connection {
 impl Connection {
     /// The next response, if everything that it waits for is stable.
     fn pop_held(&mut self, stable: Ticket) -> Option<ServerPacket> {
-        let held = self.held.as_mut()?;
+        let Some(held) = self.held.as_mut().filter(|held| !held.is_empty()) else {
+            self.held = None; // nearly every Session needs it for its CONNACK alone
+            return None;
+        };
         held.front().filter(|(ticket, _)| *ticket <= stable)?;
         held.pop_front().map(|(_, packet)| packet)
-    }
-}
-
-/// What became of a PUBLISH at QoS 1 or 2.
-struct Answer {
-    packet_id: PacketId,
-    qos: Qos,
-    reason_code: ReasonCode,
-    wait: Option<Ticket>,
-    duplicate: bool,
-}
-
-impl Answer {
-    const fn refusal(packet_id: PacketId, qos: Qos, reason_code: ReasonCode) -> Self {
-        Self { packet_id, qos, reason_code, wait: None, duplicate: false }
     }
 }
 

@@ -12,7 +12,13 @@ const NOW: Timestamp = Timestamp(1_000);
 
 fn retained(topic: &str, payload: &'static str) -> Retained {
     let topic = TopicName::try_from(topic).unwrap();
-    let message = Message { topic, payload: Bytes::from(payload), properties: MessageProperties::default(), qos: Qos::AtMostOnce, id: None };
+    let message = Message {
+        topic,
+        payload: Bytes::from(payload),
+        properties: MessageProperties::default(),
+        qos: Qos::AtMostOnce,
+        id: None,
+    };
     Retained { message: Arc::new(message), qos: Qos::AtLeastOnce, expires_at: None, publisher: None, number: 0 }
 }
 
