@@ -9,7 +9,8 @@ use crate::session::Delivery;
 use crate::timestamp::Timestamp;
 use crate::topic::Filter;
 
-/// What has to be stable before a packet leaves: one client action, atomic by construction.
+/// What has to be stable before a packet leaves: one client action, atomic by construction. Those that follow each other and are nothing
+/// but keys may be one entry of the log.
 ///
 /// Only durable Sessions have records: those of 5.0 with a Session Expiry Interval above 0, of 3.1.1 with Clean Session 0;
 /// and those with a Will, which is to be published after a crash.
