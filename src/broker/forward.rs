@@ -23,10 +23,7 @@ impl ShardMessage {
 
     /// How much it is: as many messages as a receiving shard delivers because of it, or one.
     pub fn weight(&self) -> usize {
-        match &self.0 {
-            Said::DeliverGroup(group) => group.weight(),
-            _ => 1,
-        }
+        if let Said::DeliverGroup(group) = &self.0 { group.weight() } else { 1 }
     }
 }
 

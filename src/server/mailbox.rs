@@ -30,10 +30,7 @@ pub(super) enum Mail {
 impl Mail {
     /// How many messages it counts for.
     fn weight(&self) -> usize {
-        match self {
-            Self::Forwarded(message) => message.weight(),
-            _ => 1,
-        }
+        if let Self::Forwarded(message) = self { message.weight() } else { 1 }
     }
 }
 
