@@ -5,6 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::forward::Origin;
+use super::group::Groups;
 use super::kept::Kept;
 use super::publish::{Outstanding, Parcel, Publisher};
 use super::queue_room::Room;
@@ -70,11 +71,14 @@ impl Shard {
             }
             return Verdict::Answer { reason_code: distribution.reason_code(), wait: None }; // nearly always
         }
-        for receiver in &route.receivers {
+        for (place, receiver) in (0..).zip(&route.receivers) {
             if let Some(granted) = receiver.delivery(publisher.key) {
+                distribution.place = Some(place);
                 self.distribute(&mut distribution, &receiver.subscriber, kept.delivery(granted), turn);
             }
         }
+        distribution.place = None;
+        distribution.groups.forward(route, &kept, publisher, turn);
         for receiver in chosen {
             if let Some(granted) = receiver.delivery(None) {
                 self.distribute(&mut distribution, &receiver.subscriber, kept.delivery(granted), turn);
@@ -155,6 +159,11 @@ impl Shard {
                 distribution.copies.held.push((Arc::clone(to), Parcel { sequence, delivery }))
             }
             sequence => {
+                if let Some(place) = distribution.place
+                    && let Some(shard) = self.elsewhere(to)
+                {
+                    return distribution.groups.add(shard, place, sequence);
+                }
                 delivery.place = DeliveryPlace::Memory;
                 self.deliver(to, Parcel { sequence, delivery }, distribution.origin, turn);
             }
@@ -294,6 +303,10 @@ pub(super) struct Distribution {
     /// Whether all of it waits for the record.
     holds: bool,
     pub(super) copies: Copies,
+    /// Those for other shards that wait for nothing.
+    groups: Groups,
+    /// Which receiver of the route comes next, if it is one.
+    place: Option<u32>,
     receivers: usize,
 }
 
@@ -322,7 +335,8 @@ pub(super) type Chosen<'a> = SmallVec<[&'a Receiver; 2]>;
 
 impl Distribution {
     fn new(origin: Option<Origin>, room: Room, level: Durability, holds: bool) -> Self {
-        Self { origin, room, level, holds, copies: Copies::default(), receivers: 0 }
+        let (copies, groups) = (Copies::default(), Groups::default());
+        Self { origin, room, level, holds, copies, groups, place: None, receivers: 0 }
     }
 
     /// A message that was accepted before, on its way to one more receiver: it must not be lost for want of room.

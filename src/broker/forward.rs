@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ConnectionId;
+use super::group::Group;
 use super::publish::Parcel;
 use super::session_slot::SessionSlot;
 use super::shared::Claim;
@@ -12,6 +13,19 @@ use crate::routing::{ShardId, Subscriber};
 /// A message from one shard to another.
 #[derive(Debug)]
 pub struct ShardMessage(pub(super) Said);
+
+impl ShardMessage {
+    /// One for so many receivers.
+    #[cfg(test)]
+    pub(crate) fn for_receivers(receivers: u32) -> Self {
+        Self(Said::DeliverGroup(Box::new(Group::of(receivers))))
+    }
+
+    /// How much it is: as many messages as a receiving shard delivers because of it, or one.
+    pub fn weight(&self) -> usize {
+        if let Said::DeliverGroup(group) = &self.0 { group.weight() } else { 1 }
+    }
+}
 
 /// A connection, wherever it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +43,8 @@ pub(super) enum Said {
         /// Who is held up when the receiver doesn't keep up.
         origin: Option<Origin>,
     },
+    /// A message for several such Sessions.
+    DeliverGroup(Box<Group>),
     /// A client has connected with the sending shard: give its Session up.
     Claimed {
         /// From the holder that had this one.

@@ -12,6 +12,7 @@ use crate::session::{Application, Delivery, DeliveryPlace};
 use crate::timestamp::Timestamp;
 
 /// What the record of an accepted message holds beside its receivers.
+#[derive(Debug)]
 pub(super) struct Kept {
     pub(super) message: Arc<Message>,
     pub(super) qos: Qos,
@@ -27,7 +28,7 @@ impl Kept {
     pub(super) fn new(application: Application, id: Option<MessageId>, resolved: &Resolved, now: Timestamp) -> Self {
         let Application { mut message, qos, retain, message_expiry_interval, has_own_topic, .. } = application;
         // What is kept must not keep the read buffer, of which it is a small part. At QoS 1 and 2 the decoder has seen to the content.
-        let Route { receivers, shares } = &resolved.route;
+        let Route { receivers, shares } = &*resolved.route;
         let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
         if id.is_some() || is_kept {
             let message = Arc::make_mut(&mut message);
@@ -70,6 +71,12 @@ impl Kept {
     /// The same, with a record of this level.
     pub(super) fn at(self, level: Durability) -> Self {
         Self { level, ..self }
+    }
+
+    /// The same for another shard: if both counted who refers to the message in one place, each would wait for the other.
+    pub(super) fn apart(&self) -> Self {
+        let message = Arc::new(Message::clone(&self.message));
+        Self { message, retained: RetainedChange::None, ..*self }
     }
 
     /// The message as a receiver gets it.

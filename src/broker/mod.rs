@@ -17,6 +17,7 @@ mod end;
 mod event;
 mod fetch;
 mod forward;
+mod group;
 mod kept;
 mod publish;
 mod publish_once;

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
@@ -21,7 +22,8 @@ pub(super) struct RouteCache {
 pub(super) struct Resolved {
     /// In memory of its own: messages that are kept share it.
     pub(super) topic: TopicName,
-    pub(super) route: Route,
+    /// Shards that are given groups of copies share it.
+    pub(super) route: Arc<Route>,
     pub(super) level: Durability,
 }
 
@@ -36,7 +38,7 @@ impl RouteCache {
             self.generation = generation;
         }
         let place = self.places.get(topic).copied().unwrap_or_else(|| {
-            let (name, route) = (topic.detached(), shared.index().matching(topic));
+            let (name, route) = (topic.detached(), Arc::new(shared.index().matching(topic)));
             self.places.insert(name.clone(), self.resolved.len());
             self.resolved.push(Resolved { topic: name, route, level: settings.durability_of(topic) });
             self.resolved.len() - 1

@@ -216,6 +216,7 @@ impl Shard {
     fn on_forwarded(&mut self, ShardMessage(said): ShardMessage, turn: &mut Turn<'_>) {
         match said {
             Said::Deliver { to, parcel, origin } => self.on_delivery_forwarded(&to, parcel, origin, turn),
+            Said::DeliverGroup(group) => self.on_group_forwarded(*group, turn),
             Said::Claimed { prior, claimant } => self.on_claimed(prior, claimant, turn),
             Said::Surrendered { claim, session } => self.on_surrendered(claim, session, turn),
             Said::DroppedNewest { to } => self.on_dropped_newest(&to, turn),

@@ -27,6 +27,13 @@ pub(super) enum Mail {
     ShuttingDown,
 }
 
+impl Mail {
+    /// How many messages it counts for.
+    fn weight(&self) -> usize {
+        if let Self::Forwarded(message) = self { message.weight() } else { 1 }
+    }
+}
+
 /// Where a shard finds what other threads tell it, in order.
 ///
 /// It is never refused: a shard that has put more than `messages_max` into it learns so, and reads nothing more from its own
@@ -34,7 +41,8 @@ pub(super) enum Mail {
 #[derive(Debug)]
 pub(super) struct Mailbox {
     messages_max: usize,
-    length: AtomicUsize,
+    /// Of the contents, to be looked at without the lock.
+    weight: AtomicUsize,
     contents: Mutex<Contents>,
     filled: Notify,
 }
@@ -42,6 +50,8 @@ pub(super) struct Mailbox {
 #[derive(Debug, Default)]
 struct Contents {
     mail: VecDeque<Mail>,
+    /// Of all of it.
+    weight: usize,
     waiting: Vec<ShardId>,
 }
 
@@ -56,14 +66,15 @@ pub(super) enum Fullness {
 
 impl Mailbox {
     pub(super) fn new(messages_max: usize) -> Self {
-        Self { messages_max, length: AtomicUsize::new(0), contents: Mutex::default(), filled: Notify::new() }
+        Self { messages_max, weight: AtomicUsize::new(0), contents: Mutex::default(), filled: Notify::new() }
     }
 
     /// Puts one thing in.
     pub(super) fn put(&self, mail: Mail) {
         let mut contents = self.lock();
+        contents.weight += mail.weight();
         contents.mail.push_back(mail);
-        self.length.store(contents.mail.len(), Ordering::Release);
+        self.weight.store(contents.weight, Ordering::Release);
         drop(contents);
         self.filled.notify_one();
     }
@@ -71,10 +82,11 @@ impl Mailbox {
     /// Moves all `messages` of the shard `from` in, as one batch.
     pub(super) fn put_all(&self, from: ShardId, messages: &mut Vec<ShardMessage>) -> Fullness {
         let mut contents = self.lock();
+        contents.weight += messages.iter().map(ShardMessage::weight).sum::<usize>();
         contents.mail.extend(messages.drain(..).map(Mail::Forwarded));
-        let length = contents.mail.len();
-        self.length.store(length, Ordering::Release);
-        let fullness = if length > self.messages_max { Fullness::Full } else { Fullness::Room };
+        let weight = contents.weight;
+        self.weight.store(weight, Ordering::Release);
+        let fullness = if weight > self.messages_max { Fullness::Full } else { Fullness::Room };
         if fullness == Fullness::Full && !contents.waiting.contains(&from) {
             contents.waiting.push(from);
         }
@@ -83,18 +95,24 @@ impl Mailbox {
         fullness
     }
 
-    /// Moves up to `count` out of it into `mail`, and says which shards may go on because of it.
-    pub(super) fn take(&self, count: usize, mail: &mut Vec<Mail>) -> Vec<ShardId> {
+    /// Moves what comes first out of it into `mail` until that weighs `weight`, and says which shards may go on because of it.
+    pub(super) fn take(&self, weight: usize, mail: &mut Vec<Mail>) -> Vec<ShardId> {
         let mut contents = self.lock();
-        let count = count.min(contents.mail.len());
-        mail.extend(contents.mail.drain(..count));
-        self.length.store(contents.mail.len(), Ordering::Release);
+        let mut taken = 0;
+        while taken < weight
+            && let Some(next) = contents.mail.pop_front()
+        {
+            taken += next.weight();
+            mail.push(next);
+        }
+        contents.weight -= taken;
+        self.weight.store(contents.weight, Ordering::Release);
         if self.has_room() { std::mem::take(&mut contents.waiting) } else { Vec::new() }
     }
 
     /// Whether a shard that was told [`Fullness::Full`] may go on.
     pub(super) fn has_room(&self) -> bool {
-        self.length.load(Ordering::Acquire) <= self.messages_max / 2
+        self.weight.load(Ordering::Acquire) <= self.messages_max / 2
     }
 
     /// Waits for mail, or for [`notify`](Self::notify).
@@ -133,5 +151,22 @@ mod tests {
         assert_eq!(mailbox.take(1, &mut mail), [ShardId(1)]);
         assert_eq!(mailbox.take(9, &mut mail), []);
         assert_eq!(mail.len(), 5);
+    }
+
+    #[test]
+    fn message_for_many_receivers_counts_for_all_of_them() {
+        let mailbox = Mailbox::new(10);
+        assert_eq!(mailbox.put_all(ShardId(1), &mut vec![ShardMessage::for_receivers(6)]), Fullness::Room);
+        mailbox.put(Mail::Forwarded(ShardMessage::for_receivers(5)));
+        assert!(!mailbox.has_room());
+        assert_eq!(mailbox.put_all(ShardId(1), &mut vec![ShardMessage::for_receivers(1)]), Fullness::Full);
+
+        let mut mail = Vec::new();
+        assert_eq!(mailbox.take(4, &mut mail), []);
+        assert_eq!(mail.len(), 1, "it is not divided");
+        assert_eq!(mailbox.take(1, &mut mail), [ShardId(1)]);
+        assert_eq!(mailbox.take(9, &mut mail), []);
+        assert_eq!(mail.len(), 3);
+        assert!(mailbox.has_room());
     }
 }

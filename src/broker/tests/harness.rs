@@ -281,6 +281,11 @@ impl Harness {
         }
     }
 
+    /// What one shard has said to another and hasn't arrived.
+    pub(super) fn said(&self, from: usize, to: usize) -> usize {
+        self.between.get(&(from, to)).map_or(0, VecDeque::len)
+    }
+
     /// Time passes; everything that is due on the way happens in its turn.
     pub(super) fn advance(&mut self, duration: Duration) {
         let end = self.now + duration;
