@@ -89,11 +89,9 @@ impl Shard {
         if !concerns_store && copies.durable.is_empty() {
             return Verdict::Answer { reason_code, wait: None };
         }
-        let wait = self.persist_accepted(publisher, kept, copies, turn).filter(|_| waits);
-        if level > Durability::None {
-            self.hold_later_copies(publisher);
-        }
-        Verdict::Answer { reason_code, wait }
+        let ticket = self.persist_accepted(publisher, kept, copies, turn);
+        self.hold_later_copies(publisher, ticket);
+        Verdict::Answer { reason_code, wait: ticket.filter(|_| waits) }
     }
 
     /// The identity of the next message: each shard counts its own.
@@ -129,10 +127,11 @@ impl Shard {
     }
 
     /// What this publisher says next goes behind a message that came with a `dedup-id`, or behind one that went behind such a one.
-    fn hold_later_copies(&mut self, publisher: &Publisher) {
-        let Some(entry) = publisher.received.and_then(|(slot, _)| self.sessions.get_mut(slot)) else { return };
+    fn hold_later_copies(&mut self, publisher: &Publisher, ticket: Option<Ticket>) {
+        let (Some((slot, _)), Some(ticket)) = (publisher.received, ticket) else { return };
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
         if publisher.once.is_some() || entry.held_until > self.stable {
-            entry.held_until = self.last_ticket;
+            entry.held_until = ticket;
         }
     }
 
@@ -195,9 +194,10 @@ impl Shard {
         let puts_nothing = durable.is_empty() && received.is_none() && !matches!(retained, RetainedChange::Set { .. });
         if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
             if !held.is_empty() {
-                // They go behind what its publisher said before.
-                let deliveries = Arc::default();
-                self.outstanding.push_back(Outstanding { ticket: self.last_ticket, origin, deliveries, held });
+                // They go behind what its publisher said before, and wait for nothing else: it may be a record that nobody waits for.
+                let entry = publisher.received.and_then(|(slot, _)| self.sessions.get(slot));
+                let (ticket, deliveries) = (entry.map_or(self.last_ticket, |entry| entry.held_until), Arc::default());
+                self.outstanding.push_back(Outstanding { ticket, origin, deliveries, held });
             }
             return None;
         }

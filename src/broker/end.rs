@@ -10,10 +10,9 @@ use super::event::ConnectionId;
 use super::publish::{Parcel, Publisher};
 use super::record::{InsteadOf, WillState};
 use super::shard::Turn;
-use super::timers::Timer;
 use super::{Action, DropReason, Record, Report, Shard};
 use crate::codec::{Connack, Disconnect, ProtocolVersion, ReasonCode, ServerPacket, Will};
-use crate::routing::{Location, SessionKey};
+use crate::routing::Location;
 use crate::session::{self, Application, Ended};
 use crate::timestamp::Timestamp;
 
@@ -207,13 +206,23 @@ impl Shard {
     /// Sets the time at which the Will or the end of a Session without connection is due.
     pub(super) fn schedule_session(&mut self, slot: usize) {
         let Some(entry) = self.sessions.get(slot) else { return };
-        if let Some(at) = entry.will_at().into_iter().chain(entry.ends_at()).min() {
-            self.timers.set(at, Timer::Session(entry.subscriber.key, slot));
+        if let Some(at) = entry.will_at().into_iter().chain(entry.ends_at()).min()
+            && let Ok(slot) = u32::try_from(slot)
+        {
+            self.timers.set_session(slot, at);
         }
     }
 
-    pub(super) fn on_session_due(&mut self, key: SessionKey, slot: usize, turn: &mut Turn<'_>) {
-        let Some(entry) = self.session(slot, key).filter(|entry| entry.connection.is_none()) else { return };
+    /// The Session in `slot` goes: to its next connection, or for good.
+    pub(super) fn cancel_session_due(&mut self, slot: usize) {
+        if let Ok(slot) = u32::try_from(slot) {
+            self.timers.cancel_session(slot);
+        }
+    }
+
+    /// The Will or the end of a Session without connection may be due.
+    pub(super) fn on_session_due(&mut self, slot: usize, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get(slot).filter(|entry| entry.connection.is_none()) else { return };
         if entry.ends_at().is_some_and(|at| at <= turn.now) {
             self.counters.sessions_expired += 1;
             return self.end_session(slot, turn);
@@ -255,6 +264,7 @@ impl Shard {
         }
         self.publish_will(slot, turn);
         let Some(entry) = self.sessions.try_remove(slot) else { return };
+        self.cancel_session_due(slot);
         subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
         self.by_claim.remove(&entry.claim);
         self.shared.unclaim(&subscriber.client_id, entry.claim);

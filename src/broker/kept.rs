@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Durability;
 use super::record::RetainedChange;
 use super::route_cache::Resolved;
-use crate::codec::{Message, MessageId, Qos};
+use crate::codec::{KEPT_IN_BUFFER_MIN, Message, MessageId, Qos};
 use crate::routing::{self, Route};
 use crate::session::{Application, Delivery, DeliveryPlace};
 use crate::timestamp::Timestamp;
@@ -27,7 +27,7 @@ impl Kept {
     /// A message that a client published.
     pub(super) fn new(application: Application, id: Option<MessageId>, resolved: &Resolved, now: Timestamp) -> Self {
         let Application { mut message, qos, retain, message_expiry_interval, has_own_topic, .. } = application;
-        // What is kept must not keep the read buffer, of which it is a small part. At QoS 1 and 2 the decoder has seen to the content.
+        // What is kept must not keep a read buffer of which it is a small part. At QoS 1 and 2 the decoder has seen to the content.
         let Route { receivers, shares } = &*resolved.route;
         let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
         if id.is_some() || is_kept {
@@ -36,7 +36,7 @@ impl Kept {
             if is_kept && !has_own_topic {
                 message.topic = resolved.topic.clone();
             }
-            if is_kept && qos == Qos::AtMostOnce && message.payload.len() < DETACH_BYTES {
+            if is_kept && qos == Qos::AtMostOnce && message.payload.len() < KEPT_IN_BUFFER_MIN {
                 message.detach();
             }
         }
@@ -96,6 +96,3 @@ impl Kept {
         }
     }
 }
-
-/// From this size on, a payload is most of the buffer it was read into: it stays there.
-const DETACH_BYTES: usize = 16_384;

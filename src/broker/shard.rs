@@ -229,9 +229,9 @@ impl Shard {
         while let Some(due) = self.timers.pop(turn.now) {
             match due {
                 Due::Connection(slot) => self.on_connection_due(slot, turn),
+                Due::Session(slot) => self.on_session_due(slot as usize, turn),
                 Due::Timer(Timer::Slow(id)) => self.on_grace_over(id, turn),
                 Due::Timer(Timer::Blocked(id)) => self.on_retry(id, turn),
-                Due::Timer(Timer::Session(key, slot)) => self.on_session_due(key, slot, turn),
                 Due::Timer(Timer::Tick) => self.on_tick(turn),
             }
         }

@@ -123,7 +123,7 @@ impl Shard {
         let client_id = &entry.subscriber.client_id;
         let own = |retained: &Retained| options.no_local && retained.publisher.as_ref() == Some(client_id);
         let matching = self.shared.retained().matching(&filter.topic_filter, now);
-        let matching = matching.into_iter().filter(|one| !own(one) && access.receive(&one.message.topic));
+        let matching = matching.in_order().filter(|one| !own(one) && access.receive(&one.message.topic));
         let matched = Matched::new(id.into_iter().collect(), None);
         let filter = Arc::new(filter.clone());
         let replay = |retained: Arc<Retained>| Replay {

@@ -58,9 +58,7 @@ impl Shard {
             self.end_connection(id, ending, turn); // [MQTT-3.1.4-3]
         }
         // What is due and waits only for its timer comes before the new connection. [MQTT-3.1.3-9]
-        if let Some(key) = self.sessions.get(slot).map(|entry| entry.subscriber.key) {
-            self.on_session_due(key, slot, turn);
-        }
+        self.on_session_due(slot, turn);
         // A Session that ended with its connection is gone by now.
         let Some(entry) = self.sessions.get(slot).filter(|entry| entry.claim == prior) else {
             return self.surrender(claimant, None, turn);
@@ -106,6 +104,7 @@ impl Shard {
     /// Takes a Session out of this shard as plain data, to be given to another or back to itself.
     fn remove_session(&mut self, slot: usize) -> Option<Box<SessionSlot>> {
         let mut entry = self.sessions.try_remove(slot)?;
+        self.cancel_session_due(slot);
         let (messages, bytes) = entry.session.queued();
         self.counters.sessions -= 1;
         self.counters.queued_messages -= messages as u64;

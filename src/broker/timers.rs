@@ -1,7 +1,6 @@
 use std::collections::BTreeSet;
 
 use super::event::ConnectionId;
-use crate::routing::SessionKey;
 use crate::timestamp::Timestamp;
 
 /// Everything that a shard waits for, in the order it is due.
@@ -12,6 +11,8 @@ use crate::timestamp::Timestamp;
 pub(super) struct Timers {
     /// CONNECT or the Keep Alive: nearly every connection waits for one of them.
     connections: Deadlines,
+    /// The Will Delay Interval or the Session Expiry Interval of a Session without connection.
+    sessions: Deadlines,
     due: BTreeSet<(Timestamp, Timer)>,
 }
 
@@ -22,8 +23,6 @@ pub(super) enum Timer {
     Slow(ConnectionId),
     /// A publisher that waits for room in a queue.
     Blocked(ConnectionId),
-    /// The Will Delay Interval or the Session Expiry Interval of a Session without connection.
-    Session(SessionKey, usize),
     /// What happens every second.
     Tick,
 }
@@ -33,6 +32,8 @@ pub(super) enum Timer {
 pub(super) enum Due {
     /// CONNECT or the Keep Alive of the connection in this slot.
     Connection(u32),
+    /// The Will or the end of the Session in this slot.
+    Session(u32),
     Timer(Timer),
 }
 
@@ -51,10 +52,27 @@ impl Timers {
         self.connections.remove(slot);
     }
 
+    /// Sets the one deadline of the Session in `slot`, in place of the one it had.
+    pub(super) fn set_session(&mut self, slot: u32, at: Timestamp) {
+        self.sessions.set(slot, at);
+    }
+
+    /// The Session in `slot` waits for nothing any more, or is gone.
+    pub(super) fn cancel_session(&mut self, slot: u32) {
+        self.sessions.remove(slot);
+    }
+
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.connections.heap.len() + self.sessions.heap.len() + self.due.len()
+    }
+
     /// When the first is due.
     pub(super) fn next(&self) -> Option<Timestamp> {
         let timer = self.due.first().map(|(at, _)| *at);
-        timer.into_iter().chain(self.connections.first().map(|first| first.at)).min()
+        let of_slots = [&self.connections, &self.sessions].into_iter().filter_map(Deadlines::first);
+        of_slots.map(|first| first.at).chain(timer).min()
     }
 
     /// The next that is due at `now`.
@@ -63,6 +81,10 @@ impl Timers {
         if let Some(first) = self.connections.first().filter(|first| first.at == at) {
             self.connections.remove(first.slot);
             return Some(Due::Connection(first.slot));
+        }
+        if let Some(first) = self.sessions.first().filter(|first| first.at == at) {
+            self.sessions.remove(first.slot);
+            return Some(Due::Session(first.slot));
         }
         self.due.pop_first().map(|(_, timer)| Due::Timer(timer))
     }
@@ -171,6 +193,8 @@ mod tests {
     enum Step {
         Set(u32, u64),
         Cancel(u32),
+        SetSession(u32, u64),
+        CancelSession(u32),
         Timer(u64),
         Pop(u64),
     }
@@ -179,6 +203,8 @@ mod tests {
         prop_oneof![
             4 => (0..40_u32, 0..1_000_u64).prop_map(|(slot, at)| Step::Set(slot, at)),
             1 => (0..40_u32).prop_map(Step::Cancel),
+            4 => (0..40_u32, 0..1_000_u64).prop_map(|(slot, at)| Step::SetSession(slot, at)),
+            1 => (0..40_u32).prop_map(Step::CancelSession),
             1 => (0..1_000_u64).prop_map(Step::Timer),
             2 => (0..1_000_u64).prop_map(Step::Pop),
         ]
@@ -188,8 +214,9 @@ mod tests {
         #[test]
         fn what_is_due_comes_in_the_order_of_a_sorted_list(steps in prop::collection::vec(step(), 0..300)) {
             let mut timers = Timers::default();
-            // A connection comes before anything else that is due at the same time.
+            // A connection comes before a Session, and that before anything else that is due at the same time.
             let mut oracle: BTreeSet<(u64, u32)> = BTreeSet::new();
+            const SESSION: u32 = 1 << 16;
             const OTHER: u32 = u32::MAX;
             for step in steps {
                 match step {
@@ -202,6 +229,15 @@ mod tests {
                         oracle.retain(|(_, other)| *other != slot);
                         timers.cancel_connection(slot);
                     }
+                    Step::SetSession(slot, at) => {
+                        oracle.retain(|(_, other)| *other != SESSION + slot);
+                        oracle.insert((at, SESSION + slot));
+                        timers.set_session(slot, Timestamp(at));
+                    }
+                    Step::CancelSession(slot) => {
+                        oracle.retain(|(_, other)| *other != SESSION + slot);
+                        timers.cancel_session(slot);
+                    }
                     Step::Timer(at) => {
                         oracle.insert((at, OTHER));
                         timers.set(Timestamp(at), Timer::Tick);
@@ -210,12 +246,17 @@ mod tests {
                         let expected = oracle.first().copied().filter(|(at, _)| *at <= now);
                         let due = expected.map(|(at, slot)| {
                             oracle.remove(&(at, slot));
-                            if slot == OTHER { Due::Timer(Timer::Tick) } else { Due::Connection(slot) }
+                            match slot {
+                                OTHER => Due::Timer(Timer::Tick),
+                                SESSION.. => Due::Session(slot - SESSION),
+                                _ => Due::Connection(slot),
+                            }
                         });
                         prop_assert_eq!(timers.pop(Timestamp(now)), due);
                     }
                 }
                 prop_assert_eq!(timers.next(), oracle.first().map(|(at, _)| Timestamp(*at)));
+                prop_assert_eq!(timers.len(), oracle.len());
             }
         }
     }

@@ -34,7 +34,7 @@ pub use frame::{Decoder, frame_length};
 pub use message_id::MessageId;
 pub use packet::{ClientPacket, PacketId, PacketType, Qos, ServerPacket, encode};
 pub use property::{MessageProperties, MessageProperty, UserProperties};
-pub use publish::{AliasUse, Matched, Message, OutgoingPublish, Publish, TopicAlias};
+pub use publish::{AliasUse, KEPT_IN_BUFFER_MIN, Matched, Message, OutgoingPublish, Publish, TopicAlias};
 pub use reason_code::ReasonCode;
 pub use subscribe::{RetainHandling, Suback, Subscribe, Subscription, SubscriptionId, SubscriptionOptions};
 pub use unsubscribe::{Unsuback, Unsubscribe};

@@ -173,7 +173,7 @@ impl Publish {
                 }
             },
         };
-        let is_copied = qos > Qos::AtMostOnce && reader.remaining_len() < COPIED_PAYLOAD_MAX;
+        let is_copied = qos > Qos::AtMostOnce && reader.remaining_len() < KEPT_IN_BUFFER_MIN;
         let (properties, payload) = if is_copied {
             (kept.into_detached_properties(reader.frame()), reader.remaining_copied())
         } else {
@@ -337,8 +337,9 @@ impl OutgoingPublish {
 /// The name of the User Property.
 const MESSAGE_ID: &str = "message-id";
 
-/// From this size on, a payload is most of the buffer it was read into: it stays there.
-const COPIED_PAYLOAD_MAX: usize = 16_384;
+/// From this size on, the payload of a message that is kept stays in the buffer it was read into, of which it is a good part: a read
+/// brings some times as much at most. A smaller one gets memory of its own.
+pub const KEPT_IN_BUFFER_MIN: usize = 16_384;
 
 /// The flags of the fixed header.
 const DUP: u8 = 0b1000;

@@ -61,6 +61,12 @@ pub struct RetainedStore {
     bytes: usize,
 }
 
+/// What was found, each with its number.
+///
+/// Whoever looks into a store that others wait for puts it in order when it has let go of the store.
+#[derive(Debug)]
+pub struct Found(Vec<(u64, Arc<Retained>)>);
+
 /// A topic level.
 #[derive(Debug)]
 struct Node {
@@ -127,10 +133,10 @@ impl RetainedStore {
         self.nodes.node(self.find(topic)?).retained.as_ref()
     }
 
-    /// The messages of all topics that `filter` matches and that haven't expired at `now`, in the order in which they were retained.
-    pub fn matching(&self, filter: &TopicFilter, now: Timestamp) -> Vec<Arc<Retained>> {
+    /// The messages of all topics that `filter` matches and that haven't expired at `now`.
+    pub fn matching(&self, filter: &TopicFilter, now: Timestamp) -> Found {
         let levels: Vec<&str> = filter.levels().collect();
-        let mut found: Vec<Arc<Retained>> = Vec::new();
+        let mut found = Vec::new();
         let mut waiting = vec![(NodeId::ROOT, 0)];
         while let Some((id, depth)) = waiting.pop() {
             let node = self.nodes.node(id);
@@ -153,11 +159,11 @@ impl RetainedStore {
                 None => {}
             }
             if matches!(levels.get(depth), None | Some(&"#")) {
-                found.extend(node.retained.as_ref().filter(|retained| !retained.has_expired(now)).cloned());
+                let retained = node.retained.as_ref().filter(|retained| !retained.has_expired(now));
+                found.extend(retained.map(|retained| (retained.number, Arc::clone(retained))));
             }
         }
-        found.sort_by_key(|retained| retained.number);
-        found
+        Found(found)
     }
 
     /// Forgets messages that have expired at `now`, `limit` at most, and gives their numbers: if they are `limit`, there may be more.
@@ -273,6 +279,14 @@ impl RetainedStore {
     }
 }
 
+impl Found {
+    /// In the order in which they were retained.
+    pub fn in_order(mut self) -> impl Iterator<Item = Arc<Retained>> {
+        self.0.sort_unstable_by_key(|(number, _)| *number);
+        self.0.into_iter().map(|(_, retained)| retained)
+    }
+}
+
 impl Retained {
     fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)
@@ -322,12 +336,17 @@ fn last_level(retained: &Retained) -> &str {
 
 fn cost(retained: &Retained) -> usize {
     let Message { topic, payload, properties, .. } = &*retained.message;
-    let levels = topic.levels().count() * LEVEL_BYTES;
-    topic.as_str().len() + payload.len() + properties.encoded_len() + levels + MESSAGE_BYTES
+    let (length, levels) = (topic.as_str().len(), topic.levels().count());
+    // The last level has its name from the message.
+    let names = length - last_level(retained).len() + (levels - 1) * NAME_BYTES;
+    length + payload.len() + properties.encoded_len() + levels * LEVEL_BYTES + names + MESSAGE_BYTES
 }
 
-/// About what a node, its name's allocation and its edge take.
-const LEVEL_BYTES: usize = 96;
+/// What a node and its edge take at most: their tables may just have grown.
+const LEVEL_BYTES: usize = 120;
+
+/// What the allocation of a name takes at most beside the name itself.
+const NAME_BYTES: usize = 32;
 
 /// About what a message takes beside its own bytes: the two structures, and an entry among those that expire.
 const MESSAGE_BYTES: usize = 288;

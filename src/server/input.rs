@@ -19,13 +19,13 @@ pub(super) enum Input {
     Held(Bytes),
     /// The beginning of a packet.
     Partial(BytesMut),
-    /// Nothing, behind a large packet of this length: the next one is expected to be like it.
+    /// Nothing, behind a large packet: the next one is expected to be like it, and so many bytes are read of it at once.
     Expecting(usize),
 }
 
 impl Input {
-    /// Takes what was kept by [`hold`](Self::hold), or reads: into `scratch` if nothing but small packets is expected, else
-    /// into the large packet's own buffer, so that its payload is not copied again. No bytes: the end of the stream.
+    /// Takes what was kept by [`hold`](Self::hold), or reads: into `scratch`, or into
+    /// a large packet's own buffer, so that its payload is not copied again. No bytes: the end of the stream.
     pub(super) fn poll_next(
         &mut self,
         stream: &mut Stream,
@@ -40,11 +40,10 @@ impl Input {
             }
             Self::Empty => poll_small(&[], stream, scratch, cx),
             Self::Expecting(length) => {
-                let mut buffer = BytesMut::with_capacity(*length);
-                let read = ready!(pin!(stream.read_buf(&mut buffer)).poll(cx))?;
-                let large = frame_length(&buffer).filter(|length| *length > COPIED_FRAME_MAX);
+                let chunk = ready!(poll_expected(*length, stream, scratch, cx))?;
+                let large = frame_length(&chunk.bytes).filter(|length| *length > COPIED_FRAME_MAX);
                 *self = large.map_or(Self::Empty, Self::expecting);
-                Poll::Ready(Ok(Chunk { bytes: buffer.freeze(), read }))
+                Poll::Ready(Ok(chunk))
             }
             Self::Partial(partial) => match frame_length(partial) {
                 Some(length) if length > COPIED_FRAME_MAX => {
@@ -83,15 +82,38 @@ impl Input {
             return;
         }
         let length = frame_length(&bytes).unwrap_or(0).min(growth_max(bytes.len()));
-        let is_large = length > COPIED_FRAME_MAX;
-        // A large one that was read into a buffer of its own stays there.
-        let own = if is_large { bytes.try_into_mut() } else { Err(bytes) };
-        *self = Self::Partial(own.unwrap_or_else(|bytes| {
-            let mut partial = BytesMut::with_capacity(length.max(bytes.len()));
-            partial.extend_from_slice(&bytes);
-            partial
-        }));
+        // A large one that was read into a buffer of its own stays there, if the rest has room there.
+        let own = if length > COPIED_FRAME_MAX { bytes.try_into_mut() } else { Err(bytes) };
+        *self = Self::Partial(match own {
+            Ok(own) if own.capacity() >= length => own,
+            Ok(own) => copied(&own, length),
+            Err(bytes) => copied(&bytes, length),
+        });
     }
+}
+
+/// Reads what may be a large packet of this length, and nothing behind it. If it is the beginning of one, it has the buffer to itself.
+fn poll_expected(
+    length: usize,
+    stream: &mut Stream,
+    scratch: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Chunk>> {
+    // Shared until something comes: so waiting costs a connection nothing.
+    if !scratch.try_reclaim(length) {
+        *scratch = BytesMut::with_capacity(EXPECTED_MAX);
+    }
+    let read = ready!(pin!(stream.read_buf(&mut scratch.limit(length))).poll(cx))?;
+    let is_beginning = frame_length(scratch).is_some_and(|length| length > COPIED_FRAME_MAX.max(read));
+    let bytes = if is_beginning { std::mem::take(scratch) } else { scratch.split() };
+    Poll::Ready(Ok(Chunk { bytes: bytes.freeze(), read }))
+}
+
+/// The same bytes, with room for so many in all.
+fn copied(bytes: &[u8], length: usize) -> BytesMut {
+    let mut copy = BytesMut::with_capacity(length.max(bytes.len()));
+    copy.extend_from_slice(bytes);
+    copy
 }
 
 /// Reads behind the beginning of a packet, which is copied.
@@ -124,16 +146,17 @@ fn poll_large(
 ) -> Poll<io::Result<Chunk>> {
     let missing = length.saturating_sub(partial.len());
     if partial.capacity() - partial.len() < missing.min(READ_SIZE_MIN) {
-        partial.reserve(length.min(growth_max(partial.len())) - partial.len());
+        *partial = copied(partial, length.min(growth_max(partial.len())));
     }
     let read = ready!(pin!(stream.read_buf(&mut partial.limit(missing))).poll(cx))?;
     let bytes = if read == missing { partial.split().freeze() } else { Bytes::new() };
     Poll::Ready(Ok(Chunk { bytes, read }))
 }
 
-/// The memory that a packet may have of which so much has come: a header that lies about its length gets little more than was sent.
+/// The memory that a packet may have of which so much has come: a header that lies about its length gets one read's more than twice what
+/// was sent.
 const fn growth_max(come: usize) -> usize {
-    2 * come + READ_SIZE
+    2 * come + EXPECTED_MAX
 }
 
 /// What a read brought: what can be decoded, which may be more (what was kept) or less (a large packet's part) than was read.
@@ -150,7 +173,11 @@ const READ_SIZE: usize = 64 * 1024;
 const READ_SIZE_MIN: usize = 16 * 1024;
 /// The beginning of a packet up to this size is copied to where its end is read, together with the packets behind it.
 const COPIED_FRAME_MAX: usize = 32 * 1024;
-/// What a read may bring of a packet that is expected to be large, because the one before it was.
-const EXPECTED_MAX: usize = 256 * 1024;
+/// What a read may bring of a packet that is expected to be large, because the one before it was: a payload of [`READ_SIZE`] and what is
+/// before it. No more, because a small part of it that is kept keeps all of it.
+const EXPECTED_MAX: usize = READ_SIZE + 4 * 1024;
 /// Less is copied when a connection is paused, rather than keeping the read buffer.
 const HELD_AS_IT_IS_MIN: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests;

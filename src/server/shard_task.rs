@@ -228,7 +228,7 @@ async fn every_second(id: ShardId, driver: Rc<RefCell<Driver>>, status: Arc<Stat
 
 /// Threads that read from the store for one shard, if so many clients at once want what is not in memory.
 const READERS_MAX: usize = 4;
-/// A batch that takes less than a millisecond. A connection writes once for all that it gets of it: with a small one each message to
+/// A batch that takes a millisecond or two. A connection writes once for all that it gets of it: with a small one each message to
 /// many receivers would be a write of its own.
 const MAIL_PER_TURN: usize = 4_096;
 

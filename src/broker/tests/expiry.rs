@@ -1,7 +1,7 @@
-use super::harness::{Client, Harness};
+use super::harness::{Client, Harness, settings};
 use super::packets::*;
 use crate::broker::DropReason;
-use crate::codec::{ClientPacket, Publish, Qos};
+use crate::codec::{ClientPacket, Publish, Qos, Will};
 
 fn expiring(seconds: u32, qos: Qos, packet_id: u16) -> ClientPacket {
     ClientPacket::Publish(Publish { message_expiry_interval: Some(seconds), ..message("t", "x", qos, packet_id) })
@@ -83,6 +83,32 @@ fn mqtt5_interval_counts_from_the_last_connection() {
     harness.seconds(900);
     let client = harness.attempt(0, durable("a"));
     assert_eq!(harness.received(client), ["CONNACK 0x00 present"]);
+}
+
+#[test]
+fn session_that_comes_and_goes_waits_for_one_end() {
+    let mut harness = Harness::with(2, settings());
+    let timers = |harness: &Harness| harness.shards.iter().map(|shard| shard.timers.len()).sum::<usize>();
+    let sessions = |harness: &Harness| harness.shards.iter().map(|shard| shard.counters().sessions).sum::<u64>();
+    for shard in 0..2 {
+        let client = harness.connect_to(shard, transient("b"));
+        harness.lose(client);
+    }
+    let before = timers(&harness);
+    for reconnect in 0..1_000 {
+        // Here and there, and each time for longer, with a Will that would come first.
+        let mut connect = durable("a");
+        connect.will = Some(Will { will_delay_interval: 30, ..will("w", "gone") });
+        connect.properties.session_expiry_interval += reconnect;
+        let client = harness.connect_to(reconnect as usize / 3 % 2, connect);
+        harness.advance(std::time::Duration::from_millis(10));
+        harness.lose(client);
+    }
+    assert_eq!(timers(&harness), before + 1);
+    harness.seconds(1_998);
+    assert_eq!(sessions(&harness), 1);
+    harness.seconds(1);
+    assert_eq!((sessions(&harness), timers(&harness)), (0, before));
 }
 
 #[test]

@@ -1,0 +1,197 @@
+use std::future::poll_fn;
+
+use proptest::prelude::*;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::runtime::Builder;
+use tokio::task::yield_now;
+
+use super::*;
+use crate::server::test_client::{encoded, publish};
+
+/// What reads, and what it reads with.
+struct Reader {
+    input: Input,
+    stream: Stream,
+    scratch: BytesMut,
+}
+
+impl Reader {
+    /// One that has read nothing, and what it reads from.
+    fn new() -> (Self, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Self { input: Input::default(), stream: Stream::Unix(ours), scratch: BytesMut::new() }, theirs)
+    }
+
+    async fn next(&mut self) -> Chunk {
+        poll_fn(|cx| self.input.poll_next(&mut self.stream, &mut self.scratch, cx)).await.unwrap()
+    }
+
+    /// Whether there is anything now.
+    async fn is_pending(&mut self) -> bool {
+        poll_fn(|cx| Poll::Ready(self.input.poll_next(&mut self.stream, &mut self.scratch, cx).is_pending())).await
+    }
+
+    /// The whole packets of the next chunk, of which so many are taken at most before the rest is held.
+    async fn packets(&mut self, taken_max: usize) -> Vec<Bytes> {
+        let mut bytes = self.next().await.bytes;
+        let mut packets = Vec::new();
+        while let Some(length) = frame_length(&bytes).filter(|length| *length <= bytes.len()) {
+            if packets.len() == taken_max {
+                self.input.hold(bytes);
+                return packets;
+            }
+            packets.push(bytes.split_to(length));
+        }
+        self.input.keep_partial(bytes);
+        packets
+    }
+
+    /// Reads one packet, which comes meanwhile.
+    async fn packet(&mut self, client: &mut UnixStream, packet: &[u8]) {
+        let received = async {
+            loop {
+                let packets = self.packets(usize::MAX).await;
+                if !packets.is_empty() {
+                    break packets;
+                }
+            }
+        };
+        let (sent, received) = tokio::join!(client.write_all(packet), received);
+        sent.unwrap();
+        assert_eq!(received, [packet]);
+    }
+}
+
+/// A PUBLISH with a payload of this length.
+fn packet(payload: usize) -> Vec<u8> {
+    encoded(&publish("a", (0..payload).map(|index| (index % 251) as u8).collect::<Vec<_>>())).to_vec()
+}
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    Builder::new_current_thread().enable_io().build().unwrap().block_on(test)
+}
+
+#[test]
+fn a_packet_behind_a_large_one_holds_no_more_than_one_read() {
+    run(async {
+        let (mut reader, mut client) = Reader::new();
+        for large in [70_000, 256 * 1024] {
+            reader.packet(&mut client, &packet(large)).await;
+            let burst = [packet(16_800), packet(40_000), packet(100), packet(30_000)].concat();
+            client.write_all(&burst).await.unwrap();
+            let bytes = reader.next().await.bytes;
+            let kept = bytes.slice(..16_800);
+            (reader.scratch, reader.input) = (BytesMut::new(), Input::Empty);
+            let mut rest = burst.len() - bytes.len();
+            drop(bytes);
+            let held = kept.try_into_mut().unwrap().capacity();
+            assert!(held <= 68 * 1024, "{held} bytes behind a packet of {large}");
+            while rest > 0 {
+                rest -= reader.next().await.read;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_large_packet_behind_another_is_read_at_once_where_it_stays() {
+    run(async {
+        let (mut reader, mut client) = Reader::new();
+        let large = packet(64 * 1024);
+        reader.packet(&mut client, &large).await;
+        for _ in 0..3 {
+            client.write_all(&large).await.unwrap();
+            let chunk = reader.next().await;
+            assert_eq!((chunk.read, &chunk.bytes[..]), (large.len(), &large[..]));
+        }
+        // The same if it comes in parts.
+        client.write_all(&large[..1_000]).await.unwrap();
+        let chunk = reader.next().await;
+        let address = chunk.bytes.as_ptr();
+        reader.input.keep_partial(chunk.bytes);
+        client.write_all(&large[1_000..]).await.unwrap();
+        let chunk = reader.next().await;
+        assert_eq!((chunk.bytes.as_ptr(), &chunk.bytes[..]), (address, &large[..]));
+    });
+}
+
+#[test]
+fn while_nothing_comes_behind_a_large_packet_nothing_is_allocated() {
+    run(async {
+        let (mut reader, mut client) = Reader::new();
+        reader.packet(&mut client, &packet(256 * 1024)).await;
+        assert!(reader.is_pending().await);
+        // What the next packet would be read into is there, for all connections, and stays.
+        let (address, capacity) = (reader.scratch.as_ptr(), reader.scratch.capacity());
+        assert!(capacity > 0);
+        for _ in 0..10 {
+            assert!(reader.is_pending().await);
+            assert_eq!((reader.scratch.as_ptr(), reader.scratch.capacity()), (address, capacity));
+        }
+    });
+}
+
+#[test]
+fn a_header_that_lies_about_its_length_gets_little_more_than_was_sent() {
+    run(async {
+        for before in [0, 256 * 1024] {
+            let (mut reader, mut client) = Reader::new();
+            reader.packet(&mut client, &packet(before)).await;
+            for part in packet(1_000_000)[..20_000].chunks(5_000) {
+                client.write_all(part).await.unwrap();
+                assert!(reader.packets(1).await.is_empty());
+                let Input::Partial(partial) = &reader.input else { panic!("{:?}", reader.input) };
+                assert!(partial.capacity() <= 2 * partial.len() + 68 * 1024, "{}", partial.capacity());
+            }
+        }
+    });
+}
+
+fn payload() -> impl Strategy<Value = usize> {
+    prop_oneof![0..200_usize, 10_000..40_000_usize, 64_000..70_000_usize, 64_000..300_000_usize]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn every_packet_comes_out_as_it_was_sent(
+        payloads in prop::collection::vec((payload(), 1..4_usize), 1..10),
+        cuts in prop::collection::vec(prop_oneof![1..100_usize, 1..100_000_usize, 60_000..70_000_usize], 1..8),
+        taken in prop::collection::vec(prop_oneof![Just(usize::MAX), 0..3_usize], 1..8),
+    ) {
+        let sent: Vec<_> = payloads.iter().flat_map(|(length, times)| vec![packet(*length); *times]).collect();
+        let all = sent.concat();
+        let received = run(async {
+            let (mut reader, mut client) = Reader::new();
+            let sending = async {
+                let mut rest = &all[..];
+                for cut in cuts.iter().cycle() {
+                    let (part, others) = rest.split_at(rest.len().min(*cut));
+                    client.write_all(part).await.unwrap();
+                    yield_now().await;
+                    rest = others;
+                    if rest.is_empty() {
+                        break;
+                    }
+                }
+            };
+            let receiving = async {
+                let mut received = Vec::new();
+                // One that takes nothing takes something the next time.
+                for taken_max in taken.iter().flat_map(|taken_max| [*taken_max, 1]).cycle() {
+                    received.extend(reader.packets(taken_max).await);
+                    if let Input::Partial(partial) = &reader.input {
+                        assert!(partial.capacity() <= 2 * partial.len() + 68 * 1024);
+                    }
+                    if received.len() == sent.len() {
+                        return received;
+                    }
+                }
+                received
+            };
+            tokio::join!(sending, receiving).1
+        });
+        prop_assert!(received == sent);
+    }
+}
