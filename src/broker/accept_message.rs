@@ -131,7 +131,7 @@ impl Shard {
         let (Some((slot, _)), Some(ticket)) = (publisher.received, ticket) else { return };
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         if publisher.once.is_some() || entry.held_until > self.stable {
-            entry.held_until = ticket;
+            entry.held_until = entry.held_until.max(ticket);
         }
     }
 
@@ -194,10 +194,10 @@ impl Shard {
         let puts_nothing = durable.is_empty() && received.is_none() && !matches!(retained, RetainedChange::Set { .. });
         if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
             if !held.is_empty() {
-                // They go behind what its publisher said before, and wait for nothing else: it may be a record that nobody waits for.
-                let entry = publisher.received.and_then(|(slot, _)| self.sessions.get(slot));
-                let (ticket, deliveries) = (entry.map_or(self.last_ticket, |entry| entry.held_until), Arc::default());
-                self.outstanding.push_back(Outstanding { ticket, origin, deliveries, held });
+                // They go behind what its publisher said before: with the last that somebody waits for.
+                let ticket = self.outstanding.back().map_or(self.stable, |last| last.ticket);
+                self.outstanding.push_back(Outstanding { ticket, origin, deliveries: Arc::default(), held });
+                self.hold_later_copies(publisher, Some(ticket));
             }
             return None;
         }
