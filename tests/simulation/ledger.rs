@@ -156,9 +156,9 @@ impl Ledger {
         let message = &self.messages[number];
         let key = (client, message.publisher, message.topic.clone(), message.qos, qos);
         let Some(before) = self.last.insert(key, number) else { return Ok(()) };
-        // Nothing holds messages at QoS 0 together when their publisher goes from one shard to another.
+        // Nothing holds copies at QoS 0 together when their publisher goes from one shard to another.
         let other_connection = self.messages[before].sent_at.map(|sent| sent.1) != message.sent_at.map(|sent| sent.1);
-        if before > number && !(message.qos == Qos::AtMostOnce && other_connection) {
+        if before > number && !(qos == Qos::AtMostOnce && other_connection) {
             return Err(format!("message {number} comes behind {before}"));
         }
         Ok(())
