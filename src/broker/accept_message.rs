@@ -15,7 +15,7 @@ use super::session_slot::SessionSlot;
 use super::shard::Turn;
 use super::{DropReason, Durability, Record, Shard, StoreRoom};
 use crate::codec::{Message, MessageId, Qos, ReasonCode};
-use crate::routing::{Receiver, Retained, RetainedFull, Route, SessionKey, Subscriber};
+use crate::routing::{Current, Receiver, Retained, RetainedFull, Route, SessionKey, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
 use crate::topic::TopicName;
 
@@ -268,6 +268,7 @@ impl Shard {
             expires_at: *expires_at,
             publisher: publisher.clone(),
             number,
+            current: Current::default(),
         })?;
         if !is_stored {
             return Ok(RetainedChange::None); // what the broker itself retains is made anew after a restart

@@ -80,6 +80,7 @@ impl Shard {
             turn.actions.push(Action::Report(Box::new(Report::Dropping { client, reason })));
         }
     }
+
     /// The client of the Session in `slot`.
     fn label(&self, slot: usize) -> ClientLabel {
         let Some(entry) = self.sessions.get(slot) else { return ClientLabel::default() };

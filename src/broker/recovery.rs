@@ -8,7 +8,7 @@ use super::record_bytes::{
     RecordKey, StoredDetached, StoredMessage, StoredSession, read_queued, read_subscriptions, received_packet_id,
 };
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
-use crate::routing::{Retained, SessionKey};
+use crate::routing::{Current, Retained, SessionKey};
 use crate::session::RestoredMessage;
 use crate::timestamp::Timestamp;
 
@@ -178,7 +178,14 @@ impl Recovery {
                 }
                 RecordKey::RETAINED => {
                     let StoredMessage { message, qos, expires_at, retainer, .. } = StoredMessage::read(body)?;
-                    let retained = Retained { message, qos, expires_at, publisher: retainer, number: key.id };
+                    let retained = Retained {
+                        message,
+                        qos,
+                        expires_at,
+                        publisher: retainer,
+                        number: key.id,
+                        current: Current::default(),
+                    };
                     self.retained.insert(key.id, Arc::new(retained));
                 }
                 _ => return None,

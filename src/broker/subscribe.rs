@@ -179,9 +179,7 @@ impl Shard {
             self.counters.dropped(DropReason::Expired, 1);
             return None;
         }
-        let current = self.shared.retained().get(&retained.message.topic).map(|now| Arc::clone(&now.message));
-        current.filter(|message| Arc::ptr_eq(message, &retained.message))?;
-        Some(Delivery {
+        retained.current.is().then(|| Delivery {
             message: Arc::clone(&retained.message),
             qos,
             retain: true, // [MQTT-3.3.1-8]

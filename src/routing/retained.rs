@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::codec::{ClientId, Message, Qos};
 use crate::routing::arena::{Arena, NodeId};
@@ -21,7 +22,14 @@ pub struct Retained {
     pub publisher: Option<ClientId>,
     /// Its number among all that were ever retained, ascending.
     pub number: u64,
+    /// Whether its topic still has it.
+    pub current: Current,
 }
+
+/// Whether a retained message is what its topic has: to be asked without looking for it. It is no part of what the message is, so that
+/// copies are current, and all are equal.
+#[derive(Debug)]
+pub struct Current(AtomicBool);
 
 /// How much is retained at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +128,7 @@ impl RetainedStore {
         self.bytes = self.bytes - old.unwrap_or(0) + new;
         let node = self.nodes.node_mut(id);
         node.name = Box::default();
-        Ok(node.retained.replace(Arc::new(retained)))
+        Ok(node.retained.replace(Arc::new(retained)).inspect(|old| old.current.end()))
     }
 
     /// Forgets what the topic has; `false` if it has nothing. [MQTT-3.3.1-6]
@@ -245,6 +253,7 @@ impl RetainedStore {
     fn take(&mut self, mut id: NodeId) -> Option<Arc<Retained>> {
         let node = self.nodes.node_mut(id);
         let retained = node.retained.take()?;
+        retained.current.end();
         node.name = last_level(&retained).into();
         self.messages -= 1;
         self.bytes -= cost(&retained);
@@ -286,6 +295,37 @@ impl Found {
         self.0.into_iter().map(|(_, retained)| retained)
     }
 }
+
+impl Current {
+    /// Whether its topic has it, or had it when this was asked.
+    pub fn is(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn end(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl Default for Current {
+    fn default() -> Self {
+        Self(AtomicBool::new(true))
+    }
+}
+
+impl Clone for Current {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Current {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Current {}
 
 impl Retained {
     fn has_expired(&self, now: Timestamp) -> bool {

@@ -1,8 +1,9 @@
-use super::{Delivery, ProtocolError};
-use crate::codec::{Auth, Disconnect, Message, PacketId, Qos, ServerPacket, Subscribe, Unsubscribe};
 use std::sync::Arc;
 
 use bytestring::ByteString;
+
+use super::{Delivery, ProtocolError};
+use crate::codec::{Auth, Disconnect, Message, PacketId, Qos, ServerPacket, Subscribe, Unsubscribe};
 
 /// Where a [`Session`](super::Session) puts what its owner must do, in order.
 pub trait Actions {

@@ -19,7 +19,8 @@ fn retained(topic: &str, payload: &'static str) -> Retained {
         qos: Qos::AtMostOnce,
         id: None,
     };
-    Retained { message: Arc::new(message), qos: Qos::AtLeastOnce, expires_at: None, publisher: None, number: 0 }
+    let (qos, current) = (Qos::AtLeastOnce, Current::default());
+    Retained { message: Arc::new(message), qos, expires_at: None, publisher: None, number: 0, current }
 }
 
 fn topic(text: &str) -> TopicName {
