@@ -65,7 +65,7 @@ impl Reader {
 
 /// A PUBLISH with a payload of this length.
 fn packet(payload: usize) -> Vec<u8> {
-    encoded(&publish("a", (0..payload).map(|index| (index % 251) as u8).collect::<Vec<_>>())).to_vec()
+    encoded(&publish("a", (0..payload).map(|index| u8::try_from(index % 251).unwrap()).collect::<Vec<_>>())).to_vec()
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
