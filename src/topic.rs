@@ -21,7 +21,7 @@ impl TopicName {
     }
 
     /// What stands for the name of a message that came with nothing but a Topic Alias, until that is resolved.
-    pub(crate) const fn unresolved() -> Self {
+    pub const fn unresolved() -> Self {
         Self(ByteString::from_static("?"))
     }
 
