@@ -10,10 +10,10 @@ impl RecordBytes {
 
     /// Makes a later record a part of this one, which must be one that [can be joined](Self::can_be_joined). `false` if it stays for itself.
     pub fn join(&mut self, next: &Self) -> bool {
-        // What is put by the first is deleted by a later record only: a record deletes before it puts.
+        // What is put by the first is deleted by a later record only, since a record deletes before it puts; and nothing is put twice.
         let fits = self.can_be_joined()
             && next.can_be_joined()
-            && !next.deletes.iter().any(|deleted| self.puts.contains(deleted));
+            && !next.deletes.iter().chain(&next.puts).any(|key| self.puts.contains(key));
         if fits {
             self.puts.extend_from_slice(&next.puts);
             self.deletes.extend_from_slice(&next.deletes);
@@ -75,6 +75,7 @@ mod tests {
         let mut joined = released(1, 1);
         assert!(joined.join(&released(1, 2)) && joined.join(&released(2, 1)));
         assert!(!joined.join(&Record::Done { key: SessionKey(1), sequence: 2 }.to_bytes()), "it was put just now");
+        assert!(!joined.join(&released(1, 2)), "it was put just now");
         assert!(!joined.join(&Record::SessionEnded { key: SessionKey(1) }.to_bytes()));
         assert_eq!(left(&[joined]).matches("Released").count(), 3);
     }
