@@ -1,18 +1,18 @@
 use bytestring::ByteString;
 
-use super::event::{AuthenticationRequest, ConnectionId};
-use super::fetch::Fetch;
-use super::forward::ShardMessage;
-use super::record::Record;
+use crate::broker::directory::message::ShardMessage;
+use crate::broker::event::{AuthenticationRequest, ConnectionId};
+use crate::broker::persistence::fetch::Fetch;
+use crate::broker::persistence::record::Record;
 use crate::codec::{ClientId, ReasonCode, ServerPacket};
 use crate::routing::ShardId;
 use crate::session::Ticket;
 
-/// What the caller of [`Shard::handle`](super::Shard::handle) must do, all of it and in order, before the next event.
+/// What the caller of [`Shard::handle`](crate::broker::Shard::handle) must do, all of it and in order, before the next event.
 #[derive(Debug)]
 pub enum Action {
     /// Encode the packet behind what the connection has to send, and flush it soon. Report what the transport takes as
-    /// [`Event::Flushed`](super::Event::Flushed).
+    /// [`Event::Flushed`](crate::broker::Event::Flushed).
     Send {
         /// To this connection.
         connection: ConnectionId,
@@ -20,7 +20,7 @@ pub enum Action {
         packet: ServerPacket,
     },
     /// Send what was given before, within a bounded time, and close. Nothing more is read from it, and no other action will name it;
-    /// [`Event::Closed`](super::Event::Closed) may follow and is then ignored.
+    /// [`Event::Closed`](crate::broker::Event::Closed) may follow and is then ignored.
     Close {
         /// This connection.
         connection: ConnectionId,
@@ -35,21 +35,21 @@ pub enum Action {
         /// This connection.
         connection: ConnectionId,
     },
-    /// Ask whether a client may connect; answered by [`Event::Authenticated`](super::Event::Authenticated). The connection is paused meanwhile.
+    /// Ask whether a client may connect; answered by [`Event::Authenticated`](crate::broker::Event::Authenticated). The connection is paused meanwhile.
     Authenticate {
         /// For this connection.
         connection: ConnectionId,
         /// The question.
         request: Box<AuthenticationRequest>,
     },
-    /// Make a record stable; answered by [`Event::Persisted`](super::Event::Persisted) with this ticket or a later one.
+    /// Make a record stable; answered by [`Event::Persisted`](crate::broker::Event::Persisted) with this ticket or a later one.
     Persist {
         /// The number of the record.
         ticket: Ticket,
         /// The record.
         record: Box<Record>,
     },
-    /// Read messages from the store, elsewhere; answered by [`Event::Fetched`](super::Event::Fetched). What waits for them is the
+    /// Read messages from the store, elsewhere; answered by [`Event::Fetched`](crate::broker::Event::Fetched). What waits for them is the
     /// Session's turn to send.
     Fetch(Box<Fetch>),
     /// Give a message to another shard, in order.
@@ -126,7 +126,7 @@ pub enum Report {
         /// The client.
         client: ClientLabel,
         /// Why.
-        reason: super::DropReason,
+        reason: crate::broker::DropReason,
     },
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::fetch::Fetched;
-use super::forward::ShardMessage;
+use crate::broker::directory::message::ShardMessage;
+use crate::broker::persistence::fetch::Fetched;
 use crate::codec::{ClientId, ClientPacket, DecodeError, ProtocolVersion, ReasonCode};
 use crate::routing::Access;
 use crate::session::Ticket;
@@ -45,7 +45,7 @@ pub enum Event {
         /// If it is CONNECT that can't be decoded: the version to say so in, as far as it came to light.
         connect_version: Option<ProtocolVersion>,
     },
-    /// The transport took bytes that [`Action::Send`](super::Action::Send) had given.
+    /// The transport took bytes that [`Action::Send`](crate::broker::Action::Send) had given.
     Flushed {
         /// On this connection.
         connection: ConnectionId,
@@ -59,7 +59,7 @@ pub enum Event {
         /// Why, in a word or two for the log: `end of stream`, `connection reset`, `write timeout`.
         cause: ByteString,
     },
-    /// The answer to [`Action::Authenticate`](super::Action::Authenticate).
+    /// The answer to [`Action::Authenticate`](crate::broker::Action::Authenticate).
     Authenticated {
         /// Of this connection.
         connection: ConnectionId,
@@ -68,11 +68,11 @@ pub enum Event {
     },
     /// Everything up to and including this ticket of this shard is stable at the configured durability level.
     Persisted(Ticket),
-    /// The answer to [`Action::Fetch`](super::Action::Fetch), at any time.
+    /// The answer to [`Action::Fetch`](crate::broker::Action::Fetch), at any time.
     Fetched(Box<Fetched>),
     /// Another shard sent this. Messages of one shard to another arrive in the order they were sent.
     Forwarded(ShardMessage),
-    /// The time that [`Shard::deadline`](super::Shard::deadline) named has come.
+    /// The time that [`Shard::deadline`](crate::broker::Shard::deadline) named has come.
     DeadlinePassed,
     /// What a connected client may do has changed: the access rules were reloaded.
     AccessChanged {

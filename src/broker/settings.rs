@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
-use super::{Durability, DurabilityRule};
+use crate::broker::{Durability, DurabilityRule};
 use crate::codec::Qos;
 use crate::routing::ShareStrategy;
 use crate::session::QueueHead;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::event::ConnectionId;
-use super::publish::Denial;
-use super::session_slot::Replay;
-use super::shard::Turn;
-use super::{DropReason, Record, Shard};
+use crate::broker::event::ConnectionId;
+use crate::broker::publish::ingress::Denial;
+use crate::broker::sessions::slot::Replay;
+use crate::broker::shard::Turn;
+use crate::broker::{DropReason, Record, Shard};
 use crate::codec::{
     Matched, Qos, ReasonCode, RetainHandling, ServerPacket, Suback, Subscribe, Subscription, SubscriptionId,
     SubscriptionOptions, Unsuback, Unsubscribe,

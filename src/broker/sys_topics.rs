@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Shard;
-use super::publish::Publisher;
-use super::shard::Turn;
+use crate::broker::Shard;
+use crate::broker::publish::ingress::Publisher;
+use crate::broker::shard::Turn;
 use crate::codec::{Message, Qos};
 use crate::session::Application;
 use crate::timestamp::Timestamp;

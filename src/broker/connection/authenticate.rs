@@ -1,0 +1,168 @@
+//! Who a client is: asked of a provider, at CONNECT and later.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::broker::connection::disconnect::Ending;
+use crate::broker::connection::state::{Connecting, Phase};
+use crate::broker::event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId};
+use crate::broker::shard::Turn;
+use crate::broker::{Action, Shard};
+use crate::codec::{Auth, ClientPacket, ReasonCode, ServerPacket};
+use crate::routing::Access;
+use crate::session::{self, ProtocolError};
+
+impl Shard {
+    pub(in crate::broker) fn authenticate(
+        &mut self,
+        id: ConnectionId,
+        connecting: Box<Connecting>,
+        request: AuthenticationRequest,
+        turn: &mut Turn<'_>,
+    ) {
+        self.hold(id, turn);
+        if let Some(connection) = self.connection_mut(id) {
+            connection.phase = Phase::Authenticating(connecting);
+            turn.actions.push(Action::Authenticate { connection: id, request: Box::new(request) });
+        }
+    }
+
+    /// The client's AUTH, while its CONNECT is not answered: nothing else may come. [MQTT-3.1.2-30]
+    pub(in crate::broker) fn on_auth_answer(&mut self, id: ConnectionId, packet: ClientPacket, turn: &mut Turn<'_>) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        match (packet, std::mem::replace(&mut connection.phase, Phase::AwaitingConnect)) {
+            (ClientPacket::Auth(auth), Phase::AwaitingAuth(connecting))
+                if auth.reason_code == ReasonCode::ContinueAuthentication
+                    && auth.authentication_method == connecting.connect.properties.authentication_method =>
+            {
+                let request = AuthenticationRequest {
+                    client_id: connecting.client_id.clone(),
+                    user_name: connecting.connect.user_name.clone(),
+                    password: connecting.connect.password.clone(),
+                    method: auth.authentication_method,
+                    data: auth.authentication_data,
+                    step: AuthenticationStep::Continue,
+                };
+                self.authenticate(id, connecting, request, turn);
+            }
+            (ClientPacket::Disconnect(_), _) => self.break_off(id, "DISCONNECT before CONNACK", turn),
+            _ => self.refuse(id, ReasonCode::ProtocolError, "not the AUTH that must come".into(), turn),
+        }
+    }
+
+    /// AUTH on an established connection. [MQTT-4.12.1-1]
+    pub(in crate::broker) fn on_reauthenticate(&mut self, slot: usize, auth: Auth, turn: &mut Turn<'_>) {
+        let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
+        let Some(connection) = self.connection(id) else { return };
+        let allowed = auth.authentication_method.is_some()
+            && auth.authentication_method.as_ref() == connection.caller.authentication_method.as_deref()
+            && matches!(auth.reason_code, ReasonCode::ReAuthenticate | ReasonCode::ContinueAuthentication);
+        let Some(client_id) = connection.client_id.clone().filter(|_| allowed) else {
+            return self.on_ended(slot, session::Ended::ByError(ProtocolError::UnexpectedAuth), turn);
+        };
+        let again = auth.reason_code == ReasonCode::ReAuthenticate;
+        let step = if again { AuthenticationStep::Reauthenticate } else { AuthenticationStep::Continue };
+        let request = AuthenticationRequest {
+            client_id,
+            user_name: None,
+            password: None,
+            method: auth.authentication_method,
+            data: auth.authentication_data,
+            step,
+        };
+        self.hold(id, turn);
+        turn.actions.push(Action::Authenticate { connection: id, request: Box::new(request) });
+    }
+
+    pub(in crate::broker) fn on_authenticated(
+        &mut self,
+        id: ConnectionId,
+        outcome: AuthenticationOutcome,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        match std::mem::replace(&mut connection.phase, Phase::AwaitingConnect) {
+            Phase::Authenticating(mut connecting) => match outcome {
+                AuthenticationOutcome::Granted { access, user, verified_user, authentication_data } => {
+                    connection.access = access;
+                    connection.caller.is_verified = verified_user.is_some();
+                    connection.caller.user = verified_user.or(user).or(connection.caller.user.take());
+                    connecting.authentication_data = authentication_data;
+                    self.claim_session(id, connecting, turn);
+                }
+                // [MQTT-4.12.0-6]
+                AuthenticationOutcome::Continue { .. } if connection.caller.authentication_method.is_none() => {
+                    let cause = "more to be said without an Authentication Method".into();
+                    self.refuse(id, ReasonCode::BadAuthenticationMethod, cause, turn);
+                }
+                AuthenticationOutcome::Continue { authentication_data } => {
+                    let packet =
+                        continue_auth(connection.caller.authentication_method.as_deref().cloned(), authentication_data);
+                    connection.phase = Phase::AwaitingAuth(connecting);
+                    turn.actions.push(Action::Send { connection: id, packet });
+                    self.let_go(id, turn);
+                }
+                AuthenticationOutcome::Refused { reason_code, cause } => {
+                    self.refuse(id, reason_code, cause, turn);
+                }
+            },
+            Phase::Connected(slot) => {
+                connection.phase = Phase::Connected(slot);
+                self.on_reauthenticated(id, slot, outcome, turn);
+            }
+            other @ (Phase::AwaitingConnect | Phase::AwaitingAuth(_) | Phase::Claiming) => connection.phase = other,
+        }
+    }
+
+    fn on_reauthenticated(
+        &mut self,
+        id: ConnectionId,
+        slot: usize,
+        outcome: AuthenticationOutcome,
+        turn: &mut Turn<'_>,
+    ) {
+        let method =
+            self.connection(id).and_then(|connection| connection.caller.authentication_method.as_deref().cloned());
+        let packet = match outcome {
+            AuthenticationOutcome::Granted { access, authentication_data, .. } => {
+                self.on_access_changed(id, &access);
+                auth_packet(ReasonCode::Success, method, authentication_data)
+            }
+            AuthenticationOutcome::Continue { authentication_data } => continue_auth(method, authentication_data),
+            AuthenticationOutcome::Refused { reason_code, cause } => {
+                // [MQTT-4.12.1-2]
+                return self.end_connection(id, Ending::told(reason_code, cause), turn);
+            }
+        };
+        self.let_go(id, turn);
+        self.drive(slot, session::Event::Respond { packet, wait: None }, turn);
+    }
+
+    /// What the client of a connection may do has changed.
+    pub(in crate::broker) fn on_access_changed(&mut self, id: ConnectionId, access: &Arc<Access>) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.access = Arc::clone(access);
+        let slot = connection.session();
+        if let Some(entry) = slot.and_then(|slot| self.sessions.get(slot)) {
+            entry.subscriber.set_access(Arc::clone(access));
+            drop(self.shared.index_mut()); // what it may receive is part of the routes
+        }
+    }
+}
+
+fn auth_packet(reason_code: ReasonCode, method: Option<ByteString>, data: Option<Bytes>) -> ServerPacket {
+    ServerPacket::Auth(Box::new(Auth {
+        reason_code,
+        authentication_method: method,
+        authentication_data: data,
+        reason_string: None,
+        user_properties: Vec::new(),
+    }))
+}
+
+/// [MQTT-4.12.0-2]
+fn continue_auth(method: Option<ByteString>, data: Option<Bytes>) -> ServerPacket {
+    auth_packet(ReasonCode::ContinueAuthentication, method, data)
+}

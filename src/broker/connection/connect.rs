@@ -1,0 +1,123 @@
+//! The first packet of a connection.
+
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use crate::broker::Shard;
+use crate::broker::connection::disconnect::Ending;
+use crate::broker::connection::state::{Connecting, Connection, Phase};
+use crate::broker::event::{AuthenticationRequest, AuthenticationStep, ConnectionId, Peer};
+use crate::broker::shard::Turn;
+use crate::codec::{ClientId, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode};
+
+impl Shard {
+    pub(in crate::broker) fn on_opened(&mut self, id: ConnectionId, peer: Peer, turn: &mut Turn<'_>) {
+        let slot = id.slot as usize;
+        if self.connections.len() <= slot {
+            self.connections.resize_with(slot + 1, || None);
+        }
+        let connection = Connection::new(id, peer, turn.now, Arc::clone(&self.no_access));
+        if let Some(place) = self.connections.get_mut(slot) {
+            *place = Some(connection);
+        }
+        self.counters.connections += 1;
+        if self.shutting_down {
+            return self.break_off(id, "shutting down", turn);
+        }
+        self.set_due(id, turn.now + self.settings.connect_timeout);
+    }
+
+    pub(in crate::broker) fn on_first_packet(&mut self, id: ConnectionId, packet: ClientPacket, turn: &mut Turn<'_>) {
+        match packet {
+            ClientPacket::Connect(connect) => self.on_connect(id, *connect, turn),
+            // [MQTT-3.1.0-1]
+            ClientPacket::Publish(_)
+            | ClientPacket::Puback(_)
+            | ClientPacket::Pubrec(_)
+            | ClientPacket::Pubrel(_)
+            | ClientPacket::Pubcomp(_)
+            | ClientPacket::Subscribe(_)
+            | ClientPacket::Unsubscribe(_)
+            | ClientPacket::Pingreq
+            | ClientPacket::Disconnect(_)
+            | ClientPacket::Auth(_) => self.break_off(id, "first packet is not CONNECT", turn),
+        }
+    }
+
+    fn on_connect(&mut self, id: ConnectionId, connect: Connect, turn: &mut Turn<'_>) {
+        let assigned = connect.client_id.is_empty();
+        let client_id = if assigned { self.assign_client_id() } else { ClientId::from(&*connect.client_id) };
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.version = connect.version;
+        connection.maximum_packet_size = connect.properties.maximum_packet_size;
+        connection.client_id = Some(client_id.clone());
+        connection.caller.user = connect.user_name.as_deref().map(Arc::from);
+        connection.caller.authentication_method = connect.properties.authentication_method.clone().map(Box::new);
+        if let Err((reason_code, cause)) = self.check_connect(&connect) {
+            return self.refuse(id, reason_code, cause.into(), turn);
+        }
+        let request = AuthenticationRequest {
+            client_id: client_id.clone(),
+            user_name: connect.user_name.clone(),
+            password: connect.password.clone(),
+            method: connect.properties.authentication_method.clone(),
+            data: connect.properties.authentication_data.clone(),
+            step: AuthenticationStep::Connect,
+        };
+        let connecting = Box::new(Connecting { connect, client_id, assigned, authentication_data: None });
+        self.authenticate(id, connecting, request, turn);
+    }
+
+    /// A Client Identifier of ours: new, and not to be guessed. [MQTT-3.1.3-6] [MQTT-3.2.2-16]
+    fn assign_client_id(&mut self) -> ClientId {
+        self.identifiers += 1;
+        let prefix = &self.settings.assigned_client_id_prefix;
+        let text = format!("{prefix}{:016x}-{}-{}", self.identifier_seed, self.id.0, self.identifiers);
+        ClientId::from(text.as_str())
+    }
+
+    /// What can be said of a CONNECT without asking anybody.
+    fn check_connect(&self, connect: &Connect) -> Result<(), (ReasonCode, &'static str)> {
+        let settings = &self.settings;
+        if settings.server_reference.is_some() {
+            return Err((ReasonCode::UseAnotherServer, "clients are referred to another server"));
+        }
+        if connect.client_id.len() > settings.client_id_length_max {
+            return Err((ReasonCode::ClientIdentifierNotValid, "Client Identifier is too long"));
+        }
+        let Some(will) = &connect.will else { return Ok(()) };
+        if will.qos > settings.maximum_qos {
+            return Err((ReasonCode::QosNotSupported, "Will QoS is above the Maximum QoS")); // [MQTT-3.2.2-12]
+        }
+        if will.retain && !settings.retain_available {
+            return Err((ReasonCode::RetainNotSupported, "Will Retain is not available")); // [MQTT-3.2.2-13]
+        }
+        if !self.accepts_topic(&will.topic) {
+            return Err((ReasonCode::TopicNameInvalid, "Will Topic is beyond the limits or belongs to the broker"));
+        }
+        let is_text = settings.validate_payload_format && will.properties.payload_is_utf8();
+        if is_text && std::str::from_utf8(&will.payload).is_err() {
+            return Err((ReasonCode::PayloadFormatInvalid, "Will Payload is not UTF-8"));
+        }
+        Ok(())
+    }
+
+    /// The bytes of a connection make no packet.
+    pub(in crate::broker) fn on_undecodable(
+        &mut self,
+        id: ConnectionId,
+        error: DecodeError,
+        connect_version: Option<ProtocolVersion>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.counters.protocol_errors += 1;
+        let Some(connection) = self.connection_mut(id) else { return };
+        let cause = ByteString::from(error.to_string());
+        if let (Some(version), Phase::AwaitingConnect) = (connect_version, &connection.phase) {
+            connection.version = version;
+            return self.refuse(id, error.reason_code(), cause, turn);
+        }
+        self.end_connection(id, Ending::told(error.reason_code(), cause), turn);
+    }
+}

@@ -1,0 +1,270 @@
+//! A client that may connect gets its Session and its CONNACK.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use crate::broker::connection::state::{Connecting, Phase};
+use crate::broker::directory::state::Claim;
+use crate::broker::event::ConnectionId;
+use crate::broker::sessions::slot::{Replays, SessionSlot};
+use crate::broker::sessions::takeover::{Claimant, PendingClaim};
+use crate::broker::shard::Turn;
+use crate::broker::{Action, Record, Report, Shard};
+use crate::codec::{ClientId, Connack, ConnackProperties, Connect, Message, ReasonCode, ServerPacket, Will};
+use crate::routing::{Location, Subscriber};
+use crate::session::{self, Link, Session, Ticket};
+use crate::timestamp::Timestamp;
+
+impl Shard {
+    /// Makes this shard the holder of the Client Identifier, and gets the Session from whoever held it.
+    pub(in crate::broker) fn claim_session(
+        &mut self,
+        id: ConnectionId,
+        connecting: Box<Connecting>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        if let Some(will) = &connecting.connect.will
+            && let Err(denied) = connection.access.publish(&will.topic)
+        {
+            let client = connection.label();
+            let report = Report::Denied {
+                client,
+                packet: "CONNECT",
+                topic: will.topic.as_str().into(),
+                reason_code: ReasonCode::NotAuthorized,
+                rule: denied.to_string().into(),
+            };
+            self.counters.denied += 1;
+            turn.actions.push(Action::Report(Box::new(report)));
+            let cause = "not authorized to publish its Will".into();
+            return self.refuse(id, ReasonCode::NotAuthorized, cause, turn);
+        }
+        let clean_start = connecting.connect.clean_start;
+        let (claim, prior) = self.shared.claim(&connecting.client_id, self.id);
+        if let Some(connection) = self.connection_mut(id) {
+            connection.phase = Phase::Claiming;
+        }
+        self.claims.insert(claim, PendingClaim { connection: Some(id), connecting, successor: None });
+        match prior {
+            None => self.on_surrendered(claim, None, turn),
+            Some(holder) => {
+                let claimant = Claimant { claim, shard: self.id, clean_start };
+                self.ask_holder(holder, claimant, turn);
+            }
+        }
+    }
+
+    /// The Session is here, or there is none: CONNECT is answered.
+    pub(in crate::broker) fn finish_connect(
+        &mut self,
+        id: ConnectionId,
+        granted: Granted,
+        session: Option<Box<SessionSlot>>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Granted { claim, mut connecting } = granted;
+        let session_present = session.is_some();
+        let slot = match session {
+            Some(entry) => self.insert_session(SessionSlot { claim, ..*entry }),
+            None if self.shared.admit_session(self.settings.sessions_max) => {
+                self.new_session(claim, connecting.client_id.clone(), id)
+            }
+            None => {
+                self.shared.unclaim(&connecting.client_id, claim);
+                let cause = "as many sessions as sessions_max allows".into();
+                return self.refuse(id, ReasonCode::QuotaExceeded, cause, turn);
+            }
+        };
+        let keep_alive = self.keep_alive(&connecting.connect);
+        let Some(connection) = self.connection_mut(id) else { return };
+        connection.phase = Phase::Connected(slot);
+        connection.keep_alive = keep_alive;
+        let silence_max = connection.silence_max();
+        if keep_alive > 0 {
+            self.set_due(id, turn.now + silence_max);
+        }
+        self.counters.sessions_connected += 1;
+        self.counters.connects_accepted += 1;
+        let wait = self.attach(slot, id, &mut connecting.connect, turn);
+        let connack = Connack {
+            session_present,
+            reason_code: ReasonCode::Success,
+            properties: self.connack_properties(id, &connecting, keep_alive),
+        };
+        self.report_connected(id, &connecting.connect, session_present, turn);
+        let link = Box::new(self.link(&connecting.connect));
+        let connack = Box::new(fit(connack, &connecting.connect));
+        self.drive(slot, session::Event::Connected { link, connack, wait }, turn);
+        let room = self.settings.outgoing_bytes_max / 2;
+        self.drive(slot, session::Event::Room(room), turn);
+        self.replay(slot, turn);
+    }
+
+    /// Ties the Session in `slot` to its connection. Returns what must be stable before CONNACK.
+    fn attach(&mut self, slot: usize, id: ConnectionId, connect: &mut Connect, turn: &mut Turn<'_>) -> Option<Ticket> {
+        let session_expiry_interval = self.session_expiry_interval(connect);
+        let connection = self.connection(id)?;
+        let (access, user) = (Arc::clone(&connection.access), connection.verified_user().cloned());
+        let entry = self.sessions.get_mut(slot)?;
+        let was_stored = entry.stored;
+        entry.connection = Some(id);
+        entry.session_expiry_interval = session_expiry_interval;
+        entry.will = connect.will.take().map(|will| Box::new(detached(&will)));
+        entry.subscriber.set_connected(true);
+        entry.subscriber.set_durable(session_expiry_interval > 0);
+        let key = entry.subscriber.key;
+        let client_id = entry.subscriber.client_id.clone();
+        let will = entry.will.clone();
+        // What is not in memory of its queue would end in the store with it.
+        let needs_store = entry.session.needs_store();
+        entry.stored = session_expiry_interval > 0 || will.is_some() || needs_store;
+        entry.session.set_recorded(session_expiry_interval > 0 && self.settings.queue_head.is_some());
+        let stored = entry.stored;
+        if *entry.subscriber.access() != *access {
+            entry.subscriber.set_access(access);
+            drop(self.shared.index_mut()); // what it may receive is part of the routes
+        }
+        let record = match (was_stored, stored) {
+            (_, true) => Record::SessionOpened { key, client_id, user, session_expiry_interval, will },
+            (true, false) => Record::SessionEnded { key },
+            (false, false) => return None,
+        };
+        let ticket = self.persist(record, turn);
+        self.wait_for(slot, ticket);
+        Some(ticket)
+    }
+
+    fn new_session(&mut self, claim: Claim, client_id: ClientId, id: ConnectionId) -> usize {
+        let key = self.shared.next_key();
+        let place = Location { shard: self.id, slot: Location::ARRIVING };
+        let access = self.connection(id).map_or_else(|| Arc::clone(&self.no_access), |c| Arc::clone(&c.access));
+        let subscriber = Subscriber::new(key, client_id, place, access);
+        self.insert_session(SessionSlot {
+            session: Session::new(Arc::clone(&self.limits), 1),
+            subscriber: Arc::new(subscriber),
+            connection: None,
+            claim,
+            session_expiry_interval: 0,
+            detached_at: Timestamp::default(),
+            will: None,
+            stored: false,
+            last_ticket: Ticket::default(),
+            held_until: Ticket::default(),
+            dropping: false,
+            has_shares: false,
+            replays: Replays::default(),
+        })
+    }
+
+    /// Gives a Session its place here, and lets messages come to it.
+    pub(in crate::broker) fn insert_session(&mut self, entry: SessionSlot) -> usize {
+        let (messages, bytes) = entry.session.queued();
+        self.counters.sessions += 1;
+        self.counters.queued_messages += messages as u64;
+        self.counters.queued_bytes += bytes as u64;
+        let (claim, subscriber) = (entry.claim, Arc::clone(&entry.subscriber));
+        let slot = self.sessions.insert(entry);
+        let number = u32::try_from(slot).unwrap_or(Location::ENDED);
+        self.by_claim.insert(claim, number);
+        subscriber.set_location(Location { shard: self.id, slot: number });
+        slot
+    }
+
+    /// The Session Expiry Interval that the client gets, in seconds.
+    fn session_expiry_interval(&self, connect: &Connect) -> u32 {
+        connect.properties.session_expiry_interval.min(self.settings.session_expiry_max)
+    }
+
+    /// The Keep Alive that the client is held to, in seconds.
+    fn keep_alive(&self, connect: &Connect) -> u16 {
+        match self.settings.keep_alive_max.map(NonZeroU16::get) {
+            // 3.1.1 has no Server Keep Alive: a client that can't be told is not held to it.
+            Some(maximum)
+                if connect.version.has_properties() && (connect.keep_alive == 0 || connect.keep_alive > maximum) =>
+            {
+                maximum
+            }
+            _ => connect.keep_alive,
+        }
+    }
+
+    fn link(&self, connect: &Connect) -> Link {
+        let properties = &connect.properties;
+        let send_maximum = properties.receive_maximum.min(self.settings.inflight_messages_max);
+        let outgoing = properties.topic_alias_maximum.min(self.settings.topic_alias_maximum_outgoing);
+        let mut link =
+            Link::new(connect.version, send_maximum).with_aliases(self.settings.topic_alias_maximum, outgoing);
+        link.maximum_packet_size = properties.maximum_packet_size;
+        link.request_problem_information = properties.request_problem_information;
+        link
+    }
+
+    fn connack_properties(&self, id: ConnectionId, connecting: &Connecting, keep_alive: u16) -> ConnackProperties {
+        if !connecting.connect.version.has_properties() {
+            return ConnackProperties::default();
+        }
+        let settings = &self.settings;
+        let Connecting { connect, client_id, assigned, authentication_data } = connecting;
+        let asked = &connect.properties;
+        let interval = self.session_expiry_interval(connect);
+        let response = settings.response_information.as_ref().filter(|_| asked.request_response_information);
+        ConnackProperties {
+            session_expiry_interval: (interval != asked.session_expiry_interval).then_some(interval),
+            receive_maximum: Some(settings.receive_maximum),
+            maximum_qos: settings.maximum_qos,
+            retain_available: settings.retain_available,
+            maximum_packet_size: self.connection(id).and_then(|c| NonZeroU32::new(c.caller.peer.maximum_packet_size)),
+            assigned_client_identifier: assigned.then(|| client_id.as_str().into()),
+            topic_alias_maximum: settings.topic_alias_maximum,
+            user_properties: vec![(
+                ByteString::from_static("durability"),
+                ByteString::from_static(settings.durability.name()),
+            )],
+            server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
+            response_information: response.map(|prefix| format!("{prefix}{client_id}").into()),
+            authentication_method: asked.authentication_method.clone(),
+            authentication_data: authentication_data.clone(),
+            ..ConnackProperties::default()
+        }
+    }
+
+    fn report_connected(&mut self, id: ConnectionId, connect: &Connect, session_present: bool, turn: &mut Turn<'_>) {
+        let Some(connection) = self.connection(id) else { return };
+        turn.actions.push(Action::Report(Box::new(Report::Connected {
+            client: connection.label(),
+            connection: id,
+            version: connect.version.name(),
+            clean_start: connect.clean_start,
+            session_present,
+            keep_alive: connect.keep_alive,
+        })));
+    }
+}
+
+/// A CONNECT that is granted its Client Identifier.
+pub(in crate::broker) struct Granted {
+    pub(in crate::broker) claim: Claim,
+    pub(in crate::broker) connecting: Box<Connecting>,
+}
+
+/// Leaves out what the client has no room for. [MQTT-3.2.2-19] [MQTT-3.2.2-20]
+fn fit(mut connack: Connack, connect: &Connect) -> Connack {
+    if let Some(maximum) = connect.properties.maximum_packet_size {
+        let packet = ServerPacket::Connack(Box::new(connack.clone()));
+        if packet.encoded_len(connect.version) > maximum.get() as usize {
+            connack.properties.user_properties.clear();
+            connack.properties.reason_string = None;
+        }
+    }
+    connack
+}
+
+/// The Will out of the read buffer it was decoded from.
+fn detached(will: &Will) -> Will {
+    let mut message = Message { topic: will.topic.detached(), ..will.message() };
+    message.detach();
+    Will { topic: message.topic, payload: message.payload, properties: message.properties, ..*will }
+}

@@ -1,0 +1,167 @@
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytestring::ByteString;
+
+use crate::broker::action::ClientLabel;
+use crate::broker::directory::message::Origin;
+use crate::broker::event::{ConnectionId, Peer};
+use crate::broker::shard::Shard;
+use crate::codec::{ClientId, Connect, ProtocolVersion, ServerPacket};
+use crate::routing::Access;
+use crate::session::Application;
+use crate::timestamp::Timestamp;
+
+/// What a shard knows of a Network Connection.
+#[derive(Debug)]
+pub(in crate::broker) struct Connection {
+    pub(in crate::broker) id: ConnectionId,
+    pub(in crate::broker) caller: Box<Caller>,
+    pub(in crate::broker) phase: Phase,
+    /// Fixed by CONNECT.
+    pub(in crate::broker) version: ProtocolVersion,
+    /// What its client takes; `None`: everything.
+    pub(in crate::broker) maximum_packet_size: Option<NonZeroU32>,
+    /// What the client may do.
+    pub(in crate::broker) access: Arc<Access>,
+    pub(in crate::broker) client_id: Option<ClientId>,
+    /// What the client is held to, in seconds; 0: off.
+    pub(in crate::broker) keep_alive: u16,
+    pub(in crate::broker) last_packet: Timestamp,
+    /// Reasons not to read from it.
+    pub(in crate::broker) holds: u32,
+    /// Whether one of them is that too many responses wait for the store.
+    pub(in crate::broker) held_by_store: bool,
+    /// Bytes that wait for the transport, nearly.
+    pub(in crate::broker) buffered: usize,
+    pub(in crate::broker) congestion: Congestion,
+    /// A message of it that waits for room in a queue.
+    pub(in crate::broker) blocked: Option<Box<Application>>,
+}
+
+/// Where a connection comes from, and by whose name: wanted when it begins, and for the log.
+///
+/// Boxed, it has the size of what the allocator leaves between a socket's registration and the next, which are aligned: it costs nothing.
+#[derive(Debug)]
+pub(in crate::broker) struct Caller {
+    pub(in crate::broker) peer: Peer,
+    /// The name that the client is known by.
+    pub(in crate::broker) user: Option<Arc<str>>,
+    /// Whether that name was proved.
+    pub(in crate::broker) is_verified: bool,
+    pub(in crate::broker) authentication_method: Option<Box<ByteString>>,
+}
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub(in crate::broker) enum Phase {
+    /// CONNECT must come.
+    AwaitingConnect,
+    /// The provider is asked.
+    Authenticating(Box<Connecting>),
+    /// The client must answer our AUTH.
+    AwaitingAuth(Box<Connecting>),
+    /// Another shard is asked for the Session.
+    Claiming,
+    /// It has the Session in this slot.
+    Connected(usize),
+}
+
+/// A CONNECT on its way.
+#[derive(Debug)]
+pub(in crate::broker) struct Connecting {
+    pub(in crate::broker) connect: Connect,
+    pub(in crate::broker) client_id: ClientId,
+    /// Whether the Client Identifier is ours.
+    pub(in crate::broker) assigned: bool,
+    /// For CONNACK, from the provider.
+    pub(in crate::broker) authentication_data: Option<bytes::Bytes>,
+}
+
+/// Whether a receiver keeps up with what it is sent.
+#[derive(Debug, Default)]
+pub(in crate::broker) enum Congestion {
+    /// It does.
+    #[default]
+    None,
+    /// Its buffer is full: these publishers wait for it, but not longer than until then. Boxed: it is rare.
+    HoldingUp(Box<HoldUp>),
+    /// It stayed full: nobody waits any more, and what is too much is dropped until it has caught up.
+    Slow,
+}
+
+/// Who waits for a receiver.
+#[derive(Debug)]
+pub(in crate::broker) struct HoldUp {
+    pub(in crate::broker) publishers: Vec<Origin>,
+    pub(in crate::broker) until: Timestamp,
+}
+
+impl Connection {
+    /// A connection that has said nothing yet.
+    pub(in crate::broker) fn new(id: ConnectionId, peer: Peer, now: Timestamp, access: Arc<Access>) -> Self {
+        Self {
+            id,
+            caller: Box::new(Caller { peer, user: None, is_verified: false, authentication_method: None }),
+            phase: Phase::AwaitingConnect,
+            version: ProtocolVersion::V3_1_1,
+            maximum_packet_size: None,
+            access,
+            client_id: None,
+            keep_alive: 0,
+            last_packet: now,
+            holds: 0,
+            held_by_store: false,
+            buffered: 0,
+            congestion: Congestion::None,
+            blocked: None,
+        }
+    }
+
+    /// Whether a packet is within the client's Maximum Packet Size. [MQTT-3.1.2-24]
+    pub(in crate::broker) fn takes(&self, packet: &ServerPacket) -> bool {
+        self.maximum_packet_size.is_none_or(|maximum| packet.encoded_len(self.version) <= maximum.get() as usize)
+    }
+
+    /// The name it is known by, if it was proved.
+    pub(in crate::broker) fn verified_user(&self) -> Option<&Arc<str>> {
+        self.caller.user.as_ref().filter(|_| self.caller.is_verified)
+    }
+
+    /// How long its client may be silent. [MQTT-3.1.2-22]
+    pub(in crate::broker) fn silence_max(&self) -> Duration {
+        Duration::from_millis(u64::from(self.keep_alive) * 1_500)
+    }
+
+    /// Who a line of the log speaks of.
+    pub(in crate::broker) fn label(&self) -> ClientLabel {
+        ClientLabel {
+            client_id: self.client_id.clone(),
+            user: self.caller.user.clone(),
+            address: self.caller.peer.address,
+            listener: Some(Arc::clone(&self.caller.peer.listener)),
+        }
+    }
+
+    /// The slot of its Session, if CONNECT was accepted.
+    pub(in crate::broker) const fn session(&self) -> Option<usize> {
+        match self.phase {
+            Phase::Connected(slot) => Some(slot),
+            Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => None,
+        }
+    }
+}
+
+impl Shard {
+    /// Where a connection comes from.
+    pub fn peer(&self, id: ConnectionId) -> Option<&Peer> {
+        Some(&self.connection(id)?.caller.peer)
+    }
+
+    /// What the client of a connection is called, once it has said so, and the user that it proved to be.
+    pub fn identity(&self, id: ConnectionId) -> Option<(&ClientId, Option<&str>)> {
+        let connection = self.connection(id)?;
+        Some((connection.client_id.as_ref()?, connection.verified_user().map(|user| &**user)))
+    }
+}

@@ -1,0 +1,62 @@
+//! What shards say to each other.
+
+use std::sync::Arc;
+
+use crate::broker::ConnectionId;
+use crate::broker::directory::state::Claim;
+use crate::broker::publish::group::Group;
+use crate::broker::publish::ingress::Parcel;
+use crate::broker::sessions::slot::SessionSlot;
+use crate::broker::sessions::takeover::Claimant;
+use crate::routing::{ShardId, Subscriber};
+
+/// A message from one shard to another.
+#[derive(Debug)]
+pub struct ShardMessage(pub(in crate::broker) Said);
+
+impl ShardMessage {
+    /// One for so many receivers.
+    #[cfg(test)]
+    pub(crate) fn for_receivers(receivers: u32) -> Self {
+        Self(Said::DeliverGroup(Box::new(Group::of(receivers))))
+    }
+
+    /// How much it is: as many messages as a receiving shard delivers because of it, or one.
+    pub fn weight(&self) -> usize {
+        if let Said::DeliverGroup(group) = &self.0 { group.weight() } else { 1 }
+    }
+}
+
+/// A connection, wherever it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::broker) struct Origin {
+    pub(in crate::broker) shard: ShardId,
+    pub(in crate::broker) connection: ConnectionId,
+}
+
+#[derive(Debug)]
+pub(in crate::broker) enum Said {
+    /// A message for a Session that is, or was, with the receiving shard.
+    Deliver {
+        to: Arc<Subscriber>,
+        parcel: Parcel,
+        /// Who is held up when the receiver doesn't keep up.
+        origin: Option<Origin>,
+    },
+    /// A message for several such Sessions.
+    DeliverGroup(Box<Group>),
+    /// A client has connected with the sending shard: give its Session up.
+    Claimed {
+        /// From the holder that had this one.
+        prior: Claim,
+        claimant: Claimant,
+    },
+    /// The answer: the Session, if there was one that goes on.
+    Surrendered { claim: Claim, session: Option<Box<SessionSlot>> },
+    /// A message for a Session that is with the receiving shard was dropped, because its queue is full.
+    DroppedNewest { to: Arc<Subscriber> },
+    /// A receiver doesn't keep up: read no more from this connection until the next.
+    HoldUp(ConnectionId),
+    /// Read on.
+    LetGo(ConnectionId),
+}

@@ -1,0 +1,4 @@
+//! What the shards share, and the messages they exchange.
+
+pub(super) mod message;
+pub(super) mod state;

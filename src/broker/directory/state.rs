@@ -1,0 +1,219 @@
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use foldhash::quality::RandomState;
+
+use crate::broker::publish::deduplication::Deduplication;
+use crate::broker::retained::order::RetainedOrder;
+use crate::broker::{Counters, Ticket};
+use crate::codec::ClientId;
+use crate::routing::{RetainedLimits, RetainedStore, SessionKey, ShardId, SubscriptionIndex};
+
+/// What all shards share, read-mostly and small: who holds which Client Identifier, the subscriptions, and the retained
+/// messages.
+#[derive(Debug)]
+pub struct Shared {
+    /// What the identities of messages of this run begin with.
+    pub(in crate::broker) run: u64,
+    holders: DashMap<ClientId, Holder, RandomState>,
+    index: RwLock<SubscriptionIndex>,
+    retained: RwLock<RetainedStore>,
+    pub(in crate::broker) retained_order: RetainedOrder,
+    /// Moves with every change of the index: a route resolved before is void.
+    generation: AtomicU64,
+    keys: AtomicU64,
+    claims: AtomicU64,
+    sessions: AtomicUsize,
+    pub(in crate::broker) deduplication: Deduplication,
+    /// The last ticket of each shard that is stable.
+    stable: Vec<AtomicU64>,
+    counters: Mutex<Vec<Counters>>,
+    /// Bytes from and to all clients.
+    traffic: [AtomicU64; 2],
+    /// The most clients that were connected at a time.
+    connected_max: AtomicU64,
+}
+
+/// The number of a CONNECT that was granted a Client Identifier: of all shards, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in crate::broker) struct Claim(pub(in crate::broker) u64);
+
+/// Who holds a Client Identifier: the last to claim it. Its claim, and in the lowest 16 bits its shard: 2⁴⁸ claims are 89 years of a
+/// hundred thousand a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::broker) struct Holder(u64);
+
+impl Holder {
+    fn new(shard: ShardId, claim: Claim) -> Self {
+        Self(claim.0 << 16 | u64::from(shard.0))
+    }
+
+    pub(in crate::broker) const fn shard(self) -> ShardId {
+        let [low, high, ..] = self.0.to_le_bytes();
+        ShardId(u16::from_le_bytes([low, high]))
+    }
+
+    pub(in crate::broker) const fn claim(self) -> Claim {
+        Claim(self.0 >> 16)
+    }
+}
+
+impl Shared {
+    /// Nothing yet, for `shards` shards.
+    pub fn new(shards: usize, retained_limits: RetainedLimits) -> Self {
+        Self {
+            run: 0,
+            holders: DashMap::default(),
+            index: RwLock::new(SubscriptionIndex::new()),
+            retained: RwLock::new(RetainedStore::new(retained_limits)),
+            retained_order: RetainedOrder::new(shards),
+            generation: AtomicU64::new(0),
+            keys: AtomicU64::new(1),
+            claims: AtomicU64::new(1),
+            sessions: AtomicUsize::new(0),
+            deduplication: Deduplication::default(),
+            stable: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            counters: Mutex::new(vec![Counters::default(); shards]),
+            traffic: [AtomicU64::new(0), AtomicU64::new(0)],
+            connected_max: AtomicU64::new(0),
+        }
+    }
+
+    /// With a number that no other run has: what the identities of its messages begin with.
+    pub fn of_run(self, run: u64) -> Self {
+        Self { run, ..self }
+    }
+
+    /// Retained messages and their bytes.
+    pub fn retained_len(&self) -> (usize, usize) {
+        let retained = self.retained();
+        (retained.len(), retained.bytes())
+    }
+
+    /// Subscriptions, and how many of them are shared.
+    pub fn subscriptions_len(&self) -> (usize, usize) {
+        let index = self.index();
+        (index.subscription_count(), index.shared_subscription_count())
+    }
+
+    /// The counters of all shards added up, as of their last second.
+    pub fn counters(&self) -> Counters {
+        let shards = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        shards.iter().fold(Counters::default(), |sum, shard| sum + *shard)
+    }
+
+    /// Counts bytes that came from clients and went to them.
+    pub fn add_traffic(&self, received: u64, sent: u64) {
+        let [all_received, all_sent] = &self.traffic;
+        all_received.fetch_add(received, Ordering::Relaxed);
+        all_sent.fetch_add(sent, Ordering::Relaxed);
+    }
+
+    /// Bytes from and to all clients.
+    pub(in crate::broker) fn traffic(&self) -> (u64, u64) {
+        let [received, sent] = &self.traffic;
+        (received.load(Ordering::Relaxed), sent.load(Ordering::Relaxed))
+    }
+
+    /// The most clients that were connected at a time, of which there are `connected` now.
+    pub(in crate::broker) fn connected_max(&self, connected: u64) -> u64 {
+        self.connected_max.fetch_max(connected, Ordering::Relaxed).max(connected)
+    }
+
+    /// What is stable of the records of a shard.
+    pub(in crate::broker) fn stable(&self, shard: ShardId) -> Ticket {
+        Ticket(self.stable.get(usize::from(shard.0)).map_or(0, |stable| stable.load(Ordering::Acquire)))
+    }
+
+    pub(in crate::broker) fn set_stable(&self, shard: ShardId, ticket: Ticket) {
+        if let Some(stable) = self.stable.get(usize::from(shard.0)) {
+            stable.store(ticket.0, Ordering::Release);
+        }
+    }
+
+    pub(in crate::broker) fn publish_counters(&self, shard: ShardId, counters: Counters) {
+        let mut shards: MutexGuard<'_, _> = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = shards.get_mut(usize::from(shard.0)) {
+            *place = counters;
+        }
+    }
+
+    pub(in crate::broker) fn index(&self) -> RwLockReadGuard<'_, SubscriptionIndex> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The index for a change: every route resolved before it is void when the guard is gone.
+    pub(in crate::broker) fn index_mut(&self) -> RwLockWriteGuard<'_, SubscriptionIndex> {
+        let guard = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        self.generation.fetch_add(1, Ordering::Release);
+        guard
+    }
+
+    pub(in crate::broker) fn retained(&self) -> RwLockReadGuard<'_, RetainedStore> {
+        self.retained.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(in crate::broker) fn retained_mut(&self) -> RwLockWriteGuard<'_, RetainedStore> {
+        self.retained.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a route is valid for. Read it before resolving the route.
+    pub(in crate::broker) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(in crate::broker) fn next_key(&self) -> SessionKey {
+        SessionKey(self.keys.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Begins to number Sessions behind this.
+    pub(in crate::broker) fn number_behind(&self, session: Option<SessionKey>) {
+        self.keys.fetch_max(session.map_or(1, |key| key.0 + 1), Ordering::Relaxed);
+    }
+
+    /// Makes `shard` the holder of a Client Identifier, and says who was before.
+    pub(in crate::broker) fn claim(&self, client_id: &ClientId, shard: ShardId) -> (Claim, Option<Holder>) {
+        // The number is taken under the entry's lock: claims of one identifier are in the order of their numbers.
+        let entry = self.holders.entry(client_id.clone());
+        let claim = Claim(self.claims.fetch_add(1, Ordering::Relaxed));
+        let holder = Holder::new(shard, claim);
+        match entry {
+            Entry::Occupied(mut place) => (claim, Some(place.insert(holder))),
+            Entry::Vacant(place) => {
+                place.insert(holder);
+                (claim, None)
+            }
+        }
+    }
+
+    /// The Session of this claim is gone: nobody holds the Client Identifier, unless somebody claimed it since.
+    pub(in crate::broker) fn unclaim(&self, client_id: &ClientId, claim: Claim) {
+        self.holders.remove_if(client_id, |_, holder| holder.claim() == claim);
+    }
+
+    /// Counts a new Session, unless there are `sessions_max` already.
+    pub(in crate::broker) fn admit_session(&self, sessions_max: usize) -> bool {
+        let admit = |sessions| (sessions < sessions_max).then_some(sessions + 1);
+        self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).is_ok()
+    }
+
+    /// A Session has ended.
+    pub(in crate::broker) fn session_ended(&self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_is_what_it_was_made_of() {
+        for (shard, claim) in [(0, 0), (0, 1), (1, 0), (u16::MAX, 7), (3, (1 << 48) - 1)] {
+            let holder = Holder::new(ShardId(shard), Claim(claim));
+            assert_eq!((holder.shard(), holder.claim()), (ShardId(shard), Claim(claim)));
+        }
+    }
+}

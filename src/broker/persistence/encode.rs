@@ -1,0 +1,385 @@
+//! A record as the store keeps it: a body, the keys that it stands for, and the keys that it ends. `docs/STORAGE.md` has the
+//! layout.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use bytestring::ByteString;
+use smallvec::SmallVec;
+
+use crate::broker::persistence::body::{
+    Body, put_deduplicated, put_length, put_message, put_option, put_str, put_subscription, put_will,
+};
+use crate::broker::persistence::record::{Deduplicated, InsteadOf, Record, RetainedChange, WillState};
+use crate::codec::{ClientId, Matched, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
+use crate::routing::SessionKey;
+use crate::session::{Delivery, DeliveryPlace, RestoredMessage};
+use crate::timestamp::Timestamp;
+use crate::topic::Filter;
+
+/// What a body stands for, as long as no later record ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordKey {
+    /// The Session, or [`RecordKey::NO_SESSION`].
+    pub group: u64,
+    /// What sort of thing it is.
+    pub kind: u8,
+    /// Which of them.
+    pub id: u64,
+}
+
+/// A record for the store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecordBytes {
+    /// What the puts stand for.
+    pub body: Vec<u8>,
+    /// Keys that have this body from now on.
+    pub puts: SmallVec<[RecordKey; 4]>,
+    /// Keys that have no body any more.
+    pub deletes: SmallVec<[RecordKey; 4]>,
+    /// The Session of which nothing is kept any more.
+    pub ends: Option<u64>,
+}
+
+impl RecordKey {
+    /// The group of what belongs to no Session. Sessions count from 1.
+    pub const NO_SESSION: u64 = 0;
+
+    pub(in crate::broker) const SESSION: u8 = 1;
+    pub(in crate::broker) const DETACHED: u8 = 2;
+    pub(in crate::broker) const SUBSCRIPTION: u8 = 3;
+    pub(in crate::broker) const QUEUED: u8 = 4;
+    pub(in crate::broker) const RECEIVED: u8 = 5;
+    pub(in crate::broker) const RELEASED: u8 = 6;
+    pub(in crate::broker) const RETAINED: u8 = 7;
+    pub(in crate::broker) const DEDUPLICATED: u8 = 8;
+    pub(in crate::broker) const WILL: u8 = 9;
+
+    const fn of(session: SessionKey, kind: u8, id: u64) -> Self {
+        Self { group: session.0, kind, id }
+    }
+
+    const fn retained(number: u64) -> Self {
+        Self { group: Self::NO_SESSION, kind: Self::RETAINED, id: number }
+    }
+
+    const fn deduplicated(number: u64) -> Self {
+        Self { group: Self::NO_SESSION, kind: Self::DEDUPLICATED, id: number }
+    }
+
+    /// A message in the queue of a Session.
+    pub(in crate::broker) const fn queued(session: SessionKey, sequence: u64) -> Self {
+        Self::of(session, Self::QUEUED, sequence)
+    }
+
+    /// The number of a subscription among those of its Session: FNV-1a of the filter, which no version may change.
+    pub(in crate::broker) fn subscription(session: SessionKey, filter: &Filter) -> Self {
+        let hash = filter
+            .to_string()
+            .bytes()
+            .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+        Self::of(session, Self::SUBSCRIPTION, hash)
+    }
+}
+
+impl Record {
+    /// The record for the store.
+    pub fn to_bytes(&self) -> RecordBytes {
+        let mut bytes = RecordBytes::default();
+        match self {
+            Self::SessionOpened { key, client_id, user, session_expiry_interval, will } => {
+                bytes.puts.push(RecordKey::of(*key, RecordKey::SESSION, 0));
+                bytes.deletes.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
+                let wills = if will.is_some() { &mut bytes.puts } else { &mut bytes.deletes };
+                wills.push(RecordKey::of(*key, RecordKey::WILL, 0));
+                let body = &mut bytes.body;
+                put_str(body, client_id.as_str());
+                put_option(body, user.as_deref(), put_str);
+                body.extend(session_expiry_interval.to_le_bytes());
+                put_option(body, will.as_deref(), put_will);
+            }
+            Self::SessionDetached { key, session_expiry_interval, at, will, sent_until } => {
+                bytes.puts.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
+                bytes.body.extend(session_expiry_interval.to_le_bytes());
+                bytes.body.extend(at.0.to_le_bytes());
+                if *will == WillState::Gone {
+                    bytes.deletes.push(RecordKey::of(*key, RecordKey::WILL, 0));
+                }
+                bytes.body.extend(sent_until.to_le_bytes());
+            }
+            Self::SessionEnded { key } => bytes.ends = Some(key.0),
+            Self::Subscribed { key, subscriptions, subscription_id, message_id } => {
+                bytes.puts = subscriptions.iter().map(|one| RecordKey::subscription(*key, &one.filter)).collect();
+                bytes.body.extend(subscription_id.map_or(0, SubscriptionId::get).to_le_bytes());
+                put_length(&mut bytes.body, subscriptions.len());
+                for subscription in subscriptions {
+                    put_subscription(&mut bytes.body, subscription);
+                }
+                bytes.body.push(u8::from(*message_id));
+            }
+            Self::Unsubscribed { key, filters } => {
+                bytes.deletes = filters.iter().map(|filter| RecordKey::subscription(*key, filter)).collect();
+            }
+            Self::Accepted { .. } => self.put_accepted(&mut bytes),
+            Self::Forgotten { numbers } => {
+                bytes.deletes = numbers.iter().copied().map(RecordKey::deduplicated).collect();
+            }
+            Self::RetainedGone { numbers } => {
+                bytes.deletes = numbers.iter().copied().map(RecordKey::retained).collect();
+            }
+            Self::ReceivedReleased { key, packet_id } => {
+                bytes.deletes.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
+            }
+            Self::OutboundReleased { key, sequence } => {
+                bytes.deletes.push(RecordKey::queued(*key, *sequence));
+                bytes.puts.push(RecordKey::of(*key, RecordKey::RELEASED, *sequence));
+            }
+            Self::Done { key, sequence } => {
+                bytes.deletes.push(RecordKey::queued(*key, *sequence));
+                bytes.deletes.push(RecordKey::of(*key, RecordKey::RELEASED, *sequence));
+            }
+        }
+        bytes
+    }
+
+    fn put_accepted(&self, bytes: &mut RecordBytes) {
+        let Self::Accepted {
+            publisher, message, qos, expires_at, retained, deduplicated, receivers, instead_of, ..
+        } = self
+        else {
+            return;
+        };
+        bytes.deletes.extend(instead_of.map(|before| match before {
+            InsteadOf::Will(key) => RecordKey::of(key, RecordKey::WILL, 0),
+            InsteadOf::Queued(key, sequence) => RecordKey::of(key, RecordKey::QUEUED, sequence),
+        }));
+        if let Some((key, packet_id)) = publisher {
+            bytes.puts.push(RecordKey::of(*key, RecordKey::RECEIVED, u64::from(packet_id.number())));
+        }
+        let mut retainer = None;
+        match retained {
+            RetainedChange::None => {}
+            RetainedChange::Set { number, gone, publisher } => {
+                bytes.puts.push(RecordKey::retained(*number));
+                bytes.deletes.extend(gone.iter().copied().map(RecordKey::retained));
+                retainer = publisher.as_ref();
+            }
+            RetainedChange::Cleared { number, gone } => {
+                bytes.puts.push(RecordKey::retained(*number));
+                bytes.deletes.extend(gone.iter().copied().map(RecordKey::retained));
+            }
+        }
+        if let Some(entry) = deduplicated {
+            bytes.puts.push(RecordKey::deduplicated(entry.number));
+            bytes.deletes.extend(entry.left.iter().copied().map(RecordKey::deduplicated));
+        }
+        let body = &mut bytes.body;
+        body.reserve(message.topic.as_str().len() + message.payload.len() + ACCEPTED_BYTES);
+        body.push(qos.level());
+        put_option(body, *expires_at, |body, at| body.extend(at.0.to_le_bytes()));
+        put_option(body, retainer, |body, client_id| put_str(body, client_id.as_str()));
+        put_message(body, message);
+        put_length(body, receivers.len());
+        for receiver in receivers.iter() {
+            bytes.puts.push(RecordKey::queued(receiver.to.key, receiver.sequence));
+            let Delivery { qos, retain, matched, .. } = &receiver.delivery;
+            let (subscription_ids, share) = match matched.as_deref() {
+                Some(Matched { subscription_ids, share }) => (&**subscription_ids, share.as_deref()),
+                None => (&[][..], None),
+            };
+            body.extend(receiver.to.key.0.to_le_bytes());
+            body.extend(receiver.sequence.to_le_bytes());
+            body.push(qos.level());
+            body.push(u8::from(*retain));
+            put_length(body, subscription_ids.len());
+            for id in subscription_ids {
+                body.extend(id.get().to_le_bytes());
+            }
+            put_option(body, share, |body, filter| put_str(body, &filter.to_string()));
+        }
+        put_option(body, deduplicated.as_ref(), put_deduplicated);
+    }
+}
+
+/// The body of [`Record::SessionOpened`].
+#[derive(Debug)]
+pub(in crate::broker) struct StoredSession {
+    pub(in crate::broker) client_id: ClientId,
+    pub(in crate::broker) user: Option<Arc<str>>,
+    pub(in crate::broker) session_expiry_interval: u32,
+    pub(in crate::broker) will: Option<Will>,
+}
+
+/// The body of [`Record::SessionDetached`].
+#[derive(Debug, Clone, Copy)]
+pub(in crate::broker) struct StoredDetached {
+    pub(in crate::broker) session_expiry_interval: u32,
+    pub(in crate::broker) at: Timestamp,
+    pub(in crate::broker) sent_until: u64,
+}
+
+/// The body of [`Record::Accepted`], without its deliveries.
+#[derive(Debug)]
+pub(in crate::broker) struct StoredMessage {
+    pub(in crate::broker) message: Arc<Message>,
+    pub(in crate::broker) qos: Qos,
+    pub(in crate::broker) expires_at: Option<Timestamp>,
+    pub(in crate::broker) retainer: Option<ClientId>,
+    pub(in crate::broker) deduplicated: Option<Deduplicated>,
+}
+
+impl StoredSession {
+    pub(in crate::broker) fn read(body: &[u8]) -> Option<Self> {
+        let body = &mut Body(body);
+        Some(Self {
+            client_id: ClientId::from(body.str()?),
+            user: body.option(|body| body.str().map(Arc::from))?,
+            session_expiry_interval: body.u32()?,
+            will: body.option(Body::will)?,
+        })
+    }
+}
+
+impl StoredDetached {
+    pub(in crate::broker) fn read(body: &[u8]) -> Option<Self> {
+        let body = &mut Body(body);
+        let (session_expiry_interval, at) = (body.u32()?, Timestamp(body.u64()?));
+        Some(Self { session_expiry_interval, at, sent_until: body.u64()? })
+    }
+}
+
+/// The body of [`Record::Subscribed`].
+pub(in crate::broker) fn read_subscriptions(body: &[u8]) -> Option<(Vec<Subscription>, Option<SubscriptionId>, bool)> {
+    let body = &mut Body(body);
+    let id = SubscriptionId::new(body.u32()?);
+    let count = body.length()?;
+    let subscriptions = (0..count).map(|_| body.subscription()).collect::<Option<_>>()?;
+    Some((subscriptions, id, body.bool()?))
+}
+
+/// One of the deliveries in the body of [`Record::Accepted`].
+struct StoredDelivery<'a> {
+    session: u64,
+    sequence: u64,
+    qos: Qos,
+    retain: bool,
+    subscription_ids: Body<'a>,
+    share: Option<&'a str>,
+}
+
+/// What the body of [`Record::Accepted`] says of a message beside its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct StoredHead {
+    qos: Qos,
+    expires_at: Option<Timestamp>,
+}
+
+impl StoredMessage {
+    pub(in crate::broker) fn read(body: &[u8]) -> Option<Self> {
+        let body = &mut Body(body);
+        let StoredHead { qos, expires_at } = StoredHead::read(body)?;
+        let retainer = body.option(|body| body.str().map(ClientId::from))?;
+        let message = Arc::new(body.message(qos)?);
+        for _ in 0..body.length()? {
+            StoredDelivery::read(body)?;
+        }
+        let deduplicated = body.option(Body::deduplicated)?;
+        Some(Self { message, qos, expires_at, retainer, deduplicated })
+    }
+}
+
+impl StoredHead {
+    fn read(body: &mut Body<'_>) -> Option<Self> {
+        Some(Self { qos: Qos::new(body.u8()?)?, expires_at: body.option(|body| body.u64().map(Timestamp))? })
+    }
+}
+
+impl<'a> StoredDelivery<'a> {
+    fn read(body: &mut Body<'a>) -> Option<Self> {
+        let (session, sequence) = (body.u64()?, body.u64()?);
+        let (qos, retain) = (Qos::new(body.u8()?)?, body.bool()?);
+        let ids = body.length()?;
+        let subscription_ids = Body(body.take(ids.checked_mul(size_of::<u32>())?)?);
+        let share = body.option(Body::str)?;
+        Some(Self { session, sequence, qos, retain, subscription_ids, share })
+    }
+
+    fn delivery(mut self, message: &Arc<Message>, expires_at: Timestamp) -> Option<Delivery> {
+        let mut subscription_ids = SmallVec::new();
+        while let Some(id) = self.subscription_ids.u32() {
+            subscription_ids.push(SubscriptionId::new(id)?);
+        }
+        let share = match self.share {
+            Some(filter) => Some(Arc::new(Filter::new(ByteString::from(filter)).ok()?)),
+            None => None,
+        };
+        let (qos, retain) = (self.qos, self.retain);
+        let (matched, place) = (Matched::new(subscription_ids, share), DeliveryPlace::Record);
+        Some(Delivery { message: Arc::clone(message), qos, retain, expires_at, matched, place })
+    }
+}
+
+/// A message out of the body of [`Record::Accepted`], as one Session gets it at this place in its queue. Its content is put into the
+/// buffer.
+pub(in crate::broker) fn read_delivery(
+    body: &[u8],
+    (session, sequence): (SessionKey, u64),
+    buffer: &mut BytesMut,
+) -> Option<Delivery> {
+    let body = &mut Body(body);
+    let StoredHead { qos, expires_at } = StoredHead::read(body)?;
+    body.option(Body::bytes)?;
+    let message = Arc::new(body.message_in(qos, buffer)?);
+    for _ in 0..body.length()? {
+        let stored = StoredDelivery::read(body)?;
+        if (stored.session, stored.sequence) == (session.0, sequence) {
+            return stored.delivery(&message, expires_at.unwrap_or(Timestamp::NEVER));
+        }
+    }
+    None
+}
+
+/// What has to be known of the messages in the body of [`Record::Accepted`] before they are sent: by Session and sequence, of
+/// those that `wanted` names, in the order of the body.
+pub(in crate::broker) fn read_queued(
+    body: &[u8],
+    mut wanted: impl Iterator<Item = (u64, u64)>,
+    mut found: impl FnMut(u64, u64, RestoredMessage),
+) -> Option<()> {
+    let whole = Body(body);
+    let body = &mut Body(body);
+    let StoredHead { expires_at, .. } = StoredHead::read(body)?;
+    body.option(Body::bytes)?;
+    let content = u32::try_from(body.message_length()?).ok()?;
+    let mut next = wanted.next();
+    for _ in 0..body.length()? {
+        let Some(place) = next else { return Some(()) };
+        let stored = StoredDelivery::read(body)?;
+        let (session, sequence) = (stored.session, stored.sequence);
+        if (session, sequence) != place {
+            continue;
+        }
+        let message = if stored.share.is_some() {
+            // Another member may get it when this Session ends: it is in memory.
+            RestoredMessage::Shared(Box::new(read_delivery(
+                whole.0,
+                (SessionKey(session), sequence),
+                &mut BytesMut::new(),
+            )?))
+        } else {
+            let expires_at = expires_at.unwrap_or(Timestamp::NEVER);
+            RestoredMessage::Queued { qos: stored.qos, expires_at, content }
+        };
+        found(session, sequence, message);
+        next = wanted.next();
+    }
+    next.is_none().then_some(())
+}
+
+/// The Packet Identifier that a key of [`RecordKey::RECEIVED`] stands for.
+pub(in crate::broker) fn received_packet_id(id: u64) -> Option<PacketId> {
+    u16::try_from(id).ok().and_then(PacketId::new)
+}
+
+/// Room for what an accepted message has beside its content, with one receiver.
+const ACCEPTED_BYTES: usize = 64;

@@ -1,0 +1,251 @@
+//! From the records of the last run to the Sessions and retained messages that it left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::broker::persistence::encode::{
+    RecordKey, StoredDetached, StoredMessage, StoredSession, read_queued, read_subscriptions, received_packet_id,
+};
+use crate::broker::persistence::record::Deduplicated;
+use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
+use crate::routing::{Current, Retained, SessionKey};
+use crate::session::RestoredMessage;
+use crate::timestamp::Timestamp;
+
+/// What the records say so far. Give it all of them, in their order, and then [`finish`](Self::finish).
+///
+/// It is a map of what every key has: records may have been moved in the log, so their order says something only of records
+/// with the same key.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    sessions: BTreeMap<u64, Stored>,
+    retained: BTreeMap<u64, Arc<Retained>>,
+    deduplicated: BTreeMap<u64, Deduplicated>,
+    unreadable: u64,
+}
+
+/// What is stored of one Session.
+#[derive(Debug, Default)]
+struct Stored {
+    session: Option<StoredSession>,
+    will: Option<Will>,
+    detached: Option<StoredDetached>,
+    subscriptions: BTreeMap<u64, (Subscription, Option<SubscriptionId>)>,
+    queue: BTreeMap<u64, RestoredMessage>,
+    received: BTreeSet<u64>,
+    message_ids: bool,
+}
+
+/// What the last run left.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// In the order they were made.
+    pub sessions: Vec<RecoveredSession>,
+    /// One for each topic that has one.
+    pub retained: Vec<Arc<Retained>>,
+    /// Numbers of those that count no more.
+    pub retained_gone: Vec<u64>,
+    /// What was in the deduplication window, in the order it came.
+    pub deduplicated: Vec<Deduplicated>,
+    /// Groups of which something is stored that belongs to no Session: they can be ended.
+    pub orphans: Vec<SessionKey>,
+    /// Records whose body makes no sense, although its checksum is right: written by another version.
+    pub unreadable: u64,
+}
+
+/// A Session of the last run.
+#[derive(Debug)]
+pub struct RecoveredSession {
+    /// Its number, which it keeps.
+    pub key: SessionKey,
+    /// Its Client Identifier.
+    pub client_id: ClientId,
+    /// The name that its client proved.
+    pub user: Option<Arc<str>>,
+    /// In seconds; 0: it ended with its connection, and only its Will is left.
+    pub session_expiry_interval: u32,
+    /// When its connection ended; `None`: the end of the last run was that.
+    pub detached_at: Option<Timestamp>,
+    /// Messages before this place in its queue may have been sent. If its connection ended with the last run, that may be all:
+    /// acknowledgements that were not stable are forgotten, and what was sent behind them is not known.
+    pub sent_until: u64,
+    /// Its Will, if that is not published.
+    pub will: Option<Will>,
+    /// With their identifiers.
+    pub subscriptions: Vec<(Subscription, Option<SubscriptionId>)>,
+    /// What it is owed, by sequence.
+    pub queue: BTreeMap<u64, RestoredMessage>,
+    /// Packet Identifiers that wait for PUBREL.
+    pub received: Vec<PacketId>,
+    /// Whether its client asked for the identity of each message.
+    pub message_ids: bool,
+}
+
+impl Recovery {
+    /// One record, as [`Record::to_bytes`](crate::broker::Record::to_bytes) gave it.
+    pub fn apply(&mut self, body: &[u8], puts: &[RecordKey], deletes: &[RecordKey], ends: Option<u64>) {
+        if let Some(group) = ends {
+            self.sessions.remove(&group);
+        }
+        for key in deletes {
+            self.delete(*key);
+        }
+        if !puts.is_empty() && self.put(body, puts).is_none() {
+            self.unreadable += 1;
+        }
+    }
+
+    fn delete(&mut self, key: RecordKey) {
+        if key.kind == RecordKey::RETAINED {
+            self.retained.remove(&key.id);
+            return;
+        }
+        if key.kind == RecordKey::DEDUPLICATED {
+            self.deduplicated.remove(&key.id);
+            return;
+        }
+        let Some(stored) = self.sessions.get_mut(&key.group) else { return };
+        match key.kind {
+            RecordKey::SESSION => stored.session = None,
+            RecordKey::WILL => stored.will = None,
+            RecordKey::DETACHED => stored.detached = None,
+            RecordKey::SUBSCRIPTION => _ = stored.subscriptions.remove(&key.id),
+            RecordKey::QUEUED | RecordKey::RELEASED => {
+                // Both are the same message: what one record deletes is what an earlier one put.
+                let is_released = matches!(stored.queue.get(&key.id), Some(RestoredMessage::Released));
+                if is_released == (key.kind == RecordKey::RELEASED) {
+                    stored.queue.remove(&key.id);
+                }
+            }
+            RecordKey::RECEIVED => _ = stored.received.remove(&key.id),
+            _ => {}
+        }
+    }
+
+    /// All puts of a record are of one sort, but those of a Session with its Will, and of an accepted message; only what was released may be
+    /// that of several Sessions.
+    fn put(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
+        let first = puts.first()?;
+        let stored = self.sessions.entry(first.group);
+        match first.kind {
+            RecordKey::SESSION | RecordKey::WILL => {
+                let (session, stored) = (StoredSession::read(body)?, stored.or_default());
+                if puts.iter().any(|key| key.kind == RecordKey::WILL) {
+                    stored.will.clone_from(&session.will);
+                }
+                if first.kind == RecordKey::SESSION {
+                    stored.session = Some(session);
+                }
+            }
+            RecordKey::DETACHED => stored.or_default().detached = Some(StoredDetached::read(body)?),
+            RecordKey::RELEASED => {
+                for key in puts {
+                    let stored = self.sessions.entry(key.group).or_default();
+                    stored.queue.insert(key.id, RestoredMessage::Released);
+                }
+            }
+            RecordKey::SUBSCRIPTION => {
+                let (subscriptions, id, message_id) = read_subscriptions(body)?;
+                let stored = stored.or_default();
+                stored.message_ids |= message_id;
+                for subscription in subscriptions {
+                    let key = RecordKey::subscription(SessionKey(first.group), &subscription.filter);
+                    if puts.contains(&key) {
+                        stored.subscriptions.insert(key.id, (subscription, id));
+                    }
+                }
+            }
+            RecordKey::QUEUED | RecordKey::RECEIVED | RecordKey::RETAINED | RecordKey::DEDUPLICATED => {
+                self.put_accepted(body, puts)?;
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn put_accepted(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
+        let queued = puts.iter().filter(|key| key.kind == RecordKey::QUEUED).map(|key| (key.group, key.id));
+        read_queued(body, queued, |session, sequence, message| {
+            self.sessions.entry(session).or_default().queue.insert(sequence, message);
+        })?;
+        let others = puts.iter().filter(|key| key.kind != RecordKey::QUEUED);
+        for key in others {
+            match key.kind {
+                RecordKey::RECEIVED => _ = self.sessions.entry(key.group).or_default().received.insert(key.id),
+                RecordKey::DEDUPLICATED => {
+                    let entry = Deduplicated { number: key.id, ..StoredMessage::read(body)?.deduplicated? };
+                    self.deduplicated.insert(key.id, entry);
+                }
+                RecordKey::RETAINED => {
+                    let StoredMessage { message, qos, expires_at, retainer, .. } = StoredMessage::read(body)?;
+                    let retained = Retained {
+                        message,
+                        qos,
+                        expires_at,
+                        publisher: retainer,
+                        number: key.id,
+                        current: Current::default(),
+                    };
+                    self.retained.insert(key.id, Arc::new(retained));
+                }
+                _ => return None,
+            }
+        }
+        Some(())
+    }
+
+    /// What was left at the end.
+    pub fn finish(self) -> Recovered {
+        let mut recovered = Recovered { unreadable: self.unreadable, ..Recovered::default() };
+        // Of two of one topic the higher number counts: it comes later. Without a payload it says that there is none.
+        let mut retained = BTreeMap::new();
+        for one in self.retained.into_values() {
+            let before = retained.insert(one.message.topic.clone(), one);
+            recovered.retained_gone.extend(before.map(|before| before.number));
+        }
+        let (cleared, mut retained): (Vec<_>, Vec<_>) =
+            retained.into_values().partition(|one| one.message.payload.is_empty());
+        retained.sort_by_key(|retained| retained.number);
+        recovered.retained = retained;
+        recovered.retained_gone.extend(cleared.iter().map(|cleared| cleared.number));
+        recovered.deduplicated = self.deduplicated.into_values().collect();
+        for (group, stored) in self.sessions.into_iter().filter(|(_, stored)| !stored.is_empty()) {
+            match stored.finish(SessionKey(group)) {
+                Some(session) => recovered.sessions.push(session),
+                None => recovered.orphans.push(SessionKey(group)),
+            }
+        }
+        recovered
+    }
+}
+
+impl Stored {
+    /// Whether all that was stored is deleted.
+    fn is_empty(&self) -> bool {
+        let Self { session, will, detached, subscriptions, queue, received, .. } = self;
+        session.is_none()
+            && will.is_none()
+            && detached.is_none()
+            && subscriptions.is_empty()
+            && queue.is_empty()
+            && received.is_empty()
+    }
+
+    fn finish(self, key: SessionKey) -> Option<RecoveredSession> {
+        let session = self.session?;
+        let detached = self.detached;
+        Some(RecoveredSession {
+            key,
+            client_id: session.client_id,
+            user: session.user,
+            session_expiry_interval: detached.map_or(session.session_expiry_interval, |d| d.session_expiry_interval),
+            detached_at: detached.map(|detached| detached.at),
+            sent_until: detached.map_or(u64::MAX, |detached| detached.sent_until),
+            will: self.will,
+            subscriptions: self.subscriptions.into_values().collect(),
+            queue: self.queue,
+            message_ids: self.message_ids,
+            received: self.received.into_iter().filter_map(received_packet_id).collect(),
+        })
+    }
+}

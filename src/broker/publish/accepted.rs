@@ -1,0 +1,103 @@
+//! An accepted message, before it has become what its receivers get.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::Durability;
+use crate::broker::persistence::record::RetainedChange;
+use crate::broker::publish::route_cache::Resolved;
+use crate::codec::{KEPT_IN_BUFFER_MIN, Message, MessageId, Qos};
+use crate::routing::{self, Route};
+use crate::session::{Application, Delivery, DeliveryPlace};
+use crate::timestamp::Timestamp;
+
+/// What the record of an accepted message holds beside its receivers.
+#[derive(Debug)]
+pub(in crate::broker) struct Kept {
+    pub(in crate::broker) message: Arc<Message>,
+    pub(in crate::broker) qos: Qos,
+    /// RETAIN.
+    pub(in crate::broker) retain: bool,
+    pub(in crate::broker) expires_at: Option<Timestamp>,
+    pub(in crate::broker) retained: RetainedChange,
+    pub(in crate::broker) level: Durability,
+}
+
+impl Kept {
+    /// A message that a client published.
+    pub(in crate::broker) fn new(
+        application: Application,
+        id: Option<MessageId>,
+        resolved: &Resolved,
+        now: Timestamp,
+    ) -> Self {
+        let Application { mut message, qos, retain, message_expiry_interval, has_own_topic, .. } = application;
+        // What is kept must not keep a read buffer of which it is a small part. At QoS 1 and 2 the decoder has seen to the content.
+        let Route { receivers, shares } = &*resolved.route;
+        let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
+        if id.is_some() || is_kept {
+            let message = Arc::make_mut(&mut message);
+            (message.id, message.qos) = (id, qos);
+            if is_kept && !has_own_topic {
+                message.topic = resolved.topic.clone();
+            }
+            if is_kept && qos == Qos::AtMostOnce && message.payload.len() < KEPT_IN_BUFFER_MIN {
+                message.detach();
+            }
+        }
+        let expires_at = message_expiry_interval.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
+        Self { message, qos, retain, expires_at, retained: RetainedChange::None, level: Durability::PowerLoss }
+    }
+
+    /// No message, but the Packet Identifier of one that was accepted before.
+    pub(in crate::broker) fn nothing(application: &Application) -> Self {
+        Self {
+            message: Arc::new(Message::new(application.message.topic.detached(), "")),
+            qos: application.qos,
+            retain: false,
+            expires_at: None,
+            retained: RetainedChange::None,
+            level: Durability::PowerLoss,
+        }
+    }
+
+    /// A message that was accepted before, and goes to one more receiver.
+    pub(in crate::broker) fn again(delivery: &Delivery) -> Self {
+        Self {
+            message: Arc::clone(&delivery.message),
+            qos: delivery.message.qos,
+            retain: false,
+            expires_at: Some(delivery.expires_at).filter(|at| *at != Timestamp::NEVER),
+            retained: RetainedChange::None,
+            level: Durability::PowerLoss,
+        }
+    }
+
+    /// The same, with a record of this level.
+    pub(in crate::broker) fn at(self, level: Durability) -> Self {
+        Self { level, ..self }
+    }
+
+    /// The same for another shard: if both counted who refers to the message in one place, each would wait for the other.
+    pub(in crate::broker) fn apart(&self) -> Self {
+        let message = Arc::new(Message::clone(&self.message));
+        Self { message, retained: RetainedChange::None, ..*self }
+    }
+
+    /// The message as a receiver gets it.
+    pub(in crate::broker) fn delivery(&self, granted: &routing::Delivery) -> Delivery {
+        Self { message: Arc::clone(&self.message), retained: RetainedChange::None, ..*self }.into_delivery(granted)
+    }
+
+    /// The message as its only receiver gets it.
+    pub(in crate::broker) fn into_delivery(self, granted: &routing::Delivery) -> Delivery {
+        Delivery {
+            message: self.message,
+            qos: self.qos.min(granted.qos), // [MQTT-3.8.4-8]
+            retain: self.retain && granted.retain_as_published,
+            expires_at: self.expires_at.unwrap_or(Timestamp::NEVER),
+            matched: granted.matched.clone(),
+            place: DeliveryPlace::Memory,
+        }
+    }
+}

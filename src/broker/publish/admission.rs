@@ -1,0 +1,152 @@
+//! Room in the queues of Sessions, where it must be had before a message is accepted.
+//!
+//! Publishers count what they give to a Session, and its own shard what it is done with: so a queue is never overfull, whatever is on
+//! its way. With `drop-oldest` nobody counts, and the Session itself makes room.
+
+use std::sync::Arc;
+
+use crate::broker::connection::state::Connection;
+use crate::broker::directory::message::{Said, ShardMessage};
+use crate::broker::event::ConnectionId;
+use crate::broker::publish::accept::Chosen;
+use crate::broker::publish::ingress::Publisher;
+use crate::broker::settings::QueueOverflow;
+use crate::broker::shard::Turn;
+use crate::broker::timers::Timer;
+use crate::broker::{Action, DropReason, Shard};
+use crate::codec::Qos;
+use crate::routing::{Location, QueueBounds, Route, Subscriber};
+use crate::session::{self, Application, Delivery};
+
+/// How a message gets its room in the queues of its receivers.
+#[derive(Debug)]
+pub(in crate::broker) enum Room {
+    /// It has it, whatever is there.
+    Given,
+    /// Where there is any.
+    IfAny,
+    /// It has taken so many bytes from each of those that queue it.
+    Taken { bytes: usize },
+}
+
+impl Room {
+    /// Gives back what was taken: the message is not accepted.
+    pub(in crate::broker) fn free<'a>(&self, publisher: &Publisher, route: &'a Route, chosen: &Chosen<'a>) {
+        if let Self::Taken { bytes } = self {
+            queueing(publisher, route, chosen).for_each(|subscriber| subscriber.free(1, *bytes));
+        }
+    }
+}
+
+/// Who puts a message at QoS 1 or 2 into its queue.
+fn queueing<'a>(
+    publisher: &Publisher,
+    route: &'a Route,
+    chosen: &Chosen<'a>,
+) -> impl Iterator<Item = &'a Arc<Subscriber>> {
+    let of_shares = chosen.iter().map(|receiver| (*receiver, None));
+    let receivers = route.receivers.iter().map(|receiver| (receiver, publisher.key)).chain(of_shares);
+    receivers.filter_map(|(receiver, publisher)| {
+        let granted = receiver.delivery(publisher)?;
+        (granted.qos > Qos::AtMostOnce).then_some(&receiver.subscriber)
+    })
+}
+
+impl Shard {
+    /// How a message gets its room; `None` if a receiver has none, and that is a reason not to accept it.
+    pub(in crate::broker) fn room_for<'a>(
+        &self,
+        publisher: &Publisher,
+        application: &Application,
+        route: &'a Route,
+        chosen: &Chosen<'a>,
+    ) -> Option<Room> {
+        let is_dead_letter =
+            publisher.key.is_none() && self.settings.dead_letter_topic.as_ref() == Some(&application.message.topic);
+        match self.settings.queue_overflow {
+            _ if is_dead_letter => return Some(Room::IfAny),
+            QueueOverflow::DropOldest => return Some(Room::Given),
+            QueueOverflow::DropNewest => return Some(Room::IfAny),
+            QueueOverflow::Reject if application.qos == Qos::AtMostOnce => return Some(Room::IfAny),
+            QueueOverflow::Reject => {}
+        }
+        let bytes = session::queued_bytes(application.message.content_len());
+        let bounds = self.queue_bounds();
+        let full = queueing(publisher, route, chosen).position(|subscriber| !subscriber.reserve(bytes, bounds));
+        if let Some(taken) = full {
+            queueing(publisher, route, chosen).take(taken).for_each(|subscriber| subscriber.free(1, bytes));
+            return None;
+        }
+        Some(Room::Taken { bytes })
+    }
+
+    /// Whether there is room for a message in the queue of a Session.
+    pub(in crate::broker) fn take_room(&self, room: &Room, to: &Subscriber, delivery: &Delivery) -> bool {
+        match room {
+            Room::Taken { .. } => true,
+            Room::IfAny => to.reserve(delivery.queued_bytes(), self.queue_bounds()),
+            Room::Given => {
+                if self.counts_room {
+                    to.give(delivery.queued_bytes());
+                }
+                true
+            }
+        }
+    }
+
+    fn queue_bounds(&self) -> QueueBounds {
+        QueueBounds { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max }
+    }
+
+    /// A message is dropped because the queue of its receiver is full: its shard says so.
+    pub(in crate::broker) fn drop_newest(&mut self, to: &Arc<Subscriber>, delivery: &Delivery, turn: &mut Turn<'_>) {
+        self.publish_dead_letter(to, DropReason::QueueFull, delivery, turn);
+        let location = to.location();
+        if location.shard == self.id || location.slot == Location::ENDED {
+            return self.on_dropped_newest(to, turn);
+        }
+        let message = ShardMessage(Said::DroppedNewest { to: Arc::clone(to) });
+        turn.actions.push(Action::Forward { shard: location.shard, message });
+    }
+
+    /// A message for a Session of this shard was dropped because its queue is full.
+    pub(in crate::broker) fn on_dropped_newest(&mut self, to: &Subscriber, turn: &mut Turn<'_>) {
+        self.count_dropped(to.location().slot as usize, to.key, DropReason::QueueFull, turn);
+    }
+
+    /// Holds up a publisher whose message has no room, and which can't be told so.
+    pub(in crate::broker) fn block(&mut self, id: ConnectionId, application: Box<Application>, turn: &mut Turn<'_>) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let mut application = application;
+        if !application.has_own_topic {
+            // It may be long until there is room, and the name is a small part of the read buffer.
+            let message = Arc::make_mut(&mut application.message);
+            message.topic = message.topic.detached();
+            application.has_own_topic = true;
+        }
+        connection.blocked = Some(application);
+        self.timers.set(turn.now + RETRY, Timer::Blocked(id));
+        self.hold(id, turn);
+    }
+
+    /// A publisher that waits for room tries again.
+    pub(in crate::broker) fn on_retry(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+        let Some(connection) = self.connection_mut(id) else { return };
+        let (Some(application), Some(slot)) = (connection.blocked.take(), connection.session()) else { return };
+        // If there is no room still, this blocks it once more.
+        self.publish(slot, *application, turn);
+        self.let_go(id, turn);
+        self.hold_for_store(slot, turn);
+    }
+
+    /// A publisher is gone before there was room for its message, which counts as never come: it isn't acknowledged.
+    pub(in crate::broker) fn forget_blocked(&mut self, connection: &mut Connection, turn: &mut Turn<'_>) {
+        let (Some(application), Some(slot)) = (connection.blocked.take(), connection.session()) else { return };
+        if let Some(packet_id) = application.packet_id {
+            self.withdraw(slot, application.qos, packet_id, turn);
+        }
+    }
+}
+
+/// How often a publisher that waits for room looks for it.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(20);

@@ -1,0 +1,152 @@
+//! What was accepted lately under a `dedup-id`: a publisher that lost its memory may publish it again, and it is routed once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytestring::ByteString;
+use foldhash::quality::RandomState;
+
+use crate::broker::persistence::record::Deduplicated;
+use crate::routing::ShardId;
+use crate::session::Ticket;
+use crate::timestamp::Timestamp;
+
+/// The windows of all publishers, shared among shards.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct Deduplication(Mutex<Windows>);
+
+#[derive(Debug, Default)]
+struct Windows {
+    publishers: HashMap<ByteString, Window, RandomState>,
+    /// By number, and so by time.
+    all: BTreeMap<u64, Placed>,
+    last: u64,
+}
+
+/// What one publisher has in its window.
+#[derive(Debug, Default)]
+struct Window {
+    numbers: HashMap<ByteString, u64, RandomState>,
+    order: BTreeSet<u64>,
+}
+
+#[derive(Debug)]
+struct Placed {
+    publisher: ByteString,
+    id: ByteString,
+    at: Timestamp,
+    /// Who accepted its message, with which record; `None` while that is being done.
+    accepted: Option<(ShardId, Ticket)>,
+}
+
+/// How far a window reaches.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::broker) struct Reach {
+    pub(in crate::broker) time: Duration,
+    /// Identifiers of one publisher.
+    pub(in crate::broker) ids_max: usize,
+}
+
+/// What a message with a `dedup-id` is.
+#[derive(Debug)]
+pub(in crate::broker) enum Standing {
+    /// The first of its name: it must be [confirmed](Deduplication::confirm) or [withdrawn](Deduplication::withdraw).
+    New(Deduplicated),
+    /// One that is being accepted at this moment.
+    Pending,
+    /// One that was accepted by this shard with this record.
+    Repeat(ShardId, Ticket),
+}
+
+impl Deduplication {
+    fn lock(&self) -> MutexGuard<'_, Windows> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks a message up, and takes its place in the window if it is new. What leaves the window for that is said.
+    pub(in crate::broker) fn claim(
+        &self,
+        now: Timestamp,
+        reach: Reach,
+        publisher: ByteString,
+        id: ByteString,
+    ) -> Standing {
+        let mut windows = self.lock();
+        let known = windows.publishers.get(&publisher).and_then(|window| window.numbers.get(&id)).copied();
+        let mut left = Vec::new();
+        if let Some((number, placed)) = known.and_then(|number| Some((number, windows.all.get(&number)?))) {
+            if placed.at + reach.time > now {
+                return placed.accepted.map_or(Standing::Pending, |(shard, ticket)| Standing::Repeat(shard, ticket));
+            }
+            left.extend(windows.remove(number));
+        }
+        if let Some(window) = windows.publishers.get(&publisher).filter(|window| window.order.len() >= reach.ids_max) {
+            let oldest = window.order.first().copied();
+            left.extend(oldest.and_then(|number| windows.remove(number)));
+        }
+        if windows.all.len() >= IDS_MAX {
+            let oldest = windows.all.first_key_value().map(|(number, _)| *number);
+            left.extend(oldest.and_then(|number| windows.remove(number)));
+        }
+        let number = windows.last + 1;
+        let entry = Deduplicated { number, publisher, id, at: now, left };
+        windows.insert(&entry, None);
+        Standing::New(entry)
+    }
+
+    /// Its message is accepted.
+    pub(in crate::broker) fn confirm(&self, number: u64, shard: ShardId, ticket: Ticket) {
+        if let Some(placed) = self.lock().all.get_mut(&number) {
+            placed.accepted = Some((shard, ticket));
+        }
+    }
+
+    /// Its message is refused.
+    pub(in crate::broker) fn withdraw(&self, number: u64) {
+        self.lock().remove(number);
+    }
+
+    /// Takes out what is older than the window, but not more than `max` of it.
+    pub(in crate::broker) fn expire(&self, now: Timestamp, time: Duration, max: usize) -> Vec<u64> {
+        let mut windows = self.lock();
+        let old = windows.all.iter().take_while(|(_, placed)| placed.at + time <= now);
+        let numbers: Vec<u64> =
+            old.filter(|(_, placed)| placed.accepted.is_some()).take(max).map(|(n, _)| *n).collect();
+        numbers.iter().for_each(|number| _ = windows.remove(*number));
+        numbers
+    }
+
+    /// Takes what the last run left.
+    pub(in crate::broker) fn restore(&self, entries: &[Deduplicated]) {
+        let mut windows = self.lock();
+        for entry in entries {
+            windows.insert(entry, Some((ShardId(0), Ticket::default())));
+        }
+    }
+}
+
+impl Windows {
+    fn insert(&mut self, entry: &Deduplicated, accepted: Option<(ShardId, Ticket)>) {
+        let Deduplicated { number, publisher, id, at, .. } = entry.clone();
+        self.last = self.last.max(number);
+        let window = self.publishers.entry(publisher.clone()).or_default();
+        window.order.insert(number);
+        window.numbers.insert(id.clone(), number);
+        self.all.insert(number, Placed { publisher, id, at, accepted });
+    }
+
+    fn remove(&mut self, number: u64) -> Option<u64> {
+        let placed = self.all.remove(&number)?;
+        let window = self.publishers.get_mut(&placed.publisher)?;
+        window.order.remove(&number);
+        window.numbers.remove(&placed.id);
+        if window.order.is_empty() {
+            self.publishers.remove(&placed.publisher);
+        }
+        Some(number)
+    }
+}
+
+/// Identifiers of all publishers together: some hundred megabytes at the most.
+const IDS_MAX: usize = 1_000_000;

@@ -1,0 +1,208 @@
+//! From a PUBLISH to its receivers.
+
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use crate::broker::connection::disconnect::Ending;
+use crate::broker::connection::state::Connection;
+use crate::broker::directory::message::Origin;
+use crate::broker::event::ConnectionId;
+use crate::broker::persistence::record::{Addressed, Deduplicated, InsteadOf};
+use crate::broker::publish::accept::Verdict;
+use crate::broker::publish::deduplicate::{ConnectionName, Once};
+use crate::broker::shard::Turn;
+use crate::broker::{Action, Report, Shard};
+use crate::codec::{ClientId, PacketId, Qos, ReasonCode};
+use crate::routing::{SessionKey, Subscriber};
+use crate::session::{self, Application, Delivery, Ticket};
+use crate::topic::TopicName;
+
+/// Who a message comes from.
+#[derive(Debug)]
+pub(in crate::broker) struct Publisher {
+    /// Its Session, for No Local.
+    pub(in crate::broker) key: Option<SessionKey>,
+    pub(in crate::broker) client_id: Option<ClientId>,
+    /// Its connection, to be held up when a receiver doesn't keep up.
+    pub(in crate::broker) origin: Option<Origin>,
+    /// The slot of its Session and the Packet Identifier, at QoS 1 and 2.
+    pub(in crate::broker) received: Option<(usize, PacketId)>,
+    /// Its place in the deduplication window.
+    pub(in crate::broker) once: Option<Deduplicated>,
+    /// What its record ends.
+    pub(in crate::broker) instead_of: Option<InsteadOf>,
+}
+
+/// A PUBLISH or SUBSCRIBE that is not granted, for the log.
+#[derive(Debug)]
+pub(in crate::broker) struct Denial {
+    pub(in crate::broker) packet: &'static str,
+    pub(in crate::broker) topic: ByteString,
+    pub(in crate::broker) reason_code: ReasonCode,
+    /// The access rule, or the limit.
+    pub(in crate::broker) rule: ByteString,
+}
+
+/// A message on its way to one receiver.
+#[derive(Debug)]
+pub(in crate::broker) struct Parcel {
+    /// Its place in the receiver's queue, at QoS 1 and 2.
+    pub(in crate::broker) sequence: Option<u64>,
+    pub(in crate::broker) delivery: Delivery,
+}
+
+/// Messages whose record is not stable yet.
+#[derive(Debug)]
+pub(in crate::broker) struct Outstanding {
+    pub(in crate::broker) ticket: Ticket,
+    pub(in crate::broker) origin: Option<Origin>,
+    pub(in crate::broker) deliveries: Arc<Vec<Addressed>>,
+    /// Copies that have no part in the record, and wait for it all the same.
+    pub(in crate::broker) held: Vec<(Arc<Subscriber>, Parcel)>,
+}
+
+impl Publisher {
+    /// The broker itself.
+    pub(in crate::broker) const fn broker() -> Self {
+        Self { key: None, client_id: None, origin: None, received: None, once: None, instead_of: None }
+    }
+}
+
+impl Shard {
+    /// A client published.
+    pub(in crate::broker) fn on_publish(&mut self, slot: usize, application: Application, turn: &mut Turn<'_>) {
+        self.counters.message_received(application.qos, application.message.payload.len());
+        let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
+        match self.check_publish(id, &application, turn) {
+            Ok(()) => _ = self.publish(slot, application, turn),
+            Err(reason_code) => {
+                if let Some(packet_id) = application.packet_id {
+                    let (qos, wait, duplicate) = (application.qos, None, false);
+                    self.drive(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
+                }
+            }
+        }
+    }
+
+    /// Accepts what a client may publish, and answers it. `false` if it has to wait for room.
+    pub(in crate::broker) fn publish(&mut self, slot: usize, application: Application, turn: &mut Turn<'_>) -> bool {
+        let Some(entry) = self.sessions.get(slot) else { return true };
+        let Some(id) = entry.connection else { return true };
+        let publisher = Publisher {
+            key: Some(entry.subscriber.key),
+            client_id: application.retain.then(|| entry.subscriber.client_id.clone()),
+            origin: Some(Origin { shard: self.id, connection: id }),
+            received: application.packet_id.map(|packet_id| (slot, packet_id)),
+            once: None,
+            instead_of: None,
+        };
+        let (packet_id, qos) = (application.packet_id, application.qos);
+        let (verdict, duplicate) = self.accept_once(id, publisher, application, turn);
+        let Some(connection) = self.connection(id) else { return true };
+        let can_refuse = connection.version.has_properties();
+        let (reason_code, wait) = match verdict {
+            Verdict::Answer { reason_code, wait } => (reason_code, wait),
+            Verdict::Later(application) => {
+                self.block(id, application, turn);
+                return false;
+            }
+            Verdict::Full(_) if can_refuse => (ReasonCode::QuotaExceeded, None),
+            Verdict::Full(application) => {
+                self.block(id, application, turn);
+                return false;
+            }
+        };
+        let Some(packet_id) = packet_id else { return true };
+        if reason_code == ReasonCode::QuotaExceeded && !can_refuse {
+            // 3.1.1 can't refuse one message, and an acknowledgement would be a lie.
+            self.withdraw(slot, qos, packet_id, turn);
+            self.end_connection(id, Ending::told(reason_code, "no room for its message"), turn);
+            return true;
+        }
+        if let Some(ticket) = wait {
+            self.wait_for(slot, ticket);
+        }
+        self.drive_known(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
+        true
+    }
+
+    /// Accepts a message that is not a repeat by its `dedup-id`; whether it is one, is said.
+    fn accept_once(
+        &mut self,
+        id: ConnectionId,
+        mut publisher: Publisher,
+        application: Application,
+        turn: &mut Turn<'_>,
+    ) -> (Verdict, bool) {
+        let wants_look_up = application.packet_id.is_some() && !application.message.properties.is_empty();
+        if wants_look_up && let Some(name) = self.connection(id).map(ConnectionName::of) {
+            match self.look_up(&name, &publisher, &application, turn) {
+                Once::Accept(entry) => publisher.once = entry,
+                Once::Duplicate(wait) => return (Verdict::Answer { reason_code: ReasonCode::Success, wait }, true),
+                Once::Later => return (Verdict::Later(Box::new(application)), false),
+                Once::Refuse(reason_code) => return (Verdict::Answer { reason_code, wait: None }, false),
+            }
+        }
+        let verdict = self.accept(&publisher, application, turn);
+        let (accepted, wait) = match &verdict {
+            Verdict::Answer { reason_code, wait } => (!reason_code.is_error(), *wait),
+            Verdict::Full(_) | Verdict::Later(_) => (false, None),
+        };
+        self.settle(publisher.once, accepted, wait, turn);
+        (verdict, false)
+    }
+
+    /// A message is not answered on this connection, which ends.
+    pub(in crate::broker) fn withdraw(&mut self, slot: usize, qos: Qos, packet_id: PacketId, turn: &mut Turn<'_>) {
+        if qos == Qos::ExactlyOnce {
+            self.drive(slot, session::Event::Withdrawn(packet_id), turn);
+        }
+    }
+
+    /// Whether the client may publish this.
+    fn check_publish(
+        &mut self,
+        id: ConnectionId,
+        application: &Application,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), ReasonCode> {
+        let topic = &application.message.topic;
+        let (reason_code, rule) = if self.accepts_topic(topic) {
+            let Some(connection) = self.connection(id) else { return Err(ReasonCode::UnspecifiedError) };
+            match connection.access.publish(topic) {
+                Ok(()) => return Ok(()),
+                Err(denied) => (ReasonCode::NotAuthorized, denied.to_string().into()),
+            }
+        } else {
+            (
+                ReasonCode::TopicNameInvalid,
+                "beyond topic_length_max or topic_levels_max, or a topic of the broker".into(),
+            )
+        };
+        let topic = topic.as_str().into();
+        self.report_denied(id, Denial { packet: "PUBLISH", topic, reason_code, rule }, turn);
+        Err(reason_code)
+    }
+
+    /// Counts a denial, and tells the operator.
+    pub(in crate::broker) fn report_denied(&mut self, id: ConnectionId, denial: Denial, turn: &mut Turn<'_>) {
+        self.counters.denied += 1;
+        let client = self.connection(id).map(Connection::label).unwrap_or_default();
+        let Denial { packet, topic, reason_code, rule } = denial;
+        turn.actions.push(Action::Report(Box::new(Report::Denied { client, packet, topic, reason_code, rule })));
+    }
+
+    /// Whether clients may publish to a topic: within the limits, and not one of the broker's own.
+    pub(in crate::broker) fn accepts_topic(&self, topic: &TopicName) -> bool {
+        self.within_limits(topic.as_str()) && !topic.as_str().starts_with("$SYS/")
+    }
+
+    /// Whether a Topic Name or Topic Filter is within the limits of length and levels.
+    pub(in crate::broker) fn within_limits(&self, topic: &str) -> bool {
+        let settings = &self.settings;
+        // A level has at least its separator: most topics need no counting.
+        topic.len() <= settings.topic_length_max
+            && (topic.len() < settings.topic_levels_max || topic.split('/').count() <= settings.topic_levels_max)
+    }
+}

@@ -1,0 +1,12 @@
+//! From a PUBLISH to its receivers.
+
+pub(super) mod accept;
+pub(super) mod accepted;
+pub(super) mod admission;
+pub(super) mod dead_letter;
+pub(super) mod deduplicate;
+pub(super) mod deduplication;
+pub(super) mod fan_out;
+pub(super) mod group;
+pub(super) mod ingress;
+pub(super) mod route_cache;

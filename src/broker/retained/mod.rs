@@ -1,0 +1,3 @@
+//! Retained messages: how they change, and how a new subscription gets them.
+
+pub(super) mod order;

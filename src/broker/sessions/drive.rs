@@ -1,0 +1,171 @@
+//! A Session's events, and what comes of them.
+
+use crate::broker::event::ConnectionId;
+use crate::broker::shard::Turn;
+use crate::broker::{Action, Counters, Record, Shard};
+use crate::codec::{Ack, ReasonCode, ServerPacket};
+use crate::session::{self, Action as Step};
+
+impl Shard {
+    /// Gives an event to the Session in `slot` and carries out what it asks for.
+    pub(in crate::broker) fn drive(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
+        self.drive_known(slot, event, turn);
+    }
+
+    /// The same, compiled anew for each place that a message passes on its way: there it is known what kind of event it is.
+    #[inline(always)]
+    pub(in crate::broker) fn drive_known(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
+        let (key, before) = (entry.subscriber.key, entry.session.queued());
+        let given = match &event {
+            session::Event::Deliver(_, delivery) => (1, delivery.queued_bytes()),
+            session::Event::Connected { .. }
+            | session::Event::Packet(_)
+            | session::Event::Answered { .. }
+            | session::Event::Withdrawn(_)
+            | session::Event::Respond { .. }
+            | session::Event::DeliverQos0(_)
+            | session::Event::Fetched(..)
+            | session::Event::Persisted(_)
+            | session::Event::Room(_)
+            | session::Event::Disconnected => (0, 0),
+        };
+        let mut outlet = Outlet::new(entry.connection, &mut self.counters, &mut self.spare, turn.actions);
+        entry.session.handle(turn.now, event, &mut outlet);
+        let Outlet { mut steps, bytes, has_delivered, .. } = outlet;
+        entry.dropping &= !has_delivered;
+        if bytes > 0
+            && let Some(id) = entry.connection
+        {
+            self.buffered(id, bytes);
+        }
+        self.account(slot, before, given);
+        if !steps.is_empty() {
+            for step in steps.drain(..) {
+                if self.session(slot, key).is_none() {
+                    break; // a step before ended the Session
+                }
+                self.perform(slot, step, turn);
+            }
+            self.spare.push(steps);
+            if let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key) {
+                entry.dropping &= !has_delivered; // what was dropped in this event was older
+            }
+        }
+    }
+
+    /// So many bytes more wait for the transport of a connection, nearly.
+    fn buffered(&mut self, id: ConnectionId, bytes: usize) {
+        if let Some(connection) = self.connection_mut(id) {
+            connection.buffered += bytes;
+        }
+    }
+
+    /// Counts what an event changed in the queue of the Session in `slot`, which had so much before and was given so much, and gives back the
+    /// room that is free now.
+    fn account(&mut self, slot: usize, before: (usize, usize), given: (usize, usize)) {
+        let Some(entry) = self.sessions.get(slot) else { return };
+        let after = entry.session.queued();
+        if before == after && given.0 == 0 {
+            return;
+        }
+        let counters = &mut self.counters;
+        counters.queued_messages = counters.queued_messages + after.0 as u64 - before.0 as u64;
+        counters.queued_bytes = counters.queued_bytes + after.1 as u64 - before.1 as u64;
+        if entry.has_shares {
+            entry.subscriber.set_in_flight(u32::try_from(after.0).unwrap_or(u32::MAX));
+        }
+        let freed = (before.0 + given.0 - after.0, before.1 + given.1 - after.1);
+        if self.counts_room && freed != (0, 0) {
+            entry.subscriber.free(freed.0, freed.1);
+        }
+    }
+
+    fn perform(&mut self, slot: usize, step: Step, turn: &mut Turn<'_>) {
+        match step {
+            Step::Send(packet) => self.send_behind(slot, packet, turn),
+            Step::Publish(application) => self.on_publish(slot, application, turn),
+            Step::Release(packet_id) => {
+                let wait = self.persist_for(slot, |key| Record::ReceivedReleased { key, packet_id }, turn);
+                let packet = ServerPacket::Pubcomp(Ack::new(packet_id, SUCCESS));
+                self.drive(slot, session::Event::Respond { packet, wait }, turn);
+            }
+            Step::Released(sequence, packet_id) => {
+                let wait = self.persist_for(slot, |key| Record::OutboundReleased { key, sequence }, turn);
+                let packet = ServerPacket::Pubrel(Ack::new(packet_id, SUCCESS));
+                self.drive(slot, session::Event::Respond { packet, wait }, turn);
+            }
+            Step::Done(sequence) => self.persist_done(slot, sequence, turn),
+            Step::Dropped(cause, delivery) => self.on_dropped(slot, &cause, delivery, turn),
+            Step::DroppedStored(cause, sequence) => self.on_dropped_stored(slot, &cause, sequence, turn),
+            Step::Fetch(number, sequences) => self.fetch(slot, number, sequences, turn),
+            Step::Unreadable(sequence, cause) => self.on_unreadable(slot, sequence, cause, turn),
+            Step::Subscribe(subscribe) => self.on_subscribe(slot, &subscribe, turn),
+            Step::Unsubscribe(unsubscribe) => self.on_unsubscribe(slot, &unsubscribe, turn),
+            Step::Reauthenticate(auth) => self.on_reauthenticate(slot, *auth, turn),
+            Step::End(ended) => self.on_ended(slot, ended, turn),
+        }
+    }
+
+    /// Puts a packet before the connection of the Session in `slot`: CONNACK, or one behind it.
+    fn send_behind(&mut self, slot: usize, packet: ServerPacket, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
+        let Some(connection) = entry.connection else { return };
+        entry.dropping &= !matches!(packet, ServerPacket::Publish(_));
+        if let ServerPacket::Connack(_) = packet {
+            self.let_go(connection, turn); // it was not to be read from before
+        }
+        let bytes = self.counters.sending(&packet);
+        self.buffered(connection, bytes);
+        turn.actions.push(Action::Send { connection, packet });
+    }
+}
+
+/// Where the Actions of a Session go: packets to its connection at once, the rest to be carried out when the Session is done.
+struct Outlet<'a> {
+    connection: Option<ConnectionId>,
+    counters: &'a mut Counters,
+    spare: &'a mut Vec<Vec<Step>>,
+    actions: &'a mut Vec<Action>,
+    steps: Vec<Step>,
+    /// Whether CONNACK is among the steps, which goes first.
+    is_behind: bool,
+    /// What the packets take in the outgoing buffer, nearly.
+    bytes: usize,
+    /// Whether a message is among the packets.
+    has_delivered: bool,
+}
+
+impl<'a> Outlet<'a> {
+    const fn new(
+        connection: Option<ConnectionId>,
+        counters: &'a mut Counters,
+        spare: &'a mut Vec<Vec<Step>>,
+        actions: &'a mut Vec<Action>,
+    ) -> Self {
+        let steps = Vec::new();
+        Self { connection, counters, spare, actions, steps, is_behind: false, bytes: 0, has_delivered: false }
+    }
+}
+
+impl session::Actions for Outlet<'_> {
+    fn send(&mut self, packet: ServerPacket) {
+        self.is_behind |= matches!(packet, ServerPacket::Connack(_));
+        if self.is_behind {
+            return self.push(Step::Send(packet));
+        }
+        let Some(connection) = self.connection else { return };
+        self.has_delivered |= matches!(packet, ServerPacket::Publish(_));
+        self.bytes += self.counters.sending(&packet);
+        self.actions.push(Action::Send { connection, packet });
+    }
+
+    fn push(&mut self, action: Step) {
+        if self.steps.capacity() == 0 {
+            self.steps = self.spare.pop().unwrap_or_default();
+        }
+        self.steps.push(action);
+    }
+}
+
+const SUCCESS: ReasonCode = ReasonCode::Success;

@@ -1,0 +1,108 @@
+//! A shard takes over what the last run left, before its first connection.
+
+use std::sync::Arc;
+
+use crate::broker::persistence::recovery::RecoveredSession;
+use crate::broker::sessions::slot::{Replays, SessionSlot};
+use crate::broker::shard::Turn;
+use crate::broker::{Action, Deduplicated, Record, Shard, Shared, WillState};
+use crate::routing::{Access, Location, Retained, SessionKey, Subscriber};
+use crate::session::{Session, Ticket};
+use crate::timestamp::Timestamp;
+
+impl Shared {
+    /// Takes the retained messages of the last run, and begins to number behind it and behind those of its records that count no more,
+    /// which are `gone`. Those that the limits don't allow any more are returned, and their records go.
+    pub fn restore(
+        &self,
+        retained: Vec<Arc<Retained>>,
+        gone: Vec<u64>,
+        sessions: impl Iterator<Item = SessionKey>,
+    ) -> Vec<Arc<Retained>> {
+        self.number_behind(sessions.max());
+        let last = retained.iter().map(|retained| retained.number).chain(gone.iter().copied()).max();
+        let mut store = self.retained_mut();
+        let too_many: Vec<_> =
+            retained.into_iter().filter(|retained| store.set(Retained::clone(retained)).is_err()).collect();
+        let gone = gone.into_iter().chain(too_many.iter().map(|retained| retained.number));
+        self.retained_order.restore(last.unwrap_or_default(), gone);
+        too_many
+    }
+}
+
+impl Shared {
+    /// Takes the deduplication window of the last run.
+    pub fn restore_deduplication(&self, entries: &[Deduplicated]) {
+        self.deduplication.restore(entries);
+    }
+}
+
+impl Shard {
+    /// Takes a Session of the last run. Its client may do what `access` says until it connects again.
+    ///
+    /// For a Session that was connected, the end of the last run is the end of its connection: Will Delay and Session Expiry
+    /// Interval count from `now`.
+    pub fn restore(
+        &mut self,
+        now: Timestamp,
+        recovered: RecoveredSession,
+        access: Arc<Access>,
+        actions: &mut Vec<Action>,
+    ) {
+        let turn = &mut Turn { now, actions };
+        let RecoveredSession { key, client_id, session_expiry_interval, detached_at, will, .. } = recovered;
+        // More Sessions than sessions_max allows by now are still kept.
+        self.shared.admit_session(usize::MAX);
+        let (claim, _) = self.shared.claim(&client_id, self.id);
+        let arriving = Location { shard: self.id, slot: Location::ARRIVING };
+        let subscriber = Arc::new(Subscriber::new(key, client_id, arriving, access));
+        subscriber.set_durable(session_expiry_interval > 0);
+        let next = recovered.queue.last_key_value().map_or(1, |(last, _)| last + 1);
+        subscriber.set_next_sequence(next);
+        let sent_until = recovered.sent_until;
+        let mut session =
+            Session::restored(Arc::clone(&self.limits), recovered.received, recovered.queue, recovered.sent_until);
+        if recovered.message_ids {
+            session.want_message_ids();
+        }
+        let (messages, bytes) = session.queued();
+        subscriber.set_given(messages, bytes);
+        let since = detached_at.unwrap_or(now);
+        let mut has_shares = false;
+        for (subscription, id) in &recovered.subscriptions {
+            has_shares |= subscription.filter.share.is_some();
+            self.shared.index_mut().subscribe(&subscriber, subscription, *id, self.settings.share_strategy);
+        }
+        let entry = SessionSlot {
+            session,
+            subscriber,
+            connection: None,
+            claim,
+            session_expiry_interval,
+            detached_at: since,
+            will: will.map(Box::new),
+            stored: true,
+            last_ticket: Ticket::default(),
+            held_until: Ticket::default(),
+            dropping: false,
+            has_shares,
+            replays: Replays::default(),
+        };
+        let will = WillState::of(entry.will_at());
+        let slot = self.insert_session(entry);
+        // An empty queue is numbered anew: what was sent of the old one says nothing of what comes.
+        let is_outdated = detached_at.is_none() || sent_until > next;
+        if is_outdated && session_expiry_interval > 0 {
+            self.persist_detached(slot, will, turn);
+        }
+        self.schedule_session(slot);
+    }
+
+    /// Ends in the store what belongs to no Session.
+    pub fn end_orphans(&mut self, orphans: Vec<SessionKey>, actions: &mut Vec<Action>) {
+        let turn = &mut Turn { now: Timestamp::default(), actions };
+        for key in orphans {
+            self.persist(Record::SessionEnded { key }, turn);
+        }
+    }
+}
