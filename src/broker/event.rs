@@ -5,19 +5,11 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::broker::directory::message::ShardMessage;
+use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::fetch::Fetched;
 use crate::codec::{ClientId, ClientPacket, DecodeError, ProtocolVersion, ReasonCode};
 use crate::routing::Access;
 use crate::session::Ticket;
-
-/// A Network Connection of this shard. The generation tells it from those that had the slot before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId {
-    /// The place in the shard's table of connections.
-    pub slot: u32,
-    /// How many connections had the slot before.
-    pub generation: u32,
-}
 
 /// What happens to a shard.
 #[derive(Debug)]

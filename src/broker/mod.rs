@@ -5,8 +5,10 @@ mod connection;
 mod counters;
 mod directory;
 mod event;
+mod ids;
 mod persistence;
 mod publish;
+mod report;
 mod retained;
 mod sessions;
 mod settings;
@@ -18,18 +20,18 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Action, ClientLabel, Report};
+pub use action::Action;
 pub use counters::{Counters, DropReason};
 pub use directory::message::ShardMessage;
 pub use directory::state::Shared;
-pub use event::{
-    AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Peer, StoreRoom,
-};
+pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, Event, Peer, StoreRoom};
+pub use ids::ConnectionId;
 pub use persistence::durability::{Durability, DurabilityRule};
 pub use persistence::encode::{RecordBytes, RecordKey};
 pub use persistence::fetch::{Fetch, Fetched};
 pub use persistence::record::{Addressed, Deduplicated, InsteadOf, Record, RetainedChange, WillState};
 pub use persistence::recovery::{Recovered, RecoveredSession, Recovery};
+pub use report::{ClientLabel, Report};
 pub use settings::{QueueOverflow, Settings};
 pub use shard::Shard;
 

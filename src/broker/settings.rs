@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
-use crate::broker::{Durability, DurabilityRule};
+use crate::broker::persistence::durability::{Durability, DurabilityRule};
 use crate::codec::Qos;
 use crate::routing::ShareStrategy;
 use crate::session::QueueHead;
@@ -86,4 +86,15 @@ pub enum QueueOverflow {
     DropNewest,
     /// Nobody gets the new message: its publisher is told, or held up where its version can't say no.
     Reject,
+}
+
+impl Settings {
+    /// The level of the messages of a topic: that of the first rule that matches. Without rules all get what the store can do.
+    pub(in crate::broker) fn durability_of(&self, topic: &TopicName) -> Durability {
+        if self.durability_rules.is_empty() {
+            return Durability::PowerLoss;
+        }
+        let rule = self.durability_rules.iter().find(|rule| rule.topic_filter.matches(topic));
+        rule.map_or(self.durability, |rule| rule.level)
+    }
 }

@@ -4,18 +4,23 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 use slab::Slab;
 
-use crate::broker::connection::flow_control::HELD_MAX;
+use crate::broker::action::Action;
 use crate::broker::connection::state::{Connection, Phase};
-use crate::broker::directory::message::{Said, ShardMessage};
-use crate::broker::directory::state::Claim;
-use crate::broker::event::ConnectionId;
-use crate::broker::persistence::fetch::Dead;
-use crate::broker::publish::ingress::{Outstanding, Parcel};
+use crate::broker::counters::Counters;
+use crate::broker::directory::claim::{Claim, Claimant};
+use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
+use crate::broker::directory::state::Shared;
+use crate::broker::event::{Event, StoreRoom};
+use crate::broker::ids::ConnectionId;
+use crate::broker::persistence::fetch::PendingDeadLetters;
+use crate::broker::persistence::pipeline::Outstanding;
+use crate::broker::persistence::record::Record;
+use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::route_cache::RouteCache;
 use crate::broker::sessions::slot::SessionSlot;
-use crate::broker::sessions::takeover::{Claimant, PendingClaim};
+use crate::broker::sessions::table::PendingClaim;
+use crate::broker::settings::{QueueOverflow, Settings};
 use crate::broker::timers::{Due, Timer, Timers};
-use crate::broker::{Action, Counters, Event, QueueOverflow, Record, Settings, Shared, StoreRoom};
 use crate::codec::ClientPacket;
 use crate::routing::{Access, SessionKey, ShardId, Subscriber};
 use crate::session::{self, Ticket};
@@ -42,11 +47,11 @@ pub struct Shard {
     pub(super) by_claim: HashMap<Claim, u32, RandomState>,
     pub(super) claims: HashMap<Claim, PendingClaim, RandomState>,
     /// QoS 1 and 2 messages for Sessions that are on their way here.
-    pub(super) early: HashMap<SessionKey, Vec<(Arc<Subscriber>, Parcel)>, RandomState>,
+    pub(super) early: HashMap<SessionKey, Vec<(Arc<Subscriber>, SequencedDelivery)>, RandomState>,
     /// Sessions that were claimed while records of theirs were not stable.
     pub(super) leaving: Vec<(Ticket, Claim, Claimant)>,
     /// Dropped messages that are fetched to become dead letters.
-    pub(super) dead: HashMap<SessionKey, Dead, RandomState>,
+    pub(super) dead: HashMap<SessionKey, PendingDeadLetters, RandomState>,
     pub(super) timers: Timers,
     pub(super) last_ticket: Ticket,
     pub(super) stable: Ticket,
@@ -182,18 +187,6 @@ impl Shard {
         }
     }
 
-    /// After a packet of the client in `slot`: it may take more retained messages, or wait for too many responses.
-    fn look_after(&mut self, slot: usize, turn: &mut Turn<'_>) {
-        let Some(entry) = self.sessions.get(slot) else { return };
-        let waits = entry.session.held() >= HELD_MAX;
-        if !entry.replays.is_empty() {
-            self.replay(slot, turn);
-        }
-        if waits {
-            self.hold_for_store(slot, turn);
-        }
-    }
-
     fn on_persisted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
         self.stable = self.stable.max(ticket);
         self.shared.set_stable(self.id, self.stable);
@@ -213,15 +206,17 @@ impl Shard {
         self.surrender_stable(turn);
     }
 
-    fn on_forwarded(&mut self, ShardMessage(said): ShardMessage, turn: &mut Turn<'_>) {
-        match said {
-            Said::Deliver { to, parcel, origin } => self.on_delivery_forwarded(&to, parcel, origin, turn),
-            Said::DeliverGroup(group) => self.on_group_forwarded(*group, turn),
-            Said::Claimed { prior, claimant } => self.on_claimed(prior, claimant, turn),
-            Said::Surrendered { claim, session } => self.on_surrendered(claim, session, turn),
-            Said::DroppedNewest { to } => self.on_dropped_newest(&to, turn),
-            Said::HoldUp(connection) => self.hold(connection, turn),
-            Said::LetGo(connection) => self.let_go(connection, turn),
+    fn on_forwarded(&mut self, ShardMessage(message): ShardMessage, turn: &mut Turn<'_>) {
+        match message {
+            ShardMessageKind::Deliver { to, sequenced, origin } => {
+                self.on_delivery_forwarded(&to, sequenced, origin, turn)
+            }
+            ShardMessageKind::DeliverGroup(group) => self.on_group_forwarded(*group, turn),
+            ShardMessageKind::Claimed { prior, claimant } => self.on_claimed(prior, claimant, turn),
+            ShardMessageKind::Surrendered { claim, session } => self.on_surrendered(claim, session, turn),
+            ShardMessageKind::DroppedNewest { to } => self.on_dropped_newest(&to, turn),
+            ShardMessageKind::HoldUp(connection) => self.hold(connection, turn),
+            ShardMessageKind::LetGo(connection) => self.let_go(connection, turn),
         }
     }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::broker::event::ConnectionId;
+use crate::broker::counters::DropReason;
+use crate::broker::ids::ConnectionId;
+use crate::broker::persistence::record::Record;
 use crate::broker::publish::ingress::Denial;
-use crate::broker::sessions::slot::Replay;
-use crate::broker::shard::Turn;
-use crate::broker::{DropReason, Record, Shard};
+use crate::broker::retained::replay::Replay;
+use crate::broker::shard::{Shard, Turn};
 use crate::codec::{
     Matched, Qos, ReasonCode, RetainHandling, ServerPacket, Suback, Subscribe, Subscription, SubscriptionId,
     SubscriptionOptions, Unsuback, Unsubscribe,

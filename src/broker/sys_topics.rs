@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::broker::Shard;
-use crate::broker::publish::ingress::Publisher;
-use crate::broker::shard::Turn;
+use crate::broker::publish::publisher::Publisher;
+use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Message, Qos};
 use crate::session::Application;
 use crate::timestamp::Timestamp;

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use crate::broker::event::ConnectionId;
+use crate::broker::ids::ConnectionId;
 use crate::timestamp::Timestamp;
 
 /// Everything that a shard waits for, in the order it is due.

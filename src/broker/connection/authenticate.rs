@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use crate::broker::action::Action;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::state::{Connecting, Phase};
-use crate::broker::event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId};
-use crate::broker::shard::Turn;
-use crate::broker::{Action, Shard};
+use crate::broker::event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep};
+use crate::broker::ids::ConnectionId;
+use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Auth, ClientPacket, ReasonCode, ServerPacket};
 use crate::routing::Access;
 use crate::session::{self, ProtocolError};
@@ -94,7 +95,7 @@ impl Shard {
                 }
                 // [MQTT-4.12.0-6]
                 AuthenticationOutcome::Continue { .. } if connection.caller.authentication_method.is_none() => {
-                    let cause = "more to be said without an Authentication Method".into();
+                    let cause = "more to be message without an Authentication Method".into();
                     self.refuse(id, ReasonCode::BadAuthenticationMethod, cause, turn);
                 }
                 AuthenticationOutcome::Continue { authentication_data } => {

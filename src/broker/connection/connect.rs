@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use crate::broker::Shard;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::state::{Connecting, Connection, Phase};
-use crate::broker::event::{AuthenticationRequest, AuthenticationStep, ConnectionId, Peer};
-use crate::broker::shard::Turn;
+use crate::broker::event::{AuthenticationRequest, AuthenticationStep, Peer};
+use crate::broker::ids::ConnectionId;
+use crate::broker::shard::{Shard, Turn};
 use crate::codec::{ClientId, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode};
 
 impl Shard {
@@ -119,5 +119,18 @@ impl Shard {
             return self.refuse(id, error.reason_code(), cause, turn);
         }
         self.end_connection(id, Ending::told(error.reason_code(), cause), turn);
+    }
+}
+
+impl Shard {
+    /// Where a connection comes from.
+    pub fn peer(&self, id: ConnectionId) -> Option<&Peer> {
+        Some(&self.connection(id)?.caller.peer)
+    }
+
+    /// What the client of a connection is called, once it has said so, and the user that it proved to be.
+    pub fn identity(&self, id: ConnectionId) -> Option<(&ClientId, Option<&str>)> {
+        let connection = self.connection(id)?;
+        Some((connection.client_id.as_ref()?, connection.verified_user().map(|user| &**user)))
     }
 }

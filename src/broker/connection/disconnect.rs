@@ -1,20 +1,15 @@
 //! How connections and Sessions end, and what becomes of their Wills.
 
-use std::sync::Arc;
-
 use bytestring::ByteString;
 
+use crate::broker::action::Action;
 use crate::broker::connection::state::{Connection, Phase};
-use crate::broker::event::ConnectionId;
-use crate::broker::persistence::record::{InsteadOf, WillState};
-use crate::broker::publish::accept::Verdict;
-use crate::broker::publish::ingress::{Parcel, Publisher};
-use crate::broker::shard::Turn;
-use crate::broker::{Action, DropReason, Record, Report, Shard};
-use crate::codec::{Connack, Disconnect, ProtocolVersion, ReasonCode, ServerPacket, Will};
-use crate::routing::Location;
-use crate::session::{self, Application, Ended};
-use crate::timestamp::Timestamp;
+use crate::broker::ids::ConnectionId;
+use crate::broker::persistence::record::WillState;
+use crate::broker::report::Report;
+use crate::broker::shard::{Shard, Turn};
+use crate::codec::{Connack, Disconnect, ProtocolVersion, ReasonCode, ServerPacket};
+use crate::session::{self, Ended};
 
 /// How a connection ends.
 #[derive(Debug)]
@@ -200,131 +195,6 @@ impl Shard {
         self.schedule_session(slot);
     }
 
-    /// The connection of the Session in `slot` has ended: since when, and what is left of its Will.
-    pub(in crate::broker) fn persist_detached(&mut self, slot: usize, will: WillState, turn: &mut Turn<'_>) {
-        let Some(entry) = self.sessions.get(slot) else { return };
-        let (session_expiry_interval, at) = (entry.session_expiry_interval, entry.detached_at);
-        let sent_until = entry.session.sent_until();
-        let record = |key| Record::SessionDetached { key, session_expiry_interval, at, will, sent_until };
-        self.persist_unawaited(slot, record, turn);
-    }
-
-    /// Sets the time at which the Will or the end of a Session without connection is due.
-    pub(in crate::broker) fn schedule_session(&mut self, slot: usize) {
-        let Some(entry) = self.sessions.get(slot) else { return };
-        if let Some(at) = entry.will_at().into_iter().chain(entry.ends_at()).min()
-            && let Ok(slot) = u32::try_from(slot)
-        {
-            self.timers.set_session(slot, at);
-        }
-    }
-
-    /// The Session in `slot` goes: to its next connection, or for good.
-    pub(in crate::broker) fn cancel_session_due(&mut self, slot: usize) {
-        if let Ok(slot) = u32::try_from(slot) {
-            self.timers.cancel_session(slot);
-        }
-    }
-
-    /// The Will or the end of a Session without connection may be due.
-    pub(in crate::broker) fn on_session_due(&mut self, slot: usize, turn: &mut Turn<'_>) {
-        let Some(entry) = self.sessions.get(slot).filter(|entry| entry.connection.is_none()) else { return };
-        if entry.ends_at().is_some_and(|at| at <= turn.now) {
-            self.counters.sessions_expired += 1;
-            return self.end_session(slot, turn);
-        }
-        if entry.will_at().is_some_and(|at| at <= turn.now) {
-            self.publish_will(slot, turn);
-            self.persist_detached(slot, WillState::Gone, turn);
-        }
-        self.schedule_session(slot);
-    }
-
-    /// Publishes the Will of the Session in `slot`, which it then has no more. [MQTT-3.1.2-8] [MQTT-3.1.2-10]
-    fn publish_will(&mut self, slot: usize, turn: &mut Turn<'_>) {
-        let Some(entry) = self.sessions.get_mut(slot) else { return };
-        let Some(will) = entry.will.take() else { return };
-        let publisher = Publisher {
-            key: Some(entry.subscriber.key),
-            client_id: Some(entry.subscriber.client_id.clone()),
-            origin: None,
-            received: None,
-            once: None,
-            instead_of: entry.stored.then_some(InsteadOf::Will(entry.subscriber.key)),
-        };
-        match self.accept(&publisher, application(*will), turn) {
-            Verdict::Answer { reason_code, .. } if !reason_code.is_error() => {}
-            Verdict::Answer { .. } | Verdict::Full(_) | Verdict::Later(_) => {
-                self.counters.dropped(DropReason::WillRefused, 1)
-            }
-        }
-    }
-
-    /// Ends the Session in `slot`, which has no connection: its Will is published, its subscriptions go, and what it was owed
-    /// goes to other members of its shares or nowhere.
-    pub(in crate::broker) fn end_session(&mut self, slot: usize, turn: &mut Turn<'_>) {
-        let Some(subscriber) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
-        let key = subscriber.key;
-        if self.shared.index().subscription_count_of(key) > 0 {
-            self.shared.index_mut().remove(key);
-        }
-        self.publish_will(slot, turn);
-        let Some(entry) = self.sessions.try_remove(slot) else { return };
-        self.cancel_session_due(slot);
-        subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
-        self.by_claim.remove(&entry.claim);
-        self.shared.unclaim(&subscriber.client_id, entry.claim);
-        self.shared.session_ended();
-        let (messages, bytes) = entry.session.queued();
-        self.counters.sessions -= 1;
-        self.counters.queued_messages -= messages as u64;
-        self.counters.queued_bytes -= bytes as u64;
-        let mut lost = messages as u64;
-        let stored = entry.stored;
-        for (sequence, delivery) in entry.session.into_leftovers() {
-            if self.hand_on(&subscriber, Parcel { sequence: Some(sequence), delivery }, turn) {
-                lost = lost.saturating_sub(1);
-            }
-        }
-        self.counters.dropped(DropReason::SessionEnded, lost);
-        // Behind those that went to others, one by one: a crash in between neither loses nor repeats one.
-        if stored {
-            self.persist(Record::SessionEnded { key }, turn);
-        }
-    }
-
-    /// Sets the one timer of a connection: for its CONNECT, and then for its Keep Alive.
-    pub(in crate::broker) fn set_due(&mut self, id: ConnectionId, at: Timestamp) {
-        if self.connection(id).is_some() {
-            self.timers.set_connection(id.slot, at);
-        }
-    }
-
-    /// CONNECT or the Keep Alive of a connection is due.
-    pub(in crate::broker) fn on_connection_due(&mut self, slot: u32, turn: &mut Turn<'_>) {
-        let Some(connection) = self.connections.get(slot as usize).and_then(Option::as_ref) else { return };
-        let id = connection.id;
-        match connection.phase {
-            Phase::AwaitingConnect => self.break_off(id, "no CONNECT within connect_timeout", turn),
-            Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
-                let cause = "not connected within connect_timeout".into();
-                self.refuse(id, ReasonCode::ServerBusy, cause, turn);
-            }
-            Phase::Connected(_) if connection.keep_alive == 0 => {}
-            Phase::Connected(_) => {
-                let silence_max = connection.silence_max();
-                // Who is not read from can't be heard.
-                let heard = if connection.holds > 0 { turn.now } else { connection.last_packet };
-                if heard + silence_max > turn.now {
-                    return self.set_due(id, heard + silence_max);
-                }
-                // [MQTT-3.1.2-22]
-                let ending = Ending::told(ReasonCode::KeepAliveTimeout, "Keep Alive timeout");
-                self.end_connection(id, ending, turn);
-            }
-        }
-    }
-
     /// The broker stops: every client is told, and nothing new is accepted.
     pub(in crate::broker) fn on_shutting_down(&mut self, turn: &mut Turn<'_>) {
         self.shutting_down = true;
@@ -333,17 +203,5 @@ impl Shard {
             let ending = Ending::told(ReasonCode::ServerShuttingDown, "broker is shutting down");
             self.end_connection(id, ending, turn);
         }
-    }
-}
-
-/// A Will as the message that it is.
-fn application(will: Will) -> Application {
-    Application {
-        message: Arc::new(will.message()),
-        has_own_topic: true,
-        qos: will.qos,
-        retain: will.retain,
-        packet_id: None,
-        message_expiry_interval: will.message_expiry_interval,
     }
 }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use crate::broker::action::Action;
 use crate::broker::connection::state::{Connecting, Phase};
-use crate::broker::directory::state::Claim;
-use crate::broker::event::ConnectionId;
-use crate::broker::sessions::slot::{Replays, SessionSlot};
-use crate::broker::sessions::takeover::{Claimant, PendingClaim};
-use crate::broker::shard::Turn;
-use crate::broker::{Action, Record, Report, Shard};
+use crate::broker::directory::claim::{Claim, Claimant};
+use crate::broker::ids::ConnectionId;
+use crate::broker::persistence::record::Record;
+use crate::broker::report::Report;
+use crate::broker::retained::replay::Replays;
+use crate::broker::sessions::slot::SessionSlot;
+use crate::broker::sessions::table::PendingClaim;
+use crate::broker::shard::{Shard, Turn};
 use crate::codec::{ClientId, Connack, ConnackProperties, Connect, Message, ReasonCode, ServerPacket, Will};
 use crate::routing::{Location, Subscriber};
 use crate::session::{self, Link, Session, Ticket};
@@ -61,11 +64,11 @@ impl Shard {
     pub(in crate::broker) fn finish_connect(
         &mut self,
         id: ConnectionId,
-        granted: Granted,
+        granted: GrantedClaim,
         session: Option<Box<SessionSlot>>,
         turn: &mut Turn<'_>,
     ) {
-        let Granted { claim, mut connecting } = granted;
+        let GrantedClaim { claim, mut connecting } = granted;
         let session_present = session.is_some();
         let slot = match session {
             Some(entry) => self.insert_session(SessionSlot { claim, ..*entry }),
@@ -245,7 +248,7 @@ impl Shard {
 }
 
 /// A CONNECT that is granted its Client Identifier.
-pub(in crate::broker) struct Granted {
+pub(in crate::broker) struct GrantedClaim {
     pub(in crate::broker) claim: Claim,
     pub(in crate::broker) connecting: Box<Connecting>,
 }

@@ -4,12 +4,12 @@
 //! others: a receiver that stays full for `slow_receiver_grace` is slow, nobody waits for it any more, and what is too much for it is
 //! dropped at QoS 0 and queued at QoS 1 and 2. It counts as slow until it has caught up.
 
+use crate::broker::action::Action;
 use crate::broker::connection::state::{Congestion, HoldUp};
-use crate::broker::directory::message::{Origin, Said, ShardMessage};
-use crate::broker::event::ConnectionId;
-use crate::broker::shard::Turn;
+use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
+use crate::broker::ids::{ConnectionId, Origin};
+use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
-use crate::broker::{Action, Shard};
 use crate::session;
 
 impl Shard {
@@ -54,7 +54,7 @@ impl Shard {
             if origin.shard == self.id {
                 self.hold(origin.connection, turn);
             } else {
-                let message = ShardMessage(Said::HoldUp(origin.connection));
+                let message = ShardMessage(ShardMessageKind::HoldUp(origin.connection));
                 turn.actions.push(Action::Forward { shard: origin.shard, message });
             }
         }
@@ -110,7 +110,7 @@ impl Shard {
             if origin.shard == self.id {
                 self.let_go(origin.connection, turn);
             } else {
-                let message = ShardMessage(Said::LetGo(origin.connection));
+                let message = ShardMessage(ShardMessageKind::LetGo(origin.connection));
                 turn.actions.push(Action::Forward { shard: origin.shard, message });
             }
         }
@@ -149,6 +149,18 @@ impl Shard {
             self.hold(id, turn);
         } else {
             self.let_go(id, turn);
+        }
+    }
+
+    /// After a packet of the client in `slot`: it may take more retained messages, or wait for too many responses.
+    pub(in crate::broker) fn look_after(&mut self, slot: usize, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get(slot) else { return };
+        let waits = entry.session.held() >= HELD_MAX;
+        if !entry.replays.is_empty() {
+            self.replay(slot, turn);
+        }
+        if waits {
+            self.hold_for_store(slot, turn);
         }
     }
 }

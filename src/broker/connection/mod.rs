@@ -5,4 +5,5 @@ pub(super) mod connect;
 pub(super) mod disconnect;
 pub(super) mod establish;
 pub(super) mod flow_control;
+pub(super) mod keep_alive;
 pub(super) mod state;

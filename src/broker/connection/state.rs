@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
-use crate::broker::action::ClientLabel;
-use crate::broker::directory::message::Origin;
-use crate::broker::event::{ConnectionId, Peer};
-use crate::broker::shard::Shard;
+use crate::broker::event::Peer;
+use crate::broker::ids::{ConnectionId, Origin};
+use crate::broker::report::ClientLabel;
 use crate::codec::{ClientId, Connect, ProtocolVersion, ServerPacket};
 use crate::routing::Access;
 use crate::session::Application;
@@ -150,18 +149,5 @@ impl Connection {
             Phase::Connected(slot) => Some(slot),
             Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => None,
         }
-    }
-}
-
-impl Shard {
-    /// Where a connection comes from.
-    pub fn peer(&self, id: ConnectionId) -> Option<&Peer> {
-        Some(&self.connection(id)?.caller.peer)
-    }
-
-    /// What the client of a connection is called, once it has said so, and the user that it proved to be.
-    pub fn identity(&self, id: ConnectionId) -> Option<(&ClientId, Option<&str>)> {
-        let connection = self.connection(id)?;
-        Some((connection.client_id.as_ref()?, connection.verified_user().map(|user| &**user)))
     }
 }

@@ -2,44 +2,36 @@
 
 use std::sync::Arc;
 
-use crate::broker::ConnectionId;
-use crate::broker::directory::state::Claim;
+use crate::broker::directory::claim::{Claim, Claimant};
+use crate::broker::ids::{ConnectionId, Origin};
+use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::group::Group;
-use crate::broker::publish::ingress::Parcel;
 use crate::broker::sessions::slot::SessionSlot;
-use crate::broker::sessions::takeover::Claimant;
-use crate::routing::{ShardId, Subscriber};
+use crate::routing::Subscriber;
 
 /// A message from one shard to another.
 #[derive(Debug)]
-pub struct ShardMessage(pub(in crate::broker) Said);
+pub struct ShardMessage(pub(in crate::broker) ShardMessageKind);
 
 impl ShardMessage {
     /// One for so many receivers.
     #[cfg(test)]
     pub(crate) fn for_receivers(receivers: u32) -> Self {
-        Self(Said::DeliverGroup(Box::new(Group::of(receivers))))
+        Self(ShardMessageKind::DeliverGroup(Box::new(Group::of(receivers))))
     }
 
     /// How much it is: as many messages as a receiving shard delivers because of it, or one.
     pub fn weight(&self) -> usize {
-        if let Said::DeliverGroup(group) = &self.0 { group.weight() } else { 1 }
+        if let ShardMessageKind::DeliverGroup(group) = &self.0 { group.weight() } else { 1 }
     }
 }
 
-/// A connection, wherever it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::broker) struct Origin {
-    pub(in crate::broker) shard: ShardId,
-    pub(in crate::broker) connection: ConnectionId,
-}
-
 #[derive(Debug)]
-pub(in crate::broker) enum Said {
+pub(in crate::broker) enum ShardMessageKind {
     /// A message for a Session that is, or was, with the receiving shard.
     Deliver {
         to: Arc<Subscriber>,
-        parcel: Parcel,
+        sequenced: SequencedDelivery,
         /// Who is held up when the receiver doesn't keep up.
         origin: Option<Origin>,
     },

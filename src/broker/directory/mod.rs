@@ -1,4 +1,5 @@
 //! What the shards share, and the messages they exchange.
 
+pub(super) mod claim;
 pub(super) mod message;
 pub(super) mod state;

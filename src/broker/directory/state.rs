@@ -5,11 +5,13 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use foldhash::quality::RandomState;
 
+use crate::broker::counters::Counters;
+use crate::broker::directory::claim::{Claim, Holder};
 use crate::broker::publish::deduplication::Deduplication;
 use crate::broker::retained::order::RetainedOrder;
-use crate::broker::{Counters, Ticket};
 use crate::codec::ClientId;
 use crate::routing::{RetainedLimits, RetainedStore, SessionKey, ShardId, SubscriptionIndex};
+use crate::session::Ticket;
 
 /// What all shards share, read-mostly and small: who holds which Client Identifier, the subscriptions, and the retained
 /// messages.
@@ -34,30 +36,6 @@ pub struct Shared {
     traffic: [AtomicU64; 2],
     /// The most clients that were connected at a time.
     connected_max: AtomicU64,
-}
-
-/// The number of a CONNECT that was granted a Client Identifier: of all shards, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(in crate::broker) struct Claim(pub(in crate::broker) u64);
-
-/// Who holds a Client Identifier: the last to claim it. Its claim, and in the lowest 16 bits its shard: 2⁴⁸ claims are 89 years of a
-/// hundred thousand a second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::broker) struct Holder(u64);
-
-impl Holder {
-    fn new(shard: ShardId, claim: Claim) -> Self {
-        Self(claim.0 << 16 | u64::from(shard.0))
-    }
-
-    pub(in crate::broker) const fn shard(self) -> ShardId {
-        let [low, high, ..] = self.0.to_le_bytes();
-        ShardId(u16::from_le_bytes([low, high]))
-    }
-
-    pub(in crate::broker) const fn claim(self) -> Claim {
-        Claim(self.0 >> 16)
-    }
 }
 
 impl Shared {
@@ -202,18 +180,5 @@ impl Shared {
     /// A Session has ended.
     pub(in crate::broker) fn session_ended(&self) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_holder_is_what_it_was_made_of() {
-        for (shard, claim) in [(0, 0), (0, 1), (1, 0), (u16::MAX, 7), (3, (1 << 48) - 1)] {
-            let holder = Holder::new(ShardId(shard), Claim(claim));
-            assert_eq!((holder.shard(), holder.claim()), (ShardId(shard), Claim(claim)));
-        }
     }
 }

@@ -1,10 +1,9 @@
 //! What a message survives, by its topic.
 
-use crate::broker::Settings;
 use crate::codec::Qos;
 use crate::routing::Route;
 use crate::session::Application;
-use crate::topic::{TopicFilter, TopicName};
+use crate::topic::TopicFilter;
 
 /// What an acknowledged message survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,16 +49,5 @@ impl Durability {
         let takes_identifiers = application.qos == Qos::ExactlyOnce && is_owed();
         let replaces_state = self == Self::None && application.retain;
         if takes_identifiers || replaces_state { Self::PowerLoss } else { self }
-    }
-}
-
-impl Settings {
-    /// The level of the messages of a topic: that of the first rule that matches. Without rules all get what the store can do.
-    pub(in crate::broker) fn durability_of(&self, topic: &TopicName) -> Durability {
-        if self.durability_rules.is_empty() {
-            return Durability::PowerLoss;
-        }
-        let rule = self.durability_rules.iter().find(|rule| rule.topic_filter.matches(topic));
-        rule.map_or(self.durability, |rule| rule.level)
     }
 }

@@ -7,9 +7,8 @@ use bytes::BytesMut;
 use bytestring::ByteString;
 use smallvec::SmallVec;
 
-use crate::broker::persistence::body::{
-    Body, put_deduplicated, put_length, put_message, put_option, put_str, put_subscription, put_will,
-};
+use crate::broker::persistence::body::{Body, put_length, put_message, put_option, put_str, put_subscription};
+use crate::broker::persistence::body::{put_deduplicated, put_will};
 use crate::broker::persistence::record::{Deduplicated, InsteadOf, Record, RetainedChange, WillState};
 use crate::codec::{ClientId, Matched, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
 use crate::routing::SessionKey;

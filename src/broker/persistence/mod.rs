@@ -5,5 +5,6 @@ pub(super) mod coalesce;
 pub(super) mod durability;
 pub(super) mod encode;
 pub(super) mod fetch;
+pub(super) mod pipeline;
 pub(super) mod record;
 pub(super) mod recovery;

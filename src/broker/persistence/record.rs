@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use crate::broker::Durability;
+use crate::broker::persistence::durability::Durability;
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
 use crate::routing::{SessionKey, Subscriber};
 use crate::session::Delivery;

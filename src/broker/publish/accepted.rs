@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::broker::Durability;
+use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::record::RetainedChange;
 use crate::broker::publish::route_cache::Resolved;
 use crate::codec::{KEPT_IN_BUFFER_MIN, Message, MessageId, Qos};
@@ -13,7 +13,7 @@ use crate::timestamp::Timestamp;
 
 /// What the record of an accepted message holds beside its receivers.
 #[derive(Debug)]
-pub(in crate::broker) struct Kept {
+pub(in crate::broker) struct AcceptedMessage {
     pub(in crate::broker) message: Arc<Message>,
     pub(in crate::broker) qos: Qos,
     /// RETAIN.
@@ -23,7 +23,7 @@ pub(in crate::broker) struct Kept {
     pub(in crate::broker) level: Durability,
 }
 
-impl Kept {
+impl AcceptedMessage {
     /// A message that a client published.
     pub(in crate::broker) fn new(
         application: Application,

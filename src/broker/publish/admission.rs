@@ -1,56 +1,23 @@
-//! Room in the queues of Sessions, where it must be had before a message is accepted.
+//! Admission in the queues of Sessions, where it must be had before a message is accepted.
 //!
 //! Publishers count what they give to a Session, and its own shard what it is done with: so a queue is never overfull, whatever is on
 //! its way. With `drop-oldest` nobody counts, and the Session itself makes room.
 
 use std::sync::Arc;
 
+use crate::broker::action::Action;
 use crate::broker::connection::state::Connection;
-use crate::broker::directory::message::{Said, ShardMessage};
-use crate::broker::event::ConnectionId;
-use crate::broker::publish::accept::Chosen;
-use crate::broker::publish::ingress::Publisher;
+use crate::broker::counters::DropReason;
+use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
+use crate::broker::ids::ConnectionId;
+use crate::broker::publish::plan::{Admission, Chosen, queueing};
+use crate::broker::publish::publisher::Publisher;
 use crate::broker::settings::QueueOverflow;
-use crate::broker::shard::Turn;
+use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
-use crate::broker::{Action, DropReason, Shard};
 use crate::codec::Qos;
 use crate::routing::{Location, QueueBounds, Route, Subscriber};
 use crate::session::{self, Application, Delivery};
-
-/// How a message gets its room in the queues of its receivers.
-#[derive(Debug)]
-pub(in crate::broker) enum Room {
-    /// It has it, whatever is there.
-    Given,
-    /// Where there is any.
-    IfAny,
-    /// It has taken so many bytes from each of those that queue it.
-    Taken { bytes: usize },
-}
-
-impl Room {
-    /// Gives back what was taken: the message is not accepted.
-    pub(in crate::broker) fn free<'a>(&self, publisher: &Publisher, route: &'a Route, chosen: &Chosen<'a>) {
-        if let Self::Taken { bytes } = self {
-            queueing(publisher, route, chosen).for_each(|subscriber| subscriber.free(1, *bytes));
-        }
-    }
-}
-
-/// Who puts a message at QoS 1 or 2 into its queue.
-fn queueing<'a>(
-    publisher: &Publisher,
-    route: &'a Route,
-    chosen: &Chosen<'a>,
-) -> impl Iterator<Item = &'a Arc<Subscriber>> {
-    let of_shares = chosen.iter().map(|receiver| (*receiver, None));
-    let receivers = route.receivers.iter().map(|receiver| (receiver, publisher.key)).chain(of_shares);
-    receivers.filter_map(|(receiver, publisher)| {
-        let granted = receiver.delivery(publisher)?;
-        (granted.qos > Qos::AtMostOnce).then_some(&receiver.subscriber)
-    })
-}
 
 impl Shard {
     /// How a message gets its room; `None` if a receiver has none, and that is a reason not to accept it.
@@ -60,14 +27,14 @@ impl Shard {
         application: &Application,
         route: &'a Route,
         chosen: &Chosen<'a>,
-    ) -> Option<Room> {
+    ) -> Option<Admission> {
         let is_dead_letter =
             publisher.key.is_none() && self.settings.dead_letter_topic.as_ref() == Some(&application.message.topic);
         match self.settings.queue_overflow {
-            _ if is_dead_letter => return Some(Room::IfAny),
-            QueueOverflow::DropOldest => return Some(Room::Given),
-            QueueOverflow::DropNewest => return Some(Room::IfAny),
-            QueueOverflow::Reject if application.qos == Qos::AtMostOnce => return Some(Room::IfAny),
+            _ if is_dead_letter => return Some(Admission::BestEffort),
+            QueueOverflow::DropOldest => return Some(Admission::Unchecked),
+            QueueOverflow::DropNewest => return Some(Admission::BestEffort),
+            QueueOverflow::Reject if application.qos == Qos::AtMostOnce => return Some(Admission::BestEffort),
             QueueOverflow::Reject => {}
         }
         let bytes = session::queued_bytes(application.message.content_len());
@@ -77,15 +44,15 @@ impl Shard {
             queueing(publisher, route, chosen).take(taken).for_each(|subscriber| subscriber.free(1, bytes));
             return None;
         }
-        Some(Room::Taken { bytes })
+        Some(Admission::Reserved { bytes })
     }
 
     /// Whether there is room for a message in the queue of a Session.
-    pub(in crate::broker) fn take_room(&self, room: &Room, to: &Subscriber, delivery: &Delivery) -> bool {
+    pub(in crate::broker) fn take_room(&self, room: &Admission, to: &Subscriber, delivery: &Delivery) -> bool {
         match room {
-            Room::Taken { .. } => true,
-            Room::IfAny => to.reserve(delivery.queued_bytes(), self.queue_bounds()),
-            Room::Given => {
+            Admission::Reserved { .. } => true,
+            Admission::BestEffort => to.reserve(delivery.queued_bytes(), self.queue_bounds()),
+            Admission::Unchecked => {
                 if self.counts_room {
                     to.give(delivery.queued_bytes());
                 }
@@ -105,7 +72,7 @@ impl Shard {
         if location.shard == self.id || location.slot == Location::ENDED {
             return self.on_dropped_newest(to, turn);
         }
-        let message = ShardMessage(Said::DroppedNewest { to: Arc::clone(to) });
+        let message = ShardMessage(ShardMessageKind::DroppedNewest { to: Arc::clone(to) });
         turn.actions.push(Action::Forward { shard: location.shard, message });
     }
 

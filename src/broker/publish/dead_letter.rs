@@ -1,17 +1,22 @@
 //! What is not delivered is counted, and told where it is somebody's trouble.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use crate::broker::action::Action;
 use crate::broker::connection::state::Connection;
-use crate::broker::publish::accept::Verdict;
-use crate::broker::publish::ingress::Publisher;
-use crate::broker::shard::Turn;
-use crate::broker::{Action, ClientLabel, DropReason, Report, Shard};
+use crate::broker::counters::DropReason;
+use crate::broker::persistence::fetch::{Fetch, PendingDeadLetters, Purpose};
+use crate::broker::persistence::record::Record;
+use crate::broker::publish::plan::Verdict;
+use crate::broker::publish::publisher::Publisher;
+use crate::broker::report::{ClientLabel, Report};
+use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Message, MessageProperties, MessageProperty};
 use crate::routing::{SessionKey, Subscriber};
-use crate::session::{Application, Delivery, DropCause};
+use crate::session::{Application, Delivery, DropCause, FetchedMessage};
 
 impl Shard {
     pub(in crate::broker) fn on_dropped(
@@ -115,3 +120,64 @@ pub(in crate::broker) const fn reason(cause: &DropCause) -> DropReason {
 pub(in crate::broker) const fn concerns(reason: DropReason) -> bool {
     matches!(reason, DropReason::QueueFull | DropReason::Expired)
 }
+
+impl Shard {
+    /// A message that the store alone has was dropped by the Session in `slot`: its record goes when what is made of it is there.
+    pub(in crate::broker) fn on_dropped_stored(
+        &mut self,
+        slot: usize,
+        cause: &DropCause,
+        sequence: u64,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(to) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
+        let (key, reason) = (to.key, reason(cause));
+        self.count_dropped(slot, key, reason, turn);
+        if !concerns(reason) || self.settings.dead_letter_topic.is_none() || !to.is_durable() {
+            return self.persist_done(slot, sequence, turn);
+        }
+        let dead = self.dead.entry(key).or_insert_with(|| PendingDeadLetters { to, messages: VecDeque::new() });
+        if dead.messages.len() >= DEAD_MAX {
+            self.counters.dead_letters_lost += 1;
+            return self.persist_done(slot, sequence, turn);
+        }
+        dead.messages.push_back((sequence, reason));
+        if dead.messages.len() == 1 {
+            self.fetch_dead(key, turn);
+        }
+    }
+
+    fn fetch_dead(&self, session: SessionKey, turn: &mut Turn<'_>) {
+        let Some(dead) = self.dead.get(&session) else { return };
+        let sequences = dead.messages.iter().take(DEAD_FETCHED_MAX).map(|(sequence, _)| *sequence).collect();
+        turn.actions.push(Action::Fetch(Box::new(Fetch { session, sequences, purpose: Purpose::DeadLetters })));
+    }
+
+    pub(in crate::broker) fn on_dead_fetched(
+        &mut self,
+        key: SessionKey,
+        messages: Vec<FetchedMessage>,
+        turn: &mut Turn<'_>,
+    ) {
+        for (sequence, message) in messages {
+            let Some(dead) = self.dead.get_mut(&key) else { return };
+            let Some((_, reason)) = dead.messages.pop_front() else { break };
+            let to = Arc::clone(&dead.to);
+            match message {
+                Ok(delivery) => self.publish_dead_letter(&to, reason, &delivery, turn),
+                Err(_) => self.counters.dead_letters_lost += 1,
+            }
+            self.persist(Record::Done { key, sequence }, turn);
+        }
+        if self.dead.get(&key).is_some_and(|dead| !dead.messages.is_empty()) {
+            self.fetch_dead(key, turn);
+        } else {
+            self.dead.remove(&key);
+        }
+    }
+}
+
+/// Dropped messages of one Session that wait to be fetched; more are dropped without a dead letter, and counted.
+const DEAD_MAX: usize = 10_000;
+/// Those that are fetched at once. Each may be as large as a packet can be.
+const DEAD_FETCHED_MAX: usize = 16;

@@ -3,18 +3,17 @@
 use bytestring::ByteString;
 
 use crate::broker::connection::state::Connection;
-use crate::broker::persistence::record::Deduplicated;
-use crate::broker::publish::accept::Copies;
-use crate::broker::publish::accepted::Kept;
-use crate::broker::publish::deduplication::{Reach, Standing};
-use crate::broker::publish::ingress::Publisher;
-use crate::broker::shard::Turn;
-use crate::broker::{Record, Shard};
+use crate::broker::persistence::record::{Deduplicated, Record};
+use crate::broker::publish::accepted::AcceptedMessage;
+use crate::broker::publish::deduplication::{Reach, WindowLookup};
+use crate::broker::publish::plan::Copies;
+use crate::broker::publish::publisher::Publisher;
+use crate::broker::shard::{Shard, Turn};
 use crate::codec::{MessageProperty, ReasonCode};
 use crate::session::{Application, Ticket};
 
 /// What becomes of a message before it is accepted.
-pub(in crate::broker) enum Once {
+pub(in crate::broker) enum DeduplicationVerdict {
     /// It goes on, with its place in the window if it has a `dedup-id`.
     Accept(Option<Deduplicated>),
     /// The same was accepted before, and is to be stable.
@@ -33,31 +32,33 @@ impl Shard {
         publisher: &Publisher,
         application: &Application,
         turn: &mut Turn<'_>,
-    ) -> Once {
+    ) -> DeduplicationVerdict {
         let time = self.settings.deduplication_window;
         if application.packet_id.is_none() || time.is_zero() || application.message.properties.is_empty() {
-            return Once::Accept(None);
+            return DeduplicationVerdict::Accept(None);
         }
-        let Some(id) = dedup_id(application) else { return Once::Accept(None) };
+        let Some(id) = dedup_id(application) else { return DeduplicationVerdict::Accept(None) };
         if id.len() > ID_BYTES_MAX {
-            return Once::Refuse(ReasonCode::ImplementationSpecificError);
+            return DeduplicationVerdict::Refuse(ReasonCode::ImplementationSpecificError);
         }
         let reach = Reach { time, ids_max: self.settings.deduplication_ids_max };
         match self.shared.deduplication.claim(turn.now, reach, connection.0.clone(), id) {
-            Standing::New(entry) => {
+            WindowLookup::New(entry) => {
                 self.counters.deduplication_left += entry.left.len() as u64;
-                Once::Accept(Some(entry))
+                DeduplicationVerdict::Accept(Some(entry))
             }
-            Standing::Pending => Once::Later,
-            Standing::Repeat(shard, ticket) if shard != self.id && self.shared.stable(shard) < ticket => Once::Later,
-            Standing::Repeat(shard, ticket) => {
+            WindowLookup::Pending => DeduplicationVerdict::Later,
+            WindowLookup::Repeat(shard, ticket) if shard != self.id && self.shared.stable(shard) < ticket => {
+                DeduplicationVerdict::Later
+            }
+            WindowLookup::Repeat(shard, ticket) => {
                 self.counters.duplicates += 1;
                 let first = (shard == self.id && ticket > self.stable).then_some(ticket);
                 // The Packet Identifier is received all the same.
                 let level = self.settings.durability_of(&application.message.topic);
-                let kept = Kept::nothing(application).at(level);
-                let own = self.persist_accepted(publisher, kept, Copies::default(), turn);
-                Once::Duplicate(first.max(own))
+                let accepted = AcceptedMessage::nothing(application).at(level);
+                let own = self.persist_accepted(publisher, accepted, Copies::default(), turn);
+                DeduplicationVerdict::Duplicate(first.max(own))
             }
         }
     }

@@ -50,7 +50,7 @@ pub(in crate::broker) struct Reach {
 
 /// What a message with a `dedup-id` is.
 #[derive(Debug)]
-pub(in crate::broker) enum Standing {
+pub(in crate::broker) enum WindowLookup {
     /// The first of its name: it must be [confirmed](Deduplication::confirm) or [withdrawn](Deduplication::withdraw).
     New(Deduplicated),
     /// One that is being accepted at this moment.
@@ -71,13 +71,15 @@ impl Deduplication {
         reach: Reach,
         publisher: ByteString,
         id: ByteString,
-    ) -> Standing {
+    ) -> WindowLookup {
         let mut windows = self.lock();
         let known = windows.publishers.get(&publisher).and_then(|window| window.numbers.get(&id)).copied();
         let mut left = Vec::new();
         if let Some((number, placed)) = known.and_then(|number| Some((number, windows.all.get(&number)?))) {
             if placed.at + reach.time > now {
-                return placed.accepted.map_or(Standing::Pending, |(shard, ticket)| Standing::Repeat(shard, ticket));
+                return placed
+                    .accepted
+                    .map_or(WindowLookup::Pending, |(shard, ticket)| WindowLookup::Repeat(shard, ticket));
             }
             left.extend(windows.remove(number));
         }
@@ -92,7 +94,7 @@ impl Deduplication {
         let number = windows.last + 1;
         let entry = Deduplicated { number, publisher, id, at: now, left };
         windows.insert(&entry, None);
-        Standing::New(entry)
+        WindowLookup::New(entry)
     }
 
     /// Its message is accepted.

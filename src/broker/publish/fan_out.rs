@@ -1,27 +1,34 @@
 //! From a shard to a receiver: here, on another shard, or on its way.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use crate::broker::directory::message::{Origin, Said, ShardMessage};
-use crate::broker::persistence::record::{Addressed, InsteadOf};
-use crate::broker::publish::accept::Distribution;
-use crate::broker::publish::accepted::Kept;
-use crate::broker::publish::ingress::{Outstanding, Parcel, Publisher};
-use crate::broker::shard::Turn;
-use crate::broker::{Action, DropReason, Durability, Record, Shard};
+use crate::broker::action::Action;
+use crate::broker::counters::DropReason;
+use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
+use crate::broker::ids::Origin;
+use crate::broker::persistence::durability::Durability;
+use crate::broker::persistence::pipeline::Outstanding;
+use crate::broker::persistence::record::{Addressed, InsteadOf, Record};
+use crate::broker::publish::accepted::AcceptedMessage;
+use crate::broker::publish::delivery::SequencedDelivery;
+use crate::broker::publish::group::{Group, Groups, Member};
+use crate::broker::publish::plan::Distribution;
+use crate::broker::publish::publisher::Publisher;
+use crate::broker::shard::{Shard, Turn};
 use crate::codec::Qos;
-use crate::routing::{Location, Subscriber};
+use crate::routing::{Location, Route, ShardId, Subscriber};
 use crate::session::{self, Delivery, DeliveryPlace, Ticket};
 
 impl Shard {
     /// The record of these messages is stable: their receivers get them.
     pub(in crate::broker) fn deliver_outstanding(&mut self, outstanding: Outstanding, turn: &mut Turn<'_>) {
         for Addressed { to, sequence, delivery } in Arc::unwrap_or_clone(outstanding.deliveries) {
-            let parcel = Parcel { sequence: Some(sequence), delivery };
-            self.deliver(&to, parcel, outstanding.origin, turn);
+            let sequenced = SequencedDelivery { sequence: Some(sequence), delivery };
+            self.deliver(&to, sequenced, outstanding.origin, turn);
         }
-        for (to, parcel) in outstanding.held {
-            self.deliver(&to, parcel, outstanding.origin, turn);
+        for (to, sequenced) in outstanding.held {
+            self.deliver(&to, sequenced, outstanding.origin, turn);
         }
     }
 
@@ -29,41 +36,41 @@ impl Shard {
     pub(in crate::broker) fn deliver(
         &mut self,
         to: &Arc<Subscriber>,
-        parcel: Parcel,
+        sequenced: SequencedDelivery,
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) {
         let location = to.location();
         let slot = location.slot as usize;
         if location.slot == Location::ENDED {
-            self.give_up(to, parcel, turn);
+            self.give_up(to, sequenced, turn);
         } else if location.shard != self.id {
-            let said = Said::Deliver { to: Arc::clone(to), parcel, origin };
-            turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(said) });
+            let message = ShardMessageKind::Deliver { to: Arc::clone(to), sequenced, origin };
+            turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(message) });
         } else if location.slot == Location::ARRIVING {
-            if parcel.sequence.is_some() {
-                self.early.entry(to.key).or_default().push((Arc::clone(to), parcel));
+            if sequenced.sequence.is_some() {
+                self.early.entry(to.key).or_default().push((Arc::clone(to), sequenced));
             } else {
                 self.counters.dropped(DropReason::NotConnected, 1);
             }
         } else if self.session(slot, to.key).is_none() {
-            self.give_up(to, parcel, turn);
-        } else if parcel.sequence.is_none() && self.is_overrun(slot) {
+            self.give_up(to, sequenced, turn);
+        } else if sequenced.sequence.is_none() && self.is_overrun(slot) {
             self.count_dropped(slot, to.key, DropReason::SlowReceiver, turn);
         } else {
-            match parcel.sequence {
-                Some(sequence) => self.drive_known(slot, session::Event::Deliver(sequence, parcel.delivery), turn),
-                None => self.drive_known(slot, session::Event::DeliverQos0(parcel.delivery), turn),
+            match sequenced.sequence {
+                Some(sequence) => self.drive_known(slot, session::Event::Deliver(sequence, sequenced.delivery), turn),
+                None => self.drive_known(slot, session::Event::DeliverQos0(sequenced.delivery), turn),
             }
             self.hold_up(slot, origin, turn);
         }
     }
 
     /// A message came too late for its Session, which has ended: it goes to another member of its share, or nowhere.
-    fn give_up(&mut self, to: &Subscriber, parcel: Parcel, turn: &mut Turn<'_>) {
-        let is_stored = to.is_durable() && parcel.delivery.place == DeliveryPlace::Record;
-        let (key, sequence) = (to.key, parcel.sequence.filter(|_| is_stored));
-        if self.hand_on(to, parcel, turn) {
+    fn give_up(&mut self, to: &Subscriber, sequenced: SequencedDelivery, turn: &mut Turn<'_>) {
+        let is_stored = to.is_durable() && sequenced.delivery.place == DeliveryPlace::Record;
+        let (key, sequence) = (to.key, sequenced.sequence.filter(|_| is_stored));
+        if self.hand_on(to, sequenced, turn) {
             return;
         }
         self.counters.dropped(DropReason::SessionEnded, 1);
@@ -76,14 +83,14 @@ impl Shard {
     pub(in crate::broker) fn on_delivery_forwarded(
         &mut self,
         to: &Arc<Subscriber>,
-        parcel: Parcel,
+        sequenced: SequencedDelivery,
         origin: Option<Origin>,
         turn: &mut Turn<'_>,
     ) {
-        if parcel.sequence.is_none() && to.location().shard != self.id {
+        if sequenced.sequence.is_none() && to.location().shard != self.id {
             return self.counters.dropped(DropReason::NotConnected, 1);
         }
-        self.deliver(to, parcel, origin, turn);
+        self.deliver(to, sequenced, origin, turn);
     }
 
     /// Gives a retained message to a new subscription of the Session in `slot`. Returns what must be stable before it is there.
@@ -95,11 +102,11 @@ impl Shard {
     ) -> Option<Ticket> {
         let to = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber))?;
         let level = self.level_again(&delivery);
-        let kept = Kept::again(&delivery).at(level);
+        let accepted = AcceptedMessage::again(&delivery).at(level);
         let mut distribution = Distribution::again(level, None);
         self.distribute(&mut distribution, &to, delivery, turn);
         let publisher = Publisher::broker();
-        self.persist_accepted(&publisher, kept, distribution.copies, turn)
+        self.persist_accepted(&publisher, accepted, distribution.copies, turn)
     }
 
     /// The level of the record of a message that was accepted before, and goes to one more receiver.
@@ -112,8 +119,13 @@ impl Shard {
     }
 
     /// Gives a message of a Session that has ended to another member of its share. `false` if there is none.
-    pub(in crate::broker) fn hand_on(&mut self, from: &Subscriber, parcel: Parcel, turn: &mut Turn<'_>) -> bool {
-        let Parcel { sequence, delivery } = parcel;
+    pub(in crate::broker) fn hand_on(
+        &mut self,
+        from: &Subscriber,
+        sequenced: SequencedDelivery,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let SequencedDelivery { sequence, delivery } = sequenced;
         let Some(filter) = delivery.share().cloned() else { return false };
         let Some(share) = self.shared.index().share(&filter, &delivery.message.topic) else { return false };
         let Some(receiver) = share.choose(None, &delivery.message.topic, Some(from.key)) else { return false };
@@ -123,11 +135,47 @@ impl Shard {
         let stored = sequence.filter(|_| from.is_durable() && delivery.place == DeliveryPlace::Record);
         let instead_of = stored.map(|sequence| InsteadOf::Queued(from.key, sequence));
         let level = if instead_of.is_some() { Durability::PowerLoss } else { self.level_again(&delivery) };
-        let kept = Kept::again(&delivery).at(level);
+        let accepted = AcceptedMessage::again(&delivery).at(level);
         let mut distribution = Distribution::again(level, instead_of);
         self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
         let publisher = Publisher { instead_of, ..Publisher::broker() };
-        self.persist_accepted(&publisher, kept, distribution.copies, turn);
+        self.persist_accepted(&publisher, accepted, distribution.copies, turn);
         true
+    }
+
+    /// Says each to its shard. What is said later is behind it, so that each receiver gets the messages of a publisher in their order.
+    pub(in crate::broker) fn forward_groups(
+        groups: &mut Groups,
+        route: &Arc<Route>,
+        accepted: &AcceptedMessage,
+        publisher: &Publisher,
+        turn: &mut Turn<'_>,
+    ) {
+        for (shard, members) in groups.drain() {
+            let (publisher, origin) = (publisher.key, publisher.origin);
+            let group = Group { route: Arc::clone(route), accepted: accepted.apart(), publisher, origin, members };
+            let message = ShardMessage(ShardMessageKind::DeliverGroup(Box::new(group)));
+            turn.actions.push(Action::Forward { shard, message });
+        }
+    }
+
+    /// The other shard that a Session is with, or comes to.
+    pub(in crate::broker) fn elsewhere(&self, subscriber: &Subscriber) -> Option<ShardId> {
+        let location = subscriber.location();
+        (location.shard != self.id && location.slot != Location::ENDED).then_some(location.shard)
+    }
+
+    /// Delivers a message to the receivers that another shard found here.
+    pub(in crate::broker) fn on_group_forwarded(&mut self, group: Group, turn: &mut Turn<'_>) {
+        let Group { route, accepted, publisher, origin, members } = group;
+        for Member { place, sequence } in members {
+            // It is the route in which the places were found, and each was granted the message there: nothing is left out, and so no
+            // queue has a gap.
+            let Some(receiver) = route.receivers.get(place as usize) else { continue };
+            let Some(granted) = receiver.delivery(publisher) else { continue };
+            let sequenced =
+                SequencedDelivery { sequence: sequence.map(NonZeroU64::get), delivery: accepted.delivery(granted) };
+            self.on_delivery_forwarded(&receiver.subscriber, sequenced, origin, turn);
+        }
     }
 }

@@ -5,31 +5,28 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::broker::directory::message::{Origin, Said, ShardMessage};
-use crate::broker::publish::accepted::Kept;
-use crate::broker::publish::ingress::{Parcel, Publisher};
-use crate::broker::shard::Turn;
-use crate::broker::{Action, Shard};
-use crate::routing::{Location, Route, SessionKey, ShardId, Subscriber};
+use crate::broker::ids::Origin;
+use crate::broker::publish::accepted::AcceptedMessage;
+use crate::routing::{Route, SessionKey, ShardId};
 
 /// Copies of a message for the receivers that are with one shard. What is counted by reference in it is the message's own or
 /// the route's, once for all of them.
 #[derive(Debug)]
 pub(in crate::broker) struct Group {
-    route: Arc<Route>,
-    kept: Kept,
-    publisher: Option<SessionKey>,
-    origin: Option<Origin>,
-    members: Vec<Member>,
+    pub(in crate::broker) route: Arc<Route>,
+    pub(in crate::broker) accepted: AcceptedMessage,
+    pub(in crate::broker) publisher: Option<SessionKey>,
+    pub(in crate::broker) origin: Option<Origin>,
+    pub(in crate::broker) members: Vec<Member>,
 }
 
 /// A receiver of a group.
 #[derive(Debug, Clone, Copy)]
-struct Member {
+pub(in crate::broker) struct Member {
     /// Where it is in the route.
-    place: u32,
+    pub(in crate::broker) place: u32,
     /// Its copy's place in its queue, at QoS 1 and 2.
-    sequence: Option<NonZeroU64>,
+    pub(in crate::broker) sequence: Option<NonZeroU64>,
 }
 
 /// The groups of a message, while it is distributed.
@@ -50,7 +47,13 @@ impl Group {
             place: crate::session::DeliveryPlace::Memory,
         };
         let members = (0..receivers).map(|place| Member { place, sequence: None }).collect();
-        Self { route: Arc::default(), kept: Kept::again(&delivery), publisher: None, origin: None, members }
+        Self {
+            route: Arc::default(),
+            accepted: AcceptedMessage::again(&delivery),
+            publisher: None,
+            origin: None,
+            members,
+        }
     }
 
     /// How many messages it is.
@@ -69,40 +72,8 @@ impl Groups {
         }
     }
 
-    /// Says each to its shard. What is said later is behind it, so that each receiver gets the messages of a publisher in their order.
-    pub(in crate::broker) fn forward(
-        &mut self,
-        route: &Arc<Route>,
-        kept: &Kept,
-        publisher: &Publisher,
-        turn: &mut Turn<'_>,
-    ) {
-        for (shard, members) in self.0.drain(..) {
-            let (publisher, origin) = (publisher.key, publisher.origin);
-            let group = Group { route: Arc::clone(route), kept: kept.apart(), publisher, origin, members };
-            let message = ShardMessage(Said::DeliverGroup(Box::new(group)));
-            turn.actions.push(Action::Forward { shard, message });
-        }
-    }
-}
-
-impl Shard {
-    /// The other shard that a Session is with, or comes to.
-    pub(in crate::broker) fn elsewhere(&self, subscriber: &Subscriber) -> Option<ShardId> {
-        let location = subscriber.location();
-        (location.shard != self.id && location.slot != Location::ENDED).then_some(location.shard)
-    }
-
-    /// Delivers a message to the receivers that another shard found here.
-    pub(in crate::broker) fn on_group_forwarded(&mut self, group: Group, turn: &mut Turn<'_>) {
-        let Group { route, kept, publisher, origin, members } = group;
-        for Member { place, sequence } in members {
-            // It is the route in which the places were found, and each was granted the message there: nothing is left out, and so no
-            // queue has a gap.
-            let Some(receiver) = route.receivers.get(place as usize) else { continue };
-            let Some(granted) = receiver.delivery(publisher) else { continue };
-            let parcel = Parcel { sequence: sequence.map(NonZeroU64::get), delivery: kept.delivery(granted) };
-            self.on_delivery_forwarded(&receiver.subscriber, parcel, origin, turn);
-        }
+    /// Takes the groups out, one for each shard that has receivers.
+    pub(in crate::broker) fn drain(&mut self) -> impl Iterator<Item = (ShardId, Vec<Member>)> + '_ {
+        self.0.drain(..)
     }
 }

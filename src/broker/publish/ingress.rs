@@ -1,38 +1,19 @@
 //! From a PUBLISH to its receivers.
 
-use std::sync::Arc;
-
 use bytestring::ByteString;
 
+use crate::broker::action::Action;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::state::Connection;
-use crate::broker::directory::message::Origin;
-use crate::broker::event::ConnectionId;
-use crate::broker::persistence::record::{Addressed, Deduplicated, InsteadOf};
-use crate::broker::publish::accept::Verdict;
-use crate::broker::publish::deduplicate::{ConnectionName, Once};
-use crate::broker::shard::Turn;
-use crate::broker::{Action, Report, Shard};
-use crate::codec::{ClientId, PacketId, Qos, ReasonCode};
-use crate::routing::{SessionKey, Subscriber};
-use crate::session::{self, Application, Delivery, Ticket};
+use crate::broker::ids::{ConnectionId, Origin};
+use crate::broker::publish::deduplicate::{ConnectionName, DeduplicationVerdict};
+use crate::broker::publish::plan::Verdict;
+use crate::broker::publish::publisher::Publisher;
+use crate::broker::report::Report;
+use crate::broker::shard::{Shard, Turn};
+use crate::codec::{PacketId, Qos, ReasonCode};
+use crate::session::{self, Application};
 use crate::topic::TopicName;
-
-/// Who a message comes from.
-#[derive(Debug)]
-pub(in crate::broker) struct Publisher {
-    /// Its Session, for No Local.
-    pub(in crate::broker) key: Option<SessionKey>,
-    pub(in crate::broker) client_id: Option<ClientId>,
-    /// Its connection, to be held up when a receiver doesn't keep up.
-    pub(in crate::broker) origin: Option<Origin>,
-    /// The slot of its Session and the Packet Identifier, at QoS 1 and 2.
-    pub(in crate::broker) received: Option<(usize, PacketId)>,
-    /// Its place in the deduplication window.
-    pub(in crate::broker) once: Option<Deduplicated>,
-    /// What its record ends.
-    pub(in crate::broker) instead_of: Option<InsteadOf>,
-}
 
 /// A PUBLISH or SUBSCRIBE that is not granted, for the log.
 #[derive(Debug)]
@@ -42,31 +23,6 @@ pub(in crate::broker) struct Denial {
     pub(in crate::broker) reason_code: ReasonCode,
     /// The access rule, or the limit.
     pub(in crate::broker) rule: ByteString,
-}
-
-/// A message on its way to one receiver.
-#[derive(Debug)]
-pub(in crate::broker) struct Parcel {
-    /// Its place in the receiver's queue, at QoS 1 and 2.
-    pub(in crate::broker) sequence: Option<u64>,
-    pub(in crate::broker) delivery: Delivery,
-}
-
-/// Messages whose record is not stable yet.
-#[derive(Debug)]
-pub(in crate::broker) struct Outstanding {
-    pub(in crate::broker) ticket: Ticket,
-    pub(in crate::broker) origin: Option<Origin>,
-    pub(in crate::broker) deliveries: Arc<Vec<Addressed>>,
-    /// Copies that have no part in the record, and wait for it all the same.
-    pub(in crate::broker) held: Vec<(Arc<Subscriber>, Parcel)>,
-}
-
-impl Publisher {
-    /// The broker itself.
-    pub(in crate::broker) const fn broker() -> Self {
-        Self { key: None, client_id: None, origin: None, received: None, once: None, instead_of: None }
-    }
 }
 
 impl Shard {
@@ -138,10 +94,14 @@ impl Shard {
         let wants_look_up = application.packet_id.is_some() && !application.message.properties.is_empty();
         if wants_look_up && let Some(name) = self.connection(id).map(ConnectionName::of) {
             match self.look_up(&name, &publisher, &application, turn) {
-                Once::Accept(entry) => publisher.once = entry,
-                Once::Duplicate(wait) => return (Verdict::Answer { reason_code: ReasonCode::Success, wait }, true),
-                Once::Later => return (Verdict::Later(Box::new(application)), false),
-                Once::Refuse(reason_code) => return (Verdict::Answer { reason_code, wait: None }, false),
+                DeduplicationVerdict::Accept(entry) => publisher.once = entry,
+                DeduplicationVerdict::Duplicate(wait) => {
+                    return (Verdict::Answer { reason_code: ReasonCode::Success, wait }, true);
+                }
+                DeduplicationVerdict::Later => return (Verdict::Later(Box::new(application)), false),
+                DeduplicationVerdict::Refuse(reason_code) => {
+                    return (Verdict::Answer { reason_code, wait: None }, false);
+                }
             }
         }
         let verdict = self.accept(&publisher, application, turn);

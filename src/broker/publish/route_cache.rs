@@ -3,7 +3,9 @@ use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
-use crate::broker::{Durability, Settings, Shared};
+use crate::broker::directory::state::Shared;
+use crate::broker::persistence::durability::Durability;
+use crate::broker::settings::Settings;
 use crate::routing::Route;
 use crate::topic::TopicName;
 

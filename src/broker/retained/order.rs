@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::broker::shard::Turn;
-use crate::broker::{Record, Shard};
 use crate::routing::ShardId;
 
 /// The numbers of all changes of what is retained.
@@ -106,22 +104,7 @@ impl RetainedOrder {
     }
 }
 
-impl Shard {
-    /// Forgets retained messages that have expired, and the records that count no more.
-    pub(in crate::broker) fn expire_retained(&mut self, turn: &mut Turn<'_>) {
-        let expired = self.shared.retained_mut().remove_expired(turn.now, RETAINED_SWEEP);
-        self.shared.retained_order.expire(&expired);
-        let numbers = self.shared.retained_order.sweep(self.id);
-        self.retained_open = true;
-        if !numbers.is_empty() {
-            self.persist(Record::RetainedGone { numbers }, turn);
-        }
-    }
-}
-
 /// No record is missing in the log.
 const NONE: u64 = u64::MAX;
 /// Deletions in one record at the most.
 const CARRIED_MAX: usize = 10_000;
-/// Expired retained messages removed in one tick at the most.
-const RETAINED_SWEEP: usize = 10_000;

@@ -1,8 +1,10 @@
 //! A Session's events, and what comes of them.
 
-use crate::broker::event::ConnectionId;
-use crate::broker::shard::Turn;
-use crate::broker::{Action, Counters, Record, Shard};
+use crate::broker::action::Action;
+use crate::broker::counters::Counters;
+use crate::broker::ids::ConnectionId;
+use crate::broker::persistence::record::Record;
+use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Ack, ReasonCode, ServerPacket};
 use crate::session::{self, Action as Step};
 
@@ -30,9 +32,9 @@ impl Shard {
             | session::Event::Room(_)
             | session::Event::Disconnected => (0, 0),
         };
-        let mut outlet = Outlet::new(entry.connection, &mut self.counters, &mut self.spare, turn.actions);
-        entry.session.handle(turn.now, event, &mut outlet);
-        let Outlet { mut steps, bytes, has_delivered, .. } = outlet;
+        let mut sink = ActionSink::new(entry.connection, &mut self.counters, &mut self.spare, turn.actions);
+        entry.session.handle(turn.now, event, &mut sink);
+        let ActionSink { mut steps, bytes, has_delivered, .. } = sink;
         entry.dropping &= !has_delivered;
         if bytes > 0
             && let Some(id) = entry.connection
@@ -122,7 +124,7 @@ impl Shard {
 }
 
 /// Where the Actions of a Session go: packets to its connection at once, the rest to be carried out when the Session is done.
-struct Outlet<'a> {
+struct ActionSink<'a> {
     connection: Option<ConnectionId>,
     counters: &'a mut Counters,
     spare: &'a mut Vec<Vec<Step>>,
@@ -136,7 +138,7 @@ struct Outlet<'a> {
     has_delivered: bool,
 }
 
-impl<'a> Outlet<'a> {
+impl<'a> ActionSink<'a> {
     const fn new(
         connection: Option<ConnectionId>,
         counters: &'a mut Counters,
@@ -148,7 +150,7 @@ impl<'a> Outlet<'a> {
     }
 }
 
-impl session::Actions for Outlet<'_> {
+impl session::Actions for ActionSink<'_> {
     fn send(&mut self, packet: ServerPacket) {
         self.is_behind |= matches!(packet, ServerPacket::Connack(_));
         if self.is_behind {

@@ -1,6 +1,10 @@
 //! Sessions: where they are, how they move, how they end.
 
 pub(super) mod drive;
+pub(super) mod expiry;
+pub(super) mod load;
 pub(super) mod restore;
 pub(super) mod slot;
+pub(super) mod table;
 pub(super) mod takeover;
+pub(super) mod will;

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::broker::action::Action;
+use crate::broker::directory::state::Shared;
+use crate::broker::persistence::record::{Deduplicated, Record, WillState};
 use crate::broker::persistence::recovery::RecoveredSession;
-use crate::broker::sessions::slot::{Replays, SessionSlot};
-use crate::broker::shard::Turn;
-use crate::broker::{Action, Deduplicated, Record, Shard, Shared, WillState};
+use crate::broker::retained::replay::Replays;
+use crate::broker::sessions::slot::SessionSlot;
+use crate::broker::shard::{Shard, Turn};
 use crate::routing::{Access, Location, Retained, SessionKey, Subscriber};
 use crate::session::{Session, Ticket};
 use crate::timestamp::Timestamp;

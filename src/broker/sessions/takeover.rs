@@ -3,35 +3,14 @@
 //! Whoever claims a Client Identifier becomes its holder at once and asks the holder before it for the Session. Claims of one
 //! identifier thus form a queue: a holder that hasn't got the Session yet passes it on when it comes.
 
+use crate::broker::action::Action;
 use crate::broker::connection::disconnect::Ending;
-use crate::broker::connection::establish::Granted;
-use crate::broker::connection::state::Connecting;
-use crate::broker::directory::message::{Said, ShardMessage};
-use crate::broker::directory::state::{Claim, Holder};
-use crate::broker::event::ConnectionId;
+use crate::broker::connection::establish::GrantedClaim;
+use crate::broker::directory::claim::{Claim, Claimant, Holder};
+use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::sessions::slot::SessionSlot;
-use crate::broker::shard::Turn;
-use crate::broker::{Action, Shard};
-use crate::routing::{Location, ShardId};
-
-/// A CONNECT that waits for its Session.
-#[derive(Debug)]
-pub(in crate::broker) struct PendingClaim {
-    /// Gone if it closed meanwhile.
-    pub(in crate::broker) connection: Option<ConnectionId>,
-    pub(in crate::broker) connecting: Box<Connecting>,
-    /// Who wants the Session next.
-    pub(in crate::broker) successor: Option<Claimant>,
-}
-
-/// Who wants a Session.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::broker) struct Claimant {
-    pub(in crate::broker) claim: Claim,
-    pub(in crate::broker) shard: ShardId,
-    /// Whether the Session is not wanted, but its end.
-    pub(in crate::broker) clean_start: bool,
-}
+use crate::broker::shard::{Shard, Turn};
+use crate::routing::Location;
 
 impl Shard {
     /// Asks the last holder for the Session.
@@ -39,8 +18,8 @@ impl Shard {
         if holder.shard() == self.id {
             return self.on_claimed(holder.claim(), claimant, turn);
         }
-        let said = Said::Claimed { prior: holder.claim(), claimant };
-        turn.actions.push(Action::Forward { shard: holder.shard(), message: ShardMessage(said) });
+        let message = ShardMessageKind::Claimed { prior: holder.claim(), claimant };
+        turn.actions.push(Action::Forward { shard: holder.shard(), message: ShardMessage(message) });
     }
 
     /// Somebody wants the Session that this shard had with the claim `prior`.
@@ -126,7 +105,7 @@ impl Shard {
         if claimant.shard == self.id {
             return self.on_surrendered(claimant.claim, session, turn);
         }
-        let message = ShardMessage(Said::Surrendered { claim: claimant.claim, session });
+        let message = ShardMessage(ShardMessageKind::Surrendered { claim: claimant.claim, session });
         turn.actions.push(Action::Forward { shard: claimant.shard, message });
     }
 
@@ -146,7 +125,7 @@ impl Shard {
             }
             self.pass_on(claim, claimant, session, turn);
         } else if let Some(id) = connection {
-            let granted = Granted { claim, connecting: pending.connecting };
+            let granted = GrantedClaim { claim, connecting: pending.connecting };
             self.finish_connect(id, granted, session, turn);
         } else if let Some(mut entry) = session {
             // The client is gone again: its Session waits for the next CONNECT.
@@ -156,8 +135,8 @@ impl Shard {
         } else {
             self.shared.unclaim(&pending.connecting.client_id, claim);
         }
-        for (to, parcel) in key.and_then(|key| self.early.remove(&key)).unwrap_or_default() {
-            self.deliver(&to, parcel, None, turn);
+        for (to, sequenced) in key.and_then(|key| self.early.remove(&key)).unwrap_or_default() {
+            self.deliver(&to, sequenced, None, turn);
         }
     }
 

@@ -1,0 +1,42 @@
+//! Keep Alive, and the time that a CONNECT may take.
+
+use crate::broker::connection::disconnect::Ending;
+use crate::broker::connection::state::Phase;
+use crate::broker::ids::ConnectionId;
+use crate::broker::shard::{Shard, Turn};
+use crate::codec::ReasonCode;
+use crate::timestamp::Timestamp;
+
+impl Shard {
+    /// Sets the one timer of a connection: for its CONNECT, and then for its Keep Alive.
+    pub(in crate::broker) fn set_due(&mut self, id: ConnectionId, at: Timestamp) {
+        if self.connection(id).is_some() {
+            self.timers.set_connection(id.slot, at);
+        }
+    }
+
+    /// CONNECT or the Keep Alive of a connection is due.
+    pub(in crate::broker) fn on_connection_due(&mut self, slot: u32, turn: &mut Turn<'_>) {
+        let Some(connection) = self.connections.get(slot as usize).and_then(Option::as_ref) else { return };
+        let id = connection.id;
+        match connection.phase {
+            Phase::AwaitingConnect => self.break_off(id, "no CONNECT within connect_timeout", turn),
+            Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
+                let cause = "not connected within connect_timeout".into();
+                self.refuse(id, ReasonCode::ServerBusy, cause, turn);
+            }
+            Phase::Connected(_) if connection.keep_alive == 0 => {}
+            Phase::Connected(_) => {
+                let silence_max = connection.silence_max();
+                // Who is not read from can't be heard.
+                let heard = if connection.holds > 0 { turn.now } else { connection.last_packet };
+                if heard + silence_max > turn.now {
+                    return self.set_due(id, heard + silence_max);
+                }
+                // [MQTT-3.1.2-22]
+                let ending = Ending::told(ReasonCode::KeepAliveTimeout, "Keep Alive timeout");
+                self.end_connection(id, ending, turn);
+            }
+        }
+    }
+}

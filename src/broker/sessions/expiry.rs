@@ -1,0 +1,84 @@
+//! The end of a Session: its Session Expiry Interval, and what becomes of what it was owed.
+
+use std::sync::Arc;
+
+use crate::broker::counters::DropReason;
+use crate::broker::persistence::record::{Record, WillState};
+use crate::broker::publish::delivery::SequencedDelivery;
+use crate::broker::shard::{Shard, Turn};
+use crate::routing::Location;
+
+impl Shard {
+    /// The connection of the Session in `slot` has ended: since when, and what is left of its Will.
+    pub(in crate::broker) fn persist_detached(&mut self, slot: usize, will: WillState, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get(slot) else { return };
+        let (session_expiry_interval, at) = (entry.session_expiry_interval, entry.detached_at);
+        let sent_until = entry.session.sent_until();
+        let record = |key| Record::SessionDetached { key, session_expiry_interval, at, will, sent_until };
+        self.persist_unawaited(slot, record, turn);
+    }
+
+    /// Sets the time at which the Will or the end of a Session without connection is due.
+    pub(in crate::broker) fn schedule_session(&mut self, slot: usize) {
+        let Some(entry) = self.sessions.get(slot) else { return };
+        if let Some(at) = entry.will_at().into_iter().chain(entry.ends_at()).min()
+            && let Ok(slot) = u32::try_from(slot)
+        {
+            self.timers.set_session(slot, at);
+        }
+    }
+
+    /// The Session in `slot` goes: to its next connection, or for good.
+    pub(in crate::broker) fn cancel_session_due(&mut self, slot: usize) {
+        if let Ok(slot) = u32::try_from(slot) {
+            self.timers.cancel_session(slot);
+        }
+    }
+
+    /// The Will or the end of a Session without connection may be due.
+    pub(in crate::broker) fn on_session_due(&mut self, slot: usize, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get(slot).filter(|entry| entry.connection.is_none()) else { return };
+        if entry.ends_at().is_some_and(|at| at <= turn.now) {
+            self.counters.sessions_expired += 1;
+            return self.end_session(slot, turn);
+        }
+        if entry.will_at().is_some_and(|at| at <= turn.now) {
+            self.publish_will(slot, turn);
+            self.persist_detached(slot, WillState::Gone, turn);
+        }
+        self.schedule_session(slot);
+    }
+
+    /// Ends the Session in `slot`, which has no connection: its Will is published, its subscriptions go, and what it was owed
+    /// goes to other members of its shares or nowhere.
+    pub(in crate::broker) fn end_session(&mut self, slot: usize, turn: &mut Turn<'_>) {
+        let Some(subscriber) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
+        let key = subscriber.key;
+        if self.shared.index().subscription_count_of(key) > 0 {
+            self.shared.index_mut().remove(key);
+        }
+        self.publish_will(slot, turn);
+        let Some(entry) = self.sessions.try_remove(slot) else { return };
+        self.cancel_session_due(slot);
+        subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
+        self.by_claim.remove(&entry.claim);
+        self.shared.unclaim(&subscriber.client_id, entry.claim);
+        self.shared.session_ended();
+        let (messages, bytes) = entry.session.queued();
+        self.counters.sessions -= 1;
+        self.counters.queued_messages -= messages as u64;
+        self.counters.queued_bytes -= bytes as u64;
+        let mut lost = messages as u64;
+        let stored = entry.stored;
+        for (sequence, delivery) in entry.session.into_leftovers() {
+            if self.hand_on(&subscriber, SequencedDelivery { sequence: Some(sequence), delivery }, turn) {
+                lost = lost.saturating_sub(1);
+            }
+        }
+        self.counters.dropped(DropReason::SessionEnded, lost);
+        // Behind those that went to others, one by one: a crash in between neither loses nor repeats one.
+        if stored {
+            self.persist(Record::SessionEnded { key }, turn);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Messages of a queue that are in the store alone: asked for before their turn to be sent.
+
+use crate::broker::action::Action;
+use crate::broker::persistence::fetch::{Fetch, Fetched, Purpose};
+use crate::broker::shard::{Shard, Turn};
+use crate::session;
+
+impl Shard {
+    /// The Session in `slot` is about to send what is not in memory.
+    pub(in crate::broker) fn fetch(&mut self, slot: usize, number: u32, sequences: Vec<u64>, turn: &mut Turn<'_>) {
+        let Some(session) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return };
+        let purpose = Purpose::Send { slot, number };
+        turn.actions.push(Action::Fetch(Box::new(Fetch { session, sequences, purpose })));
+    }
+
+    /// Messages were read. The Session that asked may be gone, or have come back: then it asked again.
+    pub(in crate::broker) fn on_fetched(&mut self, fetched: Fetched, turn: &mut Turn<'_>) {
+        let Fetched { fetch: Fetch { session, purpose, .. }, messages, .. } = fetched;
+        match purpose {
+            Purpose::Send { slot, number } if self.session(slot, session).is_some() => {
+                self.drive(slot, session::Event::Fetched(number, messages), turn);
+                self.replay(slot, turn);
+            }
+            Purpose::Send { .. } => {}
+            Purpose::DeadLetters => self.on_dead_fetched(session, messages, turn),
+        }
+    }
+}
