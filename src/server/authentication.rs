@@ -4,12 +4,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::mailbox::{Mail, Mailbox};
 use crate::auth::{AuthError, Authenticator, Credentials};
 use crate::broker::{AuthenticationOutcome, AuthenticationRequest, ConnectionId, Peer};
 use crate::codec::{ClientId, ReasonCode};
 use crate::config::{AllowAnonymous, Listener};
 use crate::routing::{Access, ShardId};
+use crate::server::shard::mailbox::{Mail, Mailbox};
 
 /// Asks who may connect: at once where that is quick, by a few threads of its own where a password must be hashed.
 #[derive(Debug)]

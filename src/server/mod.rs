@@ -8,22 +8,15 @@ mod announce;
 mod authentication;
 mod clock;
 mod connection;
-mod connections;
-mod driver;
 mod error;
-mod input;
 mod listener;
 mod logging;
-mod mailbox;
-mod outgoing;
-mod post;
-mod publish_encoder;
 mod report;
 mod settings;
-mod shard_task;
+mod shard;
 mod shutdown;
 mod status;
-mod store_thread;
+mod store;
 #[cfg(test)]
 mod test_client;
 mod traffic;
@@ -48,7 +41,7 @@ pub use error::ServerError;
 pub use listener::TlsError;
 pub use logging::init as init_logging;
 pub use status::{AdmissionCounts, ShardSnapshot, Status};
-pub use store_thread::{inspect_store, store_directory};
+pub use store::thread::{inspect_store, store_directory};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::Authenticator;
@@ -58,12 +51,12 @@ use crate::routing::ShardId;
 use crate::store::Store;
 use crate::timestamp::Timestamp;
 use authentication::Authentication;
-use driver::Parts;
 use listener::{Admission, BoundSocket, Doorkeeper, Endpoint, Reloaded, TcpOptions};
-use mailbox::{Mail, Mailbox};
-use shard_task::Upwards;
+use shard::driver::Parts;
+use shard::mailbox::{Mail, Mailbox};
+use shard::task::Upwards;
 use shutdown::{Request, Signals};
-use store_thread::StoreThread;
+use store::thread::StoreThread;
 
 /// The exit code after a panic: a bug of ours. Whatever thread it strikes, the process ends rather than going on with a part of it.
 pub const EXIT_PANIC: u8 = 70;
@@ -98,7 +91,7 @@ impl Server {
         let (ended_sender, ended) = mpsc::channel(shards);
         let clock = Clock::start(Timestamp::default());
         let (failures_sender, failures) = mpsc::channel(1);
-        let (store, recovered) = store_thread::open(&config, &mailboxes, failures_sender.clone())?;
+        let (store, recovered) = store::thread::open(&config, &mailboxes, failures_sender.clone())?;
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let server = Self {
             clock,
@@ -176,7 +169,7 @@ impl Server {
                 orphans: std::mem::take(&mut orphans),
             };
             let upwards = Upwards { status: Arc::clone(&self.status), ended: ended.clone() };
-            waiting.push(shard_task::start(parts, upwards)?);
+            waiting.push(shard::task::start(parts, upwards)?);
         }
         // A Will that is due, or a client, would miss the subscriptions of shards that are behind.
         for begin in waiting {

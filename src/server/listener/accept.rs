@@ -11,8 +11,8 @@ use super::socket::Accepting;
 use super::{Accepted, AcceptedSocket, Admission, Endpoint};
 use crate::config::{Limits, ProxyProtocol};
 use crate::server::clock::{Clock, Reading};
-use crate::server::mailbox::{Mail, Mailbox};
 use crate::server::report::LineBudget;
+use crate::server::shard::mailbox::{Mail, Mailbox};
 
 /// Lets connections in at all listeners, within the limits, and hands them to the shards in turn.
 #[derive(Debug)]

@@ -4,13 +4,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::listener::Accepted;
 use crate::broker::{AuthenticationOutcome, ConnectionId, Fetched, ShardMessage, Ticket};
 use crate::routing::ShardId;
+use crate::server::listener::Accepted;
 
 /// What other threads tell a shard.
 #[derive(Debug)]
-pub(super) enum Mail {
+pub(in crate::server) enum Mail {
     /// Another shard's message.
     Forwarded(ShardMessage),
     /// A listener accepted a connection for this shard.
@@ -39,7 +39,7 @@ impl Mail {
 /// It is never refused: a shard that has put more than `messages_max` into it learns so, and reads nothing more from its own
 /// publishers until less than half of that is left.
 #[derive(Debug)]
-pub(super) struct Mailbox {
+pub(in crate::server) struct Mailbox {
     messages_max: usize,
     /// Of the contents, to be looked at without the lock.
     weight: AtomicUsize,
@@ -57,7 +57,7 @@ struct Contents {
 
 /// Whether a mailbox takes more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fullness {
+pub(in crate::server) enum Fullness {
     /// It does.
     Room,
     /// The sender should hold its publishers up; its own mailbox is notified when there is room.
@@ -65,12 +65,12 @@ pub(super) enum Fullness {
 }
 
 impl Mailbox {
-    pub(super) fn new(messages_max: usize) -> Self {
+    pub(in crate::server) fn new(messages_max: usize) -> Self {
         Self { messages_max, weight: AtomicUsize::new(0), contents: Mutex::default(), filled: Notify::new() }
     }
 
     /// Puts one thing in.
-    pub(super) fn put(&self, mail: Mail) {
+    pub(in crate::server) fn put(&self, mail: Mail) {
         let mut contents = self.lock();
         contents.weight += mail.weight();
         contents.mail.push_back(mail);
@@ -80,7 +80,7 @@ impl Mailbox {
     }
 
     /// Moves all `messages` of the shard `from` in, as one batch.
-    pub(super) fn put_all(&self, from: ShardId, messages: &mut Vec<ShardMessage>) -> Fullness {
+    pub(in crate::server) fn put_all(&self, from: ShardId, messages: &mut Vec<ShardMessage>) -> Fullness {
         let mut contents = self.lock();
         contents.weight += messages.iter().map(ShardMessage::weight).sum::<usize>();
         contents.mail.extend(messages.drain(..).map(Mail::Forwarded));
@@ -96,7 +96,7 @@ impl Mailbox {
     }
 
     /// Moves what comes first out of it into `mail` until that weighs `weight`, and says which shards may go on because of it.
-    pub(super) fn take(&self, weight: usize, mail: &mut Vec<Mail>) -> Vec<ShardId> {
+    pub(in crate::server) fn take(&self, weight: usize, mail: &mut Vec<Mail>) -> Vec<ShardId> {
         let mut contents = self.lock();
         let mut taken = 0;
         while taken < weight
@@ -111,17 +111,17 @@ impl Mailbox {
     }
 
     /// Whether a shard that was told [`Fullness::Full`] may go on.
-    pub(super) fn has_room(&self) -> bool {
+    pub(in crate::server) fn has_room(&self) -> bool {
         self.weight.load(Ordering::Acquire) <= self.messages_max / 2
     }
 
     /// Waits for mail, or for [`notify`](Self::notify).
-    pub(super) async fn filled(&self) {
+    pub(in crate::server) async fn filled(&self) {
         self.filled.notified().await;
     }
 
     /// Makes the owner look at its own mailbox, and at those that had no room for it.
-    pub(super) fn notify(&self) {
+    pub(in crate::server) fn notify(&self) {
         self.filled.notify_one();
     }
 

@@ -6,12 +6,12 @@ use std::task::{Context, Poll, ready};
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 
-use super::listener::Stream;
 use crate::codec::frame_length;
+use crate::server::listener::Stream;
 
 /// What a connection has read and not yet decoded. It owns no memory between packets.
 #[derive(Debug, Default)]
-pub(super) enum Input {
+pub(in crate::server) enum Input {
     /// Nothing.
     #[default]
     Empty,
@@ -26,7 +26,7 @@ pub(super) enum Input {
 impl Input {
     /// Takes what was kept by [`hold`](Self::hold), or reads: into `scratch`, or into
     /// a large packet's own buffer, so that its payload is not copied again. No bytes: the end of the stream.
-    pub(super) fn poll_next(
+    pub(in crate::server) fn poll_next(
         &mut self,
         stream: &mut Stream,
         scratch: &mut BytesMut,
@@ -70,14 +70,14 @@ impl Input {
     }
 
     /// Keeps what may not be decoded yet.
-    pub(super) fn hold(&mut self, bytes: Bytes) {
+    pub(in crate::server) fn hold(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             *self = Self::Held(if bytes.len() < HELD_AS_IT_IS_MIN { Bytes::copy_from_slice(&bytes) } else { bytes });
         }
     }
 
     /// Keeps the beginning of a packet whose end has not come.
-    pub(super) fn keep_partial(&mut self, bytes: Bytes) {
+    pub(in crate::server) fn keep_partial(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
             return;
         }
@@ -161,10 +161,10 @@ const fn growth_max(come: usize) -> usize {
 
 /// What a read brought: what can be decoded, which may be more (what was kept) or less (a large packet's part) than was read.
 #[derive(Debug)]
-pub(super) struct Chunk {
-    pub(super) bytes: Bytes,
+pub(in crate::server) struct Chunk {
+    pub(in crate::server) bytes: Bytes,
     /// The bytes that the transport gave.
-    pub(super) read: usize,
+    pub(in crate::server) read: usize,
 }
 
 /// What one read may bring: it stays in the cache while its packets are handled.

@@ -16,26 +16,26 @@ use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::info;
 
-use super::connection::Connection;
-use super::driver::{Driver, Parts};
-use super::listener::{Accepted, Arrival, Established, Handshake, HandshakeError, Origin, Permit, receive};
-use super::mailbox::{Mail, Mailbox};
-use super::report::LineBudget;
-use super::status::Status;
 use crate::routing::ShardId;
+use crate::server::connection::task::Connection;
+use crate::server::listener::{Accepted, Arrival, Established, Handshake, HandshakeError, Origin, Permit, receive};
+use crate::server::report::LineBudget;
+use crate::server::shard::driver::{Driver, Parts};
+use crate::server::shard::mailbox::{Mail, Mailbox};
+use crate::server::status::Status;
 
 /// Where a shard publishes what it has counted, and says that it has ended.
 #[derive(Debug, Clone)]
-pub(super) struct Upwards {
-    pub(super) status: Arc<Status>,
+pub(in crate::server) struct Upwards {
+    pub(in crate::server) status: Arc<Status>,
     /// The shard's number is sent when everyone it served is gone after [`Mail::ShuttingDown`].
-    pub(super) ended: mpsc::Sender<ShardId>,
+    pub(in crate::server) ended: mpsc::Sender<ShardId>,
 }
 
 /// Starts a thread that runs a shard and the tasks of its connections. When this returns it has taken over what the last run
 /// left; it does nothing with it until it gets the word, since the other shards may have to take over theirs. If the sender is
 /// dropped before, the thread ends.
-pub(super) fn start(parts: Parts, upwards: Upwards) -> io::Result<SyncSender<()>> {
+pub(in crate::server) fn start(parts: Parts, upwards: Upwards) -> io::Result<SyncSender<()>> {
     let number = parts.id.0;
     let (started_sender, started) = sync_channel(1);
     let (begin_sender, begin) = sync_channel(1);

@@ -7,13 +7,13 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use tokio::io::AsyncWrite;
 
-use super::listener::Stream;
+use crate::server::listener::Stream;
 
 /// The bytes that wait for one connection's transport: small packets are copied one behind the other, large payloads are shared.
 ///
 /// When it is empty it owns no memory: its buffer went back to the [`BufferPool`] of the thread.
 #[derive(Debug, Default)]
-pub(super) struct Outgoing(Option<Box<Buffer>>);
+pub(in crate::server) struct Outgoing(Option<Box<Buffer>>);
 
 #[derive(Debug, Default)]
 struct Buffer {
@@ -24,22 +24,22 @@ struct Buffer {
 
 impl Outgoing {
     /// How many bytes wait.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::server) fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |buffer| buffer.chunks_length + buffer.tail.len())
     }
 
     /// Whether none waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::server) fn is_empty(&self) -> bool {
         self.0.as_ref().is_none_or(|buffer| buffer.chunks.is_empty() && buffer.tail.is_empty())
     }
 
     /// Where small packets are encoded.
-    pub(super) fn tail(&mut self, pool: &mut BufferPool) -> &mut BytesMut {
+    pub(in crate::server) fn tail(&mut self, pool: &mut BufferPool) -> &mut BytesMut {
         &mut self.buffer(pool).tail
     }
 
     /// Chains bytes without copying them.
-    pub(super) fn push_shared(&mut self, bytes: Bytes, pool: &mut BufferPool) {
+    pub(in crate::server) fn push_shared(&mut self, bytes: Bytes, pool: &mut BufferPool) {
         let buffer = self.buffer(pool);
         if !buffer.tail.is_empty() {
             let chunk = buffer.tail.split().freeze();
@@ -53,7 +53,11 @@ impl Outgoing {
     }
 
     /// Gives the transport as much as it takes at once.
-    pub(super) fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(in crate::server) fn poll_write(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         let Some(buffer) = &mut self.0 else { return Poll::Ready(Ok(0)) };
         let written = if buffer.chunks.is_empty() {
             ready!(Pin::new(stream).poll_write(cx, &buffer.tail))?
@@ -73,7 +77,7 @@ impl Outgoing {
     }
 
     /// Gives up the memory of a buffer that has been written.
-    pub(super) fn release(&mut self, pool: &mut BufferPool) {
+    pub(in crate::server) fn release(&mut self, pool: &mut BufferPool) {
         if let Some(buffer) = self.0.take() {
             pool.give(buffer);
         }
@@ -108,7 +112,7 @@ impl Buffer {
 
 /// The spare buffers of a thread: a connection that has something to send takes one, and gives it back when it is sent.
 #[derive(Debug, Default)]
-pub(super) struct BufferPool {
+pub(in crate::server) struct BufferPool {
     #[expect(clippy::vec_box, reason = "they go to and from connections as boxes")]
     spare: Vec<Box<Buffer>>,
 }

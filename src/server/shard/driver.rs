@@ -7,27 +7,27 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-pub(super) use tasks::Farewell;
+pub(in crate::server) use tasks::Farewell;
 
-use super::authentication::{Answer, Asker, Authentication};
-use super::clock::{Clock, Reading};
-use super::connections::{Connections, Entry};
-use super::listener::Accepted;
-use super::mailbox::{Mail, Mailbox};
-use super::outgoing::BufferPool;
-use super::post::Post;
-use super::publish_encoder::PublishEncoder;
-use super::report::Reporter;
-use super::store_thread::StoreThread;
-use super::traffic::Traffic;
 use crate::broker::{Action, AuthenticationRequest, ConnectionId, Event, RecoveredSession, Shard, Shared};
 use crate::codec::{ServerPacket, encode};
 use crate::routing::{Access, SessionKey, ShardId};
+use crate::server::authentication::{Answer, Asker, Authentication};
+use crate::server::clock::{Clock, Reading};
+use crate::server::connection::outgoing::BufferPool;
+use crate::server::connection::publish_encoder::PublishEncoder;
+use crate::server::listener::Accepted;
+use crate::server::report::Reporter;
+use crate::server::shard::connections::{Connections, Entry};
+use crate::server::shard::mailbox::{Mail, Mailbox};
+use crate::server::shard::post::Post;
+use crate::server::store::thread::StoreThread;
+use crate::server::traffic::Traffic;
 use crate::timestamp::Timestamp;
 
 /// A shard with everything that carries out its actions. It belongs to one thread, and the tasks there borrow it in turns.
 #[derive(Debug)]
-pub(super) struct Driver {
+pub(in crate::server) struct Driver {
     id: ShardId,
     clock: Clock,
     write_timeout: Duration,
@@ -42,9 +42,9 @@ pub(super) struct Driver {
     encoder: PublishEncoder,
     pool: BufferPool,
     /// What the tasks of this thread read into, one after the other.
-    pub(super) scratch: BytesMut,
+    pub(in crate::server) scratch: BytesMut,
     /// Those that the tasks serve.
-    pub(super) connections: Connections,
+    pub(in crate::server) connections: Connections,
     traffic: Traffic,
     shared: Arc<Shared>,
     /// The bytes of the traffic that the shards were told of: received and sent.
@@ -70,31 +70,31 @@ struct Timer {
 
 /// What a [`Driver`] is made of.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(in crate::server) struct Parts {
     /// The number of the shard.
-    pub(super) id: ShardId,
+    pub(in crate::server) id: ShardId,
     /// The rules.
-    pub(super) shard: Shard,
+    pub(in crate::server) shard: Shard,
     /// The time.
-    pub(super) clock: Clock,
+    pub(in crate::server) clock: Clock,
     /// How long a transport may take nothing.
-    pub(super) write_timeout: Duration,
+    pub(in crate::server) write_timeout: Duration,
     /// Who may connect.
-    pub(super) authentication: Arc<Authentication>,
+    pub(in crate::server) authentication: Arc<Authentication>,
     /// Those of all shards, by number.
-    pub(super) mailboxes: Arc<[Mailbox]>,
+    pub(in crate::server) mailboxes: Arc<[Mailbox]>,
     /// What the shards share.
-    pub(super) shared: Arc<Shared>,
+    pub(in crate::server) shared: Arc<Shared>,
     /// The shard's own way to the store.
-    pub(super) store: StoreThread,
+    pub(in crate::server) store: StoreThread,
     /// Sessions of the last run, and what their clients may do.
-    pub(super) restored: Vec<(RecoveredSession, Arc<Access>)>,
+    pub(in crate::server) restored: Vec<(RecoveredSession, Arc<Access>)>,
     /// What the last run left of no Session.
-    pub(super) orphans: Vec<SessionKey>,
+    pub(in crate::server) orphans: Vec<SessionKey>,
 }
 
 impl Driver {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(in crate::server) fn new(parts: Parts) -> Self {
         let mut driver = Self {
             id: parts.id,
             clock: parts.clock,
@@ -146,7 +146,7 @@ impl Driver {
     }
 
     /// Takes the time for all that follows until [`end_turn`](Self::end_turn).
-    pub(super) fn begin_turn(&mut self) {
+    pub(in crate::server) fn begin_turn(&mut self) {
         self.reading = self.clock.read();
         if let Some(room) = self.store.take_room() {
             self.handle(Event::StoreRoom(room));
@@ -154,7 +154,7 @@ impl Driver {
     }
 
     /// Begins the turn of a connection's task: it writes by itself what it is given meanwhile.
-    pub(super) fn begin_turn_of(&mut self, id: ConnectionId, waker: &Waker) {
+    pub(in crate::server) fn begin_turn_of(&mut self, id: ConnectionId, waker: &Waker) {
         self.begin_turn();
         self.current = Some(id);
         self.has_given = false;
@@ -165,7 +165,7 @@ impl Driver {
     }
 
     /// Delivers what was collected for others.
-    pub(super) fn end_turn(&mut self) {
+    pub(in crate::server) fn end_turn(&mut self) {
         self.current = None;
         self.encoder.forget();
         self.store.end_turn();
@@ -181,7 +181,7 @@ impl Driver {
 
     /// Applies an event, and the answers to it that are there at once.
     #[inline(always)]
-    pub(super) fn handle(&mut self, event: Event) {
+    pub(in crate::server) fn handle(&mut self, event: Event) {
         self.apply(event);
         if self.store.has_stable() || !self.answers.is_empty() {
             self.apply_answers();
@@ -196,7 +196,7 @@ impl Driver {
     }
 
     /// What another thread has sent. A connection that was accepted is given back: it needs a task.
-    pub(super) fn on_mail(&mut self, mail: Mail) -> Option<Accepted> {
+    pub(in crate::server) fn on_mail(&mut self, mail: Mail) -> Option<Accepted> {
         match mail {
             Mail::Accepted(accepted) => return Some(*accepted).filter(|_| !self.shutting_down),
             Mail::Forwarded(message) => self.handle(Event::Forwarded(message)),
@@ -259,7 +259,7 @@ impl Driver {
     }
 
     /// Whether the current turn gave others something to send.
-    pub(super) const fn has_given(&self) -> bool {
+    pub(in crate::server) const fn has_given(&self) -> bool {
         self.has_given
     }
 

@@ -2,14 +2,14 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::outgoing::{BufferPool, Outgoing};
 use crate::codec::{OutgoingPublish, ProtocolVersion};
+use crate::server::connection::outgoing::{BufferPool, Outgoing};
 
 /// Encodes a message once for all the receivers that get the same bytes but for the Packet Identifier.
 ///
 /// The receivers of a message follow each other, so it is enough to remember the last.
 #[derive(Debug, Default)]
-pub(super) struct PublishEncoder {
+pub(in crate::server) struct PublishEncoder {
     last: Option<Encoded>,
     bytes: BytesMut,
 }
@@ -25,7 +25,7 @@ struct Encoded {
 
 impl PublishEncoder {
     /// Appends a PUBLISH to what a connection has to send.
-    pub(super) fn append(
+    pub(in crate::server) fn append(
         &mut self,
         publish: OutgoingPublish,
         version: ProtocolVersion,
@@ -46,7 +46,7 @@ impl PublishEncoder {
     }
 
     /// Lets go of the last message, whose payload holds the read buffer.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::server) fn forget(&mut self) {
         self.last = None;
     }
 

@@ -11,18 +11,18 @@ use bytestring::ByteString;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::driver::{Driver, Farewell};
-use super::input::Input;
-use super::listener::Stream;
-use super::outgoing::Outgoing;
 use crate::broker::{ConnectionId, Event, Peer};
 use crate::codec::{ClientPacket, Decoder};
+use crate::server::connection::input::Input;
+use crate::server::connection::outgoing::Outgoing;
+use crate::server::listener::Stream;
+use crate::server::shard::driver::{Driver, Farewell};
 
 /// A Network Connection: its transport, and what was read from it and isn't decoded.
 ///
 /// It is one loop that is polled, without a channel or another task: it writes what waits, reads once, has everything decoded
 /// and handled, and lets the others run.
-pub(super) struct Connection {
+pub(in crate::server) struct Connection {
     id: ConnectionId,
     stream: Stream,
     decoder: Decoder,
@@ -30,7 +30,7 @@ pub(super) struct Connection {
 }
 
 /// How it ends.
-pub(super) enum End {
+pub(in crate::server) enum End {
     /// The rules want it so: what waits is sent first.
     Close,
     /// The transport did.
@@ -39,14 +39,14 @@ pub(super) enum End {
 
 impl Connection {
     /// A connection whose first packet is awaited.
-    pub(super) fn open(driver: &RefCell<Driver>, stream: Stream, peer: Box<Peer>) -> Option<Self> {
+    pub(in crate::server) fn open(driver: &RefCell<Driver>, stream: Stream, peer: Box<Peer>) -> Option<Self> {
         let decoder = Decoder::new(peer.maximum_packet_size);
         let id = driver.borrow_mut().open(peer)?;
         Some(Self { id, stream, decoder, input: Input::default() })
     }
 
     /// Does what can be done at once, and says when it is over.
-    pub(super) fn poll(&mut self, driver: &RefCell<Driver>, cx: &mut Context<'_>) -> Poll<End> {
+    pub(in crate::server) fn poll(&mut self, driver: &RefCell<Driver>, cx: &mut Context<'_>) -> Poll<End> {
         let driver = &mut *driver.borrow_mut();
         driver.begin_turn_of(self.id, cx.waker());
         let turn = self.turn(driver, cx);
@@ -64,7 +64,11 @@ impl Connection {
     /// Says goodbye, if it is for us to say.
     ///
     /// Boxed: it is larger than what a connection needs for all its life before.
-    pub(super) fn finish(self, driver: &Rc<RefCell<Driver>>, end: End) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+    pub(in crate::server) fn finish(
+        self,
+        driver: &Rc<RefCell<Driver>>,
+        end: End,
+    ) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
         let mut entered = driver.borrow_mut();
         if let End::Broken(cause) = end {
             entered.closed(self.id, cause);

@@ -11,21 +11,21 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
-use super::clock::Clock;
-use super::error::ServerError;
-use super::mailbox::{Mail, Mailbox};
-use super::settings::durability;
 use crate::broker::{
     Durability, Fetch, Fetched, Record, RecordBytes, RecordKey, Recovered, Recovery, StoreRoom, Ticket,
 };
 use crate::config::Config;
+use crate::server::clock::Clock;
+use crate::server::error::ServerError;
+use crate::server::settings::durability;
+use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Store, Urgency};
 use crate::timestamp::Timestamp;
 
 /// A shard's way to the store.
 ///
 /// Without durability there is none: a record counts as stable as soon as it is given.
-pub(super) struct StoreThread {
+pub(in crate::server) struct StoreThread {
     /// The shard's number.
     source: usize,
     /// The level of what nothing waits for.
@@ -51,7 +51,7 @@ struct Pending {
 
 impl StoreThread {
     /// The way of the shard with this number.
-    pub(super) fn new(source: usize, log: Option<Arc<Store>>, failures: mpsc::Sender<String>) -> Self {
+    pub(in crate::server) fn new(source: usize, log: Option<Arc<Store>>, failures: mpsc::Sender<String>) -> Self {
         Self {
             source,
             unawaited: Level::PowerLoss,
@@ -65,12 +65,12 @@ impl StoreThread {
     }
 
     /// The same, where the level is a matter of topics: what nothing waits for is written, and synced when something else is.
-    pub(super) fn with_levels(self) -> Self {
+    pub(in crate::server) fn with_levels(self) -> Self {
         Self { unawaited: Level::Crash, ..self }
     }
 
     /// Takes a record. When it is stable, the shard gets [`Mail::Persisted`].
-    pub(super) fn persist(&mut self, ticket: Ticket, record: &Record) {
+    pub(in crate::server) fn persist(&mut self, ticket: Ticket, record: &Record) {
         if self.log.is_none() {
             self.stable = self.stable.max(Some(ticket));
             return;
@@ -115,7 +115,7 @@ impl StoreThread {
     }
 
     /// All records of a turn are given: what they are worth is one commit.
-    pub(super) fn end_turn(&mut self) {
+    pub(in crate::server) fn end_turn(&mut self) {
         self.gather_pending();
         if let (Some(log), Some(urgency)) = (&self.log, self.unannounced.take()) {
             log.announce(urgency);
@@ -123,17 +123,17 @@ impl StoreThread {
     }
 
     /// Whether [`take_stable`](Self::take_stable) has something to say.
-    pub(super) const fn has_stable(&self) -> bool {
+    pub(in crate::server) const fn has_stable(&self) -> bool {
         self.stable.is_some()
     }
 
     /// How far it got since it was asked last, if there is no durability.
-    pub(super) fn take_stable(&mut self) -> Option<Ticket> {
+    pub(in crate::server) fn take_stable(&mut self) -> Option<Ticket> {
         self.stable.take()
     }
 
     /// Reads messages on a thread that may wait for the disk. The shard gets [`Mail::Fetched`].
-    pub(super) fn fetch(&self, fetch: Fetch, mailboxes: &Arc<[Mailbox]>) {
+    pub(in crate::server) fn fetch(&self, fetch: Fetch, mailboxes: &Arc<[Mailbox]>) {
         let Some(log) = self.log.clone() else { return };
         let (mailboxes, source) = (Arc::clone(mailboxes), self.source);
         spawn_blocking(move || {
@@ -145,14 +145,14 @@ impl StoreThread {
     }
 
     /// Whether so much waits for the disk that publishers are to be held up.
-    pub(super) fn is_congested(&self) -> bool {
+    pub(in crate::server) fn is_congested(&self) -> bool {
         self.log.as_ref().is_some_and(|log| log.is_congested())
     }
 
     /// Whether the disk has room for new messages, if that has changed. The first shard tells the operator.
     ///
     /// To be asked in every turn: what is taken before it is known uses the reserve up.
-    pub(super) fn take_room(&mut self) -> Option<StoreRoom> {
+    pub(in crate::server) fn take_room(&mut self) -> Option<StoreRoom> {
         let is_full = self.log.as_ref().is_some_and(|log| log.is_full());
         if std::mem::replace(&mut self.was_full, is_full) == is_full {
             return None;
@@ -173,7 +173,7 @@ impl fmt::Debug for StoreThread {
 }
 
 /// Opens the store in the data directory, and reads what the last run left. `None` without durability for any message.
-pub(super) fn open(
+pub(in crate::server) fn open(
     config: &Config,
     mailboxes: &Arc<[Mailbox]>,
     failures: mpsc::Sender<String>,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Driver;
 use crate::broker::{ConnectionId, Event, Peer};
 use crate::codec::ProtocolVersion;
-use crate::server::outgoing::Outgoing;
+use crate::server::connection::outgoing::Outgoing;
 use crate::server::status::ShardSnapshot;
 use crate::server::traffic::Traffic;
 use crate::timestamp::Timestamp;

@@ -3,14 +3,14 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::outgoing::Outgoing;
 use crate::broker::ConnectionId;
 use crate::codec::ProtocolVersion;
+use crate::server::connection::outgoing::Outgoing;
 use crate::timestamp::Timestamp;
 
 /// The connections of one shard.
 #[derive(Debug, Default)]
-pub(super) struct Connections {
+pub(in crate::server) struct Connections {
     entries: Slab<Entry>,
     /// By slot: how many connections had it before the one that has it.
     generations: Vec<u32>,
@@ -18,39 +18,39 @@ pub(super) struct Connections {
 
 /// What the shard's thread knows of a connection; its transport belongs to its task.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(in crate::server) struct Entry {
     generation: u32,
     /// What waits for its transport.
-    pub(super) outgoing: Outgoing,
+    pub(in crate::server) outgoing: Outgoing,
     /// Of its task: set when that runs first.
-    pub(super) waker: Option<Waker>,
+    pub(in crate::server) waker: Option<Waker>,
     /// Spoken since CONNECT; before it, the version of the last answer that every client understands.
-    pub(super) version: ProtocolVersion,
+    pub(in crate::server) version: ProtocolVersion,
     /// Whether its task has been woken since it ran last.
-    pub(super) woken: bool,
+    pub(in crate::server) woken: bool,
     /// Nothing more is read: the rules want it so.
-    pub(super) paused: bool,
+    pub(in crate::server) paused: bool,
     /// Nothing more is read: a provider is being asked.
-    pub(super) authenticating: bool,
+    pub(in crate::server) authenticating: bool,
     /// Nothing more is read, ever, and what waits is the last that is sent.
-    pub(super) closing: bool,
+    pub(in crate::server) closing: bool,
     /// Its client said DISCONNECT.
-    pub(super) said_goodbye: bool,
+    pub(in crate::server) said_goodbye: bool,
     /// Its transport took nothing for the write timeout.
-    pub(super) timed_out: bool,
+    pub(in crate::server) timed_out: bool,
     /// Whether it is in the list of those whose transport didn't take all.
-    pub(super) backlogged: bool,
+    pub(in crate::server) backlogged: bool,
     /// Whether it is in the list of those that another shard holds up.
-    pub(super) held_up: bool,
+    pub(in crate::server) held_up: bool,
     /// When its transport last took something, or began to have something to take.
-    pub(super) progress: Timestamp,
+    pub(in crate::server) progress: Timestamp,
     /// When what fills its outgoing buffer was read, if this one is in the sample.
-    pub(super) filled: Option<Duration>,
+    pub(in crate::server) filled: Option<Duration>,
 }
 
 impl Connections {
     /// A slot for a new connection.
-    pub(super) fn open(&mut self, now: Timestamp) -> Option<ConnectionId> {
+    pub(in crate::server) fn open(&mut self, now: Timestamp) -> Option<ConnectionId> {
         let vacant = self.entries.vacant_entry();
         let index = vacant.key();
         let slot = u32::try_from(index).ok()?;
@@ -78,13 +78,13 @@ impl Connections {
     }
 
     /// The connection, unless it has ended.
-    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Entry> {
+    pub(in crate::server) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Entry> {
         let entry = self.entries.get_mut(usize::try_from(id.slot).ok()?)?;
         (entry.generation == id.generation).then_some(entry)
     }
 
     /// Ends a connection: its slot is free for the next generation.
-    pub(super) fn close(&mut self, id: ConnectionId) -> Option<Entry> {
+    pub(in crate::server) fn close(&mut self, id: ConnectionId) -> Option<Entry> {
         self.get_mut(id)?;
         let index = usize::try_from(id.slot).ok()?;
         if let Some(generation) = self.generations.get_mut(index) {
@@ -94,7 +94,7 @@ impl Connections {
     }
 
     /// All of them.
-    pub(super) fn ids(&self) -> Vec<ConnectionId> {
+    pub(in crate::server) fn ids(&self) -> Vec<ConnectionId> {
         let id = |(index, entry): (usize, &Entry)| {
             Some(ConnectionId { slot: u32::try_from(index).ok()?, generation: entry.generation })
         };
@@ -104,12 +104,12 @@ impl Connections {
 
 impl Entry {
     /// Whether nothing may be read at this moment.
-    pub(super) fn is_held(&self) -> bool {
+    pub(in crate::server) fn is_held(&self) -> bool {
         self.paused || self.authenticating || self.closing
     }
 
     /// Lets its task run, once.
-    pub(super) fn wake(&mut self) {
+    pub(in crate::server) fn wake(&mut self) {
         if !self.woken
             && let Some(waker) = &self.waker
         {

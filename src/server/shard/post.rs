@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use super::mailbox::{Fullness, Mailbox};
 use crate::broker::ShardMessage;
 use crate::routing::ShardId;
+use crate::server::shard::mailbox::{Fullness, Mailbox};
 
 /// A shard's way to the others: what it tells them in one turn leaves as one batch for each.
 #[derive(Debug)]
-pub(super) struct Post {
+pub(in crate::server) struct Post {
     from: ShardId,
     mailboxes: Arc<[Mailbox]>,
     outboxes: Box<[Vec<ShardMessage>]>,
@@ -16,13 +16,13 @@ pub(super) struct Post {
 
 impl Post {
     /// Nothing on its way.
-    pub(super) fn new(from: ShardId, mailboxes: Arc<[Mailbox]>) -> Self {
+    pub(in crate::server) fn new(from: ShardId, mailboxes: Arc<[Mailbox]>) -> Self {
         let outboxes = mailboxes.iter().map(|_| Vec::new()).collect();
         Self { from, mailboxes, outboxes, waiting: false, full: Vec::new() }
     }
 
     /// Adds a message to the batch of a shard.
-    pub(super) fn add(&mut self, to: ShardId, message: ShardMessage) {
+    pub(in crate::server) fn add(&mut self, to: ShardId, message: ShardMessage) {
         if let Some(outbox) = self.outboxes.get_mut(usize::from(to.0)) {
             outbox.push(message);
             self.waiting = true;
@@ -30,7 +30,7 @@ impl Post {
     }
 
     /// Delivers the batches.
-    pub(super) fn deliver(&mut self) {
+    pub(in crate::server) fn deliver(&mut self) {
         if !std::mem::take(&mut self.waiting) {
             return;
         }
@@ -44,12 +44,12 @@ impl Post {
     }
 
     /// Whether another shard can't keep up, so that nothing should be read from publishers.
-    pub(super) fn is_blocked(&self) -> bool {
+    pub(in crate::server) fn is_blocked(&self) -> bool {
         !self.full.is_empty()
     }
 
     /// Looks whether the shards that couldn't keep up can again.
-    pub(super) fn look_again(&mut self) {
+    pub(in crate::server) fn look_again(&mut self) {
         let mailboxes = &self.mailboxes;
         self.full.retain(|shard| mailboxes.get(usize::from(shard.0)).is_some_and(|mailbox| !mailbox.has_room()));
     }

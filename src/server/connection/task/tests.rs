@@ -22,10 +22,10 @@ use crate::config::Config;
 use crate::routing::ShardId;
 use crate::server::authentication::Authentication;
 use crate::server::clock::Clock;
-use crate::server::driver::Parts;
-use crate::server::mailbox::Mailbox;
 use crate::server::settings;
-use crate::server::store_thread::StoreThread;
+use crate::server::shard::driver::Parts;
+use crate::server::shard::mailbox::Mailbox;
+use crate::server::store::thread::StoreThread;
 use crate::server::test_client::{Client, VERSION, encoded, publish};
 use crate::timestamp::Timestamp;
 
@@ -210,8 +210,8 @@ fn one_publish_is_the_same_for_all_receivers_but_for_its_packet_identifier() {
     let topic = crate::topic::TopicName::new("a/b".into()).unwrap();
     for length in [5, 300, 5_000] {
         let message = Arc::new(Message::new(topic.clone(), vec![7; length]));
-        let mut encoder = crate::server::publish_encoder::PublishEncoder::default();
-        let mut pool = crate::server::outgoing::BufferPool::default();
+        let mut encoder = crate::server::connection::publish_encoder::PublishEncoder::default();
+        let mut pool = crate::server::connection::outgoing::BufferPool::default();
         let mut variants = Vec::new();
         for (qos, dup, retain, expiry) in [
             (Qos::AtMostOnce, false, false, None),
