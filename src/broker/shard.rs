@@ -1,4 +1,4 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
@@ -13,8 +13,7 @@ use crate::broker::directory::state::Shared;
 use crate::broker::event::{Event, StoreRoom};
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::fetch::PendingDeadLetters;
-use crate::broker::persistence::pipeline::Outstanding;
-use crate::broker::persistence::record::Record;
+use crate::broker::persistence::pipeline::CommitPipeline;
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::route_cache::RouteCache;
 use crate::broker::sessions::slot::SessionSlot;
@@ -53,12 +52,8 @@ pub struct Shard {
     /// Dropped messages that are fetched to become dead letters.
     pub(super) dead: HashMap<SessionKey, PendingDeadLetters, RandomState>,
     pub(super) timers: Timers,
-    pub(super) last_ticket: Ticket,
-    pub(super) stable: Ticket,
-    /// Messages that go to their receivers when their record is stable.
-    pub(super) outstanding: VecDeque<Outstanding>,
-    /// Sessions with responses that wait for a ticket.
-    pub(super) waiting: VecDeque<(Ticket, SessionKey, usize)>,
+    /// Which records are stable, and what waits for those that are not.
+    pub(super) pipeline: CommitPipeline,
     pub(super) routes: RouteCache,
     pub(super) counters: Counters,
     /// What assigned Client Identifiers begin with behind the prefix: random, and how many there were.
@@ -107,10 +102,7 @@ impl Shard {
             leaving: Vec::new(),
             dead: HashMap::default(),
             timers: Timers::default(),
-            last_ticket: Ticket::default(),
-            stable: Ticket::default(),
-            outstanding: VecDeque::new(),
-            waiting: VecDeque::new(),
+            pipeline: CommitPipeline::default(),
             routes: RouteCache::default(),
             counters: Counters::default(),
             identifier_seed,
@@ -167,7 +159,7 @@ impl Shard {
 
     /// Tickets of records that are not stable yet, as far as this shard knows.
     pub fn unstable(&self) -> u64 {
-        self.last_ticket.0 - self.stable.0
+        self.pipeline.unstable()
     }
 
     fn on_packet(&mut self, id: ConnectionId, packet: ClientPacket, turn: &mut Turn<'_>) {
@@ -185,25 +177,6 @@ impl Shard {
             // The connection is paused in these phases: the caller has made a mistake, and the client pays for it.
             Phase::Authenticating(_) | Phase::Claiming => self.break_off(id, "packet before CONNACK", turn),
         }
-    }
-
-    fn on_persisted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
-        self.stable = self.stable.max(ticket);
-        self.shared.set_stable(self.id, self.stable);
-        while self.outstanding.front().is_some_and(|next| next.ticket <= self.stable) {
-            if let Some(next) = self.outstanding.pop_front() {
-                self.deliver_outstanding(next, turn);
-            }
-        }
-        while self.waiting.front().is_some_and(|(ticket, ..)| *ticket <= self.stable) {
-            let Some((ticket, key, slot)) = self.waiting.pop_front() else { break };
-            if self.session(slot, key).is_some() {
-                self.drive(slot, session::Event::Persisted(ticket), turn);
-                self.replay(slot, turn);
-                self.hold_for_store(slot, turn);
-            }
-        }
-        self.surrender_stable(turn);
     }
 
     fn on_forwarded(&mut self, ShardMessage(message): ShardMessage, turn: &mut Turn<'_>) {
@@ -240,56 +213,6 @@ impl Shard {
             self.publish_sys_topics(turn);
         }
         self.timers.set(turn.now + TICK, Timer::Tick);
-    }
-
-    /// Gives a record to the store.
-    pub(super) fn persist(&mut self, record: Record, turn: &mut Turn<'_>) -> Ticket {
-        self.last_ticket.0 += 1;
-        turn.actions.push(Action::Persist { ticket: self.last_ticket, record: Box::new(record) });
-        self.last_ticket
-    }
-
-    /// Gives a record of the Session in `slot` to the store if the Session is durable, for a response that waits for it.
-    pub(super) fn persist_for(
-        &mut self,
-        slot: usize,
-        record: impl FnOnce(SessionKey) -> Record,
-        turn: &mut Turn<'_>,
-    ) -> Option<Ticket> {
-        let ticket = self.persist_unawaited(slot, record, turn)?;
-        self.wait_for(slot, ticket);
-        Some(ticket)
-    }
-
-    /// The same, if nothing waits for it.
-    pub(super) fn persist_unawaited(
-        &mut self,
-        slot: usize,
-        record: impl FnOnce(SessionKey) -> Record,
-        turn: &mut Turn<'_>,
-    ) -> Option<Ticket> {
-        let key = self.sessions.get(slot).filter(|entry| entry.is_durable())?.subscriber.key;
-        let ticket = self.persist(record(key), turn);
-        if let Some(entry) = self.sessions.get_mut(slot) {
-            entry.last_ticket = ticket;
-        }
-        Some(ticket)
-    }
-
-    /// A message of the Session in `slot` is done with. Its record is no reason to wait with anything, not even with moving the Session.
-    pub(super) fn persist_done(&mut self, slot: usize, sequence: u64, turn: &mut Turn<'_>) {
-        if let Some(entry) = self.sessions.get(slot).filter(|entry| entry.is_durable()) {
-            let key = entry.subscriber.key;
-            self.persist(Record::Done { key, sequence }, turn);
-        }
-    }
-
-    /// The Session in `slot` is told when `ticket`, the last one given, is stable.
-    pub(super) fn wait_for(&mut self, slot: usize, ticket: Ticket) {
-        if let Some(entry) = self.sessions.get_mut(slot) {
-            entry.last_ticket = ticket;
-            self.waiting.push_back((ticket, entry.subscriber.key, slot));
-        }
     }
 
     pub(super) fn connection(&self, id: ConnectionId) -> Option<&Connection> {

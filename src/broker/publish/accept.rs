@@ -122,18 +122,23 @@ impl Shard {
     /// accepted once more, and must not have been seen before. What its publisher says later doesn't overtake it. [MQTT-4.6.0-6]
     fn holds_copies(&self, publisher: &Publisher, qos: Qos) -> bool {
         let comes_once = qos == Qos::ExactlyOnce && self.keeps_received(publisher);
-        let entry = publisher.received.and_then(|(slot, _)| self.sessions.get(slot));
         comes_once
             || publisher.once.is_some()
             || publisher.instead_of.is_some()
-            || entry.is_some_and(|entry| entry.held_until > self.stable)
+            || !self.pipeline.is_stable(self.held_until(publisher))
+    }
+
+    /// The ticket that all copies of this publisher's messages wait for.
+    fn held_until(&self, publisher: &Publisher) -> Ticket {
+        let entry = publisher.received.and_then(|(slot, _)| self.sessions.get(slot));
+        entry.map_or(Ticket::default(), |entry| entry.held_until)
     }
 
     /// What this publisher says next goes behind a message that came with a `dedup-id`, or behind one that went behind such a one.
     fn hold_later_copies(&mut self, publisher: &Publisher, ticket: Option<Ticket>) {
         let (Some((slot, _)), Some(ticket)) = (publisher.received, ticket) else { return };
         let Some(entry) = self.sessions.get_mut(slot) else { return };
-        if publisher.once.is_some() || entry.held_until > self.stable {
+        if publisher.once.is_some() || !self.pipeline.is_stable(entry.held_until) {
             entry.held_until = entry.held_until.max(ticket);
         }
     }
@@ -197,9 +202,7 @@ impl Shard {
         let puts_nothing = durable.is_empty() && received.is_none() && !matches!(retained, RetainedChange::Set { .. });
         if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
             if !held.is_empty() {
-                // They go behind what its publisher said before: with the last that somebody waits for.
-                let ticket = self.outstanding.back().map_or(self.stable, |last| last.ticket);
-                self.outstanding.push_back(Outstanding { ticket, origin, deliveries: Arc::default(), held });
+                let ticket = self.pipeline.defer_behind(self.held_until(publisher), origin, held);
                 self.hold_later_copies(publisher, Some(ticket));
             }
             return None;
@@ -224,7 +227,7 @@ impl Shard {
         };
         let ticket = self.persist(record, turn);
         if !(deliveries.is_empty() && held.is_empty()) {
-            self.outstanding.push_back(Outstanding { ticket, origin, deliveries, held });
+            self.pipeline.defer(Outstanding { ticket, origin, deliveries, held });
         }
         Some(ticket)
     }

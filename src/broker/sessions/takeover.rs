@@ -45,7 +45,7 @@ impl Shard {
         if claimant.clean_start {
             return self.end_for(claimant, slot, turn);
         }
-        if entry.last_ticket > self.stable {
+        if !self.pipeline.is_stable(entry.last_ticket) {
             self.leaving.push((entry.last_ticket, prior, claimant));
             return;
         }
@@ -58,8 +58,8 @@ impl Shard {
         let Some(entry) = self.sessions.get(slot) else { return };
         let (prior, is_stored) = (entry.claim, entry.stored);
         self.end_session(slot, turn);
-        if is_stored && self.last_ticket > self.stable {
-            self.leaving.push((self.last_ticket, prior, claimant));
+        if is_stored && self.pipeline.unstable() > 0 {
+            self.leaving.push((self.pipeline.last(), prior, claimant));
         } else {
             self.surrender(claimant, None, turn);
         }
@@ -67,7 +67,7 @@ impl Shard {
 
     /// Sessions that were claimed while records of theirs were not stable may go now.
     pub(in crate::broker) fn surrender_stable(&mut self, turn: &mut Turn<'_>) {
-        let stable = self.stable;
+        let stable = self.pipeline.stable();
         if !self.leaving.iter().any(|(ticket, ..)| *ticket <= stable) {
             return;
         }

@@ -212,7 +212,7 @@ impl World {
             let left = (counters.sessions, counters.queued_messages, counters.queued_bytes, counters.connections);
             assert_eq!(left, (0, 0, 0, 0));
             assert!(shard.claims.is_empty() && shard.early.is_empty() && shard.leaving.is_empty());
-            assert!(shard.outstanding.is_empty() && shard.waiting.is_empty());
+            assert!(shard.pipeline.is_empty());
         }
     }
 }
