@@ -2,27 +2,24 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
-use slab::Slab;
 
 use crate::broker::action::Action;
 use crate::broker::connection::state::{Connection, Phase};
 use crate::broker::counters::Counters;
-use crate::broker::directory::claim::{Claim, Claimant};
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::directory::state::Shared;
 use crate::broker::event::{Event, StoreRoom};
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::fetch::PendingDeadLetters;
 use crate::broker::persistence::pipeline::CommitPipeline;
-use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::route_cache::RouteCache;
 use crate::broker::sessions::slot::SessionSlot;
-use crate::broker::sessions::table::PendingClaim;
+use crate::broker::sessions::table::SessionTable;
 use crate::broker::settings::{QueueOverflow, Settings};
 use crate::broker::timers::{Due, Timer, Timers};
 use crate::codec::ClientPacket;
-use crate::routing::{Access, SessionKey, ShardId, Subscriber};
-use crate::session::{self, Ticket};
+use crate::routing::{Access, SessionKey, ShardId};
+use crate::session;
 use crate::timestamp::Timestamp;
 
 /// A complete single-threaded broker that owns the Sessions of its own connections.
@@ -41,14 +38,7 @@ pub struct Shard {
     pub(super) no_access: Arc<Access>,
     /// By slot, as the caller numbers them.
     pub(super) connections: Vec<Option<Connection>>,
-    pub(super) sessions: Slab<SessionSlot>,
-    /// The slot of each Session.
-    pub(super) by_claim: HashMap<Claim, u32, RandomState>,
-    pub(super) claims: HashMap<Claim, PendingClaim, RandomState>,
-    /// QoS 1 and 2 messages for Sessions that are on their way here.
-    pub(super) early: HashMap<SessionKey, Vec<(Arc<Subscriber>, SequencedDelivery)>, RandomState>,
-    /// Sessions that were claimed while records of theirs were not stable.
-    pub(super) leaving: Vec<(Ticket, Claim, Claimant)>,
+    pub(super) sessions: SessionTable,
     /// Dropped messages that are fetched to become dead letters.
     pub(super) dead: HashMap<SessionKey, PendingDeadLetters, RandomState>,
     pub(super) timers: Timers,
@@ -95,11 +85,7 @@ impl Shard {
             shared,
             no_access: Arc::new(Access::new(Vec::new())),
             connections: Vec::new(),
-            sessions: Slab::new(),
-            by_claim: HashMap::default(),
-            claims: HashMap::default(),
-            early: HashMap::default(),
-            leaving: Vec::new(),
+            sessions: SessionTable::new(id),
             dead: HashMap::default(),
             timers: Timers::default(),
             pipeline: CommitPipeline::default(),
@@ -225,7 +211,7 @@ impl Shard {
 
     /// The Session in `slot`, if it is still the one with this key.
     pub(super) fn session(&self, slot: usize, key: SessionKey) -> Option<&SessionSlot> {
-        self.sessions.get(slot).filter(|entry| entry.subscriber.key == key)
+        self.sessions.with_key(slot, key)
     }
 }
 

@@ -49,7 +49,7 @@ impl Shard {
             turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(message) });
         } else if location.slot == Location::ARRIVING {
             if sequenced.sequence.is_some() {
-                self.early.entry(to.key).or_default().push((Arc::clone(to), sequenced));
+                self.sessions.keep_early(to, sequenced);
             } else {
                 self.counters.dropped(DropReason::NotConnected, 1);
             }

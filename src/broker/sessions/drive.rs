@@ -71,9 +71,7 @@ impl Shard {
         if before == after && given.0 == 0 {
             return;
         }
-        let counters = &mut self.counters;
-        counters.queued_messages = counters.queued_messages + after.0 as u64 - before.0 as u64;
-        counters.queued_bytes = counters.queued_bytes + after.1 as u64 - before.1 as u64;
+        self.counters.queue_changed(before, after);
         if entry.has_shares {
             entry.subscriber.set_in_flight(u32::try_from(after.0).unwrap_or(u32::MAX));
         }
