@@ -1,7 +1,4 @@
-use std::collections::HashMap;
 use std::sync::Arc;
-
-use foldhash::quality::RandomState;
 
 use crate::broker::action::Action;
 use crate::broker::connection::state::{Connection, Phase};
@@ -10,8 +7,8 @@ use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::directory::state::Shared;
 use crate::broker::event::{Event, StoreRoom};
 use crate::broker::ids::ConnectionId;
-use crate::broker::persistence::fetch::PendingDeadLetters;
 use crate::broker::persistence::pipeline::CommitPipeline;
+use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
 use crate::broker::publish::route_cache::RouteCache;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::sessions::table::SessionTable;
@@ -40,7 +37,7 @@ pub struct Shard {
     pub(super) connections: Vec<Option<Connection>>,
     pub(super) sessions: SessionTable,
     /// Dropped messages that are fetched to become dead letters.
-    pub(super) dead: HashMap<SessionKey, PendingDeadLetters, RandomState>,
+    pub(super) dead_letters: PendingDeadLetters,
     pub(super) timers: Timers,
     /// Which records are stable, and what waits for those that are not.
     pub(super) pipeline: CommitPipeline,
@@ -86,7 +83,7 @@ impl Shard {
             no_access: Arc::new(Access::new(Vec::new())),
             connections: Vec::new(),
             sessions: SessionTable::new(id),
-            dead: HashMap::default(),
+            dead_letters: PendingDeadLetters::default(),
             timers: Timers::default(),
             pipeline: CommitPipeline::default(),
             routes: RouteCache::default(),
