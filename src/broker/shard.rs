@@ -6,13 +6,15 @@ use crate::broker::counters::Counters;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::directory::state::Shared;
 use crate::broker::event::{Event, StoreRoom};
-use crate::broker::ids::ConnectionId;
+use crate::broker::ids::{ConnectionId, IdentifierSource};
+use crate::broker::lifecycle::Lifecycle;
 use crate::broker::persistence::pipeline::CommitPipeline;
 use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
+use crate::broker::publish::queue_room::QueueRoom;
 use crate::broker::publish::route_cache::RouteCache;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::sessions::table::SessionTable;
-use crate::broker::settings::{QueueOverflow, Settings};
+use crate::broker::settings::Settings;
 use crate::broker::timers::{Due, Timer, Timers};
 use crate::codec::ClientPacket;
 use crate::routing::{Access, SessionKey, ShardId};
@@ -27,88 +29,69 @@ use crate::timestamp::Timestamp;
 pub struct Shard {
     pub(super) id: ShardId,
     pub(super) settings: Arc<Settings>,
-    pub(super) limits: Arc<session::Limits>,
-    /// Whether room in the queues of Sessions is counted.
-    pub(super) counts_room: bool,
+    /// What all shards share.
     pub(super) shared: Arc<Shared>,
-    /// What nobody may do: the access of a connection before it is granted any.
-    pub(super) no_access: Arc<Access>,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) timers: Timers,
+    pub(super) counters: Counters,
+    /// Client Identifiers and message identities that this shard assigns.
+    pub(super) identifiers: IdentifierSource,
+
     /// By slot, as the caller numbers them.
     pub(super) connections: Vec<Option<Connection>>,
+    /// The access of a connection that is granted none yet: nothing.
+    pub(super) no_access: Arc<Access>,
+
     pub(super) sessions: SessionTable,
-    /// Dropped messages that are fetched to become dead letters.
-    pub(super) dead_letters: PendingDeadLetters,
-    pub(super) timers: Timers,
-    /// Which records are stable, and what waits for those that are not.
-    pub(super) pipeline: CommitPipeline,
-    pub(super) routes: RouteCache,
-    pub(super) counters: Counters,
-    /// What assigned Client Identifiers begin with behind the prefix: random, and how many there were.
-    pub(super) identifier_seed: u64,
-    pub(super) identifiers: u64,
-    /// QoS 1 and 2 messages that were given an identity.
-    pub(super) messages: u64,
-    pub(super) started: Option<Timestamp>,
-    pub(super) sys_published: Timestamp,
-    /// Whether the event changed what is retained.
-    pub(super) retained_open: bool,
-    pub(super) store_room: StoreRoom,
-    pub(super) shutting_down: bool,
+    /// The part of the settings that sessions need.
+    pub(super) limits: Arc<session::Limits>,
     /// Empty vectors, kept for their allocation.
     pub(super) spare: Vec<Vec<session::Action>>,
+
+    pub(super) routes: RouteCache,
+    pub(super) queue_room: QueueRoom,
+    pub(super) dead_letters: PendingDeadLetters,
+    /// Whether the event changed what is retained.
+    pub(super) retained_open: bool,
+
+    /// Which records are stable, and what waits for those that are not.
+    pub(super) pipeline: CommitPipeline,
+    pub(super) store_room: StoreRoom,
 }
 
 impl Shard {
     /// An empty shard. `identifier_seed` is random: assigned Client Identifiers must not be guessed.
     pub fn new(id: ShardId, settings: Arc<Settings>, shared: Arc<Shared>, identifier_seed: u64) -> Self {
-        let limits = session::Limits {
-            maximum_qos: settings.maximum_qos,
-            retain_available: settings.retain_available,
-            receive_maximum: settings.receive_maximum.get(),
-            validate_payload_format: settings.validate_payload_format,
-            queued_messages_max: settings.queued_messages_max,
-            queued_bytes_max: settings.queued_bytes_max,
-            drops_oldest: settings.queue_overflow == QueueOverflow::DropOldest,
-            queue_head: settings.queue_head.unwrap_or_default(),
-            keeps_dropped: settings.dead_letter_topic.is_some(),
-        };
-        // A dead letter must not push out another message, which would become a dead letter in its turn.
-        let counts_room = settings.queue_overflow != QueueOverflow::DropOldest || settings.dead_letter_topic.is_some();
         Self {
             id,
-            settings,
-            limits: Arc::new(limits),
-            counts_room,
-            shared,
-            no_access: Arc::new(Access::new(Vec::new())),
-            connections: Vec::new(),
-            sessions: SessionTable::new(id),
-            dead_letters: PendingDeadLetters::default(),
+            lifecycle: Lifecycle::default(),
             timers: Timers::default(),
-            pipeline: CommitPipeline::default(),
-            routes: RouteCache::default(),
             counters: Counters::default(),
-            identifier_seed,
-            identifiers: 0,
-            messages: 0,
-            started: None,
-            sys_published: Timestamp::default(),
-            store_room: StoreRoom::Some,
-            retained_open: false,
-            shutting_down: false,
+            identifiers: IdentifierSource::new(id, identifier_seed, shared.run),
+            connections: Vec::new(),
+            no_access: Arc::new(Access::new(Vec::new())),
+            sessions: SessionTable::new(id),
+            limits: Arc::new(settings.session_limits()),
             spare: Vec::new(),
+            routes: RouteCache::default(),
+            queue_room: QueueRoom::new(&settings),
+            dead_letters: PendingDeadLetters::default(),
+            retained_open: false,
+            pipeline: CommitPipeline::default(),
+            store_room: StoreRoom::Some,
+            settings,
+            shared,
         }
     }
 
     /// Applies `event` at `now` and appends what the caller must do to `actions`.
     #[inline(always)]
     pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
-        if self.started.is_none() {
-            self.started = Some(now);
+        if self.lifecycle.begin(now) {
             self.timers.set(now, Timer::Tick);
         }
         if std::mem::take(&mut self.retained_open) {
-            self.shared.retained_order.logged(self.id); // what the last event led to is done
+            self.shared.retained_order.logged(self.id); // the actions of the last event are done
         }
         let turn = &mut Turn { now, actions };
         match event {
@@ -130,7 +113,7 @@ impl Shard {
         }
     }
 
-    /// When [`Event::DeadlinePassed`] is due, if ever: it may be another time after each event.
+    /// When [`Event::DeadlinePassed`] is due, if ever. Each event may change it.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.timers.next()
     }
@@ -140,7 +123,7 @@ impl Shard {
         &self.counters
     }
 
-    /// Tickets of records that are not stable yet, as far as this shard knows.
+    /// How many records are not stable yet, as far as this shard knows.
     pub fn unstable(&self) -> u64 {
         self.pipeline.unstable()
     }
@@ -152,12 +135,12 @@ impl Shard {
         match &connection.phase {
             Phase::Connected(slot) => {
                 let slot = *slot;
-                self.drive_known(slot, session::Event::Packet(packet), turn);
+                self.drive_inlined(slot, session::Event::Packet(packet), turn);
                 self.look_after(slot, turn);
             }
             Phase::AwaitingConnect => self.on_first_packet(id, packet, turn),
             Phase::AwaitingAuth(_) => self.on_auth_answer(id, packet, turn),
-            // The connection is paused in these phases: the caller has made a mistake, and the client pays for it.
+            // The connection is paused in these phases: the caller read from it all the same.
             Phase::Authenticating(_) | Phase::Claiming => self.break_off(id, "packet before CONNACK", turn),
         }
     }
@@ -212,12 +195,12 @@ impl Shard {
     }
 }
 
-/// The event that is being handled: when, and what it leads to.
+/// The event that is being handled: its time, and where the actions go that it leads to.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     pub(super) now: Timestamp,
     pub(super) actions: &'a mut Vec<Action>,
 }
 
-/// How often the counters are passed on and expired retained messages removed.
+/// How often a shard publishes its counters and removes what has expired.
 const TICK: std::time::Duration = std::time::Duration::from_secs(1);

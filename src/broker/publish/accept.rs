@@ -13,7 +13,7 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::route_cache::Resolved;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Message, MessageId, Qos, ReasonCode};
+use crate::codec::{Message, Qos, ReasonCode};
 use crate::routing::{Route, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
 
@@ -55,7 +55,7 @@ impl Shard {
         let Some(room) = self.room_for(publisher, &application, route, &chosen) else {
             return Verdict::Full(Box::new(application));
         };
-        let id = (application.qos > Qos::AtMostOnce).then(|| self.next_message_id());
+        let id = (application.qos > Qos::AtMostOnce).then(|| self.identifiers.next_message_id());
         let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now);
         accepted.level = level;
         if accepted.retain && !self.retain(&mut accepted, publisher) {
@@ -95,12 +95,6 @@ impl Shard {
         let ticket = self.persist_accepted(publisher, accepted, copies, turn);
         self.hold_later_copies(publisher, ticket);
         Verdict::Answer { reason_code, wait: ticket.filter(|_| waits) }
-    }
-
-    /// The identity of the next message: each shard counts its own.
-    fn next_message_id(&mut self) -> MessageId {
-        self.messages += 1;
-        MessageId { run: self.shared.run, number: u64::from(self.id.0) << 48 | self.messages }
     }
 
     /// Whether a message at QoS 1 or 2 can't be acknowledged without a record.
@@ -152,7 +146,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         distribution.receivers += 1;
-        if delivery.qos > Qos::AtMostOnce && !self.take_room(&distribution.room, to, &delivery) {
+        if delivery.qos > Qos::AtMostOnce && !self.queue_room.take(&distribution.room, to, &delivery) {
             return self.drop_newest(to, &delivery, turn);
         }
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());

@@ -59,8 +59,8 @@ impl Shard {
             self.count_dropped(slot, to.key, DropReason::SlowReceiver, turn);
         } else {
             match sequenced.sequence {
-                Some(sequence) => self.drive_known(slot, session::Event::Deliver(sequence, sequenced.delivery), turn),
-                None => self.drive_known(slot, session::Event::DeliverQos0(sequenced.delivery), turn),
+                Some(sequence) => self.drive_inlined(slot, session::Event::Deliver(sequence, sequenced.delivery), turn),
+                None => self.drive_inlined(slot, session::Event::DeliverQos0(sequenced.delivery), turn),
             }
             self.hold_up(slot, origin, turn);
         }

@@ -13,4 +13,5 @@ pub(super) mod ingress;
 pub(super) mod pending_dead_letters;
 pub(super) mod plan;
 pub(super) mod publisher;
+pub(super) mod queue_room;
 pub(super) mod route_cache;
