@@ -8,17 +8,17 @@
 //!    all tickets up to *n* have the durability that their records ask for: [`advance`](CommitPipeline::advance).
 //! 3. **Waiting.** Two kinds of things wait for a ticket, each in one queue here, ordered by ticket:
 //!    - *Messages on their way to their receivers* ([`Outstanding`], added by [`defer`](CommitPipeline::defer)). A message that is in the
-//!      queue of a durable session goes to that session when the record that says so is stable.
+//!      queue of a durable Session goes to that Session when the record that says so is stable.
 //!    - *Answers to a client* ([`WaitingAnswer`], added by [`await_answer`](CommitPipeline::await_answer)): CONNACK, PUBACK, PUBREC,
-//!      PUBREL, PUBCOMP, SUBACK and UNSUBACK of a durable session. The packet itself is held back by the
-//!      [`Session`](crate::session::Session), in order with the other packets of its connection; the pipeline knows which session to tell.
+//!      PUBREL, PUBCOMP, SUBACK and UNSUBACK of a durable Session. The packet itself is held back by the
+//!      [`Session`](crate::session::Session), in order with the other packets of its connection; the pipeline knows which Session to tell.
 //!
 //! After each `advance`, the shard first takes all messages that are stable, then all answers. So a PUBACK never leaves before the
 //! message that it acknowledges is in the queue of each receiver.
 //!
 //! # A QoS 2 message, step by step
 //!
-//! The publisher P and the subscriber S have durable sessions on one shard, whose last ticket is 100. P publishes with Packet
+//! The publisher P and the subscriber S have durable Sessions on one shard, whose last ticket is 100. P publishes with Packet
 //! Identifier 7. The message gets sequence 41 in the queue of S, which makes its Packet Identifier there 41 as well.
 //!
 //! | step | what happens | record and ticket | what waits |
@@ -76,7 +76,7 @@ pub(in crate::broker) struct Outstanding {
 /// Copies that are not part of a record and wait for one all the same.
 pub(in crate::broker) type HeldCopies = Vec<(Arc<Subscriber>, SequencedDelivery)>;
 
-/// A session that holds an answer back until a ticket is stable.
+/// A Session that holds an answer back until a ticket is stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) struct WaitingAnswer {
     pub(in crate::broker) ticket: Ticket,
@@ -134,7 +134,7 @@ impl CommitPipeline {
         ticket
     }
 
-    /// Has the session `key` in `slot` told when `ticket` is stable.
+    /// Has the Session `key` in `slot` told when `ticket` is stable.
     pub(in crate::broker) fn await_answer(&mut self, ticket: Ticket, key: SessionKey, slot: usize) {
         let answer = WaitingAnswer { ticket, key, slot };
         if self.answers.back().is_none_or(|last| last.ticket <= ticket) {
