@@ -62,9 +62,9 @@ impl Shard {
             room.free(publisher, route, &chosen);
             return Verdict::refused(ReasonCode::QuotaExceeded);
         }
-        let holds = level > Durability::None && self.holds_copies(publisher, accepted.qos);
-        let mut distribution = Distribution::new(publisher.origin, room, level, holds);
-        let concerns_store = holds || concerns_store(publisher, &accepted);
+        let copies_wait = level > Durability::None && self.copies_must_wait(publisher, accepted.qos);
+        let mut distribution = Distribution::new(publisher.origin, room, level, copies_wait);
+        let concerns_store = copies_wait || concerns_store(publisher, &accepted);
         if let Some((receiver, publisher)) = lone_receiver(publisher, route, &chosen)
             && !concerns_store
             && !receiver.subscriber.is_durable()
@@ -102,7 +102,7 @@ impl Shard {
     fn needs_store(&self, publisher: &Publisher, application: &Application, route: &Route) -> bool {
         application.qos > Qos::AtMostOnce
             && (application.retain
-                || publisher.once.is_some()
+                || publisher.deduplicated.is_some()
                 || self.keeps_received(publisher)
                 || !route.shares.is_empty()
                 || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable()))
@@ -115,10 +115,10 @@ impl Shard {
 
     /// Whether copies that are not part of the record wait for it. If a crash lost the record, the message would be accepted again, so
     /// nobody may have seen it before. Later messages of the publisher must not overtake it. [MQTT-4.6.0-6]
-    fn holds_copies(&self, publisher: &Publisher, qos: Qos) -> bool {
+    fn copies_must_wait(&self, publisher: &Publisher, qos: Qos) -> bool {
         let comes_once = qos == Qos::ExactlyOnce && self.keeps_received(publisher);
         comes_once
-            || publisher.once.is_some()
+            || publisher.deduplicated.is_some()
             || publisher.instead_of.is_some()
             || !self.pipeline.is_stable(self.held_until(publisher))
     }
@@ -133,7 +133,7 @@ impl Shard {
     fn hold_later_copies(&mut self, publisher: &Publisher, ticket: Option<Ticket>) {
         let (Some((slot, _)), Some(ticket)) = (publisher.received, ticket) else { return };
         let Some(entry) = self.sessions.get_mut(slot) else { return };
-        if publisher.once.is_some() || !self.pipeline.is_stable(entry.held_until) {
+        if publisher.deduplicated.is_some() || !self.pipeline.is_stable(entry.held_until) {
             entry.held_until = entry.held_until.max(ticket);
         }
     }
@@ -150,13 +150,15 @@ impl Shard {
         if delivery.qos > Qos::AtMostOnce && !self.queue_room.take(&distribution.room, to, &delivery) {
             return self.drop_newest(to, &delivery, turn);
         }
+        // Numbered here and not by the receiver's shard: the sequence is part of the record, and it keeps the messages of a client in order
+        // that reconnects to another shard while its earlier messages are on their way. [MQTT-4.6.0-6]
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
         match sequence {
             Some(sequence) if distribution.level > Durability::None && to.is_durable() => {
                 delivery.place = DeliveryPlace::Record;
                 distribution.copies.durable.push(Addressed { to: Arc::clone(to), sequence, delivery })
             }
-            sequence if distribution.holds => {
+            sequence if distribution.copies_wait => {
                 delivery.place = DeliveryPlace::Memory;
                 distribution.copies.held.push((Arc::clone(to), SequencedDelivery { sequence, delivery }))
             }
@@ -191,7 +193,7 @@ impl Shard {
             .and_then(|(slot, id)| self.sessions.get(slot).filter(|entry| entry.is_durable()).map(|e| (e, id)))
             .map(|(entry, packet_id)| (entry.subscriber.key, packet_id));
         let retained = accepted.retained;
-        let deduplicated = publisher.once.clone();
+        let deduplicated = publisher.deduplicated.clone();
         let instead_of = publisher.instead_of;
         let origin = publisher.origin;
         let puts_nothing = durable.is_empty() && received.is_none() && !matches!(retained, RetainedChange::Set { .. });
@@ -229,7 +231,7 @@ impl Shard {
 
     /// Records what left the deduplication window for a message that has no record itself.
     fn persist_left(&mut self, publisher: &Publisher, turn: &mut Turn<'_>) {
-        let left = publisher.once.as_ref().map(|entry| &entry.left).filter(|left| !left.is_empty());
+        let left = publisher.deduplicated.as_ref().map(|entry| &entry.left).filter(|left| !left.is_empty());
         if let Some(numbers) = left.cloned() {
             self.persist(Record::Forgotten { numbers }, turn);
         }

@@ -50,7 +50,7 @@ impl Shard {
             client_id: application.retain.then(|| entry.subscriber.client_id.clone()),
             origin: Some(Origin { shard: self.id, connection: id }),
             received: application.packet_id.map(|packet_id| (slot, packet_id)),
-            once: None,
+            deduplicated: None,
             instead_of: None,
         };
         let (packet_id, qos) = (application.packet_id, application.qos);
@@ -94,7 +94,7 @@ impl Shard {
         let wants_look_up = application.packet_id.is_some() && !application.message.properties.is_empty();
         if wants_look_up && let Some(name) = self.connection(id).map(ConnectionName::of) {
             match self.look_up(&name, &publisher, &application, turn) {
-                DeduplicationVerdict::Accept(entry) => publisher.once = entry,
+                DeduplicationVerdict::Accept(entry) => publisher.deduplicated = entry,
                 DeduplicationVerdict::Duplicate(wait) => {
                     return (Verdict::Answer { reason_code: ReasonCode::Success, wait }, true);
                 }
@@ -109,7 +109,7 @@ impl Shard {
             Verdict::Answer { reason_code, wait } => (!reason_code.is_error(), *wait),
             Verdict::Full(_) | Verdict::Later(_) => (false, None),
         };
-        self.settle(publisher.once, accepted, wait, turn);
+        self.settle(publisher.deduplicated, accepted, wait, turn);
         (verdict, false)
     }
 

@@ -20,7 +20,7 @@ impl Shard {
             client_id: Some(entry.subscriber.client_id.clone()),
             origin: None,
             received: None,
-            once: None,
+            deduplicated: None,
             instead_of: entry.stored.then_some(InsteadOf::Will(entry.subscriber.key)),
         };
         match self.accept(&publisher, application(*will), turn) {
