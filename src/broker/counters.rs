@@ -115,6 +115,12 @@ impl Counters {
         }
     }
 
+    /// Counts what changed in the queue of a Session: messages and bytes before and after.
+    pub(super) fn queue_changed(&mut self, before: (usize, usize), after: (usize, usize)) {
+        self.queued_messages = self.queued_messages + after.0 as u64 - before.0 as u64;
+        self.queued_bytes = self.queued_bytes + after.1 as u64 - before.1 as u64;
+    }
+
     /// Counts a packet to a client, and returns an estimate of its encoded bytes.
     pub(super) fn sending(&mut self, packet: &ServerPacket) -> usize {
         self.sent(packet.packet_type());

@@ -6,7 +6,7 @@ use bytestring::ByteString;
 use crate::broker::persistence::durability::{Durability, DurabilityRule};
 use crate::codec::Qos;
 use crate::routing::ShareStrategy;
-use crate::session::QueueHead;
+use crate::session::{Limits, QueueHead};
 use crate::topic::TopicName;
 
 /// The configuration of a shard, as plain data.
@@ -89,6 +89,21 @@ pub enum QueueOverflow {
 }
 
 impl Settings {
+    /// What the sessions of all clients are held to.
+    pub(in crate::broker) fn session_limits(&self) -> Limits {
+        Limits {
+            maximum_qos: self.maximum_qos,
+            retain_available: self.retain_available,
+            receive_maximum: self.receive_maximum.get(),
+            validate_payload_format: self.validate_payload_format,
+            queued_messages_max: self.queued_messages_max,
+            queued_bytes_max: self.queued_bytes_max,
+            drops_oldest: self.queue_overflow == QueueOverflow::DropOldest,
+            queue_head: self.queue_head.unwrap_or_default(),
+            keeps_dropped: self.dead_letter_topic.is_some(),
+        }
+    }
+
     /// The durability of the messages of a topic: that of the first rule that matches. Without rules it is the strongest, and the store applies its own.
     pub(in crate::broker) fn durability_of(&self, topic: &TopicName) -> Durability {
         if self.durability_rules.is_empty() {

@@ -22,7 +22,7 @@ impl Shard {
             *place = Some(connection);
         }
         self.counters.connections += 1;
-        if self.shutting_down {
+        if self.lifecycle.is_shutting_down() {
             return self.break_off(id, "shutting down", turn);
         }
         self.set_due(id, turn.now + self.settings.connect_timeout);
@@ -47,7 +47,11 @@ impl Shard {
 
     fn on_connect(&mut self, id: ConnectionId, connect: Connect, turn: &mut Turn<'_>) {
         let assigned = connect.client_id.is_empty();
-        let client_id = if assigned { self.assign_client_id() } else { ClientId::from(&*connect.client_id) };
+        let client_id = if assigned {
+            self.identifiers.next_client_id(&self.settings.assigned_client_id_prefix)
+        } else {
+            ClientId::from(&*connect.client_id)
+        };
         let Some(connection) = self.connection_mut(id) else { return };
         connection.version = connect.version;
         connection.maximum_packet_size = connect.properties.maximum_packet_size;
@@ -67,14 +71,6 @@ impl Shard {
         };
         let connecting = Box::new(Connecting { connect, client_id, assigned, authentication_data: None });
         self.authenticate(id, connecting, request, turn);
-    }
-
-    /// Assigns a unique Client Identifier. [MQTT-3.1.3-6] [MQTT-3.2.2-16]
-    fn assign_client_id(&mut self) -> ClientId {
-        self.identifiers += 1;
-        let prefix = &self.settings.assigned_client_id_prefix;
-        let text = format!("{prefix}{:016x}-{}-{}", self.identifier_seed, self.id.0, self.identifiers);
-        ClientId::from(text.as_str())
     }
 
     /// Checks a CONNECT against the settings, before a provider is asked.

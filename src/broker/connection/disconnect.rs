@@ -197,7 +197,7 @@ impl Shard {
 
     /// The broker stops: all connections end with 0x8B.
     pub(in crate::broker) fn on_shutting_down(&mut self, turn: &mut Turn<'_>) {
-        self.shutting_down = true;
+        self.lifecycle.shut_down();
         let connected: Vec<ConnectionId> = self.connections.iter().flatten().map(|connection| connection.id).collect();
         for id in connected {
             let ending = Ending::told(ReasonCode::ServerShuttingDown, "broker is shutting down");

@@ -11,14 +11,11 @@ use crate::broker::directory::claim::{Claim, Claimant};
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::Record;
 use crate::broker::report::Report;
-use crate::broker::retained::replay::Replays;
 use crate::broker::sessions::slot::SessionSlot;
-use crate::broker::sessions::table::PendingClaim;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{ClientId, Connack, ConnackProperties, Connect, Message, ReasonCode, ServerPacket, Will};
 use crate::routing::{Location, Subscriber};
 use crate::session::{self, Link, Session, Ticket};
-use crate::timestamp::Timestamp;
 
 impl Shard {
     /// Makes this shard the holder of the Client Identifier, and asks the previous holder for the Session.
@@ -50,7 +47,7 @@ impl Shard {
         if let Some(connection) = self.connection_mut(id) {
             connection.phase = Phase::Claiming;
         }
-        self.claims.insert(claim, PendingClaim { connection: Some(id), connecting, successor: None });
+        self.sessions.begin_claim(claim, id, connecting);
         match prior {
             None => self.on_surrendered(claim, None, turn),
             Some(holder) => {
@@ -145,35 +142,8 @@ impl Shard {
         let place = Location { shard: self.id, slot: Location::ARRIVING };
         let access = self.connection(id).map_or_else(|| Arc::clone(&self.no_access), |c| Arc::clone(&c.access));
         let subscriber = Subscriber::new(key, client_id, place, access);
-        self.insert_session(SessionSlot {
-            session: Session::new(Arc::clone(&self.limits), 1),
-            subscriber: Arc::new(subscriber),
-            connection: None,
-            claim,
-            session_expiry_interval: 0,
-            detached_at: Timestamp::default(),
-            will: None,
-            stored: false,
-            last_ticket: Ticket::default(),
-            held_until: Ticket::default(),
-            dropping: false,
-            has_shares: false,
-            replays: Replays::default(),
-        })
-    }
-
-    /// Inserts a Session into this shard; from now on messages for it are delivered here.
-    pub(in crate::broker) fn insert_session(&mut self, entry: SessionSlot) -> usize {
-        let (messages, bytes) = entry.session.queued();
-        self.counters.sessions += 1;
-        self.counters.queued_messages += messages as u64;
-        self.counters.queued_bytes += bytes as u64;
-        let (claim, subscriber) = (entry.claim, Arc::clone(&entry.subscriber));
-        let slot = self.sessions.insert(entry);
-        let number = u32::try_from(slot).unwrap_or(Location::ENDED);
-        self.by_claim.insert(claim, number);
-        subscriber.set_location(Location { shard: self.id, slot: number });
-        slot
+        let session = Session::new(Arc::clone(&self.limits), 1);
+        self.insert_session(SessionSlot::new(claim, session, Arc::new(subscriber)))
     }
 
     /// The granted Session Expiry Interval, in seconds.
