@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 12] = [
+const LAYERS: [Layer; 13] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("topic", &["timestamp"], PURE_CRATES),
     Layer::pure("codec", &["topic", "timestamp"], CODEC_CRATES),
@@ -54,6 +54,7 @@ const LAYERS: [Layer; 12] = [
     Layer::shell("server", Ours::Only(BELOW_SERVER), &["mqttbytes"]),
     Layer::shell("admin", Ours::Only(BELOW_ADMIN), &["mqttbytes"]),
     Layer::shell("store_command", Ours::Any, &["mqttbytes"]),
+    Layer::shell("output", Ours::Only(&[]), &["tokio", "mqttbytes"]),
 ];
 
 /// Who a client is and what it may do is decided without a connection or a Session.
@@ -244,18 +245,7 @@ const ROOTS: [&str; 5] =
     ["src/lib.rs", "src/main.rs", "bench/src/main.rs", "conformance/src/lib.rs", "conformance/src/main.rs"];
 
 /// Folders whose circles are still to be broken.
-const NOT_YET_CHECKED: &[&str] = &[
-    "src/broker/",
-    "src/server/",
-    "src/admin/",
-    "src/codec/",
-    "src/config/",
-    "src/session/",
-    "src/store/",
-    "src/main.rs",
-    "bench/src/",
-    "conformance/src/",
-];
+const NOT_YET_CHECKED: &[&str] = &["src/broker/", "src/server/", "src/codec/", "src/store/", "conformance/src/"];
 
 #[test]
 fn files_name_each_other_without_circles() {
