@@ -1,12 +1,12 @@
 use crate::codec::{ClientId, MessageId};
 use crate::routing::ShardId;
 
-/// A Network Connection of this shard. The generation tells it from those that had the slot before.
+/// A Network Connection of this shard. The generation distinguishes it from earlier connections in the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     /// The place in the shard's table of connections.
     pub slot: u32,
-    /// How many connections had the slot before.
+    /// The number of earlier connections in the slot.
     pub generation: u32,
 }
 

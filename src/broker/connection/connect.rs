@@ -73,7 +73,7 @@ impl Shard {
         self.authenticate(id, connecting, request, turn);
     }
 
-    /// What can be said of a CONNECT without asking anybody.
+    /// Checks a CONNECT against the settings, before a provider is asked.
     fn check_connect(&self, connect: &Connect) -> Result<(), (ReasonCode, &'static str)> {
         let settings = &self.settings;
         if settings.server_reference.is_some() {
@@ -99,7 +99,7 @@ impl Shard {
         Ok(())
     }
 
-    /// The bytes of a connection make no packet.
+    /// Ends a connection whose bytes cannot be decoded.
     pub(in crate::broker) fn on_undecodable(
         &mut self,
         id: ConnectionId,
@@ -119,12 +119,12 @@ impl Shard {
 }
 
 impl Shard {
-    /// Where a connection comes from.
+    /// The remote end of a connection.
     pub fn peer(&self, id: ConnectionId) -> Option<&Peer> {
         Some(&self.connection(id)?.caller.peer)
     }
 
-    /// What the client of a connection is called, once it has said so, and the user that it proved to be.
+    /// Client Identifier and verified user of a connection, once CONNECT has been read.
     pub fn identity(&self, id: ConnectionId) -> Option<(&ClientId, Option<&str>)> {
         let connection = self.connection(id)?;
         Some((connection.client_id.as_ref()?, connection.verified_user().map(|user| &**user)))
