@@ -245,7 +245,7 @@ const ROOTS: [&str; 5] =
     ["src/lib.rs", "src/main.rs", "bench/src/main.rs", "conformance/src/lib.rs", "conformance/src/main.rs"];
 
 /// Folders whose circles are still to be broken.
-const NOT_YET_CHECKED: &[&str] = &["src/broker/", "src/server/", "conformance/src/"];
+const NOT_YET_CHECKED: &[&str] = &["src/broker/", "src/server/"];
 
 #[test]
 fn files_name_each_other_without_circles() {
