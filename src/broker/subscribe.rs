@@ -162,7 +162,7 @@ impl Shard {
         let entry = self.sessions.get(slot).filter(|entry| !entry.replays.is_empty())?;
         let connection = entry.connection.and_then(|id| self.connection(id))?;
         let ready = entry.session.is_open()
-            && entry.replays.after() <= self.stable
+            && self.pipeline.is_stable(entry.replays.after())
             && entry.session.unsent() == 0
             && entry.session.queued().0 + recorded < self.settings.queued_messages_max
             && connection.buffered < self.settings.outgoing_bytes_max / 2;
