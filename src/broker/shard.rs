@@ -17,6 +17,7 @@ use crate::broker::persistence::pipeline::Outstanding;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::route_cache::RouteCache;
+use crate::broker::retained::state::Retained;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::sessions::table::PendingClaim;
 use crate::broker::settings::{QueueOverflow, Settings};
@@ -68,8 +69,7 @@ pub struct Shard {
     pub(super) messages: u64,
     pub(super) started: Option<Timestamp>,
     pub(super) sys_published: Timestamp,
-    /// Whether the event changed what is retained.
-    pub(super) retained_open: bool,
+    pub(super) retained: Retained,
     pub(super) store_room: StoreRoom,
     pub(super) shutting_down: bool,
     /// Empty vectors, kept for their allocation.
@@ -119,7 +119,7 @@ impl Shard {
             started: None,
             sys_published: Timestamp::default(),
             store_room: StoreRoom::Some,
-            retained_open: false,
+            retained: Retained::new(id),
             shutting_down: false,
             spare: Vec::new(),
         }
@@ -132,9 +132,7 @@ impl Shard {
             self.started = Some(now);
             self.timers.set(now, Timer::Tick);
         }
-        if std::mem::take(&mut self.retained_open) {
-            self.shared.retained_order.logged(self.id); // what the last event led to is done
-        }
+        self.retained.begin_event(&self.shared);
         let turn = &mut Turn { now, actions };
         match event {
             Event::Opened { connection, peer } => self.on_opened(connection, *peer, turn),
@@ -221,14 +219,19 @@ impl Shard {
     }
 
     fn on_deadline_passed(&mut self, turn: &mut Turn<'_>) {
+        let mut has_replays = false;
         while let Some(due) = self.timers.pop(turn.now) {
             match due {
                 Due::Connection(slot) => self.on_connection_due(slot, turn),
                 Due::Session(slot) => self.on_session_due(slot as usize, turn),
                 Due::Timer(Timer::Slow(id)) => self.on_grace_over(id, turn),
                 Due::Timer(Timer::Blocked(id)) => self.on_retry(id, turn),
+                Due::Timer(Timer::Replays) => has_replays = true,
                 Due::Timer(Timer::Tick) => self.on_tick(turn),
             }
+        }
+        if has_replays {
+            self.resume_replays(turn);
         }
     }
 

@@ -16,7 +16,7 @@ mod subscription_trie;
 
 pub use access::{Access, AccessAction, AccessRule, Coverage, Denied, Effect};
 pub use receiver::{Delivery, Receiver};
-pub use retained::{Current, Found, Retained, RetainedFull, RetainedLimits, RetainedStore};
+pub use retained::{Current, RetainedCursor, RetainedFull, RetainedLimits, RetainedMessage, RetainedStore};
 pub use shared::{Share, ShareStrategy};
 pub use subscriber::{Location, QueueBounds, SessionKey, ShardId, Subscriber};
 pub use subscription_trie::{Route, SubscribeOutcome, SubscriptionIndex};

@@ -9,7 +9,7 @@ use crate::broker::persistence::recovery::RecoveredSession;
 use crate::broker::retained::replay::Replays;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
-use crate::routing::{Access, Location, Retained, SessionKey, Subscriber};
+use crate::routing::{Access, Location, RetainedMessage, SessionKey, Subscriber};
 use crate::session::{Session, Ticket};
 use crate::timestamp::Timestamp;
 
@@ -18,15 +18,15 @@ impl Shared {
     /// which are `gone`. Those that the limits don't allow any more are returned, and their records go.
     pub fn restore(
         &self,
-        retained: Vec<Arc<Retained>>,
+        retained: Vec<Arc<RetainedMessage>>,
         gone: Vec<u64>,
         sessions: impl Iterator<Item = SessionKey>,
-    ) -> Vec<Arc<Retained>> {
+    ) -> Vec<Arc<RetainedMessage>> {
         self.number_behind(sessions.max());
         let last = retained.iter().map(|retained| retained.number).chain(gone.iter().copied()).max();
         let mut store = self.retained_mut();
         let too_many: Vec<_> =
-            retained.into_iter().filter(|retained| store.set(Retained::clone(retained)).is_err()).collect();
+            retained.into_iter().filter(|retained| store.set(RetainedMessage::clone(retained)).is_err()).collect();
         let gone = gone.into_iter().chain(too_many.iter().map(|retained| retained.number));
         self.retained_order.restore(last.unwrap_or_default(), gone);
         too_many

@@ -8,7 +8,6 @@ use crate::codec::Will;
 use crate::routing::Subscriber;
 use crate::session::{Session, Ticket};
 use crate::timestamp::Timestamp;
-use crate::topic::Filter;
 
 /// A Session and what its shard keeps beside it. It moves to another shard as it is.
 #[derive(Debug)]
@@ -39,11 +38,6 @@ pub(in crate::broker) struct SessionSlot {
 }
 
 impl SessionSlot {
-    /// Forgets the retained messages that a subscription is still to get: it is gone, or begins anew. [MQTT-3.10.4-2]
-    pub(in crate::broker) fn forget_replays(&mut self, filter: &Filter) {
-        self.replays.retain(|replay| *replay.filter != *filter);
-    }
-
     /// When it ends, if it is not connected until then.
     pub(in crate::broker) fn ends_at(&self) -> Option<Timestamp> {
         let ends = self.connection.is_none() && self.session_expiry_interval != u32::MAX;
