@@ -16,7 +16,7 @@ use crate::broker::persistence::fetch::PendingDeadLetters;
 use crate::broker::persistence::pipeline::Outstanding;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::delivery::SequencedDelivery;
-use crate::broker::publish::route_cache::RouteCache;
+use crate::broker::publish::route_cache::Routes;
 use crate::broker::retained::state::Retained;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::sessions::table::PendingClaim;
@@ -60,7 +60,7 @@ pub struct Shard {
     pub(super) outstanding: VecDeque<Outstanding>,
     /// Sessions with responses that wait for a ticket.
     pub(super) waiting: VecDeque<(Ticket, SessionKey, usize)>,
-    pub(super) routes: RouteCache,
+    pub(super) routes: Routes,
     pub(super) counters: Counters,
     /// What assigned Client Identifiers begin with behind the prefix: random, and how many there were.
     pub(super) identifier_seed: u64,
@@ -111,7 +111,7 @@ impl Shard {
             stable: Ticket::default(),
             outstanding: VecDeque::new(),
             waiting: VecDeque::new(),
-            routes: RouteCache::default(),
+            routes: Routes::default(),
             counters: Counters::default(),
             identifier_seed,
             identifiers: 0,
@@ -237,6 +237,7 @@ impl Shard {
 
     fn on_tick(&mut self, turn: &mut Turn<'_>) {
         self.shared.publish_counters(self.id, self.counters);
+        self.routes.sweep(&self.shared);
         if self.id == ShardId(0) {
             self.expire_retained(turn);
             self.expire_deduplication(turn);

@@ -72,10 +72,12 @@ impl Shard {
         subscriber.set_given(messages, bytes);
         let since = detached_at.unwrap_or(now);
         let mut has_shares = false;
+        let mut index = self.shared.index_mut();
         for (subscription, id) in &recovered.subscriptions {
             has_shares |= subscription.filter.share.is_some();
-            self.shared.index_mut().subscribe(&subscriber, subscription, *id, self.settings.share_strategy);
+            index.subscribe(&subscriber, subscription, *id, self.settings.share_strategy);
         }
+        drop(index);
         let entry = SessionSlot {
             session,
             subscriber,
