@@ -1,5 +1,6 @@
 //! The command line.
 
+mod output;
 mod store_command;
 
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -14,6 +15,7 @@ use oncemq::auth::{Existing, Snapshot, remove_user, set_password};
 use oncemq::config::{self, Arguments, Loaded};
 use oncemq::server::{self, Server, ServerError};
 
+use output::say;
 use store_command::{StoreCommand, StoreError};
 
 /// An MQTT 3.1.1 and 5.0 broker whose acknowledgements mean it.
@@ -162,12 +164,4 @@ fn ask_password(user: &str) -> anyhow::Result<String> {
         bail!("the two passwords differ: nothing is changed");
     }
     Ok(password)
-}
-
-/// Writes to standard output; a reader that went away, such as `head`, is no error.
-fn say(text: &str) -> anyhow::Result<()> {
-    match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        Ok(()) | Err(_) => Ok(()),
-    }
 }

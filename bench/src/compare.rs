@@ -8,11 +8,11 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 
-use crate::Verdict;
 use crate::peers::BrokerSpec;
 use crate::plot;
-use crate::rounds::{Arena, Circumstances, Column, Entrant, RoundArgs, parse_scenario};
+use crate::rounds::{Arena, Circumstances, Column, Compared, Entrant, RoundArgs, parse_scenario};
 use crate::table;
+use crate::verdict::Verdict;
 
 /// Which brokers, and what to put them through.
 #[derive(Debug, Args)]
@@ -43,13 +43,6 @@ pub(crate) struct Comparison {
     circumstances: Circumstances,
     baseline: String,
     pub(crate) scenarios: Vec<Compared>,
-}
-
-/// One scenario.
-#[derive(Debug, Serialize)]
-pub(crate) struct Compared {
-    pub(crate) scenario: String,
-    pub(crate) brokers: Vec<Column>,
 }
 
 /// Runs every broker through every scenario.

@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::Verdict;
 use crate::report::digits;
 use crate::rounds::{Arena, Circumstances, Column, Entrant, RoundArgs, parse_scenario};
 use crate::statistics::{self, Spread};
 use crate::table::{on_one_line, proportion};
+use crate::verdict::Verdict;
 
 /// Which goals to look at.
 #[derive(Debug, Args)]

@@ -24,6 +24,7 @@ mod swarm;
 mod table;
 mod traffic;
 mod transport;
+mod verdict;
 mod websocket;
 
 use std::fs;
@@ -41,6 +42,7 @@ use crate::relay::RelayArgs;
 use crate::report::{Report, digits};
 use crate::scenario::{ScenarioArgs, Target};
 use crate::transport::Endpoint;
+use crate::verdict::Verdict;
 
 /// Puts load on MQTT brokers (3.1.1) and measures what it costs them.
 #[derive(Debug, Parser)]
@@ -98,13 +100,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Whether the broker kept what the scenario promises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Kept,
-    Broken,
 }
 
 fn run(args: &RunArgs) -> Result<Verdict> {

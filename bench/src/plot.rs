@@ -1,6 +1,6 @@
 //! A picture of a comparison: for each figure a field with a line for each scenario, on it a point for each broker.
 
-use crate::compare::Compared;
+use crate::rounds::Compared;
 use crate::statistics::Spread;
 
 /// An SVG document.

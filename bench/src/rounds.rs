@@ -46,6 +46,13 @@ pub(crate) struct Entrant {
     pub(crate) cores: usize,
 }
 
+/// What came of one scenario, by broker.
+#[derive(Debug, Serialize)]
+pub(crate) struct Compared {
+    pub(crate) scenario: String,
+    pub(crate) brokers: Vec<Column>,
+}
+
 /// What came of an entrant.
 #[derive(Debug, Serialize)]
 pub(crate) struct Column {

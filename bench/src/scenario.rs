@@ -1,102 +1,21 @@
 //! The scenarios: what each is asked, its defaults, and how it runs.
 
+mod arguments;
 mod connects;
 mod idle;
 mod kept;
 mod measures;
 mod steady;
 mod subscriptions;
+mod target;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
 
+pub(crate) use self::arguments::{Scenario, ScenarioArgs};
 use self::measures::Measures;
+pub(crate) use self::target::Target;
 use crate::process;
 use crate::report::Report;
-use crate::transport::{Endpoint, Transport};
-
-/// Which scenario, and its measures.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct ScenarioArgs {
-    /// What to run
-    #[arg(value_enum)]
-    pub(crate) scenario: Scenario,
-    /// QoS of publishing and subscribing; 1 for `offline`, else 0
-    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=2))]
-    pub(crate) qos: Option<u8>,
-    /// Bytes of a payload, at least 24; 64 KiB for `large`, else 64
-    #[arg(long)]
-    pub(crate) payload: Option<usize>,
-    /// Publishers; 1 for `fan-out` and `retained`, 10 for `large`, 1,000 devices for `mixed`, else 50
-    #[arg(long, visible_aliases = ["pairs", "devices"])]
-    pub(crate) publishers: Option<usize>,
-    /// Subscribers of `fan-out` (1,000), members of `shared` (10), sessions of `wildcards` and `subscriptions` (100)
-    #[arg(long)]
-    pub(crate) subscribers: Option<usize>,
-    /// Messages a publisher has in flight, 1 for one at a time; 20 for `fan-out` and `offline`, 4 for `large`, 1 for `mixed`,
-    /// else 64. Of `connects`, clients that wait for their CONNACK
-    #[arg(long)]
-    pub(crate) window: Option<usize>,
-    /// Filters of `wildcards` (1,000) and `subscriptions` (100,000), topics of `topics` (10,000), messages of `retained`
-    /// (10,000) and `offline` (50,000), connections of `idle` and `connects` (10,000)
-    #[arg(long)]
-    pub(crate) count: Option<usize>,
-    /// Messages published in a second, by a schedule that waits for nobody, instead of a window
-    #[arg(long)]
-    pub(crate) rate: Option<f64>,
-    /// Subscribe with sessions that outlive their connection
-    #[arg(long)]
-    pub(crate) durable: bool,
-    /// What carries MQTT
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) transport: Transport,
-    /// How long to measure
-    #[arg(long, default_value_t = 3.0)]
-    pub(crate) seconds: f64,
-    /// How many messages to publish and measure, instead of a time
-    #[arg(long)]
-    pub(crate) messages: Option<u64>,
-}
-
-/// What a broker can be put through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Scenario {
-    /// Publishers with a subscriber each
-    Pairs,
-    /// One publisher, many subscribers
-    FanOut,
-    /// Many publishers, one subscriber
-    FanIn,
-    /// Many publishers, one shared subscription
-    Shared,
-    /// Publishers that go through many topics
-    Topics,
-    /// Many wildcard filters, topics that match three each
-    Wildcards,
-    /// Retained messages, replayed to new subscribers
-    Retained,
-    /// Messages queued for a session that is away, drained when it returns
-    Offline,
-    /// Pairs at QoS 0 whose publishers never wait; losses are counted, not condemned
-    Flood,
-    /// Connections that do nothing
-    Idle,
-    /// Clients that connect and disconnect
-    Connects,
-    /// Subscriptions that get nothing
-    Subscriptions,
-    /// Pairs with large payloads
-    Large,
-    /// Devices that report, raise events and take commands, all at once
-    Mixed,
-}
-
-/// The process to measure, and where it listens.
-#[derive(Debug, Clone)]
-pub(crate) struct Target {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) pid: u32,
-}
 
 /// Runs a scenario.
 pub(crate) fn run(args: &ScenarioArgs, target: &Target) -> Result<Report> {
@@ -121,31 +40,6 @@ pub(crate) fn run(args: &ScenarioArgs, target: &Target) -> Result<Report> {
 }
 
 impl ScenarioArgs {
-    /// The highest QoS it uses.
-    pub(crate) fn qos_needed(&self) -> u8 {
-        let at_least = match self.scenario {
-            Scenario::Mixed => 2,
-            Scenario::Offline | Scenario::Retained => 1,
-            Scenario::Pairs
-            | Scenario::FanOut
-            | Scenario::FanIn
-            | Scenario::Shared
-            | Scenario::Topics
-            | Scenario::Wildcards
-            | Scenario::Flood
-            | Scenario::Idle
-            | Scenario::Connects
-            | Scenario::Subscriptions
-            | Scenario::Large => 0,
-        };
-        self.qos.unwrap_or(0).max(at_least)
-    }
-
-    /// Whether a broker that stores what must survive has something to store.
-    pub(crate) const fn is_stored(&self) -> bool {
-        self.durable || matches!(self.scenario, Scenario::Offline | Scenario::Mixed)
-    }
-
     /// How many connections the scenario takes.
     pub(crate) fn connections(&self) -> Result<usize> {
         Ok(Measures::new(self, 0)?.connections())

@@ -1,9 +1,8 @@
 //! The table of a comparison, in Markdown.
 
-use crate::compare::Compared;
 use crate::peers::BrokerSpec;
 use crate::report::digits;
-use crate::rounds::Column;
+use crate::rounds::{Column, Compared};
 use crate::statistics::{self, Spread};
 
 /// What the brokers are, and the head of the table.

@@ -129,3 +129,6 @@ fn remove_unfinished(directory: &Path) -> io::Result<usize> {
 const BACKUPS_MAX: usize = 8;
 /// How the name of a directory ends that a backup is being written to.
 const UNFINISHED: &str = ".new";
+
+/// The header by which who asks for a backup says which process it is to be of.
+pub const PROCESS_HEADER: &str = "oncemq-process";

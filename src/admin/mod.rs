@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio::time::interval;
 use tracing::{error, info, warn};
 
+pub use backups::PROCESS_HEADER;
 pub use metric::{Kind, METRICS, Metric};
 pub use snapshot::Watched;
 
@@ -131,8 +132,6 @@ async fn keep_up(exporter: &Mutex<Exporter>) {
     }
 }
 
-/// The header by which who asks for a backup says which process it is to be of.
-pub const PROCESS_HEADER: &str = "oncemq-process";
 /// One request and its answer take milliseconds; who sends nothing for this long keeps others out.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 /// The samples of a histogram are held one by one until then: some ten thousand from a broker at its limits.

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::IncomingStream;
 
-use super::backups::{Backups, Progress};
+use super::backups::{Backups, PROCESS_HEADER, Progress};
 use super::exporter::Exporter;
 use super::listener::BoundedListener;
 use crate::server::Status;
@@ -77,7 +77,7 @@ async fn ready(State(status): State<Arc<Status>>) -> Response {
 
 /// Begins a backup. Who is sure which broker they mean says its process id.
 async fn backup(State(backups): State<Arc<Backups>>, headers: HeaderMap) -> Response {
-    let expected = headers.get(super::PROCESS_HEADER);
+    let expected = headers.get(PROCESS_HEADER);
     if expected.is_some_and(|expected| expected.as_bytes() != process::id().to_string().as_bytes()) {
         return (StatusCode::CONFLICT, format!("this is process {}\n", process::id())).into_response();
     }

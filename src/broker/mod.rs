@@ -6,6 +6,7 @@ mod counters;
 mod directory;
 mod event;
 mod ids;
+mod lifecycle;
 mod persistence;
 mod publish;
 mod report;

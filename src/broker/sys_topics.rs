@@ -1,4 +1,4 @@
-//! The `$SYS` topics: what the broker says of itself, under mosquitto's names.
+//! The `$SYS` topics, under the names that mosquitto uses.
 
 use std::sync::Arc;
 
@@ -10,13 +10,11 @@ use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
 
 impl Shard {
-    /// Publishes what has changed, retained, when it is time.
+    /// Publishes the values that changed as retained messages, once in `sys_interval`.
     pub(super) fn publish_sys_topics(&mut self, turn: &mut Turn<'_>) {
-        let interval = self.settings.sys_interval;
-        if interval.is_zero() || turn.now.since(self.sys_published) < interval {
+        if !self.lifecycle.begin_sys_topics(turn.now, self.settings.sys_interval) {
             return;
         }
-        self.sys_published = turn.now;
         for (name, text) in self.sys_values(turn.now) {
             let Ok(topic) = TopicName::try_from(format!("$SYS/broker/{name}").as_str()) else { continue };
             let known = self.shared.retained().get(&topic).map(|retained| Arc::clone(&retained.message));
@@ -42,7 +40,7 @@ impl Shard {
         let (subscriptions, shared_subscriptions) = self.shared.subscriptions_len();
         let (bytes_received, bytes_sent) = self.shared.traffic();
         let connected_max = self.shared.connected_max(counters.sessions_connected);
-        let uptime = self.started.map_or(0, |started| now.since(started).as_secs());
+        let uptime = self.lifecycle.uptime(now).as_secs();
         let numbers = [
             ("clients/connected", counters.sessions_connected),
             ("clients/disconnected", counters.sessions - counters.sessions_connected),

@@ -52,7 +52,7 @@ impl Ack {
     ) -> Result<Self, DecodeError> {
         let mut ack = Self::new(reader.packet_id()?, ReasonCode::Success);
         if version.has_properties() && !reader.is_empty() {
-            ack.reason_code = ReasonCode::decode(packet_type, reader)?;
+            ack.reason_code = reader.reason_code(packet_type)?;
             if !reader.is_empty() {
                 ack.details = AckDetails::decode(reader)?;
             }

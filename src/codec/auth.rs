@@ -40,7 +40,7 @@ impl Auth {
         if reader.is_empty() {
             return Ok(auth);
         }
-        auth.reason_code = ReasonCode::decode(PacketType::Auth, reader)?;
+        auth.reason_code = reader.reason_code(PacketType::Auth)?;
         if !reader.is_empty() {
             decode_properties(reader, Place::Auth, |id, reader| {
                 match id {

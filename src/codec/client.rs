@@ -276,7 +276,7 @@ fn connack(reader: &mut Reader<'_>, version: ProtocolVersion) -> Result<Connack,
     }
     let mut connack = Connack::accepted(flags == 1);
     if version.has_properties() {
-        connack.reason_code = ReasonCode::decode(PacketType::Connack, reader)?;
+        connack.reason_code = reader.reason_code(PacketType::Connack)?;
         decode_properties(reader, Place::Connack, |id, reader| {
             take_connack_property(&mut connack.properties, id, reader)
         })?;
@@ -330,7 +330,7 @@ fn suback(reader: &mut Reader<'_>, version: ProtocolVersion) -> Result<Suback, D
     let (packet_id, reason_string) = acknowledged(reader, version)?;
     let mut reason_codes = Vec::new();
     while !reader.is_empty() {
-        let reason_code = ReasonCode::decode(PacketType::Suback, reader)?;
+        let reason_code = reader.reason_code(PacketType::Suback)?;
         if !version.has_properties() && reason_code > ReasonCode::UnspecifiedError {
             return Err(DecodeError::ReasonCode(reason_code.number())); // [MQTT-3.9.3-2] of 3.1.1
         }
@@ -343,7 +343,7 @@ fn unsuback(reader: &mut Reader<'_>, version: ProtocolVersion) -> Result<Unsubac
     let (packet_id, reason_string) = acknowledged(reader, version)?;
     let mut reason_codes = Vec::new();
     while version.has_properties() && !reader.is_empty() {
-        reason_codes.push(ReasonCode::decode(PacketType::Unsuback, reader)?);
+        reason_codes.push(reader.reason_code(PacketType::Unsuback)?);
     }
     Ok(Unsuback { packet_id, reason_codes, reason_string })
 }

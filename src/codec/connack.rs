@@ -3,7 +3,13 @@ use bytestring::ByteString;
 use std::num::{NonZeroU16, NonZeroU32};
 
 use super::primitives::put_packet;
-use super::property::*;
+use super::property::{
+    ASSIGNED_CLIENT_IDENTIFIER, AUTHENTICATION_DATA, AUTHENTICATION_METHOD, MAXIMUM_PACKET_SIZE, MAXIMUM_QOS,
+    REASON_STRING, RECEIVE_MAXIMUM, RESPONSE_INFORMATION, RETAIN_AVAILABLE, SERVER_KEEP_ALIVE, SERVER_REFERENCE,
+    SESSION_EXPIRY_INTERVAL, SHARED_SUBSCRIPTION_AVAILABLE, SUBSCRIPTION_IDENTIFIERS_AVAILABLE, TOPIC_ALIAS_MAXIMUM,
+    WILDCARD_SUBSCRIPTION_AVAILABLE, put_binary_property, put_byte_property, put_properties, put_string_property,
+    put_u16_property, put_u32_property, put_user_properties,
+};
 use super::{PacketType, Qos, ReasonCode, UserProperties};
 
 /// A CONNACK packet. [MQTT-3.2]

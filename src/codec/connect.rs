@@ -6,7 +6,11 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use super::primitives::Reader;
-use super::property::*;
+use super::property::{
+    AUTHENTICATION_DATA, AUTHENTICATION_METHOD, MAXIMUM_PACKET_SIZE, MESSAGE_EXPIRY_INTERVAL, MessagePropertyRuns,
+    Place, RECEIVE_MAXIMUM, REQUEST_PROBLEM_INFORMATION, REQUEST_RESPONSE_INFORMATION, SESSION_EXPIRY_INTERVAL,
+    TOPIC_ALIAS_MAXIMUM, USER_PROPERTY, WILL_DELAY_INTERVAL, decode_properties, flag, user_property,
+};
 use super::{DecodeError, Message, MessageProperties, ProtocolVersion, Qos, UserProperties};
 use crate::topic::TopicName;
 

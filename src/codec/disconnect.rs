@@ -43,7 +43,7 @@ impl Disconnect {
     ) -> Result<Self, DecodeError> {
         let mut disconnect = Self::new(ReasonCode::NormalDisconnection);
         if version.has_properties() && !reader.is_empty() {
-            disconnect.reason_code = ReasonCode::decode(PacketType::Disconnect, reader)?;
+            disconnect.reason_code = reader.reason_code(PacketType::Disconnect)?;
             if !reader.is_empty() {
                 decode_properties(reader, Place::Disconnect, |id, reader| disconnect.take(sender, id, reader))?;
             }

@@ -5,7 +5,7 @@ use bytestring::ByteString;
 use std::ops::Range;
 
 use super::limits::{STRING_LENGTH_MAX, VARIABLE_BYTE_INTEGER_LENGTH_MAX};
-use super::{DecodeError, PacketId};
+use super::{DecodeError, PacketId, PacketType, ReasonCode};
 use crate::topic::{Filter, TopicName};
 
 /// Reads the fields of one packet in turn, never past its end. What it returns are slices of the frame.
@@ -55,6 +55,13 @@ impl<'a> Reader<'a> {
 
     pub(super) fn packet_id(&mut self) -> Result<PacketId, DecodeError> {
         PacketId::new(self.u16()?).ok_or(DecodeError::PacketIdZero)
+    }
+
+    /// The Reason Code of a packet of this type.
+    pub(super) fn reason_code(&mut self, packet_type: PacketType) -> Result<ReasonCode, DecodeError> {
+        let number = self.u8()?;
+        let reason_code = ReasonCode::new(number).filter(|reason_code| reason_code.is_valid_in(packet_type));
+        reason_code.ok_or(DecodeError::ReasonCode(number))
     }
 
     pub(super) fn variable_byte_integer(&mut self) -> Result<u32, DecodeError> {

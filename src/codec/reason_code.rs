@@ -1,7 +1,6 @@
 use std::fmt;
 
-use super::primitives::Reader;
-use super::{DecodeError, PacketType};
+use super::PacketType;
 
 /// A Reason Code of 5.0: how an operation ended. From 0x80 on it is a failure. [MQTT-2.4]
 ///
@@ -185,13 +184,6 @@ impl ReasonCode {
             | PacketType::Pingresp => &[],
         };
         codes.contains(&self)
-    }
-
-    /// Reads the Reason Code of a packet of this type.
-    pub(super) fn decode(packet_type: PacketType, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let number = reader.u8()?;
-        let reason_code = Self::new(number).filter(|reason_code| reason_code.is_valid_in(packet_type));
-        reason_code.ok_or(DecodeError::ReasonCode(number))
     }
 
     /// The standard's name for it.

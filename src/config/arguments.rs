@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
-use super::load::{Change, Override};
-use super::{ConfigError, Origin};
+use super::ConfigError;
+use super::origin::{Change, Origin, Override};
 
 /// The flags of the command line that set something.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -5,7 +5,7 @@ use serde::de::value::Error;
 use serde::{Deserialize, Serialize};
 
 use super::error::explain;
-use super::{Config, Durability, Problem};
+use super::{Durability, Problem};
 use crate::topic::TopicFilter;
 
 /// What acknowledged messages of some topics survive: one `[[durability_rules]]`. The first whose filter matches counts.
@@ -46,16 +46,9 @@ impl FromStr for DurabilityRule {
     }
 }
 
-impl Config {
-    /// The level that the store must have: the strongest that any message may have.
-    pub fn strongest_durability(&self) -> Durability {
-        let rules = self.durability_rules.iter().map(|rule| rule.level);
-        rules.fold(self.server.durability, Durability::min)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Config;
     use super::*;
 
     fn rule(topic: &str, level: Durability) -> DurabilityRule {

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::load::{Change, Override};
-use super::schema::{nearest, sections, settings};
-use super::{ConfigError, Origin};
+use super::ConfigError;
+use super::nearest::nearest;
+use super::origin::{Change, Origin, Override};
+use super::schema::{sections, settings};
 
 /// What the environment says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,8 +1,8 @@
 use std::path::PathBuf;
 
-use super::Origin;
 use super::locate::{Place, line_and_column, path_at};
-use super::schema::nearest;
+use super::nearest::nearest;
+use super::origin::Origin;
 
 /// Why there is no configuration to start with.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::validate::{Problem, at_least};
+use super::problem::{Problem, at_least};
 use super::value::{duration, duration_or_never, size};
 
 /// Limits every client is held to: `[limits]`.

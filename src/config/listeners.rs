@@ -8,8 +8,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{PACKET_SIZE_MAX, PACKET_SIZE_MIN};
+use super::problem::{Problem, unreadable};
 use super::security::AllowAnonymous;
-use super::validate::{Problem, unreadable};
 use super::value::optional_size;
 
 /// Where clients connect, and how: one `[[listeners]]`.

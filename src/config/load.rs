@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::explain;
 use super::locate::{line_and_column, places};
-use super::schema::{LISTS, nearest, settings};
+use super::nearest::nearest;
+use super::origin::{Change, Origin, Override};
+use super::schema::{LISTS, settings};
 use super::{Config, ConfigError, DurabilityRule, ListenAddress, Listener, Problem};
 
 /// A configuration, and where each of its values came from.
@@ -13,42 +14,6 @@ pub struct Loaded {
     /// The values.
     pub config: Config,
     origins: BTreeMap<String, Origin>,
-}
-
-/// Where a value came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// Nobody set it.
-    Default,
-    /// The configuration file.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The line of its key, from 1.
-        line: usize,
-    },
-    /// A variable of the environment.
-    Environment(String),
-    /// A flag of the command line.
-    Flag(String),
-}
-
-/// A setting from outside the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Override {
-    pub(super) origin: Origin,
-    pub(super) change: Change,
-}
-
-/// What an override changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Change {
-    /// The listeners: these, at their defaults, instead of all others.
-    Listeners(Vec<String>),
-    /// The rules for durability: these, each written as `filter=level`, instead of all others.
-    DurabilityRules(Vec<String>),
-    /// One setting: its key and its value as text.
-    Setting(String, String),
 }
 
 /// Reads `file`, if there is one, and applies `overrides` in their order; then checks that everything fits together.
@@ -131,17 +96,6 @@ impl Loaded {
         match paths.find_map(|path| self.origins.get(path)) {
             Some(origin) => format!("{origin}: `{key}` {text}"),
             None => format!("`{key}` {text}"),
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => formatter.write_str("default"),
-            Self::File { path, line } => write!(formatter, "{}:{line}", path.display()),
-            Self::Environment(name) => write!(formatter, "env {name}"),
-            Self::Flag(name) => write!(formatter, "flag {name}"),
         }
     }
 }

@@ -14,6 +14,9 @@ mod load;
 mod locate;
 mod log;
 mod mqtt;
+mod nearest;
+mod origin;
+mod problem;
 mod schema;
 mod security;
 mod server;
@@ -29,12 +32,13 @@ pub use durability_rules::DurabilityRule;
 pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
 pub use listeners::{AddressError, ClientCertificate, ListenAddress, Listener, ProxyProtocol, Tls, Transport};
-pub use load::{Loaded, Origin, load, load_file};
+pub use load::{Loaded, load, load_file};
 pub use log::{Log, LogFormat, LogLevel};
 pub use mqtt::{Mqtt, SharedSubscriptionStrategy};
+pub use origin::Origin;
+pub use problem::Problem;
 pub use security::{AllowAnonymous, Security};
 pub use server::{Durability, Server};
-pub use validate::Problem;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +74,14 @@ impl Default for Config {
             log: Log::default(),
             admin: Admin::default(),
         }
+    }
+}
+
+impl Config {
+    /// The level that the store must have: the strongest that any message may have.
+    pub fn strongest_durability(&self) -> Durability {
+        let rules = self.durability_rules.iter().map(|rule| rule.level);
+        rules.fold(self.server.durability, Durability::min)
     }
 }
 

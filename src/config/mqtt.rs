@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::validate::Problem;
+use super::problem::Problem;
 use super::value::duration;
 use crate::codec::Qos;
 use crate::topic::TopicName;

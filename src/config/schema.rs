@@ -35,19 +35,6 @@ pub(super) fn settings() -> impl Iterator<Item = String> {
     sections.flat_map(|section| keys(section).iter().map(move |key| format!("{section}.{key}")))
 }
 
-/// The one of `known` that `name` was most likely meant to be.
-pub(super) fn nearest<'a, T: AsRef<str> + ?Sized + 'a>(
-    name: &str,
-    known: impl Iterator<Item = &'a T>,
-) -> Option<&'a str> {
-    let scored = known.map(|known| (strsim::jaro_winkler(name, known.as_ref()), known.as_ref()));
-    let best = scored.max_by(|(left, _), (right, _)| left.total_cmp(right))?;
-    (best.0 >= LIKENESS_MIN).then_some(best.1)
-}
-
-/// Less alike than this, a suggestion confuses more than it helps.
-const LIKENESS_MIN: f64 = 0.75;
-
 fn fields<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
     // The answer is in `names`: this never makes a T.
@@ -83,6 +70,7 @@ impl<'de> Deserializer<'de> for FieldNames<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::nearest::nearest;
     use super::*;
 
     #[test]

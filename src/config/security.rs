@@ -4,7 +4,7 @@ use serde::de::{self, Deserializer};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
-use super::validate::{Problem, unreadable};
+use super::problem::{Problem, unreadable};
 
 /// Who may connect, and what they may do: `[security]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

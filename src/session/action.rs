@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use super::{Delivery, ProtocolError};
+use super::{Delivery, DropCause, ProtocolError};
 use crate::codec::{Auth, Disconnect, Message, PacketId, Qos, ServerPacket, Subscribe, Unsubscribe};
 
 /// Where a [`Session`](super::Session) puts what its owner must do, in order.
@@ -80,17 +80,4 @@ pub enum Ended {
     ByClient(Box<Disconnect>),
     /// The client broke the protocol: it is told so where its version allows.
     ByError(ProtocolError),
-}
-
-/// Why a message was not sent to this client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DropCause {
-    /// The queue was full.
-    QueueFull,
-    /// No connection, at QoS 0.
-    NotConnected,
-    /// Its Message Expiry Interval ran out.
-    Expired,
-    /// Larger than the client's Maximum Packet Size. [MQTT-3.1.2-25]
-    PacketTooLarge,
 }

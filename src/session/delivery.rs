@@ -1,11 +1,48 @@
 use std::sync::Arc;
 
-use super::entry::ENTRY_BYTES;
 use super::link::Link;
-use super::{Delivery, DropCause};
-use crate::codec::{AliasUse, OutgoingPublish, PacketId};
+use crate::codec::{AliasUse, Matched, Message, OutgoingPublish, PacketId, Qos};
 use crate::timestamp::Timestamp;
 use crate::topic::Filter;
+
+/// A message for one Session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The message.
+    pub message: Arc<Message>,
+    /// The QoS of this delivery.
+    pub qos: Qos,
+    /// RETAIN as the subscription wants it.
+    pub retain: bool,
+    /// When its Message Expiry Interval runs out, or [`Timestamp::NEVER`].
+    pub expires_at: Timestamp,
+    /// The subscriptions that it goes to the Session for, if there is anything to say of them.
+    pub matched: Option<Arc<Matched>>,
+    /// Where it is until the Session is done with it.
+    pub place: DeliveryPlace,
+}
+
+/// Where a message is until its Session is done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryPlace {
+    /// In memory alone: it ends with the process.
+    Memory,
+    /// In a record as well, from which it can be read again, and which ends when the message is done with.
+    Record,
+}
+
+/// Why a message was not sent to this client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DropCause {
+    /// The queue was full.
+    QueueFull,
+    /// No connection, at QoS 0.
+    NotConnected,
+    /// Its Message Expiry Interval ran out.
+    Expired,
+    /// Larger than the client's Maximum Packet Size. [MQTT-3.1.2-25]
+    PacketTooLarge,
+}
 
 impl Delivery {
     /// The PUBLISH that carries this to the client of `link`, unless it is too large for it. [MQTT-3.1.2-24]
@@ -52,14 +89,4 @@ impl Delivery {
     pub fn share(&self) -> Option<&Arc<Filter>> {
         self.matched.as_ref()?.share.as_ref()
     }
-
-    /// What it counts for in a queue.
-    pub fn queued_bytes(&self) -> usize {
-        queued_bytes(self.message.content_len())
-    }
-}
-
-/// What a message with so many bytes of topic, payload and properties counts for in a queue: these, and what we keep beside them.
-pub const fn queued_bytes(content: usize) -> usize {
-    content + ENTRY_BYTES
 }

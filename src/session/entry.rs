@@ -1,7 +1,7 @@
 //! A message in a queue.
 
+use super::delivery::{Delivery, DeliveryPlace, DropCause};
 use super::link::Link;
-use super::{Delivery, DeliveryPlace, DropCause, queued_bytes};
 use crate::codec::{Message, OutgoingPublish, PacketId, Qos};
 use crate::timestamp::Timestamp;
 
@@ -147,8 +147,20 @@ impl Entry {
     }
 }
 
+impl Delivery {
+    /// What it counts for in a queue.
+    pub fn queued_bytes(&self) -> usize {
+        queued_bytes(self.message.content_len())
+    }
+}
+
+/// What a message with so many bytes of topic, payload and properties counts for in a queue: these, and what we keep beside them.
+pub const fn queued_bytes(content: usize) -> usize {
+    content + ENTRY_BYTES
+}
+
 /// What a queued message costs beside its content, in memory or not: it must count for the same.
-pub(super) const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<Message>();
+const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<Message>();
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,7 @@
-use std::sync::Arc;
+use bytestring::ByteString;
 
-use super::{FetchedMessage, Link};
-use crate::codec::{ClientPacket, Connack, Matched, Message, PacketId, Qos, ReasonCode, ServerPacket};
-use crate::timestamp::Timestamp;
+use super::{Delivery, Link};
+use crate::codec::{ClientPacket, Connack, PacketId, Qos, ReasonCode, ServerPacket};
 
 /// The number of a record that a shard gave to the store: each shard counts its own, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -59,28 +58,5 @@ pub enum Event {
     Disconnected,
 }
 
-/// A message for one Session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// The message.
-    pub message: Arc<Message>,
-    /// The QoS of this delivery.
-    pub qos: Qos,
-    /// RETAIN as the subscription wants it.
-    pub retain: bool,
-    /// When its Message Expiry Interval runs out, or [`Timestamp::NEVER`].
-    pub expires_at: Timestamp,
-    /// The subscriptions that it goes to the Session for, if there is anything to say of them.
-    pub matched: Option<Arc<Matched>>,
-    /// Where it is until the Session is done with it.
-    pub place: DeliveryPlace,
-}
-
-/// Where a message is until its Session is done with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryPlace {
-    /// In memory alone: it ends with the process.
-    Memory,
-    /// In a record as well, from which it can be read again, and which ends when the message is done with.
-    Record,
-}
+/// A message by its sequence, or why it can't be read.
+pub type FetchedMessage = (u64, Result<Box<Delivery>, ByteString>);

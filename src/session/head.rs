@@ -4,11 +4,8 @@
 //! room for it and nothing in front of it is in the store alone; one that was sent goes, since it is wanted once more only if the
 //! connection breaks. What is missing is fetched before its turn comes.
 
-use bytestring::ByteString;
-
-use super::entry::{Content, Entry};
-use super::outbound::Outbound;
-use super::{Action, Actions, Delivery, QueueHead};
+use super::entry::Entry;
+use super::limits::QueueHead;
 
 /// The account of what is in memory of a queue, and what is not.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,10 +33,46 @@ impl Head {
     }
 
     /// A connection begins or ends: the next thing to send is the front of the queue.
-    const fn restart(&mut self, is_connected: bool) {
+    pub(super) const fn restart(&mut self, is_connected: bool) {
         self.is_connected = is_connected;
         self.stored += self.stored_sent;
         self.stored_sent = 0;
+    }
+
+    /// The same, with nothing in memory.
+    pub(super) const fn emptied(self) -> Self {
+        Self { loaded: 0, loaded_bytes: 0, ..self }
+    }
+
+    /// Whether nothing is in memory that the store has as well.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.loaded == 0
+    }
+
+    /// Whether both count the same number of messages in memory.
+    pub(super) const fn has_as_many(&self, other: &Self) -> bool {
+        self.loaded == other.loaded
+    }
+
+    /// Whether the answer to a fetch is awaited.
+    pub(super) const fn is_fetching(&self) -> bool {
+        self.fetching
+    }
+
+    /// The number of a new fetch, whose answer is awaited from now on.
+    pub(super) const fn start_fetch(&mut self) -> u32 {
+        self.fetch = self.fetch.wrapping_add(1);
+        self.fetching = true;
+        self.fetch
+    }
+
+    /// An answer came: whether it is the one that is awaited, and the client is there to get what it brings.
+    pub(super) const fn end_fetch(&mut self, fetch: u32) -> bool {
+        if !self.fetching || self.fetch != fetch {
+            return false;
+        }
+        self.fetching = false;
+        self.is_connected
     }
 
     /// The answer to the last fetch will not come.
@@ -64,6 +97,15 @@ impl Head {
         }
     }
 
+    /// Leaves a message that was not sent to the store, if it is there.
+    pub(super) fn unload(&mut self, entry: &mut Entry) {
+        if entry.recorded && entry.unload().is_some() {
+            self.loaded -= 1;
+            self.loaded_bytes -= entry.bytes as usize;
+            self.stored += 1;
+        }
+    }
+
     /// A message is not to be sent any more. This connection has sent it, or not.
     pub(super) const fn left(&mut self, entry: &Entry, sent: bool) {
         if !entry.is_loaded() {
@@ -75,18 +117,18 @@ impl Head {
         }
     }
 
-    const fn is_over(&self, limits: QueueHead) -> bool {
+    pub(super) const fn is_over(&self, limits: QueueHead) -> bool {
         let limits = if self.is_connected { limits } else { limits.away() };
         self.loaded > limits.messages_max || self.loaded_bytes > limits.bytes_max
     }
 
     /// Whether so little is left that more should be on its way.
-    const fn is_low(&self, limits: QueueHead) -> bool {
+    pub(super) const fn is_low(&self, limits: QueueHead) -> bool {
         self.loaded < limits.messages_max.div_ceil(2) && self.loaded_bytes < limits.bytes_max.div_ceil(2)
     }
 
     /// How many messages and bytes to fetch.
-    const fn room(&self, limits: QueueHead) -> (usize, usize) {
+    pub(super) const fn room(&self, limits: QueueHead) -> (usize, usize) {
         let QueueHead { messages_max, bytes_max, .. } = limits;
         let (messages, bytes) = (messages_max.saturating_sub(self.loaded), bytes_max.saturating_sub(self.loaded_bytes));
         let (messages_min, bytes_min) = (messages_max.div_ceil(2), bytes_max.div_ceil(2));
@@ -97,108 +139,6 @@ impl Head {
     }
 }
 
-impl Outbound {
-    /// A connection begins or ends. What is in memory behind something that is not, or behind what is kept for a client that is away, is
-    /// left to the store.
-    pub(super) fn restart_head(&mut self, is_connected: bool) {
-        self.head.restart(is_connected);
-        let (mut stored, mut kept) = (false, Head { loaded: 0, loaded_bytes: 0, ..self.head });
-        for entry in &mut self.queue {
-            if kept.loaded == self.head.loaded {
-                break;
-            }
-            stored |= entry.is_stored();
-            if entry.recorded && entry.is_loaded() {
-                kept.loaded += 1;
-                kept.loaded_bytes += entry.bytes as usize;
-                stored |= kept.is_over(self.limits.queue_head);
-                if stored {
-                    entry.unload();
-                    kept.loaded -= 1;
-                    kept.loaded_bytes -= entry.bytes as usize;
-                    self.head.loaded -= 1;
-                    self.head.loaded_bytes -= entry.bytes as usize;
-                    self.head.stored += 1;
-                }
-            }
-        }
-    }
-
-    /// Leaves to the store what the head has no room for of the messages from this sequence on, which are new.
-    pub(super) fn unload_from(&mut self, first: u64) {
-        if self.head.loaded == 0 {
-            return; // nothing is in memory that the store has as well
-        }
-        let is_behind = self.head.stored > 0;
-        let place = self.place_from(first.max(self.cursor));
-        for entry in self.queue.range_mut(place..).rev() {
-            if !is_behind && !self.head.is_over(self.limits.queue_head) {
-                break;
-            }
-            if entry.recorded && entry.unload().is_some() {
-                self.head.loaded -= 1;
-                self.head.loaded_bytes -= entry.bytes as usize;
-                self.head.stored += 1;
-            }
-        }
-    }
-
-    /// Asks for what is to be sent next, if that is in the store alone, or will soon be.
-    pub(super) fn fetch(&mut self, actions: &mut impl Actions) {
-        if self.head.fetching {
-            return;
-        }
-        let place = self.place_from(self.cursor);
-        if !self.head.is_low(self.limits.queue_head) && !self.queue.get(place).is_some_and(Entry::is_stored) {
-            return;
-        }
-        let (messages, mut bytes) = self.head.room(self.limits.queue_head);
-        let mut sequences = Vec::new();
-        for entry in self.queue.range(place..).filter(|entry| entry.is_stored()) {
-            let length = entry.bytes as usize;
-            if !sequences.is_empty() && (sequences.len() >= messages || length > bytes) {
-                break;
-            }
-            bytes = bytes.saturating_sub(length);
-            sequences.push(entry.sequence);
-        }
-        self.head.fetch = self.head.fetch.wrapping_add(1);
-        self.head.fetching = true;
-        actions.push(Action::Fetch(self.head.fetch, sequences));
-    }
-
-    /// What was asked for, or why it can't be had. An answer to a fetch that was forgotten is too late.
-    pub(super) fn on_fetched(&mut self, fetch: u32, messages: Vec<FetchedMessage>, actions: &mut impl Actions) {
-        if !self.head.fetching || self.head.fetch != fetch {
-            return;
-        }
-        self.head.fetching = false;
-        if !self.head.is_connected {
-            return;
-        }
-        for (sequence, message) in messages {
-            let Some(place) = self.place(sequence) else { continue };
-            // It may be done by now, whatever became of it.
-            let Some(entry) = self.queue.get_mut(place).filter(|entry| entry.is_stored()) else { continue };
-            match message {
-                Ok(delivery) => {
-                    self.head.left(entry, sequence < self.cursor);
-                    entry.content = Content::Loaded(*delivery);
-                    self.head.joined(entry);
-                }
-                Err(cause) => {
-                    self.give_up(place);
-                    actions.push(Action::Unreadable(sequence, cause));
-                }
-            }
-        }
-        self.remove_done();
-    }
-}
-
-/// A message by its sequence, or why it can't be read.
-pub type FetchedMessage = (u64, Result<Box<Delivery>, ByteString>);
-
 #[cfg(test)]
 impl super::Session {
     /// Messages that are in memory.
@@ -208,7 +148,7 @@ impl super::Session {
 
     /// The account agrees with the queue.
     pub(super) fn check_head(&self) {
-        let Outbound { queue, head, cursor, limits, .. } = &self.outbound;
+        let super::outbound::Outbound { queue, head, cursor, limits, .. } = &self.outbound;
         let loaded: Vec<_> = queue.iter().filter(|entry| entry.recorded && entry.is_loaded()).collect();
         assert_eq!(head.loaded, loaded.len());
         assert_eq!(head.loaded_bytes, loaded.iter().map(|entry| entry.bytes as usize).sum::<usize>());

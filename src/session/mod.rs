@@ -6,6 +6,7 @@ mod alias;
 mod delivery;
 mod entry;
 mod event;
+mod fetch;
 mod head;
 mod inbound;
 mod limits;
@@ -17,11 +18,10 @@ mod protocol_error;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Action, Actions, Application, DropCause, Ended};
-pub use delivery::queued_bytes;
-pub use entry::RestoredMessage;
-pub use event::{Delivery, DeliveryPlace, Event, Ticket};
-pub use head::FetchedMessage;
+pub use action::{Action, Actions, Application, Ended};
+pub use delivery::{Delivery, DeliveryPlace, DropCause};
+pub use entry::{RestoredMessage, queued_bytes};
+pub use event::{Event, FetchedMessage, Ticket};
 pub use limits::{Limits, QueueHead};
 pub use link::Link;
 pub use machine::Session;

@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::Store;
 use super::disk::{Directory, Disk};
 use super::error::OpenError;
 use super::format::{segment_name, segment_number};
-use super::recovery::{self, Recovered, Report, copy_file};
-use super::{Shared, Store};
+use super::recovery::{self, copy_file};
+use super::report::{Recovered, Report};
+use super::shared::Shared;
 
 impl Store {
     /// Copies what is stable into an empty directory, while the store goes on. Space is not reclaimed meanwhile.

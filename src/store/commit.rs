@@ -6,9 +6,12 @@ use std::{io, thread};
 use super::entry::decode;
 use super::format::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use super::gathering::{Batch, Taken};
+use super::index::Index;
+use super::level::Level;
+use super::options::Hooks;
 use super::reclaim::{Reclaim, Space};
+use super::shared::Shared;
 use super::writer::{Writer, Written};
-use super::{Hooks, Level, Shared};
 
 /// Makes stable what the shards append: takes all that has gathered, writes it, syncs once if any of it wants that, and tells
 /// them. Meanwhile the next commit gathers.
@@ -150,7 +153,7 @@ impl Drop for Committer {
 }
 
 /// Enters what a batch holds into the index.
-fn apply(index: &mut super::index::Index, batch: &Batch, written: Written) {
+fn apply(index: &mut Index, batch: &Batch, written: Written) {
     index.add_bytes(written.segment, written.bytes);
     let mut at = BATCH_HEADER_BYTES;
     for _ in 0..batch.entries {

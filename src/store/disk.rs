@@ -148,6 +148,40 @@ impl DiskFile for File {
     }
 }
 
+/// Where nothing is written: it has no files, and makes none.
+#[derive(Debug)]
+pub(super) struct NoDisk;
+
+impl Disk for NoDisk {
+    fn create(&self, _: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn open(&self, _: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn salt(&self) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// Makes a directory and those above it, whatever is missing of them, and their names stable.
 fn make_stable(path: &Path) -> io::Result<()> {
     if path.is_dir() {

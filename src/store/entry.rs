@@ -1,6 +1,6 @@
 use smallvec::SmallVec;
 
-use super::Level;
+use super::level::Level;
 
 /// What an entry's body stands for, as long as it is live.
 ///

@@ -2,7 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::format::VERSION;
-use super::recovery::Damage;
+use super::report::Damage;
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -2,9 +2,10 @@
 
 use std::io;
 
+use super::Store;
 use super::entry::{self, Key};
 use super::ids::Place;
-use super::{Shared, Store};
+use super::shared::Shared;
 
 /// A key on its way to its body.
 #[derive(Clone, Copy)]

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Level;
 use super::entry::{Entry, Refused, Room, encode_head};
 use super::format::BATCH_HEADER_BYTES;
+use super::level::Level;
 
 /// What was appended and is not yet stable, in the order in which it came. All shards put in, the commit takes out.
 pub(super) struct Gathering {

@@ -13,28 +13,30 @@ mod format;
 mod gathering;
 mod ids;
 mod index;
+mod level;
+mod options;
 mod reader;
 mod reclaim;
 mod recovery;
+mod report;
+mod shared;
+#[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod spares;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 
-use self::disk::Directory;
-use self::format::segment_name;
-use self::gathering::Gathering;
-use self::ids::Place;
+use self::disk::{Directory, NoDisk};
 use self::index::Index;
 use self::reclaim::Reclaim;
+use self::shared::Shared;
 use self::spares::Spares;
 use self::writer::{NEW, Writer};
 
@@ -44,45 +46,9 @@ pub use self::disk::{Disk, DiskFile};
 pub use self::entry::{Entry, Key, Refused, Room};
 pub use self::error::OpenError;
 pub use self::gathering::Urgency;
-pub use self::recovery::{Damage, Recovered, Report};
-
-/// When an entry counts as stable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Level {
-    /// Written and synced: it survives the loss of power.
-    #[default]
-    PowerLoss,
-    /// Handed to the operating system: it survives the end of the process.
-    Crash,
-    /// At once. Nothing is written, and nothing can be read back.
-    None,
-}
-
-/// How a store works.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Options {
-    /// When an entry counts as stable, if it asks for no less itself.
-    pub level: Level,
-    /// What a file of the log holds; also the space that is kept for a full disk.
-    pub segment_bytes: u64,
-    /// The share of the log that may be garbage before what is live is moved together.
-    pub garbage_share: f64,
-    /// From how many bytes on that wait to be stable the store is congested; half a segment at most, as they all must fit in
-    /// the space that is kept for a full disk.
-    pub gathered_bytes_max: usize,
-    /// Whether to refuse a log of which a part can't be read, instead of going on with the rest.
-    pub strict: bool,
-}
-
-/// Whom the store tells what. By default nobody hears of anything.
-pub struct Hooks {
-    /// So many of so many segments have been read, while the store is opened.
-    pub on_read: Box<dyn Fn(usize, usize) + Send>,
-    /// All that this source appended up to and including this ticket is stable.
-    pub on_stable: Box<dyn Fn(usize, u64) + Send>,
-    /// A write or a sync failed: nothing is stable from now on.
-    pub on_failure: Box<dyn Fn(&str) + Send>,
-}
+pub use self::level::Level;
+pub use self::options::{Hooks, Options};
+pub use self::report::{Damage, Recovered, Report};
 
 /// What a store holds and has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,48 +77,6 @@ pub struct Stats {
 pub struct Store {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// What the committing thread shares with those who append and read.
-struct Shared {
-    disk: Arc<dyn Disk>,
-    gathering: Gathering,
-    log: Mutex<Log>,
-    /// Open segments, for reading.
-    files: Mutex<BTreeMap<u32, Arc<dyn DiskFile>>>,
-}
-
-/// What is stable.
-struct Log {
-    index: Index,
-    /// The segment that is written to, and how far it is stable.
-    end: (u32, u64),
-    /// How many backups are under way: no segment is freed meanwhile.
-    holds: usize,
-    commits: u64,
-    syncs: u64,
-    entries: u64,
-    unreadable_segment: Option<u32>,
-}
-
-impl Default for Hooks {
-    fn default() -> Self {
-        Self { on_read: Box::new(|_, _| ()), on_stable: Box::new(|_, _| ()), on_failure: Box::new(|_| ()) }
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            level: Level::PowerLoss,
-            segment_bytes: 64 << 20,
-            // The log is at most twice what is live, and moving costs one more write for each byte at worst.
-            garbage_share: 0.5,
-            // What a slow disk writes in a second.
-            gathered_bytes_max: 32 << 20,
-            strict: false,
-        }
-    }
 }
 
 impl Store {
@@ -215,8 +139,7 @@ impl Store {
 
     /// A store that keeps nothing, but answers.
     fn unwritten(options: &Options, hooks: Hooks) -> (Self, Committer, Report) {
-        let disk = Arc::new(sim::SimDisk::new(0));
-        let shared = Arc::new(Shared::new(disk, options, Index::default(), (0, 0)));
+        let shared = Arc::new(Shared::new(Arc::new(NoDisk), options, Index::default(), (0, 0)));
         let committer = Committer { shared: Arc::clone(&shared), hooks, disk: None, level: options.level };
         (Self { shared, thread: Mutex::new(None) }, committer, Report::default())
     }
@@ -309,66 +232,6 @@ impl Drop for Store {
     }
 }
 
-impl Shared {
-    fn new(disk: Arc<dyn Disk>, options: &Options, index: Index, end: (u32, u64)) -> Self {
-        let log = Log { index, end, holds: 0, commits: 0, syncs: 0, entries: 0, unreadable_segment: None };
-        let half_a_segment = usize::try_from(options.segment_bytes / 2).unwrap_or(usize::MAX);
-        let gathering = Gathering::new(options.level, options.gathered_bytes_max.min(half_a_segment));
-        Self { disk, gathering, log: Mutex::new(log), files: Mutex::default() }
-    }
-
-    fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads the entry at a place, and checks it.
-    fn read(&self, place: Place) -> io::Result<Bytes> {
-        let file = self.file(place.segment)?;
-        let mut bytes = vec![0; READ_BYTES_MIN.max(usize::try_from(place.share).unwrap_or(0))];
-        let read = file.read_at(u64::from(place.offset), &mut bytes)?;
-        bytes.truncate(read);
-        let length = entry::length(&bytes).unwrap_or(0);
-        if length > read {
-            let rest = u64::from(place.offset) + read as u64;
-            let missing = u64::try_from(length - read).unwrap_or(u64::MAX);
-            if missing > file.size()?.saturating_sub(rest) {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-            bytes.resize(length, 0);
-            file.read_at(rest, bytes.get_mut(read..).unwrap_or_default())?;
-        }
-        bytes.truncate(length);
-        let decoded = entry::decode(&bytes).filter(|_| entry::is_intact(&bytes)).ok_or(io::ErrorKind::InvalidData)?;
-        let (start, end) = (length - decoded.body.len(), length);
-        Ok(Bytes::from(bytes).slice(start..end))
-    }
-
-    fn file(&self, segment: u32) -> io::Result<Arc<dyn DiskFile>> {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = files.get(&segment) {
-            return Ok(Arc::clone(file));
-        }
-        let file = self.disk.open(&segment_name(segment))?;
-        files.insert(segment, Arc::clone(&file));
-        if files.len() > OPEN_FILES_MAX {
-            files.pop_first();
-        }
-        Ok(file)
-    }
-}
-
-impl Log {
-    /// The oldest segment if nothing in it is live: from now on it is not part of the log.
-    fn take_dead_segment(&mut self) -> Option<u32> {
-        let (oldest, usage) = self.index.oldest()?;
-        if usage.live_keys > 0 || oldest == self.end.0 || self.holds > 0 {
-            return None;
-        }
-        self.index.remove_segment(oldest);
-        Some(oldest)
-    }
-}
-
 /// Removes what a crash left half made, and returns the files that can be overwritten.
 fn spare_files(disk: &dyn Disk) -> io::Result<Vec<String>> {
     let names = disk.list()?;
@@ -377,12 +240,6 @@ fn spare_files(disk: &dyn Disk) -> io::Result<Vec<String>> {
     }
     Ok(names.into_iter().filter(|name| name.ends_with(spares::SUFFIX)).collect())
 }
-
-/// Enough for most messages in one read.
-const READ_BYTES_MIN: usize = 512;
-
-/// Readers go through a queue segment by segment; the rest is opened again when it is wanted.
-const OPEN_FILES_MAX: usize = 64;
 
 /// Below it, headers would outweigh what is in a segment.
 const SEGMENT_BYTES_MIN: u64 = 4096;

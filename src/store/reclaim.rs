@@ -6,8 +6,9 @@ use super::entry::{Entry, Key, Keys, Room, encode_head};
 use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use super::gathering::Batch;
 use super::index::Index;
+use super::level::Level;
 use super::reader::{Found, SegmentReader, read_header};
-use super::{Level, Log, Shared};
+use super::shared::{Log, Shared};
 
 /// Copies what is live in the oldest segment to the end of the log, a slice per commit.
 pub(super) struct Reclaim {

@@ -1,8 +1,8 @@
 use std::io;
 
-use super::Level;
 use super::disk::Disk;
 use super::format::segment_name;
+use super::level::Level;
 
 /// Files of freed segments, to be overwritten: their blocks are taken already, so that a sync has less to do. And one whose
 /// space is there even when the disk is full.

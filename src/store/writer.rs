@@ -1,10 +1,10 @@
 use std::sync::Arc;
 use std::{io, mem};
 
-use super::Level;
 use super::disk::{Disk, DiskFile};
 use super::format::{ALIGNMENT, SEGMENT_HEADER_BYTES, SegmentHeader, seal_batch, segment_name};
 use super::gathering::Taken;
+use super::level::Level;
 use super::spares::Spares;
 
 /// The end of the log, where batches are written.

@@ -1,6 +1,7 @@
 //! `oncemq store`: looks at a broker's store, copies it, and makes one out of a copy.
 
 mod ask;
+mod error;
 mod place;
 mod tables;
 
@@ -13,7 +14,9 @@ use oncemq::config::{self, DataArguments};
 use oncemq::server::{inspect_store, store_directory};
 use oncemq::store::{self, OpenError, Report};
 
-use crate::say;
+pub(crate) use error::StoreError;
+
+use crate::output::say;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
@@ -49,31 +52,6 @@ pub(crate) struct Look {
     backup: Option<PathBuf>,
     #[command(flatten)]
     data: DataArguments,
-}
-
-/// Why a command about the store failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error("{0}; stop that broker, or make a backup and look at it")]
-    InUse(OpenError),
-    #[error("{count} damaged regions in {}", directory.display())]
-    Damaged { directory: PathBuf, count: usize },
-    #[error("{} is there already, and is no empty directory", .0.display())]
-    NotEmpty(PathBuf),
-    #[error("process {process} has the store open, but it makes no backup: {cause}")]
-    NoBackup { process: String, cause: String },
-}
-
-impl StoreError {
-    /// The exit code of the process: damage has its own, as scripts want to know it.
-    pub(crate) const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Open(OpenError::Damaged { .. }) | Self::Damaged { .. } => 6,
-            Self::Open(_) | Self::InUse(_) | Self::NotEmpty(_) | Self::NoBackup { .. } => 5,
-        }
-    }
 }
 
 pub(crate) fn run(command: StoreCommand) -> anyhow::Result<()> {

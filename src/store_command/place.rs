@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use oncemq::store::{self, OpenError, Report};
 
-use super::StoreError;
+use super::error::StoreError;
 
 /// A directory that has nothing in it, or isn't there. The lock file of a store that was never made doesn't count.
 pub(super) fn require_empty(directory: &Path) -> Result<(), StoreError> {

@@ -4,8 +4,9 @@ use std::thread;
 
 use anyhow::Result;
 
+use super::measures::Measures;
 use super::steady::LAST_WORDS;
-use super::{Measures, Target};
+use super::target::Target;
 use crate::clock;
 use crate::flow::Role;
 use crate::ledger::Tally;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Measures, Target};
+use super::measures::Measures;
+use super::target::Target;
 use crate::clock;
 use crate::flow::Role;
 use crate::ledger::Tally;

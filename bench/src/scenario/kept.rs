@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::measures::Measures;
 use super::steady::LAST_WORDS;
-use super::{Measures, Target};
+use super::target::Target;
 use crate::clock;
 use crate::flow::Role;
 use crate::process::{self, Meter};

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Scenario, ScenarioArgs};
+use super::arguments::{Scenario, ScenarioArgs};
 use crate::mixed;
 use crate::packet::{QoS, Retain, SessionKind};
 use crate::plan::{self, Pace, Plan};

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::{Measures, Scenario, Target};
+use super::arguments::Scenario;
+use super::measures::Measures;
+use super::target::Target;
 use crate::clock;
 use crate::packet::SessionKind;
 use crate::plan::Pace;

@@ -5,7 +5,8 @@ use std::thread;
 use anyhow::Result;
 
 use super::idle::SETTLING;
-use super::{Measures, Target};
+use super::measures::Measures;
+use super::target::Target;
 use crate::ledger::Tally;
 use crate::process::{self, Meter};
 use crate::report::{Promise, Report};

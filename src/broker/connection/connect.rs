@@ -22,7 +22,7 @@ impl Shard {
             *place = Some(connection);
         }
         self.counters.connections += 1;
-        if self.shutting_down {
+        if self.lifecycle.is_shutting_down() {
             return self.break_off(id, "shutting down", turn);
         }
         self.set_due(id, turn.now + self.settings.connect_timeout);
@@ -47,7 +47,11 @@ impl Shard {
 
     fn on_connect(&mut self, id: ConnectionId, connect: Connect, turn: &mut Turn<'_>) {
         let assigned = connect.client_id.is_empty();
-        let client_id = if assigned { self.assign_client_id() } else { ClientId::from(&*connect.client_id) };
+        let client_id = if assigned {
+            self.identifiers.next_client_id(&self.settings.assigned_client_id_prefix)
+        } else {
+            ClientId::from(&*connect.client_id)
+        };
         let Some(connection) = self.connection_mut(id) else { return };
         connection.version = connect.version;
         connection.maximum_packet_size = connect.properties.maximum_packet_size;
@@ -69,15 +73,7 @@ impl Shard {
         self.authenticate(id, connecting, request, turn);
     }
 
-    /// A Client Identifier of ours: new, and not to be guessed. [MQTT-3.1.3-6] [MQTT-3.2.2-16]
-    fn assign_client_id(&mut self) -> ClientId {
-        self.identifiers += 1;
-        let prefix = &self.settings.assigned_client_id_prefix;
-        let text = format!("{prefix}{:016x}-{}-{}", self.identifier_seed, self.id.0, self.identifiers);
-        ClientId::from(text.as_str())
-    }
-
-    /// What can be said of a CONNECT without asking anybody.
+    /// Checks a CONNECT against the settings, before a provider is asked.
     fn check_connect(&self, connect: &Connect) -> Result<(), (ReasonCode, &'static str)> {
         let settings = &self.settings;
         if settings.server_reference.is_some() {
@@ -103,7 +99,7 @@ impl Shard {
         Ok(())
     }
 
-    /// The bytes of a connection make no packet.
+    /// Ends a connection whose bytes cannot be decoded.
     pub(in crate::broker) fn on_undecodable(
         &mut self,
         id: ConnectionId,
@@ -123,12 +119,12 @@ impl Shard {
 }
 
 impl Shard {
-    /// Where a connection comes from.
+    /// The remote end of a connection.
     pub fn peer(&self, id: ConnectionId) -> Option<&Peer> {
         Some(&self.connection(id)?.caller.peer)
     }
 
-    /// What the client of a connection is called, once it has said so, and the user that it proved to be.
+    /// Client Identifier and verified user of a connection, once CONNECT has been read.
     pub fn identity(&self, id: ConnectionId) -> Option<(&ClientId, Option<&str>)> {
         let connection = self.connection(id)?;
         Some((connection.client_id.as_ref()?, connection.verified_user().map(|user| &**user)))

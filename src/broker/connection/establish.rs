@@ -1,4 +1,4 @@
-//! A client that may connect gets its Session and its CONNACK.
+//! An authorized client gets its Session and its CONNACK.
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
@@ -11,17 +11,14 @@ use crate::broker::directory::claim::{Claim, Claimant};
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::Record;
 use crate::broker::report::Report;
-use crate::broker::retained::replay::Replays;
 use crate::broker::sessions::slot::SessionSlot;
-use crate::broker::sessions::table::PendingClaim;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{ClientId, Connack, ConnackProperties, Connect, Message, ReasonCode, ServerPacket, Will};
 use crate::routing::{Location, Subscriber};
 use crate::session::{self, Link, Session, Ticket};
-use crate::timestamp::Timestamp;
 
 impl Shard {
-    /// Makes this shard the holder of the Client Identifier, and gets the Session from whoever held it.
+    /// Makes this shard the holder of the Client Identifier, and asks the previous holder for the Session.
     pub(in crate::broker) fn claim_session(
         &mut self,
         id: ConnectionId,
@@ -50,7 +47,7 @@ impl Shard {
         if let Some(connection) = self.connection_mut(id) {
             connection.phase = Phase::Claiming;
         }
-        self.claims.insert(claim, PendingClaim { connection: Some(id), connecting, successor: None });
+        self.sessions.begin_claim(claim, id, connecting);
         match prior {
             None => self.on_surrendered(claim, None, turn),
             Some(holder) => {
@@ -60,7 +57,7 @@ impl Shard {
         }
     }
 
-    /// The Session is here, or there is none: CONNECT is answered.
+    /// Answers CONNECT, with the Session that was there or with a new one.
     pub(in crate::broker) fn finish_connect(
         &mut self,
         id: ConnectionId,
@@ -106,7 +103,7 @@ impl Shard {
         self.replay(slot, turn);
     }
 
-    /// Ties the Session in `slot` to its connection. Returns what must be stable before CONNACK.
+    /// Attaches the Session in `slot` to its connection. Returns the ticket that CONNACK waits for.
     fn attach(&mut self, slot: usize, id: ConnectionId, connect: &mut Connect, turn: &mut Turn<'_>) -> Option<Ticket> {
         let session_expiry_interval = self.session_expiry_interval(connect);
         let connection = self.connection(id)?;
@@ -121,7 +118,7 @@ impl Shard {
         let key = entry.subscriber.key;
         let client_id = entry.subscriber.client_id.clone();
         let will = entry.will.clone();
-        // What is not in memory of its queue would end in the store with it.
+        // Messages that only the store has would be deleted with the records of the Session.
         let needs_store = entry.session.needs_store();
         entry.stored = session_expiry_interval > 0 || will.is_some() || needs_store;
         entry.session.set_recorded(session_expiry_interval > 0 && self.settings.queue_head.is_some());
@@ -145,46 +142,19 @@ impl Shard {
         let place = Location { shard: self.id, slot: Location::ARRIVING };
         let access = self.connection(id).map_or_else(|| Arc::clone(&self.no_access), |c| Arc::clone(&c.access));
         let subscriber = Subscriber::new(key, client_id, place, access);
-        self.insert_session(SessionSlot {
-            session: Session::new(Arc::clone(&self.limits), 1),
-            subscriber: Arc::new(subscriber),
-            connection: None,
-            claim,
-            session_expiry_interval: 0,
-            detached_at: Timestamp::default(),
-            will: None,
-            stored: false,
-            last_ticket: Ticket::default(),
-            held_until: Ticket::default(),
-            dropping: false,
-            has_shares: false,
-            replays: Replays::default(),
-        })
+        let session = Session::new(Arc::clone(&self.limits), 1);
+        self.insert_session(SessionSlot::new(claim, session, Arc::new(subscriber)))
     }
 
-    /// Gives a Session its place here, and lets messages come to it.
-    pub(in crate::broker) fn insert_session(&mut self, entry: SessionSlot) -> usize {
-        let (messages, bytes) = entry.session.queued();
-        self.counters.sessions += 1;
-        self.counters.queued_messages += messages as u64;
-        self.counters.queued_bytes += bytes as u64;
-        let (claim, subscriber) = (entry.claim, Arc::clone(&entry.subscriber));
-        let slot = self.sessions.insert(entry);
-        let number = u32::try_from(slot).unwrap_or(Location::ENDED);
-        self.by_claim.insert(claim, number);
-        subscriber.set_location(Location { shard: self.id, slot: number });
-        slot
-    }
-
-    /// The Session Expiry Interval that the client gets, in seconds.
+    /// The granted Session Expiry Interval, in seconds.
     fn session_expiry_interval(&self, connect: &Connect) -> u32 {
         connect.properties.session_expiry_interval.min(self.settings.session_expiry_max)
     }
 
-    /// The Keep Alive that the client is held to, in seconds.
+    /// The Keep Alive that is enforced, in seconds.
     fn keep_alive(&self, connect: &Connect) -> u16 {
         match self.settings.keep_alive_max.map(NonZeroU16::get) {
-            // 3.1.1 has no Server Keep Alive: a client that can't be told is not held to it.
+            // 3.1.1 has no Server Keep Alive, so its clients keep the one they asked for.
             Some(maximum)
                 if connect.version.has_properties() && (connect.keep_alive == 0 || connect.keep_alive > maximum) =>
             {
@@ -247,13 +217,13 @@ impl Shard {
     }
 }
 
-/// A CONNECT that is granted its Client Identifier.
+/// A CONNECT whose claim of the Client Identifier was granted.
 pub(in crate::broker) struct GrantedClaim {
     pub(in crate::broker) claim: Claim,
     pub(in crate::broker) connecting: Box<Connecting>,
 }
 
-/// Leaves out what the client has no room for. [MQTT-3.2.2-19] [MQTT-3.2.2-20]
+/// Leaves out properties that would exceed the Maximum Packet Size of the client. [MQTT-3.2.2-19] [MQTT-3.2.2-20]
 fn fit(mut connack: Connack, connect: &Connect) -> Connack {
     if let Some(maximum) = connect.properties.maximum_packet_size {
         let packet = ServerPacket::Connack(Box::new(connack.clone()));
@@ -265,7 +235,7 @@ fn fit(mut connack: Connack, connect: &Connect) -> Connack {
     connack
 }
 
-/// The Will out of the read buffer it was decoded from.
+/// Copies the Will out of the read buffer.
 fn detached(will: &Will) -> Will {
     let mut message = Message { topic: will.topic.detached(), ..will.message() };
     message.detach();

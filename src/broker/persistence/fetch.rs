@@ -1,18 +1,13 @@
-//! Messages that the store alone has, on their way back into memory: those that are about to be sent, and those that are
-//! to become dead letters.
-
-use std::collections::VecDeque;
-use std::sync::Arc;
+//! Reading messages back that only the store has: those that are about to be sent, and those that become dead letters.
 
 use bytes::BytesMut;
 use bytestring::ByteString;
 
-use crate::broker::counters::DropReason;
 use crate::broker::persistence::encode::{RecordKey, read_delivery};
-use crate::routing::{SessionKey, Subscriber};
+use crate::routing::SessionKey;
 use crate::session::FetchedMessage;
 
-/// Queued messages of one Session to be read from the store.
+/// A request to read queued messages of one session from the store.
 #[derive(Debug)]
 pub struct Fetch {
     pub(in crate::broker) session: SessionKey,
@@ -20,29 +15,22 @@ pub struct Fetch {
     pub(in crate::broker) purpose: Purpose,
 }
 
-/// What was read for a [`Fetch`].
+/// The answer to a [`Fetch`].
 #[derive(Debug)]
 pub struct Fetched {
     pub(in crate::broker) fetch: Fetch,
     pub(in crate::broker) messages: Vec<FetchedMessage>,
-    /// The contents of messages that follow each other, which are sent together.
+    /// The contents of consecutive messages, which are sent together.
     buffer: BytesMut,
 }
 
 /// What messages are fetched for.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::broker) enum Purpose {
-    /// The Session in this slot sends them: it asked with this number.
+    /// The session in this slot sends them. `number` is that of its request.
     Send { slot: usize, number: u32 },
     /// They were dropped, and become dead letters.
     DeadLetters,
-}
-
-/// Messages of one Session that were dropped and become dead letters, the oldest first.
-#[derive(Debug)]
-pub(in crate::broker) struct PendingDeadLetters {
-    pub(in crate::broker) to: Arc<Subscriber>,
-    pub(in crate::broker) messages: VecDeque<(u64, DropReason)>,
 }
 
 impl Fetch {
@@ -51,7 +39,7 @@ impl Fetch {
         self.sequences.iter().map(|sequence| RecordKey::queued(self.session, *sequence))
     }
 
-    /// The answer, of which nothing is there yet.
+    /// The answer, still empty.
     pub fn answer(self) -> Fetched {
         let messages = Vec::with_capacity(self.sequences.len());
         Fetched { fetch: self, messages, buffer: BytesMut::new() }
@@ -59,7 +47,7 @@ impl Fetch {
 }
 
 impl Fetched {
-    /// The body of the next key, or why it can't be read.
+    /// Adds the body of the next key, or why it cannot be read.
     pub fn add(&mut self, body: Result<&[u8], ByteString>) {
         let Some(&sequence) = self.fetch.sequences.get(self.messages.len()) else { return };
         let place = (self.fetch.session, sequence);
@@ -75,5 +63,5 @@ impl Fetched {
     }
 }
 
-/// Small messages share so many bytes, which are in memory as long as one of them is.
+/// The size of a buffer that small messages share. It is freed with the last of them.
 const BUFFER_BYTES: usize = 32 << 10;

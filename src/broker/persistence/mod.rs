@@ -5,6 +5,7 @@ pub(super) mod coalesce;
 pub(super) mod durability;
 pub(super) mod encode;
 pub(super) mod fetch;
+pub(super) mod persist;
 pub(super) mod pipeline;
 pub(super) mod record;
 pub(super) mod recovery;

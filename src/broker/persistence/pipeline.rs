@@ -1,17 +1,376 @@
+//! The commit pipeline: which record has which ticket, what is stable, and what waits for it.
+//!
+//! This is the one place that explains how a packet waits for the disk.
+//!
+//! 1. **Ticket.** A shard numbers the records that it gives to the store: 1, 2, 3, … [`issue`](CommitPipeline::issue) takes the next
+//!    ticket, and the record leaves as [`Action::Persist`](crate::broker::Action::Persist) with it. Each shard counts its own.
+//! 2. **Stable.** The store commits in the order of the tickets, many records at a time (group commit). `Event::Persisted(n)` says that
+//!    all tickets up to *n* have the durability that their records ask for: [`advance`](CommitPipeline::advance).
+//! 3. **Waiting.** Two kinds of things wait for a ticket, each in one queue here, ordered by ticket:
+//!    - *Messages on their way to their receivers* ([`Outstanding`], added by [`defer`](CommitPipeline::defer)). A message that is in the
+//!      queue of a durable session goes to that session when the record that says so is stable.
+//!    - *Answers to a client* ([`WaitingAnswer`], added by [`await_answer`](CommitPipeline::await_answer)): CONNACK, PUBACK, PUBREC,
+//!      PUBREL, PUBCOMP, SUBACK and UNSUBACK of a durable session. The packet itself is held back by the
+//!      [`Session`](crate::session::Session), in order with the other packets of its connection; the pipeline knows which session to tell.
+//!
+//! After each `advance`, the shard first takes all messages that are stable, then all answers. So a PUBACK never leaves before the
+//! message that it acknowledges is in the queue of each receiver.
+//!
+//! # A QoS 2 message, step by step
+//!
+//! The publisher P and the subscriber S have durable sessions on one shard, whose last ticket is 100. P publishes with Packet
+//! Identifier 7. The message gets sequence 41 in the queue of S, which makes its Packet Identifier there 41 as well.
+//!
+//! | step | what happens | record and ticket | what waits |
+//! | --- | --- | --- | --- |
+//! | 1 | P sends PUBLISH 7 | 101 `Accepted`: message 41 in the queue of S **and** identifier 7 in the received set of P | PUBLISH 41 to S and PUBREC 7 to P, both for 101 |
+//! | 2 | `Persisted(101)` | | nothing: PUBLISH 41 leaves, then PUBREC 7 |
+//! | 3 | P sends PUBREL 7 | 102 `ReceivedReleased`: identifier 7 is free | PUBCOMP 7 to P, for 102 |
+//! | 4 | S sends PUBREC 41 | 103 `OutboundReleased`: S has message 41 | PUBREL 41 to S, for 103 |
+//! | 5 | `Persisted(103)` | | nothing: one commit had both records; PUBCOMP 7 and PUBREL 41 leave |
+//! | 6 | S sends PUBCOMP 41 | 104 `Done`: message 41 is deleted | nothing ever waits for 104 |
+//!
+//! If the process dies between two steps, the records up to the last stable ticket are what the next run knows. After step 1 without
+//! step 2 nobody has seen the message, and P sends PUBLISH 7 again. After step 2 the identifier 7 is in the received set, and the
+//! repeat of PUBLISH 7 is answered, not routed. After step 4 without step 5 the next run sends PUBLISH 41 again with DUP, which S
+//! recognizes, because PUBREL 41 has not left.
+//!
+//! # Invariants
+//!
+//! - Nothing leaves before its ticket is stable.
+//! - Tickets become stable in order, and only tickets that were issued.
+//! - Both queues are ascending by ticket.
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::broker::ids::Origin;
 use crate::broker::persistence::record::Addressed;
 use crate::broker::publish::delivery::SequencedDelivery;
-use crate::routing::Subscriber;
+use crate::routing::{SessionKey, Subscriber};
 use crate::session::Ticket;
 
-/// Messages whose record is not stable yet.
+/// The tickets of one shard, and what waits for them.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct CommitPipeline {
+    /// The last ticket that was issued.
+    last: Ticket,
+    /// All tickets up to this one are stable.
+    stable: Ticket,
+    /// Messages that go to their receivers when their ticket is stable, ascending by ticket.
+    messages: VecDeque<Outstanding>,
+    /// Sessions to tell when their ticket is stable, ascending by ticket.
+    answers: VecDeque<WaitingAnswer>,
+}
+
+/// The copies of a message that wait for its record.
 #[derive(Debug)]
 pub(in crate::broker) struct Outstanding {
     pub(in crate::broker) ticket: Ticket,
     pub(in crate::broker) origin: Option<Origin>,
+    /// Copies that are part of the record.
     pub(in crate::broker) deliveries: Arc<Vec<Addressed>>,
-    /// Copies that have no part in the record, and wait for it all the same.
-    pub(in crate::broker) held: Vec<(Arc<Subscriber>, SequencedDelivery)>,
+    pub(in crate::broker) held: HeldCopies,
+}
+
+/// Copies that are not part of a record and wait for one all the same.
+pub(in crate::broker) type HeldCopies = Vec<(Arc<Subscriber>, SequencedDelivery)>;
+
+/// A session that holds an answer back until a ticket is stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::broker) struct WaitingAnswer {
+    pub(in crate::broker) ticket: Ticket,
+    pub(in crate::broker) key: SessionKey,
+    pub(in crate::broker) slot: usize,
+}
+
+impl CommitPipeline {
+    /// Takes the ticket of the next record.
+    #[inline]
+    pub(in crate::broker) fn issue(&mut self) -> Ticket {
+        self.last.0 += 1;
+        self.last
+    }
+
+    /// The last ticket that was issued.
+    pub(in crate::broker) const fn last(&self) -> Ticket {
+        self.last
+    }
+
+    /// The last ticket that is stable.
+    pub(in crate::broker) const fn stable(&self) -> Ticket {
+        self.stable
+    }
+
+    /// Whether the record with this ticket is stable. Ticket 0 stands for no record, and is always stable.
+    #[inline]
+    pub(in crate::broker) const fn is_stable(&self, ticket: Ticket) -> bool {
+        ticket.0 <= self.stable.0
+    }
+
+    /// How many tickets are issued and not stable.
+    pub(in crate::broker) const fn unstable(&self) -> u64 {
+        self.last.0 - self.stable.0
+    }
+
+    /// Keeps the copies of a message back until `outstanding.ticket`, the last one issued, is stable.
+    pub(in crate::broker) fn defer(&mut self, outstanding: Outstanding) {
+        assert_eq!(outstanding.ticket, self.last, "a message waits for its own record");
+        self.messages.push_back(outstanding);
+        self.check();
+    }
+
+    /// Keeps copies that have no record back until `after` and all messages that were deferred before are stable: they must not
+    /// overtake them. Returns the ticket they wait for.
+    pub(in crate::broker) fn defer_behind(
+        &mut self,
+        after: Ticket,
+        origin: Option<Origin>,
+        held: HeldCopies,
+    ) -> Ticket {
+        let ticket = self.messages.back().map_or(after, |last| last.ticket.max(after));
+        self.messages.push_back(Outstanding { ticket, origin, deliveries: Arc::default(), held });
+        self.check();
+        ticket
+    }
+
+    /// Has the session `key` in `slot` told when `ticket` is stable.
+    pub(in crate::broker) fn await_answer(&mut self, ticket: Ticket, key: SessionKey, slot: usize) {
+        let answer = WaitingAnswer { ticket, key, slot };
+        if self.answers.back().is_none_or(|last| last.ticket <= ticket) {
+            self.answers.push_back(answer);
+        } else {
+            // The repeat of a message with a `dedup-id` waits for the record of the first, which is older.
+            let place = self.answers.partition_point(|other| other.ticket <= ticket);
+            self.answers.insert(place, answer);
+        }
+        self.check();
+    }
+
+    /// The store says that all tickets up to this one are stable. An older statement changes nothing.
+    pub(in crate::broker) fn advance(&mut self, ticket: Ticket) {
+        self.stable = self.stable.max(ticket);
+        self.check();
+    }
+
+    /// Takes the next message whose record is stable.
+    pub(in crate::broker) fn next_stable_message(&mut self) -> Option<Outstanding> {
+        self.messages.front().filter(|next| self.is_stable(next.ticket))?;
+        self.messages.pop_front()
+    }
+
+    /// Takes the next answer that waits no longer.
+    pub(in crate::broker) fn next_stable_answer(&mut self) -> Option<WaitingAnswer> {
+        self.answers.front().filter(|next| self.is_stable(next.ticket))?;
+        self.answers.pop_front()
+    }
+
+    /// Whether nothing waits.
+    #[cfg(test)]
+    pub(in crate::broker) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.answers.is_empty()
+    }
+
+    /// The part of the invariants that costs nothing to look at: the queues ascend if each addition is not below the one before, which
+    /// `defer`, `defer_behind` and `await_answer` see to, and all that waits is for a ticket that will become stable.
+    #[inline]
+    fn check(&self) {
+        assert!(self.stable <= self.last, "a ticket that was never issued is stable");
+        assert!(self.messages.back().is_none_or(|last| last.ticket <= self.last), "a message waits for no record");
+        assert!(self.answers.back().is_none_or(|last| last.ticket <= self.last), "an answer waits for no record");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::broker::ids::ConnectionId;
+    use crate::routing::ShardId;
+
+    /// Copies of a message that can be told from others by their origin.
+    fn origin(number: u32) -> Option<Origin> {
+        Some(Origin { shard: ShardId(0), connection: ConnectionId { slot: number, generation: 0 } })
+    }
+
+    fn message(ticket: Ticket, number: u32) -> Outstanding {
+        Outstanding { ticket, origin: origin(number), deliveries: Arc::default(), held: Vec::new() }
+    }
+
+    fn number(message: &Outstanding) -> u32 {
+        message.origin.unwrap().connection.slot
+    }
+
+    fn messages(pipeline: &mut CommitPipeline) -> Vec<u32> {
+        std::iter::from_fn(|| pipeline.next_stable_message()).map(|message| number(&message)).collect()
+    }
+
+    fn answers(pipeline: &mut CommitPipeline) -> Vec<usize> {
+        std::iter::from_fn(|| pipeline.next_stable_answer()).map(|answer| answer.slot).collect()
+    }
+
+    #[test]
+    fn tickets_count_from_1_and_become_stable_in_order() {
+        let mut pipeline = CommitPipeline::default();
+        assert!(pipeline.is_stable(Ticket(0)), "no record is nothing to wait for");
+        assert_eq!([pipeline.issue(), pipeline.issue(), pipeline.issue()], [Ticket(1), Ticket(2), Ticket(3)]);
+        assert_eq!(pipeline.unstable(), 3);
+        pipeline.advance(Ticket(2));
+        assert_eq!([1, 2, 3].map(|number| pipeline.is_stable(Ticket(number))), [true, true, false]);
+        pipeline.advance(Ticket(1));
+        assert_eq!(pipeline.stable(), Ticket(2), "what is stable stays so");
+        assert_eq!(pipeline.unstable(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "never issued")]
+    fn ticket_that_was_never_issued_is_not_stable() {
+        CommitPipeline::default().advance(Ticket(1));
+    }
+
+    #[test]
+    #[should_panic(expected = "own record")]
+    fn message_waits_for_its_own_record() {
+        let mut pipeline = CommitPipeline::default();
+        let first = pipeline.issue();
+        pipeline.issue();
+        pipeline.defer(message(first, 1));
+    }
+
+    #[test]
+    fn copies_without_a_record_stay_behind_what_was_deferred_before() {
+        let mut pipeline = CommitPipeline::default();
+        let first = pipeline.issue();
+        let second = pipeline.issue();
+        pipeline.defer(message(second, 1));
+        assert_eq!(pipeline.defer_behind(first, origin(2), Vec::new()), second);
+        pipeline.advance(first);
+        assert_eq!(messages(&mut pipeline), [0; 0]);
+        pipeline.advance(second);
+        assert_eq!(messages(&mut pipeline), [1, 2]);
+    }
+
+    #[test]
+    fn copies_without_a_record_wait_although_no_message_does() {
+        let mut pipeline = CommitPipeline::default();
+        let first = pipeline.issue();
+        let second = pipeline.issue();
+        assert_eq!(pipeline.defer_behind(second, origin(1), Vec::new()), second);
+        pipeline.advance(first);
+        assert_eq!(messages(&mut pipeline), [0; 0]);
+        pipeline.advance(second);
+        assert_eq!(messages(&mut pipeline), [1]);
+        assert!(pipeline.is_empty());
+    }
+
+    #[test]
+    fn answer_that_waits_for_an_older_record_leaves_with_it() {
+        let mut pipeline = CommitPipeline::default();
+        let [first, second] = [pipeline.issue(), pipeline.issue()];
+        pipeline.await_answer(first, SessionKey(1), 1);
+        pipeline.await_answer(second, SessionKey(1), 2);
+        pipeline.await_answer(first, SessionKey(1), 3);
+        pipeline.advance(first);
+        assert_eq!(answers(&mut pipeline), [1, 3]);
+        pipeline.advance(second);
+        assert_eq!(answers(&mut pipeline), [2]);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Issue,
+        /// With its own record.
+        Defer,
+        /// Behind a ticket so far back.
+        DeferBehind(u64),
+        Await(u64),
+        /// So many more tickets are stable, or an old statement comes again.
+        Advance(i64),
+        /// Takes one of each that may leave.
+        Take,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => Just(Step::Issue),
+            3 => Just(Step::Defer),
+            1 => (0..4_u64).prop_map(Step::DeferBehind),
+            3 => (0..4_u64).prop_map(Step::Await),
+            2 => (-2..5_i64).prop_map(Step::Advance),
+            2 => Just(Step::Take),
+        ]
+    }
+
+    /// The same without any cleverness: a list of what waits, looked through from the start each time.
+    #[derive(Default)]
+    struct Oracle {
+        last: u64,
+        stable: u64,
+        /// Ticket and number, in the order of their coming.
+        messages: Vec<(u64, u32)>,
+        answers: Vec<(u64, usize)>,
+    }
+
+    impl Oracle {
+        /// The first that came of those with the lowest ticket.
+        fn take<T: Copy>(waiting: &mut Vec<(u64, T)>, stable: u64) -> Option<T> {
+            let lowest = waiting.iter().map(|(ticket, _)| *ticket).min().filter(|ticket| *ticket <= stable)?;
+            let place = waiting.iter().position(|(ticket, _)| *ticket == lowest)?;
+            Some(waiting.remove(place).1)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_waits_leaves_once_in_order_and_not_before_its_ticket(steps in prop::collection::vec(step(), 1..200)) {
+            let (mut pipeline, mut oracle) = (CommitPipeline::default(), Oracle::default());
+            for (count, step) in (0_u32..).zip(steps) {
+                match step {
+                    Step::Issue => {
+                        oracle.last += 1;
+                        prop_assert_eq!(pipeline.issue(), Ticket(oracle.last));
+                    }
+                    Step::Defer => {
+                        oracle.last += 1;
+                        let ticket = pipeline.issue();
+                        pipeline.defer(message(ticket, count));
+                        oracle.messages.push((oracle.last, count));
+                    }
+                    Step::DeferBehind(back) => {
+                        let after = oracle.last.saturating_sub(back);
+                        let newest = oracle.messages.iter().map(|(ticket, _)| *ticket).max();
+                        let ticket = newest.unwrap_or_default().max(after);
+                        prop_assert_eq!(pipeline.defer_behind(Ticket(after), origin(count), Vec::new()), Ticket(ticket));
+                        oracle.messages.push((ticket, count));
+                    }
+                    Step::Await(back) => {
+                        let ticket = oracle.last.saturating_sub(back);
+                        pipeline.await_answer(Ticket(ticket), SessionKey(1), count as usize);
+                        oracle.answers.push((ticket, count as usize));
+                    }
+                    Step::Advance(by) => {
+                        let ticket = oracle.stable.saturating_add_signed(by).min(oracle.last);
+                        pipeline.advance(Ticket(ticket));
+                        oracle.stable = oracle.stable.max(ticket);
+                    }
+                    Step::Take => {
+                        let taken = pipeline.next_stable_message();
+                        prop_assert!(taken.as_ref().is_none_or(|message| pipeline.is_stable(message.ticket)));
+                        let expected = Oracle::take(&mut oracle.messages, oracle.stable);
+                        prop_assert_eq!(taken.as_ref().map(number), expected);
+                        let taken = pipeline.next_stable_answer();
+                        prop_assert!(taken.is_none_or(|answer| pipeline.is_stable(answer.ticket)));
+                        let expected = Oracle::take(&mut oracle.answers, oracle.stable);
+                        prop_assert_eq!(taken.map(|answer| answer.slot), expected);
+                    }
+                }
+                prop_assert_eq!(pipeline.unstable(), oracle.last - oracle.stable);
+            }
+            pipeline.advance(Ticket(oracle.last));
+            prop_assert_eq!(messages(&mut pipeline).len(), oracle.messages.len());
+            prop_assert_eq!(answers(&mut pipeline).len(), oracle.answers.len());
+            prop_assert!(pipeline.is_empty());
+        }
+    }
 }

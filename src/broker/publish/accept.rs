@@ -13,7 +13,7 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::route_cache::Resolved;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Message, MessageId, Qos, ReasonCode};
+use crate::codec::{Message, Qos, ReasonCode};
 use crate::routing::{Route, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
 
@@ -55,7 +55,7 @@ impl Shard {
         let Some(room) = self.room_for(publisher, &application, route, &chosen) else {
             return Verdict::Full(Box::new(application));
         };
-        let id = (application.qos > Qos::AtMostOnce).then(|| self.next_message_id());
+        let id = (application.qos > Qos::AtMostOnce).then(|| self.identifiers.next_message_id());
         let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now);
         accepted.level = level;
         if accepted.retain && !self.retain(&mut accepted, publisher) {
@@ -97,12 +97,6 @@ impl Shard {
         Verdict::Answer { reason_code, wait: ticket.filter(|_| waits) }
     }
 
-    /// The identity of the next message: each shard counts its own.
-    fn next_message_id(&mut self) -> MessageId {
-        self.messages += 1;
-        MessageId { run: self.shared.run, number: u64::from(self.id.0) << 48 | self.messages }
-    }
-
     /// Whether a message at QoS 1 or 2 can't be acknowledged without a record.
     fn needs_store(&self, publisher: &Publisher, application: &Application, route: &Route) -> bool {
         application.qos > Qos::AtMostOnce
@@ -122,18 +116,23 @@ impl Shard {
     /// accepted once more, and must not have been seen before. What its publisher says later doesn't overtake it. [MQTT-4.6.0-6]
     fn holds_copies(&self, publisher: &Publisher, qos: Qos) -> bool {
         let comes_once = qos == Qos::ExactlyOnce && self.keeps_received(publisher);
-        let entry = publisher.received.and_then(|(slot, _)| self.sessions.get(slot));
         comes_once
             || publisher.once.is_some()
             || publisher.instead_of.is_some()
-            || entry.is_some_and(|entry| entry.held_until > self.stable)
+            || !self.pipeline.is_stable(self.held_until(publisher))
+    }
+
+    /// The ticket that all copies of this publisher's messages wait for.
+    fn held_until(&self, publisher: &Publisher) -> Ticket {
+        let entry = publisher.received.and_then(|(slot, _)| self.sessions.get(slot));
+        entry.map_or(Ticket::default(), |entry| entry.held_until)
     }
 
     /// What this publisher says next goes behind a message that came with a `dedup-id`, or behind one that went behind such a one.
     fn hold_later_copies(&mut self, publisher: &Publisher, ticket: Option<Ticket>) {
         let (Some((slot, _)), Some(ticket)) = (publisher.received, ticket) else { return };
         let Some(entry) = self.sessions.get_mut(slot) else { return };
-        if publisher.once.is_some() || entry.held_until > self.stable {
+        if publisher.once.is_some() || !self.pipeline.is_stable(entry.held_until) {
             entry.held_until = entry.held_until.max(ticket);
         }
     }
@@ -147,7 +146,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         distribution.receivers += 1;
-        if delivery.qos > Qos::AtMostOnce && !self.take_room(&distribution.room, to, &delivery) {
+        if delivery.qos > Qos::AtMostOnce && !self.queue_room.take(&distribution.room, to, &delivery) {
             return self.drop_newest(to, &delivery, turn);
         }
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
@@ -197,9 +196,7 @@ impl Shard {
         let puts_nothing = durable.is_empty() && received.is_none() && !matches!(retained, RetainedChange::Set { .. });
         if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
             if !held.is_empty() {
-                // They go behind what its publisher said before: with the last that somebody waits for.
-                let ticket = self.outstanding.back().map_or(self.stable, |last| last.ticket);
-                self.outstanding.push_back(Outstanding { ticket, origin, deliveries: Arc::default(), held });
+                let ticket = self.pipeline.defer_behind(self.held_until(publisher), origin, held);
                 self.hold_later_copies(publisher, Some(ticket));
             }
             return None;
@@ -224,7 +221,7 @@ impl Shard {
         };
         let ticket = self.persist(record, turn);
         if !(deliveries.is_empty() && held.is_empty()) {
-            self.outstanding.push_back(Outstanding { ticket, origin, deliveries, held });
+            self.pipeline.defer(Outstanding { ticket, origin, deliveries, held });
         }
         Some(ticket)
     }

@@ -16,7 +16,7 @@ use crate::broker::settings::QueueOverflow;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
 use crate::codec::Qos;
-use crate::routing::{Location, QueueBounds, Route, Subscriber};
+use crate::routing::{Location, Route, Subscriber};
 use crate::session::{self, Application, Delivery};
 
 impl Shard {
@@ -38,31 +38,13 @@ impl Shard {
             QueueOverflow::Reject => {}
         }
         let bytes = session::queued_bytes(application.message.content_len());
-        let bounds = self.queue_bounds();
-        let full = queueing(publisher, route, chosen).position(|subscriber| !subscriber.reserve(bytes, bounds));
+        let room = &self.queue_room;
+        let full = queueing(publisher, route, chosen).position(|subscriber| !room.reserve(subscriber, bytes));
         if let Some(taken) = full {
             queueing(publisher, route, chosen).take(taken).for_each(|subscriber| subscriber.free(1, bytes));
             return None;
         }
         Some(Admission::Reserved { bytes })
-    }
-
-    /// Whether there is room for a message in the queue of a Session.
-    pub(in crate::broker) fn take_room(&self, room: &Admission, to: &Subscriber, delivery: &Delivery) -> bool {
-        match room {
-            Admission::Reserved { .. } => true,
-            Admission::BestEffort => to.reserve(delivery.queued_bytes(), self.queue_bounds()),
-            Admission::Unchecked => {
-                if self.counts_room {
-                    to.give(delivery.queued_bytes());
-                }
-                true
-            }
-        }
-    }
-
-    fn queue_bounds(&self) -> QueueBounds {
-        QueueBounds { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max }
     }
 
     /// A message is dropped because the queue of its receiver is full: its shard says so.

@@ -1,6 +1,5 @@
-//! What is not delivered is counted, and told where it is somebody's trouble.
+//! Messages that are not delivered: counted, reported, and published to the dead letter topic if there is one.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -8,8 +7,9 @@ use bytestring::ByteString;
 use crate::broker::action::Action;
 use crate::broker::connection::state::Connection;
 use crate::broker::counters::DropReason;
-use crate::broker::persistence::fetch::{Fetch, PendingDeadLetters, Purpose};
+use crate::broker::persistence::fetch::{Fetch, Purpose};
 use crate::broker::persistence::record::Record;
+use crate::broker::publish::pending_dead_letters::TooManyDropped;
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::report::{ClientLabel, Report};
@@ -19,6 +19,7 @@ use crate::routing::{SessionKey, Subscriber};
 use crate::session::{Application, Delivery, DropCause, FetchedMessage};
 
 impl Shard {
+    /// The session in `slot` dropped a message.
     pub(in crate::broker) fn on_dropped(
         &mut self,
         slot: usize,
@@ -34,8 +35,8 @@ impl Shard {
         }
     }
 
-    /// Publishes a message that a durable Session doesn't get to the dead letter topic, if there is one. What is on that topic already is
-    /// dropped for good.
+    /// Publishes a message that a durable session does not get to the dead letter topic, if there is one. A message that was on that
+    /// topic before is not published again.
     pub(in crate::broker) fn publish_dead_letter(
         &mut self,
         to: &Subscriber,
@@ -66,7 +67,7 @@ impl Shard {
         }
     }
 
-    /// A message of the Session in `slot` can't be read from the store.
+    /// A message of the session in `slot` cannot be read from the store.
     pub(in crate::broker) fn on_unreadable(
         &mut self,
         slot: usize,
@@ -79,7 +80,8 @@ impl Shard {
         turn.actions.push(Action::Report(Box::new(Report::Unreadable { client, sequence, cause })));
     }
 
-    /// Counts a message that this Session, in `slot` if it is here, doesn't get, and reports the first of an episode where it is somebody's trouble.
+    /// Counts a message that a session does not get. If the session is here, in `slot`, the first of an episode is reported, unless the
+    /// reason is one that clients ask for: no connection (QoS 0) or Message Expiry Interval.
     pub(in crate::broker) fn count_dropped(
         &mut self,
         slot: usize,
@@ -98,7 +100,7 @@ impl Shard {
         }
     }
 
-    /// The client of the Session in `slot`.
+    /// The client of the session in `slot`, for the log.
     fn label(&self, slot: usize) -> ClientLabel {
         let Some(entry) = self.sessions.get(slot) else { return ClientLabel::default() };
         let connection = entry.connection.and_then(|id| self.connection(id));
@@ -122,7 +124,8 @@ pub(in crate::broker) const fn concerns(reason: DropReason) -> bool {
 }
 
 impl Shard {
-    /// A message that the store alone has was dropped by the Session in `slot`: its record goes when what is made of it is there.
+    /// The session in `slot` dropped a message that only the store has. It is read first if it becomes a dead letter: its record is
+    /// deleted after that of the dead letter is written.
     pub(in crate::broker) fn on_dropped_stored(
         &mut self,
         slot: usize,
@@ -136,48 +139,39 @@ impl Shard {
         if !concerns(reason) || self.settings.dead_letter_topic.is_none() || !to.is_durable() {
             return self.persist_done(slot, sequence, turn);
         }
-        let dead = self.dead.entry(key).or_insert_with(|| PendingDeadLetters { to, messages: VecDeque::new() });
-        if dead.messages.len() >= DEAD_MAX {
-            self.counters.dead_letters_lost += 1;
-            return self.persist_done(slot, sequence, turn);
-        }
-        dead.messages.push_back((sequence, reason));
-        if dead.messages.len() == 1 {
-            self.fetch_dead(key, turn);
+        match self.dead_letters.add(to, sequence, reason) {
+            Ok(()) => self.fetch_dead_letters(key, turn),
+            Err(TooManyDropped) => {
+                self.counters.dead_letters_lost += 1;
+                self.persist_done(slot, sequence, turn);
+            }
         }
     }
 
-    fn fetch_dead(&self, session: SessionKey, turn: &mut Turn<'_>) {
-        let Some(dead) = self.dead.get(&session) else { return };
-        let sequences = dead.messages.iter().take(DEAD_FETCHED_MAX).map(|(sequence, _)| *sequence).collect();
-        turn.actions.push(Action::Fetch(Box::new(Fetch { session, sequences, purpose: Purpose::DeadLetters })));
+    /// Reads the next dropped messages of a session, unless some are being read.
+    fn fetch_dead_letters(&mut self, session: SessionKey, turn: &mut Turn<'_>) {
+        if let Some(sequences) = self.dead_letters.begin_fetch(session) {
+            let fetch = Fetch { session, sequences, purpose: Purpose::DeadLetters };
+            turn.actions.push(Action::Fetch(Box::new(fetch)));
+        }
     }
 
-    pub(in crate::broker) fn on_dead_fetched(
+    /// Dropped messages of a session were read: each becomes a dead letter before its record is deleted.
+    pub(in crate::broker) fn on_dead_letters_fetched(
         &mut self,
         key: SessionKey,
         messages: Vec<FetchedMessage>,
         turn: &mut Turn<'_>,
     ) {
         for (sequence, message) in messages {
-            let Some(dead) = self.dead.get_mut(&key) else { return };
-            let Some((_, reason)) = dead.messages.pop_front() else { break };
-            let to = Arc::clone(&dead.to);
+            let Some((to, reason)) = self.dead_letters.take(key, sequence) else { continue };
             match message {
                 Ok(delivery) => self.publish_dead_letter(&to, reason, &delivery, turn),
                 Err(_) => self.counters.dead_letters_lost += 1,
             }
             self.persist(Record::Done { key, sequence }, turn);
         }
-        if self.dead.get(&key).is_some_and(|dead| !dead.messages.is_empty()) {
-            self.fetch_dead(key, turn);
-        } else {
-            self.dead.remove(&key);
-        }
+        self.dead_letters.end_fetch(key);
+        self.fetch_dead_letters(key, turn);
     }
 }
-
-/// Dropped messages of one Session that wait to be fetched; more are dropped without a dead letter, and counted.
-const DEAD_MAX: usize = 10_000;
-/// Those that are fetched at once. Each may be as large as a packet can be.
-const DEAD_FETCHED_MAX: usize = 16;

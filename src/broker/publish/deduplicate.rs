@@ -53,7 +53,7 @@ impl Shard {
             }
             WindowLookup::Repeat(shard, ticket) => {
                 self.counters.duplicates += 1;
-                let first = (shard == self.id && ticket > self.stable).then_some(ticket);
+                let first = (shard == self.id && !self.pipeline.is_stable(ticket)).then_some(ticket);
                 // The Packet Identifier is received all the same.
                 let level = self.settings.durability_of(&application.message.topic);
                 let accepted = AcceptedMessage::nothing(application).at(level);

@@ -49,7 +49,7 @@ impl Shard {
             turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(message) });
         } else if location.slot == Location::ARRIVING {
             if sequenced.sequence.is_some() {
-                self.early.entry(to.key).or_default().push((Arc::clone(to), sequenced));
+                self.sessions.keep_early(to, sequenced);
             } else {
                 self.counters.dropped(DropReason::NotConnected, 1);
             }
@@ -59,8 +59,8 @@ impl Shard {
             self.count_dropped(slot, to.key, DropReason::SlowReceiver, turn);
         } else {
             match sequenced.sequence {
-                Some(sequence) => self.drive_known(slot, session::Event::Deliver(sequence, sequenced.delivery), turn),
-                None => self.drive_known(slot, session::Event::DeliverQos0(sequenced.delivery), turn),
+                Some(sequence) => self.drive_inlined(slot, session::Event::Deliver(sequence, sequenced.delivery), turn),
+                None => self.drive_inlined(slot, session::Event::DeliverQos0(sequenced.delivery), turn),
             }
             self.hold_up(slot, origin, turn);
         }

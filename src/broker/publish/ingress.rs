@@ -79,7 +79,7 @@ impl Shard {
         if let Some(ticket) = wait {
             self.wait_for(slot, ticket);
         }
-        self.drive_known(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
+        self.drive_inlined(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
         true
     }
 

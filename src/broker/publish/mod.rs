@@ -10,6 +10,8 @@ pub(super) mod delivery;
 pub(super) mod fan_out;
 pub(super) mod group;
 pub(super) mod ingress;
+pub(super) mod pending_dead_letters;
 pub(super) mod plan;
 pub(super) mod publisher;
+pub(super) mod queue_room;
 pub(super) mod route_cache;

@@ -72,7 +72,7 @@ impl Shard {
         let Some(entry) = self.sessions.get(slot) else { return false };
         let Some(connection) = entry.connection.and_then(|id| self.connection(id)) else { return false };
         entry.session.is_open()
-            && entry.replays.after() <= self.stable
+            && self.pipeline.is_stable(entry.replays.after())
             && entry.session.unsent() == 0
             && entry.session.queued().0 + recorded < self.settings.queued_messages_max
             && connection.buffered < self.settings.outgoing_bytes_max / 2

@@ -11,12 +11,12 @@ use crate::session::{self, Action as Step};
 impl Shard {
     /// Gives an event to the Session in `slot` and carries out what it asks for.
     pub(in crate::broker) fn drive(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
-        self.drive_known(slot, event, turn);
+        self.drive_inlined(slot, event, turn);
     }
 
     /// The same, compiled anew for each place that a message passes on its way: there it is known what kind of event it is.
     #[inline(always)]
-    pub(in crate::broker) fn drive_known(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
+    pub(in crate::broker) fn drive_inlined(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let (key, before) = (entry.subscriber.key, entry.session.queued());
         let given = match &event {
@@ -71,16 +71,12 @@ impl Shard {
         if before == after && given.0 == 0 {
             return;
         }
-        let counters = &mut self.counters;
-        counters.queued_messages = counters.queued_messages + after.0 as u64 - before.0 as u64;
-        counters.queued_bytes = counters.queued_bytes + after.1 as u64 - before.1 as u64;
+        self.counters.queue_changed(before, after);
         if entry.has_shares {
             entry.subscriber.set_in_flight(u32::try_from(after.0).unwrap_or(u32::MAX));
         }
         let freed = (before.0 + given.0 - after.0, before.1 + given.1 - after.1);
-        if self.counts_room && freed != (0, 0) {
-            entry.subscriber.free(freed.0, freed.1);
-        }
+        self.queue_room.give_back(&entry.subscriber, freed);
     }
 
     fn perform(&mut self, slot: usize, step: Step, turn: &mut Turn<'_>) {

@@ -58,17 +58,12 @@ impl Shard {
             self.shared.index_mut().remove(key);
         }
         self.publish_will(slot, turn);
-        let Some(entry) = self.sessions.try_remove(slot) else { return };
+        let Some(entry) = self.sessions.remove(slot, &mut self.counters) else { return };
         self.cancel_session_due(slot);
         subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
-        self.by_claim.remove(&entry.claim);
         self.shared.unclaim(&subscriber.client_id, entry.claim);
         self.shared.session_ended();
-        let (messages, bytes) = entry.session.queued();
-        self.counters.sessions -= 1;
-        self.counters.queued_messages -= messages as u64;
-        self.counters.queued_bytes -= bytes as u64;
-        let mut lost = messages as u64;
+        let mut lost = entry.session.queued().0 as u64;
         let stored = entry.stored;
         for (sequence, delivery) in entry.session.into_leftovers() {
             if self.hand_on(&subscriber, SequencedDelivery { sequence: Some(sequence), delivery }, turn) {

@@ -1,4 +1,4 @@
-//! Messages of a queue that are in the store alone: asked for before their turn to be sent.
+//! Loading messages of a queue that only the store has, before it is their turn to be sent.
 
 use crate::broker::action::Action;
 use crate::broker::persistence::fetch::{Fetch, Fetched, Purpose};
@@ -6,14 +6,14 @@ use crate::broker::shard::{Shard, Turn};
 use crate::session;
 
 impl Shard {
-    /// The Session in `slot` is about to send what is not in memory.
+    /// Reads messages that the session in `slot` is about to send.
     pub(in crate::broker) fn fetch(&mut self, slot: usize, number: u32, sequences: Vec<u64>, turn: &mut Turn<'_>) {
         let Some(session) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return };
         let purpose = Purpose::Send { slot, number };
         turn.actions.push(Action::Fetch(Box::new(Fetch { session, sequences, purpose })));
     }
 
-    /// Messages were read. The Session that asked may be gone, or have come back: then it asked again.
+    /// Messages were read. The session that asked may be gone. If it has moved away and back, it has asked again with another number.
     pub(in crate::broker) fn on_fetched(&mut self, fetched: Fetched, turn: &mut Turn<'_>) {
         let Fetched { fetch: Fetch { session, purpose, .. }, messages, .. } = fetched;
         match purpose {
@@ -22,7 +22,7 @@ impl Shard {
                 self.replay(slot, turn);
             }
             Purpose::Send { .. } => {}
-            Purpose::DeadLetters => self.on_dead_fetched(session, messages, turn),
+            Purpose::DeadLetters => self.on_dead_letters_fetched(session, messages, turn),
         }
     }
 }

@@ -6,11 +6,10 @@ use crate::broker::action::Action;
 use crate::broker::directory::state::Shared;
 use crate::broker::persistence::record::{Deduplicated, Record, WillState};
 use crate::broker::persistence::recovery::RecoveredSession;
-use crate::broker::retained::replay::Replays;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::routing::{Access, Location, RetainedMessage, SessionKey, Subscriber};
-use crate::session::{Session, Ticket};
+use crate::session::Session;
 use crate::timestamp::Timestamp;
 
 impl Shared {
@@ -79,19 +78,12 @@ impl Shard {
         }
         drop(index);
         let entry = SessionSlot {
-            session,
-            subscriber,
-            connection: None,
-            claim,
             session_expiry_interval,
             detached_at: since,
             will: will.map(Box::new),
             stored: true,
-            last_ticket: Ticket::default(),
-            held_until: Ticket::default(),
-            dropping: false,
             has_shares,
-            replays: Replays::default(),
+            ..SessionSlot::new(claim, session, subscriber)
         };
         let will = WillState::of(entry.will_at());
         let slot = self.insert_session(entry);

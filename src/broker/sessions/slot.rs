@@ -9,42 +9,69 @@ use crate::routing::Subscriber;
 use crate::session::{Session, Ticket};
 use crate::timestamp::Timestamp;
 
-/// A Session and what its shard keeps beside it. It moves to another shard as it is.
+/// A session and what its shard keeps beside it. The whole slot moves to another shard when its client connects there.
 #[derive(Debug)]
 pub(in crate::broker) struct SessionSlot {
     pub(in crate::broker) session: Session,
     pub(in crate::broker) subscriber: Arc<Subscriber>,
     pub(in crate::broker) connection: Option<ConnectionId>,
-    /// The CONNECT that made it ours.
+    /// The CONNECT that this shard has the session for.
     pub(in crate::broker) claim: Claim,
     /// In seconds; 0: it ends with its connection; `u32::MAX`: never.
     pub(in crate::broker) session_expiry_interval: u32,
     /// When its last connection ended.
     pub(in crate::broker) detached_at: Timestamp,
-    /// To be published when its connection, or the Will Delay Interval behind it, ends.
+    /// Published when its connection has ended and the Will Delay Interval has passed.
     pub(in crate::broker) will: Option<Box<Will>>,
     /// Whether the store has records of it.
     pub(in crate::broker) stored: bool,
-    /// The last record that concerns it.
+    /// The last record of it that must be stable before it moves.
     pub(in crate::broker) last_ticket: Ticket,
-    /// The last record that all copies of a message of its client wait for.
+    /// The last record that all copies of its client's messages wait for.
     pub(in crate::broker) held_until: Ticket,
-    /// Whether a report said that its messages are dropped, and nothing was delivered since.
+    /// Whether dropped messages were reported and none was delivered since.
     pub(in crate::broker) dropping: bool,
-    /// Whether it has Shared Subscriptions, which want to know how much it has in flight.
+    /// Whether it has Shared Subscriptions: shares choose members by how many messages they have in flight.
     pub(in crate::broker) has_shares: bool,
-    /// Retained messages that its subscriptions are still to get, as fast as it takes them.
+    /// Retained messages that its subscriptions still get.
     pub(in crate::broker) replays: Replays,
 }
 
 impl SessionSlot {
-    /// When it ends, if it is not connected until then.
+    /// A session without connection, Will or anything in the store.
+    pub(in crate::broker) fn new(claim: Claim, session: Session, subscriber: Arc<Subscriber>) -> Self {
+        Self {
+            session,
+            subscriber,
+            connection: None,
+            claim,
+            session_expiry_interval: 0,
+            detached_at: Timestamp::default(),
+            will: None,
+            stored: false,
+            last_ticket: Ticket::default(),
+            held_until: Ticket::default(),
+            dropping: false,
+            has_shares: false,
+            replays: Replays::default(),
+        }
+    }
+
+    /// Forgets the tickets of this shard: the session moves to one that counts its own, and all it waited for is stable.
+    pub(in crate::broker) fn forget_shard(&mut self) {
+        self.session.forget_shard();
+        self.replays.forget_shard();
+        self.last_ticket = Ticket::default();
+        self.held_until = Ticket::default();
+    }
+
+    /// When it ends unless it is connected before.
     pub(in crate::broker) fn ends_at(&self) -> Option<Timestamp> {
         let ends = self.connection.is_none() && self.session_expiry_interval != u32::MAX;
         ends.then(|| self.detached_at + seconds(self.session_expiry_interval))
     }
 
-    /// When its Will is published, if it is not connected until then.
+    /// When its Will is published unless it is connected before.
     pub(in crate::broker) fn will_at(&self) -> Option<Timestamp> {
         let will = self.will.as_ref().filter(|_| self.connection.is_none())?;
         Some(self.detached_at + seconds(will.will_delay_interval))

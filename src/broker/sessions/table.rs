@@ -1,13 +1,368 @@
-use crate::broker::connection::state::Connecting;
-use crate::broker::directory::claim::Claimant;
-use crate::broker::ids::ConnectionId;
+//! The sessions of one shard, who claims them, and what belongs to sessions that are not here yet or about to leave.
+//!
+//! A session is here because of a claim: the CONNECT that made this shard the holder of the Client Identifier (see
+//! [`takeover`](super::takeover)). A claim is in one of two places: it is *pending* while the session is on its way here, and then the
+//! session has a *slot*. A claim that is in neither has ended or has moved on.
 
-/// A CONNECT that waits for its Session.
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+use slab::Slab;
+
+use crate::broker::connection::state::Connecting;
+use crate::broker::counters::Counters;
+use crate::broker::directory::claim::{Claim, Claimant};
+use crate::broker::ids::ConnectionId;
+use crate::broker::persistence::pipeline::CommitPipeline;
+use crate::broker::publish::delivery::SequencedDelivery;
+use crate::broker::sessions::slot::SessionSlot;
+use crate::routing::{Location, SessionKey, ShardId, Subscriber};
+use crate::session::Ticket;
+
+/// The sessions of a shard.
+///
+/// Invariants: at most one slot answers for a claim, and each slot is found by its claim; a claim is not pending and in a slot at once;
+/// the location that publishers see of a session is its slot.
+#[derive(Debug)]
+pub(in crate::broker) struct SessionTable {
+    shard: ShardId,
+    slots: Slab<SessionSlot>,
+    /// The slot of each session, by the claim that it is here for.
+    by_claim: HashMap<Claim, u32, RandomState>,
+    /// CONNECTs whose session is on its way here.
+    pending: HashMap<Claim, PendingClaim, RandomState>,
+    early: HashMap<SessionKey, Vec<EarlyMessage>, RandomState>,
+    departures: Vec<Departure>,
+}
+
+/// A CONNECT that waits for its session.
 #[derive(Debug)]
 pub(in crate::broker) struct PendingClaim {
-    /// Gone if it closed meanwhile.
-    pub(in crate::broker) connection: Option<ConnectionId>,
+    /// It may have closed meanwhile.
+    pub(in crate::broker) connection: ConnectionId,
     pub(in crate::broker) connecting: Box<Connecting>,
-    /// Who wants the Session next.
+    /// A later CONNECT, which gets the session after this one.
     pub(in crate::broker) successor: Option<Claimant>,
+}
+
+/// A QoS 1 or 2 message that came before its session.
+type EarlyMessage = (Arc<Subscriber>, SequencedDelivery);
+
+/// A session that another CONNECT claimed while records of it were not stable. It leaves when `ticket` is stable.
+#[derive(Debug)]
+struct Departure {
+    ticket: Ticket,
+    claim: Claim,
+    claimant: Claimant,
+}
+
+impl SessionTable {
+    pub(in crate::broker) fn new(shard: ShardId) -> Self {
+        Self {
+            shard,
+            slots: Slab::new(),
+            by_claim: HashMap::default(),
+            pending: HashMap::default(),
+            early: HashMap::default(),
+            departures: Vec::new(),
+        }
+    }
+
+    #[inline]
+    pub(in crate::broker) fn get(&self, slot: usize) -> Option<&SessionSlot> {
+        self.slots.get(slot)
+    }
+
+    #[inline]
+    pub(in crate::broker) fn get_mut(&mut self, slot: usize) -> Option<&mut SessionSlot> {
+        self.slots.get_mut(slot)
+    }
+
+    pub(in crate::broker) fn contains(&self, slot: usize) -> bool {
+        self.slots.contains(slot)
+    }
+
+    /// The session in `slot`, if it is still the one with this key.
+    #[inline]
+    pub(in crate::broker) fn with_key(&self, slot: usize, key: SessionKey) -> Option<&SessionSlot> {
+        self.slots.get(slot).filter(|entry| entry.subscriber.key == key)
+    }
+
+    /// The slot of the session that is here for this claim.
+    pub(in crate::broker) fn slot_of(&self, claim: Claim) -> Option<usize> {
+        self.by_claim.get(&claim).map(|slot| *slot as usize)
+    }
+
+    /// Gives a session a slot, and lets messages come to it there.
+    pub(in crate::broker) fn insert(&mut self, entry: SessionSlot, counters: &mut Counters) -> usize {
+        let (claim, subscriber, queued) = (entry.claim, Arc::clone(&entry.subscriber), entry.session.queued());
+        let slot = self.slots.insert(entry);
+        let number = u32::try_from(slot).unwrap_or(Location::ENDED);
+        let other = self.by_claim.insert(claim, number);
+        assert!(other.is_none(), "two sessions are here for one claim");
+        subscriber.set_location(Location { shard: self.shard, slot: number });
+        counters.queue_changed((0, 0), queued);
+        self.count(counters);
+        slot
+    }
+
+    /// Takes a session out of its slot, to end it or to give it to another shard. The caller tells publishers where it is from now on.
+    pub(in crate::broker) fn remove(&mut self, slot: usize, counters: &mut Counters) -> Option<SessionSlot> {
+        let entry = self.slots.try_remove(slot)?;
+        let removed = self.by_claim.remove(&entry.claim);
+        assert_eq!(removed.map(|slot| slot as usize), Some(slot), "a session is not found by its claim");
+        counters.queue_changed(entry.session.queued(), (0, 0));
+        self.count(counters);
+        Some(entry)
+    }
+
+    /// Ends `insert` and `remove`.
+    fn count(&self, counters: &mut Counters) {
+        assert_eq!(self.slots.len(), self.by_claim.len(), "each session is here for one claim");
+        counters.sessions = self.slots.len() as u64;
+    }
+
+    /// A CONNECT waits for its session from now on, until [`end_claim`](Self::end_claim).
+    pub(in crate::broker) fn begin_claim(
+        &mut self,
+        claim: Claim,
+        connection: ConnectionId,
+        connecting: Box<Connecting>,
+    ) {
+        let other = self.pending.insert(claim, PendingClaim { connection, connecting, successor: None });
+        assert!(other.is_none() && !self.by_claim.contains_key(&claim), "a claim is made once");
+    }
+
+    /// The pending claim `claim`, for the claimant that comes next.
+    pub(in crate::broker) fn pending_claim(&mut self, claim: Claim) -> Option<&mut PendingClaim> {
+        self.pending.get_mut(&claim)
+    }
+
+    /// The session of a pending claim is here, or there is none.
+    pub(in crate::broker) fn end_claim(&mut self, claim: Claim) -> Option<PendingClaim> {
+        self.pending.remove(&claim)
+    }
+
+    /// Keeps a QoS 1 or 2 message for a session that is on its way here.
+    ///
+    /// The sequence of each message must reach the session: a gap would block its queue. So none is dropped here, and the bound is the
+    /// time that it takes: the old shard tells publishers of the move and gives the session up in the same turn, and the session stands
+    /// in the mailbox of this shard before anything that is sent after that turn. What comes earlier is what publishers send during one
+    /// turn of the old shard. With `reject` and `drop-newest` publishers have reserved its room in the queue of the session, too. On
+    /// arrival the session applies its bounds to all of it.
+    pub(in crate::broker) fn keep_early(&mut self, to: &Arc<Subscriber>, sequenced: SequencedDelivery) {
+        self.early.entry(to.key).or_default().push((Arc::clone(to), sequenced));
+    }
+
+    /// Takes the messages that came before their session, in the order in which they came.
+    pub(in crate::broker) fn take_early(&mut self, key: SessionKey) -> Vec<EarlyMessage> {
+        self.early.remove(&key).unwrap_or_default()
+    }
+
+    /// The session of `claim` goes to `claimant` when `ticket` is stable. A claim has one claimant, and each waits with a connection that
+    /// is not read from: there are at most as many departures as connections.
+    pub(in crate::broker) fn delay_departure(&mut self, ticket: Ticket, claim: Claim, claimant: Claimant) {
+        debug_assert!(self.departures.iter().all(|other| other.claim != claim), "two claimants of one session");
+        self.departures.push(Departure { ticket, claim, claimant });
+    }
+
+    /// Takes the claims whose session may leave now, with who gets it.
+    pub(in crate::broker) fn take_departures(&mut self, pipeline: &CommitPipeline) -> Vec<(Claim, Claimant)> {
+        let is_ready = |departure: &mut Departure| pipeline.is_stable(departure.ticket);
+        self.departures.extract_if(.., is_ready).map(|departure| (departure.claim, departure.claimant)).collect()
+    }
+
+    #[cfg(test)]
+    pub(in crate::broker) fn iter(&self) -> impl Iterator<Item = (usize, &SessionSlot)> {
+        self.slots.iter()
+    }
+
+    /// Whether no session is on its way, neither here nor from here.
+    #[cfg(test)]
+    pub(in crate::broker) fn is_settled(&self) -> bool {
+        self.pending.is_empty() && self.early.is_empty() && self.departures.is_empty()
+    }
+
+    /// All invariants.
+    #[cfg(test)]
+    pub(in crate::broker) fn check(&self) {
+        assert_eq!(self.slots.len(), self.by_claim.len());
+        for (slot, entry) in &self.slots {
+            assert_eq!(self.slot_of(entry.claim), Some(slot), "a session is found by its claim");
+            let here = Location { shard: self.shard, slot: u32::try_from(slot).unwrap() };
+            assert_eq!(entry.subscriber.location(), here, "publishers find the session");
+        }
+        for claim in self.pending.keys() {
+            assert!(!self.by_claim.contains_key(claim), "a pending claim has no session yet");
+        }
+        for (key, messages) in &self.early {
+            assert!(
+                !messages.is_empty()
+                    && messages.iter().all(|(to, sequenced)| { to.key == *key && sequenced.sequence.is_some() })
+            );
+            assert!(self.slots.iter().all(|(_, entry)| entry.subscriber.key != *key), "it is not early any more");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::codec::{ClientId, Connect, Message, ProtocolVersion, Qos};
+    use crate::routing::Access;
+    use crate::session::{Delivery, DeliveryPlace, Limits, QueueHead, Session};
+    use crate::timestamp::Timestamp;
+    use crate::topic::TopicName;
+
+    const HERE: ShardId = ShardId(3);
+
+    fn table() -> (SessionTable, Counters) {
+        (SessionTable::new(HERE), Counters::default())
+    }
+
+    fn session(claim: u64) -> SessionSlot {
+        let limits = Limits {
+            maximum_qos: Qos::ExactlyOnce,
+            retain_available: true,
+            receive_maximum: 10,
+            validate_payload_format: false,
+            queued_messages_max: 10,
+            queued_bytes_max: 10_000,
+            drops_oldest: true,
+            queue_head: QueueHead::default(),
+            keeps_dropped: false,
+        };
+        let arriving = Location { shard: HERE, slot: Location::ARRIVING };
+        let access = Arc::new(Access::everything());
+        let subscriber = Subscriber::new(SessionKey(claim), ClientId::from("c"), arriving, access);
+        SessionSlot::new(Claim(claim), Session::new(Arc::new(limits), 1), Arc::new(subscriber))
+    }
+
+    fn connecting() -> Box<Connecting> {
+        let client_id = ClientId::from("c");
+        Box::new(Connecting {
+            connect: Connect::new(ProtocolVersion::V5, "c", true),
+            client_id,
+            assigned: false,
+            authentication_data: None,
+        })
+    }
+
+    const CONNECTION: ConnectionId = ConnectionId { slot: 0, generation: 1 };
+
+    fn claimant(claim: u64) -> Claimant {
+        Claimant { claim: Claim(claim), shard: HERE, clean_start: false }
+    }
+
+    #[test]
+    fn session_is_found_by_slot_key_and_claim_until_it_is_removed() {
+        let (mut table, mut counters) = table();
+        let slot = table.insert(session(7), &mut counters);
+        assert_eq!(counters.sessions, 1);
+        assert!(table.contains(slot) && table.get(slot).is_some() && table.get_mut(slot).is_some());
+        assert!(table.with_key(slot, SessionKey(7)).is_some() && table.with_key(slot, SessionKey(8)).is_none());
+        assert_eq!((table.slot_of(Claim(7)), table.slot_of(Claim(8))), (Some(slot), None));
+        table.check();
+        assert!(table.remove(slot, &mut counters).is_some_and(|entry| entry.claim == Claim(7)));
+        assert!(table.remove(slot, &mut counters).is_none());
+        assert_eq!((counters.sessions, table.slot_of(Claim(7))), (0, None));
+        table.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "one claim")]
+    fn two_sessions_are_not_here_for_one_claim() {
+        let (mut table, mut counters) = table();
+        table.insert(session(1), &mut counters);
+        table.insert(session(1), &mut counters);
+    }
+
+    #[test]
+    #[should_panic(expected = "made once")]
+    fn claim_of_a_session_that_is_here_does_not_wait_for_it() {
+        let (mut table, mut counters) = table();
+        table.insert(session(1), &mut counters);
+        table.begin_claim(Claim(1), CONNECTION, connecting());
+    }
+
+    #[test]
+    fn pending_claim_knows_its_successor_and_ends_once() {
+        let (mut table, _) = table();
+        table.begin_claim(Claim(1), CONNECTION, connecting());
+        table.pending_claim(Claim(1)).unwrap().successor = Some(claimant(2));
+        assert!(table.pending_claim(Claim(2)).is_none());
+        let pending = table.end_claim(Claim(1)).unwrap();
+        assert_eq!(pending.successor.map(|next| next.claim), Some(Claim(2)));
+        assert!(table.end_claim(Claim(1)).is_none() && table.is_settled());
+    }
+
+    #[test]
+    fn early_messages_are_kept_in_order_for_their_session() {
+        let (mut table, _) = table();
+        let (to, other) = (session(1).subscriber, session(2).subscriber);
+        for (subscriber, sequence) in [(&to, 5), (&other, 1), (&to, 4)] {
+            let message = Arc::new(Message::new(TopicName::new("t".into()).unwrap(), ""));
+            let delivery = Delivery {
+                message,
+                qos: Qos::AtLeastOnce,
+                retain: false,
+                expires_at: Timestamp::NEVER,
+                matched: None,
+                place: DeliveryPlace::Memory,
+            };
+            table.keep_early(subscriber, SequencedDelivery { sequence: Some(sequence), delivery });
+        }
+        table.check();
+        let mut taken = |key| {
+            let messages = table.take_early(SessionKey(key)).into_iter();
+            messages.filter_map(|(_, sequenced)| sequenced.sequence).collect::<Vec<_>>()
+        };
+        assert_eq!([taken(1), taken(1), taken(2)], [vec![5, 4], vec![], vec![1]]);
+    }
+
+    #[test]
+    fn sessions_leave_when_their_ticket_is_stable() {
+        let (mut table, _) = table();
+        let mut pipeline = CommitPipeline::default();
+        let tickets = [pipeline.issue(), pipeline.issue(), pipeline.issue()];
+        for (ticket, claim) in tickets.into_iter().zip([3, 1, 2]) {
+            table.delay_departure(ticket, Claim(claim), claimant(claim + 10));
+        }
+        assert!(table.take_departures(&pipeline).is_empty());
+        pipeline.advance(tickets[1]);
+        let leave = |table: &mut SessionTable, pipeline: &CommitPipeline| {
+            let claims = table.take_departures(pipeline).into_iter();
+            claims.map(|(claim, claimant)| (claim.0, claimant.claim.0)).collect::<Vec<_>>()
+        };
+        assert_eq!(leave(&mut table, &pipeline), [(3, 13), (1, 11)]);
+        assert!(leave(&mut table, &pipeline).is_empty());
+        pipeline.advance(tickets[2]);
+        assert_eq!(leave(&mut table, &pipeline), [(2, 12)]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_of_coming_and_going_keeps_the_invariants(steps in prop::collection::vec((0..20_u64, any::<bool>()), 1..100)) {
+            let (mut table, mut counters) = table();
+            let mut here = std::collections::BTreeMap::new();
+            for (claim, comes) in steps {
+                match here.remove(&claim) {
+                    Some(slot) if !comes => {
+                        let entry = table.remove(slot, &mut counters);
+                        prop_assert!(entry.is_some_and(|entry| entry.claim == Claim(claim)));
+                    }
+                    Some(slot) => _ = here.insert(claim, slot),
+                    None => _ = here.insert(claim, table.insert(session(claim), &mut counters)),
+                }
+                table.check();
+                prop_assert_eq!(counters.sessions, here.len() as u64);
+                for (claim, slot) in &here {
+                    prop_assert_eq!(table.slot_of(Claim(*claim)), Some(*slot));
+                }
+            }
+        }
+    }
 }

@@ -1,7 +1,8 @@
-//! A Session follows its client: who holds it, who wants it, and how it moves from shard to shard.
+//! A session follows its client from shard to shard.
 //!
-//! Whoever claims a Client Identifier becomes its holder at once and asks the holder before it for the Session. Claims of one
-//! identifier thus form a queue: a holder that hasn't got the Session yet passes it on when it comes.
+//! A CONNECT makes its shard the holder of the Client Identifier at once, in the [directory](crate::broker::directory). That shard then
+//! asks the holder before it for the session. So the claims of one identifier form a queue: a holder that has not got the session yet
+//! passes it on when it comes.
 
 use crate::broker::action::Action;
 use crate::broker::connection::disconnect::Ending;
@@ -13,7 +14,7 @@ use crate::broker::shard::{Shard, Turn};
 use crate::routing::Location;
 
 impl Shard {
-    /// Asks the last holder for the Session.
+    /// Asks the holder before `claimant` for the session.
     pub(in crate::broker) fn ask_holder(&mut self, holder: Holder, claimant: Claimant, turn: &mut Turn<'_>) {
         if holder.shard() == self.id {
             return self.on_claimed(holder.claim(), claimant, turn);
@@ -22,13 +23,13 @@ impl Shard {
         turn.actions.push(Action::Forward { shard: holder.shard(), message: ShardMessage(message) });
     }
 
-    /// Somebody wants the Session that this shard had with the claim `prior`.
+    /// `claimant` wants the session that this shard has, or is about to get, for the claim `prior`.
     pub(in crate::broker) fn on_claimed(&mut self, prior: Claim, claimant: Claimant, turn: &mut Turn<'_>) {
-        if let Some(pending) = self.claims.get_mut(&prior) {
+        if let Some(pending) = self.sessions.pending_claim(prior) {
             pending.successor = Some(claimant);
             return;
         }
-        let Some(slot) = self.by_claim.get(&prior).map(|slot| *slot as usize) else {
+        let Some(slot) = self.sessions.slot_of(prior) else {
             return self.surrender(claimant, None, turn);
         };
         if let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) {
@@ -36,67 +37,51 @@ impl Shard {
             let ending = Ending::taken_over(claimant.clean_start);
             self.end_connection(id, ending, turn); // [MQTT-3.1.4-3]
         }
-        // What is due and waits only for its timer comes before the new connection. [MQTT-3.1.3-9]
+        // A Will or an end that is due, and whose timer has not been handled yet, comes before the new connection. [MQTT-3.1.3-9]
         self.on_session_due(slot, turn);
-        // A Session that ended with its connection is gone by now.
+        // A session that ended with its connection is gone by now.
         let Some(entry) = self.sessions.get(slot).filter(|entry| entry.claim == prior) else {
             return self.surrender(claimant, None, turn);
         };
         if claimant.clean_start {
             return self.end_for(claimant, slot, turn);
         }
-        if entry.last_ticket > self.stable {
-            self.leaving.push((entry.last_ticket, prior, claimant));
-            return;
+        if !self.pipeline.is_stable(entry.last_ticket) {
+            return self.sessions.delay_departure(entry.last_ticket, prior, claimant);
         }
         let entry = self.remove_session(slot);
         self.surrender(claimant, entry, turn);
     }
 
-    /// Ends the Session in `slot` for somebody who wants it so. CONNACK will say that it is gone: it must not be back after a crash. [MQTT-3.1.2-4]
+    /// Ends the session in `slot` for a CONNECT with Clean Start. Its CONNACK tells the client that the session is gone, so the end must
+    /// be stable first. [MQTT-3.1.2-4]
     fn end_for(&mut self, claimant: Claimant, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let (prior, is_stored) = (entry.claim, entry.stored);
         self.end_session(slot, turn);
-        if is_stored && self.last_ticket > self.stable {
-            self.leaving.push((self.last_ticket, prior, claimant));
+        if is_stored && self.pipeline.unstable() > 0 {
+            self.sessions.delay_departure(self.pipeline.last(), prior, claimant);
         } else {
             self.surrender(claimant, None, turn);
         }
     }
 
-    /// Sessions that were claimed while records of theirs were not stable may go now.
+    /// Gives up the sessions that were claimed before their records were stable, if they are now.
     pub(in crate::broker) fn surrender_stable(&mut self, turn: &mut Turn<'_>) {
-        let stable = self.stable;
-        if !self.leaving.iter().any(|(ticket, ..)| *ticket <= stable) {
-            return;
-        }
-        for (ticket, prior, claimant) in std::mem::take(&mut self.leaving) {
-            if ticket <= stable {
-                self.on_claimed(prior, claimant, turn);
-            } else {
-                self.leaving.push((ticket, prior, claimant));
-            }
+        for (prior, claimant) in self.sessions.take_departures(&self.pipeline) {
+            self.on_claimed(prior, claimant, turn);
         }
     }
 
-    /// Takes a Session out of this shard as plain data, to be given to another or back to itself.
+    /// Takes a session out of this shard, for another shard or another claim of this one.
     fn remove_session(&mut self, slot: usize) -> Option<Box<SessionSlot>> {
-        let mut entry = self.sessions.try_remove(slot)?;
+        let mut entry = self.sessions.remove(slot, &mut self.counters)?;
         self.cancel_session_due(slot);
-        let (messages, bytes) = entry.session.queued();
-        self.counters.sessions -= 1;
-        self.counters.queued_messages -= messages as u64;
-        self.counters.queued_bytes -= bytes as u64;
-        self.by_claim.remove(&entry.claim);
-        entry.session.forget_shard();
-        entry.last_ticket = crate::session::Ticket::default();
-        entry.held_until = crate::session::Ticket::default();
-        entry.replays.forget_shard();
+        entry.forget_shard();
         Some(Box::new(entry))
     }
 
-    /// Gives a Session, or the news that there is none, to who claimed it.
+    /// Gives the session to `claimant`, or tells it that there is none.
     fn surrender(&mut self, claimant: Claimant, session: Option<Box<SessionSlot>>, turn: &mut Turn<'_>) {
         if let Some(entry) = &session {
             // From now on messages for it go to its new shard.
@@ -109,38 +94,41 @@ impl Shard {
         turn.actions.push(Action::Forward { shard: claimant.shard, message });
     }
 
-    /// The Session of a pending CONNECT is here, or there is none.
+    /// The session of a pending CONNECT is here, or there is none.
     pub(in crate::broker) fn on_surrendered(
         &mut self,
         claim: Claim,
         session: Option<Box<SessionSlot>>,
         turn: &mut Turn<'_>,
     ) {
-        let Some(pending) = self.claims.remove(&claim) else { return };
+        let Some(pending) = self.sessions.end_claim(claim) else { return };
         let key = session.as_ref().map(|entry| entry.subscriber.key);
-        let connection = pending.connection.filter(|id| self.connection(*id).is_some());
+        let id = pending.connection;
+        let is_open = self.connection(id).is_some();
         if let Some(claimant) = pending.successor {
-            if let Some(id) = connection {
+            if is_open {
                 self.break_off(id, "session taken over before CONNACK", turn);
             }
             self.pass_on(claim, claimant, session, turn);
-        } else if let Some(id) = connection {
+        } else if is_open {
             let granted = GrantedClaim { claim, connecting: pending.connecting };
             self.finish_connect(id, granted, session, turn);
         } else if let Some(mut entry) = session {
-            // The client is gone again: its Session waits for the next CONNECT.
+            // The client is gone again: its session waits for the next CONNECT.
             entry.claim = claim;
             let slot = self.insert_session(*entry);
             self.schedule_session(slot);
         } else {
             self.shared.unclaim(&pending.connecting.client_id, claim);
         }
-        for (to, sequenced) in key.and_then(|key| self.early.remove(&key)).unwrap_or_default() {
-            self.deliver(&to, sequenced, None, turn);
+        if let Some(key) = key {
+            for (to, sequenced) in self.sessions.take_early(key) {
+                self.deliver(&to, sequenced, None, turn);
+            }
         }
     }
 
-    /// Gives a Session on that has just come, to who claimed it while it was on its way.
+    /// Gives a session that has just come to the claimant that asked for it meanwhile.
     fn pass_on(&mut self, claim: Claim, claimant: Claimant, session: Option<Box<SessionSlot>>, turn: &mut Turn<'_>) {
         match session {
             Some(mut entry) if claimant.clean_start => {
@@ -150,5 +138,10 @@ impl Shard {
             }
             session => self.surrender(claimant, session, turn),
         }
+    }
+
+    /// Gives a session a slot here, and lets messages come to it.
+    pub(in crate::broker) fn insert_session(&mut self, entry: SessionSlot) -> usize {
+        self.sessions.insert(entry, &mut self.counters)
     }
 }

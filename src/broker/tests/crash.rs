@@ -63,6 +63,25 @@ fn copies_of_a_deduplicated_message_wait_and_later_ones_of_its_publisher_stay_be
     assert_eq!(harness.received(zero), ["PUBLISH t 2 q0", "PUBLISH t 3 q0"]);
 }
 
+#[test]
+fn copies_behind_a_deduplicated_message_that_nobody_received_wait_for_its_record() {
+    let mut harness = Harness::new();
+    let (publisher, other) = (harness.connect(transient("p")), harness.connect(transient("q")));
+    let stored = harness.connect(durable("s"));
+    harness.run(stored, [subscribe("u", Q1)]);
+    harness.store_answers = false;
+    harness.send(other, publish("u", "", Q1, 1));
+    let properties = MessageProperties::from_properties([user_property("dedup-id", "a")]);
+    harness.send(publisher, ClientPacket::Publish(message("t", "1", Q1, 1).with_properties(properties)));
+    let receiver = harness.connect(transient("z"));
+    harness.run(receiver, [subscribe("t", Q0)]);
+    harness.send(publisher, publish("t", "2", Q1, 2));
+    harness.persist_one(0);
+    assert_eq!(harness.received(receiver), [""; 0], "if the record of the first is lost, the first comes again");
+    harness.persist();
+    assert_eq!(harness.received(receiver), ["PUBLISH t 2 q0"]);
+}
+
 /// How often the durable subscriber `s` gets something on `topic` from a broker that crashed and came back.
 fn count(mut harness: Harness, topic: &str) -> usize {
     harness.seconds(1);

@@ -175,8 +175,8 @@ impl World {
             let queued = shard.sessions.iter().map(|(_, entry)| entry.session.queued());
             let (messages, bytes) = queued.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
             assert_eq!((counters.queued_messages, counters.queued_bytes), (messages as u64, bytes as u64));
-            assert_eq!(counters.sessions, shard.sessions.len() as u64);
-            assert_eq!(counters.sessions, shard.by_claim.len() as u64);
+            assert_eq!(counters.sessions, shard.sessions.iter().count() as u64);
+            shard.sessions.check();
             let connected = shard.sessions.iter().filter(|(_, entry)| entry.connection.is_some()).count();
             assert_eq!(counters.sessions_connected, connected as u64);
             let connections = shard.connections.iter().flatten().count();
@@ -211,8 +211,8 @@ impl World {
             let counters = shard.counters();
             let left = (counters.sessions, counters.queued_messages, counters.queued_bytes, counters.connections);
             assert_eq!(left, (0, 0, 0, 0));
-            assert!(shard.claims.is_empty() && shard.early.is_empty() && shard.leaving.is_empty());
-            assert!(shard.outstanding.is_empty() && shard.waiting.is_empty());
+            assert!(shard.sessions.is_settled());
+            assert!(shard.pipeline.is_empty());
         }
     }
 }

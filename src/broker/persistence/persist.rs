@@ -1,0 +1,78 @@
+//! How records go to the store, and what happens when they are stable. [`pipeline`](super::pipeline) explains the whole.
+
+use crate::broker::action::Action;
+use crate::broker::persistence::record::Record;
+use crate::broker::shard::{Shard, Turn};
+use crate::routing::SessionKey;
+use crate::session::{self, Ticket};
+
+impl Shard {
+    /// Gives a record to the store.
+    pub(in crate::broker) fn persist(&mut self, record: Record, turn: &mut Turn<'_>) -> Ticket {
+        let ticket = self.pipeline.issue();
+        turn.actions.push(Action::Persist { ticket, record: Box::new(record) });
+        ticket
+    }
+
+    /// Gives a record of the session in `slot` to the store if the session is durable, for an answer that waits for it.
+    pub(in crate::broker) fn persist_for(
+        &mut self,
+        slot: usize,
+        record: impl FnOnce(SessionKey) -> Record,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ticket> {
+        let ticket = self.persist_unawaited(slot, record, turn)?;
+        self.wait_for(slot, ticket);
+        Some(ticket)
+    }
+
+    /// Gives a record of the session in `slot` to the store if the session is durable. No answer waits for it.
+    pub(in crate::broker) fn persist_unawaited(
+        &mut self,
+        slot: usize,
+        record: impl FnOnce(SessionKey) -> Record,
+        turn: &mut Turn<'_>,
+    ) -> Option<Ticket> {
+        let key = self.sessions.get(slot).filter(|entry| entry.is_durable())?.subscriber.key;
+        let ticket = self.persist(record(key), turn);
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.last_ticket = ticket;
+        }
+        Some(ticket)
+    }
+
+    /// Deletes a message from the stored queue of the session in `slot`. Nothing waits for this record: the session may even move
+    /// to another shard before it is stable.
+    pub(in crate::broker) fn persist_done(&mut self, slot: usize, sequence: u64, turn: &mut Turn<'_>) {
+        if let Some(entry) = self.sessions.get(slot).filter(|entry| entry.is_durable()) {
+            let key = entry.subscriber.key;
+            self.persist(Record::Done { key, sequence }, turn);
+        }
+    }
+
+    /// Tells the session in `slot` when `ticket` is stable: it has an answer that waits for it.
+    pub(in crate::broker) fn wait_for(&mut self, slot: usize, ticket: Ticket) {
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.last_ticket = entry.last_ticket.max(ticket);
+            self.pipeline.await_answer(ticket, entry.subscriber.key, slot);
+        }
+    }
+
+    /// All records up to `ticket` are stable: messages go to their receivers, then answers to their clients, and sessions that
+    /// another connection claimed may move.
+    pub(in crate::broker) fn on_persisted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
+        self.pipeline.advance(ticket);
+        self.shared.set_stable(self.id, self.pipeline.stable());
+        while let Some(message) = self.pipeline.next_stable_message() {
+            self.deliver_outstanding(message, turn);
+        }
+        while let Some(answer) = self.pipeline.next_stable_answer() {
+            if self.session(answer.slot, answer.key).is_some() {
+                self.drive(answer.slot, session::Event::Persisted(answer.ticket), turn);
+                self.replay(answer.slot, turn);
+                self.hold_for_store(answer.slot, turn);
+            }
+        }
+        self.surrender_stable(turn);
+    }
+}

@@ -1,0 +1,140 @@
+//! Dropped messages that are read from the store to become dead letters.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+
+use crate::broker::counters::DropReason;
+use crate::routing::{SessionKey, Subscriber};
+
+/// Messages that only the store has, that were dropped, and that become dead letters when they are read: in the order in which each
+/// session dropped them.
+///
+/// Bounds: [`DROPPED_MAX`] messages of a session wait; a further one is dropped without a dead letter, and counted. Of each session one
+/// batch of [`FETCHED_MAX`] is read at a time.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct PendingDeadLetters {
+    sessions: HashMap<SessionKey, Dropped, RandomState>,
+}
+
+/// What one session dropped.
+#[derive(Debug)]
+struct Dropped {
+    to: Arc<Subscriber>,
+    /// By sequence in the queue of the session, the oldest first.
+    messages: VecDeque<(u64, DropReason)>,
+    /// Whether a batch of them is being read.
+    is_fetching: bool,
+}
+
+/// There is no room for one more dead letter of a session.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::broker) struct TooManyDropped;
+
+impl PendingDeadLetters {
+    /// Adds a message that the session of `to` dropped.
+    pub(in crate::broker) fn add(
+        &mut self,
+        to: Arc<Subscriber>,
+        sequence: u64,
+        reason: DropReason,
+    ) -> Result<(), TooManyDropped> {
+        let dropped = self.sessions.entry(to.key).or_insert_with(|| Dropped {
+            to,
+            messages: VecDeque::new(),
+            is_fetching: false,
+        });
+        if dropped.messages.len() >= DROPPED_MAX {
+            return Err(TooManyDropped);
+        }
+        dropped.messages.push_back((sequence, reason));
+        Ok(())
+    }
+
+    /// The sequences of the next batch of a session to be read, unless one is being read or none is left.
+    pub(in crate::broker) fn begin_fetch(&mut self, key: SessionKey) -> Option<Vec<u64>> {
+        let dropped = self.sessions.get_mut(&key).filter(|dropped| !dropped.is_fetching)?;
+        dropped.is_fetching = true;
+        Some(dropped.messages.iter().take(FETCHED_MAX).map(|(sequence, _)| *sequence).collect())
+    }
+
+    /// Takes a message of the batch that was read: whose it was, and why it was dropped.
+    pub(in crate::broker) fn take(&mut self, key: SessionKey, sequence: u64) -> Option<(Arc<Subscriber>, DropReason)> {
+        let dropped = self.sessions.get_mut(&key)?;
+        dropped.messages.front().filter(|(first, _)| *first == sequence)?;
+        let (_, reason) = dropped.messages.pop_front()?;
+        Some((Arc::clone(&dropped.to), reason))
+    }
+
+    /// All messages of the batch are taken: the next may be read.
+    pub(in crate::broker) fn end_fetch(&mut self, key: SessionKey) {
+        let Some(dropped) = self.sessions.get_mut(&key) else { return };
+        dropped.is_fetching = false;
+        if dropped.messages.is_empty() {
+            self.sessions.remove(&key);
+        }
+    }
+}
+
+/// Dropped messages of one session that wait to be read.
+const DROPPED_MAX: usize = 10_000;
+/// Those of one session that are read at a time. Each may be as large as a packet can be.
+const FETCHED_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::ClientId;
+    use crate::routing::{Access, Location, ShardId};
+
+    const KEY: SessionKey = SessionKey(1);
+
+    fn subscriber() -> Arc<Subscriber> {
+        let location = Location { shard: ShardId(0), slot: 0 };
+        Arc::new(Subscriber::new(KEY, ClientId::from("c"), location, Arc::new(Access::everything())))
+    }
+
+    fn add(pending: &mut PendingDeadLetters, sequence: u64) -> Result<(), TooManyDropped> {
+        pending.add(subscriber(), sequence, DropReason::Expired)
+    }
+
+    #[test]
+    fn they_are_read_in_batches_in_order_and_then_forgotten() {
+        let mut pending = PendingDeadLetters::default();
+        assert_eq!(pending.begin_fetch(KEY), None);
+        for sequence in 1..=20 {
+            add(&mut pending, sequence).unwrap();
+        }
+        for batch in [1..=16_u64, 17..=20] {
+            assert_eq!(pending.begin_fetch(KEY), Some(batch.clone().collect()));
+            for sequence in batch {
+                assert_eq!(pending.take(KEY, sequence).map(|(_, reason)| reason), Some(DropReason::Expired));
+            }
+            pending.end_fetch(KEY);
+        }
+        assert!(pending.sessions.is_empty());
+    }
+
+    #[test]
+    fn message_that_is_dropped_while_the_last_of_a_batch_is_published_is_read_once() {
+        let mut pending = PendingDeadLetters::default();
+        add(&mut pending, 1).unwrap();
+        assert_eq!(pending.begin_fetch(KEY), Some(vec![1]));
+        assert!(pending.take(KEY, 1).is_some());
+        add(&mut pending, 2).unwrap();
+        assert_eq!(pending.begin_fetch(KEY), None, "the first batch is not ended");
+        pending.end_fetch(KEY);
+        assert_eq!(pending.begin_fetch(KEY), Some(vec![2]));
+        assert!(pending.take(KEY, 1).is_none() && pending.take(KEY, 2).is_some());
+    }
+
+    #[test]
+    fn they_are_bounded() {
+        let mut pending = PendingDeadLetters::default();
+        for sequence in 0..DROPPED_MAX as u64 {
+            add(&mut pending, sequence).unwrap();
+        }
+        assert_eq!(add(&mut pending, u64::MAX), Err(TooManyDropped));
+    }
+}

@@ -1,0 +1,155 @@
+use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
+
+use super::frame::{FixedHeader, Sender, check_first_byte};
+use super::last_topic::LastTopic;
+use super::primitives::Reader;
+use super::publish::PublishHeader;
+use super::{
+    Ack, Auth, ClientPacket, Connect, DecodeError, Disconnect, PacketType, ProtocolVersion, Publish, Subscribe,
+    Unsubscribe, v3,
+};
+
+/// Turns what a Client sends into packets.
+///
+/// It remembers no bytes: the caller keeps what is not yet a whole packet, and gives it again with what follows. After an
+/// error there is no going on.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    version: Option<ProtocolVersion>,
+    maximum_packet_size: u32,
+    has_connected: bool,
+    has_failed: bool,
+    last_topic: LastTopic,
+}
+
+impl Decoder {
+    /// A decoder for a new connection, which accepts packets of up to `maximum_packet_size` bytes in all.
+    pub fn new(maximum_packet_size: u32) -> Self {
+        let last_topic = LastTopic::default();
+        Self { version: None, maximum_packet_size, has_connected: false, has_failed: false, last_topic }
+    }
+
+    /// The version that the CONNECT named; if there is no such version, the nearest, in which to say so. `None` before
+    /// CONNECT, and after one so broken that it didn't come to its protocol level: then nothing is answered.
+    pub const fn version(&self) -> Option<ProtocolVersion> {
+        self.version
+    }
+
+    /// Whether a whole CONNECT was decoded.
+    pub const fn has_connected(&self) -> bool {
+        self.has_connected
+    }
+
+    /// Whether there was an error.
+    pub const fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// Takes one packet off the front of `input`, or nothing if it has not all come.
+    ///
+    /// The first byte and the size are judged as soon as they are there. A PUBLISH at QoS 0 and a large payload are slices of `input`
+    /// ([`Message::detach`](super::Message::detach)); everything else owns its bytes.
+    pub fn decode(&mut self, input: &mut Bytes) -> Result<Option<ClientPacket>, DecodeError> {
+        let result = self.decode_front(input);
+        self.has_failed |= result.is_err();
+        result
+    }
+
+    #[inline(always)]
+    fn decode_front(&mut self, input: &mut Bytes) -> Result<Option<ClientPacket>, DecodeError> {
+        let Some(&first_byte) = input.first() else { return Ok(None) };
+        let packet_type = self.check_first_byte(first_byte)?;
+        let Some(header) = FixedHeader::read(input)? else { return Ok(None) };
+        header.check_size(self.maximum_packet_size)?;
+        if input.len() < header.packet_size() {
+            return Ok(None);
+        }
+        // Handed on as it is: a packet is too large to be moved about for each PUBLISH.
+        let result = self.decode_packet(packet_type, header, input);
+        if result.is_ok() {
+            input.advance(header.packet_size());
+        }
+        result
+    }
+
+    fn check_first_byte(&self, first_byte: u8) -> Result<PacketType, DecodeError> {
+        let packet_type = check_first_byte(first_byte)?;
+        match (self.version, packet_type) {
+            (None, PacketType::Connect) => Ok(packet_type),
+            (None, _) => Err(DecodeError::ExpectedConnect(packet_type)), // [MQTT-3.1.0-1]
+            (Some(_), PacketType::Connect) => Err(DecodeError::SecondConnect), // [MQTT-3.1.0-2]
+            (Some(version), PacketType::Auth) if !version.has_properties() => {
+                Err(DecodeError::ReservedPacketType(packet_type.number()))
+            }
+            (_, PacketType::Connack | PacketType::Suback | PacketType::Unsuback | PacketType::Pingresp) => {
+                Err(DecodeError::WrongDirection(packet_type))
+            }
+            _ => Ok(packet_type),
+        }
+    }
+
+    /// `input` begins with the whole packet.
+    fn decode_packet(
+        &mut self,
+        packet_type: PacketType,
+        header: FixedHeader,
+        input: &Bytes,
+    ) -> Result<Option<ClientPacket>, DecodeError> {
+        let version = self.version.unwrap_or(ProtocolVersion::V5);
+        let copy;
+        let frame = if is_kept(packet_type) {
+            copy = Bytes::copy_from_slice(input.get(..header.packet_size()).unwrap_or_default());
+            &copy
+        } else {
+            input
+        };
+        let reader = &mut Reader::new(frame, header.length..header.packet_size());
+        Ok(Some(match packet_type {
+            PacketType::Publish => {
+                let mut none = SmallVec::new();
+                let header = PublishHeader { first_byte: header.first_byte, version, sender: Sender::Client };
+                ClientPacket::Publish(Publish::decode(header, reader, &mut self.last_topic, &mut none)?)
+            }
+            PacketType::Puback => ClientPacket::Puback(Ack::decode(packet_type, version, reader)?),
+            PacketType::Pubrec => ClientPacket::Pubrec(Ack::decode(packet_type, version, reader)?),
+            PacketType::Pubrel => ClientPacket::Pubrel(Ack::decode(packet_type, version, reader)?),
+            PacketType::Pubcomp => ClientPacket::Pubcomp(Ack::decode(packet_type, version, reader)?),
+            PacketType::Pingreq => reader.finish().map(|()| ClientPacket::Pingreq)?,
+            PacketType::Connect => {
+                let connect = Connect::decode(reader, &mut self.version)?;
+                self.has_connected = true;
+                ClientPacket::Connect(Box::new(connect))
+            }
+            PacketType::Subscribe => ClientPacket::Subscribe(Box::new(if version.has_properties() {
+                Subscribe::decode(reader)?
+            } else {
+                v3::decode_subscribe(header, frame)?
+            })),
+            PacketType::Unsubscribe => ClientPacket::Unsubscribe(Box::new(if version.has_properties() {
+                Unsubscribe::decode(reader)?
+            } else {
+                v3::decode_unsubscribe(header, frame)?
+            })),
+            PacketType::Disconnect => {
+                ClientPacket::Disconnect(Box::new(Disconnect::decode(Sender::Client, version, reader)?))
+            }
+            PacketType::Auth => ClientPacket::Auth(Box::new(Auth::decode(reader)?)),
+            PacketType::Connack | PacketType::Suback | PacketType::Unsuback | PacketType::Pingresp => {
+                return Err(DecodeError::WrongDirection(packet_type));
+            }
+        }))
+    }
+}
+
+/// Whether parts of such a packet are kept for long: then it gets a copy of its bytes, so as not to hold the read buffer.
+const fn is_kept(packet_type: PacketType) -> bool {
+    matches!(
+        packet_type,
+        PacketType::Connect
+            | PacketType::Subscribe
+            | PacketType::Unsubscribe
+            | PacketType::Disconnect
+            | PacketType::Auth
+    )
+}
