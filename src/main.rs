@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
-use oncemq::admin::{self, AdminError, Watched};
-use oncemq::auth::{Existing, Snapshot, remove_user, set_password};
+use oncemq::admin::{self, AdminError, BrokerHandles};
+use oncemq::auth::{Authenticator, Existing, remove_user, set_password};
 use oncemq::config::{self, Arguments, Loaded};
 use oncemq::server::{self, Server, ServerError};
 
@@ -98,8 +98,8 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
     let server = Server::start(config)?;
     let (status, shared, store) = (server.status(), server.shared(), server.store());
-    let watched = Watched { status, shared, durability, store, data };
-    let _stopped_when_dropped = admin::start(&admin, watched)?;
+    let handles = BrokerHandles { status, shared, durability, store, data };
+    let _stopped_when_dropped = admin::start(&admin, handles)?;
     Ok(server.run()?)
 }
 
@@ -128,7 +128,7 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
 fn check(file: PathBuf) -> anyhow::Result<()> {
     let said = format!("{} is valid", file.display());
     let loaded = config::load_file(&file)?;
-    Snapshot::load(&loaded.config.security)?;
+    Authenticator::new(&loaded.config.security, &loaded.config.listeners)?;
     say(&said)
 }
 

@@ -9,10 +9,11 @@ use bytes::BytesMut;
 
 pub(in crate::server) use tasks::Farewell;
 
+use crate::auth;
 use crate::broker::{Action, AuthenticationRequest, ConnectionId, Event, RecoveredSession, Shard, Shared};
 use crate::codec::{ServerPacket, encode};
 use crate::routing::{Access, SessionKey, ShardId};
-use crate::server::authentication::{Answer, Asker, Authentication};
+use crate::server::authentication;
 use crate::server::clock::{Clock, Reading};
 use crate::server::connection::outgoing::BufferPool;
 use crate::server::connection::publish_encoder::PublishEncoder;
@@ -35,7 +36,7 @@ pub(in crate::server) struct Driver {
     actions: Vec<Action>,
     answers: VecDeque<Event>,
     store: StoreThread,
-    authentication: Arc<Authentication>,
+    authentication: Arc<auth::Pool>,
     mailboxes: Arc<[Mailbox]>,
     post: Post,
     reporter: Reporter,
@@ -82,7 +83,7 @@ pub(in crate::server) struct Parts {
     /// How long a transport may take nothing.
     pub(in crate::server) write_timeout: Duration,
     /// Who may connect.
-    pub(in crate::server) authentication: Arc<Authentication>,
+    pub(in crate::server) authentication: Arc<auth::Pool>,
     /// Those of all shards, by number.
     pub(in crate::server) mailboxes: Arc<[Mailbox]>,
     /// What the shards share.
@@ -203,10 +204,7 @@ impl Driver {
         match mail {
             Mail::Accepted(accepted) => return Some(*accepted).filter(|_| !self.shutting_down),
             Mail::Forwarded(message) => self.handle(Event::Forwarded(message)),
-            Mail::Authenticated { connection, outcome } => {
-                self.with_woken(connection, |entry| entry.authenticating = false);
-                self.handle(Event::Authenticated { connection, outcome });
-            }
+            Mail::Authenticated { connection, answer } => self.on_authenticated(connection, *answer),
             Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
             Mail::Fetched(fetched) => self.handle(Event::Fetched(fetched)),
             Mail::AccessReloaded => self.renew_access(),
@@ -283,10 +281,39 @@ impl Driver {
     }
 
     fn authenticate(&mut self, connection: ConnectionId, request: AuthenticationRequest) {
-        let Some(peer) = self.shard.peer(connection) else { return };
-        match self.authentication.ask(Asker { shard: self.id, connection }, peer, request) {
-            Answer::Now(outcome) => self.answers.push_back(Event::Authenticated { connection, outcome }),
-            Answer::Later => self.with_entry(connection, |entry| entry.authenticating = true),
+        if let Some(peer) = self.shard.peer(connection) {
+            self.ask_provider(connection, authentication::request(peer, request));
+        }
+    }
+
+    /// Asks at once if no provider blocks. Otherwise nothing is read from the connection until the answer is in the mailbox.
+    fn ask_provider(&mut self, connection: ConnectionId, request: auth::Request) {
+        let (mailboxes, shard) = (Arc::clone(&self.mailboxes), usize::from(self.id.0));
+        let respond = move |answer| {
+            if let Some(mailbox) = mailboxes.get(shard) {
+                mailbox.put(Mail::Authenticated { connection, answer: Box::new(answer) });
+            }
+        };
+        let verdict = self.authentication.ask(request, respond);
+        self.with_entry(connection, |entry| entry.authenticating = verdict.is_none());
+        if let Some(verdict) = verdict {
+            self.answers.push_back(Event::Authenticated { connection, outcome: authentication::outcome(verdict) });
+        }
+    }
+
+    /// An answer that was overtaken by a reload is asked again, so that no client is accepted by rules that are not in force.
+    fn on_authenticated(&mut self, connection: ConnectionId, answer: auth::Answer) {
+        match self.authentication.current(answer) {
+            Ok(verdict) => {
+                self.with_woken(connection, |entry| entry.authenticating = false);
+                self.handle(Event::Authenticated { connection, outcome: authentication::outcome(verdict) });
+            }
+            Err(request) if self.connections.get_mut(connection).is_some() => {
+                self.ask_provider(connection, request);
+                self.with_woken(connection, |_| ());
+                self.apply_answers();
+            }
+            Err(_) => {}
         }
     }
 }

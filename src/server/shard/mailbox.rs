@@ -4,7 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::broker::{AuthenticationOutcome, ConnectionId, Fetched, ShardMessage, Ticket};
+use crate::auth;
+use crate::broker::{ConnectionId, Fetched, ShardMessage, Ticket};
 use crate::routing::ShardId;
 use crate::server::listener::Accepted;
 
@@ -16,7 +17,7 @@ pub(in crate::server) enum Mail {
     /// A listener accepted a connection for this shard.
     Accepted(Box<Accepted>),
     /// A provider that may block has answered.
-    Authenticated { connection: ConnectionId, outcome: AuthenticationOutcome },
+    Authenticated { connection: ConnectionId, answer: Box<auth::Answer> },
     /// Records up to this ticket are stable.
     Persisted(Ticket),
     /// Messages were read from the store.
