@@ -223,7 +223,7 @@ fn passwd_adds_changes_and_removes_users_of_a_file_that_check_accepts() {
 fn passwd_reports_an_error_and_changes_nothing() {
     let directory = directory("");
     let error = stderr(&passwd(&directory, &["passwords", "alice", "--password-stdin"], "one\n"));
-    assert!(error.contains("make it with -c"), "{error}");
+    assert!(error.contains("create it with -c"), "{error}");
     stdout(&passwd(&directory, &["-c", "passwords", "alice", "--password-stdin"], "one\n"));
     let before = fs::read(directory.path().join("passwords")).unwrap();
     for (arguments, password, expected) in [

@@ -1,5 +1,5 @@
-//! The store of the real binary: what `oncemq store` tells of it, copies of it, damage, and two brokers at once. mosquitto's
-//! clients use it.
+//! The store of the real binary: what `oncemq store` tells of it, copies of it, damage, and two brokers at once.
+//! mosquitto's clients use it.
 
 #![cfg(test)]
 
@@ -253,14 +253,14 @@ fn a_backup_of_a_running_broker_is_restored_elsewhere() {
     broker.publish("away", &["third"]);
     let (code, error) = complaint(&data, &["backup", backup, "--admin", &admin]);
     assert_eq!(code, 5);
-    assert!(error.ends_with("new/backup is there already, and is no empty directory\n"), "{error}");
+    assert!(error.ends_with("new/backup exists and is not an empty directory\n"), "{error}");
     drop(broker);
 
     assert_eq!(rows(&told(&elsewhere, &["check", backup])).last().unwrap(), "sound");
     assert!(told(&elsewhere, &["restore", backup]).contains(" entries in 1 segments"));
     let (code, error) = complaint(&elsewhere, &["restore", backup]);
     assert_eq!(code, 5);
-    assert!(error.ends_with("elsewhere/log is there already, and is no empty directory\n"), "{error}");
+    assert!(error.ends_with("elsewhere/log exists and is not an empty directory\n"), "{error}");
 
     let broker = Broker::start(&elsewhere);
     broker.publish("away", &["last"]);
