@@ -1,4 +1,4 @@
-//! The rows of the standards, what is said about those without a case, and whether rows and cases fit together.
+//! The statements of the standards, the reasons for statements without a case, and consistency checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -7,7 +7,7 @@ use crate::case::Case;
 use crate::csv;
 use crate::wire::Version;
 
-/// A normative sentence of one version.
+/// A normative statement of one version.
 #[derive(Debug)]
 pub struct Row {
     /// The version.
@@ -21,36 +21,36 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether it recommends and demands nothing.
+    /// Whether it is a recommendation only.
     pub fn is_should(&self) -> bool {
         self.sentence.contains("SHOULD") && !self.sentence.contains("MUST")
     }
 }
 
-/// Why a row has no case.
+/// The reason why a statement has no case.
 #[derive(Debug)]
 pub struct NotTested {
     /// The version.
     pub version: Version,
     /// The row.
     pub id: String,
-    /// Why.
+    /// The kind of reason.
     pub kind: Untestable,
-    /// In words.
+    /// An explanation.
     pub reason: String,
 }
 
-/// The two ways in which a row can have no case.
+/// Kinds of statements without a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Untestable {
     /// It binds the client only.
     Client,
-    /// Nothing outside the broker shows whether it is obeyed, or it leaves the broker free.
+    /// Compliance can't be observed from outside the broker, or the broker has a choice.
     Unobservable,
 }
 
 impl Untestable {
-    /// As in the file.
+    /// The name in the file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -73,7 +73,7 @@ pub fn rows() -> &'static [Row] {
     })
 }
 
-/// The place of a row in [`rows`], for the order of reports.
+/// The position of a statement in [`rows`], which is the order of reports.
 pub fn place(version: Version, id: &str) -> Option<usize> {
     static PLACES: OnceLock<BTreeMap<(Version, &'static str), usize>> = OnceLock::new();
     let places = PLACES.get_or_init(|| {
@@ -82,12 +82,12 @@ pub fn place(version: Version, id: &str) -> Option<usize> {
     places.get(&(version, id)).copied()
 }
 
-/// A row.
+/// Finds a statement.
 pub fn find(version: Version, id: &str) -> Option<&'static Row> {
     place(version, id).and_then(|place| rows().get(place))
 }
 
-/// The first rule of 5.0 in a section that has these words; the section if there is none.
+/// The first rule of 5.0 in a section that contains these words; the section if there is none.
 pub fn rule_of(section: &str, words: &str) -> String {
     let found = rows()
         .iter()
@@ -95,7 +95,7 @@ pub fn rule_of(section: &str, words: &str) -> String {
     found.map_or_else(|| section.to_owned(), |row| row.id.clone())
 }
 
-/// The rows that have no case, as the file gives them; a line that can't be read is an error.
+/// The statements without a case. A line of the file that can't be parsed is an error.
 pub fn not_tested() -> Result<Vec<NotTested>, String> {
     let read = |record: &csv::Record| {
         let id = record.get("id").to_owned();
@@ -110,7 +110,7 @@ pub fn not_tested() -> Result<Vec<NotTested>, String> {
     csv::read(include_str!("../statements/not-tested.csv")).iter().map(read).collect()
 }
 
-/// Everything that doesn't fit together: rows with neither case nor reason, cases of no row, and contradictions.
+/// All inconsistencies: statements without case and reason, cases without a statement, and contradictions.
 pub fn check(cases: &[&Case]) -> Vec<String> {
     let mut problems = Vec::new();
     let reasons = match not_tested() {
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_is_read_and_has_an_id_of_its_own() {
+    fn every_row_is_read_and_has_a_unique_id() {
         assert_eq!(rows().len(), 251 + 141 + 164);
         let ids: BTreeSet<_> = rows().iter().map(|row| (row.version, &row.id)).collect();
         assert_eq!(ids.len(), rows().len());

@@ -1,4 +1,4 @@
-//! What survives the broker's end.
+//! State that survives a restart of the broker.
 
 mod messages;
 mod retained;
@@ -132,12 +132,12 @@ pub(super) const CASES: &[Case] = &[
     .seconds(40),
 ];
 
-/// Ends the broker in this way and starts it again. Both standards let state be lost in a crash (comments in 4.1), so a
-/// failure after SIGKILL is reported apart: each case tries SIGTERM first.
+/// Terminates the broker with this signal and restarts it. Both standards permit state to be lost in a crash (comments
+/// in 4.1), so failures after SIGKILL are reported separately; each case tries SIGTERM first.
 fn restart(cx: &mut Context, signal: Signal) -> Outcome {
     let how = match signal {
-        Signal::Term => "the broker is told to end (SIGTERM) and started again",
-        Signal::Kill => "the broker is killed (SIGKILL) and started again",
+        Signal::Term => "the broker is shut down (SIGTERM) and restarted",
+        Signal::Kill => "the broker is killed (SIGKILL) and restarted",
     };
     cx.state().note("", how);
     if signal == Signal::Kill {

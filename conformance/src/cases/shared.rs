@@ -100,7 +100,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(SHARED_QOS1),
 ];
 
-/// A Shared Subscription whose name no other case uses.
+/// A Shared Subscription with a ShareName that no other case uses.
 fn share(cx: &Context, filter: &str) -> String {
     format!("$share/{}/{filter}", cx.client_id("group"))
 }

@@ -1,4 +1,4 @@
-//! What a run has found, for people and for machines.
+//! Reports of a run, for people and programs.
 
 mod html;
 mod json;
@@ -19,7 +19,7 @@ use crate::{registry, runner};
 
 pub use text::{failures, summary};
 
-/// What came of one case in one version.
+/// The result of a case in one version.
 #[derive(Debug)]
 pub struct CaseResult {
     /// The case.
@@ -30,9 +30,9 @@ pub struct CaseResult {
     pub outcome: Outcome,
     /// Whether the broker was killed with SIGKILL before the case ended.
     pub killed: bool,
-    /// How long it took.
+    /// Its duration.
     pub time: Duration,
-    /// What went over the wire.
+    /// The bytes on the wire.
     pub trace: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl CaseResult {
         }
     }
 
-    /// The statements that are shown to be broken: those of the case, unless the failure names one.
+    /// The violated statements: those of the case, unless the failure names one.
     pub fn broken(&self) -> Vec<&str> {
         match &self.outcome {
             Err(Failure::Broken { statement: Some(statement), .. }) => vec![statement],
@@ -56,7 +56,7 @@ impl CaseResult {
         }
     }
 
-    /// What the standard says of a failure, if it is not that the broker MUST do otherwise.
+    /// A remark on a failure, if the statement isn't a MUST.
     pub fn weight(&self) -> &'static str {
         let broken = self.broken();
         let should = |id: &&str| registry::find(self.version, id).is_some_and(registry::Row::is_should);
@@ -69,7 +69,7 @@ impl CaseResult {
         }
     }
 
-    /// The failure or the reason for the skip, in lines.
+    /// The failure, or the reason for the skip, as lines.
     pub fn explanation(&self) -> Vec<String> {
         match &self.outcome {
             Ok(()) => Vec::new(),
@@ -86,20 +86,20 @@ impl CaseResult {
 pub struct Report {
     /// The results.
     pub results: Vec<CaseResult>,
-    /// How long all took together.
+    /// The duration of the whole run.
     pub time: Duration,
 }
 
-/// How many results there are of each kind.
+/// The number of results of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// The broker did what it must.
+    /// The broker complied.
     pub passed: usize,
-    /// It didn't.
+    /// The broker didn't comply.
     pub failed: usize,
-    /// Nothing can be said.
+    /// The case didn't apply.
     pub skipped: usize,
-    /// It lost in a crash what the standards allow to be lost.
+    /// State was lost in a crash, which the standards permit.
     pub beyond: usize,
 }
 
@@ -110,7 +110,7 @@ impl Report {
         Self { results, time }
     }
 
-    /// How many of each kind, in one version or in both.
+    /// Counts the results of each kind, in one version or in both.
     pub fn counts(&self, version: Option<Version>) -> Counts {
         let mut counts = Counts::default();
         for result in self.results.iter().filter(|result| version.is_none_or(|version| result.version == version)) {
@@ -124,7 +124,7 @@ impl Report {
         counts
     }
 
-    /// Writes the report in the format that the file's name ends with: md, json, html or xml (JUnit).
+    /// Writes the report in the format of the file's suffix: md, json, html or xml (JUnit).
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {
         let text = match file.extension().and_then(|extension| extension.to_str()) {
             Some("md") => markdown::render(self),
@@ -136,13 +136,13 @@ impl Report {
         fs::write(file, text).with_context(|| format!("writing {}", file.display()))
     }
 
-    /// The versions that occur.
+    /// The versions that were run.
     fn versions(&self) -> impl Iterator<Item = Version> {
         Version::ALL.into_iter().filter(|version| self.results.iter().any(|result| result.version == *version))
     }
 }
 
-/// Text for HTML and XML. What XML has no way to write is replaced.
+/// Escapes text for HTML and XML. Characters that XML can't represent are replaced.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

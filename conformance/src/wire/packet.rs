@@ -1,4 +1,4 @@
-//! The packets that both sides or only a server sends, except PUBLISH and the answers to SUBSCRIBE and UNSUBSCRIBE.
+//! Packets that both sides or only a server send, except PUBLISH, SUBACK and UNSUBACK.
 
 use super::bytes::{Encode, frame};
 use super::property::{Properties, Value};
@@ -47,17 +47,17 @@ impl Kind {
         (Self::Auth, "AUTH"),
     ];
 
-    /// The type in the first byte of a packet; there is none with the number 0.
+    /// The type in the first byte of a packet; type 0 doesn't exist.
     pub fn of(first_byte: u8) -> Option<Self> {
         Self::ALL.get(usize::from(first_byte >> 4).checked_sub(1)?).map(|(kind, _)| *kind)
     }
 
-    /// As the standard spells it.
+    /// The name in the standard.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
     }
 
-    /// The first byte of such a packet with the flags it has to have; for PUBLISH, those of QoS 0.
+    /// The first byte of the packet with the required flags; for PUBLISH, those of QoS 0.
     pub fn first_byte(self) -> u8 {
         let number = Self::ALL.iter().zip(1u8..).find(|((kind, _), _)| *kind == self).map_or(0, |(_, number)| number);
         let flags = matches!(self, Self::Pubrel | Self::Subscribe | Self::Unsubscribe);
@@ -109,7 +109,7 @@ impl Packet {
         }
     }
 
-    /// What the trace and the failures show.
+    /// The description in traces and failures.
     pub fn describe(&self) -> String {
         match self {
             Self::Connack(packet) => {
@@ -161,7 +161,7 @@ impl From<AckKind> for Kind {
 /// PUBACK, PUBREC, PUBREL or PUBCOMP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ack {
-    /// Which.
+    /// The kind.
     pub kind: AckKind,
     /// The Packet Identifier.
     pub packet_id: u16,
@@ -169,7 +169,7 @@ pub struct Ack {
     pub reason: Option<u8>,
     /// The properties with their length, if they are written; 5.0 only.
     pub properties: Option<Properties>,
-    /// The four flags of the fixed header, if they aren't those that the standard asks for.
+    /// The four flags of the fixed header, if they differ from the required ones.
     pub flags: Option<u8>,
 }
 
@@ -357,7 +357,7 @@ impl Encode for Pingreq {
     }
 }
 
-/// The first byte with these flags, or with those that the packet has to have.
+/// The first byte with these flags, or with the required ones.
 pub(super) fn first_byte(kind: Kind, flags: Option<u8>) -> u8 {
     flags.map_or(kind.first_byte(), |flags| kind.first_byte() & 0xF0 | flags & 0x0F)
 }
