@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use crate::wire::Publish;
+use wire::Publish;
 
 /// A violation of the guarantees.
 #[derive(Debug)]

@@ -166,9 +166,7 @@ fn suback_and_unsuback_wait_for_the_subscription_change() {
         lab.publish(publisher, "new", "to the new", Q2);
         lab.publish(publisher, "old", "to the old", Q1);
         lab.finish();
-        assert!(
-            lab.ledger.messages.iter().all(|message| message.receivers.iter().all(|(_, it)| *it != Belief::Open))
-        );
+        assert!(lab.ledger.messages.iter().all(|message| message.receivers.iter().all(|(_, it)| *it != Belief::Open)));
     };
     with_every_crash(|lab, crash| scenario(lab, crash, |lab, subscriber| lab.subscribe(subscriber, "new", Q2)));
     with_every_crash(|lab, crash| scenario(lab, crash, |lab, subscriber| lab.unsubscribe(subscriber, "old")));

@@ -16,7 +16,7 @@ pub(crate) struct Log {
     committer: Committer,
     /// Stable tickets reported by the store, with their shard.
     stable: Arc<Mutex<Vec<(usize, u64)>>>,
-    /// Records since the last commit.
+    /// Number of records since the last commit.
     gathered: Vec<(RecordBytes, Level)>,
 }
 

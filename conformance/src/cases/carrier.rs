@@ -134,7 +134,7 @@ fn send_pubrel(cx: &mut Context, properties: Properties) -> Result<Client, Failu
 
 /// A valid value of the property.
 pub(super) fn fitting(row: &PropertyRow) -> property::Value {
-    use property::Type;
+    use crate::wire::data_type::Type;
     match row.kind {
         Type::Byte | Type::TwoByte | Type::VariableByte => property::Value::Number(1),
         // A Maximum Packet Size must leave room for CONNACK.

@@ -1,14 +1,12 @@
 //! State that survives a restart of the broker.
 
+mod broker;
 mod messages;
 mod retained;
 mod sessions;
 mod wills;
 
-use crate::broker::Signal;
 use crate::case::{Case, Feature};
-use crate::context::Context;
-use crate::failure::Outcome;
 
 pub(super) const CASES: &[Case] = &[
     Case::both(
@@ -131,17 +129,3 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Feature::Qos1, Feature::Restart])
     .seconds(40),
 ];
-
-/// Terminates the broker with this signal and restarts it. Both standards permit state to be lost in a crash (comments
-/// in 4.1), so failures after SIGKILL are reported separately; each case tries SIGTERM first.
-fn restart(cx: &mut Context, signal: Signal) -> Outcome {
-    let how = match signal {
-        Signal::Term => "the broker is shut down (SIGTERM) and restarted",
-        Signal::Kill => "the broker is killed (SIGKILL) and restarted",
-    };
-    cx.state().note("", how);
-    if signal == Signal::Kill {
-        cx.state().killed.set(true);
-    }
-    cx.broker()?.restart(signal)
-}

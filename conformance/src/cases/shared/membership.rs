@@ -1,6 +1,6 @@
 //! The members of a Shared Subscription, and the messages they receive.
 
-use super::share;
+use super::share::share;
 use crate::context::Context;
 use crate::failure::{Outcome, check, check_equal};
 use crate::wire::{Publish, Subscribe, property};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
-use crate::wire::packet::Kind;
+use crate::wire::kind::Kind;
 use crate::wire::{Connect, Disconnect, Publish, Will, property};
 
 /// How long the case waits for a forbidden Will, in addition to waiting for the marker.
