@@ -89,7 +89,7 @@ pub enum QueueOverflow {
 }
 
 impl Settings {
-    /// What the sessions of all clients are held to.
+    /// What the Sessions of all clients are held to.
     pub(in crate::broker) fn session_limits(&self) -> Limits {
         Limits {
             maximum_qos: self.maximum_qos,

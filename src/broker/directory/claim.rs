@@ -1,11 +1,11 @@
 use crate::routing::ShardId;
 
-/// The number of a CONNECT that was granted a Client Identifier: of all shards, in order.
+/// The number of a CONNECT that was granted a Client Identifier, in the order of all shards' CONNECTs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::broker) struct Claim(pub(in crate::broker) u64);
 
-/// Who holds a Client Identifier: the last to claim it. Its claim, and in the lowest 16 bits its shard: 2⁴⁸ claims are 89 years of a
-/// hundred thousand a second.
+/// The holder of a Client Identifier: the last claim and its shard, which is in the lowest 16 bits. 2⁴⁸ claims last 89 years at 100,000 a
+/// second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) struct Holder(u64);
 
@@ -24,12 +24,12 @@ impl Holder {
     }
 }
 
-/// Who wants a Session.
+/// A CONNECT that wants a Session from its holder.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::broker) struct Claimant {
     pub(in crate::broker) claim: Claim,
     pub(in crate::broker) shard: ShardId,
-    /// Whether the Session is not wanted, but its end.
+    /// Clean Start: the Session is to end, and is not wanted.
     pub(in crate::broker) clean_start: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What shards say to each other.
+//! Messages exchanged between shards.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use crate::routing::Subscriber;
 pub struct ShardMessage(pub(in crate::broker) ShardMessageKind);
 
 impl ShardMessage {
-    /// One for so many receivers.
+    /// A message for `receivers` receivers.
     #[cfg(test)]
     pub(crate) fn for_receivers(receivers: u32) -> Self {
         Self(ShardMessageKind::DeliverGroup(Box::new(Group::of(receivers))))
     }
 
-    /// How much it is: as many messages as a receiving shard delivers because of it, or one.
+    /// How much it counts in a mailbox: the number of messages that the receiving shard delivers because of it, at least one.
     pub fn weight(&self) -> usize {
         if let ShardMessageKind::DeliverGroup(group) = &self.0 { group.weight() } else { 1 }
     }
@@ -32,23 +32,23 @@ pub(in crate::broker) enum ShardMessageKind {
     Deliver {
         to: Arc<Subscriber>,
         sequenced: SequencedDelivery,
-        /// Who is held up when the receiver doesn't keep up.
+        /// The publisher's connection, which is paused if the receiver does not keep up.
         origin: Option<Origin>,
     },
     /// A message for several such Sessions.
     DeliverGroup(Box<Group>),
-    /// A client has connected with the sending shard: give its Session up.
+    /// A client has connected to the sending shard, which wants its Session.
     Claimed {
-        /// From the holder that had this one.
+        /// The claim that the receiving shard has the Session for.
         prior: Claim,
         claimant: Claimant,
     },
-    /// The answer: the Session, if there was one that goes on.
+    /// The answer: the Session, unless there was none or it has ended.
     Surrendered { claim: Claim, session: Option<Box<SessionSlot>> },
     /// A message for a Session that is with the receiving shard was dropped, because its queue is full.
     DroppedNewest { to: Arc<Subscriber> },
-    /// A receiver doesn't keep up: read no more from this connection until the next.
+    /// A receiver does not keep up: pause this connection until [`LetGo`](Self::LetGo).
     HoldUp(ConnectionId),
-    /// Read on.
+    /// The receiver has caught up: resume the connection.
     LetGo(ConnectionId),
 }

@@ -1,16 +1,16 @@
-//! Records that follow each other and are nothing but keys, as one: acknowledgements, by the dozen in each turn.
+//! Joins consecutive records that have no body into one: each turn has dozens of acknowledgements.
 
 use crate::broker::persistence::encode::RecordBytes;
 
 impl RecordBytes {
-    /// Whether it is nothing but keys, and few.
+    /// Whether it has no body and few keys.
     pub fn can_be_joined(&self) -> bool {
         self.body.is_empty() && self.ends.is_none() && self.puts.len() + self.deletes.len() < KEYS_MAX
     }
 
-    /// Makes a later record a part of this one, which must be one that [can be joined](Self::can_be_joined). `false` if it stays for itself.
+    /// Makes a later record a part of this one, if both [can be joined](Self::can_be_joined). `false` if it remains a record of its own.
     pub fn join(&mut self, next: &Self) -> bool {
-        // What is put by the first is deleted by a later record only, since a record deletes before it puts; and nothing is put twice.
+        // A record deletes before it puts. So a key that this one puts must be neither deleted nor put by the same record again.
         let fits = self.can_be_joined()
             && next.can_be_joined()
             && !next.deletes.iter().chain(&next.puts).any(|key| self.puts.contains(key));
@@ -22,7 +22,7 @@ impl RecordBytes {
     }
 }
 
-/// Some kilobytes, and so few that looking a key up among them costs nothing.
+/// Some kilobytes, and few enough for a linear search.
 const KEYS_MAX: usize = 256;
 
 #[cfg(test)]

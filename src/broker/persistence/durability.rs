@@ -1,4 +1,4 @@
-//! What a message survives, by its topic.
+//! Durability levels: what an acknowledged message survives, by its topic.
 
 use crate::codec::Qos;
 use crate::routing::Route;
@@ -8,15 +8,15 @@ use crate::topic::TopicFilter;
 /// What an acknowledged message survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Durability {
-    /// Nothing: it is in memory.
+    /// Nothing: it is only in memory.
     None,
-    /// The end of the process: it is with the operating system.
+    /// The end of the process: the operating system has it.
     Crash,
     /// The loss of power: it is on the disk.
     PowerLoss,
 }
 
-/// The level of the messages of some topics.
+/// The durability level of the messages of some topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DurabilityRule {
     /// These topics.
@@ -35,11 +35,11 @@ impl Durability {
         }
     }
 
-    /// What the record of a message gets whose topic has this level: all that the store can do where less isn't sound.
+    /// The level of the record of a message whose topic has this level: the highest where a lower one is not sound.
     ///
     /// The Packet Identifiers of a durable Session follow from its records. If a QoS 2 message went out and its record were
     /// lost, the next message would take its identifier, and a client that still holds it would drop that one as a resend.
-    /// And an older retained message must not come back in place of one that nobody recorded.
+    /// And an older retained message must not come back in place of one without a record.
     pub(in crate::broker) fn of_record(self, application: &Application, route: &Route) -> Self {
         if self == Self::PowerLoss {
             return self;

@@ -1,5 +1,4 @@
-//! A record as the store keeps it: a body, the keys that it stands for, and the keys that it ends. `docs/STORAGE.md` has the
-//! layout.
+//! Encodes records for the store: a body, the keys that get it, and the keys that are deleted. `docs/STORAGE.md` has the layout.
 
 use std::sync::Arc;
 
@@ -16,32 +15,32 @@ use crate::session::{Delivery, DeliveryPlace, RestoredMessage};
 use crate::timestamp::Timestamp;
 use crate::topic::Filter;
 
-/// What a body stands for, as long as no later record ends it.
+/// The key of a stored body, until a later record deletes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordKey {
     /// The Session, or [`RecordKey::NO_SESSION`].
     pub group: u64,
-    /// What sort of thing it is.
+    /// The kind of thing.
     pub kind: u8,
-    /// Which of them.
+    /// Its number among those of its group and kind.
     pub id: u64,
 }
 
 /// A record for the store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecordBytes {
-    /// What the puts stand for.
+    /// The body of all puts.
     pub body: Vec<u8>,
-    /// Keys that have this body from now on.
+    /// Keys that get this body.
     pub puts: SmallVec<[RecordKey; 4]>,
-    /// Keys that have no body any more.
+    /// Keys deleted by this record (tombstones).
     pub deletes: SmallVec<[RecordKey; 4]>,
-    /// The Session of which nothing is kept any more.
+    /// The Session whose keys are all deleted.
     pub ends: Option<u64>,
 }
 
 impl RecordKey {
-    /// The group of what belongs to no Session. Sessions count from 1.
+    /// The group of things that belong to no Session. Sessions are numbered from 1.
     pub const NO_SESSION: u64 = 0;
 
     pub(in crate::broker) const SESSION: u8 = 1;
@@ -266,7 +265,7 @@ struct StoredDelivery<'a> {
     share: Option<&'a str>,
 }
 
-/// What the body of [`Record::Accepted`] says of a message beside its content.
+/// The first fields of the body of [`Record::Accepted`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct StoredHead {
     qos: Qos,
@@ -318,8 +317,8 @@ impl<'a> StoredDelivery<'a> {
     }
 }
 
-/// A message out of the body of [`Record::Accepted`], as one Session gets it at this place in its queue. Its content is put into the
-/// buffer.
+/// Decodes a message from the body of [`Record::Accepted`], as one Session gets it with this sequence. Its content is copied into
+/// `buffer`.
 pub(in crate::broker) fn read_delivery(
     body: &[u8],
     (session, sequence): (SessionKey, u64),
@@ -338,8 +337,8 @@ pub(in crate::broker) fn read_delivery(
     None
 }
 
-/// What has to be known of the messages in the body of [`Record::Accepted`] before they are sent: by Session and sequence, of
-/// those that `wanted` names, in the order of the body.
+/// Decodes what a restored queue needs to know of the messages in the body of [`Record::Accepted`]: those that `wanted` names by Session and
+/// sequence, in the order of the body.
 pub(in crate::broker) fn read_queued(
     body: &[u8],
     mut wanted: impl Iterator<Item = (u64, u64)>,

@@ -7,7 +7,7 @@ use crate::broker::persistence::encode::{RecordKey, read_delivery};
 use crate::routing::SessionKey;
 use crate::session::FetchedMessage;
 
-/// A request to read queued messages of one session from the store.
+/// A request to read queued messages of one Session from the store.
 #[derive(Debug)]
 pub struct Fetch {
     pub(in crate::broker) session: SessionKey,
@@ -27,7 +27,7 @@ pub struct Fetched {
 /// What messages are fetched for.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::broker) enum Purpose {
-    /// The session in this slot sends them. `number` is that of its request.
+    /// The Session in this slot sends them. `number` is that of its request.
     Send { slot: usize, number: u32 },
     /// They were dropped, and become dead letters.
     DeadLetters,

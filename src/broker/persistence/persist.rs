@@ -14,7 +14,7 @@ impl Shard {
         ticket
     }
 
-    /// Gives a record of the session in `slot` to the store if the session is durable, for an answer that waits for it.
+    /// Gives a record of the Session in `slot` to the store if the Session is durable, for an answer that waits for it.
     pub(in crate::broker) fn persist_for(
         &mut self,
         slot: usize,
@@ -26,7 +26,7 @@ impl Shard {
         Some(ticket)
     }
 
-    /// Gives a record of the session in `slot` to the store if the session is durable. No answer waits for it.
+    /// Gives a record of the Session in `slot` to the store if the Session is durable. No answer waits for it.
     pub(in crate::broker) fn persist_unawaited(
         &mut self,
         slot: usize,
@@ -41,7 +41,7 @@ impl Shard {
         Some(ticket)
     }
 
-    /// Deletes a message from the stored queue of the session in `slot`. Nothing waits for this record: the session may even move
+    /// Deletes a message from the stored queue of the Session in `slot`. Nothing waits for this record: the Session may even move
     /// to another shard before it is stable.
     pub(in crate::broker) fn persist_done(&mut self, slot: usize, sequence: u64, turn: &mut Turn<'_>) {
         if let Some(entry) = self.sessions.get(slot).filter(|entry| entry.is_durable()) {
@@ -50,7 +50,7 @@ impl Shard {
         }
     }
 
-    /// Tells the session in `slot` when `ticket` is stable: it has an answer that waits for it.
+    /// Tells the Session in `slot` when `ticket` is stable: it has an answer that waits for it.
     pub(in crate::broker) fn wait_for(&mut self, slot: usize, ticket: Ticket) {
         if let Some(entry) = self.sessions.get_mut(slot) {
             entry.last_ticket = entry.last_ticket.max(ticket);
@@ -58,7 +58,7 @@ impl Shard {
         }
     }
 
-    /// All records up to `ticket` are stable: messages go to their receivers, then answers to their clients, and sessions that
+    /// All records up to `ticket` are stable: messages go to their receivers, then answers to their clients, and Sessions that
     /// another connection claimed may move.
     pub(in crate::broker) fn on_persisted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
         self.pipeline.advance(ticket);

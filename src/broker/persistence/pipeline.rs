@@ -8,17 +8,17 @@
 //!    all tickets up to *n* have the durability that their records ask for: [`advance`](CommitPipeline::advance).
 //! 3. **Waiting.** Two kinds of things wait for a ticket, each in one queue here, ordered by ticket:
 //!    - *Messages on their way to their receivers* ([`Outstanding`], added by [`defer`](CommitPipeline::defer)). A message that is in the
-//!      queue of a durable session goes to that session when the record that says so is stable.
+//!      queue of a durable Session goes to that Session when the record that says so is stable.
 //!    - *Answers to a client* ([`WaitingAnswer`], added by [`await_answer`](CommitPipeline::await_answer)): CONNACK, PUBACK, PUBREC,
-//!      PUBREL, PUBCOMP, SUBACK and UNSUBACK of a durable session. The packet itself is held back by the
-//!      [`Session`](crate::session::Session), in order with the other packets of its connection; the pipeline knows which session to tell.
+//!      PUBREL, PUBCOMP, SUBACK and UNSUBACK of a durable Session. The packet itself is held back by the
+//!      [`Session`](crate::session::Session), in order with the other packets of its connection; the pipeline knows which Session to tell.
 //!
 //! After each `advance`, the shard first takes all messages that are stable, then all answers. So a PUBACK never leaves before the
 //! message that it acknowledges is in the queue of each receiver.
 //!
 //! # A QoS 2 message, step by step
 //!
-//! The publisher P and the subscriber S have durable sessions on one shard, whose last ticket is 100. P publishes with Packet
+//! The publisher P and the subscriber S have durable Sessions on one shard, whose last ticket is 100. P publishes with Packet
 //! Identifier 7. The message gets sequence 41 in the queue of S, which makes its Packet Identifier there 41 as well.
 //!
 //! | step | what happens | record and ticket | what waits |
@@ -37,7 +37,9 @@
 //!
 //! # Invariants
 //!
-//! - Nothing leaves before its ticket is stable.
+//! Each method asserts what it could break:
+//!
+//! - Nothing leaves before its ticket is stable, and nothing waits for a ticket that was never issued.
 //! - Tickets become stable in order, and only tickets that were issued.
 //! - Both queues are ascending by ticket.
 
@@ -76,7 +78,7 @@ pub(in crate::broker) struct Outstanding {
 /// Copies that are not part of a record and wait for one all the same.
 pub(in crate::broker) type HeldCopies = Vec<(Arc<Subscriber>, SequencedDelivery)>;
 
-/// A session that holds an answer back until a ticket is stable.
+/// A Session that holds an answer back until a ticket is stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) struct WaitingAnswer {
     pub(in crate::broker) ticket: Ticket,
@@ -114,10 +116,10 @@ impl CommitPipeline {
     }
 
     /// Keeps the copies of a message back until `outstanding.ticket`, the last one issued, is stable.
+    #[inline]
     pub(in crate::broker) fn defer(&mut self, outstanding: Outstanding) {
-        assert_eq!(outstanding.ticket, self.last, "a message waits for its own record");
+        assert!(outstanding.ticket == self.last, "a message waits for its own record"); // so the queue ascends
         self.messages.push_back(outstanding);
-        self.check();
     }
 
     /// Keeps copies that have no record back until `after` and all messages that were deferred before are stable: they must not
@@ -129,13 +131,15 @@ impl CommitPipeline {
         held: HeldCopies,
     ) -> Ticket {
         let ticket = self.messages.back().map_or(after, |last| last.ticket.max(after));
+        assert!(ticket <= self.last, "a message waits for a record that was never written");
         self.messages.push_back(Outstanding { ticket, origin, deliveries: Arc::default(), held });
-        self.check();
         ticket
     }
 
-    /// Has the session `key` in `slot` told when `ticket` is stable.
+    /// Has the Session `key` in `slot` told when `ticket` is stable.
+    #[inline]
     pub(in crate::broker) fn await_answer(&mut self, ticket: Ticket, key: SessionKey, slot: usize) {
+        assert!(ticket <= self.last, "an answer waits for a record that was never written");
         let answer = WaitingAnswer { ticket, key, slot };
         if self.answers.back().is_none_or(|last| last.ticket <= ticket) {
             self.answers.push_back(answer);
@@ -144,22 +148,23 @@ impl CommitPipeline {
             let place = self.answers.partition_point(|other| other.ticket <= ticket);
             self.answers.insert(place, answer);
         }
-        self.check();
     }
 
     /// The store says that all tickets up to this one are stable. An older statement changes nothing.
     pub(in crate::broker) fn advance(&mut self, ticket: Ticket) {
+        assert!(ticket <= self.last, "a ticket that was never issued is stable");
         self.stable = self.stable.max(ticket);
-        self.check();
     }
 
     /// Takes the next message whose record is stable.
+    #[inline]
     pub(in crate::broker) fn next_stable_message(&mut self) -> Option<Outstanding> {
         self.messages.front().filter(|next| self.is_stable(next.ticket))?;
         self.messages.pop_front()
     }
 
     /// Takes the next answer that waits no longer.
+    #[inline]
     pub(in crate::broker) fn next_stable_answer(&mut self) -> Option<WaitingAnswer> {
         self.answers.front().filter(|next| self.is_stable(next.ticket))?;
         self.answers.pop_front()
@@ -169,15 +174,6 @@ impl CommitPipeline {
     #[cfg(test)]
     pub(in crate::broker) fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.answers.is_empty()
-    }
-
-    /// The part of the invariants that costs nothing to look at: the queues ascend if each addition is not below the one before, which
-    /// `defer`, `defer_behind` and `await_answer` see to, and all that waits is for a ticket that will become stable.
-    #[inline]
-    fn check(&self) {
-        assert!(self.stable <= self.last, "a ticket that was never issued is stable");
-        assert!(self.messages.back().is_none_or(|last| last.ticket <= self.last), "a message waits for no record");
-        assert!(self.answers.back().is_none_or(|last| last.ticket <= self.last), "an answer waits for no record");
     }
 }
 

@@ -9,11 +9,11 @@ use crate::session::Delivery;
 use crate::timestamp::Timestamp;
 use crate::topic::Filter;
 
-/// What has to be stable before a packet leaves: one client action, atomic by construction. Those that follow each other and are nothing
-/// but keys may be one entry of the log.
+/// What one client action changes in the store. A record is atomic: after a crash it is there as a whole or not at all. Consecutive
+/// records without body may be joined into one entry of the log.
 ///
-/// Only durable Sessions have records: those of 5.0 with a Session Expiry Interval above 0, of 3.1.1 with Clean Session 0;
-/// and those with a Will, which is to be published after a crash.
+/// Only durable Sessions have records (5.0: Session Expiry Interval above 0; 3.1.1: Clean Session 0), and Sessions with a Will, which
+/// must be published after a crash.
 #[derive(Debug, Clone)]
 pub enum Record {
     /// A Session was opened, or goes on with a new connection: it replaces what was stored of these fields.
@@ -22,14 +22,14 @@ pub enum Record {
         key: SessionKey,
         /// Its Client Identifier.
         client_id: ClientId,
-        /// The name that its client proved, by which its access is found again.
+        /// The verified user name of its client, by which its access is found after a restart.
         user: Option<Arc<str>>,
         /// In seconds; `u32::MAX`: never.
         session_expiry_interval: u32,
         /// Its Will Message.
         will: Option<Box<Will>>,
     },
-    /// The connection of a Session ended at this time, which its expiry counts from; or its expiry was changed by DISCONNECT.
+    /// The connection of a Session ended, and its Session Expiry Interval began. DISCONNECT may have changed the interval.
     SessionDetached {
         /// The Session.
         key: SessionKey,
@@ -39,10 +39,10 @@ pub enum Record {
         at: Timestamp,
         /// Whether its Will is still to be published.
         will: WillState,
-        /// Messages before this place in its queue may have been sent.
+        /// Messages before this sequence may have been sent.
         sent_until: u64,
     },
-    /// A Session ended: nothing of it is kept.
+    /// A Session ended: everything of it is deleted.
     SessionEnded {
         /// The Session.
         key: SessionKey,
@@ -58,7 +58,7 @@ pub enum Record {
         /// Whether the client wants the identity of each message.
         message_id: bool,
     },
-    /// Subscriptions were taken back.
+    /// Subscriptions were removed.
     Unsubscribed {
         /// The Session.
         key: SessionKey,
@@ -67,9 +67,9 @@ pub enum Record {
     },
     /// A message was accepted: from a client, as a Will, or a retained one for a new subscription.
     Accepted {
-        /// Whose received identifiers this one joins (QoS 2).
+        /// The publisher and the Packet Identifier that its received set gets (QoS 2).
         publisher: Option<(SessionKey, PacketId)>,
-        /// The message, once.
+        /// The message, stored once for all receivers.
         message: Arc<Message>,
         /// The QoS it was published with.
         qos: Qos,
@@ -81,17 +81,17 @@ pub enum Record {
         deduplicated: Option<Deduplicated>,
         /// The durable Sessions that get it.
         receivers: Arc<Vec<Addressed>>,
-        /// What the record is to survive before it counts as stable.
+        /// What the record must survive before it counts as stable.
         durability: Durability,
-        /// What it ends.
+        /// The stored message that it replaces.
         instead_of: Option<InsteadOf>,
     },
-    /// These left the deduplication window.
+    /// Messages left the deduplication window.
     Forgotten {
         /// Their numbers.
         numbers: Vec<u64>,
     },
-    /// These records of retained messages count no more.
+    /// Records of retained messages are obsolete.
     RetainedGone {
         /// Their numbers.
         numbers: Vec<u64>,
@@ -110,7 +110,7 @@ pub enum Record {
         /// The message.
         sequence: u64,
     },
-    /// A message is done with: acknowledged, expired or dropped.
+    /// A message left the queue: acknowledged, expired or dropped.
     Done {
         /// The receiver.
         key: SessionKey,
@@ -119,22 +119,22 @@ pub enum Record {
     },
 }
 
-/// A message that is accepted once, by the `dedup-id` that its publisher gave it.
+/// An entry of the deduplication window: a message with this `dedup-id` is accepted once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deduplicated {
-    /// Its number: those that come later have higher ones.
+    /// Its number, ascending in the order of acceptance.
     pub number: u64,
-    /// Who published it.
+    /// The publisher's name in the window.
     pub publisher: ByteString,
     /// Its `dedup-id`.
     pub id: ByteString,
     /// When.
     pub at: Timestamp,
-    /// The numbers of those that left the window for it.
+    /// The numbers of the entries that left the window for it.
     pub left: Vec<u64>,
 }
 
-/// Where an accepted message was kept before: it ends with the record, so that the message is in one of the two places whenever the
+/// Where an accepted message was stored before. The record deletes it there, so that the message is in exactly one place whenever the
 /// broker crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InsteadOf {
@@ -144,12 +144,12 @@ pub enum InsteadOf {
     Queued(SessionKey, u64),
 }
 
-/// A message for a Session, at its place in the Session's queue.
+/// A message for one Session, with its sequence in the Session's queue.
 #[derive(Debug, Clone)]
 pub struct Addressed {
     /// The Session.
     pub to: Arc<Subscriber>,
-    /// The place.
+    /// Its sequence.
     pub sequence: u64,
     /// The message, as the Session gets it.
     pub delivery: Delivery,
@@ -164,37 +164,36 @@ pub enum RetainedChange {
     Set {
         /// Its number: of two of one topic the higher counts.
         number: u64,
-        /// Records of retained messages that can be deleted.
+        /// Obsolete records of retained messages, which this record deletes.
         gone: Vec<u64>,
-        /// Who published it.
+        /// The publisher's name in the window.
         publisher: Option<ClientId>,
     },
-    /// From now on there is none.
+    /// There is none any more.
     Cleared {
         /// The number of the change, as above.
         number: u64,
-        /// Likewise.
+        /// As above.
         gone: Vec<u64>,
     },
 }
 
-/// What becomes of a Will when its connection has ended.
+/// Whether a Will is still to be published after its connection has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WillState {
-    /// There is none, or it is published, or it is not to be.
+    /// No: there is none, it is published, or it was discarded.
     Gone,
-    /// It waits for its Will Delay Interval.
+    /// Yes, after its Will Delay Interval.
     Delayed,
 }
 
 impl Record {
-    /// What it is to survive before it counts as stable; `None` if nothing ever waits for it.
+    /// What it must survive before it counts as stable; `None` if nothing ever waits for it.
     ///
-    /// Sessions, subscriptions and the steps of QoS 2 are what messages of every level rely on: they get all that the store can
-    /// do.
+    /// Messages of every level rely on Sessions, subscriptions and the steps of QoS 2: their records have the highest level.
     pub const fn durability(&self) -> Option<Durability> {
         match self {
-            // A retained message at QoS 0. If it was a Will, its copies wait for the record that it is gone.
+            // A retained message at QoS 0. If it was a Will, its copies wait for the record that deletes the Will.
             Self::Accepted { qos: Qos::AtMostOnce, instead_of: None, .. } => None,
             Self::Accepted { durability, .. } => Some(*durability),
             Self::Done { .. } | Self::Forgotten { .. } | Self::RetainedGone { .. } => None,
@@ -210,7 +209,7 @@ impl Record {
 }
 
 impl WillState {
-    /// The state of a Will that is due then, if at all.
+    /// The state of a Will that is due at `will_at`, if ever.
     pub(in crate::broker) const fn of(will_at: Option<Timestamp>) -> Self {
         if will_at.is_some() { Self::Delayed } else { Self::Gone }
     }

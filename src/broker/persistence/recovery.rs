@@ -1,4 +1,4 @@
-//! From the records of the last run to the Sessions and retained messages that it left.
+//! Recovers the Sessions and retained messages of the last run from its records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use crate::broker::persistence::encode::{
 };
 use crate::broker::persistence::record::Deduplicated;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
-use crate::routing::{Current, Retained, SessionKey};
+use crate::routing::{Current, RetainedMessage, SessionKey};
 use crate::session::RestoredMessage;
 use crate::timestamp::Timestamp;
 
-/// What the records say so far. Give it all of them, in their order, and then [`finish`](Self::finish).
+/// The state after the records so far. [`apply`](Self::apply) all of them in their order, and then [`finish`](Self::finish).
 ///
-/// It is a map of what every key has: records may have been moved in the log, so their order says something only of records
-/// with the same key.
+/// It maps each key to its body: compaction may have moved records in the log, so only the order of records with the same key
+/// counts.
 #[derive(Debug, Default)]
 pub struct Recovery {
     sessions: BTreeMap<u64, Stored>,
-    retained: BTreeMap<u64, Arc<Retained>>,
+    retained: BTreeMap<u64, Arc<RetainedMessage>>,
     deduplicated: BTreeMap<u64, Deduplicated>,
     unreadable: u64,
 }
@@ -42,14 +42,14 @@ pub struct Recovered {
     /// In the order they were made.
     pub sessions: Vec<RecoveredSession>,
     /// One for each topic that has one.
-    pub retained: Vec<Arc<Retained>>,
-    /// Numbers of those that count no more.
+    pub retained: Vec<Arc<RetainedMessage>>,
+    /// Numbers of obsolete records of retained messages.
     pub retained_gone: Vec<u64>,
-    /// What was in the deduplication window, in the order it came.
+    /// The deduplication window, the oldest first.
     pub deduplicated: Vec<Deduplicated>,
-    /// Groups of which something is stored that belongs to no Session: they can be ended.
+    /// Groups with stored records and no Session: they can be deleted.
     pub orphans: Vec<SessionKey>,
-    /// Records whose body makes no sense, although its checksum is right: written by another version.
+    /// Records whose body cannot be decoded although its checksum is right: written by another version.
     pub unreadable: u64,
 }
 
@@ -60,20 +60,20 @@ pub struct RecoveredSession {
     pub key: SessionKey,
     /// Its Client Identifier.
     pub client_id: ClientId,
-    /// The name that its client proved.
+    /// The verified user name of its client.
     pub user: Option<Arc<str>>,
     /// In seconds; 0: it ended with its connection, and only its Will is left.
     pub session_expiry_interval: u32,
-    /// When its connection ended; `None`: the end of the last run was that.
+    /// When its connection ended; `None`: with the last run.
     pub detached_at: Option<Timestamp>,
-    /// Messages before this place in its queue may have been sent. If its connection ended with the last run, that may be all:
-    /// acknowledgements that were not stable are forgotten, and what was sent behind them is not known.
+    /// Messages before this sequence may have been sent. If its connection ended with the last run, that may be all of them: acknowledgements
+    /// that were not stable are lost, and how many messages were sent after them is not known.
     pub sent_until: u64,
-    /// Its Will, if that is not published.
+    /// Its Will, unless it is published.
     pub will: Option<Will>,
     /// With their identifiers.
     pub subscriptions: Vec<(Subscription, Option<SubscriptionId>)>,
-    /// What it is owed, by sequence.
+    /// The messages in its queue, by sequence.
     pub queue: BTreeMap<u64, RestoredMessage>,
     /// Packet Identifiers that wait for PUBREL.
     pub received: Vec<PacketId>,
@@ -82,7 +82,7 @@ pub struct RecoveredSession {
 }
 
 impl Recovery {
-    /// One record, as [`Record::to_bytes`](crate::broker::Record::to_bytes) gave it.
+    /// Applies one record, as [`Record::to_bytes`](crate::broker::Record::to_bytes) encoded it.
     pub fn apply(&mut self, body: &[u8], puts: &[RecordKey], deletes: &[RecordKey], ends: Option<u64>) {
         if let Some(group) = ends {
             self.sessions.remove(&group);
@@ -111,7 +111,7 @@ impl Recovery {
             RecordKey::DETACHED => stored.detached = None,
             RecordKey::SUBSCRIPTION => _ = stored.subscriptions.remove(&key.id),
             RecordKey::QUEUED | RecordKey::RELEASED => {
-                // Both are the same message: what one record deletes is what an earlier one put.
+                // Both kinds are one message, in one of two states: a record deletes the state that an earlier one put.
                 let is_released = matches!(stored.queue.get(&key.id), Some(RestoredMessage::Released));
                 if is_released == (key.kind == RecordKey::RELEASED) {
                     stored.queue.remove(&key.id);
@@ -122,8 +122,8 @@ impl Recovery {
         }
     }
 
-    /// All puts of a record are of one sort, but those of a Session with its Will, and of an accepted message; only what was released may be
-    /// that of several Sessions.
+    /// All puts of a record are of one kind, except those of a Session with its Will and those of an accepted message. Only released
+    /// messages (joined records) may be of several Sessions.
     fn put(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
         let first = puts.first()?;
         let stored = self.sessions.entry(first.group);
@@ -178,7 +178,7 @@ impl Recovery {
                 }
                 RecordKey::RETAINED => {
                     let StoredMessage { message, qos, expires_at, retainer, .. } = StoredMessage::read(body)?;
-                    let retained = Retained {
+                    let retained = RetainedMessage {
                         message,
                         qos,
                         expires_at,
@@ -194,10 +194,10 @@ impl Recovery {
         Some(())
     }
 
-    /// What was left at the end.
+    /// The state after all records.
     pub fn finish(self) -> Recovered {
         let mut recovered = Recovered { unreadable: self.unreadable, ..Recovered::default() };
-        // Of two of one topic the higher number counts: it comes later. Without a payload it says that there is none.
+        // Of two of one topic the higher number is the later change. An empty payload means that there is no retained message.
         let mut retained = BTreeMap::new();
         for one in self.retained.into_values() {
             let before = retained.insert(one.message.topic.clone(), one);

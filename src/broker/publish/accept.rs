@@ -1,4 +1,4 @@
-//! From an accepted message to its receivers and its record.
+//! Accepts a message: decides who receives it, and writes its record.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use crate::routing::{Route, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
 
 impl Shard {
-    /// Takes ownership of a message: it becomes the retained one of its topic if it says so, and goes to all who want it.
+    /// Takes responsibility for a message: it is retained if RETAIN says so, and goes to every matching Session.
     pub(in crate::broker) fn accept(
         &mut self,
         publisher: &Publisher,
         application: Application,
         turn: &mut Turn<'_>,
     ) -> Verdict {
-        // Out of the way, so that what is in it needs no count of its own. A dead letter on this message's way does without.
+        // Taken out of `self` to avoid cloning the `Arc` of the route. Re-entrant publishes (dead letters) see an empty cache.
         let mut routes = std::mem::take(&mut self.routes);
         let resolved = routes.resolve(&self.shared, &self.settings, &application.message.topic);
         let verdict = self.accept_for(resolved, publisher, application, turn);
@@ -41,12 +41,12 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Verdict {
         let route = &resolved.route;
-        // What is somewhere in the store already goes on there.
+        // A message that is in the store already (a Will, a message of a share) stays there.
         let topic_level = if publisher.instead_of.is_some() { Durability::PowerLoss } else { resolved.level };
         let level = topic_level.of_record(&application, route);
         let waits = topic_level > Durability::None || application.retain;
         let needs_store = || level > Durability::None && self.needs_store(publisher, &application, route);
-        // A stored Will takes no more room where it goes than where it was.
+        // A stored Will takes no more room in a queue than before.
         let needs_room = || publisher.instead_of.is_none() && needs_store();
         if self.store_room == StoreRoom::None && needs_room() {
             return Verdict::Full(Box::new(application));
@@ -62,9 +62,9 @@ impl Shard {
             room.free(publisher, route, &chosen);
             return Verdict::refused(ReasonCode::QuotaExceeded);
         }
-        let holds = level > Durability::None && self.holds_copies(publisher, accepted.qos);
-        let mut distribution = Distribution::new(publisher.origin, room, level, holds);
-        let concerns_store = holds || concerns_store(publisher, &accepted);
+        let copies_wait = level > Durability::None && self.copies_must_wait(publisher, accepted.qos);
+        let mut distribution = Distribution::new(publisher.origin, room, level, copies_wait);
+        let concerns_store = copies_wait || concerns_store(publisher, &accepted);
         if let Some((receiver, publisher)) = lone_receiver(publisher, route, &chosen)
             && !concerns_store
             && !receiver.subscriber.is_durable()
@@ -72,7 +72,8 @@ impl Shard {
             if let Some(granted) = receiver.delivery(publisher) {
                 self.distribute(&mut distribution, &receiver.subscriber, accepted.into_delivery(granted), turn);
             }
-            return Verdict::Answer { reason_code: distribution.reason_code(), wait: None }; // nearly always
+            // Fast path: one transient receiver, nothing to persist.
+            return Verdict::Answer { reason_code: distribution.reason_code(), wait: None };
         }
         for (place, receiver) in (0..).zip(&route.receivers) {
             if let Some(granted) = receiver.delivery(publisher.key) {
@@ -97,27 +98,27 @@ impl Shard {
         Verdict::Answer { reason_code, wait: ticket.filter(|_| waits) }
     }
 
-    /// Whether a message at QoS 1 or 2 can't be acknowledged without a record.
+    /// Whether a message at QoS 1 or 2 needs a record before it is acknowledged.
     fn needs_store(&self, publisher: &Publisher, application: &Application, route: &Route) -> bool {
         application.qos > Qos::AtMostOnce
             && (application.retain
-                || publisher.once.is_some()
+                || publisher.deduplicated.is_some()
                 || self.keeps_received(publisher)
                 || !route.shares.is_empty()
                 || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable()))
     }
 
-    /// Whether the Packet Identifier of a message survives, if it has one.
+    /// Whether the publisher's received set is stored.
     fn keeps_received(&self, publisher: &Publisher) -> bool {
         publisher.received.is_some_and(|(slot, _)| self.sessions.get(slot).is_some_and(SessionSlot::is_durable))
     }
 
-    /// Whether the copies of a message that need no record wait for its record all the same. If a crash took it, the message would be
-    /// accepted once more, and must not have been seen before. What its publisher says later doesn't overtake it. [MQTT-4.6.0-6]
-    fn holds_copies(&self, publisher: &Publisher, qos: Qos) -> bool {
+    /// Whether copies that are not part of the record wait for it. If a crash lost the record, the message would be accepted again, so
+    /// nobody may have seen it before. Later messages of the publisher must not overtake it. [MQTT-4.6.0-6]
+    fn copies_must_wait(&self, publisher: &Publisher, qos: Qos) -> bool {
         let comes_once = qos == Qos::ExactlyOnce && self.keeps_received(publisher);
         comes_once
-            || publisher.once.is_some()
+            || publisher.deduplicated.is_some()
             || publisher.instead_of.is_some()
             || !self.pipeline.is_stable(self.held_until(publisher))
     }
@@ -128,16 +129,16 @@ impl Shard {
         entry.map_or(Ticket::default(), |entry| entry.held_until)
     }
 
-    /// What this publisher says next goes behind a message that came with a `dedup-id`, or behind one that went behind such a one.
+    /// Later messages of this publisher wait for `ticket`, if this one has a `dedup-id` or waits for one that has.
     fn hold_later_copies(&mut self, publisher: &Publisher, ticket: Option<Ticket>) {
         let (Some((slot, _)), Some(ticket)) = (publisher.received, ticket) else { return };
         let Some(entry) = self.sessions.get_mut(slot) else { return };
-        if publisher.once.is_some() || !self.pipeline.is_stable(entry.held_until) {
+        if publisher.deduplicated.is_some() || !self.pipeline.is_stable(entry.held_until) {
             entry.held_until = entry.held_until.max(ticket);
         }
     }
 
-    /// One message to one receiver: at once, or when its record is stable.
+    /// Sends one copy to one receiver: at once, or when its record is stable.
     pub(in crate::broker) fn distribute(
         &mut self,
         distribution: &mut Distribution,
@@ -149,13 +150,15 @@ impl Shard {
         if delivery.qos > Qos::AtMostOnce && !self.queue_room.take(&distribution.room, to, &delivery) {
             return self.drop_newest(to, &delivery, turn);
         }
+        // Numbered here and not by the receiver's shard: the sequence is part of the record, and it keeps the messages of a client in order
+        // that reconnects to another shard while its earlier messages are on their way. [MQTT-4.6.0-6]
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
         match sequence {
             Some(sequence) if distribution.level > Durability::None && to.is_durable() => {
                 delivery.place = DeliveryPlace::Record;
                 distribution.copies.durable.push(Addressed { to: Arc::clone(to), sequence, delivery })
             }
-            sequence if distribution.holds => {
+            sequence if distribution.copies_wait => {
                 delivery.place = DeliveryPlace::Memory;
                 distribution.copies.held.push((Arc::clone(to), SequencedDelivery { sequence, delivery }))
             }
@@ -171,7 +174,7 @@ impl Shard {
         }
     }
 
-    /// Makes a record of an accepted message, if anything of it must outlive the process.
+    /// Writes the record of an accepted message, if anything of it must outlive the process. Returns its ticket.
     pub(in crate::broker) fn persist_accepted(
         &mut self,
         publisher: &Publisher,
@@ -190,7 +193,7 @@ impl Shard {
             .and_then(|(slot, id)| self.sessions.get(slot).filter(|entry| entry.is_durable()).map(|e| (e, id)))
             .map(|(entry, packet_id)| (entry.subscriber.key, packet_id));
         let retained = accepted.retained;
-        let deduplicated = publisher.once.clone();
+        let deduplicated = publisher.deduplicated.clone();
         let instead_of = publisher.instead_of;
         let origin = publisher.origin;
         let puts_nothing = durable.is_empty() && received.is_none() && !matches!(retained, RetainedChange::Set { .. });
@@ -202,7 +205,7 @@ impl Shard {
             return None;
         }
         let message = if puts_nothing && deduplicated.is_none() {
-            Arc::new(Message::new(accepted.message.topic.clone(), "")) // nothing refers to its content
+            Arc::new(Message::new(accepted.message.topic.clone(), "")) // no key refers to its content
         } else {
             accepted.message
         };
@@ -226,9 +229,9 @@ impl Shard {
         Some(ticket)
     }
 
-    /// What left the deduplication window for a message without a record may have one.
+    /// Records what left the deduplication window for a message that has no record itself.
     fn persist_left(&mut self, publisher: &Publisher, turn: &mut Turn<'_>) {
-        let left = publisher.once.as_ref().map(|entry| &entry.left).filter(|left| !left.is_empty());
+        let left = publisher.deduplicated.as_ref().map(|entry| &entry.left).filter(|left| !left.is_empty());
         if let Some(numbers) = left.cloned() {
             self.persist(Record::Forgotten { numbers }, turn);
         }

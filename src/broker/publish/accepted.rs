@@ -1,4 +1,4 @@
-//! An accepted message, before it has become what its receivers get.
+//! An accepted message, before the copies of its receivers are made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::routing::{self, Route};
 use crate::session::{Application, Delivery, DeliveryPlace};
 use crate::timestamp::Timestamp;
 
-/// What the record of an accepted message holds beside its receivers.
+/// An accepted message: the fields of its record without the receivers.
 #[derive(Debug)]
 pub(in crate::broker) struct AcceptedMessage {
     pub(in crate::broker) message: Arc<Message>,
@@ -32,7 +32,7 @@ impl AcceptedMessage {
         now: Timestamp,
     ) -> Self {
         let Application { mut message, qos, retain, message_expiry_interval, has_own_topic, .. } = application;
-        // What is kept must not keep a read buffer of which it is a small part. At QoS 1 and 2 the decoder has seen to the content.
+        // A message that is kept must not keep a read buffer alive that is much larger. At QoS 1 and 2 the decoder has copied the content.
         let Route { receivers, shares } = &*resolved.route;
         let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
         if id.is_some() || is_kept {
@@ -49,7 +49,7 @@ impl AcceptedMessage {
         Self { message, qos, retain, expires_at, retained: RetainedChange::None, level: Durability::PowerLoss }
     }
 
-    /// No message, but the Packet Identifier of one that was accepted before.
+    /// No message, only the Packet Identifier of a repeat (`dedup-id`): its record has no content.
     pub(in crate::broker) fn nothing(application: &Application) -> Self {
         Self {
             message: Arc::new(Message::new(application.message.topic.detached(), "")),
@@ -61,7 +61,7 @@ impl AcceptedMessage {
         }
     }
 
-    /// A message that was accepted before, and goes to one more receiver.
+    /// A message that was accepted before and goes to one more receiver.
     pub(in crate::broker) fn again(delivery: &Delivery) -> Self {
         Self {
             message: Arc::clone(&delivery.message),
@@ -78,7 +78,7 @@ impl AcceptedMessage {
         Self { level, ..self }
     }
 
-    /// The same for another shard: if both counted who refers to the message in one place, each would wait for the other.
+    /// A copy for another shard, with a reference count of its own: two cores that change one count wait for each other's cache line.
     pub(in crate::broker) fn apart(&self) -> Self {
         let message = Arc::new(Message::clone(&self.message));
         Self { message, retained: RetainedChange::None, ..*self }

@@ -19,7 +19,7 @@ use crate::routing::{SessionKey, Subscriber};
 use crate::session::{Application, Delivery, DropCause, FetchedMessage};
 
 impl Shard {
-    /// The session in `slot` dropped a message.
+    /// The Session in `slot` dropped a message.
     pub(in crate::broker) fn on_dropped(
         &mut self,
         slot: usize,
@@ -35,7 +35,7 @@ impl Shard {
         }
     }
 
-    /// Publishes a message that a durable session does not get to the dead letter topic, if there is one. A message that was on that
+    /// Publishes a message that a durable Session does not get to the dead letter topic, if there is one. A message that was on that
     /// topic before is not published again.
     pub(in crate::broker) fn publish_dead_letter(
         &mut self,
@@ -67,7 +67,7 @@ impl Shard {
         }
     }
 
-    /// A message of the session in `slot` cannot be read from the store.
+    /// A message of the Session in `slot` cannot be read from the store.
     pub(in crate::broker) fn on_unreadable(
         &mut self,
         slot: usize,
@@ -80,7 +80,7 @@ impl Shard {
         turn.actions.push(Action::Report(Box::new(Report::Unreadable { client, sequence, cause })));
     }
 
-    /// Counts a message that a session does not get. If the session is here, in `slot`, the first of an episode is reported, unless the
+    /// Counts a message that a Session does not get. If the Session is here, in `slot`, the first of an episode is reported, unless the
     /// reason is one that clients ask for: no connection (QoS 0) or Message Expiry Interval.
     pub(in crate::broker) fn count_dropped(
         &mut self,
@@ -100,7 +100,7 @@ impl Shard {
         }
     }
 
-    /// The client of the session in `slot`, for the log.
+    /// The client of the Session in `slot`, for the log.
     fn label(&self, slot: usize) -> ClientLabel {
         let Some(entry) = self.sessions.get(slot) else { return ClientLabel::default() };
         let connection = entry.connection.and_then(|id| self.connection(id));
@@ -124,7 +124,7 @@ pub(in crate::broker) const fn concerns(reason: DropReason) -> bool {
 }
 
 impl Shard {
-    /// The session in `slot` dropped a message that only the store has. It is read first if it becomes a dead letter: its record is
+    /// The Session in `slot` dropped a message that only the store has. It is read first if it becomes a dead letter: its record is
     /// deleted after that of the dead letter is written.
     pub(in crate::broker) fn on_dropped_stored(
         &mut self,
@@ -148,7 +148,7 @@ impl Shard {
         }
     }
 
-    /// Reads the next dropped messages of a session, unless some are being read.
+    /// Reads the next dropped messages of a Session, unless some are being read.
     fn fetch_dead_letters(&mut self, session: SessionKey, turn: &mut Turn<'_>) {
         if let Some(sequences) = self.dead_letters.begin_fetch(session) {
             let fetch = Fetch { session, sequences, purpose: Purpose::DeadLetters };
@@ -156,7 +156,7 @@ impl Shard {
         }
     }
 
-    /// Dropped messages of a session were read: each becomes a dead letter before its record is deleted.
+    /// Dropped messages of a Session were read: each becomes a dead letter before its record is deleted.
     pub(in crate::broker) fn on_dead_letters_fetched(
         &mut self,
         key: SessionKey,

@@ -3,7 +3,7 @@ use crate::session::Delivery;
 /// A message on its way to one receiver.
 #[derive(Debug)]
 pub(in crate::broker) struct SequencedDelivery {
-    /// Its place in the receiver's queue, at QoS 1 and 2.
+    /// Its sequence in the receiver's queue, at QoS 1 and 2.
     pub(in crate::broker) sequence: Option<u64>,
     pub(in crate::broker) delivery: Delivery,
 }

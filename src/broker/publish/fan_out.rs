@@ -1,4 +1,4 @@
-//! From a shard to a receiver: here, on another shard, or on its way.
+//! Delivers a message to a receiver: on this shard, on another, or moving between them.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::routing::{Location, Route, ShardId, Subscriber};
 use crate::session::{self, Delivery, DeliveryPlace, Ticket};
 
 impl Shard {
-    /// The record of these messages is stable: their receivers get them.
+    /// Delivers the copies of a message whose record is stable.
     pub(in crate::broker) fn deliver_outstanding(&mut self, outstanding: Outstanding, turn: &mut Turn<'_>) {
         for Addressed { to, sequence, delivery } in Arc::unwrap_or_clone(outstanding.deliveries) {
             let sequenced = SequencedDelivery { sequence: Some(sequence), delivery };
@@ -32,7 +32,7 @@ impl Shard {
         }
     }
 
-    /// Gives a message to its receiver: here, on another shard, or on its way here.
+    /// Delivers a message to its receiver, wherever its Session is.
     pub(in crate::broker) fn deliver(
         &mut self,
         to: &Arc<Subscriber>,
@@ -66,7 +66,7 @@ impl Shard {
         }
     }
 
-    /// A message came too late for its Session, which has ended: it goes to another member of its share, or nowhere.
+    /// The Session of a message has ended: the message goes to another member of its share, or is dropped.
     fn give_up(&mut self, to: &Subscriber, sequenced: SequencedDelivery, turn: &mut Turn<'_>) {
         let is_stored = to.is_durable() && sequenced.delivery.place == DeliveryPlace::Record;
         let (key, sequence) = (to.key, sequenced.sequence.filter(|_| is_stored));
@@ -75,11 +75,11 @@ impl Shard {
         }
         self.counters.dropped(DropReason::SessionEnded, 1);
         if let Some(sequence) = sequence {
-            self.persist(Record::Done { key, sequence }, turn); // its record may have come behind the end of the Session
+            self.persist(Record::Done { key, sequence }, turn); // the log may have its record after the end of the Session
         }
     }
 
-    /// A message that another shard sent: at QoS 0, one that would have to go on is dropped instead, because it would come behind later ones.
+    /// A message from another shard. At QoS 0, if the Session has moved on meanwhile, it is dropped: later messages would overtake it.
     pub(in crate::broker) fn on_delivery_forwarded(
         &mut self,
         to: &Arc<Subscriber>,
@@ -93,7 +93,7 @@ impl Shard {
         self.deliver(to, sequenced, origin, turn);
     }
 
-    /// Gives a retained message to a new subscription of the Session in `slot`. Returns what must be stable before it is there.
+    /// Gives a retained message to a new subscription of the Session in `slot`. Returns the ticket that it waits for.
     pub(in crate::broker) fn deliver_retained(
         &mut self,
         slot: usize,
@@ -109,16 +109,16 @@ impl Shard {
         self.persist_accepted(&publisher, accepted, distribution.copies, turn)
     }
 
-    /// The level of the record of a message that was accepted before, and goes to one more receiver.
+    /// The level of the record of a message that was accepted before and goes to one more receiver.
     fn level_again(&self, delivery: &Delivery) -> Durability {
         match delivery.qos {
-            // As for one that is new: the receiver's Packet Identifiers follow from its records.
+            // As for a new message: the receiver's Packet Identifiers follow from its records.
             Qos::ExactlyOnce => Durability::PowerLoss,
             Qos::AtMostOnce | Qos::AtLeastOnce => self.settings.durability_of(&delivery.message.topic),
         }
     }
 
-    /// Gives a message of a Session that has ended to another member of its share. `false` if there is none.
+    /// Moves a message of a Session that has ended to another member of its share. `false` if there is none.
     pub(in crate::broker) fn hand_on(
         &mut self,
         from: &Subscriber,
@@ -143,7 +143,7 @@ impl Shard {
         true
     }
 
-    /// Says each to its shard. What is said later is behind it, so that each receiver gets the messages of a publisher in their order.
+    /// Sends each group to its shard. Messages between two shards stay in order, so each receiver gets a publisher's messages in order.
     pub(in crate::broker) fn forward_groups(
         groups: &mut Groups,
         route: &Arc<Route>,
@@ -159,18 +159,18 @@ impl Shard {
         }
     }
 
-    /// The other shard that a Session is with, or comes to.
+    /// The shard of a Session, if it is another than this and the Session has not ended.
     pub(in crate::broker) fn elsewhere(&self, subscriber: &Subscriber) -> Option<ShardId> {
         let location = subscriber.location();
         (location.shard != self.id && location.slot != Location::ENDED).then_some(location.shard)
     }
 
-    /// Delivers a message to the receivers that another shard found here.
+    /// Delivers a message from another shard to its receivers on this one.
     pub(in crate::broker) fn on_group_forwarded(&mut self, group: Group, turn: &mut Turn<'_>) {
         let Group { route, accepted, publisher, origin, members } = group;
         for Member { place, sequence } in members {
-            // It is the route in which the places were found, and each was granted the message there: nothing is left out, and so no
-            // queue has a gap.
+            // The places are of this very route, and each receiver was granted the message there. So no sequence is left out, and no queue
+            // has a gap.
             let Some(receiver) = route.receivers.get(place as usize) else { continue };
             let Some(granted) = receiver.delivery(publisher) else { continue };
             let sequenced =

@@ -1,4 +1,4 @@
-//! A message for many receivers on another shard: one thing that is said, not one for each.
+//! A message for many receivers on another shard: one message between shards, not one for each receiver.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -9,8 +9,7 @@ use crate::broker::ids::Origin;
 use crate::broker::publish::accepted::AcceptedMessage;
 use crate::routing::{Route, SessionKey, ShardId};
 
-/// Copies of a message for the receivers that are with one shard. What is counted by reference in it is the message's own or
-/// the route's, once for all of them.
+/// Copies of a message for its receivers on one shard. They share one reference to the message and one to the route.
 #[derive(Debug)]
 pub(in crate::broker) struct Group {
     pub(in crate::broker) route: Arc<Route>,
@@ -23,13 +22,13 @@ pub(in crate::broker) struct Group {
 /// A receiver of a group.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::broker) struct Member {
-    /// Where it is in the route.
+    /// Its index among the receivers of the route.
     pub(in crate::broker) place: u32,
-    /// Its copy's place in its queue, at QoS 1 and 2.
+    /// The sequence of its copy in its queue, at QoS 1 and 2.
     pub(in crate::broker) sequence: Option<NonZeroU64>,
 }
 
-/// The groups of a message, while it is distributed.
+/// The groups of a message while it is distributed.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Groups(SmallVec<[(ShardId, Vec<Member>); 1]>);
 
@@ -56,14 +55,14 @@ impl Group {
         }
     }
 
-    /// How many messages it is.
+    /// How many messages the receiving shard delivers.
     pub(in crate::broker) fn weight(&self) -> usize {
         self.members.len()
     }
 }
 
 impl Groups {
-    /// Adds the receiver at this place of the route, which is with `shard`.
+    /// Adds the receiver at `place` of the route, whose Session is on `shard`.
     pub(in crate::broker) fn add(&mut self, shard: ShardId, place: u32, sequence: Option<u64>) {
         let member = Member { place, sequence: sequence.and_then(NonZeroU64::new) };
         match self.0.iter_mut().find(|(other, _)| *other == shard) {

@@ -1,4 +1,4 @@
-//! From a PUBLISH to its receivers.
+//! A PUBLISH from a client: may it, is it a repeat, and what is it answered.
 
 use bytestring::ByteString;
 
@@ -15,7 +15,7 @@ use crate::codec::{PacketId, Qos, ReasonCode};
 use crate::session::{self, Application};
 use crate::topic::TopicName;
 
-/// A PUBLISH or SUBSCRIBE that is not granted, for the log.
+/// A PUBLISH or SUBSCRIBE that is denied, for the log.
 #[derive(Debug)]
 pub(in crate::broker) struct Denial {
     pub(in crate::broker) packet: &'static str,
@@ -26,7 +26,7 @@ pub(in crate::broker) struct Denial {
 }
 
 impl Shard {
-    /// A client published.
+    /// A client sent PUBLISH.
     pub(in crate::broker) fn on_publish(&mut self, slot: usize, application: Application, turn: &mut Turn<'_>) {
         self.counters.message_received(application.qos, application.message.payload.len());
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
@@ -41,7 +41,7 @@ impl Shard {
         }
     }
 
-    /// Accepts what a client may publish, and answers it. `false` if it has to wait for room.
+    /// Accepts a message that the client may publish, and answers it. `false` if it has to wait for room.
     pub(in crate::broker) fn publish(&mut self, slot: usize, application: Application, turn: &mut Turn<'_>) -> bool {
         let Some(entry) = self.sessions.get(slot) else { return true };
         let Some(id) = entry.connection else { return true };
@@ -50,7 +50,7 @@ impl Shard {
             client_id: application.retain.then(|| entry.subscriber.client_id.clone()),
             origin: Some(Origin { shard: self.id, connection: id }),
             received: application.packet_id.map(|packet_id| (slot, packet_id)),
-            once: None,
+            deduplicated: None,
             instead_of: None,
         };
         let (packet_id, qos) = (application.packet_id, application.qos);
@@ -71,7 +71,7 @@ impl Shard {
         };
         let Some(packet_id) = packet_id else { return true };
         if reason_code == ReasonCode::QuotaExceeded && !can_refuse {
-            // 3.1.1 can't refuse one message, and an acknowledgement would be a lie.
+            // 3.1.1 cannot refuse one message, and to acknowledge it would be wrong.
             self.withdraw(slot, qos, packet_id, turn);
             self.end_connection(id, Ending::told(reason_code, "no room for its message"), turn);
             return true;
@@ -83,7 +83,7 @@ impl Shard {
         true
     }
 
-    /// Accepts a message that is not a repeat by its `dedup-id`; whether it is one, is said.
+    /// Accepts a message unless it is a repeat by its `dedup-id`. Returns whether it is.
     fn accept_once(
         &mut self,
         id: ConnectionId,
@@ -94,7 +94,7 @@ impl Shard {
         let wants_look_up = application.packet_id.is_some() && !application.message.properties.is_empty();
         if wants_look_up && let Some(name) = self.connection(id).map(ConnectionName::of) {
             match self.look_up(&name, &publisher, &application, turn) {
-                DeduplicationVerdict::Accept(entry) => publisher.once = entry,
+                DeduplicationVerdict::Accept(entry) => publisher.deduplicated = entry,
                 DeduplicationVerdict::Duplicate(wait) => {
                     return (Verdict::Answer { reason_code: ReasonCode::Success, wait }, true);
                 }
@@ -109,11 +109,11 @@ impl Shard {
             Verdict::Answer { reason_code, wait } => (!reason_code.is_error(), *wait),
             Verdict::Full(_) | Verdict::Later(_) => (false, None),
         };
-        self.settle(publisher.once, accepted, wait, turn);
+        self.settle(publisher.deduplicated, accepted, wait, turn);
         (verdict, false)
     }
 
-    /// A message is not answered on this connection, which ends.
+    /// The connection ends before a message of it is answered.
     pub(in crate::broker) fn withdraw(&mut self, slot: usize, qos: Qos, packet_id: PacketId, turn: &mut Turn<'_>) {
         if qos == Qos::ExactlyOnce {
             self.drive(slot, session::Event::Withdrawn(packet_id), turn);
@@ -145,7 +145,7 @@ impl Shard {
         Err(reason_code)
     }
 
-    /// Counts a denial, and tells the operator.
+    /// Counts and reports a denial.
     pub(in crate::broker) fn report_denied(&mut self, id: ConnectionId, denial: Denial, turn: &mut Turn<'_>) {
         self.counters.denied += 1;
         let client = self.connection(id).map(Connection::label).unwrap_or_default();
@@ -153,7 +153,7 @@ impl Shard {
         turn.actions.push(Action::Report(Box::new(Report::Denied { client, packet, topic, reason_code, rule })));
     }
 
-    /// Whether clients may publish to a topic: within the limits, and not one of the broker's own.
+    /// Whether clients may publish to a topic: it is within the limits, and not one of the broker's own.
     pub(in crate::broker) fn accepts_topic(&self, topic: &TopicName) -> bool {
         self.within_limits(topic.as_str()) && !topic.as_str().starts_with("$SYS/")
     }
@@ -161,7 +161,7 @@ impl Shard {
     /// Whether a Topic Name or Topic Filter is within the limits of length and levels.
     pub(in crate::broker) fn within_limits(&self, topic: &str) -> bool {
         let settings = &self.settings;
-        // A level has at least its separator: most topics need no counting.
+        // A level has at least its separator, so short topics need no counting.
         topic.len() <= settings.topic_length_max
             && (topic.len() < settings.topic_levels_max || topic.split('/').count() <= settings.topic_levels_max)
     }

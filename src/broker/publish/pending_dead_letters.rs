@@ -9,31 +9,31 @@ use crate::broker::counters::DropReason;
 use crate::routing::{SessionKey, Subscriber};
 
 /// Messages that only the store has, that were dropped, and that become dead letters when they are read: in the order in which each
-/// session dropped them.
+/// Session dropped them.
 ///
-/// Bounds: [`DROPPED_MAX`] messages of a session wait; a further one is dropped without a dead letter, and counted. Of each session one
+/// Bounds: [`DROPPED_MAX`] messages of a Session wait; a further one is dropped without a dead letter, and counted. Of each Session one
 /// batch of [`FETCHED_MAX`] is read at a time.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct PendingDeadLetters {
     sessions: HashMap<SessionKey, Dropped, RandomState>,
 }
 
-/// What one session dropped.
+/// What one Session dropped.
 #[derive(Debug)]
 struct Dropped {
     to: Arc<Subscriber>,
-    /// By sequence in the queue of the session, the oldest first.
+    /// By sequence in the queue of the Session, the oldest first.
     messages: VecDeque<(u64, DropReason)>,
     /// Whether a batch of them is being read.
     is_fetching: bool,
 }
 
-/// There is no room for one more dead letter of a session.
+/// There is no room for one more dead letter of a Session.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::broker) struct TooManyDropped;
 
 impl PendingDeadLetters {
-    /// Adds a message that the session of `to` dropped.
+    /// Adds a message that the Session of `to` dropped.
     pub(in crate::broker) fn add(
         &mut self,
         to: Arc<Subscriber>,
@@ -52,7 +52,7 @@ impl PendingDeadLetters {
         Ok(())
     }
 
-    /// The sequences of the next batch of a session to be read, unless one is being read or none is left.
+    /// The sequences of the next batch of a Session to be read, unless one is being read or none is left.
     pub(in crate::broker) fn begin_fetch(&mut self, key: SessionKey) -> Option<Vec<u64>> {
         let dropped = self.sessions.get_mut(&key).filter(|dropped| !dropped.is_fetching)?;
         dropped.is_fetching = true;
@@ -77,9 +77,9 @@ impl PendingDeadLetters {
     }
 }
 
-/// Dropped messages of one session that wait to be read.
+/// Dropped messages of one Session that wait to be read.
 const DROPPED_MAX: usize = 10_000;
-/// Those of one session that are read at a time. Each may be as large as a packet can be.
+/// Those of one Session that are read at a time. Each may be as large as a packet can be.
 const FETCHED_MAX: usize = 16;
 
 #[cfg(test)]

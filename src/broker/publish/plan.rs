@@ -4,9 +4,9 @@ use smallvec::SmallVec;
 
 use crate::broker::ids::Origin;
 use crate::broker::persistence::durability::Durability;
+use crate::broker::persistence::pipeline::HeldCopies;
 use crate::broker::persistence::record::{Addressed, InsteadOf, RetainedChange};
 use crate::broker::publish::accepted::AcceptedMessage;
-use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::group::Groups;
 use crate::broker::publish::publisher::Publisher;
 use crate::codec::{Qos, ReasonCode};
@@ -14,18 +14,18 @@ use crate::routing::{Receiver, Route, SessionKey, Subscriber};
 use crate::session::{Application, Ticket};
 use crate::topic::TopicName;
 
-/// One message on its way to all its receivers.
+/// A message while it is distributed to its receivers.
 pub(in crate::broker) struct Distribution {
     pub(in crate::broker) origin: Option<Origin>,
     pub(in crate::broker) room: Admission,
-    /// That of the record; without one nobody waits.
+    /// The level of its record; at `None` there is no record, and no copy waits.
     pub(in crate::broker) level: Durability,
-    /// Whether all of it waits for the record.
-    pub(in crate::broker) holds: bool,
+    /// Whether copies that are not part of the record wait for it.
+    pub(in crate::broker) copies_wait: bool,
     pub(in crate::broker) copies: Copies,
-    /// Those for other shards that wait for nothing.
+    /// Copies for other shards that do not wait.
     pub(in crate::broker) groups: Groups,
-    /// Which receiver of the route comes next, if it is one.
+    /// The index of the next receiver in the route. `None`: a member of a share.
     pub(in crate::broker) place: Option<u32>,
     pub(in crate::broker) receivers: usize,
 }
@@ -33,33 +33,38 @@ pub(in crate::broker) struct Distribution {
 /// The copies of a message that wait for its record.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Copies {
-    /// Those that are in it.
+    /// Copies that are part of the record.
     pub(in crate::broker) durable: Vec<Addressed>,
-    /// The others.
-    pub(in crate::broker) held: Vec<(Arc<Subscriber>, SequencedDelivery)>,
+    /// Copies that are not.
+    pub(in crate::broker) held: HeldCopies,
 }
 
-/// What becomes of a message.
+/// The outcome of a publish.
 #[derive(Debug)]
 pub(in crate::broker) enum Verdict {
-    /// Its acknowledgement is this, when that is stable.
+    /// It is acknowledged with `reason_code` when `wait` is stable.
     Answer { reason_code: ReasonCode, wait: Option<Ticket> },
-    /// A receiver or the disk has no room for it, and nobody gets it: here it is again.
+    /// A receiver or the disk has no room for it. No Session gets it; the caller has it back.
     Full(Box<Application>),
-    /// Whether it is a repeat turns out in a moment.
+    /// It may be a repeat of a message that is not stable yet: the caller tries again in a moment.
     Later(Box<Application>),
 }
 
-/// The members of shares that get a message.
+/// The member of each share that gets a message.
 pub(in crate::broker) type Chosen<'a> = SmallVec<[&'a Receiver; 2]>;
 
 impl Distribution {
-    pub(in crate::broker) fn new(origin: Option<Origin>, room: Admission, level: Durability, holds: bool) -> Self {
+    pub(in crate::broker) fn new(
+        origin: Option<Origin>,
+        room: Admission,
+        level: Durability,
+        copies_wait: bool,
+    ) -> Self {
         let (copies, groups) = (Copies::default(), Groups::default());
-        Self { origin, room, level, holds, copies, groups, place: None, receivers: 0 }
+        Self { origin, room, level, copies_wait, copies, groups, place: None, receivers: 0 }
     }
 
-    /// A message that was accepted before, on its way to one more receiver: it must not be lost for want of room.
+    /// A message that was accepted before and goes to one more receiver: it must not be dropped because the queue is full.
     pub(in crate::broker) fn again(level: Durability, instead_of: Option<InsteadOf>) -> Self {
         Self::new(None, Admission::Unchecked, level, instead_of.is_some())
     }
@@ -75,16 +80,16 @@ impl Verdict {
     }
 }
 
-/// Whether an accepted message may be of concern to the store, whoever receives it.
+/// Whether an accepted message may need a record even if no receiver is durable.
 pub(in crate::broker) fn concerns_store(publisher: &Publisher, accepted: &AcceptedMessage) -> bool {
     let is_received = accepted.qos == Qos::ExactlyOnce && publisher.received.is_some();
     is_received
-        || publisher.once.is_some()
+        || publisher.deduplicated.is_some()
         || publisher.instead_of.is_some()
         || accepted.retained != RetainedChange::None
 }
 
-/// Who gets a message, if nobody else does, and as whose.
+/// The only receiver of a message, if there is one, and the publisher's key for No Local.
 pub(in crate::broker) fn lone_receiver<'a>(
     publisher: &Publisher,
     route: &'a Route,
@@ -97,24 +102,24 @@ pub(in crate::broker) fn lone_receiver<'a>(
     }
 }
 
-/// Which member of each share gets a message.
+/// Chooses the member of each share that gets a message.
 pub(in crate::broker) fn choose_members<'a>(route: &'a Route, publisher: &Publisher, topic: &TopicName) -> Chosen<'a> {
     route.shares.iter().filter_map(|share| share.choose(publisher.key, topic, None)).collect()
 }
 
-/// How a message gets its room in the queues of its receivers.
+/// How a message gets room in the queues of its receivers.
 #[derive(Debug)]
 pub(in crate::broker) enum Admission {
-    /// It has it, whatever is there.
+    /// Admitted unconditionally: charged against the capacity, not checked.
     Unchecked,
-    /// Where there is any.
+    /// Admitted to each queue that has room.
     BestEffort,
-    /// It has taken so many bytes from each of those that queue it.
+    /// Room of so many bytes was reserved in all queues before.
     Reserved { bytes: usize },
 }
 
 impl Admission {
-    /// Gives back what was taken: the message is not accepted.
+    /// Gives reserved room back: the message is not accepted.
     pub(in crate::broker) fn free<'a>(&self, publisher: &Publisher, route: &'a Route, chosen: &Chosen<'a>) {
         if let Self::Reserved { bytes } = self {
             queueing(publisher, route, chosen).for_each(|subscriber| subscriber.free(1, *bytes));
@@ -122,7 +127,7 @@ impl Admission {
     }
 }
 
-/// Who puts a message at QoS 1 or 2 into its queue.
+/// The receivers that put a message into their queue: those that get it at QoS 1 or 2.
 pub(in crate::broker) fn queueing<'a>(
     publisher: &Publisher,
     route: &'a Route,

@@ -1,13 +1,13 @@
-//! Room in the queues of sessions, as publishers and receivers count it.
+//! Room in the queues of Sessions, as publishers and receivers count it.
 
 use crate::broker::publish::plan::Admission;
 use crate::broker::settings::{QueueOverflow, Settings};
 use crate::routing::{QueueBounds, Subscriber};
 use crate::session::Delivery;
 
-/// Counts room in the queues of sessions: the shard of a publisher takes it, the shard of the session gives it back.
+/// Counts room in the queues of Sessions: the shard of a publisher takes it, the shard of the Session gives it back.
 ///
-/// With `drop-oldest` a session makes room itself, and nobody counts, unless there is a dead letter topic: a dead letter must not push
+/// With `drop-oldest` a Session makes room itself, and nobody counts, unless there is a dead letter topic: a dead letter must not push
 /// out another message, which would become a dead letter in its turn.
 #[derive(Debug)]
 pub(in crate::broker) struct QueueRoom {
@@ -42,7 +42,7 @@ impl QueueRoom {
         }
     }
 
-    /// Gives back what messages and bytes took that left the queue of a session.
+    /// Gives back what messages and bytes took that left the queue of a Session.
     #[inline]
     pub(in crate::broker) fn give_back(&self, of: &Subscriber, (messages, bytes): (usize, usize)) {
         if self.is_counted && (messages, bytes) != (0, 0) {

@@ -1,4 +1,4 @@
-//! A Session's events, and what comes of them.
+//! Gives events to Sessions and carries out the actions they return.
 
 use crate::broker::action::Action;
 use crate::broker::counters::Counters;
@@ -9,12 +9,12 @@ use crate::codec::{Ack, ReasonCode, ServerPacket};
 use crate::session::{self, Action as Step};
 
 impl Shard {
-    /// Gives an event to the Session in `slot` and carries out what it asks for.
+    /// Gives an event to the Session in `slot` and carries out its actions. For rare events: one copy of the code is in the binary.
     pub(in crate::broker) fn drive(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
         self.drive_inlined(slot, event, turn);
     }
 
-    /// The same, compiled anew for each place that a message passes on its way: there it is known what kind of event it is.
+    /// The same for the path of a message, inlined into each caller: there the kind of event is known, and its branches go.
     #[inline(always)]
     pub(in crate::broker) fn drive_inlined(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
@@ -45,26 +45,26 @@ impl Shard {
         if !steps.is_empty() {
             for step in steps.drain(..) {
                 if self.session(slot, key).is_none() {
-                    break; // a step before ended the Session
+                    break; // an earlier step ended the Session
                 }
                 self.perform(slot, step, turn);
             }
             self.spare.push(steps);
             if let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key) {
-                entry.dropping &= !has_delivered; // what was dropped in this event was older
+                entry.dropping &= !has_delivered; // messages dropped by this event are older than those delivered
             }
         }
     }
 
-    /// So many bytes more wait for the transport of a connection, nearly.
+    /// Adds `bytes` to the estimate of unsent bytes of a connection. `Event::Flushed` corrects it.
     fn buffered(&mut self, id: ConnectionId, bytes: usize) {
         if let Some(connection) = self.connection_mut(id) {
             connection.buffered += bytes;
         }
     }
 
-    /// Counts what an event changed in the queue of the Session in `slot`, which had so much before and was given so much, and gives back the
-    /// room that is free now.
+    /// Counts what an event changed in the queue of the Session in `slot`, and gives back the room that is free now. `before` and `given`
+    /// are messages and bytes: those in the queue before the event, and those that the event added.
     fn account(&mut self, slot: usize, before: (usize, usize), given: (usize, usize)) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let after = entry.session.queued();
@@ -105,13 +105,13 @@ impl Shard {
         }
     }
 
-    /// Puts a packet before the connection of the Session in `slot`: CONNACK, or one behind it.
+    /// Sends a packet to the client of the Session in `slot`: CONNACK, or one that came after it in the same event.
     fn send_behind(&mut self, slot: usize, packet: ServerPacket, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let Some(connection) = entry.connection else { return };
         entry.dropping &= !matches!(packet, ServerPacket::Publish(_));
         if let ServerPacket::Connack(_) = packet {
-            self.let_go(connection, turn); // it was not to be read from before
+            self.let_go(connection, turn); // paused since its CONNECT
         }
         let bytes = self.counters.sending(&packet);
         self.buffered(connection, bytes);
@@ -119,16 +119,16 @@ impl Shard {
     }
 }
 
-/// Where the Actions of a Session go: packets to its connection at once, the rest to be carried out when the Session is done.
+/// Takes the actions of a Session. Packets go to its connection at once, other steps are carried out when the Session has returned.
 struct ActionSink<'a> {
     connection: Option<ConnectionId>,
     counters: &'a mut Counters,
     spare: &'a mut Vec<Vec<Step>>,
     actions: &'a mut Vec<Action>,
     steps: Vec<Step>,
-    /// Whether CONNACK is among the steps, which goes first.
+    /// Whether CONNACK is among the steps: packets after it must wait there, too.
     is_behind: bool,
-    /// What the packets take in the outgoing buffer, nearly.
+    /// An estimate of the bytes of the packets in the outgoing buffer.
     bytes: usize,
     /// Whether a message is among the packets.
     has_delivered: bool,

@@ -1,4 +1,4 @@
-//! The end of a Session: its Session Expiry Interval, and what becomes of what it was owed.
+//! The end of a Session: Session Expiry Interval, and where its undelivered messages go.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::broker::shard::{Shard, Turn};
 use crate::routing::Location;
 
 impl Shard {
-    /// The connection of the Session in `slot` has ended: since when, and what is left of its Will.
+    /// Records that the connection of the Session in `slot` has ended, when, and whether its Will is still to be published.
     pub(in crate::broker) fn persist_detached(&mut self, slot: usize, will: WillState, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let (session_expiry_interval, at) = (entry.session_expiry_interval, entry.detached_at);
@@ -28,14 +28,14 @@ impl Shard {
         }
     }
 
-    /// The Session in `slot` goes: to its next connection, or for good.
+    /// Cancels that timer: the Session in `slot` leaves this shard or ends.
     pub(in crate::broker) fn cancel_session_due(&mut self, slot: usize) {
         if let Ok(slot) = u32::try_from(slot) {
             self.timers.cancel_session(slot);
         }
     }
 
-    /// The Will or the end of a Session without connection may be due.
+    /// The timer of a Session without connection: publishes its Will or ends it, if that is due.
     pub(in crate::broker) fn on_session_due(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot).filter(|entry| entry.connection.is_none()) else { return };
         if entry.ends_at().is_some_and(|at| at <= turn.now) {
@@ -49,8 +49,8 @@ impl Shard {
         self.schedule_session(slot);
     }
 
-    /// Ends the Session in `slot`, which has no connection: its Will is published, its subscriptions go, and what it was owed
-    /// goes to other members of its shares or nowhere.
+    /// Ends the Session in `slot`, which has no connection. Its subscriptions are removed, its Will is published, and messages of its
+    /// Shared Subscriptions go to other members; its other messages are lost, and counted.
     pub(in crate::broker) fn end_session(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(subscriber) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
         let key = subscriber.key;
@@ -71,7 +71,7 @@ impl Shard {
             }
         }
         self.counters.dropped(DropReason::SessionEnded, lost);
-        // Behind those that went to others, one by one: a crash in between neither loses nor repeats one.
+        // After the records of the messages that went to others: each of those moves one message, so a crash in between loses or repeats none.
         if stored {
             self.persist(Record::SessionEnded { key }, turn);
         }

@@ -6,14 +6,14 @@ use crate::broker::shard::{Shard, Turn};
 use crate::session;
 
 impl Shard {
-    /// Reads messages that the session in `slot` is about to send.
+    /// Reads messages that the Session in `slot` is about to send.
     pub(in crate::broker) fn fetch(&mut self, slot: usize, number: u32, sequences: Vec<u64>, turn: &mut Turn<'_>) {
         let Some(session) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return };
         let purpose = Purpose::Send { slot, number };
         turn.actions.push(Action::Fetch(Box::new(Fetch { session, sequences, purpose })));
     }
 
-    /// Messages were read. The session that asked may be gone. If it has moved away and back, it has asked again with another number.
+    /// Messages were read. The Session that asked may be gone. If it has moved away and back, it has asked again with another number.
     pub(in crate::broker) fn on_fetched(&mut self, fetched: Fetched, turn: &mut Turn<'_>) {
         let Fetched { fetch: Fetch { session, purpose, .. }, messages, .. } = fetched;
         match purpose {

@@ -1,4 +1,4 @@
-//! Sessions: where they are, how they move, how they end.
+//! Sessions: the table of them, how they move between shards, and how they end.
 
 pub(super) mod drive;
 pub(super) mod expiry;

@@ -1,4 +1,4 @@
-//! A shard takes over what the last run left, before its first connection.
+//! Restores what the last run left, before the first connection.
 
 use std::sync::Arc;
 
@@ -8,24 +8,24 @@ use crate::broker::persistence::record::{Deduplicated, Record, WillState};
 use crate::broker::persistence::recovery::RecoveredSession;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
-use crate::routing::{Access, Location, Retained, SessionKey, Subscriber};
+use crate::routing::{Access, Location, RetainedMessage, SessionKey, Subscriber};
 use crate::session::Session;
 use crate::timestamp::Timestamp;
 
 impl Shared {
-    /// Takes the retained messages of the last run, and begins to number behind it and behind those of its records that count no more,
-    /// which are `gone`. Those that the limits don't allow any more are returned, and their records go.
+    /// Takes the retained messages of the last run. New numbers begin after theirs and after those of obsolete records, which are `gone`.
+    /// Returns the messages that the limits no longer allow; their records are deleted.
     pub fn restore(
         &self,
-        retained: Vec<Arc<Retained>>,
+        retained: Vec<Arc<RetainedMessage>>,
         gone: Vec<u64>,
         sessions: impl Iterator<Item = SessionKey>,
-    ) -> Vec<Arc<Retained>> {
+    ) -> Vec<Arc<RetainedMessage>> {
         self.number_behind(sessions.max());
         let last = retained.iter().map(|retained| retained.number).chain(gone.iter().copied()).max();
         let mut store = self.retained_mut();
         let too_many: Vec<_> =
-            retained.into_iter().filter(|retained| store.set(Retained::clone(retained)).is_err()).collect();
+            retained.into_iter().filter(|retained| store.set(RetainedMessage::clone(retained)).is_err()).collect();
         let gone = gone.into_iter().chain(too_many.iter().map(|retained| retained.number));
         self.retained_order.restore(last.unwrap_or_default(), gone);
         too_many
@@ -40,7 +40,7 @@ impl Shared {
 }
 
 impl Shard {
-    /// Takes a Session of the last run. Its client may do what `access` says until it connects again.
+    /// Takes a Session of the last run. `access` is what its client may do until it connects again.
     ///
     /// For a Session that was connected, the end of the last run is the end of its connection: Will Delay and Session Expiry
     /// Interval count from `now`.
@@ -53,7 +53,7 @@ impl Shard {
     ) {
         let turn = &mut Turn { now, actions };
         let RecoveredSession { key, client_id, session_expiry_interval, detached_at, will, .. } = recovered;
-        // More Sessions than sessions_max allows by now are still kept.
+        // Sessions are kept even if `sessions_max` is lower now.
         self.shared.admit_session(usize::MAX);
         let (claim, _) = self.shared.claim(&client_id, self.id);
         let arriving = Location { shard: self.id, slot: Location::ARRIVING };
@@ -71,10 +71,12 @@ impl Shard {
         subscriber.set_given(messages, bytes);
         let since = detached_at.unwrap_or(now);
         let mut has_shares = false;
+        let mut index = self.shared.index_mut();
         for (subscription, id) in &recovered.subscriptions {
             has_shares |= subscription.filter.share.is_some();
-            self.shared.index_mut().subscribe(&subscriber, subscription, *id, self.settings.share_strategy);
+            index.subscribe(&subscriber, subscription, *id, self.settings.share_strategy);
         }
+        drop(index);
         let entry = SessionSlot {
             session_expiry_interval,
             detached_at: since,
@@ -85,7 +87,7 @@ impl Shard {
         };
         let will = WillState::of(entry.will_at());
         let slot = self.insert_session(entry);
-        // An empty queue is numbered anew: what was sent of the old one says nothing of what comes.
+        // An empty queue is numbered from 1 again, so `sent_until` of the old one must not apply to it.
         let is_outdated = detached_at.is_none() || sent_until > next;
         if is_outdated && session_expiry_interval > 0 {
             self.persist_detached(slot, will, turn);
@@ -93,7 +95,7 @@ impl Shard {
         self.schedule_session(slot);
     }
 
-    /// Ends in the store what belongs to no Session.
+    /// Deletes stored records that belong to no Session.
     pub fn end_orphans(&mut self, orphans: Vec<SessionKey>, actions: &mut Vec<Action>) {
         let turn = &mut Turn { now: Timestamp::default(), actions };
         for key in orphans {

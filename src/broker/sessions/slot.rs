@@ -8,15 +8,14 @@ use crate::codec::Will;
 use crate::routing::Subscriber;
 use crate::session::{Session, Ticket};
 use crate::timestamp::Timestamp;
-use crate::topic::Filter;
 
-/// A session and what its shard keeps beside it. The whole slot moves to another shard when its client connects there.
+/// A Session and what its shard keeps beside it. The whole slot moves to another shard when its client connects there.
 #[derive(Debug)]
 pub(in crate::broker) struct SessionSlot {
     pub(in crate::broker) session: Session,
     pub(in crate::broker) subscriber: Arc<Subscriber>,
     pub(in crate::broker) connection: Option<ConnectionId>,
-    /// The CONNECT that this shard has the session for.
+    /// The CONNECT that this shard has the Session for.
     pub(in crate::broker) claim: Claim,
     /// In seconds; 0: it ends with its connection; `u32::MAX`: never.
     pub(in crate::broker) session_expiry_interval: u32,
@@ -39,7 +38,7 @@ pub(in crate::broker) struct SessionSlot {
 }
 
 impl SessionSlot {
-    /// A session without connection, Will or anything in the store.
+    /// A Session without connection, Will or anything in the store.
     pub(in crate::broker) fn new(claim: Claim, session: Session, subscriber: Arc<Subscriber>) -> Self {
         Self {
             session,
@@ -58,17 +57,12 @@ impl SessionSlot {
         }
     }
 
-    /// Forgets the tickets of this shard: the session moves to one that counts its own, and all it waited for is stable.
+    /// Forgets the tickets of this shard: the Session moves to one that counts its own, and all it waited for is stable.
     pub(in crate::broker) fn forget_shard(&mut self) {
         self.session.forget_shard();
         self.replays.forget_shard();
         self.last_ticket = Ticket::default();
         self.held_until = Ticket::default();
-    }
-
-    /// Forgets the retained messages that a subscription still gets: it is removed, or made anew. [MQTT-3.10.4-2]
-    pub(in crate::broker) fn forget_replays(&mut self, filter: &Filter) {
-        self.replays.retain(|replay| *replay.filter != *filter);
     }
 
     /// When it ends unless it is connected before.

@@ -1,8 +1,8 @@
-//! The sessions of one shard, who claims them, and what belongs to sessions that are not here yet or about to leave.
+//! The Sessions of one shard, who claims them, and what belongs to Sessions that are not here yet or about to leave.
 //!
-//! A session is here because of a claim: the CONNECT that made this shard the holder of the Client Identifier (see
-//! [`takeover`](super::takeover)). A claim is in one of two places: it is *pending* while the session is on its way here, and then the
-//! session has a *slot*. A claim that is in neither has ended or has moved on.
+//! A Session is here because of a claim: the CONNECT that made this shard the holder of the Client Identifier (see
+//! [`takeover`](super::takeover)). A claim is in one of two places: it is *pending* while the Session is on its way here, and then the
+//! Session has a *slot*. A claim that is in neither has ended or has moved on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,36 +20,36 @@ use crate::broker::sessions::slot::SessionSlot;
 use crate::routing::{Location, SessionKey, ShardId, Subscriber};
 use crate::session::Ticket;
 
-/// The sessions of a shard.
+/// The Sessions of a shard.
 ///
 /// Invariants: at most one slot answers for a claim, and each slot is found by its claim; a claim is not pending and in a slot at once;
-/// the location that publishers see of a session is its slot.
+/// the location that publishers see of a Session is its slot.
 #[derive(Debug)]
 pub(in crate::broker) struct SessionTable {
     shard: ShardId,
     slots: Slab<SessionSlot>,
-    /// The slot of each session, by the claim that it is here for.
+    /// The slot of each Session, by the claim that it is here for.
     by_claim: HashMap<Claim, u32, RandomState>,
-    /// CONNECTs whose session is on its way here.
+    /// CONNECTs whose Session is on its way here.
     pending: HashMap<Claim, PendingClaim, RandomState>,
     early: HashMap<SessionKey, Vec<EarlyMessage>, RandomState>,
     departures: Vec<Departure>,
 }
 
-/// A CONNECT that waits for its session.
+/// A CONNECT that waits for its Session.
 #[derive(Debug)]
 pub(in crate::broker) struct PendingClaim {
     /// It may have closed meanwhile.
     pub(in crate::broker) connection: ConnectionId,
     pub(in crate::broker) connecting: Box<Connecting>,
-    /// A later CONNECT, which gets the session after this one.
+    /// A later CONNECT, which gets the Session after this one.
     pub(in crate::broker) successor: Option<Claimant>,
 }
 
-/// A QoS 1 or 2 message that came before its session.
+/// A QoS 1 or 2 message that came before its Session.
 type EarlyMessage = (Arc<Subscriber>, SequencedDelivery);
 
-/// A session that another CONNECT claimed while records of it were not stable. It leaves when `ticket` is stable.
+/// A Session that another CONNECT claimed while records of it were not stable. It leaves when `ticket` is stable.
 #[derive(Debug)]
 struct Departure {
     ticket: Ticket,
@@ -83,18 +83,18 @@ impl SessionTable {
         self.slots.contains(slot)
     }
 
-    /// The session in `slot`, if it is still the one with this key.
+    /// The Session in `slot`, if it is still the one with this key.
     #[inline]
     pub(in crate::broker) fn with_key(&self, slot: usize, key: SessionKey) -> Option<&SessionSlot> {
         self.slots.get(slot).filter(|entry| entry.subscriber.key == key)
     }
 
-    /// The slot of the session that is here for this claim.
+    /// The slot of the Session that is here for this claim.
     pub(in crate::broker) fn slot_of(&self, claim: Claim) -> Option<usize> {
         self.by_claim.get(&claim).map(|slot| *slot as usize)
     }
 
-    /// Gives a session a slot, and lets messages come to it there.
+    /// Gives a Session a slot, and lets messages come to it there.
     pub(in crate::broker) fn insert(&mut self, entry: SessionSlot, counters: &mut Counters) -> usize {
         let (claim, subscriber, queued) = (entry.claim, Arc::clone(&entry.subscriber), entry.session.queued());
         let slot = self.slots.insert(entry);
@@ -107,7 +107,7 @@ impl SessionTable {
         slot
     }
 
-    /// Takes a session out of its slot, to end it or to give it to another shard. The caller tells publishers where it is from now on.
+    /// Takes a Session out of its slot, to end it or to give it to another shard. The caller tells publishers where it is from now on.
     pub(in crate::broker) fn remove(&mut self, slot: usize, counters: &mut Counters) -> Option<SessionSlot> {
         let entry = self.slots.try_remove(slot)?;
         let removed = self.by_claim.remove(&entry.claim);
@@ -123,7 +123,7 @@ impl SessionTable {
         counters.sessions = self.slots.len() as u64;
     }
 
-    /// A CONNECT waits for its session from now on, until [`end_claim`](Self::end_claim).
+    /// A CONNECT waits for its Session from now on, until [`end_claim`](Self::end_claim).
     pub(in crate::broker) fn begin_claim(
         &mut self,
         claim: Claim,
@@ -139,35 +139,35 @@ impl SessionTable {
         self.pending.get_mut(&claim)
     }
 
-    /// The session of a pending claim is here, or there is none.
+    /// The Session of a pending claim is here, or there is none.
     pub(in crate::broker) fn end_claim(&mut self, claim: Claim) -> Option<PendingClaim> {
         self.pending.remove(&claim)
     }
 
-    /// Keeps a QoS 1 or 2 message for a session that is on its way here.
+    /// Keeps a QoS 1 or 2 message for a Session that is on its way here.
     ///
-    /// The sequence of each message must reach the session: a gap would block its queue. So none is dropped here, and the bound is the
-    /// time that it takes: the old shard tells publishers of the move and gives the session up in the same turn, and the session stands
+    /// The sequence of each message must reach the Session: a gap would block its queue. So none is dropped here, and the bound is the
+    /// time that it takes: the old shard tells publishers of the move and gives the Session up in the same turn, and the Session stands
     /// in the mailbox of this shard before anything that is sent after that turn. What comes earlier is what publishers send during one
-    /// turn of the old shard. With `reject` and `drop-newest` publishers have reserved its room in the queue of the session, too. On
-    /// arrival the session applies its bounds to all of it.
+    /// turn of the old shard. With `reject` and `drop-newest` publishers have reserved its room in the queue of the Session, too. On
+    /// arrival the Session applies its bounds to all of it.
     pub(in crate::broker) fn keep_early(&mut self, to: &Arc<Subscriber>, sequenced: SequencedDelivery) {
         self.early.entry(to.key).or_default().push((Arc::clone(to), sequenced));
     }
 
-    /// Takes the messages that came before their session, in the order in which they came.
+    /// Takes the messages that came before their Session, in the order in which they came.
     pub(in crate::broker) fn take_early(&mut self, key: SessionKey) -> Vec<EarlyMessage> {
         self.early.remove(&key).unwrap_or_default()
     }
 
-    /// The session of `claim` goes to `claimant` when `ticket` is stable. A claim has one claimant, and each waits with a connection that
+    /// The Session of `claim` goes to `claimant` when `ticket` is stable. A claim has one claimant, and each waits with a connection that
     /// is not read from: there are at most as many departures as connections.
     pub(in crate::broker) fn delay_departure(&mut self, ticket: Ticket, claim: Claim, claimant: Claimant) {
         debug_assert!(self.departures.iter().all(|other| other.claim != claim), "two claimants of one session");
         self.departures.push(Departure { ticket, claim, claimant });
     }
 
-    /// Takes the claims whose session may leave now, with who gets it.
+    /// Takes the claims whose Session may leave now, with who gets it.
     pub(in crate::broker) fn take_departures(&mut self, pipeline: &CommitPipeline) -> Vec<(Claim, Claimant)> {
         let is_ready = |departure: &mut Departure| pipeline.is_stable(departure.ticket);
         self.departures.extract_if(.., is_ready).map(|departure| (departure.claim, departure.claimant)).collect()
@@ -178,7 +178,7 @@ impl SessionTable {
         self.slots.iter()
     }
 
-    /// Whether no session is on its way, neither here nor from here.
+    /// Whether no Session is on its way, neither here nor from here.
     #[cfg(test)]
     pub(in crate::broker) fn is_settled(&self) -> bool {
         self.pending.is_empty() && self.early.is_empty() && self.departures.is_empty()

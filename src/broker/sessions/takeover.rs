@@ -1,7 +1,7 @@
-//! A session follows its client from shard to shard.
+//! A Session follows its client from shard to shard.
 //!
 //! A CONNECT makes its shard the holder of the Client Identifier at once, in the [directory](crate::broker::directory). That shard then
-//! asks the holder before it for the session. So the claims of one identifier form a queue: a holder that has not got the session yet
+//! asks the holder before it for the Session. So the claims of one identifier form a queue: a holder that has not got the Session yet
 //! passes it on when it comes.
 
 use crate::broker::action::Action;
@@ -14,7 +14,7 @@ use crate::broker::shard::{Shard, Turn};
 use crate::routing::Location;
 
 impl Shard {
-    /// Asks the holder before `claimant` for the session.
+    /// Asks the holder before `claimant` for the Session.
     pub(in crate::broker) fn ask_holder(&mut self, holder: Holder, claimant: Claimant, turn: &mut Turn<'_>) {
         if holder.shard() == self.id {
             return self.on_claimed(holder.claim(), claimant, turn);
@@ -23,7 +23,7 @@ impl Shard {
         turn.actions.push(Action::Forward { shard: holder.shard(), message: ShardMessage(message) });
     }
 
-    /// `claimant` wants the session that this shard has, or is about to get, for the claim `prior`.
+    /// `claimant` wants the Session that this shard has, or is about to get, for the claim `prior`.
     pub(in crate::broker) fn on_claimed(&mut self, prior: Claim, claimant: Claimant, turn: &mut Turn<'_>) {
         if let Some(pending) = self.sessions.pending_claim(prior) {
             pending.successor = Some(claimant);
@@ -39,7 +39,7 @@ impl Shard {
         }
         // A Will or an end that is due, and whose timer has not been handled yet, comes before the new connection. [MQTT-3.1.3-9]
         self.on_session_due(slot, turn);
-        // A session that ended with its connection is gone by now.
+        // A Session that ended with its connection is gone by now.
         let Some(entry) = self.sessions.get(slot).filter(|entry| entry.claim == prior) else {
             return self.surrender(claimant, None, turn);
         };
@@ -53,7 +53,7 @@ impl Shard {
         self.surrender(claimant, entry, turn);
     }
 
-    /// Ends the session in `slot` for a CONNECT with Clean Start. Its CONNACK tells the client that the session is gone, so the end must
+    /// Ends the Session in `slot` for a CONNECT with Clean Start. Its CONNACK tells the client that the Session is gone, so the end must
     /// be stable first. [MQTT-3.1.2-4]
     fn end_for(&mut self, claimant: Claimant, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
@@ -66,14 +66,14 @@ impl Shard {
         }
     }
 
-    /// Gives up the sessions that were claimed before their records were stable, if they are now.
+    /// Gives up the Sessions that were claimed before their records were stable, if they are now.
     pub(in crate::broker) fn surrender_stable(&mut self, turn: &mut Turn<'_>) {
         for (prior, claimant) in self.sessions.take_departures(&self.pipeline) {
             self.on_claimed(prior, claimant, turn);
         }
     }
 
-    /// Takes a session out of this shard, for another shard or another claim of this one.
+    /// Takes a Session out of this shard, for another shard or another claim of this one.
     fn remove_session(&mut self, slot: usize) -> Option<Box<SessionSlot>> {
         let mut entry = self.sessions.remove(slot, &mut self.counters)?;
         self.cancel_session_due(slot);
@@ -81,7 +81,7 @@ impl Shard {
         Some(Box::new(entry))
     }
 
-    /// Gives the session to `claimant`, or tells it that there is none.
+    /// Gives the Session to `claimant`, or tells it that there is none.
     fn surrender(&mut self, claimant: Claimant, session: Option<Box<SessionSlot>>, turn: &mut Turn<'_>) {
         if let Some(entry) = &session {
             // From now on messages for it go to its new shard.
@@ -94,7 +94,7 @@ impl Shard {
         turn.actions.push(Action::Forward { shard: claimant.shard, message });
     }
 
-    /// The session of a pending CONNECT is here, or there is none.
+    /// The Session of a pending CONNECT is here, or there is none.
     pub(in crate::broker) fn on_surrendered(
         &mut self,
         claim: Claim,
@@ -114,7 +114,7 @@ impl Shard {
             let granted = GrantedClaim { claim, connecting: pending.connecting };
             self.finish_connect(id, granted, session, turn);
         } else if let Some(mut entry) = session {
-            // The client is gone again: its session waits for the next CONNECT.
+            // The client is gone again: its Session waits for the next CONNECT.
             entry.claim = claim;
             let slot = self.insert_session(*entry);
             self.schedule_session(slot);
@@ -128,7 +128,7 @@ impl Shard {
         }
     }
 
-    /// Gives a session that has just come to the claimant that asked for it meanwhile.
+    /// Gives a Session that has just come to the claimant that asked for it meanwhile.
     fn pass_on(&mut self, claim: Claim, claimant: Claimant, session: Option<Box<SessionSlot>>, turn: &mut Turn<'_>) {
         match session {
             Some(mut entry) if claimant.clean_start => {
@@ -140,7 +140,7 @@ impl Shard {
         }
     }
 
-    /// Gives a session a slot here, and lets messages come to it.
+    /// Gives a Session a slot here, and lets messages come to it.
     pub(in crate::broker) fn insert_session(&mut self, entry: SessionSlot) -> usize {
         self.sessions.insert(entry, &mut self.counters)
     }

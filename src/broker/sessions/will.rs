@@ -1,4 +1,4 @@
-//! Will Messages: when a Will is published, and as what.
+//! Will Messages: how a Will is published.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::codec::Will;
 use crate::session::Application;
 
 impl Shard {
-    /// Publishes the Will of the Session in `slot`, which it then has no more. [MQTT-3.1.2-8] [MQTT-3.1.2-10]
+    /// Publishes the Will of the Session in `slot`, and removes it from the Session. [MQTT-3.1.2-8] [MQTT-3.1.2-10]
     pub(in crate::broker) fn publish_will(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let Some(will) = entry.will.take() else { return };
@@ -20,7 +20,7 @@ impl Shard {
             client_id: Some(entry.subscriber.client_id.clone()),
             origin: None,
             received: None,
-            once: None,
+            deduplicated: None,
             instead_of: entry.stored.then_some(InsteadOf::Will(entry.subscriber.key)),
         };
         match self.accept(&publisher, application(*will), turn) {
@@ -32,7 +32,7 @@ impl Shard {
     }
 }
 
-/// A Will as the message that it is.
+/// The message that a Will describes.
 fn application(will: Will) -> Application {
     Application {
         message: Arc::new(will.message()),
