@@ -43,6 +43,11 @@ impl Wire {
         Ok(Self { stream, received: Vec::new(), unsent: Vec::new(), waits: false })
     }
 
+    /// What carries its bytes.
+    pub const fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
     /// Sends bytes. A connection that the broker has closed takes them too: what it said before is still to be read.
     pub fn send(&mut self, bytes: &[u8]) {
         self.unsent.extend(bytes);
