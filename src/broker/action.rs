@@ -11,7 +11,7 @@ use crate::session::Ticket;
 /// What the caller of [`Shard::handle`](crate::broker::Shard::handle) must do, all of it and in order, before the next event.
 #[derive(Debug)]
 pub enum Action {
-    /// Encode the packet behind what the connection has to send, and flush it soon. Report what the transport takes as
+    /// Encode the packet into the outgoing buffer of the connection, and flush it soon. Report what the transport takes as
     /// [`Event::Flushed`](crate::broker::Event::Flushed).
     Send {
         /// To this connection.
@@ -19,18 +19,18 @@ pub enum Action {
         /// This packet.
         packet: ServerPacket,
     },
-    /// Send what was given before, within a bounded time, and close. Nothing more is read from it, and no other action will name it;
-    /// [`Event::Closed`](crate::broker::Event::Closed) may follow and is then ignored.
+    /// Send what is in the outgoing buffer, within a bounded time, and close. Read nothing more; no later action names the connection.
+    /// An [`Event::Closed`](crate::broker::Event::Closed) that follows is ignored.
     Close {
         /// This connection.
         connection: ConnectionId,
     },
-    /// Decode nothing more of this connection until [`Action::Resume`], not even what was read already.
+    /// Stop decoding packets of this connection until [`Action::Resume`], including bytes that were read before.
     Pause {
         /// This connection.
         connection: ConnectionId,
     },
-    /// Read again.
+    /// Decode and read again.
     Resume {
         /// This connection.
         connection: ConnectionId,
@@ -49,10 +49,10 @@ pub enum Action {
         /// The record.
         record: Box<Record>,
     },
-    /// Read messages from the store, elsewhere; answered by [`Event::Fetched`](crate::broker::Event::Fetched). What waits for them is the
-    /// Session's turn to send.
+    /// Read messages from the store on another thread; answered by [`Event::Fetched`](crate::broker::Event::Fetched). Until then the Session
+    /// sends nothing behind them.
     Fetch(Box<Fetch>),
-    /// Give a message to another shard, in order.
+    /// Send a message to another shard; messages between two shards keep their order.
     Forward {
         /// To this shard.
         shard: ShardId,

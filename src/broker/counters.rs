@@ -2,7 +2,7 @@ use std::ops::Add;
 
 use crate::codec::{PacketType, Qos, ServerPacket};
 
-/// What a shard has counted since its start: plain numbers, read once a second by whoever publishes them.
+/// The counters and gauges of a shard since its start, published once a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Packets from clients, by [`PacketType`] number.
@@ -21,13 +21,13 @@ pub struct Counters {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Dropped messages that were published to the dead letter topic.
     pub dead_letters: u64,
-    /// Dropped messages that could not be, because there was no room for a record or they could not be read.
+    /// Dropped messages that could not be published there: no room for a record, or unreadable in the store.
     pub dead_letters_lost: u64,
-    /// Messages that were accepted before by their `dedup-id`.
+    /// Messages recognised as repeats by their `dedup-id`.
     pub duplicates: u64,
-    /// Identifiers that grew older than the deduplication window.
+    /// Identifiers that expired from the deduplication window.
     pub deduplication_expired: u64,
-    /// Identifiers that left the deduplication window early, for newer ones.
+    /// Identifiers evicted from the deduplication window for newer ones.
     pub deduplication_left: u64,
     /// CONNECTs accepted.
     pub connects_accepted: u64,
@@ -37,13 +37,13 @@ pub struct Counters {
     pub protocol_errors: u64,
     /// PUBLISH and SUBSCRIBE packets denied by access rules.
     pub denied: u64,
-    /// Connections at this moment.
+    /// Current Network Connections.
     pub connections: u64,
-    /// Sessions at this moment, connected or not.
+    /// Current Sessions, connected or not.
     pub sessions: u64,
-    /// Sessions at this moment that are connected.
+    /// Current Sessions with a Network Connection.
     pub sessions_connected: u64,
-    /// QoS 1 and 2 messages that wait in Sessions at this moment, in flight included.
+    /// QoS 1 and 2 messages in the queues of Sessions, those in flight included.
     pub queued_messages: u64,
     /// Their bytes.
     pub queued_bytes: u64,
@@ -59,7 +59,7 @@ pub struct Counters {
 pub enum DropReason {
     /// The Session's queue was full (QoS 1 and 2).
     QueueFull = 0,
-    /// The receiver didn't take its bytes (QoS 0).
+    /// The outgoing buffer of the receiver was full (QoS 0).
     SlowReceiver = 1,
     /// The receiver has no connection (QoS 0).
     NotConnected = 2,
@@ -78,7 +78,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    /// All, in the order of their numbers.
+    /// All reasons, in the order of their numbers.
     pub const ALL: [Self; 9] = [
         Self::QueueFull,
         Self::SlowReceiver,
@@ -121,7 +121,7 @@ impl Counters {
         self.queued_bytes = self.queued_bytes + after.1 as u64 - before.1 as u64;
     }
 
-    /// Counts a packet to a client, and says how many bytes it is, nearly.
+    /// Counts a packet to a client, and returns an estimate of its encoded bytes.
     pub(super) fn sending(&mut self, packet: &ServerPacket) -> usize {
         self.sent(packet.packet_type());
         let ServerPacket::Publish(publish) = packet else { return PACKET_BYTES };
@@ -196,5 +196,5 @@ impl Add for Counters {
     }
 }
 
-/// What a packet takes in the outgoing buffer beside its content, nearly.
+/// An estimate of the bytes that a packet takes beside its content.
 const PACKET_BYTES: usize = 10;

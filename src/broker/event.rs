@@ -11,12 +11,12 @@ use crate::codec::{ClientId, ClientPacket, DecodeError, ProtocolVersion, ReasonC
 use crate::routing::Access;
 use crate::session::Ticket;
 
-/// What happens to a shard.
+/// An input of a shard.
 #[derive(Debug)]
 pub enum Event {
-    /// A Network Connection was accepted. Its first packet must be CONNECT, within the CONNECT timeout.
+    /// A Network Connection was accepted. CONNECT must follow within `connect_timeout`.
     Opened {
-        /// Not in use.
+        /// An identifier that is not in use.
         connection: ConnectionId,
         /// Where it comes from.
         peer: Box<Peer>,
@@ -28,27 +28,27 @@ pub enum Event {
         /// The packet.
         packet: ClientPacket,
     },
-    /// The bytes of a connection can't be decoded: nothing more will be read from it.
+    /// The bytes of a connection cannot be decoded. The caller reads nothing more from it.
     Undecodable {
         /// On this connection.
         connection: ConnectionId,
-        /// Why not.
+        /// The cause.
         error: DecodeError,
-        /// If it is CONNECT that can't be decoded: the version to say so in, as far as it came to light.
+        /// For a malformed CONNECT: the version for the CONNACK, as far as it was decoded.
         connect_version: Option<ProtocolVersion>,
     },
-    /// The transport took bytes that [`Action::Send`](crate::broker::Action::Send) had given.
+    /// The transport took bytes of the outgoing buffer, which [`Action::Send`](crate::broker::Action::Send) fills.
     Flushed {
         /// On this connection.
         connection: ConnectionId,
-        /// How many bytes still wait.
+        /// The bytes still in the outgoing buffer.
         remaining: usize,
     },
     /// The transport ended. No further event names the connection; its slot may be used again with the next generation.
     Closed {
         /// This connection.
         connection: ConnectionId,
-        /// Why, in a word or two for the log: `end of stream`, `connection reset`, `write timeout`.
+        /// The cause for the log: `end of stream`, `connection reset`, `write timeout`.
         cause: ByteString,
     },
     /// The answer to [`Action::Authenticate`](crate::broker::Action::Authenticate).
@@ -58,79 +58,79 @@ pub enum Event {
         /// The answer.
         outcome: AuthenticationOutcome,
     },
-    /// Everything up to and including this ticket of this shard is stable at the configured durability level.
+    /// All records of this shard up to this ticket are stable at the configured durability.
     Persisted(Ticket),
-    /// The answer to [`Action::Fetch`](crate::broker::Action::Fetch), at any time.
+    /// The answer to [`Action::Fetch`](crate::broker::Action::Fetch). It may come after the Session moved or ended.
     Fetched(Box<Fetched>),
-    /// Another shard sent this. Messages of one shard to another arrive in the order they were sent.
+    /// A message of another shard. Messages between two shards arrive in the order they were sent.
     Forwarded(ShardMessage),
-    /// The time that [`Shard::deadline`](crate::broker::Shard::deadline) named has come.
+    /// The time of [`Shard::deadline`](crate::broker::Shard::deadline) has passed.
     DeadlinePassed,
-    /// What a connected client may do has changed: the access rules were reloaded.
+    /// The access rules were reloaded: this is what a connected client may do from now on.
     AccessChanged {
         /// Of this connection.
         connection: ConnectionId,
-        /// From now on.
+        /// The new rules.
         access: Arc<Access>,
     },
-    /// Whether the store has room for new messages. While it has not, what would need it is refused.
+    /// Whether the store has room for new messages. Without room, messages that need a record are refused.
     StoreRoom(StoreRoom),
-    /// The broker stops: every client is told 0x8B and closed; nothing new is accepted.
+    /// The broker stops: all connections are closed with 0x8B, and no new one is accepted.
     ShuttingDown,
 }
 
 /// Whether the store has room for new messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StoreRoom {
-    /// It has.
+    /// It has room.
     #[default]
     Some,
     /// The disk is full.
     None,
 }
 
-/// Where a Network Connection comes from.
+/// The remote end of a Network Connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// The remote address; `None` for a Unix socket.
     pub address: Option<SocketAddr>,
     /// The name of the listener that accepted it.
     pub listener: Arc<str>,
-    /// The identity that the client certificate proved, if one was asked for.
+    /// The identity in the verified client certificate, if the listener uses it.
     pub certificate_identity: Option<Arc<str>>,
     /// Maximum Packet Size of this listener, in bytes: announced in CONNACK; the decoder enforces it.
     pub maximum_packet_size: u32,
 }
 
-/// What a provider said of a client.
+/// The decision of a provider.
 #[derive(Debug, Clone)]
 pub enum AuthenticationOutcome {
-    /// It may connect.
+    /// The client may connect.
     Granted {
         /// What it may publish and receive.
         access: Arc<Access>,
-        /// The name it is known by: its User Name, or the identity of its certificate.
+        /// The name for the log: its User Name, or the identity in its certificate.
         user: Option<Arc<str>>,
-        /// That name if it was proved, and not merely said.
+        /// That name, if the provider verified it.
         verified_user: Option<Arc<str>>,
         /// The last data of an enhanced authentication, for CONNACK or AUTH.
         authentication_data: Option<Bytes>,
     },
-    /// It has to say more first: sent as AUTH 0x18, answered by the client's AUTH.
+    /// The authentication goes on: AUTH 0x18 to the client, whose AUTH answers it.
     Continue {
-        /// Opaque to all but the method.
+        /// Authentication Data; only the method knows its meaning.
         authentication_data: Option<Bytes>,
     },
-    /// It may not connect.
+    /// The client may not connect.
     Refused {
         /// 0x80 or above.
         reason_code: ReasonCode,
-        /// Why, for the log: not told to the client.
+        /// The cause for the log. The client is not sent it.
         cause: ByteString,
     },
 }
 
-/// What a provider is asked.
+/// A question to a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthenticationRequest {
     /// The Client Identifier, the assigned one if the client sent none.
@@ -143,17 +143,17 @@ pub struct AuthenticationRequest {
     pub method: Option<ByteString>,
     /// Authentication Data.
     pub data: Option<Bytes>,
-    /// Whether it begins, goes on after [`AuthenticationOutcome::Continue`], or is a re-authentication.
+    /// The step of the authentication.
     pub step: AuthenticationStep,
 }
 
-/// How far an authentication has come.
+/// The steps of an authentication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthenticationStep {
-    /// At CONNECT.
+    /// CONNECT.
     Connect,
-    /// With an AUTH that answers ours.
+    /// An AUTH of the client that answers [`AuthenticationOutcome::Continue`].
     Continue,
-    /// With an AUTH 0x19 on an established connection.
+    /// AUTH 0x19 on an established connection.
     Reauthenticate,
 }

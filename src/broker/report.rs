@@ -3,7 +3,7 @@ use bytestring::ByteString;
 use crate::broker::ids::ConnectionId;
 use crate::codec::{ClientId, ReasonCode};
 
-/// What an operator wants to read in the log, one line each.
+/// An event for the log of the operator: one line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
     /// A client is connected.
@@ -16,16 +16,16 @@ pub enum Report {
         version: &'static str,
         /// Clean Start.
         clean_start: bool,
-        /// Whether it goes on with a stored Session.
+        /// Whether it resumes a Session.
         session_present: bool,
         /// Keep Alive in seconds.
         keep_alive: u16,
     },
-    /// A CONNECT was refused, or the connection broke off before one.
+    /// A CONNECT was refused, or the connection ended before one.
     Refused {
-        /// As far as it is known.
+        /// What is known of the client.
         client: ClientLabel,
-        /// What it was told.
+        /// The Reason Code it was sent.
         reason_code: ReasonCode,
         /// Why.
         cause: ByteString,
@@ -34,9 +34,9 @@ pub enum Report {
     Disconnected {
         /// The client.
         client: ClientLabel,
-        /// What it said, or was told.
+        /// The Reason Code it sent or was sent.
         reason_code: ReasonCode,
-        /// Who ended it and why.
+        /// Which side ended it, and why.
         cause: ByteString,
     },
     /// A PUBLISH or SUBSCRIBE was denied.
@@ -47,21 +47,21 @@ pub enum Report {
         packet: &'static str,
         /// The Topic Name or Topic Filter.
         topic: ByteString,
-        /// What it was told.
+        /// The Reason Code it was sent.
         reason_code: ReasonCode,
         /// The access rule, or the limit.
         rule: ByteString,
     },
-    /// A message can't be read from the store, and is not delivered by this run.
+    /// A message cannot be read from the store. It is not delivered before a restart.
     Unreadable {
-        /// Whose it is.
+        /// The receiver.
         client: ClientLabel,
-        /// Its place in the queue.
+        /// Its sequence in the queue.
         sequence: u64,
         /// Why.
         cause: ByteString,
     },
-    /// Messages to a client begin to be dropped: once per episode, until something is delivered again.
+    /// The first of a series of dropped messages to a client; the next delivery ends the series.
     Dropping {
         /// The client.
         client: ClientLabel,
@@ -70,12 +70,12 @@ pub enum Report {
     },
 }
 
-/// Who a line of the log speaks of.
+/// The client that a log line is about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientLabel {
-    /// Client Identifier, if a CONNECT came.
+    /// Client Identifier, once CONNECT has been read.
     pub client_id: Option<ClientId>,
-    /// The name it is known by.
+    /// Its user name.
     pub user: Option<std::sync::Arc<str>>,
     /// Remote address.
     pub address: Option<std::net::SocketAddr>,

@@ -9,18 +9,18 @@ use crate::routing::ShareStrategy;
 use crate::session::QueueHead;
 use crate::topic::TopicName;
 
-/// What the rules of a shard can be set to: the part of the configuration that they need, as plain data.
+/// The configuration of a shard, as plain data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Maximum QoS announced and enforced.
     pub maximum_qos: Qos,
     /// Retain Available.
     pub retain_available: bool,
-    /// Receive Maximum announced to clients: unacknowledged QoS 1 and 2 messages from one.
+    /// Receive Maximum announced to clients: the unacknowledged QoS 1 and 2 messages that one client may have sent.
     pub receive_maximum: NonZeroU16,
     /// Topic Alias Maximum announced to clients.
     pub topic_alias_maximum: u16,
-    /// Topic Aliases that the broker assigns to one client at the most, if its own Topic Alias Maximum allows them.
+    /// The most Topic Aliases that the broker assigns to one client; its own Topic Alias Maximum may be lower.
     pub topic_alias_maximum_outgoing: u16,
     /// Bytes of a Topic Name or Topic Filter.
     pub topic_length_max: usize,
@@ -28,27 +28,27 @@ pub struct Settings {
     pub topic_levels_max: usize,
     /// Subscriptions of one Session.
     pub subscriptions_per_session_max: usize,
-    /// QoS 1 and 2 messages that wait in one Session, in flight included.
+    /// QoS 1 and 2 messages in the queue of one Session, those in flight included.
     pub queued_messages_max: usize,
     /// Their bytes.
     pub queued_bytes_max: usize,
-    /// What of the queue of a durable Session is in memory; `None`: all of it, because nothing is stored.
+    /// How much of the queue of a durable Session is in memory; `None`: all of it, because nothing is stored.
     pub queue_head: Option<QueueHead>,
-    /// What happens to a message for a Session where these are reached.
+    /// What happens to a message for a Session whose queue is at one of these limits.
     pub queue_overflow: QueueOverflow,
-    /// Where messages go that a durable Session loses to a full queue or to their expiry.
+    /// The topic of messages that a durable Session loses to a full queue or to their expiry; `None`: they are dropped.
     pub dead_letter_topic: Option<TopicName>,
     /// How long a `dedup-id` is remembered; zero: not at all.
     pub deduplication_window: Duration,
     /// Identifiers remembered of one publisher.
     pub deduplication_ids_max: usize,
-    /// Unacknowledged QoS 1 and 2 messages towards one client, if its Receive Maximum allows as many.
+    /// The most unacknowledged QoS 1 and 2 messages towards one client; its Receive Maximum may be lower.
     pub inflight_messages_max: NonZeroU16,
-    /// Bytes that wait for one client's transport. From half of it on, queued messages wait and publishers are held up; beyond it, QoS 0 messages are dropped.
+    /// Bytes in the outgoing buffer of one connection. From half of it on, queued messages wait and publishers are paused; beyond it, QoS 0 messages are dropped.
     pub outgoing_bytes_max: usize,
-    /// How long publishers are held up for a receiver that doesn't take its bytes, before QoS 0 messages to it are dropped instead.
+    /// How long a slow receiver may pause its publishers before its QoS 0 messages are dropped instead.
     pub slow_receiver_grace: Duration,
-    /// The longest Keep Alive, in seconds; a client that asks for more, or for none, is told this one. `None`: no limit.
+    /// The longest Keep Alive, in seconds; a client that asks for more, or for none, gets this as Server Keep Alive. `None`: no limit.
     pub keep_alive_max: Option<NonZeroU16>,
     /// The longest Session Expiry Interval, in seconds; `u32::MAX`: no limit.
     pub session_expiry_max: u32,
@@ -58,9 +58,9 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Bytes of a Client Identifier.
     pub client_id_length_max: usize,
-    /// What the identifiers begin with that the broker assigns.
+    /// The prefix of assigned Client Identifiers.
     pub assigned_client_id_prefix: ByteString,
-    /// Whether a payload that says it is UTF-8 is checked.
+    /// Whether the payload of a message with Payload Format Indicator 1 is checked.
     pub validate_payload_format: bool,
     /// Which member of a Shared Subscription gets a message.
     pub share_strategy: ShareStrategy,
@@ -68,9 +68,9 @@ pub struct Settings {
     pub response_information: Option<ByteString>,
     /// If set, every CONNECT is answered with 0x9C Use another server and this Server Reference.
     pub server_reference: Option<ByteString>,
-    /// The level of messages that no rule speaks of, told to 5.0 clients as a User Property of CONNACK and on `$SYS`.
+    /// The durability of messages that no rule matches, announced to 5.0 clients as a User Property of CONNACK and on `$SYS`.
     pub durability: Durability,
-    /// The levels of the messages of some topics: the first that matches counts.
+    /// The durability by topic: the first rule that matches applies.
     pub durability_rules: Vec<DurabilityRule>,
     /// How often the `$SYS` topics are published; zero: never.
     pub sys_interval: Duration,
@@ -79,17 +79,17 @@ pub struct Settings {
 /// What happens when the queue of a Session is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum QueueOverflow {
-    /// The oldest message that was never sent goes.
+    /// The oldest message that was never sent is dropped.
     #[default]
     DropOldest,
-    /// The new message doesn't come in.
+    /// The new message is dropped for this Session.
     DropNewest,
-    /// Nobody gets the new message: its publisher is told, or held up where its version can't say no.
+    /// No receiver gets the new message. A 5.0 publisher gets 0x97 Quota exceeded; a 3.1.1 publisher is paused until there is room.
     Reject,
 }
 
 impl Settings {
-    /// The level of the messages of a topic: that of the first rule that matches. Without rules all get what the store can do.
+    /// The durability of the messages of a topic: that of the first rule that matches. Without rules it is the strongest, and the store applies its own.
     pub(in crate::broker) fn durability_of(&self, topic: &TopicName) -> Durability {
         if self.durability_rules.is_empty() {
             return Durability::PowerLoss;

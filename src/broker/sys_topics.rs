@@ -1,4 +1,4 @@
-//! The `$SYS` topics: what the broker says of itself, under mosquitto's names.
+//! The `$SYS` topics, under the names that mosquitto uses.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
 
 impl Shard {
-    /// Publishes what has changed, retained, when it is time.
+    /// Publishes the values that changed as retained messages, once in `sys_interval`.
     pub(super) fn publish_sys_topics(&mut self, turn: &mut Turn<'_>) {
         let interval = self.settings.sys_interval;
         if interval.is_zero() || turn.now.since(self.sys_published) < interval {

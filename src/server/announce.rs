@@ -3,10 +3,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::{ListenAddress, Listener, Transport};
 
-/// A listener and where it really listens.
+/// A listener and the address it listens at.
 pub(super) type Listening = (Listener, Option<SocketAddr>);
 
-/// Writes where the broker listens, and two lines to paste that exchange a message through it.
+/// Writes the addresses of the listeners, and two commands that exchange a message through one of them.
 pub(super) fn announce(listeners: &[Listening], output: &mut impl io::Write) -> io::Result<()> {
     let mut text = format!("OnceMQ {} listens at\n", env!("CARGO_PKG_VERSION"));
     for (listener, address) in listeners {
@@ -36,7 +36,7 @@ fn url(listener: &Listener, address: Option<SocketAddr>) -> String {
     }
 }
 
-/// What mosquitto's clients need to connect there, if they can.
+/// The options with which mosquitto's clients connect to the listener, if they can.
 fn client_options(listener: &Listener, address: Option<SocketAddr>) -> Option<String> {
     match (&listener.address, listener.transport, address) {
         (ListenAddress::Unix(path), Transport::Unix, _) => Some(format!("--unix {}", path.display())),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::timestamp::Timestamp;
 
-/// The time of this process: the wall clock at its start, and a monotonic clock from there on, so that it never goes backwards.
+/// The time of this process: the wall clock at its start plus a monotonic clock, so that it never goes backwards.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     started: Instant,
@@ -14,14 +14,14 @@ pub(crate) struct Clock {
 /// One reading of a [`Clock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reading {
-    /// For the rules.
+    /// The time that the broker is given.
     pub(super) now: Timestamp,
-    /// Since the start: fine enough to measure a latency.
+    /// Since the start, with the resolution that a latency needs.
     pub(super) elapsed: Duration,
 }
 
 impl Clock {
-    /// Takes the wall clock's time, but not one before `earliest`: what was stored in an earlier life must not lie in the future.
+    /// Starts at the wall clock's time, or at `earliest` if that is later: no stored time may lie in the future.
     #[expect(clippy::disallowed_methods, reason = "this is the file that reads the time")]
     pub(crate) fn start(earliest: Timestamp) -> Self {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -42,7 +42,7 @@ impl Clock {
 
     /// The instant at which [`read`](Self::read) reaches `timestamp`, for a timer.
     pub(super) fn instant_of(&self, timestamp: Timestamp) -> Instant {
-        // A day bounds it: a deadline further off is looked at again then, and no addition overflows.
+        // At most a day ahead, so that no addition overflows: a later deadline is checked again then.
         let elapsed = self.started.elapsed();
         self.started + timestamp.since(self.started_at).clamp(elapsed, elapsed + DAY)
     }

@@ -6,49 +6,49 @@ use crate::auth::AuthError;
 use crate::config::ListenAddress;
 use crate::store::OpenError;
 
-/// Why the broker doesn't run, or doesn't any more.
+/// Why the broker did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// An address can't be listened at.
+    /// A listener cannot bind its address.
     #[error("listener {listener}: cannot listen at {address}: {source}")]
     Listen {
         /// The listener's name.
         listener: String,
-        /// Where it should listen.
+        /// The configured address.
         address: ListenAddress,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The certificates of a listener can't be used.
+    /// The certificates of a listener cannot be used.
     #[error("listener {listener}: {source}")]
     Tls {
         /// The listener's name.
         listener: String,
-        /// Which file, and why.
+        /// The file and the cause.
         source: TlsError,
     },
-    /// The password or ACL file can't be used.
+    /// The password or ACL file cannot be used.
     #[error(transparent)]
     Auth(#[from] AuthError),
-    /// The store can't be opened.
+    /// The store cannot be opened.
     #[error("store {}: {source}", directory.display())]
     Store {
         /// Its directory.
         directory: PathBuf,
-        /// Why not.
+        /// The cause.
         source: OpenError,
     },
     /// A write or a sync of the store failed: what was acknowledged is on disk, nothing else is.
     #[error("the store failed: {0}")]
     StoreFailed(String),
-    /// The operating system gives no thread, timer, signal or random number.
+    /// The operating system refused a thread, a timer, a signal handler or a random number.
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
-    /// A shard ended although nobody asked it to.
+    /// The thread of a shard ended without a request to stop.
     #[error("shard {0} has ended")]
     ShardEnded(u16),
     /// A second signal came during the drain.
-    #[error("stopped by a second signal before every client had heard of the stop")]
+    #[error("stopped by a second signal before every client was told of the shutdown")]
     Interrupted,
 }
 

@@ -51,7 +51,7 @@ use crate::routing::ShardId;
 use crate::store::Store;
 use crate::timestamp::Timestamp;
 use authentication::Authentication;
-use listener::{Admission, BoundSocket, Doorkeeper, Endpoint, Reloaded, TcpOptions};
+use listener::{Acceptor, Admission, BoundSocket, Endpoint, Reloaded, TcpOptions};
 use shard::driver::Parts;
 use shard::mailbox::{Mail, Mailbox};
 use shard::task::Upwards;
@@ -231,11 +231,11 @@ impl Server {
     /// Starts a task for each listener: they end, and their sockets with them, when the set is dropped.
     fn open_doors(&mut self) -> io::Result<JoinSet<()>> {
         let (admission, mailboxes) = (Arc::clone(&self.admission), Arc::clone(&self.mailboxes));
-        let doorkeeper = Rc::new(Doorkeeper::new(self.clock, &self.config.limits, admission, mailboxes));
+        let acceptor = Rc::new(Acceptor::new(self.clock, &self.config.limits, admission, mailboxes));
         let mut doors = JoinSet::new();
         for (endpoint, socket) in self.listeners.drain(..) {
-            let (doorkeeper, socket) = (Rc::clone(&doorkeeper), socket.register()?);
-            doors.spawn_local(async move { doorkeeper.watch(endpoint, socket).await });
+            let (acceptor, socket) = (Rc::clone(&acceptor), socket.register()?);
+            doors.spawn_local(async move { acceptor.watch(endpoint, socket).await });
         }
         Ok(doors)
     }

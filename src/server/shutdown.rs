@@ -3,16 +3,16 @@ use std::io;
 use tokio::select;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What the operator asks of the process.
+/// What a signal asks of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
-    /// SIGTERM or SIGINT: say goodbye and stop; asked again: stop.
+    /// SIGTERM or SIGINT: drain and stop; a second one stops at once.
     Stop,
     /// SIGHUP: read certificates, password and ACL file again.
     Reload,
 }
 
-/// The signals of this process. None that comes after [`Signals::listen`] is lost.
+/// The signals of this process. No signal after [`Signals::listen`] is lost.
 #[derive(Debug)]
 pub(super) struct Signals {
     terminate: Signal,
@@ -21,7 +21,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From now on these signals don't end the process.
+    /// Replaces the default action of these signals, which would end the process.
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -30,7 +30,7 @@ impl Signals {
         })
     }
 
-    /// The next one. It is safe to give up waiting.
+    /// The next request. Cancel safe.
     pub(super) async fn next(&mut self) -> Request {
         select! {
             _ = self.terminate.recv() => Request::Stop,
@@ -39,7 +39,7 @@ impl Signals {
         }
     }
 
-    /// Waits for a request to stop, whatever else comes.
+    /// Waits for a request to stop and ignores others.
     pub(super) async fn stop(&mut self) {
         while self.next().await != Request::Stop {}
     }

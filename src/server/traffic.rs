@@ -1,39 +1,39 @@
 use std::time::Duration;
 
-/// What the connections of a shard have moved since its start: plain numbers, like [`Counters`](crate::broker::Counters).
+/// What the connections of a shard have transferred since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
     /// Bytes of packets read.
     pub bytes_received: u64,
     /// Bytes of packets that a transport took.
     pub bytes_sent: u64,
-    /// Reads that brought something.
+    /// Reads that returned bytes.
     pub reads: u64,
-    /// Writes of which something was taken.
+    /// Writes that the transport accepted, at least in part.
     pub writes: u64,
-    /// Connections whose first packet could be awaited: after their handshake, if they have one.
+    /// Connections that completed their handshakes, if they have any.
     pub connections_opened: u64,
-    /// Of these, those that ended.
+    /// Those of them that have ended.
     pub connections_closed: u64,
     /// Connections that ended in their TLS, WebSocket or PROXY handshake.
     pub handshakes_failed: u64,
     /// Connections whose transport took nothing for the write timeout.
     pub write_timeouts: u64,
-    /// Time from reading a packet that made an idle receiver's outgoing buffer fill to the transport's taking it: a sample.
+    /// A sample of the time from reading a packet that fills the empty outgoing buffer of a receiver until the transport takes the bytes.
     pub publish_to_deliver: LatencyHistogram,
 }
 
-/// How often a latency fell into each of a few ranges.
+/// A histogram of latencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LatencyHistogram {
-    /// One count for each of [`LatencyHistogram::BOUNDS`], of what is up to it and above the one before; the last is the rest.
+    /// The count of each range: up to its bound in [`LatencyHistogram::BOUNDS`] and above the one before; the last range has no upper bound.
     pub counts: [u64; LatencyHistogram::BOUNDS.len() + 1],
-    /// All latencies together.
+    /// The sum of all latencies.
     pub sum: Duration,
 }
 
 impl LatencyHistogram {
-    /// The upper bounds of the ranges, each about three times the one before: from a system call to a patient user.
+    /// The upper bounds of the ranges, each about three times the one before.
     pub const BOUNDS: [Duration; 12] = [
         Duration::from_micros(10),
         Duration::from_micros(30),
@@ -49,7 +49,7 @@ impl LatencyHistogram {
         Duration::from_secs(3),
     ];
 
-    /// Counts one.
+    /// Counts one latency.
     pub fn record(&mut self, latency: Duration) {
         let range = Self::BOUNDS.partition_point(|bound| *bound < latency);
         if let Some(count) = self.counts.get_mut(range) {

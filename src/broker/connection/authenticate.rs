@@ -1,4 +1,4 @@
-//! Who a client is: asked of a provider, at CONNECT and later.
+//! Authentication by a provider, at CONNECT and again with AUTH.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl Shard {
         }
     }
 
-    /// The client's AUTH, while its CONNECT is not answered: nothing else may come. [MQTT-3.1.2-30]
+    /// A packet before CONNACK, which must be AUTH. [MQTT-3.1.2-30]
     pub(in crate::broker) fn on_auth_answer(&mut self, id: ConnectionId, packet: ClientPacket, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection_mut(id) else { return };
         match (packet, std::mem::replace(&mut connection.phase, Phase::AwaitingConnect)) {
@@ -141,7 +141,7 @@ impl Shard {
         self.drive(slot, session::Event::Respond { packet, wait: None }, turn);
     }
 
-    /// What the client of a connection may do has changed.
+    /// Replaces the access rules of a connected client.
     pub(in crate::broker) fn on_access_changed(&mut self, id: ConnectionId, access: &Arc<Access>) {
         let Some(connection) = self.connection_mut(id) else { return };
         connection.access = Arc::clone(access);

@@ -69,7 +69,7 @@ impl Shard {
         self.authenticate(id, connecting, request, turn);
     }
 
-    /// A Client Identifier of ours: new, and not to be guessed. [MQTT-3.1.3-6] [MQTT-3.2.2-16]
+    /// Assigns a unique Client Identifier. [MQTT-3.1.3-6] [MQTT-3.2.2-16]
     fn assign_client_id(&mut self) -> ClientId {
         self.identifiers += 1;
         let prefix = &self.settings.assigned_client_id_prefix;
@@ -77,7 +77,7 @@ impl Shard {
         ClientId::from(text.as_str())
     }
 
-    /// What can be said of a CONNECT without asking anybody.
+    /// Checks a CONNECT against the settings, before a provider is asked.
     fn check_connect(&self, connect: &Connect) -> Result<(), (ReasonCode, &'static str)> {
         let settings = &self.settings;
         if settings.server_reference.is_some() {
@@ -103,7 +103,7 @@ impl Shard {
         Ok(())
     }
 
-    /// The bytes of a connection make no packet.
+    /// Ends a connection whose bytes cannot be decoded.
     pub(in crate::broker) fn on_undecodable(
         &mut self,
         id: ConnectionId,
@@ -123,12 +123,12 @@ impl Shard {
 }
 
 impl Shard {
-    /// Where a connection comes from.
+    /// The remote end of a connection.
     pub fn peer(&self, id: ConnectionId) -> Option<&Peer> {
         Some(&self.connection(id)?.caller.peer)
     }
 
-    /// What the client of a connection is called, once it has said so, and the user that it proved to be.
+    /// Client Identifier and verified user of a connection, once CONNECT has been read.
     pub fn identity(&self, id: ConnectionId) -> Option<(&ClientId, Option<&str>)> {
         let connection = self.connection(id)?;
         Some((connection.client_id.as_ref()?, connection.verified_user().map(|user| &**user)))

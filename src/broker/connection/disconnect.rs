@@ -1,4 +1,4 @@
-//! How connections and Sessions end, and what becomes of their Wills.
+//! The end of a Network Connection.
 
 use bytestring::ByteString;
 
@@ -14,13 +14,13 @@ use crate::session::{self, Ended};
 /// How a connection ends.
 #[derive(Debug)]
 pub(in crate::broker) struct Ending {
-    /// What the client is told, if its version allows.
+    /// The Reason Code of the DISCONNECT, if one is sent.
     tell: Option<ReasonCode>,
-    /// What the log says.
+    /// The Reason Code in the log.
     reason_code: ReasonCode,
     cause: ByteString,
     will: WillFate,
-    /// Whether the transport is gone already.
+    /// Whether the transport has ended already.
     lost: bool,
 }
 
@@ -29,14 +29,14 @@ pub(in crate::broker) struct Ending {
 enum WillFate {
     /// Published, now or after its Will Delay Interval.
     Publish,
-    /// Published if it has no Will Delay Interval or its Session ends: else that goes on with another connection. [MQTT-3.1.3-9]
+    /// Published if it has no Will Delay Interval or its Session ends; else the Session resumes in time. [MQTT-3.1.3-9]
     PublishUndelayed,
     /// Not published. [MQTT-3.14.4-3]
     Discard,
 }
 
 impl Ending {
-    /// The broker ends it, and says why.
+    /// The broker ends it with a DISCONNECT.
     pub(in crate::broker) fn told(reason_code: ReasonCode, cause: impl Into<ByteString>) -> Self {
         Self { tell: Some(reason_code), reason_code, cause: cause.into(), will: WillFate::Publish, lost: false }
     }
@@ -47,13 +47,13 @@ impl Ending {
         Self { will, ..Self::told(ReasonCode::SessionTakenOver, "session taken over by another connection") }
     }
 
-    /// The transport is gone.
+    /// The transport ended.
     fn lost(cause: ByteString) -> Self {
         let reason_code = ReasonCode::UnspecifiedError;
         Self { tell: None, reason_code, cause, will: WillFate::Publish, lost: true }
     }
 
-    /// The client said DISCONNECT.
+    /// The client sent DISCONNECT.
     fn by_client(reason_code: ReasonCode) -> Self {
         let normal = reason_code == ReasonCode::NormalDisconnection;
         let will = if normal { WillFate::Discard } else { WillFate::Publish };
@@ -66,7 +66,7 @@ impl Shard {
         self.end_connection(id, Ending::lost(cause), turn);
     }
 
-    /// What the Session says of its connection's end.
+    /// The Session ends its connection.
     pub(in crate::broker) fn on_ended(&mut self, slot: usize, ended: Ended, turn: &mut Turn<'_>) {
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
         let ending = match ended {
@@ -82,7 +82,7 @@ impl Shard {
         self.end_connection(id, ending, turn);
     }
 
-    /// DISCONNECT may change the Session Expiry Interval, but not from 0.
+    /// Applies the Session Expiry Interval of a DISCONNECT, which may not change it from 0. [3.14.2.2.2]
     fn on_disconnect(&mut self, slot: usize, disconnect: &Disconnect) -> Result<(), session::ProtocolError> {
         let Some(entry) = self.sessions.get_mut(slot) else { return Ok(()) };
         let Some(interval) = disconnect.session_expiry_interval else { return Ok(()) };
@@ -93,7 +93,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Answers a CONNECT with a failure and closes.
+    /// Refuses a CONNECT and closes the connection.
     pub(in crate::broker) fn refuse(
         &mut self,
         id: ConnectionId,
@@ -102,7 +102,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         let Some(connection) = self.connection(id) else { return };
-        // 3.1.1 has no Return Code for a CONNECT that is malformed: there the connection is closed. [MQTT-3.1.4-1]
+        // 3.1.1 has no Return Code for a malformed CONNECT: the connection is closed without CONNACK. [MQTT-3.1.4-1]
         let malformed = matches!(reason_code, ReasonCode::MalformedPacket | ReasonCode::ProtocolError);
         if connection.version == ProtocolVersion::V5 || !malformed {
             let mut connack = Connack::refused(reason_code);
@@ -118,7 +118,7 @@ impl Shard {
         self.break_off_with(id, reason_code, cause, turn);
     }
 
-    /// Closes a connection that has no Session, without a word to the client.
+    /// Closes a connection without a Session; nothing is sent.
     pub(in crate::broker) fn break_off(&mut self, id: ConnectionId, cause: &'static str, turn: &mut Turn<'_>) {
         self.break_off_with(id, ReasonCode::ProtocolError, ByteString::from_static(cause), turn);
     }
@@ -128,7 +128,7 @@ impl Shard {
         self.end_connection(id, ending, turn);
     }
 
-    /// Ends a connection, whatever it has come to.
+    /// Ends a connection in any phase.
     pub(in crate::broker) fn end_connection(&mut self, id: ConnectionId, ending: Ending, turn: &mut Turn<'_>) {
         if self.connection(id).is_none() {
             return;
@@ -170,7 +170,7 @@ impl Shard {
         turn.actions.push(Action::Report(Box::new(report)));
     }
 
-    /// The Session in `slot` has lost its connection: it waits for another one, or ends.
+    /// Detaches the Session in `slot` from its connection. A durable Session waits for the next one, another ends.
     fn detach(&mut self, slot: usize, fate: WillFate, turn: &mut Turn<'_>) {
         self.drive(slot, session::Event::Disconnected, turn);
         self.counters.sessions_connected -= 1;
@@ -195,7 +195,7 @@ impl Shard {
         self.schedule_session(slot);
     }
 
-    /// The broker stops: every client is told, and nothing new is accepted.
+    /// The broker stops: all connections end with 0x8B.
     pub(in crate::broker) fn on_shutting_down(&mut self, turn: &mut Turn<'_>) {
         self.shutting_down = true;
         let connected: Vec<ConnectionId> = self.connections.iter().flatten().map(|connection| connection.id).collect();

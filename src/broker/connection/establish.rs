@@ -1,4 +1,4 @@
-//! A client that may connect gets its Session and its CONNACK.
+//! An authorized client gets its Session and its CONNACK.
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::routing::{Location, Subscriber};
 use crate::session::{self, Link, Session, Ticket};
 
 impl Shard {
-    /// Makes this shard the holder of the Client Identifier, and gets the Session from whoever held it.
+    /// Makes this shard the holder of the Client Identifier, and asks the previous holder for the Session.
     pub(in crate::broker) fn claim_session(
         &mut self,
         id: ConnectionId,
@@ -57,7 +57,7 @@ impl Shard {
         }
     }
 
-    /// The Session is here, or there is none: CONNECT is answered.
+    /// Answers CONNECT, with the Session that was there or with a new one.
     pub(in crate::broker) fn finish_connect(
         &mut self,
         id: ConnectionId,
@@ -103,7 +103,7 @@ impl Shard {
         self.replay(slot, turn);
     }
 
-    /// Ties the Session in `slot` to its connection. Returns what must be stable before CONNACK.
+    /// Attaches the Session in `slot` to its connection. Returns the ticket that CONNACK waits for.
     fn attach(&mut self, slot: usize, id: ConnectionId, connect: &mut Connect, turn: &mut Turn<'_>) -> Option<Ticket> {
         let session_expiry_interval = self.session_expiry_interval(connect);
         let connection = self.connection(id)?;
@@ -118,7 +118,7 @@ impl Shard {
         let key = entry.subscriber.key;
         let client_id = entry.subscriber.client_id.clone();
         let will = entry.will.clone();
-        // What is not in memory of its queue would end in the store with it.
+        // Messages that only the store has would be deleted with the records of the Session.
         let needs_store = entry.session.needs_store();
         entry.stored = session_expiry_interval > 0 || will.is_some() || needs_store;
         entry.session.set_recorded(session_expiry_interval > 0 && self.settings.queue_head.is_some());
@@ -146,15 +146,15 @@ impl Shard {
         self.insert_session(SessionSlot::new(claim, session, Arc::new(subscriber)))
     }
 
-    /// The Session Expiry Interval that the client gets, in seconds.
+    /// The granted Session Expiry Interval, in seconds.
     fn session_expiry_interval(&self, connect: &Connect) -> u32 {
         connect.properties.session_expiry_interval.min(self.settings.session_expiry_max)
     }
 
-    /// The Keep Alive that the client is held to, in seconds.
+    /// The Keep Alive that is enforced, in seconds.
     fn keep_alive(&self, connect: &Connect) -> u16 {
         match self.settings.keep_alive_max.map(NonZeroU16::get) {
-            // 3.1.1 has no Server Keep Alive: a client that can't be told is not held to it.
+            // 3.1.1 has no Server Keep Alive, so its clients keep the one they asked for.
             Some(maximum)
                 if connect.version.has_properties() && (connect.keep_alive == 0 || connect.keep_alive > maximum) =>
             {
@@ -217,13 +217,13 @@ impl Shard {
     }
 }
 
-/// A CONNECT that is granted its Client Identifier.
+/// A CONNECT whose claim of the Client Identifier was granted.
 pub(in crate::broker) struct GrantedClaim {
     pub(in crate::broker) claim: Claim,
     pub(in crate::broker) connecting: Box<Connecting>,
 }
 
-/// Leaves out what the client has no room for. [MQTT-3.2.2-19] [MQTT-3.2.2-20]
+/// Leaves out properties that would exceed the Maximum Packet Size of the client. [MQTT-3.2.2-19] [MQTT-3.2.2-20]
 fn fit(mut connack: Connack, connect: &Connect) -> Connack {
     if let Some(maximum) = connect.properties.maximum_packet_size {
         let packet = ServerPacket::Connack(Box::new(connack.clone()));
@@ -235,7 +235,7 @@ fn fit(mut connack: Connack, connect: &Connect) -> Connack {
     connack
 }
 
-/// The Will out of the read buffer it was decoded from.
+/// Copies the Will out of the read buffer.
 fn detached(will: &Will) -> Will {
     let mut message = Message { topic: will.topic.detached(), ..will.message() };
     message.detach();

@@ -14,9 +14,9 @@ use crate::server::clock::{Clock, Reading};
 use crate::server::report::LineBudget;
 use crate::server::shard::mailbox::{Mail, Mailbox};
 
-/// Lets connections in at all listeners, within the limits, and hands them to the shards in turn.
+/// Accepts connections at all listeners, within the limits, and distributes them to the shards round robin.
 #[derive(Debug)]
-pub(in crate::server) struct Doorkeeper {
+pub(in crate::server) struct Acceptor {
     clock: Clock,
     admission: Arc<Admission>,
     mailboxes: Arc<[Mailbox]>,
@@ -25,7 +25,7 @@ pub(in crate::server) struct Doorkeeper {
     lines: RefCell<LineBudget>,
 }
 
-impl Doorkeeper {
+impl Acceptor {
     pub(in crate::server) fn new(
         clock: Clock,
         limits: &Limits,
@@ -42,18 +42,18 @@ impl Doorkeeper {
         }
     }
 
-    /// Lets connections in at one listener, until it is dropped.
+    /// Accepts connections at one listener until the future is dropped.
     pub(in crate::server) async fn watch(&self, endpoint: Arc<Endpoint>, socket: Accepting) {
         let mut rate = endpoint.settings.connections_per_second_max.map(Rate::new);
         loop {
-            // Those beyond the rate wait in the operating system's backlog.
+            // Connections beyond the rate wait in the backlog of the operating system.
             self.wait_for(|now| self.rate.borrow_mut().take(now)).await;
             if let Some(rate) = &mut rate {
                 let rate = RefCell::new(rate);
                 self.wait_for(|now| rate.borrow_mut().take(now)).await;
             }
             match socket.accept().await {
-                Ok(socket) => self.let_in(socket, &endpoint),
+                Ok(socket) => self.admit(socket, &endpoint),
                 Err(error) => self.on_error(&endpoint, &error).await,
             }
         }
@@ -65,10 +65,10 @@ impl Doorkeeper {
         }
     }
 
-    fn let_in(&self, socket: AcceptedSocket, endpoint: &Arc<Endpoint>) {
+    fn admit(&self, socket: AcceptedSocket, endpoint: &Arc<Endpoint>) {
         let address = socket.address().map(|address| address.ip());
         let permit = match (self.admission.admit(endpoint), address) {
-            // The address of a proxy is not that of the client, which is counted when it is known.
+            // Behind a proxy the client's address is counted when the PROXY header has been read.
             (Ok(permit), Some(address)) if endpoint.settings.proxy_protocol == ProxyProtocol::Off => {
                 permit.of_address(address)
             }
@@ -93,7 +93,7 @@ impl Doorkeeper {
     }
 
     async fn on_error(&self, endpoint: &Endpoint, error: &io::Error) {
-        // A client that was gone before it was accepted.
+        // The client closed the connection before it was accepted.
         if error.kind() == io::ErrorKind::ConnectionAborted {
             return;
         }
@@ -105,7 +105,7 @@ impl Doorkeeper {
     }
 }
 
-/// How many connections a second may come: after a silence, a whole second's at once.
+/// A token bucket for accepted connections: it holds the tokens of one second.
 #[derive(Debug)]
 struct Rate {
     per_second: f64,
@@ -119,7 +119,7 @@ impl Rate {
         Self { per_second, allowance: per_second, at: Duration::ZERO }
     }
 
-    /// Takes one, or says how long to wait before asking again.
+    /// Takes one token, or returns how long to wait for it.
     fn take(&mut self, reading: Reading) -> Result<(), Duration> {
         let passed = reading.elapsed.saturating_sub(self.at).as_secs_f64();
         self.at = reading.elapsed;
@@ -132,7 +132,7 @@ impl Rate {
     }
 }
 
-/// Out of file descriptors: trying again at once would only burn a core.
+/// Pause after a failed accept(2), mostly for want of file descriptors: a retry without pause would use a whole core.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

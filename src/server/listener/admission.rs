@@ -8,7 +8,7 @@ use super::Endpoint;
 use crate::config::Limits;
 use crate::server::status::AdmissionCounts;
 
-/// How many connections there are, and whether there may be one more.
+/// Counts connections and enforces their limits.
 #[derive(Debug)]
 pub(in crate::server) struct Admission {
     connections_max: usize,
@@ -20,7 +20,7 @@ pub(in crate::server) struct Admission {
     accept_errors: AtomicU64,
 }
 
-/// One connection, counted until this is dropped.
+/// Counts one connection until it is dropped.
 #[derive(Debug)]
 pub(in crate::server) struct Permit {
     admission: Arc<Admission>,
@@ -28,7 +28,7 @@ pub(in crate::server) struct Permit {
     address: Option<IpAddr>,
 }
 
-/// Which limit there is no more room in.
+/// The limit that refused a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(in crate::server) enum Refused {
     /// `limits.connections_max`.
@@ -43,7 +43,7 @@ pub(in crate::server) enum Refused {
 }
 
 impl Admission {
-    /// No connections.
+    /// No connections yet.
     pub(in crate::server) fn new(limits: &Limits) -> Self {
         Self {
             connections_max: limits.connections_max,
@@ -56,7 +56,7 @@ impl Admission {
         }
     }
 
-    /// Counts one more connection of a listener, if there may be one. Its address is counted by [`Permit::of_address`].
+    /// Counts one more connection of a listener, or refuses it. [`Permit::of_address`] counts its address.
     pub(super) fn admit(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<Permit, Refused> {
         let listener_max = endpoint.settings.connections_max.unwrap_or(usize::MAX);
         if !count_up(&self.connections, self.connections_max) {
@@ -75,7 +75,7 @@ impl Admission {
         self.accept_errors.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What was counted so far.
+    /// The counts since the start.
     pub(in crate::server) fn counts(&self) -> AdmissionCounts {
         let [total, listener, address] = self.refused.each_ref().map(|count| count.load(Ordering::Relaxed));
         AdmissionCounts {
@@ -105,7 +105,7 @@ impl Admission {
 }
 
 impl Permit {
-    /// Counts the connection for the address it comes from: known at once, or told by a proxy.
+    /// Counts the connection for its remote address, which comes from the socket or from the PROXY header.
     pub(super) fn of_address(mut self, address: IpAddr) -> Result<Self, Refused> {
         let admission = Arc::clone(&self.admission);
         let mut by_address = admission.by_address();

@@ -14,25 +14,25 @@ use super::{Accepted, AcceptedSocket, Endpoint, Permit, Stream};
 use crate::broker::Peer;
 use crate::config::{ProxyProtocol, Transport};
 
-/// Why a connection ended before MQTT's first byte.
+/// Why a connection ended before the first byte of MQTT.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum HandshakeError {
     /// It took longer than the CONNECT timeout.
     #[error("no handshake in time")]
     Timeout,
-    /// The proxy in front of us.
+    /// The PROXY header is missing or malformed.
     #[error("{0}")]
     Proxy(#[from] ProxyError),
-    /// The address that the proxy told has too many connections.
+    /// The address in the PROXY header has too many connections.
     #[error("{0}")]
     Refused(#[from] Refused),
-    /// TLS: what the library says names the alert.
+    /// The TLS handshake failed; the text of the library names the alert.
     #[error("TLS: {0}")]
     Tls(io::Error),
-    /// WebSocket.
+    /// The WebSocket handshake failed.
     #[error("WebSocket: {0}")]
     WebSocket(Box<tokio_tungstenite::tungstenite::Error>),
-    /// The socket can't be used.
+    /// The socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The listener has no certificates although its transport needs them.
@@ -40,25 +40,25 @@ pub(in crate::server) enum HandshakeError {
     NoCertificate,
 }
 
-/// A connection whose next byte is MQTT's.
+/// A connection whose handshakes are done: the next byte is MQTT.
 pub(in crate::server) struct Established {
     pub(in crate::server) stream: Stream,
     pub(in crate::server) peer: Box<Peer>,
     pub(in crate::server) permit: Permit,
 }
 
-/// A connection, how far it comes at once.
+/// What an accepted connection needs before MQTT begins.
 pub(in crate::server) enum Arrival {
-    /// There is nothing before MQTT.
+    /// No handshake.
     Established(Established),
-    /// There is, and it takes no longer than the CONNECT timeout.
+    /// A handshake, which ends within the CONNECT timeout.
     Handshake(Handshake),
 }
 
-/// What comes before MQTT. Boxed: it is large, and gone before the connection's long life begins.
+/// The handshakes before MQTT. Boxed: the future is large and short-lived.
 pub(in crate::server) type Handshake = Pin<Box<dyn Future<Output = Result<Established, HandshakeError>>>>;
 
-/// Makes a connection known to the runtime of this thread, and begins with what comes before MQTT.
+/// Registers an accepted connection with the runtime of this thread, and starts its handshakes.
 pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, HandshakeError> {
     let Accepted { socket, endpoint, permit } = accepted;
     let settings = &endpoint.settings;
@@ -74,14 +74,14 @@ pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, Handshak
         (AcceptedSocket::Tcp(stream, address), _, _) => {
             let stream = TcpStream::from_std(stream)?;
             Ok(Arrival::Handshake(Box::pin(async move {
-                let handshake = shake_hands(stream, address, &endpoint, permit);
+                let handshake = perform_handshakes(stream, address, &endpoint, permit);
                 timeout(endpoint.connect_timeout, handshake).await.map_err(|_| HandshakeError::Timeout)?
             })))
         }
     }
 }
 
-async fn shake_hands(
+async fn perform_handshakes(
     mut stream: TcpStream,
     mut address: SocketAddr,
     endpoint: &Endpoint,

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-pub(super) use accept::Doorkeeper;
+pub(super) use accept::Acceptor;
 pub(super) use admission::{Admission, Permit};
 pub(super) use handshake::{Arrival, Established, Handshake, HandshakeError, receive};
 pub(super) use socket::{AcceptedSocket, BoundSocket};
@@ -29,7 +29,7 @@ pub use tls::TlsError;
 use crate::config;
 use tls::Certificates;
 
-/// One listener, as its connections see it.
+/// One listener: its settings and certificates.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     /// Its name in the log.
@@ -41,26 +41,26 @@ pub(super) struct Endpoint {
     connections: AtomicUsize,
 }
 
-/// A connection that may come in: not a byte of it has been read.
+/// An accepted connection of which no byte has been read.
 #[derive(Debug)]
 pub(super) struct Accepted {
     /// Its transport.
     pub(super) socket: AcceptedSocket,
-    /// Where it came in.
+    /// Its listener.
     pub(super) endpoint: Arc<Endpoint>,
-    /// Counts it as long as it lives.
+    /// Counts it while it exists.
     pub(super) permit: Permit,
 }
 
-/// What was read again.
+/// What a reload has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reloaded {
-    /// There is nothing to read.
+    /// The listener has no files.
     Nothing,
     Certificates,
 }
 
-/// Where a connection came from, for the log.
+/// Remote address and listener of a connection, for the log.
 #[derive(Debug)]
 pub(super) struct Origin {
     address: Option<SocketAddr>,
@@ -83,7 +83,7 @@ impl fmt::Display for Origin {
 }
 
 impl Endpoint {
-    /// Reads the certificates, if it has any.
+    /// Reads the certificates, if the listener has any.
     pub(super) fn new(settings: config::Listener, limits: &config::Limits) -> Result<Self, TlsError> {
         Ok(Self {
             name: settings.label().into(),
@@ -95,12 +95,12 @@ impl Endpoint {
         })
     }
 
-    /// What was set for it.
+    /// Its configuration.
     pub(super) fn settings(&self) -> &config::Listener {
         &self.settings
     }
 
-    /// Reads the certificates again, for connections to come. If they can't be read, those it has stay.
+    /// Reads the certificates again, for later connections. After an error the current ones stay in use.
     pub(super) fn reload(&self) -> Result<Reloaded, TlsError> {
         let Some(certificates) = &self.certificates else { return Ok(Reloaded::Nothing) };
         certificates.reload()?;

@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: how a proxy in front of us says where a connection comes from.
+//! The PROXY protocol, versions 1 and 2: a proxy sends the address of the client ahead of its bytes.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,21 +7,21 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::config::ProxyProtocol;
 
-/// Why there is no header, or not one that can be believed.
+/// Why a PROXY header was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum ProxyError {
     /// The first bytes are not those of a header of an accepted version.
     #[error("no PROXY header of an accepted version")]
     Missing,
-    /// It begins like one.
+    /// The header begins correctly and is malformed.
     #[error("malformed PROXY header: {0}")]
     Malformed(&'static str),
-    /// The connection ended before it.
+    /// The connection ended before the header was complete.
     #[error("no PROXY header: {0}")]
     Io(#[from] io::Error),
 }
 
-/// Reads the header, and not a byte more: what follows is TLS or MQTT. `None`: the proxy speaks for itself, or doesn't know.
+/// Reads the header and no byte behind it, where TLS or MQTT begins. `None`: the proxy opened the connection itself, or the source is unknown.
 pub(super) async fn read_header(
     stream: &mut (impl AsyncRead + Unpin),
     accepted: ProxyProtocol,
@@ -38,12 +38,12 @@ pub(super) async fn read_header(
     }
 }
 
-/// How far a header has come.
+/// The state of a header that is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Parsed {
-    /// It is whole.
+    /// Complete.
     Header { source: Option<SocketAddr> },
-    /// At least so many bytes more belong to it.
+    /// At least `missing` more bytes belong to the header.
     Incomplete { missing: usize },
 }
 
@@ -51,7 +51,7 @@ fn parse(bytes: &[u8], accepted: ProxyProtocol) -> Result<Parsed, ProxyError> {
     let v1 = matches!(accepted, ProxyProtocol::V1 | ProxyProtocol::Any) && begins_like(bytes, V1_SIGNATURE);
     let v2 = matches!(accepted, ProxyProtocol::V2 | ProxyProtocol::Any) && begins_like(bytes, V2_SIGNATURE);
     match (v1, v2) {
-        // Both are longer than the signature of version 2.
+        // Either header is longer than the signature of version 2.
         (true, true) => Ok(Parsed::Incomplete { missing: V2_SIGNATURE.len() - bytes.len() }),
         (true, false) => parse_v1(bytes),
         (false, true) => parse_v2(bytes),
@@ -92,7 +92,7 @@ fn parse_v1(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     Ok(Parsed::Header { source: Some(SocketAddr::new(address, port)) })
 }
 
-/// Signature, version and command, family, length, addresses, and whatever else within that length.
+/// Signature, version and command, family, length, addresses, and further fields within that length.
 fn parse_v2(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     let Some((&[version_and_command, family, high, low], body)) =
         bytes.get(V2_SIGNATURE.len()..).and_then(|rest| rest.split_first_chunk::<4>())
@@ -117,7 +117,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     let source = match family {
         0x11 => Some(v2_source(body, 4).ok_or(ProxyError::Malformed("addresses"))?),
         0x21 => Some(v2_source(body, 16).ok_or(ProxyError::Malformed("addresses"))?),
-        // Unspecified, a datagram or a Unix socket: a connection all the same, from where is not said.
+        // Unspecified, a datagram or a Unix socket: the connection is accepted without a source address.
         _ => None,
     };
     Ok(Parsed::Header { source })
@@ -141,7 +141,7 @@ const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V1_LENGTH_MIN: usize = 15;
 /// The longest that the specification allows.
 const V1_LENGTH_MAX: usize = 107;
-/// Addresses have 216 bytes at the most; the rest leaves room for a certificate's name, not for a flood.
+/// Addresses take at most 216 bytes; the rest is for TLVs such as the name of a certificate.
 const V2_LENGTH_MAX: usize = 4_096;
 
 #[cfg(test)]

@@ -8,14 +8,14 @@ use tokio::io::unix::AsyncFd;
 use super::{tcp, unix};
 use crate::config::ListenAddress;
 
-/// A socket that listens.
+/// A listening socket.
 #[derive(Debug)]
 pub(in crate::server) enum BoundSocket {
     Tcp(TcpListener),
     Unix(UnixListener, unix::SocketFile),
 }
 
-/// A socket that was accepted, not yet known to any runtime: it is handed to the thread of its shard.
+/// An accepted socket that no runtime knows yet: it goes to the thread of its shard.
 #[derive(Debug)]
 pub(in crate::server) enum AcceptedSocket {
     Tcp(TcpStream, SocketAddr),
@@ -41,7 +41,7 @@ impl BoundSocket {
         }
     }
 
-    /// Where it listens: the port that the operating system chose, if it was 0.
+    /// The address it listens at, with the port that the operating system chose if the configured one is 0.
     pub(in crate::server) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
@@ -49,7 +49,7 @@ impl BoundSocket {
         }
     }
 
-    /// Makes it known to the runtime of this thread.
+    /// Registers it with the runtime of this thread.
     #[expect(deprecated, reason = "std's listeners keep their descriptor, and what replaces it is unsafe")]
     pub(in crate::server) fn register(self) -> io::Result<Accepting> {
         Ok(match self {
@@ -59,7 +59,7 @@ impl BoundSocket {
     }
 }
 
-/// A socket that can be waited for. What it accepts is registered once, by the thread that serves it.
+/// A listening socket of this runtime. The thread that serves an accepted socket registers it.
 #[derive(Debug)]
 pub(in crate::server) enum Accepting {
     Tcp(AsyncFd<TcpListener>),

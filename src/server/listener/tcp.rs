@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// How the connections of a listener behave.
+/// Socket options of the connections of a listener.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::server) struct Options {
-    /// How long sent bytes may stay unacknowledged by the other side's operating system.
+    /// TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged.
     pub(in crate::server) user_timeout: Duration,
 }
 
@@ -15,10 +15,10 @@ pub(in crate::server) struct Options {
 pub(super) fn bind(address: SocketAddr, options: Options) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // IPv4 has a listener of its own: whoever wants both names both.
+        // IPv4 needs a listener of its own.
         socket.set_only_v6(true)?;
     }
-    // A restart must not wait for the connections of the last life to be forgotten.
+    // Without it a restart could not bind while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_keepalive(true)?;
@@ -31,9 +31,9 @@ pub(super) fn bind(address: SocketAddr, options: Options) -> io::Result<TcpListe
     Ok(socket.into())
 }
 
-/// A fleet that reconnects after a power cut comes within a second; the operating system lowers it to its own maximum.
+/// Large enough for a fleet that reconnects within a second; the operating system lowers it to its own maximum.
 const BACKLOG: i32 = 4_096;
-/// For peers that vanish without a word while their Keep Alive is off.
+/// Detects peers that vanish without FIN or RST while their Keep Alive is off.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 

@@ -18,10 +18,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::{ClientCertificate, Tls};
 
-/// A connection that TLS carries.
+/// A TLS connection.
 pub(super) type ServerStream = tokio_rustls::server::TlsStream<TcpStream>;
 
-/// The certificates of a listener: read anew on demand, for the connections to come.
+/// The certificates of a listener. A reload changes what later connections use.
 #[derive(Debug)]
 pub(super) struct Certificates {
     files: Tls,
@@ -39,7 +39,7 @@ pub enum TlsError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// A file holds something else than PEM of its kind, or nothing.
+    /// A file is empty or holds no PEM of the expected kind.
     #[error("{}: {problem}", path.display())]
     Pem {
         /// The file.
@@ -47,13 +47,13 @@ pub enum TlsError {
         /// What is wrong with it.
         problem: String,
     },
-    /// `client_certificate` asks for certificates that nothing can be checked against.
+    /// `client_certificate` is set without `client_ca`.
     #[error("client_certificate needs client_ca")]
     NoClientCa,
     /// The authorities or the revocation list can't be used.
     #[error("client_ca: {0}")]
     Verifier(#[from] VerifierBuilderError),
-    /// Certificate and key don't fit together, or are of a kind that is not supported.
+    /// Certificate and key do not match, or are of an unsupported kind.
     #[error("certificate and key: {0}")]
     Rustls(#[from] rustls::Error),
 }
@@ -65,18 +65,18 @@ impl Certificates {
         Ok(Self { files, current: ArcSwap::from_pointee(config) })
     }
 
-    /// Reads all files again. If one of them can't be used, everything stays as it was.
+    /// Reads all files again. After an error the current ones stay in use.
     pub(super) fn reload(&self) -> Result<(), TlsError> {
         self.current.store(Arc::new(server_config(&self.files)?));
         Ok(())
     }
 
-    /// Does the handshake.
+    /// Performs the TLS handshake.
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<ServerStream> {
         TlsAcceptor::from(self.current.load_full()).accept(stream).await
     }
 
-    /// Who the client is by its certificate, at a listener where that is the user name.
+    /// The Common Name of the client certificate, where `identity_as_user_name` is set.
     pub(super) fn identity_of(&self, stream: &ServerStream) -> Option<Arc<str>> {
         let (_, session) = stream.get_ref();
         let certificate = session.peer_certificates().filter(|_| self.files.identity_as_user_name)?.first()?;
@@ -88,7 +88,7 @@ fn common_name(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let mut names = certificate.subject().iter_common_name();
     let name = names.next()?.as_str().ok()?;
-    // With two there is no saying which one was meant.
+    // Two Common Names are ambiguous.
     (names.next().is_none() && !name.is_empty()).then(|| name.into())
 }
 

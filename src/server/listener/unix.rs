@@ -4,18 +4,18 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// The file of a Unix socket: removed when the listener ends.
+/// The file of a Unix socket, removed when the listener ends.
 #[derive(Debug)]
 pub(in crate::server) struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // What can't be removed is found stale at the next start.
+        // A file that cannot be removed is detected as stale at the next start.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// Listens at `path`. A socket file that nobody listens at any more, left by a crash, makes room.
+/// Listens at `path`. Removes a stale socket file that a crash left there.
 pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
     if is_socket && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
@@ -28,7 +28,7 @@ pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     Ok((listener, file))
 }
 
-/// Owner and group: whoever may open it counts as local.
+/// Read and write for owner and group.
 const MODE: u32 = 0o660;
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
     }
 }
 
-/// Whether the request is for MQTT, and at the right path.
+/// Accepts a request for MQTT at the configured path.
 #[expect(clippy::result_large_err, reason = "the signature is that of the library's callback")]
 fn answer(listener: &config::Listener, request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
     if !listener.accepts_websocket_path(request.uri().path()) {
@@ -115,9 +115,9 @@ fn invalid(text: &str) -> io::Error {
 }
 
 const SUBPROTOCOL: &str = "mqtt";
-/// Held by every connection, so it is small.
+/// Small, because every connection has one.
 const READ_BUFFER: usize = 4 * 1024;
 /// The largest frame we send: the library keeps a buffer of this size for each connection that once sent as much.
 const FRAME_MAX: usize = 16 * 1024;
-/// Several packets may come in one message, which may thus be larger than each.
+/// One WebSocket message may hold several packets, so it may be larger than the largest packet.
 const MESSAGE_MAX_MIN: usize = 1024 * 1024;
