@@ -4,7 +4,11 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 
 use crate::broker::action::Action;
+use crate::broker::connection::packet_effect::PacketEffect;
+use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::{Connection, Phase};
+use crate::broker::connection::table::Connections;
+use crate::broker::connection::waiting::{FlowControl, GoOn};
 use crate::broker::counters::Counters;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::directory::state::Shared;
@@ -36,8 +40,7 @@ pub struct Shard {
     pub(super) shared: Arc<Shared>,
     /// What nobody may do: the access of a connection before it is granted any.
     pub(super) no_access: Arc<Access>,
-    /// By slot, as the caller numbers them.
-    pub(super) connections: Vec<Option<Connection>>,
+    pub(super) connections: Connections,
     pub(super) sessions: SessionTable,
     /// Dropped messages that are fetched to become dead letters.
     pub(super) dead: HashMap<SessionKey, PendingDeadLetters, RandomState>,
@@ -56,6 +59,7 @@ pub struct Shard {
     /// Whether the event changed what is retained.
     pub(super) retained_open: bool,
     pub(super) store_room: StoreRoom,
+    pub(super) flow: FlowControl,
     pub(super) shutting_down: bool,
     /// Empty vectors, kept for their allocation.
     pub(super) spare: Vec<Vec<session::Action>>,
@@ -84,7 +88,7 @@ impl Shard {
             counts_room,
             shared,
             no_access: Arc::new(Access::new(Vec::new())),
-            connections: Vec::new(),
+            connections: Connections::default(),
             sessions: SessionTable::new(id),
             dead: HashMap::default(),
             timers: Timers::default(),
@@ -97,6 +101,7 @@ impl Shard {
             started: None,
             sys_published: Timestamp::default(),
             store_room: StoreRoom::Some,
+            flow: FlowControl::default(),
             retained_open: false,
             shutting_down: false,
             spare: Vec::new(),
@@ -128,8 +133,14 @@ impl Shard {
             Event::Forwarded(message) => self.on_forwarded(message, turn),
             Event::DeadlinePassed => self.on_deadline_passed(turn),
             Event::AccessChanged { connection, access } => self.on_access_changed(connection, &access),
-            Event::StoreRoom(room) => self.store_room = room,
+            Event::StoreRoom(room) => self.on_store_room(room),
+            Event::StoreCongestion(congested) => self.flow.set_store_congested(congested),
+            Event::ShardCongestion { shard, congested } => self.flow.set_full(shard, congested),
+            Event::PeerClosed { connection } => self.on_peer_closed(connection, turn),
             Event::ShuttingDown => self.on_shutting_down(turn),
+        }
+        if !self.flow.is_quiet() {
+            self.after_event(turn);
         }
     }
 
@@ -151,12 +162,13 @@ impl Shard {
     fn on_packet(&mut self, id: ConnectionId, packet: ClientPacket, turn: &mut Turn<'_>) {
         self.counters.received(packet.packet_type());
         let Some(connection) = self.connection_mut(id) else { return };
-        connection.last_packet = turn.now;
+        connection.heard(turn.now);
         match &connection.phase {
             Phase::Connected(slot) => {
                 let slot = *slot;
+                let (effect, before) = (PacketEffect::of(&packet), self.pipeline.last());
                 self.drive_known(slot, session::Event::Packet(packet), turn);
-                self.look_after(slot, turn);
+                self.after_packet(slot, effect, before, turn);
             }
             Phase::AwaitingConnect => self.on_first_packet(id, packet, turn),
             Phase::AwaitingAuth(_) => self.on_auth_answer(id, packet, turn),
@@ -174,8 +186,9 @@ impl Shard {
             ShardMessageKind::Claimed { prior, claimant } => self.on_claimed(prior, claimant, turn),
             ShardMessageKind::Surrendered { claim, session } => self.on_surrendered(claim, session, turn),
             ShardMessageKind::DroppedNewest { to } => self.on_dropped_newest(&to, turn),
-            ShardMessageKind::HoldUp(connection) => self.hold(connection, turn),
-            ShardMessageKind::LetGo(connection) => self.let_go(connection, turn),
+            ShardMessageKind::Pause(connection) => self.pause(connection, PauseReason::SlowReceiver, turn),
+            ShardMessageKind::Resume(connection) => self.resume(connection, PauseReason::SlowReceiver, turn),
+            ShardMessageKind::RoomFreed { to, publisher } => self.flow.is_ready(publisher, GoOn::Retry(Some(to))),
         }
     }
 
@@ -185,7 +198,8 @@ impl Shard {
                 Due::Connection(slot) => self.on_connection_due(slot, turn),
                 Due::Session(slot) => self.on_session_due(slot as usize, turn),
                 Due::Timer(Timer::Slow(id)) => self.on_grace_over(id, turn),
-                Due::Timer(Timer::Blocked(id)) => self.on_retry(id, turn),
+                Due::Timer(Timer::Deduplication(id)) => self.retry_repeat(id, turn),
+                Due::Timer(Timer::GoOn) => {} // they do after each event
                 Due::Timer(Timer::Tick) => self.on_tick(turn),
             }
         }
@@ -193,6 +207,7 @@ impl Shard {
 
     fn on_tick(&mut self, turn: &mut Turn<'_>) {
         self.shared.publish_counters(self.id, self.counters);
+        self.flow.retry_shares();
         if self.id == ShardId(0) {
             self.expire_retained(turn);
             self.expire_deduplication(turn);
@@ -202,11 +217,11 @@ impl Shard {
     }
 
     pub(super) fn connection(&self, id: ConnectionId) -> Option<&Connection> {
-        self.connections.get(id.slot as usize)?.as_ref().filter(|connection| connection.id == id)
+        self.connections.get(id)
     }
 
     pub(super) fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.connections.get_mut(id.slot as usize)?.as_mut().filter(|connection| connection.id == id)
+        self.connections.get_mut(id)
     }
 
     /// The Session in `slot`, if it is still the one with this key.

@@ -207,6 +207,8 @@ impl Shard {
         }
         if let Some(entry) = self.sessions.get_mut(slot) {
             removed.iter().for_each(|filter| entry.forget_replays(filter));
+            let subscriber = Arc::clone(&entry.subscriber);
+            self.wake_all_for(&subscriber, turn); // their messages may not be for it any more
         }
         let wait = if removed.is_empty() {
             None

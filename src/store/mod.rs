@@ -80,6 +80,8 @@ pub struct Hooks {
     pub on_read: Box<dyn Fn(usize, usize) + Send>,
     /// All that this source appended up to and including this ticket is stable.
     pub on_stable: Box<dyn Fn(usize, u64) + Send>,
+    /// Whether the store is congested, or its disk full, is not what it was: to be looked at by all who append.
+    pub on_pressure: Box<dyn Fn() + Send>,
     /// A write or a sync failed: nothing is stable from now on.
     pub on_failure: Box<dyn Fn(&str) + Send>,
 }
@@ -137,7 +139,12 @@ struct Log {
 
 impl Default for Hooks {
     fn default() -> Self {
-        Self { on_read: Box::new(|_, _| ()), on_stable: Box::new(|_, _| ()), on_failure: Box::new(|_| ()) }
+        Self {
+            on_read: Box::new(|_, _| ()),
+            on_stable: Box::new(|_, _| ()),
+            on_pressure: Box::new(|| ()),
+            on_failure: Box::new(|_| ()),
+        }
     }
 }
 
@@ -207,7 +214,7 @@ impl Store {
         scan.index.add_bytes(tail, if resumes { 0 } else { tail_end });
         let reclaim = Reclaim::new(Arc::clone(&disk), segment_bytes, options.garbage_share);
         let shared = Arc::new(Shared::new(disk, options, scan.index, writer.end()));
-        shared.gathering.set_full(!writer.spares.has_reserve());
+        let _ = shared.gathering.set_full(!writer.spares.has_reserve());
         let committer =
             Committer { shared: Arc::clone(&shared), hooks, disk: Some((writer, reclaim)), level: options.level };
         Ok((Self { shared, thread: Mutex::new(None) }, committer, scan.report))

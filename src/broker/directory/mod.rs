@@ -2,4 +2,5 @@
 
 pub(super) mod claim;
 pub(super) mod message;
+pub(super) mod room_waiters;
 pub(super) mod state;

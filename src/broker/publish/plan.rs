@@ -6,6 +6,7 @@ use crate::broker::ids::Origin;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::record::{Addressed, InsteadOf, RetainedChange};
 use crate::broker::publish::accepted::AcceptedMessage;
+use crate::broker::publish::blocked::{BlockedMessage, WaitsFor};
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::group::Groups;
 use crate::broker::publish::publisher::Publisher;
@@ -45,9 +46,9 @@ pub(in crate::broker) enum Verdict {
     /// Its acknowledgement is this, when that is stable.
     Answer { reason_code: ReasonCode, wait: Option<Ticket> },
     /// A receiver or the disk has no room for it, and nobody gets it: here it is again.
-    Full(Box<Application>),
+    Full(Box<BlockedMessage>),
     /// Whether it is a repeat turns out in a moment.
-    Later(Box<Application>),
+    Later(Box<BlockedMessage>),
 }
 
 /// The members of shares that get a message.
@@ -70,6 +71,10 @@ impl Distribution {
 }
 
 impl Verdict {
+    pub(in crate::broker) fn full(application: Application, waits_for: WaitsFor) -> Self {
+        Self::Full(Box::new(BlockedMessage { application, waits_for }))
+    }
+
     pub(in crate::broker) const fn refused(reason_code: ReasonCode) -> Self {
         Self::Answer { reason_code, wait: None }
     }
@@ -111,15 +116,6 @@ pub(in crate::broker) enum Admission {
     BestEffort,
     /// It has taken so many bytes from each of those that queue it.
     Reserved { bytes: usize },
-}
-
-impl Admission {
-    /// Gives back what was taken: the message is not accepted.
-    pub(in crate::broker) fn free<'a>(&self, publisher: &Publisher, route: &'a Route, chosen: &Chosen<'a>) {
-        if let Self::Reserved { bytes } = self {
-            queueing(publisher, route, chosen).for_each(|subscriber| subscriber.free(1, *bytes));
-        }
-    }
 }
 
 /// Who puts a message at QoS 1 or 2 into its queue.

@@ -1,6 +1,9 @@
 //! A Session's events, and what comes of them.
 
+use std::sync::Arc;
+
 use crate::broker::action::Action;
+use crate::broker::connection::pause::PauseReason;
 use crate::broker::counters::Counters;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::Record;
@@ -39,9 +42,9 @@ impl Shard {
         if bytes > 0
             && let Some(id) = entry.connection
         {
-            self.buffered(id, bytes);
+            self.add_unsent(id, bytes);
         }
-        self.account(slot, before, given);
+        self.account(slot, before, given, turn);
         if !steps.is_empty() {
             for step in steps.drain(..) {
                 if self.session(slot, key).is_none() {
@@ -56,16 +59,9 @@ impl Shard {
         }
     }
 
-    /// So many bytes more wait for the transport of a connection, nearly.
-    fn buffered(&mut self, id: ConnectionId, bytes: usize) {
-        if let Some(connection) = self.connection_mut(id) {
-            connection.buffered += bytes;
-        }
-    }
-
     /// Counts what an event changed in the queue of the Session in `slot`, which had so much before and was given so much, and gives back the
     /// room that is free now.
-    fn account(&mut self, slot: usize, before: (usize, usize), given: (usize, usize)) {
+    fn account(&mut self, slot: usize, before: (usize, usize), given: (usize, usize), turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let after = entry.session.queued();
         if before == after && given.0 == 0 {
@@ -78,6 +74,10 @@ impl Shard {
         let freed = (before.0 + given.0 - after.0, before.1 + given.1 - after.1);
         if self.counts_room && freed != (0, 0) {
             entry.subscriber.free(freed.0, freed.1);
+            if entry.subscriber.is_awaited() {
+                let subscriber = Arc::clone(&entry.subscriber);
+                self.wake_for_room(&subscriber, freed.0, turn);
+            }
         }
     }
 
@@ -113,10 +113,10 @@ impl Shard {
         let Some(connection) = entry.connection else { return };
         entry.dropping &= !matches!(packet, ServerPacket::Publish(_));
         if let ServerPacket::Connack(_) = packet {
-            self.let_go(connection, turn); // it was not to be read from before
+            self.resume(connection, PauseReason::Claiming, turn);
         }
         let bytes = self.counters.sending(&packet);
-        self.buffered(connection, bytes);
+        self.add_unsent(connection, bytes);
         turn.actions.push(Action::Send { connection, packet });
     }
 }
