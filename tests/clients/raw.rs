@@ -191,6 +191,11 @@ impl Wire {
         wire
     }
 
+    /// What carries its bytes.
+    pub(crate) const fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
     /// Sends bytes. A connection that the broker has closed takes them too: what it said before is still to be read.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         drop(self.stream.write_all(bytes));
