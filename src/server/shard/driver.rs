@@ -55,9 +55,10 @@ pub(in crate::server) struct Driver {
     /// Whether others have something to send because of the current turn.
     has_given: bool,
     backlogged: Vec<ConnectionId>,
-    held_up: Vec<ConnectionId>,
     /// Those whose access is to be asked again after a reload of the access rules.
     renewals: Vec<ConnectionId>,
+    /// Those that were paused when they were looked at last, or since.
+    paused: Vec<ConnectionId>,
     samples: u32,
     timer: Timer,
     tasks: usize,
@@ -121,8 +122,8 @@ impl Driver {
             current: None,
             has_given: false,
             backlogged: Vec::new(),
-            held_up: Vec::new(),
             renewals: Vec::new(),
+            paused: Vec::new(),
             samples: 0,
             timer: Timer::default(),
             tasks: 0,
@@ -155,6 +156,9 @@ impl Driver {
         if let Some(room) = self.store.take_room() {
             self.handle(Event::StoreRoom(room));
         }
+        if let Some(congested) = self.store.take_congestion() {
+            self.handle(Event::StoreCongestion(congested));
+        }
     }
 
     /// Begins the turn of a connection's task: it writes by itself what it is given meanwhile.
@@ -172,8 +176,16 @@ impl Driver {
     pub(in crate::server) fn end_turn(&mut self) {
         self.current = None;
         self.encoder.forget();
-        self.store.end_turn();
-        self.post.deliver();
+        loop {
+            self.store.end_turn();
+            let full = self.post.deliver();
+            if full.is_empty() {
+                break;
+            }
+            for shard in full {
+                self.handle(Event::ShardCongestion { shard, congested: true });
+            }
+        }
         let deadline = self.shard.deadline();
         if let Some(deadline) = deadline
             && self.timer.armed.is_none_or(|armed| deadline < armed)
@@ -230,7 +242,7 @@ impl Driver {
         match action {
             Action::Send { connection, packet } => self.send(connection, packet),
             Action::Close { connection } => self.with_woken(connection, |entry| entry.closing = true),
-            Action::Pause { connection } => self.with_entry(connection, |entry| entry.paused = true),
+            Action::Pause { connection } => self.pause(connection),
             Action::Resume { connection } => self.with_woken(connection, |entry| entry.paused = false),
             Action::Authenticate { connection, request } => self.authenticate(connection, *request),
             Action::Persist { ticket, record } => self.store.persist(ticket, &record),
@@ -264,9 +276,12 @@ impl Driver {
         self.has_given
     }
 
-    fn with_entry(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Entry)) {
+    fn pause(&mut self, connection: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(connection) {
-            change(entry);
+            entry.paused = true;
+            if !std::mem::replace(&mut entry.listed_as_paused, true) {
+                self.paused.push(connection);
+            }
         }
     }
 
@@ -286,7 +301,8 @@ impl Driver {
         }
     }
 
-    /// Asks at once if no provider blocks. Otherwise nothing is read from the connection until the answer is in the mailbox.
+    /// Asks at once if no provider blocks. Otherwise the answer comes by the mailbox, and the rules read nothing from the connection
+    /// meanwhile.
     fn ask_provider(&mut self, connection: ConnectionId, request: auth::Request) {
         let (mailboxes, shard) = (Arc::clone(&self.mailboxes), usize::from(self.id.0));
         let respond = move |answer| {
@@ -294,9 +310,7 @@ impl Driver {
                 mailbox.put(Mail::Authenticated { connection, answer: Box::new(answer) });
             }
         };
-        let verdict = self.authentication.ask(request, respond);
-        self.with_entry(connection, |entry| entry.authenticating = verdict.is_none());
-        if let Some(verdict) = verdict {
+        if let Some(verdict) = self.authentication.ask(request, respond) {
             self.answers.push_back(Event::Authenticated { connection, outcome: authentication::outcome(verdict) });
         }
     }
@@ -305,12 +319,10 @@ impl Driver {
     fn on_authenticated(&mut self, connection: ConnectionId, answer: auth::Answer) {
         match self.authentication.current(answer) {
             Ok(verdict) => {
-                self.with_woken(connection, |entry| entry.authenticating = false);
                 self.handle(Event::Authenticated { connection, outcome: authentication::outcome(verdict) });
             }
             Err(request) if self.connections.get_mut(connection).is_some() => {
                 self.ask_provider(connection, request);
-                self.with_woken(connection, |_| ());
                 self.apply_answers();
             }
             Err(_) => {}
