@@ -98,7 +98,8 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
     let server = Server::start(config)?;
     let (status, shared, store) = (server.status(), server.shared(), server.store());
-    let handles = BrokerHandles { status, shared, durability, store, data };
+    let queries = server.queries();
+    let handles = BrokerHandles { status, shared, durability, store, queries, data };
     let _stopped_when_dropped = admin::start(&admin, handles)?;
     Ok(server.run()?)
 }

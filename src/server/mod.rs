@@ -11,6 +11,7 @@ mod connection;
 mod error;
 mod listener;
 mod logging;
+mod queries;
 mod report;
 mod settings;
 mod shard;
@@ -40,6 +41,7 @@ pub(crate) use clock::Clock;
 pub use error::ServerError;
 pub use listener::TlsError;
 pub use logging::init as init_logging;
+pub use queries::{Queries, QueryError};
 pub use status::{AdmissionCounts, ShardSnapshot, Status};
 pub use store::thread::{inspect_store, store_directory};
 pub use traffic::{LatencyHistogram, Traffic};
@@ -121,6 +123,11 @@ impl Server {
     /// What keeps the records; `None` without durability.
     pub fn store(&self) -> Option<Arc<Store>> {
         self.store.clone()
+    }
+
+    /// Asks the shards what they have.
+    pub fn queries(&self) -> Queries {
+        Queries::new(Arc::clone(&self.mailboxes))
     }
 
     /// Lets connections in until a signal asks to stop, then says goodbye to every client.

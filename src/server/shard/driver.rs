@@ -22,6 +22,7 @@ use crate::server::report::Reporter;
 use crate::server::shard::connections::{Connections, Entry};
 use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::server::shard::post::Post;
+use crate::server::shard::queries::{PendingQueries, Question};
 use crate::server::store::thread::StoreThread;
 use crate::server::traffic::Traffic;
 use crate::timestamp::Timestamp;
@@ -60,6 +61,7 @@ pub(in crate::server) struct Driver {
     /// Those that were paused when they were looked at last, or since.
     paused: Vec<ConnectionId>,
     samples: u32,
+    queries: PendingQueries,
     timer: Timer,
     tasks: usize,
     shutting_down: bool,
@@ -125,6 +127,7 @@ impl Driver {
             renewals: Vec::new(),
             paused: Vec::new(),
             samples: 0,
+            queries: PendingQueries::default(),
             timer: Timer::default(),
             tasks: 0,
             shutting_down: false,
@@ -220,6 +223,11 @@ impl Driver {
             Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
             Mail::Fetched(fetched) => self.handle(Event::Fetched(fetched)),
             Mail::AccessReloaded => self.renew_access(),
+            Mail::Query(question) => {
+                let Question { query, asking } = *question;
+                let id = self.queries.add(asking);
+                self.handle(Event::Query(id, Box::new(query)));
+            }
             Mail::ShuttingDown => {
                 self.shutting_down = true;
                 self.handle(Event::ShuttingDown);
@@ -248,6 +256,7 @@ impl Driver {
             Action::Persist { ticket, record } => self.store.persist(ticket, &record),
             Action::Fetch(fetch) => self.store.fetch(*fetch, &self.mailboxes),
             Action::Forward { shard, message } => self.post.add(shard, message),
+            Action::Answer(id, answer) => self.queries.answer(id, *answer),
             Action::Report(report) => self.reporter.report(&report, self.reading.now),
         }
     }

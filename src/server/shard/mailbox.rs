@@ -8,6 +8,7 @@ use crate::auth;
 use crate::broker::{ConnectionId, Fetched, ShardMessage, Ticket};
 use crate::routing::ShardId;
 use crate::server::listener::Accepted;
+use crate::server::shard::queries::Question;
 
 /// What other threads tell a shard.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(in crate::server) enum Mail {
     Fetched(Box<Fetched>),
     /// The access rules were reloaded.
     AccessReloaded,
+    /// Somebody wants to know something.
+    Query(Box<Question>),
     /// The broker stops.
     ShuttingDown,
 }
