@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use oncemq::admin::METRICS;
 use tempfile::TempDir;
+use wire::{Connect, Version};
 
 /// A broker with an admin listener. Dropped, it is killed.
 struct Broker {
@@ -92,7 +93,8 @@ impl Broker {
     fn subscribe_and_stall(&self) -> TcpStream {
         let mut stream = TcpStream::connect(self.mqtt).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01s\x82\x06\0\x01\0\x01a\0").unwrap();
+        let connect = Connect { keep_alive: 0, ..Connect::new(Version::V311, "s") };
+        stream.write_all(&[connect.bytes(), Version::V311.subscribe(1, "a", 0)].concat()).unwrap();
         let mut answer = [0; 9];
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"\x20\x02\0\0\x90\x03\0\x01\0");

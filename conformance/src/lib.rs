@@ -13,6 +13,7 @@ pub mod failure;
 pub mod link;
 pub mod registry;
 pub mod report;
+pub mod rows;
 pub mod runner;
 pub mod trace;
 pub mod websocket;

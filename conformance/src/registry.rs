@@ -1,31 +1,11 @@
-//! The rows of the standards, what is said about those without a case, and whether rows and cases fit together.
+//! What is said about the rows without a case, and whether rows and cases fit together.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
 
 use crate::case::Case;
 use crate::csv;
+pub use crate::rows::{Row, find, rows};
 use crate::wire::Version;
-
-/// A normative sentence of one version.
-#[derive(Debug)]
-pub struct Row {
-    /// The version.
-    pub version: Version,
-    /// Its number in the standard, or `VERSION/SECTION/ORDINAL` for a rule without a number.
-    pub id: String,
-    /// The number and title of the section.
-    pub section: String,
-    /// The sentence.
-    pub sentence: String,
-}
-
-impl Row {
-    /// Whether it recommends and demands nothing.
-    pub fn is_should(&self) -> bool {
-        self.sentence.contains("SHOULD") && !self.sentence.contains("MUST")
-    }
-}
 
 /// Why a row has no case.
 #[derive(Debug)]
@@ -57,42 +37,6 @@ impl Untestable {
             Self::Unobservable => "unobservable",
         }
     }
-}
-
-/// All rows, those of 3.1.1 first, each version in the order of its sections.
-pub fn rows() -> &'static [Row] {
-    static ROWS: OnceLock<Vec<Row>> = OnceLock::new();
-    ROWS.get_or_init(|| {
-        let mut rows = Vec::new();
-        for version in Version::ALL {
-            rows.extend(numbered(version));
-            rows.extend(unnumbered(version));
-        }
-        rows.sort_by_key(|row| (row.version, section_numbers(&row.section)));
-        rows
-    })
-}
-
-/// The place of a row in [`rows`], for the order of reports.
-pub fn place(version: Version, id: &str) -> Option<usize> {
-    static PLACES: OnceLock<BTreeMap<(Version, &'static str), usize>> = OnceLock::new();
-    let places = PLACES.get_or_init(|| {
-        rows().iter().enumerate().map(|(place, row)| ((row.version, row.id.as_str()), place)).collect()
-    });
-    places.get(&(version, id)).copied()
-}
-
-/// A row.
-pub fn find(version: Version, id: &str) -> Option<&'static Row> {
-    place(version, id).and_then(|place| rows().get(place))
-}
-
-/// The first rule of 5.0 in a section that has these words; the section if there is none.
-pub fn rule_of(section: &str, words: &str) -> String {
-    let found = rows()
-        .iter()
-        .find(|row| row.version == Version::V5 && number_of(&row.section) == section && row.sentence.contains(words));
-    found.map_or_else(|| section.to_owned(), |row| row.id.clone())
 }
 
 /// The rows that have no case, as the file gives them; a line that can't be read is an error.
@@ -150,54 +94,4 @@ pub fn check(cases: &[&Case]) -> Vec<String> {
         }
     }
     problems
-}
-
-fn numbered(version: Version) -> Vec<Row> {
-    let text = version.pick(
-        include_str!("../statements/mqtt-3.1.1-statements.csv"),
-        include_str!("../statements/mqtt-5.0-statements.csv"),
-    );
-    let row = |record: &csv::Record| Row {
-        version,
-        id: record.get("id").to_owned(),
-        section: record.get("section").to_owned(),
-        sentence: record.get("statement").to_owned(),
-    };
-    csv::read(text).iter().map(row).collect()
-}
-
-fn unnumbered(version: Version) -> Vec<Row> {
-    let mut ordinals: BTreeMap<String, u32> = BTreeMap::new();
-    let records = csv::read(include_str!("../statements/unnumbered-rules.csv"));
-    let of_the_version = records.iter().filter(|record| record.get("version") == version.name());
-    let row = |record: &csv::Record| {
-        let section = record.get("section").to_owned();
-        let ordinal = ordinals.entry(section.clone()).or_default();
-        *ordinal += 1;
-        let id = format!("{version}/{}/{ordinal}", number_of(&section));
-        Row { version, id, section, sentence: record.get("sentence").to_owned() }
-    };
-    of_the_version.map(row).collect()
-}
-
-fn number_of(section: &str) -> &str {
-    section.split_whitespace().next().unwrap_or_default()
-}
-
-fn section_numbers(section: &str) -> Vec<u32> {
-    number_of(section).split('.').filter_map(|number| number.parse().ok()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_row_is_read_and_has_an_id_of_its_own() {
-        assert_eq!(rows().len(), 251 + 141 + 164);
-        let ids: BTreeSet<_> = rows().iter().map(|row| (row.version, &row.id)).collect();
-        assert_eq!(ids.len(), rows().len());
-        assert!(find(Version::V5, "5.0/3.1.2.11.2/1").is_some());
-        assert_eq!(rule_of("3.2.2.3.4", "more than once"), "5.0/3.2.2.3.4/1");
-    }
 }

@@ -15,7 +15,6 @@ use crate::case::{Case, Feature};
 use crate::clock;
 use crate::context::{Context, Place};
 use crate::failure::Failure;
-use crate::registry;
 use crate::report::{CaseResult, Report};
 use crate::wire::{Version, property};
 
@@ -218,13 +217,6 @@ impl Run<'_> {
             | Feature::TopicAliases => format!("the broker announces that it lacks {feature:?}"),
         })
     }
-}
-
-/// The place of a result in a report: by its first statement, then by its name.
-pub(crate) fn order(result: &CaseResult) -> (Version, usize, &'static str) {
-    let statements = result.case.statements(result.version);
-    let first = statements.iter().filter_map(|id| registry::place(result.version, id)).min();
-    (result.version, first.unwrap_or(usize::MAX), result.case.name)
 }
 
 fn base36(mut number: u64) -> String {

@@ -6,7 +6,8 @@ use crate::clock;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check, check_equal};
 use crate::link::{self, Link};
-use crate::wire::packet::{Kind, Packet};
+use crate::wire::kind::Kind;
+use crate::wire::packet::Packet;
 use crate::wire::{Encode, Version};
 
 /// The kind of a frame.

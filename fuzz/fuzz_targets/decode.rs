@@ -5,7 +5,7 @@
 use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
 use oncemq::codec::client::{ServerDecoder, encode_client};
-use oncemq::codec::{ClientPacket, Connect, Decoder, ProtocolVersion, encode};
+use oncemq::codec::{ClientPacket, Connack, Connect, Decoder, ProtocolVersion, ServerPacket, encode};
 
 fuzz_target!(|input: &[u8]| {
     decode_all(&mut Decoder::new(MAXIMUM_PACKET_SIZE), input);
@@ -36,7 +36,15 @@ fn decode_all(decoder: &mut Decoder, input: &[u8]) {
 }
 
 fn decode_server(version: ProtocolVersion, input: &[u8]) {
-    let mut decoder = ServerDecoder::new(version);
+    decode_all_of_server(ServerDecoder::new(version, MAXIMUM_PACKET_SIZE, TOPIC_ALIAS_MAXIMUM), version, input);
+    let mut answered = ServerDecoder::new(version, MAXIMUM_PACKET_SIZE, TOPIC_ALIAS_MAXIMUM);
+    let mut connack = BytesMut::new();
+    encode(&ServerPacket::Connack(Box::new(Connack::accepted(false))), version, &mut connack);
+    answered.decode(&mut connack.freeze()).expect("a legal CONNACK");
+    decode_all_of_server(answered, version, input);
+}
+
+fn decode_all_of_server(mut decoder: ServerDecoder, version: ProtocolVersion, input: &[u8]) {
     let mut input = Bytes::copy_from_slice(input);
     loop {
         let mut before = decoder.clone();
@@ -49,3 +57,4 @@ fn decode_server(version: ProtocolVersion, input: &[u8]) {
 }
 
 const MAXIMUM_PACKET_SIZE: u32 = 1 << 20;
+const TOPIC_ALIAS_MAXIMUM: u16 = 3;

@@ -11,7 +11,8 @@ use crate::broker::lifecycle::Lifecycle;
 use crate::broker::persistence::pipeline::CommitPipeline;
 use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
 use crate::broker::publish::queue_room::QueueRoom;
-use crate::broker::publish::route_cache::RouteCache;
+use crate::broker::publish::route_cache::Routes;
+use crate::broker::retained::state::Retained;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::sessions::table::SessionTable;
 use crate::broker::settings::Settings;
@@ -48,11 +49,10 @@ pub struct Shard {
     /// Empty vectors, kept for their allocation.
     pub(super) spare: Vec<Vec<session::Action>>,
 
-    pub(super) routes: RouteCache,
+    pub(super) routes: Routes,
     pub(super) queue_room: QueueRoom,
     pub(super) dead_letters: PendingDeadLetters,
-    /// Whether the event changed what is retained.
-    pub(super) retained_open: bool,
+    pub(super) retained: Retained,
 
     /// Which records are stable, and what waits for those that are not.
     pub(super) pipeline: CommitPipeline,
@@ -73,10 +73,10 @@ impl Shard {
             sessions: SessionTable::new(id),
             limits: Arc::new(settings.session_limits()),
             spare: Vec::new(),
-            routes: RouteCache::default(),
+            routes: Routes::default(),
             queue_room: QueueRoom::new(&settings),
             dead_letters: PendingDeadLetters::default(),
-            retained_open: false,
+            retained: Retained::new(id),
             pipeline: CommitPipeline::default(),
             store_room: StoreRoom::Some,
             settings,
@@ -90,9 +90,7 @@ impl Shard {
         if self.lifecycle.begin(now) {
             self.timers.set(now, Timer::Tick);
         }
-        if std::mem::take(&mut self.retained_open) {
-            self.shared.retained_order.logged(self.id); // the actions of the last event are done
-        }
+        self.retained.begin_event(&self.shared);
         let turn = &mut Turn { now, actions };
         match event {
             Event::Opened { connection, peer } => self.on_opened(connection, *peer, turn),
@@ -160,19 +158,25 @@ impl Shard {
     }
 
     fn on_deadline_passed(&mut self, turn: &mut Turn<'_>) {
+        let mut has_replays = false;
         while let Some(due) = self.timers.pop(turn.now) {
             match due {
                 Due::Connection(slot) => self.on_connection_due(slot, turn),
                 Due::Session(slot) => self.on_session_due(slot as usize, turn),
                 Due::Timer(Timer::Slow(id)) => self.on_grace_over(id, turn),
                 Due::Timer(Timer::Blocked(id)) => self.on_retry(id, turn),
+                Due::Timer(Timer::Replays) => has_replays = true,
                 Due::Timer(Timer::Tick) => self.on_tick(turn),
             }
+        }
+        if has_replays {
+            self.resume_replays(turn);
         }
     }
 
     fn on_tick(&mut self, turn: &mut Turn<'_>) {
         self.shared.publish_counters(self.id, self.counters);
+        self.routes.sweep(&self.shared);
         if self.id == ShardId(0) {
             self.expire_retained(turn);
             self.expire_deduplication(turn);

@@ -23,6 +23,8 @@ pub(super) enum Timer {
     Slow(ConnectionId),
     /// A publisher that waits for room in a queue.
     Blocked(ConnectionId),
+    /// Replays of retained messages that let others go first.
+    Replays,
     /// What happens every second.
     Tick,
 }

@@ -7,7 +7,7 @@ use super::primitives::Reader;
 use super::publish::PublishHeader;
 use super::{
     Ack, Auth, ClientPacket, Connect, DecodeError, Disconnect, PacketType, ProtocolVersion, Publish, Subscribe,
-    Unsubscribe, v3,
+    Unsubscribe,
 };
 
 /// Turns what a Client sends into packets.
@@ -121,16 +121,8 @@ impl Decoder {
                 self.has_connected = true;
                 ClientPacket::Connect(Box::new(connect))
             }
-            PacketType::Subscribe => ClientPacket::Subscribe(Box::new(if version.has_properties() {
-                Subscribe::decode(reader)?
-            } else {
-                v3::decode_subscribe(header, frame)?
-            })),
-            PacketType::Unsubscribe => ClientPacket::Unsubscribe(Box::new(if version.has_properties() {
-                Unsubscribe::decode(reader)?
-            } else {
-                v3::decode_unsubscribe(header, frame)?
-            })),
+            PacketType::Subscribe => ClientPacket::Subscribe(Box::new(Subscribe::decode(version, reader)?)),
+            PacketType::Unsubscribe => ClientPacket::Unsubscribe(Box::new(Unsubscribe::decode(version, reader)?)),
             PacketType::Disconnect => {
                 ClientPacket::Disconnect(Box::new(Disconnect::decode(Sender::Client, version, reader)?))
             }

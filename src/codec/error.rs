@@ -38,6 +38,12 @@ pub enum DecodeError {
     /// A CONNECT on a connection that already had one. [MQTT-3.1.0-2]
     #[error("second CONNECT on one connection")]
     SecondConnect,
+    /// A packet of the Server before its CONNACK. [MQTT-3.2.0-1]
+    #[error("{0} before CONNACK")]
+    ExpectedConnack(PacketType),
+    /// A CONNACK on a connection that already had one. [MQTT-3.2.0-2]
+    #[error("second CONNACK on one connection")]
+    SecondConnack,
     /// A packet that only the other side may send.
     #[error("{0} from the wrong side")]
     WrongDirection(PacketType),
@@ -78,6 +84,14 @@ pub enum DecodeError {
     /// A Topic Alias of 0. [MQTT-3.3.2-8]
     #[error("topic alias 0")]
     TopicAliasZero,
+    /// A Topic Alias of the Server above the Client's Topic Alias Maximum. [MQTT-3.1.2-26]
+    #[error("topic alias {alias}, where the largest is {maximum}")]
+    TopicAliasAboveMaximum {
+        /// The alias.
+        alias: u16,
+        /// The limit.
+        maximum: u16,
+    },
     /// A Topic Filter that is none. [MQTT-4.7.1-1]
     #[error("topic filter: {0}")]
     TopicFilter(InvalidTopic),
@@ -133,6 +147,8 @@ impl DecodeError {
             | Self::PropertyNotAllowed(_) => ReasonCode::MalformedPacket,
             Self::ExpectedConnect(_)
             | Self::SecondConnect
+            | Self::ExpectedConnack(_)
+            | Self::SecondConnack
             | Self::WrongDirection(_)
             | Self::PacketIdZero
             | Self::TopicMissing
@@ -147,7 +163,7 @@ impl DecodeError {
             Self::PacketTooLarge { .. } => ReasonCode::PacketTooLarge,
             Self::ProtocolName | Self::ProtocolLevel(_) => ReasonCode::UnsupportedProtocolVersion,
             Self::ClientIdMissing => ReasonCode::ClientIdentifierNotValid,
-            Self::TopicAliasZero => ReasonCode::TopicAliasInvalid,
+            Self::TopicAliasZero | Self::TopicAliasAboveMaximum { .. } => ReasonCode::TopicAliasInvalid,
         }
     }
 }

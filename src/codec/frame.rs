@@ -23,7 +23,7 @@ pub(super) struct FixedHeader {
     /// Of the fixed header itself.
     pub(super) length: usize,
     /// Remaining Length.
-    pub(super) remaining_length: usize,
+    remaining_length: usize,
 }
 
 impl FixedHeader {

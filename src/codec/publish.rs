@@ -121,6 +121,20 @@ impl Publish {
         }
     }
 
+    /// The same with this payload.
+    #[must_use]
+    pub fn with_payload(mut self, payload: impl Into<Bytes>) -> Self {
+        Arc::make_mut(&mut self.message).payload = payload.into();
+        self
+    }
+
+    /// The same with these properties.
+    #[must_use]
+    pub fn with_properties(mut self, properties: MessageProperties) -> Self {
+        Arc::make_mut(&mut self.message).properties = properties;
+        self
+    }
+
     /// Reads what follows the fixed header. `subscription_ids` gets what only a Server sends.
     #[inline]
     pub(super) fn decode(

@@ -7,7 +7,7 @@ use super::property::{
     Place, REASON_STRING, SUBSCRIPTION_IDENTIFIER, decode_properties, put_properties, put_string_property,
     user_property,
 };
-use super::{DecodeError, PacketId, PacketType, Qos, ReasonCode, UserProperties};
+use super::{DecodeError, PacketId, PacketType, ProtocolVersion, Qos, ReasonCode, UserProperties};
 use crate::topic::Filter;
 
 /// A Subscription Identifier: 1 to 268,435,455.
@@ -71,26 +71,28 @@ pub struct Suback {
 }
 
 impl Subscribe {
-    /// Reads what follows the fixed header of a 5.0 packet.
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    /// Reads what follows the fixed header.
+    pub(super) fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut subscribe = Self {
             packet_id: reader.packet_id()?,
             subscription_id: None,
             user_properties: UserProperties::new(),
             subscriptions: Vec::new(),
         };
-        decode_properties(reader, Place::Subscribe, |id, reader| {
-            match id {
-                SUBSCRIPTION_IDENTIFIER => {
-                    let subscription_id = SubscriptionId::new(reader.variable_byte_integer()?);
-                    subscribe.subscription_id = Some(subscription_id.ok_or(DecodeError::PropertyValue(id))?);
+        if version.has_properties() {
+            decode_properties(reader, Place::Subscribe, |id, reader| {
+                match id {
+                    SUBSCRIPTION_IDENTIFIER => {
+                        let subscription_id = SubscriptionId::new(reader.variable_byte_integer()?);
+                        subscribe.subscription_id = Some(subscription_id.ok_or(DecodeError::PropertyValue(id))?);
+                    }
+                    _ => subscribe.user_properties.push(user_property(reader)?),
                 }
-                _ => subscribe.user_properties.push(user_property(reader)?),
-            }
-            Ok(())
-        })?;
+                Ok(())
+            })?;
+        }
         while !reader.is_empty() {
-            subscribe.subscriptions.push(Subscription::decode(reader)?);
+            subscribe.subscriptions.push(Subscription::decode(version, reader)?);
         }
         if subscribe.subscriptions.is_empty() {
             return Err(DecodeError::TopicFilterMissing(PacketType::Subscribe));
@@ -100,9 +102,14 @@ impl Subscribe {
 }
 
 impl Subscription {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let filter = reader.filter()?;
-        let options = SubscriptionOptions::decode(reader.u8()?)?;
+        let byte = reader.u8()?;
+        if !version.has_properties() {
+            let qos = Qos::new(byte).ok_or(DecodeError::SubscriptionOptions(byte))?; // [MQTT-3.8.3-4] of 3.1.1
+            return Ok(Self { filter, options: SubscriptionOptions::new(qos) });
+        }
+        let options = SubscriptionOptions::decode(byte)?;
         if options.no_local && filter.share.is_some() {
             return Err(DecodeError::NoLocalOnShared); // [MQTT-3.8.3-4]
         }

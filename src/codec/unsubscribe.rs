@@ -4,7 +4,7 @@ use bytestring::ByteString;
 use super::primitives::Reader;
 use super::property::{Place, decode_properties, user_property};
 use super::subscribe::encode_acknowledgement;
-use super::{DecodeError, PacketId, PacketType, ReasonCode, UserProperties};
+use super::{DecodeError, PacketId, PacketType, ProtocolVersion, ReasonCode, UserProperties};
 use crate::topic::Filter;
 
 /// An UNSUBSCRIBE packet. [MQTT-3.10]
@@ -30,14 +30,16 @@ pub struct Unsuback {
 }
 
 impl Unsubscribe {
-    /// Reads what follows the fixed header of a 5.0 packet.
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    /// Reads what follows the fixed header.
+    pub(super) fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let packet_id = reader.packet_id()?;
         let mut user_properties = UserProperties::new();
-        decode_properties(reader, Place::Unsubscribe, |_, reader| {
-            user_properties.push(user_property(reader)?);
-            Ok(())
-        })?;
+        if version.has_properties() {
+            decode_properties(reader, Place::Unsubscribe, |_, reader| {
+                user_properties.push(user_property(reader)?);
+                Ok(())
+            })?;
+        }
         let mut filters = Vec::new();
         while !reader.is_empty() {
             filters.push(reader.filter()?);

@@ -1,43 +1,12 @@
-//! The control plane of 3.1.1, by way of `mqttbytes`.
+//! The answers of 3.1.1 that differ from those of 5.0, by way of `mqttbytes`.
 //!
-//! That crate is no judge of what a stranger sends, so the frame, the bounds of every field, the options and the filters
-//! are checked here, and it only ever sees what is well-formed.
+//! It writes what this broker has made. What a stranger sends is read by this codec alone: `mqttbytes` lets reserved bits and U+0000 pass, and what
+//! it has read would have to be read again to find them.
 
-use bytes::{Bytes, BytesMut};
-use bytestring::ByteString;
+use bytes::BytesMut;
 use mqttbytes::v4;
 
-use super::frame::FixedHeader;
-use super::primitives::Reader;
-use super::{
-    Connack, DecodeError, PacketId, PacketType, Qos, ReasonCode, Suback, Subscribe, Subscription, SubscriptionOptions,
-    Unsuback, Unsubscribe, UserProperties,
-};
-use crate::topic::{Filter, InvalidTopic};
-
-/// Reads a SUBSCRIBE: `frame` is exactly one packet.
-pub(super) fn decode_subscribe(header: FixedHeader, frame: &Bytes) -> Result<Subscribe, DecodeError> {
-    let packet_id = check_payload(PacketType::Subscribe, header, frame)?;
-    let packet = v4::Subscribe::read(foreign_header(header), frame.clone()).map_err(|_| DecodeError::Truncated)?;
-    let subscriptions = packet.filters.into_iter().map(|wanted| {
-        let qos = match wanted.qos {
-            mqttbytes::QoS::AtMostOnce => Qos::AtMostOnce,
-            mqttbytes::QoS::AtLeastOnce => Qos::AtLeastOnce,
-            mqttbytes::QoS::ExactlyOnce => Qos::ExactlyOnce,
-        };
-        Ok(Subscription { filter: filter(wanted.path)?, options: SubscriptionOptions::new(qos) })
-    });
-    let subscriptions = subscriptions.collect::<Result<_, DecodeError>>()?;
-    Ok(Subscribe { packet_id, subscription_id: None, user_properties: UserProperties::new(), subscriptions })
-}
-
-/// Reads an UNSUBSCRIBE: `frame` is exactly one packet.
-pub(super) fn decode_unsubscribe(header: FixedHeader, frame: &Bytes) -> Result<Unsubscribe, DecodeError> {
-    let packet_id = check_payload(PacketType::Unsubscribe, header, frame)?;
-    let packet = v4::Unsubscribe::read(foreign_header(header), frame.clone()).map_err(|_| DecodeError::Truncated)?;
-    let filters = packet.topics.into_iter().map(filter).collect::<Result<_, _>>()?;
-    Ok(Unsubscribe { packet_id, user_properties: UserProperties::new(), filters })
-}
+use super::{Connack, ReasonCode, Suback, Unsuback};
 
 /// Writes nothing if no Return Code says what the Reason Code does. [MQTT-3.2.2-6]
 pub(super) fn encode_connack(connack: &Connack, output: &mut BytesMut) {
@@ -61,34 +30,6 @@ pub(super) fn encode_suback(suback: &Suback, output: &mut BytesMut) {
 pub(super) fn encode_unsuback(unsuback: &Unsuback, output: &mut BytesMut) {
     let packet = v4::UnsubAck::new(unsuback.packet_id.number());
     write(output, |output| packet.write(output));
-}
-
-/// Checks all of a SUBSCRIBE or UNSUBSCRIBE but its filters.
-fn check_payload(packet_type: PacketType, header: FixedHeader, frame: &Bytes) -> Result<PacketId, DecodeError> {
-    let mut reader = Reader::new(frame, header.length..header.packet_size());
-    let packet_id = reader.packet_id()?;
-    if reader.is_empty() {
-        return Err(DecodeError::TopicFilterMissing(packet_type)); // [MQTT-3.8.3-3], [MQTT-3.10.3-2]
-    }
-    while !reader.is_empty() {
-        // An empty filter costs two bytes here and tenfold in memory.
-        if reader.str()?.is_empty() {
-            return Err(DecodeError::TopicFilter(InvalidTopic::Empty));
-        }
-        if packet_type == PacketType::Subscribe {
-            let options = reader.u8()?;
-            Qos::new(options).ok_or(DecodeError::SubscriptionOptions(options))?; // [MQTT-3.8.3-4]
-        }
-    }
-    Ok(packet_id)
-}
-
-fn foreign_header(header: FixedHeader) -> mqttbytes::FixedHeader {
-    mqttbytes::FixedHeader::new(header.first_byte, header.length - 1, header.remaining_length)
-}
-
-fn filter(string: String) -> Result<Filter, DecodeError> {
-    Filter::new(ByteString::from(string)).map_err(DecodeError::TopicFilter)
 }
 
 /// Leaves no half packet behind.

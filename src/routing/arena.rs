@@ -45,6 +45,11 @@ impl<T> Arena<T> {
         self.nodes.get(id.key()).expect("the node of a number")
     }
 
+    /// The node that has this number now, if there is one.
+    pub(super) fn get(&self, id: NodeId) -> Option<&T> {
+        self.nodes.get(id.key())
+    }
+
     #[expect(clippy::expect_used, reason = "a number is dropped with its node")]
     pub(super) fn node_mut(&mut self, id: NodeId) -> &mut T {
         self.nodes.get_mut(id.key()).expect("the node of a number")

@@ -10,13 +10,15 @@ mod filter_tree;
 mod overlap;
 mod receiver;
 mod retained;
+mod route_generations;
 mod shared;
 mod subscriber;
 mod subscription_trie;
 
 pub use access::{Access, AccessAction, AccessRule, Coverage, Denied, Effect};
 pub use receiver::{Delivery, Receiver};
-pub use retained::{Current, Found, Retained, RetainedFull, RetainedLimits, RetainedStore};
+pub use retained::{Current, RetainedCursor, RetainedFull, RetainedLimits, RetainedMessage, RetainedStore};
+pub use route_generations::{RouteBuckets, RouteGenerations};
 pub use shared::{Share, ShareStrategy};
 pub use subscriber::{Location, QueueBounds, SessionKey, ShardId, Subscriber};
 pub use subscription_trie::{Route, SubscribeOutcome, SubscriptionIndex};

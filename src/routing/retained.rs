@@ -7,11 +7,15 @@ use crate::codec::{ClientId, Message, Qos};
 use crate::routing::arena::{Arena, NodeId};
 use crate::routing::edges::{Edges, Linked, split_level};
 use crate::timestamp::Timestamp;
-use crate::topic::{TopicFilter, TopicName};
+use crate::topic::TopicName;
+
+mod cursor;
+
+pub use cursor::RetainedCursor;
 
 /// A retained message: the last one of its topic, for those who subscribe later. [MQTT-3.3.1-5]
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retained {
+pub struct RetainedMessage {
     /// The message, detached from the buffer it was read from.
     pub message: Arc<Message>,
     /// The QoS it was published at.
@@ -67,20 +71,19 @@ pub struct RetainedStore {
     limits: RetainedLimits,
     messages: usize,
     bytes: usize,
+    /// How many nodes were created so far.
+    created: u64,
+    /// The highest number of a message so far.
+    newest: u64,
 }
-
-/// What was found, each with its number.
-///
-/// Whoever looks into a store that others wait for puts it in order when it has let go of the store.
-#[derive(Debug)]
-pub struct Found(Vec<(u64, Arc<Retained>)>);
 
 /// A topic level.
 #[derive(Debug)]
 struct Node {
-    /// Its name, if it has no message: else that is in the message's topic already.
-    name: Box<str>,
-    retained: Option<Arc<Retained>>,
+    content: Content,
+    /// Its number among all nodes ever created, ascending: it tells this node from a later one with the same [`NodeId`], and the children of
+    /// a node are in the order of theirs.
+    created: u64,
     parent: NodeId,
     next_of_hash: Option<NodeId>,
     /// Its first child and its last.
@@ -90,13 +93,22 @@ struct Node {
     next: Option<NodeId>,
 }
 
-const _: () = assert!(size_of::<Node>() <= 48);
+/// What a node holds: both variants fit into the size of a name.
+#[derive(Debug)]
+enum Content {
+    /// The name of the level.
+    Name(Box<str>),
+    /// The retained message of the topic that ends here. The name of the level is the last one of its topic.
+    Message(Arc<RetainedMessage>),
+}
+
+const _: () = assert!(size_of::<Node>() == 48);
 
 impl RetainedStore {
     /// Nothing retained yet.
     pub fn new(limits: RetainedLimits) -> Self {
-        let (nodes, edges) = (Arena::with_root(Node::new("", NodeId::ROOT)), Edges::default());
-        Self { nodes, edges, expiries: BTreeSet::new(), limits, messages: 0, bytes: 0 }
+        let (nodes, edges) = (Arena::with_root(Node::new("", NodeId::ROOT, 0)), Edges::default());
+        Self { nodes, edges, expiries: BTreeSet::new(), limits, messages: 0, bytes: 0, created: 0, newest: 0 }
     }
 
     /// Other limits from now on. What is retained stays, even if it is too much.
@@ -105,13 +117,14 @@ impl RetainedStore {
     }
 
     /// Retains a message in place of the one that its topic has, which is returned; without a payload, none from now on. [MQTT-3.3.1-7]
-    pub fn set(&mut self, retained: Retained) -> Result<Option<Arc<Retained>>, RetainedFull> {
+    pub fn set(&mut self, retained: RetainedMessage) -> Result<Option<Arc<RetainedMessage>>, RetainedFull> {
         let message = Arc::clone(&retained.message);
         let (mut id, mut missing) = self.descend(&message.topic);
         if message.payload.is_empty() {
             return Ok(if missing.is_none() { self.take(id) } else { None });
         }
-        let replaced = self.nodes.node(id).retained.as_deref().filter(|_| missing.is_none());
+        let replaced = self.nodes.node(id).message().filter(|_| missing.is_none());
+        let replaced = replaced.map(Arc::as_ref);
         let (old, new) = (replaced.map(cost), cost(&retained));
         self.check_limits(old, new)?;
         if let Some(expires_at) = replaced.and_then(|replaced| replaced.expires_at) {
@@ -126,9 +139,10 @@ impl RetainedStore {
         }
         self.messages += usize::from(old.is_none());
         self.bytes = self.bytes - old.unwrap_or(0) + new;
-        let node = self.nodes.node_mut(id);
-        node.name = Box::default();
-        Ok(node.retained.replace(Arc::new(retained)).inspect(|old| old.current.end()))
+        self.newest = self.newest.max(retained.number);
+        let content = Content::Message(Arc::new(retained));
+        let replaced = mem::replace(&mut self.nodes.node_mut(id).content, content);
+        Ok(replaced.into_message().inspect(|old| old.current.end()))
     }
 
     /// Forgets what the topic has; `false` if it has nothing. [MQTT-3.3.1-6]
@@ -137,41 +151,8 @@ impl RetainedStore {
     }
 
     /// What the topic has, expired or not.
-    pub fn get(&self, topic: &TopicName) -> Option<&Arc<Retained>> {
-        self.nodes.node(self.find(topic)?).retained.as_ref()
-    }
-
-    /// The messages of all topics that `filter` matches and that haven't expired at `now`.
-    pub fn matching(&self, filter: &TopicFilter, now: Timestamp) -> Found {
-        let levels: Vec<&str> = filter.levels().collect();
-        let mut found = Vec::new();
-        let mut waiting = vec![(NodeId::ROOT, 0)];
-        while let Some((id, depth)) = waiting.pop() {
-            let node = self.nodes.node(id);
-            match levels.get(depth) {
-                Some(&level @ ("+" | "#")) => {
-                    let depth_below = if level == "#" { depth } else { depth + 1 };
-                    let mut child = node.children.map(|(_, last)| last);
-                    while let Some(id) = child {
-                        let node = self.nodes.node(id);
-                        // [MQTT-4.7.2-1]
-                        if node.parent != NodeId::ROOT || !node.name().starts_with('$') {
-                            waiting.push((id, depth_below));
-                        }
-                        child = node.previous;
-                    }
-                }
-                Some(&level) => {
-                    waiting.extend(self.edges.child(&self.nodes, id, level).map(|child| (child, depth + 1)))
-                }
-                None => {}
-            }
-            if matches!(levels.get(depth), None | Some(&"#")) {
-                let retained = node.retained.as_ref().filter(|retained| !retained.has_expired(now));
-                found.extend(retained.map(|retained| (retained.number, Arc::clone(retained))));
-            }
-        }
-        Found(found)
+    pub fn get(&self, topic: &TopicName) -> Option<&Arc<RetainedMessage>> {
+        self.nodes.node(self.find(topic)?).message()
     }
 
     /// Forgets messages that have expired at `now`, `limit` at most, and gives their numbers: if they are `limit`, there may be more.
@@ -238,7 +219,8 @@ impl RetainedStore {
 
     /// A new node: the last child of `parent`.
     fn insert(&mut self, parent: NodeId, level: &str, name: &str) -> NodeId {
-        let id = self.nodes.insert(Node::new(name, parent));
+        self.created += 1;
+        let id = self.nodes.insert(Node::new(name, parent, self.created));
         self.edges.insert(&mut self.nodes, (parent, level), id);
         let children = self.nodes.node(parent).children;
         if let Some((_, last)) = children {
@@ -250,11 +232,11 @@ impl RetainedStore {
     }
 
     /// Takes the message of a node, and removes the nodes that only it needed.
-    fn take(&mut self, mut id: NodeId) -> Option<Arc<Retained>> {
+    fn take(&mut self, mut id: NodeId) -> Option<Arc<RetainedMessage>> {
         let node = self.nodes.node_mut(id);
-        let retained = node.retained.take()?;
+        let name = Content::Name(node.message().map(|retained| last_level(retained))?.into());
+        let retained = mem::replace(&mut node.content, name).into_message()?;
         retained.current.end();
-        node.name = last_level(&retained).into();
         self.messages -= 1;
         self.bytes -= cost(&retained);
         if let Some(expires_at) = retained.expires_at {
@@ -269,8 +251,11 @@ impl RetainedStore {
     /// Removes a node without children and returns its parent.
     fn remove(&mut self, id: NodeId) -> NodeId {
         let node = self.nodes.node_mut(id);
-        let (parent, name) = (node.parent, mem::take(&mut node.name));
-        self.edges.remove(&mut self.nodes, (parent, &name), id);
+        let parent = node.parent;
+        // The edges tell nodes by their names, but not the one that is removed.
+        if let Content::Name(name) = mem::take(&mut node.content) {
+            self.edges.remove(&mut self.nodes, (parent, &name), id);
+        }
         let Node { previous, next, .. } = self.nodes.remove(id);
         if let Some(previous) = previous {
             self.nodes.node_mut(previous).next = next;
@@ -285,14 +270,6 @@ impl RetainedStore {
             first.zip(last)
         });
         parent
-    }
-}
-
-impl Found {
-    /// In the order in which they were retained.
-    pub fn in_order(mut self) -> impl Iterator<Item = Arc<Retained>> {
-        self.0.sort_unstable_by_key(|(number, _)| *number);
-        self.0.into_iter().map(|(_, retained)| retained)
     }
 }
 
@@ -327,17 +304,17 @@ impl PartialEq for Current {
 
 impl Eq for Current {}
 
-impl Retained {
+impl RetainedMessage {
     fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
 }
 
 impl Node {
-    fn new(name: &str, parent: NodeId) -> Self {
+    fn new(name: &str, parent: NodeId, created: u64) -> Self {
         Self {
-            name: name.into(),
-            retained: None,
+            content: Content::Name(name.into()),
+            created,
             parent,
             next_of_hash: None,
             children: None,
@@ -346,12 +323,37 @@ impl Node {
         }
     }
 
+    fn message(&self) -> Option<&Arc<RetainedMessage>> {
+        match &self.content {
+            Content::Message(retained) => Some(retained),
+            Content::Name(_) => None,
+        }
+    }
+
     fn name(&self) -> &str {
-        self.retained.as_deref().map_or(&self.name, last_level)
+        match &self.content {
+            Content::Message(retained) => last_level(retained),
+            Content::Name(name) => name,
+        }
     }
 
     fn is_unused(&self) -> bool {
-        self.children.is_none() && self.retained.is_none()
+        self.children.is_none() && self.message().is_none()
+    }
+}
+
+impl Content {
+    fn into_message(self) -> Option<Arc<RetainedMessage>> {
+        match self {
+            Self::Message(retained) => Some(retained),
+            Self::Name(_) => None,
+        }
+    }
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self::Name(Box::default())
     }
 }
 
@@ -369,12 +371,12 @@ impl Linked for Node {
     }
 }
 
-fn last_level(retained: &Retained) -> &str {
+fn last_level(retained: &RetainedMessage) -> &str {
     let topic = retained.message.topic.as_str();
     topic.rsplit_once('/').map_or(topic, |(_, level)| level)
 }
 
-fn cost(retained: &Retained) -> usize {
+fn cost(retained: &RetainedMessage) -> usize {
     let Message { topic, payload, properties, .. } = &*retained.message;
     let (length, levels) = (topic.as_str().len(), topic.levels().count());
     // The last level has its name from the message.

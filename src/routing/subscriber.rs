@@ -160,7 +160,7 @@ impl Subscriber {
         Arc::clone(&self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// Replaces what the Session may receive; routes resolved before are void after the caller bumps the generation.
+    /// Replaces what the Session may receive. The caller then counts a change of its subscriptions, which voids the routes resolved before.
     pub fn set_access(&self, access: Arc<Access>) {
         *self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = access;
     }

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::codec::client::{decode_server, encode_client};
+use crate::codec::client::{ServerDecoder, encode_client};
 use crate::codec::{
     ClientPacket, Connect, OutgoingPublish, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
     Subscribe, Subscription, SubscriptionOptions,
@@ -17,11 +17,12 @@ pub(super) const VERSION: ProtocolVersion = ProtocolVersion::V5;
 pub(super) struct Client<S> {
     pub(super) stream: S,
     read: BytesMut,
+    decoder: ServerDecoder,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, read: BytesMut::new() }
+        Self { stream, read: BytesMut::new(), decoder: ServerDecoder::new(VERSION, u32::MAX, 0) }
     }
 
     /// The Reason Code of CONNACK if it isn't success.
@@ -54,7 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(super) async fn receive(&mut self) -> Option<ServerPacket> {
         loop {
             let mut bytes = self.read.split().freeze();
-            let packet = decode_server(VERSION, &mut bytes).unwrap();
+            let packet = self.decoder.decode(&mut bytes).unwrap();
             self.read = BytesMut::from(bytes);
             if packet.is_some() {
                 return packet;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::broker::Setup;
 use crate::deadline::{self, PATIENCE};
 use crate::raw::{
-    CONNACK, Connect, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, PUBREL_KIND, Received, Version, Wire,
-    acknowledge, packet,
+    CONNACK, Connect, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, PUBREL_KIND, Publish, Received, Version,
+    Wire, acknowledge, packet,
 };
 
 /// What a subscriber's application saw: publisher and number, in order.
@@ -240,7 +240,7 @@ impl Subscriber {
     fn on_packet(&mut self, packet: &crate::raw::Packet) {
         match packet.kind() {
             PUBLISH => {
-                let publish = self.link.version().parse_publish(packet);
+                let publish = Publish::parse(self.link.version(), packet).unwrap();
                 if publish.qos == 1 {
                     self.deliver(&publish.payload);
                     self.link.wire.send(&acknowledge(PUBACK, publish.packet_id));

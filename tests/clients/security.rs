@@ -4,7 +4,7 @@ use crate::broker::{Broker, Setup, Transport};
 use crate::certificates::CLIENT_NAME;
 use crate::mosquitto::{Subscriber, message, publish_at, try_publish};
 use crate::peer;
-use crate::raw::{CONNACK, Connect, PUBLISH, PUBREC, Version, Wire};
+use crate::raw::{CONNACK, Connect, PUBLISH, PUBREC, Publish, Version, Wire};
 
 const BOTH: [Version; 2] = [Version::V311, Version::V5];
 
@@ -186,12 +186,12 @@ fn a_will_that_may_not_be_published_is_refused_at_connect() {
     let broker = restricted();
     for (version, denied) in [(Version::V311, 5), (Version::V5, 0x87)] {
         let mut connect = Connect::new(version, "c2").user("bob", "b");
-        connect.will_topic = Some("news".to_owned());
+        connect.will = Some(Publish { qos: 1, ..Publish::new("news", "") });
         let mut wire = Wire::open(broker.address());
         wire.send(&connect.bytes());
         assert_eq!(wire.expect(CONNACK).reason_code(), denied);
         wire.expect_closed();
-        connect.will_topic = Some("user/bob/will".to_owned());
+        connect.will = Some(Publish { qos: 1, ..Publish::new("user/bob/will", "") });
         Wire::connected(broker.address(), &connect).ping();
     }
 }

@@ -9,9 +9,9 @@ use crate::probe::Probe;
 use crate::publisher::Publisher;
 use crate::rng::Rng;
 use crate::subscriber::{Habit, Subscriber};
-use crate::wire::{
-    CONNACK, Connect, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Packet, Publish, Received, SUBACK,
-    UNSUBACK, Version, Wire, acknowledge, packet,
+use wire::{
+    CONNACK, Connect, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, PUBREL_KIND, Packet, Publish, Received,
+    SUBACK, UNSUBACK, Version, Wire, acknowledge, packet,
 };
 
 /// What all clients see.
@@ -122,7 +122,7 @@ impl Client {
     /// Reads what the broker said.
     fn receive(&mut self, shared: &mut Shared) -> Result<(), Fault> {
         while let Some(wire) = &mut self.link.wire {
-            match wire.receive() {
+            match wire.receive(Duration::ZERO) {
                 Received::Packet(packet) => self.take(&packet, shared)?,
                 Received::Nothing => return Ok(()),
                 Received::Closed => self.lose("loses its connection", shared),
@@ -224,7 +224,7 @@ impl Client {
         if !is_due || self.stays_away(shared) {
             return Ok(());
         }
-        let Some(wire) = Wire::open(shared.address) else {
+        let Ok(wire) = Wire::open_nonblocking(shared.address) else {
             self.connect_at = Some(shared.within(10));
             return Ok(());
         };
@@ -236,16 +236,24 @@ impl Client {
                 shared.ledger.note(self.number, "sends CONNECT with Will", 0, Some(number));
                 shared.ledger.withhold(number, true);
                 *will = Some(number);
-                let (topic, qos, payload) = (topic.clone(), *qos, payload(number, 0));
-                Some(Publish { topic, payload, qos, retain: false, dup: false, packet_id: 0 })
+                Some(Publish { qos: *qos, ..Publish::new(topic, payload(number, 0)) })
             }
             Role::Publisher(_) | Role::Subscriber(_) | Role::Probe(_) => None,
         };
         let receive_maximum = if self.number.is_multiple_of(3) { 5 } else { 100 };
-        let (version, client_id) = (self.link.version, &self.name[..]);
-        let connect = Connect { version, client_id, durable: self.durable, receive_maximum, will };
-        self.link.send(&connect.bytes());
+        let connect = self.connect_bytes(receive_maximum, will);
+        self.link.send(&connect);
         Ok(())
+    }
+
+    fn connect_bytes(&self, receive_maximum: u16, will: Option<Publish>) -> Vec<u8> {
+        let mut properties = [&[0x21][..], &receive_maximum.to_be_bytes()].concat();
+        if self.durable {
+            properties.extend([0x11, 0, 1, 0x51, 0x80]);
+        }
+        // [MQTT-3.1.2-4] of 5.0: a transient session starts anew. In 3.1.1 Clean Session is both its beginning and its end.
+        let connect = Connect::new(self.link.version, &self.name);
+        Connect { clean_start: !self.durable, keep_alive: 0, properties, will, ..connect }.bytes()
     }
 
     fn take(&mut self, packet: &Packet, shared: &mut Shared) -> Result<(), Fault> {
@@ -256,9 +264,12 @@ impl Client {
                 return publisher.on_acknowledgement(packet, &mut self.link, shared);
             }
             (Role::Subscriber(subscriber), PUBLISH) => {
-                return subscriber.on_publish(&packet.publish(self.link.version), &mut self.link, shared);
+                let Some(publish) = Publish::parse(self.link.version, packet) else {
+                    return self.link.fault(None, format!("{packet:x?} is malformed"));
+                };
+                return subscriber.on_publish(&publish, &mut self.link, shared);
             }
-            (Role::Subscriber(subscriber), PUBREL) => {
+            (Role::Subscriber(subscriber), PUBREL_KIND) => {
                 subscriber.on_pubrel(packet.packet_id(), &mut self.link, shared);
                 return Ok(());
             }

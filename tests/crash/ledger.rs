@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use crate::wire::Publish;
+use wire::Publish;
 
 /// Something that must not be.
 #[derive(Debug)]

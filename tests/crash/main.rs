@@ -17,7 +17,6 @@ mod publisher;
 #[path = "../simulation/rng.rs"]
 mod rng;
 mod subscriber;
-mod wire;
 mod world;
 
 use std::time::Instant;

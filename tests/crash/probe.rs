@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Link, Shared, Stage};
 use crate::ledger::{Fault, Retained, number_in};
-use crate::wire::{Packet, SUBACK};
+use wire::{Packet, Publish, SUBACK};
 
 /// A transient client that asks for all retained messages.
 #[derive(Debug)]
@@ -40,7 +40,9 @@ impl Probe {
             self.answered_at = Some(shared.now);
             return Ok(());
         }
-        let publish = packet.publish(link.version);
+        let Some(publish) = Publish::parse(link.version, packet) else {
+            return link.fault(None, format!("{packet:x?} is malformed"));
+        };
         let number = number_in(&publish.payload);
         let Some(number) = number.filter(|_| publish.retain) else { return Ok(()) };
         shared.ledger.note(link.client, "gets retained PUBLISH", 0, Some(number));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Link, Shared, Stage};
 use crate::ledger::{Fault, payload};
-use crate::wire::{PUBACK, PUBREC, PUBREL, Packet, Publish, acknowledge};
+use wire::{PUBACK, PUBREC, PUBREL, Packet, Publish, acknowledge};
 
 /// The sender's half of a Session.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Publisher {
         let payload = if clears { Vec::new() } else { payload(message, ballast) };
         let publish = Publish { topic, payload, qos, retain, dup: false, packet_id };
         shared.ledger.note(link.client, "sends PUBLISH", packet_id, Some(message));
-        link.send(&link.version.publish(&publish));
+        link.send(&publish.bytes(link.version));
         let awaiting = if qos == 1 { Awaiting::Puback } else { Awaiting::Pubrec };
         if qos > 0 {
             self.outgoing.push(Outgoing { message, publish: Publish { dup: true, ..publish }, awaiting });
@@ -91,7 +91,7 @@ impl Publisher {
                 link.send(&acknowledge(PUBREL, id));
             } else {
                 shared.ledger.note(link.client, "repeats PUBLISH", id, message);
-                link.send(&link.version.publish(publish));
+                link.send(&publish.bytes(link.version));
             }
         }
     }

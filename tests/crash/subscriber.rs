@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::client::{Link, Shared, Stage};
 use crate::ledger::{Fault, Message, Order, number_in};
-use crate::wire::{PUBACK, PUBCOMP, PUBREC, Packet, Publish, SUBACK};
+use wire::{PUBACK, PUBCOMP, PUBREC, Packet, Publish, SUBACK};
 
 /// The receiver's half of a Session, and its one subscription.
 #[derive(Debug)]

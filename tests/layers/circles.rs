@@ -114,7 +114,7 @@ impl Crate {
                     let mut inner = Vec::new();
                     self.add_module(
                         file,
-                        [path.as_slice(), &[name.clone()]].concat(),
+                        [path.as_slice(), std::slice::from_ref(name)].concat(),
                         &tokens[at + 3..end],
                         &mut inner,
                     );
@@ -144,7 +144,7 @@ impl Crate {
                 let target = match self.target(path, named, DEPTH_MAX) {
                     // All that it has: what it defines, at least.
                     Target::Module if is_glob => self.glob(path, named),
-                    target => target,
+                    target @ (Target::Module | Target::Item(_) | Target::Foreign | Target::Unknown) => target,
                 };
                 match target {
                     Target::Item(file) if file != module.file => {
@@ -254,7 +254,7 @@ fn parts(tokens: &[(usize, Token)]) -> impl Iterator<Item = &[(usize, Token)]> {
         match token {
             Token::Sign('{') => depth += 1,
             Token::Sign('}') => depth -= 1,
-            _ => {}
+            Token::Word(_) | Token::PathSeparator | Token::Sign(_) => {}
         }
         depth == 0 && *token == Token::Sign(',')
     })
@@ -267,7 +267,7 @@ fn closing_brace(tokens: &[(usize, Token)]) -> usize {
         match token {
             Token::Sign('{') => depth += 1,
             Token::Sign('}') => depth -= 1,
-            _ => {}
+            Token::Word(_) | Token::PathSeparator | Token::Sign(_) => {}
         }
         depth == 0
     });
@@ -284,7 +284,7 @@ fn without_visibility(tokens: Vec<(usize, Token)>) -> Vec<(usize, Token)> {
             Token::Sign('(') if depth > 0 || follows_pub => depth += 1,
             Token::Sign(')') if depth > 0 => depth -= 1,
             _ if depth > 0 => {}
-            token => kept.push((line, token)),
+            token @ (Token::Word(_) | Token::PathSeparator | Token::Sign(_)) => kept.push((line, token)),
         }
     }
     kept

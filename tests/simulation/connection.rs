@@ -71,7 +71,11 @@ impl Connection {
             },
             up: Channel::default(),
             down: Channel::default(),
-            client_side: ClientSide { open: true, decoder: ServerDecoder::new(version), input: BytesMut::new() },
+            client_side: ClientSide {
+                open: true,
+                decoder: ServerDecoder::new(version, u32::MAX, u16::MAX),
+                input: BytesMut::new(),
+            },
         }
     }
 

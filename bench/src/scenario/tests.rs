@@ -9,6 +9,7 @@ use clap::Parser;
 use super::*;
 use crate::broker;
 use crate::relay::{self, RelayArgs};
+use crate::transport::{Endpoint, Transport};
 
 #[derive(Debug, Parser)]
 #[command(no_binary_name = true)]

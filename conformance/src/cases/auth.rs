@@ -7,7 +7,8 @@ use crate::case::Case;
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check, check_equal};
-use crate::wire::packet::{Kind, Packet};
+use crate::wire::kind::Kind;
+use crate::wire::packet::Packet;
 use crate::wire::{Auth, Connack, Connect, Disconnect, Encode, property};
 
 pub(super) const CASES: &[Case] = &[

@@ -134,7 +134,7 @@ fn send_pubrel(cx: &mut Context, properties: Properties) -> Result<Client, Failu
 
 /// A value that fits the property.
 pub(super) fn fitting(row: &PropertyRow) -> property::Value {
-    use property::Type;
+    use crate::wire::data_type::Type;
     match row.kind {
         Type::Byte | Type::TwoByte | Type::VariableByte => property::Value::Number(1),
         // As a Maximum Packet Size it has to leave room for CONNACK.

@@ -6,13 +6,11 @@ mod header;
 mod identifiers;
 mod keep_alive;
 mod payload;
+mod refusal;
 
 use crate::case::{Case, Feature};
-use crate::client::Client;
-use crate::context::Context;
-use crate::failure::{Failure, Outcome};
-use crate::link::Incoming;
-use crate::wire::Connect;
+
+pub(super) use refusal::{bytes_until_close, expect_refused};
 
 pub(super) const CASES: &[Case] = &[
     Case::both(
@@ -215,52 +213,3 @@ pub(super) const CASES: &[Case] = &[
         actions::unusual,
     ),
 ];
-
-/// The broker closes the connection on this CONNECT, which the standard forbids: with no CONNACK in 3.1.1; in 5.0 after
-/// a CONNACK with one of these Reason Codes, or without.
-pub(super) fn expect_refused(cx: &mut Context, connect: &Connect, reasons: &[u8]) -> Outcome {
-    let mut client = cx.open()?;
-    client.send_connect(connect)?;
-    expect_refusal(&mut client, reasons)
-}
-
-/// As `expect_refused`, when the CONNECT is sent already.
-pub(super) fn expect_refusal(client: &mut Client, reasons: &[u8]) -> Outcome {
-    if client.version().is_v5() {
-        return client.expect_disconnect_or_close(reasons);
-    }
-    const EXPECTED: &str = "the connection is closed without CONNACK";
-    let until = client.link().case().deadline();
-    match client.link().read(until)? {
-        Incoming::Closed => Ok(()),
-        Incoming::Packet(packet, _) => Err(Failure::new(EXPECTED, packet.describe()).of("MQTT-3.1.4-1")),
-        Incoming::Nothing => Err(Failure::new(EXPECTED, "it stays open")),
-    }
-}
-
-/// All that the broker sends until it closes the connection: where it can't know in which version to answer.
-pub(super) fn bytes_until_close(client: &mut Client) -> Result<Vec<u8>, Failure> {
-    let until = client.link().case().deadline();
-    let mut bytes = Vec::new();
-    while !client.link().is_closed() {
-        let more = client.link().read_bytes(until);
-        if more.is_empty() && !client.link().is_closed() {
-            return Err(Failure::new("the connection is closed", format!("it stays open after {bytes:02X?}")));
-        }
-        bytes.extend(more);
-    }
-    Ok(bytes)
-}
-
-/// The client, or none if the broker has refused its credentials: which it takes is not the standard's matter.
-fn with_credentials(cx: &mut Context, connect: &Connect) -> Result<Option<Client>, Failure> {
-    let mut client = cx.open()?;
-    client.send_connect(connect)?;
-    let Some(connack) = client.expect_connack_or_close()? else { return Ok(None) };
-    let refusals: &[u8] = if cx.version().is_v5() { &[0x80, 0x83, 0x86, 0x87] } else { &[4, 5] };
-    match connack.reason {
-        0 => Ok(Some(client)),
-        reason if refusals.contains(&reason) => Ok(None),
-        _ => Err(Failure::new("Success, or a refusal of the credentials", format!("{connack:?}"))),
-    }
-}

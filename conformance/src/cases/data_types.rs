@@ -6,8 +6,9 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome, check, check_equal};
 use crate::link::Incoming;
 use crate::wire::bytes::{frame, prefixed};
-use crate::wire::packet::Kind;
-use crate::wire::property::{Type, Value};
+use crate::wire::data_type::Type;
+use crate::wire::kind::Kind;
+use crate::wire::property::Value;
 use crate::wire::{Connect, Properties, Publish, Subscribe, Text, Unsubscribe, Utf8, Will, property};
 
 pub(super) const CASES: &[Case] = &[

@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check, check_equal};
 use crate::wire::bytes::{frame, prefixed};
-use crate::wire::packet::Kind;
+use crate::wire::kind::Kind;
 use crate::wire::{Ack, Connect, Disconnect, Publish, Subscribe, Version, Will, property};
 
 pub(super) const CASES: &[Case] = &[

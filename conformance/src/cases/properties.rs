@@ -5,7 +5,7 @@ use crate::case::Case;
 use crate::context::Context;
 use crate::failure::{Outcome, check, check_equal};
 use crate::wire::bytes::{frame, prefixed};
-use crate::wire::packet::Kind;
+use crate::wire::kind::Kind;
 use crate::wire::property::{self, Property, Value};
 use crate::wire::{Disconnect, Properties, Publish, tables};
 

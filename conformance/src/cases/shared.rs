@@ -2,6 +2,7 @@
 
 mod delivery;
 mod membership;
+mod share;
 
 use crate::case::{Case, Feature};
 use crate::context::Context;
@@ -99,11 +100,6 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(SHARED_QOS1),
 ];
-
-/// A Shared Subscription whose name no other case uses.
-fn share(cx: &Context, filter: &str) -> String {
-    format!("$share/{}/{filter}", cx.client_id("group"))
-}
 
 fn no_share_name(cx: &mut Context) -> Outcome {
     for filter in ["$share/".to_owned(), "$share//".to_owned(), format!("$share//{}", cx.topic("a"))] {

@@ -6,7 +6,8 @@ use crate::case::{Case, Feature};
 use crate::context::Context;
 use crate::failure::{Outcome, check, check_equal};
 use crate::websocket::{Opcode, WebSocket};
-use crate::wire::packet::{Kind, Packet};
+use crate::wire::kind::Kind;
+use crate::wire::packet::Packet;
 use crate::wire::{Encode, Pingreq, Publish, Subscribe, property};
 
 pub(super) const CASES: &[Case] = &[

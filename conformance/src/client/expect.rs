@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::Client;
 use crate::failure::{Failure, Outcome, check, check_equal};
 use crate::link::Incoming;
-use crate::wire::packet::{Kind, Packet};
+use crate::wire::kind::Kind;
+use crate::wire::packet::Packet;
 use crate::wire::{Ack, AckKind, Auth, Connack, Disconnect, Encode, Pingreq, Publish, Suback, Text, Unsuback};
 
 impl Client {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::failure::{Failure, Outcome, check};
 use crate::link::{Incoming, Link};
-use crate::wire::packet::{Kind, Packet};
+use crate::wire::kind::Kind;
+use crate::wire::packet::Packet;
 use crate::wire::{
     Ack, AckKind, Connack, Connect, Disconnect, Encode, Pingreq, Publish, Suback, Subscribe, Unsuback, Unsubscribe,
     Version,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::failure::Failure;
 use crate::link;
-use crate::wire::packet::{Kind, Packet};
+use crate::wire::kind::Kind;
+use crate::wire::packet::Packet;
 use crate::wire::{Connect, Text, Version, property};
 
 /// What has gone over one connection so far, as far as rules depend on it.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{CaseResult, Counts, Report, escape};
+use super::escape::escape;
+use super::results::{CaseResult, Counts, Report};
 use crate::registry::{self, NotTested};
 use crate::wire::Version;
 

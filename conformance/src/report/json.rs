@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Counts, Report};
+use super::results::{Counts, Report};
 
 pub(super) fn render(report: &Report) -> serde_json::Result<String> {
     let counts = |Counts { passed, failed, skipped, beyond }| json!({"passed": passed, "failed": failed, "skipped": skipped, "beyond": beyond});

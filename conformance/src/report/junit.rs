@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{CaseResult, Report, escape};
+use super::escape::escape;
+use super::results::{CaseResult, Report};
 use crate::failure::Failure;
 
 pub(super) fn render(report: &Report) -> String {

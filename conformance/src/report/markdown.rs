@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Counts, Report};
+use super::results::{Counts, Report};
 use crate::registry;
 
 pub(super) fn render(report: &Report) -> String {

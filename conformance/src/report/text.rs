@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{CaseResult, Counts, Report};
+use super::results::{CaseResult, Counts, Report};
 use crate::failure::Failure;
 use crate::registry;
 

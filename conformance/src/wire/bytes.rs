@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::packet::Kind;
+use super::kind::Kind;
 use super::version::Version;
 
 /// Something that can be sent: a packet, well-formed or not, or plain bytes.

@@ -1,7 +1,7 @@
 //! CONNECT.
 
 use super::bytes::{Encode, Text, frame, prefixed};
-use super::packet::{Kind, first_byte};
+use super::kind::{Kind, first_byte};
 use super::property::{Properties, Value};
 use super::version::Version;
 

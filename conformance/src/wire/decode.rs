@@ -4,13 +4,15 @@
 //! all the time.
 
 use super::bytes::Text;
-use super::packet::{Ack, AckKind, Auth, Connack, Disconnect, Kind, Packet};
-use super::property::{self, Properties, Property, Type, Value};
+use super::data_type::Type;
+use super::kind::Kind;
+use super::packet::{Ack, AckKind, Auth, Connack, Disconnect, Packet};
+use super::property::{self, Properties, Property, Value};
 use super::publish::Publish;
 use super::subscribe::{Suback, Unsuback};
 use super::tables;
 use super::version::Version;
-use crate::registry;
+use crate::rows;
 
 /// What a packet of the server breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -273,7 +275,7 @@ impl<'a> Reader<'a> {
             let value = reader.value(row.kind)?;
             if properties.has(row.id) && !row.may_repeat {
                 let what = format!("{} has {} twice", self.kind.name(), row.name);
-                let statement = registry::rule_of(&row.section, "more than once");
+                let statement = rows::rule_of(&row.section, "more than once");
                 return Err(Violation { statement, what });
             }
             check_range(self.kind, row, &value)?;
@@ -305,7 +307,7 @@ fn check_range(kind: Kind, row: &tables::PropertyRow, value: &Value) -> Result<(
         return Ok(());
     }
     let what = format!("{} has {} {value:?}", kind.name(), row.name);
-    Err(Violation { statement: registry::rule_of(&row.section, "value"), what })
+    Err(Violation { statement: rows::rule_of(&row.section, "value"), what })
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 pub mod bytes;
 pub mod connect;
+pub mod data_type;
 pub mod decode;
+pub mod kind;
 pub mod packet;
 pub mod property;
 pub mod publish;
@@ -13,7 +15,8 @@ pub mod version;
 pub use bytes::{Encode, Text, Utf8};
 pub use connect::{Connect, Will};
 pub use decode::{Violation, decode};
-pub use packet::{Ack, AckKind, Auth, Connack, Disconnect, Kind, Packet, Pingreq};
+pub use kind::Kind;
+pub use packet::{Ack, AckKind, Auth, Connack, Disconnect, Packet, Pingreq};
 pub use property::{Properties, Property, Value};
 pub use publish::Publish;
 pub use subscribe::{Filter, Suback, Subscribe, Unsuback, Unsubscribe};

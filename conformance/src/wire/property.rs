@@ -1,6 +1,7 @@
 //! Properties: any identifier with any value, also where the standard forbids it.
 
 use super::bytes::{Text, length, prefixed, variable_byte_integer};
+use super::data_type::Type;
 use super::tables;
 
 /// Byte.
@@ -57,25 +58,6 @@ pub const WILDCARD_SUBSCRIPTION_AVAILABLE: u8 = 0x28;
 pub const SUBSCRIPTION_IDENTIFIER_AVAILABLE: u8 = 0x29;
 /// Byte.
 pub const SHARED_SUBSCRIPTION_AVAILABLE: u8 = 0x2A;
-
-/// How the value of a property is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Type {
-    /// One byte.
-    Byte,
-    /// Two bytes, big-endian.
-    TwoByte,
-    /// Four bytes, big-endian.
-    FourByte,
-    /// One to four bytes.
-    VariableByte,
-    /// A length and UTF-8.
-    Text,
-    /// A length and bytes.
-    Binary,
-    /// Two strings.
-    Pair,
-}
 
 /// The value of a property. It is written as the identifier's type says; a number under an identifier that isn't one
 /// is a single byte.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-use super::packet::Kind;
-use super::property::Type;
+use super::data_type::Type;
+use super::kind::Kind;
 use crate::csv;
 
 /// A row of the table of properties.

@@ -146,9 +146,11 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else { return };
         connection.access = Arc::clone(access);
         let slot = connection.session();
-        if let Some(entry) = slot.and_then(|slot| self.sessions.get(slot)) {
+        if let Some(entry) = slot.and_then(|slot| self.sessions.get(slot))
+            && *entry.subscriber.access() != **access
+        {
             entry.subscriber.set_access(Arc::clone(access));
-            drop(self.shared.index_mut()); // what it may receive is part of the routes
+            self.shared.access_changed(entry.subscriber.key);
         }
     }
 }

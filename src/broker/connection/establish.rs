@@ -125,7 +125,7 @@ impl Shard {
         let stored = entry.stored;
         if *entry.subscriber.access() != *access {
             entry.subscriber.set_access(access);
-            drop(self.shared.index_mut()); // what it may receive is part of the routes
+            self.shared.access_changed(key);
         }
         let record = match (was_stored, stored) {
             (_, true) => Record::SessionOpened { key, client_id, user, session_expiry_interval, will },

@@ -1,5 +1,6 @@
 //! What the shards share, and the messages they exchange.
 
 pub(super) mod claim;
+pub(super) mod index_change;
 pub(super) mod message;
 pub(super) mod state;

@@ -7,10 +7,11 @@ use foldhash::quality::RandomState;
 
 use crate::broker::counters::Counters;
 use crate::broker::directory::claim::{Claim, Holder};
+use crate::broker::directory::index_change::{IndexChange, change_all_of};
 use crate::broker::publish::deduplication::Deduplication;
 use crate::broker::retained::order::RetainedOrder;
 use crate::codec::ClientId;
-use crate::routing::{RetainedLimits, RetainedStore, SessionKey, ShardId, SubscriptionIndex};
+use crate::routing::{RetainedLimits, RetainedStore, RouteGenerations, SessionKey, ShardId, SubscriptionIndex};
 use crate::session::Ticket;
 
 /// What all shards share, read-mostly and small: who holds which Client Identifier, the subscriptions, and the retained
@@ -23,8 +24,8 @@ pub struct Shared {
     index: RwLock<SubscriptionIndex>,
     retained: RwLock<RetainedStore>,
     pub(in crate::broker) retained_order: RetainedOrder,
-    /// Moves with every change of the index: a route resolved before is void.
-    generation: AtomicU64,
+    /// Which cached routes the changes of the index concern.
+    pub(in crate::broker) route_generations: RouteGenerations,
     keys: AtomicU64,
     claims: AtomicU64,
     sessions: AtomicUsize,
@@ -47,7 +48,7 @@ impl Shared {
             index: RwLock::new(SubscriptionIndex::new()),
             retained: RwLock::new(RetainedStore::new(retained_limits)),
             retained_order: RetainedOrder::new(shards),
-            generation: AtomicU64::new(0),
+            route_generations: RouteGenerations::new(),
             keys: AtomicU64::new(1),
             claims: AtomicU64::new(1),
             sessions: AtomicUsize::new(0),
@@ -122,11 +123,19 @@ impl Shared {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The index for a change: every route resolved before it is void when the guard is gone.
-    pub(in crate::broker) fn index_mut(&self) -> RwLockWriteGuard<'_, SubscriptionIndex> {
-        let guard = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        self.generation.fetch_add(1, Ordering::Release);
-        guard
+    /// The index for changes: cached routes that one concerns are void when it is dropped.
+    pub(in crate::broker) fn index_mut(&self) -> IndexChange<'_> {
+        let index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        IndexChange::new(index, &self.route_generations)
+    }
+
+    /// What a Session may receive has changed, which is part of the routes: those that its subscriptions concern are void.
+    pub(in crate::broker) fn access_changed(&self, key: SessionKey) {
+        let index = self.index();
+        if index.subscription_count_of(key) > 0 {
+            change_all_of(key, &index, &self.route_generations);
+            self.route_generations.publish();
+        }
     }
 
     pub(in crate::broker) fn retained(&self) -> RwLockReadGuard<'_, RetainedStore> {
@@ -135,11 +144,6 @@ impl Shared {
 
     pub(in crate::broker) fn retained_mut(&self) -> RwLockWriteGuard<'_, RetainedStore> {
         self.retained.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What a route is valid for. Read it before resolving the route.
-    pub(in crate::broker) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
     }
 
     pub(in crate::broker) fn next_key(&self) -> SessionKey {

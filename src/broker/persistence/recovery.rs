@@ -8,7 +8,7 @@ use crate::broker::persistence::encode::{
 };
 use crate::broker::persistence::record::Deduplicated;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
-use crate::routing::{Current, Retained, SessionKey};
+use crate::routing::{Current, RetainedMessage, SessionKey};
 use crate::session::RestoredMessage;
 use crate::timestamp::Timestamp;
 
@@ -19,7 +19,7 @@ use crate::timestamp::Timestamp;
 #[derive(Debug, Default)]
 pub struct Recovery {
     sessions: BTreeMap<u64, Stored>,
-    retained: BTreeMap<u64, Arc<Retained>>,
+    retained: BTreeMap<u64, Arc<RetainedMessage>>,
     deduplicated: BTreeMap<u64, Deduplicated>,
     unreadable: u64,
 }
@@ -42,7 +42,7 @@ pub struct Recovered {
     /// In the order they were made.
     pub sessions: Vec<RecoveredSession>,
     /// One for each topic that has one.
-    pub retained: Vec<Arc<Retained>>,
+    pub retained: Vec<Arc<RetainedMessage>>,
     /// Numbers of obsolete records of retained messages.
     pub retained_gone: Vec<u64>,
     /// The deduplication window, the oldest first.
@@ -178,7 +178,7 @@ impl Recovery {
                 }
                 RecordKey::RETAINED => {
                     let StoredMessage { message, qos, expires_at, retainer, .. } = StoredMessage::read(body)?;
-                    let retained = Retained {
+                    let retained = RetainedMessage {
                         message,
                         qos,
                         expires_at,

@@ -6,17 +6,24 @@ use foldhash::quality::RandomState;
 use crate::broker::directory::state::Shared;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::settings::Settings;
-use crate::routing::Route;
+use crate::routing::{Route, RouteBuckets};
 use crate::topic::TopicName;
 
-/// The receivers of the topics that were published to lately, and their levels: resolved once, void when the subscriptions
-/// change.
+/// The receivers of the topics that were published to recently, and the durability of their messages, as one shard caches them.
+///
+/// Its invariant: a route that it returns is never older than the last change of the subscriptions, and of the access rules of a Session,
+/// that concerns it: see [`RouteGenerations`](crate::routing::RouteGenerations).
 #[derive(Debug, Default)]
-pub(in crate::broker) struct RouteCache {
-    generation: u64,
-    /// By topic, where in the list it is.
+pub(in crate::broker) struct Routes {
+    /// By topic, the place in the list.
     places: HashMap<TopicName, usize, RandomState>,
     resolved: Vec<Resolved>,
+    /// The receivers of all routes.
+    receivers: usize,
+    /// The next place to evict from.
+    evicts_at: usize,
+    /// The next place to look for a route that is not valid any more.
+    sweeps_at: usize,
 }
 
 /// What is the same for all messages of a topic.
@@ -27,27 +34,305 @@ pub(in crate::broker) struct Resolved {
     /// Shards that are given groups of copies share it.
     pub(in crate::broker) route: Arc<Route>,
     pub(in crate::broker) level: Durability,
+    /// The changes that were published when the route was known to be valid.
+    published: u64,
+    /// The changes that concerned it when it was resolved.
+    sum: u64,
+    buckets: RouteBuckets,
+    /// Whether it was used since the last look for one to evict.
+    is_used: bool,
 }
 
-impl RouteCache {
+impl Routes {
     /// The receivers of `topic`, and the level of its messages.
-    #[expect(clippy::indexing_slicing, reason = "what the map says is in the list")]
+    #[expect(clippy::indexing_slicing, reason = "the map has places in the list only")]
     pub(in crate::broker) fn resolve(&mut self, shared: &Shared, settings: &Settings, topic: &TopicName) -> &Resolved {
-        let generation = shared.generation();
-        if generation != self.generation || self.resolved.len() >= ROUTES_MAX {
-            self.places.clear();
-            self.resolved.clear();
-            self.generation = generation;
+        let published = shared.route_generations.published();
+        let place = match self.places.get(topic) {
+            Some(place) => *place,
+            None => self.add(shared, settings, topic),
+        };
+        let resolved = &mut self.resolved[place];
+        resolved.is_used = true;
+        if resolved.published != published {
+            let before = resolved.receivers();
+            resolved.renew(shared, published);
+            self.receivers = self.receivers - before + resolved.receivers();
         }
-        let place = self.places.get(topic).copied().unwrap_or_else(|| {
-            let (name, route) = (topic.detached(), Arc::new(shared.index().matching(topic)));
-            self.places.insert(name.clone(), self.resolved.len());
-            self.resolved.push(Resolved { topic: name, route, level: settings.durability_of(topic) });
-            self.resolved.len() - 1
-        });
         &self.resolved[place]
+    }
+
+    /// Removes routes that are not valid any more, so that they keep nothing alive if nobody publishes to their topics again, and routes that
+    /// have come to more receivers than are cached. It looks at a bounded number of them: to be called again and again.
+    pub(in crate::broker) fn sweep(&mut self, shared: &Shared) {
+        while self.receivers > RECEIVERS_MAX && self.resolved.len() > 1 {
+            self.evict();
+        }
+        for _ in 0..SWEPT_MAX.min(self.resolved.len()) {
+            if self.sweeps_at >= self.resolved.len() {
+                self.sweeps_at = 0;
+            }
+            let is_valid = self.resolved.get(self.sweeps_at).is_none_or(|resolved| resolved.is_valid(shared));
+            if is_valid {
+                self.sweeps_at += 1;
+            } else {
+                self.remove(self.sweeps_at);
+            }
+        }
+        self.check();
+    }
+
+    /// Resolves a topic for the first time, and returns its place.
+    #[cold]
+    fn add(&mut self, shared: &Shared, settings: &Settings, topic: &TopicName) -> usize {
+        while self.resolved.len() >= ROUTES_MAX || (self.receivers >= RECEIVERS_MAX && !self.resolved.is_empty()) {
+            self.evict();
+        }
+        let resolved = Resolved::new(shared, settings.durability_of(topic), topic);
+        self.receivers += resolved.receivers();
+        self.places.insert(resolved.topic.clone(), self.resolved.len());
+        self.resolved.push(resolved);
+        self.check();
+        self.resolved.len() - 1
+    }
+
+    /// Removes a route that was not used lately.
+    fn evict(&mut self) {
+        for _ in 0..SPARED_MAX {
+            if self.evicts_at >= self.resolved.len() {
+                self.evicts_at = 0;
+            }
+            match self.resolved.get_mut(self.evicts_at) {
+                Some(resolved) if resolved.is_used => resolved.is_used = false,
+                Some(_) | None => break,
+            }
+            self.evicts_at += 1;
+        }
+        if self.evicts_at >= self.resolved.len() {
+            self.evicts_at = 0;
+        }
+        self.remove(self.evicts_at);
+        self.evicts_at += 1; // the last one has moved there
+    }
+
+    fn remove(&mut self, place: usize) {
+        if place >= self.resolved.len() {
+            return;
+        }
+        let removed = self.resolved.swap_remove(place);
+        self.receivers -= removed.receivers();
+        self.places.remove(&removed.topic);
+        if let Some(moved) = self.resolved.get(place) {
+            self.places.insert(moved.topic.clone(), place);
+        }
+    }
+
+    fn check(&self) {
+        debug_assert_eq!(self.places.len(), self.resolved.len());
+        debug_assert!(self.resolved.len() <= ROUTES_MAX);
     }
 }
 
-/// Topics kept; when there are more, it begins anew.
+impl Resolved {
+    fn new(shared: &Shared, level: Durability, topic: &TopicName) -> Self {
+        let generations = &shared.route_generations;
+        let (topic, buckets) = (topic.detached(), generations.buckets(topic));
+        // Read before the subscriptions: what changes meanwhile shows the next time.
+        let (published, sum) = (generations.published(), generations.sum(&buckets));
+        let route = Arc::new(shared.index().matching(&topic));
+        Self { topic, route, level, published, sum, buckets, is_used: false }
+    }
+
+    /// Makes sure that the route is valid as of `published`.
+    fn renew(&mut self, shared: &Shared, published: u64) {
+        let sum = shared.route_generations.sum(&self.buckets);
+        if sum != self.sum {
+            self.route = Arc::new(shared.index().matching(&self.topic));
+            self.sum = sum;
+        }
+        self.published = published;
+    }
+
+    fn is_valid(&self, shared: &Shared) -> bool {
+        shared.route_generations.sum(&self.buckets) == self.sum
+    }
+
+    /// What the route costs: its topic counts as well.
+    fn receivers(&self) -> usize {
+        let of_shares: usize = self.route.shares.iter().map(|share| share.members().len()).sum();
+        1 + self.route.receivers.len() + of_shares
+    }
+}
+
+/// Topics cached at most.
 const ROUTES_MAX: usize = 65_536;
+/// Receivers in all cached routes, at about 50 bytes each: when there are more, routes are evicted.
+const RECEIVERS_MAX: usize = 1 << 20;
+/// Routes that are left, because they were used lately, before one is evicted all the same.
+const SPARED_MAX: usize = 16;
+/// Routes that one sweep looks at.
+const SWEPT_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::broker::tests::defaults::settings;
+    use crate::codec::{ClientId, Qos, RetainHandling, Subscription, SubscriptionOptions};
+    use crate::routing::{
+        Access, AccessAction, AccessRule, Effect, Location, RetainedLimits, SessionKey, ShardId, ShareStrategy,
+        Subscriber,
+    };
+    use crate::topic::{Filter, TopicFilter};
+
+    const LIMITS: RetainedLimits = RetainedLimits { retained_messages_max: 0, retained_bytes_max: 0 };
+
+    fn topic(text: &str) -> TopicName {
+        TopicName::try_from(text).unwrap()
+    }
+
+    fn subscriber(key: u64) -> Arc<Subscriber> {
+        let location = Location { shard: ShardId(0), slot: 0 };
+        let access = Arc::new(Access::everything());
+        Arc::new(Subscriber::new(SessionKey(key), ClientId(format!("{key}").into()), location, access))
+    }
+
+    fn subscribe(shared: &Shared, subscriber: &Arc<Subscriber>, filter: &str, qos: Qos) {
+        let options = SubscriptionOptions {
+            qos,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::Send,
+        };
+        let subscription = Subscription { filter: Filter::try_from(filter).unwrap(), options };
+        shared.index_mut().subscribe(subscriber, &subscription, None, ShareStrategy::RoundRobin);
+    }
+
+    /// Who gets a message and how, with the filters of the shares.
+    fn seen(route: &Route) -> (BTreeMap<u64, Qos>, BTreeMap<String, Vec<u64>>) {
+        let receivers = route.receivers.iter();
+        let receivers = receivers.map(|one| (one.subscriber.key.0, one.delivery(None).unwrap().qos)).collect();
+        let shares = route.shares.iter().map(|share| {
+            (share.filter().to_string(), share.members().iter().map(|member| member.subscriber.key.0).collect())
+        });
+        (receivers, shares.collect())
+    }
+
+    #[test]
+    fn route_stays_while_others_change() {
+        let shared = Shared::new(1, LIMITS);
+        let (mut routes, settings) = (Routes::default(), settings());
+        subscribe(&shared, &subscriber(1), "a/+", Qos::AtMostOnce);
+        let before = Arc::clone(&routes.resolve(&shared, &settings, &topic("a/b")).route);
+        for number in 0..10 {
+            subscribe(&shared, &subscriber(2), &format!("b/{number}/#"), Qos::AtMostOnce);
+        }
+        let route = &routes.resolve(&shared, &settings, &topic("a/b")).route;
+        assert!(Arc::ptr_eq(&before, route));
+        subscribe(&shared, &subscriber(2), "a/#", Qos::AtMostOnce);
+        assert_eq!(routes.resolve(&shared, &settings, &topic("a/b")).route.receivers.len(), 2);
+    }
+
+    #[test]
+    fn cache_is_bounded_and_keeps_what_is_used() {
+        let shared = Shared::new(1, LIMITS);
+        let (mut routes, settings) = (Routes::default(), settings());
+        for number in 0..2 * ROUTES_MAX {
+            routes.resolve(&shared, &settings, &topic(&format!("t/{number}")));
+            if number % 100 == 0 {
+                routes.resolve(&shared, &settings, &topic("used"));
+            }
+        }
+        assert_eq!(routes.resolved.len(), ROUTES_MAX);
+        assert_eq!(routes.receivers, ROUTES_MAX);
+        assert!(routes.places.contains_key(&topic("used")));
+    }
+
+    #[test]
+    fn sweep_removes_routes_that_are_not_valid() {
+        let shared = Shared::new(1, LIMITS);
+        let (mut routes, settings) = (Routes::default(), settings());
+        let one = subscriber(1);
+        subscribe(&shared, &one, "t/1", Qos::AtMostOnce);
+        for number in 0..3_000 {
+            routes.resolve(&shared, &settings, &topic(&format!("t/{number}")));
+        }
+        let refers = Arc::strong_count(&one);
+        shared.index_mut().remove(SessionKey(1));
+        for _ in 0..3 {
+            routes.sweep(&shared);
+        }
+        assert!(routes.resolved.len() > 2_900, "{}", routes.resolved.len());
+        assert_eq!(Arc::strong_count(&one), refers - 2, "neither the index nor the cache has it");
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Subscribe(usize, String, bool),
+        Unsubscribe(usize, String),
+        End(usize),
+        Access(usize, String),
+        Publish(usize, String),
+        Sweep(usize),
+    }
+
+    fn filters() -> impl Strategy<Value = String> {
+        let filter = "(\\$?[ab]|\\+)(/([ab]?|\\+)){0,8}(/#)?|#";
+        (prop::bool::weighted(0.3), filter).prop_map(
+            |(is_shared, filter)| {
+                if is_shared { format!("$share/g/{filter}") } else { filter }
+            },
+        )
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let names = "\\$?[ab](/[ab]?){0,8}";
+        let step = prop_oneof![
+            4 => (0..4_usize, filters(), any::<bool>()).prop_map(|(one, filter, high)| Step::Subscribe(one, filter, high)),
+            2 => (0..4_usize, filters()).prop_map(|(one, filter)| Step::Unsubscribe(one, filter)),
+            1 => (0..4_usize).prop_map(Step::End),
+            1 => (0..4_usize, "[ab]/#|#|\\+").prop_map(|(one, filter)| Step::Access(one, filter)),
+            6 => (0..2_usize, names).prop_map(|(shard, name)| Step::Publish(shard, name)),
+            1 => (0..2_usize).prop_map(Step::Sweep),
+        ];
+        prop::collection::vec(step, 0..80)
+    }
+
+    proptest! {
+        #[test]
+        fn cached_route_is_what_resolving_it_again_gives(steps in steps()) {
+            let (shared, settings) = (Shared::new(2, LIMITS), settings());
+            let mut caches = [Routes::default(), Routes::default()];
+            let subscribers: Vec<_> = (0..4).map(subscriber).collect();
+            let mut used = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Subscribe(one, filter, high) => {
+                        let qos = if high { Qos::ExactlyOnce } else { Qos::AtMostOnce };
+                        subscribe(&shared, &subscribers[one], &filter, qos);
+                    }
+                    Step::Unsubscribe(one, filter) => {
+                        shared.index_mut().unsubscribe(subscribers[one].key, &Filter::try_from(&*filter).unwrap());
+                    }
+                    Step::End(one) => shared.index_mut().remove(subscribers[one].key),
+                    Step::Access(one, filter) => {
+                        let topic_filter = TopicFilter::try_from(&*filter).unwrap();
+                        let (effect, action, source) = (Effect::Allow, AccessAction::Both, "acl:1".into());
+                        let rule = AccessRule { effect, action, topic_filter, source };
+                        subscribers[one].set_access(Arc::new(Access::new(vec![rule])));
+                        shared.access_changed(subscribers[one].key);
+                    }
+                    Step::Publish(shard, name) => used.push((shard, topic(&name))),
+                    Step::Sweep(shard) => caches[shard].sweep(&shared),
+                }
+                for (shard, topic) in &used {
+                    let cached = &caches[*shard].resolve(&shared, &settings, topic).route;
+                    prop_assert_eq!(seen(cached), seen(&shared.index().matching(topic)), "{}", topic);
+                }
+            }
+        }
+    }
+}

@@ -8,7 +8,7 @@ use crate::broker::persistence::record::{Deduplicated, Record, WillState};
 use crate::broker::persistence::recovery::RecoveredSession;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
-use crate::routing::{Access, Location, Retained, SessionKey, Subscriber};
+use crate::routing::{Access, Location, RetainedMessage, SessionKey, Subscriber};
 use crate::session::Session;
 use crate::timestamp::Timestamp;
 
@@ -17,15 +17,15 @@ impl Shared {
     /// Returns the messages that the limits no longer allow; their records are deleted.
     pub fn restore(
         &self,
-        retained: Vec<Arc<Retained>>,
+        retained: Vec<Arc<RetainedMessage>>,
         gone: Vec<u64>,
         sessions: impl Iterator<Item = SessionKey>,
-    ) -> Vec<Arc<Retained>> {
+    ) -> Vec<Arc<RetainedMessage>> {
         self.number_behind(sessions.max());
         let last = retained.iter().map(|retained| retained.number).chain(gone.iter().copied()).max();
         let mut store = self.retained_mut();
         let too_many: Vec<_> =
-            retained.into_iter().filter(|retained| store.set(Retained::clone(retained)).is_err()).collect();
+            retained.into_iter().filter(|retained| store.set(RetainedMessage::clone(retained)).is_err()).collect();
         let gone = gone.into_iter().chain(too_many.iter().map(|retained| retained.number));
         self.retained_order.restore(last.unwrap_or_default(), gone);
         too_many
@@ -71,10 +71,12 @@ impl Shard {
         subscriber.set_given(messages, bytes);
         let since = detached_at.unwrap_or(now);
         let mut has_shares = false;
+        let mut index = self.shared.index_mut();
         for (subscription, id) in &recovered.subscriptions {
             has_shares |= subscription.filter.share.is_some();
-            self.shared.index_mut().subscribe(&subscriber, subscription, *id, self.settings.share_strategy);
+            index.subscribe(&subscriber, subscription, *id, self.settings.share_strategy);
         }
+        drop(index);
         let entry = SessionSlot {
             session_expiry_interval,
             detached_at: since,

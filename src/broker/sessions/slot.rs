@@ -8,7 +8,6 @@ use crate::codec::Will;
 use crate::routing::Subscriber;
 use crate::session::{Session, Ticket};
 use crate::timestamp::Timestamp;
-use crate::topic::Filter;
 
 /// A Session and what its shard keeps beside it. The whole slot moves to another shard when its client connects there.
 #[derive(Debug)]
@@ -64,11 +63,6 @@ impl SessionSlot {
         self.replays.forget_shard();
         self.last_ticket = Ticket::default();
         self.held_until = Ticket::default();
-    }
-
-    /// Forgets the retained messages that a subscription still gets: it is removed, or made anew. [MQTT-3.10.4-2]
-    pub(in crate::broker) fn forget_replays(&mut self, filter: &Filter) {
-        self.replays.retain(|replay| *replay.filter != *filter);
     }
 
     /// When it ends unless it is connected before.

@@ -6,7 +6,7 @@ use crate::codec::Qos;
 use crate::routing::ShareStrategy;
 
 /// Settings small enough for a test to reach their bounds.
-pub(super) fn settings() -> Settings {
+pub(in crate::broker) fn settings() -> Settings {
     Settings {
         maximum_qos: Qos::ExactlyOnce,
         retain_available: true,

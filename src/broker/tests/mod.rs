@@ -8,7 +8,7 @@ mod connect_refused;
 mod crash;
 mod dead_letters;
 mod deduplication;
-mod defaults;
+pub(super) mod defaults;
 mod disconnect;
 mod durability;
 mod durability_rules;

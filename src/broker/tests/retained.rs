@@ -211,3 +211,85 @@ fn mqtt311_3_3_1_7_retained_qos0_message_discards_the_one_before_even_if_it_is_n
     };
     assert!(number < cleared);
 }
+
+#[test]
+fn filter_that_one_packet_repeats_is_replayed_once_and_recorded_once() {
+    let mut harness = Harness::new();
+    let publisher = harness.connect(transient("p"));
+    harness.run(publisher, [retain("t/1", "x", Q0, 0), retain("t/2", "x", Q0, 0)]);
+    let client = harness.connect(durable("a"));
+    let mut subscriptions = vec![subscription("t/+", options(Q1)); 9];
+    subscriptions.push(subscription("t/+", options(Q0)));
+    subscriptions.push(subscription("t/+", options(Q1)));
+    let lines = harness.ask(client, subscribe_all(1, 0, subscriptions));
+    let suback = "SUBACK 1 01 01 01 01 01 01 01 01 01 00 97"; // as many entries as a Session may have subscriptions
+    assert_eq!(lines, [suback, "PUBLISH t/1 x q0 retain", "PUBLISH t/2 x q0 retain"]);
+    let recorded = harness.records.iter().find_map(|record| match record {
+        Record::Subscribed { subscriptions, .. } => Some(subscriptions.clone()),
+        _ => None,
+    });
+    assert_eq!(recorded.unwrap(), [subscription("t/+", options(Q0))]);
+}
+
+#[test]
+fn replay_that_finds_little_goes_on_in_later_turns() {
+    let limits = RetainedLimits { retained_messages_max: 20_000, retained_bytes_max: 100_000_000 };
+    let mut harness = Harness::with_retained(1, settings(), limits);
+    let publisher = harness.connect(transient("p"));
+    for number in 0..6_000 {
+        harness.run(publisher, [retain(&format!("{number}/y"), "x", Q0, 0)]);
+    }
+    harness.run(publisher, [retain("last/x", "x", Q0, 0)]);
+    let (client, other) = (harness.connect(transient("a")), harness.connect(transient("b")));
+    harness.send(client, subscribe("+/x", Q0));
+    harness.send(other, subscribe("+/x", Q0));
+    assert_eq!(harness.received(client), ["SUBACK 1 00"]);
+    let before = harness.now;
+    harness.advance(std::time::Duration::from_millis(20));
+    assert_eq!(harness.received(client), ["PUBLISH last/x x q0 retain"]);
+    assert_eq!(harness.received(other), ["SUBACK 1 00", "PUBLISH last/x x q0 retain"]);
+    assert!(harness.now > before && harness.shards[0].deadline().is_some_and(|at| at > harness.now));
+}
+
+#[test]
+fn replaced_subscription_lowers_the_qos_of_what_is_still_replayed() {
+    let mut harness = Harness::new();
+    let publisher = harness.connect(transient("p"));
+    for number in 1..=4 {
+        harness.run(publisher, [retain(&format!("t/{number}"), "x", Q1, 1)]);
+    }
+    let mut connect = transient("a");
+    connect.properties.receive_maximum = std::num::NonZeroU16::new(1).unwrap();
+    let client = harness.connect(connect);
+    assert_eq!(harness.ask(client, subscribe("t/#", Q1)), ["SUBACK 1 01", "PUBLISH t/1 x q1 #1 retain"]);
+    let without = SubscriptionOptions { retain_handling: RetainHandling::DoNotSend, ..options(Q0) };
+    harness.run(client, [subscribe_with("t/#", without)]);
+    let mut lines = Vec::new();
+    for number in 1..=2 {
+        harness.send(client, puback(number));
+        lines.extend(harness.received(client));
+    }
+    let expected = ["PUBLISH t/2 x q1 #2 retain", "PUBLISH t/3 x q0 retain", "PUBLISH t/4 x q0 retain"];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn access_that_is_taken_away_holds_for_what_is_still_replayed() {
+    let mut harness = Harness::new();
+    let publisher = harness.connect(transient("p"));
+    for number in 1..=4 {
+        harness.run(publisher, [retain(&format!("t/{number}"), "x", Q1, 1)]);
+    }
+    let mut connect = transient("a");
+    connect.properties.receive_maximum = std::num::NonZeroU16::new(1).unwrap();
+    let client = harness.connect(connect);
+    harness.run(client, [subscribe("t/#", Q1)]);
+    let access = std::sync::Arc::new(crate::routing::Access::new(Vec::new()));
+    harness.event(0, crate::broker::Event::AccessChanged { connection: client.id, access });
+    let mut lines = Vec::new();
+    for number in 1..=4 {
+        harness.send(client, puback(number));
+        lines.extend(harness.received(client));
+    }
+    assert_eq!(lines, ["PUBLISH t/2 x q1 #2 retain"], "it was in the queue already");
+}

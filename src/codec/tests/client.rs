@@ -1,36 +1,92 @@
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
+use proptest::prelude::*;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use super::strategies::{server_frame_like, server_packet};
 use super::*;
-use crate::codec::client::{ServerDecoder, decode_server};
-use crate::codec::{AliasUse, Message, OutgoingPublish, PacketType, ServerPacket, encode};
+use crate::codec::{AliasUse, Auth, Message, OutgoingPublish, PacketType, Publish, ReasonCode, TopicAlias, encode};
 use crate::topic::TopicName;
 
 #[track_caller]
 fn server_refused(version: ProtocolVersion, frame: &[u8], error: DecodeError) {
-    assert_eq!(decode_server(version, &mut Bytes::copy_from_slice(frame)), Err(error), "{frame:02x?}");
+    assert_eq!(decode_server(version, frame), Err(error), "{frame:02x?}");
+}
+
+fn alias(number: u16) -> TopicAlias {
+    NonZeroU16::new(number).unwrap()
+}
+
+fn topic(name: &str) -> TopicName {
+    TopicName::new(name.to_owned().into()).unwrap()
+}
+
+/// PUBLISH packets of a Server with these aliases, one after the other.
+fn with_aliases(aliases: &[(u16, AliasUse)]) -> Bytes {
+    let message = Arc::new(Message::new(topic("a/b"), "hi"));
+    let mut output = BytesMut::new();
+    for &(number, alias_use) in aliases {
+        let topic_alias = Some((alias(number), alias_use));
+        let publish = OutgoingPublish { topic_alias, ..OutgoingPublish::new(Arc::clone(&message)) };
+        encode(&ServerPacket::Publish(publish), V5, &mut output);
+    }
+    output.freeze()
+}
+
+fn topic_of(packet: Result<Option<ServerPacket>, DecodeError>) -> TopicName {
+    let Ok(Some(ServerPacket::Publish(publish))) = packet else { panic!("not a PUBLISH: {packet:?}") };
+    publish.message.topic.clone()
 }
 
 #[test]
 fn topic_aliases_of_the_server_are_filled_in() {
-    let message = Arc::new(Message::new(TopicName::new("a/b".into()).unwrap(), "hi"));
-    let alias = NonZeroU16::new(3).unwrap();
-    let [set, known] = [AliasUse::Set, AliasUse::Known].map(|alias_use| {
-        let publish = OutgoingPublish::new(message.clone());
-        ServerPacket::Publish(OutgoingPublish { topic_alias: Some((alias, alias_use)), ..publish })
-    });
-    let mut output = BytesMut::new();
-    encode(&known, V5, &mut output);
-    let unknown = output.split().freeze();
-    encode(&set, V5, &mut output);
-    encode(&known, V5, &mut output);
-    let mut input = output.freeze();
-    let mut decoder = ServerDecoder::new(V5);
-    assert_eq!(decoder.decode(&mut unknown.clone()), Err(DecodeError::TopicMissing));
-    assert_eq!(decoder.decode(&mut input), Ok(Some(set)));
-    assert_eq!(decoder.decode(&mut input), Ok(Some(known)));
+    let mut input = with_aliases(&[(3, AliasUse::Set), (3, AliasUse::Known)]);
+    let mut decoder = answered(V5, u32::MAX);
+    assert_eq!(topic_of(decoder.decode(&mut input)), topic("a/b"));
+    assert_eq!(topic_of(decoder.decode(&mut input)), topic("a/b"));
     assert_eq!(decoder.decode(&mut input), Ok(None));
+    assert_eq!(decoder.decode(&mut with_aliases(&[(4, AliasUse::Known)])), Err(DecodeError::TopicMissing));
+}
+
+#[test]
+fn mqtt5_3_1_2_26_topic_alias_above_the_maximum_is_refused() {
+    for maximum in [0, 2] {
+        let mut decoder = ServerDecoder::new(V5, u32::MAX, maximum);
+        decoder.decode(&mut Bytes::from_static(b"\x20\x03\0\0\0")).unwrap().unwrap();
+        let error = DecodeError::TopicAliasAboveMaximum { alias: maximum + 1, maximum }; // covers: MQTT-3.1.2-27
+        assert_eq!(decoder.clone().decode(&mut with_aliases(&[(maximum + 1, AliasUse::Set)])), Err(error));
+        if maximum > 0 {
+            assert_eq!(topic_of(decoder.decode(&mut with_aliases(&[(maximum, AliasUse::Set)]))), topic("a/b"));
+        }
+    }
+}
+
+#[test]
+fn mqtt5_3_1_2_24_packet_above_the_maximum_packet_size_is_refused_before_it_has_come() {
+    let mut decoder = ServerDecoder::new(V3, 10, 0);
+    decoder.decode(&mut Bytes::from_static(b"\x20\x02\0\0")).unwrap().unwrap();
+    assert_eq!(topic_of(decoder.decode(&mut Bytes::from_static(b"\x30\x08\0\x01tfive!"))), topic("t"));
+    let error = DecodeError::PacketTooLarge { size: 11, maximum_packet_size: 10 };
+    assert_eq!(decoder.decode(&mut Bytes::from_static(b"\x30\x09")), Err(error));
+}
+
+#[test]
+fn mqtt5_3_2_0_1_only_auth_comes_before_connack() {
+    for (version, frame) in [(V3, b"\xD0\0".as_slice()), (V5, b"\xD0\0"), (V5, b"\xE0\0"), (V5, b"\x30\x04\0\x01t\0")] {
+        let packet_type = PacketType::new(frame[0] >> 4).unwrap();
+        let read = ServerDecoder::new(version, u32::MAX, 0).decode(&mut Bytes::from_static(frame));
+        assert_eq!(read, Err(DecodeError::ExpectedConnack(packet_type)));
+    }
+    let mut decoder = ServerDecoder::new(V5, u32::MAX, 0);
+    let mut input = Bytes::from_static(b"\xF0\x06\x18\x04\x15\0\x01m\x20\x03\0\0\0");
+    assert!(matches!(decoder.decode(&mut input), Ok(Some(ServerPacket::Auth(_)))));
+    assert!(matches!(decoder.decode(&mut input), Ok(Some(ServerPacket::Connack(_)))));
+}
+
+#[test]
+fn mqtt5_3_2_0_2_second_connack_is_refused() {
+    let mut decoder = answered(V5, u32::MAX);
+    assert_eq!(decoder.decode(&mut Bytes::from_static(b"\x20\x03\0\0\0")), Err(DecodeError::SecondConnack));
 }
 
 #[test]
@@ -41,18 +97,88 @@ fn mqtt311_3_9_3_2_suback_of_3_1_1_has_no_other_codes() {
 }
 
 #[test]
+fn mqtt5_3_8_4_6_suback_without_a_reason_code_is_refused() {
+    server_refused(V3, b"\x90\x02\0\x01", DecodeError::Truncated);
+    server_refused(V5, b"\x90\x03\0\x01\0", DecodeError::Truncated);
+    server_refused(V5, b"\xB0\x03\0\x01\0", DecodeError::Truncated); // covers: MQTT-3.11.3-2
+}
+
+#[test]
 fn what_only_a_client_sends_is_refused() {
     for packet_type in [PacketType::Connect, PacketType::Subscribe, PacketType::Unsubscribe, PacketType::Pingreq] {
         server_refused(V5, &[packet_type.first_byte(), 0], DecodeError::WrongDirection(packet_type));
     }
     server_refused(V3, b"\xE0\0", DecodeError::WrongDirection(PacketType::Disconnect));
+    server_refused(V3, b"\xF0\0", DecodeError::ReservedPacketType(15));
     server_refused(V5, b"\xE0\x07\0\x05\x11\0\0\0\x01", DecodeError::PropertyFromWrongSide(0x11)); // [MQTT-3.14.2-2]
 }
 
 #[test]
 fn subscription_identifiers_come_from_the_server() {
-    let mut input = Bytes::from_static(b"\x30\x09\0\x01t\x05\x0B\x01\x0B\x80\x01");
-    let Ok(Some(ServerPacket::Publish(publish))) = decode_server(V5, &mut input) else { panic!() };
+    let packet = decode_server(V5, b"\x30\x09\0\x01t\x05\x0B\x01\x0B\x80\x01");
+    let Ok(ServerPacket::Publish(publish)) = packet else { panic!() };
     assert_eq!(publish.subscription_ids().iter().map(|id| id.get()).collect::<Vec<_>>(), [1, 128]);
     server_refused(V5, b"\x30\x06\0\x01t\x02\x0B\0", DecodeError::PropertyValue(0x0B));
+}
+
+#[test]
+fn what_3_1_1_has_no_place_for_is_not_written() {
+    let written = |packet: &ClientPacket| {
+        let mut output = BytesMut::new();
+        encode_client(packet, V3, &mut output);
+        output.freeze()
+    };
+    assert!(written(&ClientPacket::Auth(Box::new(Auth::new(ReasonCode::ReAuthenticate, None)))).is_empty());
+    let publish = Publish { topic_alias: Some((alias(1), AliasUse::Known)), ..Publish::new(topic("t"), "x") };
+    assert_eq!(written(&ClientPacket::Publish(publish)), b"\x30\x04\0\x01tx".as_slice());
+}
+
+/// All that is read in `input`, in pieces of `piece` bytes: the packets, and how many bytes are left, or the error.
+fn read_all(mut decoder: ServerDecoder, input: &[u8], piece: usize) -> (Vec<ServerPacket>, Result<usize, DecodeError>) {
+    let mut packets = Vec::new();
+    let mut buffer = Bytes::new();
+    for chunk in input.chunks(piece) {
+        buffer = Bytes::from([&buffer, chunk].concat());
+        loop {
+            match decoder.decode(&mut buffer) {
+                Ok(Some(packet)) => packets.push(packet),
+                Ok(None) => break,
+                Err(error) => return (packets, Err(error)),
+            }
+        }
+    }
+    (packets, Ok(buffer.len()))
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_of_a_server_decode_or_fail_and_the_same_however_they_are_split(
+        frames in prop::collection::vec(server_frame_like(), 1..4),
+        piece in 1usize..20,
+        has_connack in any::<bool>(),
+    ) {
+        let version = frames[0].0;
+        let input: Vec<u8> = frames.into_iter().flat_map(|(_, frame)| frame).collect();
+        let decoder = if has_connack { answered(version, u32::MAX) } else { ServerDecoder::new(version, 1_000, 3) };
+        let whole = read_all(decoder.clone(), &input, usize::MAX);
+        prop_assert_eq!(&whole, &read_all(decoder.clone(), &input, piece));
+        prop_assert_eq!(&whole, &read_all(decoder, &input, 1));
+    }
+
+    #[test]
+    fn no_packet_above_the_maximum_packet_size_is_read((version, packet) in server_packet(), maximum_packet_size in 5u32..80) {
+        let mut output = BytesMut::new();
+        encode(&packet, version, &mut output);
+        let size = output.len();
+        let mut decoder = answered(version, maximum_packet_size);
+        if packet.packet_type() == PacketType::Connack {
+            decoder = ServerDecoder::new(version, maximum_packet_size, 0);
+        }
+        let read = decoder.decode(&mut output.freeze());
+        if size > maximum_packet_size as usize {
+            prop_assert_eq!(read, Err(DecodeError::PacketTooLarge { size, maximum_packet_size }));
+        } else {
+            prop_assert_eq!(read, Ok(Some(packet)));
+        }
+    }
 }

@@ -162,7 +162,7 @@ fn a_string_that_is_too_long_is_cut_between_characters() {
     let reason_string = Some("é".repeat(40_000).into());
     let disconnect = Disconnect { reason_string, ..Disconnect::new(ReasonCode::UnspecifiedError) };
     let frame = encoded(V5, &ServerPacket::Disconnect(Box::new(disconnect)));
-    let read = crate::codec::client::decode_server(V5, &mut Bytes::from(frame)).unwrap().unwrap();
+    let read = decode_server(V5, &frame).unwrap();
     let ServerPacket::Disconnect(read) = read else { panic!() };
     assert_eq!(read.reason_string.unwrap().len(), STRING_LENGTH_MAX - 1);
     let long = MessageProperty::CorrelationData(vec![1; 70_000].into());

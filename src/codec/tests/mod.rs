@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::client::encode_client;
-use super::{ClientPacket, Connect, DecodeError, Decoder, ProtocolVersion};
+use super::client::{ServerDecoder, encode_client};
+use super::{ClientPacket, Connack, Connect, DecodeError, Decoder, ProtocolVersion, ServerPacket};
 
 mod acknowledgements;
 mod client;
@@ -30,6 +30,26 @@ fn connected(version: ProtocolVersion) -> Decoder {
     decoder.decode(&mut output.freeze()).unwrap().unwrap();
     assert_eq!(decoder.version(), Some(version));
     decoder
+}
+
+/// A decoder for the Client's side that has seen CONNACK.
+fn answered(version: ProtocolVersion, maximum_packet_size: u32) -> ServerDecoder {
+    let mut decoder = ServerDecoder::new(version, maximum_packet_size, u16::MAX);
+    let mut output = bytes::BytesMut::new();
+    super::encode(&ServerPacket::Connack(Box::new(Connack::accepted(false))), version, &mut output);
+    decoder.decode(&mut output.freeze()).unwrap().unwrap();
+    decoder
+}
+
+/// Decodes one whole packet of a Server: its first, if it is a CONNACK.
+fn decode_server(version: ProtocolVersion, frame: &[u8]) -> Result<ServerPacket, DecodeError> {
+    let is_connack = frame.first().is_some_and(|first_byte| first_byte >> 4 == 2);
+    let mut decoder =
+        if is_connack { ServerDecoder::new(version, u32::MAX, u16::MAX) } else { answered(version, u32::MAX) };
+    let mut input = Bytes::copy_from_slice(frame);
+    let packet = decoder.decode(&mut input)?.expect("a whole packet");
+    assert!(input.is_empty());
+    Ok(packet)
 }
 
 /// A packet of these parts.

@@ -20,15 +20,33 @@ pub(super) fn server_packet() -> impl Strategy<Value = (ProtocolVersion, ServerP
     version().prop_flat_map(|version| (Just(version), server_packet_in(version)))
 }
 
-/// A version, and bytes that are a packet, nearly one, or none.
+/// A version, and bytes that are a packet of a Client, nearly one, or none.
 pub(super) fn frame_like() -> impl Strategy<Value = (ProtocolVersion, Vec<u8>)> {
-    let encoded = || {
+    like(|| {
         client_packet().prop_map(|(version, packet)| {
             let mut output = BytesMut::new();
             encode_client(&packet, version, &mut output);
             (version, output.to_vec())
         })
-    };
+    })
+}
+
+/// The same of a Server.
+pub(super) fn server_frame_like() -> impl Strategy<Value = (ProtocolVersion, Vec<u8>)> {
+    like(|| {
+        server_packet().prop_map(|(version, packet)| {
+            let mut output = BytesMut::new();
+            encode(&packet, version, &mut output);
+            (version, output.to_vec())
+        })
+    })
+}
+
+/// Packets, packets with some bytes changed, anything behind a fixed header, and anything.
+fn like<S>(encoded: impl Fn() -> S) -> impl Strategy<Value = (ProtocolVersion, Vec<u8>)>
+where
+    S: Strategy<Value = (ProtocolVersion, Vec<u8>)>,
+{
     let changed = (encoded(), vec((any::<prop::sample::Index>(), any::<u8>()), 1..4));
     let changed = changed.prop_map(|((version, mut frame), changes)| {
         for (index, byte) in changes {

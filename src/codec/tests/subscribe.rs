@@ -124,12 +124,8 @@ fn mqtt5_4_7_1_1_filters_that_are_none_are_malformed() {
 
 #[test]
 fn mqtt5_3_8_3_1_filters_are_utf8() {
+    let null_character = DecodeError::TopicFilter(InvalidTopic::NullCharacter);
     for version in VERSIONS {
-        let null_character = if version == V5 {
-            DecodeError::TopicFilter(InvalidTopic::NullCharacter)
-        } else {
-            DecodeError::NullCharacter
-        };
         refused(version, &subscribe(version, b"a\xFF", 0), DecodeError::Utf8);
         refused(version, &subscribe(version, b"a\0", 0), null_character); // covers: MQTT-4.7.3-2
         refused(version, &unsubscribe(version, b"\xED\xA0\x80"), DecodeError::Utf8); // covers: MQTT-3.10.3-1

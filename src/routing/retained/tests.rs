@@ -1,16 +1,18 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
 use crate::codec::{MessageProperties, MessageProperty};
+use crate::topic::TopicFilter;
 
 const UNLIMITED: RetainedLimits = RetainedLimits { retained_messages_max: usize::MAX, retained_bytes_max: usize::MAX };
 
 const NOW: Timestamp = Timestamp(1_000);
 
-fn retained(topic: &str, payload: &'static str) -> Retained {
+fn retained(topic: &str, payload: &'static str) -> RetainedMessage {
     let topic = TopicName::try_from(topic).unwrap();
     let message = Message {
         topic,
@@ -20,7 +22,7 @@ fn retained(topic: &str, payload: &'static str) -> Retained {
         id: None,
     };
     let (qos, current) = (Qos::AtLeastOnce, Current::default());
-    Retained { message: Arc::new(message), qos, expires_at: None, publisher: None, number: 0, current }
+    RetainedMessage { message: Arc::new(message), qos, expires_at: None, publisher: None, number: 0, current }
 }
 
 fn topic(text: &str) -> TopicName {
@@ -30,14 +32,33 @@ fn topic(text: &str) -> TopicName {
 fn store(topics: &[&str]) -> RetainedStore {
     let mut store = RetainedStore::new(UNLIMITED);
     for (topic, number) in topics.iter().zip(1..) {
-        store.set(Retained { number, ..retained(topic, "x") }).unwrap();
+        store.set(RetainedMessage { number, ..retained(topic, "x") }).unwrap();
     }
     store
 }
 
-fn matching(store: &RetainedStore, filter: &str) -> Vec<String> {
+/// Moves a cursor on over so many nodes.
+fn step(
+    store: &RetainedStore,
+    cursor: &mut RetainedCursor,
+    filter: &str,
+    mut visits: usize,
+) -> Vec<Arc<RetainedMessage>> {
     let filter = TopicFilter::try_from(filter).unwrap();
-    store.matching(&filter, NOW).in_order().map(|retained| retained.message.topic.to_string()).collect()
+    let mut found = Vec::new();
+    store.advance((cursor, &filter), NOW, &mut visits, |retained| {
+        found.push(Arc::clone(retained));
+        ControlFlow::Continue(())
+    });
+    found
+}
+
+fn found(store: &RetainedStore, filter: &str) -> Vec<Arc<RetainedMessage>> {
+    step(store, &mut store.cursor(), filter, usize::MAX)
+}
+
+fn matching(store: &RetainedStore, filter: &str) -> Vec<String> {
+    found(store, filter).iter().map(|retained| retained.message.topic.to_string()).collect()
 }
 
 fn is_empty(store: &RetainedStore) -> bool {
@@ -53,7 +74,7 @@ fn mqtt5_3_3_1_5_a_retained_message_replaces_that_of_its_topic() {
     let mut store = RetainedStore::new(UNLIMITED);
     store.set(retained("a/b", "one")).unwrap();
     let bytes = store.bytes();
-    store.set(Retained { qos: Qos::AtMostOnce, ..retained("a/b", "another") }).unwrap();
+    store.set(RetainedMessage { qos: Qos::AtMostOnce, ..retained("a/b", "another") }).unwrap();
     assert_eq!(store.len(), 1);
     assert_eq!(store.bytes(), bytes + "another".len() - "one".len());
     let kept = store.get(&topic("a/b")).unwrap();
@@ -106,9 +127,9 @@ fn mqtt5_4_7_2_1_wildcards_at_the_beginning_dont_match_topics_that_start_with_a_
 fn expired_messages_are_neither_sent_nor_kept() {
     let mut store = RetainedStore::new(UNLIMITED);
     for (name, expires_at) in [("late", 3_000), ("soon", 1_001), ("gone", 1_000), ("long gone", 1)] {
-        store.set(Retained { expires_at: Some(Timestamp(expires_at)), ..retained(name, "x") }).unwrap();
+        store.set(RetainedMessage { expires_at: Some(Timestamp(expires_at)), ..retained(name, "x") }).unwrap();
     }
-    store.set(Retained { number: 1, ..retained("for ever", "x") }).unwrap();
+    store.set(RetainedMessage { number: 1, ..retained("for ever", "x") }).unwrap();
     assert_eq!(matching(&store, "#"), ["late", "soon", "for ever"]);
     assert_eq!(store.next_expiry(), Some(Timestamp(1)));
     assert_eq!(store.remove_expired(NOW, 1).len(), 1);
@@ -116,9 +137,9 @@ fn expired_messages_are_neither_sent_nor_kept() {
     assert_eq!(store.remove_expired(NOW, 10).len(), 1);
     assert_eq!(store.remove_expired(NOW, 10).len(), 0);
     assert_eq!(store.len(), 3);
-    store.set(Retained { number: 2, ..retained("soon", "without expiry") }).unwrap();
+    store.set(RetainedMessage { number: 2, ..retained("soon", "without expiry") }).unwrap();
     assert_eq!(store.remove_expired(Timestamp(u64::MAX), 10).len(), 1);
-    assert_eq!(matching(&store, "#"), ["for ever", "soon"]);
+    assert_eq!(matching(&store, "#"), ["soon", "for ever"]);
     assert_eq!(store.next_expiry(), None);
 }
 
@@ -148,10 +169,10 @@ fn a_full_store_refuses_new_topics_and_replaces_what_it_has() {
 fn all_of_a_message_counts_for_the_limit() {
     let cost = |topic, payload, properties| {
         let message = Message { topic, payload, properties, qos: Qos::AtMostOnce, id: None };
-        cost(&Retained { message: Arc::new(message), ..retained("x", "x") })
+        cost(&RetainedMessage { message: Arc::new(message), ..retained("x", "x") })
     };
     let least = cost(topic("a"), Bytes::from("x"), MessageProperties::default());
-    assert!(least > size_of::<Retained>() + size_of::<Message>() + size_of::<Node>());
+    assert!(least > size_of::<RetainedMessage>() + size_of::<Message>() + size_of::<Node>());
     assert_eq!(cost(topic("abc"), Bytes::from("x"), MessageProperties::default()), least + 2);
     assert_eq!(cost(topic("a"), Bytes::from("xyz"), MessageProperties::default()), least + 2);
     let properties = MessageProperties::from_properties([MessageProperty::ContentType("text/plain".into())]);
@@ -219,7 +240,7 @@ type Model = BTreeMap<TopicName, (u64, &'static str, Option<u64>)>;
 fn apply((number, step): (u64, Step), store: &mut RetainedStore, model: &mut Model) {
     match step {
         Step::Set { topic: name, payload, expires_at } => {
-            let message = Retained { number, expires_at: expires_at.map(Timestamp), ..retained(&name, payload) };
+            let message = RetainedMessage { number, expires_at: expires_at.map(Timestamp), ..retained(&name, payload) };
             let replaced = store.set(message).unwrap();
             let before = model.insert(topic(&name), (number, payload, expires_at));
             assert_eq!(replaced.map(|replaced| replaced.number), before.map(|(number, ..)| number));
@@ -250,14 +271,16 @@ proptest! {
             apply(step, &mut store, &mut model);
         }
         for filter in filters.iter().filter(|filter| !filter.is_empty()) {
+            let mut found: Vec<_> = found(&store, filter)
+                .iter()
+                .map(|found| (found.message.topic.clone(), found.message.payload.clone()))
+                .collect();
+            found.sort_unstable();
             let filter = TopicFilter::try_from(filter.as_str()).unwrap();
-            let found = store.matching(&filter, NOW).in_order();
-            let found: Vec<_> = found.map(|found| (found.message.topic.clone(), found.message.payload.clone())).collect();
-            let mut expected: Vec<_> = model
+            let expected: Vec<_> = model
                 .iter()
                 .filter(|(topic, (.., expires_at))| filter.matches(topic) && expires_at.is_none_or(|at| at > NOW.0))
                 .collect();
-            expected.sort_by_key(|(_, (number, ..))| *number);
             let expected: Vec<_> =
                 expected.into_iter().map(|(topic, (_, payload, _))| (topic.clone(), Bytes::from(*payload))).collect();
             prop_assert_eq!(found, expected, "{}", filter);
@@ -267,5 +290,97 @@ proptest! {
             prop_assert!(store.clear(topic));
         }
         prop_assert!(is_empty(&store));
+    }
+}
+
+fn topics_of(found: &[Arc<RetainedMessage>]) -> Vec<&str> {
+    found.iter().map(|retained| retained.message.topic.as_str()).collect()
+}
+
+#[test]
+fn a_step_visits_no_more_nodes_than_it_may() {
+    let topics: Vec<String> = (0..100).map(|number| format!("{number}/x")).collect();
+    let store = store(&topics.iter().map(String::as_str).collect::<Vec<_>>());
+    for (filter, matches) in [("#", 100), ("+/x", 100), ("+/y", 0), ("+", 0), ("7/x", 1)] {
+        let (mut cursor, mut found, mut steps) = (store.cursor(), Vec::new(), 0);
+        while !cursor.is_finished() {
+            let more = step(&store, &mut cursor, filter, 7);
+            assert!(more.len() <= 7);
+            found.extend(more);
+            steps += 1;
+        }
+        assert_eq!(found.len(), matches, "{filter}");
+        assert!(steps <= 60, "{filter}: {steps}");
+    }
+}
+
+#[test]
+fn a_cursor_goes_on_where_its_node_is_gone() {
+    let mut store = store(&["a/1", "a/2", "a/3", "a/4", "b/1"]);
+    let mut cursor = store.cursor();
+    assert_eq!(topics_of(&step(&store, &mut cursor, "#", 3)), ["a/1"]);
+    for gone in ["a/1", "a/2"] {
+        store.clear(&topic(gone));
+    }
+    assert_eq!(topics_of(&step(&store, &mut cursor, "#", 1)), ["a/3"]);
+    for gone in ["a/3", "a/4"] {
+        store.clear(&topic(gone));
+    }
+    // The node of "a" is a new one now, and so are its children.
+    store.set(RetainedMessage { number: 9, ..retained("a/3", "again") }).unwrap();
+    store.set(RetainedMessage { number: 10, ..retained("b/1", "replaced") }).unwrap();
+    store.set(RetainedMessage { number: 11, ..retained("c", "new") }).unwrap();
+    assert_eq!(topics_of(&step(&store, &mut cursor, "#", usize::MAX)), [""; 0]);
+    assert!(cursor.is_finished());
+    assert_eq!(matching(&store, "#"), ["b/1", "a/3", "c"]);
+}
+
+#[test]
+fn passing_over_siblings_of_a_node_that_is_gone_is_counted_too() {
+    let topics: Vec<String> = (0..100).map(|number| format!("{number:02}")).collect();
+    let mut store = store(&topics.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut cursor = store.cursor();
+    assert_eq!(step(&store, &mut cursor, "+", 99).len(), 50);
+    store.clear(&topic("49"));
+    assert_eq!(topics_of(&step(&store, &mut cursor, "+", 20)), [""; 0]);
+    store.clear(&topic("19"));
+    store.clear(&topic("20"));
+    let mut found = Vec::new();
+    while !cursor.is_finished() {
+        found.extend(step(&store, &mut cursor, "+", 30));
+    }
+    assert_eq!(topics_of(&found), topics[50..].iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+proptest! {
+    #[test]
+    fn a_cursor_finds_each_message_that_was_there_and_still_is_exactly_once(
+        before in steps(),
+        filter in "(\\$?[ab]?|\\+)(/([ab]?|\\+)){0,3}(/#)?|#",
+        during in prop::collection::vec((steps(), 1..6_usize), 0..30),
+    ) {
+        prop_assume!(!filter.is_empty());
+        let (mut store, mut model, mut numbers) = (RetainedStore::new(UNLIMITED), Model::new(), 1..);
+        for step in before {
+            apply((numbers.next().unwrap(), step), &mut store, &mut model);
+        }
+        let mut cursor = store.cursor();
+        let last = numbers.next().unwrap();
+        let at_first: BTreeSet<u64> = found(&store, &filter).iter().map(|retained| retained.number).collect();
+        let mut all_found = Vec::new();
+        let mut still_there = at_first.clone();
+        for (changes, visits) in during {
+            all_found.extend(step(&store, &mut cursor, &filter, visits).iter().map(|retained| retained.number));
+            for step in changes.into_iter().take(6) {
+                apply((numbers.next().unwrap(), step), &mut store, &mut model);
+            }
+            still_there.retain(|number| model.values().any(|(other, ..)| other == number));
+        }
+        all_found.extend(step(&store, &mut cursor, &filter, usize::MAX).iter().map(|retained| retained.number));
+        prop_assert!(cursor.is_finished());
+        let once: BTreeSet<u64> = all_found.iter().copied().collect();
+        prop_assert_eq!(once.len(), all_found.len());
+        prop_assert!(once.iter().all(|number| *number < last && at_first.contains(number)));
+        prop_assert!(once.is_superset(&still_there));
     }
 }

@@ -55,6 +55,8 @@ pub(in crate::server) struct Driver {
     has_given: bool,
     backlogged: Vec<ConnectionId>,
     held_up: Vec<ConnectionId>,
+    /// Those whose access is to be asked again after a reload of the access rules.
+    renewals: Vec<ConnectionId>,
     samples: u32,
     timer: Timer,
     tasks: usize,
@@ -119,6 +121,7 @@ impl Driver {
             has_given: false,
             backlogged: Vec::new(),
             held_up: Vec::new(),
+            renewals: Vec::new(),
             samples: 0,
             timer: Timer::default(),
             tasks: 0,

@@ -113,12 +113,17 @@ impl ShardTask {
     fn on_mail(&self, mail: &mut Vec<Mail>) {
         let mut arrivals = Vec::new();
         let mut driver = self.driver.borrow_mut();
+        let was_renewing = driver.has_renewals();
         driver.begin_turn();
         for mail in mail.drain(..) {
             arrivals.extend(driver.on_mail(mail));
         }
         driver.end_turn();
+        let renews = driver.has_renewals() && !was_renewing;
         drop(driver);
+        if renews {
+            spawn_local(renew_access(Rc::clone(&self.driver)));
+        }
         for accepted in arrivals {
             receive_connection(&self.driver, &self.lines, accepted);
         }
@@ -212,6 +217,14 @@ async fn keep_deadlines(driver: Rc<RefCell<Driver>>) {
         Poll::Pending
     })
     .await;
+}
+
+/// After a reload of the access rules, asks again what each client may do, in turns with the other tasks.
+async fn renew_access(driver: Rc<RefCell<Driver>>) {
+    while driver.borrow().has_renewals() {
+        driver.borrow_mut().renew_some_access();
+        yield_now().await;
+    }
 }
 
 /// Publishes what was counted, and looks for transports that take nothing.

@@ -3,7 +3,8 @@
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Outcome, check, check_equal};
-use crate::wire::packet::{Kind, Packet};
+use crate::wire::kind::Kind;
+use crate::wire::packet::Packet;
 use crate::wire::{Ack, Publish, Utf8, property};
 
 const SUCCESS: u8 = 0;

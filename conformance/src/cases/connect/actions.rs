@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::bytes_until_close;
+use super::refusal::bytes_until_close;
 use crate::clock;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check, check_equal};
 use crate::link::Incoming;
-use crate::wire::packet::Kind;
+use crate::wire::kind::Kind;
 use crate::wire::{Connect, Encode, Pingreq, Publish, Subscribe, Will, property};
 
 pub(super) fn takeover(cx: &mut Context) -> Outcome {

@@ -1,6 +1,6 @@
 //! The Connect Flags, and the fields that they announce.
 
-use super::{expect_refused, with_credentials};
+use super::refusal::{expect_refused, with_credentials};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::wire::Will;

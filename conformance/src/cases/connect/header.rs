@@ -1,10 +1,10 @@
 //! The first packet, the Protocol Name and the Protocol Version.
 
-use super::{bytes_until_close, expect_refused};
+use super::refusal::{bytes_until_close, expect_refused};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check, check_equal};
 use crate::wire::bytes::{frame, prefixed};
-use crate::wire::packet::Kind;
+use crate::wire::kind::Kind;
 use crate::wire::{Connect, Utf8, Version, Will};
 
 pub(super) fn another_first_packet(cx: &mut Context) -> Outcome {

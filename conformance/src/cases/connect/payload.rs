@@ -1,10 +1,10 @@
 //! The fields of CONNECT: all there, in their order, and of their types.
 
-use super::{expect_refusal, expect_refused, with_credentials};
+use super::refusal::{expect_refusal, expect_refused, with_credentials};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check_equal};
 use crate::wire::bytes::{frame, prefixed};
-use crate::wire::packet::Kind;
+use crate::wire::kind::Kind;
 use crate::wire::{Connect, Encode, Utf8, Will, property};
 
 /// A CONNECT with every field that there is.

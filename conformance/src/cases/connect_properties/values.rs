@@ -3,6 +3,7 @@
 use super::super::connect::expect_refused;
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::wire::data_type::Type;
 use crate::wire::{Connect, Utf8, Value, Will, property, tables};
 
 const METHOD: &str = "conformance has no such method";
@@ -96,15 +97,9 @@ pub(super) fn authentication_data_alone(cx: &mut Context) -> Outcome {
 pub(super) fn foreign(cx: &mut Context) -> Outcome {
     for id in 0..=0x7F {
         let value = match tables::property_type(id) {
-            Some(property::Type::Text | property::Type::Binary) => Value::from("a"),
-            Some(property::Type::Pair) => Value::from(("a", "b")),
-            Some(
-                property::Type::Byte
-                | property::Type::TwoByte
-                | property::Type::FourByte
-                | property::Type::VariableByte,
-            )
-            | None => Value::from(1),
+            Some(Type::Text | Type::Binary) => Value::from("a"),
+            Some(Type::Pair) => Value::from(("a", "b")),
+            Some(Type::Byte | Type::TwoByte | Type::FourByte | Type::VariableByte) | None => Value::from(1),
         };
         if tables::property("CONNECT", id).is_none() {
             expect_refused(cx, &cx.connecting("a").with(id, value.clone()), &[0x81, 0x82])?;

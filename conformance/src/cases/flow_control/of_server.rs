@@ -3,7 +3,8 @@
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check, check_equal};
-use crate::wire::packet::{Kind, Packet};
+use crate::wire::kind::Kind;
+use crate::wire::packet::Packet;
 use crate::wire::{Ack, Encode, Publish, property};
 
 /// The Receive Maximum of the server, if a client can exceed it at all.

@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check};
 use crate::wire::bytes::frame;
-use crate::wire::packet::Kind;
+use crate::wire::kind::Kind;
 use crate::wire::{Disconnect, Encode, Pingreq, Publish, Will, property};
 
 const NORMAL: u8 = 0x00;

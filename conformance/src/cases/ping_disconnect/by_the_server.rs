@@ -4,7 +4,8 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check};
 use crate::wire::bytes::frame;
-use crate::wire::packet::{Kind, Packet};
+use crate::wire::kind::Kind;
+use crate::wire::packet::Packet;
 use crate::wire::{Encode, Pingreq, Publish, Subscribe, Unsubscribe, Utf8, Will, property};
 
 pub(super) fn none_before_connack(cx: &mut Context) -> Outcome {

@@ -4,7 +4,7 @@ use super::by_the_client::Willing;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::wire::bytes::frame;
-use crate::wire::packet::Kind;
+use crate::wire::kind::Kind;
 use crate::wire::{Disconnect, Encode, Publish, property};
 
 pub(super) fn reserved_flags(cx: &mut Context) -> Outcome {

@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Outcome, check_equal};
-use crate::wire::packet::Kind;
+use crate::wire::kind::Kind;
 use crate::wire::{Encode, Pingreq, Publish, Subscribe, Unsubscribe};
 
 pub(super) fn ping(cx: &mut Context) -> Outcome {

@@ -2,7 +2,8 @@
 
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check_equal};
-use crate::wire::packet::{Kind, Packet};
+use crate::wire::kind::Kind;
+use crate::wire::packet::Packet;
 use crate::wire::{Ack, Connect, Publish, Subscribe, Unsubscribe, Version, property};
 
 pub(in crate::cases) fn answer_by_qos(cx: &mut Context) -> Outcome {

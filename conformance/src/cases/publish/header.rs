@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::failure::{Outcome, check_equal};
 use crate::wire::bytes::{frame, prefixed};
-use crate::wire::packet::Kind;
+use crate::wire::kind::Kind;
 use crate::wire::{Encode, Publish, Subscribe, Unsubscribe, Utf8};
 
 pub(in crate::cases) fn both_qos_bits(cx: &mut Context) -> Outcome {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check, check_equal};
-use crate::wire::packet::{Kind, Packet};
+use crate::wire::kind::Kind;
+use crate::wire::packet::Packet;
 use crate::wire::{Ack, Publish, property};
 
 pub(in crate::cases) fn duplicate_after_reconnect(cx: &mut Context) -> Outcome {

@@ -1,6 +1,6 @@
 //! Messages of Sessions.
 
-use super::restart;
+use super::broker::restart;
 use crate::broker::Signal;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check_equal};

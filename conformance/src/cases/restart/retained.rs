@@ -1,6 +1,6 @@
 //! Retained messages.
 
-use super::restart;
+use super::broker::restart;
 use crate::broker::Signal;
 use crate::context::Context;
 use crate::failure::{Outcome, check_equal};

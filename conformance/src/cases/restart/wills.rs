@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::restart;
+use super::broker::restart;
 use crate::broker::Signal;
 use crate::client::Client;
 use crate::context::Context;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::share;
+use super::share::share;
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check, check_equal};

@@ -1,6 +1,6 @@
 //! Who belongs to a Shared Subscription, and what its messages are.
 
-use super::share;
+use super::share::share;
 use crate::context::Context;
 use crate::failure::{Outcome, check, check_equal};
 use crate::wire::{Publish, Subscribe, property};

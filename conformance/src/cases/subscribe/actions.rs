@@ -2,7 +2,8 @@
 
 use crate::context::Context;
 use crate::failure::{Outcome, check, check_equal};
-use crate::wire::packet::{Kind, Packet};
+use crate::wire::kind::Kind;
+use crate::wire::packet::Packet;
 use crate::wire::{Filter, Publish, Subscribe, property};
 
 pub(super) fn packet_identifier(cx: &mut Context) -> Outcome {

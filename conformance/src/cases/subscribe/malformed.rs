@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::wire::bytes::{frame, prefixed};
-use crate::wire::packet::Kind;
+use crate::wire::kind::Kind;
 use crate::wire::{Filter, Subscribe, Utf8, property};
 
 /// Malformed Packet is "does not conform to this specification", so it fits what the text calls a Protocol Error as well.

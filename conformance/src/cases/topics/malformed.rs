@@ -1,10 +1,11 @@
 //! Topic Names and Topic Filters that aren't any.
 
-use super::expect_filter_refused;
+use super::refusal::expect_filter_refused;
 use crate::context::Context;
 use crate::failure::{Outcome, check};
 use crate::wire::bytes::frame;
-use crate::wire::packet::{Kind, Packet};
+use crate::wire::kind::Kind;
+use crate::wire::packet::Packet;
 use crate::wire::{Publish, Subscribe, Unsubscribe, Utf8, Will};
 
 const LENGTH_MAX: usize = 65_535;

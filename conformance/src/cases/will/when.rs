@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
-use crate::wire::packet::Kind;
+use crate::wire::kind::Kind;
 use crate::wire::{Connect, Disconnect, Publish, Will, property};
 
 /// How long a Will that must not come is waited for, beside what the marker behind it shows.

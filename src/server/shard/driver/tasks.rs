@@ -211,15 +211,30 @@ impl Driver {
         ShardSnapshot { counters: *self.shard.counters(), traffic: self.traffic, published: self.reading.now }
     }
 
-    /// Asks again what every client may do.
+    /// The access rules were reloaded: asks again what every client may do, a part of them in each [turn](Self::renew_some_access).
     pub(super) fn renew_access(&mut self) {
-        for connection in self.connections.ids() {
+        self.renewals = self.connections.ids();
+    }
+
+    /// Whether it is still to be asked what some clients may do.
+    pub(in crate::server) fn has_renewals(&self) -> bool {
+        !self.renewals.is_empty()
+    }
+
+    /// Asks again what the next few clients may do.
+    pub(in crate::server) fn renew_some_access(&mut self) {
+        self.begin_turn();
+        for _ in 0..RENEWALS_PER_TURN {
+            let Some(connection) = self.renewals.pop() else { break };
             let Some((client_id, verified_user)) = self.shard.identity(connection) else { continue };
             let access = self.authentication.access_of(client_id, verified_user);
             self.handle(Event::AccessChanged { connection, access });
         }
+        self.end_turn();
     }
 }
 
+/// Clients whose access is renewed in one turn after a reload.
+const RENEWALS_PER_TURN: usize = 64;
 /// Longer than a farewell takes on a bad network, shorter than anyone waits for a stop.
 const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(2);

@@ -1,0 +1,20 @@
+//! The types that properties have.
+
+/// How the value of a property is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// One byte.
+    Byte,
+    /// Two bytes, big-endian.
+    TwoByte,
+    /// Four bytes, big-endian.
+    FourByte,
+    /// One to four bytes.
+    VariableByte,
+    /// A length and UTF-8.
+    Text,
+    /// A length and bytes.
+    Binary,
+    /// Two strings.
+    Pair,
+}

@@ -1,0 +1,123 @@
+//! Sends retained messages to new subscriptions, as fast as their clients take them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::counters::DropReason;
+use crate::broker::retained::replay::NextReplayed;
+use crate::broker::shard::{Shard, Turn};
+use crate::broker::timers::Timer;
+use crate::routing::Access;
+use crate::session::{Delivery, DeliveryPlace};
+use crate::timestamp::Timestamp;
+
+impl Shard {
+    /// Sends retained messages to the new subscriptions of the Session in `slot`. Those that need a record go to the store some at a time,
+    /// because they are not in the queue, and don't count there, until it is stable.
+    pub(in crate::broker) fn replay(&mut self, slot: usize, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get(slot).filter(|entry| !entry.replays.is_empty()) else { return };
+        let access = entry.subscriber.access();
+        let (mut recorded, mut bytes, mut last) = (0, 0, None);
+        while recorded < RECORDED_MAX
+            && bytes < self.settings.outgoing_bytes_max / 2
+            && self.takes_retained(slot, recorded)
+        {
+            let delivery = match self.next_retained(slot, &access, turn.now) {
+                Step::Deliver(delivery) => delivery,
+                Step::LeaveOut => continue,
+                Step::Defer => {
+                    self.defer_replays(slot, turn.now);
+                    break;
+                }
+                Step::End => break,
+            };
+            let length = delivery.message.payload.len();
+            if let Some(ticket) = self.deliver_retained(slot, delivery, turn) {
+                recorded += 1;
+                bytes += length;
+                last = Some(ticket);
+            }
+        }
+        let Some(ticket) = last else { return };
+        self.wait_for(slot, ticket);
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.replays.wait_for(ticket);
+        }
+    }
+
+    /// Goes on with replays that used up the visits of an earlier event.
+    pub(in crate::broker) fn resume_replays(&mut self, turn: &mut Turn<'_>) {
+        while let Some((slot, key)) = self.retained.next_deferred() {
+            if let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key)
+                && entry.replays.set_deferred(false)
+            {
+                self.replay(slot, turn);
+            }
+        }
+        if self.retained.has_deferred() {
+            self.timers.set(turn.now + PAUSE, Timer::Replays);
+        }
+    }
+
+    /// The replays of the Session in `slot` go on in a later turn, after others had theirs.
+    fn defer_replays(&mut self, slot: usize, now: Timestamp) {
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
+        if entry.replays.set_deferred(true) && self.retained.defer(slot, entry.subscriber.key) {
+            self.timers.set(now + PAUSE, Timer::Replays);
+        }
+    }
+
+    /// Whether the client of the Session in `slot` takes a retained message now. So many are on their way through the store.
+    fn takes_retained(&self, slot: usize, recorded: usize) -> bool {
+        let Some(entry) = self.sessions.get(slot) else { return false };
+        let Some(connection) = entry.connection.and_then(|id| self.connection(id)) else { return false };
+        entry.session.is_open()
+            && self.pipeline.is_stable(entry.replays.after())
+            && entry.session.unsent() == 0
+            && entry.session.queued().0 + recorded < self.settings.queued_messages_max
+            && connection.buffered < self.settings.outgoing_bytes_max / 2
+    }
+
+    /// The next retained message for the Session in `slot`, whose client may receive what `access` allows.
+    fn next_retained(&mut self, slot: usize, access: &Access, now: Timestamp) -> Step {
+        let Some(entry) = self.sessions.get_mut(slot) else { return Step::End };
+        let (retained, granted) = match entry.replays.next(|| self.shared.retained(), now, self.retained.visits()) {
+            NextReplayed::Message(retained, granted) => (retained, granted),
+            NextReplayed::OutOfVisits => return Step::Defer,
+            NextReplayed::Nothing => return Step::End,
+        };
+        if retained.expires_at.is_some_and(|at| at <= now) {
+            self.counters.dropped(DropReason::Expired, 1);
+            return Step::LeaveOut;
+        }
+        let is_own = granted.no_local && retained.publisher.as_ref() == Some(&entry.subscriber.client_id);
+        // One that was replaced meanwhile is left out: the subscription got the new one when it was published.
+        if is_own || !retained.current.is() || !access.receive(&retained.message.topic) {
+            return Step::LeaveOut;
+        }
+        Step::Deliver(Delivery {
+            message: Arc::clone(&retained.message),
+            qos: retained.qos.min(granted.qos),
+            retain: true, // [MQTT-3.3.1-8]
+            expires_at: retained.expires_at.unwrap_or(Timestamp::NEVER),
+            matched: granted.matched.clone(),
+            place: DeliveryPlace::Memory,
+        })
+    }
+}
+
+/// What becomes of the next retained message.
+enum Step {
+    Deliver(Delivery),
+    /// Its subscription doesn't get it.
+    LeaveOut,
+    /// It is to be found in a later turn.
+    Defer,
+    /// There is none.
+    End,
+}
+
+/// Retained messages for one Session that are on their way through the store at a time.
+const RECORDED_MAX: usize = 64;
+/// How long replays that used up their visits let others go first.
+const PAUSE: Duration = Duration::from_millis(1);

@@ -1,0 +1,130 @@
+//! What a shard knows of its changes of retained messages, and of the replays that go on in a later turn.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::broker::directory::state::Shared;
+use crate::broker::persistence::record::RetainedChange;
+use crate::broker::publish::accepted::AcceptedMessage;
+use crate::broker::publish::publisher::Publisher;
+use crate::codec::Qos;
+use crate::routing::{Current, RetainedFull, RetainedMessage, SessionKey, ShardId};
+use crate::timestamp::Timestamp;
+
+/// A shard's part in the retained messages, which all shards share.
+///
+/// Its invariant is that a subscriber is owed retained messages by a cursor, not by copies: see
+/// [`Replays`](crate::broker::retained::replay::Replays). What the shard keeps here of a replay is the number of its Session, once.
+#[derive(Debug)]
+pub(in crate::broker) struct Retained {
+    shard: ShardId,
+    /// Whether the current event changed what is retained.
+    has_changed: bool,
+    /// Nodes of the tree that replays may still visit in the current event.
+    visits: usize,
+    /// Sessions whose replays used up the visits of an event, the first to do so first.
+    deferred: VecDeque<(usize, SessionKey)>,
+}
+
+impl Retained {
+    pub(in crate::broker) const fn new(shard: ShardId) -> Self {
+        Self { shard, has_changed: false, visits: VISITS_MAX, deferred: VecDeque::new() }
+    }
+
+    /// Before each event of the shard: the records of the event before it were given to the store.
+    pub(in crate::broker) fn begin_event(&mut self, shared: &Shared) {
+        self.visits = VISITS_MAX;
+        if std::mem::take(&mut self.has_changed) {
+            shared.retained_order.logged(self.shard);
+        }
+    }
+
+    /// Sets or clears the retained message of the topic of `accepted`. [MQTT-3.3.1-5] [MQTT-3.3.1-6]
+    pub(in crate::broker) fn set(
+        &mut self,
+        shared: &Shared,
+        accepted: &AcceptedMessage,
+        publisher: &Publisher,
+    ) -> Result<RetainedChange, RetainedFull> {
+        let AcceptedMessage { message, qos, expires_at, .. } = accepted;
+        if message.payload.is_empty() {
+            return Ok(self.clear(shared, accepted, publisher));
+        }
+        self.has_changed = true;
+        let is_stored = publisher.key.is_some();
+        let mut retained = shared.retained_mut();
+        let replaced = retained.get(&message.topic).map(|before| before.number);
+        let number = shared.retained_order.next(self.shard);
+        let publisher = publisher.client_id.clone();
+        retained.set(RetainedMessage {
+            message: Arc::clone(message),
+            qos: *qos,
+            expires_at: *expires_at,
+            publisher: publisher.clone(),
+            number,
+            current: Current::default(),
+        })?;
+        if !is_stored {
+            return Ok(RetainedChange::None); // what the broker itself retains is published again after a restart
+        }
+        let gone = shared.retained_order.replace(number, replaced);
+        Ok(RetainedChange::Set { number, gone, publisher })
+    }
+
+    /// Clears the retained message of the topic of `accepted`. If there is none, the record of the change that cleared it may not be stable:
+    /// a message that is acknowledged has a record of its own.
+    pub(in crate::broker) fn clear(
+        &mut self,
+        shared: &Shared,
+        accepted: &AcceptedMessage,
+        publisher: &Publisher,
+    ) -> RetainedChange {
+        let topic = &accepted.message.topic;
+        let mut retained = shared.retained_mut();
+        let before = retained.get(topic).map(|before| before.number);
+        let changes = before.is_some() || accepted.qos > Qos::AtMostOnce;
+        retained.clear(topic);
+        if !changes || publisher.key.is_none() {
+            return RetainedChange::None;
+        }
+        self.has_changed = true;
+        let number = shared.retained_order.next(self.shard);
+        let gone = shared.retained_order.replace(number, before.into_iter().chain([number]));
+        RetainedChange::Cleared { number, gone }
+    }
+
+    /// Removes retained messages that have expired at `now`, and returns the numbers of the records that count no more.
+    pub(in crate::broker) fn expire(&mut self, shared: &Shared, now: Timestamp) -> Vec<u64> {
+        let expired = shared.retained_mut().remove_expired(now, EXPIRED_MAX);
+        shared.retained_order.expire(&expired);
+        self.has_changed = true;
+        shared.retained_order.sweep(self.shard)
+    }
+
+    /// The visits that are left to the replays of this event.
+    pub(in crate::broker) const fn visits(&mut self) -> &mut usize {
+        &mut self.visits
+    }
+
+    /// The replay of a Session has used up the visits of this event. Returns whether it is the first to wait for a later one.
+    pub(in crate::broker) fn defer(&mut self, slot: usize, key: SessionKey) -> bool {
+        self.deferred.push_back((slot, key));
+        self.deferred.len() == 1
+    }
+
+    /// The Session whose replay goes on next, as long as this event has visits left.
+    pub(in crate::broker) fn next_deferred(&mut self) -> Option<(usize, SessionKey)> {
+        if self.visits == 0 { None } else { self.deferred.pop_front() }
+    }
+
+    /// Whether replays wait for a later turn.
+    pub(in crate::broker) fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+}
+
+/// Nodes of the tree that the replays of one event visit at most: less than a millisecond, and the lock of the retained messages is held for
+/// no longer.
+pub(in crate::broker) const VISITS_MAX: usize = 4_096;
+/// Expired retained messages removed in one tick at most.
+const EXPIRED_MAX: usize = 10_000;

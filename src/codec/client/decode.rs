@@ -1,0 +1,160 @@
+use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::answers::{connack, suback, unsuback};
+use crate::codec::frame::{FixedHeader, Sender, check_first_byte};
+use crate::codec::last_topic::LastTopic;
+use crate::codec::primitives::Reader;
+use crate::codec::publish::PublishHeader;
+use crate::codec::{
+    Ack, AliasUse, Auth, DecodeError, Disconnect, Matched, OutgoingPublish, PacketType, ProtocolVersion, Publish,
+    ServerPacket, TopicAlias,
+};
+use crate::topic::TopicName;
+
+/// Turns what a Server sends into packets.
+///
+/// It is as strict as the [`Decoder`](crate::codec::Decoder) of the other side: whatever bytes come, they are a packet that the standard
+/// allows here, or a [`DecodeError`], after which there is no going on. It remembers no bytes: the caller keeps what is not yet a whole
+/// packet, and gives it again with what follows. What it does remember is the Topic Names that Topic Aliases stand for, at most as many as
+/// the Client allowed, and fills them in.
+#[derive(Debug, Clone)]
+pub struct ServerDecoder {
+    version: ProtocolVersion,
+    maximum_packet_size: u32,
+    topic_alias_maximum: u16,
+    has_connack: bool,
+    last_topic: LastTopic,
+    topics: HashMap<TopicAlias, TopicName>,
+}
+
+impl ServerDecoder {
+    /// A decoder for a connection on which the Client sends, or has sent, a CONNECT of this version. The Server may send packets of up to
+    /// `maximum_packet_size` bytes in all, and Topic Aliases up to `topic_alias_maximum`: what that CONNECT says, or less.
+    pub fn new(version: ProtocolVersion, maximum_packet_size: u32, topic_alias_maximum: u16) -> Self {
+        Self {
+            version,
+            maximum_packet_size,
+            topic_alias_maximum,
+            has_connack: false,
+            last_topic: LastTopic::default(),
+            topics: HashMap::new(),
+        }
+    }
+
+    /// Takes one packet off the front of `input`, or nothing if it has not all come.
+    ///
+    /// The first byte and the size are judged as soon as they are there. A PUBLISH at QoS 0, a large payload and the properties of
+    /// acknowledgements are slices of `input`; everything else owns its bytes.
+    pub fn decode(&mut self, input: &mut Bytes) -> Result<Option<ServerPacket>, DecodeError> {
+        let Some(&first_byte) = input.first() else { return Ok(None) };
+        let packet_type = self.check_first_byte(first_byte)?;
+        let Some(header) = FixedHeader::read(input)? else { return Ok(None) };
+        header.check_size(self.maximum_packet_size)?; // [MQTT-3.1.2-24]
+        let Some(whole) = input.get(..header.packet_size()) else { return Ok(None) };
+        let copy;
+        let frame = if is_kept(packet_type) {
+            copy = Bytes::copy_from_slice(whole);
+            &copy
+        } else {
+            &*input
+        };
+        let mut reader = Reader::new(frame, header.length..header.packet_size());
+        let packet = self.decode_packet(packet_type, first_byte, &mut reader)?;
+        reader.finish()?;
+        self.has_connack |= packet_type == PacketType::Connack;
+        input.advance(header.packet_size());
+        Ok(Some(packet))
+    }
+
+    /// The packet type, if the Server may send it now.
+    fn check_first_byte(&self, first_byte: u8) -> Result<PacketType, DecodeError> {
+        let packet_type = check_first_byte(first_byte)?;
+        match packet_type {
+            PacketType::Connect | PacketType::Subscribe | PacketType::Unsubscribe | PacketType::Pingreq => {
+                Err(DecodeError::WrongDirection(packet_type))
+            }
+            PacketType::Disconnect if !self.version.has_properties() => Err(DecodeError::WrongDirection(packet_type)),
+            PacketType::Auth if !self.version.has_properties() => {
+                Err(DecodeError::ReservedPacketType(packet_type.number()))
+            }
+            PacketType::Connack if self.has_connack => Err(DecodeError::SecondConnack), // [MQTT-3.2.0-2]
+            PacketType::Connack | PacketType::Auth => Ok(packet_type),
+            _ if !self.has_connack => Err(DecodeError::ExpectedConnack(packet_type)), // [MQTT-3.2.0-1]
+            PacketType::Publish
+            | PacketType::Puback
+            | PacketType::Pubrec
+            | PacketType::Pubrel
+            | PacketType::Pubcomp
+            | PacketType::Suback
+            | PacketType::Unsuback
+            | PacketType::Pingresp
+            | PacketType::Disconnect => Ok(packet_type),
+        }
+    }
+
+    fn decode_packet(
+        &mut self,
+        packet_type: PacketType,
+        first_byte: u8,
+        reader: &mut Reader<'_>,
+    ) -> Result<ServerPacket, DecodeError> {
+        let version = self.version;
+        Ok(match packet_type {
+            PacketType::Publish => ServerPacket::Publish(self.decode_publish(first_byte, reader)?),
+            PacketType::Puback => ServerPacket::Puback(Ack::decode_with_details(packet_type, version, reader)?),
+            PacketType::Pubrec => ServerPacket::Pubrec(Ack::decode_with_details(packet_type, version, reader)?),
+            PacketType::Pubrel => ServerPacket::Pubrel(Ack::decode_with_details(packet_type, version, reader)?),
+            PacketType::Pubcomp => ServerPacket::Pubcomp(Ack::decode_with_details(packet_type, version, reader)?),
+            PacketType::Connack => ServerPacket::Connack(Box::new(connack(reader, version)?)),
+            PacketType::Suback => ServerPacket::Suback(Box::new(suback(reader, version)?)),
+            PacketType::Unsuback => ServerPacket::Unsuback(Box::new(unsuback(reader, version)?)),
+            PacketType::Pingresp => ServerPacket::Pingresp,
+            PacketType::Disconnect => {
+                ServerPacket::Disconnect(Box::new(Disconnect::decode(Sender::Server, version, reader)?))
+            }
+            PacketType::Auth => ServerPacket::Auth(Box::new(Auth::decode(reader)?)),
+            PacketType::Connect | PacketType::Subscribe | PacketType::Unsubscribe | PacketType::Pingreq => {
+                return Err(DecodeError::WrongDirection(packet_type));
+            }
+        })
+    }
+
+    fn decode_publish(&mut self, first_byte: u8, reader: &mut Reader<'_>) -> Result<OutgoingPublish, DecodeError> {
+        let mut subscription_ids = SmallVec::new();
+        let header = PublishHeader { first_byte, version: self.version, sender: Sender::Server };
+        let mut publish = Publish::decode(header, reader, &mut self.last_topic, &mut subscription_ids)?;
+        if let Some((alias, alias_use)) = publish.topic_alias {
+            let maximum = self.topic_alias_maximum;
+            if alias.get() > maximum {
+                return Err(DecodeError::TopicAliasAboveMaximum { alias: alias.get(), maximum }); // [MQTT-3.1.2-26]
+            }
+            match alias_use {
+                // In memory of its own: it must not keep the read buffer.
+                AliasUse::Set => drop(self.topics.insert(alias, publish.message.topic.detached())),
+                AliasUse::Known => {
+                    let topic = self.topics.get(&alias).cloned().ok_or(DecodeError::TopicMissing)?;
+                    Arc::make_mut(&mut publish.message).topic = topic;
+                }
+            }
+        }
+        Ok(OutgoingPublish {
+            message: publish.message,
+            dup: publish.dup,
+            qos: publish.qos,
+            retain: publish.retain,
+            packet_id: publish.packet_id,
+            topic_alias: publish.topic_alias,
+            message_expiry_interval: publish.message_expiry_interval,
+            matched: Matched::new(subscription_ids, None),
+            message_id: false,
+        })
+    }
+}
+
+/// Whether parts of such a packet are kept for long: then it gets a copy of its bytes, so as not to hold the read buffer.
+const fn is_kept(packet_type: PacketType) -> bool {
+    matches!(packet_type, PacketType::Connack | PacketType::Disconnect | PacketType::Auth)
+}

@@ -1,0 +1,16 @@
+//! The bytes of MQTT as the integration tests write and read them, right and wrong. It shares no code with the broker.
+
+mod connect;
+mod packet;
+mod publish;
+mod stream;
+mod version;
+
+pub use connect::Connect;
+pub use packet::{
+    CONNACK, CONNECT, DISCONNECT, PINGREQ, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, PUBREL_KIND, Packet,
+    SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE, acknowledge, packet, string,
+};
+pub use publish::Publish;
+pub use stream::{Received, Wire};
+pub use version::Version;
