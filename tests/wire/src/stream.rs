@@ -27,6 +27,11 @@ pub enum Received {
 }
 
 impl Wire {
+    /// The socket, for what is not a packet.
+    pub const fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
     /// Opens a connection whose writes wait for the broker, for this time at most.
     pub fn open(address: SocketAddr, write_timeout: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
@@ -41,11 +46,6 @@ impl Wire {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Self { stream, received: Vec::new(), unsent: Vec::new(), waits: false })
-    }
-
-    /// What carries its bytes.
-    pub const fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
     }
 
     /// Sends bytes. A connection that the broker has closed takes them too: what it said before is still to be read.
