@@ -65,17 +65,6 @@ impl MessageProperties {
         !self.is_empty() && self.iter().any(|property| property == MessageProperty::PayloadFormatIndicator(true))
     }
 
-    /// The Response Topic.
-    pub fn response_topic(&self) -> Option<ByteString> {
-        self.iter().find_map(|property| match property {
-            MessageProperty::ResponseTopic(topic) => Some(topic),
-            MessageProperty::PayloadFormatIndicator(_)
-            | MessageProperty::ContentType(_)
-            | MessageProperty::CorrelationData(_)
-            | MessageProperty::UserProperty(..) => None,
-        })
-    }
-
     /// As on the wire, without the property length: for storing.
     pub fn as_bytes(&self) -> &[u8] {
         self.encoded.as_deref().map_or(&[], |encoded| encoded)

@@ -111,11 +111,6 @@ impl RetainedStore {
         Self { nodes, edges, expiries: BTreeSet::new(), limits, messages: 0, bytes: 0, created: 0, newest: 0 }
     }
 
-    /// Other limits from now on. What is retained stays, even if it is too much.
-    pub fn set_limits(&mut self, limits: RetainedLimits) {
-        self.limits = limits;
-    }
-
     /// Retains a message in place of the one that its topic has, which is returned; without a payload, none from now on. [MQTT-3.3.1-7]
     pub fn set(&mut self, retained: RetainedMessage) -> Result<Option<Arc<RetainedMessage>>, RetainedFull> {
         let message = Arc::clone(&retained.message);
@@ -166,11 +161,6 @@ impl RetainedStore {
             assert!(self.clear(&topic), "what expires is retained");
         }
         removed
-    }
-
-    /// When the next message expires.
-    pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.expiries.first().map(|&(expires_at, _)| expires_at)
     }
 
     /// How many messages are retained, those included that have expired but aren't removed yet.

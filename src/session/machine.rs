@@ -1,6 +1,7 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::connection::Connection;
 use super::inbound::{Answer, Arrival, Inbound};
 use super::outbound::Outbound;
 use super::{
@@ -25,37 +26,6 @@ pub struct Session {
     message_ids: bool,
     /// The last ticket that it was told of.
     stable: Ticket,
-}
-
-/// The Session's side of a Network Connection.
-#[derive(Debug, Default)]
-struct Connection {
-    link: Option<Box<Link>>,
-    /// Responses that wait for the store, and those behind them, in order.
-    held: Option<Box<HeldResponses>>,
-}
-
-/// Responses in the order in which they leave. Boxed: every Session has a place for them, and few have any.
-#[derive(Debug, Default)]
-struct HeldResponses {
-    /// What each waits for, and its bytes.
-    queue: VecDeque<(Ticket, usize, ServerPacket)>,
-    /// Of all of them.
-    bytes: usize,
-}
-
-impl Connection {
-    /// The next response, if everything that it waits for is stable.
-    fn pop_held(&mut self, stable: Ticket) -> Option<ServerPacket> {
-        let Some(held) = self.held.as_mut().filter(|held| !held.queue.is_empty()) else {
-            self.held = None; // nearly every Session needs it for its CONNACK alone
-            return None;
-        };
-        held.queue.front().filter(|(ticket, ..)| *ticket <= stable)?;
-        let (_, bytes, packet) = held.queue.pop_front()?;
-        held.bytes -= bytes;
-        Some(packet)
-    }
 }
 
 impl Session {
@@ -132,7 +102,7 @@ impl Session {
 
     /// Responses that wait for the store, and their bytes.
     pub fn held(&self) -> (usize, usize) {
-        self.connection.held.as_ref().map_or((0, 0), |held| (held.queue.len(), held.bytes))
+        self.connection.held()
     }
 
     /// Whether it has a Network Connection.
@@ -229,7 +199,7 @@ impl Session {
         link.message_ids = self.message_ids;
         self.inbound.restart();
         self.outbound.restart(true);
-        self.connection = Connection { link: Some(link), held: None };
+        self.connection = Connection::new(link);
         self.respond(ServerPacket::Connack(connack), wait, actions);
     }
 
@@ -340,13 +310,11 @@ impl Session {
     /// Sends a response behind those that wait, or at once when nothing does.
     fn respond(&mut self, packet: ServerPacket, wait: Option<Ticket>, actions: &mut impl Actions) {
         let Some(link) = &self.connection.link else { return };
-        let last = self.connection.held.as_ref().and_then(|held| Some(held.queue.back()?.0));
+        let last = self.connection.last_held();
         match wait.filter(|ticket| *ticket > self.stable).max(last) {
             Some(ticket) => {
                 let bytes = packet.encoded_len(link.version);
-                let held = self.connection.held.get_or_insert_default();
-                held.bytes += bytes;
-                held.queue.push_back((ticket, bytes, packet));
+                self.connection.hold(ticket, bytes, packet);
             }
             None => self.leave(packet, actions),
         }

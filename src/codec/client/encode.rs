@@ -12,11 +12,12 @@ use crate::codec::{
     AliasUse, ClientPacket, Connect, ConnectProperties, ProtocolVersion, Publish, Subscribe, Unsubscribe, Will,
 };
 
-/// Appends `packet` to `output`, in the version that a CONNECT names, and everything else in `version`. What the version has no
+/// Appends `packet` to `output`: a CONNECT in the version that it names, everything else in `version`. What the version has no
 /// place for is left out: properties, and in 3.1.1 all of AUTH.
 ///
-/// Strings and binary data of more than [`STRING_LENGTH_MAX`](crate::codec::limits::STRING_LENGTH_MAX) bytes are cut. Whether the whole packet
-/// is within the Server's Maximum Packet Size is for the caller to see, by what was appended.
+/// Strings and binary data of more than [`STRING_LENGTH_MAX`](crate::codec::limits::STRING_LENGTH_MAX) bytes are cut. The caller compares the
+/// size of the whole packet, which is what was appended, with the Server's Maximum Packet Size and with
+/// [`PACKET_SIZE_MAX`](crate::codec::limits::PACKET_SIZE_MAX), before it sends it.
 pub fn encode_client(packet: &ClientPacket, version: ProtocolVersion, output: &mut BytesMut) {
     let packet_type = packet.packet_type();
     let first_byte = packet_type.first_byte();

@@ -191,6 +191,5 @@ fn message_properties_are_found() {
     let properties = MessageProperties::from_properties(all.clone());
     assert_eq!(properties.iter().collect::<Vec<_>>(), all);
     assert!(properties.payload_is_utf8());
-    assert_eq!(properties.response_topic().unwrap(), "r/t");
-    assert!(MessageProperties::default().is_empty() && MessageProperties::default().response_topic().is_none());
+    assert!(MessageProperties::default().is_empty());
 }
