@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
@@ -149,6 +150,8 @@ impl Shard {
         }
         if let Some(entry) = self.sessions.get_mut(slot) {
             removed.iter().for_each(|filter| entry.replays.forget(filter));
+            let subscriber = Arc::clone(&entry.subscriber);
+            self.wake_all_for(&subscriber, turn); // their messages may not be for it any more
         }
         let wait = if removed.is_empty() {
             None

@@ -32,19 +32,29 @@ pub struct Session {
 struct Connection {
     link: Option<Box<Link>>,
     /// Responses that wait for the store, and those behind them, in order.
-    #[expect(clippy::box_collection, reason = "every Session has a place for them, and few have any")]
-    held: Option<Box<VecDeque<(Ticket, ServerPacket)>>>,
+    held: Option<Box<HeldResponses>>,
+}
+
+/// Responses in the order in which they leave. Boxed: every Session has a place for them, and few have any.
+#[derive(Debug, Default)]
+struct HeldResponses {
+    /// What each waits for, and its bytes.
+    queue: VecDeque<(Ticket, usize, ServerPacket)>,
+    /// Of all of them.
+    bytes: usize,
 }
 
 impl Connection {
     /// The next response, if everything that it waits for is stable.
     fn pop_held(&mut self, stable: Ticket) -> Option<ServerPacket> {
-        let Some(held) = self.held.as_mut().filter(|held| !held.is_empty()) else {
+        let Some(held) = self.held.as_mut().filter(|held| !held.queue.is_empty()) else {
             self.held = None; // nearly every Session needs it for its CONNACK alone
             return None;
         };
-        held.front().filter(|(ticket, _)| *ticket <= stable)?;
-        held.pop_front().map(|(_, packet)| packet)
+        held.queue.front().filter(|(ticket, ..)| *ticket <= stable)?;
+        let (_, bytes, packet) = held.queue.pop_front()?;
+        held.bytes -= bytes;
+        Some(packet)
     }
 }
 
@@ -120,9 +130,9 @@ impl Session {
         self.outbound.in_flight()
     }
 
-    /// Responses that wait for the store.
-    pub fn held(&self) -> usize {
-        self.connection.held.as_ref().map_or(0, |held| held.len())
+    /// Responses that wait for the store, and their bytes.
+    pub fn held(&self) -> (usize, usize) {
+        self.connection.held.as_ref().map_or((0, 0), |held| (held.queue.len(), held.bytes))
     }
 
     /// Whether it has a Network Connection.
@@ -329,12 +339,15 @@ impl Session {
 
     /// Sends a response behind those that wait, or at once when nothing does.
     fn respond(&mut self, packet: ServerPacket, wait: Option<Ticket>, actions: &mut impl Actions) {
-        if self.connection.link.is_none() {
-            return;
-        }
-        let last = self.connection.held.as_ref().and_then(|held| Some(held.back()?.0));
+        let Some(link) = &self.connection.link else { return };
+        let last = self.connection.held.as_ref().and_then(|held| Some(held.queue.back()?.0));
         match wait.filter(|ticket| *ticket > self.stable).max(last) {
-            Some(ticket) => self.connection.held.get_or_insert_default().push_back((ticket, packet)),
+            Some(ticket) => {
+                let bytes = packet.encoded_len(link.version);
+                let held = self.connection.held.get_or_insert_default();
+                held.bytes += bytes;
+                held.queue.push_back((ticket, bytes, packet));
+            }
             None => self.leave(packet, actions),
         }
     }

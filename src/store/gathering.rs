@@ -149,8 +149,8 @@ impl Gathering {
         }
     }
 
-    /// Tells that what was taken is stable, and gives its buffers back.
-    pub(super) fn settle(&self, batches: VecDeque<Batch>) {
+    /// Tells that what was taken is stable, and gives its buffers back. Returns whether that ended the congestion.
+    pub(super) fn settle(&self, batches: VecDeque<Batch>) -> bool {
         let mut state = self.lock();
         for Batch { mut bytes, .. } in batches {
             if state.buffers.len() < BUFFERS_MAX && bytes.capacity() <= 2 * BATCH_BYTES {
@@ -159,9 +159,7 @@ impl Gathering {
             }
         }
         state.taken_bytes = 0;
-        if state.bytes <= self.gathered_bytes_max / 2 {
-            self.congested.store(false, Ordering::Relaxed);
-        }
+        state.bytes <= self.gathered_bytes_max / 2 && self.congested.swap(false, Ordering::Relaxed)
     }
 
     /// Waits until something has gathered or the store is closed, or as long as patience lasts.
@@ -202,8 +200,9 @@ impl Gathering {
         self.lock().closing
     }
 
-    pub(super) fn set_full(&self, full: bool) {
-        self.full.store(full, Ordering::Relaxed);
+    /// Returns whether that is news.
+    pub(super) fn set_full(&self, full: bool) -> bool {
+        self.full.swap(full, Ordering::Relaxed) != full
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -1,6 +1,6 @@
 //! A blocking MQTT client that expects: a packet that doesn't come in time, or another one, fails the test.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 pub(crate) use wire::{
@@ -35,6 +35,11 @@ impl Wire {
         let (wire, connack) = Self::connect(address, connect);
         assert_eq!(connack.reason_code(), 0, "CONNACK");
         wire
+    }
+
+    /// What carries its bytes.
+    pub(crate) const fn stream(&mut self) -> &mut TcpStream {
+        self.0.stream()
     }
 
     /// Sends bytes. A connection that the broker has closed takes them too: what it said before is still to be read.

@@ -8,6 +8,7 @@ use foldhash::quality::RandomState;
 use crate::broker::counters::Counters;
 use crate::broker::directory::claim::{Claim, Holder};
 use crate::broker::directory::index_change::{IndexChange, change_all_of};
+use crate::broker::directory::room_waiters::RoomWaiters;
 use crate::broker::publish::deduplication::Deduplication;
 use crate::broker::retained::order::RetainedOrder;
 use crate::codec::ClientId;
@@ -30,6 +31,7 @@ pub struct Shared {
     claims: AtomicU64,
     sessions: AtomicUsize,
     pub(in crate::broker) deduplication: Deduplication,
+    pub(in crate::broker) room_waiters: RoomWaiters,
     /// The last ticket of each shard that is stable.
     stable: Vec<AtomicU64>,
     counters: Mutex<Vec<Counters>>,
@@ -53,6 +55,7 @@ impl Shared {
             claims: AtomicU64::new(1),
             sessions: AtomicUsize::new(0),
             deduplication: Deduplication::default(),
+            room_waiters: RoomWaiters::default(),
             stable: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             counters: Mutex::new(vec![Counters::default(); shards]),
             traffic: [AtomicU64::new(0), AtomicU64::new(0)],

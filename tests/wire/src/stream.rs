@@ -27,6 +27,11 @@ pub enum Received {
 }
 
 impl Wire {
+    /// The socket, for what is not a packet.
+    pub const fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
     /// Opens a connection whose writes wait for the broker, for this time at most.
     pub fn open(address: SocketAddr, write_timeout: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
