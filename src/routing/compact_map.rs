@@ -2,8 +2,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::mem;
 
-/// A sorted map that mostly has one entry, and then no allocation: most filters have one subscriber, most sessions and
-/// topic levels few.
+/// A sorted map that allocates nothing for a single entry: most filters have one subscriber, and most sessions few filters.
 #[derive(Debug, Default)]
 pub(super) enum CompactMap<K, V> {
     #[default]

@@ -3,8 +3,8 @@ use std::hash::BuildHasher;
 
 use crate::routing::arena::{Arena, NodeId};
 
-/// All edges of a tree of topic levels, in one hash table: a look-up among a million siblings is no slower than among two, and an edge
-/// costs a few bytes.
+/// All edges of a tree of topic levels, in one hash table: the time of a look-up doesn't depend on the number of siblings, and an edge takes a
+/// few bytes.
 #[derive(Debug, Default)]
 pub(super) struct Edges {
     /// Hash of a parent and a level to the first such node; the others follow by [`Linked::next_of_hash`].
@@ -42,7 +42,7 @@ impl Edges {
         nodes.node_mut(id).set_next_of_hash(next);
     }
 
-    /// Takes a node away, which is still there.
+    /// Removes the edge to a node, which is still in the arena.
     pub(super) fn remove<T: Linked>(&mut self, nodes: &mut Arena<T>, (parent, level): (NodeId, &str), id: NodeId) {
         let hash = self.hash(parent, level);
         let next = nodes.node(id).next_of_hash();
@@ -62,7 +62,7 @@ impl Edges {
         }
     }
 
-    /// 32 bits do: nodes with the same hash are told apart by their names.
+    /// 32 bits are enough: nodes with the same hash are compared by their names.
     fn hash(&self, parent: NodeId, level: &str) -> u32 {
         let [a, b, c, d, ..] = self.hasher.hash_one((parent, level)).to_le_bytes();
         u32::from_le_bytes([a, b, c, d])

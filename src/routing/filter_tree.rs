@@ -10,9 +10,9 @@ use crate::topic::{TopicFilter, TopicName};
 
 /// All Topic Filters that have subscriptions, as a tree of their levels.
 ///
-/// A node is named by a level, `+` included; `#` is no node, but a second filter at the node it follows. Where only one
-/// path goes on, the rest of it is the name of a single leaf, wildcards and all: most filters are one node, however many
-/// levels they have. The leaf is split up when another filter comes that begins with the same level, and not joined again.
+/// The name of a node is a level, `+` included. `#` has no node: it is a second filter at the node before it. Where only one path goes on, the
+/// rest of that path, wildcards included, is the name of a single leaf: so most filters take one node, however many levels they have. A leaf
+/// is split when a filter is added that begins with the same level. It is not joined again.
 #[derive(Debug)]
 pub(super) struct FilterTree {
     nodes: Arena<Node>,
@@ -72,7 +72,7 @@ impl FilterTree {
 
     /// The subscriptions to every filter that matches `topic`.
     ///
-    /// Level by level, and each node at most once: the work is bounded by the nodes whose path matches a beginning of
+    /// It goes level by level and visits each node at most once: the work is bounded by the number of nodes whose path matches a beginning of
     /// the topic.
     pub(super) fn matching(&self, topic: &TopicName) -> impl Iterator<Item = &FilterSubscriptions> {
         let mut found = Vec::new();
@@ -153,7 +153,7 @@ impl FilterTree {
         filter
     }
 
-    /// The filter with the number `id`, put together again: keeping it would double its cost.
+    /// The filter with the number `id`, built from its levels: to store its text as well would double its cost.
     #[expect(clippy::expect_used, reason = "its levels are those of a filter")]
     pub(super) fn filter(&self, id: FilterId) -> TopicFilter {
         let entry = self.filters.node(id.0);

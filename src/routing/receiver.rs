@@ -16,10 +16,9 @@ pub(super) struct Subscribed {
 
 /// A Session that gets a message, and how.
 ///
-/// All its subscriptions that match, but those of a share, are merged to **one** copy: at the highest QoS that any of
-/// them grants [MQTT-3.3.4-2], with the identifiers of them all [MQTT-3.3.4-3, MQTT-3.3.4-4]. The standard also permits
-/// a copy for each subscription; it would cost as many times the work, a client can't tell it from a message that was
-/// published twice, and an exactly-once broker should not make that question come up.
+/// All its matching subscriptions that are not shared are merged to **one** copy, at the highest QoS that any of them grants [MQTT-3.3.4-2],
+/// and with all their identifiers [MQTT-3.3.4-3, MQTT-3.3.4-4]. The standard also permits a copy for each subscription. That would multiply
+/// the work, and a client could not tell the copies from a message that was published twice.
 #[derive(Debug, Clone)]
 pub struct Receiver {
     /// The Session.

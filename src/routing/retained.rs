@@ -30,8 +30,8 @@ pub struct RetainedMessage {
     pub current: Current,
 }
 
-/// Whether a retained message is what its topic has: to be asked without looking for it. It is no part of what the message is, so that
-/// copies are current, and all are equal.
+/// Whether a message is still the retained one of its topic, without a look-up. It is not a part of the message's value: a copy is current,
+/// and comparing two messages ignores it.
 #[derive(Debug)]
 pub struct Current(AtomicBool);
 
@@ -173,8 +173,8 @@ impl RetainedStore {
         self.messages == 0
     }
 
-    /// What they cost in memory: topics, payloads and properties, and what keeping each message and each topic level
-    /// takes, so that a limit holds whatever they look like.
+    /// What they cost in memory: topics, payloads, properties, and the structures for each message and each topic level. So a limit on it
+    /// bounds the memory, whatever the messages look like.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -35,8 +35,8 @@ pub struct Share {
 
 /// Where the next choice begins: at the first member whose Session has this number or a higher one.
 ///
-/// As a number of a Session, not of a place in the list, it stays fair while members come and go. All routes through a
-/// share have the same one.
+/// It is the number of a Session and not a place in the list, so that turns stay fair when members join and leave. All routes through a share
+/// use the same one.
 type Turn = Arc<AtomicU64>;
 
 impl Share {
@@ -52,9 +52,8 @@ impl Share {
 
     /// Chooses who gets a message of `publisher` to `topic`, but not `exclude`.
     ///
-    /// One that is connected if there is one; else one that isn't, whose Session then queues it. `None` if there is no
-    /// member but `exclude`. Round robin, sticky and the hashes look at members until one will do, mostly the first;
-    /// least in flight looks at them all.
+    /// It prefers a member that is connected; the Session of one that is not queues the message. `None` if there is no member but `exclude`.
+    /// Round robin, sticky and the hashes stop at the first member that is connected; least in flight looks at all members.
     pub fn choose(
         &self,
         publisher: Option<SessionKey>,
@@ -85,7 +84,7 @@ impl Share {
         Some(chosen)
     }
 
-    /// Two shards that choose at the same moment may choose the same member: no harm, and cheaper than to prevent it.
+    /// Two shards that choose at the same moment may choose the same member. That does no harm, and to prevent it would cost more.
     fn end_turn(&self, chosen: SessionKey) {
         let next = match self.strategy {
             ShareStrategy::RoundRobin | ShareStrategy::LeastInFlight => chosen.0.wrapping_add(1),
@@ -117,7 +116,7 @@ struct Group {
     strategy: ShareStrategy,
     members: BTreeMap<SessionKey, Subscribed>,
     turn: Turn,
-    /// What routes get, as long as all members may receive the message: made when first needed.
+    /// The share that routes refer to if all members may receive the message. It is made when first needed.
     share: OnceLock<Arc<Share>>,
 }
 

@@ -28,8 +28,8 @@ impl Location {
     pub const ENDED: u32 = u32::MAX - 1;
 }
 
-/// What a publisher needs to know of a Session that may receive from it: one allocation that the index, the routes and the
-/// Session itself share.
+/// What a publisher's shard needs to know of a Session that receives messages: one allocation that the index, the routes and the Session
+/// share.
 #[derive(Debug)]
 pub struct Subscriber {
     /// The Session.

@@ -18,7 +18,7 @@ pub struct SubscriptionIndex {
     shared_subscriptions: usize,
 }
 
-/// Who gets a message, as of the moment it was looked up: what happens to the index later doesn't alter it.
+/// The receivers of a message at the moment of the look-up. Later changes of the index don't change it.
 #[derive(Debug, Clone, Default)]
 pub struct Route {
     /// The Sessions with a Non-shared Subscription that matches, each once, ordered by Session.
