@@ -30,8 +30,8 @@ pub struct Limits {
     /// Bytes that may wait to be written to one connection. One packet larger than this still goes alone.
     #[serde(with = "size")]
     pub outgoing_bytes_max: usize,
-    /// How long a publisher waits for a receiver whose outgoing bytes are at their maximum, before its QoS 0 messages to that
-    /// receiver are dropped and counted.
+    /// How long publishers wait for a receiver whose outgoing bytes are at half of their maximum, before QoS 0 messages to that
+    /// receiver are dropped and counted: an eighth of it at a time, all of it once, and a fiftieth of all time later.
     #[serde(with = "duration")]
     pub slow_receiver_grace: Duration,
     /// Receive Maximum of CONNACK: QoS 1 and 2 messages a client may have sent without our acknowledgement.
@@ -92,7 +92,7 @@ impl Default for Limits {
             maximum_packet_size: 16 << 20,
             // A second at 8 Mbit/s: bursts fit, and a thousand stalled connections hold no more than a GiB.
             outgoing_bytes_max: 1 << 20,
-            // A receiver that is merely busy catches up in this time; one that is stuck delays nobody for longer.
+            // A receiver that is merely busy catches up in this time; one that is slow delays others for 2 % of all time.
             slow_receiver_grace: Duration::from_millis(250),
             // 100,000 messages a second from one client on a disk that syncs in 10 ms; it costs two bytes each.
             receive_maximum: const { NonZeroU16::new(1_024).unwrap() },
