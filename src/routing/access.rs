@@ -10,7 +10,7 @@ use crate::topic::{Filter, TopicFilter, TopicName};
 /// subscriptions do: `#` doesn't match topics that start with `$`. [MQTT-4.7.2-1]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// `None`: everything is allowed.
+    /// `None` allows everything.
     rules: Option<Arc<[AccessRule]>>,
 }
 
@@ -39,7 +39,7 @@ pub enum Effect {
 /// The action that a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessAction {
-    /// PUBLISH to the topic (mosquitto's `write`).
+    /// Publishing (mosquitto's `write`).
     Publish,
     /// Subscribing and receiving (mosquitto's `read`).
     Subscribe,
@@ -47,10 +47,10 @@ pub enum AccessAction {
     Both,
 }
 
-/// How much of a granted Topic Filter may be received.
+/// How much of a granted Topic Filter the client may receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coverage {
-    /// Every topic it matches.
+    /// All matching topics.
     Whole,
     /// Possibly not all: the access is checked for the topic of each message.
     Part,
@@ -59,17 +59,17 @@ pub enum Coverage {
 /// A refusal, and the rule that caused it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Denied {
-    /// The [source](AccessRule::source) of the rule that denies; `None` if no rule allows it.
+    /// The [source](AccessRule::source) of the rule that denies; `None` if no rule allows the operation.
     pub rule: Option<Arc<str>>,
 }
 
 impl Access {
-    /// No restriction at all, `$` topics included.
+    /// No restriction, not even for topics that start with `$`.
     pub const fn everything() -> Self {
         Self { rules: None }
     }
 
-    /// What `rules` allow and none of them denies. Without a rule nothing is allowed.
+    /// Allows what `rules` allow and none of them denies. Without rules, nothing is allowed.
     pub fn new(rules: Vec<AccessRule>) -> Self {
         Self { rules: Some(rules.into()) }
     }
@@ -79,12 +79,12 @@ impl Access {
         self.judge(AccessAction::Publish, topic)
     }
 
-    /// Whether the client may receive what is published to `topic`.
+    /// Whether the client may receive messages of `topic`.
     pub fn receive(&self, topic: &TopicName) -> bool {
         self.judge(AccessAction::Subscribe, topic).is_ok()
     }
 
-    /// Whether the client may subscribe to `filter`: refused if it could receive nothing through it.
+    /// Whether the client may subscribe to `filter`. It is refused if the client could receive no message through it.
     ///
     /// The answer is exact for each pair of rules. A filter that only several rules together cover counts as [`Coverage::Part`]: then each
     /// message is checked, which is always correct. To decide such a case exactly takes exponential time.

@@ -7,17 +7,17 @@ use crate::routing::arena::{Arena, NodeId};
 /// few bytes.
 #[derive(Debug, Default)]
 pub(super) struct Edges {
-    /// Hash of a parent and a level to the first such node; the others follow by [`Linked::next_of_hash`].
+    /// Maps the hash of a parent and a level to the first such node; [`Linked::next_of_hash`] leads to the others.
     first: HashMap<u32, NodeId, foldhash::fast::RandomState>,
     hasher: foldhash::quality::RandomState,
 }
 
-/// A node of such a tree.
+/// A node of the tree.
 pub(super) trait Linked {
-    /// Whether it is the child of `parent` at `level`: there is one at most.
+    /// Whether it is the only child of `parent` at `level`.
     fn is_child(&self, parent: NodeId, level: &str) -> bool;
 
-    /// The next node whose parent and level have the same hash.
+    /// The next node with the same hash of parent and level.
     fn next_of_hash(&self) -> Option<NodeId>;
 
     fn set_next_of_hash(&mut self, next: Option<NodeId>);
@@ -36,7 +36,7 @@ impl Edges {
         }
     }
 
-    /// Makes a node the child of `parent` at `level`.
+    /// Adds a node as the child of `parent` at `level`.
     pub(super) fn insert<T: Linked>(&mut self, nodes: &mut Arena<T>, (parent, level): (NodeId, &str), id: NodeId) {
         let next = self.first.insert(self.hash(parent, level), id);
         nodes.node_mut(id).set_next_of_hash(next);
@@ -74,7 +74,7 @@ impl Edges {
     }
 }
 
-/// The first level of several, and the others if there are any.
+/// Splits off the first level; the rest is `None` if there is only one.
 pub(super) fn split_level(levels: &str) -> (&str, Option<&str>) {
     levels.split_once('/').map_or((levels, None), |(level, others)| (level, Some(others)))
 }
