@@ -75,8 +75,8 @@ fn check_refuses_invalid_durability_rules() {
     let rule = |topic: &str, level: &str| format!("[[durability_rules]]\ntopic = \"{topic}\"\nlevel = \"{level}\"\n");
     assert_eq!(
         check(&rule("$share/g/a", "none")),
-        "oncemq: oncemq.toml:2: `durability_rules[0].topic` is not a valid topic filter for a rule: `$share/` where a plain topic \
-         filter belongs\n"
+        "oncemq: oncemq.toml:2: `durability_rules[0].topic` is not a valid topic filter for a rule: a plain topic filter must not \
+         begin with `$share/`\n"
     );
     assert!(
         check(&rule("a/#/b", "none"))

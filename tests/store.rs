@@ -279,7 +279,7 @@ fn a_backup_of_a_stopped_broker_is_restored_elsewhere() {
     assert_eq!(Broker::start(&elsewhere).receive("away", 1), ["first"]);
     let (code, error) = error_of(&data.join("nothing"), &["check"]);
     assert_eq!(code, 5);
-    assert!(error.ends_with("nothing/log holds no store\n"), "{error}");
+    assert!(error.ends_with("nothing/log contains no store\n"), "{error}");
 }
 
 #[test]

@@ -63,7 +63,7 @@ mod tests {
             ("a+", "is not a valid topic filter for a rule: `+` is not a whole level"),
             (
                 "$share/g/telemetry/#",
-                "is not a valid topic filter for a rule: `$share/` where a plain topic filter belongs",
+                "is not a valid topic filter for a rule: a plain topic filter must not begin with `$share/`",
             ),
             ("$SYS/#", "has no effect: the broker's own topics are published anew at every start"),
         ] {

@@ -131,8 +131,8 @@ fn durability_rules_of_a_flag_replace_rules_of_the_file() {
     let error = |wrong| load_layers(None, rules(&[wrong])).unwrap_err().to_string();
     assert_eq!(
         error("$share/g/a=none"),
-        "flag --durability-rule: `durability_rules[0].topic` is not a valid topic filter for a rule: `$share/` where a plain topic \
-         filter belongs"
+        "flag --durability-rule: `durability_rules[0].topic` is not a valid topic filter for a rule: a plain topic filter must not \
+         begin with `$share/`"
     );
     assert!(error("a=loud").starts_with("flag --durability-rule: `durability_rules.level`: unknown variant `loud`"));
 }
