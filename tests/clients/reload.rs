@@ -1,13 +1,14 @@
 //! SIGHUP reloads certificates, passwords and access rules, without closing connections; an invalid file has no effect.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::broker::{Broker, Setup, Transport};
 use crate::certificates;
 use crate::deadline::wait_for;
 use crate::mosquitto::{Subscriber, message, publish_at, try_publish};
 use crate::peer;
-use crate::raw::{Connect, Version, Wire};
+use crate::raw::{CONNACK, Connect, Received, Version, Wire};
 
 const V5: Version = Version::V5;
 
@@ -39,6 +40,22 @@ fn passwords_are_reloaded_and_connections_stay() {
     assert!(connects(&broker, "bob", "b"));
     assert!(!connects(&broker, "alice", "old"));
     connected.ping();
+}
+
+#[test]
+fn a_password_that_is_being_hashed_during_a_reload_is_judged_by_the_new_file() {
+    if peer::is_chosen() {
+        return; // it does nothing else while it hashes
+    }
+    let mut setup = Setup::default().users(&[("bob", "b")]);
+    setup.users = Some(SLOW_ALICE.to_owned());
+    let broker = setup.start();
+    let mut wire = Wire::open(broker.address());
+    wire.send(&Connect::new(V5, "slow").user("alice", "sesam").bytes());
+    assert_eq!(wire.receive(Duration::from_millis(200)), Received::Nothing, "the hash is not slow enough");
+    fs::write(broker.path().join("users"), Setup::default().users(&[("bob", "b")]).users.unwrap()).unwrap();
+    broker.signal("HUP");
+    assert_eq!(wire.expect(CONNACK).reason_code(), 0x86);
 }
 
 #[test]
@@ -120,3 +137,6 @@ fn certificates_are_reloaded_and_connections_stay() {
     publish_at(&with("ca2.pem"), &arguments);
     assert_eq!(subscriber.next(), message("reload", "hello", 1));
 }
+
+/// User `alice` with the password `sesam`, whose hash takes a second or more to compute.
+const SLOW_ALICE: &str = "alice:$7$100000$MDEyMzQ1Njc4OWFi$M6QBnOYNSoWOFigjA5JgYJZ6FGPQeKzXamS7MWWPG/DSTnC1R+eCPXjv0Gpe4WCSBzlVdG34p9hEQTzme33LZQ==";
