@@ -31,7 +31,7 @@ pub struct Limits {
     #[serde(with = "size")]
     pub outgoing_bytes_max: usize,
     /// How long publishers wait for a receiver whose outgoing bytes are at half of their maximum, before QoS 0 messages to that
-    /// receiver are dropped and counted: an eighth of it at a time, all of it once, and a fiftieth of all time later.
+    /// receiver are dropped and counted: a tenth of it at a time, all of it once, and a fiftieth of all time later.
     #[serde(with = "duration")]
     pub slow_receiver_grace: Duration,
     /// Receive Maximum of CONNACK: QoS 1 and 2 messages a client may have sent without our acknowledgement.

@@ -9,6 +9,7 @@ mod directory;
 mod fetch;
 mod full;
 mod levels;
+mod pressure;
 
 /// What a store should hold.
 pub(super) type Model = BTreeMap<Key, Vec<u8>>;
