@@ -6,7 +6,7 @@ ARG DEBIAN=bookworm
 FROM rust:${RUST_VERSION}-slim-${DEBIAN} AS build
 WORKDIR /build
 COPY . .
-# The caches outlive the build: a change of the source compiles the broker alone.
+# The caches persist between builds, so a change of the source recompiles only the broker.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --package oncemq --bin oncemq && \
@@ -22,13 +22,13 @@ COPY configs/docker.toml /etc/oncemq/oncemq.toml
 USER 1883:1883
 WORKDIR /var/lib/oncemq
 VOLUME /var/lib/oncemq
-# MQTT, MQTT over TLS where it is configured, MQTT over WebSocket, metrics and health
+# MQTT, MQTT over TLS (if configured), MQTT over WebSocket, metrics and health
 EXPOSE 1883 8883 8083 9883
 
-# bash speaks TCP: no further program has to be in the image.
+# bash can open TCP connections, so the image needs no HTTP client.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["bash", "-c", \
     "exec 3<>/dev/tcp/127.0.0.1/9883 && printf 'GET /health/ready HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ code _ <&3 && [ \"$code\" = 200 ]"]
 
-# SIGTERM, which `docker stop` sends, makes it say goodbye to its clients within server.drain_timeout, 8 seconds by default.
+# `docker stop` sends SIGTERM: the broker disconnects its clients within server.drain_timeout, 8 seconds by default.
 ENTRYPOINT ["oncemq"]
 CMD ["--config", "/etc/oncemq/oncemq.toml"]

@@ -10,18 +10,18 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
-use oncemq::admin::{self, AdminError, Watched};
+use oncemq::admin::{self, AdminError, BrokerHandles};
 use oncemq::auth::{Existing, Snapshot, remove_user, set_password};
 use oncemq::config::{self, Arguments, Loaded};
 use oncemq::server::{self, Server, ServerError};
 
-use output::say;
+use output::print;
 use store_command::{StoreCommand, StoreError};
 
-/// An MQTT 3.1.1 and 5.0 broker whose acknowledgements mean it.
+/// An MQTT 3.1.1 and 5.0 broker that acknowledges a message only when it is durable.
 ///
-/// Without a command it serves clients, with no configuration at all on 127.0.0.1:1883 and [::1]:1883. Every setting can
-/// also come from the environment: ONCEMQ_LIMITS_CONNECTIONS_MAX is limits.connections_max, ONCEMQ_LISTEN replaces the
+/// Without a command it serves clients, by default on 127.0.0.1:1883 and [::1]:1883. Every setting can also come from
+/// an environment variable: ONCEMQ_LIMITS_CONNECTIONS_MAX sets limits.connections_max, ONCEMQ_LISTEN replaces the
 /// listeners, ONCEMQ_CONFIG names the file.
 #[derive(Debug, Parser)]
 #[command(name = "oncemq", version, args_conflicts_with_subcommands = true)]
@@ -34,10 +34,10 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Look at the configuration without starting
+    /// Check or show the configuration without starting the broker
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Look at the store, copy it, or make it out of a copy
+    /// Check, summarize, back up or restore the store
     #[command(subcommand)]
     Store(StoreCommand),
     /// Set a user's password in a password file
@@ -51,13 +51,13 @@ enum ConfigCommand {
         /// The TOML file
         file: PathBuf,
     },
-    /// Print the effective values, each with where it comes from
+    /// Print the effective values, each with its origin
     Show(Box<Arguments>),
 }
 
 #[derive(Debug, clap::Args)]
 struct Passwd {
-    /// Make the password file: it must not exist yet
+    /// Create the password file, which must not exist
     #[arg(short, long, conflicts_with = "delete")]
     create: bool,
     /// Remove the user
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing is left to tell it to when standard error is closed.
+            // If standard error is closed, the error can't be reported.
             let _written = writeln!(io::stderr(), "oncemq: {}", description(&error));
             exit_code(&error)
         }
@@ -98,12 +98,12 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
     let server = Server::start(config)?;
     let (status, shared, store) = (server.status(), server.shared(), server.store());
-    let watched = Watched { status, shared, durability, store, data };
-    let _stopped_when_dropped = admin::start(&admin, watched)?;
+    let handles = BrokerHandles { status, shared, durability, store, data };
+    let _stopped_when_dropped = admin::start(&admin, handles)?;
     Ok(server.run()?)
 }
 
-/// The error and its causes, without those that it names itself.
+/// The error and its causes, without those that its text already contains.
 fn description(error: &anyhow::Error) -> String {
     error
         .chain()
@@ -112,7 +112,8 @@ fn description(error: &anyhow::Error) -> String {
         .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
-/// 2 is a wrong configuration, file or password, as it is a wrong command line; what a running broker may end with is its own to say.
+/// 2 for a wrong configuration, file, password or command line; errors of the broker and the store have their own
+/// codes.
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref::<ServerError>() {
         ExitCode::from(error.exit_code())
@@ -126,18 +127,18 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
 }
 
 fn check(file: PathBuf) -> anyhow::Result<()> {
-    let said = format!("{} is valid", file.display());
+    let text = format!("{} is valid", file.display());
     let loaded = config::load_file(&file)?;
     Snapshot::load(&loaded.config.security)?;
-    say(&said)
+    print(&text)
 }
 
 fn show(arguments: &Arguments) -> anyhow::Result<()> {
     let loaded = config::load(arguments)?;
-    say(loaded.to_string().trim_end())
+    print(loaded.to_string().trim_end())
 }
 
-/// A running broker reads the file again on SIGHUP.
+/// Edits the password file. A running broker reads it again on SIGHUP.
 fn change_password(passwd: &Passwd) -> anyhow::Result<()> {
     if passwd.delete {
         return Ok(remove_user(&passwd.file, &passwd.user)?);
@@ -161,7 +162,7 @@ fn ask_password(user: &str) -> anyhow::Result<String> {
     let password =
         rpassword::prompt_password(format!("Password of {user}: ")).context("cannot ask for the password")?;
     if password != rpassword::prompt_password("Again: ").context("cannot ask for the password")? {
-        bail!("the two passwords differ: nothing is changed");
+        bail!("the two passwords differ; the file was not changed");
     }
     Ok(password)
 }

@@ -1,9 +1,9 @@
-//! What commands print.
+//! Output of commands.
 
 use std::io::{self, Write};
 
-/// Writes to standard output; a reader that went away, such as `head`, is no error.
-pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+/// Writes a line to standard output. A closed pipe, such as that of `head`, is not an error.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         Ok(()) | Err(_) => Ok(()),

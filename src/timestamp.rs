@@ -1,18 +1,18 @@
-//! The time as the rules know it.
+//! Points in time.
 
 use std::ops::Add;
 use std::time::Duration;
 
-/// Milliseconds since the Unix epoch, never going backwards: one type for Keep Alive and for expiries that must survive
-/// a restart.
+/// Milliseconds since the Unix epoch, never decreasing. One type serves Keep Alive and expiries that must survive a
+/// restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The end of time.
+    /// Later than any other time.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// The time from `earlier` to this; zero if `earlier` is later.
+    /// The duration from `earlier` to `self`; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }

@@ -1,18 +1,18 @@
-//! Topic Names, Topic Filters and Share Names: parsed once, valid ever after.
+//! Topic Names, Topic Filters and Share Names, validated at construction.
 
 use std::fmt;
 use std::str::Split;
 
 use bytestring::ByteString;
 
-/// A Topic Name: what a message is published to. No wildcards, no U+0000, 1 to 65,535 bytes. [MQTT-4.7.3-1]
+/// A Topic Name, to which a message is published: no wildcards, no U+0000, 1 to 65,535 bytes. [MQTT-4.7.3-1]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicName(ByteString);
 
 impl TopicName {
-    /// Checks `name`; it is kept as it is, without any normalisation. [MQTT-4.7.3-4]
+    /// Validates `name` and stores it without normalization. [MQTT-4.7.3-4]
     pub fn new(name: ByteString) -> Result<Self, InvalidTopic> {
-        // One look at each byte finds what nearly no name has.
+        // One pass over the bytes; few names contain any of these.
         if name.is_empty() || name.len() > BYTES_MAX || has_byte(&name, |byte| matches!(byte, 0 | b'+' | b'#')) {
             check_characters(&name)?;
             return Err(InvalidTopic::WildcardInName); // [MQTT-4.7.0-1]
@@ -20,7 +20,7 @@ impl TopicName {
         Ok(Self(name))
     }
 
-    /// What stands for the name of a message that came with nothing but a Topic Alias, until that is resolved.
+    /// A placeholder for the name of a message that has a Topic Alias only, until the alias is resolved.
     pub const fn unresolved() -> Self {
         Self(ByteString::from_static("?"))
     }
@@ -35,19 +35,19 @@ impl TopicName {
         self.0.split('/')
     }
 
-    /// A copy in memory of its own: a name that is kept must not keep the read buffer it was sliced from.
+    /// A copy that doesn't keep the buffer in memory that the name is a slice of.
     #[must_use]
     pub fn detached(&self) -> Self {
         Self(detached(&self.0))
     }
 }
 
-/// A Topic Filter: what a subscription matches; never the `$share/…/` form. [MQTT-4.7.1-1]
+/// A Topic Filter, which a subscription matches; without the prefix `$share/…/`. [MQTT-4.7.1-1]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicFilter(ByteString);
 
 impl TopicFilter {
-    /// Checks `filter`; it is kept as it is, without any normalisation. [MQTT-4.7.3-4]
+    /// Validates `filter` and stores it without normalization. [MQTT-4.7.3-4]
     pub fn new(filter: ByteString) -> Result<Self, InvalidTopic> {
         check_characters(&filter)?;
         if filter.starts_with(SHARE_PREFIX) {
@@ -76,7 +76,7 @@ impl TopicFilter {
         self.0.split('/')
     }
 
-    /// Whether a message published to `topic` is one for this filter.
+    /// Whether the filter matches messages published to `topic`.
     pub fn matches(&self, topic: &TopicName) -> bool {
         if self.0.starts_with(['+', '#']) && topic.0.starts_with('$') {
             return false; // [MQTT-4.7.2-1]
@@ -94,19 +94,19 @@ impl TopicFilter {
         names.next().is_none()
     }
 
-    /// A copy in memory of its own: a filter that is kept must not keep the read buffer it was sliced from.
+    /// A copy that doesn't keep the buffer in memory that the filter is a slice of.
     #[must_use]
     pub fn detached(&self) -> Self {
         Self(detached(&self.0))
     }
 }
 
-/// The name of the group of sessions that share a subscription. [MQTT-4.8.2-1]
+/// A ShareName: the name of a group of sessions that share a subscription. [MQTT-4.8.2-1]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShareName(ByteString);
 
 impl ShareName {
-    /// Checks `name`.
+    /// Validates `name`.
     pub fn new(name: ByteString) -> Result<Self, InvalidTopic> {
         if name.is_empty() {
             return Err(InvalidTopic::EmptyShareName); // [MQTT-4.8.2-1]
@@ -123,27 +123,27 @@ impl ShareName {
         &self.0
     }
 
-    /// A copy in memory of its own.
+    /// A copy that doesn't keep the buffer in memory that the name is a slice of.
     #[must_use]
     pub fn detached(&self) -> Self {
         Self(detached(&self.0))
     }
 }
 
-/// What SUBSCRIBE and UNSUBSCRIBE name: a Topic Filter, of a Shared Subscription or not.
+/// The Topic Filter of a SUBSCRIBE or UNSUBSCRIBE, possibly of a Shared Subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Filter {
-    /// The share, for `$share/{ShareName}/{filter}`.
+    /// The ShareName of `$share/{ShareName}/{filter}`.
     pub share: Option<ShareName>,
-    /// The filter itself.
+    /// The Topic Filter without the share.
     pub topic_filter: TopicFilter,
 }
 
 impl Filter {
-    /// Parses a Topic Filter as it stands on the wire.
+    /// Parses a Topic Filter in its wire format.
     ///
-    /// What starts with `$share/` is a Shared Subscription or an error, never a filter for topics of that name;
-    /// `$share` alone is an ordinary filter.
+    /// A text that starts with `$share/` is a Shared Subscription or an error, never a plain filter; `$share` alone is
+    /// a plain filter.
     pub fn new(filter: ByteString) -> Result<Self, InvalidTopic> {
         let Some(shared) = filter.strip_prefix(SHARE_PREFIX) else {
             return Ok(Self { share: None, topic_filter: TopicFilter::new(filter)? });
@@ -158,17 +158,17 @@ impl Filter {
         Ok(Self { share: Some(share), topic_filter })
     }
 
-    /// A copy in memory of its own.
+    /// A copy that doesn't keep the buffer in memory that the filter is a slice of.
     #[must_use]
     pub fn detached(&self) -> Self {
         Self { share: self.share.as_ref().map(ShareName::detached), topic_filter: self.topic_filter.detached() }
     }
 }
 
-/// Why a text is no Topic Name, Topic Filter or Share Name.
+/// Why a text is not a valid Topic Name, Topic Filter or ShareName.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTopic {
-    /// Nothing at all. [MQTT-4.7.3-1]
+    /// The text is empty. [MQTT-4.7.3-1]
     #[error("empty")]
     Empty,
     /// The character U+0000. [MQTT-4.7.3-2]
@@ -195,8 +195,8 @@ pub enum InvalidTopic {
     /// `$share/name` or `$share/name/`. [MQTT-4.8.2-2]
     #[error("a share name without a topic filter")]
     ShareWithoutFilter,
-    /// A Shared Subscription of a Shared Subscription.
-    #[error("`$share/` where a plain topic filter belongs")]
+    /// `$share/` where a Shared Subscription is not allowed.
+    #[error("a plain topic filter must not begin with `$share/`")]
     NestedShare,
 }
 
@@ -219,7 +219,7 @@ impl fmt::Display for ShareName {
 }
 
 impl fmt::Display for Filter {
-    /// As on the wire.
+    /// The wire format.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(share) = &self.share {
             write!(f, "{SHARE_PREFIX}{share}/")?;
@@ -266,7 +266,7 @@ impl From<TopicFilter> for Filter {
     }
 }
 
-/// What holds for every Topic Name and Topic Filter.
+/// Checks the rules for Topic Names and Topic Filters.
 fn check_characters(text: &str) -> Result<(), InvalidTopic> {
     if text.is_empty() {
         return Err(InvalidTopic::Empty); // [MQTT-4.7.3-1]
@@ -280,7 +280,7 @@ fn check_characters(text: &str) -> Result<(), InvalidTopic> {
     Ok(())
 }
 
-/// Looks at every byte, without an early end: for texts as short as topics that is the fastest.
+/// Checks every byte without an early exit, which is fastest for short texts.
 fn has_byte(text: &str, is_sought: impl Fn(u8) -> bool) -> bool {
     text.bytes().fold(false, |found, byte| found | is_sought(byte))
 }
@@ -289,10 +289,10 @@ fn detached(text: &str) -> ByteString {
     ByteString::from(text)
 }
 
-/// The longest UTF-8 Encoded String: its length has two bytes.
+/// The maximum length of a UTF-8 Encoded String in bytes.
 const BYTES_MAX: usize = 65_535;
 
-/// What a Shared Subscription's Topic Filter starts with. [MQTT-4.8.2-1]
+/// The prefix of a Shared Subscription's Topic Filter. [MQTT-4.8.2-1]
 const SHARE_PREFIX: &str = "$share/";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Metrics and health of the real binary, over HTTP, while mosquitto's clients use it.
+//! Metrics and health of the real binary over HTTP, while mosquitto's clients use it.
 
 #![cfg(test)]
 
@@ -14,7 +14,7 @@ use oncemq::admin::METRICS;
 use tempfile::TempDir;
 use wire::{Connect, Version};
 
-/// A broker with an admin listener. Dropped, it is killed.
+/// A broker with an admin listener. Dropping it kills the process.
 struct Broker {
     directory: TempDir,
     child: Child,
@@ -32,7 +32,7 @@ impl Broker {
         broker
     }
 
-    /// The answer's code and body, if there is one.
+    /// The status code and the body of the response, if there is one.
     fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(self.admin).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -53,17 +53,17 @@ impl Broker {
         text
     }
 
-    /// The figure of one series.
+    /// The value of a series.
     fn figure(&self, series: &str) -> f64 {
         figure(&self.metrics(), series)
     }
 
-    /// The arguments that lead mosquitto's clients here.
+    /// The arguments that connect mosquitto's clients to this broker.
     fn target(&self) -> [String; 4] {
         ["-h".to_owned(), self.mqtt.ip().to_string(), "-p".to_owned(), self.mqtt.port().to_string()]
     }
 
-    /// Runs `mosquitto_pub`, and says whether it succeeded.
+    /// Runs `mosquitto_pub` and returns whether it succeeded.
     fn try_publish(&self, arguments: &[&str]) -> bool {
         let mut command = Command::new("timeout");
         command.args([PATIENCE_SECONDS, "mosquitto_pub"]).args(self.target()).args(arguments);
@@ -78,7 +78,7 @@ impl Broker {
     /// Starts a subscriber and waits until it has subscribed.
     #[track_caller]
     fn subscribe(&self, arguments: &[&str]) -> Subscriber {
-        // stdbuf: or its lines would stay in its buffer. -W: it ends even if nothing ever comes.
+        // stdbuf makes the output line-buffered. -W ends the process if no message arrives.
         let mut command = Command::new("stdbuf");
         command.args(["-oL", "mosquitto_sub", "-d", "-W", PATIENCE_SECONDS]).args(self.target()).args(arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -89,7 +89,7 @@ impl Broker {
         subscriber
     }
 
-    /// A client that has subscribed to `a` and then reads nothing any more.
+    /// A client that subscribes to `a` and then stops reading.
     fn subscribe_and_stall(&self) -> TcpStream {
         let mut stream = TcpStream::connect(self.mqtt).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -121,10 +121,10 @@ impl Drop for Broker {
     }
 }
 
-/// A `mosquitto_sub` that runs. Dropped, it is killed.
+/// A running `mosquitto_sub`. Dropping it kills the process.
 struct Subscriber {
     child: Child,
-    /// Its output stays open: it would end without.
+    /// Keeps the pipe of its output open; the process ends if it is closed.
     _lines: Box<dyn Iterator<Item = String>>,
 }
 
@@ -147,7 +147,7 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// Asks again and again until there is an answer.
+/// Repeats `ask` until it returns a value, or fails after a time limit.
 #[expect(clippy::disallowed_methods, reason = "what is tested here is a process in real time")]
 fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -155,7 +155,7 @@ fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        assert!(Instant::now() < deadline, "timeout while waiting for {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -166,7 +166,7 @@ fn figure(text: &str, series: &str) -> f64 {
 }
 
 #[test]
-fn metrics_tell_what_clients_did() {
+fn metrics_count_what_clients_did() {
     let broker = Broker::start(&[]);
     let subscriber = broker.subscribe(&["-q", "2", "-t", "a/#"]);
     let shared = broker.subscribe(&["-q", "1", "-t", "$share/group/b"]);
@@ -209,7 +209,7 @@ fn metrics_tell_what_clients_did() {
 }
 
 #[test]
-fn messages_that_wait_for_a_session_are_counted_until_they_are_fetched() {
+fn queued_messages_are_counted_until_they_are_delivered() {
     let broker = Broker::start(&[]);
     let session = ["-V", "mqttv5", "-c", "-i", "away", "-x", "3600", "-q", "1", "-t", "queue"];
     drop(broker.subscribe(&session));
@@ -229,7 +229,7 @@ fn publish_to_deliver_is_sampled() {
     let broker = Broker::start(&["--shards", "1"]);
     let _subscriber = broker.subscribe(&["-t", "a"]);
     wait_for("a sample", || {
-        // One of some dozens is taken; each publisher alone brings several packets.
+        // One message of some dozens is sampled; each publisher sends several packets.
         broker.publish(&["-q", "1", "-t", "a", "-m", "x", "--repeat", "50", "--repeat-delay", "0"]);
         (broker.figure("oncemq_publish_to_deliver_seconds_count") >= 1.0).then_some(())
     });
@@ -239,7 +239,7 @@ fn publish_to_deliver_is_sampled() {
 }
 
 #[test]
-fn what_the_broker_tells_is_what_is_documented() {
+fn the_metrics_match_the_documentation() {
     let broker = Broker::start(&[]);
     let text = broker.metrics();
     let mut told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
@@ -262,7 +262,7 @@ fn the_broker_is_ready_until_it_drains_and_live_to_the_end() {
     assert_eq!(broker.get("/health/live").unwrap().0, 200);
     assert_eq!(broker.get("/health/ready").unwrap(), (200, "{\"status\":\"ready\"}\n".to_owned()));
 
-    // What a client doesn't take holds up the drain: more than the operating system keeps for it.
+    // A client that doesn't read delays the drain, if there are more bytes than the operating system buffers.
     let stalled = broker.subscribe_and_stall();
     let large = broker.directory.path().join("large");
     fs::write(&large, vec![b'x'; 200_000]).unwrap();
@@ -284,14 +284,14 @@ fn the_broker_is_ready_until_it_drains_and_live_to_the_end() {
 }
 
 #[test]
-fn an_admin_address_that_is_taken_leaves_clients_a_broker_unless_it_is_required() {
+fn the_broker_runs_without_the_admin_listener_unless_that_is_required() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let directory = tempfile::tempdir().unwrap();
     let (mqtt, admin) = (free_address(), taken.local_addr().unwrap());
     let child = command(directory.path(), mqtt, admin).spawn().unwrap();
     let broker = Broker { directory, child, mqtt, admin };
     wait_for("a client's connection", || broker.try_publish(&["-t", "a", "-m", "b"]).then_some(()));
-    wait_for("the warning", || broker.log().contains("no metrics and no health").then_some(()));
+    wait_for("the warning", || broker.log().contains("running without the admin listener").then_some(()));
 
     let directory = tempfile::tempdir().unwrap();
     let mut command = command(directory.path(), free_address(), admin);
@@ -300,6 +300,6 @@ fn an_admin_address_that_is_taken_leaves_clients_a_broker_unless_it_is_required(
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The same, for programs.
+/// The same time limit, for programs.
 const PATIENCE_SECONDS: &str = "20";
 const HOW_TO_INSTALL: &str = "mosquitto's clients run: `bash tests/run` installs them";

@@ -1,4 +1,4 @@
-//! The command line, as a user and as scripts meet it: `config check`, `config show` and `passwd` of the real binary.
+//! The command line of the real binary: `config check`, `config show` and `passwd`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// The binary without the environment of whoever runs the tests.
+/// The binary with an empty environment.
 fn oncemq(directory: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
     command.env_clear().current_dir(directory).args(arguments).stdin(Stdio::null());
@@ -63,11 +63,11 @@ fn check_names_a_bad_value_and_what_was_expected() {
     let directory = directory("[limits]\nconnect_timeout = \"soon\"\n");
     let error = stderr(&run(&directory, &["config", "check", "oncemq.toml"]));
     assert!(error.starts_with("oncemq: oncemq.toml:2:19: `limits.connect_timeout`: "), "{error}");
-    assert!(error.contains("expected a time such as"), "{error}");
+    assert!(error.contains("expected a duration such as"), "{error}");
 }
 
 #[test]
-fn check_refuses_rules_for_durability_that_can_not_count() {
+fn check_refuses_invalid_durability_rules() {
     let check = |rules: &str| {
         let directory = directory(rules);
         stderr(&run(&directory, &["config", "check", "oncemq.toml"]))
@@ -75,22 +75,26 @@ fn check_refuses_rules_for_durability_that_can_not_count() {
     let rule = |topic: &str, level: &str| format!("[[durability_rules]]\ntopic = \"{topic}\"\nlevel = \"{level}\"\n");
     assert_eq!(
         check(&rule("$share/g/a", "none")),
-        "oncemq: oncemq.toml:2: `durability_rules[0].topic` is no topic filter for a rule: `$share/` where a plain topic \
-         filter belongs\n"
+        "oncemq: oncemq.toml:2: `durability_rules[0].topic` is not a valid topic filter for a rule: a plain topic filter must not \
+         begin with `$share/`\n"
     );
     assert!(
-        check(&rule("a/#/b", "none")).starts_with("oncemq: oncemq.toml:2: `durability_rules[0].topic` is no topic")
+        check(&rule("a/#/b", "none"))
+            .starts_with("oncemq: oncemq.toml:2: `durability_rules[0].topic` is not a valid topic")
     );
     assert!(
         check(&rule("a", "disk")).starts_with("oncemq: oncemq.toml:3:9: `durability_rules[0].level`: unknown variant")
     );
     assert!(check("[[durability_rules]]\ntopic = \"a\"\n").contains("missing field `level`"));
     let twice = check(&(rule("a", "none") + &rule("a", "crash")));
-    assert!(twice.contains("`durability_rules[1].topic` is a, which durability_rules[0].topic has already"), "{twice}");
+    assert!(
+        twice.contains("`durability_rules[1].topic` is a, which durability_rules[0].topic already uses"),
+        "{twice}"
+    );
 }
 
 #[test]
-fn show_tells_the_rules_for_durability_in_their_order() {
+fn show_prints_the_durability_rules_in_order() {
     let directory = directory("[[durability_rules]]\ntopic = \"telemetry/#\"\nlevel = \"none\"\n");
     let text = stdout(&run(&directory, &["config", "show", "--config", "oncemq.toml"]));
     assert_eq!(shown(&text, "topic"), "topic = \"telemetry/#\" # oncemq.toml:2");
@@ -102,7 +106,7 @@ fn show_tells_the_rules_for_durability_in_their_order() {
 }
 
 #[test]
-fn check_reads_the_files_that_are_named() {
+fn check_reads_the_referenced_files() {
     let directory = directory("[security]\npassword_file = \"passwords\"\n");
     let check = ["config", "check", "oncemq.toml"];
     let error = stderr(&run(&directory, &check));
@@ -116,14 +120,14 @@ fn check_reads_the_files_that_are_named() {
 }
 
 #[test]
-fn check_does_not_look_at_the_environment() {
+fn check_ignores_the_environment() {
     let directory = directory("[limits]\nsessions_max = 5\n");
     let output = oncemq(&directory, &["config", "check", "oncemq.toml"]).env("ONCEMQ_LOG_LEVEL", "loud").output();
     assert!(output.unwrap().status.success());
 }
 
 #[test]
-fn show_tells_where_each_value_comes_from() {
+fn show_prints_the_origin_of_each_value() {
     let directory = directory("[limits]\nsessions_max = 5\nconnections_max = 5\n[log]\nformat = \"json\"\n");
     let arguments = ["config", "show", "--config", "oncemq.toml", "--durability", "crash", "--log-format", "text"];
     let output = oncemq(&directory, &arguments).env("ONCEMQ_LIMITS_CONNECTIONS_MAX", "7").output().unwrap();
@@ -137,7 +141,7 @@ fn show_tells_where_each_value_comes_from() {
 }
 
 #[test]
-fn show_takes_the_flags_that_scripts_rely_on() {
+fn show_accepts_flags() {
     let flags = ["--listen", "127.0.0.1:1", "--listen", "[::1]:2", "--data", "elsewhere", "--allow-anonymous"];
     let text = stdout(&run(&directory(""), &[&["config", "show"], flags.as_slice()].concat()));
     assert_eq!(text.matches("[[listeners]]").count(), 2);
@@ -149,7 +153,7 @@ fn show_takes_the_flags_that_scripts_rely_on() {
 }
 
 #[test]
-fn what_show_prints_is_a_configuration_file() {
+fn the_output_of_show_is_a_configuration_file() {
     let directory = directory("");
     let text = stdout(&run(&directory, &["config", "show", "--set", "limits.sessions_max=5", "--admin", "off"]));
     fs::write(directory.path().join("shown.toml"), &text).unwrap();
@@ -171,7 +175,7 @@ fn the_environment_names_the_file_and_the_listeners() {
 }
 
 #[test]
-fn a_wrong_flag_or_variable_stops_the_start() {
+fn the_broker_refuses_to_start_with_a_wrong_flag_or_variable() {
     let directory = directory("");
     let error = stderr(&run(&directory, &["--durability", "maybe"]));
     assert!(error.starts_with("oncemq: flag --durability: `server.durability`: "), "{error}");
@@ -179,11 +183,11 @@ fn a_wrong_flag_or_variable_stops_the_start() {
     let error = stderr(&output);
     assert!(error.contains("did you mean ONCEMQ_LIMITS_SESSIONS_MAX?"), "{error}");
     let error = stderr(&run(&directory, &["--listen", "localhost:1883"]));
-    assert!(error.starts_with("oncemq: flag --listen: `localhost:1883` is no address"), "{error}");
+    assert!(error.starts_with("oncemq: flag --listen: `localhost:1883` is not a listener address"), "{error}");
 }
 
 #[test]
-fn version_is_that_of_the_package() {
+fn version_prints_the_version_of_the_package() {
     let text = stdout(&run(&directory(""), &["--version"]));
     assert_eq!(text, format!("oncemq {}\n", env!("CARGO_PKG_VERSION")));
 }
@@ -216,10 +220,10 @@ fn passwd_adds_changes_and_removes_users_of_a_file_that_check_accepts() {
 }
 
 #[test]
-fn passwd_says_what_is_wrong_and_changes_nothing() {
+fn passwd_reports_an_error_and_changes_nothing() {
     let directory = directory("");
     let error = stderr(&passwd(&directory, &["passwords", "alice", "--password-stdin"], "one\n"));
-    assert!(error.contains("make it with -c"), "{error}");
+    assert!(error.contains("create it with -c"), "{error}");
     stdout(&passwd(&directory, &["-c", "passwords", "alice", "--password-stdin"], "one\n"));
     let before = fs::read(directory.path().join("passwords")).unwrap();
     for (arguments, password, expected) in [

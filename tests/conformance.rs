@@ -1,4 +1,4 @@
-//! The conformance suite finds nothing wrong, and leaves nothing out.
+//! Runs the conformance suite: every case must pass, and none may be skipped.
 
 #![cfg(test)]
 

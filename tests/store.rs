@@ -1,5 +1,5 @@
-//! The store of the real binary: what `oncemq store` tells of it, copies of it, damage, and two brokers at once. mosquitto's
-//! clients use it.
+//! The store of the real binary: `oncemq store`, backups, damage, and two brokers on one store. It uses mosquitto's
+//! clients.
 
 #![cfg(test)]
 
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A broker on a data directory. Dropped, it is killed as by `kill -9`.
+/// A broker on a data directory. Dropping it kills the process with SIGKILL.
 struct Broker {
     child: Child,
     mqtt: SocketAddr,
@@ -41,7 +41,7 @@ impl Broker {
         Self { child, mqtt, admin, log }
     }
 
-    /// Waits until it ends by itself, and returns its exit code.
+    /// Waits for its exit, and returns the exit code.
     fn exit_code(&mut self) -> Option<i32> {
         wait_for("the broker's end", || self.child.try_wait().unwrap()).code()
     }
@@ -54,7 +54,7 @@ impl Broker {
         asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.starts_with("HTTP/1.1 200 ")
     }
 
-    /// Runs one of mosquitto's clients, which must succeed, and returns what it prints.
+    /// Runs one of mosquitto's clients, which must succeed, and returns its output.
     #[track_caller]
     fn client(&self, program: &str, arguments: &[&str]) -> String {
         let mut command = Command::new("timeout");
@@ -65,7 +65,7 @@ impl Broker {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A Session that outlives its client and is owed these messages, each acknowledged before the next is sent.
+    /// Queues these messages for an offline durable Session, each acknowledged before the next is sent.
     #[track_caller]
     fn queue(&self, client_id: &str, payloads: &[&str]) {
         self.client("mosquitto_sub", &["-i", client_id, "-c", "-x", "3600", "-q", "1", "-t", client_id, "-E"]);
@@ -79,7 +79,7 @@ impl Broker {
         }
     }
 
-    /// What a Session was owed, when its client is back.
+    /// The queued messages of a Session, received after its client reconnects.
     #[track_caller]
     fn receive(&self, client_id: &str, count: usize) -> Vec<String> {
         let count = count.to_string();
@@ -87,7 +87,7 @@ impl Broker {
         self.client("mosquitto_sub", &arguments).lines().map(str::to_owned).collect()
     }
 
-    /// Publishes these, one after the other, with one client.
+    /// Publishes these lines in order with one client.
     #[track_caller]
     fn publish_lines(&self, topic: &str, lines: &[String]) {
         let mut command = Command::new("timeout");
@@ -120,16 +120,16 @@ fn store(data: &Path, arguments: &[&str]) -> Output {
     command.stdin(Stdio::null()).output().unwrap()
 }
 
-/// What it prints, if it succeeds.
+/// Its output; it must succeed.
 #[track_caller]
-fn told(data: &Path, arguments: &[&str]) -> String {
+fn output_of(data: &Path, arguments: &[&str]) -> String {
     let output = store(data, arguments);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Its exit code and what it complains about.
-fn complaint(data: &Path, arguments: &[&str]) -> (i32, String) {
+fn error_of(data: &Path, arguments: &[&str]) -> (i32, String) {
     let output = store(data, arguments);
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
@@ -144,7 +144,7 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// Asks again and again until there is an answer.
+/// Repeats `ask` until it returns a value, or fails after a time limit.
 #[expect(clippy::disallowed_methods, reason = "what is tested here is a process in real time")]
 fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -152,7 +152,7 @@ fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        assert!(Instant::now() < deadline, "timeout while waiting for {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -163,7 +163,7 @@ fn rows(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_a_killed_broker_leaves_is_told() {
+fn stats_describe_the_store_of_a_killed_broker() {
     let (_directory, data, ..) = directories();
     let broker = Broker::start(&data);
     broker.queue("few", &["1", "2"]);
@@ -171,21 +171,21 @@ fn what_a_killed_broker_leaves_is_told() {
     broker.client("mosquitto_pub", &["-q", "1", "-r", "-t", "state", "-m", "on"]);
     drop(broker);
 
-    let report = rows(&told(&data, &["check"]));
+    let report = rows(&output_of(&data, &["check"]));
     assert!(report.contains(&"segments 1".to_owned()), "{report:?}");
     assert_eq!(report.last().unwrap(), "sound", "{report:?}");
-    let stats = rows(&told(&data, &["stats"]));
+    let stats = rows(&output_of(&data, &["stats"]));
     assert_eq!(stats[..3], ["sessions 2", "retained messages 1 (7 B)", "queued messages 5 (44 B)"]);
     assert_eq!(stats[4..], ["bytes messages client", "36 B 3 many", "8 B 2 few"]);
     assert_eq!(
-        told(&data, &["stats", "--json"]),
+        output_of(&data, &["stats", "--json"]),
         "{\"retained\":{\"messages\":1,\"bytes\":7},\"unreadable_records\":0,\"sessions\":[\
          {\"client_id\":\"many\",\"queued_messages\":3,\"queued_bytes\":36},\
          {\"client_id\":\"few\",\"queued_messages\":2,\"queued_bytes\":8}]}\n"
     );
 }
 
-/// A queue that is much longer than what of it is in memory.
+/// The queue is much longer than its head in memory.
 #[test]
 fn long_queue_survives_a_kill_and_is_drained_in_order() {
     let (_directory, data, ..) = directories();
@@ -203,7 +203,7 @@ fn long_queue_survives_a_kill_and_is_drained_in_order() {
 }
 
 #[test]
-fn after_kill_9_messages_are_there_as_their_topic_promises() {
+fn after_kill_9_messages_remain_according_to_the_level_of_their_topic() {
     let levels: [&[&str]; 3] = [
         &["--durability-rule", "telemetry/#=none"],
         &["--durability", "none", "--durability-rule", "commands/#=power-loss"],
@@ -223,7 +223,7 @@ fn after_kill_9_messages_are_there_as_their_topic_promises() {
         broker.publish("telemetry/a", &["1", "2"]);
         broker.publish("commands/a", &["3"]);
         let received = broker.client("mosquitto_sub", &[&session[..], &["-C", "3"]].concat());
-        assert_eq!(received.lines().collect::<Vec<_>>(), ["1", "2", "3"], "as long as the process lives");
+        assert_eq!(received.lines().collect::<Vec<_>>(), ["1", "2", "3"], "while the process runs");
         broker.publish("telemetry/a", &["4", "5"]);
         broker.publish("commands/a", &["6"]);
         drop(broker);
@@ -231,7 +231,7 @@ fn after_kill_9_messages_are_there_as_their_topic_promises() {
         broker.publish("commands/a", &["7"]);
         let receive = |count| broker.client("mosquitto_sub", &[&session[..], &["-C", count]].concat());
         let mut received = receive("2");
-        // A message at QoS 1 comes again if the broker had not read its PUBACK when it was killed.
+        // A QoS 1 message is sent again if the broker had not read its PUBACK when it was killed.
         if let Some(rest) = received.strip_prefix("3\n") {
             received = format!("{rest}{}", receive("1"));
         }
@@ -247,24 +247,24 @@ fn a_backup_of_a_running_broker_is_restored_elsewhere() {
     let broker = Broker::start(&data);
     let admin = broker.admin.to_string();
     broker.queue("away", &["first", "second"]);
-    assert!(told(&data, &["backup", backup, "--admin", &admin]).contains(" entries in 1 segments"));
+    assert!(output_of(&data, &["backup", backup, "--admin", &admin]).contains(" entries in 1 segments"));
     let left = fs::read_dir(data.join("backups")).unwrap().count();
     assert_eq!(left, 0, "it is moved, not copied");
     broker.publish("away", &["third"]);
-    let (code, error) = complaint(&data, &["backup", backup, "--admin", &admin]);
+    let (code, error) = error_of(&data, &["backup", backup, "--admin", &admin]);
     assert_eq!(code, 5);
-    assert!(error.ends_with("new/backup is there already, and is no empty directory\n"), "{error}");
+    assert!(error.ends_with("new/backup exists and is not an empty directory\n"), "{error}");
     drop(broker);
 
-    assert_eq!(rows(&told(&elsewhere, &["check", backup])).last().unwrap(), "sound");
-    assert!(told(&elsewhere, &["restore", backup]).contains(" entries in 1 segments"));
-    let (code, error) = complaint(&elsewhere, &["restore", backup]);
+    assert_eq!(rows(&output_of(&elsewhere, &["check", backup])).last().unwrap(), "sound");
+    assert!(output_of(&elsewhere, &["restore", backup]).contains(" entries in 1 segments"));
+    let (code, error) = error_of(&elsewhere, &["restore", backup]);
     assert_eq!(code, 5);
-    assert!(error.ends_with("elsewhere/log is there already, and is no empty directory\n"), "{error}");
+    assert!(error.ends_with("elsewhere/log exists and is not an empty directory\n"), "{error}");
 
     let broker = Broker::start(&elsewhere);
     broker.publish("away", &["last"]);
-    assert_eq!(broker.receive("away", 3), ["first", "second", "last"], "what came after the backup is not in it");
+    assert_eq!(broker.receive("away", 3), ["first", "second", "last"], "later messages are not in the backup");
 }
 
 #[test]
@@ -273,25 +273,25 @@ fn a_backup_of_a_stopped_broker_is_restored_elsewhere() {
     Broker::start(&data).queue("away", &["first"]);
     let backup = backup.to_str().unwrap();
     fs::create_dir(backup).unwrap();
-    told(&data, &["backup", backup]);
-    assert_eq!(complaint(&data, &["backup", backup]).0, 5);
-    told(&elsewhere, &["restore", backup]);
+    output_of(&data, &["backup", backup]);
+    assert_eq!(error_of(&data, &["backup", backup]).0, 5);
+    output_of(&elsewhere, &["restore", backup]);
     assert_eq!(Broker::start(&elsewhere).receive("away", 1), ["first"]);
-    let (code, error) = complaint(&data.join("nothing"), &["check"]);
+    let (code, error) = error_of(&data.join("nothing"), &["check"]);
     assert_eq!(code, 5);
-    assert!(error.ends_with("nothing/log holds no store\n"), "{error}");
+    assert!(error.ends_with("nothing/log contains no store\n"), "{error}");
 }
 
 #[test]
 fn a_store_in_use_is_neither_read_nor_replaced_nor_opened_twice() {
     let (_directory, data, backup, elsewhere) = directories();
     Broker::start(&elsewhere).queue("away", &["first"]);
-    told(&elsewhere, &["backup", backup.to_str().unwrap()]);
+    output_of(&elsewhere, &["backup", backup.to_str().unwrap()]);
 
     let broker = Broker::start(&data);
     let in_use = format!("is in use by process {}", broker.child.id());
     for arguments in [["check"].as_slice(), &["stats"], &["restore", backup.to_str().unwrap()]] {
-        let (code, error) = complaint(&data, arguments);
+        let (code, error) = error_of(&data, arguments);
         assert_eq!(code, 5, "{error}");
         assert!(error.contains(&in_use), "{error}");
     }
@@ -305,16 +305,16 @@ fn a_backup_is_not_taken_from_another_broker() {
     let (_directory, data, backup, elsewhere) = directories();
     let (broker, other) = (Broker::start(&data), Broker::start(&elsewhere));
     let asked = ["backup", backup.to_str().unwrap(), "--admin", &other.admin.to_string()];
-    let (code, error) = complaint(&data, &asked);
+    let (code, error) = error_of(&data, &asked);
     assert_eq!(code, 5);
-    assert!(error.contains(&format!("answers 409: this is process {}", other.child.id())), "{error}");
+    assert!(error.contains(&format!("answered 409: this is process {}", other.child.id())), "{error}");
     assert!(!backup.exists() && !elsewhere.join("backups").exists());
-    assert_eq!(complaint(&data, &["backup", backup.to_str().unwrap(), "--admin", &free_address().to_string()]).0, 5);
+    assert_eq!(error_of(&data, &["backup", backup.to_str().unwrap(), "--admin", &free_address().to_string()]).0, 5);
     drop(broker);
 }
 
 #[test]
-fn a_damaged_store_is_told_and_starts_unless_recovery_is_strict() {
+fn a_damaged_store_is_reported_and_starts_unless_recovery_is_strict() {
     let (_directory, data, backup, _) = directories();
     Broker::start(&data).queue("away", &["payload-1", "payload-2", "payload-3", "payload-4"]);
     let segment = data.join("log/0000000001.seg");
@@ -327,7 +327,7 @@ fn a_damaged_store_is_told_and_starts_unless_recovery_is_strict() {
     assert_eq!(output.status.code(), Some(6), "{}", String::from_utf8_lossy(&output.stderr));
     let report = String::from_utf8(output.stdout).unwrap();
     assert!(report.contains("damaged     bytes ") && report.contains("of 0000000001.seg (1 entries)"), "{report}");
-    let (code, error) = complaint(&data, &["backup", backup.to_str().unwrap()]);
+    let (code, error) = error_of(&data, &["backup", backup.to_str().unwrap()]);
     assert_eq!(code, 6, "{error}");
     assert!(!backup.exists());
 
@@ -339,9 +339,9 @@ fn a_damaged_store_is_told_and_starts_unless_recovery_is_strict() {
     assert!(broker.log().contains("damaged, and set aside: bytes "), "{}", broker.log());
     assert_eq!(broker.receive("away", 3), ["payload-1", "payload-3", "payload-4"]);
     assert_eq!(fs::read_dir(data.join("log/quarantine")).unwrap().count(), 1);
-    let (code, error) = complaint(&data, &["backup", backup.to_str().unwrap(), "--admin", &broker.admin.to_string()]);
+    let (code, error) = error_of(&data, &["backup", backup.to_str().unwrap(), "--admin", &broker.admin.to_string()]);
     assert_eq!(code, 6, "the damage is still in the log: {error}");
-    assert!(told(&data, &["stats", backup.to_str().unwrap()]).starts_with("sessions           1\n"));
+    assert!(output_of(&data, &["stats", backup.to_str().unwrap()]).starts_with("sessions           1\n"));
 }
 
 #[test]
@@ -350,18 +350,18 @@ fn a_store_of_the_first_format_starts() {
     fs::create_dir_all(data.join("log")).unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promise/format-1.seg");
     fs::copy(golden, data.join("log/0000000001.seg")).unwrap();
-    assert_eq!(rows(&told(&data, &["check"])).last().unwrap(), "sound");
-    let stats = rows(&told(&data, &["stats"]));
+    assert_eq!(rows(&output_of(&data, &["check"])).last().unwrap(), "sound");
+    let stats = rows(&output_of(&data, &["stats"]));
     assert_eq!(stats[..2], ["sessions 3", "retained messages 1 (7 B)"]);
     let broker = Broker::start(&data);
-    // The Session that was connected when it was written: its message is owed still.
+    // The Session was connected when the log was written, and its message is still queued.
     let arguments = ["-i", "busy", "-c", "-x", "3600", "-q", "2", "-t", "t/1", "-C", "1"];
     assert_eq!(broker.client("mosquitto_sub", &arguments), "first\n");
     assert_eq!(broker.client("mosquitto_sub", &["-t", "r/1", "-C", "1"]), "kept\n");
 }
 
 #[test]
-fn a_store_of_a_later_format_is_refused_and_left_alone() {
+fn a_store_of_a_later_format_is_refused_and_not_changed() {
     let (_directory, data, ..) = directories();
     Broker::start(&data).queue("away", &["first"]);
     let segment = data.join("log/0000000001.seg");
@@ -376,13 +376,13 @@ fn a_store_of_a_later_format_is_refused_and_left_alone() {
     let mut broker = Broker::spawn(&data, data.with_extension("txt"), &[]);
     assert_eq!(broker.exit_code(), Some(5));
     assert!(broker.log().contains(refusal), "{}", broker.log());
-    let (code, error) = complaint(&data, &["check"]);
+    let (code, error) = error_of(&data, &["check"]);
     assert_eq!(code, 5);
     assert!(error.contains(refusal), "{error}");
     assert_eq!(fs::read(&segment).unwrap(), bytes);
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The same, for programs.
+/// The same time limit, for programs.
 const PATIENCE_SECONDS: &str = "20";
 const HOW_TO_INSTALL: &str = "mosquitto's clients run: `bash tests/run` installs them";

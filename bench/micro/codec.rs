@@ -1,8 +1,5 @@
-//! What it costs to read and write packets.
-#![expect(
-    clippy::unwrap_used,
-    reason = "the input is our own, and a benchmark that can't be set up has nothing to tell"
-)]
+//! Micro-benchmarks of decoding and encoding packets.
+#![expect(clippy::unwrap_used, reason = "the input is our own, and a failed setup must abort the benchmark")]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -21,7 +18,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// A read of many packets, taken apart.
+/// Decodes a read of many packets.
 fn decoding(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::Elements(PACKETS as u64));
@@ -55,7 +52,7 @@ fn decode(group: &mut BenchmarkGroup<'_, WallTime>, version: ProtocolVersion, na
     });
 }
 
-/// A message to one receiver after the other: all but the payload, and the whole packet.
+/// Encodes a message for one receiver after another: without its payload, and as a whole packet.
 fn encoding(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode");
     let topic = TopicName::new(TOPIC.into()).unwrap();
@@ -92,9 +89,9 @@ fn id() -> PacketId {
 }
 
 const TOPIC: &str = "bench/site7/device123/temperature";
-/// More than any packet here.
+/// Larger than any packet here.
 const PACKET_LEN_MAX: u32 = 1 << 20;
-/// What one read of a busy connection brings.
+/// The number of packets in one read of a busy connection.
 const PACKETS: usize = 100;
 const CONNECT_311: &[u8] = b"\x10\x0E\x00\x04MQTT\x04\x02\x0E\x10\x00\x02ab";
 const CONNECT_5: &[u8] = b"\x10\x0F\x00\x04MQTT\x05\x02\x0E\x10\x00\x00\x02ab";

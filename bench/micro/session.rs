@@ -1,8 +1,5 @@
-//! What the rules of one client's Session cost per message.
-#![expect(
-    clippy::unwrap_used,
-    reason = "the input is our own, and a benchmark that can't be set up has nothing to tell"
-)]
+//! Micro-benchmarks of one Session, per message.
+#![expect(clippy::unwrap_used, reason = "the input is our own, and a failed setup must abort the benchmark")]
 
 use std::hint::black_box;
 use std::num::NonZeroU16;
@@ -23,7 +20,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// From PUBLISH to its last acknowledgement, with the owner's part between.
+/// From PUBLISH to its last acknowledgement, including the owner's part.
 fn publishing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("publish");
     for (qos, level) in LEVELS {
@@ -46,7 +43,7 @@ fn publishing(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// From a message for the client to its last acknowledgement.
+/// From delivering a message to the client's last acknowledgement.
 fn delivering(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("deliver");
     for (qos, level) in LEVELS {
@@ -75,7 +72,7 @@ fn delivering(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A Session and what its owner needs.
+/// A Session and the state that its owner keeps.
 struct Client {
     session: Session,
     actions: Vec<Action>,
@@ -115,7 +112,7 @@ impl Client {
         self.actions.clear();
     }
 
-    /// Hands over a message and returns the identifier it was sent with.
+    /// Delivers a message and returns its Packet Identifier.
     fn handle_delivery(&mut self, sequence: u64, delivery: Delivery) -> PacketId {
         self.session.handle(Timestamp(1), Event::Deliver(sequence, delivery), &mut self.actions);
         let sent = self.actions.iter().find_map(|action| {
@@ -148,5 +145,5 @@ fn ack(packet_id: PacketId) -> Ack {
 }
 
 const LEVELS: [(Qos, u8); 3] = [(Qos::AtMostOnce, 0), (Qos::AtLeastOnce, 1), (Qos::ExactlyOnce, 2)];
-/// More than is ever sent between two acknowledgements.
+/// More bytes than are sent between two acknowledgements.
 const ROOM: usize = 1 << 20;

@@ -1,5 +1,5 @@
-//! What it costs to append to the store, and until it is stable.
-#![expect(clippy::unwrap_used, reason = "a benchmark that can't be set up has nothing to tell")]
+//! Micro-benchmarks of appending to the store, and of waiting until entries are stable.
+#![expect(clippy::unwrap_used, reason = "a failed setup must abort the benchmark")]
 
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -23,7 +23,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// A store in a directory of its own, and how far it is stable.
+/// A store in its own directory, and the tickets it reports stable.
 struct Log {
     store: Store,
     stable: Receiver<u64>,
@@ -38,7 +38,7 @@ impl Log {
         let (sender, stable) = sync_channel(1_024);
         let hooks = Hooks {
             on_stable: Box::new(move |_, ticket| {
-                // Nobody waits any more when the store is closed.
+                // The receiver is gone when the store is closed.
                 let _ = sender.send(ticket);
             }),
             ..Hooks::default()
@@ -48,7 +48,7 @@ impl Log {
         Self { store, level, stable, ticket: 0, _directory: directory }
     }
 
-    /// Appends messages, each of which takes the one before out, and waits until all are stable.
+    /// Appends messages, each of which deletes the previous one, and waits until all are stable.
     fn take_and_drop(&mut self, messages: u64) {
         for _ in 0..messages {
             let key = |id| Key { group: 1, kind: 1, id };
@@ -69,5 +69,5 @@ impl Log {
     }
 }
 
-/// A message of 64 bytes with its topic and what is kept beside them.
+/// The size of a record with a payload of 64 bytes.
 const BODY: [u8; 128] = [7; 128];

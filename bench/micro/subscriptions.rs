@@ -1,8 +1,5 @@
-//! What it costs to subscribe, and to find who gets a message.
-#![expect(
-    clippy::unwrap_used,
-    reason = "the input is our own, and a benchmark that can't be set up has nothing to tell"
-)]
+//! Micro-benchmarks of subscribing, and of matching topics with subscriptions.
+#![expect(clippy::unwrap_used, reason = "the input is our own, and a failed setup must abort the benchmark")]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -43,7 +40,7 @@ fn matching(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// 10,000 filters put in, and taken out.
+/// Adds and removes 10,000 filters.
 fn subscribing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("subscribing");
     let count = 10_000;
@@ -92,7 +89,7 @@ fn exact(number: usize) -> String {
     format!("site{}/device{number}/temperature", number % SITES)
 }
 
-/// Two of each three match the topic of a number that is divisible by three.
+/// Two of three consecutive filters match the topic of a number that is divisible by three.
 fn wildcard(number: usize) -> String {
     match number % 3 {
         0 => format!("site{}/device{number}/#", number % SITES),
@@ -122,5 +119,5 @@ fn subscriber(number: u64) -> Arc<Subscriber> {
 }
 
 const SITES: usize = 100;
-/// So many that no cache of the processor has the way to them all.
+/// Enough topics that no CPU cache holds the paths to all of them.
 const TOPICS: usize = 500;

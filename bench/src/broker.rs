@@ -1,4 +1,4 @@
-//! Starts a broker for a run, and ends it.
+//! Starts and stops a broker for a run.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -19,14 +19,14 @@ use crate::process;
 use crate::scenario::Target;
 use crate::transport::{Endpoint, SERVER_NAME, Transport};
 
-/// What brokers run on: a certificate, and a place for their directories.
+/// Resources for brokers: a certificate, and a parent of their data directories.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub(crate) struct Launcher {
     data_root: PathBuf,
     directory: TempDir,
 }
 
-/// A broker that runs, with a directory of its own. It ends when this is dropped.
+/// A running broker with its own data directory. Dropping it kills the broker.
 #[derive(Debug)]
 pub(crate) struct Broker {
     child: Child,
@@ -35,7 +35,7 @@ pub(crate) struct Broker {
     pub(crate) target: Target,
 }
 
-/// Ports nobody listens on.
+/// Free ports for one broker.
 #[derive(Debug, Clone, Copy)]
 struct Ports {
     tcp: u16,
@@ -44,18 +44,19 @@ struct Ports {
     admin: u16,
 }
 
-impl Stage {
-    /// A stage whose brokers keep their data below `data_root`.
+impl Launcher {
+    /// Creates the data directories of its brokers below `data_root`.
     pub(crate) fn new(data_root: PathBuf) -> Result<Self> {
-        std::fs::create_dir_all(&data_root).with_context(|| format!("no directory {}", data_root.display()))?;
-        let stage = Self { data_root, directory: tempfile::Builder::new().prefix("bench-").tempdir()? };
+        std::fs::create_dir_all(&data_root)
+            .with_context(|| format!("cannot create directory {}", data_root.display()))?;
+        let launcher = Self { data_root, directory: tempfile::Builder::new().prefix("bench-").tempdir()? };
         let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([SERVER_NAME.to_owned()])?;
-        fs::write(stage.certificate(), cert.pem())?;
-        fs::write(stage.key(), signing_key.serialize_pem())?;
-        Ok(stage)
+        fs::write(launcher.certificate(), cert.pem())?;
+        fs::write(launcher.key(), signing_key.serialize_pem())?;
+        Ok(launcher)
     }
 
-    /// Starts a broker on the first `cores` cores and waits until it greets a client.
+    /// Starts a broker on the first `cores` cores and waits until it answers a CONNECT.
     pub(crate) fn start(&self, spec: &BrokerSpec, cores: usize, transport: Transport) -> Result<Broker> {
         let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(&self.data_root)?;
         fs::create_dir(directory.path().join(DATA))?;
@@ -83,7 +84,7 @@ impl Stage {
         Ok(broker)
     }
 
-    /// How long the disk of the brokers' data takes to sync a small write, in microseconds: the median of many.
+    /// The median time in microseconds that the disk of `data_root` needs to sync a small write.
     pub(crate) fn sync_time_us(&self) -> Result<f64> {
         let mut file = tempfile::tempfile_in(&self.data_root)?;
         let mut times = Vec::new();
@@ -94,7 +95,7 @@ impl Stage {
             times.push((clock::now() - started).as_secs_f64() * 1e6);
         }
         times.sort_by(f64::total_cmp);
-        times.get(SYNCS / 2).copied().context("nothing was synced")
+        times.get(SYNCS / 2).copied().context("no sync was measured")
     }
 
     fn fill(&self, text: &str, directory: &TempDir, ports: Ports, cores: usize) -> String {
@@ -125,7 +126,7 @@ impl Stage {
 }
 
 impl Ports {
-    /// Held open together until all are found, so that they differ.
+    /// Binds all ports at the same time, so that they differ, and then releases them.
     fn free() -> Result<Self> {
         let bind = || TcpListener::bind(loopback(0));
         let [tcp, tls, ws, admin] = [bind()?, bind()?, bind()?, bind()?];
@@ -135,19 +136,19 @@ impl Ports {
 }
 
 impl Broker {
-    /// The end of what the broker wrote.
-    pub(crate) fn last_words(&self) -> String {
+    /// The end of the broker's output.
+    pub(crate) fn output_tail(&self) -> String {
         let log = fs::read(self.directory.path().join(LOG)).unwrap_or_default();
         let start = log.len().saturating_sub(LAST_WORDS_LEN);
         String::from_utf8_lossy(log.get(start..).unwrap_or_default()).trim().to_owned()
     }
 
-    /// What its Prometheus counters hold, by the names the figures are to have.
+    /// The values of its Prometheus counters, under the names of the figures.
     pub(crate) fn counters(&self, spec: &BrokerSpec) -> Result<Vec<(String, f64)>> {
         if spec.counters.is_empty() {
             return Ok(Vec::new());
         }
-        // Such figures are often a second old.
+        // Brokers update these counters about once a second.
         thread::sleep(COUNTERS_AGE);
         let mut stream = TcpStream::connect_timeout(&loopback(self.ports.admin), GREETING_TIMEOUT)?;
         stream.set_read_timeout(Some(GREETING_TIMEOUT))?;
@@ -162,16 +163,16 @@ impl Broker {
         let started = clock::now();
         while !greets(loopback(self.ports.tcp)) {
             if let Some(status) = self.child.try_wait()? {
-                bail!("{status}: {}", self.last_words());
+                bail!("{status}: {}", self.output_tail());
             }
             if clock::now() - started > START_TIMEOUT {
-                bail!("no CONNACK in {} s: {}", START_TIMEOUT.as_secs(), self.last_words());
+                bail!("no CONNACK in {} s: {}", START_TIMEOUT.as_secs(), self.output_tail());
             }
             thread::sleep(Duration::from_millis(20));
         }
         let program = process::program(self.target.pid)?;
         if SHELLS.contains(&program.as_str()) {
-            bail!("{program} would be measured: begin the broker's own command with `exec`");
+            bail!("the measured process is {program}, not the broker: start the broker's command with `exec`");
         }
         Ok(())
     }
@@ -179,7 +180,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // A shell that wasn't replaced leaves the broker behind as its child.
+        // If the shell didn't `exec` the broker, the broker is its child.
         for pid in process::children(self.target.pid).into_iter().chain([self.target.pid]) {
             if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::TERM);
@@ -197,7 +198,7 @@ impl Drop for Broker {
     }
 }
 
-/// A single command replaces the shell, so that the broker is what is measured.
+/// Prefixes a single command with `exec`, so that the measured process is the broker.
 fn replace_shell(command: String) -> String {
     let single = !command.contains([';', '|', '&', '\n']) && !command.starts_with("exec ");
     if single { format!("exec {command}") } else { command }
@@ -212,7 +213,7 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// Whether a client gets a CONNACK.
+/// Whether the broker answers a CONNECT with CONNACK.
 pub(crate) fn greets(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect_timeout(&address, GREETING_TIMEOUT) else { return false };
     let mut connect = Vec::new();
@@ -229,7 +230,7 @@ pub(crate) fn greets(address: SocketAddr) -> bool {
 
 const LOG: &str = "log";
 const DATA: &str = "data";
-/// With an ending by which some tell its format.
+/// The suffix matters: some brokers derive the format from it.
 const CONFIG: &str = "config.toml";
 const SYNCS: usize = 100;
 const SYNC_WRITE_LEN: usize = 256;
@@ -255,14 +256,14 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_is_found_by_its_whole_name() {
+    fn a_counter_is_found_by_its_full_name() {
         let text = "# TYPE a_total counter\na_total_2 7\na_total 42\n";
         assert_eq!(sample(text, "a_total"), Some(42.0));
         assert_eq!(sample(text, "a"), None);
     }
 
     #[test]
-    fn a_broker_that_ends_at_once_says_why() {
+    fn the_error_for_a_broker_that_exits_has_its_output() {
         let spec = BrokerSpec {
             name: "a".to_owned(),
             command: "cat {config}; exit {cores}".to_owned(),
@@ -271,8 +272,8 @@ mod tests {
             qos_max: 2,
             counters: BTreeMap::new(),
         };
-        let stage = Stage::new(std::env::temp_dir()).unwrap();
-        let error = format!("{:#}", stage.start(&spec, 1, Transport::Tcp).unwrap_err());
+        let launcher = Launcher::new(std::env::temp_dir()).unwrap();
+        let error = format!("{:#}", launcher.start(&spec, 1, Transport::Tcp).unwrap_err());
         assert!(error.contains("is taken") && error.contains("exit status: 1"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Brokers side by side.
+//! Compares brokers.
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,51 +10,51 @@ use serde::Serialize;
 
 use crate::peers::BrokerSpec;
 use crate::plot;
-use crate::rounds::{Arena, Circumstances, Column, Compared, Entrant, RoundArgs, parse_scenario};
+use crate::rounds::{Column, Compared, Entrant, Environment, RoundArgs, Runner, parse_scenario};
 use crate::table;
 use crate::verdict::Verdict;
 
-/// Which brokers, and what to put them through.
+/// The brokers and scenarios of a comparison.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// A name from the table of brokers, or NAME='COMMAND {port} {data}', run by `sh -c`: `exec` the broker if it isn't the
-    /// only command
+    /// A name from the table of brokers, or NAME='COMMAND {port} {data}', run by `sh -c`: `exec` the broker if it isn't
+    /// the only command
     #[arg(long, required = true)]
     broker: Vec<String>,
-    /// The broker whose figures the others' are set in proportion to; the first, if none is named
+    /// The broker that the ratios refer to; by default the first
     #[arg(long)]
     baseline: Option<String>,
-    /// A scenario with its arguments, as for `run`; without any, a standard list
+    /// A scenario with its arguments, as for `run`; by default a standard list
     #[arg(long)]
     scenario: Vec<String>,
     #[command(flatten)]
     rounds: RoundArgs,
-    /// Write every run, and what came of all, to this file
+    /// Write every run and the results to this file
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Draw the medians into this file
+    /// Plot the medians to this file
     #[arg(long)]
     svg: Option<PathBuf>,
 }
 
-/// All that was measured.
+/// All measurements.
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
-    circumstances: Circumstances,
+    circumstances: Environment,
     baseline: String,
     pub(crate) scenarios: Vec<Compared>,
 }
 
-/// Runs every broker through every scenario.
+/// Runs every broker in every scenario.
 pub(crate) fn run(args: &CompareArgs) -> Result<Verdict> {
     let usual = STANDARD.map(str::to_owned);
     let names = if args.scenario.is_empty() { usual.as_slice() } else { args.scenario.as_slice() };
     let scenarios = names.iter().map(|text| parse_scenario(text)).collect::<Result<Vec<_>>>()?;
-    let arena = Arena::new(&args.rounds)?;
-    let specs = args.broker.iter().map(|text| arena.peers.broker(text)).collect::<Result<Vec<_>>>()?;
+    let runner = Runner::new(&args.rounds)?;
+    let specs = args.broker.iter().map(|text| runner.peers.broker(text)).collect::<Result<Vec<_>>>()?;
     let baseline = baseline(args.baseline.as_deref(), &specs)?;
 
-    let circumstances = arena.circumstances(args.rounds.cores, specs.clone());
+    let circumstances = runner.circumstances(args.rounds.cores, specs.clone());
     let mut comparison = Comparison { circumstances, baseline: baseline.clone(), scenarios: Vec::new() };
     let mut output = io::stdout().lock();
     write!(output, "{}", table::heading(&specs))?;
@@ -62,11 +62,11 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Verdict> {
         let entrant =
             |spec: &BrokerSpec| Entrant { spec: spec.clone(), scenario: scenario.clone(), cores: args.rounds.cores };
         let entrants: Vec<_> = specs.iter().map(entrant).collect();
-        let compared = Compared { scenario: name.clone(), brokers: arena.run(name, &entrants)? };
+        let compared = Compared { scenario: name.clone(), brokers: runner.run(name, &entrants)? };
         write!(output, "{}", table::rows(&compared, &baseline))?;
         output.flush()?;
         comparison.scenarios.push(compared);
-        // What is measured so far outlives a run that is broken off.
+        // Written after each scenario, so that an interrupted comparison keeps its results.
         write_files(args, &comparison)?;
     }
     let broken = comparison.scenarios.iter().filter_map(|compared| compared.brokers.first()).any(Column::is_broken);
@@ -93,8 +93,7 @@ fn write_files(args: &CompareArgs, comparison: &Comparison) -> Result<()> {
     Ok(())
 }
 
-/// What a broker meets: steady pairs, one at a time, fans, groups, many topics and wildcards, what is kept, what is stored,
-/// other transports, too much, and all at once.
+/// The default scenarios.
 const STANDARD: [&str; 54] = [
     "pairs",
     "pairs --qos 1",

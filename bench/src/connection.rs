@@ -1,4 +1,4 @@
-//! One nonblocking connection, of either side.
+//! A nonblocking connection, of a client or of the relay.
 
 use std::io::ErrorKind;
 
@@ -7,31 +7,32 @@ use anyhow::{Result, bail};
 use crate::packet::Frame;
 use crate::transport::Stream;
 
-/// A socket with what is half read and what is not yet written.
+/// A socket with its incomplete input and its unsent output.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: Stream,
-    /// The start of a packet whose rest has not come.
+    /// The beginning of a packet that hasn't arrived completely.
     incomplete: Vec<u8>,
-    /// What is to be written; what already is stays until all is.
+    /// Bytes to write; written bytes are removed when all are written.
     pub(crate) output: Vec<u8>,
     written: usize,
-    /// Whether its owner has noted that it is to be flushed.
+    /// Whether the connection is in its owner's list of connections to flush.
     pub(crate) dirty: bool,
 }
 
 impl Connection {
-    /// A connection on which nothing was said.
+    /// A new connection without input or output.
     pub(crate) const fn new(stream: Stream) -> Self {
         Self { stream, incomplete: Vec::new(), output: Vec::new(), written: 0, dirty: false }
     }
 
-    /// How many bytes wait for the peer, those of the transport itself counted as one.
+    /// The number of unsent bytes; the transport's own output counts as one.
     pub(crate) fn backlog(&self) -> usize {
         self.output.len() - self.written + usize::from(self.stream.wants_write())
     }
 
-    /// Reads until nothing is left, as an edge-triggered poll wants it, and hands over every frame with the output.
+    /// Reads until the socket would block, as an edge-triggered poll requires, and passes every frame and the output to
+    /// a callback.
     pub(crate) fn read_all(
         &mut self,
         scratch: &mut [u8],
@@ -64,7 +65,7 @@ impl Connection {
         }
     }
 
-    /// Writes what the socket takes.
+    /// Writes until the socket would block.
     pub(crate) fn flush(&mut self) -> Result<()> {
         while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
@@ -85,7 +86,7 @@ impl Connection {
     }
 }
 
-/// One read takes what a busy peer put into a socket buffer.
+/// About the size of a full socket buffer, so one read empties it.
 pub(crate) const SCRATCH_LEN: usize = 256 * 1_024;
-/// So that a burst leaves no memory behind in thousands of connections.
+/// Larger buffers are freed after use, so that a burst doesn't leave memory in thousands of connections.
 const OUTPUT_KEPT: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! What is sent, what has come, and what is still owed: a run without its sockets.
+//! The state of a run without its sockets: what was sent, what arrived, and what is expected.
 
 use std::time::Instant;
 
@@ -21,22 +21,22 @@ pub(crate) struct Flow {
     receivers: Vec<Receiver>,
     ledger: Ledger,
     filler: Vec<u8>,
-    /// Publishers that may have room again.
+    /// Publishers whose window may have space again.
     touched: Vec<usize>,
     schedule: Schedule,
-    /// Messages that may still be published.
+    /// Number of messages that may still be published.
     pub(crate) remaining: u64,
-    /// Whether the latency of what arrives is noted.
+    /// Whether latencies are recorded.
     pub(crate) recording: bool,
     pub(crate) counts: Counts,
     pub(crate) latency_us: Histogram<u64>,
     epoch: Instant,
-    /// When the packets at hand were read.
+    /// When the current packets were read.
     now: Instant,
     now_of: Option<usize>,
 }
 
-/// What has happened.
+/// Counters of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) connected: usize,
@@ -44,22 +44,22 @@ pub(crate) struct Counts {
     pub(crate) subscribed: usize,
     pub(crate) published: u64,
     pub(crate) delivered: u64,
-    /// Copies on their way to an audience.
+    /// Copies that haven't arrived at an audience yet.
     pub(crate) owed: u64,
-    /// Published and not acknowledged to the end.
+    /// Published messages whose handshake isn't complete.
     pub(crate) unacknowledged: usize,
-    /// Delivered at QoS 2, and the handshake isn't over.
+    /// Messages delivered at QoS 2 whose handshake isn't complete.
     pub(crate) unreleased: usize,
-    /// Every packet that came.
+    /// All received packets.
     pub(crate) packets: u64,
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Receiver(usize),
     Publisher(usize),
-    /// Is there.
+    /// Only connects.
     Bystander,
 }
 
@@ -69,13 +69,13 @@ struct Settings {
     payload_len: usize,
     pace: Pace,
     window: usize,
-    /// The RETAIN flag with which messages are to arrive.
+    /// The RETAIN flag with which messages must arrive.
     retained: bool,
 }
 
 #[derive(Debug)]
 struct Stream {
-    /// The PUBLISH up to the Packet Identifier, so that it ends with the topic.
+    /// The PUBLISH up to the Packet Identifier, so it ends with the topic.
     head: Vec<u8>,
     topic_len: usize,
     qos: QoS,
@@ -86,13 +86,13 @@ struct Stream {
 
 #[derive(Debug)]
 struct Receiver {
-    /// Of its subscriptions.
+    /// QoS of its subscriptions.
     qos: QoS,
-    /// QoS 2 messages that wait for their PUBREL.
+    /// QoS 2 messages that wait for PUBREL.
     awaiting_pubrel: PacketIds,
 }
 
-/// Which message comes next where all publishers keep one schedule.
+/// The order of messages when all publishers share one schedule.
 #[derive(Debug, Default)]
 struct Schedule {
     started: bool,
@@ -104,7 +104,7 @@ struct Schedule {
 struct Publisher {
     streams: Vec<usize>,
     turn: usize,
-    /// The most copies one of its messages has.
+    /// The maximum number of copies of one of its messages.
     copies: u64,
     in_flight_copies: u64,
     unacknowledged: PacketIds,
@@ -112,7 +112,7 @@ struct Publisher {
 }
 
 impl Flow {
-    /// Nothing sent yet.
+    /// A flow before the first message.
     pub(crate) fn new(plan: &Plan) -> Result<Self> {
         let settings = Settings {
             run: plan.run,
@@ -122,7 +122,7 @@ impl Flow {
             retained: plan.retain == Retain::Keep,
         };
         let Some(filler_len) = plan.payload_len.checked_sub(Stamp::LEN) else {
-            bail!("a payload has at least {} bytes", Stamp::LEN);
+            bail!("a payload must have at least {} bytes", Stamp::LEN);
         };
         let streams = plan.streams.iter().map(|stream| Stream {
             head: packet::publish_head(&stream.topic, stream.qos, plan.retain, plan.payload_len),
@@ -155,7 +155,7 @@ impl Flow {
         Ok(flow)
     }
 
-    /// Takes a packet that came on a connection with `role` and appends the answer.
+    /// Handles a packet received on a connection with `role` and appends the response.
     pub(crate) fn on_packet(&mut self, role: Role, packet: Packet<'_>, output: &mut Vec<u8>) -> Result<()> {
         self.counts.packets += 1;
         match (packet, role) {
@@ -179,7 +179,7 @@ impl Flow {
         }
     }
 
-    /// Notes that the packets that follow were read off another connection, or later.
+    /// Must be called before the packets of another connection or of a later read.
     pub(crate) fn on_read(&mut self, connection: Option<usize>) {
         if self.now_of != connection {
             self.now_of = connection;
@@ -187,7 +187,7 @@ impl Flow {
         }
     }
 
-    /// A publisher that may have room to go on.
+    /// The next publisher whose window may have space.
     pub(crate) fn next_touched(&mut self) -> Option<usize> {
         let number = self.touched.pop()?;
         if let Some(publisher) = self.publishers.get_mut(number) {
@@ -196,7 +196,7 @@ impl Flow {
         Some(number)
     }
 
-    /// Has every publisher looked at again.
+    /// Marks all publishers to be checked again.
     pub(crate) fn touch_all(&mut self) {
         self.touched = (0..self.publishers.len()).collect();
         for publisher in &mut self.publishers {
@@ -204,7 +204,7 @@ impl Flow {
         }
     }
 
-    /// Appends what a publisher may send.
+    /// Appends the messages that a publisher may send.
     pub(crate) fn publish(&mut self, number: usize, output: &mut Vec<u8>) -> Result<()> {
         let Some(publisher) = self.publishers.get_mut(number) else { return Ok(()) };
         let room = publisher.room(&self.settings).min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
@@ -215,7 +215,7 @@ impl Flow {
         (0..room).try_for_each(|_| self.publish_one(number, sent_ns, output))
     }
 
-    /// Appends the next message of a publisher, as sent at a time.
+    /// Appends the next message of a publisher, stamped with `sent_ns`.
     fn publish_one(&mut self, number: usize, sent_ns: u64, output: &mut Vec<u8>) -> Result<()> {
         let Some(publisher) = self.publishers.get_mut(number) else { return Ok(()) };
         let number = publisher.streams.get(publisher.turn).copied().unwrap_or(0);
@@ -241,9 +241,9 @@ impl Flow {
         Ok(())
     }
 
-    /// The publisher whose message is due, if its time has come and it has room.
+    /// The publisher of the next scheduled message, if it is due and its window has space.
     ///
-    /// The schedule doesn't wait for a broker that is late: what is sent later than it was due counts from when it was due.
+    /// The schedule doesn't depend on the broker's speed: a message sent late is stamped with the time when it was due.
     pub(crate) fn next_due(&mut self) -> Option<usize> {
         let now_ns = self.elapsed_ns();
         if !self.schedule.started {
@@ -263,13 +263,13 @@ impl Flow {
         Ok(())
     }
 
-    /// Opens new books in which one message of every stream is owed again, for messages that were kept by the broker.
+    /// Resets the ledger to expect one message of every stream again, for messages that the broker stored.
     pub(crate) fn expect_again(&mut self, plan: &Plan) {
         self.ledger = ledger(plan);
         self.counts.owed = self.streams.iter().map(|stream| stream.sent * stream.copies).sum();
     }
 
-    /// Closes the books.
+    /// The result of the run so far.
     pub(crate) fn tally(&self) -> Tally {
         let sent: Vec<_> = self.streams.iter().map(|stream| stream.sent).collect();
         self.ledger.tally(&sent)
@@ -311,7 +311,7 @@ impl Flow {
             }
         }
         let Some((stamp, stream)) = self.recognise(receiver, publish) else {
-            self.ledger.stray();
+            self.ledger.record_unexpected();
             return Ok(());
         };
         if self.ledger.arrived(receiver, stream, stamp.sequence) {
@@ -320,7 +320,7 @@ impl Flow {
         Ok(())
     }
 
-    /// The stamp and stream of a message, if it is as one of the run's must be.
+    /// The stamp and the stream of a message, if it is an intact message of this run.
     fn recognise(&self, receiver: usize, publish: &Publish<'_>) -> Option<(Stamp, usize)> {
         let stamp = Stamp::decode(publish.payload)?;
         let number = usize::try_from(stamp.stream).ok()?;
@@ -422,9 +422,9 @@ fn ledger(plan: &Plan) -> Ledger {
     ledger
 }
 
-/// Half of all Packet Identifiers: a publisher that keeps to a schedule stops there, and the rest is late.
+/// Half of all Packet Identifiers. A scheduled publisher stops at this number; further messages are late.
 const UNACKNOWLEDGED_MAX: usize = 32_767;
-/// What takes longer counts as a minute.
+/// Longer latencies count as a minute.
 const LATENCY_MAX_US: u64 = 60_000_000;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Goals: proportions between figures, and whether they are kept.
+//! Goals: limits of figures and of their ratios, and whether they are met.
 
 use std::fs;
 use std::io::{self, Write};
@@ -9,15 +9,15 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::report::digits;
-use crate::rounds::{Arena, Circumstances, Column, Entrant, RoundArgs, parse_scenario};
+use crate::rounds::{Column, Entrant, Environment, RoundArgs, Runner, parse_scenario};
 use crate::statistics::{self, Spread};
 use crate::table::{on_one_line, proportion};
 use crate::verdict::Verdict;
 
-/// Which goals to look at.
+/// Which goals to check.
 #[derive(Debug, Args)]
 pub(crate) struct GoalsArgs {
-    /// The name of a goal, or its beginning; without any, all
+    /// The name of a goal, or its beginning; by default all goals
     #[arg(long)]
     goal: Vec<String>,
     /// The table of goals
@@ -25,7 +25,7 @@ pub(crate) struct GoalsArgs {
     goals: PathBuf,
     #[command(flatten)]
     rounds: RoundArgs,
-    /// Write every run, and what came of all, to this file
+    /// Write every run and the results to this file
     #[arg(long)]
     json: Option<PathBuf>,
 }
@@ -36,7 +36,7 @@ struct Table {
     goal: Vec<Goal>,
 }
 
-/// A figure of ours in proportion to that of others, or by itself.
+/// A limit of a figure, or of its ratio to a reference.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Goal {
@@ -45,33 +45,33 @@ struct Goal {
     broker: String,
     scenario: String,
     cores: Option<usize>,
-    /// What the figure is divided by.
-    to: Option<Measure>,
+    /// The reference that the figure is divided by.
+    to: Option<Reference>,
     at_most: Option<f64>,
     at_least: Option<f64>,
 }
 
-/// The measure of a goal; where it says nothing, what the goal's own side says.
+/// A reference. Fields that are not set have the value of the goal.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Measure {
+enum Reference {
     /// The smallest figure of several brokers.
     BestOf(Vec<String>),
     /// Another run.
     Run { broker: Option<String>, scenario: Option<String>, figure: Option<String>, cores: Option<usize> },
-    /// The time in which the disk syncs.
+    /// The sync time of the disk.
     DiskSync,
 }
 
-/// What came of a goal.
+/// The result of a goal.
 #[derive(Debug, Serialize)]
 struct Outcome {
     goal: Goal,
-    /// The figure itself.
+    /// The figure.
     value: Option<Spread>,
-    /// In proportion to its measure.
+    /// The ratio to the reference.
     ratio: Option<Spread>,
-    /// Which of several was the best.
+    /// The broker with the best figure.
     best: Option<String>,
     kept: Option<bool>,
     columns: Vec<Column>,
@@ -79,24 +79,24 @@ struct Outcome {
 
 #[derive(Debug, Serialize)]
 struct Outcomes {
-    circumstances: Circumstances,
+    circumstances: Environment,
     goals: Vec<Outcome>,
 }
 
-/// Runs what the goals need, goal by goal, and says which are kept.
+/// Runs what each goal needs, and reports which goals are met.
 pub(crate) fn run(args: &GoalsArgs) -> Result<Verdict> {
     let wanted = |goal: &Goal| args.goal.is_empty() || args.goal.iter().any(|name| goal.name.starts_with(name));
     let goals: Vec<_> = read(&args.goals)?.into_iter().filter(wanted).collect();
     if goals.is_empty() {
         bail!("no such goal in {}", args.goals.display());
     }
-    let arena = Arena::new(&args.rounds)?;
+    let runner = Runner::new(&args.rounds)?;
     let mut outcomes =
-        Outcomes { circumstances: arena.circumstances(args.rounds.cores, Vec::new()), goals: Vec::new() };
+        Outcomes { circumstances: runner.circumstances(args.rounds.cores, Vec::new()), goals: Vec::new() };
     let mut output = io::stdout().lock();
     writeln!(output, "| goal | figure | ratio | limit | |\n| --- | ---: | ---: | ---: | --- |")?;
     for goal in goals {
-        let outcome = goal.pursue(&arena, args.rounds.cores)?;
+        let outcome = goal.measure(&runner, args.rounds.cores)?;
         write!(output, "{}", outcome.rows())?;
         output.flush()?;
         outcomes.goals.push(outcome);
@@ -110,28 +110,28 @@ pub(crate) fn run(args: &GoalsArgs) -> Result<Verdict> {
 }
 
 impl Goal {
-    /// Runs both sides, interleaved. A goal that names no cores gets those of the command line.
-    fn pursue(self, arena: &Arena, cores: usize) -> Result<Outcome> {
-        let entrants = self.entrants(arena, cores)?;
-        let columns = arena.run(&self.name, &entrants)?;
-        Ok(self.judge(columns, arena.disk_sync_us))
+    /// Runs the goal and its reference, interleaved. `cores` is the default for goals without a number of cores.
+    fn measure(self, runner: &Runner, cores: usize) -> Result<Outcome> {
+        let entrants = self.entrants(runner, cores)?;
+        let columns = runner.run(&self.name, &entrants)?;
+        Ok(self.judge(columns, runner.disk_sync_us))
     }
 
-    fn entrants(&self, arena: &Arena, cores: usize) -> Result<Vec<Entrant>> {
+    fn entrants(&self, runner: &Runner, cores: usize) -> Result<Vec<Entrant>> {
         let entrant = |broker: &str, scenario: &str, own: Option<usize>| -> Result<Entrant> {
-            let spec = arena.peers.broker(broker)?;
+            let spec = runner.peers.broker(broker)?;
             Ok(Entrant { spec, scenario: parse_scenario(scenario)?, cores: own.unwrap_or(cores) })
         };
         let mut entrants = vec![entrant(&self.broker, &self.scenario, self.cores)?];
         match &self.to {
-            None | Some(Measure::DiskSync) => {}
+            None | Some(Reference::DiskSync) => {}
             // Another figure of the same run.
-            Some(Measure::Run { broker: None, scenario: None, cores: None, .. }) => {}
-            Some(Measure::Run { broker, scenario, cores, .. }) => {
+            Some(Reference::Run { broker: None, scenario: None, cores: None, .. }) => {}
+            Some(Reference::Run { broker, scenario, cores, .. }) => {
                 let broker = broker.as_ref().unwrap_or(&self.broker);
                 entrants.push(entrant(broker, scenario.as_ref().unwrap_or(&self.scenario), *cores)?);
             }
-            Some(Measure::BestOf(brokers)) => {
+            Some(Reference::BestOf(brokers)) => {
                 for broker in brokers {
                     entrants.push(entrant(broker, &self.scenario, self.cores)?);
                 }
@@ -146,13 +146,13 @@ impl Goal {
         let mut best = None;
         let to = match &self.to {
             None => None,
-            Some(Measure::DiskSync) => Some(vec![Some(disk_sync_us); own.len()]),
-            Some(Measure::Run { figure, .. }) => {
+            Some(Reference::DiskSync) => Some(vec![Some(disk_sync_us); own.len()]),
+            Some(Reference::Run { figure, .. }) => {
                 let figure = figure.as_ref().unwrap_or(&self.figure);
                 others.first().or(columns.first()).map(|column| column.values(figure))
             }
-            Some(Measure::BestOf(_)) => {
-                // One that loses messages has no figure to compare with.
+            Some(Reference::BestOf(_)) => {
+                // A broker that loses messages is not a reference.
                 let sound = others.iter().filter(|column| !column.is_broken());
                 let medians = sound.filter_map(|column| Some((column, column.figures.get(&self.figure)?.median)));
                 let column = medians.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(column, _)| column);
@@ -189,7 +189,7 @@ impl Outcome {
         let verdict = match self.kept {
             Some(true) => "kept",
             Some(false) => "missed",
-            None => "nothing to compare with",
+            None => "no reference",
         };
         let Goal { name, figure, .. } = &self.goal;
         let mut rows = format!("| {name} | {value} {figure} | {ratio} | {} | {verdict} |\n", self.goal.limit());
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_of_several_is_the_measure_unless_it_loses_messages() {
+    fn the_reference_is_the_best_broker_that_loses_no_messages() {
         let columns = |lossy: bool| {
             let mut fastest = column("fastest", &[1.0]);
             if lossy {
@@ -240,14 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn a_goal_without_a_measure_is_a_limit() {
+    fn a_goal_without_a_reference_limits_the_figure() {
         assert_eq!(goal("at_most = 3.0").judge(vec![column("ours", &[2.0])], 0.0).kept, Some(true));
         assert_eq!(goal("at_least = 3.0").judge(vec![column("ours", &[2.0])], 0.0).kept, Some(false));
         assert_eq!(goal("at_least = 3.0").judge(vec![column("ours", &[])], 0.0).kept, None);
     }
 
     #[test]
-    fn the_disk_and_another_run_are_measures() {
+    fn the_disk_and_another_run_can_be_references() {
         let outcome = goal("to = 'disk_sync'\nat_most = 2.0").judge(vec![column("ours", &[900.0])], 500.0);
         assert_eq!(outcome.ratio.map(|ratio| ratio.median), Some(1.8));
         let columns = vec![column("ours", &[3.0, 6.0]), column("ours", &[2.0, 4.0])];
@@ -263,12 +263,12 @@ mod tests {
             let mut brokers = vec![goal.broker.clone()];
             let mut scenarios = vec![goal.scenario.clone()];
             match goal.to {
-                Some(Measure::BestOf(others)) => brokers.extend(others),
-                Some(Measure::Run { broker, scenario, .. }) => {
+                Some(Reference::BestOf(others)) => brokers.extend(others),
+                Some(Reference::Run { broker, scenario, .. }) => {
                     brokers.extend(broker);
                     scenarios.extend(scenario);
                 }
-                Some(Measure::DiskSync) | None => {}
+                Some(Reference::DiskSync) | None => {}
             }
             for broker in brokers {
                 assert!(peers.broker(&broker).is_ok(), "{}: {broker}", goal.name);

@@ -1,52 +1,52 @@
-//! What arrived, checked for loss, duplicates and order per publisher.
+//! Checks received messages for loss, duplicates and order, per stream.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// The receivers of a run and what each of them must see of every stream.
+/// The messages that the receivers of a run must get.
 ///
-/// A *stream* is what one publisher sends to one topic, numbered from 0. An *audience* is owed every message of the
-/// streams it expects once: a single receiver, or all members of a shared subscription together.
+/// A *stream* is the sequence of messages of one publisher to one topic, numbered from 0. An *audience* must get every
+/// message of its streams once. It is a single receiver, or all members of a Shared Subscription together.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    /// By receiver.
+    /// The audience of each receiver.
     audiences: Vec<usize>,
-    /// By stream: its audiences, ascending.
+    /// The audiences of each stream, in ascending order.
     tracks: Vec<Vec<(usize, Track)>>,
     duplicated: u64,
     misordered: u64,
     unexpected: u64,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// Owed and never arrived.
+    /// Expected messages that never arrived.
     pub(crate) lost: u64,
-    /// Arrived once more.
+    /// Messages that arrived again.
     pub(crate) duplicated: u64,
-    /// Arrived for the first time after a later message of the same stream, at the same receiver.
+    /// First arrivals after a later message of the same stream at the same receiver.
     pub(crate) misordered: u64,
-    /// Arrived where nothing was owed, or not as it was sent.
+    /// Messages that were not expected, or were altered.
     pub(crate) unexpected: u64,
 }
 
 impl Ledger {
-    /// A ledger for receivers of which `audiences` says to which audience each belongs.
+    /// A ledger for receivers; `audiences` has the audience of each.
     pub(crate) fn new(streams: usize, audiences: Vec<usize>) -> Self {
         let mut tracks = Vec::new();
         tracks.resize_with(streams, Vec::new);
         Self { audiences, tracks, duplicated: 0, misordered: 0, unexpected: 0 }
     }
 
-    /// From here on `audience` is owed every message of `stream`.
+    /// Expects every message of `stream` at `audience`.
     pub(crate) fn expect(&mut self, audience: usize, stream: usize) {
         let Some(tracks) = self.tracks.get_mut(stream) else { return };
         let at = tracks.partition_point(|(other, _)| *other < audience);
         tracks.insert(at, (audience, Track::default()));
     }
 
-    /// Notes a message: true if it was owed and came for the first time.
+    /// Records a message. Returns true if it was expected and is the first copy.
     pub(crate) fn arrived(&mut self, receiver: usize, stream: usize, sequence: u64) -> bool {
         let audience = self.audiences.get(receiver).copied();
         let tracks = self.tracks.get_mut(stream);
@@ -62,12 +62,12 @@ impl Ledger {
         true
     }
 
-    /// Notes a message that isn't one of the run's, or not as it was sent.
-    pub(crate) fn stray(&mut self) {
+    /// Records a message that isn't of this run, or was altered.
+    pub(crate) fn record_unexpected(&mut self) {
         self.unexpected += 1;
     }
 
-    /// Closes the books, given how many messages each stream sent.
+    /// Computes the result, given the number of messages sent on each stream.
     pub(crate) fn tally(&self, sent: &[u64]) -> Tally {
         let streams = self.tracks.iter().zip(sent);
         let lost = streams.flat_map(|(tracks, sent)| tracks.iter().map(|(_, track)| track.missing(*sent))).sum();
@@ -76,19 +76,19 @@ impl Ledger {
     }
 }
 
-/// Which messages of one stream an audience got.
+/// The messages of one stream that an audience received.
 #[derive(Debug, Default)]
 struct Track {
     next: u64,
-    /// What is missing below `next`, ascending.
+    /// Ranges of missing messages below `next`, in ascending order.
     gaps: VecDeque<Range<u64>>,
-    /// The sum of the gaps that were given up to keep `gaps` within its bound.
+    /// Number of messages in gaps that were discarded to keep `gaps` within its bound.
     given_up: u64,
-    /// By receiver of the audience: one more than the highest sequence that came to it.
+    /// For each receiver of the audience: its highest sequence plus one.
     seen: Vec<(usize, u64)>,
 }
 
-/// The track of an audience. Most streams have one audience or many that follow each other, so that the first guess is right.
+/// The track of an audience. Most streams have one audience, or consecutive ones, so the first guess is usually right.
 fn find(tracks: &mut [(usize, Track)], audience: usize) -> Option<&mut Track> {
     let first = tracks.first()?.0;
     let guess = audience.checked_sub(first)?;
@@ -100,7 +100,7 @@ fn find(tracks: &mut [(usize, Track)], audience: usize) -> Option<&mut Track> {
 }
 
 impl Track {
-    /// Adds a sequence: false if it was there.
+    /// Adds a sequence. Returns false if it was received before.
     fn insert(&mut self, sequence: u64) -> bool {
         if sequence < self.next {
             return self.fill(sequence);
@@ -131,7 +131,7 @@ impl Track {
         true
     }
 
-    /// Whether a later message came to the receiver before.
+    /// Whether the receiver got a later message before.
     fn is_behind(&mut self, receiver: usize, sequence: u64) -> bool {
         let Some((_, next)) = self.seen.iter_mut().find(|(other, _)| *other == receiver) else {
             self.seen.push((receiver, sequence + 1));
@@ -148,8 +148,8 @@ impl Track {
     }
 }
 
-/// A broker that drops every other message of a flood must not fill the memory. What comes late into a gap that was
-/// given up counts as a duplicate.
+/// Bounds the memory if a broker drops every other message of a flood. A message that arrives late for a discarded gap
+/// counts as a duplicate.
 const GAPS_MAX: usize = 65_536;
 
 #[cfg(test)]
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_copy_is_a_duplicate_and_no_disorder() {
+    fn a_second_copy_is_a_duplicate_and_not_misordered() {
         let mut ledger = single();
         for sequence in [0, 1, 2, 1, 2] {
             ledger.arrived(0, 0, sequence);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn members_of_a_group_share_the_debt_and_keep_their_own_order() {
+    fn members_of_a_group_share_the_messages_and_have_their_own_order() {
         let mut ledger = Ledger::new(1, vec![0, 0]);
         ledger.expect(0, 0);
         for (member, sequence) in [(0, 1), (1, 0), (0, 3), (1, 2)] {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn each_receiver_of_a_fan_out_is_owed_every_message() {
+    fn each_receiver_of_a_fan_out_must_get_every_message() {
         let mut ledger = Ledger::new(1, vec![0, 1]);
         ledger.expect(0, 0);
         ledger.expect(1, 0);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_subscribed_to_is_unexpected() {
+    fn a_message_without_a_subscription_is_unexpected() {
         let mut ledger = Ledger::new(2, vec![0, 1]);
         ledger.expect(0, 0);
         assert!(!ledger.arrived(0, 1, 0));

@@ -1,4 +1,4 @@
-//! A load generator for MQTT brokers: what a message costs them, and whether it arrives.
+//! A load generator for MQTT brokers. It measures the cost of messages and checks that they arrive.
 
 mod broker;
 mod clock;
@@ -44,7 +44,7 @@ use crate::scenario::{ScenarioArgs, Target};
 use crate::transport::Endpoint;
 use crate::verdict::Verdict;
 
-/// Puts load on MQTT brokers (3.1.1) and measures what it costs them.
+/// Puts load on MQTT 3.1.1 brokers, and measures its cost.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -54,13 +54,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run one scenario against a broker that is up
+    /// Run one scenario against a running broker
     Run(RunArgs),
-    /// Start brokers in turn and set them side by side
+    /// Start several brokers and compare them
     Compare(CompareArgs),
-    /// Run what the project's goals need, and say which are kept
+    /// Run the project's goals, and report which are met
     Goals(GoalsArgs),
-    /// Be a bare relay, to compare with
+    /// Run a bare relay, as a reference
     Relay(RelayArgs),
 }
 
@@ -68,19 +68,19 @@ enum Command {
 struct RunArgs {
     #[command(flatten)]
     scenario: ScenarioArgs,
-    /// Where the broker listens
+    /// IP address of the broker
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
-    /// Where the broker listens, for the transport of the scenario
+    /// Port of the broker, for the transport of the scenario
     #[arg(long, default_value_t = 1883)]
     port: u16,
-    /// The certificate that signed the broker's, which is for `localhost`; for TLS
+    /// The certificate authority of the broker's certificate, which must be for `localhost`; for TLS
     #[arg(long)]
     authority: Option<PathBuf>,
-    /// The broker's process
+    /// Process id of the broker
     #[arg(long)]
     pid: u32,
-    /// Write the figures to this file as well
+    /// Write the figures to this file too
     #[arg(long)]
     json: Option<PathBuf>,
 }
@@ -125,5 +125,5 @@ fn print(report: &Report) -> Result<()> {
     Ok(())
 }
 
-/// Apart from 1, by which the run itself failed.
+/// Differs from 1, the code for a run that failed.
 const EXIT_BROKEN: u8 = 3;

@@ -1,9 +1,9 @@
-//! The mixed load: what a small fleet of devices and the programs behind it do all at once.
+//! The mixed load: a small fleet of devices and their backend.
 
 use crate::packet::{QoS, SessionKind};
 use crate::plan::{ReceiverPlan, StreamPlan};
 
-/// The streams, the receivers, and which streams each publisher takes in turn.
+/// The streams, the receivers, and the streams that each publisher sends in turn.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     pub(crate) streams: Vec<StreamPlan>,
@@ -12,9 +12,8 @@ pub(crate) struct Fleet {
 }
 
 /// `devices` on a few sites.
-///
-/// Each device reports telemetry at QoS 0, which the dashboard of its site gets, and now and then an event at QoS 1, for
-/// which several durable workers share a subscription. Each device listens, and gets commands at QoS 2.
+/// Each device sends telemetry at QoS 0 to the dashboard of its site, and sometimes an event at QoS 1 to durable
+/// workers with a Shared Subscription. Each device receives commands at QoS 2.
 pub(crate) fn fleet(run: u32, devices: usize) -> Fleet {
     let topic = |device: usize, what: &str| format!("bench/{run:08x}/site{}/device{device}/{what}", device % SITES);
     let mut streams = Vec::new();
@@ -29,7 +28,7 @@ pub(crate) fn fleet(run: u32, devices: usize) -> Fleet {
         let workers = vec![devices + SITES];
         streams.push(StreamPlan { topic: topic(device, "event"), qos: QoS::AtLeastOnce, audiences: workers });
         let mut turns = vec![telemetry; TURNS];
-        // Not all in the same turn.
+        // Devices send their events in different turns.
         if let Some(turn) = turns.get_mut(device % TURNS) {
             *turn = event;
         }
@@ -70,9 +69,9 @@ pub(crate) fn fleet(run: u32, devices: usize) -> Fleet {
 
 const SITES: usize = 10;
 const WORKERS: usize = 4;
-/// One of so many messages of a device is an event.
+/// One message out of this many of a device is an event.
 const TURNS: usize = 8;
-/// So that a few of a hundred messages are commands.
+/// Chosen so that a few percent of the messages are commands.
 const DEVICES_PER_CONTROLLER: usize = 20;
 
 #[cfg(test)]
@@ -80,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_stream_has_a_publisher_and_an_audience_that_asked_for_it() {
+    fn every_stream_has_a_publisher_and_a_subscribed_audience() {
         let fleet = fleet(7, 50);
         let mut published: Vec<_> = fleet.publishers.concat();
         published.sort_unstable();

@@ -1,8 +1,8 @@
-//! The few MQTT 3.1.1 packets a load generator sends and reads.
+//! The MQTT 3.1.1 packets that a load generator sends and receives.
 
 use std::fmt;
 
-/// How hard the standard tries to deliver a message.
+/// A Quality of Service level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(clippy::enum_variant_names, reason = "the standard's names")]
 pub(crate) enum QoS {
@@ -12,7 +12,7 @@ pub(crate) enum QoS {
 }
 
 impl QoS {
-    /// The level of a number, if there is one.
+    /// The level with this number, if there is one.
     pub(crate) const fn from_bits(bits: u8) -> Option<Self> {
         match bits {
             0 => Some(Self::AtMostOnce),
@@ -32,7 +32,7 @@ impl QoS {
     }
 }
 
-/// A packet a broker sends.
+/// A packet from a broker.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packet<'a> {
     Connack { session_present: bool, return_code: u8 },
@@ -44,7 +44,7 @@ pub(crate) enum Packet<'a> {
     Suback { return_codes: &'a [u8] },
 }
 
-/// A PUBLISH as it came.
+/// A received PUBLISH.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Publish<'a> {
     pub(crate) qos: QoS,
@@ -55,12 +55,12 @@ pub(crate) struct Publish<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// Why bytes of a broker are no packet.
+/// Why bytes from a broker are not a valid packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DecodeError {
     /// A Remaining Length of more than four bytes.
     RemainingLength,
-    /// A packet only a client sends, or with wrong flags.
+    /// A packet type that only clients send, or wrong flags.
     FirstByte(u8),
     /// The body is shorter or longer than its packet type allows.
     Body(u8),
@@ -78,7 +78,7 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// A whole packet of either side, not looked into.
+/// A complete packet of either side, not decoded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame<'a> {
     pub(crate) first: u8,
@@ -87,7 +87,7 @@ pub(crate) struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// The first frame of `bytes`, or nothing as long as it is incomplete.
+    /// The first frame of `bytes`, or `None` if it is incomplete.
     pub(crate) fn split(bytes: &'a [u8]) -> Result<Option<Self>, DecodeError> {
         let Some((&first, after_first)) = bytes.split_first() else { return Ok(None) };
         let Some((body_len, length_len)) = decode_remaining_length(after_first)? else { return Ok(None) };
@@ -95,7 +95,7 @@ impl<'a> Frame<'a> {
         Ok(bytes.get(1 + length_len..).map(|body| Self { first, body, bytes }))
     }
 
-    /// The packet, if a broker may send it.
+    /// Decodes the packet, if a broker may send it.
     pub(crate) fn decode(&self) -> Result<Packet<'a>, DecodeError> {
         decode_body(self.first, self.body)
     }
@@ -116,7 +116,7 @@ pub(crate) fn encode_connect(output: &mut Vec<u8>, client_id: &str, session: Ses
     output.extend_from_slice(&id);
 }
 
-/// What a CONNECT asks of the broker's memory.
+/// Clean Session of CONNECT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SessionKind {
     /// Clean Session 1: nothing outlives the connection.
@@ -143,7 +143,7 @@ pub(crate) fn encode_ack(output: &mut Vec<u8>, ack: Ack, packet_id: u16) {
     output.extend_from_slice(&[ack.first_byte(), 2, high, low]);
 }
 
-/// The four packets that are nothing but a Packet Identifier.
+/// The packets whose body is a Packet Identifier only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ack {
     Puback,
@@ -168,7 +168,7 @@ pub(crate) fn encode_disconnect(output: &mut Vec<u8>) {
     output.extend_from_slice(&[0xE0, 0]);
 }
 
-/// The start of a PUBLISH up to where the Packet Identifier or the payload begins.
+/// The beginning of a PUBLISH, up to the Packet Identifier or the payload.
 pub(crate) fn publish_head(topic: &str, qos: QoS, retain: Retain, payload_len: usize) -> Vec<u8> {
     let topic = string(topic);
     let packet_id_len = if qos == QoS::AtMostOnce { 0 } else { 2 };
@@ -242,7 +242,7 @@ fn decode_publish(first: u8, body: &[u8]) -> Option<Publish<'_>> {
     Some(Publish { qos, retain: first & 1 == 1, packet_id, topic, payload })
 }
 
-/// A length-prefixed string; what is too long for its prefix is cut, since all strings are the generator's own.
+/// A length-prefixed string, truncated at the maximum length; all strings are the generator's own.
 fn string(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
@@ -251,11 +251,11 @@ fn string(text: &str) -> Vec<u8> {
     encoded
 }
 
-/// Protocol name, level, flags and Keep Alive of a CONNECT.
+/// Length of protocol name, level, flags and Keep Alive of a CONNECT.
 const VARIABLE_HEADER_LEN: usize = 10;
-/// Longer than any run, so that no PINGREQ disturbs a measurement.
+/// Longer than any run, so no PINGREQ is needed.
 const KEEP_ALIVE_SECONDS: u16 = 3_600;
-/// Fixed by the standard.
+/// The maximum number of bytes of a Remaining Length.
 const REMAINING_LENGTH_MAX: usize = 4;
 
 #[cfg(test)]
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn acknowledgements_read_back() {
+    fn acknowledgements_survive_a_round_trip() {
         for (ack, packet) in [
             (Ack::Puback, Packet::Puback(0xABCD)),
             (Ack::Pubrec, Packet::Pubrec(0xABCD)),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publish_reads_back_at_every_qos_and_length_of_length() {
+    fn a_publish_survives_a_round_trip_at_every_qos_and_length_size() {
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             for payload_len in [0, 1, 122, 123, 16_376, 16_377, 70_000] {
                 let payload = vec![7; payload_len];
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_two_packets_is_taken() {
+    fn the_first_of_two_packets_is_split_off() {
         let bytes = b"\x20\x02\x01\x00\x90\x03\x00\x01\x80";
         let connack = Packet::Connack { session_present: true, return_code: 0 };
         assert_eq!(decode(bytes), Ok(Some((connack, 4))));
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_broker_may_send_is_an_error() {
+    fn a_packet_that_no_broker_may_send_is_an_error() {
         assert_eq!(decode(b"\x30\xFF\xFF\xFF\xFF"), Err(DecodeError::RemainingLength));
         assert_eq!(decode(b"\x82\x02\x00\x01"), Err(DecodeError::FirstByte(0x82)));
         assert_eq!(decode(b"\x60\x02\x00\x01"), Err(DecodeError::FirstByte(0x60)));
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_decode_wait_or_fail() {
+    fn any_bytes_decode_are_incomplete_or_fail() {
         let mut state = 0x9E37_79B9_u32;
         for _ in 0..100_000 {
             let bytes: Vec<u8> = (0..12)

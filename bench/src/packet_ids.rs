@@ -1,8 +1,8 @@
-//! Which Packet Identifiers are in use in one direction of a connection.
+//! The Packet Identifiers in use in one direction of a connection.
 
 use std::num::NonZeroU16;
 
-/// A set of Packet Identifiers, which owns no memory before its first member.
+/// A set of Packet Identifiers, which allocates memory for its first member.
 #[derive(Debug)]
 pub(crate) struct PacketIds {
     words: Vec<u64>,
@@ -16,14 +16,13 @@ impl PacketIds {
         Self { words: Vec::new(), last: 0, len: 0 }
     }
 
-    /// How many are in use.
+    /// The number of identifiers in use.
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    /// Takes the next free identifier, in turn.
-    ///
-    /// The search is short as long as the callers keep fewer than half of them in use.
+    /// Allocates the next free identifier in round-robin order. The search is short as long as fewer than half are in
+    /// use.
     pub(crate) fn allocate(&mut self) -> Option<NonZeroU16> {
         if self.len >= usize::from(u16::MAX) {
             return None;
@@ -36,7 +35,7 @@ impl PacketIds {
         }
     }
 
-    /// Adds an identifier: false if it was in use.
+    /// Adds an identifier. Returns false if it was in use.
     pub(crate) fn insert(&mut self, packet_id: u16) -> bool {
         if self.words.is_empty() {
             self.words = vec![0; WORDS];
@@ -46,7 +45,7 @@ impl PacketIds {
         fresh
     }
 
-    /// Gives an identifier back: false if it wasn't in use.
+    /// Removes an identifier. Returns false if it wasn't in use.
     pub(crate) fn remove(&mut self, packet_id: u16) -> bool {
         let known = self.flip(packet_id, 1);
         self.len -= usize::from(known);
@@ -69,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identifier_in_use_is_skipped_after_the_wrap_and_zero_never_comes() {
+    fn identifiers_in_use_and_zero_are_skipped_after_the_wrap() {
         let mut ids = PacketIds::new();
         let kept = ids.allocate().unwrap();
         for _ in 0..200_000 {
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn all_identifiers_can_be_in_use_and_no_more() {
+    fn all_identifiers_can_be_allocated() {
         let mut ids = PacketIds::new();
         for _ in 0..65_535 {
             assert!(ids.allocate().is_some());
@@ -90,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_identifier_is_not_given_back() {
+    fn removing_an_unknown_identifier_fails() {
         let mut ids = PacketIds::new();
         assert!(!ids.remove(5));
         assert!(ids.insert(5));

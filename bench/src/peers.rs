@@ -1,4 +1,4 @@
-//! The brokers to compare: how to start each, from a table.
+//! The table of brokers: how to start each.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,22 +10,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::transport::Transport;
 
-/// A broker: how to start it, and what can be learnt from it.
+/// How to start a broker, and what is known about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct BrokerSpec {
     pub(crate) name: String,
     pub(crate) command: String,
-    /// What `{config}` holds.
+    /// The content of `{config}`.
     pub(crate) config: String,
-    /// What the program says it is.
+    /// The version that the program prints.
     pub(crate) version: Option<String>,
-    /// The highest QoS it knows.
+    /// The highest QoS it supports.
     pub(crate) qos_max: u8,
-    /// Figures by the names of its Prometheus counters at `http://127.0.0.1:{admin_port}/metrics`.
+    /// Names of figures, with the names of the Prometheus counters they come from, at
+    /// `http://127.0.0.1:{admin_port}/metrics`.
     pub(crate) counters: BTreeMap<String, String>,
 }
 
-/// All brokers that have a name.
+/// The table of brokers.
 #[derive(Debug)]
 pub(crate) struct Peers {
     entries: BTreeMap<String, Entry>,
@@ -34,7 +35,7 @@ pub(crate) struct Peers {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Entry {
-    /// Another entry, from which comes what isn't said here.
+    /// Another entry that provides the values missing here.
     like: Option<String>,
     command: Option<String>,
     config: Option<String>,
@@ -55,7 +56,7 @@ impl Peers {
         Ok(Self { entries: toml::from_str(text)? })
     }
 
-    /// The broker of a name, or the one that NAME=COMMAND describes.
+    /// The broker with a name in the table, or the one that NAME=COMMAND describes.
     pub(crate) fn broker(&self, text: &str) -> Result<BrokerSpec> {
         let (name, entry) = match text.split_once('=') {
             Some((name, command)) => (name, Entry { command: Some(command.to_owned()), ..Entry::default() }),
@@ -76,7 +77,7 @@ impl Peers {
         let entry = self.entries.get(name).with_context(|| format!("no broker '{name}' among {}", known()))?.clone();
         let Some(like) = &entry.like else { return Ok(entry) };
         if depth == 0 {
-            bail!("'{name}' is like '{like}', which is like another, too often");
+            bail!("'{name}' is like '{like}', and the chain of `like` is too long");
         }
         let base = self.entry(like, depth - 1)?;
         Ok(Entry {
@@ -91,7 +92,7 @@ impl Peers {
 }
 
 impl BrokerSpec {
-    /// Whether it knows the QoS, and its command or configuration has a place for the port.
+    /// Whether it supports the QoS, and its command or configuration has the port of the transport.
     pub(crate) fn offers(&self, qos: u8, transport: Transport) -> bool {
         let place = match transport {
             Transport::Tcp => return qos <= self.qos_max,
@@ -102,7 +103,7 @@ impl BrokerSpec {
     }
 }
 
-/// The directory of this program, where the broker of the same build is.
+/// The directory of this program, which also contains the broker of the same build.
 pub(crate) fn bin() -> String {
     let program = std::env::current_exe().ok();
     let directory = program.as_deref().and_then(Path::parent);
@@ -115,7 +116,7 @@ fn first_line(command: &str) -> Option<String> {
     text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
 }
 
-/// How far `like` may lead.
+/// Maximum length of a chain of `like`.
 const LIKE_MAX: usize = 3;
 
 #[cfg(test)]
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_started_is_refused() {
+    fn an_unknown_or_incomplete_broker_is_refused() {
         let peers = Peers::parse(TABLE).unwrap();
         for text in ["b", "loop", "=b {port}", "b=c"] {
             assert!(peers.broker(text).is_err(), "{text}");
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_the_repository_is_sound() {
+    fn the_table_of_the_repository_is_valid() {
         let peers = Peers::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/peers.toml"))).unwrap();
         for name in peers.entries.keys() {
             assert!(peers.broker(name).is_ok(), "{name}");

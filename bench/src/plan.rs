@@ -1,18 +1,18 @@
-//! Who publishes what to whom.
+//! The publishers, subscribers and topics of a run.
 
 use crate::packet::{QoS, Retain, SessionKind};
 
-/// The cast of a run.
+/// The participants of a run.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Tells this run from what an earlier one left behind.
+    /// Distinguishes this run from leftovers of earlier runs.
     pub(crate) run: u32,
     pub(crate) retain: Retain,
     pub(crate) payload_len: usize,
     pub(crate) pace: Pace,
     pub(crate) window: usize,
     pub(crate) streams: Vec<StreamPlan>,
-    /// The streams of each publisher, which takes them in turn.
+    /// The streams of each publisher, which it sends in turn.
     pub(crate) publishers: Vec<Vec<usize>>,
     pub(crate) receivers: Vec<ReceiverPlan>,
 }
@@ -22,7 +22,7 @@ pub(crate) struct Plan {
 pub(crate) struct StreamPlan {
     pub(crate) topic: String,
     pub(crate) qos: QoS,
-    /// Who is owed every message, once.
+    /// The audiences that must get every message once.
     pub(crate) audiences: Vec<usize>,
 }
 
@@ -30,35 +30,35 @@ pub(crate) struct StreamPlan {
 #[derive(Debug)]
 pub(crate) struct ReceiverPlan {
     pub(crate) filters: Vec<String>,
-    /// Itself, or the group it shares a subscription with.
+    /// Its own audience, or the one of its shared group.
     pub(crate) audience: usize,
     pub(crate) qos: QoS,
     pub(crate) session: SessionKind,
 }
 
-/// When a publisher goes on.
+/// When a publisher sends its next message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// As soon as one of the messages in flight has arrived everywhere and is acknowledged.
+    /// When one of the messages in flight has arrived at all audiences and is acknowledged.
     EachDelivered,
-    /// Once all messages in flight have, so that they come in bursts.
+    /// When all messages in flight have, so that they are sent in bursts.
     AllDelivered,
-    /// As soon as one is acknowledged, wherever it may be.
+    /// When one is acknowledged, regardless of its arrival.
     Acknowledged,
-    /// Always.
+    /// As fast as the socket accepts.
     Unbounded,
-    /// When its time has come: all publishers in turn, so long apart.
+    /// At a fixed interval, all publishers in turn.
     Scheduled { interval_ns: u64 },
 }
 
 impl Plan {
-    /// The longest packet of the run.
+    /// The size of the longest packet of the run.
     pub(crate) fn packet_len_max(&self) -> usize {
         let topic_len = self.streams.iter().map(|stream| stream.topic.len()).max().unwrap_or(0);
         topic_len + self.payload_len + FIXED_PARTS_LEN
     }
 
-    /// How many connections it takes.
+    /// The number of connections.
     pub(crate) fn connections(&self) -> usize {
         self.publishers.len() + self.receivers.len()
     }
@@ -83,30 +83,31 @@ pub(crate) fn pairs(run: u32, count: usize) -> (Vec<StreamPlan>, Vec<ReceiverPla
     (streams, receivers)
 }
 
-/// One publisher, and subscribers that all want its topic.
+/// One publisher, and subscribers that all subscribe to its topic.
 pub(crate) fn fan_out(run: u32, subscribers: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
     let streams = vec![StreamPlan::new(topic(run, 0), (0..subscribers).collect())];
     let receivers = (0..subscribers).map(|audience| ReceiverPlan::new(vec![topic(run, 0)], audience)).collect();
     (streams, receivers)
 }
 
-/// Many publishers and one subscriber of all.
+/// Many publishers, and one subscriber to all of them.
 pub(crate) fn fan_in(run: u32, publishers: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
     let receiver = ReceiverPlan::new(vec![format!("bench/{run:08x}/+")], 0);
     (streams_to_one_audience(run, publishers), vec![receiver])
 }
 
-/// Many publishers and one group that shares their messages.
+/// Many publishers, and one group with a Shared Subscription.
 pub(crate) fn shared(run: u32, publishers: usize, members: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
     let filter = format!("$share/group/bench/{run:08x}/+");
     let receivers = (0..members).map(|_| ReceiverPlan::new(vec![filter.clone()], 0)).collect();
     (streams_to_one_audience(run, publishers), receivers)
 }
 
-/// `filters` wildcard filters over `sessions`, in threes that match one topic each, and topics for some of the threes.
+/// `filters` wildcard filters over `sessions`, in groups of three that match one topic, and topics for some of the
+/// groups.
 ///
-/// The three filters of a topic belong to three sessions: whether overlapping filters of one session get a message once
-/// or several times is left to the broker by the standard.
+/// The three filters of a topic belong to three sessions, because the standard doesn't define how often a session gets
+/// a message that matches several of its filters.
 pub(crate) fn wildcards(run: u32, filters: usize, sessions: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
     let root = format!("bench/{run:08x}");
     let mut receivers: Vec<_> = (0..sessions).map(|audience| ReceiverPlan::new(Vec::new(), audience)).collect();
@@ -130,7 +131,7 @@ pub(crate) fn wildcards(run: u32, filters: usize, sessions: usize) -> (Vec<Strea
     (streams.collect(), receivers)
 }
 
-/// `count` topics below one root, and one subscriber of the root.
+/// `count` topics below one root, and one subscriber to the root.
 pub(crate) fn tree(run: u32, count: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
     let streams = (0..count).map(|index| {
         let topic = format!("bench/{run:08x}/{}/{index}", index / TREE_BRANCH);
@@ -140,7 +141,7 @@ pub(crate) fn tree(run: u32, count: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan
     (streams.collect(), vec![receiver])
 }
 
-/// `count` topics, each with one of the receivers, who name them all.
+/// `count` topics, each with one receiver that subscribes to it by name.
 pub(crate) fn topics(run: u32, count: usize, receivers: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
     let streams = (0..count).map(|index| StreamPlan::new(topic(run, index), vec![index % receivers]));
     let filters = |receiver| (receiver..count).step_by(receivers).map(|index| topic(run, index)).collect();
@@ -148,7 +149,7 @@ pub(crate) fn topics(run: u32, count: usize, receivers: usize) -> (Vec<StreamPla
     (streams.collect(), receivers.collect())
 }
 
-/// Nobody publishes; `filters` long ones over `sessions`.
+/// No publishers; `filters` long filters over `sessions`.
 pub(crate) fn subscriptions(run: u32, filters: usize, sessions: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
     let filter = |number| format!("bench/{run:08x}/site{}/device{number}/state/+", number % SITES);
     let filters = |session| (session..filters).step_by(sessions).map(filter).collect();
@@ -156,8 +157,8 @@ pub(crate) fn subscriptions(run: u32, filters: usize, sessions: usize) -> (Vec<S
     (Vec::new(), receivers.collect())
 }
 
-/// Deals the streams out to the publishers.
-pub(crate) fn deal(streams: usize, publishers: usize) -> Vec<Vec<usize>> {
+/// Distributes the streams among the publishers.
+pub(crate) fn distribute(streams: usize, publishers: usize) -> Vec<Vec<usize>> {
     let publishers = publishers.min(streams);
     (0..publishers).map(|publisher| (publisher..streams).step_by(publishers).collect()).collect()
 }
@@ -172,9 +173,9 @@ fn streams_to_one_audience(run: u32, publishers: usize) -> Vec<StreamPlan> {
 
 /// Fixed header, topic length and Packet Identifier of a PUBLISH.
 const FIXED_PARTS_LEN: usize = 9;
-/// Enough for no cache to hold the answer of a single topic only, few enough to keep the ledger small.
+/// Enough topics to defeat a cache of a single topic, few enough for a small ledger.
 const WILDCARD_TOPICS_MAX: usize = 1_000;
-/// First levels of the filters of `subscriptions`.
+/// Number of different first levels in the filters of `subscriptions`.
 const SITES: usize = 100;
 /// Retained topics below one parent.
 const TREE_BRANCH: usize = 100;
@@ -183,7 +184,7 @@ const TREE_BRANCH: usize = 100;
 mod tests {
     use super::*;
 
-    /// Matching, told level by level.
+    /// A simple implementation of matching, level by level.
     fn matches(filter: &[&str], topic: &[&str]) -> bool {
         match (filter, topic) {
             (["#"], _) | ([], []) => true,
@@ -223,9 +224,9 @@ mod tests {
     }
 
     #[test]
-    fn every_stream_is_dealt_to_one_publisher() {
+    fn every_stream_is_assigned_to_one_publisher() {
         for (streams, publishers) in [(10, 3), (3, 10), (1, 1), (50, 50)] {
-            let hands = deal(streams, publishers);
+            let hands = distribute(streams, publishers);
             assert!(hands.iter().all(|hand| !hand.is_empty()));
             let mut dealt = hands.concat();
             dealt.sort_unstable();

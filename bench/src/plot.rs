@@ -1,9 +1,9 @@
-//! A picture of a comparison: for each figure a field with a line for each scenario, on it a point for each broker.
+//! Plots a comparison: a chart for each figure, a line for each scenario, a point for each broker.
 
 use crate::rounds::Compared;
 use crate::statistics::Spread;
 
-/// An SVG document.
+/// Returns an SVG document.
 pub(crate) fn draw(scenarios: &[Compared]) -> String {
     let mut brokers: Vec<&str> = Vec::new();
     for column in scenarios.iter().flat_map(|compared| &compared.brokers) {
@@ -24,7 +24,7 @@ pub(crate) fn draw(scenarios: &[Compared]) -> String {
     )
 }
 
-/// One figure of all scenarios that have it.
+/// The chart of one figure, with all scenarios that have it.
 #[derive(Debug)]
 struct Field<'a> {
     title: &'a str,
@@ -134,12 +134,12 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// What is drawn, and what it is called.
+/// The figures and the titles of their charts.
 const FIGURES: [(&str, &str); 12] = [
     ("cpu_us_per_message", "CPU of the broker per delivered message, µs (less is better)"),
     ("messages_per_second", "Delivered messages per second (more is better)"),
-    ("intake_cpu_us_per_message", "CPU of the broker per message taken in, µs"),
-    ("intake_messages_per_second", "Messages taken in per second (more is better)"),
+    ("intake_cpu_us_per_message", "CPU of the broker per accepted message, µs"),
+    ("intake_messages_per_second", "Accepted messages per second (more is better)"),
     ("latency_p50_us", "Latency at a fixed rate, median, µs"),
     ("latency_p99_us", "Latency at a fixed rate, 99 %, µs"),
     ("latency_p999_us", "Latency at a fixed rate, 99.9 %, µs"),

@@ -1,4 +1,4 @@
-//! What the kernel tells about a process: CPU time, memory, limits.
+//! Reads CPU time, memory and limits of processes from the kernel.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::clock;
 
-/// The CPU time and memory that a stretch of time cost.
+/// The CPU time and memory used in a period.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
     pub(crate) broker_cpu: Duration,
@@ -17,7 +17,7 @@ pub(crate) struct Usage {
     pub(crate) wall: Duration,
 }
 
-/// Measures a broker, and the load generator beside it, from a moment on.
+/// Parameters a broker and this load generator, starting at a point in time.
 #[derive(Debug)]
 pub(crate) struct Meter {
     pid: u32,
@@ -27,12 +27,12 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Begins to measure.
+    /// Starts measuring.
     pub(crate) fn start(pid: u32) -> Result<Self> {
         Ok(Self { pid, broker: cpu_time(pid)?, load: cpu_time(std::process::id())?, started: clock::now() })
     }
 
-    /// What was used since the start, up to here.
+    /// The usage since the start.
     pub(crate) fn read(&self) -> Result<Usage> {
         Ok(Usage {
             broker_cpu: cpu_time(self.pid)?.since(&self.broker),
@@ -60,7 +60,7 @@ pub(crate) fn memory(pid: u32) -> Result<Memory> {
     Ok(Memory { resident: field("VmRSS:")?, peak: field("VmHWM:")? })
 }
 
-/// Makes the peak start again from what is resident, where the kernel lets us.
+/// Resets the peak to the current resident memory. Returns whether the kernel permits it.
 pub(crate) fn reset_peak(pid: u32) -> bool {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").is_ok()
 }
@@ -70,7 +70,7 @@ pub(crate) fn program(pid: u32) -> Result<String> {
     Ok(read(pid, "comm")?.trim().to_owned())
 }
 
-/// What the processor calls itself.
+/// The model name of the processor.
 pub(crate) fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
@@ -82,7 +82,7 @@ pub(crate) fn kernel() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
-/// The processes that the main thread of a process started and that still run.
+/// The running child processes of a process's main thread.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let children = read(pid, &format!("task/{pid}/children")).unwrap_or_default();
     children.split_whitespace().filter_map(|child| child.parse().ok()).collect()
@@ -98,7 +98,7 @@ pub(crate) fn pin_to_core(core: usize) -> Result<()> {
     sched_setaffinity(None, &cores).with_context(|| format!("cannot run on core {core}"))
 }
 
-/// Sees to it that this process, and a broker it starts, may open `needed` files.
+/// Ensures that this process, and a broker it starts, may open `needed` files.
 pub(crate) fn ensure_open_files(needed: usize) -> Result<()> {
     let needed = u64::try_from(needed)? + OPEN_FILES_SPARE;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -110,28 +110,30 @@ pub(crate) fn ensure_open_files(needed: usize) -> Result<()> {
         return Ok(());
     }
     let hard = maximum.unwrap_or(u64::MAX);
-    bail!("this takes {needed} open files and the limit is {hard}: run `ulimit -n {needed}` first, as root if need be");
+    bail!(
+        "the run needs {needed} open files and the limit is {hard}: run `ulimit -n {needed}` first, as root if necessary"
+    );
 }
 
-/// Raises the limit of open files as far as it goes.
+/// Raises the soft limit of open files to the hard limit.
 pub(crate) fn raise_open_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // What can't be raised shows when it is reached.
+    // A failure shows later, when the limit is reached.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// CPU time of all threads of a process.
 #[derive(Debug, Clone, Copy)]
 struct CpuTime {
-    /// To the nanosecond, of the threads alive.
+    /// Sum of the living threads, in nanoseconds.
     running: Duration,
     threads: usize,
-    /// In clock ticks, of threads that ended too.
+    /// Sum of all threads including ended ones, in clock ticks.
     whole: Duration,
 }
 
 impl CpuTime {
-    /// The precise difference, unless a thread came or ended in between.
+    /// The difference in nanoseconds, or in clock ticks if a thread started or ended in between.
     fn since(&self, earlier: &Self) -> Duration {
         if self.threads == earlier.threads && self.running >= earlier.running {
             return self.running - earlier.running;
@@ -157,7 +159,7 @@ fn cpu_time(pid: u32) -> Result<CpuTime> {
     Ok(CpuTime { running, threads, whole })
 }
 
-/// utime + stime: the 14th and 15th field, counted behind the program's name, which may hold anything.
+/// utime + stime: the 14th and 15th field, counted from behind the program's name, which may contain any characters.
 fn parse_cpu_ticks(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);
@@ -182,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_program_may_hold_spaces_and_brackets() {
+    fn the_name_of_a_program_may_contain_spaces_and_brackets() {
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194304 100 0 0 0 12 30 0 0 20 0 1 0 5";
         assert_eq!(parse_cpu_ticks(stat), Some(42));
         assert_eq!(parse_cpu_ticks("7 (cut) S 1"), None);
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_number_of_threads_falls_back_to_ticks() {
+    fn the_difference_is_in_ticks_if_the_number_of_threads_changed() {
         let at = |running, threads, whole| CpuTime {
             running: Duration::from_millis(running),
             threads,
@@ -212,13 +214,13 @@ mod tests {
     }
 
     #[test]
-    fn own_memory_has_a_peak_at_or_above_what_is_resident() {
+    fn the_peak_is_at_least_the_resident_memory() {
         let memory = memory(std::process::id()).unwrap();
         assert!(memory.resident > 0 && memory.peak >= memory.resident);
     }
 
     #[test]
-    fn a_process_that_is_not_there_is_an_error() {
+    fn a_missing_process_is_an_error() {
         assert!(Meter::start(u32::MAX).is_err());
     }
 }

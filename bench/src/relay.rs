@@ -1,4 +1,4 @@
-//! A bare relay: QoS 0 without rules, sessions and limits, as the floor that no broker gets below.
+//! A bare relay: QoS 0 without sessions and limits, the lower bound for the cost of a broker.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -14,7 +14,7 @@ use crate::packet::Frame;
 use crate::process;
 use crate::transport::Stream;
 
-/// Where to listen.
+/// The relay's port.
 #[derive(Debug, Args)]
 pub(crate) struct RelayArgs {
     /// Listen on this port of 127.0.0.1
@@ -22,7 +22,7 @@ pub(crate) struct RelayArgs {
     pub(crate) port: u16,
 }
 
-/// Relays until it is killed.
+/// Relays until the process is killed.
 pub(crate) fn run(args: &RelayArgs) -> Result<()> {
     process::raise_open_files();
     let mut relay = Relay::new(args.port)?;
@@ -35,17 +35,17 @@ pub(crate) fn run(args: &RelayArgs) -> Result<()> {
 struct Relay {
     poll: Poll,
     listener: TcpListener,
-    /// By number, which is the token; a number is not used again.
+    /// By number, which is also the token. Numbers are not reused.
     connections: Vec<Option<Connection>>,
     router: Router,
     scratch: Vec<u8>,
 }
 
-/// Who wants what, and what is to be flushed.
+/// The subscriptions, and the connections to flush.
 #[derive(Debug, Default)]
 struct Router {
     subscriptions: Vec<(String, usize)>,
-    /// The connections of every topic that was published since the last SUBSCRIBE.
+    /// The receivers of every topic that was published since the last SUBSCRIBE.
     routes: HashMap<Vec<u8>, Vec<usize>>,
 }
 
@@ -58,7 +58,7 @@ impl Relay {
         Ok(Self { poll, listener, connections: Vec::new(), router: Router::default(), scratch })
     }
 
-    /// Reads from all that have something, then flushes each receiver once.
+    /// Reads from all readable connections, then flushes each receiver once.
     fn turn(&mut self) -> Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         if let Err(error) = self.poll.poll(&mut events, None)
@@ -125,7 +125,7 @@ impl Relay {
 }
 
 impl Router {
-    /// Passes a PUBLISH on as it is. A client that subscribes to its own topics doesn't get them.
+    /// Forwards a PUBLISH unchanged. A client doesn't receive its own messages.
     fn relay(
         &mut self,
         frame: Frame<'_>,
@@ -133,7 +133,7 @@ impl Router {
         dirty: &mut Vec<usize>,
     ) -> Result<()> {
         let Some((topic, _)) = string(frame.body).filter(|_| frame.first == 0x30) else {
-            bail!("the relay knows QoS 0 only");
+            bail!("the relay supports QoS 0 only");
         };
         if !self.routes.contains_key(topic) {
             let receivers = self.matching(topic);
@@ -167,7 +167,7 @@ impl Router {
                 output.extend_from_slice(packet_id);
                 output.extend_from_slice(&granted);
             }
-            first => bail!("0x{first:02X} is nothing to a relay"),
+            first => bail!("the relay does not support packets that start with 0x{first:02X}"),
         }
         Ok(())
     }
@@ -184,7 +184,7 @@ impl Router {
     }
 }
 
-/// A length-prefixed string, and what follows.
+/// A length-prefixed string, and the rest.
 fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<2>()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_match_as_the_standard_has_it() {
+    fn filters_match_according_to_the_standard() {
         for (filter, topic) in
             [("a/b", "a/b"), ("a/+", "a/b"), ("a/#", "a/b/c"), ("a/#", "a"), ("#", "a"), ("+/b", "a/b")]
         {

@@ -1,4 +1,4 @@
-//! The outcome of a run.
+//! The report of a run.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -9,42 +9,42 @@ use serde::{Serialize, Serializer};
 use crate::ledger::Tally;
 use crate::process::{Memory, Usage};
 
-/// What was measured, and whether the broker kept its promise.
+/// The figures of a run, and the broken guarantees.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Report {
     #[serde(serialize_with = "as_map")]
     pub(crate) figures: Vec<Figure>,
-    /// What the scenario doesn't forgive.
+    /// The guarantees of the scenario that the broker broke.
     pub(crate) broken: Vec<String>,
 }
 
 /// One number of a report.
 #[derive(Debug, Clone)]
 pub(crate) struct Figure {
-    /// With the unit.
+    /// The name, with the unit.
     pub(crate) name: Cow<'static, str>,
     pub(crate) value: f64,
 }
 
-/// What a scenario holds the broker to.
+/// The guarantees that a scenario requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Promise {
-    /// Everything arrives, once and in order.
+pub(crate) enum Guarantee {
+    /// Every message arrives once and in order.
     NoLoss,
-    /// What arrives arrives once and in order.
+    /// Messages may be lost, but arrive at most once and in order.
     Nothing,
 }
 
 impl Report {
-    /// A report that has nothing but the books.
-    pub(crate) fn new(promise: Promise, tally: Tally) -> Self {
+    /// A report with the delivery counts only.
+    pub(crate) fn new(guarantee: Guarantee, tally: Tally) -> Self {
         let mut report = Self { figures: Vec::new(), broken: Vec::new() };
         let Tally { lost, duplicated, misordered, unexpected } = tally;
         let counts =
             [("lost", lost), ("duplicated", duplicated), ("misordered", misordered), ("unexpected", unexpected)];
         for (name, count) in counts {
             report.add(name, count as f64);
-            let forgiven = promise == Promise::Nothing && name == "lost";
+            let forgiven = guarantee == Guarantee::Nothing && name == "lost";
             if count > 0 && !forgiven {
                 report.complain(format!("{count} {name}"));
             }
@@ -57,17 +57,17 @@ impl Report {
         self.figures.push(Figure { name: name.into(), value });
     }
 
-    /// Notes a broken promise.
+    /// Adds a broken guarantee.
     pub(crate) fn complain(&mut self, what: String) {
         self.broken.push(what);
     }
 
-    /// Whether a promise was broken.
+    /// Whether a guarantee was broken.
     pub(crate) fn is_broken(&self) -> bool {
         !self.broken.is_empty()
     }
 
-    /// Adds how much flowed in how long.
+    /// Adds the number of messages, and their rates.
     pub(crate) fn add_flow(&mut self, published: u64, delivered: u64, flowed: Duration) {
         self.add("published", published as f64);
         self.add("delivered", delivered as f64);
@@ -75,7 +75,7 @@ impl Report {
         self.add("messages_per_second", delivered as f64 / flowed.as_secs_f64().max(1e-9));
     }
 
-    /// Adds what it cost.
+    /// Adds the CPU time.
     pub(crate) fn add_usage(&mut self, delivered: u64, usage: Usage) {
         let per_message = |cpu: Duration| cpu.as_secs_f64() * 1e6 / (delivered.max(1) as f64);
         self.add("cpu_us_per_message", per_message(usage.broker_cpu));
@@ -90,20 +90,20 @@ impl Report {
         self.add("peak_rss_mib", memory.peak as f64 / MIB);
     }
 
-    /// Adds how long messages took: a figure of each name and quantile.
+    /// Adds latencies: a figure for each name and quantile.
     pub(crate) fn add_latency(&mut self, latency_us: &Histogram<u64>, figures: &[(&'static str, f64)]) {
         for (name, quantile) in figures {
             self.add(*name, latency_us.value_at_quantile(*quantile) as f64);
         }
     }
 
-    /// The figure of a name.
+    /// The figure with a name.
     pub(crate) fn figure(&self, name: &str) -> Option<f64> {
         self.figures.iter().find(|figure| figure.name == name).map(|figure| figure.value)
     }
 }
 
-/// A figure with as many digits as it has meaning.
+/// A figure with three significant digits.
 pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
@@ -126,16 +126,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loss_breaks_the_promise_and_is_forgiven_to_a_flood() {
+    fn a_loss_breaks_the_guarantee_except_in_a_flood() {
         let tally = Tally { lost: 3, ..Tally::default() };
-        assert_eq!(Report::new(Promise::NoLoss, tally).broken, ["3 lost"]);
-        assert!(!Report::new(Promise::Nothing, tally).is_broken());
+        assert_eq!(Report::new(Guarantee::NoLoss, tally).broken, ["3 lost"]);
+        assert!(!Report::new(Guarantee::Nothing, tally).is_broken());
     }
 
     #[test]
-    fn a_duplicate_is_forgiven_to_nobody() {
+    fn a_duplicate_breaks_the_guarantee_in_every_scenario() {
         let tally = Tally { duplicated: 1, ..Tally::default() };
-        assert!(Report::new(Promise::Nothing, tally).is_broken());
+        assert!(Report::new(Guarantee::Nothing, tally).is_broken());
     }
 
     #[test]

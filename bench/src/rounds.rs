@@ -8,37 +8,37 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser};
 use serde::{Serialize, Serializer};
 
-use crate::broker::Stage;
+use crate::broker::Launcher;
 use crate::peers::{BrokerSpec, Peers};
 use crate::process;
 use crate::report::Report;
 use crate::scenario::{self, ScenarioArgs};
 use crate::statistics::Spread;
 
-/// How runs that are compared are made.
+/// How compared runs are executed.
 #[derive(Debug, Args)]
 pub(crate) struct RoundArgs {
-    /// How often everything is run
+    /// Number of rounds
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
-    /// How long each run measures, instead of what its scenario says
+    /// Seconds to measure in each run, instead of the scenario's
     #[arg(long)]
     pub(crate) seconds: Option<f64>,
-    /// How many cores a broker gets, from core 0 on
+    /// Number of cores for the broker, starting at core 0
     #[arg(long, default_value_t = 1)]
     pub(crate) cores: usize,
-    /// The core the load generator runs on; by default the one after the broker's, or the last
+    /// The core of the load generator; by default the one after the broker's, or the last
     #[arg(long)]
     pub(crate) load_core: Option<usize>,
     /// The table of brokers
     #[arg(long, default_value = "bench/peers.toml")]
     pub(crate) peers: PathBuf,
-    /// Where the brokers' data directories are made; by default the system's place for temporary files
+    /// Parent of the brokers' data directories; by default the system's directory for temporary files
     #[arg(long)]
     pub(crate) data_root: Option<PathBuf>,
 }
 
-/// A broker in a scenario.
+/// A broker with a scenario.
 #[derive(Debug, Clone)]
 pub(crate) struct Entrant {
     pub(crate) spec: BrokerSpec,
@@ -46,30 +46,30 @@ pub(crate) struct Entrant {
     pub(crate) cores: usize,
 }
 
-/// What came of one scenario, by broker.
+/// The results of one scenario, by broker.
 #[derive(Debug, Serialize)]
 pub(crate) struct Compared {
     pub(crate) scenario: String,
     pub(crate) brokers: Vec<Column>,
 }
 
-/// What came of an entrant.
+/// The results of an entrant.
 #[derive(Debug, Serialize)]
 pub(crate) struct Column {
     pub(crate) broker: String,
-    /// The middle of each figure.
+    /// The median of each figure.
     pub(crate) figures: BTreeMap<String, Spread>,
-    /// By round: nothing where the run could not be finished.
+    /// By round; `None` if the run failed.
     pub(crate) runs: Vec<Option<Report>>,
-    /// Why runs could not be finished.
+    /// Why runs failed.
     pub(crate) failures: Vec<String>,
-    /// Whether the broker has what the scenario asks for, as far as its entry in the table tells.
+    /// Whether the broker supports the scenario, according to its entry in the table.
     pub(crate) offered: bool,
 }
 
-/// The machine and the brokers, for whoever reads the figures later.
+/// The machine and the brokers, to interpret the figures later.
 #[derive(Debug, Serialize)]
-pub(crate) struct Circumstances {
+pub(crate) struct Environment {
     processor: String,
     kernel: String,
     cores: usize,
@@ -79,10 +79,10 @@ pub(crate) struct Circumstances {
     brokers: Vec<BrokerSpec>,
 }
 
-/// What all rounds share.
+/// State that all rounds share.
 #[derive(Debug)]
-pub(crate) struct Arena {
-    stage: Stage,
+pub(crate) struct Runner {
+    launcher: Launcher,
     rounds: usize,
     seconds: Option<f64>,
     pub(crate) peers: Peers,
@@ -96,21 +96,21 @@ struct ScenarioLine {
     scenario: ScenarioArgs,
 }
 
-impl Arena {
-    /// Prepares the runs, and leaves the brokers' cores to them.
+impl Runner {
+    /// Prepares the runs, and pins the load generator to its core.
     pub(crate) fn new(args: &RoundArgs) -> Result<Self> {
         let available = std::thread::available_parallelism()?.get();
         if args.rounds == 0 || !(1..=available).contains(&args.cores) {
-            bail!("--rounds is at least 1, and --cores from 1 to {available}");
+            bail!("--rounds must be at least 1, and --cores from 1 to {available}");
         }
-        let stage = Stage::new(args.data_root.clone().unwrap_or_else(std::env::temp_dir))?;
-        let disk_sync_us = stage.sync_time_us()?;
+        let launcher = Launcher::new(args.data_root.clone().unwrap_or_else(std::env::temp_dir))?;
+        let disk_sync_us = launcher.sync_time_us()?;
         process::pin_to_core(args.load_core.unwrap_or(args.cores.min(available - 1)))?;
         let peers = Peers::read(&args.peers)?;
-        Ok(Self { stage, rounds: args.rounds, seconds: args.seconds, peers, disk_sync_us })
+        Ok(Self { launcher, rounds: args.rounds, seconds: args.seconds, peers, disk_sync_us })
     }
 
-    /// Runs all entrants in each round, one right after the other, every other round in the reverse order.
+    /// Runs all entrants in each round, one after another, in reverse order in every other round.
     pub(crate) fn run(&self, what: &str, entrants: &[Entrant]) -> Result<Vec<Column>> {
         let mut columns: Vec<_> = entrants.iter().map(Column::new).collect();
         for round in 1..=self.rounds {
@@ -132,9 +132,9 @@ impl Arena {
         Ok(columns)
     }
 
-    /// What the figures were taken with.
-    pub(crate) fn circumstances(&self, cores: usize, brokers: Vec<BrokerSpec>) -> Circumstances {
-        Circumstances {
+    /// Describes the machine and the brokers.
+    pub(crate) fn circumstances(&self, cores: usize, brokers: Vec<BrokerSpec>) -> Environment {
+        Environment {
             processor: process::processor(),
             kernel: process::kernel(),
             cores,
@@ -149,9 +149,9 @@ impl Arena {
         scenario.seconds = self.seconds.unwrap_or(scenario.seconds);
         // The broker inherits the limit.
         process::ensure_open_files(scenario.connections()?)?;
-        let broker = self.stage.start(&entrant.spec, entrant.cores, scenario.transport)?;
-        let last_words = || format!("the broker's last words: {}", broker.last_words());
-        let mut report = scenario::run(&scenario, &broker.target).with_context(last_words)?;
+        let broker = self.launcher.start(&entrant.spec, entrant.cores, scenario.transport)?;
+        let output_tail = || format!("the end of the broker's output: {}", broker.output_tail());
+        let mut report = scenario::run(&scenario, &broker.target).with_context(output_tail)?;
         if scenario.is_stored() {
             for (figure, value) in broker.counters(&entrant.spec)? {
                 report.add(figure, value);
@@ -172,17 +172,17 @@ impl Column {
         }
     }
 
-    /// Whether it failed or broke a promise.
+    /// Whether a run failed or broke a guarantee.
     pub(crate) fn is_broken(&self) -> bool {
         !self.failures.is_empty() || self.runs.iter().flatten().any(Report::is_broken)
     }
 
-    /// A figure by round.
+    /// The values of a figure, by round.
     pub(crate) fn values(&self, figure: &str) -> Vec<Option<f64>> {
         self.runs.iter().map(|run| run.as_ref().and_then(|report| report.figure(figure))).collect()
     }
 
-    /// What is to be said against it.
+    /// All failures and broken guarantees.
     pub(crate) fn complaints(&self) -> impl Iterator<Item = &String> {
         self.failures.iter().chain(self.runs.iter().flatten().flat_map(|run| &run.broken))
     }
@@ -200,10 +200,10 @@ impl Column {
 
 #[cfg(test)]
 impl Column {
-    /// A column whose runs had these values of one figure.
+    /// A column whose runs have these values of one figure.
     pub(crate) fn with_values(broker: &str, figure: &'static str, values: &[f64]) -> Self {
         let runs = values.iter().map(|value| {
-            let mut report = Report::new(crate::report::Promise::NoLoss, crate::ledger::Tally::default());
+            let mut report = Report::new(crate::report::Guarantee::NoLoss, crate::ledger::Tally::default());
             report.add(figure, *value);
             Some(report)
         });
@@ -219,7 +219,7 @@ impl Column {
     }
 }
 
-/// A scenario with its arguments, from one line.
+/// Parses a scenario with its arguments from one line.
 pub(crate) fn parse_scenario(text: &str) -> Result<ScenarioArgs> {
     let line = ScenarioLine::try_parse_from(text.split_whitespace());
     let scenario = line.map(|line| line.scenario).with_context(|| format!("scenario '{text}'"))?;

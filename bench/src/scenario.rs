@@ -1,32 +1,32 @@
-//! The scenarios: what each is asked, its defaults, and how it runs.
+//! The scenarios: their arguments, their defaults, and how they run.
 
 mod arguments;
 mod connects;
 mod idle;
-mod kept;
-mod measures;
+mod parameters;
 mod steady;
+mod stored;
 mod subscriptions;
 mod target;
 
 use anyhow::Result;
 
 pub(crate) use self::arguments::{Scenario, ScenarioArgs};
-use self::measures::Measures;
+use self::parameters::Parameters;
 pub(crate) use self::target::Target;
 use crate::process;
 use crate::report::Report;
 
 /// Runs a scenario.
 pub(crate) fn run(args: &ScenarioArgs, target: &Target) -> Result<Report> {
-    let measures = Measures::new(args, target.pid)?;
-    process::ensure_open_files(measures.connections())?;
+    let parameters = Parameters::new(args, target.pid)?;
+    process::ensure_open_files(parameters.connections())?;
     match args.scenario {
-        Scenario::Idle => idle::run(&measures, target),
-        Scenario::Connects => connects::run(&measures, target),
-        Scenario::Subscriptions => subscriptions::run(&measures, target),
-        Scenario::Retained => kept::run_retained(&measures, target),
-        Scenario::Offline => kept::run_offline(&measures, target),
+        Scenario::Idle => idle::run(&parameters, target),
+        Scenario::Connects => connects::run(&parameters, target),
+        Scenario::Subscriptions => subscriptions::run(&parameters, target),
+        Scenario::Retained => stored::run_retained(&parameters, target),
+        Scenario::Offline => stored::run_offline(&parameters, target),
         Scenario::Pairs
         | Scenario::FanOut
         | Scenario::FanIn
@@ -35,14 +35,14 @@ pub(crate) fn run(args: &ScenarioArgs, target: &Target) -> Result<Report> {
         | Scenario::Wildcards
         | Scenario::Flood
         | Scenario::Large
-        | Scenario::Mixed => steady::run(&measures, target),
+        | Scenario::Mixed => steady::run(&parameters, target),
     }
 }
 
 impl ScenarioArgs {
-    /// How many connections the scenario takes.
+    /// The number of connections that the scenario needs.
     pub(crate) fn connections(&self) -> Result<usize> {
-        Ok(Measures::new(self, 0)?.connections())
+        Ok(Parameters::new(self, 0)?.connections())
     }
 }
 

@@ -1,23 +1,23 @@
-//! What every payload begins with, so that its receiver can tell where it came from.
+//! The header of every payload, by which a receiver identifies the message.
 
-/// The origin of a message.
+/// Identifies a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// Tells this run from what an earlier one left behind.
+    /// Distinguishes this run from leftovers of earlier runs.
     pub(crate) run: u32,
-    /// The publisher's number, or that of one of its topics.
+    /// The number of the stream: of the publisher, or of one of its topics.
     pub(crate) stream: u32,
-    /// Counts the messages of the stream from 0.
+    /// The position of the message in the stream, from 0.
     pub(crate) sequence: u64,
-    /// When it was sent, on the run's clock.
+    /// When it was sent, in nanoseconds on the run's clock.
     pub(crate) sent_ns: u64,
 }
 
 impl Stamp {
-    /// Its length at the start of a payload.
+    /// Its length in bytes.
     pub(crate) const LEN: usize = 24;
 
-    /// Appends it to a payload.
+    /// Appends the stamp to a payload.
     pub(crate) fn encode(&self, output: &mut Vec<u8>) {
         output.extend_from_slice(&self.run.to_be_bytes());
         output.extend_from_slice(&self.stream.to_be_bytes());
@@ -25,7 +25,7 @@ impl Stamp {
         output.extend_from_slice(&self.sent_ns.to_be_bytes());
     }
 
-    /// Reads it off a payload that is long enough.
+    /// Decodes the stamp of a payload that is long enough.
     pub(crate) fn decode(payload: &[u8]) -> Option<Self> {
         let (run, rest) = payload.split_first_chunk()?;
         let (stream, rest) = rest.split_first_chunk()?;
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_reads_back_and_a_short_payload_has_none() {
+    fn a_stamp_survives_a_round_trip_and_a_short_payload_has_none() {
         let stamp = Stamp { run: 1, stream: 0x0203_0405, sequence: u64::MAX - 1, sent_ns: 77 };
         let mut bytes = Vec::new();
         stamp.encode(&mut bytes);

@@ -1,8 +1,8 @@
-//! Medians, and how far the runs lie apart.
+//! Medians and quartiles of runs.
 
 use serde::Serialize;
 
-/// The middle of several runs.
+/// Median and quartiles of several runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -13,7 +13,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of any number of values but none.
+    /// Returns `None` without values.
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<_> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -21,19 +21,19 @@ impl Spread {
         Some(Self { median: at(2)?, low: at(1)?, high: at(3)? })
     }
 
-    /// Half of what lies between the quartiles, in per cent of the median.
+    /// Half of the interquartile range, in per cent of the median.
     pub(crate) fn percent(&self) -> f64 {
         if self.median == 0.0 { 0.0 } else { (self.high - self.low).abs() / self.median.abs() * 50.0 }
     }
 }
 
-/// The values of each round in proportion to those of the same round, so that what slows a whole round down cancels out.
+/// The ratios of values of the same round, so that a slow round cancels out.
 pub(crate) fn ratio(of: &[Option<f64>], to: &[Option<f64>]) -> Option<Spread> {
     let pairs = of.iter().zip(to).filter_map(|(of, to)| of.zip(*to));
     Spread::of(pairs.filter(|(_, to)| *to > 0.0).map(|(of, to)| of / to))
 }
 
-/// The value a quarter, half or three quarters through a sorted list, between two neighbours where it falls there.
+/// A quartile of a sorted list, interpolated between neighbours.
 fn quantile(sorted: &[f64], quarter: usize) -> Option<f64> {
     let place = sorted.len().checked_sub(1)? * quarter;
     let lower = sorted.get(place / 4)?;
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn the_spread_is_half_of_the_middle_half() {
+    fn the_spread_is_half_of_the_interquartile_range() {
         let spread = Spread::of([90.0, 95.0, 100.0, 105.0, 110.0]).unwrap();
         assert_eq!(spread, Spread { median: 100.0, low: 95.0, high: 105.0 });
         assert!((spread.percent() - 5.0).abs() < 1e-9);

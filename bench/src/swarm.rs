@@ -13,22 +13,22 @@ use crate::connection::{Connection, SCRATCH_LEN};
 use crate::packet::Packet;
 use crate::transport::{Endpoint, Stream};
 
-/// Connections by number, and the poll that says which can go on.
+/// Connections by number, and their poll.
 #[derive(Debug)]
 pub(crate) struct Swarm {
     broker: Endpoint,
     poll: Poll,
     events: Events,
     connections: Vec<Option<Connection>>,
-    /// What waits to be flushed.
+    /// Connections with output to flush.
     dirty: Vec<usize>,
     scratch: Vec<u8>,
-    /// Bytes of a socket's send buffer, where it isn't left to the kernel.
+    /// Size of the sockets' send buffers in bytes; `None` leaves it to the kernel.
     send_buffer: Option<usize>,
 }
 
 impl Swarm {
-    /// No connections yet, to `broker`, from which no packet longer than `packet_len_max` is expected.
+    /// Connects to `broker`. A received packet longer than `packet_len_max` is an error.
     pub(crate) fn new(broker: Endpoint, packet_len_max: usize, send_buffer: Option<usize>) -> Result<Self> {
         Ok(Self {
             broker,
@@ -41,7 +41,7 @@ impl Swarm {
         })
     }
 
-    /// Opens one more connection and returns its number.
+    /// Opens a connection and returns its number.
     pub(crate) fn open(&mut self) -> Result<usize> {
         let number = self.connections.len();
         let mut stream = self.connect(number).with_context(|| format!("cannot connect to {}", self.broker.address))?;
@@ -50,7 +50,7 @@ impl Swarm {
         Ok(number)
     }
 
-    /// Closes a connection once what it has to say is written; its number is not used again.
+    /// Closes a connection when its output is written. Its number is not reused.
     pub(crate) fn close(&mut self, number: usize) -> Result<()> {
         self.flush()?;
         if let Some(connection) = self.connections.get_mut(number) {
@@ -59,13 +59,13 @@ impl Swarm {
         Ok(())
     }
 
-    /// How many bytes wait for the broker to read.
+    /// The number of unsent bytes.
     pub(crate) fn backlog(&self, number: usize) -> usize {
         let connection = self.connections.get(number).and_then(Option::as_ref);
         connection.map_or(0, Connection::backlog)
     }
 
-    /// Where to append what a connection shall send with the next [`flush`](Self::flush).
+    /// The output buffer of a connection, which the next [`flush`](Self::flush) writes.
     pub(crate) fn output(&mut self, number: usize) -> Result<&mut Vec<u8>> {
         let slot = self.connections.get_mut(number).and_then(Option::as_mut);
         let connection = slot.with_context(|| format!("connection {number} is closed"))?;
@@ -76,7 +76,7 @@ impl Swarm {
         Ok(&mut connection.output)
     }
 
-    /// Waits until something happens and hands every packet that came to `on_packet`, with its connection's output.
+    /// Waits for events and passes every received packet to `on_packet`, with its connection's output.
     pub(crate) fn turn(
         &mut self,
         timeout: Duration,
@@ -103,7 +103,7 @@ impl Swarm {
         Ok(())
     }
 
-    /// Writes what can be written; what the broker doesn't take is tried again when it does.
+    /// Writes until the sockets would block; the rest is written when they are writable.
     pub(crate) fn flush(&mut self) -> Result<()> {
         for number in self.dirty.drain(..) {
             let Some(Some(connection)) = self.connections.get_mut(number) else { continue };
@@ -126,8 +126,8 @@ impl Swarm {
         if let Some(send_buffer) = self.send_buffer {
             socket.set_send_buffer_size(send_buffer)?;
         }
-        // Blocking on loopback is a matter of microseconds as long as the broker's backlog has room, which the
-        // bound on connections that wait for their CONNACK sees to.
+        // Connecting over loopback blocks for microseconds only, as long as the broker's backlog has room. The bound on
+        // connections that wait for their CONNACK ensures that.
         socket.connect_timeout(&self.broker.address.into(), CONNECT_TIMEOUT)?;
         socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
@@ -136,6 +136,6 @@ impl Swarm {
 }
 
 const EVENTS: usize = 1_024;
-/// Linux gives 28,232 ports to one source address by default.
+/// Linux offers 28,232 ports per source address by default.
 const CONNECTIONS_PER_SOURCE: usize = 25_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,11 +1,11 @@
-//! The table of a comparison, in Markdown.
+//! Prints a comparison as a Markdown table.
 
 use crate::peers::BrokerSpec;
 use crate::report::digits;
 use crate::rounds::{Column, Compared};
 use crate::statistics::{self, Spread};
 
-/// What the brokers are, and the head of the table.
+/// The versions of the brokers, and the header of the table.
 pub(crate) fn heading(brokers: &[BrokerSpec]) -> String {
     let mut text = String::new();
     for broker in brokers {
@@ -19,14 +19,14 @@ pub(crate) fn heading(brokers: &[BrokerSpec]) -> String {
     text
 }
 
-/// A line for each of a scenario's principal figures, and for each complaint.
+/// A line for each principal figure of a scenario, and for each complaint.
 pub(crate) fn rows(compared: &Compared, baseline: &str) -> String {
     let mut rows = String::new();
     let mut label = compared.scenario.as_str();
     let base = compared.brokers.iter().find(|column| column.broker == baseline);
     for figure in PRINCIPAL {
         let spreads = compared.brokers.iter().filter_map(|column| column.figures.get(figure));
-        // That nothing was lost is no news.
+        // A line of zero losses is omitted.
         if spreads.clone().next().is_none() || (figure == LOST && spreads.clone().all(|spread| spread.high == 0.0)) {
             continue;
         }
@@ -43,7 +43,7 @@ pub(crate) fn rows(compared: &Compared, baseline: &str) -> String {
     rows
 }
 
-/// The beginning of a complaint, so that it fits a cell.
+/// The beginning of a complaint, shortened to fit a cell.
 pub(crate) fn on_one_line(complaint: &str) -> String {
     let mut line: String = complaint.replace(['\n', '|'], " ").chars().take(COMPLAINT_LEN_MAX).collect();
     if line.len() < complaint.len() {
@@ -57,7 +57,8 @@ pub(crate) fn proportion(ratio: &Spread) -> String {
     format!("{:.2}× ±{:.0}%", ratio.median, ratio.percent())
 }
 
-/// A median; of the baseline with its spread, of the others with their proportion to it and the spread of that.
+/// For the baseline, a median with its spread; for others, a median with its ratio to the baseline and the ratio's
+/// spread.
 fn cell(column: &Column, base: Option<&Column>, figure: &str) -> String {
     let Some(spread) = column.figures.get(figure) else { return format!("{:>24}", "–") };
     let value = digits(spread.median);
@@ -73,7 +74,7 @@ fn cell(column: &Column, base: Option<&Column>, figure: &str) -> String {
     format!("{text:>24}")
 }
 
-/// What the table shows; the file has the rest.
+/// The figures of the table; the JSON file has all of them.
 const PRINCIPAL: [&str; 19] = [
     "cpu_us_per_message",
     "messages_per_second",

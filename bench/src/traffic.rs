@@ -1,4 +1,4 @@
-//! Drives a run's connections: connect, subscribe, publish, wait.
+//! Drives the connections of a run: connects, subscribes, publishes and waits.
 
 use std::time::{Duration, Instant};
 
@@ -11,35 +11,35 @@ use crate::plan::{Pace, Plan};
 use crate::swarm::Swarm;
 use crate::transport::Endpoint;
 
-/// A run: its sockets, and what goes over them.
+/// A run: its sockets and its flow.
 #[derive(Debug)]
 pub(crate) struct Traffic {
     swarm: Swarm,
     pub(crate) flow: Flow,
     pub(crate) plan: Plan,
-    /// By connection.
+    /// The role of each connection.
     roles: Vec<Role>,
-    /// By publisher: its connection.
+    /// The connection of each publisher.
     publishers: Vec<usize>,
     client_ids: usize,
-    /// When the last packet came.
+    /// When the last packet was received.
     pub(crate) last_packet: Instant,
 }
 
-/// When publishing ends.
+/// When publishing stops.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Until {
     Deadline(Instant),
     Sent,
 }
 
-/// How waiting ended.
+/// Why waiting ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settled {
     Done,
-    /// Nothing came any more.
+    /// No packet arrived for a while.
     Silent,
-    /// Things still came when the time was over.
+    /// Packets were still arriving at the time limit.
     Unfinished,
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum Settled {
 pub(crate) struct Client {
     pub(crate) role: Role,
     pub(crate) session: SessionKind,
-    /// Given when a session is to be found again.
+    /// Set if the session must be found again.
     pub(crate) client_id: Option<String>,
 }
 
@@ -60,7 +60,7 @@ impl Client {
 }
 
 impl Traffic {
-    /// No connections yet.
+    /// A run without connections.
     pub(crate) fn new(broker: Endpoint, plan: Plan) -> Result<Self> {
         Ok(Self {
             swarm: Swarm::new(broker, plan.packet_len_max(), send_buffer(plan.pace))?,
@@ -73,7 +73,7 @@ impl Traffic {
         })
     }
 
-    /// Connects the clients, a few at a time, and waits until all are greeted; returns their connections.
+    /// Connects the clients, a few at a time, waits for all CONNACKs, and returns the connections.
     pub(crate) fn connect(&mut self, clients: &[Client]) -> Result<Vec<usize>> {
         let before = self.flow.counts.connected;
         let mut connections = Vec::with_capacity(clients.len());
@@ -111,7 +111,7 @@ impl Traffic {
         Ok(connections)
     }
 
-    /// Disconnects the receivers and ends those of their sessions that outlive that.
+    /// Disconnects the receivers and ends their durable sessions.
     pub(crate) fn forget_sessions(&mut self, connections: &[usize]) -> Result<()> {
         for connection in connections {
             self.disconnect(*connection)?;
@@ -147,19 +147,19 @@ impl Traffic {
         self.wait("a SUBACK", |counts| counts.subscribed >= subscribed)
     }
 
-    /// Says goodbye on a connection and closes it.
+    /// Sends DISCONNECT and closes the connection.
     pub(crate) fn disconnect(&mut self, connection: usize) -> Result<()> {
         packet::encode_disconnect(self.swarm.output(connection)?);
         self.swarm.close(connection)
     }
 
-    /// Publishes at the plan's pace; an error if the broker stops to answer meanwhile.
+    /// Publishes at the plan's pace. Fails if the broker stops responding.
     pub(crate) fn publish(&mut self, until: Until) -> Result<()> {
         self.last_packet = clock::now();
         self.flow.touch_all();
         loop {
             let busy = match self.plan.pace {
-                Pace::Unbounded => self.pour()?,
+                Pace::Unbounded => self.publish_writable()?,
                 Pace::Scheduled { interval_ns } => self.keep_schedule(interval_ns)?,
                 Pace::EachDelivered | Pace::AllDelivered | Pace::Acknowledged => self.refill()?,
             };
@@ -179,7 +179,7 @@ impl Traffic {
         }
     }
 
-    /// Goes on without publishing until `done`, or until nothing has come for a while, or for too long.
+    /// Handles packets without publishing until `done`, or until none arrived for a while, or until the time limit.
     pub(crate) fn settle(&mut self, done: impl Fn(&Counts) -> bool) -> Result<Settled> {
         let started = clock::now();
         self.last_packet = started;
@@ -198,12 +198,12 @@ impl Traffic {
         Ok(Settled::Done)
     }
 
-    /// Looks once whether anything came; an error if a connection was closed.
-    pub(crate) fn glance(&mut self) -> Result<()> {
+    /// Handles pending events once. Fails if a connection was closed.
+    pub(crate) fn poll_once(&mut self) -> Result<()> {
         self.turn(Duration::ZERO)
     }
 
-    /// Deletes what the run's topics retain.
+    /// Deletes the retained messages of the run's topics.
     pub(crate) fn clear_retained(&mut self) -> Result<()> {
         let Some(&connection) = self.publishers.first() else { return Ok(()) };
         for stream in &self.plan.streams {
@@ -218,7 +218,7 @@ impl Traffic {
         Ok(())
     }
 
-    /// Lets every publisher that has room send.
+    /// Lets every publisher with space in its window send.
     fn refill(&mut self) -> Result<bool> {
         while let Some(publisher) = self.flow.next_touched() {
             if let Some(&connection) = self.publishers.get(publisher) {
@@ -228,7 +228,7 @@ impl Traffic {
         Ok(false)
     }
 
-    /// Sends what is due. Always busy: to sleep until the next is due would make it late by what a poll's timeout is off.
+    /// Sends messages that are due. It never sleeps, because the timeout of a poll is too imprecise.
     fn keep_schedule(&mut self, interval_ns: u64) -> Result<bool> {
         while let Some(publisher) = self.flow.next_due() {
             let connection = *self.publishers.get(publisher).context("a publisher without a connection")?;
@@ -237,8 +237,8 @@ impl Traffic {
         Ok(true)
     }
 
-    /// Lets every publisher send whose socket takes more; returns whether there was one.
-    fn pour(&mut self) -> Result<bool> {
+    /// Lets every publisher send whose socket is writable. Returns whether there was one.
+    fn publish_writable(&mut self) -> Result<bool> {
         let mut busy = false;
         for (publisher, &connection) in self.publishers.iter().enumerate() {
             if self.swarm.backlog(connection) == 0 {
@@ -267,24 +267,26 @@ impl Traffic {
     fn wait(&mut self, what: &str, done: impl Fn(&Counts) -> bool) -> Result<()> {
         match self.settle(done)? {
             Settled::Done => Ok(()),
-            Settled::Silent | Settled::Unfinished => bail!("waited {} s for {what}", STALL.as_secs()),
+            Settled::Silent | Settled::Unfinished => {
+                bail!("no progress for {} s while waiting for {what}", STALL.as_secs())
+            }
         }
     }
 }
 
-/// What the kernel may keep for one connection, where nothing else bounds what a publisher sends.
+/// The send buffer of a connection in bytes, if nothing else bounds the publisher's output.
 fn send_buffer(pace: Pace) -> Option<usize> {
     (pace == Pace::Unbounded).then_some(FLOOD_SEND_BUFFER)
 }
 
-/// So that a flood waits in the broker and not in the kernel, and is over soon after its publishers stop.
+/// Small, so that a flood queues in the broker instead of the kernel, and ends soon after its publishers stop.
 const FLOOD_SEND_BUFFER: usize = 32 * 1_024;
-/// Connections that wait for their CONNACK: fewer than the shortest listen backlog at hand.
+/// Connections that wait for their CONNACK: fewer than the shortest listen backlog of the compared brokers.
 const UNANSWERED_MAX: usize = 64;
 const FILTERS_PER_SUBSCRIBE: usize = 100;
-/// How long a turn waits for packets, so that deadlines are kept.
+/// How long a poll waits for packets, so that deadlines are met.
 const TURN: Duration = Duration::from_millis(10);
-/// A broker that sends nothing for so long sends nothing more.
+/// A broker that sends nothing for this long is considered finished.
 const STALL: Duration = Duration::from_secs(3);
-/// A broker that got more than it can pass on in so long has accepted too much.
+/// The time limit for a broker to deliver what it accepted.
 const SETTLE_MAX: Duration = Duration::from_secs(30);

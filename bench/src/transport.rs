@@ -1,4 +1,4 @@
-//! What carries MQTT: TCP, TLS or WebSocket, without blocking.
+//! Nonblocking transports: TCP, TLS and WebSocket.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::websocket::WebSocket;
 
-/// How clients speak to the broker.
+/// The transport that carries MQTT.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Transport {
     #[default]
@@ -25,14 +25,14 @@ pub(crate) enum Transport {
     Ws,
 }
 
-/// Where a broker listens, and how to speak to it there.
+/// A broker's address and transport.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     kind: Kind,
 }
 
-/// One connection's bytes.
+/// The byte stream of a connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -40,7 +40,7 @@ pub(crate) enum Stream {
     WebSocket(Box<WebSocket>),
 }
 
-/// A socket and the cryptography over it.
+/// A socket with its TLS state.
 pub(crate) struct TlsStream {
     socket: TcpStream,
     tls: ClientConnection,
@@ -54,7 +54,7 @@ enum Kind {
 }
 
 impl Endpoint {
-    /// A listener of any transport; at TLS, its certificate is to be signed by `authority`.
+    /// An endpoint of any transport; a TLS certificate must be signed by `authority`.
     pub(crate) fn new(address: SocketAddr, transport: Transport, authority: Option<&Path>) -> Result<Self> {
         let kind = match transport {
             Transport::Tcp => Kind::Tcp,
@@ -69,7 +69,7 @@ impl Endpoint {
         Ok(Self { address, kind })
     }
 
-    /// Speaks over a connected socket.
+    /// Wraps a connected socket.
     pub(crate) fn over(&self, socket: TcpStream) -> Result<Stream> {
         Ok(match &self.kind {
             Kind::Tcp => Stream::Tcp(socket),
@@ -93,12 +93,12 @@ impl Stream {
         }
     }
 
-    /// Whether a read that doesn't fill its buffer has taken all there was.
+    /// Whether a read that doesn't fill its buffer has emptied the stream.
     pub(crate) const fn is_drained_by_short_read(&self) -> bool {
         matches!(self, Self::Tcp(_))
     }
 
-    /// Whether the transport itself has something to write.
+    /// Whether the transport has its own output.
     pub(crate) fn wants_write(&self) -> bool {
         match self {
             Self::Tcp(_) => false,
@@ -107,7 +107,7 @@ impl Stream {
         }
     }
 
-    /// Writes what the transport itself has to write.
+    /// Writes the transport's own output.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(_) => Ok(()),
@@ -116,7 +116,7 @@ impl Stream {
         }
     }
 
-    /// Reads what came, or says that it would block; 0 bytes are the end.
+    /// Reads available bytes, or fails with `WouldBlock`; 0 bytes mean the end.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.read(buffer),
@@ -125,7 +125,7 @@ impl Stream {
         }
     }
 
-    /// Takes what can be taken, or says that it would block.
+    /// Writes some bytes, or fails with `WouldBlock`.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.write(bytes),
@@ -175,5 +175,5 @@ impl fmt::Debug for TlsStream {
     }
 }
 
-/// What the certificate of a broker under test is made out to.
+/// The subject of a broker's certificate.
 pub(crate) const SERVER_NAME: &str = "localhost";

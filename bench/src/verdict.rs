@@ -1,6 +1,6 @@
-//! How a run ended.
+//! The result of a run.
 
-/// Whether the broker kept what the scenario promises.
+/// Whether the broker kept the guarantees of the scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Kept,

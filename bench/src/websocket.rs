@@ -1,24 +1,24 @@
-//! The client's side of a WebSocket that carries MQTT: an upgrade, then binary frames.
+//! The client side of a WebSocket that carries MQTT: an upgrade, then binary frames.
 
 use std::io::{self, ErrorKind, Read, Write};
 
 use mio::net::TcpStream;
 
-/// A socket, the upgrade, and the frames over it.
+/// A socket with the state of the upgrade and of the frames.
 #[derive(Debug)]
 pub(crate) struct WebSocket<S = TcpStream> {
     socket: S,
     upgraded: bool,
-    /// What came and isn't taken yet, from `taken` on.
+    /// Received bytes; those before `taken` are consumed.
     incoming: Vec<u8>,
     taken: usize,
-    /// What is left of the data frame at hand.
+    /// Remaining payload bytes of the current data frame.
     frame_rest: usize,
     outgoing: Vec<u8>,
     written: usize,
 }
 
-/// The start of a frame of the server.
+/// The header of a frame from the server.
 #[derive(Debug, PartialEq, Eq)]
 struct Header {
     opcode: u8,
@@ -27,7 +27,7 @@ struct Header {
 }
 
 impl<S: Read + Write> WebSocket<S> {
-    /// Over a connected socket; the request goes out with the first flush.
+    /// Wraps a connected socket. The first flush sends the upgrade request.
     pub(crate) fn new(socket: S) -> Self {
         Self {
             socket,
@@ -45,12 +45,12 @@ impl<S: Read + Write> WebSocket<S> {
         &mut self.socket
     }
 
-    /// Whether frames wait to be written.
+    /// Whether output is pending.
     pub(crate) const fn wants_write(&self) -> bool {
         self.written < self.outgoing.len()
     }
 
-    /// Takes bytes as one frame, unless another still waits or the server hasn't agreed yet.
+    /// Sends bytes as one frame. Fails with `WouldBlock` while a frame is pending or the upgrade isn't complete.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.flush()?;
         if !self.upgraded {
@@ -65,7 +65,7 @@ impl<S: Read + Write> WebSocket<S> {
         }
     }
 
-    /// Writes what waits.
+    /// Writes pending output.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         while let Some(rest) = self.outgoing.get(self.written..).filter(|rest| !rest.is_empty()) {
             self.written += self.socket.write(rest)?;
@@ -76,7 +76,7 @@ impl<S: Read + Write> WebSocket<S> {
         Ok(())
     }
 
-    /// Fills the buffer with the payloads of the frames that came.
+    /// Fills the buffer with the payloads of received frames.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let filled = self.unwrap(buffer)?;
@@ -93,7 +93,7 @@ impl<S: Read + Write> WebSocket<S> {
         }
     }
 
-    /// Takes payloads out of what is there; 0 says that more is needed.
+    /// Copies payloads from the received bytes. Returns 0 if more are needed.
     fn unwrap(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if !self.upgraded && !self.upgrade()? {
             return Ok(0);
@@ -120,7 +120,7 @@ impl<S: Read + Write> WebSocket<S> {
                     self.taken += header.header_len;
                     self.frame_rest = header.payload_len;
                 }
-                // Asks for a pong, which no broker at hand insists on.
+                // A ping requests a pong, but none of the compared brokers requires it.
                 PING | PONG if rest.len() >= header.header_len + header.payload_len => {
                     self.taken += header.header_len + header.payload_len;
                 }
@@ -131,7 +131,7 @@ impl<S: Read + Write> WebSocket<S> {
         }
     }
 
-    /// Whether the server has agreed.
+    /// Whether the upgrade is complete.
     fn upgrade(&mut self) -> io::Result<bool> {
         let Some(end) = self.incoming.windows(END.len()).position(|window| window == END) else { return Ok(false) };
         if !self.incoming.starts_with(b"HTTP/1.1 101") {
@@ -143,7 +143,8 @@ impl<S: Read + Write> WebSocket<S> {
     }
 }
 
-/// Appends the header of a final binary frame. Its mask is zero, which spares the generator the masking, not the broker.
+/// Appends the header of a final binary frame. Its mask is zero, which spares the generator, but not the broker, the
+/// masking.
 fn encode_header(output: &mut Vec<u8>, payload_len: usize) {
     output.push(0x80 | BINARY);
     if let Ok(short) = u8::try_from(payload_len)
@@ -160,7 +161,7 @@ fn encode_header(output: &mut Vec<u8>, payload_len: usize) {
     output.extend_from_slice(&[0; 4]);
 }
 
-/// The header at the start of `bytes`, once it is whole.
+/// The header at the start of `bytes`, if it is complete.
 fn decode_header(bytes: &[u8]) -> io::Result<Option<Header>> {
     let Some((&[first, second], rest)) = bytes.split_first_chunk::<2>() else { return Ok(None) };
     if second & MASKED != 0 {
@@ -184,7 +185,7 @@ fn invalid(what: &'static str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, what)
 }
 
-/// The key is the one of RFC 6455's example: nothing is cached between here and the broker.
+/// The key is the example of RFC 6455; it need not be random, because no proxy caches the response.
 const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
 const END: &[u8] = b"\r\n\r\n";
@@ -194,10 +195,10 @@ const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
-/// No broker has to take more in one frame.
+/// Maximum frame payload in bytes.
 const FRAME_MAX: usize = 64 * 1_024;
 const CHUNK_LEN: usize = 64 * 1_024;
-/// So that a burst leaves no memory behind.
+/// Larger buffers are freed after use.
 const OUTGOING_KEPT: usize = 2 * FRAME_MAX;
 
 #[cfg(test)]
@@ -206,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    /// A socket that hands out its chunks one by one.
+    /// A socket that returns its chunks one by one.
     #[derive(Debug, Default)]
     struct Wire {
         chunks: VecDeque<Vec<u8>>,
@@ -247,7 +248,7 @@ mod tests {
     const AGREED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
 
     #[test]
-    fn payloads_come_out_whole_however_they_are_cut() {
+    fn payloads_are_reassembled_from_any_fragments() {
         let mut bytes = AGREED.to_vec();
         bytes.extend_from_slice(b"\x82\x03abc\x89\x02hi\x02\x02de\x80\x01f\x82\x7E\x00\x80");
         bytes.extend_from_slice(&[b'x'; 128]);
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_before_the_server_agrees_and_then_in_masked_frames() {
+    fn nothing_is_sent_before_the_upgrade_and_then_masked_frames() {
         let mut socket = WebSocket::new(Wire::default());
         assert_eq!(socket.write(b"ab").unwrap_err().kind(), ErrorKind::WouldBlock);
         assert!(socket.socket.written.starts_with(b"GET /mqtt "));
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_have_three_forms() {
+    fn lengths_have_three_encodings() {
         let header = |len| {
             let mut bytes = Vec::new();
             encode_header(&mut bytes, len);

@@ -5,7 +5,7 @@ cat > "$3.conf" <<CONF
 allow_anonymous true
 persistence true
 persistence_location $3/
-# What is acknowledged is written down as soon as mosquitto can be told to.
+# mosquitto saves its state after every change, the strictest setting it has.
 autosave_on_changes true
 autosave_interval 1
 log_type error

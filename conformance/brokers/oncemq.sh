@@ -8,7 +8,7 @@ data = "$4"
 level = "error"
 [admin]
 enabled = false
-# All cases come from one address, many at once.
+# Many cases connect concurrently from one address.
 [limits]
 connections_per_address_max = 100000
 connections_per_second_max = 100000

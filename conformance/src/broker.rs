@@ -1,4 +1,4 @@
-//! The broker as a process of the suite: started, ended as asked for, started again over the same data.
+//! Starts, stops and restarts the broker process.
 
 use std::fs;
 use std::io;
@@ -15,21 +15,21 @@ use tempfile::TempDir;
 use crate::clock;
 use crate::failure::{Failure, Outcome};
 
-/// How the broker is ended.
+/// How the broker is terminated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGTERM: it shuts down as it likes.
+    /// SIGTERM: a clean shutdown.
     Term,
-    /// SIGKILL: it has no chance to.
+    /// SIGKILL: no shutdown.
     Kill,
 }
 
-/// How to start a broker: a command line in which `{port}`, `{data}` and, if it is there, `{websocket}` are replaced.
+/// The command line of a broker, with the placeholders `{port}`, `{data}` and optionally `{websocket}`.
 #[derive(Debug, Clone)]
 pub struct Template(String);
 
 impl Template {
-    /// A command line; arguments with spaces stand in single or double quotes.
+    /// A command line; arguments with spaces are in single or double quotes.
     pub fn new(command: impl Into<String>) -> Self {
         Self(command.into())
     }
@@ -43,12 +43,12 @@ impl Template {
     }
 }
 
-/// A running broker. Dropped, it is killed and its data is removed.
+/// A running broker. Dropping it kills the process and removes its data.
 #[derive(Debug)]
 pub struct Broker {
     template: Template,
     child: Child,
-    /// Kills the broker if the suite ends without doing so.
+    /// Kills the broker if the suite ends without dropping this.
     watch: Watch,
     port: u16,
     websocket: u16,
@@ -56,9 +56,9 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker with data of its own on free ports.
+    /// Starts a broker with its own data directory on free ports.
     pub fn start(template: &Template) -> io::Result<Self> {
-        // What else runs here may take a port between the look at it and the broker's.
+        // Another process may take a port between the check and the broker's bind, so there is a second attempt.
         Self::start_once(template).or_else(|_| Self::start_once(template))
     }
 
@@ -73,25 +73,25 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Where it listens.
+    /// Its TCP address.
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// Where it listens for WebSockets, if its command says so.
+    /// Its WebSocket address, if its command has the placeholder.
     pub fn websocket(&self) -> Option<SocketAddr> {
         self.template.0.contains("{websocket}").then(|| (Ipv4Addr::LOCALHOST, self.websocket).into())
     }
 
-    /// Ends the broker and starts it again on the same port with the same data.
+    /// Terminates the broker and starts it again on the same port with the same data.
     pub fn restart(&mut self, signal: Signal) -> Outcome {
         self.end(signal)?;
         self.start_again()
     }
 
-    /// Ends the broker and waits until it is gone.
+    /// Terminates the broker and waits for its exit.
     pub fn end(&mut self, signal: Signal) -> Outcome {
-        let failed = |error: io::Error| Failure::new("the broker's process can be ended", error.to_string());
+        let failed = |error: io::Error| Failure::new("the broker's process can be terminated", error.to_string());
         self.watch.end();
         match signal {
             Signal::Kill => self.child.kill().map_err(failed)?,
@@ -104,9 +104,9 @@ impl Broker {
         self.wait_for_end().map(|_| ()).map_err(failed)
     }
 
-    /// Starts the broker that `end` has ended.
+    /// Starts the broker again after `end`.
     pub fn start_again(&mut self) -> Outcome {
-        let failed = |error: io::Error| Failure::new("the broker starts again over its data", error.to_string());
+        let failed = |error: io::Error| Failure::new("the broker starts again with its data", error.to_string());
         self.child = spawn(&self.template, self.port, self.websocket, &self.directory).map_err(failed)?;
         self.watch = Watch::over(&self.child).map_err(failed)?;
         self.wait_until_it_listens().map_err(failed)
@@ -136,7 +136,7 @@ impl Broker {
                     return Err(io::Error::other(format!("the broker ended with {status}")));
                 }
                 if clock::now() > until {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, format!("nothing listens on {address}")));
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no process listens on {address}")));
                 }
                 thread::sleep(Duration::from_millis(10));
             }
@@ -147,14 +147,14 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // It may have ended already; there is no one left to tell.
+        // The process may have exited already; `drop` can't report an error.
         self.watch.end();
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }
 }
 
-/// A process that waits for the end of its standard input, which comes when the suite is gone, however it ended.
+/// A helper process that kills the broker when its standard input closes, which happens however the suite ends.
 #[derive(Debug)]
 struct Watch(Child);
 
@@ -167,7 +167,7 @@ impl Watch {
         command.spawn().map(Self)
     }
 
-    /// Before its broker ends, so that it can't take another process for that.
+    /// Ends the helper before the broker's process id can be reused.
     fn end(&mut self) {
         let _ended = self.0.kill();
         let _reaped = self.0.wait();
@@ -187,8 +187,8 @@ fn data_of(directory: &TempDir) -> PathBuf {
     directory.path().join("data")
 }
 
-/// Two ports that nothing listens on and that no connection is given, as the system takes those from above: a broker that is
-/// ended finds its port free when it starts again.
+/// Two free ports below the range of ephemeral ports. The system gives none of them to a connection, so the port is
+/// still free when the broker restarts.
 fn free_ports() -> io::Result<(u16, u16)> {
     Ok((free_port()?, free_port()?))
 }
@@ -197,7 +197,7 @@ fn free_port() -> io::Result<u16> {
     const PORTS: std::ops::Range<u32> = 10_000..32_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in PORTS {
-        // Several suites at once begin at different places.
+        // Concurrent suites start their search at different ports.
         let number = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let port = PORTS.start + number % (PORTS.end - PORTS.start);
         let port = u16::try_from(port).map_err(io::Error::other)?;

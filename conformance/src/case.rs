@@ -1,4 +1,4 @@
-//! What a case is.
+//! Test cases.
 
 use std::time::Duration;
 
@@ -6,24 +6,24 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::wire::Version;
 
-/// One test of one or more statements, run once for each version it has statements of.
+/// A test of one or more statements. It runs once for each version in which it has statements.
 #[derive(Debug)]
 pub struct Case {
-    /// Its name, unique, in snake_case: what the broker does when it is right.
+    /// Its unique name in snake_case, which states the correct behaviour.
     pub name: &'static str,
     v3: &'static [&'static str],
     v5: &'static [&'static str],
-    /// What the broker has to have for the case to say anything.
+    /// Features that the broker must have for the case to apply.
     pub features: &'static [Feature],
-    /// How long it may take.
+    /// Its time limit.
     pub time: Duration,
-    /// Whether what other cases do would be in its way.
+    /// Whether concurrent cases would disturb it.
     pub alone: bool,
-    /// What it does.
+    /// The function that runs it.
     pub run: fn(&mut Context) -> Outcome,
 }
 
-/// What a broker may lack, or the suite may not be able to do to it.
+/// A feature that a broker may lack, or that the suite's setup may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Feature {
     /// PUBLISH at QoS 1.
@@ -40,17 +40,17 @@ pub enum Feature {
     SharedSubscriptions,
     /// Topic Aliases from the client to the server.
     TopicAliases,
-    /// The suite has started the broker, and gives the case one of its own to restart.
+    /// The suite started the broker, and gives the case its own broker to restart.
     Restart,
     /// The broker listens for WebSockets.
     WebSocket,
 }
 
 impl Case {
-    /// How long a case may take that doesn't ask for more.
+    /// The default time limit of a case.
     pub const TIME: Duration = Duration::from_secs(10);
 
-    /// A case of both versions, with the statements of 3.1.1 and of 5.0.
+    /// A case for both versions, with the statements of 3.1.1 and of 5.0.
     pub const fn both(
         name: &'static str,
         v3: &'static [&'static str],
@@ -60,35 +60,35 @@ impl Case {
         Self { name, v3, v5, features: &[], time: Self::TIME, alone: false, run }
     }
 
-    /// A case of 5.0 only.
+    /// A case for 5.0 only.
     pub const fn v5(name: &'static str, statements: &'static [&'static str], run: fn(&mut Context) -> Outcome) -> Self {
         Self::both(name, &[], statements, run)
     }
 
-    /// A case of 3.1.1 only.
+    /// A case for 3.1.1 only.
     pub const fn v3(name: &'static str, statements: &'static [&'static str], run: fn(&mut Context) -> Outcome) -> Self {
         Self::both(name, statements, &[], run)
     }
 
-    /// Without one of these the case is skipped.
+    /// Skips the case unless the broker has these features.
     pub const fn needs(mut self, features: &'static [Feature]) -> Self {
         self.features = features;
         self
     }
 
-    /// It may take this long.
+    /// Sets the time limit.
     pub const fn seconds(mut self, seconds: u64) -> Self {
         self.time = Duration::from_secs(seconds);
         self
     }
 
-    /// It subscribes to what other cases publish, or the like: it gets a broker of its own, or runs after all others.
+    /// For a case that other cases' messages would disturb: it gets its own broker, or runs after all others.
     pub const fn alone(mut self) -> Self {
         self.alone = true;
         self
     }
 
-    /// The statements of a version; none if the case isn't for it.
+    /// The statements of a version; empty if the case doesn't apply to it.
     pub const fn statements(&self, version: Version) -> &'static [&'static str] {
         match version {
             Version::V3 => self.v3,

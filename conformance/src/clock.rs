@@ -1,14 +1,14 @@
-//! The one place that reads the time.
+//! Reads the time, in one place.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// The monotonic time.
+/// The current monotonic time.
 #[expect(clippy::disallowed_methods, reason = "the suite's own clock; the broker's is no part of this crate")]
 pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Seconds since the Unix epoch: what makes the client identifiers and topics of a run its own.
+/// Seconds since the Unix epoch, which make the Client Identifiers and topics of a run unique.
 #[expect(clippy::disallowed_methods, reason = "the suite's own clock; the broker's is no part of this crate")]
 pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())

@@ -1,4 +1,4 @@
-//! What a case gets: names of its own, connections, and the broker's process if the suite has started it.
+//! The environment of a case: unique names, connections, and the broker process if the suite started it.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -13,13 +13,13 @@ use crate::link::Link;
 use crate::trace::CaseState;
 use crate::wire::{Connack, Connect, Disconnect, Publish, Version};
 
-/// The surroundings of a case in one version.
+/// The environment of a case in one version.
 #[derive(Debug)]
 pub struct Context {
     version: Version,
     address: SocketAddr,
     websocket: Option<SocketAddr>,
-    /// Letters and digits that no other case of this or another run has.
+    /// Letters and digits that are unique to this case and run.
     unique: String,
     state: Rc<CaseState>,
     broker: Option<Broker>,
@@ -28,19 +28,19 @@ pub struct Context {
     clients: u32,
 }
 
-/// Where a case runs.
+/// The broker under test.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// The broker.
+    /// Its TCP address.
     pub address: SocketAddr,
-    /// Where it listens for WebSockets.
+    /// Its WebSocket address.
     pub websocket: Option<SocketAddr>,
-    /// What it announces in CONNACK to clients of 5.0; empty if it doesn't know 5.0.
+    /// Its CONNACK to a 5.0 client; empty if it doesn't support 5.0.
     pub announced: Connack,
 }
 
 impl Context {
-    /// Of a case that starts now.
+    /// The environment of a case that starts now.
     pub(crate) fn new(version: Version, place: &Place, unique: String, time: Duration, broker: Option<Broker>) -> Self {
         Self {
             version,
@@ -60,13 +60,13 @@ impl Context {
         self.version
     }
 
-    /// A Topic Name or Topic Filter under a prefix that only this case uses. What is published to it is seen by no
-    /// other case, unless that subscribes to `#`.
+    /// A Topic Name or Topic Filter below a prefix that only this case uses, so that other cases don't receive its
+    /// messages, unless they subscribe to `#`.
     pub fn topic(&self, rest: &str) -> String {
         format!("conformance/{}/{rest}", self.unique)
     }
 
-    /// A Client Identifier that only this case uses: the same for the same label, at most 23 letters and digits.
+    /// A Client Identifier that only this case uses, derived from the label; at most 23 letters and digits.
     pub fn client_id(&self, label: &str) -> String {
         const LENGTH_MAX: usize = 23;
         let letters = label.chars().filter(char::is_ascii_alphanumeric);
@@ -78,12 +78,12 @@ impl Context {
         client_id
     }
 
-    /// CONNECT with the Client Identifier of this label and Clean Start (3.1.1: Clean Session), to be changed.
+    /// CONNECT with the Client Identifier of this label and Clean Start (3.1.1: Clean Session), to be modified.
     pub fn connecting(&self, label: &str) -> Connect {
         Connect::new(self.version).client_id(self.client_id(label))
     }
 
-    /// A connection on which nothing was sent yet.
+    /// Opens a connection without sending CONNECT.
     pub fn open(&mut self) -> Result<Client, Failure> {
         self.clients += 1;
         let name = format!("[{}]", self.clients);
@@ -91,7 +91,7 @@ impl Context {
         Ok(Client::new(link, self.topic(&format!("marker/{}", self.clients))))
     }
 
-    /// A connection with the answer to this CONNECT, which has to be Success.
+    /// Connects with this CONNECT, which must succeed.
     pub fn connect(&mut self, connect: Connect) -> Result<Client, Failure> {
         let mut client = self.open()?;
         client.send_connect(&connect)?;
@@ -105,34 +105,34 @@ impl Context {
         self.connect(self.connecting(label))
     }
 
-    /// What the broker announced in CONNACK to a plain client of 5.0; empty if it doesn't know 5.0.
+    /// The broker's CONNACK to a plain 5.0 client; empty if it doesn't support 5.0.
     pub fn announced(&self) -> &Connack {
         &self.announced
     }
 
-    /// The broker's process: only in cases that need `Feature::Restart`.
+    /// The broker process, for cases that need `Feature::Restart`.
     pub fn broker(&mut self) -> Result<&mut Broker, Failure> {
         self.broker.as_mut().ok_or_else(|| Failure::skipped("the suite has not started the broker"))
     }
 
-    /// A Maximum Packet Size that leaves just enough room for the CONNACK that the broker announced.
+    /// The smallest Maximum Packet Size that fits the broker's CONNACK.
     pub fn smallest_maximum_packet_size(&self) -> u32 {
         // The fixed header, the flags and the Reason Code.
         const AROUND_PROPERTIES: u32 = 5;
         crate::wire::bytes::length(&self.announced.properties.encode()) + AROUND_PROPERTIES
     }
 
-    /// Where the broker listens for TCP.
+    /// The broker's TCP address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where the broker listens for WebSockets: only in cases that need `Feature::WebSocket`.
+    /// The broker's WebSocket address, for cases that need `Feature::WebSocket`.
     pub fn websocket(&self) -> Result<SocketAddr, Failure> {
         self.websocket.ok_or_else(|| Failure::skipped("no address for WebSockets was given"))
     }
 
-    /// Waits, for what is about time.
+    /// Sleeps, for cases about time.
     pub fn sleep(&self, time: Duration) {
         self.state.note("", &format!("{:.1} s pass", time.as_secs_f64()));
         thread::sleep(time);
@@ -143,7 +143,7 @@ impl Context {
         &self.state
     }
 
-    /// Removes Sessions and retained messages that the case has left. Whether that works is another case's matter.
+    /// Removes Sessions and retained messages of the case. Failures are not reported here: other cases test this.
     pub(crate) fn clean_up(&mut self) -> Outcome {
         let retained = self.state.retained.take();
         let persistent = self.state.persistent.get();

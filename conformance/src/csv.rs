@@ -1,8 +1,8 @@
-//! Comma-separated values with a header, as far as the tables of the standard need them.
+//! Reads comma-separated values with a header line.
 
 use std::collections::BTreeMap;
 
-/// One line under the header.
+/// A line below the header.
 #[derive(Debug)]
 pub struct Record(BTreeMap<String, String>);
 

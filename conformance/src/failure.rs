@@ -1,20 +1,20 @@
-//! How a case ends before its last line.
+//! Failures of cases.
 
 use std::fmt::Debug;
 
 /// Why a case did not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The broker broke a statement.
+    /// The broker violated a statement.
     Broken {
-        /// What was broken, if it can be said more precisely than by the statements of the case.
+        /// The violated statement, if it is more specific than the statements of the case.
         statement: Option<String>,
-        /// What the standard asks for here.
+        /// What the standard requires.
         expected: String,
         /// What the broker did.
         came: String,
     },
-    /// The case says nothing about this broker, for this reason.
+    /// The case doesn't apply to this broker, for this reason.
     Skipped(String),
 }
 
@@ -22,17 +22,17 @@ pub enum Failure {
 pub type Outcome = Result<(), Failure>;
 
 impl Failure {
-    /// The broker did something else than expected.
+    /// The broker's behaviour differs from the expected one.
     pub fn new(expected: impl Into<String>, came: impl Into<String>) -> Self {
         Self::Broken { statement: None, expected: expected.into(), came: came.into() }
     }
 
-    /// The broker lacks what the case is about, and says so.
+    /// The broker lacks the tested feature, and announces that.
     pub fn skipped(reason: impl Into<String>) -> Self {
         Self::Skipped(reason.into())
     }
 
-    /// Names the one statement that is broken.
+    /// Sets the violated statement.
     pub fn of(self, broken: impl Into<String>) -> Self {
         match self {
             Self::Broken { expected, came, .. } => Self::Broken { statement: Some(broken.into()), expected, came },

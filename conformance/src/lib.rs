@@ -1,6 +1,6 @@
-//! Every normative statement of MQTT 3.1.1 and 5.0, as a black-box suite for any broker.
+//! A black-box test suite of every normative statement of MQTT 3.1.1 and 5.0, for any broker.
 //!
-//! It knows a broker only by what it sends over the network and shares no code with any.
+//! It uses only the network and shares no code with any broker.
 
 pub mod broker;
 pub mod case;

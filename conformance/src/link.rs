@@ -1,4 +1,4 @@
-//! A TCP connection that cuts packets out of its bytes and never waits longer than its case may.
+//! A TCP connection that splits its bytes into packets, with the time limit of its case.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,14 +12,14 @@ use crate::wire::bytes::hex;
 use crate::wire::packet::Packet;
 use crate::wire::{Version, Violation, decode};
 
-/// What came next.
+/// The result of a read.
 #[derive(Debug)]
 pub enum Incoming {
-    /// A packet and the number of its bytes.
+    /// A packet and its size in bytes.
     Packet(Packet, usize),
-    /// The broker has closed the connection.
+    /// The broker closed the connection.
     Closed,
-    /// Nothing in the time given.
+    /// No packet arrived in time.
     Nothing,
 }
 
@@ -29,9 +29,9 @@ pub struct Link {
     stream: TcpStream,
     buffer: Vec<u8>,
     closed: bool,
-    /// How the trace calls it.
+    /// Its name in the trace.
     pub name: String,
-    /// The version that the packets of the broker are read in.
+    /// The version by which received packets are decoded.
     pub version: Version,
     case: Rc<CaseState>,
 }
@@ -46,22 +46,21 @@ impl Link {
         Ok(Self { stream, buffer: Vec::new(), closed: false, name: name.to_owned(), version, case })
     }
 
-    /// What the clients of the case share.
+    /// The state that the clients of the case share.
     pub fn case(&self) -> &Rc<CaseState> {
         &self.case
     }
 
-    /// Sends all bytes. That the broker has already closed the connection shows when something is read.
+    /// Sends all bytes. A closed connection is detected by the next read.
     pub fn write(&mut self, bytes: &[u8], what: &str) -> Result<(), Failure> {
         self.case.record(&self.name, Direction::Sent, what, bytes);
-        // A timeout of 0 is refused; `remaining` is never 0.
+        // A timeout of 0 is an error; `remaining` is never 0.
         let _set = self.stream.set_write_timeout(Some(remaining(self.case.deadline())));
         match self.stream.write_all(bytes) {
             Ok(()) => Ok(()),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Err(Failure::new(
-                "the broker reads what is sent to it",
-                "it read nothing until the case's time was over",
-            )),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(Failure::new("the broker reads the sent bytes", "it read nothing until the case's time limit"))
+            }
             Err(error) => {
                 self.case.note(&self.name, &format!("not sent: {error}"));
                 Ok(())
@@ -69,12 +68,12 @@ impl Link {
         }
     }
 
-    /// Tells the broker that nothing more will be sent.
+    /// Shuts down the sending direction.
     pub fn finish(&mut self) {
         let _closed_already = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// The next packet, waiting until `until` at the latest, and never beyond the case's deadline.
+    /// Returns the next packet. Waits until `until`, but not beyond the case's deadline.
     pub fn read(&mut self, until: Instant) -> Result<Incoming, Failure> {
         let until = until.min(self.case.deadline());
         loop {
@@ -91,7 +90,7 @@ impl Link {
         }
     }
 
-    /// The next bytes, whatever they are; empty if the connection was closed or the time is over.
+    /// Returns the next bytes; empty if the connection was closed or the time is over.
     pub fn read_bytes(&mut self, until: Instant) -> Vec<u8> {
         while self.buffer.is_empty() && !self.closed && clock::now() < until.min(self.case.deadline()) {
             self.fill(until.min(self.case.deadline()));
@@ -103,7 +102,7 @@ impl Link {
         bytes
     }
 
-    /// Whether the broker has closed the connection, as far as was read.
+    /// Whether the broker has closed the connection, according to earlier reads.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
@@ -141,7 +140,7 @@ impl Link {
     }
 }
 
-/// The first packet in bytes that the broker sent, with the number of its bytes; none if it isn't whole yet.
+/// Decodes the first packet of received bytes and returns its size; `None` if it is incomplete.
 pub fn first_packet(bytes: &[u8], version: Version) -> Result<Option<(Packet, usize)>, Failure> {
     let failed = |what: String, statement| Failure::new("a packet that the standard allows", what).of(statement);
     let cut = cut(bytes).map_err(|what| failed(what.to_owned(), version.pick("2.2.3", "MQTT-1.5.5-1").to_owned()))?;
@@ -152,7 +151,7 @@ pub fn first_packet(bytes: &[u8], version: Version) -> Result<Option<(Packet, us
     decoded.map_err(wrong).map(|decoded| Some((decoded, head + body)))
 }
 
-/// Where a packet ends.
+/// The position of a packet.
 struct Frame {
     first_byte: u8,
     head: usize,
@@ -178,7 +177,7 @@ fn cut(bytes: &[u8]) -> Result<Option<Frame>, &'static str> {
     if head == 5 { Err("the Remaining Length has more than four bytes") } else { Ok(None) }
 }
 
-/// The packets in bytes that are sent, as far as they can be told apart: first byte and body.
+/// The packets in sent bytes, as far as they can be parsed: first byte and body.
 pub fn packets(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
     let mut packets = Vec::new();
     while let Ok(Some(Frame { first_byte, head, body })) = cut(bytes) {
@@ -189,7 +188,7 @@ pub fn packets(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
     packets
 }
 
-/// The time until then, at least a millisecond: a socket takes no timeout of 0.
+/// The time until then, at least one millisecond, because a socket refuses a timeout of 0.
 fn remaining(until: Instant) -> Duration {
     until.saturating_duration_since(clock::now()).max(Duration::from_millis(1))
 }

@@ -14,41 +14,41 @@ use conformance::runner::{self, Selection, Target};
 use conformance::wire::Version;
 use conformance::{cases, registry, report};
 
-/// Every normative statement of MQTT 3.1.1 and 5.0, tried on a broker.
+/// Tests a broker against every normative statement of MQTT 3.1.1 and 5.0.
 ///
-/// The exit code is 0 only if nothing failed.
+/// The exit code is 0 only if no case failed.
 #[derive(Debug, Parser)]
 #[command(name = "conformance", disable_version_flag = true)]
 struct Arguments {
     /// The broker's address
     #[arg(value_name = "HOST:PORT", required_unless_present_any = ["broker", "list", "check"], conflicts_with = "broker")]
     address: Option<String>,
-    /// Where the broker listens for WebSockets; with --broker, {websocket} in the command says it
+    /// The broker's WebSocket address; with --broker, use {websocket} in the command
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "broker")]
     websocket: Option<String>,
-    /// Start the broker with this command, in which {port}, {data} (a directory) and {websocket} are replaced; only then
-    /// are the cases run that restart it
+    /// Start the broker with this command, with the placeholders {port}, {data} (a directory) and {websocket}; required
+    /// for the cases that restart it
     #[arg(long, value_name = "COMMAND")]
     broker: Option<String>,
-    /// Only this version, 3.1.1 or 5.0; can be repeated
+    /// Run only this version, 3.1.1 or 5.0; can be repeated
     #[arg(long, value_name = "VERSION", value_parser = version)]
     version: Vec<Version>,
-    /// Only the cases of this statement; can be repeated
+    /// Run only the cases of this statement; can be repeated
     #[arg(long, value_name = "STATEMENT")]
     statement: Vec<String>,
-    /// Only cases with this in their names; can be repeated
+    /// Run only cases whose name contains this; can be repeated
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
-    /// Write the report here, as .md, .json, .html or .xml (JUnit); can be repeated
+    /// Write a report to this file: .md, .json, .html or .xml (JUnit); can be repeated
     #[arg(long, value_name = "FILE")]
     report: Vec<PathBuf>,
-    /// How many cases run at once
+    /// Number of cases that run concurrently
     #[arg(long, default_value_t = 48)]
     jobs: usize,
     /// List the cases and their statements instead of running them
     #[arg(long)]
     list: bool,
-    /// Compare the statements with the cases, both ways, instead of running them
+    /// Check that statements and cases match, instead of running them
     #[arg(long)]
     check: bool,
 }
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(code) => code,
         Err(error) => {
-            // Nothing is left to tell it to when standard error is closed.
+            // If standard error is closed, the error can't be reported.
             let _written = writeln!(io::stderr(), "conformance: {error:#}");
             ExitCode::from(2)
         }

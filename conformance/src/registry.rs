@@ -7,30 +7,30 @@ use crate::csv;
 pub use crate::rows::{Row, find, rows};
 use crate::wire::Version;
 
-/// Why a row has no case.
+/// The reason why a statement has no case.
 #[derive(Debug)]
 pub struct NotTested {
     /// The version.
     pub version: Version,
     /// The row.
     pub id: String,
-    /// Why.
+    /// The kind of reason.
     pub kind: Untestable,
-    /// In words.
+    /// An explanation.
     pub reason: String,
 }
 
-/// The two ways in which a row can have no case.
+/// Kinds of statements without a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Untestable {
     /// It binds the client only.
     Client,
-    /// Nothing outside the broker shows whether it is obeyed, or it leaves the broker free.
+    /// Compliance can't be observed from outside the broker, or the broker has a choice.
     Unobservable,
 }
 
 impl Untestable {
-    /// As in the file.
+    /// The name in the file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -39,7 +39,7 @@ impl Untestable {
     }
 }
 
-/// The rows that have no case, as the file gives them; a line that can't be read is an error.
+/// The statements without a case. A line of the file that can't be parsed is an error.
 pub fn not_tested() -> Result<Vec<NotTested>, String> {
     let read = |record: &csv::Record| {
         let id = record.get("id").to_owned();
@@ -54,7 +54,7 @@ pub fn not_tested() -> Result<Vec<NotTested>, String> {
     csv::read(include_str!("../statements/not-tested.csv")).iter().map(read).collect()
 }
 
-/// Everything that doesn't fit together: rows with neither case nor reason, cases of no row, and contradictions.
+/// All inconsistencies: statements without case and reason, cases without a statement, and contradictions.
 pub fn check(cases: &[&Case]) -> Vec<String> {
     let mut problems = Vec::new();
     let reasons = match not_tested() {

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use crate::csv;
 use crate::wire::Version;
 
-/// A normative sentence of one version.
+/// A normative statement of one version.
 #[derive(Debug)]
 pub struct Row {
     /// The version.
@@ -20,7 +20,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether it recommends and demands nothing.
+    /// Whether it is a recommendation only.
     pub fn is_should(&self) -> bool {
         self.sentence.contains("SHOULD") && !self.sentence.contains("MUST")
     }
@@ -40,7 +40,7 @@ pub fn rows() -> &'static [Row] {
     })
 }
 
-/// The place of a row in [`rows`], for the order of reports.
+/// The position of a statement in [`rows`], which is the order of reports.
 pub fn place(version: Version, id: &str) -> Option<usize> {
     static PLACES: OnceLock<BTreeMap<(Version, &'static str), usize>> = OnceLock::new();
     let places = PLACES.get_or_init(|| {
@@ -54,7 +54,7 @@ pub fn find(version: Version, id: &str) -> Option<&'static Row> {
     place(version, id).and_then(|place| rows().get(place))
 }
 
-/// The first rule of 5.0 in a section that has these words; the section if there is none.
+/// The first rule of 5.0 in a section that contains these words; the section if there is none.
 pub fn rule_of(section: &str, words: &str) -> String {
     let found = rows()
         .iter()

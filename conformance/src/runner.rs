@@ -1,4 +1,4 @@
-//! Runs cases side by side.
+//! Runs cases concurrently.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -18,21 +18,21 @@ use crate::failure::Failure;
 use crate::report::{CaseResult, Report};
 use crate::wire::{Version, property};
 
-/// The broker that the cases are run against.
+/// The broker under test.
 #[derive(Debug, Clone)]
 pub enum Target {
-    /// It runs already.
+    /// A running broker.
     Running {
-        /// Where it listens for TCP.
+        /// Its TCP address.
         address: SocketAddr,
-        /// Where it listens for WebSockets.
+        /// Its WebSocket address.
         websocket: Option<SocketAddr>,
     },
-    /// The suite starts it, and one more for each case that restarts it.
+    /// A broker that the suite starts, plus one for each case that restarts it.
     Started(Template),
 }
 
-/// What to run.
+/// Which cases to run.
 #[derive(Debug, Clone)]
 pub struct Selection {
     /// Only these versions; all if empty.
@@ -44,7 +44,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Whether a case is run in a version.
+    /// Whether a case is selected in a version.
     pub fn takes(&self, case: &Case, version: Version) -> bool {
         let statements = case.statements(version);
         let named = |name: &String| case.name.contains(name.as_str());
@@ -60,7 +60,7 @@ impl Selection {
 struct Job {
     case: &'static Case,
     version: Version,
-    /// What its Client Identifiers and topics begin with.
+    /// The prefix of its Client Identifiers and topics.
     unique: String,
 }
 
@@ -68,7 +68,7 @@ struct Job {
 pub fn run(target: &Target, selection: &Selection, cases: &[&'static Case], workers: usize) -> anyhow::Result<Report> {
     let jobs = jobs(selection, cases);
     if jobs.is_empty() {
-        bail!("no case fits");
+        bail!("no case is selected");
     }
     let (broker, template) = match target {
         Target::Started(template) => (Some(Broker::start(template).context("starting the broker")?), Some(template)),
@@ -101,12 +101,12 @@ fn jobs(selection: &Selection, cases: &[&'static Case]) -> Vec<Job> {
             }
         }
     }
-    // The longest first, so that the last to end isn't one that has waited for its turn.
+    // The longest cases start first, which shortens the run.
     jobs.sort_by_key(|job| std::cmp::Reverse(job.case.time));
     jobs
 }
 
-/// The versions that the broker accepts; what it announces to clients of 5.0 goes into `place`.
+/// The versions that the broker accepts. Stores its 5.0 CONNACK in `place`.
 fn probe(place: &mut Place) -> Vec<Version> {
     let mut understood = Vec::new();
     for version in Version::ALL {
@@ -117,7 +117,7 @@ fn probe(place: &mut Place) -> Vec<Version> {
                 place.announced = client.connack().clone();
             }
             understood.push(version);
-            // What comes after the answer says nothing about the version.
+            // What follows the response is irrelevant to the version.
             let _ended = client.disconnect();
         }
     }
@@ -189,12 +189,13 @@ impl Run<'_> {
             }
         };
         let mut context = Context::new(version, &self.place, job.unique.clone(), case.time, broker);
-        let outcome = catch_unwind(AssertUnwindSafe(|| (case.run)(&mut context)))
-            .unwrap_or_else(|_| Err(Failure::new("the case runs to its end", "it panicked: a mistake in the suite")));
+        let outcome = catch_unwind(AssertUnwindSafe(|| (case.run)(&mut context))).unwrap_or_else(|_| {
+            Err(Failure::new("the case runs to its end", "it panicked, which is a bug of the suite"))
+        });
         let (time, trace) = (context.state().elapsed(), context.state().lines());
         let killed = context.state().killed.get();
         if self.template.is_none() {
-            // What a broker keeps in spite of it is told by the cases of the statements concerned.
+            // Other cases report failures of the cleanup.
             let _cleaned = context.clean_up();
         }
         CaseResult { killed, ..result(outcome, time, trace) }

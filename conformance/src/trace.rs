@@ -1,4 +1,4 @@
-//! What went over the wire in a case.
+//! The trace of a case.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::wire::bytes::hex;
 
-/// Which way bytes went.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From the suite to the broker.
@@ -17,22 +17,23 @@ pub enum Direction {
     Received,
 }
 
-/// What all clients of a case share: the trace, the time it may take, and what has to be cleaned up.
+/// State that all clients of a case share: the trace, the time limit, and what must be cleaned up.
 #[derive(Debug)]
 pub struct CaseState {
     started: Instant,
     deadline: Cell<Instant>,
     lines: RefCell<Vec<String>>,
-    /// The Topic Names of retained messages that the case has sent.
+    /// The Topic Names of retained messages that the case published.
     pub(crate) retained: RefCell<BTreeSet<Vec<u8>>>,
-    /// Whether a Session was asked for that outlasts its connection.
+    /// Whether the case requested a persistent Session.
     pub(crate) persistent: Cell<bool>,
-    /// Whether the broker was killed: what comes then is beyond the standards, which let state be lost in a crash.
+    /// Whether the broker was killed; later failures are reported separately, because the standards permit loss in a
+    /// crash.
     pub(crate) killed: Cell<bool>,
 }
 
 impl CaseState {
-    /// A case that starts now and may take this long.
+    /// The state of a case that starts now, with this time limit.
     pub fn new(time: Duration) -> Self {
         let started = clock::now();
         Self {
@@ -45,12 +46,12 @@ impl CaseState {
         }
     }
 
-    /// When the case is cut off.
+    /// When the case's time is over.
     pub fn deadline(&self) -> Instant {
         self.deadline.get()
     }
 
-    /// Gives the case more time from now on, for what comes after its last line.
+    /// Extends the time limit from now on, for the cleanup.
     pub(crate) fn extend(&self, time: Duration) {
         self.deadline.set(clock::now() + time);
     }
@@ -69,7 +70,7 @@ impl CaseState {
         self.push(format_args!("{client} {arrow} {what}"), Some(bytes));
     }
 
-    /// Adds a remark to the trace.
+    /// Adds a note to the trace.
     pub fn note(&self, client: &str, what: &str) {
         self.push(format_args!("{client} --- {what}"), None);
     }

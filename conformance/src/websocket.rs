@@ -1,4 +1,4 @@
-//! Just enough of WebSockets to see how a broker carries MQTT over them.
+//! A minimal WebSocket client to test MQTT over WebSocket.
 
 use std::time::{Duration, Instant};
 
@@ -10,20 +10,20 @@ use crate::wire::kind::Kind;
 use crate::wire::packet::Packet;
 use crate::wire::{Encode, Version};
 
-/// The kind of a frame.
+/// The type of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opcode {
-    /// What the message before goes on with.
+    /// Continues the previous frame's message.
     Continuation,
     /// Text.
     Text,
-    /// Binary data: the only one that carries MQTT.
+    /// Binary data, the only type that carries MQTT.
     Binary,
-    /// The end.
+    /// Closes the connection.
     Close,
-    /// Asks for a pong.
+    /// Requests a pong.
     Ping,
-    /// Answers a ping.
+    /// The response to a ping.
     Pong,
 }
 
@@ -49,21 +49,21 @@ struct Frame {
     payload: Vec<u8>,
 }
 
-/// A connection over WebSockets.
+/// A WebSocket connection.
 #[derive(Debug)]
 pub struct WebSocket {
     link: Link,
     version: Version,
-    /// What came and is not yet cut into frames.
+    /// Received bytes that are not yet split into frames.
     received: Vec<u8>,
-    /// What the binary frames carried and is not yet cut into packets.
+    /// Payloads of binary frames that are not yet split into packets.
     data: Vec<u8>,
-    /// What the broker answered the handshake with.
+    /// The broker's response to the handshake.
     answer: String,
 }
 
 impl WebSocket {
-    /// Opens a connection and offers these Sub Protocols. The handshake has to succeed.
+    /// Opens a connection and offers these Sub Protocols. The handshake must succeed.
     pub fn open(cx: &Context, protocols: &str) -> Result<Self, Failure> {
         let link = Link::open(cx.websocket()?, "[ws]", cx.version(), std::rc::Rc::clone(cx.state()))?;
         let (received, data, answer) = (Vec::new(), Vec::new(), String::new());
@@ -80,7 +80,7 @@ impl WebSocket {
         Ok(socket)
     }
 
-    /// A connection on which CONNECT was answered with Success.
+    /// Opens a connection and sends CONNECT, which must succeed.
     pub fn connected(cx: &Context, label: &str) -> Result<Self, Failure> {
         let mut socket = Self::open(cx, "mqtt")?;
         socket.send(&cx.connecting(label))?;
@@ -88,19 +88,19 @@ impl WebSocket {
         Ok(socket)
     }
 
-    /// A header of the broker's answer to the handshake.
+    /// A header of the broker's handshake response.
     pub fn header(&self, name: &str) -> Option<&str> {
         let headers = self.answer.lines().filter_map(|line| line.split_once(':'));
         headers.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
-    /// Sends a packet in a binary frame of its own.
+    /// Sends a packet in a separate binary frame.
     pub fn send(&mut self, packet: &dyn Encode) -> Outcome {
         let bytes = packet.encode(self.version);
         self.send_frame(Opcode::Binary, true, &bytes)
     }
 
-    /// Sends a frame; `last` says that it ends its message.
+    /// Sends a frame. `last` sets the FIN flag.
     pub fn send_frame(&mut self, opcode: Opcode, last: bool, payload: &[u8]) -> Outcome {
         const MASK: [u8; 4] = [0x4D, 0x51, 0x54, 0x54];
         let mut bytes = vec![opcode.number() | if last { 0x80 } else { 0 }];
@@ -127,14 +127,14 @@ impl WebSocket {
         check(accepted, "CONNACK with Success", packet.describe())
     }
 
-    /// The next packet is of this kind.
+    /// The next packet must be of this kind.
     pub fn expect_kind(&mut self, kind: Kind) -> Result<Packet, Failure> {
         let packet = self.expect_packet()?;
         check_equal("the packet", packet.kind(), kind)?;
         Ok(packet)
     }
 
-    /// The next packet. All that carries data has to be binary.
+    /// The next packet. All data frames must be binary.
     pub fn expect_packet(&mut self) -> Result<Packet, Failure> {
         loop {
             if let Some((packet, length)) = link::first_packet(&self.data, self.version)? {
@@ -154,12 +154,12 @@ impl WebSocket {
         }
     }
 
-    /// The broker closes the connection, with a Close frame or without, and sends no packet but a DISCONNECT before.
+    /// The broker must close the connection, with or without a Close frame, and may send only DISCONNECT before that.
     pub fn expect_close(&mut self) -> Outcome {
         while let Some(frame) = self.next_frame()? {
             let disconnect = frame.payload.first().and_then(|byte| Kind::of(*byte)) == Some(Kind::Disconnect);
             match frame.opcode {
-                // The Close frame is answered, as a broker may wait for that before it closes the connection itself.
+                // A broker may wait for the response to its Close frame before it closes the connection.
                 Opcode::Close => self.send_frame(Opcode::Close, true, &frame.payload)?,
                 Opcode::Binary if disconnect => {}
                 Opcode::Binary | Opcode::Continuation | Opcode::Text | Opcode::Ping | Opcode::Pong => {
@@ -170,7 +170,7 @@ impl WebSocket {
         Ok(())
     }
 
-    /// The next frame; none once the connection is closed.
+    /// The next frame; `None` if the connection is closed.
     fn next_frame(&mut self) -> Result<Option<Frame>, Failure> {
         loop {
             if let Some((frame, length)) = cut(&self.received)? {
@@ -202,11 +202,11 @@ impl WebSocket {
         let bytes = self.link.read_bytes(deadline);
         self.received.extend(&bytes);
         let over = bytes.is_empty() && !self.link.is_closed() && clock::now() + Duration::from_millis(1) >= deadline;
-        check(!over, expected, "nothing until the case was cut off")
+        check(!over, expected, "nothing until the case's time limit")
     }
 }
 
-/// The first frame and the number of its bytes. A server's frames aren't masked.
+/// The first frame and its size in bytes. A server's frames aren't masked.
 fn cut(bytes: &[u8]) -> Result<Option<(Frame, usize)>, Failure> {
     let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
     let wrong = || Failure::new("an unmasked frame of a known kind", format!("{first:02X} {second:02X}"));

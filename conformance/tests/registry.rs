@@ -1,4 +1,4 @@
-//! The cases and the rows of the standards fit together.
+//! Checks that cases and statements match.
 
 #![cfg(test)]
 

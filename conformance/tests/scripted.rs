@@ -1,4 +1,4 @@
-//! What the suite says about servers that do one thing wrong, or nothing at all.
+//! Runs the suite against servers that do one thing wrong, or don't respond.
 
 #![cfg(test)]
 
@@ -12,7 +12,7 @@ use conformance::report::Report;
 use conformance::runner::{self, Selection, Target};
 use conformance::wire::Version;
 
-/// A server of 5.0 that answers each packet with what `answer` makes of its first byte.
+/// A 5.0 server that responds to each packet with the result of `answer` for its first byte.
 fn server(answer: fn(u8) -> Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -26,7 +26,7 @@ fn server(answer: fn(u8) -> Vec<u8>) -> SocketAddr {
 
 fn serve(mut stream: TcpStream, answer: fn(u8) -> Vec<u8>) {
     let mut head = [0; 2];
-    // No packet here is so long that its Remaining Length takes two bytes.
+    // All packets here are short enough for a one-byte Remaining Length.
     while stream.read_exact(&mut head).is_ok() {
         let mut body = vec![0; usize::from(head[1])];
         if stream.read_exact(&mut body).is_err() || stream.write_all(&answer(head[0])).is_err() || head[0] == 0xE0 {
@@ -43,7 +43,7 @@ fn run(address: SocketAddr, case: &str) -> Report {
 const CONNACK: &[u8] = &[0x20, 3, 0, 0, 0];
 
 #[test]
-fn the_statement_that_a_packet_breaks_is_named_with_a_trace() {
+fn a_violation_is_reported_with_its_statement_and_a_trace() {
     let address = server(|first_byte| match first_byte {
         0x10 => CONNACK.to_vec(),
         0x82 => vec![0x91, 4, 0, 1, 0, 0],
@@ -56,7 +56,7 @@ fn the_statement_that_a_packet_breaks_is_named_with_a_trace() {
 }
 
 #[test]
-fn a_server_that_goes_on_after_an_error_fails() {
+fn a_server_that_keeps_the_connection_open_after_an_error_fails() {
     let address = server(|first_byte| match first_byte {
         0x10 => CONNACK.to_vec(),
         0xC0 => vec![0xD0, 0],
@@ -68,7 +68,7 @@ fn a_server_that_goes_on_after_an_error_fails() {
 }
 
 #[test]
-fn a_case_that_waits_in_vain_is_cut_off() {
+fn a_case_fails_at_its_time_limit() {
     let address = server(|first_byte| if first_byte == 0x10 { CONNACK.to_vec() } else { Vec::new() });
     let started = now();
     let found = run(address, "a_message_at_qos_0_has_no_packet_identifier");
@@ -77,7 +77,7 @@ fn a_case_that_waits_in_vain_is_cut_off() {
 }
 
 #[test]
-fn what_the_server_lacks_is_skipped() {
+fn cases_of_missing_features_are_skipped() {
     // Retain Available 0.
     let address = server(|first_byte| if first_byte == 0x10 { vec![0x20, 5, 0, 0, 2, 0x25, 0] } else { Vec::new() });
     let found = run(address, "a_new_subscriber_gets_the_last_retained_message_with_retain_1");

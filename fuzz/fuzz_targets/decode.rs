@@ -1,4 +1,5 @@
-//! Any bytes, as each version and as what a Server sends, decode or fail; what decodes is written back and reads the same.
+//! Arbitrary bytes, decoded in each version and direction, decode or fail; encoding and decoding a result reproduces
+//! it.
 
 #![no_main]
 
@@ -15,7 +16,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// A decoder that has seen a CONNECT of this version.
+/// A decoder that has decoded a CONNECT of this version.
 fn connected(version: ProtocolVersion) -> Decoder {
     let mut decoder = Decoder::new(MAXIMUM_PACKET_SIZE);
     let mut connect = BytesMut::new();

@@ -1,10 +1,10 @@
-//! What both we and `mqttbytes` accept is read the same.
+//! Packets that both this codec and `mqttbytes` accept decode to the same values.
 
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
-// The module beside the codec's tests names these by `crate`.
+// The module is shared with the codec's tests and refers to these by `crate`.
 use oncemq::codec::client::encode_client;
 use oncemq::codec::{ClientPacket, Connect, Decoder, ProtocolVersion};
 use oncemq::{codec, topic};

@@ -6,11 +6,11 @@ use std::thread;
 
 use tracing::{error, info};
 
-use super::Watched;
+use super::BrokerHandles;
 use crate::server::Status;
 use crate::store::{OpenError, Store};
 
-/// Copies of the running broker's store, one at a time, in a directory of the broker's own.
+/// Makes backups of the running broker's store in its data directory, one at a time.
 #[derive(Debug)]
 pub(super) struct Backups {
     store: Option<Arc<Store>>,
@@ -19,32 +19,32 @@ pub(super) struct Backups {
     progress: Mutex<Progress>,
 }
 
-/// How far the last backup is.
+/// State of the latest backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Nobody has asked for one.
+    /// No backup was requested.
     None,
     Running,
-    /// It is in this directory.
+    /// The backup is in this directory.
     Done(PathBuf),
     Failed(String),
 }
 
-/// Why no backup is begun.
+/// Why no backup was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotBegun {
-    #[error("nothing is stored: server.durability is none")]
-    NothingStored,
-    #[error("a backup is under way")]
+pub(super) enum NotStarted {
+    #[error("there is no store: server.durability is none")]
+    NoStore,
+    #[error("a backup is already running")]
     Running,
-    #[error("the system gives no thread")]
+    #[error("the operating system refused a new thread")]
     NoThread,
 }
 
 /// Why a backup failed.
 #[derive(Debug, thiserror::Error)]
 enum BackupError {
-    #[error("{} holds {BACKUPS_MAX} backups: move them away", directory.display())]
+    #[error("{} contains {BACKUPS_MAX} backups, the maximum: move them not_found", directory.display())]
     TooMany { directory: PathBuf },
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -53,11 +53,11 @@ enum BackupError {
 }
 
 impl Backups {
-    pub(super) fn new(watched: &Watched) -> Self {
+    pub(super) fn new(handles: &BrokerHandles) -> Self {
         Self {
-            store: watched.store.clone(),
-            directory: watched.data.join("backups"),
-            status: Arc::clone(&watched.status),
+            store: handles.store.clone(),
+            directory: handles.data.join("backups"),
+            status: Arc::clone(&handles.status),
             progress: Mutex::new(Progress::None),
         }
     }
@@ -66,43 +66,43 @@ impl Backups {
         self.lock().clone()
     }
 
-    /// Begins a backup on a thread of its own, which a stop of the broker doesn't wait for.
-    pub(super) fn begin(self: &Arc<Self>) -> Result<(), NotBegun> {
-        let store = self.store.clone().ok_or(NotBegun::NothingStored)?;
+    /// Starts a backup on its own thread. A shutdown of the broker doesn't wait for it.
+    pub(super) fn start(self: &Arc<Self>) -> Result<(), NotStarted> {
+        let store = self.store.clone().ok_or(NotStarted::NoStore)?;
         let mut progress = self.lock();
         if *progress == Progress::Running {
-            return Err(NotBegun::Running);
+            return Err(NotStarted::Running);
         }
         let backups = Arc::clone(self);
         let work = move || {
             let made = backups.make(&store);
             *backups.lock() = match made {
                 Ok(directory) => {
-                    info!("a backup is in {}", directory.display());
+                    info!("backup completed: {}", directory.display());
                     Progress::Done(directory)
                 }
                 Err(cause) => {
-                    error!("no backup was made: {cause}");
+                    error!("backup failed: {cause}");
                     Progress::Failed(cause.to_string())
                 }
             };
         };
-        thread::Builder::new().name("backup".to_owned()).spawn(work).map_err(|_| NotBegun::NoThread)?;
+        thread::Builder::new().name("backup".to_owned()).spawn(work).map_err(|_| NotStarted::NoThread)?;
         *progress = Progress::Running;
         Ok(())
     }
 
-    /// A backup has its name only when it is whole.
+    /// Writes a backup and renames it to its final name when it is complete.
     fn make(&self, store: &Store) -> Result<PathBuf, BackupError> {
         fs::create_dir_all(&self.directory)?;
         let directory = self.directory.canonicalize()?;
-        if remove_unfinished(&directory)? >= BACKUPS_MAX {
+        if remove_incomplete(&directory)? >= BACKUPS_MAX {
             return Err(BackupError::TooMany { directory });
         }
         let name = self.status.now().0.to_string();
-        let (unfinished, finished) = (directory.join(format!("{name}{UNFINISHED}")), directory.join(name));
-        store.backup(&unfinished)?;
-        fs::rename(&unfinished, &finished)?;
+        let (incomplete, finished) = (directory.join(format!("{name}{INCOMPLETE_SUFFIX}")), directory.join(name));
+        store.backup(&incomplete)?;
+        fs::rename(&incomplete, &finished)?;
         File::open(&directory)?.sync_all()?;
         Ok(finished)
     }
@@ -112,12 +112,12 @@ impl Backups {
     }
 }
 
-/// Removes what a failure or the end of the process left half made, and says how many are whole.
-fn remove_unfinished(directory: &Path) -> io::Result<usize> {
+/// Removes incomplete backups, which a failure or the end of the process left, and counts the complete ones.
+fn remove_incomplete(directory: &Path) -> io::Result<usize> {
     let mut whole = 0;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        match entry.file_name().to_string_lossy().ends_with(UNFINISHED) {
+        match entry.file_name().to_string_lossy().ends_with(INCOMPLETE_SUFFIX) {
             true => fs::remove_dir_all(entry.path())?,
             false => whole += 1,
         }
@@ -125,10 +125,10 @@ fn remove_unfinished(directory: &Path) -> io::Result<usize> {
     Ok(whole)
 }
 
-/// Who may ask may ask in a loop: without a bound they would fill the disk.
+/// Bounds the disk space that repeated requests can use.
 const BACKUPS_MAX: usize = 8;
-/// How the name of a directory ends that a backup is being written to.
-const UNFINISHED: &str = ".new";
+/// Suffix of the directory of an incomplete backup.
+const INCOMPLETE_SUFFIX: &str = ".new";
 
-/// The header by which who asks for a backup says which process it is to be of.
+/// The request header with the process id that the backup must come from.
 pub const PROCESS_HEADER: &str = "oncemq-process";

@@ -4,44 +4,44 @@ use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::metric::{METRICS, Metric, Source};
-use super::snapshot::{Snapshot, Watched};
+use super::snapshot::{BrokerHandles, Snapshot};
 use crate::server::LatencyHistogram;
 
-/// The figures of a broker as Prometheus reads them.
+/// Renders the metrics of a broker in the Prometheus text format.
 #[derive(Debug)]
 pub(super) struct Exporter {
-    watched: Watched,
+    handles: BrokerHandles,
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
-    /// What the recorder's histogram has been given.
+    /// The part of the latency histogram that the recorder has received.
     recorded: LatencyHistogram,
 }
 
 impl Exporter {
-    pub(super) fn new(watched: Watched) -> Self {
+    pub(super) fn new(handles: BrokerHandles) -> Self {
         let recorder = builder().unwrap_or_default().build_recorder();
         let handle = recorder.handle();
         for Metric { name, help, .. } in METRICS {
-            // Which kind it is told to be doesn't matter to the recorder, only what is registered does.
+            // The kind given here has no effect: the recorder uses the kind of the registered metric.
             recorder.describe_gauge((*name).into(), None, (*help).into());
         }
-        Self { watched, recorder, handle, recorded: LatencyHistogram::default() }
+        Self { handles, recorder, handle, recorded: LatencyHistogram::default() }
     }
 
-    /// All metrics as of now, as text.
+    /// The current values of all metrics, as text.
     pub(super) fn render(&mut self) -> String {
         self.publish();
         self.handle.render()
     }
 
-    /// Makes the recorder forget single samples, and the next [`render`](Self::render) quick.
-    pub(super) fn keep_up(&mut self) {
+    /// Merges the recorder's pending samples, which bounds their memory and keeps [`render`](Self::render) fast.
+    pub(super) fn run_upkeep(&mut self) {
         self.publish();
         self.handle.run_upkeep();
     }
 
     fn publish(&mut self) {
-        let snapshot = Snapshot::of(&self.watched);
+        let snapshot = Snapshot::of(&self.handles);
         for metric in METRICS {
             self.publish_metric(metric, &snapshot);
         }
@@ -75,28 +75,28 @@ impl Exporter {
     }
 }
 
-/// The histogram's bounds are those the shards count by, so that no sample changes its range.
+/// The buckets are those that the shards count in, so a sample stays in its bucket.
 fn builder() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new().set_buckets(&LatencyHistogram::BOUNDS.map(|bound| bound.as_secs_f64()))
 }
 
-/// Samples that have fallen into the same ranges, and make the same sum, as those between two readings of a histogram: what the
-/// shards keep of a sample is its range alone.
+/// Samples whose bucket counts and sum equal the difference between two readings of a histogram. The shards keep only
+/// the bucket of each sample, and the recorder accepts only samples.
 ///
-/// All lie at the same part of the way from the lower to the upper bound of their range.
+/// All samples are at the same fraction of the distance from the lower to the upper bound of their bucket.
 fn new_samples(before: &LatencyHistogram, now: &LatencyHistogram) -> Vec<(f64, usize)> {
     let sum = now.sum.saturating_sub(before.sum).as_secs_f64();
     let uppers = LatencyHistogram::BOUNDS.iter().map(Duration::as_secs_f64);
     let lowers = [0.0].into_iter().chain(uppers.clone());
     let counts = now.counts.iter().zip(before.counts).map(|(now, before)| now.saturating_sub(before));
-    // The last range has no upper bound: alone, it has to hold everything that the others can't.
+    // The last bucket has no upper bound; its samples may have to account for the whole sum.
     let ranges: Vec<_> = lowers.zip(uppers.chain([sum])).zip(counts).filter(|(_, count)| *count > 0).collect();
     let at = |part: f64| move |(lower, upper): (f64, f64)| lower + part * (upper - lower).max(0.0);
     let sum_at = |part: f64| -> f64 { ranges.iter().map(|(range, count)| at(part)(*range) * *count as f64).sum() };
     let (least, most) = (sum_at(0.0), sum_at(1.0));
     let part = if most > least { ((sum - least) / (most - least)).clamp(0.0, 1.0) } else { 1.0 };
     let sample = |((lower, upper), count): ((f64, f64), u64)| {
-        // A bound belongs to the range below it.
+        // A bucket includes its upper bound, but not its lower one.
         let seconds = at(part)((lower, upper)).min(upper).max(lower.next_up());
         (seconds, usize::try_from(count).unwrap_or(usize::MAX))
     };
@@ -113,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn samples_for_the_recorder_have_the_ranges_and_the_sum_of_the_real_ones(
+        fn samples_for_the_recorder_have_the_buckets_and_the_sum_of_the_real_ones(
             before in prop::collection::vec(1_u64..10_000_000_000, 0..50),
             new in prop::collection::vec(1_u64..10_000_000_000, 0..50),
         ) {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_recorder_takes_the_bounds() {
+    fn the_recorder_accepts_the_bucket_bounds() {
         assert!(builder().is_ok());
     }
 }

@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
-/// A listener with at most [`CONNECTIONS_MAX`] connections, each of which has a given time to live. Those that come when it is
-/// full wait in the operating system's queue.
+/// A listener with at most [`CONNECTIONS_MAX`] connections, each with a limited lifetime. Further connections wait in
+/// the operating system's backlog.
 #[derive(Debug)]
 pub(super) struct BoundedListener {
     listener: TcpListener,
@@ -20,7 +20,7 @@ pub(super) struct BoundedListener {
     permits: Arc<Semaphore>,
 }
 
-/// A connection that fails when its time is over.
+/// A connection whose reads and writes fail with `TimedOut` when its lifetime is over.
 #[derive(Debug)]
 pub(super) struct BoundedStream {
     stream: TcpStream,
@@ -39,7 +39,7 @@ impl Listener for BoundedListener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (BoundedStream, SocketAddr) {
-        // It fails when the semaphore is closed alone, which nobody does.
+        // `acquire_owned` fails only if the semaphore is closed, which never happens.
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         let (stream, address) = Listener::accept(&mut self.listener).await;
         (BoundedStream { stream, end: Box::pin(sleep(self.lifetime)), _permit: permit }, address)
@@ -51,8 +51,8 @@ impl Listener for BoundedListener {
 }
 
 impl BoundedStream {
-    /// What `poll` says, unless it has to wait and the time is over.
-    fn in_time<T>(
+    /// Polls the stream; returns `TimedOut` instead of `Pending` when the lifetime is over.
+    fn poll_with_deadline<T>(
         &mut self,
         context: &mut Context<'_>,
         poll: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
@@ -71,13 +71,13 @@ impl AsyncRead for BoundedStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.in_time(context, |stream, context| stream.poll_read(context, buffer))
+        self.poll_with_deadline(context, |stream, context| stream.poll_read(context, buffer))
     }
 }
 
 impl AsyncWrite for BoundedStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.in_time(context, |stream, context| stream.poll_write(context, bytes))
+        self.poll_with_deadline(context, |stream, context| stream.poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -85,7 +85,7 @@ impl AsyncWrite for BoundedStream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.in_time(context, |stream, context| stream.poll_write_vectored(context, slices))
+        self.poll_with_deadline(context, |stream, context| stream.poll_write_vectored(context, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -93,15 +93,15 @@ impl AsyncWrite for BoundedStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.in_time(context, |stream, context| stream.poll_flush(context))
+        self.poll_with_deadline(context, |stream, context| stream.poll_flush(context))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.in_time(context, |stream, context| stream.poll_shutdown(context))
+        self.poll_with_deadline(context, |stream, context| stream.poll_shutdown(context))
     }
 }
 
-/// A few Prometheus servers, a load balancer's health checks and somebody who is curious.
+/// Enough for a few Prometheus servers, the health checks of a load balancer, and a person.
 const CONNECTIONS_MAX: usize = 32;
 
 #[cfg(test)]
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_connection_that_says_nothing_fails_when_its_time_is_over() {
+    async fn a_silent_connection_fails_at_the_end_of_its_lifetime() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut listener = BoundedListener::new(listener, Duration::from_millis(20));
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_beyond_the_limit_wait_until_another_is_gone() {
+    async fn connections_beyond_the_limit_wait_until_another_closes() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut listener = BoundedListener::new(listener, Duration::from_secs(60));

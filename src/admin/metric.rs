@@ -6,46 +6,46 @@ use crate::codec::PacketType;
 use crate::config::Durability;
 use crate::server::LatencyHistogram;
 
-/// One metric: what it is called and where its figures come from. No label takes a value that a client chooses.
+/// One metric and the source of its values. No label has a value that a client chooses.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
-    /// Its name.
+    /// Name of the metric.
     pub name: &'static str,
-    /// The names of its labels.
+    /// Names of its labels.
     pub labels: &'static [&'static str],
-    /// What it says, for people.
+    /// Help text.
     pub help: &'static str,
     pub(super) source: Source,
 }
 
-/// What Prometheus calls the type of a metric.
+/// The Prometheus type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// It only grows.
+    /// A value that only increases.
     Counter,
-    /// It is what it is at the moment.
+    /// A value that can increase and decrease.
     Gauge,
-    /// How often something fell into each of some ranges.
+    /// Counts of samples in buckets.
     Histogram,
 }
 
 /// Values of a label, each with its count.
 pub(super) type Series = Vec<(Cow<'static, str>, u64)>;
 
-/// Where the figures of a metric are.
+/// Where the values of a metric come from.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
     Counter(fn(&Snapshot) -> u64),
-    /// One for each value of the label.
+    /// One counter for each value of the label.
     Counters(fn(&Snapshot) -> Series),
     Gauge(fn(&Snapshot) -> f64),
     Histogram(fn(&Snapshot) -> LatencyHistogram),
-    /// Always 1: the values of the labels are what it says.
+    /// Constant 1; the information is in the values of the labels.
     Info(fn(&Snapshot) -> [&'static str; 2]),
 }
 
 impl Metric {
-    /// Its type.
+    /// The type of the metric.
     pub const fn kind(&self) -> Kind {
         match self.source {
             Source::Counter(_) | Source::Counters(_) => Kind::Counter,
@@ -64,7 +64,7 @@ impl Metric {
 }
 
 impl Kind {
-    /// Its name in the text format.
+    /// The name of the type in the text format.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -74,37 +74,37 @@ impl Kind {
     }
 }
 
-/// Every metric there is, in the order of the documentation.
+/// All metrics, in the order of the documentation.
 pub const METRICS: &[Metric] = &[
     Metric {
         name: "oncemq_info",
         labels: &["version", "durability"],
-        help: "Always 1; its labels say which broker this is and what an acknowledged message survives, where no rule speaks of its topic.",
+        help: "Always 1; the labels have the version of the broker and the durability of topics without a rule.",
         source: Source::Info(|all| [env!("CARGO_PKG_VERSION"), durability_name(all.durability)]),
     },
-    Metric::gauge("process_start_time_seconds", "When the broker started, in seconds since 1970.", |all| {
+    Metric::gauge("process_start_time_seconds", "Start time of the broker, in seconds since 1970.", |all| {
         all.started_at_seconds()
     }),
     Metric::gauge(
         "process_resident_memory_bytes",
-        "Memory of the process that is in RAM; 0 where the operating system does not tell.",
+        "Resident memory of the process; 0 if the operating system does not report it.",
         |all| all.resident_bytes as f64,
     ),
     Metric::gauge(
         "oncemq_shard_silence_seconds",
-        "How long ago the shard that is furthest behind told its figures: it does so every second, or it hangs.",
+        "Longest time since a shard published its figures; a healthy shard does so every second.",
         |all| all.longest_silence.as_secs_f64(),
     ),
-    Metric::gauge("oncemq_connections", "Network Connections, those in their handshake included.", |all| {
+    Metric::gauge("oncemq_connections", "Open Network Connections, including those in a handshake.", |all| {
         all.admission.connections as f64
     }),
-    Metric::counter("oncemq_connections_accepted_total", "Network Connections let in by a listener.", |all| {
+    Metric::counter("oncemq_connections_accepted_total", "Network Connections accepted by a listener.", |all| {
         all.admission.accepted
     }),
     Metric {
         name: "oncemq_connections_refused_total",
         labels: &["limit"],
-        help: "Network Connections closed at once because there were too many: in all, at the listener, or from the address.",
+        help: "Network Connections closed at once because of a limit: in total, of the listener, or of the client address.",
         source: Source::Counters(|all| {
             let admission = &all.admission;
             vec![
@@ -116,28 +116,28 @@ pub const METRICS: &[Metric] = &[
     },
     Metric::counter(
         "oncemq_accept_errors_total",
-        "Network Connections the operating system could not give, most often for want of file descriptors.",
+        "Failed accept calls, most often because the process has no file descriptors left.",
         |all| all.admission.accept_errors,
     ),
     Metric::counter(
         "oncemq_handshakes_failed_total",
-        "Network Connections that ended in their TLS, WebSocket or PROXY handshake.",
+        "Network Connections closed during the TLS, WebSocket or PROXY protocol handshake.",
         |all| all.traffic(|traffic| traffic.handshakes_failed),
     ),
     Metric::counter(
         "oncemq_write_timeouts_total",
-        "Network Connections closed because their client took nothing for the write timeout.",
+        "Network Connections closed because the client read nothing within the write timeout.",
         |all| all.traffic(|traffic| traffic.write_timeouts),
     ),
-    Metric::counter("oncemq_connects_accepted_total", "CONNECT packets that were accepted.", |all| {
+    Metric::counter("oncemq_connects_accepted_total", "Accepted CONNECT packets.", |all| {
         all.counters.connects_accepted
     }),
-    Metric::counter("oncemq_connects_refused_total", "CONNECT packets that were refused.", |all| {
-        all.counters.connects_refused
-    }),
-    Metric::counter("oncemq_protocol_errors_total", "Connections ended by a protocol error of their client.", |all| {
-        all.counters.protocol_errors
-    }),
+    Metric::counter("oncemq_connects_refused_total", "Refused CONNECT packets.", |all| all.counters.connects_refused),
+    Metric::counter(
+        "oncemq_protocol_errors_total",
+        "Network Connections closed because of a protocol error by the client.",
+        |all| all.counters.protocol_errors,
+    ),
     Metric::counter("oncemq_denied_total", "PUBLISH and SUBSCRIBE packets denied by access rules.", |all| {
         all.counters.denied
     }),
@@ -147,10 +147,10 @@ pub const METRICS: &[Metric] = &[
     Metric::counter("oncemq_sent_bytes_total", "Bytes of packets to clients.", |all| {
         all.traffic(|traffic| traffic.bytes_sent)
     }),
-    Metric::counter("oncemq_reads_total", "Reads from connections that brought something.", |all| {
+    Metric::counter("oncemq_reads_total", "Read calls on connections that returned data.", |all| {
         all.traffic(|traffic| traffic.reads)
     }),
-    Metric::counter("oncemq_writes_total", "Writes to connections of which something was taken.", |all| {
+    Metric::counter("oncemq_writes_total", "Write calls on connections that wrote data.", |all| {
         all.traffic(|traffic| traffic.writes)
     }),
     Metric {
@@ -177,89 +177,83 @@ pub const METRICS: &[Metric] = &[
         help: "PUBLISH packets to clients.",
         source: Source::Counters(|all| by_qos(&all.counters.messages_sent)),
     },
-    Metric::counter(
-        "oncemq_payload_received_bytes_total",
-        "Bytes of the payloads in PUBLISH packets from clients.",
-        |all| all.counters.payload_bytes_received,
-    ),
-    Metric::counter("oncemq_payload_sent_bytes_total", "Bytes of the payloads in PUBLISH packets to clients.", |all| {
+    Metric::counter("oncemq_payload_received_bytes_total", "Payload bytes in PUBLISH packets from clients.", |all| {
+        all.counters.payload_bytes_received
+    }),
+    Metric::counter("oncemq_payload_sent_bytes_total", "Payload bytes in PUBLISH packets to clients.", |all| {
         all.counters.payload_bytes_sent
     }),
     Metric {
         name: "oncemq_messages_dropped_total",
         labels: &["reason"],
-        help: "Messages not delivered to one receiver, and why.",
+        help: "Messages dropped for a receiver, by reason.",
         source: Source::Counters(|all| {
             let names = DropReason::ALL.iter().map(|reason| reason.name().into());
             names.zip(all.counters.dropped).collect()
         }),
     },
-    Metric::counter(
-        "oncemq_dead_letters_total",
-        "Dropped messages that were published to the dead letter topic.",
-        |all| all.counters.dead_letters,
-    ),
+    Metric::counter("oncemq_dead_letters_total", "Dropped messages published to the dead letter topic.", |all| {
+        all.counters.dead_letters
+    }),
     Metric::counter(
         "oncemq_dead_letters_lost_total",
-        "Dropped messages that could not be published there, for want of room or because they could not be read.",
+        "Dropped messages not published to the dead letter topic, because it had no room or they could not be read.",
         |all| all.counters.dead_letters_lost,
     ),
     Metric::counter(
         "oncemq_duplicates_total",
-        "Messages that were not routed, because they were accepted before with the same dedup-id.",
+        "Messages not routed because their dedup-id was accepted before.",
         |all| all.counters.duplicates,
     ),
     Metric::counter(
         "oncemq_deduplication_expired_total",
-        "Identifiers that grew older than the deduplication window.",
+        "dedup-id values removed because they are older than the deduplication window.",
         |all| all.counters.deduplication_expired,
     ),
     Metric::counter(
         "oncemq_deduplication_evicted_total",
-        "Identifiers that left the deduplication window early, for newer ones.",
+        "dedup-id values removed before the end of the deduplication window, because of deduplication_ids_max.",
         |all| all.counters.deduplication_left,
     ),
     Metric {
         name: "oncemq_publish_to_deliver_seconds",
         labels: &[],
-        help: "Time from reading a PUBLISH to the transport's taking it for a receiver that had nothing to wait for: a sample.",
+        help: "Time from reading a PUBLISH to writing it to a receiver with an empty output buffer; sampled.",
         source: Source::Histogram(Snapshot::publish_to_deliver),
     },
     Metric::gauge("oncemq_sessions", "Sessions, connected or not.", |all| all.counters.sessions as f64),
-    Metric::gauge("oncemq_sessions_connected", "Sessions that are connected.", |all| {
-        all.counters.sessions_connected as f64
-    }),
-    Metric::counter("oncemq_sessions_expired_total", "Sessions whose Session Expiry Interval ran out.", |all| {
-        all.counters.sessions_expired
-    }),
-    Metric::counter("oncemq_sessions_taken_over_total", "Sessions taken over by another connection.", |all| {
+    Metric::gauge("oncemq_sessions_connected", "Connected Sessions.", |all| all.counters.sessions_connected as f64),
+    Metric::counter(
+        "oncemq_sessions_expired_total",
+        "Sessions ended because their Session Expiry Interval passed.",
+        |all| all.counters.sessions_expired,
+    ),
+    Metric::counter("oncemq_sessions_taken_over_total", "Sessions taken over by a new connection.", |all| {
         all.counters.sessions_taken_over
     }),
-    Metric::gauge("oncemq_subscriptions", "Subscriptions, shared ones included.", |all| all.subscriptions.0 as f64),
+    Metric::gauge("oncemq_subscriptions", "Subscriptions, including shared ones.", |all| all.subscriptions.0 as f64),
     Metric::gauge("oncemq_subscriptions_shared", "Shared Subscriptions.", |all| all.subscriptions.1 as f64),
     Metric::gauge("oncemq_retained_messages", "Retained messages.", |all| all.retained.0 as f64),
-    Metric::gauge("oncemq_retained_bytes", "Bytes of the retained messages.", |all| all.retained.1 as f64),
+    Metric::gauge("oncemq_retained_bytes", "Bytes of all retained messages.", |all| all.retained.1 as f64),
     Metric::gauge(
         "oncemq_queued_messages",
-        "QoS 1 and 2 messages that wait in Sessions, those in flight included.",
+        "QoS 1 and 2 messages queued in Sessions, including those in flight.",
         |all| all.counters.queued_messages as f64,
     ),
-    Metric::gauge("oncemq_queued_bytes", "Bytes of the messages that wait in Sessions.", |all| {
+    Metric::gauge("oncemq_queued_bytes", "Bytes of the messages queued in Sessions.", |all| {
         all.counters.queued_bytes as f64
     }),
-    Metric::gauge("oncemq_store_segments", "Files of the store's log.", |all| all.store.segments as f64),
-    Metric::gauge("oncemq_store_bytes", "Bytes of the store's log.", |all| all.store.bytes as f64),
-    Metric::gauge("oncemq_store_live_bytes", "Bytes of the store's log that are still needed.", |all| {
-        all.store.live_bytes as f64
-    }),
-    Metric::counter("oncemq_store_commits_total", "Groups of entries that became stable together.", |all| {
-        all.store.commits
-    }),
-    Metric::counter("oncemq_store_syncs_total", "Syncs of the store's files.", |all| all.store.syncs),
-    Metric::counter("oncemq_store_entries_total", "Entries written to the store, those it moved included.", |all| {
-        all.store.entries
-    }),
-    Metric::gauge("oncemq_store_full", "1 while the disk has no room for new messages, otherwise 0.", |all| {
+    Metric::gauge("oncemq_store_segments", "Segment files of the store.", |all| all.store.segments as f64),
+    Metric::gauge("oncemq_store_bytes", "Size of the store in bytes.", |all| all.store.bytes as f64),
+    Metric::gauge("oncemq_store_live_bytes", "Bytes of live entries in the store.", |all| all.store.live_bytes as f64),
+    Metric::counter("oncemq_store_commits_total", "Group commits of the store.", |all| all.store.commits),
+    Metric::counter("oncemq_store_syncs_total", "Sync calls on the store's files.", |all| all.store.syncs),
+    Metric::counter(
+        "oncemq_store_entries_total",
+        "Entries written to the store, including those copied to reclaim space.",
+        |all| all.store.entries,
+    ),
+    Metric::gauge("oncemq_store_full", "1 if the disk has no room for new messages, otherwise 0.", |all| {
         f64::from(u8::from(all.store.is_full))
     }),
 ];
@@ -273,7 +267,7 @@ fn by_qos(counts: &[u64; 3]) -> Series {
     ["0", "1", "2"].into_iter().map(Cow::Borrowed).zip(counts.iter().copied()).collect()
 }
 
-/// As the configuration spells it.
+/// The level as the configuration spells it.
 const fn durability_name(durability: Durability) -> &'static str {
     match durability {
         Durability::PowerLoss => "power-loss",
@@ -289,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_made_as_prometheus_wants_them() {
+    fn names_follow_the_conventions_of_prometheus() {
         for metric in METRICS {
             let name = metric.name;
             assert!(name.starts_with("oncemq_") || name.starts_with("process_"), "{name}");

@@ -1,8 +1,8 @@
-//! The admin listener: metrics for Prometheus and the broker's health, over HTTP, on an address of its own.
+//! The admin listener: metrics for Prometheus, health checks and backups over HTTP, on an address of its own.
 //!
-//! It runs on one thread with a runtime of its own and reads what the shards publish once a second, so that nobody who asks here
-//! takes time from a client. Connections are few and short, whoever opens them. It also makes backups of the running broker, for
-//! who asks on the same machine.
+//! It runs on one thread with its own runtime and reads figures that the shards publish once a second, so requests take
+//! no time from the shards. The number and the lifetime of its connections are bounded. Backups are restricted to
+//! requests from the same machine.
 
 mod backups;
 mod exporter;
@@ -26,7 +26,7 @@ use tracing::{error, info, warn};
 
 pub use backups::PROCESS_HEADER;
 pub use metric::{Kind, METRICS, Metric};
-pub use snapshot::Watched;
+pub use snapshot::BrokerHandles;
 
 use crate::config;
 use backups::Backups;
@@ -34,7 +34,7 @@ use exporter::Exporter;
 use listener::BoundedListener;
 use routes::{Peer, router};
 
-/// The admin listener, running. Dropped, it stops.
+/// The running admin listener. Dropping it stops it.
 #[derive(Debug)]
 pub struct AdminListener {
     address: SocketAddr,
@@ -42,58 +42,59 @@ pub struct AdminListener {
     thread: Option<thread::JoinHandle<()>>,
 }
 
-/// The admin listener doesn't run, although the configuration requires it.
+/// The admin listener can't run, although the configuration requires it.
 #[derive(Debug, thiserror::Error)]
 #[error("admin: cannot listen at {address}")]
 pub struct AdminError {
-    /// Where it should listen.
+    /// The configured address.
     address: SocketAddr,
-    /// What the operating system says.
+    /// The error of the operating system.
     source: io::Error,
 }
 
 impl AdminError {
-    /// The exit code of the process: that of any address that can't be listened at.
+    /// The exit code of the process; the same as for any other listener.
     pub const fn exit_code(&self) -> u8 {
         3
     }
 }
 
-/// Starts the admin listener if it is enabled. If its address can't be had, the broker goes on without, unless it is required.
-pub fn start(settings: &config::Admin, watched: Watched) -> Result<Option<AdminListener>, AdminError> {
+/// Starts the admin listener if it is enabled. If it can't listen, that is an error if it is required, and a warning
+/// otherwise.
+pub fn start(settings: &config::Admin, handles: BrokerHandles) -> Result<Option<AdminListener>, AdminError> {
     if !settings.enabled {
         return Ok(None);
     }
-    match AdminListener::start(settings.address, watched) {
+    match AdminListener::start(settings.address, handles) {
         Ok(listener) => {
-            info!("metrics and health are at http://{}", listener.address());
+            info!("admin listener started: http://{}", listener.address());
             Ok(Some(listener))
         }
         Err(source) if settings.required => Err(AdminError { address: settings.address, source }),
         Err(source) => {
-            warn!("no metrics and no health: cannot listen at {}: {source}", settings.address);
+            warn!("running without the admin listener: cannot listen at {}: {source}", settings.address);
             Ok(None)
         }
     }
 }
 
 impl AdminListener {
-    /// Listens at `address` and answers from then on.
-    pub fn start(address: SocketAddr, watched: Watched) -> io::Result<Self> {
+    /// Listens at `address` and serves requests on a new thread.
+    pub fn start(address: SocketAddr, handles: BrokerHandles) -> io::Result<Self> {
         let socket = TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            if let Err(error) = runtime.block_on(serve(socket, watched, stopped)) {
-                error!("no metrics and no health any more: {error}");
+            if let Err(error) = runtime.block_on(serve(socket, handles, stopped)) {
+                error!("admin listener failed: {error}");
             }
         })?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where it really listens.
+    /// The bound address.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -103,38 +104,38 @@ impl Drop for AdminListener {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // Nothing there waits for anybody: it ends at once.
+            // The thread ends at once: it waits for no request.
             let _ = thread.join();
         }
     }
 }
 
-/// Answers until the other end of `stopped` is gone.
-async fn serve(socket: TcpListener, watched: Watched, stopped: oneshot::Receiver<()>) -> io::Result<()> {
+/// Serves requests until the other end of `stopped` is dropped.
+async fn serve(socket: TcpListener, handles: BrokerHandles, stopped: oneshot::Receiver<()>) -> io::Result<()> {
     let listener = BoundedListener::new(tokio::net::TcpListener::from_std(socket)?, CONNECTION_LIFETIME);
-    let status = Arc::clone(&watched.status);
-    let backups = Arc::new(Backups::new(&watched));
-    let exporter = Arc::new(Mutex::new(Exporter::new(watched)));
+    let status = Arc::clone(&handles.status);
+    let backups = Arc::new(Backups::new(&handles));
+    let exporter = Arc::new(Mutex::new(Exporter::new(handles)));
     let router = router(Arc::clone(&exporter), status, backups);
     select! {
         result = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()) => result,
-        () = keep_up(&exporter) => Ok(()),
+        () = run_upkeep(&exporter) => Ok(()),
         _ = stopped => Ok(()),
     }
 }
 
-/// Keeps what the exporter has to remember small while nobody asks.
-async fn keep_up(exporter: &Mutex<Exporter>) {
+/// Bounds the memory of the exporter's pending samples between requests.
+async fn run_upkeep(exporter: &Mutex<Exporter>) {
     let mut ticks = interval(UPKEEP_INTERVAL);
     loop {
         ticks.tick().await;
-        routes::lock(exporter).keep_up();
+        routes::lock(exporter).run_upkeep();
     }
 }
 
-/// One request and its answer take milliseconds; who sends nothing for this long keeps others out.
+/// A request takes milliseconds. A silent connection must not keep one of the few slots for long.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
-/// The samples of a histogram are held one by one until then: some ten thousand from a broker at its limits.
+/// The exporter keeps single samples in between: some ten thousand from a broker at its limits.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use std::fs;
 
-/// The memory of this process that is in RAM, or 0 where the operating system doesn't tell it as Linux does.
+/// Resident memory of this process in bytes, or 0 if there is no `/proc/self/status`.
 pub(super) fn resident_bytes() -> u64 {
     fs::read_to_string("/proc/self/status").ok().and_then(|status| parse_resident(&status)).unwrap_or(0)
 }
@@ -16,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resident_memory_is_read_from_the_line_of_linux() {
+    fn resident_memory_is_parsed_from_proc_self_status() {
         assert_eq!(parse_resident("Name:\toncemq\nVmHWM:\t 9 kB\nVmRSS:\t    1234 kB\n"), Some(1234 * 1024));
         assert_eq!(parse_resident("VmRSS:\tmany kB"), None);
         assert_eq!(parse_resident("VmRSS:\t18446744073709551615 kB"), None);
@@ -25,7 +25,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn this_process_takes_memory() {
+    fn this_process_has_resident_memory() {
         assert!(resident_bytes() > 0);
     }
 }

@@ -18,12 +18,12 @@ use super::exporter::Exporter;
 use super::listener::BoundedListener;
 use crate::server::Status;
 
-/// Who asks.
+/// The client's address.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
 impl Peer {
-    pub(super) fn is_this_machine(self) -> bool {
+    pub(super) fn is_local(self) -> bool {
         self.0.ip().to_canonical().is_loopback()
     }
 }
@@ -34,19 +34,19 @@ impl Connected<IncomingStream<'_, BoundedListener>> for Peer {
     }
 }
 
-/// What the admin listener answers.
+/// The routes of the admin listener.
 pub(super) fn router(exporter: Arc<Mutex<Exporter>>, status: Arc<Status>, backups: Arc<Backups>) -> Router {
     let metrics = get(metrics).with_state(exporter);
     let live = get(live).with_state(Arc::clone(&status));
     let ready = get(ready).with_state(status);
-    let backup = get(backup_progress).post(backup).layer(from_fn(this_machine_alone)).with_state(backups);
+    let backup = get(backup_progress).post(backup).layer(from_fn(local_only)).with_state(backups);
     Router::new()
         .route("/metrics", metrics)
         .route("/health/live", live)
         .route("/health/ready", ready)
         .route("/backup", backup)
-        .fallback(elsewhere)
-        .layer(map_response(once))
+        .fallback(not_found)
+        .layer(map_response(close_after_response))
 }
 
 pub(super) fn lock(exporter: &Mutex<Exporter>) -> MutexGuard<'_, Exporter> {
@@ -57,16 +57,16 @@ async fn metrics(State(exporter): State<Arc<Mutex<Exporter>>>) -> impl IntoRespo
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], lock(&exporter).render())
 }
 
-/// Every shard works. While the broker drains they end one by one, and who kills it then cuts the goodbye short.
+/// Liveness: every shard makes progress. It holds during a drain too, because a restart would cut the drain short.
 async fn live(State(status): State<Arc<Status>>) -> Response {
     if status.is_stopping() || status.longest_silence() <= SILENCE_MAX {
         health(StatusCode::OK, "live")
     } else {
-        health(StatusCode::SERVICE_UNAVAILABLE, "a shard hangs")
+        health(StatusCode::SERVICE_UNAVAILABLE, "a shard is stuck")
     }
 }
 
-/// Clients can connect.
+/// Readiness: clients can connect.
 async fn ready(State(status): State<Arc<Status>>) -> Response {
     match (status.is_ready(), status.is_stopping()) {
         (true, _) => health(StatusCode::OK, "ready"),
@@ -75,13 +75,13 @@ async fn ready(State(status): State<Arc<Status>>) -> Response {
     }
 }
 
-/// Begins a backup. Who is sure which broker they mean says its process id.
+/// Starts a backup, if the process id in the header is ours or there is no header.
 async fn backup(State(backups): State<Arc<Backups>>, headers: HeaderMap) -> Response {
     let expected = headers.get(PROCESS_HEADER);
     if expected.is_some_and(|expected| expected.as_bytes() != process::id().to_string().as_bytes()) {
         return (StatusCode::CONFLICT, format!("this is process {}\n", process::id())).into_response();
     }
-    match backups.begin() {
+    match backups.start() {
         Ok(()) => (StatusCode::ACCEPTED, progress_line(&backups)).into_response(),
         Err(error) => (StatusCode::CONFLICT, format!("{error}\n")).into_response(),
     }
@@ -100,31 +100,31 @@ fn progress_line(backups: &Backups) -> String {
     }
 }
 
-/// Lets in who asks from this machine, but no browser that a website tells to ask.
-async fn this_machine_alone(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    if peer.is_this_machine() && !request.headers().contains_key(ORIGIN) {
+/// Accepts requests from this machine, except those of a browser on behalf of a website (with `Origin`).
+async fn local_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+    if peer.is_local() && !request.headers().contains_key(ORIGIN) {
         next.run(request).await
     } else {
-        (StatusCode::FORBIDDEN, "backups are for this machine alone\n").into_response()
+        (StatusCode::FORBIDDEN, "backups can be requested from this machine only\n").into_response()
     }
 }
 
-async fn elsewhere() -> impl IntoResponse {
-    (StatusCode::NOT_FOUND, "OnceMQ answers here:\n/metrics\n/health/live\n/health/ready\n/backup\n")
+async fn not_found() -> impl IntoResponse {
+    (StatusCode::NOT_FOUND, "not found; the paths are:\n/metrics\n/health/live\n/health/ready\n/backup\n")
 }
 
 fn health(code: StatusCode, status: &str) -> Response {
     (code, [(CONTENT_TYPE, "application/json")], format!("{{\"status\":\"{status}\"}}\n")).into_response()
 }
 
-/// One answer for each connection, so that nobody holds one of the few while they wait for the next question.
-async fn once(mut response: Response) -> Response {
+/// One request per connection, so an idle connection doesn't occupy one of the few slots.
+async fn close_after_response(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-/// A shard tells its figures every second. On a machine that is out of breath it may be late, but not by this much.
+/// A shard publishes its figures every second. An overloaded machine delays this, but not by as much.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -9,34 +9,34 @@ use crate::server::{AdmissionCounts, LatencyHistogram, Status, Traffic};
 use crate::store::{Stats, Store};
 use crate::timestamp::Timestamp;
 
-/// The broker as those see it who watch it.
+/// The parts of the broker that the admin listener reads.
 #[derive(Debug, Clone)]
-pub struct Watched {
-    /// What the shards and the listeners count.
+pub struct BrokerHandles {
+    /// Counters of the shards and the listeners.
     pub status: Arc<Status>,
-    /// The subscriptions and the retained messages.
+    /// Subscriptions and retained messages.
     pub shared: Arc<Shared>,
-    /// What an acknowledged message survives, where no rule speaks of its topic.
+    /// What an acknowledged message survives, if no durability rule matches its topic.
     pub durability: Durability,
-    /// What keeps it, if anything does.
+    /// The store, if there is one.
     pub store: Option<Arc<Store>>,
     /// The data directory.
     pub data: PathBuf,
 }
 
-/// All figures of one moment: those of the shards and listeners are up to a second old.
+/// The values of all metrics at one moment. Those of shards and listeners are up to a second old.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    /// Of all shards.
+    /// Sum over all shards.
     pub(super) counters: Counters,
-    /// Of all listeners.
+    /// Sum over all listeners.
     pub(super) admission: AdmissionCounts,
-    /// All, and those that are shared.
+    /// Number of all subscriptions, and of shared ones.
     pub(super) subscriptions: (usize, usize),
-    /// Messages and bytes.
+    /// Number of messages and bytes.
     pub(super) retained: (usize, usize),
     pub(super) durability: Durability,
-    /// All zero without durability.
+    /// All zero without a store.
     pub(super) store: Stats,
     pub(super) started_at: Timestamp,
     pub(super) longest_silence: Duration,
@@ -45,28 +45,28 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn of(watched: &Watched) -> Self {
-        let shards = watched.status.shards();
+    pub(super) fn of(handles: &BrokerHandles) -> Self {
+        let shards = handles.status.shards();
         Self {
             counters: shards.iter().fold(Counters::default(), |sum, shard| sum + shard.counters),
-            admission: watched.status.listeners(),
-            subscriptions: watched.shared.subscriptions_len(),
-            retained: watched.shared.retained_len(),
-            durability: watched.durability,
-            store: watched.store.as_ref().map(|store| store.stats()).unwrap_or_default(),
-            started_at: watched.status.started_at(),
-            longest_silence: watched.status.longest_silence(),
+            admission: handles.status.listeners(),
+            subscriptions: handles.shared.subscriptions_len(),
+            retained: handles.shared.retained_len(),
+            durability: handles.durability,
+            store: handles.store.as_ref().map(|store| store.stats()).unwrap_or_default(),
+            started_at: handles.status.started_at(),
+            longest_silence: handles.status.longest_silence(),
             resident_bytes: process::resident_bytes(),
             traffic: shards.into_iter().map(|shard| shard.traffic).collect(),
         }
     }
 
-    /// What `count` says for all shards together.
+    /// The sum of `count` over all shards.
     pub(super) fn traffic(&self, count: fn(&Traffic) -> u64) -> u64 {
         self.traffic.iter().map(count).sum()
     }
 
-    /// The samples of publish-to-deliver of all shards.
+    /// The latency histograms of all shards, merged.
     pub(super) fn publish_to_deliver(&self) -> LatencyHistogram {
         let mut all = LatencyHistogram::default();
         for shard in self.traffic.iter().map(|traffic| &traffic.publish_to_deliver) {
@@ -78,7 +78,7 @@ impl Snapshot {
         all
     }
 
-    /// The start as Prometheus wants it.
+    /// Start time in seconds since the Unix epoch.
     pub(super) fn started_at_seconds(&self) -> f64 {
         Duration::from_millis(self.started_at.0).as_secs_f64()
     }

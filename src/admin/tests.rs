@@ -11,13 +11,13 @@ use crate::routing::RetainedLimits;
 use crate::server::{AdmissionCounts, Clock, LatencyHistogram, ShardSnapshot, Status};
 use crate::timestamp::Timestamp;
 
-/// Later than any clock of those who run this, so that it is the one that counts.
+/// Later than the machine's clock, so that the clock of the broker starts at exactly this time.
 const STARTED_AT: u64 = 32_503_680_000_250;
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-fn watched() -> Watched {
+fn handles() -> BrokerHandles {
     let retained_limits = RetainedLimits { retained_messages_max: 10, retained_bytes_max: 1_000 };
-    Watched {
+    BrokerHandles {
         status: Arc::new(Status::new(2, Clock::start(Timestamp(STARTED_AT)))),
         shared: Arc::new(Shared::new(2, retained_limits)),
         durability: Durability::PowerLoss,
@@ -40,17 +40,17 @@ fn get(address: SocketAddr, path: &str) -> (String, String) {
     request(address, &format!("GET {path} HTTP/1.1\r\nHost: oncemq\r\n\r\n"))
 }
 
-/// The figure of one line.
+/// The value of a series.
 fn figure(text: &str, series: &str) -> f64 {
     let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     value.unwrap_or_else(|| panic!("{series} is not in\n{text}")).parse().unwrap()
 }
 
 #[test]
-fn ready_is_said_from_the_opening_of_the_listeners_to_the_drain() {
-    let watched = watched();
-    let status = Arc::clone(&watched.status);
-    let admin = AdminListener::start(ANY_PORT, watched).unwrap();
+fn the_broker_is_ready_from_the_start_of_the_listeners_to_the_drain() {
+    let handles = handles();
+    let status = Arc::clone(&handles.status);
+    let admin = AdminListener::start(ANY_PORT, handles).unwrap();
     let ready = || get(admin.address(), "/health/ready");
 
     let (head, body) = ready();
@@ -71,10 +71,10 @@ fn ready_is_said_from_the_opening_of_the_listeners_to_the_drain() {
 }
 
 #[test]
-fn a_broker_with_a_shard_that_hangs_is_not_live_unless_it_drains() {
-    let watched = watched();
-    let status = Arc::clone(&watched.status);
-    let admin = AdminListener::start(ANY_PORT, watched).unwrap();
+fn a_broker_with_a_stuck_shard_is_not_live_unless_it_drains() {
+    let handles = handles();
+    let status = Arc::clone(&handles.status);
+    let admin = AdminListener::start(ANY_PORT, handles).unwrap();
     let live = || get(admin.address(), "/health/live").0;
     assert!(live().starts_with("HTTP/1.1 200 "));
     status.publish_shard(1, ShardSnapshot { published: Timestamp(STARTED_AT - 31_000), ..ShardSnapshot::default() });
@@ -84,10 +84,10 @@ fn a_broker_with_a_shard_that_hangs_is_not_live_unless_it_drains() {
 }
 
 #[test]
-fn metrics_are_those_of_all_shards_together() {
-    let watched = watched();
-    let status = Arc::clone(&watched.status);
-    let admin = AdminListener::start(ANY_PORT, watched).unwrap();
+fn metrics_are_summed_over_all_shards() {
+    let handles = handles();
+    let status = Arc::clone(&handles.status);
+    let admin = AdminListener::start(ANY_PORT, handles).unwrap();
     let mut shard = ShardSnapshot { published: Timestamp(STARTED_AT), ..ShardSnapshot::default() };
     shard.counters.received(PacketType::Subscribe);
     shard.counters.message_sent(Qos::AtLeastOnce, 5);
@@ -100,7 +100,7 @@ fn metrics_are_those_of_all_shards_together() {
     status.publish_shard(1, shard);
     status.publish_listeners(AdmissionCounts { refused_address: 4, ..AdmissionCounts::default() });
 
-    // Twice: a second question counts nothing again.
+    // Twice: a second request must not count anything again.
     for _ in 0..2 {
         let (head, text) = get(admin.address(), "/metrics");
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -130,8 +130,8 @@ fn metrics_are_those_of_all_shards_together() {
 }
 
 #[test]
-fn every_metric_is_there_from_the_start_with_its_help_and_type() {
-    let admin = AdminListener::start(ANY_PORT, watched()).unwrap();
+fn every_metric_is_rendered_from_the_start_with_its_help_and_type() {
+    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
     let (_, text) = get(admin.address(), "/metrics");
     for metric in METRICS {
         assert!(text.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{} in\n{text}", metric.name);
@@ -144,8 +144,8 @@ fn every_metric_is_there_from_the_start_with_its_help_and_type() {
 }
 
 #[test]
-fn bounds_of_the_histogram_are_those_that_the_shards_count_by() {
-    let admin = AdminListener::start(ANY_PORT, watched()).unwrap();
+fn the_histogram_has_the_bucket_bounds_of_the_shards() {
+    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
     let (_, text) = get(admin.address(), "/metrics");
     let bounds: Vec<f64> = text
         .lines()
@@ -157,8 +157,8 @@ fn bounds_of_the_histogram_are_those_that_the_shards_count_by() {
 }
 
 #[test]
-fn an_answer_ends_its_connection_whatever_was_asked() {
-    let admin = AdminListener::start(ANY_PORT, watched()).unwrap();
+fn every_response_closes_its_connection() {
+    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
     for (asked, code) in [
         ("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", "404"),
         ("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "405"),
@@ -171,8 +171,8 @@ fn an_answer_ends_its_connection_whatever_was_asked() {
 }
 
 #[test]
-fn a_backup_is_for_this_machine_alone_and_not_for_websites() {
-    for (address, is_this_machine) in [
+fn backup_requests_from_elsewhere_and_from_websites_are_refused() {
+    for (address, is_local) in [
         ("127.0.0.1:1", true),
         ("127.255.0.9:1", true),
         ("[::1]:1", true),
@@ -181,9 +181,9 @@ fn a_backup_is_for_this_machine_alone_and_not_for_websites() {
         ("[::ffff:192.168.0.1]:1", false),
         ("[fe80::1]:1", false),
     ] {
-        assert_eq!(Peer(address.parse().unwrap()).is_this_machine(), is_this_machine, "{address}");
+        assert_eq!(Peer(address.parse().unwrap()).is_local(), is_local, "{address}");
     }
-    let admin = AdminListener::start(ANY_PORT, watched()).unwrap();
+    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
     for method in ["GET", "POST"] {
         let asked = format!("{method} /backup HTTP/1.1\r\nHost: a\r\nOrigin: http://a\r\nContent-Length: 0\r\n\r\n");
         let (head, _) = request(admin.address(), &asked);
@@ -192,15 +192,15 @@ fn a_backup_is_for_this_machine_alone_and_not_for_websites() {
 }
 
 #[test]
-fn a_backup_is_not_begun_where_nothing_is_stored_or_another_broker_was_meant() {
-    let admin = AdminListener::start(ANY_PORT, watched()).unwrap();
+fn a_backup_is_refused_without_a_store_or_for_another_process_id() {
+    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
     let post = |header: &str| {
         request(admin.address(), &format!("POST /backup HTTP/1.1\r\nHost: a\r\n{header}Content-Length: 0\r\n\r\n"))
     };
     let process = std::process::id();
     for (header, expected) in [
-        (String::new(), "nothing is stored: server.durability is none\n".to_owned()),
-        (format!("{PROCESS_HEADER}: {process}\r\n"), "nothing is stored: server.durability is none\n".to_owned()),
+        (String::new(), "there is no store: server.durability is none\n".to_owned()),
+        (format!("{PROCESS_HEADER}: {process}\r\n"), "there is no store: server.durability is none\n".to_owned()),
         (format!("{PROCESS_HEADER}: 1{process}\r\n"), format!("this is process {process}\n")),
     ] {
         let (head, body) = post(&header);
@@ -211,8 +211,8 @@ fn a_backup_is_not_begun_where_nothing_is_stored_or_another_broker_was_meant() {
 }
 
 #[test]
-fn a_request_without_end_is_refused_and_others_are_answered() {
-    let admin = AdminListener::start(ANY_PORT, watched()).unwrap();
+fn an_endless_request_is_refused_and_others_are_answered() {
+    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
     let mut endless = TcpStream::connect(admin.address()).unwrap();
     endless.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
     endless.write_all(b"GET /health/live HTTP/1.1\r\nHost: a\r\n").unwrap();
@@ -223,8 +223,8 @@ fn a_request_without_end_is_refused_and_others_are_answered() {
 }
 
 #[test]
-fn the_listener_is_gone_when_it_is_dropped() {
-    let admin = AdminListener::start(ANY_PORT, watched()).unwrap();
+fn dropping_the_listener_closes_its_port() {
+    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
     let address = admin.address();
     let held = TcpStream::connect(address).unwrap();
     drop(admin);
@@ -233,19 +233,19 @@ fn the_listener_is_gone_when_it_is_dropped() {
 }
 
 #[test]
-fn an_address_that_is_taken_stops_the_start_only_where_the_listener_is_required() {
+fn an_address_in_use_is_an_error_only_if_the_listener_is_required() {
     let taken = TcpListener::bind(ANY_PORT).unwrap();
     let mut settings = config::Admin { address: taken.local_addr().unwrap(), ..config::Admin::default() };
-    assert!(start(&settings, watched()).unwrap().is_none());
+    assert!(start(&settings, handles()).unwrap().is_none());
     settings.required = true;
-    let error = start(&settings, watched()).unwrap_err();
+    let error = start(&settings, handles()).unwrap_err();
     assert_eq!(error.to_string(), format!("admin: cannot listen at {}", settings.address));
     settings.enabled = false;
-    assert!(start(&settings, watched()).unwrap().is_none());
+    assert!(start(&settings, handles()).unwrap().is_none());
 }
 
 #[test]
-fn the_table_of_metrics_in_the_documentation_is_that_of_the_code() {
+fn the_documented_table_of_metrics_matches_the_code() {
     let row = |metric: &Metric| {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         format!("| `{}` | {} | {} | {} |", metric.name, metric.kind().name(), labels.join(", "), metric.help)
@@ -257,7 +257,7 @@ fn the_table_of_metrics_in_the_documentation_is_that_of_the_code() {
 }
 
 #[test]
-fn the_dashboard_asks_only_for_metrics_there_are() {
+fn the_dashboard_uses_only_existing_metrics() {
     let dashboard = include_str!("../../configs/grafana/dashboards/oncemq.json");
     let known: BTreeSet<String> = METRICS
         .iter()
@@ -279,7 +279,7 @@ fn is_metric_name(word: &str) -> bool {
 }
 
 #[test]
-fn what_the_containers_are_told_about_each_other_fits_together() {
+fn the_container_files_agree_on_ports_and_paths() {
     let compose = include_str!("../../docker-compose.yml");
     let prometheus = include_str!("../../configs/prometheus.yml");
     let source = include_str!("../../configs/grafana/provisioning/datasources/prometheus.yml");

@@ -5,7 +5,7 @@
 //! user alice
 //! topic readwrite home/alice/#
 //! topic deny home/alice/secret
-//! pattern write sensors/%c/%u        # everyone: %c is the Client Identifier, %u the user name
+//! pattern write sensors/%c/%u        # all clients: %c is the Client Identifier, %u the user name
 //! ```
 //!
 //! (Comments stand on lines of their own: a topic may contain `#`.)
@@ -21,7 +21,7 @@ use super::password_file::significant;
 use crate::routing::{Access, AccessAction, AccessRule, Effect};
 use crate::topic::TopicFilter;
 
-/// The rules of the file, before it is known whom they are for.
+/// The rules of the file, grouped by user.
 #[derive(Debug, Default)]
 pub(super) struct AclFile {
     anonymous: Vec<AccessRule>,
@@ -39,7 +39,7 @@ struct Pattern {
 }
 
 impl AclFile {
-    /// Reads the file; every line must be right.
+    /// Reads the file. An invalid line is an error.
     pub(super) fn read(path: &Path) -> Result<Self, AuthError> {
         let text = read(path)?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
@@ -57,7 +57,7 @@ impl AclFile {
         Ok(acl)
     }
 
-    /// Adds one line; `user` is whose section it stands in.
+    /// Adds one line. `user` is the user of the current section; a `user` line changes it.
     fn add(&mut self, line: &str, source: Arc<str>, user: &mut Option<String>) -> Result<(), AclCause> {
         let (keyword, rest) = split_word(line);
         match keyword {
@@ -74,7 +74,8 @@ impl AclFile {
             }
             "pattern" => {
                 let (effect, action, filter) = parse_rule(rest)?;
-                // Whether it is a filter doesn't depend on what is filled in: that has no wildcard and no slash.
+                // Placeholders are filled with text without wildcards and slashes, so any sample text shows whether the
+                // filter is valid.
                 parse_filter(&fill(filter, "c", Some("u")).unwrap_or_default())?;
                 self.patterns.push(Pattern { effect, action, filter: filter.to_owned(), source });
             }
@@ -83,7 +84,7 @@ impl AclFile {
         Ok(())
     }
 
-    /// What a client may do. `user` is its user name if that was verified.
+    /// The access rules of a client. `user` is its user name if that was verified.
     pub(super) fn access(&self, client_id: &str, user: Option<&str>) -> Access {
         let own = match user {
             Some(user) => self.users.get(user).map(Vec::as_slice).unwrap_or_default(),
@@ -95,11 +96,11 @@ impl AclFile {
 }
 
 impl Pattern {
-    /// The rule for one client.
+    /// The rule with the placeholders filled in for one client.
     ///
-    /// A client that calls itself `+` would be given everyone's topics: a rule that allows doesn't apply to a client whose
-    /// name has a wildcard or a slash, or that has no name to fill in. One that denies then denies every name: it may deny
-    /// too much, but nobody gets around it by a name.
+    /// A client with the Client Identifier `+` must not get everyone's topics: if a name is missing, or contains a
+    /// wildcard or a slash, a rule that allows does not apply, and a rule that denies applies to every name. It may
+    /// deny too much, but no client can evade it by its name.
     fn rule(&self, client_id: &str, user: Option<&str>) -> Option<AccessRule> {
         let filled = match (fill(&self.filter, client_id, user), self.effect) {
             (Some(filter), _) => filter,
@@ -112,7 +113,7 @@ impl Pattern {
     }
 }
 
-/// `[read|write|readwrite|deny] FILTER`. A single word is always the filter.
+/// Parses `[read|write|readwrite|deny] FILTER`. A single word is always the filter.
 fn parse_rule(rest: &str) -> Result<(Effect, AccessAction, &str), AclCause> {
     let (access, filter) = split_word(rest);
     match (access, filter) {
@@ -131,8 +132,8 @@ fn parse_filter(filter: &str) -> Result<TopicFilter, AclCause> {
     TopicFilter::new(ByteString::from(filter)).map_err(invalid)
 }
 
-/// `filter` with its placeholders filled in, in one pass: a `%u` within a Client Identifier is no placeholder. Nothing if a
-/// name is missing or unfit for one level of a topic.
+/// Fills in the placeholders of `filter` in one pass, so a `%u` within a Client Identifier is not a placeholder. `None`
+/// if a name is missing, or can't be a single level of a topic.
 fn fill(filter: &str, client_id: &str, user: Option<&str>) -> Option<String> {
     let mut filled = String::with_capacity(filter.len() + client_id.len());
     let mut rest = filter;
@@ -140,9 +141,9 @@ fn fill(filter: &str, client_id: &str, user: Option<&str>) -> Option<String> {
         let (before, placeholder) = rest.split_at(percent);
         filled.push_str(before);
         let (text, after) = if let Some(after) = placeholder.strip_prefix("%c") {
-            (fit(client_id)?, after)
+            (single_level(client_id)?, after)
         } else if let Some(after) = placeholder.strip_prefix("%u") {
-            (fit(user?)?, after)
+            (single_level(user?)?, after)
         } else {
             placeholder.split_at(1)
         };
@@ -153,18 +154,18 @@ fn fill(filter: &str, client_id: &str, user: Option<&str>) -> Option<String> {
     Some(filled)
 }
 
-fn fit(name: &str) -> Option<&str> {
+fn single_level(name: &str) -> Option<&str> {
     (!name.is_empty() && !name.contains(['+', '#', '/'])).then_some(name)
 }
 
-/// `filter` with `+` for each level that has a placeholder.
+/// `filter` with `+` in place of each level that has a placeholder.
 fn deny_every_name(filter: &str) -> String {
     let levels = filter.split('/');
     let levels = levels.map(|level| if level.contains("%c") || level.contains("%u") { "+" } else { level });
     levels.collect::<Vec<_>>().join("/")
 }
 
-/// The first word, and what follows it.
+/// The first word, and the rest of the text.
 fn split_word(text: &str) -> (&str, &str) {
     match text.split_once(char::is_whitespace) {
         Some((word, rest)) => (word, rest.trim_start()),

@@ -1,16 +1,17 @@
-//! Who a client is, and what it may do: decided at CONNECT from the password file, its certificate and the ACL file.
+//! Authenticates clients at CONNECT with the password file and certificates, and gives them access rules from the ACL
+//! file.
 //!
-//! | the client brings | password file | who it is | its rules |
+//! | client sends | password file | identity | access rules |
 //! | --- | --- | --- | --- |
 //! | a certificate whose identity is the user name | any | that user | those of the user, and the patterns |
 //! | a user name and its password | has the user | that user | those of the user, and the patterns |
-//! | a user name and anything else | is set | refused | |
-//! | a user name | is not set | anonymous, under a name that nobody verified | those before the first user, and the patterns |
+//! | a user name and a wrong password or none | is set | refused | |
+//! | a user name | is not set | anonymous, with an unverified name | those before the first user, and the patterns |
 //! | no user name | any | anonymous | those before the first user, and the patterns |
 //!
-//! Anonymous clients are let in as `allow_anonymous` says. A name that nobody verified never counts in an ACL file, neither
-//! for `user` nor for `%u`: else everyone could choose whose rules to have. Without an ACL file whoever is let in may do
-//! everything.
+//! `allow_anonymous` decides whether anonymous clients are accepted. An unverified name never counts in an ACL file,
+//! neither for `user` nor for `%u`; otherwise a client could choose its rules. Without an ACL file, every accepted
+//! client may publish and subscribe to everything.
 
 mod acl_file;
 mod error;
@@ -30,53 +31,55 @@ use crate::codec::ReasonCode;
 use crate::config::{AllowAnonymous, Security};
 use crate::routing::Access;
 
-/// What a client says about itself, and what we know of where it comes from.
+/// What a client sent at CONNECT, and what is known about its connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Credentials<'a> {
-    /// Its Client Identifier, also if we assigned it.
+    /// Its Client Identifier, also if the broker assigned it.
     pub client_id: &'a str,
     /// User Name of CONNECT.
     pub user_name: Option<&'a str>,
     /// Password of CONNECT.
     pub password: Option<&'a [u8]>,
-    /// Its address, from the PROXY protocol where that is on; none for a Unix socket.
+    /// Its address, from the PROXY protocol if that is enabled; `None` for a Unix socket.
     pub address: Option<IpAddr>,
-    /// The identity of its verified certificate, at listeners where that is the user name.
+    /// The identity in its verified certificate, if the listener uses that as the user name.
     pub certificate_identity: Option<&'a str>,
-    /// What its listener says about anonymous clients, if it says something.
+    /// The listener's override of `security.allow_anonymous`.
     pub allow_anonymous: Option<AllowAnonymous>,
 }
 
-/// Decides who gets in, by files that can be read again while it runs.
+/// Authenticates clients. Its files can be reloaded while it is in use.
 #[derive(Debug)]
 pub struct Authenticator {
     security: Security,
     snapshot: ArcSwap<Snapshot>,
 }
 
-/// The files as they were read last.
+/// The contents of the files when they were last read.
 #[derive(Debug)]
 pub struct Snapshot {
     passwords: Option<PasswordFile>,
     acl: Option<AclFile>,
 }
 
-/// Why a client isn't let in. The text is for the log: the client learns the Reason Code alone.
+/// Why a client is refused. The text is for the log: the client gets only the Reason Code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It brought no user name, and may not be anonymous.
-    #[error("anonymous clients are not allowed from here")]
+    /// It sent no user name, and anonymous clients are not accepted.
+    #[error("anonymous clients are not allowed from this address")]
     Anonymous,
-    /// It brought a user name that nobody can verify, and may not be anonymous.
-    #[error("there is no password file to verify the user name with, and anonymous clients are not allowed from here")]
+    /// It sent a user name that can't be verified, and anonymous clients are not accepted.
+    #[error(
+        "there is no password file to verify the user name, and anonymous clients are not allowed from this address"
+    )]
     Unverifiable,
-    /// The password file has no such user.
+    /// The password file doesn't contain the user.
     #[error("unknown user name")]
     UnknownUser,
-    /// The user has another password.
+    /// The password is wrong.
     #[error("wrong password")]
     WrongPassword,
-    /// A user name without a password.
+    /// It sent a user name without a password.
     #[error("user name without a password")]
     MissingPassword,
 }
@@ -98,15 +101,15 @@ impl Authenticator {
         Ok(Self { security: security.clone(), snapshot })
     }
 
-    /// Reads the files again. After an error everything stays as it was.
+    /// Reads the files again. After an error, the previous contents stay in force.
     pub fn reload(&self) -> Result<(), AuthError> {
         let snapshot = Snapshot::load(&self.security)?;
         self.snapshot.store(snapshot.into());
         Ok(())
     }
 
-    /// Whether [`authenticate`](Self::authenticate) will hash a password for this client, and so take milliseconds and
-    /// megabytes: the caller then runs it where few at a time can.
+    /// Whether [`authenticate`](Self::authenticate) will hash a password for this client, which takes milliseconds and
+    /// megabytes. The caller then limits how many run at the same time.
     pub fn needs_hashing(&self, credentials: &Credentials<'_>) -> bool {
         let passwords = credentials.user_name.is_some() && credentials.password.is_some();
         let snapshot = self.snapshot.load();
@@ -115,7 +118,7 @@ impl Authenticator {
             && snapshot.passwords.as_ref().is_some_and(PasswordFile::has_users)
     }
 
-    /// What the client may do, or why it isn't let in. Blocks for as long as hashing the password takes.
+    /// Returns the client's access rules, or why it is refused. Blocks while a password is hashed.
     pub fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Access, Refusal> {
         let snapshot = self.snapshot.load_full();
         let user = match (credentials.certificate_identity, credentials.user_name, &snapshot.passwords) {
@@ -145,7 +148,7 @@ impl Authenticator {
 }
 
 impl Snapshot {
-    /// Reads the files that `security` names, and fails if one isn't right in every line.
+    /// Reads the files that `security` names. An invalid line is an error.
     pub fn load(security: &Security) -> Result<Self, AuthError> {
         Ok(Self {
             passwords: security.password_file.as_deref().map(PasswordFile::read).transpose()?,

@@ -1,4 +1,5 @@
-//! Changes to the password file: always the whole file at once, so that the broker never reads half of one.
+//! Changes to the password file. Each one replaces the whole file atomically, so the broker never reads half of a
+//! change.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,49 +8,49 @@ use std::path::{Path, PathBuf};
 
 use super::password_file::{StoredHash, significant, split_line};
 
-/// Whether the password file is to be there already.
+/// Whether the password file must exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// It must be there, and is changed.
+    /// It must exist.
     Required,
-    /// It must not be there, and is made.
+    /// It must not exist, and is created.
     Forbidden,
 }
 
-/// Why the password file isn't changed.
+/// Why the password file was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// It should be there and isn't.
-    #[error("{} does not exist: make it with -c", .0.display())]
+    /// The file does not exist.
+    #[error("{} does not exist: create it with -c", .0.display())]
     Missing(PathBuf),
-    /// It shouldn't be there and is.
+    /// The file exists already.
     #[error("{} exists already: leave out -c to add to it", .0.display())]
     Exists(PathBuf),
-    /// Reading or writing it failed.
+    /// Reading or writing the file failed.
     #[error("cannot change {}: {source}", path.display())]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The name can't stand in the file.
+    /// The user name can't be written to the file.
     #[error(
         "a user name must not be empty, begin or end with a space, begin with # or contain a colon or a line break"
     )]
     InvalidUser,
-    /// There is no such user to remove.
+    /// The user to remove does not exist.
     #[error("there is no user {0}")]
     UnknownUser(String),
-    /// An empty password protects nothing.
+    /// The password is empty.
     #[error("the password must not be empty")]
     EmptyPassword,
-    /// The system has no random bytes for a salt, or hashing failed.
+    /// The operating system returned no random bytes for a salt, or hashing failed.
     #[error("cannot hash the password: {0}")]
     Hash(String),
 }
 
-/// Gives `user` this password, in the place of the old one or at the end.
+/// Sets the password of `user`: changes its line, or appends one.
 pub fn set_password(path: &Path, existing: Existing, user: &str, password: &[u8]) -> Result<(), EditError> {
     let is_line = significant(user) == Some(user) && !user.contains([':', '\n', '\r', '\0']);
     if !is_line {
@@ -97,7 +98,7 @@ fn read_lines(path: &Path) -> Result<Vec<String>, EditError> {
     }
 }
 
-/// Writes the file beside itself and renames it into place; what a link points at is replaced, not the link.
+/// Writes a new file and renames it over the old one. A symbolic link stays; its target is replaced.
 fn replace(path: &Path, lines: &[String]) -> Result<(), EditError> {
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut name = target.clone().into_os_string();
@@ -108,13 +109,14 @@ fn replace(path: &Path, lines: &[String]) -> Result<(), EditError> {
         File::open(directory)?.sync_all()
     });
     result.map_err(|source| {
-        // The first error is the one that matters; what may be left over is removed as well as it can be.
+        // The first error is returned, so an error of the cleanup is ignored.
         let _removed = fs::remove_file(&beside);
         EditError::Io { path: path.to_owned(), source }
     })
 }
 
-/// Only its owner may read the new file; where `old` exists, it keeps its owner, and what its group may do.
+/// Creates the new file, readable by its owner only. If `old` exists, the new file gets its owner and its group
+/// permissions.
 fn write_new(path: &Path, old: &Path, lines: &[String]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path)?;
     if let Ok(metadata) = fs::metadata(old) {
@@ -131,13 +133,13 @@ fn write_new(path: &Path, old: &Path, lines: &[String]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Bytes of a salt, as the Argon2 standard recommends.
+/// Salt length in bytes that the Argon2 standard recommends.
 const SALT_LENGTH: usize = 16;
 
 /// The mode of a file with secrets.
 const OWNER_ONLY: u32 = 0o600;
 
-/// Where the broker runs as another user, its group may read the file.
+/// The permission of the group to read the file, for a broker that runs as another user.
 const GROUP_READ: u32 = 0o040;
 
 #[cfg(test)]
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_is_its_owners_alone() {
+    fn a_new_file_is_readable_by_its_owner_only() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("passwords");
         set_password(&path, Existing::Forbidden, "alice", b"secret").unwrap();
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_made_only_when_asked_and_never_overwritten() {
+    fn a_file_is_created_only_on_request_and_never_overwritten() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("passwords");
         assert!(matches!(set_password(&path, Existing::Required, "a", b"s"), Err(EditError::Missing(_))));

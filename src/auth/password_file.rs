@@ -1,4 +1,4 @@
-//! The password file: a line `USER:HASH` for each user.
+//! The password file: one line `USER:HASH` for each user.
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -15,13 +15,13 @@ use super::error::{AuthError, PasswordCause, read};
 /// The users and the hashes of their passwords.
 #[derive(Debug)]
 pub(super) struct PasswordFile {
-    /// In the order of the names.
+    /// Sorted by name.
     users: Vec<(String, StoredHash)>,
-    /// Chooses the hash that an unknown user is tried against.
-    stand_ins: RandomState,
+    /// Selects the hash that the password of an unknown user is verified against.
+    decoys: RandomState,
 }
 
-/// A hash as it stands in the file.
+/// A password hash of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum StoredHash {
     /// Argon2id in the PHC format, which names its own parameters.
@@ -32,7 +32,7 @@ pub(super) enum StoredHash {
     Pbkdf2 { iterations: u32, salt: Vec<u8>, hash: Vec<u8> },
 }
 
-/// Why a user name and a password aren't those of the file.
+/// Why a user name and a password are wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mismatch {
     UnknownUser,
@@ -40,7 +40,7 @@ pub(super) enum Mismatch {
 }
 
 impl PasswordFile {
-    /// Reads the file; every line must be right.
+    /// Reads the file. An invalid line is an error.
     pub(super) fn read(path: &Path) -> Result<Self, AuthError> {
         let text = read(path)?;
         Self::parse(&text).map_err(|(line, cause)| AuthError::Password { path: path.to_owned(), line, cause })
@@ -58,19 +58,19 @@ impl PasswordFile {
                 Err(place) => users.insert(place, (user.to_owned(), hash)),
             }
         }
-        Ok(Self { users, stand_ins: RandomState::new() })
+        Ok(Self { users, decoys: RandomState::new() })
     }
 
-    /// Whether there is a hash to try.
+    /// Whether the file has any user.
     pub(super) fn has_users(&self) -> bool {
         !self.users.is_empty()
     }
 
-    /// Whether `password` is that of `user`. An unknown user costs as much as a wrong password: the hash of another user,
-    /// always the same for the same name, is computed and thrown away.
+    /// Verifies the password of `user`. For an unknown user, it verifies against the hash of another user, always the
+    /// same for the same name, and discards the result, so the time doesn't tell whether the user exists.
     pub(super) fn verify(&self, user: &str, password: &[u8]) -> Result<(), Mismatch> {
         let found = self.users.binary_search_by(|(known, _)| known.as_str().cmp(user));
-        let place = found.unwrap_or_else(|_| self.stand_in(user));
+        let place = found.unwrap_or_else(|_| self.decoy(user));
         let verified = self.users.get(place).is_some_and(|(_, hash)| hash.verify(password));
         match (found, verified) {
             (Err(_), _) => Err(Mismatch::UnknownUser),
@@ -79,10 +79,10 @@ impl PasswordFile {
         }
     }
 
-    /// Chosen among all users, so that in a file with several kinds of hashes the cost gives nothing away either.
-    fn stand_in(&self, user: &str) -> usize {
+    /// Selected among all users, so the cost matches a real user's even if the file has hashes of several formats.
+    fn decoy(&self, user: &str) -> usize {
         let users = self.users.len().max(1) as u64;
-        usize::try_from(self.stand_ins.hash_one(user) % users).unwrap_or_default()
+        usize::try_from(self.decoys.hash_one(user) % users).unwrap_or_default()
     }
 }
 
@@ -135,13 +135,13 @@ impl StoredHash {
     }
 }
 
-/// The line without white space around it; nothing if it is empty or a comment.
+/// The line without surrounding white space; `None` if it is empty or a comment.
 pub(super) fn significant(line: &str) -> Option<&str> {
     let line = line.trim();
     (!line.is_empty() && !line.starts_with('#')).then_some(line)
 }
 
-/// User and hash of a line.
+/// The user and the hash of a line.
 pub(super) fn split_line(line: &str) -> Option<(&str, &str)> {
     line.split_once(':').filter(|(user, _)| !user.is_empty())
 }
@@ -158,13 +158,13 @@ fn parse_argon2id(text: &str) -> Result<StoredHash, PasswordCause> {
     Ok(StoredHash::Argon2id(text.to_owned()))
 }
 
-/// Bytes of a SHA-512.
+/// Length of a SHA-512 hash in bytes.
 const SHA512_LENGTH: usize = 64;
 
-/// A second or more for one password: beyond it a CONNECT is an attack on ourselves.
+/// More iterations would take more than a second for one CONNECT, which an attacker could exploit.
 const ITERATIONS_MAX: u32 = 10_000_000;
 
-/// 1 GiB for one password: as above.
+/// Memory for one verification, in KiB: 1 GiB.
 const ARGON2_KIB_MAX: u32 = 1 << 20;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ const PASSWORDS: &str = "alice:$7$101$ZkGV8aACU+Ewh7JV$9Ijwh81V4Q2AKkgvaZ1RJeWjj
 const ACL: &str = "topic read anonymous\nuser alice\ntopic read alice\n";
 const REMOTE: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
 const LOOPBACK: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-const NOBODY: Credentials<'_> = Credentials {
+const ANONYMOUS: Credentials<'_> = Credentials {
     client_id: "c",
     user_name: None,
     password: None,
@@ -33,11 +33,11 @@ fn authenticator(allow_anonymous: AllowAnonymous, passwords: Option<&str>) -> Au
 }
 
 fn alice(password: &[u8]) -> Credentials<'_> {
-    Credentials { user_name: Some("alice"), password: Some(password), ..NOBODY }
+    Credentials { user_name: Some("alice"), password: Some(password), ..ANONYMOUS }
 }
 
-/// Who the client is taken for: the rules of the ACL file tell.
-fn taken_for(authenticator: &Authenticator, credentials: &Credentials<'_>) -> Result<&'static str, Refusal> {
+/// The identity that the client got, derived from its access rules.
+fn identity(authenticator: &Authenticator, credentials: &Credentials<'_>) -> Result<&'static str, Refusal> {
     let access = authenticator.authenticate(credentials)?;
     let acl = authenticator.snapshot.load();
     let acl = acl.acl.as_ref().unwrap();
@@ -51,72 +51,72 @@ fn taken_for(authenticator: &Authenticator, credentials: &Credentials<'_>) -> Re
 }
 
 #[test]
-fn a_user_is_let_in_with_the_right_password_alone() {
+fn a_user_is_accepted_only_with_the_right_password() {
     let authenticator = authenticator(AllowAnonymous::Always, Some(PASSWORDS));
-    assert_eq!(taken_for(&authenticator, &alice(b"sesam")), Ok("alice"));
-    assert_eq!(taken_for(&authenticator, &alice(b"Sesam")), Err(Refusal::WrongPassword));
+    assert_eq!(identity(&authenticator, &alice(b"sesam")), Ok("alice"));
+    assert_eq!(identity(&authenticator, &alice(b"Sesam")), Err(Refusal::WrongPassword));
     let silent = Credentials { password: None, ..alice(b"") };
-    assert_eq!(taken_for(&authenticator, &silent), Err(Refusal::MissingPassword));
+    assert_eq!(identity(&authenticator, &silent), Err(Refusal::MissingPassword));
     let bob = Credentials { user_name: Some("bob"), ..alice(b"sesam") };
-    assert_eq!(taken_for(&authenticator, &bob), Err(Refusal::UnknownUser));
+    assert_eq!(identity(&authenticator, &bob), Err(Refusal::UnknownUser));
     assert_eq!(Refusal::UnknownUser.reason_code(), ReasonCode::BadUserNameOrPassword);
 }
 
 #[test]
-fn anonymous_clients_come_from_loopback_and_unix_sockets_by_default() {
+fn anonymous_clients_are_accepted_from_loopback_and_unix_sockets_by_default() {
     let authenticator = authenticator(Security::default().allow_anonymous, None);
     let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
     for address in [LOOPBACK, None, Some(IpAddr::V6(Ipv6Addr::LOCALHOST)), Some(mapped)] {
-        let local = Credentials { address, ..NOBODY };
-        assert_eq!(taken_for(&authenticator, &local), Ok("anonymous"), "{address:?}");
+        let local = Credentials { address, ..ANONYMOUS };
+        assert_eq!(identity(&authenticator, &local), Ok("anonymous"), "{address:?}");
     }
-    assert_eq!(taken_for(&authenticator, &NOBODY), Err(Refusal::Anonymous));
+    assert_eq!(identity(&authenticator, &ANONYMOUS), Err(Refusal::Anonymous));
     assert_eq!(Refusal::Anonymous.reason_code(), ReasonCode::NotAuthorized);
 }
 
 #[test]
-fn what_the_listener_says_about_anonymous_clients_counts() {
+fn a_listener_overrides_allow_anonymous() {
     let authenticator = authenticator(AllowAnonymous::Loopback, None);
-    let open = Credentials { allow_anonymous: Some(AllowAnonymous::Always), ..NOBODY };
-    assert_eq!(taken_for(&authenticator, &open), Ok("anonymous"));
-    let closed = Credentials { address: LOOPBACK, allow_anonymous: Some(AllowAnonymous::Never), ..NOBODY };
-    assert_eq!(taken_for(&authenticator, &closed), Err(Refusal::Anonymous));
+    let open = Credentials { allow_anonymous: Some(AllowAnonymous::Always), ..ANONYMOUS };
+    assert_eq!(identity(&authenticator, &open), Ok("anonymous"));
+    let closed = Credentials { address: LOOPBACK, allow_anonymous: Some(AllowAnonymous::Never), ..ANONYMOUS };
+    assert_eq!(identity(&authenticator, &closed), Err(Refusal::Anonymous));
 }
 
 #[test]
-fn a_name_that_nobody_verified_has_the_rules_of_anonymous_clients() {
+fn an_unverified_name_has_the_rules_of_anonymous_clients() {
     let authenticator = authenticator(AllowAnonymous::Loopback, None);
     let claimed = Credentials { address: LOOPBACK, ..alice(b"anything") };
-    assert_eq!(taken_for(&authenticator, &claimed), Ok("anonymous"));
-    assert_eq!(taken_for(&authenticator, &alice(b"anything")), Err(Refusal::Unverifiable));
+    assert_eq!(identity(&authenticator, &claimed), Ok("anonymous"));
+    assert_eq!(identity(&authenticator, &alice(b"anything")), Err(Refusal::Unverifiable));
 }
 
 #[test]
 fn the_identity_of_a_certificate_is_a_verified_user() {
     let authenticator = authenticator(AllowAnonymous::Never, Some(PASSWORDS));
     let certified = Credentials { certificate_identity: Some("alice"), user_name: Some("bob"), ..alice(b"wrong") };
-    assert_eq!(taken_for(&authenticator, &certified), Ok("alice"));
+    assert_eq!(identity(&authenticator, &certified), Ok("alice"));
     assert!(!authenticator.needs_hashing(&certified));
 }
 
 #[test]
-fn only_a_password_that_is_looked_up_needs_hashing() {
+fn only_a_password_that_is_verified_needs_hashing() {
     let with_file = authenticator(AllowAnonymous::Always, Some(PASSWORDS));
     assert!(with_file.needs_hashing(&alice(b"wrong")));
     assert!(with_file.needs_hashing(&Credentials { user_name: Some("bob"), ..alice(b"wrong") }));
-    assert!(!with_file.needs_hashing(&NOBODY));
+    assert!(!with_file.needs_hashing(&ANONYMOUS));
     assert!(!authenticator(AllowAnonymous::Always, None).needs_hashing(&alice(b"wrong")));
 }
 
 #[test]
 fn without_an_acl_file_everything_is_allowed() {
     let authenticator = Authenticator::new(&Security::default()).unwrap();
-    let local = Credentials { address: LOOPBACK, ..NOBODY };
+    let local = Credentials { address: LOOPBACK, ..ANONYMOUS };
     assert_eq!(authenticator.authenticate(&local), Ok(Access::everything()));
 }
 
 #[test]
-fn a_reload_takes_a_good_file_and_keeps_the_old_one_instead_of_a_bad_one() {
+fn a_reload_applies_a_valid_file_and_ignores_an_invalid_one() {
     let passwords = file("");
     let security = Security { password_file: Some(passwords.to_path_buf()), ..Security::default() };
     let authenticator = Authenticator::new(&security).unwrap();

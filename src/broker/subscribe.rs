@@ -164,7 +164,7 @@ impl Shard {
     }
 }
 
-/// Of the subscriptions of one packet the last to each filter: it replaces the earlier ones.
+/// The last subscription to each filter of one packet: it replaces the earlier ones.
 fn last_of_each_filter(subscriptions: impl Iterator<Item = Subscription>) -> Vec<Subscription> {
     let mut last: Vec<Subscription> = subscriptions.collect();
     if last.len() > 1 {

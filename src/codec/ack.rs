@@ -7,23 +7,23 @@ use super::property::{
 };
 use super::{DecodeError, PacketId, PacketType, ProtocolVersion, ReasonCode, UserProperties};
 
-/// A PUBACK, PUBREC, PUBREL or PUBCOMP packet: they differ by type only.
+/// A PUBACK, PUBREC, PUBREL or PUBCOMP packet. They differ by packet type only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ack {
-    /// The Packet Identifier of the PUBLISH it belongs to. [MQTT-2.2.1-5]
+    /// The Packet Identifier of the acknowledged PUBLISH. [MQTT-2.2.1-5]
     pub packet_id: PacketId,
-    /// [`ReasonCode::Success`] for 3.1.1, which has no place for another.
+    /// Always [`ReasonCode::Success`] in 3.1.1, which has no Reason Codes here.
     pub reason_code: ReasonCode,
-    /// Boxed, because it is nearly always absent; incoming ones are checked and left out.
+    /// Boxed, because few packets have it. In incoming packets it is validated and discarded.
     pub details: Option<Box<AckDetails>>,
 }
 
 /// The properties of an acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AckDetails {
-    /// Why, for a person to read.
+    /// Reason String, a human-readable explanation.
     pub reason_string: Option<ByteString>,
-    /// In order.
+    /// In the order of the packet.
     pub user_properties: UserProperties,
 }
 
@@ -33,7 +33,7 @@ impl Ack {
         Self { packet_id, reason_code, details: None }
     }
 
-    /// Reads what follows the fixed header; properties are checked and left out.
+    /// Decodes the body of the packet. Properties are validated and discarded.
     pub(super) fn decode(
         packet_type: PacketType,
         version: ProtocolVersion,
@@ -44,7 +44,7 @@ impl Ack {
         Ok(ack)
     }
 
-    /// Reads what follows the fixed header.
+    /// Decodes the body of the packet, with its properties.
     pub(super) fn decode_with_details(
         packet_type: PacketType,
         version: ProtocolVersion,
@@ -61,7 +61,7 @@ impl Ack {
         Ok(ack)
     }
 
-    /// Writes the packet in the shortest form. `packet_type` is one of the four.
+    /// Encodes the shortest form of the packet. `packet_type` is one of the four.
     pub(super) fn encode(&self, packet_type: PacketType, version: ProtocolVersion, output: &mut BytesMut) {
         let first_byte = packet_type.first_byte();
         let [high, low] = self.packet_id.number().to_be_bytes();
@@ -83,7 +83,7 @@ impl Ack {
 }
 
 impl AckDetails {
-    /// `None` if there are no properties.
+    /// Returns `None` if there are no properties.
     fn decode(reader: &mut Reader<'_>) -> Result<Option<Box<Self>>, DecodeError> {
         let mut details = Self::default();
         decode_properties(reader, Place::Acknowledgement, |id, reader| {

@@ -13,18 +13,18 @@ use super::{DecodeError, PacketType, ReasonCode, UserProperties};
 pub struct Auth {
     /// 0x00 Success, 0x18 Continue authentication or 0x19 Re-authenticate. [MQTT-3.15.2-1]
     pub reason_code: ReasonCode,
-    /// `None` only in an incoming packet cut short after the fixed header, which the session judges.
+    /// `None` only in an incoming packet without Reason Code and properties, which the session rejects.
     pub authentication_method: Option<ByteString>,
-    /// Opaque to all but the method.
+    /// Data whose content depends on the method.
     pub authentication_data: Option<Bytes>,
-    /// Why, for a person to read.
+    /// Reason String, a human-readable explanation.
     pub reason_string: Option<ByteString>,
-    /// In order.
+    /// In the order of the packet.
     pub user_properties: UserProperties,
 }
 
 impl Auth {
-    /// An AUTH with neither data nor further properties.
+    /// An AUTH without data and further properties.
     pub const fn new(reason_code: ReasonCode, authentication_method: Option<ByteString>) -> Self {
         Self {
             reason_code,

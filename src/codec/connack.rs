@@ -15,34 +15,34 @@ use super::{PacketType, Qos, ReasonCode, UserProperties};
 /// A CONNACK packet. [MQTT-3.2]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connack {
-    /// Whether the Server goes on with a stored Session.
+    /// Whether the Server resumes a stored Session.
     pub session_present: bool,
-    /// The Connect Reason Code; the 3.1.1 encoder sends the nearest Return Code.
+    /// The Connect Reason Code; the 3.1.1 encoder sends the closest Return Code.
     pub reason_code: ReasonCode,
-    /// What only 5.0 says; the 3.1.1 encoder leaves it out.
+    /// Encoded in 5.0 only.
     pub properties: ConnackProperties,
 }
 
-/// The properties of CONNACK: `None` (or `true`, for what is available) is left out on the wire.
+/// The properties of CONNACK. `None`, or `true` for available features, is not encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the standard's names say it")]
 pub struct ConnackProperties {
-    /// Seconds; sent when it differs from what the Client asked for.
+    /// In seconds; sent if it differs from the requested value.
     pub session_expiry_interval: Option<u32>,
     pub receive_maximum: Option<NonZeroU16>,
-    /// Sent when below [`Qos::ExactlyOnce`].
+    /// Sent if below [`Qos::ExactlyOnce`].
     pub maximum_qos: Qos,
     pub retain_available: bool,
     pub maximum_packet_size: Option<NonZeroU32>,
     pub assigned_client_identifier: Option<ByteString>,
-    /// Sent when above 0.
+    /// Sent if above 0.
     pub topic_alias_maximum: u16,
     pub reason_string: Option<ByteString>,
     pub user_properties: UserProperties,
     pub wildcard_subscription_available: bool,
     pub subscription_identifiers_available: bool,
     pub shared_subscription_available: bool,
-    /// Seconds.
+    /// In seconds.
     pub server_keep_alive: Option<u16>,
     pub response_information: Option<ByteString>,
     pub server_reference: Option<ByteString>,
@@ -75,17 +75,17 @@ impl Default for ConnackProperties {
 }
 
 impl Connack {
-    /// The Connection is accepted; the properties are to be filled in.
+    /// Accepts the connection, with default properties.
     pub fn accepted(session_present: bool) -> Self {
         Self { session_present, reason_code: ReasonCode::Success, properties: ConnackProperties::default() }
     }
 
-    /// The Connection is refused. [MQTT-3.2.2-6]
+    /// Refuses the connection. [MQTT-3.2.2-6]
     pub fn refused(reason_code: ReasonCode) -> Self {
         Self { session_present: false, reason_code, properties: ConnackProperties::default() }
     }
 
-    /// Writes the 5.0 packet.
+    /// Encodes the 5.0 packet.
     pub(super) fn encode(&self, output: &mut BytesMut) {
         let mut body = BytesMut::new();
         body.put_slice(&[u8::from(self.session_present), self.reason_code.number()]);
@@ -128,7 +128,7 @@ impl ConnackProperties {
     }
 }
 
-/// What is available is left out.
+/// Encodes the property only if the feature is unavailable.
 fn put_unavailable(output: &mut BytesMut, id: u8, available: bool) {
     if !available {
         put_byte_property(output, id, 0);

@@ -14,12 +14,12 @@ use super::property::{
 use super::{DecodeError, Message, MessageProperties, ProtocolVersion, Qos, UserProperties};
 use crate::topic::TopicName;
 
-/// The Client Identifier: the name of a Session. Cheap to clone.
+/// A Client Identifier, the name of a Session. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(pub Arc<str>);
 
 impl ClientId {
-    /// As on the wire.
+    /// The identifier as on the wire.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -52,44 +52,45 @@ impl fmt::Display for ClientId {
 /// A CONNECT packet. [MQTT-3.1]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connect {
-    /// The version named by protocol name and level.
+    /// The version given by protocol name and level.
     pub version: ProtocolVersion,
-    /// The Client Identifier as sent: may be empty, then the Server assigns one.
+    /// The Client Identifier as sent. If it is empty, the Server assigns one.
     pub client_id: ByteString,
     /// Clean Start; Clean Session in 3.1.1.
     pub clean_start: bool,
-    /// Keep Alive in seconds; 0 turns it off.
+    /// Keep Alive in seconds; 0 disables it.
     pub keep_alive: u16,
     /// The Will Message, if the Will Flag is set.
     pub will: Option<Will>,
-    /// The User Name, if its flag is set: an empty one is not none.
+    /// The User Name, if its flag is set; it may be empty.
     pub user_name: Option<ByteString>,
-    /// The Password: any bytes.
+    /// The Password, if its flag is set; any bytes.
     pub password: Option<Bytes>,
-    /// What only 5.0 says; for 3.1.1 the values that give its behaviour (see [`ConnectProperties`]).
+    /// For 3.1.1, values that result in its behaviour (see [`ConnectProperties`]).
     pub properties: ConnectProperties,
 }
 
-/// The properties of CONNECT. Absent ones are `None` unless the standard gives a default value, which stands here.
+/// The properties of CONNECT. An absent one is `None`, or has the default value of the standard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectProperties {
-    /// In seconds; `u32::MAX` never expires. The 3.1.1 decoder puts 0 for Clean Session 1 and `u32::MAX` for 0.
+    /// In seconds; `u32::MAX` means that it never expires. The 3.1.1 decoder sets 0 for Clean Session 1 and `u32::MAX`
+    /// for 0.
     pub session_expiry_interval: u32,
     /// Default 65,535.
     pub receive_maximum: NonZeroU16,
-    /// In bytes, of the whole packet; absent: no limit.
+    /// In bytes, of the whole packet; `None` means no limit.
     pub maximum_packet_size: Option<NonZeroU32>,
-    /// Default 0: no aliases towards the Client.
+    /// Default 0: the Server must not use aliases.
     pub topic_alias_maximum: u16,
     /// Default `false`.
     pub request_response_information: bool,
     /// Default `true`.
     pub request_problem_information: bool,
-    /// In order.
+    /// In the order of the packet.
     pub user_properties: UserProperties,
-    /// Enhanced authentication, by its name.
+    /// The name of the method of enhanced authentication.
     pub authentication_method: Option<ByteString>,
-    /// Never without a method.
+    /// Present only with a method.
     pub authentication_data: Option<Bytes>,
 }
 
@@ -109,10 +110,10 @@ impl Default for ConnectProperties {
     }
 }
 
-/// A Will Message: what the Server publishes when the connection ends without a normal DISCONNECT.
+/// A Will Message, which the Server publishes if the connection ends without a normal DISCONNECT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Will {
-    /// Will Topic: no wildcards.
+    /// Will Topic, without wildcards.
     pub topic: TopicName,
     /// Will Payload.
     pub payload: Bytes,
@@ -122,14 +123,14 @@ pub struct Will {
     pub retain: bool,
     /// Will Delay Interval in seconds.
     pub will_delay_interval: u32,
-    /// Message Expiry Interval in seconds, counted from publication.
+    /// Message Expiry Interval in seconds, counted from the publication.
     pub message_expiry_interval: Option<u32>,
-    /// The properties that go with the message.
+    /// The properties of the message.
     pub properties: MessageProperties,
 }
 
 impl Connect {
-    /// A CONNECT without Will, User Name or Password, and with what the version has for default properties.
+    /// A CONNECT without Will, User Name and Password, with the default properties of the version.
     pub fn new(version: ProtocolVersion, client_id: impl Into<ByteString>, clean_start: bool) -> Self {
         let session_expiry_interval = version.session_expiry_interval(clean_start);
         Self {
@@ -144,7 +145,7 @@ impl Connect {
         }
     }
 
-    /// Reads what follows the fixed header. `answer_in` becomes the version of the CONNACK as soon as it is known.
+    /// Decodes the body of the packet. Sets `answer_in` to the version of the CONNACK as soon as it is known.
     pub(super) fn decode(
         reader: &mut Reader<'_>,
         answer_in: &mut Option<ProtocolVersion>,
@@ -198,7 +199,7 @@ impl ConnectProperties {
 }
 
 impl Will {
-    /// The Application Message to publish.
+    /// The Application Message of the Will.
     pub fn message(&self) -> Message {
         Message {
             topic: self.topic.clone(),
@@ -230,7 +231,7 @@ impl Will {
     }
 }
 
-/// The Connect Flags, checked. [MQTT-3.1.2.3]
+/// The validated Connect Flags. [MQTT-3.1.2.3]
 struct ConnectFlags {
     clean_start: bool,
     will: bool,

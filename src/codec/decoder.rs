@@ -10,10 +10,10 @@ use super::{
     Unsubscribe,
 };
 
-/// Turns what a Client sends into packets.
+/// Decodes the packets of a Client.
 ///
-/// It remembers no bytes: the caller keeps what is not yet a whole packet, and gives it again with what follows. After an
-/// error there is no going on.
+/// It buffers no bytes: the caller keeps an incomplete packet and passes it again with the bytes that follow. After an
+/// error, decoding can't continue.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     version: Option<ProtocolVersion>,
@@ -24,32 +24,33 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder for a new connection, which accepts packets of up to `maximum_packet_size` bytes in all.
+    /// A decoder for a new connection that accepts packets of up to `maximum_packet_size` bytes, including the fixed
+    /// header.
     pub fn new(maximum_packet_size: u32) -> Self {
         let last_topic = LastTopic::default();
         Self { version: None, maximum_packet_size, has_connected: false, has_failed: false, last_topic }
     }
 
-    /// The version that the CONNECT named; if there is no such version, the nearest, in which to say so. `None` before
-    /// CONNECT, and after one so broken that it didn't come to its protocol level: then nothing is answered.
+    /// The version in which to respond: that of CONNECT, or for an unsupported version the closest one. `None` before
+    /// CONNECT, and after one that is malformed before its protocol level; then no response is sent.
     pub const fn version(&self) -> Option<ProtocolVersion> {
         self.version
     }
 
-    /// Whether a whole CONNECT was decoded.
+    /// Whether a complete CONNECT was decoded.
     pub const fn has_connected(&self) -> bool {
         self.has_connected
     }
 
-    /// Whether there was an error.
+    /// Whether decoding failed.
     pub const fn has_failed(&self) -> bool {
         self.has_failed
     }
 
-    /// Takes one packet off the front of `input`, or nothing if it has not all come.
+    /// Removes one packet from the front of `input`, or returns `None` if it is incomplete.
     ///
-    /// The first byte and the size are judged as soon as they are there. A PUBLISH at QoS 0 and a large payload are slices of `input`
-    /// ([`Message::detach`](super::Message::detach)); everything else owns its bytes.
+    /// The first byte and the size are checked as soon as they have arrived. A PUBLISH at QoS 0 and a large payload are
+    /// slices of `input` ([`Message::detach`](super::Message::detach)); other packets own their bytes.
     pub fn decode(&mut self, input: &mut Bytes) -> Result<Option<ClientPacket>, DecodeError> {
         let result = self.decode_front(input);
         self.has_failed |= result.is_err();
@@ -65,7 +66,7 @@ impl Decoder {
         if input.len() < header.packet_size() {
             return Ok(None);
         }
-        // Handed on as it is: a packet is too large to be moved about for each PUBLISH.
+        // Returned without unpacking, because copying a packet is expensive at the rate of PUBLISH.
         let result = self.decode_packet(packet_type, header, input);
         if result.is_ok() {
             input.advance(header.packet_size());
@@ -89,7 +90,7 @@ impl Decoder {
         }
     }
 
-    /// `input` begins with the whole packet.
+    /// Decodes the packet at the front of `input`, which is complete.
     fn decode_packet(
         &mut self,
         packet_type: PacketType,
@@ -134,7 +135,8 @@ impl Decoder {
     }
 }
 
-/// Whether parts of such a packet are kept for long: then it gets a copy of its bytes, so as not to hold the read buffer.
+/// Whether parts of the packet are stored for long; then its bytes are copied, so that it doesn't keep the read buffer
+/// in memory.
 const fn is_kept(packet_type: PacketType) -> bool {
     matches!(
         packet_type,

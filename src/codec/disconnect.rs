@@ -9,18 +9,19 @@ use super::property::{
 };
 use super::{DecodeError, PacketType, ProtocolVersion, ReasonCode, UserProperties};
 
-/// A DISCONNECT packet, in either direction. [MQTT-3.14] The 3.1.1 encoder writes nothing: there, a Server has none.
+/// A DISCONNECT packet, in either direction. [MQTT-3.14] The 3.1.1 encoder writes nothing, because a 3.1.1 Server sends
+/// none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disconnect {
-    /// [`ReasonCode::NormalDisconnection`] when the packet has none.
+    /// [`ReasonCode::NormalDisconnection`] if the packet has none.
     pub reason_code: ReasonCode,
-    /// Seconds; from a Client only. [MQTT-3.14.2-2]
+    /// In seconds; sent by a Client only. [MQTT-3.14.2-2]
     pub session_expiry_interval: Option<u32>,
-    /// Why, for a person to read.
+    /// Reason String, a human-readable explanation.
     pub reason_string: Option<ByteString>,
-    /// In order.
+    /// In the order of the packet.
     pub user_properties: UserProperties,
-    /// Another Server to use; from a Server only.
+    /// Another Server to use; sent by a Server only.
     pub server_reference: Option<ByteString>,
 }
 
@@ -65,7 +66,7 @@ impl Disconnect {
         Ok(())
     }
 
-    /// Writes the 5.0 packet in the shortest form.
+    /// Encodes the shortest form of the 5.0 packet.
     pub(super) fn encode(&self, output: &mut BytesMut) {
         let mut body = BytesMut::new();
         let bare = *self == Self::new(self.reason_code);

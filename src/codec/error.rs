@@ -1,7 +1,7 @@
 use super::{PacketType, ReasonCode};
 use crate::topic::InvalidTopic;
 
-/// How a packet broke the standard. Each variant is a cause; a Network Connection doesn't outlive it.
+/// How a packet violates the standard. Any violation ends the Network Connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Packet type 0, or 15 in 3.1.1.
@@ -10,9 +10,9 @@ pub enum DecodeError {
     /// Flags of the fixed header that the standard forbids. [MQTT-2.1.3-1]
     #[error("flags {flags:#06b} in the fixed header of {packet_type}")]
     FixedHeaderFlags {
-        /// The packet's type.
+        /// Type of the packet.
         packet_type: PacketType,
-        /// The lower four bits of its first byte.
+        /// The lower four bits of the first byte.
         flags: u8,
     },
     /// A PUBLISH with both QoS bits set. [MQTT-3.3.1-4]
@@ -21,37 +21,37 @@ pub enum DecodeError {
     /// A PUBLISH with DUP at QoS 0. [MQTT-3.3.1-2]
     #[error("PUBLISH with DUP at QoS 0")]
     DupAtQos0,
-    /// A Variable Byte Integer of more than four bytes, or of more bytes than its value needs. [MQTT-1.5.5-1]
+    /// A Variable Byte Integer of more than four bytes, or longer than its value needs. [MQTT-1.5.5-1]
     #[error("overlong variable byte integer")]
     VariableByteInteger,
-    /// A packet over the Maximum Packet Size.
-    #[error("packet of {size} bytes, where {maximum_packet_size} are allowed")]
+    /// A packet larger than the Maximum Packet Size.
+    #[error("packet of {size} bytes exceeds the maximum of {maximum_packet_size}")]
     PacketTooLarge {
-        /// Of the whole packet, fixed header included.
+        /// Size of the whole packet in bytes, including the fixed header.
         size: usize,
-        /// The limit.
+        /// The limit in bytes.
         maximum_packet_size: u32,
     },
-    /// The first packet was another than CONNECT. [MQTT-3.1.0-1]
+    /// The first packet was not CONNECT. [MQTT-3.1.0-1]
     #[error("{0} before CONNECT")]
     ExpectedConnect(PacketType),
-    /// A CONNECT on a connection that already had one. [MQTT-3.1.0-2]
+    /// A second CONNECT on a connection. [MQTT-3.1.0-2]
     #[error("second CONNECT on one connection")]
     SecondConnect,
-    /// A packet of the Server before its CONNACK. [MQTT-3.2.0-1]
+    /// A packet from the Server before CONNACK. [MQTT-3.2.0-1]
     #[error("{0} before CONNACK")]
     ExpectedConnack(PacketType),
-    /// A CONNACK on a connection that already had one. [MQTT-3.2.0-2]
+    /// A second CONNACK on a connection. [MQTT-3.2.0-2]
     #[error("second CONNACK on one connection")]
     SecondConnack,
     /// A packet that only the other side may send.
     #[error("{0} from the wrong side")]
     WrongDirection(PacketType),
-    /// A field that runs past the end of the packet or of its properties.
-    #[error("a field runs past the end of the packet")]
+    /// A field that exceeds the packet or its properties.
+    #[error("a field exceeds the end of the packet")]
     Truncated,
-    /// Bytes after the last field.
-    #[error("bytes left over after the last field")]
+    /// Bytes behind the last field.
+    #[error("extra bytes after the last field")]
     TrailingBytes,
     /// Ill-formed UTF-8. [MQTT-1.5.4-1]
     #[error("a string is not UTF-8")]
@@ -59,23 +59,23 @@ pub enum DecodeError {
     /// U+0000 in a string. [MQTT-1.5.4-2]
     #[error("a string contains U+0000")]
     NullCharacter,
-    /// A protocol that is not MQTT. [MQTT-3.1.2-1]
+    /// A protocol name other than MQTT's. [MQTT-3.1.2-1]
     #[error("unknown protocol name")]
     ProtocolName,
-    /// A version of MQTT that doesn't exist. [MQTT-3.1.2-2]
+    /// A protocol level without a supported version. [MQTT-3.1.2-2]
     #[error("unsupported protocol level {0}")]
     ProtocolLevel(u8),
-    /// The reserved bit, or Will QoS or Will Retain without a Will, or Will QoS 3, or in 3.1.1 a Password without User
-    /// Name. [MQTT-3.1.2-3]
+    /// A reserved bit is set, or Will QoS or Will Retain without a Will, or Will QoS 3, or in 3.1.1 a Password without
+    /// User Name. [MQTT-3.1.2-3]
     #[error("connect flags {0:#010b}")]
     ConnectFlags(u8),
-    /// An empty Client Identifier where one is needed. [MQTT-3.1.3-8 of 3.1.1]
+    /// An empty Client Identifier where one is required. [MQTT-3.1.3-8 of 3.1.1]
     #[error("empty client identifier without clean session")]
     ClientIdMissing,
     /// Packet Identifier 0. [MQTT-2.2.1-3]
     #[error("packet identifier 0")]
     PacketIdZero,
-    /// A Topic Name that is none: empty or with wildcards. [MQTT-3.3.2-2]
+    /// An invalid Topic Name, such as an empty one or one with wildcards. [MQTT-3.3.2-2]
     #[error("topic name: {0}")]
     TopicName(InvalidTopic),
     /// A PUBLISH with neither Topic Name nor Topic Alias.
@@ -84,45 +84,45 @@ pub enum DecodeError {
     /// A Topic Alias of 0. [MQTT-3.3.2-8]
     #[error("topic alias 0")]
     TopicAliasZero,
-    /// A Topic Alias of the Server above the Client's Topic Alias Maximum. [MQTT-3.1.2-26]
-    #[error("topic alias {alias}, where the largest is {maximum}")]
+    /// A Topic Alias from the Server above the Client's Topic Alias Maximum. [MQTT-3.1.2-26]
+    #[error("topic alias {alias} is above the maximum of {maximum}")]
     TopicAliasAboveMaximum {
-        /// The alias.
+        /// The received alias.
         alias: u16,
         /// The limit.
         maximum: u16,
     },
-    /// A Topic Filter that is none. [MQTT-4.7.1-1]
+    /// An invalid Topic Filter. [MQTT-4.7.1-1]
     #[error("topic filter: {0}")]
     TopicFilter(InvalidTopic),
     /// A SUBSCRIBE or UNSUBSCRIBE without a Topic Filter. [MQTT-3.8.3-2]
     #[error("no topic filter in {0}")]
     TopicFilterMissing(PacketType),
-    /// Reserved bits in the Subscription Options. [MQTT-3.8.3-5]
+    /// Reserved bits set in the Subscription Options. [MQTT-3.8.3-5]
     #[error("subscription options {0:#010b}")]
     SubscriptionOptions(u8),
     /// Maximum QoS 3 or Retain Handling 3.
-    #[error("subscription options {0:#010b} with a value that has no meaning")]
+    #[error("subscription options {0:#010b} with an invalid value")]
     SubscriptionOptionValue(u8),
     /// No Local on a Shared Subscription. [MQTT-3.8.3-4]
     #[error("no local on a shared subscription")]
     NoLocalOnShared,
-    /// A property that the packet can't have, or that doesn't exist.
+    /// A property that is unknown or not allowed in the packet.
     #[error("property {0:#04x} is not valid for this packet")]
     PropertyNotAllowed(u8),
-    /// A property that may come once came twice.
+    /// A property that may occur once occurred again.
     #[error("property {0:#04x} more than once")]
     PropertyRepeated(u8),
     /// A property with a value outside its range.
-    #[error("property {0:#04x} with a value it can't have")]
+    #[error("property {0:#04x} with an invalid value")]
     PropertyValue(u8),
     /// A property that only the other side may send. [MQTT-3.3.4-6]
     #[error("property {0:#04x} from the wrong side")]
     PropertyFromWrongSide(u8),
-    /// Authentication Data without an Authentication Method, or AUTH without one.
+    /// Authentication Data, or AUTH, without an Authentication Method.
     #[error("no authentication method")]
     AuthenticationMethodMissing,
-    /// A Reason Code that the packet can't have. [MQTT-3.4.2-1]
+    /// A Reason Code that is not allowed in the packet. [MQTT-3.4.2-1]
     #[error("reason code {0:#04x} is not valid for this packet")]
     ReasonCode(u8),
 }

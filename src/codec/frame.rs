@@ -1,33 +1,33 @@
-//! What all packets begin with.
+//! The fixed header of all packets.
 
 use super::primitives::variable_byte_integer;
 use super::{DecodeError, PacketType};
 
-/// The length of the packet at the front of `input`, or `None` if its fixed header is not all there or is malformed: what
-/// a reader must have for [`Decoder::decode`](super::Decoder::decode) to go on.
+/// The size of the packet at the front of `input` in bytes, or `None` if its fixed header is incomplete or malformed. A
+/// caller needs this many bytes before [`Decoder::decode`](super::Decoder::decode) can make progress.
 pub fn frame_length(input: &[u8]) -> Option<usize> {
     FixedHeader::read(input).ok().flatten().map(|header| header.packet_size())
 }
 
-/// Who sent what is decoded.
+/// The sender of a decoded packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sender {
     Client,
     Server,
 }
 
-/// A packet's fixed header. [MQTT-2.1.1]
+/// The fixed header of a packet. [MQTT-2.1.1]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FixedHeader {
     pub(super) first_byte: u8,
-    /// Of the fixed header itself.
+    /// Size of the fixed header in bytes.
     pub(super) length: usize,
-    /// Remaining Length.
+    /// The Remaining Length field.
     remaining_length: usize,
 }
 
 impl FixedHeader {
-    /// The header at the front of `input`, or `None` if it is not all there.
+    /// Decodes the header at the front of `input`; `None` if it is incomplete.
     pub(super) fn read(input: &[u8]) -> Result<Option<Self>, DecodeError> {
         let Some((&first_byte, rest)) = input.split_first() else { return Ok(None) };
         let Some((remaining_length, length)) = variable_byte_integer(rest)? else { return Ok(None) };
@@ -48,7 +48,7 @@ impl FixedHeader {
     }
 }
 
-/// The packet type, if the flags beside it are right for it.
+/// The packet type, if its flags are valid.
 pub(super) fn check_first_byte(first_byte: u8) -> Result<PacketType, DecodeError> {
     let number = first_byte >> 4;
     let packet_type = PacketType::new(number).ok_or(DecodeError::ReservedPacketType(number))?;

@@ -1,11 +1,12 @@
 use std::fmt;
 
-/// The identity of a message that was accepted at QoS 1 or 2: the same on every delivery, repeat and restart.
+/// The identity of a message accepted at QoS 1 or 2. It is the same in every delivery and retransmission, also after a
+/// restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MessageId {
-    /// The run of the broker that accepted it: random.
+    /// A random number of the broker's run that accepted the message.
     pub run: u64,
-    /// Which of that run's messages it is.
+    /// The number of the message within that run.
     pub number: u64,
 }
 
@@ -15,5 +16,5 @@ impl fmt::Display for MessageId {
     }
 }
 
-/// The length of its text.
+/// The length of its text in bytes.
 pub(super) const MESSAGE_ID_LENGTH: usize = 33;

@@ -1,7 +1,7 @@
-//! Bytes to packets and back: 3.1.1 and 5.0 differ here and only here.
+//! Decodes and encodes packets. All differences between 3.1.1 and 5.0 on the wire are in this module.
 //!
-//! [`Decoder`] turns what a Client sent into a [`ClientPacket`]; [`encode`] turns a [`ServerPacket`] into bytes. There
-//! is one packet model for all versions: what 3.1.1 lacks is absent or at its default.
+//! A [`Decoder`] decodes [`ClientPacket`]s; [`encode`] encodes [`ServerPacket`]s. All versions share one packet model:
+//! fields that 3.1.1 lacks are absent or have their default value.
 
 mod ack;
 mod auth;

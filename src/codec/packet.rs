@@ -23,7 +23,7 @@ pub enum ClientPacket {
 }
 
 impl ClientPacket {
-    /// Its type.
+    /// The type of the packet.
     pub const fn packet_type(&self) -> PacketType {
         match self {
             Self::Connect(_) => PacketType::Connect,
@@ -59,7 +59,7 @@ pub enum ServerPacket {
 }
 
 impl ServerPacket {
-    /// Its type.
+    /// The type of the packet.
     pub const fn packet_type(&self) -> PacketType {
         match self {
             Self::Connack(_) => PacketType::Connack,
@@ -76,8 +76,8 @@ impl ServerPacket {
         }
     }
 
-    /// The bytes that [`encode`] writes: to be compared with the Client's Maximum Packet Size, and with
-    /// [`PACKET_SIZE_MAX`](super::limits::PACKET_SIZE_MAX).
+    /// The number of bytes that [`encode`] appends. The caller compares it with the Client's Maximum Packet Size and
+    /// with [`PACKET_SIZE_MAX`](super::limits::PACKET_SIZE_MAX).
     pub fn encoded_len(&self, version: ProtocolVersion) -> usize {
         if let Self::Publish(publish) = self {
             return publish.encoded_len(version);
@@ -88,8 +88,8 @@ impl ServerPacket {
     }
 }
 
-/// Appends `packet` to `output`, and nothing if the version has no such packet or no way to say it: DISCONNECT and AUTH
-/// in 3.1.1, and a CONNACK whose Reason Code has no Return Code there. [MQTT-3.2.2-6 of 3.1.1]
+/// Appends `packet` to `output`. Appends nothing if the version can't represent it: DISCONNECT and AUTH in 3.1.1, and a
+/// CONNACK without a corresponding Return Code. [MQTT-3.2.2-6 of 3.1.1]
 pub fn encode(packet: &ServerPacket, version: ProtocolVersion, output: &mut BytesMut) {
     let packet_type = packet.packet_type();
     match packet {

@@ -1,6 +1,6 @@
 use std::num::NonZeroU16;
 
-/// The Packet Identifier of a PUBLISH at QoS 1 or 2, a SUBSCRIBE or an UNSUBSCRIBE: never 0.
+/// The Packet Identifier of a PUBLISH at QoS 1 or 2, a SUBSCRIBE or an UNSUBSCRIBE. It is never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PacketId(pub NonZeroU16);
 

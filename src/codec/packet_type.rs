@@ -50,7 +50,7 @@ impl PacketType {
         self as u8
     }
 
-    /// The standard's name for it.
+    /// The name in the standard.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Connect => "CONNECT",
@@ -71,7 +71,7 @@ impl PacketType {
         }
     }
 
-    /// The first byte of such a packet: PUBLISH has no flag set, the others have those the standard fixes. [MQTT-2.1.3-1]
+    /// The first byte of the packet, with the flags that the standard requires; for PUBLISH, no flags. [MQTT-2.1.3-1]
     pub(super) const fn first_byte(self) -> u8 {
         let flags = match self {
             Self::Pubrel | Self::Subscribe | Self::Unsubscribe => 0b0010,

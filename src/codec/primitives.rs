@@ -1,4 +1,4 @@
-//! The data representations of the standard's section 1.5, read and written.
+//! Decodes and encodes the data types of section 1.5 of the standard.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
@@ -8,7 +8,7 @@ use super::limits::{STRING_LENGTH_MAX, VARIABLE_BYTE_INTEGER_LENGTH_MAX};
 use super::{DecodeError, PacketId, PacketType, ReasonCode};
 use crate::topic::{Filter, TopicName};
 
-/// Reads the fields of one packet in turn, never past its end. What it returns are slices of the frame.
+/// Reads the fields of one packet in order, never beyond its end. Returned values are slices of the frame.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     frame: &'a Bytes,
@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
         self.position == self.end
     }
 
-    /// Fails if a byte is left. [MQTT-2.1.4]
+    /// Fails if bytes remain. [MQTT-2.1.4]
     pub(super) const fn finish(&self) -> Result<(), DecodeError> {
         if self.is_empty() { Ok(()) } else { Err(DecodeError::TrailingBytes) }
     }
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
         PacketId::new(self.u16()?).ok_or(DecodeError::PacketIdZero)
     }
 
-    /// The Reason Code of a packet of this type.
+    /// A Reason Code that is valid in a packet of this type.
     pub(super) fn reason_code(&mut self, packet_type: PacketType) -> Result<ReasonCode, DecodeError> {
         let number = self.u8()?;
         let reason_code = ReasonCode::new(number).filter(|reason_code| reason_code.is_valid_in(packet_type));
@@ -81,12 +81,12 @@ impl<'a> Reader<'a> {
         if string.as_bytes().contains(&0) { Err(DecodeError::NullCharacter) } else { Ok(string) }
     }
 
-    /// A UTF-8 Encoded String that is yet to be searched for U+0000.
+    /// A UTF-8 Encoded String that is not yet checked for U+0000.
     pub(super) fn utf8(&mut self) -> Result<ByteString, DecodeError> {
         ByteString::try_from(self.binary()?).map_err(|_| DecodeError::Utf8)
     }
 
-    /// As [`string`](Self::string), to be looked at and not kept.
+    /// As [`string`](Self::string), borrowed.
     pub(super) fn str(&mut self) -> Result<&'a str, DecodeError> {
         let range = self.prefixed()?;
         let bytes = self.frame.get(range).unwrap_or_default();
@@ -108,26 +108,26 @@ impl<'a> Reader<'a> {
         Filter::new(self.utf8()?).map_err(DecodeError::TopicFilter)
     }
 
-    /// All that is left.
+    /// All remaining bytes.
     pub(super) fn remaining(&mut self) -> Bytes {
         let range = self.position..self.end;
         self.position = self.end;
         self.frame.slice(range)
     }
 
-    /// The same, in memory of its own.
+    /// All remaining bytes, as a copy.
     pub(super) fn remaining_copied(&mut self) -> Bytes {
         let copy = Bytes::copy_from_slice(self.rest());
         self.position = self.end;
         copy
     }
 
-    /// How much that is.
+    /// The number of remaining bytes.
     pub(super) const fn remaining_len(&self) -> usize {
         self.end - self.position
     }
 
-    /// Runs `read` with the next `length` bytes as all there are, which it must use up.
+    /// Runs `read` on the next `length` bytes, which it must consume completely.
     pub(super) fn within(
         &mut self,
         length: usize,
@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// Where the bytes after a Two Byte Integer that is their length lie.
+    /// The range of the bytes that follow a Two Byte Integer with their length.
     pub(super) fn prefixed(&mut self) -> Result<Range<usize>, DecodeError> {
         let length = usize::from(self.u16()?);
         if length > self.end - self.position {
@@ -166,10 +166,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The Variable Byte Integer at the front of `input` and its length, or `None` if `input` ends before it does.
+/// The Variable Byte Integer at the front of `input` and its length in bytes; `None` if it is incomplete.
 /// [MQTT-1.5.5-1]
 pub(super) fn variable_byte_integer(input: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
-    // Most packets are small.
+    // Fast path: most packets are small.
     if let Some(&byte @ 0..0x80) = input.first() {
         return Ok(Some((u32::from(byte), 1)));
     }
@@ -184,7 +184,7 @@ pub(super) fn variable_byte_integer(input: &[u8]) -> Result<Option<(u32, usize)>
     if input.len() < VARIABLE_BYTE_INTEGER_LENGTH_MAX { Ok(None) } else { Err(DecodeError::VariableByteInteger) }
 }
 
-/// The bytes that `value` takes as a Variable Byte Integer.
+/// The length of `value` as a Variable Byte Integer, in bytes.
 pub(super) const fn variable_byte_integer_len(value: usize) -> usize {
     match value {
         0..0x80 => 1,
@@ -207,7 +207,7 @@ pub(super) fn put_variable_byte_integer(output: &mut BytesMut, mut value: usize)
     }
 }
 
-/// Cuts what is longer than a UTF-8 Encoded String can be.
+/// Encodes a UTF-8 Encoded String, truncated at its maximum length.
 pub(super) fn put_string(output: &mut BytesMut, string: &str) {
     let mut end = string.len().min(STRING_LENGTH_MAX);
     while !string.is_char_boundary(end) {
@@ -216,14 +216,14 @@ pub(super) fn put_string(output: &mut BytesMut, string: &str) {
     put_binary(output, string.as_bytes().get(..end).unwrap_or_default());
 }
 
-/// Cuts what is longer than Binary Data can be.
+/// Encodes Binary Data, truncated at its maximum length.
 pub(super) fn put_binary(output: &mut BytesMut, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     output.put_u16(length);
     output.put_slice(bytes.get(..usize::from(length)).unwrap_or_default());
 }
 
-/// Writes a packet: its first byte, its Remaining Length and `body`.
+/// Encodes a packet: its first byte, its Remaining Length and `body`.
 pub(super) fn put_packet(output: &mut BytesMut, first_byte: u8, body: &[u8]) {
     output.reserve(1 + VARIABLE_BYTE_INTEGER_LENGTH_MAX + body.len());
     output.put_u8(first_byte);

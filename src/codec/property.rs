@@ -6,21 +6,21 @@ use super::DecodeError;
 use super::limits::STRING_LENGTH_MAX;
 use super::primitives::{Reader, put_binary, put_string, put_variable_byte_integer, variable_byte_integer_len};
 
-/// User Properties in the order they came. [MQTT-3.3.2-18]
+/// User Properties in the order of the packet. [MQTT-3.3.2-18]
 pub type UserProperties = Vec<(ByteString, ByteString)>;
 
-/// The properties of an Application Message that go on to its receivers unaltered: Payload Format Indicator, Content
-/// Type, Response Topic, Correlation Data and User Properties, in their order.
+/// The properties of an Application Message that are forwarded unaltered: Payload Format Indicator, Content Type,
+/// Response Topic, Correlation Data and User Properties, in their order.
 ///
-/// They are kept as the bytes of the wire, checked once, so that passing them on is a copy. Message Expiry Interval,
-/// Topic Alias and Subscription Identifiers are not among them.
+/// They are stored in their wire format, validated once, so forwarding is a copy. Message Expiry Interval, Topic Alias
+/// and Subscription Identifiers are not included.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MessageProperties {
-    /// Boxed, and never empty: nearly all messages have none.
+    /// Boxed and never empty, because most messages have no properties.
     encoded: Option<Box<Bytes>>,
 }
 
-/// One of [`MessageProperties`].
+/// One property of [`MessageProperties`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the standard's names say it")]
 pub enum MessageProperty {
@@ -33,7 +33,7 @@ pub enum MessageProperty {
 }
 
 impl MessageProperties {
-    /// Properties for a message of the broker's own. What is longer than 65,535 bytes is cut, strings between characters.
+    /// Properties for a message of the broker. Values are truncated to 65,535 bytes, strings at a character boundary.
     pub fn from_properties(properties: impl IntoIterator<Item = MessageProperty>) -> Self {
         let mut encoded = BytesMut::new();
         for property in properties {
@@ -47,41 +47,30 @@ impl MessageProperties {
         self.encoded.is_none()
     }
 
-    /// The bytes they take on the wire, without the property length.
+    /// Their length on the wire in bytes, without the property length.
     pub fn encoded_len(&self) -> usize {
         self.as_bytes().len()
     }
 
-    /// One after the other, in their order.
+    /// The properties in order.
     pub fn iter(&self) -> impl Iterator<Item = MessageProperty> + '_ {
         let reader = self.encoded.as_deref().map(|encoded| Reader::new(encoded, 0..encoded.len()));
-        // What is kept has been read once: it can't fail.
+        // The bytes were validated before, so decoding doesn't fail.
         reader.into_iter().flat_map(|mut reader| std::iter::from_fn(move || MessageProperty::decode(&mut reader).ok()))
     }
 
     /// Whether the Payload Format Indicator is 1: the payload must be UTF-8.
     pub fn payload_is_utf8(&self) -> bool {
-        // Nearly all messages have none, and most others have it in front.
+        // Fast path: most messages have no properties, and most others have this one first.
         !self.is_empty() && self.iter().any(|property| property == MessageProperty::PayloadFormatIndicator(true))
     }
 
-    /// The Response Topic.
-    pub fn response_topic(&self) -> Option<ByteString> {
-        self.iter().find_map(|property| match property {
-            MessageProperty::ResponseTopic(topic) => Some(topic),
-            MessageProperty::PayloadFormatIndicator(_)
-            | MessageProperty::ContentType(_)
-            | MessageProperty::CorrelationData(_)
-            | MessageProperty::UserProperty(..) => None,
-        })
-    }
-
-    /// As on the wire, without the property length: for storing.
+    /// The wire format without the property length, for storing.
     pub fn as_bytes(&self) -> &[u8] {
         self.encoded.as_deref().map_or(&[], |encoded| encoded)
     }
 
-    /// Reads what [`as_bytes`](Self::as_bytes) gave.
+    /// Decodes the result of [`as_bytes`](Self::as_bytes).
     pub fn from_bytes(encoded: Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(&encoded, 0..encoded.len());
         while !reader.is_empty() {
@@ -120,7 +109,7 @@ impl MessageProperty {
     }
 }
 
-/// Collects which bytes of a PUBLISH or of the Will Properties are [`MessageProperties`], and checks them.
+/// Finds and validates the parts of a PUBLISH or of the Will Properties that are [`MessageProperties`].
 #[derive(Debug, Default)]
 pub(super) struct MessagePropertyRuns {
     first: Range<usize>,
@@ -128,7 +117,7 @@ pub(super) struct MessagePropertyRuns {
 }
 
 impl MessagePropertyRuns {
-    /// Takes the property `id`, whose value is next.
+    /// Adds the property `id`, whose value follows in `reader`.
     pub(super) fn keep(&mut self, id: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         let start = reader.position() - 1;
         match id {
@@ -158,12 +147,12 @@ impl MessagePropertyRuns {
         Ok(())
     }
 
-    /// The collected properties, in memory of their own.
+    /// The found properties, as a copy.
     pub(super) fn into_detached_properties(self, frame: &Bytes) -> MessageProperties {
         MessageProperties::from_encoded(Bytes::copy_from_slice(self.into_properties(frame).as_bytes()))
     }
 
-    /// The collected properties: a slice of `frame` if they lie together, as they nearly always do.
+    /// The found properties: a slice of `frame` if they are adjacent, which is the common case.
     pub(super) fn into_properties(self, frame: &Bytes) -> MessageProperties {
         if self.first.is_empty() {
             return MessageProperties::default();
@@ -179,7 +168,7 @@ impl MessagePropertyRuns {
     }
 }
 
-/// Where properties stand: which of them are allowed. (Table 2-4)
+/// The packet that contains properties, which determines the allowed ones. (Table 2-4)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     Connect,
@@ -195,7 +184,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// A bit for each property's identifier.
+    /// A bit set of allowed identifiers.
     const fn allowed(self) -> u64 {
         match self {
             Self::Connect => CONNECT_PROPERTIES,
@@ -214,7 +203,7 @@ impl Place {
         }
     }
 
-    /// Those of [`allowed`](Self::allowed) that may come more than once.
+    /// The allowed identifiers that may occur more than once.
     const fn repeatable(self) -> u64 {
         match self {
             Self::Publish => bit(USER_PROPERTY) | bit(SUBSCRIPTION_IDENTIFIER),
@@ -230,7 +219,7 @@ impl Place {
     }
 }
 
-/// Reads a property length and the properties: `on_property` gets the identifier of each, and reads its value.
+/// Decodes a property length and the properties. `on_property` gets the identifier of each, and reads its value.
 pub(super) fn decode_properties(
     reader: &mut Reader<'_>,
     place: Place,
@@ -243,7 +232,7 @@ pub(super) fn decode_properties(
     let mut seen = 0;
     reader.within(usize::try_from(length).unwrap_or(usize::MAX), |reader| {
         while !reader.is_empty() {
-            // An identifier is a Variable Byte Integer, but all that there are take one byte.
+            // An identifier is a Variable Byte Integer, but all defined ones have one byte.
             let id = reader.u8()?;
             let property = bit(id);
             if place.allowed() & property == 0 {
@@ -259,7 +248,7 @@ pub(super) fn decode_properties(
     })
 }
 
-/// The value of a property that is 0 or 1.
+/// The value of a property that must be 0 or 1.
 pub(super) fn flag(id: u8, reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
     match reader.u8()? {
         0 => Ok(false),
@@ -273,7 +262,7 @@ pub(super) fn user_property(reader: &mut Reader<'_>) -> Result<(ByteString, Byte
     Ok((reader.string()?, reader.string()?))
 }
 
-/// Writes a property length and the properties that `write` makes.
+/// Encodes a property length and the properties that `write` appends.
 pub(super) fn put_properties(output: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
     let mut properties = BytesMut::new();
     write(&mut properties);
@@ -321,7 +310,7 @@ pub(super) fn put_subscription_id(output: &mut BytesMut, id: u32) {
     put_variable_byte_integer(output, usize::try_from(id).unwrap_or(usize::MAX));
 }
 
-/// The bytes that [`put_subscription_id`] writes.
+/// The number of bytes that [`put_subscription_id`] appends.
 pub(super) fn subscription_id_len(id: u32) -> usize {
     1 + variable_byte_integer_len(usize::try_from(id).unwrap_or(usize::MAX))
 }
@@ -332,7 +321,7 @@ pub(super) fn put_user_property(output: &mut BytesMut, name: &str, value: &str) 
     put_string(output, value);
 }
 
-/// 0 for what no property is.
+/// Returns 0 for an undefined identifier.
 const fn bit(id: u8) -> u64 {
     if id < 64 { 1 << id } else { 0 }
 }

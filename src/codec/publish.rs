@@ -15,34 +15,34 @@ use super::property::{
 use super::{DecodeError, MessageProperties, PacketId, PacketType, ProtocolVersion, Qos, SubscriptionId};
 use crate::topic::{Filter, TopicName};
 
-/// A Topic Alias: 1 and above.
+/// A Topic Alias, at least 1.
 pub type TopicAlias = NonZeroU16;
 
 /// A PUBLISH packet from a Client. [MQTT-3.3]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publish {
-    /// DUP: a re-delivery. Never set at QoS 0.
+    /// DUP: a retransmission. Never set at QoS 0.
     pub dup: bool,
     /// QoS.
     pub qos: Qos,
     /// RETAIN.
     pub retain: bool,
-    /// The message: from here on to its receivers it stays where it is, and only the reference to it moves. With [`AliasUse::Known`] its
-    /// Topic Name is yet to be resolved. At QoS 1 and 2 payload and properties have memory of their own, unless they are large: they
-    /// are kept, and must not keep the read buffer.
+    /// The message. On its way to the receivers it is shared by reference, not copied. With [`AliasUse::Known`], its
+    /// Topic Name is not resolved yet. At QoS 1 and 2, small payloads and properties are copies, because they are
+    /// stored and must not keep the read buffer in memory.
     pub message: Arc<Message>,
-    /// Present exactly at QoS 1 and 2. [MQTT-2.2.1-2]
+    /// Present at QoS 1 and 2 only. [MQTT-2.2.1-2]
     pub packet_id: Option<PacketId>,
-    /// Topic Alias, and whether the Topic Name goes with it. The decoder refuses 0; whether it is within our Topic Alias Maximum is the
-    /// session's to judge.
+    /// Topic Alias, and whether the packet has a Topic Name too. The decoder refuses 0; the session checks our Topic
+    /// Alias Maximum.
     pub topic_alias: Option<(TopicAlias, AliasUse)>,
     /// Message Expiry Interval in seconds.
     pub message_expiry_interval: Option<u32>,
-    /// Whether the Topic Name has memory of its own, and is no slice of the read buffer.
+    /// Whether the Topic Name is a copy instead of a slice of the read buffer.
     pub has_own_topic: bool,
 }
 
-/// What is known of a PUBLISH before it is read.
+/// The fields of a PUBLISH that the fixed header contains.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PublishHeader {
     pub(super) first_byte: u8,
@@ -50,18 +50,18 @@ pub(super) struct PublishHeader {
     pub(super) sender: Sender,
 }
 
-/// An Application Message: what is the same for all its receivers.
+/// An Application Message: the part that is the same for all receivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// The Topic Name.
     pub topic: TopicName,
     /// The payload.
     pub payload: Bytes,
-    /// The properties that go on to the receivers unaltered.
+    /// The properties that are forwarded unaltered.
     pub properties: MessageProperties,
-    /// The QoS it was accepted with, from then on.
+    /// The QoS at which the broker accepted it; not meaningful before that.
     pub qos: Qos,
-    /// Its identity, if it was accepted at QoS 1 or 2.
+    /// Its identity, if it was accepted at QoS 1 or 2 with an identity.
     pub id: Option<MessageId>,
 }
 
@@ -74,35 +74,35 @@ pub struct OutgoingPublish {
     pub dup: bool,
     /// The QoS of this delivery.
     pub qos: Qos,
-    /// RETAIN as the subscription wants it.
+    /// RETAIN, according to the subscription.
     pub retain: bool,
-    /// Present exactly at QoS 1 and 2. [MQTT-2.2.1-2]
+    /// Present at QoS 1 and 2 only. [MQTT-2.2.1-2]
     pub packet_id: Option<PacketId>,
-    /// The alias, and whether the Topic Name goes with it (the first time) or is left out.
+    /// The alias, and whether the Topic Name is sent too, to set the alias.
     pub topic_alias: Option<(TopicAlias, AliasUse)>,
-    /// What remains of the Message Expiry Interval, in seconds.
+    /// The remaining Message Expiry Interval, in seconds.
     pub message_expiry_interval: Option<u32>,
-    /// The subscriptions that it is sent for, if there is anything to say of them.
+    /// The matching subscriptions, if they have identifiers or a share.
     pub matched: Option<Arc<Matched>>,
-    /// Whether the message's identity goes with it, as User Property `message-id` before those of the message.
+    /// Whether the identity is sent as User Property `message-id`, before the message's own User Properties.
     pub message_id: bool,
 }
 
-/// The subscriptions for which a Client gets a message.
+/// The subscriptions for which a Client receives a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matched {
-    /// Their identifiers, of those that have one. [MQTT-3.3.4-3]
+    /// Their Subscription Identifiers. [MQTT-3.3.4-3]
     pub subscription_ids: SmallVec<[SubscriptionId; 2]>,
-    /// The Shared Subscription, so that the message can go to another member if this Session ends.
+    /// The Shared Subscription, so that the message can move to another member if this Session ends.
     pub share: Option<Arc<Filter>>,
 }
 
-/// Whether a PUBLISH with a Topic Alias sets it, or has nothing but it.
+/// How a PUBLISH uses a Topic Alias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AliasUse {
-    /// Topic Name and alias are both there.
+    /// It sets the alias: Topic Name and alias are present.
     Set,
-    /// The Topic Name is empty.
+    /// It uses the alias: the Topic Name is empty.
     Known,
 }
 
@@ -121,21 +121,21 @@ impl Publish {
         }
     }
 
-    /// The same with this payload.
+    /// Replaces the payload.
     #[must_use]
     pub fn with_payload(mut self, payload: impl Into<Bytes>) -> Self {
         Arc::make_mut(&mut self.message).payload = payload.into();
         self
     }
 
-    /// The same with these properties.
+    /// Replaces the properties.
     #[must_use]
     pub fn with_properties(mut self, properties: MessageProperties) -> Self {
         Arc::make_mut(&mut self.message).properties = properties;
         self
     }
 
-    /// Reads what follows the fixed header. `subscription_ids` gets what only a Server sends.
+    /// Decodes the body of the packet. `subscription_ids` collects identifiers, which only a Server sends.
     #[inline]
     pub(super) fn decode(
         header: PublishHeader,
@@ -207,7 +207,7 @@ impl Publish {
 }
 
 impl Matched {
-    /// What is to be said of subscriptions with these identifiers, or of one that is shared; `None` if nothing is.
+    /// `None` if there are neither identifiers nor a share.
     pub fn new(subscription_ids: SmallVec<[SubscriptionId; 2]>, share: Option<Arc<Filter>>) -> Option<Arc<Self>> {
         let says_anything = share.is_some() || !subscription_ids.is_empty();
         says_anything.then(|| Arc::new(Self { subscription_ids, share }))
@@ -221,13 +221,13 @@ impl Message {
         Self { topic, payload: payload.into(), properties, qos, id: None }
     }
 
-    /// The bytes of its Topic Name, payload and properties.
+    /// The size of Topic Name, payload and properties in bytes.
     pub fn content_len(&self) -> usize {
         self.topic.as_str().len() + self.payload.len() + self.properties.encoded_len()
     }
 
-    /// Moves payload and properties to memory of their own. A decoded message is slices of the read buffer, and keeps all of it in memory:
-    /// what is kept for longer than the read must be detached, and its Topic Name as well.
+    /// Copies payload and properties. The parts of a decoded message may be slices of the read buffer, which they keep
+    /// in memory, so a message that is stored must be detached, and so must its Topic Name.
     pub fn detach(&mut self) {
         self.payload = Bytes::copy_from_slice(&self.payload);
         self.properties = MessageProperties::from_encoded(Bytes::copy_from_slice(self.properties.as_bytes()));
@@ -235,7 +235,7 @@ impl Message {
 }
 
 impl OutgoingPublish {
-    /// A PUBLISH at QoS 0, without flags and without properties of its own.
+    /// A PUBLISH at QoS 0 without flags and packet properties.
     pub fn new(message: Arc<Message>) -> Self {
         Self {
             message,
@@ -250,7 +250,7 @@ impl OutgoingPublish {
         }
     }
 
-    /// The identifiers of the subscriptions that it is sent for.
+    /// The identifiers of the matching subscriptions.
     pub fn subscription_ids(&self) -> &[SubscriptionId] {
         self.matched.as_ref().map_or(&[], |matched| &matched.subscription_ids)
     }
@@ -259,14 +259,14 @@ impl OutgoingPublish {
         if self.message_id { self.message.id } else { None }
     }
 
-    /// The bytes of the whole packet. The caller compares them with the Client's Maximum Packet Size, and with
-    /// [`PACKET_SIZE_MAX`](super::limits::PACKET_SIZE_MAX), before it encodes.
+    /// The size of the whole packet in bytes. Before encoding, the caller compares it with the Client's Maximum Packet
+    /// Size and with [`PACKET_SIZE_MAX`](super::limits::PACKET_SIZE_MAX).
     pub fn encoded_len(&self, version: ProtocolVersion) -> usize {
         let remaining_length = self.remaining_length(version);
         1 + variable_byte_integer_len(remaining_length) + remaining_length
     }
 
-    /// Writes the whole packet.
+    /// Appends the whole packet.
     pub fn encode(&self, version: ProtocolVersion, output: &mut BytesMut) {
         let remaining_length = self.remaining_length(version);
         output.reserve(1 + VARIABLE_BYTE_INTEGER_LENGTH_MAX + remaining_length);
@@ -274,7 +274,7 @@ impl OutgoingPublish {
         output.put_slice(&self.message.payload);
     }
 
-    /// Writes all but the payload, for a payload that is sent from where it lies.
+    /// Appends the packet without its payload, for payloads that are sent without a copy.
     pub fn encode_head(&self, version: ProtocolVersion, output: &mut BytesMut) {
         let remaining_length = self.remaining_length(version);
         output.reserve(1 + VARIABLE_BYTE_INTEGER_LENGTH_MAX + remaining_length - self.message.payload.len());
@@ -348,11 +348,11 @@ impl OutgoingPublish {
     }
 }
 
-/// The name of the User Property.
+/// The name of the User Property with the identity.
 const MESSAGE_ID: &str = "message-id";
 
-/// From this size on, the payload of a message that is kept stays in the buffer it was read into, of which it is a good part: a read
-/// brings some times as much at most. A smaller one gets memory of its own.
+/// From this size on, in bytes, the payload of a stored message remains a slice of the read buffer, because it is a
+/// large part of it. A smaller payload is copied.
 pub const KEPT_IN_BUFFER_MIN: usize = 16_384;
 
 /// The flags of the fixed header.

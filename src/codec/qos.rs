@@ -1,4 +1,4 @@
-/// Quality of Service: how often a message may and must arrive.
+/// Quality of Service: the delivery guarantee of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Qos {

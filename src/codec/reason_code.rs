@@ -2,7 +2,7 @@ use std::fmt;
 
 use super::PacketType;
 
-/// A Reason Code of 5.0: how an operation ended. From 0x80 on it is a failure. [MQTT-2.4]
+/// A Reason Code of 5.0: the result of an operation. Codes of 0x80 and higher are failures. [MQTT-2.4]
 ///
 /// 0x00 has three names in the standard; Normal disconnection and Granted QoS 0 are constants of this type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -164,9 +164,9 @@ impl ReasonCode {
         self.number() >= 0x80
     }
 
-    /// Whether `packet_type` may carry it. [MQTT-3.4.2-1]
+    /// Whether `packet_type` may have it. [MQTT-3.4.2-1]
     ///
-    /// Who of Client and Server may send it is not judged: no harm comes from a code that the other side has.
+    /// Codes that only the other side may send are accepted, because they do no harm.
     pub fn is_valid_in(self, packet_type: PacketType) -> bool {
         let codes: &[Self] = match packet_type {
             PacketType::Connack => CONNACK,
@@ -186,7 +186,7 @@ impl ReasonCode {
         codes.contains(&self)
     }
 
-    /// The standard's name for it.
+    /// The name in the standard.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Success => "Success",
@@ -306,7 +306,7 @@ const UNSUBACK: &[ReasonCode] = &[
     ReasonCode::PacketIdentifierInUse,
 ];
 
-/// With 0x8C, which Table 2-6 has for DISCONNECT and section 3.14.2.1 hasn't.
+/// Includes 0x8C, which Table 2-6 lists for DISCONNECT, but section 3.14.2.1 doesn't.
 const DISCONNECT: &[ReasonCode] = &[
     ReasonCode::Success,
     ReasonCode::DisconnectWithWillMessage,

@@ -10,28 +10,28 @@ use super::property::{
 use super::{DecodeError, PacketId, PacketType, ProtocolVersion, Qos, ReasonCode, UserProperties};
 use crate::topic::Filter;
 
-/// A Subscription Identifier: 1 to 268,435,455.
+/// A Subscription Identifier, from 1 to 268,435,455.
 pub type SubscriptionId = NonZeroU32;
 
 /// A SUBSCRIBE packet. [MQTT-3.8]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscribe {
-    /// Answered by the SUBACK with the same. [MQTT-2.2.1-6]
+    /// The SUBACK has the same one. [MQTT-2.2.1-6]
     pub packet_id: PacketId,
-    /// Given to every subscription of this packet.
+    /// Applies to every subscription of this packet.
     pub subscription_id: Option<SubscriptionId>,
-    /// In order.
+    /// In the order of the packet.
     pub user_properties: UserProperties,
-    /// At least one. [MQTT-3.8.3-2]
+    /// At least one subscription. [MQTT-3.8.3-2]
     pub subscriptions: Vec<Subscription>,
 }
 
-/// One Topic Filter with its Subscription Options.
+/// A Topic Filter with its Subscription Options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
-    /// What to match, and the share it belongs to if it is a Shared Subscription.
+    /// The Topic Filter, with a ShareName for a Shared Subscription.
     pub filter: Filter,
-    /// How to deliver.
+    /// The delivery options.
     pub options: SubscriptionOptions,
 }
 
@@ -40,38 +40,38 @@ pub struct Subscription {
 pub struct SubscriptionOptions {
     /// Maximum QoS.
     pub qos: Qos,
-    /// No Local: not what this Client published itself. Never on a Shared Subscription. [MQTT-3.8.3-4]
+    /// No Local: messages of this Client are not delivered to it. Never set on a Shared Subscription. [MQTT-3.8.3-4]
     pub no_local: bool,
-    /// Retain As Published: keep the RETAIN flag.
+    /// Retain As Published: delivered messages keep their RETAIN flag.
     pub retain_as_published: bool,
-    /// Which retained messages come at subscribing.
+    /// Which retained messages are sent at the time of the subscription.
     pub retain_handling: RetainHandling,
 }
 
 /// Retain Handling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetainHandling {
-    /// 0: send them at each SUBSCRIBE.
+    /// 0: send them at every SUBSCRIBE.
     Send,
     /// 1: send them if the subscription is new.
     SendIfNew,
-    /// 2: don't.
+    /// 2: do not send them.
     DoNotSend,
 }
 
 /// A SUBACK packet. [MQTT-3.9]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suback {
-    /// Of the SUBSCRIBE.
+    /// That of the SUBSCRIBE.
     pub packet_id: PacketId,
     /// One for each subscription, in order. [MQTT-3.8.4-6]
     pub reason_codes: Vec<ReasonCode>,
-    /// Why, for a person to read.
+    /// Reason String, a human-readable explanation.
     pub reason_string: Option<ByteString>,
 }
 
 impl Subscribe {
-    /// Reads what follows the fixed header.
+    /// Decodes the body of the packet.
     pub(super) fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut subscribe = Self {
             packet_id: reader.packet_id()?,
@@ -118,7 +118,7 @@ impl Subscription {
 }
 
 impl SubscriptionOptions {
-    /// What a 3.1.1 subscription at `qos` means.
+    /// The options of a 3.1.1 subscription at `qos`.
     pub const fn new(qos: Qos) -> Self {
         Self { qos, no_local: false, retain_as_published: false, retain_handling: RetainHandling::Send }
     }
@@ -159,13 +159,13 @@ impl Suback {
         Self { packet_id, reason_codes, reason_string: None }
     }
 
-    /// Writes the 5.0 packet.
+    /// Encodes the 5.0 packet.
     pub(super) fn encode(&self, output: &mut BytesMut) {
         encode_acknowledgement(PacketType::Suback, self.packet_id, &self.reason_string, &self.reason_codes, output);
     }
 }
 
-/// SUBACK and UNSUBACK look the same in 5.0.
+/// Encodes SUBACK or UNSUBACK, which have the same layout in 5.0.
 pub(super) fn encode_acknowledgement(
     packet_type: PacketType,
     packet_id: PacketId,

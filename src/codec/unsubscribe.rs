@@ -10,27 +10,27 @@ use crate::topic::Filter;
 /// An UNSUBSCRIBE packet. [MQTT-3.10]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsubscribe {
-    /// Answered by the UNSUBACK with the same. [MQTT-2.2.1-6]
+    /// The UNSUBACK has the same one. [MQTT-2.2.1-6]
     pub packet_id: PacketId,
-    /// In order.
+    /// In the order of the packet.
     pub user_properties: UserProperties,
-    /// At least one. [MQTT-3.10.3-2]
+    /// At least one filter. [MQTT-3.10.3-2]
     pub filters: Vec<Filter>,
 }
 
 /// An UNSUBACK packet. [MQTT-3.11]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsuback {
-    /// Of the UNSUBSCRIBE.
+    /// That of the UNSUBSCRIBE.
     pub packet_id: PacketId,
-    /// One for each filter, in order; 3.1.1 sends none.
+    /// One for each filter, in order; not encoded in 3.1.1.
     pub reason_codes: Vec<ReasonCode>,
-    /// Why, for a person to read.
+    /// Reason String, a human-readable explanation.
     pub reason_string: Option<ByteString>,
 }
 
 impl Unsubscribe {
-    /// Reads what follows the fixed header.
+    /// Decodes the body of the packet.
     pub(super) fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let packet_id = reader.packet_id()?;
         let mut user_properties = UserProperties::new();
@@ -57,7 +57,7 @@ impl Unsuback {
         Self { packet_id, reason_codes, reason_string: None }
     }
 
-    /// Writes the 5.0 packet.
+    /// Encodes the 5.0 packet.
     pub(super) fn encode(&self, output: &mut BytesMut) {
         encode_acknowledgement(PacketType::Unsuback, self.packet_id, &self.reason_string, &self.reason_codes, output);
     }

@@ -1,14 +1,14 @@
-//! The answers of 3.1.1 that differ from those of 5.0, by way of `mqttbytes`.
+//! Encodes the responses of 3.1.1 that differ from those of 5.0, with `mqttbytes`.
 //!
-//! It writes what this broker has made. What a stranger sends is read by this codec alone: `mqttbytes` lets reserved bits and U+0000 pass, and what
-//! it has read would have to be read again to find them.
+//! Packets from clients are decoded by this codec only, because `mqttbytes` accepts reserved bits and U+0000, and
+//! finding them would require a second pass.
 
 use bytes::BytesMut;
 use mqttbytes::v4;
 
 use super::{Connack, ReasonCode, Suback, Unsuback};
 
-/// Writes nothing if no Return Code says what the Reason Code does. [MQTT-3.2.2-6]
+/// Encodes nothing if no Return Code corresponds to the Reason Code. [MQTT-3.2.2-6]
 pub(super) fn encode_connack(connack: &Connack, output: &mut BytesMut) {
     if let Some(code) = return_code(connack.reason_code) {
         let packet = v4::ConnAck::new(code, connack.session_present);
@@ -16,7 +16,7 @@ pub(super) fn encode_connack(connack: &Connack, output: &mut BytesMut) {
     }
 }
 
-/// Any failure is 0x80.
+/// Every failure becomes 0x80.
 pub(super) fn encode_suback(suback: &Suback, output: &mut BytesMut) {
     let codes = suback.reason_codes.iter().map(|reason_code| match mqttbytes::qos(reason_code.number()) {
         Ok(qos) => v4::SubscribeReasonCode::Success(qos),
@@ -26,13 +26,13 @@ pub(super) fn encode_suback(suback: &Suback, output: &mut BytesMut) {
     write(output, |output| packet.write(output));
 }
 
-/// Without Reason Codes.
+/// Encodes the packet without Reason Codes.
 pub(super) fn encode_unsuback(unsuback: &Unsuback, output: &mut BytesMut) {
     let packet = v4::UnsubAck::new(unsuback.packet_id.number());
     write(output, |output| packet.write(output));
 }
 
-/// Leaves no half packet behind.
+/// Appends a whole packet, or nothing if encoding fails.
 fn write(output: &mut BytesMut, packet: impl FnOnce(&mut BytesMut) -> Result<usize, mqttbytes::Error>) {
     let start = output.len();
     if packet(output).is_err() {
@@ -40,7 +40,7 @@ fn write(output: &mut BytesMut, packet: impl FnOnce(&mut BytesMut) -> Result<usi
     }
 }
 
-/// The Connect Return Code nearest to the Reason Code, if one is near.
+/// The Connect Return Code that corresponds to the Reason Code, if there is one.
 fn return_code(reason_code: ReasonCode) -> Option<v4::ConnectReturnCode> {
     match reason_code {
         ReasonCode::Success => Some(v4::ConnectReturnCode::Success),

@@ -1,11 +1,11 @@
 use super::DecodeError;
 use super::primitives::Reader;
 
-/// The version of the protocol a connection speaks, fixed by its CONNECT.
+/// The protocol version of a connection, determined by its CONNECT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProtocolVersion {
-    /// 3.1: protocol name `MQIsdp`, level 3. Treated as 3.1.1, but an empty Client Identifier is refused; its limit of 23
-    /// characters is not enforced.
+    /// 3.1: protocol name `MQIsdp`, level 3. Handled as 3.1.1, except that an empty Client Identifier is refused. The
+    /// limit of 23 characters is not enforced.
     V3_1,
     /// 3.1.1: protocol name `MQTT`, level 4.
     V3_1_1,
@@ -14,7 +14,7 @@ pub enum ProtocolVersion {
 }
 
 impl ProtocolVersion {
-    /// Its name, as people write it.
+    /// The name of the version, such as `3.1.1`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::V3_1 => "3.1",
@@ -23,7 +23,7 @@ impl ProtocolVersion {
         }
     }
 
-    /// Whether packets carry properties and Reason Codes.
+    /// Whether packets have properties and Reason Codes.
     pub const fn has_properties(self) -> bool {
         matches!(self, Self::V5)
     }
@@ -45,7 +45,8 @@ impl ProtocolVersion {
         }
     }
 
-    /// Reads the protocol name and level. `answer_in` becomes the version itself, or for an unknown one the nearest.
+    /// Decodes the protocol name and level. Sets `answer_in` to the version, or to the closest one for an unknown
+    /// version.
     pub(super) fn decode(reader: &mut Reader<'_>, answer_in: &mut Option<Self>) -> Result<Self, DecodeError> {
         let name = reader.binary()?;
         let level = reader.u8()?;
@@ -56,7 +57,7 @@ impl ProtocolVersion {
             (b"MQTT" | b"MQIsdp", _) => Err(DecodeError::ProtocolLevel(level)),
             _ => Err(DecodeError::ProtocolName),
         };
-        // A bridge marks itself with the level's highest bit, and tries again without when it understands the answer.
+        // A bridge sets the highest bit of the level. If it can decode the response, it retries without that bit.
         let is_new = level & 0x7F >= Self::V5.protocol_level();
         *answer_in = Some(version.unwrap_or(if is_new { Self::V5 } else { Self::V3_1_1 }));
         version
@@ -71,7 +72,7 @@ impl ProtocolVersion {
         }
     }
 
-    /// The Session Expiry Interval of a CONNECT that names none.
+    /// The default Session Expiry Interval of a CONNECT, in seconds.
     pub(super) const fn session_expiry_interval(self, clean_start: bool) -> u32 {
         match self {
             Self::V3_1 | Self::V3_1_1 if !clean_start => u32::MAX,

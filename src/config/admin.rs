@@ -2,26 +2,28 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-/// Metrics and health over HTTP, on a listener of their own: `[admin]`.
+/// The admin listener, which serves metrics and health over HTTP: `[admin]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// Whether it is there.
+    /// Whether the admin listener runs.
     pub enabled: bool,
-    /// Where it listens.
+    /// Address of the admin listener.
     pub address: SocketAddr,
-    /// Whether the broker refuses to start when that address can't be had; otherwise it starts without, with a warning.
+    /// Whether the broker refuses to start if it can't listen at this address. Otherwise it logs a warning and runs
+    /// without.
     pub required: bool,
 }
 
 impl Default for Admin {
     fn default() -> Self {
         Self {
-            // What can't be watched can't be run.
+            // Operators need metrics and health checks.
             enabled: true,
-            // Loopback: it asks for no password. The port is MQTT's 1883 moved among those of Prometheus exporters.
+            // Loopback, because there is no authentication. The port is 1883 moved into the range of Prometheus
+            // exporters.
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9883)),
-            // A second broker on one machine should serve its clients.
+            // A second broker on the same machine should still serve its clients.
             required: false,
         }
     }

@@ -3,47 +3,47 @@ use std::path::PathBuf;
 use super::ConfigError;
 use super::origin::{Change, Origin, Override};
 
-/// The flags of the command line that set something.
+/// The command-line flags that change settings.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Arguments {
     /// Read the configuration from this TOML file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Listen for MQTT over TCP here, instead of all other listeners; can be repeated
+    /// Listen for MQTT over TCP here, replacing all other listeners; can be repeated
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Vec<String>,
-    /// Keep everything that outlives the process in this directory
+    /// Data directory
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
-    /// Let everyone in without a user name
+    /// Accept clients without authentication
     #[arg(long)]
     allow_anonymous: bool,
     /// What an acknowledged message survives: power-loss, crash or none
     #[arg(long, value_name = "LEVEL")]
     durability: Option<String>,
-    /// Another level for the topics of a filter, instead of all rules of the file: telemetry/#=none; can be repeated, and the
-    /// first that matches counts
+    /// Durability of the topics that match a filter, replacing all rules of the file: telemetry/#=none; can be
+    /// repeated, the first rule that matches applies
     #[arg(long, value_name = "FILTER=LEVEL")]
     durability_rule: Vec<String>,
-    /// Refuse to start when a part of the store is damaged, instead of setting it aside
+    /// Refuse to start if a part of the store is damaged, instead of setting it aside
     #[arg(long)]
     strict_recovery: bool,
-    /// Threads that serve clients; 0: one for each core
+    /// Number of threads that serve clients; 0 means one for each core
     #[arg(long, value_name = "NUMBER")]
     shards: Option<String>,
-    /// Users and the hashes of their passwords (see oncemq passwd)
+    /// File with user names and password hashes (see oncemq passwd)
     #[arg(long, value_name = "FILE")]
     password_file: Option<String>,
-    /// Who may publish and subscribe to what, in mosquitto's syntax
+    /// File with access rules, in mosquitto's ACL syntax
     #[arg(long, value_name = "FILE")]
     acl_file: Option<String>,
-    /// Offer metrics and health over HTTP here, or "off"
+    /// Serve metrics and health over HTTP at this address, or "off"
     #[arg(long, value_name = "ADDR:PORT")]
     admin: Option<String>,
-    /// The least important log lines that are written: error, warn, info, debug or trace
+    /// Minimum level of the log lines: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// How a log line looks: text or json
+    /// Format of a log line: text or json
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
     /// Set any other setting: --set limits.connections_max=500; can be repeated
@@ -51,7 +51,7 @@ pub struct Arguments {
     set: Vec<String>,
 }
 
-/// The flags that say where a broker keeps its data, for commands about that.
+/// The flags that locate a broker's data and its admin listener, for commands that work on them.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct DataArguments {
     /// Read the configuration from this TOML file
@@ -60,7 +60,7 @@ pub struct DataArguments {
     /// The broker's data directory
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
-    /// Where the running broker offers metrics and health
+    /// Address of the running broker's admin listener
     #[arg(long, value_name = "ADDR:PORT")]
     admin: Option<String>,
 }
@@ -72,7 +72,7 @@ impl From<DataArguments> for Arguments {
 }
 
 impl Arguments {
-    /// What the flags change, in an order of their own: a flag with a name beats `--set`.
+    /// The settings that the flags change. A flag of its own comes after `--set`, and so takes precedence.
     pub(super) fn overrides(&self) -> Result<Vec<Override>, ConfigError> {
         let mut overrides = Vec::new();
         for setting in &self.set {

@@ -8,23 +8,23 @@ use super::error::explain;
 use super::{Durability, Problem};
 use crate::topic::TopicFilter;
 
-/// What acknowledged messages of some topics survive: one `[[durability_rules]]`. The first whose filter matches counts.
+/// The durability of the topics that match a filter: one `[[durability_rules]]`. The first rule that matches applies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DurabilityRule {
-    /// A Topic Filter: `telemetry/#`.
+    /// A Topic Filter such as `telemetry/#`; a Shared Subscription is not allowed.
     pub topic: String,
-    /// Instead of `server.durability`.
+    /// The level that replaces `server.durability`.
     pub level: Durability,
 }
 
 impl DurabilityRule {
-    /// What the types can't rule out; `key` is the rule's own, `durability_rules[0]`.
+    /// Checks what the types do not express. `key` is the path of this rule, such as `durability_rules[0]`.
     pub(super) fn problems(&self, key: &str) -> Option<Problem> {
         let text = match TopicFilter::new(self.topic.as_str().into()) {
-            Err(error) => format!("is no topic filter for a rule: {error}"),
+            Err(error) => format!("is not a valid topic filter for a rule: {error}"),
             Ok(_) if self.topic.starts_with("$SYS/") => {
-                "has no effect: the broker's own topics are made anew at every start".to_owned()
+                "has no effect: the broker's own topics are published anew at every start".to_owned()
             }
             Ok(_) => return None,
         };
@@ -35,7 +35,7 @@ impl DurabilityRule {
 impl FromStr for DurabilityRule {
     type Err = String;
 
-    /// Reads `filter=level`. A filter may have `=` in it, a level has none.
+    /// Parses `filter=level`, splitting at the last `=`, because a filter may contain one.
     fn from_str(text: &str) -> Result<Self, String> {
         let Some((topic, level)) = text.rsplit_once('=') else {
             return Err(format!("`{text}` must be FILTER=LEVEL, such as telemetry/#=none"));
@@ -56,13 +56,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_topic_filter_is_a_problem() {
+    fn an_invalid_topic_filter_is_a_problem() {
         for (topic, expected) in [
-            ("", "is no topic filter for a rule: empty"),
-            ("a/#/b", "is no topic filter for a rule: `#` is not the whole last level"),
-            ("a+", "is no topic filter for a rule: `+` is not a whole level"),
-            ("$share/g/telemetry/#", "is no topic filter for a rule: `$share/` where a plain topic filter belongs"),
-            ("$SYS/#", "has no effect: the broker's own topics are made anew at every start"),
+            ("", "is not a valid topic filter for a rule: empty"),
+            ("a/#/b", "is not a valid topic filter for a rule: `#` is not the whole last level"),
+            ("a+", "is not a valid topic filter for a rule: `+` is not a whole level"),
+            (
+                "$share/g/telemetry/#",
+                "is not a valid topic filter for a rule: a plain topic filter must not begin with `$share/`",
+            ),
+            ("$SYS/#", "has no effect: the broker's own topics are published anew at every start"),
         ] {
             let problem = rule(topic, Durability::None).problems("durability_rules[0]").unwrap();
             assert_eq!((problem.key.as_str(), problem.text.as_str()), ("durability_rules[0].topic", expected));
@@ -73,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_read_from_a_text() {
+    fn a_rule_is_parsed_from_text() {
         assert_eq!("telemetry/#=none".parse(), Ok(rule("telemetry/#", Durability::None)));
         assert_eq!(" a=b = power-loss".parse(), Ok(rule("a=b", Durability::PowerLoss)));
         let error = |text: &str| text.parse::<DurabilityRule>().unwrap_err();
@@ -82,15 +85,16 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_has_its_rule_already_is_a_problem() {
+    fn two_rules_with_one_filter_are_a_problem() {
         let rules = vec![rule("a/#", Durability::None), rule("b", Durability::None), rule("a/#", Durability::Crash)];
         let config = Config { durability_rules: rules, ..Config::default() };
-        let expected = Problem::new("durability_rules[2].topic", "is a/#, which durability_rules[0].topic has already");
+        let expected =
+            Problem::new("durability_rules[2].topic", "is a/#, which durability_rules[0].topic already uses");
         assert_eq!(config.problems(), [expected]);
     }
 
     #[test]
-    fn the_strongest_level_is_that_of_a_rule_or_the_one_for_all() {
+    fn the_strongest_level_is_that_of_a_rule_or_of_the_server() {
         let strongest = |durability, levels: &[Durability]| {
             let mut config = Config::default();
             config.server.durability = durability;

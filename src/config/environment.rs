@@ -1,4 +1,4 @@
-//! Settings from the environment: `ONCEMQ_LIMITS_CONNECTIONS_MAX` is `limits.connections_max`.
+//! Settings from environment variables: `ONCEMQ_LIMITS_CONNECTIONS_MAX` sets `limits.connections_max`.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use super::nearest::nearest;
 use super::origin::{Change, Origin, Override};
 use super::schema::{sections, settings};
 
-/// What the environment says.
+/// The settings found in the environment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Environment {
     /// The configuration file: `ONCEMQ_CONFIG`.
@@ -16,7 +16,7 @@ pub(super) struct Environment {
     pub(super) overrides: Vec<Override>,
 }
 
-/// Reads the variables of this process.
+/// Reads the environment variables of this process.
 pub(super) fn read() -> Result<Environment, ConfigError> {
     let variables = std::env::vars_os();
     from_variables(variables.filter_map(|(name, value)| {
@@ -25,7 +25,7 @@ pub(super) fn read() -> Result<Environment, ConfigError> {
     }))
 }
 
-/// Reads `variables`, each a name and a value. An empty value counts as not set.
+/// Interprets `variables`, pairs of name and value. An empty value counts as not set.
 fn from_variables(variables: impl Iterator<Item = (String, String)>) -> Result<Environment, ConfigError> {
     let known: Vec<(String, String)> = settings().map(|setting| (variable(&setting), setting)).collect();
     let mut environment = Environment::default();
@@ -54,14 +54,14 @@ fn from_variables(variables: impl Iterator<Item = (String, String)>) -> Result<E
     Ok(environment)
 }
 
-/// The variable of a setting.
+/// The name of the environment variable of a setting.
 fn variable(setting: &str) -> String {
     format!("{PREFIX}{}", setting.replace('.', "_").to_uppercase())
 }
 
-/// Whether a variable that begins like ours isn't meant for us: Kubernetes tells every container of a service called
-/// `oncemq` or `oncemq-…` in variables like `ONCEMQ_SERVICE_HOST` and `ONCEMQ_LIMITS_PORT_1883_TCP`, and scripts have their
-/// own, such as `ONCEMQ_VERSION`.
+/// Whether a variable with our prefix belongs to something else: Kubernetes defines variables such as
+/// `ONCEMQ_SERVICE_HOST` and `ONCEMQ_LIMITS_PORT_1883_TCP` for a service called `oncemq` or `oncemq-…`, and scripts
+/// define their own, such as `ONCEMQ_VERSION`.
 fn is_foreign(name: &str) -> bool {
     let of_kubernetes = name.contains("_SERVICE_") || name.contains("_PORT_") || name.ends_with("_PORT");
     let of_a_section = sections().iter().any(|section| name.starts_with(&format!("{}_", variable(section))));
@@ -69,19 +69,19 @@ fn is_foreign(name: &str) -> bool {
     of_kubernetes || !(of_a_section || misspelt)
 }
 
-/// What all our variables begin with.
+/// The prefix of our variables.
 const PREFIX: &str = "ONCEMQ_";
 
 /// The variable that names the configuration file.
 const CONFIG: &str = "ONCEMQ_CONFIG";
 
-/// The variable that replaces the listeners: addresses with commas between them.
+/// The variable that replaces the listeners: a comma-separated list of addresses.
 const LISTEN: &str = "ONCEMQ_LISTEN";
 
-/// The variable that replaces the rules for durability: `filter=level` with commas between them.
+/// The variable that replaces the durability rules: a comma-separated list of `filter=level`.
 const DURABILITY_RULES: &str = "ONCEMQ_DURABILITY_RULES";
 
-/// As many wrong letters still make a misspelt variable of ours, even in the name of the section.
+/// The edit distance up to which a variable counts as a misspelling of ours, even if no section has that name.
 const MISSPELLING_MAX: usize = 2;
 
 #[cfg(test)]
@@ -102,21 +102,21 @@ mod tests {
     }
 
     #[test]
-    fn listeners_are_a_list() {
+    fn listeners_are_a_comma_separated_list() {
         let environment = read(&[("ONCEMQ_LISTEN", "0.0.0.0:1883, [::]:1883")]).unwrap();
         let change = Change::Listeners(vec!["0.0.0.0:1883".to_owned(), "[::]:1883".to_owned()]);
         assert_eq!(environment.overrides[0].change, change);
     }
 
     #[test]
-    fn rules_for_durability_are_a_list() {
+    fn durability_rules_are_a_comma_separated_list() {
         let environment = read(&[("ONCEMQ_DURABILITY_RULES", "telemetry/#=none, #=crash")]).unwrap();
         let change = Change::DurabilityRules(vec!["telemetry/#=none".to_owned(), "#=crash".to_owned()]);
         assert_eq!(environment.overrides[0].change, change);
     }
 
     #[test]
-    fn a_misspelt_variable_is_refused_with_the_nearest() {
+    fn a_misspelt_variable_is_refused_with_a_suggestion() {
         for name in ["ONCEMQ_LIMITS_CONECTIONS_MAX", "ONCEMQ_LIMIT_CONNECTIONS_MAX"] {
             let error = read(&[(name, "5")]).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("did you mean ONCEMQ_LIMITS_CONNECTIONS_MAX?"), "{error}");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_kubernetes_and_scripts_are_left_alone() {
+    fn variables_of_kubernetes_and_scripts_are_ignored() {
         let foreign = [
             "ONCEMQ_SERVICE_HOST",
             "ONCEMQ_SERVICE_PORT_MQTT",

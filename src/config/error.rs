@@ -4,47 +4,47 @@ use super::locate::{Place, line_and_column, path_at};
 use super::nearest::nearest;
 use super::origin::Origin;
 
-/// Why there is no configuration to start with.
+/// Why the configuration can't be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
     #[error("cannot read {}: {source}", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The file isn't TOML, or has a key or value that doesn't exist.
+    /// The file isn't valid TOML, or contains an unknown key or an invalid value.
     #[error("{}:{line}:{column}: {text}", path.display())]
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Where, from 1.
+        /// Line, counted from 1.
         line: usize,
-        /// Where in the line, from 1.
+        /// Column in characters, counted from 1.
         column: usize,
-        /// The key, what is wrong, and the nearest that would be right.
+        /// The key, what is wrong, and the nearest valid name.
         text: String,
     },
-    /// A flag or a variable has a name or value that doesn't exist.
+    /// A flag or an environment variable has an unknown name or an invalid value.
     #[error("{origin}: {text}")]
     Override {
-        /// The flag or variable.
+        /// The flag or the environment variable.
         origin: Origin,
-        /// What is wrong, and the nearest that would be right.
+        /// What is wrong, and the nearest valid name.
         text: String,
     },
-    /// The values don't fit together.
+    /// Values contradict each other.
     #[error("{}", lines.join("\n"))]
     Problems {
-        /// One line for each, with where the value comes from.
+        /// One line for each problem, with the origin of the value.
         lines: Vec<String>,
     },
 }
 
 impl ConfigError {
-    /// An error of the TOML parser in the text of a file, in words of ours.
+    /// Converts an error of the TOML parser, with its line and column in `text`.
     pub(super) fn in_file(path: PathBuf, text: &str, places: &[Place], error: &toml::de::Error) -> Self {
         let offset = error.span().map_or(0, |span| span.start);
         let (line, column) = line_and_column(text, offset);
@@ -56,10 +56,10 @@ impl ConfigError {
     }
 }
 
-/// What serde says about the setting `key`, with the nearest valid name where a name is wrong.
+/// Rewrites the message of serde about the setting `key`, and adds the nearest valid name if a name is wrong.
 pub(super) fn explain(key: &str, message: &str) -> String {
     let message = message.lines().collect::<Vec<_>>().join(", ");
-    // serde writes the names in backticks: first the wrong one, then all that are right.
+    // serde puts the names in backticks: first the wrong one, then all valid ones.
     let mut names = message.split('`').skip(1).step_by(2);
     let wrong = names.next().unwrap_or_default();
     let suggestion = match nearest(wrong, names) {

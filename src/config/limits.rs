@@ -6,71 +6,73 @@ use serde::{Deserialize, Serialize};
 use super::problem::{Problem, at_least};
 use super::value::{duration, duration_or_never, size};
 
-/// Limits every client is held to: `[limits]`.
-///
-/// None of them can be switched off: a bound that is never reached costs nothing.
+/// Limits that apply to all clients: `[limits]`. None of them can be disabled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Connections of all listeners together. Further ones are closed at once.
+    /// Maximum number of connections of all listeners. The broker closes further ones at once.
     pub connections_max: usize,
-    /// Connections from one IP address. Unix sockets have none and are not counted.
+    /// Maximum number of connections from one IP address. Unix sockets are not counted.
     pub connections_per_address_max: usize,
-    /// New connections in one second, of all listeners together. Further ones wait in the operating system's backlog.
+    /// Maximum number of new connections per second, of all listeners. Further ones wait in the operating system's
+    /// backlog.
     pub connections_per_second_max: NonZeroU32,
-    /// How long a new connection may take to send the whole CONNECT, TLS and WebSocket handshakes included.
+    /// Time limit from accepting a connection until CONNECT has arrived, including TLS and WebSocket handshakes.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
-    /// How long a connection may take nothing of what is waiting for it before it is closed.
+    /// Time limit for a client to read data that waits for it; then the broker closes the connection.
     #[serde(with = "duration")]
     pub write_timeout: Duration,
-    /// Largest packet a client may send, in bytes with its fixed header: Maximum Packet Size of CONNACK.
+    /// Maximum size of a packet from a client, in bytes with its fixed header: Maximum Packet Size of CONNACK.
     #[serde(with = "size")]
     pub maximum_packet_size: u32,
-    /// Bytes that may wait to be written to one connection. One packet larger than this still goes alone.
+    /// Maximum number of bytes that wait to be written to one connection. A single larger packet is sent alone.
     #[serde(with = "size")]
     pub outgoing_bytes_max: usize,
-    /// How long publishers wait for a receiver whose outgoing bytes are at half of their maximum, before QoS 0 messages to that
-    /// receiver are dropped and counted: a tenth of it at a time, all of it once, and a fiftieth of all time later.
+    /// How long a slow receiver may pause its publishers before QoS 0 messages to it are dropped and counted: a budget, of which at most
+    /// a tenth is spent at once, and which is refilled with a fiftieth of the time that passes.
     #[serde(with = "duration")]
     pub slow_receiver_grace: Duration,
-    /// Receive Maximum of CONNACK: QoS 1 and 2 messages a client may have sent without our acknowledgement.
+    /// Receive Maximum of CONNACK: QoS 1 and 2 messages that a client may send without an acknowledgement.
     pub receive_maximum: NonZeroU16,
-    /// QoS 1 and 2 messages sent to a client without its acknowledgement, if its Receive Maximum isn't lower.
+    /// Maximum number of QoS 1 and 2 messages sent to a client without its acknowledgement; its Receive Maximum may be
+    /// lower.
     pub inflight_messages_max: NonZeroU16,
-    /// Topic Alias Maximum of CONNACK: aliases a client may set. 0: none.
+    /// Topic Alias Maximum of CONNACK. 0 disables aliases from clients.
     pub topic_alias_maximum: u16,
-    /// Aliases we set towards one client, if its Topic Alias Maximum isn't lower. 0: none.
+    /// Maximum number of aliases that the broker uses towards a client; its Topic Alias Maximum may be lower. 0
+    /// disables them.
     pub topic_alias_maximum_outgoing: u16,
-    /// Longest Keep Alive: a 5.0 client that asks for a longer one, or for none, is told this as Server Keep Alive. A 3.1.1
-    /// client can't be told and keeps its own.
+    /// Longest Keep Alive. A 5.0 client that requests a longer one, or 0, gets this value as Server Keep Alive. A 3.1.1
+    /// client keeps its own.
     #[serde(with = "duration_or_never")]
     pub keep_alive_max: Option<Duration>,
-    /// Longest Client Identifier, in bytes.
+    /// Maximum length of a Client Identifier, in bytes.
     pub client_id_length_max: u16,
-    /// Longest Topic Name or Topic Filter, in bytes.
+    /// Maximum length of a Topic Name or Topic Filter, in bytes.
     pub topic_length_max: NonZeroU16,
-    /// Most levels of a Topic Name or Topic Filter.
+    /// Maximum number of levels of a Topic Name or Topic Filter.
     pub topic_levels_max: NonZeroU16,
-    /// Sessions, connected or not. A new client beyond them is refused.
+    /// Maximum number of sessions, connected or not. The broker refuses a new client beyond it.
     pub sessions_max: usize,
-    /// Longest Session Expiry Interval; also that of a 3.1.1 client with Clean Session 0.
+    /// Longest Session Expiry Interval; also the one of 3.1.1 clients with Clean Session 0. `None` means no limit.
     #[serde(with = "duration_or_never")]
     pub session_expiry_max: Option<Duration>,
-    /// Subscriptions of one session.
+    /// Maximum number of subscriptions of a session.
     pub subscriptions_per_session_max: usize,
-    /// QoS 1 and 2 messages that may wait in one session, those in flight included.
+    /// Maximum number of QoS 1 and 2 messages queued for a session, including those in flight.
     pub queued_messages_max: usize,
-    /// Their bytes: topic, properties and payload.
+    /// Maximum number of bytes (topic, properties and payload) queued for a session.
     #[serde(with = "size")]
     pub queued_bytes_max: usize,
-    /// What happens to a message for a session where these are reached.
+    /// What happens to a message for a session whose queue is full.
     pub queue_overflow: QueueOverflow,
-    /// Identifiers (`dedup-id`) remembered of one publisher in `mqtt.deduplication_window`. The oldest goes for a new one.
+    /// Maximum number of `dedup-id` values remembered for a publisher within `mqtt.deduplication_window`.
     pub deduplication_ids_max: usize,
-    /// Retained messages. A new topic beyond them is not retained; replacing and deleting always work.
+    /// Maximum number of retained messages. Beyond it, a message on a new topic is not retained; replacing and deleting
+    /// work.
     pub retained_messages_max: usize,
-    /// Bytes (topic, properties and payload) of all retained messages.
+    /// Maximum number of bytes (topic, properties and payload) of all retained messages.
     #[serde(with = "size")]
     pub retained_bytes_max: usize,
 }
@@ -78,55 +80,55 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // An idle connection costs a few KiB: so many fit a small machine. Mind the limit of open files.
+            // An idle connection uses a few KiB, so 100,000 fit a small machine.
             connections_max: 100_000,
-            // More than the 28,232 ports Linux gives one host, so one gateway's fleet or one load test fits; a third of all.
+            // A Linux host has 28,232 ports for outgoing connections, so a gateway or a load generator fits.
             connections_per_address_max: 32_768,
-            // Everyone is back ten seconds after a restart, and a storm of TLS handshakes can't starve those who are in.
+            // 100,000 clients reconnect within ten seconds, and TLS handshakes can't starve connected clients.
             connections_per_second_max: const { NonZeroU32::new(10_000).unwrap() },
-            // Three retransmissions on a bad mobile link; silent connections are gone before they pile up.
+            // It allows three retransmissions on a bad mobile link, and silent connections don't accumulate.
             connect_timeout: Duration::from_secs(10),
-            // Longer than any stall of a link that lives, short enough to free what a dead one holds.
+            // Longer than a temporary stall, and short enough to free the memory of a dead connection soon.
             write_timeout: Duration::from_secs(30),
-            // Firmware images in one piece. The buffer grows with what has come, not with what is announced.
+            // A firmware image fits one message. The buffer grows with the bytes received, not with the announced size.
             maximum_packet_size: 16 << 20,
-            // A second at 8 Mbit/s: bursts fit, and a thousand stalled connections hold no more than a GiB.
+            // One second at 8 Mbit/s; a thousand stalled connections use at most 1 GiB.
             outgoing_bytes_max: 1 << 20,
-            // A receiver that is merely busy catches up in this time; one that is slow delays others for 2 % of all time.
+            // A busy receiver catches up in this time; one that is always slow delays publishers for 2 % of the time.
             slow_receiver_grace: Duration::from_millis(250),
-            // 100,000 messages a second from one client on a disk that syncs in 10 ms; it costs two bytes each.
+            // 100,000 messages per second from one client on a disk that syncs in 10 ms, for two bytes of memory each.
             receive_maximum: const { NonZeroU16::new(1_024).unwrap() },
-            // 5,000 messages a second at a 50 ms round trip, and what a small client has to keep.
+            // 5,000 messages per second at a round trip of 50 ms, and a small client can track as many.
             inflight_messages_max: const { NonZeroU16::new(256).unwrap() },
-            // More than the topics of a usual device; each costs the connection one topic in memory.
+            // More than the topics of a typical device. Each alias keeps one topic name in memory.
             topic_alias_maximum: 64,
-            // As above, for the way to the client.
+            // As above, for topics sent to the client.
             topic_alias_maximum_outgoing: 64,
-            // Keep Alive is the client's choice: 0 means that it wants none.
+            // The client chooses its Keep Alive, and may disable it with 0.
             keep_alive_max: None,
-            // The standard asks for 23 at least; names made of URLs and certificates fit.
+            // The standard requires at least 23. Identifiers made of URLs or certificate names fit.
             client_id_length_max: 1_024,
-            // The standard's own limit; it is the levels that cost.
+            // The standard's own limit. The cost depends on the levels, which `topic_levels_max` bounds.
             topic_length_max: NonZeroU16::MAX,
-            // Each level is a step of every search; real topics have fewer than twenty.
+            // Each level is one step of a lookup. Real topics have fewer than twenty.
             topic_levels_max: const { NonZeroU16::new(128).unwrap() },
-            // Ten offline sessions for each connection, at about a KiB each without their queues.
+            // Ten offline sessions for each connection, at about 1 KiB each without their queues.
             sessions_max: 1_000_000,
-            // Ending a session early loses acknowledged messages: that takes an operator's decision.
+            // Ending a session early loses acknowledged messages, so the operator decides.
             session_expiry_max: None,
-            // A bridge or dashboard that names each of its devices.
+            // A bridge or a dashboard can subscribe to each of 10,000 devices.
             subscriptions_per_session_max: 10_000,
-            // A device that reports each second is away for a day.
+            // A day of one message per second.
             queued_messages_max: 100_000,
-            // Ten thousand messages of 6 KiB; sixteen forgotten sessions hold a GiB of the disk.
+            // Ten thousand messages of 6 KiB; sixteen abandoned sessions use 1 GiB of disk.
             queued_bytes_max: 64 << 20,
-            // A forgotten session must not stop the publishers of a fleet.
+            // An abandoned session must not stop the publishers.
             queue_overflow: QueueOverflow::DropOldest,
-            // Sixteen messages a second in the window; a million bytes or two.
+            // 16 messages per second within the window; it uses one to two megabytes.
             deduplication_ids_max: 10_000,
             // One for each of a million devices.
             retained_messages_max: 1_000_000,
-            // 256 bytes each for as many.
+            // 256 bytes for each of a million messages.
             retained_bytes_max: 256 << 20,
         }
     }
@@ -136,16 +138,16 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QueueOverflow {
-    /// The oldest message that was never sent is dropped.
+    /// The session drops its oldest message that was never sent.
     DropOldest,
-    /// The new message is dropped for this session.
+    /// The session drops the new message.
     DropNewest,
-    /// Nobody gets the new message: a 5.0 publisher is told 0x97 Quota exceeded, a 3.1.1 publisher is held up.
+    /// No receiver gets the new message: a 5.0 publisher gets 0x97 Quota exceeded, a 3.1.1 publisher is paused.
     Reject,
 }
 
 impl Limits {
-    /// What the types can't rule out.
+    /// Checks what the types do not express.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let millisecond = Duration::from_millis(1);
         let second = Duration::from_secs(1);
@@ -176,8 +178,8 @@ impl Limits {
     }
 }
 
-/// Below it not even a modest CONNECT fits.
+/// The smallest Maximum Packet Size that leaves room for a typical CONNECT, in bytes.
 pub(super) const PACKET_SIZE_MIN: usize = 256;
 
-/// The largest Remaining Length, 268,435,455, and the five bytes before its end.
+/// The largest Remaining Length, 268,435,455, plus the five bytes of the fixed header.
 pub(super) const PACKET_SIZE_MAX: u32 = 268_435_460;

@@ -12,37 +12,37 @@ use super::problem::{Problem, unreadable};
 use super::security::AllowAnonymous;
 use super::value::optional_size;
 
-/// Where clients connect, and how: one `[[listeners]]`.
+/// An address where clients connect: one `[[listeners]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// Its name in the log and the metrics; without one it is called by its address.
+    /// Its name in the log and the metrics; by default its address.
     #[serde(default)]
     pub name: Option<String>,
-    /// Where it listens: `127.0.0.1:1883`, `[::]:8883`, `unix:/run/oncemq.sock`.
+    /// Its address: `127.0.0.1:1883`, `[::]:8883`, `unix:/run/oncemq.sock`.
     pub address: ListenAddress,
-    /// What carries MQTT there.
+    /// The transport of its connections.
     #[serde(default)]
     pub transport: Transport,
     /// Certificates, for `tls` and `wss`.
     #[serde(default)]
     pub tls: Option<Tls>,
-    /// Whether a proxy in front tells the client's address. Only where nobody but the proxy can connect: it is believed.
+    /// Which PROXY protocol header a proxy sends with the client's address. The broker trusts it.
     #[serde(default)]
     pub proxy_protocol: ProxyProtocol,
-    /// The path of the WebSocket's URL, for `ws` and `wss`; `*` is any.
+    /// The path of the WebSocket URL, for `ws` and `wss`; `*` accepts any path.
     #[serde(default = "default_websocket_path")]
     pub websocket_path: String,
-    /// Connections of this listener; without it `limits.connections_max` alone counts.
+    /// Maximum number of connections of this listener; by default only `limits.connections_max` applies.
     #[serde(default)]
     pub connections_max: Option<usize>,
-    /// New connections in one second at this listener; without it `limits.connections_per_second_max` alone counts.
+    /// Maximum number of new connections per second; by default only `limits.connections_per_second_max` applies.
     #[serde(default)]
     pub connections_per_second_max: Option<NonZeroU32>,
-    /// Instead of `limits.maximum_packet_size` for the clients of this listener.
+    /// Overrides `limits.maximum_packet_size` for the clients of this listener, in bytes.
     #[serde(default, with = "optional_size", skip_serializing_if = "Option::is_none")]
     pub maximum_packet_size: Option<u32>,
-    /// Instead of `security.allow_anonymous` for the clients of this listener.
+    /// Overrides `security.allow_anonymous` for the clients of this listener.
     #[serde(default)]
     pub allow_anonymous: Option<AllowAnonymous>,
 }
@@ -51,25 +51,25 @@ pub struct Listener {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
-    /// File with our certificate and the chain up to its authority, PEM.
+    /// File with the server's certificate followed by its chain, PEM.
     pub certificate: PathBuf,
-    /// File with the private key, PEM.
+    /// File with the server's private key, PEM.
     pub key: PathBuf,
-    /// Whether clients show a certificate.
+    /// Whether clients present a certificate.
     #[serde(default)]
     pub client_certificate: ClientCertificate,
-    /// File with the authorities that sign the clients' certificates, PEM.
+    /// File with the certificate authorities that sign client certificates, PEM.
     #[serde(default)]
     pub client_ca: Option<PathBuf>,
     /// File with revoked client certificates, PEM.
     #[serde(default)]
     pub crl: Option<PathBuf>,
-    /// Whether the Common Name of a client's certificate is its user name: it needs no password then.
+    /// Whether the Common Name of the client certificate is the user name; the client then needs no password.
     #[serde(default)]
     pub identity_as_user_name: bool,
 }
 
-/// What carries MQTT.
+/// The transport that carries MQTT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
@@ -86,35 +86,35 @@ pub enum Transport {
     Unix,
 }
 
-/// Whether clients show a certificate.
+/// Whether clients present a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientCertificate {
-    /// They aren't asked for one.
+    /// The server requests none.
     #[default]
     None,
-    /// They are asked; one that is shown must be valid.
+    /// The server requests one; a presented certificate must be valid.
     Optional,
-    /// Without a valid one there is no connection.
+    /// The handshake fails without a valid one.
     Required,
 }
 
-/// What a proxy says about the client before its first byte.
+/// The PROXY protocol header that precedes the client's first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProxyProtocol {
-    /// Nothing.
+    /// No header.
     #[default]
     Off,
-    /// The line of version 1.
+    /// Version 1, a line of text.
     V1,
-    /// The header of version 2.
+    /// Version 2, a binary header.
     V2,
     /// Version 1 or 2.
     Any,
 }
 
-/// Where a listener listens.
+/// The address of a listener.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ListenAddress {
@@ -125,7 +125,7 @@ pub enum ListenAddress {
 }
 
 impl Listener {
-    /// A listener at `address` with everything else at its default: TCP, or a Unix socket if the address is one.
+    /// A listener at `address` with default settings, for TCP or for a Unix socket.
     pub fn new(address: ListenAddress) -> Self {
         let transport = match &address {
             ListenAddress::Ip(_) => Transport::Tcp,
@@ -145,7 +145,7 @@ impl Listener {
         }
     }
 
-    /// Its name, or its address if it has none.
+    /// The name, or the address if there is no name.
     pub fn label(&self) -> Cow<'_, str> {
         match &self.name {
             Some(name) => Cow::Borrowed(name),
@@ -153,12 +153,12 @@ impl Listener {
         }
     }
 
-    /// Whether a WebSocket may be opened at `path`, that of the request without its query.
+    /// Whether a WebSocket may be opened at `path`, the path of the request without its query.
     pub fn accepts_websocket_path(&self, path: &str) -> bool {
         self.websocket_path == "*" || self.websocket_path == path
     }
 
-    /// What the types can't rule out; `key` is the listener's own, `listeners[0]`.
+    /// Checks what the types do not express. `key` is the path of this listener, such as `listeners[0]`.
     pub(super) fn problems(&self, key: &str) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut problem = |setting: &str, text: &str| problems.push(Problem::new(&format!("{key}.{setting}"), text));
@@ -252,22 +252,22 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// A text that is no address to listen at.
+/// A text that is not a valid address of a listener.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no address to listen at: write 127.0.0.1:1883, [::1]:1883 or unix:/path (IP addresses, not names)")]
+#[error("`{0}` is not a listener address: write 127.0.0.1:1883, [::1]:1883 or unix:/path (IP addresses, not names)")]
 pub struct AddressError(String);
 
-/// Loopback alone, in both protocols: a broker that was just installed is open to its own machine and to nobody else.
+/// Loopback over IPv4 and IPv6, so a new installation is not reachable from the network.
 pub(super) fn default_listeners() -> Vec<Listener> {
     [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
         .map(|address| Listener::new(ListenAddress::Ip(SocketAddr::new(address, MQTT_PORT))))
         .into()
 }
 
-/// The path that MQTT's WebSocket clients use when they are told none.
+/// The path that MQTT clients use by default.
 fn default_websocket_path() -> String {
     "/mqtt".to_owned()
 }
 
-/// MQTT's port, as registered with IANA.
+/// The port that IANA assigns to MQTT.
 const MQTT_PORT: u16 = 1883;

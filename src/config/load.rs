@@ -8,7 +8,7 @@ use super::origin::{Change, Origin, Override};
 use super::schema::{LISTS, settings};
 use super::{Config, ConfigError, DurabilityRule, ListenAddress, Listener, Problem};
 
-/// A configuration, and where each of its values came from.
+/// A configuration with the origin of each value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// The values.
@@ -16,7 +16,7 @@ pub struct Loaded {
     origins: BTreeMap<String, Origin>,
 }
 
-/// Reads `file`, if there is one, and applies `overrides` in their order; then checks that everything fits together.
+/// Reads `file`, if given, applies `overrides` in order, and validates the result.
 fn load_layers(file: Option<&Path>, overrides: Vec<Override>) -> Result<Loaded, ConfigError> {
     let mut loaded = match file {
         Some(path) => read_file(path)?,
@@ -33,8 +33,8 @@ fn load_layers(file: Option<&Path>, overrides: Vec<Override>) -> Result<Loaded, 
     Err(ConfigError::Problems { lines })
 }
 
-/// Puts all layers together: the defaults, the file that the arguments or `ONCEMQ_CONFIG` name, the environment, the
-/// arguments.
+/// Loads the configuration from all layers, the later ones taking precedence: the defaults, the file that the arguments
+/// or `ONCEMQ_CONFIG` name, the environment, the arguments.
 pub fn load(arguments: &super::Arguments) -> Result<Loaded, ConfigError> {
     let environment = super::environment::read()?;
     let file = arguments.config.clone().or(environment.config);
@@ -42,13 +42,13 @@ pub fn load(arguments: &super::Arguments) -> Result<Loaded, ConfigError> {
     load_layers(file.as_deref(), overrides)
 }
 
-/// Reads `file` alone, without the environment.
+/// Loads `file` only, without the environment.
 pub fn load_file(file: &Path) -> Result<Loaded, ConfigError> {
     load_layers(Some(file), Vec::new())
 }
 
 impl Loaded {
-    /// Where the value of `key` came from: `limits.connections_max`, `listeners[0].address`.
+    /// The origin of the value of `key`, such as `limits.connections_max` or `listeners[0].address`.
     pub fn origin(&self, key: &str) -> &Origin {
         self.origins.get(key).unwrap_or(&Origin::Default)
     }
@@ -77,7 +77,7 @@ impl Loaded {
         Ok(())
     }
 
-    /// All entries of a list come from here, with these settings.
+    /// Sets `origin` for all entries of a list.
     fn replace_origins(&mut self, list: &str, count: usize, settings: &[&str], origin: &Origin) {
         self.origins.retain(|key, _| !key.starts_with(list));
         for index in 0..count {
@@ -88,7 +88,7 @@ impl Loaded {
         self.origins.insert(list.to_owned(), origin.clone());
     }
 
-    /// The problem after its place: that of its setting, or of the innermost table around it that somebody wrote.
+    /// The problem with its origin: that of the setting, or of the innermost enclosing table that was set.
     fn problem_line(&self, problem: &Problem) -> String {
         let Problem { key, text } = problem;
         let ends = key.match_indices(['.', '[']).map(|(end, _)| end);
@@ -108,14 +108,14 @@ fn read_file(path: &Path) -> Result<Loaded, ConfigError> {
         toml::from_str(&text).map_err(|error| ConfigError::in_file(path.to_owned(), &text, &places, &error))?;
     let origin = |start| Origin::File { path: path.to_owned(), line: line_and_column(&text, start).0 };
     let sections = super::schema::sections();
-    // A section's header sets nothing by itself; that of a list does: what it leaves out isn't taken from elsewhere.
+    // The header of a section sets nothing. The header of a list entry does: its missing settings have no other origin.
     let is_value = |path: &str| !sections.contains(&path) || LISTS.contains(&path);
     let values = places.into_iter().filter(|place| is_value(&place.path));
     let origins = values.map(|place| (place.path, origin(place.start))).collect();
     Ok(Loaded { config, origins })
 }
 
-/// `config` with one setting changed; the error is what is wrong with the key or the value.
+/// `config` with one setting changed. The error says what is wrong with the key or the value.
 fn with_setting(config: &Config, key: &str, text: &str) -> Result<Config, String> {
     let known: Vec<String> = settings().collect();
     let (section, name) = match key.split_once('.') {
@@ -127,7 +127,7 @@ fn with_setting(config: &Config, key: &str, text: &str) -> Result<Config, String
         }
     };
     let table = toml::Table::try_from(config).map_err(|error| error.to_string())?;
-    // A text is tried as it stands first: a file may well be called 1 or true.
+    // The text is tried as a string first, because a file may be called 1 or true.
     let mut error = match try_value(table.clone(), section, name, toml::Value::String(text.to_owned())) {
         Ok(config) => return Ok(config),
         Err(error) => error,

@@ -1,4 +1,4 @@
-//! Where in a TOML text each setting stands.
+//! Locates settings in a TOML text.
 
 use std::ops::Range;
 
@@ -8,15 +8,15 @@ use toml::de::{DeString, DeTable, DeValue};
 /// One key of a TOML text and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The whole path: `limits.connections_max`, `listeners[0].tls.key`.
+    /// The full path: `limits.connections_max`, `listeners[0].tls.key`.
     pub(super) path: String,
-    /// From the first byte of the key to the last of the value.
+    /// From the first byte of the key to the last byte of the value.
     pub(super) span: Range<usize>,
-    /// Where the key begins, in bytes.
+    /// Byte offset of the key.
     pub(super) start: usize,
 }
 
-/// Every key of `text`, tables included; empty if it is no TOML.
+/// Every key of `text`, including tables; empty if `text` isn't valid TOML.
 pub(super) fn places(text: &str) -> Vec<Place> {
     let mut places = Vec::new();
     if let Ok(table) = DeTable::parse(text) {
@@ -25,13 +25,13 @@ pub(super) fn places(text: &str) -> Vec<Place> {
     places
 }
 
-/// The innermost key around a byte of the text.
+/// The innermost key whose span contains the byte `offset`.
 pub(super) fn path_at(places: &[Place], offset: usize) -> Option<&str> {
     let around = places.iter().filter(|place| place.span.contains(&offset));
     around.min_by_key(|place| place.span.len()).map(|place| place.path.as_str())
 }
 
-/// The line and column of a byte, both from 1; columns count characters.
+/// The line and column of the byte `offset`, counted from 1; columns count characters.
 pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let mut before = String::from_utf8_lossy(text.as_bytes().get(..offset).unwrap_or(text.as_bytes())).into_owned();
     let line = before.matches('\n').count() + 1;
@@ -99,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text: String, offset: usize) {
+        fn no_text_causes_a_panic(text: String, offset: usize) {
             let places = places(&text);
             let _ = path_at(&places, offset);
             let _ = line_and_column(&text, offset % (text.len() + 2));

@@ -1,48 +1,48 @@
 use serde::{Deserialize, Serialize};
 
-/// What is written to standard error while running: `[log]`.
+/// The log on standard error: `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// The least important lines that are written.
+    /// Minimum level of the lines that are written.
     pub level: LogLevel,
-    /// How a line looks.
+    /// Format of a line.
     pub format: LogFormat,
 }
 
 impl Default for Log {
     fn default() -> Self {
         Self {
-            // Connects, disconnects and refusals; nothing that grows with the messages.
+            // Connects, disconnects and refusals; the volume does not grow with the messages.
             level: LogLevel::Info,
-            // A person reads it first.
+            // Text is easier to read on a terminal.
             format: LogFormat::Text,
         }
     }
 }
 
-/// How important a line is.
+/// Level of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// Something failed that shouldn't.
+    /// A failure that should not happen.
     Error,
-    /// Something an operator should look at.
+    /// A condition that needs an operator's attention.
     Warn,
-    /// What happens to connections.
+    /// Events of connections.
     Info,
-    /// What happens to sessions.
+    /// Events of sessions.
     Debug,
     /// Every packet.
     Trace,
 }
 
-/// How a line looks.
+/// Format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object, for machines.
+    /// One JSON object per line.
     Json,
 }

@@ -1,7 +1,7 @@
-//! The configuration: one type for each section of the file, plain data, each default in one place with its reason.
+//! The configuration: one plain-data type for each section of the file, with its defaults and the reasons for them.
 //!
-//! What counts is, in this order: a flag, a variable of the environment, the file, the default. [`load()`] puts the layers
-//! together and remembers where each value came from.
+//! The precedence is: command-line flag, environment variable, file, default. [`load()`] merges them and records the
+//! origin of each value.
 
 mod admin;
 mod arguments;
@@ -40,25 +40,25 @@ pub use problem::Problem;
 pub use security::{AllowAnonymous, Security};
 pub use server::{Durability, Server};
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The process itself.
+    /// The process.
     pub server: Server,
-    /// What messages of some topics survive instead of `server.durability`.
+    /// Durability levels that override `server.durability` for some topics.
     pub durability_rules: Vec<DurabilityRule>,
-    /// Where clients connect. Those of a file or a flag replace the default ones.
+    /// Addresses where clients connect. Listeners of a file or a flag replace the default ones.
     pub listeners: Vec<Listener>,
-    /// Who may connect, and what they may do.
+    /// Authentication and authorization.
     pub security: Security,
-    /// What the broker offers of MQTT.
+    /// MQTT features, and choices that the standard leaves to the server.
     pub mqtt: Mqtt,
-    /// Limits every client is held to.
+    /// Limits that apply to all clients.
     pub limits: Limits,
-    /// What is written while running.
+    /// The log on standard error.
     pub log: Log,
-    /// Metrics and health.
+    /// The admin listener.
     pub admin: Admin,
 }
 
@@ -78,7 +78,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The level that the store must have: the strongest that any message may have.
+    /// The level of the store: the strongest level of any message.
     pub fn strongest_durability(&self) -> Durability {
         let rules = self.durability_rules.iter().map(|rule| rule.level);
         rules.fold(self.server.durability, Durability::min)

@@ -7,7 +7,7 @@ use super::value::duration;
 use crate::codec::Qos;
 use crate::topic::TopicName;
 
-/// What the broker offers of MQTT, and the choices the standard leaves to it: `[mqtt]`.
+/// MQTT features, and choices that the standard leaves to the server: `[mqtt]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mqtt {
@@ -16,25 +16,25 @@ pub struct Mqtt {
     pub maximum_qos: Qos,
     /// Retain Available of CONNACK.
     pub retain_available: bool,
-    /// Which member of a Shared Subscription gets a message.
+    /// How the member of a Shared Subscription that receives a message is selected.
     pub shared_subscription_strategy: SharedSubscriptionStrategy,
-    /// Whether a payload that is said to be UTF-8 (Payload Format Indicator 1) is checked, and refused if it isn't.
+    /// Whether a payload with Payload Format Indicator 1 must be valid UTF-8; the broker refuses it otherwise.
     pub validate_payload_format: bool,
-    /// What a Client Identifier assigned to a client that brought none begins with.
+    /// Prefix of the Client Identifiers that the broker assigns.
     pub assigned_client_id_prefix: String,
-    /// Response Information for a client that requests it: this, followed by its Client Identifier.
+    /// Prefix of the Response Information that is sent on request; the Client Identifier follows it.
     pub response_information: Option<String>,
-    /// If set, every CONNECT is refused with 0x9C Use another server, and 5.0 clients are told this Server Reference: for a
-    /// broker that is being replaced.
+    /// If set, the broker refuses every CONNECT with 0x9C Use another server and sends this Server Reference to 5.0
+    /// clients.
     pub server_reference: Option<String>,
-    /// If set, QoS 1 and 2 messages that a durable session loses to its full queue or to their expiry are published to this topic,
-    /// with User Properties `reason`, `topic` and `client-id`.
+    /// If set, QoS 1 and 2 messages that a durable session drops because its queue is full, or because they expired,
+    /// are published to this topic, with the User Properties `reason`, `topic` and `client-id` added.
     pub dead_letter_topic: Option<String>,
-    /// How long a `dedup-id` is remembered: a message that is published at QoS 1 or 2 with this User Property is accepted once in that
-    /// time. 0: not at all.
+    /// How long a `dedup-id` is remembered; within this time, only the first QoS 1 or 2 message with the same value of
+    /// this User Property is routed. 0 disables deduplication.
     #[serde(with = "duration")]
     pub deduplication_window: Duration,
-    /// How often the `$SYS` topics are published. 0: never.
+    /// Interval at which the `$SYS` topics are published. 0 disables them.
     #[serde(with = "duration")]
     pub sys_interval: Duration,
 }
@@ -42,48 +42,49 @@ pub struct Mqtt {
 impl Default for Mqtt {
     fn default() -> Self {
         Self {
-            // Exactly once is what this broker is for.
+            // All of MQTT is available unless the operator restricts it.
             maximum_qos: Qos::ExactlyOnce,
-            // Clients count on it, and the limits bound what it costs.
+            // Many clients need retained messages, and the limits bound their memory.
             retain_available: true,
-            // Everyone's expectation, and fair to members of equal strength.
+            // It shares the load evenly among equal members.
             shared_subscription_strategy: SharedSubscriptionStrategy::RoundRobin,
-            // A false promise is best found where it is made; only messages that make it are checked.
+            // The error is reported to the publisher that made it; other payloads are not checked.
             validate_payload_format: true,
-            // It tells assigned names from chosen ones in the log.
+            // It marks assigned identifiers in the log.
             assigned_client_id_prefix: "auto-".to_owned(),
-            // There is no prefix that fits everyone's topics.
+            // No prefix suits every topic layout.
             response_information: None,
-            // There is no other broker to send everyone to.
+            // By default, the broker serves its clients itself.
             server_reference: None,
-            // Nobody reads it until somebody says so.
+            // Dead letters are useful only if a client subscribes to them.
             dead_letter_topic: None,
-            // A device that was reset is back by then; each identifier keeps its message on the disk as long.
+            // A device that was reset reconnects within this time. Each identifier keeps its message on the disk as
+            // long.
             deduplication_window: Duration::from_secs(600),
-            // What mosquitto does, and its dashboards expect.
+            // mosquitto uses the same interval, and dashboards for it expect it.
             sys_interval: Duration::from_secs(10),
         }
     }
 }
 
-/// Which member of a Shared Subscription gets a message.
+/// How the member of a Shared Subscription that receives a message is selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SharedSubscriptionStrategy {
     /// Each in turn.
     RoundRobin,
-    /// The one with the fewest messages it hasn't acknowledged.
+    /// The member with the fewest unacknowledged messages.
     LeastInFlight,
-    /// Always the same, until it leaves.
+    /// The same member until it leaves.
     Sticky,
-    /// The same for all messages of one publisher.
+    /// One member for all messages of a publisher.
     HashPublisher,
-    /// The same for all messages of one topic.
+    /// One member for all messages of a topic.
     HashTopic,
 }
 
 impl Mqtt {
-    /// What the types can't rule out.
+    /// Checks what the types do not express.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let texts = [
             ("mqtt.assigned_client_id_prefix", Some(&self.assigned_client_id_prefix)),
@@ -104,7 +105,7 @@ impl Mqtt {
     }
 }
 
-/// `maximum_qos` is the number that the standard uses.
+/// Represents `maximum_qos` as the number that the standard uses.
 mod qos {
     use serde::de::{self, Deserialize, Deserializer};
     use serde::ser::Serializer;
@@ -129,5 +130,5 @@ mod qos {
     }
 }
 
-/// It leaves room for a Client Identifier behind it.
+/// Maximum length of a prefix in bytes; a Client Identifier still fits behind it.
 const TEXT_LENGTH_MAX: usize = 256;

@@ -1,4 +1,4 @@
-/// The one of `known` that `name` was most likely meant to be.
+/// The name in `known` that is most similar to `name`, if one is similar enough to suggest.
 pub(super) fn nearest<'a, T: AsRef<str> + ?Sized + 'a>(
     name: &str,
     known: impl Iterator<Item = &'a T>,
@@ -8,5 +8,5 @@ pub(super) fn nearest<'a, T: AsRef<str> + ?Sized + 'a>(
     (best.0 >= LIKENESS_MIN).then_some(best.1)
 }
 
-/// Less alike than this, a suggestion confuses more than it helps.
+/// Minimum Jaro-Winkler similarity of a suggestion; less similar names confuse the reader.
 const LIKENESS_MIN: f64 = 0.75;

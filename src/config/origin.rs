@@ -1,25 +1,25 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// The default of the setting.
     Default,
     /// The configuration file.
     File {
         /// The file.
         path: PathBuf,
-        /// The line of its key, from 1.
+        /// The line of its key, counted from 1.
         line: usize,
     },
-    /// A variable of the environment.
+    /// An environment variable, by name.
     Environment(String),
-    /// A flag of the command line.
+    /// A command-line flag, by name.
     Flag(String),
 }
 
-/// A setting from outside the file.
+/// A value that overrides the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Override {
     pub(super) origin: Origin,
@@ -29,11 +29,11 @@ pub(super) struct Override {
 /// What an override changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    /// The listeners: these, at their defaults, instead of all others.
+    /// Replaces all listeners by default listeners at these addresses.
     Listeners(Vec<String>),
-    /// The rules for durability: these, each written as `filter=level`, instead of all others.
+    /// Replaces all durability rules by these, each written as `filter=level`.
     DurabilityRules(Vec<String>),
-    /// One setting: its key and its value as text.
+    /// Replaces one setting: its key, and its value as text.
     Setting(String, String),
 }
 

@@ -1,12 +1,12 @@
 use std::fs::File;
 use std::path::Path;
 
-/// A setting whose value can't be used, although it is of the right kind.
+/// A setting that has a value of the right type that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The setting: `limits.connect_timeout`, `listeners[0].tls`.
     pub key: String,
-    /// What is wrong: a sentence that the key is the subject of.
+    /// What is wrong: a predicate whose subject is the key, such as "must be at least 1".
     pub text: String,
 }
 
@@ -16,12 +16,12 @@ impl Problem {
     }
 }
 
-/// `value` is below `minimum`.
+/// A problem if `value` is below `minimum`.
 pub(super) fn at_least(key: &str, value: usize, minimum: usize) -> Option<Problem> {
     (value < minimum).then(|| Problem::new(key, &format!("must be at least {minimum}")))
 }
 
-/// The file can't be read, with the reason.
+/// A problem if the file can't be read.
 pub(super) fn unreadable(key: &str, path: &Path) -> Option<Problem> {
     let problem =
         |reason: &dyn std::fmt::Display| Problem::new(key, &format!("cannot be read: {}: {reason}", path.display()));

@@ -1,4 +1,4 @@
-//! The names of all settings, read off the types themselves.
+//! The names of all settings, derived from the types.
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
@@ -10,7 +10,7 @@ pub(super) fn sections() -> &'static [&'static str] {
     fields::<Config>()
 }
 
-/// The settings of a section, in the order of its type: empty if there is no such section.
+/// The settings of a section, in the order of its type; empty if there is no such section.
 pub(super) fn keys(section: &str) -> &'static [&'static str] {
     match section {
         "server" => fields::<Server>(),
@@ -26,10 +26,10 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
     }
 }
 
-/// The sections of which there are as many as one likes.
+/// The sections that are lists.
 pub(super) const LISTS: [&str; 2] = ["durability_rules", "listeners"];
 
-/// Every setting that exists once: `limits.connections_max`; not those of the lists.
+/// Every setting outside the lists, such as `limits.connections_max`.
 pub(super) fn settings() -> impl Iterator<Item = String> {
     let sections = sections().iter().filter(|section| !LISTS.contains(section));
     sections.flat_map(|section| keys(section).iter().map(move |key| format!("{section}.{key}")))
@@ -37,12 +37,12 @@ pub(super) fn settings() -> impl Iterator<Item = String> {
 
 fn fields<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
-    // The answer is in `names`: this never makes a T.
+    // The call always fails, after `FieldNames` has stored the names.
     let _never = T::deserialize(FieldNames(&mut names));
     names
 }
 
-/// Holds no value: it only hears which fields a struct asks for.
+/// A deserializer without a value: it stores the names of the fields that a struct requests.
 struct FieldNames<'a>(&'a mut &'static [&'static str]);
 
 impl<'de> Deserializer<'de> for FieldNames<'_> {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_name_is_found_and_a_far_one_is_not() {
+    fn only_a_similar_name_is_suggested() {
         let known = ["connections_max", "sessions_max", "connect_timeout"];
         assert_eq!(nearest("conections_max", known.iter()), Some("connections_max"));
         assert_eq!(nearest("max_connections", known.iter()), Some("connections_max"));

@@ -6,44 +6,44 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, unreadable};
 
-/// Who may connect, and what they may do: `[security]`.
+/// Authentication and authorization: `[security]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Security {
-    /// Who may connect without proving who they are.
+    /// Which clients may connect without authentication.
     pub allow_anonymous: AllowAnonymous,
-    /// File with users and the hashes of their passwords, kept with `oncemq passwd`. Read again on SIGHUP.
+    /// File with user names and password hashes, edited by `oncemq passwd`. Read again on SIGHUP.
     pub password_file: Option<PathBuf>,
-    /// File that says who may publish and subscribe to what, in mosquitto's syntax. Read again on SIGHUP.
+    /// File with access rules, in mosquitto's ACL syntax. Read again on SIGHUP.
     pub acl_file: Option<PathBuf>,
 }
 
 impl Default for Security {
     fn default() -> Self {
         Self {
-            // It works out of the box for whoever sits at the machine, and is closed to the network.
+            // The broker works for local clients without configuration and is closed to the network.
             allow_anonymous: AllowAnonymous::Loopback,
-            // There are no users that everyone has.
+            // There are no default users.
             password_file: None,
-            // Without it every client that is let in may do everything.
+            // Without a file, every accepted client may publish and subscribe to everything.
             acl_file: None,
         }
     }
 }
 
-/// Who may connect without proving who they are: `"loopback"`, `true` or `false`.
+/// Which clients may connect without authentication: `"loopback"`, `true` or `false`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AllowAnonymous {
-    /// Those who come from the machine itself: loopback addresses and Unix sockets.
+    /// Clients on this machine: loopback addresses and Unix sockets.
     Loopback,
-    /// Everyone.
+    /// All clients.
     Always,
-    /// Nobody.
+    /// No client.
     Never,
 }
 
 impl Security {
-    /// What the types can't rule out.
+    /// Checks what the types do not express.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let files =
             [("security.password_file", self.password_file.as_ref()), ("security.acl_file", self.acl_file.as_ref())];

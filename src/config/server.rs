@@ -5,19 +5,19 @@ use serde::{Deserialize, Serialize};
 
 use super::value::duration;
 
-/// The process itself: `[server]`.
+/// The process: `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// Directory of everything that outlives the process. It is made if it doesn't exist.
+    /// Data directory. The broker creates it if it does not exist.
     pub data: PathBuf,
-    /// What an acknowledged message survives, if no rule speaks of its topic.
+    /// What an acknowledged message survives, if no durability rule matches its topic.
     pub durability: Durability,
-    /// Whether to refuse to start when a part of the store can't be read, instead of setting it aside.
+    /// Whether the broker refuses to start if a part of the store is damaged, instead of setting it aside.
     pub strict_recovery: bool,
-    /// Threads that serve clients. 0: one for each core.
+    /// Number of threads that serve clients. 0 means one for each core.
     pub shards: u16,
-    /// How long a stop may take to say goodbye to clients and write what is open.
+    /// Time limit for a shutdown: disconnecting clients and writing all pending data.
     #[serde(with = "duration")]
     pub drain_timeout: Duration,
 }
@@ -25,28 +25,28 @@ pub struct Server {
 impl Default for Server {
     fn default() -> Self {
         Self {
-            // Below the directory it was started in: it needs no rights, and is found again.
+            // A directory below the working directory needs no privileges.
             data: PathBuf::from("./oncemq-data"),
-            // An acknowledgement should mean it.
+            // A client that receives an acknowledgement deletes its own copy.
             durability: Durability::PowerLoss,
-            // Clients need the rest more than nothing; what is damaged is kept and reported.
+            // Clients can use the intact part, and the damaged part is kept and reported.
             strict_recovery: false,
-            // A shard is busy on one core at most; more shards than cores only take turns.
+            // A shard uses at most one core, so more shards than cores only compete for them.
             shards: 0,
-            // Container engines kill ten seconds after they ask.
+            // Container engines kill a process ten seconds after they ask it to stop.
             drain_timeout: Duration::from_secs(8),
         }
     }
 }
 
-/// What an acknowledged message survives, the strongest level first.
+/// What an acknowledged message survives, ordered from the strongest level to the weakest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Durability {
-    /// Power loss: it is on the disk.
+    /// Power loss: it is synced to the disk.
     PowerLoss,
-    /// The end of the process: it is with the operating system.
+    /// A crash of the broker: it is written to the operating system.
     Crash,
-    /// Nothing: it is in memory.
+    /// Nothing: it is kept in memory only.
     None,
 }

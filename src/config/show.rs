@@ -4,7 +4,7 @@ use super::Origin;
 use super::load::Loaded;
 use super::schema::{keys, sections};
 
-/// The effective values as TOML, each with where it came from. What isn't set stands as a comment.
+/// Writes the effective values as TOML, each with its origin as a comment. Settings without a value become comments.
 impl fmt::Display for Loaded {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let table = toml::Table::try_from(&self.config).map_err(|_| fmt::Error)?;
@@ -26,7 +26,7 @@ impl fmt::Display for Loaded {
 }
 
 impl Loaded {
-    /// Writes the settings of `section`, which stand at `path`.
+    /// Appends the lines of `section`, which is at `path`.
     fn write_table(
         &self,
         formatter: &mut fmt::Formatter<'_>,

@@ -1,4 +1,4 @@
-//! `configs/oncemq.toml` is true: it names every setting, and the values it names are the defaults.
+//! `configs/oncemq.toml` names every setting, and the values in it are the defaults.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -7,7 +7,7 @@ use super::*;
 
 const REFERENCE: &str = include_str!("../../configs/oncemq.toml");
 
-/// The file with every setting in force: `#name = …` and `#[table]` without their `#`.
+/// The file with every setting enabled: `#name = …` and `#[table]` without their `#`.
 fn uncommented() -> String {
     let begins_setting = |rest: &str| {
         rest.starts_with('[') || rest.split_once(" = ").is_some_and(|(name, _)| name.chars().all(is_name_character))
@@ -24,7 +24,7 @@ fn is_name_character(character: char) -> bool {
 }
 
 #[test]
-fn the_reference_file_as_it_stands_is_the_default() {
+fn the_reference_file_equals_the_default() {
     let config: Config = toml::from_str(REFERENCE).unwrap();
     assert_eq!(config, Config::default());
 }
@@ -46,11 +46,11 @@ fn the_reference_file_names_every_setting() {
 }
 
 #[test]
-fn every_default_that_the_reference_file_names_is_the_default() {
+fn every_value_in_the_reference_file_is_the_default() {
     let mut config: Config = toml::from_str(&uncommented()).unwrap();
     let example = config.listeners.pop().unwrap();
     assert_eq!(example.transport, Transport::Wss);
-    // Settings that are not set by default stand there with an example.
+    // Settings without a default have an example value.
     let rule = config.durability_rules.pop().unwrap();
     assert_eq!((rule.topic.as_str(), rule.level), ("telemetry/#", Durability::None));
     assert!(config.security.password_file.take().is_some());
@@ -62,7 +62,7 @@ fn every_default_that_the_reference_file_names_is_the_default() {
 }
 
 #[test]
-fn every_setting_of_the_reference_file_is_explained() {
+fn every_setting_of_the_reference_file_has_a_comment() {
     let lines: Vec<&str> = REFERENCE.lines().collect();
     let setting = |line: &str| line.strip_prefix('#').is_some_and(|rest| rest.starts_with(is_name_character));
     for pair in lines.windows(2).filter(|pair| setting(pair[1]) && pair[1].contains(" = ")) {
@@ -72,7 +72,7 @@ fn every_setting_of_the_reference_file_is_explained() {
 }
 
 #[test]
-fn a_configuration_with_every_setting_survives_being_written_and_read() {
+fn a_configuration_with_every_setting_survives_a_round_trip() {
     let mut config: Config = toml::from_str(&uncommented()).unwrap();
     config.listeners[0].connections_per_second_max = NonZeroU32::new(7);
     let text = toml::to_string(&config).unwrap();

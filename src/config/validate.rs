@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use super::{Config, ListenAddress, Problem};
 
 impl Config {
-    /// Everything that doesn't fit together, or names a file that can't be read; empty if the configuration can be used.
+    /// All contradictions, and all files that can't be read; empty if the configuration can be used.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.limits.problems();
         problems.extend(self.mqtt.problems());
@@ -57,7 +57,7 @@ where
     let mut problems = Vec::new();
     for (key, value) in values {
         if let Some(first) = seen.get(value) {
-            problems.push(Problem::new(&key, &format!("is {value}, which {first} has already")));
+            problems.push(Problem::new(&key, &format!("is {value}, which {first} already uses")));
         } else {
             seen.insert(value, key);
         }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_of_clients_without_asking_for_them_are_a_problem() {
+    fn client_certificate_settings_without_requesting_certificates_are_a_problem() {
         let file = std::env::current_exe().unwrap();
         let mut listener = listener("127.0.0.1:1");
         listener.transport = Transport::Tls;
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_that_let_nobody_in_are_a_problem() {
+    fn limits_that_exclude_every_client_are_a_problem() {
         let mut config = Config::default();
         config.limits.connections_max = 0;
         config.limits.connect_timeout = Duration::ZERO;

@@ -1,6 +1,6 @@
-//! How times and sizes are written: `"30s"`, `"1h30m"`, `"16MiB"`, or a plain number of seconds or bytes.
+//! The notation of durations and sizes: `"30s"`, `"1h30m"`, `"16MiB"`, or a plain number of seconds or bytes.
 //!
-//! Each module here is for `#[serde(with = "…")]`.
+//! Each module is for `#[serde(with = "…")]`.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::{self, Deserializer, Visitor};
 use serde::ser::{self, Serializer};
 
-/// Times: units `ms`, `s`, `m`, `h` and `d`, several in one text (`"1h30m"`); a plain number is seconds.
+/// Durations: units `ms`, `s`, `m`, `h` and `d`, possibly several (`"1h30m"`); a plain number is seconds.
 pub(super) mod duration {
     use super::{Deserializer, Duration, NumberOrText, Serializer, duration_text, parse_duration};
 
@@ -17,7 +17,7 @@ pub(super) mod duration {
     }
 
     pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let expected = "a time such as \"30s\", \"5m\" or a number of seconds";
+        let expected = "a duration such as \"30s\", \"5m\" or a number of seconds";
         deserializer.deserialize_any(NumberOrText {
             expected,
             from_number: |seconds| Some(Duration::from_secs(seconds)),
@@ -26,7 +26,7 @@ pub(super) mod duration {
     }
 }
 
-/// Times that may have no end: as [`duration`], or `"never"`.
+/// Durations as in [`mod@duration`], or `"never"` for `None`.
 pub(super) mod duration_or_never {
     use super::{Deserializer, Duration, NumberOrText, Serializer, duration_text, parse_duration};
 
@@ -43,7 +43,7 @@ pub(super) mod duration_or_never {
     pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
-        let expected = "a time such as \"30s\", \"5m\", a number of seconds, or \"never\"";
+        let expected = "a duration such as \"30s\", \"5m\", a number of seconds, or \"never\"";
         deserializer.deserialize_any(NumberOrText {
             expected,
             from_number: |seconds| Some(Some(Duration::from_secs(seconds))),
@@ -52,7 +52,8 @@ pub(super) mod duration_or_never {
     }
 }
 
-/// Sizes in bytes: units `B`, `KiB`, `MiB`, `GiB` (powers of 1,024), `kB`, `MB`, `GB` (of 1,000); a plain number is bytes.
+/// Sizes in bytes: units `B`, `KiB`, `MiB`, `GiB` (powers of 1,024), `kB`, `MB`, `GB` (of 1,000); a plain number is
+/// bytes.
 pub(super) mod size {
     use super::{Deserializer, NumberOrText, Serializer, parse_size, ser, size_text};
 
@@ -79,7 +80,7 @@ pub(super) mod size {
     }
 }
 
-/// Sizes that may be left out: as [`size`]; with `#[serde(default)]`.
+/// Optional sizes as in [`size`]; to be combined with `#[serde(default)]`.
 pub(super) mod optional_size {
     use super::{Deserializer, Serializer, size};
 
@@ -95,7 +96,7 @@ pub(super) mod optional_size {
     }
 }
 
-/// Accepts a number or a text, and says what it wanted when it gets neither.
+/// Accepts a number or a text; the error names what was expected.
 struct NumberOrText<V> {
     expected: &'static str,
     from_number: fn(u64) -> Option<V>,
@@ -123,7 +124,7 @@ impl<V> Visitor<'_> for NumberOrText<V> {
     }
 }
 
-/// Reads `1h30m`, `250ms`, `45`; nothing if it is no time.
+/// Parses `1h30m`, `250ms` or `45`; `None` if the text isn't a duration.
 fn parse_duration(text: &str) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
@@ -141,7 +142,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::from_millis(total_ms))
 }
 
-/// The shortest text that reads back as the same time.
+/// The duration in the notation that [`parse_duration`] reads, with the largest units first.
 fn duration_text(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
@@ -154,7 +155,7 @@ fn duration_text(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
-/// Reads `16MiB`, `1 kB`, `512`; nothing if it is no size.
+/// Parses `16MiB`, `1 kB` or `512`; `None` if the text isn't a size.
 fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split_number(text)?;
     let (_, bytes) = SIZE_UNITS.iter().find(|(name, _)| *name == unit.trim())?;
@@ -178,10 +179,11 @@ fn split_number(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, rest))
 }
 
-/// Largest first: that is the order they are written in.
+/// The units from the largest to the smallest, which is the order they are written in.
 const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Largest first within the powers of 1,024: the first that divides a size is the one it is written in.
+/// The units from the largest to the smallest within the powers of 1,024; a size is written in the first that divides
+/// it.
 const SIZE_UNITS: [(&str, u64); 8] = [
     ("GiB", 1 << 30),
     ("MiB", 1 << 20),
@@ -200,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_in_every_unit() {
+    fn durations_are_parsed_in_every_unit() {
         assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
         assert_eq!(parse_duration("45"), Some(Duration::from_secs(45)));
         assert_eq!(parse_duration("1h30m"), Some(Duration::from_secs(5_400)));
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read_in_every_unit() {
+    fn sizes_are_parsed_in_every_unit() {
         assert_eq!(parse_size("16MiB"), Some(16 << 20));
         assert_eq!(parse_size("1 kB"), Some(1_000));
         assert_eq!(parse_size("512"), Some(512));
@@ -222,14 +224,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(ms in 0..u64::MAX / 2, bytes: u64) {
+        fn written_values_parse_to_the_same_value(ms in 0..u64::MAX / 2, bytes: u64) {
             let duration = Duration::from_millis(ms);
             prop_assert_eq!(parse_duration(&duration_text(duration)), Some(duration));
             prop_assert_eq!(parse_size(&size_text(bytes)), Some(bytes));
         }
 
         #[test]
-        fn no_text_makes_it_panic(text: String) {
+        fn no_text_causes_a_panic(text: String) {
             let _ = parse_duration(&text);
             let _ = parse_size(&text);
         }

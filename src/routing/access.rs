@@ -4,42 +4,42 @@ use std::sync::Arc;
 use crate::routing::overlap::{covers, intersection};
 use crate::topic::{Filter, TopicFilter, TopicName};
 
-/// What one client may publish and receive: decided at CONNECT, plain data ever after.
+/// What one client may publish and receive. It is decided at CONNECT, and is plain data from then on.
 ///
-/// What no rule allows is denied, and a rule that denies wins over any that allows, wherever it stands. Rules match as
-/// subscriptions do: `#` doesn't reach topics that start with `$`. [MQTT-4.7.2-1]
+/// A topic that no rule allows is denied. A rule that denies takes precedence over all that allow, whatever their order. Rules match as
+/// subscriptions do: `#` doesn't match topics that start with `$`. [MQTT-4.7.2-1]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// `None`: everything is allowed.
+    /// `None` allows everything.
     rules: Option<Arc<[AccessRule]>>,
 }
 
-/// One rule: the placeholders `%c` and `%u` are already filled in.
+/// One rule. The placeholders `%c` and `%u` are already replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessRule {
     /// Whether it allows or denies.
     pub effect: Effect,
-    /// What it speaks of.
+    /// The action it is about.
     pub action: AccessAction,
-    /// The topics it speaks of.
+    /// The topics it is about.
     pub topic_filter: TopicFilter,
-    /// Where it stands, for the log line of a denial: `acl.conf:12`.
+    /// The file and line it was read from, for the log line of a denial: `acl.conf:12`.
     pub source: Arc<str>,
 }
 
 /// Whether a rule allows or denies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// It allows, unless another denies.
+    /// It allows, unless another rule denies.
     Allow,
-    /// It denies, whatever others allow.
+    /// It denies, whatever other rules allow.
     Deny,
 }
 
-/// What a rule speaks of.
+/// The action that a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessAction {
-    /// PUBLISH to the topic (mosquitto's `write`).
+    /// Publishing (mosquitto's `write`).
     Publish,
     /// Subscribing and receiving (mosquitto's `read`).
     Subscribe,
@@ -47,29 +47,29 @@ pub enum AccessAction {
     Both,
 }
 
-/// How much of a granted Topic Filter may be received.
+/// How much of a granted Topic Filter the client may receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coverage {
-    /// Every topic it matches.
+    /// All matching topics.
     Whole,
-    /// Perhaps not all: each message is judged by its topic.
+    /// Possibly not all: the access is checked for the topic of each message.
     Part,
 }
 
-/// A refusal, and the rule that it comes from.
+/// A refusal, and the rule that caused it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Denied {
-    /// The [source](AccessRule::source) of the rule that denies; `None` if no rule allows it.
+    /// The [source](AccessRule::source) of the rule that denies; `None` if no rule allows the operation.
     pub rule: Option<Arc<str>>,
 }
 
 impl Access {
-    /// No restriction at all, `$` topics included.
+    /// No restriction, not even for topics that start with `$`.
     pub const fn everything() -> Self {
         Self { rules: None }
     }
 
-    /// What `rules` allow and none of them denies. Without a rule nothing is allowed.
+    /// Allows what `rules` allow and none of them denies. Without rules, nothing is allowed.
     pub fn new(rules: Vec<AccessRule>) -> Self {
         Self { rules: Some(rules.into()) }
     }
@@ -79,15 +79,15 @@ impl Access {
         self.judge(AccessAction::Publish, topic)
     }
 
-    /// Whether the client may receive what is published to `topic`.
+    /// Whether the client may receive messages of `topic`.
     pub fn receive(&self, topic: &TopicName) -> bool {
         self.judge(AccessAction::Subscribe, topic).is_ok()
     }
 
-    /// Whether the client may subscribe to `filter`: refused if it could receive nothing through it.
+    /// Whether the client may subscribe to `filter`. It is refused if the client could receive no message through it.
     ///
-    /// Exact for each pair of rules. What only several rules together cover counts as [`Coverage::Part`], whose messages
-    /// are judged one by one: that is always right, and deciding it in full is exponential.
+    /// The answer is exact for each pair of rules. A filter that only several rules together cover counts as [`Coverage::Part`]: then each
+    /// message is checked, which is always correct. To decide such a case exactly takes exponential time.
     pub fn subscribe(&self, filter: &Filter) -> Result<Coverage, Denied> {
         let Some(rules) = &self.rules else { return Ok(Coverage::Whole) };
         let wanted: Vec<&str> = filter.topic_filter.levels().collect();

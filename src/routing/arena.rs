@@ -2,14 +2,14 @@ use std::num::NonZeroU32;
 
 use slab::Slab;
 
-/// The nodes of a tree, which name each other by number: half a pointer's size, and no recursion to walk or drop a tree
-/// that a client made thousands of levels deep.
+/// The nodes of a tree, which refer to each other by number. A number is half the size of a pointer, and a tree that a client made thousands
+/// of levels deep is walked and dropped without recursion.
 #[derive(Debug)]
 pub(super) struct Arena<T> {
     nodes: Slab<T>,
 }
 
-/// The number of a node. An `Option` of it is no larger.
+/// The number of a node. An `Option<NodeId>` has the same size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct NodeId(NonZeroU32);
 
@@ -27,22 +27,22 @@ impl<T> Arena<T> {
         Self { nodes: Slab::new() }
     }
 
-    /// With `root` as [`NodeId::ROOT`], which is never removed.
+    /// Creates an arena with `root` as [`NodeId::ROOT`], which is never removed.
     pub(super) fn with_root(root: T) -> Self {
         let mut arena = Self::new();
         arena.insert(root);
         arena
     }
 
-    #[expect(clippy::expect_used, reason = "memory ends before the numbers do: a node has at least 32 bytes")]
+    #[expect(clippy::expect_used, reason = "memory is exhausted before the numbers: a node has at least 32 bytes")]
     pub(super) fn insert(&mut self, node: T) -> NodeId {
         let number = u32::try_from(self.nodes.insert(node) + 1).ok().and_then(NonZeroU32::new);
         NodeId(number.expect("fewer than 2³² nodes"))
     }
 
-    #[expect(clippy::expect_used, reason = "a number is dropped with its node")]
+    #[expect(clippy::expect_used, reason = "numbers refer to existing nodes")]
     pub(super) fn node(&self, id: NodeId) -> &T {
-        self.nodes.get(id.key()).expect("the node of a number")
+        self.nodes.get(id.key()).expect("a node with this number")
     }
 
     /// The node that has this number now, if there is one.
@@ -50,9 +50,9 @@ impl<T> Arena<T> {
         self.nodes.get(id.key())
     }
 
-    #[expect(clippy::expect_used, reason = "a number is dropped with its node")]
+    #[expect(clippy::expect_used, reason = "numbers refer to existing nodes")]
     pub(super) fn node_mut(&mut self, id: NodeId) -> &mut T {
-        self.nodes.get_mut(id.key()).expect("the node of a number")
+        self.nodes.get_mut(id.key()).expect("a node with this number")
     }
 
     pub(super) fn remove(&mut self, id: NodeId) -> T {

@@ -2,19 +2,18 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::mem;
 
-/// A sorted map that mostly has one entry, and then no allocation: most filters have one subscriber, most sessions and
-/// topic levels few.
+/// A sorted map that allocates nothing for a single entry: most filters have one subscriber, and most sessions few filters.
 #[derive(Debug, Default)]
 pub(super) enum CompactMap<K, V> {
     #[default]
     Empty,
     One(K, V),
-    #[expect(clippy::box_collection, reason = "it keeps the map itself at the size of its one entry")]
+    #[expect(clippy::box_collection, reason = "the enum is not larger than a single entry")]
     Many(Box<BTreeMap<K, V>>),
 }
 
 impl<K: Ord, V> CompactMap<K, V> {
-    /// Puts `value` under `key` and returns what was there.
+    /// Inserts `value` under `key` and returns the previous value.
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
         match mem::take(self) {
             Self::Empty => *self = Self::One(key, value),
@@ -71,7 +70,7 @@ impl<K: Ord, V> CompactMap<K, V> {
         }
     }
 
-    /// The entries in the order of their keys.
+    /// The entries in key order.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         let (one, many) = match self {
             Self::Empty => (None, None),
@@ -81,7 +80,7 @@ impl<K: Ord, V> CompactMap<K, V> {
         one.into_iter().chain(many.into_iter().flat_map(|map| map.iter()))
     }
 
-    #[expect(clippy::box_collection, reason = "it is boxed already")]
+    #[expect(clippy::box_collection, reason = "the caller has it boxed")]
     fn from_map(mut map: Box<BTreeMap<K, V>>) -> Self {
         if map.len() > 1 {
             return Self::Many(map);

@@ -3,21 +3,21 @@ use std::hash::BuildHasher;
 
 use crate::routing::arena::{Arena, NodeId};
 
-/// All edges of a tree of topic levels, in one hash table: a look-up among a million siblings is no slower than among two, and an edge
-/// costs a few bytes.
+/// All edges of a tree of topic levels, in one hash table: the time of a look-up doesn't depend on the number of siblings, and an edge takes a
+/// few bytes.
 #[derive(Debug, Default)]
 pub(super) struct Edges {
-    /// Hash of a parent and a level to the first such node; the others follow by [`Linked::next_of_hash`].
+    /// Maps the hash of a parent and a level to the first such node; [`Linked::next_of_hash`] leads to the others.
     first: HashMap<u32, NodeId, foldhash::fast::RandomState>,
     hasher: foldhash::quality::RandomState,
 }
 
-/// A node of such a tree.
+/// A node of the tree.
 pub(super) trait Linked {
-    /// Whether it is the child of `parent` at `level`: there is one at most.
+    /// Whether it is the only child of `parent` at `level`.
     fn is_child(&self, parent: NodeId, level: &str) -> bool;
 
-    /// The next node whose parent and level have the same hash.
+    /// The next node with the same hash of parent and level.
     fn next_of_hash(&self) -> Option<NodeId>;
 
     fn set_next_of_hash(&mut self, next: Option<NodeId>);
@@ -36,13 +36,13 @@ impl Edges {
         }
     }
 
-    /// Makes a node the child of `parent` at `level`.
+    /// Adds a node as the child of `parent` at `level`.
     pub(super) fn insert<T: Linked>(&mut self, nodes: &mut Arena<T>, (parent, level): (NodeId, &str), id: NodeId) {
         let next = self.first.insert(self.hash(parent, level), id);
         nodes.node_mut(id).set_next_of_hash(next);
     }
 
-    /// Takes a node away, which is still there.
+    /// Removes the edge to a node, which is still in the arena.
     pub(super) fn remove<T: Linked>(&mut self, nodes: &mut Arena<T>, (parent, level): (NodeId, &str), id: NodeId) {
         let hash = self.hash(parent, level);
         let next = nodes.node(id).next_of_hash();
@@ -62,7 +62,7 @@ impl Edges {
         }
     }
 
-    /// 32 bits do: nodes with the same hash are told apart by their names.
+    /// 32 bits are enough: nodes with the same hash are compared by their names.
     fn hash(&self, parent: NodeId, level: &str) -> u32 {
         let [a, b, c, d, ..] = self.hasher.hash_one((parent, level)).to_le_bytes();
         u32::from_le_bytes([a, b, c, d])
@@ -74,7 +74,7 @@ impl Edges {
     }
 }
 
-/// The first level of several, and the others if there are any.
+/// Splits off the first level; the rest is `None` if there is only one.
 pub(super) fn split_level(levels: &str) -> (&str, Option<&str>) {
     levels.split_once('/').map_or((levels, None), |(level, others)| (level, Some(others)))
 }

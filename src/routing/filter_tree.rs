@@ -8,11 +8,11 @@ use crate::routing::shared::Shares;
 use crate::routing::subscriber::SessionKey;
 use crate::topic::{TopicFilter, TopicName};
 
-/// All Topic Filters that have subscriptions, as a tree of their levels.
+/// All Topic Filters with subscriptions, as a tree of their levels.
 ///
-/// A node is named by a level, `+` included; `#` is no node, but a second filter at the node it follows. Where only one
-/// path goes on, the rest of it is the name of a single leaf, wildcards and all: most filters are one node, however many
-/// levels they have. The leaf is split up when another filter comes that begins with the same level, and not joined again.
+/// The name of a node is a level, `+` included. `#` has no node: it is a second filter at the node before it. Where only one path goes on, the
+/// rest of that path, wildcards included, is the name of a single leaf: so most filters take one node, however many levels they have. A leaf
+/// is split when a filter is added that begins with the same level. It is not joined again.
 #[derive(Debug)]
 pub(super) struct FilterTree {
     nodes: Arena<Node>,
@@ -23,20 +23,20 @@ pub(super) struct FilterTree {
 
 #[derive(Debug)]
 struct Node {
-    /// One level, or all that are left: then there are no children.
+    /// One level, or for a node without children all remaining levels.
     name: Box<str>,
     parent: NodeId,
     next_of_hash: Option<NodeId>,
     children: u32,
-    /// The filter that ends here.
+    /// The filter that ends at this node.
     exact: Option<FilterId>,
-    /// The filter that goes on with `#`, and matches what ends here, too.
+    /// The filter that continues with `#`, which also matches topics that end at this node.
     below: Option<FilterId>,
 }
 
 const _: () = assert!(size_of::<Node>() == 40);
 
-/// The number of a Topic Filter, for as long as it has subscriptions.
+/// The number of a Topic Filter, valid while it has subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FilterId(NodeId);
 
@@ -49,12 +49,12 @@ struct FilterEntry {
 
 const _: () = assert!(size_of::<FilterEntry>() <= 48);
 
-/// What a filter matches, seen from its node.
+/// Which topics a filter matches, relative to its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
-    /// The topics that end there.
+    /// Topics that end at the node.
     Exact,
-    /// Those and all below: `#`.
+    /// Topics that end at or below the node: `#`.
     Below,
 }
 
@@ -70,9 +70,9 @@ impl FilterTree {
         Self { nodes: Arena::with_root(Node::new("", NodeId::ROOT)), edges: Edges::default(), filters: Arena::new() }
     }
 
-    /// The subscriptions to every filter that matches `topic`.
+    /// The subscriptions of every filter that matches `topic`.
     ///
-    /// Level by level, and each node at most once: the work is bounded by the nodes whose path matches a beginning of
+    /// It goes level by level and visits each node at most once: the work is bounded by the number of nodes whose path matches a beginning of
     /// the topic.
     pub(super) fn matching(&self, topic: &TopicName) -> impl Iterator<Item = &FilterSubscriptions> {
         let mut found = Vec::new();
@@ -124,7 +124,7 @@ impl FilterTree {
         self.nodes.node(id).filter(reach)
     }
 
-    /// The number of `filter`, given now if it has none. The caller adds a subscription.
+    /// The number of `filter`, assigned now if it has none. The caller must add a subscription.
     pub(super) fn find_or_insert(&mut self, filter: &TopicFilter) -> FilterId {
         let (mut path, reach) = path(filter);
         let mut id = NodeId::ROOT;
@@ -153,7 +153,7 @@ impl FilterTree {
         filter
     }
 
-    /// The filter with the number `id`, put together again: keeping it would double its cost.
+    /// The filter with the number `id`, built from its levels: to store its text as well would double its cost.
     #[expect(clippy::expect_used, reason = "its levels are those of a filter")]
     pub(super) fn filter(&self, id: FilterId) -> TopicFilter {
         let entry = self.filters.node(id.0);
@@ -165,7 +165,7 @@ impl FilterTree {
             id = node.parent;
         }
         names.reverse();
-        TopicFilter::new(names.join("/").into()).expect("a filter from its levels")
+        TopicFilter::new(names.join("/").into()).expect("a valid filter")
     }
 
     pub(super) fn subscriptions(&self, id: FilterId) -> &FilterSubscriptions {
@@ -176,7 +176,7 @@ impl FilterTree {
         &mut self.filters.node_mut(id.0).subscriptions
     }
 
-    /// Forgets a filter if it has no subscription left, and the nodes that only it needed.
+    /// Removes a filter without subscriptions, and nodes that no other filter needs.
     pub(super) fn prune(&mut self, id: FilterId) {
         if !self.subscriptions(id).is_empty() {
             return;
@@ -189,7 +189,7 @@ impl FilterTree {
     }
 
     /// Splits a leaf into nodes for the levels that its name and `text` have in common, at least one, and a leaf for
-    /// what is left of its name.
+    /// the rest of its name.
     fn split(&mut self, id: NodeId, text: &str) {
         let node = self.nodes.node_mut(id);
         let name = mem::take(&mut node.name);
@@ -217,7 +217,7 @@ impl FilterTree {
         }
     }
 
-    /// The child whose name begins with `level`: there is one at most.
+    /// The only child whose name begins with `level`.
     fn child(&self, parent: NodeId, level: &str) -> Option<NodeId> {
         self.edges.child(&self.nodes, parent, level)
     }
@@ -282,7 +282,7 @@ impl Node {
         }
     }
 
-    /// The filters of a leaf that match, where `name` is what is left of its name and `topic` of the topic.
+    /// The matching filters of a leaf, given the rest of its name and the rest of the topic.
     fn matching_leaf(&self, name: &str, topic: Option<&str>) -> impl Iterator<Item = FilterId> + use<> {
         let mut levels = topic.into_iter().flat_map(|topic| topic.split('/'));
         let begins = name.split('/').all(|name| levels.next().is_some_and(|level| name == "+" || name == level));
@@ -297,7 +297,7 @@ impl FilterSubscriptions {
     }
 }
 
-/// The levels of a filter without the final `#`, which is its reach; `None` if that is all there is.
+/// The levels of a filter without a final `#`, and its reach; `None` if there are no other levels.
 fn path(filter: &TopicFilter) -> (Option<&str>, Reach) {
     let text = filter.as_str();
     text.strip_suffix('#').map_or((Some(text), Reach::Exact), |body| (body.strip_suffix('/'), Reach::Below))
@@ -311,11 +311,11 @@ mod tests {
         TopicFilter::try_from(&*number.to_string()).unwrap()
     }
 
-    /// So many that some hashes are the same: of 32 bits, about ten pairs.
+    /// Enough that about ten pairs have the same 32-bit hash.
     const SIBLINGS: usize = 300_000;
 
     #[test]
-    fn nodes_with_the_same_hash_are_told_apart() {
+    fn nodes_with_the_same_hash_are_distinguished() {
         let mut tree = FilterTree::new();
         let ids: Vec<_> = (0..SIBLINGS).map(|number| tree.find_or_insert(&filter(number))).collect();
         for (number, &id) in ids.iter().enumerate().step_by(2) {

@@ -1,6 +1,6 @@
-//! Who gets a message: the subscription index, Shared Subscriptions, retained messages and access rules.
+//! The receivers of messages: subscription index, Shared Subscriptions, retained messages and access rules.
 //!
-//! Plain data structures without a lock: the one who shares them between shards puts each behind one.
+//! The data structures have no locks; a caller that shares one between shards must put it behind a lock.
 
 mod access;
 mod arena;

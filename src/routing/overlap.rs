@@ -1,8 +1,8 @@
-//! Topic Filters as sets of topics: whether one contains another, and what two have in common.
+//! Containment and intersection of Topic Filters as sets of topics.
 
 use std::borrow::Cow;
 
-/// Whether every topic that `inner` matches is matched by `outer`, too.
+/// Whether `outer` matches every topic that `inner` matches.
 pub(super) fn covers(outer: &[&str], inner: &[&str]) -> bool {
     if starts_with_wildcard(outer) && starts_with_dollar(inner) {
         return false; // [MQTT-4.7.2-1]
@@ -20,7 +20,7 @@ pub(super) fn covers(outer: &[&str], inner: &[&str]) -> bool {
     matches!(outer_levels.next(), None | Some(&"#"))
 }
 
-/// The filter that matches exactly the topics that both match; `None` if there are none.
+/// The filter that matches exactly the topics that both filters match; `None` if there are none.
 pub(super) fn intersection<'a>(left: &[&'a str], right: &[&'a str]) -> Option<Vec<&'a str>> {
     let dollar_apart = |one, other| starts_with_wildcard(one) && starts_with_dollar(other);
     if dollar_apart(left, right) || dollar_apart(right, left) {
@@ -58,7 +58,7 @@ fn starts_with_dollar(levels: &[&str]) -> bool {
     levels.first().is_some_and(|level| level.starts_with('$'))
 }
 
-/// `#` alone as `+/#`: the same topics, as every topic has a first level.
+/// Replaces `#` alone by `+/#`: both match the same topics, because every topic has a first level.
 fn spelt_out<'a, 'b>(levels: &'b [&'a str]) -> Cow<'b, [&'a str]> {
     if levels == ["#"] { Cow::Owned(vec!["+", "#"]) } else { Cow::Borrowed(levels) }
 }

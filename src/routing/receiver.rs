@@ -6,7 +6,7 @@ use crate::codec::{Matched, Qos, SubscriptionId, SubscriptionOptions};
 use crate::routing::{SessionKey, Subscriber};
 use crate::topic::Filter;
 
-/// One Session's side of a subscription, as the index keeps it.
+/// A Session's subscription, as the index stores it.
 #[derive(Debug, Clone)]
 pub(super) struct Subscribed {
     pub(super) subscriber: Arc<Subscriber>,
@@ -14,70 +14,69 @@ pub(super) struct Subscribed {
     pub(super) id: Option<SubscriptionId>,
 }
 
-/// A Session that gets a message, and how.
+/// A Session that receives a message, and how.
 ///
-/// All its subscriptions that match, but those of a share, are merged to **one** copy: at the highest QoS that any of
-/// them grants [MQTT-3.3.4-2], with the identifiers of them all [MQTT-3.3.4-3, MQTT-3.3.4-4]. The standard also permits
-/// a copy for each subscription; it would cost as many times the work, a client can't tell it from a message that was
-/// published twice, and an exactly-once broker should not make that question come up.
+/// All its matching subscriptions that are not shared are merged to **one** copy, at the highest QoS that any of them grants [MQTT-3.3.4-2],
+/// and with all their identifiers [MQTT-3.3.4-3, MQTT-3.3.4-4]. The standard also permits a copy for each subscription. That would multiply
+/// the work, and a client could not tell the copies from a message that was published twice.
 #[derive(Debug, Clone)]
 pub struct Receiver {
     /// The Session.
     pub subscriber: Arc<Subscriber>,
-    of_others: Delivery,
-    of_its_own: OwnMessages,
+    others: Delivery,
+    own: OwnMessages,
 }
 
-/// How a message goes to a Session.
+/// How a message is delivered to a Session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// The highest QoS that is granted; the message goes out at the lower of this and its own. [MQTT-3.8.4-8]
+    /// The highest granted QoS. The message is sent at the lower of this and its own QoS. [MQTT-3.8.4-8]
     pub qos: Qos,
-    /// Whether RETAIN is kept as published: one of the subscriptions asks for it. [MQTT-3.3.1-13]
+    /// Whether RETAIN is kept as published, because a subscription requests it. [MQTT-3.3.1-13]
     pub retain_as_published: bool,
-    /// The identifiers of all these subscriptions, or the share.
+    /// The identifiers of the matching subscriptions, or the share.
     pub matched: Option<Arc<Matched>>,
 }
 
-/// How a Session gets what it published itself.
+/// How a Session receives its own messages.
 #[derive(Debug, Clone)]
 enum OwnMessages {
-    /// As anybody's: no subscription is No Local.
-    AsOfOthers,
-    /// Not at all: they all are.
-    Nothing,
-    /// By the subscriptions that aren't No Local.
-    Less(Box<Delivery>),
+    /// Like those of others: no subscription has No Local.
+    LikeOthers,
+    /// Not at all: all subscriptions have No Local.
+    None,
+    /// Through the subscriptions without No Local.
+    Reduced(Box<Delivery>),
 }
 
 impl Receiver {
-    /// The merge of `subscriptions`, which are all of this one Session; `None` if there are none.
+    /// Merges `subscriptions` of one Session; `None` if there are none.
     pub(super) fn merge<'a>(subscriptions: impl IntoIterator<Item = &'a Subscribed, IntoIter: Clone>) -> Option<Self> {
         let subscriptions = subscriptions.into_iter();
         let subscriber = Arc::clone(&subscriptions.clone().next()?.subscriber);
-        let of_its_own = if subscriptions.clone().any(|subscription| subscription.options.no_local) {
+        let own = if subscriptions.clone().any(|subscription| subscription.options.no_local) {
             let local = Delivery::merge(subscriptions.clone().filter(|subscription| !subscription.options.no_local));
-            local.map_or(OwnMessages::Nothing, |delivery| OwnMessages::Less(Box::new(delivery)))
+            local.map_or(OwnMessages::None, |delivery| OwnMessages::Reduced(Box::new(delivery)))
         } else {
-            OwnMessages::AsOfOthers
+            OwnMessages::LikeOthers
         };
-        Some(Self { subscriber, of_others: Delivery::merge(subscriptions)?, of_its_own })
+        Some(Self { subscriber, others: Delivery::merge(subscriptions)?, own })
     }
 
-    /// A member of the Shared Subscription of `filter`.
+    /// The receiver for a member of the Shared Subscription `filter`.
     pub(super) fn of_share(member: &Subscribed, filter: &Arc<Filter>) -> Self {
         let Subscribed { subscriber, options, id } = member;
         let matched = Matched::new(id.iter().copied().collect(), Some(Arc::clone(filter)));
-        let of_others = Delivery { qos: options.qos, retain_as_published: options.retain_as_published, matched };
-        Self { subscriber: Arc::clone(subscriber), of_others, of_its_own: OwnMessages::AsOfOthers }
+        let others = Delivery { qos: options.qos, retain_as_published: options.retain_as_published, matched };
+        Self { subscriber: Arc::clone(subscriber), others, own: OwnMessages::LikeOthers }
     }
 
-    /// How the Session gets a message of `publisher`; `None` if its own, and No Local. [MQTT-3.8.3-3]
+    /// How the Session receives a message of `publisher`; `None` for its own message with No Local. [MQTT-3.8.3-3]
     pub fn delivery(&self, publisher: Option<SessionKey>) -> Option<&Delivery> {
-        match &self.of_its_own {
-            OwnMessages::Nothing if publisher == Some(self.subscriber.key) => None,
-            OwnMessages::Less(delivery) if publisher == Some(self.subscriber.key) => Some(delivery),
-            OwnMessages::AsOfOthers | OwnMessages::Nothing | OwnMessages::Less(_) => Some(&self.of_others),
+        match &self.own {
+            OwnMessages::None if publisher == Some(self.subscriber.key) => None,
+            OwnMessages::Reduced(delivery) if publisher == Some(self.subscriber.key) => Some(delivery),
+            OwnMessages::LikeOthers | OwnMessages::None | OwnMessages::Reduced(_) => Some(&self.others),
         }
     }
 }

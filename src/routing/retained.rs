@@ -13,48 +13,48 @@ mod cursor;
 
 pub use cursor::RetainedCursor;
 
-/// A retained message: the last one of its topic, for those who subscribe later. [MQTT-3.3.1-5]
+/// A retained message: the last one of its topic, for later subscribers. [MQTT-3.3.1-5]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetainedMessage {
-    /// The message, detached from the buffer it was read from.
+    /// The message, detached from the read buffer.
     pub message: Arc<Message>,
-    /// The QoS it was published at.
+    /// The QoS at which it was published.
     pub qos: Qos,
-    /// When its Message Expiry Interval is over, if it has one.
+    /// When it expires, if it has a Message Expiry Interval.
     pub expires_at: Option<Timestamp>,
-    /// Who published it; `None` for the broker itself.
+    /// The publisher's Client Identifier; `None` for the broker.
     pub publisher: Option<ClientId>,
-    /// Its number among all that were ever retained, ascending.
+    /// A number that increases with every retained message of the broker.
     pub number: u64,
-    /// Whether its topic still has it.
+    /// Whether it is the retained message of its topic now.
     pub current: Current,
 }
 
-/// Whether a retained message is what its topic has: to be asked without looking for it. It is no part of what the message is, so that
-/// copies are current, and all are equal.
+/// Whether a message is still the retained one of its topic, without a look-up. It is not a part of the message's value: a copy is current,
+/// and comparing two messages ignores it.
 #[derive(Debug)]
 pub struct Current(AtomicBool);
 
-/// How much is retained at most.
+/// The limits of all retained messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetainedLimits {
-    /// Messages.
+    /// Maximum number of messages.
     pub retained_messages_max: usize,
-    /// Their cost in memory, as [`RetainedStore::bytes`] counts it.
+    /// Maximum memory in bytes, as counted by [`RetainedStore::bytes`].
     pub retained_bytes_max: usize,
 }
 
-/// Why a message was not retained. What the topic had before stays.
+/// Why a message was not retained. The previous retained message of the topic stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RetainedFull {
-    /// As many messages as are allowed, and none of this topic.
-    #[error("{retained_messages_max} messages are retained already")]
+    /// The number of messages is at its limit, and the topic has none.
+    #[error("the limit of {retained_messages_max} retained messages is reached")]
     Messages {
         /// The limit.
         retained_messages_max: usize,
     },
-    /// It would be more bytes than are allowed.
-    #[error("the retained messages would take more than {retained_bytes_max} bytes")]
+    /// The message would exceed the limit of bytes.
+    #[error("the limit of {retained_bytes_max} bytes of retained messages is reached")]
     Bytes {
         /// The limit.
         retained_bytes_max: usize,
@@ -66,12 +66,12 @@ pub enum RetainedFull {
 pub struct RetainedStore {
     nodes: Arena<Node>,
     edges: Edges,
-    /// Those that expire, the first to do so first.
+    /// The expiring messages, the earliest first.
     expiries: BTreeSet<(Timestamp, TopicName)>,
     limits: RetainedLimits,
     messages: usize,
     bytes: usize,
-    /// How many nodes were created so far.
+    /// The number of nodes created so far.
     created: u64,
     /// The highest number of a message so far.
     newest: u64,
@@ -81,39 +81,34 @@ pub struct RetainedStore {
 #[derive(Debug)]
 struct Node {
     content: Content,
-    /// Its number among all nodes ever created, ascending: it tells this node from a later one with the same [`NodeId`], and the children of
-    /// a node are in the order of theirs.
+    /// A number that increases with every created node. It distinguishes the node from a later one with the same
+    /// [`NodeId`], and orders the children of a node.
     created: u64,
     parent: NodeId,
     next_of_hash: Option<NodeId>,
-    /// Its first child and its last.
+    /// The first and the last child.
     children: Option<(NodeId, NodeId)>,
-    /// The child of its parent that came before it.
+    /// The previous sibling.
     previous: Option<NodeId>,
     next: Option<NodeId>,
 }
 
-/// What a node holds: both variants fit into the size of a name.
+/// The content of a node; both variants have the size of a name.
 #[derive(Debug)]
 enum Content {
     /// The name of the level.
     Name(Box<str>),
-    /// The retained message of the topic that ends here. The name of the level is the last one of its topic.
+    /// The retained message of the topic that ends here. The name of the level is the last one of the topic.
     Message(Arc<RetainedMessage>),
 }
 
 const _: () = assert!(size_of::<Node>() == 48);
 
 impl RetainedStore {
-    /// Nothing retained yet.
+    /// An empty store.
     pub fn new(limits: RetainedLimits) -> Self {
         let (nodes, edges) = (Arena::with_root(Node::new("", NodeId::ROOT, 0)), Edges::default());
         Self { nodes, edges, expiries: BTreeSet::new(), limits, messages: 0, bytes: 0, created: 0, newest: 0 }
-    }
-
-    /// Other limits from now on. What is retained stays, even if it is too much.
-    pub fn set_limits(&mut self, limits: RetainedLimits) {
-        self.limits = limits;
     }
 
     /// Retains a message in place of the one that its topic has, which is returned; without a payload, none from now on. [MQTT-3.3.1-7]
@@ -133,7 +128,7 @@ impl RetainedStore {
         self.expiries.extend(retained.expires_at.map(|expires_at| (expires_at, message.topic.clone())));
         while let Some(levels) = missing {
             let (level, below) = split_level(levels);
-            // The last one has its name from the message.
+            // The last node gets its name from the message.
             id = self.insert(id, level, if below.is_some() { level } else { "" });
             missing = below;
         }
@@ -145,17 +140,18 @@ impl RetainedStore {
         Ok(replaced.into_message().inspect(|old| old.current.end()))
     }
 
-    /// Forgets what the topic has; `false` if it has nothing. [MQTT-3.3.1-6]
+    /// Deletes the retained message of a topic. Returns `false` if there is none. [MQTT-3.3.1-6]
     pub fn clear(&mut self, topic: &TopicName) -> bool {
         self.find(topic).is_some_and(|id| self.take(id).is_some())
     }
 
-    /// What the topic has, expired or not.
+    /// The retained message of a topic, even if it has expired.
     pub fn get(&self, topic: &TopicName) -> Option<&Arc<RetainedMessage>> {
         self.nodes.node(self.find(topic)?).message()
     }
 
-    /// Forgets messages that have expired at `now`, `limit` at most, and gives their numbers: if they are `limit`, there may be more.
+    /// Removes up to `limit` messages that have expired at `now`, and returns their numbers. If there are `limit`, call
+    /// it again.
     pub fn remove_expired(&mut self, now: Timestamp, limit: usize) -> Vec<u64> {
         let mut removed = Vec::new();
         while removed.len() < limit
@@ -163,14 +159,9 @@ impl RetainedStore {
         {
             let topic = topic.clone();
             removed.extend(self.get(&topic).map(|retained| retained.number));
-            assert!(self.clear(&topic), "what expires is retained");
+            assert!(self.clear(&topic), "an expiring message is retained");
         }
         removed
-    }
-
-    /// When the next message expires.
-    pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.expiries.first().map(|&(expires_at, _)| expires_at)
     }
 
     /// How many messages are retained, those included that have expired but aren't removed yet.
@@ -178,13 +169,13 @@ impl RetainedStore {
         self.messages
     }
 
-    /// Whether none is.
+    /// Whether there are no retained messages.
     pub fn is_empty(&self) -> bool {
         self.messages == 0
     }
 
-    /// What they cost in memory: topics, payloads and properties, and what keeping each message and each topic level
-    /// takes, so that a limit holds whatever they look like.
+    /// What they cost in memory: topics, payloads, properties, and the structures for each message and each topic level. So a limit on it
+    /// bounds the memory, whatever the messages look like.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -206,7 +197,7 @@ impl RetainedStore {
         missing.is_none().then_some(id)
     }
 
-    /// As far as the topic's levels have nodes: the last of them, and the levels that have none.
+    /// Follows the topic's levels as far as nodes exist. Returns the last node and the levels without nodes.
     fn descend<'a>(&self, topic: &'a TopicName) -> (NodeId, Option<&'a str>) {
         let (mut id, mut rest) = (NodeId::ROOT, Some(topic.as_str()));
         while let Some(levels) = rest {
@@ -217,7 +208,7 @@ impl RetainedStore {
         (id, rest)
     }
 
-    /// A new node: the last child of `parent`.
+    /// Adds a new last child of `parent`.
     fn insert(&mut self, parent: NodeId, level: &str, name: &str) -> NodeId {
         self.created += 1;
         let id = self.nodes.insert(Node::new(name, parent, self.created));
@@ -231,7 +222,7 @@ impl RetainedStore {
         id
     }
 
-    /// Takes the message of a node, and removes the nodes that only it needed.
+    /// Removes the message of a node, and nodes that no other message needs.
     fn take(&mut self, mut id: NodeId) -> Option<Arc<RetainedMessage>> {
         let node = self.nodes.node_mut(id);
         let name = Content::Name(node.message().map(|retained| last_level(retained))?.into());
@@ -252,7 +243,7 @@ impl RetainedStore {
     fn remove(&mut self, id: NodeId) -> NodeId {
         let node = self.nodes.node_mut(id);
         let parent = node.parent;
-        // The edges tell nodes by their names, but not the one that is removed.
+        // The edges identify nodes by name, except for the removed one.
         if let Content::Name(name) = mem::take(&mut node.content) {
             self.edges.remove(&mut self.nodes, (parent, &name), id);
         }
@@ -274,7 +265,7 @@ impl RetainedStore {
 }
 
 impl Current {
-    /// Whether its topic has it, or had it when this was asked.
+    /// Whether the message was the retained one of its topic at the time of the call.
     pub fn is(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
@@ -379,18 +370,18 @@ fn last_level(retained: &RetainedMessage) -> &str {
 fn cost(retained: &RetainedMessage) -> usize {
     let Message { topic, payload, properties, .. } = &*retained.message;
     let (length, levels) = (topic.as_str().len(), topic.levels().count());
-    // The last level has its name from the message.
+    // The last level gets its name from the message.
     let names = length - last_level(retained).len() + (levels - 1) * NAME_BYTES;
     length + payload.len() + properties.encoded_len() + levels * LEVEL_BYTES + names + MESSAGE_BYTES
 }
 
-/// What a node and its edge take at most: their tables may just have grown.
+/// Maximum memory of a node and its edge in bytes, right after their tables have grown.
 const LEVEL_BYTES: usize = 120;
 
-/// What the allocation of a name takes at most beside the name itself.
+/// Maximum overhead of a name's allocation in bytes.
 const NAME_BYTES: usize = 32;
 
-/// About what a message takes beside its own bytes: the two structures, and an entry among those that expire.
+/// Approximate overhead of a message in bytes: the two structures, and an entry in the expiries.
 const MESSAGE_BYTES: usize = 288;
 
 #[cfg(test)]

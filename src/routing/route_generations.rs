@@ -1,4 +1,4 @@
-//! Which cached routes a change of the subscriptions concerns.
+//! Invalidates cached routes when subscriptions change.
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,15 +8,17 @@ use smallvec::SmallVec;
 
 use crate::topic::{TopicFilter, TopicName};
 
-/// Counts changes of the subscriptions, by what they concern: so a route that is cached elsewhere stays valid while others change.
+/// Counts changes of subscriptions per bucket, so that a change invalidates only the cached routes that it may affect.
 ///
-/// A change of a Topic Filter counts in one bucket of a fixed table: without wildcards in that of its topic, else in that of the levels before
-/// its first wildcard. A topic is concerned by the changes in a few buckets: its own, and those of each of its beginnings. Filters that share
-/// a bucket void each other's routes, which costs time and is never wrong.
+/// A change of a Topic Filter counts in one bucket of a fixed table: for a filter without wildcards that of its topic,
+/// otherwise that of the levels before its first wildcard. A route of a topic depends on a few buckets: that of the
+/// topic and those of its prefixes. Filters with the same bucket invalidate each other's routes, which costs time but
+/// is never wrong.
 ///
-/// Whoever changes something calls [`change`](Self::change) for each filter and then [`publish`](Self::publish), both before the lock of the
-/// subscriptions is released, or after a change that no lock protects. Whoever resolves a route reads [`published`](Self::published), then
-/// [`sum`](Self::sum), then the subscriptions. The counts only rise. If they are the same later, nothing changed that the route did not see.
+/// A writer calls [`change`](Self::change) for each filter and then [`publish`](Self::publish), both before it releases
+/// the lock of the subscriptions, or after a change that needs no lock. A reader that resolves a route reads
+/// [`published`](Self::published), then [`sum`](Self::sum), then the subscriptions. Counts only increase, so if they
+/// are equal later, the route is up to date.
 #[derive(Debug)]
 pub struct RouteGenerations {
     published: AtomicU64,
@@ -24,21 +26,21 @@ pub struct RouteGenerations {
     hasher: RandomState,
 }
 
-/// The buckets in which the changes count that concern a topic.
+/// The buckets that a topic's routes depend on.
 #[derive(Debug, Clone)]
 pub struct RouteBuckets(SmallVec<[u16; BUCKETS_PER_TOPIC]>);
 
-/// What a bucket is for.
+/// The kind of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Scope {
-    /// The topic itself.
+    /// One topic.
     Topic,
-    /// All topics that begin with these levels.
+    /// All topics that begin with the given levels.
     Below,
 }
 
 impl RouteGenerations {
-    /// Nothing has changed yet.
+    /// All counts are zero.
     pub fn new() -> Self {
         Self {
             published: AtomicU64::new(0),
@@ -47,7 +49,7 @@ impl RouteGenerations {
         }
     }
 
-    /// Counts a change that concerns the topics that `filter` matches.
+    /// Counts a change that affects the topics that `filter` matches.
     pub fn change(&self, filter: &TopicFilter) {
         let bucket = match prefix(filter.as_str()) {
             None => self.bucket(Scope::Topic, filter.as_str()),
@@ -56,22 +58,22 @@ impl RouteGenerations {
         self.count(bucket);
     }
 
-    /// Counts a change that may concern every topic.
+    /// Counts a change that may affect every topic.
     pub fn change_all(&self) {
         self.count(self.bucket(Scope::Below, ""));
     }
 
-    /// Lets everyone see that something has changed.
+    /// Makes counted changes visible to readers.
     pub fn publish(&self) {
         self.published.fetch_add(1, Ordering::Release);
     }
 
-    /// How often changes were published.
+    /// The number of calls of [`publish`](Self::publish).
     pub fn published(&self) -> u64 {
         self.published.load(Ordering::Acquire)
     }
 
-    /// The buckets of what concerns `topic`.
+    /// The buckets that routes of `topic` depend on.
     pub fn buckets(&self, topic: &TopicName) -> RouteBuckets {
         let topic = topic.as_str();
         let ends = topic.match_indices('/').map(|(end, _)| end).chain([topic.len()]);
@@ -80,7 +82,7 @@ impl RouteGenerations {
         RouteBuckets(below.chain([self.bucket(Scope::Topic, topic)]).collect())
     }
 
-    /// How many changes have counted in these buckets.
+    /// The number of changes counted in these buckets.
     pub fn sum(&self, buckets: &RouteBuckets) -> u64 {
         let counts = buckets.0.iter().filter_map(|bucket| self.buckets.get(usize::from(*bucket)));
         counts.fold(0, |sum, count| sum.wrapping_add(count.load(Ordering::Acquire)))
@@ -93,7 +95,7 @@ impl RouteGenerations {
     }
 
     fn bucket(&self, scope: Scope, levels: &str) -> u16 {
-        // A topic that begins with an empty level has a beginning that is empty, too: it shares the bucket of all topics.
+        // A topic with an empty first level has an empty prefix, which shares the bucket of all topics.
         let [low, high, ..] = self.hasher.hash_one((scope, levels)).to_le_bytes();
         u16::from_le_bytes([low, high]) % BUCKETS
     }
@@ -105,7 +107,7 @@ impl Default for RouteGenerations {
     }
 }
 
-/// The levels before the first wildcard of a filter, or as many of them as count: `None` without a wildcard.
+/// The levels before the first wildcard of a filter, up to the maximum; `None` without a wildcard.
 fn prefix(filter: &str) -> Option<&str> {
     let mut end = 0;
     for (place, level) in filter.split('/').enumerate() {
@@ -119,11 +121,11 @@ fn prefix(filter: &str) -> Option<&str> {
     None
 }
 
-/// The table has 32 KiB.
+/// Number of buckets; the table takes 32 KiB.
 const BUCKETS: u16 = 4_096;
-/// Levels before a wildcard that tell filters apart. Those that have more in common share a bucket.
+/// The number of levels before a wildcard that distinguish filters. Filters with more levels in common share a bucket.
 const PREFIX_LEVELS_MAX: usize = 6;
-/// One for each beginning that counts, one for all topics, and one for the topic itself.
+/// One for each prefix, one for all topics, and one for the topic itself.
 const BUCKETS_PER_TOPIC: usize = PREFIX_LEVELS_MAX + 2;
 
 #[cfg(test)]
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_leaves_most_other_topics_alone() {
+    fn a_change_does_not_affect_most_other_topics() {
         let generations = RouteGenerations::new();
         let cached: Vec<_> = (0..1_000).map(|number| generations.buckets(&topic(&format!("a/{number}/x")))).collect();
         let before: Vec<_> = cached.iter().map(|buckets| generations.sum(buckets)).collect();
@@ -170,7 +172,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_change_of_a_filter_concerns_every_topic_it_matches(
+        fn a_change_of_a_filter_affects_every_topic_it_matches(
             filter in "(\\$?[ab]?|\\+)(/([ab]?|\\+)){0,9}(/#)?|#",
             topics in prop::collection::vec("\\$?[ab]?(/[ab]?){0,9}", 1..50),
         ) {

@@ -7,23 +7,23 @@ use crate::routing::SessionKey;
 use crate::routing::receiver::{Receiver, Subscribed};
 use crate::topic::{Filter, ShareName, TopicName};
 
-/// How a share chooses the member that gets a message.
+/// How a share selects the member that receives a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ShareStrategy {
-    /// Each in turn.
+    /// Each member in turn.
     #[default]
     RoundRobin,
-    /// The one with the fewest messages given and not acknowledged; in turn among equals.
+    /// The member with the fewest unacknowledged messages; among equals, each in turn.
     LeastInFlight,
-    /// The same one as long as it is connected.
+    /// The same member while it is connected.
     Sticky,
-    /// By the publisher: all its messages go to one member, in order, while the members stay the same.
+    /// By the publisher: while the members don't change, its messages go to one member, in order.
     HashPublisher,
-    /// By the Topic Name: all messages of a topic go to one member, in order, while the members stay the same.
+    /// By the Topic Name: while the members don't change, messages of a topic go to one member, in order.
     HashTopic,
 }
 
-/// A Shared Subscription in a route: one of its members gets the message. [MQTT-4.8]
+/// A Shared Subscription in a route, of which one member receives the message. [MQTT-4.8]
 #[derive(Debug, Clone)]
 pub struct Share {
     filter: Arc<Filter>,
@@ -33,14 +33,14 @@ pub struct Share {
     turn: Turn,
 }
 
-/// Where the next choice begins: at the first member whose Session has this number or a higher one.
+/// Where the next selection starts: at the first member whose Session has this number or a higher one.
 ///
-/// As a number of a Session, not of a place in the list, it stays fair while members come and go. All routes through a
-/// share have the same one.
+/// It is the number of a Session and not a place in the list, so that turns stay fair when members join and leave. All routes through a share
+/// use the same one.
 type Turn = Arc<AtomicU64>;
 
 impl Share {
-    /// The share's name and Topic Filter.
+    /// The ShareName and the Topic Filter.
     pub fn filter(&self) -> &Arc<Filter> {
         &self.filter
     }
@@ -50,11 +50,10 @@ impl Share {
         &self.members
     }
 
-    /// Chooses who gets a message of `publisher` to `topic`, but not `exclude`.
+    /// Selects the member that receives a message of `publisher` to `topic`, except `exclude`.
     ///
-    /// One that is connected if there is one; else one that isn't, whose Session then queues it. `None` if there is no
-    /// member but `exclude`. Round robin, sticky and the hashes look at members until one will do, mostly the first;
-    /// least in flight looks at them all.
+    /// It prefers a member that is connected; the Session of one that is not queues the message. `None` if there is no member but `exclude`.
+    /// Round robin, sticky and the hashes stop at the first member that is connected; least in flight looks at all members.
     pub fn choose(
         &self,
         publisher: Option<SessionKey>,
@@ -85,7 +84,7 @@ impl Share {
         Some(chosen)
     }
 
-    /// Two shards that choose at the same moment may choose the same member: no harm, and cheaper than to prevent it.
+    /// Two shards that choose at the same moment may choose the same member. That does no harm, and to prevent it would cost more.
     fn end_turn(&self, chosen: SessionKey) {
         let next = match self.strategy {
             ShareStrategy::RoundRobin | ShareStrategy::LeastInFlight => chosen.0.wrapping_add(1),
@@ -95,7 +94,7 @@ impl Share {
         self.turn.store(next, Ordering::Relaxed);
     }
 
-    /// The hash has no seed: all shards choose alike, also after a restart.
+    /// The hash has no seed, so all shards select the same member, also after a restart.
     fn place_of_hash(&self, value: impl std::hash::Hash) -> usize {
         let hash = foldhash::quality::FixedState::default().hash_one(value);
         let members = u64::try_from(self.members.len()).unwrap_or(u64::MAX).max(1);
@@ -103,21 +102,21 @@ impl Share {
     }
 }
 
-/// The shares of one Topic Filter: mostly none.
+/// The shares of a Topic Filter; most filters have none.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    #[expect(clippy::box_collection, reason = "most filters have no share: they pay for a pointer only")]
+    #[expect(clippy::box_collection, reason = "most filters have no share and need only a pointer")]
     groups: Option<Box<BTreeMap<ShareName, Group>>>,
 }
 
-/// A share as the index keeps it.
+/// A share, as the index stores it.
 #[derive(Debug)]
 struct Group {
     filter: Filter,
     strategy: ShareStrategy,
     members: BTreeMap<SessionKey, Subscribed>,
     turn: Turn,
-    /// What routes get, as long as all members may receive the message: made when first needed.
+    /// The share that routes refer to if all members may receive the message. It is made when first needed.
     share: OnceLock<Arc<Share>>,
 }
 
@@ -126,8 +125,8 @@ impl Shares {
         self.groups.is_none()
     }
 
-    /// Lets a Session join the share that `filter` names, or replaces its subscription there and returns it. The strategy
-    /// is that of the share from now on.
+    /// Adds a Session to the share that `filter` names, or replaces its subscription there and returns it. The share
+    /// uses `strategy` from now on.
     pub(super) fn join(
         &mut self,
         filter: &Filter,

@@ -8,28 +8,28 @@ use crate::routing::Access;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u16);
 
-/// The number of a Session, the same for all its life, wherever it moves.
+/// The number of a Session, unchanged for its lifetime, even if it moves to another shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub u64);
 
-/// Where a Session is: its shard, and its slot there once it has arrived.
+/// The location of a Session: its shard, and its slot there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Location {
-    /// The shard that owns the Session, or is about to.
+    /// The shard that owns the Session or will own it.
     pub shard: ShardId,
     /// The slot in that shard, or [`Location::ARRIVING`].
     pub slot: u32,
 }
 
 impl Location {
-    /// The slot of a Session that is on its way to its shard.
+    /// The slot of a Session in transit to its shard.
     pub const ARRIVING: u32 = u32::MAX;
     /// The slot of a Session that has ended.
     pub const ENDED: u32 = u32::MAX - 1;
 }
 
-/// What a publisher needs to know of a Session that may receive from it: one allocation that the index, the routes and the
-/// Session itself share.
+/// What a publisher's shard needs to know of a Session that receives messages: one allocation that the index, the routes and the Session
+/// share.
 #[derive(Debug)]
 pub struct Subscriber {
     /// The Session.
@@ -48,12 +48,12 @@ pub struct Subscriber {
     access: std::sync::Mutex<Arc<Access>>,
 }
 
-/// What a Session's queue may hold.
+/// The bounds of a Session's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueBounds {
-    /// Messages.
+    /// Maximum number of messages.
     pub messages: usize,
-    /// Their bytes.
+    /// Maximum number of bytes.
     pub bytes: usize,
 }
 
@@ -77,59 +77,61 @@ impl Subscriber {
         subscriber
     }
 
-    /// Where the Session is at this moment.
+    /// The current location of the Session.
     pub fn location(&self) -> Location {
         let [a, b, c, d, e, f, _, _] = self.location.load(Ordering::Acquire).to_le_bytes();
         Location { slot: u32::from_le_bytes([a, b, c, d]), shard: ShardId(u16::from_le_bytes([e, f])) }
     }
 
-    /// Says where the Session is from now on.
+    /// Sets the location of the Session.
     pub fn set_location(&self, location: Location) {
         let number = u64::from(location.slot) | u64::from(location.shard.0) << 32;
         self.location.store(number, Ordering::Release);
     }
 
-    /// Whether the Session has a Network Connection: a share prefers members that do.
+    /// Whether the Session is connected; shares prefer connected members.
     pub fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
     }
 
-    /// Says whether the Session has a Network Connection.
+    /// Sets whether the Session is connected.
     pub fn set_connected(&self, connected: bool) {
         self.connected.store(connected, Ordering::Relaxed);
     }
 
-    /// Whether the Session outlives its Network Connection: then what it is owed must be stable first.
+    /// Whether the Session outlives its Network Connection; then its messages must be stable before they are delivered.
     pub fn is_durable(&self) -> bool {
         self.durable.load(Ordering::Relaxed)
     }
 
-    /// Says whether the Session outlives its Network Connection.
+    /// Sets whether the Session outlives its Network Connection.
     pub fn set_durable(&self, durable: bool) {
         self.durable.store(durable, Ordering::Relaxed);
     }
 
-    /// Takes the next place in the Session's queue of QoS 1 and 2 messages, from 1. Each place taken must be delivered.
+    /// Takes the next sequence of the Session's queue of QoS 1 and 2 messages, from 1. A message must be delivered with
+    /// it.
     pub fn take_sequence(&self) -> u64 {
         self.next_sequence.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Says which place in the queue is the next: that of a Session of the last run, before anything is delivered to it.
+    /// Sets the next sequence of a restored Session, before any message is delivered to it.
     pub fn set_next_sequence(&self, sequence: u64) {
         self.next_sequence.store(sequence, Ordering::Relaxed);
     }
 
-    /// How many messages the Session has been given and not acknowledged: kept only for Sessions with a Shared Subscription.
+    /// The number of messages that the Session has not acknowledged; maintained only for Sessions with a Shared
+    /// Subscription.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Says how many messages are given and not acknowledged.
+    /// Sets the number of unacknowledged messages.
     pub fn set_in_flight(&self, messages: u32) {
         self.in_flight.store(messages, Ordering::Relaxed);
     }
 
-    /// Takes room in the queue for one message, if there is any. One that is larger than the queue still goes alone.
+    /// Reserves space for one message, if the bounds permit it. A single message larger than the queue is permitted.
     pub fn reserve(&self, bytes: usize, bounds: QueueBounds) -> bool {
         let one_more = |messages: usize| (messages < bounds.messages).then_some(messages + 1);
         let Ok(before) = self.given.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more) else { return false };
@@ -170,18 +172,19 @@ impl Subscriber {
         self.given.fetch_sub(messages, Ordering::SeqCst);
     }
 
-    /// Says how much is in the queue: that of a Session of the last run.
+    /// Sets the used space of a restored Session.
     pub fn set_given(&self, messages: usize, bytes: usize) {
         self.given.store(messages, Ordering::Relaxed);
         self.given_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// What the Session may receive.
+    /// The Session's access rules for receiving messages.
     pub fn access(&self) -> Arc<Access> {
         Arc::clone(&self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// Replaces what the Session may receive. The caller then counts a change of its subscriptions, which voids the routes resolved before.
+    /// Replaces the access rules. The caller must then count a change of the Session's subscriptions, to invalidate
+    /// cached routes.
     pub fn set_access(&self, access: Arc<Access>) {
         *self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = access;
     }

@@ -9,7 +9,7 @@ use crate::routing::shared::{Share, ShareStrategy};
 use crate::routing::subscriber::{SessionKey, Subscriber};
 use crate::topic::{Filter, ShareName, TopicName};
 
-/// The subscriptions of all Sessions of the broker.
+/// The subscriptions of all Sessions.
 #[derive(Debug)]
 pub struct SubscriptionIndex {
     filters: FilterTree,
@@ -18,41 +18,41 @@ pub struct SubscriptionIndex {
     shared_subscriptions: usize,
 }
 
-/// Who gets a message, as of the moment it was looked up: what happens to the index later doesn't alter it.
+/// The receivers of a message at the moment of the look-up. Later changes of the index don't change it.
 #[derive(Debug, Clone, Default)]
 pub struct Route {
-    /// The Sessions with a Non-shared Subscription that matches, each once, ordered by Session.
+    /// The Sessions with a matching Non-shared Subscription, each once, ordered by Session.
     pub receivers: Vec<Receiver>,
-    /// The Shared Subscriptions that match: one member of each gets the message. [MQTT-4.8.2-3]
+    /// The matching Shared Subscriptions; one member of each receives the message. [MQTT-4.8.2-3]
     pub shares: Vec<Arc<Share>>,
 }
 
-/// What a subscription did.
+/// The result of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubscribeOutcome {
     /// The Session had no subscription to this filter.
     New,
-    /// It had one, which is replaced. [MQTT-3.8.4-3]
+    /// The Session had a subscription to this filter, which is replaced. [MQTT-3.8.4-3]
     Replaced,
 }
 
-/// To what one Session is subscribed.
+/// The subscriptions of one Session.
 #[derive(Debug, Default)]
 struct SessionSubscriptions {
     own: CompactMap<FilterId, ()>,
-    #[expect(clippy::box_collection, reason = "most sessions share nothing: they pay for a pointer only")]
+    #[expect(clippy::box_collection, reason = "most sessions have no shared subscription and need only a pointer")]
     shared: Option<Box<BTreeSet<(FilterId, ShareName)>>>,
 }
 
 impl SubscriptionIndex {
-    /// Without a subscription.
+    /// An empty index.
     pub fn new() -> Self {
         Self { filters: FilterTree::new(), sessions: HashMap::default(), subscriptions: 0, shared_subscriptions: 0 }
     }
 
-    /// Adds `subscription`, or replaces the one that the Session has to the very same filter. [MQTT-3.8.4-3]
+    /// Adds `subscription`, or replaces the Session's subscription to the identical filter. [MQTT-3.8.4-3]
     ///
-    /// `strategy` is that of the share from now on; a Non-shared Subscription has no use for it.
+    /// A share uses `strategy` from now on; it has no effect on a Non-shared Subscription.
     pub fn subscribe(
         &mut self,
         subscriber: &Arc<Subscriber>,
@@ -84,13 +84,13 @@ impl SubscriptionIndex {
         SubscribeOutcome::New
     }
 
-    /// Whether the Session `key` is subscribed to just this filter.
+    /// Whether the Session `key` is subscribed to the identical filter.
     pub fn is_subscribed(&self, key: SessionKey, filter: &Filter) -> bool {
         let Some(filter_id) = self.filters.find(&filter.topic_filter) else { return false };
         self.sessions.get(&key).is_some_and(|session| session.has(filter_id, filter.share.as_ref()))
     }
 
-    /// Removes the subscription of the Session `key` to just this filter; `false` if there is none. [MQTT-3.10.4-1]
+    /// Removes the Session's subscription to the identical filter. Returns `false` if there is none. [MQTT-3.10.4-1]
     pub fn unsubscribe(&mut self, key: SessionKey, filter: &Filter) -> bool {
         let Some(filter_id) = self.filters.find(&filter.topic_filter) else { return false };
         let Some(session) = self.sessions.get_mut(&key) else { return false };
@@ -115,7 +115,7 @@ impl SubscriptionIndex {
         }
     }
 
-    /// Who gets a message to `topic`: those whose access rules deny it are left out.
+    /// The receivers of a message to `topic`, without those whose access rules deny it.
     pub fn matching(&self, topic: &TopicName) -> Route {
         let (mut subscribed, mut shares) = (Vec::new(), Vec::new());
         for subscriptions in self.filters.matching(topic) {
@@ -131,13 +131,13 @@ impl SubscriptionIndex {
         Route { receivers, shares }
     }
 
-    /// The share that `filter` names, for a message to `topic`: for one whose chosen member is gone.
+    /// The share that `filter` names, for a message to `topic`, to select another member.
     pub fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Arc<Share>> {
         let filter_id = self.filters.find(&filter.topic_filter)?;
         self.filters.subscriptions(filter_id).shares.resolve(filter.share.as_ref()?, topic)
     }
 
-    /// The subscriptions of the Session `key`, in no particular but always the same order.
+    /// The subscriptions of the Session `key`, in an unspecified but deterministic order.
     pub fn subscriptions_of(&self, key: SessionKey) -> impl Iterator<Item = (Subscription, Option<SubscriptionId>)> {
         let session = self.sessions.get(&key);
         let own = session.into_iter().flat_map(|session| session.own.iter()).map(|(&filter_id, ())| (filter_id, None));
@@ -155,29 +155,29 @@ impl SubscriptionIndex {
         })
     }
 
-    /// How many subscriptions there are, shared ones included.
+    /// The number of subscriptions, including shared ones.
     pub fn subscription_count(&self) -> usize {
         self.subscriptions
     }
 
-    /// How many of them are to a share.
+    /// The number of Shared Subscriptions.
     pub fn shared_subscription_count(&self) -> usize {
         self.shared_subscriptions
     }
 
-    /// How many subscriptions the Session `key` has, shared ones included.
+    /// The number of subscriptions of the Session `key`, including shared ones.
     pub fn subscription_count_of(&self, key: SessionKey) -> usize {
         self.sessions.get(&key).map_or(0, SessionSubscriptions::len)
     }
 
-    /// Removes a Session from a filter; from the Session's own list the caller does.
+    /// Removes a Session from a filter. The caller removes the filter from the Session's list.
     fn leave(&mut self, key: SessionKey, filter_id: FilterId, share: Option<&ShareName>) {
         let subscriptions = self.filters.subscriptions_mut(filter_id);
         let removed = match share {
             None => subscriptions.own.remove(&key),
             Some(share) => subscriptions.shares.leave(share, key),
         };
-        assert!(removed.is_some(), "a session's list and the filters agree");
+        assert!(removed.is_some(), "the session's list and the filters are consistent");
         self.filters.prune(filter_id);
         self.subscriptions -= 1;
         self.shared_subscriptions -= usize::from(share.is_some());

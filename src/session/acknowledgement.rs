@@ -1,4 +1,4 @@
-//! What a client answers to the QoS 1 and 2 messages that it is sent.
+//! Acknowledgements of QoS 1 and 2 messages by the client.
 
 use super::entry::State;
 use super::outbound::Outbound;
@@ -6,7 +6,7 @@ use super::{Action, Actions, ProtocolError};
 use crate::codec::{Ack, PacketId, PacketType, ReasonCode, ServerPacket};
 
 impl Outbound {
-    /// PUBACK: the QoS 1 message is done. One that names nothing in flight is a repeat and ignored.
+    /// PUBACK completes a QoS 1 message. One for an unknown identifier is a repeat and is ignored.
     pub(super) fn on_puback(&mut self, id: PacketId, actions: &mut impl Actions) -> Result<(), ProtocolError> {
         match self.find(id) {
             Some((place, _, State::AwaitingPuback)) => {
@@ -20,10 +20,10 @@ impl Outbound {
         }
     }
 
-    /// PUBREC: the client has the QoS 2 message, or refuses it. [MQTT-4.3.3-4] [MQTT-4.4.0-2]
+    /// PUBREC: the client has received or refused the QoS 2 message. [MQTT-4.3.3-4] [MQTT-4.4.0-2]
     ///
-    /// One for a message that this connection is still to send again is ignored: the client will answer that, and PUBREL must not be
-    /// repeated before the record that it waits for.
+    /// If this connection still has to retransmit the message, PUBREC is ignored: the client will respond to the
+    /// retransmission, and PUBREL must not be sent before the record that it waits for is stable.
     pub(super) fn on_pubrec(&mut self, ack: &Ack, actions: &mut impl Actions) -> Result<(), ProtocolError> {
         let id = ack.packet_id;
         match self.find(id) {
@@ -47,7 +47,7 @@ impl Outbound {
         Ok(())
     }
 
-    /// PUBCOMP: the QoS 2 message is done. One that names nothing in flight is a repeat and ignored.
+    /// PUBCOMP completes a QoS 2 message. One for an unknown identifier is a repeat and is ignored.
     pub(super) fn on_pubcomp(&mut self, id: PacketId, actions: &mut impl Actions) -> Result<(), ProtocolError> {
         match self.find(id) {
             Some((place, _, State::AwaitingPubcomp)) => {

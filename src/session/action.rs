@@ -5,12 +5,13 @@ use bytestring::ByteString;
 use super::{Delivery, DropCause, ProtocolError};
 use crate::codec::{Auth, Disconnect, Message, PacketId, Qos, ServerPacket, Subscribe, Unsubscribe};
 
-/// Where a [`Session`](super::Session) puts what its owner must do, in order.
+/// Receives the actions of a [`Session`](super::Session), in order.
 pub trait Actions {
-    /// Send the packet to the client: most of all actions. It may be done before those that were given earlier, but for another packet.
+    /// Sends a packet to the client, the most frequent action. It may overtake earlier actions, but not earlier
+    /// packets.
     fn send(&mut self, packet: ServerPacket);
 
-    /// Do this.
+    /// Adds an action.
     fn push(&mut self, action: Action);
 }
 
@@ -29,37 +30,41 @@ impl Actions for Vec<Action> {
 pub enum Action {
     /// Send the packet to the client.
     Send(ServerPacket),
-    /// Route the message; at QoS 1 and 2 say what became of it with [`Event::Answered`](super::Event::Answered).
+    /// Route the message. At QoS 1 and 2, report the result with [`Event::Answered`](super::Event::Answered).
     Publish(Application),
-    /// The received identifier is free again: make it stable, and answer PUBCOMP with [`Event::Respond`](super::Event::Respond).
+    /// A received Packet Identifier is released: record that, and send PUBCOMP with
+    /// [`Event::Respond`](super::Event::Respond).
     Release(PacketId),
-    /// The client has received the QoS 2 message with this sequence: make it stable, and send PUBREL with [`Event::Respond`](super::Event::Respond).
+    /// The client has received the QoS 2 message with this sequence: record that, and send PUBREL with
+    /// [`Event::Respond`](super::Event::Respond).
     Released(u64, PacketId),
-    /// The message with this sequence is done with: its record may go. Nothing waits for that.
+    /// The message with this sequence is complete: its record can be deleted. Nothing waits for that.
     Done(u64),
-    /// A message for the client was dropped: at QoS 1 and 2, this one.
+    /// A message for the client was dropped; at QoS 1 and 2, with the message.
     Dropped(DropCause, Option<Box<Delivery>>),
-    /// The same for a message at QoS 1 or 2 that the store alone has: its record may go when what is made of it is there.
+    /// A QoS 1 or 2 message that only the store has was dropped: publish its dead letter, if configured, and then
+    /// delete its record.
     DroppedStored(DropCause, u64),
-    /// Read the messages with these sequences from the store, and give them with [`Event::Fetched`](super::Event::Fetched) and this number.
-    /// No other fetch follows before.
+    /// Read the messages with these sequences from the store, and pass them with
+    /// [`Event::Fetched`](super::Event::Fetched) and this number. There is no other fetch before that event.
     Fetch(u32, Vec<u64>),
-    /// The message with this sequence was to be sent, and can't be read from the store: it is dropped.
+    /// The message with this sequence could not be read from the store when it was due, and was dropped. Contains the
+    /// cause.
     Unreadable(u64, ByteString),
-    /// SUBSCRIBE: answered with [`Event::Respond`](super::Event::Respond).
+    /// SUBSCRIBE: respond with [`Event::Respond`](super::Event::Respond).
     Subscribe(Box<Subscribe>),
-    /// UNSUBSCRIBE: answered with [`Event::Respond`](super::Event::Respond).
+    /// UNSUBSCRIBE: respond with [`Event::Respond`](super::Event::Respond).
     Unsubscribe(Box<Unsubscribe>),
-    /// AUTH with 0x19.
+    /// AUTH with 0x19 Re-authenticate.
     Reauthenticate(Box<Auth>),
     /// The connection ends.
     End(Ended),
 }
 
-/// An Application Message that a client published, on its way to be routed.
+/// An Application Message from the client that must be routed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Application {
-    /// The message: a Topic Alias is resolved.
+    /// The message, with its Topic Alias resolved.
     pub message: Arc<Message>,
     /// QoS.
     pub qos: Qos,
@@ -69,15 +74,15 @@ pub struct Application {
     pub packet_id: Option<PacketId>,
     /// Message Expiry Interval in seconds.
     pub message_expiry_interval: Option<u32>,
-    /// Whether the Topic Name has memory of its own.
+    /// Whether the Topic Name is a copy instead of a slice of the read buffer.
     pub has_own_topic: bool,
 }
 
-/// How a connection ends.
+/// Why a connection ends.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The client sent DISCONNECT.
     ByClient(Box<Disconnect>),
-    /// The client broke the protocol: it is told so where its version allows.
+    /// The client violated the protocol. It is informed if its version permits that.
     ByError(ProtocolError),
 }

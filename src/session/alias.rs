@@ -12,17 +12,17 @@ use crate::topic::TopicName;
 #[derive(Debug, Default)]
 pub(super) struct InboundAliases {
     maximum: u16,
-    #[expect(clippy::box_collection, reason = "most clients set none, and every connection has one of these")]
+    #[expect(clippy::box_collection, reason = "most clients set no alias, and every connection has this structure")]
     topics: Option<Box<HashMap<TopicAlias, TopicName, RandomState>>>,
 }
 
 impl InboundAliases {
-    /// No alias yet, and none above `maximum`: the Topic Alias Maximum that our CONNACK announced.
+    /// No aliases; `maximum` is the Topic Alias Maximum of our CONNACK.
     pub(super) fn new(maximum: u16) -> Self {
         Self { maximum, topics: None }
     }
 
-    /// Sets the alias that a PUBLISH came with, or gives the message the Topic Name that it stands for.
+    /// Sets the alias of a PUBLISH, or replaces an alias by its Topic Name.
     pub(super) fn resolve(
         &mut self,
         (alias, alias_use): (TopicAlias, AliasUse),
@@ -43,22 +43,22 @@ impl InboundAliases {
     }
 }
 
-/// The Topic Aliases that we have set on this connection: the first topics that are long enough to save bytes get one each.
+/// The Topic Aliases that we have set on this connection: the first topics that are long enough to save bytes get one.
 #[derive(Debug, Default)]
 pub(super) struct OutboundAliases {
     maximum: u16,
-    #[expect(clippy::box_collection, reason = "most clients take none, and every connection has one of these")]
+    #[expect(clippy::box_collection, reason = "most clients permit no alias, and every connection has this structure")]
     aliases: Option<Box<HashMap<TopicName, TopicAlias, RandomState>>>,
 }
 
 impl OutboundAliases {
-    /// No alias yet, and none above `maximum`.
+    /// No aliases; none will be above `maximum`.
     pub(super) fn new(maximum: u16) -> Self {
         Self { maximum, aliases: None }
     }
 
-    /// The alias to send `topic` with, if there is one or a free number for it. One that is to be set must be [`set`](Self::set) if it is
-    /// sent.
+    /// The alias for `topic`, if it has one or a number is free. If a new alias is sent, the caller must call
+    /// [`set`](Self::set).
     pub(super) fn offer(&self, topic: &TopicName) -> Option<(TopicAlias, AliasUse)> {
         if self.maximum == 0 || topic.as_str().len() <= ALIAS_BYTES {
             return None;
@@ -72,11 +72,11 @@ impl OutboundAliases {
         Some((NonZeroU16::new(number)?, AliasUse::Set))
     }
 
-    /// An alias that was offered is on its way to the client.
+    /// Records that the alias is sent to the client.
     pub(super) fn set(&mut self, alias: TopicAlias, topic: &TopicName) {
         self.aliases.get_or_insert_default().insert(topic.detached(), alias);
     }
 }
 
-/// What a Topic Alias costs in each packet: its identifier and two bytes.
+/// The size of a Topic Alias in a packet in bytes: its identifier and two bytes.
 const ALIAS_BYTES: usize = 3;

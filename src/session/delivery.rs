@@ -12,40 +12,40 @@ pub struct Delivery {
     pub message: Arc<Message>,
     /// The QoS of this delivery.
     pub qos: Qos,
-    /// RETAIN as the subscription wants it.
+    /// RETAIN, according to the subscription.
     pub retain: bool,
-    /// When its Message Expiry Interval runs out, or [`Timestamp::NEVER`].
+    /// When its Message Expiry Interval ends, or [`Timestamp::NEVER`].
     pub expires_at: Timestamp,
-    /// The subscriptions that it goes to the Session for, if there is anything to say of them.
+    /// The matching subscriptions, if they have identifiers or a share.
     pub matched: Option<Arc<Matched>>,
-    /// Where it is until the Session is done with it.
+    /// Where it is stored until it is complete.
     pub place: DeliveryPlace,
 }
 
-/// Where a message is until its Session is done with it.
+/// Where a message is stored until it is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryPlace {
-    /// In memory alone: it ends with the process.
+    /// In memory only: it is lost when the process ends.
     Memory,
-    /// In a record as well, from which it can be read again, and which ends when the message is done with.
+    /// Also in a record, from which it can be read again, and which is deleted when the message is complete.
     Record,
 }
 
-/// Why a message was not sent to this client.
+/// Why a message was not sent to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DropCause {
-    /// The queue was full.
+    /// The queue is full.
     QueueFull,
-    /// No connection, at QoS 0.
+    /// The client is not connected, at QoS 0.
     NotConnected,
-    /// Its Message Expiry Interval ran out.
+    /// Its Message Expiry Interval has passed.
     Expired,
-    /// Larger than the client's Maximum Packet Size. [MQTT-3.1.2-25]
+    /// The packet is larger than the client's Maximum Packet Size. [MQTT-3.1.2-25]
     PacketTooLarge,
 }
 
 impl Delivery {
-    /// The PUBLISH that carries this to the client of `link`, unless it is too large for it. [MQTT-3.1.2-24]
+    /// Creates the PUBLISH for the client of `link`, unless it is too large. [MQTT-3.1.2-24]
     pub(super) fn publish(
         &self,
         now: Timestamp,
@@ -53,7 +53,7 @@ impl Delivery {
         dup: bool,
         link: &mut Link,
     ) -> Result<OutgoingPublish, DropCause> {
-        // [MQTT-3.3.2-6]; the part of a second that has begun counts as remaining.
+        // [MQTT-3.3.2-6]; a partial second counts as a whole one.
         let expires = self.expires_at != Timestamp::NEVER;
         let remaining = expires.then(|| self.expires_at.since(now).as_millis().div_ceil(1_000));
         let mut publish = OutgoingPublish {
@@ -73,7 +73,7 @@ impl Delivery {
         let topic = &self.message.topic;
         publish.topic_alias = link.outbound_aliases.offer(topic);
         if !fits(&publish) {
-            // To set an alias costs more than to do without.
+            // Setting an alias makes the packet larger than omitting it.
             publish.topic_alias = publish.topic_alias.filter(|(_, alias)| *alias == AliasUse::Known);
             if !fits(&publish) {
                 return Err(DropCause::PacketTooLarge);
@@ -85,7 +85,7 @@ impl Delivery {
         Ok(publish)
     }
 
-    /// The Shared Subscription it was chosen by.
+    /// The Shared Subscription through which it was delivered.
     pub fn share(&self) -> Option<&Arc<Filter>> {
         self.matched.as_ref()?.share.as_ref()
     }

@@ -1,30 +1,30 @@
-//! A message in a queue.
+//! A message in a Session's queue.
 
 use super::delivery::{Delivery, DeliveryPlace, DropCause};
 use super::link::Link;
 use crate::codec::{Message, OutgoingPublish, PacketId, Qos};
 use crate::timestamp::Timestamp;
 
-/// A message in a queue.
+/// A message in a Session's queue.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) sequence: u64,
     pub(super) content: Content,
-    /// What it counts for in the queue.
+    /// The size that counts against the queue's bounds, in bytes.
     pub(super) bytes: u32,
     pub(super) state: State,
-    /// Whether the store has it, so that it can be fetched from there.
+    /// Whether the store has the message, so that it can be fetched.
     pub(super) recorded: bool,
 }
 
-/// Where a message of a queue is.
+/// The content of a queued message.
 #[derive(Debug)]
 pub(super) enum Content {
     /// In memory.
     Loaded(Delivery),
-    /// In the store alone, or with the client.
+    /// Not in memory: only in the store, or already received by the client.
     Away {
-        /// When its Message Expiry Interval runs out, or [`Timestamp::NEVER`].
+        /// When its Message Expiry Interval ends, or [`Timestamp::NEVER`].
         expires_at: Timestamp,
     },
 }
@@ -35,31 +35,31 @@ pub(super) enum State {
     Queued,
     AwaitingPuback,
     AwaitingPubrec,
-    /// PUBREL was sent, or is about to be.
+    /// PUBREL was sent, or will be when its record is stable.
     AwaitingPubcomp,
     Done,
 }
 
-/// A message of the last run.
+/// A recovered message.
 #[derive(Debug)]
 pub enum RestoredMessage {
-    /// To be sent, perhaps again: the store has it.
+    /// To be sent, possibly again. The store has it.
     Queued {
-        /// Of this delivery.
+        /// The QoS of the delivery.
         qos: Qos,
         /// When it expires, or [`Timestamp::NEVER`].
         expires_at: Timestamp,
-        /// The bytes of its topic, payload and properties.
+        /// The size of topic, payload and properties in bytes.
         content: u32,
     },
-    /// The same, of a Shared Subscription.
+    /// As above, for a Shared Subscription.
     Shared(Box<Delivery>),
-    /// The client has it: PUBREL is to be sent again.
+    /// The client has received it; PUBREL must be sent again.
     Released,
 }
 
 impl State {
-    /// What a message of this QoS waits for when it is sent.
+    /// The state after sending a message of this QoS.
     const fn awaiting(qos: Qos) -> Self {
         match qos {
             Qos::AtMostOnce | Qos::AtLeastOnce => Self::AwaitingPuback,
@@ -69,7 +69,8 @@ impl State {
 }
 
 impl Entry {
-    /// A message that was never sent. Those of Shared Subscriptions stay in memory: another member may get them.
+    /// A message that was never sent. Messages of Shared Subscriptions stay in memory, because they may move to another
+    /// member.
     pub(super) fn new(sequence: u64, delivery: Delivery, recorded: bool) -> Self {
         Self {
             sequence,
@@ -101,7 +102,8 @@ impl Entry {
         }
     }
 
-    /// The PUBLISH of this entry, or why it is not to be sent. What was sent before is sent again even if it has expired since. [MQTT-4.3.3-7]
+    /// The PUBLISH of this entry, or why it must not be sent. An expired message that was sent before is sent again.
+    /// [MQTT-4.3.3-7]
     pub(super) fn publish(
         &mut self,
         now: Timestamp,
@@ -118,7 +120,7 @@ impl Entry {
         Ok(publish)
     }
 
-    /// Whether it is not to be sent any more, because it never was in time.
+    /// Whether it has expired without having been sent.
     pub(super) fn is_expired(&self, now: Timestamp) -> bool {
         let expires_at = match &self.content {
             Content::Loaded(delivery) => delivery.expires_at,
@@ -132,12 +134,12 @@ impl Entry {
         matches!(self.content, Content::Loaded(_))
     }
 
-    /// Whether it is still to be sent, perhaps again, and the store alone has it.
+    /// Whether it must still be sent, possibly again, and only the store has it.
     pub(super) const fn is_stored(&self) -> bool {
         !self.is_loaded() && matches!(self.state, State::Queued | State::AwaitingPuback | State::AwaitingPubrec)
     }
 
-    /// Takes its message out of memory.
+    /// Removes its message from memory.
     pub(super) fn unload(&mut self) -> Option<Delivery> {
         let Content::Loaded(Delivery { expires_at, .. }) = self.content else { return None };
         match std::mem::replace(&mut self.content, Content::Away { expires_at }) {
@@ -148,18 +150,19 @@ impl Entry {
 }
 
 impl Delivery {
-    /// What it counts for in a queue.
+    /// The size that counts against a queue's bounds, in bytes.
     pub fn queued_bytes(&self) -> usize {
         queued_bytes(self.message.content_len())
     }
 }
 
-/// What a message with so many bytes of topic, payload and properties counts for in a queue: these, and what we keep beside them.
+/// The size that counts against a queue's bounds for a message with `content` bytes of topic, payload and properties,
+/// including our overhead.
 pub const fn queued_bytes(content: usize) -> usize {
     content + ENTRY_BYTES
 }
 
-/// What a queued message costs beside its content, in memory or not: it must count for the same.
+/// Overhead of a queued message in bytes; it counts the same whether the message is in memory or not.
 const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<Message>();
 
 #[cfg(test)]
@@ -167,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_memory_of_a_message_in_the_store_is_small() {
+    fn a_message_in_the_store_uses_little_memory() {
         assert_eq!(size_of::<Entry>(), 48);
         assert_eq!(size_of::<RestoredMessage>(), 16);
     }

@@ -3,60 +3,61 @@ use bytestring::ByteString;
 use super::{Delivery, Link};
 use crate::codec::{ClientPacket, Connack, PacketId, Qos, ReasonCode, ServerPacket};
 
-/// The number of a record that a shard gave to the store: each shard counts its own, from 1.
+/// The number of a record that a shard passed to the store. Each shard counts from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Ticket(pub u64);
 
-/// What happens to a Session.
+/// An event for a Session.
 #[derive(Debug)]
 pub enum Event {
-    /// A Network Connection is given to it: CONNACK is sent when `wait` is stable, and then what the client is owed.
+    /// A Network Connection is attached. CONNACK is sent when `wait` is stable, followed by the queued messages.
     Connected {
-        /// What was negotiated.
+        /// The negotiated values.
         link: Box<Link>,
-        /// The answer to CONNECT.
+        /// The response to CONNECT.
         connack: Box<Connack>,
-        /// What must be stable first.
+        /// The ticket that must be stable before.
         wait: Option<Ticket>,
     },
-    /// The client sent a packet. CONNECT never comes here.
+    /// The client sent a packet other than CONNECT.
     Packet(ClientPacket),
-    /// What became of an [`Action::Publish`](super::Action::Publish) at QoS 1 or 2.
+    /// The result of an [`Action::Publish`](super::Action::Publish) at QoS 1 or 2.
     Answered {
-        /// Of the PUBLISH.
+        /// The Packet Identifier of the PUBLISH.
         packet_id: PacketId,
-        /// Of the PUBLISH: 1 or 2.
+        /// The QoS of the PUBLISH: 1 or 2.
         qos: Qos,
-        /// For PUBACK or PUBREC.
+        /// The Reason Code of PUBACK or PUBREC.
         reason_code: ReasonCode,
-        /// What must be stable first.
+        /// The ticket that must be stable before.
         wait: Option<Ticket>,
-        /// Whether it was accepted before, by its `dedup-id`.
+        /// Whether a message with the same `dedup-id` was accepted before.
         duplicate: bool,
     },
-    /// An [`Action::Publish`](super::Action::Publish) at QoS 2 is not answered, because its connection ends: the client will send it
-    /// again, and then it is new.
+    /// An [`Action::Publish`](super::Action::Publish) at QoS 2 gets no response, because its connection ends. If the
+    /// client sends it again, it counts as new.
     Withdrawn(PacketId),
-    /// A response to the client, in order with the others: PUBREL, PUBCOMP, SUBACK, UNSUBACK or AUTH.
+    /// A response to the client, in order with others: PUBREL, PUBCOMP, SUBACK, UNSUBACK or AUTH.
     Respond {
         /// The response.
         packet: ServerPacket,
-        /// What must be stable first.
+        /// The ticket that must be stable before.
         wait: Option<Ticket>,
     },
-    /// A message for this Session at QoS 0: sent or lost.
+    /// A QoS 0 message for this Session: sent or dropped at once.
     DeliverQos0(Delivery),
-    /// A message for this Session at QoS 1 or 2, with its place in the Session's queue. Places may come out of order, but each comes once.
+    /// A QoS 1 or 2 message for this Session, with its sequence in the queue. Sequences may arrive out of order, but
+    /// each arrives once.
     Deliver(u64, Delivery),
-    /// The answer to the [`Action::Fetch`](super::Action::Fetch) with this number.
+    /// The result of the [`Action::Fetch`](super::Action::Fetch) with this number.
     Fetched(u32, Vec<FetchedMessage>),
-    /// Everything up to this ticket is stable.
+    /// All tickets up to this one are stable.
     Persisted(Ticket),
-    /// So many bytes of messages from the queue may be put before the transport now.
+    /// The transport's buffer can take this many bytes of queued messages now.
     Room(usize),
-    /// The Network Connection is gone.
+    /// The Network Connection has ended.
     Disconnected,
 }
 
-/// A message by its sequence, or why it can't be read.
+/// A message with its sequence, or why it can't be read.
 pub type FetchedMessage = (u64, Result<Box<Delivery>, ByteString>);

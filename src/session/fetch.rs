@@ -1,4 +1,4 @@
-//! Which messages of a queue go out of memory, and how they come back.
+//! Unloads messages of a queue from memory, and fetches them from the store.
 
 use super::action::{Action, Actions};
 use super::entry::{Content, Entry};
@@ -6,31 +6,31 @@ use super::event::FetchedMessage;
 use super::outbound::Outbound;
 
 impl Outbound {
-    /// A connection begins or ends. What is in memory behind something that is not, or behind what is kept for a client that is away, is
-    /// left to the store.
+    /// Handles the start or the end of a connection: unloads messages behind the first one that is not in memory, and
+    /// those beyond the smaller head of a disconnected client.
     pub(super) fn restart_head(&mut self, is_connected: bool) {
         self.head.restart(is_connected);
-        let (mut stored, mut kept) = (false, self.head.emptied());
+        let (mut stored, mut kept) = (false, self.head.cleared());
         for entry in &mut self.queue {
             if kept.has_as_many(&self.head) {
                 break;
             }
             stored |= entry.is_stored();
             if entry.recorded && entry.is_loaded() {
-                kept.joined(entry);
+                kept.added(entry);
                 stored |= kept.is_over(self.limits.queue_head);
                 if stored {
-                    kept.left(entry, false);
+                    kept.removed(entry, false);
                     self.head.unload(entry);
                 }
             }
         }
     }
 
-    /// Leaves to the store what the head has no room for of the messages from this sequence on, which are new.
+    /// Unloads messages with this sequence or a higher one that exceed the head. They are new.
     pub(super) fn unload_from(&mut self, first: u64) {
         if self.head.is_empty() {
-            return; // nothing is in memory that the store has as well
+            return; // no message in memory is also in the store
         }
         let is_behind = self.head.stored > 0;
         let place = self.place_from(first.max(self.cursor));
@@ -42,7 +42,7 @@ impl Outbound {
         }
     }
 
-    /// Asks for what is to be sent next, if that is in the store alone, or will soon be.
+    /// Requests the messages that are sent next, if they are not in memory.
     pub(super) fn fetch(&mut self, actions: &mut impl Actions) {
         if self.head.is_fetching() {
             return;
@@ -64,20 +64,20 @@ impl Outbound {
         actions.push(Action::Fetch(self.head.start_fetch(), sequences));
     }
 
-    /// What was asked for, or why it can't be had. An answer to a fetch that was forgotten is too late.
+    /// Handles the result of a fetch. The result of a cancelled fetch is ignored.
     pub(super) fn on_fetched(&mut self, fetch: u32, messages: Vec<FetchedMessage>, actions: &mut impl Actions) {
         if !self.head.end_fetch(fetch) {
             return;
         }
         for (sequence, message) in messages {
             let Some(place) = self.place(sequence) else { continue };
-            // It may be done by now, whatever became of it.
+            // The message may be complete by now.
             let Some(entry) = self.queue.get_mut(place).filter(|entry| entry.is_stored()) else { continue };
             match message {
                 Ok(delivery) => {
-                    self.head.left(entry, sequence < self.cursor);
+                    self.head.removed(entry, sequence < self.cursor);
                     entry.content = Content::Loaded(*delivery);
-                    self.head.joined(entry);
+                    self.head.added(entry);
                 }
                 Err(cause) => {
                     self.give_up(place);

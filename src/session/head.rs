@@ -1,50 +1,50 @@
-//! What of a queue is in memory.
+//! The head of a queue, which is in memory.
 //!
-//! Of messages that the store has as well, only those that are about to be sent are in memory: the head. A new one stays as long as the head has
-//! room for it and nothing in front of it is in the store alone; one that was sent goes, since it is wanted once more only if the
-//! connection breaks. What is missing is fetched before its turn comes.
+//! Of messages that are in the store, only those that are sent next are in memory: the head. A new message stays in
+//! memory if the head has space for it and all messages before it are in memory. A sent message is unloaded, because it
+//! is needed again only if the connection breaks. Messages that are not in memory are fetched before they are due.
 
 use super::entry::Entry;
 use super::limits::QueueHead;
 
-/// The account of what is in memory of a queue, and what is not.
+/// Counts which messages of a queue are in memory.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Head {
-    /// Whether the client is there.
+    /// Whether the client is connected.
     is_connected: bool,
-    /// Whether the store has the messages that come now.
+    /// Whether new messages have a record in the store.
     pub(super) recorded: bool,
-    /// Whether the answer to the last fetch is awaited.
+    /// Whether a fetch is in progress.
     fetching: bool,
-    /// Which fetch was the last.
+    /// The number of the last fetch.
     fetch: u32,
-    /// Messages that the store has as well, and their bytes.
+    /// Messages in memory that are also in the store, and their bytes.
     loaded: usize,
     loaded_bytes: usize,
-    /// Messages that the store alone has: those that this connection has still to send, and the others.
+    /// Messages only in the store that this connection must still send, and other messages only in the store.
     pub(super) stored: usize,
     stored_sent: usize,
 }
 
 impl Head {
-    /// Whether a part of the queue is in the store alone.
+    /// Whether a part of the queue is only in the store.
     pub(super) const fn has_stored(&self) -> bool {
         self.stored + self.stored_sent > 0
     }
 
-    /// A connection begins or ends: the next thing to send is the front of the queue.
+    /// Handles the start or the end of a connection: sending restarts at the front of the queue.
     pub(super) const fn restart(&mut self, is_connected: bool) {
         self.is_connected = is_connected;
         self.stored += self.stored_sent;
         self.stored_sent = 0;
     }
 
-    /// The same, with nothing in memory.
-    pub(super) const fn emptied(self) -> Self {
+    /// A copy with nothing in memory.
+    pub(super) const fn cleared(self) -> Self {
         Self { loaded: 0, loaded_bytes: 0, ..self }
     }
 
-    /// Whether nothing is in memory that the store has as well.
+    /// Whether no message in memory is also in the store.
     pub(super) const fn is_empty(&self) -> bool {
         self.loaded == 0
     }
@@ -54,19 +54,19 @@ impl Head {
         self.loaded == other.loaded
     }
 
-    /// Whether the answer to a fetch is awaited.
+    /// Whether a fetch is in progress.
     pub(super) const fn is_fetching(&self) -> bool {
         self.fetching
     }
 
-    /// The number of a new fetch, whose answer is awaited from now on.
+    /// Starts a fetch and returns its number.
     pub(super) const fn start_fetch(&mut self) -> u32 {
         self.fetch = self.fetch.wrapping_add(1);
         self.fetching = true;
         self.fetch
     }
 
-    /// An answer came: whether it is the one that is awaited, and the client is there to get what it brings.
+    /// Handles the result of a fetch. Returns whether it is the current one and the client is connected.
     pub(super) const fn end_fetch(&mut self, fetch: u32) -> bool {
         if !self.fetching || self.fetch != fetch {
             return false;
@@ -75,20 +75,20 @@ impl Head {
         self.is_connected
     }
 
-    /// The answer to the last fetch will not come.
+    /// Cancels the current fetch.
     pub(super) const fn forget_fetch(&mut self) {
         self.fetching = false;
     }
 
-    /// A message came into the queue.
-    pub(super) const fn joined(&mut self, entry: &Entry) {
+    /// Counts a new message of the queue.
+    pub(super) const fn added(&mut self, entry: &Entry) {
         if entry.recorded {
             self.loaded += 1;
             self.loaded_bytes += entry.bytes as usize;
         }
     }
 
-    /// A message was sent.
+    /// Counts a message that was sent.
     pub(super) fn sent(&mut self, entry: &mut Entry) {
         if entry.recorded && entry.unload().is_some() {
             self.loaded -= 1;
@@ -97,7 +97,7 @@ impl Head {
         }
     }
 
-    /// Leaves a message that was not sent to the store, if it is there.
+    /// Unloads a message that was not sent, if the store has it.
     pub(super) fn unload(&mut self, entry: &mut Entry) {
         if entry.recorded && entry.unload().is_some() {
             self.loaded -= 1;
@@ -106,8 +106,8 @@ impl Head {
         }
     }
 
-    /// A message is not to be sent any more. This connection has sent it, or not.
-    pub(super) const fn left(&mut self, entry: &Entry, sent: bool) {
+    /// Counts a message that leaves the queue. `sent` tells whether this connection has sent it.
+    pub(super) const fn removed(&mut self, entry: &Entry, sent: bool) {
         if !entry.is_loaded() {
             let stored = if sent { &mut self.stored_sent } else { &mut self.stored };
             *stored -= 1;
@@ -122,7 +122,7 @@ impl Head {
         self.loaded > limits.messages_max || self.loaded_bytes > limits.bytes_max
     }
 
-    /// Whether so little is left that more should be on its way.
+    /// Whether the head is so small that more messages should be fetched.
     pub(super) const fn is_low(&self, limits: QueueHead) -> bool {
         self.loaded < limits.messages_max.div_ceil(2) && self.loaded_bytes < limits.bytes_max.div_ceil(2)
     }
@@ -141,12 +141,12 @@ impl Head {
 
 #[cfg(test)]
 impl super::Session {
-    /// Messages that are in memory.
+    /// The number of messages in memory.
     pub(super) fn loaded(&self) -> usize {
         self.outbound.queue.iter().filter(|entry| entry.is_loaded()).count()
     }
 
-    /// The account agrees with the queue.
+    /// Asserts that the counts match the queue.
     pub(super) fn check_head(&self) {
         let super::outbound::Outbound { queue, head, cursor, limits, .. } = &self.outbound;
         let loaded: Vec<_> = queue.iter().filter(|entry| entry.recorded && entry.is_loaded()).collect();

@@ -6,43 +6,43 @@ use super::ProtocolError;
 use super::event::Ticket;
 use crate::codec::{PacketId, Qos, ReasonCode};
 
-/// The QoS 1 and 2 messages that a client is sending: whose acknowledgement it waits for.
+/// The QoS 1 and 2 messages that the client is sending.
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
-    /// QoS 2 identifiers that wait for PUBREL: at most 65,535, the number of identifiers. Made when the first comes.
-    #[expect(clippy::box_collection, reason = "every Session has a place for it, and most never use it")]
+    /// QoS 2 identifiers that wait for PUBREL, at most 65,535. Allocated for the first one.
+    #[expect(clippy::box_collection, reason = "every Session has this field, and most never use it")]
     awaiting_pubrel: Option<Box<HashMap<PacketId, Received, FixedState>>>,
     /// PUBLISH packets of this connection without PUBACK, PUBCOMP or a failing PUBREC.
     unacknowledged: u32,
 }
 
-/// A QoS 2 message that was accepted.
+/// An accepted QoS 2 message.
 #[derive(Debug, Clone, Copy)]
 struct Received {
-    /// The record it became stable with.
+    /// The ticket of its record.
     ticket: Option<Ticket>,
-    /// Whether it counts among the unacknowledged of this connection.
+    /// Whether it counts as unacknowledged on this connection.
     counted: Counted,
 }
 
-/// Whether a message counts towards the Receive Maximum of this connection.
+/// Whether a message counts against the Receive Maximum of this connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Counted {
     Yes,
-    /// It came on an earlier connection.
+    /// It was received on an earlier connection.
     No,
 }
 
-/// What a PUBLISH at QoS 1 or 2 is.
+/// The kind of a PUBLISH at QoS 1 or 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// A new message.
     New,
-    /// A QoS 2 message that was accepted before with this record: answered again, routed once. [MQTT-4.3.3-10]
+    /// A QoS 2 message that was accepted before with this ticket: acknowledged again, not routed again. [MQTT-4.3.3-10]
     Repeat(Option<Ticket>),
 }
 
-/// What became of a PUBLISH at QoS 1 or 2.
+/// The result of a PUBLISH at QoS 1 or 2.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) packet_id: PacketId,
@@ -59,14 +59,14 @@ impl Answer {
 }
 
 impl Inbound {
-    /// With these QoS 2 identifiers of the last run, which are stable.
+    /// Restores QoS 2 identifiers, which are stable.
     pub(super) fn restored(received: impl IntoIterator<Item = PacketId>) -> Self {
         let received = received.into_iter().map(|id| (id, Received { ticket: None, counted: Counted::No }));
         let awaiting_pubrel: HashMap<_, _, _> = received.collect();
         Self { awaiting_pubrel: (!awaiting_pubrel.is_empty()).then(|| Box::new(awaiting_pubrel)), unacknowledged: 0 }
     }
 
-    /// A new connection: nothing counts yet.
+    /// Handles a new connection: no message counts as unacknowledged.
     pub(super) fn restart(&mut self) {
         self.unacknowledged = 0;
         for received in self.awaiting_pubrel.iter_mut().flat_map(|map| map.values_mut()) {
@@ -74,12 +74,12 @@ impl Inbound {
         }
     }
 
-    /// A QoS 1 PUBLISH.
+    /// Handles a QoS 1 PUBLISH.
     pub(super) fn on_publish_qos1(&mut self, receive_maximum: u16) -> Result<(), ProtocolError> {
         self.count(receive_maximum)
     }
 
-    /// A QoS 2 PUBLISH.
+    /// Handles a QoS 2 PUBLISH.
     pub(super) fn on_publish_qos2(&mut self, id: PacketId, receive_maximum: u16) -> Result<Arrival, ProtocolError> {
         if let Some(received) = self.awaiting_pubrel.as_ref().and_then(|map| map.get(&id)).copied() {
             if received.counted == Counted::No {
@@ -93,26 +93,26 @@ impl Inbound {
         Ok(Arrival::New)
     }
 
-    /// Whether a QoS 2 message with this identifier waits for its PUBREL.
+    /// Whether a QoS 2 message with this identifier waits for PUBREL.
     pub(super) fn is_awaiting_pubrel(&self, id: PacketId) -> bool {
         self.awaiting_pubrel.as_ref().is_some_and(|map| map.contains_key(&id))
     }
 
-    /// The message of a QoS 2 PUBLISH was accepted with this record.
+    /// Records that a QoS 2 message was accepted with this ticket.
     pub(super) fn accepted(&mut self, id: PacketId, ticket: Option<Ticket>) {
         if let Some(received) = self.awaiting_pubrel.as_mut().and_then(|map| map.get_mut(&id)) {
             received.ticket = ticket;
         }
     }
 
-    /// Everything accepted so far is stable.
+    /// Records that all accepted messages are stable.
     pub(super) fn forget_tickets(&mut self) {
         for received in self.awaiting_pubrel.iter_mut().flat_map(|map| map.values_mut()) {
             received.ticket = None;
         }
     }
 
-    /// PUBREL: the identifier is free. `false` if it was already. [MQTT-4.3.3-12]
+    /// PUBREL releases the identifier. Returns `false` if it was released before. [MQTT-4.3.3-12]
     pub(super) fn release(&mut self, id: PacketId) -> bool {
         let received = self.remove(id);
         if received.is_some_and(|received| received.counted == Counted::Yes) {
@@ -121,12 +121,13 @@ impl Inbound {
         received.is_some()
     }
 
-    /// A QoS 2 message was refused: the identifier is free, and counts until the PUBREC that says so has left. [MQTT-4.3.3-9]
+    /// A QoS 2 message was refused: the identifier is released, but counts until the failing PUBREC is sent.
+    /// [MQTT-4.3.3-9]
     pub(super) fn refused(&mut self, id: PacketId) {
         self.remove(id);
     }
 
-    /// PUBACK or a failing PUBREC left.
+    /// A PUBACK or a failing PUBREC was sent.
     pub(super) fn acknowledged(&mut self) {
         self.unacknowledged = self.unacknowledged.saturating_sub(1);
     }
@@ -139,7 +140,7 @@ impl Inbound {
         self.awaiting_pubrel.as_mut()?.remove(&id)
     }
 
-    /// [MQTT-3.3.4-7]
+    /// Counts a PUBLISH against the Receive Maximum. [MQTT-3.3.4-7]
     fn count(&mut self, receive_maximum: u16) -> Result<(), ProtocolError> {
         if self.unacknowledged >= u32::from(receive_maximum) {
             return Err(ProtocolError::ReceiveMaximumExceeded { receive_maximum });

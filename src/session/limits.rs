@@ -1,41 +1,41 @@
 use crate::codec::Qos;
 
-/// What every client is held to.
+/// Limits and features that apply to every client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Maximum QoS announced in CONNACK.
+    /// Maximum QoS of CONNACK.
     pub maximum_qos: Qos,
-    /// Retain Available announced in CONNACK.
+    /// Retain Available of CONNACK.
     pub retain_available: bool,
-    /// Receive Maximum announced in CONNACK.
+    /// Receive Maximum of CONNACK.
     pub receive_maximum: u16,
-    /// Whether a payload that says it is UTF-8 is checked.
+    /// Whether a payload with Payload Format Indicator 1 must be valid UTF-8.
     pub validate_payload_format: bool,
-    /// Messages in the queue towards the client, in flight included.
+    /// Maximum number of messages in a queue, including those in flight.
     pub queued_messages_max: usize,
-    /// Their bytes.
+    /// Maximum number of bytes in a queue.
     pub queued_bytes_max: usize,
-    /// Whether the oldest message goes when the queue is full; else whoever gives messages sees to it that there is room.
+    /// Whether a full queue drops its oldest message. Otherwise the caller must check for space before it delivers.
     pub drops_oldest: bool,
-    /// What of the queue is in memory, where the store has all of it.
+    /// The part of a queue that is in memory, if the store has all messages.
     pub queue_head: QueueHead,
-    /// Whether something is made of messages that are dropped, which must be in memory for it.
+    /// Whether dropped messages are published as dead letters, so they must be read first.
     pub keeps_dropped: bool,
 }
 
-/// The head of a queue that is in memory, ahead of what the client takes; the rest is in the store alone.
+/// The head of a queue, which is in memory; the rest is only in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueHead {
-    /// Messages, at least 1.
+    /// Maximum number of messages, at least 1.
     pub messages_max: usize,
-    /// Their bytes. One message may have more.
+    /// Maximum number of bytes. A single larger message is permitted.
     pub bytes_max: usize,
-    /// How many times smaller it is while the client is away, at least 1.
+    /// By how much the head is smaller while the client is disconnected, a factor of at least 1.
     pub away_share: usize,
 }
 
 impl QueueHead {
-    /// What of it is in memory while the client is away.
+    /// The head while the client is disconnected.
     pub(super) const fn away(self) -> Self {
         let share = self.away_share;
         Self { messages_max: self.messages_max.div_ceil(share), bytes_max: self.bytes_max.div_ceil(share), ..self }
@@ -44,8 +44,8 @@ impl QueueHead {
 
 impl Default for QueueHead {
     fn default() -> Self {
-        // Some milliseconds of what the fastest client takes, several times what a read from the disk needs.
-        // Of clients that are away there may be very many, and most of them have little to get when they look in.
+        // Several times the messages that the fastest client receives during a read from the disk. There may be very
+        // many disconnected clients, and most of them have few messages.
         Self { messages_max: 1_000, bytes_max: 1 << 20, away_share: 125 }
     }
 }

@@ -3,31 +3,32 @@ use std::num::{NonZeroU16, NonZeroU32};
 use super::alias::{InboundAliases, OutboundAliases};
 use crate::codec::{ProtocolVersion, ServerPacket};
 
-/// What a Network Connection means to its Session: what was negotiated, and what ends with it.
+/// A Session's view of its Network Connection: negotiated values, and state that ends with it.
 #[derive(Debug)]
 pub struct Link {
-    /// The version the client speaks.
+    /// The version of the client.
     pub version: ProtocolVersion,
-    /// PUBLISH packets at QoS 1 and 2 that may be unacknowledged towards the client: the smaller of its Receive Maximum and our window.
+    /// Maximum number of unacknowledged PUBLISH packets at QoS 1 and 2 to the client: the lower of its Receive Maximum
+    /// and our limit.
     pub send_maximum: NonZeroU16,
-    /// The client's Maximum Packet Size.
+    /// The client's Maximum Packet Size in bytes.
     pub maximum_packet_size: Option<NonZeroU32>,
-    /// Whether a Reason String may go with acknowledgements. [MQTT-3.1.2-29]
+    /// Whether acknowledgements may have a Reason String. [MQTT-3.1.2-29]
     pub request_problem_information: bool,
-    /// Whether the client wants the identity of each message.
+    /// Whether the client requested the identity of each message.
     pub(super) message_ids: bool,
-    /// Whether CONNACK has left: nothing else may before. [MQTT-3.2.0-1]
+    /// Whether CONNACK was sent, before which no other packet may be sent. [MQTT-3.2.0-1]
     pub(super) open: bool,
-    /// Bytes of queued messages that may be put before the transport.
+    /// Space for queued messages in the transport's buffer, in bytes.
     pub(super) room: usize,
-    /// The aliases that the client sets.
+    /// Aliases set by the client.
     pub(super) inbound_aliases: InboundAliases,
-    /// The aliases that we set.
+    /// Aliases set by us.
     pub(super) outbound_aliases: OutboundAliases,
 }
 
 impl Link {
-    /// A connection of this version with the standard's defaults and a window of `send_maximum`, and no aliases.
+    /// A connection with the standard's defaults, a window of `send_maximum`, and no aliases.
     pub fn new(version: ProtocolVersion, send_maximum: NonZeroU16) -> Self {
         Self {
             version,
@@ -42,14 +43,14 @@ impl Link {
         }
     }
 
-    /// Allows aliases up to these numbers: what we announced to the client, and what it announced to us or fewer.
+    /// Permits aliases up to these numbers: our Topic Alias Maximum, and the client's or a lower one.
     pub fn with_aliases(mut self, inbound: u16, outbound: u16) -> Self {
         self.inbound_aliases = InboundAliases::new(inbound);
         self.outbound_aliases = OutboundAliases::new(outbound);
         self
     }
 
-    /// Whether a packet is within the client's Maximum Packet Size. [MQTT-3.1.2-24]
+    /// Whether a packet fits the client's Maximum Packet Size. [MQTT-3.1.2-24]
     pub(super) fn takes(&self, packet: &ServerPacket) -> bool {
         self.maximum_packet_size.is_none_or(|maximum| packet.encoded_len(self.version) <= maximum.get() as usize)
     }

@@ -1,6 +1,7 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::connection::Connection;
 use super::inbound::{Answer, Arrival, Inbound};
 use super::outbound::Outbound;
 use super::{
@@ -12,54 +13,23 @@ use crate::codec::{
 };
 use crate::timestamp::Timestamp;
 
-/// One client's Session: the rules of MQTT, with no socket, clock or task inside.
+/// A client's Session: the rules of MQTT, without sockets, clocks and tasks.
 ///
-/// Events go in through [`handle`](Self::handle) with the time the caller read; what the caller must do comes out as
-/// [`Action`]s, in order. It outlives its Network Connections, and moves between shards as plain data.
+/// [`handle`](Self::handle) applies an event at a given time and emits [`Action`]s for the caller, in order. A Session
+/// outlives its Network Connections, and moves between shards as plain data.
 #[derive(Debug)]
 pub struct Session {
     inbound: Inbound,
     pub(super) outbound: Outbound,
     connection: Connection,
-    /// Whether its client asked for the identity of each message.
+    /// Whether the client requested the identity of each message.
     message_ids: bool,
-    /// The last ticket that it was told of.
+    /// The last ticket reported as stable.
     stable: Ticket,
 }
 
-/// The Session's side of a Network Connection.
-#[derive(Debug, Default)]
-struct Connection {
-    link: Option<Box<Link>>,
-    /// Responses that wait for the store, and those behind them, in order.
-    held: Option<Box<HeldResponses>>,
-}
-
-/// Responses in the order in which they leave. Boxed: every Session has a place for them, and few have any.
-#[derive(Debug, Default)]
-struct HeldResponses {
-    /// What each waits for, and its bytes.
-    queue: VecDeque<(Ticket, usize, ServerPacket)>,
-    /// Of all of them.
-    bytes: usize,
-}
-
-impl Connection {
-    /// The next response, if everything that it waits for is stable.
-    fn pop_held(&mut self, stable: Ticket) -> Option<ServerPacket> {
-        let Some(held) = self.held.as_mut().filter(|held| !held.queue.is_empty()) else {
-            self.held = None; // nearly every Session needs it for its CONNACK alone
-            return None;
-        };
-        held.queue.front().filter(|(ticket, ..)| *ticket <= stable)?;
-        let (_, bytes, packet) = held.queue.pop_front()?;
-        held.bytes -= bytes;
-        Some(packet)
-    }
-}
-
 impl Session {
-    /// A new Session, whose first queued message has the sequence `first_sequence`, at least 1.
+    /// A new Session. Its first queued message will have the sequence `first_sequence`, at least 1.
     pub fn new(limits: Arc<Limits>, first_sequence: u64) -> Self {
         Self {
             inbound: Inbound::default(),
@@ -70,8 +40,8 @@ impl Session {
         }
     }
 
-    /// A Session of the last run, which knows these received identifiers and this queue. What stands before `sent_until` in it may
-    /// have been sent already.
+    /// A recovered Session with these received identifiers and this queue. Messages before the sequence `sent_until`
+    /// may have been sent.
     pub fn restored(
         limits: Arc<Limits>,
         received: Vec<PacketId>,
@@ -83,7 +53,7 @@ impl Session {
         Self { inbound, outbound, ..Self::new(limits, 1) }
     }
 
-    /// Applies `event` at `now` and appends what the caller must do to `actions`.
+    /// Applies `event` at `now` and appends actions for the caller to `actions`.
     #[inline(always)]
     pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut impl Actions) {
         let Event::Packet(packet) = event else { return self.on_event(now, event, actions) };
@@ -92,7 +62,7 @@ impl Session {
         }
     }
 
-    /// Its client asked for the identity of each message: it gets it from now on, as long as the Session lasts.
+    /// Adds the identity to each message from now on, for the lifetime of the Session, because the client requested it.
     pub fn want_message_ids(&mut self) {
         self.message_ids = true;
         if let Some(link) = &mut self.connection.link {
@@ -100,39 +70,40 @@ impl Session {
         }
     }
 
-    /// Says whether the store has the messages that come from now on, so that they needn't all be in memory.
+    /// Sets whether new messages have records in the store, so that they need not stay in memory.
     pub const fn set_recorded(&mut self, recorded: bool) {
         self.outbound.head.recorded = recorded;
     }
 
-    /// Whether the store alone has a part of the queue.
+    /// Whether a part of the queue is only in the store.
     pub const fn needs_store(&self) -> bool {
         self.outbound.head.has_stored()
     }
 
-    /// Messages in the queue, those in flight and those that came before their turn included, and their bytes.
+    /// The number of messages in the queue, including those in flight and those that arrived out of order, and their
+    /// bytes.
     pub const fn queued(&self) -> (usize, usize) {
         self.outbound.queued()
     }
 
-    /// The place in the queue before which messages may have been sent.
+    /// The sequence before which messages may have been sent.
     pub const fn sent_until(&self) -> u64 {
         self.outbound.sent_until()
     }
 
-    /// Messages in the queue that were never sent.
+    /// The number of messages in the queue that were never sent.
     pub fn unsent(&self) -> u64 {
         self.outbound.unsent()
     }
 
-    /// Messages sent on this connection and not acknowledged.
+    /// The number of messages sent on this connection and not acknowledged.
     pub const fn in_flight(&self) -> u32 {
         self.outbound.in_flight()
     }
 
     /// Responses that wait for the store, and their bytes.
     pub fn held(&self) -> (usize, usize) {
-        self.connection.held.as_ref().map_or((0, 0), |held| (held.queue.len(), held.bytes))
+        self.connection.held()
     }
 
     /// Whether it has a Network Connection.
@@ -140,19 +111,20 @@ impl Session {
         self.connection.link.is_some()
     }
 
-    /// Whether CONNACK has left, so that other packets may.
+    /// Whether CONNACK was sent, so that other packets may be sent.
     pub fn is_open(&self) -> bool {
         self.connection.link.as_ref().is_some_and(|link| link.open)
     }
 
-    /// Forgets what it awaits of its shard, whose tickets are all stable, before it moves to another one.
+    /// Removes tickets of its shard, which are all stable, before it moves to another shard.
     pub fn forget_shard(&mut self) {
         self.inbound.forget_tickets();
         self.outbound.head.forget_fetch();
         self.stable = Ticket::default();
     }
 
-    /// The Session has ended: what another member of a Shared Subscription may get instead, with its place here.
+    /// Ends the Session. Returns the messages that may move to another member of a Shared Subscription, with their
+    /// sequences.
     pub fn into_leftovers(self) -> impl Iterator<Item = (u64, Delivery)> {
         self.outbound.into_leftovers()
     }
@@ -218,7 +190,7 @@ impl Session {
         Ok(())
     }
 
-    /// What is in flight is sent again behind CONNACK; what belonged to the last connection alone is forgotten.
+    /// Unacknowledged messages are sent again after CONNACK; state of the previous connection is discarded.
     fn on_connected(
         &mut self,
         mut link: Box<Link>,
@@ -229,7 +201,7 @@ impl Session {
         link.message_ids = self.message_ids;
         self.inbound.restart();
         self.outbound.restart(true);
-        self.connection = Connection { link: Some(link), held: None };
+        self.connection = Connection::new(link);
         self.respond(ServerPacket::Connack(connack), wait, actions);
     }
 
@@ -245,7 +217,7 @@ impl Session {
         if let Some(alias) = publish.topic_alias {
             link.inbound_aliases.resolve(alias, &mut publish.message)?;
         }
-        // 3.1.1 has no Receive Maximum: there, the owner bounds what waits by not reading on.
+        // 3.1.1 has no Receive Maximum; the owner bounds waiting messages by pausing reads.
         let v5 = link.version == ProtocolVersion::V5;
         let receive_maximum = if v5 { limits.receive_maximum } else { u16::MAX };
         if let Some(id) = publish.packet_id {
@@ -282,7 +254,8 @@ impl Session {
         Ok(())
     }
 
-    /// PUBACK or PUBREC for a PUBLISH. 3.1.1 can't say no: a refused message is acknowledged and dropped. [MQTT-3.3.5-2]
+    /// Sends PUBACK or PUBREC. 3.1.1 has no negative acknowledgement: a refused message is acknowledged and dropped.
+    /// [MQTT-3.3.5-2]
     fn on_answered(&mut self, answer: Answer, actions: &mut impl Actions) {
         let Answer { packet_id: id, qos, reason_code, wait, duplicate } = answer;
         let Some(link) = &self.connection.link else { return };
@@ -314,7 +287,7 @@ impl Session {
         }
     }
 
-    /// PUBREL: the identifier is free once that is stable; one that is unknown is free already. [MQTT-4.3.3-11]
+    /// PUBREL releases the identifier when that is stable; an unknown one is already released. [MQTT-4.3.3-11]
     fn on_pubrel(&mut self, id: PacketId, actions: &mut impl Actions) {
         if self.inbound.release(id) {
             actions.push(Action::Release(id));
@@ -337,31 +310,29 @@ impl Session {
         }
     }
 
-    /// Sends a response behind those that wait, or at once when nothing does.
+    /// Sends a response after those that wait, or at once if none waits.
     fn respond(&mut self, packet: ServerPacket, wait: Option<Ticket>, actions: &mut impl Actions) {
         let Some(link) = &self.connection.link else { return };
-        let last = self.connection.held.as_ref().and_then(|held| Some(held.queue.back()?.0));
+        let last = self.connection.last_held();
         match wait.filter(|ticket| *ticket > self.stable).max(last) {
             Some(ticket) => {
                 let bytes = packet.encoded_len(link.version);
-                let held = self.connection.held.get_or_insert_default();
-                held.bytes += bytes;
-                held.queue.push_back((ticket, bytes, packet));
+                self.connection.hold(ticket, bytes, packet);
             }
-            None => self.leave(packet, actions),
+            None => self.send_response(packet, actions),
         }
     }
 
     fn on_persisted(&mut self, now: Timestamp, stable: Ticket, actions: &mut impl Actions) {
         self.stable = self.stable.max(stable);
         while let Some(packet) = self.connection.pop_held(stable) {
-            self.leave(packet, actions);
+            self.send_response(packet, actions);
         }
         self.send(now, actions);
     }
 
-    /// A response leaves, or is left out if it is too large for the client.
-    fn leave(&mut self, packet: ServerPacket, actions: &mut impl Actions) {
+    /// Sends a response, or omits it if it is too large for the client.
+    fn send_response(&mut self, packet: ServerPacket, actions: &mut impl Actions) {
         let fits = self.connection.link.as_ref().is_some_and(|link| link.takes(&packet));
         match &packet {
             ServerPacket::Connack(_) if !fits => {

@@ -1,8 +1,9 @@
-//! One client's Session: the rules of MQTT for one client, with no socket, clock or task inside.
+//! A client's Session: the rules of MQTT for one client, without sockets, clocks and tasks.
 
 mod acknowledgement;
 mod action;
 mod alias;
+mod connection;
 mod delivery;
 mod entry;
 mod event;

@@ -8,27 +8,28 @@ use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits};
 use crate::codec::{Ack, OutgoingPublish, PacketId, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
-/// The QoS 1 and 2 messages that a client is owed, in the order of their sequences: those in flight, and behind them those
-/// that wait. What the store has of them is in memory only as far as it is about to be sent: see [`Head`].
+/// The queue of QoS 1 and 2 messages for the client, in the order of their sequences: first those in flight, then those
+/// that wait. If messages are in the store, only the [`Head`] is in memory.
 ///
-/// The message with sequence *s* has the Packet Identifier `(s - 1) mod 65,535 + 1`: the same after a reconnect and after a
-/// restart, and unique because the oldest and the newest in flight lie less than 65,535 apart. [MQTT-2.2.1-4]
+/// The message with sequence *s* has the Packet Identifier `(s - 1) mod 65,535 + 1`. It is the same after a reconnect
+/// and a restart, and unique because the oldest and the newest message in flight are less than 65,535 apart.
+/// [MQTT-2.2.1-4]
 #[derive(Debug)]
 pub(super) struct Outbound {
-    /// By sequence, with gaps only where messages were dropped.
+    /// By sequence, with gaps where messages were dropped.
     pub(super) queue: VecDeque<Entry>,
-    /// The sequence of the next message to come.
+    /// The sequence of the next message.
     end: u64,
     /// The first sequence that this connection has not sent.
     pub(super) cursor: u64,
     /// The first sequence that no connection has sent.
     sent_until: u64,
-    /// What came before its turn, because it took a shorter way here than its predecessor.
-    #[expect(clippy::box_collection, reason = "it is rare, and every Session has one of these")]
+    /// Messages that arrived out of order, from another shard than their predecessors.
+    #[expect(clippy::box_collection, reason = "it is rarely used, and every Session has this field")]
     early: Option<Box<BTreeMap<u64, Delivery>>>,
-    /// Sent on this connection and not done.
+    /// The number of messages sent on this connection and not complete.
     in_flight: u32,
-    /// Not done, wherever they are.
+    /// The number of all messages that are not complete.
     messages: usize,
     bytes: usize,
     pub(super) head: Head,
@@ -36,7 +37,7 @@ pub(super) struct Outbound {
 }
 
 impl Outbound {
-    /// An empty queue whose first message will have the sequence `first`.
+    /// An empty queue. Its first message will have the sequence `first`.
     pub(super) fn new(first: u64, limits: Arc<Limits>) -> Self {
         Self {
             queue: VecDeque::new(),
@@ -52,7 +53,7 @@ impl Outbound {
         }
     }
 
-    /// The queue of the last run: messages before `sent_until` may have been sent, and go out with DUP.
+    /// A recovered queue. Messages before `sent_until` may have been sent, and are sent with DUP.
     pub(super) fn restored(queue: BTreeMap<u64, RestoredMessage>, sent_until: u64, limits: Arc<Limits>) -> Self {
         let front = queue.first_key_value().map_or(1, |(first, _)| *first);
         let mut outbound = Self::new(front, limits);
@@ -74,33 +75,33 @@ impl Outbound {
         outbound
     }
 
-    /// Messages not done, those that came before their turn included, and their bytes.
+    /// The number of messages that are not complete, including those that arrived out of order, and their bytes.
     pub(super) const fn queued(&self) -> (usize, usize) {
         (self.messages, self.bytes)
     }
 
-    /// The place before which messages may have been sent.
+    /// The sequence before which messages may have been sent.
     pub(super) const fn sent_until(&self) -> u64 {
         self.sent_until
     }
 
-    /// Messages that were never sent.
+    /// The number of messages that were never sent.
     pub(super) fn unsent(&self) -> u64 {
         (self.queue.len() - self.place_from(self.sent_until)) as u64
     }
 
-    /// Messages sent and not acknowledged on this connection.
+    /// The number of messages sent on this connection and not acknowledged.
     pub(super) const fn in_flight(&self) -> u32 {
         self.in_flight
     }
 
-    /// The sequence of the next message to come.
+    /// The sequence of the next message.
     pub(super) const fn end(&self) -> u64 {
         self.end
     }
 
-    /// Puts a message at its place. When the queue is full and the oldest are to be dropped, the oldest that was never sent goes; else it is
-    /// for whoever gives messages to see that there is room.
+    /// Inserts a message at its sequence. If the queue is full and drops its oldest messages, the oldest one that was
+    /// never sent is dropped; otherwise the caller must have checked for space.
     pub(super) fn enqueue(&mut self, sequence: u64, delivery: Delivery, actions: &mut impl Actions) {
         if sequence > self.end {
             let bytes = delivery.queued_bytes();
@@ -116,7 +117,7 @@ impl Outbound {
         }
     }
 
-    /// Appends what came early, as far as it is its turn now.
+    /// Appends messages that arrived early and are next in order now.
     fn append_early(&mut self, actions: &mut impl Actions) {
         while let Some(early) = &mut self.early {
             let Some(delivery) = early.remove(&self.end) else { return };
@@ -134,41 +135,42 @@ impl Outbound {
         self.end += 1;
         self.messages += 1;
         self.bytes += entry.bytes as usize;
-        self.head.joined(&entry);
+        self.head.added(&entry);
         self.queue.push_back(entry);
         if self.limits.drops_oldest {
             self.drop_oldest(actions);
         }
     }
 
-    /// Drops as many of the oldest messages that were never sent as are beyond the bounds.
+    /// Drops the oldest messages that were never sent, as many as exceed the bounds.
     fn drop_oldest(&mut self, actions: &mut impl Actions) {
         while self.messages > self.limits.queued_messages_max || self.bytes > self.limits.queued_bytes_max {
             let oldest = self.place_from(self.sent_until);
             if self.queue.get(oldest).is_none() {
-                break; // all that is left is in flight
+                break; // the remaining messages are in flight
             }
             self.drop_message(oldest, DropCause::QueueFull, actions);
-            // Few are before it, those in flight: a client that is away must not gather what it doesn't get.
+            // Only messages in flight precede it, so removing it is cheap.
             self.queue.remove(oldest);
         }
         self.remove_done();
     }
 
-    /// A connection begins or ends: on the next one everything in flight is to be sent again, in its order. [MQTT-4.4.0-1]
+    /// Handles the start or the end of a connection: the next one sends all messages in flight again, in order.
+    /// [MQTT-4.4.0-1]
     pub(super) fn restart(&mut self, is_connected: bool) {
         self.cursor = self.front();
         self.in_flight = 0;
         self.restart_head(is_connected);
     }
 
-    /// Whether everything was sent that is there.
+    /// Whether all messages were sent.
     pub(super) const fn is_all_sent(&self) -> bool {
         self.cursor == self.end
     }
 
-    /// Sends what the client's Receive Maximum and `room` allow: what this connection has to repeat, then what is new. What is
-    /// not in memory is asked for.
+    /// Sends as many messages as the client's Receive Maximum and `room` permit: first retransmissions, then new
+    /// messages. Fetches those that are not in memory.
     pub(super) fn send(&mut self, now: Timestamp, link: &mut Link, room: &mut usize, actions: &mut impl Actions) {
         let front = self.front();
         let mut place = self.place_from(self.cursor);
@@ -216,8 +218,8 @@ impl Outbound {
         }
     }
 
-    /// What another member of a share may get when this Session ends: QoS 1 that is not acknowledged, and QoS 2 that was
-    /// never sent. [MQTT-4.8.2-5]
+    /// The messages that another member of a share may receive when this Session ends: unacknowledged ones at QoS 1,
+    /// and those never sent at QoS 2. [MQTT-4.8.2-5]
     pub(super) fn into_leftovers(self) -> impl Iterator<Item = (u64, Delivery)> {
         let queued = self.queue.into_iter().filter_map(|entry| match (entry.state, entry.content) {
             (State::Queued | State::AwaitingPuback, Content::Loaded(delivery)) => Some((entry.sequence, delivery)),
@@ -227,15 +229,15 @@ impl Outbound {
         queued.chain(early).filter(|(_, delivery)| delivery.share().is_some())
     }
 
-    /// The sequence of the oldest message, or of the next to come.
+    /// The sequence of the oldest message, or of the next one if the queue is empty.
     fn front(&self) -> u64 {
         self.queue.front().map_or(self.end, |entry| entry.sequence)
     }
 
-    /// The place of the message with this sequence, or of the next behind it.
+    /// The index of the message with this sequence, or of the first one behind it.
     pub(super) fn place_from(&self, sequence: u64) -> usize {
         let front = self.front();
-        // Without gaps the distance from the front is the place.
+        // Without gaps, the distance from the front is the index.
         let distance = usize::try_from(sequence.saturating_sub(front)).unwrap_or(usize::MAX);
         if self.end - front == self.queue.len() as u64 {
             return distance.min(self.queue.len());
@@ -243,13 +245,13 @@ impl Outbound {
         self.queue.partition_point(|entry| entry.sequence < sequence)
     }
 
-    /// The place of the message with this sequence.
+    /// The index of the message with this sequence.
     pub(super) fn place(&self, sequence: u64) -> Option<usize> {
         let place = self.place_from(sequence);
         self.queue.get(place).filter(|entry| entry.sequence == sequence).map(|_| place)
     }
 
-    /// The message with this Packet Identifier, if it was ever sent: its place, its sequence and how far it has come.
+    /// The sent message with this Packet Identifier: its index, sequence and state.
     pub(super) fn find(&self, id: PacketId) -> Option<(usize, u64, State)> {
         let front = self.front();
         let (sought, first) = (u64::from(id.number()), u64::from(packet_id(front).number()));
@@ -259,12 +261,12 @@ impl Outbound {
         (sequence < self.sent_until).then_some((place, sequence, entry.state))
     }
 
-    /// The client has the message at this place: only its identifier is kept until PUBCOMP.
+    /// The client has received the message at this index: only its identifier is kept, until PUBCOMP.
     pub(super) fn release(&mut self, place: usize) {
         self.take(place, State::AwaitingPubcomp);
     }
 
-    /// The client is done with the message at this place, which was sent.
+    /// Completes the message at this index, which was sent.
     pub(super) fn complete(&mut self, place: usize, actions: &mut impl Actions) {
         let Some(sequence) = self.queue.get(place).map(|entry| entry.sequence) else { return };
         if sequence < self.cursor {
@@ -283,7 +285,7 @@ impl Outbound {
         }
     }
 
-    /// The message goes without having come to the client. What is made of it is there before its record goes.
+    /// Drops the message at this index. A dead letter of it is stored before its record is deleted.
     fn drop_message(&mut self, place: usize, cause: DropCause, actions: &mut impl Actions) {
         let Some(entry) = self.queue.get(place).filter(|entry| entry.state != State::Done) else { return };
         let (sequence, is_stored) = (entry.sequence, entry.is_stored());
@@ -299,18 +301,18 @@ impl Outbound {
         }
     }
 
-    /// A message that can't be fetched goes; its record stays, as it may be read by another run.
+    /// Drops a message that can't be fetched. Its record stays, because a later run may be able to read it.
     pub(super) fn give_up(&mut self, place: usize) {
         self.messages -= 1;
         self.take(place, State::Done);
     }
 
-    /// The message at this place is not to be sent any more.
+    /// Sets the state of a message that won't be sent again, and removes it from memory.
     fn take(&mut self, place: usize, state: State) -> Option<Delivery> {
         let entry = self.queue.get_mut(place)?;
         if entry.is_loaded() || entry.is_stored() {
             self.bytes -= entry.bytes as usize;
-            self.head.left(entry, entry.sequence < self.cursor);
+            self.head.removed(entry, entry.sequence < self.cursor);
         }
         entry.state = state;
         entry.unload()
@@ -336,27 +338,28 @@ impl Outbound {
     }
 }
 
-/// Whether a message that is done with may have a record: what the client has already is not here any more.
+/// Whether a complete message may have a record. A message that the client has received is not in memory, so its place
+/// is unknown.
 fn is_recorded(delivery: Option<&Delivery>) -> bool {
     delivery.is_none_or(|delivery| delivery.place == DeliveryPlace::Record)
 }
 
-/// The Packet Identifier of the message with this sequence, which counts from 1.
+/// The Packet Identifier of the message with this sequence.
 fn packet_id(sequence: u64) -> PacketId {
     let number = u16::try_from((sequence - 1) % PACKET_IDS + 1).unwrap_or(u16::MAX);
     PacketId::new(number).unwrap_or(PacketId(std::num::NonZeroU16::MAX))
 }
 
-/// What a packet takes in the outgoing buffer, nearly: the transport's own count corrects it.
+/// An estimate of a packet's bytes in the outgoing buffer; the transport reports the exact number later.
 fn publish_bytes(publish: &OutgoingPublish) -> usize {
     publish.message.content_len() + HEADER_BYTES
 }
 
-/// How many Packet Identifiers there are.
+/// The number of Packet Identifiers.
 const PACKET_IDS: u64 = 65_535;
-/// A queue that has run empty keeps so many places; more are given back.
+/// The capacity that an empty queue keeps; more is released.
 const QUEUE_KEPT: usize = 64;
-/// Fixed header, lengths, Packet Identifier.
+/// Fixed header, lengths and Packet Identifier, in bytes.
 const HEADER_BYTES: usize = 10;
 
 #[cfg(test)]
@@ -366,13 +369,13 @@ mod tests {
     use crate::session::tests::{delivery, limits};
 
     #[test]
-    fn client_that_is_away_gathers_nothing_beyond_its_queue() {
+    fn the_queue_of_a_disconnected_client_stays_within_its_bounds() {
         let limits = Arc::new(Limits { queued_messages_max: 10, ..Limits::clone(&limits()) });
         let (mut outbound, mut actions) = (Outbound::new(1, limits), Vec::new());
         let mut link = Link::new(crate::codec::ProtocolVersion::V5, std::num::NonZeroU16::MIN);
         for sequence in 1..=200_000 {
             outbound.enqueue(sequence, delivery(Qos::AtLeastOnce), &mut actions);
-            outbound.send(Timestamp(0), &mut link, &mut 1, &mut actions); // the first alone
+            outbound.send(Timestamp(0), &mut link, &mut 1, &mut actions); // the first one only
             actions.clear();
         }
         assert_eq!((outbound.queue.len(), outbound.queued().0, outbound.unsent()), (10, 10, 9));

@@ -10,12 +10,13 @@ use super::report::{Recovered, Report};
 use super::shared::Shared;
 
 impl Store {
-    /// Copies what is stable into an empty directory, while the store goes on. Space is not reclaimed meanwhile.
+    /// Copies the stable part of the log into an empty directory while the store is in use. No space is reclaimed
+    /// meanwhile.
     ///
-    /// The copy is itself a store's directory.
+    /// The copy is a store directory.
     pub fn backup(&self, to: &Path) -> Result<(), OpenError> {
         let to = Directory::open_empty(to)?;
-        let (hold, segments) = Hold::new(&self.shared);
+        let (hold, segments) = SegmentPin::new(&self.shared);
         for (segment, bytes) in segments {
             let name = segment_name(segment);
             copy_file(&*hold.0.disk, &name, &to, &name, bytes)?;
@@ -24,7 +25,7 @@ impl Store {
     }
 }
 
-/// Reads a store that nobody has open, and changes nothing. The visitor is shown the whole log.
+/// Reads a store that no process has open, without changing it. Passes every entry of the log to `visitor`.
 pub fn check(directory: &Path, visitor: &mut dyn FnMut(Recovered<'_>)) -> Result<Report, OpenError> {
     if !directory.is_dir() {
         return Err(OpenError::NoStore { directory: directory.to_owned() });
@@ -37,7 +38,7 @@ pub fn check(directory: &Path, visitor: &mut dyn FnMut(Recovered<'_>)) -> Result
     }
 }
 
-/// Makes a store in an empty directory out of a backup, which must be whole.
+/// Creates a store in an empty directory from a backup, which must be intact.
 pub fn restore(from: &Path, to: &Path) -> Result<Report, OpenError> {
     let report = check(from, &mut |_| {})?;
     if let Some(first) = report.damages.first() {
@@ -52,14 +53,14 @@ pub fn restore(from: &Path, to: &Path) -> Result<Report, OpenError> {
     Ok(report)
 }
 
-/// As long as it lives, no segment is freed.
-pub(super) struct Hold<'a>(&'a Shared);
+/// Prevents that segments are freed, until it is dropped.
+pub(super) struct SegmentPin<'a>(&'a Shared);
 
-impl<'a> Hold<'a> {
-    /// Also which segments there are, and how far each is stable.
+impl<'a> SegmentPin<'a> {
+    /// Also returns all segments, each with the offset up to which it is stable.
     pub(super) fn new(shared: &'a Shared) -> (Self, BTreeMap<u32, u64>) {
         let mut log = shared.log();
-        log.holds += 1;
+        log.pins += 1;
         let (tail, tail_end) = log.end;
         let end = |segment| if segment == tail { tail_end } else { u64::MAX };
         let segments = log.index.segments().map(|(segment, _)| (segment, end(segment))).collect();
@@ -67,8 +68,8 @@ impl<'a> Hold<'a> {
     }
 }
 
-impl Drop for Hold<'_> {
+impl Drop for SegmentPin<'_> {
     fn drop(&mut self) {
-        self.0.log().holds -= 1;
+        self.0.log().pins -= 1;
     }
 }

@@ -5,34 +5,34 @@ use std::{io, thread};
 
 use super::entry::decode;
 use super::format::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
-use super::gathering::{Batch, Taken};
 use super::index::Index;
 use super::level::Level;
 use super::options::Hooks;
+use super::pending::{Batch, Taken};
 use super::reclaim::{Reclaim, Space};
 use super::shared::Shared;
 use super::writer::{Writer, Written};
 
-/// Makes stable what the shards append: takes all that has gathered, writes it, syncs once if any of it wants that, and tells
-/// them. Meanwhile the next commit gathers.
+/// Commits appended entries in groups: takes all pending entries, writes them, syncs once if one of them requires it,
+/// and reports them stable. Meanwhile the next group accumulates.
 ///
-/// [`Store`](super::Store) runs it on a thread of its own; a simulation calls [`commit`](Self::commit) itself.
+/// [`Store`](super::Store) runs it on a thread; a simulation calls [`commit`](Self::commit) itself.
 pub struct Committer {
     pub(super) shared: Arc<Shared>,
     pub(super) hooks: Hooks,
-    /// What writes; nothing at the level that keeps nothing.
+    /// The writer; `None` at level `None`.
     pub(super) disk: Option<(Writer, Reclaim)>,
     pub(super) level: Level,
 }
 
-/// What a call of [`Committer::commit`] did.
+/// The result of a call of [`Committer::commit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Something: there may be more.
+    /// It committed or reclaimed something; there may be more.
     Worked,
     /// There was nothing to do.
     Idle,
-    /// The store failed, and this is its end.
+    /// The store failed and won't commit again.
     Failed,
 }
 
@@ -40,25 +40,25 @@ impl Committer {
     /// Commits until the store is closed or fails.
     pub(super) fn run(mut self) {
         loop {
-            self.shared.gathering.linger();
+            self.shared.pending.wait_for_urgent();
             match self.commit() {
                 Progress::Worked => {}
-                Progress::Idle if self.shared.gathering.is_closing() => return,
-                Progress::Idle => self.shared.gathering.wait(self.shared.gathering.is_full().then_some(FULL_RETRY)),
+                Progress::Idle if self.shared.pending.is_closing() => return,
+                Progress::Idle => self.shared.pending.wait(self.shared.pending.is_full().then_some(FULL_RETRY)),
                 Progress::Failed => return,
             }
         }
     }
 
-    /// Makes stable what has gathered, and reclaims a little space.
+    /// Commits the pending entries, and reclaims a little space.
     pub fn commit(&mut self) -> Progress {
-        if self.shared.gathering.failure().is_some() {
+        if self.shared.pending.failure().is_some() {
             return Progress::Failed;
         }
         match self.try_commit() {
             Ok(progress) => progress,
             Err(error) => {
-                self.shared.gathering.fail(error.to_string());
+                self.shared.pending.fail(error.to_string());
                 (self.hooks.on_failure)(&error.to_string());
                 Progress::Failed
             }
@@ -66,19 +66,19 @@ impl Committer {
     }
 
     fn try_commit(&mut self) -> io::Result<Progress> {
-        let mut taken = self.shared.gathering.take();
+        let mut taken = self.shared.pending.take();
         let mut worked = !taken.tickets.is_empty();
         if self.disk.is_some() {
             let copies = self.next_copies(&taken.batches)?;
             worked |= !copies.is_empty();
-            // They were live before this commit: what it deletes comes after them.
+            // Copies were live before this commit, so they precede its entries, which may delete them.
             for copy in copies.into_iter().rev() {
                 taken.batches.push_front(copy);
                 taken.wants_sync = true;
             }
             self.write(&mut taken)?;
         }
-        if self.shared.gathering.settle(taken.batches) {
+        if self.shared.pending.complete(taken.batches) {
             (self.hooks.on_pressure)();
         }
         for (source, ticket) in taken.tickets.into_iter().enumerate() {
@@ -90,10 +90,10 @@ impl Committer {
         Ok(if worked { Progress::Worked } else { Progress::Idle })
     }
 
-    /// Copies of live entries, more of them the more is written.
+    /// Copies of live entries, in proportion to the bytes written.
     fn next_copies(&mut self, batches: &VecDeque<Batch>) -> io::Result<Vec<Batch>> {
         let Some((writer, reclaim)) = &mut self.disk else { return Ok(Vec::new()) };
-        if batches.is_empty() && self.shared.gathering.is_closing() {
+        if batches.is_empty() && self.shared.pending.is_closing() {
             return Ok(Vec::new());
         }
         let written: u64 = batches.iter().map(|batch| batch.bytes.len() as u64).sum();
@@ -105,8 +105,8 @@ impl Committer {
     fn write(&mut self, taken: &mut Taken) -> io::Result<()> {
         let Some((writer, reclaim)) = self.disk.as_mut().filter(|_| !taken.batches.is_empty()) else { return Ok(()) };
         let written = writer.write(taken)?;
-        // Known before anybody hears that it is stable, and sends more.
-        if self.shared.gathering.set_full(!writer.spares.has_reserve()) {
+        // Set before the commit is reported stable, because that causes new entries.
+        if self.shared.pending.set_full(!writer.spares.has_reserve()) {
             (self.hooks.on_pressure)();
         }
         let batches = &taken.batches;
@@ -126,22 +126,22 @@ impl Committer {
         Ok(())
     }
 
-    /// Frees the oldest segments as far as nothing in them is live, and keeps the reserve filled.
+    /// Frees the oldest segments without live entries, and fills the reserve.
     fn free_segments(&mut self) -> io::Result<bool> {
         let Some((writer, _)) = &mut self.disk else { return Ok(false) };
         let mut freed = false;
         while let Some(segment) = self.shared.log().take_dead_segment() {
             self.shared.files.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
-            // What took the place of its entries must not be lost when they are gone.
+            // The entries that replaced those of the segment must be stable before it is freed.
             writer.sync_rest()?;
             writer.spares.free(&*self.shared.disk, self.level, segment)?;
             freed = true;
         }
         if !writer.spares.has_reserve() {
-            // Without one the disk counts as full, and this is tried again.
+            // Without a reserve the disk counts as full, and this is tried again.
             let _ = writer.spares.fill_reserve(&*self.shared.disk);
         }
-        if self.shared.gathering.set_full(!writer.spares.has_reserve()) {
+        if self.shared.pending.set_full(!writer.spares.has_reserve()) {
             (self.hooks.on_pressure)();
         }
         Ok(freed)
@@ -152,13 +152,13 @@ impl Drop for Committer {
     fn drop(&mut self) {
         if thread::panicking() {
             let reason = "the store's thread ended unexpectedly";
-            self.shared.gathering.fail(reason.to_owned());
+            self.shared.pending.fail(reason.to_owned());
             (self.hooks.on_failure)(reason);
         }
     }
 }
 
-/// Enters what a batch holds into the index.
+/// Applies the entries of a batch to the index.
 fn apply(index: &mut Index, batch: &Batch, written: Written) {
     index.add_bytes(written.segment, written.bytes);
     let mut at = BATCH_HEADER_BYTES;
@@ -166,19 +166,19 @@ fn apply(index: &mut Index, batch: &Batch, written: Written) {
         let entry = batch.bytes.get(at..).and_then(decode);
         let offset = u32::try_from(written.offset + at as u64).ok();
         let (Some(entry), Some(offset)) = (entry, offset) else {
-            unreachable!("what was encoded decodes, in a segment whose offsets have 32 bits")
+            unreachable!("encoded entries can be decoded, and offsets fit 32 bits")
         };
         index.apply(&entry, written.segment, offset);
         at += entry.length;
     }
 }
 
-/// How long a full disk is left alone before the reserve is tried for again.
+/// How long to wait on a full disk before trying to allocate the reserve again.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
-/// Bytes that are looked through for live entries in each commit: a millisecond's work.
+/// Bytes searched for live entries in each commit, about a millisecond's work.
 const COPY_BUDGET: u64 = 256 << 10;
 
-/// What a commit adds to them for each byte that it writes. Half of the log may be garbage, so to keep up with it twice as
-/// much as was written has to be looked through; more, as the copies are written too.
+/// Additional bytes to search per byte written. Half of the log may be garbage, so at least two are needed to keep up;
+/// more, because copies are written too.
 const COPY_FACTOR: u64 = 3;

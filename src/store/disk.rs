@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use super::error::OpenError;
 
-/// The directory of a store, and all that the store asks of it: the seam where a test puts a disk that crashes.
+/// The directory of a store. Tests implement it with a disk that crashes.
 pub trait Disk: Send + Sync {
-    /// Makes an empty file, in place of one that has the name.
+    /// Creates an empty file, replacing an existing one.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
-    /// Opens a file that exists, for reading and writing.
+    /// Opens an existing file for reading and writing.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// The names of all files.
     fn list(&self) -> io::Result<Vec<String>>;
-    /// Gives a file another name, in place of the file that has it.
+    /// Renames a file, replacing an existing one.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Makes the names stable.
+    /// Syncs the directory, so that changes of names are stable.
     fn sync_names(&self) -> io::Result<()>;
-    /// A number that nobody can guess.
+    /// A random number that can't be predicted.
     fn salt(&self) -> io::Result<u64>;
 }
 
@@ -28,27 +28,27 @@ pub trait Disk: Send + Sync {
 pub trait DiskFile: Send + Sync {
     /// Writes all of `bytes`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Fills as much of `buffer` as the file has from `offset` on, and returns how much.
+    /// Reads into `buffer` up to the end of the file, and returns the number of bytes read.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
-    /// Makes what was written stable.
+    /// Syncs written data.
     fn sync(&self) -> io::Result<()>;
-    /// Takes space for this many bytes from the start, whether or not they are written.
+    /// Allocates disk space for this many bytes from the start of the file, whether or not they are written.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
     /// The length in bytes.
     fn size(&self) -> io::Result<u64>;
 }
 
-/// A directory of the file system, locked against a second store.
+/// A directory of the file system, locked against use by another store.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
     entries: File,
-    /// Locked as long as it is open. The lock goes with the process, whatever ends it.
+    /// The lock ends when this file is closed, or with the process.
     _lock: File,
 }
 
 impl Directory {
-    /// Opens a directory, which is made if it isn't there.
+    /// Opens a directory, creating it if it does not exist.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         make_stable(path)?;
         let path = path.canonicalize()?;
@@ -57,7 +57,7 @@ impl Directory {
         Ok(Self { path, entries, _lock: lock })
     }
 
-    /// Opens a directory that is to hold nothing yet.
+    /// Opens a directory that must be empty.
     pub(super) fn open_empty(path: &Path) -> Result<Self, OpenError> {
         let directory = Self::open(path)?;
         match directory.list()?.iter().any(|name| name != LOCK) {
@@ -148,7 +148,7 @@ impl DiskFile for File {
     }
 }
 
-/// Where nothing is written: it has no files, and makes none.
+/// A disk without files, for level `None`.
 #[derive(Debug)]
 pub(super) struct NoDisk;
 
@@ -182,7 +182,7 @@ impl Disk for NoDisk {
     }
 }
 
-/// Makes a directory and those above it, whatever is missing of them, and their names stable.
+/// Creates a directory and its missing parents, and syncs their names.
 fn make_stable(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -197,7 +197,7 @@ fn make_stable(path: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-/// Takes the space by writing to it, where the file system can't be asked for it.
+/// Allocates space by writing zeros, for file systems without `fallocate`.
 fn fill(file: &File, bytes: u64) -> io::Result<()> {
     let zeros = vec![0; 1 << 20];
     let mut offset = file.metadata()?.len();

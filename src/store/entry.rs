@@ -2,68 +2,68 @@ use smallvec::SmallVec;
 
 use super::level::Level;
 
-/// What an entry's body stands for, as long as it is live.
+/// Identifies the body of a live entry.
 ///
-/// The log gives the parts no meaning, save that a whole group can be ended at once.
+/// The store doesn't interpret the parts, except that a whole group can be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// What ends together.
+    /// The keys of a group can be deleted together.
     pub group: u64,
-    /// What sort of thing it is.
+    /// The kind of the key.
     pub kind: u8,
-    /// Which of them. Ascending numbers take the least memory.
+    /// The number of the key. Ascending numbers need the least memory.
     pub id: u64,
 }
 
-/// One atomic change: all of it is found again after a crash, or nothing.
+/// An atomic change: after a crash, all of it is recovered or nothing.
 ///
-/// It takes effect in this order: `ends`, `deletes`, `puts`.
+/// It is applied in this order: `ends`, `deletes`, `puts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// What the puts stand for, once for them all.
+    /// The body of all puts.
     pub body: &'a [u8],
-    /// The keys that have this body from now on. The entry is live as long as one of them is.
+    /// The keys that get this body. The entry is live while one of them has it.
     pub puts: &'a [Key],
-    /// The keys that have no body any more.
+    /// The keys that are deleted (tombstones).
     pub deletes: &'a [Key],
-    /// The group of which no key has a body any more.
+    /// The group whose keys are all deleted.
     pub ends: Option<u64>,
-    /// When it counts as stable. More than the store's own level can't be had, and nothing is less than written.
+    /// When the entry counts as stable, limited by the store's level.
     pub level: Level,
-    /// Whether it may use the space that is kept for a full disk.
+    /// Whether it may use the reserve for a full disk.
     pub room: Room,
 }
 
-/// Which space an entry may take.
+/// The space that an entry may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
-    /// What is free. On a full disk the entry is refused, if it puts anything.
+    /// Free disk space only. On a full disk, the entry is refused if it has puts.
     Ordinary,
-    /// The reserve as well: it finishes something that is stored already, so that the store can drain.
+    /// The reserve too, because the entry completes a stored operation, so that the store can drain.
     Reserve,
 }
 
-/// Why an entry was not taken. Nothing of it is in the log.
+/// Why an entry was refused. No part of it was appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The disk is full, and the reserve is for draining.
+    /// The disk is full, and the entry may not use the reserve.
     #[error("the disk is full")]
     Full,
-    /// A write or a sync failed before: nothing is stored any more.
-    #[error("the store failed, and takes nothing any more")]
+    /// A write or a sync failed before, so the store accepts no entries.
+    #[error("the store has failed and accepts no entries")]
     Failed,
     /// The store is being closed.
     #[error("the store is closed")]
     Closed,
-    /// More bytes or keys than an entry can have.
+    /// The entry exceeds the limit of bytes or keys.
     #[error("the entry is larger than {ENTRY_BYTES_MAX} bytes or {ENTRY_KEYS_MAX} keys")]
     TooLarge,
 }
 
-/// An entry as it is read back from the log.
+/// A decoded entry of the log.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Decoded<'a> {
-    /// All its bytes, the head included.
+    /// Its length in bytes, including the head.
     pub(super) length: usize,
     pub(super) body: &'a [u8],
     pub(super) puts: Keys,
@@ -73,10 +73,10 @@ pub(super) struct Decoded<'a> {
 
 pub(super) type Keys = SmallVec<[Key; 4]>;
 
-/// An entry's bytes up to its body.
+/// The bytes of an entry before its body.
 pub(super) type Head = SmallVec<[u8; 128]>;
 
-/// Encodes what stands before the body, with the checksum of both.
+/// Encodes the bytes before the body, with the checksum of the whole entry.
 pub(super) fn encode_head(entry: &Entry<'_>) -> Result<Head, Refused> {
     let keys = entry.puts.len().saturating_add(entry.deletes.len());
     if keys > ENTRY_KEYS_MAX || entry.body.len() > ENTRY_BYTES_MAX {
@@ -103,7 +103,7 @@ pub(super) fn encode_head(entry: &Entry<'_>) -> Result<Head, Refused> {
     Ok(head)
 }
 
-/// Reads the entry that `bytes` begin with; `None` if they don't begin with one. Its checksum is not looked at.
+/// Decodes the entry at the start of `bytes`; `None` if there is none. Does not verify the checksum.
 pub(super) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
     let length = length(bytes)?;
     let body = usize::try_from(number_at::<4>(bytes, 8).map(u32::from_le_bytes)?).ok()?;
@@ -120,18 +120,18 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
     head.is_empty().then_some(Decoded { length, body, puts, deletes, ends })
 }
 
-/// The body of one whole entry.
+/// The body of a whole entry.
 pub(super) fn body(bytes: &[u8]) -> Option<&[u8]> {
     let length = usize::try_from(number_at::<4>(bytes, 8).map(u32::from_le_bytes)?).ok()?;
     bytes.get(bytes.len().checked_sub(length)?..)
 }
 
-/// How long the entry is that `bytes` begin with.
+/// The length in bytes of the entry at the start of `bytes`.
 pub(super) fn length(bytes: &[u8]) -> Option<usize> {
     usize::try_from(number_at::<4>(bytes, 4).map(u32::from_le_bytes)?).ok()
 }
 
-/// Whether the bytes of one whole entry are what was written.
+/// Whether the checksum of a whole entry is right.
 pub(super) fn is_intact(bytes: &[u8]) -> bool {
     let Some(crc) = number_at::<4>(bytes, 0).map(u32::from_le_bytes) else { return false };
     bytes.get(4..).is_some_and(|rest| crc32c::crc32c(rest) == crc)
@@ -142,7 +142,7 @@ pub(super) fn number_at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[
     bytes.get(offset..)?.first_chunk().copied()
 }
 
-/// Keys as runs: what follows each other costs nothing.
+/// Encodes keys as runs of consecutive ids.
 fn encode_keys(keys: &[Key], to: &mut Head) {
     let runs = || keys.chunk_by(|a, b| a.group == b.group && a.kind == b.kind && a.id.checked_add(1) == Some(b.id));
     encode_number(runs().count() as u64, to);
@@ -206,10 +206,10 @@ fn decode_number(bytes: &mut &[u8]) -> Option<u64> {
 /// Checksum, length of the entry, length of its body.
 const PREFIX_BYTES: usize = 12;
 
-/// Larger than any packet of MQTT with its topic and keys; an offset in a segment stays within 32 bits.
+/// Larger than any MQTT packet with its topic and keys; offsets in a segment still fit 32 bits.
 const ENTRY_BYTES_MAX: usize = 1 << 29;
 
-/// One message to every session of a very large broker; it bounds what a short run can unfold to.
+/// One message to every session of a very large broker. It bounds the memory that a short run expands to.
 const ENTRY_KEYS_MAX: usize = 1 << 24;
 
 #[cfg(test)]
@@ -225,7 +225,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_decodes_to_the_same(
+        fn an_encoded_entry_decodes_to_the_same(
             body in prop::collection::vec(any::<u8>(), 0..300), puts in keys(), deletes in keys(), ends in any::<Option<u64>>(),
         ) {
             let (level, room) = (Level::PowerLoss, Room::Ordinary);
@@ -243,7 +243,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_decode_or_not(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn any_bytes_decode_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             let _ = decode(&bytes);
             let mut framed = vec![0, 0, 0, 0, 80, 0, 0, 0, 3, 0, 0, 0];
             framed.extend_from_slice(&bytes);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_unfolds_to_too_many_keys_is_not_an_entry() {
+    fn a_run_of_too_many_keys_is_not_an_entry() {
         let mut head = Head::from_slice(&[0; PREFIX_BYTES]);
         encode_number(1, &mut head);
         head.push(1);

@@ -7,15 +7,15 @@ use super::report::Damage;
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it open.
+    /// Another process has the store open.
     #[error("{} is in use by process {process}", directory.display())]
     Locked {
         /// The store's directory.
         directory: PathBuf,
-        /// The other process's id, as its lock file says.
+        /// The id of the other process, from the lock file.
         process: String,
     },
-    /// A later version wrote it.
+    /// A later version of the broker wrote the store.
     #[error(
         "{name} has format version {version}, and this version reads up to {VERSION}: use the version that wrote it, or a later one"
     )]
@@ -25,27 +25,27 @@ pub enum OpenError {
         /// Its format version.
         version: u32,
     },
-    /// Something is damaged, and it was asked not to go on then.
+    /// Parts are damaged, and `strict` forbids to continue.
     #[error("{} damaged regions, the first: {first}", .count)]
     Damaged {
         /// How many regions.
         count: usize,
-        /// The oldest of them.
+        /// The first damaged region.
         first: Damage,
     },
-    /// A copy is to be made where something is already.
+    /// The destination of a copy is not empty.
     #[error("{} is not empty", directory.display())]
     NotEmpty {
         /// The directory.
         directory: PathBuf,
     },
-    /// There is no store to copy or check.
-    #[error("{} holds no store", directory.display())]
+    /// There is no store in the directory.
+    #[error("{} contains no store", directory.display())]
     NoStore {
         /// The directory.
         directory: PathBuf,
     },
-    /// The disk or the system says no.
+    /// The operating system returned an error.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

@@ -1,4 +1,4 @@
-//! Reading many bodies at once.
+//! Reads many bodies at once.
 
 use std::io;
 
@@ -7,16 +7,16 @@ use super::entry::{self, Key};
 use super::ids::Place;
 use super::shared::Shared;
 
-/// A key on its way to its body.
+/// A requested key.
 #[derive(Clone, Copy)]
 struct Wanted {
     key: Key,
     place: Option<Place>,
-    /// Whether it was still there after the window was read that holds it.
-    is_there: bool,
+    /// Whether the key still had the same place after the window was read.
+    is_current: bool,
 }
 
-/// What one read brought of a segment.
+/// The bytes of a segment that one read returned.
 #[derive(Default)]
 struct Window {
     segment: u32,
@@ -25,13 +25,13 @@ struct Window {
 }
 
 impl Store {
-    /// Shows the visitor the body that each key has, in the order of the keys; `None` if it has none, or what put it is not
-    /// stable. What stands near each other in the log, as a queue does, is read at once.
+    /// Passes the body of each key to `visitor`, in the order of the keys; `None` if there is none, or its entry is not
+    /// stable. Entries that are close together in the log, such as those of a queue, are read at once.
     pub fn read_each(&self, keys: &[Key], mut visitor: impl FnMut(Key, io::Result<Option<&[u8]>>)) {
-        // All of them before the first read: what a window holds of an entry that is written later is not that entry.
+        // All places are looked up before the first read, so a window doesn't have entries that are written later.
         let mut wanted: Vec<Wanted> = {
             let log = self.shared.log();
-            keys.iter().map(|&key| Wanted { key, place: log.index.get(key), is_there: false }).collect()
+            keys.iter().map(|&key| Wanted { key, place: log.index.get(key), is_current: false }).collect()
         };
         let mut window = Window::default();
         let mut rest = wanted.as_mut_slice();
@@ -39,12 +39,12 @@ impl Store {
             match place {
                 None => visitor(key, Ok(None)),
                 Some(place) => {
-                    if !window.holds(place) {
-                        // What it doesn't bring, or brings damaged, is read once more by itself.
+                    if !window.contains(place) {
+                        // Bodies that the window lacks, or that are damaged in it, are read again individually.
                         let _ = window.read(&self.shared, place, rest);
-                        self.look_again(&window, rest);
+                        self.recheck_places(&window, rest);
                     }
-                    let body = window.body(place).filter(|_| rest.first().is_some_and(|wanted| wanted.is_there));
+                    let body = window.body(place).filter(|_| rest.first().is_some_and(|wanted| wanted.is_current));
                     match body.map_or_else(|| self.read(key), |_| Ok(None)) {
                         Ok(alone) => visitor(key, Ok(body.or(alone.as_deref()))),
                         Err(error) => visitor(key, Err(error)),
@@ -55,26 +55,27 @@ impl Store {
         }
     }
 
-    /// What still stands where it did, can't have been freed and overwritten before the window was read.
-    fn look_again(&self, window: &Window, wanted: &mut [Wanted]) {
+    /// A key that still has the same place proves that its segment wasn't freed and overwritten before the window was
+    /// read.
+    fn recheck_places(&self, window: &Window, wanted: &mut [Wanted]) {
         let log = self.shared.log();
         for wanted in wanted {
             let Some(place) = wanted.place else { continue };
-            if !window.holds(place) {
+            if !window.contains(place) {
                 break;
             }
-            wanted.is_there = log.index.get(wanted.key) == Some(place);
+            wanted.is_current = log.index.get(wanted.key) == Some(place);
         }
     }
 }
 
 impl Window {
-    fn holds(&self, place: Place) -> bool {
+    fn contains(&self, place: Place) -> bool {
         let end = self.start + self.bytes.len() as u64;
         place.segment == self.segment && (self.start..end).contains(&u64::from(place.offset))
     }
 
-    /// Reads from a place as far as the places behind it follow closely.
+    /// Reads from a place to the last of the following places that are close enough.
     fn read(&mut self, shared: &Shared, first: Place, run: &[Wanted]) -> io::Result<()> {
         self.bytes.clear();
         let start = u64::from(first.offset);
@@ -97,9 +98,9 @@ impl Window {
         Ok(())
     }
 
-    /// The body of the entry at a place, if all of it is here and intact.
+    /// The body of the entry at a place, if it is complete and intact.
     fn body(&self, place: Place) -> Option<&[u8]> {
-        if !self.holds(place) {
+        if !self.contains(place) {
             return None;
         }
         let from = usize::try_from(u64::from(place.offset) - self.start).ok()?;
@@ -112,9 +113,9 @@ impl Window {
     }
 }
 
-/// What one read brings at the most.
+/// Maximum number of bytes of one read.
 const WINDOW_BYTES: u64 = if cfg!(test) { 600 } else { 256 << 10 };
-/// What lies between two entries is read with them up to here: it costs less than another read.
+/// Up to this many bytes between two entries are read too, because that is cheaper than a second read.
 const GAP_BYTES_MAX: u64 = 16 << 10;
-/// What is taken for an entry's length where less is known.
+/// The assumed length of an entry of unknown length, in bytes.
 const ENTRY_BYTES: u64 = 128;

@@ -1,22 +1,23 @@
 use super::entry::number_at;
 
-/// What a segment begins with.
+/// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
-    /// Segments are read in the order of their numbers.
+    /// Segments are ordered by number.
     pub(super) number: u32,
-    /// Of the first entry in it. What older segments hold from this sequence on was cut, and is not part of the log.
+    /// The sequence of its first entry. Entries of older segments at or above this sequence are not part of the log.
     pub(super) first_sequence: u64,
-    /// Stands in each batch, and is known to nobody who chooses payloads: old ones in recycled space can't pass for batches.
+    /// A random number in each batch that clients can't know, so old payloads in recycled space can't be taken for
+    /// batches.
     pub(super) salt: u64,
 }
 
-/// Why a file is not read as a segment.
+/// Why a file is not a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeaderError {
-    /// It doesn't begin with the header of a segment.
+    /// It has no valid segment header.
     Damaged,
-    /// It was written by a later version.
+    /// A later version wrote it.
     Newer(u32),
 }
 
@@ -55,7 +56,7 @@ impl SegmentHeader {
         Some(Self { number, first_sequence: u64_at(bytes, 24)?, salt: u64_at(bytes, 32)? })
     }
 
-    /// What the checksums of its batches begin with.
+    /// The initial value of the checksums of its batches.
     fn seed(&self) -> u32 {
         crc32c::crc32c_append(crc32c::crc32c(&self.salt.to_le_bytes()), &u64::from(self.number).to_le_bytes())
     }
@@ -65,21 +66,21 @@ impl SegmentHeader {
     }
 }
 
-/// What a batch begins with.
+/// The header of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BatchHeader {
     pub(super) body_bytes: u32,
-    /// Of its first entry.
+    /// The sequence of its first entry.
     pub(super) sequence: u64,
-    /// All entries before this one were reported stable when the batch was written: if one of them is missing, the
-    /// file is damaged. What is missing after it was never promised.
+    /// When the batch was written, all entries before this sequence had been reported stable: if one of them is
+    /// missing, the file is damaged. Missing entries at or above it were never reported.
     pub(super) acknowledged: u64,
     pub(super) entries: u32,
     body_crc: u32,
 }
 
 impl BatchHeader {
-    /// The batch's header, or `None` if there is none of this segment at the start of `bytes`.
+    /// Decodes the batch header at the start of `bytes`; `None` if there is no valid one for this segment.
     pub(super) fn decode(segment: &SegmentHeader, bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..BATCH_HEADER_BYTES)?;
         if u64_at(bytes, 0)? != segment.salt
@@ -96,18 +97,19 @@ impl BatchHeader {
         })
     }
 
-    /// Whether this is the body that was written with it.
+    /// Whether `body` matches the checksum.
     pub(super) fn is_of(&self, segment: &SegmentHeader, body: &[u8]) -> bool {
         segment.body_crc(self.sequence, body) == self.body_crc
     }
 
-    /// The sequence of what comes after the batch.
+    /// The sequence after the last entry of the batch.
     pub(super) fn end(&self) -> u64 {
         self.sequence.saturating_add(u64::from(self.entries))
     }
 }
 
-/// Completes a batch: `bytes` are room for its header, and its entries. `None` if there are more than a batch can have.
+/// Fills in the header of a batch: `bytes` has space for the header, followed by the entries. `None` if there are too
+/// many.
 pub(super) fn seal_batch(
     segment: &SegmentHeader,
     sequence: u64,
@@ -131,7 +133,7 @@ pub(super) fn seal_batch(
     Some(())
 }
 
-/// The format version that a segment's first bytes tell, whatever its version.
+/// The format version in the first bytes of a segment, also of a later version.
 fn version(bytes: &[u8]) -> Option<u32> {
     if bytes.get(..8)? != MAGIC || crc32c::crc32c(bytes.get(..12)?) != u32_at(bytes, 12)? {
         return None;
@@ -147,24 +149,24 @@ fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
     number_at(bytes, offset).map(u64::from_le_bytes)
 }
 
-/// The name of a segment's file.
+/// The file name of a segment.
 pub(super) fn segment_name(number: u32) -> String {
     format!("{number:010}.seg")
 }
 
-/// The number of the segment that a file of this name is.
+/// The segment number in a file name, if it is the name of a segment.
 pub(super) fn segment_number(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(".seg")?;
     (digits.len() == 10 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
-/// The first version. A later one keeps the first 16 bytes of a segment as they are.
+/// The format version. Later versions keep the first 16 bytes of a segment unchanged.
 pub(super) const VERSION: u32 = 1;
 
 pub(super) const SEGMENT_HEADER_BYTES: usize = 64;
 pub(super) const BATCH_HEADER_BYTES: usize = 40;
 
-/// Batches begin at multiples of it, so that one can be looked for behind a damaged one.
+/// Batches are aligned to this many bytes, so that recovery can search for one behind a damaged one.
 pub(super) const ALIGNMENT: usize = 8;
 
 const MAGIC: &[u8; 8] = b"OnceMQ\r\n";
@@ -176,7 +178,7 @@ mod tests {
     const HEADER: SegmentHeader = SegmentHeader { number: 3, first_sequence: 17, salt: 0x0123_4567_89AB_CDEF };
 
     #[test]
-    fn a_header_is_read_back_and_any_changed_bit_noticed() {
+    fn a_header_survives_a_round_trip_and_any_changed_bit_is_detected() {
         let bytes = HEADER.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok(HEADER));
         for bit in 0..44 * 8 {
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_named() {
+    fn a_newer_version_is_reported() {
         let mut bytes = HEADER.encode();
         bytes[8] = 9;
         let crc = crc32c::crc32c(&bytes[..12]);
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_belongs_to_one_segment_and_any_changed_bit_is_noticed() {
+    fn a_batch_belongs_to_one_segment_and_any_changed_bit_is_detected() {
         let mut bytes = vec![0; BATCH_HEADER_BYTES];
         bytes.extend_from_slice(b"entries");
         seal_batch(&HEADER, 17, 12, 2, &mut bytes).unwrap();
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_segments_own_name_is_one() {
+    fn only_the_canonical_name_is_a_segment_name() {
         assert_eq!(segment_number(&segment_name(42)), Some(42));
         for name in ["42.seg", "+000000042.seg", "0000000042.free", "9999999999.seg", "lock"] {
             assert_eq!(segment_number(name), None, "{name}");

@@ -2,19 +2,19 @@ use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
-/// Where the entry that a live key has its body from stands, and how much of it the key answers for.
+/// The position of the entry with a live key's body, and the key's share of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
-    /// `u32::MAX`: nowhere.
+    /// The segment; `u32::MAX` marks an unused element.
     pub(super) segment: u32,
     pub(super) offset: u32,
-    /// The entry's bytes, divided by its keys.
+    /// The bytes of the entry, divided by the number of its keys.
     pub(super) share: u32,
 }
 
-/// The live identifiers of one kind in one group.
+/// The live ids of one kind in one group.
 ///
-/// A queue's identifiers follow each other: they are a deque without keys, 12 bytes each. Others are in a map.
+/// Consecutive ids, such as those of a queue, are in a deque without keys, 12 bytes each. Others are in a map.
 #[derive(Debug)]
 pub(super) enum Ids {
     One(u64, Place),
@@ -23,11 +23,11 @@ pub(super) enum Ids {
 
 #[derive(Debug, Default)]
 pub(super) struct Many {
-    /// The identifier of the run's first place.
+    /// The id of the first element of the run.
     base: u64,
-    /// Neither the first nor the last is nowhere.
+    /// The first and the last element are used.
     run: VecDeque<Place>,
-    /// How many of the run are somewhere.
+    /// The number of used elements of the run.
     in_run: usize,
     others: HashMap<u64, Place, RandomState>,
 }
@@ -40,7 +40,7 @@ impl Ids {
         }
     }
 
-    /// Puts an identifier somewhere, and returns where it was.
+    /// Sets the place of an id, and returns the previous one.
     pub(super) fn put(&mut self, id: u64, place: Place) -> Option<Place> {
         match self {
             Self::One(only, old) if *only == id => Some(std::mem::replace(old, place)),
@@ -55,7 +55,7 @@ impl Ids {
         }
     }
 
-    /// Takes an identifier away; `Err` if it was the only one, and nothing is left.
+    /// Removes an id. Returns `Err` if it was the only one, so that nothing is left.
     pub(super) fn remove(&mut self, id: u64) -> Result<Option<Place>, Place> {
         match self {
             Self::One(only, place) if *only == id => Err(*place),
@@ -162,11 +162,11 @@ impl Many {
         self.run.capacity() + self.others.capacity()
     }
 
-    /// The identifier's index in the run, if it is in it; else one past its end.
+    /// The index of an id in the run, or an index beyond its end.
     fn in_run_at(&self, id: u64) -> usize {
         id.checked_sub(self.base).and_then(|index| usize::try_from(index).ok()).unwrap_or(usize::MAX - GAP_MAX)
     }
 }
 
-/// How many identifiers a run may leave out at its end: more cost more as holes than the rest in the map.
+/// The maximum number of unused elements at the end of a run. More would take more memory than a map.
 const GAP_MAX: usize = 64;

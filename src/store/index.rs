@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::entry::{Decoded, Key};
 use super::ids::{Ids, Place};
 
-/// Which keys are live and where, and how much of each segment is.
+/// The live keys with their places, and the live bytes of each segment.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     groups: HashMap<u64, SmallVec<[(u8, Ids); 2]>, RandomState>,
@@ -16,17 +16,17 @@ pub(super) struct Index {
     live_bytes: u64,
 }
 
-/// What a segment holds.
+/// The usage of a segment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Usage {
-    /// All of it, up to where the log goes on in the next.
+    /// Its size, up to the end of its last batch.
     pub(super) bytes: u64,
     pub(super) live_bytes: u64,
     pub(super) live_keys: u64,
 }
 
 impl Index {
-    /// Carries out the entry that stands in a segment at an offset.
+    /// Applies the entry at an offset of a segment.
     pub(super) fn apply(&mut self, entry: &Decoded<'_>, segment: u32, offset: u32) {
         if let Some(group) = entry.ends {
             self.end(group);
@@ -98,20 +98,20 @@ impl Index {
         }
     }
 
-    /// Counts bytes that a segment holds from now on; a new one, too.
+    /// Adds bytes to a segment, which may be new.
     pub(super) fn add_bytes(&mut self, segment: u32, bytes: u64) {
         self.segments.entry(segment).or_default().bytes += bytes;
         self.bytes += bytes;
     }
 
-    /// Forgets a segment of which nothing is live.
+    /// Removes a segment without live entries.
     pub(super) fn remove_segment(&mut self, segment: u32) {
         if let Some(usage) = self.segments.remove(&segment) {
             self.bytes -= usage.bytes;
         }
     }
 
-    /// The segment that the log begins with.
+    /// The first segment of the log.
     pub(super) fn oldest(&self) -> Option<(u32, Usage)> {
         self.segments.first_key_value().map(|(&number, &usage)| (number, usage))
     }

@@ -1,11 +1,11 @@
 /// When an entry counts as stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Level {
-    /// Written and synced: it survives the loss of power.
+    /// Written and synced: it survives power loss.
     #[default]
     PowerLoss,
-    /// Handed to the operating system: it survives the end of the process.
+    /// Written to the operating system: it survives the end of the process.
     Crash,
-    /// At once. Nothing is written, and nothing can be read back.
+    /// Immediately. Nothing is written, and nothing can be read.
     None,
 }

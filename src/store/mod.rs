@@ -1,7 +1,8 @@
-//! The store: one append-only log of bytes under keys, made stable in groups. It knows nothing of MQTT.
+//! The store: an append-only log of bytes under keys, with group commit. It doesn't interpret the bytes.
 //!
-//! An [`Entry`] is one atomic change. It is live until all that it puts is deleted, put again, or of a group that ended;
-//! what is not live is reclaimed from the old end of the log. `docs/STORAGE.md` describes the format and the guarantees.
+//! An [`Entry`] is an atomic change. It is live until all its keys are deleted, overwritten, or in a group that ended.
+//! The space of other entries is reclaimed from the oldest segment. `docs/STORAGE.md` describes the format and the
+//! guarantees.
 
 mod backup;
 mod commit;
@@ -10,11 +11,11 @@ mod entry;
 mod error;
 mod fetch;
 mod format;
-mod gathering;
 mod ids;
 mod index;
 mod level;
 mod options;
+mod pending;
 mod reader;
 mod reclaim;
 mod recovery;
@@ -45,43 +46,43 @@ pub use self::commit::{Committer, Progress};
 pub use self::disk::{Disk, DiskFile};
 pub use self::entry::{Entry, Key, Refused, Room};
 pub use self::error::OpenError;
-pub use self::gathering::Urgency;
 pub use self::level::Level;
 pub use self::options::{Hooks, Options};
+pub use self::pending::Urgency;
 pub use self::report::{Damage, Recovered, Report};
 
-/// What a store holds and has done.
+/// Statistics of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Files of the log.
+    /// Number of segment files.
     pub segments: usize,
-    /// Bytes of the log.
+    /// Size of the log in bytes.
     pub bytes: u64,
-    /// Of them, those that live entries have.
+    /// Bytes of live entries.
     pub live_bytes: u64,
-    /// Keys that have a body.
+    /// Number of live keys.
     pub keys: u64,
     /// Commits since the start.
     pub commits: u64,
     /// Syncs of segments since the start.
     pub syncs: u64,
-    /// Entries written since the start, with those that were moved.
+    /// Entries written since the start, including copies.
     pub entries: u64,
-    /// Whether the disk is full: nothing is put but by entries that may use the reserve.
+    /// Whether the disk is full, so only entries that may use the reserve can have puts.
     pub is_full: bool,
-    /// A segment that can't be read any more, and keeps space from being reclaimed until the next start.
+    /// A segment that can't be read, which prevents reclaiming space until the next start.
     pub unreadable_segment: Option<u32>,
 }
 
-/// The log, open for appending and reading. Closed when dropped.
+/// The log, open for appending and reading. Dropping it closes it.
 pub struct Store {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Store {
-    /// Opens the store in a directory, which is made if it isn't there. The visitor is shown the whole log before this
-    /// returns. The thread that commits is started.
+    /// Opens the store in a directory, creating it if it does not exist, and starts the committing thread. Passes every
+    /// entry of the log to `visitor` before it returns.
     pub fn open(
         directory: &Path,
         options: &Options,
@@ -99,7 +100,7 @@ impl Store {
         Ok((store, report))
     }
 
-    /// Opens the store on a disk of the caller's, who also calls the committer: nothing happens by itself.
+    /// Opens the store on a disk of the caller, who must call the committer.
     pub fn open_on(
         disk: Arc<dyn Disk>,
         options: &Options,
@@ -113,10 +114,10 @@ impl Store {
         if let Some(first) = scan.report.damages.first().filter(|_| options.strict) {
             return Err(OpenError::Damaged { count: scan.report.damages.len(), first: first.clone() });
         }
-        // For evidence alone: a start doesn't fail for want of space for it.
+        // The copies are for inspection only, so a failure doesn't prevent the start.
         let _ = recovery::quarantine(&*disk, &mut scan);
         if options.level == Level::PowerLoss {
-            // What was read may still wait in the system's memory for a sync that the last process didn't live to make.
+            // The data read may not be synced, if the last process ended before its sync.
             scan.segments.iter().try_for_each(|(_, file)| file.sync())?;
             disk.sync_names()?;
         }
@@ -131,63 +132,63 @@ impl Store {
         scan.index.add_bytes(tail, if resumes { 0 } else { tail_end });
         let reclaim = Reclaim::new(Arc::clone(&disk), segment_bytes, options.garbage_share);
         let shared = Arc::new(Shared::new(disk, options, scan.index, writer.end()));
-        let _ = shared.gathering.set_full(!writer.spares.has_reserve());
+        let _ = shared.pending.set_full(!writer.spares.has_reserve());
         let committer =
             Committer { shared: Arc::clone(&shared), hooks, disk: Some((writer, reclaim)), level: options.level };
         Ok((Self { shared, thread: Mutex::new(None) }, committer, scan.report))
     }
 
-    /// A store that keeps nothing, but answers.
+    /// A store at level `None`, which stores nothing and reports every entry stable.
     fn unwritten(options: &Options, hooks: Hooks) -> (Self, Committer, Report) {
         let shared = Arc::new(Shared::new(Arc::new(NoDisk), options, Index::default(), (0, 0)));
         let committer = Committer { shared: Arc::clone(&shared), hooks, disk: None, level: options.level };
         (Self { shared, thread: Mutex::new(None) }, committer, Report::default())
     }
 
-    /// Appends an entry behind all that was appended before, from whichever thread. `on_stable` tells `source` when it is
-    /// stable. Never waits for the disk.
+    /// Appends an entry. Can be called from any thread, and never waits for the disk. `on_stable` reports the ticket to
+    /// `source` when the entry is stable.
     ///
-    /// Tickets of one source ascend.
+    /// The tickets of a source must ascend.
     pub fn append(&self, source: usize, ticket: u64, entry: &Entry<'_>) -> Result<(), Refused> {
         self.gather(source, ticket, entry)?;
         self.announce(Urgency::Awaited);
         Ok(())
     }
 
-    /// The same for one of several entries that come together: they are committed together, if the commit hears of them by
-    /// [`announce`](Self::announce) when the last has come.
+    /// Appends one of several entries that should share a commit. The caller must call [`announce`](Self::announce)
+    /// after the last one.
     pub fn gather(&self, source: usize, ticket: u64, entry: &Entry<'_>) -> Result<(), Refused> {
-        self.shared.gathering.append(source, ticket, entry)
+        self.shared.pending.append(source, ticket, entry)
     }
 
-    /// Lets the entries be committed that were [gathered](Self::gather).
+    /// Starts the commit of [gathered](Self::gather) entries.
     pub fn announce(&self, urgency: Urgency) {
-        self.shared.gathering.announce(urgency);
+        self.shared.pending.announce(urgency);
     }
 
-    /// Whether so much waits to be stable that publishers should be held back.
+    /// Whether so many bytes are pending that publishers should be paused (backpressure).
     pub fn is_congested(&self) -> bool {
-        self.shared.gathering.is_congested()
+        self.shared.pending.is_congested()
     }
 
-    /// Whether the disk is full: nothing is put but by entries that may use the reserve.
+    /// Whether the disk is full, so only entries that may use the reserve can have puts.
     pub fn is_full(&self) -> bool {
-        self.shared.gathering.is_full()
+        self.shared.pending.is_full()
     }
 
-    /// The body that a key has, if what put it is stable. Reads from the disk.
+    /// Reads the body of a key from the disk; `None` if there is none, or its entry is not stable.
     pub fn read(&self, key: Key) -> io::Result<Option<Bytes>> {
         loop {
             let Some(place) = self.shared.log().index.get(key) else { return Ok(None) };
             let body = self.shared.read(place);
-            // If it still stands there, its segment can't have been freed and overwritten meanwhile.
+            // If the key still has this place, its segment wasn't freed and overwritten meanwhile.
             if self.shared.log().index.get(key) == Some(place) {
                 return body.map(Some);
             }
         }
     }
 
-    /// What the store holds and has done.
+    /// Current statistics.
     pub fn stats(&self) -> Stats {
         let is_full = self.is_full();
         let log = self.shared.log();
@@ -204,17 +205,17 @@ impl Store {
         }
     }
 
-    /// Why nothing is stored any more, after a write or a sync has failed.
+    /// Why the store accepts no entries, if a write or a sync has failed.
     pub fn poisoned(&self) -> Option<String> {
-        self.shared.gathering.failure()
+        self.shared.pending.failure()
     }
 
-    /// Makes stable what was appended, and takes nothing more.
+    /// Commits all pending entries, and refuses new ones.
     pub fn close(&self) {
-        self.shared.gathering.close();
+        self.shared.pending.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // If it ended otherwise, `on_failure` has told.
+            // If the thread failed, `on_failure` has reported that.
             let _ = thread.join();
         }
     }
@@ -232,7 +233,7 @@ impl Drop for Store {
     }
 }
 
-/// Removes what a crash left half made, and returns the files that can be overwritten.
+/// Removes incomplete files of a crash, and returns the files that can be overwritten.
 fn spare_files(disk: &dyn Disk) -> io::Result<Vec<String>> {
     let names = disk.list()?;
     if names.iter().any(|name| name == NEW) {
@@ -241,10 +242,10 @@ fn spare_files(disk: &dyn Disk) -> io::Result<Vec<String>> {
     Ok(names.into_iter().filter(|name| name.ends_with(spares::SUFFIX)).collect())
 }
 
-/// Below it, headers would outweigh what is in a segment.
+/// Smaller segments would consist mostly of headers.
 const SEGMENT_BYTES_MIN: u64 = 4096;
 
-/// With the largest entry behind it, every offset fits 32 bits.
+/// With the largest entry at the end, every offset fits 32 bits.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
 #[cfg(test)]

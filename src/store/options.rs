@@ -1,18 +1,18 @@
 use super::level::Level;
 
-/// How a store works.
+/// Configuration of a store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// When an entry counts as stable, if it asks for no less itself.
+    /// When entries count as stable; an entry may have a weaker level.
     pub level: Level,
-    /// What a file of the log holds; also the space that is kept for a full disk.
+    /// Size of a segment in bytes, and of the reserve for a full disk.
     pub segment_bytes: u64,
-    /// The share of the log that may be garbage before what is live is moved together.
+    /// The share of garbage in the log above which live entries are copied to reclaim space.
     pub garbage_share: f64,
-    /// From how many bytes on that wait to be stable the store is congested; half a segment at most, as they all must fit in
-    /// the space that is kept for a full disk.
+    /// The number of pending bytes above which the store is congested; at most half a segment, because they must fit
+    /// the reserve for a full disk.
     pub gathered_bytes_max: usize,
-    /// Whether to refuse a log of which a part can't be read, instead of going on with the rest.
+    /// Whether to refuse a damaged log, instead of recovering the rest.
     pub strict: bool,
 }
 
@@ -21,7 +21,7 @@ impl Default for Options {
         Self {
             level: Level::PowerLoss,
             segment_bytes: 64 << 20,
-            // The log is at most twice what is live, and moving costs one more write for each byte at worst.
+            // The log is at most twice as large as its live entries, and copying costs at most one more write per byte.
             garbage_share: 0.5,
             // What a slow disk writes in a second.
             gathered_bytes_max: 32 << 20,
@@ -30,15 +30,15 @@ impl Default for Options {
     }
 }
 
-/// Whom the store tells what. By default nobody hears of anything.
+/// Callbacks of the store. By default they do nothing.
 pub struct Hooks {
-    /// So many of so many segments have been read, while the store is opened.
+    /// Progress of recovery: the number of segments read, and the number of all segments.
     pub on_read: Box<dyn Fn(usize, usize) + Send>,
-    /// All that this source appended up to and including this ticket is stable.
+    /// All entries of this source up to and including this ticket are stable.
     pub on_stable: Box<dyn Fn(usize, u64) + Send>,
-    /// Whether the store is congested, or its disk is full, has changed: all who append should look.
+    /// The store has become congested or full, or is no longer: every caller that appends should check.
     pub on_pressure: Box<dyn Fn() + Send>,
-    /// A write or a sync failed: nothing is stable from now on.
+    /// A write or a sync failed: no entry becomes stable from now on.
     pub on_failure: Box<dyn Fn(&str) + Send>,
 }
 

@@ -5,34 +5,34 @@ use super::disk::DiskFile;
 use super::entry::{Decoded, decode};
 use super::format::{ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
 
-/// Reads a segment's batches one after the other, in large pieces.
+/// Reads the batches of a segment in order, in large pieces.
 pub(super) struct SegmentReader {
     pub(super) header: SegmentHeader,
     file: Arc<dyn DiskFile>,
-    /// The file's bytes from `start` on.
+    /// The bytes of the file from `start`.
     window: Vec<u8>,
     start: u64,
     size: u64,
 }
 
-/// A batch whose checksums are right.
+/// A batch with valid checksums.
 #[derive(Debug)]
 pub(super) struct Found<'a> {
     pub(super) header: BatchHeader,
-    /// Where its entries begin in the segment.
+    /// Offset of its entries in the segment.
     pub(super) entries_at: u64,
-    /// Where the next batch begins.
+    /// Offset of the next batch.
     pub(super) end: u64,
     pub(super) body: &'a [u8],
 }
 
 impl<'a> Found<'a> {
-    /// Its bytes in the segment, with what fills it up.
+    /// Its size in the segment in bytes, including padding.
     pub(super) fn bytes(&self) -> u64 {
         self.end - self.entries_at + BATCH_HEADER_BYTES as u64
     }
 
-    /// Its entries and their offsets in the segment, up to the first that can't be read.
+    /// Its entries with their offsets in the segment, up to the first that can't be decoded.
     pub(super) fn entries(&self) -> impl Iterator<Item = (u32, Decoded<'a>)> + use<'a> {
         let (mut rest, mut at) = (self.body, self.entries_at);
         iter::from_fn(move || {
@@ -59,7 +59,7 @@ impl SegmentReader {
         self.size
     }
 
-    /// The batch at an offset, if a good one is there.
+    /// The batch at an offset, if it is valid.
     pub(super) fn batch_at(&mut self, offset: u64) -> Option<Found<'_>> {
         let segment = self.header;
         let header = BatchHeader::decode(&segment, self.bytes(offset, BATCH_HEADER_BYTES)?)?;
@@ -71,7 +71,7 @@ impl SegmentReader {
         (header.entries > 0 && header.is_of(&segment, body)).then_some(found)
     }
 
-    /// The offset of the first good batch from `offset` on.
+    /// The offset of the first valid batch at or behind `offset`.
     pub(super) fn find(&mut self, mut offset: u64) -> Option<u64> {
         let salt = self.header.salt.to_le_bytes();
         loop {
@@ -91,7 +91,7 @@ impl SegmentReader {
         }
     }
 
-    /// Where a batch ends that was begun at an offset, whether or not all of it was written.
+    /// The end of a batch that was started at an offset, whether or not it is complete.
     pub(super) fn begun_batch(&mut self, offset: u64) -> u64 {
         let segment = self.header;
         match self.bytes(offset, BATCH_HEADER_BYTES) {
@@ -118,8 +118,8 @@ impl SegmentReader {
     }
 }
 
-/// Reads, and where the disk refuses, tries page by page: one bad page must not take the others with it. It reads as zeros,
-/// which no checksum takes for data.
+/// Reads a range. If the disk fails, reads it page by page, so that a bad page doesn't affect the others; a bad page
+/// reads as zeros, which have no valid checksum.
 fn read_what_can_be_read(file: &dyn DiskFile, offset: u64, buffer: &mut [u8]) -> usize {
     if let Ok(filled) = file.read_at(offset, buffer) {
         return filled;
@@ -135,7 +135,7 @@ fn read_what_can_be_read(file: &dyn DiskFile, offset: u64, buffer: &mut [u8]) ->
     buffer.len()
 }
 
-/// The header of the segment that a file is.
+/// Reads the header of a segment file.
 pub(super) fn read_header(file: &dyn DiskFile) -> Vec<u8> {
     let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
     let filled = read_what_can_be_read(file, 0, &mut bytes);

@@ -4,34 +4,34 @@ use std::{io, mem};
 use super::disk::Disk;
 use super::entry::{Entry, Key, Keys, Room, encode_head};
 use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
-use super::gathering::Batch;
 use super::index::Index;
 use super::level::Level;
+use super::pending::Batch;
 use super::reader::{Found, SegmentReader, read_header};
 use super::shared::{Log, Shared};
 
-/// Copies what is live in the oldest segment to the end of the log, a slice per commit.
+/// Copies the live entries of the oldest segment to the end of the log, a part per commit.
 pub(super) struct Reclaim {
     disk: Arc<dyn Disk>,
     segment_bytes: u64,
     garbage_share: f64,
-    under_way: Option<UnderWay>,
-    /// A segment that can't be read to its end. It keeps all younger ones from being freed until the next start, which sets
-    /// aside what is damaged.
+    under_way: Option<SegmentCopy>,
+    /// A segment that can't be read completely. It prevents that younger segments are freed until the next start, which
+    /// quarantines it.
     unreadable: Option<u32>,
 }
 
-struct UnderWay {
+struct SegmentCopy {
     reader: SegmentReader,
     offset: u64,
 }
 
-/// How much room there is for copies.
+/// The space available for copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Space {
-    /// As much as the disk has.
+    /// The free space of the disk.
     Free,
-    /// What the reserve has left.
+    /// The rest of the reserve, in bytes.
     Reserve(u64),
 }
 
@@ -40,7 +40,7 @@ impl Reclaim {
         Self { disk, segment_bytes, garbage_share, under_way: None, unreadable: None }
     }
 
-    /// The next slice of copies, if it is time to copy.
+    /// The next part of the copies, if space should be reclaimed.
     pub(super) fn slice(&mut self, shared: &Shared, budget: u64, space: Space) -> io::Result<Vec<Batch>> {
         let Some(oldest) = self.next_segment(&shared.log(), space) else { return Ok(Vec::new()) };
         if self.under_way.as_ref().is_none_or(|under_way| under_way.reader.header.number != oldest) {
@@ -64,7 +64,7 @@ impl Reclaim {
         (is_under_way || self.is_worth_it(&log.index, space, usage.live_bytes)).then_some(oldest)
     }
 
-    /// The segment that could not be read to its end, if there is one.
+    /// The segment that could not be read completely, if there is one.
     pub(super) fn unreadable(&self) -> Option<u32> {
         self.unreadable
     }
@@ -74,21 +74,21 @@ impl Reclaim {
             return live_bytes <= room / 4;
         }
         let garbage = index.bytes().saturating_sub(index.live_bytes());
-        #[expect(clippy::cast_precision_loss, reason = "a share of bytes needs no more")]
+        #[expect(clippy::cast_precision_loss, reason = "the precision suffices for a share of bytes")]
         let is_too_much = garbage as f64 > index.bytes() as f64 * self.garbage_share;
         is_too_much && garbage > self.segment_bytes
     }
 
-    fn start(&self, segment: u32) -> io::Result<UnderWay> {
+    fn start(&self, segment: u32) -> io::Result<SegmentCopy> {
         let file = self.disk.open(&segment_name(segment))?;
         let header = SegmentHeader::decode(&read_header(&*file))
             .map_err(|_| io::Error::other(format!("the header of segment {segment} changed")))?;
-        Ok(UnderWay { reader: SegmentReader::new(header, file)?, offset: SEGMENT_HEADER_BYTES as u64 })
+        Ok(SegmentCopy { reader: SegmentReader::new(header, file)?, offset: SEGMENT_HEADER_BYTES as u64 })
     }
 }
 
-impl UnderWay {
-    /// What is live in about as many bytes as the budget has; nothing at the segment's end.
+impl SegmentCopy {
+    /// Copies the live entries of about `budget` bytes; empty at the end of the segment.
     fn copy(&mut self, shared: &Shared, budget: u64) -> Vec<Batch> {
         let segment = self.reader.header.number;
         let mut copies = Vec::new();
@@ -114,7 +114,7 @@ impl UnderWay {
     }
 }
 
-/// Copies what is live of a batch: bodies with those of their keys that have no other body since.
+/// Copies the live entries of a batch: bodies with those of their keys that are still live.
 fn copy_live(index: &Index, segment: u32, found: &Found<'_>, copies: &mut Batch) {
     for (offset, entry) in found.entries() {
         let is_here =
@@ -133,5 +133,5 @@ fn copy_live(index: &Index, segment: u32, found: &Found<'_>, copies: &mut Batch)
     }
 }
 
-/// A batch of copies is complete when it has more.
+/// Size in bytes at which a batch of copies is complete.
 const COPY_BYTES: usize = 1 << 20;

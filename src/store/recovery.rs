@@ -9,23 +9,23 @@ use super::reader::{Found, SegmentReader, read_header};
 use super::report::{Damage, Recovered, Report};
 use super::writer::End;
 
-/// What a scan found out: the state of the log as its entries make it.
+/// The result of a scan: the state of the log.
 pub(super) struct Scan {
     pub(super) index: Index,
     pub(super) report: Report,
-    /// The segments' headers, the oldest first.
+    /// The headers and files of the segments, the oldest first.
     pub(super) segments: Vec<(SegmentHeader, Arc<dyn DiskFile>)>,
-    /// Files that pass for segments by their name alone.
+    /// Files with the name of a segment, but no valid header.
     pub(super) unreadable: Vec<String>,
-    /// Of the next entry.
+    /// The sequence of the next entry.
     pub(super) sequence: u64,
-    /// Where it goes on in the last segment, if that can be read.
+    /// Where the log continues in the last segment, if that is readable.
     pub(super) end: Option<End>,
-    /// The first number that no file has.
+    /// The first unused segment number.
     pub(super) next_number: u32,
 }
 
-/// Reads all segments from the oldest on, checks every checksum, and changes nothing. Tells how many of how many it has read.
+/// Reads all segments in order and verifies every checksum, without changing anything. Reports its progress.
 pub(super) fn scan(
     disk: &dyn Disk,
     on_read: &dyn Fn(usize, usize),
@@ -78,7 +78,7 @@ impl Scan {
         Ok(())
     }
 
-    /// Reads a segment up to the sequence that the next begins with; the last, up to where the log ends.
+    /// Reads a segment up to the first sequence of the next one, and the last segment up to the end of the log.
     fn read_segment(
         &mut self,
         mut reader: SegmentReader,
@@ -131,7 +131,7 @@ impl Scan {
         }
     }
 
-    /// A whole segment is not there, or not to be known as one.
+    /// Records that a whole segment is missing or unreadable.
     fn missing(&mut self, segment: u32, entries: Option<u64>) {
         let name = segment_name(segment);
         match self.report.damages.iter_mut().find(|damage| damage.name == name) {
@@ -147,10 +147,10 @@ impl Scan {
     }
 }
 
-/// Where the log goes on behind a place that can't be read, and with which sequence.
+/// The offset and the sequence at which the log continues behind an unreadable region.
 ///
-/// In a segment that is not the last, everything up to the next was acknowledged. In the last, a later batch tells whether
-/// what can't be read was acknowledged before it; if not, the log ends here, whatever a crash left behind.
+/// In a segment that isn't the last, everything before the next segment was acknowledged. In the last one, a later
+/// batch proves whether the region was acknowledged; otherwise the log ends here, and the rest was left by a crash.
 fn find_resume(reader: &mut SegmentReader, from: u64, sequence: u64, next: Option<u64>) -> Option<(u64, u64)> {
     let mut offset = from;
     let mut resume = None;
@@ -167,7 +167,7 @@ fn find_resume(reader: &mut SegmentReader, from: u64, sequence: u64, next: Optio
     }
 }
 
-/// How much a crash left behind the log's end; in a recycled file, the old data there doesn't count.
+/// The number of bytes that a crash left behind the end of the log; old data of a recycled file doesn't count.
 fn torn_bytes(reader: &mut SegmentReader, end: u64) -> u64 {
     let mut torn_to = end;
     while let Some(found) = reader.find(torn_to).and_then(|offset| reader.batch_at(offset)) {
@@ -176,7 +176,7 @@ fn torn_bytes(reader: &mut SegmentReader, end: u64) -> u64 {
     torn_to.max(reader.begun_batch(end)) - end
 }
 
-/// Puts copies of damaged segments aside, and what is not even a segment out of the way.
+/// Copies damaged segments to the quarantine, and moves files without a valid header there.
 pub(super) fn quarantine(disk: &dyn Disk, scan: &mut Scan) -> io::Result<()> {
     for damage in &mut scan.report.damages {
         if scan.unreadable.contains(&damage.name) {
@@ -191,7 +191,7 @@ pub(super) fn quarantine(disk: &dyn Disk, scan: &mut Scan) -> io::Result<()> {
             continue;
         };
         let aside = format!("{QUARANTINE}{}.{:016x}", damage.name, header.salt);
-        // It stays in the log until it is reclaimed: later starts find the same damage.
+        // The segment stays in the log until it is reclaimed, so later starts find the same damage.
         if disk.open(&aside).is_err() {
             copy_file(disk, &damage.name, disk, &aside, u64::MAX)?;
         }
@@ -200,7 +200,7 @@ pub(super) fn quarantine(disk: &dyn Disk, scan: &mut Scan) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies the first `bytes` bytes of a file, and makes the copy stable.
+/// Copies the first `bytes` bytes of a file, and syncs the copy.
 pub(super) fn copy_file(from: &dyn Disk, name: &str, to: &dyn Disk, copy: &str, bytes: u64) -> io::Result<()> {
     let (source, target) = (from.open(name)?, to.create(copy)?);
     let mut buffer = vec![0; COPY_BYTES];
@@ -217,7 +217,7 @@ pub(super) fn copy_file(from: &dyn Disk, name: &str, to: &dyn Disk, copy: &str, 
     target.sync()
 }
 
-/// What the names of files that were put aside begin with.
+/// The prefix of the names of quarantined files.
 const QUARANTINE: &str = "quarantine/";
 
 const COPY_BYTES: usize = 1 << 20;

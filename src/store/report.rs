@@ -2,55 +2,55 @@ use std::fmt;
 
 use super::entry::Key;
 
-/// One entry of the log, as recovery reads it: in the order of the log, and also those that later ones undo.
+/// An entry of the log, in the order of the log, including entries that later ones delete.
 ///
-/// What stood in the oldest segments and was live has been copied behind younger entries, without what it deleted or ended.
-/// So a key has its right body when all is read, but one key may come before another that was put earlier.
+/// Live entries of old segments may have been copied behind newer entries, without their deletes and ends. So after the
+/// whole log, each key has its right body, but a key may appear before another one that was put earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recovered<'a> {
-    /// What the puts stand for.
+    /// The body of all puts.
     pub body: &'a [u8],
-    /// The keys that have this body from now on.
+    /// The keys that get this body.
     pub puts: &'a [Key],
-    /// The keys that have no body any more.
+    /// The keys that are deleted (tombstones).
     pub deletes: &'a [Key],
-    /// The group of which no key has a body any more.
+    /// The group whose keys are all deleted.
     pub ends: Option<u64>,
 }
 
-/// What a store holds, and what became of what is missing.
+/// The result of checking a store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Files of the log.
+    /// Number of segment files.
     pub segments: usize,
-    /// Good batches.
+    /// Number of valid batches.
     pub batches: u64,
-    /// Their entries.
+    /// Number of their entries.
     pub entries: u64,
-    /// Bytes of the log.
+    /// Size of the log in bytes.
     pub bytes: u64,
-    /// Of them, those that live entries have.
+    /// Bytes of live entries.
     pub live_bytes: u64,
-    /// Keys that have a body.
+    /// Number of live keys.
     pub keys: u64,
-    /// What a crash left at the end of the log of writes that were never acknowledged.
+    /// Bytes of unacknowledged writes that a crash left at the end of the log.
     pub cut_bytes: u64,
-    /// What should be there and can't be read.
+    /// Unreadable regions.
     pub damages: Vec<Damage>,
 }
 
-/// A region of the log that can't be read, though what was in it had been acknowledged.
+/// An unreadable region of the log whose entries had been acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// The segment's file.
+    /// Name of the segment file.
     pub name: String,
-    /// Where the region begins.
+    /// Offset of the region.
     pub from: u64,
-    /// Where the log goes on.
+    /// Offset at which the log continues.
     pub to: u64,
-    /// How many entries are missing; `None` if nobody knows.
+    /// The number of missing entries; `None` if it is unknown.
     pub entries: Option<u64>,
-    /// The file that a copy of the whole segment was put aside in, if that was done.
+    /// The file with a copy of the segment, if there is one.
     pub quarantined_as: Option<String>,
 }
 

@@ -7,27 +7,27 @@ use bytes::Bytes;
 use super::disk::{Disk, DiskFile};
 use super::entry;
 use super::format::segment_name;
-use super::gathering::Gathering;
 use super::ids::Place;
 use super::index::Index;
 use super::options::Options;
+use super::pending::PendingEntries;
 
-/// What the committing thread shares with those who append and read.
+/// State shared by the committing thread, writers and readers.
 pub(super) struct Shared {
     pub(super) disk: Arc<dyn Disk>,
-    pub(super) gathering: Gathering,
+    pub(super) pending: PendingEntries,
     pub(super) log: Mutex<Log>,
-    /// Open segments, for reading.
+    /// Segments that are open for reading.
     pub(super) files: Mutex<BTreeMap<u32, Arc<dyn DiskFile>>>,
 }
 
-/// What is stable.
+/// The stable part of the log.
 pub(super) struct Log {
     pub(super) index: Index,
-    /// The segment that is written to, and how far it is stable.
+    /// The current segment, and the offset up to which it is stable.
     pub(super) end: (u32, u64),
-    /// How many backups are under way: no segment is freed meanwhile.
-    pub(super) holds: usize,
+    /// The number of running backups. No segment is freed while there are any.
+    pub(super) pins: usize,
     pub(super) commits: u64,
     pub(super) syncs: u64,
     pub(super) entries: u64,
@@ -36,17 +36,17 @@ pub(super) struct Log {
 
 impl Shared {
     pub(super) fn new(disk: Arc<dyn Disk>, options: &Options, index: Index, end: (u32, u64)) -> Self {
-        let log = Log { index, end, holds: 0, commits: 0, syncs: 0, entries: 0, unreadable_segment: None };
+        let log = Log { index, end, pins: 0, commits: 0, syncs: 0, entries: 0, unreadable_segment: None };
         let half_a_segment = usize::try_from(options.segment_bytes / 2).unwrap_or(usize::MAX);
-        let gathering = Gathering::new(options.level, options.gathered_bytes_max.min(half_a_segment));
-        Self { disk, gathering, log: Mutex::new(log), files: Mutex::default() }
+        let pending = PendingEntries::new(options.level, options.gathered_bytes_max.min(half_a_segment));
+        Self { disk, pending, log: Mutex::new(log), files: Mutex::default() }
     }
 
     pub(super) fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the entry at a place, and checks it.
+    /// Reads the entry at a place, and verifies its checksum.
     pub(super) fn read(&self, place: Place) -> io::Result<Bytes> {
         let file = self.file(place.segment)?;
         let mut bytes = vec![0; READ_BYTES_MIN.max(usize::try_from(place.share).unwrap_or(0))];
@@ -83,10 +83,10 @@ impl Shared {
 }
 
 impl Log {
-    /// The oldest segment if nothing in it is live: from now on it is not part of the log.
+    /// Removes the oldest segment from the log, if it has no live entries.
     pub(super) fn take_dead_segment(&mut self) -> Option<u32> {
         let (oldest, usage) = self.index.oldest()?;
-        if usage.live_keys > 0 || oldest == self.end.0 || self.holds > 0 {
+        if usage.live_keys > 0 || oldest == self.end.0 || self.pins > 0 {
             return None;
         }
         self.index.remove_segment(oldest);
@@ -94,8 +94,8 @@ impl Log {
     }
 }
 
-/// Enough for most messages in one read.
+/// Enough for most messages in a single read, in bytes.
 const READ_BYTES_MIN: usize = 512;
 
-/// Readers go through a queue segment by segment; the rest is opened again when it is wanted.
+/// Readers process a queue segment by segment, so only a few files need to be open.
 const OPEN_FILES_MAX: usize = 64;

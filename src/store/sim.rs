@@ -1,5 +1,5 @@
-//! A disk in memory for simulations: it forgets what was not synced, tears the last write, fails and fills up on demand,
-//! all of it decided by a seed.
+//! A disk in memory for simulations. Depending on a seed, it loses unsynced data and tears the last write; it fails and
+//! fills up on demand.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::disk::{Disk, DiskFile};
 
-/// A disk that can lose its power.
+/// A simulated disk that can lose power.
 #[derive(Clone)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
-/// What is left when a machine starts again.
+/// What is lost when the machine restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// Nothing is lost: the process alone ended.
+    /// Nothing: only the process ended.
     Process,
-    /// Of what was not synced, any pages and sectors may be lost, and the last changes of names.
+    /// Any unsynced pages and sectors, and the last unsynced changes of names.
     Power,
 }
 
@@ -31,7 +31,7 @@ struct State {
     files: Vec<Content>,
     names: BTreeMap<String, usize>,
     stable_names: BTreeMap<String, usize>,
-    /// The names after each change since they were last stable.
+    /// The names after each change since the last sync of names.
     unsynced_names: Vec<BTreeMap<String, usize>>,
     steps: u64,
     fault: Option<(u64, Fault)>,
@@ -47,12 +47,12 @@ struct Content {
     allocated: u64,
 }
 
-/// What happens at a step.
+/// The fault that occurs at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The power goes out in the middle of it; everything fails from then on.
+    /// The power fails during the step, and all later steps fail.
     PowerCut,
-    /// It fails, once.
+    /// The step fails once.
     Error(io::ErrorKind),
 }
 
@@ -79,27 +79,27 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(State { random: seed, ..state })))
     }
 
-    /// Lets something happen at the `step`th change from the beginning.
+    /// Injects a fault at the `step`th change.
     pub fn set_fault(&self, step: u64, fault: Fault) {
         self.lock().fault = Some((step, fault));
     }
 
-    /// Bytes that all files together can have.
+    /// Sets the capacity of all files together, in bytes.
     pub fn set_capacity(&self, capacity: u64) {
         self.lock().capacity = capacity;
     }
 
-    /// How many changes were made: writes, syncs, changes of names.
+    /// The number of changes so far: writes, syncs, changes of names.
     pub fn steps(&self) -> u64 {
         self.lock().steps
     }
 
-    /// Bytes that all files together take.
+    /// The size of all files together, in bytes.
     pub fn used(&self) -> u64 {
         self.lock().used()
     }
 
-    /// The disk as a new process finds it. The old one answers nothing any more.
+    /// The disk as the next process finds it. The old one fails from now on.
     pub fn restart(&self, seed: u64, loss: Loss) -> Self {
         let mut state = self.lock();
         state.is_off = true;
@@ -116,13 +116,13 @@ impl SimDisk {
         Self::with(random, left)
     }
 
-    /// A file's bytes.
+    /// The contents of a file.
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         let state = self.lock();
         state.names.get(name).and_then(|id| state.files.get(*id)).map(|file| file.bytes.clone())
     }
 
-    /// Gives a file these bytes, past all faults and for good.
+    /// Replaces the contents of a file, without faults, and synced.
     pub fn set_bytes(&self, name: &str, bytes: Vec<u8>) {
         let mut state = self.lock();
         state.files.push(Content { stable: bytes.clone(), bytes, ..Content::default() });
@@ -242,17 +242,17 @@ impl DiskFile for SimFile {
 }
 
 impl State {
-    /// One change more: it may be the one that fails.
+    /// Counts a change, and injects the fault if it is due.
     fn step(&mut self) -> io::Result<()> {
         if self.is_off {
-            return Err(io::Error::other("the power is out"));
+            return Err(io::Error::other("there is no power"));
         }
         self.steps += 1;
         match self.fault.take_if(|(step, _)| *step == self.steps) {
             None => Ok(()),
             Some((_, Fault::PowerCut)) => {
                 self.is_off = true;
-                Err(io::Error::other("the power went out"))
+                Err(io::Error::other("the power failed"))
             }
             Some((_, Fault::Error(kind))) => Err(kind.into()),
         }
@@ -281,7 +281,7 @@ impl Content {
         self.allocated.max(self.bytes.len() as u64)
     }
 
-    /// What a new process finds of it.
+    /// The contents that the next process finds.
     fn after(&self, loss: Loss, random: &mut u64) -> Self {
         if loss == Loss::Process {
             return self.clone();
@@ -308,7 +308,7 @@ impl Content {
     }
 }
 
-/// The next number of a sequence that its seed decides: a Weyl sequence, mixed.
+/// The next number of a pseudo-random sequence: a mixed Weyl sequence.
 fn next(random: &mut u64) -> u64 {
     *random = random.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mixed = (*random ^ (*random >> 32)).wrapping_mul(0xD6E8_FEB8_6659_FD93);

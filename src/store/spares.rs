@@ -4,8 +4,8 @@ use super::disk::Disk;
 use super::format::segment_name;
 use super::level::Level;
 
-/// Files of freed segments, to be overwritten: their blocks are taken already, so that a sync has less to do. And one whose
-/// space is there even when the disk is full.
+/// Files of freed segments that can be overwritten. Their blocks are allocated, so syncs are cheaper. One of them is
+/// the reserve, whose space is available even if the disk is full.
 #[derive(Debug)]
 pub(super) struct Spares {
     segment_bytes: u64,
@@ -14,17 +14,17 @@ pub(super) struct Spares {
 }
 
 impl Spares {
-    /// Of the spare files that are there.
+    /// Initialized with the existing spare files.
     pub(super) fn new(segment_bytes: u64, files: Vec<String>) -> Self {
         Self { segment_bytes, reserve: None, files }
     }
 
-    /// One to begin a segment in.
+    /// Takes a file for a new segment.
     pub(super) fn take(&mut self) -> Option<String> {
         self.files.pop()
     }
 
-    /// The one for a full disk.
+    /// Takes the reserve.
     pub(super) fn take_reserve(&mut self) -> Option<String> {
         self.reserve.take()
     }
@@ -33,7 +33,7 @@ impl Spares {
         self.reserve.is_some()
     }
 
-    /// Makes sure that there is a reserve, if the disk has the space.
+    /// Creates the reserve if it is missing and the disk has space.
     pub(super) fn fill_reserve(&mut self, disk: &dyn Disk) -> io::Result<()> {
         if self.reserve.is_some() {
             return Ok(());
@@ -42,7 +42,7 @@ impl Spares {
             Some(name) => (name.clone(), disk.open(&name)?),
             None => (RESERVE.to_owned(), disk.create(RESERVE)?),
         };
-        // On a full disk, a file that is nearly as large is worth more than one that can't be had.
+        // On a full disk, a slightly smaller file is better than none.
         let size = file.size()?;
         let bytes = if size >= self.segment_bytes / 4 * 3 { size } else { self.segment_bytes };
         match file.allocate(bytes).and_then(|()| file.sync()) {
@@ -51,14 +51,15 @@ impl Spares {
                 Ok(())
             }
             Err(error) => {
-                // What little it took is worth more to the others.
+                // The allocated part is released for other files.
                 let _ = disk.remove(&name);
                 Err(error)
             }
         }
     }
 
-    /// Takes a segment of which nothing is live out of the log, for good: the next older one must not come back after it.
+    /// Permanently removes a segment without live entries from the log; the next segment may be freed only after that
+    /// is stable.
     pub(super) fn free(&mut self, disk: &dyn Disk, level: Level, segment: u32) -> io::Result<()> {
         let name = segment_name(segment);
         let is_kept = self.files.len() < FILES_MAX && disk.open(&name)?.size()? <= 2 * self.segment_bytes;
@@ -70,18 +71,18 @@ impl Spares {
         if is_kept {
             self.files.push(spare);
         } else {
-            // What can't be removed is a spare file at the next start.
+            // If removing fails, the file is a spare file at the next start.
             let _ = disk.remove(&spare);
         }
         Ok(())
     }
 }
 
-/// What the names of spare files end with.
+/// The suffix of the names of spare files.
 pub(super) const SUFFIX: &str = ".free";
 
-/// The reserve, where no segment was freed yet.
+/// The name of the reserve, if no segment was freed yet.
 const RESERVE: &str = "reserve.free";
 
-/// One to be written next, one for the reserve, one in hand.
+/// One for the next segment, one for the reserve, and one more.
 const FILES_MAX: usize = 3;

@@ -11,10 +11,10 @@ mod full;
 mod levels;
 mod pressure;
 
-/// What a store should hold.
+/// The expected contents of a store.
 pub(super) type Model = BTreeMap<Key, Vec<u8>>;
 
-/// An entry that owns what it has.
+/// An owned entry.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Change {
     body: Vec<u8>,
@@ -42,7 +42,7 @@ impl Change {
         apply(&Recovered { body: &self.body, puts: &self.puts, deletes: &self.deletes, ends: self.ends }, model);
     }
 
-    /// Some change that a seed decides: queues that fill and drain, things that are replaced, groups that end.
+    /// A change determined by a seed: queues that fill and drain, keys that are overwritten, groups that end.
     fn random(random: &mut Random) -> Self {
         let body = (0..random.below(500)).map(|_| random.byte(256)).collect();
         let any = |random: &mut Random| Key {
@@ -78,7 +78,7 @@ pub(super) fn key(id: u64) -> Key {
     Key { group: 1, kind: 1, id }
 }
 
-/// Numbers that a seed decides.
+/// Pseudo-random numbers determined by a seed.
 pub(super) struct Random(u64);
 
 impl Random {
@@ -92,12 +92,12 @@ impl Random {
     }
 }
 
-/// A store on a simulated disk, and what it said.
+/// A store on a simulated disk, and what it reported.
 pub(super) struct Run {
     store: Store,
     committer: Committer,
     report: Report,
-    /// What the visitor saw, carried out.
+    /// The state after applying all recovered entries.
     recovered: Model,
     stable: Arc<Mutex<Option<u64>>>,
     failure: Arc<Mutex<Option<String>>>,
@@ -145,7 +145,7 @@ impl Run {
         while self.commit() == Progress::Worked {}
     }
 
-    /// How many of the appended entries were reported stable.
+    /// The number of appended entries that were reported stable.
     fn stable(&self) -> u64 {
         self.stable.lock().unwrap().unwrap_or(0)
     }
@@ -154,7 +154,7 @@ impl Run {
         self.failure.lock().unwrap().clone()
     }
 
-    /// Every key reads as the model has it, and there are no others.
+    /// Asserts that every key reads as in the model, and that there are no others.
     fn assert_holds(&self, model: &Model) {
         for (key, body) in model {
             assert_eq!(self.store.read(*key).unwrap().as_deref(), Some(&body[..]), "{key:?}");
@@ -193,7 +193,7 @@ fn the_order_of_appends_is_the_order_of_the_log() {
 }
 
 #[test]
-fn one_commit_syncs_once_and_tells_each_source_its_highest_ticket() {
+fn one_commit_syncs_once_and_reports_the_highest_ticket_of_each_source() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let tell = Arc::clone(&told);
     let hooks = Hooks {
@@ -245,7 +245,7 @@ fn level_crash_never_syncs_and_survives_the_end_of_the_process() {
 }
 
 #[test]
-fn level_none_answers_and_writes_nothing() {
+fn level_none_reports_stable_and_writes_nothing() {
     let disk = SimDisk::new(1);
     let mut run = Run::open(&disk, &Options { level: Level::None, ..small() });
     run.append(&Change::put(1, b"body")).unwrap();
@@ -256,7 +256,7 @@ fn level_none_answers_and_writes_nothing() {
 }
 
 #[test]
-fn what_waits_to_be_stable_is_bounded_by_the_callers_who_are_told() {
+fn the_store_reports_congestion_to_its_callers() {
     let disk = SimDisk::new(1);
     let mut run = Run::open(&disk, &Options { gathered_bytes_max: 1000, ..Options::default() });
     run.append(&Change::put(1, &[0; 600])).unwrap();
@@ -268,7 +268,7 @@ fn what_waits_to_be_stable_is_bounded_by_the_callers_who_are_told() {
 }
 
 #[test]
-fn a_failed_write_or_sync_is_the_end_of_acknowledging() {
+fn after_a_failed_write_or_sync_nothing_is_reported_stable() {
     let steps = {
         let disk = SimDisk::new(1);
         let _run = Run::open(&disk, &small());
@@ -287,13 +287,13 @@ fn a_failed_write_or_sync_is_the_end_of_acknowledging() {
         assert_eq!(run.append(&Change::put(3, b"")), Err(Refused::Failed));
         assert_eq!(run.commit(), Progress::Failed);
         assert_eq!(run.stable(), 1);
-        // What is stable can still be read.
+        // Stable entries can still be read.
         assert_eq!(run.store.read(key(1)).unwrap().as_deref(), Some(&b"stable"[..]));
     }
 }
 
 #[test]
-fn a_long_life_with_restarts_agrees_with_a_map_and_takes_bounded_space() {
+fn a_long_run_with_restarts_agrees_with_a_map_and_uses_bounded_space() {
     for seed in 0..4 {
         let mut random = Random(seed);
         let mut disk = SimDisk::new(seed);
@@ -323,7 +323,7 @@ fn a_long_life_with_restarts_agrees_with_a_map_and_takes_bounded_space() {
 }
 
 #[test]
-fn old_live_entries_move_along_and_freed_files_are_overwritten() {
+fn old_live_entries_are_copied_and_freed_files_are_overwritten() {
     let disk = SimDisk::new(1);
     let mut run = Run::open(&disk, &small());
     run.append(&Change::put(0, b"old and live")).unwrap();

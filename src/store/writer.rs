@@ -3,30 +3,30 @@ use std::{io, mem};
 
 use super::disk::{Disk, DiskFile};
 use super::format::{ALIGNMENT, SEGMENT_HEADER_BYTES, SegmentHeader, seal_batch, segment_name};
-use super::gathering::Taken;
 use super::level::Level;
+use super::pending::Taken;
 use super::spares::Spares;
 
-/// The end of the log, where batches are written.
+/// Writes batches at the end of the log.
 pub(super) struct Writer {
     disk: Arc<dyn Disk>,
     level: Level,
     segment_bytes: u64,
     tail: Tail,
     pub(super) spares: Spares,
-    /// The sequence of the next entry that is written.
+    /// The sequence of the next written entry.
     sequence: u64,
-    /// All entries before it were reported stable, and can't have been lost since by a crash that the store's level survives.
+    /// All entries before it were reported stable, and survive any crash that the store's level covers.
     acknowledged: u64,
     syncs: u64,
-    /// Whether the segment that is written to has entries that wanted no sync and got none yet.
+    /// Whether the current segment has written entries that were not synced.
     unsynced: bool,
     sync_failed: bool,
-    /// Segments that were begun and not yet told.
+    /// New segments that were not reported by [`take_begun`](Self::take_begun).
     begun: Vec<u32>,
 }
 
-/// Where a log ends that was read.
+/// The end of a recovered log.
 pub(super) struct End {
     pub(super) header: SegmentHeader,
     pub(super) file: Arc<dyn DiskFile>,
@@ -35,34 +35,34 @@ pub(super) struct End {
     pub(super) is_torn: bool,
 }
 
-/// The segment that is written to.
+/// The current segment.
 struct Tail {
     header: SegmentHeader,
     file: Arc<dyn DiskFile>,
     offset: u64,
 }
 
-/// Where a batch was written.
+/// The position of a written batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Written {
     pub(super) segment: u32,
     pub(super) offset: u64,
-    /// With its header and what fills it up.
+    /// Including its header and padding.
     pub(super) bytes: u64,
 }
 
-/// How far a commit has come.
+/// The progress of a commit.
 #[derive(Default)]
 struct Progress {
     written: Vec<Written>,
-    /// The batches before it are synced, and all of them are in older segments.
+    /// The batches before this index are synced, and all of them are in older segments.
     synced: usize,
-    /// The sequence of the first that is not.
+    /// The sequence of the first batch that is not.
     synced_sequence: u64,
 }
 
 impl Writer {
-    /// Goes on where the log ends: in its last segment, or in a new one of this number.
+    /// Continues at the end of the log: in its last segment, or in a new one with this number.
     pub(super) fn new(
         disk: Arc<dyn Disk>,
         (level, segment_bytes): (Level, u64),
@@ -89,7 +89,7 @@ impl Writer {
         })
     }
 
-    /// Writes batches and makes them stable. When the disk is full it goes on in the reserve; after any other error the
+    /// Writes batches and makes them stable. If the disk is full, continues in the reserve. After any other error, the
     /// writer must not be used again.
     pub(super) fn write(&mut self, taken: &mut Taken) -> io::Result<Vec<Written>> {
         let mut progress = Progress { synced_sequence: self.sequence, ..Progress::default() };
@@ -97,13 +97,13 @@ impl Writer {
         match self.write_rest(taken, &mut progress) {
             Err(error) if is_full(&error) => {
                 if earlier_unsynced && progress.synced == 0 {
-                    // Earlier commits are only in the segment that is left now, and a sync is never tried again.
+                    // Earlier commits are in the old segment only, and a failed sync must not be repeated.
                     if self.sync_failed {
                         return Err(error);
                     }
                     self.sync()?;
                 }
-                // Whatever of them reached the old segment is cut by the sequence that the new one begins with.
+                // The first sequence of the new segment cuts off what reached the old one.
                 progress.written.truncate(progress.synced);
                 self.sequence = progress.synced_sequence;
                 let next = (next_number(&self.tail)?, self.sequence);
@@ -130,7 +130,7 @@ impl Writer {
                 self.begun.push(next.0);
             }
             seal_batch(&self.tail.header, self.sequence, self.acknowledged, batch.entries, &mut batch.bytes)
-                .ok_or_else(|| io::Error::other("a batch is larger than its length can tell"))?;
+                .ok_or_else(|| io::Error::other("a batch exceeds its length field"))?;
             self.tail.file.write_at(self.tail.offset, &batch.bytes)?;
             self.unsynced = self.level == Level::PowerLoss;
             let Tail { header, offset, .. } = self.tail;
@@ -141,7 +141,7 @@ impl Writer {
         if taken.wants_sync { self.sync() } else { Ok(()) }
     }
 
-    /// Makes sure that everything written is stable at the store's level.
+    /// Ensures that everything written is stable at the store's level.
     pub(super) fn sync_rest(&mut self) -> io::Result<()> {
         if self.unsynced { self.sync() } else { Ok(()) }
     }
@@ -161,17 +161,17 @@ impl Writer {
         self.tail.offset == SEGMENT_HEADER_BYTES as u64
     }
 
-    /// The segment that is written to, and where it ends.
+    /// The current segment, and the offset of its end.
     pub(super) fn end(&self) -> (u32, u64) {
         (self.tail.header.number, self.tail.offset)
     }
 
-    /// What the segment that is written to has left.
+    /// The remaining bytes of the current segment.
     pub(super) fn room(&self) -> u64 {
         self.segment_bytes.saturating_sub(self.tail.offset)
     }
 
-    /// The segments that were begun since this was asked last: they are part of the log, also those that stayed empty.
+    /// The segments that were started since the last call. They are part of the log, even if they are empty.
     pub(super) fn take_begun(&mut self) -> Vec<u32> {
         mem::take(&mut self.begun)
     }
@@ -182,7 +182,7 @@ impl Writer {
 }
 
 impl End {
-    /// What was torn is wiped first: behind new batches it could pass for a part of the log.
+    /// Overwrites a torn end first, because behind new batches it could look like a part of the log.
     fn resume(self, level: Level) -> io::Result<Tail> {
         let Self { header, file, offset, is_torn } = self;
         let zeros = vec![0; WIPE_BYTES];
@@ -199,26 +199,27 @@ impl End {
     }
 }
 
-/// Begins a segment in a spare file, or in a new one.
+/// Starts a segment in a spare file, or in a new one.
 fn new_tail(disk: &dyn Disk, level: Level, spares: &mut Spares, header: (u32, u64)) -> io::Result<Tail> {
     let (name, file) = match spares.take() {
         Some(name) => (name.clone(), disk.open(&name)?),
         None => (NEW.to_owned(), disk.create(NEW)?),
     };
     begin_segment(disk, level, (&name, file), header).inspect_err(|_| {
-        // The next start removes it if this doesn't.
+        // If removing fails, the next start removes the file.
         let _ = disk.remove(&name);
     })
 }
 
-/// Begins a segment in the space that is kept for a full disk.
+/// Starts a segment in the reserve for a full disk.
 fn reserve_tail(disk: &dyn Disk, level: Level, spares: &mut Spares, header: (u32, u64)) -> io::Result<Tail> {
     let name = spares.take_reserve().ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
     let file = disk.open(&name)?;
     begin_segment(disk, level, (&name, file), header)
 }
 
-/// The header is stable before the file is part of the log, so that a segment never has a bad one from a crash.
+/// The header is synced before the file becomes part of the log, so a crash can't leave a segment with an invalid
+/// header.
 fn begin_segment(
     disk: &dyn Disk,
     level: Level,
@@ -238,16 +239,16 @@ fn begin_segment(
 }
 
 fn next_number(tail: &Tail) -> io::Result<u32> {
-    // The last number stands for nowhere in the index.
+    // The highest number marks unused elements in the index.
     let next = tail.header.number.checked_add(1).filter(|number| *number < u32::MAX);
-    next.ok_or_else(|| io::Error::other("there are no segment numbers left"))
+    next.ok_or_else(|| io::Error::other("the segment numbers are exhausted"))
 }
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// A segment that is being made.
+/// The name of a segment under construction.
 pub(super) const NEW: &str = "new";
 
 const WIPE_BYTES: usize = 1 << 20;

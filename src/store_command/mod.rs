@@ -1,8 +1,8 @@
-//! `oncemq store`: looks at a broker's store, copies it, and makes one out of a copy.
+//! `oncemq store`: checks, summarizes, backs up and restores a broker's store.
 
-mod ask;
+mod backup_request;
+mod directory;
 mod error;
-mod place;
 mod tables;
 
 use std::path::{Path, PathBuf};
@@ -16,28 +16,28 @@ use oncemq::store::{self, OpenError, Report};
 
 pub(crate) use error::StoreError;
 
-use crate::output::say;
+use crate::output::print;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Read all of it, test every checksum, and tell what is damaged
-    Check(Look),
-    /// Tell what is in it: sessions, retained messages, and queued messages by client
+    /// Read the whole store, verify every checksum, and list damaged regions
+    Check(Inspect),
+    /// Summarize the contents: sessions, retained messages, and queued messages by client
     Stats {
         #[command(flatten)]
-        look: Look,
-        /// As JSON, with all clients
+        look: Inspect,
+        /// Print JSON, with all clients
         #[arg(long)]
         json: bool,
     },
-    /// Copy it to a directory that is empty or not there, also while the broker runs
+    /// Copy the store to a new or empty directory; works while the broker runs
     Backup {
         /// The copy's directory
         destination: PathBuf,
         #[command(flatten)]
         data: DataArguments,
     },
-    /// Make it out of a backup; the broker must not run, and have no store yet
+    /// Create the store from a backup; the broker must be stopped and have no store
     Restore {
         /// The backup's directory
         source: PathBuf,
@@ -47,8 +47,8 @@ pub(crate) enum StoreCommand {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Look {
-    /// Look at this backup instead of the broker's store
+pub(crate) struct Inspect {
+    /// Use this backup instead of the broker's store
     backup: Option<PathBuf>,
     #[command(flatten)]
     data: DataArguments,
@@ -59,14 +59,14 @@ pub(crate) fn run(command: StoreCommand) -> anyhow::Result<()> {
         StoreCommand::Check(look) => check(&look.directory()?),
         StoreCommand::Stats { look, json } => {
             let (_, recovered) = inspect_store(&look.directory()?).map_err(in_use)?;
-            say(&if json { tables::json(&recovered) } else { tables::text(&recovered) })
+            print(&if json { tables::json(&recovered) } else { tables::text(&recovered) })
         }
         StoreCommand::Backup { destination, data } => backup(&destination, data),
         StoreCommand::Restore { source, data } => restore(&source, data),
     }
 }
 
-impl Look {
+impl Inspect {
     fn directory(self) -> anyhow::Result<PathBuf> {
         match self.backup {
             Some(backup) => Ok(backup),
@@ -77,50 +77,50 @@ impl Look {
 
 fn check(directory: &Path) -> anyhow::Result<()> {
     let report = store::check(directory, &mut |_| {}).map_err(in_use)?;
-    say(&tables::report(&report))?;
-    Ok(sound(directory, &report)?)
+    print(&tables::report(&report))?;
+    Ok(require_undamaged(directory, &report)?)
 }
 
 fn backup(destination: &Path, data: DataArguments) -> anyhow::Result<()> {
     let config = config::load(&data.into())?.config;
-    place::require_empty(destination)?;
-    let report = match place::copy(&store_directory(&config.server.data), destination) {
+    directory::require_empty(destination)?;
+    let report = match directory::copy(&store_directory(&config.server.data), destination) {
         Err(StoreError::Open(OpenError::Locked { process, .. })) => {
             let no_backup = |cause: String| StoreError::NoBackup { process: process.clone(), cause };
-            let made = ask::backup(&config.admin, &process).map_err(no_backup)?;
-            place::require_parent(&made, &config.server.data.join("backups")).map_err(no_backup)?;
-            let moved = place::rename(&made, destination).or_else(|_| {
-                // On another file system, or beyond our rights.
-                place::copy(&made, destination)?;
-                let left = std::fs::remove_dir_all(&made);
+            let staged = backup_request::send(&config.admin, &process).map_err(no_backup)?;
+            directory::require_parent(&staged, &config.server.data.join("backups")).map_err(no_backup)?;
+            let moved = directory::rename(&staged, destination).or_else(|_| {
+                // The destination is on another file system, or renaming is not permitted.
+                directory::copy(&staged, destination)?;
+                let left = std::fs::remove_dir_all(&staged);
                 left.map_err(|error| StoreError::Open(error.into()))
             });
-            moved.with_context(|| format!("the backup stays in {}", made.display()))?;
+            moved.with_context(|| format!("the backup remains in {}", staged.display()))?;
             store::check(destination, &mut |_| {}).map_err(StoreError::Open)?
         }
         copied => copied.with_context(|| format!("cannot copy to {}", destination.display()))?,
     };
-    say(&format!("{} holds {} entries in {} segments", destination.display(), report.entries, report.segments))?;
-    Ok(sound(destination, &report)?)
+    print(&format!("{} holds {} entries in {} segments", destination.display(), report.entries, report.segments))?;
+    Ok(require_undamaged(destination, &report)?)
 }
 
 fn restore(source: &Path, data: DataArguments) -> anyhow::Result<()> {
     let directory = store_directory(&config::load(&data.into())?.config.server.data);
     match store::check(&directory, &mut |_| {}) {
-        Err(OpenError::NoStore { .. }) => place::require_empty(&directory)?,
+        Err(OpenError::NoStore { .. }) => directory::require_empty(&directory)?,
         Err(error @ OpenError::Locked { .. }) => Err(StoreError::Open(error))?,
         Ok(_) | Err(_) => Err(StoreError::NotEmpty(directory.clone()))?,
     }
     let failed = || format!("cannot copy {} to {}", source.display(), directory.display());
-    let report = place::copy(source, &directory).with_context(failed)?;
-    say(&format!("{} holds {} entries in {} segments", directory.display(), report.entries, report.segments))
+    let report = directory::copy(source, &directory).with_context(failed)?;
+    print(&format!("{} holds {} entries in {} segments", directory.display(), report.entries, report.segments))
 }
 
 fn in_use(error: OpenError) -> StoreError {
     if matches!(error, OpenError::Locked { .. }) { StoreError::InUse(error) } else { StoreError::Open(error) }
 }
 
-fn sound(directory: &Path, report: &Report) -> Result<(), StoreError> {
+fn require_undamaged(directory: &Path, report: &Report) -> Result<(), StoreError> {
     match report.damages.len() {
         0 => Ok(()),
         count => Err(StoreError::Damaged { directory: directory.to_owned(), count }),

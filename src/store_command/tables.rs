@@ -4,7 +4,7 @@ use oncemq::broker::{Recovered, RecoveredSession, RestoredMessage};
 use oncemq::codec::Message;
 use oncemq::store::Report;
 
-/// What `check` found out.
+/// The result of `check`, for people.
 pub(super) fn report(report: &Report) -> String {
     let mut lines = vec![
         format!("segments    {}", report.segments),
@@ -22,7 +22,7 @@ pub(super) fn report(report: &Report) -> String {
     lines.join("\n")
 }
 
-/// What is in a store, for people.
+/// A summary of a store, for people.
 pub(super) fn text(recovered: &Recovered) -> String {
     let clients = clients(recovered);
     let waiting: Vec<_> = clients.iter().filter(|client| client.messages > 0).collect();
@@ -36,20 +36,20 @@ pub(super) fn text(recovered: &Recovered) -> String {
         size(bytes),
     );
     if recovered.unreadable > 0 {
-        text.push_str(&format!("\nrecords that make no sense to this version: {}", recovered.unreadable));
+        text.push_str(&format!("\nrecords this version can't decode: {}", recovered.unreadable));
     }
     if !waiting.is_empty() {
         text.push_str(&format!("\n\n{:>12}  {:>10}  client", "bytes", "messages"));
     }
     for client in waiting {
-        // Who chooses a Client Identifier must not rule the terminal.
+        // A client chooses its Client Identifier, so control characters are escaped for the terminal.
         let name = client.client_id.escape_debug();
         text.push_str(&format!("\n{:>12}  {:>10}  {name}", size(client.bytes), client.messages));
     }
     text
 }
 
-/// What is in a store, for programs.
+/// A summary of a store as JSON.
 pub(super) fn json(recovered: &Recovered) -> String {
     let retained = format!("{{\"messages\":{},\"bytes\":{}}}", recovered.retained.len(), retained_bytes(recovered));
     let sessions: Vec<String> = clients(recovered)
@@ -63,7 +63,7 @@ pub(super) fn json(recovered: &Recovered) -> String {
     format!("{{\"retained\":{retained},\"unreadable_records\":{unreadable},\"sessions\":[{}]}}", sessions.join(","))
 }
 
-/// One client's queue.
+/// The queue of a client.
 struct Client<'a> {
     client_id: &'a str,
     messages: usize,
@@ -82,7 +82,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Those with the most bytes first.
+/// All clients, those with the most queued bytes first.
 fn clients(recovered: &Recovered) -> Vec<Client<'_>> {
     let mut clients: Vec<_> = recovered.sessions.iter().map(Client::of).collect();
     clients.sort_by_key(|client| (Reverse((client.bytes, client.messages)), client.client_id));
@@ -109,7 +109,7 @@ fn size(bytes: usize) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{rest:.1} {unit}") }
 }
 
-/// A JSON string.
+/// Quotes a text as a JSON string.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for char in text.chars() {
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_the_unit_that_makes_them_short() {
+    fn sizes_have_the_largest_fitting_unit() {
         let sizes = [0, 1023, 1024, 1536, 5 << 20, 3 << 40].map(size);
         assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 TiB"]);
     }

@@ -98,7 +98,7 @@ fn mqtt5_4_7_3_3_topics_have_at_most_65_535_bytes() {
 }
 
 #[test]
-fn mqtt5_4_7_3_4_nothing_is_normalised() {
+fn mqtt5_4_7_3_4_topics_are_not_normalized() {
     for (one, other) in [("a", "A"), ("a", "a/"), ("a/b", "a//b"), ("ä", "a\u{308}"), ("a", " a"), ("\u{feff}a", "a")]
     {
         assert!(!matches(one, other), "{one} {other}");
@@ -136,7 +136,7 @@ fn mqtt5_4_8_2_2_a_share_name_has_no_wildcard_and_is_followed_by_a_filter() {
 }
 
 #[test]
-fn a_detached_topic_doesnt_keep_the_buffer_it_came_from() {
+fn a_detached_topic_does_not_keep_its_buffer() {
     let buffer = ByteString::from("a buffer with a/topic in it");
     let sliced = TopicName::new(buffer.slice_ref(&buffer[14..21])).unwrap();
     assert_eq!(sliced.as_str(), "a/topic");
@@ -149,7 +149,7 @@ fn a_detached_topic_doesnt_keep_the_buffer_it_came_from() {
 
 proptest! {
     #[test]
-    fn any_text_is_kept_as_it_is_or_refused(text in "(\\$share/)?(\\PC|[/+#\\$\0]){0,12}") {
+    fn any_text_is_stored_unchanged_or_refused(text in "(\\$share/)?(\\PC|[/+#\\$\0]){0,12}") {
         if let Ok(name) = TopicName::try_from(&*text) {
             prop_assert_eq!(name.as_str(), &*text);
             if let Ok(filter) = TopicFilter::try_from(&*text) {
@@ -162,7 +162,7 @@ proptest! {
     }
 
     #[test]
-    fn filters_match_as_a_second_reading_of_the_rules_does(
+    fn filters_match_like_a_second_implementation_of_the_rules(
         filter in "(\\$?[ab]?|\\+)(/([ab]?|\\+)){0,3}(/#)?",
         topic in "\\$?[ab]?(/[ab]?){0,4}",
     ) {
@@ -171,7 +171,7 @@ proptest! {
     }
 }
 
-/// The rules of section 4.7 once more, as a recursion over the texts.
+/// A second implementation of section 4.7, by recursion over the texts.
 fn matches_by_recursion(filter: &str, topic: &str) -> bool {
     fn rest(filter: Option<&str>, topic: Option<&str>) -> bool {
         let split = |text: &str| {

@@ -1,4 +1,4 @@
-//! A broker as a process: what it is set to, its start, its log and its end.
+//! A broker process: its configuration, start, log and exit.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use crate::certificates;
 use crate::deadline::{self, wait_for_end};
 use crate::peer;
 
-/// What a broker is to be, in terms that also a peer can be set to.
+/// The configuration of a broker, in terms that also apply to a peer.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub(crate) listeners: Vec<Listener>,
@@ -27,14 +27,14 @@ pub(crate) struct Setup {
     pub(crate) settings: Vec<(&'static str, String)>,
 }
 
-/// One listener; its place is chosen at the start.
+/// One listener; its address is chosen at startup.
 #[derive(Debug, Clone)]
 pub(crate) struct Listener {
     pub(crate) transport: Transport,
     pub(crate) ipv6: bool,
     /// Client certificates are required, and their Common Name is the user name.
     pub(crate) client_certificates: bool,
-    /// Further keys of ours, in TOML.
+    /// Further settings in TOML, for OnceMQ only.
     pub(crate) extra: &'static str,
 }
 
@@ -47,14 +47,14 @@ pub(crate) enum Transport {
     Unix,
 }
 
-/// A running broker. Dropped, it is killed; if the test has failed, its log is shown.
+/// A running broker. Dropping it kills the process, and prints its log if the test has failed.
 pub(crate) struct Broker {
     directory: TempDir,
     child: Child,
     places: Vec<Place>,
 }
 
-/// Where a listener listens.
+/// The address of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     Ip(SocketAddr),
@@ -62,7 +62,7 @@ pub(crate) enum Place {
 }
 
 impl Default for Setup {
-    /// One plain TCP listener, open to everyone.
+    /// One plain TCP listener without authentication.
     fn default() -> Self {
         Self::new([Transport::Tcp])
     }
@@ -80,7 +80,7 @@ impl Setup {
         self
     }
 
-    /// Users with these passwords alone.
+    /// Accepts only these users with these passwords.
     pub(crate) fn users(mut self, users: &[(&str, &str)]) -> Self {
         self.users = Some(password_file(users));
         self.allow_anonymous = false;
@@ -94,7 +94,7 @@ impl Setup {
 
     #[track_caller]
     pub(crate) fn start(&self) -> Broker {
-        // A port that was free a moment ago may be taken: then there is another.
+        // A port that was free may be taken in the meantime, so there are several attempts.
         for _ in 0..3 {
             if let Some(broker) = Broker::start(self) {
                 return broker;
@@ -147,7 +147,7 @@ impl Broker {
         broker.is_up().then_some(broker)
     }
 
-    /// Starts ours with these arguments alone, in a new empty directory, and doesn't wait for anything.
+    /// Starts OnceMQ with only these arguments, in a new empty directory, without waiting.
     pub(crate) fn start_with_arguments(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
@@ -155,7 +155,7 @@ impl Broker {
         Self { child: spawn(&mut command, directory.path()), directory, places: Vec::new() }
     }
 
-    /// Waits until every listener listens; false if the broker ends before.
+    /// Waits until every listener is ready; returns false if the broker exits before.
     #[track_caller]
     fn is_up(&mut self) -> bool {
         let deadline = deadline::now() + deadline::PATIENCE;
@@ -170,7 +170,8 @@ impl Broker {
         true
     }
 
-    /// Ours prints every address on standard output once all listeners are bound; a peer has to be tried.
+    /// OnceMQ prints every address on standard output when all listeners are bound; for a peer, a connection is
+    /// attempted.
     fn listens(&self) -> bool {
         let output = fs::read_to_string(self.path().join("stdout")).unwrap_or_default();
         self.places.iter().all(|place| match place {
@@ -181,7 +182,7 @@ impl Broker {
         })
     }
 
-    /// Its own directory, with `users`, `access` and the certificates.
+    /// Its directory, with `users`, `access` and the certificates.
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -208,12 +209,12 @@ impl Broker {
         }
     }
 
-    /// The arguments that lead mosquitto's clients to the first listener.
+    /// The arguments that connect mosquitto's clients to the first listener.
     pub(crate) fn target(&self) -> Vec<String> {
         self.target_of(0)
     }
 
-    /// The arguments that lead mosquitto's clients to a listener.
+    /// The arguments that connect mosquitto's clients to a listener.
     pub(crate) fn target_of(&self, listener: usize) -> Vec<String> {
         match &self.places[listener] {
             Place::Ip(address) => {
@@ -223,7 +224,7 @@ impl Broker {
         }
     }
 
-    /// Everything it printed.
+    /// Its output so far.
     pub(crate) fn log(&self) -> String {
         ["stdout", "stderr"].map(|name| fs::read_to_string(self.path().join(name)).unwrap_or_default()).concat()
     }
@@ -234,7 +235,7 @@ impl Broker {
         assert!(status.success(), "kill -{name}");
     }
 
-    /// Waits for its end.
+    /// Waits for its exit.
     #[track_caller]
     pub(crate) fn end(&mut self) -> ExitStatus {
         wait_for_end("the broker", &mut self.child)
@@ -249,7 +250,7 @@ impl Drop for Broker {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let tail = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
-            println!("the last lines of the broker's log:\n{}", tail.join("\n"));
+            println!("the end of the broker's log:\n{}", tail.join("\n"));
         }
     }
 }
@@ -270,7 +271,7 @@ fn spawn(command: &mut Command, path: &Path) -> Child {
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().unwrap()
 }
 
-/// The configuration file of ours.
+/// The configuration file for OnceMQ.
 fn configuration(setup: &Setup, places: &[Place], path: &Path) -> String {
     let file = |name: &str| format!("{:?}", path.join(name).display().to_string());
     let mut settings = vec![
@@ -311,7 +312,7 @@ fn configuration(setup: &Setup, places: &[Place], path: &Path) -> String {
     text
 }
 
-/// A port that nobody listens at, below those that the system gives to outgoing connections.
+/// A free port below the range that the system uses for outgoing connections.
 pub(crate) fn free_port() -> u16 {
     static COUNTER: AtomicU16 = AtomicU16::new(0);
     loop {

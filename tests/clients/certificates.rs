@@ -1,12 +1,12 @@
-//! An authority, a server's certificate and a client's, made for one test.
+//! Creates a certificate authority, a server certificate and a client certificate for one test.
 
 use std::fs;
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
-/// Writes `ca.pem`, `server.pem`, `server.key`, `client.pem` and `client.key` (of [`CLIENT_NAME`]), and `stranger.pem` and
-/// `stranger.key`, signed by an authority nobody knows.
+/// Writes `ca.pem`, `server.pem`, `server.key`, `client.pem` and `client.key` (of [`CLIENT_NAME`]), and `stranger.pem`
+/// and `stranger.key`, signed by an unknown authority.
 pub(crate) fn write(path: &Path) {
     let authority = authority("the authority of the tests");
     fs::write(path.join("ca.pem"), authority.pem()).unwrap();
@@ -15,7 +15,7 @@ pub(crate) fn write(path: &Path) {
     write_signed(path, "stranger", CLIENT_NAME, &self::authority("another authority"));
 }
 
-/// Writes a new `server.pem` and `server.key`, and the new authority that signed them as `ca2.pem`.
+/// Writes a new `server.pem` and `server.key`, and their new authority as `ca2.pem`.
 pub(crate) fn replace(path: &Path) {
     let authority = authority("the next authority of the tests");
     fs::write(path.join("ca2.pem"), authority.pem()).unwrap();

@@ -1,22 +1,22 @@
-//! Waiting: always for something, never for longer than [`PATIENCE`].
+//! Waiting for conditions, for at most [`PATIENCE`].
 
 use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take before the test fails: generous, since tests run at once on few cores.
+/// The time limit for anything, generous because many tests run concurrently on few cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long something that must not happen is waited for, where nothing shows that it can't happen any more.
+/// How long to wait for something that must not happen, if no other event rules it out.
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 
-/// The time.
+/// The current time.
 #[expect(clippy::disallowed_methods, reason = "what is tested here is a process in real time")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// Asks again and again until there is an answer.
+/// Repeats `ask` until it returns a value, or fails after [`PATIENCE`].
 #[track_caller]
 pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = now() + PATIENCE;
@@ -24,12 +24,12 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(now() < deadline, "waited in vain for {what}");
+        assert!(now() < deadline, "timeout while waiting for {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Waits for the end of a process; one that doesn't end is killed, and the test fails.
+/// Waits for the exit of a process. If it doesn't exit, kills it and fails the test.
 #[track_caller]
 pub(crate) fn wait_for_end(what: &str, child: &mut Child) -> ExitStatus {
     let deadline = now() + PATIENCE;

@@ -1,4 +1,4 @@
-//! What everyone does with a broker, as mosquitto's clients do it, in each version.
+//! Basic exchanges with mosquitto's clients, in each version.
 
 use crate::broker::Setup;
 use crate::deadline::wait_for;
@@ -21,7 +21,7 @@ fn the_lower_qos_of_publisher_and_subscriber_arrives() {
 }
 
 #[test]
-fn versions_talk_to_each_other() {
+fn clients_of_both_versions_exchange_messages() {
     let broker = Setup::default().start();
     let mut subscribers = VERSIONS.map(|version| Subscriber::start(&broker, &["-V", version, "-t", "#", "-q", "2"]));
     for version in VERSIONS {
@@ -77,7 +77,7 @@ fn retained_messages_are_kept_replaced_and_cleared() {
 }
 
 #[test]
-fn a_killed_client_has_its_will_published_and_a_polite_one_has_not() {
+fn a_will_is_published_after_a_kill_and_not_after_disconnect() {
     let broker = Setup::default().start();
     for version in VERSIONS {
         let mut watcher = Subscriber::start(&broker, &["-V", version, "-t", "will/#", "-q", "2"]);
@@ -104,7 +104,7 @@ fn a_retained_will_is_retained() {
 }
 
 #[test]
-fn a_session_receives_later_what_came_while_its_client_was_away() {
+fn a_session_receives_messages_that_arrived_while_its_client_was_offline() {
     let broker = Setup::default().start();
     for (version, expiry) in [("31", &[][..]), ("311", &[]), ("5", &["-x", "3600"])] {
         let name = format!("away-{version}");
@@ -126,7 +126,7 @@ fn a_session_receives_later_what_came_while_its_client_was_away() {
 }
 
 #[test]
-fn a_clean_session_forgets() {
+fn a_clean_session_is_discarded() {
     let broker = Setup::default().start();
     for (version, expiry) in [("311", &[][..]), ("5", &["-x", "3600"])] {
         let session = [&["-V", version, "-i", "forgetful", "-q", "1"], expiry].concat();
@@ -140,7 +140,7 @@ fn a_clean_session_forgets() {
 }
 
 #[test]
-fn members_of_a_shared_subscription_share_and_nothing_comes_twice() {
+fn each_message_of_a_shared_subscription_goes_to_one_member() {
     let broker = Setup::default().start();
     for version in ["311", "5"] {
         let arguments = ["-V", version, "-t", "$share/workers/jobs/+", "-q", "1"];

@@ -1,4 +1,4 @@
-//! A disk that is really full: a small file system that belongs to the test alone.
+//! A full disk: a small file system that only this test uses.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -15,7 +15,8 @@ use crate::raw::{
     Connect, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, PUBREL_KIND, Received, Version, Wire, acknowledge,
 };
 
-/// A file system in memory, in a mount namespace that ends with its holder; or mounted for all where that isn't allowed.
+/// A file system in memory, in a mount namespace that ends with its process; or mounted globally if that isn't
+/// permitted.
 struct SmallDisk {
     directory: TempDir,
     holder: Option<Child>,
@@ -39,7 +40,7 @@ impl SmallDisk {
         disk
     }
 
-    /// The process in whose namespace the file system is.
+    /// The process that keeps the mount namespace alive.
     fn hold(&self) -> Option<Child> {
         let mut command = Command::new("unshare");
         command.arg("--mount").args(if self.is_root { &[][..] } else { &["--user", "--map-root-user"] });
@@ -59,7 +60,7 @@ impl SmallDisk {
         self.directory.path().join(DATA)
     }
 
-    /// A program that sees the file system.
+    /// A command that sees the file system.
     fn command(&self, program: &str) -> Command {
         let Some(holder) = &self.holder else { return Command::new(program) };
         let mut command = Command::new("nsenter");
@@ -82,7 +83,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A broker on the small disk. Dropped, it is killed as by `kill -9`.
+/// A broker on the small disk. Dropping it kills the process with SIGKILL.
 struct Broker {
     child: Child,
     address: SocketAddr,
@@ -126,7 +127,7 @@ fn output(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(Command::new(program).args(arguments).output().unwrap().stdout).unwrap()
 }
 
-/// The number of a message, and ballast.
+/// The number of a message, followed by padding.
 fn payload(number: usize) -> Vec<u8> {
     let mut payload = format!("{number} ").into_bytes();
     payload.resize(PAYLOAD_BYTES, b'x');
@@ -138,7 +139,7 @@ fn number(payload: &[u8]) -> usize {
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Publishes at QoS 1 to the Session that is away, until one is refused. Returns the numbers that were acknowledged.
+/// Publishes at QoS 1 to the offline Session until a message is refused. Returns the numbers of acknowledged messages.
 fn fill(wire: &mut Wire) -> Vec<usize> {
     let mut acknowledged = Vec::new();
     for first in (0..).step_by(WINDOW) {
@@ -154,10 +155,10 @@ fn fill(wire: &mut Wire) -> Vec<usize> {
         }
         assert!(first < 10_000, "the disk is never full");
     }
-    unreachable!("there is always another number")
+    unreachable!("the range is infinite")
 }
 
-/// The next message of the Session that was away, acknowledged.
+/// Receives and acknowledges the next message of the Session.
 #[track_caller]
 fn take(wire: &mut Wire) -> usize {
     let publish = wire.expect_publish(Version::V5);
@@ -165,7 +166,7 @@ fn take(wire: &mut Wire) -> usize {
     number(&publish.payload)
 }
 
-/// What needs no room goes on.
+/// Checks that operations that need no disk space still work.
 #[track_caller]
 fn check_what_goes_on(address: SocketAddr) {
     let mut receiver = Wire::connected(address, &Connect::new(Version::V5, "receiver"));
@@ -181,7 +182,7 @@ fn check_what_goes_on(address: SocketAddr) {
 }
 
 #[test]
-fn a_full_disk_refuses_what_it_can_t_keep_loses_nothing_and_drains() {
+fn on_a_full_disk_messages_are_refused_none_is_lost_and_queues_drain() {
     if peer::is_chosen() {
         return;
     }
@@ -200,20 +201,20 @@ fn a_full_disk_refuses_what_it_can_t_keep_loses_nothing_and_drains() {
     assert_eq!(publisher.expect(PUBREC).reason_code(), QUOTA_EXCEEDED);
     check_what_goes_on(broker.address);
 
-    // So does a start, and it takes no more than before.
+    // The state survives a restart, and the disk is still full.
     drop(broker);
     let broker = Broker::start(&disk);
     broker.wait_for_line("the disk is full");
     let mut publisher = Wire::connected(broker.address, &Connect::durable(Version::V5, "publisher"));
     assert_eq!(publisher.publish(Version::V5, "t", "refused"), QUOTA_EXCEEDED);
-    // 3.1.1 can't say no: the acknowledgement is held back.
+    // 3.1.1 has no negative acknowledgement: the broker delays it.
     let mut held = Wire::connected(broker.address, &Connect::durable(Version::V311, "held"));
     let last = usize::MAX;
     held.send(&Version::V311.publish(PUBLISH | 0x04, "t", 7, &payload(last)));
     assert_eq!(held.receive(SILENCE), Received::Nothing);
     check_what_goes_on(broker.address);
 
-    // The Session drains, and there is room again: for the one who waits, and for new ones.
+    // When the queue is drained, there is space again for the paused publisher and for new ones.
     acknowledged.push(last);
     let mut wire = Wire::connected(broker.address, &away);
     let mut got: Vec<usize> = (1..acknowledged.len()).map(|_| take(&mut wire)).collect();
@@ -231,7 +232,7 @@ fn a_full_disk_refuses_what_it_can_t_keep_loses_nothing_and_drains() {
     wire.cut();
     assert_eq!(publisher.publish(Version::V5, "t", "1 is new"), 0);
 
-    // And the next start finds that alone.
+    // The next start finds only the remaining messages.
     drop(broker);
     let broker = Broker::start(&disk);
     let mut wire = Wire::connected(broker.address, &away);
@@ -240,9 +241,9 @@ fn a_full_disk_refuses_what_it_can_t_keep_loses_nothing_and_drains() {
 }
 
 const DATA: &str = "data";
-/// Room for two segments and a little more: the reserve, and one that fills up.
+/// Two segments and a little more: the reserve, and a segment that fills up.
 const SIZE: &str = "136m";
 const PAYLOAD_BYTES: usize = 128 << 10;
-/// Messages that are sent before the first is acknowledged.
+/// Messages in flight.
 const WINDOW: usize = 32;
 const QUOTA_EXCEEDED: u8 = 0x97;

@@ -1,4 +1,4 @@
-//! Every limit an operator can set, as the client that runs into it sees it.
+//! Every configurable limit, as observed by a client that reaches it.
 
 use crate::broker::{Setup, Transport};
 use crate::deadline::wait_for;
@@ -10,7 +10,7 @@ use crate::raw::{
 
 const V5: Version = Version::V5;
 
-/// Whether a connection is accepted; one that is refused ends without a word.
+/// The connection if it is accepted; a refused one is closed without a packet.
 fn is_accepted(setup: &crate::broker::Broker, name: &str) -> Option<Wire> {
     let mut wire = Wire::open(setup.address());
     wire.send(&Connect::new(V5, name).bytes());
@@ -22,7 +22,7 @@ fn is_accepted(setup: &crate::broker::Broker, name: &str) -> Option<Wire> {
 }
 
 #[test]
-fn connections_are_limited_in_all_and_per_address() {
+fn connections_are_limited_in_total_and_per_address() {
     if peer::is_chosen() {
         return;
     }
@@ -33,7 +33,7 @@ fn connections_are_limited_in_all_and_per_address() {
         assert!(is_accepted(&broker, "third").is_none(), "{key}");
         first.ping();
         drop(second);
-        wait_for("the place that became free", || is_accepted(&broker, "fourth"));
+        wait_for("the freed connection slot", || is_accepted(&broker, "fourth"));
     }
 }
 
@@ -121,7 +121,7 @@ fn subscriptions_of_a_session_are_limited() {
         assert_eq!(wire.subscribe(version, "a", 1), 1);
         assert_eq!(wire.subscribe(version, "b", 1), 1);
         assert_eq!(wire.subscribe(version, "c", 1), refused);
-        assert_eq!(wire.subscribe(version, "a", 0), 0, "one that is there can be changed");
+        assert_eq!(wire.subscribe(version, "a", 0), 0, "an existing one can be changed");
     }
 }
 
@@ -155,7 +155,7 @@ fn sessions_are_limited() {
 }
 
 #[test]
-fn a_full_queue_loses_its_oldest_messages_and_keeps_the_newest() {
+fn a_full_queue_drops_its_oldest_messages() {
     if peer::is_chosen() {
         return;
     }
@@ -180,7 +180,7 @@ fn a_full_queue_loses_its_oldest_messages_and_keeps_the_newest() {
 }
 
 #[test]
-fn mqtt5_4_11_a_server_that_moved_sends_everyone_there() {
+fn mqtt5_4_11_a_server_reference_redirects_every_client() {
     if peer::is_chosen() {
         return;
     }
@@ -195,7 +195,7 @@ fn mqtt5_4_11_a_server_that_moved_sends_everyone_there() {
 }
 
 #[test]
-fn a_receiver_that_does_not_read_delays_nobody_else() {
+fn a_receiver_that_does_not_read_does_not_delay_others() {
     let broker = Setup::default().set("limits.outgoing_bytes_max", "\"64KiB\"").start();
     let mut deaf = Wire::connected(broker.address(), &Connect::new(V5, "deaf"));
     deaf.subscribe(V5, "flood", 0);

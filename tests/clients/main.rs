@@ -1,8 +1,8 @@
-//! The real binary, driven by clients as they are in the world: mosquitto's, paho's, and a raw one for what those can't do.
+//! Tests of the real binary with real clients: mosquitto's, paho's, and a raw client for everything else.
 //!
-//! Each test starts a broker of its own on free ports with its own data directory, so that all run at once. With
-//! `ONCEMQ_TEST_PEER=mosquitto` the same tests run against that broker instead: a test that fails there too is suspect itself.
-//! What only ours promises is left out then.
+//! Each test starts a broker on free ports with its own data directory, so all tests run concurrently. With
+//! `ONCEMQ_TEST_PEER=mosquitto` the tests run against mosquitto, which shows whether a failing test is right. Tests of
+//! features that only OnceMQ has are skipped then.
 
 #[cfg(test)]
 mod broker;

@@ -1,4 +1,4 @@
-//! `mosquitto_pub` and `mosquitto_sub` as processes.
+//! Runs `mosquitto_pub` and `mosquitto_sub`.
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -8,14 +8,14 @@ use std::thread;
 use crate::broker::Broker;
 use crate::deadline::{wait_for, wait_for_end};
 
-/// A `mosquitto_sub` that runs. Dropped, it is killed.
+/// A running `mosquitto_sub`. Dropping it kills the process.
 pub(crate) struct Subscriber {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
     taken: usize,
 }
 
-/// One message as `mosquitto_sub` shows it.
+/// A message as printed by `mosquitto_sub`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Message {
     pub(crate) topic: String,
@@ -24,19 +24,19 @@ pub(crate) struct Message {
     pub(crate) retain: bool,
 }
 
-/// A message that isn't a retained one.
+/// A message without RETAIN.
 pub(crate) fn message(topic: &str, payload: &str, qos: u8) -> Message {
     Message { topic: topic.to_owned(), payload: payload.to_owned(), qos, retain: false }
 }
 
 impl Subscriber {
-    /// Starts one at the broker's first listener and waits until it has subscribed.
+    /// Starts it at the broker's first listener and waits until it has subscribed.
     #[track_caller]
     pub(crate) fn start(broker: &Broker, arguments: &[&str]) -> Self {
         Self::start_at(&broker.target(), arguments)
     }
 
-    /// Starts one with the arguments that lead to a listener, and waits until it has subscribed.
+    /// Starts it with these connection arguments and waits until it has subscribed.
     #[track_caller]
     pub(crate) fn start_at(target: &[String], arguments: &[&str]) -> Self {
         let subscriber = Self::spawn(target, arguments);
@@ -44,9 +44,9 @@ impl Subscriber {
         subscriber
     }
 
-    /// Starts one and waits for nothing.
+    /// Starts it without waiting.
     pub(crate) fn spawn(target: &[String], arguments: &[&str]) -> Self {
-        // stdbuf: or its lines would stay in its buffer.
+        // stdbuf makes the output line-buffered.
         let mut child = Command::new("stdbuf")
             .args(["-oL", "mosquitto_sub", "-d", "-F", FORMAT])
             .args(target)
@@ -76,12 +76,12 @@ impl Subscriber {
         message
     }
 
-    /// All messages so far.
+    /// All messages received so far.
     pub(crate) fn messages(&self) -> Vec<Message> {
         self.lines.lock().unwrap().iter().filter_map(|line| parse(line)).collect()
     }
 
-    /// All lines so far.
+    /// The output so far.
     pub(crate) fn output(&self) -> String {
         self.lines.lock().unwrap().join("\n")
     }
@@ -92,7 +92,7 @@ impl Subscriber {
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for its exit.
     #[track_caller]
     pub(crate) fn end(&mut self) -> ExitStatus {
         wait_for_end("mosquitto_sub", &mut self.child)
@@ -115,7 +115,7 @@ pub(crate) fn publish(broker: &Broker, arguments: &[&str]) -> String {
     publish_at(&broker.target(), arguments)
 }
 
-/// Runs `mosquitto_pub` with the arguments that lead to a listener; it must succeed.
+/// Runs `mosquitto_pub` with these connection arguments; it must succeed.
 #[track_caller]
 pub(crate) fn publish_at(target: &[String], arguments: &[&str]) -> String {
     let output = try_publish(target, arguments, "");
@@ -123,7 +123,7 @@ pub(crate) fn publish_at(target: &[String], arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Publishes each line as a message, on one connection.
+/// Publishes each line as a message on one connection.
 #[track_caller]
 pub(crate) fn publish_lines(broker: &Broker, arguments: &[&str], lines: &str) {
     let arguments: Vec<&str> = arguments.iter().copied().chain(["-l"]).collect();
@@ -131,7 +131,7 @@ pub(crate) fn publish_lines(broker: &Broker, arguments: &[&str], lines: &str) {
     assert!(output.status.success(), "mosquitto_pub {arguments:?}: {output:?}");
 }
 
-/// Runs `mosquitto_pub -d` and returns how it ended.
+/// Runs `mosquitto_pub -d` and returns its output and exit status.
 #[track_caller]
 pub(crate) fn try_publish(target: &[String], arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new("timeout")
@@ -143,12 +143,12 @@ pub(crate) fn try_publish(target: &[String], arguments: &[&str], input: &str) ->
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A client that was refused takes no lines.
+    // A refused client doesn't read its input.
     drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
     child.wait_with_output().unwrap()
 }
 
-/// Creates or continues a session that outlives its connection, subscribes, and leaves.
+/// Creates or resumes a session that outlives its connection, subscribes, and disconnects.
 #[track_caller]
 pub(crate) fn create_session(broker: &Broker, arguments: &[&str]) {
     let mut subscriber = Subscriber::spawn(&broker.target(), &[&["-c", "-E"], arguments].concat());

@@ -1,4 +1,4 @@
-//! Sessions that move between shards while messages fly: nothing lost, nothing twice at QoS 2, nothing out of order.
+//! Sessions that move between shards under load: no loss, no duplicates at QoS 2, no reordering.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -13,12 +13,12 @@ use crate::raw::{
     Wire, acknowledge, packet,
 };
 
-/// What a subscriber's application saw: publisher and number, in order.
+/// A message as the subscriber's application received it: publisher and number.
 type Delivery = (usize, usize);
 
 #[test]
-fn sessions_that_reconnect_while_messages_fly_lose_nothing_and_keep_the_order() {
-    // A window that most connections live to see the end of: each reconnect repeats what is in flight.
+fn sessions_that_reconnect_under_load_lose_no_message_and_keep_the_order() {
+    // A window that most connections can complete, because each reconnect repeats the messages in flight.
     let broker = Setup::default().set("server.shards", "4").set("limits.inflight_messages_max", "20").start();
     let address = broker.address();
     let subscribed = Barrier::new(SUBSCRIBERS + PUBLISHERS);
@@ -37,7 +37,7 @@ fn sessions_that_reconnect_while_messages_fly_lose_nothing_and_keep_the_order() 
     }
 }
 
-/// The checker: it knows who published what at which QoS, and nothing of how it got here.
+/// Checks deliveries against the published messages and their QoS.
 fn check(subscribed_qos: u8, deliveries: &[Delivery], subscriber: &str) {
     let mut by_publisher: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (publisher, number) in deliveries {
@@ -48,23 +48,23 @@ fn check(subscribed_qos: u8, deliveries: &[Delivery], subscriber: &str) {
         let mut seen = HashSet::new();
         let firsts: Vec<usize> = numbers.iter().copied().filter(|number| seen.insert(*number)).collect();
         let missing: Vec<usize> = (0..MESSAGES).filter(|number| !seen.contains(number)).collect();
-        assert!(missing.is_empty(), "{subscriber} lacks {missing:?} of publisher {publisher}");
+        assert!(missing.is_empty(), "{subscriber} misses {missing:?} of publisher {publisher}");
         assert!(firsts.is_sorted(), "{subscriber} got publisher {publisher} out of order: {firsts:?}");
         if subscribed_qos == 2 && qos_of(publisher) == 2 {
             assert_eq!(firsts.len(), numbers.len(), "{subscriber} got publisher {publisher} twice: {numbers:?}");
         }
     }
-    assert!(by_publisher.is_empty(), "{subscriber} got what nobody sent");
+    assert!(by_publisher.is_empty(), "{subscriber} got messages that were not published");
 }
 
-/// A durable session and its client, which connects again and again.
+/// A durable session and its client, which reconnects repeatedly.
 struct Link {
     address: SocketAddr,
     connect: Connect,
     wire: Wire,
-    /// A connection that was left open when the next one took its session over.
+    /// The previous connection, left open until the next one took over its session.
     older: Option<Wire>,
-    /// Packets until the next reconnect.
+    /// Number of packets until the next reconnect.
     left: u64,
     random: u64,
 }
@@ -88,7 +88,7 @@ impl Link {
         self.random % bound
     }
 
-    /// Ends the connection in one of three ways and opens the next; the session must still be there.
+    /// Ends the connection in one of three ways and opens the next. The session must be present.
     fn reconnect(&mut self) {
         match self.below(3) {
             0 => self.wire.cut(),
@@ -100,11 +100,12 @@ impl Link {
         let connack = next.expect(CONNACK);
         assert_eq!(connack.body[..2], [1, 0], "the session of {} is gone", self.connect.client_id);
         self.older = Some(std::mem::replace(&mut self.wire, next));
-        // Some live for a packet, most to see their acknowledgements taken: what a cut connection had sent may be lost.
+        // Some connections last for one packet, most until their acknowledgements arrive, because a cut connection may
+        // lose packets.
         self.left = 1 + self.below(8) * self.below(60);
     }
 
-    /// The next packet; `None` if it was time for another connection.
+    /// The next packet; `None` if the client reconnected instead.
     fn receive(&mut self) -> Option<Received> {
         if self.left == 0 {
             self.reconnect();
@@ -121,7 +122,7 @@ impl Link {
     }
 }
 
-/// Publishes [`MESSAGES`] numbered messages and follows the standard through every reconnect.
+/// Publishes [`MESSAGES`] numbered messages, following the standard through every reconnect.
 struct Publisher {
     link: Link,
     number: usize,
@@ -132,7 +133,7 @@ struct Publisher {
 struct InFlight {
     packet_id: u16,
     payload: String,
-    /// PUBREC came: PUBREL is sent, and PUBLISH never again.
+    /// PUBREC was received, so PUBREL is sent instead of PUBLISH.
     released: bool,
 }
 
@@ -158,7 +159,7 @@ impl Publisher {
             match self.link.receive() {
                 None => (0..self.in_flight.len()).for_each(|index| self.send(index, DUP)),
                 Some(Received::Packet(packet)) => {
-                    // 0x92 answers a PUBREL that is repeated since its PUBCOMP was lost: no error then.
+                    // 0x92 is the response to a repeated PUBREL whose PUBCOMP was lost, so it isn't an error.
                     let is_done = packet.kind() == PUBCOMP && packet.reason_code() == 0x92;
                     assert!(packet.reason_code() < 0x80 || is_done, "publisher {}: {packet:x?}", self.number);
                     self.on_acknowledgement(packet.kind(), packet.packet_id());
@@ -188,7 +189,7 @@ impl Publisher {
                 self.in_flight[index].released = true;
                 self.send(index, 0);
             }
-            // The answer to a resend of what was acknowledged meanwhile.
+            // The response to a retransmission of a message that was acknowledged meanwhile.
             (PUBACK | PUBCOMP, None) => {}
             (PUBREC, None) => self.link.wire.send(&acknowledge(PUBREL, packet_id)),
             other => panic!("publisher {} got {other:x?}", self.number),
@@ -196,10 +197,10 @@ impl Publisher {
     }
 }
 
-/// Receives until it has everything, and follows the standard through every reconnect.
+/// Receives until it has all messages, following the standard through every reconnect.
 struct Subscriber {
     link: Link,
-    /// QoS 2 messages received, whose PUBREL hasn't come.
+    /// QoS 2 messages received without PUBREL.
     awaiting_pubrel: HashSet<u16>,
     deliveries: Vec<Delivery>,
     distinct: HashSet<Delivery>,
@@ -225,7 +226,7 @@ impl Subscriber {
                     quiet_since = None;
                 }
                 _ if self.distinct.len() < PUBLISHERS * MESSAGES => {}
-                // What comes twice may still come.
+                // Duplicates could still arrive.
                 _ => {
                     let since = *quiet_since.get_or_insert_with(deadline::now);
                     if since.elapsed() > deadline::SILENCE {
@@ -267,7 +268,7 @@ impl Subscriber {
     }
 }
 
-/// QoS 1 and 2 in turn, and the versions independent of it.
+/// QoS 1 and 2 alternate; versions vary independently.
 fn qos_of(number: usize) -> u8 {
     if number.is_multiple_of(2) { 2 } else { 1 }
 }

@@ -1,4 +1,4 @@
-//! mosquitto in place of ours, so that the tests themselves can be judged.
+//! Runs the tests against mosquitto, to validate the tests.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,7 +14,7 @@ pub(crate) fn is_chosen() -> bool {
     std::env::var("ONCEMQ_TEST_PEER").is_ok()
 }
 
-/// The command that starts mosquitto as `setup` says.
+/// The command that starts mosquitto with the configuration of `setup`.
 pub(crate) fn command(setup: &Setup, places: &[Place], path: &Path) -> Command {
     let file = path.join("mosquitto.conf");
     fs::write(&file, configuration(setup, places, path)).unwrap();

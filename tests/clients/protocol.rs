@@ -1,4 +1,5 @@
-//! What a client does wrong, on the real wire: a correct answer or a clean close, and never another client's trouble.
+//! Protocol errors by clients: the broker responds correctly or closes the connection, and other clients are not
+//! affected.
 
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use crate::raw::{
     SUBSCRIBE, Version, Wire, acknowledge, packet, string,
 };
 
-/// What is wrong, and the bytes.
-type Mistake = (&'static str, fn(Version) -> Vec<u8>);
+/// A description and the bytes of an error.
+type ProtocolError = (&'static str, fn(Version) -> Vec<u8>);
 
 const BOTH: [Version; 2] = [Version::V311, Version::V5];
 
-/// Sends `bytes` behind an accepted CONNECT, in each version, and expects this end. A bystander notices nothing.
+/// Sends `bytes` after a successful CONNECT in each version, and expects this Reason Code. Another client must not be
+/// affected.
 #[track_caller]
 fn expect_refused(broker: &Broker, bytes: impl Fn(Version) -> Vec<u8>, reason_code: u8) {
     let mut bystander = Wire::connected(broker.address(), &Connect::new(Version::V5, "bystander"));
@@ -51,7 +53,7 @@ fn mqtt5_4_13_1_malformed_packets_are_refused_as_such() {
         return; // it answers some of them with 0x82
     }
     let broker = Setup::default().start();
-    let malformed: [Mistake; 8] = [
+    let malformed: [ProtocolError; 8] = [
         ("reserved flags of PINGREQ", |_| vec![0xC1, 0]),
         ("reserved packet type", |_| vec![0x00, 0]),
         ("remaining length of five bytes", |_| vec![0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01]),
@@ -73,7 +75,7 @@ fn mqtt5_protocol_errors_are_refused_as_such() {
         return;
     }
     let broker = Setup::default().start();
-    let errors: [Mistake; 2] = [
+    let errors: [ProtocolError; 2] = [
         ("SUBSCRIBE without a filter", |version| match version {
             Version::V311 => packet(SUBSCRIBE, &[0, 1]),
             Version::V5 => packet(SUBSCRIBE, &[0, 1, 0]),
@@ -112,7 +114,7 @@ fn mqtt5_3_1_2_2_an_unknown_protocol_version_is_refused() {
         body.extend([level, 2, 0, 60, 0, 0, 1, b'x']);
         wire.send(&packet(CONNECT, &body));
         match wire.receive(deadline::PATIENCE) {
-            // Only who knows the version can say it in 5.0's words: both answers are allowed, and so is none.
+            // A server that doesn't support the version may respond in either format or not at all.
             Received::Packet(packet) => {
                 assert_eq!(packet.kind(), CONNACK);
                 assert!([connack[1], 0x01, 0x84].contains(&packet.body[1]), "{packet:?}");
@@ -166,7 +168,7 @@ fn mqtt5_3_1_2_22_a_silent_client_is_disconnected_after_one_and_a_half_keep_aliv
 }
 
 #[test]
-fn a_client_that_speaks_stays_beyond_its_keep_alive() {
+fn a_client_that_sends_packets_stays_connected_beyond_its_keep_alive() {
     let broker = Setup::default().start();
     let connect = Connect { keep_alive: 1, ..Connect::new(Version::V5, "speaks") };
     let mut wire = Wire::connected(broker.address(), &connect);
@@ -196,7 +198,7 @@ fn a_connection_without_connect_is_closed_after_the_connect_timeout() {
 }
 
 #[test]
-fn bytes_that_come_one_by_one_are_a_packet() {
+fn a_packet_sent_byte_by_byte_is_decoded() {
     let broker = Setup::default().start();
     for version in BOTH {
         let mut wire = Wire::open(broker.address());
@@ -249,7 +251,7 @@ fn mqtt5_4_3_3_10_a_repeated_qos2_publish_is_answered_but_delivered_once() {
 }
 
 #[test]
-fn mqtt5_3_5_2_1_pubrec_says_that_nobody_subscribes() {
+fn mqtt5_3_5_2_1_pubrec_reports_no_matching_subscribers() {
     if peer::is_chosen() {
         return;
     }
@@ -276,7 +278,7 @@ fn mqtt5_4_3_3_pubrel_for_an_unknown_identifier_is_answered() {
 }
 
 #[test]
-fn random_bytes_harm_nobody_else() {
+fn random_bytes_do_not_affect_other_clients() {
     let broker = Setup::default().start();
     let mut bystander = Wire::connected(broker.address(), &Connect::new(Version::V5, "bystander"));
     bystander.subscribe(Version::V5, "bystander", 1);
@@ -284,7 +286,7 @@ fn random_bytes_harm_nobody_else() {
     for round in 0..300 {
         let mut wire = Wire::open(broker.address());
         let mut bytes = if round % 2 == 0 { Connect::new(BOTH[round / 2 % 2], "noise").bytes() } else { Vec::new() };
-        // A valid packet with some of its bytes changed goes deeper than noise does.
+        // A valid packet with some bytes changed reaches more code than pure noise.
         let mut noise = BOTH[round % 2].publish(PUBLISH | 0x02, "noise/topic", 1, &[7; 40]);
         noise.extend(BOTH[round % 2].subscribe(2, "noise/#", 1));
         for _ in 0..=round % 9 {

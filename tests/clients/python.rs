@@ -1,4 +1,4 @@
-//! Runs the tests in `tests/python`, which drive the broker with paho-mqtt: it shows every property of 5.0.
+//! Runs the tests in `tests/python`, which use paho-mqtt, because it exposes every property of 5.0.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::broker::{Broker, Setup};
 use crate::peer;
 
-/// Runs one module against the broker's first listener; every test in it must pass.
+/// Runs one module against the broker's first listener. Every test in it must pass.
 #[track_caller]
 pub(crate) fn run(broker: &Broker, module: &str, environment: &[(&str, &str)]) {
     let mut command = Command::new("timeout");
@@ -29,7 +29,7 @@ pub(crate) fn run(broker: &Broker, module: &str, environment: &[(&str, &str)]) {
     assert!(output.status.success(), "{module} failed (if paho is missing: `bash tests/run` installs it)");
 }
 
-/// The interpreter of the environment that `tests/run` makes, if it did, or else the system's.
+/// The Python interpreter of the environment that `tests/run` creates, or the system's.
 fn interpreter() -> String {
     let own = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python").join("bin/python3");
     if own.exists() { own.display().to_string() } else { "python3".to_owned() }
@@ -41,12 +41,12 @@ fn properties_pass_unaltered() {
 }
 
 #[test]
-fn messages_reach_whom_they_should_and_publishers_are_told() {
+fn messages_reach_their_receivers_and_publishers_get_reason_codes() {
     run(&Setup::default().start(), "test_publish", &[]);
 }
 
 #[test]
-fn sessions_live_as_long_as_they_say() {
+fn sessions_last_for_their_expiry_interval() {
     let broker = Setup::default()
         .set("limits.keep_alive_max", "\"100s\"")
         .set("limits.session_expiry_max", "\"2h\"")
@@ -62,5 +62,5 @@ fn sessions_live_as_long_as_they_say() {
     run(&broker, "test_sessions", &environment);
 }
 
-/// How long a module may take: some of what is tested there is the passing of seconds.
+/// The time limit of a module in seconds; some tests wait for seconds to pass.
 const PATIENCE_SECONDS: &str = "120";

@@ -1,4 +1,4 @@
-//! SIGHUP: certificates, passwords and access rules are read again, connections stay, and a bad file changes nothing.
+//! SIGHUP reloads certificates, passwords and access rules, without closing connections; an invalid file has no effect.
 
 use std::fs;
 
@@ -16,19 +16,19 @@ fn connects(broker: &Broker, user: &str, password: &str) -> bool {
     Wire::connect(broker.address(), &connect).1.reason_code() == 0
 }
 
-/// Sends SIGHUP with files of which one is bad, and waits until the log names it.
+/// Sends SIGHUP while one of the files is invalid, and waits until the log names it.
 #[track_caller]
-fn reload_in_vain(broker: &Broker, file: &str) {
+fn reload_with_an_invalid_file(broker: &Broker, file: &str) {
     let before = broker.log().len();
     broker.signal("HUP");
-    wait_for("the complaint in the log", || {
+    wait_for("the error in the log", || {
         let log = broker.log();
         log[before..].lines().any(|line| line.contains(file)).then_some(())
     });
 }
 
 #[test]
-fn passwords_are_read_again_and_connections_stay() {
+fn passwords_are_reloaded_and_connections_stay() {
     let setup = Setup::default().users(&[("alice", "old")]);
     let broker = setup.start();
     let mut connected = Wire::connected(broker.address(), &Connect::new(V5, "stays").user("alice", "old"));
@@ -53,7 +53,7 @@ fn a_bad_password_file_keeps_the_old_one() {
             Some(content) => fs::write(broker.path().join("users"), content).unwrap(),
             None => fs::remove_file(broker.path().join("users")).unwrap(),
         }
-        reload_in_vain(&broker, "users");
+        reload_with_an_invalid_file(&broker, "users");
         assert!(connects(&broker, "alice", "old"));
         assert!(!connects(&broker, "alice", "what"));
     }
@@ -61,7 +61,7 @@ fn a_bad_password_file_keeps_the_old_one() {
 }
 
 #[test]
-fn access_rules_are_read_again_and_hold_for_those_who_are_connected() {
+fn access_rules_are_reloaded_and_apply_to_connected_clients() {
     let broker = Setup::default().access("topic readwrite old/#\n").start();
     let mut wire = Wire::connected(broker.address(), &Connect::new(V5, "stays"));
     assert_eq!(wire.subscribe(V5, "old/#", 0), 0);
@@ -81,14 +81,14 @@ fn bad_access_rules_keep_the_old_ones() {
     let mut wire = Wire::connected(broker.address(), &Connect::new(V5, "stays"));
     for content in ["topic readwrite new/#\ntopic sometimes x\n", "topic readwrite new/#\ntopic read a/#/b\n"] {
         fs::write(broker.path().join("access"), content).unwrap();
-        reload_in_vain(&broker, "access");
+        reload_with_an_invalid_file(&broker, "access");
         assert_eq!(wire.publish(V5, "new/x", ""), 0x87);
         assert_ne!(wire.publish(V5, "old/x", ""), 0x87);
     }
 }
 
 #[test]
-fn certificates_are_read_again_and_connections_stay() {
+fn certificates_are_reloaded_and_connections_stay() {
     if peer::is_chosen() {
         return; // its certificates need a restart
     }
@@ -103,7 +103,7 @@ fn certificates_are_read_again_and_connections_stay() {
     assert_eq!(subscriber.next(), message("reload", "hello", 1));
 
     fs::write(broker.path().join("server.pem"), "no certificate").unwrap();
-    reload_in_vain(&broker, "server.pem");
+    reload_with_an_invalid_file(&broker, "server.pem");
     publish_at(&with("ca2.pem"), &arguments);
     assert_eq!(subscriber.next(), message("reload", "hello", 1));
 }

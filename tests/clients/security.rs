@@ -1,4 +1,4 @@
-//! Who may connect, and what they may do: certificates, passwords and access rules.
+//! Authentication and authorization: certificates, passwords and access rules.
 
 use crate::broker::{Broker, Setup, Transport};
 use crate::certificates::CLIENT_NAME;
@@ -54,7 +54,7 @@ fn a_client_certificate_is_required_and_its_name_is_the_user_name() {
 }
 
 #[test]
-fn without_the_right_password_there_is_no_connection() {
+fn a_wrong_password_is_refused() {
     let broker = Setup::default().users(&[("alice", "wonder land"), ("bob", "builder")]).start();
     for version in BOTH {
         let (unauthorized, bad_password) = if version == Version::V5 { (0x87, 0x86) } else { (5, 4) };
@@ -92,7 +92,7 @@ fn mosquitto_connects_with_a_password() {
     assert!(!output.status.success());
 }
 
-/// Everyone may read `news`; `alice` also her own topics, and a client those of its Client Identifier.
+/// All clients may read `news`; `alice` also her own topics, and each client those of its Client Identifier.
 const RULES: &str = "pattern read news
 pattern readwrite user/%u/#
 pattern readwrite client/%c/#
@@ -106,7 +106,7 @@ fn restricted() -> Broker {
 }
 
 #[test]
-fn a_denied_publish_gets_0x87_and_reaches_nobody() {
+fn a_denied_publish_gets_0x87_and_is_not_delivered() {
     let broker = restricted();
     let mut alice = Wire::connected(broker.address(), &Connect::new(Version::V5, "c1").user("alice", "a"));
     let mut reader = Wire::connected(broker.address(), &Connect::new(Version::V5, "c3").user("bob", "b"));
@@ -123,13 +123,13 @@ fn a_denied_publish_gets_0x87_and_reaches_nobody() {
 }
 
 #[test]
-fn a_denied_publish_of_3_1_1_reaches_nobody() {
+fn a_denied_publish_of_3_1_1_is_not_delivered() {
     let broker = restricted();
     let mut alice = Wire::connected(broker.address(), &Connect::new(Version::V311, "c1").user("alice", "a"));
     let mut reader = Wire::connected(broker.address(), &Connect::new(Version::V311, "c3").user("bob", "b"));
     assert_eq!(reader.subscribe(Version::V311, "news", 0), 0);
     let mut bob = Wire::connected(broker.address(), &Connect::new(Version::V311, "c2").user("bob", "b"));
-    // 3.1.1 has no negative acknowledgement: the message is acknowledged, and dropped.
+    // 3.1.1 has no negative acknowledgement: the broker acknowledges the message and drops it.
     bob.publish(Version::V311, "news", "false");
     alice.publish(Version::V311, "news", "true");
     assert_eq!(reader.expect_publish(Version::V311).payload, b"true");
@@ -169,7 +169,7 @@ fn a_wider_subscription_receives_what_its_rules_allow() {
 }
 
 #[test]
-fn deny_wins_over_what_is_allowed_elsewhere() {
+fn a_deny_rule_overrides_allow_rules() {
     let broker = restricted();
     let mut alice = Wire::connected(broker.address(), &Connect::new(Version::V5, "c1").user("alice", "a"));
     assert!(alice.publish(Version::V5, "user/alice/x", "") < 0x80);
@@ -197,7 +197,7 @@ fn a_will_that_may_not_be_published_is_refused_at_connect() {
 }
 
 #[test]
-fn each_refusal_is_one_clear_line_of_the_log() {
+fn each_refusal_is_one_line_of_the_log() {
     if peer::is_chosen() {
         return;
     }

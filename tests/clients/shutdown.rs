@@ -1,4 +1,4 @@
-//! Start and stop: what it prints, how it drains, and the codes it exits with.
+//! Startup and shutdown: output, drain and exit codes.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -26,7 +26,7 @@ fn a_signal_drains_and_ends_with_success() {
 }
 
 #[test]
-fn what_was_accepted_is_flushed_before_the_end() {
+fn accepted_messages_are_flushed_before_the_exit() {
     if peer::is_chosen() {
         return;
     }
@@ -70,7 +70,7 @@ fn flags_are_enough_to_start() {
 }
 
 #[test]
-fn an_address_in_use_is_said_clearly_and_ends_with_failure() {
+fn an_address_in_use_is_an_error() {
     if peer::is_chosen() {
         return;
     }
@@ -82,7 +82,7 @@ fn an_address_in_use_is_said_clearly_and_ends_with_failure() {
 }
 
 #[test]
-fn a_misspelt_key_is_named_with_file_line_and_the_nearest_key() {
+fn a_misspelt_key_is_reported_with_file_line_and_suggestion() {
     if peer::is_chosen() {
         return;
     }

@@ -1,4 +1,4 @@
-//! The ways to the broker beside plain TCP.
+//! Transports other than plain TCP.
 
 use crate::broker::{Setup, Transport};
 use crate::deadline::wait_for;
@@ -28,7 +28,7 @@ fn ipv6_carries_messages() {
 }
 
 #[test]
-fn listeners_of_all_kinds_lead_to_one_broker() {
+fn listeners_of_all_transports_share_one_broker() {
     let broker = Setup::new([Transport::Tcp, Transport::Unix, Transport::Ws, Transport::Tls]).start();
     let mut subscriber = Subscriber::start_at(&broker.target_of(1), &["-t", "one", "-q", "1"]);
     publish_at(&broker.target_of(0), &["-t", "one", "-m", "over TCP", "-q", "1"]);
@@ -52,7 +52,7 @@ fn websocket_over_tls_carries_messages() {
 }
 
 #[test]
-fn the_proxy_protocol_tells_the_address_of_the_client() {
+fn the_proxy_protocol_provides_the_address_of_the_client() {
     if peer::is_chosen() {
         return;
     }

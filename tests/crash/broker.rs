@@ -1,4 +1,4 @@
-//! The real binary, killed and started again on the same data and port.
+//! Kills the real binary and restarts it with the same data and port.
 
 use std::fs::{self, File, OpenOptions};
 use std::net::{SocketAddr, TcpListener};
@@ -11,16 +11,16 @@ use tempfile::TempDir;
 use crate::power_loss::PowerLoss;
 use crate::rng::Rng;
 
-/// What a kill takes with it.
+/// The data that a kill loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// What the process had in memory.
+    /// Memory of the process.
     Process,
-    /// What was written and not synced, too.
+    /// Also data that was written and not synced.
     Power,
 }
 
-/// A broker that can be killed. Dropped, it is killed for good.
+/// A broker that can be killed and restarted. Dropping it kills it.
 pub(crate) struct Broker {
     directory: TempDir,
     pub(crate) address: SocketAddr,
@@ -37,7 +37,7 @@ impl Broker {
         Self { directory, address, durability, child: None, power_loss }
     }
 
-    /// Starts it, and waits for nothing.
+    /// Starts it without waiting.
     pub(crate) fn start(&mut self) {
         let path = self.directory.path();
         let data = path.join(DATA);
@@ -52,29 +52,29 @@ impl Broker {
         }
     }
 
-    /// `kill -9`, and what goes with it.
+    /// Kills it with SIGKILL, and discards unsynced data if configured.
     pub(crate) fn kill(&mut self, rng: &mut Rng) {
         let Some(mut child) = self.child.take() else { return };
         child.kill().unwrap();
         child.wait().unwrap();
         if let Some(power_loss) = &self.power_loss {
-            power_loss.strike(child.id(), rng);
+            power_loss.apply_power_loss(child.id(), rng);
         }
     }
 
-    /// How it ended, if it did so by itself.
+    /// Its exit status, if it exited by itself.
     pub(crate) fn end(&mut self) -> Option<ExitStatus> {
         self.child.as_mut()?.try_wait().unwrap()
     }
 
-    /// Its last words.
+    /// The end of its log.
     pub(crate) fn log(&self) -> String {
         let log = fs::read_to_string(self.directory.path().join(LOG)).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
     }
 
-    /// Keeps the data of a failed run, and says where.
+    /// Keeps the data of a failed run, and returns its path.
     pub(crate) fn keep(&mut self) -> &Path {
         self.directory.disable_cleanup(true);
         self.directory.path()
@@ -94,8 +94,8 @@ fn log(directory: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(directory.join(LOG)).unwrap()
 }
 
-/// A port that nobody listens at, below those that the system gives to outgoing connections: between two starts it stays free, and
-/// no client connects to itself.
+/// A free port below the range that the system uses for outgoing connections: between two starts no connection takes
+/// it, and no client connects to itself.
 fn free_port() -> u16 {
     static COUNTER: AtomicU16 = AtomicU16::new(0);
     loop {
@@ -107,7 +107,7 @@ fn free_port() -> u16 {
     }
 }
 
-/// The directory that is given to the broker, below the run's.
+/// Name of the broker's data directory within the run's directory.
 pub(crate) const DATA: &str = "data";
 const LOG: &str = "log";
 const LOG_LINES_SHOWN: usize = 40;

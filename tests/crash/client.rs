@@ -1,4 +1,4 @@
-//! A client that follows the standard and survives every crash of the broker: its connections, and what it is for.
+//! A client that follows the standard through every crash of the broker: its connections and its role.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -8,13 +8,13 @@ use crate::ledger::{Fault, Ledger, payload};
 use crate::probe::Probe;
 use crate::publisher::Publisher;
 use crate::rng::Rng;
-use crate::subscriber::{Habit, Subscriber};
+use crate::subscriber::{Behaviour, Subscriber};
 use wire::{
     CONNACK, Connect, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, PUBREL_KIND, Packet, Publish, Received,
     SUBACK, UNSUBACK, Version, Wire, acknowledge, packet,
 };
 
-/// What all clients see.
+/// State that all clients share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
@@ -24,18 +24,18 @@ pub(crate) struct Shared {
     pub(crate) stage: Stage,
 }
 
-/// What a run is at.
+/// The stage of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Everyone connects and subscribes.
-    Gathering,
-    /// Messages fly.
+    /// Clients connect and subscribe.
+    Connecting,
+    /// Messages are published.
     Load,
-    /// Nothing new is published, everyone is there, and everything arrives.
+    /// No message is published; all clients connect and receive all messages.
     Settling,
 }
 
-/// One Client Identifier.
+/// The client of one Client Identifier.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) number: usize,
@@ -43,13 +43,13 @@ pub(crate) struct Client {
     pub(crate) durable: bool,
     pub(crate) role: Role,
     pub(crate) link: Link,
-    /// The broker has acknowledged the Session: from then on it is there.
+    /// The broker acknowledged the Session, so it must be present from now on.
     has_session: bool,
     connect_at: Option<Instant>,
     leave_at: Option<Instant>,
 }
 
-/// What a client is for.
+/// The purpose of a client.
 #[derive(Debug)]
 pub(crate) enum Role {
     Publisher(Publisher),
@@ -63,13 +63,13 @@ pub(crate) enum Role {
     Probe(Probe),
 }
 
-/// A connection, and what is to be sent on it a little later.
+/// A connection, and packets that are sent with a delay.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) client: usize,
     pub(crate) version: Version,
     wire: Option<Wire>,
-    /// CONNACK came.
+    /// CONNACK was received.
     pub(crate) is_connected: bool,
     answers: VecDeque<Answer>,
 }
@@ -83,7 +83,7 @@ struct Answer {
 }
 
 impl Shared {
-    /// A moment within this time.
+    /// A random time within this many milliseconds.
     pub(crate) fn within(&mut self, millis: u64) -> Instant {
         self.now + Duration::from_micros(self.rng.below(millis * 1_000 + 1))
     }
@@ -97,7 +97,7 @@ impl Client {
         Self { number, name, durable, role, link, has_session: false, connect_at: None, leave_at: None }
     }
 
-    /// Does what there is to do, without waiting for anything.
+    /// Makes progress without blocking.
     pub(crate) fn step(&mut self, shared: &mut Shared) -> Result<(), Fault> {
         if self.link.wire.is_none() {
             return self.connect(shared);
@@ -119,7 +119,7 @@ impl Client {
         Ok(())
     }
 
-    /// Reads what the broker said.
+    /// Handles received packets.
     fn receive(&mut self, shared: &mut Shared) -> Result<(), Fault> {
         while let Some(wire) = &mut self.link.wire {
             match wire.receive(Duration::ZERO) {
@@ -131,8 +131,8 @@ impl Client {
         Ok(())
     }
 
-    /// The broker was killed: reads its last words, or loses them as a network does.
-    pub(crate) fn mourn(&mut self, shared: &mut Shared) -> Result<(), Fault> {
+    /// Handles a kill of the broker: reads pending packets, or loses them as a network does.
+    pub(crate) fn on_broker_killed(&mut self, shared: &mut Shared) -> Result<(), Fault> {
         if shared.rng.percent(60) {
             self.receive(shared)?;
         }
@@ -142,7 +142,7 @@ impl Client {
         Ok(())
     }
 
-    /// A connection is over without DISCONNECT.
+    /// Ends the connection without DISCONNECT.
     pub(crate) fn lose(&mut self, what: &'static str, shared: &mut Shared) {
         let was_connected = self.link.is_connected;
         self.part(what, shared);
@@ -154,7 +154,7 @@ impl Client {
         }
     }
 
-    /// Ends the connection, and with it what doesn't outlive it.
+    /// Ends the connection, and all state that doesn't outlive it.
     fn part(&mut self, what: &'static str, shared: &mut Shared) {
         shared.ledger.note(self.number, what, 0, None);
         if let Some(wire) = self.link.wire.take() {
@@ -176,8 +176,8 @@ impl Client {
     }
 
     fn wants_to_leave(&mut self, shared: &mut Shared) -> bool {
-        let habit = match &self.role {
-            Role::Subscriber(subscriber) => subscriber.habit,
+        let behaviour = match &self.role {
+            Role::Subscriber(subscriber) => subscriber.behaviour,
             Role::Probe(probe) => return probe.is_done(),
             Role::Publisher(_) | Role::Willed { .. } => return false,
         };
@@ -185,10 +185,10 @@ impl Client {
             self.leave_at = None;
             return false;
         }
-        match habit {
-            Habit::Steady | Habit::Changing => false,
-            Habit::Offline => self.is_subscribed(),
-            Habit::Flapping => {
+        match behaviour {
+            Behaviour::Steady | Behaviour::Changing => false,
+            Behaviour::Offline => self.is_subscribed(),
+            Behaviour::Flapping => {
                 let now = shared.now;
                 *self.leave_at.get_or_insert_with(|| shared.within(400)) < now
             }
@@ -204,9 +204,10 @@ impl Client {
         }
     }
 
-    /// Whether an offline client stays away.
+    /// Whether an offline client stays disconnected.
     fn stays_away(&self, shared: &Shared) -> bool {
-        let is_offline = matches!(&self.role, Role::Subscriber(subscriber) if subscriber.habit == Habit::Offline);
+        let is_offline =
+            matches!(&self.role, Role::Subscriber(subscriber) if subscriber.behaviour == Behaviour::Offline);
         let load = shared.stage == Stage::Load;
         match self.role {
             Role::Willed { .. } => shared.stage == Stage::Settling,
@@ -310,19 +311,19 @@ impl Client {
         Ok(())
     }
 
-    /// Comes to a rest: a Will Message is published now.
+    /// Prepares for a settled state: a Will Message is published now.
     pub(crate) fn settle(&mut self, shared: &mut Shared) {
         if matches!(self.role, Role::Willed { .. }) && self.link.wire.is_some() {
             self.lose("cuts its connection", shared);
         }
     }
 
-    pub(crate) fn is_there(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         let is_transient = matches!(self.role, Role::Probe(_));
         is_transient || self.link.is_connected && self.is_subscribed()
     }
 
-    /// Whether nothing is on its way.
+    /// Whether no exchange is in progress.
     pub(crate) fn is_settled(&self) -> bool {
         match &self.role {
             Role::Publisher(publisher) => self.link.is_idle() && publisher.is_settled(),
@@ -340,7 +341,7 @@ impl Link {
         }
     }
 
-    /// Acknowledges, often a little later, and in order.
+    /// Acknowledges in order, often with a delay.
     pub(crate) fn answer(&mut self, kind: u8, packet_id: u16, message: Option<u64>, shared: &mut Shared) {
         let due = if shared.rng.percent(30) { shared.within(15) } else { shared.now };
         let due = self.answers.back().map_or(due, |last| last.due.max(due));

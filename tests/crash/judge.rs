@@ -1,4 +1,4 @@
-//! What must be true when everything had time to arrive.
+//! Checks of the settled state.
 
 use crate::client::{Client, Role};
 use crate::ledger::{Fault, Message};
@@ -6,7 +6,7 @@ use crate::subscriber::Subscriber;
 use crate::world::World;
 
 impl World {
-    /// The first message that is owed to someone and has not come.
+    /// The first expected message that hasn't arrived.
     pub(crate) fn missing(&self) -> Option<Fault> {
         let ledger = &self.shared.ledger;
         let members: Vec<_> = self.subscribers().filter(|(_, subscriber)| subscriber.share.is_some()).collect();
@@ -14,20 +14,20 @@ impl World {
             for (client, subscriber) in self.subscribers() {
                 let owed = subscriber.share.is_none() && subscriber.is_owed(message);
                 if owed && ledger.received(client.number, number) == 0 {
-                    let text = format!("was acknowledged and did not come: {message:?}");
+                    let text = format!("was acknowledged and not delivered: {message:?}");
                     return Some(Fault { client: client.number, message: Some(number), text });
                 }
             }
             let owed = members.iter().any(|(_, subscriber)| subscriber.is_owed(message));
             if owed && self.members_that_got(&members, number) == 0 {
-                let text = format!("was acknowledged and came to no member of the group: {message:?}");
+                let text = format!("was acknowledged and delivered to no member of the group: {message:?}");
                 return Some(Fault { client: members[0].0.number, message: Some(number), text });
             }
         }
         None
     }
 
-    /// What is wrong though nothing is missing.
+    /// Checks for duplicates and other faults.
     pub(crate) fn judge(&self) -> Result<(), Fault> {
         let members: Vec<_> = self.subscribers().filter(|(_, subscriber)| subscriber.share.is_some()).collect();
         let is_once = |message: &Message| message.qos != 1;
@@ -41,9 +41,9 @@ impl World {
         self.missing().map_or(Ok(()), Err)
     }
 
-    /// Someone who still waits for something.
+    /// A client whose exchange isn't complete.
     pub(crate) fn unsettled(&self) -> Fault {
-        let client = self.clients.iter().find(|client| !client.is_settled() || !client.is_there());
+        let client = self.clients.iter().find(|client| !client.is_settled() || !client.is_ready());
         let text = client.map_or("nothing is missing".to_owned(), |client| format!("{client:?}"));
         Fault { client: client.map_or(0, |client| client.number), message: None, text }
     }

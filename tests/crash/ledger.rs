@@ -1,11 +1,11 @@
-//! What went over the wire, as the clients saw it, in one order.
+//! A record of all packets that the clients sent and received, in one order.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use wire::Publish;
 
-/// Something that must not be.
+/// A violation of the guarantees.
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) client: usize,
@@ -19,17 +19,17 @@ pub(crate) struct Message {
     pub(crate) publisher: usize,
     pub(crate) topic: String,
     pub(crate) qos: u8,
-    /// When it was first sent; for a Will Message: when its CONNECT was.
+    /// When it was first sent; for a Will Message, when its CONNECT was sent.
     pub(crate) sent_at: u64,
-    /// When its acknowledgement came; for a Will Message: when its connection ended without DISCONNECT.
+    /// When it was acknowledged; for a Will Message, when its connection ended without DISCONNECT.
     pub(crate) owed_since: Option<u64>,
-    /// An empty retained message. Nobody can tell it from another.
+    /// An empty retained message, which can't be distinguished from another one.
     pub(crate) clears: bool,
     /// A Will Message whose connection is open.
     pub(crate) withheld: bool,
 }
 
-/// One thing that a client did or saw.
+/// An action or observation of a client.
 #[derive(Debug)]
 struct Entry {
     millis: u128,
@@ -39,39 +39,39 @@ struct Entry {
     message: Option<u64>,
 }
 
-/// All messages and what became of them since the last time everything had arrived.
+/// All messages and their deliveries since the last settled state.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     /// The number of the first message.
     base: u64,
     messages: Vec<Message>,
     entries: Vec<Entry>,
-    /// How often a client got a message.
+    /// The number of copies of a message that a client received.
     received: HashMap<(usize, u64), u32>,
-    /// The newest message that a client got of those from one publisher to one topic at one QoS.
+    /// The newest message that a client received, by publisher, topic and QoS.
     newest: HashMap<(usize, usize, String, u8), u64>,
-    /// What was retained under a topic in the beginning.
+    /// The retained message of a topic at the beginning.
     retained_before: HashMap<String, Retained>,
-    /// What the time is counted in: entries, from the very beginning.
+    /// Logical time: the number of entries since the start of the run.
     pub(crate) now: u64,
     pub(crate) millis: u128,
 }
 
-/// Whether first deliveries come in the order in which they were sent.
+/// Whether first deliveries must arrive in the order in which they were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
     Kept,
-    /// Not at QoS 1: a publisher's repeat of a message may come to a member of a group, or to a subscription, that didn't get the
-    /// message itself.
+    /// No order at QoS 1: a publisher's retransmission may reach a member of a group, or a subscription, that didn't
+    /// get the message before.
     Loose,
 }
 
-/// What may be retained under a topic.
+/// The permitted retained messages of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Retained {
-    /// The newest message that was acknowledged. An older one may not be seen any more.
+    /// The newest acknowledged message. Older ones must not be observed.
     pub(crate) oldest: u64,
-    /// Whether the topic may be without a message.
+    /// Whether the topic may have no message.
     pub(crate) may_be_none: bool,
 }
 
@@ -90,7 +90,7 @@ impl Ledger {
         self.entries.push(Entry { millis: self.millis, client, what, packet_id, message });
     }
 
-    /// Numbers a message that is sent for the first time, and returns the number.
+    /// Adds a message that is sent for the first time, and returns its number.
     pub(crate) fn send(&mut self, publisher: usize, topic: &str, qos: u8, clears: bool) -> u64 {
         let number = self.base + self.messages.len() as u64;
         self.now += 1;
@@ -101,7 +101,7 @@ impl Ledger {
         number
     }
 
-    /// From here on the message must arrive.
+    /// Records that the message must be delivered from now on.
     pub(crate) fn owe(&mut self, number: u64) {
         self.now += 1;
         let now = self.now;
@@ -110,7 +110,7 @@ impl Ledger {
         });
     }
 
-    /// Whether a Will Message's connection is open.
+    /// Sets whether a Will Message's connection is open.
     pub(crate) fn withhold(&mut self, number: u64, withheld: bool) {
         self.change(number, |message| message.withheld = withheld);
     }
@@ -126,7 +126,7 @@ impl Ledger {
         self.received.get(&(client, number)).copied().unwrap_or(0)
     }
 
-    /// Takes a message that came, and isn't known to the receiver as a repeat.
+    /// Records a received message that isn't a known retransmission.
     pub(crate) fn receive(
         &mut self,
         client: usize,
@@ -136,10 +136,10 @@ impl Ledger {
     ) -> Result<u64, Fault> {
         let fault = |message, text: String| Err(Fault { client, message, text });
         let Some(number) = number_in(&publish.payload) else {
-            return fault(None, format!("a payload that nobody sent: {publish:?}"));
+            return fault(None, format!("a payload that was not sent: {publish:?}"));
         };
         let Some(message) = self.message(number) else {
-            // The PUBACK may have been lost when everything else was there.
+            // A lost PUBACK may cause a retransmission after the settled state.
             let text = format!("{publish:?} had arrived long ago, or was never sent");
             return if number < self.base && publish.qos == 1 { Ok(number) } else { fault(Some(number), text) };
         };
@@ -160,7 +160,7 @@ impl Ledger {
             let newest = self.newest.entry(key).or_default();
             if number < *newest {
                 let text =
-                    format!("came for the first time after message {newest} of the same publisher, topic and QoS");
+                    format!("arrived for the first time after message {newest} of the same publisher, topic and QoS");
                 return fault(Some(number), text);
             }
             *newest = number;
@@ -168,7 +168,7 @@ impl Ledger {
         Ok(number)
     }
 
-    /// What may be retained under a topic.
+    /// The permitted retained messages of a topic.
     pub(crate) fn retained(&self, topic: &str) -> Option<Retained> {
         let mut retained = self.retained_before.get(topic).copied();
         for (number, message) in self.messages().filter(|(_, message)| message.topic == topic) {
@@ -182,7 +182,7 @@ impl Ledger {
         retained
     }
 
-    /// Forgets everything: it has arrived. Numbers and time go on.
+    /// Removes all messages, after all have arrived. Numbers and time continue.
     pub(crate) fn forget(&mut self, retained_topics: &[String]) {
         let retained = retained_topics.iter().filter_map(|topic| Some((topic.clone(), self.retained(topic)?)));
         self.retained_before = retained.collect();
@@ -193,7 +193,7 @@ impl Ledger {
         self.newest.clear();
     }
 
-    /// What concerns a message, and the connections of those who had to do with it.
+    /// The events of a message, and the connections of the clients involved.
     pub(crate) fn history(&self, fault: &Fault, names: &[String]) -> String {
         let about = |entry: &&Entry| entry.message.is_some() && entry.message == fault.message;
         let publisher = fault.message.and_then(|number| self.message(number)).map(|message| message.publisher);
@@ -214,7 +214,7 @@ impl Ledger {
     }
 }
 
-/// The payload of a message: its number, and some ballast.
+/// The payload of a message: its number, followed by padding.
 pub(crate) fn payload(number: u64, ballast: usize) -> Vec<u8> {
     format!("{number} {}", "x".repeat(ballast)).into_bytes()
 }
@@ -225,10 +225,10 @@ pub(crate) fn number_in(payload: &[u8]) -> Option<u64> {
     text.split(' ').next()?.parse().ok()
 }
 
-/// Who did something, if it was no client.
+/// The number of the broker, for events that no client caused.
 pub(crate) const BROKER: usize = usize::MAX;
 
-/// A message to `t` at this QoS, acknowledged, and the same as it arrives.
+/// A message to `t` at this QoS that is acknowledged, as it is delivered.
 fn sent(ledger: &mut Ledger, qos: u8) -> Publish {
     let number = ledger.send(0, "t", qos, false);
     ledger.owe(number);
@@ -236,7 +236,7 @@ fn sent(ledger: &mut Ledger, qos: u8) -> Publish {
 }
 
 #[test]
-fn twice_is_a_fault_at_qos_2_alone() {
+fn a_duplicate_is_a_fault_only_at_qos_2() {
     let mut ledger = Ledger::default();
     for qos in 0..=2 {
         let publish = sent(&mut ledger, qos);
@@ -247,7 +247,7 @@ fn twice_is_a_fault_at_qos_2_alone() {
 }
 
 #[test]
-fn an_older_message_after_a_newer_one_is_a_fault_unless_it_is_a_repeat() {
+fn an_older_message_after_a_newer_one_is_a_fault_unless_it_is_a_duplicate() {
     let mut ledger = Ledger::default();
     let (first, second, third) = (sent(&mut ledger, 1), sent(&mut ledger, 1), sent(&mut ledger, 1));
     assert!(ledger.receive(1, &first, 1, Order::Kept).is_ok());
@@ -257,7 +257,7 @@ fn an_older_message_after_a_newer_one_is_a_fault_unless_it_is_a_repeat() {
 }
 
 #[test]
-fn a_message_of_before_the_rest_may_come_again_at_qos_1_alone() {
+fn a_message_from_before_the_settled_state_may_arrive_again_only_at_qos_1() {
     let mut ledger = Ledger::default();
     let (once, twice) = (sent(&mut ledger, 2), sent(&mut ledger, 1));
     ledger.forget(&[]);
@@ -266,7 +266,7 @@ fn a_message_of_before_the_rest_may_come_again_at_qos_1_alone() {
 }
 
 #[test]
-fn what_is_retained_is_what_was_acknowledged_last_or_is_newer() {
+fn the_retained_message_is_the_last_acknowledged_one_or_newer() {
     let mut ledger = Ledger::default();
     assert_eq!(ledger.retained("t"), None);
     let first = ledger.send(0, "t", 1, false);

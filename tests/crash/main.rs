@@ -1,9 +1,9 @@
-//! The real binary, killed with `kill -9` at random moments under load, and started again on the same data: nothing that was
-//! acknowledged is lost, and nothing at QoS 2 comes twice.
+//! Kills the real binary with SIGKILL at random times under load and restarts it with the same data: no acknowledged
+//! message may be lost, and none at QoS 2 duplicated.
 //!
-//! The clients follow the standard and outlive every crash; what the broker did is judged by what went over the wire alone.
-//! `ONCEMQ_CRASH_ROUNDS` is the number of kills of each test, `ONCEMQ_CRASH_SEED` repeats a run's decisions, though not its
-//! timing. The test with power loss needs `strace`.
+//! The clients follow the standard and outlive every crash. The checks use only packets on the wire.
+//! `ONCEMQ_CRASH_ROUNDS` sets the number of kills of each test. `ONCEMQ_CRASH_SEED` repeats the decisions of a run, but
+//! not its timing. The test with power loss needs `strace`.
 
 #![cfg(test)]
 
@@ -25,17 +25,17 @@ use broker::Loss;
 use world::World;
 
 #[test]
-fn what_is_with_the_operating_system_survives_kill_9() {
+fn written_messages_survive_kill_9() {
     run("crash", Loss::Process);
 }
 
 #[test]
-fn what_is_on_the_disk_survives_kill_9() {
+fn synced_messages_survive_kill_9() {
     run("power-loss", Loss::Process);
 }
 
 #[test]
-fn what_is_on_the_disk_survives_power_loss() {
+fn synced_messages_survive_power_loss() {
     run("power-loss", Loss::Power);
 }
 
@@ -50,13 +50,13 @@ fn run(durability: &'static str, loss: Loss) {
     }
 }
 
-/// The time.
+/// The current time.
 #[expect(clippy::disallowed_methods, reason = "what is tested here is a process in real time")]
 fn now() -> Instant {
     Instant::now()
 }
 
-/// A seed that was not tried before.
+/// A new random seed.
 #[expect(clippy::disallowed_methods, reason = "each run shall find something new; the seed is printed")]
 fn random() -> u64 {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -69,5 +69,5 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
 }
 
-/// Kills of one test, if nobody says otherwise.
+/// Default number of kills of a test.
 const KILLS: u64 = 5;

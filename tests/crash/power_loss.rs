@@ -1,7 +1,7 @@
-//! Power loss of the real binary: it runs under `strace`, which says what it wrote to its files and what it synced. After a kill,
-//! its directory is made anew from what it was at the start and from what was written, without some of what was not synced.
+//! Simulates power loss for the real binary. It runs under `strace`, which records its writes and syncs. After a kill,
+//! the directory is rebuilt from its state at the start and the recorded calls, without some unsynced writes.
 //!
-//! What is taken from the broker is content alone: a file that was made, renamed or removed stays so.
+//! Only file contents are lost: created, renamed and removed files stay so.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::broker::DATA;
 use crate::rng::Rng;
 
-/// The disk below a broker.
+/// The disk of a broker.
 pub(crate) struct PowerLoss {
     directory: PathBuf,
 }
@@ -29,15 +29,15 @@ enum Call {
     Remove { path: PathBuf },
 }
 
-/// What the lines of the trace came to.
+/// The result of parsing the trace.
 #[derive(Debug, Default)]
 struct Trace {
     calls: Vec<Call>,
-    /// The beginning of the call in which a thread is, and how many calls had ended then.
+    /// The beginning of each thread's unfinished call, and the number of calls that had finished before.
     begun: HashMap<String, (String, usize)>,
     /// The file behind each descriptor.
     files: HashMap<u32, PathBuf>,
-    /// The file that has a name, whatever its name was before.
+    /// The file with a name, independent of earlier names.
     names: HashMap<PathBuf, usize>,
     opened: usize,
 }
@@ -48,7 +48,7 @@ impl PowerLoss {
         Self { directory: directory.to_owned() }
     }
 
-    /// Starts `binary` as a child of this process, and `strace` beside it.
+    /// Starts `binary` as a child of this process, and attaches `strace`.
     pub(crate) fn command(&self, binary: &Path) -> Command {
         let before = self.directory.join(BEFORE);
         drop(fs::remove_dir_all(&before));
@@ -61,7 +61,8 @@ impl PowerLoss {
         command
     }
 
-    /// Waits until the broker is watched: one that is killed before has done nothing, and nobody tells of its end.
+    /// Waits until `strace` is attached; a broker that is killed before has written no data, and the trace lacks its
+    /// exit.
     pub(crate) fn await_start(&self) {
         let trace = self.directory.join(TRACE);
         while fs::metadata(&trace).map_or(0, |metadata| metadata.len()) == 0 {
@@ -69,8 +70,8 @@ impl PowerLoss {
         }
     }
 
-    /// Takes the power from the broker that was process `id`.
-    pub(crate) fn strike(&self, id: u32, rng: &mut Rng) {
+    /// Applies power loss to the broker that was process `id`.
+    pub(crate) fn apply_power_loss(&self, id: u32, rng: &mut Rng) {
         let text = self.trace(id);
         let mut trace = Trace::default();
         for line in text.lines() {
@@ -85,7 +86,7 @@ impl PowerLoss {
         fs::remove_dir_all(self.directory.join(AFTER)).unwrap();
     }
 
-    /// Waits until everything is told.
+    /// Waits until the trace is complete.
     fn trace(&self, id: u32) -> String {
         let end = format!("{id} +++ killed by SIGKILL +++");
         for _ in 0..2_000 {
@@ -95,12 +96,12 @@ impl PowerLoss {
             }
             thread::sleep(Duration::from_millis(5));
         }
-        panic!("strace does not tell of the end of process {id}");
+        panic!("the trace lacks the exit of process {id}");
     }
 }
 
 impl Trace {
-    /// Takes a line: `THREAD CALL(ARGUMENTS) = RESULT`, where a call may begin and end in two lines.
+    /// Parses a line: `THREAD CALL(ARGUMENTS) = RESULT`. A call may span two lines.
     fn line(&mut self, line: &str) {
         let Some((thread, rest)) = line.split_once(' ') else { return };
         let rest = rest.trim_start();
@@ -114,7 +115,7 @@ impl Trace {
         }
     }
 
-    /// A call that ended. A sync covers the writes that had ended when it began.
+    /// Handles a finished call. A sync covers the writes that had finished when it began.
     fn call(&mut self, text: &str, begun_at: usize) {
         let Some((name, rest)) = text.split_once('(') else { return };
         let Some((arguments, result)) = rest.rsplit_once(") = ").or_else(|| rest.rsplit_once(')')) else { return };
@@ -150,11 +151,11 @@ impl Trace {
             "fallocate" => self.calls.push(Call::Allocate { path: file().unwrap(), size: number(2) + number(3) }),
             "rename" => self.rename(path(arguments[0]), path(arguments[1])),
             "unlink" => self.calls.push(Call::Remove { path: path(arguments[0]) }),
-            _ => panic!("strace tells of {name}"),
+            _ => panic!("unexpected call {name} in the trace"),
         }
     }
 
-    /// A file that is open is open under its new name.
+    /// An open file stays open under its new name.
     fn rename(&mut self, from: PathBuf, to: PathBuf) {
         for path in self.files.values_mut().filter(|path| **path == from) {
             path.clone_from(&to);
@@ -167,7 +168,7 @@ impl Trace {
 }
 
 impl Call {
-    /// Does it again, below `data`; a write that wasn't synced may be lost or torn.
+    /// Repeats the calls below `data`; a write that wasn't synced may be lost or torn.
     fn apply(&self, data: &Path, rng: &mut Rng) {
         let place = |path: &Path| within(path).map(|path| data.join(path));
         match self {
@@ -205,14 +206,14 @@ impl Call {
     }
 }
 
-/// The part of a path below the directory of the data.
+/// The part of a path below the data directory.
 fn within(path: &Path) -> Option<PathBuf> {
     let mut parts = path.components().skip_while(|part| part.as_os_str() != DATA);
     parts.next()?;
     Some(parts.collect())
 }
 
-/// A path, as strace writes it.
+/// Parses a path in strace's notation.
 fn path(text: &str) -> PathBuf {
     PathBuf::from(String::from_utf8(bytes(text)).unwrap())
 }
@@ -223,7 +224,7 @@ fn bytes(text: &str) -> Vec<u8> {
     digits.map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
 }
 
-/// Copies a directory, with holes where there is nothing but zeros.
+/// Copies a directory, with holes for zeros.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -244,7 +245,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What strace said of a segment that was made under another name, synced once, and written again.
+/// A trace of a segment that was created under another name, synced once, and written again.
 #[test]
 fn a_write_that_was_not_synced_is_lost() {
     let mut trace = Trace::default();
@@ -279,7 +280,7 @@ fn a_write_that_was_not_synced_is_lost() {
 }
 
 const CALLS: &str = "trace=openat,pwrite64,fdatasync,fsync,fallocate,rename,unlink";
-/// What the disk writes whole.
+/// The unit that the disk writes atomically, in bytes.
 const PAGE: usize = 512;
 /// The data at the last start.
 const BEFORE: &str = "before";

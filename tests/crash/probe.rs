@@ -1,4 +1,4 @@
-//! A new subscriber, again and again: is what is retained what was acknowledged last?
+//! A subscriber that repeatedly checks retained messages: each must be the last acknowledged one or newer.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,15 +7,15 @@ use crate::client::{Link, Shared, Stage};
 use crate::ledger::{Fault, Retained, number_in};
 use wire::{Packet, Publish, SUBACK};
 
-/// A transient client that asks for all retained messages.
+/// A transient client that subscribes to all retained messages.
 #[derive(Debug)]
 pub(crate) struct Probe {
     topics: Vec<String>,
-    /// What was retained when it asked, by topic.
+    /// The permitted retained messages at the time of the subscription, by topic.
     asked: BTreeMap<String, Retained>,
     found: BTreeMap<String, u64>,
     answered_at: Option<Instant>,
-    /// It has looked since the run began to settle.
+    /// It has checked since the run began to settle.
     is_satisfied: bool,
     asked_in: Stage,
     is_done: bool,
@@ -24,7 +24,7 @@ pub(crate) struct Probe {
 impl Probe {
     pub(crate) fn new(topics: &[String]) -> Self {
         let (asked, found) = (BTreeMap::new(), BTreeMap::new());
-        let (topics, asked_in) = (topics.to_vec(), Stage::Gathering);
+        let (topics, asked_in) = (topics.to_vec(), Stage::Connecting);
         Self { topics, asked, found, answered_at: None, is_satisfied: false, asked_in, is_done: false }
     }
 
@@ -56,12 +56,12 @@ impl Probe {
         Ok(())
     }
 
-    /// All that is retained has come, or there was time enough.
+    /// Finishes when all retained messages have arrived, or at the time limit.
     pub(crate) fn step(&mut self, link: &mut Link, shared: &mut Shared) -> Result<(), Fault> {
         let Some(answered_at) = self.answered_at else { return Ok(()) };
         let is_missing = |(topic, asked): &(&String, &Retained)| {
             let may_be_none = asked.may_be_none || shared.ledger.retained(topic).is_none_or(|now| now.may_be_none);
-            // A message that was cleared in between leaves no trace: any clearing newer than what was asked excuses.
+            // A message cleared in between leaves no trace, so any newer clearing excuses its absence.
             let cleared = shared
                 .ledger
                 .messages()
@@ -74,7 +74,7 @@ impl Probe {
             if waited < PATIENCE {
                 return Ok(());
             }
-            return link.fault(Some(retained.oldest), format!("nothing is retained under {topic}"));
+            return link.fault(Some(retained.oldest), format!("no message is retained under {topic}"));
         }
         if waited > PAUSE {
             self.is_done = true;
@@ -83,7 +83,7 @@ impl Probe {
         Ok(())
     }
 
-    /// The connection is over.
+    /// The connection has ended.
     pub(crate) fn forget(&mut self) {
         self.asked.clear();
         self.found.clear();
@@ -91,7 +91,7 @@ impl Probe {
         self.is_done = false;
     }
 
-    /// Another run of messages begins.
+    /// A new round of messages begins.
     pub(crate) fn begin(&mut self) {
         self.is_satisfied = false;
     }
@@ -105,7 +105,7 @@ impl Probe {
     }
 }
 
-/// For how long retained messages may be on their way.
+/// Time limit for the arrival of retained messages.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// For how long it listens, in case there comes too much.
+/// How long it waits for superfluous messages.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! Publishing at every QoS, and what the standard asks of a sender that keeps its Session.
+//! Publishes at every QoS, following the standard's rules for a sender with a persistent Session.
 
 use std::time::{Duration, Instant};
 
@@ -6,21 +6,21 @@ use crate::client::{Link, Shared, Stage};
 use crate::ledger::{Fault, payload};
 use wire::{PUBACK, PUBREC, PUBREL, Packet, Publish, acknowledge};
 
-/// The sender's half of a Session.
+/// The sender's part of a Session.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     topics: Topics,
-    /// Messages in flight, in the order in which they were sent.
+    /// Messages in flight, in the order they were sent.
     outgoing: Vec<Outgoing>,
     publish_at: Option<Instant>,
 }
 
-/// What it publishes to.
+/// The topics it publishes to.
 #[derive(Debug)]
 pub(crate) enum Topics {
     /// Any of these, at any QoS.
     Events(Vec<String>),
-    /// The newest value of this one is retained. One QoS alone: a repeat at QoS 1 may bring back what a message at QoS 2 replaced.
+    /// A retained value, always at one QoS: a QoS 1 retransmission could restore a value that a QoS 2 message replaced.
     Value(String, u8),
 }
 
@@ -32,7 +32,7 @@ struct Outgoing {
     awaiting: Awaiting,
 }
 
-/// What the sender of a message waits for.
+/// The packet that the sender of a message waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaiting {
     Puback,
@@ -45,7 +45,7 @@ impl Publisher {
         Self { topics, outgoing: Vec::new(), publish_at: None }
     }
 
-    /// Publishes when it is time.
+    /// Publishes when it is due.
     pub(crate) fn step(&mut self, link: &mut Link, shared: &mut Shared) {
         let is_due = self.publish_at.is_none_or(|at| at <= shared.now);
         if shared.stage != Stage::Load || !is_due {
@@ -66,7 +66,7 @@ impl Publisher {
             Topics::Value(topic, qos) => (topic.clone(), *qos, true, rng.percent(10)),
         };
         let ballast = if rng.percent(2) { 20_000 } else { rng.place(200) };
-        // As few as there can be, so that each is used again and again.
+        // The lowest free identifier, so that each is reused often.
         let is_free = |id: &u16| self.outgoing.iter().all(|outgoing| outgoing.publish.packet_id != *id);
         let free: Vec<u16> = (1..=IDS).filter(is_free).collect();
         let packet_id = if qos == 0 { 0 } else { rng.pick(&free) };
@@ -81,7 +81,7 @@ impl Publisher {
         }
     }
 
-    /// The Session is there: what isn't acknowledged is sent again, in order. [MQTT-4.4.0-1], [MQTT-4.6.0-1]
+    /// Sends unacknowledged messages again, in order, after the Session is resumed. [MQTT-4.4.0-1], [MQTT-4.6.0-1]
     pub(crate) fn resend(&mut self, link: &mut Link, shared: &mut Shared) {
         self.publish_at = Some(shared.now + Duration::from_millis(shared.rng.below(PAUSE_MAX)));
         for Outgoing { message, publish, awaiting } in &self.outgoing {
@@ -141,10 +141,10 @@ impl Publisher {
     }
 }
 
-/// How often each QoS is chosen.
+/// The frequency of each QoS.
 const QOS: [u8; 10] = [0, 1, 1, 1, 1, 2, 2, 2, 2, 2];
 /// Messages in flight of one publisher.
 const WINDOW: usize = 16;
 const IDS: u16 = 24;
-/// Milliseconds between two messages of one publisher.
+/// Maximum milliseconds between two messages of a publisher.
 const PAUSE_MAX: u64 = 40;

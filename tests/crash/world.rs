@@ -1,4 +1,4 @@
-//! The broker and its clients, from one kill to the next.
+//! Runs the broker and its clients from one kill to the next.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use crate::now;
 use crate::probe::Probe;
 use crate::publisher::{Publisher, Topics};
 use crate::rng::Rng;
-use crate::subscriber::{Habit, Subscriber};
+use crate::subscriber::{Behaviour, Subscriber};
 
-/// A broker that is killed, and clients that are not.
+/// A broker that is killed, and its clients.
 pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) shared: Shared,
@@ -27,31 +27,32 @@ impl World {
     pub(crate) fn new(seed: u64, durability: &'static str, loss: Loss) -> Self {
         let broker = Broker::new(durability, loss);
         let (ledger, rng, started_at) = (Ledger::default(), Rng(seed), now());
-        let shared = Shared { ledger, rng, address: broker.address, now: started_at, stage: Stage::Gathering };
+        let shared = Shared { ledger, rng, address: broker.address, now: started_at, stage: Stage::Connecting };
         let values: Vec<String> = (0..VALUES).map(|number| format!("r/{number}")).collect();
         let clients = clients(&values);
         Self { clients, shared, broker, started_at, kills: 0, values, arrived: 0 }
     }
 
-    /// Kills the broker so often. From time to time there is a rest, in which everything must arrive.
+    /// Kills the broker this many times. In between, it sometimes waits for a settled state, in which all messages must
+    /// arrive.
     pub(crate) fn run(&mut self, kills: u64) -> Result<String, Fault> {
         self.broker.start();
         while self.kills < kills {
-            self.stage(Stage::Gathering);
-            self.wait_until("everyone is there", |world| world.clients.iter().all(Client::is_there))?;
+            self.stage(Stage::Connecting);
+            self.wait_until("everyone is there", |world| world.clients.iter().all(Client::is_ready))?;
             self.stage(Stage::Load);
             for _ in 0..KILLS_BETWEEN_RESTS.min(kills - self.kills) {
-                self.play()?;
+                self.run_load()?;
                 self.kill()?;
             }
-            self.rest()?;
+            self.settle()?;
         }
         let millis = self.shared.now.duration_since(self.started_at).as_millis();
         Ok(format!("{} kills, {} messages, {} ms", self.kills, self.arrived, millis))
     }
 
-    /// Lets messages fly for a while, or hardly lets the broker start.
-    fn play(&mut self) -> Result<(), Fault> {
+    /// Publishes messages for a while, or only until the broker has started.
+    fn run_load(&mut self) -> Result<(), Fault> {
         let rng = &mut self.shared.rng;
         let millis = if rng.percent(20) { rng.below(80) } else { rng.between(150, 1_200) };
         let end = now() + Duration::from_millis(millis);
@@ -67,15 +68,15 @@ impl World {
         self.broker.kill(&mut self.shared.rng);
         self.shared.now = now();
         for client in &mut self.clients {
-            client.mourn(&mut self.shared)?;
+            client.on_broker_killed(&mut self.shared)?;
         }
         self.shared.ledger.note(BROKER, "is started again", 0, None);
         self.broker.start();
         Ok(())
     }
 
-    /// Waits until everything has arrived, and a little longer: nothing may come twice.
-    fn rest(&mut self) -> Result<(), Fault> {
+    /// Waits until all messages have arrived, and a little longer for duplicates.
+    fn settle(&mut self) -> Result<(), Fault> {
         self.stage(Stage::Settling);
         for client in &mut self.clients {
             client.settle(&mut self.shared);
@@ -116,7 +117,7 @@ impl World {
             }
             if asked_at > deadline {
                 let fault = self.missing().unwrap_or_else(|| self.unsettled());
-                return Err(Fault { text: format!("waited in vain until {what}: {}", fault.text), ..fault });
+                return Err(Fault { text: format!("timeout while waiting until {what}: {}", fault.text), ..fault });
             }
         }
     }
@@ -138,7 +139,7 @@ impl World {
         Ok(())
     }
 
-    /// Everything that helps to find the fault.
+    /// A report for debugging the fault.
     pub(crate) fn report(&mut self, seed: u64, fault: &Fault) -> String {
         let names: Vec<String> = self.clients.iter().map(|client| client.name.clone()).collect();
         let history = self.shared.ledger.history(fault, &names);
@@ -155,14 +156,14 @@ impl World {
     }
 }
 
-/// Everyone. Even numbers speak 5.0, odd ones 3.1.1.
+/// All clients. Even numbers use 5.0, odd ones 3.1.1.
 fn clients(values: &[String]) -> Vec<Client> {
     let mut clients = Vec::new();
     let mut add = |name: &str, durable: bool, role: Role| {
         clients.push(Client::new(clients.len(), name, durable, role));
     };
     for number in 0..8 {
-        // Two publishers share their topics, so that order is by publisher and topic.
+        // Two publishers share their topics, so the order is checked by publisher and topic.
         let topics = (0..3).map(|topic| format!("t/{}/{topic}", number / 2)).collect();
         add("publisher", number < 6, Role::Publisher(Publisher::new(Topics::Events(topics))));
     }
@@ -170,24 +171,24 @@ fn clients(values: &[String]) -> Vec<Client> {
         add("value", true, Role::Publisher(Publisher::new(Topics::Value(value.clone(), qos))));
     }
     let subscribers = [
-        ("t/#", 2, Habit::Steady),
-        ("t/#", 1, Habit::Steady),
-        ("t/+/0", 2, Habit::Flapping),
-        ("t/1/#", 2, Habit::Flapping),
-        ("t/2/+", 1, Habit::Flapping),
-        ("t/#", 2, Habit::Offline),
-        ("t/+/1", 2, Habit::Offline),
-        ("t/3/#", 2, Habit::Changing),
-        ("t/0/#", 2, Habit::Changing),
-        ("r/#", 2, Habit::Steady),
-        ("w/#", 2, Habit::Steady),
-        ("w/#", 2, Habit::Offline),
+        ("t/#", 2, Behaviour::Steady),
+        ("t/#", 1, Behaviour::Steady),
+        ("t/+/0", 2, Behaviour::Flapping),
+        ("t/1/#", 2, Behaviour::Flapping),
+        ("t/2/+", 1, Behaviour::Flapping),
+        ("t/#", 2, Behaviour::Offline),
+        ("t/+/1", 2, Behaviour::Offline),
+        ("t/3/#", 2, Behaviour::Changing),
+        ("t/0/#", 2, Behaviour::Changing),
+        ("r/#", 2, Behaviour::Steady),
+        ("w/#", 2, Behaviour::Steady),
+        ("w/#", 2, Behaviour::Offline),
     ];
-    for (filter, qos, habit) in subscribers {
-        add(&format!("{habit:?}"), true, Role::Subscriber(Subscriber::new(filter, qos, habit)));
+    for (filter, qos, behaviour) in subscribers {
+        add(&format!("{behaviour:?}"), true, Role::Subscriber(Subscriber::new(filter, qos, behaviour)));
     }
-    for habit in [Habit::Steady, Habit::Flapping, Habit::Steady] {
-        add("member", true, Role::Subscriber(Subscriber::member("group", "t/#", habit)));
+    for behaviour in [Behaviour::Steady, Behaviour::Flapping, Behaviour::Steady] {
+        add("member", true, Role::Subscriber(Subscriber::member("group", "t/#", behaviour)));
     }
     for (number, qos) in [1, 2, 2, 1].into_iter().enumerate() {
         let topic = format!("w/{number}");
@@ -198,10 +199,10 @@ fn clients(values: &[String]) -> Vec<Client> {
     clients
 }
 
-/// Topics with a retained value.
+/// Number of topics with a retained value.
 const VALUES: usize = 4;
 const KILLS_BETWEEN_RESTS: u64 = 5;
-/// How long anything may take.
+/// Time limit for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// For how long nothing may come when everything is there.
+/// How long to wait for duplicates in a settled state.
 const SILENCE: Duration = Duration::from_millis(300);

@@ -57,7 +57,7 @@ pub(crate) struct Outgoing {
     message: usize,
     retain: bool,
     is_sent: bool,
-    /// PUBREC came.
+    /// PUBREC was received.
     released: bool,
 }
 

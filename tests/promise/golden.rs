@@ -1,5 +1,5 @@
-//! A log that the first version of the format wrote stays readable: `format-1.seg` has something of every kind.
-//! `ONCEMQ_GOLDEN=write` writes what the present version makes of the same events beside it, for a format to come.
+//! Checks that a log of the first format version stays readable: `format-1.seg` has records of every kind.
+//! `ONCEMQ_GOLDEN=write` writes the result of the current version for the same events, for a new format.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ struct Writer {
     shard: Shard,
     log: Log,
     now: u64,
-    /// What clients got.
+    /// Packets that clients received.
     received: Vec<OutgoingPublish>,
 }
 
@@ -113,7 +113,7 @@ fn subscribe(filters: &[&str], number: u32, message_id: bool) -> ClientPacket {
     }))
 }
 
-/// Sessions that are connected and away, with all that a Session can have.
+/// Connected and disconnected Sessions with every kind of state.
 fn write() -> Vec<u8> {
     let shard = Shard::new(ShardId(0), Arc::new(settings()), new_shared(1), 7);
     let mut writer = Writer { shard, log: Log::new(Level::PowerLoss), now: 1_000_000, received: Vec::new() };
@@ -165,7 +165,7 @@ fn queued(session: &RecoveredSession) -> Vec<String> {
     session.queue.iter().map(line).collect()
 }
 
-/// What the client `away` gets when it comes back.
+/// The messages that the client `away` receives when it reconnects.
 fn received(log: Log, recovered: Recovered) -> Vec<OutgoingPublish> {
     let shard = Shard::new(ShardId(0), Arc::new(settings()), new_shared(1), 7);
     let mut writer = Writer { shard, log, now: 1_000_100, received: Vec::new() };
@@ -238,19 +238,19 @@ fn check_recovered(recovered: &Recovered) {
 }
 
 #[test]
-fn what_the_first_version_wrote_stays_readable() {
+fn a_log_of_the_first_version_stays_readable() {
     let file = directory().join("format-1.seg");
     check(read(std::fs::read(file).unwrap()));
 }
 
 #[test]
-fn what_this_version_writes_says_the_same() {
+fn the_current_version_writes_the_same_state() {
     let bytes = write();
     if is_to_be_written() {
         std::fs::write(directory().join("format-new.seg"), &bytes).unwrap();
     }
     check(read(bytes.clone()));
-    // And a crash in the middle of its life leaves no less.
+    // A crash in the middle leaves the same state.
     let disk = SimDisk::new(1);
     disk.set_bytes(FILE, bytes);
     let (mut log, _) = Log::open(disk, Level::PowerLoss);

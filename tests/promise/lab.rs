@@ -1,4 +1,4 @@
-//! A broker and its clients, one step after the other, in the hand of the test.
+//! A broker and its clients, controlled step by step by the test.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,8 +18,7 @@ use crate::ledger::Ledger;
 use crate::log::{Committed, Log};
 use crate::settings::settings;
 
-/// Shards, the store, and clients that follow the standard. What is to happen next stands in a queue, so that a run is
-/// always the same.
+/// Shards, the store, and clients that follow the standard. A queue has all pending steps, so a run is deterministic.
 pub(crate) struct Lab {
     pub(crate) now: u64,
     settings: Arc<Settings>,
@@ -28,25 +27,25 @@ pub(crate) struct Lab {
     queue: VecDeque<Step>,
     pub(crate) clients: Vec<Client>,
     pub(crate) ledger: Ledger,
-    /// Whether the store commits by itself.
+    /// Whether the store commits automatically.
     commits: bool,
     committing: bool,
-    /// Those done, and the one before which a crash is to come.
+    /// The number of executed steps, and the step before which a crash occurs.
     pub(crate) steps: u64,
     pub(crate) crash_at: Option<(u64, Crash)>,
-    /// How many crashes there were.
+    /// The number of crashes.
     epoch: u32,
-    /// What happened, for a run that is looked at.
+    /// The events of the run, if they are recorded.
     pub(crate) trace: Option<Vec<String>>,
 }
 
-/// Something that happens.
+/// A pending step.
 enum Step {
     /// A packet arrives at the broker.
     Up(ConnectionId, ClientPacket),
     /// A packet arrives at the client.
     Down(ConnectionId, ServerPacket),
-    /// The client sees that its connection has ended.
+    /// The client notices the end of its connection.
     Ended(ConnectionId),
     Granted(ConnectionId),
     Commit,
@@ -55,17 +54,17 @@ enum Step {
     Fetch(usize, Box<Fetch>),
 }
 
-/// How the broker ends.
+/// How the broker crashes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Crash {
     pub(crate) loss: Loss,
     pub(crate) committed: Committed,
     pub(crate) wire: Wire,
-    /// What decides which unsynced writes are lost.
+    /// Determines which unsynced writes are lost.
     pub(crate) seed: u64,
 }
 
-/// What becomes of the packets that the broker had sent.
+/// Whether packets in transit from the broker are delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
     Lost,
@@ -103,14 +102,14 @@ impl Lab {
         }
     }
 
-    /// From now on the store answers nothing.
+    /// From now on the store reports nothing.
     pub(crate) fn freeze(&mut self) {
         self.commits = false;
         self.committing = false;
         self.queue.retain(|step| !matches!(step, Step::Commit));
     }
 
-    /// The store goes on.
+    /// The store continues.
     pub(crate) fn thaw(&mut self) {
         self.commits = true;
         if self.log.gathered > 0 {
@@ -118,12 +117,12 @@ impl Lab {
         }
     }
 
-    /// Until nothing happens any more.
+    /// Runs until no step is pending.
     pub(crate) fn run(&mut self) {
         while self.step() {}
     }
 
-    /// Until the next thing that happens is that this client gets such a packet.
+    /// Runs until the next step is the arrival of such a packet at this client.
     pub(crate) fn run_to(&mut self, client: usize, wanted: fn(&ServerPacket) -> bool) {
         let is_next = |step: Option<&Step>| match step {
             Some(Step::Down(id, packet)) => usize::try_from(id.slot) == Ok(client) && wanted(packet),
@@ -131,19 +130,19 @@ impl Lab {
         };
         while !is_next(self.queue.front()) {
             if !self.step() {
-                self.fail("it never came");
+                self.fail("the packet did not arrive");
             }
         }
     }
 
-    /// Everything that happens by itself until this much time has passed.
+    /// Runs all steps of this many seconds.
     pub(crate) fn pass(&mut self, seconds: u64) {
         self.now += seconds * 1_000;
         self.look_at_deadlines();
         self.run();
     }
 
-    /// Whether a crash came.
+    /// Counts a step, and crashes if it is the chosen one. Returns whether it crashed.
     fn tick(&mut self) -> bool {
         self.steps += 1;
         match self.crash_at.take_if(|(at, _)| *at == self.steps) {
@@ -213,7 +212,7 @@ impl Lab {
         }
     }
 
-    /// Gives an event to a shard, and performs its actions in order. `None` if a crash came between.
+    /// Passes an event to a shard and performs its actions in order. Returns `None` after a crash.
     fn handle(&mut self, shard: usize, event: Event) -> Option<()> {
         let mut actions = Vec::new();
         self.shards[shard].handle(Timestamp(self.now), event, &mut actions);
@@ -257,7 +256,7 @@ impl Lab {
         }
     }
 
-    /// Opens a connection and sends CONNECT. Client and shard go together, the first with the first, until a client moves.
+    /// Opens a connection and sends CONNECT. By default, each client uses the shard of its number.
     pub(crate) fn open(&mut self, client: usize, connect: Connect) {
         let connection = self.clients[client].next_connection();
         self.note(|lab| format!("{} connects", lab.name(connection)));
@@ -273,7 +272,7 @@ impl Lab {
         }
     }
 
-    /// A client's connection breaks.
+    /// Breaks a client's connection.
     pub(crate) fn lose(&mut self, client: usize) {
         let Some(connection) = self.clients[client].connection() else { return };
         self.note(|lab| format!("{} is lost", lab.name(connection)));
@@ -288,7 +287,7 @@ impl Lab {
         }
     }
 
-    /// The broker ends at once, and starts again. Clients that were connected come back by themselves.
+    /// Crashes and restarts the broker. Connected clients reconnect automatically.
     pub(crate) fn crash(&mut self, crash: Crash) {
         self.note(|_| format!("{crash:?}"));
         self.epoch += 1;
@@ -316,7 +315,7 @@ impl Lab {
         }
     }
 
-    /// As the server starts.
+    /// Starts the shards as the server does.
     fn restart(&mut self, recovered: Recovered) {
         let shards = self.shards.len();
         let shared = new_shared(shards);
@@ -350,7 +349,7 @@ impl Lab {
         (client + self.clients[client].moves) % self.shards.len()
     }
 
-    /// The client whose connection this is.
+    /// The client of a connection.
     fn client_mut(&mut self, connection: ConnectionId) -> Option<&mut Client> {
         let client = &mut self.clients[usize::try_from(connection.slot).unwrap()];
         (client.connection() == Some(connection)).then_some(client)

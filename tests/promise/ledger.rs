@@ -1,4 +1,4 @@
-//! What went over the wire, and what was promised by it.
+//! Packets on the wire, and the guarantees that follow from them.
 
 use oncemq::codec::Qos;
 
@@ -18,28 +18,28 @@ pub(crate) struct Sent {
     pub(crate) topic: String,
     pub(crate) payload: String,
     pub(crate) qos: Qos,
-    /// PUBACK came, or PUBREC.
+    /// PUBACK or PUBREC was received.
     pub(crate) acknowledged: bool,
-    /// What each client believed to be subscribed to then.
+    /// What each client knew about its subscription at that time.
     pub(crate) receivers: Vec<(usize, Belief)>,
 }
 
-/// What a client believes of a subscription.
+/// What a client knows about a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Belief {
-    /// It is there: SUBACK came.
+    /// It exists: SUBACK was received.
     There(Qos),
-    /// It is not: UNSUBACK came, or it was never asked for.
+    /// It doesn't exist: UNSUBACK was received, or it was never requested.
     Gone,
-    /// It was asked for, or taken back, and nothing was answered.
+    /// It was requested or cancelled, without a response yet.
     Open,
 }
 
-/// A message as the application of a client got it.
+/// A message delivered to a client's application.
 #[derive(Debug)]
 pub(crate) struct Delivered {
     pub(crate) client: usize,
-    /// Which of the client's Sessions it was.
+    /// The client's Session at that time.
     pub(crate) session: u32,
     pub(crate) payload: String,
     pub(crate) dup: bool,
@@ -47,18 +47,18 @@ pub(crate) struct Delivered {
 }
 
 impl Lab {
-    /// How often an application got a message, apart from retained ones at subscribing.
+    /// How often an application received a message, without retained ones at subscribing.
     pub(crate) fn count(&self, client: usize, payload: &str) -> usize {
         self.deliveries(client).filter(|delivered| delivered.payload == payload && !delivered.retain).count()
     }
 
-    /// What it got in its present Session.
+    /// The messages received in the current Session.
     pub(crate) fn deliveries(&self, client: usize) -> impl Iterator<Item = &Delivered> {
         let session = self.clients[client].session;
         self.ledger.deliveries.iter().filter(move |got| got.client == client && got.session == session)
     }
 
-    /// All is well again, and everybody is there: what was promised has happened.
+    /// Checks all guarantees when all clients are connected and no step is pending.
     pub(crate) fn finish(&mut self) {
         self.thaw();
         self.run();
@@ -70,7 +70,7 @@ impl Lab {
         self.run();
         for client in &self.clients {
             if !client.outgoing.is_empty() || !client.requests.is_empty() {
-                self.fail(&format!("{} waits for an answer for ever", client.name));
+                self.fail(&format!("{} still waits for a response", client.name));
             }
         }
         for message in &self.ledger.messages {
@@ -104,7 +104,7 @@ impl Lab {
         }
     }
 
-    /// Of each publisher, topic and QoS, the first copies come in the order they were sent.
+    /// For each publisher, topic and QoS, first copies arrive in the order they were sent.
     fn check_order(&self, client: usize) {
         let place = |payload: &str| self.deliveries(client).position(|got| got.payload == payload && !got.retain);
         for (number, message) in self.ledger.messages.iter().enumerate() {

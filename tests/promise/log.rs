@@ -1,4 +1,4 @@
-//! The real store on a disk that forgets, with a crash at the very point that a test names.
+//! The real store on a simulated disk, with a crash at a chosen point.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,27 +6,27 @@ use oncemq::broker::{Fetch, Fetched, Record, RecordKey, Recovered, Recovery, Tic
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{Committer, Entry, Hooks, Key, Level, Options, Progress, Room, Store};
 
-/// The log that all shards write to. Nothing is stable before somebody [commits](Self::commit).
+/// The log that all shards append to. Entries become stable only by [`commit`](Self::commit).
 pub(crate) struct Log {
     pub(crate) disk: SimDisk,
     level: Level,
     store: Store,
     committer: Committer,
-    /// What the store said is stable: the shard and its ticket.
+    /// Stable tickets reported by the store, with their shard.
     stable: Arc<Mutex<Vec<(usize, u64)>>>,
-    /// Records since the last commit.
+    /// Number of records since the last commit.
     pub(crate) gathered: usize,
-    /// Records ever.
+    /// Total number of records.
     pub(crate) appended: usize,
 }
 
-/// How far the store had come with what had gathered when the crash came.
+/// How much of the pending commit the store completed before the crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Committed {
     Nothing,
-    /// The commit broke off at this change of the disk.
+    /// The commit was interrupted at this disk operation.
     Part(u64),
-    /// All of it, but nobody has heard of it.
+    /// The commit was completed, but not reported.
     All,
 }
 
@@ -35,7 +35,7 @@ impl Log {
         Self::open(SimDisk::new(1), level).0
     }
 
-    /// What a disk holds. A crash is no damage.
+    /// Opens a store on the disk. Recovery after a crash must report no damage.
     pub(crate) fn open(disk: SimDisk, level: Level) -> (Self, Recovered) {
         let stable = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&stable);
@@ -73,14 +73,14 @@ impl Log {
         fetched
     }
 
-    /// Makes stable what was appended. Returns what is to be told to whom.
+    /// Commits the appended records. Returns the tickets to report.
     pub(crate) fn commit(&mut self) -> Vec<(usize, u64)> {
         assert_ne!(self.committer.commit(), Progress::Failed, "{:?}", self.store.poisoned());
         self.gathered = 0;
         std::mem::take(&mut self.stable.lock().unwrap())
     }
 
-    /// The process or the machine ends. Returns what the next process finds.
+    /// Ends the process or the machine. Returns what the next process recovers.
     pub(crate) fn crash(&mut self, committed: Committed, loss: Loss, seed: u64) -> Recovered {
         match committed {
             Committed::Nothing => {}

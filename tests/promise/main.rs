@@ -1,7 +1,7 @@
-//! The promise of the broker, row by row and step by step: shards and the real store on a disk that forgets, with a crash at the
-//! very point that counts, and clients that follow the standard. What is judged is what went over the wire.
+//! Tests the durability guarantees for each packet and each step: shards and the real store on a simulated disk, with a
+//! crash at the critical point, and clients that follow the standard. The checks use only packets on the wire.
 //!
-//! `docs/PROOFS.md` tells which test fails when which wait is taken out of the broker.
+//! `docs/PROOFS.md` lists which test fails if a wait is removed from the broker.
 
 #![cfg(test)]
 

@@ -1,5 +1,5 @@
-//! A test for each row: what must be stable before what is sent. Until the crash the store answers nothing, so that all that
-//! is sent before is sent without its record.
+//! One test for each packet that waits for a stable record. Until the crash the store reports nothing, so every packet
+//! sent before is sent without a stable record.
 
 use oncemq::codec::{MessageProperties, ProtocolVersion, Qos, ServerPacket, Will};
 use oncemq::store::Level;
@@ -15,7 +15,7 @@ const Q0: Qos = Qos::AtMostOnce;
 const Q1: Qos = Qos::AtLeastOnce;
 const Q2: Qos = Qos::ExactlyOnce;
 
-/// Every way to crash, at every level that is to survive it.
+/// Every kind of crash at every level that must survive it.
 fn crashes() -> impl Iterator<Item = (Level, Crash)> {
     let survivable =
         [(Level::Crash, Loss::Process), (Level::PowerLoss, Loss::Process), (Level::PowerLoss, Loss::Power)];
@@ -30,7 +30,7 @@ fn crashes() -> impl Iterator<Item = (Level, Crash)> {
     })
 }
 
-/// Tries a scenario with every crash.
+/// Runs a scenario with every crash.
 fn with_every_crash(scenario: impl Fn(&mut Lab, Crash)) {
     for shards in [1, 2] {
         for (level, crash) in crashes() {
@@ -41,7 +41,7 @@ fn with_every_crash(scenario: impl Fn(&mut Lab, Crash)) {
     }
 }
 
-/// A message to durable Sessions that are away, and the retained one of its topic. It is acknowledged before the second crash.
+/// Publishes to offline durable Sessions, with RETAIN. The message is acknowledged before the second crash.
 fn acceptance_scenario(lab: &mut Lab, crash: Crash, (lifetime, qos): (Lifetime, Qos)) {
     let publisher = lab.connected("publisher", lifetime);
     let subscribers = ["first", "second"].map(|name| lab.connected(name, Durable));
@@ -80,7 +80,7 @@ fn pubrec_waits_for_message_and_identifier_in_one_record() {
     for lifetime in [Durable, Transient] {
         with_every_crash(|lab, crash| acceptance_scenario(lab, crash, (lifetime, Q2)));
     }
-    // One record: no commit comes between its parts.
+    // Message and identifier are one record, so no commit can separate them.
     let mut lab = Lab::new(1, Level::PowerLoss);
     let (publisher, subscriber) = (lab.connected("publisher", Durable), lab.connected("subscriber", Durable));
     lab.subscribe(subscriber, "t", Q2);
@@ -162,7 +162,7 @@ fn suback_and_unsuback_wait_for_the_subscription_change() {
         lab.run();
         lab.crash(crash);
         lab.run();
-        // What it believes, or has asked for again, has come about.
+        // The client's subscriptions must be as acknowledged or as requested again.
         lab.publish(publisher, "new", "to the new", Q2);
         lab.publish(publisher, "old", "to the old", Q1);
         lab.finish();
@@ -174,7 +174,7 @@ fn suback_and_unsuback_wait_for_the_subscription_change() {
 
 #[test]
 fn connack_waits_for_the_session() {
-    // Its existence: the client checks Session Present when it is back.
+    // The existence of the Session: the client checks Session Present after the crash.
     with_every_crash(|lab, crash| {
         lab.freeze();
         let client = lab.connected("client", Durable);
@@ -221,7 +221,7 @@ fn connack_waits_for_the_session() {
             lab.fail("the Will Message is lost, which CONNACK had said is there");
         }
     });
-    // Clean Start: the Session before is gone for good, also if the new one is transient or on another shard.
+    // Clean Start: the previous Session must not reappear, also if the new one is transient or on another shard.
     for (lifetime, moves) in [(Durable, 0), (Durable, 1), (Transient, 0), (Transient, 1)] {
         with_every_crash(|lab, crash| clean_start_scenario(lab, crash, (lifetime, moves)));
     }
@@ -284,16 +284,19 @@ fn removal_waits_for_nothing() {
             assert_eq!(lab.shards.iter().map(|shard| shard.counters().queued_messages).sum::<u64>(), 0);
             lab.crash(crash);
             lab.finish();
-            // What is repeated is what the standard allows.
+            // Only retransmissions that the standard permits.
             let repeats = lab.count(subscriber, "m") - 1;
             assert!(repeats == 0 || qos == Q1);
             assert!(lab.deliveries(subscriber).skip(1).all(|delivered| delivered.dup));
-            assert!(committed(crash) || qos == Q2 || repeats == 1, "it was not stable, so it came again");
+            assert!(
+                committed(crash) || qos == Q2 || repeats == 1,
+                "the record was not stable, so the message was sent again"
+            );
         });
     }
 }
 
-/// Whether what had gathered may have become stable.
+/// Whether the pending commit may have become stable.
 fn committed(crash: Crash) -> bool {
     crash.committed != Committed::Nothing
 }
@@ -313,7 +316,7 @@ fn qos0_comes_once_at_most_and_is_stored_only_if_it_is_retained() {
         lab.run();
         assert_eq!((lab.log.appended, lab.count(here, "m")), (before, 1), "at once, and without a record");
         let dropped: u64 = lab.shards.iter().flat_map(|shard| shard.counters().dropped).sum();
-        assert_eq!(dropped, 1, "what doesn't reach a client that is away is counted");
+        assert_eq!(dropped, 1, "a message that a disconnected client misses is counted");
         lab.retain(publisher, "t", "kept", Q0);
         lab.run();
         assert_eq!(lab.log.appended, before + 1);

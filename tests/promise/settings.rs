@@ -5,7 +5,7 @@ use oncemq::broker::{Durability, QueueHead, QueueOverflow, Settings};
 use oncemq::codec::Qos;
 use oncemq::routing::ShareStrategy;
 
-/// No limit stands in the way.
+/// Settings without effective limits.
 pub(crate) fn settings() -> Settings {
     Settings {
         maximum_qos: Qos::ExactlyOnce,

@@ -10,7 +10,7 @@ use crate::client::Lifetime::{self, Durable, Transient};
 use crate::lab::{Crash, Lab, Wire};
 use crate::log::Committed;
 
-/// Who exchanges what.
+/// The participants of an exchange.
 #[derive(Debug, Clone, Copy)]
 struct Exchange {
     qos: Qos,
@@ -19,7 +19,7 @@ struct Exchange {
     shards: usize,
 }
 
-/// From the first CONNECT to the last acknowledgement. Returns how many steps it took.
+/// Runs from the first CONNECT to the last acknowledgement. Returns the number of steps.
 fn play(lab: &mut Lab, exchange: Exchange) -> u64 {
     let Exchange { qos, publisher: (version, lifetime), subscriber, .. } = exchange;
     let publisher = lab.client("publisher", version, lifetime);
@@ -71,7 +71,7 @@ fn with_a_crash_at_every_step(qos: Qos, loss: Loss) {
     println!("{crashes} crashes");
 }
 
-/// What the store and the wire may have got done.
+/// Every combination of completed commits and delivered packets.
 fn crashes_of(loss: Loss, step: u64) -> impl Iterator<Item = Crash> {
     let committed = [Committed::Nothing, Committed::Part(1), Committed::Part(2), Committed::All];
     committed.into_iter().flat_map(move |committed| {

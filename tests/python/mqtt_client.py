@@ -1,4 +1,4 @@
-"""paho-mqtt as a client that waits: each call returns what the broker answered, or fails after TIMEOUT."""
+"""A blocking client on top of paho-mqtt: each call returns the response of the broker, or fails after TIMEOUT."""
 
 import os
 import queue
@@ -12,17 +12,17 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 HOST = os.environ.get("BROKER_HOST", "127.0.0.1")
 PORT = int(os.environ.get("BROKER_PORT", "1883"))
-# Set when the broker under test is not ours: what only ours promises is left out.
+# Set if the broker under test is not OnceMQ; tests of features that only OnceMQ has are skipped then.
 IS_PEER = "BROKER_IS_PEER" in os.environ
 TIMEOUT = 5.0
-# How long a message that must not come is waited for, where nothing else shows that it can't come any more.
+# How long to wait for a message that must not arrive, if no other event rules it out.
 SILENCE = 0.3
 
-only_ours = unittest.skipIf(IS_PEER, "promised by our broker alone")
+only_ours = unittest.skipIf(IS_PEER, "guaranteed by OnceMQ only")
 
 
 class TestCase(unittest.TestCase):
-    """A test case whose clients end with it."""
+    """A test case that closes its clients at the end."""
 
     def new_client(self, *arguments, **named):
         client = Client(*arguments, **named)
@@ -31,7 +31,7 @@ class TestCase(unittest.TestCase):
 
 
 def properties(packet_type, **values):
-    """Properties by their names in paho; a list of pairs for UserProperty."""
+    """Creates properties from their paho names; UserProperty is a list of pairs."""
     result = Properties(packet_type)
     for name, value in values.items():
         setattr(result, name, value)
@@ -43,7 +43,7 @@ def publish_properties(**values):
 
 
 class Client:
-    """One client; `with` ends it, rudely unless it has disconnected before."""
+    """A client; at the end of `with`, its connection is closed without DISCONNECT, unless it is closed already."""
 
     def __init__(self, client_id="", version=paho.MQTTv5, transport="tcp", manual_ack=False, user=None, tls=None):
         self.messages = queue.Queue()
@@ -90,7 +90,7 @@ class Client:
         return self
 
     def connect(self, clean_start=True, keepalive=60, **values):
-        """Connects and returns the CONNACK: reason code, flags, properties."""
+        """Connects and returns reason code, flags and properties of CONNACK."""
         arguments = {}
         if self.version == paho.MQTTv5:
             arguments = {"clean_start": clean_start, "properties": properties(PacketTypes.CONNECT, **values)}
@@ -99,7 +99,7 @@ class Client:
         return self.connacks.get(timeout=TIMEOUT)
 
     def connected(self, **arguments):
-        """Connects, must succeed, and returns the client."""
+        """Connects, which must succeed, and returns the client."""
         code, _, _ = self.connect(**arguments)
         assert code.value == 0, f"CONNACK {code}"
         return self
@@ -119,7 +119,7 @@ class Client:
         return [code.value for code in self._wait_answer(("unsubscribe", mid))]
 
     def publish(self, topic, payload=b"", qos=1, retain=False, **values):
-        """Publishes and returns the reason code of the acknowledgement (at QoS 0: when it is sent)."""
+        """Publishes and returns the reason code of the acknowledgement; at QoS 0, returns when the message is sent."""
         arguments = {"properties": publish_properties(**values)} if self.version == paho.MQTTv5 else {}
         info = self.paho.publish(topic, payload, qos, retain, **arguments)
         return self._wait_answer(("publish", info.mid)).value
@@ -129,9 +129,9 @@ class Client:
         return self.messages.get(timeout=TIMEOUT)
 
     def nothing_else(self, probe=None):
-        """Fails if a message has come or comes.
+        """Fails if a message has arrived or arrives.
 
-        A topic of this client's own as `probe` shows at once that nothing can come any more: messages keep their order.
+        With a topic of this client as `probe`, no waiting is needed: messages keep their order, so the probe arrives last.
         """
         if probe is not None:
             self.publish(probe, b"probe", 2)
@@ -145,11 +145,11 @@ class Client:
         raise AssertionError(f"unexpected: {message.topic} {message.payload}")
 
     def disconnected(self):
-        """The reason code with which the broker ended the connection."""
+        """The reason code with which the broker closed the connection."""
         return self.disconnects.get(timeout=TIMEOUT)[0].value
 
     def disconnect(self, reason_code=None, **values):
-        """Says DISCONNECT and waits until the connection is gone."""
+        """Sends DISCONNECT and waits until the connection is closed."""
         if self.version == paho.MQTTv5:
             self.paho.disconnect(reason_code, properties(PacketTypes.DISCONNECT, **values))
         else:
@@ -158,7 +158,7 @@ class Client:
         self.paho.loop_stop()
 
     def kill(self):
-        """Ends the connection without DISCONNECT."""
+        """Closes the connection without DISCONNECT."""
         connection = self.paho.socket()
         if connection is not None:
             try:

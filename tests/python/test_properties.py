@@ -1,4 +1,4 @@
-"""Properties of 5.0 as they pass the broker from publisher to subscriber."""
+"""Properties of 5.0 that the broker forwards from publisher to subscriber."""
 
 import time
 import unittest
@@ -11,7 +11,7 @@ class Forwarded(TestCase):
         self.subscriber = self.new_client().connected()
         self.publisher = self.new_client().connected()
 
-    def pass_on(self, payload=b"payload", **values):
+    def forward(self, payload=b"payload", **values):
         topic = f"properties/{self.id()}"
         self.assertEqual(self.subscriber.subscribe(topic), 2)
         self.assertEqual(self.publisher.publish(topic, payload, 2, **values), 0)
@@ -19,28 +19,28 @@ class Forwarded(TestCase):
 
     def test_mqtt5_3_3_2_18_user_properties_keep_their_order(self):
         pairs = [("b", "1"), ("a", "2"), ("b", "1"), ("", ""), ("a", "ÿ水🦀")]
-        self.assertEqual(self.pass_on(UserProperty=pairs).properties.UserProperty, pairs)
+        self.assertEqual(self.forward(UserProperty=pairs).properties.UserProperty, pairs)
 
     def test_mqtt5_3_3_2_20_content_type_is_unaltered(self):
-        message = self.pass_on(ContentType="application/cbor; v=1")
+        message = self.forward(ContentType="application/cbor; v=1")
         self.assertEqual(message.properties.ContentType, "application/cbor; v=1")
 
     def test_mqtt5_3_3_2_15_response_topic_and_3_3_2_16_correlation_data_are_unaltered(self):
-        message = self.pass_on(ResponseTopic="answers/7", CorrelationData=b"\x00\xff\x00")
+        message = self.forward(ResponseTopic="answers/7", CorrelationData=b"\x00\xff\x00")
         self.assertEqual(message.properties.ResponseTopic, "answers/7")
         self.assertEqual(message.properties.CorrelationData, b"\x00\xff\x00")
 
     def test_mqtt5_3_3_2_4_payload_format_indicator_is_unaltered(self):
-        message = self.pass_on("grüße".encode(), PayloadFormatIndicator=1)
+        message = self.forward("grüße".encode(), PayloadFormatIndicator=1)
         self.assertEqual(message.properties.PayloadFormatIndicator, 1)
 
     @only_ours
-    def test_a_payload_that_is_not_the_utf8_it_says_is_refused(self):
+    def test_a_payload_that_is_not_utf8_despite_its_format_indicator_is_refused(self):
         code = self.publisher.publish("properties/format", b"\xff\xfe", 1, PayloadFormatIndicator=1)
         self.assertEqual(code, 0x99)
 
     def test_all_properties_at_once_with_an_empty_payload(self):
-        message = self.pass_on(b"", ContentType="c", ResponseTopic="r", CorrelationData=b"", MessageExpiryInterval=100)
+        message = self.forward(b"", ContentType="c", ResponseTopic="r", CorrelationData=b"", MessageExpiryInterval=100)
         self.assertEqual(message.payload, b"")
         names = sorted(message.properties.json())
         self.assertEqual(names, ["ContentType", "CorrelationData", "MessageExpiryInterval", "ResponseTopic"])
@@ -145,7 +145,7 @@ class TopicAliases(TestCase):
                 known[alias] = message.topic
             self.assertIn(alias, (None, 1))
             self.assertEqual(message.topic or known[alias], topic)
-        self.assertIn("", [message.topic for message in received], "an alias saved nothing")
+        self.assertIn("", [message.topic for message in received], "no alias was used")
 
     @only_ours
     def test_mqtt5_3_3_2_9_an_alias_above_the_maximum_ends_the_connection(self):
@@ -157,7 +157,7 @@ class TopicAliases(TestCase):
 
 
 class MessageExpiry(TestCase):
-    def test_mqtt5_3_3_2_6_the_interval_sent_on_is_what_remains(self):
+    def test_mqtt5_3_3_2_6_the_forwarded_interval_is_the_remaining_one(self):
         name = "expiry-remains"
         with Client(name).connected(SessionExpiryInterval=60) as subscriber:
             subscriber.subscribe("expiry/#", 1)
@@ -166,7 +166,7 @@ class MessageExpiry(TestCase):
             publisher.publish("expiry/long", b"", 1, MessageExpiryInterval=100)
             publisher.publish("expiry/short", b"", 1, MessageExpiryInterval=1)
             publisher.publish("expiry/none", b"", 1)
-        time.sleep(1.2)  # what passes here is what is tested
+        time.sleep(1.2)  # lets the interval pass
         with Client(name).connected(clean_start=False, SessionExpiryInterval=60) as subscriber:
             message = subscriber.message()
             self.assertEqual(message.topic, "expiry/long")

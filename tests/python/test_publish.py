@@ -1,4 +1,4 @@
-"""Who gets a message, and what the publisher is told."""
+"""Receivers of messages, and reason codes for the publisher."""
 
 import collections
 import unittest
@@ -12,19 +12,19 @@ class ReasonCodes(TestCase):
     def setUp(self):
         self.client = self.new_client().connected()
 
-    def test_mqtt5_3_4_2_1_puback_says_that_nobody_subscribes(self):
+    def test_mqtt5_3_4_2_1_puback_reports_no_matching_subscribers(self):
         self.assertEqual(self.client.publish("reason/nobody", b"", 1), 0x10)
 
-    def test_puback_and_pubcomp_succeed_if_somebody_subscribes(self):
+    def test_puback_and_pubcomp_succeed_with_a_matching_subscription(self):
         self.client.subscribe("reason/somebody", 0)
         self.assertEqual(self.client.publish("reason/somebody", b"", 1), 0)
         self.assertEqual(self.client.publish("reason/somebody", b"", 2), 0)
 
-    def test_mqtt5_3_11_3_unsuback_tells_each_filter_apart(self):
+    def test_mqtt5_3_11_3_unsuback_has_a_code_for_each_filter(self):
         self.client.subscribe("reason/there")
         self.assertEqual(self.client.unsubscribe(["reason/absent", "reason/there", "reason/there"]), [0x11, 0, 0x11])
 
-    def test_mqtt5_3_9_3_suback_grants_the_qos_that_was_asked_for(self):
+    def test_mqtt5_3_9_3_suback_grants_the_requested_qos(self):
         for qos in (0, 1, 2):
             self.assertEqual(self.client.subscribe(f"reason/{qos}", qos), qos)
 
@@ -45,7 +45,7 @@ class Subscriptions(TestCase):
                 self.other.publish(self.topic, b"", published)
                 self.assertEqual(self.client.message().qos, min(granted, published))
 
-    def test_mqtt5_3_8_3_3_no_local_keeps_own_messages_away(self):
+    def test_mqtt5_3_8_3_3_no_local_suppresses_own_messages(self):
         self.client.subscribe(self.topic, no_local=True)
         self.client.publish(self.topic, b"own")
         self.other.publish(self.topic, b"foreign")
@@ -120,13 +120,13 @@ class SharedSubscriptions(TestCase):
                 own.append(message.payload)
             member.unsubscribe(["shared-end"])
             self.assertGreater(len(own), 0)
-            for qos in (0, 1, 2):  # paho hands on QoS 2 with its PUBREL, later than what came behind it
+            for qos in (0, 1, 2):  # paho delivers QoS 2 at PUBREL, after later messages of lower QoS
                 numbers = [number for number in map(int, own) if number % 3 == qos]
                 self.assertEqual(numbers, sorted(numbers), f"order at QoS {qos}")
             received.update(own)
         self.assertEqual(received, everything)
 
-    def test_groups_are_apart_and_a_member_that_leaves_gets_nothing(self):
+    def test_groups_are_separate_and_a_former_member_gets_nothing(self):
         first, second, other = [self.new_client().connected() for _ in range(3)]
         first.subscribe("$share/g1/groups")
         second.subscribe("$share/g1/groups")

@@ -1,4 +1,4 @@
-"""Sessions of 5.0: what they outlive, and how CONNACK and DISCONNECT speak of them."""
+"""Sessions of 5.0: their lifetime, and their properties in CONNACK and DISCONNECT."""
 
 import os
 import time
@@ -28,14 +28,14 @@ class Connack(TestCase):
             self.assertNotIn("AssignedClientIdentifier", values.json())
 
     @only_ours
-    def test_mqtt5_3_1_2_28_response_information_comes_on_request_alone(self):
+    def test_mqtt5_3_1_2_28_response_information_is_sent_only_on_request(self):
         with Client() as client:
             self.assertNotIn("ResponseInformation", client.connect()[2].json())
         with Client("asks") as client:
             _, _, values = client.connect(RequestResponseInformation=1)
             self.assertEqual(values.ResponseInformation, os.environ["RESPONSE_INFORMATION"] + "asks")
 
-    def test_mqtt5_3_1_2_29_without_problem_information_acknowledgements_carry_no_reason_string(self):
+    def test_mqtt5_3_1_2_29_without_problem_information_acknowledgements_have_no_reason_string(self):
         with Client() as client:
             client.connected(RequestProblemInformation=0)
             seen = []
@@ -46,7 +46,7 @@ class Connack(TestCase):
                 time.sleep(0.002)
             self.assertEqual(seen, [{}])
 
-    def test_mqtt5_3_1_2_21_server_keep_alive_replaces_one_that_is_too_long(self):
+    def test_mqtt5_3_1_2_21_server_keep_alive_replaces_a_longer_one(self):
         limit = int(os.environ["KEEP_ALIVE_MAX"])
         with Client() as client:
             self.assertEqual(client.connect(keepalive=limit + 1)[2].ServerKeepAlive, limit)
@@ -59,7 +59,7 @@ class Connack(TestCase):
             self.assertEqual(client.connect()[2].MaximumPacketSize, int(os.environ["PACKET_SIZE_MAX"]))
 
     @only_ours
-    def test_a_shorter_session_expiry_than_asked_for_is_announced(self):
+    def test_a_shorter_session_expiry_than_requested_is_announced(self):
         limit = int(os.environ["SESSION_EXPIRY_MAX"])
         with Client() as client:
             self.assertEqual(client.connect(SessionExpiryInterval=limit + 1)[2].SessionExpiryInterval, limit)
@@ -74,7 +74,7 @@ class Lifetime(TestCase):
             client.disconnect()
             return flags.session_present
 
-    def test_mqtt5_3_1_2_4_and_5_clean_start_ends_the_session_and_without_it_it_goes_on(self):
+    def test_mqtt5_3_1_2_4_and_5_clean_start_ends_the_session_and_otherwise_it_is_resumed(self):
         name = "lifetime-clean-start"
         self.assertFalse(self.session_present(name, SessionExpiryInterval=60))
         self.assertTrue(self.session_present(name, SessionExpiryInterval=60))
@@ -93,9 +93,9 @@ class Lifetime(TestCase):
         name = "lifetime-expiry"
         self.assertFalse(self.session_present(name, SessionExpiryInterval=1))
         self.assertTrue(self.session_present(name, SessionExpiryInterval=1))
-        time.sleep(1.5)  # the interval is what is tested
+        time.sleep(1.5)  # lets the interval pass
         if IS_PEER:
-            time.sleep(6)  # mosquitto looks every five seconds
+            time.sleep(6)  # mosquitto checks every five seconds
         self.assertFalse(self.session_present(name))
 
     def test_disconnect_can_change_the_interval(self):
@@ -122,7 +122,7 @@ class Lifetime(TestCase):
                 publisher.publish("waiting/x", str(number).encode(), 1 + number % 2)
         with Client(name).connected(clean_start=False) as client:
             received = [client.message() for _ in range(20)]
-            # paho hands on a message of QoS 2 with its PUBREL, so those of QoS 1 overtake it in the client.
+            # paho delivers a QoS 2 message at PUBREL, so QoS 1 messages overtake it in the client.
             for qos, first in ((1, 0), (2, 1)):
                 payloads = [message.payload for message in received if message.qos == qos]
                 self.assertEqual(payloads, [str(number).encode() for number in range(first, 20, 2)])
@@ -130,7 +130,7 @@ class Lifetime(TestCase):
 
 
 class Takeover(TestCase):
-    def test_mqtt5_3_1_4_3_the_older_connection_is_told_0x8e(self):
+    def test_mqtt5_3_1_4_3_the_older_connection_gets_0x8e(self):
         older = self.new_client("takeover").connected(SessionExpiryInterval=60)
         older.subscribe("takeover/#")
         newer = self.new_client("takeover")
@@ -166,7 +166,7 @@ class Wills(TestCase):
         self.assertEqual(self.watcher.message().topic, "wills/delayed")
         self.assertGreaterEqual(time.monotonic() - started, 0.9)
 
-    def test_a_client_that_is_back_in_time_has_no_will_published(self):
+    def test_a_client_that_reconnects_in_time_has_no_will_published(self):
         self.doomed("back", 1, SessionExpiryInterval=60).kill()
         with Client("back").connected(clean_start=False) as client:
             time.sleep(1.3)  # beyond the delay

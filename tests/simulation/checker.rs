@@ -1,4 +1,4 @@
-//! What must be true in the end.
+//! Checks of the final state.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::store::Store;
 use crate::tap::{SessionTap, Tap};
 use crate::world::World;
 
-/// Everything that is remembered of a run, to judge the broker by.
+/// All recorded state of a run that the checks need.
 #[derive(Debug)]
 pub(crate) struct Checker {
     /// By connection.
@@ -22,11 +22,11 @@ pub(crate) struct Checker {
     pub(crate) presence: Presence,
     pub(crate) ledger: Ledger,
     pub(crate) store: Store,
-    /// How often each connection's Will was published.
+    /// The number of times that each connection's Will was published.
     pub(crate) wills_seen: BTreeMap<usize, u32>,
     pub(crate) inflight_messages_max: usize,
     committed_at: u64,
-    /// What was found wrong: whose, and what.
+    /// The first fault: the client, and a description.
     pub(crate) found: Option<(Option<usize>, String)>,
 }
 
@@ -50,7 +50,7 @@ impl Checker {
         self.ledger.on_commit();
     }
 
-    /// The broker crashes, and starts again with what is stable.
+    /// Handles a crash of the broker and its restart from stable data.
     pub(crate) fn on_crash(&mut self, now: u64, restart_at: u64) {
         self.presence.crashed(now, self.committed_at, restart_at);
         self.sessions.iter_mut().for_each(SessionTap::on_crash);
@@ -69,7 +69,7 @@ impl Checker {
 }
 
 impl World {
-    /// All is well since a while: nobody waits for anything.
+    /// Checks the settled state: no exchange is in progress.
     pub(crate) fn check_settled(&mut self) {
         let mut missing = 0;
         let result = self.check_clients().and_then(|()| {
@@ -107,8 +107,8 @@ impl World {
         paused.map_or(Ok(()), |connection| Err((Some(connection.client), "still paused".to_owned())))
     }
 
-    /// Everything that a client's subscriptions matched has arrived as often as its QoS says. Returns how many are missing that may be
-    /// dropped.
+    /// Checks that every matching message arrived as often as its QoS guarantees. Returns the number of missing
+    /// messages that may be dropped.
     fn check_owed(&self, client: usize) -> Result<u64, String> {
         let mut missing = 0;
         for message in &self.checker.ledger.messages {
@@ -136,20 +136,20 @@ impl World {
         self.checker.ledger.received.get(&(client, message.number)).copied().unwrap_or_default()
     }
 
-    /// Whether nothing excuses that a message doesn't arrive.
+    /// Whether the message must arrive.
     fn must_arrive(&self, client: usize, message: &Message) -> bool {
         let fits = self.clients[client].profile.maximum_packet_size.is_none() || message.size < 50;
         message.acknowledged && message.expiry.is_none() && fits && self.mix.keeps(&message.topic)
     }
 
-    /// A message to a share went to one member, if its members were there all the time.
+    /// Checks that each message of a share went to one member, if its members were present all the time.
     fn check_shares(&self) -> Result<(), String> {
         for share in ["one", "two"] {
             let is_member = |asked: &&Asked| asked.filter.share.as_ref().is_some_and(|name| name.as_str() == share);
             let members =
                 self.clients.iter().filter(|client| client.subscriptions.iter().any(|asked| is_member(&asked)));
             let members: Vec<_> = members.collect();
-            // What a transient member has, a crash takes. Members whose Session ended take QoS 2 messages with them, if they
+            // A crash loses the messages of a transient member. A member whose Session ended loses QoS 2 messages that
             // were sent before. [MQTT-4.8.2-5]
             let unbroken = members.iter().all(|client| client.is_steadfast());
             for message in &self.checker.ledger.messages {
@@ -168,7 +168,7 @@ impl World {
                 let lasting = outlives || message.qos >= Qos::AtLeastOnce && unbroken;
                 let must = lasting && all_there && fits && !self.mix.small_queues;
                 if received < u32::from(must) {
-                    return Err(format!("nobody of share {share} got message {}", message.number));
+                    return Err(format!("no member of share {share} got message {}", message.number));
                 }
                 if message.qos != Qos::AtLeastOnce && received > message.copies() {
                     return Err(format!("{received} of share {share} got message {}", message.number));
@@ -178,11 +178,15 @@ impl World {
         Ok(())
     }
 
-    /// The watcher asked for what is retained, late.
+    /// Checks the retained messages that the watcher received at the end.
     fn check_retained(&self) -> Result<(), String> {
         let audit = self.clients[0].subscriptions.iter().find(|asked| asked.filter.to_string() == "r/#");
         if !audit.is_some_and(|asked| asked.is_settled(self.now)) {
-            return if self.mix.retained { Err("nobody asked for what is retained".to_owned()) } else { Ok(()) };
+            return if self.mix.retained {
+                Err("no client subscribed to the retained messages".to_owned())
+            } else {
+                Ok(())
+            };
         }
         let ledger = &self.checker.ledger;
         for message in ledger.messages.iter().filter(|message| message.retain && !message.clears) {
@@ -229,7 +233,7 @@ impl World {
         if let Some((key, owed)) = store.iter().find(|(key, owed)| !owed.is_empty() && !transient.contains(key)) {
             return Err(format!("the store holds {owed:?} for {key:?}, which is owed nothing"));
         }
-        // Of a Session that ends with its connection, the Will is stored, and what of its queue was in the store alone.
+        // For a Session that ends with its connection, its Will is stored, and its queue in memory was lost.
         let connections = self.clients.iter().filter_map(|client| client.connection);
         let attempts = connections.map(|number| &self.checker.presence.attempts[number]);
         let (durable, others): (Vec<&Attempt>, Vec<_>) = attempts.partition(|attempt| attempt.expiry > 0);
@@ -244,7 +248,7 @@ impl World {
         Ok(())
     }
 
-    /// Everybody has left, and every delay is over.
+    /// Checks that all clients have disconnected and all delays have passed.
     pub(crate) fn check_left(&mut self) {
         let total = self.total();
         if total.connections > 0 || total.sessions_connected > 0 {

@@ -1,4 +1,4 @@
-//! A client that follows the standard: its Session state.
+//! The Session state of a client that follows the standard.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,33 +14,33 @@ pub(crate) struct Client {
     pub(crate) number: usize,
     pub(crate) profile: Profile,
     pub(crate) connection: Option<usize>,
-    /// CONNACK came.
+    /// CONNACK was received.
     pub(crate) connected: bool,
-    /// It has asked for Clean Start, and does so until it is answered.
+    /// It requested Clean Start, and repeats that until CONNACK.
     pub(crate) clean_asked: bool,
-    /// In the order they were sent first.
+    /// In the order of their first transmission.
     pub(crate) outgoing: VecDeque<Outgoing>,
-    /// Not sent yet, by their numbers in the ledger.
+    /// Numbers of messages that are not sent yet.
     pub(crate) waiting: VecDeque<usize>,
-    /// QoS 2 identifiers that wait for PUBREL, and the payload that came with them.
+    /// QoS 2 identifiers that wait for PUBREL, with their payload.
     pub(crate) received: BTreeMap<u16, Bytes>,
-    /// SUBSCRIBE and UNSUBSCRIBE that wait for their answer: the subscription.
+    /// Unanswered SUBSCRIBE and UNSUBSCRIBE packets, with their subscription.
     pub(crate) requests: BTreeMap<u16, usize>,
-    /// All that it ever asked for.
+    /// All subscriptions that it ever requested.
     pub(crate) subscriptions: Vec<Asked>,
-    /// Of the server, for this connection.
+    /// The server's Receive Maximum for this connection.
     pub(crate) window: usize,
     pub(crate) alias_maximum: u16,
     pub(crate) aliases: BTreeMap<TopicName, u16>,
     pub(crate) last_id: u16,
     pub(crate) last_sent: u64,
-    /// In milliseconds; 0: none.
+    /// In milliseconds; 0 means none.
     pub(crate) keep_alive: u64,
-    /// When its last CONNECT came or will come, or was or will be judged.
+    /// The latest time at which one of its CONNECTs arrives or is decided.
     pub(crate) last_connect_at: u64,
-    /// A CONNECT came to nothing since the last CONNACK.
+    /// A CONNECT since the last CONNACK was not answered.
     pub(crate) unanswered: bool,
-    /// The Session may be a new one without its knowing: CONNACK said so to a connection that was lost before.
+    /// The Session may be new without the client's knowledge: CONNACK was sent to a lost connection.
     pub(crate) doubtful: bool,
 }
 
@@ -50,24 +50,24 @@ pub(crate) struct Outgoing {
     pub(crate) id: u16,
     pub(crate) message: usize,
     pub(crate) qos: Qos,
-    /// PUBREC came.
+    /// PUBREC was received.
     pub(crate) released: bool,
 }
 
-/// A subscription that it asked for.
+/// A requested subscription.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) filter: Filter,
     pub(crate) qos: Qos,
     pub(crate) no_local: bool,
     pub(crate) asked_at: u64,
-    /// SUBACK came.
+    /// When SUBACK was received.
     pub(crate) since: Option<u64>,
-    /// It asked for its end, or for another in its place.
+    /// Its end or its replacement was requested.
     pub(crate) ending: bool,
-    /// It can't match any more.
+    /// From when it can't match.
     pub(crate) until: Option<u64>,
-    /// It was asked for in a Session that may be gone.
+    /// It was requested in a Session that may be discarded.
     pub(crate) doubtful: bool,
 }
 
@@ -101,7 +101,7 @@ impl Client {
         client
     }
 
-    /// Wants a subscription, in place of the one with the same filter that it had.
+    /// Requests a subscription, which replaces the one with the same filter.
     pub(crate) fn ask(&mut self, filter: &str, qos: Qos, no_local: bool) {
         let filter = Filter::try_from(filter).unwrap();
         let no_local = no_local && filter.share.is_none() && self.profile.is_v5();
@@ -121,7 +121,7 @@ impl Client {
         });
     }
 
-    /// The connection is gone: what belonged to it alone goes with it.
+    /// Removes state that ends with the connection.
     pub(crate) fn disconnected(&mut self) {
         self.unanswered |= self.connection.is_some() && !self.connected;
         self.connection = None;
@@ -138,15 +138,15 @@ impl Client {
         self.profile.lifetime == Lifetime::Steadfast
     }
 
-    /// Whether a crash leaves its Session, which may be another one.
+    /// Whether its Session survives a crash, possibly as another one.
     pub(crate) fn outlives_crashes(&self) -> bool {
         matches!(self.profile.lifetime, Lifetime::Steadfast | Lifetime::Expiring(_))
     }
 
-    /// When something may happen to a CONNECT of its that would happen at `at`.
+    /// Delays the event of a CONNECT at `at` until all earlier CONNECTs of the client are decided.
     ///
-    /// The CONNECTs of a client overtake each other, when it opens a connection and another behind it. With a Session that goes on whatever
-    /// they say that does no harm; with another a lost CONNECT could undo what a later one did.
+    /// CONNECTs of a client can overtake each other on different connections. For a Session that always continues, the
+    /// order doesn't matter; otherwise, a lost CONNECT could undo the effect of a later one.
     pub(crate) fn in_turn(&mut self, at: u64) -> u64 {
         if self.is_steadfast() && !self.profile.wills {
             return at;
@@ -167,7 +167,7 @@ impl Client {
 }
 
 impl Asked {
-    /// Whether it was there at that time and ever since: SUBACK had come, and nothing was asked since.
+    /// Whether the subscription existed at that time and since: SUBACK was received, and no request was sent.
     pub(crate) fn is_settled(&self, at: u64) -> bool {
         self.since.is_some_and(|since| since < at) && self.until.is_none() && !self.ending && !self.doubtful
     }
@@ -177,5 +177,5 @@ pub(crate) fn any_qos(rng: &mut Rng) -> Qos {
     rng.pick(&[Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce])
 }
 
-/// Few, so that they are used again soon.
+/// Few identifiers, so that they are reused soon.
 const PACKET_IDS: u16 = 40;

@@ -15,16 +15,16 @@ pub(crate) struct Connection {
     pub(crate) client_side: ClientSide,
 }
 
-/// The transport, as the broker's driver has it.
+/// The transport as the broker's driver sees it.
 pub(crate) struct BrokerSide {
     pub(crate) state: Transport,
     pub(crate) decoder: Decoder,
-    /// Read, not decoded.
+    /// Read, but not decoded.
     pub(crate) input: BytesMut,
-    /// Nothing more will come.
+    /// The client's end is closed.
     pub(crate) input_ended: bool,
     pub(crate) paused: bool,
-    /// Encoded, not taken by the transport.
+    /// Encoded, but not written to the transport.
     pub(crate) output: BytesMut,
     pub(crate) flushing: bool,
 }
@@ -34,16 +34,16 @@ pub(crate) enum Transport {
     /// Not accepted yet.
     Coming,
     Open,
-    /// The broker said so, or was told.
+    /// Closed by the broker, or closed by the client and noticed.
     Closed,
 }
 
-/// One direction: what is put in comes out in order.
+/// One direction of the wire, which preserves the order.
 #[derive(Debug, Default)]
 pub(crate) struct Channel {
-    /// When the last that was put in comes out.
+    /// When the last chunk arrives.
     pub(crate) busy_until: u64,
-    /// From then on nothing comes out.
+    /// Nothing arrives from then on.
     cut_at: Option<u64>,
 }
 
@@ -85,7 +85,7 @@ impl Connection {
 }
 
 impl Channel {
-    /// When something comes out that is put in now and takes so long.
+    /// The arrival time of a chunk that is sent now with this delay.
     pub(crate) fn arrival(&mut self, now: u64, delay: u64) -> u64 {
         self.busy_until = self.busy_until.max(now + delay);
         self.busy_until
@@ -100,5 +100,5 @@ impl Channel {
     }
 }
 
-/// What the listener announces.
+/// The listener's Maximum Packet Size.
 pub(crate) const PACKET_SIZE_MAX: u32 = 100_000;

@@ -1,4 +1,4 @@
-//! The whole broker crashes, and is recovered from its store.
+//! Crashes of the whole broker, and its recovery from the store.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::network::Chunk;
 use crate::world::{Phase, ShardSide, Step, World};
 
 impl World {
-    /// Before any step, with the same chance.
+    /// Crashes before a step with a fixed probability.
     pub(crate) fn crash_perhaps(&mut self) {
         let Some(every) = self.mix.crash_every.filter(|_| self.phase == Phase::Busy && self.restarting.is_none())
         else {
@@ -23,7 +23,7 @@ impl World {
         }
     }
 
-    /// Shards and connections vanish; so does what is not stable.
+    /// Removes shards, connections and unstable data.
     fn crash(&mut self) {
         let loss = self.mix.loss;
         self.trace.note(self.now, None, || format!("crash: {loss:?}"));
@@ -50,7 +50,7 @@ impl World {
         let slot = usize::try_from(connection.id.slot).unwrap();
         self.shards[connection.shard].slots[slot].1 = false;
         match loss {
-            // The system says goodbye in its place.
+            // The operating system closes the connection.
             Loss::Process => self.put_down(number, Chunk::End),
             Loss::Power => {
                 let cut = self.now + self.crash_rng.between(0, 30);
@@ -61,7 +61,7 @@ impl World {
         }
     }
 
-    /// Nobody listens: the client learns it soon.
+    /// Connecting fails: the client notices soon.
     pub(crate) fn refuse_connection(&mut self, number: usize) {
         let connection = &mut self.connections[number];
         connection.broker.state = Transport::Closed;
@@ -85,7 +85,7 @@ impl World {
         Ok(recovered)
     }
 
-    /// As the server starts: what the last run left is there before the first connection.
+    /// Starts as the server does: recovered state is restored before the first connection.
     fn start(&mut self, recovered: Recovered) {
         let shared = new_shared(self.shards.len());
         let Recovered { sessions, retained, retained_gone, orphans, .. } = recovered;

@@ -1,4 +1,4 @@
-//! What clients decide to do.
+//! Decisions of clients.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -59,7 +59,7 @@ impl World {
         }
     }
 
-    /// What is retained in the end, somebody must get who asks for it.
+    /// Subscribes to all retained messages at the end.
     fn audit_retained(&mut self) {
         let watcher = &mut self.clients[0];
         if watcher.subscriptions.iter().all(|asked| asked.filter.to_string() != "r/#") {
@@ -91,7 +91,7 @@ impl World {
         self.send_waiting(number);
     }
 
-    /// The connection ends, in one way or another.
+    /// Ends the connection in one of several ways.
     fn lose(&mut self, number: usize) {
         let Some(connection) = self.clients[number].connection else { return };
         match self.rng.below(10) {
@@ -115,7 +115,7 @@ impl World {
             }
         }
         if self.rng.percent(50) {
-            // It doesn't wait to see the end of the old one.
+            // The client doesn't wait for the end of the old connection.
             self.connections[connection].client_side.open = false;
             self.clients[number].disconnected();
             self.connect(number);

@@ -1,4 +1,4 @@
-//! The driver of the shards: gives them what happens, and does what they ask for.
+//! Drives the shards: passes events to them and performs their actions.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::network::server_packet;
 use crate::world::{Step, World};
 
 impl World {
-    /// Gives an event to a shard, and performs its actions in order.
+    /// Passes an event to a shard and performs its actions in order.
     pub(crate) fn handle(&mut self, shard: usize, event: Event) {
         let mut actions = Vec::new();
         self.shards[shard].shard.handle(Timestamp(self.now), event, &mut actions);
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// Actions name only connections that are open.
+    /// Actions must name open connections only.
     fn with_open(&mut self, shard: usize, id: ConnectionId, action: &str, perform: impl FnOnce(&mut Self, usize)) {
         let number = self.connections.iter().rposition(|connection| connection.shard == shard && connection.id == id);
         match number.filter(|number| self.connections[*number].is_open()) {
@@ -124,7 +124,7 @@ impl World {
         self.flush_soon(number);
     }
 
-    /// Clients here break no rule: nobody may be told that they did.
+    /// The clients violate no rule, so reports of protocol errors are faults.
     fn on_report(&mut self, report: &Report) {
         let client = |label: &oncemq::broker::ClientLabel| {
             let number = label.client_id.as_ref().and_then(|id| id.as_str().strip_prefix('c')?.parse().ok());
@@ -196,7 +196,7 @@ impl World {
         self.schedule(delay, Step::Commit);
     }
 
-    /// All that was given to the store by now is stable. The shards hear of it one after the other.
+    /// Everything given to the store becomes stable. The shards are notified one after another.
     pub(crate) fn on_commit(&mut self) {
         self.syncing = false;
         self.checker.on_commit(self.now);
@@ -220,7 +220,7 @@ impl World {
         self.handle(shard, Event::Forwarded(message));
     }
 
-    /// What is read now, the shard gets later.
+    /// Data is read now and reaches the shard later.
     pub(crate) fn on_read_store(&mut self, shard: usize, fetch: Fetch) {
         let fetched = self.log.read(fetch);
         self.trace.note(self.now, None, || format!("the store read {fetched:?}"));

@@ -1,4 +1,4 @@
-//! What was published, and what of it arrived.
+//! Published messages and their deliveries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use oncemq::topic::TopicName;
 use crate::client::Asked;
 use crate::world::World;
 
-/// A message that a client published, or is about to.
+/// A message that a client published or will publish.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
     pub(crate) publisher: usize,
@@ -18,22 +18,22 @@ pub(crate) struct Message {
     pub(crate) topic: TopicName,
     pub(crate) qos: Qos,
     pub(crate) retain: bool,
-    /// Without payload: it clears the retained message.
+    /// Without payload: it deletes the retained message.
     pub(crate) clears: bool,
     /// In seconds.
     pub(crate) expiry: Option<u32>,
     pub(crate) size: usize,
-    /// When it was sent first, and on which connection.
+    /// When and on which connection it was first sent.
     pub(crate) sent_at: Option<(u64, usize)>,
     /// How often the broker read it, and when first.
     pub(crate) read: u32,
     pub(crate) read_at: u64,
     pub(crate) acknowledged: bool,
-    /// The publisher's Session ended: it doesn't send it again.
+    /// The publisher's Session ended, so the message is not sent again.
     pub(crate) forgotten: bool,
     /// The publisher may repeat it in another Session without knowing.
     pub(crate) doubtful: bool,
-    /// Its records, as the publisher's acknowledgement waits for them.
+    /// The records that the publisher's acknowledgement waits for.
     pub(crate) records: Vec<(usize, Ticket)>,
 }
 
@@ -58,7 +58,7 @@ impl Message {
         }
     }
 
-    /// How often it was published: a publisher at QoS 1 may repeat itself.
+    /// How often it was published, because a publisher at QoS 1 may repeat it.
     pub(crate) fn copies(&self) -> u32 {
         if self.qos == Qos::AtLeastOnce || self.doubtful { self.read } else { 1 }
     }
@@ -73,16 +73,16 @@ impl Message {
     }
 }
 
-/// How a client got a message.
+/// The copies of a message that a client received.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Received {
-    /// As it was published.
+    /// Copies sent as published.
     pub(crate) live: u32,
-    /// Those of them without DUP.
+    /// Those without DUP.
     pub(crate) fresh: u32,
     /// Those at QoS 2.
     pub(crate) once: u32,
-    /// As a retained message.
+    /// Copies sent as a retained message.
     pub(crate) replayed: u32,
 }
 
@@ -91,18 +91,18 @@ pub(crate) struct Ledger {
     pub(crate) messages: Vec<Message>,
     /// By client and message.
     pub(crate) received: BTreeMap<(usize, usize), Received>,
-    /// The last of each publisher, topic and QoS (as published, as delivered) that came to a client.
+    /// The last message that a client received, by publisher, topic, published QoS and delivered QoS.
     last: BTreeMap<(usize, usize, TopicName, Qos, Qos), usize>,
     /// What the broker retains.
     pub(crate) retained: BTreeMap<TopicName, Bytes>,
-    /// What it may retain instead since a crash.
+    /// Alternatives that the broker may retain since a crash.
     pub(crate) retained_perhaps: BTreeMap<TopicName, BTreeSet<Option<Bytes>>>,
-    /// What was retained before each change that may not be stable.
+    /// The previous retained message for each change that may not be stable.
     replaced: Vec<(TopicName, Option<Bytes>)>,
     crashes: u32,
 }
 
-/// What the broker makes of a PUBLISH.
+/// The effect of reading a PUBLISH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reading {
     New,
@@ -115,7 +115,7 @@ impl Ledger {
         self.replaced.clear();
     }
 
-    /// Tickets begin anew, and changes of what is retained may be lost.
+    /// Tickets restart, and changes of retained messages may be lost.
     pub(crate) fn on_crash(&mut self) {
         self.crashes += 1;
         self.messages.iter_mut().for_each(|message| message.records.clear());
@@ -125,14 +125,14 @@ impl Ledger {
         }
     }
 
-    /// The broker reads a retained message, or that there is to be none. It may have read the same before at QoS 2, perhaps from a
-    /// client whose Session it has forgotten since.
+    /// The broker reads a retained message or its deletion. It may have read the same QoS 2 message before, possibly
+    /// from a client whose Session it has discarded since.
     pub(crate) fn retain(&mut self, topic: TopicName, payload: &Bytes, reading: Reading) {
         let new = (!payload.is_empty()).then(|| Bytes::copy_from_slice(payload));
         let before = self.retained.get(&topic).cloned();
         if reading != Reading::New {
             if self.crashes > 0 || reading == Reading::RepeatOrNew {
-                // Whether it was stable before is not known.
+                // It is unknown whether it was stable before.
                 self.retained_perhaps.entry(topic).or_default().extend([before, new]);
             }
             return;
@@ -145,18 +145,18 @@ impl Ledger {
         };
     }
 
-    /// The message with this payload, if it is one of these.
+    /// The number of the message with this payload.
     pub(crate) fn find(&self, payload: &[u8]) -> Option<usize> {
         let text = std::str::from_utf8(payload).ok()?;
         text.strip_prefix('m')?.split('|').next()?.parse().ok()
     }
 
-    /// First deliveries of one publisher, topic and QoS come in the order they were sent. [MQTT-4.6.0-5]
+    /// First deliveries by publisher, topic and QoS arrive in the order they were sent. [MQTT-4.6.0-5]
     fn check_order(&mut self, client: usize, number: usize, qos: Qos) -> Result<(), String> {
         let message = &self.messages[number];
         let key = (client, message.publisher, message.topic.clone(), message.qos, qos);
         let Some(before) = self.last.insert(key, number) else { return Ok(()) };
-        // Nothing holds copies at QoS 0 together when their publisher goes from one shard to another.
+        // The order of QoS 0 messages isn't preserved when their publisher moves to another shard.
         let other_connection = self.messages[before].sent_at.map(|sent| sent.1) != message.sent_at.map(|sent| sent.1);
         if before > number && !(qos == Qos::AtMostOnce && other_connection) {
             return Err(format!("message {number} comes behind {before}"));
@@ -166,7 +166,7 @@ impl Ledger {
 }
 
 impl World {
-    /// A message came to a client, for the first time as far as its identifier says.
+    /// A client received a message, for the first time according to its identifier.
     pub(crate) fn delivered(&mut self, client: usize, publish: &OutgoingPublish) {
         if let Err(text) = self.judge_delivery(client, publish) {
             self.fail(Some(client), text);
@@ -176,7 +176,7 @@ impl World {
     fn judge_delivery(&mut self, client: usize, publish: &OutgoingPublish) -> Result<(), String> {
         let payload = &publish.message.payload;
         if let Some(will) = payload.strip_prefix(b"w") {
-            let number: usize = String::from_utf8_lossy(will).parse().map_err(|_| "a Will of nobody")?;
+            let number: usize = String::from_utf8_lossy(will).parse().map_err(|_| "a Will of an unknown connection")?;
             let seen = self.checker.wills_seen.entry(number).or_default();
             let is_repeat = *seen > 0 && publish.dup && publish.qos == Qos::AtLeastOnce;
             *seen += u32::from(!is_repeat);
@@ -186,7 +186,7 @@ impl World {
             let retained = publish.message.topic.as_str().starts_with("r/") && !publish.retain;
             return if retained { Ok(()) } else { Err("an empty message".to_owned()) };
         }
-        let number = self.checker.ledger.find(payload).ok_or("a message of nobody")?;
+        let number = self.checker.ledger.find(payload).ok_or("a message that was not published")?;
         let message = &self.checker.ledger.messages[number];
         if message.topic != publish.message.topic || message.payload() != *payload {
             return Err(format!("message {number} was altered"));
@@ -197,7 +197,7 @@ impl World {
         self.judge_subscriptions(client, number, publish)?;
         let ledger = &mut self.checker.ledger;
         let message = &ledger.messages[number];
-        // What promises nothing has no record, and is accepted once more if its publisher says it again after a crash.
+        // A message without a record is accepted again if its publisher repeats it after a crash.
         let keeps = ledger.crashes == 0 || self.mix.keeps(&message.topic);
         let most = if keeps { message.copies() } else { message.copies().max(message.read) };
         let is_share = message.topic.as_str().starts_with("s/");
@@ -210,7 +210,7 @@ impl World {
             return Err(format!("message {number} at QoS {} came again", publish.qos.level()));
         }
         if !is_share && received.fresh > most {
-            return Err(format!("message {number} came again without DUP"));
+            return Err(format!("message {number} arrived again without DUP"));
         }
         Ok(())
     }
@@ -228,7 +228,7 @@ impl World {
         Ok(())
     }
 
-    /// A subscription must have matched, and its QoS count.
+    /// A subscription with the right QoS must have matched.
     fn judge_subscriptions(&mut self, client: usize, number: usize, publish: &OutgoingPublish) -> Result<(), String> {
         let message = &self.checker.ledger.messages[number];
         let sent_at = message.sent_at.map_or(u64::MAX, |(at, _)| at);
@@ -250,7 +250,7 @@ impl World {
             return Err(format!("message {number} at QoS {:?}, not {least:?} to {most:?}", publish.qos));
         }
         let is_first = !self.checker.ledger.received.contains_key(&(client, number));
-        // The first copy of what was published twice may have been dropped.
+        // The first copy of a message published twice may have been dropped.
         let droppable = self.mix.small_queues || publish.qos == Qos::AtMostOnce || message.expiry.is_some();
         let may_lack_first = message.read > 1 && droppable;
         if least.is_some() && is_first && !may_lack_first && !message.topic.as_str().starts_with("s/") {

@@ -1,4 +1,4 @@
-//! The store of a run: the real one, on a disk that forgets.
+//! The real store on a simulated disk.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,20 +8,20 @@ use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Pro
 
 use crate::rng::Rng;
 
-/// The log that all shards write to. Nothing is stable before somebody [commits](Self::commit).
+/// The log that all shards append to. Entries become stable only by [`commit`](Self::commit).
 pub(crate) struct Log {
     disk: SimDisk,
     options: Options,
     store: Store,
     committer: Committer,
-    /// What the store said is stable: the shard and its ticket.
+    /// Stable tickets reported by the store, with their shard.
     stable: Arc<Mutex<Vec<(usize, u64)>>>,
-    /// What was appended since the last commit.
+    /// Number of records since the last commit.
     gathered: Vec<(RecordBytes, Level)>,
 }
 
 impl Log {
-    /// An empty one, with segments so small that they are used again and again.
+    /// An empty log with small segments, so that they are reused often.
     pub(crate) fn new(level: Level, rng: &mut Rng) -> Self {
         let segment_bytes = rng.pick(&[4_096, 8_192, 40_000]);
         let options = Options { level, segment_bytes, ..Options::default() };
@@ -46,12 +46,12 @@ impl Log {
         Ok((log, recovery.finish(), report))
     }
 
-    /// `unawaited` is the level of what nothing waits for.
+    /// `unawaited` is the level of records that no acknowledgement waits for.
     pub(crate) fn append(&mut self, shard: usize, ticket: Ticket, record: &Record, unawaited: Level) {
         let level = record.durability().map_or(unawaited, |durability| match durability {
             Durability::PowerLoss => Level::PowerLoss,
             Durability::Crash => Level::Crash,
-            Durability::None => panic!("a record that nobody wants: {record:?}"),
+            Durability::None => panic!("a record at level none: {record:?}"),
         });
         let bytes = record.to_bytes();
         self.put((shard, ticket), &bytes, level);
@@ -65,7 +65,7 @@ impl Log {
         self.store.append(shard, ticket.0, &entry).unwrap();
     }
 
-    /// Makes stable what was appended. Returns what is to be told to whom.
+    /// Commits the appended records. Returns the tickets to report.
     pub(crate) fn commit(&mut self) -> Vec<(usize, u64)> {
         assert_ne!(self.committer.commit(), Progress::Failed, "{:?}", self.store.poisoned());
         self.gathered.clear();
@@ -84,8 +84,8 @@ impl Log {
         fetched
     }
 
-    /// The process ends, or the machine does: perhaps in the middle of a commit, or when one is done that began between two records.
-    /// Returns what the next one finds.
+    /// Ends the process or the machine, possibly during a commit, or after one that began between two records. Returns
+    /// the disk for the next process.
     pub(crate) fn crash(&mut self, loss: Loss, rng: &mut Rng) -> SimDisk {
         let gathered = std::mem::take(&mut self.gathered);
         if !gathered.is_empty() && rng.percent(40) {
@@ -103,7 +103,7 @@ impl Log {
         self.disk.restart(rng.next(), loss)
     }
 
-    /// The store of the next process, which may need several attempts, as the crash may come again.
+    /// Opens the store for the next process. It may need several attempts, because each may crash again.
     pub(crate) fn recover(&mut self, mut disk: SimDisk, loss: Loss, rng: &mut Rng) -> Result<Recovered, String> {
         loop {
             let again = rng.percent(10);
@@ -115,7 +115,7 @@ impl Log {
                 Ok((log, recovered, report)) => {
                     *self = log;
                     if let Some(damage) = report.damages.first() {
-                        return Err(format!("a crash is no damage: {damage}"));
+                        return Err(format!("damage reported after a crash: {damage}"));
                     }
                     return match recovered.unreadable {
                         0 => Ok(recovered),

@@ -1,9 +1,8 @@
-//! Whole brokers of several shards and their clients in one thread, each run decided by one seed.
+//! Simulates whole brokers with several shards and their clients in one thread, determined by one seed.
 //!
-//! The clients follow the standard; networks, shards and the store are late, connections break, and the
-//! broker crashes and is recovered from what its store kept. What the broker did is
-//! judged by what went over the wire alone. `ONCEMQ_SIMULATION_SEEDS` runs more seeds of each mix, `ONCEMQ_SIMULATION_SEED`
-//! one, and prints all that happened if it fails.
+//! The clients follow the standard. Networks, shards and the store have delays, connections break, and the broker
+//! crashes and recovers from its store. The checks use only packets on the wire. `ONCEMQ_SIMULATION_SEEDS` sets the
+//! number of seeds per mix; `ONCEMQ_SIMULATION_SEED` runs one seed and prints a trace if it fails.
 
 #![cfg(test)]
 
@@ -36,22 +35,22 @@ use trace::Tracing;
 use world::World;
 
 #[test]
-fn messages_arrive_late_but_as_promised() {
+fn delayed_messages_are_delivered_as_guaranteed() {
     run("calm", Mix::calm, 150);
 }
 
 #[test]
-fn broken_connections_lose_and_double_nothing() {
+fn broken_connections_neither_lose_nor_duplicate_messages() {
     run("losses", Mix::losses, 250);
 }
 
 #[test]
-fn sessions_move_between_shards_while_messages_fly() {
+fn sessions_move_between_shards_under_load() {
     run("sessions", Mix::sessions, 250);
 }
 
 #[test]
-fn slow_receivers_get_what_they_are_owed() {
+fn slow_receivers_get_all_messages() {
     run("slow", Mix::slow, 150);
 }
 
@@ -66,7 +65,7 @@ fn a_shared_message_goes_to_one_member() {
 }
 
 #[test]
-fn wills_are_published_exactly_when_they_must() {
+fn wills_are_published_exactly_when_required() {
     run("wills", Mix::wills, 250);
 }
 
@@ -76,26 +75,26 @@ fn everything_at_once() {
 }
 
 #[test]
-fn what_was_acknowledged_survives_the_end_of_the_process() {
+fn acknowledged_messages_survive_the_end_of_the_process() {
     run("crash-process", Mix::crash_process, 125);
 }
 
 #[test]
-fn what_was_acknowledged_survives_the_loss_of_power() {
+fn acknowledged_messages_survive_power_loss() {
     run("crash-power", Mix::crash_power, 125);
 }
 
 #[test]
-fn every_message_survives_what_its_topic_promises() {
+fn every_message_survives_according_to_its_durability_level() {
     run("crash-levels", Mix::crash_levels, 125);
 }
 
 #[test]
-fn what_ends_in_a_crash_goes_elsewhere_once() {
+fn wills_and_shared_messages_of_ended_sessions_move_once_in_a_crash() {
     run("crash-ends", Mix::crash_ends, 125);
 }
 
-/// What the broker keeps in hash maps must not decide what it does.
+/// The order of hash maps in the broker must not affect its behaviour.
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..5 {
@@ -113,7 +112,7 @@ fn run(name: &str, mix: fn(&mut Rng) -> Mix, seeds: u64) {
     };
     for seed in seeds {
         if let Some(failure) = simulate(seed, mix, Tracing::Off).failure {
-            // The same again, this time with a trace.
+            // Repeat with a trace.
             let world = simulate(seed, mix, Tracing::All);
             let subject = world.failure.as_ref().and_then(|failure| failure.client);
             let one = number("ONCEMQ_SIMULATION_SEED").is_some();

@@ -10,23 +10,23 @@ use oncemq::topic::{TopicFilter, TopicName};
 
 use crate::rng::Rng;
 
-/// Which troubles a run has, and how often.
+/// The kinds of faults in a run, and their frequency.
 #[derive(Debug, Clone)]
 pub(crate) struct Mix {
     pub(crate) shards: usize,
     pub(crate) clients: usize,
-    /// How long clients do things, in milliseconds; then all is well, and everything owed must arrive.
+    /// How long clients are active, in milliseconds; then faults stop, and all expected messages must arrive.
     pub(crate) duration: u64,
     /// Percent of a client's decisions that end its connection.
     pub(crate) losses: u64,
-    /// Percent of the clients that have one unbroken Session, whose every message is accounted for.
+    /// Percent of the clients with one uninterrupted Session, for which every message is checked.
     pub(crate) steadfast: u64,
-    /// Whether some make and take back subscriptions all the time.
+    /// Whether some clients subscribe and unsubscribe repeatedly.
     pub(crate) churn: bool,
     pub(crate) shares: bool,
     pub(crate) retained: bool,
     pub(crate) wills: bool,
-    /// Whether some are slow to take what they are sent, and the broker's buffers are small.
+    /// Whether some clients read slowly, and the broker's buffers are small.
     pub(crate) slow: bool,
     /// Whether the store is congested and shards are full now and then, and clients flood.
     pub(crate) pressure: bool,
@@ -36,23 +36,23 @@ pub(crate) struct Mix {
     pub(crate) small_windows: bool,
     /// Whether messages expire.
     pub(crate) expiry: bool,
-    /// The longest delay on the network, between shards, and of a sync, in milliseconds.
+    /// The longest delay of the network, between shards, and of a sync, in milliseconds.
     pub(crate) network_delay: u64,
     pub(crate) forward_delay: u64,
     pub(crate) sync_delay: u64,
-    /// The longest of a read, and of its answer's way.
+    /// The longest delay of a store read and of its result, in milliseconds.
     pub(crate) read_delay: u64,
-    /// After how many steps the broker crashes, on average, and what is lost then.
+    /// The average number of steps between crashes, and what they lose.
     pub(crate) crash_every: Option<u64>,
     pub(crate) loss: Loss,
     pub(crate) level: Level,
-    /// The level of messages by their topic, the first that matches, and that of the others.
+    /// Durability levels by topic, of which the first match applies, and the level of other topics.
     pub(crate) rules: Vec<(&'static str, Durability)>,
     pub(crate) durability: Durability,
 }
 
 impl Mix {
-    /// Nothing goes wrong, everything is late.
+    /// No faults, only delays.
     pub(crate) fn calm(rng: &mut Rng) -> Self {
         Self {
             shards: rng.place(4) + 1,
@@ -81,17 +81,17 @@ impl Mix {
         }
     }
 
-    /// Connections break all the time.
+    /// Connections break frequently.
     pub(crate) fn losses(rng: &mut Rng) -> Self {
         Self { losses: rng.pick(&[2, 5, 15]), small_windows: rng.percent(50), ..Self::calm(rng) }
     }
 
-    /// Sessions begin, move, expire and end all the time.
+    /// Sessions begin, move, expire and end frequently.
     pub(crate) fn sessions(rng: &mut Rng) -> Self {
         Self { losses: rng.pick(&[10, 20, 40]), steadfast: 40, churn: rng.percent(50), ..Self::calm(rng) }
     }
 
-    /// Receivers are slow, and windows and queues small.
+    /// Receivers are slow; windows and queues are small.
     pub(crate) fn slow(rng: &mut Rng) -> Self {
         Self {
             losses: rng.pick(&[0, 2, 10]),
@@ -124,7 +124,7 @@ impl Mix {
         }
     }
 
-    /// Anything.
+    /// A random combination.
     pub(crate) fn everything(rng: &mut Rng) -> Self {
         Self {
             losses: rng.pick(&[0, 3, 10, 30]),
@@ -141,18 +141,18 @@ impl Mix {
         }
     }
 
-    /// The process ends again and again.
+    /// The process ends repeatedly.
     pub(crate) fn crash_process(rng: &mut Rng) -> Self {
         let level = rng.pick(&[Level::Crash, Level::PowerLoss]);
         Self { loss: Loss::Process, level, ..Self::crashes(rng) }
     }
 
-    /// The machine loses its power again and again.
+    /// The machine loses power repeatedly.
     pub(crate) fn crash_power(rng: &mut Rng) -> Self {
         Self { loss: Loss::Power, level: Level::PowerLoss, ..Self::crashes(rng) }
     }
 
-    /// The same, where messages have different levels.
+    /// Power loss with messages of different levels.
     pub(crate) fn crash_levels(rng: &mut Rng) -> Self {
         let loss = rng.pick(&[Loss::Process, Loss::Power]);
         let durability = match loss {
@@ -168,7 +168,7 @@ impl Mix {
         Self { loss, rules, durability, ..Self::crashes(rng) }
     }
 
-    /// Whether crashes leave alone what was acknowledged on this topic.
+    /// Whether acknowledged messages of this topic survive crashes.
     pub(crate) fn keeps(&self, topic: &TopicName) -> bool {
         let least = match self.loss {
             Loss::Process => Durability::Crash,
@@ -182,7 +182,7 @@ impl Mix {
         rule.map_or(self.durability, |(_, level)| *level)
     }
 
-    /// Connections, Sessions and the process end all the time: their Wills and their part of what is shared go elsewhere.
+    /// Connections, Sessions and the process end frequently, so their Wills and shared messages move.
     pub(crate) fn crash_ends(rng: &mut Rng) -> Self {
         Self {
             losses: rng.pick(&[5, 20, 40]),

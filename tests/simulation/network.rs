@@ -6,19 +6,19 @@ use oncemq::codec::{ClientPacket, ServerPacket};
 use crate::connection::{Connection, PACKET_SIZE_MAX, Transport};
 use crate::world::{Phase, Step, World};
 
-/// What a channel carries.
+/// The content of a channel.
 #[derive(Debug)]
 pub(crate) enum Chunk {
     Bytes(Bytes),
     End,
 }
 
-/// How a client leaves a connection.
+/// How a client ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leave {
-    /// What it has sent still arrives, and the end behind it.
+    /// Sent packets still arrive, followed by the end.
     Close,
-    /// The network breaks: what is under way is lost from some moment on, and the broker learns of it later.
+    /// The network breaks: data in transit is lost from some time on, and the broker notices later.
     Break,
 }
 
@@ -65,7 +65,7 @@ impl World {
         self.handle(shard, event);
     }
 
-    /// A client sends a packet, in pieces.
+    /// Sends a packet from a client, in fragments.
     pub(crate) fn send_up(&mut self, number: usize, packet: &ClientPacket) {
         let connection = &self.connections[number];
         let (client, version) = (connection.client, connection.version);
@@ -111,7 +111,7 @@ impl World {
         self.pump(number);
     }
 
-    /// Decodes what came, as long as the broker reads.
+    /// Decodes received bytes while the broker reads.
     pub(crate) fn pump(&mut self, number: usize) {
         loop {
             let connection = &mut self.connections[number];
@@ -130,7 +130,7 @@ impl World {
                 }
                 Ok(None) if connection.broker.input_ended => return self.close_transport(number, "end of stream"),
                 Ok(None) => return,
-                Err(error) => return self.fail(Some(client), format!("what the client wrote can't be read: {error}")),
+                Err(error) => return self.fail(Some(client), format!("the client's bytes can't be decoded: {error}")),
             }
         }
     }
@@ -153,7 +153,7 @@ impl World {
         self.handle(shard, Event::Closed { connection: id, cause: cause.into() });
     }
 
-    /// The broker's end of a connection is gone: its slot is free.
+    /// The broker's end of a connection is closed, and its slot is free.
     pub(crate) fn on_transport_end(&mut self, number: usize) {
         let connection = &mut self.connections[number];
         connection.broker.state = Transport::Closed;
@@ -162,7 +162,7 @@ impl World {
         self.checker.presence.ended(number, self.now);
     }
 
-    /// The transport takes what it can.
+    /// Writes as much as the transport accepts.
     pub(crate) fn on_flush(&mut self, number: usize) {
         let connection = &mut self.connections[number];
         connection.broker.flushing = false;
@@ -195,7 +195,7 @@ impl World {
         self.schedule(delay, Step::Flush(number));
     }
 
-    /// [`Action::Close`](oncemq::broker::Action::Close): what was given before is sent, or most of it.
+    /// [`Action::Close`](oncemq::broker::Action::Close): earlier packets are sent, completely or partly.
     pub(crate) fn close(&mut self, number: usize) {
         self.on_transport_end(number);
         let mut rest = self.connections[number].broker.output.split().freeze();
@@ -234,12 +234,12 @@ impl World {
                     self.on_received(number, packet);
                 }
                 Ok(None) => return,
-                Err(error) => return self.fail(Some(client), format!("what the broker wrote can't be read: {error}")),
+                Err(error) => return self.fail(Some(client), format!("the broker's bytes can't be decoded: {error}")),
             }
         }
     }
 
-    /// The client's end is gone.
+    /// The client's end is closed.
     pub(crate) fn on_client_notices(&mut self, number: usize) {
         let connection = &mut self.connections[number];
         connection.client_side.open = false;
@@ -250,7 +250,7 @@ impl World {
         }
     }
 
-    /// The client leaves its connection.
+    /// The client ends its connection.
     pub(crate) fn abandon(&mut self, client: usize, leave: Leave) {
         let Some(number) = self.clients[client].connection else { return };
         self.trace.note(self.now, Some(client), || format!("leaves {number}: {leave:?}"));

@@ -1,4 +1,4 @@
-//! Which CONNECT must find a Session: judged by when which came and how it ended.
+//! Decides which CONNECT must find a Session, from the order of CONNECTs and the ends of their connections.
 
 use oncemq::codec::ReasonCode;
 
@@ -7,26 +7,26 @@ use oncemq::codec::ReasonCode;
 pub(crate) struct Attempt {
     pub(crate) client: usize,
     pub(crate) clean: bool,
-    /// In seconds, as asked for last.
+    /// The last requested Session Expiry Interval, in seconds.
     pub(crate) expiry: u32,
-    /// The same, as CONNECT asked for it.
+    /// The one that CONNECT requested, in seconds.
     expiry_first: u32,
-    /// Will Delay Interval, if it has a Will.
+    /// Will Delay Interval, if there is a Will.
     pub(crate) will_delay: Option<u32>,
-    /// The broker read its CONNECT.
+    /// When the broker read CONNECT.
     pub(crate) read_at: Option<u64>,
-    /// The broker sent its CONNACK.
+    /// When the broker sent CONNACK.
     pub(crate) accepted_at: Option<u64>,
     session_present: bool,
-    /// The broker's end of the connection is gone.
+    /// When the broker's end of the connection was closed.
     pub(crate) ended_at: Option<u64>,
-    /// After a crash that came with the end or before the end was stable: the restart, from which it counts, or may count.
+    /// If the end came with a crash or wasn't stable: the restart, from which the interval counts or may count.
     restarted_at: Option<u64>,
-    /// The crash may have undone how it ended.
+    /// The crash may have undone how the connection ended.
     pub(crate) undone: bool,
-    /// What the client said before, if the broker read it.
+    /// The client's DISCONNECT, if the broker read it.
     pub(crate) said: Option<ReasonCode>,
-    /// What the broker said of the end.
+    /// The broker's reason for the end.
     pub(crate) reason: Option<ReasonCode>,
 }
 
@@ -49,29 +49,29 @@ impl Attempt {
         }
     }
 
-    /// When its end was, at the latest.
+    /// The latest time of its end.
     pub(crate) fn ended_late(&self) -> Option<u64> {
         self.restarted_at.or(self.ended_at)
     }
 
-    /// When its Session has expired at the latest.
+    /// The latest time at which its Session expires.
     fn expires_late(&self) -> u64 {
         let expiry = if self.undone { self.expiry_first.max(self.expiry) } else { self.expiry };
         let end = self.ended_late().unwrap_or(u64::MAX);
         if expiry == u32::MAX { u64::MAX } else { end.saturating_add(u64::from(expiry) * 1_000) }
     }
 
-    /// When its Session has expired if it ended at `end`.
+    /// When its Session expires if the connection ended at `end`.
     pub(crate) fn expires(&self, end: u64) -> u64 {
         if self.expiry == u32::MAX { u64::MAX } else { end.saturating_add(u64::from(self.expiry) * 1_000) }
     }
 }
 
-/// All CONNECTs, by the numbers of their connections.
+/// All CONNECTs, by connection number.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
     pub(crate) attempts: Vec<Attempt>,
-    /// In the order the broker read them.
+    /// In the order in which the broker read them.
     pub(crate) read: Vec<usize>,
     last_ended: Option<usize>,
 }
@@ -87,14 +87,14 @@ impl Presence {
         self.last_ended = Some(number);
     }
 
-    /// The broker crashes. What happened since `committed_at` may not have happened in the end.
+    /// The broker crashes. Events since `committed_at` may be undone.
     pub(crate) fn crashed(&mut self, now: u64, committed_at: u64, restart_at: u64) {
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.read_at.is_some()) {
             match attempt.ended_late() {
                 None => {
                     attempt.ended_at = Some(now);
                     attempt.restarted_at = Some(restart_at);
-                    // DISCONNECT was read, and the transport not yet closed.
+                    // DISCONNECT was read, but the transport wasn't closed yet.
                     attempt.undone = attempt.said.is_some();
                 }
                 Some(end) if end >= committed_at => {
@@ -106,7 +106,7 @@ impl Presence {
         }
     }
 
-    /// The connection whose broker's end was gone last.
+    /// The connection whose broker's end was closed last.
     pub(crate) const fn last_ended(&self) -> Option<usize> {
         self.last_ended
     }
@@ -117,7 +117,7 @@ impl Presence {
         }
     }
 
-    /// The broker accepts: whether what it says of the Session can be.
+    /// The broker accepts: checks Session Present.
     pub(crate) fn accepted(&mut self, number: usize, now: u64, session_present: bool) -> Result<(), String> {
         let (must, may) = self.session_of(number, now);
         let attempt = &mut self.attempts[number];
@@ -130,7 +130,7 @@ impl Presence {
         }
     }
 
-    /// Whether there must be a Session for this CONNECT, and whether there may.
+    /// Whether there must be a Session for this CONNECT, and whether there may be one.
     fn session_of(&self, number: usize, now: u64) -> (bool, bool) {
         let this = &self.attempts[number];
         if this.clean {
@@ -138,7 +138,7 @@ impl Presence {
         }
         let read_at = this.read_at.unwrap_or(now);
         let (mut must, mut may) = (false, false);
-        // The shortest life that anything since gave the Session.
+        // The shortest lifetime that any later connection gave the Session.
         let mut shortest = u64::MAX;
         let earlier = self.read.iter().rev().map(|other| (*other, &self.attempts[*other]));
         let earlier = earlier.filter(|(other, attempt)| *other != number && attempt.client == this.client);
@@ -154,7 +154,7 @@ impl Presence {
                 }
             }
             if attempt.clean {
-                // What was before it may be gone: or not, if it came to nothing.
+                // The previous Session may be discarded, unless this CONNECT had no effect.
                 shortest = 0;
             }
             if must {

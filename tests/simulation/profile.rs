@@ -3,22 +3,22 @@ use oncemq::codec::ProtocolVersion;
 use crate::mix::Mix;
 use crate::rng::Rng;
 
-/// What a client is like.
+/// The behaviour of a client.
 #[derive(Debug, Clone)]
 pub(crate) struct Profile {
     pub(crate) version: ProtocolVersion,
     pub(crate) lifetime: Lifetime,
-    /// Whether it makes and takes back subscriptions all the time.
+    /// Whether it subscribes and unsubscribes repeatedly.
     pub(crate) churn: bool,
     /// Whether it publishes.
     pub(crate) publishes: bool,
     /// Percent of its decisions that end its connection.
     pub(crate) losses: u64,
-    /// Whether it is slow to take what it is sent.
+    /// Whether it reads slowly.
     pub(crate) slow: bool,
-    /// Whether it asks more than it reads, again and again.
+    /// Whether it sends requests faster than it reads responses.
     pub(crate) floods: bool,
-    /// 65,535: not said.
+    /// 65,535 means that it isn't sent.
     pub(crate) receive_maximum: u16,
     pub(crate) maximum_packet_size: Option<u32>,
     pub(crate) topic_alias_maximum: u16,
@@ -27,25 +27,25 @@ pub(crate) struct Profile {
     pub(crate) wills: bool,
     /// The longest time between two decisions, in milliseconds.
     pub(crate) pace: u64,
-    /// What it is subscribed to from its first connection on.
+    /// Its subscriptions from the first connection on.
     pub(crate) filters: Vec<&'static str>,
 }
 
-/// What becomes of its Session.
+/// The lifetime of its Session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lifetime {
-    /// It lasts from the first connection to the end.
+    /// From the first connection to the end of the run.
     Steadfast,
-    /// It ends with its connection.
+    /// Until the end of its connection.
     Transient,
-    /// It ends after so many seconds, or with a Clean Start.
+    /// Until this many seconds after a disconnect, or until a Clean Start.
     Expiring(u32),
-    /// Each CONNECT as it comes.
+    /// Random for each CONNECT.
     Fickle,
 }
 
 impl Profile {
-    /// Nothing happens to it: it sees all Wills, and other things.
+    /// A client without faults that receives all Wills and other messages.
     pub(crate) fn watcher(mix: &Mix) -> Self {
         let mut filters = vec!["t/#"];
         filters.extend(mix.wills.then_some("w/#"));

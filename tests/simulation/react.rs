@@ -1,4 +1,4 @@
-//! What clients do with the packets they get.
+//! Reactions of clients to received packets.
 
 use std::collections::BTreeSet;
 
@@ -50,7 +50,7 @@ impl World {
                 self.put_up(connection, crate::network::Chunk::End);
                 self.on_client_notices(connection);
             }
-            ServerPacket::Auth(_) => self.fail(Some(number), "AUTH that nobody asked for".to_owned()),
+            ServerPacket::Auth(_) => self.fail(Some(number), "unexpected AUTH".to_owned()),
         }
     }
 
@@ -110,7 +110,7 @@ impl World {
         self.send_waiting(number);
     }
 
-    /// Asks for the subscriptions that are not answered yet, and for the end of those it wants no more.
+    /// Sends requests for unanswered subscriptions and unsubscriptions.
     pub(crate) fn send_requests(&mut self, number: usize) {
         let now = self.now;
         let Some(connection) = self.clients[number].connection.filter(|_| self.clients[number].connected) else {
@@ -158,7 +158,7 @@ impl World {
         let client = &mut self.clients[number];
         let Some(at) = client.requests.remove(&id).filter(|at| !client.subscriptions[*at].ending || codes.len() == 1)
         else {
-            return self.fail(Some(number), format!("SUBACK {id} that nobody waits for"));
+            return self.fail(Some(number), format!("unexpected SUBACK {id}"));
         };
         let asked = client.subscriptions[at].clone();
         if codes.len() != 1 || codes[0].number() != asked.qos.level() {
@@ -177,7 +177,7 @@ impl World {
         let now = self.now;
         let client = &mut self.clients[number];
         let Some(at) = client.requests.remove(&id) else {
-            return self.fail(Some(number), format!("UNSUBACK {id} that nobody waits for"));
+            return self.fail(Some(number), format!("unexpected UNSUBACK {id}"));
         };
         let filter = client.subscriptions[at].filter.clone();
         for before in &mut client.subscriptions[..=at] {
@@ -199,7 +199,7 @@ impl World {
             None => self.delivered(number, publish),
             Some(before) if before == publish.message.payload && publish.dup => {}
             Some(_) if self.clients[number].doubtful => self.delivered(number, publish),
-            Some(_) => return self.fail(Some(number), format!("identifier {id:?} came again before PUBREL")),
+            Some(_) => return self.fail(Some(number), format!("identifier {id:?} arrived again before PUBREL")),
         }
         self.send_up(connection, &ClientPacket::Pubrec(Ack::new(id, ReasonCode::Success)));
     }
@@ -235,7 +235,7 @@ impl World {
         self.checker.ledger.messages[message].acknowledged = true;
     }
 
-    /// Sends what its window allows.
+    /// Sends as many messages as the window allows.
     pub(crate) fn send_waiting(&mut self, number: usize) {
         loop {
             let client = &mut self.clients[number];
@@ -267,7 +267,7 @@ impl World {
             publish.message_expiry_interval = message.expiry;
             let next = u16::try_from(client.aliases.len() + 1).unwrap();
             if message.clears {
-                // Known by its topic alone.
+                // The alias replaces the topic.
             } else if let Some(alias) = client.aliases.get(&message.topic) {
                 publish.topic_alias = TopicAlias::new(*alias).map(|alias| (alias, AliasUse::Known));
             } else if next <= client.alias_maximum {
@@ -278,7 +278,7 @@ impl World {
         ClientPacket::Publish(publish)
     }
 
-    /// Makes or takes back a subscription.
+    /// Subscribes or unsubscribes.
     pub(crate) fn churn(&mut self, number: usize) {
         let filter = self.rng.pick(&["t/#", "t/+", "t/0", "t/1", "t/2", "t/3"]);
         let qos = any_qos(&mut self.rng);
@@ -298,7 +298,7 @@ impl World {
         self.send_requests(number);
     }
 
-    /// Everybody says goodbye.
+    /// Disconnects all clients.
     pub(crate) fn leave(&mut self) {
         for number in 0..self.clients.len() {
             let Some(connection) = self.clients[number].connection else { continue };

@@ -1,4 +1,4 @@
-/// SplitMix64: every decision of a run comes from one of these.
+/// SplitMix64, the source of every decision of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Rng(pub(crate) u64);
 
@@ -16,22 +16,22 @@ impl Rng {
         self.next() % bound
     }
 
-    /// Both ends included.
+    /// From `low` to `high`, both included.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// The same for a place in a list of `len`.
+    /// A random index into a list of `len`.
     pub(crate) fn place(&mut self, len: usize) -> usize {
         usize::try_from(self.below(len as u64)).unwrap()
     }
 
-    /// `true` so many times in a hundred.
+    /// `true` with a probability of `chance` percent.
     pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }
 
-    /// One of these.
+    /// A random element.
     pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.place(choices.len())]
     }

@@ -1,4 +1,4 @@
-//! What the store would know: which Sessions there are, and what they are owed.
+//! A model of the stored state: the Sessions and their queued messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,17 @@ use oncemq::routing::SessionKey;
 
 use crate::checker::Checker;
 
-/// The records, applied in the order they were given.
+/// The state after applying all records in order.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    /// The sequences that each Session is owed.
+    /// The sequences of queued messages of each Session.
     pub(crate) sessions: BTreeMap<SessionKey, BTreeSet<u64>>,
-    /// Those that are stored for their Will alone: they would not be there after a restart.
+    /// Sessions stored only for their Will, which don't exist after a restart.
     pub(crate) transient: BTreeSet<SessionKey>,
 }
 
 impl Store {
-    /// A new run of the broker: what is left is what it found.
+    /// Resets the model to the recovered state.
     pub(crate) fn recover(&mut self, recovered: &Recovered) {
         let sessions = recovered.sessions.iter();
         self.sessions = sessions.map(|session| (session.key, session.queue.keys().copied().collect())).collect();
@@ -70,8 +70,8 @@ impl Checker {
     pub(crate) fn on_record(&mut self, shard: usize, ticket: Ticket, record: &Record) {
         self.store.apply(record);
         let Record::Accepted { message, retained, .. } = record else { return };
-        // The record of a retained message that somebody new gets, or of one that another member of a share gets later, looks the same:
-        // those messages are left out.
+        // The record of a retained message for a new subscriber, or of one that moves to another member of a share,
+        // looks the same, so these messages are ignored.
         let other = |number: &usize| {
             *retained != RetainedChange::None
                 || self.ledger.messages[*number].retain

@@ -1,4 +1,4 @@
-//! What the wire must look like at the broker's end, packet by packet.
+//! Checks every packet at the broker's end of the wire.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,44 +14,44 @@ use crate::world::World;
 pub(crate) struct Tap {
     /// CONNACK was sent.
     open: bool,
-    /// DISCONNECT or a refusal was sent: nothing may follow.
+    /// DISCONNECT or a refusal was sent, so no packet may follow.
     ended: bool,
     /// Sent at QoS 1 or 2 and not acknowledged.
     in_flight: BTreeSet<u16>,
     receive_maximum: usize,
     pub(crate) maximum_packet_size: Option<usize>,
-    /// In milliseconds, one and a half times.
+    /// One and a half times the Keep Alive, in milliseconds.
     keep_alive: u64,
     pub(crate) last_read: u64,
-    /// Whether anything was sent at QoS 1 or 2 that was not sent before, and the last repeat.
+    /// Whether a new message was sent at QoS 1 or 2, and the position of the last retransmission.
     fresh: bool,
     last_repeat: u64,
-    /// What the client sent at QoS 1 or 2 on this connection: the message by its identifier.
+    /// Messages that the client sent at QoS 1 or 2 on this connection, by identifier.
     read: BTreeMap<u16, usize>,
 }
 
-/// What a Session has sent to its client, over all connections.
+/// Messages that were sent to a client's Session, over all connections.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct SessionTap {
-    /// By identifier: the payload, its place in the order, and the connection it was sent on last.
+    /// By identifier: the payload, its position in the order, and the connection it was sent on last.
     sent: BTreeMap<u16, (Bytes, u64, usize)>,
     numbered: u64,
-    /// The client has them: PUBREC was read.
+    /// PUBREC was read.
     confirmed: BTreeSet<u16>,
     /// PUBREL was sent.
     released: BTreeSet<u16>,
-    /// PUBREC was read before a crash, or PUBCOMP at any time: PUBREL may come, perhaps again.
+    /// PUBREC was read before a crash, or PUBCOMP at any time, so PUBREL may be sent, possibly again.
     finished: BTreeSet<u16>,
-    /// The broker crashed since it began: any message in the window may have been sent before, as far as it knows.
+    /// The broker crashed since the Session began, so it treats any message in the window as possibly sent.
     crashed: bool,
     /// CONNECTs without CONNACK.
     unanswered: Vec<usize>,
-    /// One of them may have begun another Session than the one that is remembered here.
+    /// One of them may have begun another Session than the recorded one.
     doubtful: bool,
 }
 
 impl SessionTap {
-    /// What was not stable is forgotten. What PUBREL was sent for is stable.
+    /// Removes state that was not stable. A message with PUBREL sent is stable.
     pub(crate) fn on_crash(&mut self) {
         self.crashed = true;
         self.finished.append(&mut self.confirmed);
@@ -152,7 +152,7 @@ impl World {
                 Ok(())
             }
             ServerPacket::Pubcomp(ack) if ack.reason_code.is_error() => {
-                // Its PUBCOMP was lost: it may have released the identifier before.
+                // Its PUBCOMP was lost, so it may have released the identifier before.
                 Ok(())
             }
             ServerPacket::Pubcomp(_)
@@ -203,10 +203,10 @@ impl World {
             return Ok(());
         }
         if session.released.contains(&id) || session.confirmed.contains(&id) {
-            return Err(format!("identifier {id} is sent again behind PUBREC"));
+            return Err(format!("identifier {id} is sent again after PUBREC"));
         }
         let payload = &publish.message.payload;
-        // At QoS 1 what a crash took gives its identifier back, and comes to the same if it is published again.
+        // At QoS 1, a message lost in a crash frees its identifier, and gets the same one if it is published again.
         let keeps = publish.qos == Qos::ExactlyOnce || self.mix.keeps(&publish.message.topic);
         let is_new = session.crashed && !publish.dup && !keeps;
         match session.sent.get_mut(&id) {
@@ -224,7 +224,7 @@ impl World {
                 *on = number;
             }
             _ if publish.dup && session.crashed => {
-                // Its place is where it comes: what said that it was done was lost.
+                // It keeps its new position, because the record of its completion was lost.
                 session.sent.insert(id, (payload.clone(), tap.last_repeat, number));
             }
             _ if publish.dup => return Err(format!("identifier {id} has DUP, but was never sent")),
@@ -237,11 +237,11 @@ impl World {
         Ok(())
     }
 
-    /// What has expired is not sent, unless it was before. [MQTT-3.3.2-5]
+    /// An expired message is not sent, unless it was sent before. [MQTT-3.3.2-5]
     fn tap_expiry(&self, publish: &OutgoingPublish) -> Result<(), String> {
         let ledger = &self.checker.ledger;
         let message = ledger.find(&publish.message.payload).map(|number| &ledger.messages[number]);
-        // Only what is read once can be dated.
+        // Only a message that was read once has a definite age.
         let Some(message) = message.filter(|message| message.read == 1 && !publish.dup) else { return Ok(()) };
         let Some(expiry) = message.expiry else { return Ok(()) };
         let until = message.read_at + u64::from(expiry) * 1_000;
@@ -252,7 +252,7 @@ impl World {
         Ok(())
     }
 
-    /// An acknowledgement waits for the message's record.
+    /// An acknowledgement must wait for the message's record.
     fn tap_acknowledgement(&mut self, number: usize, ack: &Ack) -> Result<(), String> {
         let id = ack.packet_id.number();
         let tap = &self.checker.taps[number];
@@ -285,7 +285,7 @@ impl World {
         }
     }
 
-    /// A client that was heard may not be disconnected for its silence. [MQTT-3.1.2-22]
+    /// A client that sent packets in time must not be disconnected for Keep Alive. [MQTT-3.1.2-22]
     pub(crate) fn check_keep_alive(&mut self, client: usize) {
         let number = self.checker.presence.last_ended();
         let Some(number) = number else { return };

@@ -1,13 +1,13 @@
 use std::fmt::Write;
 
-/// Whether what happens is written down.
+/// Whether events are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tracing {
     Off,
     All,
 }
 
-/// What happened, one line each.
+/// Recorded events, one line each.
 #[derive(Debug)]
 pub(crate) struct Trace {
     tracing: Tracing,
@@ -19,7 +19,7 @@ impl Trace {
         Self { tracing, lines: Vec::new() }
     }
 
-    /// Something that concerns this client, or nobody.
+    /// Records an event of a client, or of none.
     pub(crate) fn note(&mut self, now: u64, client: Option<usize>, text: impl FnOnce() -> String) {
         if self.tracing == Tracing::All {
             self.lines.push((now, client, text()));
@@ -30,7 +30,7 @@ impl Trace {
         &self.lines
     }
 
-    /// The last lines that concern this client, or the last of all.
+    /// The last lines of this client, or of all clients.
     pub(crate) fn about(&self, client: Option<usize>) -> String {
         let concerned: Vec<_> = self.lines.iter().filter(|line| client.is_none() || line.1 == client).collect();
         text(concerned.into_iter().rev().take(LINES).rev())

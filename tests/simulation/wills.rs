@@ -1,4 +1,4 @@
-//! Which Wills must be published: judged by how their connections ended, and what came next.
+//! Decides which Wills must be published, from the ends of their connections and the following CONNECTs.
 
 use oncemq::codec::ReasonCode;
 
@@ -10,12 +10,12 @@ use crate::world::World;
 enum Expected {
     Never,
     Once,
-    /// Two things happened at the same time, or the standard leaves it open.
+    /// Two events happened at the same time, or the standard leaves it open.
     Perhaps,
 }
 
 impl World {
-    /// The watcher saw each Will as often as it must be published. [MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.1.3-9]
+    /// Checks that the watcher received each Will as often as required. [MQTT-3.1.2-8] [MQTT-3.1.2-10] [MQTT-3.1.3-9]
     pub(crate) fn check_wills(&self) -> Result<(), (usize, String)> {
         let presence = &self.checker.presence;
         for (number, attempt) in presence.attempts.iter().enumerate() {

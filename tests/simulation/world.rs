@@ -15,7 +15,7 @@ use crate::profile::Profile;
 use crate::rng::Rng;
 use crate::trace::{Trace, Tracing};
 
-/// A broker and its clients, and what will happen to them.
+/// A broker, its clients, and all scheduled steps.
 pub(crate) struct World {
     pub(crate) mix: Mix,
     pub(crate) rng: Rng,
@@ -27,11 +27,11 @@ pub(crate) struct World {
     pub(crate) settings: Arc<Settings>,
     pub(crate) shards: Vec<ShardSide>,
     pub(crate) log: Log,
-    /// A commit is under way or will be.
+    /// A commit is in progress or scheduled.
     pub(crate) syncing: bool,
-    /// While the broker is down: what it will find.
+    /// The disk for the next start, while the broker is down.
     pub(crate) restarting: Option<SimDisk>,
-    /// What crashes are decided by: without them the run is the same.
+    /// Decides crashes, so that a run without crashes is otherwise identical.
     pub(crate) crash_rng: Rng,
     pub(crate) connections: Vec<Connection>,
     pub(crate) clients: Vec<Client>,
@@ -40,7 +40,7 @@ pub(crate) struct World {
     pub(crate) failure: Option<Failure>,
 }
 
-/// What the broker did wrong.
+/// A violation by the broker.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) client: Option<usize>,
@@ -49,29 +49,29 @@ pub(crate) struct Failure {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Clients do things, and things happen to them.
+    /// Clients are active, and faults occur.
     Busy,
-    /// Nothing new, and no more trouble: everybody comes back and gets what is owed.
+    /// No new messages and no faults: all clients reconnect and receive all messages.
     Settling,
-    /// Everybody leaves.
+    /// All clients disconnect.
     Leaving,
 }
 
-/// A shard, and what its driver knows of it.
+/// A shard and the state of its driver.
 pub(crate) struct ShardSide {
     pub(crate) shard: Shard,
     /// The generation of each slot, and whether it is in use.
     pub(crate) slots: Vec<(u32, bool)>,
-    /// When the channel to each shard has delivered what it was given.
+    /// When the channel to each shard has delivered everything.
     pub(crate) channels: Vec<u64>,
-    /// When it has heard of all that is stable.
+    /// When all stable tickets are reported to it.
     pub(crate) told_until: u64,
     pub(crate) last_ticket: Ticket,
     pub(crate) stable: Ticket,
     pub(crate) deadline: Option<u64>,
 }
 
-/// Something that will happen.
+/// A scheduled step.
 pub(crate) enum Step {
     /// A client decides what to do.
     Decide(usize),
@@ -81,26 +81,26 @@ pub(crate) enum Step {
     Up(usize, Chunk),
     /// Bytes, or the end, arrive at the client.
     Down(usize, Chunk),
-    /// The connection is read on.
+    /// The broker continues to read the connection.
     Pump(usize),
-    /// The transport takes bytes.
+    /// The transport accepts bytes.
     Flush(usize),
-    /// The broker sees that a connection is gone.
+    /// The broker notices the end of a connection.
     BrokerNotices(usize),
-    /// The client sees that a connection is gone.
+    /// The client notices the end of a connection.
     ClientNotices(usize),
     Authenticated(usize),
-    /// The store looks for what there is to commit.
+    /// The store starts a commit if there is something to commit.
     Sync,
     Commit,
-    /// A shard hears that it is stable up to this ticket.
+    /// A shard is notified that its ticket is stable.
     Synced(usize, Ticket),
     /// The broker starts again.
     Restart,
     Forwarded(usize, ShardMessage),
     /// The store reads for a shard.
     Read(usize, Fetch),
-    /// A shard gets what was read.
+    /// A shard receives what was read.
     Fetched(usize, Fetched),
     Deadline(usize),
     /// A shard hears whether the store is congested.
@@ -159,14 +159,14 @@ impl World {
         world
     }
 
-    /// Until everything is over, or something is wrong.
+    /// Runs until all phases are complete, or a fault is found.
     pub(crate) fn run(&mut self) {
         self.run_until(BEGIN + WATCHER_AHEAD + self.mix.duration);
         self.phase = Phase::Settling;
         self.settling_since = self.now;
         self.trace.note(self.now, None, || "settling".to_owned());
         self.run_until(self.now + SETTLING);
-        // Publishers that are held up for each other wait for the grace again and again: slow, but nothing is lost.
+        // Publishers paused for each other wait for the grace period repeatedly: slow, but without loss.
         let mut patience = PATIENCE;
         while patience > 0
             && self.clients.iter().any(|client| !client.outgoing.is_empty() || !client.waiting.is_empty())
@@ -197,9 +197,9 @@ impl World {
             }
             let step = entry.remove();
             self.now = at;
-            assert!(self.numbered < STEPS_MAX, "it never ends");
+            assert!(self.numbered < STEPS_MAX, "too many steps");
             self.crash_perhaps();
-            // A crash may have been the end of it.
+            // The previous step may have crashed the broker.
             if self.restarting.is_some() && step.is_of_broker() {
                 continue;
             }
@@ -236,12 +236,12 @@ impl World {
         }
     }
 
-    /// In so many milliseconds.
+    /// Schedules a step after this many milliseconds.
     pub(crate) fn schedule(&mut self, delay: u64, step: Step) {
         self.schedule_at(self.now + delay, step);
     }
 
-    /// What is scheduled for the same time happens in the order it was scheduled.
+    /// Steps scheduled for the same time run in the order of scheduling.
     pub(crate) fn schedule_at(&mut self, at: u64, step: Step) {
         self.numbered += 1;
         self.steps.insert((at, self.numbered), step);
@@ -253,7 +253,7 @@ impl World {
         }
     }
 
-    /// Up to so many milliseconds; less when all is to be well. Mostly short, now and then long.
+    /// A random delay in milliseconds, mostly short; shorter while settling.
     pub(crate) fn delay(&mut self, longest: u64) -> u64 {
         match self.phase {
             Phase::Busy if self.rng.percent(20) => self.rng.between(0, longest),
@@ -264,7 +264,7 @@ impl World {
 }
 
 impl Step {
-    /// Whether it is something inside the broker, and vanishes with it.
+    /// Whether the step is inside the broker, so that a crash removes it.
     pub(crate) const fn is_of_broker(&self) -> bool {
         matches!(
             self,
@@ -282,14 +282,14 @@ impl Step {
     }
 }
 
-/// When the run begins, in milliseconds since the epoch.
+/// The time at which the run begins, in milliseconds since the Unix epoch.
 pub(crate) const BEGIN: u64 = 1_000_000;
-/// The watcher is subscribed before anybody else comes.
+/// The watcher subscribes this long before other clients start, in milliseconds.
 const WATCHER_AHEAD: u64 = 2_000;
-/// Longer than any expiry or delay that is not for ever.
+/// Longer than any finite expiry or delay.
 const SETTLING: u64 = 12_000;
-/// How often it may take that long again.
+/// How often the settling phase may be extended.
 const PATIENCE: u32 = 10;
 const LEAVING: u64 = 10_000;
-/// More than any run takes.
+/// More steps than any run needs.
 const STEPS_MAX: u64 = 3_000_000;

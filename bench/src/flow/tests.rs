@@ -12,7 +12,7 @@ fn plan(pace: Pace, window: usize, qos: QoS, subscribers: usize) -> Plan {
         payload_len: 30,
         pace,
         window,
-        publishers: plan::deal(streams.len(), 1),
+        publishers: plan::distribute(streams.len(), 1),
         streams,
         receivers,
     }
@@ -28,7 +28,7 @@ fn topic_of_its_own(number: usize) -> StreamPlan {
     StreamPlan { topic: number.to_string(), qos: QoS::AtLeastOnce, audiences: vec![0] }
 }
 
-/// What the publisher sends now, packet by packet.
+/// The packets that the publisher sends now.
 fn sent(flow: &mut Flow) -> Vec<Vec<u8>> {
     let mut output = Vec::new();
     flow.publish(0, &mut output).unwrap();
@@ -41,7 +41,7 @@ fn sent(flow: &mut Flow) -> Vec<Vec<u8>> {
     frames
 }
 
-/// Hands a frame to a receiver and returns its answer.
+/// Passes a frame to a receiver and returns its response.
 fn receive(flow: &mut Flow, receiver: usize, frame: &[u8]) -> Vec<u8> {
     let mut output = Vec::new();
     let packet = Frame::split(frame).unwrap().unwrap().decode().unwrap();
@@ -50,7 +50,7 @@ fn receive(flow: &mut Flow, receiver: usize, frame: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_publisher_goes_on_when_one_message_has_arrived_everywhere() {
+fn a_publisher_continues_when_a_message_has_arrived_at_all_receivers() {
     let mut flow = flow(Pace::EachDelivered, 2, QoS::AtMostOnce, 2);
     let frames = sent(&mut flow);
     assert_eq!(frames.len(), 2);
@@ -61,7 +61,7 @@ fn a_publisher_goes_on_when_one_message_has_arrived_everywhere() {
 }
 
 #[test]
-fn a_burst_waits_for_the_whole_burst_before() {
+fn a_burst_waits_for_the_whole_previous_burst() {
     let mut flow = flow(Pace::AllDelivered, 2, QoS::AtMostOnce, 1);
     let frames = sent(&mut flow);
     receive(&mut flow, 0, &frames[0]);
@@ -81,7 +81,7 @@ fn a_delivered_message_stays_in_flight_until_it_is_acknowledged() {
 }
 
 #[test]
-fn an_acknowledgement_of_nothing_is_an_error() {
+fn an_unexpected_acknowledgement_is_an_error() {
     let mut flow = flow(Pace::EachDelivered, 1, QoS::AtLeastOnce, 1);
     assert!(flow.on_packet(Role::Publisher(0), Packet::Puback(1), &mut Vec::new()).is_err());
 }
@@ -101,7 +101,7 @@ fn mqtt311_4_3_3_a_repeated_qos_2_publish_before_its_pubrel_counts_once() {
 }
 
 #[test]
-fn a_message_that_is_not_as_it_was_sent_is_unexpected() {
+fn an_altered_message_is_unexpected() {
     let mut flow = flow(Pace::EachDelivered, 1, QoS::AtMostOnce, 1);
     let frame = sent(&mut flow).remove(0);
     let payload_at = frame.len() - 30;
@@ -121,7 +121,7 @@ fn a_message_that_is_not_as_it_was_sent_is_unexpected() {
 fn a_publisher_takes_its_topics_in_turn_and_stops_at_the_last_message() {
     let mut plan = plan(Pace::Acknowledged, 10, QoS::AtLeastOnce, 1);
     plan.streams = (0..3).map(topic_of_its_own).collect();
-    plan.publishers = plan::deal(3, 1);
+    plan.publishers = plan::distribute(3, 1);
     let mut flow = Flow::new(&plan).unwrap();
     flow.remaining = 3;
     let topics: Vec<_> = sent(&mut flow).iter().map(|frame| frame[4]).collect();
@@ -131,7 +131,7 @@ fn a_publisher_takes_its_topics_in_turn_and_stops_at_the_last_message() {
 }
 
 #[test]
-fn a_message_that_is_sent_late_counts_from_when_it_was_due() {
+fn a_late_message_is_stamped_with_its_due_time() {
     let mut flow = flow(Pace::Scheduled { interval_ns: 1_000_000 }, 1, QoS::AtMostOnce, 1);
     let mut output = Vec::new();
     assert_eq!(flow.next_due(), Some(0));

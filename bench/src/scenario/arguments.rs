@@ -1,10 +1,10 @@
-//! What can be asked for.
+//! The arguments of scenarios.
 
 use clap::{Args, ValueEnum};
 
 use crate::transport::Transport;
 
-/// Which scenario, and its measures.
+/// A scenario and its parameters.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ScenarioArgs {
     /// What to run
@@ -22,32 +22,32 @@ pub(crate) struct ScenarioArgs {
     /// Subscribers of `fan-out` (1,000), members of `shared` (10), sessions of `wildcards` and `subscriptions` (100)
     #[arg(long)]
     pub(crate) subscribers: Option<usize>,
-    /// Messages a publisher has in flight, 1 for one at a time; 20 for `fan-out` and `offline`, 4 for `large`, 1 for `mixed`,
-    /// else 64. Of `connects`, clients that wait for their CONNACK
+    /// Messages a publisher has in flight, 1 for one at a time; 20 for `fan-out` and `offline`, 4 for `large`, 1 for
+    /// `mixed`, else 64. Of `connects`, clients that wait for their CONNACK
     #[arg(long)]
     pub(crate) window: Option<usize>,
-    /// Filters of `wildcards` (1,000) and `subscriptions` (100,000), topics of `topics` (10,000), messages of `retained`
-    /// (10,000) and `offline` (50,000), connections of `idle` and `connects` (10,000)
+    /// Filters of `wildcards` (1,000) and `subscriptions` (100,000), topics of `topics` (10,000), messages of
+    /// `retained` (10,000) and `offline` (50,000), connections of `idle` and `connects` (10,000)
     #[arg(long)]
     pub(crate) count: Option<usize>,
-    /// Messages published in a second, by a schedule that waits for nobody, instead of a window
+    /// Messages per second, on a schedule that is independent of the broker, instead of a window
     #[arg(long)]
     pub(crate) rate: Option<f64>,
     /// Subscribe with sessions that outlive their connection
     #[arg(long)]
     pub(crate) durable: bool,
-    /// What carries MQTT
+    /// The transport that carries MQTT
     #[arg(long, value_enum, default_value_t)]
     pub(crate) transport: Transport,
-    /// How long to measure
+    /// Seconds to measure
     #[arg(long, default_value_t = 3.0)]
     pub(crate) seconds: f64,
-    /// How many messages to publish and measure, instead of a time
+    /// Number of messages to publish and measure, instead of a time
     #[arg(long)]
     pub(crate) messages: Option<u64>,
 }
 
-/// What a broker can be put through.
+/// The load that a broker is put under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
     /// Publishers with a subscriber each
@@ -64,24 +64,24 @@ pub(crate) enum Scenario {
     Wildcards,
     /// Retained messages, replayed to new subscribers
     Retained,
-    /// Messages queued for a session that is away, drained when it returns
+    /// Messages queued for offline sessions, drained when they reconnect
     Offline,
-    /// Pairs at QoS 0 whose publishers never wait; losses are counted, not condemned
+    /// Pairs at QoS 0 whose publishers never wait; losses are counted and permitted
     Flood,
-    /// Connections that do nothing
+    /// Idle connections
     Idle,
     /// Clients that connect and disconnect
     Connects,
-    /// Subscriptions that get nothing
+    /// Subscriptions that receive no messages
     Subscriptions,
     /// Pairs with large payloads
     Large,
-    /// Devices that report, raise events and take commands, all at once
+    /// Devices that report telemetry, send events and receive commands
     Mixed,
 }
 
 impl ScenarioArgs {
-    /// The highest QoS it uses.
+    /// The highest QoS that the scenario uses.
     pub(crate) fn qos_needed(&self) -> u8 {
         let at_least = match self.scenario {
             Scenario::Mixed => 2,
@@ -101,7 +101,7 @@ impl ScenarioArgs {
         self.qos.unwrap_or(0).max(at_least)
     }
 
-    /// Whether a broker that stores what must survive has something to store.
+    /// Whether a durable broker stores messages or sessions in this scenario.
     pub(crate) const fn is_stored(&self) -> bool {
         self.durable || matches!(self.scenario, Scenario::Offline | Scenario::Mixed)
     }

@@ -1,34 +1,34 @@
-//! Clients that come and go: what a CONNECT costs.
+//! Parameters the cost of connecting and disconnecting.
 
 use std::thread;
 
 use anyhow::Result;
 
-use super::measures::Measures;
-use super::steady::LAST_WORDS;
+use super::parameters::Parameters;
+use super::steady::ACKNOWLEDGEMENT_WAIT;
 use super::target::Target;
 use crate::clock;
 use crate::flow::Role;
 use crate::ledger::Tally;
 use crate::process::{self, Meter};
-use crate::report::{Promise, Report};
+use crate::report::{Guarantee, Report};
 use crate::traffic::{Client, Traffic};
 
 /// Connects and disconnects clients, several at a time.
-pub(super) fn run(measures: &Measures, target: &Target) -> Result<Report> {
-    let mut traffic = Traffic::new(target.endpoint.clone(), measures.plan())?;
-    storm(&mut traffic, measures.count.div_ceil(WARM_UP_PART), measures.window)?;
+pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
+    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
+    storm(&mut traffic, parameters.count.div_ceil(WARM_UP_PART), parameters.window)?;
 
     process::reset_peak(target.pid);
     let meter = Meter::start(target.pid)?;
     let started = clock::now();
-    storm(&mut traffic, measures.count, measures.window)?;
+    storm(&mut traffic, parameters.count, parameters.window)?;
     let connecting = (clock::now() - started).as_secs_f64();
-    thread::sleep(LAST_WORDS);
+    thread::sleep(ACKNOWLEDGEMENT_WAIT);
     let usage = meter.read()?;
 
-    let count = measures.count as f64;
-    let mut report = Report::new(Promise::NoLoss, Tally::default());
+    let count = parameters.count as f64;
+    let mut report = Report::new(Guarantee::NoLoss, Tally::default());
     report.add("cpu_us_per_connect", usage.broker_cpu.as_secs_f64() * 1e6 / count);
     report.add("load_cpu_us_per_connect", usage.load_cpu.as_secs_f64() * 1e6 / count);
     report.add("connects_per_second", count / connecting);
@@ -48,5 +48,5 @@ fn storm(traffic: &mut Traffic, count: usize, at_once: usize) -> Result<()> {
     Ok(())
 }
 
-/// A tenth is enough for the broker to have its memory.
+/// The warm-up is one tenth, enough for the broker to allocate its memory.
 const WARM_UP_PART: usize = 10;

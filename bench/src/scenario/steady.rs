@@ -1,4 +1,4 @@
-//! Scenarios in which messages flow for a while.
+//! Scenarios with a continuous flow of messages.
 
 use std::thread;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::arguments::Scenario;
-use super::measures::Measures;
+use super::parameters::Parameters;
 use super::target::Target;
 use crate::clock;
 use crate::packet::SessionKind;
 use crate::plan::Pace;
 use crate::process::{self, Meter};
-use crate::report::{Promise, Report};
+use crate::report::{Guarantee, Report};
 use crate::traffic::{Settled, Traffic, Until};
 
-/// Connects everyone, warms up, measures, and waits for what is on its way.
-pub(super) fn run(measures: &Measures, target: &Target) -> Result<Report> {
-    let mut traffic = Traffic::new(target.endpoint.clone(), measures.plan())?;
+/// Connects all clients, warms up, parameters, and waits for messages in flight.
+pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
+    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
     let subscribers = traffic.connect_subscribers()?;
     traffic.connect_publishers()?;
 
@@ -29,7 +29,7 @@ pub(super) fn run(measures: &Measures, target: &Target) -> Result<Report> {
         }
     }
     if traffic.flow.counts.delivered == 0 {
-        bail!("nothing arrived in the first {} ms", WARM_UPS_MAX * WARM_UP.as_millis());
+        bail!("no message arrived in the first {} ms", WARM_UPS_MAX * WARM_UP.as_millis());
     }
 
     process::reset_peak(target.pid);
@@ -37,25 +37,25 @@ pub(super) fn run(measures: &Measures, target: &Target) -> Result<Report> {
     traffic.flow.recording = true;
     let meter = Meter::start(target.pid)?;
     let started = clock::now();
-    let until = match measures.messages {
+    let until = match parameters.messages {
         Some(messages) => {
             traffic.flow.remaining = messages;
             Until::Sent
         }
         None => {
             traffic.flow.remaining = u64::MAX;
-            Until::Deadline(started + Duration::from_secs_f64(measures.seconds))
+            Until::Deadline(started + Duration::from_secs_f64(parameters.seconds))
         }
     };
     traffic.publish(until)?;
     let settled = traffic.settle(|counts| counts.owed == 0 && counts.unacknowledged == 0 && counts.unreleased == 0)?;
     let flowed = traffic.last_packet - started;
-    thread::sleep(LAST_WORDS);
+    thread::sleep(ACKNOWLEDGEMENT_WAIT);
     let usage = meter.read()?;
 
     let counts = traffic.flow.counts;
-    let promise = if measures.scenario == Scenario::Flood { Promise::Nothing } else { Promise::NoLoss };
-    let mut report = Report::new(promise, traffic.flow.tally());
+    let guarantee = if parameters.scenario == Scenario::Flood { Guarantee::Nothing } else { Guarantee::NoLoss };
+    let mut report = Report::new(guarantee, traffic.flow.tally());
     report.add_flow(counts.published - before.published, counts.delivered - before.delivered, flowed);
     report.add_usage(counts.delivered - before.delivered, usage);
     report.add_memory(process::memory(target.pid)?);
@@ -67,25 +67,28 @@ pub(super) fn run(measures: &Measures, target: &Target) -> Result<Report> {
         }
     }
     if settled == Settled::Unfinished {
-        report.complain("messages still arrived long after the last was sent: the rest counts as lost".to_owned());
+        report.complain(
+            "messages were still arriving at the time limit after the last was sent: the rest counts as lost"
+                .to_owned(),
+        );
     }
     if traffic.plan.receivers.iter().any(|receiver| receiver.session == SessionKind::Durable) {
         traffic.forget_sessions(&subscribers)?;
     }
     if counts.unacknowledged > 0 || counts.unreleased > 0 {
-        report.complain(format!("{} handshakes never ended", counts.unacknowledged + counts.unreleased));
+        report.complain(format!("{} handshakes did not complete", counts.unacknowledged + counts.unreleased));
     }
     Ok(report)
 }
 
-/// From when a message was due to when it was read: free of coordinated omission.
+/// Measured from when a message was due to when it was read, so without coordinated omission.
 const LATENCY: [(&str, f64); 4] =
     [("latency_p50_us", 0.5), ("latency_p99_us", 0.99), ("latency_p999_us", 0.999), ("latency_max_us", 1.0)];
-/// Where the next message waits for one before, most of it is queueing.
+/// With a full window, most of it is time in queues.
 const TURNAROUND: [(&str, f64); 3] =
     [("turnaround_p50_us", 0.5), ("turnaround_p99_us", 0.99), ("turnaround_max_us", 1.0)];
 const WARM_UP: Duration = Duration::from_millis(300);
-/// On a busy machine the first message may take its time.
+/// On a busy machine the first message may take longer.
 const WARM_UPS_MAX: u128 = 10;
-/// In which the broker takes the last acknowledgements.
-pub(super) const LAST_WORDS: Duration = Duration::from_millis(20);
+/// Time for the broker to receive the last acknowledgements.
+pub(super) const ACKNOWLEDGEMENT_WAIT: Duration = Duration::from_millis(20);

@@ -1,6 +1,6 @@
 use crate::transport::Endpoint;
 
-/// The process to measure, and where it listens.
+/// The broker's process and endpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) endpoint: Endpoint,

@@ -1,4 +1,4 @@
-//! Scenarios against the bare relay, in this process.
+//! Runs scenarios against the bare relay in this process.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
@@ -22,7 +22,7 @@ fn args(text: &str) -> ScenarioArgs {
     Line::try_parse_from(text.split_whitespace()).unwrap().args
 }
 
-/// A relay that lives as long as the tests.
+/// Starts a relay that runs until the test process ends.
 fn relay() -> Target {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -36,7 +36,7 @@ fn relay() -> Target {
 }
 
 #[test]
-fn what_a_relay_passes_on_arrives_once_and_in_order() {
+fn relayed_messages_arrive_once_and_in_order() {
     let target = relay();
     for text in [
         "pairs --pairs 3 --seconds 0.1",
@@ -57,13 +57,13 @@ fn what_a_relay_passes_on_arrives_once_and_in_order() {
 }
 
 #[test]
-fn a_number_of_messages_is_kept_to() {
+fn the_given_number_of_messages_is_published() {
     let report = run(&args("pairs --pairs 3 --messages 1000"), &relay()).unwrap();
     assert_eq!(report.figure("published"), Some(1_000.0));
 }
 
 #[test]
-fn a_schedule_is_kept_and_its_latency_told() {
+fn a_schedule_is_met_and_its_latency_reported() {
     let report = run(&args("pairs --pairs 3 --rate 2000 --seconds 0.3"), &relay()).unwrap();
     let published = report.figure("published").unwrap();
     assert!((550.0..=700.0).contains(&published), "{published}");
@@ -71,31 +71,31 @@ fn a_schedule_is_kept_and_its_latency_told() {
 }
 
 #[test]
-fn clients_come_and_go() {
+fn clients_connect_and_disconnect() {
     let report = run(&args("connects --count 100"), &relay()).unwrap();
     assert!(report.figure("connects_per_second") > Some(0.0));
 }
 
 #[test]
-fn subscriptions_are_made_and_counted() {
+fn subscriptions_are_created_and_counted() {
     let report = run(&args("subscriptions --count 300 --subscribers 3"), &relay()).unwrap();
     assert!(report.figure("rss_bytes_per_subscription") > report.figure("rss_bytes_beyond_filter"));
 }
 
 #[test]
-fn idle_connections_are_opened_and_still_there() {
+fn idle_connections_are_opened_and_stay_open() {
     let report = run(&args("idle --count 100"), &relay()).unwrap();
     assert!(report.figure("connects_per_second") > Some(0.0));
 }
 
 #[test]
-fn a_broker_that_grants_less_than_asked_is_an_error() {
+fn a_lower_granted_qos_is_an_error() {
     let error = run(&args("pairs --pairs 3 --qos 1"), &relay()).unwrap_err();
     assert!(format!("{error:#}").contains("answered a SUBSCRIBE at QoS 1 with 0x00"), "{error:#}");
 }
 
 #[test]
-fn impossible_measures_are_refused() {
+fn invalid_parameters_are_refused() {
     for text in [
         "pairs --payload 23",
         "pairs --window 0",

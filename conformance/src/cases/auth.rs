@@ -1,7 +1,7 @@
 //! AUTH and enhanced authentication.
 //!
-//! Which authentication methods a broker has is unknown. The cases ask for many and take it as it comes: a method that the
-//! broker has begins with an AUTH or a CONNACK of its own, one that it lacks is refused.
+//! The authentication methods of a broker are unknown. The cases try many: for a supported method, the broker responds
+//! with AUTH or CONNACK; it refuses others.
 
 use crate::case::Case;
 use crate::client::Client;
@@ -61,12 +61,12 @@ fn asking_for(cx: &Context, method: &str) -> Connect {
     cx.connecting("a").with(property::AUTHENTICATION_METHOD, method)
 }
 
-/// What became of a CONNECT with an authentication method.
+/// The response to a CONNECT with an authentication method.
 enum Answer {
     Refused,
-    /// The broker has the method, and wants to hear more.
+    /// The broker supports the method and continues.
     Continued(Client),
-    /// The broker has the method, and needs no more.
+    /// The broker supports the method and accepts the client.
     Accepted(Client),
 }
 
@@ -87,7 +87,7 @@ fn ask(cx: &mut Context, connect: &Connect) -> Result<Answer, Failure> {
             check(then.is_none(), "the end of the connection", format!("{then:?}"))?;
             Ok(Answer::Refused)
         }
-        // Its method is compared with that of CONNECT as it arrives.
+        // The method is compared with that of CONNECT on arrival.
         Some(Packet::Auth(auth)) => {
             check_equal("the Reason Code", auth.reason_code(), CONTINUE)?;
             Ok(Answer::Continued(client))
@@ -108,7 +108,7 @@ fn unknown_method(cx: &mut Context) -> Outcome {
             client.expect_disconnect_or_close(&[0x8C, 0x87])?;
         }
     }
-    // The refusal leaves nothing behind.
+    // The refusal has no effect on a later connection.
     let client = cx.connect(cx.connecting("a").resume())?;
     check_equal("Session Present", client.connack().session_present, false)
 }
@@ -128,7 +128,7 @@ fn wrong_answer(cx: &mut Context) -> Outcome {
             auth(RE_AUTHENTICATE),
             auth(0),
             Auth::new(CONTINUE).with(property::AUTHENTICATION_METHOD, "another"),
-            auth(CONTINUE).with(property::AUTHENTICATION_DATA, "no answer to any question"),
+            auth(CONTINUE).with(property::AUTHENTICATION_DATA, "data without a challenge"),
         ];
         for auth in wrong {
             if let Answer::Continued(mut client) = ask(cx, &asking_for(cx, method))? {
@@ -141,10 +141,10 @@ fn wrong_answer(cx: &mut Context) -> Outcome {
 }
 
 fn maximum_packet_size(cx: &mut Context) -> Outcome {
-    // Room for the shortest refusal, and for that of a broker that returns the method.
+    // Sizes for the shortest refusal, and for one that returns the method.
     for limit in [5, 20, 40] {
         for method in METHODS {
-            // The length of each packet is checked as it arrives.
+            // The size of each packet is checked on arrival.
             ask(cx, &asking_for(cx, method).with(property::MAXIMUM_PACKET_SIZE, limit))?;
         }
     }
@@ -170,7 +170,7 @@ fn no_method(cx: &mut Context) -> Outcome {
     for connect in [plain.clone(), with_password, plain.persistent(1)] {
         let mut client = cx.open()?;
         client.send_connect(&connect)?;
-        // The decision comes at once; AUTH would be no CONNACK.
+        // The decision comes at once, without AUTH.
         let connack = client.expect_connack()?;
         for id in [property::AUTHENTICATION_METHOD, property::AUTHENTICATION_DATA] {
             check(!connack.properties.has(id), "no authentication method or data", format!("{connack:?}"))?;
@@ -183,7 +183,7 @@ fn no_method(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// Sends it on a connection that has no authentication method.
+/// Sends AUTH on a connection without an authentication method.
 fn refused(cx: &mut Context, auth: impl Encode) -> Outcome {
     let mut client = cx.client("a")?;
     client.send(auth)?;
@@ -238,7 +238,7 @@ fn wrong_properties(cx: &mut Context) -> Outcome {
     ];
     for auth in wrong {
         refused(cx, auth.clone())?;
-        // The same where the method fits, if the broker has it.
+        // The same with the right method, if the broker supports it.
         if let Answer::Continued(mut client) = ask(cx, &asking_for(cx, "PLAIN"))? {
             client.send(auth)?;
             client.expect_disconnect_or_close(&[])?;
@@ -253,7 +253,7 @@ fn reason_string(cx: &mut Context) -> Outcome {
         let auth = Auth::new(CONTINUE).with(property::AUTHENTICATION_METHOD, "PLAIN");
         let mut client = cx.client("a")?;
         client.send(auth.with(property::REASON_STRING, text))?;
-        // The connection ends, in the same way whatever the text is.
+        // The connection is closed in the same way, whatever the text is.
         let reason = match client.receive_or_close()? {
             None => None,
             Some(Packet::Disconnect(disconnect)) => Some(disconnect.reason_code()),
@@ -267,7 +267,7 @@ fn reason_string(cx: &mut Context) -> Outcome {
 
 fn re_authentication(cx: &mut Context) -> Outcome {
     for method in METHODS {
-        // A method that was not agreed on, over a connection that has one or has none.
+        // A method that was not agreed on, on a connection with and without a method.
         let auth = Auth::new(RE_AUTHENTICATE).with(property::AUTHENTICATION_METHOD, "another");
         let mut client = cx.client("a")?;
         client.send(auth.clone())?;
@@ -278,7 +278,7 @@ fn re_authentication(cx: &mut Context) -> Outcome {
             client.expect_disconnect_or_close(&[])?;
         }
     }
-    // The connection is closed, not only the AUTH refused: `expect_kind` would see an answer.
+    // The broker must close the connection, not only refuse the AUTH; `expect_kind` would detect a response.
     let mut client = cx.client("a")?;
     let auth = Auth::new(RE_AUTHENTICATE).with(property::AUTHENTICATION_METHOD, "PLAIN").encode(cx.version());
     client.send([auth, vec![Kind::Pingreq.first_byte(), 0]].concat())?;

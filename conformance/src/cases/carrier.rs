@@ -1,6 +1,6 @@
-//! A packet of each type with whatever properties, sent where the packet is due.
+//! Sends a packet of each type with given properties, at a point where the packet is valid.
 //!
-//! For rules about properties that hold in every packet; 5.0 only.
+//! For rules about the properties of all packets; 5.0 only.
 
 use crate::client::Client;
 use crate::context::Context;
@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::wire::tables::{self, PropertyRow};
 use crate::wire::{Ack, AckKind, Auth, Disconnect, Properties, Publish, Subscribe, Unsubscribe, Will, property};
 
-/// A place for properties in what a client sends.
+/// A packet from the client that can carry properties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Carrier {
     Connect,
@@ -39,7 +39,7 @@ impl Carrier {
         Self::Auth,
     ];
 
-    /// As the table of properties calls it.
+    /// The name in the table of properties.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Connect => "CONNECT",
@@ -61,13 +61,13 @@ impl Carrier {
         tables::properties().iter().filter(move |row| row.packet == self.name() && row.from_client)
     }
 
-    /// What this place answers a Malformed Packet with. AUTH is a Protocol Error as well, as CONNECT had no
-    /// Authentication Method, and the broker may look at either first.
+    /// The Reason Codes that a Malformed Packet may cause here. AUTH is a Protocol Error too, because CONNECT had no
+    /// Authentication Method, and the broker may check either first.
     pub(super) const fn malformed(self) -> &'static [u8] {
         if matches!(self, Self::Auth) { &[0x81, 0x82] } else { &[0x81] }
     }
 
-    /// Sends the packet with these properties, on a connection that has come so far that it is due.
+    /// Sends the packet with these properties, on a connection in the state that the packet needs.
     pub(super) fn send(self, cx: &mut Context, properties: Properties) -> Result<Client, Failure> {
         match self {
             Self::Connect | Self::Will => return self.send_connect(cx, properties),
@@ -132,12 +132,12 @@ fn send_pubrel(cx: &mut Context, properties: Properties) -> Result<Client, Failu
     Ok(client)
 }
 
-/// A value that fits the property.
+/// A valid value of the property.
 pub(super) fn fitting(row: &PropertyRow) -> property::Value {
     use crate::wire::data_type::Type;
     match row.kind {
         Type::Byte | Type::TwoByte | Type::VariableByte => property::Value::Number(1),
-        // As a Maximum Packet Size it has to leave room for CONNACK.
+        // A Maximum Packet Size must leave room for CONNACK.
         Type::FourByte => property::Value::Number(1_000),
         Type::Text | Type::Binary => "value".into(),
         Type::Pair => ("name", "value").into(),

@@ -106,8 +106,8 @@ pub(super) const CASES: &[Case] = &[
     Case::v5("user_properties_are_passed_on_as_well_formed_pairs", &["MQTT-1.5.7-1"], user_property_of_every_width),
 ];
 
-/// What a string in CONNECT that isn't allowed may be answered with: it is malformed, and it is no valid Client
-/// Identifier, User Name, Topic Name or Protocol Name either.
+/// The Reason Codes for an invalid string in CONNECT: it is malformed, and also not a valid Client Identifier, User
+/// Name, Topic Name or Protocol Name.
 const REFUSED_IN_CONNECT: &[u8] = &[0x81, 0x82, 0x84, 0x85, 0x86, 0x90];
 
 fn ill_formed_in_connect(cx: &mut Context) -> Outcome {
@@ -195,7 +195,7 @@ fn string_property_is_refused(cx: &mut Context, text: &[u8]) -> Outcome {
 fn is_malformed(cx: &mut Context, carrier: Carrier, id: u8, value: Value) -> Outcome {
     let mut properties = Properties::default();
     properties.push(id, value);
-    // An Authentication Method may be refused for being unknown before it is looked at.
+    // An unknown Authentication Method may be refused before it is validated.
     let reasons =
         [carrier.malformed(), if id == property::AUTHENTICATION_METHOD { &[0x8C, 0x87] } else { &[] }].concat();
     let mut client = carrier.send(cx, properties)?;
@@ -232,7 +232,7 @@ fn byte_order_mark_in_topic_name(cx: &mut Context) -> Outcome {
         client.publish(Publish::new(&with, "kept"))?;
         client.expect_message(&with, "kept")?;
     }
-    // Also in front of everything.
+    // Also at the beginning.
     let topic = format!("\u{FEFF}{}", cx.topic("a"));
     let mut client = cx.client("a")?;
     client.subscribe(&topic, 0)?;
@@ -250,7 +250,7 @@ fn byte_order_mark_in_client_id(cx: &mut Context) -> Outcome {
     if other.expect_connack()?.reason != 0 {
         return Err(Failure::skipped("the broker accepts only letters and digits in Client Identifiers"));
     }
-    // With the mark stripped off, the second would have taken over the Session of the first.
+    // If the broker stripped the mark, the second client would have taken over the Session of the first.
     one.ping()?;
     other.ping()
 }
@@ -279,7 +279,7 @@ fn byte_order_mark_in_property(cx: &mut Context) -> Outcome {
     check_equal("the User Properties", message.properties.user_properties(), [(mark.to_owned(), mark.to_owned())])
 }
 
-/// A number in two bytes, and in all four, where one byte is enough.
+/// A number in two and in four bytes, although one byte suffices.
 fn longer_forms(number: u8) -> [Vec<u8>; 2] {
     [vec![number | 0x80, 0], vec![number | 0x80, 0x80, 0x80, 0]]
 }
@@ -328,7 +328,7 @@ fn shortest_lengths(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let mut client = cx.client("a")?;
     client.subscribe(&topic, 0)?;
-    // The decoder checks each length; with these sizes they take one, two and three bytes.
+    // The decoder checks each length; these sizes need one, two and three bytes.
     for size in [0, 1, 60, 127, 128, 129, 16_000, 16_383, 16_384, 20_000] {
         let value = "v".repeat(size);
         let publish = Publish::new(&topic, value.clone()).with(property::USER_PROPERTY, ("name", &value));

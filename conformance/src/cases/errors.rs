@@ -70,7 +70,7 @@ pub(super) const CASES: &[Case] = &[
     Case::v5("a_refusing_acknowledgement_leaves_the_connection_alone", &["MQTT-4.13.2-1"], refusing_acknowledgement),
 ];
 
-/// On a connection of its own, these bytes and PINGREQ behind them, which may not be answered any more.
+/// Sends these bytes and PINGREQ on a new connection; the broker must not respond to the PINGREQ.
 fn closes(cx: &mut Context, bytes: &[u8]) -> Outcome {
     let mut client = cx.client("a")?;
     send_with_ping(&mut client, bytes)?;
@@ -85,7 +85,7 @@ fn unknown_packet_type(cx: &mut Context) -> Outcome {
     for first_byte in [0x00, 0x02, 0x0F] {
         closes(cx, &frame(first_byte, &[]))?;
     }
-    // AUTH came with 5.0.
+    // AUTH exists since 5.0.
     if cx.version() == Version::V3 {
         closes(cx, &frame(0xF0, &[]))?;
         closes(cx, &frame(0xF0, &[0x18, 0]))?;
@@ -98,7 +98,7 @@ fn packet_of_a_server(cx: &mut Context) -> Outcome {
     let packets = [
         (Kind::Connack, [&[0, 0], no_properties].concat()),
         (Kind::Suback, [&[0, 1], no_properties, &[0]].concat()),
-        // The Property Length of 0 is as good a Reason Code.
+        // The Property Length of 0 is also a valid Reason Code.
         (Kind::Unsuback, [&[0, 1], no_properties, no_properties].concat()),
         (Kind::Pingresp, Vec::new()),
     ];
@@ -108,7 +108,7 @@ fn packet_of_a_server(cx: &mut Context) -> Outcome {
 fn remaining_length_of_five_bytes(cx: &mut Context) -> Outcome {
     closes(cx, &[Kind::Pingreq.first_byte(), 0x80, 0x80, 0x80, 0x80, 0x00])?;
     closes(cx, &[Kind::Publish.first_byte(), 0xFF, 0xFF, 0xFF, 0xFF, 0x7F])?;
-    // A whole packet with this length.
+    // A complete packet with this length.
     let body = frame(0, &[prefixed(cx.topic("a")), vec![0], b"payload".to_vec()].concat());
     let length = body.get(1).copied().unwrap_or_default();
     let body = body.get(2..).unwrap_or_default();
@@ -146,7 +146,7 @@ fn trailing_bytes(cx: &mut Context) -> Outcome {
             }
         }
         Version::V5 => {
-            // A Property Length of 0, and one byte more.
+            // A Property Length of 0, followed by an extra byte.
             for kind in [Kind::Puback, Kind::Pubrec, Kind::Pubrel, Kind::Pubcomp] {
                 closes(cx, &frame(kind.first_byte(), &[0, 1, 0, 0, 0]))?;
             }
@@ -202,7 +202,7 @@ fn malformed_disconnect_leaves_the_will(cx: &mut Context) -> Outcome {
 }
 
 fn unknown_reason_codes(cx: &mut Context) -> Outcome {
-    // None of these is a Reason Code that a client may send in the packet.
+    // A client must not send any of these Reason Codes in the packet.
     for code in [0x01, 0x02, 0x03, 0x05, 0x7F, 0x8D, 0x8E, 0xFF] {
         let mut client = cx.client("a")?;
         send_with_ping(&mut client, &frame(Kind::Disconnect.first_byte(), &[code]))?;
@@ -262,12 +262,12 @@ fn error_in_connect(cx: &mut Context) -> Outcome {
 fn refusing_connack(cx: &mut Context) -> Outcome {
     let refused = [
         cx.connecting("a").connect_flags(0b11),
-        cx.connecting("a").with(property::AUTHENTICATION_METHOD, "a method that no broker knows"),
+        cx.connecting("a").with(property::AUTHENTICATION_METHOD, "conformance has no such method"),
     ];
     for connect in refused {
         let mut client = cx.open()?;
         client.send_connect(&connect)?;
-        // Behind the answer, if there is one, comes nothing but the end.
+        // The broker must close the connection after its response, if it sends one.
         client.send(Subscribe::new(cx.topic("a"), 0).packet_id(1))?;
         client.expect_close()?;
     }
@@ -298,7 +298,7 @@ fn client_tells_an_error(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// PUBREC, SUBACK and the like say that one packet was in error, and nothing about any other.
+/// An error in PUBREC, SUBACK or similar refers to one packet only.
 fn refusing_acknowledgement(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let mut client = cx.client("a")?;
@@ -311,7 +311,7 @@ fn refusing_acknowledgement(cx: &mut Context) -> Outcome {
     client.send(Ack::pubrec(two.packet_id.unwrap_or_default()).reason(0x83))?;
     client.publish(Publish::new(&topic, "three").qos(1))?;
     client.expect_message(&topic, "three")?;
-    // PUBREL for what is no more: PUBCOMP says so, and the connection goes on.
+    // PUBREL for a finished exchange: PUBCOMP reports it, and the connection stays open.
     client.send(Ack::pubrel(999))?;
     let pubcomp = client.expect_pubcomp(999)?;
     check(matches!(pubcomp.reason_code(), 0 | 0x92), "Success or Packet Identifier not found", format!("{pubcomp:?}"))?;

@@ -96,7 +96,7 @@ fn reserved_flags(cx: &mut Context) -> Outcome {
         let right = kind.first_byte();
         for first_byte in (right & 0xF0..=right | 0x0F).filter(|first_byte| *first_byte != right) {
             let mut client = cx.client("a")?;
-            // Behind a packet that is wrongly taken, the answer to PINGREQ shows that the connection goes on.
+            // If the broker accepts the invalid packet, the response to PINGREQ shows it.
             client.send([frame(first_byte, body), frame(Kind::Pingreq.first_byte(), &[])].concat())?;
             client.expect_disconnect_or_close(&[0x81])?;
         }
@@ -122,7 +122,7 @@ fn reserved_flags_in_auth(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// Each kind of packet that a broker sends without being asked for anything unusual; the decoder checks each.
+/// Causes each kind of packet that a broker sends in normal operation; the decoder checks each.
 fn every_packet_of_the_broker(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let mut client = cx.client("a")?;
@@ -141,7 +141,7 @@ fn no_packet_identifier_at_qos_0(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let mut client = cx.client("a")?;
     client.subscribe(&topic, 0)?;
-    // A Packet Identifier, taken over from QoS 1 or 2, would stand before the payload.
+    // A Packet Identifier copied from QoS 1 or 2 would precede the payload.
     for qos in 0..=2 {
         client.publish(Publish::new(&topic, "payload").qos(qos))?;
         client.expect_message(&topic, "payload")?;
@@ -190,14 +190,14 @@ fn packet_identifiers_of_both_sides(cx: &mut Context) -> Outcome {
     cx.client("publisher")?.publish(Publish::new(&topic, "theirs").qos(1))?;
     let message = subscriber.expect_publish()?;
     let packet_id = message.packet_id.unwrap_or_default();
-    // The message of the broker is not acknowledged: its Packet Identifier is in use, on its side.
+    // The broker's message is not acknowledged, so its Packet Identifier is in use in that direction.
     subscriber.publish(Publish::new(cx.topic("other"), "mine").qos(1).packet_id(packet_id))?;
     subscriber.subscribe_with(Subscribe::new(cx.topic("third"), 0).packet_id(packet_id))?;
     subscriber.acknowledge(&message)?;
     subscriber.expect_silence_by_ping()
 }
 
-/// Those that only come out right if both bytes do.
+/// Values that reveal wrong or swapped bytes.
 const PACKET_IDS: [u16; 7] = [1, 0x00FF, 0x0100, 0x0102, 0x7FFF, 0x8000, 0xFFFF];
 
 fn acknowledged_packet_identifiers(cx: &mut Context) -> Outcome {
@@ -207,7 +207,7 @@ fn acknowledged_packet_identifiers(cx: &mut Context) -> Outcome {
         client.publish(Publish::new(&topic, "").qos(1).packet_id(packet_id))?;
         client.publish(Publish::new(&topic, "").qos(2).packet_id(packet_id))?;
     }
-    // Several exchanges at once.
+    // Several exchanges at the same time.
     for packet_id in PACKET_IDS {
         client.send(Publish::new(&topic, "").qos(2).packet_id(packet_id))?;
     }

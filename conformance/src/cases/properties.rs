@@ -1,4 +1,4 @@
-//! What holds for the properties of every packet.
+//! Rules for the properties of all packets.
 
 use super::carrier::{self, Carrier};
 use crate::case::Case;
@@ -44,7 +44,7 @@ fn missing_property_length(cx: &mut Context) -> Outcome {
         client.expect_disconnect_or_close(&[0x81, 0x82])?;
     }
     let mut client = cx.open()?;
-    // After the Keep Alive follows the Client Identifier: its length is a Property Length of 0 and half a length.
+    // The Client Identifier follows Keep Alive: its length is read as a Property Length of 0 and half a length.
     client.send(frame(Kind::Connect.first_byte(), &[prefixed("MQTT"), vec![5, 0b10, 0, 60, 0, 0]].concat()))?;
     client.expect_disconnect_or_close(&[0x81, 0x82])
 }
@@ -71,7 +71,7 @@ fn no_properties(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let mut client = cx.client("a")?;
     client.subscribe(&topic, 0)?;
-    // Without the length of 0, the payload's first byte would be taken for it.
+    // Without the length of 0, the first byte of the payload would be read as the length.
     client.publish(Publish::new(&topic, &[3, 1, 2, 3]))?;
     client.expect_message(&topic, [3, 1, 2, 3])?;
     client.publish(Publish::new(&topic, ""))?;
@@ -89,7 +89,7 @@ fn property_of_another_packet(cx: &mut Context) -> Outcome {
         for id in ids.into_iter().filter(|id| carrier.allowed().all(|row| row.id != *id)) {
             let Some(row) = tables::properties().iter().find(|row| row.id == id) else { continue };
             let properties = Properties(vec![Property { id, value: carrier::fitting(row) }]);
-            // What a Server alone may send in this packet is data that the protocol doesn't allow.
+            // A property that only a server may send here is data that the protocol doesn't allow.
             let of_the_server = tables::property(carrier.name(), id).is_some();
             let reasons = if of_the_server { &[0x81, 0x82] } else { carrier.malformed() };
             carrier.send(cx, properties)?.expect_disconnect_or_close(reasons)?;
@@ -104,7 +104,7 @@ fn unknown_property(cx: &mut Context) -> Outcome {
             let properties = Properties(vec![Property { id, value: Value::Number(0) }]);
             carrier.send(cx, properties)?.expect_disconnect_or_close(carrier.malformed())?;
         }
-        // An identifier in two bytes, which no property has.
+        // An identifier of two bytes, which no property has.
         let properties = Properties(vec![Property { id: 0xA6, value: Value::Raw(vec![0x01, 0, 0, 0, 0]) }]);
         carrier.send(cx, properties)?.expect_disconnect_or_close(carrier.malformed())?;
     }

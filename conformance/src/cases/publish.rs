@@ -1,4 +1,4 @@
-//! PUBLISH: its header, topic and payload, and where it goes.
+//! PUBLISH: its header, topic and payload, and its receivers.
 
 use crate::case::{Case, Feature};
 

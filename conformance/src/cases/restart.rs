@@ -1,4 +1,4 @@
-//! What survives the broker's end.
+//! State that survives a restart of the broker.
 
 mod broker;
 mod messages;

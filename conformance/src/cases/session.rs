@@ -1,4 +1,4 @@
-//! Sessions: what belongs to them, how long they last, and what a client that comes back finds.
+//! Sessions: their state, their lifetime, and resuming them.
 
 mod in_flight;
 mod life;

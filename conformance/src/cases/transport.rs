@@ -111,7 +111,7 @@ fn binary_frames(cx: &mut Context) -> Outcome {
     let mut socket = WebSocket::connected(cx, "a")?;
     socket.send(&Subscribe::new(&topic, 0).packet_id(1))?;
     socket.expect_kind(Kind::Suback)?;
-    // Frames with a length of each width.
+    // Frames with each width of the length.
     for size in [0, 100, 1_000, 70_000] {
         let payload = "p".repeat(size);
         socket.send(&Publish::new(&topic, payload.clone()))?;
@@ -126,7 +126,7 @@ fn text_frame(cx: &mut Context) -> Outcome {
     let mut socket = WebSocket::connected(cx, "a")?;
     socket.send_frame(Opcode::Text, true, &Pingreq.encode(cx.version()))?;
     socket.expect_close()?;
-    // A PINGREQ is no UTF-8, which a text frame must not carry either; this would be.
+    // PINGREQ isn't valid UTF-8, which a text frame must not contain either; CONNECT is.
     let mut socket = WebSocket::connected(cx, "a")?;
     socket.send_frame(Opcode::Text, true, &Publish::new(cx.topic("a"), "text").encode(cx.version()))?;
     socket.expect_close()?;
@@ -144,7 +144,7 @@ fn unaligned_frames(cx: &mut Context) -> Outcome {
         Pingreq.encode(version),
     ]
     .concat();
-    // All in one frame, in frames of one byte, and in frames that end in the middle of packets.
+    // All bytes in one frame, in frames of one byte, and in frames that end within packets.
     for length in [bytes.len(), 1, 7, 33] {
         let mut socket = WebSocket::open(cx, "mqtt")?;
         for part in bytes.chunks(length) {
@@ -173,7 +173,7 @@ fn fragmented_frames(cx: &mut Context) -> Outcome {
     expect_answers(&mut socket)
 }
 
-/// To CONNECT, SUBSCRIBE, PUBLISH and PINGREQ; the message may overtake nothing but PINGRESP.
+/// Expects the responses to CONNECT, SUBSCRIBE, PUBLISH and PINGREQ; the message may overtake PINGRESP only.
 fn expect_answers(socket: &mut WebSocket) -> Outcome {
     socket.expect_connack()?;
     socket.expect_kind(Kind::Suback)?;

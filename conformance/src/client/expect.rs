@@ -1,4 +1,4 @@
-//! What a case expects of the broker.
+//! Expectations of a case.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::wire::packet::Packet;
 use crate::wire::{Ack, AckKind, Auth, Connack, Disconnect, Encode, Pingreq, Publish, Suback, Text, Unsuback};
 
 impl Client {
-    /// The next packet, in the order of arrival, of whatever kind.
+    /// Returns the next packet of any kind, in the order of arrival.
     pub fn receive(&mut self) -> Result<Packet, Failure> {
         if let Some(packet) = self.aside.pop_front() {
             return Ok(packet);
@@ -19,7 +19,7 @@ impl Client {
         self.read_packet(deadline, "a packet")
     }
 
-    /// The next packet, in the order of arrival; none if the broker closes the connection.
+    /// Returns the next packet in the order of arrival, or `None` if the broker closes the connection.
     pub fn receive_or_close(&mut self) -> Result<Option<Packet>, Failure> {
         if let Some(packet) = self.aside.pop_front() {
             return Ok(Some(packet));
@@ -32,7 +32,7 @@ impl Client {
         }
     }
 
-    /// The messages that arrive before one that `publisher` publishes now, acknowledged to the end.
+    /// The messages that arrive before one that `publisher` publishes now. They are acknowledged completely.
     pub fn messages_until_marker(&mut self, publisher: &mut Self) -> Result<Vec<Publish>, Failure> {
         let topic = self.next_marker();
         self.subscribe(&topic, 1)?;
@@ -44,7 +44,7 @@ impl Client {
             if publish.topic == topic {
                 break;
             }
-            // Another subscription may bring a second copy of an earlier marker.
+            // Another subscription may deliver a second copy of an earlier marker.
             if !publish.topic.as_bytes().starts_with(self.marker_topic.as_bytes()) {
                 messages.push(publish);
             }
@@ -53,7 +53,7 @@ impl Client {
         Ok(messages)
     }
 
-    /// CONNACK, whatever its Reason Code.
+    /// CONNACK with any Reason Code.
     pub fn expect_connack(&mut self) -> Result<Connack, Failure> {
         let packet = self.expect_kind(Kind::Connack)?;
         let Packet::Connack(connack) = packet else { return Err(unexpected("CONNACK", &packet)) };
@@ -61,8 +61,8 @@ impl Client {
         Ok(connack)
     }
 
-    /// CONNACK, whatever its Reason Code, or none if the broker closes the connection instead, as it may where it
-    /// refuses. A refusing CONNACK has to be the last packet.
+    /// CONNACK with any Reason Code, or `None` if the broker closes the connection instead, which it may do to refuse.
+    /// A refusing CONNACK must be the last packet.
     pub fn expect_connack_or_close(&mut self) -> Result<Option<Connack>, Failure> {
         const EXPECTED: &str = "CONNACK, or the end of the connection";
         let deadline = self.link.case().deadline();
@@ -87,7 +87,7 @@ impl Client {
         Ok(publish)
     }
 
-    /// The next PUBLISH has this Topic Name and payload. It is acknowledged to the end.
+    /// The next PUBLISH must have this Topic Name and payload. It is acknowledged completely.
     pub fn expect_message(&mut self, topic: &str, payload: impl AsRef<[u8]>) -> Result<Publish, Failure> {
         let publish = self.expect_publish()?;
         check_equal("the Topic Name", &publish.topic, &Text::from(topic))?;
@@ -96,7 +96,7 @@ impl Client {
         Ok(publish)
     }
 
-    /// An acknowledgement of this kind, with this Packet Identifier, whatever its Reason Code.
+    /// An acknowledgement of this kind with this Packet Identifier and any Reason Code.
     pub fn expect_ack(&mut self, kind: AckKind, packet_id: u16) -> Result<Ack, Failure> {
         let packet = self.expect_kind(kind.into())?;
         let Packet::Ack(ack) = packet else { return Err(unexpected(Kind::from(kind).name(), &packet)) };
@@ -145,15 +145,15 @@ impl Client {
         Ok(unsuback)
     }
 
-    /// AUTH, whatever its Reason Code.
+    /// AUTH with any Reason Code.
     pub fn expect_auth(&mut self) -> Result<Auth, Failure> {
         let packet = self.expect_kind(Kind::Auth)?;
         let Packet::Auth(auth) = packet else { return Err(unexpected("AUTH", &packet)) };
         Ok(auth)
     }
 
-    /// DISCONNECT with one of these Reason Codes, and then the end of the connection; 5.0 only. For statements that
-    /// ask for the DISCONNECT: where it may be left out, it is `expect_disconnect_or_close`.
+    /// DISCONNECT with one of these Reason Codes, followed by the end of the connection; 5.0 only. For statements that
+    /// require the DISCONNECT; where it is optional, use `expect_disconnect_or_close`.
     pub fn expect_disconnect(&mut self, reasons: &[u8]) -> Result<Disconnect, Failure> {
         let packet = self.expect_kind(Kind::Disconnect)?;
         let Packet::Disconnect(disconnect) = packet else { return Err(unexpected("DISCONNECT", &packet)) };
@@ -162,14 +162,14 @@ impl Client {
         Ok(disconnect)
     }
 
-    /// The broker closes the connection; before that it may send a refusing CONNACK, or in 5.0 a DISCONNECT, with any
-    /// Reason Code from 0x80 on.
+    /// The broker must close the connection. Before that, it may send a refusing CONNACK, or in 5.0 a DISCONNECT, with
+    /// any Reason Code of 0x80 or higher.
     pub fn expect_close(&mut self) -> Outcome {
         self.expect_disconnect_or_close(&[])
     }
 
-    /// The broker closes the connection; before that it may send a refusing CONNACK, or in 5.0 a DISCONNECT: then with
-    /// one of these Reason Codes (any from 0x80 on if there are none, and in 3.1.1).
+    /// The broker must close the connection. Before that, it may send a refusing CONNACK, or in 5.0 a DISCONNECT with
+    /// one of these Reason Codes (any of 0x80 or higher if the list is empty, and in 3.1.1).
     pub fn expect_disconnect_or_close(&mut self, reasons: &[u8]) -> Outcome {
         const EXPECTED: &str = "the connection is closed";
         if let Some(packet) = self.aside.front() {
@@ -191,7 +191,7 @@ impl Client {
         self.expect_end(EXPECTED)
     }
 
-    /// Nothing more arrives in this time; the connection may not be closed either.
+    /// No packet arrives in this time, and the connection stays open.
     pub fn expect_nothing(&mut self, time: Duration) -> Outcome {
         self.expect_nothing_aside()?;
         let until = self.after(time);
@@ -202,8 +202,8 @@ impl Client {
         }
     }
 
-    /// Nothing has arrived, nor arrives before the answer to a PINGREQ. Proves that the broker did not answer what this
-    /// client sent; for messages of other clients it is `expect_silence_after`.
+    /// No packet has arrived or arrives before the response to a PINGREQ. This proves that the broker sent no response
+    /// to this client's packets; for messages of other clients, use `expect_silence_after`.
     pub fn expect_silence_by_ping(&mut self) -> Outcome {
         self.expect_nothing_aside()?;
         self.send(Pingreq)?;
@@ -212,8 +212,8 @@ impl Client {
         if packet == Packet::Pingresp { Ok(()) } else { Err(unexpected("nothing before PINGRESP", &packet)) }
     }
 
-    /// None of what `publisher` published reaches this client: a message that it publishes now at QoS 1 to a topic of
-    /// its own arrives first. The subscription for that message is gone afterwards.
+    /// No message of `publisher` reaches this client: a marker that it publishes now at QoS 1 to a separate topic
+    /// arrives first. Afterwards, the subscription for the marker is deleted.
     pub fn expect_silence_after(&mut self, publisher: &mut Self) -> Outcome {
         self.expect_nothing_aside()?;
         let topic = self.next_marker();
@@ -226,7 +226,7 @@ impl Client {
         self.expect_nothing_aside()
     }
 
-    /// As `expect_silence_after`, with the messages that this client publishes itself.
+    /// As `expect_silence_after`, for messages that this client publishes itself.
     pub fn expect_silence_after_own(&mut self) -> Outcome {
         self.expect_nothing_aside()?;
         let topic = self.next_marker();
@@ -239,7 +239,7 @@ impl Client {
         self.expect_nothing_aside()
     }
 
-    /// The next packet of this kind; others that may come in between are kept.
+    /// The next packet of this kind. Other packets that may arrive in between are set aside.
     pub fn expect_kind(&mut self, kind: Kind) -> Result<Packet, Failure> {
         let place = self.aside.iter().position(|packet| packet.kind() == kind);
         if let Some(packet) = place.and_then(|place| self.aside.remove(place)) {
@@ -294,8 +294,8 @@ impl Client {
     }
 }
 
-/// Whether a packet may come while another kind is waited for: messages and their PUBREL flow beside the answers to
-/// what the client sent.
+/// Whether a packet may arrive while another kind is expected: messages and their PUBRELs are independent of the
+/// responses to the client's packets.
 fn may_come_before(came: Kind, waited_for: Kind) -> bool {
     let message = came == Kind::Publish;
     let answer = matches!(

@@ -1,4 +1,4 @@
-//! The client that cases speak through.
+//! The MQTT client of the cases.
 
 mod expect;
 mod watch;
@@ -17,25 +17,25 @@ use crate::wire::{
 };
 use watch::Watch;
 
-/// One connection to the broker. Dropped, it is closed without DISCONNECT.
+/// A connection to the broker. Dropping it closes the connection without DISCONNECT.
 ///
-/// What it expects is a kind of packet. Packets that the standard allows to come in between, such as a PUBLISH before a
-/// SUBACK, are kept for a later expectation; anything else is a failure.
+/// Expectations name a kind of packet. Packets that the standard allows in between, such as a PUBLISH before a SUBACK,
+/// are set aside for a later expectation; any other packet is a failure.
 #[derive(Debug)]
 pub struct Client {
     link: Link,
-    /// Received, and not yet expected.
+    /// Packets received and set aside.
     aside: VecDeque<Packet>,
     connack: Connack,
     watch: Watch,
     last_packet_id: u16,
-    /// The topic for markers, of this case and client alone.
+    /// The topic of markers, unique to this case and client.
     marker_topic: String,
     markers: u32,
 }
 
 impl Client {
-    /// On a connection that was just opened.
+    /// Wraps a new connection.
     pub(crate) fn new(link: Link, marker_topic: String) -> Self {
         let watch = Watch::new(link.version);
         let connack = Connack::default();
@@ -66,21 +66,21 @@ impl Client {
         self.link.write(&bytes, &packet.describe())
     }
 
-    /// Sends CONNECT without waiting for the answer. The rules that its properties lay upon the broker are watched.
+    /// Sends CONNECT without waiting for the response. The limits that its properties set are checked from now on.
     pub fn send_connect(&mut self, connect: &Connect) -> Outcome {
         self.watch.on_connect(connect);
         self.link.version = connect.version;
         self.send(connect)
     }
 
-    /// Sends PUBLISH and carries its exchange to the end: PUBACK, or PUBREC, PUBREL and PUBCOMP. Gives it a Packet
-    /// Identifier if it needs one and has none. A refusing Reason Code is a failure. At QoS 0 a retained message is
-    /// followed by PINGREQ and PINGRESP, so that it has been read.
+    /// Sends PUBLISH and completes its exchange: PUBACK, or PUBREC, PUBREL and PUBCOMP. Assigns a Packet Identifier if
+    /// it needs one and has none. A refusing Reason Code is a failure. At QoS 0, PINGREQ and PINGRESP follow a retained
+    /// message, to ensure that the broker has read it.
     pub fn publish(&mut self, publish: Publish) -> Outcome {
         let publish = self.with_packet_id(publish);
         self.send(&publish)?;
         let Some(packet_id) = publish.packet_id.filter(|_| publish.qos > 0) else {
-            // Nothing answers it, and whoever subscribes next is to find it.
+            // There is no acknowledgement, but later subscribers must find the message.
             return if publish.retain { self.ping() } else { Ok(()) };
         };
         let first = if publish.qos == 1 { AckKind::Puback } else { AckKind::Pubrec };
@@ -93,7 +93,7 @@ impl Client {
         Ok(())
     }
 
-    /// The packet with a Packet Identifier, if it needs one and has none.
+    /// Assigns a Packet Identifier if the packet needs one and has none.
     pub fn with_packet_id(&mut self, mut publish: Publish) -> Publish {
         if publish.qos > 0 && publish.packet_id.is_none() {
             publish.packet_id = Some(self.next_packet_id());
@@ -101,7 +101,7 @@ impl Client {
         publish
     }
 
-    /// Acknowledges a message to the end, as its QoS asks for.
+    /// Acknowledges a message completely, according to its QoS.
     pub fn acknowledge(&mut self, publish: &Publish) -> Outcome {
         match (publish.qos, publish.packet_id) {
             (1, Some(packet_id)) => self.send(Ack::puback(packet_id)),
@@ -114,8 +114,8 @@ impl Client {
         }
     }
 
-    /// Subscribes to one Topic Filter; `options` is the QoS, or'ed with the constants of `Filter`. A refusal is a
-    /// failure, a lower QoS than asked for is not.
+    /// Subscribes to one Topic Filter; `options` is the QoS, combined with the constants of `Filter`. A refusal is a
+    /// failure, a lower granted QoS is not.
     pub fn subscribe(&mut self, filter: &str, options: u8) -> Result<Suback, Failure> {
         let suback = self.subscribe_with(Subscribe::new(filter, options))?;
         let granted = suback.reasons.len() == 1 && suback.reasons.iter().all(|code| *code <= 2);
@@ -123,7 +123,7 @@ impl Client {
         Ok(suback)
     }
 
-    /// Sends SUBSCRIBE, with a Packet Identifier if it has none, and returns SUBACK, whatever its Reason Codes.
+    /// Sends SUBSCRIBE, assigning a missing Packet Identifier, and returns SUBACK with any Reason Codes.
     pub fn subscribe_with(&mut self, mut subscribe: Subscribe) -> Result<Suback, Failure> {
         let packet_id = *subscribe.packet_id.get_or_insert_with(|| self.next_packet_id());
         self.send(&subscribe)?;
@@ -135,25 +135,26 @@ impl Client {
         self.unsubscribe_with(Unsubscribe::new(filter))
     }
 
-    /// Sends UNSUBSCRIBE, with a Packet Identifier if it has none, and returns UNSUBACK, whatever its Reason Codes.
+    /// Sends UNSUBSCRIBE, assigning a missing Packet Identifier, and returns UNSUBACK with any Reason Codes.
     pub fn unsubscribe_with(&mut self, mut unsubscribe: Unsubscribe) -> Result<Unsuback, Failure> {
         let packet_id = *unsubscribe.packet_id.get_or_insert_with(|| self.next_packet_id());
         self.send(&unsubscribe)?;
         self.expect_unsuback(packet_id)
     }
 
-    /// Sends PINGREQ and receives PINGRESP: the connection lives, and all that was sent before was read.
+    /// Sends PINGREQ and receives PINGRESP, which proves that the broker has read all earlier packets.
     pub fn ping(&mut self) -> Outcome {
         self.send(Pingreq)?;
         self.expect_kind(Kind::Pingresp).map(|_| ())
     }
 
-    /// Sends DISCONNECT and waits until the broker has closed the connection, so that it has taken note of it.
+    /// Sends DISCONNECT and waits until the broker has closed the connection, so that it has handled it.
     pub fn disconnect(self) -> Outcome {
         self.disconnect_with(Disconnect::new())
     }
 
-    /// Sends this DISCONNECT and waits until the broker has closed the connection. What still comes is passed over.
+    /// Sends this DISCONNECT and waits until the broker has closed the connection. Packets that still arrive are
+    /// ignored.
     pub fn disconnect_with(mut self, disconnect: Disconnect) -> Outcome {
         self.send(disconnect)?;
         self.link.finish();
@@ -171,7 +172,7 @@ impl Client {
         self.link.case().note(&self.link.name, "connection closed without DISCONNECT");
     }
 
-    /// The connection under the packets.
+    /// The underlying connection.
     pub fn link(&mut self) -> &mut Link {
         &mut self.link
     }
@@ -189,7 +190,7 @@ impl Client {
 
     fn time_is_over(&self, expected: impl Into<String>) -> Failure {
         let seconds = self.link.case().elapsed().as_secs_f64();
-        Failure::new(expected, format!("nothing until the case was cut off after {seconds:.1} s"))
+        Failure::new(expected, format!("no packet until the case's time limit of {seconds:.1} s"))
     }
 
     fn after(&self, time: Duration) -> Instant {

@@ -1,4 +1,4 @@
-//! What a server has to obey over the length of a connection, checked on every connection of every case.
+//! Rules that apply during a whole connection, checked on every connection of every case.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::wire::kind::Kind;
 use crate::wire::packet::Packet;
 use crate::wire::{Connect, Text, Version, property};
 
-/// What has gone over one connection so far, as far as rules depend on it.
+/// The state of a connection that these rules depend on.
 #[derive(Debug)]
 pub(crate) struct Watch {
     version: Version,
@@ -19,13 +19,13 @@ pub(crate) struct Watch {
     topic_alias_maximum: u32,
     problem_information: bool,
     authentication_method: Option<Text>,
-    /// The Packet Identifiers of PUBLISH packets of the broker that aren't acknowledged to the end.
+    /// The Packet Identifiers of the broker's PUBLISH packets that aren't acknowledged completely.
     unacknowledged: BTreeSet<u16>,
     aliases: BTreeMap<u32, Text>,
 }
 
 impl Watch {
-    /// Of a connection on which nothing was sent yet.
+    /// The state of a new connection.
     pub(crate) fn new(version: Version) -> Self {
         Self {
             version,
@@ -41,11 +41,11 @@ impl Watch {
         }
     }
 
-    /// Takes note of what CONNECT asks for.
+    /// Records the limits in CONNECT.
     pub(crate) fn on_connect(&mut self, connect: &Connect) {
         let number = |id| connect.properties.number(id);
         let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-        // A limit of 0 is an error, not a limit.
+        // A limit of 0 is a Protocol Error, so it isn't applied.
         let packet_size = number(property::MAXIMUM_PACKET_SIZE).filter(|limit| *limit > 0);
         self.maximum_packet_size = packet_size.map_or(usize::MAX, size);
         self.receive_maximum = number(property::RECEIVE_MAXIMUM).map_or(usize::from(u16::MAX), size);
@@ -54,7 +54,7 @@ impl Watch {
         self.authentication_method = connect.properties.text(property::AUTHENTICATION_METHOD).cloned();
     }
 
-    /// Takes note of acknowledgements in what is sent.
+    /// Records acknowledgements in sent bytes.
     pub(crate) fn on_sent(&mut self, bytes: &[u8]) {
         for (first_byte, body) in link::packets(bytes) {
             let &[high, low, ref rest @ ..] = body else { continue };
@@ -66,7 +66,7 @@ impl Watch {
         }
     }
 
-    /// Checks a packet of the broker; a Topic Alias in it is resolved.
+    /// Checks a packet from the broker, and resolves its Topic Alias.
     pub(crate) fn on_received(&mut self, packet: &mut Packet, length: usize) -> Result<(), Failure> {
         self.check_order(packet)?;
         if length > self.maximum_packet_size {
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::wire::decode;
 
-    /// A connection that was accepted, with this asked for.
+    /// The state after CONNECT and CONNACK.
     fn accepted(connect: &Connect) -> Watch {
         let mut watch = Watch::new(connect.version);
         watch.on_connect(connect);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_packets_is_watched() {
+    fn the_order_of_packets_is_checked() {
         assert_eq!(broken(&mut Watch::new(Version::V3), 0xD0, &[]), "MQTT-3.2.0-1");
         assert_eq!(broken(&mut Watch::new(Version::V5), 0xE0, &[0x81]), "MQTT-3.14.0-1");
         let mut watch = accepted(&Connect::new(Version::V5));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_connect_asks_for_is_watched() {
+    fn the_limits_in_connect_are_checked() {
         let with = |id, value: u32| Connect::new(Version::V5).with(id, value);
         let mut watch = accepted(&with(property::MAXIMUM_PACKET_SIZE, 6));
         assert_eq!(broken(&mut watch, 0x30, &[0, 1, b'a', 0, 1]), "MQTT-3.1.2-24");
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn topic_aliases_are_resolved_and_watched() {
+    fn topic_aliases_are_resolved_and_checked() {
         let mut watch = accepted(&Connect::new(Version::V5).with(property::TOPIC_ALIAS_MAXIMUM, 2));
         assert_eq!(broken(&mut watch, 0x30, &[0, 1, b'a', 3, 0x23, 0, 3]), "MQTT-3.1.2-26");
         assert_eq!(broken(&mut watch, 0x30, &[0, 0, 3, 0x23, 0, 2]), "MQTT-3.3.2-7");
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_identifier_is_free_again_once_it_is_acknowledged() {
+    fn an_acknowledged_packet_identifier_can_be_reused() {
         let publish = |dup: u8, qos: u8| 0x30 | dup << 3 | qos << 1;
         let mut watch = accepted(&Connect::new(Version::V3));
         receive(&mut watch, publish(0, 2), &[0, 1, b'a', 0, 7]).unwrap();

@@ -1,4 +1,4 @@
-/// Text for HTML and XML. What XML has no way to write is replaced.
+/// Escapes text for HTML and XML. Characters that XML can't represent are replaced.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,4 +1,4 @@
-//! A report for a browser: every row of the standards with what is known about it.
+//! An HTML report with the result of every statement.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

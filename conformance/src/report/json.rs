@@ -1,4 +1,4 @@
-//! A report for programs.
+//! A JSON report.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! A report for CI, in JUnit's XML.
+//! A JUnit XML report for CI.
 
 use std::fmt::Write as _;
 

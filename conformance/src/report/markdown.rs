@@ -1,4 +1,4 @@
-//! A report to read beside code.
+//! A Markdown report.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What a run has found, for people and for machines.
+//! Reports of a run, for people and programs.
 
 mod escape;
 mod html;
@@ -17,7 +17,7 @@ pub use results::{CaseResult, Counts, Report};
 pub use text::{failures, summary};
 
 impl Report {
-    /// Writes the report in the format that the file's name ends with: md, json, html or xml (JUnit).
+    /// Writes the report in the format of the file's suffix: md, json, html or xml (JUnit).
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {
         let text = match file.extension().and_then(|extension| extension.to_str()) {
             Some("md") => markdown::render(self),

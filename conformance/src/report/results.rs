@@ -7,7 +7,7 @@ use crate::failure::{Failure, Outcome};
 use crate::rows;
 use crate::wire::Version;
 
-/// What came of one case in one version.
+/// The result of a case in one version.
 #[derive(Debug)]
 pub struct CaseResult {
     /// The case.
@@ -18,9 +18,9 @@ pub struct CaseResult {
     pub outcome: Outcome,
     /// Whether the broker was killed with SIGKILL before the case ended.
     pub killed: bool,
-    /// How long it took.
+    /// Its duration.
     pub time: Duration,
-    /// What went over the wire.
+    /// The bytes on the wire.
     pub trace: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ impl CaseResult {
         }
     }
 
-    /// The statements that are shown to be broken: those of the case, unless the failure names one.
+    /// The violated statements: those of the case, unless the failure names one.
     pub fn broken(&self) -> Vec<&str> {
         match &self.outcome {
             Err(Failure::Broken { statement: Some(statement), .. }) => vec![statement],
@@ -44,7 +44,7 @@ impl CaseResult {
         }
     }
 
-    /// What the standard says of a failure, if it is not that the broker MUST do otherwise.
+    /// A remark on a failure, if the statement isn't a MUST.
     pub fn weight(&self) -> &'static str {
         let broken = self.broken();
         let should = |id: &&str| rows::find(self.version, id).is_some_and(rows::Row::is_should);
@@ -57,7 +57,7 @@ impl CaseResult {
         }
     }
 
-    /// The failure or the reason for the skip, in lines.
+    /// The failure, or the reason for the skip, as lines.
     pub fn explanation(&self) -> Vec<String> {
         match &self.outcome {
             Ok(()) => Vec::new(),
@@ -74,20 +74,20 @@ impl CaseResult {
 pub struct Report {
     /// The results.
     pub results: Vec<CaseResult>,
-    /// How long all took together.
+    /// The duration of the whole run.
     pub time: Duration,
 }
 
-/// How many results there are of each kind.
+/// The number of results of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// The broker did what it must.
+    /// The broker complied.
     pub passed: usize,
     /// It didn't.
     pub failed: usize,
-    /// Nothing can be said.
+    /// The case didn't apply.
     pub skipped: usize,
-    /// It lost in a crash what the standards allow to be lost.
+    /// State was lost in a crash, which the standards permit.
     pub beyond: usize,
 }
 
@@ -98,7 +98,7 @@ impl Report {
         Self { results, time }
     }
 
-    /// How many of each kind, in one version or in both.
+    /// Counts the results of each kind, in one version or in both.
     pub fn counts(&self, version: Option<Version>) -> Counts {
         let mut counts = Counts::default();
         for result in self.results.iter().filter(|result| version.is_none_or(|version| result.version == version)) {
@@ -112,13 +112,13 @@ impl Report {
         counts
     }
 
-    /// The versions that occur.
+    /// The versions that were run.
     pub(super) fn versions(&self) -> impl Iterator<Item = Version> {
         Version::ALL.into_iter().filter(|version| self.results.iter().any(|result| result.version == *version))
     }
 }
 
-/// The place of a result in a report: by its first statement, then by its name.
+/// The sort key of a result in a report: by its first statement, then by its name.
 fn order(result: &CaseResult) -> (Version, usize, &'static str) {
     let statements = result.case.statements(result.version);
     let first = statements.iter().filter_map(|id| rows::place(result.version, id)).min();

@@ -1,4 +1,4 @@
-//! The terminal.
+//! Output for the terminal.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use super::results::{CaseResult, Counts, Report};
 use crate::failure::Failure;
 use crate::registry;
 
-/// Each failure with its statements, what was expected, what came, and the trace; and each skip with its reason.
+/// Each failure with its statements, expectation, actual behaviour and trace; and each skip with its reason.
 pub fn failures(report: &Report) -> String {
     let mut text = String::new();
     for result in &report.results {

@@ -1,16 +1,16 @@
-//! What all packets are made of.
+//! Byte-level building blocks of packets.
 
 use std::fmt;
 
 use super::kind::Kind;
 use super::version::Version;
 
-/// Something that can be sent: a packet, well-formed or not, or plain bytes.
+/// Something that can be sent: a packet, well-formed or not, or raw bytes.
 pub trait Encode {
     /// The bytes on the wire.
     fn encode(&self, version: Version) -> Vec<u8>;
 
-    /// What the trace shows beside the bytes.
+    /// The description in the trace.
     fn describe(&self) -> String;
 }
 
@@ -64,7 +64,7 @@ impl Text {
         &self.0
     }
 
-    /// As text, with what isn't UTF-8 replaced.
+    /// The bytes as text, with invalid UTF-8 replaced.
     pub fn to_text(&self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()
     }
@@ -117,12 +117,12 @@ impl From<Vec<u8>> for Text {
     }
 }
 
-/// Strings that the standard forbids or protects, for cases to put wherever a UTF-8 Encoded String stands.
+/// Test strings for every UTF-8 Encoded String.
 #[derive(Debug)]
 pub struct Utf8;
 
 impl Utf8 {
-    /// What isn't well-formed UTF-8, each with what is wrong with it.
+    /// Ill-formed UTF-8, each with a description.
     pub const ILL_FORMED: [(&str, &[u8]); 7] = [
         ("a lone continuation byte", b"a\x80b"),
         ("a sequence that breaks off", b"a\xC3"),
@@ -134,17 +134,17 @@ impl Utf8 {
     ];
     /// A string with the null character.
     pub const NUL: &[u8] = b"a\0b";
-    /// A string that begins with U+FEFF, which must stay where it is.
+    /// A string that begins with U+FEFF, which a server must not strip.
     pub const BYTE_ORDER_MARK: &str = "\u{FEFF}a";
 }
 
-/// Bytes that a case has put together, by the packet that they begin with.
+/// Describes raw bytes by the packet that they begin with.
 fn describe(bytes: &[u8]) -> String {
     let kind = bytes.first().and_then(|first_byte| Kind::of(*first_byte));
     kind.map_or_else(|| "bytes".to_owned(), |kind| format!("{} as bytes", kind.name()))
 }
 
-/// Bytes as hexadecimal digits, those of long ones left out in the middle.
+/// Bytes as hexadecimal digits, abbreviated in the middle.
 pub fn hex(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 160;
     let digits = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(" ");
@@ -154,7 +154,7 @@ pub fn hex(bytes: &[u8]) -> String {
     }
 }
 
-/// A fixed header with the Remaining Length that `body` has, and `body`.
+/// A fixed header with the Remaining Length of `body`, followed by `body`.
 pub fn frame(first_byte: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first_byte];
     bytes.extend(variable_byte_integer(length(body)));
@@ -162,12 +162,12 @@ pub fn frame(first_byte: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The number of bytes; what is longer than a packet can be isn't built by any case.
+/// The number of bytes; no case builds more than a packet can have.
 pub fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
-/// A Variable Byte Integer in its shortest form. Above the greatest it takes five bytes, which is malformed.
+/// A Variable Byte Integer in its shortest form. Above the maximum it takes five bytes, which is malformed.
 pub fn variable_byte_integer(mut value: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -181,7 +181,7 @@ pub fn variable_byte_integer(mut value: u32) -> Vec<u8> {
     }
 }
 
-/// A UTF-8 Encoded String or Binary Data: the length in two bytes, and the bytes.
+/// A UTF-8 Encoded String or Binary Data: a two-byte length, followed by the bytes.
 pub fn prefixed(text: impl AsRef<[u8]>) -> Vec<u8> {
     let text = text.as_ref();
     let mut bytes = u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();

@@ -5,10 +5,10 @@ use super::kind::{Kind, first_byte};
 use super::property::{Properties, Value};
 use super::version::Version;
 
-/// CONNECT. Without changes it is well-formed, with Clean Start (3.1.1: Clean Session) and a Keep Alive of a minute.
+/// CONNECT. By default it is well-formed, with Clean Start (3.1.1: Clean Session) and a Keep Alive of a minute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connect {
-    /// The version the packet is written in.
+    /// The version by which the packet is encoded.
     pub version: Version,
     /// `MQTT`.
     pub protocol_name: Text,
@@ -28,11 +28,11 @@ pub struct Connect {
     pub user_name: Option<Text>,
     /// The Password.
     pub password: Option<Text>,
-    /// The Connect Flags, if they aren't those that the fields above make.
+    /// The Connect Flags, if they differ from those that the fields imply.
     pub connect_flags: Option<u8>,
     /// The four flags of the fixed header, if they aren't 0.
     pub flags: Option<u8>,
-    /// Bytes behind the last field, within the Remaining Length.
+    /// Bytes behind the last field, included in the Remaining Length.
     pub trailing: Vec<u8>,
 }
 
@@ -62,13 +62,13 @@ impl Connect {
         self
     }
 
-    /// Clean Start (3.1.1: Clean Session) 0: an existing Session is taken up.
+    /// Clean Start (3.1.1: Clean Session) 0: resumes an existing Session.
     pub fn resume(mut self) -> Self {
         self.clean_start = false;
         self
     }
 
-    /// A Session that outlasts the connection: in 3.1.1 Clean Session 0; in 5.0 Clean Start 0 and this Session Expiry
+    /// A Session that outlives the connection: in 3.1.1 Clean Session 0; in 5.0 Clean Start 0 and this Session Expiry
     /// Interval.
     pub fn persistent(self, seconds: u32) -> Self {
         let resumed = self.resume();
@@ -108,7 +108,7 @@ impl Connect {
         self
     }
 
-    /// With these Connect Flags, whatever fields follow.
+    /// With these Connect Flags, regardless of the fields.
     pub fn connect_flags(mut self, flags: u8) -> Self {
         self.connect_flags = Some(flags);
         self
@@ -132,7 +132,7 @@ impl Connect {
         self
     }
 
-    /// The Connect Flags that the fields make.
+    /// The Connect Flags that the fields imply.
     pub fn flags_of_the_fields(&self) -> u8 {
         let will = self.will.as_ref().map_or(0, |will| 0b100 | (will.qos & 0b11) << 3 | u8::from(will.retain) << 5);
         let credentials = u8::from(self.user_name.is_some()) << 7 | u8::from(self.password.is_some()) << 6;

@@ -1,6 +1,6 @@
 //! The types that properties have.
 
-/// How the value of a property is written.
+/// The encoding of a property's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
     /// One byte.

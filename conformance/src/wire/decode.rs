@@ -1,7 +1,6 @@
-//! Reads what a server sends, and names the statement that it breaks.
+//! Decodes packets from a server, and names the statement that a packet violates.
 //!
-//! Every packet that any case receives goes through here, so what a server has to obey in all its packets is checked
-//! all the time.
+//! Every packet that any case receives is decoded here, so rules for all packets are checked all the time.
 
 use super::bytes::Text;
 use super::data_type::Type;
@@ -14,10 +13,10 @@ use super::tables;
 use super::version::Version;
 use crate::rows;
 
-/// What a packet of the server breaks.
+/// A violation by a packet from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The statement, or the section where there is none.
+    /// The statement, or the section if there is none.
     pub statement: String,
     /// What is wrong.
     pub what: String,
@@ -319,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_must_not_send_is_named() {
+    fn a_violation_is_reported_with_its_statement() {
         use Version::{V3, V5};
         assert_eq!(broken(V5, 0x21, &[0, 0, 0]), "MQTT-2.1.3-1");
         assert_eq!(broken(V3, 0x20, &[2, 0]), "3.1.1/3.2.2.1/1");

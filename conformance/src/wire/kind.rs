@@ -40,17 +40,17 @@ impl Kind {
         (Self::Auth, "AUTH"),
     ];
 
-    /// The type in the first byte of a packet; there is none with the number 0.
+    /// The type in the first byte of a packet; type 0 doesn't exist.
     pub fn of(first_byte: u8) -> Option<Self> {
         Self::ALL.get(usize::from(first_byte >> 4).checked_sub(1)?).map(|(kind, _)| *kind)
     }
 
-    /// As the standard spells it.
+    /// The name in the standard.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
     }
 
-    /// The first byte of such a packet with the flags it has to have; for PUBLISH, those of QoS 0.
+    /// The first byte of the packet with the required flags; for PUBLISH, those of QoS 0.
     pub fn first_byte(self) -> u8 {
         let number = Self::ALL.iter().zip(1u8..).find(|((kind, _), _)| *kind == self).map_or(0, |(_, number)| number);
         let flags = matches!(self, Self::Pubrel | Self::Subscribe | Self::Unsubscribe);
@@ -58,7 +58,7 @@ impl Kind {
     }
 }
 
-/// The first byte with these flags, or with those that the packet has to have.
+/// The first byte with these flags, or with the required ones.
 pub(super) fn first_byte(kind: Kind, flags: Option<u8>) -> u8 {
     flags.map_or(kind.first_byte(), |flags| kind.first_byte() & 0xF0 | flags & 0x0F)
 }

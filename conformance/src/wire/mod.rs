@@ -1,4 +1,4 @@
-//! MQTT's bytes: builders that can also build what is wrong, and a decoder that accepts nothing of the kind.
+//! The wire format: builders that can also build malformed packets, and a decoder that rejects them.
 
 pub mod bytes;
 pub mod connect;

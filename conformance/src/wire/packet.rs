@@ -1,4 +1,4 @@
-//! The packets that both sides or only a server sends, except PUBLISH and the answers to SUBSCRIBE and UNSUBSCRIBE.
+//! Packets that both sides or only a server send, except PUBLISH, SUBACK and UNSUBACK.
 
 use super::bytes::{Encode, frame};
 use super::kind::{Kind, first_byte};
@@ -52,7 +52,7 @@ impl Packet {
         }
     }
 
-    /// What the trace and the failures show.
+    /// The description in traces and failures.
     pub fn describe(&self) -> String {
         match self {
             Self::Connack(packet) => {
@@ -104,7 +104,7 @@ impl From<AckKind> for Kind {
 /// PUBACK, PUBREC, PUBREL or PUBCOMP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ack {
-    /// Which.
+    /// The kind.
     pub kind: AckKind,
     /// The Packet Identifier.
     pub packet_id: u16,
@@ -112,7 +112,7 @@ pub struct Ack {
     pub reason: Option<u8>,
     /// The properties with their length, if they are written; 5.0 only.
     pub properties: Option<Properties>,
-    /// The four flags of the fixed header, if they aren't those that the standard asks for.
+    /// The four flags of the fixed header, if they differ from the required ones.
     pub flags: Option<u8>,
 }
 

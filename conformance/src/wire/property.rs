@@ -1,4 +1,4 @@
-//! Properties: any identifier with any value, also where the standard forbids it.
+//! Properties: any identifier with any value, also invalid ones.
 
 use super::bytes::{Text, length, prefixed, variable_byte_integer};
 use super::data_type::Type;
@@ -59,17 +59,17 @@ pub const SUBSCRIPTION_IDENTIFIER_AVAILABLE: u8 = 0x29;
 /// Byte.
 pub const SHARED_SUBSCRIPTION_AVAILABLE: u8 = 0x2A;
 
-/// The value of a property. It is written as the identifier's type says; a number under an identifier that isn't one
-/// is a single byte.
+/// The value of a property. It is encoded according to the identifier's type; a number with an unknown identifier is a
+/// single byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Of whatever width.
+    /// A number of any width.
     Number(u32),
     /// A string or Binary Data.
     Text(Text),
     /// A name and a value.
     Pair(Text, Text),
-    /// These bytes after the identifier, whatever its type.
+    /// Raw bytes after the identifier, regardless of its type.
     Raw(Vec<u8>),
 }
 
@@ -91,7 +91,7 @@ impl From<u8> for Value {
     }
 }
 
-/// For plain literals; a negative one is written as 0.
+/// For integer literals; a negative one is encoded as 0.
 impl From<i32> for Value {
     fn from(number: i32) -> Self {
         Self::Number(u32::try_from(number).unwrap_or_default())
@@ -125,9 +125,9 @@ impl<A: Into<Text>, B: Into<Text>> From<(A, B)> for Value {
 /// One property.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Property {
-    /// The identifier, which need not exist. It is written as a single byte.
+    /// The identifier, which may be invalid. It is encoded as a single byte.
     pub id: u8,
-    /// What it holds.
+    /// The value.
     pub value: Value,
 }
 

@@ -16,7 +16,7 @@ pub struct Publish {
     pub retain: bool,
     /// The Topic Name.
     pub topic: Text,
-    /// The Packet Identifier, if there is one. `Client::publish` gives one at QoS 1 and 2 where it is missing.
+    /// The Packet Identifier. `Client::publish` assigns a missing one at QoS 1 and 2.
     pub packet_id: Option<u16>,
     /// Empty in 3.1.1.
     pub properties: Properties,

@@ -28,7 +28,7 @@ impl Filter {
 /// SUBSCRIBE.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Subscribe {
-    /// The Packet Identifier; `Client::subscribe_with` gives one where it is missing. Without one sent raw, 0.
+    /// The Packet Identifier; `Client::subscribe_with` assigns a missing one. It is encoded as 0 if it is missing.
     pub packet_id: Option<u16>,
     /// Not written in 3.1.1.
     pub properties: Properties,
@@ -39,7 +39,7 @@ pub struct Subscribe {
 }
 
 impl Subscribe {
-    /// With one Topic Filter; `options` is the QoS, or'ed with the constants of [`Filter`].
+    /// With one Topic Filter; `options` is the QoS, combined with the constants of [`Filter`].
     pub fn new(filter: impl Into<Text>, options: u8) -> Self {
         Self::default().and(filter, options)
     }
@@ -87,7 +87,7 @@ impl Encode for Subscribe {
 /// UNSUBSCRIBE.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Unsubscribe {
-    /// The Packet Identifier; `Client::unsubscribe_with` gives one where it is missing. Without one sent raw, 0.
+    /// The Packet Identifier; `Client::unsubscribe_with` assigns a missing one. It is encoded as 0 if it is missing.
     pub packet_id: Option<u16>,
     /// Not written in 3.1.1.
     pub properties: Properties,

@@ -1,4 +1,4 @@
-//! The standard's tables of properties and Reason Codes, read from the files they are published in here.
+//! The standard's tables of properties and Reason Codes, read from CSV files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use crate::csv;
 /// A row of the table of properties.
 #[derive(Debug)]
 pub struct PropertyRow {
-    /// The packet, as the standard spells it; `CONNECT Will Properties` is one of its own.
+    /// The packet, spelled as in the standard; `CONNECT Will Properties` has its own rows.
     pub packet: String,
     /// The identifier.
     pub id: u8,
@@ -22,7 +22,7 @@ pub struct PropertyRow {
     pub from_server: bool,
     /// Whether a client may send it in this packet.
     pub from_client: bool,
-    /// Whether it may stand there more than once.
+    /// Whether it may occur more than once.
     pub may_repeat: bool,
     /// The section that describes it.
     pub section: String,

@@ -12,10 +12,10 @@ pub enum Version {
 }
 
 impl Version {
-    /// Both, in the order of the reports.
+    /// Both, in the order of reports.
     pub const ALL: [Self; 2] = [Self::V3, Self::V5];
 
-    /// As the standard's title says it.
+    /// The name in the standard's title.
     pub const fn name(self) -> &'static str {
         self.pick("3.1.1", "5.0")
     }

@@ -54,7 +54,7 @@ fn an_empty_file_allows_nothing() {
 }
 
 #[test]
-fn a_single_word_is_the_filter_even_if_it_is_an_access() {
+fn a_single_word_is_the_filter_even_if_it_is_a_keyword() {
     assert_eq!(acl("topic read").access("c", None), Access::new(vec![allow(AccessAction::Both, "read", 1)]));
 }
 
@@ -85,7 +85,7 @@ fn a_placeholder_within_a_name_is_not_filled_in_again() {
 }
 
 #[test]
-fn a_pattern_without_a_placeholder_is_for_everyone() {
+fn a_pattern_without_a_placeholder_applies_to_all_clients() {
     let rules = || Access::new(vec![allow(AccessAction::Subscribe, "news/#", 1)]);
     let acl = acl("pattern read news/#");
     assert_eq!(acl.access("c", None), rules());
@@ -93,7 +93,7 @@ fn a_pattern_without_a_placeholder_is_for_everyone() {
 }
 
 #[test]
-fn a_wrong_line_is_named_with_its_cause() {
+fn an_invalid_line_is_reported_with_its_cause() {
     let invalid = |filter: &str, source| AclCause::InvalidFilter { filter: filter.to_owned(), source };
     let cases = [
         ("\nuser", 2, AclCause::NoUser),
@@ -111,7 +111,7 @@ fn a_wrong_line_is_named_with_its_cause() {
 
 proptest! {
     #[test]
-    fn no_text_makes_it_panic(text: String, client_id: String, user: Option<String>) {
+    fn no_text_causes_a_panic(text: String, client_id: String, user: Option<String>) {
         let _ = AclFile::parse(&text, "acl.conf");
         for keyword in ["topic", "pattern", "pattern deny"] {
             if let Ok(acl) = AclFile::parse(&format!("{keyword} {text}"), "acl.conf") {

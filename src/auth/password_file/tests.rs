@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Made by mosquitto_passwd 2.0.11 (`$6$`, `$7$`; the password is `sesam`) and by this broker (Argon2id, small parameters).
+/// Made by mosquitto_passwd 2.0.11 (`$6$`, `$7$`; the password is `sesam`) and by this broker (Argon2id, small
+/// parameters).
 const MOSQUITTO_6: &str =
     "$6$L7QrKcm+V+Ao73aX$7c9bsD2poEXzDJSjFAdyJibpSmMQ4/XhPZYkyQHtFKTvy9jBew5ilub/BYgapha+GE1XVkLZWc0fZSu8i+58HQ==";
 const MOSQUITTO_7: &str =
@@ -15,7 +16,7 @@ fn file(text: &str) -> PasswordFile {
 }
 
 #[test]
-fn every_kind_of_hash_accepts_its_password_and_no_other() {
+fn every_hash_format_accepts_only_its_password() {
     for (hash, password) in [(MOSQUITTO_6, "sesam"), (MOSQUITTO_7, "sesam"), (ARGON2ID, "password")] {
         let file = file(&format!("alice:{hash}\n"));
         assert_eq!(file.verify("alice", password.as_bytes()), Ok(()), "{hash}");
@@ -27,7 +28,7 @@ fn every_kind_of_hash_accepts_its_password_and_no_other() {
 }
 
 #[test]
-fn what_we_hash_we_verify() {
+fn a_new_hash_verifies_its_password() {
     let hash = StoredHash::hash_password(b"\xffsecret", b"0123456789abcdef").unwrap();
     let file = file(&format!("alice:{hash}"));
     assert_eq!(file.verify("alice", b"\xffsecret"), Ok(()));
@@ -42,21 +43,21 @@ fn comments_and_empty_lines_are_skipped() {
 }
 
 #[test]
-fn an_empty_file_lets_nobody_in() {
+fn an_empty_file_accepts_no_user() {
     assert_eq!(file("").verify("alice", b""), Err(Mismatch::UnknownUser));
-    assert!(!file("# nobody yet\n").has_users());
+    assert!(!file("# no user yet\n").has_users());
 }
 
 #[test]
-fn an_unknown_user_is_tried_against_the_hash_of_a_known_one() {
+fn an_unknown_user_is_verified_against_the_hash_of_a_known_one() {
     let file = file(&format!("alice:{MOSQUITTO_7}\nbob:{MOSQUITTO_6}\n"));
-    let stand_ins: Vec<_> = (0..64).map(|number| file.stand_in(&format!("unknown{number}"))).collect();
-    assert!(stand_ins.contains(&0) && stand_ins.contains(&1) && stand_ins.iter().all(|place| *place < 2));
-    assert_eq!(file.stand_in("carol"), file.stand_in("carol"));
+    let decoys: Vec<_> = (0..64).map(|number| file.decoy(&format!("unknown{number}"))).collect();
+    assert!(decoys.contains(&0) && decoys.contains(&1) && decoys.iter().all(|place| *place < 2));
+    assert_eq!(file.decoy("carol"), file.decoy("carol"));
 }
 
 #[test]
-fn a_wrong_line_is_named_with_its_cause() {
+fn an_invalid_line_is_reported_with_its_cause() {
     let cut = &MOSQUITTO_7[..MOSQUITTO_7.len() - 8];
     let cases = [
         ("alice\n".to_owned(), 1, PasswordCause::NoUser),
@@ -78,7 +79,7 @@ fn a_wrong_line_is_named_with_its_cause() {
 
 proptest! {
     #[test]
-    fn no_text_makes_it_panic(text: String, kind in prop::sample::select(vec!["$6$", "$7$", "$7$1$", "$argon2id$"])) {
+    fn no_text_causes_a_panic(text: String, kind in prop::sample::select(vec!["$6$", "$7$", "$7$1$", "$argon2id$"])) {
         let _ = PasswordFile::parse(&text);
         let _ = StoredHash::parse(&format!("{kind}{text}"));
     }

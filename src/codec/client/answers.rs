@@ -1,4 +1,4 @@
-//! The answers that only a Server sends: CONNACK, SUBACK and UNSUBACK.
+//! Packets that only a Server sends in response: CONNACK, SUBACK and UNSUBACK.
 
 use bytestring::ByteString;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -14,7 +14,7 @@ use crate::codec::{
     Connack, ConnackProperties, DecodeError, PacketId, PacketType, ProtocolVersion, Qos, ReasonCode, Suback, Unsuback,
 };
 
-/// Reads what follows the fixed header of a CONNACK.
+/// Decodes the body of a CONNACK.
 pub(super) fn connack(reader: &mut Reader<'_>, version: ProtocolVersion) -> Result<Connack, DecodeError> {
     let flags = reader.u8()?;
     if flags > 1 {
@@ -72,7 +72,7 @@ fn take_connack_property(
     Ok(())
 }
 
-/// Reads what follows the fixed header of a SUBACK.
+/// Decodes the body of a SUBACK.
 pub(super) fn suback(reader: &mut Reader<'_>, version: ProtocolVersion) -> Result<Suback, DecodeError> {
     let (packet_id, reason_string) = acknowledged(reader, version)?;
     let mut reason_codes = Vec::new();
@@ -89,7 +89,7 @@ pub(super) fn suback(reader: &mut Reader<'_>, version: ProtocolVersion) -> Resul
     Ok(Suback { packet_id, reason_codes, reason_string })
 }
 
-/// Reads what follows the fixed header of an UNSUBACK: in 3.1.1 it has no Reason Codes.
+/// Decodes the body of an UNSUBACK, which has no Reason Codes in 3.1.1.
 pub(super) fn unsuback(reader: &mut Reader<'_>, version: ProtocolVersion) -> Result<Unsuback, DecodeError> {
     let (packet_id, reason_string) = acknowledged(reader, version)?;
     let mut reason_codes = Vec::new();
@@ -102,7 +102,7 @@ pub(super) fn unsuback(reader: &mut Reader<'_>, version: ProtocolVersion) -> Res
     Ok(Unsuback { packet_id, reason_codes, reason_string })
 }
 
-/// What SUBACK and UNSUBACK begin with: their User Properties are checked and left out.
+/// Decodes the common beginning of SUBACK and UNSUBACK. User Properties are validated and discarded.
 fn acknowledged(
     reader: &mut Reader<'_>,
     version: ProtocolVersion,

@@ -14,12 +14,12 @@ use crate::codec::{
 };
 use crate::topic::TopicName;
 
-/// Turns what a Server sends into packets.
+/// Decodes the packets of a Server.
 ///
-/// It is as strict as the [`Decoder`](crate::codec::Decoder) of the other side: whatever bytes come, they are a packet that the standard
-/// allows here, or a [`DecodeError`], after which there is no going on. It remembers no bytes: the caller keeps what is not yet a whole
-/// packet, and gives it again with what follows. What it does remember is the Topic Names that Topic Aliases stand for, at most as many as
-/// the Client allowed, and fills them in.
+/// It is as strict as the [`Decoder`](crate::codec::Decoder) for Clients: any bytes yield a packet that the standard
+/// allows at this point, or a [`DecodeError`], after which decoding can't continue. It buffers no bytes: the caller
+/// keeps an incomplete packet and passes it again with the bytes that follow. It stores the Topic Names of Topic
+/// Aliases, at most as many as the Client allowed, and replaces the aliases by them.
 #[derive(Debug, Clone)]
 pub struct ServerDecoder {
     version: ProtocolVersion,
@@ -31,8 +31,9 @@ pub struct ServerDecoder {
 }
 
 impl ServerDecoder {
-    /// A decoder for a connection on which the Client sends, or has sent, a CONNECT of this version. The Server may send packets of up to
-    /// `maximum_packet_size` bytes in all, and Topic Aliases up to `topic_alias_maximum`: what that CONNECT says, or less.
+    /// A decoder for a connection on which the Client sends a CONNECT of this version. A packet may have up to
+    /// `maximum_packet_size` bytes including its fixed header, and a Topic Alias may be up to `topic_alias_maximum`;
+    /// both must not exceed the values in CONNECT.
     pub fn new(version: ProtocolVersion, maximum_packet_size: u32, topic_alias_maximum: u16) -> Self {
         Self {
             version,
@@ -44,10 +45,10 @@ impl ServerDecoder {
         }
     }
 
-    /// Takes one packet off the front of `input`, or nothing if it has not all come.
+    /// Removes one packet from the front of `input`, or returns `None` if it is incomplete.
     ///
-    /// The first byte and the size are judged as soon as they are there. A PUBLISH at QoS 0, a large payload and the properties of
-    /// acknowledgements are slices of `input`; everything else owns its bytes.
+    /// The first byte and the size are checked as soon as they have arrived. A PUBLISH at QoS 0, a large payload and
+    /// the properties of acknowledgements are slices of `input`; other packets own their bytes.
     pub fn decode(&mut self, input: &mut Bytes) -> Result<Option<ServerPacket>, DecodeError> {
         let Some(&first_byte) = input.first() else { return Ok(None) };
         let packet_type = self.check_first_byte(first_byte)?;
@@ -69,7 +70,7 @@ impl ServerDecoder {
         Ok(Some(packet))
     }
 
-    /// The packet type, if the Server may send it now.
+    /// The packet type, if the Server may send it at this point.
     fn check_first_byte(&self, first_byte: u8) -> Result<PacketType, DecodeError> {
         let packet_type = check_first_byte(first_byte)?;
         match packet_type {
@@ -132,7 +133,7 @@ impl ServerDecoder {
                 return Err(DecodeError::TopicAliasAboveMaximum { alias: alias.get(), maximum }); // [MQTT-3.1.2-26]
             }
             match alias_use {
-                // In memory of its own: it must not keep the read buffer.
+                // A copy, because a slice would keep the read buffer in memory.
                 AliasUse::Set => drop(self.topics.insert(alias, publish.message.topic.detached())),
                 AliasUse::Known => {
                     let topic = self.topics.get(&alias).cloned().ok_or(DecodeError::TopicMissing)?;
@@ -154,7 +155,8 @@ impl ServerDecoder {
     }
 }
 
-/// Whether parts of such a packet are kept for long: then it gets a copy of its bytes, so as not to hold the read buffer.
+/// Whether parts of the packet are stored for long; then its bytes are copied, so that it doesn't keep the read buffer
+/// in memory.
 const fn is_kept(packet_type: PacketType) -> bool {
     matches!(packet_type, PacketType::Connack | PacketType::Disconnect | PacketType::Auth)
 }

@@ -12,11 +12,12 @@ use crate::codec::{
     AliasUse, ClientPacket, Connect, ConnectProperties, ProtocolVersion, Publish, Subscribe, Unsubscribe, Will,
 };
 
-/// Appends `packet` to `output`, in the version that a CONNECT names, and everything else in `version`. What the version has no
-/// place for is left out: properties, and in 3.1.1 all of AUTH.
+/// Appends `packet` to `output`: a CONNECT in the version that it names, other packets in `version`. Fields that the
+/// version lacks are omitted: properties, and in 3.1.1 the whole AUTH.
 ///
-/// Strings and binary data of more than [`STRING_LENGTH_MAX`](crate::codec::limits::STRING_LENGTH_MAX) bytes are cut. Whether the whole packet
-/// is within the Server's Maximum Packet Size is for the caller to see, by what was appended.
+/// Strings and binary data are truncated to [`STRING_LENGTH_MAX`](crate::codec::limits::STRING_LENGTH_MAX) bytes.
+/// Before sending, the caller must compare the number of appended bytes with the Server's Maximum Packet Size and with
+/// [`PACKET_SIZE_MAX`](crate::codec::limits::PACKET_SIZE_MAX).
 pub fn encode_client(packet: &ClientPacket, version: ProtocolVersion, output: &mut BytesMut) {
     let packet_type = packet.packet_type();
     let first_byte = packet_type.first_byte();

@@ -1,7 +1,7 @@
-//! The Client's side of MQTT, for connections that the broker or a command opens to a Server.
+//! The Client's side of the codec, for connections that the broker or a command opens to a Server.
 //!
-//! [`encode_client`] turns a [`ClientPacket`](super::ClientPacket) into bytes, and a [`ServerDecoder`] turns what the Server sends into
-//! [`ServerPacket`](super::ServerPacket)s: the same packets that the broker reads and writes, the other way round.
+//! [`encode_client`] encodes a [`ClientPacket`](super::ClientPacket), and a [`ServerDecoder`] decodes
+//! [`ServerPacket`](super::ServerPacket)s. The broker decodes and encodes the same types in the other direction.
 
 mod answers;
 mod decode;

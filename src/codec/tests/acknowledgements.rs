@@ -7,7 +7,7 @@ const PUBREL: u8 = 0x62;
 const PUBCOMP: u8 = 0x70;
 
 #[test]
-fn acknowledgements_may_leave_out_reason_code_and_properties() {
+fn acknowledgements_may_omit_reason_code_and_properties() {
     let ack = |reason_code| Ack::new(PacketId::new(0x0102).unwrap(), reason_code);
     for version in VERSIONS {
         assert_eq!(decode(version, b"\x40\x02\x01\x02"), Ok(ClientPacket::Puback(ack(ReasonCode::Success))));
@@ -72,7 +72,7 @@ fn acknowledgements_have_a_reason_string_once() {
 }
 
 #[test]
-fn disconnect_may_leave_out_reason_code_and_properties() {
+fn disconnect_may_omit_reason_code_and_properties() {
     let disconnect = |reason_code| Ok(ClientPacket::Disconnect(Box::new(Disconnect::new(reason_code))));
     for version in VERSIONS {
         assert_eq!(decode(version, b"\xE0\x00"), disconnect(ReasonCode::NormalDisconnection));
@@ -101,7 +101,7 @@ fn disconnect_of_a_client_has_no_server_reference() {
 }
 
 #[test]
-fn auth_names_its_method_or_is_empty() {
+fn auth_has_a_method_or_is_empty() {
     let auth = Auth::new(ReasonCode::ContinueAuthentication, Some("m".into()));
     assert_eq!(decode(V5, b"\xF0\x06\x18\x04\x15\0\x01m"), Ok(ClientPacket::Auth(Box::new(auth))));
     let empty = Auth::new(ReasonCode::Success, None);

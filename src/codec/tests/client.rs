@@ -21,7 +21,7 @@ fn topic(name: &str) -> TopicName {
     TopicName::new(name.to_owned().into()).unwrap()
 }
 
-/// PUBLISH packets of a Server with these aliases, one after the other.
+/// Consecutive PUBLISH packets of a Server with these aliases.
 fn with_aliases(aliases: &[(u16, AliasUse)]) -> Bytes {
     let message = Arc::new(Message::new(topic("a/b"), "hi"));
     let mut output = BytesMut::new();
@@ -39,7 +39,7 @@ fn topic_of(packet: Result<Option<ServerPacket>, DecodeError>) -> TopicName {
 }
 
 #[test]
-fn topic_aliases_of_the_server_are_filled_in() {
+fn topic_aliases_of_the_server_are_resolved() {
     let mut input = with_aliases(&[(3, AliasUse::Set), (3, AliasUse::Known)]);
     let mut decoder = answered(V5, u32::MAX);
     assert_eq!(topic_of(decoder.decode(&mut input)), topic("a/b"));
@@ -62,7 +62,7 @@ fn mqtt5_3_1_2_26_topic_alias_above_the_maximum_is_refused() {
 }
 
 #[test]
-fn mqtt5_3_1_2_24_packet_above_the_maximum_packet_size_is_refused_before_it_has_come() {
+fn mqtt5_3_1_2_24_packet_above_the_maximum_packet_size_is_refused_by_its_header() {
     let mut decoder = ServerDecoder::new(V3, 10, 0);
     decoder.decode(&mut Bytes::from_static(b"\x20\x02\0\0")).unwrap().unwrap();
     assert_eq!(topic_of(decoder.decode(&mut Bytes::from_static(b"\x30\x08\0\x01tfive!"))), topic("t"));
@@ -104,7 +104,7 @@ fn mqtt5_3_8_4_6_suback_without_a_reason_code_is_refused() {
 }
 
 #[test]
-fn what_only_a_client_sends_is_refused() {
+fn packets_that_only_a_client_sends_are_refused() {
     for packet_type in [PacketType::Connect, PacketType::Subscribe, PacketType::Unsubscribe, PacketType::Pingreq] {
         server_refused(V5, &[packet_type.first_byte(), 0], DecodeError::WrongDirection(packet_type));
     }
@@ -114,7 +114,7 @@ fn what_only_a_client_sends_is_refused() {
 }
 
 #[test]
-fn subscription_identifiers_come_from_the_server() {
+fn subscription_identifiers_of_the_server_are_decoded() {
     let packet = decode_server(V5, b"\x30\x09\0\x01t\x05\x0B\x01\x0B\x80\x01");
     let Ok(ServerPacket::Publish(publish)) = packet else { panic!() };
     assert_eq!(publish.subscription_ids().iter().map(|id| id.get()).collect::<Vec<_>>(), [1, 128]);
@@ -122,7 +122,7 @@ fn subscription_identifiers_come_from_the_server() {
 }
 
 #[test]
-fn what_3_1_1_has_no_place_for_is_not_written() {
+fn fields_that_3_1_1_lacks_are_not_encoded() {
     let written = |packet: &ClientPacket| {
         let mut output = BytesMut::new();
         encode_client(packet, V3, &mut output);
@@ -133,7 +133,7 @@ fn what_3_1_1_has_no_place_for_is_not_written() {
     assert_eq!(written(&ClientPacket::Publish(publish)), b"\x30\x04\0\x01tx".as_slice());
 }
 
-/// All that is read in `input`, in pieces of `piece` bytes: the packets, and how many bytes are left, or the error.
+/// Decodes `input` in pieces of `piece` bytes. Returns the packets, and the number of remaining bytes or the error.
 fn read_all(mut decoder: ServerDecoder, input: &[u8], piece: usize) -> (Vec<ServerPacket>, Result<usize, DecodeError>) {
     let mut packets = Vec::new();
     let mut buffer = Bytes::new();
@@ -152,7 +152,7 @@ fn read_all(mut decoder: ServerDecoder, input: &[u8], piece: usize) -> (Vec<Serv
 
 proptest! {
     #[test]
-    fn any_bytes_of_a_server_decode_or_fail_and_the_same_however_they_are_split(
+    fn any_bytes_of_a_server_decode_or_fail_independently_of_fragmentation(
         frames in prop::collection::vec(server_frame_like(), 1..4),
         piece in 1usize..20,
         has_connack in any::<bool>(),
@@ -166,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn no_packet_above_the_maximum_packet_size_is_read((version, packet) in server_packet(), maximum_packet_size in 5u32..80) {
+    fn no_packet_above_the_maximum_packet_size_is_decoded((version, packet) in server_packet(), maximum_packet_size in 5u32..80) {
         let mut output = BytesMut::new();
         encode(&packet, version, &mut output);
         let size = output.len();

@@ -23,7 +23,7 @@ const MALFORMED: ReasonCode = ReasonCode::MalformedPacket;
 const PROTOCOL_ERROR: ReasonCode = ReasonCode::ProtocolError;
 
 #[test]
-fn all_fields_are_read() {
+fn all_fields_are_decoded() {
     let payload = b"\0\x02id\0\x02w/\0\x01x\0\x02me\0\x03\xFF\0p";
     let read = decode_connect(&connect3(0b1110_1110, payload)).unwrap();
     assert_eq!((read.version, read.clean_start, read.keep_alive), (V3, true, 60));
@@ -38,7 +38,7 @@ fn all_fields_are_read() {
 }
 
 #[test]
-fn properties_of_connect_and_will_are_read() {
+fn properties_of_connect_and_will_are_decoded() {
     let properties =
         b"\x11\0\0\0\x0A\x21\0\x05\x27\0\0\x01\0\x22\0\x07\x19\x01\x17\0\x26\0\x01k\0\x01v\x15\0\x01m\x16\0\x01d";
     let will = b"\x12\x18\0\0\0\x09\x01\x01\x02\0\0\0\x08\x03\0\x03a/b\0\x01w\0\x01x";
@@ -75,7 +75,7 @@ fn version_3_1_is_accepted() {
 }
 
 #[test]
-fn mqtt5_3_1_2_2_unsupported_version_is_answered_in_the_nearest() {
+fn mqtt5_3_1_2_2_unsupported_version_gets_a_response_in_the_closest_one() {
     for (protocol, error, answer_in) in [
         (b"\0\x04MQTT\x06".as_slice(), DecodeError::ProtocolLevel(6), V5),
         (b"\0\x04MQTT\x03", DecodeError::ProtocolLevel(3), V3),
@@ -95,7 +95,7 @@ fn mqtt5_3_1_2_2_unsupported_version_is_answered_in_the_nearest() {
 }
 
 #[test]
-fn version_is_known_when_the_rest_of_connect_is_broken() {
+fn version_is_known_if_the_rest_of_connect_is_malformed() {
     let mut decoder = Decoder::new(100);
     assert!(decoder.decode(&mut Bytes::from(connect5(1, b"", b"\0\x01c"))).is_err());
     assert_eq!(decoder.version(), Some(V5));
@@ -133,7 +133,7 @@ fn mqtt311_3_1_2_22_password_needs_a_user_name() {
 }
 
 #[test]
-fn an_empty_user_name_is_not_none() {
+fn an_empty_user_name_is_present() {
     assert_eq!(decode_connect(&connect3(0x82, b"\0\x01c\0\0")).unwrap().user_name.unwrap(), "");
     assert_eq!(decode_connect(&connect3(0x02, b"\0\x01c")).unwrap().user_name, None);
 }
@@ -195,14 +195,14 @@ fn mqtt5_3_1_2_9_flagged_fields_must_be_present() {
 }
 
 #[test]
-fn mqtt5_3_1_2_16_fields_that_are_not_flagged_are_left_over() {
+fn mqtt5_3_1_2_16_fields_without_a_flag_are_extra_bytes() {
     // covers: MQTT-3.1.2-18
     connect_refused(&connect3(0x02, b"\0\x01c\0\x01u"), DecodeError::TrailingBytes, MALFORMED);
     connect_refused(&connect5(0x82, b"", b"\0\x01c\0\x01u\0\x01p"), DecodeError::TrailingBytes, MALFORMED);
 }
 
 #[test]
-fn properties_of_connect_come_once() {
+fn properties_of_connect_occur_once() {
     for property in [
         b"\x11\0\0\0\x01".as_slice(),
         b"\x21\0\x01",
@@ -220,7 +220,7 @@ fn properties_of_connect_come_once() {
 }
 
 #[test]
-fn will_properties_come_once() {
+fn will_properties_occur_once() {
     for property in
         [b"\x18\0\0\0\x01".as_slice(), b"\x01\x01", b"\x02\0\0\0\x01", b"\x03\0\x01c", b"\x08\0\x01r", b"\x09\0\x01d"]
     {
@@ -238,7 +238,7 @@ fn will_properties_come_once() {
 }
 
 #[test]
-fn values_that_connect_properties_cannot_have_are_protocol_errors() {
+fn invalid_values_of_connect_properties_are_protocol_errors() {
     for property in [b"\x21\0\0".as_slice(), b"\x27\0\0\0\0", b"\x19\x02", b"\x17\x02"] {
         let error = DecodeError::PropertyValue(property[0]);
         connect_refused(&connect5(0x02, property, b"\0\x01c"), error, PROTOCOL_ERROR);
@@ -250,7 +250,7 @@ fn values_that_connect_properties_cannot_have_are_protocol_errors() {
 }
 
 #[test]
-fn a_connect_does_not_hold_the_read_buffer() {
+fn a_connect_does_not_keep_the_read_buffer() {
     let input = Bytes::from(connect3(0x06, b"\0\x01c\0\x01w\0\x01x"));
     let read = Decoder::new(100).decode(&mut input.clone()).unwrap();
     assert!(read.is_some() && input.is_unique());

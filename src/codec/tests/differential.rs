@@ -7,7 +7,7 @@ use super::*;
 
 proptest! {
     #[test]
-    fn what_both_accept_is_read_the_same((version, frame) in frame_like()) {
+    fn packets_that_both_accept_decode_to_the_same((version, frame) in frame_like()) {
         let mut input = Bytes::from(frame);
         let whole = input.clone();
         if let Ok(Some(packet)) = connected(version).decode(&mut input) {
@@ -18,7 +18,7 @@ proptest! {
     }
 
     #[test]
-    fn what_we_write_it_reads_and_what_it_writes_we_read((version, packet) in client_packet()) {
+    fn each_codec_decodes_what_the_other_encodes((version, packet) in client_packet()) {
         let mut output = BytesMut::new();
         encode_client(&packet, version, &mut output);
         compare(version, &output, &packet);
@@ -33,7 +33,7 @@ proptest! {
 }
 
 #[test]
-fn the_second_opinion_is_asked() {
+fn the_second_codec_decodes_enough_packets() {
     for (version, frame) in [(V3, b"\x82\x06\0\x01\0\x01t\0".as_slice()), (V5, b"\x82\x07\0\x01\0\0\x01t\x2D")] {
         let packet = decode(version, frame).unwrap();
         let (theirs, written) = second_opinion(version, frame, &packet).unwrap();

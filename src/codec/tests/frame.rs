@@ -4,7 +4,7 @@ use super::*;
 use crate::codec::{PacketType, ReasonCode, frame_length};
 
 #[test]
-fn mqtt5_2_1_3_1_other_flags_than_the_standards_are_malformed() {
+fn mqtt5_2_1_3_1_other_flags_than_the_required_ones_are_malformed() {
     for (first_byte, packet_type) in [
         (0x41, PacketType::Puback),
         (0x52, PacketType::Pubrec),
@@ -72,7 +72,7 @@ fn mqtt5_1_5_5_1_overlong_variable_byte_integers_are_malformed() {
     refused(V5, b"\xC0\x80\x80\x80\x80", DecodeError::VariableByteInteger);
     refused(V5, b"\xC0\xFF\xFF\xFF\xFF\x01", DecodeError::VariableByteInteger);
     refused(V5, b"\x30\x85\x00\0\x01t\0x", DecodeError::VariableByteInteger);
-    // The property length, and the Subscription Identifier.
+    // The property length and the Subscription Identifier.
     refused(V5, b"\x30\x06\0\x01t\x80\x00x", DecodeError::VariableByteInteger);
     refused(V5, b"\x82\x0A\0\x01\x03\x0B\x81\x00\0\x01t\0", DecodeError::VariableByteInteger);
     assert_eq!(DecodeError::VariableByteInteger.reason_code(), ReasonCode::MalformedPacket);
@@ -90,7 +90,7 @@ fn mqtt5_3_2_2_15_packet_over_the_maximum_is_refused_by_its_header_alone() {
 }
 
 #[test]
-fn nothing_is_taken_before_the_whole_packet_is_there() {
+fn no_bytes_are_consumed_before_the_packet_is_complete() {
     let frame = b"\x32\x08\0\x03a/b\0\x07x";
     let mut decoder = connected(V3);
     for length in 0..frame.len() {

@@ -1,4 +1,4 @@
-//! Hand-made packets, right and wrong, and random ones.
+//! Tests with valid, malformed and random packets.
 
 use bytes::Bytes;
 
@@ -22,7 +22,7 @@ const V3: ProtocolVersion = ProtocolVersion::V3_1_1;
 const V5: ProtocolVersion = ProtocolVersion::V5;
 const VERSIONS: [ProtocolVersion; 3] = [V3_1, V3, V5];
 
-/// A decoder that has seen a CONNECT of this version.
+/// A decoder that has decoded a CONNECT of this version.
 fn connected(version: ProtocolVersion) -> Decoder {
     let mut decoder = Decoder::new(u32::MAX);
     let mut output = bytes::BytesMut::new();
@@ -32,7 +32,7 @@ fn connected(version: ProtocolVersion) -> Decoder {
     decoder
 }
 
-/// A decoder for the Client's side that has seen CONNACK.
+/// A decoder of the Client's side that has decoded CONNACK.
 fn answered(version: ProtocolVersion, maximum_packet_size: u32) -> ServerDecoder {
     let mut decoder = ServerDecoder::new(version, maximum_packet_size, u16::MAX);
     let mut output = bytes::BytesMut::new();
@@ -41,7 +41,7 @@ fn answered(version: ProtocolVersion, maximum_packet_size: u32) -> ServerDecoder
     decoder
 }
 
-/// Decodes one whole packet of a Server: its first, if it is a CONNACK.
+/// Decodes one complete packet of a Server, the first one if it is CONNACK.
 fn decode_server(version: ProtocolVersion, frame: &[u8]) -> Result<ServerPacket, DecodeError> {
     let is_connack = frame.first().is_some_and(|first_byte| first_byte >> 4 == 2);
     let mut decoder =
@@ -52,7 +52,7 @@ fn decode_server(version: ProtocolVersion, frame: &[u8]) -> Result<ServerPacket,
     Ok(packet)
 }
 
-/// A packet of these parts.
+/// A packet that consists of these parts.
 fn packet(first_byte: u8, parts: &[&[u8]]) -> Vec<u8> {
     let body = parts.concat();
     let mut output = bytes::BytesMut::new();
@@ -60,7 +60,7 @@ fn packet(first_byte: u8, parts: &[&[u8]]) -> Vec<u8> {
     output.to_vec()
 }
 
-/// Decodes one whole packet after a CONNECT of this version.
+/// Decodes one complete packet after a CONNECT of this version.
 fn decode(version: ProtocolVersion, frame: &[u8]) -> Result<ClientPacket, DecodeError> {
     let mut input = Bytes::copy_from_slice(frame);
     let packet = connected(version).decode(&mut input)?.expect("a whole packet");

@@ -21,7 +21,7 @@ fn alias(number: u16, alias_use: AliasUse) -> Option<(TopicAlias, AliasUse)> {
 }
 
 #[test]
-fn all_fields_are_read() {
+fn all_fields_are_decoded() {
     let read = publish(V3, b"\x3D\x0C\0\x03a/b\0\x07hello");
     assert_eq!((read.dup, read.qos, read.retain), (true, Qos::ExactlyOnce, true));
     assert_eq!(read.message.topic, TopicName::new("a/b".into()).unwrap());
@@ -164,8 +164,8 @@ fn properties_of_other_packets_are_malformed() {
 }
 
 #[test]
-fn properties_end_where_their_length_says() {
-    // The property length goes past the packet; a property past the property length; half a property.
+fn properties_end_at_their_length() {
+    // The property length exceeds the packet; a property exceeds the property length; a truncated property.
     refused(V5, b"\x30\x04\0\x01t\x05", DecodeError::Truncated);
     refused(V5, b"\x30\x0A\0\x01t\x04\x03\0\x05hello", DecodeError::Truncated);
     refused(V5, b"\x30\x09\0\x01t\x02\x02\0\0\0\x01", DecodeError::Truncated);
@@ -176,7 +176,7 @@ fn properties_end_where_their_length_says() {
 }
 
 #[test]
-fn fields_end_where_the_packet_does() {
+fn fields_end_with_the_packet() {
     for version in VERSIONS {
         refused(version, b"\x30\x00", DecodeError::Truncated);
         refused(version, b"\x30\x01\0", DecodeError::Truncated);
@@ -186,7 +186,7 @@ fn fields_end_where_the_packet_does() {
 }
 
 #[test]
-fn mqtt5_3_3_2_18_user_properties_keep_their_order_around_what_is_taken_out() {
+fn mqtt5_3_3_2_18_user_properties_keep_their_order_without_other_properties() {
     let properties = b"\x26\0\x01a\0\x011\x23\0\x01\x26\0\x01b\0\x012\x02\0\0\0\x05\x26\0\x01a\0\x013";
     let read = publish(V5, &with_properties(properties));
     let expected = [("a", "1"), ("b", "2"), ("a", "3")];
@@ -196,7 +196,7 @@ fn mqtt5_3_3_2_18_user_properties_keep_their_order_around_what_is_taken_out() {
 }
 
 #[test]
-fn a_publish_is_slices_of_the_input() {
+fn a_publish_has_slices_of_the_input() {
     let input = Bytes::from(with_properties(b"\x26\0\x01k\0\x01v"));
     let Ok(Some(ClientPacket::Publish(read))) = connected(V5).decode(&mut input.clone()) else { panic!() };
     let within = |part: &[u8]| input.as_ptr_range().contains(&part.as_ptr());

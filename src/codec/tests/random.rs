@@ -5,7 +5,7 @@ use super::strategies::{client_packet, frame_like, server_packet};
 use super::*;
 use crate::codec::{Message, ServerPacket, encode};
 
-/// All that is read in `input`, in pieces of `piece` bytes: the packets, how many bytes are left, and the error.
+/// Decodes `input` in pieces of `piece` bytes. Returns the packets, the number of remaining bytes, and the error.
 fn read_all(
     version: Option<ProtocolVersion>,
     input: &[u8],
@@ -29,7 +29,7 @@ fn read_all(
 
 proptest! {
     #[test]
-    fn any_bytes_decode_or_fail_and_the_same_however_they_are_split(
+    fn any_bytes_decode_or_fail_independently_of_fragmentation(
         frames in prop::collection::vec(frame_like(), 1..4),
         piece in 1usize..20,
         connected in any::<bool>(),
@@ -42,7 +42,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_client_writes_is_read_back((version, packet) in client_packet()) {
+    fn packets_of_a_client_survive_a_round_trip((version, packet) in client_packet()) {
         let mut output = BytesMut::new();
         encode_client(&packet, version, &mut output);
         if matches!(packet, ClientPacket::Connect(_)) {
@@ -54,7 +54,7 @@ proptest! {
     }
 
     #[test]
-    fn what_the_server_writes_is_read_back((version, packet) in server_packet()) {
+    fn packets_of_the_server_survive_a_round_trip((version, packet) in server_packet()) {
         let mut output = BytesMut::from("before");
         encode(&packet, version, &mut output);
         prop_assert_eq!(&output[..6], b"before");
@@ -75,9 +75,9 @@ proptest! {
     }
 }
 
-/// What the fuzz target does, for a bounded time and from a fixed seed: mutations of mutations of legal packets.
+/// Does the same as the fuzz target, for a bounded time and with a fixed seed: repeated mutations of valid packets.
 #[test]
-fn a_bounded_run_of_the_fuzzer_finds_nothing() {
+fn a_bounded_run_of_the_fuzzer_finds_no_error() {
     let seeds: &[&[u8]] = &[
         b"\x10\x0D\0\x04MQTT\x04\x02\0\x3C\0\x01c",
         b"\x10\x24\0\x04MQTT\x05\xC6\0\x3C\x05\x11\0\0\0\x0A\0\x01c\x05\x18\0\0\0\x09\0\x01w\0\x01x\0\x01u\0\x01p",
@@ -116,5 +116,5 @@ fn a_bounded_run_of_the_fuzzer_finds_nothing() {
             accepted += read_all(version, &frame, usize::MAX).0.len();
         }
     }
-    assert!(accepted > 1_000, "the fuzzer must get past the checks, not only bounce off them: {accepted}");
+    assert!(accepted > 1_000, "the fuzzer must create enough valid packets: {accepted}");
 }

@@ -1,6 +1,6 @@
-//! What `mqttbytes` makes of a packet, in our terms, as far as it is to be trusted.
+//! Decodes packets with `mqttbytes` and converts them to our types, as far as its result is reliable.
 //!
-//! Out of its reach: 3.1, AUTH, DISCONNECT of 5.0 (it loses the Reason Code) and UNSUBSCRIBE of 5.0 (it prints).
+//! Not compared: 3.1, AUTH, DISCONNECT of 5.0 (its Reason Code is lost) and UNSUBSCRIBE of 5.0 (it prints).
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "most of the packets of the other side's enums are not compared")]
 
@@ -16,14 +16,14 @@ use crate::codec::{
 };
 use crate::topic::{Filter, TopicName};
 
-/// Fails if `mqttbytes` reads `frame`, which we read as `packet`, and reads something else.
+/// Fails if `mqttbytes` decodes `frame` to something else than `packet`.
 pub(super) fn compare(version: ProtocolVersion, frame: &[u8], packet: &ClientPacket) {
     if let Some((theirs, _)) = second_opinion(version, frame, packet) {
         assert_eq!(canonical(packet.clone()), canonical(theirs), "{frame:02x?}");
     }
 }
 
-/// What `mqttbytes` reads in `frame`, and the frame that it writes for it.
+/// The packet that `mqttbytes` decodes from `frame`, and the frame that it encodes for it.
 pub(super) fn second_opinion(
     version: ProtocolVersion,
     frame: &[u8],
@@ -47,7 +47,8 @@ pub(super) fn second_opinion(
     }
 }
 
-/// Without what `mqttbytes` can't keep: the order of properties of different kinds, and empty User Names and Passwords.
+/// Removes information that `mqttbytes` loses: the order of properties of different kinds, and empty User Names and
+/// Passwords.
 pub(super) fn canonical(packet: ClientPacket) -> ClientPacket {
     match packet {
         ClientPacket::Connect(mut connect) => {

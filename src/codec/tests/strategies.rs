@@ -20,7 +20,7 @@ pub(super) fn server_packet() -> impl Strategy<Value = (ProtocolVersion, ServerP
     version().prop_flat_map(|version| (Just(version), server_packet_in(version)))
 }
 
-/// A version, and bytes that are a packet of a Client, nearly one, or none.
+/// A version, and bytes that are a Client's packet, a slightly altered one, or arbitrary.
 pub(super) fn frame_like() -> impl Strategy<Value = (ProtocolVersion, Vec<u8>)> {
     like(|| {
         client_packet().prop_map(|(version, packet)| {
@@ -31,7 +31,7 @@ pub(super) fn frame_like() -> impl Strategy<Value = (ProtocolVersion, Vec<u8>)> 
     })
 }
 
-/// The same of a Server.
+/// The same for packets of a Server.
 pub(super) fn server_frame_like() -> impl Strategy<Value = (ProtocolVersion, Vec<u8>)> {
     like(|| {
         server_packet().prop_map(|(version, packet)| {
@@ -42,7 +42,7 @@ pub(super) fn server_frame_like() -> impl Strategy<Value = (ProtocolVersion, Vec
     })
 }
 
-/// Packets, packets with some bytes changed, anything behind a fixed header, and anything.
+/// Packets, packets with some bytes changed, arbitrary bytes behind a fixed header, and arbitrary bytes.
 fn like<S>(encoded: impl Fn() -> S) -> impl Strategy<Value = (ProtocolVersion, Vec<u8>)>
 where
     S: Strategy<Value = (ProtocolVersion, Vec<u8>)>,
@@ -122,7 +122,7 @@ fn server_packet_in(version: ProtocolVersion) -> BoxedStrategy<ServerPacket> {
     prop_oneof![6 => of_all_versions, 3 => connack, 1 => suback, 1 => unsuback, 1 => disconnect, 1 => auth].boxed()
 }
 
-/// With what 3.1.1 can say.
+/// Packets that 3.1.1 can represent.
 fn control_of_3_1_1() -> impl Strategy<Value = ServerPacket> {
     use ReasonCode as Code;
     let refusals = [
@@ -372,7 +372,7 @@ fn reason_code(packet_type: PacketType) -> impl Strategy<Value = ReasonCode> {
     prop::sample::select(codes.collect::<Vec<_>>())
 }
 
-/// Each at most once, in any order, and User Properties.
+/// Each property at most once, in any order, and User Properties.
 fn message_properties() -> impl Strategy<Value = MessageProperties> {
     let single = (of(any::<bool>()), of(text()), of(topic_name()), of(binary()));
     let single = single.prop_map(|(format, content_type, response_topic, correlation_data)| {
@@ -425,7 +425,7 @@ fn character() -> impl Strategy<Value = char> {
     ]
 }
 
-/// Now and then longer than what one byte of a length can say.
+/// Sometimes longer than a one-byte length can represent.
 fn binary() -> impl Strategy<Value = Bytes> {
     prop_oneof![9 => vec(any::<u8>(), 0..20), 1 => vec(any::<u8>(), 120..300)].prop_map(Bytes::from)
 }

@@ -26,7 +26,7 @@ fn decode_subscribe(version: ProtocolVersion, frame: &[u8]) -> Subscribe {
 }
 
 #[test]
-fn several_filters_are_read_in_order() {
+fn several_filters_are_decoded_in_order() {
     let frame = b"\x82\x0F\x01\x04\0\x03a/+\0\0\x01#\x01\0\x01c\x02";
     let frame = [&frame[..], b""].concat();
     let read = decode_subscribe(V3, &packet(0x82, &[&frame[2..]]));
@@ -44,7 +44,7 @@ fn several_filters_are_read_in_order() {
 }
 
 #[test]
-fn all_subscription_options_are_read() {
+fn all_subscription_options_are_decoded() {
     let read = decode_subscribe(V5, &subscribe(V5, b"t", 0b0010_1110));
     let options = SubscriptionOptions {
         qos: Qos::ExactlyOnce,
@@ -99,7 +99,7 @@ fn mqtt5_3_8_3_4_no_local_on_a_shared_subscription_is_a_protocol_error() {
 }
 
 #[test]
-fn mqtt5_4_7_1_1_filters_that_are_none_are_malformed() {
+fn mqtt5_4_7_1_1_invalid_filters_are_malformed() {
     for (filter, cause) in [
         (b"".as_slice(), InvalidTopic::Empty), // covers: MQTT-4.7.3-1
         (b"a#b", InvalidTopic::MisplacedMultiLevelWildcard),
@@ -146,7 +146,7 @@ fn mqtt5_2_2_1_3_subscribe_and_unsubscribe_have_a_packet_identifier() {
 }
 
 #[test]
-fn filters_and_options_end_where_the_packet_does() {
+fn filters_and_options_end_with_the_packet() {
     refused(V3, b"\x82\x05\0\x01\0\x01t", DecodeError::Truncated);
     refused(V5, b"\x82\x06\0\x01\0\0\x01t", DecodeError::Truncated);
     refused(V3, b"\x82\x07\0\x01\0\x04t\0\0", DecodeError::Truncated);
@@ -155,7 +155,7 @@ fn filters_and_options_end_where_the_packet_does() {
 }
 
 #[test]
-fn subscription_identifier_is_1_to_268_435_455_and_comes_once() {
+fn subscription_identifier_is_1_to_268_435_455_and_occurs_once() {
     let with = |properties: &[u8]| {
         packet(0x82, &[b"\0\x01", &[u8::try_from(properties.len()).unwrap()], properties, b"\0\x01t\0"])
     };
@@ -169,7 +169,7 @@ fn subscription_identifier_is_1_to_268_435_455_and_comes_once() {
 }
 
 #[test]
-fn subscribed_filters_do_not_hold_the_read_buffer() {
+fn subscribed_filters_do_not_keep_the_read_buffer() {
     for version in VERSIONS {
         let mut decoder = connected(version);
         let input = Bytes::from(subscribe(version, b"a/long/filter", 0));

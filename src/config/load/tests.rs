@@ -32,7 +32,7 @@ fn no_file_and_no_override_is_the_default() {
 }
 
 #[test]
-fn a_file_sets_what_it_names_and_nothing_else() {
+fn a_file_sets_only_the_settings_it_contains() {
     let file = file("[limits]\nconnect_timeout = \"5s\"\nwrite_timeout = 7\nmaximum_packet_size = \"64KiB\"\n");
     let loaded = load_layers(Some(file.path()), Vec::new()).unwrap();
     let limits = Limits {
@@ -86,7 +86,7 @@ fn an_override_takes_every_kind_of_value() {
 }
 
 #[test]
-fn a_wrong_override_names_its_flag_and_the_nearest_right_one() {
+fn a_wrong_override_names_its_flag_and_the_nearest_valid_name() {
     let error = |key, value| load_layers(None, vec![flag(key, value)]).unwrap_err().to_string();
     assert_eq!(
         error("limits.conections_max", "1"),
@@ -103,7 +103,7 @@ fn a_wrong_override_names_its_flag_and_the_nearest_right_one() {
 }
 
 #[test]
-fn listeners_of_a_flag_replace_those_of_the_file() {
+fn listeners_of_a_flag_replace_listeners_of_the_file() {
     let file = file("[[listeners]]\naddress = \"127.0.0.1:1\"\n[[listeners]]\naddress = \"127.0.0.1:2\"\n");
     let addresses = vec!["0.0.0.0:1883".to_owned(), "unix:/run/oncemq.sock".to_owned()];
     let listen = Override { origin: Origin::Flag("--listen".to_owned()), change: Change::Listeners(addresses) };
@@ -118,7 +118,7 @@ fn listeners_of_a_flag_replace_those_of_the_file() {
 }
 
 #[test]
-fn rules_for_durability_of_a_flag_replace_those_of_the_file() {
+fn durability_rules_of_a_flag_replace_rules_of_the_file() {
     let file = file("[[durability_rules]]\ntopic = \"a\"\nlevel = \"crash\"\n");
     let rules = |rules: &[&str]| {
         let change = Change::DurabilityRules(rules.iter().map(|rule| (*rule).to_owned()).collect());
@@ -131,8 +131,8 @@ fn rules_for_durability_of_a_flag_replace_those_of_the_file() {
     let error = |wrong| load_layers(None, rules(&[wrong])).unwrap_err().to_string();
     assert_eq!(
         error("$share/g/a=none"),
-        "flag --durability-rule: `durability_rules[0].topic` is no topic filter for a rule: `$share/` where a plain topic \
-         filter belongs"
+        "flag --durability-rule: `durability_rules[0].topic` is not a valid topic filter for a rule: a plain topic filter must not \
+         begin with `$share/`"
     );
     assert!(error("a=loud").starts_with("flag --durability-rule: `durability_rules.level`: unknown variant `loud`"));
 }
@@ -178,7 +178,7 @@ fn a_bad_value_is_an_error_with_line_column_and_key() {
         ("[security]\nallow_anonymous = \"yes\"\n", "2:19: `security.allow_anonymous`: invalid value"),
         (
             "[[listeners]]\naddress = \"localhost:1883\"\n",
-            "2:11: `listeners[0].address`: `localhost:1883` is no address",
+            "2:11: `listeners[0].address`: `localhost:1883` is not a listener address",
         ),
         ("[[listeners]]\nname = \"a\"\n", "1:1: `listeners[0]`: missing field `address`"),
         ("[log]\nlevel = \"inof\"\n", "2:9: `log.level`: unknown variant `inof`"),
@@ -193,7 +193,7 @@ fn a_bad_value_is_an_error_with_line_column_and_key() {
 }
 
 #[test]
-fn values_that_do_not_fit_together_name_their_lines() {
+fn contradicting_values_are_errors_with_their_lines() {
     let error = error_of("[[listeners]]\naddress = \"127.0.0.1:1\"\ntransport = \"tls\"\n[limits]\nsessions_max = 0\n");
     let lines: Vec<_> = error.lines().collect();
     assert_eq!(lines.len(), 2);
@@ -202,13 +202,13 @@ fn values_that_do_not_fit_together_name_their_lines() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn the_error_for_a_missing_file_names_it() {
     let error = load_layers(Some(Path::new("/does/not/exist.toml")), Vec::new()).unwrap_err().to_string();
     assert!(error.contains("/does/not/exist.toml"), "{error}");
 }
 
 #[test]
-fn what_is_shown_reads_back_as_the_same_configuration() {
+fn the_shown_configuration_parses_to_the_same_values() {
     let text = "[[listeners]]\naddress = \"127.0.0.1:1\"\nconnections_max = 5\nallow_anonymous = false\n\
                 [limits]\nkeep_alive_max = \"1m\"\n[security]\nallow_anonymous = true\n";
     let file = file(text);

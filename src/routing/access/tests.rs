@@ -32,7 +32,7 @@ fn denied_by(rule: &str) -> Denied {
 const NO_RULE: Denied = Denied { rule: None };
 
 #[test]
-fn everything_is_allowed_without_rules_at_all_and_nothing_with_none() {
+fn without_restriction_everything_is_allowed_and_with_an_empty_list_nothing() {
     for name in ["a", "$SYS/uptime"] {
         assert_eq!(Access::everything().publish(&topic(name)), Ok(()));
         assert!(Access::everything().receive(&topic(name)));
@@ -44,7 +44,7 @@ fn everything_is_allowed_without_rules_at_all_and_nothing_with_none() {
 }
 
 #[test]
-fn a_rule_speaks_of_its_action_alone() {
+fn a_rule_applies_to_its_action_only() {
     let access = Access::new(vec![
         rule(Allow, AccessAction::Publish, "up/#"),
         rule(Allow, AccessAction::Subscribe, "down/#"),
@@ -61,7 +61,7 @@ fn a_rule_speaks_of_its_action_alone() {
 }
 
 #[test]
-fn a_denial_wins_wherever_it_stands_and_is_named() {
+fn a_denial_overrides_all_other_rules_and_is_reported() {
     for rules in [[(Allow, "a/#"), (Deny, "a/secret")], [(Deny, "a/secret"), (Allow, "a/#")]] {
         let access = access(&rules);
         assert_eq!(access.publish(&topic("a/secret")), Err(denied_by("Deny a/secret")));
@@ -74,13 +74,13 @@ fn a_denial_wins_wherever_it_stands_and_is_named() {
 }
 
 #[test]
-fn a_denial_says_why() {
+fn a_denial_has_its_reason() {
     assert_eq!(denied_by("acl.conf:12").to_string(), "denied by acl.conf:12");
     assert_eq!(NO_RULE.to_string(), "no rule allows it");
 }
 
 #[test]
-fn mqtt5_4_7_2_1_a_wildcard_rule_doesnt_reach_dollar_topics() {
+fn mqtt5_4_7_2_1_a_wildcard_rule_does_not_match_dollar_topics() {
     let access = access(&[(Allow, "#")]);
     assert!(!access.receive(&topic("$SYS/uptime")));
     assert_eq!(subscribe(&access, "$SYS/#"), Err(NO_RULE));
@@ -89,7 +89,7 @@ fn mqtt5_4_7_2_1_a_wildcard_rule_doesnt_reach_dollar_topics() {
 }
 
 #[test]
-fn a_filter_that_is_wider_than_what_is_allowed_is_granted_in_part() {
+fn a_filter_wider_than_the_allowed_topics_is_granted_in_part() {
     let access = access(&[(Allow, "a/+/x"), (Allow, "b")]);
     for filter in ["#", "a/#", "+/+/+", "a/1/#", "b/#", "$share/group/a/+/+"] {
         assert_eq!(subscribe(&access, filter), Ok(Coverage::Part), "{filter}");
@@ -106,7 +106,7 @@ fn filters() -> impl Strategy<Value = String> {
     "(\\$?[ab]|\\+)(/([ab]|\\+)){0,2}(/#)?|#".prop_filter("not empty", |filter| !filter.is_empty())
 }
 
-/// All topics of up to four levels of which each is one of three names: `c` stands for all that no filter names.
+/// All topics of up to four levels with three names; `c` represents all names that occur in no filter.
 fn universe() -> Vec<TopicName> {
     let mut topics: Vec<String> = ["a", "b", "c", "$a", "$b", "$c"].map(str::to_owned).to_vec();
     let mut longest = topics.clone();
@@ -119,7 +119,7 @@ fn universe() -> Vec<TopicName> {
 
 proptest! {
     #[test]
-    fn filters_cover_and_meet_as_the_sets_of_their_topics(one in filters(), other in filters()) {
+    fn containment_and_intersection_agree_with_sets_of_topics(one in filters(), other in filters()) {
         let (left, right) = (TopicFilter::try_from(&*one).unwrap(), TopicFilter::try_from(&*other).unwrap());
         let universe = universe();
         let (left_levels, right_levels): (Vec<_>, Vec<_>) = (left.levels().collect(), right.levels().collect());
@@ -134,7 +134,7 @@ proptest! {
     }
 
     #[test]
-    fn coverage_is_never_better_than_what_may_be_received(
+    fn coverage_never_exceeds_the_allowed_topics(
         rules in prop::collection::vec((any::<bool>(), filters()), 0..5),
         wanted in filters(),
     ) {
@@ -148,7 +148,7 @@ proptest! {
         match access.subscribe(&wanted) {
             Ok(Coverage::Whole) => prop_assert!(matched.all(|topic| access.receive(topic))),
             Ok(Coverage::Part) if rules.len() == 2 => {
-                // Exact where one rule that allows meets one that denies.
+                // The result is exact for one rule that allows and one that denies.
                 let effects: Vec<_> = rules.iter().map(|&(effect, _)| effect).collect();
                 prop_assume!(effects.contains(&Deny));
                 prop_assert!(0 < received && received < matched.count());

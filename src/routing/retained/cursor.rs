@@ -10,44 +10,45 @@ use crate::routing::arena::NodeId;
 use crate::timestamp::Timestamp;
 use crate::topic::TopicFilter;
 
-/// How far a new subscription has got through the retained messages that were there when it was made.
+/// A subscription's position in the retained messages that existed when it was created.
 ///
-/// It holds no message: only the nodes from the root of the tree to the last one visited. Nodes are visited parent first, and the children of
-/// a node in the order in which they were created. The store may change between two steps: a node is known by the number of its creation, and
-/// where one is gone, the walk goes on at the first of its siblings that was created after it. So each message that was there at the
-/// beginning, and is still there, is found exactly once. Messages and nodes that came later are passed over.
+/// It stores no message, only the path from the root of the tree to the last visited node. Nodes are visited before
+/// their children, and children in the order of their creation. The store may change between two steps. A node is
+/// identified by its creation number; if it was removed, the walk continues at its first sibling with a higher number.
+/// Therefore each message that existed at the beginning and still exists is found exactly once. Later messages and
+/// nodes are skipped.
 #[derive(Debug)]
 pub struct RetainedCursor {
-    /// From a child of the root down to the last node visited.
+    /// From a child of the root to the last visited node.
     path: Vec<Place>,
     next: Next,
-    /// The highest number of a message, and of a node, when it was made.
+    /// The highest numbers of a message and of a node at the creation of the cursor.
     newest: u64,
     created: u64,
 }
 
-/// A node that may be gone by now.
+/// A node that may have been removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
     id: NodeId,
-    /// The number of its creation.
+    /// Its creation number.
     created: u64,
 }
 
-/// What the next step does.
+/// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    /// The end of the path was visited: its children are next.
+    /// The last node of the path was visited; continue with its children.
     Child,
-    /// Everything below the end of the path was visited: its next sibling follows.
+    /// The subtree of the last node was visited; continue with its next sibling.
     Sibling,
-    /// The end of the path was not visited. It stands for a node that is gone: the siblings created up to this one are passed over.
-    PastGone(u64),
-    /// There is nothing left.
-    Nothing,
+    /// The last node was removed before its visit; skip siblings up to this creation number.
+    SkipSiblings(u64),
+    /// The walk is finished.
+    Finished,
 }
 
-/// The children of a node that a filter goes on with.
+/// The children of a node that can match the filter.
 enum Children<'a> {
     None,
     One(&'a str),
@@ -55,20 +56,21 @@ enum Children<'a> {
 }
 
 impl RetainedCursor {
-    /// Whether every message was found.
+    /// Whether all messages were found.
     pub fn is_finished(&self) -> bool {
-        self.next == Next::Nothing
+        self.next == Next::Finished
     }
 }
 
 impl RetainedStore {
-    /// A position before the first of the messages that are there now.
+    /// A cursor before the first message.
     pub fn cursor(&self) -> RetainedCursor {
         RetainedCursor { path: Vec::new(), next: Next::Child, newest: self.newest, created: self.created }
     }
 
-    /// Moves `cursor` on and gives the messages that `filter` matches and that haven't expired at `now` to `found`, until that breaks or
-    /// `visits` nodes were visited; those are subtracted from it. The filter must be the same in all steps.
+    /// Advances `cursor` and passes messages that match `filter` and haven't expired at `now` to `found`, until `found`
+    /// breaks or `visits` nodes were visited; visited nodes are subtracted from `visits`. All steps must use the same
+    /// filter.
     pub fn advance(
         &self,
         (cursor, filter): (&mut RetainedCursor, &TopicFilter),
@@ -78,7 +80,7 @@ impl RetainedStore {
     ) {
         let levels: SmallVec<[&str; 16]> = filter.levels().collect();
         let mut walk = Walk { store: self, cursor, levels: &levels };
-        walk.find_way_back();
+        walk.skip_removed_nodes();
         while *visits > 0 && !walk.cursor.is_finished() {
             *visits -= 1;
             if let Some(retained) = walk.step()
@@ -92,7 +94,7 @@ impl RetainedStore {
     }
 }
 
-/// A cursor in its store.
+/// A cursor with its store and filter.
 struct Walk<'a, 'b> {
     store: &'a RetainedStore,
     cursor: &'b mut RetainedCursor,
@@ -100,7 +102,7 @@ struct Walk<'a, 'b> {
 }
 
 impl<'a> Walk<'a, '_> {
-    /// Goes to the next node, or only a part of the way there, and returns its message if the filter matches its topic.
+    /// Makes one step towards the next node. Returns its message if it was reached and the filter matches.
     fn step(&mut self) -> Option<&'a Arc<RetainedMessage>> {
         match self.cursor.next {
             Next::Child => match self.first_child() {
@@ -112,14 +114,14 @@ impl<'a> Walk<'a, '_> {
                     Some(sibling) => self.visit(sibling),
                     None => self.go(Next::Sibling),
                 },
-                None => self.go(Next::Nothing),
+                None => self.go(Next::Finished),
             },
-            Next::PastGone(last) => match self.cursor.path.pop() {
+            Next::SkipSiblings(last) => match self.cursor.path.pop() {
                 Some(place) if place.created > last => self.visit(place.id),
-                Some(place) => self.pass_over(self.node(place.id).next, last),
-                None => self.go(Next::Nothing),
+                Some(place) => self.skip_siblings(self.node(place.id).next, last),
+                None => self.go(Next::Finished),
             },
-            Next::Nothing => None,
+            Next::Finished => None,
         }
     }
 
@@ -128,11 +130,11 @@ impl<'a> Walk<'a, '_> {
         None
     }
 
-    /// Puts a node at the end of the path, and returns its message if the filter matches its topic.
+    /// Appends a node to the path. Returns its message if the filter matches.
     fn visit(&mut self, id: NodeId) -> Option<&'a Arc<RetainedMessage>> {
         let node = self.node(id);
         if node.created > self.cursor.created {
-            return self.go(Next::Sibling); // its later siblings are newer still
+            return self.go(Next::Sibling); // later siblings have higher numbers
         }
         let is_hidden = self.cursor.path.is_empty() && matches!(self.levels, ["+" | "#", ..]);
         self.cursor.path.push(Place { id, created: node.created });
@@ -144,28 +146,29 @@ impl<'a> Walk<'a, '_> {
         node.message().filter(|_| matches!(self.levels.get(depth), None | Some(&"#")))
     }
 
-    /// Goes on at `sibling`, which is visited if it was created after `last`.
-    fn pass_over(&mut self, sibling: Option<NodeId>, last: u64) -> Option<&'a Arc<RetainedMessage>> {
+    /// Continues at `sibling`, which is visited if its creation number is above `last`.
+    fn skip_siblings(&mut self, sibling: Option<NodeId>, last: u64) -> Option<&'a Arc<RetainedMessage>> {
         let Some(id) = sibling else { return self.go(Next::Sibling) };
         self.cursor.path.push(Place { id, created: self.node(id).created });
-        self.go(Next::PastGone(last))
+        self.go(Next::SkipSiblings(last))
     }
 
-    /// If nodes of the path are gone, goes to where the walk goes on: among the siblings of the highest of them.
-    fn find_way_back(&mut self) {
+    /// If nodes of the path were removed, truncates the path to continue among the siblings of the highest removed
+    /// node.
+    fn skip_removed_nodes(&mut self) {
         let path = &self.cursor.path;
         let is_there = |place: &Place| self.store.nodes.get(place.id).is_some_and(|node| node.created == place.created);
         let Some((depth, gone)) = path.iter().copied().enumerate().find(|(_, place)| !is_there(place)) else { return };
         let last = match self.cursor.next {
-            Next::PastGone(last) if depth + 1 == path.len() => last,
-            Next::Child | Next::Sibling | Next::PastGone(_) | Next::Nothing => gone.created,
+            Next::SkipSiblings(last) if depth + 1 == path.len() => last,
+            Next::Child | Next::Sibling | Next::SkipSiblings(_) | Next::Finished => gone.created,
         };
         self.cursor.path.truncate(depth);
         let sibling = if matches!(self.children(), Children::All) { self.first_child() } else { None };
-        self.pass_over(sibling, last);
+        self.skip_siblings(sibling, last);
     }
 
-    /// The first child of the end of the path that the filter goes on with.
+    /// The first child of the last node that can match the filter.
     fn first_child(&self) -> Option<NodeId> {
         let parent = self.cursor.path.last().map_or(NodeId::ROOT, |place| place.id);
         match self.children() {
@@ -175,7 +178,7 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    /// Which children of the end of the path the filter goes on with.
+    /// The children of the last node that can match the filter.
     fn children(&self) -> Children<'_> {
         match self.levels.get(self.cursor.path.len()).or_else(|| self.levels.last().filter(|level| **level == "#")) {
             None => Children::None,

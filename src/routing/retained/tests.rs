@@ -37,7 +37,7 @@ fn store(topics: &[&str]) -> RetainedStore {
     store
 }
 
-/// Moves a cursor on over so many nodes.
+/// Advances a cursor by a number of nodes.
 fn step(
     store: &RetainedStore,
     cursor: &mut RetainedCursor,
@@ -70,7 +70,7 @@ fn is_empty(store: &RetainedStore) -> bool {
 }
 
 #[test]
-fn mqtt5_3_3_1_5_a_retained_message_replaces_that_of_its_topic() {
+fn mqtt5_3_3_1_5_a_retained_message_replaces_the_previous_one_of_its_topic() {
     let mut store = RetainedStore::new(UNLIMITED);
     store.set(retained("a/b", "one")).unwrap();
     let bytes = store.bytes();
@@ -82,7 +82,7 @@ fn mqtt5_3_3_1_5_a_retained_message_replaces_that_of_its_topic() {
 }
 
 #[test]
-fn mqtt5_3_3_1_6_clearing_leaves_no_message_and_no_trace() {
+fn mqtt5_3_3_1_6_clearing_removes_the_message_and_its_nodes() {
     // covers: MQTT-3.3.1-7
     let mut store = store(&["a/b/c", "a/b", "a/d"]);
     assert!(!store.clear(&topic("a")));
@@ -131,7 +131,7 @@ fn expired_messages_are_neither_sent_nor_kept() {
     }
     store.set(RetainedMessage { number: 1, ..retained("for ever", "x") }).unwrap();
     assert_eq!(matching(&store, "#"), ["late", "soon", "for ever"]);
-    assert_eq!(store.next_expiry(), Some(Timestamp(1)));
+    assert_eq!(store.expiries.len(), 4);
     assert_eq!(store.remove_expired(NOW, 1).len(), 1);
     assert!(store.get(&topic("long gone")).is_none() && store.get(&topic("gone")).is_some());
     assert_eq!(store.remove_expired(NOW, 10).len(), 1);
@@ -140,19 +140,19 @@ fn expired_messages_are_neither_sent_nor_kept() {
     store.set(RetainedMessage { number: 2, ..retained("soon", "without expiry") }).unwrap();
     assert_eq!(store.remove_expired(Timestamp(u64::MAX), 10).len(), 1);
     assert_eq!(matching(&store, "#"), ["soon", "for ever"]);
-    assert_eq!(store.next_expiry(), None);
+    assert!(store.expiries.is_empty());
 }
 
 #[test]
-fn a_full_store_refuses_new_topics_and_replaces_what_it_has() {
+fn a_full_store_refuses_new_topics_and_permits_replacements() {
     let mut store = store(&["a", "b"]);
-    store.set_limits(RetainedLimits { retained_messages_max: 2, ..UNLIMITED });
+    store.limits = RetainedLimits { retained_messages_max: 2, ..UNLIMITED };
     assert_eq!(store.set(retained("c", "x")), Err(RetainedFull::Messages { retained_messages_max: 2 }));
     assert!(store.set(retained("b", "replaced")).is_ok());
     assert_eq!(&*store.get(&topic("b")).unwrap().message.payload, b"replaced");
 
     let retained_bytes_max = store.bytes();
-    store.set_limits(RetainedLimits { retained_bytes_max, ..UNLIMITED });
+    store.limits = RetainedLimits { retained_bytes_max, ..UNLIMITED };
     let full = Err(RetainedFull::Bytes { retained_bytes_max });
     assert_eq!(store.set(retained("b", "replaced by a longer one")), full);
     assert_eq!(&*store.get(&topic("b")).unwrap().message.payload, b"replaced");
@@ -160,13 +160,13 @@ fn a_full_store_refuses_new_topics_and_replaces_what_it_has() {
     assert!(store.set(retained("b", "short")).is_ok());
     assert!(store.set(retained("b", "replaced")).is_ok());
 
-    store.set_limits(RetainedLimits { retained_messages_max: 0, retained_bytes_max: 0 });
+    store.limits = RetainedLimits { retained_messages_max: 0, retained_bytes_max: 0 };
     assert!(store.set(retained("b", "short")).is_ok(), "smaller than before: no worse");
     assert_eq!(store.len(), 2);
 }
 
 #[test]
-fn all_of_a_message_counts_for_the_limit() {
+fn all_parts_of_a_message_count_against_the_limit() {
     let cost = |topic, payload, properties| {
         let message = Message { topic, payload, properties, qos: Qos::AtMostOnce, id: None };
         cost(&RetainedMessage { message: Arc::new(message), ..retained("x", "x") })
@@ -180,20 +180,21 @@ fn all_of_a_message_counts_for_the_limit() {
 }
 
 #[test]
-fn a_level_is_paid_for_whatever_its_name() {
-    /// As the slab keeps a node.
+fn every_level_counts_against_the_limit() {
+    /// A node as the slab stores it.
     enum Place {
         #[expect(dead_code, reason = "for its size")]
         Free(usize),
         #[expect(dead_code, reason = "for its size")]
         Taken(Node),
     }
-    // The slab and the hash table may just have grown: half of the one, 9 of 16 places of the other are free then.
+    // The slab and the hash table may just have grown: half of the slab and 9 of 16 places of the table are unused
+    // then.
     let taken = 2 * size_of::<Place>() + (size_of::<(u32, NodeId)>() + 1) * 16 / 7;
     for length in [0, 1, 15, 16, 24, 25, 1_000] {
         let name = "n".repeat(length);
         let of_levels = |levels: usize| cost(&retained(&(format!("{name}/").repeat(levels) + "end"), "x"));
-        // An allocation is 8 bytes more than what it holds, a multiple of 16, and 32 at least.
+        // An allocation has 8 bytes of overhead, and its size is a multiple of 16 and at least 32.
         let allocated = if length == 0 { 0 } else { (length + 8).next_multiple_of(16).max(32) };
         let in_topic = length + 1;
         assert!(of_levels(9) - of_levels(8) >= taken + allocated + in_topic, "a name of {length} bytes");
@@ -201,7 +202,7 @@ fn a_level_is_paid_for_whatever_its_name() {
 }
 
 #[test]
-fn topics_of_thousands_of_levels_are_as_good_as_any_and_paid_for() {
+fn topics_of_thousands_of_levels_work_and_count_against_the_limit() {
     let mut store = RetainedStore::new(UNLIMITED);
     let deep = "/".repeat(60_000);
     store.set(retained(&deep, "x")).unwrap();
@@ -234,7 +235,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..60)
 }
 
-/// By topic: number, payload, expiry.
+/// Number, payload and expiry by topic.
 type Model = BTreeMap<TopicName, (u64, &'static str, Option<u64>)>;
 
 fn apply((number, step): (u64, Step), store: &mut RetainedStore, model: &mut Model) {
@@ -262,7 +263,7 @@ fn apply((number, step): (u64, Step), store: &mut RetainedStore, model: &mut Mod
 
 proptest! {
     #[test]
-    fn the_store_matches_as_testing_every_topic_in_turn_does(
+    fn the_store_matches_like_testing_every_topic(
         steps in steps(),
         filters in prop::collection::vec("(\\$?[ab]?|\\+)(/([ab]?|\\+)){0,3}(/#)?|#", 1..20),
     ) {
@@ -298,7 +299,7 @@ fn topics_of(found: &[Arc<RetainedMessage>]) -> Vec<&str> {
 }
 
 #[test]
-fn a_step_visits_no_more_nodes_than_it_may() {
+fn a_step_visits_at_most_the_permitted_nodes() {
     let topics: Vec<String> = (0..100).map(|number| format!("{number}/x")).collect();
     let store = store(&topics.iter().map(String::as_str).collect::<Vec<_>>());
     for (filter, matches) in [("#", 100), ("+/x", 100), ("+/y", 0), ("+", 0), ("7/x", 1)] {
@@ -315,7 +316,7 @@ fn a_step_visits_no_more_nodes_than_it_may() {
 }
 
 #[test]
-fn a_cursor_goes_on_where_its_node_is_gone() {
+fn a_cursor_continues_where_its_node_was_removed() {
     let mut store = store(&["a/1", "a/2", "a/3", "a/4", "b/1"]);
     let mut cursor = store.cursor();
     assert_eq!(topics_of(&step(&store, &mut cursor, "#", 3)), ["a/1"]);
@@ -326,7 +327,7 @@ fn a_cursor_goes_on_where_its_node_is_gone() {
     for gone in ["a/3", "a/4"] {
         store.clear(&topic(gone));
     }
-    // The node of "a" is a new one now, and so are its children.
+    // The node of "a" and its children are new ones.
     store.set(RetainedMessage { number: 9, ..retained("a/3", "again") }).unwrap();
     store.set(RetainedMessage { number: 10, ..retained("b/1", "replaced") }).unwrap();
     store.set(RetainedMessage { number: 11, ..retained("c", "new") }).unwrap();
@@ -336,7 +337,7 @@ fn a_cursor_goes_on_where_its_node_is_gone() {
 }
 
 #[test]
-fn passing_over_siblings_of_a_node_that_is_gone_is_counted_too() {
+fn skipping_siblings_of_a_removed_node_is_counted_too() {
     let topics: Vec<String> = (0..100).map(|number| format!("{number:02}")).collect();
     let mut store = store(&topics.iter().map(String::as_str).collect::<Vec<_>>());
     let mut cursor = store.cursor();
@@ -354,7 +355,7 @@ fn passing_over_siblings_of_a_node_that_is_gone_is_counted_too() {
 
 proptest! {
     #[test]
-    fn a_cursor_finds_each_message_that_was_there_and_still_is_exactly_once(
+    fn a_cursor_finds_each_remaining_message_exactly_once(
         before in steps(),
         filter in "(\\$?[ab]?|\\+)(/([ab]?|\\+)){0,3}(/#)?|#",
         during in prop::collection::vec((steps(), 1..6_usize), 0..30),

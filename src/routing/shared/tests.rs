@@ -33,7 +33,7 @@ impl Group {
         self.index.share(&subscription(Qos::AtLeastOnce).filter, &topic("a")).unwrap()
     }
 
-    /// Who gets each of the next messages, each through a route of its own.
+    /// The members that receive the next messages, each through a new route.
     fn next(&self, messages: usize) -> Vec<u64> {
         (0..messages).map(|_| chosen(&self.share(), None, "a")).collect()
     }
@@ -58,7 +58,7 @@ fn chosen(share: &Share, publisher: Option<u64>, text: &str) -> u64 {
 }
 
 #[test]
-fn mqtt5_4_8_2_3_the_chosen_member_gets_it_as_its_own_subscription_grants() {
+fn mqtt5_4_8_2_3_the_selected_member_gets_it_according_to_its_own_subscription() {
     let mut group = Group::new(ShareStrategy::RoundRobin, 2);
     group.index.subscribe(&group.sessions[1], &subscription(Qos::AtMostOnce), None, ShareStrategy::RoundRobin);
     let share = group.share();
@@ -83,7 +83,7 @@ fn round_robin_goes_on_across_routes_and_changes() {
 }
 
 #[test]
-fn round_robin_is_fair_to_those_who_stay_when_one_disconnects() {
+fn round_robin_stays_fair_when_a_member_disconnects() {
     let group = Group::new(ShareStrategy::RoundRobin, 3);
     group.set_connected(10, false);
     assert_eq!(group.next(5), [0, 20, 0, 20, 0]);
@@ -106,7 +106,7 @@ fn without_a_connected_member_the_sessions_take_turns_to_queue_it() {
         let taken = group.next(6);
         assert_eq!(taken.len(), 6, "{strategy:?}");
         group.set_connected(20, true);
-        assert_eq!(group.next(3), [20; 3], "{strategy:?}: one that is connected comes first");
+        assert_eq!(group.next(3), [20; 3], "{strategy:?}: connected members are preferred");
     }
     let group = Group::new(ShareStrategy::RoundRobin, 3);
     group.sessions.iter().for_each(|session| session.set_connected(false));
@@ -114,7 +114,7 @@ fn without_a_connected_member_the_sessions_take_turns_to_queue_it() {
 }
 
 #[test]
-fn least_in_flight_takes_the_freest_and_turns_among_equals() {
+fn least_in_flight_selects_the_fewest_unacknowledged_and_alternates_among_equals() {
     let group = Group::new(ShareStrategy::LeastInFlight, 3);
     assert_eq!(group.next(4), [0, 10, 20, 0]);
     group.sessions[0].set_in_flight(5);
@@ -133,7 +133,7 @@ fn sticky_stays_with_a_member_while_it_is_connected() {
     assert_eq!(group.next(2), [10, 10]);
     group.set_connected(0, true);
     group.join(5);
-    assert_eq!(group.next(2), [10, 10], "neither who comes back nor who joins takes over");
+    assert_eq!(group.next(2), [10, 10], "members that reconnect or join do not take over");
     group.index.remove(SessionKey(10));
     assert_eq!(group.next(2), [20, 20]);
 }
@@ -152,7 +152,7 @@ fn the_hashes_keep_a_publisher_or_a_topic_with_one_member() {
         assert_eq!(chosen(&by_topic, Some(2), &text), member);
         members[1].insert(member);
     }
-    assert_eq!(members.map(|members| members.len()), [4, 4], "and spread them over all");
+    assert_eq!(members.map(|members| members.len()), [4, 4], "all members are used");
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn mqtt5_4_8_2_the_message_of_an_ended_session_goes_to_another_member() {
 }
 
 #[test]
-fn the_strategy_of_the_last_subscription_holds_for_the_share() {
+fn the_strategy_of_the_last_subscription_applies_to_the_share() {
     let mut group = Group::new(ShareStrategy::RoundRobin, 2);
     assert_eq!(group.next(2), [0, 10]);
     group.strategy = ShareStrategy::Sticky;

@@ -47,7 +47,7 @@ fn receivers(index: &SubscriptionIndex, text: &str) -> Vec<u64> {
     index.matching(&topic(text)).receivers.iter().map(|receiver| receiver.subscriber.key.0).collect()
 }
 
-/// How the one Session that gets a message to `text` gets it.
+/// How the only receiver of a message to `text` receives it.
 fn delivery(index: &SubscriptionIndex, text: &str, publisher: Option<SessionKey>) -> Option<Delivery> {
     let route = index.matching(&topic(text));
     assert_eq!(route.receivers.len(), 1);
@@ -68,7 +68,7 @@ fn mqtt5_3_3_4_2_overlapping_subscriptions_are_one_copy_at_the_highest_qos() {
 }
 
 #[test]
-fn mqtt5_3_3_4_3_the_identifiers_of_all_matching_subscriptions_go_with_the_message() {
+fn mqtt5_3_3_4_3_a_message_has_the_identifiers_of_all_matching_subscriptions() {
     // covers: MQTT-3.3.4-4
     let mut index = SubscriptionIndex::new();
     let alice = subscriber(1);
@@ -77,12 +77,12 @@ fn mqtt5_3_3_4_3_the_identifiers_of_all_matching_subscriptions_go_with_the_messa
         subscribe_with(&mut index, &alice, text, at(Qos::AtMostOnce), id);
     }
     let ids = delivery(&index, "a/b", None).unwrap().subscription_ids();
-    assert_eq!(ids, [3, 7, 7], "one for each subscription, also if it is the same");
+    assert_eq!(ids, [3, 7, 7], "one for each subscription, also equal ones");
     assert_eq!(delivery(&index, "c/b", None).unwrap().subscription_ids(), [7]);
 }
 
 #[test]
-fn mqtt5_3_3_1_13_retain_is_kept_as_published_if_one_subscription_wants_it() {
+fn mqtt5_3_3_1_13_retain_is_kept_as_published_if_one_subscription_requests_it() {
     let mut index = SubscriptionIndex::new();
     let alice = subscriber(1);
     subscribe(&mut index, &alice, "a/b");
@@ -93,7 +93,7 @@ fn mqtt5_3_3_1_13_retain_is_kept_as_published_if_one_subscription_wants_it() {
 }
 
 #[test]
-fn mqtt5_3_8_3_3_no_local_subscriptions_dont_count_for_what_the_session_published_itself() {
+fn mqtt5_3_8_3_3_no_local_subscriptions_do_not_match_the_sessions_own_messages() {
     let mut index = SubscriptionIndex::new();
     let alice = subscriber(1);
     let no_local = |qos| SubscriptionOptions { no_local: true, retain_as_published: true, ..at(qos) };
@@ -111,7 +111,7 @@ fn mqtt5_3_8_3_3_no_local_subscriptions_dont_count_for_what_the_session_publishe
 }
 
 #[test]
-fn mqtt5_3_8_4_3_a_subscription_to_the_same_filter_replaces_the_one_before() {
+fn mqtt5_3_8_4_3_a_subscription_to_the_same_filter_replaces_the_previous_one() {
     let mut index = SubscriptionIndex::new();
     let alice = subscriber(1);
     assert_eq!(subscribe_with(&mut index, &alice, "a/+", at(Qos::ExactlyOnce), id(1)), SubscribeOutcome::New);
@@ -121,13 +121,13 @@ fn mqtt5_3_8_4_3_a_subscription_to_the_same_filter_replaces_the_one_before() {
     assert_eq!(replaced.subscription_ids(), [2]);
     assert_eq!(index.subscription_count(), 1);
     let other = [subscribe(&mut index, &alice, "$share/g/a/+"), subscribe(&mut index, &alice, "a/#")];
-    assert_eq!(other, [SubscribeOutcome::New; 2], "a shared subscription is another one, and so is another filter");
+    assert_eq!(other, [SubscribeOutcome::New; 2], "shared subscriptions and other filters are different subscriptions");
     assert_eq!(subscribe(&mut index, &alice, "$share/g/a/+"), SubscribeOutcome::Replaced);
     assert_eq!((index.subscription_count(), index.shared_subscription_count()), (3, 1));
 }
 
 #[test]
-fn mqtt5_3_10_4_1_unsubscribing_takes_the_very_same_filter_alone() {
+fn mqtt5_3_10_4_1_unsubscribing_removes_only_the_identical_filter() {
     let mut index = SubscriptionIndex::new();
     let (alice, bob) = (subscriber(1), subscriber(2));
     for text in ["a/+", "a/b", "$share/g/a/+"] {
@@ -169,7 +169,7 @@ fn mqtt5_4_7_2_1_wildcards_at_the_beginning_dont_match_topics_that_start_with_a_
 }
 
 #[test]
-fn mqtt5_4_7_3_4_filters_are_compared_without_normalisation() {
+fn mqtt5_4_7_3_4_filters_are_compared_without_normalization() {
     let mut index = SubscriptionIndex::new();
     for (number, text) in ["a/b", "a//b", "/a/b", "a/b/", "A/b", "a/+/"].into_iter().enumerate() {
         subscribe(&mut index, &subscriber(number as u64), text);
@@ -181,7 +181,7 @@ fn mqtt5_4_7_3_4_filters_are_compared_without_normalisation() {
 }
 
 #[test]
-fn a_leaf_is_split_when_another_filter_begins_as_it_does() {
+fn a_leaf_is_split_for_another_filter_with_the_same_first_level() {
     let mut index = SubscriptionIndex::new();
     let texts = ["a/b/c", "a/b/c/#", "a/b/+/d", "a/#", "+/b/c", "b/c", "c", "a/b/c/d", "a/b", "a/b/+/d/#"];
     for (number, text) in texts.into_iter().enumerate() {
@@ -230,7 +230,7 @@ fn a_session_gets_no_message_that_its_access_rules_deny() {
 }
 
 #[test]
-fn a_route_stays_as_it_was_whatever_happens_to_the_index() {
+fn a_route_does_not_change_with_the_index() {
     let mut index = SubscriptionIndex::new();
     let (alice, bob) = (subscriber(1), subscriber(2));
     subscribe(&mut index, &alice, "a");
@@ -248,7 +248,7 @@ fn a_route_stays_as_it_was_whatever_happens_to_the_index() {
 }
 
 #[test]
-fn the_subscriptions_of_a_session_are_listed_as_they_were_made() {
+fn the_subscriptions_of_a_session_are_listed_with_their_options() {
     let mut index = SubscriptionIndex::new();
     let alice = subscriber(1);
     let options = SubscriptionOptions { retain_handling: RetainHandling::SendIfNew, ..at(Qos::AtLeastOnce) };
@@ -267,7 +267,7 @@ fn the_subscriptions_of_a_session_are_listed_as_they_were_made() {
 }
 
 #[test]
-fn filters_of_thousands_of_levels_are_as_good_as_any() {
+fn filters_of_thousands_of_levels_work() {
     let mut index = SubscriptionIndex::new();
     let alice = subscriber(1);
     let deep = [
@@ -292,7 +292,7 @@ fn filters_of_thousands_of_levels_are_as_good_as_any() {
 }
 
 #[test]
-fn many_siblings_and_subscribers_come_and_go() {
+fn many_siblings_and_subscribers_are_added_and_removed() {
     let mut index = SubscriptionIndex::new();
     for number in 0..20_000 {
         let session = subscriber(number);
@@ -341,7 +341,7 @@ type Model = BTreeMap<(u64, Filter), (SubscriptionOptions, Option<SubscriptionId
 /// QoS, RETAIN as published, Subscription Identifiers.
 type Told = (Qos, bool, Vec<u32>);
 
-/// What a receiver should be told, from testing every subscription in turn.
+/// The expected delivery, from testing every subscription.
 fn expected_delivery(model: &Model, session: u64, topic: &TopicName, publisher: u64) -> Option<Told> {
     let mut merged: Option<Told> = None;
     for ((_, filter), (options, id)) in
@@ -391,7 +391,7 @@ fn apply(step: Step, index: &mut SubscriptionIndex, model: &mut Model, sessions:
 
 proptest! {
     #[test]
-    fn the_trie_matches_as_testing_every_filter_in_turn_does(
+    fn the_trie_matches_like_testing_every_filter(
         steps in steps(),
         topics in prop::collection::vec("\\$?[ab]?(/[ab]?){0,4}", 1..20),
     ) {

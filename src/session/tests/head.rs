@@ -1,4 +1,4 @@
-//! What of a queue is in memory, where the store has all of it: at most three messages.
+//! The head of a queue in memory, here at most three messages, if the store has the whole queue.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::codec::{Ack, ClientPacket, Matched, Message, ReasonCode, ServerPacket
 use crate::session::{DropCause, RestoredMessage};
 use crate::topic::{Filter, TopicName};
 
-/// A Session of the store with these messages, and no connection.
+/// A disconnected Session with these messages in the store.
 fn away(messages: u64) -> Session {
     let mut session = Session::new(many(), 1);
     session.set_recorded(true);
@@ -22,7 +22,7 @@ fn many() -> Arc<Limits> {
     Arc::new(Limits { queued_messages_max: 1_000, queued_bytes_max: 1_000_000, ..(*limits()).clone() })
 }
 
-/// The message with this sequence: its payload is that.
+/// The message with this sequence, which is also its payload.
 fn message(sequence: u64) -> Delivery {
     let content = Message::new(TopicName::new("t".into()).unwrap(), sequence.to_string());
     Delivery { message: Arc::new(content), ..delivery(Qos::AtLeastOnce) }
@@ -34,7 +34,7 @@ fn connect(session: &mut Session, send_maximum: u16) -> Vec<Action> {
     actions
 }
 
-/// The last fetch among these.
+/// The last fetch in `actions`.
 fn fetch(actions: &[Action]) -> (u32, Vec<u64>) {
     let fetch = actions.iter().rev().find_map(|action| {
         let Action::Fetch(number, sequences) = action else { return None };
@@ -51,7 +51,7 @@ fn fetches(actions: &[Action]) -> usize {
     actions.iter().filter(|action| matches!(action, Action::Fetch(..))).count()
 }
 
-/// Payloads of what is sent, with `dup` behind those that have it.
+/// The payloads of sent messages; `dup` follows those with DUP.
 fn payloads(actions: &[Action]) -> Vec<String> {
     let payload = |action: &Action| {
         let Action::Send(ServerPacket::Publish(publish)) = action else { return None };
@@ -61,7 +61,7 @@ fn payloads(actions: &[Action]) -> Vec<String> {
     actions.iter().filter_map(payload).collect()
 }
 
-/// Messages of the last run, which may have been sent up to this sequence.
+/// Recovered messages, which may have been sent up to this sequence.
 fn restored(sequences: impl Iterator<Item = u64>, sent_until: u64, qos: Qos) -> Session {
     let queued = |sequence| (sequence, RestoredMessage::Queued { qos, expires_at: Timestamp::NEVER, content: 3 });
     let queue: BTreeMap<u64, RestoredMessage> = sequences.map(queued).collect();
@@ -77,7 +77,7 @@ fn only_the_head_of_a_queue_is_in_memory() {
 }
 
 #[test]
-fn all_of_a_queue_is_in_memory_that_is_nowhere_else() {
+fn messages_without_a_record_stay_in_memory() {
     let mut session = Session::new(many(), 1);
     for sequence in 1..=100 {
         handle(&mut session, Event::Deliver(sequence, message(sequence)));
@@ -99,7 +99,7 @@ fn head_is_bounded_in_bytes() {
 }
 
 #[test]
-fn order_is_kept_while_fetches_answer_late_and_new_messages_come() {
+fn order_is_kept_with_slow_fetches_and_new_messages() {
     let mut session = away(20);
     let mut next = 21;
     let mut got = Vec::new();
@@ -107,7 +107,7 @@ fn order_is_kept_while_fetches_answer_late_and_new_messages_come() {
     let mut take = |actions: Vec<Action>, asked: &mut Option<(u32, Vec<u64>)>| {
         got.extend(payloads(&actions));
         if fetches(&actions) > 0 {
-            assert_eq!((fetches(&actions), &*asked), (1, &None), "one at a time");
+            assert_eq!((fetches(&actions), &*asked), (1, &None), "one fetch at a time");
             *asked = Some(fetch(&actions));
         }
     };
@@ -122,7 +122,7 @@ fn order_is_kept_while_fetches_answer_late_and_new_messages_come() {
         {
             take(handle(&mut session, answer(&fetch)), &mut asked);
         }
-        assert!(session.loaded() <= 5, "a head, and half of one that was fetched when that ran low");
+        assert!(session.loaded() <= 5, "a head, and half a head that was fetched when the head was low");
         take(handle(&mut session, puback(turn % 40 + 1)), &mut asked);
         for number in 1..=40 {
             take(handle(&mut session, puback(number)), &mut asked);
@@ -133,34 +133,30 @@ fn order_is_kept_while_fetches_answer_late_and_new_messages_come() {
 }
 
 #[test]
-fn more_is_asked_for_before_the_head_runs_out() {
+fn messages_are_fetched_before_the_head_is_empty() {
     let mut session = away(10);
     let actions = connect(&mut session, 2);
     assert_eq!(payloads(&actions), ["1", "2"]);
     assert_eq!(fetch(&actions).1, [4, 5], "3 is there");
     assert_eq!(payloads(&handle(&mut session, puback(1))), ["3"]);
     let actions = handle(&mut session, answer(&fetch(&actions)));
-    assert_eq!(
-        (payloads(&actions).len(), fetches(&actions)),
-        (0, 0),
-        "the client has what it may have, and the head is full enough"
-    );
+    assert_eq!((payloads(&actions).len(), fetches(&actions)), (0, 0), "the window is full, and the head is not low");
 }
 
 #[test]
-fn what_was_sent_is_fetched_to_be_sent_again_and_has_dup() {
+fn sent_messages_are_fetched_and_sent_again_with_dup() {
     let mut session = away(3);
     assert_eq!(payloads(&connect(&mut session, 2)), ["1", "2"]);
-    assert_eq!(session.loaded(), 1, "what is in flight is wanted only if the connection breaks");
+    assert_eq!(session.loaded(), 1, "messages in flight are needed only if the connection breaks");
     handle(&mut session, Event::Disconnected);
     let actions = connect(&mut session, 3);
-    assert_eq!(payloads(&actions), [""; 0], "nothing overtakes them");
-    assert_eq!(fetch(&actions).1, [1, 2, 3], "what came behind them was left to the store");
+    assert_eq!(payloads(&actions), [""; 0], "no message overtakes them");
+    assert_eq!(fetch(&actions).1, [1, 2, 3], "later messages were unloaded");
     assert_eq!(payloads(&handle(&mut session, answer(&fetch(&actions)))), ["1 dup", "2 dup", "3"]);
 }
 
 #[test]
-fn mqtt5_4_4_0_1_what_may_have_been_sent_by_the_last_run_has_dup() {
+fn mqtt5_4_4_0_1_messages_that_a_previous_run_may_have_sent_have_dup() {
     let mut session = restored(5..=9, 7, Qos::AtLeastOnce);
     let actions = connect(&mut session, 10);
     assert_eq!(session.loaded(), 0);
@@ -192,7 +188,7 @@ fn acknowledgements_need_no_message_in_memory() {
 }
 
 #[test]
-fn acknowledgement_of_the_last_connection_comes_while_its_message_is_fetched() {
+fn an_acknowledgement_may_arrive_while_its_message_is_fetched() {
     let mut session = restored(1..=2, 3, Qos::AtLeastOnce);
     let fetched = fetch(&connect(&mut session, 2));
     assert_eq!(handle(&mut session, puback(1)), [Action::Done(1)]);
@@ -223,7 +219,7 @@ fn mqtt5_3_3_2_5_expired_message_is_not_fetched() {
 }
 
 #[test]
-fn full_queue_drops_what_the_store_alone_has() {
+fn full_queue_drops_messages_that_only_the_store_has() {
     let mut session = restored(1..=1_000, 1, Qos::AtLeastOnce);
     let actions = handle(&mut session, Event::Deliver(1_001, message(1_001)));
     assert_eq!(actions, [Action::Dropped(DropCause::QueueFull, None), Action::Done(1)]);
@@ -241,7 +237,7 @@ fn full_queue_drops_what_the_store_alone_has() {
         expected.extend([in_memory(sequence), Action::Done(sequence)]);
     }
     expected.push(Action::DroppedStored(DropCause::QueueFull, 4));
-    assert_eq!(dropped, expected, "its record goes when something was made of it");
+    assert_eq!(dropped, expected, "its record is deleted after its dead letter is stored");
 }
 
 #[test]
@@ -252,14 +248,14 @@ fn message_that_cannot_be_read_is_dropped_and_the_next_is_sent() {
     let actions = handle(&mut session, Event::Fetched(number, messages));
     assert_eq!(payloads(&actions), ["1", "3"]);
     assert!(actions.contains(&Action::Unreadable(2, "damaged".into())));
-    assert!(!actions.contains(&Action::Done(2)), "another run may be able to read it");
+    assert!(!actions.contains(&Action::Done(2)), "a later run may be able to read it");
     handle(&mut session, puback(1));
     handle(&mut session, puback(3));
     assert_eq!(session.queued(), (0, 0));
 }
 
 #[test]
-fn session_that_moves_asks_again_and_ignores_the_answer_to_what_it_asked_before() {
+fn a_moved_session_fetches_again_and_ignores_the_result_of_an_earlier_fetch() {
     let mut session = restored(1..=3, 1, Qos::AtLeastOnce);
     let first = fetch(&connect(&mut session, 10));
     handle(&mut session, Event::Disconnected);
@@ -271,7 +267,7 @@ fn session_that_moves_asks_again_and_ignores_the_answer_to_what_it_asked_before(
 }
 
 #[test]
-fn connection_that_comes_while_messages_are_fetched_gets_them() {
+fn a_new_connection_gets_the_result_of_a_running_fetch() {
     let mut session = restored(1..=3, 1, Qos::AtLeastOnce);
     let asked = fetch(&connect(&mut session, 10));
     handle(&mut session, Event::Disconnected);
@@ -297,7 +293,7 @@ fn messages_of_shared_subscriptions_stay_in_memory() {
 }
 
 #[test]
-fn what_came_out_of_order_is_left_to_the_store_too() {
+fn messages_that_arrived_out_of_order_are_unloaded_too() {
     let mut session = Session::new(many(), 1);
     session.set_recorded(true);
     for sequence in (1..=9).rev() {
@@ -314,7 +310,7 @@ fn what_came_out_of_order_is_left_to_the_store_too() {
 }
 
 #[test]
-fn client_that_is_away_has_less_in_memory() {
+fn a_disconnected_client_has_fewer_messages_in_memory() {
     let mut limits = (*many()).clone();
     limits.queue_head = QueueHead { messages_max: 9, away_share: 3, ..limits.queue_head };
     let mut session = Session::new(Arc::new(limits), 1);
@@ -325,11 +321,11 @@ fn client_that_is_away_has_less_in_memory() {
     assert_eq!(session.loaded(), 3);
     let asked = fetch(&connect(&mut session, 2));
     handle(&mut session, answer(&asked));
-    assert_eq!(session.loaded(), 7, "the head, without the two that were sent");
+    assert_eq!(session.loaded(), 7, "the head without the two sent messages");
     handle(&mut session, Event::Disconnected);
-    assert_eq!(session.loaded(), 0, "those that were sent come first, and the store has them");
+    assert_eq!(session.loaded(), 0, "sent messages come first, and are only in the store");
     session.check_head();
-    // An answer that comes now is for nobody.
+    // A result that arrives now is ignored.
     let asked = fetch(&connect(&mut session, 2));
     handle(&mut session, Event::Disconnected);
     handle(&mut session, answer(&asked));
@@ -339,7 +335,7 @@ fn client_that_is_away_has_less_in_memory() {
 }
 
 #[test]
-fn client_that_connects_again_and_again_gathers_nothing() {
+fn repeated_reconnects_do_not_load_more_messages() {
     let mut session = away(100);
     let mut asked = (0, Vec::new());
     for _ in 0..10 {

@@ -1,4 +1,4 @@
-//! The Session alone, with its owner's part in the hand of the test.
+//! Tests of a Session, with the test as its owner.
 
 mod head;
 mod outbound;

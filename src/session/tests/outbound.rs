@@ -30,7 +30,7 @@ fn packet_identifier_is_a_function_of_the_sequence() {
 }
 
 #[test]
-fn messages_that_come_out_of_order_are_sent_in_order() {
+fn messages_that_arrive_out_of_order_are_sent_in_order() {
     let mut session = open(1, 10);
     assert_eq!(sent(&handle(&mut session, Event::Deliver(3, delivery(Qos::AtLeastOnce)))), [0; 0]);
     assert_eq!(sent(&handle(&mut session, Event::Deliver(2, delivery(Qos::AtLeastOnce)))), [0; 0]);
@@ -38,14 +38,14 @@ fn messages_that_come_out_of_order_are_sent_in_order() {
 }
 
 #[test]
-fn place_that_was_filled_is_not_filled_again() {
+fn a_sequence_is_not_used_twice() {
     let mut session = open(1, 10);
     handle(&mut session, Event::Deliver(1, delivery(Qos::AtLeastOnce)));
     assert_eq!(handle(&mut session, Event::Deliver(1, delivery(Qos::AtLeastOnce))), []);
 }
 
 #[test]
-fn messages_wait_for_room_before_the_transport() {
+fn messages_wait_for_space_in_the_transport() {
     let mut session = Session::new(limits(), 1);
     handle(&mut session, connected(10, None));
     assert_eq!(sent(&handle(&mut session, Event::Deliver(1, delivery(Qos::AtLeastOnce)))), [0; 0]);
@@ -74,7 +74,7 @@ fn mqtt5_2_2_1_4_identifiers_in_flight_are_unique_even_if_the_oldest_stays_unack
 }
 
 #[test]
-fn nothing_is_sent_before_connack_has_left() {
+fn no_packet_is_sent_before_connack() {
     let mut session = Session::new(limits(), 1);
     assert_eq!(handle(&mut session, connected(10, Some(Ticket(4)))), []);
     handle(&mut session, Event::Room(1_000));
@@ -86,7 +86,7 @@ fn nothing_is_sent_before_connack_has_left() {
 }
 
 #[test]
-fn leftovers_are_what_another_member_of_a_share_may_get() {
+fn leftovers_are_the_messages_that_may_move_to_another_member() {
     let filter = Arc::new(crate::topic::Filter::new("$share/g/t".into()).unwrap());
     let shared =
         |qos| Delivery { matched: Matched::new(Default::default(), Some(Arc::clone(&filter))), ..delivery(qos) };
@@ -101,7 +101,7 @@ fn leftovers_are_what_another_member_of_a_share_may_get() {
 }
 
 #[test]
-fn full_queue_drops_what_was_never_sent_but_what_was_is_repeated() {
+fn full_queue_drops_messages_that_were_never_sent_and_retransmits_others() {
     let mut session = open(1, 10);
     for sequence in 1..=4 {
         handle(&mut session, Event::Deliver(sequence, delivery(Qos::AtLeastOnce)));

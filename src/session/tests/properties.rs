@@ -13,7 +13,7 @@ enum Step {
         waits: bool,
     },
     Disconnect,
-    /// Takes a place in the queue, and delivers one of the places taken: not always the first.
+    /// Takes a sequence, and delivers one of the taken sequences in any order.
     Deliver {
         qos: Qos,
         which: usize,
@@ -34,9 +34,9 @@ enum Step {
     Ping,
     Room(usize),
     Persist(u64),
-    /// The store answers.
+    /// The store returns the result of a fetch.
     Fetched,
-    /// Without a connection, the Session moves to another shard.
+    /// A disconnected Session moves to another shard.
     Move,
 }
 
@@ -59,7 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The Session and what its owner knows.
+/// The Session with the state of its owner.
 struct Owner {
     session: Session,
     send_maximum: usize,
@@ -72,18 +72,18 @@ struct Owner {
     taken: Vec<(u64, Qos)>,
     delivered: BTreeSet<u64>,
     done: BTreeSet<u64>,
-    /// PUBLISH packets of this connection, by their Packet Identifier.
+    /// PUBLISH packets of this connection by Packet Identifier.
     in_flight: BTreeMap<u16, Qos>,
-    /// SUBACKs that must come, in this order, each not before its ticket.
+    /// Expected SUBACKs in order, each with its ticket.
     responses: VecDeque<(u16, u64)>,
     next_response: u16,
-    /// What was asked of the store, the last of it by this Session as it is.
+    /// Fetches in progress; the last one is of the Session's current state.
     fetches: VecDeque<(u32, Vec<u64>)>,
     qos: BTreeMap<u64, Qos>,
 }
 
 impl Owner {
-    /// Of a Session whose messages are in the store, or not.
+    /// A Session with or without records in the store.
     fn new(recorded: bool) -> Self {
         let mut session = Session::new(limits(), 1);
         session.set_recorded(recorded);
@@ -170,7 +170,7 @@ impl Owner {
         self.handle(event);
     }
 
-    /// The store answers what it was asked first.
+    /// Returns the result of the oldest fetch.
     fn answer(&mut self) {
         let Some((number, sequences)) = self.fetches.pop_front() else { return };
         let messages = sequences.into_iter().map(|sequence| (sequence, Ok(Box::new(delivery(self.qos[&sequence])))));
@@ -206,7 +206,7 @@ impl Owner {
                 self.respond(ServerPacket::Pubrel(Ack::new(packet_id, ReasonCode::Success)));
             }
             Action::Done(sequence) => {
-                assert!(self.delivered.contains(&sequence), "done before it was there");
+                assert!(self.delivered.contains(&sequence), "complete before it was delivered");
                 assert!(self.done.insert(sequence), "done twice");
                 self.in_flight.remove(&number(sequence));
             }
@@ -216,7 +216,7 @@ impl Owner {
                 self.fetches.push_back((number, sequences));
             }
             Action::DroppedStored(..) | Action::Unreadable(..) => {
-                unreachable!("nothing is made of it, and all can be read")
+                unreachable!("there are no dead letters, and every message can be read")
             }
             Action::End(Ended::ByError(_) | Ended::ByClient(_)) => self.end(),
             Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Reauthenticate(_) => unreachable!("not sent"),
@@ -252,7 +252,7 @@ impl Owner {
     fn check(&self) {
         self.session.check_head();
         let (messages, bytes) = self.session.queued();
-        // What came early is not in the queue yet.
+        // Messages that arrived early are not in the queue yet.
         let in_order = (1..).take_while(|sequence| self.delivered.contains(sequence)).count();
         assert_eq!(messages, in_order - self.done.len());
         assert!(messages > 0 || bytes == 0);
@@ -277,9 +277,9 @@ proptest! {
         }
     }
 
-    /// A client that answers everything gets everything that was not dropped, and nothing stays.
+    /// A client that acknowledges everything receives every message that was not dropped, and the queue becomes empty.
     #[test]
-    fn client_that_answers_everything_gets_all_that_is_left(recorded in any::<bool>(), steps in prop::collection::vec(step(), 1..100)) {
+    fn a_client_that_acknowledges_everything_receives_all_remaining_messages(recorded in any::<bool>(), steps in prop::collection::vec(step(), 1..100)) {
         let mut owner = Owner::new(recorded);
         for step in steps {
             owner.take(step);
@@ -305,7 +305,7 @@ proptest! {
             }
             for number in 1..=owner.next_sequence {
                 if owner.session.queued().0 > 0 && owner.in_flight.is_empty() {
-                    // PUBREL was sent again: only PUBCOMP is missing.
+                    // PUBREL was sent again, so only PUBCOMP is missing.
                     owner.take(Step::Ack { kind: 3, number: self::number(number), fails: false });
                 }
             }

@@ -30,7 +30,7 @@ fn entry(change: &Change) -> Decoded<'static> {
 
 proptest! {
     #[test]
-    fn the_index_is_a_map_that_counts(changes in prop::collection::vec(change(), 0..400)) {
+    fn the_index_agrees_with_a_map(changes in prop::collection::vec(change(), 0..400)) {
         let mut index = Index::default();
         let mut model = BTreeMap::new();
         for (at, change) in changes.iter().enumerate() {
@@ -60,7 +60,7 @@ proptest! {
 }
 
 #[test]
-fn a_queue_with_one_message_left_behind_does_not_keep_the_space_of_the_others() {
+fn a_queue_with_one_old_message_does_not_keep_the_memory_of_the_others() {
     let mut index = Index::default();
     let key = |id| Key { group: 1, kind: 0, id };
     for id in 1..=100_000 {
@@ -74,5 +74,5 @@ fn a_queue_with_one_message_left_behind_does_not_keep_the_space_of_the_others() 
     assert!(index.get(key(1)).is_some() && index.get(key(100_000)).is_some());
 }
 
-/// The goal is 48 bytes; a deque that has just grown has room for twice as many.
+/// The goal is 48 bytes; a deque that has just grown has space for twice as many elements.
 const _: () = assert!(2 * size_of::<Place>() <= 48);

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Appends and commits changes until all are stable or the power is out; returns how many were taken.
+/// Appends and commits changes until all are stable or the power fails. Returns the number of accepted changes.
 fn live(run: &mut Run, changes: &[Change], random: &mut Random) {
     for change in changes {
         if run.append(change).is_err() {
@@ -13,7 +13,7 @@ fn live(run: &mut Run, changes: &[Change], random: &mut Random) {
     run.commit_all();
 }
 
-/// The state that was recovered is the one after some of the changes, and after all that were acknowledged.
+/// Asserts that the recovered state is the one after a prefix of the changes that includes all acknowledged ones.
 fn check_prefix(before: &Model, changes: &[Change], (stable, taken): (u64, u64), recovered: &Model) {
     let mut state = before.clone();
     for (count, change) in (0..).zip(changes.iter().map(Some).chain([None])) {
@@ -24,10 +24,12 @@ fn check_prefix(before: &Model, changes: &[Change], (stable, taken): (u64, u64),
             change.apply(&mut state);
         }
     }
-    panic!("{stable} changes were stable, {taken} taken, and this is none of the states between: {recovered:?}");
+    panic!(
+        "{stable} changes were stable and {taken} accepted, but the state matches no prefix in between: {recovered:?}"
+    );
 }
 
-/// A life that ends at a step, and another that ends at one, and a third that looks.
+/// Two runs, each with a crash at a step, and a third one that checks the result.
 fn crash_twice(seed: u64, steps: (u64, u64), losses: (Loss, Loss), options: &Options) -> (bool, bool) {
     let mut random = Random(seed);
     let changes: Vec<_> = (0..90).map(|_| Change::random(&mut random)).collect();
@@ -46,12 +48,12 @@ fn crash_twice(seed: u64, steps: (u64, u64), losses: (Loss, Loss), options: &Opt
                 told = (run.stable(), run.ticket);
                 *crashed = run.failure().is_some();
             }
-            // What a kill left unsynced was shown to nobody, and may be lost.
+            // What a killed process left unsynced was not observed, and may be lost.
             Err(_) if losses.0 == Loss::Process => return (true, true),
             Err(_) => *crashed = true,
         }
         disk = disk.restart(seed ^ step, loss);
-        // Looking must change nothing that a crash right after it could show.
+        // Recovery must not change anything that a crash right after it could reveal.
         let mut recovered = Model::new();
         let report = recovery::scan(&disk, &|_, _| (), &mut |entry| apply(&entry, &mut recovered)).unwrap().report;
         assert_eq!(report.damages, [], "seed {seed}, steps {steps:?}");
@@ -65,7 +67,7 @@ fn crash_twice(seed: u64, steps: (u64, u64), losses: (Loss, Loss), options: &Opt
 }
 
 #[test]
-fn what_was_acknowledged_is_there_after_a_power_cut_at_every_step() {
+fn acknowledged_changes_survive_a_power_cut_at_every_step() {
     for seed in 0..8 {
         let mut random = Random(seed ^ 0xC0FFEE);
         let mut step = 0;
@@ -82,7 +84,7 @@ fn what_was_acknowledged_is_there_after_a_power_cut_at_every_step() {
 }
 
 #[test]
-fn what_was_read_after_a_kill_outlives_a_power_cut_right_after_it() {
+fn state_recovered_after_a_kill_survives_a_power_cut_right_after() {
     for seed in 0..3 {
         for step in 1..120 {
             crash_twice(seed, (step, 1 + step % 13), (Loss::Process, Loss::Power), &small());
@@ -101,8 +103,8 @@ fn level_crash_loses_nothing_at_the_end_of_the_process() {
 }
 
 #[test]
-fn a_batch_that_never_reached_the_disk_does_not_come_back_behind_later_ones() {
-    // Two batches of one commit, the first torn and the second whole: neither was acknowledged.
+fn a_lost_batch_does_not_reappear_behind_later_ones() {
+    // Two batches of one commit, the first torn and the second complete: neither was acknowledged.
     let disk = SimDisk::new(1);
     let mut run = Run::open(&disk, &Options::default());
     run.append(&Change::put(1, b"acknowledged")).unwrap();
@@ -122,7 +124,7 @@ fn a_batch_that_never_reached_the_disk_does_not_come_back_behind_later_ones() {
 }
 
 #[test]
-fn old_payload_in_recycled_space_never_passes_for_a_batch() {
+fn old_payload_in_recycled_space_is_never_read_as_a_batch() {
     use super::format::{SegmentHeader, seal_batch};
     let disk = SimDisk::new(1);
     let mut run = Run::open(&disk, &Options::default());
@@ -131,7 +133,7 @@ fn old_payload_in_recycled_space_never_passes_for_a_batch() {
     drop(run);
     let real = disk.bytes("0000000001.seg").unwrap();
     let header = SegmentHeader::decode(&real).unwrap();
-    // A client that knows everything but the salt.
+    // The payload of a client that knows everything but the salt.
     let forged = |salt: u64| {
         let change = Change::put(2, b"forged");
         let mut batch = vec![0; super::format::BATCH_HEADER_BYTES];
@@ -147,7 +149,7 @@ fn old_payload_in_recycled_space_never_passes_for_a_batch() {
         assert_eq!(run.report.damages, []);
         run.recovered.len()
     };
-    assert_eq!(recovered(header.salt), 2, "the forgery is good but for the salt");
+    assert_eq!(recovered(header.salt), 2, "the forged batch is valid except for the salt");
     for salt in [0, header.salt ^ 1, header.salt.swap_bytes(), u64::MAX] {
         assert_eq!(recovered(salt), 1);
     }

@@ -4,7 +4,7 @@ use super::*;
 
 const FIRST: &str = "0000000001.seg";
 
-/// A log of some batches with one put each, and the offsets at which the batches begin.
+/// A log of batches with one put each, and the offsets of the batches.
 fn log(count: u64) -> (SimDisk, Vec<usize>) {
     let disk = SimDisk::new(1);
     let mut run = Run::open(&disk, &Options::default());
@@ -46,7 +46,7 @@ fn a_bad_byte_in_the_last_batch_cuts_it() {
 }
 
 #[test]
-fn damage_in_the_middle_is_set_aside_and_the_rest_is_kept() {
+fn damage_in_the_middle_is_quarantined_and_the_rest_is_recovered() {
     for at in [0, 12, 20, 60, 130] {
         let (disk, offsets) = log(6);
         flip(&disk, FIRST, offsets[1] + at);
@@ -62,14 +62,14 @@ fn damage_in_the_middle_is_set_aside_and_the_rest_is_kept() {
         let aside = damage.quarantined_as.clone().unwrap();
         assert_eq!(disk.bytes(&aside).unwrap(), damaged);
         drop(run);
-        // It is still there at the next start, and still known by the same name.
+        // The next start finds the same damage under the same name.
         let run = Run::open(&disk, &Options::default());
         assert_eq!((ids(&run), run.report.damages[0].quarantined_as.clone()), (vec![0, 3, 4, 5], Some(aside)));
     }
 }
 
 #[test]
-fn what_is_missing_at_the_end_of_a_segment_that_is_not_the_last_is_damage() {
+fn a_missing_end_of_a_segment_that_is_not_the_last_is_damage() {
     let (disk, offsets) = two_segments();
     flip(&disk, FIRST, offsets[3] + 60);
     let run = Run::open(&disk, &Options::default());
@@ -77,7 +77,7 @@ fn what_is_missing_at_the_end_of_a_segment_that_is_not_the_last_is_damage() {
 }
 
 #[test]
-fn a_segment_without_a_header_is_moved_out_of_the_way() {
+fn a_segment_without_a_header_is_moved_to_the_quarantine() {
     let (disk, _) = two_segments();
     flip(&disk, FIRST, 3);
     let damaged = disk.bytes(FIRST).unwrap();
@@ -90,7 +90,7 @@ fn a_segment_without_a_header_is_moved_out_of_the_way() {
 }
 
 #[test]
-fn a_segment_that_is_missing_between_others_is_reported_with_what_was_in_it() {
+fn a_missing_segment_is_reported_with_its_number_of_entries() {
     let (disk, _) = two_segments();
     let mut run = Run::open(&disk, &small());
     for id in 10..13 {
@@ -144,7 +144,7 @@ fn a_body_that_changed_on_the_disk_is_not_returned() {
 }
 
 #[test]
-fn a_newer_format_is_refused_by_its_name() {
+fn a_newer_format_is_refused_with_its_version() {
     let (disk, _) = log(1);
     let mut bytes = disk.bytes(FIRST).unwrap();
     bytes[8] = 2;
@@ -155,11 +155,12 @@ fn a_newer_format_is_refused_by_its_name() {
     assert!(error.to_string().contains("0000000001.seg has format version 2"), "{error}");
 }
 
-/// Written by the first version: later ones must read it, and until the version changes write the same.
+/// A log of the first format version. Later versions must read it, and must write the same bytes until the version
+/// changes.
 const GOLDEN: &[u8] = include_bytes!("version-1.seg");
 
 #[test]
-fn the_first_format_stays_readable_and_as_it_is() {
+fn the_first_format_stays_readable_and_unchanged() {
     let key = |group, kind, id| Key { group, kind, id };
     let changes = [
         Change { body: b"a session".to_vec(), puts: vec![key(1, 0, 0)], ..Change::default() },
@@ -210,12 +211,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn any_bytes_are_opened(first in prop::collection::vec(any::<u8>(), 0..400), second in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn any_bytes_can_be_opened(first in prop::collection::vec(any::<u8>(), 0..400), second in prop::collection::vec(any::<u8>(), 0..400)) {
         opens(&[(FIRST, first), ("0000000002.seg", second)]);
     }
 
     #[test]
-    fn any_change_to_a_log_is_opened(
+    fn any_altered_log_can_be_opened(
         changes in prop::collection::vec((0usize..GOLDEN.len(), any::<u8>()), 0..6), length in 0..=GOLDEN.len(),
         again in any::<bool>(),
     ) {

@@ -19,7 +19,7 @@ fn open(directory: &Path, options: &Options) -> (Store, Receiver<(usize, u64)>, 
 }
 
 #[test]
-fn shards_append_from_their_threads_and_all_is_there_after_a_restart() {
+fn entries_of_several_threads_are_recovered_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let (store, told, _) = open(directory.path(), &Options { segment_bytes: 1 << 16, ..Options::default() });
     thread::scope(|scope| {
@@ -76,7 +76,7 @@ fn shards_append_from_their_threads_and_all_is_there_after_a_restart() {
 }
 
 #[test]
-fn entries_that_nobody_waits_for_share_a_commit_and_delay_nobody() {
+fn unawaited_entries_share_a_commit_and_do_not_delay_others() {
     let directory = tempfile::tempdir().unwrap();
     let (store, told, _) = open(directory.path(), &Options::default());
     let append_unawaited = |ticket| {
@@ -93,19 +93,19 @@ fn entries_that_nobody_waits_for_share_a_commit_and_delay_nobody() {
     for ticket in (42..=120).step_by(2) {
         append_unawaited(ticket - 1);
         store.append(0, ticket, &Change::put(ticket, b"x").entry()).unwrap();
-        if told.recv_timeout(gathering::LINGER / 2).is_err() {
+        if told.recv_timeout(pending::UNAWAITED_DELAY / 2).is_err() {
             late += 1;
             while told.recv().unwrap().1 < ticket {}
         }
     }
-    assert!(late < 10, "what is waited for lingers");
+    assert!(late < 10, "awaited entries are delayed");
     append_unawaited(121);
     store.close();
     assert_eq!(told.iter().map(|(_, ticket)| ticket).max(), Some(121));
 }
 
 #[test]
-fn two_processes_never_have_one_directory() {
+fn two_processes_cannot_open_one_directory() {
     let directory = tempfile::tempdir().unwrap();
     let (store, ..) = open(directory.path(), &Options::default());
     let hooks = Hooks::default();
@@ -148,7 +148,7 @@ fn a_backup_of_a_running_store_is_a_store() {
 }
 
 #[test]
-fn what_is_no_store_is_not_made_one_by_looking() {
+fn checking_a_directory_does_not_create_a_store() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing");
     assert!(matches!(check(&missing, &mut |_| ()), Err(OpenError::NoStore { .. })));
@@ -161,7 +161,7 @@ fn what_is_no_store_is_not_made_one_by_looking() {
 }
 
 #[test]
-fn no_segment_is_freed_while_a_backup_is_under_way() {
+fn no_segment_is_freed_during_a_backup() {
     let disk = SimDisk::new(1);
     let mut run = Run::open(&disk, &small());
     for id in 0..100 {
@@ -170,7 +170,7 @@ fn no_segment_is_freed_while_a_backup_is_under_way() {
     }
     let segments = run.store.stats().segments;
     let shared = Arc::clone(&run.store.shared);
-    let (hold, held) = backup::Hold::new(&shared);
+    let (hold, held) = backup::SegmentPin::new(&shared);
     assert_eq!(held.len(), segments);
     run.append(&Change { ends: Some(1), ..Change::default() }).unwrap();
     run.commit_all();

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 
-/// A body that says whose it is.
+/// A body that contains its key's id.
 fn body(id: u64) -> Vec<u8> {
     id.to_le_bytes().repeat(usize::try_from(id % 40 + 1).unwrap())
 }
@@ -15,7 +15,7 @@ fn read(store: &Store, ids: impl Iterator<Item = u64>) -> Vec<(u64, Option<Vec<u
 }
 
 #[test]
-fn keys_are_read_in_their_order_wherever_they_stand() {
+fn keys_are_read_in_the_given_order() {
     let disk = SimDisk::new(1);
     let mut run = Run::open(&disk, &small());
     for id in 0..300 {
@@ -35,7 +35,7 @@ fn keys_are_read_in_their_order_wherever_they_stand() {
 }
 
 #[test]
-fn what_is_not_stable_is_not_read() {
+fn unstable_entries_are_not_read() {
     let disk = SimDisk::new(1);
     let mut run = Run::open(&disk, &small());
     run.append(&Change::put(1, b"stable")).unwrap();
@@ -44,9 +44,9 @@ fn what_is_not_stable_is_not_read() {
     assert_eq!(read(&run.store, 1..=2), [(1, Some(b"stable".to_vec())), (2, None)]);
 }
 
-/// A freed segment is overwritten at once, with entries that are as good as those that stood there.
+/// A freed segment is overwritten at once with other valid entries.
 #[test]
-fn nobody_reads_the_body_of_another_key_while_segments_are_freed_and_overwritten() {
+fn no_read_returns_another_keys_body_while_segments_are_overwritten() {
     let disk = SimDisk::new(1);
     let mut run = Run::open(&disk, &small());
     let (first, end) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Puts until the disk is full, and returns what is stable.
+/// Puts until the disk is full, and returns the stable state.
 fn fill(run: &mut Run) -> Model {
     let mut model = Model::new();
     for id in 0.. {
@@ -22,7 +22,7 @@ fn options() -> Options {
 }
 
 #[test]
-fn on_a_full_disk_nothing_acknowledged_is_lost_and_the_store_drains_until_it_is_not() {
+fn on_a_full_disk_nothing_acknowledged_is_lost_and_the_store_drains() {
     for capacity in (60_000..64_000).step_by(171) {
         let disk = SimDisk::new(capacity);
         disk.set_capacity(capacity);
@@ -31,7 +31,7 @@ fn on_a_full_disk_nothing_acknowledged_is_lost_and_the_store_drains_until_it_is_
         assert!(model.len() > 50 && run.store.stats().is_full);
         assert_eq!(run.stable(), model.len() as u64);
 
-        // What finishes something is taken, also if it puts a little.
+        // An entry that completes a stored operation is accepted, even with a small put.
         let released = Change::put(1000, b"");
         run.append_entry(&Entry { room: Room::Reserve, ..released.entry() }).unwrap();
         released.apply(&mut model);
@@ -99,7 +99,7 @@ fn a_store_on_a_full_disk_opens_and_drains() {
 }
 
 #[test]
-fn the_disk_is_tried_again_when_somebody_else_made_room() {
+fn the_store_retries_when_disk_space_becomes_available() {
     let disk = SimDisk::new(1);
     disk.set_capacity(60_000);
     let mut run = Run::open(&disk, &options());
@@ -111,7 +111,7 @@ fn the_disk_is_tried_again_when_somebody_else_made_room() {
 }
 
 #[test]
-fn when_the_reserve_is_full_too_nothing_is_acknowledged() {
+fn if_the_reserve_is_full_too_nothing_is_acknowledged() {
     let disk = SimDisk::new(1);
     disk.set_capacity(60_000);
     let mut run = Run::open(&disk, &options());
@@ -130,7 +130,7 @@ fn when_the_reserve_is_full_too_nothing_is_acknowledged() {
 }
 
 #[test]
-fn a_disk_that_is_full_at_any_step_loses_nothing_that_was_taken() {
+fn a_disk_that_fills_up_at_any_step_loses_no_accepted_entry() {
     let mut went_on = 0;
     for (seed, step) in (0..4).flat_map(|seed| (10..150).map(move |step| (seed, step))) {
         let mut random = Random(step ^ 0xF00D);
@@ -145,7 +145,7 @@ fn a_disk_that_is_full_at_any_step_loses_nothing_that_was_taken() {
                 change.apply(&mut state);
                 states.push(state);
             }
-            // Some commits are of several batches, some of several segments.
+            // Some commits have several batches, some several segments.
             if random.below([4, 9, 40, 60][seed]) == 0 && run.commit() == Progress::Failed {
                 break;
             }
@@ -164,13 +164,13 @@ fn a_disk_that_is_full_at_any_step_loses_nothing_that_was_taken() {
             assert_eq!(run.report.damages, [], "seed {seed}, step {step}");
         }
     }
-    // The rest failed in renaming or syncing what was freed.
+    // The other runs failed while renaming or syncing a freed file.
     assert!(went_on > 450, "{went_on} of 560");
 }
 
 #[test]
-fn what_a_full_disk_left_behind_is_not_read_as_the_log() {
-    // A commit of three batches: the second doesn't fit, so that all of them are written again in the next segment.
+fn incomplete_writes_of_a_full_disk_are_not_read_as_the_log() {
+    // A commit of three batches: the second doesn't fit, so all are written again in the next segment.
     let disk = SimDisk::new(1);
     let mut run = Run::open(&disk, &Options::default());
     run.append(&Change::put(0, b"stable")).unwrap();

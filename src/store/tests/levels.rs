@@ -5,7 +5,7 @@ fn entry_at(level: Level, id: u64) -> Change {
 }
 
 #[test]
-fn a_commit_is_synced_if_an_entry_of_it_wants_that() {
+fn a_commit_is_synced_if_one_of_its_entries_requires_it() {
     let disk = SimDisk::new(1);
     let mut run = Run::open(&disk, &Options::default());
     for (level, syncs) in [(Level::Crash, 0), (Level::None, 0), (Level::PowerLoss, 1), (Level::Crash, 1)] {
@@ -22,7 +22,7 @@ fn a_commit_is_synced_if_an_entry_of_it_wants_that() {
 }
 
 #[test]
-fn no_entry_gets_more_than_the_level_of_the_store() {
+fn no_entry_has_a_stronger_level_than_the_store() {
     let disk = SimDisk::new(1);
     let mut run = Run::open(&disk, &Options { level: Level::Crash, ..Options::default() });
     run.append(&entry_at(Level::PowerLoss, 1)).unwrap();
@@ -30,8 +30,8 @@ fn no_entry_gets_more_than_the_level_of_the_store() {
     assert_eq!((run.stable(), run.store.stats().syncs), (1, 0));
 }
 
-/// Entries of both levels until a step fails, then a restart. Returns the levels of what was told to be stable, what is there
-/// then, and whether the step was reached.
+/// Appends entries of both levels until a step fails, and restarts. Returns the levels of the entries reported stable,
+/// the number of recovered entries, and whether the step was reached.
 fn crash(seed: u64, step: u64, loss: Loss) -> (Vec<Level>, usize, bool) {
     let mut random = Random(seed);
     let disk = SimDisk::new(seed);
@@ -56,17 +56,17 @@ fn crash(seed: u64, step: u64, loss: Loss) -> (Vec<Level>, usize, bool) {
     }
     let disk = disk.restart(seed ^ step, loss);
     let run = Run::open(&disk, &small());
-    assert_eq!(run.report.damages, [], "seed {seed}, step {step}: what was lost is no damage");
+    assert_eq!(run.report.damages, [], "seed {seed}, step {step}: lost entries are not damage");
     let count = run.recovered.len();
     let first: Model = (0..count as u64).map(|id| (key(id), vec![7; 300])).collect();
-    assert_eq!(run.recovered, first, "seed {seed}, step {step}: what is there has no gap");
+    assert_eq!(run.recovered, first, "seed {seed}, step {step}: the recovered entries have no gap");
     run.assert_holds(&first);
     levels.truncate(stable);
     (levels, count, crashed)
 }
 
 #[test]
-fn power_loss_takes_entries_that_were_only_written_but_none_that_was_synced() {
+fn power_loss_may_lose_written_entries_but_no_synced_one() {
     let mut lost = 0;
     for seed in 0..6 {
         for step in 1.. {
@@ -79,11 +79,11 @@ fn power_loss_takes_entries_that_were_only_written_but_none_that_was_synced() {
             }
         }
     }
-    assert!(lost > 0, "entries that are only written are as safe as synced ones: the test shows nothing");
+    assert!(lost > 0, "no written entry was lost, so the test proves nothing");
 }
 
 #[test]
-fn the_end_of_the_process_takes_no_entry_of_either_level() {
+fn the_end_of_the_process_loses_no_entry_of_either_level() {
     for seed in 0..4 {
         for step in 1.. {
             let (stable, count, crashed) = crash(seed, step, Loss::Process);
@@ -109,7 +109,7 @@ fn a_segment_is_not_freed_before_what_replaced_its_entries_is_synced() {
             run.append(&Change { level: Level::Crash, ..Change::put(id, &[2; 100]) }).unwrap();
         }
         run.commit();
-        assert!(run.store.stats().segments < first, "nothing was freed");
+        assert!(run.store.stats().segments < first, "no segment was freed");
         drop(run);
         let run = Run::open(&disk.restart(seed, Loss::Power), &small());
         assert_eq!(run.recovered.len(), 8, "seed {seed}");
@@ -117,7 +117,7 @@ fn a_segment_is_not_freed_before_what_replaced_its_entries_is_synced() {
 }
 
 #[test]
-fn a_full_disk_loses_nothing_that_was_only_written() {
+fn a_full_disk_loses_no_written_entry() {
     for seed in 0..20 {
         let disk = SimDisk::new(seed);
         let mut run = Run::open(&disk, &small());
@@ -130,7 +130,8 @@ fn a_full_disk_loses_nothing_that_was_only_written() {
         run.commit();
         assert_eq!((run.stable(), run.failure()), (5, None), "seed {seed}");
         drop(run);
-        // It is with the system; and what is synced in the reserve can't be there without what is before it.
+        // Written entries are in the operating system's memory, and a sync of the reserve includes everything before
+        // it.
         for loss in [Loss::Process, Loss::Power] {
             let run = Run::open(&disk.restart(seed, loss), &small());
             assert_eq!(run.report.damages, [], "seed {seed}, {loss:?}");

@@ -1,4 +1,4 @@
-//! The bytes of MQTT as the integration tests write and read them, right and wrong. It shares no code with the broker.
+//! Encodes and decodes MQTT packets for the integration tests, also malformed ones. It shares no code with the broker.
 
 mod connect;
 mod packet;

@@ -1,14 +1,14 @@
-/// A packet that the broker sent.
+/// A packet from the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet {
     /// Packet type and flags.
     pub first: u8,
-    /// What follows the fixed header.
+    /// The bytes after the fixed header.
     pub body: Vec<u8>,
 }
 
 impl Packet {
-    /// Takes the packet off the front of what was received, if all of it is there.
+    /// Removes the first packet from the received bytes, if it is complete.
     pub fn take(received: &mut Vec<u8>) -> Option<Self> {
         let (&first, rest) = received.split_first()?;
         let (length, size) = parse_length(rest)?;
@@ -27,8 +27,8 @@ impl Packet {
         self.body.first_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes))
     }
 
-    /// The Reason Code: the second byte of CONNACK, the last of SUBACK and UNSUBACK, the first of DISCONNECT, and the one behind the
-    /// Packet Identifier of the others. 0 stands for one that is left out.
+    /// The Reason Code: the second byte of CONNACK, the last of SUBACK and UNSUBACK, the first of DISCONNECT, and the
+    /// one behind the Packet Identifier of others. An absent one is 0.
     pub fn reason_code(&self) -> u8 {
         let code = match self.kind() {
             SUBACK | UNSUBACK => self.body.last(),
@@ -45,12 +45,12 @@ pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     [&[first], &length(body.len())[..], body].concat()
 }
 
-/// PUBACK, PUBREC, PUBREL or PUBCOMP without a Reason Code, as both versions know it.
+/// PUBACK, PUBREC, PUBREL or PUBCOMP without a Reason Code, which is valid in both versions.
 pub fn acknowledge(first: u8, packet_id: u16) -> Vec<u8> {
     packet(first, &packet_id.to_be_bytes())
 }
 
-/// A UTF-8 Encoded String, or Binary Data: what is longer than it can be is cut.
+/// A UTF-8 Encoded String or Binary Data, truncated at its maximum length.
 pub fn string(text: impl AsRef<[u8]>) -> Vec<u8> {
     let text = text.as_ref();
     let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
@@ -91,7 +91,7 @@ pub const PUBACK: u8 = 0x40;
 pub const PUBREC: u8 = 0x50;
 /// The first byte of PUBREL.
 pub const PUBREL: u8 = 0x62;
-/// What [`Packet::kind`] says of PUBREL.
+/// The value of [`Packet::kind`] for PUBREL.
 pub const PUBREL_KIND: u8 = 0x60;
 /// The first byte of PUBCOMP.
 pub const PUBCOMP: u8 = 0x70;

@@ -1,7 +1,7 @@
 use crate::packet::{PUBLISH, Packet, parse_length};
 use crate::version::Version;
 
-/// What a PUBLISH says, or a Will Message; its properties are left out.
+/// The fields of a PUBLISH or of a Will Message, without properties.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publish {
     /// The Topic Name.
@@ -19,18 +19,18 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// At QoS 0, or a Will Message.
+    /// A PUBLISH at QoS 0, or a Will Message.
     pub fn new(topic: &str, payload: impl Into<Vec<u8>>) -> Self {
         Self { topic: topic.to_owned(), payload: payload.into(), qos: 0, retain: false, dup: false, packet_id: 0 }
     }
 
-    /// The packet.
+    /// The encoded packet.
     pub fn bytes(&self, version: Version) -> Vec<u8> {
         let first = PUBLISH | u8::from(self.dup) << 3 | self.qos << 1 | u8::from(self.retain);
         version.publish(first, &self.topic, self.packet_id, &self.payload)
     }
 
-    /// Reads a packet; `None` if it is no well-formed PUBLISH.
+    /// Decodes a packet; `None` if it isn't a well-formed PUBLISH.
     pub fn parse(version: Version, packet: &Packet) -> Option<Self> {
         let (length, rest) = packet.body.split_first_chunk()?;
         let (topic, mut rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn publish_is_read_as_it_was_written() {
+    fn publish_survives_a_round_trip() {
         for version in [Version::V311, Version::V5] {
             for publish in [
                 Publish::new("a/b", "hi"),

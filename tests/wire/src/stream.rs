@@ -4,35 +4,30 @@ use std::time::{Duration, Instant};
 
 use crate::packet::Packet;
 
-/// A connection that speaks in bytes.
+/// A connection that sends and receives packets.
 #[derive(Debug)]
 pub struct Wire {
     stream: TcpStream,
     received: Vec<u8>,
-    /// What the connection has not taken yet.
+    /// Bytes that are not sent yet.
     unsent: Vec<u8>,
-    /// Whether reading and writing wait.
+    /// Whether reads and writes block.
     waits: bool,
 }
 
-/// What came.
+/// The result of receiving.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Received {
     /// A packet.
     Packet(Packet),
-    /// Nothing within the time.
+    /// No packet within the time.
     Nothing,
     /// The end of the connection.
     Closed,
 }
 
 impl Wire {
-    /// The socket, for what is not a packet.
-    pub const fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
-    }
-
-    /// Opens a connection whose writes wait for the broker, for this time at most.
+    /// Opens a blocking connection with a write timeout.
     pub fn open(address: SocketAddr, write_timeout: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
@@ -40,7 +35,7 @@ impl Wire {
         Ok(Self { stream, received: Vec::new(), unsent: Vec::new(), waits: true })
     }
 
-    /// Opens a connection that never waits: what can't be sent at once is sent with what comes next.
+    /// Opens a nonblocking connection. Bytes that can't be sent at once are sent with the next ones.
     pub fn open_nonblocking(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
@@ -48,13 +43,20 @@ impl Wire {
         Ok(Self { stream, received: Vec::new(), unsent: Vec::new(), waits: false })
     }
 
-    /// Sends bytes. A connection that the broker has closed takes them too: what it said before is still to be read.
+    /// The underlying stream.
+    pub const fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// Sends bytes. Errors of a closed connection are ignored, because earlier packets of the broker may remain to be
+    /// read.
     pub fn send(&mut self, bytes: &[u8]) {
         self.unsent.extend(bytes);
         self.flush();
     }
 
-    /// The next packet, if it comes within the time. A connection that never waits looks only at what has come.
+    /// Returns the next packet, if it arrives within the time. A nonblocking connection returns only packets that have
+    /// arrived.
     pub fn receive(&mut self, within: Duration) -> Received {
         self.flush();
         let deadline = self.waits.then(|| now() + within);
@@ -79,9 +81,9 @@ impl Wire {
         }
     }
 
-    /// Ends the connection without DISCONNECT.
+    /// Closes the connection without DISCONNECT.
     pub fn cut(&self) {
-        // It may have ended before.
+        // It may be closed already.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 

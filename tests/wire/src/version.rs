@@ -10,7 +10,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// The properties of a packet, if the version has them.
+    /// Encodes the properties of a packet, if the version has them.
     pub(crate) fn properties(self, properties: &[u8]) -> Vec<u8> {
         match self {
             Self::V311 => Vec::new(),
@@ -18,7 +18,7 @@ impl Version {
         }
     }
 
-    /// A PUBLISH with this first byte, whatever its flags.
+    /// A PUBLISH with this first byte, including its flags.
     pub fn publish(self, first: u8, topic: &str, packet_id: u16, payload: &[u8]) -> Vec<u8> {
         let mut body = string(topic);
         if first & 0x06 != 0 {

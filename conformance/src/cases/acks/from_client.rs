@@ -1,4 +1,4 @@
-//! What the server makes of the acknowledgements of a client.
+//! Acknowledgements from the client.
 
 use crate::client::Client;
 use crate::context::Context;
@@ -8,7 +8,7 @@ use crate::wire::{Ack, AckKind, Publish, property};
 const KINDS: [AckKind; 4] = [AckKind::Puback, AckKind::Pubrec, AckKind::Pubrel, AckKind::Pubcomp];
 const PACKET_ID: u16 = 0x0102;
 
-/// A client from which the server awaits the acknowledgement of this kind, and that acknowledgement.
+/// A client from which the server expects an acknowledgement of this kind, and that acknowledgement.
 fn awaited(cx: &mut Context, kind: AckKind) -> Result<(Client, Ack), Failure> {
     let topic = cx.topic("a");
     let mut client = cx.client("a")?;
@@ -28,7 +28,7 @@ fn awaited(cx: &mut Context, kind: AckKind) -> Result<(Client, Ack), Failure> {
     Ok((client, Ack::new(kind, id)))
 }
 
-/// The server has taken the acknowledgement: it answers where it has to, and the connection goes on.
+/// Checks that the server accepted the acknowledgement: it responds if it must, and the connection stays open.
 fn expect_taken(client: &mut Client, ack: &Ack) -> Outcome {
     match ack.kind {
         AckKind::Pubrec if ack.reason_code() < 0x80 => {
@@ -104,7 +104,7 @@ pub(in crate::cases) fn right_reason_codes(cx: &mut Context) -> Outcome {
 }
 
 pub(in crate::cases) fn reason_strings(cx: &mut Context) -> Outcome {
-    // What a server that reads more into it than it may would take for something else.
+    // Texts that a server could misinterpret.
     for text in ["", "0x80 Unspecified error", "{\"reason\": 135}", "\u{FEFF}✓"] {
         for kind in KINDS {
             let (mut client, ack) = awaited(cx, kind)?;

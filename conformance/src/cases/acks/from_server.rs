@@ -1,4 +1,4 @@
-//! The acknowledgements that the server sends.
+//! Acknowledgements from the server.
 
 use crate::client::Client;
 use crate::context::Context;
@@ -17,7 +17,7 @@ pub(in crate::cases) fn success(cx: &mut Context) -> Outcome {
     let mut client = cx.connect(away)?;
     client.subscribe(&topic, 1)?;
     client.disconnect()?;
-    // A subscriber that is away is one all the same.
+    // A disconnected subscriber also counts as matching.
     let mut publisher = cx.client("publisher")?;
     for subscribed in [false, true] {
         if subscribed {
@@ -44,7 +44,7 @@ pub(in crate::cases) fn no_matching_subscribers(cx: &mut Context) -> Outcome {
     allowed(&publisher.expect_puback(1)?)?;
     publisher.send(Publish::new(&topic, "2").qos(2).packet_id(2))?;
     allowed(&publisher.expect_pubrec(2)?)?;
-    // The message is accepted all the same, and so the exchange goes on.
+    // The message is accepted in either case, so the exchange continues.
     publisher.send(Ack::pubrel(2))?;
     check_equal("the Reason Code of PUBCOMP", publisher.expect_pubcomp(2)?.reason_code(), SUCCESS)
 }
@@ -56,7 +56,7 @@ pub(in crate::cases) fn pubrel_success(cx: &mut Context) -> Outcome {
     client.publish(Publish::new(&topic, "2").qos(2))?;
     let id = client.expect_publish()?.packet_id.unwrap_or_default();
     for reason in [None, Some(0)] {
-        // The second PUBREC finds the exchange in the state after the first.
+        // The second PUBREC arrives after PUBREL was sent.
         client.send(reason.map_or(Ack::pubrec(id), |reason| Ack::pubrec(id).reason(reason)))?;
         check_equal("the Reason Code of PUBREL", client.expect_pubrel(id)?.reason_code(), SUCCESS)?;
     }
@@ -71,7 +71,7 @@ pub(in crate::cases) fn unknown_pubrel(cx: &mut Context) -> Outcome {
         let reason = client.expect_pubcomp(id)?.reason_code();
         check_not_found(reason)?;
     }
-    // Nor does it stand in the way of the identifier's use.
+    // The Packet Identifier can be used afterwards.
     client.publish(Publish::new(cx.topic("a"), "").qos(2).packet_id(1))
 }
 
@@ -94,13 +94,13 @@ pub(in crate::cases) fn unknown_pubrec(cx: &mut Context) -> Outcome {
     check_not_found(reason)
 }
 
-/// For an identifier that the server doesn't know there is a Reason Code; that it has to be used isn't said.
+/// The standard has a Reason Code for an unknown Packet Identifier, but doesn't require it.
 fn check_not_found(reason: u8) -> Outcome {
     let expected = "the Reason Code Packet Identifier not found, or Success";
     check([SUCCESS, NOT_FOUND].contains(&reason), expected, format!("0x{reason:02X}"))
 }
 
-/// What a server may have something to tell about.
+/// Causes responses that could carry a Reason String.
 fn provoke(cx: &Context, client: &mut Client) -> Outcome {
     client.send(Ack::pubrel(0x1234))?;
     client.expect_pubcomp(0x1234)?;
@@ -127,7 +127,7 @@ pub(in crate::cases) fn maximum_packet_size(cx: &mut Context) -> Outcome {
     for size in [8u32, 16, 24, 32, 48, 64, 100] {
         let mut client = cx.open()?;
         client.send_connect(&cx.connecting("a").with(property::MAXIMUM_PACKET_SIZE, size))?;
-        // A CONNACK larger than that can't be sent.
+        // The server can't send a CONNACK larger than that.
         if let Err(failure) = client.expect_connack() {
             if client.link().is_closed() {
                 continue;
@@ -136,7 +136,7 @@ pub(in crate::cases) fn maximum_packet_size(cx: &mut Context) -> Outcome {
         }
         accepted = true;
         let outcome = provoke(cx, &mut client);
-        // That it is closed upon an error is allowed; what was sent before that is checked on arrival.
+        // The server may close the connection after an error. Earlier packets are checked on arrival.
         if !client.link().is_closed() {
             outcome?;
         }

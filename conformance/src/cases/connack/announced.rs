@@ -1,4 +1,4 @@
-//! What CONNACK announces, and that it is so: what is announced is taken, what is not is refused.
+//! What CONNACK announces: the broker must support what it announces, and refuse the rest.
 
 use crate::client::Client;
 use crate::context::Context;
@@ -10,7 +10,7 @@ fn number(client: &Client, id: u8) -> Option<u32> {
     client.connack().properties.number(id)
 }
 
-/// Whether a byte property of CONNACK says, or by its absence means, that there is something.
+/// Whether a feature is available according to a byte property of CONNACK; absence means yes.
 fn has(client: &Client, id: u8) -> bool {
     number(client, id) != Some(0)
 }
@@ -133,7 +133,7 @@ pub(super) fn retain_available(cx: &mut Context) -> Outcome {
 }
 
 pub(super) fn maximum_packet_size(cx: &mut Context) -> Outcome {
-    // What a case can send in its time. Above it, only the header of a packet that is too large is sent.
+    // The most that a case can send in its time. Above it, only the header of an oversized packet is sent.
     const SENT_MAX: u32 = 32 << 20;
     const PACKET_SIZE_MAX: u32 = 268_435_455 + 5;
     let topic = cx.topic("a");
@@ -184,7 +184,7 @@ pub(super) fn topic_alias_maximum(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// The subscription is granted if the broker says that it has such ones, otherwise refused with this code.
+/// The subscription must be granted if the broker announces the feature, and be refused with this code otherwise.
 fn granted_as_announced(cx: &mut Context, id: u8, subscribe: Subscribe, refusal: u8) -> Outcome {
     let mut client = cx.client("a")?;
     if !has(&client, id) {
@@ -192,7 +192,7 @@ fn granted_as_announced(cx: &mut Context, id: u8, subscribe: Subscribe, refusal:
         return client.expect_disconnect_or_close(&[refusal]);
     }
     let suback = client.subscribe_with(subscribe)?;
-    // A single subscription may be refused all the same, with the reason said.
+    // A single subscription may be refused in any case, with a reason.
     let right = suback.reasons.iter().all(|code| *code <= 2 || [refusal, 0x87, 0x8F, 0x97].contains(code));
     if !right || suback.reasons.len() != 1 {
         return Err(Failure::new("the subscription is granted", format!("{suback:?}")));

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome, check, check_equal};
 use crate::wire::{Connect, Encode, Publish, Will, property};
 
-/// In 5.0 a method that no broker knows: the one well-formed CONNECT that each has to refuse.
+/// In 5.0, a method that no broker supports: the only well-formed CONNECT that every broker must refuse.
 const METHOD: &str = "conformance has no such method";
 
 pub(super) fn assigned_client_identifier(cx: &mut Context) -> Outcome {
@@ -37,7 +37,7 @@ pub(super) fn first_packet(cx: &mut Context) -> Outcome {
     for number in 0..10 {
         publisher.publish(Publish::new(&topic, format!("{number}")).qos(1))?;
     }
-    // The messages come with the CONNACK, and it comes first: anything else fails in `connect`.
+    // Messages may follow CONNACK, but not precede it: then `connect` fails.
     let mut client = cx.connect(lasting)?;
     for number in 0..10 {
         client.expect_message(&topic, format!("{number}"))?;
@@ -117,7 +117,7 @@ pub(super) fn session_present_after_clean_start(cx: &mut Context) -> Outcome {
         lasting.disconnect()?;
         let clean = cx.client("a")?;
         check_equal("Session Present", clean.connack().session_present, false)?;
-        // The second time, while the older connection is still there.
+        // The second time, the older connection is still open.
         let _older = cx.connect(cx.connecting("b").persistent(60))?;
         let clean = cx.client("b")?;
         check_equal("Session Present", clean.connack().session_present, false)?;
@@ -130,7 +130,7 @@ pub(super) fn session_present(cx: &mut Context) -> Outcome {
     let client = cx.connect(lasting.clone())?;
     check_equal("Session Present of a new Client Identifier", client.connack().session_present, false)?;
     client.disconnect()?;
-    // It exists, even if there is nothing in it.
+    // The Session exists even if it is empty.
     for _ in 0..2 {
         let client = cx.connect(lasting.clone())?;
         check_equal("Session Present after DISCONNECT", client.connack().session_present, true)?;
@@ -153,7 +153,7 @@ pub(super) fn refused_with_session(cx: &mut Context) -> Outcome {
     for connect in refused(cx, "a") {
         let mut client = cx.open()?;
         client.send(connect.encode(cx.version()))?;
-        // The flags and the code of what comes in either version.
+        // The flags and the code are at the same place in both versions.
         match bytes_until_close(&mut client)?.as_slice() {
             [] if cx.version().is_v5() => {}
             [0x20, 2, 0, 1 | 2] => {}

@@ -10,7 +10,7 @@ const WILL: u8 = 0b0000_0100;
 const PASSWORD: u8 = 0b0100_0000;
 const USER_NAME: u8 = 0b1000_0000;
 
-/// What a CONNECT gets whose fields and flags don't fit together: neither code is prescribed.
+/// For a CONNECT whose fields contradict its flags, the standard prescribes neither code.
 const MALFORMED_OR_PROTOCOL_ERROR: &[u8] = &[0x81, 0x82];
 
 pub(super) fn reserved(cx: &mut Context) -> Outcome {

@@ -33,7 +33,7 @@ pub(super) fn another_first_packet(cx: &mut Context) -> Outcome {
         client.expect_close()?;
     }
     let mut client = cx.open()?;
-    // A packet type of 0 is no packet at all.
+    // Packet type 0 is reserved.
     client.send([0, 0])?;
     client.expect_close()
 }
@@ -78,7 +78,7 @@ pub(super) fn protocol_name(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// In 3.1.1 the code is prescribed; to a level above 5 the code of 5.0 is as right in a broker of both versions.
+/// 3.1.1 prescribes the code; for a level above 5, a broker of both versions may also use that of 5.0.
 pub(super) fn protocol_level(cx: &mut Context) -> Outcome {
     const REFUSED: [u8; 4] = [0x20, 2, 0, 1];
     for level in [0, 1, 2, 6, 7, 64, 127] {
@@ -95,7 +95,7 @@ pub(super) fn protocol_level(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// A CONNACK is not prescribed; if there is one, it may be that of 3.1.1, as the version is none that the broker knows.
+/// CONNACK is optional; it may be one of 3.1.1, because the broker doesn't know the version.
 pub(super) fn protocol_version(cx: &mut Context) -> Outcome {
     for version in [0, 1, 2, 6, 7, 64, 127, 255] {
         let mut client = cx.open()?;

@@ -9,7 +9,7 @@ pub(super) fn letters_and_digits(cx: &mut Context) -> Outcome {
     const CHARACTERS: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let unique = cx.client_id("");
     let mut client_ids = vec![cx.version().pick("3", "5").to_owned(), cx.version().pick("3Z", "5Z").to_owned()];
-    // Every character, and every length from that of the unique part on.
+    // Every character, and every length from that of the unique part.
     for (place, character) in CHARACTERS.chars().enumerate() {
         let length = unique.len() + 1 + place % (LENGTH_MAX - unique.len());
         client_ids.push(unique.chars().chain(std::iter::repeat_n(character, length - unique.len())).collect());
@@ -44,7 +44,7 @@ pub(super) fn other_characters(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// If both are accepted they are two clients, and neither takes over from the other.
+/// If both are accepted, they are two clients, and neither takes over the other's connection.
 fn taken_or_refused(cx: &mut Context, first: &str, second: &str) -> Outcome {
     let mut clients = Vec::new();
     for client_id in [first, second] {
@@ -100,7 +100,7 @@ pub(super) fn none_given(cx: &mut Context) -> Outcome {
         let mut client = cx.open()?;
         client.send_connect(&Connect::new(cx.version()))?;
         let Some(0) = client.expect_connack_or_close()?.map(|connack| connack.reason) else {
-            return Err(Failure::skipped("the broker wants a Client Identifier, as it may"));
+            return Err(Failure::skipped("the broker requires a Client Identifier, which the standard permits"));
         };
         client.subscribe(&cx.topic(topic), 0)?;
         clients.push((client, topic));
@@ -127,7 +127,7 @@ pub(super) fn assigned(cx: &mut Context) -> Outcome {
     let mut client = cx.open()?;
     client.send_connect(&Connect::new(cx.version()).persistent(60))?;
     let Some(connack) = client.expect_connack_or_close()?.filter(|connack| connack.reason == 0) else {
-        return Err(Failure::skipped("the broker wants a Client Identifier, as it may"));
+        return Err(Failure::skipped("the broker requires a Client Identifier, which the standard permits"));
     };
     check_equal("Session Present", connack.session_present, false)?;
     let assigned = connack.properties.text(property::ASSIGNED_CLIENT_IDENTIFIER).cloned().unwrap_or_default();

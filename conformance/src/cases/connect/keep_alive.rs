@@ -8,14 +8,14 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome, check};
 use crate::wire::{Ack, Pingreq, Publish, Subscribe, Unsubscribe, Will, property};
 
-/// The Keep Alive that holds, if it is not so long that a case can't wait for its end.
+/// The effective Keep Alive, unless it is too long for a case.
 fn seconds(client: &Client, asked: u16) -> Result<u64, Failure> {
     const SECONDS_MAX: u32 = 5;
     let holds = client.connack().properties.number(property::SERVER_KEEP_ALIVE).unwrap_or(asked.into());
     if (1..=SECONDS_MAX).contains(&holds) {
         return Ok(holds.into());
     }
-    Err(Failure::skipped(format!("the broker puts a Keep Alive of {holds} s in the place of {asked} s")))
+    Err(Failure::skipped(format!("the broker replaces the Keep Alive of {asked} s by {holds} s")))
 }
 
 pub(super) fn silence(cx: &mut Context) -> Outcome {
@@ -28,7 +28,7 @@ pub(super) fn silence(cx: &mut Context) -> Outcome {
     client.expect_nothing(Duration::from_secs(keep_alive))?;
     client.expect_disconnect_or_close(&[0x8D])?;
     let silent = clock::now().duration_since(started);
-    // Half a Keep Alive after the first, and some time for a broker that looks at it now and then only.
+    // One and a half times the Keep Alive, plus some time for a broker that checks periodically.
     let limit = Duration::from_secs(keep_alive) * 3 / 2 + Duration::from_secs(3);
     check(silent < limit, format!("the end within {limit:?}"), format!("the end after {silent:?}"))?;
     subscriber.expect_message(&topic, "silent")?;
@@ -39,7 +39,7 @@ pub(super) fn any_packet(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let mut client = cx.connect(cx.connecting("busy").keep_alive(1))?;
     let keep_alive = Duration::from_secs(seconds(&client, 1)?);
-    // Each packet comes alone, a Keep Alive after the one before.
+    // Each packet is sent one Keep Alive after the previous one.
     client.send(Publish::new(&topic, ""))?;
     cx.sleep(keep_alive);
     client.send(Subscribe::new(&topic, 0).packet_id(1))?;
@@ -67,7 +67,7 @@ pub(super) fn any_packet(cx: &mut Context) -> Outcome {
     client.ping()
 }
 
-/// What counts are Control Packets, not bytes.
+/// Only complete Control Packets count, not bytes.
 pub(super) fn bytes_of_a_packet(cx: &mut Context) -> Outcome {
     let mut client = cx.connect(cx.connecting("slow").keep_alive(1))?;
     let keep_alive = seconds(&client, 1)?;
@@ -83,7 +83,7 @@ pub(super) fn zero(cx: &mut Context) -> Outcome {
     let mut client = cx.connect(cx.connecting("a").keep_alive(0))?;
     let assigned = client.connack().properties.number(property::SERVER_KEEP_ALIVE);
     if let Some(keep_alive) = assigned.filter(|keep_alive| *keep_alive < 10) {
-        return Err(Failure::skipped(format!("the broker puts a Keep Alive of {keep_alive} s in the place of 0")));
+        return Err(Failure::skipped(format!("the broker replaces the Keep Alive of 0 by {keep_alive} s")));
     }
     client.expect_nothing(Duration::from_secs(5))?;
     client.ping()

@@ -1,4 +1,4 @@
-//! The fields of CONNECT: all there, in their order, and of their types.
+//! The fields of CONNECT: their presence, order and types.
 
 use super::refusal::{expect_refusal, expect_refused, with_credentials};
 use crate::context::Context;
@@ -7,7 +7,7 @@ use crate::wire::bytes::{frame, prefixed};
 use crate::wire::kind::Kind;
 use crate::wire::{Connect, Encode, Utf8, Will, property};
 
-/// A CONNECT with every field that there is.
+/// A CONNECT with all fields.
 fn full(cx: &Context) -> Connect {
     let will = Will::new(cx.topic("will"), "gone").qos(1).with(property::CONTENT_TYPE, "text");
     let connect = cx.connecting("full").will(will).user_name("user").password("password");
@@ -41,7 +41,7 @@ pub(super) fn order_of_fields(cx: &mut Context) -> Outcome {
     let mut subscriber = cx.client("subscriber")?;
     subscriber.subscribe(&topic, 1)?;
     let Some(client) = with_credentials(cx, &full(cx))? else {
-        return Err(Failure::skipped("the broker takes no User Name that it doesn't know"));
+        return Err(Failure::skipped("the broker refuses an unknown User Name"));
     };
     client.abandon();
     let will = subscriber.expect_message(&topic, "gone")?;
@@ -50,7 +50,8 @@ pub(super) fn order_of_fields(cx: &mut Context) -> Outcome {
     check_equal("the Content Type", content_type.as_deref(), cx.version().pick(None, Some("text")))
 }
 
-/// The length of the Will Topic, read as that of the Will Properties, is 0: then the rest is out of its place.
+/// The length of the Will Topic, read as the length of the Will Properties, is 0, so the remaining fields are
+/// misplaced.
 pub(super) fn wrong_order(cx: &mut Context) -> Outcome {
     let mut connect = cx.connecting("a").connect_flags(0b0000_0110);
     connect.trailing = [prefixed(cx.topic("will")), prefixed("gone"), vec![0]].concat();
@@ -81,7 +82,7 @@ pub(super) fn ill_formed_user_name(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// It is Binary Data: no byte in it is forbidden.
+/// The password is Binary Data, so every byte is valid.
 pub(super) fn password_of_any_bytes(cx: &mut Context) -> Outcome {
     for password in ill_formed().chain([b"".as_slice()]) {
         if let Some(mut client) = with_credentials(cx, &cx.connecting("a").user_name("user").password(password))? {

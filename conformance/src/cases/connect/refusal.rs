@@ -6,15 +6,15 @@ use crate::failure::{Failure, Outcome};
 use crate::link::Incoming;
 use crate::wire::Connect;
 
-/// The broker closes the connection on this CONNECT, which the standard forbids: with no CONNACK in 3.1.1; in 5.0 after
-/// a CONNACK with one of these Reason Codes, or without.
+/// The broker must close the connection after this CONNECT, which the standard forbids: in 3.1.1 without CONNACK; in
+/// 5.0 after a CONNACK with one of these Reason Codes, or without.
 pub(in crate::cases) fn expect_refused(cx: &mut Context, connect: &Connect, reasons: &[u8]) -> Outcome {
     let mut client = cx.open()?;
     client.send_connect(connect)?;
     expect_refusal(&mut client, reasons)
 }
 
-/// As `expect_refused`, when the CONNECT is sent already.
+/// As [`expect_refused`], if the CONNECT was already sent.
 pub(in crate::cases) fn expect_refusal(client: &mut Client, reasons: &[u8]) -> Outcome {
     if client.version().is_v5() {
         return client.expect_disconnect_or_close(reasons);
@@ -28,7 +28,7 @@ pub(in crate::cases) fn expect_refusal(client: &mut Client, reasons: &[u8]) -> O
     }
 }
 
-/// All that the broker sends until it closes the connection: where it can't know in which version to answer.
+/// All bytes that the broker sends until it closes the connection, for cases where it can't know the version.
 pub(in crate::cases) fn bytes_until_close(client: &mut Client) -> Result<Vec<u8>, Failure> {
     let until = client.link().case().deadline();
     let mut bytes = Vec::new();
@@ -42,7 +42,7 @@ pub(in crate::cases) fn bytes_until_close(client: &mut Client) -> Result<Vec<u8>
     Ok(bytes)
 }
 
-/// The client, or none if the broker has refused its credentials: which it takes is not the standard's matter.
+/// The client, or `None` if the broker refused its credentials: the standard doesn't say which credentials are valid.
 pub(super) fn with_credentials(cx: &mut Context, connect: &Connect) -> Result<Option<Client>, Failure> {
     let mut client = cx.open()?;
     client.send_connect(connect)?;

@@ -1,4 +1,4 @@
-//! What the properties of CONNECT ask of the broker.
+//! Limits that the properties of CONNECT set for the broker.
 
 use crate::client::Client;
 use crate::context::Context;
@@ -8,8 +8,8 @@ use crate::wire::{Ack, Filter, Publish, Subscribe, Unsubscribe, property};
 
 const PACKET_SIZE: u32 = 120;
 
-/// A message whose PUBLISH to a subscriber has exactly this size. The broker adds nothing to it but, above QoS 0, the
-/// Packet Identifier.
+/// A message whose PUBLISH to a subscriber has exactly this size. The broker adds only the Packet Identifier, above QoS
+/// 0.
 fn message_of_size(topic: &str, qos: u8, size: u32) -> Publish {
     let overhead = 2 + 2 + topic.len() + if qos > 0 { 2 } else { 0 } + 1;
     let payload = usize::try_from(size).unwrap_or_default().saturating_sub(overhead);
@@ -33,7 +33,7 @@ pub(super) fn large_messages(cx: &mut Context) -> Outcome {
         for size in [PACKET_SIZE, PACKET_SIZE + 1, 1_000] {
             let message = message_of_size(&topic, qos, size);
             publisher.publish(message.clone())?;
-            // The limit of one client is not that of another.
+            // The limit of one client doesn't apply to another.
             other.expect_message(&topic, message.payload.as_bytes())?;
             if size <= PACKET_SIZE {
                 subscriber.expect_message(&topic, message.payload.as_bytes())?;
@@ -43,7 +43,7 @@ pub(super) fn large_messages(cx: &mut Context) -> Outcome {
         subscriber.expect_message(&topic, "small")?;
         other.expect_message(&topic, "small")?;
     }
-    // Properties count as well.
+    // Properties count too.
     publisher.publish(Publish::new(&topic, "").with(property::CONTENT_TYPE, "x".repeat(200)))?;
     publisher.publish(Publish::new(&topic, "last"))?;
     subscriber.expect_message(&topic, "last")?;
@@ -88,8 +88,8 @@ pub(super) fn large_retained_and_queued(cx: &mut Context) -> Outcome {
     subscriber.expect_silence_after(&mut publisher)
 }
 
-/// A SUBACK has a Reason Code for each Topic Filter, and can't be made smaller. What the broker does instead isn't
-/// said: the size of what it sends is checked.
+/// A SUBACK has a Reason Code for each Topic Filter and can't be shortened. The standard doesn't say what the broker
+/// does instead; the case checks the size of its packets.
 pub(super) fn large_acknowledgements(cx: &mut Context) -> Outcome {
     const FILTERS: usize = 60;
     let limited = cx.connecting("limited").with(property::MAXIMUM_PACKET_SIZE, 20);
@@ -123,7 +123,7 @@ pub(super) fn large_connack(cx: &mut Context) -> Outcome {
     for size in [1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 30, 50, 100] {
         let limited = cx.connecting("a").with(property::MAXIMUM_PACKET_SIZE, size);
         let refused = limited.clone().with(property::AUTHENTICATION_METHOD, METHOD);
-        // Of a CONNECT that is wrong in itself a broker needn't have understood anything.
+        // For an invalid CONNECT, a broker may not have parsed the limit.
         for connect in [limited, refused] {
             let mut client = cx.open()?;
             client.send_connect(&connect)?;
@@ -146,7 +146,7 @@ pub(super) fn no_topic_aliases(cx: &mut Context) -> Outcome {
     deliver_to_many_topics(cx, cx.connecting("limited").with(property::TOPIC_ALIAS_MAXIMUM, 0))
 }
 
-/// Where the broker uses Topic Aliases, that they are allowed and stand for the right Topic Name is checked on the way.
+/// If the broker uses Topic Aliases, they are checked on arrival.
 fn deliver_to_many_topics(cx: &mut Context, connect: crate::wire::Connect) -> Outcome {
     let mut subscriber = cx.connect(connect)?;
     let mut publisher = cx.connect(cx.connecting("publisher"))?;
@@ -160,7 +160,7 @@ fn deliver_to_many_topics(cx: &mut Context, connect: crate::wire::Connect) -> Ou
         for topic in &topics {
             let mut message = Publish::new(topic, format!("{round}")).qos(u8::from(round == 2).min(qos_max));
             if aliases > 0 {
-                // An alias of the publisher is none for the subscriber.
+                // The publisher's alias doesn't apply to the subscriber.
                 message = message.with(property::TOPIC_ALIAS, 1);
             }
             publisher.publish(message)?;
@@ -179,7 +179,7 @@ pub(super) fn response_information(cx: &mut Context) -> Outcome {
         let told = client.connack().properties.has(property::RESPONSE_INFORMATION);
         check(!told, "no Response Information", format!("{:?}", client.connack()))?;
     }
-    // It may also come, or not.
+    // The broker may send it or not.
     cx.connect(plain.with(property::REQUEST_RESPONSE_INFORMATION, 1))?.ping()
 }
 
@@ -191,7 +191,8 @@ pub(super) fn problem_information(cx: &mut Context) -> Outcome {
     cause_problems(cx, 1)
 }
 
-/// Everything to which the broker could give reasons. That it gives none where it must not is checked on the way.
+/// Causes every response that could carry reasons. On arrival, it is checked that there are none where they are
+/// forbidden.
 fn cause_problems(cx: &mut Context, wanted: u8) -> Outcome {
     let connect = cx.connecting("a").with(property::REQUEST_PROBLEM_INFORMATION, wanted);
     let mut client = cx.connect(connect)?;
@@ -203,7 +204,7 @@ fn cause_problems(cx: &mut Context, wanted: u8) -> Outcome {
     client.expect_pubcomp(2)?;
     client.unsubscribe(&cx.topic("nothing"))?;
     client.subscribe_with(Subscribe::new("$SYS/#", 0).and(cx.topic("a"), 2 | Filter::RETAIN_NEVER))?;
-    // What these are answered with, if at all, is no matter of this case.
+    // The responses to these are not checked by this case.
     client.send(Ack::pubrel(99))?;
     client.send(Ack::pubrec(98))?;
     client.send(Publish::new("$SYS/conformance", "").qos(1).packet_id(5))?;

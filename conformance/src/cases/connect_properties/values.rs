@@ -1,4 +1,4 @@
-//! Which properties a CONNECT may have, how often, and with which values.
+//! Allowed properties of CONNECT, their number and their values.
 
 use super::super::connect::expect_refused;
 use crate::context::Context;
@@ -8,7 +8,7 @@ use crate::wire::{Connect, Utf8, Value, Will, property, tables};
 
 const METHOD: &str = "conformance has no such method";
 
-/// The properties that may stand in CONNECT once, each with two values that are right.
+/// The properties that may occur once in CONNECT, each with two valid values.
 fn single_properties() -> [(u8, Value, Value); 8] {
     [
         (property::SESSION_EXPIRY_INTERVAL, 0.into(), 1.into()),
@@ -28,12 +28,12 @@ pub(super) fn twice(cx: &mut Context) -> Outcome {
         if id == property::AUTHENTICATION_DATA {
             plain = plain.with(property::AUTHENTICATION_METHOD, METHOD);
         }
-        // A broker may look at the method before it looks at the rest.
+        // A broker may check the method before the rest.
         let methods = [property::AUTHENTICATION_METHOD, property::AUTHENTICATION_DATA].contains(&id);
         let reasons: &[u8] = if methods { &[0x82, 0x8C, 0x87] } else { &[0x82] };
         expect_refused(cx, &plain.clone().with(id, one.clone()).with(id, one.clone()), reasons)?;
         expect_refused(cx, &plain.clone().with(id, one.clone()).with(id, other.clone()), reasons)?;
-        // Not side by side either.
+        // Also if they are not adjacent.
         let apart = plain.with(id, one).with(property::USER_PROPERTY, ("name", "value")).with(id, other);
         expect_refused(cx, &apart, reasons)?;
     }
@@ -115,7 +115,7 @@ pub(super) fn foreign(cx: &mut Context) -> Outcome {
 pub(super) fn ill_formed(cx: &mut Context) -> Outcome {
     let connect =
         |cx: &Context, id, value: &[u8]| -> Connect { cx.connecting("a").with(id, Value::Raw(value.to_vec())) };
-    // Values that end before they should, within the properties.
+    // Values that are truncated by the end of the properties.
     let cut_off: [(u8, &[u8]); 6] = [
         (property::SESSION_EXPIRY_INTERVAL, &[0, 0, 0]),
         (property::RECEIVE_MAXIMUM, &[1]),

@@ -1,4 +1,4 @@
-//! What the client allows the server. That there are never more in flight is checked on every packet received.
+//! The client's Receive Maximum. The number of messages in flight is checked on every received packet.
 
 use std::collections::VecDeque;
 
@@ -8,8 +8,8 @@ use crate::failure::{Failure, Outcome, check, check_equal};
 use crate::wire::packet::Packet;
 use crate::wire::{Ack, Pingreq, Publish, Subscribe, Unsubscribe, property};
 
-/// Receives this many messages, each held back until no more come, and returns their payloads. A PUBREC alone brings
-/// no further message.
+/// Receives this many messages, acknowledges each only when no more arrive, and returns their payloads. PUBREC alone
+/// must not cause a further message.
 fn drain(client: &mut Client, count: usize) -> Result<Vec<Vec<u8>>, Failure> {
     let mut payloads = Vec::new();
     let mut held = VecDeque::new();
@@ -34,7 +34,7 @@ fn drain(client: &mut Client, count: usize) -> Result<Vec<Vec<u8>>, Failure> {
     Ok(payloads)
 }
 
-/// The messages that come before the answer to a second PINGREQ.
+/// The messages that arrive before the response to a second PINGREQ.
 fn until_ping(client: &mut Client) -> Result<Vec<Publish>, Failure> {
     let mut messages = Vec::new();
     for _ in 0..2 {
@@ -91,7 +91,7 @@ pub(in crate::cases) fn never_more_after_being_away(cx: &mut Context) -> Outcome
         }
         let mut subscriber = cx.connect(connect)?;
         let mut payloads = drain(&mut subscriber, 8)?;
-        // Between the QoS levels there is no order.
+        // The order of messages of different QoS levels is undefined.
         payloads.sort();
         check_equal("the messages", payloads, numbers(8))?;
         subscriber.expect_silence_after(&mut publisher)?;
@@ -163,7 +163,7 @@ pub(in crate::cases) fn each_connection_its_own(cx: &mut Context) -> Outcome {
         subscriber.expect_publish()?;
         until_ping(&mut subscriber)?;
         subscriber.abandon();
-        // What is sent again counts as well.
+        // Messages sent again count too.
         subscriber = cx.connect(narrow.clone())?;
         subscriber.expect_publish()?;
         until_ping(&mut subscriber)?;
@@ -194,7 +194,7 @@ pub(in crate::cases) fn everything_else_flows(cx: &mut Context) -> Outcome {
         client.expect_pubcomp(0x7777)?;
         let mut message = message;
         for last in [false, false, true] {
-            // PUBREL is among what must not be delayed.
+            // PUBREL must not be delayed.
             client.acknowledge(&message)?;
             if !last {
                 message = client.expect_publish()?;
@@ -215,7 +215,7 @@ pub(in crate::cases) fn qos_0_is_not_counted(cx: &mut Context) -> Outcome {
         publisher.publish(Publish::new(&topic, "counted").qos(1))?;
         publisher.publish(Publish::new(&topic, "not counted"))?;
     }
-    // Those at QoS 0 may come at once, or later, or not at all.
+    // QoS 0 messages may arrive at once, later, or not at all.
     let messages = subscriber.messages_until_marker(&mut publisher)?;
     let (counted, not): (Vec<_>, Vec<_>) = messages.into_iter().partition(|message| message.qos > 0);
     let right = counted.iter().all(|message| message.payload == "counted");

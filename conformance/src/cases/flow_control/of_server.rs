@@ -1,4 +1,4 @@
-//! What the server allows the client.
+//! The server's Receive Maximum.
 
 use crate::client::Client;
 use crate::context::Context;
@@ -7,7 +7,7 @@ use crate::wire::kind::Kind;
 use crate::wire::packet::Packet;
 use crate::wire::{Ack, Encode, Publish, property};
 
-/// The Receive Maximum of the server, if a client can exceed it at all.
+/// The server's Receive Maximum, if a client can exceed it.
 fn receive_maximum(client: &Client) -> Option<u16> {
     let announced = client.connack().properties.number(property::RECEIVE_MAXIMUM)?;
     u16::try_from(announced).ok().filter(|maximum| *maximum < u16::MAX)
@@ -29,14 +29,14 @@ pub(in crate::cases) fn as_many_as_allowed(cx: &mut Context) -> Outcome {
         for id in 1..=count {
             client.expect_pubrec(id)?;
         }
-        // Neither what is sent again nor what isn't a message at QoS 1 or 2 counts.
+        // Retransmissions and QoS 0 messages don't count.
         client.send(Publish::new(&topic, "").qos(2).packet_id(1).dup())?;
         client.expect_pubrec(1)?;
         client.publish(Publish::new(&topic, ""))?;
         client.ping()?;
         client.subscribe(&cx.topic("b"), 0)?;
         client.unsubscribe(&cx.topic("b"))?;
-        // One place that is free again can be taken at once.
+        // A freed slot can be used at once.
         client.send(Ack::pubrel(1))?;
         client.expect_pubcomp(1)?;
         client.send(Publish::new(&topic, "").qos(2).packet_id(count.saturating_add(1)))?;

@@ -1,11 +1,11 @@
-//! The order in which messages arrive.
+//! The order of messages.
 
 use crate::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check_equal};
 use crate::wire::{Encode, Publish, property};
 
-/// Publishes all of them in one go, so that they are on their way at the same time, and then awaits the answers.
+/// Publishes all messages in one write, so that they are in flight together, and then waits for the responses.
 fn publish_all(client: &mut Client, publishes: Vec<Publish>) -> Outcome {
     let version = client.version();
     let publishes: Vec<Publish> = publishes.into_iter().map(|publish| client.with_packet_id(publish)).collect();
@@ -26,7 +26,7 @@ fn publish_all(client: &mut Client, publishes: Vec<Publish>) -> Outcome {
     Ok(())
 }
 
-/// As many as the server takes at once, also from clients of 3.1.1, to which it can't say so; at most this many.
+/// The server's Receive Maximum, for clients of both versions, but not more than `most`.
 fn batch(cx: &Context, most: u8) -> u8 {
     let maximum = cx.announced().properties.number(property::RECEIVE_MAXIMUM);
     maximum.and_then(|maximum| u8::try_from(maximum).ok()).map_or(most, |maximum| maximum.min(most))

@@ -1,4 +1,4 @@
-//! The order of what is sent again, and of acknowledgements.
+//! The order of retransmissions and of acknowledgements.
 
 use crate::client::Client;
 use crate::context::Context;
@@ -17,7 +17,7 @@ pub(in crate::cases) fn publishes(cx: &mut Context) -> Outcome {
             publisher.publish(Publish::new(&topic, &[number]).qos(qos))?;
             sent.push(subscriber.expect_publish()?);
         }
-        // A gap in the middle does not turn the others around.
+        // Acknowledging one in the middle doesn't change the order of the others.
         let [_, _, third, ..] = &sent[..] else { return Err(Failure::new("six messages", "fewer")) };
         subscriber.acknowledge(third)?;
         subscriber.ping()?;
@@ -30,7 +30,7 @@ pub(in crate::cases) fn publishes(cx: &mut Context) -> Outcome {
         for number in [0, 1, 3, 4, 5, 6, 7, 8u8] {
             let message = subscriber.expect_publish()?;
             check_equal("the payload", message.payload.as_bytes(), &[number][..])?;
-            // Those after the fifth were published without anyone to send them to, unless the server was slow to notice.
+            // Messages after the fifth were published without a connected subscriber, unless the server noticed late.
             if number < 6 {
                 check_equal("the DUP flag", message.dup, true)?;
             }
@@ -44,7 +44,7 @@ pub(in crate::cases) fn publishes(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// Sends many messages in one go and returns their Packet Identifiers, which are in no order.
+/// Sends many messages in one write and returns their Packet Identifiers, which are unordered.
 fn publish_many(client: &mut Client, topic: &str, qos: u8) -> Result<Vec<u16>, Failure> {
     let version = client.version();
     let ids: Vec<u16> = (0..15u16).map(|number| 1 + number * 7 % 15).collect();

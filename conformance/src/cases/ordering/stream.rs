@@ -1,4 +1,4 @@
-//! The stream of bytes: packets don't begin and end where the pieces of it do.
+//! Packets are independent of the fragments of the byte stream.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ pub(in crate::cases) fn however_it_is_cut(cx: &mut Context) -> Outcome {
         bytes.extend(Publish::new(&topic, &id.to_be_bytes()).qos(1).packet_id(id).encode(version));
     }
     bytes.extend(Pingreq.encode(version));
-    // All in one piece, and then in ever smaller ones.
+    // All bytes in one write, and then in smaller and smaller ones.
     for size in [bytes.len(), 100, 7, 1] {
         let mut client = cx.open()?;
         for piece in bytes.chunks(size) {
             client.link().write(piece, "a piece")?;
             if size < 100 {
-                // Long enough to be read on its own, most of the time.
+                // Long enough that the broker usually reads each fragment separately.
                 std::thread::sleep(Duration::from_micros(300));
             }
         }

@@ -1,4 +1,4 @@
-//! DISCONNECT of the client.
+//! DISCONNECT from the client.
 
 use crate::client::Client;
 use crate::context::Context;
@@ -10,13 +10,13 @@ use crate::wire::{Disconnect, Encode, Pingreq, Publish, Will, property};
 const NORMAL: u8 = 0x00;
 const WITH_WILL: u8 = 0x04;
 
-/// A client with a Will, and one that waits for it.
-pub(super) struct Willing {
+/// A client with a Will, and a subscriber to it.
+pub(super) struct WillPair {
     pub(super) topic: String,
     pub(super) subscriber: Client,
 }
 
-impl Willing {
+impl WillPair {
     pub(super) fn new(cx: &mut Context) -> Result<Self, Failure> {
         let topic = cx.topic("will");
         let mut subscriber = cx.client("subscriber")?;
@@ -33,7 +33,7 @@ impl Willing {
     }
 }
 
-/// The forms that a normal DISCONNECT has.
+/// All forms of a normal DISCONNECT.
 fn normal(cx: &Context) -> Vec<Vec<u8>> {
     let shortest = frame(Kind::Disconnect.first_byte(), &[]);
     if !cx.version().is_v5() {
@@ -49,13 +49,13 @@ fn normal(cx: &Context) -> Vec<Vec<u8>> {
 }
 
 pub(super) fn will_discarded(cx: &mut Context) -> Outcome {
-    let mut willing = Willing::new(cx)?;
+    let mut willing = WillPair::new(cx)?;
     for disconnect in normal(cx) {
         let mut client = willing.client(cx)?;
         client.send(disconnect)?;
         client.disconnect()?;
     }
-    // It is gone for good: the next connection under the name has none that could be published.
+    // The Will is deleted: a later connection of the same client has none.
     cx.client("willing")?.abandon();
     cx.client("willing")?.disconnect()?;
     let mut publisher = cx.client("publisher")?;
@@ -63,7 +63,7 @@ pub(super) fn will_discarded(cx: &mut Context) -> Outcome {
 }
 
 pub(super) fn will_asked_for(cx: &mut Context) -> Outcome {
-    let mut willing = Willing::new(cx)?;
+    let mut willing = WillPair::new(cx)?;
     let disconnect = Disconnect::new().reason(WITH_WILL);
     for disconnect in [disconnect.clone(), disconnect.with(property::REASON_STRING, "on purpose")] {
         willing.client(cx)?.disconnect_with(disconnect)?;
@@ -74,7 +74,7 @@ pub(super) fn will_asked_for(cx: &mut Context) -> Outcome {
 }
 
 pub(super) fn will_published(cx: &mut Context) -> Outcome {
-    let mut willing = Willing::new(cx)?;
+    let mut willing = WillPair::new(cx)?;
     for reason in [0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99] {
         let client = willing.client(cx)?;
         client.disconnect_with(Disconnect::new().reason(reason))?;
@@ -85,9 +85,9 @@ pub(super) fn will_published(cx: &mut Context) -> Outcome {
 }
 
 pub(super) fn wrong_reason_code(cx: &mut Context) -> Outcome {
-    // Codes of no DISCONNECT, and codes that only a server sends.
+    // Codes that are not valid in DISCONNECT, and codes that only a server sends.
     const REASONS: [u8; 14] = [0x01, 0x02, 0x18, 0x7F, 0x84, 0x8C, 0xFF, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x9C, 0xA2];
-    let mut willing = Willing::new(cx)?;
+    let mut willing = WillPair::new(cx)?;
     for reason in REASONS {
         let mut client = willing.client(cx)?;
         client.send(Disconnect::new().reason(reason))?;
@@ -123,7 +123,7 @@ pub(super) fn nothing_behind(cx: &mut Context) -> Outcome {
 }
 
 pub(super) fn reason_string(cx: &mut Context) -> Outcome {
-    let mut willing = Willing::new(cx)?;
+    let mut willing = WillPair::new(cx)?;
     for text in ["", "gone", "0x04", "Disconnect with Will Message"] {
         let disconnect = Disconnect::new().with(property::REASON_STRING, text);
         willing.client(cx)?.disconnect_with(disconnect)?;

@@ -1,4 +1,4 @@
-//! DISCONNECT of the server.
+//! DISCONNECT from the server.
 
 use crate::client::Client;
 use crate::context::Context;
@@ -16,7 +16,7 @@ pub(super) fn none_before_connack(cx: &mut Context) -> Outcome {
         connect().with(property::RECEIVE_MAXIMUM, 0).encode(cx.version()),
         connect().will(Will::new("a/+", "")).encode(cx.version()),
         cx.connecting("").client_id(Utf8::NUL).encode(cx.version()),
-        // No CONNECT at all.
+        // A packet before CONNECT.
         Pingreq.encode(cx.version()),
         Publish::new(cx.topic("a"), "payload").encode(cx.version()),
         Subscribe::new(cx.topic("a"), 0).packet_id(1).encode(cx.version()),
@@ -41,7 +41,7 @@ pub(super) fn none_before_connack(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// What makes a broker disconnect, each with the Reason Codes that fit it.
+/// Errors that make a broker disconnect, each with the appropriate Reason Codes.
 fn errors(cx: &Context) -> Vec<(Vec<u8>, &'static [u8])> {
     let version = cx.version();
     let topic = cx.topic("a");
@@ -82,7 +82,7 @@ pub(super) fn maximum_packet_size(cx: &mut Context) -> Outcome {
     for (bytes, _) in errors(cx) {
         let mut client = cx.connect(cx.connecting("a").with(property::MAXIMUM_PACKET_SIZE, limit))?;
         client.send(bytes)?;
-        // The length of each packet is checked as it arrives.
+        // The size of each packet is checked on arrival.
         expect_end(&mut client)?;
     }
     let mut client = cx.connect(cx.connecting("a").with(property::MAXIMUM_PACKET_SIZE, limit))?;
@@ -90,7 +90,7 @@ pub(super) fn maximum_packet_size(cx: &mut Context) -> Outcome {
     expect_end(&mut client)
 }
 
-/// Everything up to the end of the connection; that nothing comes after DISCONNECT is checked as it arrives.
+/// Receives packets until the connection is closed. Packets after DISCONNECT are detected on arrival.
 fn expect_end(client: &mut Client) -> Outcome {
     while client.receive_or_close()?.is_some() {}
     Ok(())
@@ -103,7 +103,7 @@ pub(super) fn nothing_after(cx: &mut Context) -> Outcome {
         let mut client = cx.client("a")?;
         client.subscribe(&topic, 1)?;
         client.send(Publish::new(&topic, "payload").qos(1).packet_id(1))?;
-        // Messages are on their way to the client all the while.
+        // Messages to the client are in flight meanwhile.
         for number in 0..20 {
             publisher.send(Publish::new(&topic, number.to_string()))?;
         }
@@ -119,7 +119,7 @@ pub(super) fn nothing_after(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// An error in the middle of other packets ends the connection too, and none behind it is answered.
+/// An error between other packets also closes the connection, and later packets get no response.
 fn refusing(client: &mut Client) -> Result<(), Failure> {
     let version = client.version();
     let wrong = frame(Kind::Subscribe.first_byte() & 0xF0, &[0, 1, 0, 0, 1, b'a', 0]);

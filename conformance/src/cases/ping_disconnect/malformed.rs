@@ -1,6 +1,6 @@
-//! DISCONNECT that is none, and what violates the protocol of 3.1.1.
+//! Malformed DISCONNECT, and protocol violations in 3.1.1.
 
-use super::by_the_client::Willing;
+use super::by_the_client::WillPair;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::wire::bytes::frame;
@@ -8,12 +8,12 @@ use crate::wire::kind::Kind;
 use crate::wire::{Disconnect, Encode, Publish, property};
 
 pub(super) fn reserved_flags(cx: &mut Context) -> Outcome {
-    let mut willing = Willing::new(cx)?;
+    let mut willing = WillPair::new(cx)?;
     for flags in 1..16 {
         let mut client = willing.client(cx)?;
         client.send(Disconnect::new().flags(flags))?;
         client.expect_disconnect_or_close(&[0x81])?;
-        // The connection has ended without a DISCONNECT.
+        // The connection ended without a valid DISCONNECT.
         willing.expect_will()?;
     }
     Ok(())
@@ -21,7 +21,7 @@ pub(super) fn reserved_flags(cx: &mut Context) -> Outcome {
 
 pub(super) fn property_twice(cx: &mut Context) -> Outcome {
     const REASONS: [u8; 2] = [0x81, 0x82];
-    let mut willing = Willing::new(cx)?;
+    let mut willing = WillPair::new(cx)?;
     for second in ["one", "two"] {
         for id in [property::REASON_STRING, property::SERVER_REFERENCE] {
             let mut client = willing.client(cx)?;
@@ -47,19 +47,19 @@ pub(super) fn protocol_violations(cx: &mut Context) -> Outcome {
     let violations = [
         // A second CONNECT.
         cx.connecting("violator").encode(cx.version()),
-        // What only a server sends.
+        // Packets that only a server sends.
         frame(Kind::Connack.first_byte(), &[0, 0]),
         frame(Kind::Suback.first_byte(), &[0, 1, 0]),
         frame(Kind::Unsuback.first_byte(), &[0, 1]),
         frame(Kind::Pingresp.first_byte(), &[]),
-        // Types that don't exist.
+        // Reserved packet types.
         frame(0x00, &[]),
         frame(0xF0, &[]),
         // Empty payloads, and a Packet Identifier of 0.
         frame(Kind::Subscribe.first_byte(), &[0, 1]),
         frame(Kind::Unsubscribe.first_byte(), &[0, 1]),
         frame(Kind::Subscribe.first_byte(), &[0, 0, 0, 1, b'a', 0]),
-        // QoS 3; a Remaining Length of five bytes; fields that break off.
+        // QoS 3; a Remaining Length of five bytes; truncated fields.
         frame(Kind::Publish.first_byte() | 0b0110, &[0, 1, b'a', 0, 1]),
         vec![Kind::Publish.first_byte(), 0x80, 0x80, 0x80, 0x80, 0x01],
         frame(Kind::Publish.first_byte(), &[0]),

@@ -1,4 +1,4 @@
-//! What plain connections do.
+//! Plain connections.
 
 use crate::client::Client;
 use crate::context::Context;
@@ -10,7 +10,7 @@ pub(super) fn ping(cx: &mut Context) -> Outcome {
     for keep_alive in [0, 60] {
         let mut client = cx.connect(cx.connecting("a").keep_alive(keep_alive))?;
         client.ping()?;
-        // Many in one write bring as many answers.
+        // Many PINGREQs in one write get as many responses.
         client.send(Pingreq.encode(cx.version()).repeat(10))?;
         for _ in 0..10 {
             check_equal("the packet", client.receive()?.kind(), Kind::Pingresp)?;

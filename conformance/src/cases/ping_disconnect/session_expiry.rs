@@ -1,6 +1,6 @@
 //! The Session Expiry Interval in DISCONNECT.
 
-use super::by_the_client::Willing;
+use super::by_the_client::WillPair;
 use crate::context::Context;
 use crate::failure::{Outcome, check_equal};
 use crate::wire::{Disconnect, Will, property};
@@ -8,7 +8,7 @@ use crate::wire::{Disconnect, Will, property};
 const ID: u8 = property::SESSION_EXPIRY_INTERVAL;
 
 pub(super) fn not_from_zero(cx: &mut Context) -> Outcome {
-    let mut willing = Willing::new(cx)?;
+    let mut willing = WillPair::new(cx)?;
     for in_connect in [None, Some(0)] {
         for seconds in [1, 600, u32::MAX] {
             let mut connect = cx.connecting("willing").will(Will::new(&willing.topic, "gone"));
@@ -18,14 +18,14 @@ pub(super) fn not_from_zero(cx: &mut Context) -> Outcome {
             let mut client = cx.connect(connect)?;
             client.send(Disconnect::new().with(ID, seconds))?;
             client.expect_disconnect_or_close(&[0x82])?;
-            // It was no valid DISCONNECT: neither is the Will discarded nor the Session kept.
+            // The DISCONNECT was invalid: the Will is published, and the Session is not extended.
             willing.expect_will()?;
             let client = cx.connect(cx.connecting("willing").resume())?;
             check_equal("Session Present", client.connack().session_present, false)?;
             client.disconnect()?;
         }
     }
-    // 0 stays 0.
+    // Replacing 0 by 0 is allowed.
     willing.client(cx)?.disconnect_with(Disconnect::new().with(ID, 0))?;
     let mut publisher = cx.client("publisher")?;
     willing.subscriber.expect_silence_after(&mut publisher)
@@ -33,7 +33,7 @@ pub(super) fn not_from_zero(cx: &mut Context) -> Outcome {
 
 pub(super) fn replaced(cx: &mut Context) -> Outcome {
     let kept = cx.connecting("a").with(ID, 600);
-    // What CONNECT says, what DISCONNECT says, and whether the Session is there afterwards.
+    // Session Expiry Interval of CONNECT, of DISCONNECT, and whether the Session exists afterwards.
     for (disconnect, present) in [
         (Disconnect::new(), true),
         (Disconnect::new().with(ID, 500), true),

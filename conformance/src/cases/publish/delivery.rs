@@ -1,4 +1,4 @@
-//! The answer to a PUBLISH, and who gets the message.
+//! The response to a PUBLISH, and the receivers of the message.
 
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check_equal};
@@ -16,7 +16,7 @@ pub(in crate::cases) fn answer_by_qos(cx: &mut Context) -> Outcome {
     client.expect_silence_by_ping()?;
     client.send(Publish::new(&topic, "2").qos(2).packet_id(2))?;
     client.expect_pubrec(2)?;
-    // PUBCOMP is the answer to PUBREL only.
+    // PUBCOMP is only the response to PUBREL.
     client.expect_silence_by_ping()?;
     client.send(Ack::pubrel(2))?;
     client.expect_pubcomp(2)?;
@@ -40,7 +40,7 @@ pub(in crate::cases) fn packet_identifiers_of_answers(cx: &mut Context) -> Outco
 }
 
 pub(in crate::cases) fn payloads(cx: &mut Context) -> Outcome {
-    // Around the lengths at which the Remaining Length grows, and what doesn't fit into one read.
+    // Sizes around those where the Remaining Length grows, and one that doesn't fit a single read.
     const SIZES: [usize; 9] = [0, 1, 60, 127, 128, 16_300, 16_384, 65_536, 200_000];
     const HEADERS: usize = 100;
     let limit = cx.announced().properties.number(property::MAXIMUM_PACKET_SIZE);
@@ -70,7 +70,7 @@ pub(in crate::cases) fn every_session(cx: &mut Context) -> Outcome {
     let mut client = cx.connect(away.clone())?;
     client.subscribe(&topic, 1)?;
     client.disconnect()?;
-    // The publisher has a subscription as well.
+    // The publisher has a subscription too.
     let mut publisher = cx.client("publisher")?;
     publisher.subscribe(&topic, 1)?;
     publisher.publish(Publish::new(&topic, "to all").qos(1))?;
@@ -100,7 +100,7 @@ pub(in crate::cases) fn both_versions(cx: &mut Context) -> Outcome {
         for publisher in [&mut here, &mut there] {
             let mut publish = Publish::new(&topic, "both").qos(qos);
             if publisher.version().is_v5() {
-                // Nothing of this may stand before the payload in 3.1.1.
+                // None of these properties may precede the payload in 3.1.1.
                 publish = publish.with(property::USER_PROPERTY, ("name", "value")).with(property::CONTENT_TYPE, "t");
             }
             publisher.publish(publish)?;

@@ -1,4 +1,4 @@
-//! What the subscriptions that a message matches make of it.
+//! How matching subscriptions affect a message.
 
 use crate::client::Client;
 use crate::context::Context;
@@ -8,7 +8,7 @@ use crate::wire::{Publish, Subscribe, property};
 pub(in crate::cases) fn overlapping(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a/b");
     let mut publisher = cx.client("publisher")?;
-    // The highest QoS in each place.
+    // The highest QoS at each position.
     for granted in [[0, 1, 2], [1, 2, 0], [2, 0, 1]] {
         let mut subscriber = cx.client("subscriber")?;
         for (filter, qos) in ["a/b", "a/+", "a/#"].into_iter().zip(granted) {
@@ -23,7 +23,7 @@ pub(in crate::cases) fn overlapping(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// One copy at the QoS of the message, as one subscription has QoS 2; there may be one for each of the others.
+/// One copy at the QoS of the message, because one subscription has QoS 2, and possibly one for each of the others.
 fn check_copies(qos: u8, mut came: Vec<u8>) -> Outcome {
     let expected = format!("a copy at QoS {qos}, and at most one for each further subscription at its QoS");
     let failure = Failure::new(expected, format!("copies at QoS {came:?}"));
@@ -42,7 +42,7 @@ pub(in crate::cases) fn identifiers_of_all(cx: &mut Context) -> Outcome {
     for (filter, identifier) in [("a/b", Some(1)), ("a/+", Some(2)), ("a/#", None), ("b/#", Some(3))] {
         subscribe(&mut subscriber, &cx.topic(filter), identifier)?;
     }
-    // A subscription of another client has nothing to do with it.
+    // A subscription of another client has no effect.
     let mut other = cx.client("other")?;
     subscribe(&mut other, &cx.topic("a/b"), Some(4))?;
     let mut publisher = cx.client("publisher")?;
@@ -120,7 +120,7 @@ pub(in crate::cases) fn identifier_from_a_client(cx: &mut Context) -> Outcome {
     subscriber.expect_silence_after(&mut cx.client("other")?)
 }
 
-/// All copies of a message together have these identifiers: one copy all of them, or each copy one at most.
+/// All copies of a message together have these identifiers: a single copy has all, each of several copies at most one.
 fn check_identifiers(messages: &[Publish], expected: &[u32]) -> Outcome {
     check(!messages.is_empty(), "a message", "none")?;
     let each: Vec<Vec<u32>> =

@@ -27,7 +27,7 @@ pub(in crate::cases) fn set_used_and_changed(cx: &mut Context) -> Outcome {
                 subscriber.expect_message(topic, "uses it")?;
             }
         }
-        // Without the property it is left as it is.
+        // A message without the property doesn't change the mapping.
         publisher.publish(Publish::new(&second, "full").qos(qos))?;
         subscriber.expect_message(&second, "full")?;
         publisher.publish(aliased("", "uses it", 1).qos(qos))?;
@@ -37,7 +37,7 @@ pub(in crate::cases) fn set_used_and_changed(cx: &mut Context) -> Outcome {
 }
 
 pub(in crate::cases) fn all_values(cx: &mut Context) -> Outcome {
-    // Beyond that, only the highest.
+    // Above this number, only the highest.
     const ALL_BELOW: u32 = 100;
     let maximum = maximum(cx);
     let aliases: Vec<u32> = (1..=maximum.min(ALL_BELOW)).chain([maximum]).collect();
@@ -76,7 +76,7 @@ pub(in crate::cases) fn ends_with_its_connection(cx: &mut Context) -> Outcome {
     publisher.publish(aliased(&topic, "sets it", 1))?;
     subscriber.expect_message(&topic, "sets it")?;
     publisher.disconnect()?;
-    // The Session goes on, the mapping doesn't.
+    // The Session continues, but the mapping doesn't.
     let mut publisher = cx.connect(connect)?;
     check_equal("Session Present", publisher.connack().session_present, true)?;
     publisher.send(aliased("", "uses it", 1))?;
@@ -132,7 +132,7 @@ pub(in crate::cases) fn of_the_server(cx: &mut Context) -> Outcome {
             None => connect,
         };
         for _ in 0..2 {
-            // What the Topic Aliases stand for is looked up in what came on this connection.
+            // Topic Aliases of the server are resolved with the mappings of this connection.
             let mut subscriber = cx.connect(connect.clone())?;
             for topic in &topics {
                 subscriber.subscribe(topic, 1)?;
@@ -145,7 +145,7 @@ pub(in crate::cases) fn of_the_server(cx: &mut Context) -> Outcome {
                 }
             }
             subscriber.disconnect()?;
-            // In the other order, and waiting for the next connection.
+            // In the other order, queued for the next connection.
             let mut waiting: Vec<&String> = topics.iter().collect();
             waiting.reverse();
             for topic in &waiting {
@@ -169,7 +169,7 @@ pub(in crate::cases) fn independent_directions(cx: &mut Context) -> Outcome {
     other.subscribe(&sent, 0)?;
     let mut client = cx.connect(cx.connecting("a").with(property::TOPIC_ALIAS_MAXIMUM, 1))?;
     client.subscribe(&received, 0)?;
-    // Whatever the server makes of Topic Alias 1 towards the client, from it comes this one.
+    // The client's Topic Alias 1 is independent of the server's.
     client.publish(aliased(&sent, "sets it", 1))?;
     other.expect_message(&sent, "sets it")?;
     for _ in 0..3 {

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::failure::{Outcome, check};
 use crate::wire::{Publish, property};
 
-/// What is sent in these cases, in seconds: long enough for the slowest run.
+/// The Message Expiry Interval of these cases in seconds, longer than the slowest run.
 const INTERVAL: u32 = 1_000;
 
 fn expiring(topic: &str, payload: &str, seconds: u32) -> Publish {
@@ -98,7 +98,7 @@ pub(in crate::cases) fn kept_without_waiting(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// The message has waited at least this long, and hardly longer.
+/// The message has waited at least this long, and not much longer.
 fn check_reduced(message: &Publish, waited: u32) -> Outcome {
     let came = message.properties.number(property::MESSAGE_EXPIRY_INTERVAL);
     let fits = came.is_some_and(|came| came <= INTERVAL - waited && came >= INTERVAL - waited - 20);

@@ -1,12 +1,12 @@
-//! What the server has to pass on as it is.
+//! Properties that the server must forward unchanged.
 
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check, check_equal};
 use crate::wire::property::Value;
 use crate::wire::{Publish, Text, property};
 
-/// The message as its receivers get it: at each QoS one that is connected, one that was away, and one that comes after
-/// the message was retained.
+/// The message as it arrives at its receivers, at each QoS: a connected one, a disconnected one, and one that
+/// subscribes after the message was retained.
 fn received_in_every_way(cx: &mut Context, message: &Publish) -> Result<Vec<Publish>, Failure> {
     let topic = cx.topic("a");
     let message = Publish { topic: Text::from(&topic), ..message.clone() };
@@ -24,13 +24,13 @@ fn received_in_every_way(cx: &mut Context, message: &Publish) -> Result<Vec<Publ
         received.push(subscriber.expect_message(&topic, payload.as_bytes())?);
     }
     let mut client = cx.connect(away)?;
-    // It has subscribed at QoS 1; whether a message at QoS 0 waits for it is up to the server.
+    // It subscribed at QoS 1; the server may drop QoS 0 messages for it.
     let waiting = client.messages_until_marker(&mut publisher)?;
     let waiting: Vec<Publish> = waiting.into_iter().filter(|message| message.qos > 0).collect();
     check_equal("the number of messages that have waited", waiting.len(), 2)?;
     received.extend(waiting);
     client.disconnect()?;
-    // It shall not gather what comes now.
+    // It must not queue later messages.
     cx.client("away")?.disconnect()?;
     publisher.publish(message.qos(1).retain())?;
     let mut late = cx.client("late")?;
@@ -60,7 +60,7 @@ pub(in crate::cases) fn payload_format_indicator(cx: &mut Context) -> Outcome {
             message = message.with(property::PAYLOAD_FORMAT_INDICATOR, sent);
         }
         for received in received_in_every_way(cx, &message)? {
-            // 0 is equivalent to not sending it.
+            // 0 is equivalent to the absence of the property.
             let came = received.properties.number(property::PAYLOAD_FORMAT_INDICATOR).unwrap_or_default();
             check_equal("the Payload Format Indicator", came, sent.unwrap_or_default())?;
         }
@@ -113,7 +113,7 @@ pub(in crate::cases) fn all_together(cx: &mut Context) -> Outcome {
         check_equal("the User Properties", properties.user_properties(), message.properties.user_properties())?;
         let others = [property::TOPIC_ALIAS, property::SUBSCRIPTION_IDENTIFIER, property::MESSAGE_EXPIRY_INTERVAL];
         let added = others.into_iter().filter(|id| properties.has(*id)).count();
-        check(added == 0, "no property that has no reason", format!("{properties:?}"))?;
+        check(added == 0, "no additional property", format!("{properties:?}"))?;
     }
     Ok(())
 }

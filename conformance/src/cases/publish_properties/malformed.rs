@@ -1,4 +1,4 @@
-//! Properties that are wrong.
+//! Invalid properties.
 
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check, check_equal};
@@ -37,7 +37,7 @@ pub(in crate::cases) fn payload_format(cx: &mut Context) -> Outcome {
                 }
                 Ok(packet) => return Err(Failure::new("an answer to PUBLISH", packet.describe())),
             };
-            // All of it or nothing.
+            // The whole message or nothing.
             let came = subscriber.messages_until_marker(&mut cx.client("other")?)?;
             check_equal("whether it is delivered", came.len() == 1, delivered)?;
             let unaltered = came.iter().all(|message| message.payload.as_bytes() == payload);
@@ -57,7 +57,7 @@ pub(in crate::cases) fn twice(cx: &mut Context) -> Outcome {
     for (id, value) in properties {
         let mut client = cx.client("a")?;
         client.send(Publish::new(cx.topic("a"), "").with(id, value.clone()).with(id, value))?;
-        // A server without Topic Aliases may complain about the value first.
+        // A server without Topic Aliases may refuse the value first.
         let reasons: &[u8] = if id == property::TOPIC_ALIAS { &[0x82, 0x94] } else { &[0x82] };
         client.expect_disconnect_or_close(reasons)?;
     }

@@ -40,7 +40,7 @@ pub(in crate::cases) fn duplicate_without_dup(cx: &mut Context) -> Outcome {
     publisher.expect_pubrec(7)?;
     publisher.send(&message)?;
     let answer = publisher.receive();
-    // The client has left out DUP, or has used the identifier for two messages: that may end the connection.
+    // The client omitted DUP, or used the identifier for two messages: the server may close the connection.
     let ended = publisher.link().is_closed() || matches!(answer, Ok(Packet::Disconnect(_)));
     if !ended {
         let Packet::Ack(ack) = answer? else { return Err(Failure::new("PUBREC or the end", "another")) };
@@ -62,7 +62,7 @@ pub(in crate::cases) fn pubrel_after_reconnect(cx: &mut Context) -> Outcome {
     let mut publisher = cx.connect(connect.clone())?;
     publisher.send(Publish::new(&topic, "once").qos(2).packet_id(7))?;
     publisher.expect_pubrec(7)?;
-    // The client can't know whether its PUBREL has arrived, so it may come again.
+    // The client can't know whether its PUBREL arrived, so it may repeat it.
     for _ in 0..2 {
         publisher.abandon();
         publisher = cx.connect(connect.clone())?;
@@ -111,7 +111,7 @@ pub(in crate::cases) fn new_after_refusal(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let mut subscriber = cx.client("subscriber")?;
     subscriber.subscribe(&topic, 2)?;
-    // What a server may refuse.
+    // A message that a server may refuse.
     let wrong_format = Publish::new(&topic, [0xFF].as_slice()).with(property::PAYLOAD_FORMAT_INDICATOR, 1u8);
     for refused in [wrong_format, Publish::new("$SYS/conformance", "")] {
         let mut publisher = cx.client("publisher")?;
@@ -165,7 +165,7 @@ pub(in crate::cases) fn both_directions(cx: &mut Context) -> Outcome {
     client.subscribe(&to_client, 2)?;
     other.publish(Publish::new(&to_client, "1").qos(2))?;
     let id = client.expect_publish()?.packet_id.unwrap_or_default();
-    // Both exchanges go on step by step, under the same Packet Identifier.
+    // Both exchanges proceed step by step with the same Packet Identifier.
     client.send(Publish::new(&to_server, "2").qos(2).packet_id(id))?;
     client.expect_pubrec(id)?;
     client.send(Ack::pubrec(id))?;

@@ -1,4 +1,4 @@
-//! What is sent again after a reconnect.
+//! Retransmissions after a reconnect.
 
 use crate::broker::Signal;
 use crate::client::Client;
@@ -6,12 +6,12 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome, check_equal};
 use crate::wire::{Ack, Connect, Publish};
 
-/// How a connection ends before the next one.
+/// How a connection ends.
 #[derive(Debug, Clone, Copy)]
 enum End {
     Abandoned,
     Disconnected,
-    /// The client is back before the server knows that it was away.
+    /// The client reconnects before the server notices the disconnect.
     TakenOver,
 }
 
@@ -37,7 +37,7 @@ fn reconnect(cx: &mut Context, client: Client, end: End, connect: &Connect) -> R
     Ok(client)
 }
 
-/// The next messages are these again, in whatever order: that is a matter of the messages of a topic at one QoS.
+/// The next messages are retransmissions of these, in any order: the order is defined only within a topic and a QoS.
 fn expect_again(client: &mut Client, sent: &[&Publish]) -> Outcome {
     let mut open = sent.to_vec();
     while !open.is_empty() {
@@ -94,7 +94,7 @@ pub(in crate::cases) fn pubrel(cx: &mut Context) -> Outcome {
         for _ in 0..2 {
             subscriber = reconnect(cx, subscriber, end, &connect)?;
             subscriber.expect_pubrel(id)?;
-            // A PUBLISH in its place is kept by the line above and found by this one.
+            // `expect_pubrel` sets a PUBLISH aside; this detects it.
             subscriber.expect_silence_by_ping()?;
         }
         subscriber.send(Ack::pubcomp(id))?;
@@ -127,7 +127,7 @@ pub(in crate::cases) fn only_the_unacknowledged(cx: &mut Context) -> Outcome {
     subscriber = reconnect(cx, subscriber, End::Abandoned, &connect)?;
     expect_again(&mut subscriber, &[two, three, six, seven])?;
     subscriber.expect_pubrel(id_of(four)?)?;
-    // A message that is sent for the first time is no retransmission.
+    // A message sent for the first time is not a retransmission.
     publisher.publish(Publish::new(&topic, "new").qos(1))?;
     let new = subscriber.expect_message(&topic, "new")?;
     check_equal("the DUP flag of a new message", new.dup, false)?;
@@ -150,7 +150,7 @@ pub(in crate::cases) fn refused_by_the_client(cx: &mut Context) -> Outcome {
             let id = id_of(&subscriber.expect_publish()?)?;
             let ack = if qos == 1 { Ack::puback(id) } else { Ack::pubrec(id) };
             subscriber.send(ack.reason(reason))?;
-            // There is nothing to release either.
+            // Nothing is left to release.
             subscriber.expect_silence_by_ping()?;
         }
         subscriber = reconnect(cx, subscriber, End::Abandoned, &connect)?;
@@ -179,7 +179,7 @@ pub(in crate::cases) fn nothing_in_a_new_session(cx: &mut Context) -> Outcome {
             End::Abandoned => subscriber.abandon(),
             End::Disconnected => subscriber.disconnect()?,
             End::TakenOver => {
-                // The one after this has nothing to take over.
+                // The next connection has no messages either.
                 cx.client("subscriber")?.expect_silence_by_ping()?;
             }
         }

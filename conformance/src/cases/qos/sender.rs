@@ -12,7 +12,7 @@ pub(in crate::cases) fn first_time(cx: &mut Context) -> Outcome {
     let mut subscriber = cx.client("subscriber")?;
     subscriber.subscribe(&topic, 2)?;
     let mut publisher = cx.client("publisher")?;
-    // What is freed in one round may be used in the next.
+    // Packet Identifiers freed in one round may be reused in the next.
     for _ in 0..3 {
         let mut in_flight = Vec::new();
         for number in 0..18u8 {
@@ -49,7 +49,7 @@ pub(in crate::cases) fn identifiers_wrap(cx: &mut Context) -> Outcome {
     let mut open = OTHERS;
     while open > 0 {
         if cx.state().elapsed() > TIME_MAX {
-            return Err(Failure::skipped(format!("the broker has passed on too few messages in {TIME_MAX:?}")));
+            return Err(Failure::skipped(format!("the broker forwarded too few messages in {TIME_MAX:?}")));
         }
         let ids = 1..=open.min(at_once);
         open -= ids.len().try_into().unwrap_or(open);
@@ -62,7 +62,7 @@ pub(in crate::cases) fn identifiers_wrap(cx: &mut Context) -> Outcome {
             subscriber.acknowledge(&message)?;
         }
     }
-    // The next may come, under another identifier than the one in flight, or wait for that.
+    // The next message may arrive with another identifier than the one in flight, or wait for it.
     publisher.publish(Publish::new(&topic, "last").qos(1))?;
     subscriber.ping()?;
     subscriber.acknowledge(&in_flight)?;
@@ -128,7 +128,7 @@ pub(in crate::cases) fn nothing_again_on_the_connection(cx: &mut Context) -> Out
     subscriber.send(Ack::pubrec(released))?;
     subscriber.expect_pubrel(released)?;
     subscriber.expect_nothing(Duration::from_secs(8))?;
-    // Neither does an acknowledgement, a PINGREQ or a new message bring anything back.
+    // An acknowledgement, a PINGREQ or a new message doesn't cause a retransmission either.
     for message in in_flight.iter().take(1) {
         subscriber.acknowledge(message)?;
     }

@@ -2,8 +2,8 @@ use crate::broker::Signal;
 use crate::context::Context;
 use crate::failure::Outcome;
 
-/// Ends the broker in this way and starts it again. Both standards let state be lost in a crash (comments in 4.1), so a
-/// failure after SIGKILL is reported apart: each case tries SIGTERM first.
+/// Terminates the broker with this signal and restarts it. Both standards permit state to be lost in a crash (comments
+/// in 4.1), so failures after SIGKILL are reported separately; each case tries SIGTERM first.
 pub(super) fn restart(cx: &mut Context, signal: Signal) -> Outcome {
     let how = match signal {
         Signal::Term => "the broker is told to end (SIGTERM) and started again",

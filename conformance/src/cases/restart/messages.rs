@@ -95,7 +95,7 @@ pub(super) fn received_at_qos_2(cx: &mut Context) -> Outcome {
         client.send(&message)?;
         client.expect_pubrec(9)?;
         restart(cx, signal)?;
-        // The client doesn't know whether its PUBLISH has arrived, and sends it again.
+        // The client doesn't know whether its PUBLISH arrived, so it repeats it.
         let mut client = cx.connect(lasting.clone())?;
         check_equal("Session Present", client.connack().session_present, true)?;
         client.send(message.dup())?;
@@ -123,7 +123,7 @@ pub(super) fn pubrel(cx: &mut Context) -> Outcome {
         client.expect_pubrel(packet_id)?;
         restart(cx, signal)?;
         let mut client = cx.connect(lasting.clone())?;
-        // Not the PUBLISH: the broker has been told that the client has it.
+        // PUBREL only: the broker received PUBREC for the message.
         let packet = client.receive()?;
         let Packet::Ack(ack) = &packet else { return Err(Failure::new("PUBREL", packet.describe())) };
         check_equal("the packet", (ack.kind, ack.packet_id), (AckKind::Pubrel, packet_id))?;

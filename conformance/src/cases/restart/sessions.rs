@@ -20,7 +20,7 @@ pub(super) fn subscriptions(cx: &mut Context) -> Outcome {
         client.subscribe(&cx.topic("gone"), 1)?;
         client.unsubscribe(&cx.topic("gone"))?;
         cx.connect(empty.clone())?.disconnect()?;
-        // The one connection is open when the broker ends, the other isn't.
+        // When the broker ends, one connection is open and the other is closed.
         restart(cx, signal)?;
         let mut client = cx.connect(lasting.clone())?;
         check_equal("Session Present", client.connack().session_present, true)?;
@@ -62,7 +62,7 @@ pub(super) fn subscription_options(cx: &mut Context) -> Outcome {
         let identifiers = message.properties.numbers(property::SUBSCRIPTION_IDENTIFIER);
         check_equal("the Subscription Identifiers", identifiers, [300])?;
         client.disconnect()?;
-        // What was retained would come to the next SUBSCRIBE.
+        // A retained message would arrive at the next SUBSCRIBE.
         cx.client("a")?.disconnect()?;
         publisher.publish(Publish::new(cx.topic("published"), "").qos(1).retain())?;
     }
@@ -77,13 +77,14 @@ pub(super) fn discarded(cx: &mut Context) -> Outcome {
             client.subscribe(&topic, 1)?;
             client.disconnect()?;
         }
-        // One is ended by a clean start, one by a clean start whose connection is open when the broker ends.
+        // One Session is ended by a Clean Start, the other by a Clean Start whose connection is open when the broker
+        // ends.
         cx.client("clean")?.disconnect()?;
         let open = cx.client("restarted")?;
         let mut never = cx.client("never")?;
         never.subscribe(&topic, 1)?;
         cx.client("publisher")?.publish(Publish::new(&topic, "for no one").qos(1))?;
-        // What holds at once is the matter of the next case.
+        // The next case covers state that must be stable at once.
         cx.sleep(Duration::from_secs(1));
         restart(cx, signal)?;
         drop(open);
@@ -97,8 +98,8 @@ pub(super) fn discarded(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// CONNACK says that the old Session is gone, so it may not come back, also if the broker is busy with writing and
-/// killed as soon as CONNACK is there.
+/// CONNACK reports that the old Session is discarded, so it must not reappear, even if the broker is busy with writes
+/// and is killed right after CONNACK.
 pub(super) fn discarded_at_once(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let lasting = cx.connecting("a").persistent(600);
@@ -123,14 +124,14 @@ pub(super) fn discarded_at_once(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// Whether the time in which the broker did not run counts is left open: here there is enough of the other.
+/// Whether the broker's downtime counts is not defined; the case waits long enough while it runs.
 pub(super) fn expiry(cx: &mut Context) -> Outcome {
     for signal in SIGNALS {
         cx.connect(cx.connecting("short").persistent(2))?.disconnect()?;
         cx.connect(cx.connecting("long").persistent(600))?.disconnect()?;
         let client = cx.connect(cx.connecting("shortened").persistent(600))?;
         client.disconnect_with(Disconnect::new().reason(0).with(property::SESSION_EXPIRY_INTERVAL, 2))?;
-        // Nothing tells the client when a DISCONNECT is written down.
+        // The client can't know when a DISCONNECT is stored.
         cx.sleep(Duration::from_secs(1));
         restart(cx, signal)?;
         cx.sleep(Duration::from_secs(4));

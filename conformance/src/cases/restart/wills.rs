@@ -1,4 +1,4 @@
-//! Will Messages: the broker may publish them before it ends or when it is there again, but publish them it must.
+//! Will Messages: the broker may publish them before it ends or after its restart, but it must publish them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::wire::{Connect, Will, property};
 
 const SIGNALS: [Signal; 2] = [Signal::Term, Signal::Kill];
 
-/// A subscriber that finds the Wills of whenever it was away.
+/// Subscribes with a persistent Session, which receives Wills published while it is disconnected.
 fn subscribe(cx: &mut Context) -> Result<Connect, Failure> {
     let lasting = cx.connecting("subscriber").persistent(600);
     let mut subscriber = cx.connect(lasting.clone())?;
@@ -82,7 +82,7 @@ pub(super) fn removed(cx: &mut Context) -> Outcome {
         for connect in [willing(cx).persistent(600), willing(cx)] {
             cx.connect(connect)?.disconnect()?;
         }
-        // Nothing tells the client when a DISCONNECT is written down.
+        // The client can't know when a DISCONNECT is stored.
         cx.sleep(Duration::from_secs(1));
         restart(cx, signal)?;
         let mut subscriber = cx.connect(lasting.clone())?;

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome, check_equal};
 use crate::wire::{Filter, Publish, Subscribe};
 
-/// A publisher that has left a retained message.
+/// A publisher that has published a retained message.
 fn retained(cx: &mut Context, topic: &str) -> Result<Client, Failure> {
     let mut publisher = cx.client("publisher")?;
     publisher.publish(Publish::new(topic, "kept").retain().qos(1))?;
@@ -35,7 +35,7 @@ pub(in crate::cases) fn only_if_new(cx: &mut Context) -> Outcome {
     for _ in 0..2 {
         subscriber.subscribe(&topic, 1 | Filter::RETAIN_IF_NEW)?;
         expect_retained(&mut subscriber, &topic)?;
-        // Other options don't make it a new one.
+        // Changed options don't make the subscription new.
         for options in [1, 0, Filter::NO_LOCAL] {
             subscriber.subscribe(&topic, options | Filter::RETAIN_IF_NEW)?;
             subscriber.expect_silence_after(&mut publisher)?;
@@ -57,7 +57,7 @@ pub(in crate::cases) fn only_if_new_in_the_session(cx: &mut Context) -> Outcome 
     subscriber.subscribe(&topic, 1 | Filter::RETAIN_IF_NEW)?;
     subscriber.expect_silence_after(&mut publisher)?;
     subscriber.disconnect()?;
-    // Without the Session the subscription is new again.
+    // In a new Session, the subscription is new again.
     let mut subscriber = cx.client("subscriber")?;
     subscriber.subscribe(&topic, 1 | Filter::RETAIN_IF_NEW)?;
     expect_retained(&mut subscriber, &topic)
@@ -71,7 +71,7 @@ pub(in crate::cases) fn never(cx: &mut Context) -> Outcome {
         subscriber.subscribe(&topic, 1 | Filter::RETAIN_NEVER)?;
         subscriber.expect_silence_after(&mut publisher)?;
     }
-    // It is about what is retained, not about what comes.
+    // The option concerns retained messages only, not later ones.
     publisher.publish(Publish::new(&topic, "new").retain().qos(1))?;
     let message = subscriber.expect_message(&topic, "new")?;
     check_equal("the RETAIN flag", message.retain, false)

@@ -1,4 +1,4 @@
-//! What is stored, replaced and removed.
+//! Storing, replacing and removing retained messages.
 
 use crate::context::Context;
 use crate::failure::{Outcome, check, check_equal};
@@ -29,11 +29,11 @@ pub(in crate::cases) fn qos_0_replaces(cx: &mut Context) -> Outcome {
     let mut publisher = cx.client("publisher")?;
     publisher.publish(Publish::new(&topic, "old").retain().qos(1))?;
     publisher.publish(Publish::new(&topic, "new").retain())?;
-    // What was sent before is processed with it.
+    // The response shows that the earlier message was processed too.
     publisher.publish(Publish::new(cx.topic("b"), "").qos(1))?;
     let mut subscriber = cx.client("subscriber")?;
     subscriber.subscribe(&topic, 1)?;
-    // The server may discard it at any time; the one before has to be gone.
+    // The server may discard the new message, but the previous one must be gone.
     for message in subscriber.messages_until_marker(&mut publisher)? {
         check_equal("the payload", &message.payload, "new")?;
         check_equal("the QoS", message.qos, 0)?;
@@ -50,7 +50,7 @@ pub(in crate::cases) fn every_topic_its_own(cx: &mut Context) -> Outcome {
             publisher.publish(Publish::new(cx.topic(&format!("r/{name}")), payload).retain().qos(1))?;
         }
     }
-    // That a topic has lost its message is nothing to those above, below and beside it.
+    // Removing the message of a topic doesn't affect topics above, below and beside it.
     publisher.publish(Publish::new(cx.topic("r/a/b"), "").retain().qos(1))?;
     let mut subscriber = cx.client("subscriber")?;
     subscriber.subscribe(&cx.topic("r/#"), 1)?;
@@ -88,7 +88,7 @@ pub(in crate::cases) fn empty_at_any_qos(cx: &mut Context) -> Outcome {
     let mut publisher = cx.client("publisher")?;
     for qos in 0..=2 {
         publisher.publish(Publish::new(&topic, "removed").retain().qos(1))?;
-        // The second finds nothing to remove.
+        // The second removal finds no message.
         for _ in 0..2 {
             publisher.publish(Publish::new(&topic, "").retain().qos(qos))?;
             publisher.publish(Publish::new(cx.topic("b"), "").qos(1))?;

@@ -1,4 +1,4 @@
-//! Exchanges that a break of the connection has interrupted.
+//! Exchanges that a disconnect interrupted.
 
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check_equal};
@@ -17,7 +17,7 @@ pub(super) fn unacknowledged(cx: &mut Context) -> Outcome {
         check_equal("DUP", message.dup, false)?;
         sent.push(message);
     }
-    // Twice: what came again and was not acknowledged comes again.
+    // Twice: a retransmission that is not acknowledged is retransmitted.
     for _ in 0..2 {
         client.abandon();
         client = cx.connect(lasting.clone())?;
@@ -48,7 +48,7 @@ pub(super) fn pubrel(cx: &mut Context) -> Outcome {
     for _ in 0..2 {
         client.abandon();
         client = cx.connect(lasting.clone())?;
-        // Not the PUBLISH: the client has it.
+        // PUBREL only: the client has the message.
         let packet = client.receive()?;
         let Packet::Ack(ack) = &packet else { return Err(Failure::new("PUBREL", packet.describe())) };
         check_equal("the packet", (ack.kind, ack.packet_id), (AckKind::Pubrel, packet_id))?;

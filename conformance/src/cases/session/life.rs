@@ -11,7 +11,7 @@ fn check_session_present(client: &Client, expected: bool) -> Outcome {
     check_equal("Session Present", client.connack().session_present, expected)
 }
 
-/// Skips what is about an interval that the broker has replaced by another.
+/// Skips the case if the broker replaced the Session Expiry Interval.
 fn check_expiry(client: &Client) -> Outcome {
     match client.connack().properties.number(property::SESSION_EXPIRY_INTERVAL) {
         Some(other) => Err(Failure::skipped(format!("the broker has set the Session Expiry Interval to {other}"))),
@@ -33,7 +33,7 @@ pub(super) fn clean_start(cx: &mut Context) -> Outcome {
         publisher.publish(Publish::new(&topic, "no subscription").qos(1))?;
         client.expect_silence_after(&mut publisher)?;
         client.disconnect()?;
-        // Nor is the old state there for the Session after that.
+        // The next Session doesn't have the old state either.
         let mut client = cx.connect(lasting.clone())?;
         check_session_present(&client, false)?;
         publisher.publish(Publish::new(&topic, "no subscription").qos(1))?;
@@ -62,9 +62,9 @@ pub(super) fn clean_start_and_in_flight(cx: &mut Context) -> Outcome {
     let mut client = cx.client("a")?;
     check_session_present(&client, false)?;
     client.expect_silence_after(&mut publisher)?;
-    // The Packet Identifier is free in the new Session: this is another message.
+    // In the new Session the Packet Identifier is unused, so this is another message.
     client.publish(Publish::new(cx.topic("b"), "second").qos(2).packet_id(9))?;
-    // When the first is delivered, and whether, is the broker's matter: it was never released.
+    // The first message was never released, so the broker may deliver it at any time or not at all.
     let mut delivered = subscriber.expect_publish()?;
     subscriber.acknowledge(&delivered)?;
     if delivered.payload == "first" {
@@ -81,7 +81,7 @@ pub(super) fn nothing_of_a_clean_session(cx: &mut Context) -> Outcome {
         let mut client = cx.client("a")?;
         client.subscribe(&topic, 1)?;
         if broken {
-            // The broker has to have noticed before the next connection.
+            // The broker must have noticed the disconnect before the next connection.
             client.send([0x30 | 0b110, 0])?;
             client.expect_close()?;
         } else {
@@ -138,7 +138,7 @@ pub(super) fn open_connection(cx: &mut Context) -> Outcome {
     for client in &mut clients {
         client.expect_message(&topic, "still there")?;
     }
-    // The interval begins with the end of the connection.
+    // The interval starts when the connection ends.
     if cx.version().is_v5() {
         let client = cx.connect(short.resume())?;
         check_session_present(&client, true)?;
@@ -181,7 +181,7 @@ pub(super) fn expiry(cx: &mut Context) -> Outcome {
         }
     }
     publisher.publish(Publish::new(&topic, "expires with it").qos(1))?;
-    // One that was changed by DISCONNECT.
+    // An interval that DISCONNECT changed.
     let long = cx.connect(cx.connecting("c").persistent(600))?;
     long.disconnect_with(Disconnect::new().with(property::SESSION_EXPIRY_INTERVAL, 1).reason(0))?;
     cx.sleep(Duration::from_secs(4));
@@ -219,9 +219,9 @@ pub(super) fn last_expiry(cx: &mut Context) -> Outcome {
     client.disconnect()?;
     cx.connect(cx.connecting("longer").persistent(60))?.disconnect()?;
     cx.connect(cx.connecting("shorter").persistent(60))?.disconnect()?;
-    // Without the property it is 0.
+    // The default is 0.
     cx.connect(cx.connecting("shorter").resume())?.disconnect()?;
-    // A new Session may last as well.
+    // A Session with Clean Start can be persistent too.
     let clean = cx.connecting("clean").with(property::SESSION_EXPIRY_INTERVAL, 60);
     cx.connect(clean)?.disconnect()?;
     cx.sleep(Duration::from_secs(3));

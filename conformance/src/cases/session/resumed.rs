@@ -1,4 +1,4 @@
-//! What a client that comes back finds of its subscriptions and messages.
+//! Subscriptions and messages of a resumed Session.
 
 use crate::context::Context;
 use crate::failure::{Outcome, check, check_equal};
@@ -145,7 +145,7 @@ pub(super) fn acknowledged_messages(cx: &mut Context) -> Outcome {
         publisher.publish(Publish::new(&topic, "acknowledged").qos(qos))?;
         client.expect_message(&topic, "acknowledged")?;
     }
-    // The broker has read the acknowledgements.
+    // The response shows that the broker has read the acknowledgements.
     client.ping()?;
     client.abandon();
     let mut client = cx.connect(lasting)?;

@@ -47,7 +47,8 @@ pub(super) fn granted_qos_of_each(cx: &mut Context) -> Outcome {
     check_equal("the number of messages of all sessions together", came, 18)
 }
 
-/// Two sessions of a Shared Subscription. The first was alone in it when a message was published, and has not answered.
+/// Two sessions of a Shared Subscription. The first was its only member when a message was published, and has not
+/// acknowledged.
 struct Broken {
     filter: String,
     topic: String,
@@ -105,7 +106,7 @@ pub(super) fn qos2_completed(cx: &mut Context) -> Outcome {
 pub(super) fn qos2_ends_with_the_session(cx: &mut Context) -> Outcome {
     let plain = cx.connecting("first");
     let kept_for = |seconds| cx.connecting("first").persistent(seconds);
-    // The Session ends with the connection; as a new one takes its place; and as its time is over.
+    // The Session ends with the connection, because a new one replaces it, and because it expires.
     for (session, expires) in [(plain.clone(), false), (kept_for(600), false), (kept_for(1), true)] {
         for received in [false, true] {
             let mut broken = Broken::new(cx, session.clone(), 2)?;
@@ -117,7 +118,7 @@ pub(super) fn qos2_ends_with_the_session(cx: &mut Context) -> Outcome {
             if expires {
                 cx.sleep(Duration::from_millis(1500));
             }
-            // Once the broker answers, it has done away with the old Session.
+            // When the broker responds, it has discarded the old Session.
             let mut first = cx.connect(plain.clone())?;
             check_equal("Session Present", first.connack().session_present, false)?;
             broken.other.expect_silence_after(&mut broken.publisher)?;
@@ -135,7 +136,7 @@ pub(super) fn refused_message(cx: &mut Context) -> Outcome {
             let mut broken = Broken::new(cx, session.clone(), qos)?;
             let answer = if qos == 1 { Ack::puback(broken.packet_id) } else { Ack::pubrec(broken.packet_id) };
             broken.first.send(answer.reason(reason))?;
-            // Once the broker answers, it has taken note of the refusal.
+            // When the broker responds, it has handled the refusal.
             broken.first.expect_silence_by_ping()?;
             broken.other.expect_silence_after(&mut broken.publisher)?;
             broken.first.disconnect()?;
@@ -144,7 +145,7 @@ pub(super) fn refused_message(cx: &mut Context) -> Outcome {
             broken.other.expect_silence_after(&mut broken.publisher)?;
             first.unsubscribe(&broken.filter)?;
             first.disconnect()?;
-            // Not left to be found gone: until then the next message may be sent to it.
+            // A clean disconnect: otherwise the broker might send the next message to this session.
             broken.other.disconnect()?;
         }
     }
@@ -156,7 +157,7 @@ pub(super) fn qos1_is_not_lost(cx: &mut Context) -> Outcome {
     let mut broken = Broken::new(cx, session.clone(), 1)?;
     broken.first.abandon();
     let mut first = cx.connect(session)?;
-    // The broker may have waited for the first, or have turned to the other.
+    // The broker may have waited for the first client, or have sent the message to the other one.
     let mut messages = first.messages_until_marker(&mut broken.publisher)?;
     messages.extend(broken.other.messages_until_marker(&mut broken.publisher)?);
     let fits = messages.iter().all(|message| message.topic == broken.topic && message.payload == "payload");
@@ -167,7 +168,7 @@ pub(super) fn qos1_goes_on(cx: &mut Context) -> Outcome {
     for session in [cx.connecting("first"), cx.connecting("first").persistent(600)] {
         let mut broken = Broken::new(cx, session, 1)?;
         broken.first.abandon();
-        // With Clean Start, the Session of before is gone.
+        // With Clean Start, the previous Session is discarded.
         let mut first = cx.client("first")?;
         first.expect_silence_after(&mut broken.publisher)?;
         let messages = broken.other.messages_until_marker(&mut broken.publisher)?;

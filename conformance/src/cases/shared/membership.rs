@@ -1,4 +1,4 @@
-//! Who belongs to a Shared Subscription, and what its messages are.
+//! The members of a Shared Subscription, and the messages they receive.
 
 use super::share::share;
 use crate::context::Context;
@@ -29,7 +29,7 @@ pub(super) fn a_copy_for_each(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a/b");
     let group = cx.client_id("group");
     let mut publisher = cx.client("publisher")?;
-    // Another name, and another Topic Filter under the same name, make another Shared Subscription.
+    // A different ShareName, or a different Topic Filter with the same ShareName, is another Shared Subscription.
     let filters = [
         format!("$share/{group}1/{topic}"),
         format!("$share/{group}2/{topic}"),
@@ -51,7 +51,7 @@ pub(super) fn a_copy_for_each(cx: &mut Context) -> Outcome {
             client.expect_message(&topic, payload)?;
         }
     }
-    // The marker's topic matches `#` as well, so that the last client is left out.
+    // The marker's topic matches `#` too, so the last client is left out.
     for client in clients.iter_mut().take(filters.len() - 1) {
         client.expect_silence_after(&mut publisher)?;
     }
@@ -68,7 +68,7 @@ pub(super) fn shared_and_non_shared(cx: &mut Context) -> Outcome {
     client.expect_message(&topic, "payload")?;
     client.expect_message(&topic, "payload")?;
     client.expect_silence_after(&mut publisher)?;
-    // They are two subscriptions in UNSUBSCRIBE too.
+    // UNSUBSCRIBE distinguishes them too.
     client.unsubscribe(&topic)?;
     publisher.publish(Publish::new(&topic, "shared").qos(1))?;
     client.expect_message(&topic, "shared")?;
@@ -82,7 +82,7 @@ pub(super) fn matches_as_its_filter(cx: &mut Context) -> Outcome {
         ("~/a", &["~/a"]),
         ("~/+", &["~/", "~/a"]),
         ("~/#", &["~", "~/", "~/a", "~/a/b"]),
-        // After the name's own separator, the Topic Filter begins with one.
+        // The Topic Filter begins with a separator, after that of the ShareName.
         ("/~", &["/~"]),
         ("+/~", &["/~"]),
     ];
@@ -92,7 +92,7 @@ pub(super) fn matches_as_its_filter(cx: &mut Context) -> Outcome {
         for name in ["~", "~/", "~/a", "~/a/b", "/~"] {
             publisher.publish(Publish::new(name.replace('~', &own), "payload").qos(1))?;
         }
-        // What the filter names is no topic of its own.
+        // The ShareName isn't part of the topic.
         publisher.publish(Publish::new(cx.topic("a"), "payload").qos(1))?;
         let messages = client.messages_until_marker(&mut publisher)?;
         let came: Vec<String> = messages.iter().map(|message| message.topic.to_text()).collect();
@@ -113,7 +113,7 @@ pub(super) fn leaves_on_first_unsubscribe(cx: &mut Context) -> Outcome {
     let message = client.expect_message(&topic, "payload")?;
     check_equal("the QoS", message.qos, 1)?;
     client.expect_silence_after(&mut publisher)?;
-    // Neither the Topic Filter alone nor that of another name is it.
+    // Neither the plain Topic Filter nor the one with another ShareName refers to it.
     client.unsubscribe(&topic)?;
     client.unsubscribe(&format!("$share/{}/{topic}", cx.client_id("other")))?;
     publisher.publish(Publish::new(&topic, "still").qos(1))?;
@@ -134,7 +134,7 @@ pub(super) fn survives_its_maker(cx: &mut Context) -> Outcome {
         member.subscribe(&filter, 1)?;
     }
     maker.unsubscribe(&filter)?;
-    // The second leaves as its Session ends.
+    // The second leaves when its Session ends.
     second.disconnect()?;
     for payload in ["one", "two", "three", "four"] {
         publisher.publish(Publish::new(&topic, payload).qos(1))?;
@@ -147,7 +147,7 @@ pub(super) fn no_retained_messages(cx: &mut Context) -> Outcome {
     let (topic, filter) = (cx.topic("a"), share(cx, &cx.topic("a")));
     let mut publisher = cx.client("publisher")?;
     publisher.publish(Publish::new(&topic, "kept").retain().qos(1))?;
-    // The first makes the Shared Subscription, the second joins it.
+    // The first creates the Shared Subscription, the second joins it.
     let mut one = cx.client("one")?;
     let mut other = cx.client("other")?;
     for member in [&mut one, &mut other] {

@@ -1,4 +1,4 @@
-//! What SUBSCRIBE leads to, and its answer.
+//! The effect of SUBSCRIBE, and its response.
 
 use crate::context::Context;
 use crate::failure::{Outcome, check, check_equal};
@@ -10,7 +10,7 @@ pub(super) fn packet_identifier(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let mut client = cx.client("a")?;
     for packet_id in [1, 2, 0xFF, 0x100, 0x7FFF, 0xFFFF] {
-        // The new subscription and the one that replaces it.
+        // The new subscription, and one that replaces it.
         client.send(Subscribe::new(&topic, 1).packet_id(packet_id))?;
         client.expect_suback(packet_id)?;
     }
@@ -26,7 +26,7 @@ pub(super) fn codes_in_order(cx: &mut Context) -> Outcome {
         }
         let suback = client.subscribe_with(subscribe)?;
         check_equal("the number of Reason Codes", suback.reasons.len(), requested.len())?;
-        // What the codes may be at all is checked on every SUBACK.
+        // Valid codes are checked on every SUBACK.
         for (code, qos) in suback.reasons.iter().zip(&requested) {
             let expected = format!("at most QoS {qos}, or a failure");
             check(code <= qos || *code >= 0x80, expected, format!("the Reason Code {code}"))?;
@@ -65,7 +65,7 @@ pub(super) fn same_filter_twice(cx: &mut Context) -> Outcome {
     if !cx.version().is_v5() {
         return Ok(());
     }
-    // The second time, the subscription is no longer new.
+    // The second time, the subscription is not new.
     let mut client = cx.client("subscriber")?;
     client.subscribe_with(Subscribe::new(&topic, 0).and(&topic, Filter::RETAIN_IF_NEW))?;
     client.expect_message(&topic, "kept")?;
@@ -94,7 +94,7 @@ pub(super) fn lower_qos_retained(cx: &mut Context) -> Outcome {
     for published in 0..3 {
         let topic = cx.topic(&published.to_string());
         publisher.publish(Publish::new(&topic, "kept").qos(published).retain())?;
-        // What was published at QoS 0 is retained once something later from the same client is answered.
+        // When a later packet of the same client gets a response, the QoS 0 message is retained.
         publisher.ping()?;
         for requested in 0..3 {
             let suback = client.subscribe(&topic, requested)?;
@@ -119,7 +119,7 @@ pub(super) fn replaced(cx: &mut Context) -> Outcome {
             let message = client.expect_message(&topic, "payload")?;
             check_equal("the QoS", vec![message.qos], suback.reasons)?;
             client.expect_silence_after(&mut publisher)?;
-            // There is one subscription, not two.
+            // There is one subscription.
             client.unsubscribe(&filter)?;
             publisher.publish(Publish::new(&topic, "no more").qos(1))?;
             client.expect_silence_after(&mut publisher)?;
@@ -154,7 +154,7 @@ pub(super) fn nothing_lost(cx: &mut Context) -> Outcome {
     for number in 1..=50 {
         let subscribe = Subscribe::new(&topic, 1).packet_id(1000 + number);
         let publish = Publish::new(&topic, number.to_string()).qos(1).packet_id(number);
-        // Both are under way at the same time, now one first, now the other.
+        // Both are in flight at the same time, in alternating order.
         if number % 2 == 0 {
             client.send(subscribe)?;
             publisher.send(publish)?;
@@ -189,13 +189,13 @@ pub(super) fn waiting_messages_kept(cx: &mut Context) -> Outcome {
     client.expect_silence_after(&mut publisher)
 }
 
-/// SUBACK in its shortest form is just as long as the client permits, so that nothing may be added.
+/// The shortest SUBACK has exactly the Maximum Packet Size, so nothing may be added.
 pub(super) fn maximum_packet_size(cx: &mut Context) -> Outcome {
     let limit = cx.smallest_maximum_packet_size();
     let connect = cx.connecting("a").with(property::MAXIMUM_PACKET_SIZE, limit);
     let mut client = cx.connect(connect)?;
     let filters = limit - if limit > 129 { 6 } else { 5 };
-    // Many a broker refuses so many levels, and has reason to say why.
+    // Many brokers refuse so many levels and may want to give a reason.
     let deep = cx.topic(&"/".repeat(1000));
     let mut subscribe = Subscribe::default().packet_id(1);
     for number in 0..filters {

@@ -23,7 +23,7 @@ pub(super) fn of_every_width(cx: &mut Context) -> Outcome {
     for identifier in [1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152, 268_435_455] {
         let topics = ["a", "b"].map(|name| cx.topic(&format!("{identifier}/{name}")));
         let [one, other] = &topics;
-        // It belongs to all subscriptions of the packet.
+        // The identifier applies to all subscriptions of the packet.
         let suback = client.subscribe_with(identified(one, 1, identifier).and(other, 0))?;
         check(suback.reasons.iter().all(|code| *code <= 2), "both are granted", format!("{suback:?}"))?;
         for topic in &topics {
@@ -45,7 +45,7 @@ pub(super) fn of_overlapping_subscriptions(cx: &mut Context) -> Outcome {
     client.subscribe(&cx.topic("a/+"), 1)?;
     client.subscribe_with(identified(&cx.topic("a/c"), 1, 4))?;
     publisher.publish(Publish::new(&topic, "payload").qos(1))?;
-    // One message with all of them, or one message for each subscription, of which one has none.
+    // Either one message with all identifiers, or one message per subscription, one of them without an identifier.
     let messages = client.messages_until_marker(&mut publisher)?;
     let mut identifiers: Vec<u32> =
         messages.iter().flat_map(|message| message.properties.numbers(property::SUBSCRIPTION_IDENTIFIER)).collect();
@@ -78,7 +78,7 @@ pub(super) fn kept_in_the_session(cx: &mut Context) -> Outcome {
     let mut publisher = cx.client("publisher")?;
     client.subscribe_with(identified(&topic, 1, 77))?;
     client.disconnect()?;
-    // Both the message that had to wait and the later one have it.
+    // Both the queued message and the later one have it.
     publisher.publish(Publish::new(&topic, "waiting").qos(1))?;
     let mut client = cx.connect(session)?;
     let message = client.expect_message(&topic, "waiting")?;

@@ -1,4 +1,4 @@
-//! SUBSCRIBE packets that the broker must not take.
+//! Invalid SUBSCRIBE packets.
 
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -6,10 +6,10 @@ use crate::wire::bytes::{frame, prefixed};
 use crate::wire::kind::Kind;
 use crate::wire::{Filter, Subscribe, Utf8, property};
 
-/// Malformed Packet is "does not conform to this specification", so it fits what the text calls a Protocol Error as well.
+/// Malformed Packet means "does not conform to this specification", so it also applies to a Protocol Error.
 const REASONS: [u8; 2] = [0x81, 0x82];
 
-/// Sends it on a connection of its own, which has to be closed with one of these Reason Codes.
+/// Sends the packet on a new connection, which must be closed with one of these Reason Codes.
 fn refused(cx: &mut Context, subscribe: &Subscribe, reasons: &[u8]) -> Outcome {
     let mut client = cx.client("a")?;
     client.send(subscribe.clone().packet_id(1))?;
@@ -37,7 +37,7 @@ pub(super) fn no_topic_filter(cx: &mut Context) -> Outcome {
 
 pub(super) fn no_options(cx: &mut Context) -> Outcome {
     let mut client = cx.client("a")?;
-    // The Packet Identifier, in 5.0 no properties, and a Topic Filter.
+    // Packet Identifier, in 5.0 an empty Property Length, and the Topic Filter.
     let head: &[u8] = cx.version().pick(&[0, 1], &[0, 1, 0]);
     let body = [head, &prefixed(cx.topic("a"))].concat();
     client.send(frame(Kind::Subscribe.first_byte(), &body))?;

@@ -17,7 +17,7 @@ pub(super) fn no_local(cx: &mut Context) -> Outcome {
         client.expect_silence_after_own()?;
         other.publish(Publish::new(&topic, "of another").qos(qos))?;
         client.expect_message(&topic, "of another")?;
-        // Without the option a client's own messages come to it as well.
+        // Without the option, a client receives its own messages.
         other.expect_message(&topic, "of another")?;
     }
     Ok(())
@@ -64,7 +64,7 @@ pub(super) fn retain_as_published(cx: &mut Context) -> Outcome {
         check_equal("the RETAIN flag", keeping.expect_message(&topic, "fleeting")?.retain, false)?;
         check_equal("the RETAIN flag", plain.expect_message(&topic, "fleeting")?.retain, false)?;
     }
-    // What is sent because of a new subscription has RETAIN 1 in any case.
+    // A message sent because of a new subscription has RETAIN 1 in any case.
     for options in [0, Filter::RETAIN_AS_PUBLISHED] {
         let mut late = cx.client("late")?;
         late.subscribe(&topic, options)?;
@@ -73,7 +73,7 @@ pub(super) fn retain_as_published(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// A topic with the retained message "kept", and who has published it.
+/// A topic with the retained message "kept", and its publisher.
 fn retained(cx: &mut Context) -> Result<(String, Client), crate::failure::Failure> {
     let topic = cx.topic("a");
     let mut publisher = cx.client("publisher")?;
@@ -97,7 +97,7 @@ pub(super) fn retain_handling_1(cx: &mut Context) -> Outcome {
     let mut client = cx.connect(session.clone())?;
     client.subscribe(&topic, 1 | Filter::RETAIN_IF_NEW)?;
     client.expect_message(&topic, "kept")?;
-    // It exists now, with whatever options.
+    // Now the subscription exists, whatever its options.
     for options in [1, 0, 1 | Filter::RETAIN_AS_PUBLISHED] {
         client.subscribe(&topic, options | Filter::RETAIN_IF_NEW)?;
         client.expect_silence_after(&mut publisher)?;
@@ -107,7 +107,7 @@ pub(super) fn retain_handling_1(cx: &mut Context) -> Outcome {
     check_equal("Session Present", client.connack().session_present, true)?;
     client.subscribe(&topic, 1 | Filter::RETAIN_IF_NEW)?;
     client.expect_silence_after(&mut publisher)?;
-    // Unsubscribed from, or in a new Session, it is new again.
+    // After UNSUBSCRIBE, or in a new Session, it is new again.
     client.unsubscribe(&topic)?;
     client.subscribe(&topic, 1 | Filter::RETAIN_IF_NEW)?;
     client.expect_message(&topic, "kept")?;
@@ -125,7 +125,7 @@ pub(super) fn retain_handling_2(cx: &mut Context) -> Outcome {
         client.subscribe(&topic, 1 | Filter::RETAIN_NEVER)?;
         client.expect_silence_after(&mut publisher)?;
     }
-    // It is about the moment of subscribing only.
+    // The option applies only at the time of subscribing.
     publisher.publish(Publish::new(&topic, "new").retain().qos(1))?;
     client.expect_message(&topic, "new")?;
     client.expect_silence_after(&mut publisher)

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome, check};
 use crate::wire::{Pingreq, Publish, Subscribe};
 
-/// Publishes to a topic that begins with `$`. The broker may take that as it likes; it has come to its decision.
+/// Publishes to a topic that begins with `$`, and waits until the broker has accepted or refused it.
 fn publish_to_dollar(cx: &mut Context, publish: Publish) -> Outcome {
     let mut client = cx.client("dollar")?;
     client.send(publish)?;
@@ -14,7 +14,7 @@ fn publish_to_dollar(cx: &mut Context, publish: Publish) -> Outcome {
     Ok(())
 }
 
-/// Nothing that begins with `$` has come.
+/// Checks that no message with a topic that begins with `$` arrived.
 fn check_topics(client: &mut Client, publisher: &mut Client) -> Outcome {
     let messages = client.messages_until_marker(publisher)?;
     let wrong = messages.iter().find(|message| message.topic.as_bytes().starts_with(b"$"));
@@ -68,7 +68,7 @@ pub(super) fn no_exchange(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// The client, if the broker grants it the subscription.
+/// The client, if the broker grants the subscription.
 fn subscribed<'a>(client: &'a mut Client, filter: &str) -> Result<Option<&'a mut Client>, Failure> {
     let suback = client.subscribe_with(Subscribe::new(filter, 0))?;
     Ok(suback.reasons.iter().all(|code| *code <= 2).then_some(client))

@@ -1,4 +1,4 @@
-//! Topic Names and Topic Filters that aren't any.
+//! Invalid Topic Names and Topic Filters.
 
 use super::refusal::expect_filter_refused;
 use crate::context::Context;
@@ -70,7 +70,7 @@ pub(super) fn empty_topic_name(cx: &mut Context) -> Outcome {
 
 pub(super) fn empty_topic_filter(cx: &mut Context) -> Outcome {
     expect_filter_refused(cx.client("a")?, "")?;
-    // In UNSUBSCRIBE it can't be granted anything.
+    // UNSUBSCRIBE must not succeed.
     let mut client = cx.client("a")?;
     client.send(Unsubscribe::new("").packet_id(1))?;
     match client.receive_or_close()? {
@@ -118,7 +118,7 @@ pub(super) fn longest_topic_name(cx: &mut Context) -> Outcome {
     let messages = subscriber.messages_until_marker(&mut cx.client("publisher")?)?;
     let complete = messages.iter().all(|message| message.topic == topic);
     check(complete, "the whole Topic Name", format!("{messages:?}"))?;
-    // 3.1.1 has no way to refuse it but to close the connection or to drop the message.
+    // A 3.1.1 broker can refuse it only by closing the connection or dropping the message.
     let expected = u8::from(accepted && cx.version().is_v5() || !messages.is_empty());
     check(messages.len() == usize::from(expected), "the message, once", format!("{} messages", messages.len()))
 }
@@ -138,7 +138,7 @@ pub(super) fn longest_topic_filter(cx: &mut Context) -> Outcome {
         Some(Packet::Disconnect(_)) | None => return Ok(()),
         Some(packet) => return check(false, "SUBACK, or the end of the connection", packet.describe()),
     }
-    // One character less is another topic.
+    // A topic that is one character shorter is different.
     let mut publisher = cx.client("publisher")?;
     let shorter: String = topic.chars().skip(1).collect();
     publisher.publish(Publish::new(shorter, "shorter"))?;
@@ -160,7 +160,7 @@ pub(super) fn longer_than_the_packet(cx: &mut Context) -> Outcome {
         for (kind, body) in packets {
             let mut client = cx.client("a")?;
             let mut bytes = frame(kind.first_byte(), &body);
-            // Bytes enough to be taken for the rest, if the packet's own end is not respected.
+            // Enough bytes that a broker could read beyond the end of the packet.
             bytes.extend(frame(Kind::Pingreq.first_byte(), &[]).repeat(4));
             client.send(bytes)?;
             client.expect_disconnect_or_close(&[0x81, 0x82, 0x8F, 0x90])?;

@@ -6,11 +6,11 @@ use crate::failure::{Failure, Outcome, check, check_equal};
 use crate::wire::packet::Packet;
 use crate::wire::{Publish, Subscribe};
 
-/// One client that subscribes, and one that publishes.
+/// A subscriber and a publisher.
 struct Pair {
     subscriber: Client,
     publisher: Client,
-    /// What this case alone writes into its payloads: a Topic Filter such as `#` brings the messages of others too.
+    /// A payload that only this case uses, because a filter such as `#` also matches other cases' messages.
     payload: String,
 }
 
@@ -21,9 +21,10 @@ impl Pair {
         Ok(Self { subscriber, publisher, payload: cx.topic("payload") })
     }
 
-    /// A subscription to `filter` brings the messages of `expected`, of all `names`, in the order of the names.
+    /// A subscription to `filter` must receive the messages of `expected`, a subset of `names`, in the order of the
+    /// names.
     fn check(&mut self, filter: &str, names: &[String], expected: &[String]) -> Outcome {
-        // QoS 1, as a broker may drop what comes at QoS 0 under the load of the other cases.
+        // QoS 1, because a broker may drop QoS 0 messages under the load of other cases.
         self.subscriber.subscribe(filter, 1)?;
         for name in names {
             self.publisher.publish(Publish::new(name, &self.payload).qos(1))?;
@@ -40,7 +41,7 @@ impl Pair {
     }
 }
 
-/// Below a topic `t`, empty names among the levels included.
+/// Topics below `t`, including empty levels.
 const NAMES: [&str; 11] = ["t", "t/", "t/a", "t/a/", "t/a/b", "t//a", "t/b", "t/a/b/c", "t/$a", "t/A", "t/a b"];
 
 const MATCHES: [(&str, &[&str]); 18] = [
@@ -95,7 +96,7 @@ pub(super) fn wildcards_and_retained_messages(cx: &mut Context) -> Outcome {
 
 pub(super) fn leading_wildcards(cx: &mut Context) -> Outcome {
     let mut pair = Pair::new(cx)?;
-    // A level that no other case uses.
+    // A first level that no other case uses.
     let own = cx.client_id("");
     let name = |text: &str| text.replace('~', &own);
     let names: Vec<String> = ["~", "/~", "/~/", "a/~", "a/~/b", "/", "/$~", "a/$~"].map(name).to_vec();
@@ -145,14 +146,14 @@ pub(super) fn no_normalization(cx: &mut Context) -> Outcome {
         "a%2Fb",
         "*",
         "?",
-        // é, as one and as two code points; the letter Å and the sign for Ångström; ß and what it is in capitals.
+        // é as one and as two code points; the letter Å and the Ångström sign; ß and its capital form.
         "\u{E9}",
         "e\u{301}",
         "\u{C5}",
         "\u{212B}",
         "\u{DF}",
         "SS",
-        // The character that stands for one that can't be shown, and one beyond 16 bits.
+        // The replacement character, and one beyond 16 bits.
         "\u{FFFD}",
         "\u{1F600}",
     ];
@@ -178,7 +179,7 @@ pub(super) fn new_topic(cx: &mut Context) -> Outcome {
         if granted && ack.reason_code() < 0x80 && cx.version().is_v5() {
             subscriber.expect_message(&topic, "payload")?;
         } else {
-            // Nothing tells a client of 3.1.1 that its message was refused.
+            // A 3.1.1 client gets no response to a refused message.
             let messages = subscriber.messages_until_marker(&mut publisher)?;
             check(granted || messages.is_empty(), "nothing without a subscription", format!("{messages:?}"))?;
         }

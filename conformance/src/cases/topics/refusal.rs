@@ -3,7 +3,7 @@ use crate::failure::{Outcome, check};
 use crate::wire::packet::Packet;
 use crate::wire::{Subscribe, Text};
 
-/// The broker doesn't take this Topic Filter: it closes the connection, or says so in SUBACK.
+/// The broker must refuse this Topic Filter: it closes the connection, or refuses in SUBACK.
 pub(in crate::cases) fn expect_filter_refused(mut client: Client, filter: impl Into<Text>) -> Outcome {
     client.send(Subscribe::new(filter, 0).packet_id(1))?;
     match client.receive_or_close()? {

@@ -1,4 +1,4 @@
-//! What UNSUBSCRIBE deletes, and its answer.
+//! The effect of UNSUBSCRIBE, and its response.
 
 use crate::context::Context;
 use crate::failure::{Outcome, check_equal};
@@ -9,7 +9,7 @@ const SUCCESS: u8 = 0x00;
 const NO_SUBSCRIPTION_EXISTED: u8 = 0x11;
 
 pub(super) fn exact_filter(cx: &mut Context) -> Outcome {
-    // Each with the Topic Name that it matches, and Topic Filters that aren't it although they match alike.
+    // Each with a matching Topic Name, and with other Topic Filters that match the same topics.
     let subscriptions: [(&str, &str, &[&str]); 4] = [
         ("a/+", "a/b", &["a/b", "a/#", "+/+", "a/+/", "/a/+", "A/+", "a/+/#"]),
         ("c/#", "c/d", &["c", "c/d", "c/+", "#", "c/+/#", "C/#"]),
@@ -75,7 +75,7 @@ pub(super) fn many_filters(cx: &mut Context) -> Outcome {
     let mut publisher = cx.client("publisher")?;
     client.subscribe_with(Subscribe::new(a, 1).and(b, 1).and(c, 1).and(d, 1))?;
     client.unsubscribe_with(Unsubscribe::new(a).and(cx.topic("none")).and(a).and(c).and(d))?;
-    // There is one answer.
+    // There is a single response.
     client.expect_silence_by_ping()?;
     for topic in &topics {
         publisher.publish(Publish::new(topic, "payload").qos(1))?;
@@ -91,7 +91,7 @@ pub(super) fn codes_in_order(cx: &mut Context) -> Outcome {
         (Unsubscribe::new(&a), &[SUCCESS]),
         (Unsubscribe::new(&a).and(&none).and(&b), &[SUCCESS, NO_SUBSCRIPTION_EXISTED, SUCCESS]),
         (Unsubscribe::new(&none).and(&b), &[NO_SUBSCRIPTION_EXISTED, SUCCESS]),
-        // As two packets: the second finds the subscription deleted.
+        // As with two packets, the second finds no subscription.
         (Unsubscribe::new(&a).and(&a), &[SUCCESS, NO_SUBSCRIPTION_EXISTED]),
     ];
     for (unsubscribe, expected) in lists {
@@ -102,7 +102,7 @@ pub(super) fn codes_in_order(cx: &mut Context) -> Outcome {
     client.expect_silence_by_ping()
 }
 
-/// UNSUBACK in its shortest form is just as long as the client permits, so that nothing may be added.
+/// The shortest UNSUBACK has exactly the Maximum Packet Size, so nothing may be added.
 pub(super) fn maximum_packet_size(cx: &mut Context) -> Outcome {
     let limit = cx.smallest_maximum_packet_size();
     let connect = cx.connecting("a").with(property::MAXIMUM_PACKET_SIZE, limit);

@@ -1,4 +1,4 @@
-//! What is still delivered after UNSUBSCRIBE.
+//! Delivery after UNSUBSCRIBE.
 
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, check, check_equal};
@@ -42,7 +42,7 @@ pub(super) fn gone_from_the_session(cx: &mut Context) -> Outcome {
     client.expect_silence_after(&mut publisher)
 }
 
-/// A connection that breaks before PUBACK makes the broker send the message again.
+/// After a disconnect before PUBACK, the broker sends the message again.
 pub(super) fn qos1_completed(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let session = cx.connecting("subscriber").persistent(600);
@@ -61,7 +61,7 @@ pub(super) fn qos1_completed(cx: &mut Context) -> Outcome {
     client.acknowledge(&again)?;
     client.expect_silence_after(&mut publisher)?;
     client.disconnect()?;
-    // Acknowledged, it is done with.
+    // After its acknowledgement, the message is not sent again.
     cx.connect(session)?.expect_silence_after(&mut publisher)
 }
 
@@ -69,7 +69,7 @@ pub(super) fn qos2_completed(cx: &mut Context) -> Outcome {
     let topic = cx.topic("a");
     let mut publisher = cx.client("publisher")?;
     let session = cx.connecting("subscriber").persistent(600);
-    // The connection breaks nowhere, before PUBREC, and before PUBCOMP.
+    // The connection is interrupted: not at all, before PUBREC, before PUBCOMP.
     for (breaks_before_pubrec, breaks_before_pubcomp) in [(false, false), (true, false), (false, true)] {
         let mut client = cx.connect(session.clone())?;
         client.subscribe(&topic, 2)?;
@@ -111,7 +111,7 @@ pub(super) fn waiting_messages(cx: &mut Context) -> Outcome {
     let mut client = cx.connect(session)?;
     client.unsubscribe(&topic)?;
     publisher.publish(Publish::new(&topic, "4").qos(1))?;
-    // Those before may come, in their order; the one after may not.
+    // Earlier messages may arrive, in order; the later one must not.
     let messages = client.messages_until_marker(&mut publisher)?;
     let payloads: Vec<String> = messages.iter().map(|message| message.payload.to_text()).collect();
     let is_ordered = payloads.is_sorted_by(|one, next| one < next);

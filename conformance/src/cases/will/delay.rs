@@ -22,7 +22,7 @@ fn willing(cx: &Context, topic: &str, delay: u32) -> Connect {
 pub(super) fn back_in_time(cx: &mut Context) -> Outcome {
     let (mut subscriber, topic) = subscriber(cx)?;
     let connect = willing(cx, &topic, 2).persistent(60);
-    // A client that is back before the delay is over has no Will published.
+    // If the client reconnects within the delay, no Will is published.
     cx.connect(connect.clone())?.abandon();
     let back = cx.connect(connect)?;
     subscriber.expect_nothing(Duration::from_secs(3))?;
@@ -46,11 +46,11 @@ pub(super) fn session_ends_first(cx: &mut Context) -> Outcome {
     // The Session ends with the connection.
     cx.connect(willing(cx, &topic, 3_600))?.abandon();
     subscriber.expect_message(&topic, "gone")?;
-    // It ends a while after.
+    // The Session ends some time later.
     cx.connect(willing(cx, &topic, 3_600).persistent(2))?.abandon();
     subscriber.expect_nothing(Duration::from_secs(1))?;
     subscriber.expect_message(&topic, "gone")?;
-    // It ends because DISCONNECT says so.
+    // DISCONNECT ends the Session.
     let disconnect = Disconnect::new().reason(0x04).with(property::SESSION_EXPIRY_INTERVAL, 0);
     cx.connect(willing(cx, &topic, 3_600).persistent(60))?.disconnect_with(disconnect)?;
     subscriber.expect_message(&topic, "gone")?;
@@ -59,7 +59,7 @@ pub(super) fn session_ends_first(cx: &mut Context) -> Outcome {
 
 pub(super) fn normal_disconnect(cx: &mut Context) -> Outcome {
     let (mut subscriber, topic) = subscriber(cx)?;
-    // After the delay, and after the end of the Session.
+    // The Will appears neither after the delay nor after the end of the Session.
     cx.connect(willing(cx, &topic, 1).persistent(60))?.disconnect()?;
     let other = willing(cx, &topic, 60).client_id(cx.client_id("other"));
     cx.connect(other.persistent(1))?.disconnect()?;

@@ -1,4 +1,4 @@
-//! What the Will Message is when it is published.
+//! The content of the Will Message.
 
 use super::super::connect::expect_refused;
 use crate::context::Context;
@@ -10,7 +10,7 @@ pub(super) fn qos(cx: &mut Context) -> Outcome {
     let mut subscriber = cx.client("subscriber")?;
     subscriber.subscribe(&topic, 2)?;
     for qos in 0..=2 {
-        // Any bytes, and none.
+        // Arbitrary bytes, and an empty payload.
         for payload in [b"gone".as_slice(), b"", b"\0\xFF"] {
             let connect = cx.connecting("willing").will(Will::new(&topic, payload).qos(qos));
             cx.connect(connect)?.abandon();
@@ -46,7 +46,7 @@ pub(super) fn retained(cx: &mut Context) -> Outcome {
         later.subscribe(&topic, 1)?;
         let will = later.expect_message(&topic, "gone")?;
         check_equal("the RETAIN flag for a new subscription", will.retain, true)?;
-        // The suite removes what it has published itself; a Will it doesn't know.
+        // The suite removes retained messages that it published, but it doesn't know about this Will.
         later.publish(crate::wire::Publish::new(&topic, "").retain())?;
         later.ping()?;
     }
@@ -105,11 +105,11 @@ pub(super) fn properties(cx: &mut Context) -> Outcome {
     let message = subscriber.expect_message(&topic, "all")?;
     for (id, value) in &properties {
         let came = message.properties.get(*id);
-        // A second may have passed.
+        // Up to ten seconds may have passed.
         let expiry = *id == property::MESSAGE_EXPIRY_INTERVAL && matches!(came, Some(Value::Number(590..=600)));
         check(expiry || came == Some(value), format!("the property 0x{id:02X} {value:?}"), format!("{message:?}"))?;
     }
-    // What isn't given isn't sent.
+    // A property that is not set is not sent.
     cx.connect(cx.connecting("willing").will(Will::new(&topic, "none")))?.abandon();
     let message = subscriber.expect_message(&topic, "none")?;
     let plain = message

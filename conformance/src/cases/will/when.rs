@@ -8,10 +8,10 @@ use crate::failure::{Failure, Outcome};
 use crate::wire::kind::Kind;
 use crate::wire::{Connect, Disconnect, Publish, Will, property};
 
-/// How long a Will that must not come is waited for, beside what the marker behind it shows.
-const A_MOMENT: Duration = Duration::from_millis(300);
+/// How long the case waits for a forbidden Will, in addition to waiting for the marker.
+const WAIT: Duration = Duration::from_millis(300);
 
-/// Subscribed to the Will Topic.
+/// A subscriber to the Will Topic.
 fn subscriber(cx: &mut Context) -> Result<(Client, String), Failure> {
     let topic = cx.topic("will");
     let mut subscriber = cx.client("subscriber")?;
@@ -19,14 +19,14 @@ fn subscriber(cx: &mut Context) -> Result<(Client, String), Failure> {
     Ok((subscriber, topic))
 }
 
-/// CONNECT packets with the Will: of a Session that ends with its connection, and of one that lasts.
+/// CONNECT packets with the Will: for a Session that ends with its connection, and for a persistent one.
 fn willing(cx: &Context, topic: &str) -> [Connect; 2] {
     let connect = cx.connecting("willing").will(Will::new(topic, "gone"));
     [connect.clone(), connect.persistent(60)]
 }
 
 fn expect_none(cx: &mut Context, subscriber: &mut Client) -> Outcome {
-    subscriber.expect_nothing(A_MOMENT)?;
+    subscriber.expect_nothing(WAIT)?;
     subscriber.expect_silence_after(&mut cx.client("publisher")?)
 }
 
@@ -105,7 +105,7 @@ pub(super) fn normal_disconnect(cx: &mut Context) -> Outcome {
     for disconnect in disconnects {
         for connect in willing(cx, &topic) {
             cx.connect(connect)?.disconnect_with(disconnect.clone())?;
-            // Nor does it come when the Session ends.
+            // It isn't published at the end of the Session either.
             cx.client("willing")?.disconnect()?;
         }
     }
@@ -117,7 +117,7 @@ pub(super) fn once(cx: &mut Context) -> Outcome {
     for connect in willing(cx, &topic) {
         cx.connect(connect)?.abandon();
         subscriber.expect_message(&topic, "gone")?;
-        // Neither when the next connection breaks, nor when the Session ends.
+        // Neither when the next connection is interrupted, nor when the Session ends.
         let next = cx.connecting("willing").persistent(60);
         cx.connect(next)?.abandon();
         cx.client("willing")?.abandon();

@@ -1,4 +1,4 @@
-//! The measures of a scenario: its arguments, their defaults, and who takes part.
+//! The parameters of a scenario: its arguments, their defaults, and its participants.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -10,9 +10,9 @@ use crate::packet::{QoS, Retain, SessionKind};
 use crate::plan::{self, Pace, Plan};
 use crate::stamp::Stamp;
 
-/// The arguments, with the defaults of their scenario.
+/// The arguments with the defaults of their scenario.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Measures {
+pub(crate) struct Parameters {
     pub(super) scenario: Scenario,
     qos: QoS,
     payload: usize,
@@ -27,11 +27,11 @@ pub(crate) struct Measures {
     run: u32,
 }
 
-impl Measures {
-    /// What the arguments ask for, or why it can't be had.
+impl Parameters {
+    /// Validates the arguments and fills in defaults.
     pub(super) fn new(args: &ScenarioArgs, pid: u32) -> Result<Self> {
         let defaults = Defaults::of(args.scenario);
-        let measures = Self {
+        let parameters = Self {
             scenario: args.scenario,
             qos: QoS::from_bits(args.qos.unwrap_or(defaults.qos)).context("QoS is 0, 1 or 2")?,
             payload: args.payload.unwrap_or(defaults.payload),
@@ -45,33 +45,33 @@ impl Measures {
             messages: args.messages,
             run: run_number(pid),
         };
-        measures.check()?;
-        Ok(measures)
+        parameters.check()?;
+        Ok(parameters)
     }
 
     fn check(&self) -> Result<()> {
         if !(Stamp::LEN..=PAYLOAD_MAX).contains(&self.payload) {
-            bail!("--payload is from {} to {PAYLOAD_MAX}", Stamp::LEN);
+            bail!("--payload must be from {} to {PAYLOAD_MAX}", Stamp::LEN);
         }
         if !(1..=WINDOW_MAX).contains(&self.window) {
-            bail!("--window is from 1 to {WINDOW_MAX}");
+            bail!("--window must be from 1 to {WINDOW_MAX}");
         }
         if self.publishers == 0 || self.subscribers == 0 || self.count == 0 || self.messages == Some(0) {
-            bail!("--publishers, --subscribers, --count and --messages are at least 1");
+            bail!("--publishers, --subscribers, --count and --messages must be at least 1");
         }
         if !(0.1..=3_600.0).contains(&self.seconds) {
-            bail!("--seconds is from 0.1 to 3600");
+            bail!("--seconds must be from 0.1 to 3600");
         }
         if self.rate.is_some_and(|rate| !(1.0..=RATE_MAX).contains(&rate)) {
-            bail!("--rate is from 1 to {RATE_MAX}");
+            bail!("--rate must be from 1 to {RATE_MAX}");
         }
         let kept = matches!(self.scenario, Scenario::Offline | Scenario::Retained);
         let still = matches!(self.scenario, Scenario::Idle | Scenario::Connects | Scenario::Subscriptions);
         if self.rate.is_some() && (kept || still || self.scenario == Scenario::Flood) {
-            bail!("--rate is for scenarios in which messages flow");
+            bail!("--rate is only for scenarios with a continuous flow of messages");
         }
         if self.durable && (kept || still) {
-            bail!("--durable is for scenarios in which messages flow");
+            bail!("--durable is only for scenarios with a continuous flow of messages");
         }
         self.check_scenario()
     }
@@ -79,9 +79,11 @@ impl Measures {
     fn check_scenario(&self) -> Result<()> {
         let Self { scenario, qos, count, publishers, subscribers, .. } = *self;
         let complaint = match scenario {
-            Scenario::Flood if qos != QoS::AtMostOnce => "`flood` is at QoS 0: at 1 and 2 publishers wait",
-            Scenario::Offline if qos == QoS::AtMostOnce => "`offline` is at QoS 1 or 2: 0 is not queued",
-            Scenario::Mixed if qos != QoS::AtMostOnce => "`mixed` has a QoS for each kind of message",
+            Scenario::Flood if qos != QoS::AtMostOnce => "`flood` requires QoS 0: at QoS 1 and 2 publishers wait",
+            Scenario::Offline if qos == QoS::AtMostOnce => {
+                "`offline` requires QoS 1 or 2: QoS 0 messages are not queued"
+            }
+            Scenario::Mixed if qos != QoS::AtMostOnce => "`mixed` takes no QoS: each kind of message has its own",
             Scenario::Topics if count < publishers => "`topics` needs a topic for each publisher",
             Scenario::Wildcards if subscribers < 3 || count < 3 => "`wildcards` needs at least 3 filters in 3 sessions",
             Scenario::Pairs
@@ -102,7 +104,7 @@ impl Measures {
         bail!(complaint)
     }
 
-    /// Who takes part.
+    /// The participants.
     pub(super) fn plan(&self) -> Plan {
         let Self { run, publishers, subscribers, count, .. } = *self;
         let keeps = self.scenario == Scenario::Retained;
@@ -118,7 +120,7 @@ impl Measures {
             Scenario::Pairs | Scenario::Offline | Scenario::Flood | Scenario::Large => plan::pairs(run, publishers),
             Scenario::Mixed => return self.mixed_plan(),
         };
-        // A retained message is acknowledged, so that the replay begins when all are stored.
+        // At QoS 1 or 2 the message is acknowledged, so the replay begins when all messages are stored.
         let publish_qos = if keeps { self.qos.max(QoS::AtLeastOnce) } else { self.qos };
         streams.iter_mut().for_each(|stream| stream.qos = publish_qos);
         for receiver in &mut receivers {
@@ -128,7 +130,7 @@ impl Measures {
                 receiver.session = SessionKind::Durable;
             }
         }
-        let publishers = plan::deal(streams.len(), if keeps { 1 } else { publishers });
+        let publishers = plan::distribute(streams.len(), if keeps { 1 } else { publishers });
         Plan {
             run,
             retain: if keeps { Retain::Keep } else { Retain::PassOn },
@@ -141,7 +143,7 @@ impl Measures {
         }
     }
 
-    /// How many connections are open at once.
+    /// The maximum number of open connections.
     pub(super) fn connections(&self) -> usize {
         if self.scenario == Scenario::Idle {
             return self.count;
@@ -226,15 +228,15 @@ fn interval_ns(rate: f64) -> u64 {
     (1e9 / rate) as u64
 }
 
-/// A number that two runs hardly share.
+/// A number that differs between runs, with high probability.
 fn run_number(broker_pid: u32) -> u32 {
     let [a, b, c, d, ..] = RandomState::new().hash_one(broker_pid).to_be_bytes();
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// What the generator's buffers may take for one packet.
+/// Maximum payload in bytes, which bounds the generator's buffers.
 const PAYLOAD_MAX: usize = 16 << 20;
-/// Half of all Packet Identifiers, so that a free one is near.
+/// Half of all Packet Identifiers, so that a free one is found quickly.
 const WINDOW_MAX: usize = 32_767;
-/// More than any broker takes.
+/// More messages per second than any broker accepts.
 const RATE_MAX: f64 = 1e6;

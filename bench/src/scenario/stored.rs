@@ -1,25 +1,25 @@
-//! Scenarios in which the broker keeps messages and hands them out later.
+//! Scenarios in which the broker stores messages and delivers them later.
 
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::measures::Measures;
-use super::steady::LAST_WORDS;
+use super::parameters::Parameters;
+use super::steady::ACKNOWLEDGEMENT_WAIT;
 use super::target::Target;
 use crate::clock;
 use crate::flow::Role;
 use crate::process::{self, Meter};
-use crate::report::{Promise, Report};
+use crate::report::{Guarantee, Report};
 use crate::traffic::{Client, Settled, Traffic, Until};
 
-/// Stores messages under one root and has them replayed to one new subscriber after the other.
-pub(super) fn run_retained(measures: &Measures, target: &Target) -> Result<Report> {
-    let mut traffic = Traffic::new(target.endpoint.clone(), measures.plan())?;
+/// Stores messages below one root, and has them replayed to new subscribers, one after another.
+pub(super) fn run_retained(parameters: &Parameters, target: &Target) -> Result<Report> {
+    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
     traffic.connect_publishers()?;
     process::reset_peak(target.pid);
-    let intake = store(&mut traffic, measures.count, target)?;
+    let intake = store(&mut traffic, parameters.count, target)?;
 
     let started = clock::now();
     let meter = Meter::start(target.pid)?;
@@ -32,13 +32,13 @@ pub(super) fn run_retained(measures: &Measures, target: &Target) -> Result<Repor
             traffic.settle(|counts| counts.owed == 0 && counts.unreleased == 0)?;
             traffic.disconnect(connection)?;
         }
-        report = Report::new(Promise::NoLoss, traffic.flow.tally());
-        if report.is_broken() || (clock::now() - started).as_secs_f64() >= measures.seconds {
+        report = Report::new(Guarantee::NoLoss, traffic.flow.tally());
+        if report.is_broken() || (clock::now() - started).as_secs_f64() >= parameters.seconds {
             break;
         }
     }
     let flowed = traffic.last_packet - started;
-    thread::sleep(LAST_WORDS);
+    thread::sleep(ACKNOWLEDGEMENT_WAIT);
     let usage = meter.read()?;
 
     let counts = traffic.flow.counts;
@@ -50,39 +50,39 @@ pub(super) fn run_retained(measures: &Measures, target: &Target) -> Result<Repor
     Ok(report)
 }
 
-/// Queues messages for sessions whose clients are away, and drains them when they return.
-pub(super) fn run_offline(measures: &Measures, target: &Target) -> Result<Report> {
-    let mut traffic = Traffic::new(target.endpoint.clone(), measures.plan())?;
+/// Queues messages for offline sessions, and drains them when the clients reconnect.
+pub(super) fn run_offline(parameters: &Parameters, target: &Target) -> Result<Report> {
+    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
     for connection in traffic.connect_subscribers()? {
         traffic.disconnect(connection)?;
     }
-    thread::sleep(TO_BE_AWAY);
+    thread::sleep(DISCONNECT_WAIT);
     traffic.connect_publishers()?;
     process::reset_peak(target.pid);
-    let intake = store(&mut traffic, measures.count, target)?;
+    let intake = store(&mut traffic, parameters.count, target)?;
 
     let started = clock::now();
     let meter = Meter::start(target.pid)?;
     let connections = traffic.connect_receivers()?;
     traffic.settle(|counts| counts.owed == 0 && counts.unreleased == 0)?;
     let flowed = traffic.last_packet - started;
-    thread::sleep(LAST_WORDS);
+    thread::sleep(ACKNOWLEDGEMENT_WAIT);
     let usage = meter.read()?;
 
     let counts = traffic.flow.counts;
-    let mut report = Report::new(Promise::NoLoss, traffic.flow.tally());
+    let mut report = Report::new(Guarantee::NoLoss, traffic.flow.tally());
     report.add_flow(counts.published, counts.delivered, flowed);
     report.add_usage(counts.delivered, usage);
     report.add_memory(process::memory(target.pid)?);
     intake.add_to(&mut report);
     if counts.sessions_present != connections.len() {
-        report.complain(format!("{} of {} sessions were kept", counts.sessions_present, connections.len()));
+        report.complain(format!("{} of {} sessions were present", counts.sessions_present, connections.len()));
     }
     traffic.forget_sessions(&connections)?;
     Ok(report)
 }
 
-/// What taking the messages in cost.
+/// The cost of accepting the messages.
 #[derive(Debug, Clone, Copy)]
 struct Intake {
     cpu_us_per_message: f64,
@@ -98,7 +98,7 @@ impl Intake {
     }
 }
 
-/// Publishes and waits until all is acknowledged.
+/// Publishes, and waits until all messages are acknowledged.
 fn store(traffic: &mut Traffic, count: usize, target: &Target) -> Result<Intake> {
     let started = clock::now();
     let meter = Meter::start(target.pid)?;
@@ -117,5 +117,5 @@ fn store(traffic: &mut Traffic, count: usize, target: &Target) -> Result<Intake>
     })
 }
 
-/// In which the broker takes note that a client is gone.
-const TO_BE_AWAY: Duration = Duration::from_millis(100);
+/// Time for the broker to notice that a client has disconnected.
+const DISCONNECT_WAIT: Duration = Duration::from_millis(100);

@@ -8,14 +8,14 @@ use super::entry::{Entry, Refused, Room, encode_head};
 use super::format::BATCH_HEADER_BYTES;
 use super::level::Level;
 
-/// What was appended and is not yet stable, in the order in which it came. All shards put in, the commit takes out.
-pub(super) struct Gathering {
+/// Entries that were appended and are not stable yet, in order. All shards append; the committing thread takes them.
+pub(super) struct PendingEntries {
     state: Mutex<State>,
     wake: Condvar,
     congested: AtomicBool,
     full: AtomicBool,
     gathered_bytes_max: usize,
-    /// Whether entries are kept, and not their tickets alone.
+    /// Whether entries are kept. Otherwise, only their tickets are.
     keeps: bool,
 }
 
@@ -24,58 +24,58 @@ struct State {
     batches: VecDeque<Batch>,
     /// The highest ticket of each source.
     tickets: Vec<Option<u64>>,
-    /// Whether one of them wants to be synced.
+    /// Whether one of the entries requires a sync.
     wants_sync: bool,
-    /// In the batches.
+    /// Bytes in the batches.
     bytes: usize,
-    /// In those that were taken and are being written.
+    /// Bytes in the batches that were taken and are being written.
     taken_bytes: usize,
-    /// Emptied buffers for batches to come.
+    /// Empty buffers for later batches.
     buffers: Vec<Vec<u8>>,
-    /// Whether somebody waits for an entry that has gathered.
+    /// Whether an acknowledgement waits for one of the entries.
     is_urgent: bool,
-    commit_waits: Waits,
+    commit_waits: WaitsFor,
     closing: bool,
     failure: Option<String>,
 }
 
-/// Whether somebody waits for entries to be stable.
+/// Whether an acknowledgement waits for entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// Nobody: a commit for them alone is not worth it, and they gather for a while.
+    /// None does: the entries accumulate for a while, because a commit for them alone is too expensive.
     Unawaited,
-    /// Somebody does.
+    /// One does.
     Awaited,
 }
 
 /// What the committing thread waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Waits {
-    /// It is at work.
+enum WaitsFor {
+    /// Nothing: it is working.
     #[default]
-    No,
+    Nothing,
     /// Any entry.
     Any,
-    /// One that somebody waits for, or enough of the others.
+    /// An awaited entry, or enough others.
     Urgent,
 }
 
 /// Entries that are written together.
 pub(super) struct Batch {
-    /// Room for the header, then the entries.
+    /// Space for the header, followed by the entries.
     pub(super) bytes: Vec<u8>,
     pub(super) entries: u32,
 }
 
-/// What a commit takes.
+/// The entries of a commit.
 pub(super) struct Taken {
     pub(super) batches: VecDeque<Batch>,
     pub(super) tickets: Vec<Option<u64>>,
-    /// Whether an entry among them is stable only when it is synced.
+    /// Whether one of the entries requires a sync.
     pub(super) wants_sync: bool,
 }
 
-impl Gathering {
+impl PendingEntries {
     pub(super) fn new(level: Level, gathered_bytes_max: usize) -> Self {
         Self {
             state: Mutex::default(),
@@ -87,7 +87,8 @@ impl Gathering {
         }
     }
 
-    /// Takes an entry. The committing thread hears of it with [`announce`](Self::announce), or when there is much.
+    /// Appends an entry. The committing thread is notified by [`announce`](Self::announce), or here if many bytes are
+    /// pending.
     pub(super) fn append(&self, source: usize, ticket: u64, entry: &Entry<'_>) -> Result<(), Refused> {
         let head = if self.keeps { Some(encode_head(entry)?) } else { None };
         let mut state = self.lock();
@@ -118,26 +119,26 @@ impl Gathering {
         if let Some(highest) = state.tickets.get_mut(source) {
             *highest = (*highest).max(Some(ticket));
         }
-        if state.bytes >= UNANNOUNCED_BYTES.min(self.gathered_bytes_max) {
-            self.tell(state, Urgency::Awaited);
+        if state.bytes >= URGENT_BYTES.min(self.gathered_bytes_max) {
+            self.notify(state, Urgency::Awaited);
         }
         Ok(())
     }
 
-    /// Tells the committing thread of what was appended.
+    /// Notifies the committing thread of appended entries.
     pub(super) fn announce(&self, urgency: Urgency) {
-        self.tell(self.lock(), urgency);
+        self.notify(self.lock(), urgency);
     }
 
-    fn tell(&self, mut state: MutexGuard<'_, State>, urgency: Urgency) {
+    fn notify(&self, mut state: MutexGuard<'_, State>, urgency: Urgency) {
         state.is_urgent |= urgency == Urgency::Awaited;
-        if state.commit_waits == Waits::Any || state.commit_waits == Waits::Urgent && state.is_urgent {
-            state.commit_waits = Waits::No;
+        if state.commit_waits == WaitsFor::Any || state.commit_waits == WaitsFor::Urgent && state.is_urgent {
+            state.commit_waits = WaitsFor::Nothing;
             self.wake.notify_one();
         }
     }
 
-    /// All that has gathered.
+    /// Takes all pending entries.
     pub(super) fn take(&self) -> Taken {
         let mut state = self.lock();
         state.taken_bytes = mem::take(&mut state.bytes);
@@ -149,8 +150,8 @@ impl Gathering {
         }
     }
 
-    /// Tells that what was taken is stable, and gives its buffers back. Returns whether that ended the congestion.
-    pub(super) fn settle(&self, batches: VecDeque<Batch>) -> bool {
+    /// Records that the taken entries are stable, and recycles their buffers. Returns whether that ended the congestion.
+    pub(super) fn complete(&self, batches: VecDeque<Batch>) -> bool {
         let mut state = self.lock();
         for Batch { mut bytes, .. } in batches {
             if state.buffers.len() < BUFFERS_MAX && bytes.capacity() <= 2 * BATCH_BYTES {
@@ -162,37 +163,38 @@ impl Gathering {
         state.bytes <= self.gathered_bytes_max / 2 && self.congested.swap(false, Ordering::Relaxed)
     }
 
-    /// Waits until something has gathered or the store is closed, or as long as patience lasts.
+    /// WaitsFor until an entry is pending, the store is closed, or `patience` has passed.
     pub(super) fn wait(&self, patience: Option<Duration>) {
         let state = self.lock();
         if state.tickets.is_empty() && !state.closing {
-            self.wait_for(Waits::Any, patience, state);
+            self.wait_for(WaitsFor::Any, patience, state);
         }
     }
 
-    /// Lets entries gather that nobody waits for: many of them cost little more than one.
-    pub(super) fn linger(&self) {
+    /// Lets unawaited entries accumulate, because many of them cost little more than one.
+    pub(super) fn wait_for_urgent(&self) {
         let state = self.lock();
         if !state.tickets.is_empty() && !state.is_urgent && !state.closing {
-            self.wait_for(Waits::Urgent, Some(LINGER), state);
+            self.wait_for(WaitsFor::Urgent, Some(UNAWAITED_DELAY), state);
         }
     }
 
-    fn wait_for(&self, what: Waits, patience: Option<Duration>, mut state: MutexGuard<'_, State>) {
+    fn wait_for(&self, what: WaitsFor, patience: Option<Duration>, mut state: MutexGuard<'_, State>) {
         state.commit_waits = what;
         match patience {
             Some(patience) => {
-                let woken = self.wake.wait_timeout_while(state, patience, |state| state.commit_waits != Waits::No);
-                woken.unwrap_or_else(PoisonError::into_inner).0.commit_waits = Waits::No;
+                let woken =
+                    self.wake.wait_timeout_while(state, patience, |state| state.commit_waits != WaitsFor::Nothing);
+                woken.unwrap_or_else(PoisonError::into_inner).0.commit_waits = WaitsFor::Nothing;
             }
-            None => drop(self.wake.wait_while(state, |state| state.commit_waits != Waits::No)),
+            None => drop(self.wake.wait_while(state, |state| state.commit_waits != WaitsFor::Nothing)),
         }
     }
 
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closing = true;
-        state.commit_waits = Waits::No;
+        state.commit_waits = WaitsFor::Nothing;
         self.wake.notify_one();
     }
 
@@ -209,7 +211,7 @@ impl Gathering {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// Nothing is taken from now on.
+    /// Refuses all entries from now on.
     pub(super) fn fail(&self, reason: String) {
         self.lock().failure.get_or_insert(reason);
         self.congested.store(true, Ordering::Relaxed);
@@ -229,7 +231,7 @@ impl Gathering {
 }
 
 impl State {
-    /// The batch that the next entry goes into.
+    /// The batch for the next entry.
     fn batch_for(&mut self, length: usize) -> &mut Batch {
         let fits = self.batches.back().is_some_and(|batch| batch.bytes.len() + length <= BATCH_BYTES);
         if !fits {
@@ -237,7 +239,7 @@ impl State {
             self.batches.push_back(batch);
         }
         let last = self.batches.len() - 1;
-        self.batches.get_mut(last).unwrap_or_else(|| unreachable!("one was just put there"))
+        self.batches.get_mut(last).unwrap_or_else(|| unreachable!("a batch was added above"))
     }
 }
 
@@ -248,15 +250,15 @@ impl Batch {
     }
 }
 
-/// A batch is checked as a whole before any of it is read, and one is held in memory then. Small in tests, so that a commit
-/// has several.
+/// Maximum size of a batch in bytes. Recovery reads a whole batch in memory to verify it. Small in tests, so that a
+/// commit has several.
 const BATCH_BYTES: usize = if cfg!(test) { 1000 } else { 4 << 20 };
 
-/// One that is written, one that gathers, and one for good measure.
+/// One that is written, one that accumulates, and one spare.
 const BUFFERS_MAX: usize = 3;
 
-/// How long entries gather that nobody waits for. What is lost of them in a crash was promised to nobody.
-pub(super) const LINGER: Duration = Duration::from_millis(50);
+/// How long unawaited entries accumulate. A crash may lose them, because no acknowledgement depends on them.
+pub(super) const UNAWAITED_DELAY: Duration = Duration::from_millis(50);
 
-/// So much is worth a commit, whether somebody waits for it or not.
-const UNANNOUNCED_BYTES: usize = 256 << 10;
+/// From this many bytes on, entries are committed, whether or not an acknowledgement waits for them.
+const URGENT_BYTES: usize = 256 << 10;

@@ -7,7 +7,7 @@ use oncemq::store::{self, OpenError, Report};
 
 use super::error::StoreError;
 
-/// A directory that has nothing in it, or isn't there. The lock file of a store that was never made doesn't count.
+/// Checks that a directory is empty or does not exist. The lock file that opening creates is ignored.
 pub(super) fn require_empty(directory: &Path) -> Result<(), StoreError> {
     match names(directory) {
         Ok(names) if names.iter().all(|name| name == LOCK) => Ok(()),
@@ -16,25 +16,25 @@ pub(super) fn require_empty(directory: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Copies a store that nobody has open. The copy gets its name when it is whole: one that was interrupted would pass for a
-/// store that holds less.
+/// Copies a store that no process has open. The copy gets its name when it is complete, because an incomplete copy
+/// would look like a store with less data.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<Report, StoreError> {
-    let mut unfinished = to.components().as_path().as_os_str().to_owned();
-    unfinished.push(UNFINISHED);
-    let unfinished = PathBuf::from(unfinished);
-    require_empty(&unfinished)?;
-    let copied = store::restore(from, &unfinished).map_err(StoreError::Open).and_then(|report| {
-        rename(&unfinished, to).map_err(OpenError::Io)?;
+    let mut incomplete = to.components().as_path().as_os_str().to_owned();
+    incomplete.push(INCOMPLETE_SUFFIX);
+    let incomplete = PathBuf::from(incomplete);
+    require_empty(&incomplete)?;
+    let copied = store::restore(from, &incomplete).map_err(StoreError::Open).and_then(|report| {
+        rename(&incomplete, to).map_err(OpenError::Io)?;
         Ok(report)
     });
-    if copied.is_err() && unfinished.exists() {
-        // The error that is told is the one that matters.
-        let _ = fs::remove_dir_all(&unfinished);
+    if copied.is_err() && incomplete.exists() {
+        // The error of the copy is returned, so an error of the cleanup is ignored.
+        let _ = fs::remove_dir_all(&incomplete);
     }
     copied
 }
 
-/// Gives a directory the name of one that is empty or not there, and makes that stable.
+/// Renames a directory to one that is empty or does not exist, and syncs the parent directory.
 pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let parent = match to.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
@@ -49,12 +49,12 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-/// A directory that stands right in another. What an answer names is moved: it must not be just anything.
+/// Checks that `directory` is directly inside `parent`. The path comes from a response, so it must not be trusted.
 pub(super) fn require_parent(directory: &Path, parent: &Path) -> Result<(), String> {
     let real_parent = |directory: &Path| directory.canonicalize().ok()?.parent().map(Path::to_owned);
     match (real_parent(directory), parent.canonicalize()) {
         (Some(found), Ok(expected)) if found == expected => Ok(()),
-        _ => Err(format!("{} is no directory in {}", directory.display(), parent.display())),
+        _ => Err(format!("{} is not directly inside {}", directory.display(), parent.display())),
     }
 }
 
@@ -62,17 +62,17 @@ fn names(directory: &Path) -> io::Result<Vec<OsString>> {
     fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect()
 }
 
-/// See `docs/STORAGE.md`.
+/// The lock file, see `docs/STORAGE.md`.
 const LOCK: &str = "lock";
-/// How the name of a directory ends that is being copied to.
-const UNFINISHED: &str = ".new";
+/// Suffix of the directory of an incomplete copy.
+const INCOMPLETE_SUFFIX: &str = ".new";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_what_stands_right_in_the_directory_of_backups_is_moved() {
+    fn only_a_directory_directly_inside_the_backup_directory_is_accepted() {
         let directory = tempfile::tempdir().unwrap();
         let backups = directory.path().join("backups");
         fs::create_dir_all(backups.join("1/deep")).unwrap();
@@ -95,13 +95,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_the_way_of_a_copy_stays() {
+    fn a_copy_does_not_overwrite_an_existing_directory() {
         let directory = tempfile::tempdir().unwrap();
-        let unfinished = directory.path().join(format!("to{UNFINISHED}"));
-        fs::create_dir(&unfinished).unwrap();
-        fs::write(unfinished.join("mine"), "").unwrap();
+        let incomplete = directory.path().join(format!("to{INCOMPLETE_SUFFIX}"));
+        fs::create_dir(&incomplete).unwrap();
+        fs::write(incomplete.join("mine"), "").unwrap();
         let error = copy(&directory.path().join("from"), &directory.path().join("to")).unwrap_err();
-        assert!(error.to_string().contains("to.new is there already"), "{error}");
-        assert!(unfinished.join("mine").exists());
+        assert!(error.to_string().contains("to.new exists"), "{error}");
+        assert!(incomplete.join("mine").exists());
     }
 }
