@@ -90,6 +90,19 @@ fn access_rules_are_reloaded_and_apply_to_connected_clients() {
 }
 
 #[test]
+fn access_rules_are_read_again_for_more_connections_than_one_turn_renews() {
+    let broker = Setup::default().access("topic readwrite old/#\n").start();
+    let connect = |number| Wire::connected(broker.address(), &Connect::new(V5, &format!("client {number}")));
+    let mut wires: Vec<_> = (0..300).map(connect).collect();
+    fs::write(broker.path().join("access"), "topic readwrite new/#\n").unwrap();
+    broker.signal("HUP");
+    for wire in &mut wires {
+        wait_for("the new rules", || (wire.publish(V5, "new/x", "") != 0x87).then_some(()));
+        assert_eq!(wire.publish(V5, "old/x", ""), 0x87);
+    }
+}
+
+#[test]
 fn bad_access_rules_keep_the_old_ones() {
     if peer::is_chosen() {
         return;
