@@ -1,5 +1,7 @@
 use std::ops::Add;
 
+use bytes::Bytes;
+
 use crate::codec::{PacketType, Qos, ServerPacket};
 
 /// The counters and gauges of a shard since its start, published once a second.
@@ -124,7 +126,7 @@ impl Counters {
     /// Counts a packet to a client, and returns an estimate of its encoded bytes.
     pub(super) fn sending(&mut self, packet: &ServerPacket) -> usize {
         self.sent(packet.packet_type());
-        let ServerPacket::Publish(publish) = packet else { return PACKET_BYTES };
+        let ServerPacket::Publish(publish) = packet else { return response_bytes(packet) };
         self.message_sent(publish.qos, publish.message.payload.len());
         publish.message.content_len() + PACKET_BYTES
     }
@@ -198,3 +200,21 @@ impl Add for Counters {
 
 /// An estimate of the bytes that a packet takes beside its content.
 const PACKET_BYTES: usize = 10;
+
+/// What a packet that is no message takes in the outgoing buffer, nearly.
+fn response_bytes(packet: &ServerPacket) -> usize {
+    let content = match packet {
+        ServerPacket::Suback(suback) => suback.reason_codes.len(),
+        ServerPacket::Unsuback(unsuback) => unsuback.reason_codes.len(),
+        ServerPacket::Auth(auth) => auth.authentication_data.as_ref().map_or(0, Bytes::len),
+        ServerPacket::Connack(_)
+        | ServerPacket::Publish(_)
+        | ServerPacket::Puback(_)
+        | ServerPacket::Pubrec(_)
+        | ServerPacket::Pubrel(_)
+        | ServerPacket::Pubcomp(_)
+        | ServerPacket::Pingresp
+        | ServerPacket::Disconnect(_) => 0,
+    };
+    content + PACKET_BYTES
+}

@@ -8,7 +8,7 @@ use crate::broker::directory::message::ShardMessage;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::fetch::Fetched;
 use crate::codec::{ClientId, ClientPacket, DecodeError, ProtocolVersion, ReasonCode};
-use crate::routing::Access;
+use crate::routing::{Access, ShardId};
 use crate::session::Ticket;
 
 /// An input of a shard.
@@ -75,6 +75,21 @@ pub enum Event {
     },
     /// Whether the store has room for new messages. Without room, messages that need a record are refused.
     StoreRoom(StoreRoom),
+    /// Whether too many bytes wait to be stable, so that publishers must wait.
+    StoreCongestion(bool),
+    /// Whether the mailbox of another shard is full, so that the publishers of what goes there must wait.
+    ShardCongestion {
+        /// The other shard.
+        shard: ShardId,
+        /// Whether it is full, or has room again.
+        congested: bool,
+    },
+    /// The peer of a connection that is paused sends nothing more: it has closed its end, or is gone. There may be data of it that was
+    /// not read. Said about once a second while the connection is paused.
+    PeerClosed {
+        /// This connection.
+        connection: ConnectionId,
+    },
     /// The broker stops: all connections are closed with 0x8B, and no new one is accepted.
     ShuttingDown,
 }

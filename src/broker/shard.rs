@@ -1,7 +1,11 @@
 use std::sync::Arc;
 
 use crate::broker::action::Action;
+use crate::broker::connection::packet_effect::PacketEffect;
+use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::{Connection, Phase};
+use crate::broker::connection::table::Connections;
+use crate::broker::connection::waiting::{FlowControl, GoOn};
 use crate::broker::counters::Counters;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::directory::state::Shared;
@@ -38,8 +42,8 @@ pub struct Shard {
     /// Client Identifiers and message identities that this shard assigns.
     pub(super) identifiers: IdentifierSource,
 
-    /// By slot, as the caller numbers them.
-    pub(super) connections: Vec<Option<Connection>>,
+    pub(super) connections: Connections,
+    pub(super) flow: FlowControl,
     /// The access of a connection that is granted none yet: nothing.
     pub(super) no_access: Arc<Access>,
 
@@ -68,7 +72,8 @@ impl Shard {
             timers: Timers::default(),
             counters: Counters::default(),
             identifiers: IdentifierSource::new(id, identifier_seed, shared.run),
-            connections: Vec::new(),
+            connections: Connections::default(),
+            flow: FlowControl::default(),
             no_access: Arc::new(Access::new(Vec::new())),
             sessions: SessionTable::new(id),
             limits: Arc::new(settings.session_limits()),
@@ -106,8 +111,14 @@ impl Shard {
             Event::Forwarded(message) => self.on_forwarded(message, turn),
             Event::DeadlinePassed => self.on_deadline_passed(turn),
             Event::AccessChanged { connection, access } => self.on_access_changed(connection, &access),
-            Event::StoreRoom(room) => self.store_room = room,
+            Event::StoreRoom(room) => self.on_store_room(room),
+            Event::StoreCongestion(congested) => self.flow.set_store_congested(congested),
+            Event::ShardCongestion { shard, congested } => self.flow.set_full(shard, congested),
+            Event::PeerClosed { connection } => self.on_peer_closed(connection, turn),
             Event::ShuttingDown => self.on_shutting_down(turn),
+        }
+        if !self.flow.is_quiet() {
+            self.after_event(turn);
         }
     }
 
@@ -129,12 +140,13 @@ impl Shard {
     fn on_packet(&mut self, id: ConnectionId, packet: ClientPacket, turn: &mut Turn<'_>) {
         self.counters.received(packet.packet_type());
         let Some(connection) = self.connection_mut(id) else { return };
-        connection.last_packet = turn.now;
+        connection.heard(turn.now);
         match &connection.phase {
             Phase::Connected(slot) => {
                 let slot = *slot;
+                let (effect, before) = (PacketEffect::of(&packet), self.pipeline.last());
                 self.drive_inlined(slot, session::Event::Packet(packet), turn);
-                self.look_after(slot, turn);
+                self.after_packet(slot, effect, before, turn);
             }
             Phase::AwaitingConnect => self.on_first_packet(id, packet, turn),
             Phase::AwaitingAuth(_) => self.on_auth_answer(id, packet, turn),
@@ -152,8 +164,9 @@ impl Shard {
             ShardMessageKind::Claimed { prior, claimant } => self.on_claimed(prior, claimant, turn),
             ShardMessageKind::Surrendered { claim, session } => self.on_surrendered(claim, session, turn),
             ShardMessageKind::DroppedNewest { to } => self.on_dropped_newest(&to, turn),
-            ShardMessageKind::HoldUp(connection) => self.hold(connection, turn),
-            ShardMessageKind::LetGo(connection) => self.let_go(connection, turn),
+            ShardMessageKind::Pause(connection) => self.pause(connection, PauseReason::SlowReceiver, turn),
+            ShardMessageKind::Resume(connection) => self.resume(connection, PauseReason::SlowReceiver, turn),
+            ShardMessageKind::RoomFreed { to, publisher } => self.flow.is_ready(publisher, GoOn::Retry(Some(to))),
         }
     }
 
@@ -164,7 +177,8 @@ impl Shard {
                 Due::Connection(slot) => self.on_connection_due(slot, turn),
                 Due::Session(slot) => self.on_session_due(slot as usize, turn),
                 Due::Timer(Timer::Slow(id)) => self.on_grace_over(id, turn),
-                Due::Timer(Timer::Blocked(id)) => self.on_retry(id, turn),
+                Due::Timer(Timer::Deduplication(id)) => self.retry_repeat(id, turn),
+                Due::Timer(Timer::GoOn) => {} // they do after each event
                 Due::Timer(Timer::Replays) => has_replays = true,
                 Due::Timer(Timer::Tick) => self.on_tick(turn),
             }
@@ -177,6 +191,7 @@ impl Shard {
     fn on_tick(&mut self, turn: &mut Turn<'_>) {
         self.shared.publish_counters(self.id, self.counters);
         self.routes.sweep(&self.shared);
+        self.flow.retry_shares();
         if self.id == ShardId(0) {
             self.expire_retained(turn);
             self.expire_deduplication(turn);
@@ -186,11 +201,11 @@ impl Shard {
     }
 
     pub(super) fn connection(&self, id: ConnectionId) -> Option<&Connection> {
-        self.connections.get(id.slot as usize)?.as_ref().filter(|connection| connection.id == id)
+        self.connections.get(id)
     }
 
     pub(super) fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.connections.get_mut(id.slot as usize)?.as_mut().filter(|connection| connection.id == id)
+        self.connections.get_mut(id)
     }
 
     /// The Session in `slot`, if it is still the one with this key.

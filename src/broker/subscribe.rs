@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
@@ -149,6 +150,8 @@ impl Shard {
         }
         if let Some(entry) = self.sessions.get_mut(slot) {
             removed.iter().for_each(|filter| entry.replays.forget(filter));
+            let subscriber = Arc::clone(&entry.subscriber);
+            self.wake_all_for(&subscriber, turn); // their messages may not be for it any more
         }
         let wait = if removed.is_empty() {
             None
@@ -161,7 +164,7 @@ impl Shard {
     }
 }
 
-/// Of the subscriptions of one packet the last to each filter: it replaces the earlier ones.
+/// The last subscription to each filter of one packet: it replaces the earlier ones.
 fn last_of_each_filter(subscriptions: impl Iterator<Item = Subscription>) -> Vec<Subscription> {
     let mut last: Vec<Subscription> = subscriptions.collect();
     if last.len() > 1 {

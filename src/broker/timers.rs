@@ -21,8 +21,10 @@ pub(super) struct Timers {
 pub(super) enum Timer {
     /// The grace of a receiver that doesn't keep up.
     Slow(ConnectionId),
-    /// A publisher that waits for room in a queue.
-    Blocked(ConnectionId),
+    /// A publisher whose message may be a repeat of one that is not stable on another shard.
+    Deduplication(ConnectionId),
+    /// Connections that may go on.
+    GoOn,
     /// Replays of retained messages that let others go first.
     Replays,
     /// What happens every second.

@@ -111,11 +111,6 @@ impl RetainedStore {
         Self { nodes, edges, expiries: BTreeSet::new(), limits, messages: 0, bytes: 0, created: 0, newest: 0 }
     }
 
-    /// Changes the limits. Existing messages stay, even if they exceed the limits.
-    pub fn set_limits(&mut self, limits: RetainedLimits) {
-        self.limits = limits;
-    }
-
     /// Retains a message and returns the previous one of its topic; without a payload, only deletes the previous one.
     /// [MQTT-3.3.1-7]
     pub fn set(&mut self, retained: RetainedMessage) -> Result<Option<Arc<RetainedMessage>>, RetainedFull> {
@@ -168,11 +163,6 @@ impl RetainedStore {
             assert!(self.clear(&topic), "an expiring message is retained");
         }
         removed
-    }
-
-    /// When the next message expires.
-    pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.expiries.first().map(|&(expires_at, _)| expires_at)
     }
 
     /// The number of retained messages, including those that have expired but are not removed yet.

@@ -39,6 +39,8 @@ pub struct Subscriber {
     location: AtomicU64,
     connected: AtomicBool,
     durable: AtomicBool,
+    /// Whether a publisher waits for room in the queue.
+    awaited: AtomicBool,
     next_sequence: AtomicU64,
     in_flight: AtomicU32,
     given: AtomicUsize,
@@ -64,6 +66,7 @@ impl Subscriber {
             location: AtomicU64::new(0),
             connected: AtomicBool::new(false),
             durable: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
             next_sequence: AtomicU64::new(1),
             in_flight: AtomicU32::new(0),
             given: AtomicUsize::new(0),
@@ -130,13 +133,31 @@ impl Subscriber {
 
     /// Reserves space for one message, if the bounds permit it. A single message larger than the queue is permitted.
     pub fn reserve(&self, bytes: usize, bounds: QueueBounds) -> bool {
-        let messages = self.given.fetch_add(1, Ordering::Relaxed) + 1;
-        let total = self.given_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let fits = messages <= bounds.messages && (total <= bounds.bytes || messages == 1);
+        let one_more = |messages: usize| (messages < bounds.messages).then_some(messages + 1);
+        let Ok(before) = self.given.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more) else { return false };
+        let more = |total: usize| (total + bytes <= bounds.bytes || before == 0).then_some(total + bytes);
+        let fits = self.given_bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok();
         if !fits {
-            self.free(1, bytes);
+            self.given.fetch_sub(1, Ordering::SeqCst);
         }
         fits
+    }
+
+    /// Whether the queue has space for `messages` messages of `bytes` bytes each.
+    pub fn has_room(&self, messages: usize, bytes: usize, bounds: QueueBounds) -> bool {
+        let given = self.given.load(Ordering::SeqCst);
+        let total = self.given_bytes.load(Ordering::SeqCst) + messages * bytes;
+        given + messages <= bounds.messages && (total <= bounds.bytes || given == 0 && messages == 1)
+    }
+
+    /// Whether a publisher waits for space in the queue. Then the code that releases space must resume it.
+    pub fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::SeqCst)
+    }
+
+    /// Sets whether a publisher waits for space in the queue.
+    pub fn set_awaited(&self, awaited: bool) {
+        self.awaited.store(awaited, Ordering::SeqCst);
     }
 
     /// Reserves space for one message unconditionally: it counts against the bounds, but is not checked.
@@ -147,8 +168,8 @@ impl Subscriber {
 
     /// Releases space.
     pub fn free(&self, messages: usize, bytes: usize) {
-        self.given.fetch_sub(messages, Ordering::Relaxed);
-        self.given_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.given_bytes.fetch_sub(bytes, Ordering::SeqCst);
+        self.given.fetch_sub(messages, Ordering::SeqCst);
     }
 
     /// Sets the used space of a restored Session.

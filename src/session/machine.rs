@@ -1,6 +1,7 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::connection::Connection;
 use super::inbound::{Answer, Arrival, Inbound};
 use super::outbound::Outbound;
 use super::{
@@ -25,27 +26,6 @@ pub struct Session {
     message_ids: bool,
     /// The last ticket reported as stable.
     stable: Ticket,
-}
-
-/// The Session's part of a Network Connection.
-#[derive(Debug, Default)]
-struct Connection {
-    link: Option<Box<Link>>,
-    /// Responses that wait for a stable ticket, and responses behind them, in order.
-    #[expect(clippy::box_collection, reason = "every Session has this field, and few have waiting responses")]
-    waiting: Option<Box<VecDeque<(Ticket, ServerPacket)>>>,
-}
-
-impl Connection {
-    /// Removes the next response, if everything that it waits for is stable.
-    fn pop_response(&mut self, stable: Ticket) -> Option<ServerPacket> {
-        let Some(waiting) = self.waiting.as_mut().filter(|waiting| !waiting.is_empty()) else {
-            self.waiting = None; // most Sessions need it only for CONNACK
-            return None;
-        };
-        waiting.front().filter(|(ticket, _)| *ticket <= stable)?;
-        waiting.pop_front().map(|(_, packet)| packet)
-    }
 }
 
 impl Session {
@@ -121,9 +101,9 @@ impl Session {
         self.outbound.in_flight()
     }
 
-    /// The number of responses that wait for a stable ticket.
-    pub fn held(&self) -> usize {
-        self.connection.waiting.as_ref().map_or(0, |waiting| waiting.len())
+    /// Responses that wait for the store, and their bytes.
+    pub fn held(&self) -> (usize, usize) {
+        self.connection.waiting()
     }
 
     /// Whether it has a Network Connection.
@@ -221,7 +201,7 @@ impl Session {
         link.message_ids = self.message_ids;
         self.inbound.restart();
         self.outbound.restart(true);
-        self.connection = Connection { link: Some(link), waiting: None };
+        self.connection = Connection::new(link);
         self.respond(ServerPacket::Connack(connack), wait, actions);
     }
 
@@ -332,12 +312,13 @@ impl Session {
 
     /// Sends a response after those that wait, or at once if none waits.
     fn respond(&mut self, packet: ServerPacket, wait: Option<Ticket>, actions: &mut impl Actions) {
-        if self.connection.link.is_none() {
-            return;
-        }
-        let last = self.connection.waiting.as_ref().and_then(|waiting| Some(waiting.back()?.0));
+        let Some(link) = &self.connection.link else { return };
+        let last = self.connection.last_ticket();
         match wait.filter(|ticket| *ticket > self.stable).max(last) {
-            Some(ticket) => self.connection.waiting.get_or_insert_default().push_back((ticket, packet)),
+            Some(ticket) => {
+                let bytes = packet.encoded_len(link.version);
+                self.connection.push_response(ticket, bytes, packet);
+            }
             None => self.send_response(packet, actions),
         }
     }

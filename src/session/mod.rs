@@ -3,6 +3,7 @@
 mod acknowledgement;
 mod action;
 mod alias;
+mod connection;
 mod delivery;
 mod entry;
 mod event;

@@ -78,7 +78,9 @@ impl Committer {
             }
             self.write(&mut taken)?;
         }
-        self.shared.pending.complete(taken.batches);
+        if self.shared.pending.settle(taken.batches) {
+            (self.hooks.on_pressure)();
+        }
         for (source, ticket) in taken.tickets.into_iter().enumerate() {
             if let Some(ticket) = ticket {
                 (self.hooks.on_stable)(source, ticket);
@@ -103,8 +105,10 @@ impl Committer {
     fn write(&mut self, taken: &mut Taken) -> io::Result<()> {
         let Some((writer, reclaim)) = self.disk.as_mut().filter(|_| !taken.batches.is_empty()) else { return Ok(()) };
         let written = writer.write(taken)?;
-        // Set before the commit is reported stable, because that causes new entries.
-        self.shared.pending.set_full(!writer.spares.has_reserve());
+        // Known before anybody hears that it is stable, and sends more.
+        if self.shared.pending.set_full(!writer.spares.has_reserve()) {
+            (self.hooks.on_pressure)();
+        }
         let batches = &taken.batches;
         let mut log = self.shared.log();
         for segment in writer.take_begun() {
@@ -137,7 +141,9 @@ impl Committer {
             // Without a reserve the disk counts as full, and this is tried again.
             let _ = writer.spares.fill_reserve(&*self.shared.disk);
         }
-        self.shared.pending.set_full(!writer.spares.has_reserve());
+        if self.shared.pending.set_full(!writer.spares.has_reserve()) {
+            (self.hooks.on_pressure)();
+        }
         Ok(freed)
     }
 }

@@ -132,7 +132,7 @@ impl Store {
         scan.index.add_bytes(tail, if resumes { 0 } else { tail_end });
         let reclaim = Reclaim::new(Arc::clone(&disk), segment_bytes, options.garbage_share);
         let shared = Arc::new(Shared::new(disk, options, scan.index, writer.end()));
-        shared.pending.set_full(!writer.spares.has_reserve());
+        let _ = shared.pending.set_full(!writer.spares.has_reserve());
         let committer =
             Committer { shared: Arc::clone(&shared), hooks, disk: Some((writer, reclaim)), level: options.level };
         Ok((Self { shared, thread: Mutex::new(None) }, committer, scan.report))

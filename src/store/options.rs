@@ -36,12 +36,19 @@ pub struct Hooks {
     pub on_read: Box<dyn Fn(usize, usize) + Send>,
     /// All entries of this source up to and including this ticket are stable.
     pub on_stable: Box<dyn Fn(usize, u64) + Send>,
+    /// Whether the store is congested, or its disk is full, has changed: all who append should look.
+    pub on_pressure: Box<dyn Fn() + Send>,
     /// A write or a sync failed: no entry becomes stable from now on.
     pub on_failure: Box<dyn Fn(&str) + Send>,
 }
 
 impl Default for Hooks {
     fn default() -> Self {
-        Self { on_read: Box::new(|_, _| ()), on_stable: Box::new(|_, _| ()), on_failure: Box::new(|_| ()) }
+        Self {
+            on_read: Box::new(|_, _| ()),
+            on_stable: Box::new(|_, _| ()),
+            on_pressure: Box::new(|| ()),
+            on_failure: Box::new(|_| ()),
+        }
     }
 }

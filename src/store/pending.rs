@@ -150,8 +150,8 @@ impl PendingEntries {
         }
     }
 
-    /// Records that the taken entries are stable, and recycles their buffers.
-    pub(super) fn complete(&self, batches: VecDeque<Batch>) {
+    /// Tells that what was taken is stable, and gives its buffers back. Returns whether that ended the congestion.
+    pub(super) fn settle(&self, batches: VecDeque<Batch>) -> bool {
         let mut state = self.lock();
         for Batch { mut bytes, .. } in batches {
             if state.buffers.len() < BUFFERS_MAX && bytes.capacity() <= 2 * BATCH_BYTES {
@@ -160,9 +160,7 @@ impl PendingEntries {
             }
         }
         state.taken_bytes = 0;
-        if state.bytes <= self.gathered_bytes_max / 2 {
-            self.congested.store(false, Ordering::Relaxed);
-        }
+        state.bytes <= self.gathered_bytes_max / 2 && self.congested.swap(false, Ordering::Relaxed)
     }
 
     /// WaitsFor until an entry is pending, the store is closed, or `patience` has passed.
@@ -204,8 +202,9 @@ impl PendingEntries {
         self.lock().closing
     }
 
-    pub(super) fn set_full(&self, full: bool) {
-        self.full.store(full, Ordering::Relaxed);
+    /// Returns whether that is news.
+    pub(super) fn set_full(&self, full: bool) -> bool {
+        self.full.swap(full, Ordering::Relaxed) != full
     }
 
     pub(super) fn is_full(&self) -> bool {

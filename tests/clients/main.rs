@@ -13,6 +13,8 @@ mod deadline;
 #[cfg(test)]
 mod exchange;
 #[cfg(test)]
+mod flow_control;
+#[cfg(test)]
 mod full_disk;
 #[cfg(test)]
 mod limits;

@@ -1,6 +1,6 @@
 //! A blocking MQTT client that expects: a packet that doesn't come in time, or another one, fails the test.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 pub(crate) use wire::{
@@ -10,7 +10,7 @@ pub(crate) use wire::{
 
 use crate::deadline::PATIENCE;
 
-/// A connection that speaks in bytes.
+/// A connection that sends and receives packets.
 pub(crate) struct Wire(wire::Wire);
 
 impl Wire {
@@ -37,7 +37,13 @@ impl Wire {
         wire
     }
 
-    /// Sends bytes. A connection that the broker has closed takes them too: what it said before is still to be read.
+    /// The underlying stream.
+    pub(crate) const fn stream(&mut self) -> &mut TcpStream {
+        self.0.stream()
+    }
+
+    /// Sends bytes. Errors of a closed connection are ignored, because earlier packets of the broker may remain to be
+    /// read.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.0.send(bytes);
     }
@@ -107,7 +113,7 @@ impl Wire {
         self.expect(PINGRESP);
     }
 
-    /// Ends the connection without DISCONNECT.
+    /// Closes the connection without DISCONNECT.
     pub(crate) fn cut(&self) {
         self.0.cut();
     }

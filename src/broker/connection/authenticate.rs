@@ -7,6 +7,7 @@ use bytestring::ByteString;
 
 use crate::broker::action::Action;
 use crate::broker::connection::disconnect::Ending;
+use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::{Connecting, Phase};
 use crate::broker::event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep};
 use crate::broker::ids::ConnectionId;
@@ -23,7 +24,7 @@ impl Shard {
         request: AuthenticationRequest,
         turn: &mut Turn<'_>,
     ) {
-        self.hold(id, turn);
+        self.pause(id, PauseReason::Authenticating, turn);
         if let Some(connection) = self.connection_mut(id) {
             connection.phase = Phase::Authenticating(connecting);
             turn.actions.push(Action::Authenticate { connection: id, request: Box::new(request) });
@@ -73,7 +74,7 @@ impl Shard {
             data: auth.authentication_data,
             step,
         };
-        self.hold(id, turn);
+        self.pause(id, PauseReason::Authenticating, turn);
         turn.actions.push(Action::Authenticate { connection: id, request: Box::new(request) });
     }
 
@@ -102,8 +103,10 @@ impl Shard {
                     let packet =
                         continue_auth(connection.caller.authentication_method.as_deref().cloned(), authentication_data);
                     connection.phase = Phase::AwaitingAuth(connecting);
+                    let bytes = self.counters.sending(&packet);
+                    self.add_unsent(id, bytes);
                     turn.actions.push(Action::Send { connection: id, packet });
-                    self.let_go(id, turn);
+                    self.resume(id, PauseReason::Authenticating, turn);
                 }
                 AuthenticationOutcome::Refused { reason_code, cause } => {
                     self.refuse(id, reason_code, cause, turn);
@@ -137,7 +140,7 @@ impl Shard {
                 return self.end_connection(id, Ending::told(reason_code, cause), turn);
             }
         };
-        self.let_go(id, turn);
+        self.resume(id, PauseReason::Authenticating, turn);
         self.drive(slot, session::Event::Respond { packet, wait: None }, turn);
     }
 

@@ -13,14 +13,7 @@ use crate::codec::{ClientId, ClientPacket, Connect, DecodeError, ProtocolVersion
 
 impl Shard {
     pub(in crate::broker) fn on_opened(&mut self, id: ConnectionId, peer: Peer, turn: &mut Turn<'_>) {
-        let slot = id.slot as usize;
-        if self.connections.len() <= slot {
-            self.connections.resize_with(slot + 1, || None);
-        }
-        let connection = Connection::new(id, peer, turn.now, Arc::clone(&self.no_access));
-        if let Some(place) = self.connections.get_mut(slot) {
-            *place = Some(connection);
-        }
+        self.connections.open(Connection::new(id, peer, turn.now, Arc::clone(&self.no_access)));
         self.counters.connections += 1;
         if self.lifecycle.is_shutting_down() {
             return self.break_off(id, "shutting down", turn);

@@ -53,6 +53,11 @@ impl Ending {
         Self { tell: None, reason_code, cause, will: WillFate::Publish, lost: true }
     }
 
+    /// The peer is gone, which nobody reads while the connection is paused.
+    pub(in crate::broker) fn gone(cause: String) -> Self {
+        Self { lost: false, ..Self::lost(cause.into()) }
+    }
+
     /// The client sent DISCONNECT.
     fn by_client(reason_code: ReasonCode) -> Self {
         let normal = reason_code == ReasonCode::NormalDisconnection;
@@ -130,10 +135,7 @@ impl Shard {
 
     /// Ends a connection in any phase.
     pub(in crate::broker) fn end_connection(&mut self, id: ConnectionId, ending: Ending, turn: &mut Turn<'_>) {
-        if self.connection(id).is_none() {
-            return;
-        }
-        let Some(mut connection) = self.connections.get_mut(id.slot as usize).and_then(Option::take) else { return };
+        let Some(mut connection) = self.connections.remove(id) else { return };
         self.timers.cancel_connection(id.slot);
         self.counters.connections -= 1;
         self.release_publishers(std::mem::take(&mut connection.congestion), turn);
@@ -198,7 +200,7 @@ impl Shard {
     /// The broker stops: all connections end with 0x8B.
     pub(in crate::broker) fn on_shutting_down(&mut self, turn: &mut Turn<'_>) {
         self.lifecycle.shut_down();
-        let connected: Vec<ConnectionId> = self.connections.iter().flatten().map(|connection| connection.id).collect();
+        let connected: Vec<ConnectionId> = self.connections.iter().map(|connection| connection.id).collect();
         for id in connected {
             let ending = Ending::told(ReasonCode::ServerShuttingDown, "broker is shutting down");
             self.end_connection(id, ending, turn);

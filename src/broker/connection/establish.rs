@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use crate::broker::action::Action;
+use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::{Connecting, Phase};
 use crate::broker::directory::claim::{Claim, Claimant};
 use crate::broker::ids::ConnectionId;
@@ -47,6 +48,8 @@ impl Shard {
         if let Some(connection) = self.connection_mut(id) {
             connection.phase = Phase::Claiming;
         }
+        self.pause(id, PauseReason::Claiming, turn);
+        self.resume(id, PauseReason::Authenticating, turn);
         self.sessions.begin_claim(claim, id, connecting);
         match prior {
             None => self.on_surrendered(claim, None, turn),

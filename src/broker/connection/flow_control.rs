@@ -1,65 +1,58 @@
-//! What happens when a receiver doesn't take its messages as fast as they come.
+//! Why a connection is not read, and who lets it go on.
 //!
-//! Publishers wait for it, so that nothing is lost to a burst; but only for a moment, so that one slow client never delays
-//! others: a receiver that stays full for `slow_receiver_grace` is slow, nobody waits for it any more, and what is too much for it is
-//! dropped at QoS 0 and queued at QoS 1 and 2. It counts as slow until it has caught up.
+//! Each connection has a set of [`PauseReason`]s. The first one leads to [`Action::Pause`], the end of the last one to
+//! [`Action::Resume`]; the caller only obeys these two.
+//!
+//! | reason | who waits | for whom | at most | who wakes it |
+//! | --- | --- | --- | --- | --- |
+//! | `Authenticating` | a client, at CONNECT or AUTH | the provider | `connect_timeout` at CONNECT | `Event::Authenticated` |
+//! | `Claiming` | a client at CONNECT | the shard that has its Session, then the store | `connect_timeout` for the shard | CONNACK leaves |
+//! | `ResponsesUnsent` | a client with `outgoing_bytes_max` unsent bytes | itself, to read | `write_timeout` without progress | `Event::Flushed` with less than half |
+//! | `ResponsesUnstable` | a client whose responses wait for the store | the store | `PAUSE_MAX`, with Keep Alive | `Event::Persisted`, below half |
+//! | `SlowReceiver` | a publisher | a receiver that is full | `slow_receiver_grace` | the receiver has caught up, is slow, or is gone |
+//! | `StoreCongested` | the publisher of a record | the store | `PAUSE_MAX`, with Keep Alive | `Event::StoreCongestion(false)`, some after each event |
+//! | `ShardFull` | the publisher of a message for that shard | the shard | `PAUSE_MAX`, with Keep Alive | `Event::ShardCongestion`, some after each event |
+//! | `NoRoom` | a 3.1.1 publisher | room in a queue or on the disk | `PAUSE_MAX`, with Keep Alive; until its peer closes | who frees room in the queue, its Session's end, `Event::StoreRoom` |
+//! | `DeduplicationPending` | a publisher with a `dedup-id` | a commit of another shard | that commit | its own timer, every 20 ms |
+//!
+//! What a client is answered counts as what it is delivered: both are unsent bytes of its connection. QoS 0 messages beyond
+//! `outgoing_bytes_max` are dropped, QoS 1 and 2 messages wait in the queue from half of it on, and what is answered beyond it has the
+//! client not read until it has taken half. Delivery to it goes on meanwhile, as far as it takes its bytes, so nobody waits for
+//! something that waits for it.
+
+use std::time::Duration;
 
 use crate::broker::action::Action;
-use crate::broker::connection::state::{Congestion, HoldUp};
-use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
+use crate::broker::connection::disconnect::Ending;
+use crate::broker::connection::packet_effect::PacketEffect;
+use crate::broker::connection::pause::PauseReason;
+use crate::broker::connection::state::Connection;
+use crate::broker::connection::waiting::GoOn;
 use crate::broker::ids::{ConnectionId, Origin};
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
-use crate::session;
+use crate::routing::ShardId;
+use crate::session::{self, Ticket};
 
 impl Shard {
-    /// Whether a QoS 0 message for the Session in `slot` has no room.
-    pub(in crate::broker) fn is_overrun(&self, slot: usize) -> bool {
-        let connection = self.sessions.get(slot).and_then(|entry| entry.connection);
-        let Some(connection) = connection.and_then(|id| self.connection(id)) else { return false };
-        let maximum = self.settings.outgoing_bytes_max;
-        match connection.congestion {
-            Congestion::Slow => connection.buffered >= maximum / 2,
-            Congestion::None | Congestion::HoldingUp(_) => connection.buffered >= maximum,
+    /// Adds a reason not to read from a connection.
+    pub(in crate::broker) fn pause(&mut self, id: ConnectionId, reason: PauseReason, turn: &mut Turn<'_>) {
+        if self.connections.pause(id, reason, turn.now) {
+            turn.actions.push(Action::Pause { connection: id });
         }
     }
 
-    /// Holds up the publisher of a message that was just given to the Session in `slot`, if that has too much to send.
-    pub(in crate::broker) fn hold_up(&mut self, slot: usize, origin: Option<Origin>, turn: &mut Turn<'_>) {
-        let Some(entry) = self.sessions.get(slot) else { return };
-        let Some(id) = entry.connection else { return };
-        let full = self.settings.outgoing_bytes_max / 2;
-        let unsent_max = (self.settings.queued_messages_max as u64 / 2).max(1);
-        // No more is unsent than is in the queue, and to count it takes longer.
-        let queued = entry.session.queued().0 as u64;
-        let unsent = if queued < unsent_max { queued } else { entry.session.unsent() };
-        let grace = self.settings.slow_receiver_grace;
-        let waits_for_itself = origin == Some(Origin { shard: self.id, connection: id });
-        let Some(connection) = self.connection_mut(id) else { return };
-        if connection.buffered < full && unsent < unsent_max {
-            return;
+    /// Takes a reason away.
+    pub(in crate::broker) fn resume(&mut self, id: ConnectionId, reason: PauseReason, turn: &mut Turn<'_>) {
+        if self.connections.resume(id, reason, turn.now) {
+            turn.actions.push(Action::Resume { connection: id });
         }
-        if waits_for_itself && connection.buffered < full {
-            return; // it must be read from to acknowledge what it has
-        }
-        let begins = matches!(connection.congestion, Congestion::None);
-        if begins {
-            connection.congestion =
-                Congestion::HoldingUp(Box::new(HoldUp { publishers: Vec::new(), until: turn.now + grace }));
-        }
-        if let (Congestion::HoldingUp(hold_up), Some(origin)) = (&mut connection.congestion, origin)
-            && !hold_up.publishers.contains(&origin)
-        {
-            hold_up.publishers.push(origin);
-            if origin.shard == self.id {
-                self.hold(origin.connection, turn);
-            } else {
-                let message = ShardMessage(ShardMessageKind::HoldUp(origin.connection));
-                turn.actions.push(Action::Forward { shard: origin.shard, message });
-            }
-        }
-        if begins {
-            self.timers.set(turn.now + grace, Timer::Slow(id));
+    }
+
+    /// Adds `bytes` to the estimate of what a connection has not sent; `Event::Flushed` corrects it.
+    pub(in crate::broker) fn add_unsent(&mut self, id: ConnectionId, bytes: usize) {
+        if let Some(connection) = self.connection_mut(id) {
+            connection.buffered += bytes;
         }
     }
 
@@ -68,102 +61,137 @@ impl Shard {
         let full = self.settings.outgoing_bytes_max / 2;
         let Some(connection) = self.connection_mut(id) else { return };
         connection.buffered = remaining;
+        let waits = connection.pause_reasons().contains(PauseReason::ResponsesUnsent);
         let Some(slot) = connection.session() else { return };
         if remaining < full {
             self.drive(slot, session::Event::Room(full - remaining), turn);
             self.replay(slot, turn);
+            if waits {
+                self.resume(id, PauseReason::ResponsesUnsent, turn);
+            }
         }
         self.relieve(id, turn);
     }
 
-    /// Ends the congestion of a connection that has caught up.
-    fn relieve(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
-        let low = self.settings.outgoing_bytes_max / 4;
-        let unsent_low = (self.settings.queued_messages_max as u64 / 4).max(1);
-        let Some(connection) = self.connection(id) else { return };
-        if matches!(connection.congestion, Congestion::None) || connection.buffered >= low {
-            return;
+    /// After a packet of the client in `slot`: it may take more retained messages, or have too many responses waiting.
+    #[inline]
+    pub(in crate::broker) fn after_packet(
+        &mut self,
+        slot: usize,
+        effect: PacketEffect,
+        before: Ticket,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(entry) = self.sessions.get(slot) else { return };
+        let Some(id) = entry.connection else { return };
+        let (held, held_bytes) = entry.session.held();
+        if !entry.replays.is_empty() {
+            self.replay(slot, turn);
         }
-        let slot = connection.session();
-        let unsent = slot.and_then(|slot| self.sessions.get(slot)).map_or(0, |entry| entry.session.unsent());
-        if unsent < unsent_low
-            && let Some(connection) = self.connection_mut(id)
-        {
-            let publishers = std::mem::take(&mut connection.congestion);
-            self.release_publishers(publishers, turn);
+        let maximum = self.settings.outgoing_bytes_max;
+        if held >= RESPONSES_UNSTABLE_MAX || held_bytes >= maximum {
+            self.pause(id, PauseReason::ResponsesUnstable, turn);
+        }
+        if self.connection(id).is_some_and(|connection| connection.buffered >= maximum) && effect.is_answered() {
+            self.pause(id, PauseReason::ResponsesUnsent, turn);
+        }
+        if self.flow.is_store_congested() && effect.may_record() {
+            self.pause_for_store(id, before, turn);
         }
     }
 
-    /// A receiver was full for the whole grace: nobody waits for it any more.
-    pub(in crate::broker) fn on_grace_over(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        if matches!(&connection.congestion, Congestion::HoldingUp(hold_up) if hold_up.until <= turn.now) {
-            let publishers = std::mem::replace(&mut connection.congestion, Congestion::Slow);
-            self.release_publishers(publishers, turn);
+    /// Pauses a client if a record was made of what it sent since `before`, and the store is congested.
+    pub(in crate::broker) fn pause_for_store(&mut self, id: ConnectionId, before: Ticket, turn: &mut Turn<'_>) {
+        let has_record = self.pipeline.last() > before;
+        let waits = |connection: &Connection| connection.pause_reasons().contains(PauseReason::StoreCongested);
+        if self.flow.is_store_congested() && has_record && self.connection(id).is_some_and(|c| !waits(c)) {
+            self.flow.wait_for_store(id, &self.connections);
+            self.pause(id, PauseReason::StoreCongested, turn);
         }
     }
 
-    /// Lets the publishers go that wait for a receiver.
-    pub(in crate::broker) fn release_publishers(&mut self, congestion: Congestion, turn: &mut Turn<'_>) {
-        let Congestion::HoldingUp(hold_up) = congestion else { return };
-        for origin in hold_up.publishers {
-            if origin.shard == self.id {
-                self.let_go(origin.connection, turn);
-            } else {
-                let message = ShardMessage(ShardMessageKind::LetGo(origin.connection));
-                turn.actions.push(Action::Forward { shard: origin.shard, message });
+    /// After an event: publishers of what went to a full shard wait, and some of those go on that may.
+    pub(in crate::broker) fn after_event(&mut self, turn: &mut Turn<'_>) {
+        if self.flow.has_full_shards() {
+            self.pause_for_full_shards(turn);
+        }
+        for _ in 0..READY_PER_EVENT {
+            let Some((id, go_on)) = self.flow.next_ready() else { break };
+            match go_on {
+                GoOn::Resume(PauseReason::StoreCongested) if self.flow.is_store_congested() => {
+                    self.flow.wait_for_store(id, &self.connections); // again, before it was its turn
+                }
+                GoOn::Resume(reason) => self.resume(id, reason, turn),
+                GoOn::Retry(woken_for) => self.retry(id, woken_for, turn),
+            }
+        }
+        if self.flow.has_ready() {
+            self.timers.set(turn.now + READY_PAUSE, Timer::GoOn);
+        }
+    }
+
+    /// Pauses the publishers of this shard whose messages went to a full one.
+    fn pause_for_full_shards(&mut self, turn: &mut Turn<'_>) {
+        let to_full = |action: &Action| {
+            let Action::Forward { shard, message } = action else { return None };
+            self.flow.is_full(*shard).then_some(())?;
+            Some((*shard, message.origin()?))
+        };
+        let publishers: Vec<(ShardId, Origin)> = turn.actions.iter().filter_map(to_full).collect();
+        for (shard, Origin { shard: of, connection: id }) in publishers {
+            let waits = |connection: &Connection| connection.pause_reasons().contains(PauseReason::ShardFull);
+            if of == self.id && self.connection(id).is_some_and(|connection| !waits(connection)) {
+                self.flow.wait_for_shard(shard, id, &self.connections);
+                self.pause(id, PauseReason::ShardFull, turn);
             }
         }
     }
 
-    /// One more reason not to read from a connection.
-    pub(in crate::broker) fn hold(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        connection.holds += 1;
-        if connection.holds == 1 {
-            turn.actions.push(Action::Pause { connection: id });
-        }
-    }
-
-    /// One reason less.
-    pub(in crate::broker) fn let_go(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        connection.holds = connection.holds.saturating_sub(1);
-        if connection.holds == 0 {
-            connection.last_packet = turn.now;
-            turn.actions.push(Action::Resume { connection: id });
-        }
-    }
-
-    /// A client whose responses wait for the store is not read from while there are too many of them.
-    pub(in crate::broker) fn hold_for_store(&mut self, slot: usize, turn: &mut Turn<'_>) {
-        let Some(entry) = self.sessions.get(slot) else { return };
-        let many = entry.session.held() >= HELD_MAX;
-        let Some(id) = entry.connection else { return };
-        let Some(connection) = self.connection_mut(id) else { return };
-        if many == connection.held_by_store {
+    /// The peer of a connection sends nothing more. If we read it, we read its end.
+    pub(in crate::broker) fn on_peer_closed(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+        let Some(connection) = self.connection(id) else { return };
+        let reasons = connection.pause_reasons();
+        if reasons.is_empty() {
             return;
         }
-        connection.held_by_store = many;
-        if many {
-            self.hold(id, turn);
-        } else {
-            self.let_go(id, turn);
+        let waits_for_room = reasons.contains(PauseReason::NoRoom);
+        if waits_for_room || turn.now.since(connection.since()) >= PEER_CLOSED_MAX {
+            self.end_connection(id, Ending::gone(format!("closed by the client while {}", reasons.describe())), turn);
         }
     }
 
-    /// After a packet of the client in `slot`: it may take more retained messages, or wait for too many responses.
-    pub(in crate::broker) fn look_after(&mut self, slot: usize, turn: &mut Turn<'_>) {
+    /// After a change of what waits for the store, and of what is unsent, of the client in `slot`.
+    pub(in crate::broker) fn bound_responses(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
-        let waits = entry.session.held() >= HELD_MAX;
-        if !entry.replays.is_empty() {
-            self.replay(slot, turn);
+        let Some(id) = entry.connection else { return };
+        let (held, held_bytes) = entry.session.held();
+        let maximum = self.settings.outgoing_bytes_max;
+        let Some(connection) = self.connection(id) else { return };
+        let (unsent, waits) =
+            (connection.buffered, connection.pause_reasons().contains(PauseReason::ResponsesUnstable));
+        if held >= RESPONSES_UNSTABLE_MAX || held_bytes >= maximum {
+            self.pause(id, PauseReason::ResponsesUnstable, turn);
+        } else if waits && held < RESPONSES_UNSTABLE_MAX / 2 && held_bytes < maximum / 2 {
+            self.resume(id, PauseReason::ResponsesUnstable, turn);
         }
-        if waits {
-            self.hold_for_store(slot, turn);
+        if unsent >= maximum {
+            self.pause(id, PauseReason::ResponsesUnsent, turn);
         }
     }
 }
 
-/// Responses of one client that may wait for the store.
-pub(in crate::broker) const HELD_MAX: usize = 1_024;
+/// Responses of one client that may wait for the store, if they are small.
+pub(in crate::broker) const RESPONSES_UNSTABLE_MAX: usize = 1_024;
+
+/// How long Keep Alive is suspended for one pause, and a client without a word of ours believed to be there: longer than a disk or a
+/// receiver takes that will be well again, shorter than anyone leaves a dead one.
+pub(in crate::broker) const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// How long what a client sent before it closed waits to be read.
+pub(in crate::broker) const PEER_CLOSED_MAX: Duration = Duration::from_secs(10);
+
+/// Connections that go on after one event, so that a thousand don't all at once.
+const READY_PER_EVENT: usize = 64;
+
+/// The others go on then, if no other event comes before.
+const READY_PAUSE: Duration = Duration::from_millis(1);

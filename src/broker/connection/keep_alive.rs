@@ -1,6 +1,7 @@
 //! Keep Alive, and the time that a CONNECT may take.
 
 use crate::broker::connection::disconnect::Ending;
+use crate::broker::connection::flow_control::PAUSE_MAX;
 use crate::broker::connection::state::Phase;
 use crate::broker::ids::ConnectionId;
 use crate::broker::shard::{Shard, Turn};
@@ -17,7 +18,7 @@ impl Shard {
 
     /// CONNECT or the Keep Alive of a connection is due.
     pub(in crate::broker) fn on_connection_due(&mut self, slot: u32, turn: &mut Turn<'_>) {
-        let Some(connection) = self.connections.get(slot as usize).and_then(Option::as_ref) else { return };
+        let Some(connection) = self.connections.in_slot(slot) else { return };
         let id = connection.id;
         match connection.phase {
             Phase::AwaitingConnect => self.break_off(id, "no CONNECT within connect_timeout", turn),
@@ -28,10 +29,19 @@ impl Shard {
             Phase::Connected(_) if connection.keep_alive == 0 => {}
             Phase::Connected(_) => {
                 let silence_max = connection.silence_max();
-                // Who is not read from can't be heard.
-                let heard = if connection.holds > 0 { turn.now } else { connection.last_packet };
-                if heard + silence_max > turn.now {
-                    return self.set_due(id, heard + silence_max);
+                let reasons = connection.pause_reasons();
+                if !reasons.is_empty() {
+                    // Keep Alive is suspended while we don't read, for a bounded time.
+                    let until = connection.since() + silence_max.max(PAUSE_MAX);
+                    if until > turn.now {
+                        return self.set_due(id, until.min(turn.now + silence_max));
+                    }
+                    let cause = format!("not read for too long: {}", reasons.describe());
+                    return self.end_connection(id, Ending::told(ReasonCode::ServerBusy, cause), turn);
+                }
+                let due = connection.since() + silence_max;
+                if due > turn.now {
+                    return self.set_due(id, due);
                 }
                 // [MQTT-3.1.2-22]
                 let ending = Ending::told(ReasonCode::KeepAliveTimeout, "Keep Alive timeout");

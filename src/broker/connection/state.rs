@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
+use crate::broker::connection::pause::{PauseReason, PauseReasons};
 use crate::broker::event::Peer;
 use crate::broker::ids::{ConnectionId, Origin};
+use crate::broker::publish::blocked::BlockedMessage;
 use crate::broker::report::ClientLabel;
 use crate::codec::{ClientId, Connect, ProtocolVersion, ServerPacket};
 use crate::routing::Access;
-use crate::session::Application;
 use crate::timestamp::Timestamp;
 
 /// What a shard knows of a Network Connection.
@@ -27,16 +28,15 @@ pub(in crate::broker) struct Connection {
     pub(in crate::broker) client_id: Option<ClientId>,
     /// What the client is held to, in seconds; 0: off.
     pub(in crate::broker) keep_alive: u16,
-    pub(in crate::broker) last_packet: Timestamp,
-    /// Reasons not to read from it.
-    pub(in crate::broker) holds: u32,
-    /// Whether one of them is that too many responses wait for the store.
-    pub(in crate::broker) held_by_store: bool,
+    /// When its last packet came, or since when it has been read again; while it is paused: since when it has been.
+    since: Timestamp,
+    /// Why it is not read.
+    reasons: PauseReasons,
     /// Bytes that wait for the transport, nearly.
     pub(in crate::broker) buffered: usize,
     pub(in crate::broker) congestion: Congestion,
-    /// A message of it that waits for room in a queue.
-    pub(in crate::broker) blocked: Option<Box<Application>>,
+    /// A message of it that waits for room, or for the first of which it may be a repeat.
+    pub(in crate::broker) blocked: Option<Box<BlockedMessage>>,
 }
 
 /// Where a connection comes from, and by whose name: wanted when it begins, and for the log.
@@ -97,6 +97,14 @@ pub(in crate::broker) struct HoldUp {
     pub(in crate::broker) until: Timestamp,
 }
 
+#[cfg(test)]
+impl Congestion {
+    /// Whether a publisher waits for this receiver.
+    pub(in crate::broker) fn holds(&self, origin: Origin) -> bool {
+        matches!(self, Self::HoldingUp(hold_up) if hold_up.publishers.contains(&origin))
+    }
+}
+
 impl Connection {
     /// A connection that has said nothing yet.
     pub(in crate::broker) fn new(id: ConnectionId, peer: Peer, now: Timestamp, access: Arc<Access>) -> Self {
@@ -109,13 +117,48 @@ impl Connection {
             access,
             client_id: None,
             keep_alive: 0,
-            last_packet: now,
-            holds: 0,
-            held_by_store: false,
+            since: now,
+            reasons: PauseReasons::default(),
             buffered: 0,
             congestion: Congestion::None,
             blocked: None,
         }
+    }
+
+    /// A packet of it came.
+    #[inline]
+    pub(in crate::broker) const fn heard(&mut self, now: Timestamp) {
+        if self.reasons.is_empty() {
+            self.since = now;
+        }
+    }
+
+    /// Adds a reason not to read it. `true` if it was read until now.
+    pub(super) const fn pause(&mut self, reason: PauseReason, now: Timestamp) -> bool {
+        let begins = self.reasons.add(reason);
+        if begins {
+            self.since = now;
+        }
+        begins
+    }
+
+    /// Takes a reason away. `true` if it was the last: its silence counts anew.
+    pub(super) const fn resume(&mut self, reason: PauseReason, now: Timestamp) -> bool {
+        let ends = self.reasons.remove(reason);
+        if ends {
+            self.since = now;
+        }
+        ends
+    }
+
+    /// Why it is not read.
+    pub(in crate::broker) const fn pause_reasons(&self) -> PauseReasons {
+        self.reasons
+    }
+
+    /// Since when it has been paused, or silent if it is not.
+    pub(in crate::broker) const fn since(&self) -> Timestamp {
+        self.since
     }
 
     /// Whether a packet is within the client's Maximum Packet Size. [MQTT-3.1.2-24]

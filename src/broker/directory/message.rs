@@ -20,6 +20,20 @@ impl ShardMessage {
         Self(ShardMessageKind::DeliverGroup(Box::new(Group::of(receivers))))
     }
 
+    /// Who published what it carries.
+    pub(in crate::broker) fn origin(&self) -> Option<Origin> {
+        match &self.0 {
+            ShardMessageKind::Deliver { origin, .. } => *origin,
+            ShardMessageKind::DeliverGroup(group) => group.origin,
+            ShardMessageKind::Claimed { .. }
+            | ShardMessageKind::Surrendered { .. }
+            | ShardMessageKind::DroppedNewest { .. }
+            | ShardMessageKind::Pause(_)
+            | ShardMessageKind::Resume(_)
+            | ShardMessageKind::RoomFreed { .. } => None,
+        }
+    }
+
     /// How much it counts in a mailbox: the number of messages that the receiving shard delivers because of it, at least one.
     pub fn weight(&self) -> usize {
         if let ShardMessageKind::DeliverGroup(group) = &self.0 { group.weight() } else { 1 }
@@ -47,8 +61,10 @@ pub(in crate::broker) enum ShardMessageKind {
     Surrendered { claim: Claim, session: Option<Box<SessionSlot>> },
     /// A message for a Session that is with the receiving shard was dropped, because its queue is full.
     DroppedNewest { to: Arc<Subscriber> },
-    /// A receiver does not keep up: pause this connection until [`LetGo`](Self::LetGo).
-    HoldUp(ConnectionId),
-    /// The receiver has caught up: resume the connection.
-    LetGo(ConnectionId),
+    /// A receiver does not keep up: do not read from this connection until [`Self::Resume`].
+    Pause(ConnectionId),
+    /// The receiver does not hold this connection any more.
+    Resume(ConnectionId),
+    /// There is room in the queue of a Session that a message of this connection waits for.
+    RoomFreed { to: Arc<Subscriber>, publisher: ConnectionId },
 }

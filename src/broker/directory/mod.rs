@@ -3,4 +3,5 @@
 pub(super) mod claim;
 pub(super) mod index_change;
 pub(super) mod message;
+pub(super) mod room_waiters;
 pub(super) mod state;

@@ -8,17 +8,18 @@ use foldhash::quality::RandomState;
 use crate::broker::counters::Counters;
 use crate::broker::directory::claim::{Claim, Holder};
 use crate::broker::directory::index_change::{IndexChange, change_all_of};
+use crate::broker::directory::room_waiters::RoomWaiters;
 use crate::broker::publish::deduplication::Deduplication;
 use crate::broker::retained::order::RetainedOrder;
 use crate::codec::ClientId;
 use crate::routing::{RetainedLimits, RetainedStore, RouteGenerations, SessionKey, ShardId, SubscriptionIndex};
 use crate::session::Ticket;
 
-/// What all shards share, read-mostly and small: who holds which Client Identifier, the subscriptions, and the retained
-/// messages.
+/// What all shards share: the holders of Client Identifiers, the subscriptions, the retained messages, and counts. It is read often and changed
+/// rarely.
 #[derive(Debug)]
 pub struct Shared {
-    /// What the identities of messages of this run begin with.
+    /// The first part of the identities of this run's messages.
     pub(in crate::broker) run: u64,
     holders: DashMap<ClientId, Holder, RandomState>,
     index: RwLock<SubscriptionIndex>,
@@ -30,6 +31,7 @@ pub struct Shared {
     claims: AtomicU64,
     sessions: AtomicUsize,
     pub(in crate::broker) deduplication: Deduplication,
+    pub(in crate::broker) room_waiters: RoomWaiters,
     /// The last ticket of each shard that is stable.
     stable: Vec<AtomicU64>,
     counters: Mutex<Vec<Counters>>,
@@ -40,7 +42,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Nothing yet, for `shards` shards.
+    /// The empty state of `shards` shards.
     pub fn new(shards: usize, retained_limits: RetainedLimits) -> Self {
         Self {
             run: 0,
@@ -53,6 +55,7 @@ impl Shared {
             claims: AtomicU64::new(1),
             sessions: AtomicUsize::new(0),
             deduplication: Deduplication::default(),
+            room_waiters: RoomWaiters::default(),
             stable: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             counters: Mutex::new(vec![Counters::default(); shards]),
             traffic: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -60,7 +63,7 @@ impl Shared {
         }
     }
 
-    /// With a number that no other run has: what the identities of its messages begin with.
+    /// Sets a number that no other run has, with which the identities of its messages begin.
     pub fn of_run(self, run: u64) -> Self {
         Self { run, ..self }
     }
@@ -101,7 +104,7 @@ impl Shared {
         self.connected_max.fetch_max(connected, Ordering::Relaxed).max(connected)
     }
 
-    /// What is stable of the records of a shard.
+    /// The last ticket of a shard that is stable.
     pub(in crate::broker) fn stable(&self, shard: ShardId) -> Ticket {
         Ticket(self.stable.get(usize::from(shard.0)).map_or(0, |stable| stable.load(Ordering::Acquire)))
     }
@@ -150,12 +153,12 @@ impl Shared {
         SessionKey(self.keys.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Begins to number Sessions behind this.
+    /// Numbers new Sessions behind this one.
     pub(in crate::broker) fn number_behind(&self, session: Option<SessionKey>) {
         self.keys.fetch_max(session.map_or(1, |key| key.0 + 1), Ordering::Relaxed);
     }
 
-    /// Makes `shard` the holder of a Client Identifier, and says who was before.
+    /// Makes `shard` the holder of a Client Identifier. Returns its claim, and the holder before it.
     pub(in crate::broker) fn claim(&self, client_id: &ClientId, shard: ShardId) -> (Claim, Option<Holder>) {
         // The number is taken under the entry's lock: claims of one identifier are in the order of their numbers.
         let entry = self.holders.entry(client_id.clone());

@@ -70,7 +70,7 @@ impl Shard {
             if self.session(answer.slot, answer.key).is_some() {
                 self.drive(answer.slot, session::Event::Persisted(answer.ticket), turn);
                 self.replay(answer.slot, turn);
-                self.hold_for_store(answer.slot, turn);
+                self.bound_responses(answer.slot, turn);
             }
         }
         self.surrender_stable(turn);

@@ -7,8 +7,11 @@ use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::pipeline::Outstanding;
 use crate::broker::persistence::record::{Addressed, Record, RetainedChange};
 use crate::broker::publish::accepted::AcceptedMessage;
+use crate::broker::publish::blocked::WaitsFor;
 use crate::broker::publish::delivery::SequencedDelivery;
-use crate::broker::publish::plan::{Copies, Distribution, Verdict, choose_members, concerns_store, lone_receiver};
+use crate::broker::publish::plan::{
+    Admission, Copies, Distribution, Verdict, choose_members, concerns_store, lone_receiver, queueing,
+};
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::route_cache::Resolved;
 use crate::broker::sessions::slot::SessionSlot;
@@ -49,17 +52,23 @@ impl Shard {
         // A stored Will takes no more room in a queue than before.
         let needs_room = || publisher.instead_of.is_none() && needs_store();
         if self.store_room == StoreRoom::None && needs_room() {
-            return Verdict::Full(Box::new(application));
+            return Verdict::full(application, WaitsFor::Disk);
         }
         let chosen = choose_members(route, publisher, &application.message.topic);
-        let Some(room) = self.room_for(publisher, &application, route, &chosen) else {
-            return Verdict::Full(Box::new(application));
+        let room = match self.room_for(publisher, &application, route, &chosen) {
+            Ok(room) => room,
+            Err((room, taken)) => {
+                self.free_reserved(room.bytes, queueing(publisher, route, &chosen).take(taken), turn);
+                return Verdict::full(application, WaitsFor::Queue(room));
+            }
         };
         let id = (application.qos > Qos::AtMostOnce).then(|| self.identifiers.next_message_id());
         let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now);
         accepted.level = level;
         if accepted.retain && !self.retain(&mut accepted, publisher) {
-            room.free(publisher, route, &chosen);
+            if let Admission::Reserved { bytes } = room {
+                self.free_reserved(bytes, queueing(publisher, route, &chosen), turn);
+            }
             return Verdict::refused(ReasonCode::QuotaExceeded);
         }
         let copies_wait = level > Durability::None && self.copies_must_wait(publisher, accepted.qos);

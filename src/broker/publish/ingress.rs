@@ -5,7 +5,9 @@ use bytestring::ByteString;
 use crate::broker::action::Action;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::state::Connection;
+use crate::broker::directory::room_waiters::Position;
 use crate::broker::ids::{ConnectionId, Origin};
+use crate::broker::publish::blocked::{BlockedMessage, WaitsFor};
 use crate::broker::publish::deduplicate::{ConnectionName, DeduplicationVerdict};
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
@@ -31,7 +33,11 @@ impl Shard {
         self.counters.message_received(application.qos, application.message.payload.len());
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
         match self.check_publish(id, &application, turn) {
-            Ok(()) => _ = self.publish(slot, application, turn),
+            Ok(()) => {
+                if let Some(blocked) = self.publish(slot, application, turn) {
+                    self.block(id, blocked, Position::Back, turn);
+                }
+            }
             Err(reason_code) => {
                 if let Some(packet_id) = application.packet_id {
                     let (qos, wait, duplicate) = (application.qos, None, false);
@@ -41,10 +47,15 @@ impl Shard {
         }
     }
 
-    /// Accepts a message that the client may publish, and answers it. `false` if it has to wait for room.
-    pub(in crate::broker) fn publish(&mut self, slot: usize, application: Application, turn: &mut Turn<'_>) -> bool {
-        let Some(entry) = self.sessions.get(slot) else { return true };
-        let Some(id) = entry.connection else { return true };
+    /// Accepts what a client may publish, and answers it. Returns the message if it can be neither accepted nor refused now.
+    pub(in crate::broker) fn publish(
+        &mut self,
+        slot: usize,
+        application: Application,
+        turn: &mut Turn<'_>,
+    ) -> Option<Box<BlockedMessage>> {
+        let entry = self.sessions.get(slot)?;
+        let id = entry.connection?;
         let publisher = Publisher {
             key: Some(entry.subscriber.key),
             client_id: application.retain.then(|| entry.subscriber.client_id.clone()),
@@ -55,32 +66,25 @@ impl Shard {
         };
         let (packet_id, qos) = (application.packet_id, application.qos);
         let (verdict, duplicate) = self.accept_once(id, publisher, application, turn);
-        let Some(connection) = self.connection(id) else { return true };
+        let connection = self.connection(id)?;
         let can_refuse = connection.version.has_properties();
         let (reason_code, wait) = match verdict {
             Verdict::Answer { reason_code, wait } => (reason_code, wait),
-            Verdict::Later(application) => {
-                self.block(id, application, turn);
-                return false;
-            }
             Verdict::Full(_) if can_refuse => (ReasonCode::QuotaExceeded, None),
-            Verdict::Full(application) => {
-                self.block(id, application, turn);
-                return false;
-            }
+            Verdict::Full(blocked) | Verdict::Later(blocked) => return Some(blocked),
         };
-        let Some(packet_id) = packet_id else { return true };
+        let packet_id = packet_id?;
         if reason_code == ReasonCode::QuotaExceeded && !can_refuse {
             // 3.1.1 cannot refuse one message, and to acknowledge it would be wrong.
             self.withdraw(slot, qos, packet_id, turn);
             self.end_connection(id, Ending::told(reason_code, "no room for its message"), turn);
-            return true;
+            return None;
         }
         if let Some(ticket) = wait {
             self.wait_for(slot, ticket);
         }
         self.drive_inlined(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
-        true
+        None
     }
 
     /// Accepts a message unless it is a repeat by its `dedup-id`. Returns whether it is.
@@ -98,7 +102,10 @@ impl Shard {
                 DeduplicationVerdict::Duplicate(wait) => {
                     return (Verdict::Answer { reason_code: ReasonCode::Success, wait }, true);
                 }
-                DeduplicationVerdict::Later => return (Verdict::Later(Box::new(application)), false),
+                DeduplicationVerdict::Later => {
+                    let blocked = BlockedMessage { application, waits_for: WaitsFor::Deduplication };
+                    return (Verdict::Later(Box::new(blocked)), false);
+                }
                 DeduplicationVerdict::Refuse(reason_code) => {
                     return (Verdict::Answer { reason_code, wait: None }, false);
                 }

@@ -3,6 +3,7 @@
 pub(super) mod accept;
 pub(super) mod accepted;
 pub(super) mod admission;
+pub(super) mod blocked;
 pub(super) mod dead_letter;
 pub(super) mod deduplicate;
 pub(super) mod deduplication;
@@ -15,3 +16,4 @@ pub(super) mod plan;
 pub(super) mod publisher;
 pub(super) mod queue_room;
 pub(super) mod route_cache;
+pub(super) mod waiting_publishers;

@@ -7,6 +7,7 @@ use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::pipeline::HeldCopies;
 use crate::broker::persistence::record::{Addressed, InsteadOf, RetainedChange};
 use crate::broker::publish::accepted::AcceptedMessage;
+use crate::broker::publish::blocked::{BlockedMessage, WaitsFor};
 use crate::broker::publish::group::Groups;
 use crate::broker::publish::publisher::Publisher;
 use crate::codec::{Qos, ReasonCode};
@@ -45,9 +46,9 @@ pub(in crate::broker) enum Verdict {
     /// It is acknowledged with `reason_code` when `wait` is stable.
     Answer { reason_code: ReasonCode, wait: Option<Ticket> },
     /// A receiver or the disk has no room for it. No Session gets it; the caller has it back.
-    Full(Box<Application>),
+    Full(Box<BlockedMessage>),
     /// It may be a repeat of a message that is not stable yet: the caller tries again in a moment.
-    Later(Box<Application>),
+    Later(Box<BlockedMessage>),
 }
 
 /// The member of each share that gets a message.
@@ -75,6 +76,10 @@ impl Distribution {
 }
 
 impl Verdict {
+    pub(in crate::broker) fn full(application: Application, waits_for: WaitsFor) -> Self {
+        Self::Full(Box::new(BlockedMessage { application, waits_for }))
+    }
+
     pub(in crate::broker) const fn refused(reason_code: ReasonCode) -> Self {
         Self::Answer { reason_code, wait: None }
     }
@@ -116,15 +121,6 @@ pub(in crate::broker) enum Admission {
     BestEffort,
     /// Room of so many bytes was reserved in all queues before.
     Reserved { bytes: usize },
-}
-
-impl Admission {
-    /// Gives reserved room back: the message is not accepted.
-    pub(in crate::broker) fn free<'a>(&self, publisher: &Publisher, route: &'a Route, chosen: &Chosen<'a>) {
-        if let Self::Reserved { bytes } = self {
-            queueing(publisher, route, chosen).for_each(|subscriber| subscriber.free(1, *bytes));
-        }
-    }
 }
 
 /// The receivers that put a message into their queue: those that get it at QoS 1 or 2.

@@ -42,11 +42,18 @@ impl QueueRoom {
         }
     }
 
-    /// Gives back what messages and bytes took that left the queue of a Session.
+    /// Gives back what messages and bytes took that left the queue of a Session. `true` if that freed room.
     #[inline]
-    pub(in crate::broker) fn give_back(&self, of: &Subscriber, (messages, bytes): (usize, usize)) {
-        if self.is_counted && (messages, bytes) != (0, 0) {
+    pub(in crate::broker) fn give_back(&self, of: &Subscriber, (messages, bytes): (usize, usize)) -> bool {
+        let frees = self.is_counted && (messages, bytes) != (0, 0);
+        if frees {
             of.free(messages, bytes);
         }
+        frees
+    }
+
+    /// What the queue of a Session may hold.
+    pub(in crate::broker) const fn bounds(&self) -> QueueBounds {
+        self.bounds
     }
 }

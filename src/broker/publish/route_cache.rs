@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
@@ -15,9 +16,11 @@ use crate::topic::TopicName;
 /// that concerns it: see [`RouteGenerations`](crate::routing::RouteGenerations).
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Routes {
-    /// By topic, the place in the list.
+    /// By topic, the place in the lists.
     places: HashMap<TopicName, usize, RandomState>,
     resolved: Vec<Resolved>,
+    /// In the same places: apart, because most messages don't need them.
+    concerns: Vec<Option<Concern>>,
     /// The receivers of all routes.
     receivers: usize,
     /// The next place to evict from.
@@ -33,31 +36,36 @@ pub(in crate::broker) struct Resolved {
     pub(in crate::broker) topic: TopicName,
     /// Shards that are given groups of copies share it.
     pub(in crate::broker) route: Arc<Route>,
-    pub(in crate::broker) level: Durability,
     /// The changes that were published when the route was known to be valid.
     published: u64,
-    /// The changes that concerned it when it was resolved.
-    sum: u64,
-    buckets: RouteBuckets,
+    pub(in crate::broker) level: Durability,
     /// Whether it was used since the last look for one to evict.
     is_used: bool,
+}
+
+/// Which changes concern a route. It is known for routes that were used again after some change.
+#[derive(Debug)]
+struct Concern {
+    buckets: RouteBuckets,
+    /// How many of them there were when it was resolved.
+    sum: u64,
 }
 
 impl Routes {
     /// The receivers of `topic`, and the level of its messages.
     #[expect(clippy::indexing_slicing, reason = "the map has places in the list only")]
     pub(in crate::broker) fn resolve(&mut self, shared: &Shared, settings: &Settings, topic: &TopicName) -> &Resolved {
-        let published = shared.route_generations.published();
         let place = match self.places.get(topic) {
             Some(place) => *place,
             None => self.add(shared, settings, topic),
         };
+        let published = shared.route_generations.published();
+        if self.resolved[place].published != published {
+            self.renew(shared, place, published);
+        }
         let resolved = &mut self.resolved[place];
-        resolved.is_used = true;
-        if resolved.published != published {
-            let before = resolved.receivers();
-            resolved.renew(shared, published);
-            self.receivers = self.receivers - before + resolved.receivers();
+        if !resolved.is_used {
+            resolved.is_used = true;
         }
         &self.resolved[place]
     }
@@ -66,14 +74,15 @@ impl Routes {
     /// have come to more receivers than are cached. It looks at a bounded number of them: to be called again and again.
     pub(in crate::broker) fn sweep(&mut self, shared: &Shared) {
         while self.receivers > RECEIVERS_MAX && self.resolved.len() > 1 {
-            self.evict();
+            let place = self.least_used();
+            self.remove(place);
         }
+        let published = shared.route_generations.published();
         for _ in 0..SWEPT_MAX.min(self.resolved.len()) {
             if self.sweeps_at >= self.resolved.len() {
                 self.sweeps_at = 0;
             }
-            let is_valid = self.resolved.get(self.sweeps_at).is_none_or(|resolved| resolved.is_valid(shared));
-            if is_valid {
+            if self.is_valid(shared, self.sweeps_at, published) {
                 self.sweeps_at += 1;
             } else {
                 self.remove(self.sweeps_at);
@@ -85,19 +94,65 @@ impl Routes {
     /// Resolves a topic for the first time, and returns its place.
     #[cold]
     fn add(&mut self, shared: &Shared, settings: &Settings, topic: &TopicName) -> usize {
-        while self.resolved.len() >= ROUTES_MAX || (self.receivers >= RECEIVERS_MAX && !self.resolved.is_empty()) {
-            self.evict();
+        while self.receivers >= RECEIVERS_MAX && !self.resolved.is_empty() {
+            let place = self.least_used();
+            self.remove(place);
         }
-        let resolved = Resolved::new(shared, settings.durability_of(topic), topic);
-        self.receivers += resolved.receivers();
-        self.places.insert(resolved.topic.clone(), self.resolved.len());
-        self.resolved.push(resolved);
+        let topic = topic.detached();
+        // Read before the subscriptions: what changes meanwhile shows the next time.
+        let published = shared.route_generations.published();
+        let route = Arc::new(shared.index().matching(&topic));
+        let level = settings.durability_of(&topic);
+        let added = Resolved { topic: topic.clone(), route, published, level, is_used: false };
+        self.receivers += added.receivers();
+        let mut place = self.resolved.len();
+        if place >= ROUTES_MAX {
+            place = self.least_used();
+            self.evicts_at = place + 1;
+        }
+        if let (Some(resolved), Some(concern)) = (self.resolved.get_mut(place), self.concerns.get_mut(place)) {
+            let evicted = mem::replace(resolved, added);
+            *concern = None;
+            self.receivers -= evicted.receivers();
+            self.places.remove(&evicted.topic);
+        } else {
+            self.resolved.push(added);
+            self.concerns.push(None);
+        }
+        self.places.insert(topic, place);
         self.check();
-        self.resolved.len() - 1
+        place
     }
 
-    /// Removes a route that was not used lately.
-    fn evict(&mut self) {
+    /// Makes sure that a route is valid as of `published`.
+    #[cold]
+    fn renew(&mut self, shared: &Shared, place: usize, published: u64) {
+        let (Some(resolved), Some(concern)) = (self.resolved.get_mut(place), self.concerns.get_mut(place)) else {
+            return;
+        };
+        let generations = &shared.route_generations;
+        let before = concern.as_ref().map(|concern| concern.sum);
+        let concern = concern.get_or_insert_with(|| Concern { buckets: generations.buckets(&resolved.topic), sum: 0 });
+        concern.sum = generations.sum(&concern.buckets);
+        if before != Some(concern.sum) {
+            self.receivers -= resolved.receivers();
+            resolved.route = Arc::new(shared.index().matching(&resolved.topic));
+            self.receivers += resolved.receivers();
+        }
+        resolved.published = published;
+    }
+
+    /// Whether a route is valid as of `published`, as far as that is known without resolving it.
+    fn is_valid(&self, shared: &Shared, place: usize, published: u64) -> bool {
+        let is_concerned = |concern: &Concern| shared.route_generations.sum(&concern.buckets) != concern.sum;
+        match self.concerns.get(place) {
+            Some(Some(concern)) => !is_concerned(concern),
+            Some(None) | None => self.resolved.get(place).is_none_or(|resolved| resolved.published == published),
+        }
+    }
+
+    /// The place of a route that was not used lately.
+    fn least_used(&mut self) -> usize {
         for _ in 0..SPARED_MAX {
             if self.evicts_at >= self.resolved.len() {
                 self.evicts_at = 0;
@@ -111,15 +166,16 @@ impl Routes {
         if self.evicts_at >= self.resolved.len() {
             self.evicts_at = 0;
         }
-        self.remove(self.evicts_at);
-        self.evicts_at += 1; // the last one has moved there
+        self.evicts_at
     }
 
+    /// Removes the route in this place, where the last one of the lists goes.
     fn remove(&mut self, place: usize) {
         if place >= self.resolved.len() {
             return;
         }
         let removed = self.resolved.swap_remove(place);
+        self.concerns.swap_remove(place);
         self.receivers -= removed.receivers();
         self.places.remove(&removed.topic);
         if let Some(moved) = self.resolved.get(place) {
@@ -129,40 +185,20 @@ impl Routes {
 
     fn check(&self) {
         debug_assert_eq!(self.places.len(), self.resolved.len());
+        debug_assert_eq!(self.concerns.len(), self.resolved.len());
         debug_assert!(self.resolved.len() <= ROUTES_MAX);
     }
 }
 
 impl Resolved {
-    fn new(shared: &Shared, level: Durability, topic: &TopicName) -> Self {
-        let generations = &shared.route_generations;
-        let (topic, buckets) = (topic.detached(), generations.buckets(topic));
-        // Read before the subscriptions: what changes meanwhile shows the next time.
-        let (published, sum) = (generations.published(), generations.sum(&buckets));
-        let route = Arc::new(shared.index().matching(&topic));
-        Self { topic, route, level, published, sum, buckets, is_used: false }
-    }
-
-    /// Makes sure that the route is valid as of `published`.
-    fn renew(&mut self, shared: &Shared, published: u64) {
-        let sum = shared.route_generations.sum(&self.buckets);
-        if sum != self.sum {
-            self.route = Arc::new(shared.index().matching(&self.topic));
-            self.sum = sum;
-        }
-        self.published = published;
-    }
-
-    fn is_valid(&self, shared: &Shared) -> bool {
-        shared.route_generations.sum(&self.buckets) == self.sum
-    }
-
     /// What the route costs: its topic counts as well.
     fn receivers(&self) -> usize {
         let of_shares: usize = self.route.shares.iter().map(|share| share.members().len()).sum();
         1 + self.route.receivers.len() + of_shares
     }
 }
+
+const _: () = assert!(size_of::<Resolved>() <= 64);
 
 /// Topics cached at most.
 const ROUTES_MAX: usize = 65_536;
@@ -226,6 +262,9 @@ mod tests {
         let shared = Shared::new(1, LIMITS);
         let (mut routes, settings) = (Routes::default(), settings());
         subscribe(&shared, &subscriber(1), "a/+", Qos::AtMostOnce);
+        routes.resolve(&shared, &settings, &topic("a/b"));
+        subscribe(&shared, &subscriber(2), "b", Qos::AtMostOnce);
+        // From now on it is known what concerns the topic.
         let before = Arc::clone(&routes.resolve(&shared, &settings, &topic("a/b")).route);
         for number in 0..10 {
             subscribe(&shared, &subscriber(2), &format!("b/{number}/#"), Qos::AtMostOnce);
@@ -257,6 +296,10 @@ mod tests {
         let (mut routes, settings) = (Routes::default(), settings());
         let one = subscriber(1);
         subscribe(&shared, &one, "t/1", Qos::AtMostOnce);
+        for number in 0..3_000 {
+            routes.resolve(&shared, &settings, &topic(&format!("t/{number}")));
+        }
+        subscribe(&shared, &subscriber(2), "b", Qos::AtMostOnce);
         for number in 0..3_000 {
             routes.resolve(&shared, &settings, &topic(&format!("t/{number}")));
         }

@@ -1,4 +1,4 @@
-//! In which order retained messages changed, and which of their records count no more.
+//! The order of the changes of retained messages, and which of their records are obsolete.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,28 +8,29 @@ use crate::routing::ShardId;
 
 /// The numbers of all changes of what is retained.
 ///
-/// Shards change it one after the other, but their records come to the log in any order. So of two records of one topic the higher number
-/// counts, and that nothing is retained is a record, too. What counts no more is deleted when all records up to the one that came in its place
-/// are in the log: before, an older one could come behind the deletion, and would count again.
+/// Shards change the retained messages one after the other, but append their records to the log in any order. So of two records of one topic
+/// the one with the higher number counts, and clearing a topic has a record, too. An obsolete record is deleted when all records up to the one
+/// that replaced it are in the log. Before that, an older record could be appended behind the deletion, and would count again after a restart.
 #[derive(Debug)]
 pub(in crate::broker) struct RetainedOrder {
     numbers: Mutex<Numbers>,
-    /// The first number of each shard whose record may not be in the log yet, or [`NONE`]. It is there before the shard's next event.
+    /// The first number of each shard whose record may not be in the log yet, or [`NONE`]. The record is in the log before the shard's next
+    /// event.
     open: Vec<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
 struct Numbers {
     last: u64,
-    /// By which change a record counts no more, ascending, and the number of the record. They are as many as there are changes between two
-    /// events of any shard.
+    /// Obsolete records that are not deleted yet: the change that replaced each, ascending, and the number of the record. There are at most as
+    /// many as there are changes between two events of any shard.
     gone: VecDeque<(u64, u64)>,
-    /// The last change that took some of these with it.
+    /// The last change whose record deletes some of these.
     carried_by: u64,
 }
 
 impl RetainedOrder {
-    /// Of so many shards.
+    /// For `shards` shards, without a change so far.
     pub(in crate::broker) fn new(shards: usize) -> Self {
         Self { numbers: Mutex::default(), open: (0..shards).map(|_| AtomicU64::new(NONE)).collect() }
     }
@@ -38,7 +39,7 @@ impl RetainedOrder {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of a change by this shard. Taken while the retained messages are locked.
+    /// The number of a new change by this shard. The caller holds the lock of the retained messages.
     pub(in crate::broker) fn next(&self, shard: ShardId) -> u64 {
         self.number(&mut self.lock(), shard)
     }
@@ -51,14 +52,14 @@ impl RetainedOrder {
         numbers.last
     }
 
-    /// All that this shard gave to the store is in the log.
+    /// All records of this shard so far are in the log.
     pub(in crate::broker) fn logged(&self, shard: ShardId) {
         if let Some(open) = self.open.get(usize::from(shard.0)) {
             open.store(NONE, Ordering::Release);
         }
     }
 
-    /// These records count no more by the change `by`. Returns those that its record deletes.
+    /// The change `by` made the records `replaced` obsolete. Returns the obsolete records that its own record deletes.
     pub(in crate::broker) fn replace(&self, by: u64, replaced: impl IntoIterator<Item = u64>) -> Vec<u64> {
         let mut numbers = self.lock();
         let carried = self.carry(&mut numbers, by);
@@ -73,7 +74,7 @@ impl RetainedOrder {
         numbers.gone.extend(expired.iter().map(|number| (by, *number)));
     }
 
-    /// What can be deleted although nothing changes, by a record of this shard.
+    /// The obsolete records that a record of this shard can delete, although nothing changes.
     pub(in crate::broker) fn sweep(&self, shard: ShardId) -> Vec<u64> {
         let mut numbers = self.lock();
         if numbers.gone.is_empty() {
@@ -83,7 +84,7 @@ impl RetainedOrder {
         self.carry(&mut numbers, by)
     }
 
-    /// A deletion must not come to the log before those of lower numbers: only one record has some at a time.
+    /// Deletions must come to the log in the order of their numbers: so only one record that is not in the log yet has deletions.
     fn carry(&self, numbers: &mut Numbers, by: u64) -> Vec<u64> {
         let open = self.open.iter().map(|open| open.load(Ordering::Acquire)).min().unwrap_or(NONE);
         if numbers.gone.is_empty() || numbers.carried_by >= open {
@@ -96,7 +97,7 @@ impl RetainedOrder {
         numbers.gone.drain(..settled.min(CARRIED_MAX)).map(|(_, number)| number).collect()
     }
 
-    /// Begins behind what the last run left, of which this counts no more.
+    /// Continues behind the numbers of the last run, of which the records `gone` are obsolete.
     pub(in crate::broker) fn restore(&self, last: u64, gone: impl IntoIterator<Item = u64>) {
         let mut numbers = self.lock();
         numbers.last = numbers.last.max(last);
@@ -106,5 +107,5 @@ impl RetainedOrder {
 
 /// No record is missing in the log.
 const NONE: u64 = u64::MAX;
-/// Deletions in one record at the most.
+/// Deletions in one record at most.
 const CARRIED_MAX: usize = 10_000;

@@ -128,3 +128,53 @@ impl Retained {
 pub(in crate::broker) const VISITS_MAX: usize = 4_096;
 /// Expired retained messages removed in one tick at most.
 const EXPIRED_MAX: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::broker::publish::accepted::AcceptedMessage;
+    use crate::codec::Message;
+    use crate::routing::RetainedLimits;
+    use crate::session::{Delivery, DeliveryPlace};
+    use crate::topic::TopicName;
+
+    fn accepted(payload: &'static str, expires_at: Timestamp) -> AcceptedMessage {
+        let message = Arc::new(Message::new(TopicName::try_from("t").unwrap(), payload));
+        let (qos, retain, matched, place) = (Qos::AtMostOnce, false, None, DeliveryPlace::Memory);
+        AcceptedMessage::again(&Delivery { message, qos, retain, expires_at, matched, place })
+    }
+
+    #[test]
+    fn replays_share_the_visits_of_an_event() {
+        let shared = Shared::new(1, RetainedLimits { retained_messages_max: 1, retained_bytes_max: 1_000 });
+        let mut retained = Retained::new(ShardId(0));
+        *retained.visits() = 0;
+        assert!(retained.defer(1, SessionKey(10)));
+        assert!(!retained.defer(2, SessionKey(20)));
+        assert_eq!(retained.next_deferred(), None);
+        retained.begin_event(&shared);
+        assert_eq!(retained.next_deferred(), Some((1, SessionKey(10))));
+        *retained.visits() = 0;
+        assert_eq!(retained.next_deferred(), None);
+        assert!(retained.has_deferred());
+    }
+
+    #[test]
+    fn record_of_a_change_is_obsolete_when_a_later_one_is_in_the_log() {
+        let shared = Shared::new(1, RetainedLimits { retained_messages_max: 1, retained_bytes_max: 1_000 });
+        let mut retained = Retained::new(ShardId(0));
+        let publisher = Publisher { key: Some(SessionKey(1)), ..Publisher::broker() };
+        let never = Timestamp::NEVER;
+        let first = retained.set(&shared, &accepted("x", never), &publisher).unwrap();
+        assert!(matches!(first, RetainedChange::Set { number: 1, .. }));
+        let end = Timestamp::default() + Duration::from_secs(1);
+        let second = retained.set(&shared, &accepted("y", end), &publisher).unwrap();
+        assert!(matches!(second, RetainedChange::Set { number: 2, gone, .. } if gone.is_empty()));
+        retained.begin_event(&shared);
+        assert_eq!(retained.expire(&shared, end), [1, 2]);
+        assert!(shared.retained().is_empty());
+        assert_eq!(retained.clear(&shared, &accepted("", never), &publisher), RetainedChange::None);
+    }
+}

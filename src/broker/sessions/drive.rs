@@ -1,6 +1,9 @@
 //! Gives events to Sessions and carries out the actions they return.
 
+use std::sync::Arc;
+
 use crate::broker::action::Action;
+use crate::broker::connection::pause::PauseReason;
 use crate::broker::counters::Counters;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::Record;
@@ -39,9 +42,9 @@ impl Shard {
         if bytes > 0
             && let Some(id) = entry.connection
         {
-            self.buffered(id, bytes);
+            self.add_unsent(id, bytes);
         }
-        self.account(slot, before, given);
+        self.account(slot, before, given, turn);
         if !steps.is_empty() {
             for step in steps.drain(..) {
                 if self.session(slot, key).is_none() {
@@ -56,16 +59,9 @@ impl Shard {
         }
     }
 
-    /// Adds `bytes` to the estimate of unsent bytes of a connection. `Event::Flushed` corrects it.
-    fn buffered(&mut self, id: ConnectionId, bytes: usize) {
-        if let Some(connection) = self.connection_mut(id) {
-            connection.buffered += bytes;
-        }
-    }
-
     /// Counts what an event changed in the queue of the Session in `slot`, and gives back the room that is free now. `before` and `given`
     /// are messages and bytes: those in the queue before the event, and those that the event added.
-    fn account(&mut self, slot: usize, before: (usize, usize), given: (usize, usize)) {
+    fn account(&mut self, slot: usize, before: (usize, usize), given: (usize, usize), turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let after = entry.session.queued();
         if before == after && given.0 == 0 {
@@ -76,7 +72,10 @@ impl Shard {
             entry.subscriber.set_in_flight(u32::try_from(after.0).unwrap_or(u32::MAX));
         }
         let freed = (before.0 + given.0 - after.0, before.1 + given.1 - after.1);
-        self.queue_room.give_back(&entry.subscriber, freed);
+        if self.queue_room.give_back(&entry.subscriber, freed) && entry.subscriber.is_awaited() {
+            let subscriber = Arc::clone(&entry.subscriber);
+            self.wake_for_room(&subscriber, freed.0, turn);
+        }
     }
 
     fn perform(&mut self, slot: usize, step: Step, turn: &mut Turn<'_>) {
@@ -111,10 +110,10 @@ impl Shard {
         let Some(connection) = entry.connection else { return };
         entry.dropping &= !matches!(packet, ServerPacket::Publish(_));
         if let ServerPacket::Connack(_) = packet {
-            self.let_go(connection, turn); // paused since its CONNECT
+            self.resume(connection, PauseReason::Claiming, turn);
         }
         let bytes = self.counters.sending(&packet);
-        self.buffered(connection, bytes);
+        self.add_unsent(connection, bytes);
         turn.actions.push(Action::Send { connection, packet });
     }
 }

@@ -61,6 +61,7 @@ impl Shard {
         let Some(entry) = self.sessions.remove(slot, &mut self.counters) else { return };
         self.cancel_session_due(slot);
         subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
+        self.wake_all_for(&subscriber, turn);
         self.shared.unclaim(&subscriber.client_id, entry.claim);
         self.shared.session_ended();
         let mut lost = entry.session.queued().0 as u64;

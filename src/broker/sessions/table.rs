@@ -30,20 +30,20 @@ pub(in crate::broker) struct SessionTable {
     slots: Slab<SessionSlot>,
     /// The slot of each Session, by the claim that it is here for.
     by_claim: HashMap<Claim, u32, RandomState>,
-    /// CONNECTs whose Session is on its way here.
+    /// Claims whose Session is on its way here. Of each Session one at most keeps its CONNECT; those before it, as many as come until the
+    /// records of the Session are stable, are a claimant of a few bytes each.
     pending: HashMap<Claim, PendingClaim, RandomState>,
     early: HashMap<SessionKey, Vec<EarlyMessage>, RandomState>,
     departures: Vec<Departure>,
 }
 
-/// A CONNECT that waits for its Session.
+/// What happens to the Session of a pending claim when it comes.
 #[derive(Debug)]
-pub(in crate::broker) struct PendingClaim {
-    /// It may have closed meanwhile.
-    pub(in crate::broker) connection: ConnectionId,
-    pub(in crate::broker) connecting: Box<Connecting>,
-    /// A later CONNECT, which gets the Session after this one.
-    pub(in crate::broker) successor: Option<Claimant>,
+pub(in crate::broker) enum PendingClaim {
+    /// A CONNECT waits for it. Its connection may have closed meanwhile.
+    Waiting { connection: ConnectionId, connecting: Box<Connecting> },
+    /// A later CONNECT asked for it: it is passed on.
+    PassOn(Claimant),
 }
 
 /// A QoS 1 or 2 message that came before its Session.
@@ -130,13 +130,14 @@ impl SessionTable {
         connection: ConnectionId,
         connecting: Box<Connecting>,
     ) {
-        let other = self.pending.insert(claim, PendingClaim { connection, connecting, successor: None });
+        let other = self.pending.insert(claim, PendingClaim::Waiting { connection, connecting });
         assert!(other.is_none() && !self.by_claim.contains_key(&claim), "a claim is made once");
     }
 
-    /// The pending claim `claim`, for the claimant that comes next.
-    pub(in crate::broker) fn pending_claim(&mut self, claim: Claim) -> Option<&mut PendingClaim> {
-        self.pending.get_mut(&claim)
+    /// If `claim` is pending, its Session is for `claimant` when it comes. Returns what was to happen before.
+    pub(in crate::broker) fn pass_on(&mut self, claim: Claim, claimant: Claimant) -> Option<PendingClaim> {
+        let pending = self.pending.get_mut(&claim)?;
+        Some(std::mem::replace(pending, PendingClaim::PassOn(claimant)))
     }
 
     /// The Session of a pending claim is here, or there is none.
@@ -160,8 +161,8 @@ impl SessionTable {
         self.early.remove(&key).unwrap_or_default()
     }
 
-    /// The Session of `claim` goes to `claimant` when `ticket` is stable. A claim has one claimant, and each waits with a connection that
-    /// is not read from: there are at most as many departures as connections.
+    /// The Session of `claim` goes to `claimant` when `ticket` is stable. A claim has one claimant, so there are at most as many departures
+    /// here as pending claims everywhere.
     pub(in crate::broker) fn delay_departure(&mut self, ticket: Ticket, claim: Claim, claimant: Claimant) {
         debug_assert!(self.departures.iter().all(|other| other.claim != claim), "two claimants of one session");
         self.departures.push(Departure { ticket, claim, claimant });
@@ -289,13 +290,14 @@ mod tests {
     }
 
     #[test]
-    fn pending_claim_knows_its_successor_and_ends_once() {
+    fn pending_claim_is_passed_on_and_ends_once() {
         let (mut table, _) = table();
         table.begin_claim(Claim(1), CONNECTION, connecting());
-        table.pending_claim(Claim(1)).unwrap().successor = Some(claimant(2));
-        assert!(table.pending_claim(Claim(2)).is_none());
-        let pending = table.end_claim(Claim(1)).unwrap();
-        assert_eq!(pending.successor.map(|next| next.claim), Some(Claim(2)));
+        let before = table.pass_on(Claim(1), claimant(2));
+        assert!(matches!(before, Some(PendingClaim::Waiting { connection: CONNECTION, .. })));
+        assert!(table.pass_on(Claim(2), claimant(3)).is_none());
+        let pending = table.end_claim(Claim(1));
+        assert!(matches!(pending, Some(PendingClaim::PassOn(Claimant { claim: Claim(2), .. }))));
         assert!(table.end_claim(Claim(1)).is_none() && table.is_settled());
     }
 

@@ -10,6 +10,7 @@ use crate::broker::connection::establish::GrantedClaim;
 use crate::broker::directory::claim::{Claim, Claimant, Holder};
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::sessions::slot::SessionSlot;
+use crate::broker::sessions::table::PendingClaim;
 use crate::broker::shard::{Shard, Turn};
 use crate::routing::Location;
 
@@ -25,8 +26,10 @@ impl Shard {
 
     /// `claimant` wants the Session that this shard has, or is about to get, for the claim `prior`.
     pub(in crate::broker) fn on_claimed(&mut self, prior: Claim, claimant: Claimant, turn: &mut Turn<'_>) {
-        if let Some(pending) = self.sessions.pending_claim(prior) {
-            pending.successor = Some(claimant);
+        if let Some(before) = self.sessions.pass_on(prior, claimant) {
+            if let PendingClaim::Waiting { connection, .. } = before {
+                self.break_off(connection, "session taken over before CONNACK", turn);
+            }
             return;
         }
         let Some(slot) = self.sessions.slot_of(prior) else {
@@ -103,23 +106,21 @@ impl Shard {
     ) {
         let Some(pending) = self.sessions.end_claim(claim) else { return };
         let key = session.as_ref().map(|entry| entry.subscriber.key);
-        let id = pending.connection;
-        let is_open = self.connection(id).is_some();
-        if let Some(claimant) = pending.successor {
-            if is_open {
-                self.break_off(id, "session taken over before CONNACK", turn);
+        match pending {
+            PendingClaim::PassOn(claimant) => self.pass_on(claim, claimant, session, turn),
+            PendingClaim::Waiting { connection, connecting } if self.connection(connection).is_some() => {
+                let granted = GrantedClaim { claim, connecting };
+                self.finish_connect(connection, granted, session, turn);
             }
-            self.pass_on(claim, claimant, session, turn);
-        } else if is_open {
-            let granted = GrantedClaim { claim, connecting: pending.connecting };
-            self.finish_connect(id, granted, session, turn);
-        } else if let Some(mut entry) = session {
             // The client is gone again: its Session waits for the next CONNECT.
-            entry.claim = claim;
-            let slot = self.insert_session(*entry);
-            self.schedule_session(slot);
-        } else {
-            self.shared.unclaim(&pending.connecting.client_id, claim);
+            PendingClaim::Waiting { connecting, .. } => match session {
+                Some(mut entry) => {
+                    entry.claim = claim;
+                    let slot = self.insert_session(*entry);
+                    self.schedule_session(slot);
+                }
+                None => self.shared.unclaim(&connecting.client_id, claim),
+            },
         }
         if let Some(key) = key {
             for (to, sequenced) in self.sessions.take_early(key) {

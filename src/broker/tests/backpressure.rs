@@ -201,3 +201,83 @@ fn client_that_is_to_acknowledge_its_own_messages_is_read_from() {
     }
     assert!(!harness.is_paused(client));
 }
+
+/// A packet of each kind that is answered, by its number.
+type Ask = fn(u16) -> ClientPacket;
+const ASKS: [(&str, Ask); 6] = [
+    ("PINGREQ", |_| ClientPacket::Pingreq),
+    ("SUBSCRIBE", |_| subscribe("a/filter", Q0)),
+    ("UNSUBSCRIBE", |number| unsubscribe(number, &["a/filter"])),
+    ("PUBLISH at QoS 1", |number| publish("nobody", "x", Q1, number)),
+    ("PUBLISH at QoS 2", |number| publish("nobody", "x", Q2, number)),
+    ("PUBREL", pubrel),
+];
+
+#[test]
+fn client_that_reads_no_responses_is_not_read_from_beyond_its_outgoing_bytes() {
+    for (name, ask) in ASKS {
+        for connect in [transient("c"), v311("c", false)] {
+            if name == "PUBLISH at QoS 2" && connect.clean_start {
+                continue; // 5.0 has its Receive Maximum
+            }
+            let mut harness = Harness::with(1, narrow());
+            let client = harness.connect(connect);
+            harness.transports_take = false;
+            for number in 1..=3_000 {
+                harness.send(client, ask(number));
+            }
+            assert!(harness.is_paused(client), "{name}");
+            let responses = harness.packets(client).len();
+            assert!((500..=1_001).contains(&responses), "{responses} responses to {name} wait");
+            harness.flush(client, 5_000);
+            assert!(harness.is_paused(client), "{name}");
+            assert_eq!(harness.packets(client).len(), 0);
+            harness.flush(client, 4_999);
+            assert!(harness.is_paused(client), "{name}: it was read, and is full again");
+            assert!(harness.packets(client).len() >= 400, "{name}");
+            for _ in 0..10 {
+                harness.flush(client, 0);
+            }
+            assert!(!harness.is_paused(client), "{name}");
+        }
+    }
+}
+
+#[test]
+fn client_that_reads_no_responses_still_gets_what_it_reads() {
+    let mut harness = Harness::with(1, narrow());
+    let client = harness.connect(transient("c"));
+    harness.run(client, [subscribe("t", Q1)]);
+    let publisher = harness.connect(transient("p"));
+    harness.transports_take = false;
+    for _ in 0..3_000 {
+        harness.send(client, ClientPacket::Pingreq);
+    }
+    harness.run(publisher, [publish("t", "x", Q1, 1)]);
+    harness.flush(client, 6_000);
+    assert!(harness.is_paused(client));
+    let mut packets = harness.packets(client);
+    harness.flush(client, 0);
+    packets.extend(harness.packets(client));
+    assert!(packets.iter().any(|packet| matches!(packet, ServerPacket::Publish(_))));
+}
+
+#[test]
+fn large_responses_that_wait_for_the_store_are_bounded_by_their_bytes() {
+    let mut harness = Harness::with(1, narrow());
+    let client = harness.connect(durable("c"));
+    harness.store_answers = false;
+    let filters = ["f"; 50];
+    for number in 1..=300 {
+        let subscriptions = filters.iter().map(|filter| subscription(filter, options(Q0))).collect();
+        harness.send(client, subscribe_all(number, 0, subscriptions));
+    }
+    assert!(harness.is_paused(client));
+    harness.persist();
+    harness.flush(client, 0);
+    harness.persist();
+    harness.flush(client, 0);
+    assert!(!harness.is_paused(client));
+    let responses = harness.packets(client).len();
+    assert_eq!(responses, 300);
+}

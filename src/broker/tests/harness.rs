@@ -8,6 +8,10 @@ use bytestring::ByteString;
 
 pub(super) use super::defaults::settings;
 use super::packets::show;
+use crate::broker::connection::pause::PauseReason;
+use crate::broker::connection::state::Connection;
+use crate::broker::ids::Origin;
+use crate::broker::publish::blocked::WaitsFor;
 use crate::broker::{
     Action, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Fetch, Peer, Record, RecordBytes,
     RecordKey, Recovered, Recovery, Report, Settings, Shard, ShardMessage, Shared, Ticket,
@@ -388,8 +392,44 @@ impl Harness {
         for action in actions {
             self.perform(shard, action, &mut resumed);
         }
+        self.check_pauses(shard);
         for client in resumed {
             self.read(client);
+        }
+    }
+
+    /// A connection that is not read has a reason, and for every reason there is somebody who takes it away.
+    fn check_pauses(&self, shard: usize) {
+        let Shard { connections, sessions, flow, shared, .. } = &self.shards[shard];
+        for connection in connections.iter() {
+            let (id, reasons) = (connection.id, connection.pause_reasons());
+            let seen = &self.clients[&Client { shard, id }];
+            assert_eq!(seen.paused && !seen.closed, !reasons.is_empty(), "{}", reasons.describe());
+            let session = connection.session().and_then(|slot| sessions.get(slot)).map(|entry| &entry.session);
+            let held = session.map_or(0, |session| session.held().0);
+            let blocked = connection.blocked.as_ref().map(|blocked| &blocked.waits_for);
+            let is_woken = flow.knows(id, PauseReason::NoRoom) || !self.between.is_empty();
+            let origin = Origin { shard: ShardId(u16::try_from(shard).unwrap()), connection: id };
+            let ends = |reason| match reason {
+                PauseReason::Authenticating => true,
+                PauseReason::Claiming => session.is_none_or(|session| !session.is_open()),
+                PauseReason::ResponsesUnsent => connection.buffered > 0,
+                PauseReason::ResponsesUnstable => held > 0,
+                PauseReason::StoreCongested | PauseReason::ShardFull => flow.knows(id, reason),
+                PauseReason::NoRoom => match blocked {
+                    Some(WaitsFor::Queue(room)) => is_woken || shared.room_waiters.contains(&room.to, origin),
+                    Some(WaitsFor::Disk) => is_woken,
+                    Some(WaitsFor::Deduplication) | None => false,
+                },
+                PauseReason::DeduplicationPending => matches!(blocked, Some(WaitsFor::Deduplication)),
+                PauseReason::SlowReceiver => {
+                    let holds = |other: &Connection| other.congestion.holds(origin);
+                    !self.between.is_empty() || self.shards.iter().any(|shard| shard.connections.iter().any(holds))
+                }
+            };
+            for reason in PauseReason::ALL.into_iter().filter(|reason| reasons.contains(*reason)) {
+                assert!(ends(reason), "nobody ends that {}", reason.name());
+            }
         }
     }
 

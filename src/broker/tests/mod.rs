@@ -13,6 +13,7 @@ mod disconnect;
 mod durability;
 mod durability_rules;
 mod expiry;
+mod flow_control;
 mod groups;
 mod harness;
 mod keep_alive;

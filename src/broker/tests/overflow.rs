@@ -135,8 +135,8 @@ fn reject_holds_a_3_1_1_publisher_up_until_there_is_room() {
         harness.seconds(1);
         assert!(harness.is_paused(publisher), "as long as there is none");
         let subscriber = harness.connect(durable("s"));
-        harness.run(subscriber, [puback(1)]);
-        harness.seconds(1);
+        harness.received(subscriber);
+        harness.send(subscriber, puback(1));
         assert!(!harness.is_paused(publisher));
         assert_eq!(harness.received(publisher), ["PUBREC 4"]);
         assert_eq!(harness.received(subscriber), ["PUBLISH t 4 q2 #4"]);

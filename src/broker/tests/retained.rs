@@ -224,9 +224,8 @@ fn filter_that_one_packet_repeats_is_replayed_once_and_recorded_once() {
     let lines = harness.ask(client, subscribe_all(1, 0, subscriptions));
     let suback = "SUBACK 1 01 01 01 01 01 01 01 01 01 00 97"; // as many entries as a Session may have subscriptions
     assert_eq!(lines, [suback, "PUBLISH t/1 x q0 retain", "PUBLISH t/2 x q0 retain"]);
-    let recorded = harness.records.iter().find_map(|record| match record {
-        Record::Subscribed { subscriptions, .. } => Some(subscriptions.clone()),
-        _ => None,
+    let recorded = harness.records.iter().find_map(|record| {
+        if let Record::Subscribed { subscriptions, .. } = record { Some(subscriptions.clone()) } else { None }
     });
     assert_eq!(recorded.unwrap(), [subscription("t/+", options(Q0))]);
 }

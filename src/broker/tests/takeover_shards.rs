@@ -97,6 +97,21 @@ fn chain_of_claims_ends_with_the_last() {
 }
 
 #[test]
+fn claimant_that_is_followed_by_another_is_closed_before_the_session_comes() {
+    let mut harness = three_shards();
+    let first = harness.connect_to(0, durable("a"));
+    harness.run(first, [subscribe("t", Q1)]);
+    harness.forwards = false;
+    let second = harness.attempt(1, durable("a"));
+    let third = harness.attempt(2, durable("a"));
+    assert!(!harness.is_closed(second));
+    harness.forward_one(2, 1);
+    assert_eq!(harness.received(second), ["CLOSED"]);
+    harness.forward();
+    assert_eq!(harness.received(third), ["CONNACK 0x00 present"]);
+}
+
+#[test]
 fn chain_with_clean_start_in_the_middle_or_at_the_end_begins_anew() {
     for (second, third, present) in [(true, false, true), (false, true, false)] {
         let mut harness = three_shards();

@@ -104,7 +104,11 @@ impl Connection {
             if read >= TURN_BYTES || written == Turn::Unfinished {
                 return Ok(Turn::Unfinished);
             }
-            if entry.is_held() || self.decoder.has_failed() || driver.holds_up(self.id) {
+            if entry.is_held() || self.decoder.has_failed() {
+                if driver.looks_at_peer(self.id) && self.stream.is_read_closed(cx) {
+                    driver.handle(Event::PeerClosed { connection: self.id });
+                    continue;
+                }
                 return Ok(Turn::Waiting);
             }
             let chunk = match self.input.poll_next(&mut self.stream, &mut driver.scratch, cx) {

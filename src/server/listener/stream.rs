@@ -1,8 +1,8 @@
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
@@ -25,6 +25,28 @@ impl Stream {
             Self::Tcp(_) | Self::Unix(_) => true,
             Self::Tls(_) | Self::Ws(_) | Self::Wss(_) => false,
         }
+    }
+}
+
+impl Stream {
+    /// Whether the operating system has heard that the peer sends nothing more. What it sent before may be unread. No system call.
+    pub(in crate::server) fn is_read_closed(&self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::Tcp(stream) => is_closed(stream.ready(Interest::READABLE), cx),
+            Self::Unix(stream) => is_closed(stream.ready(Interest::READABLE), cx),
+            Self::Tls(stream) => is_closed(stream.get_ref().0.ready(Interest::READABLE), cx),
+            Self::Ws(stream) => is_closed(stream.get_ref().ready(Interest::READABLE), cx),
+            Self::Wss(stream) => is_closed(stream.get_ref().get_ref().0.ready(Interest::READABLE), cx),
+        }
+    }
+}
+
+/// Whether a socket is known to be closed by its peer at this moment.
+fn is_closed(ready: impl Future<Output = io::Result<Ready>>, cx: &mut Context<'_>) -> bool {
+    match pin!(ready).poll(cx) {
+        Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+        Poll::Ready(Err(_)) => true,
+        Poll::Pending => false,
     }
 }
 

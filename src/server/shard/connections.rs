@@ -30,8 +30,10 @@ pub(in crate::server) struct Entry {
     pub(in crate::server) woken: bool,
     /// Nothing more is read: the rules want it so.
     pub(in crate::server) paused: bool,
-    /// Nothing more is read: a provider is being asked.
-    pub(in crate::server) authenticating: bool,
+    /// Whether it is in the list of those that were paused.
+    pub(in crate::server) listed_as_paused: bool,
+    /// Its task is to look whether the peer of the paused connection is still there.
+    pub(in crate::server) looks_at_peer: bool,
     /// Nothing more is read, ever, and what waits is the last that is sent.
     pub(in crate::server) closing: bool,
     /// Its client said DISCONNECT.
@@ -40,8 +42,6 @@ pub(in crate::server) struct Entry {
     pub(in crate::server) timed_out: bool,
     /// Whether it is in the list of those whose transport didn't take all.
     pub(in crate::server) backlogged: bool,
-    /// Whether it is in the list of those that another shard holds up.
-    pub(in crate::server) held_up: bool,
     /// When its transport last took something, or began to have something to take.
     pub(in crate::server) progress: Timestamp,
     /// When what fills its outgoing buffer was read, if this one is in the sample.
@@ -65,14 +65,14 @@ impl Connections {
             version: ProtocolVersion::V3_1_1,
             woken: false,
             paused: false,
-            authenticating: false,
+            listed_as_paused: false,
+            looks_at_peer: false,
             closing: false,
             said_goodbye: false,
             timed_out: false,
             backlogged: false,
             progress: now,
             filled: None,
-            held_up: false,
         });
         Some(ConnectionId { slot, generation })
     }
@@ -105,7 +105,7 @@ impl Connections {
 impl Entry {
     /// Whether nothing may be read at this moment.
     pub(in crate::server) fn is_held(&self) -> bool {
-        self.paused || self.authenticating || self.closing
+        self.paused || self.closing
     }
 
     /// Lets its task run, once.

@@ -54,9 +54,10 @@ pub(in crate::server) struct Driver {
     /// Whether others have something to send because of the current turn.
     has_given: bool,
     backlogged: Vec<ConnectionId>,
-    held_up: Vec<ConnectionId>,
     /// Those whose access is to be asked again after a reload of the access rules.
     renewals: Vec<ConnectionId>,
+    /// Those that were paused when they were looked at last, or since.
+    paused: Vec<ConnectionId>,
     samples: u32,
     timer: Timer,
     tasks: usize,
@@ -120,8 +121,8 @@ impl Driver {
             current: None,
             has_given: false,
             backlogged: Vec::new(),
-            held_up: Vec::new(),
             renewals: Vec::new(),
+            paused: Vec::new(),
             samples: 0,
             timer: Timer::default(),
             tasks: 0,
@@ -154,6 +155,9 @@ impl Driver {
         if let Some(room) = self.store.take_room() {
             self.handle(Event::StoreRoom(room));
         }
+        if let Some(congested) = self.store.take_congestion() {
+            self.handle(Event::StoreCongestion(congested));
+        }
     }
 
     /// Begins the turn of a connection's task: it writes by itself what it is given meanwhile.
@@ -171,8 +175,16 @@ impl Driver {
     pub(in crate::server) fn end_turn(&mut self) {
         self.current = None;
         self.encoder.forget();
-        self.store.end_turn();
-        self.post.deliver();
+        loop {
+            self.store.end_turn();
+            let full = self.post.deliver();
+            if full.is_empty() {
+                break;
+            }
+            for shard in full {
+                self.handle(Event::ShardCongestion { shard, congested: true });
+            }
+        }
         let deadline = self.shard.deadline();
         if let Some(deadline) = deadline
             && self.timer.armed.is_none_or(|armed| deadline < armed)
@@ -204,7 +216,6 @@ impl Driver {
             Mail::Accepted(accepted) => return Some(*accepted).filter(|_| !self.shutting_down),
             Mail::Forwarded(message) => self.handle(Event::Forwarded(message)),
             Mail::Authenticated { connection, outcome } => {
-                self.with_woken(connection, |entry| entry.authenticating = false);
                 self.handle(Event::Authenticated { connection, outcome });
             }
             Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
@@ -232,7 +243,7 @@ impl Driver {
         match action {
             Action::Send { connection, packet } => self.send(connection, packet),
             Action::Close { connection } => self.with_woken(connection, |entry| entry.closing = true),
-            Action::Pause { connection } => self.with_entry(connection, |entry| entry.paused = true),
+            Action::Pause { connection } => self.pause(connection),
             Action::Resume { connection } => self.with_woken(connection, |entry| entry.paused = false),
             Action::Authenticate { connection, request } => self.authenticate(connection, *request),
             Action::Persist { ticket, record } => self.store.persist(ticket, &record),
@@ -266,9 +277,12 @@ impl Driver {
         self.has_given
     }
 
-    fn with_entry(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Entry)) {
+    fn pause(&mut self, connection: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(connection) {
-            change(entry);
+            entry.paused = true;
+            if !std::mem::replace(&mut entry.listed_as_paused, true) {
+                self.paused.push(connection);
+            }
         }
     }
 
@@ -286,7 +300,7 @@ impl Driver {
         let Some(peer) = self.shard.peer(connection) else { return };
         match self.authentication.ask(Asker { shard: self.id, connection }, peer, request) {
             Answer::Now(outcome) => self.answers.push_back(Event::Authenticated { connection, outcome }),
-            Answer::Later => self.with_entry(connection, |entry| entry.authenticating = true),
+            Answer::Later => {} // it is paused
         }
     }
 }

@@ -36,8 +36,8 @@ impl Mail {
 
 /// Where a shard finds what other threads tell it, in order.
 ///
-/// It is never refused: a shard that has put more than `messages_max` into it learns so, and reads nothing more from its own
-/// publishers until less than half of that is left.
+/// It is never refused: a shard that has put more than `messages_max` into it learns so, and pauses those of its publishers whose
+/// messages go there until less than half of that is left.
 #[derive(Debug)]
 pub(in crate::server) struct Mailbox {
     messages_max: usize,
@@ -60,7 +60,7 @@ struct Contents {
 pub(in crate::server) enum Fullness {
     /// It does.
     Room,
-    /// The sender should hold its publishers up; its own mailbox is notified when there is room.
+    /// The sender should pause its publishers; its own mailbox is notified when there is room.
     Full,
 }
 

@@ -29,28 +29,26 @@ impl Post {
         }
     }
 
-    /// Delivers the batches.
-    pub(in crate::server) fn deliver(&mut self) {
+    /// Delivers the batches. Returns the shards that can't keep up since now.
+    pub(in crate::server) fn deliver(&mut self) -> Vec<ShardId> {
+        let mut since_now = Vec::new();
         if !std::mem::take(&mut self.waiting) {
-            return;
+            return since_now;
         }
         for (number, (outbox, mailbox)) in (0..).zip(self.outboxes.iter_mut().zip(self.mailboxes.iter())) {
             let shard = ShardId(number);
             if !outbox.is_empty() && mailbox.put_all(self.from, outbox) == Fullness::Full && !self.full.contains(&shard)
             {
                 self.full.push(shard);
+                since_now.push(shard);
             }
         }
+        since_now
     }
 
-    /// Whether another shard can't keep up, so that nothing should be read from publishers.
-    pub(in crate::server) fn is_blocked(&self) -> bool {
-        !self.full.is_empty()
-    }
-
-    /// Looks whether the shards that couldn't keep up can again.
-    pub(in crate::server) fn look_again(&mut self) {
-        let mailboxes = &self.mailboxes;
-        self.full.retain(|shard| mailboxes.get(usize::from(shard.0)).is_some_and(|mailbox| !mailbox.has_room()));
+    /// Takes the shards that couldn't keep up and can again.
+    pub(in crate::server) fn take_relieved(&mut self) -> Vec<ShardId> {
+        let has_room = |shard: &ShardId| self.mailboxes.get(usize::from(shard.0)).is_none_or(Mailbox::has_room);
+        self.full.extract_if(.., |shard| has_room(shard)).collect()
     }
 }

@@ -99,7 +99,7 @@ impl ShardTask {
                         waiting.notify();
                     }
                 }
-                self.driver.borrow_mut().look_at_post();
+                self.driver.borrow_mut().look_around();
                 if mail.is_empty() {
                     break;
                 }

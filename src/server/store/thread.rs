@@ -38,8 +38,9 @@ pub(in crate::server) struct StoreThread {
     unannounced: Option<Urgency>,
     /// Records of this turn that the store is yet to be given.
     pending: Option<Pending>,
-    /// What was told of the disk last.
+    /// What the shard was told last.
     was_full: bool,
+    was_congested: bool,
 }
 
 /// Records that are nothing but keys, joined: how safe the safest of them is to be, and the ticket of the last.
@@ -61,6 +62,7 @@ impl StoreThread {
             unannounced: None,
             pending: None,
             was_full: false,
+            was_congested: false,
         }
     }
 
@@ -144,9 +146,15 @@ impl StoreThread {
         });
     }
 
-    /// Whether so much waits for the disk that publishers are to be held up.
-    pub(in crate::server) fn is_congested(&self) -> bool {
-        self.log.as_ref().is_some_and(|log| log.is_congested())
+    /// Whether so much waits for the disk that publishers are to be paused, if that has changed.
+    pub(in crate::server) fn take_congestion(&mut self) -> Option<bool> {
+        let congested = self.log.as_ref().is_some_and(|log| log.is_congested());
+        (std::mem::replace(&mut self.was_congested, congested) != congested).then_some(congested)
+    }
+
+    /// Whether the shard is yet to be told of a change.
+    pub(in crate::server) fn has_news(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.is_congested() != self.was_congested || log.is_full() != self.was_full)
     }
 
     /// Whether the disk has room for new messages, if that has changed. The first shard tells the operator.
@@ -185,6 +193,7 @@ pub(in crate::server) fn open(
     }
     let directory = store_directory(&config.server.data);
     let mailboxes = Arc::clone(mailboxes);
+    let all = Arc::clone(&mailboxes);
     let (clock, progress, place) = (Clock::start(Timestamp::default()), Progress::default(), directory.clone());
     let hooks = Hooks {
         on_read: Box::new(move |read, segments| {
@@ -197,6 +206,8 @@ pub(in crate::server) fn open(
                 mailbox.put(Mail::Persisted(Ticket(ticket)));
             }
         }),
+        // Every shard may have publishers that wait for it, whether it has a record in this commit or not.
+        on_pressure: Box::new(move || all.iter().for_each(Mailbox::notify)),
         on_failure: Box::new(move |cause| {
             error!("the store failed, and nothing is acknowledged any more: {cause}");
             let _ = failures.try_send(cause.to_owned());

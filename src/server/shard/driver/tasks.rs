@@ -91,31 +91,24 @@ impl Driver {
         waker.wake_by_ref();
     }
 
-    /// Whether it should read nothing because another shard or the store can't keep up: then its task is woken when that can.
-    pub(in crate::server) fn holds_up(&mut self, connection: ConnectionId) -> bool {
-        if !self.post.is_blocked() && !self.store.is_congested() {
-            return false;
-        }
-        if let Some(entry) = self.connections.get_mut(connection)
-            && !std::mem::replace(&mut entry.held_up, true)
-        {
-            self.held_up.push(connection);
-        }
-        true
-    }
-
-    /// Lets those go on that were held up, if every other shard and the store keep up.
-    pub(in crate::server) fn look_at_post(&mut self) {
-        self.post.look_again();
-        if self.post.is_blocked() || self.store.is_congested() {
+    /// Tells the rules what has changed around this shard: other shards have room again, or the store has.
+    pub(in crate::server) fn look_around(&mut self) {
+        let relieved = self.post.take_relieved();
+        if relieved.is_empty() && !self.store.has_news() {
             return;
         }
-        for connection in std::mem::take(&mut self.held_up) {
-            if let Some(entry) = self.connections.get_mut(connection) {
-                entry.held_up = false;
-                entry.wake();
-            }
+        self.begin_turn();
+        for shard in relieved {
+            self.handle(Event::ShardCongestion { shard, congested: false });
         }
+        self.end_turn();
+    }
+
+    /// Whether its task is to look at the peer of a paused connection, once.
+    pub(in crate::server) fn looks_at_peer(&mut self, connection: ConnectionId) -> bool {
+        self.connections
+            .get_mut(connection)
+            .is_some_and(|entry| std::mem::take(&mut entry.looks_at_peer) && entry.paused)
     }
 
     /// A read brought `bytes`.
@@ -155,16 +148,30 @@ impl Driver {
         }
     }
 
-    /// Ends those whose transport took nothing for the write timeout: called once a second.
+    /// Ends those whose transport took nothing for the write timeout, and has an eye on those that are paused: called once a second.
     pub(in crate::server) fn sweep(&mut self) {
         self.begin_turn();
         let mut backlogged = std::mem::take(&mut self.backlogged);
         backlogged.retain(|&connection| self.is_still_backlogged(connection));
         self.backlogged = backlogged;
+        let mut paused = std::mem::take(&mut self.paused);
+        paused.retain(|&connection| self.is_still_paused(connection));
+        self.paused.append(&mut paused);
         let Traffic { bytes_received, bytes_sent, .. } = self.traffic;
         let (received, sent) = std::mem::replace(&mut self.told, (bytes_received, bytes_sent));
         self.shared.add_traffic(bytes_received - received, bytes_sent - sent);
         self.end_turn();
+    }
+
+    /// Whether a connection that was paused still is: then its task looks whether its peer is still there.
+    fn is_still_paused(&mut self, connection: ConnectionId) -> bool {
+        let Some(entry) = self.connections.get_mut(connection) else { return false };
+        entry.listed_as_paused = entry.paused;
+        if entry.paused {
+            entry.looks_at_peer = true;
+            entry.wake();
+        }
+        entry.paused
     }
 
     fn is_still_backlogged(&mut self, connection: ConnectionId) -> bool {

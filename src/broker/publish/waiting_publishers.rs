@@ -1,0 +1,163 @@
+//! Publishers whose message has no room and can't be refused: they are not read until they are woken.
+//!
+//! Whoever frees room in a queue wakes as many publishers as it freed places; each that then finds its message accepted wakes the next
+//! if there is still room. One that is gone passes its turn on. Only whether a message is a repeat of one that is not stable on another
+//! shard is asked by a timer: it is a matter of one commit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::action::Action;
+use crate::broker::connection::state::Connection;
+use crate::broker::connection::waiting::GoOn;
+use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
+use crate::broker::directory::room_waiters::Position;
+use crate::broker::event::StoreRoom;
+use crate::broker::ids::{ConnectionId, Origin};
+use crate::broker::publish::blocked::{BlockedMessage, WaitsFor};
+use crate::broker::shard::{Shard, Turn};
+use crate::broker::timers::Timer;
+use crate::routing::Subscriber;
+
+impl Shard {
+    /// Pauses a publisher whose message can be neither accepted nor refused now.
+    pub(in crate::broker) fn block(
+        &mut self,
+        id: ConnectionId,
+        mut blocked: Box<BlockedMessage>,
+        position: Position,
+        turn: &mut Turn<'_>,
+    ) {
+        if self.connection(id).is_none() {
+            return;
+        }
+        if !blocked.application.has_own_topic {
+            // It may be long until there is room, and the name is a small part of the read buffer.
+            let message = Arc::make_mut(&mut blocked.application.message);
+            message.topic = message.topic.detached();
+            blocked.application.has_own_topic = true;
+        }
+        let reason = blocked.waits_for.reason();
+        match &blocked.waits_for {
+            WaitsFor::Queue(room) => {
+                let origin = Origin { shard: self.id, connection: id };
+                self.shared.room_waiters.wait(&room.to, origin, position);
+                if room.is_there(self.queue_room.bounds()) {
+                    // It was freed before anybody could know that this one waits.
+                    self.shared.room_waiters.leave(&room.to, origin);
+                    self.flow.is_ready(id, GoOn::Retry(Some(Arc::clone(&room.to))));
+                } else if room.is_shared {
+                    self.flow.wait_for_share(id, &self.connections);
+                }
+            }
+            WaitsFor::Disk => self.flow.wait_for_disk(id, &self.connections),
+            WaitsFor::Deduplication => self.timers.set(turn.now + REPEAT_RETRY, Timer::Deduplication(id)),
+        }
+        if let Some(connection) = self.connection_mut(id) {
+            connection.blocked = Some(blocked);
+        }
+        self.pause(id, reason, turn);
+    }
+
+    /// Tries again to accept the message that a publisher waits with; `woken_for`: room in this queue.
+    pub(in crate::broker) fn retry(
+        &mut self,
+        id: ConnectionId,
+        woken_for: Option<Arc<Subscriber>>,
+        turn: &mut Turn<'_>,
+    ) {
+        let woken_key = woken_for.as_ref().map(|to| to.key);
+        let wanted = |blocked: &mut Box<BlockedMessage>| woken_key.is_none() || blocked.waits_for.queue() == woken_key;
+        let taken = self.connection_mut(id).and_then(|connection| {
+            let slot = connection.session()?;
+            Some((slot, connection.blocked.take_if(wanted)?))
+        });
+        let Some((slot, blocked)) = taken else { return self.pass_turn_on(woken_for, turn) };
+        self.leave_queue(id, &blocked.waits_for);
+        let (queue, reason) = (blocked.waits_for.queue(), blocked.waits_for.reason());
+        let before = self.pipeline.last();
+        let Some(again) = self.publish(slot, blocked.application, turn) else {
+            self.bound_responses(slot, turn);
+            self.pause_for_store(id, before, turn);
+            self.resume(id, reason, turn);
+            return self.pass_turn_on(woken_for, turn);
+        };
+        let same_queue = queue.is_some() && again.waits_for.queue() == queue;
+        let other_reason = again.waits_for.reason() != reason;
+        self.block(id, again, if same_queue { Position::Front } else { Position::Back }, turn);
+        if other_reason {
+            self.resume(id, reason, turn);
+        }
+        if !same_queue {
+            self.pass_turn_on(woken_for, turn);
+        }
+    }
+
+    /// A publisher that was woken for room in a queue has not taken it, or there is more: the next may have it.
+    fn pass_turn_on(&mut self, woken_for: Option<Arc<Subscriber>>, turn: &mut Turn<'_>) {
+        let Some(to) = woken_for.filter(|to| to.is_awaited()) else { return };
+        self.wake_for_room(&to, 1, turn);
+    }
+
+    /// Wakes publishers that wait for room in a queue, so many at the most.
+    pub(in crate::broker) fn wake_for_room(&mut self, to: &Arc<Subscriber>, places: usize, turn: &mut Turn<'_>) {
+        if !to.has_room(1, 0, self.queue_room.bounds()) {
+            return;
+        }
+        for _ in 0..places {
+            if !self.wake_next(to, turn) {
+                return;
+            }
+        }
+    }
+
+    /// Wakes all publishers that wait for room in a queue which may not be theirs to wait for any more.
+    pub(in crate::broker) fn wake_all_for(&mut self, to: &Arc<Subscriber>, turn: &mut Turn<'_>) {
+        while to.is_awaited() && self.wake_next(to, turn) {}
+    }
+
+    fn wake_next(&mut self, to: &Arc<Subscriber>, turn: &mut Turn<'_>) -> bool {
+        let Some(Origin { shard, connection }) = self.shared.room_waiters.next(to) else { return false };
+        if shard == self.id {
+            self.flow.is_ready(connection, GoOn::Retry(Some(Arc::clone(to))));
+        } else {
+            let message = ShardMessage(ShardMessageKind::RoomFreed { to: Arc::clone(to), publisher: connection });
+            turn.actions.push(Action::Forward { shard, message });
+        }
+        true
+    }
+
+    /// Whether the disk has room.
+    pub(in crate::broker) fn on_store_room(&mut self, room: StoreRoom) {
+        self.store_room = room;
+        if room == StoreRoom::Some {
+            self.flow.disk_has_room();
+        }
+    }
+
+    /// The timer of a publisher whose message may be a repeat.
+    pub(in crate::broker) fn retry_repeat(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+        let blocked = self.connection(id).and_then(|connection| connection.blocked.as_ref());
+        if blocked.is_some_and(|blocked| matches!(blocked.waits_for, WaitsFor::Deduplication)) {
+            self.retry(id, None, turn);
+        }
+    }
+
+    /// A publisher is gone before its message was accepted, which counts as never come: it isn't acknowledged.
+    pub(in crate::broker) fn forget_blocked(&mut self, connection: &mut Connection, turn: &mut Turn<'_>) {
+        let (Some(blocked), Some(slot)) = (connection.blocked.take(), connection.session()) else { return };
+        self.leave_queue(connection.id, &blocked.waits_for);
+        if let Some(packet_id) = blocked.application.packet_id {
+            self.withdraw(slot, blocked.application.qos, packet_id, turn);
+        }
+    }
+
+    fn leave_queue(&self, id: ConnectionId, waits_for: &WaitsFor) {
+        if let WaitsFor::Queue(room) = waits_for {
+            self.shared.room_waiters.leave(&room.to, Origin { shard: self.id, connection: id });
+        }
+    }
+}
+
+/// Bounded by a commit of another shard.
+const REPEAT_RETRY: Duration = Duration::from_millis(20);

@@ -1,0 +1,272 @@
+//! Why connections are not read, and who lets them go on.
+
+use std::time::Duration;
+
+use super::harness::{Client, Harness, settings};
+use super::packets::*;
+use crate::broker::Event::{PeerClosed, ShardCongestion, StoreCongestion, StoreRoom};
+use crate::broker::{QueueOverflow, Report, StoreRoom as Room};
+use crate::codec::{ClientPacket, Connect, ReasonCode};
+use crate::routing::ShardId;
+
+/// A durable subscriber to `t` on shard 0 that is away and whose queue of three messages is full.
+fn full(shards: usize) -> Harness {
+    let mut settings = settings();
+    settings.queued_messages_max = 3;
+    settings.queue_overflow = QueueOverflow::Reject;
+    let mut harness = Harness::with(shards, settings);
+    let subscriber = harness.connect(durable("s"));
+    harness.run(subscriber, [subscribe("t", Q2)]);
+    harness.lose(subscriber);
+    let publisher = harness.connect(transient("filler"));
+    harness.run(publisher, (1..=3).map(|number| publish("t", "full", Q1, number)));
+    harness
+}
+
+/// Publishers of 3.1.1 that wait for room, on the last shard.
+fn waiting<const N: usize>(harness: &mut Harness, names: [&'static str; N]) -> [Client; N] {
+    names.map(|name| {
+        let shard = harness.shards.len() - 1;
+        let publisher = harness.connect_to(shard, v311(name, true));
+        harness.send(publisher, publish("t", name, Q1, 7));
+        assert!(harness.is_paused(publisher));
+        publisher
+    })
+}
+
+fn waiters(harness: &Harness) -> usize {
+    harness.shards[0].shared.room_waiters.len()
+}
+
+#[test]
+fn who_waits_for_room_is_woken_in_order_as_many_as_there_is_room_for() {
+    for shards in [1, 2] {
+        let mut harness = full(shards);
+        let publishers = waiting(&mut harness, ["a", "b", "c"]);
+        let subscriber = harness.connect(durable("s"));
+        harness.run(subscriber, [puback(1)]);
+        assert_eq!(publishers.map(|publisher| harness.is_paused(publisher)), [false, true, true]);
+        assert_eq!(waiters(&harness), 2);
+        harness.run(subscriber, [puback(2), puback(3)]);
+        assert_eq!(publishers.map(|publisher| harness.is_paused(publisher)), [false; 3]);
+        assert_eq!(
+            publishers.map(|publisher| harness.received(publisher)),
+            [["PUBACK 7"]; 3].map(|lines| lines.map(String::from).to_vec())
+        );
+        assert_eq!(waiters(&harness), 0);
+    }
+}
+
+#[test]
+fn who_waits_for_room_and_is_gone_passes_its_turn_on() {
+    let mut harness = full(2);
+    let [first, second] = waiting(&mut harness, ["a", "b"]);
+    let subscriber = harness.connect(durable("s"));
+    harness.forwards = false;
+    harness.send(subscriber, puback(1));
+    harness.lose(first);
+    assert!(harness.is_paused(second));
+    harness.forwards = true;
+    harness.forward();
+    assert!(!harness.is_paused(second));
+}
+
+#[test]
+fn who_waits_for_room_and_is_gone_leaves_the_list() {
+    let mut harness = full(2);
+    for _ in 0..100 {
+        let [publisher] = waiting(&mut harness, ["a"]);
+        harness.lose(publisher);
+    }
+    assert_eq!(waiters(&harness), 0);
+}
+
+#[test]
+fn who_waits_for_room_goes_on_when_its_receiver_is_none_any_more() {
+    for shards in [1, 2] {
+        let mut harness = full(shards);
+        let publishers = waiting(&mut harness, ["a", "b"]);
+        let subscriber = harness.connect(durable("s"));
+        harness.run(subscriber, [unsubscribe(1, &["t"])]);
+        assert_eq!(publishers.map(|publisher| harness.is_paused(publisher)), [false; 2]);
+
+        let mut harness = full(shards);
+        let publishers = waiting(&mut harness, ["a", "b"]);
+        harness.connect(transient("s"));
+        assert_eq!(publishers.map(|publisher| harness.is_paused(publisher)), [false; 2], "the Session has ended");
+        assert_eq!(waiters(&harness), 0);
+    }
+}
+
+#[test]
+fn room_that_is_freed_before_it_is_known_who_waits_wakes_all_the_same() {
+    let mut harness = full(2);
+    let subscriber = harness.connect(durable("s"));
+    harness.run(subscriber, [puback(1)]);
+    let publisher = harness.connect_to(1, v311("p", true));
+    assert_eq!(harness.ask(publisher, publish("t", "x", Q1, 7)), ["PUBACK 7"]);
+}
+
+#[test]
+fn client_that_closes_while_its_message_waits_for_room_is_gone_at_once() {
+    let mut harness = full(2);
+    let [first, second] = waiting(&mut harness, ["a", "b"]);
+    harness.event(1, PeerClosed { connection: first.id });
+    assert!(harness.is_closed(first));
+    assert_eq!(waiters(&harness), 1);
+    let subscriber = harness.connect(durable("s"));
+    harness.received(subscriber);
+    harness.send(subscriber, puback(1));
+    assert!(!harness.is_paused(second));
+    assert_eq!(harness.received(subscriber), ["PUBLISH t b q1 #4"], "that of the first counts as never come");
+}
+
+#[test]
+fn who_waits_for_the_disk_goes_on_as_soon_as_it_has_room() {
+    let mut harness = Harness::new();
+    let publishers: Vec<Client> = (0..200).map(|number| harness.connect(v311(&format!("p{number}"), false))).collect();
+    harness.event(0, StoreRoom(Room::None));
+    for publisher in &publishers {
+        harness.send(*publisher, publish("nobody", "x", Q2, 1));
+        assert!(harness.is_paused(*publisher));
+    }
+    harness.event(0, StoreRoom(Room::Some));
+    assert!(!harness.is_paused(publishers[0]));
+    harness.advance(Duration::from_millis(10));
+    assert!(publishers.iter().all(|publisher| !harness.is_paused(*publisher)));
+}
+
+#[test]
+fn congested_store_pauses_who_makes_records_and_nobody_else() {
+    let mut harness = Harness::new();
+    let [subscriber, publisher, other] = ["s", "p", "o"].map(|name| harness.connect(durable(name)));
+    harness.run(subscriber, [subscribe("t", Q1)]);
+    harness.event(0, StoreCongestion(true));
+    for packet in [ClientPacket::Pingreq, publish("nobody", "x", Q0, 0), puback(9)] {
+        harness.send(other, packet);
+        assert!(!harness.is_paused(other));
+    }
+    harness.send(publisher, publish("t", "1", Q1, 1));
+    assert!(harness.is_paused(publisher));
+    harness.send(publisher, publish("t", "2", Q1, 2));
+    assert_eq!(harness.received(subscriber), ["PUBLISH t 1 q1 #1"]);
+    harness.send(subscriber, puback(1));
+    assert!(!harness.is_paused(subscriber), "an acknowledgement makes room");
+    assert_eq!(harness.ask(other, ClientPacket::Pingreq), ["PINGRESP"]);
+    harness.event(0, StoreCongestion(false));
+    assert!(!harness.is_paused(publisher));
+    assert_eq!(harness.received(subscriber), ["PUBLISH t 2 q1 #2"]);
+}
+
+#[test]
+fn those_who_wait_for_the_store_go_on_some_at_a_time_and_wait_again_when_it_is_congested_again() {
+    let mut harness = Harness::new();
+    let clients: Vec<Client> = (0..200).map(|number| harness.connect(durable(&format!("c{number}")))).collect();
+    harness.event(0, StoreCongestion(true));
+    clients.iter().for_each(|client| harness.send(*client, subscribe("t", Q1)));
+    assert!(clients.iter().all(|client| harness.is_paused(*client)));
+    harness.event(0, StoreCongestion(false));
+    let paused = |harness: &Harness| clients.iter().filter(|client| harness.is_paused(**client)).count();
+    let some = paused(&harness);
+    assert!((100..200).contains(&some), "{some}");
+    harness.event(0, StoreCongestion(true));
+    harness.seconds(1);
+    assert!(paused(&harness) >= some - 64);
+    harness.event(0, StoreCongestion(false));
+    harness.advance(Duration::from_millis(10));
+    assert_eq!(paused(&harness), 0);
+}
+
+#[test]
+fn full_shard_pauses_who_sends_to_it_and_nobody_else() {
+    for qos in [Q0, Q1] {
+        let mut harness = Harness::with(3, settings());
+        let there = harness.connect_to(1, transient("s"));
+        harness.run(there, [subscribe("there", Q1)]);
+        let elsewhere = harness.connect_to(2, transient("e"));
+        harness.run(elsewhere, [subscribe("elsewhere", Q1)]);
+        let [publisher, other] = ["p", "o"].map(|name| harness.connect(transient(name)));
+        harness.event(0, ShardCongestion { shard: ShardId(1), congested: true });
+        harness.send(publisher, publish("there", "1", qos, 1));
+        assert!(harness.is_paused(publisher));
+        harness.send(publisher, publish("there", "2", qos, 2));
+        harness.send(other, publish("elsewhere", "3", qos, 1));
+        harness.send(other, ClientPacket::Pingreq);
+        assert!(!harness.is_paused(other));
+        assert_eq!(harness.packets(there).len(), 1);
+        harness.event(0, ShardCongestion { shard: ShardId(2), congested: true });
+        harness.event(0, ShardCongestion { shard: ShardId(1), congested: false });
+        assert!(!harness.is_paused(publisher));
+        assert_eq!(harness.packets(there).len(), 1);
+    }
+}
+
+/// A message of a durable Session goes on when its record is stable: then its publisher waits for a full shard as well.
+#[test]
+fn full_shard_pauses_who_sent_to_it_through_the_store() {
+    let mut harness = Harness::with(2, settings());
+    let there = harness.connect_to(1, durable("s"));
+    harness.run(there, [subscribe("t", Q1)]);
+    let publisher = harness.connect(transient("p"));
+    harness.store_answers = false;
+    harness.send(publisher, publish("t", "1", Q1, 1));
+    harness.event(0, ShardCongestion { shard: ShardId(1), congested: true });
+    assert!(!harness.is_paused(publisher));
+    harness.persist();
+    assert!(harness.is_paused(publisher));
+    harness.event(0, ShardCongestion { shard: ShardId(1), congested: false });
+    assert!(!harness.is_paused(publisher));
+}
+
+#[test]
+fn keep_alive_is_suspended_for_a_bounded_time_and_begins_anew() {
+    for rest in [1, 0] {
+        let mut harness = Harness::new();
+        let client = harness.connect(Connect { keep_alive: 10, ..durable("c") });
+        harness.event(0, StoreCongestion(true));
+        harness.send(client, subscribe("t", Q1));
+        harness.seconds(300 - rest);
+        if rest == 0 {
+            assert_eq!(harness.received(client), ["SUBACK 1 01", "DISCONNECT 0x89", "CLOSED"]);
+            let named = |report: &Report| matches!(report, Report::Disconnected { reason_code: ReasonCode::ServerBusy, cause, .. } if cause.contains("the store is congested"));
+            assert!(harness.reports.iter().any(named), "{:?}", harness.reports);
+            continue;
+        }
+        assert!(!harness.is_closed(client));
+        harness.event(0, StoreCongestion(false));
+        harness.advance(Duration::from_millis(14_999));
+        assert!(!harness.is_closed(client));
+        harness.advance(Duration::from_millis(1));
+        assert!(harness.is_closed(client));
+    }
+}
+
+#[test]
+fn what_a_client_sent_before_it_closed_is_read_if_it_waits_for_a_short_time() {
+    let mut harness = Harness::new();
+    let watcher = harness.connect(transient("w"));
+    harness.run(watcher, [subscribe("t", Q0)]);
+    for seconds in [9, 10] {
+        let client = harness.connect(durable("c"));
+        harness.event(0, StoreCongestion(true));
+        harness.send(client, subscribe("x", Q1));
+        harness.send(client, publish("t", "last", Q0, 0));
+        for _ in 0..seconds {
+            harness.event(0, PeerClosed { connection: client.id });
+            assert!(!harness.is_closed(client));
+            harness.seconds(1);
+        }
+        harness.event(0, PeerClosed { connection: client.id });
+        assert_eq!(harness.is_closed(client), seconds == 10);
+        harness.event(0, StoreCongestion(false));
+        assert_eq!(harness.packets(watcher).len(), if seconds == 10 { 0 } else { 1 });
+    }
+}
+
+#[test]
+fn end_of_a_peer_that_is_read_is_left_to_who_reads() {
+    let mut harness = Harness::new();
+    let client = harness.connect(transient("c"));
+    harness.event(0, PeerClosed { connection: client.id });
+    assert!(!harness.is_closed(client));
+}

@@ -1,0 +1,186 @@
+//! Clients that read nothing, a disk that is slow, and publishers that are gone while they wait.
+
+use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::broker::{Broker, Setup};
+use crate::deadline::{now, wait_for};
+use crate::peer;
+use crate::raw::{Connect, PINGREQ, PINGRESP, PUBACK, PUBLISH, Received, Version, Wire, packet, string};
+
+/// Resident memory of the broker, in bytes.
+fn memory(broker: &Broker) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+}
+
+/// Sockets and files that the broker has open.
+fn descriptors(broker: &Broker) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", broker.id())).unwrap().count()
+}
+
+/// Sends so many bytes of one packet after the other, as long as the broker reads. Returns how many it took.
+fn flood(stream: &mut TcpStream, packet: &[u8], bytes: usize) -> usize {
+    let chunk = packet.repeat(65_536 / packet.len());
+    stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut sent = 0;
+    while sent < bytes {
+        match stream.write(&chunk[sent % chunk.len()..]) {
+            Ok(written) => sent += written,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    sent
+}
+
+#[test]
+fn a_client_that_reads_nothing_costs_no_more_than_its_outgoing_bytes() {
+    if peer::is_chosen() {
+        return;
+    }
+    let mut subscribe = vec![0, 1, 0];
+    subscribe.extend(string("some/filter"));
+    subscribe.push(0);
+    let packets = [
+        packet(PINGREQ, &[]),
+        packet(0x82, &subscribe),
+        Version::V5.publish(PUBLISH | 0x02, "nobody/listens", 1, b"x"),
+    ];
+    for flooding in packets {
+        let broker = Setup::default().start();
+        let mut wire = Wire::connected(broker.address(), &Connect::new(Version::V5, "flood"));
+        let before = memory(&broker);
+        let sent = flood(wire.stream(), &flooding, 48 << 20);
+        let grown = memory(&broker).saturating_sub(before);
+        assert!(grown < 8 << 20, "{grown} bytes after {sent} of {:#04x}", flooding[0]);
+        Wire::connected(broker.address(), &Connect::new(Version::V5, "other")).ping();
+
+        // It reads, and the broker reads on.
+        let stream = wire.stream();
+        stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        let (mut all, mut buffer) = (0, vec![0; 1 << 20]);
+        let expected = sent / flooding.len();
+        while let Ok(read) = stream.read(&mut buffer)
+            && read > 0
+        {
+            all += read;
+        }
+        assert!(all >= 2 * expected, "{all} bytes for {expected} packets");
+    }
+}
+
+/// Makes each `fdatasync` of the broker take this much longer, until it is dropped.
+struct SlowDisk(Child);
+
+impl SlowDisk {
+    fn new(broker: &Broker, delay: Duration) -> Self {
+        let inject = format!("inject=fdatasync:delay_enter={}", delay.as_micros());
+        let mut command = Command::new("strace");
+        command.args(["-f", "-e", "trace=fdatasync", "-e", &inject, "-p", &broker.id().to_string()]);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let traced = || {
+            let status = fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
+            (!status.contains("TracerPid:\t0\n")).then_some(())
+        };
+        wait_for("strace", traced);
+        thread::sleep(Duration::from_millis(500)); // all threads
+        Self(child)
+    }
+}
+
+impl Drop for SlowDisk {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn a_client_is_answered_however_slow_the_disk_is_for_others() {
+    if peer::is_chosen() {
+        return;
+    }
+    let setup = Setup::default().set("server.shards", "2").set("limits.queued_bytes_max", "1000000000");
+    let broker = setup.set("server.durability", "\"power-loss\"").start();
+    let away = Wire::connected(broker.address(), &Connect::durable(Version::V5, "away"));
+    let mut away = away;
+    away.subscribe(Version::V5, "t", 1);
+    away.cut();
+    // One on each shard.
+    let mut publisher = Wire::connected(broker.address(), &Connect::new(Version::V311, "publisher"));
+    let clients = ["a", "b", "c", "d"]
+        .map(|name| Wire::connected(broker.address(), &Connect { keep_alive: 4, ..Connect::new(Version::V5, name) }));
+    let slow_disk = SlowDisk::new(&broker, Duration::from_secs(3));
+    let writer = thread::spawn(move || {
+        let mut stream = publisher.stream().try_clone().unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+        let payload = vec![b'x'; 128 << 10];
+        for number in 1..=600 {
+            if stream.write_all(&Version::V311.publish(PUBLISH | 0x02, "t", number, &payload)).is_err() {
+                break;
+            }
+        }
+        publisher
+    });
+    let pings = clients.map(|mut wire| {
+        thread::spawn(move || {
+            let end = now() + Duration::from_secs(14);
+            while now() < end {
+                wire.send(&packet(PINGREQ, &[]));
+                match wire.receive(Duration::from_secs(2)) {
+                    Received::Packet(packet) if packet.kind() == PINGRESP => {}
+                    other @ (Received::Packet(_) | Received::Nothing | Received::Closed) => {
+                        return Err(format!("{other:x?}"));
+                    }
+                }
+                thread::sleep(Duration::from_millis(300));
+            }
+            Ok(())
+        })
+    });
+    for ping in pings {
+        ping.join().unwrap().unwrap();
+    }
+    drop(slow_disk);
+    let mut publisher = writer.join().unwrap();
+    for number in 1..=600 {
+        assert_eq!(publisher.expect(PUBACK).packet_id(), number);
+    }
+}
+
+#[test]
+fn publishers_that_close_while_they_wait_for_room_are_gone_soon() {
+    if peer::is_chosen() {
+        return;
+    }
+    let setup = Setup::default().set("limits.queue_overflow", "\"reject\"").set("limits.queued_messages_max", "3");
+    let broker = setup.start();
+    let mut away = Wire::connected(broker.address(), &Connect::durable(Version::V5, "away"));
+    away.subscribe(Version::V5, "t", 1);
+    away.cut();
+    let mut filler = Wire::connected(broker.address(), &Connect::new(Version::V5, "filler"));
+    for _ in 0..3 {
+        assert_eq!(filler.publish(Version::V5, "t", "full"), 0);
+    }
+    let before = descriptors(&broker);
+    let waiting: Vec<Wire> = (0..300)
+        .map(|number| {
+            let mut wire = Wire::connected(broker.address(), &Connect::new(Version::V311, &format!("p{number}")));
+            wire.send(&Version::V311.publish(PUBLISH | 0x02, "t", 1, b"x"));
+            wire
+        })
+        .collect();
+    filler.ping();
+    assert!(descriptors(&broker) >= before + 300);
+    drop(waiting);
+    let closed_at = now();
+    wait_for("the end of those that are gone", || (descriptors(&broker) <= before).then_some(()));
+    let taken = now() - closed_at;
+    assert!(taken < Duration::from_secs(4), "{taken:?}");
+}
