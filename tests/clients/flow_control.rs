@@ -1,4 +1,4 @@
-//! Clients that read nothing, a disk that is slow, and publishers that are gone while they wait.
+//! Flow control: clients that don't read, a slow disk, and publishers that disconnect while they are paused.
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -12,19 +12,19 @@ use crate::deadline::{now, wait_for};
 use crate::peer;
 use crate::raw::{Connect, PINGREQ, PINGRESP, PUBACK, PUBLISH, Received, Version, Wire, packet, string};
 
-/// Resident memory of the broker, in bytes.
+/// Resident memory of the broker in bytes.
 fn memory(broker: &Broker) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
 }
 
-/// Sockets and files that the broker has open.
+/// The number of open sockets and files of the broker.
 fn descriptors(broker: &Broker) -> usize {
     fs::read_dir(format!("/proc/{}/fd", broker.id())).unwrap().count()
 }
 
-/// Sends so many bytes of one packet after the other, as long as the broker reads. Returns how many it took.
+/// Sends a packet repeatedly, up to `bytes` bytes, while the broker reads. Returns the number of bytes sent.
 fn flood(stream: &mut TcpStream, packet: &[u8], bytes: usize) -> usize {
     let chunk = packet.repeat(65_536 / packet.len());
     stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
@@ -40,7 +40,7 @@ fn flood(stream: &mut TcpStream, packet: &[u8], bytes: usize) -> usize {
 }
 
 #[test]
-fn a_client_that_reads_nothing_costs_no_more_than_its_outgoing_bytes() {
+fn a_client_that_does_not_read_uses_at_most_its_outgoing_bytes() {
     if peer::is_chosen() {
         return;
     }
@@ -61,7 +61,7 @@ fn a_client_that_reads_nothing_costs_no_more_than_its_outgoing_bytes() {
         assert!(grown < 8 << 20, "{grown} bytes after {sent} of {:#04x}", flooding[0]);
         Wire::connected(broker.address(), &Connect::new(Version::V5, "other")).ping();
 
-        // It reads, and the broker reads on.
+        // When the client reads, the broker continues to read too.
         let stream = wire.stream();
         stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         let (mut all, mut buffer) = (0, vec![0; 1 << 20]);
@@ -75,7 +75,7 @@ fn a_client_that_reads_nothing_costs_no_more_than_its_outgoing_bytes() {
     }
 }
 
-/// Makes each `fdatasync` of the broker take this much longer, until it is dropped.
+/// Delays each `fdatasync` of the broker, until it is dropped.
 struct SlowDisk(Child);
 
 impl SlowDisk {
@@ -102,7 +102,7 @@ impl Drop for SlowDisk {
 }
 
 #[test]
-fn a_client_is_answered_however_slow_the_disk_is_for_others() {
+fn a_client_gets_responses_although_others_wait_for_a_slow_disk() {
     if peer::is_chosen() {
         return;
     }
@@ -112,7 +112,7 @@ fn a_client_is_answered_however_slow_the_disk_is_for_others() {
     let mut away = away;
     away.subscribe(Version::V5, "t", 1);
     away.cut();
-    // One on each shard.
+    // One client on each shard.
     let mut publisher = Wire::connected(broker.address(), &Connect::new(Version::V311, "publisher"));
     let clients = ["a", "b", "c", "d"]
         .map(|name| Wire::connected(broker.address(), &Connect { keep_alive: 4, ..Connect::new(Version::V5, name) }));
@@ -155,7 +155,7 @@ fn a_client_is_answered_however_slow_the_disk_is_for_others() {
 }
 
 #[test]
-fn publishers_that_close_while_they_wait_for_room_are_gone_soon() {
+fn paused_publishers_that_close_are_noticed_soon() {
     if peer::is_chosen() {
         return;
     }
@@ -180,7 +180,7 @@ fn publishers_that_close_while_they_wait_for_room_are_gone_soon() {
     assert!(descriptors(&broker) >= before + 300);
     drop(waiting);
     let closed_at = now();
-    wait_for("the end of those that are gone", || (descriptors(&broker) <= before).then_some(()));
+    wait_for("the end of closed connections", || (descriptors(&broker) <= before).then_some(()));
     let taken = now() - closed_at;
     assert!(taken < Duration::from_secs(4), "{taken:?}");
 }
