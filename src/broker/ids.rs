@@ -11,11 +11,27 @@ pub struct ConnectionId {
 }
 
 /// A connection of any shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(in crate::broker) struct Origin {
     pub(in crate::broker) shard: ShardId,
     pub(in crate::broker) connection: ConnectionId,
+    /// Whether it has published to the receiver of this message alone for a while. Not a part of who it is.
+    pub(in crate::broker) is_sole: bool,
 }
+
+impl Origin {
+    pub(in crate::broker) const fn new(shard: ShardId, connection: ConnectionId) -> Self {
+        Self { shard, connection, is_sole: false }
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        (self.shard, self.connection) == (other.shard, other.connection)
+    }
+}
+
+impl Eq for Origin {}
 
 /// Makes the identifiers that a shard assigns: Client Identifiers, and identities of messages. No two of one broker are alike.
 #[derive(Debug)]

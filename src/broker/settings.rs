@@ -46,7 +46,7 @@ pub struct Settings {
     pub inflight_messages_max: NonZeroU16,
     /// Bytes in the outgoing buffer of one connection. From half of it on, queued messages wait and publishers are paused; beyond it, QoS 0 messages are dropped.
     pub outgoing_bytes_max: usize,
-    /// How long a slow receiver may pause its publishers before its QoS 0 messages are dropped instead.
+    /// The budget of time that a slow receiver may pause its publishers before its QoS 0 messages are dropped instead.
     pub slow_receiver_grace: Duration,
     /// The longest Keep Alive, in seconds; a client that asks for more, or for none, gets this as Server Keep Alive. `None`: no limit.
     pub keep_alive_max: Option<NonZeroU16>,

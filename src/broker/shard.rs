@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use crate::broker::action::Action;
+use crate::broker::connection::backlog::HoldBudget;
 use crate::broker::connection::packet_effect::PacketEffect;
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::{Connection, Phase};
@@ -44,6 +45,8 @@ pub struct Shard {
 
     pub(super) connections: Connections,
     pub(super) flow: FlowControl,
+    /// Of all its receivers that don't keep up.
+    pub(super) hold_budget: HoldBudget,
     /// The access of a connection that is granted none yet: nothing.
     pub(super) no_access: Arc<Access>,
 
@@ -74,6 +77,7 @@ impl Shard {
             identifiers: IdentifierSource::new(id, identifier_seed, shared.run),
             connections: Connections::default(),
             flow: FlowControl::default(),
+            hold_budget: HoldBudget::default(),
             no_access: Arc::new(Access::new(Vec::new())),
             sessions: SessionTable::new(id),
             limits: Arc::new(settings.session_limits()),
@@ -176,7 +180,7 @@ impl Shard {
             match due {
                 Due::Connection(slot) => self.on_connection_due(slot, turn),
                 Due::Session(slot) => self.on_session_due(slot as usize, turn),
-                Due::Timer(Timer::Slow(id)) => self.on_grace_over(id, turn),
+                Due::Timer(Timer::HoldEnds(id)) => self.on_hold_ends(id, turn),
                 Due::Timer(Timer::Deduplication(id)) => self.retry_repeat(id, turn),
                 Due::Timer(Timer::GoOn) => {} // they do after each event
                 Due::Timer(Timer::Replays) => has_replays = true,

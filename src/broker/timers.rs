@@ -20,7 +20,7 @@ pub(super) struct Timers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     /// The grace of a receiver that doesn't keep up.
-    Slow(ConnectionId),
+    HoldEnds(ConnectionId),
     /// A publisher whose message may be a repeat of one that is not stable on another shard.
     Deduplication(ConnectionId),
     /// Connections that may go on.

@@ -29,8 +29,8 @@ pub struct Limits {
     /// Maximum number of bytes that wait to be written to one connection. A single larger packet is sent alone.
     #[serde(with = "size")]
     pub outgoing_bytes_max: usize,
-    /// How long a publisher is paused for a receiver whose outgoing bytes are at their maximum. After that, QoS 0
-    /// messages to that receiver are dropped and counted.
+    /// How long a slow receiver may pause its publishers before QoS 0 messages to it are dropped and counted: a budget, of which at most
+    /// an eighth is spent at once, and which is refilled with a fiftieth of the time that passes.
     #[serde(with = "duration")]
     pub slow_receiver_grace: Duration,
     /// Receive Maximum of CONNACK: QoS 1 and 2 messages that a client may send without an acknowledgement.
@@ -94,7 +94,7 @@ impl Default for Limits {
             maximum_packet_size: 16 << 20,
             // One second at 8 Mbit/s; a thousand stalled connections use at most 1 GiB.
             outgoing_bytes_max: 1 << 20,
-            // A busy receiver catches up in this time, and a stuck receiver delays publishers no longer.
+            // A busy receiver catches up in this time; one that is always slow delays publishers for 2 % of the time.
             slow_receiver_grace: Duration::from_millis(250),
             // 100,000 messages per second from one client on a disk that syncs in 10 ms, for two bytes of memory each.
             receive_maximum: const { NonZeroU16::new(1_024).unwrap() },

@@ -4,39 +4,39 @@ use std::sync::Arc;
 use crate::routing::overlap::{covers, intersection};
 use crate::topic::{Filter, TopicFilter, TopicName};
 
-/// The access rules of a client, determined at CONNECT.
+/// What one client may publish and receive. It is decided at CONNECT, and is plain data from then on.
 ///
-/// A topic without a matching rule is denied, and a rule that denies overrides all rules that allow, regardless of
-/// their order. Rules match as subscriptions do: `#` doesn't match topics that start with `$`. [MQTT-4.7.2-1]
+/// A topic that no rule allows is denied. A rule that denies takes precedence over all that allow, whatever their order. Rules match as
+/// subscriptions do: `#` doesn't match topics that start with `$`. [MQTT-4.7.2-1]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
     /// `None` allows everything.
     rules: Option<Arc<[AccessRule]>>,
 }
 
-/// An access rule, with the placeholders `%c` and `%u` filled in.
+/// One rule. The placeholders `%c` and `%u` are already replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessRule {
     /// Whether it allows or denies.
     pub effect: Effect,
-    /// The operations it applies to.
+    /// The action it is about.
     pub action: AccessAction,
-    /// The topics it applies to.
+    /// The topics it is about.
     pub topic_filter: TopicFilter,
-    /// Its position in the file, for the log line of a denial: `acl.conf:12`.
+    /// The file and line it was read from, for the log line of a denial: `acl.conf:12`.
     pub source: Arc<str>,
 }
 
 /// Whether a rule allows or denies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Allows, unless another rule denies.
+    /// It allows, unless another rule denies.
     Allow,
-    /// Denies, regardless of other rules.
+    /// It denies, whatever other rules allow.
     Deny,
 }
 
-/// The operations that a rule applies to.
+/// The action that a rule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessAction {
     /// Publishing (mosquitto's `write`).
@@ -52,11 +52,11 @@ pub enum AccessAction {
 pub enum Coverage {
     /// All matching topics.
     Whole,
-    /// Possibly not all topics: each message is checked.
+    /// Possibly not all: the access is checked for the topic of each message.
     Part,
 }
 
-/// A denial, with its rule.
+/// A refusal, and the rule that caused it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Denied {
     /// The [source](AccessRule::source) of the rule that denies; `None` if no rule allows the operation.
@@ -86,9 +86,8 @@ impl Access {
 
     /// Whether the client may subscribe to `filter`. It is refused if the client could receive no message through it.
     ///
-    /// The result is exact for each pair of rules. A filter that only several rules together cover counts as
-    /// [`Coverage::Part`], whose messages are checked one by one; this is always right, and an exact decision would
-    /// take exponential time.
+    /// The answer is exact for each pair of rules. A filter that only several rules together cover counts as [`Coverage::Part`]: then each
+    /// message is checked, which is always correct. To decide such a case exactly takes exponential time.
     pub fn subscribe(&self, filter: &Filter) -> Result<Coverage, Denied> {
         let Some(rules) = &self.rules else { return Ok(Coverage::Whole) };
         let wanted: Vec<&str> = filter.topic_filter.levels().collect();

@@ -2,8 +2,8 @@ use std::num::NonZeroU32;
 
 use slab::Slab;
 
-/// The nodes of a tree, which refer to each other by 32-bit numbers. This takes half the memory of pointers, and
-/// dropping a tree with thousands of levels needs no recursion.
+/// The nodes of a tree, which refer to each other by number. A number is half the size of a pointer, and a tree that a client made thousands
+/// of levels deep is walked and dropped without recursion.
 #[derive(Debug)]
 pub(super) struct Arena<T> {
     nodes: Slab<T>,

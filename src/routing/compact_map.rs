@@ -2,8 +2,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::mem;
 
-/// A sorted map without an allocation for a single entry: most filters have one subscriber, and most sessions and topic
-/// levels have few entries.
+/// A sorted map that allocates nothing for a single entry: most filters have one subscriber, and most sessions few filters.
 #[derive(Debug, Default)]
 pub(super) enum CompactMap<K, V> {
     #[default]

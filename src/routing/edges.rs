@@ -3,8 +3,8 @@ use std::hash::BuildHasher;
 
 use crate::routing::arena::{Arena, NodeId};
 
-/// All edges of a tree of topic levels in one hash table: the time of a lookup doesn't depend on the number of
-/// siblings, and an edge takes a few bytes.
+/// All edges of a tree of topic levels, in one hash table: the time of a look-up doesn't depend on the number of siblings, and an edge takes a
+/// few bytes.
 #[derive(Debug, Default)]
 pub(super) struct Edges {
     /// Maps the hash of a parent and a level to the first such node; [`Linked::next_of_hash`] leads to the others.
@@ -42,7 +42,7 @@ impl Edges {
         nodes.node_mut(id).set_next_of_hash(next);
     }
 
-    /// Removes the edge to a node that still exists.
+    /// Removes the edge to a node, which is still in the arena.
     pub(super) fn remove<T: Linked>(&mut self, nodes: &mut Arena<T>, (parent, level): (NodeId, &str), id: NodeId) {
         let hash = self.hash(parent, level);
         let next = nodes.node(id).next_of_hash();
@@ -62,7 +62,7 @@ impl Edges {
         }
     }
 
-    /// 32 bits suffice, because names distinguish nodes with the same hash.
+    /// 32 bits are enough: nodes with the same hash are compared by their names.
     fn hash(&self, parent: NodeId, level: &str) -> u32 {
         let [a, b, c, d, ..] = self.hasher.hash_one((parent, level)).to_le_bytes();
         u32::from_le_bytes([a, b, c, d])

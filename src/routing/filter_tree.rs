@@ -10,9 +10,9 @@ use crate::topic::{TopicFilter, TopicName};
 
 /// All Topic Filters with subscriptions, as a tree of their levels.
 ///
-/// A node has the name of a level, which may be `+`. `#` is not a node, but a second filter at the preceding node. If
-/// only one path continues, its remaining levels, including wildcards, form the name of a single leaf, so most filters
-/// are one node. A leaf is split when another filter with the same first level is added; nodes are not joined again.
+/// The name of a node is a level, `+` included. `#` has no node: it is a second filter at the node before it. Where only one path goes on, the
+/// rest of that path, wildcards included, is the name of a single leaf: so most filters take one node, however many levels they have. A leaf
+/// is split when a filter is added that begins with the same level. It is not joined again.
 #[derive(Debug)]
 pub(super) struct FilterTree {
     nodes: Arena<Node>,
@@ -72,8 +72,8 @@ impl FilterTree {
 
     /// The subscriptions of every filter that matches `topic`.
     ///
-    /// Proceeds level by level and visits each node at most once, so the time is bounded by the number of nodes whose
-    /// path matches a prefix of the topic.
+    /// It goes level by level and visits each node at most once: the work is bounded by the number of nodes whose path matches a beginning of
+    /// the topic.
     pub(super) fn matching(&self, topic: &TopicName) -> impl Iterator<Item = &FilterSubscriptions> {
         let mut found = Vec::new();
         let mut wildcards = !topic.as_str().starts_with('$'); // [MQTT-4.7.2-1]
@@ -153,8 +153,8 @@ impl FilterTree {
         filter
     }
 
-    /// Reconstructs the filter with the number `id`; storing it would double its memory.
-    #[expect(clippy::expect_used, reason = "the levels come from a valid filter")]
+    /// The filter with the number `id`, built from its levels: to store its text as well would double its cost.
+    #[expect(clippy::expect_used, reason = "its levels are those of a filter")]
     pub(super) fn filter(&self, id: FilterId) -> TopicFilter {
         let entry = self.filters.node(id.0);
         let mut names: Vec<&str> = if entry.reach == Reach::Below { vec!["#"] } else { Vec::new() };

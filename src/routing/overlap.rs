@@ -58,7 +58,7 @@ fn starts_with_dollar(levels: &[&str]) -> bool {
     levels.first().is_some_and(|level| level.starts_with('$'))
 }
 
-/// Replaces `#` by `+/#`, which matches the same topics, because every topic has a first level.
+/// Replaces `#` alone by `+/#`: both match the same topics, because every topic has a first level.
 fn spelt_out<'a, 'b>(levels: &'b [&'a str]) -> Cow<'b, [&'a str]> {
     if levels == ["#"] { Cow::Owned(vec!["+", "#"]) } else { Cow::Borrowed(levels) }
 }

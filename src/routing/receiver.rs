@@ -16,10 +16,9 @@ pub(super) struct Subscribed {
 
 /// A Session that receives a message, and how.
 ///
-/// All its matching subscriptions, except Shared Subscriptions, are merged into **one** copy: at the highest granted
-/// QoS [MQTT-3.3.4-2], with all Subscription Identifiers [MQTT-3.3.4-3, MQTT-3.3.4-4]. The standard also permits a copy
-/// for each subscription. That would multiply the work, and a client couldn't distinguish the copies from a message
-/// published twice.
+/// All its matching subscriptions that are not shared are merged to **one** copy, at the highest QoS that any of them grants [MQTT-3.3.4-2],
+/// and with all their identifiers [MQTT-3.3.4-3, MQTT-3.3.4-4]. The standard also permits a copy for each subscription. That would multiply
+/// the work, and a client could not tell the copies from a message that was published twice.
 #[derive(Debug, Clone)]
 pub struct Receiver {
     /// The Session.

@@ -30,8 +30,8 @@ pub struct RetainedMessage {
     pub current: Current,
 }
 
-/// Whether a retained message is still the one of its topic, which can be read without a lookup. It isn't part of the
-/// message's value: clones are current, and all compare equal.
+/// Whether a message is still the retained one of its topic, without a look-up. It is not a part of the message's value: a copy is current,
+/// and comparing two messages ignores it.
 #[derive(Debug)]
 pub struct Current(AtomicBool);
 
@@ -111,8 +111,7 @@ impl RetainedStore {
         Self { nodes, edges, expiries: BTreeSet::new(), limits, messages: 0, bytes: 0, created: 0, newest: 0 }
     }
 
-    /// Retains a message and returns the previous one of its topic; without a payload, only deletes the previous one.
-    /// [MQTT-3.3.1-7]
+    /// Retains a message in place of the one that its topic has, which is returned; without a payload, none from now on. [MQTT-3.3.1-7]
     pub fn set(&mut self, retained: RetainedMessage) -> Result<Option<Arc<RetainedMessage>>, RetainedFull> {
         let message = Arc::clone(&retained.message);
         let (mut id, mut missing) = self.descend(&message.topic);
@@ -165,7 +164,7 @@ impl RetainedStore {
         removed
     }
 
-    /// The number of retained messages, including those that have expired but are not removed yet.
+    /// How many messages are retained, those included that have expired but aren't removed yet.
     pub fn len(&self) -> usize {
         self.messages
     }
@@ -175,8 +174,8 @@ impl RetainedStore {
         self.messages == 0
     }
 
-    /// The memory of all retained messages in bytes: topics, payloads and properties, plus the overhead of each message
-    /// and each topic level, so that the limit holds for messages of any size.
+    /// What they cost in memory: topics, payloads, properties, and the structures for each message and each topic level. So a limit on it
+    /// bounds the memory, whatever the messages look like.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -35,8 +35,8 @@ pub struct Share {
 
 /// Where the next selection starts: at the first member whose Session has this number or a higher one.
 ///
-/// A Session number instead of an index keeps the selection fair when members join and leave. All routes of a share use
-/// the same one.
+/// It is the number of a Session and not a place in the list, so that turns stay fair when members join and leave. All routes through a share
+/// use the same one.
 type Turn = Arc<AtomicU64>;
 
 impl Share {
@@ -52,8 +52,8 @@ impl Share {
 
     /// Selects the member that receives a message of `publisher` to `topic`, except `exclude`.
     ///
-    /// Prefers connected members; a member that isn't connected queues the message. Returns `None` if `exclude` is the
-    /// only member. Least in flight checks all members; the other strategies usually check one.
+    /// It prefers a member that is connected; the Session of one that is not queues the message. `None` if there is no member but `exclude`.
+    /// Round robin, sticky and the hashes stop at the first member that is connected; least in flight looks at all members.
     pub fn choose(
         &self,
         publisher: Option<SessionKey>,
@@ -84,8 +84,7 @@ impl Share {
         Some(chosen)
     }
 
-    /// Two shards that select at the same time may select the same member, which does no harm and is cheaper than a
-    /// lock.
+    /// Two shards that choose at the same moment may choose the same member. That does no harm, and to prevent it would cost more.
     fn end_turn(&self, chosen: SessionKey) {
         let next = match self.strategy {
             ShareStrategy::RoundRobin | ShareStrategy::LeastInFlight => chosen.0.wrapping_add(1),
@@ -117,7 +116,7 @@ struct Group {
     strategy: ShareStrategy,
     members: BTreeMap<SessionKey, Subscribed>,
     turn: Turn,
-    /// The share for routes while all members may receive the message; created on first use.
+    /// The share that routes refer to if all members may receive the message. It is made when first needed.
     share: OnceLock<Arc<Share>>,
 }
 

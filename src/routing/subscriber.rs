@@ -28,8 +28,8 @@ impl Location {
     pub const ENDED: u32 = u32::MAX - 1;
 }
 
-/// What publishers need to know about a Session that may receive their messages: one allocation, shared by the index,
-/// the routes and the Session.
+/// What a publisher's shard needs to know of a Session that receives messages: one allocation that the index, the routes and the Session
+/// share.
 #[derive(Debug)]
 pub struct Subscriber {
     /// The Session.
@@ -143,30 +143,30 @@ impl Subscriber {
         fits
     }
 
-    /// Whether the queue has space for `messages` messages of `bytes` bytes each.
+    /// Whether there is room for so many messages of so many bytes each.
     pub fn has_room(&self, messages: usize, bytes: usize, bounds: QueueBounds) -> bool {
         let given = self.given.load(Ordering::SeqCst);
         let total = self.given_bytes.load(Ordering::SeqCst) + messages * bytes;
         given + messages <= bounds.messages && (total <= bounds.bytes || given == 0 && messages == 1)
     }
 
-    /// Whether a publisher waits for space in the queue. Then the code that releases space must resume it.
+    /// Whether a publisher waits for room in the queue: whoever frees some wakes it.
     pub fn is_awaited(&self) -> bool {
         self.awaited.load(Ordering::SeqCst)
     }
 
-    /// Sets whether a publisher waits for space in the queue.
+    /// Says whether a publisher waits for room in the queue.
     pub fn set_awaited(&self, awaited: bool) {
         self.awaited.store(awaited, Ordering::SeqCst);
     }
 
-    /// Reserves space for one message unconditionally: it counts against the bounds, but is not checked.
+    /// Takes room for one message that must not be lost, whether there is any or not.
     pub fn give(&self, bytes: usize) {
         self.given.fetch_add(1, Ordering::Relaxed);
         self.given_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Releases space.
+    /// Gives room back. Then whoever waits for it is to be woken: see [`is_awaited`](Self::is_awaited).
     pub fn free(&self, messages: usize, bytes: usize) {
         self.given_bytes.fetch_sub(bytes, Ordering::SeqCst);
         self.given.fetch_sub(messages, Ordering::SeqCst);

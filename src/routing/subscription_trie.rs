@@ -18,7 +18,7 @@ pub struct SubscriptionIndex {
     shared_subscriptions: usize,
 }
 
-/// The receivers of a message at the time of the lookup. Later changes of the index don't affect it.
+/// The receivers of a message at the moment of the look-up. Later changes of the index don't change it.
 #[derive(Debug, Clone, Default)]
 pub struct Route {
     /// The Sessions with a matching Non-shared Subscription, each once, ordered by Session.

@@ -54,15 +54,18 @@ pub enum ServerError {
 
 impl ServerError {
     /// The exit code of the process. 0 is a drain after a signal, 1 also a wrong configuration, 2 a wrong command line, and a
-    /// [panic](super::EXIT_PANIC) has its own.
+    /// [panic](EXIT_PANIC) has its own.
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Start(_) => 1,
             Self::Listen { .. } => 3,
             Self::Tls { .. } | Self::Auth(_) => 4,
             Self::Store { .. } | Self::StoreFailed(_) => 5,
-            Self::ShardEnded(_) => super::EXIT_PANIC,
+            Self::ShardEnded(_) => EXIT_PANIC,
             Self::Interrupted => 130,
         }
     }
 }
+
+/// The exit code after a panic: a bug of ours. Whatever thread it strikes, the process ends rather than going on with a part of it.
+pub const EXIT_PANIC: u8 = 70;

@@ -37,7 +37,7 @@ use tokio::{pin, select};
 use tracing::{error, info, warn};
 
 pub(crate) use clock::Clock;
-pub use error::ServerError;
+pub use error::{EXIT_PANIC, ServerError};
 pub use listener::TlsError;
 pub use logging::init as init_logging;
 pub use status::{AdmissionCounts, ShardSnapshot, Status};
@@ -57,9 +57,6 @@ use shard::mailbox::{Mail, Mailbox};
 use shard::task::Upwards;
 use shutdown::{Request, Signals};
 use store::thread::StoreThread;
-
-/// The exit code after a panic: a bug of ours. Whatever thread it strikes, the process ends rather than going on with a part of it.
-pub const EXIT_PANIC: u8 = 70;
 
 /// A broker whose shards run and whose sockets listen: connections come in as soon as it [runs](Self::run).
 #[derive(Debug)]

@@ -9,52 +9,52 @@ use crate::codec::ServerPacket;
 pub(super) struct Connection {
     pub(super) link: Option<Box<Link>>,
     /// Responses that wait for a stable ticket, and responses behind them, in order.
-    responses: Option<Box<WaitingResponses>>,
+    held: Option<Box<HeldResponses>>,
 }
 
-/// Waiting responses. Boxed, because every Session has this field, and few have waiting responses.
+/// Responses in the order in which they are sent. Boxed, because few Sessions have any.
 #[derive(Debug, Default)]
-struct WaitingResponses {
-    /// The ticket, the size in bytes and the packet of each response, in order.
+struct HeldResponses {
+    /// The ticket that each waits for, and its encoded bytes.
     queue: VecDeque<(Ticket, usize, ServerPacket)>,
-    /// Sum of their sizes in bytes.
+    /// The encoded bytes of all of them.
     bytes: usize,
 }
 
 impl Connection {
     /// A new connection without waiting responses.
     pub(super) const fn new(link: Box<Link>) -> Self {
-        Self { link: Some(link), responses: None }
+        Self { link: Some(link), held: None }
     }
 
     /// The number of waiting responses, and their bytes.
-    pub(super) fn waiting(&self) -> (usize, usize) {
-        self.responses.as_ref().map_or((0, 0), |responses| (responses.queue.len(), responses.bytes))
+    pub(super) fn held(&self) -> (usize, usize) {
+        self.held.as_ref().map_or((0, 0), |held| (held.queue.len(), held.bytes))
     }
 
-    /// The ticket of the last waiting response.
+    /// The ticket that the last of them waits for.
     #[inline]
-    pub(super) fn last_ticket(&self) -> Option<Ticket> {
-        self.responses.as_ref().and_then(|responses| Some(responses.queue.back()?.0))
+    pub(super) fn last_held(&self) -> Option<Ticket> {
+        self.held.as_ref().and_then(|held| Some(held.queue.back()?.0))
     }
 
-    /// Queues a response of `bytes` bytes until `ticket` is stable.
-    pub(super) fn push_response(&mut self, ticket: Ticket, bytes: usize, packet: ServerPacket) {
-        let responses = self.responses.get_or_insert_default();
-        responses.bytes += bytes;
-        responses.queue.push_back((ticket, bytes, packet));
+    /// Holds a response of `bytes` bytes back until `ticket` is stable.
+    pub(super) fn hold(&mut self, ticket: Ticket, bytes: usize, packet: ServerPacket) {
+        let held = self.held.get_or_insert_default();
+        held.bytes += bytes;
+        held.queue.push_back((ticket, bytes, packet));
     }
 
     /// Removes the next response, if everything that it waits for is stable.
     #[inline]
-    pub(super) fn pop_response(&mut self, stable: Ticket) -> Option<ServerPacket> {
-        let Some(responses) = self.responses.as_mut().filter(|responses| !responses.queue.is_empty()) else {
-            self.responses = None; // most Sessions need it only for CONNACK
+    pub(super) fn pop_held(&mut self, stable: Ticket) -> Option<ServerPacket> {
+        let Some(held) = self.held.as_mut().filter(|held| !held.queue.is_empty()) else {
+            self.held = None; // most Sessions need it only for CONNACK
             return None;
         };
-        responses.queue.front().filter(|(ticket, ..)| *ticket <= stable)?;
-        let (_, bytes, packet) = responses.queue.pop_front()?;
-        responses.bytes -= bytes;
+        held.queue.front().filter(|(ticket, ..)| *ticket <= stable)?;
+        let (_, bytes, packet) = held.queue.pop_front()?;
+        held.bytes -= bytes;
         Some(packet)
     }
 }

@@ -103,7 +103,7 @@ impl Session {
 
     /// Responses that wait for the store, and their bytes.
     pub fn held(&self) -> (usize, usize) {
-        self.connection.waiting()
+        self.connection.held()
     }
 
     /// Whether it has a Network Connection.
@@ -313,11 +313,11 @@ impl Session {
     /// Sends a response after those that wait, or at once if none waits.
     fn respond(&mut self, packet: ServerPacket, wait: Option<Ticket>, actions: &mut impl Actions) {
         let Some(link) = &self.connection.link else { return };
-        let last = self.connection.last_ticket();
+        let last = self.connection.last_held();
         match wait.filter(|ticket| *ticket > self.stable).max(last) {
             Some(ticket) => {
                 let bytes = packet.encoded_len(link.version);
-                self.connection.push_response(ticket, bytes, packet);
+                self.connection.hold(ticket, bytes, packet);
             }
             None => self.send_response(packet, actions),
         }
@@ -325,7 +325,7 @@ impl Session {
 
     fn on_persisted(&mut self, now: Timestamp, stable: Ticket, actions: &mut impl Actions) {
         self.stable = self.stable.max(stable);
-        while let Some(packet) = self.connection.pop_response(stable) {
+        while let Some(packet) = self.connection.pop_held(stable) {
             self.send_response(packet, actions);
         }
         self.send(now, actions);

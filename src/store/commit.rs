@@ -78,7 +78,7 @@ impl Committer {
             }
             self.write(&mut taken)?;
         }
-        if self.shared.pending.settle(taken.batches) {
+        if self.shared.pending.complete(taken.batches) {
             (self.hooks.on_pressure)();
         }
         for (source, ticket) in taken.tickets.into_iter().enumerate() {
@@ -105,7 +105,7 @@ impl Committer {
     fn write(&mut self, taken: &mut Taken) -> io::Result<()> {
         let Some((writer, reclaim)) = self.disk.as_mut().filter(|_| !taken.batches.is_empty()) else { return Ok(()) };
         let written = writer.write(taken)?;
-        // Known before anybody hears that it is stable, and sends more.
+        // Set before the commit is reported stable, because that causes new entries.
         if self.shared.pending.set_full(!writer.spares.has_reserve()) {
             (self.hooks.on_pressure)();
         }

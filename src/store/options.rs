@@ -36,7 +36,7 @@ pub struct Hooks {
     pub on_read: Box<dyn Fn(usize, usize) + Send>,
     /// All entries of this source up to and including this ticket are stable.
     pub on_stable: Box<dyn Fn(usize, u64) + Send>,
-    /// Whether the store is congested, or its disk is full, has changed: all who append should look.
+    /// The store has become congested or full, or is no longer: every caller that appends should check.
     pub on_pressure: Box<dyn Fn() + Send>,
     /// A write or a sync failed: no entry becomes stable from now on.
     pub on_failure: Box<dyn Fn(&str) + Send>,

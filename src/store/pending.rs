@@ -150,8 +150,8 @@ impl PendingEntries {
         }
     }
 
-    /// Tells that what was taken is stable, and gives its buffers back. Returns whether that ended the congestion.
-    pub(super) fn settle(&self, batches: VecDeque<Batch>) -> bool {
+    /// Records that the taken entries are stable, and recycles their buffers. Returns whether that ended the congestion.
+    pub(super) fn complete(&self, batches: VecDeque<Batch>) -> bool {
         let mut state = self.lock();
         for Batch { mut bytes, .. } in batches {
             if state.buffers.len() < BUFFERS_MAX && bytes.capacity() <= 2 * BATCH_BYTES {

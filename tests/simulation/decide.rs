@@ -38,13 +38,16 @@ impl World {
             self.send_up(connection, &ClientPacket::Pingreq);
         }
         let profile = &self.clients[number].profile;
-        let (publishes, churn) = (profile.publishes, profile.churn);
+        let (publishes, churn, floods) = (profile.publishes, profile.churn, profile.floods);
         if self.phase == Phase::Settling {
             let published = self.clients.iter().all(|client| client.outgoing.is_empty() && client.waiting.is_empty());
             if number == 0 && self.mix.retained && published && self.now > self.settling_since + 6_000 {
                 self.audit_retained();
             }
             return;
+        }
+        if floods && self.rng.percent(10) {
+            self.flood(number, connection);
         }
         if publishes && self.rng.percent(60) {
             for _ in 0..self.rng.between(1, 3) {

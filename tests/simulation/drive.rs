@@ -120,6 +120,7 @@ impl World {
         if maximum.is_some_and(|maximum| length > maximum) {
             self.fail(Some(client), format!("{length} bytes in one packet, above its Maximum Packet Size"));
         }
+        self.check_unsent(number);
         self.flush_soon(number);
     }
 

@@ -17,6 +17,7 @@ mod log;
 mod mix;
 mod network;
 mod presence;
+mod pressure;
 mod profile;
 mod react;
 mod rng;
@@ -51,6 +52,11 @@ fn sessions_move_between_shards_under_load() {
 #[test]
 fn slow_receivers_get_all_messages() {
     run("slow", Mix::slow, 150);
+}
+
+#[test]
+fn nobody_is_forgotten_who_waits_for_a_store_a_shard_or_a_receiver() {
+    run("pressure", Mix::pressure, 150);
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(crate) struct Mix {
     pub(crate) wills: bool,
     /// Whether some clients read slowly, and the broker's buffers are small.
     pub(crate) slow: bool,
+    /// Whether the store is congested and shards are full now and then, and clients flood.
+    pub(crate) pressure: bool,
     /// Whether queues are so small that messages are dropped.
     pub(crate) small_queues: bool,
     /// Whether some clients have a small Receive Maximum or Maximum Packet Size.
@@ -63,6 +65,7 @@ impl Mix {
             retained: false,
             wills: false,
             slow: false,
+            pressure: false,
             small_queues: false,
             small_windows: false,
             expiry: false,
@@ -97,6 +100,11 @@ impl Mix {
             small_queues: rng.percent(30),
             ..Self::calm(rng)
         }
+    }
+
+    /// Everything is congested now and then.
+    pub(crate) fn pressure(rng: &mut Rng) -> Self {
+        Self { shards: rng.place(3) + 1, pressure: true, small_queues: false, duration: 6_000, ..Self::slow(rng) }
     }
 
     /// Shared Subscriptions.

@@ -16,6 +16,8 @@ pub(crate) struct Profile {
     pub(crate) losses: u64,
     /// Whether it reads slowly.
     pub(crate) slow: bool,
+    /// Whether it sends requests faster than it reads responses.
+    pub(crate) floods: bool,
     /// 65,535 means that it isn't sent.
     pub(crate) receive_maximum: u16,
     pub(crate) maximum_packet_size: Option<u32>,
@@ -54,6 +56,7 @@ impl Profile {
             publishes: false,
             losses: 0,
             slow: false,
+            floods: false,
             receive_maximum: u16::MAX,
             maximum_packet_size: None,
             topic_alias_maximum: 5,
@@ -84,13 +87,16 @@ impl Profile {
         if mix.retained && rng.percent(60) {
             filters.push(rng.pick(&["r/#", "r/0"]));
         }
+        let slow = mix.slow && rng.percent(50);
+        let floods = mix.pressure && slow && rng.percent(50);
         Self {
             version: rng.pick(&[ProtocolVersion::V3_1_1, ProtocolVersion::V5, ProtocolVersion::V5]),
             lifetime,
             churn,
             publishes: rng.percent(80),
             losses: if rng.percent(80) { mix.losses } else { 0 },
-            slow: mix.slow && rng.percent(50),
+            slow,
+            floods,
             receive_maximum: if small { rng.pick(&[1, 2, 5]) } else { u16::MAX },
             maximum_packet_size: if mix.small_windows && rng.percent(30) { Some(120) } else { None },
             topic_alias_maximum: rng.pick(&[0, 1, 5]),

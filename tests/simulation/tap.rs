@@ -288,9 +288,12 @@ impl World {
     /// A client that sent packets in time must not be disconnected for Keep Alive. [MQTT-3.1.2-22]
     pub(crate) fn check_keep_alive(&mut self, client: usize) {
         let number = self.checker.presence.last_ended();
-        let Some(tap) = number.map(|number| &self.checker.taps[number]) else { return };
-        if tap.keep_alive == 0 || self.now < tap.last_read + tap.keep_alive {
-            let text = format!("Keep Alive timeout at {} after {} of {}", self.now, tap.last_read, tap.keep_alive);
+        let Some(number) = number else { return };
+        let (tap, paused) = (&self.checker.taps[number], self.connections[number].broker.paused);
+        if paused || tap.keep_alive == 0 || self.now < tap.last_read + tap.keep_alive {
+            let (at, last, keep_alive) = (self.now, tap.last_read, tap.keep_alive);
+            let text =
+                format!("Keep Alive timeout at {at} after {last} of {keep_alive}, while it is not read: {paused}");
             self.fail(Some(client), text);
         }
     }

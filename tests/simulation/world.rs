@@ -103,6 +103,12 @@ pub(crate) enum Step {
     /// A shard receives what was read.
     Fetched(usize, Fetched),
     Deadline(usize),
+    /// A shard hears whether the store is congested.
+    StoreCongestion(usize, bool),
+    /// A shard hears whether another is full.
+    ShardCongestion(usize, usize, bool),
+    /// The driver looks at the peers of paused connections.
+    LookAtPeers,
 }
 
 impl World {
@@ -149,6 +155,7 @@ impl World {
             let begin = if client == 0 { 0 } else { world.rng.between(WATCHER_AHEAD, WATCHER_AHEAD + 200) };
             world.schedule(begin, Step::Decide(client));
         }
+        world.begin_pressure();
         world
     }
 
@@ -223,6 +230,9 @@ impl World {
             Step::Read(shard, fetch) => self.on_read_store(shard, fetch),
             Step::Fetched(shard, fetched) => self.handle(shard, Event::Fetched(Box::new(fetched))),
             Step::Deadline(shard) => self.on_deadline(shard),
+            Step::StoreCongestion(shard, congested) => self.on_store_congestion(shard, congested),
+            Step::ShardCongestion(shard, other, congested) => self.on_shard_congestion(shard, other, congested),
+            Step::LookAtPeers => self.on_look_at_peers(),
         }
     }
 
@@ -266,6 +276,8 @@ impl Step {
                 | Self::Fetched(..)
                 | Self::Authenticated(_)
                 | Self::Deadline(_)
+                | Self::StoreCongestion(..)
+                | Self::ShardCongestion(..)
         )
     }
 }

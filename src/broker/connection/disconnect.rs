@@ -3,6 +3,7 @@
 use bytestring::ByteString;
 
 use crate::broker::action::Action;
+use crate::broker::connection::backlog::HoldTime;
 use crate::broker::connection::state::{Connection, Phase};
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::WillState;
@@ -138,7 +139,10 @@ impl Shard {
         let Some(mut connection) = self.connections.remove(id) else { return };
         self.timers.cancel_connection(id.slot);
         self.counters.connections -= 1;
-        self.release_publishers(std::mem::take(&mut connection.congestion), turn);
+        let time =
+            HoldTime { now: turn.now, grace: self.settings.slow_receiver_grace, of_shard: &mut self.hold_budget };
+        let publishers = connection.backlog.caught_up(time);
+        self.release_publishers(publishers, turn);
         self.forget_blocked(&mut connection, turn);
         let session = connection.session().filter(|slot| self.sessions.contains(*slot));
         if let Some(reason_code) = ending.tell {

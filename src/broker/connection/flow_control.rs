@@ -9,7 +9,7 @@
 //! | `Claiming` | a client at CONNECT | the shard that has its Session, then the store | `connect_timeout` for the shard | CONNACK leaves |
 //! | `ResponsesUnsent` | a client with `outgoing_bytes_max` unsent bytes | itself, to read | `write_timeout` without progress | `Event::Flushed` with less than half |
 //! | `ResponsesUnstable` | a client whose responses wait for the store | the store | `PAUSE_MAX`, with Keep Alive | `Event::Persisted`, below half |
-//! | `SlowReceiver` | a publisher | a receiver that is full | `slow_receiver_grace` | the receiver has caught up, is slow, or is gone |
+//! | `SlowReceiver` | a publisher | a receiver that is full | the receiver's budget, see [`slow_receiver`](super::slow_receiver) | the receiver has caught up, is slow, or is gone |
 //! | `StoreCongested` | the publisher of a record | the store | `PAUSE_MAX`, with Keep Alive | `Event::StoreCongestion(false)`, some after each event |
 //! | `ShardFull` | the publisher of a message for that shard | the shard | `PAUSE_MAX`, with Keep Alive | `Event::ShardCongestion`, some after each event |
 //! | `NoRoom` | a 3.1.1 publisher | room in a queue or on the disk | `PAUSE_MAX`, with Keep Alive; until its peer closes | who frees room in the queue, its Session's end, `Event::StoreRoom` |
@@ -70,7 +70,7 @@ impl Shard {
                 self.resume(id, PauseReason::ResponsesUnsent, turn);
             }
         }
-        self.relieve(id, turn);
+        self.end_congestion(id, turn);
     }
 
     /// After a packet of the client in `slot`: it may take more retained messages, or have too many responses waiting.
@@ -138,7 +138,7 @@ impl Shard {
             Some((*shard, message.origin()?))
         };
         let publishers: Vec<(ShardId, Origin)> = turn.actions.iter().filter_map(to_full).collect();
-        for (shard, Origin { shard: of, connection: id }) in publishers {
+        for (shard, Origin { shard: of, connection: id, .. }) in publishers {
             let waits = |connection: &Connection| connection.pause_reasons().contains(PauseReason::ShardFull);
             if of == self.id && self.connection(id).is_some_and(|connection| !waits(connection)) {
                 self.flow.wait_for_shard(shard, id, &self.connections);

@@ -1,6 +1,7 @@
 //! Network Connections: CONNECT, authentication, Keep Alive, flow control and their end.
 
 pub(super) mod authenticate;
+pub(super) mod backlog;
 pub(super) mod connect;
 pub(super) mod disconnect;
 pub(super) mod establish;

@@ -1,16 +1,23 @@
 //! What happens when a receiver doesn't take its messages as fast as they come.
 //!
-//! Publishers wait for it, so that nothing is lost to a burst; but only for a moment, so that one slow client never delays
-//! others: a receiver that stays full for `slow_receiver_grace` is slow, nobody waits for it any more, and what is too much for it is
-//! dropped at QoS 0 and queued at QoS 1 and 2. It counts as slow until it has caught up.
+//! Publishers wait for it, so that nothing is lost to a burst. But they may have other receivers as well, so there is a budget of time
+//! that it may have publishers wait: `slow_receiver_grace` at first, and one fiftieth of all time later; an eighth of the grace at a time;
+//! and a tenth of all time for all receivers of a shard together, however many they are. Without enough left it is slow: nobody waits for
+//! it any more, and what is too much for it is dropped at QoS 0 and queued at QoS 1 and 2, until it has caught up.
+//!
+//! A publisher that has sent to this one receiver alone for a while delays nobody else by waiting. It costs nothing of the budget, and
+//! waits for the grace at the most each time.
 
 use crate::broker::action::Action;
+use crate::broker::connection::backlog::{HoldTime, Holding};
 use crate::broker::connection::pause::PauseReason;
-use crate::broker::connection::state::{Congestion, HoldUp};
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::ids::{ConnectionId, Origin};
+use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
+use crate::routing::SessionKey;
+use crate::timestamp::Timestamp;
 
 impl Shard {
     /// Whether a QoS 0 message for the Session in `slot` has no room.
@@ -18,14 +25,14 @@ impl Shard {
         let connection = self.sessions.get(slot).and_then(|entry| entry.connection);
         let Some(connection) = connection.and_then(|id| self.connection(id)) else { return false };
         let maximum = self.settings.outgoing_bytes_max;
-        match connection.congestion {
-            Congestion::Slow => connection.buffered >= maximum / 2,
-            Congestion::None | Congestion::HoldingUp(_) => connection.buffered >= maximum,
+        if connection.buffered < maximum / 2 {
+            return false;
         }
+        connection.buffered >= maximum || connection.backlog.is_slow()
     }
 
-    /// Holds up the publisher of a message that was just given to the Session in `slot`, if that has too much to send.
-    pub(in crate::broker) fn hold_up(&mut self, slot: usize, origin: Option<Origin>, turn: &mut Turn<'_>) {
+    /// Has the publisher of a message wait that was just given to the Session in `slot`, if that has too much to send.
+    pub(in crate::broker) fn hold_publisher(&mut self, slot: usize, origin: Option<Origin>, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(id) = entry.connection else { return };
         let full = self.settings.outgoing_bytes_max / 2;
@@ -34,23 +41,23 @@ impl Shard {
         let queued = entry.session.queued().0 as u64;
         let unsent = if queued < unsent_max { queued } else { entry.session.unsent() };
         let grace = self.settings.slow_receiver_grace;
-        let waits_for_itself = origin == Some(Origin { shard: self.id, connection: id });
-        let Some(connection) = self.connection_mut(id) else { return };
+        let waits_for_itself = origin == Some(Origin::new(self.id, id));
+        let of_shard = &mut self.hold_budget;
+        let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.buffered < full && unsent < unsent_max {
             return;
         }
         if waits_for_itself && connection.buffered < full {
             return; // it must be read from to acknowledge what it has
         }
-        let begins = matches!(connection.congestion, Congestion::None);
-        if begins {
-            connection.congestion =
-                Congestion::HoldingUp(Box::new(HoldUp { publishers: Vec::new(), until: turn.now + grace }));
+        match connection.backlog.hold(origin, HoldTime { now: turn.now, grace, of_shard }) {
+            Holding::No => {}
+            Holding::Until(at) => self.timers.set(at, Timer::HoldEnds(id)),
+            Holding::Goes => {}
+            Holding::Slow(publishers) => return self.release_publishers(publishers, turn),
         }
-        if let (Congestion::HoldingUp(hold_up), Some(origin)) = (&mut connection.congestion, origin)
-            && !hold_up.publishers.contains(&origin)
-        {
-            hold_up.publishers.push(origin);
+        let Some(connection) = self.connection_mut(id) else { return };
+        if let Some(origin) = origin.filter(|origin| connection.backlog.add(*origin)) {
             if origin.shard == self.id {
                 self.pause(origin.connection, PauseReason::SlowReceiver, turn);
             } else {
@@ -58,42 +65,50 @@ impl Shard {
                 turn.actions.push(Action::Forward { shard: origin.shard, message });
             }
         }
-        if begins {
-            self.timers.set(turn.now + grace, Timer::Slow(id));
-        }
+    }
+
+    /// The publisher of a message as those know it who may have it wait; `receiver`: if it is the only one of this message.
+    #[inline]
+    pub(in crate::broker) fn origin_of(
+        &mut self,
+        publisher: &Publisher,
+        receiver: Option<SessionKey>,
+        now: Timestamp,
+    ) -> Option<Origin> {
+        let origin = publisher.origin?;
+        let connection = self.connections.get_mut(origin.connection)?;
+        Some(Origin { is_sole: connection.sole_receiver.note(receiver, now), ..origin })
     }
 
     /// Ends the congestion of a connection that has caught up.
-    pub(super) fn relieve(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+    pub(super) fn end_congestion(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
         let low = self.settings.outgoing_bytes_max / 4;
         let unsent_low = (self.settings.queued_messages_max as u64 / 4).max(1);
+        let grace = self.settings.slow_receiver_grace;
         let Some(connection) = self.connection(id) else { return };
-        if matches!(connection.congestion, Congestion::None) || connection.buffered >= low {
+        if connection.buffered >= low || !connection.backlog.is_congested() {
             return;
         }
         let slot = connection.session();
         let unsent = slot.and_then(|slot| self.sessions.get(slot)).map_or(0, |entry| entry.session.unsent());
-        if unsent < unsent_low
-            && let Some(connection) = self.connection_mut(id)
-        {
-            let publishers = std::mem::take(&mut connection.congestion);
-            self.release_publishers(publishers, turn);
+        if unsent < unsent_low {
+            let time = HoldTime { now: turn.now, grace, of_shard: &mut self.hold_budget };
+            let publishers = self.connections.get_mut(id).map(|connection| connection.backlog.caught_up(time));
+            self.release_publishers(publishers.unwrap_or_default(), turn);
         }
     }
 
-    /// A receiver was full for the whole grace: nobody waits for it any more.
-    pub(in crate::broker) fn on_grace_over(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
-        let Some(connection) = self.connection_mut(id) else { return };
-        if matches!(&connection.congestion, Congestion::HoldingUp(hold_up) if hold_up.until <= turn.now) {
-            let publishers = std::mem::replace(&mut connection.congestion, Congestion::Slow);
-            self.release_publishers(publishers, turn);
-        }
+    /// A receiver may be at the end of what it may have publishers wait.
+    pub(in crate::broker) fn on_hold_ends(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+        let grace = self.settings.slow_receiver_grace;
+        let time = HoldTime { now: turn.now, grace, of_shard: &mut self.hold_budget };
+        let publishers = self.connections.get_mut(id).map(|connection| connection.backlog.end_if_due(time));
+        self.release_publishers(publishers.unwrap_or_default(), turn);
     }
 
-    /// Lets the publishers go that wait for a receiver.
-    pub(in crate::broker) fn release_publishers(&mut self, congestion: Congestion, turn: &mut Turn<'_>) {
-        let Congestion::HoldingUp(hold_up) = congestion else { return };
-        for origin in hold_up.publishers {
+    /// Publishers wait no longer for a receiver.
+    pub(in crate::broker) fn release_publishers(&mut self, publishers: Vec<Origin>, turn: &mut Turn<'_>) {
+        for origin in publishers {
             if origin.shard == self.id {
                 self.resume(origin.connection, PauseReason::SlowReceiver, turn);
             } else {

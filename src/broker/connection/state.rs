@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
+use crate::broker::connection::backlog::Backlog;
 use crate::broker::connection::pause::{PauseReason, PauseReasons};
 use crate::broker::event::Peer;
-use crate::broker::ids::{ConnectionId, Origin};
+use crate::broker::ids::ConnectionId;
 use crate::broker::publish::blocked::BlockedMessage;
 use crate::broker::report::ClientLabel;
 use crate::codec::{ClientId, Connect, ProtocolVersion, ServerPacket};
-use crate::routing::Access;
+use crate::routing::{Access, SessionKey};
 use crate::timestamp::Timestamp;
 
 /// What a shard knows of a Network Connection.
@@ -34,7 +35,10 @@ pub(in crate::broker) struct Connection {
     reasons: PauseReasons,
     /// Bytes that wait for the transport, nearly.
     pub(in crate::broker) buffered: usize,
-    pub(in crate::broker) congestion: Congestion,
+    /// As a receiver.
+    pub(in crate::broker) backlog: Backlog,
+    /// As a publisher.
+    pub(in crate::broker) sole_receiver: SoleReceiver,
     /// A message of it that waits for room, or for the first of which it may be a repeat.
     pub(in crate::broker) blocked: Option<Box<BlockedMessage>>,
 }
@@ -78,32 +82,42 @@ pub(in crate::broker) struct Connecting {
     pub(in crate::broker) authentication_data: Option<bytes::Bytes>,
 }
 
-/// Whether a receiver keeps up with what it is sent.
+/// The receiver that a publisher sends to, if it sends to one alone.
 #[derive(Debug, Default)]
-pub(in crate::broker) enum Congestion {
-    /// It does.
-    #[default]
-    None,
-    /// Its buffer is full: these publishers wait for it, but not longer than until then. Boxed: it is rare.
-    HoldingUp(Box<HoldUp>),
-    /// It stayed full: nobody waits any more, and what is too much is dropped until it has caught up.
-    Slow,
+pub(in crate::broker) struct SoleReceiver {
+    /// The number of its Session, as far as 32 bits go; 0: nothing was sent yet; [`SEVERAL`](Self::SEVERAL).
+    key: u32,
+    /// Since when, in seconds; 0: since the first message.
+    since: u32,
 }
 
-/// Who waits for a receiver.
-#[derive(Debug)]
-pub(in crate::broker) struct HoldUp {
-    pub(in crate::broker) publishers: Vec<Origin>,
-    pub(in crate::broker) until: Timestamp,
-}
+impl SoleReceiver {
+    const SEVERAL: u32 = u32::MAX;
 
-#[cfg(test)]
-impl Congestion {
-    /// Whether a publisher waits for this receiver.
-    pub(in crate::broker) fn holds(&self, origin: Origin) -> bool {
-        matches!(self, Self::HoldingUp(hold_up) if hold_up.publishers.contains(&origin))
+    /// A message goes to this receiver, or to several. `true` if it is the only one, and has been for a while.
+    #[inline]
+    pub(in crate::broker) fn note(&mut self, receiver: Option<SessionKey>, now: Timestamp) -> bool {
+        let key = receiver.map_or(Self::SEVERAL, |key| low_half(key.0));
+        if key != self.key {
+            let is_first = self.key == 0;
+            *self = Self { key, since: if is_first { 0 } else { seconds(now) } };
+        }
+        key != Self::SEVERAL && (self.since == 0 || seconds(now).wrapping_sub(self.since) > SOLE_AFTER)
     }
 }
+
+fn seconds(now: Timestamp) -> u32 {
+    low_half(now.0 / 1_000)
+}
+
+const fn low_half(number: u64) -> u32 {
+    let [a, b, c, d, ..] = number.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+/// So many seconds after its last message to another receiver a publisher counts as one that has no other: what it would still have
+/// to send there, it would have sent.
+const SOLE_AFTER: u32 = 1;
 
 impl Connection {
     /// A connection that has said nothing yet.
@@ -120,7 +134,8 @@ impl Connection {
             since: now,
             reasons: PauseReasons::default(),
             buffered: 0,
-            congestion: Congestion::None,
+            backlog: Backlog::default(),
+            sole_receiver: SoleReceiver::default(),
             blocked: None,
         }
     }

@@ -187,7 +187,7 @@ mod tests {
 
     /// Copies of a message that can be told from others by their origin.
     fn origin(number: u32) -> Option<Origin> {
-        Some(Origin { shard: ShardId(0), connection: ConnectionId { slot: number, generation: 0 } })
+        Some(Origin::new(ShardId(0), ConnectionId { slot: number, generation: 0 }))
     }
 
     fn message(ticket: Ticket, number: u32) -> Outstanding {

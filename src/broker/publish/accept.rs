@@ -72,9 +72,13 @@ impl Shard {
             return Verdict::refused(ReasonCode::QuotaExceeded);
         }
         let copies_wait = level > Durability::None && self.copies_must_wait(publisher, accepted.qos);
-        let mut distribution = Distribution::new(publisher.origin, room, level, copies_wait);
+        let lone = lone_receiver(publisher, route, &chosen);
+        let has_receivers = !(route.receivers.is_empty() && chosen.is_empty());
+        let lone_key = lone.map(|(receiver, _)| receiver.subscriber.key);
+        let origin = if has_receivers { self.origin_of(publisher, lone_key, turn.now) } else { None };
+        let mut distribution = Distribution::new(origin, room, level, copies_wait);
         let concerns_store = copies_wait || concerns_store(publisher, &accepted);
-        if let Some((receiver, publisher)) = lone_receiver(publisher, route, &chosen)
+        if let Some((receiver, publisher)) = lone
             && !concerns_store
             && !receiver.subscriber.is_durable()
         {
@@ -91,7 +95,7 @@ impl Shard {
             }
         }
         distribution.place = None;
-        Self::forward_groups(&mut distribution.groups, route, &accepted, publisher, turn);
+        Self::forward_groups(&mut distribution, route, &accepted, publisher, turn);
         for receiver in chosen {
             if let Some(granted) = receiver.delivery(None) {
                 self.distribute(&mut distribution, &receiver.subscriber, accepted.delivery(granted), turn);
@@ -178,7 +182,7 @@ impl Shard {
                     return distribution.groups.add(shard, place, sequence);
                 }
                 delivery.place = DeliveryPlace::Memory;
-                self.deliver(to, SequencedDelivery { sequence, delivery }, distribution.origin, turn);
+                self.deliver(to, SequencedDelivery { sequence, delivery }, distribution.copies.origin, turn);
             }
         }
     }
@@ -195,7 +199,7 @@ impl Shard {
             self.persist_left(publisher, turn);
             return None;
         }
-        let Copies { durable, held } = copies;
+        let Copies { origin, durable, held } = copies;
         let received = publisher
             .received
             .filter(|_| accepted.qos == Qos::ExactlyOnce)
@@ -204,7 +208,6 @@ impl Shard {
         let retained = accepted.retained;
         let deduplicated = publisher.deduplicated.clone();
         let instead_of = publisher.instead_of;
-        let origin = publisher.origin;
         let puts_nothing = durable.is_empty() && received.is_none() && !matches!(retained, RetainedChange::Set { .. });
         if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
             if !held.is_empty() {

@@ -12,7 +12,7 @@ use crate::broker::persistence::pipeline::Outstanding;
 use crate::broker::persistence::record::{Addressed, InsteadOf, Record};
 use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::delivery::SequencedDelivery;
-use crate::broker::publish::group::{Group, Groups, Member};
+use crate::broker::publish::group::{Group, Member};
 use crate::broker::publish::plan::Distribution;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::{Shard, Turn};
@@ -62,7 +62,7 @@ impl Shard {
                 Some(sequence) => self.drive_inlined(slot, session::Event::Deliver(sequence, sequenced.delivery), turn),
                 None => self.drive_inlined(slot, session::Event::DeliverQos0(sequenced.delivery), turn),
             }
-            self.hold_up(slot, origin, turn);
+            self.hold_publisher(slot, origin, turn);
         }
     }
 
@@ -145,14 +145,15 @@ impl Shard {
 
     /// Sends each group to its shard. Messages between two shards stay in order, so each receiver gets a publisher's messages in order.
     pub(in crate::broker) fn forward_groups(
-        groups: &mut Groups,
+        distribution: &mut Distribution,
         route: &Arc<Route>,
         accepted: &AcceptedMessage,
         publisher: &Publisher,
         turn: &mut Turn<'_>,
     ) {
-        for (shard, members) in groups.drain() {
-            let (publisher, origin) = (publisher.key, publisher.origin);
+        let origin = distribution.copies.origin;
+        for (shard, members) in distribution.groups.drain() {
+            let publisher = publisher.key;
             let group = Group { route: Arc::clone(route), accepted: accepted.apart(), publisher, origin, members };
             let message = ShardMessage(ShardMessageKind::DeliverGroup(Box::new(group)));
             turn.actions.push(Action::Forward { shard, message });

@@ -59,7 +59,7 @@ impl Shard {
         let publisher = Publisher {
             key: Some(entry.subscriber.key),
             client_id: application.retain.then(|| entry.subscriber.client_id.clone()),
-            origin: Some(Origin { shard: self.id, connection: id }),
+            origin: Some(Origin::new(self.id, id)),
             received: application.packet_id.map(|packet_id| (slot, packet_id)),
             deduplicated: None,
             instead_of: None,

@@ -17,7 +17,6 @@ use crate::topic::TopicName;
 
 /// A message while it is distributed to its receivers.
 pub(in crate::broker) struct Distribution {
-    pub(in crate::broker) origin: Option<Origin>,
     pub(in crate::broker) room: Admission,
     /// The level of its record; at `None` there is no record, and no copy waits.
     pub(in crate::broker) level: Durability,
@@ -34,6 +33,8 @@ pub(in crate::broker) struct Distribution {
 /// The copies of a message that wait for its record.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Copies {
+    /// Who is paused when their receivers don't keep up.
+    pub(in crate::broker) origin: Option<Origin>,
     /// Copies that are part of the record.
     pub(in crate::broker) durable: Vec<Addressed>,
     /// Copies that are not.
@@ -61,8 +62,8 @@ impl Distribution {
         level: Durability,
         copies_wait: bool,
     ) -> Self {
-        let (copies, groups) = (Copies::default(), Groups::default());
-        Self { origin, room, level, copies_wait, copies, groups, place: None, receivers: 0 }
+        let (copies, groups) = (Copies { origin, ..Copies::default() }, Groups::default());
+        Self { room, level, copies_wait, copies, groups, place: None, receivers: 0 }
     }
 
     /// A message that was accepted before and goes to one more receiver: it must not be dropped because the queue is full.

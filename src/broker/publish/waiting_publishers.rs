@@ -40,7 +40,7 @@ impl Shard {
         let reason = blocked.waits_for.reason();
         match &blocked.waits_for {
             WaitsFor::Queue(room) => {
-                let origin = Origin { shard: self.id, connection: id };
+                let origin = Origin::new(self.id, id);
                 self.shared.room_waiters.wait(&room.to, origin, position);
                 if room.is_there(self.queue_room.bounds()) {
                     // It was freed before anybody could know that this one waits.
@@ -117,7 +117,7 @@ impl Shard {
     }
 
     fn wake_next(&mut self, to: &Arc<Subscriber>, turn: &mut Turn<'_>) -> bool {
-        let Some(Origin { shard, connection }) = self.shared.room_waiters.next(to) else { return false };
+        let Some(Origin { shard, connection, .. }) = self.shared.room_waiters.next(to) else { return false };
         if shard == self.id {
             self.flow.is_ready(connection, GoOn::Retry(Some(Arc::clone(to))));
         } else {
@@ -154,7 +154,7 @@ impl Shard {
 
     fn leave_queue(&self, id: ConnectionId, waits_for: &WaitsFor) {
         if let WaitsFor::Queue(room) = waits_for {
-            self.shared.room_waiters.leave(&room.to, Origin { shard: self.id, connection: id });
+            self.shared.room_waiters.leave(&room.to, Origin::new(self.id, id));
         }
     }
 }

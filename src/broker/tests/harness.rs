@@ -409,7 +409,7 @@ impl Harness {
             let held = session.map_or(0, |session| session.held().0);
             let blocked = connection.blocked.as_ref().map(|blocked| &blocked.waits_for);
             let is_woken = flow.knows(id, PauseReason::NoRoom) || !self.between.is_empty();
-            let origin = Origin { shard: ShardId(u16::try_from(shard).unwrap()), connection: id };
+            let origin = Origin::new(ShardId(u16::try_from(shard).unwrap()), id);
             let ends = |reason| match reason {
                 PauseReason::Authenticating => true,
                 PauseReason::Claiming => session.is_none_or(|session| !session.is_open()),
@@ -423,7 +423,7 @@ impl Harness {
                 },
                 PauseReason::DeduplicationPending => matches!(blocked, Some(WaitsFor::Deduplication)),
                 PauseReason::SlowReceiver => {
-                    let holds = |other: &Connection| other.congestion.holds(origin);
+                    let holds = |other: &Connection| other.backlog.holds(origin);
                     !self.between.is_empty() || self.shards.iter().any(|shard| shard.connections.iter().any(holds))
                 }
             };

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Endpoint;
+use super::endpoint::Endpoint;
 use crate::config::Limits;
 use crate::server::status::AdmissionCounts;
 

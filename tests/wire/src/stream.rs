@@ -27,11 +27,6 @@ pub enum Received {
 }
 
 impl Wire {
-    /// The socket, for what is not a packet.
-    pub const fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
-    }
-
     /// Opens a blocking connection with a write timeout.
     pub fn open(address: SocketAddr, write_timeout: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
@@ -46,6 +41,11 @@ impl Wire {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Self { stream, received: Vec::new(), unsent: Vec::new(), waits: false })
+    }
+
+    /// The underlying stream.
+    pub const fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
     }
 
     /// Sends bytes. Errors of a closed connection are ignored, because earlier packets of the broker may remain to be

@@ -1,0 +1,40 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::admission::Permit;
+use super::endpoint::Endpoint;
+use super::socket::AcceptedSocket;
+
+/// An accepted connection of which no byte has been read.
+#[derive(Debug)]
+pub(in crate::server) struct Accepted {
+    /// Its transport.
+    pub(in crate::server) socket: AcceptedSocket,
+    /// Its listener.
+    pub(in crate::server) endpoint: Arc<Endpoint>,
+    /// Counts it while it exists.
+    pub(in crate::server) permit: Permit,
+}
+
+/// Remote address and listener of a connection, for the log.
+#[derive(Debug)]
+pub(in crate::server) struct Origin {
+    address: Option<SocketAddr>,
+    endpoint: Arc<Endpoint>,
+}
+
+impl Accepted {
+    pub(in crate::server) fn origin(&self) -> Origin {
+        Origin { address: self.socket.address(), endpoint: Arc::clone(&self.endpoint) }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => write!(formatter, "{address} at {}", self.endpoint.name),
+            None => write!(formatter, "{}", self.endpoint.name),
+        }
+    }
+}

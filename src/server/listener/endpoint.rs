@@ -1,0 +1,52 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use super::tls::{Certificates, TlsError};
+use crate::config;
+
+/// One listener: its settings and certificates.
+#[derive(Debug)]
+pub(in crate::server) struct Endpoint {
+    /// Its name in the log.
+    pub(in crate::server) name: Arc<str>,
+    pub(super) settings: config::Listener,
+    pub(super) certificates: Option<Certificates>,
+    pub(super) maximum_packet_size: u32,
+    pub(super) connect_timeout: Duration,
+    pub(super) connections: AtomicUsize,
+}
+
+/// What a reload has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Reloaded {
+    /// The listener has no files.
+    Nothing,
+    Certificates,
+}
+
+impl Endpoint {
+    /// Reads the certificates, if the listener has any.
+    pub(in crate::server) fn new(settings: config::Listener, limits: &config::Limits) -> Result<Self, TlsError> {
+        Ok(Self {
+            name: settings.label().into(),
+            certificates: settings.tls.clone().map(Certificates::load).transpose()?,
+            maximum_packet_size: settings.maximum_packet_size.unwrap_or(limits.maximum_packet_size),
+            connect_timeout: limits.connect_timeout,
+            connections: AtomicUsize::new(0),
+            settings,
+        })
+    }
+
+    /// Its configuration.
+    pub(in crate::server) fn settings(&self) -> &config::Listener {
+        &self.settings
+    }
+
+    /// Reads the certificates again, for later connections. After an error the current ones stay in use.
+    pub(in crate::server) fn reload(&self) -> Result<Reloaded, TlsError> {
+        let Some(certificates) = &self.certificates else { return Ok(Reloaded::Nothing) };
+        certificates.reload()?;
+        Ok(Reloaded::Certificates)
+    }
+}
