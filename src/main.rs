@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
 use oncemq::admin::{self, AdminError, BrokerHandles};
-use oncemq::auth::{Existing, Snapshot, remove_user, set_password};
+use oncemq::auth::{Authenticator, Existing, remove_user, set_password};
 use oncemq::config::{self, Arguments, Loaded};
 use oncemq::server::{self, Server, ServerError};
 
@@ -98,7 +98,8 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
     let server = Server::start(config)?;
     let (status, shared, store) = (server.status(), server.shared(), server.store());
-    let handles = BrokerHandles { status, shared, durability, store, data };
+    let queries = server.queries();
+    let handles = BrokerHandles { status, shared, durability, store, queries, data };
     let _stopped_when_dropped = admin::start(&admin, handles)?;
     Ok(server.run()?)
 }
@@ -129,7 +130,7 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
 fn check(file: PathBuf) -> anyhow::Result<()> {
     let text = format!("{} is valid", file.display());
     let loaded = config::load_file(&file)?;
-    Snapshot::load(&loaded.config.security)?;
+    Authenticator::new(&loaded.config.security, &loaded.config.listeners)?;
     print(&text)
 }
 

@@ -47,6 +47,14 @@ impl Broker {
         self.get("/health/ready").is_some_and(|(code, _)| code == 200)
     }
 
+    /// A response in JSON.
+    #[track_caller]
+    fn json(&self, path: &str) -> serde_json::Value {
+        let (code, text) = self.get(path).unwrap();
+        assert_eq!(code, 200, "{path}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
     fn metrics(&self) -> String {
         let (code, text) = self.get("/metrics").unwrap();
         assert_eq!(code, 200, "{text}");
@@ -297,6 +305,51 @@ fn the_broker_runs_without_the_admin_listener_unless_that_is_required() {
     let mut command = command(directory.path(), free_address(), admin);
     let mut child = command.args(["--set", "admin.required=true"]).spawn().unwrap();
     assert_eq!(wait_for("the end", || child.try_wait().unwrap()).code(), Some(3));
+}
+
+#[test]
+fn clients_of_all_shards_are_listed_in_pages_and_described() {
+    let broker = Broker::start(&["--shards", "2"]);
+    let away = ["-V", "mqttv5", "-c", "-i", "a/way é", "-x", "3600", "-q", "1", "-t", "queue"];
+    drop(broker.subscribe(&away));
+    wait_for("the end of the connection", || (broker.figure("oncemq_sessions_connected") == 0.0).then_some(()));
+    broker.publish(&["-q", "1", "-t", "queue", "-m", "waits"]);
+    let names: Vec<String> = (0..5).map(|number| format!("c{number}")).collect();
+    let subscribe = |name: &String| broker.subscribe(&["-i", name, "-t", "queue", "-t", "$share/g/b", "-k", "33"]);
+    let _subscribers: Vec<_> = names.iter().map(subscribe).collect();
+    // mosquitto_pub has ended, but the broker may not know yet.
+    wait_for("the sessions", || (broker.json("/api/v1/clients")["clients"].as_array()?.len() == 6).then_some(()));
+
+    let (mut listed, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let page = broker.json(&format!("/api/v1/clients?limit=2{cursor}"));
+        let clients = page["clients"].as_array().unwrap();
+        assert!(clients.len() <= 2, "{page}");
+        listed.extend(clients.iter().map(|client| client["client_id"].as_str().unwrap().to_owned()));
+        pages += 1;
+        let Some(next) = page["cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert!(pages >= 3);
+    listed.sort_unstable();
+    assert_eq!(listed, [["a/way é".to_owned()].as_slice(), &names].concat());
+
+    let client = broker.json("/api/v1/clients/c3");
+    assert!(client["connection"]["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{client}");
+    assert_eq!(client["connection"]["protocol_version"], "3.1.1");
+    assert_eq!(client["connection"]["keep_alive_seconds"], 33);
+    assert_eq!(client["connection"]["paused_because"].as_array().unwrap().len(), 0);
+    assert_eq!((client["connected"].as_bool(), client["subscriptions"].as_u64()), (Some(true), Some(2)));
+    let subscriptions = broker.json("/api/v1/clients/c3/subscriptions");
+    let filter = |place: usize| subscriptions["subscriptions"][place]["filter"].as_str().unwrap();
+    assert_eq!((filter(0), filter(1)), ("queue", "$share/g/b"));
+
+    let client = broker.json("/api/v1/clients/a%2Fway%20%C3%A9");
+    assert_eq!((client["connected"].as_bool(), client["connection"].is_null()), (Some(false), true));
+    assert!(client["disconnected_at_ms"].as_u64().unwrap() > 1_600_000_000_000, "{client}");
+    assert_eq!(client["session_expiry_interval_seconds"], 3600);
+    assert_eq!(client["queued_messages"], 1);
+    assert_eq!(broker.get("/api/v1/clients/nobody").unwrap().0, 404);
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

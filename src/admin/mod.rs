@@ -5,9 +5,12 @@
 //! requests from the same machine.
 
 mod backups;
+mod client_json;
+mod clients;
 mod exporter;
 mod listener;
 mod metric;
+mod peer;
 mod process;
 mod routes;
 mod snapshot;
@@ -30,9 +33,11 @@ pub use snapshot::BrokerHandles;
 
 use crate::config;
 use backups::Backups;
+use clients::Clients;
 use exporter::Exporter;
 use listener::BoundedListener;
-use routes::{Peer, router};
+use peer::Peer;
+use routes::router;
 
 /// The running admin listener. Dropping it stops it.
 #[derive(Debug)]
@@ -115,8 +120,9 @@ async fn serve(socket: TcpListener, handles: BrokerHandles, stopped: oneshot::Re
     let listener = BoundedListener::new(tokio::net::TcpListener::from_std(socket)?, CONNECTION_LIFETIME);
     let status = Arc::clone(&handles.status);
     let backups = Arc::new(Backups::new(&handles));
+    let clients = Clients { queries: handles.queries.clone(), shared: Arc::clone(&handles.shared) };
     let exporter = Arc::new(Mutex::new(Exporter::new(handles)));
-    let router = router(Arc::clone(&exporter), status, backups);
+    let router = router(Arc::clone(&exporter), status, backups, clients);
     select! {
         result = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()) => result,
         () = run_upkeep(&exporter) => Ok(()),

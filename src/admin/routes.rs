@@ -1,41 +1,28 @@
-use std::net::SocketAddr;
 use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::IncomingStream;
 
 use super::backups::{Backups, PROCESS_HEADER, Progress};
+use super::clients::{self, Clients};
 use super::exporter::Exporter;
-use super::listener::BoundedListener;
+use super::peer::Peer;
 use crate::server::Status;
 
-/// The client's address.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
-
-impl Peer {
-    pub(super) fn is_local(self) -> bool {
-        self.0.ip().to_canonical().is_loopback()
-    }
-}
-
-impl Connected<IncomingStream<'_, BoundedListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
 /// The routes of the admin listener.
-pub(super) fn router(exporter: Arc<Mutex<Exporter>>, status: Arc<Status>, backups: Arc<Backups>) -> Router {
+pub(super) fn router(
+    exporter: Arc<Mutex<Exporter>>,
+    status: Arc<Status>,
+    backups: Arc<Backups>,
+    clients: Clients,
+) -> Router {
     let metrics = get(metrics).with_state(exporter);
     let live = get(live).with_state(Arc::clone(&status));
     let ready = get(ready).with_state(status);
@@ -45,6 +32,7 @@ pub(super) fn router(exporter: Arc<Mutex<Exporter>>, status: Arc<Status>, backup
         .route("/health/live", live)
         .route("/health/ready", ready)
         .route("/backup", backup)
+        .merge(clients::router(clients))
         .fallback(not_found)
         .layer(map_response(close_after_response))
 }
@@ -110,7 +98,10 @@ async fn local_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next
 }
 
 async fn not_found() -> impl IntoResponse {
-    (StatusCode::NOT_FOUND, "not found; the paths are:\n/metrics\n/health/live\n/health/ready\n/backup\n")
+    (
+        StatusCode::NOT_FOUND,
+        "not found; the paths are:\n/metrics\n/health/live\n/health/ready\n/backup\n/api/v1/clients\n",
+    )
 }
 
 fn health(code: StatusCode, status: &str) -> Response {

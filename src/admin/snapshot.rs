@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::process;
 use crate::broker::{Counters, Shared};
 use crate::config::Durability;
-use crate::server::{AdmissionCounts, LatencyHistogram, Status, Traffic};
+use crate::server::{AdmissionCounts, LatencyHistogram, Queries, Status, Traffic};
 use crate::store::{Stats, Store};
 use crate::timestamp::Timestamp;
 
@@ -20,6 +20,8 @@ pub struct BrokerHandles {
     pub durability: Durability,
     /// The store, if there is one.
     pub store: Option<Arc<Store>>,
+    /// Asks the shards what they have.
+    pub queries: Queries,
     /// The data directory.
     pub data: PathBuf,
 }

@@ -8,7 +8,7 @@ use crate::broker::{DropReason, Shared};
 use crate::codec::{PacketType, Qos};
 use crate::config::Durability;
 use crate::routing::RetainedLimits;
-use crate::server::{AdmissionCounts, Clock, LatencyHistogram, ShardSnapshot, Status};
+use crate::server::{AdmissionCounts, Clock, LatencyHistogram, Queries, ShardSnapshot, Status};
 use crate::timestamp::Timestamp;
 
 /// Later than the machine's clock, so that the clock of the broker starts at exactly this time.
@@ -22,6 +22,7 @@ fn handles() -> BrokerHandles {
         shared: Arc::new(Shared::new(2, retained_limits)),
         durability: Durability::PowerLoss,
         store: None,
+        queries: Queries::unanswered(2),
         data: "nowhere".into(),
     }
 }
@@ -220,6 +221,34 @@ fn an_endless_request_is_refused_and_others_are_answered() {
     let written = (0..10_000).take_while(|_| endless.write_all(&header).is_ok()).count();
     assert!(written < 10_000, "40 MB of headers were taken");
     assert!(get(admin.address(), "/health/live").0.starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn clients_are_told_to_this_machine_only_and_not_to_websites() {
+    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
+    for path in ["/api/v1/clients", "/api/v1/clients/a", "/api/v1/clients/a/subscriptions"] {
+        for headers in ["Host: evil.example\r\n", "Host: localhost\r\nOrigin: http://localhost\r\n"] {
+            let (head, body) = request(admin.address(), &format!("GET {path} HTTP/1.1\r\n{headers}\r\n"));
+            assert!(head.starts_with("HTTP/1.1 403 "), "{path}: {head}");
+            assert_eq!(body, "{\"error\":\"clients are told to this machine only\"}\n");
+        }
+    }
+}
+
+#[test]
+fn a_shard_that_does_not_answer_is_named_and_an_unknown_client_is_not_found() {
+    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
+    let get = |path: &str| request(admin.address(), &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    let (head, body) = get("/api/v1/clients");
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert!(head.contains("content-type: application/json") && head.contains("connection: close"), "{head}");
+    assert_eq!(body, "{\"error\":\"shard 0 does not answer\"}\n");
+    let (head, body) = get("/api/v1/clients/nobody");
+    assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    assert_eq!(body, "{\"error\":\"there is no session of this client identifier\"}\n");
+    let (head, body) = get("/api/v1/clients?limit=0");
+    assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+    assert_eq!(body, "{\"error\":\"limit must be from 1 to 1000\"}\n");
 }
 
 #[test]

@@ -1,24 +1,43 @@
 use std::io::Write;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::anonymous::{ANONYMOUS, UNVERIFIABLE};
+use super::chain::UNKNOWN_METHOD;
+use super::password::{MISSING_PASSWORD, UNKNOWN_USER, WRONG_PASSWORD};
 use super::*;
+use crate::codec::{ClientId, ReasonCode};
+use crate::config::{AllowAnonymous, Listener, Security};
+use crate::routing::Access;
 
 /// User `alice` with the password `sesam`.
-const PASSWORDS: &str = "alice:$7$101$ZkGV8aACU+Ewh7JV$9Ijwh81V4Q2AKkgvaZ1RJeWjjFIE+1DxzHY25z1IVSe86IXNfJH2nJ041Fb/S5NhyhKUmKgy70UrEpww63Ti6A==\n";
+pub(super) const PASSWORDS: &str = "alice:$7$101$ZkGV8aACU+Ewh7JV$9Ijwh81V4Q2AKkgvaZ1RJeWjjFIE+1DxzHY25z1IVSe86IXNfJH2nJ041Fb/S5NhyhKUmKgy70UrEpww63Ti6A==\n";
 const ACL: &str = "topic read anonymous\nuser alice\ntopic read alice\n";
 const REMOTE: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
 const LOOPBACK: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-const ANONYMOUS: Credentials<'_> = Credentials {
-    client_id: "c",
-    user_name: None,
-    password: None,
-    address: REMOTE,
-    certificate_identity: None,
-    allow_anonymous: None,
-};
 
-fn file(text: &str) -> tempfile::TempPath {
+/// A client that says nothing about itself, from another machine.
+pub(super) fn anonymous() -> Request {
+    Request {
+        client_id: ClientId("c".into()),
+        user_name: None,
+        password: None,
+        method: None,
+        data: None,
+        address: REMOTE,
+        certificate_identity: None,
+        listener: "tcp".into(),
+    }
+}
+
+pub(super) fn alice(password: &'static [u8]) -> Request {
+    Request { user_name: Some("alice".into()), password: Some(Bytes::from_static(password)), ..anonymous() }
+}
+
+pub(super) fn file(text: &str) -> tempfile::TempPath {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
     file.into_temp_path()
@@ -29,37 +48,59 @@ fn authenticator(allow_anonymous: AllowAnonymous, passwords: Option<&str>) -> Au
     let path = |file: &tempfile::TempPath| Some(PathBuf::from(&**file));
     let password_file_path = password_file.as_ref().and_then(path);
     let security = Security { allow_anonymous, password_file: password_file_path, acl_file: path(&acl_file) };
-    Authenticator::new(&security).unwrap()
+    let listener = |name: &str, allow_anonymous| Listener {
+        name: Some(name.to_owned()),
+        allow_anonymous: Some(allow_anonymous),
+        ..Listener::new("127.0.0.1:1883".parse().unwrap())
+    };
+    let listeners = [listener("open", AllowAnonymous::Always), listener("closed", AllowAnonymous::Never)];
+    Authenticator::new(&security, &listeners).unwrap()
 }
 
-fn alice(password: &[u8]) -> Credentials<'_> {
-    Credentials { user_name: Some("alice"), password: Some(password), ..ANONYMOUS }
-}
-
-/// The identity that the client got, derived from its access rules.
-fn identity(authenticator: &Authenticator, credentials: &Credentials<'_>) -> Result<&'static str, Refusal> {
-    let access = authenticator.authenticate(credentials)?;
-    let acl = authenticator.snapshot.load();
-    let acl = acl.acl.as_ref().unwrap();
-    Ok(if access == acl.access("c", Some("alice")) {
+/// The user that the client is known as, whether that is verified, and whose access rules it got.
+fn identity(authenticator: &Authenticator, request: &Request) -> Result<(Option<String>, bool, &'static str), Refusal> {
+    let decision = match authenticator.authenticate(request).0 {
+        Verdict::Accept(decision) => decision,
+        Verdict::Refuse(refusal) => return Err(refusal),
+        Verdict::Continue { .. } => panic!("no provider asks for more"),
+    };
+    let is_like = |user| decision.access == authenticator.access(&request.client_id, user);
+    let rules = if is_like(Some("alice")) {
         "alice"
-    } else if access == acl.access("c", None) {
+    } else if is_like(None) {
         "anonymous"
     } else {
         "stranger"
-    })
+    };
+    Ok((decision.user.map(|user| user.to_string()), decision.is_verified, rules))
+}
+
+fn verified_alice() -> Result<(Option<String>, bool, &'static str), Refusal> {
+    Ok((Some("alice".to_owned()), true, "alice"))
+}
+
+fn unnamed() -> Result<(Option<String>, bool, &'static str), Refusal> {
+    Ok((None, false, "anonymous"))
 }
 
 #[test]
 fn a_user_is_accepted_only_with_the_right_password() {
     let authenticator = authenticator(AllowAnonymous::Always, Some(PASSWORDS));
-    assert_eq!(identity(&authenticator, &alice(b"sesam")), Ok("alice"));
-    assert_eq!(identity(&authenticator, &alice(b"Sesam")), Err(Refusal::WrongPassword));
-    let silent = Credentials { password: None, ..alice(b"") };
-    assert_eq!(identity(&authenticator, &silent), Err(Refusal::MissingPassword));
-    let bob = Credentials { user_name: Some("bob"), ..alice(b"sesam") };
-    assert_eq!(identity(&authenticator, &bob), Err(Refusal::UnknownUser));
-    assert_eq!(Refusal::UnknownUser.reason_code(), ReasonCode::BadUserNameOrPassword);
+    assert_eq!(identity(&authenticator, &alice(b"sesam")), verified_alice());
+    assert_eq!(identity(&authenticator, &alice(b"Sesam")), Err(WRONG_PASSWORD));
+    let silent = Request { password: None, ..alice(b"") };
+    assert_eq!(identity(&authenticator, &silent), Err(MISSING_PASSWORD));
+    let bob = Request { user_name: Some("bob".into()), ..alice(b"sesam") };
+    assert_eq!(identity(&authenticator, &bob), Err(UNKNOWN_USER));
+    assert_eq!(UNKNOWN_USER.reason_code, ReasonCode::BadUserNameOrPassword);
+}
+
+#[test]
+fn a_client_without_a_user_name_is_anonymous_also_beside_a_password_file() {
+    let authenticator = authenticator(AllowAnonymous::Always, Some(PASSWORDS));
+    assert_eq!(identity(&authenticator, &anonymous()), unnamed());
+    let nameless = Request { user_name: None, ..alice(b"sesam") };
+    assert_eq!(identity(&authenticator, &nameless), unnamed());
 }
 
 #[test]
@@ -67,68 +108,87 @@ fn anonymous_clients_are_accepted_from_loopback_and_unix_sockets_by_default() {
     let authenticator = authenticator(Security::default().allow_anonymous, None);
     let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
     for address in [LOOPBACK, None, Some(IpAddr::V6(Ipv6Addr::LOCALHOST)), Some(mapped)] {
-        let local = Credentials { address, ..ANONYMOUS };
-        assert_eq!(identity(&authenticator, &local), Ok("anonymous"), "{address:?}");
+        let local = Request { address, ..anonymous() };
+        assert_eq!(identity(&authenticator, &local), unnamed(), "{address:?}");
     }
-    assert_eq!(identity(&authenticator, &ANONYMOUS), Err(Refusal::Anonymous));
-    assert_eq!(Refusal::Anonymous.reason_code(), ReasonCode::NotAuthorized);
+    assert_eq!(identity(&authenticator, &anonymous()), Err(ANONYMOUS));
+    assert_eq!(ANONYMOUS.reason_code, ReasonCode::NotAuthorized);
 }
 
 #[test]
 fn a_listener_overrides_allow_anonymous() {
     let authenticator = authenticator(AllowAnonymous::Loopback, None);
-    let open = Credentials { allow_anonymous: Some(AllowAnonymous::Always), ..ANONYMOUS };
-    assert_eq!(identity(&authenticator, &open), Ok("anonymous"));
-    let closed = Credentials { address: LOOPBACK, allow_anonymous: Some(AllowAnonymous::Never), ..ANONYMOUS };
-    assert_eq!(identity(&authenticator, &closed), Err(Refusal::Anonymous));
+    let open = Request { listener: "open".into(), ..anonymous() };
+    assert_eq!(identity(&authenticator, &open), unnamed());
+    let closed = Request { address: LOOPBACK, listener: "closed".into(), ..anonymous() };
+    assert_eq!(identity(&authenticator, &closed), Err(ANONYMOUS));
 }
 
 #[test]
 fn an_unverified_name_has_the_rules_of_anonymous_clients() {
     let authenticator = authenticator(AllowAnonymous::Loopback, None);
-    let claimed = Credentials { address: LOOPBACK, ..alice(b"anything") };
-    assert_eq!(identity(&authenticator, &claimed), Ok("anonymous"));
-    assert_eq!(identity(&authenticator, &alice(b"anything")), Err(Refusal::Unverifiable));
+    let claimed = Request { address: LOOPBACK, ..alice(b"anything") };
+    assert_eq!(identity(&authenticator, &claimed), Ok((Some("alice".to_owned()), false, "anonymous")));
+    assert_eq!(identity(&authenticator, &alice(b"anything")), Err(UNVERIFIABLE));
 }
 
 #[test]
 fn the_identity_of_a_certificate_is_a_verified_user() {
     let authenticator = authenticator(AllowAnonymous::Never, Some(PASSWORDS));
-    let certified = Credentials { certificate_identity: Some("alice"), user_name: Some("bob"), ..alice(b"wrong") };
-    assert_eq!(identity(&authenticator, &certified), Ok("alice"));
-    assert!(!authenticator.needs_hashing(&certified));
+    let user_name = Some("bob".into());
+    let certified = Request { certificate_identity: Some("alice".into()), user_name, ..alice(b"wrong") };
+    assert_eq!(identity(&authenticator, &certified), verified_alice());
+    assert!(authenticator.authenticate_at_once(&certified).is_some());
 }
 
 #[test]
-fn only_a_password_that_is_verified_needs_hashing() {
+fn an_authentication_method_is_refused_whatever_else_the_client_brings() {
+    let authenticator = authenticator(AllowAnonymous::Always, Some(PASSWORDS));
+    let certificate_identity = Some("alice".into());
+    let request = Request { method: Some("SCRAM-SHA-1".into()), certificate_identity, ..alice(b"sesam") };
+    assert_eq!(authenticator.authenticate_at_once(&request), Some(Verdict::Refuse(UNKNOWN_METHOD)));
+}
+
+#[test]
+fn only_the_verification_of_a_password_is_not_judged_at_once() {
     let with_file = authenticator(AllowAnonymous::Always, Some(PASSWORDS));
-    assert!(with_file.needs_hashing(&alice(b"wrong")));
-    assert!(with_file.needs_hashing(&Credentials { user_name: Some("bob"), ..alice(b"wrong") }));
-    assert!(!with_file.needs_hashing(&ANONYMOUS));
-    assert!(!authenticator(AllowAnonymous::Always, None).needs_hashing(&alice(b"wrong")));
+    assert!(with_file.authenticate_at_once(&alice(b"wrong")).is_none());
+    let bob = Request { user_name: Some("bob".into()), ..alice(b"wrong") };
+    assert!(with_file.authenticate_at_once(&bob).is_none());
+    assert!(with_file.authenticate_at_once(&anonymous()).is_some());
+    let without_file = authenticator(AllowAnonymous::Always, None);
+    assert!(without_file.authenticate_at_once(&alice(b"wrong")).is_some());
 }
 
 #[test]
 fn without_an_acl_file_everything_is_allowed() {
-    let authenticator = Authenticator::new(&Security::default()).unwrap();
-    let local = Credentials { address: LOOPBACK, ..ANONYMOUS };
-    assert_eq!(authenticator.authenticate(&local), Ok(Access::everything()));
+    let authenticator = Authenticator::new(&Security::default(), &[]).unwrap();
+    let local = Request { address: LOOPBACK, ..anonymous() };
+    let accepted = Verdict::Accept(Decision::anonymous(None, Arc::new(Access::everything())));
+    assert_eq!(authenticator.authenticate(&local).0, accepted);
+    assert_eq!(*authenticator.access(&local.client_id, Some("alice")), Access::everything());
 }
 
 #[test]
 fn a_reload_applies_a_valid_file_and_ignores_an_invalid_one() {
     let passwords = file("");
     let security = Security { password_file: Some(passwords.to_path_buf()), ..Security::default() };
-    let authenticator = Authenticator::new(&security).unwrap();
-    assert_eq!(authenticator.authenticate(&alice(b"sesam")), Err(Refusal::UnknownUser));
+    let authenticator = Authenticator::new(&security, &[]).unwrap();
+    let accepted = Verdict::Accept(Decision::verified("alice".into(), Arc::new(Access::everything())));
+    let verdict = || authenticator.authenticate(&alice(b"sesam")).0;
+    let first = authenticator.generation();
+    assert_eq!(verdict(), Verdict::Refuse(UNKNOWN_USER));
     std::fs::write(&passwords, PASSWORDS).unwrap();
     authenticator.reload().unwrap();
-    assert_eq!(authenticator.authenticate(&alice(b"sesam")), Ok(Access::everything()));
+    let second = authenticator.generation();
+    assert_ne!(first, second);
+    assert_eq!(verdict(), accepted);
     std::fs::write(&passwords, "alice:plain\n").unwrap();
     let error = authenticator.reload().unwrap_err().to_string();
     assert!(error.starts_with(&format!("{}:1: ", passwords.display())), "{error}");
-    assert_eq!(authenticator.authenticate(&alice(b"sesam")), Ok(Access::everything()));
+    assert_eq!(verdict(), accepted);
     std::fs::remove_file(&passwords).unwrap();
     assert!(matches!(authenticator.reload(), Err(AuthError::Unreadable { .. })));
-    assert_eq!(authenticator.authenticate(&alice(b"sesam")), Ok(Access::everything()));
+    assert_eq!(verdict(), accepted);
+    assert_eq!(authenticator.generation(), second);
 }

@@ -3,6 +3,7 @@ use crate::broker::event::AuthenticationRequest;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::fetch::Fetch;
 use crate::broker::persistence::record::Record;
+use crate::broker::query::{Answer, QueryId};
 use crate::broker::report::Report;
 use crate::codec::ServerPacket;
 use crate::routing::ShardId;
@@ -59,6 +60,8 @@ pub enum Action {
         /// The message.
         message: ShardMessage,
     },
+    /// Give the answer to [`Event::Query`](crate::broker::Event::Query) to who asked.
+    Answer(QueryId, Box<Answer>),
     /// Tell the operator.
     Report(Box<Report>),
 }

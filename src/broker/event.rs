@@ -7,6 +7,7 @@ use bytestring::ByteString;
 use crate::broker::directory::message::ShardMessage;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::fetch::Fetched;
+use crate::broker::query::{Query, QueryId};
 use crate::codec::{ClientId, ClientPacket, DecodeError, ProtocolVersion, ReasonCode};
 use crate::routing::{Access, ShardId};
 use crate::session::Ticket;
@@ -90,6 +91,8 @@ pub enum Event {
         /// This connection.
         connection: ConnectionId,
     },
+    /// Somebody wants to know something; answered by [`Action::Answer`](crate::broker::Action::Answer) in the same turn.
+    Query(QueryId, Box<Query>),
     /// The broker stops: all connections are closed with 0x8B, and no new one is accepted.
     ShuttingDown,
 }

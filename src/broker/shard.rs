@@ -119,6 +119,7 @@ impl Shard {
             Event::StoreCongestion(congested) => self.flow.set_store_congested(congested),
             Event::ShardCongestion { shard, congested } => self.flow.set_full(shard, congested),
             Event::PeerClosed { connection } => self.on_peer_closed(connection, turn),
+            Event::Query(id, query) => self.on_query(id, &query, turn),
             Event::ShuttingDown => self.on_shutting_down(turn),
         }
         if !self.flow.is_quiet() {

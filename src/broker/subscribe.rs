@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
@@ -16,6 +16,7 @@ use crate::codec::{
 };
 use crate::routing::{Coverage, SubscribeOutcome};
 use crate::session;
+use crate::topic::TopicFilter;
 
 impl Shard {
     pub(super) fn on_subscribe(&mut self, slot: usize, subscribe: &Subscribe, turn: &mut Turn<'_>) {
@@ -113,6 +114,7 @@ impl Shard {
         drop(index);
         // A message that is retained from now on is routed to the subscriptions as well: their cursors pass over it.
         let retained = self.shared.retained();
+        let mut wanted: BTreeMap<TopicFilter, (usize, Granted)> = BTreeMap::new();
         for (Subscription { filter, options }, outcome) in answers.iter().flatten().zip(outcomes) {
             if filter.share.is_some() {
                 entry.has_shares = true;
@@ -125,11 +127,17 @@ impl Shard {
             };
             let matched = Matched::new(subscription_id.into_iter().collect(), None);
             let granted = Granted { qos: options.qos, no_local: options.no_local, matched };
-            if !is_wanted {
-                entry.replays.regrant(&filter.topic_filter, granted);
-            } else if !retained.is_empty() {
-                entry.replays.begin(filter.topic_filter.clone(), Replay { granted, cursor: retained.cursor() });
+            match (is_wanted, wanted.get_mut(&filter.topic_filter)) {
+                (true, None) => _ = wanted.insert(filter.topic_filter.clone(), (1, granted)),
+                (_, Some(earlier)) => *earlier = (earlier.0 + usize::from(is_wanted), granted),
+                (false, None) => entry.replays.regrant(&filter.topic_filter, granted),
             }
+        }
+        if retained.is_empty() {
+            return;
+        }
+        for (filter, (times, granted)) in wanted {
+            entry.replays.begin(filter, Replay::new(granted, retained.cursor(), times - 1));
         }
     }
 

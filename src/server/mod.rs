@@ -11,6 +11,7 @@ mod connection;
 mod error;
 mod listener;
 mod logging;
+mod queries;
 mod report;
 mod settings;
 mod shard;
@@ -40,17 +41,17 @@ pub(crate) use clock::Clock;
 pub use error::{EXIT_PANIC, ServerError};
 pub use listener::TlsError;
 pub use logging::init as init_logging;
+pub use queries::{Queries, QueryError};
 pub use status::{AdmissionCounts, ShardSnapshot, Status};
 pub use store::thread::{inspect_store, store_directory};
 pub use traffic::{LatencyHistogram, Traffic};
 
-use crate::auth::Authenticator;
+use crate::auth::{self, Authenticator};
 use crate::broker::{Recovered, Shard, Shared};
 use crate::config::Config;
 use crate::routing::ShardId;
 use crate::store::Store;
 use crate::timestamp::Timestamp;
-use authentication::Authentication;
 use listener::{Acceptor, Admission, BoundSocket, Endpoint, Reloaded, TcpOptions};
 use shard::driver::Parts;
 use shard::mailbox::{Mail, Mailbox};
@@ -66,7 +67,7 @@ pub struct Server {
     shared: Arc<Shared>,
     status: Arc<Status>,
     admission: Arc<Admission>,
-    authentication: Arc<Authentication>,
+    authentication: Arc<auth::Pool>,
     mailboxes: Arc<[Mailbox]>,
     ended: mpsc::Receiver<ShardId>,
     store: Option<Arc<Store>>,
@@ -78,13 +79,12 @@ impl Server {
     /// Reads certificates, password and ACL file, listens at every address, and starts the shards.
     pub fn start(config: Config) -> Result<Self, ServerError> {
         let listeners = bind(&config)?;
-        let authenticator = Authenticator::new(&config.security)?;
+        let authenticator = Authenticator::new(&config.security, &config.listeners)?;
         let shards = match usize::from(config.server.shards) {
             0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
             shards => shards,
         };
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(FORWARDED_MAX)).collect();
-        let authentication = Authentication::start(authenticator, &config.listeners, &mailboxes);
         let (ended_sender, ended) = mpsc::channel(shards);
         let clock = Clock::start(Timestamp::default());
         let (failures_sender, failures) = mpsc::channel(1);
@@ -95,7 +95,7 @@ impl Server {
             shared: Arc::new(Shared::new(shards, settings::retained_limits(&config)).of_run(run)),
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(Admission::new(&config.limits)),
-            authentication: Arc::new(authentication.map_err(ServerError::Start)?),
+            authentication: Arc::new(auth::Pool::start(authenticator).map_err(ServerError::Start)?),
             mailboxes,
             ended,
             store,
@@ -122,6 +122,11 @@ impl Server {
         self.store.clone()
     }
 
+    /// Asks the shards what they have.
+    pub fn queries(&self) -> Queries {
+        Queries::new(Arc::clone(&self.mailboxes))
+    }
+
     /// Lets connections in until a signal asks to stop, then says goodbye to every client.
     pub fn run(self) -> Result<(), ServerError> {
         let mut builder = Builder::new_current_thread();
@@ -144,7 +149,7 @@ impl Server {
         }
         let mut restored: Vec<Vec<_>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
         for (number, session) in sessions.into_iter().enumerate() {
-            let access = self.authentication.access_of(&session.client_id, session.user.as_deref());
+            let access = self.authentication.access(&session.client_id, session.user.as_deref());
             if let Some(shard) = restored.get_mut(number % self.mailboxes.len()) {
                 shard.push((session, access));
             }

@@ -1,13 +1,14 @@
 //! SIGHUP reloads certificates, passwords and access rules, without closing connections; an invalid file has no effect.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::broker::{Broker, Setup, Transport};
 use crate::certificates;
 use crate::deadline::wait_for;
 use crate::mosquitto::{Subscriber, message, publish_at, try_publish};
 use crate::peer;
-use crate::raw::{Connect, Version, Wire};
+use crate::raw::{CONNACK, Connect, Received, Version, Wire};
 
 const V5: Version = Version::V5;
 
@@ -42,6 +43,22 @@ fn passwords_are_reloaded_and_connections_stay() {
 }
 
 #[test]
+fn a_password_that_is_being_hashed_during_a_reload_is_judged_by_the_new_file() {
+    if peer::is_chosen() {
+        return; // it does nothing else while it hashes
+    }
+    let mut setup = Setup::default().users(&[("bob", "b")]);
+    setup.users = Some(SLOW_ALICE.to_owned());
+    let broker = setup.start();
+    let mut wire = Wire::open(broker.address());
+    wire.send(&Connect::new(V5, "slow").user("alice", "sesam").bytes());
+    assert_eq!(wire.receive(Duration::from_millis(200)), Received::Nothing, "the hash is not slow enough");
+    fs::write(broker.path().join("users"), Setup::default().users(&[("bob", "b")]).users.unwrap()).unwrap();
+    broker.signal("HUP");
+    assert_eq!(wire.expect(CONNACK).reason_code(), 0x86);
+}
+
+#[test]
 fn a_bad_password_file_keeps_the_old_one() {
     if peer::is_chosen() {
         return;
@@ -70,6 +87,19 @@ fn access_rules_are_reloaded_and_apply_to_connected_clients() {
     broker.signal("HUP");
     wait_for("the new rules", || (wire.publish(V5, "new/x", "") != 0x87).then_some(()));
     assert_eq!(wire.publish(V5, "old/x", ""), 0x87);
+}
+
+#[test]
+fn access_rules_are_read_again_for_more_connections_than_one_turn_renews() {
+    let broker = Setup::default().access("topic readwrite old/#\n").start();
+    let connect = |number| Wire::connected(broker.address(), &Connect::new(V5, &format!("client {number}")));
+    let mut wires: Vec<_> = (0..300).map(connect).collect();
+    fs::write(broker.path().join("access"), "topic readwrite new/#\n").unwrap();
+    broker.signal("HUP");
+    for wire in &mut wires {
+        wait_for("the new rules", || (wire.publish(V5, "new/x", "") != 0x87).then_some(()));
+        assert_eq!(wire.publish(V5, "old/x", ""), 0x87);
+    }
 }
 
 #[test]
@@ -107,3 +137,6 @@ fn certificates_are_reloaded_and_connections_stay() {
     publish_at(&with("ca2.pem"), &arguments);
     assert_eq!(subscriber.next(), message("reload", "hello", 1));
 }
+
+/// User `alice` with the password `sesam`, whose hash takes a second or more to compute.
+const SLOW_ALICE: &str = "alice:$7$100000$MDEyMzQ1Njc4OWFi$M6QBnOYNSoWOFigjA5JgYJZ6FGPQeKzXamS7MWWPG/DSTnC1R+eCPXjv0Gpe4WCSBzlVdG34p9hEQTzme33LZQ==";

@@ -61,7 +61,8 @@ impl Writer {
                 | Action::Pause { .. }
                 | Action::Resume { .. }
                 | Action::Forward { .. }
-                | Action::Report(_) => {}
+                | Action::Report(_)
+                | Action::Answer(..) => {}
             }
         }
     }

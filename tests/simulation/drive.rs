@@ -94,6 +94,7 @@ impl World {
                 let at = side.channels[to];
                 self.schedule_at(at, Step::Forwarded(to, message));
             }
+            Action::Answer(..) => unreachable!("nobody asks"),
             Action::Report(report) => self.on_report(&report),
         }
     }

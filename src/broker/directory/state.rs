@@ -173,6 +173,16 @@ impl Shared {
         }
     }
 
+    /// Who holds a Client Identifier. Its Session may still be on the way to that shard.
+    pub(in crate::broker) fn holder(&self, client_id: &ClientId) -> Option<Holder> {
+        self.holders.get(client_id).map(|holder| *holder)
+    }
+
+    /// The shard that answers for a Client Identifier, if any does.
+    pub fn shard_of(&self, client_id: &ClientId) -> Option<ShardId> {
+        self.holder(client_id).map(Holder::shard)
+    }
+
     /// The Session of this claim is gone: nobody holds the Client Identifier, unless somebody claimed it since.
     pub(in crate::broker) fn unclaim(&self, client_id: &ClientId, claim: Claim) {
         self.holders.remove_if(client_id, |_, holder| holder.claim() == claim);

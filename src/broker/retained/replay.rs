@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, RwLockReadGuard};
 
+use crate::broker::retained::state::VISITS_MAX;
 use crate::codec::{Matched, Qos};
 use crate::routing::{RetainedCursor, RetainedMessage, RetainedStore};
 use crate::session::Ticket;
@@ -33,8 +34,12 @@ struct Waiting {
 /// A new subscription on its way through the retained messages.
 #[derive(Debug)]
 pub(in crate::broker) struct Replay {
-    pub(in crate::broker) granted: Granted,
-    pub(in crate::broker) cursor: RetainedCursor,
+    granted: Granted,
+    cursor: RetainedCursor,
+    /// How often the client named the filter once more in the same packet.
+    repeats: usize,
+    /// Nodes that it has visited.
+    visited: usize,
 }
 
 /// How a subscription gets retained messages.
@@ -56,6 +61,24 @@ pub(in crate::broker) enum NextReplayed<'a> {
     OutOfVisits,
     /// Nothing: they are finished.
     Nothing,
+}
+
+impl Replay {
+    /// The replay for a filter that one packet names `repeats` times more.
+    pub(in crate::broker) const fn new(granted: Granted, cursor: RetainedCursor, repeats: usize) -> Self {
+        Self { granted, cursor, repeats, visited: 0 }
+    }
+
+    /// Begins again for the next time that the packet named the filter, as if each had come in a packet of its own. [MQTT-3.8.4-5] Of many
+    /// packets that come at once, only the last is replayed to its end: so it is here, if to repeat it would cost too much.
+    fn repeats(&mut self) -> bool {
+        if self.repeats == 0 || self.visited > VISITS_MAX {
+            return false;
+        }
+        self.repeats -= 1;
+        self.cursor.restart();
+        true
+    }
 }
 
 impl Replays {
@@ -140,19 +163,22 @@ impl Replays {
                 break;
             }
             if replay.cursor.is_finished() {
-                self.end_current();
+                if !replay.repeats() {
+                    self.end_current();
+                }
                 continue;
             }
             if *visits == 0 {
                 return NextReplayed::OutOfVisits;
             }
-            let mut bytes = 0;
+            let (mut bytes, before) = (0, *visits);
             store().advance((&mut replay.cursor, filter), now, visits, |retained| {
                 bytes += retained.message.payload.len();
                 waiting.found.push_back(Arc::clone(retained));
                 let is_enough = waiting.found.len() >= FOUND_MAX || bytes >= FOUND_BYTES_MAX;
                 if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
+            replay.visited += before - *visits;
         }
         self.check();
         let next = self.0.as_mut().and_then(|waiting| Some((waiting.found.pop_front()?, &waiting.current.1.granted)));
@@ -205,7 +231,7 @@ mod tests {
 
     fn begin(replays: &mut Replays, filter: &str, store: &RwLock<RetainedStore>) {
         let cursor = store.read().unwrap().cursor();
-        replays.begin(TopicFilter::try_from(filter).unwrap(), Replay { granted: GRANTED, cursor });
+        replays.begin(TopicFilter::try_from(filter).unwrap(), Replay::new(GRANTED, cursor, 0));
     }
 
     /// The numbers of all messages that come with so many visits.
@@ -230,6 +256,18 @@ mod tests {
         assert_eq!(replays.0.as_ref().unwrap().later.len(), 1);
         assert_eq!(take(&mut replays, &store, 100), [1, 2, 3, 2]);
         assert!(replays.is_empty());
+    }
+
+    #[test]
+    fn filter_that_a_packet_repeats_is_repeated_unless_that_costs_much() {
+        for (messages, repeats, expected) in [(3, 1, 6), (3, 9, 30), (VISITS_MAX as u64, 9, VISITS_MAX)] {
+            let store = store(messages);
+            let mut replays = Replays::default();
+            let cursor = store.read().unwrap().cursor();
+            replays.begin(TopicFilter::try_from("#").unwrap(), Replay::new(GRANTED, cursor, repeats));
+            assert_eq!(take(&mut replays, &store, usize::MAX).len(), expected);
+            assert!(replays.is_empty());
+        }
     }
 
     #[test]

@@ -89,6 +89,11 @@ impl SessionTable {
         self.slots.get(slot).filter(|entry| entry.subscriber.key == key)
     }
 
+    /// The end of all slots: those from here on are vacant.
+    pub(in crate::broker) fn slots_end(&self) -> usize {
+        self.slots.capacity()
+    }
+
     /// The slot of the Session that is here for this claim.
     pub(in crate::broker) fn slot_of(&self, claim: Claim) -> Option<usize> {
         self.by_claim.get(&claim).map(|slot| *slot as usize)

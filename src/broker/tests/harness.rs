@@ -13,8 +13,8 @@ use crate::broker::connection::state::Connection;
 use crate::broker::ids::Origin;
 use crate::broker::publish::blocked::WaitsFor;
 use crate::broker::{
-    Action, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Fetch, Peer, Record, RecordBytes,
-    RecordKey, Recovered, Recovery, Report, Settings, Shard, ShardMessage, Shared, Ticket,
+    Action, Answer, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Fetch, Peer, QueryId, Record,
+    RecordBytes, RecordKey, Recovered, Recovery, Report, Settings, Shard, ShardMessage, Shared, Ticket,
 };
 use crate::codec::{ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
 use crate::routing::{Access, RetainedLimits, ShardId};
@@ -35,6 +35,7 @@ pub(super) struct Harness {
     pub(super) transports_take: bool,
     pub(super) records: Vec<Record>,
     pub(super) reports: Vec<Report>,
+    pub(super) answers: Vec<(QueryId, Answer)>,
     pub(super) requests: VecDeque<(Client, AuthenticationRequest)>,
     clients: BTreeMap<Client, Seen>,
     between: BTreeMap<(usize, usize), VecDeque<ShardMessage>>,
@@ -93,6 +94,7 @@ impl Harness {
             transports_take: true,
             records: Vec::new(),
             reports: Vec::new(),
+            answers: Vec::new(),
             requests: VecDeque::new(),
             clients: BTreeMap::new(),
             between: BTreeMap::new(),
@@ -462,6 +464,7 @@ impl Harness {
             Action::Forward { shard: to, message } => {
                 self.between.entry((shard, usize::from(to.0))).or_default().push_back(message);
             }
+            Action::Answer(id, answer) => self.answers.push((id, *answer)),
             Action::Report(report) => self.reports.push(*report),
         }
     }

@@ -24,6 +24,7 @@ mod packets;
 mod properties;
 mod publish_in;
 mod publish_out;
+mod queries;
 mod queue_head;
 mod retained;
 mod retained_order;

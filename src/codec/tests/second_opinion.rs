@@ -134,6 +134,10 @@ fn subscription_of_v4(theirs: v4::SubscribeFilter) -> Subscription {
 fn write_v4(packet: &v4::Packet) -> Option<Bytes> {
     let mut output = BytesMut::new();
     match packet {
+        // It leaves out an empty User Name and keeps the Password flag, which 3.1.1 forbids. [MQTT-3.1.2-22]
+        v4::Packet::Connect(packet) if packet.login.as_ref().is_some_and(|login| login.username.is_empty()) => {
+            return None;
+        }
         v4::Packet::Connect(packet) => packet.write(&mut output),
         v4::Packet::Publish(packet) => packet.write(&mut output),
         v4::Packet::PubAck(packet) => packet.write(&mut output),

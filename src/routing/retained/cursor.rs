@@ -60,6 +60,12 @@ impl RetainedCursor {
     pub fn is_finished(&self) -> bool {
         self.next == Next::Finished
     }
+
+    /// Goes back to the beginning. Messages that came after it was made are still passed over.
+    pub fn restart(&mut self) {
+        self.path.clear();
+        self.next = Next::Child;
+    }
 }
 
 impl RetainedStore {

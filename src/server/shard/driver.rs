@@ -9,10 +9,11 @@ use bytes::BytesMut;
 
 pub(in crate::server) use tasks::Farewell;
 
+use crate::auth;
 use crate::broker::{Action, AuthenticationRequest, ConnectionId, Event, RecoveredSession, Shard, Shared};
 use crate::codec::{ServerPacket, encode};
 use crate::routing::{Access, SessionKey, ShardId};
-use crate::server::authentication::{Answer, Asker, Authentication};
+use crate::server::authentication;
 use crate::server::clock::{Clock, Reading};
 use crate::server::connection::outgoing::BufferPool;
 use crate::server::connection::publish_encoder::PublishEncoder;
@@ -21,6 +22,7 @@ use crate::server::report::Reporter;
 use crate::server::shard::connections::{Connections, Entry};
 use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::server::shard::post::Post;
+use crate::server::shard::queries::{PendingQueries, Question};
 use crate::server::store::thread::StoreThread;
 use crate::server::traffic::Traffic;
 use crate::timestamp::Timestamp;
@@ -35,7 +37,7 @@ pub(in crate::server) struct Driver {
     actions: Vec<Action>,
     answers: VecDeque<Event>,
     store: StoreThread,
-    authentication: Arc<Authentication>,
+    authentication: Arc<auth::Pool>,
     mailboxes: Arc<[Mailbox]>,
     post: Post,
     reporter: Reporter,
@@ -59,6 +61,7 @@ pub(in crate::server) struct Driver {
     /// Those that were paused when they were looked at last, or since.
     paused: Vec<ConnectionId>,
     samples: u32,
+    queries: PendingQueries,
     timer: Timer,
     tasks: usize,
     shutting_down: bool,
@@ -83,7 +86,7 @@ pub(in crate::server) struct Parts {
     /// How long a transport may take nothing.
     pub(in crate::server) write_timeout: Duration,
     /// Who may connect.
-    pub(in crate::server) authentication: Arc<Authentication>,
+    pub(in crate::server) authentication: Arc<auth::Pool>,
     /// Those of all shards, by number.
     pub(in crate::server) mailboxes: Arc<[Mailbox]>,
     /// What the shards share.
@@ -124,6 +127,7 @@ impl Driver {
             renewals: Vec::new(),
             paused: Vec::new(),
             samples: 0,
+            queries: PendingQueries::default(),
             timer: Timer::default(),
             tasks: 0,
             shutting_down: false,
@@ -215,12 +219,15 @@ impl Driver {
         match mail {
             Mail::Accepted(accepted) => return Some(*accepted).filter(|_| !self.shutting_down),
             Mail::Forwarded(message) => self.handle(Event::Forwarded(message)),
-            Mail::Authenticated { connection, outcome } => {
-                self.handle(Event::Authenticated { connection, outcome });
-            }
+            Mail::Authenticated { connection, answer } => self.on_authenticated(connection, *answer),
             Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
             Mail::Fetched(fetched) => self.handle(Event::Fetched(fetched)),
             Mail::AccessReloaded => self.renew_access(),
+            Mail::Query(question) => {
+                let Question { query, asking } = *question;
+                let id = self.queries.add(asking);
+                self.handle(Event::Query(id, Box::new(query)));
+            }
             Mail::ShuttingDown => {
                 self.shutting_down = true;
                 self.handle(Event::ShuttingDown);
@@ -249,6 +256,7 @@ impl Driver {
             Action::Persist { ticket, record } => self.store.persist(ticket, &record),
             Action::Fetch(fetch) => self.store.fetch(*fetch, &self.mailboxes),
             Action::Forward { shard, message } => self.post.add(shard, message),
+            Action::Answer(id, answer) => self.queries.answer(id, *answer),
             Action::Report(report) => self.reporter.report(&report, self.reading.now),
         }
     }
@@ -297,10 +305,36 @@ impl Driver {
     }
 
     fn authenticate(&mut self, connection: ConnectionId, request: AuthenticationRequest) {
-        let Some(peer) = self.shard.peer(connection) else { return };
-        match self.authentication.ask(Asker { shard: self.id, connection }, peer, request) {
-            Answer::Now(outcome) => self.answers.push_back(Event::Authenticated { connection, outcome }),
-            Answer::Later => {} // it is paused
+        if let Some(peer) = self.shard.peer(connection) {
+            self.ask_provider(connection, authentication::request(peer, request));
+        }
+    }
+
+    /// Asks at once if no provider blocks. Otherwise the answer comes by the mailbox, and the rules read nothing from the connection
+    /// meanwhile.
+    fn ask_provider(&mut self, connection: ConnectionId, request: auth::Request) {
+        let (mailboxes, shard) = (Arc::clone(&self.mailboxes), usize::from(self.id.0));
+        let respond = move |answer| {
+            if let Some(mailbox) = mailboxes.get(shard) {
+                mailbox.put(Mail::Authenticated { connection, answer: Box::new(answer) });
+            }
+        };
+        if let Some(verdict) = self.authentication.ask(request, respond) {
+            self.answers.push_back(Event::Authenticated { connection, outcome: authentication::outcome(verdict) });
+        }
+    }
+
+    /// An answer that was overtaken by a reload is asked again, so that no client is accepted by rules that are not in force.
+    fn on_authenticated(&mut self, connection: ConnectionId, answer: auth::Answer) {
+        match self.authentication.current(answer) {
+            Ok(verdict) => {
+                self.handle(Event::Authenticated { connection, outcome: authentication::outcome(verdict) });
+            }
+            Err(request) if self.connections.get_mut(connection).is_some() => {
+                self.ask_provider(connection, request);
+                self.apply_answers();
+            }
+            Err(_) => {}
         }
     }
 }

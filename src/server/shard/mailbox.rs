@@ -4,9 +4,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::broker::{AuthenticationOutcome, ConnectionId, Fetched, ShardMessage, Ticket};
+use crate::auth;
+use crate::broker::{ConnectionId, Fetched, ShardMessage, Ticket};
 use crate::routing::ShardId;
 use crate::server::listener::Accepted;
+use crate::server::shard::queries::Question;
 
 /// What other threads tell a shard.
 #[derive(Debug)]
@@ -16,13 +18,15 @@ pub(in crate::server) enum Mail {
     /// A listener accepted a connection for this shard.
     Accepted(Box<Accepted>),
     /// A provider that may block has answered.
-    Authenticated { connection: ConnectionId, outcome: AuthenticationOutcome },
+    Authenticated { connection: ConnectionId, answer: Box<auth::Answer> },
     /// Records up to this ticket are stable.
     Persisted(Ticket),
     /// Messages were read from the store.
     Fetched(Box<Fetched>),
     /// The access rules were reloaded.
     AccessReloaded,
+    /// Somebody wants to know something.
+    Query(Box<Question>),
     /// The broker stops.
     ShuttingDown,
 }

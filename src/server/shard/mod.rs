@@ -4,4 +4,5 @@ pub(super) mod connections;
 pub(super) mod driver;
 pub(super) mod mailbox;
 pub(super) mod post;
+pub(super) mod queries;
 pub(super) mod task;

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_local, yield_now};
 
 use super::*;
-use crate::auth::Authenticator;
+use crate::auth::{self, Authenticator};
 use crate::broker::{Shard, Shared};
 use crate::codec::{
     AliasUse, Connect, Disconnect, Matched, Message, OutgoingPublish, PacketId, ProtocolVersion, Qos, ReasonCode,
@@ -20,7 +20,6 @@ use crate::codec::{
 };
 use crate::config::Config;
 use crate::routing::ShardId;
-use crate::server::authentication::Authentication;
 use crate::server::clock::Clock;
 use crate::server::settings;
 use crate::server::shard::driver::Parts;
@@ -37,7 +36,7 @@ struct Broker {
 impl Broker {
     fn new(config: &Config) -> Self {
         let mailboxes: Arc<[Mailbox]> = [Mailbox::new(16)].into();
-        let authenticator = Authenticator::new(&config.security).unwrap();
+        let authenticator = Authenticator::new(&config.security, &[]).unwrap();
         let shared = Arc::new(Shared::new(1, settings::retained_limits(config)));
         let parts = Parts {
             id: ShardId(0),
@@ -45,7 +44,7 @@ impl Broker {
             shared,
             clock: Clock::start(Timestamp::default()),
             write_timeout: config.limits.write_timeout,
-            authentication: Arc::new(Authentication::start(authenticator, &[], &mailboxes).unwrap()),
+            authentication: Arc::new(auth::Pool::start(authenticator).unwrap()),
             mailboxes,
             store: StoreThread::new(0, None, mpsc::channel(1).0),
             restored: Vec::new(),

@@ -234,7 +234,7 @@ impl Driver {
         for _ in 0..RENEWALS_PER_TURN {
             let Some(connection) = self.renewals.pop() else { break };
             let Some((client_id, verified_user)) = self.shard.identity(connection) else { continue };
-            let access = self.authentication.access_of(client_id, verified_user);
+            let access = self.authentication.access(client_id, verified_user);
             self.handle(Event::AccessChanged { connection, access });
         }
         self.end_turn();

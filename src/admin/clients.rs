@@ -1,0 +1,279 @@
+//! `/api/v1/clients`: the Sessions and connections of all shards, as JSON.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Serialize;
+
+use super::client_json::{ClientJson, SubscriptionJson};
+use super::peer::Peer;
+use crate::broker::{Answer, PAGE_MAX, Page, PageRequest, Query, Shared, SubscriptionView};
+use crate::codec::ClientId;
+use crate::routing::ShardId;
+use crate::server::{Queries, QueryError};
+
+/// What the routes ask.
+#[derive(Debug, Clone)]
+pub(super) struct Clients {
+    pub(super) queries: Queries,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// The routes. They tell Client Identifiers, user names and addresses, so that only this machine may ask.
+pub(super) fn router(clients: Clients) -> Router {
+    Router::new()
+        .route("/api/v1/clients", get(list))
+        .route("/api/v1/clients/{client_id}", get(one))
+        .route("/api/v1/clients/{client_id}/subscriptions", get(subscriptions))
+        .layer(from_fn(local_only))
+        .with_state(clients)
+}
+
+/// Why a request gets no answer.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    BadRequest(&'static str),
+    #[error("there is no session of this client identifier")]
+    NotFound,
+    #[error("the session is on its way from one shard to another: ask again")]
+    Moving,
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error("a shard answered another question")]
+    Confused,
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let code = match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Moving | Self::Query(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Confused => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        json(code, &ErrorJson { error: self.to_string() })
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorJson {
+    error: String,
+}
+
+#[derive(Serialize)]
+struct ClientsJson {
+    clients: Vec<ClientJson>,
+    cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SubscriptionsJson {
+    subscriptions: Vec<SubscriptionJson>,
+    cursor: Option<String>,
+}
+
+/// Where a list of all shards goes on: the shards are listed one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Cursor {
+    shard: u16,
+    from: u64,
+}
+
+impl FromStr for Cursor {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let parse = || {
+            let (shard, from) = text.split_once('-')?;
+            Some(Self { shard: shard.parse().ok()?, from: from.parse().ok()? })
+        };
+        parse().ok_or(Failure::BadRequest("the cursor is none that this broker gave"))
+    }
+}
+
+impl ToString for Cursor {
+    fn to_string(&self) -> String {
+        format!("{}-{}", self.shard, self.from)
+    }
+}
+
+/// `limit` and `cursor` of a request.
+#[derive(Debug)]
+struct Parameters {
+    limit: usize,
+    cursor: Cursor,
+}
+
+impl Parameters {
+    fn of(uri: &Uri) -> Result<Self, Failure> {
+        let mut parameters = Self { limit: LIMIT_DEFAULT, cursor: Cursor::default() };
+        for parameter in uri.query().unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty()) {
+            match parameter.split_once('=') {
+                Some(("limit", limit)) => {
+                    let limit = limit.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
+                    parameters.limit = limit.ok_or(Failure::BadRequest("limit must be from 1 to 1000"))?;
+                }
+                Some(("cursor", cursor)) => parameters.cursor = cursor.parse()?,
+                _ => return Err(Failure::BadRequest("the parameters are limit and cursor")),
+            }
+        }
+        Ok(parameters)
+    }
+}
+
+/// Asks one shard after the other until there are as many clients as wanted.
+async fn list(State(Clients { queries, .. }): State<Clients>, uri: Uri) -> Result<Response, Failure> {
+    let Parameters { limit, mut cursor } = Parameters::of(&uri)?;
+    let mut clients = Vec::new();
+    for _ in 0..QUERIES_PER_REQUEST_MAX {
+        if clients.len() >= limit || usize::from(cursor.shard) >= queries.shards() {
+            break;
+        }
+        let page = PageRequest { from: cursor.from, limit: limit - clients.len() };
+        let Answer::Clients(page) = queries.ask(ShardId(cursor.shard), Query::Clients(page)).await? else {
+            return Err(Failure::Confused);
+        };
+        clients.extend(page.entries.into_iter().map(ClientJson::from));
+        cursor = match page.next {
+            Some(from) => Cursor { from, ..cursor },
+            None => Cursor { shard: cursor.shard + 1, from: 0 },
+        };
+    }
+    let has_more = usize::from(cursor.shard) < queries.shards();
+    Ok(json(StatusCode::OK, &ClientsJson { clients, cursor: has_more.then(|| cursor.to_string()) }))
+}
+
+async fn one(State(clients): State<Clients>, Path(client_id): Path<String>) -> Result<Response, Failure> {
+    let client_id = ClientId(client_id.into());
+    let answer = clients.ask_holder(&client_id, Query::Client(client_id.clone())).await?;
+    match answer {
+        Answer::Client(Some(client)) => Ok(json(StatusCode::OK, &ClientJson::from(*client))),
+        Answer::Client(None) => Err(clients.missing(&client_id)),
+        Answer::Clients(_) | Answer::Subscriptions(_) => Err(Failure::Confused),
+    }
+}
+
+async fn subscriptions(
+    State(clients): State<Clients>,
+    Path(client_id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Failure> {
+    let Parameters { limit, cursor } = Parameters::of(&uri)?;
+    let client_id = ClientId(client_id.into());
+    let page = PageRequest { from: cursor.from, limit };
+    let answer = clients.ask_holder(&client_id, Query::Subscriptions(client_id.clone(), page)).await?;
+    match answer {
+        Answer::Subscriptions(Some(page)) => Ok(subscriptions_page(page)),
+        Answer::Subscriptions(None) => Err(clients.missing(&client_id)),
+        Answer::Clients(_) | Answer::Client(_) => Err(Failure::Confused),
+    }
+}
+
+fn subscriptions_page(Page { entries, next }: Page<SubscriptionView>) -> Response {
+    let subscriptions = entries.into_iter().map(SubscriptionJson::from).collect();
+    let cursor = next.map(|from| Cursor { shard: 0, from }.to_string());
+    json(StatusCode::OK, &SubscriptionsJson { subscriptions, cursor })
+}
+
+impl Clients {
+    /// Asks the shard that answers for a Client Identifier.
+    async fn ask_holder(&self, client_id: &ClientId, query: Query) -> Result<Answer, Failure> {
+        let shard = self.shared.shard_of(client_id).ok_or(Failure::NotFound)?;
+        Ok(self.queries.ask(shard, query).await?)
+    }
+
+    /// Why the shard that answered for a Client Identifier didn't have the Session.
+    fn missing(&self, client_id: &ClientId) -> Failure {
+        match self.shared.shard_of(client_id) {
+            Some(_) => Failure::Moving,
+            None => Failure::NotFound,
+        }
+    }
+}
+
+/// Accepts requests from this machine only, and none that a website makes a browser send: those have an Origin, or the Host of the
+/// website if its name was made to lead here.
+async fn local_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+    if peer.is_local() && !request.headers().contains_key(ORIGIN) && has_local_host(request.headers()) {
+        next.run(request).await
+    } else {
+        json(StatusCode::FORBIDDEN, &ErrorJson { error: "clients are told to this machine only".to_owned() })
+    }
+}
+
+/// Whether Host is missing, an IP address or `localhost`, with or without a port.
+fn has_local_host(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else { return true };
+    let Ok(host) = host.to_str() else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    address == "localhost" || address.parse::<std::net::IpAddr>().is_ok()
+}
+
+/// A response with a body of JSON and a line feed, as terminals like it.
+fn json(code: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_string(body) {
+        Ok(text) => (code, [(CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Clients or subscriptions in one response, if the request doesn't say.
+const LIMIT_DEFAULT: usize = 100;
+/// Shards may be many and nearly empty, but a request ends: what is listed by then is a page, too.
+const QUERIES_PER_REQUEST_MAX: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_a_name_of_somebody_elses_is_not_local() {
+        for (host, is_local) in [
+            ("127.0.0.1:9883", true),
+            ("[::1]:9883", true),
+            ("[::1]", true),
+            ("localhost", true),
+            ("localhost:9883", true),
+            ("evil.example:9883", false),
+            ("127.0.0.1.evil.example", false),
+            ("localhost.evil.example", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
+            assert_eq!(has_local_host(&headers), is_local, "{host}");
+        }
+        assert!(has_local_host(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_cursor_reads_back_and_another_text_is_refused() {
+        let cursor = Cursor { shard: 3, from: u64::MAX };
+        assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
+        for text in ["", "-", "1", "1-", "-1", "1--1", "70000-1", "a-b", "1-1-1"] {
+            assert!(text.parse::<Cursor>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_bounded() {
+        let of = |text: &str| Parameters::of(&text.parse().unwrap());
+        let defaults = of("/x").unwrap();
+        assert_eq!((defaults.limit, defaults.cursor), (LIMIT_DEFAULT, Cursor::default()));
+        assert_eq!(of("/x?limit=7&cursor=1-2").unwrap().cursor, Cursor { shard: 1, from: 2 });
+        for text in ["/x?limit=0", "/x?limit=1001", "/x?limit=-1", "/x?limit", "/x?other=1", "/x?cursor=x"] {
+            assert!(of(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::provider::{Decision, Provider, Refusal, Request, Verdict};
+use super::rules::Rules;
+use crate::codec::ReasonCode;
+use crate::config::{AllowAnonymous, Listener, Security};
+
+/// Accepts or refuses clients that no other provider judged, as `allow_anonymous` says. A name that they send stays unverified.
+#[derive(Debug)]
+pub(super) struct AnonymousProvider {
+    allowed: AllowedAnonymous,
+    rules: Arc<Rules>,
+}
+
+/// Who may connect anonymously, and where.
+#[derive(Debug, Clone)]
+pub(super) struct AllowedAnonymous {
+    default: AllowAnonymous,
+    /// The overrides of listeners, by their names.
+    listeners: HashMap<Arc<str>, AllowAnonymous>,
+}
+
+impl AllowedAnonymous {
+    pub(super) fn new(security: &Security, listeners: &[Listener]) -> Self {
+        let by_name = |listener: &Listener| Some((listener.label().into(), listener.allow_anonymous?));
+        Self { default: security.allow_anonymous, listeners: listeners.iter().filter_map(by_name).collect() }
+    }
+
+    fn allows(&self, request: &Request) -> bool {
+        match self.listeners.get(&request.listener).copied().unwrap_or(self.default) {
+            AllowAnonymous::Always => true,
+            AllowAnonymous::Never => false,
+            AllowAnonymous::Loopback => request.address.is_none_or(|address| address.to_canonical().is_loopback()),
+        }
+    }
+}
+
+impl AnonymousProvider {
+    pub(super) fn new(allowed: AllowedAnonymous, rules: Arc<Rules>) -> Self {
+        Self { allowed, rules }
+    }
+}
+
+impl Provider for AnonymousProvider {
+    fn authenticate(&self, request: &Request) -> Option<Verdict> {
+        if request.method.is_some() {
+            return None;
+        }
+        let user: Option<Arc<str>> = request.user_name.as_deref().map(Into::into);
+        Some(match user {
+            user if self.allowed.allows(request) => {
+                Verdict::Accept(Decision::anonymous(user, self.rules.access(&request.client_id, None)))
+            }
+            Some(_) => Verdict::Refuse(UNVERIFIABLE),
+            None => Verdict::Refuse(ANONYMOUS),
+        })
+    }
+}
+
+/// The client sent no user name, and anonymous clients are not accepted.
+pub(super) const ANONYMOUS: Refusal =
+    Refusal::new(ReasonCode::NotAuthorized, "anonymous clients are not allowed from this address");
+/// The client sent a user name that can't be verified, and anonymous clients are not accepted.
+pub(super) const UNVERIFIABLE: Refusal = Refusal::new(
+    ReasonCode::NotAuthorized,
+    "there is no password file to verify the user name, and anonymous clients are not allowed from this address",
+);

@@ -1,0 +1,91 @@
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::acl_file::AclFile;
+use super::anonymous::{AllowedAnonymous, AnonymousProvider};
+use super::certificate::CertificateProvider;
+use super::chain::Chain;
+use super::error::AuthError;
+use super::password::PasswordProvider;
+use super::password_file::PasswordFile;
+use super::provider::{Provider, Request, Verdict};
+use super::rules::Rules;
+use crate::codec::ClientId;
+use crate::config::{Listener, Security};
+use crate::routing::Access;
+
+/// Authenticates clients. Its files can be reloaded while it is in use.
+#[derive(Debug)]
+pub struct Authenticator {
+    security: Security,
+    allowed_anonymous: AllowedAnonymous,
+    loaded: ArcSwap<Loaded>,
+}
+
+/// Which reading of the files a verdict is based on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation(u64);
+
+/// The contents of the files when they were last read.
+#[derive(Debug)]
+struct Loaded {
+    generation: Generation,
+    chain: Chain,
+    rules: Arc<Rules>,
+}
+
+impl Authenticator {
+    /// Reads the files for the first time. An invalid line is an error.
+    pub fn new(security: &Security, listeners: &[Listener]) -> Result<Self, AuthError> {
+        let allowed_anonymous = AllowedAnonymous::new(security, listeners);
+        let loaded = Loaded::read(security, &allowed_anonymous, Generation(0))?;
+        Ok(Self { security: security.clone(), allowed_anonymous, loaded: ArcSwap::from_pointee(loaded) })
+    }
+
+    /// Reads the files again, and begins a new generation. After an error, the previous contents stay in force.
+    pub fn reload(&self) -> Result<(), AuthError> {
+        let next = Generation(self.generation().0 + 1);
+        self.loaded.store(Loaded::read(&self.security, &self.allowed_anonymous, next)?.into());
+        Ok(())
+    }
+
+    /// The generation in force.
+    pub fn generation(&self) -> Generation {
+        self.loaded.load().generation
+    }
+
+    /// Judges a client, and says by which generation. Blocks for as long as the provider that decides does.
+    pub fn authenticate(&self, request: &Request) -> (Verdict, Generation) {
+        let loaded = self.loaded.load_full();
+        (loaded.chain.authenticate(request), loaded.generation)
+    }
+
+    /// Judges a client by the generation in force, without blocking. `None`: a provider that blocks has to be asked.
+    pub fn authenticate_at_once(&self, request: &Request) -> Option<Verdict> {
+        self.loaded.load().chain.authenticate_at_once(request)
+    }
+
+    /// What a client may do that was authenticated before, by the rules in force. `user` is its name if that was verified.
+    pub fn access(&self, client_id: &ClientId, user: Option<&str>) -> Arc<Access> {
+        self.loaded.load().rules.access(client_id, user)
+    }
+}
+
+impl Loaded {
+    /// Reads the files that `security` names, and makes the chain: certificate, password file if there is one, anonymous.
+    fn read(
+        security: &Security,
+        allowed_anonymous: &AllowedAnonymous,
+        generation: Generation,
+    ) -> Result<Self, AuthError> {
+        let passwords = security.password_file.as_deref().map(PasswordFile::read).transpose()?;
+        let rules = Arc::new(Rules::new(security.acl_file.as_deref().map(AclFile::read).transpose()?));
+        let mut providers: Vec<Box<dyn Provider>> = vec![Box::new(CertificateProvider::new(Arc::clone(&rules)))];
+        if let Some(passwords) = passwords {
+            providers.push(Box::new(PasswordProvider::new(passwords, Arc::clone(&rules))));
+        }
+        providers.push(Box::new(AnonymousProvider::new(allowed_anonymous.clone(), Arc::clone(&rules))));
+        Ok(Self { generation, chain: Chain::new(providers), rules })
+    }
+}

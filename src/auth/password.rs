@@ -1,0 +1,47 @@
+use std::sync::Arc;
+
+use super::password_file::{Mismatch, PasswordFile};
+use super::provider::{Cost, Decision, Provider, Refusal, Request, Verdict};
+use super::rules::Rules;
+use crate::codec::ReasonCode;
+
+/// Verifies user names and passwords with the password file. Every client with a user name is its to judge.
+#[derive(Debug)]
+pub(super) struct PasswordProvider {
+    file: PasswordFile,
+    rules: Arc<Rules>,
+}
+
+impl PasswordProvider {
+    pub(super) fn new(file: PasswordFile, rules: Arc<Rules>) -> Self {
+        Self { file, rules }
+    }
+}
+
+impl Provider for PasswordProvider {
+    fn authenticate(&self, request: &Request) -> Option<Verdict> {
+        let user = request.user_name.as_deref().filter(|_| request.method.is_none())?;
+        let Some(password) = &request.password else { return Some(Verdict::Refuse(MISSING_PASSWORD)) };
+        Some(match self.file.verify(user, password) {
+            Ok(()) => {
+                Verdict::Accept(Decision::verified(user.into(), self.rules.access(&request.client_id, Some(user))))
+            }
+            Err(Mismatch::UnknownUser) => Verdict::Refuse(UNKNOWN_USER),
+            Err(Mismatch::WrongPassword) => Verdict::Refuse(WRONG_PASSWORD),
+        })
+    }
+
+    /// Hashing a password is meant to take milliseconds and megabytes.
+    fn cost(&self, request: &Request) -> Cost {
+        let is_hashed = request.method.is_none() && request.user_name.is_some() && request.password.is_some();
+        if is_hashed && self.file.has_users() { Cost::Blocking } else { Cost::Immediate }
+    }
+}
+
+/// The password file doesn't contain the user.
+pub(super) const UNKNOWN_USER: Refusal = Refusal::new(ReasonCode::BadUserNameOrPassword, "unknown user name");
+/// The password is wrong.
+pub(super) const WRONG_PASSWORD: Refusal = Refusal::new(ReasonCode::BadUserNameOrPassword, "wrong password");
+/// The client sent a user name without a password.
+pub(super) const MISSING_PASSWORD: Refusal =
+    Refusal::new(ReasonCode::BadUserNameOrPassword, "user name without a password");

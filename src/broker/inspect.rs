@@ -1,0 +1,97 @@
+//! Answers [queries](crate::broker::query): it reads what the shard has, and changes nothing.
+
+use std::sync::Arc;
+
+use crate::broker::action::Action;
+use crate::broker::connection::pause::PauseReason;
+use crate::broker::ids::ConnectionId;
+use crate::broker::query::{
+    Answer, ClientView, ConnectionView, PAGE_MAX, Page, PageRequest, Query, QueryId, SubscriptionView,
+};
+use crate::broker::sessions::slot::SessionSlot;
+use crate::broker::shard::{Shard, Turn};
+use crate::codec::ClientId;
+
+impl Shard {
+    pub(in crate::broker) fn on_query(&self, id: QueryId, query: &Query, turn: &mut Turn<'_>) {
+        let answer = match query {
+            Query::Clients(page) => Answer::Clients(self.clients(*page)),
+            Query::Client(client_id) => {
+                let client = self.session_of(client_id).map(|entry| Box::new(self.client_view(entry)));
+                Answer::Client(client)
+            }
+            Query::Subscriptions(client_id, page) => {
+                Answer::Subscriptions(self.session_of(client_id).map(|entry| self.subscriptions(entry, *page)))
+            }
+        };
+        turn.actions.push(Action::Answer(id, Box::new(answer)));
+    }
+
+    /// The Session of a Client Identifier, if this shard has it.
+    fn session_of(&self, client_id: &ClientId) -> Option<&SessionSlot> {
+        let holder = self.shared.holder(client_id).filter(|holder| holder.shard() == self.id)?;
+        self.sessions.get(self.sessions.slot_of(holder.claim())?)
+    }
+
+    /// Sessions in the order of their slots.
+    fn clients(&self, PageRequest { from, limit }: PageRequest) -> Page<ClientView> {
+        let limit = limit.clamp(1, PAGE_MAX);
+        let end = self.sessions.slots_end();
+        let mut slot = usize::try_from(from).unwrap_or(usize::MAX).min(end);
+        // A table that was large once may have many vacant slots.
+        let last = end.min(slot.saturating_add(SLOTS_PER_PAGE_MAX));
+        let mut entries = Vec::new();
+        while slot < last && entries.len() < limit {
+            entries.extend(self.sessions.get(slot).map(|entry| self.client_view(entry)));
+            slot += 1;
+        }
+        Page { entries, next: (slot < end).then_some(slot as u64) }
+    }
+
+    fn client_view(&self, entry: &SessionSlot) -> ClientView {
+        let (queued_messages, queued_bytes) = entry.session.queued();
+        let connection = entry.connection.and_then(|id| self.connection_view(id));
+        ClientView {
+            client_id: entry.subscriber.client_id.clone(),
+            disconnected_at: connection.is_none().then_some(entry.detached_at),
+            connection,
+            session_expiry_interval: entry.session_expiry_interval,
+            subscriptions: self.shared.index().subscription_count_of(entry.subscriber.key),
+            queued_messages,
+            queued_bytes,
+            in_flight_messages: entry.session.in_flight(),
+        }
+    }
+
+    fn connection_view(&self, id: ConnectionId) -> Option<ConnectionView> {
+        let connection = self.connection(id)?;
+        let reasons = connection.pause_reasons();
+        let pause_reasons = PauseReason::ALL.into_iter().filter(|reason| reasons.contains(*reason));
+        Some(ConnectionView {
+            user: connection.caller.user.clone(),
+            is_verified: connection.caller.is_verified,
+            address: connection.caller.peer.address,
+            listener: Arc::clone(&connection.caller.peer.listener),
+            version: connection.version,
+            keep_alive: connection.keep_alive,
+            unsent_bytes: connection.buffered,
+            pause_reasons: pause_reasons.map(PauseReason::name).collect(),
+        })
+    }
+
+    /// Subscriptions in the order of the index, which is the same as long as none comes or goes.
+    fn subscriptions(&self, entry: &SessionSlot, PageRequest { from, limit }: PageRequest) -> Page<SubscriptionView> {
+        let limit = limit.clamp(1, PAGE_MAX);
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let index = self.shared.index();
+        let key = entry.subscriber.key;
+        let subscriptions = index.subscriptions_of(key).skip(from).take(limit);
+        let entries: Vec<_> = subscriptions.map(|(subscription, id)| SubscriptionView { subscription, id }).collect();
+        let next = from.saturating_add(entries.len());
+        let has_more = next < index.subscription_count_of(key);
+        Page { entries, next: has_more.then_some(next as u64) }
+    }
+}
+
+/// Slots that one page looks at.
+const SLOTS_PER_PAGE_MAX: usize = 4 * PAGE_MAX;
