@@ -30,7 +30,7 @@ pub struct Limits {
     #[serde(with = "size")]
     pub outgoing_bytes_max: usize,
     /// How long a slow receiver may pause its publishers before QoS 0 messages to it are dropped and counted: a budget, of which at most
-    /// an eighth is spent at once, and which is refilled with a fiftieth of the time that passes.
+    /// a tenth is spent at once, and which is refilled with a fiftieth of the time that passes.
     #[serde(with = "duration")]
     pub slow_receiver_grace: Duration,
     /// Receive Maximum of CONNACK: QoS 1 and 2 messages that a client may send without an acknowledgement.

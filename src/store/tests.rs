@@ -9,6 +9,7 @@ mod directory;
 mod fetch;
 mod full;
 mod levels;
+mod pressure;
 
 /// The expected contents of a store.
 pub(super) type Model = BTreeMap<Key, Vec<u8>>;

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -183,4 +185,58 @@ fn paused_publishers_that_close_are_noticed_soon() {
     wait_for("the end of closed connections", || (descriptors(&broker) <= before).then_some(()));
     let taken = now() - closed_at;
     assert!(taken < Duration::from_secs(4), "{taken:?}");
+}
+
+/// Reads what comes in a thread of its own, so many bytes in a second at the most. Returns how many there were when the flag is set.
+fn read_slowly(mut wire: Wire, per_second: usize, over: Arc<AtomicBool>) -> thread::JoinHandle<usize> {
+    thread::spawn(move || {
+        let (mut all, mut buffer) = (0, vec![0; 64 << 10]);
+        let begin = now();
+        wire.stream().set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        while !over.load(Ordering::Relaxed) {
+            let elapsed = usize::try_from((now() - begin).as_millis()).unwrap();
+            let allowed = elapsed.saturating_mul(per_second / 1_000);
+            if all > allowed {
+                thread::sleep(Duration::from_millis(5));
+            } else if let Ok(read) = wire.stream().read(&mut buffer) {
+                all += read;
+            }
+        }
+        all
+    })
+}
+
+#[test]
+fn receivers_that_are_slow_delay_nobody_for_long() {
+    if peer::is_chosen() {
+        return;
+    }
+    let broker = Setup::default().start();
+    let subscribed = |name: &str| {
+        let mut wire = Wire::connected(broker.address(), &Connect::new(Version::V311, name));
+        wire.subscribe(Version::V311, "t", 0);
+        wire
+    };
+    let over = Arc::new(AtomicBool::new(false));
+    let good = read_slowly(subscribed("good"), usize::MAX / 1_000_000_000, Arc::clone(&over));
+    let slow = ["a", "b", "c", "d", "e"].map(|name| read_slowly(subscribed(name), 4_000_000, Arc::clone(&over)));
+    let mut publisher = Wire::connected(broker.address(), &Connect::new(Version::V311, "publisher"));
+    let publish = Version::V311.publish(PUBLISH, "t", 0, &vec![b'x'; 64 << 10]);
+    let begin = now();
+    for _ in 0..1_500 {
+        // As fast as a good receiver takes it in any build.
+        publisher.send(&publish);
+        thread::sleep(Duration::from_millis(2));
+    }
+    publisher.ping();
+    let taken = now() - begin;
+    thread::sleep(Duration::from_millis(500));
+    over.store(true, Ordering::Relaxed);
+    // At the pace of the slow ones it would be 12 seconds and more.
+    assert!(taken < Duration::from_secs(8), "{taken:?}");
+    let (got, sent) = (good.join().unwrap(), 1_500 * publish.len());
+    assert!(got >= sent * 4 / 5, "the good one got {got} of {sent} bytes");
+    for slow in slow {
+        assert!(slow.join().unwrap() > 1_000_000, "a slow one gets what it takes");
+    }
 }

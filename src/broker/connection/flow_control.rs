@@ -19,6 +19,10 @@
 //! `outgoing_bytes_max` are dropped, QoS 1 and 2 messages wait in the queue from half of it on, and what is answered beyond it has the
 //! client not read until it has taken half. Delivery to it goes on meanwhile, as far as it takes its bytes, so nobody waits for
 //! something that waits for it.
+//!
+//! While a connection is paused, its client cannot be heard: Keep Alive is suspended, for [`PAUSE_MAX`] at the most, and begins anew when
+//! the connection is read again. The caller looks whether the peer is still there ([`Event::PeerClosed`](crate::broker::Event::PeerClosed)):
+//! a client that waits for room is closed at once, any other after [`PEER_CLOSED_MAX`], since it may have sent something before it closed.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! What happens when a receiver doesn't take its messages as fast as they come.
 //!
 //! Publishers wait for it, so that nothing is lost to a burst. But they may have other receivers as well, so there is a budget of time
-//! that it may have publishers wait: `slow_receiver_grace` at first, and one fiftieth of all time later; an eighth of the grace at a time;
-//! and a tenth of all time for all receivers of a shard together, however many they are. Without enough left it is slow: nobody waits for
+//! that it may have publishers wait: `slow_receiver_grace` at first, and one fiftieth of all time later; a tenth of the grace at a time;
+//! and a twentieth of all time for all receivers of a shard together, however many they are. Without enough left it is slow: nobody waits for
 //! it any more, and what is too much for it is dropped at QoS 0 and queued at QoS 1 and 2, until it has caught up.
 //!
 //! A publisher that has sent to this one receiver alone for a while delays nobody else by waiting. It costs nothing of the budget, and

@@ -45,7 +45,7 @@ fn the_second_codec_decodes_enough_packets() {
 /// `mqttbytes` encodes this CONNECT without the User Name and with the Password flag, which is malformed in 3.1.1.
 #[test]
 fn an_empty_user_name_with_a_password_is_compared_in_one_direction() {
-    let mut connect = Connect::new(V3, "a".into(), true);
+    let mut connect = Connect::new(V3, "a", true);
     (connect.user_name, connect.password) = (Some("".into()), Some("x".into()));
     let packet = ClientPacket::Connect(Box::new(connect));
     let mut output = BytesMut::new();
