@@ -1,4 +1,4 @@
-//! The rows of the standards: their normative sentences.
+//! The normative statements of the standards.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -26,7 +26,7 @@ impl Row {
     }
 }
 
-/// All rows, those of 3.1.1 first, each version in the order of its sections.
+/// All statements, those of 3.1.1 first, each version in the order of its sections.
 pub fn rows() -> &'static [Row] {
     static ROWS: OnceLock<Vec<Row>> = OnceLock::new();
     ROWS.get_or_init(|| {
@@ -49,7 +49,7 @@ pub fn place(version: Version, id: &str) -> Option<usize> {
     places.get(&(version, id)).copied()
 }
 
-/// A row.
+/// Finds a statement.
 pub fn find(version: Version, id: &str) -> Option<&'static Row> {
     place(version, id).and_then(|place| rows().get(place))
 }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_is_read_and_has_an_id_of_its_own() {
+    fn every_row_is_read_and_has_a_unique_id() {
         assert_eq!(rows().len(), 251 + 141 + 164);
         let ids: BTreeSet<_> = rows().iter().map(|row| (row.version, &row.id)).collect();
         assert_eq!(ids.len(), rows().len());

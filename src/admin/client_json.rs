@@ -1,4 +1,4 @@
-//! How clients and subscriptions look in JSON. What is unknown or doesn't apply is `null`.
+//! The JSON form of clients and subscriptions. A value that is unknown or doesn't apply is `null`.
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ pub(super) struct ClientJson {
     connection: Option<ConnectionJson>,
     /// Milliseconds since 1970.
     disconnected_at_ms: Option<u64>,
-    /// `null`: never.
+    /// `null`: the Session doesn't expire.
     session_expiry_interval_seconds: Option<u32>,
     subscriptions: usize,
     queued_messages: usize,
@@ -29,7 +29,7 @@ struct ConnectionJson {
     protocol_version: &'static str,
     keep_alive_seconds: u16,
     unsent_bytes: usize,
-    /// Why nothing is read from it.
+    /// Why the broker doesn't read from the connection; empty if it does.
     paused_because: Vec<&'static str>,
 }
 

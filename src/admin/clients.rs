@@ -20,14 +20,14 @@ use crate::codec::ClientId;
 use crate::routing::ShardId;
 use crate::server::{Queries, QueryError};
 
-/// What the routes ask.
+/// The state of the routes.
 #[derive(Debug, Clone)]
 pub(super) struct Clients {
     pub(super) queries: Queries,
     pub(super) shared: Arc<Shared>,
 }
 
-/// The routes. They tell Client Identifiers, user names and addresses, so that only this machine may ask.
+/// The routes. Only requests from this machine are accepted, because the responses contain Client Identifiers, user names and addresses.
 pub(super) fn router(clients: Clients) -> Router {
     Router::new()
         .route("/api/v1/clients", get(list))
@@ -37,19 +37,19 @@ pub(super) fn router(clients: Clients) -> Router {
         .with_state(clients)
 }
 
-/// Why a request gets no answer.
+/// Why a request fails.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("{0}")]
     BadRequest(&'static str),
-    #[error("there is no session of this client identifier")]
+    #[error("no session has this client identifier")]
     NotFound,
-    #[error("the session is on its way from one shard to another: ask again")]
+    #[error("the session is moving to another shard, retry the request")]
     Moving,
     #[error(transparent)]
     Query(#[from] QueryError),
-    #[error("a shard answered another question")]
-    Confused,
+    #[error("a shard sent an answer of the wrong type")]
+    UnexpectedAnswer,
 }
 
 impl IntoResponse for Failure {
@@ -58,7 +58,7 @@ impl IntoResponse for Failure {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Moving | Self::Query(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Confused => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::UnexpectedAnswer => StatusCode::INTERNAL_SERVER_ERROR,
         };
         json(code, &ErrorJson { error: self.to_string() })
     }
@@ -81,7 +81,7 @@ struct SubscriptionsJson {
     cursor: Option<String>,
 }
 
-/// Where a list of all shards goes on: the shards are listed one after the other.
+/// Where the next page begins. Shards are listed in order, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Cursor {
     shard: u16,
@@ -96,7 +96,7 @@ impl FromStr for Cursor {
             let (shard, from) = text.split_once('-')?;
             Some(Self { shard: shard.parse().ok()?, from: from.parse().ok()? })
         };
-        parse().ok_or(Failure::BadRequest("the cursor is none that this broker gave"))
+        parse().ok_or(Failure::BadRequest("the cursor is invalid"))
     }
 }
 
@@ -123,14 +123,14 @@ impl Parameters {
                     parameters.limit = limit.ok_or(Failure::BadRequest("limit must be from 1 to 1000"))?;
                 }
                 Some(("cursor", cursor)) => parameters.cursor = cursor.parse()?,
-                _ => return Err(Failure::BadRequest("the parameters are limit and cursor")),
+                _ => return Err(Failure::BadRequest("unknown parameter, only limit and cursor are supported")),
             }
         }
         Ok(parameters)
     }
 }
 
-/// Asks one shard after the other until there are as many clients as wanted.
+/// Queries one shard after the other until the page is full.
 async fn list(State(Clients { queries, .. }): State<Clients>, uri: Uri) -> Result<Response, Failure> {
     let Parameters { limit, mut cursor } = Parameters::of(&uri)?;
     let mut clients = Vec::new();
@@ -140,7 +140,7 @@ async fn list(State(Clients { queries, .. }): State<Clients>, uri: Uri) -> Resul
         }
         let page = PageRequest { from: cursor.from, limit: limit - clients.len() };
         let Answer::Clients(page) = queries.ask(ShardId(cursor.shard), Query::Clients(page)).await? else {
-            return Err(Failure::Confused);
+            return Err(Failure::UnexpectedAnswer);
         };
         clients.extend(page.entries.into_iter().map(ClientJson::from));
         cursor = match page.next {
@@ -154,11 +154,11 @@ async fn list(State(Clients { queries, .. }): State<Clients>, uri: Uri) -> Resul
 
 async fn one(State(clients): State<Clients>, Path(client_id): Path<String>) -> Result<Response, Failure> {
     let client_id = ClientId(client_id.into());
-    let answer = clients.ask_holder(&client_id, Query::Client(client_id.clone())).await?;
+    let answer = clients.ask_owner(&client_id, Query::Client(client_id.clone())).await?;
     match answer {
         Answer::Client(Some(client)) => Ok(json(StatusCode::OK, &ClientJson::from(*client))),
         Answer::Client(None) => Err(clients.missing(&client_id)),
-        Answer::Clients(_) | Answer::Subscriptions(_) => Err(Failure::Confused),
+        Answer::Clients(_) | Answer::Subscriptions(_) => Err(Failure::UnexpectedAnswer),
     }
 }
 
@@ -170,11 +170,11 @@ async fn subscriptions(
     let Parameters { limit, cursor } = Parameters::of(&uri)?;
     let client_id = ClientId(client_id.into());
     let page = PageRequest { from: cursor.from, limit };
-    let answer = clients.ask_holder(&client_id, Query::Subscriptions(client_id.clone(), page)).await?;
+    let answer = clients.ask_owner(&client_id, Query::Subscriptions(client_id.clone(), page)).await?;
     match answer {
         Answer::Subscriptions(Some(page)) => Ok(subscriptions_page(page)),
         Answer::Subscriptions(None) => Err(clients.missing(&client_id)),
-        Answer::Clients(_) | Answer::Client(_) => Err(Failure::Confused),
+        Answer::Clients(_) | Answer::Client(_) => Err(Failure::UnexpectedAnswer),
     }
 }
 
@@ -185,13 +185,13 @@ fn subscriptions_page(Page { entries, next }: Page<SubscriptionView>) -> Respons
 }
 
 impl Clients {
-    /// Asks the shard that answers for a Client Identifier.
-    async fn ask_holder(&self, client_id: &ClientId, query: Query) -> Result<Answer, Failure> {
+    /// Queries the shard that owns the Session of a Client Identifier.
+    async fn ask_owner(&self, client_id: &ClientId, query: Query) -> Result<Answer, Failure> {
         let shard = self.shared.shard_of(client_id).ok_or(Failure::NotFound)?;
         Ok(self.queries.ask(shard, query).await?)
     }
 
-    /// Why the shard that answered for a Client Identifier didn't have the Session.
+    /// Why the queried shard doesn't have the Session: it moved to another shard, or it doesn't exist.
     fn missing(&self, client_id: &ClientId) -> Failure {
         match self.shared.shard_of(client_id) {
             Some(_) => Failure::Moving,
@@ -200,17 +200,17 @@ impl Clients {
     }
 }
 
-/// Accepts requests from this machine only, and none that a website makes a browser send: those have an Origin, or the Host of the
-/// website if its name was made to lead here.
+/// Accepts requests from this machine only. Refuses requests that a website makes a browser send: they have an Origin header or, after
+/// DNS rebinding, the website's name in Host.
 async fn local_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
     if peer.is_local() && !request.headers().contains_key(ORIGIN) && has_local_host(request.headers()) {
         next.run(request).await
     } else {
-        json(StatusCode::FORBIDDEN, &ErrorJson { error: "clients are told to this machine only".to_owned() })
+        json(StatusCode::FORBIDDEN, &ErrorJson { error: "only requests from this machine are accepted".to_owned() })
     }
 }
 
-/// Whether Host is missing, an IP address or `localhost`, with or without a port.
+/// Whether the Host header is missing, an IP address or `localhost`, with or without a port.
 fn has_local_host(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(HOST) else { return true };
     let Ok(host) = host.to_str() else { return false };
@@ -222,7 +222,7 @@ fn has_local_host(headers: &HeaderMap) -> bool {
     address == "localhost" || address.parse::<std::net::IpAddr>().is_ok()
 }
 
-/// A response with a body of JSON and a line feed, as terminals like it.
+/// A response with a JSON body, which ends with a line feed for terminals.
 fn json(code: StatusCode, body: &impl Serialize) -> Response {
     match serde_json::to_string(body) {
         Ok(text) => (code, [(CONTENT_TYPE, "application/json")], text + "\n").into_response(),
@@ -230,9 +230,9 @@ fn json(code: StatusCode, body: &impl Serialize) -> Response {
     }
 }
 
-/// Clients or subscriptions in one response, if the request doesn't say.
+/// Clients or subscriptions in one response without `limit`.
 const LIMIT_DEFAULT: usize = 100;
-/// Shards may be many and nearly empty, but a request ends: what is listed by then is a page, too.
+/// Bounds the time of a request when many shards have few clients. The response is then a shorter page.
 const QUERIES_PER_REQUEST_MAX: usize = 512;
 
 #[cfg(test)]
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_that_is_a_name_of_somebody_elses_is_not_local() {
+    fn a_host_with_another_name_is_not_local() {
         for (host, is_local) in [
             ("127.0.0.1:9883", true),
             ("[::1]:9883", true),
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_reads_back_and_another_text_is_refused() {
+    fn a_cursor_parses_back_and_other_texts_are_refused() {
         let cursor = Cursor { shard: 3, from: u64::MAX };
         assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
         for text in ["", "-", "1", "1-", "-1", "1--1", "70000-1", "a-b", "1-1-1"] {

@@ -230,7 +230,7 @@ fn clients_are_told_to_this_machine_only_and_not_to_websites() {
         for headers in ["Host: evil.example\r\n", "Host: localhost\r\nOrigin: http://localhost\r\n"] {
             let (head, body) = request(admin.address(), &format!("GET {path} HTTP/1.1\r\n{headers}\r\n"));
             assert!(head.starts_with("HTTP/1.1 403 "), "{path}: {head}");
-            assert_eq!(body, "{\"error\":\"clients are told to this machine only\"}\n");
+            assert_eq!(body, "{\"error\":\"only requests from this machine are accepted\"}\n");
         }
     }
 }
@@ -245,7 +245,7 @@ fn a_shard_that_does_not_answer_is_named_and_an_unknown_client_is_not_found() {
     assert_eq!(body, "{\"error\":\"shard 0 does not answer\"}\n");
     let (head, body) = get("/api/v1/clients/nobody");
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
-    assert_eq!(body, "{\"error\":\"there is no session of this client identifier\"}\n");
+    assert_eq!(body, "{\"error\":\"no session has this client identifier\"}\n");
     let (head, body) = get("/api/v1/clients?limit=0");
     assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
     assert_eq!(body, "{\"error\":\"limit must be from 1 to 1000\"}\n");

@@ -6,18 +6,18 @@ use super::rules::Rules;
 use crate::codec::ReasonCode;
 use crate::config::{AllowAnonymous, Listener, Security};
 
-/// Accepts or refuses clients that no other provider judged, as `allow_anonymous` says. A name that they send stays unverified.
+/// Accepts or refuses clients for which all other providers abstained, according to `allow_anonymous`. Their names stay unverified.
 #[derive(Debug)]
 pub(super) struct AnonymousProvider {
     allowed: AllowedAnonymous,
     rules: Arc<Rules>,
 }
 
-/// Who may connect anonymously, and where.
+/// Whether anonymous clients are accepted, per listener.
 #[derive(Debug, Clone)]
 pub(super) struct AllowedAnonymous {
     default: AllowAnonymous,
-    /// The overrides of listeners, by their names.
+    /// The overrides of listeners, by listener name.
     listeners: HashMap<Arc<str>, AllowAnonymous>,
 }
 

@@ -23,11 +23,11 @@ pub struct Authenticator {
     loaded: ArcSwap<Loaded>,
 }
 
-/// Which reading of the files a verdict is based on.
+/// Identifies one load of the files. A reload creates the next generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation(u64);
 
-/// The contents of the files when they were last read.
+/// The contents of the files at the last load.
 #[derive(Debug)]
 struct Loaded {
     generation: Generation,
@@ -43,37 +43,37 @@ impl Authenticator {
         Ok(Self { security: security.clone(), allowed_anonymous, loaded: ArcSwap::from_pointee(loaded) })
     }
 
-    /// Reads the files again, and begins a new generation. After an error, the previous contents stay in force.
+    /// Reads the files again, and starts a new generation. After an error, the previous contents stay in force.
     pub fn reload(&self) -> Result<(), AuthError> {
         let next = Generation(self.generation().0 + 1);
         self.loaded.store(Loaded::read(&self.security, &self.allowed_anonymous, next)?.into());
         Ok(())
     }
 
-    /// The generation in force.
+    /// The current generation.
     pub fn generation(&self) -> Generation {
         self.loaded.load().generation
     }
 
-    /// Judges a client, and says by which generation. Blocks for as long as the provider that decides does.
+    /// Authenticates a client, and returns the generation used. Blocks as long as the provider that decides blocks.
     pub fn authenticate(&self, request: &Request) -> (Verdict, Generation) {
         let loaded = self.loaded.load_full();
         (loaded.chain.authenticate(request), loaded.generation)
     }
 
-    /// Judges a client by the generation in force, without blocking. `None`: a provider that blocks has to be asked.
+    /// Authenticates a client by the current generation without blocking. `None`: the decision needs a provider that blocks.
     pub fn authenticate_at_once(&self, request: &Request) -> Option<Verdict> {
         self.loaded.load().chain.authenticate_at_once(request)
     }
 
-    /// What a client may do that was authenticated before, by the rules in force. `user` is its name if that was verified.
+    /// The access rights of an authenticated client by the current rules. `user` is its name if that was verified.
     pub fn access(&self, client_id: &ClientId, user: Option<&str>) -> Arc<Access> {
         self.loaded.load().rules.access(client_id, user)
     }
 }
 
 impl Loaded {
-    /// Reads the files that `security` names, and makes the chain: certificate, password file if there is one, anonymous.
+    /// Reads the files that `security` names, and builds the chain: certificate, password file if there is one, anonymous.
     fn read(
         security: &Security,
         allowed_anonymous: &AllowedAnonymous,

@@ -3,8 +3,8 @@ use crate::codec::ReasonCode;
 
 /// Providers in the order in which they are asked.
 ///
-/// The first provider that doesn't abstain decides, be it to accept or to refuse: no later provider can accept a client that an earlier
-/// one refused. A client that nobody judges is refused.
+/// The first provider that doesn't abstain accepts or refuses the client: no later provider can accept a client that an earlier one
+/// refused. A client is refused if all providers abstain.
 #[derive(Debug)]
 pub(super) struct Chain {
     providers: Vec<Box<dyn Provider>>,
@@ -15,12 +15,15 @@ impl Chain {
         Self { providers }
     }
 
-    /// Judges a client. Blocks for as long as the provider that decides does.
+    /// Authenticates a client. Blocks as long as the provider that decides blocks.
     pub(super) fn authenticate(&self, request: &Request) -> Verdict {
-        self.providers.iter().find_map(|provider| provider.authenticate(request)).unwrap_or_else(|| nobody(request))
+        self.providers
+            .iter()
+            .find_map(|provider| provider.authenticate(request))
+            .unwrap_or_else(|| refuse_unjudged(request))
     }
 
-    /// Judges a client without blocking. `None`: a provider that blocks has to be asked.
+    /// Authenticates a client without blocking. `None`: the decision needs a provider that blocks.
     pub(super) fn authenticate_at_once(&self, request: &Request) -> Option<Verdict> {
         for provider in &self.providers {
             match provider.cost(request) {
@@ -32,12 +35,12 @@ impl Chain {
                 }
             }
         }
-        Some(nobody(request))
+        Some(refuse_unjudged(request))
     }
 }
 
-/// The verdict on a client that no provider judges.
-fn nobody(request: &Request) -> Verdict {
+/// The verdict on a client for which all providers abstain.
+fn refuse_unjudged(request: &Request) -> Verdict {
     Verdict::Refuse(if request.method.is_some() { UNKNOWN_METHOD } else { NOT_JUDGED })
 }
 

@@ -13,9 +13,9 @@
 //! neither for `user` nor for `%u`; otherwise a client could choose its rules. Without an ACL file, every accepted
 //! client may publish and subscribe to everything.
 //!
-//! Each row is a [`Provider`], and they are asked in this order: a certificate, the password file if one is set, `allow_anonymous`. The
-//! first one that doesn't abstain decides. A [`Pool`] asks those that block on threads of its own. A reload of the files begins a new
-//! [`Generation`]: what was decided by an older one before the client was accepted is decided again.
+//! The [`Provider`]s are asked in this order: certificate, password file if one is set, `allow_anonymous`. The first one that doesn't
+//! abstain decides. A [`Pool`] runs the providers that block on its own threads. A reload of the files starts a new [`Generation`]:
+//! a verdict of an older one is discarded and the client is authenticated again, if it isn't accepted yet.
 
 mod acl_file;
 mod anonymous;

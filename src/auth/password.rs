@@ -5,7 +5,7 @@ use super::provider::{Cost, Decision, Provider, Refusal, Request, Verdict};
 use super::rules::Rules;
 use crate::codec::ReasonCode;
 
-/// Verifies user names and passwords with the password file. Every client with a user name is its to judge.
+/// Verifies user names and passwords with the password file. Abstains only for clients without a user name.
 #[derive(Debug)]
 pub(super) struct PasswordProvider {
     file: PasswordFile,
@@ -31,7 +31,7 @@ impl Provider for PasswordProvider {
         })
     }
 
-    /// Hashing a password is meant to take milliseconds and megabytes.
+    /// Hashing a password takes milliseconds and megabytes by design.
     fn cost(&self, request: &Request) -> Cost {
         let is_hashed = request.method.is_none() && request.user_name.is_some() && request.password.is_some();
         if is_hashed && self.file.has_users() { Cost::Blocking } else { Cost::Immediate }

@@ -10,16 +10,16 @@ use super::provider::{Refusal, Request, Verdict};
 use crate::codec::{ClientId, ReasonCode};
 use crate::routing::Access;
 
-/// Judges clients: on the caller's thread if no provider blocks, otherwise on a few threads of its own.
+/// Authenticates clients: on the caller's thread if no provider blocks, otherwise on its own threads.
 ///
-/// At most [`QUEUED_MAX`] requests wait for those threads; a client that would be one more is refused with Server busy.
+/// At most [`QUEUED_MAX`] requests wait for those threads; further clients are refused with Server busy.
 #[derive(Debug)]
 pub struct Pool {
     authenticator: Arc<Authenticator>,
     queue: SyncSender<Job>,
 }
 
-/// A verdict of the pool's threads, and what it is based on. [`Pool::current`] says whether it still holds.
+/// A verdict of the pool's threads and the generation of the rules that it used. [`Pool::current`] checks whether it is still valid.
 #[derive(Debug)]
 pub struct Answer {
     request: Box<Request>,
@@ -27,7 +27,7 @@ pub struct Answer {
     generation: Generation,
 }
 
-/// A request that waits for a thread, and who is called with the answer.
+/// A request that waits for a thread, and the callback for the answer.
 struct Job {
     request: Request,
     respond: Box<dyn FnOnce(Answer) + Send>,
@@ -54,7 +54,7 @@ impl Pool {
         Ok(Self { authenticator, queue })
     }
 
-    /// Judges a client. `None`: a provider blocks, and one of the pool's threads calls `respond` with its answer later.
+    /// Authenticates a client. `None`: a provider blocks, and one of the pool's threads calls `respond` with its answer later.
     pub fn ask(&self, request: Request, respond: impl FnOnce(Answer) + Send + 'static) -> Option<Verdict> {
         if let Some(verdict) = self.authenticator.authenticate_at_once(&request) {
             return Some(verdict);
@@ -65,13 +65,12 @@ impl Pool {
         }
     }
 
-    /// The verdict of an answer that was given by the rules in force, or the request to [ask](Self::ask) again: the files were reloaded
-    /// after the answer was begun.
+    /// The verdict, if it used the current files. `Err`: the files were reloaded meanwhile; [ask](Self::ask) this request again.
     pub fn current(&self, answer: Answer) -> Result<Verdict, Box<Request>> {
         if answer.generation == self.authenticator.generation() { Ok(answer.verdict) } else { Err(answer.request) }
     }
 
-    /// What a client may do that was authenticated before, by the rules in force. `user` is its name if that was verified.
+    /// The access rights of an authenticated client by the current rules. `user` is its name if that was verified.
     pub fn access(&self, client_id: &ClientId, user: Option<&str>) -> Arc<Access> {
         self.authenticator.access(client_id, user)
     }
@@ -92,7 +91,7 @@ fn work(authenticator: &Authenticator, jobs: &Mutex<Receiver<Job>>) {
     }
 }
 
-/// At 50 ms each these take one thread about a minute: a client that comes later had better try again.
+/// At 50 ms each, these requests take one thread about a minute. Further clients should retry later.
 const QUEUED_MAX: usize = 1_024;
 /// Each may need 46 MB while it hashes a password.
 const THREADS_MAX: usize = 4;
@@ -159,7 +158,7 @@ mod tests {
         let (gate, closed) = channel::<()>();
         let closed = Arc::new(Mutex::new(closed));
         let mut refused = None;
-        // Every thread stops in its first answer, until the gate opens.
+        // Every thread blocks in its first answer until the gate opens.
         for _ in 0..QUEUED_MAX + THREADS_MAX + 1 {
             let closed = Arc::clone(&closed);
             let wait = move |_| _ = closed.lock().unwrap().recv();

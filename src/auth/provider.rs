@@ -1,4 +1,4 @@
-//! The interface of everything that authenticates clients.
+//! The interface of authentication providers.
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -12,20 +12,20 @@ use crate::routing::Access;
 
 /// Authenticates clients by one kind of proof: a certificate, a password, an address.
 ///
-/// Providers stand in a [`Chain`](super::chain::Chain) and hold no state of a single client. A reload of the files makes new providers.
+/// Providers are the elements of a [`Chain`](super::chain::Chain) and have no state per client. A reload of the files creates new providers.
 pub trait Provider: Debug + Send + Sync {
-    /// Judges one client. `None`: the client brings nothing that this provider judges, so that the next provider of the chain is asked.
+    /// Authenticates one client. `None`: the provider abstains, and the next provider of the chain is asked.
     ///
-    /// May block for as long as [`cost`](Self::cost) says.
+    /// May block if [`cost`](Self::cost) is [`Cost::Blocking`].
     fn authenticate(&self, request: &Request) -> Option<Verdict>;
 
-    /// What [`authenticate`](Self::authenticate) will cost for this client. Must not block.
+    /// The cost of [`authenticate`](Self::authenticate) for this client. Must not block.
     fn cost(&self, _request: &Request) -> Cost {
         Cost::Immediate
     }
 }
 
-/// How long a provider takes to judge a client.
+/// How long a provider takes to authenticate a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cost {
     /// Microseconds: it may be asked on the thread of a shard.
@@ -34,7 +34,7 @@ pub enum Cost {
     Blocking,
 }
 
-/// What a client sent at CONNECT or with AUTH, and what is known about its connection.
+/// The credentials of a client from CONNECT or AUTH, and its connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Its Client Identifier, also if the broker assigned it.
@@ -55,7 +55,7 @@ pub struct Request {
     pub listener: Arc<str>,
 }
 
-/// What a provider answers.
+/// The decision of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The client may connect, or stay connected after a re-authentication.
@@ -69,14 +69,14 @@ pub enum Verdict {
     Refuse(Refusal),
 }
 
-/// Who an accepted client is, and what it may do.
+/// The identity and the access rights of an accepted client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// The name that the client is known by; `None`: it sent no name.
+    /// The user name; `None`: the client sent no name.
     pub user: Option<Arc<str>>,
-    /// Whether `user` was proved. Only a verified user owns a Session and has access rules of its own.
+    /// Whether `user` was verified. Only a verified user owns a Session and has user-specific access rules.
     pub is_verified: bool,
-    /// What the client may publish and receive.
+    /// The topics that the client may publish to and receive from.
     pub access: Arc<Access>,
     /// The last Authentication Data of an enhanced authentication, for CONNACK or AUTH.
     pub authentication_data: Option<Bytes>,
@@ -99,12 +99,12 @@ impl Refusal {
 }
 
 impl Decision {
-    /// A client that proved to be `user`.
+    /// A client that was verified as `user`.
     pub(super) fn verified(user: Arc<str>, access: Arc<Access>) -> Self {
         Self { user: Some(user), is_verified: true, access, authentication_data: None }
     }
 
-    /// An anonymous client, which may have sent a name that nobody verified.
+    /// An anonymous client, which may have sent a name that was not verified.
     pub(super) fn anonymous(user: Option<Arc<str>>, access: Arc<Access>) -> Self {
         Self { user, is_verified: false, access, authentication_data: None }
     }

@@ -18,7 +18,7 @@ impl Rules {
         Self { acl, everything: Arc::new(Access::everything()) }
     }
 
-    /// What a client may do. `user` is its user name if that was verified.
+    /// The access rights of a client. `user` is its user name if that was verified.
     pub(super) fn access(&self, client_id: &ClientId, user: Option<&str>) -> Arc<Access> {
         let Some(acl) = &self.acl else { return Arc::clone(&self.everything) };
         let access = acl.access(client_id.as_str(), user);

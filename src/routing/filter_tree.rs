@@ -154,7 +154,7 @@ impl FilterTree {
     }
 
     /// The filter with the number `id`, built from its levels: to store its text as well would double its cost.
-    #[expect(clippy::expect_used, reason = "its levels are those of a filter")]
+    #[expect(clippy::expect_used, reason = "the levels come from a valid filter")]
     pub(super) fn filter(&self, id: FilterId) -> TopicFilter {
         let entry = self.filters.node(id.0);
         let mut names: Vec<&str> = if entry.reach == Reach::Below { vec!["#"] } else { Vec::new() };

@@ -39,7 +39,7 @@ pub struct Subscriber {
     location: AtomicU64,
     connected: AtomicBool,
     durable: AtomicBool,
-    /// Whether a publisher waits for room in the queue.
+    /// Whether a publisher waits for space in the queue.
     awaited: AtomicBool,
     next_sequence: AtomicU64,
     in_flight: AtomicU32,
@@ -143,30 +143,30 @@ impl Subscriber {
         fits
     }
 
-    /// Whether there is room for so many messages of so many bytes each.
+    /// Whether the queue has space for `messages` messages of `bytes` bytes each.
     pub fn has_room(&self, messages: usize, bytes: usize, bounds: QueueBounds) -> bool {
         let given = self.given.load(Ordering::SeqCst);
         let total = self.given_bytes.load(Ordering::SeqCst) + messages * bytes;
         given + messages <= bounds.messages && (total <= bounds.bytes || given == 0 && messages == 1)
     }
 
-    /// Whether a publisher waits for room in the queue: whoever frees some wakes it.
+    /// Whether a publisher waits for space in the queue. Then the code that releases space must resume it.
     pub fn is_awaited(&self) -> bool {
         self.awaited.load(Ordering::SeqCst)
     }
 
-    /// Says whether a publisher waits for room in the queue.
+    /// Sets whether a publisher waits for space in the queue.
     pub fn set_awaited(&self, awaited: bool) {
         self.awaited.store(awaited, Ordering::SeqCst);
     }
 
-    /// Takes room for one message that must not be lost, whether there is any or not.
+    /// Reserves space for one message unconditionally: it counts against the bounds, but is not checked.
     pub fn give(&self, bytes: usize) {
         self.given.fetch_add(1, Ordering::Relaxed);
         self.given_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Gives room back. Then whoever waits for it is to be woken: see [`is_awaited`](Self::is_awaited).
+    /// Releases space. The caller must then resume waiting publishers: see [`is_awaited`](Self::is_awaited).
     pub fn free(&self, messages: usize, bytes: usize) {
         self.given_bytes.fetch_sub(bytes, Ordering::SeqCst);
         self.given.fetch_sub(messages, Ordering::SeqCst);

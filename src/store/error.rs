@@ -20,7 +20,7 @@ pub enum OpenError {
         "{name} has format version {version}, and this version reads up to {VERSION}: use the version that wrote it, or a later one"
     )]
     Newer {
-        /// The segment's file.
+        /// Name of the segment file.
         name: String,
         /// Its format version.
         version: u32,

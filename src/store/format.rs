@@ -17,7 +17,7 @@ pub(super) struct SegmentHeader {
 pub(super) enum HeaderError {
     /// It has no valid segment header.
     Damaged,
-    /// A later version wrote it.
+    /// A later version of the broker wrote the store.
     Newer(u32),
 }
 

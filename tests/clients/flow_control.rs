@@ -1,4 +1,4 @@
-//! Clients that read nothing, a disk that is slow, and publishers that are gone while they wait.
+//! Flow control: clients that don't read, a slow disk, and publishers that disconnect while they are paused.
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -14,19 +14,19 @@ use crate::deadline::{now, wait_for};
 use crate::peer;
 use crate::raw::{Connect, PINGREQ, PINGRESP, PUBACK, PUBLISH, Received, Version, Wire, packet, string};
 
-/// Resident memory of the broker, in bytes.
+/// Resident memory of the broker in bytes.
 fn memory(broker: &Broker) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
 }
 
-/// Sockets and files that the broker has open.
+/// The number of open sockets and files of the broker.
 fn descriptors(broker: &Broker) -> usize {
     fs::read_dir(format!("/proc/{}/fd", broker.id())).unwrap().count()
 }
 
-/// Sends so many bytes of one packet after the other, as long as the broker reads. Returns how many it took.
+/// Sends a packet repeatedly, up to `bytes` bytes, while the broker reads. Returns the number of bytes sent.
 fn flood(stream: &mut TcpStream, packet: &[u8], bytes: usize) -> usize {
     let chunk = packet.repeat(65_536 / packet.len());
     stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
@@ -42,7 +42,7 @@ fn flood(stream: &mut TcpStream, packet: &[u8], bytes: usize) -> usize {
 }
 
 #[test]
-fn a_client_that_reads_nothing_costs_no_more_than_its_outgoing_bytes() {
+fn a_client_that_does_not_read_uses_at_most_its_outgoing_bytes() {
     if peer::is_chosen() {
         return;
     }
@@ -63,7 +63,7 @@ fn a_client_that_reads_nothing_costs_no_more_than_its_outgoing_bytes() {
         assert!(grown < 8 << 20, "{grown} bytes after {sent} of {:#04x}", flooding[0]);
         Wire::connected(broker.address(), &Connect::new(Version::V5, "other")).ping();
 
-        // It reads, and the broker reads on.
+        // When the client reads, the broker continues to read too.
         let stream = wire.stream();
         stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         let (mut all, mut buffer) = (0, vec![0; 1 << 20]);
@@ -77,7 +77,7 @@ fn a_client_that_reads_nothing_costs_no_more_than_its_outgoing_bytes() {
     }
 }
 
-/// Makes each `fdatasync` of the broker take this much longer, until it is dropped.
+/// Delays each `fdatasync` of the broker, until it is dropped.
 struct SlowDisk(Child);
 
 impl SlowDisk {
@@ -104,7 +104,7 @@ impl Drop for SlowDisk {
 }
 
 #[test]
-fn a_client_is_answered_however_slow_the_disk_is_for_others() {
+fn a_client_gets_responses_although_others_wait_for_a_slow_disk() {
     if peer::is_chosen() {
         return;
     }
@@ -114,7 +114,7 @@ fn a_client_is_answered_however_slow_the_disk_is_for_others() {
     let mut away = away;
     away.subscribe(Version::V5, "t", 1);
     away.cut();
-    // One on each shard.
+    // One client on each shard.
     let mut publisher = Wire::connected(broker.address(), &Connect::new(Version::V311, "publisher"));
     let clients = ["a", "b", "c", "d"]
         .map(|name| Wire::connected(broker.address(), &Connect { keep_alive: 4, ..Connect::new(Version::V5, name) }));
@@ -157,7 +157,7 @@ fn a_client_is_answered_however_slow_the_disk_is_for_others() {
 }
 
 #[test]
-fn publishers_that_close_while_they_wait_for_room_are_gone_soon() {
+fn paused_publishers_that_close_are_noticed_soon() {
     if peer::is_chosen() {
         return;
     }
@@ -182,12 +182,12 @@ fn publishers_that_close_while_they_wait_for_room_are_gone_soon() {
     assert!(descriptors(&broker) >= before + 300);
     drop(waiting);
     let closed_at = now();
-    wait_for("the end of those that are gone", || (descriptors(&broker) <= before).then_some(()));
+    wait_for("the end of closed connections", || (descriptors(&broker) <= before).then_some(()));
     let taken = now() - closed_at;
     assert!(taken < Duration::from_secs(4), "{taken:?}");
 }
 
-/// Reads what comes in a thread of its own, so many bytes in a second at the most. Returns how many there were when the flag is set.
+/// Reads on a new thread, at most `per_second` bytes per second, until `over` is set. The thread returns the number of bytes read.
 fn read_slowly(mut wire: Wire, per_second: usize, over: Arc<AtomicBool>) -> thread::JoinHandle<usize> {
     thread::spawn(move || {
         let (mut all, mut buffer) = (0, vec![0; 64 << 10]);
@@ -207,7 +207,7 @@ fn read_slowly(mut wire: Wire, per_second: usize, over: Arc<AtomicBool>) -> thre
 }
 
 #[test]
-fn receivers_that_are_slow_delay_nobody_for_long() {
+fn slow_receivers_delay_others_only_briefly() {
     if peer::is_chosen() {
         return;
     }
@@ -218,13 +218,13 @@ fn receivers_that_are_slow_delay_nobody_for_long() {
         wire
     };
     let over = Arc::new(AtomicBool::new(false));
-    let good = read_slowly(subscribed("good"), usize::MAX / 1_000_000_000, Arc::clone(&over));
+    let fast = read_slowly(subscribed("fast"), usize::MAX / 1_000_000_000, Arc::clone(&over));
     let slow = ["a", "b", "c", "d", "e"].map(|name| read_slowly(subscribed(name), 4_000_000, Arc::clone(&over)));
     let mut publisher = Wire::connected(broker.address(), &Connect::new(Version::V311, "publisher"));
     let publish = Version::V311.publish(PUBLISH, "t", 0, &vec![b'x'; 64 << 10]);
     let begin = now();
     for _ in 0..1_500 {
-        // As fast as a good receiver takes it in any build.
+        // Slow enough that the fast receiver can read everything in any build.
         publisher.send(&publish);
         thread::sleep(Duration::from_millis(2));
     }
@@ -232,11 +232,11 @@ fn receivers_that_are_slow_delay_nobody_for_long() {
     let taken = now() - begin;
     thread::sleep(Duration::from_millis(500));
     over.store(true, Ordering::Relaxed);
-    // At the pace of the slow ones it would be 12 seconds and more.
+    // At the speed of the slow receivers it would take 12 seconds or more.
     assert!(taken < Duration::from_secs(8), "{taken:?}");
-    let (got, sent) = (good.join().unwrap(), 1_500 * publish.len());
-    assert!(got >= sent * 4 / 5, "the good one got {got} of {sent} bytes");
+    let (got, sent) = (fast.join().unwrap(), 1_500 * publish.len());
+    assert!(got >= sent * 4 / 5, "the fast receiver got {got} of {sent} bytes");
     for slow in slow {
-        assert!(slow.join().unwrap() > 1_000_000, "a slow one gets what it takes");
+        assert!(slow.join().unwrap() > 1_000_000, "a slow receiver got too few bytes");
     }
 }

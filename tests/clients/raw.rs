@@ -10,7 +10,7 @@ pub(crate) use wire::{
 
 use crate::deadline::PATIENCE;
 
-/// A connection that speaks in bytes.
+/// A connection that sends and receives packets.
 pub(crate) struct Wire(wire::Wire);
 
 impl Wire {
@@ -37,12 +37,13 @@ impl Wire {
         wire
     }
 
-    /// What carries its bytes.
+    /// The underlying stream.
     pub(crate) const fn stream(&mut self) -> &mut TcpStream {
         self.0.stream()
     }
 
-    /// Sends bytes. A connection that the broker has closed takes them too: what it said before is still to be read.
+    /// Sends bytes. Errors of a closed connection are ignored, because earlier packets of the broker may remain to be
+    /// read.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.0.send(bytes);
     }
@@ -112,7 +113,7 @@ impl Wire {
         self.expect(PINGRESP);
     }
 
-    /// Ends the connection without DISCONNECT.
+    /// Closes the connection without DISCONNECT.
     pub(crate) fn cut(&self) {
         self.0.cut();
     }

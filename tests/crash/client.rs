@@ -142,7 +142,7 @@ impl Client {
         Ok(())
     }
 
-    /// Ends the connection without DISCONNECT.
+    /// Closes the connection without DISCONNECT.
     pub(crate) fn lose(&mut self, what: &'static str, shared: &mut Shared) {
         let was_connected = self.link.is_connected;
         self.part(what, shared);

@@ -1,4 +1,4 @@
-//! A client that follows the standard: what it sends, keeps and answers.
+//! A client that follows the standard: its Session state, its packets and its responses.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -18,32 +18,32 @@ pub(crate) struct Client {
     pub(crate) name: &'static str,
     pub(crate) version: ProtocolVersion,
     pub(crate) lifetime: Lifetime,
-    /// In seconds, of a durable Session in 5.0.
+    /// Of a durable Session in 5.0, in seconds.
     pub(crate) session_expiry_interval: u32,
     pub(crate) will: Option<Will>,
-    /// How many shards further it connects.
+    /// Its shard is this many numbers above the default one.
     pub(crate) moves: usize,
     connections: u32,
     is_online: bool,
     connected: bool,
-    /// The broker does not read from it, and what it has sent meanwhile.
+    /// Whether the broker has paused it, and the packets it sent meanwhile.
     pub(crate) paused: bool,
     pub(crate) unread: VecDeque<ClientPacket>,
-    /// CONNACK of its durable Session came.
+    /// CONNACK of its durable Session was received.
     has_session: bool,
-    /// The number of its Session.
+    /// The number of its current Session.
     pub(crate) session: u32,
-    /// QoS 1 and 2 messages of its own that are not done with, in their order.
+    /// Its QoS 1 and 2 messages in flight, in order.
     pub(crate) outgoing: Vec<Outgoing>,
     /// QoS 2 identifiers that wait for PUBREL.
     received: BTreeSet<u16>,
-    /// What it is subscribed to, as far as it knows.
+    /// What it knows about its subscriptions.
     pub(crate) subscriptions: BTreeMap<&'static str, Belief>,
-    /// SUBSCRIBE and UNSUBSCRIBE that are not answered.
+    /// Unanswered SUBSCRIBE and UNSUBSCRIBE packets.
     pub(crate) requests: Vec<Request>,
 }
 
-/// What becomes of its Session when its connection ends.
+/// The lifetime of its Session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lifetime {
     Durable,
@@ -65,7 +65,7 @@ pub(crate) struct Outgoing {
 pub(crate) struct Request {
     id: u16,
     filter: &'static str,
-    /// `None`: UNSUBSCRIBE.
+    /// `None` for UNSUBSCRIBE.
     qos: Option<Qos>,
 }
 
@@ -86,11 +86,11 @@ impl Client {
         self.unread.clear();
     }
 
-    /// The lowest that is free: an identifier is used again as soon as it can be.
     pub(crate) fn is_connected(&self) -> bool {
         self.connected
     }
 
+    /// The lowest free identifier, so that identifiers are reused as soon as possible.
     fn free_id(&self) -> u16 {
         let is_free = |id: &u16| {
             self.outgoing.iter().all(|outgoing| outgoing.id != *id) && self.requests.iter().all(|asked| asked.id != *id)
@@ -148,7 +148,7 @@ impl Lab {
         number
     }
 
-    /// A client of 5.0, connected.
+    /// A connected 5.0 client.
     pub(crate) fn connected(&mut self, name: &'static str, lifetime: Lifetime) -> usize {
         let client = self.client(name, ProtocolVersion::V5, lifetime);
         self.connect(client);
@@ -160,7 +160,7 @@ impl Lab {
         self.connect_with(client, false);
     }
 
-    /// With the Session that it has, or with Clean Start.
+    /// Connects with the existing Session, or with Clean Start.
     pub(crate) fn connect_with(&mut self, number: usize, clean_start: bool) {
         let client = &mut self.clients[number];
         let is_durable = client.lifetime == Lifetime::Durable;
@@ -217,7 +217,7 @@ impl Lab {
         }
     }
 
-    /// Sends those of its messages, if it can: with DUP, where they were sent before.
+    /// Sends the selected messages if it is connected; with DUP, if they were sent before.
     fn send_outgoing(&mut self, number: usize, which: fn(&Outgoing) -> bool) {
         if !self.clients[number].connected {
             return;
@@ -245,7 +245,7 @@ impl Lab {
         ClientPacket::Publish(Publish { qos: *qos, retain, dup, packet_id, ..publish })
     }
 
-    /// A packet came to a client.
+    /// Handles a received packet.
     pub(crate) fn receive(&mut self, number: usize, packet: ServerPacket) {
         match packet {
             ServerPacket::Connack(connack) => self.on_connack(number, &connack),
@@ -263,7 +263,7 @@ impl Lab {
             ServerPacket::Suback(suback) => self.on_answered(number, suback.packet_id),
             ServerPacket::Unsuback(unsuback) => self.on_answered(number, unsuback.packet_id),
             ServerPacket::Disconnect(_) => self.clients[number].disconnected(),
-            ServerPacket::Pingresp | ServerPacket::Auth(_) => self.fail("nobody asked for that"),
+            ServerPacket::Pingresp | ServerPacket::Auth(_) => self.fail("unexpected packet"),
         }
     }
 
@@ -275,13 +275,13 @@ impl Lab {
         client.connected = true;
         let expected = std::mem::replace(&mut client.has_session, client.lifetime == Lifetime::Durable);
         if expected && !connack.session_present {
-            let text = format!("the Session of {} is gone, which CONNACK had said is there", client.name);
+            let text = format!("the Session of {} is missing, although CONNACK had confirmed it", client.name);
             self.fail(&text);
         }
         if !connack.session_present {
             client.session += 1;
             client.received.clear();
-            // Its application doesn't know what became of what was sent, and publishes what wasn't.
+            // The application doesn't know the result of sent messages, and publishes unsent ones.
             client.outgoing.retain(|outgoing| !outgoing.is_sent);
             let lost: Vec<_> = client.subscriptions.iter().map(|(filter, belief)| (*filter, *belief)).collect();
             for (filter, belief) in lost {
@@ -324,7 +324,7 @@ impl Lab {
     fn on_pubrec(&mut self, number: usize, ack: &Ack) {
         let id = ack.packet_id.number();
         let place = self.clients[number].outgoing.iter().position(|outgoing| outgoing.id == id);
-        let Some(place) = place else { self.fail("PUBREC that nobody waits for") };
+        let Some(place) = place else { self.fail("unexpected PUBREC") };
         let outgoing = &mut self.clients[number].outgoing[place];
         outgoing.released = true;
         let message = outgoing.message;
@@ -336,7 +336,7 @@ impl Lab {
         let outgoing = &mut self.clients[number].outgoing;
         match outgoing.iter().position(|outgoing| outgoing.id == id.number()) {
             Some(place) => outgoing.remove(place).message,
-            None => self.fail(&format!("{packet} that nobody waits for")),
+            None => self.fail(&format!("unexpected {packet}")),
         }
     }
 
@@ -350,7 +350,7 @@ impl Lab {
     fn on_answered(&mut self, number: usize, id: PacketId) {
         let client = &mut self.clients[number];
         let Some(place) = client.requests.iter().position(|request| request.id == id.number()) else {
-            self.fail("SUBACK or UNSUBACK that nobody waits for");
+            self.fail("unexpected SUBACK or UNSUBACK");
         };
         let Request { filter, qos, .. } = client.requests.remove(place);
         client.subscriptions.insert(filter, qos.map_or(Belief::Gone, Belief::There));

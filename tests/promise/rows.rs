@@ -218,7 +218,7 @@ fn connack_waits_for_the_session() {
         lab.crash(crash);
         lab.finish();
         if is_told && lab.count(watcher, "will") == 0 {
-            lab.fail("the Will Message is lost, which CONNACK had said is there");
+            lab.fail("the Will Message is lost, although CONNACK had confirmed it");
         }
     });
     // Clean Start: the previous Session must not reappear, also if the new one is transient or on another shard.
@@ -248,7 +248,11 @@ fn clean_start_scenario(lab: &mut Lab, crash: Crash, (lifetime, moves): (Lifetim
         lab.run();
         lab.clients[client].subscriptions.clear();
         lab.finish();
-        assert_eq!(lab.count(client, "unwanted"), 0, "the Session before is back, which CONNACK had said is gone");
+        assert_eq!(
+            lab.count(client, "unwanted"),
+            0,
+            "the previous Session is present, although CONNACK had reported it as discarded"
+        );
     }
 }
 

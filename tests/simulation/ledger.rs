@@ -20,7 +20,7 @@ pub(crate) struct Message {
     pub(crate) retain: bool,
     /// Without payload: it deletes the retained message.
     pub(crate) clears: bool,
-    /// In seconds.
+    /// Keep Alive in seconds.
     pub(crate) expiry: Option<u32>,
     pub(crate) size: usize,
     /// When and on which connection it was first sent.

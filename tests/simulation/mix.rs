@@ -28,7 +28,7 @@ pub(crate) struct Mix {
     pub(crate) wills: bool,
     /// Whether some clients read slowly, and the broker's buffers are small.
     pub(crate) slow: bool,
-    /// Whether the store is congested and shards are full now and then, and clients flood.
+    /// Whether the store is sometimes congested, shards are sometimes full, and clients flood.
     pub(crate) pressure: bool,
     /// Whether queues are so small that messages are dropped.
     pub(crate) small_queues: bool,
@@ -102,7 +102,7 @@ impl Mix {
         }
     }
 
-    /// Everything is congested now and then.
+    /// Congestion everywhere, intermittently.
     pub(crate) fn pressure(rng: &mut Rng) -> Self {
         Self { shards: rng.place(3) + 1, pressure: true, small_queues: false, duration: 6_000, ..Self::slow(rng) }
     }

@@ -22,7 +22,7 @@ pub(crate) struct Profile {
     pub(crate) receive_maximum: u16,
     pub(crate) maximum_packet_size: Option<u32>,
     pub(crate) topic_alias_maximum: u16,
-    /// In seconds.
+    /// Keep Alive in seconds.
     pub(crate) keep_alive: u16,
     pub(crate) wills: bool,
     /// The longest time between two decisions, in milliseconds.

@@ -14,7 +14,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos2]),
     Case::v5(
-        "the_reason_code_is_success_where_the_message_has_gone_to_a_subscriber",
+        "the_reason_code_is_success_if_the_message_matched_a_subscription",
         &["MQTT-3.4.2-1", "MQTT-3.5.2-1", "MQTT-3.7.2-1"],
         from_server::success,
     )
@@ -84,7 +84,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos1, Feature::Qos2]),
     Case::v5(
-        "a_reason_string_that_comes_twice_is_a_protocol_error",
+        "a_repeated_reason_string_is_a_protocol_error",
         &["5.0/3.4.2.2.2/1", "5.0/3.5.2.2.2/2", "5.0/3.6.2.2.2/2", "5.0/3.7.2.2.2/2"],
         from_client::reason_string_twice,
     )

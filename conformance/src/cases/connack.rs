@@ -17,7 +17,7 @@ pub(super) const CASES: &[Case] = &[
         flags::no_client_identifier_and_no_clean_session,
     ),
     Case::both(
-        "connack_comes_before_the_messages_that_wait",
+        "connack_precedes_queued_messages",
         &["MQTT-3.2.0-1"],
         &["MQTT-3.2.0-1", "MQTT-3.2.0-2"],
         flags::first_packet,
@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
         flags::refused_with_session,
     ),
     Case::v5(
-        "each_property_of_connack_comes_once_and_in_its_range",
+        "each_property_of_connack_occurs_once_and_within_its_range",
         &[
             "5.0/3.2.2.3.2/1",
             "5.0/3.2.2.3.3/1",
@@ -81,7 +81,7 @@ pub(super) const CASES: &[Case] = &[
         announced::maximum_qos,
     ),
     Case::v5(
-        "subscriptions_of_any_qos_are_taken_whatever_the_maximum_qos",
+        "subscriptions_of_any_qos_are_accepted_regardless_of_the_maximum_qos",
         &["MQTT-3.2.2-10"],
         announced::subscriptions_of_any_qos,
     ),

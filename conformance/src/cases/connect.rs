@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     Case::both("a_second_connect_closes_the_connection", &["MQTT-3.1.0-2"], &["MQTT-3.1.0-2"], header::second_connect),
     Case::both(
-        "a_second_connect_lets_the_will_be_published",
+        "a_second_connect_causes_the_will_to_be_published",
         &["MQTT-3.1.0-2", "MQTT-3.1.2-8"],
         &["MQTT-3.1.0-2", "MQTT-3.1.2-8"],
         header::second_connect_and_will,
@@ -84,7 +84,7 @@ pub(super) const CASES: &[Case] = &[
         payload::broken_off,
     ),
     Case::both(
-        "bytes_behind_the_last_field_of_connect_close_the_connection",
+        "bytes_after_the_last_field_of_connect_close_the_connection",
         &["MQTT-3.1.4-1"],
         &["MQTT-3.1.4-1"],
         payload::trailing_bytes,
@@ -96,7 +96,7 @@ pub(super) const CASES: &[Case] = &[
         payload::order_of_fields,
     )
     .needs(&[Feature::Qos1]),
-    Case::v5("will_properties_behind_the_will_payload_close_the_connection", &["MQTT-3.1.3-1"], payload::wrong_order),
+    Case::v5("will_properties_after_the_will_payload_close_the_connection", &["MQTT-3.1.3-1"], payload::wrong_order),
     Case::both(
         "an_ill_formed_client_identifier_closes_the_connection",
         &["MQTT-3.1.3-4"],
@@ -128,13 +128,13 @@ pub(super) const CASES: &[Case] = &[
         identifiers::letters_and_digits,
     ),
     Case::both(
-        "a_longer_client_identifier_is_taken_as_it_is_or_refused",
+        "a_longer_client_identifier_is_used_unchanged_or_refused",
         &["3.1.1/3.1.3.1/1", "MQTT-3.1.3-9"],
         &["5.0/3.1.3.1/1", "MQTT-3.1.3-8"],
         identifiers::longer,
     ),
     Case::both(
-        "a_client_identifier_of_other_characters_is_taken_as_it_is_or_refused",
+        "a_client_identifier_of_other_characters_is_used_unchanged_or_refused",
         &["3.1.1/3.1.3.1/2", "MQTT-3.1.3-9"],
         &["5.0/3.1.3.1/2", "MQTT-3.1.3-8"],
         identifiers::other_characters,
@@ -160,7 +160,7 @@ pub(super) const CASES: &[Case] = &[
     Case::v5("an_assigned_client_identifier_names_a_session", &["MQTT-3.1.3-7"], identifiers::assigned)
         .needs(&[Feature::Qos1]),
     Case::both(
-        "a_client_silent_for_one_and_a_half_keep_alives_is_cut_off_and_its_will_published",
+        "a_client_silent_for_one_and_a_half_keep_alives_is_disconnected_and_its_will_published",
         &["MQTT-3.1.2-24", "MQTT-3.1.2-8"],
         &["MQTT-3.1.2-22", "MQTT-3.2.2-22", "MQTT-3.1.2-8"],
         keep_alive::silence,
@@ -174,7 +174,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .seconds(20),
     Case::both(
-        "a_packet_that_never_becomes_whole_does_not_keep_the_connection",
+        "an_incomplete_packet_does_not_keep_the_connection_open",
         &["MQTT-3.1.2-24"],
         &["MQTT-3.1.2-22"],
         keep_alive::bytes_of_a_packet,
@@ -188,13 +188,13 @@ pub(super) const CASES: &[Case] = &[
         actions::takeover,
     ),
     Case::both(
-        "what_follows_a_refused_connect_has_no_effect",
+        "packets_after_a_refused_connect_have_no_effect",
         &["MQTT-3.1.4-5"],
         &["MQTT-3.1.4-6", "MQTT-3.1.2-30"],
         actions::after_refusal,
     ),
     Case::both(
-        "what_a_client_sends_before_connack_is_handled_after_it",
+        "packets_sent_before_connack_are_handled_after_it",
         &["MQTT-3.1.4-4", "MQTT-3.2.0-1"],
         &["MQTT-3.1.4-5", "MQTT-3.2.0-1"],
         actions::before_connack,

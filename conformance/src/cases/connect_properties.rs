@@ -39,12 +39,12 @@ pub(super) const CASES: &[Case] = &[
     Case::v5("a_property_that_connect_does_not_have_closes_the_connection", &["MQTT-3.1.4-1"], values::foreign),
     Case::v5("ill_formed_connect_properties_close_the_connection", &["MQTT-3.1.4-1"], values::ill_formed),
     Case::v5(
-        "a_message_above_the_maximum_packet_size_is_dropped_and_those_behind_it_arrive",
+        "a_message_above_the_maximum_packet_size_is_dropped_and_later_ones_arrive",
         &["MQTT-3.1.2-24", "MQTT-3.1.2-25"],
         limits::large_messages,
     ),
     Case::v5(
-        "a_dropped_message_takes_no_place_in_the_receive_maximum",
+        "a_dropped_message_does_not_count_against_the_receive_maximum",
         &["MQTT-3.1.2-25"],
         limits::large_messages_and_receive_maximum,
     )
@@ -68,7 +68,7 @@ pub(super) const CASES: &[Case] = &[
     Case::v5("no_topic_alias_is_above_the_maximum_of_the_client", &["MQTT-3.1.2-26"], limits::topic_aliases),
     Case::v5("a_client_that_allows_no_topic_alias_gets_none", &["MQTT-3.1.2-27"], limits::no_topic_aliases),
     Case::v5(
-        "response_information_comes_only_on_request",
+        "response_information_is_sent_only_on_request",
         &["MQTT-3.1.2-28", "5.0/3.1.2.11.6/2"],
         limits::response_information,
     ),

@@ -34,7 +34,7 @@ pub(super) const CASES: &[Case] = &[
         broken_off_packet,
     ),
     Case::both(
-        "bytes_behind_the_last_field_close_the_connection",
+        "bytes_after_the_last_field_close_the_connection",
         &["MQTT-4.8.0-1"],
         &["MQTT-4.13.1-1"],
         trailing_bytes,
@@ -46,20 +46,20 @@ pub(super) const CASES: &[Case] = &[
         broken_off_connect,
     ),
     Case::both(
-        "an_error_of_one_client_leaves_the_others_alone",
+        "an_error_of_one_client_does_not_affect_others",
         &["MQTT-4.8.0-1"],
         &["MQTT-4.13.1-1"],
         others_are_left_alone,
     ),
     Case::both(
-        "a_client_that_errs_leaves_its_will",
+        "the_will_of_a_client_with_an_error_is_published",
         &["MQTT-4.8.0-1"],
         &["MQTT-4.13.1-1"],
         malformed_disconnect_leaves_the_will,
     ),
     Case::v5("an_unknown_reason_code_is_an_error", &["MQTT-4.13.1-1"], unknown_reason_codes),
-    Case::v5("an_error_is_told_with_disconnect", &["5.0/4.13.1/7", "5.0/4.13.1/8"], error_is_told_with_disconnect),
-    Case::v5("an_error_in_connect_may_be_told_with_connack", &["5.0/4.13.1/6", "5.0/4.13.1/8"], error_in_connect),
+    Case::v5("an_error_is_reported_with_disconnect", &["5.0/4.13.1/7", "5.0/4.13.1/8"], error_is_told_with_disconnect),
+    Case::v5("an_error_in_connect_may_be_reported_with_connack", &["5.0/4.13.1/6", "5.0/4.13.1/8"], error_in_connect),
     Case::v5("a_refusing_connack_is_followed_by_the_end", &["MQTT-4.13.2-1"], refusing_connack),
     Case::v5("a_refusing_disconnect_is_followed_by_the_end", &["MQTT-4.13.2-1"], disconnect_on_takeover),
     Case::v5(
@@ -67,7 +67,7 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-4.13.2-1", "MQTT-3.1.2-8"],
         client_tells_an_error,
     ),
-    Case::v5("a_refusing_acknowledgement_leaves_the_connection_alone", &["MQTT-4.13.2-1"], refusing_acknowledgement),
+    Case::v5("a_refusing_acknowledgement_does_not_end_the_connection", &["MQTT-4.13.2-1"], refusing_acknowledgement),
 ];
 
 /// Sends these bytes and PINGREQ on a new connection; the broker must not respond to the PINGREQ.

@@ -13,7 +13,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos1, Feature::Qos2]),
     Case::v5(
-        "messages_that_waited_for_a_client_keep_to_its_receive_maximum",
+        "queued_messages_respect_the_receive_maximum",
         &["MQTT-3.3.4-9", "MQTT-4.9.0-1", "MQTT-4.9.0-2"],
         of_client::never_more_after_being_away,
     )
@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos2]),
     Case::v5(
-        "each_connection_has_a_receive_maximum_of_its_own",
+        "each_connection_has_its_own_receive_maximum",
         &["MQTT-3.3.4-9", "MQTT-4.9.0-1", "MQTT-4.4.0-1"],
         of_client::each_connection_its_own,
     )

@@ -8,7 +8,7 @@ mod stream;
 
 pub(super) const CASES: &[Case] = &[
     Case::both(
-        "packets_arrive_in_order_and_complete_however_the_stream_is_cut",
+        "packets_arrive_in_order_and_complete_from_any_fragments",
         &["MQTT-4.6.0-6"],
         &["MQTT-4.2.0-1", "5.0/4.2/1"],
         stream::however_it_is_cut,
@@ -43,20 +43,23 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos1]),
     Case::both(
-        "messages_for_a_client_that_is_away_keep_their_order",
+        "messages_for_a_disconnected_client_keep_their_order",
         &["MQTT-4.6.0-5", "MQTT-4.6.0-6"],
         &["MQTT-4.6.0-5", "MQTT-4.6.0-6"],
         messages::while_away,
     )
     .needs(&[Feature::Qos1, Feature::Qos2]),
     Case::both(
-        "what_is_sent_again_comes_in_its_first_order_and_before_what_is_new",
+        "retransmissions_keep_their_order_and_precede_new_messages",
         &["MQTT-4.6.0-6"],
         &["MQTT-4.6.0-5"],
         resent::publishes,
     )
     .needs(&[Feature::Qos1, Feature::Qos2]),
-    Case::v3("pubacks_come_in_the_order_of_the_messages", &["MQTT-4.6.0-6"], resent::pubacks).needs(&[Feature::Qos1]),
-    Case::v3("pubrecs_come_in_the_order_of_the_messages", &["MQTT-4.6.0-6"], resent::pubrecs).needs(&[Feature::Qos2]),
-    Case::v3("pubrels_come_in_the_order_of_the_pubrecs", &["MQTT-4.6.0-6"], resent::pubrels).needs(&[Feature::Qos2]),
+    Case::v3("pubacks_are_sent_in_the_order_of_the_messages", &["MQTT-4.6.0-6"], resent::pubacks)
+        .needs(&[Feature::Qos1]),
+    Case::v3("pubrecs_are_sent_in_the_order_of_the_messages", &["MQTT-4.6.0-6"], resent::pubrecs)
+        .needs(&[Feature::Qos2]),
+    Case::v3("pubrels_are_sent_in_the_order_of_the_pubrecs", &["MQTT-4.6.0-6"], resent::pubrels)
+        .needs(&[Feature::Qos2]),
 ];

@@ -38,7 +38,7 @@ pub(super) const CASES: &[Case] = &[
         by_the_client::connection_closed,
     ),
     Case::both(
-        "nothing_behind_a_disconnect_is_answered",
+        "packets_after_a_disconnect_get_no_response",
         &["3.1.1/3.14.4/1"],
         &["5.0/3.14.4/1"],
         by_the_client::nothing_behind,
@@ -71,7 +71,7 @@ pub(super) const CASES: &[Case] = &[
         by_the_server::none_before_connack,
     ),
     Case::v5(
-        "a_disconnect_of_the_server_says_why_and_ends_the_connection",
+        "a_disconnect_of_the_server_has_a_reason_and_ends_the_connection",
         &["MQTT-3.14.2-1", "MQTT-3.14.2-2", "MQTT-3.14.4-1", "MQTT-3.14.4-2", "5.0/3.14/1"],
         by_the_server::reasons,
     ),
@@ -85,12 +85,8 @@ pub(super) const CASES: &[Case] = &[
         &["MQTT-3.14.4-1", "MQTT-3.14.4-2", "MQTT-3.1.4-3"],
         by_the_server::nothing_after,
     ),
-    Case::v3(
-        "a_protocol_violation_ends_the_connection_that_it_came_over_and_no_other",
-        &["MQTT-4.8.0-1"],
-        malformed::protocol_violations,
-    ),
+    Case::v3("a_protocol_violation_ends_only_its_own_connection", &["MQTT-4.8.0-1"], malformed::protocol_violations),
     Case::v3("plain_mqtt_suffices_to_exchange_messages", &["MQTT-7.0.0-2"], plain::no_extensions)
         .needs(&[Feature::Qos2]),
-    Case::v3("packets_may_come_in_pieces_and_many_at_once", &["MQTT-7.1.1-1"], plain::stream_of_bytes),
+    Case::v3("packets_may_be_fragmented_and_combined", &["MQTT-7.1.1-1"], plain::stream_of_bytes),
 ];

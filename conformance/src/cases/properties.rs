@@ -12,7 +12,7 @@ use crate::wire::{Disconnect, Properties, Publish, tables};
 pub(super) const CASES: &[Case] = &[
     Case::v5("a_missing_property_length_is_malformed", &["MQTT-2.2.2-1"], missing_property_length),
     Case::v5("a_property_length_beyond_the_packet_is_malformed", &["MQTT-2.2.2-1"], property_length_beyond_the_packet),
-    Case::v5("no_properties_are_told_by_a_length_of_0", &["MQTT-2.2.2-1"], no_properties),
+    Case::v5("no_properties_are_encoded_as_a_length_of_0", &["MQTT-2.2.2-1"], no_properties),
     Case::v5(
         "a_property_of_another_packet_is_malformed",
         &["5.0/2.2.2.2/1", "5.0/2.2.2.2/2"],

@@ -62,7 +62,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos1, Feature::Qos2]),
     Case::both(
-        "a_publish_is_answered_as_its_qos_asks_for",
+        "a_publish_is_acknowledged_according_to_its_qos",
         &["MQTT-3.3.4-1"],
         &["MQTT-3.3.4-1"],
         delivery::answer_by_qos,
@@ -129,7 +129,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::SubscriptionIdentifiers, Feature::Wildcards]),
     Case::v5(
-        "a_subscription_identifier_of_any_length_comes_back_unchanged",
+        "a_subscription_identifier_of_any_length_is_returned_unchanged",
         &["MQTT-3.3.4-3", "MQTT-3.3.4-4", "5.0/3.3.2.3.8/1"],
         subscriptions::identifiers_of_all_lengths,
     )

@@ -41,8 +41,12 @@ pub(super) const CASES: &[Case] = &[
         malformed::payload_format,
     )
     .needs(&[Feature::Qos1, Feature::Qos2]),
-    Case::v5("an_expired_message_does_not_reach_a_client_that_was_away", &["MQTT-3.3.2-5"], expiry::expired_while_away)
-        .needs(&[Feature::Qos1, Feature::Qos2]),
+    Case::v5(
+        "an_expired_message_does_not_reach_a_client_that_reconnects",
+        &["MQTT-3.3.2-5"],
+        expiry::expired_while_away,
+    )
+    .needs(&[Feature::Qos1, Feature::Qos2]),
     Case::v5("an_expired_retained_message_is_not_sent", &["MQTT-3.3.2-5"], expiry::expired_retained)
         .needs(&[Feature::Qos1, Feature::Retain]),
     Case::v5(
@@ -100,7 +104,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::TopicAliases]),
     Case::v5(
-        "a_property_of_publish_that_comes_twice_is_a_protocol_error",
+        "a_repeated_property_of_publish_is_a_protocol_error",
         &["5.0/3.3.2.3.4/1", "5.0/3.3.2.3.5/1", "5.0/3.3.2.3.6/1", "5.0/3.3.2.3.9/1"],
         malformed::twice,
     ),

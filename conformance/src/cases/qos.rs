@@ -80,7 +80,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos1, Feature::Qos2]),
     Case::v5(
-        "a_qos2_exchange_goes_on_after_its_message_has_expired",
+        "a_qos2_exchange_continues_after_its_message_has_expired",
         &["MQTT-4.3.3-13"],
         receiver::exchange_of_an_expired_message,
     )
@@ -93,7 +93,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos1, Feature::Qos2]),
     Case::v5(
-        "a_packet_identifier_in_use_is_not_given_away_when_all_others_have_been_used",
+        "a_packet_identifier_in_use_is_not_reused_after_all_others",
         &["MQTT-4.3.2-1", "MQTT-2.2.1-4"],
         sender::identifiers_wrap,
     )
@@ -136,7 +136,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos2]),
     Case::both(
-        "only_what_is_unacknowledged_is_sent_again",
+        "only_unacknowledged_packets_are_sent_again",
         &["MQTT-4.3.2-1", "MQTT-4.3.3-1", "MQTT-4.4.0-1", "MQTT-3.3.1-3"],
         &["MQTT-4.3.2-3", "MQTT-4.3.3-3", "MQTT-4.3.3-5", "MQTT-4.4.0-1", "MQTT-3.3.1-3"],
         resend::only_the_unacknowledged,
@@ -150,7 +150,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos1, Feature::Qos2]),
     Case::both(
-        "what_is_unacknowledged_is_sent_again_after_a_restart_of_the_broker",
+        "unacknowledged_packets_are_sent_again_after_a_restart_of_the_broker",
         &["MQTT-4.4.0-1", "MQTT-3.3.1-1"],
         &["MQTT-4.4.0-1", "MQTT-3.3.1-1"],
         resend::after_a_restart,

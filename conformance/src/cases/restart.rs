@@ -26,7 +26,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Feature::Restart, Feature::Qos2])
     .seconds(40),
     Case::both(
-        "unacknowledged_messages_come_again_after_the_end_of_the_broker",
+        "unacknowledged_messages_are_sent_again_after_a_restart_of_the_broker",
         &["MQTT-4.1.0-1", "MQTT-3.1.2-4"],
         &["MQTT-3.1.2-23", "MQTT-3.1.2-5"],
         messages::unacknowledged,
@@ -42,7 +42,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Feature::Restart, Feature::Qos2])
     .seconds(40),
     Case::both(
-        "pubrel_comes_again_after_the_end_of_the_broker",
+        "pubrel_is_sent_again_after_a_restart_of_the_broker",
         &["MQTT-4.1.0-1", "MQTT-3.1.2-4"],
         &["MQTT-3.1.2-23", "MQTT-3.1.2-5"],
         messages::pubrel,
@@ -72,7 +72,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Feature::Qos1, Feature::Restart, Feature::SubscriptionIdentifiers, Feature::Retain])
     .seconds(40),
     Case::both(
-        "a_session_that_was_discarded_is_gone_after_the_end_of_the_broker",
+        "a_discarded_session_does_not_reappear_after_a_restart_of_the_broker",
         &["MQTT-3.1.2-6", "MQTT-3.2.2-3"],
         &["MQTT-3.1.2-4", "MQTT-4.1.0-2", "MQTT-3.2.2-3"],
         sessions::discarded,
@@ -114,7 +114,7 @@ pub(super) const CASES: &[Case] = &[
     .needs(&[Feature::Qos1, Feature::Restart])
     .seconds(40),
     Case::v5(
-        "a_client_back_within_the_will_delay_has_no_will_published_although_the_broker_ends",
+        "a_client_that_reconnects_within_the_will_delay_has_no_will_published_despite_a_restart",
         &["MQTT-3.1.3-9"],
         wills::back_in_time,
     )

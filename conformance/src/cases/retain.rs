@@ -25,7 +25,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Retain]),
     Case::both(
-        "a_retained_message_is_kept_with_its_qos_after_its_publisher_is_gone",
+        "a_retained_message_keeps_its_qos_after_its_publisher_has_disconnected",
         &["MQTT-3.3.1-5", "MQTT-3.3.1-6"],
         &["MQTT-3.3.1-5", "MQTT-3.3.1-9"],
         stored::with_its_qos,
@@ -46,7 +46,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Retain, Feature::Qos1, Feature::Wildcards]),
     Case::both(
-        "a_message_with_retain_0_leaves_the_retained_message_as_it_is",
+        "a_message_with_retain_0_does_not_change_the_retained_message",
         &["MQTT-3.3.1-12"],
         &["MQTT-3.3.1-8"],
         stored::retain_0_changes_nothing,
@@ -74,7 +74,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Retain, Feature::Qos1, Feature::Qos2]),
     Case::both(
-        "a_client_that_was_away_gets_a_retained_message_with_retain_0",
+        "a_client_that_reconnects_gets_a_queued_retained_message_with_retain_0",
         &["MQTT-3.3.1-9"],
         &["MQTT-3.3.1-12"],
         flag::zero_for_those_away,
@@ -110,7 +110,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Retain, Feature::Qos1]),
     Case::v5(
-        "retain_handling_1_knows_the_subscriptions_of_a_session_that_goes_on",
+        "retain_handling_1_respects_the_subscriptions_of_a_resumed_session",
         &["MQTT-3.3.1-10"],
         handling::only_if_new_in_the_session,
     )

@@ -71,14 +71,14 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos1]),
     Case::both(
-        "messages_for_a_client_that_is_away_wait_in_their_order",
+        "messages_for_a_disconnected_client_are_queued_in_order",
         &["MQTT-3.1.2-5", "MQTT-4.1.0-1"],
         &["MQTT-3.1.2-5", "MQTT-3.1.2-23"],
         resumed::waiting_messages,
     )
     .needs(&[Feature::Qos1]),
     Case::both(
-        "qos_0_messages_for_a_client_that_is_away_wait_or_are_dropped",
+        "qos_0_messages_for_a_disconnected_client_are_queued_or_dropped",
         &["3.1.1/3.1.2.4/1"],
         &["MQTT-3.1.2-5"],
         resumed::qos_0_messages,
@@ -92,21 +92,21 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos1]),
     Case::both(
-        "an_acknowledged_message_does_not_come_again_with_the_session",
+        "an_acknowledged_message_is_not_sent_again_in_the_session",
         &["MQTT-3.1.2-4"],
         &["MQTT-3.1.2-5"],
         resumed::acknowledged_messages,
     )
     .needs(&[Feature::Qos1]),
     Case::both(
-        "unacknowledged_messages_come_again_with_their_packet_identifiers_and_dup",
+        "unacknowledged_messages_are_sent_again_with_their_packet_identifiers_and_dup",
         &["MQTT-3.1.2-4", "MQTT-4.1.0-1"],
         &["MQTT-3.1.2-5", "MQTT-3.1.2-23"],
         in_flight::unacknowledged,
     )
     .needs(&[Feature::Qos1, Feature::Qos2]),
     Case::both(
-        "pubrel_comes_again_after_pubrec",
+        "pubrel_is_sent_again_after_pubrec",
         &["MQTT-3.1.2-4", "MQTT-4.1.0-1"],
         &["MQTT-3.1.2-5", "MQTT-3.1.2-23"],
         in_flight::pubrel,

@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(SHARED_QOS1),
     Case::v5(
-        "each_shared_subscription_gets_a_copy_of_its_own",
+        "each_shared_subscription_gets_a_separate_copy",
         &["MQTT-4.8.2-1", "MQTT-4.8.2-2"],
         membership::a_copy_for_each,
     )
@@ -35,7 +35,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(SHARED_QOS1),
     Case::v5(
-        "a_shared_subscription_matches_as_its_topic_filter_does",
+        "a_shared_subscription_matches_like_its_topic_filter",
         &["MQTT-4.8.2-2"],
         membership::matches_as_its_filter,
     )
@@ -81,7 +81,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(SHARED_QOS2),
     Case::v5(
-        "a_message_of_a_shared_subscription_that_a_client_refuses_goes_to_no_other",
+        "a_refused_message_of_a_shared_subscription_is_not_sent_to_another_member",
         &["MQTT-4.8.2-6"],
         delivery::refused_message,
     )

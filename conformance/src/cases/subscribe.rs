@@ -105,7 +105,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::SubscriptionIdentifiers, Feature::Qos1]),
     Case::v5(
-        "a_retained_message_comes_with_the_identifier_of_the_new_subscription",
+        "a_retained_message_has_the_identifier_of_the_new_subscription",
         &["MQTT-3.3.4-3"],
         identifiers::of_retained_messages,
     )

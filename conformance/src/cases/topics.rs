@@ -123,7 +123,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Wildcards]),
     Case::both(
-        "a_topic_that_nobody_has_named_before_works_or_is_refused",
+        "a_topic_that_was_not_used_before_works_or_is_refused",
         &["3.1.1/4.7.3/1"],
         &["5.0/4.7.3/1"],
         matching::new_topic,

@@ -13,11 +13,11 @@ use crate::wire::{Encode, Pingreq, Publish, Subscribe, property};
 pub(super) const CASES: &[Case] = &[
     Case::both("packets_arrive_whole_when_sent_byte_by_byte", &["MQTT-7.1.1-1"], &["MQTT-4.2.0-1"], byte_by_byte),
     Case::both("packets_arrive_apart_when_sent_together", &["MQTT-7.1.1-1"], &["MQTT-4.2.0-1"], many_packets_together),
-    Case::both("a_long_payload_arrives_as_it_was_sent", &["MQTT-7.1.1-1"], &["MQTT-4.2.0-1"], long_payload),
+    Case::both("a_long_payload_arrives_unchanged", &["MQTT-7.1.1-1"], &["MQTT-4.2.0-1"], long_payload),
     Case::v3("a_client_needs_nothing_but_the_standard", &["MQTT-7.0.0-2"], plain_client),
     Case::both("the_websocket_sub_protocol_is_mqtt", &["MQTT-6.0.0-4"], &["MQTT-6.0.0-4"], sub_protocol)
         .needs(&[Feature::WebSocket]),
-    Case::both("packets_come_in_binary_frames", &["MQTT-6.0.0-1"], &["MQTT-6.0.0-1"], binary_frames)
+    Case::both("packets_are_sent_in_binary_frames", &["MQTT-6.0.0-1"], &["MQTT-6.0.0-1"], binary_frames)
         .needs(&[Feature::WebSocket]),
     Case::both("a_text_frame_closes_the_connection", &["MQTT-6.0.0-1"], &["MQTT-6.0.0-1"], text_frame)
         .needs(&[Feature::WebSocket]),

@@ -76,7 +76,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos2]),
     Case::both(
-        "an_unsubscribed_topic_filter_stays_away_from_the_session",
+        "an_unsubscribed_topic_filter_is_removed_from_the_session",
         &["MQTT-3.10.4-1", "MQTT-3.10.4-2"],
         &["MQTT-3.10.4-1", "MQTT-3.10.4-2"],
         delivery::gone_from_the_session,
@@ -97,7 +97,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Qos2]),
     Case::both(
-        "messages_that_wait_when_unsubscribe_comes_may_be_sent_or_not",
+        "messages_queued_before_unsubscribe_may_be_sent_or_not",
         &["3.1.1/3.10.4/1"],
         &["5.0/3.10.4/1"],
         delivery::waiting_messages,

@@ -77,7 +77,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .needs(&[Feature::Retain]),
     Case::both(
-        "a_will_waits_for_a_subscriber_that_is_away",
+        "a_will_is_queued_for_a_disconnected_subscriber",
         &["MQTT-3.1.2-8", "MQTT-3.1.2-5"],
         &["MQTT-3.1.2-8"],
         message::queued,
@@ -104,14 +104,14 @@ pub(super) const CASES: &[Case] = &[
         message::properties_twice,
     ),
     Case::v5(
-        "a_will_that_is_not_the_utf8_it_says_is_published_as_it_is_or_refused",
+        "a_will_with_an_invalid_payload_format_is_published_unchanged_or_refused",
         &["5.0/3.1.3.2.3/1", "5.0/3.1.3.2.3/3"],
         message::payload_format,
     ),
     Case::v5("the_will_waits_for_its_delay", &["MQTT-3.1.3-9", "MQTT-3.1.2-8"], delay::back_in_time).seconds(15),
     Case::v5("a_takeover_within_the_will_delay_publishes_no_will", &["MQTT-3.1.3-9"], delay::takeover).seconds(15),
     Case::v5(
-        "the_will_comes_with_the_end_of_the_session_if_its_delay_is_longer",
+        "the_will_is_published_at_the_end_of_the_session_if_its_delay_is_longer",
         &["MQTT-3.1.2-8", "5.0/3.1.2.5/1"],
         delay::session_ends_first,
     )
@@ -123,7 +123,7 @@ pub(super) const CASES: &[Case] = &[
     )
     .seconds(15),
     Case::v5(
-        "a_will_delay_after_disconnect_with_will_message_is_kept_to",
+        "a_will_delay_after_disconnect_with_will_message_is_respected",
         &["MQTT-3.1.2-8"],
         delay::disconnect_with_will,
     )

@@ -1,4 +1,4 @@
-//! What came of the cases.
+//! The results of the cases.
 
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ pub struct Report {
 pub struct Counts {
     /// The broker complied.
     pub passed: usize,
-    /// It didn't.
+    /// The broker didn't comply.
     pub failed: usize,
     /// The case didn't apply.
     pub skipped: usize,

@@ -1,4 +1,4 @@
-//! The types that properties have.
+//! The data types of properties.
 
 /// The encoding of a property's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -161,7 +161,7 @@ fn a_full_store_refuses_new_topics_and_permits_replacements() {
     assert!(store.set(retained("b", "replaced")).is_ok());
 
     store.limits = RetainedLimits { retained_messages_max: 0, retained_bytes_max: 0 };
-    assert!(store.set(retained("b", "short")).is_ok(), "smaller than before: no worse");
+    assert!(store.set(retained("b", "short")).is_ok(), "a smaller message is permitted");
     assert_eq!(store.len(), 2);
 }
 

@@ -1,4 +1,4 @@
-//! How a refused CONNECT is told from one that is accepted.
+//! Checks of refused CONNECT packets.
 
 use crate::client::Client;
 use crate::context::Context;

@@ -6,8 +6,8 @@ use crate::failure::Outcome;
 /// in 4.1), so failures after SIGKILL are reported separately; each case tries SIGTERM first.
 pub(super) fn restart(cx: &mut Context, signal: Signal) -> Outcome {
     let how = match signal {
-        Signal::Term => "the broker is told to end (SIGTERM) and started again",
-        Signal::Kill => "the broker is killed (SIGKILL) and started again",
+        Signal::Term => "the broker is shut down (SIGTERM) and restarted",
+        Signal::Kill => "the broker is killed (SIGKILL) and restarted",
     };
     cx.state().note("", how);
     if signal == Signal::Kill {
