@@ -68,13 +68,13 @@ impl Shard {
         let reasons = connection.pause_reasons();
         let pause_reasons = PauseReason::ALL.into_iter().filter(|reason| reasons.contains(*reason));
         Some(ConnectionView {
-            user: connection.caller.user.clone(),
-            is_verified: connection.caller.is_verified,
-            address: connection.caller.peer.address,
-            listener: Arc::clone(&connection.caller.peer.listener),
+            user: connection.identity.user.clone(),
+            is_verified: connection.identity.is_verified,
+            address: connection.identity.peer.address,
+            listener: Arc::clone(&connection.identity.peer.listener),
             version: connection.version,
             keep_alive: connection.keep_alive,
-            unsent_bytes: connection.buffered,
+            unsent_bytes: connection.unsent_bytes,
             pause_reasons: pause_reasons.map(PauseReason::name).collect(),
         })
     }

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
 use crate::broker::action::Action;
-use crate::broker::connection::backlog::HoldBudget;
+use crate::broker::connection::backlog::PauseBudget;
 use crate::broker::connection::packet_effect::PacketEffect;
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::{Connection, Phase};
 use crate::broker::connection::table::Connections;
-use crate::broker::connection::waiting::{FlowControl, GoOn};
+use crate::broker::connection::waiting::{FlowControl, ReadyTask};
 use crate::broker::counters::Counters;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::directory::state::Shared;
@@ -46,7 +46,7 @@ pub struct Shard {
     pub(super) connections: Connections,
     pub(super) flow: FlowControl,
     /// Of all its receivers that don't keep up.
-    pub(super) hold_budget: HoldBudget,
+    pub(super) pause_budget: PauseBudget,
     /// The access of a connection that is granted none yet: nothing.
     pub(super) no_access: Arc<Access>,
 
@@ -77,7 +77,7 @@ impl Shard {
             identifiers: IdentifierSource::new(id, identifier_seed, shared.run),
             connections: Connections::default(),
             flow: FlowControl::default(),
-            hold_budget: HoldBudget::default(),
+            pause_budget: PauseBudget::default(),
             no_access: Arc::new(Access::new(Vec::new())),
             sessions: SessionTable::new(id),
             limits: Arc::new(settings.session_limits()),
@@ -145,7 +145,7 @@ impl Shard {
     fn on_packet(&mut self, id: ConnectionId, packet: ClientPacket, turn: &mut Turn<'_>) {
         self.counters.received(packet.packet_type());
         let Some(connection) = self.connection_mut(id) else { return };
-        connection.heard(turn.now);
+        connection.on_packet(turn.now);
         match &connection.phase {
             Phase::Connected(slot) => {
                 let slot = *slot;
@@ -171,7 +171,7 @@ impl Shard {
             ShardMessageKind::DroppedNewest { to } => self.on_dropped_newest(&to, turn),
             ShardMessageKind::Pause(connection) => self.pause(connection, PauseReason::SlowReceiver, turn),
             ShardMessageKind::Resume(connection) => self.resume(connection, PauseReason::SlowReceiver, turn),
-            ShardMessageKind::RoomFreed { to, publisher } => self.flow.is_ready(publisher, GoOn::Retry(Some(to))),
+            ShardMessageKind::RoomFreed { to, publisher } => self.flow.push_ready(publisher, ReadyTask::Retry(Some(to))),
         }
     }
 
@@ -181,9 +181,9 @@ impl Shard {
             match due {
                 Due::Connection(slot) => self.on_connection_due(slot, turn),
                 Due::Session(slot) => self.on_session_due(slot as usize, turn),
-                Due::Timer(Timer::HoldEnds(id)) => self.on_hold_ends(id, turn),
+                Due::Timer(Timer::PauseEnds(id)) => self.on_pause_ends(id, turn),
                 Due::Timer(Timer::Deduplication(id)) => self.retry_repeat(id, turn),
-                Due::Timer(Timer::GoOn) => {} // they do after each event
+                Due::Timer(Timer::ReadyTasks) => {} // they do after each event
                 Due::Timer(Timer::Replays) => has_replays = true,
                 Due::Timer(Timer::Tick) => self.on_tick(turn),
             }

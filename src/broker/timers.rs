@@ -20,11 +20,11 @@ pub(super) struct Timers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     /// The grace of a receiver that doesn't keep up.
-    HoldEnds(ConnectionId),
+    PauseEnds(ConnectionId),
     /// A publisher whose message may be a repeat of one that is not stable on another shard.
     Deduplication(ConnectionId),
     /// Connections that may go on.
-    GoOn,
+    ReadyTasks,
     /// Replays of retained messages that let others go first.
     Replays,
     /// What happens every second.
@@ -99,7 +99,7 @@ impl Timers {
 #[derive(Debug, Default)]
 struct Deadlines {
     heap: Vec<Deadline>,
-    /// By slot; [`NOWHERE`] if it has no deadline.
+    /// By slot; [`NO_PLACE`] if it has no deadline.
     places: Vec<u32>,
 }
 
@@ -122,7 +122,7 @@ impl Deadlines {
             None => {
                 self.heap.push(deadline);
                 if self.places.len() <= slot as usize {
-                    self.places.resize(slot as usize + 1, NOWHERE);
+                    self.places.resize(slot as usize + 1, NO_PLACE);
                 }
             }
         }
@@ -133,7 +133,7 @@ impl Deadlines {
         let Some(place) = self.place(slot) else { return };
         self.heap.swap_remove(place);
         if let Some(place) = self.places.get_mut(slot as usize) {
-            *place = NOWHERE;
+            *place = NO_PLACE;
         }
         if place < self.heap.len() {
             self.settle(place);
@@ -142,7 +142,7 @@ impl Deadlines {
 
     /// Where the deadline of a slot is in the heap.
     fn place(&self, slot: u32) -> Option<usize> {
-        self.places.get(slot as usize).filter(|place| **place != NOWHERE).map(|place| *place as usize)
+        self.places.get(slot as usize).filter(|place| **place != NO_PLACE).map(|place| *place as usize)
     }
 
     /// Moves what was put at this place to where it belongs.
@@ -179,13 +179,13 @@ impl Deadlines {
         if let Some(deadline) = self.heap.get(place)
             && let Some(noted) = self.places.get_mut(deadline.slot as usize)
         {
-            *noted = u32::try_from(place).unwrap_or(NOWHERE);
+            *noted = u32::try_from(place).unwrap_or(NO_PLACE);
         }
     }
 }
 
 /// There are as many places as slots, which are numbered by 32 bits as well.
-const NOWHERE: u32 = u32::MAX;
+const NO_PLACE: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {

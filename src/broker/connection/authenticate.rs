@@ -59,7 +59,7 @@ impl Shard {
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
         let Some(connection) = self.connection(id) else { return };
         let allowed = auth.authentication_method.is_some()
-            && auth.authentication_method.as_ref() == connection.caller.authentication_method.as_deref()
+            && auth.authentication_method.as_ref() == connection.identity.authentication_method.as_deref()
             && matches!(auth.reason_code, ReasonCode::ReAuthenticate | ReasonCode::ContinueAuthentication);
         let Some(client_id) = connection.client_id.clone().filter(|_| allowed) else {
             return self.on_ended(slot, session::Ended::ByError(ProtocolError::UnexpectedAuth), turn);
@@ -89,19 +89,19 @@ impl Shard {
             Phase::Authenticating(mut connecting) => match outcome {
                 AuthenticationOutcome::Granted { access, user, verified_user, authentication_data } => {
                     connection.access = access;
-                    connection.caller.is_verified = verified_user.is_some();
-                    connection.caller.user = verified_user.or(user).or(connection.caller.user.take());
+                    connection.identity.is_verified = verified_user.is_some();
+                    connection.identity.user = verified_user.or(user).or(connection.identity.user.take());
                     connecting.authentication_data = authentication_data;
                     self.claim_session(id, connecting, turn);
                 }
                 // [MQTT-4.12.0-6]
-                AuthenticationOutcome::Continue { .. } if connection.caller.authentication_method.is_none() => {
+                AuthenticationOutcome::Continue { .. } if connection.identity.authentication_method.is_none() => {
                     let cause = "more to be message without an Authentication Method".into();
                     self.refuse(id, ReasonCode::BadAuthenticationMethod, cause, turn);
                 }
                 AuthenticationOutcome::Continue { authentication_data } => {
                     let packet =
-                        continue_auth(connection.caller.authentication_method.as_deref().cloned(), authentication_data);
+                        continue_auth(connection.identity.authentication_method.as_deref().cloned(), authentication_data);
                     connection.phase = Phase::AwaitingAuth(connecting);
                     let bytes = self.counters.sending(&packet);
                     self.add_unsent(id, bytes);
@@ -128,7 +128,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         let method =
-            self.connection(id).and_then(|connection| connection.caller.authentication_method.as_deref().cloned());
+            self.connection(id).and_then(|connection| connection.identity.authentication_method.as_deref().cloned());
         let packet = match outcome {
             AuthenticationOutcome::Granted { access, authentication_data, .. } => {
                 self.on_access_changed(id, &access);
@@ -137,7 +137,7 @@ impl Shard {
             AuthenticationOutcome::Continue { authentication_data } => continue_auth(method, authentication_data),
             AuthenticationOutcome::Refused { reason_code, cause } => {
                 // [MQTT-4.12.1-2]
-                return self.end_connection(id, Ending::told(reason_code, cause), turn);
+                return self.end_connection(id, Ending::with_disconnect(reason_code, cause), turn);
             }
         };
         self.resume(id, PauseReason::Authenticating, turn);

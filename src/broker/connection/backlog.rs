@@ -7,22 +7,22 @@ use crate::timestamp::Timestamp;
 
 /// Whether a receiver keeps up with what it is sent. It owns no memory before it was behind once.
 #[derive(Debug, Default)]
-pub(in crate::broker) struct Backlog(Option<Box<Behind>>);
+pub(in crate::broker) struct Backlog(Option<Box<BacklogState>>);
 
 #[derive(Debug)]
-struct Behind {
+struct BacklogState {
     state: State,
     /// Those that wait for it.
     publishers: Vec<Origin>,
-    budget: HoldBudget,
+    budget: PauseBudget,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// It has caught up.
-    KeepsUp,
+    KeepingUp,
     /// Publishers wait for it, but not longer than until then.
-    Holds {
+    Pausing {
         until: Timestamp,
         /// Since when it costs something of the budget; `None`: it delays nobody but those whose only receiver it is.
         charged_since: Option<Timestamp>,
@@ -33,7 +33,7 @@ enum State {
 
 /// How long publishers may still be made wait: a token bucket. The default one is full.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(in crate::broker) struct HoldBudget {
+pub(in crate::broker) struct PauseBudget {
     /// In milliseconds, times [`RECEIVER_SHARE`] or [`SHARD_SHARE`].
     left: u64,
     /// As of then.
@@ -42,21 +42,21 @@ pub(in crate::broker) struct HoldBudget {
 
 /// What becomes of a publisher of a receiver that is full.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Holding {
+pub(super) enum PauseDecision {
     /// It waits, as others do.
-    Goes,
+    Join,
     /// It waits, and until then at the most.
     Until(Timestamp),
     /// Nobody waits for a receiver that is slow.
-    No,
+    AlreadySlow,
     /// The receiver is slow from now on: these wait no longer.
-    Slow(Vec<Origin>),
+    BecomesSlow(Vec<Origin>),
 }
 
 impl Backlog {
     /// Whether publishers wait for it, or would have to if it were not slow.
     pub(super) fn is_congested(&self) -> bool {
-        self.0.as_ref().is_some_and(|behind| behind.state != State::KeepsUp)
+        self.0.as_ref().is_some_and(|behind| behind.state != State::KeepingUp)
     }
 
     /// Whether nobody waits for it although it is behind.
@@ -65,26 +65,26 @@ impl Backlog {
     }
 
     /// It is full: whether the publisher `origin` of a message to it is to wait.
-    pub(super) fn hold(&mut self, origin: Option<Origin>, mut time: HoldTime<'_>) -> Holding {
-        let new = || Box::new(Behind { state: State::KeepsUp, publishers: Vec::new(), budget: HoldBudget::default() });
+    pub(super) fn decide(&mut self, origin: Option<Origin>, mut time: PauseBudgets<'_>) -> PauseDecision {
+        let new = || Box::new(BacklogState { state: State::KeepingUp, publishers: Vec::new(), budget: PauseBudget::default() });
         let behind = self.0.get_or_insert_with(new);
         let is_charged = !origin.is_some_and(|origin| origin.is_sole);
         match behind.state {
-            State::Slow => Holding::No,
-            State::Holds { until, charged_since: None } if is_charged => behind.charge_from(Some(until), &mut time),
-            State::Holds { .. } => Holding::Goes,
-            State::KeepsUp if is_charged => behind.charge_from(None, &mut time),
-            State::KeepsUp => {
+            State::Slow => PauseDecision::AlreadySlow,
+            State::Pausing { until, charged_since: None } if is_charged => behind.charge_from(Some(until), &mut time),
+            State::Pausing { .. } => PauseDecision::Join,
+            State::KeepingUp if is_charged => behind.charge_from(None, &mut time),
+            State::KeepingUp => {
                 let until = time.now + time.grace;
-                behind.state = State::Holds { until, charged_since: None };
-                Holding::Until(until)
+                behind.state = State::Pausing { until, charged_since: None };
+                PauseDecision::Until(until)
             }
         }
     }
 
     /// Adds a publisher that waits. `false` if it does already, or if nobody does.
     pub(super) fn add(&mut self, origin: Origin) -> bool {
-        let Some(behind) = self.0.as_mut().filter(|behind| matches!(behind.state, State::Holds { .. })) else {
+        let Some(behind) = self.0.as_mut().filter(|behind| matches!(behind.state, State::Pausing { .. })) else {
             return false;
         };
         let is_new = !behind.publishers.contains(&origin);
@@ -95,41 +95,41 @@ impl Backlog {
     }
 
     /// It has caught up: returns those that waited.
-    pub(super) fn caught_up(&mut self, mut time: HoldTime<'_>) -> Vec<Origin> {
-        self.0.as_mut().map(|behind| behind.stop(State::KeepsUp, &mut time)).unwrap_or_default()
+    pub(super) fn caught_up(&mut self, mut time: PauseBudgets<'_>) -> Vec<Origin> {
+        self.0.as_mut().map(|behind| behind.stop(State::KeepingUp, &mut time)).unwrap_or_default()
     }
 
     /// If its time is over, it is slow from now on: returns those that waited.
-    pub(super) fn end_if_due(&mut self, mut time: HoldTime<'_>) -> Vec<Origin> {
+    pub(super) fn end_if_due(&mut self, mut time: PauseBudgets<'_>) -> Vec<Origin> {
         let is_due =
-            |behind: &&mut Box<Behind>| matches!(behind.state, State::Holds { until, .. } if until <= time.now);
+            |behind: &&mut Box<BacklogState>| matches!(behind.state, State::Pausing { until, .. } if until <= time.now);
         let due = self.0.as_mut().filter(is_due);
         due.map(|behind| behind.stop(State::Slow, &mut time)).unwrap_or_default()
     }
 
     /// Whether a publisher waits for this receiver.
     #[cfg(test)]
-    pub(in crate::broker) fn holds(&self, origin: Origin) -> bool {
+    pub(in crate::broker) fn pauses(&self, origin: Origin) -> bool {
         self.0.as_ref().is_some_and(|behind| behind.publishers.contains(&origin))
     }
 }
 
-impl Behind {
+impl BacklogState {
     /// Publishers wait that others may wait for: from now on it costs something, if there is enough left.
-    fn charge_from(&mut self, at_most: Option<Timestamp>, time: &mut HoldTime<'_>) -> Holding {
+    fn charge_from(&mut self, at_most: Option<Timestamp>, time: &mut PauseBudgets<'_>) -> PauseDecision {
         let left = time.left(&mut self.budget);
-        if left < time.grace / HOLD_MIN_SHARE {
-            return Holding::Slow(self.stop(State::Slow, time));
+        if left < time.grace / PAUSE_MIN_SHARE {
+            return PauseDecision::BecomesSlow(self.stop(State::Slow, time));
         }
         let until = at_most.unwrap_or(time.now + left).min(time.now + left);
         time.begin(until.since(time.now));
-        self.state = State::Holds { until, charged_since: Some(time.now) };
-        Holding::Until(until)
+        self.state = State::Pausing { until, charged_since: Some(time.now) };
+        PauseDecision::Until(until)
     }
 
     /// Pays for the time that publishers have waited, and returns them.
-    fn stop(&mut self, state: State, time: &mut HoldTime<'_>) -> Vec<Origin> {
-        if let State::Holds { charged_since: Some(since), until } = self.state {
+    fn stop(&mut self, state: State, time: &mut PauseBudgets<'_>) -> Vec<Origin> {
+        if let State::Pausing { charged_since: Some(since), until } = self.state {
             time.end(&mut self.budget, since, until);
         }
         self.state = state;
@@ -138,17 +138,17 @@ impl Behind {
 }
 
 /// The budgets that the holds of a receiver draw on: its own, and that of all receivers of its shard.
-pub(super) struct HoldTime<'a> {
+pub(super) struct PauseBudgets<'a> {
     pub(super) now: Timestamp,
     pub(super) grace: Duration,
-    pub(super) of_shard: &'a mut HoldBudget,
+    pub(super) of_shard: &'a mut PauseBudget,
 }
 
-impl HoldTime<'_> {
+impl PauseBudgets<'_> {
     /// How long a receiver with this budget may have publishers wait from now on.
-    fn left(&mut self, own: &mut HoldBudget) -> Duration {
+    fn left(&mut self, own: &mut PauseBudget) -> Duration {
         let of_shard = self.of_shard.refilled(self.now, self.grace, SHARD_SHARE);
-        own.refilled(self.now, self.grace, RECEIVER_SHARE).min(of_shard).min(self.grace / HOLD_MAX_SHARE)
+        own.refilled(self.now, self.grace, RECEIVER_SHARE).min(of_shard).min(self.grace / PAUSE_MAX_SHARE)
     }
 
     /// Publishers wait for so long at the most: what the shard has for that is taken, so that others don't take it as well.
@@ -157,14 +157,14 @@ impl HoldTime<'_> {
     }
 
     /// They waited since then, and might have until then.
-    fn end(&mut self, own: &mut HoldBudget, since: Timestamp, until: Timestamp) {
+    fn end(&mut self, own: &mut PauseBudget, since: Timestamp, until: Timestamp) {
         own.spend(milliseconds(self.now.since(since)).saturating_mul(RECEIVER_SHARE), self.now);
         let unused = milliseconds(until.since(self.now)).saturating_mul(SHARD_SHARE);
         self.of_shard.left = self.of_shard.left.saturating_add(unused);
     }
 }
 
-impl HoldBudget {
+impl PauseBudget {
     /// What is left of it after it was refilled with one part in `share` of the time that has passed.
     fn refilled(&mut self, now: Timestamp, grace: Duration, share: u64) -> Duration {
         let capacity = milliseconds(grace).saturating_mul(share);
@@ -188,9 +188,9 @@ const RECEIVER_SHARE: u64 = 50;
 const SHARD_SHARE: u64 = 20;
 
 /// For this part of the grace at the most at a time, so that what others get is late by no more; and not at all with less than
-/// [`HOLD_MIN_SHARE`] left, so that a slow receiver stops its publishers seldom rather than briefly and again and again.
-const HOLD_MAX_SHARE: u32 = 10;
-const HOLD_MIN_SHARE: u32 = 20;
+/// [`PAUSE_MIN_SHARE`] left, so that a slow receiver stops its publishers seldom rather than briefly and again and again.
+const PAUSE_MAX_SHARE: u32 = 10;
+const PAUSE_MIN_SHARE: u32 = 20;
 
 #[cfg(test)]
 mod tests {
@@ -204,8 +204,8 @@ mod tests {
         Some(Origin { is_sole, ..Origin::new(ShardId(0), ConnectionId { slot, generation: 0 }) })
     }
 
-    fn time(milliseconds: u64, of_shard: &mut HoldBudget) -> HoldTime<'_> {
-        HoldTime { now: Timestamp(BEGIN + milliseconds), grace: GRACE, of_shard }
+    fn time(milliseconds: u64, of_shard: &mut PauseBudget) -> PauseBudgets<'_> {
+        PauseBudgets { now: Timestamp(BEGIN + milliseconds), grace: GRACE, of_shard }
     }
 
     const BEGIN: u64 = 1_000_000;
@@ -213,24 +213,24 @@ mod tests {
     /// Receivers that are full again as soon as they have caught up, which takes `draining` each time. Returns for how many milliseconds
     /// of `total` publishers wait for any of them.
     fn waited(receivers: usize, draining: u64, total: u64, is_sole: bool) -> u64 {
-        let (mut of_shard, mut waited) = (HoldBudget::default(), 0);
+        let (mut of_shard, mut waited) = (PauseBudget::default(), 0);
         let mut backlogs: Vec<Backlog> = (0..receivers).map(|_| Backlog::default()).collect();
         for now in 0..total {
-            let mut is_held = false;
+            let mut is_paused = false;
             for (number, backlog) in backlogs.iter_mut().enumerate() {
                 backlog.end_if_due(time(now, &mut of_shard));
                 if (now + number as u64).is_multiple_of(draining) {
                     backlog.caught_up(time(now, &mut of_shard));
                     let origin = publisher(1, is_sole);
-                    match backlog.hold(origin, time(now, &mut of_shard)) {
-                        Holding::Until(_) => assert!(backlog.add(origin.unwrap())),
-                        Holding::Slow(publishers) => assert!(publishers.is_empty()),
-                        Holding::No | Holding::Goes => panic!(),
+                    match backlog.decide(origin, time(now, &mut of_shard)) {
+                        PauseDecision::Until(_) => assert!(backlog.add(origin.unwrap())),
+                        PauseDecision::BecomesSlow(publishers) => assert!(publishers.is_empty()),
+                        PauseDecision::AlreadySlow | PauseDecision::Join => panic!(),
                     }
                 }
-                is_held |= backlog.holds(publisher(1, is_sole).unwrap());
+                is_paused |= backlog.pauses(publisher(1, is_sole).unwrap());
             }
-            waited += u64::from(is_held);
+            waited += u64::from(is_paused);
         }
         waited
     }
@@ -264,34 +264,34 @@ mod tests {
 
     #[test]
     fn publisher_that_waits_already_waits_once_and_a_hold_ends_in_time() {
-        let (mut backlog, shard) = (Backlog::default(), &mut HoldBudget::default());
-        assert_eq!(backlog.hold(publisher(1, false), time(0, shard)), Holding::Until(Timestamp(BEGIN + 40)));
+        let (mut backlog, shard) = (Backlog::default(), &mut PauseBudget::default());
+        assert_eq!(backlog.decide(publisher(1, false), time(0, shard)), PauseDecision::Until(Timestamp(BEGIN + 40)));
         assert!(backlog.add(publisher(1, false).unwrap()));
         assert!(!backlog.add(publisher(1, false).unwrap()));
-        assert_eq!(backlog.hold(publisher(2, false), time(1, shard)), Holding::Goes);
+        assert_eq!(backlog.decide(publisher(2, false), time(1, shard)), PauseDecision::Join);
         assert!(backlog.add(publisher(2, false).unwrap()));
         assert_eq!(backlog.end_if_due(time(39, shard)), []);
         assert_eq!(backlog.end_if_due(time(40, shard)).len(), 2);
         assert!(backlog.is_slow());
-        assert_eq!(backlog.hold(publisher(1, true), time(51, shard)), Holding::No);
+        assert_eq!(backlog.decide(publisher(1, true), time(51, shard)), PauseDecision::AlreadySlow);
         assert_eq!(backlog.caught_up(time(100, shard)), []);
         assert!(!backlog.is_congested());
     }
 
     #[test]
     fn another_publisher_makes_a_hold_cost_something() {
-        let (mut backlog, shard) = (Backlog::default(), &mut HoldBudget::default());
+        let (mut backlog, shard) = (Backlog::default(), &mut PauseBudget::default());
         for begin in (0..800).step_by(50) {
             backlog.caught_up(time(begin, shard));
-            backlog.hold(publisher(1, false), time(begin, shard));
+            backlog.decide(publisher(1, false), time(begin, shard));
             backlog.end_if_due(time(begin + 50, shard));
         }
         backlog.caught_up(time(900, shard));
         // Nothing is left: the one that waits for this receiver alone goes as well when another comes.
-        assert_eq!(backlog.hold(publisher(1, true), time(910, shard)), Holding::Until(Timestamp(BEGIN + 910 + 400)));
+        assert_eq!(backlog.decide(publisher(1, true), time(910, shard)), PauseDecision::Until(Timestamp(BEGIN + 910 + 400)));
         assert!(backlog.add(publisher(1, true).unwrap()));
         let released = vec![publisher(1, true).unwrap()];
-        assert_eq!(backlog.hold(publisher(2, false), time(920, shard)), Holding::Slow(released));
+        assert_eq!(backlog.decide(publisher(2, false), time(920, shard)), PauseDecision::BecomesSlow(released));
         assert!(backlog.is_slow());
     }
 }

@@ -49,8 +49,8 @@ impl Shard {
         connection.version = connect.version;
         connection.maximum_packet_size = connect.properties.maximum_packet_size;
         connection.client_id = Some(client_id.clone());
-        connection.caller.user = connect.user_name.as_deref().map(Arc::from);
-        connection.caller.authentication_method = connect.properties.authentication_method.clone().map(Box::new);
+        connection.identity.user = connect.user_name.as_deref().map(Arc::from);
+        connection.identity.authentication_method = connect.properties.authentication_method.clone().map(Box::new);
         if let Err((reason_code, cause)) = self.check_connect(&connect) {
             return self.refuse(id, reason_code, cause.into(), turn);
         }
@@ -107,14 +107,14 @@ impl Shard {
             connection.version = version;
             return self.refuse(id, error.reason_code(), cause, turn);
         }
-        self.end_connection(id, Ending::told(error.reason_code(), cause), turn);
+        self.end_connection(id, Ending::with_disconnect(error.reason_code(), cause), turn);
     }
 }
 
 impl Shard {
     /// The remote end of a connection.
     pub fn peer(&self, id: ConnectionId) -> Option<&Peer> {
-        Some(&self.connection(id)?.caller.peer)
+        Some(&self.connection(id)?.identity.peer)
     }
 
     /// Client Identifier and verified user of a connection, once CONNECT has been read.

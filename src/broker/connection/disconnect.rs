@@ -3,7 +3,7 @@
 use bytestring::ByteString;
 
 use crate::broker::action::Action;
-use crate::broker::connection::backlog::HoldTime;
+use crate::broker::connection::backlog::PauseBudgets;
 use crate::broker::connection::state::{Connection, Phase};
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::WillState;
@@ -16,18 +16,18 @@ use crate::session::{self, Ended};
 #[derive(Debug)]
 pub(in crate::broker) struct Ending {
     /// The Reason Code of the DISCONNECT, if one is sent.
-    tell: Option<ReasonCode>,
+    disconnect: Option<ReasonCode>,
     /// The Reason Code in the log.
     reason_code: ReasonCode,
     cause: ByteString,
-    will: WillFate,
+    will: WillAction,
     /// Whether the transport has ended already.
     lost: bool,
 }
 
 /// What becomes of the Will when its connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WillFate {
+enum WillAction {
     /// Published, now or after its Will Delay Interval.
     Publish,
     /// Published if it has no Will Delay Interval or its Session ends; else the Session resumes in time. [MQTT-3.1.3-9]
@@ -38,32 +38,32 @@ enum WillFate {
 
 impl Ending {
     /// The broker ends it with a DISCONNECT.
-    pub(in crate::broker) fn told(reason_code: ReasonCode, cause: impl Into<ByteString>) -> Self {
-        Self { tell: Some(reason_code), reason_code, cause: cause.into(), will: WillFate::Publish, lost: false }
+    pub(in crate::broker) fn with_disconnect(reason_code: ReasonCode, cause: impl Into<ByteString>) -> Self {
+        Self { disconnect: Some(reason_code), reason_code, cause: cause.into(), will: WillAction::Publish, lost: false }
     }
 
     /// Another connection has claimed the Session.
     pub(in crate::broker) fn taken_over(clean_start: bool) -> Self {
-        let will = if clean_start { WillFate::Publish } else { WillFate::PublishUndelayed };
-        Self { will, ..Self::told(ReasonCode::SessionTakenOver, "session taken over by another connection") }
+        let will = if clean_start { WillAction::Publish } else { WillAction::PublishUndelayed };
+        Self { will, ..Self::with_disconnect(ReasonCode::SessionTakenOver, "session taken over by another connection") }
     }
 
     /// The transport ended.
     fn lost(cause: ByteString) -> Self {
         let reason_code = ReasonCode::UnspecifiedError;
-        Self { tell: None, reason_code, cause, will: WillFate::Publish, lost: true }
+        Self { disconnect: None, reason_code, cause, will: WillAction::Publish, lost: true }
     }
 
     /// The peer is gone, which nobody reads while the connection is paused.
-    pub(in crate::broker) fn gone(cause: String) -> Self {
+    pub(in crate::broker) fn peer_gone(cause: String) -> Self {
         Self { lost: false, ..Self::lost(cause.into()) }
     }
 
     /// The client sent DISCONNECT.
     fn by_client(reason_code: ReasonCode) -> Self {
         let normal = reason_code == ReasonCode::NormalDisconnection;
-        let will = if normal { WillFate::Discard } else { WillFate::Publish };
-        Self { tell: None, reason_code, cause: ByteString::from_static("DISCONNECT"), will, lost: false }
+        let will = if normal { WillAction::Discard } else { WillAction::Publish };
+        Self { disconnect: None, reason_code, cause: ByteString::from_static("DISCONNECT"), will, lost: false }
     }
 }
 
@@ -78,11 +78,11 @@ impl Shard {
         let ending = match ended {
             Ended::ByClient(disconnect) => match self.on_disconnect(slot, &disconnect) {
                 Ok(()) => Ending::by_client(disconnect.reason_code),
-                Err(error) => Ending::told(error.reason_code(), error.to_string()),
+                Err(error) => Ending::with_disconnect(error.reason_code(), error.to_string()),
             },
             Ended::ByError(error) => {
                 self.counters.protocol_errors += 1;
-                Ending::told(error.reason_code(), error.to_string())
+                Ending::with_disconnect(error.reason_code(), error.to_string())
             }
         };
         self.end_connection(id, ending, turn);
@@ -116,7 +116,7 @@ impl Shard {
                 connack.properties.server_reference.clone_from(&self.settings.server_reference);
             }
             let packet = ServerPacket::Connack(Box::new(connack));
-            if connection.takes(&packet) {
+            if connection.fits(&packet) {
                 self.counters.sent(packet.packet_type());
                 turn.actions.push(Action::Send { connection: id, packet });
             }
@@ -130,7 +130,7 @@ impl Shard {
     }
 
     fn break_off_with(&mut self, id: ConnectionId, reason_code: ReasonCode, cause: ByteString, turn: &mut Turn<'_>) {
-        let ending = Ending { tell: None, reason_code, cause, will: WillFate::Discard, lost: false };
+        let ending = Ending { disconnect: None, reason_code, cause, will: WillAction::Discard, lost: false };
         self.end_connection(id, ending, turn);
     }
 
@@ -140,12 +140,12 @@ impl Shard {
         self.timers.cancel_connection(id.slot);
         self.counters.connections -= 1;
         let time =
-            HoldTime { now: turn.now, grace: self.settings.slow_receiver_grace, of_shard: &mut self.hold_budget };
+            PauseBudgets { now: turn.now, grace: self.settings.slow_receiver_grace, of_shard: &mut self.pause_budget };
         let publishers = connection.backlog.caught_up(time);
         self.release_publishers(publishers, turn);
-        self.forget_blocked(&mut connection, turn);
+        self.drop_blocked(&mut connection, turn);
         let session = connection.session().filter(|slot| self.sessions.contains(*slot));
-        if let Some(reason_code) = ending.tell {
+        if let Some(reason_code) = ending.disconnect {
             let open = session.and_then(|slot| self.sessions.get(slot)).is_some_and(|entry| entry.session.is_open());
             if open && connection.version == ProtocolVersion::V5 {
                 let packet = ServerPacket::Disconnect(Box::new(Disconnect::new(reason_code)));
@@ -177,7 +177,7 @@ impl Shard {
     }
 
     /// Detaches the Session in `slot` from its connection. A durable Session waits for the next one, another ends.
-    fn detach(&mut self, slot: usize, fate: WillFate, turn: &mut Turn<'_>) {
+    fn detach(&mut self, slot: usize, action: WillAction, turn: &mut Turn<'_>) {
         self.drive(slot, session::Event::Disconnected, turn);
         self.counters.sessions_connected -= 1;
         let Some(entry) = self.sessions.get_mut(slot) else { return };
@@ -185,10 +185,10 @@ impl Shard {
         entry.detached_at = turn.now;
         entry.subscriber.set_connected(false);
         let delay = entry.will.as_ref().map_or(0, |will| will.will_delay_interval);
-        match fate {
-            WillFate::Publish => {}
-            WillFate::PublishUndelayed if delay == 0 || !entry.is_durable() => {}
-            WillFate::PublishUndelayed | WillFate::Discard => entry.will = None, // [MQTT-3.1.2-10]
+        match action {
+            WillAction::Publish => {}
+            WillAction::PublishUndelayed if delay == 0 || !entry.is_durable() => {}
+            WillAction::PublishUndelayed | WillAction::Discard => entry.will = None, // [MQTT-3.1.2-10]
         }
         if !entry.is_durable() {
             return self.end_session(slot, turn);
@@ -206,7 +206,7 @@ impl Shard {
         self.lifecycle.shut_down();
         let connected: Vec<ConnectionId> = self.connections.iter().map(|connection| connection.id).collect();
         for id in connected {
-            let ending = Ending::told(ReasonCode::ServerShuttingDown, "broker is shutting down");
+            let ending = Ending::with_disconnect(ReasonCode::ServerShuttingDown, "broker is shutting down");
             self.end_connection(id, ending, turn);
         }
     }

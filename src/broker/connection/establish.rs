@@ -192,7 +192,7 @@ impl Shard {
             receive_maximum: Some(settings.receive_maximum),
             maximum_qos: settings.maximum_qos,
             retain_available: settings.retain_available,
-            maximum_packet_size: self.connection(id).and_then(|c| NonZeroU32::new(c.caller.peer.maximum_packet_size)),
+            maximum_packet_size: self.connection(id).and_then(|c| NonZeroU32::new(c.identity.peer.maximum_packet_size)),
             assigned_client_identifier: assigned.then(|| client_id.as_str().into()),
             topic_alias_maximum: settings.topic_alias_maximum,
             user_properties: vec![(

@@ -31,7 +31,7 @@ use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::packet_effect::PacketEffect;
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::Connection;
-use crate::broker::connection::waiting::GoOn;
+use crate::broker::connection::waiting::ReadyTask;
 use crate::broker::ids::{ConnectionId, Origin};
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
@@ -56,7 +56,7 @@ impl Shard {
     /// Adds `bytes` to the estimate of what a connection has not sent; `Event::Flushed` corrects it.
     pub(in crate::broker) fn add_unsent(&mut self, id: ConnectionId, bytes: usize) {
         if let Some(connection) = self.connection_mut(id) {
-            connection.buffered += bytes;
+            connection.unsent_bytes += bytes;
         }
     }
 
@@ -64,7 +64,7 @@ impl Shard {
     pub(in crate::broker) fn on_flushed(&mut self, id: ConnectionId, remaining: usize, turn: &mut Turn<'_>) {
         let full = self.settings.outgoing_bytes_max / 2;
         let Some(connection) = self.connection_mut(id) else { return };
-        connection.buffered = remaining;
+        connection.unsent_bytes = remaining;
         let waits = connection.pause_reasons().contains(PauseReason::ResponsesUnsent);
         let Some(slot) = connection.session() else { return };
         if remaining < full {
@@ -96,7 +96,7 @@ impl Shard {
         if held >= RESPONSES_UNSTABLE_MAX || held_bytes >= maximum {
             self.pause(id, PauseReason::ResponsesUnstable, turn);
         }
-        if self.connection(id).is_some_and(|connection| connection.buffered >= maximum) && effect.is_answered() {
+        if self.connection(id).is_some_and(|connection| connection.unsent_bytes >= maximum) && effect.is_answered() {
             self.pause(id, PauseReason::ResponsesUnsent, turn);
         }
         if self.flow.is_store_congested() && effect.may_record() {
@@ -120,17 +120,17 @@ impl Shard {
             self.pause_for_full_shards(turn);
         }
         for _ in 0..READY_PER_EVENT {
-            let Some((id, go_on)) = self.flow.next_ready() else { break };
-            match go_on {
-                GoOn::Resume(PauseReason::StoreCongested) if self.flow.is_store_congested() => {
+            let Some((id, task)) = self.flow.next_ready() else { break };
+            match task {
+                ReadyTask::Resume(PauseReason::StoreCongested) if self.flow.is_store_congested() => {
                     self.flow.wait_for_store(id, &self.connections); // again, before it was its turn
                 }
-                GoOn::Resume(reason) => self.resume(id, reason, turn),
-                GoOn::Retry(woken_for) => self.retry(id, woken_for, turn),
+                ReadyTask::Resume(reason) => self.resume(id, reason, turn),
+                ReadyTask::Retry(woken_for) => self.retry(id, woken_for, turn),
             }
         }
         if self.flow.has_ready() {
-            self.timers.set(turn.now + READY_PAUSE, Timer::GoOn);
+            self.timers.set(turn.now + READY_PAUSE, Timer::ReadyTasks);
         }
     }
 
@@ -160,7 +160,7 @@ impl Shard {
         }
         let waits_for_room = reasons.contains(PauseReason::NoRoom);
         if waits_for_room || turn.now.since(connection.since()) >= PEER_CLOSED_MAX {
-            self.end_connection(id, Ending::gone(format!("closed by the client while {}", reasons.describe())), turn);
+            self.end_connection(id, Ending::peer_gone(format!("closed by the client while {}", reasons.describe())), turn);
         }
     }
 
@@ -172,7 +172,7 @@ impl Shard {
         let maximum = self.settings.outgoing_bytes_max;
         let Some(connection) = self.connection(id) else { return };
         let (unsent, waits) =
-            (connection.buffered, connection.pause_reasons().contains(PauseReason::ResponsesUnstable));
+            (connection.unsent_bytes, connection.pause_reasons().contains(PauseReason::ResponsesUnstable));
         if held >= RESPONSES_UNSTABLE_MAX || held_bytes >= maximum {
             self.pause(id, PauseReason::ResponsesUnstable, turn);
         } else if waits && held < RESPONSES_UNSTABLE_MAX / 2 && held_bytes < maximum / 2 {

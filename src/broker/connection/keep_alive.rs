@@ -37,14 +37,14 @@ impl Shard {
                         return self.set_due(id, until.min(turn.now + silence_max));
                     }
                     let cause = format!("not read for too long: {}", reasons.describe());
-                    return self.end_connection(id, Ending::told(ReasonCode::ServerBusy, cause), turn);
+                    return self.end_connection(id, Ending::with_disconnect(ReasonCode::ServerBusy, cause), turn);
                 }
                 let due = connection.since() + silence_max;
                 if due > turn.now {
                     return self.set_due(id, due);
                 }
                 // [MQTT-3.1.2-22]
-                let ending = Ending::told(ReasonCode::KeepAliveTimeout, "Keep Alive timeout");
+                let ending = Ending::with_disconnect(ReasonCode::KeepAliveTimeout, "Keep Alive timeout");
                 self.end_connection(id, ending, turn);
             }
         }

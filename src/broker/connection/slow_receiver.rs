@@ -9,7 +9,7 @@
 //! waits for the grace at the most each time.
 
 use crate::broker::action::Action;
-use crate::broker::connection::backlog::{HoldTime, Holding};
+use crate::broker::connection::backlog::{PauseBudgets, PauseDecision};
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::ids::{ConnectionId, Origin};
@@ -25,14 +25,14 @@ impl Shard {
         let connection = self.sessions.get(slot).and_then(|entry| entry.connection);
         let Some(connection) = connection.and_then(|id| self.connection(id)) else { return false };
         let maximum = self.settings.outgoing_bytes_max;
-        if connection.buffered < maximum / 2 {
+        if connection.unsent_bytes < maximum / 2 {
             return false;
         }
-        connection.buffered >= maximum || connection.backlog.is_slow()
+        connection.unsent_bytes >= maximum || connection.backlog.is_slow()
     }
 
     /// Has the publisher of a message wait that was just given to the Session in `slot`, if that has too much to send.
-    pub(in crate::broker) fn hold_publisher(&mut self, slot: usize, origin: Option<Origin>, turn: &mut Turn<'_>) {
+    pub(in crate::broker) fn pause_publisher(&mut self, slot: usize, origin: Option<Origin>, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(id) = entry.connection else { return };
         let full = self.settings.outgoing_bytes_max / 2;
@@ -42,19 +42,19 @@ impl Shard {
         let unsent = if queued < unsent_max { queued } else { entry.session.unsent() };
         let grace = self.settings.slow_receiver_grace;
         let waits_for_itself = origin == Some(Origin::new(self.id, id));
-        let of_shard = &mut self.hold_budget;
+        let of_shard = &mut self.pause_budget;
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.buffered < full && unsent < unsent_max {
+        if connection.unsent_bytes < full && unsent < unsent_max {
             return;
         }
-        if waits_for_itself && connection.buffered < full {
+        if waits_for_itself && connection.unsent_bytes < full {
             return; // it must be read from to acknowledge what it has
         }
-        match connection.backlog.hold(origin, HoldTime { now: turn.now, grace, of_shard }) {
-            Holding::No => {}
-            Holding::Until(at) => self.timers.set(at, Timer::HoldEnds(id)),
-            Holding::Goes => {}
-            Holding::Slow(publishers) => return self.release_publishers(publishers, turn),
+        match connection.backlog.decide(origin, PauseBudgets { now: turn.now, grace, of_shard }) {
+            PauseDecision::AlreadySlow => {}
+            PauseDecision::Until(at) => self.timers.set(at, Timer::PauseEnds(id)),
+            PauseDecision::Join => {}
+            PauseDecision::BecomesSlow(publishers) => return self.release_publishers(publishers, turn),
         }
         let Some(connection) = self.connection_mut(id) else { return };
         if let Some(origin) = origin.filter(|origin| connection.backlog.add(*origin)) {
@@ -86,22 +86,22 @@ impl Shard {
         let unsent_low = (self.settings.queued_messages_max as u64 / 4).max(1);
         let grace = self.settings.slow_receiver_grace;
         let Some(connection) = self.connection(id) else { return };
-        if connection.buffered >= low || !connection.backlog.is_congested() {
+        if connection.unsent_bytes >= low || !connection.backlog.is_congested() {
             return;
         }
         let slot = connection.session();
         let unsent = slot.and_then(|slot| self.sessions.get(slot)).map_or(0, |entry| entry.session.unsent());
         if unsent < unsent_low {
-            let time = HoldTime { now: turn.now, grace, of_shard: &mut self.hold_budget };
+            let time = PauseBudgets { now: turn.now, grace, of_shard: &mut self.pause_budget };
             let publishers = self.connections.get_mut(id).map(|connection| connection.backlog.caught_up(time));
             self.release_publishers(publishers.unwrap_or_default(), turn);
         }
     }
 
     /// A receiver may be at the end of what it may have publishers wait.
-    pub(in crate::broker) fn on_hold_ends(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+    pub(in crate::broker) fn on_pause_ends(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
         let grace = self.settings.slow_receiver_grace;
-        let time = HoldTime { now: turn.now, grace, of_shard: &mut self.hold_budget };
+        let time = PauseBudgets { now: turn.now, grace, of_shard: &mut self.pause_budget };
         let publishers = self.connections.get_mut(id).map(|connection| connection.backlog.end_if_due(time));
         self.release_publishers(publishers.unwrap_or_default(), turn);
     }

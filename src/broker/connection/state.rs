@@ -18,7 +18,7 @@ use crate::timestamp::Timestamp;
 #[derive(Debug)]
 pub(in crate::broker) struct Connection {
     pub(in crate::broker) id: ConnectionId,
-    pub(in crate::broker) caller: Box<Caller>,
+    pub(in crate::broker) identity: Box<ClientIdentity>,
     pub(in crate::broker) phase: Phase,
     /// Fixed by CONNECT.
     pub(in crate::broker) version: ProtocolVersion,
@@ -34,7 +34,7 @@ pub(in crate::broker) struct Connection {
     /// Why it is not read.
     reasons: PauseReasons,
     /// Bytes that wait for the transport, nearly.
-    pub(in crate::broker) buffered: usize,
+    pub(in crate::broker) unsent_bytes: usize,
     /// As a receiver.
     pub(in crate::broker) backlog: Backlog,
     /// As a publisher.
@@ -47,7 +47,7 @@ pub(in crate::broker) struct Connection {
 ///
 /// Boxed, it has the size of what the allocator leaves between a socket's registration and the next, which are aligned: it costs nothing.
 #[derive(Debug)]
-pub(in crate::broker) struct Caller {
+pub(in crate::broker) struct ClientIdentity {
     pub(in crate::broker) peer: Peer,
     /// The name that the client is known by.
     pub(in crate::broker) user: Option<Arc<str>>,
@@ -124,7 +124,7 @@ impl Connection {
     pub(in crate::broker) fn new(id: ConnectionId, peer: Peer, now: Timestamp, access: Arc<Access>) -> Self {
         Self {
             id,
-            caller: Box::new(Caller { peer, user: None, is_verified: false, authentication_method: None }),
+            identity: Box::new(ClientIdentity { peer, user: None, is_verified: false, authentication_method: None }),
             phase: Phase::AwaitingConnect,
             version: ProtocolVersion::V3_1_1,
             maximum_packet_size: None,
@@ -133,7 +133,7 @@ impl Connection {
             keep_alive: 0,
             since: now,
             reasons: PauseReasons::default(),
-            buffered: 0,
+            unsent_bytes: 0,
             backlog: Backlog::default(),
             sole_receiver: SoleReceiver::default(),
             blocked: None,
@@ -142,7 +142,7 @@ impl Connection {
 
     /// A packet of it came.
     #[inline]
-    pub(in crate::broker) const fn heard(&mut self, now: Timestamp) {
+    pub(in crate::broker) const fn on_packet(&mut self, now: Timestamp) {
         if self.reasons.is_empty() {
             self.since = now;
         }
@@ -177,13 +177,13 @@ impl Connection {
     }
 
     /// Whether a packet is within the client's Maximum Packet Size. [MQTT-3.1.2-24]
-    pub(in crate::broker) fn takes(&self, packet: &ServerPacket) -> bool {
+    pub(in crate::broker) fn fits(&self, packet: &ServerPacket) -> bool {
         self.maximum_packet_size.is_none_or(|maximum| packet.encoded_len(self.version) <= maximum.get() as usize)
     }
 
     /// The name it is known by, if it was proved.
     pub(in crate::broker) fn verified_user(&self) -> Option<&Arc<str>> {
-        self.caller.user.as_ref().filter(|_| self.caller.is_verified)
+        self.identity.user.as_ref().filter(|_| self.identity.is_verified)
     }
 
     /// How long its client may be silent. [MQTT-3.1.2-22]
@@ -195,9 +195,9 @@ impl Connection {
     pub(in crate::broker) fn label(&self) -> ClientLabel {
         ClientLabel {
             client_id: self.client_id.clone(),
-            user: self.caller.user.clone(),
-            address: self.caller.peer.address,
-            listener: Some(Arc::clone(&self.caller.peer.listener)),
+            user: self.identity.user.clone(),
+            address: self.identity.peer.address,
+            listener: Some(Arc::clone(&self.identity.peer.listener)),
         }
     }
 

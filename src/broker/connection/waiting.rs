@@ -19,12 +19,12 @@ pub(in crate::broker) struct FlowControl {
     /// Those whose message may find room with another member of a share.
     for_shares: Vec<ConnectionId>,
     /// Those that may go on: some of them after each event.
-    ready: VecDeque<(ConnectionId, GoOn)>,
+    ready: VecDeque<(ConnectionId, ReadyTask)>,
 }
 
 /// How a connection goes on.
 #[derive(Debug)]
-pub(in crate::broker) enum GoOn {
+pub(in crate::broker) enum ReadyTask {
     /// A reason ends.
     Resume(PauseReason),
     /// Its message is tried again. With the Session whose queue has room, if it was woken for that.
@@ -53,8 +53,8 @@ impl FlowControl {
     pub(in crate::broker) fn set_store_congested(&mut self, congested: bool) {
         self.store_congested = congested;
         if !congested {
-            let go_on = |id| (id, GoOn::Resume(PauseReason::StoreCongested));
-            self.ready.extend(self.for_store.drain(..).map(go_on));
+            let task = |id| (id, ReadyTask::Resume(PauseReason::StoreCongested));
+            self.ready.extend(self.for_store.drain(..).map(task));
         }
     }
 
@@ -64,51 +64,51 @@ impl FlowControl {
             return self.full_shards.push(shard);
         }
         for (_, id) in self.for_shards.extract_if(.., |(other, _)| *other == shard) {
-            self.ready.push_back((id, GoOn::Resume(PauseReason::ShardFull)));
+            self.ready.push_back((id, ReadyTask::Resume(PauseReason::ShardFull)));
         }
     }
 
     /// The disk has room again.
-    pub(in crate::broker) fn disk_has_room(&mut self) {
-        self.ready.extend(self.for_disk.drain(..).map(|id| (id, GoOn::Retry(None))));
+    pub(in crate::broker) fn on_disk_room(&mut self) {
+        self.ready.extend(self.for_disk.drain(..).map(|id| (id, ReadyTask::Retry(None))));
     }
 
     /// Those whose message may go to another member of a share try again.
     pub(in crate::broker) fn retry_shares(&mut self) {
-        self.ready.extend(self.for_shares.drain(..).map(|id| (id, GoOn::Retry(None))));
+        self.ready.extend(self.for_shares.drain(..).map(|id| (id, ReadyTask::Retry(None))));
     }
 
     /// A connection waits for the store to be well again.
     pub(in crate::broker) fn wait_for_store(&mut self, id: ConnectionId, connections: &Connections) {
         self.for_store.push(id);
-        forget_gone(&mut self.for_store, connections, |id| *id);
+        prune_resumed(&mut self.for_store, connections, |id| *id);
     }
 
     /// A connection waits for another shard.
     pub(in crate::broker) fn wait_for_shard(&mut self, shard: ShardId, id: ConnectionId, connections: &Connections) {
         self.for_shards.push((shard, id));
-        forget_gone(&mut self.for_shards, connections, |(_, id)| *id);
+        prune_resumed(&mut self.for_shards, connections, |(_, id)| *id);
     }
 
     /// A message of a connection waits for room on the disk.
     pub(in crate::broker) fn wait_for_disk(&mut self, id: ConnectionId, connections: &Connections) {
         self.for_disk.push(id);
-        forget_gone(&mut self.for_disk, connections, |id| *id);
+        prune_resumed(&mut self.for_disk, connections, |id| *id);
     }
 
     /// A message of a connection may find room with another member of a share.
     pub(in crate::broker) fn wait_for_share(&mut self, id: ConnectionId, connections: &Connections) {
         self.for_shares.push(id);
-        forget_gone(&mut self.for_shares, connections, |id| *id);
+        prune_resumed(&mut self.for_shares, connections, |id| *id);
     }
 
     /// A connection was woken.
-    pub(in crate::broker) fn is_ready(&mut self, id: ConnectionId, go_on: GoOn) {
-        self.ready.push_back((id, go_on));
+    pub(in crate::broker) fn push_ready(&mut self, id: ConnectionId, task: ReadyTask) {
+        self.ready.push_back((id, task));
     }
 
     /// The next that may go on.
-    pub(in crate::broker) fn next_ready(&mut self) -> Option<(ConnectionId, GoOn)> {
+    pub(in crate::broker) fn next_ready(&mut self) -> Option<(ConnectionId, ReadyTask)> {
         self.ready.pop_front()
     }
 
@@ -119,7 +119,7 @@ impl FlowControl {
 
     /// Whether a connection is in one of the lists.
     #[cfg(test)]
-    pub(in crate::broker) fn knows(&self, id: ConnectionId, reason: PauseReason) -> bool {
+    pub(in crate::broker) fn is_listed(&self, id: ConnectionId, reason: PauseReason) -> bool {
         self.ready.iter().any(|(other, _)| *other == id)
             || match reason {
                 PauseReason::StoreCongested => self.for_store.contains(&id) && self.store_congested,
@@ -138,7 +138,7 @@ impl FlowControl {
 }
 
 /// Those that are gone leave a list before they are half of it: so it has at most twice as many as there are connections.
-fn forget_gone<T>(list: &mut Vec<T>, connections: &Connections, id: impl Fn(&T) -> ConnectionId) {
+fn prune_resumed<T>(list: &mut Vec<T>, connections: &Connections, id: impl Fn(&T) -> ConnectionId) {
     if list.len() > 2 * connections.len() + LIST_MIN {
         list.retain(|entry| {
             connections.get(id(entry)).is_some_and(|connection| !connection.pause_reasons().is_empty())

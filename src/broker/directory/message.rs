@@ -39,7 +39,7 @@ impl ShardMessage {
     /// A message for `receivers` receivers.
     #[cfg(test)]
     pub(crate) fn for_receivers(receivers: u32) -> Self {
-        Self(ShardMessageKind::DeliverGroup(Box::new(Group::of(receivers))))
+        Self(ShardMessageKind::DeliverGroup(Box::new(Group::with_receivers(receivers))))
     }
 
     /// Who published what it carries.

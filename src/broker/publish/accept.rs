@@ -10,7 +10,7 @@ use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::blocked::WaitsFor;
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::plan::{
-    Admission, Copies, Distribution, Verdict, choose_members, concerns_store, lone_receiver, queueing,
+    Admission, Copies, Distribution, Verdict, choose_members, may_need_record, only_receiver, queueing,
 };
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::route_cache::Resolved;
@@ -72,14 +72,14 @@ impl Shard {
             return Verdict::refused(ReasonCode::QuotaExceeded);
         }
         let copies_wait = level > Durability::None && self.copies_must_wait(publisher, accepted.qos);
-        let lone = lone_receiver(publisher, route, &chosen);
+        let lone = only_receiver(publisher, route, &chosen);
         let has_receivers = !(route.receivers.is_empty() && chosen.is_empty());
         let lone_key = lone.map(|(receiver, _)| receiver.subscriber.key);
         let origin = if has_receivers { self.origin_of(publisher, lone_key, turn.now) } else { None };
         let mut distribution = Distribution::new(origin, room, level, copies_wait);
-        let concerns_store = copies_wait || concerns_store(publisher, &accepted);
+        let may_need_record = copies_wait || may_need_record(publisher, &accepted);
         if let Some((receiver, publisher)) = lone
-            && !concerns_store
+            && !may_need_record
             && !receiver.subscriber.is_durable()
         {
             if let Some(granted) = receiver.delivery(publisher) {
@@ -103,11 +103,11 @@ impl Shard {
         }
         let reason_code = distribution.reason_code();
         let copies = distribution.copies;
-        if !concerns_store && copies.durable.is_empty() {
+        if !may_need_record && copies.durable.is_empty() {
             return Verdict::Answer { reason_code, wait: None };
         }
         let ticket = self.persist_accepted(publisher, accepted, copies, turn);
-        self.hold_later_copies(publisher, ticket);
+        self.defer_later_copies(publisher, ticket);
         Verdict::Answer { reason_code, wait: ticket.filter(|_| waits) }
     }
 
@@ -143,7 +143,7 @@ impl Shard {
     }
 
     /// Later messages of this publisher wait for `ticket`, if this one has a `dedup-id` or waits for one that has.
-    fn hold_later_copies(&mut self, publisher: &Publisher, ticket: Option<Ticket>) {
+    fn defer_later_copies(&mut self, publisher: &Publisher, ticket: Option<Ticket>) {
         let (Some((slot, _)), Some(ticket)) = (publisher.received, ticket) else { return };
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         if publisher.deduplicated.is_some() || !self.pipeline.is_stable(entry.held_until) {
@@ -177,7 +177,7 @@ impl Shard {
             }
             sequence => {
                 if let Some(place) = distribution.place
-                    && let Some(shard) = self.elsewhere(to)
+                    && let Some(shard) = self.remote_shard(to)
                 {
                     return distribution.groups.add(shard, place, sequence);
                 }
@@ -196,7 +196,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
         if accepted.level == Durability::None {
-            self.persist_left(publisher, turn);
+            self.persist_evicted(publisher, turn);
             return None;
         }
         let Copies { origin, durable, held } = copies;
@@ -212,7 +212,7 @@ impl Shard {
         if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
             if !held.is_empty() {
                 let ticket = self.pipeline.defer_behind(self.held_until(publisher), origin, held);
-                self.hold_later_copies(publisher, Some(ticket));
+                self.defer_later_copies(publisher, Some(ticket));
             }
             return None;
         }
@@ -242,7 +242,7 @@ impl Shard {
     }
 
     /// Records what left the deduplication window for a message that has no record itself.
-    fn persist_left(&mut self, publisher: &Publisher, turn: &mut Turn<'_>) {
+    fn persist_evicted(&mut self, publisher: &Publisher, turn: &mut Turn<'_>) {
         let left = publisher.deduplicated.as_ref().map(|entry| &entry.left).filter(|left| !left.is_empty());
         if let Some(numbers) = left.cloned() {
             self.persist(Record::Forgotten { numbers }, turn);

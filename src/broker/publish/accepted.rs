@@ -50,7 +50,7 @@ impl AcceptedMessage {
     }
 
     /// No message, only the Packet Identifier of a repeat (`dedup-id`): its record has no content.
-    pub(in crate::broker) fn nothing(application: &Application) -> Self {
+    pub(in crate::broker) fn without_content(application: &Application) -> Self {
         Self {
             message: Arc::new(Message::new(application.message.topic.detached(), "")),
             qos: application.qos,
@@ -62,7 +62,7 @@ impl AcceptedMessage {
     }
 
     /// A message that was accepted before and goes to one more receiver.
-    pub(in crate::broker) fn again(delivery: &Delivery) -> Self {
+    pub(in crate::broker) fn of_delivery(delivery: &Delivery) -> Self {
         Self {
             message: Arc::clone(&delivery.message),
             qos: delivery.message.qos,
@@ -74,12 +74,12 @@ impl AcceptedMessage {
     }
 
     /// The same, with a record of this level.
-    pub(in crate::broker) fn at(self, level: Durability) -> Self {
+    pub(in crate::broker) fn with_level(self, level: Durability) -> Self {
         Self { level, ..self }
     }
 
     /// A copy for another shard, with a reference count of its own: two cores that change one count wait for each other's cache line.
-    pub(in crate::broker) fn apart(&self) -> Self {
+    pub(in crate::broker) fn unshared_copy(&self) -> Self {
         let message = Arc::new(Message::clone(&self.message));
         Self { message, retained: RetainedChange::None, ..*self }
     }

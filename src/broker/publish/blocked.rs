@@ -55,7 +55,7 @@ impl WaitsFor {
 
 impl AwaitedRoom {
     /// Whether there is room at this moment, or no Session any more that wants the message.
-    pub(in crate::broker) fn is_there(&self, bounds: QueueBounds) -> bool {
+    pub(in crate::broker) fn is_available(&self, bounds: QueueBounds) -> bool {
         self.to.location().slot == Location::ENDED || self.to.has_room(self.messages, self.bytes, bounds)
     }
 }

@@ -46,7 +46,7 @@ impl Shard {
     ) {
         let Some(topic) = self.settings.dead_letter_topic.clone() else { return };
         let message = &delivery.message;
-        if !concerns(reason) || !to.is_durable() || message.topic == topic {
+        if !becomes_dead_letter(reason) || !to.is_durable() || message.topic == topic {
             return;
         }
         let of_drop =
@@ -63,7 +63,7 @@ impl Shard {
         };
         match self.accept(&Publisher::broker(), application, turn) {
             Verdict::Answer { reason_code, .. } if !reason_code.is_error() => self.counters.dead_letters += 1,
-            Verdict::Answer { .. } | Verdict::Full(_) | Verdict::Later(_) => self.counters.dead_letters_lost += 1,
+            Verdict::Answer { .. } | Verdict::Full(_) | Verdict::Pending(_) => self.counters.dead_letters_lost += 1,
         }
     }
 
@@ -119,7 +119,7 @@ pub(in crate::broker) const fn reason(cause: &DropCause) -> DropReason {
 }
 
 /// Whether messages that are dropped for this reason become dead letters.
-pub(in crate::broker) const fn concerns(reason: DropReason) -> bool {
+pub(in crate::broker) const fn becomes_dead_letter(reason: DropReason) -> bool {
     matches!(reason, DropReason::QueueFull | DropReason::Expired)
 }
 
@@ -136,7 +136,7 @@ impl Shard {
         let Some(to) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
         let (key, reason) = (to.key, reason(cause));
         self.count_dropped(slot, key, reason, turn);
-        if !concerns(reason) || self.settings.dead_letter_topic.is_none() || !to.is_durable() {
+        if !becomes_dead_letter(reason) || self.settings.dead_letter_topic.is_none() || !to.is_durable() {
             return self.persist_done(slot, sequence, turn);
         }
         match self.dead_letters.add(to, sequence, reason) {

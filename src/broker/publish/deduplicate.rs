@@ -5,7 +5,7 @@ use bytestring::ByteString;
 use crate::broker::connection::state::Connection;
 use crate::broker::persistence::record::{Deduplicated, Record};
 use crate::broker::publish::accepted::AcceptedMessage;
-use crate::broker::publish::deduplication::{Reach, WindowLookup};
+use crate::broker::publish::deduplication::{WindowBounds, WindowLookup};
 use crate::broker::publish::plan::Copies;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::{Shard, Turn};
@@ -19,7 +19,7 @@ pub(in crate::broker) enum DeduplicationVerdict {
     /// The same was accepted before, and is to be stable.
     Duplicate(Option<Ticket>),
     /// The same is not stable yet, and another shard knows when.
-    Later,
+    Pending,
     /// Its identifier can't be kept.
     Refuse(ReasonCode),
 }
@@ -28,7 +28,7 @@ impl Shard {
     /// Looks a message up in the deduplication window, if it wants that.
     pub(in crate::broker) fn look_up(
         &mut self,
-        connection: &ConnectionName,
+        connection: &PublisherName,
         publisher: &Publisher,
         application: &Application,
         turn: &mut Turn<'_>,
@@ -41,22 +41,22 @@ impl Shard {
         if id.len() > ID_BYTES_MAX {
             return DeduplicationVerdict::Refuse(ReasonCode::ImplementationSpecificError);
         }
-        let reach = Reach { time, ids_max: self.settings.deduplication_ids_max };
-        match self.shared.deduplication.claim(turn.now, reach, connection.0.clone(), id) {
+        let bounds = WindowBounds { time, ids_max: self.settings.deduplication_ids_max };
+        match self.shared.deduplication.claim(turn.now, bounds, connection.0.clone(), id) {
             WindowLookup::New(entry) => {
                 self.counters.deduplication_left += entry.left.len() as u64;
                 DeduplicationVerdict::Accept(Some(entry))
             }
-            WindowLookup::Pending => DeduplicationVerdict::Later,
+            WindowLookup::Pending => DeduplicationVerdict::Pending,
             WindowLookup::Repeat(shard, ticket) if shard != self.id && self.shared.stable(shard) < ticket => {
-                DeduplicationVerdict::Later
+                DeduplicationVerdict::Pending
             }
             WindowLookup::Repeat(shard, ticket) => {
                 self.counters.duplicates += 1;
                 let first = (shard == self.id && !self.pipeline.is_stable(ticket)).then_some(ticket);
                 // The Packet Identifier is received all the same.
                 let level = self.settings.durability_of(&application.message.topic);
-                let accepted = AcceptedMessage::nothing(application).at(level);
+                let accepted = AcceptedMessage::without_content(application).with_level(level);
                 let own = self.persist_accepted(publisher, accepted, Copies::default(), turn);
                 DeduplicationVerdict::Duplicate(first.max(own))
             }
@@ -92,9 +92,9 @@ impl Shard {
 }
 
 /// Who published, for the window: the same for all connections of a user, or of a client without one.
-pub(in crate::broker) struct ConnectionName(ByteString);
+pub(in crate::broker) struct PublisherName(ByteString);
 
-impl ConnectionName {
+impl PublisherName {
     pub(in crate::broker) fn of(connection: &Connection) -> Self {
         let client_id = || connection.client_id.as_ref().map_or("", |id| id.as_str());
         Self(match connection.verified_user() {

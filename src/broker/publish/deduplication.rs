@@ -20,7 +20,7 @@ pub(in crate::broker) struct Deduplication(Mutex<Windows>);
 struct Windows {
     publishers: HashMap<ByteString, Window, RandomState>,
     /// By number, and so by time.
-    all: BTreeMap<u64, Placed>,
+    all: BTreeMap<u64, WindowEntry>,
     last: u64,
 }
 
@@ -32,7 +32,7 @@ struct Window {
 }
 
 #[derive(Debug)]
-struct Placed {
+struct WindowEntry {
     publisher: ByteString,
     id: ByteString,
     at: Timestamp,
@@ -42,7 +42,7 @@ struct Placed {
 
 /// How far a window reaches.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::broker) struct Reach {
+pub(in crate::broker) struct WindowBounds {
     pub(in crate::broker) time: Duration,
     /// Identifiers of one publisher.
     pub(in crate::broker) ids_max: usize,
@@ -68,22 +68,22 @@ impl Deduplication {
     pub(in crate::broker) fn claim(
         &self,
         now: Timestamp,
-        reach: Reach,
+        bounds: WindowBounds,
         publisher: ByteString,
         id: ByteString,
     ) -> WindowLookup {
         let mut windows = self.lock();
         let known = windows.publishers.get(&publisher).and_then(|window| window.numbers.get(&id)).copied();
         let mut left = Vec::new();
-        if let Some((number, placed)) = known.and_then(|number| Some((number, windows.all.get(&number)?))) {
-            if placed.at + reach.time > now {
-                return placed
+        if let Some((number, entry)) = known.and_then(|number| Some((number, windows.all.get(&number)?))) {
+            if entry.at + bounds.time > now {
+                return entry
                     .accepted
                     .map_or(WindowLookup::Pending, |(shard, ticket)| WindowLookup::Repeat(shard, ticket));
             }
             left.extend(windows.remove(number));
         }
-        if let Some(window) = windows.publishers.get(&publisher).filter(|window| window.order.len() >= reach.ids_max) {
+        if let Some(window) = windows.publishers.get(&publisher).filter(|window| window.order.len() >= bounds.ids_max) {
             let oldest = window.order.first().copied();
             left.extend(oldest.and_then(|number| windows.remove(number)));
         }
@@ -99,8 +99,8 @@ impl Deduplication {
 
     /// Its message is accepted.
     pub(in crate::broker) fn confirm(&self, number: u64, shard: ShardId, ticket: Ticket) {
-        if let Some(placed) = self.lock().all.get_mut(&number) {
-            placed.accepted = Some((shard, ticket));
+        if let Some(entry) = self.lock().all.get_mut(&number) {
+            entry.accepted = Some((shard, ticket));
         }
     }
 
@@ -112,9 +112,9 @@ impl Deduplication {
     /// Takes out what is older than the window, but not more than `max` of it.
     pub(in crate::broker) fn expire(&self, now: Timestamp, time: Duration, max: usize) -> Vec<u64> {
         let mut windows = self.lock();
-        let old = windows.all.iter().take_while(|(_, placed)| placed.at + time <= now);
+        let old = windows.all.iter().take_while(|(_, entry)| entry.at + time <= now);
         let numbers: Vec<u64> =
-            old.filter(|(_, placed)| placed.accepted.is_some()).take(max).map(|(n, _)| *n).collect();
+            old.filter(|(_, entry)| entry.accepted.is_some()).take(max).map(|(n, _)| *n).collect();
         numbers.iter().for_each(|number| _ = windows.remove(*number));
         numbers
     }
@@ -135,16 +135,16 @@ impl Windows {
         let window = self.publishers.entry(publisher.clone()).or_default();
         window.order.insert(number);
         window.numbers.insert(id.clone(), number);
-        self.all.insert(number, Placed { publisher, id, at, accepted });
+        self.all.insert(number, WindowEntry { publisher, id, at, accepted });
     }
 
     fn remove(&mut self, number: u64) -> Option<u64> {
-        let placed = self.all.remove(&number)?;
-        let window = self.publishers.get_mut(&placed.publisher)?;
+        let entry = self.all.remove(&number)?;
+        let window = self.publishers.get_mut(&entry.publisher)?;
         window.order.remove(&number);
-        window.numbers.remove(&placed.id);
+        window.numbers.remove(&entry.id);
         if window.order.is_empty() {
-            self.publishers.remove(&placed.publisher);
+            self.publishers.remove(&entry.publisher);
         }
         Some(number)
     }

@@ -43,7 +43,7 @@ impl Shard {
         let location = to.location();
         let slot = location.slot as usize;
         if location.slot == Location::ENDED {
-            self.give_up(to, sequenced, turn);
+            self.redirect_or_drop(to, sequenced, turn);
         } else if location.shard != self.id {
             let message = ShardMessageKind::Deliver { to: Arc::clone(to), sequenced, origin };
             turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(message) });
@@ -54,7 +54,7 @@ impl Shard {
                 self.counters.dropped(DropReason::NotConnected, 1);
             }
         } else if self.session(slot, to.key).is_none() {
-            self.give_up(to, sequenced, turn);
+            self.redirect_or_drop(to, sequenced, turn);
         } else if sequenced.sequence.is_none() && self.is_overrun(slot) {
             self.count_dropped(slot, to.key, DropReason::SlowReceiver, turn);
         } else {
@@ -62,15 +62,15 @@ impl Shard {
                 Some(sequence) => self.drive_inlined(slot, session::Event::Deliver(sequence, sequenced.delivery), turn),
                 None => self.drive_inlined(slot, session::Event::DeliverQos0(sequenced.delivery), turn),
             }
-            self.hold_publisher(slot, origin, turn);
+            self.pause_publisher(slot, origin, turn);
         }
     }
 
     /// The Session of a message has ended: the message goes to another member of its share, or is dropped.
-    fn give_up(&mut self, to: &Subscriber, sequenced: SequencedDelivery, turn: &mut Turn<'_>) {
+    fn redirect_or_drop(&mut self, to: &Subscriber, sequenced: SequencedDelivery, turn: &mut Turn<'_>) {
         let is_stored = to.is_durable() && sequenced.delivery.place == DeliveryPlace::Record;
         let (key, sequence) = (to.key, sequenced.sequence.filter(|_| is_stored));
-        if self.hand_on(to, sequenced, turn) {
+        if self.redirect(to, sequenced, turn) {
             return;
         }
         self.counters.dropped(DropReason::SessionEnded, 1);
@@ -101,16 +101,16 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
         let to = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber))?;
-        let level = self.level_again(&delivery);
-        let accepted = AcceptedMessage::again(&delivery).at(level);
-        let mut distribution = Distribution::again(level, None);
+        let level = self.redelivery_level(&delivery);
+        let accepted = AcceptedMessage::of_delivery(&delivery).with_level(level);
+        let mut distribution = Distribution::redelivery(level, None);
         self.distribute(&mut distribution, &to, delivery, turn);
         let publisher = Publisher::broker();
         self.persist_accepted(&publisher, accepted, distribution.copies, turn)
     }
 
     /// The level of the record of a message that was accepted before and goes to one more receiver.
-    fn level_again(&self, delivery: &Delivery) -> Durability {
+    fn redelivery_level(&self, delivery: &Delivery) -> Durability {
         match delivery.qos {
             // As for a new message: the receiver's Packet Identifiers follow from its records.
             Qos::ExactlyOnce => Durability::PowerLoss,
@@ -119,7 +119,7 @@ impl Shard {
     }
 
     /// Moves a message of a Session that has ended to another member of its share. `false` if there is none.
-    pub(in crate::broker) fn hand_on(
+    pub(in crate::broker) fn redirect(
         &mut self,
         from: &Subscriber,
         sequenced: SequencedDelivery,
@@ -134,9 +134,9 @@ impl Shard {
             Delivery { qos: delivery.message.qos.min(granted.qos), matched: granted.matched.clone(), ..delivery };
         let stored = sequence.filter(|_| from.is_durable() && delivery.place == DeliveryPlace::Record);
         let instead_of = stored.map(|sequence| InsteadOf::Queued(from.key, sequence));
-        let level = if instead_of.is_some() { Durability::PowerLoss } else { self.level_again(&delivery) };
-        let accepted = AcceptedMessage::again(&delivery).at(level);
-        let mut distribution = Distribution::again(level, instead_of);
+        let level = if instead_of.is_some() { Durability::PowerLoss } else { self.redelivery_level(&delivery) };
+        let accepted = AcceptedMessage::of_delivery(&delivery).with_level(level);
+        let mut distribution = Distribution::redelivery(level, instead_of);
         self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
         let publisher = Publisher { instead_of, ..Publisher::broker() };
         self.persist_accepted(&publisher, accepted, distribution.copies, turn);
@@ -154,14 +154,14 @@ impl Shard {
         let origin = distribution.copies.origin;
         for (shard, members) in distribution.groups.drain() {
             let publisher = publisher.key;
-            let group = Group { route: Arc::clone(route), accepted: accepted.apart(), publisher, origin, members };
+            let group = Group { route: Arc::clone(route), accepted: accepted.unshared_copy(), publisher, origin, members };
             let message = ShardMessage(ShardMessageKind::DeliverGroup(Box::new(group)));
             turn.actions.push(Action::Forward { shard, message });
         }
     }
 
     /// The shard of a Session, if it is another than this and the Session has not ended.
-    pub(in crate::broker) fn elsewhere(&self, subscriber: &Subscriber) -> Option<ShardId> {
+    pub(in crate::broker) fn remote_shard(&self, subscriber: &Subscriber) -> Option<ShardId> {
         let location = subscriber.location();
         (location.shard != self.id && location.slot != Location::ENDED).then_some(location.shard)
     }

@@ -35,7 +35,7 @@ pub(in crate::broker) struct Groups(SmallVec<[(ShardId, Vec<Member>); 1]>);
 impl Group {
     /// One of so many receivers, which gives nobody anything.
     #[cfg(test)]
-    pub(in crate::broker) fn of(receivers: u32) -> Self {
+    pub(in crate::broker) fn with_receivers(receivers: u32) -> Self {
         let message = Arc::new(crate::codec::Message::new(crate::topic::TopicName::new("t".into()).unwrap(), ""));
         let delivery = crate::session::Delivery {
             message,
@@ -48,7 +48,7 @@ impl Group {
         let members = (0..receivers).map(|place| Member { place, sequence: None }).collect();
         Self {
             route: Arc::default(),
-            accepted: AcceptedMessage::again(&delivery),
+            accepted: AcceptedMessage::of_delivery(&delivery),
             publisher: None,
             origin: None,
             members,

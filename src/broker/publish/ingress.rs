@@ -8,7 +8,7 @@ use crate::broker::connection::state::Connection;
 use crate::broker::directory::room_waiters::Position;
 use crate::broker::ids::{ConnectionId, Origin};
 use crate::broker::publish::blocked::{BlockedMessage, WaitsFor};
-use crate::broker::publish::deduplicate::{ConnectionName, DeduplicationVerdict};
+use crate::broker::publish::deduplicate::{PublisherName, DeduplicationVerdict};
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::report::Report;
@@ -71,13 +71,13 @@ impl Shard {
         let (reason_code, wait) = match verdict {
             Verdict::Answer { reason_code, wait } => (reason_code, wait),
             Verdict::Full(_) if can_refuse => (ReasonCode::QuotaExceeded, None),
-            Verdict::Full(blocked) | Verdict::Later(blocked) => return Some(blocked),
+            Verdict::Full(blocked) | Verdict::Pending(blocked) => return Some(blocked),
         };
         let packet_id = packet_id?;
         if reason_code == ReasonCode::QuotaExceeded && !can_refuse {
             // 3.1.1 cannot refuse one message, and to acknowledge it would be wrong.
             self.withdraw(slot, qos, packet_id, turn);
-            self.end_connection(id, Ending::told(reason_code, "no room for its message"), turn);
+            self.end_connection(id, Ending::with_disconnect(reason_code, "no room for its message"), turn);
             return None;
         }
         if let Some(ticket) = wait {
@@ -96,15 +96,15 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> (Verdict, bool) {
         let wants_look_up = application.packet_id.is_some() && !application.message.properties.is_empty();
-        if wants_look_up && let Some(name) = self.connection(id).map(ConnectionName::of) {
+        if wants_look_up && let Some(name) = self.connection(id).map(PublisherName::of) {
             match self.look_up(&name, &publisher, &application, turn) {
                 DeduplicationVerdict::Accept(entry) => publisher.deduplicated = entry,
                 DeduplicationVerdict::Duplicate(wait) => {
                     return (Verdict::Answer { reason_code: ReasonCode::Success, wait }, true);
                 }
-                DeduplicationVerdict::Later => {
+                DeduplicationVerdict::Pending => {
                     let blocked = BlockedMessage { application, waits_for: WaitsFor::Deduplication };
-                    return (Verdict::Later(Box::new(blocked)), false);
+                    return (Verdict::Pending(Box::new(blocked)), false);
                 }
                 DeduplicationVerdict::Refuse(reason_code) => {
                     return (Verdict::Answer { reason_code, wait: None }, false);
@@ -114,7 +114,7 @@ impl Shard {
         let verdict = self.accept(&publisher, application, turn);
         let (accepted, wait) = match &verdict {
             Verdict::Answer { reason_code, wait } => (!reason_code.is_error(), *wait),
-            Verdict::Full(_) | Verdict::Later(_) => (false, None),
+            Verdict::Full(_) | Verdict::Pending(_) => (false, None),
         };
         self.settle(publisher.deduplicated, accepted, wait, turn);
         (verdict, false)

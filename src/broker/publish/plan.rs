@@ -49,7 +49,7 @@ pub(in crate::broker) enum Verdict {
     /// A receiver or the disk has no room for it. No Session gets it; the caller has it back.
     Full(Box<BlockedMessage>),
     /// It may be a repeat of a message that is not stable yet: the caller tries again in a moment.
-    Later(Box<BlockedMessage>),
+    Pending(Box<BlockedMessage>),
 }
 
 /// The member of each share that gets a message.
@@ -67,7 +67,7 @@ impl Distribution {
     }
 
     /// A message that was accepted before and goes to one more receiver: it must not be dropped because the queue is full.
-    pub(in crate::broker) fn again(level: Durability, instead_of: Option<InsteadOf>) -> Self {
+    pub(in crate::broker) fn redelivery(level: Durability, instead_of: Option<InsteadOf>) -> Self {
         Self::new(None, Admission::Unchecked, level, instead_of.is_some())
     }
 
@@ -87,7 +87,7 @@ impl Verdict {
 }
 
 /// Whether an accepted message may need a record even if no receiver is durable.
-pub(in crate::broker) fn concerns_store(publisher: &Publisher, accepted: &AcceptedMessage) -> bool {
+pub(in crate::broker) fn may_need_record(publisher: &Publisher, accepted: &AcceptedMessage) -> bool {
     let is_received = accepted.qos == Qos::ExactlyOnce && publisher.received.is_some();
     is_received
         || publisher.deduplicated.is_some()
@@ -96,7 +96,7 @@ pub(in crate::broker) fn concerns_store(publisher: &Publisher, accepted: &Accept
 }
 
 /// The only receiver of a message, if there is one, and the publisher's key for No Local.
-pub(in crate::broker) fn lone_receiver<'a>(
+pub(in crate::broker) fn only_receiver<'a>(
     publisher: &Publisher,
     route: &'a Route,
     chosen: &Chosen<'a>,

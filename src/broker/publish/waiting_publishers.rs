@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::broker::action::Action;
 use crate::broker::connection::state::Connection;
-use crate::broker::connection::waiting::GoOn;
+use crate::broker::connection::waiting::ReadyTask;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::directory::room_waiters::Position;
 use crate::broker::event::StoreRoom;
@@ -42,10 +42,10 @@ impl Shard {
             WaitsFor::Queue(room) => {
                 let origin = Origin::new(self.id, id);
                 self.shared.room_waiters.wait(&room.to, origin, position);
-                if room.is_there(self.queue_room.bounds()) {
+                if room.is_available(self.queue_room.bounds()) {
                     // It was freed before anybody could know that this one waits.
                     self.shared.room_waiters.leave(&room.to, origin);
-                    self.flow.is_ready(id, GoOn::Retry(Some(Arc::clone(&room.to))));
+                    self.flow.push_ready(id, ReadyTask::Retry(Some(Arc::clone(&room.to))));
                 } else if room.is_shared {
                     self.flow.wait_for_share(id, &self.connections);
                 }
@@ -72,7 +72,7 @@ impl Shard {
             let slot = connection.session()?;
             Some((slot, connection.blocked.take_if(wanted)?))
         });
-        let Some((slot, blocked)) = taken else { return self.pass_turn_on(woken_for, turn) };
+        let Some((slot, blocked)) = taken else { return self.pass_wakeup_on(woken_for, turn) };
         self.leave_queue(id, &blocked.waits_for);
         let (queue, reason) = (blocked.waits_for.queue(), blocked.waits_for.reason());
         let before = self.pipeline.last();
@@ -80,7 +80,7 @@ impl Shard {
             self.bound_responses(slot, turn);
             self.pause_for_store(id, before, turn);
             self.resume(id, reason, turn);
-            return self.pass_turn_on(woken_for, turn);
+            return self.pass_wakeup_on(woken_for, turn);
         };
         let same_queue = queue.is_some() && again.waits_for.queue() == queue;
         let other_reason = again.waits_for.reason() != reason;
@@ -89,12 +89,12 @@ impl Shard {
             self.resume(id, reason, turn);
         }
         if !same_queue {
-            self.pass_turn_on(woken_for, turn);
+            self.pass_wakeup_on(woken_for, turn);
         }
     }
 
     /// A publisher that was woken for room in a queue has not taken it, or there is more: the next may have it.
-    fn pass_turn_on(&mut self, woken_for: Option<Arc<Subscriber>>, turn: &mut Turn<'_>) {
+    fn pass_wakeup_on(&mut self, woken_for: Option<Arc<Subscriber>>, turn: &mut Turn<'_>) {
         let Some(to) = woken_for.filter(|to| to.is_awaited()) else { return };
         self.wake_for_room(&to, 1, turn);
     }
@@ -119,7 +119,7 @@ impl Shard {
     fn wake_next(&mut self, to: &Arc<Subscriber>, turn: &mut Turn<'_>) -> bool {
         let Some(Origin { shard, connection, .. }) = self.shared.room_waiters.next(to) else { return false };
         if shard == self.id {
-            self.flow.is_ready(connection, GoOn::Retry(Some(Arc::clone(to))));
+            self.flow.push_ready(connection, ReadyTask::Retry(Some(Arc::clone(to))));
         } else {
             let message = ShardMessage(ShardMessageKind::RoomFreed { to: Arc::clone(to), publisher: connection });
             turn.actions.push(Action::Forward { shard, message });
@@ -131,7 +131,7 @@ impl Shard {
     pub(in crate::broker) fn on_store_room(&mut self, room: StoreRoom) {
         self.store_room = room;
         if room == StoreRoom::Some {
-            self.flow.disk_has_room();
+            self.flow.on_disk_room();
         }
     }
 
@@ -144,7 +144,7 @@ impl Shard {
     }
 
     /// A publisher is gone before its message was accepted, which counts as never come: it isn't acknowledged.
-    pub(in crate::broker) fn forget_blocked(&mut self, connection: &mut Connection, turn: &mut Turn<'_>) {
+    pub(in crate::broker) fn drop_blocked(&mut self, connection: &mut Connection, turn: &mut Turn<'_>) {
         let (Some(blocked), Some(slot)) = (connection.blocked.take(), connection.session()) else { return };
         self.leave_queue(connection.id, &blocked.waits_for);
         if let Some(packet_id) = blocked.application.packet_id {

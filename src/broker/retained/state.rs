@@ -143,7 +143,7 @@ mod tests {
     fn accepted(payload: &'static str, expires_at: Timestamp) -> AcceptedMessage {
         let message = Arc::new(Message::new(TopicName::try_from("t").unwrap(), payload));
         let (qos, retain, matched, place) = (Qos::AtMostOnce, false, None, DeliveryPlace::Memory);
-        AcceptedMessage::again(&Delivery { message, qos, retain, expires_at, matched, place })
+        AcceptedMessage::of_delivery(&Delivery { message, qos, retain, expires_at, matched, place })
     }
 
     #[test]

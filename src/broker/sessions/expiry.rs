@@ -67,7 +67,7 @@ impl Shard {
         let mut lost = entry.session.queued().0 as u64;
         let stored = entry.stored;
         for (sequence, delivery) in entry.session.into_leftovers() {
-            if self.hand_on(&subscriber, SequencedDelivery { sequence: Some(sequence), delivery }, turn) {
+            if self.redirect(&subscriber, SequencedDelivery { sequence: Some(sequence), delivery }, turn) {
                 lost = lost.saturating_sub(1);
             }
         }

@@ -25,7 +25,7 @@ impl Shard {
         };
         match self.accept(&publisher, application(*will), turn) {
             Verdict::Answer { reason_code, .. } if !reason_code.is_error() => {}
-            Verdict::Answer { .. } | Verdict::Full(_) | Verdict::Later(_) => {
+            Verdict::Answer { .. } | Verdict::Full(_) | Verdict::Pending(_) => {
                 self.counters.dropped(DropReason::WillRefused, 1)
             }
         }

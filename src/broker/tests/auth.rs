@@ -26,7 +26,7 @@ fn by_hand() -> Harness {
     harness
 }
 
-fn go_on(harness: &mut Harness) {
+fn pass_provider(harness: &mut Harness) {
     let (client, _) = harness.requests.pop_front().unwrap();
     harness.answer(client, AuthenticationOutcome::Continue { authentication_data: Some("challenge".into()) });
 }
@@ -48,12 +48,12 @@ fn mqtt5_4_12_0_2_server_may_ask_for_more() {
     let (_, request) = &harness.requests[0];
     assert_eq!((request.method.as_deref(), request.data.as_deref()), (Some("m"), Some(&b"first"[..])));
     assert_eq!(request.step, AuthenticationStep::Connect);
-    go_on(&mut harness);
+    pass_provider(&mut harness);
     assert_eq!(harness.received(client), ["AUTH 0x18 m challenge"]);
     harness.send(client, answer("m"));
     let (_, request) = &harness.requests[0];
     assert_eq!((request.data.as_deref(), request.step), (Some(&b"more"[..]), AuthenticationStep::Continue));
-    go_on(&mut harness);
+    pass_provider(&mut harness);
     harness.send(client, answer("m"));
     harness.grant(Access::everything(), Some("proof"));
     let packets = harness.packets(client);
@@ -70,7 +70,7 @@ fn mqtt5_4_12_0_4_server_may_reject_at_any_point() {
     harness.refuse(ReasonCode::BadAuthenticationMethod);
     assert_eq!(harness.received(client), ["CONNACK 0x8C", "CLOSED"]);
     let client = harness.attempt(0, with_method("m"));
-    go_on(&mut harness);
+    pass_provider(&mut harness);
     harness.send(client, answer("m"));
     harness.refuse(ReasonCode::NotAuthorized);
     assert_eq!(harness.received(client), ["AUTH 0x18 m challenge", "CONNACK 0x87", "CLOSED"]);
@@ -81,7 +81,7 @@ fn mqtt5_3_1_2_30_only_auth_may_come_before_connack() {
     for packet in [publish("t", "x", Q0, 0), answer("other"), auth(ReasonCode::ReAuthenticate, Some("m"), "")] {
         let mut harness = by_hand();
         let client = harness.attempt(0, with_method("m"));
-        go_on(&mut harness);
+        pass_provider(&mut harness);
         harness.send(client, packet);
         assert_eq!(harness.received(client), ["AUTH 0x18 m challenge", "CONNACK 0x82", "CLOSED"]);
     }
@@ -91,7 +91,7 @@ fn mqtt5_3_1_2_30_only_auth_may_come_before_connack() {
 fn mqtt5_3_1_2_30_client_may_disconnect_instead_of_going_on() {
     let mut harness = by_hand();
     let client = harness.attempt(0, with_method("m"));
-    go_on(&mut harness);
+    pass_provider(&mut harness);
     harness.run(client, []);
     assert_eq!(harness.ask(client, disconnect(ReasonCode::Success)), ["CLOSED"]);
 }
@@ -100,7 +100,7 @@ fn mqtt5_3_1_2_30_client_may_disconnect_instead_of_going_on() {
 fn mqtt5_authentication_that_takes_too_long_is_refused() {
     let mut harness = by_hand();
     let client = harness.attempt(0, with_method("m"));
-    go_on(&mut harness);
+    pass_provider(&mut harness);
     harness.seconds(10);
     assert_eq!(harness.received(client), ["AUTH 0x18 m challenge", "CONNACK 0x89", "CLOSED"]);
 }
@@ -109,7 +109,7 @@ fn mqtt5_authentication_that_takes_too_long_is_refused() {
 fn mqtt5_4_12_0_6_without_a_method_there_is_no_auth() {
     let mut harness = by_hand();
     let client = harness.attempt(0, transient("a"));
-    go_on(&mut harness);
+    pass_provider(&mut harness);
     let lines = harness.received(client);
     assert!(lines[0].starts_with("CONNACK 0x8") && lines.last().unwrap() == "CLOSED", "{lines:?}");
     let client = harness.attempt(0, transient("a"));
@@ -133,7 +133,7 @@ fn mqtt5_4_12_1_1_client_may_authenticate_again() {
     harness.send(client, auth(ReasonCode::ReAuthenticate, Some("m"), "again"));
     assert!(harness.is_paused(client));
     assert_eq!(harness.requests[0].1.step, AuthenticationStep::Reauthenticate);
-    go_on(&mut harness);
+    pass_provider(&mut harness);
     assert_eq!(harness.received(client), ["AUTH 0x18 m challenge"]);
     harness.send(client, answer("m"));
     let (client, _) = harness.requests.pop_front().unwrap();

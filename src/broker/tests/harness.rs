@@ -410,14 +410,14 @@ impl Harness {
             let session = connection.session().and_then(|slot| sessions.get(slot)).map(|entry| &entry.session);
             let held = session.map_or(0, |session| session.held().0);
             let blocked = connection.blocked.as_ref().map(|blocked| &blocked.waits_for);
-            let is_woken = flow.knows(id, PauseReason::NoRoom) || !self.between.is_empty();
+            let is_woken = flow.is_listed(id, PauseReason::NoRoom) || !self.between.is_empty();
             let origin = Origin::new(ShardId(u16::try_from(shard).unwrap()), id);
             let ends = |reason| match reason {
                 PauseReason::Authenticating => true,
                 PauseReason::Claiming => session.is_none_or(|session| !session.is_open()),
-                PauseReason::ResponsesUnsent => connection.buffered > 0,
+                PauseReason::ResponsesUnsent => connection.unsent_bytes > 0,
                 PauseReason::ResponsesUnstable => held > 0,
-                PauseReason::StoreCongested | PauseReason::ShardFull => flow.knows(id, reason),
+                PauseReason::StoreCongested | PauseReason::ShardFull => flow.is_listed(id, reason),
                 PauseReason::NoRoom => match blocked {
                     Some(WaitsFor::Queue(room)) => is_woken || shared.room_waiters.contains(&room.to, origin),
                     Some(WaitsFor::Disk) => is_woken,
@@ -425,7 +425,7 @@ impl Harness {
                 },
                 PauseReason::DeduplicationPending => matches!(blocked, Some(WaitsFor::Deduplication)),
                 PauseReason::SlowReceiver => {
-                    let holds = |other: &Connection| other.backlog.holds(origin);
+                    let holds = |other: &Connection| other.backlog.pauses(origin);
                     !self.between.is_empty() || self.shards.iter().any(|shard| shard.connections.iter().any(holds))
                 }
             };
