@@ -1,4 +1,4 @@
-//! Authentication by a provider, at CONNECT and again with AUTH.
+//! Authentication by a provider, at CONNECT and at re-authentication with AUTH.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Shard {
         }
     }
 
-    /// A packet before CONNACK, which must be AUTH. [MQTT-3.1.2-30]
+    /// A packet before CONNACK during enhanced authentication: only AUTH and DISCONNECT are allowed. [MQTT-3.1.2-30]
     pub(in crate::broker) fn on_auth_answer(&mut self, id: ConnectionId, packet: ClientPacket, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection_mut(id) else { return };
         match (packet, std::mem::replace(&mut connection.phase, Phase::AwaitingConnect)) {
@@ -50,7 +50,7 @@ impl Shard {
                 self.authenticate(id, connecting, request, turn);
             }
             (ClientPacket::Disconnect(_), _) => self.break_off(id, "DISCONNECT before CONNACK", turn),
-            _ => self.refuse(id, ReasonCode::ProtocolError, "not the AUTH that must come".into(), turn),
+            _ => self.refuse(id, ReasonCode::ProtocolError, "expected AUTH 0x18 with the same Authentication Method".into(), turn),
         }
     }
 
@@ -96,7 +96,7 @@ impl Shard {
                 }
                 // [MQTT-4.12.0-6]
                 AuthenticationOutcome::Continue { .. } if connection.identity.authentication_method.is_none() => {
-                    let cause = "more to be message without an Authentication Method".into();
+                    let cause = "provider continues an authentication without an Authentication Method".into();
                     self.refuse(id, ReasonCode::BadAuthenticationMethod, cause, turn);
                 }
                 AuthenticationOutcome::Continue { authentication_data } => {

@@ -1,70 +1,70 @@
-//! What a receiver that is behind knows of itself: whether publishers wait for it, and how long they still may.
+//! The backlog of a receiver: whether its publishers are paused, and for how long they may still be.
 
 use std::time::Duration;
 
 use crate::broker::ids::Origin;
 use crate::timestamp::Timestamp;
 
-/// Whether a receiver keeps up with what it is sent. It owns no memory before it was behind once.
+/// Whether a receiver reads its messages as fast as they come. It allocates nothing before the receiver first falls behind.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Backlog(Option<Box<BacklogState>>);
 
 #[derive(Debug)]
 struct BacklogState {
     state: State,
-    /// Those that wait for it.
+    /// The publishers that are paused for this receiver.
     publishers: Vec<Origin>,
     budget: PauseBudget,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// It has caught up.
+    /// No publisher is paused.
     KeepingUp,
-    /// Publishers wait for it, but not longer than until then.
+    /// Publishers are paused, until `until` at most.
     Pausing {
         until: Timestamp,
-        /// Since when it costs something of the budget; `None`: it delays nobody but those whose only receiver it is.
+        /// The time from which the pause is charged to the budget; `None`: not charged, because this is the only receiver of all paused publishers.
         charged_since: Option<Timestamp>,
     },
-    /// Nobody waits any more, and what is too much is dropped or queued until it has caught up.
+    /// No publisher is paused. Until the receiver catches up, excess messages are dropped at QoS 0 and queued at QoS 1 and 2.
     Slow,
 }
 
-/// How long publishers may still be made wait: a token bucket. The default one is full.
+/// The time for which publishers may still be paused: a token bucket. The default is a full bucket.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) struct PauseBudget {
-    /// In milliseconds, times [`RECEIVER_SHARE`] or [`SHARD_SHARE`].
+    /// In milliseconds, multiplied by [`RECEIVER_SHARE`] or [`SHARD_SHARE`].
     left: u64,
-    /// As of then.
+    /// When `left` was last updated.
     at: Timestamp,
 }
 
-/// What becomes of a publisher of a receiver that is full.
+/// Whether the publisher of a message to a full receiver is paused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PauseDecision {
-    /// It waits, as others do.
+    /// Paused; other publishers are paused for the receiver already.
     Join,
-    /// It waits, and until then at the most.
+    /// Paused, until this time at most.
     Until(Timestamp),
-    /// Nobody waits for a receiver that is slow.
+    /// Not paused: the receiver is slow.
     AlreadySlow,
-    /// The receiver is slow from now on: these wait no longer.
+    /// Not paused: the receiver becomes slow now. These publishers are to be resumed.
     BecomesSlow(Vec<Origin>),
 }
 
 impl Backlog {
-    /// Whether publishers wait for it, or would have to if it were not slow.
+    /// Whether publishers are paused for it, or it is slow.
     pub(super) fn is_congested(&self) -> bool {
         self.0.as_ref().is_some_and(|behind| behind.state != State::KeepingUp)
     }
 
-    /// Whether nobody waits for it although it is behind.
+    /// Whether it has used up its budget and has not caught up since.
     pub(super) fn is_slow(&self) -> bool {
         self.0.as_ref().is_some_and(|behind| behind.state == State::Slow)
     }
 
-    /// It is full: whether the publisher `origin` of a message to it is to wait.
+    /// Decides for a full receiver whether the publisher `origin` of a message to it is paused.
     pub(super) fn decide(&mut self, origin: Option<Origin>, mut time: PauseBudgets<'_>) -> PauseDecision {
         let new = || Box::new(BacklogState { state: State::KeepingUp, publishers: Vec::new(), budget: PauseBudget::default() });
         let behind = self.0.get_or_insert_with(new);
@@ -82,7 +82,7 @@ impl Backlog {
         }
     }
 
-    /// Adds a publisher that waits. `false` if it does already, or if nobody does.
+    /// Adds a paused publisher. Returns `false` if it is paused already, or if the receiver pauses no publishers.
     pub(super) fn add(&mut self, origin: Origin) -> bool {
         let Some(behind) = self.0.as_mut().filter(|behind| matches!(behind.state, State::Pausing { .. })) else {
             return false;
@@ -94,12 +94,12 @@ impl Backlog {
         is_new
     }
 
-    /// It has caught up: returns those that waited.
+    /// The receiver has caught up. Returns the publishers to be resumed.
     pub(super) fn caught_up(&mut self, mut time: PauseBudgets<'_>) -> Vec<Origin> {
         self.0.as_mut().map(|behind| behind.stop(State::KeepingUp, &mut time)).unwrap_or_default()
     }
 
-    /// If its time is over, it is slow from now on: returns those that waited.
+    /// Makes the receiver slow if the time for its pause is over. Returns the publishers to be resumed.
     pub(super) fn end_if_due(&mut self, mut time: PauseBudgets<'_>) -> Vec<Origin> {
         let is_due =
             |behind: &&mut Box<BacklogState>| matches!(behind.state, State::Pausing { until, .. } if until <= time.now);
@@ -107,7 +107,7 @@ impl Backlog {
         due.map(|behind| behind.stop(State::Slow, &mut time)).unwrap_or_default()
     }
 
-    /// Whether a publisher waits for this receiver.
+    /// Whether a publisher is paused for this receiver.
     #[cfg(test)]
     pub(in crate::broker) fn pauses(&self, origin: Origin) -> bool {
         self.0.as_ref().is_some_and(|behind| behind.publishers.contains(&origin))
@@ -115,7 +115,8 @@ impl Backlog {
 }
 
 impl BacklogState {
-    /// Publishers wait that others may wait for: from now on it costs something, if there is enough left.
+    /// Charges the pause to the budget from now on, because a paused publisher has other receivers. If too little is left, the receiver
+    /// becomes slow.
     fn charge_from(&mut self, at_most: Option<Timestamp>, time: &mut PauseBudgets<'_>) -> PauseDecision {
         let left = time.left(&mut self.budget);
         if left < time.grace / PAUSE_MIN_SHARE {
@@ -127,7 +128,7 @@ impl BacklogState {
         PauseDecision::Until(until)
     }
 
-    /// Pays for the time that publishers have waited, and returns them.
+    /// Ends the pause, charges its time to the budget, and returns the paused publishers.
     fn stop(&mut self, state: State, time: &mut PauseBudgets<'_>) -> Vec<Origin> {
         if let State::Pausing { charged_since: Some(since), until } = self.state {
             time.end(&mut self.budget, since, until);
@@ -137,7 +138,7 @@ impl BacklogState {
     }
 }
 
-/// The budgets that the holds of a receiver draw on: its own, and that of all receivers of its shard.
+/// The budgets that a receiver's pauses are charged to: that of the receiver, which [`Backlog`] has, and that of all receivers of the shard.
 pub(super) struct PauseBudgets<'a> {
     pub(super) now: Timestamp,
     pub(super) grace: Duration,
@@ -145,18 +146,18 @@ pub(super) struct PauseBudgets<'a> {
 }
 
 impl PauseBudgets<'_> {
-    /// How long a receiver with this budget may have publishers wait from now on.
+    /// How long a receiver with this budget may pause its publishers from now on.
     fn left(&mut self, own: &mut PauseBudget) -> Duration {
         let of_shard = self.of_shard.refilled(self.now, self.grace, SHARD_SHARE);
         own.refilled(self.now, self.grace, RECEIVER_SHARE).min(of_shard).min(self.grace / PAUSE_MAX_SHARE)
     }
 
-    /// Publishers wait for so long at the most: what the shard has for that is taken, so that others don't take it as well.
-    fn begin(&mut self, hold: Duration) {
-        self.of_shard.spend(milliseconds(hold).saturating_mul(SHARD_SHARE), self.now);
+    /// Reserves a pause of at most `pause` in the budget of the shard.
+    fn begin(&mut self, pause: Duration) {
+        self.of_shard.spend(milliseconds(pause).saturating_mul(SHARD_SHARE), self.now);
     }
 
-    /// They waited since then, and might have until then.
+    /// Charges a pause that began at `since` to the receiver's budget, and returns the unused reservation up to `until` to the shard's.
     fn end(&mut self, own: &mut PauseBudget, since: Timestamp, until: Timestamp) {
         own.spend(milliseconds(self.now.since(since)).saturating_mul(RECEIVER_SHARE), self.now);
         let unused = milliseconds(until.since(self.now)).saturating_mul(SHARD_SHARE);
@@ -165,7 +166,7 @@ impl PauseBudgets<'_> {
 }
 
 impl PauseBudget {
-    /// What is left of it after it was refilled with one part in `share` of the time that has passed.
+    /// Refills the budget with one part in `share` of the time that has passed, up to `grace`, and returns it.
     fn refilled(&mut self, now: Timestamp, grace: Duration, share: u64) -> Duration {
         let capacity = milliseconds(grace).saturating_mul(share);
         self.left = self.left.saturating_add(milliseconds(now.since(self.at))).min(capacity);
@@ -183,12 +184,13 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A receiver may have publishers wait for one part in so many of all time, and all receivers of a shard together for this one.
+/// In the long run, a receiver may pause its publishers for one part in `RECEIVER_SHARE` of the time, and all receivers of a shard together
+/// for one part in `SHARD_SHARE`.
 const RECEIVER_SHARE: u64 = 50;
 const SHARD_SHARE: u64 = 20;
 
-/// For this part of the grace at the most at a time, so that what others get is late by no more; and not at all with less than
-/// [`PAUSE_MIN_SHARE`] left, so that a slow receiver stops its publishers seldom rather than briefly and again and again.
+/// One pause lasts for at most one part in `PAUSE_MAX_SHARE` of the grace, which bounds the delay of other receivers. It begins only with at
+/// least one part in [`PAUSE_MIN_SHARE`] left, so that a slow receiver causes few pauses rather than many short ones.
 const PAUSE_MAX_SHARE: u32 = 10;
 const PAUSE_MIN_SHARE: u32 = 20;
 
@@ -210,8 +212,8 @@ mod tests {
 
     const BEGIN: u64 = 1_000_000;
 
-    /// Receivers that are full again as soon as they have caught up, which takes `draining` each time. Returns for how many milliseconds
-    /// of `total` publishers wait for any of them.
+    /// Simulates receivers that are full again as soon as they have caught up, which takes `draining` milliseconds. Returns for how many of
+    /// `total` milliseconds a publisher is paused for any of them.
     fn waited(receivers: usize, draining: u64, total: u64, is_sole: bool) -> u64 {
         let (mut of_shard, mut waited) = (PauseBudget::default(), 0);
         let mut backlogs: Vec<Backlog> = (0..receivers).map(|_| Backlog::default()).collect();
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn receiver_that_is_always_full_takes_its_grace_and_then_a_fiftieth_of_all_time() {
+    fn receiver_that_is_always_full_uses_its_grace_and_then_a_fiftieth_of_the_time() {
         for draining in [10, 64, 400] {
             let total = 100_000;
             let waited = waited(1, draining, total, false);
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn all_receivers_of_a_shard_together_take_a_twentieth_of_all_time() {
+    fn all_receivers_of_a_shard_together_use_a_twentieth_of_the_time() {
         for receivers in [5, 20, 100] {
             let total = 20_000;
             let waited = waited(receivers, 64, total, false);
@@ -257,13 +259,13 @@ mod tests {
     }
 
     #[test]
-    fn publisher_with_no_other_receiver_waits_as_long_as_it_takes_and_for_the_grace_at_most_each_time() {
+    fn publisher_with_a_sole_receiver_is_paused_without_charge_and_for_the_grace_at_most() {
         assert_eq!(waited(1, 64, 64_000, true), 64_000);
         assert_eq!(waited(1, 1_000, 64_000, true), 64 * 400);
     }
 
     #[test]
-    fn publisher_that_waits_already_waits_once_and_a_hold_ends_in_time() {
+    fn paused_publisher_is_added_once_and_a_pause_ends_in_time() {
         let (mut backlog, shard) = (Backlog::default(), &mut PauseBudget::default());
         assert_eq!(backlog.decide(publisher(1, false), time(0, shard)), PauseDecision::Until(Timestamp(BEGIN + 40)));
         assert!(backlog.add(publisher(1, false).unwrap()));
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn another_publisher_makes_a_hold_cost_something() {
+    fn pause_is_charged_when_a_publisher_with_other_receivers_joins() {
         let (mut backlog, shard) = (Backlog::default(), &mut PauseBudget::default());
         for begin in (0..800).step_by(50) {
             backlog.caught_up(time(begin, shard));
@@ -287,7 +289,7 @@ mod tests {
             backlog.end_if_due(time(begin + 50, shard));
         }
         backlog.caught_up(time(900, shard));
-        // Nothing is left: the one that waits for this receiver alone goes as well when another comes.
+        // The budget is used up: a publisher with a sole receiver is still paused, and is resumed when a publisher with others comes.
         assert_eq!(backlog.decide(publisher(1, true), time(910, shard)), PauseDecision::Until(Timestamp(BEGIN + 910 + 400)));
         assert!(backlog.add(publisher(1, true).unwrap()));
         let released = vec![publisher(1, true).unwrap()];

@@ -1,4 +1,4 @@
-//! The first packet of a connection.
+//! Handles the first packet of a connection, which must be CONNECT.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ impl Shard {
         self.authenticate(id, connecting, request, turn);
     }
 
-    /// Checks a CONNECT against the settings, before a provider is asked.
+    /// Checks a CONNECT against the settings before authentication.
     fn check_connect(&self, connect: &Connect) -> Result<(), (ReasonCode, &'static str)> {
         let settings = &self.settings;
         if settings.server_reference.is_some() {
@@ -83,7 +83,7 @@ impl Shard {
             return Err((ReasonCode::RetainNotSupported, "Will Retain is not available")); // [MQTT-3.2.2-13]
         }
         if !self.accepts_topic(&will.topic) {
-            return Err((ReasonCode::TopicNameInvalid, "Will Topic is beyond the limits or belongs to the broker"));
+            return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds a limit or begins with $SYS/"));
         }
         let is_text = settings.validate_payload_format && will.properties.payload_is_utf8();
         if is_text && std::str::from_utf8(&will.payload).is_err() {
@@ -92,7 +92,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Ends a connection whose bytes cannot be decoded.
+    /// Ends a connection whose bytes cannot be decoded. `connect_version`: the version for CONNACK if the packet was a CONNECT.
     pub(in crate::broker) fn on_undecodable(
         &mut self,
         id: ConnectionId,

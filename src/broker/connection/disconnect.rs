@@ -1,4 +1,4 @@
-//! The end of a Network Connection.
+//! Ends Network Connections.
 
 use bytestring::ByteString;
 
@@ -12,7 +12,7 @@ use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Connack, Disconnect, ProtocolVersion, ReasonCode, ServerPacket};
 use crate::session::{self, Ended};
 
-/// How a connection ends.
+/// How and why a connection ends.
 #[derive(Debug)]
 pub(in crate::broker) struct Ending {
     /// The Reason Code of the DISCONNECT, if one is sent.
@@ -25,19 +25,19 @@ pub(in crate::broker) struct Ending {
     lost: bool,
 }
 
-/// What becomes of the Will when its connection ends.
+/// What happens to the Will when its connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WillAction {
     /// Published, now or after its Will Delay Interval.
     Publish,
-    /// Published if it has no Will Delay Interval or its Session ends; else the Session resumes in time. [MQTT-3.1.3-9]
+    /// Published if its Will Delay Interval is 0 or its Session ends; otherwise discarded, because the Session resumes in time. [MQTT-3.1.3-9]
     PublishUndelayed,
     /// Not published. [MQTT-3.14.4-3]
     Discard,
 }
 
 impl Ending {
-    /// The broker ends it with a DISCONNECT.
+    /// The broker ends the connection with DISCONNECT.
     pub(in crate::broker) fn with_disconnect(reason_code: ReasonCode, cause: impl Into<ByteString>) -> Self {
         Self { disconnect: Some(reason_code), reason_code, cause: cause.into(), will: WillAction::Publish, lost: false }
     }
@@ -48,13 +48,13 @@ impl Ending {
         Self { will, ..Self::with_disconnect(ReasonCode::SessionTakenOver, "session taken over by another connection") }
     }
 
-    /// The transport ended.
+    /// The transport has ended.
     fn lost(cause: ByteString) -> Self {
         let reason_code = ReasonCode::UnspecifiedError;
         Self { disconnect: None, reason_code, cause, will: WillAction::Publish, lost: true }
     }
 
-    /// The peer is gone, which nobody reads while the connection is paused.
+    /// The peer has closed while the connection was paused.
     pub(in crate::broker) fn peer_gone(cause: String) -> Self {
         Self { lost: false, ..Self::lost(cause.into()) }
     }
@@ -72,7 +72,7 @@ impl Shard {
         self.end_connection(id, Ending::lost(cause), turn);
     }
 
-    /// The Session ends its connection.
+    /// The Session ends its connection, after DISCONNECT or a protocol error.
     pub(in crate::broker) fn on_ended(&mut self, slot: usize, ended: Ended, turn: &mut Turn<'_>) {
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
         let ending = match ended {
@@ -124,7 +124,7 @@ impl Shard {
         self.break_off_with(id, reason_code, cause, turn);
     }
 
-    /// Closes a connection without a Session; nothing is sent.
+    /// Closes a connection that has no Session, without sending a packet.
     pub(in crate::broker) fn break_off(&mut self, id: ConnectionId, cause: &'static str, turn: &mut Turn<'_>) {
         self.break_off_with(id, ReasonCode::ProtocolError, ByteString::from_static(cause), turn);
     }
@@ -176,7 +176,7 @@ impl Shard {
         turn.actions.push(Action::Report(Box::new(report)));
     }
 
-    /// Detaches the Session in `slot` from its connection. A durable Session waits for the next one, another ends.
+    /// Detaches the Session in `slot` from its connection. A durable Session is kept, a transient one ends.
     fn detach(&mut self, slot: usize, action: WillAction, turn: &mut Turn<'_>) {
         self.drive(slot, session::Event::Disconnected, turn);
         self.counters.sessions_connected -= 1;
@@ -201,7 +201,7 @@ impl Shard {
         self.schedule_session(slot);
     }
 
-    /// The broker stops: all connections end with 0x8B.
+    /// Ends all connections with 0x8B Server shutting down.
     pub(in crate::broker) fn on_shutting_down(&mut self, turn: &mut Turn<'_>) {
         self.lifecycle.shut_down();
         let connected: Vec<ConnectionId> = self.connections.iter().map(|connection| connection.id).collect();

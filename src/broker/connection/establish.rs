@@ -1,4 +1,4 @@
-//! An authorized client gets its Session and its CONNACK.
+//! Attaches an authenticated client to its Session and sends CONNACK.
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::routing::{Location, Subscriber};
 use crate::session::{self, Link, Session, Ticket};
 
 impl Shard {
-    /// Makes this shard the holder of the Client Identifier, and asks the previous holder for the Session.
+    /// Makes this shard the holder of the Client Identifier, and requests the Session from the previous holder.
     pub(in crate::broker) fn claim_session(
         &mut self,
         id: ConnectionId,
@@ -40,7 +40,7 @@ impl Shard {
             };
             self.counters.denied += 1;
             turn.actions.push(Action::Report(Box::new(report)));
-            let cause = "not authorized to publish its Will".into();
+            let cause = "not authorized to publish to its Will Topic".into();
             return self.refuse(id, ReasonCode::NotAuthorized, cause, turn);
         }
         let clean_start = connecting.connect.clean_start;
@@ -60,7 +60,7 @@ impl Shard {
         }
     }
 
-    /// Answers CONNECT, with the Session that was there or with a new one.
+    /// Accepts CONNECT with the existing Session, or with a new one.
     pub(in crate::broker) fn finish_connect(
         &mut self,
         id: ConnectionId,
@@ -77,7 +77,7 @@ impl Shard {
             }
             None => {
                 self.shared.directory.unclaim(&connecting.client_id, claim);
-                let cause = "as many sessions as sessions_max allows".into();
+                let cause = "sessions_max reached".into();
                 return self.refuse(id, ReasonCode::QuotaExceeded, cause, turn);
             }
         };
@@ -106,7 +106,7 @@ impl Shard {
         self.replay(slot, turn);
     }
 
-    /// Attaches the Session in `slot` to its connection. Returns the ticket that CONNACK waits for.
+    /// Attaches the Session in `slot` to its connection. Returns the ticket that CONNACK waits for, if any.
     fn attach(&mut self, slot: usize, id: ConnectionId, connect: &mut Connect, turn: &mut Turn<'_>) -> Option<Ticket> {
         let session_expiry_interval = self.session_expiry_interval(connect);
         let connection = self.connection(id)?;
@@ -121,7 +121,7 @@ impl Shard {
         let key = entry.subscriber.key;
         let client_id = entry.subscriber.client_id.clone();
         let will = entry.will.clone();
-        // Messages that only the store has would be deleted with the records of the Session.
+        // Deleting the records of the Session would also delete queued messages that are only in the store.
         let needs_store = entry.session.needs_store();
         entry.stored = session_expiry_interval > 0 || will.is_some() || needs_store;
         entry.session.set_recorded(session_expiry_interval > 0 && self.settings.queue_head.is_some());
@@ -157,7 +157,7 @@ impl Shard {
     /// The Keep Alive that is enforced, in seconds.
     fn keep_alive(&self, connect: &Connect) -> u16 {
         match self.settings.keep_alive_max.map(NonZeroU16::get) {
-            // 3.1.1 has no Server Keep Alive, so its clients keep the one they asked for.
+            // 3.1.1 has no Server Keep Alive, so the Keep Alive that the client requested applies.
             Some(maximum)
                 if connect.version.has_properties() && (connect.keep_alive == 0 || connect.keep_alive > maximum) =>
             {
@@ -226,7 +226,7 @@ pub(in crate::broker) struct GrantedClaim {
     pub(in crate::broker) connecting: Box<Connecting>,
 }
 
-/// Leaves out properties that would exceed the Maximum Packet Size of the client. [MQTT-3.2.2-19] [MQTT-3.2.2-20]
+/// Omits User Properties and Reason String if they would exceed the Maximum Packet Size of the client. [MQTT-3.2.2-19] [MQTT-3.2.2-20]
 fn fit(mut connack: Connack, connect: &Connect) -> Connack {
     if let Some(maximum) = connect.properties.maximum_packet_size {
         let packet = ServerPacket::Connack(Box::new(connack.clone()));
@@ -238,7 +238,7 @@ fn fit(mut connack: Connack, connect: &Connect) -> Connack {
     connack
 }
 
-/// Copies the Will out of the read buffer.
+/// Copies the Will, so that it does not keep the read buffer alive.
 fn detached(will: &Will) -> Will {
     let mut message = Message { topic: will.topic.detached(), ..will.message() };
     message.detach();

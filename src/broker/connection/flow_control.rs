@@ -1,28 +1,27 @@
-//! Why a connection is not read, and who lets it go on.
+//! Backpressure: pauses reading from a connection, and resumes it.
 //!
-//! Each connection has a set of [`PauseReason`]s. The first one leads to [`Action::Pause`], the end of the last one to
-//! [`Action::Resume`]; the caller only obeys these two.
+//! Each connection has a set of [`PauseReason`]s. Adding the first reason emits [`Action::Pause`], removing the last one emits
+//! [`Action::Resume`].
 //!
-//! | reason | who waits | for whom | at most | who wakes it |
+//! | reason | paused connection | it waits for | at most | resumed by |
 //! | --- | --- | --- | --- | --- |
-//! | `Authenticating` | a client, at CONNECT or AUTH | the provider | `connect_timeout` at CONNECT | `Event::Authenticated` |
-//! | `Claiming` | a client at CONNECT | the shard that has its Session, then the store | `connect_timeout` for the shard | CONNACK leaves |
-//! | `ResponsesUnsent` | a client with `outgoing_bytes_max` unsent bytes | itself, to read | `write_timeout` without progress | `Event::Flushed` with less than half |
-//! | `ResponsesUnstable` | a client whose responses wait for the store | the store | `PAUSE_MAX`, with Keep Alive | `Event::Persisted`, below half |
-//! | `SlowReceiver` | a publisher | a receiver that is full | the receiver's budget, see [`slow_receiver`](super::slow_receiver) | the receiver has caught up, is slow, or is gone |
-//! | `StoreCongested` | the publisher of a record | the store | `PAUSE_MAX`, with Keep Alive | `Event::StoreCongestion(false)`, some after each event |
-//! | `ShardFull` | the publisher of a message for that shard | the shard | `PAUSE_MAX`, with Keep Alive | `Event::ShardCongestion`, some after each event |
-//! | `NoRoom` | a 3.1.1 publisher | room in a queue or on the disk | `PAUSE_MAX`, with Keep Alive; until its peer closes | who frees room in the queue, its Session's end, `Event::StoreRoom` |
-//! | `DeduplicationPending` | a publisher with a `dedup-id` | a commit of another shard | that commit | its own timer, every 20 ms |
+//! | `Authenticating` | a client after CONNECT or AUTH | the provider | `connect_timeout` at CONNECT | `Event::Authenticated` |
+//! | `Claiming` | a client after CONNECT | the shard that holds its Session, then the store | `connect_timeout` for the shard | sending CONNACK |
+//! | `ResponsesUnsent` | a client with `outgoing_bytes_max` unsent bytes | its own reads | `write_timeout` without progress | `Event::Flushed` below half of it |
+//! | `ResponsesUnstable` | a client whose responses wait for a commit | the store | `PAUSE_MAX`, with Keep Alive | `Event::Persisted`, below half of the bound |
+//! | `SlowReceiver` | a publisher | a receiver whose outgoing buffer is full | the receiver's budget, see [`slow_receiver`](super::slow_receiver) | the receiver catches up, becomes slow, or disconnects |
+//! | `StoreCongested` | a client whose packet made a record | the store | `PAUSE_MAX`, with Keep Alive | `Event::StoreCongestion(false)`, a bounded number after each event |
+//! | `ShardFull` | the publisher of a message for that shard | the shard | `PAUSE_MAX`, with Keep Alive | `Event::ShardCongestion`, a bounded number after each event |
+//! | `NoRoom` | a 3.1.1 publisher | room in a queue or on the disk | `PAUSE_MAX`, with Keep Alive; until its peer closes | freed room in the queue, the end of the Session, `Event::StoreRoom` |
+//! | `DeduplicationPending` | a publisher with a `dedup-id` | a commit of another shard | that commit | a timer, every 20 ms |
 //!
-//! What a client is answered counts as what it is delivered: both are unsent bytes of its connection. QoS 0 messages beyond
-//! `outgoing_bytes_max` are dropped, QoS 1 and 2 messages wait in the queue from half of it on, and what is answered beyond it has the
-//! client not read until it has taken half. Delivery to it goes on meanwhile, as far as it takes its bytes, so nobody waits for
-//! something that waits for it.
+//! Responses and deliveries both count as unsent bytes of a connection. From half of `outgoing_bytes_max` on, QoS 1 and 2 messages stay
+//! in the queue. Beyond `outgoing_bytes_max`, QoS 0 messages are dropped, and a response pauses reading until the client has read half
+//! of the bytes. Delivery to a paused client continues, so two clients cannot wait for each other.
 //!
-//! While a connection is paused, its client cannot be heard: Keep Alive is suspended, for [`PAUSE_MAX`] at the most, and begins anew when
-//! the connection is read again. The caller looks whether the peer is still there ([`Event::PeerClosed`](crate::broker::Event::PeerClosed)):
-//! a client that waits for room is closed at once, any other after [`PEER_CLOSED_MAX`], since it may have sent something before it closed.
+//! Keep Alive is suspended while a connection is paused, for [`PAUSE_MAX`] at most, and restarts when the connection is read again. The
+//! caller checks whether the peer has closed ([`Event::PeerClosed`](crate::broker::Event::PeerClosed)): a client that waits for room is
+//! then closed at once, any other after [`PEER_CLOSED_MAX`], because packets that it sent before may not have been read.
 
 use std::time::Duration;
 
@@ -39,28 +38,28 @@ use crate::routing::ShardId;
 use crate::session::{self, Ticket};
 
 impl Shard {
-    /// Adds a reason not to read from a connection.
+    /// Adds a pause reason, and emits [`Action::Pause`] if it is the first.
     pub(in crate::broker) fn pause(&mut self, id: ConnectionId, reason: PauseReason, turn: &mut Turn<'_>) {
         if self.connections.pause(id, reason, turn.now) {
             turn.actions.push(Action::Pause { connection: id });
         }
     }
 
-    /// Takes a reason away.
+    /// Removes a pause reason, and emits [`Action::Resume`] if it was the last.
     pub(in crate::broker) fn resume(&mut self, id: ConnectionId, reason: PauseReason, turn: &mut Turn<'_>) {
         if self.connections.resume(id, reason, turn.now) {
             turn.actions.push(Action::Resume { connection: id });
         }
     }
 
-    /// Adds `bytes` to the estimate of what a connection has not sent; `Event::Flushed` corrects it.
+    /// Adds `bytes` to the estimate of unsent bytes; `Event::Flushed` corrects it.
     pub(in crate::broker) fn add_unsent(&mut self, id: ConnectionId, bytes: usize) {
         if let Some(connection) = self.connection_mut(id) {
             connection.unsent_bytes += bytes;
         }
     }
 
-    /// The transport of a connection took bytes.
+    /// The transport accepted bytes of the outgoing buffer; `remaining` bytes are still in it.
     pub(in crate::broker) fn on_flushed(&mut self, id: ConnectionId, remaining: usize, turn: &mut Turn<'_>) {
         let full = self.settings.outgoing_bytes_max / 2;
         let Some(connection) = self.connection_mut(id) else { return };
@@ -77,7 +76,8 @@ impl Shard {
         self.end_congestion(id, turn);
     }
 
-    /// After a packet of the client in `slot`: it may take more retained messages, or have too many responses waiting.
+    /// Runs after a packet of the client in `slot`: continues its replays, and pauses it if too many responses or bytes are pending. `before`
+    /// is the last ticket that was issued before the packet.
     #[inline]
     pub(in crate::broker) fn after_packet(
         &mut self,
@@ -104,7 +104,7 @@ impl Shard {
         }
     }
 
-    /// Pauses a client if a record was made of what it sent since `before`, and the store is congested.
+    /// Pauses a client if the store is congested and a record was written for it after the ticket `before`.
     pub(in crate::broker) fn pause_for_store(&mut self, id: ConnectionId, before: Ticket, turn: &mut Turn<'_>) {
         let has_record = self.pipeline.last() > before;
         let waits = |connection: &Connection| connection.pause_reasons().contains(PauseReason::StoreCongested);
@@ -114,7 +114,8 @@ impl Shard {
         }
     }
 
-    /// After an event: publishers of what went to a full shard wait, and some of those go on that may.
+    /// Runs after an event: pauses publishers whose messages went to a full shard, and continues up to [`READY_PER_EVENT`] connections that
+    /// no longer wait.
     pub(in crate::broker) fn after_event(&mut self, turn: &mut Turn<'_>) {
         if self.flow.has_full_shards() {
             self.pause_for_full_shards(turn);
@@ -123,7 +124,7 @@ impl Shard {
             let Some((id, task)) = self.flow.next_ready() else { break };
             match task {
                 ReadyTask::Resume(PauseReason::StoreCongested) if self.flow.is_store_congested() => {
-                    self.flow.wait_for_store(id, &self.connections); // again, before it was its turn
+                    self.flow.wait_for_store(id, &self.connections); // congested again before this task ran
                 }
                 ReadyTask::Resume(reason) => self.resume(id, reason, turn),
                 ReadyTask::Retry(woken_for) => self.retry(id, woken_for, turn),
@@ -134,7 +135,7 @@ impl Shard {
         }
     }
 
-    /// Pauses the publishers of this shard whose messages went to a full one.
+    /// Pauses the publishers of this shard whose messages are forwarded to a full shard in this turn.
     fn pause_for_full_shards(&mut self, turn: &mut Turn<'_>) {
         let to_full = |action: &Action| {
             let Action::Forward { shard, message } = action else { return None };
@@ -151,7 +152,7 @@ impl Shard {
         }
     }
 
-    /// The peer of a connection sends nothing more. If we read it, we read its end.
+    /// The peer has closed. A connection that is not paused is ended by the reader, which reads the end of the stream.
     pub(in crate::broker) fn on_peer_closed(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection(id) else { return };
         let reasons = connection.pause_reasons();
@@ -160,11 +161,11 @@ impl Shard {
         }
         let waits_for_room = reasons.contains(PauseReason::NoRoom);
         if waits_for_room || turn.now.since(connection.since()) >= PEER_CLOSED_MAX {
-            self.end_connection(id, Ending::peer_gone(format!("closed by the client while {}", reasons.describe())), turn);
+            self.end_connection(id, Ending::peer_gone(format!("closed by the client while paused: {}", reasons.describe())), turn);
         }
     }
 
-    /// After a change of what waits for the store, and of what is unsent, of the client in `slot`.
+    /// Pauses or resumes the client in `slot` after a change of its responses that wait for a commit, or of its unsent bytes.
     pub(in crate::broker) fn bound_responses(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(id) = entry.connection else { return };
@@ -184,18 +185,18 @@ impl Shard {
     }
 }
 
-/// Responses of one client that may wait for the store, if they are small.
+/// The number of responses of one client that may wait for a commit; their bytes are bounded by `outgoing_bytes_max`.
 pub(in crate::broker) const RESPONSES_UNSTABLE_MAX: usize = 1_024;
 
-/// How long Keep Alive is suspended for one pause, and a client without a word of ours believed to be there: longer than a disk or a
-/// receiver takes that will be well again, shorter than anyone leaves a dead one.
+/// The longest time that one pause suspends Keep Alive; then the connection is closed. It is longer than a disk or receiver needs to
+/// recover from a temporary failure.
 pub(in crate::broker) const PAUSE_MAX: Duration = Duration::from_secs(300);
 
-/// How long what a client sent before it closed waits to be read.
+/// How long a paused connection stays open after its peer has closed, so that packets sent before can still be read.
 pub(in crate::broker) const PEER_CLOSED_MAX: Duration = Duration::from_secs(10);
 
-/// Connections that go on after one event, so that a thousand don't all at once.
+/// Connections that continue after one event. The bound avoids a burst when many wait for the same condition.
 const READY_PER_EVENT: usize = 64;
 
-/// The others go on then, if no other event comes before.
+/// When the next batch continues if no other event comes before.
 const READY_PAUSE: Duration = Duration::from_millis(1);

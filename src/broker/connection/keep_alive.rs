@@ -1,4 +1,4 @@
-//! Keep Alive, and the time that a CONNECT may take.
+//! Enforces Keep Alive and `connect_timeout`.
 
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::flow_control::PAUSE_MAX;
@@ -9,21 +9,21 @@ use crate::codec::ReasonCode;
 use crate::timestamp::Timestamp;
 
 impl Shard {
-    /// Sets the one timer of a connection: for its CONNECT, and then for its Keep Alive.
+    /// Sets the timer of a connection, which serves `connect_timeout` until CONNACK and Keep Alive after it.
     pub(in crate::broker) fn set_due(&mut self, id: ConnectionId, at: Timestamp) {
         if self.connection(id).is_some() {
             self.timers.set_connection(id.slot, at);
         }
     }
 
-    /// CONNECT or the Keep Alive of a connection is due.
+    /// The timer of the connection in `slot` is due: `connect_timeout` or Keep Alive.
     pub(in crate::broker) fn on_connection_due(&mut self, slot: u32, turn: &mut Turn<'_>) {
         let Some(connection) = self.connections.in_slot(slot) else { return };
         let id = connection.id;
         match connection.phase {
             Phase::AwaitingConnect => self.break_off(id, "no CONNECT within connect_timeout", turn),
             Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
-                let cause = "not connected within connect_timeout".into();
+                let cause = "CONNECT not completed within connect_timeout".into();
                 self.refuse(id, ReasonCode::ServerBusy, cause, turn);
             }
             Phase::Connected(_) if connection.keep_alive == 0 => {}
@@ -31,12 +31,12 @@ impl Shard {
                 let silence_max = connection.silence_max();
                 let reasons = connection.pause_reasons();
                 if !reasons.is_empty() {
-                    // Keep Alive is suspended while we don't read, for a bounded time.
+                    // Keep Alive is suspended while reading is paused by us, for a bounded time.
                     let until = connection.since() + silence_max.max(PAUSE_MAX);
                     if until > turn.now {
                         return self.set_due(id, until.min(turn.now + silence_max));
                     }
-                    let cause = format!("not read for too long: {}", reasons.describe());
+                    let cause = format!("paused for too long: {}", reasons.describe());
                     return self.end_connection(id, Ending::with_disconnect(ReasonCode::ServerBusy, cause), turn);
                 }
                 let due = connection.since() + silence_max;

@@ -1,4 +1,4 @@
-//! Network Connections: CONNECT, authentication, Keep Alive, flow control and their end.
+//! Network Connections: CONNECT, authentication, Keep Alive, flow control and disconnection.
 
 pub(super) mod authenticate;
 pub(super) mod backlog;

@@ -1,15 +1,15 @@
 use crate::codec::ClientPacket;
 
-/// What a packet of a client may cost the broker, if its client reads nothing or the store is slow.
+/// The resources that a packet of a client may occupy while the client reads nothing or the store is slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) enum PacketEffect {
-    /// Nothing: an acknowledgement that ends something.
+    /// None: PUBACK or PUBCOMP.
     None,
-    /// A response.
+    /// A response in the outgoing buffer.
     Response,
-    /// A response or deliveries, and a record of what is new.
+    /// A response or deliveries, and a record.
     Record,
-    /// Deliveries, and perhaps a record, but no response: a PUBLISH at QoS 0.
+    /// Deliveries, and a record if RETAIN is set, but no response: PUBLISH at QoS 0.
     Unanswered,
 }
 

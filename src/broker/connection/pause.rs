@@ -1,34 +1,34 @@
-//! Why a connection is not read.
+//! The reasons for which the broker stops reading from a connection.
 
-/// A reason not to read from a connection. The table in [`flow_control`](super::flow_control) says who takes each of them away.
+/// A reason for which a connection is not read. The table in [`flow_control`](super::flow_control) lists what ends each reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) enum PauseReason {
-    /// A provider is asked who the client is.
+    /// A provider authenticates the client.
     Authenticating,
-    /// Its Session is asked for, or CONNACK waits to be stable.
+    /// Another shard is asked for the Session, or CONNACK waits for its record to be stable.
     Claiming,
-    /// It doesn't take what it is answered.
+    /// The client does not read the responses that it caused: its outgoing buffer is full.
     ResponsesUnsent,
-    /// Too many responses, or too many bytes of them, wait for the store.
+    /// Too many responses to the client, or too many bytes of them, wait for a commit.
     ResponsesUnstable,
-    /// Too many bytes of all clients wait for the store.
+    /// Too many bytes of all clients wait for a commit.
     StoreCongested,
-    /// The mailbox of a shard that its messages go to is full.
+    /// The mailbox of a shard that the client publishes to is full.
     ShardFull,
-    /// Its message waits for room in a queue or on the disk.
+    /// A message of the client waits for room in a queue or on the disk.
     NoRoom,
-    /// Whether its message is a repeat turns out when a record of another shard is stable.
+    /// A message of the client has the `dedup-id` of a message whose record on another shard is not stable yet.
     DeduplicationPending,
-    /// A receiver of its messages doesn't take them as fast as they come. Counted: one reason for each such receiver.
+    /// A receiver does not read its messages as fast as the client publishes them. Counted: one reason for each such receiver.
     SlowReceiver,
 }
 
-/// The reasons not to read from one connection. It is paused while there is any.
+/// The reasons for which one connection is not read. It is paused while the set is not empty.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) struct PauseReasons {
-    /// A bit for each of them but `SlowReceiver`.
+    /// One bit for each reason except `SlowReceiver`.
     single: u8,
-    /// How many receivers hold it.
+    /// The number of receivers that the connection is paused for (`SlowReceiver`).
     receivers: u32,
 }
 
@@ -45,22 +45,22 @@ impl PauseReason {
         Self::SlowReceiver,
     ];
 
-    /// In words, for the log.
+    /// The text for log lines and for the client API.
     pub(in crate::broker) const fn name(self) -> &'static str {
         match self {
-            Self::Authenticating => "its authentication is not answered",
-            Self::Claiming => "its session is not here yet",
-            Self::ResponsesUnsent => "it does not take its responses",
-            Self::ResponsesUnstable => "its responses wait for the store",
-            Self::StoreCongested => "the store is congested",
-            Self::ShardFull => "a shard is overloaded",
-            Self::NoRoom => "there is no room for its message",
-            Self::DeduplicationPending => "the first of its repeated message is not stable",
-            Self::SlowReceiver => "a receiver is slow",
+            Self::Authenticating => "waiting for authentication",
+            Self::Claiming => "waiting for its session",
+            Self::ResponsesUnsent => "outgoing buffer full",
+            Self::ResponsesUnstable => "responses waiting for a commit",
+            Self::StoreCongested => "store congested",
+            Self::ShardFull => "mailbox of another shard full",
+            Self::NoRoom => "no room for its message",
+            Self::DeduplicationPending => "first message with its dedup-id not committed",
+            Self::SlowReceiver => "receiver slow",
         }
     }
 
-    /// `None` for the one that is counted.
+    /// The bit of this reason; `None` for `SlowReceiver`, which is counted.
     const fn bit(self) -> Option<u8> {
         if matches!(self, Self::SlowReceiver) { None } else { Some(1 << self as u8) }
     }
@@ -78,7 +78,7 @@ impl PauseReasons {
         }
     }
 
-    /// Adds a reason. `true` if it is the first of all.
+    /// Adds a reason. Returns `true` if the set was empty.
     pub(super) const fn add(&mut self, reason: PauseReason) -> bool {
         let was_empty = self.is_empty();
         match reason.bit() {
@@ -88,7 +88,7 @@ impl PauseReasons {
         was_empty
     }
 
-    /// Takes a reason away. `true` if it was the last of all.
+    /// Removes a reason. Returns `true` if the set is empty now and was not before.
     pub(super) const fn remove(&mut self, reason: PauseReason) -> bool {
         let was_empty = self.is_empty();
         match reason.bit() {
@@ -98,7 +98,7 @@ impl PauseReasons {
         !was_empty && self.is_empty()
     }
 
-    /// All of them in words, for the log.
+    /// The texts of all reasons, separated by commas.
     pub(in crate::broker) fn describe(self) -> String {
         PauseReason::ALL
             .into_iter()
@@ -119,17 +119,17 @@ mod tests {
         assert!(reasons.add(PauseReason::SlowReceiver));
         assert!(!reasons.add(PauseReason::SlowReceiver));
         assert!(!reasons.add(PauseReason::NoRoom));
-        assert!(!reasons.add(PauseReason::NoRoom), "a single reason is there once");
+        assert!(!reasons.add(PauseReason::NoRoom), "only SlowReceiver is counted");
         assert!(!reasons.remove(PauseReason::NoRoom));
         assert!(!reasons.remove(PauseReason::SlowReceiver));
-        assert!(reasons.contains(PauseReason::SlowReceiver), "the other receiver still holds it");
+        assert!(reasons.contains(PauseReason::SlowReceiver), "the second receiver is still slow");
         assert!(reasons.remove(PauseReason::SlowReceiver));
-        assert!(!reasons.remove(PauseReason::SlowReceiver), "it was not paused");
+        assert!(!reasons.remove(PauseReason::SlowReceiver), "the set was empty");
         assert!(reasons.is_empty());
     }
 
     #[test]
-    fn each_reason_is_told_from_the_others() {
+    fn each_reason_is_distinct() {
         for reason in PauseReason::ALL {
             let mut reasons = PauseReasons::default();
             reasons.add(reason);

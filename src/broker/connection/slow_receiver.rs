@@ -1,12 +1,12 @@
-//! What happens when a receiver doesn't take its messages as fast as they come.
+//! Backpressure from a receiver that does not read its messages as fast as they come.
 //!
-//! Publishers wait for it, so that nothing is lost to a burst. But they may have other receivers as well, so there is a budget of time
-//! that it may have publishers wait: `slow_receiver_grace` at first, and one fiftieth of all time later; a tenth of the grace at a time;
-//! and a twentieth of all time for all receivers of a shard together, however many they are. Without enough left it is slow: nobody waits for
-//! it any more, and what is too much for it is dropped at QoS 0 and queued at QoS 1 and 2, until it has caught up.
+//! Its publishers are paused, so that a burst loses no message. A pause delays the other receivers of these publishers, so a budget limits
+//! it: `slow_receiver_grace` at first, refilled at one fiftieth of the elapsed time; one tenth of the grace for each pause; and one twentieth
+//! of the elapsed time for all receivers of a shard together. When too little is left, the receiver is *slow*: its publishers are not paused,
+//! and excess messages are dropped at QoS 0 and queued at QoS 1 and 2, until it has caught up.
 //!
-//! A publisher that has sent to this one receiver alone for a while delays nobody else by waiting. It costs nothing of the budget, and
-//! waits for the grace at the most each time.
+//! Pausing a publisher that has had only this receiver for more than a second delays no other receiver. Such a pause is not charged to the
+//! budget and lasts for the grace at most.
 
 use crate::broker::action::Action;
 use crate::broker::connection::backlog::{PauseBudgets, PauseDecision};
@@ -20,7 +20,7 @@ use crate::routing::SessionKey;
 use crate::timestamp::Timestamp;
 
 impl Shard {
-    /// Whether a QoS 0 message for the Session in `slot` has no room.
+    /// Whether a QoS 0 message for the Session in `slot` must be dropped, because the outgoing buffer is full or the receiver is slow.
     pub(in crate::broker) fn is_overrun(&self, slot: usize) -> bool {
         let connection = self.sessions.get(slot).and_then(|entry| entry.connection);
         let Some(connection) = connection.and_then(|id| self.connection(id)) else { return false };
@@ -31,13 +31,13 @@ impl Shard {
         connection.unsent_bytes >= maximum || connection.backlog.is_slow()
     }
 
-    /// Has the publisher of a message wait that was just given to the Session in `slot`, if that has too much to send.
+    /// Pauses the publisher of a message that was delivered to the Session in `slot`, if that has too many unsent bytes or messages.
     pub(in crate::broker) fn pause_publisher(&mut self, slot: usize, origin: Option<Origin>, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(id) = entry.connection else { return };
         let full = self.settings.outgoing_bytes_max / 2;
         let unsent_max = (self.settings.queued_messages_max as u64 / 2).max(1);
-        // No more is unsent than is in the queue, and to count it takes longer.
+        // The queue length bounds the number of unsent messages, and is cheaper to get.
         let queued = entry.session.queued().0 as u64;
         let unsent = if queued < unsent_max { queued } else { entry.session.unsent() };
         let grace = self.settings.slow_receiver_grace;
@@ -48,7 +48,7 @@ impl Shard {
             return;
         }
         if waits_for_itself && connection.unsent_bytes < full {
-            return; // it must be read from to acknowledge what it has
+            return; // a paused client could not send the acknowledgements that make room
         }
         match connection.backlog.decide(origin, PauseBudgets { now: turn.now, grace, of_shard }) {
             PauseDecision::AlreadySlow => {}
@@ -67,7 +67,7 @@ impl Shard {
         }
     }
 
-    /// The publisher of a message as those know it who may have it wait; `receiver`: if it is the only one of this message.
+    /// The origin of a message, by which receivers pause its publisher. `receiver`: the only receiver of this message, if there is only one.
     #[inline]
     pub(in crate::broker) fn origin_of(
         &mut self,
@@ -80,7 +80,7 @@ impl Shard {
         Some(Origin { is_sole: connection.sole_receiver.note(receiver, now), ..origin })
     }
 
-    /// Ends the congestion of a connection that has caught up.
+    /// Resumes the publishers of a receiver that has caught up.
     pub(super) fn end_congestion(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
         let low = self.settings.outgoing_bytes_max / 4;
         let unsent_low = (self.settings.queued_messages_max as u64 / 4).max(1);
@@ -98,7 +98,7 @@ impl Shard {
         }
     }
 
-    /// A receiver may be at the end of what it may have publishers wait.
+    /// The timer of a receiver's pause: resumes its publishers if the pause is over.
     pub(in crate::broker) fn on_pause_ends(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
         let grace = self.settings.slow_receiver_grace;
         let time = PauseBudgets { now: turn.now, grace, of_shard: &mut self.pause_budget };
@@ -106,7 +106,7 @@ impl Shard {
         self.release_publishers(publishers.unwrap_or_default(), turn);
     }
 
-    /// Publishers wait no longer for a receiver.
+    /// Resumes publishers that were paused for a receiver.
     pub(in crate::broker) fn release_publishers(&mut self, publishers: Vec<Origin>, turn: &mut Turn<'_>) {
         for origin in publishers {
             if origin.shard == self.id {

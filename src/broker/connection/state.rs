@@ -14,87 +14,88 @@ use crate::codec::{ClientId, Connect, ProtocolVersion, ServerPacket};
 use crate::routing::{Access, SessionKey};
 use crate::timestamp::Timestamp;
 
-/// What a shard knows of a Network Connection.
+/// The state of a Network Connection in its shard.
 #[derive(Debug)]
 pub(in crate::broker) struct Connection {
     pub(in crate::broker) id: ConnectionId,
     pub(in crate::broker) identity: Box<ClientIdentity>,
     pub(in crate::broker) phase: Phase,
-    /// Fixed by CONNECT.
+    /// The protocol version; known once CONNECT has been decoded.
     pub(in crate::broker) version: ProtocolVersion,
-    /// What its client takes; `None`: everything.
+    /// Maximum Packet Size of the client in bytes; `None`: no limit.
     pub(in crate::broker) maximum_packet_size: Option<NonZeroU32>,
-    /// What the client may do.
+    /// The access rules of the client.
     pub(in crate::broker) access: Arc<Access>,
     pub(in crate::broker) client_id: Option<ClientId>,
-    /// What the client is held to, in seconds; 0: off.
+    /// The Keep Alive that is enforced, in seconds; 0: off.
     pub(in crate::broker) keep_alive: u16,
-    /// When its last packet came, or since when it has been read again; while it is paused: since when it has been.
+    /// While paused: when the pause began. Otherwise: when the last packet came or the last pause ended, whichever is later.
     since: Timestamp,
-    /// Why it is not read.
+    /// The reasons for which it is not read.
     reasons: PauseReasons,
-    /// Bytes that wait for the transport, nearly.
+    /// An estimate of the bytes in its outgoing buffer; `Event::Flushed` corrects it.
     pub(in crate::broker) unsent_bytes: usize,
-    /// As a receiver.
+    /// Its state as a receiver: whether publishers are paused for it.
     pub(in crate::broker) backlog: Backlog,
-    /// As a publisher.
+    /// Its state as a publisher: whether it sends to one receiver only.
     pub(in crate::broker) sole_receiver: SoleReceiver,
-    /// A message of it that waits for room, or for the first of which it may be a repeat.
+    /// Its message that can be neither accepted nor refused yet.
     pub(in crate::broker) blocked: Option<Box<BlockedMessage>>,
 }
 
-/// Where a connection comes from, and by whose name: wanted when it begins, and for the log.
+/// The remote end of a connection and the identity of its client, used by authentication and by the log.
 ///
-/// Boxed, it has the size of what the allocator leaves between a socket's registration and the next, which are aligned: it costs nothing.
+/// It is boxed because the allocator can place it in the gaps between the aligned registrations of sockets, so it uses no further memory.
 #[derive(Debug)]
 pub(in crate::broker) struct ClientIdentity {
     pub(in crate::broker) peer: Peer,
-    /// The name that the client is known by.
+    /// The user name of the client for the log.
     pub(in crate::broker) user: Option<Arc<str>>,
-    /// Whether that name was proved.
+    /// Whether a provider verified `user`.
     pub(in crate::broker) is_verified: bool,
     pub(in crate::broker) authentication_method: Option<Box<ByteString>>,
 }
 
-/// How far a connection has come.
+/// The phase of a connection between accept and CONNACK.
 #[derive(Debug)]
 pub(in crate::broker) enum Phase {
-    /// CONNECT must come.
+    /// CONNECT is the only packet allowed.
     AwaitingConnect,
-    /// The provider is asked.
+    /// A provider authenticates the client.
     Authenticating(Box<Connecting>),
-    /// The client must answer our AUTH.
+    /// AUTH was sent; the client must answer with AUTH.
     AwaitingAuth(Box<Connecting>),
-    /// Another shard is asked for the Session.
+    /// The Session is requested from the shard that holds it.
     Claiming,
-    /// It has the Session in this slot.
+    /// CONNECT was accepted; the Session is in this slot.
     Connected(usize),
 }
 
-/// A CONNECT on its way.
+/// A CONNECT that is not answered yet.
 #[derive(Debug)]
 pub(in crate::broker) struct Connecting {
     pub(in crate::broker) connect: Connect,
     pub(in crate::broker) client_id: ClientId,
-    /// Whether the Client Identifier is ours.
+    /// Whether the broker assigned the Client Identifier.
     pub(in crate::broker) assigned: bool,
-    /// For CONNACK, from the provider.
+    /// Authentication Data of the provider, for CONNACK.
     pub(in crate::broker) authentication_data: Option<bytes::Bytes>,
 }
 
-/// The receiver that a publisher sends to, if it sends to one alone.
+/// The receiver of a publisher that sends to one receiver only.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct SoleReceiver {
-    /// The number of its Session, as far as 32 bits go; 0: nothing was sent yet; [`SEVERAL`](Self::SEVERAL).
+    /// The lower 32 bits of the receiver's Session key; 0: nothing was sent yet; or [`SEVERAL`](Self::SEVERAL).
     key: u32,
-    /// Since when, in seconds; 0: since the first message.
+    /// The time in seconds from which on `key` applies; 0: since the first message.
     since: u32,
 }
 
 impl SoleReceiver {
     const SEVERAL: u32 = u32::MAX;
 
-    /// A message goes to this receiver, or to several. `true` if it is the only one, and has been for a while.
+    /// Notes the receiver of a message; `None`: several receivers. Returns `true` if it has been the only receiver for more than
+    /// [`SOLE_AFTER`] seconds, or since the first message.
     #[inline]
     pub(in crate::broker) fn note(&mut self, receiver: Option<SessionKey>, now: Timestamp) -> bool {
         let key = receiver.map_or(Self::SEVERAL, |key| low_half(key.0));
@@ -115,12 +116,11 @@ const fn low_half(number: u64) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// So many seconds after its last message to another receiver a publisher counts as one that has no other: what it would still have
-/// to send there, it would have sent.
+/// A publisher has a sole receiver when its last message to another receiver is more than this many seconds old.
 const SOLE_AFTER: u32 = 1;
 
 impl Connection {
-    /// A connection that has said nothing yet.
+    /// A connection before its first packet.
     pub(in crate::broker) fn new(id: ConnectionId, peer: Peer, now: Timestamp, access: Arc<Access>) -> Self {
         Self {
             id,
@@ -140,7 +140,7 @@ impl Connection {
         }
     }
 
-    /// A packet of it came.
+    /// Restarts the Keep Alive interval after a packet, unless the connection is paused.
     #[inline]
     pub(in crate::broker) const fn on_packet(&mut self, now: Timestamp) {
         if self.reasons.is_empty() {
@@ -148,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// Adds a reason not to read it. `true` if it was read until now.
+    /// Adds a pause reason. Returns `true` if the connection was not paused before.
     pub(super) const fn pause(&mut self, reason: PauseReason, now: Timestamp) -> bool {
         let begins = self.reasons.add(reason);
         if begins {
@@ -157,7 +157,7 @@ impl Connection {
         begins
     }
 
-    /// Takes a reason away. `true` if it was the last: its silence counts anew.
+    /// Removes a pause reason. Returns `true` if it was the last; the Keep Alive interval then restarts.
     pub(super) const fn resume(&mut self, reason: PauseReason, now: Timestamp) -> bool {
         let ends = self.reasons.remove(reason);
         if ends {
@@ -166,12 +166,12 @@ impl Connection {
         ends
     }
 
-    /// Why it is not read.
+    /// The reasons for which it is not read.
     pub(in crate::broker) const fn pause_reasons(&self) -> PauseReasons {
         self.reasons
     }
 
-    /// Since when it has been paused, or silent if it is not.
+    /// When the pause began, or if it is not paused, when the Keep Alive interval began.
     pub(in crate::broker) const fn since(&self) -> Timestamp {
         self.since
     }
@@ -181,17 +181,17 @@ impl Connection {
         self.maximum_packet_size.is_none_or(|maximum| packet.encoded_len(self.version) <= maximum.get() as usize)
     }
 
-    /// The name it is known by, if it was proved.
+    /// The user name, if a provider verified it.
     pub(in crate::broker) fn verified_user(&self) -> Option<&Arc<str>> {
         self.identity.user.as_ref().filter(|_| self.identity.is_verified)
     }
 
-    /// How long its client may be silent. [MQTT-3.1.2-22]
+    /// One and a half times the Keep Alive: the longest time without a packet. [MQTT-3.1.2-22]
     pub(in crate::broker) fn silence_max(&self) -> Duration {
         Duration::from_millis(u64::from(self.keep_alive) * 1_500)
     }
 
-    /// Who a line of the log speaks of.
+    /// The client's labels for a log line.
     pub(in crate::broker) fn label(&self) -> ClientLabel {
         ClientLabel {
             client_id: self.client_id.clone(),

@@ -1,4 +1,4 @@
-//! The Network Connections of one shard, by the slots that the caller numbers.
+//! The Network Connections of one shard, indexed by the slot number that the caller assigns.
 
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::Connection;
@@ -7,8 +7,8 @@ use crate::timestamp::Timestamp;
 
 /// The connections of a shard.
 ///
-/// Invariant: [`pause`](Self::pause) and [`resume`](Self::resume) say `true` in turns for each connection, and a connection is paused
-/// exactly while it has a [`PauseReason`].
+/// Invariant: for each connection, [`pause`](Self::pause) and [`resume`](Self::resume) return `true` alternately, and the connection
+/// is paused exactly while it has a [`PauseReason`].
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Connections {
     slots: Vec<Option<Connection>>,
@@ -16,7 +16,7 @@ pub(in crate::broker) struct Connections {
 }
 
 impl Connections {
-    /// Puts a new connection into its slot, which must be free.
+    /// Inserts a new connection. Panics if its slot is in use.
     pub(in crate::broker) fn open(&mut self, connection: Connection) {
         let slot = connection.id.slot as usize;
         if self.slots.len() <= slot {
@@ -39,19 +39,19 @@ impl Connections {
         self.slots.get_mut(id.slot as usize)?.as_mut().filter(|connection| connection.id == id)
     }
 
-    /// Whichever connection is in this slot.
+    /// The connection in this slot, of any generation.
     pub(in crate::broker) fn in_slot(&self, slot: u32) -> Option<&Connection> {
         self.slots.get(slot as usize)?.as_ref()
     }
 
-    /// Takes a connection out: it has ended.
+    /// Removes and returns a connection.
     pub(in crate::broker) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         let removed = self.slots.get_mut(id.slot as usize)?.take_if(|connection| connection.id == id)?;
         self.open -= 1;
         Some(removed)
     }
 
-    /// How many there are.
+    /// The number of open connections.
     pub(in crate::broker) const fn len(&self) -> usize {
         self.open
     }
@@ -60,12 +60,12 @@ impl Connections {
         self.slots.iter().flatten()
     }
 
-    /// Adds a reason not to read from a connection. `true` if it was read until now.
+    /// Adds a pause reason to a connection. Returns `true` if it was not paused before.
     pub(in crate::broker) fn pause(&mut self, id: ConnectionId, reason: PauseReason, now: Timestamp) -> bool {
         self.get_mut(id).is_some_and(|connection| connection.pause(reason, now))
     }
 
-    /// Takes a reason away. `true` if it was the last, and the connection is read again.
+    /// Removes a pause reason from a connection. Returns `true` if it was the last: the connection is read again.
     pub(in crate::broker) fn resume(&mut self, id: ConnectionId, reason: PauseReason, now: Timestamp) -> bool {
         self.get_mut(id).is_some_and(|connection| connection.resume(reason, now))
     }

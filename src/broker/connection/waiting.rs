@@ -1,4 +1,4 @@
-//! Connections of a shard that wait for what concerns many at once, and those of them that may go on.
+//! Lists of connections that wait for the store, a shard, the disk or a share, and the queue of those that can continue.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::broker::connection::table::Connections;
 use crate::broker::ids::ConnectionId;
 use crate::routing::{ShardId, Subscriber};
 
-/// What a shard knows of the congestion around it, and who waits for its end.
+/// Congestion of the store and of other shards, and the connections that wait for its end.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct FlowControl {
     store_congested: bool,
@@ -16,23 +16,23 @@ pub(in crate::broker) struct FlowControl {
     for_store: Vec<ConnectionId>,
     for_shards: Vec<(ShardId, ConnectionId)>,
     for_disk: Vec<ConnectionId>,
-    /// Those whose message may find room with another member of a share.
+    /// Connections whose message another member of a share may have room for.
     for_shares: Vec<ConnectionId>,
-    /// Those that may go on: some of them after each event.
+    /// Connections that can continue; `Shard::after_event` takes a bounded number after each event.
     ready: VecDeque<(ConnectionId, ReadyTask)>,
 }
 
-/// How a connection goes on.
+/// What to do with a connection that can continue.
 #[derive(Debug)]
 pub(in crate::broker) enum ReadyTask {
-    /// A reason ends.
+    /// Remove this pause reason.
     Resume(PauseReason),
-    /// Its message is tried again. With the Session whose queue has room, if it was woken for that.
+    /// Try its blocked message again. `Some`: it was woken because the queue of this Session has room.
     Retry(Option<Arc<Subscriber>>),
 }
 
 impl FlowControl {
-    /// Whether nothing has to be done after an event.
+    /// Whether there is no work after an event.
     #[inline]
     pub(in crate::broker) fn is_quiet(&self) -> bool {
         self.ready.is_empty() && self.full_shards.is_empty()
@@ -68,56 +68,56 @@ impl FlowControl {
         }
     }
 
-    /// The disk has room again.
+    /// Retries all messages that wait for the disk.
     pub(in crate::broker) fn on_disk_room(&mut self) {
         self.ready.extend(self.for_disk.drain(..).map(|id| (id, ReadyTask::Retry(None))));
     }
 
-    /// Those whose message may go to another member of a share try again.
+    /// Retries all messages that another member of a share may have room for.
     pub(in crate::broker) fn retry_shares(&mut self) {
         self.ready.extend(self.for_shares.drain(..).map(|id| (id, ReadyTask::Retry(None))));
     }
 
-    /// A connection waits for the store to be well again.
+    /// Adds a connection that waits for the end of store congestion.
     pub(in crate::broker) fn wait_for_store(&mut self, id: ConnectionId, connections: &Connections) {
         self.for_store.push(id);
         prune_resumed(&mut self.for_store, connections, |id| *id);
     }
 
-    /// A connection waits for another shard.
+    /// Adds a connection that waits for room in the mailbox of `shard`.
     pub(in crate::broker) fn wait_for_shard(&mut self, shard: ShardId, id: ConnectionId, connections: &Connections) {
         self.for_shards.push((shard, id));
         prune_resumed(&mut self.for_shards, connections, |(_, id)| *id);
     }
 
-    /// A message of a connection waits for room on the disk.
+    /// Adds a connection whose message waits for room on the disk.
     pub(in crate::broker) fn wait_for_disk(&mut self, id: ConnectionId, connections: &Connections) {
         self.for_disk.push(id);
         prune_resumed(&mut self.for_disk, connections, |id| *id);
     }
 
-    /// A message of a connection may find room with another member of a share.
+    /// Adds a connection whose message another member of a share may have room for.
     pub(in crate::broker) fn wait_for_share(&mut self, id: ConnectionId, connections: &Connections) {
         self.for_shares.push(id);
         prune_resumed(&mut self.for_shares, connections, |id| *id);
     }
 
-    /// A connection was woken.
+    /// Queues a connection that can continue.
     pub(in crate::broker) fn push_ready(&mut self, id: ConnectionId, task: ReadyTask) {
         self.ready.push_back((id, task));
     }
 
-    /// The next that may go on.
+    /// Takes the next connection that can continue.
     pub(in crate::broker) fn next_ready(&mut self) -> Option<(ConnectionId, ReadyTask)> {
         self.ready.pop_front()
     }
 
-    /// Whether there is another.
+    /// Whether more connections can continue.
     pub(in crate::broker) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// Whether a connection is in one of the lists.
+    /// Whether a connection is in the list that belongs to `reason`, or can continue.
     #[cfg(test)]
     pub(in crate::broker) fn is_listed(&self, id: ConnectionId, reason: PauseReason) -> bool {
         self.ready.iter().any(|(other, _)| *other == id)
@@ -137,7 +137,8 @@ impl FlowControl {
     }
 }
 
-/// Those that are gone leave a list before they are half of it: so it has at most twice as many as there are connections.
+/// Removes connections that have closed or resumed when the list is longer than `2 * connections + LIST_MIN`, so it is bounded by that
+/// length at amortized constant cost.
 fn prune_resumed<T>(list: &mut Vec<T>, connections: &Connections, id: impl Fn(&T) -> ConnectionId) {
     if list.len() > 2 * connections.len() + LIST_MIN {
         list.retain(|entry| {
@@ -146,5 +147,5 @@ fn prune_resumed<T>(list: &mut Vec<T>, connections: &Connections, id: impl Fn(&T
     }
 }
 
-/// A list that is shorter is not looked through.
+/// Shorter lists are not pruned.
 const LIST_MIN: usize = 64;

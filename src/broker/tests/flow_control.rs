@@ -228,7 +228,7 @@ fn keep_alive_is_suspended_for_a_bounded_time_and_begins_anew() {
         harness.seconds(300 - rest);
         if rest == 0 {
             assert_eq!(harness.received(client), ["SUBACK 1 01", "DISCONNECT 0x89", "CLOSED"]);
-            let named = |report: &Report| matches!(report, Report::Disconnected { reason_code: ReasonCode::ServerBusy, cause, .. } if cause.contains("the store is congested"));
+            let named = |report: &Report| matches!(report, Report::Disconnected { reason_code: ReasonCode::ServerBusy, cause, .. } if cause.contains("store congested"));
             assert!(harness.reports.iter().any(named), "{:?}", harness.reports);
             continue;
         }

@@ -136,5 +136,5 @@ fn a_client_that_is_not_read_says_why() {
     harness.event(0, Event::StoreCongestion(true));
     harness.send(waits, publish("t", "x", Q1, 1));
     let view = client(&mut harness, 0, "waits").unwrap();
-    assert_eq!(view.connection.unwrap().pause_reasons, ["the store is congested"]);
+    assert_eq!(view.connection.unwrap().pause_reasons, ["store congested"]);
 }
