@@ -1,4 +1,4 @@
-//! Accepts a message: decides who receives it, and writes its record.
+//! Accepts a message: selects its receivers, reserves room in their queues, and writes its record.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::routing::{Route, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
 
 impl Shard {
-    /// Takes responsibility for a message: it is retained if RETAIN says so, and goes to every matching Session.
+    /// Accepts a message: retains it if RETAIN is set, and delivers it to every matching Session.
     pub(in crate::broker) fn accept(
         &mut self,
         publisher: &Publisher,
@@ -44,12 +44,12 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Verdict {
         let route = &resolved.route;
-        // A message that is in the store already (a Will, a message of a share) stays there.
+        // The record replaces a stored message (a Will, a message of a share), so it must be as durable.
         let topic_level = if publisher.instead_of.is_some() { Durability::PowerLoss } else { resolved.level };
         let level = topic_level.of_record(&application, route);
         let waits = topic_level > Durability::None || application.retain;
         let needs_store = || level > Durability::None && self.needs_store(publisher, &application, route);
-        // A stored Will takes no more room in a queue than before.
+        // A message that is stored already needs no further room on the disk.
         let needs_room = || publisher.instead_of.is_none() && needs_store();
         if self.store_room == StoreRoom::None && needs_room() {
             return Verdict::full(application, WaitsFor::Disk);
@@ -111,7 +111,7 @@ impl Shard {
         Verdict::Answer { reason_code, wait: ticket.filter(|_| waits) }
     }
 
-    /// Whether a message at QoS 1 or 2 needs a record before it is acknowledged.
+    /// Whether a message at QoS 1 or 2 needs a record.
     fn needs_store(&self, publisher: &Publisher, application: &Application, route: &Route) -> bool {
         application.qos > Qos::AtMostOnce
             && (application.retain
@@ -121,28 +121,28 @@ impl Shard {
                 || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable()))
     }
 
-    /// Whether the publisher's received set is stored.
+    /// Whether the set of received Packet Identifiers of the publisher is stored.
     fn keeps_received(&self, publisher: &Publisher) -> bool {
         publisher.received.is_some_and(|(slot, _)| self.sessions.get(slot).is_some_and(SessionSlot::is_durable))
     }
 
-    /// Whether copies that are not part of the record wait for it. If a crash lost the record, the message would be accepted again, so
-    /// nobody may have seen it before. Later messages of the publisher must not overtake it. [MQTT-4.6.0-6]
+    /// Whether copies that are not part of the record wait for its commit. If a crash lost the record, the publisher would send the message
+    /// again and it would be accepted twice, so no receiver may get it before. Later messages must not overtake it. [MQTT-4.6.0-6]
     fn copies_must_wait(&self, publisher: &Publisher, qos: Qos) -> bool {
-        let comes_once = qos == Qos::ExactlyOnce && self.keeps_received(publisher);
-        comes_once
+        let is_resent = qos == Qos::ExactlyOnce && self.keeps_received(publisher);
+        is_resent
             || publisher.deduplicated.is_some()
             || publisher.instead_of.is_some()
             || !self.pipeline.is_stable(self.held_until(publisher))
     }
 
-    /// The ticket that all copies of this publisher's messages wait for.
+    /// The ticket that all copies of this publisher's messages wait for; 0: none.
     fn held_until(&self, publisher: &Publisher) -> Ticket {
         let entry = publisher.received.and_then(|(slot, _)| self.sessions.get(slot));
         entry.map_or(Ticket::default(), |entry| entry.held_until)
     }
 
-    /// Later messages of this publisher wait for `ticket`, if this one has a `dedup-id` or waits for one that has.
+    /// Makes later messages of this publisher wait for `ticket`, if this message has a `dedup-id` or itself waits for such a message.
     fn defer_later_copies(&mut self, publisher: &Publisher, ticket: Option<Ticket>) {
         let (Some((slot, _)), Some(ticket)) = (publisher.received, ticket) else { return };
         let Some(entry) = self.sessions.get_mut(slot) else { return };
@@ -151,7 +151,7 @@ impl Shard {
         }
     }
 
-    /// Sends one copy to one receiver: at once, or when its record is stable.
+    /// Delivers one copy to one receiver, at once or when its record is stable.
     pub(in crate::broker) fn distribute(
         &mut self,
         distribution: &mut Distribution,
@@ -163,8 +163,8 @@ impl Shard {
         if delivery.qos > Qos::AtMostOnce && !self.queue_room.take(&distribution.room, to, &delivery) {
             return self.drop_newest(to, &delivery, turn);
         }
-        // Numbered here and not by the receiver's shard: the sequence is part of the record, and it keeps the messages of a client in order
-        // that reconnects to another shard while its earlier messages are on their way. [MQTT-4.6.0-6]
+        // The publisher's shard assigns the sequence, because it is part of the record, and because it keeps messages in order when the
+        // receiver reconnects to another shard while earlier messages are still being forwarded. [MQTT-4.6.0-6]
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
         match sequence {
             Some(sequence) if distribution.level > Durability::None && to.is_durable() => {
@@ -187,7 +187,7 @@ impl Shard {
         }
     }
 
-    /// Writes the record of an accepted message, if anything of it must outlive the process. Returns its ticket.
+    /// Writes the record of an accepted message, if one is needed. Returns its ticket.
     pub(in crate::broker) fn persist_accepted(
         &mut self,
         publisher: &Publisher,
@@ -217,7 +217,7 @@ impl Shard {
             return None;
         }
         let message = if puts_nothing && deduplicated.is_none() {
-            Arc::new(Message::new(accepted.message.topic.clone(), "")) // no key refers to its content
+            Arc::new(Message::new(accepted.message.topic.clone(), "")) // the record has no key that needs the content
         } else {
             accepted.message
         };
@@ -241,7 +241,7 @@ impl Shard {
         Some(ticket)
     }
 
-    /// Records what left the deduplication window for a message that has no record itself.
+    /// Writes the evictions from the deduplication window that were caused by a message without a record.
     fn persist_evicted(&mut self, publisher: &Publisher, turn: &mut Turn<'_>) {
         let left = publisher.deduplicated.as_ref().map(|entry| &entry.left).filter(|left| !left.is_empty());
         if let Some(numbers) = left.cloned() {

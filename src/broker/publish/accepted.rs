@@ -1,4 +1,4 @@
-//! An accepted message, before the copies of its receivers are made.
+//! An accepted message, from which the copies for its receivers are made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(in crate::broker) struct AcceptedMessage {
 }
 
 impl AcceptedMessage {
-    /// A message that a client published.
+    /// A new message. `id`: its identity, at QoS 1 and 2.
     pub(in crate::broker) fn new(
         application: Application,
         id: Option<MessageId>,
@@ -32,7 +32,7 @@ impl AcceptedMessage {
         now: Timestamp,
     ) -> Self {
         let Application { mut message, qos, retain, message_expiry_interval, has_own_topic, .. } = application;
-        // A message that is kept must not keep a read buffer alive that is much larger. At QoS 1 and 2 the decoder has copied the content.
+        // A small message that is stored in memory must not keep a large read buffer alive. At QoS 1 and 2 the decoder has copied the content.
         let Route { receivers, shares } = &*resolved.route;
         let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
         if id.is_some() || is_kept {
@@ -49,7 +49,7 @@ impl AcceptedMessage {
         Self { message, qos, retain, expires_at, retained: RetainedChange::None, level: Durability::PowerLoss }
     }
 
-    /// No message, only the Packet Identifier of a repeat (`dedup-id`): its record has no content.
+    /// A duplicate (`dedup-id`), of which only the Packet Identifier is recorded: it has no content.
     pub(in crate::broker) fn without_content(application: &Application) -> Self {
         Self {
             message: Arc::new(Message::new(application.message.topic.detached(), "")),
@@ -61,7 +61,7 @@ impl AcceptedMessage {
         }
     }
 
-    /// A message that was accepted before and goes to one more receiver.
+    /// A message that was accepted before and is delivered to one more receiver.
     pub(in crate::broker) fn of_delivery(delivery: &Delivery) -> Self {
         Self {
             message: Arc::clone(&delivery.message),
@@ -73,23 +73,23 @@ impl AcceptedMessage {
         }
     }
 
-    /// The same, with a record of this level.
+    /// Sets the durability of its record.
     pub(in crate::broker) fn with_level(self, level: Durability) -> Self {
         Self { level, ..self }
     }
 
-    /// A copy for another shard, with a reference count of its own: two cores that change one count wait for each other's cache line.
+    /// A copy for another shard with its own reference count, because a count that two cores change causes cache line contention.
     pub(in crate::broker) fn unshared_copy(&self) -> Self {
         let message = Arc::new(Message::clone(&self.message));
         Self { message, retained: RetainedChange::None, ..*self }
     }
 
-    /// The message as a receiver gets it.
+    /// The copy for a receiver with the subscription `granted`.
     pub(in crate::broker) fn delivery(&self, granted: &routing::Delivery) -> Delivery {
         Self { message: Arc::clone(&self.message), retained: RetainedChange::None, ..*self }.into_delivery(granted)
     }
 
-    /// The message as its only receiver gets it.
+    /// The copy for the only receiver, which has the subscription `granted`.
     pub(in crate::broker) fn into_delivery(self, granted: &routing::Delivery) -> Delivery {
         Delivery {
             message: self.message,

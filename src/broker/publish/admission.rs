@@ -1,7 +1,8 @@
-//! Admission in the queues of Sessions, where it must be had before a message is accepted.
+//! Admission to the queues of Sessions.
 //!
-//! Publishers count what they give to a Session, and its own shard what it is done with: so a queue is never overfull, whatever is on
-//! its way. With `drop-oldest` nobody counts, and the Session itself makes room.
+//! The shard of the publisher charges each message to the queue before it is accepted, and the shard of the Session credits it when it
+//! leaves the queue. So messages that are still being forwarded count as well, and no queue exceeds its bounds. With `drop-oldest` there is
+//! no charge: the Session drops its oldest message instead.
 
 use std::sync::Arc;
 
@@ -18,8 +19,8 @@ use crate::routing::{Location, Route, Subscriber};
 use crate::session::{self, Application, Delivery};
 
 impl Shard {
-    /// How a message gets its room; or which receiver has none, if that is a reason not to accept the message, and from how many before
-    /// it room was taken, which is to be freed.
+    /// Determines how a message is admitted. With `reject`, reserves room in the queues of all receivers. Returns the first receiver without
+    /// room as an error, with the number of receivers before it whose reservations the caller must free.
     pub(in crate::broker) fn room_for<'a>(
         &self,
         publisher: &Publisher,
@@ -46,7 +47,7 @@ impl Shard {
         Err((AwaitedRoom { to: Arc::clone(to), messages, bytes, is_shared }, taken))
     }
 
-    /// Gives back what was taken: the message is not accepted.
+    /// Frees the reservations of a message that is not accepted, and wakes publishers that wait for room.
     pub(in crate::broker) fn free_reserved<'a>(
         &mut self,
         bytes: usize,
@@ -61,7 +62,7 @@ impl Shard {
         }
     }
 
-    /// A message is dropped because the queue of its receiver is full: its shard says so.
+    /// Drops a message because the queue of its receiver is full, and notifies the receiver's shard, which counts it.
     pub(in crate::broker) fn drop_newest(&mut self, to: &Arc<Subscriber>, delivery: &Delivery, turn: &mut Turn<'_>) {
         self.publish_dead_letter(to, DropReason::QueueFull, delivery, turn);
         let location = to.location();

@@ -1,4 +1,4 @@
-//! Messages that can't be accepted yet, and can't be refused.
+//! Messages that can be neither accepted nor refused yet.
 
 use std::sync::Arc;
 
@@ -6,21 +6,21 @@ use crate::broker::connection::pause::PauseReason;
 use crate::routing::{Location, QueueBounds, SessionKey, Subscriber};
 use crate::session::Application;
 
-/// A message whose publisher waits, and is not read meanwhile.
+/// A message whose publisher is paused until the message is accepted.
 #[derive(Debug)]
 pub(in crate::broker) struct BlockedMessage {
     pub(in crate::broker) application: Application,
     pub(in crate::broker) waits_for: WaitsFor,
 }
 
-/// What lets it go on.
+/// What a blocked message waits for.
 #[derive(Debug)]
 pub(in crate::broker) enum WaitsFor {
     /// Room in the queue of a Session.
     Queue(AwaitedRoom),
     /// Room on the disk.
     Disk,
-    /// The record of the first message with its `dedup-id`, which another shard made.
+    /// The commit of the first message with its `dedup-id`, which another shard accepted.
     Deduplication,
 }
 
@@ -28,11 +28,11 @@ pub(in crate::broker) enum WaitsFor {
 #[derive(Debug)]
 pub(in crate::broker) struct AwaitedRoom {
     pub(in crate::broker) to: Arc<Subscriber>,
-    /// How often the message goes there: once for itself, and once for each share.
+    /// Copies of the message for this queue: several if the Session also gets it as a member of shares.
     pub(in crate::broker) messages: usize,
-    /// Of one of them.
+    /// Bytes of one copy.
     pub(in crate::broker) bytes: usize,
-    /// Whether the message has Shared Subscriptions among its receivers: then another member may have room.
+    /// Whether a receiver is a member of a Shared Subscription, of which another member may have room.
     pub(in crate::broker) is_shared: bool,
 }
 
@@ -44,7 +44,7 @@ impl WaitsFor {
         }
     }
 
-    /// The Session in whose queue it wants room.
+    /// The Session whose queue has no room for the message.
     pub(in crate::broker) fn queue(&self) -> Option<SessionKey> {
         match self {
             Self::Queue(room) => Some(room.to.key),
@@ -54,7 +54,7 @@ impl WaitsFor {
 }
 
 impl AwaitedRoom {
-    /// Whether there is room at this moment, or no Session any more that wants the message.
+    /// Whether the queue has room now, or the Session has ended.
     pub(in crate::broker) fn is_available(&self, bounds: QueueBounds) -> bool {
         self.to.location().slot == Location::ENDED || self.to.has_room(self.messages, self.bytes, bounds)
     }

@@ -1,4 +1,4 @@
-//! Messages that are not delivered: counted, reported, and published to the dead letter topic if there is one.
+//! Dropped messages: counts and reports them, and publishes them to the dead letter topic if one is configured.
 
 use std::sync::Arc;
 
@@ -35,8 +35,8 @@ impl Shard {
         }
     }
 
-    /// Publishes a message that a durable Session does not get to the dead letter topic, if there is one. A message that was on that
-    /// topic before is not published again.
+    /// Publishes a message that a durable Session dropped to the dead letter topic, if one is configured. A dropped message of that topic
+    /// is not published again.
     pub(in crate::broker) fn publish_dead_letter(
         &mut self,
         to: &Subscriber,
@@ -67,7 +67,7 @@ impl Shard {
         }
     }
 
-    /// A message of the Session in `slot` cannot be read from the store.
+    /// Counts and reports a message of the Session in `slot` that cannot be read from the store.
     pub(in crate::broker) fn on_unreadable(
         &mut self,
         slot: usize,
@@ -80,8 +80,8 @@ impl Shard {
         turn.actions.push(Action::Report(Box::new(Report::Unreadable { client, sequence, cause })));
     }
 
-    /// Counts a message that a Session does not get. If the Session is here, in `slot`, the first of an episode is reported, unless the
-    /// reason is one that clients ask for: no connection (QoS 0) or Message Expiry Interval.
+    /// Counts a message that a Session dropped. If the Session is in `slot` of this shard, the first drop of a series is reported, unless the
+    /// reason is expected by clients: no connection (QoS 0), or Message Expiry Interval.
     pub(in crate::broker) fn count_dropped(
         &mut self,
         slot: usize,
@@ -118,14 +118,14 @@ pub(in crate::broker) const fn reason(cause: &DropCause) -> DropReason {
     }
 }
 
-/// Whether messages that are dropped for this reason become dead letters.
+/// Whether a message that is dropped for this reason becomes a dead letter.
 pub(in crate::broker) const fn becomes_dead_letter(reason: DropReason) -> bool {
     matches!(reason, DropReason::QueueFull | DropReason::Expired)
 }
 
 impl Shard {
-    /// The Session in `slot` dropped a message that only the store has. It is read first if it becomes a dead letter: its record is
-    /// deleted after that of the dead letter is written.
+    /// The Session in `slot` dropped a message that is only in the store. If it becomes a dead letter, it is read first, and its record is
+    /// deleted after the record of the dead letter is written.
     pub(in crate::broker) fn on_dropped_stored(
         &mut self,
         slot: usize,
@@ -148,7 +148,7 @@ impl Shard {
         }
     }
 
-    /// Reads the next dropped messages of a Session, unless some are being read.
+    /// Reads the next batch of dropped messages of a Session, unless a batch is being read.
     fn fetch_dead_letters(&mut self, session: SessionKey, turn: &mut Turn<'_>) {
         if let Some(sequences) = self.dead_letters.begin_fetch(session) {
             let fetch = Fetch { session, sequences, purpose: Purpose::DeadLetters };
@@ -156,7 +156,7 @@ impl Shard {
         }
     }
 
-    /// Dropped messages of a Session were read: each becomes a dead letter before its record is deleted.
+    /// A batch of dropped messages of a Session was read: publishes each as a dead letter, then deletes its record.
     pub(in crate::broker) fn on_dead_letters_fetched(
         &mut self,
         key: SessionKey,

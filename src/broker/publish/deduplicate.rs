@@ -1,4 +1,4 @@
-//! A message with a `dedup-id` on its way through the deduplication window.
+//! Deduplicates messages by their `dedup-id`.
 
 use bytestring::ByteString;
 
@@ -12,20 +12,20 @@ use crate::broker::shard::{Shard, Turn};
 use crate::codec::{MessageProperty, ReasonCode};
 use crate::session::{Application, Ticket};
 
-/// What becomes of a message before it is accepted.
+/// The result of a deduplication look-up.
 pub(in crate::broker) enum DeduplicationVerdict {
-    /// It goes on, with its place in the window if it has a `dedup-id`.
+    /// Accept the message. With its new entry in the window, if it has a `dedup-id`.
     Accept(Option<Deduplicated>),
-    /// The same was accepted before, and is to be stable.
+    /// A duplicate of an accepted message. It is acknowledged when this ticket is stable.
     Duplicate(Option<Ticket>),
-    /// The same is not stable yet, and another shard knows when.
+    /// A message with this `dedup-id` is not stable yet, and another shard accepted it: try again later.
     Pending,
-    /// Its identifier can't be kept.
+    /// The `dedup-id` is longer than [`ID_BYTES_MAX`].
     Refuse(ReasonCode),
 }
 
 impl Shard {
-    /// Looks a message up in the deduplication window, if it wants that.
+    /// Looks up a message in the deduplication window, if it has a `dedup-id` and QoS 1 or 2.
     pub(in crate::broker) fn look_up(
         &mut self,
         connection: &PublisherName,
@@ -54,7 +54,7 @@ impl Shard {
             WindowLookup::Repeat(shard, ticket) => {
                 self.counters.duplicates += 1;
                 let first = (shard == self.id && !self.pipeline.is_stable(ticket)).then_some(ticket);
-                // The Packet Identifier is received all the same.
+                // At QoS 2, the Packet Identifier of the duplicate is in the received set until PUBREL.
                 let level = self.settings.durability_of(&application.message.topic);
                 let accepted = AcceptedMessage::without_content(application).with_level(level);
                 let own = self.persist_accepted(publisher, accepted, Copies::default(), turn);
@@ -63,7 +63,7 @@ impl Shard {
         }
     }
 
-    /// Says what became of a message that had its place in the window.
+    /// Confirms the window entry of an accepted message, or withdraws that of a message that was not accepted.
     pub(in crate::broker) fn settle(
         &mut self,
         entry: Option<Deduplicated>,
@@ -81,7 +81,7 @@ impl Shard {
         }
     }
 
-    /// Forgets what is older than the window.
+    /// Removes entries that are older than the window.
     pub(in crate::broker) fn expire_deduplication(&mut self, turn: &mut Turn<'_>) {
         let numbers = self.shared.deduplication.expire(turn.now, self.settings.deduplication_window, EXPIRED_MAX);
         if !numbers.is_empty() {
@@ -91,7 +91,7 @@ impl Shard {
     }
 }
 
-/// Who published, for the window: the same for all connections of a user, or of a client without one.
+/// The name of a publisher in the window: its verified user name, or its Client Identifier if it has none.
 pub(in crate::broker) struct PublisherName(ByteString);
 
 impl PublisherName {
@@ -106,7 +106,7 @@ impl PublisherName {
 
 fn dedup_id(application: &Application) -> Option<ByteString> {
     application.message.properties.iter().find_map(|property| match property {
-        // Out of the read buffer that it was decoded from.
+        // Copied, so that it does not keep the read buffer alive.
         MessageProperty::UserProperty(name, value) if &*name == "dedup-id" => Some((&*value).into()),
         MessageProperty::UserProperty(..)
         | MessageProperty::PayloadFormatIndicator(_)
@@ -116,7 +116,7 @@ fn dedup_id(application: &Application) -> Option<ByteString> {
     })
 }
 
-/// The longest identifier: a URL or a few UUIDs.
+/// The longest `dedup-id` in bytes: enough for a URL or several UUIDs.
 const ID_BYTES_MAX: usize = 256;
-/// Identifiers that leave the window in one tick at the most.
+/// Entries that expire in one tick at most.
 const EXPIRED_MAX: usize = 100_000;

@@ -1,4 +1,5 @@
-//! What was accepted lately under a `dedup-id`: a publisher that lost its memory may publish it again, and it is routed once.
+//! The deduplication windows: recently accepted messages by their `dedup-id`. A publisher that lost its Session state may publish a
+//! message again, and it is routed once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,12 +20,12 @@ pub(in crate::broker) struct Deduplication(Mutex<Windows>);
 #[derive(Debug, Default)]
 struct Windows {
     publishers: HashMap<ByteString, Window, RandomState>,
-    /// By number, and so by time.
+    /// All entries by number, which is the order of acceptance.
     all: BTreeMap<u64, WindowEntry>,
     last: u64,
 }
 
-/// What one publisher has in its window.
+/// The window of one publisher.
 #[derive(Debug, Default)]
 struct Window {
     numbers: HashMap<ByteString, u64, RandomState>,
@@ -36,26 +37,26 @@ struct WindowEntry {
     publisher: ByteString,
     id: ByteString,
     at: Timestamp,
-    /// Who accepted its message, with which record; `None` while that is being done.
+    /// The shard and record that accepted the message; `None` while it is being accepted.
     accepted: Option<(ShardId, Ticket)>,
 }
 
-/// How far a window reaches.
+/// The bounds of a window.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::broker) struct WindowBounds {
     pub(in crate::broker) time: Duration,
-    /// Identifiers of one publisher.
+    /// The greatest number of identifiers of one publisher.
     pub(in crate::broker) ids_max: usize,
 }
 
-/// What a message with a `dedup-id` is.
+/// The result of looking up a `dedup-id`.
 #[derive(Debug)]
 pub(in crate::broker) enum WindowLookup {
-    /// The first of its name: it must be [confirmed](Deduplication::confirm) or [withdrawn](Deduplication::withdraw).
+    /// New: the entry must be [confirmed](Deduplication::confirm) or [withdrawn](Deduplication::withdraw).
     New(Deduplicated),
-    /// One that is being accepted at this moment.
+    /// A message with this identifier is being accepted.
     Pending,
-    /// One that was accepted by this shard with this record.
+    /// A message with this identifier was accepted by this shard with this record.
     Repeat(ShardId, Ticket),
 }
 
@@ -64,7 +65,7 @@ impl Deduplication {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks a message up, and takes its place in the window if it is new. What leaves the window for that is said.
+    /// Looks up an identifier, and adds an entry if it is new. The new entry lists the entries that were evicted for it.
     pub(in crate::broker) fn claim(
         &self,
         now: Timestamp,
@@ -97,19 +98,19 @@ impl Deduplication {
         WindowLookup::New(entry)
     }
 
-    /// Its message is accepted.
+    /// The message of this entry was accepted.
     pub(in crate::broker) fn confirm(&self, number: u64, shard: ShardId, ticket: Ticket) {
         if let Some(entry) = self.lock().all.get_mut(&number) {
             entry.accepted = Some((shard, ticket));
         }
     }
 
-    /// Its message is refused.
+    /// The message of this entry was not accepted: removes the entry.
     pub(in crate::broker) fn withdraw(&self, number: u64) {
         self.lock().remove(number);
     }
 
-    /// Takes out what is older than the window, but not more than `max` of it.
+    /// Removes up to `max` entries that are older than `time`, and returns their numbers.
     pub(in crate::broker) fn expire(&self, now: Timestamp, time: Duration, max: usize) -> Vec<u64> {
         let mut windows = self.lock();
         let old = windows.all.iter().take_while(|(_, entry)| entry.at + time <= now);
@@ -119,7 +120,7 @@ impl Deduplication {
         numbers
     }
 
-    /// Takes what the last run left.
+    /// Restores the entries of the previous run.
     pub(in crate::broker) fn restore(&self, entries: &[Deduplicated]) {
         let mut windows = self.lock();
         for entry in entries {
@@ -150,5 +151,5 @@ impl Windows {
     }
 }
 
-/// Identifiers of all publishers together: some hundred megabytes at the most.
+/// Identifiers of all publishers together: a few hundred megabytes at most.
 const IDS_MAX: usize = 1_000_000;

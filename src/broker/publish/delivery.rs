@@ -1,6 +1,6 @@
 use crate::session::Delivery;
 
-/// A message on its way to one receiver.
+/// A copy of a message for one receiver.
 #[derive(Debug)]
 pub(in crate::broker) struct SequencedDelivery {
     /// Its sequence in the receiver's queue, at QoS 1 and 2.

@@ -1,4 +1,4 @@
-//! Delivers a message to a receiver: on this shard, on another, or moving between them.
+//! Delivers copies of a message to receivers on this shard, on another shard, or moving between shards.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl Shard {
         }
     }
 
-    /// Delivers a message to its receiver, wherever its Session is.
+    /// Delivers a copy to its receiver, or forwards it to the shard of the receiver's Session.
     pub(in crate::broker) fn deliver(
         &mut self,
         to: &Arc<Subscriber>,
@@ -66,7 +66,7 @@ impl Shard {
         }
     }
 
-    /// The Session of a message has ended: the message goes to another member of its share, or is dropped.
+    /// Handles a copy for a Session that has ended: moves it to another member of its share, or drops it.
     fn redirect_or_drop(&mut self, to: &Subscriber, sequenced: SequencedDelivery, turn: &mut Turn<'_>) {
         let is_stored = to.is_durable() && sequenced.delivery.place == DeliveryPlace::Record;
         let (key, sequence) = (to.key, sequenced.sequence.filter(|_| is_stored));
@@ -75,11 +75,11 @@ impl Shard {
         }
         self.counters.dropped(DropReason::SessionEnded, 1);
         if let Some(sequence) = sequence {
-            self.persist(Record::Done { key, sequence }, turn); // the log may have its record after the end of the Session
+            self.persist(Record::Done { key, sequence }, turn); // its record may follow the end of the Session in the log
         }
     }
 
-    /// A message from another shard. At QoS 0, if the Session has moved on meanwhile, it is dropped: later messages would overtake it.
+    /// Delivers a copy from another shard. If the Session has moved again, a QoS 0 copy is dropped: it could arrive after later messages.
     pub(in crate::broker) fn on_delivery_forwarded(
         &mut self,
         to: &Arc<Subscriber>,
@@ -93,7 +93,7 @@ impl Shard {
         self.deliver(to, sequenced, origin, turn);
     }
 
-    /// Gives a retained message to a new subscription of the Session in `slot`. Returns the ticket that it waits for.
+    /// Delivers a retained message to the Session in `slot`. Returns the ticket that it waits for.
     pub(in crate::broker) fn deliver_retained(
         &mut self,
         slot: usize,
@@ -109,16 +109,16 @@ impl Shard {
         self.persist_accepted(&publisher, accepted, distribution.copies, turn)
     }
 
-    /// The level of the record of a message that was accepted before and goes to one more receiver.
+    /// The durability of the record of a message that was accepted before and is delivered to one more receiver.
     fn redelivery_level(&self, delivery: &Delivery) -> Durability {
         match delivery.qos {
-            // As for a new message: the receiver's Packet Identifiers follow from its records.
+            // As for a new message: after a crash, the receiver's Packet Identifiers are derived from its records.
             Qos::ExactlyOnce => Durability::PowerLoss,
             Qos::AtMostOnce | Qos::AtLeastOnce => self.settings.durability_of(&delivery.message.topic),
         }
     }
 
-    /// Moves a message of a Session that has ended to another member of its share. `false` if there is none.
+    /// Moves a message of a Session that has ended to another member of its share. Returns `false` if there is none.
     pub(in crate::broker) fn redirect(
         &mut self,
         from: &Subscriber,
@@ -143,7 +143,7 @@ impl Shard {
         true
     }
 
-    /// Sends each group to its shard. Messages between two shards stay in order, so each receiver gets a publisher's messages in order.
+    /// Forwards each group to its shard. Messages between two shards stay in order, so each receiver gets a publisher's messages in order.
     pub(in crate::broker) fn forward_groups(
         distribution: &mut Distribution,
         route: &Arc<Route>,
@@ -160,7 +160,7 @@ impl Shard {
         }
     }
 
-    /// The shard of a Session, if it is another than this and the Session has not ended.
+    /// The shard of a Session, if that is another shard and the Session has not ended.
     pub(in crate::broker) fn remote_shard(&self, subscriber: &Subscriber) -> Option<ShardId> {
         let location = subscriber.location();
         (location.shard != self.id && location.slot != Location::ENDED).then_some(location.shard)
@@ -170,8 +170,8 @@ impl Shard {
     pub(in crate::broker) fn on_group_forwarded(&mut self, group: Group, turn: &mut Turn<'_>) {
         let Group { route, accepted, publisher, origin, members } = group;
         for Member { place, sequence } in members {
-            // The places are of this very route, and each receiver was granted the message there. So no sequence is left out, and no queue
-            // has a gap.
+            // The sending shard used the same route, so each place is valid and each receiver is granted the message. A skipped receiver
+            // would leave a gap in the sequences of its queue.
             let Some(receiver) = route.receivers.get(place as usize) else { continue };
             let Some(granted) = receiver.delivery(publisher) else { continue };
             let sequenced =

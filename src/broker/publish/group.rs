@@ -1,4 +1,4 @@
-//! A message for many receivers on another shard: one message between shards, not one for each receiver.
+//! Copies for several receivers on another shard, forwarded as one shard message.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::broker::ids::Origin;
 use crate::broker::publish::accepted::AcceptedMessage;
 use crate::routing::{Route, SessionKey, ShardId};
 
-/// Copies of a message for its receivers on one shard. They share one reference to the message and one to the route.
+/// The copies of a message for its receivers on one shard. They share one reference to the message and one to the route.
 #[derive(Debug)]
 pub(in crate::broker) struct Group {
     pub(in crate::broker) route: Arc<Route>,
@@ -24,16 +24,16 @@ pub(in crate::broker) struct Group {
 pub(in crate::broker) struct Member {
     /// Its index among the receivers of the route.
     pub(in crate::broker) place: u32,
-    /// The sequence of its copy in its queue, at QoS 1 and 2.
+    /// The sequence of the copy in the receiver's queue, at QoS 1 and 2.
     pub(in crate::broker) sequence: Option<NonZeroU64>,
 }
 
-/// The groups of a message while it is distributed.
+/// The groups of a message during fan-out.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Groups(SmallVec<[(ShardId, Vec<Member>); 1]>);
 
 impl Group {
-    /// One of so many receivers, which gives nobody anything.
+    /// A group with this number of receivers and an empty route, so nothing is delivered.
     #[cfg(test)]
     pub(in crate::broker) fn with_receivers(receivers: u32) -> Self {
         let message = Arc::new(crate::codec::Message::new(crate::topic::TopicName::new("t".into()).unwrap(), ""));
@@ -55,14 +55,14 @@ impl Group {
         }
     }
 
-    /// How many messages the receiving shard delivers.
+    /// The number of copies that the receiving shard delivers.
     pub(in crate::broker) fn weight(&self) -> usize {
         self.members.len()
     }
 }
 
 impl Groups {
-    /// Adds the receiver at `place` of the route, whose Session is on `shard`.
+    /// Adds the receiver at index `place` of the route, whose Session is on `shard`.
     pub(in crate::broker) fn add(&mut self, shard: ShardId, place: u32, sequence: Option<u64>) {
         let member = Member { place, sequence: sequence.and_then(NonZeroU64::new) };
         match self.0.iter_mut().find(|(other, _)| *other == shard) {
@@ -71,7 +71,7 @@ impl Groups {
         }
     }
 
-    /// Takes the groups out, one for each shard that has receivers.
+    /// Takes the groups, one for each shard that has receivers.
     pub(in crate::broker) fn drain(&mut self) -> impl Iterator<Item = (ShardId, Vec<Member>)> + '_ {
         self.0.drain(..)
     }

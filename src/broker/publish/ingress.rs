@@ -1,4 +1,4 @@
-//! A PUBLISH from a client: may it, is it a repeat, and what is it answered.
+//! Handles a PUBLISH from a client: checks it, accepts it, and answers it.
 
 use bytestring::ByteString;
 
@@ -28,7 +28,7 @@ pub(in crate::broker) struct Denial {
 }
 
 impl Shard {
-    /// A client sent PUBLISH.
+    /// Handles PUBLISH of the client in `slot`.
     pub(in crate::broker) fn on_publish(&mut self, slot: usize, application: Application, turn: &mut Turn<'_>) {
         self.counters.message_received(application.qos, application.message.payload.len());
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
@@ -47,7 +47,7 @@ impl Shard {
         }
     }
 
-    /// Accepts what a client may publish, and answers it. Returns the message if it can be neither accepted nor refused now.
+    /// Accepts a message that the client may publish, and answers it. Returns the message if it can be neither accepted nor refused now.
     pub(in crate::broker) fn publish(
         &mut self,
         slot: usize,
@@ -75,7 +75,7 @@ impl Shard {
         };
         let packet_id = packet_id?;
         if reason_code == ReasonCode::QuotaExceeded && !can_refuse {
-            // 3.1.1 cannot refuse one message, and to acknowledge it would be wrong.
+            // 3.1.1 has no Reason Code to refuse a message, and an acknowledgement would lose it.
             self.withdraw(slot, qos, packet_id, turn);
             self.end_connection(id, Ending::with_disconnect(reason_code, "no room for its message"), turn);
             return None;
@@ -87,7 +87,7 @@ impl Shard {
         None
     }
 
-    /// Accepts a message unless it is a repeat by its `dedup-id`. Returns whether it is.
+    /// Accepts a message unless it is a duplicate by its `dedup-id`. The `bool` tells whether it is one.
     fn accept_once(
         &mut self,
         id: ConnectionId,
@@ -120,14 +120,14 @@ impl Shard {
         (verdict, false)
     }
 
-    /// The connection ends before a message of it is answered.
+    /// Removes the Packet Identifier of a QoS 2 message that is not answered, because the connection ends.
     pub(in crate::broker) fn withdraw(&mut self, slot: usize, qos: Qos, packet_id: PacketId, turn: &mut Turn<'_>) {
         if qos == Qos::ExactlyOnce {
             self.drive(slot, session::Event::Withdrawn(packet_id), turn);
         }
     }
 
-    /// Whether the client may publish this.
+    /// Checks the topic limits and the access rules; reports a denial. Returns the Reason Code of the refusal as an error.
     fn check_publish(
         &mut self,
         id: ConnectionId,
@@ -144,7 +144,7 @@ impl Shard {
         } else {
             (
                 ReasonCode::TopicNameInvalid,
-                "beyond topic_length_max or topic_levels_max, or a topic of the broker".into(),
+                "topic_length_max or topic_levels_max exceeded, or the topic begins with $SYS/".into(),
             )
         };
         let topic = topic.as_str().into();
@@ -160,7 +160,7 @@ impl Shard {
         turn.actions.push(Action::Report(Box::new(Report::Denied { client, packet, topic, reason_code, rule })));
     }
 
-    /// Whether clients may publish to a topic: it is within the limits, and not one of the broker's own.
+    /// Whether clients may publish to a topic: it is within the limits and does not begin with `$SYS/`.
     pub(in crate::broker) fn accepts_topic(&self, topic: &TopicName) -> bool {
         self.within_limits(topic.as_str()) && !topic.as_str().starts_with("$SYS/")
     }
@@ -168,7 +168,7 @@ impl Shard {
     /// Whether a Topic Name or Topic Filter is within the limits of length and levels.
     pub(in crate::broker) fn within_limits(&self, topic: &str) -> bool {
         let settings = &self.settings;
-        // A level has at least its separator, so short topics need no counting.
+        // A topic of n bytes has at most n + 1 levels, so the levels of short topics need not be counted.
         topic.len() <= settings.topic_length_max
             && (topic.len() < settings.topic_levels_max || topic.split('/').count() <= settings.topic_levels_max)
     }

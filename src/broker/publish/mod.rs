@@ -1,4 +1,4 @@
-//! From a PUBLISH to its receivers.
+//! Handles PUBLISH: admission, deduplication, fan-out, and dead letters.
 
 pub(super) mod accept;
 pub(super) mod accepted;

@@ -1,4 +1,4 @@
-//! Dropped messages that are read from the store to become dead letters.
+//! Dropped messages that must be read from the store before they become dead letters.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,27 +8,26 @@ use foldhash::quality::RandomState;
 use crate::broker::counters::DropReason;
 use crate::routing::{SessionKey, Subscriber};
 
-/// Messages that only the store has, that were dropped, and that become dead letters when they are read: in the order in which each
-/// Session dropped them.
+/// Dropped messages that are only in the store, by Session, in the order in which they were dropped.
 ///
-/// Bounds: [`DROPPED_MAX`] messages of a Session wait; a further one is dropped without a dead letter, and counted. Of each Session one
-/// batch of [`FETCHED_MAX`] is read at a time.
+/// Bounds: [`DROPPED_MAX`] messages of each Session; a further one is counted as lost and becomes no dead letter. For each Session, one batch
+/// of [`FETCHED_MAX`] messages is read at a time.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct PendingDeadLetters {
     sessions: HashMap<SessionKey, Dropped, RandomState>,
 }
 
-/// What one Session dropped.
+/// The dropped messages of one Session.
 #[derive(Debug)]
 struct Dropped {
     to: Arc<Subscriber>,
     /// By sequence in the queue of the Session, the oldest first.
     messages: VecDeque<(u64, DropReason)>,
-    /// Whether a batch of them is being read.
+    /// Whether a batch is being read.
     is_fetching: bool,
 }
 
-/// There is no room for one more dead letter of a Session.
+/// [`DROPPED_MAX`] messages of the Session are pending already.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::broker) struct TooManyDropped;
 
@@ -52,14 +51,14 @@ impl PendingDeadLetters {
         Ok(())
     }
 
-    /// The sequences of the next batch of a Session to be read, unless one is being read or none is left.
+    /// The sequences of the next batch to read, unless a batch is being read or none is left.
     pub(in crate::broker) fn begin_fetch(&mut self, key: SessionKey) -> Option<Vec<u64>> {
         let dropped = self.sessions.get_mut(&key).filter(|dropped| !dropped.is_fetching)?;
         dropped.is_fetching = true;
         Some(dropped.messages.iter().take(FETCHED_MAX).map(|(sequence, _)| *sequence).collect())
     }
 
-    /// Takes a message of the batch that was read: whose it was, and why it was dropped.
+    /// Takes a message of the batch that was read, and returns its receiver and the reason of the drop.
     pub(in crate::broker) fn take(&mut self, key: SessionKey, sequence: u64) -> Option<(Arc<Subscriber>, DropReason)> {
         let dropped = self.sessions.get_mut(&key)?;
         dropped.messages.front().filter(|(first, _)| *first == sequence)?;
@@ -67,7 +66,7 @@ impl PendingDeadLetters {
         Some((Arc::clone(&dropped.to), reason))
     }
 
-    /// All messages of the batch are taken: the next may be read.
+    /// Ends a batch after all its messages are taken, so that the next can be read.
     pub(in crate::broker) fn end_fetch(&mut self, key: SessionKey) {
         let Some(dropped) = self.sessions.get_mut(&key) else { return };
         dropped.is_fetching = false;
@@ -77,9 +76,9 @@ impl PendingDeadLetters {
     }
 }
 
-/// Dropped messages of one Session that wait to be read.
+/// Pending messages of one Session.
 const DROPPED_MAX: usize = 10_000;
-/// Those of one Session that are read at a time. Each may be as large as a packet can be.
+/// Messages in one batch. Each may be as large as Maximum Packet Size.
 const FETCHED_MAX: usize = 16;
 
 #[cfg(test)]
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_read_in_batches_in_order_and_then_forgotten() {
+    fn dropped_messages_are_read_in_batches_in_order_and_then_removed() {
         let mut pending = PendingDeadLetters::default();
         assert_eq!(pending.begin_fetch(KEY), None);
         for sequence in 1..=20 {
@@ -117,20 +116,20 @@ mod tests {
     }
 
     #[test]
-    fn message_that_is_dropped_while_the_last_of_a_batch_is_published_is_read_once() {
+    fn message_dropped_before_the_batch_ends_is_read_once() {
         let mut pending = PendingDeadLetters::default();
         add(&mut pending, 1).unwrap();
         assert_eq!(pending.begin_fetch(KEY), Some(vec![1]));
         assert!(pending.take(KEY, 1).is_some());
         add(&mut pending, 2).unwrap();
-        assert_eq!(pending.begin_fetch(KEY), None, "the first batch is not ended");
+        assert_eq!(pending.begin_fetch(KEY), None, "the first batch has not ended");
         pending.end_fetch(KEY);
         assert_eq!(pending.begin_fetch(KEY), Some(vec![2]));
         assert!(pending.take(KEY, 1).is_none() && pending.take(KEY, 2).is_some());
     }
 
     #[test]
-    fn they_are_bounded() {
+    fn pending_messages_of_a_session_are_bounded() {
         let mut pending = PendingDeadLetters::default();
         for sequence in 0..DROPPED_MAX as u64 {
             add(&mut pending, sequence).unwrap();

@@ -15,44 +15,44 @@ use crate::routing::{Receiver, Route, SessionKey, Subscriber};
 use crate::session::{Application, Ticket};
 use crate::topic::TopicName;
 
-/// A message while it is distributed to its receivers.
+/// The state of one message during fan-out.
 pub(in crate::broker) struct Distribution {
     pub(in crate::broker) room: Admission,
-    /// The level of its record; at `None` there is no record, and no copy waits.
+    /// The durability of its record. At `None` there is no record, and no copy waits.
     pub(in crate::broker) level: Durability,
-    /// Whether copies that are not part of the record wait for it.
+    /// Whether copies that are not part of the record wait for its commit.
     pub(in crate::broker) copies_wait: bool,
     pub(in crate::broker) copies: Copies,
-    /// Copies for other shards that do not wait.
+    /// Copies for other shards that do not wait for a commit.
     pub(in crate::broker) groups: Groups,
-    /// The index of the next receiver in the route. `None`: a member of a share.
+    /// The index of the current receiver in the route; `None`: it is a member of a share.
     pub(in crate::broker) place: Option<u32>,
     pub(in crate::broker) receivers: usize,
 }
 
-/// The copies of a message that wait for its record.
+/// The copies of a message that wait for the commit of its record.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Copies {
-    /// Who is paused when their receivers don't keep up.
+    /// The publisher's connection, which is paused when a receiver is slow.
     pub(in crate::broker) origin: Option<Origin>,
     /// Copies that are part of the record.
     pub(in crate::broker) durable: Vec<Addressed>,
-    /// Copies that are not.
+    /// Copies that are not part of the record.
     pub(in crate::broker) held: HeldCopies,
 }
 
 /// The outcome of a publish.
 #[derive(Debug)]
 pub(in crate::broker) enum Verdict {
-    /// It is acknowledged with `reason_code` when `wait` is stable.
+    /// Acknowledge it with `reason_code` when `wait` is stable.
     Answer { reason_code: ReasonCode, wait: Option<Ticket> },
-    /// A receiver or the disk has no room for it. No Session gets it; the caller has it back.
+    /// A receiver's queue or the disk has no room. The message was delivered to no Session, and is returned.
     Full(Box<BlockedMessage>),
-    /// It may be a repeat of a message that is not stable yet: the caller tries again in a moment.
+    /// It has the `dedup-id` of a message that is not stable yet: the caller tries again later.
     Pending(Box<BlockedMessage>),
 }
 
-/// The member of each share that gets a message.
+/// The chosen member of each share.
 pub(in crate::broker) type Chosen<'a> = SmallVec<[&'a Receiver; 2]>;
 
 impl Distribution {
@@ -66,7 +66,7 @@ impl Distribution {
         Self { room, level, copies_wait, copies, groups, place: None, receivers: 0 }
     }
 
-    /// A message that was accepted before and goes to one more receiver: it must not be dropped because the queue is full.
+    /// A message that was accepted before and is delivered to one more receiver. It is admitted unconditionally.
     pub(in crate::broker) fn redelivery(level: Durability, instead_of: Option<InsteadOf>) -> Self {
         Self::new(None, Admission::Unchecked, level, instead_of.is_some())
     }
@@ -86,7 +86,7 @@ impl Verdict {
     }
 }
 
-/// Whether an accepted message may need a record even if no receiver is durable.
+/// Whether an accepted message may need a record although no receiver is durable.
 pub(in crate::broker) fn may_need_record(publisher: &Publisher, accepted: &AcceptedMessage) -> bool {
     let is_received = accepted.qos == Qos::ExactlyOnce && publisher.received.is_some();
     is_received
@@ -120,11 +120,11 @@ pub(in crate::broker) enum Admission {
     Unchecked,
     /// Admitted to each queue that has room.
     BestEffort,
-    /// Room of so many bytes was reserved in all queues before.
+    /// Room for one message of `bytes` bytes is reserved in each queue.
     Reserved { bytes: usize },
 }
 
-/// The receivers that put a message into their queue: those that get it at QoS 1 or 2.
+/// The receivers that queue a message: those that get it at QoS 1 or 2.
 pub(in crate::broker) fn queueing<'a>(
     publisher: &Publisher,
     route: &'a Route,

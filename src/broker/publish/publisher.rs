@@ -9,18 +9,18 @@ pub(in crate::broker) struct Publisher {
     /// Its Session, for No Local.
     pub(in crate::broker) key: Option<SessionKey>,
     pub(in crate::broker) client_id: Option<ClientId>,
-    /// Its connection, which is paused if a receiver does not keep up.
+    /// Its connection, which is paused when a receiver is slow.
     pub(in crate::broker) origin: Option<Origin>,
     /// The slot of its Session and the Packet Identifier, at QoS 1 and 2.
     pub(in crate::broker) received: Option<(usize, PacketId)>,
     /// The message's entry in the deduplication window.
     pub(in crate::broker) deduplicated: Option<Deduplicated>,
-    /// The stored message that its record replaces.
+    /// The stored message that the record replaces.
     pub(in crate::broker) instead_of: Option<InsteadOf>,
 }
 
 impl Publisher {
-    /// The broker.
+    /// The broker itself: dead letters, `$SYS` topics and redelivered messages.
     pub(in crate::broker) const fn broker() -> Self {
         Self { key: None, client_id: None, origin: None, received: None, deduplicated: None, instead_of: None }
     }

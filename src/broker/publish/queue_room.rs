@@ -1,14 +1,14 @@
-//! Room in the queues of Sessions, as publishers and receivers count it.
+//! Accounting of the room in the queues of Sessions.
 
 use crate::broker::publish::plan::Admission;
 use crate::broker::settings::{QueueOverflow, Settings};
 use crate::routing::{QueueBounds, Subscriber};
 use crate::session::Delivery;
 
-/// Counts room in the queues of Sessions: the shard of a publisher takes it, the shard of the Session gives it back.
+/// Accounts for the room in queues: the shard of the publisher charges it, the shard of the Session credits it.
 ///
-/// With `drop-oldest` a Session makes room itself, and nobody counts, unless there is a dead letter topic: a dead letter must not push
-/// out another message, which would become a dead letter in its turn.
+/// With `drop-oldest` the Session drops its oldest message instead, and room is charged only if there is a dead letter topic: a dead letter
+/// must not displace another message, which would become a dead letter again.
 #[derive(Debug)]
 pub(in crate::broker) struct QueueRoom {
     bounds: QueueBounds,
@@ -22,12 +22,12 @@ impl QueueRoom {
         Self { bounds, is_counted }
     }
 
-    /// Takes room for one message of so many bytes, if there is any.
+    /// Charges one message of `bytes` bytes to a queue. Returns `false` if the queue has no room.
     pub(in crate::broker) fn reserve(&self, to: &Subscriber, bytes: usize) -> bool {
         to.reserve(bytes, self.bounds)
     }
 
-    /// Takes room for a message on its way to one receiver, unless that was done before. `false` if there is none.
+    /// Admits a message to the queue of one receiver. Returns `false` if the queue has no room.
     #[inline]
     pub(in crate::broker) fn take(&self, admission: &Admission, to: &Subscriber, delivery: &Delivery) -> bool {
         match admission {
@@ -42,7 +42,7 @@ impl QueueRoom {
         }
     }
 
-    /// Gives back what messages and bytes took that left the queue of a Session. `true` if that freed room.
+    /// Credits messages and bytes that left the queue of a Session. Returns `true` if that freed room.
     #[inline]
     pub(in crate::broker) fn give_back(&self, of: &Subscriber, (messages, bytes): (usize, usize)) -> bool {
         let frees = self.is_counted && (messages, bytes) != (0, 0);
@@ -52,7 +52,7 @@ impl QueueRoom {
         frees
     }
 
-    /// What the queue of a Session may hold.
+    /// The bounds of the queue of each Session.
     pub(in crate::broker) const fn bounds(&self) -> QueueBounds {
         self.bounds
     }

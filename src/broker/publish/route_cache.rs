@@ -10,50 +10,50 @@ use crate::broker::settings::Settings;
 use crate::routing::{Route, RouteBuckets};
 use crate::topic::TopicName;
 
-/// The receivers of the topics that were published to recently, and the durability of their messages, as one shard caches them.
+/// One shard's cache of the receivers and the durability of recently used topics.
 ///
-/// Its invariant: a route that it returns is never older than the last change of the subscriptions, and of the access rules of a Session,
-/// that concerns it: see [`RouteGenerations`](crate::routing::RouteGenerations).
+/// Invariant: a route that it returns is never older than the last change of subscriptions or access rules that affects it; see
+/// [`RouteGenerations`](crate::routing::RouteGenerations).
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Routes {
-    /// By topic, the place in the lists.
+    /// The index of each topic in the two lists.
     places: HashMap<TopicName, usize, RandomState>,
     resolved: Vec<Resolved>,
-    /// In the same places: apart, because most messages don't need them.
+    /// At the same indices; a separate list, because most look-ups do not need it.
     concerns: Vec<Option<Concern>>,
-    /// The receivers of all routes.
+    /// The number of receivers in all routes.
     receivers: usize,
-    /// The next place to evict from.
+    /// The next index to check for eviction.
     evicts_at: usize,
-    /// The next place to look for a route that is not valid any more.
+    /// The next index to check for an invalid route.
     sweeps_at: usize,
 }
 
-/// What is the same for all messages of a topic.
+/// The cached values of a topic.
 #[derive(Debug)]
 pub(in crate::broker) struct Resolved {
-    /// In memory of its own: messages that are kept share it.
+    /// Its text is not a part of a read buffer, so that stored messages can share it.
     pub(in crate::broker) topic: TopicName,
-    /// Shards that are given groups of copies share it.
+    /// Shared with the groups that are forwarded to other shards.
     pub(in crate::broker) route: Arc<Route>,
-    /// The changes that were published when the route was known to be valid.
+    /// The number of published changes when the route was last known to be valid.
     published: u64,
     pub(in crate::broker) level: Durability,
-    /// Whether it was used since the last look for one to evict.
+    /// Whether it was used since the last check for eviction.
     is_used: bool,
 }
 
-/// Which changes concern a route. It is known for routes that were used again after some change.
+/// The changes that affect a route. It is computed when a route is used again after a change.
 #[derive(Debug)]
 struct Concern {
     buckets: RouteBuckets,
-    /// How many of them there were when it was resolved.
+    /// The number of these changes when the route was resolved.
     sum: u64,
 }
 
 impl Routes {
-    /// The receivers of `topic`, and the level of its messages.
-    #[expect(clippy::indexing_slicing, reason = "the map has places in the list only")]
+    /// The receivers of `topic` and the durability of its messages.
+    #[expect(clippy::indexing_slicing, reason = "the map contains valid indices only")]
     pub(in crate::broker) fn resolve(&mut self, shared: &Shared, settings: &Settings, topic: &TopicName) -> &Resolved {
         let place = match self.places.get(topic) {
             Some(place) => *place,
@@ -70,8 +70,8 @@ impl Routes {
         &self.resolved[place]
     }
 
-    /// Removes routes that are not valid any more, so that they keep nothing alive if nobody publishes to their topics again, and routes that
-    /// have come to more receivers than are cached. It looks at a bounded number of them: to be called again and again.
+    /// Removes invalid routes, which would otherwise keep ended Sessions alive until their topics are used again, and evicts routes while there
+    /// are more than [`RECEIVERS_MAX`] receivers. One call checks at most [`SWEPT_MAX`] routes; it is called every second.
     pub(in crate::broker) fn sweep(&mut self, shared: &Shared) {
         while self.receivers > RECEIVERS_MAX && self.resolved.len() > 1 {
             let place = self.least_used();
@@ -91,7 +91,7 @@ impl Routes {
         self.check();
     }
 
-    /// Resolves a topic for the first time, and returns its place.
+    /// Resolves a topic that is not cached, and returns its index.
     #[cold]
     fn add(&mut self, shared: &Shared, settings: &Settings, topic: &TopicName) -> usize {
         while self.receivers >= RECEIVERS_MAX && !self.resolved.is_empty() {
@@ -99,7 +99,7 @@ impl Routes {
             self.remove(place);
         }
         let topic = topic.detached();
-        // Read before the subscriptions: what changes meanwhile shows the next time.
+        // Read before the subscriptions, so that a concurrent change is noticed at the next use.
         let published = shared.directory.route_generations.published();
         let route = Arc::new(shared.directory.matching(&topic));
         let level = settings.durability_of(&topic);
@@ -124,7 +124,7 @@ impl Routes {
         place
     }
 
-    /// Makes sure that a route is valid as of `published`.
+    /// Resolves a route again if a change before `published` affects it.
     #[cold]
     fn renew(&mut self, shared: &Shared, place: usize, published: u64) {
         let (Some(resolved), Some(concern)) = (self.resolved.get_mut(place), self.concerns.get_mut(place)) else {
@@ -142,7 +142,7 @@ impl Routes {
         resolved.published = published;
     }
 
-    /// Whether a route is valid as of `published`, as far as that is known without resolving it.
+    /// Whether a route is known to be valid as of `published`.
     fn is_valid(&self, shared: &Shared, place: usize, published: u64) -> bool {
         let is_concerned = |concern: &Concern| shared.directory.route_generations.sum(&concern.buckets) != concern.sum;
         match self.concerns.get(place) {
@@ -151,7 +151,7 @@ impl Routes {
         }
     }
 
-    /// The place of a route that was not used lately.
+    /// The index of a route that was not used recently (second chance).
     fn least_used(&mut self) -> usize {
         for _ in 0..SPARED_MAX {
             if self.evicts_at >= self.resolved.len() {
@@ -169,7 +169,7 @@ impl Routes {
         self.evicts_at
     }
 
-    /// Removes the route in this place, where the last one of the lists goes.
+    /// Removes the route at this index; the last route of the list moves there.
     fn remove(&mut self, place: usize) {
         if place >= self.resolved.len() {
             return;
@@ -191,7 +191,7 @@ impl Routes {
 }
 
 impl Resolved {
-    /// What the route costs: its topic counts as well.
+    /// The number of receivers that are charged for the route; its topic counts as one more.
     fn receivers(&self) -> usize {
         let of_shares: usize = self.route.shares.iter().map(|share| share.members().len()).sum();
         1 + self.route.receivers.len() + of_shares
@@ -200,13 +200,13 @@ impl Resolved {
 
 const _: () = assert!(size_of::<Resolved>() <= 64);
 
-/// Topics cached at most.
+/// The greatest number of cached topics.
 const ROUTES_MAX: usize = 65_536;
-/// Receivers in all cached routes, at about 50 bytes each: when there are more, routes are evicted.
+/// The greatest number of receivers in all cached routes, at about 50 bytes each; beyond it, routes are evicted.
 const RECEIVERS_MAX: usize = 1 << 20;
-/// Routes that are left, because they were used lately, before one is evicted all the same.
+/// Recently used routes that one eviction skips at most.
 const SPARED_MAX: usize = 16;
-/// Routes that one sweep looks at.
+/// Routes that one sweep checks.
 const SWEPT_MAX: usize = 1_024;
 
 #[cfg(test)]
@@ -247,7 +247,7 @@ mod tests {
         shared.directory.index_mut().subscribe(subscriber, &subscription, None, ShareStrategy::RoundRobin);
     }
 
-    /// Who gets a message and how, with the filters of the shares.
+    /// The receivers with their QoS, and the members of each share by its filter.
     fn seen(route: &Route) -> (BTreeMap<u64, Qos>, BTreeMap<String, Vec<u64>>) {
         let receivers = route.receivers.iter();
         let receivers = receivers.map(|one| (one.subscriber.key.0, one.delivery(None).unwrap().qos)).collect();
@@ -258,13 +258,13 @@ mod tests {
     }
 
     #[test]
-    fn route_stays_while_others_change() {
+    fn route_stays_cached_while_unrelated_subscriptions_change() {
         let shared = Shared::new(1, LIMITS);
         let (mut routes, settings) = (Routes::default(), settings());
         subscribe(&shared, &subscriber(1), "a/+", Qos::AtMostOnce);
         routes.resolve(&shared, &settings, &topic("a/b"));
         subscribe(&shared, &subscriber(2), "b", Qos::AtMostOnce);
-        // From now on it is known what concerns the topic.
+        // This use after a change computes the buckets of the topic.
         let before = Arc::clone(&routes.resolve(&shared, &settings, &topic("a/b")).route);
         for number in 0..10 {
             subscribe(&shared, &subscriber(2), &format!("b/{number}/#"), Qos::AtMostOnce);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn cache_is_bounded_and_keeps_what_is_used() {
+    fn cache_is_bounded_and_keeps_used_routes() {
         let shared = Shared::new(1, LIMITS);
         let (mut routes, settings) = (Routes::default(), settings());
         for number in 0..2 * ROUTES_MAX {
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn sweep_removes_routes_that_are_not_valid() {
+    fn sweep_removes_invalid_routes() {
         let shared = Shared::new(1, LIMITS);
         let (mut routes, settings) = (Routes::default(), settings());
         let one = subscriber(1);
@@ -309,7 +309,7 @@ mod tests {
             routes.sweep(&shared);
         }
         assert!(routes.resolved.len() > 2_900, "{}", routes.resolved.len());
-        assert_eq!(Arc::strong_count(&one), refers - 2, "neither the index nor the cache has it");
+        assert_eq!(Arc::strong_count(&one), refers - 2, "neither the index nor the cache refers to it");
     }
 
     #[derive(Debug, Clone)]
@@ -346,7 +346,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cached_route_is_what_resolving_it_again_gives(steps in steps()) {
+        fn cached_route_equals_a_fresh_look_up(steps in steps()) {
             let (shared, settings) = (Shared::new(2, LIMITS), settings());
             let mut caches = [Routes::default(), Routes::default()];
             let subscribers: Vec<_> = (0..4).map(subscriber).collect();

@@ -1,8 +1,8 @@
-//! Publishers whose message has no room and can't be refused: they are not read until they are woken.
+//! Publishers whose message has no room and cannot be refused: they are paused until they are woken.
 //!
-//! Whoever frees room in a queue wakes as many publishers as it freed places; each that then finds its message accepted wakes the next
-//! if there is still room. One that is gone passes its turn on. Only whether a message is a repeat of one that is not stable on another
-//! shard is asked by a timer: it is a matter of one commit.
+//! Freeing room for n messages in a queue wakes n publishers. A publisher whose message is then accepted wakes the next one if there is
+//! still room, and a wake-up for a closed connection is passed on to the next. A message that waits for the commit of its first copy on
+//! another shard (`dedup-id`) is retried by a timer instead, because it waits for one commit only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Shard {
             return;
         }
         if !blocked.application.has_own_topic {
-            // It may be long until there is room, and the name is a small part of the read buffer.
+            // The message may wait for long, and its Topic Name would keep the larger read buffer alive.
             let message = Arc::make_mut(&mut blocked.application.message);
             message.topic = message.topic.detached();
             blocked.application.has_own_topic = true;
@@ -43,7 +43,7 @@ impl Shard {
                 let origin = Origin::new(self.id, id);
                 self.shared.room_waiters.wait(&room.to, origin, position);
                 if room.is_available(self.queue_room.bounds()) {
-                    // It was freed before anybody could know that this one waits.
+                    // The room was freed before this publisher was in the list, so no wake-up comes.
                     self.shared.room_waiters.leave(&room.to, origin);
                     self.flow.push_ready(id, ReadyTask::Retry(Some(Arc::clone(&room.to))));
                 } else if room.is_shared {
@@ -59,7 +59,7 @@ impl Shard {
         self.pause(id, reason, turn);
     }
 
-    /// Tries again to accept the message that a publisher waits with; `woken_for`: room in this queue.
+    /// Tries again to accept the blocked message of a publisher. `woken_for`: the Session whose queue has room, if it was woken for that.
     pub(in crate::broker) fn retry(
         &mut self,
         id: ConnectionId,
@@ -93,13 +93,13 @@ impl Shard {
         }
     }
 
-    /// A publisher that was woken for room in a queue has not taken it, or there is more: the next may have it.
+    /// Wakes the next publisher after one that did not use the room, or after which there is still room.
     fn pass_wakeup_on(&mut self, woken_for: Option<Arc<Subscriber>>, turn: &mut Turn<'_>) {
         let Some(to) = woken_for.filter(|to| to.is_awaited()) else { return };
         self.wake_for_room(&to, 1, turn);
     }
 
-    /// Wakes publishers that wait for room in a queue, so many at the most.
+    /// Wakes up to `places` publishers that wait for room in a queue, if it has room.
     pub(in crate::broker) fn wake_for_room(&mut self, to: &Arc<Subscriber>, places: usize, turn: &mut Turn<'_>) {
         if !to.has_room(1, 0, self.queue_room.bounds()) {
             return;
@@ -111,7 +111,7 @@ impl Shard {
         }
     }
 
-    /// Wakes all publishers that wait for room in a queue which may not be theirs to wait for any more.
+    /// Wakes all publishers that wait for room in a queue, because the Session may no longer be a receiver of their messages.
     pub(in crate::broker) fn wake_all_for(&mut self, to: &Arc<Subscriber>, turn: &mut Turn<'_>) {
         while to.is_awaited() && self.wake_next(to, turn) {}
     }
@@ -127,7 +127,7 @@ impl Shard {
         true
     }
 
-    /// Whether the disk has room.
+    /// The disk is full, or has room again.
     pub(in crate::broker) fn on_store_room(&mut self, room: StoreRoom) {
         self.store_room = room;
         if room == StoreRoom::Some {
@@ -135,7 +135,7 @@ impl Shard {
         }
     }
 
-    /// The timer of a publisher whose message may be a repeat.
+    /// The retry timer of a publisher whose message waits for the commit of the first message with its `dedup-id`.
     pub(in crate::broker) fn retry_repeat(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
         let blocked = self.connection(id).and_then(|connection| connection.blocked.as_ref());
         if blocked.is_some_and(|blocked| matches!(blocked.waits_for, WaitsFor::Deduplication)) {
@@ -143,7 +143,7 @@ impl Shard {
         }
     }
 
-    /// A publisher is gone before its message was accepted, which counts as never come: it isn't acknowledged.
+    /// Drops the blocked message of a connection that ends. The message was not acknowledged, so the client sends it again.
     pub(in crate::broker) fn drop_blocked(&mut self, connection: &mut Connection, turn: &mut Turn<'_>) {
         let (Some(blocked), Some(slot)) = (connection.blocked.take(), connection.session()) else { return };
         self.leave_queue(connection.id, &blocked.waits_for);
@@ -159,5 +159,5 @@ impl Shard {
     }
 }
 
-/// Bounded by a commit of another shard.
+/// The interval of retries while a message waits for a commit of another shard.
 const REPEAT_RETRY: Duration = Duration::from_millis(20);
