@@ -157,7 +157,7 @@ impl Shard {
             }
         }
         if let Some(entry) = self.sessions.get_mut(slot) {
-            removed.iter().for_each(|filter| entry.replays.forget(filter));
+            removed.iter().for_each(|filter| entry.replays.cancel(filter));
             let subscriber = Arc::clone(&entry.subscriber);
             self.wake_all_for(&subscriber, turn); // their messages may not be for it any more
         }

@@ -1,11 +1,11 @@
 use crate::routing::ShardId;
 
-/// The number of a CONNECT that was granted a Client Identifier, in the order of all shards' CONNECTs.
+/// The number of a CONNECT that claimed a Client Identifier, ascending over all shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in crate::broker) struct Claim(pub(in crate::broker) u64);
 
-/// The holder of a Client Identifier: the last claim and its shard, which is in the lowest 16 bits. 2⁴⁸ claims last 89 years at 100,000 a
-/// second.
+/// The holder of a Client Identifier: the last claim, and its shard in the lowest 16 bits. At 100,000 claims a second, 48 bits last for 89
+/// years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) struct Holder(u64);
 
@@ -24,12 +24,12 @@ impl Holder {
     }
 }
 
-/// A CONNECT that wants a Session from its holder.
+/// A CONNECT that requests a Session from its holder.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::broker) struct Claimant {
     pub(in crate::broker) claim: Claim,
     pub(in crate::broker) shard: ShardId,
-    /// Clean Start: the Session is to end, and is not wanted.
+    /// Clean Start: the holder ends the Session instead of surrendering it.
     pub(in crate::broker) clean_start: bool,
 }
 

@@ -1,17 +1,17 @@
-//! Who holds a Client Identifier, and where interested receivers are.
+//! The directory: the shard that holds each Client Identifier, and the subscription index.
 //!
-//! These are the only questions by which a shard learns of Sessions that it doesn't have itself; what it wants of them it then sends to
-//! their shards as a [`ShardMessage`](super::message::ShardMessage). The answers are those of one process: it has all of its shards in
+//! A shard finds the Sessions of other shards through these operations only, and then sends a
+//! [`ShardMessage`](super::message::ShardMessage) to the shard of the Session. This implementation serves the shards of one process, from
 //! its memory.
 //!
-//! | verb | who asks | another node would |
+//! | operation | used by | in a cluster, another node would |
 //! | --- | --- | --- |
-//! | `claim` | CONNECT | give the order of claims of one Client Identifier |
-//! | `unclaim` | the end of a Session | forget the holder |
+//! | `claim` | CONNECT | decide the order of claims of one Client Identifier |
+//! | `unclaim` | the end of a Session | remove the holder |
 //! | `holder` | a query | answer from its copy |
 //! | `matching` | the first message to a topic, and after a change that concerns it | answer from its copy |
-//! | `share` | a message whose chosen member is gone | answer from its copy |
-//! | `index_mut`, `access_changed` | SUBSCRIBE, UNSUBSCRIBE, the end of a Session, a reload of access rules | be told of the change |
+//! | `share` | a message whose chosen member has ended | answer from its copy |
+//! | `index_mut`, `access_changed` | SUBSCRIBE, UNSUBSCRIBE, the end of a Session, a reload of access rules | receive the change |
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -28,14 +28,14 @@ use crate::topic::{Filter, TopicName};
 
 /// The directory of the shards of one process.
 ///
-/// Invariants: claims of one Client Identifier are numbered in the order in which they are made, and the last one holds it; a route that
-/// was resolved before a change that concerns it is void as soon as the change can be seen.
+/// Invariants: claims of one Client Identifier are numbered in the order in which they are made, and the last one holds it; a cached route
+/// is invalid as soon as a change that affects it is visible.
 #[derive(Debug)]
 pub(in crate::broker) struct Directory {
     holders: DashMap<ClientId, Holder, RandomState>,
     claims: AtomicU64,
     index: RwLock<SubscriptionIndex>,
-    /// Which cached routes the changes of the index concern.
+    /// The generations by which cached routes are invalidated.
     pub(in crate::broker) route_generations: RouteGenerations,
 }
 
@@ -51,9 +51,9 @@ impl Default for Directory {
 }
 
 impl Directory {
-    /// Makes `shard` the holder of a Client Identifier. Returns its claim, and the holder before it.
+    /// Makes `shard` the holder of a Client Identifier. Returns its claim and the previous holder.
     pub(in crate::broker) fn claim(&self, client_id: &ClientId, shard: ShardId) -> (Claim, Option<Holder>) {
-        // The number is taken under the entry's lock: claims of one identifier are in the order of their numbers.
+        // The number is taken under the entry's lock, so that claims of one identifier are ordered by number.
         let entry = self.holders.entry(client_id.clone());
         let claim = Claim(self.claims.fetch_add(1, Ordering::Relaxed));
         let holder = Holder::new(shard, claim);
@@ -66,38 +66,38 @@ impl Directory {
         }
     }
 
-    /// Who holds a Client Identifier. Its Session may still be on the way to that shard.
+    /// The holder of a Client Identifier. The Session may still be moving to that shard.
     pub(in crate::broker) fn holder(&self, client_id: &ClientId) -> Option<Holder> {
         self.holders.get(client_id).map(|holder| *holder)
     }
 
-    /// The Session of this claim is gone: nobody holds the Client Identifier, unless somebody claimed it since.
+    /// Removes the holder of a Client Identifier if `claim` is still the last claim.
     pub(in crate::broker) fn unclaim(&self, client_id: &ClientId, claim: Claim) {
         self.holders.remove_if(client_id, |_, holder| holder.claim() == claim);
     }
 
-    /// Who gets a message to `topic`: see [`SubscriptionIndex::matching`].
+    /// The receivers of a message to `topic`: see [`SubscriptionIndex::matching`].
     pub(in crate::broker) fn matching(&self, topic: &TopicName) -> Route {
         self.index().matching(topic)
     }
 
-    /// The share that `filter` names, for a message to `topic`: see [`SubscriptionIndex::share`].
+    /// The share with this filter, for a message to `topic`: see [`SubscriptionIndex::share`].
     pub(in crate::broker) fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Arc<Share>> {
         self.index().share(filter, topic)
     }
 
-    /// The subscriptions of Sessions, which their own shards look at.
+    /// The index, locked for reading.
     pub(in crate::broker) fn index(&self) -> RwLockReadGuard<'_, SubscriptionIndex> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The index for changes: cached routes that one concerns are void when it is dropped.
+    /// The index, locked for changes. Dropping the guard invalidates the affected cached routes.
     pub(in crate::broker) fn index_mut(&self) -> IndexChange<'_> {
         let index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         IndexChange::new(index, &self.route_generations)
     }
 
-    /// What a Session may receive has changed, which is part of the routes: those that its subscriptions concern are void.
+    /// Invalidates the cached routes of a Session's subscriptions after a change of its access rules.
     pub(in crate::broker) fn access_changed(&self, key: SessionKey) {
         let index = self.index();
         if index.subscription_count_of(key) > 0 {
@@ -122,7 +122,7 @@ mod tests {
         assert!(second > first);
         assert_eq!(before, Some(Holder::new(ShardId(0), first)));
         directory.unclaim(&a, first);
-        assert_eq!(directory.holder(&a), Some(Holder::new(ShardId(1), second)), "the first has no say any more");
+        assert_eq!(directory.holder(&a), Some(Holder::new(ShardId(1), second)), "an older claim cannot remove the holder");
         assert_eq!(directory.holder(&b), None);
         directory.unclaim(&a, second);
         assert_eq!(directory.holder(&a), None);

@@ -5,7 +5,7 @@ use crate::codec::{Subscription, SubscriptionId};
 use crate::routing::{RouteGenerations, SessionKey, ShareStrategy, SubscribeOutcome, Subscriber, SubscriptionIndex};
 use crate::topic::Filter;
 
-/// The subscription index, locked for changes. Cached routes that a change concerns are void as soon as it is dropped.
+/// The subscription index, locked for changes. Dropping it invalidates the affected cached routes.
 #[derive(Debug)]
 pub(in crate::broker) struct IndexChange<'a> {
     index: RwLockWriteGuard<'a, SubscriptionIndex>,
@@ -63,12 +63,12 @@ impl Deref for IndexChange<'_> {
 impl Drop for IndexChange<'_> {
     fn drop(&mut self) {
         if self.has_changed {
-            self.generations.publish(); // the lock is released after this
+            self.generations.publish(); // before the lock is released
         }
     }
 }
 
-/// Counts a change of all subscriptions of a Session.
+/// Marks the routes of all subscriptions of a Session as changed.
 pub(in crate::broker) fn change_all_of(key: SessionKey, index: &SubscriptionIndex, generations: &RouteGenerations) {
     if index.subscription_count_of(key) > COUNTED_MAX {
         return generations.change_all();
@@ -78,5 +78,5 @@ pub(in crate::broker) fn change_all_of(key: SessionKey, index: &SubscriptionInde
     }
 }
 
-/// To count more filters one by one would take longer than to resolve the cached routes again.
+/// The number of filters up to which they are marked one by one. For more, resolving all cached routes again is cheaper.
 const COUNTED_MAX: usize = 1_024;

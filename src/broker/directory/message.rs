@@ -1,26 +1,26 @@
 //! Messages exchanged between shards.
 //!
-//! They hold data, neither closures nor channels. Between the shards of one process three parts are handed over by reference that a node
-//! would have to write out:
+//! They contain plain data, neither closures nor channels. Within one process, three parts are passed by reference; between nodes they would
+//! be serialized:
 //!
 //! | part | between shards | between nodes |
 //! | --- | --- | --- |
-//! | `Message` | shared, never changed | its bytes, as in a record of the store |
-//! | `Subscriber` | shared: the receiving shard reads its key, and its location in case the Session has moved on | `SessionKey` and Client Identifier, which the directory of the other node leads on |
-//! | `Route` | shared, never changed: a group names its receivers by their index in it | the keys of those receivers, with what differs from one to another |
+//! | `Message` | shared, immutable | its bytes, as in a record of the store |
+//! | `Subscriber` | shared: the receiving shard reads its key, and its location if the Session has moved | `SessionKey` and Client Identifier, which the directory of the other node resolves |
+//! | `Route` | shared, immutable: a group refers to its receivers by index | the keys and the granted options of those receivers |
 //!
-//! | message | a node would send |
+//! | message | contents between nodes |
 //! | --- | --- |
-//! | `Deliver` | the key of the Session, the place in its queue, QoS, RETAIN, expiry and Subscription Identifiers, the message, the publisher's connection |
-//! | `DeliverGroup` | the message once, and the rest for each Session |
+//! | `Deliver` | the key of the Session, the sequence in its queue, QoS, RETAIN, expiry and Subscription Identifiers, the message, the publisher's connection |
+//! | `DeliverGroup` | the message once, and the other fields for each Session |
 //! | `Claimed` | both claims, the shard of the claimant and Clean Start |
-//! | `Surrendered` | the claim, and the Session as the store has it: state, received Packet Identifiers, queue, Will, subscriptions |
+//! | `Surrendered` | the claim, and the Session as stored: state, received Packet Identifiers, queue, Will, subscriptions |
 //! | `DroppedNewest` | the key of the Session |
 //! | `Pause`, `Resume` | the connection |
 //! | `RoomFreed` | the key of the Session, the connection |
 //!
-//! The place in a queue is taken by the shard that routes the message, from a counter in `Subscriber` that all shards of a process share.
-//! That doesn't reach beyond a process: between nodes the shard that has the Session would give it.
+//! The shard that routes a message assigns its sequence, from a counter in `Subscriber` that all shards of a process share. Between nodes,
+//! the shard that has the Session would assign it.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl ShardMessage {
         Self(ShardMessageKind::DeliverGroup(Box::new(Group::with_receivers(receivers))))
     }
 
-    /// Who published what it carries.
+    /// The connection that published the message in it.
     pub(in crate::broker) fn origin(&self) -> Option<Origin> {
         match &self.0 {
             ShardMessageKind::Deliver { origin, .. } => *origin,
@@ -56,7 +56,7 @@ impl ShardMessage {
         }
     }
 
-    /// How much it counts in a mailbox: the number of messages that the receiving shard delivers because of it, at least one.
+    /// Its weight in a mailbox: the number of copies that the receiving shard delivers, at least 1.
     pub fn weight(&self) -> usize {
         if let ShardMessageKind::DeliverGroup(group) = &self.0 { group.weight() } else { 1 }
     }
@@ -64,29 +64,29 @@ impl ShardMessage {
 
 #[derive(Debug)]
 pub(in crate::broker) enum ShardMessageKind {
-    /// A message for a Session that is, or was, with the receiving shard.
+    /// A copy for a Session that is, or was, on the receiving shard.
     Deliver {
         to: Arc<Subscriber>,
         sequenced: SequencedDelivery,
-        /// The publisher's connection, which is paused if the receiver does not keep up.
+        /// The publisher's connection, which is paused if the receiver is slow.
         origin: Option<Origin>,
     },
-    /// A message for several such Sessions.
+    /// Copies of a message for several such Sessions.
     DeliverGroup(Box<Group>),
-    /// A client has connected to the sending shard, which wants its Session.
+    /// A client has connected to the sending shard, which requests its Session.
     Claimed {
-        /// The claim that the receiving shard has the Session for.
+        /// The claim by which the receiving shard has the Session.
         prior: Claim,
         claimant: Claimant,
     },
-    /// The answer: the Session, unless there was none or it has ended.
+    /// The answer to `Claimed`: the Session, or `None` if there is none or it has ended.
     Surrendered { claim: Claim, session: Option<Box<SessionSlot>> },
-    /// A message for a Session that is with the receiving shard was dropped, because its queue is full.
+    /// A message for a Session on the receiving shard was dropped because its queue is full.
     DroppedNewest { to: Arc<Subscriber> },
-    /// A receiver does not keep up: do not read from this connection until [`Self::Resume`].
+    /// A receiver is full: pause this connection until [`Self::Resume`].
     Pause(ConnectionId),
-    /// The receiver does not hold this connection any more.
+    /// The receiver that caused [`Self::Pause`] no longer does.
     Resume(ConnectionId),
-    /// There is room in the queue of a Session that a message of this connection waits for.
+    /// The queue that a message of this connection waits for has room.
     RoomFreed { to: Arc<Subscriber>, publisher: ConnectionId },
 }

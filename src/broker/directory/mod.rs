@@ -1,4 +1,4 @@
-//! What the shards share, and the messages they exchange.
+//! State shared among shards, and the messages they exchange.
 
 pub(super) mod claim;
 pub(super) mod in_memory;

@@ -1,4 +1,4 @@
-//! Publishers that wait for room in the queue of a Session, wherever they and the Session are.
+//! Publishers that wait for room in the queue of a Session, on any shard.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,23 +10,23 @@ use crate::routing::{SessionKey, Subscriber};
 
 /// The waiting publishers of each Session, in the order in which they are woken.
 ///
-/// Whoever frees room looks at [`Subscriber::is_awaited`] alone, and comes here if it is set. A publisher
-/// [waits](Self::wait) first, and then looks once more whether there is room: so either it sees the room, or who freed it sees that
-/// somebody waits.
+/// After freeing room, a shard checks [`Subscriber::is_awaited`], and uses this map only if that is set. A publisher first
+/// [adds itself](Self::wait), and then checks for room once more. So either the publisher sees the freed room, or the shard that
+/// freed it sees the waiting publisher.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct RoomWaiters(Mutex<HashMap<SessionKey, VecDeque<Origin>, RandomState>>);
 
-/// Where a publisher is put.
+/// Where a publisher is inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) enum Position {
-    /// Behind all that wait already.
+    /// After all waiting publishers.
     Back,
-    /// Before them: it was woken, and there was too little room for its message.
+    /// Before them, because it was woken and there was still too little room for its message.
     Front,
 }
 
 impl RoomWaiters {
-    /// A publisher waits from now on, until it is taken out by [`next`](Self::next), or leaves.
+    /// Adds a waiting publisher.
     pub(in crate::broker) fn wait(&self, to: &Subscriber, origin: Origin, position: Position) {
         let mut all = self.lock();
         let waiters = all.entry(to.key).or_default();
@@ -37,7 +37,7 @@ impl RoomWaiters {
         to.set_awaited(true);
     }
 
-    /// Takes the first out, to be woken.
+    /// Removes and returns the first waiting publisher, which the caller wakes.
     pub(in crate::broker) fn next(&self, to: &Subscriber) -> Option<Origin> {
         let mut all = self.lock();
         let waiters = all.get_mut(&to.key)?;
@@ -49,7 +49,7 @@ impl RoomWaiters {
         next
     }
 
-    /// A publisher waits no longer.
+    /// Removes a publisher that no longer waits.
     pub(in crate::broker) fn leave(&self, to: &Subscriber, origin: Origin) {
         let mut all = self.lock();
         let Some(waiters) = all.get_mut(&to.key) else { return };
@@ -60,7 +60,7 @@ impl RoomWaiters {
         }
     }
 
-    /// How many publishers wait for room in any queue.
+    /// The number of publishers that wait for room in any queue.
     #[cfg(test)]
     pub(in crate::broker) fn len(&self) -> usize {
         self.lock().values().map(VecDeque::len).sum()

@@ -11,11 +11,11 @@ use crate::codec::ClientId;
 use crate::routing::{RetainedLimits, RetainedStore, SessionKey, ShardId};
 use crate::session::Ticket;
 
-/// What all shards share: the directory, the retained messages, and counts. It is read often and changed
+/// The state that all shards share: the directory, the retained messages, and counters. It is read often and changed
 /// rarely.
 #[derive(Debug)]
 pub struct Shared {
-    /// The first part of the identities of this run's messages.
+    /// The number of this run, which is the first part of the identities of its messages.
     pub(in crate::broker) run: u64,
     pub(in crate::broker) directory: Directory,
     retained: RwLock<RetainedStore>,
@@ -24,17 +24,17 @@ pub struct Shared {
     sessions: AtomicUsize,
     pub(in crate::broker) deduplication: Deduplication,
     pub(in crate::broker) room_waiters: RoomWaiters,
-    /// The last ticket of each shard that is stable.
+    /// The last stable ticket of each shard.
     stable: Vec<AtomicU64>,
     counters: Mutex<Vec<Counters>>,
-    /// Bytes from and to all clients.
+    /// Bytes received from and sent to all clients.
     traffic: [AtomicU64; 2],
-    /// The most clients that were connected at a time.
+    /// The greatest number of clients that were connected at the same time.
     connected_max: AtomicU64,
 }
 
 impl Shared {
-    /// The empty state of `shards` shards.
+    /// The initial state for `shards` shards.
     pub fn new(shards: usize, retained_limits: RetainedLimits) -> Self {
         Self {
             run: 0,
@@ -52,48 +52,48 @@ impl Shared {
         }
     }
 
-    /// Sets a number that no other run has, with which the identities of its messages begin.
+    /// Sets the number of this run, which must differ from that of every other run: message identities begin with it.
     pub fn of_run(self, run: u64) -> Self {
         Self { run, ..self }
     }
 
-    /// Retained messages and their bytes.
+    /// The number of retained messages, and their bytes.
     pub fn retained_len(&self) -> (usize, usize) {
         let retained = self.retained();
         (retained.len(), retained.bytes())
     }
 
-    /// Subscriptions, and how many of them are shared.
+    /// The number of subscriptions, and of Shared Subscriptions among them.
     pub fn subscriptions_len(&self) -> (usize, usize) {
         let index = self.directory.index();
         (index.subscription_count(), index.shared_subscription_count())
     }
 
-    /// The counters of all shards added up, as of their last second.
+    /// The sum of the counters of all shards; each shard publishes its counters once a second.
     pub fn counters(&self) -> Counters {
         let shards = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         shards.iter().fold(Counters::default(), |sum, shard| sum + *shard)
     }
 
-    /// Counts bytes that came from clients and went to them.
+    /// Adds bytes received from clients and sent to clients.
     pub fn add_traffic(&self, received: u64, sent: u64) {
         let [all_received, all_sent] = &self.traffic;
         all_received.fetch_add(received, Ordering::Relaxed);
         all_sent.fetch_add(sent, Ordering::Relaxed);
     }
 
-    /// Bytes from and to all clients.
+    /// Bytes received from and sent to all clients.
     pub(in crate::broker) fn traffic(&self) -> (u64, u64) {
         let [received, sent] = &self.traffic;
         (received.load(Ordering::Relaxed), sent.load(Ordering::Relaxed))
     }
 
-    /// The most clients that were connected at a time, of which there are `connected` now.
+    /// Updates the greatest number of connected clients with the current number, and returns it.
     pub(in crate::broker) fn connected_max(&self, connected: u64) -> u64 {
         self.connected_max.fetch_max(connected, Ordering::Relaxed).max(connected)
     }
 
-    /// The last ticket of a shard that is stable.
+    /// The last stable ticket of a shard.
     pub(in crate::broker) fn stable(&self, shard: ShardId) -> Ticket {
         Ticket(self.stable.get(usize::from(shard.0)).map_or(0, |stable| stable.load(Ordering::Acquire)))
     }
@@ -123,23 +123,23 @@ impl Shared {
         SessionKey(self.keys.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Numbers new Sessions behind this one.
+    /// Makes new Sessions get numbers after this one.
     pub(in crate::broker) fn number_behind(&self, session: Option<SessionKey>) {
         self.keys.fetch_max(session.map_or(1, |key| key.0 + 1), Ordering::Relaxed);
     }
 
-    /// The shard that answers for a Client Identifier, if any does.
+    /// The shard that holds a Client Identifier.
     pub fn shard_of(&self, client_id: &ClientId) -> Option<ShardId> {
         self.directory.holder(client_id).map(Holder::shard)
     }
 
-    /// Counts a new Session, unless there are `sessions_max` already.
+    /// Counts a new Session. Returns `false` if there are `sessions_max` Sessions already.
     pub(in crate::broker) fn admit_session(&self, sessions_max: usize) -> bool {
         let admit = |sessions| (sessions < sessions_max).then_some(sessions + 1);
         self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).is_ok()
     }
 
-    /// A Session has ended.
+    /// Counts the end of a Session.
     pub(in crate::broker) fn session_ended(&self) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
     }

@@ -44,7 +44,7 @@ impl QueueRoom {
 
     /// Credits messages and bytes that left the queue of a Session. Returns `true` if that freed room.
     #[inline]
-    pub(in crate::broker) fn give_back(&self, of: &Subscriber, (messages, bytes): (usize, usize)) -> bool {
+    pub(in crate::broker) fn credit(&self, of: &Subscriber, (messages, bytes): (usize, usize)) -> bool {
         let frees = self.is_counted && (messages, bytes) != (0, 0);
         if frees {
             of.free(messages, bytes);

@@ -1,4 +1,4 @@
-//! Changes of retained messages.
+//! Applies changes of retained messages.
 
 use crate::broker::counters::DropReason;
 use crate::broker::persistence::record::Record;
@@ -8,7 +8,7 @@ use crate::broker::shard::{Shard, Turn};
 use crate::codec::Qos;
 
 impl Shard {
-    /// Sets or clears the retained message of a topic. `false` if the message is refused, because there is no room for it.
+    /// Sets or clears the retained message of a topic. Returns `false` if a QoS 1 or 2 message is refused because a limit is reached.
     pub(in crate::broker) fn retain(&mut self, accepted: &mut AcceptedMessage, publisher: &Publisher) -> bool {
         match self.retained.set(&self.shared, accepted, publisher) {
             Ok(change) => accepted.retained = change,
@@ -17,14 +17,14 @@ impl Shard {
                 if accepted.qos > Qos::AtMostOnce {
                     return false;
                 }
-                // The message that the topic had is not its last one any more. [MQTT-3.3.1-7 of 3.1.1]
+                // A QoS 0 message discards the previous retained message even if it is not retained itself. [MQTT-3.3.1-7 of 3.1.1]
                 accepted.retained = self.retained.clear(&self.shared, accepted, publisher);
             }
         }
         true
     }
 
-    /// Removes retained messages that have expired, and deletes the records that count no more.
+    /// Removes expired retained messages, and deletes obsolete records.
     pub(in crate::broker) fn expire_retained(&mut self, turn: &mut Turn<'_>) {
         let numbers = self.retained.expire(&self.shared, turn.now);
         if !numbers.is_empty() {

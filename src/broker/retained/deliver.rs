@@ -1,4 +1,4 @@
-//! Sends retained messages to new subscriptions, as fast as their clients take them.
+//! Replays retained messages to new subscriptions, at the rate at which the client reads them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::session::{Delivery, DeliveryPlace};
 use crate::timestamp::Timestamp;
 
 impl Shard {
-    /// Sends retained messages to the new subscriptions of the Session in `slot`. Those that need a record go to the store some at a time,
-    /// because they are not in the queue, and don't count there, until it is stable.
+    /// Sends retained messages to the new subscriptions of the Session in `slot`. At most [`RECORDED_MAX`] messages wait for a commit at a time,
+    /// because they are not in the queue, and not bounded by it, until their record is stable.
     pub(in crate::broker) fn replay(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot).filter(|entry| !entry.replays.is_empty()) else { return };
         let access = entry.subscriber.access();
@@ -45,7 +45,7 @@ impl Shard {
         }
     }
 
-    /// Goes on with replays that used up the visits of an earlier event.
+    /// Continues replays that used up the visits of an earlier event.
     pub(in crate::broker) fn resume_replays(&mut self, turn: &mut Turn<'_>) {
         while let Some((slot, key)) = self.retained.next_deferred() {
             if let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key)
@@ -59,7 +59,7 @@ impl Shard {
         }
     }
 
-    /// The replays of the Session in `slot` go on in a later turn, after others had theirs.
+    /// Continues the replays of the Session in `slot` in a later turn, after those of other Sessions.
     fn defer_replays(&mut self, slot: usize, now: Timestamp) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         if entry.replays.set_deferred(true) && self.retained.defer(slot, entry.subscriber.key) {
@@ -67,7 +67,7 @@ impl Shard {
         }
     }
 
-    /// Whether the client of the Session in `slot` takes a retained message now. So many are on their way through the store.
+    /// Whether the client of the Session in `slot` has room for a retained message. `recorded`: messages that wait for a commit.
     fn takes_retained(&self, slot: usize, recorded: usize) -> bool {
         let Some(entry) = self.sessions.get(slot) else { return false };
         let Some(connection) = entry.connection.and_then(|id| self.connection(id)) else { return false };
@@ -78,7 +78,7 @@ impl Shard {
             && connection.unsent_bytes < self.settings.outgoing_bytes_max / 2
     }
 
-    /// The next retained message for the Session in `slot`, whose client may receive what `access` allows.
+    /// The next retained message for the Session in `slot`, if `access` allows its client to receive it.
     fn next_retained(&mut self, slot: usize, access: &Access, now: Timestamp) -> Step {
         let Some(entry) = self.sessions.get_mut(slot) else { return Step::End };
         let (retained, granted) = match entry.replays.next(|| self.shared.retained(), now, self.retained.visits()) {
@@ -91,7 +91,7 @@ impl Shard {
             return Step::LeaveOut;
         }
         let is_own = granted.no_local && retained.publisher.as_ref() == Some(&entry.subscriber.client_id);
-        // One that was replaced meanwhile is left out: the subscription got the new one when it was published.
+        // A message that was replaced meanwhile is skipped: the subscription got the new one when that was published.
         if is_own || !retained.current.is() || !access.receive(&retained.message.topic) {
             return Step::LeaveOut;
         }
@@ -106,18 +106,18 @@ impl Shard {
     }
 }
 
-/// What becomes of the next retained message.
+/// What to do with the next retained message.
 enum Step {
     Deliver(Delivery),
-    /// Its subscription doesn't get it.
+    /// Skip it: expired, replaced, denied, or excluded by No Local.
     LeaveOut,
-    /// It is to be found in a later turn.
+    /// Look for it in a later turn.
     Defer,
-    /// There is none.
+    /// All replays are finished.
     End,
 }
 
-/// Retained messages for one Session that are on their way through the store at a time.
+/// Retained messages for one Session that wait for a commit at a time.
 const RECORDED_MAX: usize = 64;
-/// How long replays that used up their visits let others go first.
+/// The delay before replays that used up their visits continue, so that other events are handled first.
 const PAUSE: Duration = Duration::from_millis(1);

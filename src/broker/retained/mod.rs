@@ -1,4 +1,4 @@
-//! Retained messages: how they change, and how a new subscription gets them.
+//! Retained messages: their changes, the order of these changes, and their replay to new subscriptions.
 
 pub(super) mod apply;
 pub(super) mod deliver;

@@ -1,4 +1,4 @@
-//! The order of the changes of retained messages, and which of their records are obsolete.
+//! Numbers the changes of retained messages, and determines which of their records are obsolete.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,15 +6,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::routing::ShardId;
 
-/// The numbers of all changes of what is retained.
+/// The numbers of all changes of retained messages.
 ///
-/// Shards change the retained messages one after the other, but append their records to the log in any order. So of two records of one topic
-/// the one with the higher number counts, and clearing a topic has a record, too. An obsolete record is deleted when all records up to the one
-/// that replaced it are in the log. Before that, an older record could be appended behind the deletion, and would count again after a restart.
+/// Shards change the retained messages one after the other, but append their records to the log in any order. So recovery uses the record
+/// with the highest number of each topic, and clearing a topic also has a record. An obsolete record is deleted when all records up to the
+/// one that replaced it are in the log. If it were deleted earlier, an older record could be appended after the deletion, and recovery would
+/// use it.
 #[derive(Debug)]
 pub(in crate::broker) struct RetainedOrder {
     numbers: Mutex<Numbers>,
-    /// The first number of each shard whose record may not be in the log yet, or [`NONE`]. The record is in the log before the shard's next
+    /// For each shard, the lowest number whose record may not be in the log yet, or [`NONE`]. A record is in the log before the shard's next
     /// event.
     open: Vec<AtomicU64>,
 }
@@ -22,15 +23,15 @@ pub(in crate::broker) struct RetainedOrder {
 #[derive(Debug, Default)]
 struct Numbers {
     last: u64,
-    /// Obsolete records that are not deleted yet: the change that replaced each, ascending, and the number of the record. There are at most as
-    /// many as there are changes between two events of any shard.
+    /// Obsolete records that are not deleted yet: the change that replaced each, ascending, and the number of the record. Bounded by the number
+    /// of changes between two events of any shard.
     gone: VecDeque<(u64, u64)>,
-    /// The last change whose record deletes some of these.
+    /// The last change whose record deletes obsolete records.
     carried_by: u64,
 }
 
 impl RetainedOrder {
-    /// For `shards` shards, without a change so far.
+    /// The initial state for `shards` shards.
     pub(in crate::broker) fn new(shards: usize) -> Self {
         Self { numbers: Mutex::default(), open: (0..shards).map(|_| AtomicU64::new(NONE)).collect() }
     }
@@ -39,7 +40,7 @@ impl RetainedOrder {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of a new change by this shard. The caller holds the lock of the retained messages.
+    /// Issues the number of a new change by this shard. The caller must hold the write lock of the retained messages.
     pub(in crate::broker) fn next(&self, shard: ShardId) -> u64 {
         self.number(&mut self.lock(), shard)
     }
@@ -52,14 +53,14 @@ impl RetainedOrder {
         numbers.last
     }
 
-    /// All records of this shard so far are in the log.
+    /// All records that this shard has written are in the log.
     pub(in crate::broker) fn logged(&self, shard: ShardId) {
         if let Some(open) = self.open.get(usize::from(shard.0)) {
             open.store(NONE, Ordering::Release);
         }
     }
 
-    /// The change `by` made the records `replaced` obsolete. Returns the obsolete records that its own record deletes.
+    /// The change `by` made the records `replaced` obsolete. Returns the obsolete records that the record of `by` is to delete.
     pub(in crate::broker) fn replace(&self, by: u64, replaced: impl IntoIterator<Item = u64>) -> Vec<u64> {
         let mut numbers = self.lock();
         let carried = self.carry(&mut numbers, by);
@@ -67,14 +68,14 @@ impl RetainedOrder {
         carried
     }
 
-    /// These messages have expired.
+    /// The records of these expired messages are obsolete.
     pub(in crate::broker) fn expire(&self, expired: &[u64]) {
         let mut numbers = self.lock();
         let by = numbers.last;
         numbers.gone.extend(expired.iter().map(|number| (by, *number)));
     }
 
-    /// The obsolete records that a record of this shard can delete, although nothing changes.
+    /// The obsolete records that this shard can delete with a record of their own.
     pub(in crate::broker) fn sweep(&self, shard: ShardId) -> Vec<u64> {
         let mut numbers = self.lock();
         if numbers.gone.is_empty() {
@@ -84,7 +85,7 @@ impl RetainedOrder {
         self.carry(&mut numbers, by)
     }
 
-    /// Deletions must come to the log in the order of their numbers: so only one record that is not in the log yet has deletions.
+    /// Deletions must be in the log in the order of their numbers, so at most one record that is not in the log yet may contain deletions.
     fn carry(&self, numbers: &mut Numbers, by: u64) -> Vec<u64> {
         let open = self.open.iter().map(|open| open.load(Ordering::Acquire)).min().unwrap_or(NONE);
         if numbers.gone.is_empty() || numbers.carried_by >= open {
@@ -97,7 +98,7 @@ impl RetainedOrder {
         numbers.gone.drain(..settled.min(CARRIED_MAX)).map(|(_, number)| number).collect()
     }
 
-    /// Continues behind the numbers of the last run, of which the records `gone` are obsolete.
+    /// Continues after `last`, the highest number of the previous run, of which the records `gone` are obsolete.
     pub(in crate::broker) fn restore(&self, last: u64, gone: impl IntoIterator<Item = u64>) {
         let mut numbers = self.lock();
         numbers.last = numbers.last.max(last);
@@ -105,7 +106,7 @@ impl RetainedOrder {
     }
 }
 
-/// No record is missing in the log.
+/// All records of the shard are in the log.
 const NONE: u64 = u64::MAX;
-/// Deletions in one record at most.
+/// The greatest number of deletions in one record.
 const CARRIED_MAX: usize = 10_000;

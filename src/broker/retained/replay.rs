@@ -1,4 +1,4 @@
-//! The retained messages that the new subscriptions of a Session are still to get.
+//! Replays of retained messages to the new subscriptions of a Session.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
@@ -11,67 +11,67 @@ use crate::session::Ticket;
 use crate::timestamp::Timestamp;
 use crate::topic::{Filter, TopicFilter};
 
-/// The replays of one Session. Most Sessions have none at most times, and then this owns no memory.
+/// The replays of one Session. Without a replay it allocates nothing.
 ///
-/// A replay is a cursor for each Topic Filter, however often the client subscribes to it: so there are no more than the Session has
-/// subscriptions. The first one goes on, the others wait for its end. Of the messages that are still to come, at most [`FOUND_MAX`] are
-/// referred to.
+/// A replay is one cursor for each Topic Filter, even if the client subscribes to the filter repeatedly, so the number of replays is bounded
+/// by the subscriptions of the Session. Replays run one after the other. At most [`FOUND_MAX`] messages that are not sent yet are referred to.
 #[derive(Debug, Default)]
-pub(in crate::broker) struct Replays(Option<Box<Waiting>>);
+pub(in crate::broker) struct Replays(Option<Box<ActiveReplays>>);
 
 #[derive(Debug)]
-struct Waiting {
+struct ActiveReplays {
     current: (TopicFilter, Replay),
     later: BTreeMap<TopicFilter, Replay>,
-    /// The next messages of the current replay, taken from the store with one lock.
+    /// The next messages of the current replay, found under one lock.
     found: VecDeque<Arc<RetainedMessage>>,
-    /// They go on when this record is stable: that of a subscription, or of the last message that needed one.
+    /// The replays continue when this record is stable: that of the subscription, or of the last message that needed a record.
     after: Ticket,
-    /// Whether the shard goes on with them by itself in a later turn.
+    /// Whether the shard continues the replays in a later turn.
     is_deferred: bool,
 }
 
-/// A new subscription on its way through the retained messages.
+/// The replay to one new subscription.
 #[derive(Debug)]
 pub(in crate::broker) struct Replay {
     granted: Granted,
     cursor: RetainedCursor,
-    /// How often the client named the filter once more in the same packet.
+    /// How often the replay is still to be repeated, because the SUBSCRIBE packet contains the filter several times.
     repeats: usize,
-    /// Nodes that it has visited.
+    /// The nodes of the topic tree that were visited.
     visited: usize,
 }
 
-/// How a subscription gets retained messages.
+/// The properties of a subscription that apply to its retained messages.
 #[derive(Debug, Clone)]
 pub(in crate::broker) struct Granted {
     /// The granted QoS.
     pub(in crate::broker) qos: Qos,
-    /// Whether messages that the client published itself are left out.
+    /// Whether messages that the client published itself are skipped.
     pub(in crate::broker) no_local: bool,
     pub(in crate::broker) matched: Option<Arc<Matched>>,
 }
 
-/// What comes next of the replays of a Session.
+/// The next step of the replays of a Session.
 #[derive(Debug)]
 pub(in crate::broker) enum NextReplayed<'a> {
-    /// A message for this subscription.
+    /// Send this message to this subscription.
     Message(Arc<RetainedMessage>, &'a Granted),
-    /// The visits are used up.
+    /// The visits of this event are used up.
     OutOfVisits,
-    /// Nothing: they are finished.
+    /// All replays are finished.
     Nothing,
 }
 
 impl Replay {
-    /// The replay for a filter that one packet names `repeats` times more.
+    /// A replay that runs `1 + repeats` times.
     pub(in crate::broker) const fn new(granted: Granted, cursor: RetainedCursor, repeats: usize) -> Self {
         Self { granted, cursor, repeats, visited: 0 }
     }
 
-    /// Begins again for the next time that the packet named the filter, as if each had come in a packet of its own. [MQTT-3.8.4-5] Of many
-    /// packets that come at once, only the last is replayed to its end: so it is here, if to repeat it would cost too much.
-    fn repeats(&mut self) -> bool {
+    /// Restarts the replay for the next occurrence of the filter in the packet, which is handled as a packet of its own. [MQTT-3.8.4-5]
+    /// Returns `false` if there is none, or if the replay is too expensive to repeat: of separate packets in quick succession, too, only the last
+    /// replay runs to its end.
+    fn restart_if_repeated(&mut self) -> bool {
         if self.repeats == 0 || self.visited > VISITS_MAX {
             return false;
         }
@@ -86,84 +86,84 @@ impl Replays {
         self.0.is_none()
     }
 
-    /// Begins the replay of a new subscription, in place of an earlier one of the same filter.
+    /// Begins the replay of a new subscription. It replaces an earlier replay of the same filter.
     pub(in crate::broker) fn begin(&mut self, filter: TopicFilter, replay: Replay) {
         match &mut self.0 {
             None => {
                 let (current, found) = ((filter, replay), VecDeque::new());
                 let (later, after) = (BTreeMap::new(), Ticket::default());
-                self.0 = Some(Box::new(Waiting { current, later, found, after, is_deferred: false }));
+                self.0 = Some(Box::new(ActiveReplays { current, later, found, after, is_deferred: false }));
             }
-            Some(waiting) if waiting.current.0 == filter => {
-                waiting.current.1 = replay;
-                waiting.found.clear();
+            Some(active) if active.current.0 == filter => {
+                active.current.1 = replay;
+                active.found.clear();
             }
-            Some(waiting) => _ = waiting.later.insert(filter, replay),
+            Some(active) => _ = active.later.insert(filter, replay),
         }
         self.check();
     }
 
-    /// A subscription was replaced by one that starts no replay: what is still to come of an earlier one comes as granted now.
+    /// A subscription was replaced by one that starts no replay: the rest of an earlier replay uses the new options.
     pub(in crate::broker) fn regrant(&mut self, filter: &TopicFilter, granted: Granted) {
-        let Some(waiting) = &mut self.0 else { return };
+        let Some(active) = &mut self.0 else { return };
         let replay =
-            if waiting.current.0 == *filter { Some(&mut waiting.current.1) } else { waiting.later.get_mut(filter) };
+            if active.current.0 == *filter { Some(&mut active.current.1) } else { active.later.get_mut(filter) };
         if let Some(replay) = replay {
             replay.granted = granted;
         }
     }
 
-    /// Forgets the replay of a subscription that is gone. [MQTT-3.10.4-2]
-    pub(in crate::broker) fn forget(&mut self, filter: &Filter) {
-        let Some(waiting) = self.0.as_mut().filter(|_| filter.share.is_none()) else { return };
-        if waiting.current.0 == filter.topic_filter {
-            waiting.found.clear();
+    /// Cancels the replay of a subscription that was removed. [MQTT-3.10.4-2]
+    pub(in crate::broker) fn cancel(&mut self, filter: &Filter) {
+        let Some(active) = self.0.as_mut().filter(|_| filter.share.is_none()) else { return };
+        if active.current.0 == filter.topic_filter {
+            active.found.clear();
             self.end_current();
         } else {
-            waiting.later.remove(&filter.topic_filter);
+            active.later.remove(&filter.topic_filter);
         }
         self.check();
     }
 
-    /// The rest goes on when this record is stable.
+    /// Makes the replays wait until this record is stable.
     pub(in crate::broker) fn wait_for(&mut self, ticket: Ticket) {
-        if let Some(waiting) = &mut self.0 {
-            waiting.after = waiting.after.max(ticket);
+        if let Some(active) = &mut self.0 {
+            active.after = active.after.max(ticket);
         }
     }
 
-    /// What they wait for.
+    /// The ticket that the replays wait for; 0: none.
     pub(in crate::broker) fn after(&self) -> Ticket {
-        self.0.as_ref().map_or(Ticket::default(), |waiting| waiting.after)
+        self.0.as_ref().map_or(Ticket::default(), |active| active.after)
     }
 
-    /// The Session moves to another shard: what the replays wait for is stable, and the other shard counts other tickets.
-    pub(in crate::broker) fn forget_shard(&mut self) {
-        if let Some(waiting) = &mut self.0 {
-            (waiting.after, waiting.is_deferred) = (Ticket::default(), false);
+    /// Resets the ticket and the deferral when the Session moves to another shard, which issues other tickets. The ticket is stable by then.
+    pub(in crate::broker) fn reset_shard_state(&mut self) {
+        if let Some(active) = &mut self.0 {
+            (active.after, active.is_deferred) = (Ticket::default(), false);
         }
     }
 
-    /// Notes that the shard goes on with them in a later turn, or does so now. Returns whether that is new.
+    /// Sets whether the shard continues the replays in a later turn. Returns whether the value changed.
     pub(in crate::broker) fn set_deferred(&mut self, is_deferred: bool) -> bool {
-        let Some(waiting) = &mut self.0 else { return false };
-        std::mem::replace(&mut waiting.is_deferred, is_deferred) != is_deferred
+        let Some(active) = &mut self.0 else { return false };
+        std::mem::replace(&mut active.is_deferred, is_deferred) != is_deferred
     }
 
-    /// The next message of `store`, which costs visits only if it has to be looked for.
+    /// The next message. Searching `store` consumes `visits`; messages that are already found do not.
     pub(in crate::broker) fn next<'s>(
         &mut self,
         store: impl Fn() -> RwLockReadGuard<'s, RetainedStore>,
         now: Timestamp,
         visits: &mut usize,
     ) -> NextReplayed<'_> {
-        while let Some(waiting) = &mut self.0 {
-            let (filter, replay) = &mut waiting.current;
-            if !waiting.found.is_empty() {
+        while let Some(active) = &mut self.0 {
+            let (filter, replay) = &mut active.current;
+            if !active.found.is_empty() {
                 break;
             }
             if replay.cursor.is_finished() {
-                if !replay.repeats() {
+                if !replay.restart_if_repeated() {
                     self.end_current();
                 }
                 continue;
@@ -174,36 +174,36 @@ impl Replays {
             let (mut bytes, before) = (0, *visits);
             store().advance((&mut replay.cursor, filter), now, visits, |retained| {
                 bytes += retained.message.payload.len();
-                waiting.found.push_back(Arc::clone(retained));
-                let is_enough = waiting.found.len() >= FOUND_MAX || bytes >= FOUND_BYTES_MAX;
+                active.found.push_back(Arc::clone(retained));
+                let is_enough = active.found.len() >= FOUND_MAX || bytes >= FOUND_BYTES_MAX;
                 if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             replay.visited += before - *visits;
         }
         self.check();
-        let next = self.0.as_mut().and_then(|waiting| Some((waiting.found.pop_front()?, &waiting.current.1.granted)));
+        let next = self.0.as_mut().and_then(|active| Some((active.found.pop_front()?, &active.current.1.granted)));
         next.map_or(NextReplayed::Nothing, |(retained, granted)| NextReplayed::Message(retained, granted))
     }
 
-    /// The current replay is finished, and the next one begins.
+    /// Ends the current replay and begins the next one.
     fn end_current(&mut self) {
-        let Some(waiting) = &mut self.0 else { return };
-        match waiting.later.pop_first() {
-            Some(next) => waiting.current = next,
+        let Some(active) = &mut self.0 else { return };
+        match active.later.pop_first() {
+            Some(next) => active.current = next,
             None => self.0 = None,
         }
     }
 
-    /// What a subscriber still gets costs a cursor, not a copy.
+    /// Checks the bounds in debug builds.
     fn check(&self) {
-        debug_assert!(self.0.as_ref().is_none_or(|waiting| waiting.found.len() <= FOUND_MAX));
-        debug_assert!(self.0.as_ref().is_none_or(|waiting| !waiting.later.contains_key(&waiting.current.0)));
+        debug_assert!(self.0.as_ref().is_none_or(|active| active.found.len() <= FOUND_MAX));
+        debug_assert!(self.0.as_ref().is_none_or(|active| !active.later.contains_key(&active.current.0)));
     }
 }
 
-/// Messages of one Session that are taken from the store at a time, at most.
+/// The greatest number of found messages of one Session.
 pub(in crate::broker) const FOUND_MAX: usize = 64;
-/// Their payloads: with that many no further message is taken.
+/// The search stops when the payloads of the found messages have this many bytes.
 const FOUND_BYTES_MAX: usize = 64 * 1024;
 
 #[cfg(test)]
@@ -234,7 +234,7 @@ mod tests {
         replays.begin(TopicFilter::try_from(filter).unwrap(), Replay::new(GRANTED, cursor, 0));
     }
 
-    /// The numbers of all messages that come with so many visits.
+    /// The numbers of all messages that are found with this number of visits.
     fn take(replays: &mut Replays, store: &RwLock<RetainedStore>, mut visits: usize) -> Vec<u64> {
         let mut numbers = Vec::new();
         while let NextReplayed::Message(retained, _) =
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_filter_begins_again() {
+    fn repeated_subscription_restarts_its_replay() {
         let store = store(3);
         let mut replays = Replays::default();
         begin(&mut replays, "+", &store);
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn few_messages_are_held_at_a_time() {
+    fn replay_refers_to_a_bounded_number_of_messages() {
         let store = store(1_000);
         let mut replays = Replays::default();
         begin(&mut replays, "#", &store);
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn forgotten_replay_ends_and_the_next_begins() {
+    fn canceled_replay_ends_and_the_next_begins() {
         let store = store(3);
         let mut replays = Replays::default();
         begin(&mut replays, "+", &store);
@@ -303,10 +303,10 @@ mod tests {
             replays.next(|| store.read().unwrap(), Timestamp::default(), &mut 100),
             NextReplayed::Message(..)
         ));
-        replays.forget(&Filter::try_from("$share/g/+").unwrap());
-        replays.forget(&Filter::try_from("+").unwrap());
+        replays.cancel(&Filter::try_from("$share/g/+").unwrap());
+        replays.cancel(&Filter::try_from("+").unwrap());
         assert_eq!(take(&mut replays, &store, 100), [2]);
-        replays.forget(&Filter::try_from("2").unwrap());
+        replays.cancel(&Filter::try_from("2").unwrap());
         assert!(replays.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What a shard knows of its changes of retained messages, and of the replays that go on in a later turn.
+//! The state of one shard for retained messages: its changes, and its deferred replays.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use crate::codec::Qos;
 use crate::routing::{Current, RetainedFull, RetainedMessage, SessionKey, ShardId};
 use crate::timestamp::Timestamp;
 
-/// A shard's part in the retained messages, which all shards share.
+/// A shard's state for the retained messages, which all shards share.
 ///
-/// Its invariant is that a subscriber is owed retained messages by a cursor, not by copies: see
-/// [`Replays`](crate::broker::retained::replay::Replays). What the shard keeps here of a replay is the number of its Session, once.
+/// Invariant: a replay is represented by a cursor in [`Replays`](crate::broker::retained::replay::Replays), not by copies of messages. A
+/// Session is in `deferred` once at most.
 #[derive(Debug)]
 pub(in crate::broker) struct Retained {
     shard: ShardId,
-    /// Whether the current event changed what is retained.
+    /// Whether the current event changed retained messages.
     has_changed: bool,
-    /// Nodes of the tree that replays may still visit in the current event.
+    /// Nodes of the topic tree that replays may still visit in the current event.
     visits: usize,
-    /// Sessions whose replays used up the visits of an event, the first to do so first.
+    /// Sessions whose replays used up the visits of an event, in that order.
     deferred: VecDeque<(usize, SessionKey)>,
 }
 
@@ -31,7 +31,7 @@ impl Retained {
         Self { shard, has_changed: false, visits: VISITS_MAX, deferred: VecDeque::new() }
     }
 
-    /// Before each event of the shard: the records of the event before it were given to the store.
+    /// Runs before each event of the shard, when the records of the previous event are in the log.
     pub(in crate::broker) fn begin_event(&mut self, shared: &Shared) {
         self.visits = VISITS_MAX;
         if std::mem::take(&mut self.has_changed) {
@@ -65,14 +65,14 @@ impl Retained {
             current: Current::default(),
         })?;
         if !is_stored {
-            return Ok(RetainedChange::None); // what the broker itself retains is published again after a restart
+            return Ok(RetainedChange::None); // `$SYS` messages are not stored: the broker publishes them again after a restart
         }
         let gone = shared.retained_order.replace(number, replaced);
         Ok(RetainedChange::Set { number, gone, publisher })
     }
 
-    /// Clears the retained message of the topic of `accepted`. If there is none, the record of the change that cleared it may not be stable:
-    /// a message that is acknowledged has a record of its own.
+    /// Clears the retained message of the topic of `accepted`. At QoS 1 and 2 the change has a record even if there is no retained message,
+    /// because the record of an earlier change that cleared it may not be stable when this message is acknowledged.
     pub(in crate::broker) fn clear(
         &mut self,
         shared: &Shared,
@@ -93,7 +93,7 @@ impl Retained {
         RetainedChange::Cleared { number, gone }
     }
 
-    /// Removes retained messages that have expired at `now`, and returns the numbers of the records that count no more.
+    /// Removes retained messages that have expired at `now`, and returns the numbers of obsolete records.
     pub(in crate::broker) fn expire(&mut self, shared: &Shared, now: Timestamp) -> Vec<u64> {
         let expired = shared.retained_mut().remove_expired(now, EXPIRED_MAX);
         shared.retained_order.expire(&expired);
@@ -101,32 +101,32 @@ impl Retained {
         shared.retained_order.sweep(self.shard)
     }
 
-    /// The visits that are left to the replays of this event.
+    /// The remaining visits of this event.
     pub(in crate::broker) const fn visits(&mut self) -> &mut usize {
         &mut self.visits
     }
 
-    /// The replay of a Session has used up the visits of this event. Returns whether it is the first to wait for a later one.
+    /// Defers the replays of a Session to a later event. Returns whether no other Session was deferred before.
     pub(in crate::broker) fn defer(&mut self, slot: usize, key: SessionKey) -> bool {
         self.deferred.push_back((slot, key));
         self.deferred.len() == 1
     }
 
-    /// The Session whose replay goes on next, as long as this event has visits left.
+    /// The next deferred Session, while this event has visits left.
     pub(in crate::broker) fn next_deferred(&mut self) -> Option<(usize, SessionKey)> {
         if self.visits == 0 { None } else { self.deferred.pop_front() }
     }
 
-    /// Whether replays wait for a later turn.
+    /// Whether any Session is deferred.
     pub(in crate::broker) fn has_deferred(&self) -> bool {
         !self.deferred.is_empty()
     }
 }
 
-/// Nodes of the tree that the replays of one event visit at most: less than a millisecond, and the lock of the retained messages is held for
-/// no longer.
+/// The greatest number of nodes that the replays of one event visit. It takes less than a millisecond, which bounds how long the lock of the
+/// retained messages is held.
 pub(in crate::broker) const VISITS_MAX: usize = 4_096;
-/// Expired retained messages removed in one tick at most.
+/// The greatest number of expired retained messages removed in one tick.
 const EXPIRED_MAX: usize = 10_000;
 
 #[cfg(test)]

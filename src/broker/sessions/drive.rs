@@ -22,7 +22,7 @@ impl Shard {
     pub(in crate::broker) fn drive_inlined(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let (key, before) = (entry.subscriber.key, entry.session.queued());
-        let given = match &event {
+        let added = match &event {
             session::Event::Deliver(_, delivery) => (1, delivery.queued_bytes()),
             session::Event::Connected { .. }
             | session::Event::Packet(_)
@@ -44,7 +44,7 @@ impl Shard {
         {
             self.add_unsent(id, bytes);
         }
-        self.account(slot, before, given, turn);
+        self.account(slot, before, added, turn);
         if !steps.is_empty() {
             for step in steps.drain(..) {
                 if self.session(slot, key).is_none() {
@@ -59,20 +59,20 @@ impl Shard {
         }
     }
 
-    /// Counts what an event changed in the queue of the Session in `slot`, and gives back the room that is free now. `before` and `given`
+    /// Counts what an event changed in the queue of the Session in `slot`, and gives back the room that is free now. `before` and `added`
     /// are messages and bytes: those in the queue before the event, and those that the event added.
-    fn account(&mut self, slot: usize, before: (usize, usize), given: (usize, usize), turn: &mut Turn<'_>) {
+    fn account(&mut self, slot: usize, before: (usize, usize), added: (usize, usize), turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let after = entry.session.queued();
-        if before == after && given.0 == 0 {
+        if before == after && added.0 == 0 {
             return;
         }
         self.counters.queue_changed(before, after);
         if entry.has_shares {
             entry.subscriber.set_in_flight(u32::try_from(after.0).unwrap_or(u32::MAX));
         }
-        let freed = (before.0 + given.0 - after.0, before.1 + given.1 - after.1);
-        if self.queue_room.give_back(&entry.subscriber, freed) && entry.subscriber.is_awaited() {
+        let freed = (before.0 + added.0 - after.0, before.1 + added.1 - after.1);
+        if self.queue_room.credit(&entry.subscriber, freed) && entry.subscriber.is_awaited() {
             let subscriber = Arc::clone(&entry.subscriber);
             self.wake_for_room(&subscriber, freed.0, turn);
         }
@@ -80,7 +80,7 @@ impl Shard {
 
     fn perform(&mut self, slot: usize, step: Step, turn: &mut Turn<'_>) {
         match step {
-            Step::Send(packet) => self.send_behind(slot, packet, turn),
+            Step::Send(packet) => self.send_deferred(slot, packet, turn),
             Step::Publish(application) => self.on_publish(slot, application, turn),
             Step::Release(packet_id) => {
                 let wait = self.persist_for(slot, |key| Record::ReceivedReleased { key, packet_id }, turn);
@@ -105,7 +105,7 @@ impl Shard {
     }
 
     /// Sends a packet to the client of the Session in `slot`: CONNACK, or one that came after it in the same event.
-    fn send_behind(&mut self, slot: usize, packet: ServerPacket, turn: &mut Turn<'_>) {
+    fn send_deferred(&mut self, slot: usize, packet: ServerPacket, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let Some(connection) = entry.connection else { return };
         entry.dropping &= !matches!(packet, ServerPacket::Publish(_));
@@ -126,7 +126,7 @@ struct ActionSink<'a> {
     actions: &'a mut Vec<Action>,
     steps: Vec<Step>,
     /// Whether CONNACK is among the steps: packets after it must wait there, too.
-    is_behind: bool,
+    defers_packets: bool,
     /// An estimate of the bytes of the packets in the outgoing buffer.
     bytes: usize,
     /// Whether a message is among the packets.
@@ -141,14 +141,14 @@ impl<'a> ActionSink<'a> {
         actions: &'a mut Vec<Action>,
     ) -> Self {
         let steps = Vec::new();
-        Self { connection, counters, spare, actions, steps, is_behind: false, bytes: 0, has_delivered: false }
+        Self { connection, counters, spare, actions, steps, defers_packets: false, bytes: 0, has_delivered: false }
     }
 }
 
 impl session::Actions for ActionSink<'_> {
     fn send(&mut self, packet: ServerPacket) {
-        self.is_behind |= matches!(packet, ServerPacket::Connack(_));
-        if self.is_behind {
+        self.defers_packets |= matches!(packet, ServerPacket::Connack(_));
+        if self.defers_packets {
             return self.push(Step::Send(packet));
         }
         let Some(connection) = self.connection else { return };

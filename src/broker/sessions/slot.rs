@@ -58,9 +58,9 @@ impl SessionSlot {
     }
 
     /// Forgets the tickets of this shard: the Session moves to one that counts its own, and all it waited for is stable.
-    pub(in crate::broker) fn forget_shard(&mut self) {
-        self.session.forget_shard();
-        self.replays.forget_shard();
+    pub(in crate::broker) fn reset_shard_state(&mut self) {
+        self.session.reset_shard_state();
+        self.replays.reset_shard_state();
         self.last_ticket = Ticket::default();
         self.held_until = Ticket::default();
     }

@@ -80,7 +80,7 @@ impl Shard {
     fn remove_session(&mut self, slot: usize) -> Option<Box<SessionSlot>> {
         let mut entry = self.sessions.remove(slot, &mut self.counters)?;
         self.cancel_session_due(slot);
-        entry.forget_shard();
+        entry.reset_shard_state();
         Some(Box::new(entry))
     }
 
