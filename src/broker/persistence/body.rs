@@ -1,4 +1,4 @@
-//! What bodies of records are made of.
+//! Reads and writes the fields of record bodies.
 
 use bytes::BytesMut;
 use bytestring::ByteString;
@@ -11,7 +11,7 @@ use crate::timestamp::Timestamp;
 use crate::topic::{Filter, TopicName};
 
 pub(in crate::broker) fn put_length(body: &mut Vec<u8>, length: usize) {
-    // Nothing here comes near to four gigabytes: the store refuses such a record.
+    // The store refuses records of this size.
     body.extend(u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
 }
 
@@ -68,7 +68,7 @@ pub(in crate::broker) fn put_deduplicated(body: &mut Vec<u8>, entry: &Deduplicat
     body.extend(entry.at.0.to_le_bytes());
 }
 
-/// What is left of a body. The store has checked that it is what was written; still nothing here relies on that.
+/// The unread rest of a body. The store has verified its checksum, but every read checks bounds nevertheless.
 pub(in crate::broker) struct Body<'a>(pub(in crate::broker) &'a [u8]);
 
 impl<'a> Body<'a> {
@@ -123,7 +123,7 @@ impl<'a> Body<'a> {
         self.message_in(qos, &mut BytesMut::new())
     }
 
-    /// The same, with its content in a buffer that several share.
+    /// A message whose content is copied into `buffer`, which several messages share.
     pub(in crate::broker) fn message_in(&mut self, qos: Qos, buffer: &mut BytesMut) -> Option<Message> {
         let (topic, properties, payload) = self.content()?;
         buffer.reserve(topic.len() + properties.len() + payload.len());
@@ -140,7 +140,7 @@ impl<'a> Body<'a> {
         Some(Message { topic, payload, properties, qos, id })
     }
 
-    /// The length of a message's content, without a copy of it.
+    /// The length of a message's content, which is skipped.
     pub(in crate::broker) fn message_length(&mut self) -> Option<usize> {
         let (topic, properties, payload) = self.content()?;
         self.message_id()?;
@@ -157,7 +157,7 @@ impl<'a> Body<'a> {
     }
 
     pub(in crate::broker) fn will(&mut self) -> Option<Will> {
-        // Its QoS stands behind it.
+        // The QoS follows the message.
         let Message { topic, payload, properties, .. } = self.message(Qos::AtMostOnce)?;
         Some(Will {
             topic,
@@ -186,7 +186,7 @@ impl<'a> Body<'a> {
         Some(Subscription { filter, options })
     }
 
-    /// One whose number its key has.
+    /// An entry of the deduplication window. Its number is in the key.
     pub(in crate::broker) fn deduplicated(&mut self) -> Option<Deduplicated> {
         let (publisher, id) = (ByteString::from(self.str()?), ByteString::from(self.str()?));
         Some(Deduplicated { number: 0, publisher, id, at: Timestamp(self.u64()?), left: Vec::new() })

@@ -1,16 +1,16 @@
-//! Joins consecutive records that have no body into one: each turn has dozens of acknowledgements.
+//! Coalesces consecutive records that have no body: the acknowledgements of one turn become one record.
 
 use crate::broker::persistence::encode::RecordBytes;
 
 impl RecordBytes {
-    /// Whether it has no body and few keys.
+    /// Whether it has no body and fewer than [`KEYS_MAX`] keys.
     pub fn can_be_joined(&self) -> bool {
         self.body.is_empty() && self.ends.is_none() && self.puts.len() + self.deletes.len() < KEYS_MAX
     }
 
-    /// Makes a later record a part of this one, if both [can be joined](Self::can_be_joined). `false` if it remains a record of its own.
+    /// Adds the keys of the next record to this one, if both [can be joined](Self::can_be_joined). Returns `false` if they cannot.
     pub fn join(&mut self, next: &Self) -> bool {
-        // A record deletes before it puts. So a key that this one puts must be neither deleted nor put by the same record again.
+        // A record deletes before it puts, so a key that this record puts must not also be deleted or put by `next`.
         let fits = self.can_be_joined()
             && next.can_be_joined()
             && !next.deletes.iter().chain(&next.puts).any(|key| self.puts.contains(key));
@@ -22,7 +22,7 @@ impl RecordBytes {
     }
 }
 
-/// Some kilobytes, and few enough for a linear search.
+/// A few kilobytes; low enough for a linear search.
 const KEYS_MAX: usize = 256;
 
 #[cfg(test)]
@@ -57,7 +57,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn joined_records_leave_what_they_leave_one_by_one(records in prop::collection::vec(record(), 1..60)) {
+        fn joined_records_recover_to_the_same_state(records in prop::collection::vec(record(), 1..60)) {
             let single: Vec<_> = records.iter().map(Record::to_bytes).collect();
             let mut joined: Vec<RecordBytes> = Vec::new();
             for next in &single {
@@ -70,18 +70,18 @@ mod tests {
     }
 
     #[test]
-    fn released_messages_of_one_turn_are_one_record_and_all_come_back() {
+    fn released_messages_of_one_turn_are_one_record_and_are_all_recovered() {
         let released = |key, sequence| Record::OutboundReleased { key: SessionKey(key), sequence }.to_bytes();
         let mut joined = released(1, 1);
         assert!(joined.join(&released(1, 2)) && joined.join(&released(2, 1)));
-        assert!(!joined.join(&Record::Done { key: SessionKey(1), sequence: 2 }.to_bytes()), "it was put just now");
-        assert!(!joined.join(&released(1, 2)), "it was put just now");
+        assert!(!joined.join(&Record::Done { key: SessionKey(1), sequence: 2 }.to_bytes()), "the joined record puts this key");
+        assert!(!joined.join(&released(1, 2)), "the joined record puts this key");
         assert!(!joined.join(&Record::SessionEnded { key: SessionKey(1) }.to_bytes()));
         assert_eq!(left(&[joined]).matches("Released").count(), 3);
     }
 
     #[test]
-    fn they_are_bounded() {
+    fn keys_of_a_joined_record_are_bounded() {
         let done = |sequence| Record::Done { key: SessionKey(1), sequence }.to_bytes();
         let mut joined = done(1);
         let count = (2..1_000).take_while(|sequence| joined.join(&done(*sequence))).count();

@@ -1,32 +1,32 @@
-//! Durability levels: what an acknowledged message survives, by its topic.
+//! Durability levels of messages by topic.
 
 use crate::codec::Qos;
 use crate::routing::Route;
 use crate::session::Application;
 use crate::topic::TopicFilter;
 
-/// What an acknowledged message survives.
+/// The failures that an acknowledged message survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Durability {
-    /// Nothing: it is only in memory.
+    /// None: it is only in memory.
     None,
-    /// The end of the process: the operating system has it.
+    /// A crash of the process: it was written to the operating system.
     Crash,
-    /// The loss of power: it is on the disk.
+    /// A loss of power: it was synced to the disk.
     PowerLoss,
 }
 
 /// The durability level of the messages of some topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DurabilityRule {
-    /// These topics.
+    /// The topics that the rule applies to.
     pub topic_filter: TopicFilter,
-    /// Their level.
+    /// The level of their messages.
     pub level: Durability,
 }
 
 impl Durability {
-    /// The name that it has in the configuration.
+    /// Its name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -35,11 +35,11 @@ impl Durability {
         }
     }
 
-    /// The level of the record of a message whose topic has this level: the highest where a lower one is not sound.
+    /// The level of the record of a message whose topic has this level. It is the highest level where a lower one would violate the protocol.
     ///
-    /// The Packet Identifiers of a durable Session follow from its records. If a QoS 2 message went out and its record were
-    /// lost, the next message would take its identifier, and a client that still holds it would drop that one as a resend.
-    /// And an older retained message must not come back in place of one without a record.
+    /// The Packet Identifiers of a durable Session are derived from its records. If a QoS 2 message was sent and its record is
+    /// lost, the next message gets the same identifier, and a client that still has it discards the next message as a resend.
+    /// For a retained message without a record, an older one would be restored.
     pub(in crate::broker) fn of_record(self, application: &Application, route: &Route) -> Self {
         if self == Self::PowerLoss {
             return self;

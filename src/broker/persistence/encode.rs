@@ -1,4 +1,4 @@
-//! Encodes records for the store: a body, the keys that get it, and the keys that are deleted. `docs/STORAGE.md` has the layout.
+//! Encodes records for the store: a body, the keys that it is stored under, and the deleted keys. `docs/STORAGE.md` has the layout.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use crate::session::{Delivery, DeliveryPlace, RestoredMessage};
 use crate::timestamp::Timestamp;
 use crate::topic::Filter;
 
-/// The key of a stored body, until a later record deletes it.
+/// The key of a stored body. A later record deletes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordKey {
     /// The Session, or [`RecordKey::NO_SESSION`].
     pub group: u64,
-    /// The kind of thing.
+    /// The kind of entry.
     pub kind: u8,
-    /// Its number among those of its group and kind.
+    /// The number within group and kind.
     pub id: u64,
 }
 
@@ -31,16 +31,16 @@ pub struct RecordKey {
 pub struct RecordBytes {
     /// The body of all puts.
     pub body: Vec<u8>,
-    /// Keys that get this body.
+    /// The keys that the body is stored under.
     pub puts: SmallVec<[RecordKey; 4]>,
     /// Keys deleted by this record (tombstones).
     pub deletes: SmallVec<[RecordKey; 4]>,
-    /// The Session whose keys are all deleted.
+    /// The group of which all keys are deleted.
     pub ends: Option<u64>,
 }
 
 impl RecordKey {
-    /// The group of things that belong to no Session. Sessions are numbered from 1.
+    /// The group of entries that belong to no Session. Sessions are numbered from 1.
     pub const NO_SESSION: u64 = 0;
 
     pub(in crate::broker) const SESSION: u8 = 1;
@@ -70,7 +70,7 @@ impl RecordKey {
         Self::of(session, Self::QUEUED, sequence)
     }
 
-    /// The number of a subscription among those of its Session: FNV-1a of the filter, which no version may change.
+    /// A subscription. Its number is the FNV-1a hash of the filter, which is part of the storage format.
     pub(in crate::broker) fn subscription(session: SessionKey, filter: &Filter) -> Self {
         let hash = filter
             .to_string()
@@ -81,7 +81,7 @@ impl RecordKey {
 }
 
 impl Record {
-    /// The record for the store.
+    /// Encodes the record for the store.
     pub fn to_bytes(&self) -> RecordBytes {
         let mut bytes = RecordBytes::default();
         match self {
@@ -337,8 +337,8 @@ pub(in crate::broker) fn read_delivery(
     None
 }
 
-/// Decodes what a restored queue needs to know of the messages in the body of [`Record::Accepted`]: those that `wanted` names by Session and
-/// sequence, in the order of the body.
+/// Decodes the queue entries of messages in the body of [`Record::Accepted`]: those in `wanted`, by Session and sequence, in the order of the
+/// body.
 pub(in crate::broker) fn read_queued(
     body: &[u8],
     mut wanted: impl Iterator<Item = (u64, u64)>,
@@ -358,7 +358,7 @@ pub(in crate::broker) fn read_queued(
             continue;
         }
         let message = if stored.share.is_some() {
-            // Another member may get it when this Session ends: it is in memory.
+            // It is in memory, because it moves to another member when this Session ends.
             RestoredMessage::Shared(Box::new(read_delivery(
                 whole.0,
                 (SessionKey(session), sequence),
@@ -374,10 +374,10 @@ pub(in crate::broker) fn read_queued(
     next.is_none().then_some(())
 }
 
-/// The Packet Identifier that a key of [`RecordKey::RECEIVED`] stands for.
+/// The Packet Identifier in a key of kind [`RecordKey::RECEIVED`].
 pub(in crate::broker) fn received_packet_id(id: u64) -> Option<PacketId> {
     u16::try_from(id).ok().and_then(PacketId::new)
 }
 
-/// Room for what an accepted message has beside its content, with one receiver.
+/// Bytes to reserve for the body of an accepted message with one receiver, in addition to its content.
 const ACCEPTED_BYTES: usize = 64;

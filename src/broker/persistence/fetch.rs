@@ -1,4 +1,4 @@
-//! Reading messages back that only the store has: those that are about to be sent, and those that become dead letters.
+//! Reads messages that are only in the store, to send them or to publish them as dead letters.
 
 use bytes::BytesMut;
 use bytestring::ByteString;
@@ -20,26 +20,26 @@ pub struct Fetch {
 pub struct Fetched {
     pub(in crate::broker) fetch: Fetch,
     pub(in crate::broker) messages: Vec<FetchedMessage>,
-    /// The contents of consecutive messages, which are sent together.
+    /// The contents of consecutive messages.
     buffer: BytesMut,
 }
 
-/// What messages are fetched for.
+/// Why messages are fetched.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::broker) enum Purpose {
-    /// The Session in this slot sends them. `number` is that of its request.
+    /// The Session in this slot sends them. `number` is the number of its request.
     Send { slot: usize, number: u32 },
-    /// They were dropped, and become dead letters.
+    /// They were dropped and become dead letters.
     DeadLetters,
 }
 
 impl Fetch {
-    /// The keys whose bodies are wanted.
+    /// The keys of the bodies to read.
     pub fn keys(&self) -> impl Iterator<Item = RecordKey> + '_ {
         self.sequences.iter().map(|sequence| RecordKey::queued(self.session, *sequence))
     }
 
-    /// The answer, still empty.
+    /// The answer, without messages.
     pub fn answer(self) -> Fetched {
         let messages = Vec::with_capacity(self.sequences.len());
         Fetched { fetch: self, messages, buffer: BytesMut::new() }
@@ -47,7 +47,7 @@ impl Fetch {
 }
 
 impl Fetched {
-    /// Adds the body of the next key, or why it cannot be read.
+    /// Adds the body of the next key, or the reason why it cannot be read.
     pub fn add(&mut self, body: Result<&[u8], ByteString>) {
         let Some(&sequence) = self.fetch.sequences.get(self.messages.len()) else { return };
         let place = (self.fetch.session, sequence);
@@ -57,11 +57,11 @@ impl Fetched {
             }
             read_delivery(body, place, &mut self.buffer)
                 .map(Box::new)
-                .ok_or_else(|| "its record makes no sense to this version".into())
+                .ok_or_else(|| "record cannot be decoded".into())
         });
         self.messages.push((sequence, message));
     }
 }
 
-/// The size of a buffer that small messages share. It is freed with the last of them.
+/// The size of a buffer that small messages share. It is freed with the last of these messages.
 const BUFFER_BYTES: usize = 32 << 10;

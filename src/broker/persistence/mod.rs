@@ -1,4 +1,4 @@
-//! Records: what is stored, when it is stable, and how it is read back.
+//! Records: their contents and encoding, the commit pipeline, and recovery.
 
 pub(super) mod body;
 pub(super) mod coalesce;

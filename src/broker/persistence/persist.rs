@@ -1,4 +1,4 @@
-//! How records go to the store, and what happens when they are stable. [`pipeline`](super::pipeline) explains the whole.
+//! Passes records to the store, and handles their commit. [`pipeline`](super::pipeline) has the overview.
 
 use crate::broker::action::Action;
 use crate::broker::persistence::record::Record;
@@ -7,14 +7,14 @@ use crate::routing::SessionKey;
 use crate::session::{self, Ticket};
 
 impl Shard {
-    /// Gives a record to the store.
+    /// Passes a record to the store, and returns its ticket.
     pub(in crate::broker) fn persist(&mut self, record: Record, turn: &mut Turn<'_>) -> Ticket {
         let ticket = self.pipeline.issue();
         turn.actions.push(Action::Persist { ticket, record: Box::new(record) });
         ticket
     }
 
-    /// Gives a record of the Session in `slot` to the store if the Session is durable, for an answer that waits for it.
+    /// Passes a record of the Session in `slot` to the store if the Session is durable. The caller sends an answer that waits for it.
     pub(in crate::broker) fn persist_for(
         &mut self,
         slot: usize,
@@ -26,7 +26,7 @@ impl Shard {
         Some(ticket)
     }
 
-    /// Gives a record of the Session in `slot` to the store if the Session is durable. No answer waits for it.
+    /// Passes a record of the Session in `slot` to the store if the Session is durable. No answer waits for it.
     pub(in crate::broker) fn persist_unawaited(
         &mut self,
         slot: usize,
@@ -41,8 +41,8 @@ impl Shard {
         Some(ticket)
     }
 
-    /// Deletes a message from the stored queue of the Session in `slot`. Nothing waits for this record: the Session may even move
-    /// to another shard before it is stable.
+    /// Deletes a message from the stored queue of the Session in `slot`. Nothing waits for this record, not even a move of the Session to
+    /// another shard.
     pub(in crate::broker) fn persist_done(&mut self, slot: usize, sequence: u64, turn: &mut Turn<'_>) {
         if let Some(entry) = self.sessions.get(slot).filter(|entry| entry.is_durable()) {
             let key = entry.subscriber.key;
@@ -50,7 +50,7 @@ impl Shard {
         }
     }
 
-    /// Tells the Session in `slot` when `ticket` is stable: it has an answer that waits for it.
+    /// Notifies the Session in `slot` when `ticket` is stable, because it has an answer that waits for it.
     pub(in crate::broker) fn wait_for(&mut self, slot: usize, ticket: Ticket) {
         if let Some(entry) = self.sessions.get_mut(slot) {
             entry.last_ticket = entry.last_ticket.max(ticket);
@@ -58,8 +58,8 @@ impl Shard {
         }
     }
 
-    /// All records up to `ticket` are stable: messages go to their receivers, then answers to their clients, and Sessions that
-    /// another connection claimed may move.
+    /// All records up to `ticket` are stable: delivers the waiting messages, then sends the waiting answers, and moves claimed
+    /// Sessions.
     pub(in crate::broker) fn on_persisted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
         self.pipeline.advance(ticket);
         self.shared.set_stable(self.id, self.pipeline.stable());

@@ -1,20 +1,20 @@
-//! The commit pipeline: which record has which ticket, what is stable, and what waits for it.
+//! The commit pipeline: the tickets of records, and the messages and answers that wait for their commit.
 //!
-//! This is the one place that explains how a packet waits for the disk.
+//! This is how a packet waits for the disk:
 //!
-//! 1. **Ticket.** A shard numbers the records that it gives to the store: 1, 2, 3, … [`issue`](CommitPipeline::issue) takes the next
-//!    ticket, and the record leaves as [`Action::Persist`](crate::broker::Action::Persist) with it. Each shard counts its own.
+//! 1. **Ticket.** Each shard numbers the records that it passes to the store: 1, 2, 3, … [`issue`](CommitPipeline::issue) takes the next
+//!    ticket, and [`Action::Persist`](crate::broker::Action::Persist) passes the record to the store with it.
 //! 2. **Stable.** The store commits in the order of the tickets, many records at a time (group commit). `Event::Persisted(n)` says that
 //!    all tickets up to *n* have the durability that their records ask for: [`advance`](CommitPipeline::advance).
-//! 3. **Waiting.** Two kinds of things wait for a ticket, each in one queue here, ordered by ticket:
-//!    - *Messages on their way to their receivers* ([`Outstanding`], added by [`defer`](CommitPipeline::defer)). A message that is in the
-//!      queue of a durable Session goes to that Session when the record that says so is stable.
+//! 3. **Waiting.** Two queues, each ordered by ticket, wait for tickets to be stable:
+//!    - *Messages to receivers* ([`Outstanding`], added by [`defer`](CommitPipeline::defer)). A message for a durable Session is delivered
+//!      to it when the record that contains the message is stable.
 //!    - *Answers to a client* ([`WaitingAnswer`], added by [`await_answer`](CommitPipeline::await_answer)): CONNACK, PUBACK, PUBREC,
-//!      PUBREL, PUBCOMP, SUBACK and UNSUBACK of a durable Session. The packet itself is held back by the
-//!      [`Session`](crate::session::Session), in order with the other packets of its connection; the pipeline knows which Session to tell.
+//!      PUBREL, PUBCOMP, SUBACK and UNSUBACK of a durable Session. The [`Session`](crate::session::Session) holds the packet back, in
+//!      order with the other packets of its connection; the pipeline stores which Session to notify.
 //!
-//! After each `advance`, the shard first takes all messages that are stable, then all answers. So a PUBACK never leaves before the
-//! message that it acknowledges is in the queue of each receiver.
+//! After each `advance`, the shard first takes all stable messages, then all answers. So a PUBACK is never sent before the message
+//! that it acknowledges is in the queue of each receiver.
 //!
 //! # A QoS 2 message, step by step
 //!
@@ -24,23 +24,23 @@
 //! | step | what happens | record and ticket | what waits |
 //! | --- | --- | --- | --- |
 //! | 1 | P sends PUBLISH 7 | 101 `Accepted`: message 41 in the queue of S **and** identifier 7 in the received set of P | PUBLISH 41 to S and PUBREC 7 to P, both for 101 |
-//! | 2 | `Persisted(101)` | | nothing: PUBLISH 41 leaves, then PUBREC 7 |
+//! | 2 | `Persisted(101)` | | nothing: PUBLISH 41 is sent, then PUBREC 7 |
 //! | 3 | P sends PUBREL 7 | 102 `ReceivedReleased`: identifier 7 is free | PUBCOMP 7 to P, for 102 |
 //! | 4 | S sends PUBREC 41 | 103 `OutboundReleased`: S has message 41 | PUBREL 41 to S, for 103 |
-//! | 5 | `Persisted(103)` | | nothing: one commit had both records; PUBCOMP 7 and PUBREL 41 leave |
-//! | 6 | S sends PUBCOMP 41 | 104 `Done`: message 41 is deleted | nothing ever waits for 104 |
+//! | 5 | `Persisted(103)` | | nothing: one commit had both records; PUBCOMP 7 and PUBREL 41 are sent |
+//! | 6 | S sends PUBCOMP 41 | 104 `Done`: message 41 is deleted | nothing waits for 104 |
 //!
-//! If the process dies between two steps, the records up to the last stable ticket are what the next run knows. After step 1 without
-//! step 2 nobody has seen the message, and P sends PUBLISH 7 again. After step 2 the identifier 7 is in the received set, and the
-//! repeat of PUBLISH 7 is answered, not routed. After step 4 without step 5 the next run sends PUBLISH 41 again with DUP, which S
-//! recognizes, because PUBREL 41 has not left.
+//! If the process crashes between two steps, the next run recovers the records up to the last stable ticket. After step 1 without
+//! step 2, no receiver has got the message, and P sends PUBLISH 7 again. After step 2, identifier 7 is in the received set, and a
+//! resent PUBLISH 7 is answered but not routed. After step 4 without step 5, the next run sends PUBLISH 41 again with DUP, which S
+//! recognizes, because PUBREL 41 has not been sent.
 //!
 //! # Invariants
 //!
-//! Each method asserts what it could break:
+//! Each method asserts the invariants that it could violate:
 //!
-//! - Nothing leaves before its ticket is stable, and nothing waits for a ticket that was never issued.
-//! - Tickets become stable in order, and only tickets that were issued.
+//! - No message or answer is taken before its ticket is stable, and none waits for a ticket that was not issued.
+//! - Tickets become stable in order, and only issued tickets do.
 //! - Both queues are ascending by ticket.
 
 use std::collections::VecDeque;
@@ -52,20 +52,20 @@ use crate::broker::publish::delivery::SequencedDelivery;
 use crate::routing::{SessionKey, Subscriber};
 use crate::session::Ticket;
 
-/// The tickets of one shard, and what waits for them.
+/// The tickets of one shard, and the messages and answers that wait for them.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct CommitPipeline {
     /// The last ticket that was issued.
     last: Ticket,
     /// All tickets up to this one are stable.
     stable: Ticket,
-    /// Messages that go to their receivers when their ticket is stable, ascending by ticket.
+    /// Messages that are delivered when their ticket is stable, ascending by ticket.
     messages: VecDeque<Outstanding>,
-    /// Sessions to tell when their ticket is stable, ascending by ticket.
+    /// Sessions that are notified when their ticket is stable, ascending by ticket.
     answers: VecDeque<WaitingAnswer>,
 }
 
-/// The copies of a message that wait for its record.
+/// The copies of a message that wait for the commit of its record.
 #[derive(Debug)]
 pub(in crate::broker) struct Outstanding {
     pub(in crate::broker) ticket: Ticket,
@@ -75,7 +75,7 @@ pub(in crate::broker) struct Outstanding {
     pub(in crate::broker) held: HeldCopies,
 }
 
-/// Copies that are not part of a record and wait for one all the same.
+/// Copies that are not part of a record but wait for the commit of one.
 pub(in crate::broker) type HeldCopies = Vec<(Arc<Subscriber>, SequencedDelivery)>;
 
 /// A Session that holds an answer back until a ticket is stable.
@@ -87,7 +87,7 @@ pub(in crate::broker) struct WaitingAnswer {
 }
 
 impl CommitPipeline {
-    /// Takes the ticket of the next record.
+    /// Issues the ticket of the next record.
     #[inline]
     pub(in crate::broker) fn issue(&mut self) -> Ticket {
         self.last.0 += 1;
@@ -104,26 +104,26 @@ impl CommitPipeline {
         self.stable
     }
 
-    /// Whether the record with this ticket is stable. Ticket 0 stands for no record, and is always stable.
+    /// Whether the record with this ticket is stable. Ticket 0 means no record, and is always stable.
     #[inline]
     pub(in crate::broker) const fn is_stable(&self, ticket: Ticket) -> bool {
         ticket.0 <= self.stable.0
     }
 
-    /// How many tickets are issued and not stable.
+    /// The number of issued tickets that are not stable.
     pub(in crate::broker) const fn unstable(&self) -> u64 {
         self.last.0 - self.stable.0
     }
 
-    /// Keeps the copies of a message back until `outstanding.ticket`, the last one issued, is stable.
+    /// Holds the copies of a message back until `outstanding.ticket` is stable, which must be the last issued ticket.
     #[inline]
     pub(in crate::broker) fn defer(&mut self, outstanding: Outstanding) {
-        assert!(outstanding.ticket == self.last, "a message waits for its own record"); // so the queue ascends
+        assert!(outstanding.ticket == self.last, "a message waits for its own record"); // keeps the queue ascending
         self.messages.push_back(outstanding);
     }
 
-    /// Keeps copies that have no record back until `after` and all messages that were deferred before are stable: they must not
-    /// overtake them. Returns the ticket they wait for.
+    /// Holds copies without a record back until `after` and the tickets of all deferred messages are stable, so that the copies do not
+    /// overtake these messages. Returns the ticket they wait for.
     pub(in crate::broker) fn defer_behind(
         &mut self,
         after: Ticket,
@@ -136,7 +136,7 @@ impl CommitPipeline {
         ticket
     }
 
-    /// Has the Session `key` in `slot` told when `ticket` is stable.
+    /// Notifies the Session `key` in `slot` when `ticket` is stable.
     #[inline]
     pub(in crate::broker) fn await_answer(&mut self, ticket: Ticket, key: SessionKey, slot: usize) {
         assert!(ticket <= self.last, "an answer waits for a record that was never written");
@@ -144,13 +144,13 @@ impl CommitPipeline {
         if self.answers.back().is_none_or(|last| last.ticket <= ticket) {
             self.answers.push_back(answer);
         } else {
-            // The repeat of a message with a `dedup-id` waits for the record of the first, which is older.
+            // A duplicate (`dedup-id`) waits for the record of the first message, whose ticket is older.
             let place = self.answers.partition_point(|other| other.ticket <= ticket);
             self.answers.insert(place, answer);
         }
     }
 
-    /// The store says that all tickets up to this one are stable. An older statement changes nothing.
+    /// Notes that all tickets up to this one are stable. An older ticket changes nothing.
     pub(in crate::broker) fn advance(&mut self, ticket: Ticket) {
         assert!(ticket <= self.last, "a ticket that was never issued is stable");
         self.stable = self.stable.max(ticket);
@@ -163,14 +163,14 @@ impl CommitPipeline {
         self.messages.pop_front()
     }
 
-    /// Takes the next answer that waits no longer.
+    /// Takes the next answer whose ticket is stable.
     #[inline]
     pub(in crate::broker) fn next_stable_answer(&mut self) -> Option<WaitingAnswer> {
         self.answers.front().filter(|next| self.is_stable(next.ticket))?;
         self.answers.pop_front()
     }
 
-    /// Whether nothing waits.
+    /// Whether no message and no answer waits.
     #[cfg(test)]
     pub(in crate::broker) fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.answers.is_empty()
@@ -185,7 +185,7 @@ mod tests {
     use crate::broker::ids::ConnectionId;
     use crate::routing::ShardId;
 
-    /// Copies of a message that can be told from others by their origin.
+    /// An origin that identifies a message in the test.
     fn origin(number: u32) -> Option<Origin> {
         Some(Origin::new(ShardId(0), ConnectionId { slot: number, generation: 0 }))
     }
@@ -209,13 +209,13 @@ mod tests {
     #[test]
     fn tickets_count_from_1_and_become_stable_in_order() {
         let mut pipeline = CommitPipeline::default();
-        assert!(pipeline.is_stable(Ticket(0)), "no record is nothing to wait for");
+        assert!(pipeline.is_stable(Ticket(0)), "ticket 0 means no record");
         assert_eq!([pipeline.issue(), pipeline.issue(), pipeline.issue()], [Ticket(1), Ticket(2), Ticket(3)]);
         assert_eq!(pipeline.unstable(), 3);
         pipeline.advance(Ticket(2));
         assert_eq!([1, 2, 3].map(|number| pipeline.is_stable(Ticket(number))), [true, true, false]);
         pipeline.advance(Ticket(1));
-        assert_eq!(pipeline.stable(), Ticket(2), "what is stable stays so");
+        assert_eq!(pipeline.stable(), Ticket(2), "an older ticket changes nothing");
         assert_eq!(pipeline.unstable(), 1);
     }
 
@@ -276,14 +276,14 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Step {
         Issue,
-        /// With its own record.
+        /// Defers a message with a record of its own.
         Defer,
-        /// Behind a ticket so far back.
+        /// Defers a message without a record, behind a ticket this far back.
         DeferBehind(u64),
         Await(u64),
-        /// So many more tickets are stable, or an old statement comes again.
+        /// This many more tickets are stable; negative: an older ticket is reported again.
         Advance(i64),
-        /// Takes one of each that may leave.
+        /// Takes one stable message and one stable answer.
         Take,
     }
 
@@ -298,18 +298,18 @@ mod tests {
         ]
     }
 
-    /// The same without any cleverness: a list of what waits, looked through from the start each time.
+    /// The specification: unordered lists that are searched from the start each time.
     #[derive(Default)]
     struct Oracle {
         last: u64,
         stable: u64,
-        /// Ticket and number, in the order of their coming.
+        /// Ticket and number, in the order of insertion.
         messages: Vec<(u64, u32)>,
         answers: Vec<(u64, usize)>,
     }
 
     impl Oracle {
-        /// The first that came of those with the lowest ticket.
+        /// Takes the first entry with the lowest ticket, if that is stable.
         fn take<T: Copy>(waiting: &mut Vec<(u64, T)>, stable: u64) -> Option<T> {
             let lowest = waiting.iter().map(|(ticket, _)| *ticket).min().filter(|ticket| *ticket <= stable)?;
             let place = waiting.iter().position(|(ticket, _)| *ticket == lowest)?;
@@ -319,7 +319,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_waits_leaves_once_in_order_and_not_before_its_ticket(steps in prop::collection::vec(step(), 1..200)) {
+        fn messages_and_answers_are_taken_once_in_order_and_not_before_their_ticket_is_stable(steps in prop::collection::vec(step(), 1..200)) {
             let (mut pipeline, mut oracle) = (CommitPipeline::default(), Oracle::default());
             for (count, step) in (0_u32..).zip(steps) {
                 match step {

@@ -9,20 +9,20 @@ use crate::session::Delivery;
 use crate::timestamp::Timestamp;
 use crate::topic::Filter;
 
-/// What one client action changes in the store. A record is atomic: after a crash it is there as a whole or not at all. Consecutive
-/// records without body may be joined into one entry of the log.
+/// The changes of one client action in the store. A record is atomic: after a crash, it is recovered as a whole or not at all.
+/// Consecutive records without a body may be coalesced into one entry of the log.
 ///
-/// Only durable Sessions have records (5.0: Session Expiry Interval above 0; 3.1.1: Clean Session 0), and Sessions with a Will, which
+/// Durable Sessions have records (5.0: Session Expiry Interval above 0; 3.1.1: Clean Session 0), and so do Sessions with a Will, which
 /// must be published after a crash.
 #[derive(Debug, Clone)]
 pub enum Record {
-    /// A Session was opened, or goes on with a new connection: it replaces what was stored of these fields.
+    /// A Session was created or resumed. The record replaces these fields.
     SessionOpened {
         /// The Session.
         key: SessionKey,
         /// Its Client Identifier.
         client_id: ClientId,
-        /// The verified user name of its client, by which its access is found after a restart.
+        /// The verified user name of its client, by which its access rules are found after a restart.
         user: Option<Arc<str>>,
         /// In seconds; `u32::MAX`: never.
         session_expiry_interval: u32,
@@ -35,58 +35,58 @@ pub enum Record {
         key: SessionKey,
         /// In seconds; `u32::MAX`: never.
         session_expiry_interval: u32,
-        /// When.
+        /// When the connection ended.
         at: Timestamp,
-        /// Whether its Will is still to be published.
+        /// Whether the Will is still to be published.
         will: WillState,
         /// Messages before this sequence may have been sent.
         sent_until: u64,
     },
-    /// A Session ended: everything of it is deleted.
+    /// A Session ended: all its records are deleted.
     SessionEnded {
         /// The Session.
         key: SessionKey,
     },
-    /// Subscriptions were made or replaced.
+    /// Subscriptions were added or replaced.
     Subscribed {
         /// The Session.
         key: SessionKey,
-        /// With their options.
+        /// The subscriptions with their options.
         subscriptions: Vec<crate::codec::Subscription>,
-        /// The identifier that they all have.
+        /// The Subscription Identifier of all of them.
         subscription_id: Option<crate::codec::SubscriptionId>,
-        /// Whether the client wants the identity of each message.
+        /// Whether the client requested the identity of each message.
         message_id: bool,
     },
     /// Subscriptions were removed.
     Unsubscribed {
         /// The Session.
         key: SessionKey,
-        /// These.
+        /// The removed Topic Filters.
         filters: Vec<Filter>,
     },
     /// A message was accepted: from a client, as a Will, or a retained one for a new subscription.
     Accepted {
-        /// The publisher and the Packet Identifier that its received set gets (QoS 2).
+        /// The publisher, and the Packet Identifier that is added to its received set (QoS 2).
         publisher: Option<(SessionKey, PacketId)>,
         /// The message, stored once for all receivers.
         message: Arc<Message>,
         /// The QoS it was published with.
         qos: Qos,
-        /// When it expires.
+        /// When the message expires; `None`: never.
         expires_at: Option<Timestamp>,
-        /// What becomes of the retained message of its topic.
+        /// The change of the retained message of its topic.
         retained: RetainedChange,
-        /// Its place in the deduplication window.
+        /// Its entry in the deduplication window.
         deduplicated: Option<Deduplicated>,
-        /// The durable Sessions that get it.
+        /// The copies for durable Sessions.
         receivers: Arc<Vec<Addressed>>,
-        /// What the record must survive before it counts as stable.
+        /// The durability that makes the record stable.
         durability: Durability,
-        /// The stored message that it replaces.
+        /// The stored message that the record replaces.
         instead_of: Option<InsteadOf>,
     },
-    /// Messages left the deduplication window.
+    /// Entries left the deduplication window.
     Forgotten {
         /// Their numbers.
         numbers: Vec<u64>,
@@ -96,25 +96,25 @@ pub enum Record {
         /// Their numbers.
         numbers: Vec<u64>,
     },
-    /// PUBREL came: the Packet Identifier is free.
+    /// PUBREL was received: the Packet Identifier is free.
     ReceivedReleased {
         /// The publisher.
         key: SessionKey,
-        /// Its identifier.
+        /// The Packet Identifier of its message.
         packet_id: PacketId,
     },
-    /// PUBREC came: the client has the message.
+    /// PUBREC was received: the client has the message.
     OutboundReleased {
         /// The receiver.
         key: SessionKey,
-        /// The message.
+        /// The sequence of the message in its queue.
         sequence: u64,
     },
     /// A message left the queue: acknowledged, expired or dropped.
     Done {
         /// The receiver.
         key: SessionKey,
-        /// The message.
+        /// The sequence of the message in its queue.
         sequence: u64,
     },
 }
@@ -128,19 +128,19 @@ pub struct Deduplicated {
     pub publisher: ByteString,
     /// Its `dedup-id`.
     pub id: ByteString,
-    /// When.
+    /// When it was accepted.
     pub at: Timestamp,
-    /// The numbers of the entries that left the window for it.
+    /// The numbers of the entries that were evicted for it.
     pub left: Vec<u64>,
 }
 
-/// Where an accepted message was stored before. The record deletes it there, so that the message is in exactly one place whenever the
-/// broker crashes.
+/// Where an accepted message was stored before. The record also deletes it there, so that after a crash the message is in exactly one
+/// place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InsteadOf {
     /// It was the Will of this Session.
     Will(SessionKey),
-    /// It was at this place in the queue of a Session that has ended.
+    /// It was in the queue of a Session that has ended, with this sequence.
     Queued(SessionKey, u64),
 }
 
@@ -149,31 +149,31 @@ pub enum InsteadOf {
 pub struct Addressed {
     /// The Session.
     pub to: Arc<Subscriber>,
-    /// Its sequence.
+    /// The sequence of the message in its queue.
     pub sequence: u64,
-    /// The message, as the Session gets it.
+    /// The copy for the Session.
     pub delivery: Delivery,
 }
 
-/// What a message does to the retained message of its topic.
+/// The change of the retained message of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RetainedChange {
-    /// Nothing.
+    /// No change.
     None,
-    /// It becomes that.
+    /// The message becomes the retained message.
     Set {
-        /// Its number: of two of one topic the higher counts.
+        /// The number of the change: recovery uses the highest number of each topic.
         number: u64,
         /// Obsolete records of retained messages, which this record deletes.
         gone: Vec<u64>,
-        /// The publisher's name in the window.
+        /// The Client Identifier of the publisher, for No Local.
         publisher: Option<ClientId>,
     },
-    /// There is none any more.
+    /// The retained message was removed.
     Cleared {
-        /// The number of the change, as above.
+        /// The number of the change, as for `Set`.
         number: u64,
-        /// As above.
+        /// Obsolete records of retained messages, as for `Set`.
         gone: Vec<u64>,
     },
 }
@@ -181,19 +181,19 @@ pub enum RetainedChange {
 /// Whether a Will is still to be published after its connection has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WillState {
-    /// No: there is none, it is published, or it was discarded.
+    /// No: there is none, or it was published or discarded.
     Gone,
     /// Yes, after its Will Delay Interval.
     Delayed,
 }
 
 impl Record {
-    /// What it must survive before it counts as stable; `None` if nothing ever waits for it.
+    /// The durability that makes the record stable; `None` if nothing waits for it.
     ///
-    /// Messages of every level rely on Sessions, subscriptions and the steps of QoS 2: their records have the highest level.
+    /// Records of Sessions, subscriptions and the QoS 2 handshake have the highest level, because messages of every level depend on them.
     pub const fn durability(&self) -> Option<Durability> {
         match self {
-            // A retained message at QoS 0. If it was a Will, its copies wait for the record that deletes the Will.
+            // A retained message at QoS 0. The copies of a Will wait for the record that deletes it, so a Will is excepted.
             Self::Accepted { qos: Qos::AtMostOnce, instead_of: None, .. } => None,
             Self::Accepted { durability, .. } => Some(*durability),
             Self::Done { .. } | Self::Forgotten { .. } | Self::RetainedGone { .. } => None,
@@ -209,7 +209,7 @@ impl Record {
 }
 
 impl WillState {
-    /// The state of a Will that is due at `will_at`, if ever.
+    /// The state of a Will that is due at `will_at`; `None`: there is no delayed Will.
     pub(in crate::broker) const fn of(will_at: Option<Timestamp>) -> Self {
         if will_at.is_some() { Self::Delayed } else { Self::Gone }
     }

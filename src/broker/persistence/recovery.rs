@@ -1,4 +1,4 @@
-//! Recovers the Sessions and retained messages of the last run from its records.
+//! Recovers the state of the previous run from its records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::routing::{Current, RetainedMessage, SessionKey};
 use crate::session::RestoredMessage;
 use crate::timestamp::Timestamp;
 
-/// The state after the records so far. [`apply`](Self::apply) all of them in their order, and then [`finish`](Self::finish).
+/// The state after the applied records. Call [`apply`](Self::apply) for each record in the order of the log, then [`finish`](Self::finish).
 ///
-/// It maps each key to its body: compaction may have moved records in the log, so only the order of records with the same key
-/// counts.
+/// It maps each key to its body. Compaction may have moved records in the log, so only the order of records with the same key is
+/// significant.
 #[derive(Debug, Default)]
 pub struct Recovery {
     sessions: BTreeMap<u64, Stored>,
@@ -24,7 +24,7 @@ pub struct Recovery {
     unreadable: u64,
 }
 
-/// What is stored of one Session.
+/// The stored state of one Session.
 #[derive(Debug, Default)]
 struct Stored {
     session: Option<StoredSession>,
@@ -36,27 +36,27 @@ struct Stored {
     message_ids: bool,
 }
 
-/// What the last run left.
+/// The recovered state of the previous run.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// In the order they were made.
+    /// All Sessions, in the order of their creation.
     pub sessions: Vec<RecoveredSession>,
-    /// One for each topic that has one.
+    /// The retained messages.
     pub retained: Vec<Arc<RetainedMessage>>,
-    /// Numbers of obsolete records of retained messages.
+    /// The numbers of obsolete records of retained messages.
     pub retained_gone: Vec<u64>,
-    /// The deduplication window, the oldest first.
+    /// The deduplication window, the oldest entry first.
     pub deduplicated: Vec<Deduplicated>,
-    /// Groups with stored records and no Session: they can be deleted.
+    /// Groups that have records but no Session: their records can be deleted.
     pub orphans: Vec<SessionKey>,
-    /// Records whose body cannot be decoded although its checksum is right: written by another version.
+    /// The number of records whose body has a valid checksum but cannot be decoded, because another version wrote it.
     pub unreadable: u64,
 }
 
-/// A Session of the last run.
+/// A Session of the previous run.
 #[derive(Debug)]
 pub struct RecoveredSession {
-    /// Its number, which it keeps.
+    /// Its key, which stays the same.
     pub key: SessionKey,
     /// Its Client Identifier.
     pub client_id: ClientId,
@@ -64,20 +64,20 @@ pub struct RecoveredSession {
     pub user: Option<Arc<str>>,
     /// In seconds; 0: it ended with its connection, and only its Will is left.
     pub session_expiry_interval: u32,
-    /// When its connection ended; `None`: with the last run.
+    /// When its connection ended; `None`: it was connected when the previous run ended.
     pub detached_at: Option<Timestamp>,
-    /// Messages before this sequence may have been sent. If its connection ended with the last run, that may be all of them: acknowledgements
-    /// that were not stable are lost, and how many messages were sent after them is not known.
+    /// Messages before this sequence may have been sent. If the Session was connected when the previous run ended, these are all messages:
+    /// acknowledgements that were not stable are lost, so the number of sent messages is unknown.
     pub sent_until: u64,
-    /// Its Will, unless it is published.
+    /// Its Will, if it is not published yet.
     pub will: Option<Will>,
-    /// With their identifiers.
+    /// Its subscriptions with their Subscription Identifiers.
     pub subscriptions: Vec<(Subscription, Option<SubscriptionId>)>,
     /// The messages in its queue, by sequence.
     pub queue: BTreeMap<u64, RestoredMessage>,
-    /// Packet Identifiers that wait for PUBREL.
+    /// Packet Identifiers of received QoS 2 messages that wait for PUBREL.
     pub received: Vec<PacketId>,
-    /// Whether its client asked for the identity of each message.
+    /// Whether its client requested the identity of each message.
     pub message_ids: bool,
 }
 
@@ -111,7 +111,7 @@ impl Recovery {
             RecordKey::DETACHED => stored.detached = None,
             RecordKey::SUBSCRIPTION => _ = stored.subscriptions.remove(&key.id),
             RecordKey::QUEUED | RecordKey::RELEASED => {
-                // Both kinds are one message, in one of two states: a record deletes the state that an earlier one put.
+                // The two kinds are two states of one message: a record deletes the state that an earlier record put.
                 let is_released = matches!(stored.queue.get(&key.id), Some(RestoredMessage::Released));
                 if is_released == (key.kind == RecordKey::RELEASED) {
                     stored.queue.remove(&key.id);
@@ -122,8 +122,8 @@ impl Recovery {
         }
     }
 
-    /// All puts of a record are of one kind, except those of a Session with its Will and those of an accepted message. Only released
-    /// messages (joined records) may be of several Sessions.
+    /// All puts of a record have one kind, except for a Session with its Will and for an accepted message. Only released
+    /// messages (coalesced records) may belong to several Sessions.
     fn put(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
         let first = puts.first()?;
         let stored = self.sessions.entry(first.group);
@@ -197,7 +197,7 @@ impl Recovery {
     /// The state after all records.
     pub fn finish(self) -> Recovered {
         let mut recovered = Recovered { unreadable: self.unreadable, ..Recovered::default() };
-        // Of two of one topic the higher number is the later change. An empty payload means that there is no retained message.
+        // The highest number of a topic is its latest change. An empty payload means that the retained message was removed.
         let mut retained = BTreeMap::new();
         for one in self.retained.into_values() {
             let before = retained.insert(one.message.topic.clone(), one);
@@ -220,7 +220,7 @@ impl Recovery {
 }
 
 impl Stored {
-    /// Whether all that was stored is deleted.
+    /// Whether all records of the Session are deleted.
     fn is_empty(&self) -> bool {
         let Self { session, will, detached, subscriptions, queue, received, .. } = self;
         session.is_none()

@@ -1,4 +1,4 @@
-//! Gives events to Sessions and carries out the actions they return.
+//! Passes events to Sessions and performs the actions they return.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::codec::{Ack, ReasonCode, ServerPacket};
 use crate::session::{self, Action as Step};
 
 impl Shard {
-    /// Gives an event to the Session in `slot` and carries out its actions. For rare events: one copy of the code is in the binary.
+    /// Passes an event to the Session in `slot` and performs its actions. For rare events: not inlined, to keep the binary small.
     pub(in crate::broker) fn drive(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
         self.drive_inlined(slot, event, turn);
     }
 
-    /// The same for the path of a message, inlined into each caller: there the kind of event is known, and its branches go.
+    /// The same for the path of a message: inlined, so that the compiler removes the branches for other kinds of events.
     #[inline(always)]
     pub(in crate::broker) fn drive_inlined(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
@@ -54,13 +54,13 @@ impl Shard {
             }
             self.spare.push(steps);
             if let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key) {
-                entry.dropping &= !has_delivered; // messages dropped by this event are older than those delivered
+                entry.dropping &= !has_delivered; // this event dropped messages before it delivered some
             }
         }
     }
 
-    /// Counts what an event changed in the queue of the Session in `slot`, and gives back the room that is free now. `before` and `added`
-    /// are messages and bytes: those in the queue before the event, and those that the event added.
+    /// Counts the changes of the queue of the Session in `slot`, and credits the freed room. `before` and `added` are messages and bytes:
+    /// those in the queue before the event, and those that the event added.
     fn account(&mut self, slot: usize, before: (usize, usize), added: (usize, usize), turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let after = entry.session.queued();
@@ -104,7 +104,7 @@ impl Shard {
         }
     }
 
-    /// Sends a packet to the client of the Session in `slot`: CONNACK, or one that came after it in the same event.
+    /// Sends CONNACK, or a packet that follows it in the same event, to the client of the Session in `slot`.
     fn send_deferred(&mut self, slot: usize, packet: ServerPacket, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let Some(connection) = entry.connection else { return };
@@ -118,18 +118,18 @@ impl Shard {
     }
 }
 
-/// Takes the actions of a Session. Packets go to its connection at once, other steps are carried out when the Session has returned.
+/// Collects the actions of a Session. Packets are sent at once; other steps are performed after the Session has returned.
 struct ActionSink<'a> {
     connection: Option<ConnectionId>,
     counters: &'a mut Counters,
     spare: &'a mut Vec<Vec<Step>>,
     actions: &'a mut Vec<Action>,
     steps: Vec<Step>,
-    /// Whether CONNACK is among the steps: packets after it must wait there, too.
+    /// Whether CONNACK is among the steps. Packets after it are then steps as well, to keep their order.
     defers_packets: bool,
-    /// An estimate of the bytes of the packets in the outgoing buffer.
+    /// An estimate of the bytes of the sent packets.
     bytes: usize,
-    /// Whether a message is among the packets.
+    /// Whether a PUBLISH is among the sent packets.
     has_delivered: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The end of a Session: Session Expiry Interval, and where its undelivered messages go.
+//! Ends Sessions: Session Expiry Interval, and the redelivery of messages of Shared Subscriptions.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::broker::shard::{Shard, Turn};
 use crate::routing::Location;
 
 impl Shard {
-    /// Records that the connection of the Session in `slot` has ended, when, and whether its Will is still to be published.
+    /// Records that the connection of the Session in `slot` has ended, with the time and the state of its Will.
     pub(in crate::broker) fn persist_detached(&mut self, slot: usize, will: WillState, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let (session_expiry_interval, at) = (entry.session_expiry_interval, entry.detached_at);
@@ -18,7 +18,7 @@ impl Shard {
         self.persist_unawaited(slot, record, turn);
     }
 
-    /// Sets the time at which the Will or the end of a Session without connection is due.
+    /// Sets the timer of a Session without connection to its next deadline: the Will or the end of the Session.
     pub(in crate::broker) fn schedule_session(&mut self, slot: usize) {
         let Some(entry) = self.sessions.get(slot) else { return };
         if let Some(at) = entry.will_at().into_iter().chain(entry.ends_at()).min()
@@ -28,14 +28,14 @@ impl Shard {
         }
     }
 
-    /// Cancels that timer: the Session in `slot` leaves this shard or ends.
+    /// Cancels the timer of the Session in `slot`, which moves to another shard or ends.
     pub(in crate::broker) fn cancel_session_due(&mut self, slot: usize) {
         if let Ok(slot) = u32::try_from(slot) {
             self.timers.cancel_session(slot);
         }
     }
 
-    /// The timer of a Session without connection: publishes its Will or ends it, if that is due.
+    /// The timer of a Session without connection: publishes its Will or ends the Session, if that is due.
     pub(in crate::broker) fn on_session_due(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot).filter(|entry| entry.connection.is_none()) else { return };
         if entry.ends_at().is_some_and(|at| at <= turn.now) {
@@ -49,8 +49,8 @@ impl Shard {
         self.schedule_session(slot);
     }
 
-    /// Ends the Session in `slot`, which has no connection. Its subscriptions are removed, its Will is published, and messages of its
-    /// Shared Subscriptions go to other members; its other messages are lost, and counted.
+    /// Ends the Session in `slot`, which has no connection: removes its subscriptions, publishes its Will, moves messages of its Shared
+    /// Subscriptions to other members, and counts its other messages as dropped.
     pub(in crate::broker) fn end_session(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(subscriber) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
         let key = subscriber.key;
@@ -72,7 +72,7 @@ impl Shard {
             }
         }
         self.counters.dropped(DropReason::SessionEnded, lost);
-        // After the records of the messages that went to others: each of those moves one message, so a crash in between loses or repeats none.
+        // After the records of the moved messages: each of these moves one message, so a crash in between neither loses nor duplicates one.
         if stored {
             self.persist(Record::SessionEnded { key }, turn);
         }

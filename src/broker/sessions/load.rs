@@ -1,4 +1,4 @@
-//! Loading messages of a queue that only the store has, before it is their turn to be sent.
+//! Loads queued messages that are only in the store before they are sent.
 
 use crate::broker::action::Action;
 use crate::broker::persistence::fetch::{Fetch, Fetched, Purpose};
@@ -6,14 +6,15 @@ use crate::broker::shard::{Shard, Turn};
 use crate::session;
 
 impl Shard {
-    /// Reads messages that the Session in `slot` is about to send.
+    /// Requests messages that the Session in `slot` is about to send.
     pub(in crate::broker) fn fetch(&mut self, slot: usize, number: u32, sequences: Vec<u64>, turn: &mut Turn<'_>) {
         let Some(session) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return };
         let purpose = Purpose::Send { slot, number };
         turn.actions.push(Action::Fetch(Box::new(Fetch { session, sequences, purpose })));
     }
 
-    /// Messages were read. The Session that asked may be gone. If it has moved away and back, it has asked again with another number.
+    /// Handles messages that were read. The Session that requested them may have ended, or may have moved away and back: then it has issued a
+    /// new request with another number.
     pub(in crate::broker) fn on_fetched(&mut self, fetched: Fetched, turn: &mut Turn<'_>) {
         let Fetched { fetch: Fetch { session, purpose, .. }, messages, .. } = fetched;
         match purpose {

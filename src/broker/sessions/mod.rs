@@ -1,4 +1,4 @@
-//! Sessions: the table of them, how they move between shards, and how they end.
+//! Sessions: their table, their moves between shards, their recovery, and their end.
 
 pub(super) mod drive;
 pub(super) mod expiry;

@@ -1,4 +1,4 @@
-//! Restores what the last run left, before the first connection.
+//! Restores the recovered state of the previous run before the first connection.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::session::Session;
 use crate::timestamp::Timestamp;
 
 impl Shared {
-    /// Takes the retained messages of the last run. New numbers begin after theirs and after those of obsolete records, which are `gone`.
-    /// Returns the messages that the limits no longer allow; their records are deleted.
+    /// Restores the retained messages of the previous run. `gone` are the numbers of obsolete records; new numbers begin after all of these.
+    /// Returns the messages that exceed the current limits; their records are deleted.
     pub fn restore(
         &self,
         retained: Vec<Arc<RetainedMessage>>,
@@ -33,17 +33,17 @@ impl Shared {
 }
 
 impl Shared {
-    /// Takes the deduplication window of the last run.
+    /// Restores the deduplication window of the previous run.
     pub fn restore_deduplication(&self, entries: &[Deduplicated]) {
         self.deduplication.restore(entries);
     }
 }
 
 impl Shard {
-    /// Takes a Session of the last run. `access` is what its client may do until it connects again.
+    /// Restores a Session of the previous run. `access` applies until its client connects again.
     ///
-    /// For a Session that was connected, the end of the last run is the end of its connection: Will Delay and Session Expiry
-    /// Interval count from `now`.
+    /// If the Session was connected when the previous run ended, its Will Delay Interval and Session Expiry Interval count from
+    /// `now`.
     pub fn restore(
         &mut self,
         now: Timestamp,
@@ -53,7 +53,7 @@ impl Shard {
     ) {
         let turn = &mut Turn { now, actions };
         let RecoveredSession { key, client_id, session_expiry_interval, detached_at, will, .. } = recovered;
-        // Sessions are kept even if `sessions_max` is lower now.
+        // Restored Sessions are admitted even if `sessions_max` is lower now.
         self.shared.admit_session(usize::MAX);
         let (claim, _) = self.shared.directory.claim(&client_id, self.id);
         let arriving = Location { shard: self.id, slot: Location::ARRIVING };
@@ -87,7 +87,7 @@ impl Shard {
         };
         let will = WillState::of(entry.will_at());
         let slot = self.insert_session(entry);
-        // An empty queue is numbered from 1 again, so `sent_until` of the old one must not apply to it.
+        // An empty queue restarts its numbers at 1, so a greater `sent_until` does not apply to it.
         let is_outdated = detached_at.is_none() || sent_until > next;
         if is_outdated && session_expiry_interval > 0 {
             self.persist_detached(slot, will, turn);

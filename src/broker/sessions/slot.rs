@@ -9,36 +9,36 @@ use crate::routing::Subscriber;
 use crate::session::{Session, Ticket};
 use crate::timestamp::Timestamp;
 
-/// A Session and what its shard keeps beside it. The whole slot moves to another shard when its client connects there.
+/// A Session and the shard's state for it. The whole slot moves to another shard when the client connects there.
 #[derive(Debug)]
 pub(in crate::broker) struct SessionSlot {
     pub(in crate::broker) session: Session,
     pub(in crate::broker) subscriber: Arc<Subscriber>,
     pub(in crate::broker) connection: Option<ConnectionId>,
-    /// The CONNECT that this shard has the Session for.
+    /// The claim by which this shard has the Session.
     pub(in crate::broker) claim: Claim,
     /// In seconds; 0: it ends with its connection; `u32::MAX`: never.
     pub(in crate::broker) session_expiry_interval: u32,
     /// When its last connection ended.
     pub(in crate::broker) detached_at: Timestamp,
-    /// Published when its connection has ended and the Will Delay Interval has passed.
+    /// The Will, published when the connection has ended and the Will Delay Interval has passed.
     pub(in crate::broker) will: Option<Box<Will>>,
-    /// Whether the store has records of it.
+    /// Whether the store has records of the Session.
     pub(in crate::broker) stored: bool,
-    /// The last record of it that must be stable before it moves.
+    /// The last record that must be stable before the Session moves to another shard.
     pub(in crate::broker) last_ticket: Ticket,
     /// The last record that all copies of its client's messages wait for.
     pub(in crate::broker) held_until: Ticket,
-    /// Whether dropped messages were reported and none was delivered since.
+    /// Whether a drop was reported and no message was delivered since.
     pub(in crate::broker) dropping: bool,
-    /// Whether it has Shared Subscriptions: shares choose members by how many messages they have in flight.
+    /// Whether it has Shared Subscriptions. Its number of queued messages is then published for the choice of share members.
     pub(in crate::broker) has_shares: bool,
-    /// Retained messages that its subscriptions still get.
+    /// Unfinished replays of retained messages to its subscriptions.
     pub(in crate::broker) replays: Replays,
 }
 
 impl SessionSlot {
-    /// A Session without connection, Will or anything in the store.
+    /// A Session without connection, Will and records.
     pub(in crate::broker) fn new(claim: Claim, session: Session, subscriber: Arc<Subscriber>) -> Self {
         Self {
             session,
@@ -57,7 +57,7 @@ impl SessionSlot {
         }
     }
 
-    /// Forgets the tickets of this shard: the Session moves to one that counts its own, and all it waited for is stable.
+    /// Resets the tickets when the Session moves to another shard, which issues its own. All of them are stable by then.
     pub(in crate::broker) fn reset_shard_state(&mut self) {
         self.session.reset_shard_state();
         self.replays.reset_shard_state();
@@ -65,13 +65,13 @@ impl SessionSlot {
         self.held_until = Ticket::default();
     }
 
-    /// When it ends unless it is connected before.
+    /// When the Session expires if its client does not connect before; `None`: never.
     pub(in crate::broker) fn ends_at(&self) -> Option<Timestamp> {
         let ends = self.connection.is_none() && self.session_expiry_interval != u32::MAX;
         ends.then(|| self.detached_at + seconds(self.session_expiry_interval))
     }
 
-    /// When its Will is published unless it is connected before.
+    /// When its Will is published if its client does not connect before.
     pub(in crate::broker) fn will_at(&self) -> Option<Timestamp> {
         let will = self.will.as_ref().filter(|_| self.connection.is_none())?;
         Some(self.detached_at + seconds(will.will_delay_interval))

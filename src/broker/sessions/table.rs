@@ -1,8 +1,8 @@
-//! The Sessions of one shard, who claims them, and what belongs to Sessions that are not here yet or about to leave.
+//! The Sessions of one shard, their claims, and the state of Sessions that are moving to or from this shard.
 //!
-//! A Session is here because of a claim: the CONNECT that made this shard the holder of the Client Identifier (see
-//! [`takeover`](super::takeover)). A claim is in one of two places: it is *pending* while the Session is on its way here, and then the
-//! Session has a *slot*. A claim that is in neither has ended or has moved on.
+//! A shard has a Session by a claim: the CONNECT that made this shard the holder of the Client Identifier (see
+//! [`takeover`](super::takeover)). A claim is *pending* until the Session arrives; from then on the Session has a *slot*. Any other claim
+//! has ended, or its Session has moved to another shard.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,34 +22,34 @@ use crate::session::Ticket;
 
 /// The Sessions of a shard.
 ///
-/// Invariants: at most one slot answers for a claim, and each slot is found by its claim; a claim is not pending and in a slot at once;
-/// the location that publishers see of a Session is its slot.
+/// Invariants: `by_claim` maps the claim of each slot to the slot; a claim that has a slot is not pending; the location of each
+/// Session's subscriber is its slot.
 #[derive(Debug)]
 pub(in crate::broker) struct SessionTable {
     shard: ShardId,
     slots: Slab<SessionSlot>,
-    /// The slot of each Session, by the claim that it is here for.
+    /// The slot of each Session by its claim.
     by_claim: HashMap<Claim, u32, RandomState>,
-    /// Claims whose Session is on its way here. Of each Session one at most keeps its CONNECT; those before it, as many as come until the
-    /// records of the Session are stable, are a claimant of a few bytes each.
+    /// Claims whose Session has not arrived yet. At most one claim of each Session keeps its CONNECT. Each earlier one keeps a claimant of a
+    /// few bytes, until the records of the Session are stable and it moves.
     pending: HashMap<Claim, PendingClaim, RandomState>,
     early: HashMap<SessionKey, Vec<EarlyMessage>, RandomState>,
     departures: Vec<Departure>,
 }
 
-/// What happens to the Session of a pending claim when it comes.
+/// What happens to the Session of a pending claim when it arrives.
 #[derive(Debug)]
 pub(in crate::broker) enum PendingClaim {
-    /// A CONNECT waits for it. Its connection may have closed meanwhile.
+    /// It serves the waiting CONNECT, whose connection may have closed meanwhile.
     Waiting { connection: ConnectionId, connecting: Box<Connecting> },
-    /// A later CONNECT asked for it: it is passed on.
+    /// It is passed on to a later CONNECT.
     PassOn(Claimant),
 }
 
-/// A QoS 1 or 2 message that came before its Session.
+/// A QoS 1 or 2 message that arrived before its Session.
 type EarlyMessage = (Arc<Subscriber>, SequencedDelivery);
 
-/// A Session that another CONNECT claimed while records of it were not stable. It leaves when `ticket` is stable.
+/// A Session that another CONNECT claimed before its records were stable. It moves when `ticket` is stable.
 #[derive(Debug)]
 struct Departure {
     ticket: Ticket,
@@ -83,36 +83,36 @@ impl SessionTable {
         self.slots.contains(slot)
     }
 
-    /// The Session in `slot`, if it is still the one with this key.
+    /// The Session in `slot`, if it has this key.
     #[inline]
     pub(in crate::broker) fn with_key(&self, slot: usize, key: SessionKey) -> Option<&SessionSlot> {
         self.slots.get(slot).filter(|entry| entry.subscriber.key == key)
     }
 
-    /// The end of all slots: those from here on are vacant.
+    /// The upper bound of all slots in use.
     pub(in crate::broker) fn slots_end(&self) -> usize {
         self.slots.capacity()
     }
 
-    /// The slot of the Session that is here for this claim.
+    /// The slot of the Session with this claim.
     pub(in crate::broker) fn slot_of(&self, claim: Claim) -> Option<usize> {
         self.by_claim.get(&claim).map(|slot| *slot as usize)
     }
 
-    /// Gives a Session a slot, and lets messages come to it there.
+    /// Inserts a Session, and sets the location of its subscriber to the slot.
     pub(in crate::broker) fn insert(&mut self, entry: SessionSlot, counters: &mut Counters) -> usize {
         let (claim, subscriber, queued) = (entry.claim, Arc::clone(&entry.subscriber), entry.session.queued());
         let slot = self.slots.insert(entry);
         let number = u32::try_from(slot).unwrap_or(Location::ENDED);
         let other = self.by_claim.insert(claim, number);
-        assert!(other.is_none(), "two sessions are here for one claim");
+        assert!(other.is_none(), "two sessions have one claim");
         subscriber.set_location(Location { shard: self.shard, slot: number });
         counters.queue_changed((0, 0), queued);
         self.count(counters);
         slot
     }
 
-    /// Takes a Session out of its slot, to end it or to give it to another shard. The caller tells publishers where it is from now on.
+    /// Removes a Session that ends or moves to another shard. The caller sets the new location of its subscriber.
     pub(in crate::broker) fn remove(&mut self, slot: usize, counters: &mut Counters) -> Option<SessionSlot> {
         let entry = self.slots.try_remove(slot)?;
         let removed = self.by_claim.remove(&entry.claim);
@@ -122,13 +122,13 @@ impl SessionTable {
         Some(entry)
     }
 
-    /// Ends `insert` and `remove`.
+    /// Updates the gauge after `insert` and `remove`.
     fn count(&self, counters: &mut Counters) {
-        assert_eq!(self.slots.len(), self.by_claim.len(), "each session is here for one claim");
+        assert_eq!(self.slots.len(), self.by_claim.len(), "each session has one claim");
         counters.sessions = self.slots.len() as u64;
     }
 
-    /// A CONNECT waits for its Session from now on, until [`end_claim`](Self::end_claim).
+    /// Adds a pending claim with its CONNECT; [`end_claim`](Self::end_claim) removes it.
     pub(in crate::broker) fn begin_claim(
         &mut self,
         claim: Claim,
@@ -139,41 +139,41 @@ impl SessionTable {
         assert!(other.is_none() && !self.by_claim.contains_key(&claim), "a claim is made once");
     }
 
-    /// If `claim` is pending, its Session is for `claimant` when it comes. Returns what was to happen before.
+    /// If `claim` is pending, its Session will be passed on to `claimant`. Returns the previous state of the claim.
     pub(in crate::broker) fn pass_on(&mut self, claim: Claim, claimant: Claimant) -> Option<PendingClaim> {
         let pending = self.pending.get_mut(&claim)?;
         Some(std::mem::replace(pending, PendingClaim::PassOn(claimant)))
     }
 
-    /// The Session of a pending claim is here, or there is none.
+    /// Removes a pending claim, because its Session has arrived or there is none.
     pub(in crate::broker) fn end_claim(&mut self, claim: Claim) -> Option<PendingClaim> {
         self.pending.remove(&claim)
     }
 
-    /// Keeps a QoS 1 or 2 message for a Session that is on its way here.
+    /// Keeps a QoS 1 or 2 message for a Session that has not arrived yet.
     ///
-    /// The sequence of each message must reach the Session: a gap would block its queue. So none is dropped here, and the bound is the
-    /// time that it takes: the old shard tells publishers of the move and gives the Session up in the same turn, and the Session stands
-    /// in the mailbox of this shard before anything that is sent after that turn. What comes earlier is what publishers send during one
-    /// turn of the old shard. With `reject` and `drop-newest` publishers have reserved its room in the queue of the Session, too. On
-    /// arrival the Session applies its bounds to all of it.
+    /// The sequence of each message must reach the Session, because a gap would block its queue, so no message is dropped here. Time bounds
+    /// the number of messages: the old shard changes the location and surrenders the Session in the same turn, and the Session is in the
+    /// mailbox of this shard before any message that is sent after that turn. So only messages that are sent during one turn of the old shard
+    /// arrive early. With `reject` and `drop-newest` their room in the queue is reserved, too. On arrival the Session applies its bounds to
+    /// all of them.
     pub(in crate::broker) fn keep_early(&mut self, to: &Arc<Subscriber>, sequenced: SequencedDelivery) {
         self.early.entry(to.key).or_default().push((Arc::clone(to), sequenced));
     }
 
-    /// Takes the messages that came before their Session, in the order in which they came.
+    /// Takes the messages that arrived before their Session, in order of arrival.
     pub(in crate::broker) fn take_early(&mut self, key: SessionKey) -> Vec<EarlyMessage> {
         self.early.remove(&key).unwrap_or_default()
     }
 
-    /// The Session of `claim` goes to `claimant` when `ticket` is stable. A claim has one claimant, so there are at most as many departures
-    /// here as pending claims everywhere.
+    /// Delays the move of the Session of `claim` to `claimant` until `ticket` is stable. A claim has one claimant, so the number of departures is
+    /// bounded by the number of pending claims of all shards.
     pub(in crate::broker) fn delay_departure(&mut self, ticket: Ticket, claim: Claim, claimant: Claimant) {
         debug_assert!(self.departures.iter().all(|other| other.claim != claim), "two claimants of one session");
         self.departures.push(Departure { ticket, claim, claimant });
     }
 
-    /// Takes the claims whose Session may leave now, with who gets it.
+    /// Takes the departures whose ticket is stable.
     pub(in crate::broker) fn take_departures(&mut self, pipeline: &CommitPipeline) -> Vec<(Claim, Claimant)> {
         let is_ready = |departure: &mut Departure| pipeline.is_stable(departure.ticket);
         self.departures.extract_if(.., is_ready).map(|departure| (departure.claim, departure.claimant)).collect()
@@ -184,20 +184,20 @@ impl SessionTable {
         self.slots.iter()
     }
 
-    /// Whether no Session is on its way, neither here nor from here.
+    /// Whether no Session is moving to or from this shard.
     #[cfg(test)]
     pub(in crate::broker) fn is_settled(&self) -> bool {
         self.pending.is_empty() && self.early.is_empty() && self.departures.is_empty()
     }
 
-    /// All invariants.
+    /// Asserts all invariants.
     #[cfg(test)]
     pub(in crate::broker) fn check(&self) {
         assert_eq!(self.slots.len(), self.by_claim.len());
         for (slot, entry) in &self.slots {
-            assert_eq!(self.slot_of(entry.claim), Some(slot), "a session is found by its claim");
+            assert_eq!(self.slot_of(entry.claim), Some(slot), "a claim maps to its slot");
             let here = Location { shard: self.shard, slot: u32::try_from(slot).unwrap() };
-            assert_eq!(entry.subscriber.location(), here, "publishers find the session");
+            assert_eq!(entry.subscriber.location(), here, "the location is the slot");
         }
         for claim in self.pending.keys() {
             assert!(!self.by_claim.contains_key(claim), "a pending claim has no session yet");
@@ -207,7 +207,7 @@ impl SessionTable {
                 !messages.is_empty()
                     && messages.iter().all(|(to, sequenced)| { to.key == *key && sequenced.sequence.is_some() })
             );
-            assert!(self.slots.iter().all(|(_, entry)| entry.subscriber.key != *key), "it is not early any more");
+            assert!(self.slots.iter().all(|(_, entry)| entry.subscriber.key != *key), "the session has not arrived yet");
         }
     }
 }
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "one claim")]
-    fn two_sessions_are_not_here_for_one_claim() {
+    fn claim_has_one_session() {
         let (mut table, mut counters) = table();
         table.insert(session(1), &mut counters);
         table.insert(session(1), &mut counters);
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "made once")]
-    fn claim_of_a_session_that_is_here_does_not_wait_for_it() {
+    fn claim_with_a_session_cannot_be_pending() {
         let (mut table, mut counters) = table();
         table.insert(session(1), &mut counters);
         table.begin_claim(Claim(1), CONNECTION, connecting());
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_leave_when_their_ticket_is_stable() {
+    fn sessions_move_when_their_ticket_is_stable() {
         let (mut table, _) = table();
         let mut pipeline = CommitPipeline::default();
         let tickets = [pipeline.issue(), pipeline.issue(), pipeline.issue()];
@@ -352,7 +352,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_order_of_coming_and_going_keeps_the_invariants(steps in prop::collection::vec((0..20_u64, any::<bool>()), 1..100)) {
+        fn any_order_of_inserts_and_removes_keeps_the_invariants(steps in prop::collection::vec((0..20_u64, any::<bool>()), 1..100)) {
             let (mut table, mut counters) = table();
             let mut here = std::collections::BTreeMap::new();
             for (claim, comes) in steps {

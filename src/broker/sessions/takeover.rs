@@ -1,8 +1,8 @@
-//! A Session follows its client from shard to shard.
+//! Moves a Session to the shard that its client connects to.
 //!
-//! A CONNECT makes its shard the holder of the Client Identifier at once, in the [directory](crate::broker::directory). That shard then
-//! asks the holder before it for the Session. So the claims of one identifier form a queue: a holder that has not got the Session yet
-//! passes it on when it comes.
+//! A CONNECT makes its shard the holder of the Client Identifier in the [directory](crate::broker::directory) at once. The shard then
+//! requests the Session from the previous holder. So the claims of one identifier form a queue: a holder whose Session has not arrived yet
+//! passes it on when it arrives.
 
 use crate::broker::action::Action;
 use crate::broker::connection::disconnect::Ending;
@@ -15,7 +15,7 @@ use crate::broker::shard::{Shard, Turn};
 use crate::routing::Location;
 
 impl Shard {
-    /// Asks the holder before `claimant` for the Session.
+    /// Requests the Session from the previous holder for `claimant`.
     pub(in crate::broker) fn ask_holder(&mut self, holder: Holder, claimant: Claimant, turn: &mut Turn<'_>) {
         if holder.shard() == self.id {
             return self.on_claimed(holder.claim(), claimant, turn);
@@ -24,7 +24,7 @@ impl Shard {
         turn.actions.push(Action::Forward { shard: holder.shard(), message: ShardMessage(message) });
     }
 
-    /// `claimant` wants the Session that this shard has, or is about to get, for the claim `prior`.
+    /// `claimant` requests the Session that this shard has, or is about to receive, by the claim `prior`.
     pub(in crate::broker) fn on_claimed(&mut self, prior: Claim, claimant: Claimant, turn: &mut Turn<'_>) {
         if let Some(before) = self.sessions.pass_on(prior, claimant) {
             if let PendingClaim::Waiting { connection, .. } = before {
@@ -40,9 +40,9 @@ impl Shard {
             let ending = Ending::taken_over(claimant.clean_start);
             self.end_connection(id, ending, turn); // [MQTT-3.1.4-3]
         }
-        // A Will or an end that is due, and whose timer has not been handled yet, comes before the new connection. [MQTT-3.1.3-9]
+        // A Will or an expiry that is due, but whose timer has not been handled yet, precedes the new connection. [MQTT-3.1.3-9]
         self.on_session_due(slot, turn);
-        // A Session that ended with its connection is gone by now.
+        // A Session may have ended with its connection just now.
         let Some(entry) = self.sessions.get(slot).filter(|entry| entry.claim == prior) else {
             return self.surrender(claimant, None, turn);
         };
@@ -56,8 +56,8 @@ impl Shard {
         self.surrender(claimant, entry, turn);
     }
 
-    /// Ends the Session in `slot` for a CONNECT with Clean Start. Its CONNACK tells the client that the Session is gone, so the end must
-    /// be stable first. [MQTT-3.1.2-4]
+    /// Ends the Session in `slot` for a CONNECT with Clean Start. CONNACK confirms the end, so the record of the end must be stable
+    /// first. [MQTT-3.1.2-4]
     fn end_for(&mut self, claimant: Claimant, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let (prior, is_stored) = (entry.claim, entry.stored);
@@ -69,14 +69,14 @@ impl Shard {
         }
     }
 
-    /// Gives up the Sessions that were claimed before their records were stable, if they are now.
+    /// Surrenders the claimed Sessions whose records are stable now.
     pub(in crate::broker) fn surrender_stable(&mut self, turn: &mut Turn<'_>) {
         for (prior, claimant) in self.sessions.take_departures(&self.pipeline) {
             self.on_claimed(prior, claimant, turn);
         }
     }
 
-    /// Takes a Session out of this shard, for another shard or another claim of this one.
+    /// Removes a Session that moves to another shard, or to another claim of this shard.
     fn remove_session(&mut self, slot: usize) -> Option<Box<SessionSlot>> {
         let mut entry = self.sessions.remove(slot, &mut self.counters)?;
         self.cancel_session_due(slot);
@@ -84,10 +84,10 @@ impl Shard {
         Some(Box::new(entry))
     }
 
-    /// Gives the Session to `claimant`, or tells it that there is none.
+    /// Sends the Session to `claimant`, or `None` if there is none.
     fn surrender(&mut self, claimant: Claimant, session: Option<Box<SessionSlot>>, turn: &mut Turn<'_>) {
         if let Some(entry) = &session {
-            // From now on messages for it go to its new shard.
+            // Publishers forward messages to the new shard from now on.
             entry.subscriber.set_location(Location { shard: claimant.shard, slot: Location::ARRIVING });
         }
         if claimant.shard == self.id {
@@ -97,7 +97,7 @@ impl Shard {
         turn.actions.push(Action::Forward { shard: claimant.shard, message });
     }
 
-    /// The Session of a pending CONNECT is here, or there is none.
+    /// The Session of a pending claim has arrived, or there is none.
     pub(in crate::broker) fn on_surrendered(
         &mut self,
         claim: Claim,
@@ -112,7 +112,7 @@ impl Shard {
                 let granted = GrantedClaim { claim, connecting };
                 self.finish_connect(connection, granted, session, turn);
             }
-            // The client is gone again: its Session waits for the next CONNECT.
+            // The connection has closed meanwhile: the Session is kept for the next CONNECT.
             PendingClaim::Waiting { connecting, .. } => match session {
                 Some(mut entry) => {
                     entry.claim = claim;
@@ -129,7 +129,7 @@ impl Shard {
         }
     }
 
-    /// Gives a Session that has just come to the claimant that asked for it meanwhile.
+    /// Passes a Session that has just arrived on to a later claimant.
     fn pass_on(&mut self, claim: Claim, claimant: Claimant, session: Option<Box<SessionSlot>>, turn: &mut Turn<'_>) {
         match session {
             Some(mut entry) if claimant.clean_start => {
@@ -141,7 +141,7 @@ impl Shard {
         }
     }
 
-    /// Gives a Session a slot here, and lets messages come to it.
+    /// Inserts a Session and delivers the messages that arrived before it.
     pub(in crate::broker) fn insert_session(&mut self, entry: SessionSlot) -> usize {
         self.sessions.insert(entry, &mut self.counters)
     }

@@ -1,4 +1,4 @@
-//! Will Messages: how a Will is published.
+//! Publishes Will Messages.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl Shard {
     }
 }
 
-/// The message that a Will describes.
+/// The message of a Will.
 fn application(will: Will) -> Application {
     Application {
         message: Arc::new(will.message()),
