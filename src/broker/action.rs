@@ -9,10 +9,10 @@ use crate::codec::ServerPacket;
 use crate::routing::ShardId;
 use crate::session::Ticket;
 
-/// What the caller of [`Shard::handle`](crate::broker::Shard::handle) must do, all of it and in order, before the next event.
+/// An action for the caller of [`Shard::handle`](crate::broker::Shard::handle). It must perform all actions in order before the next event.
 #[derive(Debug)]
 pub enum Action {
-    /// Encode the packet into the outgoing buffer of the connection, and flush it soon. Report what the transport takes as
+    /// Encode the packet into the outgoing buffer of the connection, and flush it soon. Report the bytes that the transport accepts as
     /// [`Event::Flushed`](crate::broker::Event::Flushed).
     Send {
         /// To this connection.
@@ -20,7 +20,7 @@ pub enum Action {
         /// This packet.
         packet: ServerPacket,
     },
-    /// Send what is in the outgoing buffer, within a bounded time, and close. Read nothing more; no later action names the connection.
+    /// Flush the outgoing buffer within a bounded time, and close. Read nothing more; no later action refers to the connection.
     /// An [`Event::Closed`](crate::broker::Event::Closed) that follows is ignored.
     Close {
         /// This connection.
@@ -31,27 +31,27 @@ pub enum Action {
         /// This connection.
         connection: ConnectionId,
     },
-    /// Decode and read again.
+    /// Read and decode packets of this connection again.
     Resume {
         /// This connection.
         connection: ConnectionId,
     },
     /// Ask whether a client may connect; answered by [`Event::Authenticated`](crate::broker::Event::Authenticated). The connection is paused meanwhile.
     Authenticate {
-        /// For this connection.
+        /// The connection of the client.
         connection: ConnectionId,
-        /// The question.
+        /// The request to the provider.
         request: Box<AuthenticationRequest>,
     },
     /// Make a record stable; answered by [`Event::Persisted`](crate::broker::Event::Persisted) with this ticket or a later one.
     Persist {
-        /// The number of the record.
+        /// The ticket of the record.
         ticket: Ticket,
         /// The record.
         record: Box<Record>,
     },
     /// Read messages from the store on another thread; answered by [`Event::Fetched`](crate::broker::Event::Fetched). Until then the Session
-    /// sends nothing behind them.
+    /// sends no later message.
     Fetch(Box<Fetch>),
     /// Send a message to another shard; messages between two shards keep their order.
     Forward {
@@ -60,8 +60,8 @@ pub enum Action {
         /// The message.
         message: ShardMessage,
     },
-    /// Give the answer to [`Event::Query`](crate::broker::Event::Query) to who asked.
+    /// Pass the answer to the sender of [`Event::Query`](crate::broker::Event::Query).
     Answer(QueryId, Box<Answer>),
-    /// Tell the operator.
+    /// Write a log line.
     Report(Box<Report>),
 }

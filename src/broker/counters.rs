@@ -23,9 +23,9 @@ pub struct Counters {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Dropped messages that were published to the dead letter topic.
     pub dead_letters: u64,
-    /// Dropped messages that could not be published there: no room for a record, or unreadable in the store.
+    /// Dropped messages that could not be published there: no room, too many pending, or unreadable in the store.
     pub dead_letters_lost: u64,
-    /// Messages recognised as repeats by their `dedup-id`.
+    /// Messages recognized as duplicates by their `dedup-id`.
     pub duplicates: u64,
     /// Identifiers that expired from the deduplication window.
     pub deduplication_expired: u64,
@@ -47,9 +47,9 @@ pub struct Counters {
     pub sessions_connected: u64,
     /// QoS 1 and 2 messages in the queues of Sessions, those in flight included.
     pub queued_messages: u64,
-    /// Their bytes.
+    /// Bytes of these messages.
     pub queued_bytes: u64,
-    /// Sessions whose Session Expiry Interval ran out.
+    /// Sessions that ended by their Session Expiry Interval.
     pub sessions_expired: u64,
     /// Sessions taken over by another connection.
     pub sessions_taken_over: u64,
@@ -65,17 +65,17 @@ pub enum DropReason {
     SlowReceiver = 1,
     /// The receiver has no connection (QoS 0).
     NotConnected = 2,
-    /// The Message Expiry Interval ran out.
+    /// The Message Expiry Interval has passed.
     Expired = 3,
     /// Larger than the client's Maximum Packet Size.
     PacketTooLarge = 4,
     /// The Session ended before it was delivered.
     SessionEnded = 5,
-    /// A retained message beyond the limits.
+    /// A retained message that exceeds the limits.
     RetainedFull = 6,
     /// The publisher's Session Expiry, access or a limit refused the Will.
     WillRefused = 7,
-    /// The store could not read it back when it was to be sent (QoS 1 and 2).
+    /// The store could not read it before it was sent (QoS 1 and 2).
     Unreadable = 8,
 }
 
@@ -117,7 +117,7 @@ impl Counters {
         }
     }
 
-    /// Counts what changed in the queue of a Session: messages and bytes before and after.
+    /// Counts a change of the queue of a Session: messages and bytes before and after.
     pub(super) fn queue_changed(&mut self, before: (usize, usize), after: (usize, usize)) {
         self.queued_messages = self.queued_messages + after.0 as u64 - before.0 as u64;
         self.queued_bytes = self.queued_bytes + after.1 as u64 - before.1 as u64;
@@ -198,10 +198,10 @@ impl Add for Counters {
     }
 }
 
-/// An estimate of the bytes that a packet takes beside its content.
+/// An estimate of the encoded bytes of a packet without its content.
 const PACKET_BYTES: usize = 10;
 
-/// What a packet that is no message takes in the outgoing buffer, nearly.
+/// An estimate of the encoded bytes of a packet other than PUBLISH.
 fn response_bytes(packet: &ServerPacket) -> usize {
     let content = match packet {
         ServerPacket::Suback(suback) => suback.reason_codes.len(),

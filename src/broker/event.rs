@@ -19,7 +19,7 @@ pub enum Event {
     Opened {
         /// An identifier that is not in use.
         connection: ConnectionId,
-        /// Where it comes from.
+        /// The remote end.
         peer: Box<Peer>,
     },
     /// A packet was decoded.
@@ -35,17 +35,17 @@ pub enum Event {
         connection: ConnectionId,
         /// The cause.
         error: DecodeError,
-        /// For a malformed CONNECT: the version for the CONNACK, as far as it was decoded.
+        /// For a malformed CONNECT: the protocol version for CONNACK, if it was decoded.
         connect_version: Option<ProtocolVersion>,
     },
-    /// The transport took bytes of the outgoing buffer, which [`Action::Send`](crate::broker::Action::Send) fills.
+    /// The transport accepted bytes of the outgoing buffer, which [`Action::Send`](crate::broker::Action::Send) fills.
     Flushed {
         /// On this connection.
         connection: ConnectionId,
         /// The bytes still in the outgoing buffer.
         remaining: usize,
     },
-    /// The transport ended. No further event names the connection; its slot may be used again with the next generation.
+    /// The transport has ended. No later event refers to the connection; its slot may be used again with the next generation.
     Closed {
         /// This connection.
         connection: ConnectionId,
@@ -63,11 +63,11 @@ pub enum Event {
     Persisted(Ticket),
     /// The answer to [`Action::Fetch`](crate::broker::Action::Fetch). It may come after the Session moved or ended.
     Fetched(Box<Fetched>),
-    /// A message of another shard. Messages between two shards arrive in the order they were sent.
+    /// A message from another shard. Messages between two shards arrive in the order in which they were sent.
     Forwarded(ShardMessage),
     /// The time of [`Shard::deadline`](crate::broker::Shard::deadline) has passed.
     DeadlinePassed,
-    /// The access rules were reloaded: this is what a connected client may do from now on.
+    /// The access rules were reloaded: these are the rules of a connected client from now on.
     AccessChanged {
         /// Of this connection.
         connection: ConnectionId,
@@ -76,24 +76,24 @@ pub enum Event {
     },
     /// Whether the store has room for new messages. Without room, messages that need a record are refused.
     StoreRoom(StoreRoom),
-    /// Whether too many bytes wait to be stable, so that publishers must wait.
+    /// Whether too many bytes wait for a commit, so that publishers must be paused.
     StoreCongestion(bool),
-    /// Whether the mailbox of another shard is full, so that the publishers of what goes there must wait.
+    /// Whether the mailbox of another shard is full, so that publishers of messages for it must be paused.
     ShardCongestion {
         /// The other shard.
         shard: ShardId,
         /// Whether it is full, or has room again.
         congested: bool,
     },
-    /// The peer of a connection that is paused sends nothing more: it has closed its end, or is gone. There may be data of it that was
-    /// not read. Said about once a second while the connection is paused.
+    /// The peer of a paused connection has closed its end or is unreachable. Data that it sent before may be unread. Repeated about once a
+    /// second while the connection is paused.
     PeerClosed {
         /// This connection.
         connection: ConnectionId,
     },
-    /// Somebody wants to know something; answered by [`Action::Answer`](crate::broker::Action::Answer) in the same turn.
+    /// A query; answered by [`Action::Answer`](crate::broker::Action::Answer) in the same turn.
     Query(QueryId, Box<Query>),
-    /// The broker stops: all connections are closed with 0x8B, and no new one is accepted.
+    /// The broker shuts down: all connections are closed with 0x8B, and no new one is accepted.
     ShuttingDown,
 }
 
@@ -120,35 +120,35 @@ pub struct Peer {
     pub maximum_packet_size: u32,
 }
 
-/// The decision of a provider.
+/// The outcome of an authentication step.
 #[derive(Debug, Clone)]
 pub enum AuthenticationOutcome {
     /// The client may connect.
     Granted {
-        /// What it may publish and receive.
+        /// The access rules of the client.
         access: Arc<Access>,
-        /// The name for the log: its User Name, or the identity in its certificate.
+        /// The user name for the log: the User Name, or the identity in the client certificate.
         user: Option<Arc<str>>,
-        /// That name, if the provider verified it.
+        /// The user name, if the provider verified it.
         verified_user: Option<Arc<str>>,
-        /// The last data of an enhanced authentication, for CONNACK or AUTH.
+        /// Authentication Data for CONNACK or AUTH, at the end of an enhanced authentication.
         authentication_data: Option<Bytes>,
     },
-    /// The authentication goes on: AUTH 0x18 to the client, whose AUTH answers it.
+    /// The authentication continues: the broker sends AUTH 0x18, which the client answers with AUTH.
     Continue {
-        /// Authentication Data; only the method knows its meaning.
+        /// Authentication Data, whose format the Authentication Method defines.
         authentication_data: Option<Bytes>,
     },
     /// The client may not connect.
     Refused {
         /// 0x80 or above.
         reason_code: ReasonCode,
-        /// The cause for the log. The client is not sent it.
+        /// The cause for the log, which is not sent to the client.
         cause: ByteString,
     },
 }
 
-/// A question to a provider.
+/// A request to a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthenticationRequest {
     /// The Client Identifier, the assigned one if the client sent none.
@@ -157,7 +157,7 @@ pub struct AuthenticationRequest {
     pub user_name: Option<ByteString>,
     /// Password.
     pub password: Option<Bytes>,
-    /// Authentication Method; `None`: by User Name, Password and certificate alone.
+    /// Authentication Method; `None`: basic authentication by User Name, Password and certificate.
     pub method: Option<ByteString>,
     /// Authentication Data.
     pub data: Option<Bytes>,
@@ -165,12 +165,12 @@ pub struct AuthenticationRequest {
     pub step: AuthenticationStep,
 }
 
-/// The steps of an authentication.
+/// A step of an authentication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthenticationStep {
     /// CONNECT.
     Connect,
-    /// An AUTH of the client that answers [`AuthenticationOutcome::Continue`].
+    /// The client's AUTH that answers [`AuthenticationOutcome::Continue`].
     Continue,
     /// AUTH 0x19 on an established connection.
     Reauthenticate,

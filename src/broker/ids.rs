@@ -1,10 +1,10 @@
 use crate::codec::{ClientId, MessageId};
 use crate::routing::ShardId;
 
-/// A Network Connection of this shard. The generation distinguishes it from earlier connections in the slot.
+/// A Network Connection of one shard. The generation distinguishes it from earlier connections in the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
-    /// The place in the shard's table of connections.
+    /// The index in the shard's table of connections.
     pub slot: u32,
     /// The number of earlier connections in the slot.
     pub generation: u32,
@@ -15,7 +15,7 @@ pub struct ConnectionId {
 pub(in crate::broker) struct Origin {
     pub(in crate::broker) shard: ShardId,
     pub(in crate::broker) connection: ConnectionId,
-    /// Whether it has published to the receiver of this message alone for a while. Not a part of who it is.
+    /// Whether the receiver of this message has been its only receiver for more than a second. Ignored by equality.
     pub(in crate::broker) is_sole: bool,
 }
 
@@ -33,11 +33,11 @@ impl PartialEq for Origin {
 
 impl Eq for Origin {}
 
-/// Makes the identifiers that a shard assigns: Client Identifiers, and identities of messages. No two of one broker are alike.
+/// Generates the Client Identifiers and message identities that a shard assigns. Each is unique in the broker.
 #[derive(Debug)]
 pub(in crate::broker) struct IdentifierSource {
     shard: ShardId,
-    /// Random: a client that is assigned an identifier must not be able to guess those of others.
+    /// Random, so that a client cannot guess the assigned identifiers of other clients.
     client_id_seed: u64,
     client_ids: u64,
     /// The number of this run of the broker.
@@ -57,7 +57,7 @@ impl IdentifierSource {
         ClientId::from(text.as_str())
     }
 
-    /// The identity of the next message: the shard is in the upper 16 bits, the count of its messages in the others.
+    /// The identity of the next message: the shard in the upper 16 bits, its message count in the lower 48 bits.
     #[inline]
     pub(in crate::broker) const fn next_message_id(&mut self) -> MessageId {
         self.messages += 1;

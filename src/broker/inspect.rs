@@ -1,4 +1,4 @@
-//! Answers [queries](crate::broker::query): it reads what the shard has, and changes nothing.
+//! Answers [queries](crate::broker::query) without changing the shard.
 
 use std::sync::Arc;
 
@@ -27,18 +27,18 @@ impl Shard {
         turn.actions.push(Action::Answer(id, Box::new(answer)));
     }
 
-    /// The Session of a Client Identifier, if this shard has it.
+    /// The Session with this Client Identifier, if this shard has it.
     fn session_of(&self, client_id: &ClientId) -> Option<&SessionSlot> {
         let holder = self.shared.directory.holder(client_id).filter(|holder| holder.shard() == self.id)?;
         self.sessions.get(self.sessions.slot_of(holder.claim())?)
     }
 
-    /// Sessions in the order of their slots.
+    /// A page of Sessions, ordered by slot.
     fn clients(&self, PageRequest { from, limit }: PageRequest) -> Page<ClientView> {
         let limit = limit.clamp(1, PAGE_MAX);
         let end = self.sessions.slots_end();
         let mut slot = usize::try_from(from).unwrap_or(usize::MAX).min(end);
-        // A table that was large once may have many vacant slots.
+        // The number of vacant slots is unbounded by the limit of the page.
         let last = end.min(slot.saturating_add(SLOTS_PER_PAGE_MAX));
         let mut entries = Vec::new();
         while slot < last && entries.len() < limit {
@@ -79,7 +79,7 @@ impl Shard {
         })
     }
 
-    /// Subscriptions in the order of the index, which is the same as long as none comes or goes.
+    /// A page of subscriptions in the order of the index, which is stable while no subscription is added or removed.
     fn subscriptions(&self, entry: &SessionSlot, PageRequest { from, limit }: PageRequest) -> Page<SubscriptionView> {
         let limit = limit.clamp(1, PAGE_MAX);
         let from = usize::try_from(from).unwrap_or(usize::MAX);
@@ -93,5 +93,5 @@ impl Shard {
     }
 }
 
-/// Slots that one page looks at.
+/// The greatest number of slots that one page checks.
 const SLOTS_PER_PAGE_MAX: usize = 4 * PAGE_MAX;

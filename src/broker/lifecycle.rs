@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::timestamp::Timestamp;
 
-/// Since when a shard runs, when it last published `$SYS` topics, and whether it still accepts connections.
+/// The start time of a shard, the time of its last `$SYS` topics, and whether it is shutting down.
 #[derive(Debug, Default)]
 pub(super) struct Lifecycle {
     /// The time of its first event.
@@ -12,7 +12,7 @@ pub(super) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Notes the time of an event. `true` if it is the first.
+    /// Notes the time of the first event. Returns `true` for the first event.
     #[inline]
     pub(super) const fn begin(&mut self, now: Timestamp) -> bool {
         let is_first = self.started.is_none();
@@ -22,12 +22,12 @@ impl Lifecycle {
         is_first
     }
 
-    /// How long the shard runs.
+    /// The time since the first event.
     pub(super) fn uptime(&self, now: Timestamp) -> Duration {
         self.started.map_or(Duration::ZERO, |started| now.since(started))
     }
 
-    /// Whether the `$SYS` topics are to be published now, which they are every `interval`; if that is zero, never.
+    /// Returns `true` if `interval` has passed since the `$SYS` topics were last published. Zero: never.
     pub(super) fn begin_sys_topics(&mut self, now: Timestamp, interval: Duration) -> bool {
         let is_due = !interval.is_zero() && now.since(self.sys_published) >= interval;
         if is_due {
@@ -36,7 +36,7 @@ impl Lifecycle {
         is_due
     }
 
-    /// From now on no connection is accepted.
+    /// Makes the shard refuse new connections.
     pub(super) const fn shut_down(&mut self) {
         self.is_shutting_down = true;
     }

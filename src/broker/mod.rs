@@ -1,4 +1,4 @@
-//! One shard: sessions and routing together, takeover, expiry and `$SYS`.
+//! The protocol engine of one shard: connections, Sessions, publishing, retained messages, takeover, expiry and `$SYS`. It does no I/O.
 
 mod action;
 mod connection;

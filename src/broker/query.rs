@@ -1,10 +1,10 @@
-//! Questions about a shard from outside, and their answers: plain data, in bounded pages.
+//! Queries about the Sessions of a shard and their answers: plain data, in bounded pages.
 //!
 //! [`Event::Query`](crate::broker::Event::Query) is answered by [`Action::Answer`](crate::broker::Action::Answer) in the same turn. A
-//! query changes nothing. What it costs is bounded by its page, so that no client waits long, whoever asks.
+//! query changes nothing. Its cost is bounded by the page size, so that it does not delay clients.
 //!
-//! A cursor is a place in what is listed, not a copy of it: an entry that is there from the first page to the last is listed once,
-//! unless its Session moves to another shard meanwhile; one that comes or goes between two pages may be listed or not.
+//! A cursor is a position in the list, not a snapshot. An entry that exists from the first page to the last is listed once, unless its
+//! Session moves to another shard meanwhile. An entry that is added or removed between two pages may be listed or not.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,51 +12,51 @@ use std::sync::Arc;
 use crate::codec::{ClientId, ProtocolVersion, Subscription, SubscriptionId};
 use crate::timestamp::Timestamp;
 
-/// The number of a query, given by who asks. The answer has the same.
+/// The number of a query, chosen by its sender. The answer has the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct QueryId(pub u64);
 
-/// What a shard is asked.
+/// A query to a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Query {
-    /// Its Sessions, connected or not, in no particular order; answered by [`Answer::Clients`].
+    /// The Sessions of the shard, connected or not, in no particular order; answered by [`Answer::Clients`].
     Clients(PageRequest),
-    /// The Session of one Client Identifier; answered by [`Answer::Client`].
+    /// The Session with this Client Identifier; answered by [`Answer::Client`].
     Client(ClientId),
     /// The subscriptions of that Session; answered by [`Answer::Subscriptions`].
     Subscriptions(ClientId, PageRequest),
 }
 
-/// What a shard answers.
+/// The answer of a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Some of its Sessions.
+    /// A page of its Sessions.
     Clients(Page<ClientView>),
-    /// The Session; `None`: this shard doesn't have it.
+    /// The Session; `None`: the shard does not have it.
     Client(Option<Box<ClientView>>),
-    /// Some subscriptions of the Session; `None`: this shard doesn't have it.
+    /// A page of subscriptions; `None`: the shard does not have the Session.
     Subscriptions(Option<Page<SubscriptionView>>),
 }
 
-/// Which part of a list is wanted.
+/// The requested part of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageRequest {
-    /// 0, or [`Page::next`] of the page before.
+    /// 0, or [`Page::next`] of the previous page.
     pub from: u64,
-    /// Entries at most; the shard gives no more than [`PAGE_MAX`].
+    /// The greatest number of entries; the shard limits it to 1 to [`PAGE_MAX`].
     pub limit: usize,
 }
 
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// Fewer than the limit, or none, also if more follow.
+    /// The entries. There may be fewer than the limit, or none, although more pages follow.
     pub entries: Vec<T>,
-    /// Where the next page begins; `None`: this is the last one.
+    /// The cursor of the next page; `None`: this is the last page.
     pub next: Option<u64>,
 }
 
-/// A Session and its connection, as they are at this moment.
+/// The current state of a Session and its connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientView {
     /// The Client Identifier.
@@ -71,7 +71,7 @@ pub struct ClientView {
     pub subscriptions: usize,
     /// QoS 1 and 2 messages in its queue, those in flight included.
     pub queued_messages: usize,
-    /// Their bytes.
+    /// Bytes of these messages.
     pub queued_bytes: usize,
     /// Messages sent on this connection and not acknowledged.
     pub in_flight_messages: u32,
@@ -80,21 +80,21 @@ pub struct ClientView {
 /// The Network Connection of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionView {
-    /// The name that the client is known by.
+    /// The user name of the client.
     pub user: Option<Arc<str>>,
-    /// Whether that name was proved.
+    /// Whether a provider verified the user name.
     pub is_verified: bool,
     /// The remote address; `None` for a Unix socket.
     pub address: Option<SocketAddr>,
     /// The name of the listener.
     pub listener: Arc<str>,
-    /// The version of MQTT.
+    /// The protocol version.
     pub version: ProtocolVersion,
     /// Keep Alive in seconds; 0: off.
     pub keep_alive: u16,
-    /// Bytes that wait for the transport.
+    /// An estimate of the bytes in the outgoing buffer.
     pub unsent_bytes: usize,
-    /// Why the connection is not read, in words. Empty: it is read.
+    /// The reasons for which the connection is not read. Empty: it is read.
     pub pause_reasons: Vec<&'static str>,
 }
 
@@ -107,5 +107,5 @@ pub struct SubscriptionView {
     pub id: Option<SubscriptionId>,
 }
 
-/// Entries of one page: some hundred bytes and a few look-ups each.
+/// The greatest number of entries of one page. Each entry needs some hundred bytes and a few look-ups.
 pub const PAGE_MAX: usize = 1_000;

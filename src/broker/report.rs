@@ -3,7 +3,7 @@ use bytestring::ByteString;
 use crate::broker::ids::ConnectionId;
 use crate::codec::{ClientId, ReasonCode};
 
-/// An event for the log of the operator: one line each.
+/// An event for the log: one line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
     /// A client is connected.
@@ -23,11 +23,11 @@ pub enum Report {
     },
     /// A CONNECT was refused, or the connection ended before one.
     Refused {
-        /// What is known of the client.
+        /// The client, as far as CONNECT was decoded.
         client: ClientLabel,
         /// The Reason Code it was sent.
         reason_code: ReasonCode,
-        /// Why.
+        /// The cause.
         cause: ByteString,
     },
     /// A connection ended.
@@ -56,16 +56,16 @@ pub enum Report {
     Unreadable {
         /// The receiver.
         client: ClientLabel,
-        /// Its sequence in the queue.
+        /// The sequence of the message in the queue.
         sequence: u64,
-        /// Why.
+        /// The cause.
         cause: ByteString,
     },
     /// The first of a series of dropped messages to a client; the next delivery ends the series.
     Dropping {
         /// The client.
         client: ClientLabel,
-        /// Why.
+        /// Why the messages are dropped.
         reason: crate::broker::DropReason,
     },
 }

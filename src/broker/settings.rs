@@ -20,55 +20,57 @@ pub struct Settings {
     pub receive_maximum: NonZeroU16,
     /// Topic Alias Maximum announced to clients.
     pub topic_alias_maximum: u16,
-    /// The most Topic Aliases that the broker assigns to one client; its own Topic Alias Maximum may be lower.
+    /// The greatest number of Topic Aliases that the broker assigns to one client; the client's Topic Alias Maximum may be lower.
     pub topic_alias_maximum_outgoing: u16,
-    /// Bytes of a Topic Name or Topic Filter.
+    /// The greatest length of a Topic Name or Topic Filter, in bytes.
     pub topic_length_max: usize,
-    /// Levels of a Topic Name or Topic Filter.
+    /// The greatest number of levels of a Topic Name or Topic Filter.
     pub topic_levels_max: usize,
-    /// Subscriptions of one Session.
+    /// The greatest number of subscriptions of one Session.
     pub subscriptions_per_session_max: usize,
-    /// QoS 1 and 2 messages in the queue of one Session, those in flight included.
+    /// The greatest number of QoS 1 and 2 messages in the queue of one Session, those in flight included.
     pub queued_messages_max: usize,
-    /// Their bytes.
+    /// The greatest number of bytes of these messages.
     pub queued_bytes_max: usize,
-    /// How much of the queue of a durable Session is in memory; `None`: all of it, because nothing is stored.
+    /// The part of the queue of a durable Session that is in memory; `None`: the whole queue, because there is no store.
     pub queue_head: Option<QueueHead>,
     /// What happens to a message for a Session whose queue is at one of these limits.
     pub queue_overflow: QueueOverflow,
-    /// The topic of messages that a durable Session loses to a full queue or to their expiry; `None`: they are dropped.
+    /// The dead letter topic: messages that a durable Session drops because of a full queue or of expiry are published to it. `None`: they are
+    /// only counted.
     pub dead_letter_topic: Option<TopicName>,
-    /// How long a `dedup-id` is remembered; zero: not at all.
+    /// How long a `dedup-id` stays in the deduplication window; zero: no deduplication.
     pub deduplication_window: Duration,
-    /// Identifiers remembered of one publisher.
+    /// The greatest number of identifiers of one publisher in the window.
     pub deduplication_ids_max: usize,
-    /// The most unacknowledged QoS 1 and 2 messages towards one client; its Receive Maximum may be lower.
+    /// The greatest number of unacknowledged QoS 1 and 2 messages to one client; the client's Receive Maximum may be lower.
     pub inflight_messages_max: NonZeroU16,
-    /// Bytes in the outgoing buffer of one connection. From half of it on, queued messages wait and publishers are paused; beyond it, QoS 0 messages are dropped.
+    /// Bytes in the outgoing buffer of one connection. From half of it on, QoS 1 and 2 messages stay queued and publishers are paused; beyond
+    /// it, QoS 0 messages are dropped.
     pub outgoing_bytes_max: usize,
-    /// The budget of time that a slow receiver may pause its publishers before its QoS 0 messages are dropped instead.
+    /// The time for which a slow receiver may pause its publishers before its QoS 0 messages are dropped instead.
     pub slow_receiver_grace: Duration,
-    /// The longest Keep Alive, in seconds; a client that asks for more, or for none, gets this as Server Keep Alive. `None`: no limit.
+    /// The longest Keep Alive, in seconds; a client that requests more, or 0, gets it as Server Keep Alive. `None`: no limit.
     pub keep_alive_max: Option<NonZeroU16>,
     /// The longest Session Expiry Interval, in seconds; `u32::MAX`: no limit.
     pub session_expiry_max: u32,
-    /// Sessions in all shards together.
+    /// The greatest number of Sessions in all shards together.
     pub sessions_max: usize,
-    /// Time from accepting a connection to its CONNECT.
+    /// The longest time from accepting a connection to CONNACK.
     pub connect_timeout: Duration,
-    /// Bytes of a Client Identifier.
+    /// The greatest length of a Client Identifier, in bytes.
     pub client_id_length_max: usize,
     /// The prefix of assigned Client Identifiers.
     pub assigned_client_id_prefix: ByteString,
-    /// Whether the payload of a message with Payload Format Indicator 1 is checked.
+    /// Whether a payload with Payload Format Indicator 1 is checked to be UTF-8.
     pub validate_payload_format: bool,
-    /// Which member of a Shared Subscription gets a message.
+    /// How the member of a Shared Subscription that gets a message is chosen.
     pub share_strategy: ShareStrategy,
     /// Response Information, for clients that request it; the Client Identifier is appended.
     pub response_information: Option<ByteString>,
     /// If set, every CONNECT is answered with 0x9C Use another server and this Server Reference.
     pub server_reference: Option<ByteString>,
-    /// The durability of messages that no rule matches, announced to 5.0 clients as a User Property of CONNACK and on `$SYS`.
+    /// The durability of messages that no rule matches; announced to 5.0 clients as a User Property of CONNACK, and on `$SYS`.
     pub durability: Durability,
     /// The durability by topic: the first rule that matches applies.
     pub durability_rules: Vec<DurabilityRule>,
@@ -79,17 +81,17 @@ pub struct Settings {
 /// What happens when the queue of a Session is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum QueueOverflow {
-    /// The oldest message that was never sent is dropped.
+    /// The oldest message that was not sent yet is dropped.
     #[default]
     DropOldest,
     /// The new message is dropped for this Session.
     DropNewest,
-    /// No receiver gets the new message. A 5.0 publisher gets 0x97 Quota exceeded; a 3.1.1 publisher is paused until there is room.
+    /// The new message is refused for all receivers. A 5.0 publisher gets 0x97 Quota exceeded; a 3.1.1 publisher is paused until there is room.
     Reject,
 }
 
 impl Settings {
-    /// What the Sessions of all clients are held to.
+    /// The limits of Sessions.
     pub(in crate::broker) fn session_limits(&self) -> Limits {
         Limits {
             maximum_qos: self.maximum_qos,
@@ -104,7 +106,8 @@ impl Settings {
         }
     }
 
-    /// The durability of the messages of a topic: that of the first rule that matches. Without rules it is the strongest, and the store applies its own.
+    /// The durability of the messages of a topic, by the first rule that matches. Without rules it is the highest level, and the store applies
+    /// the configured one.
     pub(in crate::broker) fn durability_of(&self, topic: &TopicName) -> Durability {
         if self.durability_rules.is_empty() {
             return Durability::PowerLoss;

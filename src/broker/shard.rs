@@ -27,33 +27,33 @@ use crate::routing::{Access, SessionKey, ShardId};
 use crate::session;
 use crate::timestamp::Timestamp;
 
-/// A complete single-threaded broker that owns the Sessions of its own connections.
+/// A single-threaded broker that owns the Sessions of its connections.
 ///
-/// Events go in through [`handle`](Self::handle) with the time the caller read; what the caller must do comes out as
-/// [`Action`]s, in order, to be done before the next event.
+/// The caller passes events and the current time to [`handle`](Self::handle), which returns [`Action`]s. The caller performs them in
+/// order before the next event.
 #[derive(Debug)]
 pub struct Shard {
     pub(super) id: ShardId,
     pub(super) settings: Arc<Settings>,
-    /// What all shards share.
+    /// The state that all shards share.
     pub(super) shared: Arc<Shared>,
     pub(super) lifecycle: Lifecycle,
     pub(super) timers: Timers,
     pub(super) counters: Counters,
-    /// Client Identifiers and message identities that this shard assigns.
+    /// Generates Client Identifiers and message identities.
     pub(super) identifiers: IdentifierSource,
 
     pub(super) connections: Connections,
     pub(super) flow: FlowControl,
-    /// Of all its receivers that don't keep up.
+    /// The time for which all receivers of the shard together may pause their publishers.
     pub(super) pause_budget: PauseBudget,
-    /// The access of a connection that is granted none yet: nothing.
+    /// The access rules of a connection before authentication: everything is denied.
     pub(super) no_access: Arc<Access>,
 
     pub(super) sessions: SessionTable,
-    /// The part of the settings that sessions need.
+    /// The settings of Sessions.
     pub(super) limits: Arc<session::Limits>,
-    /// Empty vectors, kept for their allocation.
+    /// Empty vectors whose allocations are reused.
     pub(super) spare: Vec<Vec<session::Action>>,
 
     pub(super) routes: Routes,
@@ -61,13 +61,13 @@ pub struct Shard {
     pub(super) dead_letters: PendingDeadLetters,
     pub(super) retained: Retained,
 
-    /// Which records are stable, and what waits for those that are not.
+    /// The tickets of records, and the messages and answers that wait for their commit.
     pub(super) pipeline: CommitPipeline,
     pub(super) store_room: StoreRoom,
 }
 
 impl Shard {
-    /// An empty shard. `identifier_seed` is random: assigned Client Identifiers must not be guessed.
+    /// A shard without connections and Sessions. `identifier_seed` must be random, so that assigned Client Identifiers cannot be guessed.
     pub fn new(id: ShardId, settings: Arc<Settings>, shared: Arc<Shared>, identifier_seed: u64) -> Self {
         Self {
             id,
@@ -93,7 +93,7 @@ impl Shard {
         }
     }
 
-    /// Applies `event` at `now` and appends what the caller must do to `actions`.
+    /// Handles `event` at the time `now`, and appends the resulting actions to `actions`.
     #[inline(always)]
     pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
         if self.lifecycle.begin(now) {
@@ -127,17 +127,17 @@ impl Shard {
         }
     }
 
-    /// When [`Event::DeadlinePassed`] is due, if ever. Each event may change it.
+    /// When [`Event::DeadlinePassed`] is due; `None`: never. Each event may change it.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.timers.next()
     }
 
-    /// What it has counted.
+    /// The counters and gauges of this shard.
     pub const fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// How many records are not stable yet, as far as this shard knows.
+    /// The number of records that are not stable yet.
     pub fn unstable(&self) -> u64 {
         self.pipeline.unstable()
     }
@@ -155,7 +155,7 @@ impl Shard {
             }
             Phase::AwaitingConnect => self.on_first_packet(id, packet, turn),
             Phase::AwaitingAuth(_) => self.on_auth_answer(id, packet, turn),
-            // The connection is paused in these phases: the caller read from it all the same.
+            // The connection is paused in these phases, so the caller should not have read a packet.
             Phase::Authenticating(_) | Phase::Claiming => self.break_off(id, "packet before CONNACK", turn),
         }
     }
@@ -183,7 +183,7 @@ impl Shard {
                 Due::Session(slot) => self.on_session_due(slot as usize, turn),
                 Due::Timer(Timer::PauseEnds(id)) => self.on_pause_ends(id, turn),
                 Due::Timer(Timer::Deduplication(id)) => self.retry_repeat(id, turn),
-                Due::Timer(Timer::ReadyTasks) => {} // they do after each event
+                Due::Timer(Timer::ReadyTasks) => {} // `after_event` runs them
                 Due::Timer(Timer::Replays) => has_replays = true,
                 Due::Timer(Timer::Tick) => self.on_tick(turn),
             }
@@ -213,18 +213,18 @@ impl Shard {
         self.connections.get_mut(id)
     }
 
-    /// The Session in `slot`, if it is still the one with this key.
+    /// The Session in `slot`, if it has this key.
     pub(super) fn session(&self, slot: usize, key: SessionKey) -> Option<&SessionSlot> {
         self.sessions.with_key(slot, key)
     }
 }
 
-/// The event that is being handled: its time, and where the actions go that it leads to.
+/// The time of the event that is being handled, and the list of its actions.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     pub(super) now: Timestamp,
     pub(super) actions: &'a mut Vec<Action>,
 }
 
-/// How often a shard publishes its counters and removes what has expired.
+/// The interval at which a shard publishes its counters and removes expired entries.
 const TICK: std::time::Duration = std::time::Duration::from_secs(1);

@@ -26,7 +26,7 @@ impl Shard {
             let answer = if place < self.settings.subscriptions_per_session_max {
                 self.check_subscribe(id, subscription, turn).map(|()| self.grant(subscription))
             } else {
-                Err(ReasonCode::QuotaExceeded) // also if it repeats a filter: what a packet costs is bounded by its entries
+                Err(ReasonCode::QuotaExceeded) // repeated filters count as well, so that the cost of a packet is bounded
             };
             answers.push(answer);
         }
@@ -57,7 +57,7 @@ impl Shard {
         self.replay(slot, turn);
     }
 
-    /// The subscription as it is granted.
+    /// The granted subscription: its QoS is at most Maximum QoS.
     fn grant(&self, subscription: &Subscription) -> Subscription {
         let options = SubscriptionOptions {
             qos: subscription.options.qos.min(self.settings.maximum_qos), // [MQTT-3.8.4-7]
@@ -66,7 +66,7 @@ impl Shard {
         Subscription { filter: subscription.filter.detached(), options }
     }
 
-    /// Whether the client may subscribe to this.
+    /// Checks the topic limits and the access rules; reports a denial. Returns the Reason Code of the refusal as an error.
     fn check_subscribe(
         &mut self,
         id: ConnectionId,
@@ -81,15 +81,15 @@ impl Shard {
                 Err(denied) => (ReasonCode::NotAuthorized, denied.to_string().into()),
             }
         } else {
-            (ReasonCode::TopicFilterInvalid, "beyond topic_length_max or topic_levels_max".into())
+            (ReasonCode::TopicFilterInvalid, "topic_length_max or topic_levels_max exceeded".into())
         };
         let topic = filter.to_string().into();
         self.report_denied(id, Denial { packet: "SUBSCRIBE", topic, reason_code, rule }, turn);
         Err(reason_code)
     }
 
-    /// Makes or replaces the subscriptions that are granted, and begins the replays of retained messages to them. An answer becomes a refusal
-    /// if the Session has no room for its subscription. [MQTT-3.8.4-3] [MQTT-3.8.4-4]
+    /// Adds or replaces the granted subscriptions, and begins the replays of retained messages to them. The answer for a subscription that exceeds
+    /// `subscriptions_per_session_max` is changed to a refusal. [MQTT-3.8.4-3] [MQTT-3.8.4-4]
     fn subscribe(
         &mut self,
         slot: usize,
@@ -112,13 +112,13 @@ impl Shard {
             }
         }
         drop(index);
-        // A message that is retained from now on is routed to the subscriptions as well: their cursors pass over it.
+        // A message that is retained from now on is also routed to the subscriptions, so their cursors skip it.
         let retained = self.shared.retained();
         let mut wanted: BTreeMap<TopicFilter, (usize, Granted)> = BTreeMap::new();
         for (Subscription { filter, options }, outcome) in answers.iter().flatten().zip(outcomes) {
             if filter.share.is_some() {
                 entry.has_shares = true;
-                continue; // no retained messages for a Shared Subscription
+                continue; // a Shared Subscription gets no retained messages
             }
             let is_wanted = match options.retain_handling {
                 RetainHandling::Send => true,                                  // [MQTT-3.3.1-9]
@@ -159,7 +159,7 @@ impl Shard {
         if let Some(entry) = self.sessions.get_mut(slot) {
             removed.iter().for_each(|filter| entry.replays.cancel(filter));
             let subscriber = Arc::clone(&entry.subscriber);
-            self.wake_all_for(&subscriber, turn); // their messages may not be for it any more
+            self.wake_all_for(&subscriber, turn); // this Session may no longer be a receiver of their messages
         }
         let wait = if removed.is_empty() {
             None
@@ -172,7 +172,7 @@ impl Shard {
     }
 }
 
-/// The last subscription to each filter of one packet: it replaces the earlier ones.
+/// The last subscription to each filter of one packet, which replaces the earlier ones.
 fn last_of_each_filter(subscriptions: impl Iterator<Item = Subscription>) -> Vec<Subscription> {
     let mut last: Vec<Subscription> = subscriptions.collect();
     if last.len() > 1 {

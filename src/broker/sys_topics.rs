@@ -1,4 +1,4 @@
-//! The `$SYS` topics, under the names that mosquitto uses.
+//! The `$SYS` topics, with the names that mosquitto uses.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
 
 impl Shard {
-    /// Publishes the values that changed as retained messages, once in `sys_interval`.
+    /// Publishes the changed values as retained messages, once every `sys_interval`.
     pub(super) fn publish_sys_topics(&mut self, turn: &mut Turn<'_>) {
         if !self.lifecycle.begin_sys_topics(turn.now, self.settings.sys_interval) {
             return;

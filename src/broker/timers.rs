@@ -3,40 +3,40 @@ use std::collections::BTreeSet;
 use crate::broker::ids::ConnectionId;
 use crate::timestamp::Timestamp;
 
-/// Everything that a shard waits for, in the order it is due.
+/// The deadlines of a shard, in the order in which they are due.
 ///
-/// Whoever gets an entry looks whether it is still wanted, and sets the next one: so a packet that puts off a Keep Alive
-/// costs nothing here.
+/// Lazy timers: the handler re-checks the deadline and re-arms if it moved. So a packet that extends a Keep Alive does not change
+/// this structure.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    /// CONNECT or the Keep Alive: nearly every connection waits for one of them.
+    /// `connect_timeout` or Keep Alive of connections.
     connections: Deadlines,
-    /// The Will Delay Interval or the Session Expiry Interval of a Session without connection.
+    /// Will Delay Interval or Session Expiry Interval of Sessions without connection.
     sessions: Deadlines,
     due: BTreeSet<(Timestamp, Timer)>,
 }
 
-/// What is due.
+/// A timer that is not the deadline of a connection or Session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// The grace of a receiver that doesn't keep up.
+    /// The end of a receiver's pause of its publishers.
     PauseEnds(ConnectionId),
-    /// A publisher whose message may be a repeat of one that is not stable on another shard.
+    /// A retry of a message that waits for the commit of the first message with its `dedup-id` on another shard.
     Deduplication(ConnectionId),
-    /// Connections that may go on.
+    /// The next batch of connections that can continue.
     ReadyTasks,
-    /// Replays of retained messages that let others go first.
+    /// Deferred replays of retained messages.
     Replays,
-    /// What happens every second.
+    /// The periodic work of every second.
     Tick,
 }
 
-/// What is due now.
+/// A deadline that has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
-    /// CONNECT or the Keep Alive of the connection in this slot.
+    /// `connect_timeout` or Keep Alive of the connection in this slot.
     Connection(u32),
-    /// The Will or the end of the Session in this slot.
+    /// Will Delay Interval or Session Expiry Interval of the Session in this slot.
     Session(u32),
     Timer(Timer),
 }
@@ -46,40 +46,40 @@ impl Timers {
         self.due.insert((at, timer));
     }
 
-    /// Sets the one deadline of the connection in `slot`, in place of the one it had.
+    /// Sets the deadline of the connection in `slot`; it replaces an earlier one.
     pub(super) fn set_connection(&mut self, slot: u32, at: Timestamp) {
         self.connections.set(slot, at);
     }
 
-    /// The connection in `slot` waits for nothing any more.
+    /// Removes the deadline of the connection in `slot`.
     pub(super) fn cancel_connection(&mut self, slot: u32) {
         self.connections.remove(slot);
     }
 
-    /// Sets the one deadline of the Session in `slot`, in place of the one it had.
+    /// Sets the deadline of the Session in `slot`; it replaces an earlier one.
     pub(super) fn set_session(&mut self, slot: u32, at: Timestamp) {
         self.sessions.set(slot, at);
     }
 
-    /// The Session in `slot` waits for nothing any more, or is gone.
+    /// Removes the deadline of the Session in `slot`.
     pub(super) fn cancel_session(&mut self, slot: u32) {
         self.sessions.remove(slot);
     }
 
-    /// How many wait.
+    /// The number of deadlines.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.connections.heap.len() + self.sessions.heap.len() + self.due.len()
     }
 
-    /// When the first is due.
+    /// The earliest deadline.
     pub(super) fn next(&self) -> Option<Timestamp> {
         let timer = self.due.first().map(|(at, _)| *at);
         let of_slots = [&self.connections, &self.sessions].into_iter().filter_map(Deadlines::first);
         of_slots.map(|first| first.at).chain(timer).min()
     }
 
-    /// The next that is due at `now`.
+    /// Takes the earliest deadline that has passed at `now`.
     pub(super) fn pop(&mut self, now: Timestamp) -> Option<Due> {
         let at = self.next().filter(|at| *at <= now)?;
         if let Some(first) = self.connections.first().filter(|first| first.at == at) {
@@ -94,12 +94,12 @@ impl Timers {
     }
 }
 
-/// One deadline for each of many slots: a binary heap, and for each slot its place in it, so that it can be moved and removed. Twenty
-/// bytes each.
+/// At most one deadline for each slot: a binary heap, and the heap index of each slot, so that a deadline can be moved and removed. It uses
+/// 20 bytes per deadline.
 #[derive(Debug, Default)]
 struct Deadlines {
     heap: Vec<Deadline>,
-    /// By slot; [`NO_PLACE`] if it has no deadline.
+    /// The heap index of each slot; [`NO_PLACE`] if it has no deadline.
     places: Vec<u32>,
 }
 
@@ -140,12 +140,12 @@ impl Deadlines {
         }
     }
 
-    /// Where the deadline of a slot is in the heap.
+    /// The heap index of a slot.
     fn place(&self, slot: u32) -> Option<usize> {
         self.places.get(slot as usize).filter(|place| **place != NO_PLACE).map(|place| *place as usize)
     }
 
-    /// Moves what was put at this place to where it belongs.
+    /// Restores the heap order after a change at this index.
     fn settle(&mut self, mut place: usize) {
         while let Some(parent) = place.checked_sub(1).map(|before| before / 2)
             && self.heap.get(place) < self.heap.get(parent)
@@ -162,7 +162,7 @@ impl Deadlines {
         self.note(place);
     }
 
-    /// The one of the two below this place that is due first.
+    /// The child of this index that is due first.
     fn first_child(&self, place: usize) -> Option<usize> {
         let (left, right) = (2 * place + 1, 2 * place + 2);
         let first = self.heap.get(left)?;
@@ -184,7 +184,7 @@ impl Deadlines {
     }
 }
 
-/// There are as many places as slots, which are numbered by 32 bits as well.
+/// No heap index: there are fewer deadlines than slots, whose numbers have 32 bits.
 const NO_PLACE: u32 = u32::MAX;
 
 #[cfg(test)]
@@ -216,9 +216,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_due_comes_in_the_order_of_a_sorted_list(steps in prop::collection::vec(step(), 0..300)) {
+        fn deadlines_are_taken_in_the_order_of_a_sorted_set(steps in prop::collection::vec(step(), 0..300)) {
             let mut timers = Timers::default();
-            // A connection comes before a Session, and that before anything else that is due at the same time.
+            // Deadlines with the same time: connections first, then Sessions, then other timers.
             let mut oracle: BTreeSet<(u64, u32)> = BTreeSet::new();
             const SESSION: u32 = 1 << 16;
             const OTHER: u32 = u32::MAX;
