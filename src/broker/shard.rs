@@ -171,7 +171,9 @@ impl Shard {
             ShardMessageKind::DroppedNewest { to } => self.on_dropped_newest(&to, turn),
             ShardMessageKind::Pause(connection) => self.pause(connection, PauseReason::SlowReceiver, turn),
             ShardMessageKind::Resume(connection) => self.resume(connection, PauseReason::SlowReceiver, turn),
-            ShardMessageKind::RoomFreed { to, publisher } => self.flow.push_ready(publisher, ReadyTask::Retry(Some(to))),
+            ShardMessageKind::RoomFreed { to, publisher } => {
+                self.flow.push_ready(publisher, ReadyTask::Retry(Some(to)))
+            }
         }
     }
 

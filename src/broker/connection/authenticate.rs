@@ -50,7 +50,12 @@ impl Shard {
                 self.authenticate(id, connecting, request, turn);
             }
             (ClientPacket::Disconnect(_), _) => self.break_off(id, "DISCONNECT before CONNACK", turn),
-            _ => self.refuse(id, ReasonCode::ProtocolError, "expected AUTH 0x18 with the same Authentication Method".into(), turn),
+            _ => self.refuse(
+                id,
+                ReasonCode::ProtocolError,
+                "expected AUTH 0x18 with the same Authentication Method".into(),
+                turn,
+            ),
         }
     }
 
@@ -100,8 +105,10 @@ impl Shard {
                     self.refuse(id, ReasonCode::BadAuthenticationMethod, cause, turn);
                 }
                 AuthenticationOutcome::Continue { authentication_data } => {
-                    let packet =
-                        continue_auth(connection.identity.authentication_method.as_deref().cloned(), authentication_data);
+                    let packet = continue_auth(
+                        connection.identity.authentication_method.as_deref().cloned(),
+                        authentication_data,
+                    );
                     connection.phase = Phase::AwaitingAuth(connecting);
                     let bytes = self.counters.sending(&packet);
                     self.add_unsent(id, bytes);

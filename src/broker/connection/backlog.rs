@@ -66,7 +66,9 @@ impl Backlog {
 
     /// Decides for a full receiver whether the publisher `origin` of a message to it is paused.
     pub(super) fn decide(&mut self, origin: Option<Origin>, mut time: PauseBudgets<'_>) -> PauseDecision {
-        let new = || Box::new(BacklogState { state: State::KeepingUp, publishers: Vec::new(), budget: PauseBudget::default() });
+        let new = || {
+            Box::new(BacklogState { state: State::KeepingUp, publishers: Vec::new(), budget: PauseBudget::default() })
+        };
         let behind = self.0.get_or_insert_with(new);
         let is_charged = !origin.is_some_and(|origin| origin.is_sole);
         match behind.state {
@@ -290,7 +292,10 @@ mod tests {
         }
         backlog.caught_up(time(900, shard));
         // The budget is used up: a publisher with a sole receiver is still paused, and is resumed when a publisher with others comes.
-        assert_eq!(backlog.decide(publisher(1, true), time(910, shard)), PauseDecision::Until(Timestamp(BEGIN + 910 + 400)));
+        assert_eq!(
+            backlog.decide(publisher(1, true), time(910, shard)),
+            PauseDecision::Until(Timestamp(BEGIN + 910 + 400))
+        );
         assert!(backlog.add(publisher(1, true).unwrap()));
         let released = vec![publisher(1, true).unwrap()];
         assert_eq!(backlog.decide(publisher(2, false), time(920, shard)), PauseDecision::BecomesSlow(released));

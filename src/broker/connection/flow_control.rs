@@ -161,7 +161,11 @@ impl Shard {
         }
         let waits_for_room = reasons.contains(PauseReason::NoRoom);
         if waits_for_room || turn.now.since(connection.since()) >= PEER_CLOSED_MAX {
-            self.end_connection(id, Ending::peer_gone(format!("closed by the client while paused: {}", reasons.describe())), turn);
+            self.end_connection(
+                id,
+                Ending::peer_gone(format!("closed by the client while paused: {}", reasons.describe())),
+                turn,
+            );
         }
     }
 

@@ -122,7 +122,11 @@ mod tests {
         assert!(second > first);
         assert_eq!(before, Some(Holder::new(ShardId(0), first)));
         directory.unclaim(&a, first);
-        assert_eq!(directory.holder(&a), Some(Holder::new(ShardId(1), second)), "an older claim cannot remove the holder");
+        assert_eq!(
+            directory.holder(&a),
+            Some(Holder::new(ShardId(1), second)),
+            "an older claim cannot remove the holder"
+        );
         assert_eq!(directory.holder(&b), None);
         directory.unclaim(&a, second);
         assert_eq!(directory.holder(&a), None);

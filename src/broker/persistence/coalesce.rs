@@ -74,7 +74,10 @@ mod tests {
         let released = |key, sequence| Record::OutboundReleased { key: SessionKey(key), sequence }.to_bytes();
         let mut joined = released(1, 1);
         assert!(joined.join(&released(1, 2)) && joined.join(&released(2, 1)));
-        assert!(!joined.join(&Record::Done { key: SessionKey(1), sequence: 2 }.to_bytes()), "the joined record puts this key");
+        assert!(
+            !joined.join(&Record::Done { key: SessionKey(1), sequence: 2 }.to_bytes()),
+            "the joined record puts this key"
+        );
         assert!(!joined.join(&released(1, 2)), "the joined record puts this key");
         assert!(!joined.join(&Record::SessionEnded { key: SessionKey(1) }.to_bytes()));
         assert_eq!(left(&[joined]).matches("Released").count(), 3);

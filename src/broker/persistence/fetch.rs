@@ -55,9 +55,7 @@ impl Fetched {
             if self.buffer.capacity() < body.len() && body.len() < BUFFER_BYTES / 4 {
                 self.buffer = BytesMut::with_capacity(BUFFER_BYTES);
             }
-            read_delivery(body, place, &mut self.buffer)
-                .map(Box::new)
-                .ok_or_else(|| "record cannot be decoded".into())
+            read_delivery(body, place, &mut self.buffer).map(Box::new).ok_or_else(|| "record cannot be decoded".into())
         });
         self.messages.push((sequence, message));
     }

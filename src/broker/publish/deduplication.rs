@@ -114,8 +114,7 @@ impl Deduplication {
     pub(in crate::broker) fn expire(&self, now: Timestamp, time: Duration, max: usize) -> Vec<u64> {
         let mut windows = self.lock();
         let old = windows.all.iter().take_while(|(_, entry)| entry.at + time <= now);
-        let numbers: Vec<u64> =
-            old.filter(|(_, entry)| entry.accepted.is_some()).take(max).map(|(n, _)| *n).collect();
+        let numbers: Vec<u64> = old.filter(|(_, entry)| entry.accepted.is_some()).take(max).map(|(n, _)| *n).collect();
         numbers.iter().for_each(|number| _ = windows.remove(*number));
         numbers
     }

@@ -154,7 +154,8 @@ impl Shard {
         let origin = distribution.copies.origin;
         for (shard, members) in distribution.groups.drain() {
             let publisher = publisher.key;
-            let group = Group { route: Arc::clone(route), accepted: accepted.unshared_copy(), publisher, origin, members };
+            let group =
+                Group { route: Arc::clone(route), accepted: accepted.unshared_copy(), publisher, origin, members };
             let message = ShardMessage(ShardMessageKind::DeliverGroup(Box::new(group)));
             turn.actions.push(Action::Forward { shard, message });
         }

@@ -8,7 +8,7 @@ use crate::broker::connection::state::Connection;
 use crate::broker::directory::room_waiters::Position;
 use crate::broker::ids::{ConnectionId, Origin};
 use crate::broker::publish::blocked::{BlockedMessage, WaitsFor};
-use crate::broker::publish::deduplicate::{PublisherName, DeduplicationVerdict};
+use crate::broker::publish::deduplicate::{DeduplicationVerdict, PublisherName};
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::report::Report;

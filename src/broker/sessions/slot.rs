@@ -59,7 +59,7 @@ impl SessionSlot {
 
     /// Resets the tickets when the Session moves to another shard, which issues its own. All of them are stable by then.
     pub(in crate::broker) fn reset_shard_state(&mut self) {
-        self.session.reset_shard_state();
+        self.session.forget_shard();
         self.replays.reset_shard_state();
         self.last_ticket = Ticket::default();
         self.held_until = Ticket::default();

@@ -207,7 +207,10 @@ impl SessionTable {
                 !messages.is_empty()
                     && messages.iter().all(|(to, sequenced)| { to.key == *key && sequenced.sequence.is_some() })
             );
-            assert!(self.slots.iter().all(|(_, entry)| entry.subscriber.key != *key), "the session has not arrived yet");
+            assert!(
+                self.slots.iter().all(|(_, entry)| entry.subscriber.key != *key),
+                "the session has not arrived yet"
+            );
         }
     }
 }

@@ -49,7 +49,7 @@ fn mqtt5_3_2_2_18_no_alias_when_none_is_announced() {
 }
 
 #[test]
-fn mqtt5_alias_that_was_never_set_is_a_protocol_error() {
+fn mqtt5_unset_alias_is_a_protocol_error() {
     let (mut harness, _, client) = watched();
     assert_eq!(harness.ask(client, aliased("", 1)), ["DISCONNECT 0x82", "CLOSED"]);
 }
@@ -95,7 +95,7 @@ fn mqtt5_3_1_2_27_no_alias_without_topic_alias_maximum() {
 }
 
 #[test]
-fn mqtt5_resent_message_sets_its_alias_anew() {
+fn mqtt5_resent_message_sets_its_alias_again() {
     let mut harness = Harness::new();
     let mut connect = durable("s");
     connect.properties.topic_alias_maximum = 2;
@@ -110,14 +110,14 @@ fn mqtt5_resent_message_sets_its_alias_anew() {
 }
 
 #[test]
-fn mqtt5_3_1_2_24_alias_is_left_out_where_it_makes_the_packet_too_large() {
+fn mqtt5_3_1_2_24_alias_is_omitted_if_it_makes_the_packet_too_large() {
     let mut harness = Harness::new();
     let mut connect = taking(2);
     connect.properties.maximum_packet_size = NonZeroU32::new(128);
     let client = harness.connect(connect);
     harness.run(client, [subscribe("#", Q0)]);
     let publisher = harness.connect(transient("p"));
-    // 2 of fixed header, 8 of topic, 1 of properties: the payloads make packets of 124 to 129 bytes without an alias.
+    // 2 bytes of fixed header, 8 of topic and 1 of properties: with the payloads, packets have 124 to 129 bytes without an alias.
     for length in 113..=118 {
         let large = Publish::new(topic(&format!("lo/{length}")), "x".repeat(length));
         harness.run(publisher, [ClientPacket::Publish(large)]);

@@ -31,7 +31,7 @@ fn pass_provider(harness: &mut Harness) {
     harness.answer(client, AuthenticationOutcome::Continue { authentication_data: Some("challenge".into()) });
 }
 
-/// A client that was granted everything with the method `m`.
+/// A client with full access that authenticated with the method `m`.
 fn accepted() -> (Harness, Client) {
     let mut harness = by_hand();
     let client = harness.attempt(0, with_method("m"));
@@ -41,7 +41,7 @@ fn accepted() -> (Harness, Client) {
 }
 
 #[test]
-fn mqtt5_4_12_0_2_server_may_ask_for_more() {
+fn mqtt5_4_12_0_2_server_may_continue_with_auth() {
     // covers: MQTT-4.12.0-3 MQTT-4.12.0-5
     let mut harness = by_hand();
     let client = harness.attempt(0, with_method("m"));
@@ -88,7 +88,7 @@ fn mqtt5_3_1_2_30_only_auth_may_come_before_connack() {
 }
 
 #[test]
-fn mqtt5_3_1_2_30_client_may_disconnect_instead_of_going_on() {
+fn mqtt5_3_1_2_30_client_may_disconnect_during_authentication() {
     let mut harness = by_hand();
     let client = harness.attempt(0, with_method("m"));
     pass_provider(&mut harness);
@@ -139,7 +139,7 @@ fn mqtt5_4_12_1_1_client_may_authenticate_again() {
     let (client, _) = harness.requests.pop_front().unwrap();
     harness.answer(client, granted(Access::new(Vec::new()), Some("proof")));
     assert_eq!(harness.received(client), ["AUTH 0x00 m proof"]);
-    assert_eq!(harness.ask(client, publish("t", "x", Q1, 1)), ["PUBACK 1 0x87"], "what it may do has changed");
+    assert_eq!(harness.ask(client, publish("t", "x", Q1, 1)), ["PUBACK 1 0x87"], "the new access rules apply");
 }
 
 #[test]

@@ -16,18 +16,18 @@ fn narrow() -> Settings {
     settings
 }
 
-/// A subscriber whose transport takes nothing, and a publisher.
+/// A subscriber whose transport accepts no bytes, and a publisher.
 fn stuck(shards: usize) -> (Harness, Client, Client) {
     let mut harness = Harness::with(shards, narrow());
     let subscriber = harness.connect_to(0, durable("s"));
     harness.run(subscriber, [subscribe("t", Q2)]);
     let publisher = harness.connect_to(shards - 1, transient("p"));
-    harness.transports_take = false;
+    harness.transports_accept = false;
     (harness, subscriber, publisher)
 }
 
 #[test]
-fn publisher_waits_for_a_full_receiver_and_goes_on_when_it_has_caught_up() {
+fn publisher_is_paused_for_a_full_receiver_and_resumed_when_it_has_caught_up() {
     for shards in [1, 2] {
         let (mut harness, subscriber, publisher) = stuck(shards);
         for _ in 0..4 {
@@ -47,7 +47,7 @@ fn publisher_waits_for_a_full_receiver_and_goes_on_when_it_has_caught_up() {
 }
 
 #[test]
-fn nobody_waits_longer_than_the_grace_and_then_qos0_is_dropped() {
+fn publisher_is_paused_for_the_grace_at_most_and_then_qos0_is_dropped() {
     for shards in [1, 2] {
         let (mut harness, subscriber, publisher) = stuck(shards);
         for _ in 0..5 {
@@ -71,7 +71,7 @@ fn nobody_waits_longer_than_the_grace_and_then_qos0_is_dropped() {
 }
 
 #[test]
-fn qos1_messages_for_a_full_receiver_are_queued_and_sent_as_it_takes_them() {
+fn qos1_messages_for_a_full_receiver_are_queued_and_sent_as_it_reads() {
     let (mut harness, subscriber, publisher) = stuck(1);
     for number in 1..=10 {
         harness.send(publisher, large(Q1, number));
@@ -87,7 +87,7 @@ fn qos1_messages_for_a_full_receiver_are_queued_and_sent_as_it_takes_them() {
 }
 
 #[test]
-fn held_publisher_goes_on_when_the_receiver_is_gone() {
+fn paused_publisher_is_resumed_when_the_receiver_disconnects() {
     for shards in [1, 2] {
         let (mut harness, subscriber, publisher) = stuck(shards);
         for _ in 0..6 {
@@ -100,7 +100,7 @@ fn held_publisher_goes_on_when_the_receiver_is_gone() {
 }
 
 #[test]
-fn publisher_waits_for_a_receiver_that_does_not_acknowledge() {
+fn publisher_is_paused_for_a_receiver_that_does_not_acknowledge() {
     let mut settings = settings();
     settings.queued_messages_max = 10;
     let mut harness = Harness::with(1, settings);
@@ -112,7 +112,7 @@ fn publisher_waits_for_a_receiver_that_does_not_acknowledge() {
     for number in 1..=6 {
         harness.send(publisher, publish("t", "x", Q1, number));
     }
-    assert!(harness.is_paused(publisher), "half of the queue");
+    assert!(harness.is_paused(publisher), "half of the queue is unacknowledged");
     for number in 1..=6 {
         harness.send(subscriber, puback(number));
     }
@@ -120,7 +120,7 @@ fn publisher_waits_for_a_receiver_that_does_not_acknowledge() {
 }
 
 #[test]
-fn client_that_closes_while_it_is_held_is_forgotten() {
+fn client_that_closes_while_paused_is_removed_from_the_backlog() {
     let (mut harness, subscriber, publisher) = stuck(2);
     for _ in 0..6 {
         harness.send(publisher, large(Q0, 0));
@@ -133,7 +133,7 @@ fn client_that_closes_while_it_is_held_is_forgotten() {
 }
 
 #[test]
-fn client_with_too_many_responses_in_the_store_is_not_read_from() {
+fn client_with_too_many_uncommitted_responses_is_paused() {
     let mut harness = Harness::new();
     let client = harness.connect(v311("a", false));
     harness.store_answers = false;
@@ -148,7 +148,7 @@ fn client_with_too_many_responses_in_the_store_is_not_read_from() {
     assert!(!harness.is_paused(client));
 }
 
-/// A client whose transport takes nothing after it has subscribed to ten retained messages of a kilobyte.
+/// A client whose transport accepts no bytes after it has subscribed to ten retained messages of a kilobyte.
 fn replaying() -> (Harness, Client) {
     let mut harness = Harness::with(1, narrow());
     let publisher = harness.connect(transient("p"));
@@ -160,7 +160,7 @@ fn replaying() -> (Harness, Client) {
         );
     }
     let client = harness.connect(transient("s"));
-    harness.transports_take = false;
+    harness.transports_accept = false;
     harness.send(client, subscribe("r/+", Q0));
     (harness, client)
 }
@@ -181,7 +181,7 @@ fn mqtt5_3_10_4_2_retained_messages_that_wait_are_not_sent_after_unsubscribe() {
 }
 
 #[test]
-fn retained_messages_that_wait_do_not_pile_up_when_a_client_subscribes_again_and_again() {
+fn repeated_subscriptions_do_not_accumulate_waiting_retained_messages() {
     let (mut harness, client) = replaying();
     for _ in 0..20 {
         harness.send(client, subscribe("r/+", Q0));
@@ -191,7 +191,7 @@ fn retained_messages_that_wait_do_not_pile_up_when_a_client_subscribes_again_and
 }
 
 #[test]
-fn client_that_is_to_acknowledge_its_own_messages_is_read_from() {
+fn client_that_must_acknowledge_its_own_messages_is_not_paused() {
     let mut harness =
         Harness::with(1, Settings { inflight_messages_max: NonZeroU16::MIN, queued_messages_max: 10, ..settings() });
     let client = harness.connect(transient("c"));
@@ -202,7 +202,7 @@ fn client_that_is_to_acknowledge_its_own_messages_is_read_from() {
     assert!(!harness.is_paused(client));
 }
 
-/// A packet of each kind that is answered, by its number.
+/// A packet of each type that is answered, with this Packet Identifier.
 type Ask = fn(u16) -> ClientPacket;
 const ASKS: [(&str, Ask); 6] = [
     ("PINGREQ", |_| ClientPacket::Pingreq),
@@ -214,15 +214,15 @@ const ASKS: [(&str, Ask); 6] = [
 ];
 
 #[test]
-fn client_that_reads_no_responses_is_not_read_from_beyond_its_outgoing_bytes() {
+fn client_that_reads_no_responses_is_paused_at_outgoing_bytes_max() {
     for (name, ask) in ASKS {
         for connect in [transient("c"), v311("c", false)] {
             if name == "PUBLISH at QoS 2" && connect.clean_start {
-                continue; // 5.0 has its Receive Maximum
+                continue; // Receive Maximum bounds these in 5.0
             }
             let mut harness = Harness::with(1, narrow());
             let client = harness.connect(connect);
-            harness.transports_take = false;
+            harness.transports_accept = false;
             for number in 1..=3_000 {
                 harness.send(client, ask(number));
             }
@@ -233,7 +233,7 @@ fn client_that_reads_no_responses_is_not_read_from_beyond_its_outgoing_bytes() {
             assert!(harness.is_paused(client), "{name}");
             assert_eq!(harness.packets(client).len(), 0);
             harness.flush(client, 4_999);
-            assert!(harness.is_paused(client), "{name}: it was read, and is full again");
+            assert!(harness.is_paused(client), "{name}: it was resumed, and is full again");
             assert!(harness.packets(client).len() >= 400, "{name}");
             for _ in 0..10 {
                 harness.flush(client, 0);
@@ -244,12 +244,12 @@ fn client_that_reads_no_responses_is_not_read_from_beyond_its_outgoing_bytes() {
 }
 
 #[test]
-fn client_that_reads_no_responses_still_gets_what_it_reads() {
+fn paused_client_still_gets_messages_as_it_reads() {
     let mut harness = Harness::with(1, narrow());
     let client = harness.connect(transient("c"));
     harness.run(client, [subscribe("t", Q1)]);
     let publisher = harness.connect(transient("p"));
-    harness.transports_take = false;
+    harness.transports_accept = false;
     for _ in 0..3_000 {
         harness.send(client, ClientPacket::Pingreq);
     }
@@ -263,7 +263,7 @@ fn client_that_reads_no_responses_still_gets_what_it_reads() {
 }
 
 #[test]
-fn large_responses_that_wait_for_the_store_are_bounded_by_their_bytes() {
+fn large_responses_that_wait_for_a_commit_are_bounded_by_their_bytes() {
     let mut harness = Harness::with(1, narrow());
     let client = harness.connect(durable("c"));
     harness.store_answers = false;

@@ -42,7 +42,7 @@ fn mqtt5_3_1_2_4_clean_start_discards_the_session() {
 }
 
 #[test]
-fn mqtt5_3_1_2_5_without_clean_start_the_session_goes_on() {
+fn mqtt5_3_1_2_5_without_clean_start_the_session_resumes() {
     // covers: MQTT-3.2.2-3 MQTT-3.1.2-23 MQTT-4.5.0-1
     let mut harness = Harness::new();
     let client = harness.connect(durable("a"));
@@ -114,7 +114,11 @@ fn mqtt5_3_2_2_16_empty_client_identifier_gets_a_new_one() {
     assert!(first.starts_with("auto-") && second.starts_with("auto-"));
     assert_ne!(first, second);
     let back = harness.attempt(0, durable(&second));
-    assert_eq!(harness.received(back), ["CONNACK 0x00 present"], "it may come back with it");
+    assert_eq!(
+        harness.received(back),
+        ["CONNACK 0x00 present"],
+        "the client can reconnect with the assigned identifier"
+    );
 }
 
 #[test]
@@ -125,7 +129,7 @@ fn mqtt311_3_1_3_6_empty_client_identifier_is_accepted_with_clean_session() {
 }
 
 #[test]
-fn mqtt5_3_1_3_2_client_identifiers_are_told_apart_by_every_character() {
+fn mqtt5_3_1_3_2_client_identifiers_are_compared_by_every_character() {
     // covers: MQTT-3.1.3-5
     let mut harness = Harness::new();
     let names = ["0123456789abcdefghijklm", "nopqrstuvwxyzABCDEFGHIJ", "KLMNOPQRSTUVWXYZ", "a", "A"];
@@ -136,7 +140,7 @@ fn mqtt5_3_1_3_2_client_identifiers_are_told_apart_by_every_character() {
 }
 
 #[test]
-fn mqtt5_connack_tells_what_the_broker_limits() {
+fn mqtt5_connack_announces_the_limits_of_the_broker() {
     let mut harness = Harness::new();
     let (_, connack) = connack(&mut harness, transient("a"));
     let properties = connack.properties;
@@ -163,7 +167,7 @@ fn mqtt5_3_2_2_9_limited_maximum_qos_is_announced() {
 }
 
 #[test]
-fn mqtt5_session_expiry_above_the_maximum_is_lowered_and_told() {
+fn mqtt5_session_expiry_above_the_maximum_is_lowered_and_announced() {
     let mut settings = settings();
     settings.session_expiry_max = 60;
     let mut harness = Harness::with(1, settings);
@@ -177,7 +181,7 @@ fn mqtt5_session_expiry_above_the_maximum_is_lowered_and_told() {
 }
 
 #[test]
-fn mqtt5_3_1_2_28_response_information_only_for_who_asks() {
+fn mqtt5_3_1_2_28_response_information_only_on_request() {
     let mut settings = settings();
     settings.response_information = Some("answers/".into());
     let mut harness = Harness::with(1, settings);
@@ -188,7 +192,7 @@ fn mqtt5_3_1_2_28_response_information_only_for_who_asks() {
 }
 
 #[test]
-fn mqtt5_3_2_2_20_connack_leaves_out_what_does_not_fit() {
+fn mqtt5_3_2_2_20_connack_omits_properties_that_do_not_fit() {
     // covers: MQTT-3.2.2-19 MQTT-3.1.2-24
     let mut harness = Harness::new();
     let mut connect = transient("a");
@@ -210,7 +214,7 @@ fn mqtt5_3_1_2_25_packets_too_large_to_send_are_left_out() {
 }
 
 #[test]
-fn mqtt5_3_1_2_24_client_that_takes_no_connack_is_closed() {
+fn mqtt5_3_1_2_24_client_whose_maximum_packet_size_excludes_connack_is_closed() {
     let mut harness = Harness::new();
     for connect in [transient("a"), durable("a")] {
         let mut connect = connect;

@@ -51,7 +51,7 @@ fn mqtt5_3_1_4_2_refused_client_gets_the_reason_and_is_closed() {
 }
 
 #[test]
-fn mqtt5_3_1_4_6_what_comes_behind_a_refused_connect_is_not_processed() {
+fn mqtt5_3_1_4_6_packets_after_a_refused_connect_are_not_processed() {
     let mut harness = Harness::new();
     harness.granted = None;
     let other = harness.attempt(0, transient("s"));
@@ -127,7 +127,7 @@ fn mqtt5_3_2_0_2_malformed_second_connect_gets_no_connack() {
 }
 
 #[test]
-fn mqtt5_malformed_packet_is_told_with_disconnect() {
+fn mqtt5_malformed_packet_is_answered_with_disconnect() {
     let mut harness = Harness::new();
     let client = harness.connect(transient("a"));
     harness.undecodable(client, DecodeError::Truncated, None);
@@ -156,7 +156,7 @@ fn mqtt5_3_2_2_13_will_retain_is_refused_when_not_available() {
 }
 
 #[test]
-fn mqtt5_will_payload_that_is_not_utf8_as_it_says_is_refused() {
+fn mqtt5_will_payload_marked_as_utf8_that_is_not_utf8_is_refused() {
     let properties = MessageProperties::from_properties([MessageProperty::PayloadFormatIndicator(true)]);
     let payload = bytes::Bytes::from_static(b"\xFF");
     let mut harness = Harness::new();

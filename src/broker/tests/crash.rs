@@ -1,11 +1,11 @@
-//! What a crash between two records leaves.
+//! Recovery after a crash between two records.
 
 use super::harness::{Client, Harness, recovered, settings};
 use super::packets::*;
 use crate::broker::{DropReason, Event, QueueOverflow, Record, StoreRoom};
 use crate::codec::{ClientPacket, Connect, Disconnect, MessageProperties, ReasonCode, Will};
 
-/// Receivers of `t` that nothing is stored for, at QoS 0 and 2, and then a store that doesn't answer.
+/// Transient receivers of `t` at QoS 0 and 2; then the store stops committing.
 fn receivers(harness: &mut Harness) -> [Client; 2] {
     let receivers = [harness.connect(transient("z")), harness.connect(transient("v"))];
     for (receiver, qos) in receivers.into_iter().zip([Q0, Q2]) {
@@ -16,7 +16,7 @@ fn receivers(harness: &mut Harness) -> [Client; 2] {
 }
 
 #[test]
-fn all_copies_of_a_qos2_message_wait_for_the_record_if_its_publisher_may_resend_it_after_a_crash() {
+fn all_copies_of_a_qos2_message_from_a_durable_publisher_wait_for_its_record() {
     let mut harness = Harness::new();
     let publisher = harness.connect(durable("p"));
     let [zero, two] = receivers(&mut harness);
@@ -30,7 +30,7 @@ fn all_copies_of_a_qos2_message_wait_for_the_record_if_its_publisher_may_resend_
 }
 
 #[test]
-fn copies_that_may_come_again_or_cannot_wait_for_nothing() {
+fn copies_of_other_messages_do_not_wait_for_a_record() {
     let mut harness = Harness::new();
     let (lasting, passing) = (harness.connect(durable("p")), harness.connect(transient("q")));
     let stored = harness.connect(durable("s"));
@@ -44,7 +44,7 @@ fn copies_that_may_come_again_or_cannot_wait_for_nothing() {
 }
 
 #[test]
-fn copies_of_a_deduplicated_message_wait_and_later_ones_of_its_publisher_stay_behind() {
+fn copies_of_a_deduplicated_message_wait_and_later_messages_do_not_overtake_them() {
     let mut harness = Harness::new();
     let (publisher, other) = (harness.connect(transient("p")), harness.connect(transient("q")));
     let stored = harness.connect(durable("s"));
@@ -64,7 +64,7 @@ fn copies_of_a_deduplicated_message_wait_and_later_ones_of_its_publisher_stay_be
 }
 
 #[test]
-fn copies_behind_a_deduplicated_message_that_nobody_received_wait_for_its_record() {
+fn copies_after_a_deduplicated_message_without_receivers_wait_for_its_record() {
     let mut harness = Harness::new();
     let (publisher, other) = (harness.connect(transient("p")), harness.connect(transient("q")));
     let stored = harness.connect(durable("s"));
@@ -77,12 +77,16 @@ fn copies_behind_a_deduplicated_message_that_nobody_received_wait_for_its_record
     harness.run(receiver, [subscribe("t", Q0)]);
     harness.send(publisher, publish("t", "2", Q1, 2));
     harness.persist_one(0);
-    assert_eq!(harness.received(receiver), [""; 0], "if the record of the first is lost, the first comes again");
+    assert_eq!(
+        harness.received(receiver),
+        [""; 0],
+        "if the record of the first message is lost, the first message is sent again"
+    );
     harness.persist();
     assert_eq!(harness.received(receiver), ["PUBLISH t 2 q0"]);
 }
 
-/// How often the durable subscriber `s` gets something on `topic` from a broker that crashed and came back.
+/// The number of messages on `topic` that the durable subscriber `s` gets from a recovered broker.
 fn count(mut harness: Harness, topic: &str) -> usize {
     harness.seconds(1);
     let subscriber = harness.connect(durable("s"));
@@ -90,7 +94,7 @@ fn count(mut harness: Harness, topic: &str) -> usize {
 }
 
 #[test]
-fn will_is_published_once_wherever_the_crash_comes() {
+fn will_is_published_once_for_a_crash_after_any_record() {
     let wills = [(1_000, Q2, 0), (0, Q2, 0), (1_000, Q1, 0), (1_000, Q2, 5), (0, Q2, 5)];
     let rooms =
         [(StoreRoom::Some, StoreRoom::Some), (StoreRoom::None, StoreRoom::Some), (StoreRoom::None, StoreRoom::None)];
@@ -120,7 +124,7 @@ fn will_is_published_once_wherever_the_crash_comes() {
 }
 
 #[test]
-fn will_that_is_refused_is_counted_and_not_back_after_a_crash() {
+fn refused_will_is_counted_and_not_recovered_after_a_crash() {
     for session_expiry_interval in [0, 1_000] {
         let mut settings = settings();
         settings.queued_messages_max = 1;
@@ -137,12 +141,12 @@ fn will_that_is_refused_is_counted_and_not_back_after_a_crash() {
         harness.lose(client);
         assert_eq!(harness.shards[0].counters().dropped[DropReason::WillRefused as usize], 1);
         let after = harness.crash(harness.records.len());
-        assert_eq!(count(after, "w"), 1, "there is room, but what was refused is gone");
+        assert_eq!(count(after, "w"), 1, "there is room, but the refused will is not published");
     }
 }
 
 #[test]
-fn copies_of_a_will_wait_for_the_record_that_it_is_gone() {
+fn copies_of_a_will_wait_for_the_record_that_deletes_it() {
     let mut harness = Harness::new();
     let watcher = harness.connect(transient("v"));
     harness.run(watcher, [subscribe("w", Q2)]);
@@ -157,7 +161,7 @@ fn copies_of_a_will_wait_for_the_record_that_it_is_gone() {
     }
 }
 
-/// The member `a` of a share has ended: it was sent the first message, and owed three. The records from when it was.
+/// Ends the member `a` of a share, which was sent one message and had three more queued. Returns the number of records before the end.
 fn share(harness: &mut Harness, other: Connect) -> (Client, usize) {
     let mut connect = durable("a");
     connect.properties.receive_maximum = std::num::NonZeroU16::MIN;
@@ -170,33 +174,33 @@ fn share(harness: &mut Harness, other: Connect) -> (Client, usize) {
     }
     let other = harness.connect(other);
     harness.run(other, [subscribe("$share/g/t", Q2)]);
-    let owed = harness.records.len();
+    let before_end = harness.records.len();
     harness.store_answers = false;
     let mut disconnect = Disconnect::new(ReasonCode::NormalDisconnection);
     disconnect.session_expiry_interval = Some(0);
     harness.send(member, ClientPacket::Disconnect(Box::new(disconnect)));
-    (other, owed)
+    (other, before_end)
 }
 
 #[test]
-fn message_of_a_share_is_in_one_queue_wherever_the_crash_comes() {
+fn message_of_a_share_is_in_one_queue_for_a_crash_after_any_record() {
     let mut harness = Harness::new();
-    let (other, owed) = share(&mut harness, durable("b"));
+    let (other, before_end) = share(&mut harness, durable("b"));
     harness.persist();
     assert_eq!(harness.received(other).len(), 3);
-    for records in owed..=harness.records.len() {
+    for records in before_end..=harness.records.len() {
         let mut after = harness.crash(records);
         let members = [after.connect(durable("a")), after.connect(durable("b"))];
         let lines: Vec<String> = members.into_iter().flat_map(|member| after.received(member)).collect();
         for payload in ["2", "3", "4"] {
             let copies = lines.iter().filter(|line| line.starts_with(&format!("PUBLISH t {payload} "))).count();
-            assert_eq!(copies, 1, "{payload}, crash after {:?}", &harness.records[owed..records]);
+            assert_eq!(copies, 1, "{payload}, crash after {:?}", &harness.records[before_end..records]);
         }
     }
 }
 
 #[test]
-fn message_of_a_share_goes_to_a_transient_member_when_the_store_knows_that_it_left_the_other() {
+fn message_of_a_share_goes_to_a_transient_member_when_its_old_record_is_deleted() {
     let mut harness = Harness::new();
     let (other, _) = share(&mut harness, transient("b"));
     assert_eq!(harness.received(other), [""; 0]);
@@ -205,7 +209,7 @@ fn message_of_a_share_goes_to_a_transient_member_when_the_store_knows_that_it_le
 }
 
 #[test]
-fn message_that_came_too_late_for_its_session_leaves_nothing_in_the_store() {
+fn message_recorded_after_the_end_of_its_session_is_deleted_from_the_store() {
     let mut harness = Harness::with(2, super::harness::settings());
     let member = harness.connect(durable("a"));
     harness.run(member, [subscribe("t", Q2)]);
@@ -216,7 +220,7 @@ fn message_that_came_too_late_for_its_session_leaves_nothing_in_the_store() {
     let mut disconnect = Disconnect::new(ReasonCode::NormalDisconnection);
     disconnect.session_expiry_interval = Some(0);
     harness.send(member, ClientPacket::Disconnect(Box::new(disconnect)));
-    harness.records.push(accepted); // shards share a log, and none waits for another
+    harness.records.push(accepted); // shards append to one log independently of each other
     harness.persist();
     assert_eq!(recovered(&harness.records).orphans, []);
 }

@@ -11,8 +11,8 @@ fn small(queue_overflow: QueueOverflow) -> Settings {
     settings
 }
 
-/// A durable subscriber to `t` that is away, one who reads the dead letters, and a publisher.
-fn away(queue_overflow: QueueOverflow) -> (Harness, Client, Client) {
+/// A disconnected durable subscriber to `t`, a subscriber to the dead letter topic, and a publisher.
+fn disconnected(queue_overflow: QueueOverflow) -> (Harness, Client, Client) {
     let mut harness = Harness::with(1, small(queue_overflow));
     let subscriber = harness.connect(durable("s"));
     harness.run(subscriber, [subscribe("t", Q2)]);
@@ -29,11 +29,11 @@ fn properties(packet: &ServerPacket) -> Vec<MessageProperty> {
 }
 
 #[test]
-fn dropped_message_goes_to_the_dead_letter_topic_with_reason_topic_and_client() {
+fn dropped_message_is_published_to_the_dead_letter_topic_with_reason_topic_and_client() {
     for (queue_overflow, line) in
         [(QueueOverflow::DropOldest, "PUBLISH dead 1 q1 #1"), (QueueOverflow::DropNewest, "PUBLISH dead 3 q1 #1")]
     {
-        let (mut harness, reader, publisher) = away(queue_overflow);
+        let (mut harness, reader, publisher) = disconnected(queue_overflow);
         for (number, payload) in [(1, "1"), (2, "2"), (3, "3")] {
             let own = MessageProperties::from_properties([user_property("own", "x")]);
             let publish = message("t", payload, Q1, number).with_properties(own);
@@ -49,7 +49,7 @@ fn dropped_message_goes_to_the_dead_letter_topic_with_reason_topic_and_client() 
 
 #[test]
 fn expired_message_of_a_durable_session_is_a_dead_letter_and_of_a_transient_one_is_not() {
-    let (mut harness, reader, publisher) = away(QueueOverflow::DropOldest);
+    let (mut harness, reader, publisher) = disconnected(QueueOverflow::DropOldest);
     let expiring = Publish { message_expiry_interval: Some(5), ..message("t", "x", Q2, 1) };
     harness.run(publisher, [ClientPacket::Publish(expiring)]);
     harness.seconds(6);
@@ -70,8 +70,8 @@ fn expired_message_of_a_durable_session_is_a_dead_letter_and_of_a_transient_one_
 }
 
 #[test]
-fn dead_letter_is_recorded_before_the_record_of_the_dropped_message_goes() {
-    let (mut harness, _, publisher) = away(QueueOverflow::DropOldest);
+fn dead_letter_is_recorded_before_the_dropped_message_is_deleted() {
+    let (mut harness, _, publisher) = disconnected(QueueOverflow::DropOldest);
     let keeper = harness.connect(durable("k"));
     harness.run(keeper, [subscribe("dead", Q1)]);
     harness.records.clear();
@@ -86,10 +86,10 @@ fn dead_letter_is_recorded_before_the_record_of_the_dropped_message_goes() {
 }
 
 #[test]
-fn dead_letters_never_become_dead_letters_nor_push_other_messages_out() {
+fn dead_letters_neither_become_dead_letters_nor_displace_other_messages() {
     for queue_overflow in [QueueOverflow::DropOldest, QueueOverflow::DropNewest, QueueOverflow::Reject] {
         let mut harness = Harness::with(1, small(queue_overflow));
-        // Both get everything, dead letters included, and have no room.
+        // Both subscribe to all topics, including the dead letter topic, and have full queues.
         for client in ["a", "b"] {
             let subscriber = harness.connect(durable(client));
             harness.run(subscriber, [subscribe("#", Q1)]);

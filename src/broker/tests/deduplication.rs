@@ -17,19 +17,19 @@ fn world(shards: usize, settings: Settings) -> (Harness, Client, Client) {
     (harness, subscriber, publisher)
 }
 
-/// Whether each acknowledgement says that it is for a duplicate.
+/// Whether each acknowledgement has the User Property of a duplicate.
 fn duplicates(harness: &mut Harness, client: Client) -> Vec<bool> {
     let is_duplicate = |packet: ServerPacket| {
         let (ServerPacket::Puback(ack) | ServerPacket::Pubrec(ack)) = packet else { panic!("{packet:?}") };
         assert_eq!(ack.reason_code.number(), 0);
-        let said = ack.details.map(|details| details.user_properties).unwrap_or_default();
-        said == [("duplicate".into(), "true".into())]
+        let properties = ack.details.map(|details| details.user_properties).unwrap_or_default();
+        properties == [("duplicate".into(), "true".into())]
     };
     harness.packets(client).into_iter().map(is_duplicate).collect()
 }
 
 #[test]
-fn repeat_is_acknowledged_as_a_duplicate_and_not_routed() {
+fn duplicate_is_acknowledged_and_not_routed() {
     for qos in [Q1, Q2] {
         let (mut harness, subscriber, publisher) = world(1, settings());
         harness.send(publisher, once("x", qos, 1, "a"));
@@ -42,7 +42,7 @@ fn repeat_is_acknowledged_as_a_duplicate_and_not_routed() {
 }
 
 #[test]
-fn another_publisher_has_its_own_window_and_another_connection_of_the_same_does_not() {
+fn connections_of_one_publisher_share_a_window_and_publishers_do_not() {
     let (mut harness, subscriber, publisher) = world(2, settings());
     harness.send(publisher, once("x", Q1, 1, "a"));
     harness.lose(publisher);
@@ -56,7 +56,7 @@ fn another_publisher_has_its_own_window_and_another_connection_of_the_same_does_
 }
 
 #[test]
-fn repeat_waits_for_the_record_of_the_first_whatever_shard_that_is_on() {
+fn duplicate_waits_for_the_record_of_the_first_message_on_any_shard() {
     for shards in [1, 2] {
         let (mut harness, _, publisher) = world(shards, settings());
         let again = harness.connect_to(0, transient("r"));
@@ -75,7 +75,7 @@ fn repeat_waits_for_the_record_of_the_first_whatever_shard_that_is_on() {
 }
 
 #[test]
-fn identifier_is_free_again_when_it_leaves_the_window() {
+fn identifier_is_new_again_after_it_left_the_window() {
     let (mut harness, subscriber, publisher) = world(1, settings());
     harness.send(publisher, once("x", Q1, 1, "a"));
     harness.seconds(59);
@@ -87,7 +87,7 @@ fn identifier_is_free_again_when_it_leaves_the_window() {
     for (number, id) in [(4, "b"), (5, "c"), (6, "d")] {
         harness.send(publisher, once("x", Q1, number, id));
     }
-    assert_eq!(harness.shards[0].counters().deduplication_left, 1, "three of one publisher");
+    assert_eq!(harness.shards[0].counters().deduplication_left, 1, "one of the four identifiers was evicted");
     harness.send(publisher, once("x", Q1, 7, "b"));
     harness.send(publisher, once("x", Q1, 8, "a"));
     assert_eq!(duplicates(&mut harness, publisher), [false, false, false, false, true, false]);
@@ -105,7 +105,7 @@ fn window_survives_a_restart_in_the_record_of_its_message() {
     }
     let left = recovered(&harness.records).deduplicated;
     let ids: Vec<&str> = left.iter().map(|entry| &*entry.id).collect();
-    assert_eq!(ids, ["b", "c", "d"], "what left the window is not stored");
+    assert_eq!(ids, ["b", "c", "d"], "the evicted entry is deleted from the store");
     let (mut next, subscriber, publisher) = world(1, settings());
     next.shards[0].shared.restore_deduplication(&left);
     next.send(publisher, once("x", Q1, 1, "b"));
@@ -131,7 +131,7 @@ fn identifier_of_a_refused_message_is_not_remembered() {
 }
 
 #[test]
-fn window_is_of_no_concern_to_qos_0_and_to_those_without_an_identifier() {
+fn messages_at_qos_0_or_without_an_identifier_are_not_deduplicated() {
     let (mut harness, subscriber, publisher) = world(1, settings());
     harness.run(publisher, [once("x", Q0, 0, "a"), once("x", Q0, 0, "a")]);
     harness.run(publisher, [publish("t", "y", Q1, 1), publish("t", "y", Q1, 2)]);
@@ -144,14 +144,14 @@ fn window_is_of_no_concern_to_qos_0_and_to_those_without_an_identifier() {
 }
 
 #[test]
-fn identifier_that_is_too_long_to_keep_is_refused() {
+fn identifier_above_the_length_limit_is_refused() {
     let (mut harness, _, publisher) = world(1, settings());
     let long: &'static str = Box::leak("x".repeat(257).into_boxed_str());
     assert_eq!(harness.ask(publisher, once("x", Q1, 1, long)), ["PUBACK 1 0x83"]);
 }
 
 #[test]
-fn mqtt5_3_1_2_29_duplicate_is_not_said_to_a_client_that_wants_no_user_properties() {
+fn mqtt5_3_1_2_29_duplicate_property_is_not_sent_without_request_problem_information() {
     let (mut harness, ..) = world(1, settings());
     let mut connect = transient("q");
     connect.properties.request_problem_information = false;

@@ -5,7 +5,7 @@ use crate::broker::{Durability, QueueOverflow, Settings};
 use crate::codec::Qos;
 use crate::routing::ShareStrategy;
 
-/// Settings small enough for a test to reach their bounds.
+/// Settings with small bounds, which tests can reach.
 pub(in crate::broker) fn settings() -> Settings {
     Settings {
         maximum_qos: Qos::ExactlyOnce,

@@ -46,13 +46,13 @@ fn mqtt5_disconnect_with_interval_0_ends_the_session_on_disk_too() {
 }
 
 #[test]
-fn mqtt5_disconnect_may_not_give_an_interval_where_connect_had_none() {
+fn mqtt5_disconnect_may_not_set_an_interval_if_connect_set_0() {
     let mut harness = Harness::new();
     let watcher = harness.connect(transient("w"));
     harness.run(watcher, [subscribe("#", Q0)]);
     let client = harness.connect(Connect { will: Some(will("w", "gone")), ..transient("a") });
     assert_eq!(harness.ask(client, with_expiry(10)), ["DISCONNECT 0x82", "CLOSED"]);
-    assert_eq!(harness.received(watcher), ["PUBLISH w gone q0"], "it was no normal disconnection");
+    assert_eq!(harness.received(watcher), ["PUBLISH w gone q0"], "a protocol error publishes the will");
     let client = harness.connect(transient("b"));
     assert_eq!(harness.ask(client, with_expiry(0)), ["CLOSED"]);
 }
@@ -70,7 +70,7 @@ fn mqtt5_3_14_4_1_nothing_follows_a_disconnect() {
 }
 
 #[test]
-fn shutdown_tells_every_client_and_accepts_nothing_new() {
+fn shutdown_disconnects_every_client_and_accepts_no_new_one() {
     let mut harness = Harness::new();
     let client = harness.connect(durable("a"));
     let old = harness.connect(v311("b", true));
@@ -81,7 +81,7 @@ fn shutdown_tells_every_client_and_accepts_nothing_new() {
     let late = harness.open(0);
     assert_eq!(harness.received(late), ["CLOSED"]);
     let counters = harness.shards[0].counters();
-    assert_eq!((counters.connections, counters.sessions), (0, 1), "the durable session stays");
+    assert_eq!((counters.connections, counters.sessions), (0, 1), "the durable session is kept");
 }
 
 #[test]
@@ -99,6 +99,6 @@ fn every_end_is_reported_with_its_reason() {
         }
     }
     let lost = ("a".to_owned(), ReasonCode::UnspecifiedError, "connection reset".to_owned());
-    let said = ("b".to_owned(), ReasonCode::DisconnectWithWillMessage, "DISCONNECT".to_owned());
-    assert_eq!(ends, [lost, said]);
+    let by_client = ("b".to_owned(), ReasonCode::DisconnectWithWillMessage, "DISCONNECT".to_owned());
+    assert_eq!(ends, [lost, by_client]);
 }

@@ -2,7 +2,7 @@ use super::harness::Harness;
 use super::packets::*;
 use crate::broker::{Record, RetainedChange};
 
-/// A durable subscriber to `t`, a durable client and a transient one, with a store that has not answered since.
+/// A durable subscriber to `t`, a durable and a transient client; then the store stops committing.
 fn slow_store() -> (Harness, [super::harness::Client; 3]) {
     let mut harness = Harness::new();
     let subscriber = harness.connect(durable("s"));
@@ -26,7 +26,7 @@ fn connack_of_a_durable_session_waits_and_of_a_transient_one_does_not() {
 }
 
 #[test]
-fn mqtt5_3_1_2_4_connack_of_a_clean_start_waits_for_the_end_of_what_was_stored() {
+fn mqtt5_3_1_2_4_connack_of_a_clean_start_waits_for_the_end_of_the_stored_session() {
     for shards in [1, 2] {
         let mut harness = Harness::with(shards, super::harness::settings());
         harness.connect(durable("y"));
@@ -44,7 +44,7 @@ fn puback_and_pubrec_wait_for_the_record_of_a_message_to_a_durable_session() {
     for publisher in [durable, transient] {
         assert_eq!(harness.ask(publisher, publish("t", "1", Q1, 1)), [""; 0]);
         assert_eq!(harness.ask(publisher, publish("t", "2", Q2, 2)), [""; 0]);
-        assert_eq!(harness.received(subscriber), [""; 0], "nor is it delivered before");
+        assert_eq!(harness.received(subscriber), [""; 0], "delivery waits for the record, too");
         harness.persist();
         assert_eq!(harness.received(publisher), ["PUBACK 1", "PUBREC 2"]);
         assert_eq!(harness.received(subscriber).len(), 2);
@@ -52,7 +52,7 @@ fn puback_and_pubrec_wait_for_the_record_of_a_message_to_a_durable_session() {
 }
 
 #[test]
-fn puback_for_transient_receivers_waits_for_nothing() {
+fn puback_for_transient_receivers_does_not_wait() {
     let (mut harness, [_, durable, transient]) = slow_store();
     harness.run(transient, [subscribe("u", Q2)]);
     let records = harness.records.len();
@@ -68,13 +68,13 @@ fn received_identifier_of_a_durable_publisher_is_in_the_record_of_its_message() 
     let Some(Record::Accepted { publisher, receivers, retained, .. }) = harness.records.last() else { panic!() };
     assert_eq!(publisher.map(|(_, packet_id)| packet_id), Some(id(5)));
     assert_eq!((receivers.len(), retained), (1, &RetainedChange::None));
-    assert_eq!(harness.ask(durable, publish("none", "x", Q2, 6)), [""; 0], "without a receiver, too");
+    assert_eq!(harness.ask(durable, publish("none", "x", Q2, 6)), [""; 0], "also without a receiver");
     harness.persist();
     assert_eq!(harness.received(durable), ["PUBREC 5", "PUBREC 6 0x10"]);
 }
 
 #[test]
-fn repeated_qos2_publish_waits_as_the_first_does() {
+fn resent_qos2_publish_waits_for_the_same_record() {
     let (mut harness, [_, durable, _]) = slow_store();
     assert_eq!(harness.ask(durable, publish("t", "x", Q2, 5)), [""; 0]);
     assert_eq!(harness.ask(durable, publish("t", "x", Q2, 5)), [""; 0]);
@@ -104,7 +104,7 @@ fn pubcomp_waits_for_the_release_of_the_identifier() {
 }
 
 #[test]
-fn pubrel_waits_for_the_record_that_the_client_has_the_message() {
+fn pubrel_waits_for_the_record_of_pubrec() {
     let (mut harness, [subscriber, _, transient]) = slow_store();
     harness.store_answers = true;
     harness.run(transient, [subscribe("t", Q2), publish("t", "x", Q2, 5)]);
@@ -117,7 +117,7 @@ fn pubrel_waits_for_the_record_that_the_client_has_the_message() {
 }
 
 #[test]
-fn pubrel_waits_for_the_record_even_if_the_message_was_to_be_sent_again() {
+fn pubrel_waits_for_the_record_even_if_the_message_is_resent() {
     let (mut harness, [subscriber, _, transient]) = slow_store();
     harness.store_answers = true;
     harness.run(transient, [publish("t", "1", Q2, 5), publish("t", "2", Q2, 6)]);
@@ -150,19 +150,19 @@ fn suback_and_unsuback_wait_for_the_change() {
 }
 
 #[test]
-fn responses_keep_their_order_where_one_waits() {
+fn responses_keep_their_order_if_one_waits() {
     let (mut harness, [_, _, transient]) = slow_store();
     harness.send(transient, publish("t", "1", Q1, 1));
     harness.send(transient, publish("none", "2", Q1, 2));
     harness.send(transient, subscribe("u", Q0));
     harness.send(transient, crate::codec::ClientPacket::Pingreq);
-    assert_eq!(harness.received(transient), ["PINGRESP"], "it is no response to a message");
+    assert_eq!(harness.received(transient), ["PINGRESP"], "PINGRESP does not wait");
     harness.persist();
     assert_eq!(harness.received(transient), ["PUBACK 1", "PUBACK 2 0x10", "SUBACK 1 00"]);
 }
 
 #[test]
-fn removal_waits_for_nothing() {
+fn deletion_from_a_queue_does_not_wait() {
     let (mut harness, [subscriber, _, transient]) = slow_store();
     harness.send(transient, publish("t", "1", Q1, 1));
     harness.persist();

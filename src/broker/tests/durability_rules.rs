@@ -8,8 +8,8 @@ fn rule(filter: &str, level: Durability) -> DurabilityRule {
     DurabilityRule { topic_filter: TopicFilter::new(filter.into()).unwrap(), level }
 }
 
-/// A durable subscriber to everything, a durable client and a transient one, with a store that has not answered since.
-/// `none/…` and `crash/…` have their levels; the rest has `power-loss`.
+/// A durable subscriber to all topics, a durable and a transient client; then the store stops committing. Topics `none/…` and `crash/…` have
+/// these levels, all others have `power-loss`.
 fn slow_store(qos: Qos) -> (Harness, [Client; 3]) {
     let mut settings = settings();
     settings.durability = Durability::PowerLoss;
@@ -27,7 +27,7 @@ fn slow_store(qos: Qos) -> (Harness, [Client; 3]) {
     (harness, clients)
 }
 
-/// What the next run would find of these records.
+/// The state that is recovered from these records.
 fn recovered(records: &[Record]) -> Recovered {
     let mut recovery = Recovery::default();
     for record in records {
@@ -48,28 +48,28 @@ fn once(name: &str, packet_id: u16, dedup_id: &'static str) -> ClientPacket {
 }
 
 #[test]
-fn first_rule_that_matches_counts_and_without_one_the_level_for_all() {
+fn first_matching_rule_applies_and_otherwise_the_default_level() {
     let mut settings = settings();
     let level = |settings: &crate::broker::Settings, name| settings.durability_of(&topic(name));
     settings.durability = Durability::Crash;
-    assert_eq!(level(&settings, "a/b"), Durability::PowerLoss, "without rules nothing is told apart");
+    assert_eq!(level(&settings, "a/b"), Durability::PowerLoss, "without rules all topics have one level");
     settings.durability_rules =
         vec![rule("a/+", Durability::None), rule("a/#", Durability::PowerLoss), rule("#", Durability::None)];
     assert_eq!(level(&settings, "a/b"), Durability::None);
     assert_eq!(level(&settings, "a/b/c"), Durability::PowerLoss);
-    assert_eq!(level(&settings, "$b"), Durability::Crash, "a wildcard in front doesn't reach it");
+    assert_eq!(level(&settings, "$b"), Durability::Crash, "a leading wildcard does not match it");
 }
 
 #[test]
-fn puback_at_level_none_waits_for_nothing_and_nothing_is_recorded() {
+fn puback_at_level_none_does_not_wait_and_nothing_is_recorded() {
     let (mut harness, [subscriber, durable, transient]) = slow_store(Q1);
     for publisher in [durable, transient] {
         assert_eq!(harness.ask(publisher, publish("none/t", "1", Q1, 1)), ["PUBACK 1"]);
         assert_eq!(harness.received(subscriber).len(), 1);
     }
     assert!(harness.records.is_empty());
-    assert_eq!(harness.ask(durable, publish("none/safe", "3", Q1, 3)), [""; 0], "but by the rule before");
-    assert_eq!(harness.ask(durable, publish("t", "3", Q1, 4)), [""; 0], "nor where no rule matches");
+    assert_eq!(harness.ask(durable, publish("none/safe", "3", Q1, 3)), [""; 0], "an earlier rule matches");
+    assert_eq!(harness.ask(durable, publish("t", "3", Q1, 4)), [""; 0], "no rule matches");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn acknowledgement_of_a_message_in_memory_leaves_no_record() {
 }
 
 #[test]
-fn message_in_memory_waits_for_a_client_that_is_away_as_long_as_the_process_lives() {
+fn message_in_memory_is_queued_for_a_disconnected_client_until_the_process_ends() {
     let (mut harness, [subscriber, durable, _]) = slow_store(Q1);
     harness.store_answers = true;
     harness.lose(subscriber);
@@ -119,15 +119,15 @@ fn level_crash_is_in_the_record_of_the_message() {
     assert_eq!(harness.received(durable), ["PUBACK 1", "PUBACK 2", "PUBACK 3"]);
 }
 
-/// After a crash a new message must not take the identifier of one that a client holds and nobody knows of.
+/// After a crash, a new message must not get the Packet Identifier of a message that a client has and whose record is lost.
 #[test]
 fn qos2_message_for_a_durable_session_is_recorded_at_every_level_before_it_is_sent() {
     let (mut harness, [subscriber, _, transient]) = slow_store(Q2);
-    assert_eq!(harness.ask(transient, publish("none/t", "1", Q2, 1)), ["PUBREC 1"], "the publisher waits for nothing");
+    assert_eq!(harness.ask(transient, publish("none/t", "1", Q2, 1)), ["PUBREC 1"], "PUBREC does not wait");
     assert_eq!(level_of_last(&harness), Durability::PowerLoss);
     assert_eq!(harness.ask(transient, publish("crash/t", "2", Q2, 2)), [""; 0]);
     assert_eq!(level_of_last(&harness), Durability::PowerLoss);
-    assert_eq!(harness.received(subscriber), [""; 0], "but it is not delivered before");
+    assert_eq!(harness.received(subscriber), [""; 0], "delivery waits for the record");
     harness.persist();
     assert_eq!(harness.received(subscriber), ["PUBLISH none/t 1 q2 #1", "PUBLISH crash/t 2 q2 #2"]);
     assert_eq!(harness.received(transient), ["PUBREC 2"]);
@@ -140,12 +140,12 @@ fn qos2_message_in_memory_goes_to_transient_sessions_once() {
     harness.run(transient, [subscribe("none/#", Q2)]);
     harness.records.clear();
     assert_eq!(harness.ask(transient, publish("none/t", "1", Q2, 1)), ["PUBLISH none/t 1 q2 #1", "PUBREC 1"]);
-    assert_eq!(harness.ask(transient, publish("none/t", "1", Q2, 1)), ["PUBREC 1"], "a repeat is one");
+    assert_eq!(harness.ask(transient, publish("none/t", "1", Q2, 1)), ["PUBREC 1"], "the resent message is not routed");
     assert!(harness.records.is_empty());
 }
 
 #[test]
-fn received_identifier_is_recorded_together_with_what_its_message_does_or_not_at_all() {
+fn received_identifier_is_in_the_record_of_its_message_or_not_recorded() {
     let (mut harness, [subscriber, durable, _]) = slow_store(Q2);
     assert_eq!(harness.ask(durable, publish("none/t", "1", Q2, 5)), ["PUBREC 5"]);
     let Some(Record::Accepted { publisher, receivers, .. }) = harness.records.last() else { panic!() };
@@ -172,17 +172,17 @@ fn retained_message_is_recorded_at_every_level_and_its_puback_waits() {
 }
 
 #[test]
-fn dedup_id_of_a_message_in_memory_is_remembered_in_memory() {
+fn dedup_id_of_a_message_in_memory_is_not_recorded() {
     let (mut harness, [subscriber, _, transient]) = slow_store(Q1);
     for (number, name) in [(1, "none/t"), (2, "none/t")] {
         assert_eq!(harness.ask(transient, once(name, number, "a")).len(), 1);
     }
-    assert_eq!(harness.received(subscriber).len(), 1, "as long as the process lives, it is accepted once");
-    assert!(harness.records.is_empty(), "after a crash it is new, as nobody got it");
+    assert_eq!(harness.received(subscriber).len(), 1, "it is accepted once while the process runs");
+    assert!(harness.records.is_empty(), "it is not recorded, so it is new after a crash");
 }
 
 #[test]
-fn what_leaves_the_deduplication_window_for_a_message_in_memory_leaves_the_store() {
+fn eviction_for_a_message_in_memory_is_recorded() {
     let (mut harness, [_, _, transient]) = slow_store(Q1);
     for (number, dedup_id) in [(1, "a"), (2, "b"), (3, "c")] {
         harness.send(transient, once("t", number, dedup_id));
@@ -194,7 +194,7 @@ fn what_leaves_the_deduplication_window_for_a_message_in_memory_leaves_the_store
 }
 
 #[test]
-fn full_disk_refuses_only_what_needs_a_record() {
+fn full_disk_refuses_only_messages_that_need_a_record() {
     let (mut harness, [_, _, transient]) = slow_store(Q2);
     harness.event(0, Event::StoreRoom(StoreRoom::None));
     assert_eq!(harness.ask(transient, publish("none/t", "1", Q1, 1)), ["PUBACK 1"]);
@@ -204,7 +204,7 @@ fn full_disk_refuses_only_what_needs_a_record() {
 }
 
 #[test]
-fn will_goes_on_in_the_store_and_replay_of_a_retained_message_has_the_level_of_its_topic() {
+fn will_stays_stored_and_replayed_message_has_the_level_of_its_topic() {
     let (mut harness, [_, durable, _]) = slow_store(Q1);
     harness.store_answers = true;
     let mut connect = transient("w");
@@ -216,13 +216,13 @@ fn will_goes_on_in_the_store_and_replay_of_a_retained_message_has_the_level_of_i
     let before = accepted(&harness);
     harness.lose(dying);
     assert_eq!(harness.ask(durable, subscribe("none/r", Q1)), ["SUBACK 1 01", "PUBLISH none/r kept q1 #1 retain"]);
-    assert_eq!(accepted(&harness), before + 1, "the Will alone: its record ends where it was stored before");
+    assert_eq!(accepted(&harness), before + 1, "only the Will: its record deletes the stored Will");
     let subscriber = harness.connect(super::packets::durable("s"));
     assert!(harness.received(subscriber).iter().any(|line| line.starts_with("PUBLISH none/will gone q1")));
 }
 
 #[test]
-fn moved_session_takes_messages_in_memory_along() {
+fn moved_session_keeps_messages_in_memory() {
     let mut settings = settings();
     settings.durability_rules = vec![rule("none/#", Durability::None)];
     let mut harness = Harness::with(2, settings);

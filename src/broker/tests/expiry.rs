@@ -86,7 +86,7 @@ fn mqtt5_interval_counts_from_the_last_connection() {
 }
 
 #[test]
-fn session_that_comes_and_goes_waits_for_one_end() {
+fn session_that_reconnects_often_has_one_deadline() {
     let mut harness = Harness::with(2, settings());
     let timers = |harness: &Harness| harness.shards.iter().map(|shard| shard.timers.len()).sum::<usize>();
     let sessions = |harness: &Harness| harness.shards.iter().map(|shard| shard.counters().sessions).sum::<u64>();
@@ -96,7 +96,7 @@ fn session_that_comes_and_goes_waits_for_one_end() {
     }
     let before = timers(&harness);
     for reconnect in 0..1_000 {
-        // Here and there, and each time for longer, with a Will that would come first.
+        // On alternating shards, each time with a longer interval, and with a Will that is due first.
         let mut connect = durable("a");
         connect.will = Some(Will { will_delay_interval: 30, ..will("w", "gone") });
         connect.properties.session_expiry_interval += reconnect;

@@ -1,4 +1,4 @@
-//! Why connections are not read, and who lets them go on.
+//! Pausing and resuming of connections.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::broker::{QueueOverflow, Report, StoreRoom as Room};
 use crate::codec::{ClientPacket, Connect, ReasonCode};
 use crate::routing::ShardId;
 
-/// A durable subscriber to `t` on shard 0 that is away and whose queue of three messages is full.
+/// A disconnected durable subscriber to `t` on shard 0, whose queue of three messages is full.
 fn full(shards: usize) -> Harness {
     let mut settings = settings();
     settings.queued_messages_max = 3;
@@ -23,7 +23,7 @@ fn full(shards: usize) -> Harness {
     harness
 }
 
-/// Publishers of 3.1.1 that wait for room, on the last shard.
+/// 3.1.1 publishers on the last shard that wait for room.
 fn waiting<const N: usize>(harness: &mut Harness, names: [&'static str; N]) -> [Client; N] {
     names.map(|name| {
         let shard = harness.shards.len() - 1;
@@ -39,7 +39,7 @@ fn waiters(harness: &Harness) -> usize {
 }
 
 #[test]
-fn who_waits_for_room_is_woken_in_order_as_many_as_there_is_room_for() {
+fn publishers_that_wait_for_room_are_woken_in_order_and_one_per_freed_message() {
     for shards in [1, 2] {
         let mut harness = full(shards);
         let publishers = waiting(&mut harness, ["a", "b", "c"]);
@@ -58,7 +58,7 @@ fn who_waits_for_room_is_woken_in_order_as_many_as_there_is_room_for() {
 }
 
 #[test]
-fn who_waits_for_room_and_is_gone_passes_its_turn_on() {
+fn wake_up_of_a_closed_publisher_is_passed_on() {
     let mut harness = full(2);
     let [first, second] = waiting(&mut harness, ["a", "b"]);
     let subscriber = harness.connect(durable("s"));
@@ -72,7 +72,7 @@ fn who_waits_for_room_and_is_gone_passes_its_turn_on() {
 }
 
 #[test]
-fn who_waits_for_room_and_is_gone_leaves_the_list() {
+fn closed_publisher_is_removed_from_the_list_of_waiting_publishers() {
     let mut harness = full(2);
     for _ in 0..100 {
         let [publisher] = waiting(&mut harness, ["a"]);
@@ -82,7 +82,7 @@ fn who_waits_for_room_and_is_gone_leaves_the_list() {
 }
 
 #[test]
-fn who_waits_for_room_goes_on_when_its_receiver_is_none_any_more() {
+fn publisher_that_waits_for_room_is_resumed_when_its_receiver_ends_or_unsubscribes() {
     for shards in [1, 2] {
         let mut harness = full(shards);
         let publishers = waiting(&mut harness, ["a", "b"]);
@@ -99,7 +99,7 @@ fn who_waits_for_room_goes_on_when_its_receiver_is_none_any_more() {
 }
 
 #[test]
-fn room_that_is_freed_before_it_is_known_who_waits_wakes_all_the_same() {
+fn room_freed_before_the_publisher_is_in_the_list_resumes_it() {
     let mut harness = full(2);
     let subscriber = harness.connect(durable("s"));
     harness.run(subscriber, [puback(1)]);
@@ -108,7 +108,7 @@ fn room_that_is_freed_before_it_is_known_who_waits_wakes_all_the_same() {
 }
 
 #[test]
-fn client_that_closes_while_its_message_waits_for_room_is_gone_at_once() {
+fn client_that_closes_while_its_message_waits_for_room_is_closed_at_once() {
     let mut harness = full(2);
     let [first, second] = waiting(&mut harness, ["a", "b"]);
     harness.event(1, PeerClosed { connection: first.id });
@@ -118,11 +118,15 @@ fn client_that_closes_while_its_message_waits_for_room_is_gone_at_once() {
     harness.received(subscriber);
     harness.send(subscriber, puback(1));
     assert!(!harness.is_paused(second));
-    assert_eq!(harness.received(subscriber), ["PUBLISH t b q1 #4"], "that of the first counts as never come");
+    assert_eq!(
+        harness.received(subscriber),
+        ["PUBLISH t b q1 #4"],
+        "the message of the closed publisher is not accepted"
+    );
 }
 
 #[test]
-fn who_waits_for_the_disk_goes_on_as_soon_as_it_has_room() {
+fn publisher_that_waits_for_the_disk_is_resumed_when_it_has_room() {
     let mut harness = Harness::new();
     let publishers: Vec<Client> = (0..200).map(|number| harness.connect(v311(&format!("p{number}"), false))).collect();
     harness.event(0, StoreRoom(Room::None));
@@ -137,7 +141,7 @@ fn who_waits_for_the_disk_goes_on_as_soon_as_it_has_room() {
 }
 
 #[test]
-fn congested_store_pauses_who_makes_records_and_nobody_else() {
+fn congested_store_pauses_only_clients_whose_packets_are_recorded() {
     let mut harness = Harness::new();
     let [subscriber, publisher, other] = ["s", "p", "o"].map(|name| harness.connect(durable(name)));
     harness.run(subscriber, [subscribe("t", Q1)]);
@@ -159,7 +163,7 @@ fn congested_store_pauses_who_makes_records_and_nobody_else() {
 }
 
 #[test]
-fn those_who_wait_for_the_store_go_on_some_at_a_time_and_wait_again_when_it_is_congested_again() {
+fn clients_paused_for_the_store_are_resumed_in_batches_and_paused_again_when_it_is_congested_again() {
     let mut harness = Harness::new();
     let clients: Vec<Client> = (0..200).map(|number| harness.connect(durable(&format!("c{number}")))).collect();
     harness.event(0, StoreCongestion(true));
@@ -178,7 +182,7 @@ fn those_who_wait_for_the_store_go_on_some_at_a_time_and_wait_again_when_it_is_c
 }
 
 #[test]
-fn full_shard_pauses_who_sends_to_it_and_nobody_else() {
+fn full_shard_pauses_only_publishers_of_messages_for_it() {
     for qos in [Q0, Q1] {
         let mut harness = Harness::with(3, settings());
         let there = harness.connect_to(1, transient("s"));
@@ -201,9 +205,9 @@ fn full_shard_pauses_who_sends_to_it_and_nobody_else() {
     }
 }
 
-/// A message of a durable Session goes on when its record is stable: then its publisher waits for a full shard as well.
+/// A message that waits for a commit is forwarded after it, and also pauses its publisher for a full shard.
 #[test]
-fn full_shard_pauses_who_sent_to_it_through_the_store() {
+fn full_shard_pauses_publishers_of_messages_that_waited_for_a_commit() {
     let mut harness = Harness::with(2, settings());
     let there = harness.connect_to(1, durable("s"));
     harness.run(there, [subscribe("t", Q1)]);
@@ -219,7 +223,7 @@ fn full_shard_pauses_who_sent_to_it_through_the_store() {
 }
 
 #[test]
-fn keep_alive_is_suspended_for_a_bounded_time_and_begins_anew() {
+fn keep_alive_is_suspended_for_a_bounded_time_and_restarts() {
     for rest in [1, 0] {
         let mut harness = Harness::new();
         let client = harness.connect(Connect { keep_alive: 10, ..durable("c") });
@@ -242,7 +246,7 @@ fn keep_alive_is_suspended_for_a_bounded_time_and_begins_anew() {
 }
 
 #[test]
-fn what_a_client_sent_before_it_closed_is_read_if_it_waits_for_a_short_time() {
+fn packets_sent_before_the_client_closed_are_read_after_a_short_pause() {
     let mut harness = Harness::new();
     let watcher = harness.connect(transient("w"));
     harness.run(watcher, [subscribe("t", Q0)]);
@@ -264,7 +268,7 @@ fn what_a_client_sent_before_it_closed_is_read_if_it_waits_for_a_short_time() {
 }
 
 #[test]
-fn end_of_a_peer_that_is_read_is_left_to_who_reads() {
+fn peer_closed_is_ignored_while_the_connection_is_read() {
     let mut harness = Harness::new();
     let client = harness.connect(transient("c"));
     harness.event(0, PeerClosed { connection: client.id });

@@ -4,7 +4,7 @@ use crate::broker::{DropReason, Durability, DurabilityRule, Settings};
 use crate::codec::{ClientPacket, SubscriptionOptions};
 use crate::topic::TopicFilter;
 
-/// Subscribers on the second shard, each with a Subscription Identifier of its own: 1 and so on.
+/// Subscribers on the second shard with the Subscription Identifiers 1 to `count`.
 fn subscribers(harness: &mut Harness, count: u32) -> Vec<Client> {
     let subscriber = |id: u32| {
         let client = harness.connect_to(1, transient(&format!("s{id}")));
@@ -14,7 +14,7 @@ fn subscribers(harness: &mut Harness, count: u32) -> Vec<Client> {
     (1..=count).map(subscriber).collect()
 }
 
-/// Nothing is recorded: messages for durable Sessions wait for nothing either.
+/// Settings without records, so that messages for durable Sessions do not wait either.
 fn unrecorded() -> Settings {
     let mut settings = settings();
     let topic_filter = TopicFilter::new("#".into()).unwrap();
@@ -22,13 +22,13 @@ fn unrecorded() -> Settings {
     settings
 }
 
-/// A message is only looked at on its way: it arrives after that.
-fn said_by(harness: &mut Harness, publisher: Client, packet: ClientPacket) -> usize {
+/// Sends a packet and returns the number of resulting messages from shard 0 to shard 1, which are then delivered.
+fn forwarded_by(harness: &mut Harness, publisher: Client, packet: ClientPacket) -> usize {
     harness.forwards = false;
     harness.send(publisher, packet);
-    let said = harness.said(0, 1);
+    let messages = harness.in_transit(0, 1);
     harness.forward();
-    said
+    messages
 }
 
 fn dropped(harness: &Harness, shard: usize, reason: DropReason) -> u64 {
@@ -36,14 +36,14 @@ fn dropped(harness: &Harness, shard: usize, reason: DropReason) -> u64 {
 }
 
 #[test]
-fn receivers_on_another_shard_are_said_once_and_each_gets_its_own_copy() {
+fn receivers_on_another_shard_get_their_copies_from_one_shard_message() {
     let mut harness = Harness::with(2, settings());
     let there = subscribers(&mut harness, 40);
     let here = harness.connect_to(0, transient("h"));
     harness.run(here, [subscribe("t", Q1)]);
     let publisher = harness.connect_to(0, transient("p"));
     for (qos, line) in [(Q0, "q0"), (Q1, "q1 #1"), (Q2, "q2 #2")] {
-        assert_eq!(said_by(&mut harness, publisher, publish("t", "x", qos, 7)), 1);
+        assert_eq!(forwarded_by(&mut harness, publisher, publish("t", "x", qos, 7)), 1);
         for (client, id) in there.iter().zip(1..) {
             assert_eq!(harness.received(*client), [format!("PUBLISH t x {line} ids=[{id}]")]);
         }
@@ -54,7 +54,7 @@ fn receivers_on_another_shard_are_said_once_and_each_gets_its_own_copy() {
 }
 
 #[test]
-fn each_shard_is_said_its_own_receivers() {
+fn each_shard_gets_a_group_of_its_own_receivers() {
     let mut harness = Harness::with(3, settings());
     let client = |number: usize| (number, format!("s{number}"));
     let clients: Vec<Client> = (0..12)
@@ -68,7 +68,7 @@ fn each_shard_is_said_its_own_receivers() {
     let publisher = harness.connect_to(0, transient("p"));
     harness.forwards = false;
     harness.send(publisher, publish("t", "x", Q1, 1));
-    assert_eq!((harness.said(0, 1), harness.said(0, 2)), (1, 1));
+    assert_eq!((harness.in_transit(0, 1), harness.in_transit(0, 2)), (1, 1));
     harness.forward();
     for client in clients {
         assert_eq!(harness.received(client), ["PUBLISH t x q1 #1"]);
@@ -84,7 +84,7 @@ fn mqtt5_4_6_0_6_messages_in_groups_and_alone_come_in_order() {
     harness.forwards = false;
     for number in 1..=9_u16 {
         if number == 5 {
-            harness.send(both[1], unsubscribe(3, &["t"])); // from here on one receiver is alone
+            harness.send(both[1], unsubscribe(3, &["t"])); // from now on there is only one receiver
         }
         let payload = ["1", "2", "3", "4", "5", "6", "7", "8", "9"][usize::from(number) - 1];
         harness.send(publisher, publish("t", payload, [Q0, Q1, Q2][usize::from(number) % 3], number));
@@ -101,7 +101,7 @@ fn mqtt5_4_6_0_6_messages_in_groups_and_alone_come_in_order() {
 }
 
 #[test]
-fn mqtt5_3_8_3_3_no_local_keeps_from_a_publisher_what_others_get_by_all_their_subscriptions() {
+fn mqtt5_3_8_3_3_no_local_applies_to_the_publisher_only() {
     let mut harness = Harness::with(2, settings());
     let no_local = SubscriptionOptions { no_local: true, ..options(Q1) };
     let others = subscribers(&mut harness, 2);
@@ -111,8 +111,8 @@ fn mqtt5_3_8_3_3_no_local_keeps_from_a_publisher_what_others_get_by_all_their_su
     let publisher = harness.connect_to(0, transient("p"));
     let twice = subscribe_all(1, 11, vec![subscription("t", no_local), subscription("u", no_local)]);
     harness.run(publisher, [twice, subscribe_all(2, 12, vec![subscription("t/#", options(Q1))])]);
-    assert_eq!(said_by(&mut harness, publisher, publish("t", "x", Q1, 1)), 1);
-    assert_eq!(said_by(&mut harness, publisher, publish("u", "x", Q1, 2)), 1);
+    assert_eq!(forwarded_by(&mut harness, publisher, publish("t", "x", Q1, 1)), 1);
+    assert_eq!(forwarded_by(&mut harness, publisher, publish("u", "x", Q1, 2)), 1);
     assert_eq!(harness.received(publisher), ["PUBLISH t x q1 #1 ids=[12]", "PUBACK 1", "PUBACK 2"]);
     for (client, id) in others.into_iter().zip(1..) {
         let by_both = format!("PUBLISH t x q1 #1 ids=[{id}, {}]", id + 20);
@@ -121,7 +121,7 @@ fn mqtt5_3_8_3_3_no_local_keeps_from_a_publisher_what_others_get_by_all_their_su
 }
 
 #[test]
-fn copy_for_a_session_that_has_moved_goes_on_at_qos_1_and_is_dropped_at_qos_0() {
+fn copy_for_a_session_that_has_moved_is_forwarded_at_qos_1_and_dropped_at_qos_0() {
     for (qos, follows) in [(Q0, false), (Q1, true)] {
         let mut harness = Harness::with(3, unrecorded());
         let stays = subscribers(&mut harness, 1)[0];
@@ -130,7 +130,7 @@ fn copy_for_a_session_that_has_moved_goes_on_at_qos_1_and_is_dropped_at_qos_0() 
         let publisher = harness.connect_to(0, transient("p"));
         harness.forwards = false;
         harness.send(publisher, publish("t", "x", qos, 1));
-        assert_eq!(harness.said(0, 1), 1);
+        assert_eq!(harness.in_transit(0, 1), 1);
         let moved = harness.attempt(2, durable("m"));
         harness.forward_one(2, 1);
         harness.forward_one(1, 2);
@@ -142,7 +142,7 @@ fn copy_for_a_session_that_has_moved_goes_on_at_qos_1_and_is_dropped_at_qos_0() 
         harness.forwards = true;
         harness.run(publisher, [publish("t", "y", Q1, 2)]);
         let next = if follows { "PUBLISH t y q1 #2" } else { "PUBLISH t y q1 #1" };
-        assert_eq!(harness.received(moved), [next], "no place in the queue was left empty");
+        assert_eq!(harness.received(moved), [next], "the queue has no gap");
     }
 }
 
@@ -168,7 +168,7 @@ fn copies_with_a_record_wait_for_it_and_the_others_do_not() {
     harness.run(stored, [subscribe("t", Q1)]);
     let publisher = harness.connect_to(0, transient("p"));
     harness.store_answers = false;
-    assert_eq!(said_by(&mut harness, publisher, publish("t", "x", Q1, 1)), 1);
+    assert_eq!(forwarded_by(&mut harness, publisher, publish("t", "x", Q1, 1)), 1);
     for client in there {
         assert_eq!(harness.received(client).len(), 1);
     }

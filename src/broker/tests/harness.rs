@@ -1,4 +1,4 @@
-//! Shards in one thread, with clients, store and clock in the hand of the test.
+//! Runs shards in one thread, with clients, store and clock that the test controls.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,27 +20,27 @@ use crate::codec::{ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCo
 use crate::routing::{Access, RetainedLimits, ShardId};
 use crate::timestamp::Timestamp;
 
-/// Some shards and their surroundings. At first the store answers at once, every CONNECT is granted everything, what shards say to each other
-/// arrives at once, and transports take all they are given: each can be switched off to be done by hand.
+/// Shards and their environment. By default the store commits at once, every CONNECT is granted full access, messages between shards arrive
+/// at once, and transports accept all bytes. A test can disable each of these and do the step itself.
 pub(super) struct Harness {
     pub(super) now: Timestamp,
     pub(super) shards: Vec<Shard>,
     pub(super) store_answers: bool,
-    /// What a CONNECT is granted; `None`: the test answers.
+    /// The access that each CONNECT is granted; `None`: the test answers the request.
     pub(super) granted: Option<Access>,
     pub(super) forwards: bool,
     pub(super) store_reads: bool,
-    /// Whether what the store reads is damaged.
+    /// Whether the store fails to read bodies.
     pub(super) damaged: bool,
-    pub(super) transports_take: bool,
+    pub(super) transports_accept: bool,
     pub(super) records: Vec<Record>,
     pub(super) reports: Vec<Report>,
     pub(super) answers: Vec<(QueryId, Answer)>,
     pub(super) requests: VecDeque<(Client, AuthenticationRequest)>,
-    clients: BTreeMap<Client, Seen>,
+    clients: BTreeMap<Client, ClientState>,
     between: BTreeMap<(usize, usize), VecDeque<ShardMessage>>,
     unstable: BTreeMap<usize, Ticket>,
-    /// What is to be read from the store, and for which shard.
+    /// Pending reads from the store, with their shard.
     pub(super) fetches: VecDeque<(usize, Fetch)>,
     generations: u32,
 }
@@ -52,13 +52,13 @@ pub(super) struct Client {
     pub(super) id: ConnectionId,
 }
 
-/// What a client sees of its connection.
+/// The client's side of a connection.
 #[derive(Debug, Default)]
-struct Seen {
+struct ClientState {
     version: Option<ProtocolVersion>,
     maximum_packet_size: usize,
     packets: Vec<ServerPacket>,
-    /// What it sends while nobody reads.
+    /// Packets that it sent while its connection was paused.
     unread: VecDeque<ClientPacket>,
     paused: bool,
     closed: bool,
@@ -91,7 +91,7 @@ impl Harness {
             forwards: true,
             store_reads: true,
             damaged: false,
-            transports_take: true,
+            transports_accept: true,
             records: Vec::new(),
             reports: Vec::new(),
             answers: Vec::new(),
@@ -104,7 +104,7 @@ impl Harness {
         }
     }
 
-    /// What comes up after a crash that left so many records: all Sessions on the first shard.
+    /// The broker after a crash that preserved the first `records` records, with all Sessions on the first shard.
     pub(super) fn crash(&self, records: usize) -> Self {
         self.restarted(records, settings())
     }
@@ -135,14 +135,14 @@ impl Harness {
         };
         let slot = (0..).find(|slot| !taken(*slot)).unwrap();
         let client = Client { shard, id: ConnectionId { slot, generation: self.generations } };
-        self.clients.insert(client, Seen { maximum_packet_size: usize::MAX, ..Seen::default() });
+        self.clients.insert(client, ClientState { maximum_packet_size: usize::MAX, ..ClientState::default() });
         let peer =
             Peer { address: None, listener: "tcp".into(), certificate_identity: None, maximum_packet_size: 1_000_000 };
         self.event(shard, Event::Opened { connection: client.id, peer: Box::new(peer) });
         client
     }
 
-    /// A connection on shard 0 whose CONNECT is accepted.
+    /// Opens a connection on shard 0, whose CONNECT must be accepted.
     pub(super) fn connect(&mut self, connect: Connect) -> Client {
         self.connect_to(0, connect)
     }
@@ -155,14 +155,14 @@ impl Harness {
         client
     }
 
-    /// A CONNECT whose answer the test looks at.
+    /// Opens a connection and sends CONNECT; the answer stays in the received packets.
     pub(super) fn attempt(&mut self, shard: usize, connect: Connect) -> Client {
         let client = self.open(shard);
         self.send(client, ClientPacket::Connect(Box::new(connect)));
         client
     }
 
-    /// The client writes a packet: it is read now, or when its connection is read again.
+    /// Sends a packet of the client. It is read now, or when its connection is resumed.
     pub(super) fn send(&mut self, client: Client, packet: ClientPacket) {
         let seen = self.clients.get_mut(&client).unwrap();
         if let ClientPacket::Connect(connect) = &packet
@@ -180,7 +180,7 @@ impl Harness {
         self.settle();
     }
 
-    /// Sends each and forgets the answers.
+    /// Sends packets and discards the answers.
     pub(super) fn run(&mut self, client: Client, packets: impl IntoIterator<Item = ClientPacket>) {
         for packet in packets {
             self.send(client, packet);
@@ -188,14 +188,14 @@ impl Harness {
         self.clients.get_mut(&client).unwrap().packets.clear();
     }
 
-    /// Sends a packet and returns what comes then.
+    /// Sends a packet and returns the packets that the client receives then.
     pub(super) fn ask(&mut self, client: Client, packet: ClientPacket) -> Vec<String> {
         self.run(client, []);
         self.send(client, packet);
         self.received(client)
     }
 
-    /// What came since the last look, with `CLOSED` at the end if the connection is.
+    /// Takes the received packets, with `CLOSED` at the end if the connection is closed.
     pub(super) fn received(&mut self, client: Client) -> Vec<String> {
         let mut lines: Vec<String> = self.packets(client).iter().map(show).collect();
         if self.clients[&client].closed {
@@ -216,7 +216,7 @@ impl Harness {
         self.clients[&client].closed
     }
 
-    /// The network fails.
+    /// Resets the connection.
     pub(super) fn lose(&mut self, client: Client) {
         let seen = self.clients.get_mut(&client).unwrap();
         if !std::mem::replace(&mut seen.closed, true) {
@@ -234,7 +234,7 @@ impl Harness {
         self.event(client.shard, Event::Flushed { connection: client.id, remaining });
     }
 
-    /// Answers the oldest open question.
+    /// Grants the oldest authentication request.
     pub(super) fn grant(&mut self, access: Access, data: Option<&'static str>) {
         let (client, _) = self.requests.pop_front().unwrap();
         self.answer(client, granted(access, data));
@@ -249,7 +249,7 @@ impl Harness {
         self.answer(client, AuthenticationOutcome::Refused { reason_code, cause: "no".into() });
     }
 
-    /// The store has written everything.
+    /// Commits all records.
     pub(super) fn persist(&mut self) {
         while let Some((shard, ticket)) = self.unstable.pop_first() {
             self.step(shard, Event::Persisted(ticket));
@@ -257,7 +257,7 @@ impl Harness {
         self.settle();
     }
 
-    /// The store has written the records of a shard up to the oldest that isn't stable.
+    /// Commits the oldest uncommitted record of a shard.
     pub(super) fn persist_one(&mut self, shard: usize) {
         let last = self.unstable.get(&shard).copied().unwrap_or_default();
         let oldest = Ticket(last.0 + 1 - self.shards[shard].unstable().max(1));
@@ -267,14 +267,14 @@ impl Harness {
         self.event(shard, Event::Persisted(oldest));
     }
 
-    /// What shards have said to each other arrives.
+    /// Delivers all messages between shards.
     pub(super) fn forward(&mut self) {
         while let Some((from, to)) = self.between.keys().next().copied() {
             self.forward_one(from, to);
         }
     }
 
-    /// The oldest message from one shard to another arrives.
+    /// Delivers the oldest message from one shard to another.
     pub(super) fn forward_one(&mut self, from: usize, to: usize) {
         let Some(queue) = self.between.get_mut(&(from, to)) else { return };
         let message = queue.pop_front();
@@ -287,12 +287,12 @@ impl Harness {
         }
     }
 
-    /// What one shard has said to another and hasn't arrived.
-    pub(super) fn said(&self, from: usize, to: usize) -> usize {
+    /// The number of undelivered messages from one shard to another.
+    pub(super) fn in_transit(&self, from: usize, to: usize) -> usize {
         self.between.get(&(from, to)).map_or(0, VecDeque::len)
     }
 
-    /// Time passes; everything that is due on the way happens in its turn.
+    /// Advances the clock and handles each deadline at its time.
     pub(super) fn advance(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
@@ -300,7 +300,10 @@ impl Harness {
             let Some((at, shard)) = next.filter(|(at, _)| *at <= end) else { break };
             self.now = self.now.max(at);
             self.event(shard, Event::DeadlinePassed);
-            assert!(self.shards[shard].deadline().is_none_or(|next| next > self.now), "a deadline that doesn't move");
+            assert!(
+                self.shards[shard].deadline().is_none_or(|next| next > self.now),
+                "a passed deadline was not removed"
+            );
         }
         self.now = end;
     }
@@ -314,7 +317,7 @@ impl Harness {
         self.settle();
     }
 
-    /// The store has read what was asked for first.
+    /// Completes the oldest read from the store.
     pub(super) fn read_store(&mut self) {
         self.read_one();
         self.settle();
@@ -331,7 +334,7 @@ impl Harness {
         self.step(shard, Event::Fetched(Box::new(fetched)));
     }
 
-    /// What the records say of a key.
+    /// The stored body of a key after all records.
     fn stored(&self, key: RecordKey) -> Option<Vec<u8>> {
         let mut stored = None;
         for RecordBytes { body, puts, deletes, ends } in self.records.iter().map(Record::to_bytes) {
@@ -345,16 +348,16 @@ impl Harness {
         stored
     }
 
-    /// The broker is killed, and starts again with as many shards: what the records say is there.
+    /// Crashes and restarts the broker with the same number of shards and all records.
     pub(super) fn restart(&mut self, settings: Settings) {
         *self = self.restarted(self.records.len(), settings);
     }
 
-    /// Lets everything happen that happens by itself.
+    /// Performs all steps that are not disabled.
     fn settle(&mut self) {
         loop {
             if let Some(client) = self.clients.iter().find(|(_, seen)| seen.unflushed && !seen.closed).map(|(c, _)| *c)
-                && self.transports_take
+                && self.transports_accept
             {
                 self.clients.get_mut(&client).unwrap().unflushed = false;
                 self.step(client.shard, Event::Flushed { connection: client.id, remaining: 0 });
@@ -400,7 +403,7 @@ impl Harness {
         }
     }
 
-    /// A connection that is not read has a reason, and for every reason there is somebody who takes it away.
+    /// Asserts that each paused connection has a reason, and that each reason has a pending event that ends it.
     fn check_pauses(&self, shard: usize) {
         let Shard { connections, sessions, flow, shared, .. } = &self.shards[shard];
         for connection in connections.iter() {
@@ -425,19 +428,19 @@ impl Harness {
                 },
                 PauseReason::DeduplicationPending => matches!(blocked, Some(WaitsFor::Deduplication)),
                 PauseReason::SlowReceiver => {
-                    let holds = |other: &Connection| other.backlog.pauses(origin);
-                    !self.between.is_empty() || self.shards.iter().any(|shard| shard.connections.iter().any(holds))
+                    let pauses = |other: &Connection| other.backlog.pauses(origin);
+                    !self.between.is_empty() || self.shards.iter().any(|shard| shard.connections.iter().any(pauses))
                 }
             };
             for reason in PauseReason::ALL.into_iter().filter(|reason| reasons.contains(*reason)) {
-                assert!(ends(reason), "nobody ends that {}", reason.name());
+                assert!(ends(reason), "no event ends the pause reason: {}", reason.name());
             }
         }
     }
 
     fn perform(&mut self, shard: usize, action: Action, resumed: &mut Vec<Client>) {
         match action {
-            Action::Send { connection, packet } => self.seen(shard, connection).take(packet),
+            Action::Send { connection, packet } => self.seen(shard, connection).receive(packet),
             Action::Close { connection } => {
                 let seen = self.seen(shard, connection);
                 assert!(!std::mem::replace(&mut seen.closed, true), "closed twice");
@@ -469,16 +472,16 @@ impl Harness {
         }
     }
 
-    fn seen(&mut self, shard: usize, id: ConnectionId) -> &mut Seen {
-        let seen = self.clients.get_mut(&Client { shard, id }).expect("an action for a connection that is open");
-        assert!(!seen.closed, "an action for a connection that is closed");
+    fn seen(&mut self, shard: usize, id: ConnectionId) -> &mut ClientState {
+        let seen = self.clients.get_mut(&Client { shard, id }).expect("an action for an unknown connection");
+        assert!(!seen.closed, "an action for a closed connection");
         seen
     }
 }
 
-impl Seen {
-    /// What every packet to a client must keep to, whatever the test is about.
-    fn take(&mut self, packet: ServerPacket) {
+impl ClientState {
+    /// Asserts the rules that apply to every packet to a client.
+    fn receive(&mut self, packet: ServerPacket) {
         if let ServerPacket::Connack(_) = packet {
             assert!(!std::mem::replace(&mut self.connacked, true), "a second CONNACK"); // [MQTT-3.2.0-2]
         } else if !matches!(packet, ServerPacket::Auth(_)) {
@@ -491,7 +494,7 @@ impl Seen {
     }
 }
 
-/// What the next run finds if these records are stable.
+/// The state that is recovered from these records.
 pub(super) fn recovered(records: &[Record]) -> Recovered {
     let mut recovery = Recovery::default();
     for record in records {

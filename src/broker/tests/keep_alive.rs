@@ -27,7 +27,7 @@ fn mqtt311_3_1_2_24_silent_client_is_closed_as_if_the_network_had_failed() {
 }
 
 #[test]
-fn mqtt5_every_packet_puts_keep_alive_off() {
+fn mqtt5_every_packet_restarts_keep_alive() {
     let mut harness = Harness::new();
     let client = harness.connect(Connect { keep_alive: 10, ..transient("a") });
     for packet in [ClientPacket::Pingreq, publish("t", "x", Q0, 0), subscribe("t", Q0), puback(3)] {
@@ -49,7 +49,7 @@ fn mqtt5_keep_alive_0_is_off() {
 }
 
 #[test]
-fn mqtt5_3_2_2_22_server_keep_alive_holds_where_it_is_told() {
+fn mqtt5_3_2_2_22_server_keep_alive_is_enforced_if_announced() {
     for (asked, told, seconds) in [(0, Some(20), 30), (60, Some(20), 30), (10, None, 15)] {
         let mut settings = settings();
         settings.keep_alive_max = NonZeroU16::new(20);
@@ -66,7 +66,7 @@ fn mqtt5_3_2_2_22_server_keep_alive_holds_where_it_is_told() {
 }
 
 #[test]
-fn mqtt311_client_that_cannot_be_told_keeps_its_own_keep_alive() {
+fn mqtt311_client_without_server_keep_alive_keeps_its_own_keep_alive() {
     let mut settings = settings();
     settings.keep_alive_max = NonZeroU16::new(20);
     let mut harness = Harness::with(1, settings);
@@ -78,7 +78,7 @@ fn mqtt311_client_that_cannot_be_told_keeps_its_own_keep_alive() {
 }
 
 #[test]
-fn client_that_is_not_read_from_is_not_timed_out() {
+fn paused_client_does_not_time_out() {
     let mut harness = Harness::new();
     harness.store_answers = false;
     let client = harness.attempt(0, Connect { keep_alive: 10, ..durable("a") });

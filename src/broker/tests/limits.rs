@@ -43,7 +43,7 @@ fn full_queue_is_reported_once_per_episode() {
 }
 
 #[test]
-fn full_queue_never_drops_what_is_in_flight() {
+fn full_queue_never_drops_messages_in_flight() {
     let mut settings = settings();
     settings.queued_messages_max = 2;
     let mut harness = Harness::with(1, settings);
@@ -58,7 +58,7 @@ fn full_queue_never_drops_what_is_in_flight() {
 }
 
 #[test]
-fn mqtt5_4_4_0_1_full_queue_does_not_keep_back_what_is_to_be_sent_again() {
+fn mqtt5_4_4_0_1_full_queue_does_not_block_resent_messages() {
     let mut settings = settings();
     settings.queued_messages_max = 3;
     let mut harness = Harness::with(1, settings);
@@ -72,7 +72,7 @@ fn mqtt5_4_4_0_1_full_queue_does_not_keep_back_what_is_to_be_sent_again() {
     let subscriber = harness.connect(connect);
     assert_eq!(harness.received(subscriber), ["PUBLISH t 1 q1 #1 dup"]);
     for payload in ["3", "4", "5"] {
-        // Each one has to wait behind its message.
+        // A new message waits until the messages in flight are resent and acknowledged.
         let publisher = harness.connect(transient(payload));
         harness.run(publisher, [publish("t", payload, Q1, 1)]);
     }

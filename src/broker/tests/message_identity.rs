@@ -18,7 +18,7 @@ fn identities(harness: &mut Harness, client: Client) -> Vec<Option<MessageId>> {
 }
 
 #[test]
-fn who_asks_gets_the_identity_of_each_message_and_who_does_not_gets_none() {
+fn identity_of_a_message_is_sent_only_on_request() {
     let mut harness = Harness::new();
     let asks = harness.connect(durable("a"));
     let other = harness.connect(transient("b"));
@@ -33,7 +33,7 @@ fn who_asks_gets_the_identity_of_each_message_and_who_does_not_gets_none() {
 }
 
 #[test]
-fn identity_is_the_same_for_every_receiver_repeat_and_restart() {
+fn identity_is_the_same_for_every_receiver_and_resend_and_after_a_restart() {
     let mut harness = Harness::new();
     let first = harness.connect(durable("a"));
     let second = harness.connect(durable("b"));
@@ -47,7 +47,7 @@ fn identity_is_the_same_for_every_receiver_repeat_and_restart() {
     assert_eq!(identities(&mut harness, second), identity);
     harness.lose(first);
     let first = harness.connect(durable("a"));
-    assert_eq!(identities(&mut harness, first), identity, "sent again");
+    assert_eq!(identities(&mut harness, first), identity, "resent");
     let mut recovery = Recovery::default();
     for record in &harness.records {
         let bytes = record.to_bytes();
@@ -60,7 +60,7 @@ fn identity_is_the_same_for_every_receiver_repeat_and_restart() {
     harness.restart(settings());
     for client in ["a", "b"] {
         let client = harness.connect(durable(client));
-        assert_eq!(identities(&mut harness, client), identity, "sent again by another run");
+        assert_eq!(identities(&mut harness, client), identity, "resent after a restart");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The rules of the standard as clients see them: decoded packets in, packets out, in one thread and under a virtual clock.
+//! Tests of the standard's rules with decoded packets as input and output, in one thread and with a virtual clock.
 
 mod aliases;
 mod auth;

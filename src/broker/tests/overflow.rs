@@ -4,8 +4,8 @@ use crate::broker::Event::StoreRoom;
 use crate::broker::{DropReason, QueueOverflow, Report, StoreRoom as Room};
 use crate::routing::RetainedLimits;
 
-/// A durable subscriber to `t` that is away, and has room for three messages.
-fn away(shards: usize, queue_overflow: QueueOverflow) -> Harness {
+/// A disconnected durable subscriber to `t` with room for three messages.
+fn disconnected(shards: usize, queue_overflow: QueueOverflow) -> Harness {
     let mut settings = settings();
     settings.queued_messages_max = 3;
     settings.queue_overflow = queue_overflow;
@@ -34,25 +34,25 @@ fn received_by_subscriber(harness: &mut Harness) -> Vec<String> {
 const FIRST_THREE: [&str; 3] = ["PUBLISH t 1 q1 #1", "PUBLISH t 2 q1 #2", "PUBLISH t 3 q1 #3"];
 
 #[test]
-fn drop_newest_keeps_what_the_queue_has_and_counts_what_it_drops() {
+fn drop_newest_keeps_queued_messages_and_counts_drops() {
     for shards in [1, 2] {
-        let mut harness = away(shards, QueueOverflow::DropNewest);
+        let mut harness = disconnected(shards, QueueOverflow::DropNewest);
         let publisher = harness.connect_to(shards - 1, transient("p"));
         fill(&mut harness, publisher);
         let records = harness.records.len();
         assert_eq!(harness.ask(publisher, publish("t", "4", Q1, 4)), ["PUBACK 4"]);
         assert_eq!(harness.ask(publisher, publish("t", "5", Q2, 5)), ["PUBREC 5"]);
-        assert_eq!(harness.records.len(), records, "what is dropped needs no record");
+        assert_eq!(harness.records.len(), records, "a dropped message has no record");
         assert_eq!(queue_full(&harness), 2);
         let dropping = |report: &&Report| matches!(report, Report::Dropping { reason: DropReason::QueueFull, .. });
-        assert_eq!(harness.reports.iter().filter(dropping).count(), 1, "once per episode");
+        assert_eq!(harness.reports.iter().filter(dropping).count(), 1, "once per series");
         assert_eq!(received_by_subscriber(&mut harness), FIRST_THREE);
     }
 }
 
 #[test]
-fn drop_newest_concerns_the_full_session_alone() {
-    let mut harness = away(1, QueueOverflow::DropNewest);
+fn drop_newest_affects_only_the_full_session() {
+    let mut harness = disconnected(1, QueueOverflow::DropNewest);
     let publisher = harness.connect(transient("p"));
     fill(&mut harness, publisher);
     let other = harness.connect(durable("o"));
@@ -62,9 +62,9 @@ fn drop_newest_concerns_the_full_session_alone() {
 }
 
 #[test]
-fn reject_tells_a_5_0_publisher_and_nobody_gets_the_message() {
+fn reject_refuses_a_message_of_a_5_0_publisher_for_all_receivers() {
     for shards in [1, 2] {
-        let mut harness = away(shards, QueueOverflow::Reject);
+        let mut harness = disconnected(shards, QueueOverflow::Reject);
         let publisher = harness.connect_to(shards - 1, transient("p"));
         fill(&mut harness, publisher);
         let other = harness.connect(durable("o"));
@@ -74,14 +74,14 @@ fn reject_tells_a_5_0_publisher_and_nobody_gets_the_message() {
         assert_eq!(harness.ask(publisher, retain("t", "6", Q1, 6)), ["PUBACK 6 0x97"]);
         assert_eq!(harness.received(other), [""; 0]);
         assert_eq!(harness.shards[0].shared.retained_len().0, 0);
-        assert_eq!(queue_full(&harness), 0, "nothing acknowledged is dropped");
+        assert_eq!(queue_full(&harness), 0, "no acknowledged message is dropped");
         assert_eq!(received_by_subscriber(&mut harness), FIRST_THREE);
     }
 }
 
 #[test]
 fn reject_accepts_again_when_there_is_room() {
-    let mut harness = away(2, QueueOverflow::Reject);
+    let mut harness = disconnected(2, QueueOverflow::Reject);
     let publisher = harness.connect_to(1, transient("p"));
     fill(&mut harness, publisher);
     assert_eq!(harness.ask(publisher, publish("t", "4", Q1, 4)), ["PUBACK 4 0x97"]);
@@ -95,8 +95,8 @@ fn reject_accepts_again_when_there_is_room() {
 }
 
 #[test]
-fn reject_counts_what_waits_for_the_store() {
-    let mut harness = away(1, QueueOverflow::Reject);
+fn reject_counts_messages_that_wait_for_a_commit() {
+    let mut harness = disconnected(1, QueueOverflow::Reject);
     let publisher = harness.connect(transient("p"));
     harness.store_answers = false;
     for number in 1..=4 {
@@ -120,20 +120,20 @@ fn reject_bounds_the_bytes_of_a_queue_too() {
         let publish = message("t", "", Q1, number);
         crate::codec::ClientPacket::Publish(publish.with_payload(vec![0; 2_000]))
     };
-    assert_eq!(harness.ask(publisher, large(1)), ["PUBACK 1"], "one that is larger than the queue goes alone");
+    assert_eq!(harness.ask(publisher, large(1)), ["PUBACK 1"], "an empty queue accepts one message of any size");
     assert_eq!(harness.ask(publisher, publish("t", "x", Q1, 2)), ["PUBACK 2 0x97"]);
 }
 
 #[test]
-fn reject_holds_a_3_1_1_publisher_up_until_there_is_room() {
+fn reject_pauses_a_3_1_1_publisher_until_there_is_room() {
     for shards in [1, 2] {
-        let mut harness = away(shards, QueueOverflow::Reject);
+        let mut harness = disconnected(shards, QueueOverflow::Reject);
         let publisher = harness.connect_to(shards - 1, v311("p", true));
         fill(&mut harness, publisher);
         assert_eq!(harness.ask(publisher, publish("t", "4", Q2, 4)), [""; 0]);
         assert!(harness.is_paused(publisher));
         harness.seconds(1);
-        assert!(harness.is_paused(publisher), "as long as there is none");
+        assert!(harness.is_paused(publisher), "there is no room yet");
         let subscriber = harness.connect(durable("s"));
         harness.received(subscriber);
         harness.send(subscriber, puback(1));
@@ -144,8 +144,8 @@ fn reject_holds_a_3_1_1_publisher_up_until_there_is_room() {
 }
 
 #[test]
-fn message_of_a_3_1_1_publisher_that_was_held_up_and_lost_is_new_when_it_comes_again() {
-    let mut harness = away(1, QueueOverflow::Reject);
+fn blocked_message_of_a_closed_3_1_1_publisher_is_new_when_resent() {
+    let mut harness = disconnected(1, QueueOverflow::Reject);
     let publisher = harness.connect(v311("p", false));
     fill(&mut harness, publisher);
     harness.send(publisher, publish("t", "4", Q2, 4));
@@ -160,8 +160,8 @@ fn message_of_a_3_1_1_publisher_that_was_held_up_and_lost_is_new_when_it_comes_a
 }
 
 #[test]
-fn full_disk_refuses_5_0_and_holds_3_1_1_back_until_there_is_room() {
-    let mut harness = away(1, QueueOverflow::DropOldest);
+fn full_disk_refuses_5_0_and_pauses_3_1_1_until_there_is_room() {
+    let mut harness = disconnected(1, QueueOverflow::DropOldest);
     let (told, held) = (harness.connect(transient("p")), harness.connect(v311("q", false)));
     harness.event(0, StoreRoom(Room::None));
     assert_eq!(harness.ask(told, publish("t", "1", Q1, 1)), ["PUBACK 1 0x97"]);
@@ -177,8 +177,8 @@ fn full_disk_refuses_5_0_and_holds_3_1_1_back_until_there_is_room() {
 }
 
 #[test]
-fn full_disk_is_of_no_concern_to_qos_0_and_transient_sessions() {
-    let mut harness = away(1, QueueOverflow::DropOldest);
+fn full_disk_does_not_affect_qos_0_and_transient_sessions() {
+    let mut harness = disconnected(1, QueueOverflow::DropOldest);
     let [publisher, other] = ["p", "o"].map(|name| harness.connect(transient(name)));
     harness.run(other, [subscribe("#", Q2)]);
     harness.event(0, StoreRoom(Room::None));
@@ -188,7 +188,7 @@ fn full_disk_is_of_no_concern_to_qos_0_and_transient_sessions() {
 }
 
 #[test]
-fn message_that_3_1_1_could_not_be_refused_is_new_when_it_comes_again() {
+fn unacknowledged_message_of_a_3_1_1_client_is_new_when_resent() {
     let limits = RetainedLimits { retained_messages_max: 1, retained_bytes_max: 1_000 };
     let mut harness = Harness::with_retained(1, settings(), limits);
     let publisher = harness.connect(v311("p", false));
@@ -203,8 +203,8 @@ fn message_that_3_1_1_could_not_be_refused_is_new_when_it_comes_again() {
 }
 
 #[test]
-fn reject_is_of_no_concern_to_qos_0() {
-    let mut harness = away(1, QueueOverflow::Reject);
+fn reject_does_not_affect_qos_0() {
+    let mut harness = disconnected(1, QueueOverflow::Reject);
     let publisher = harness.connect(transient("p"));
     fill(&mut harness, publisher);
     let other = harness.connect(transient("o"));

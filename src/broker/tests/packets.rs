@@ -1,4 +1,4 @@
-//! Packets as tests write and read them.
+//! Constructors and text forms of packets for tests.
 
 use std::fmt::Write;
 
@@ -26,7 +26,7 @@ pub(super) fn transient(client_id: &str) -> Connect {
     Connect::new(ProtocolVersion::V5, client_id, true)
 }
 
-/// A 5.0 CONNECT whose Session goes on and lasts 1,000 seconds without a connection.
+/// A 5.0 CONNECT with Clean Start 0 and a Session Expiry Interval of 1,000 seconds.
 pub(super) fn durable(client_id: &str) -> Connect {
     let mut connect = Connect::new(ProtocolVersion::V5, client_id, false);
     connect.properties.session_expiry_interval = 1_000;
@@ -50,7 +50,7 @@ pub(super) fn will(name: &str, payload: &'static str) -> Will {
     }
 }
 
-/// A PUBLISH; the number 0 stands for none.
+/// A PUBLISH; number 0: without Packet Identifier.
 pub(super) fn message(name: &str, payload: &'static str, qos: Qos, packet_id: u16) -> Publish {
     Publish { qos, packet_id: PacketId::new(packet_id), ..Publish::new(topic(name), payload) }
 }
@@ -83,7 +83,7 @@ pub(super) fn pubcomp(number: u16) -> ClientPacket {
     ClientPacket::Pubcomp(Ack::new(id(number), ReasonCode::Success))
 }
 
-/// The options of a 3.1.1 subscription, and of a 5.0 one that asks for nothing else.
+/// Subscription options with this QoS and the default values.
 pub(super) fn options(qos: Qos) -> SubscriptionOptions {
     SubscriptionOptions { qos, no_local: false, retain_as_published: false, retain_handling: RetainHandling::Send }
 }
@@ -121,7 +121,7 @@ pub(super) fn disconnect(reason_code: ReasonCode) -> ClientPacket {
     ClientPacket::Disconnect(Box::new(Disconnect::new(reason_code)))
 }
 
-/// A packet in a line, as tests compare it: what is at its default is left out.
+/// A packet as one line of text, which omits default values.
 pub(super) fn show(packet: &ServerPacket) -> String {
     let ack = |name: &str, ack: &Ack| {
         let number = ack.packet_id.number();

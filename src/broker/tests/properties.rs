@@ -1,4 +1,4 @@
-//! Whatever clients, network, store and clock do, in whatever order.
+//! Invariants under random sequences of events of clients, network, store and clock.
 
 use proptest::prelude::*;
 
@@ -17,7 +17,7 @@ enum Step {
     Forward { from: usize, to: usize },
     Pass { milliseconds: u64 },
     Store { answers: bool },
-    Transports { take: bool },
+    Transports { accept: bool },
     Between { arrives: bool },
 }
 
@@ -89,7 +89,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..2_usize, 0..2_usize).prop_map(|(from, to)| Step::Forward { from, to }),
         4 => (0..20_000_u64).prop_map(|milliseconds| Step::Pass { milliseconds }),
         2 => any::<bool>().prop_map(|answers| Step::Store { answers }),
-        1 => any::<bool>().prop_map(|take| Step::Transports { take }),
+        1 => any::<bool>().prop_map(|accept| Step::Transports { accept }),
         2 => any::<bool>().prop_map(|arrives| Step::Between { arrives }),
     ]
 }
@@ -130,7 +130,7 @@ impl World {
     }
 
     fn client(&self, number: usize) -> Option<Client> {
-        // Mostly the latest: they are the ones still open.
+        // Prefers the latest clients, because these are still open.
         self.clients.iter().rev().nth(number).copied().filter(|client| !self.harness.is_closed(*client))
     }
 
@@ -164,7 +164,7 @@ impl World {
             Step::Forward { from, to } => harness.forward_one(from, to),
             Step::Pass { milliseconds } => harness.advance(std::time::Duration::from_millis(milliseconds)),
             Step::Store { answers } => harness.store_answers = answers,
-            Step::Transports { take } => harness.transports_take = take,
+            Step::Transports { accept } => harness.transports_accept = accept,
             Step::Between { arrives } => harness.forwards = arrives,
         }
     }
@@ -184,11 +184,11 @@ impl World {
         }
     }
 
-    /// Everything stands still: then nobody is left waiting, and in the end nothing is left at all.
+    /// Completes all pending steps, and asserts that no connection stays paused and that all Sessions end.
     fn finish(&mut self) {
         self.harness.store_answers = true;
         self.harness.forwards = true;
-        self.harness.transports_take = true;
+        self.harness.transports_accept = true;
         for _ in 0..10 {
             self.harness.persist();
             self.harness.forward();
@@ -202,7 +202,7 @@ impl World {
         let open: Vec<Client> =
             self.clients.iter().copied().filter(|client| !self.harness.is_closed(*client)).collect();
         for client in open {
-            assert!(self.harness.is_closed(client) || !self.harness.is_paused(client), "paused for ever");
+            assert!(self.harness.is_closed(client) || !self.harness.is_paused(client), "a pause does not end");
             self.harness.lose(client);
         }
         self.harness.seconds(1_000);

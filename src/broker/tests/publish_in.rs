@@ -5,7 +5,7 @@ use crate::codec::{Ack, ClientPacket, MessageProperties, MessageProperty, Publis
 use crate::routing::{Access, AccessAction, AccessRule, Effect};
 use crate::topic::TopicFilter;
 
-/// Everything but publishing to `secret`.
+/// Access to all topics, except publishing to `secret`.
 fn no_secrets() -> Access {
     let rule = |effect, action, filter: &str| AccessRule {
         effect,
@@ -17,7 +17,7 @@ fn no_secrets() -> Access {
 }
 
 #[test]
-fn mqtt5_3_3_4_1_response_goes_by_the_qos() {
+fn mqtt5_3_3_4_1_response_depends_on_the_qos() {
     // covers: MQTT-4.3.2-4 MQTT-4.3.3-8 MQTT-2.2.1-5
     let mut harness = Harness::new();
     let subscriber = harness.connect(transient("s"));
@@ -32,7 +32,7 @@ fn mqtt5_3_3_4_1_response_goes_by_the_qos() {
 }
 
 #[test]
-fn mqtt311_3_3_4_1_response_goes_by_the_qos() {
+fn mqtt311_3_3_4_1_response_depends_on_the_qos() {
     // covers: MQTT-4.3.2-2 MQTT-4.3.3-2 MQTT-2.3.1-6
     let mut harness = Harness::new();
     let client = harness.connect(v311("a", true));
@@ -43,7 +43,7 @@ fn mqtt311_3_3_4_1_response_goes_by_the_qos() {
 }
 
 #[test]
-fn mqtt5_no_matching_subscribers_is_told() {
+fn mqtt5_no_matching_subscribers_is_reported_in_puback_and_pubrec() {
     let mut harness = Harness::new();
     let client = harness.connect(transient("a"));
     assert_eq!(harness.ask(client, publish("t", "1", Q1, 7)), ["PUBACK 7 0x10"]);
@@ -134,7 +134,7 @@ fn mqtt5_4_3_3_9_identifier_is_new_after_a_failing_pubrec() {
 }
 
 #[test]
-fn mqtt5_denied_publish_is_told_and_reported() {
+fn mqtt5_denied_publish_is_answered_and_reported() {
     let mut harness = Harness::new();
     harness.granted = Some(no_secrets());
     let client = harness.connect(transient("a"));
@@ -163,7 +163,7 @@ fn mqtt311_3_3_5_2_denied_publish_is_acknowledged_and_dropped() {
 }
 
 #[test]
-fn mqtt5_topic_beyond_the_limits_or_of_the_broker_is_invalid() {
+fn mqtt5_topic_above_the_limits_or_in_sys_is_invalid() {
     let mut harness = Harness::new();
     let client = harness.connect(transient("a"));
     assert_eq!(harness.ask(client, publish("1/2/3/4/5/6/7/8", "x", Q1, 7)), ["PUBACK 7 0x10"]);
@@ -173,28 +173,28 @@ fn mqtt5_topic_beyond_the_limits_or_of_the_broker_is_invalid() {
     assert_eq!(harness.ask(client, publish("$SYS/broker/version", "x", Q1, 7)), ["PUBACK 7 0x90"]);
 }
 
-fn says_utf8(qos: Qos, packet_id: u16) -> ClientPacket {
+fn marked_as_utf8(qos: Qos, packet_id: u16) -> ClientPacket {
     let properties = MessageProperties::from_properties([MessageProperty::PayloadFormatIndicator(true)]);
     let payload = bytes::Bytes::from_static(b"\xFF");
     ClientPacket::Publish(message("t", "", qos, packet_id).with_properties(properties).with_payload(payload))
 }
 
 #[test]
-fn mqtt5_payload_that_is_not_utf8_as_it_says_is_refused() {
+fn mqtt5_payload_marked_as_utf8_that_is_not_utf8_is_refused() {
     let mut harness = Harness::new();
     let client = harness.connect(transient("a"));
-    assert_eq!(harness.ask(client, says_utf8(Q1, 7)), ["PUBACK 7 0x99"]);
-    assert_eq!(harness.ask(client, says_utf8(Q2, 7)), ["PUBREC 7 0x99"]);
-    assert_eq!(harness.ask(client, says_utf8(Q0, 0)), ["DISCONNECT 0x99", "CLOSED"]);
+    assert_eq!(harness.ask(client, marked_as_utf8(Q1, 7)), ["PUBACK 7 0x99"]);
+    assert_eq!(harness.ask(client, marked_as_utf8(Q2, 7)), ["PUBREC 7 0x99"]);
+    assert_eq!(harness.ask(client, marked_as_utf8(Q0, 0)), ["DISCONNECT 0x99", "CLOSED"]);
 }
 
 #[test]
-fn mqtt5_payload_is_not_checked_when_switched_off() {
+fn mqtt5_payload_is_not_checked_if_disabled() {
     let mut settings = settings();
     settings.validate_payload_format = false;
     let mut harness = Harness::with(1, settings);
     let client = harness.connect(transient("a"));
-    assert_eq!(harness.ask(client, says_utf8(Q1, 7)), ["PUBACK 7 0x10"]);
+    assert_eq!(harness.ask(client, marked_as_utf8(Q1, 7)), ["PUBACK 7 0x10"]);
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn mqtt5_3_3_4_7_more_than_receive_maximum_disconnects() {
 }
 
 #[test]
-fn mqtt5_receive_maximum_counts_what_waits_for_the_store_and_failing_pubrec_gives_back() {
+fn mqtt5_receive_maximum_counts_messages_that_wait_for_a_commit_and_failing_pubrec_returns_quota() {
     let mut harness = Harness::new();
     harness.granted = Some(no_secrets());
     let receiver = harness.connect(durable("s"));
@@ -266,7 +266,7 @@ fn mqtt5_3_12_4_1_pingreq_is_answered() {
 }
 
 #[test]
-fn mqtt5_3_4_2_2_reason_string_is_left_out_when_it_does_not_fit() {
+fn mqtt5_3_4_2_2_reason_string_is_omitted_if_it_does_not_fit() {
     // covers: MQTT-3.5.2-2 MQTT-3.1.2-29
     for (maximum, problem_information, told) in [(None, true, true), (Some(16), true, false), (None, false, false)] {
         let mut harness = Harness::new();

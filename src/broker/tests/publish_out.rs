@@ -85,7 +85,7 @@ fn mqtt5_4_4_0_1_reconnect_resends_in_order_with_the_same_identifiers_and_dup() 
 }
 
 #[test]
-fn mqtt5_3_3_1_3_dup_of_the_publisher_goes_no_further() {
+fn mqtt5_3_3_1_3_dup_of_the_publisher_is_not_propagated() {
     // covers: MQTT-3.3.1-2 MQTT-4.3.1-1
     let (mut harness, subscriber, publisher) = pair(transient("s"));
     let again = Publish { dup: true, ..message("t", "x", Q1, 1) };
@@ -109,7 +109,7 @@ fn mqtt5_3_3_4_9_no_more_than_receive_maximum_is_unacknowledged() {
 }
 
 #[test]
-fn mqtt5_smaller_receive_maximum_after_a_reconnect_is_kept_and_nothing_is_lost() {
+fn mqtt5_smaller_receive_maximum_after_a_reconnect_is_respected_and_nothing_is_lost() {
     let (mut harness, subscriber, publisher) = pair(durable("s"));
     for number in 1..=4 {
         harness.run(publisher, [publish("t", "x", Q1, number)]);
@@ -117,7 +117,7 @@ fn mqtt5_smaller_receive_maximum_after_a_reconnect_is_kept_and_nothing_is_lost()
     harness.lose(subscriber);
     let subscriber = harness.connect(with_receive_maximum(durable("s"), 1));
     assert_eq!(harness.received(subscriber), ["PUBLISH t x q1 #1 dup"]);
-    assert_eq!(harness.ask(subscriber, puback(3)), [""; 0], "an answer to the connection before");
+    assert_eq!(harness.ask(subscriber, puback(3)), [""; 0], "it acknowledges a message of the previous connection");
     assert_eq!(harness.ask(subscriber, puback(1)), ["PUBLISH t x q1 #2 dup"]);
     assert_eq!(harness.ask(subscriber, puback(2)), ["PUBLISH t x q1 #4 dup"]);
 }
@@ -132,7 +132,7 @@ fn mqtt5_acknowledgement_of_the_wrong_kind_is_a_protocol_error() {
 }
 
 #[test]
-fn mqtt5_3_3_2_17_properties_go_on_unaltered_and_in_order() {
+fn mqtt5_3_3_2_17_properties_are_forwarded_unaltered_and_in_order() {
     // covers: MQTT-3.3.2-4 MQTT-3.3.2-15 MQTT-3.3.2-16 MQTT-3.3.2-18 MQTT-3.3.2-20
     let (mut harness, subscriber, publisher) = pair(transient("s"));
     let properties = MessageProperties::from_properties([
@@ -156,7 +156,7 @@ fn mqtt5_3_1_2_25_message_too_large_for_the_client_is_discarded_as_if_sent() {
     let mut connect = durable("s");
     connect.properties.maximum_packet_size = NonZeroU32::new(40);
     let (mut harness, subscriber, publisher) = pair(connect);
-    // 2 of fixed header, 3 of topic, 2 of identifier, 1 of properties, and 32.
+    // 2 bytes of fixed header, 3 of topic, 2 of Packet Identifier, 1 of properties and 32 of payload.
     harness.run(publisher, [publish("t", "12345678901234567890123456789012", Q1, 1)]);
     harness.run(publisher, [publish("t", "123456789012345678901234567890123", Q1, 2)]);
     harness.run(publisher, [publish("t", "12345678901234567890123456789012345", Q0, 0), publish("t", "y", Q1, 3)]);

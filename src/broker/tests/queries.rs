@@ -1,4 +1,4 @@
-//! What a shard tells about itself: Sessions in bounded pages, one client, and its subscriptions.
+//! Queries to a shard: Sessions in bounded pages, one client, and its subscriptions.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::packets::*;
 use crate::broker::{Answer, ClientView, Event, PAGE_MAX, Page, PageRequest, Query, QueryId, SubscriptionView};
 use crate::codec::{ClientId, ProtocolVersion};
 
-/// Asks a shard, which answers in the same turn and does nothing else.
+/// Sends a query to a shard, and asserts that it is answered in the same turn without another action.
 fn ask(harness: &mut Harness, shard: usize, query: Query) -> Answer {
     let id = QueryId(harness.answers.len() as u64 + 7);
     harness.event(shard, Event::Query(id, Box::new(query)));
@@ -18,14 +18,14 @@ fn ask(harness: &mut Harness, shard: usize, query: Query) -> Answer {
 
 fn clients(harness: &mut Harness, shard: usize, from: u64, limit: usize) -> Page<ClientView> {
     let Answer::Clients(page) = ask(harness, shard, Query::Clients(PageRequest { from, limit })) else {
-        panic!("another answer")
+        panic!("unexpected answer")
     };
     page
 }
 
 fn client(harness: &mut Harness, shard: usize, name: &'static str) -> Option<ClientView> {
     let Answer::Client(client) = ask(harness, shard, Query::Client(ClientId::from(name))) else {
-        panic!("another answer")
+        panic!("unexpected answer")
     };
     client.map(|client| *client)
 }
@@ -34,7 +34,7 @@ fn subscriptions(harness: &mut Harness, name: &'static str, from: u64, limit: us
     let Answer::Subscriptions(page) =
         ask(harness, 0, Query::Subscriptions(ClientId::from(name), PageRequest { from, limit }))
     else {
-        panic!("another answer")
+        panic!("unexpected answer")
     };
     page
 }
@@ -52,7 +52,7 @@ fn all_clients(harness: &mut Harness, limit: usize) -> Vec<String> {
 }
 
 #[test]
-fn a_client_that_is_connected_and_one_that_is_away_are_described() {
+fn connected_and_disconnected_clients_are_described() {
     let mut harness = Harness::new();
     let here = harness.connect(durable("here"));
     let away = harness.connect(durable("away"));
@@ -89,10 +89,10 @@ fn pages_list_every_session_once_and_a_page_is_bounded() {
         assert_eq!(listed.len(), names.len());
         assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), names);
     }
-    assert!(clients(&mut harness, 0, 0, 0).entries.len() <= 1, "a page without entries would never end");
+    assert!(clients(&mut harness, 0, 0, 0).entries.len() <= 1, "limit 0 is raised to 1");
     assert_eq!(clients(&mut harness, 0, u64::MAX, 5), Page { entries: vec![], next: None });
 
-    // One that ends between two pages shifts nobody.
+    // A Session that ends between two pages does not shift the others.
     let first = clients(&mut harness, 0, 0, 3);
     let gone = harness.connect(transient("transient"));
     harness.lose(gone);
@@ -129,7 +129,7 @@ fn subscriptions_of_a_client_come_in_pages() {
 }
 
 #[test]
-fn a_client_that_is_not_read_says_why() {
+fn paused_client_has_its_pause_reasons() {
     let mut harness = Harness::new();
     let waits = harness.connect(durable("waits"));
     harness.run(waits, [subscribe("t", Q1)]);

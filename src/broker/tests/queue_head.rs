@@ -1,4 +1,4 @@
-//! Queues of which the store has all, and memory the head alone: here, two messages.
+//! Queues that are in the store as a whole and in memory only with their head of two messages.
 
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
@@ -10,8 +10,8 @@ fn stored() -> Settings {
     Settings { queue_head: Some(head), ..settings() }
 }
 
-/// A durable subscriber `s` to `t` that is away, and so many messages for it.
-fn away(harness: &mut Harness, messages: u16) {
+/// A disconnected durable subscriber `s` to `t` with this number of messages in its queue.
+fn disconnected(harness: &mut Harness, messages: u16) {
     let subscriber = harness.connect(durable("s"));
     harness.run(subscriber, [subscribe("t", Q2)]);
     harness.lose(subscriber);
@@ -26,7 +26,7 @@ fn publish_to(harness: &mut Harness, numbers: impl Iterator<Item = u16>) {
     }
 }
 
-/// Acknowledges what comes until nothing does, and returns it.
+/// Acknowledges all messages that the client receives, and returns them.
 fn drain(harness: &mut Harness, client: Client) -> Vec<String> {
     let mut lines = Vec::new();
     loop {
@@ -54,16 +54,16 @@ fn window(receive_maximum: u16) -> Connect {
 }
 
 #[test]
-fn queue_is_drained_in_order_while_more_comes() {
+fn queue_is_drained_in_order_while_messages_arrive() {
     let mut harness = Harness::with(1, stored());
-    away(&mut harness, 30);
+    disconnected(&mut harness, 30);
     harness.store_reads = false;
     let subscriber = harness.connect(window(3));
     publish_to(&mut harness, 31..=40);
     let mut got = drain(&mut harness, subscriber);
     assert_eq!(got, lines(1..=2, ""));
     while !harness.fetches.is_empty() {
-        assert_eq!(harness.fetches.len(), 1, "one at a time");
+        assert_eq!(harness.fetches.len(), 1, "one fetch at a time");
         harness.read_store();
         got.extend(drain(&mut harness, subscriber));
     }
@@ -73,9 +73,9 @@ fn queue_is_drained_in_order_while_more_comes() {
 }
 
 #[test]
-fn queue_is_drained_in_order_after_a_restart_and_what_was_sent_has_dup() {
+fn queue_is_drained_in_order_after_a_restart_and_sent_messages_have_dup() {
     let mut harness = Harness::with(1, stored());
-    away(&mut harness, 9);
+    disconnected(&mut harness, 9);
     let subscriber = harness.connect(window(3));
     assert_eq!(harness.received(subscriber), lines(1..=3, ""));
     harness.lose(subscriber);
@@ -87,9 +87,9 @@ fn queue_is_drained_in_order_after_a_restart_and_what_was_sent_has_dup() {
 }
 
 #[test]
-fn session_that_moves_in_the_middle_of_a_fetch_asks_again_where_it_arrives() {
+fn session_that_moves_during_a_fetch_repeats_it_on_the_new_shard() {
     let mut harness = Harness::with(2, stored());
-    away(&mut harness, 5);
+    disconnected(&mut harness, 5);
     harness.restart(stored());
     harness.store_reads = false;
     let first = harness.connect_to(0, durable("s"));
@@ -105,9 +105,9 @@ fn session_that_moves_in_the_middle_of_a_fetch_asks_again_where_it_arrives() {
 }
 
 #[test]
-fn session_that_ends_in_the_middle_of_a_fetch_gets_nothing_of_it() {
+fn session_that_ends_during_a_fetch_ignores_the_answer() {
     let mut harness = Harness::with(1, stored());
-    away(&mut harness, 5);
+    disconnected(&mut harness, 5);
     harness.restart(stored());
     harness.store_reads = false;
     let subscriber = harness.connect(durable("s"));
@@ -121,9 +121,9 @@ fn session_that_ends_in_the_middle_of_a_fetch_gets_nothing_of_it() {
 }
 
 #[test]
-fn what_cannot_be_read_is_counted_and_reported_and_the_session_goes_on() {
+fn unreadable_message_is_counted_and_reported_and_the_session_continues() {
     let mut harness = Harness::with(1, stored());
-    away(&mut harness, 4);
+    disconnected(&mut harness, 4);
     harness.store_reads = false;
     let subscriber = harness.connect(durable("s"));
     assert_eq!(drain(&mut harness, subscriber), lines(1..=2, ""));
@@ -143,9 +143,9 @@ fn what_cannot_be_read_is_counted_and_reported_and_the_session_goes_on() {
 }
 
 #[test]
-fn durable_session_that_becomes_transient_still_gets_what_the_store_alone_has() {
+fn durable_session_that_becomes_transient_still_gets_messages_that_are_only_in_the_store() {
     let mut harness = Harness::with(1, stored());
-    away(&mut harness, 6);
+    disconnected(&mut harness, 6);
     let mut connect = durable("s");
     connect.properties.session_expiry_interval = 0;
     let subscriber = harness.connect(connect);
@@ -154,11 +154,11 @@ fn durable_session_that_becomes_transient_still_gets_what_the_store_alone_has() 
     harness.lose(subscriber);
     assert!(
         harness.records.iter().any(|record| matches!(record, Record::SessionEnded { .. })),
-        "nothing is left of it"
+        "all its records are deleted"
     );
 }
 
-/// A durable subscriber to `t` that is away, with room for four messages, and one who reads the dead letters.
+/// A disconnected durable subscriber to `t` with room for four messages, and a subscriber to the dead letter topic.
 fn with_dead_letters() -> (Harness, Client) {
     let mut harness =
         Harness::with(1, Settings { queued_messages_max: 4, dead_letter_topic: Some(topic("dead")), ..stored() });
@@ -168,9 +168,9 @@ fn with_dead_letters() -> (Harness, Client) {
 }
 
 #[test]
-fn message_that_the_store_alone_has_becomes_a_dead_letter_before_its_record_goes() {
+fn message_only_in_the_store_becomes_a_dead_letter_before_its_record_is_deleted() {
     let (mut harness, _) = with_dead_letters();
-    away(&mut harness, 4);
+    disconnected(&mut harness, 4);
     harness.restart(Settings { queued_messages_max: 4, dead_letter_topic: Some(topic("dead")), ..stored() });
     let [reader, keeper] = [transient("r"), durable("k")].map(|connect| harness.connect(connect));
     for client in [reader, keeper] {
@@ -179,8 +179,8 @@ fn message_that_the_store_alone_has_becomes_a_dead_letter_before_its_record_goes
     harness.store_reads = false;
     publish_to(&mut harness, 5..=7);
     let is_done = |record: &Record| matches!(record, Record::Done { .. });
-    assert!(!harness.records.iter().any(is_done), "nothing is made of them yet");
-    assert_eq!(harness.fetches.len(), 1, "one at a time");
+    assert!(!harness.records.iter().any(is_done), "no dead letter is published yet");
+    assert_eq!(harness.fetches.len(), 1, "one fetch at a time");
     while !harness.fetches.is_empty() {
         harness.read_store();
     }
@@ -197,18 +197,18 @@ fn message_that_the_store_alone_has_becomes_a_dead_letter_before_its_record_goes
 #[test]
 fn dead_letter_that_cannot_be_read_is_counted_as_lost() {
     let (mut harness, _) = with_dead_letters();
-    away(&mut harness, 4);
+    disconnected(&mut harness, 4);
     harness.damaged = true;
     publish_to(&mut harness, 5..=8);
-    // The first two were in memory.
+    // The first two messages were in memory.
     let counters = harness.shards[0].counters();
     assert_eq!((counters.dead_letters, counters.dead_letters_lost), (2, 2));
 }
 
 #[test]
-fn expired_message_that_the_store_alone_has_becomes_a_dead_letter() {
+fn expired_message_only_in_the_store_becomes_a_dead_letter() {
     let (mut harness, reader) = with_dead_letters();
-    away(&mut harness, 2);
+    disconnected(&mut harness, 2);
     let publisher = harness.connect(transient("q"));
     let expiring = Publish { message_expiry_interval: Some(5), ..message("t", "3", Q1, 3) };
     harness.run(publisher, [ClientPacket::Publish(expiring)]);
@@ -219,22 +219,22 @@ fn expired_message_that_the_store_alone_has_becomes_a_dead_letter() {
 }
 
 #[test]
-fn full_queue_drops_without_reading_where_nobody_wants_dead_letters() {
+fn full_queue_drops_without_reading_if_there_is_no_dead_letter_topic() {
     let mut harness = Harness::with(1, Settings { queued_messages_max: 4, ..stored() });
-    away(&mut harness, 9);
+    disconnected(&mut harness, 9);
     assert!(harness.fetches.is_empty());
     assert_eq!(harness.shards[0].counters().dropped[DropReason::QueueFull as usize], 5);
     let dropping = harness.reports.iter().filter(|report| matches!(report, Report::Dropping { .. })).count();
-    assert_eq!(dropping, 1, "once per episode");
+    assert_eq!(dropping, 1, "once per series");
     let subscriber = harness.connect(durable("s"));
     assert_eq!(drain(&mut harness, subscriber), lines(6..=9, ""));
 }
 
 #[test]
-fn room_in_a_queue_is_given_back_whatever_of_it_is_in_memory() {
+fn room_in_a_queue_is_credited_for_messages_in_memory_and_in_the_store() {
     let overflow = crate::broker::QueueOverflow::Reject;
     let mut harness = Harness::with(1, Settings { queued_messages_max: 5, queue_overflow: overflow, ..stored() });
-    away(&mut harness, 5);
+    disconnected(&mut harness, 5);
     let publisher = harness.connect(transient("q"));
     assert_eq!(harness.ask(publisher, publish("t", "no", Q1, 9)), ["PUBACK 9 0x97"]);
     let subscriber = harness.connect(durable("s"));

@@ -50,7 +50,7 @@ fn mqtt5_3_3_1_8_publish_without_retain_changes_nothing() {
 }
 
 #[test]
-fn mqtt5_3_3_1_10_retain_handling_1_sends_to_new_subscriptions_alone() {
+fn mqtt5_3_3_1_10_retain_handling_1_sends_to_new_subscriptions_only() {
     // covers: MQTT-3.3.1-11 MQTT-3.8.4-4
     let mut harness = Harness::new();
     let publisher = harness.connect(transient("p"));
@@ -65,11 +65,15 @@ fn mqtt5_3_3_1_10_retain_handling_1_sends_to_new_subscriptions_alone() {
     assert_eq!(harness.ask(client, with(RetainHandling::SendIfNew)), [suback, message]);
     harness.lose(client);
     let client = harness.connect(durable("a"));
-    assert_eq!(harness.ask(client, with(RetainHandling::SendIfNew)), [suback], "it is the session's");
+    assert_eq!(
+        harness.ask(client, with(RetainHandling::SendIfNew)),
+        [suback],
+        "the subscription exists in the session"
+    );
 }
 
 #[test]
-fn mqtt5_retained_message_carries_the_subscription_identifier_and_what_remains() {
+fn mqtt5_retained_message_has_the_subscription_identifier_and_the_remaining_expiry() {
     // covers: MQTT-3.3.2-6
     let mut harness = Harness::new();
     let publisher = harness.connect(transient("p"));
@@ -153,7 +157,7 @@ fn mqtt5_retained_message_replaced_during_replay_is_sent_once() {
 }
 
 #[test]
-fn mqtt5_retained_messages_come_while_acknowledgements_wait_for_the_store() {
+fn mqtt5_retained_messages_are_sent_while_acknowledgements_wait_for_a_commit() {
     let mut harness = Harness::new();
     let other = harness.connect(durable("s"));
     harness.run(other, [subscribe("q", Q1)]);
@@ -187,11 +191,11 @@ fn mqtt5_retained_message_beyond_the_limits_is_refused() {
     assert_eq!(harness.ask(client, retain("u", "x", Q1, 1)), ["PUBACK 1 0x97"]);
     assert_eq!(harness.received(live), ["PUBLISH t x q0", "PUBLISH t y q0"]);
     harness.run(client, [retain("u", "x", Q0, 0)]);
-    assert_eq!(harness.received(live), ["PUBLISH u x q0"], "at QoS 0 it is only not retained");
+    assert_eq!(harness.received(live), ["PUBLISH u x q0"], "at QoS 0 it is delivered but not retained");
 }
 
 #[test]
-fn mqtt311_3_3_1_7_retained_qos0_message_discards_the_one_before_even_if_it_is_not_kept() {
+fn mqtt311_3_3_1_7_retained_qos0_message_discards_the_previous_one_even_if_not_retained() {
     let limits = RetainedLimits { retained_messages_max: 10, retained_bytes_max: 1_000 };
     let mut harness = Harness::with_retained(1, settings(), limits);
     let client = harness.connect(v311("a", true));
@@ -207,7 +211,7 @@ fn mqtt311_3_3_1_7_retained_qos0_message_discards_the_one_before_even_if_it_is_n
     let kept: Vec<_> = harness.records.iter().filter_map(kept).collect();
     let [(RetainedChange::Set { number, .. }, 1), (RetainedChange::Cleared { number: cleared, .. }, 0)] = &kept[..]
     else {
-        panic!("what the store keeps is the same: {kept:?}");
+        panic!("unexpected records: {kept:?}");
     };
     assert!(number < cleared);
 }
@@ -222,7 +226,7 @@ fn mqtt5_3_8_4_5_filter_that_one_packet_repeats_is_replayed_as_often_and_recorde
     subscriptions.push(subscription("t/+", options(Q0)));
     subscriptions.push(subscription("t/+", options(Q1)));
     let lines = harness.ask(client, subscribe_all(1, 0, subscriptions));
-    let suback = "SUBACK 1 01 01 01 01 01 01 01 01 01 00 97"; // as many entries as a Session may have subscriptions
+    let suback = "SUBACK 1 01 01 01 01 01 01 01 01 01 00 97"; // entries beyond subscriptions_per_session_max are refused
     assert_eq!(lines[0], suback);
     assert_eq!(lines[1..], ["PUBLISH t/1 x q0 retain", "PUBLISH t/2 x q0 retain"].repeat(10));
     let recorded = harness.records.iter().find_map(|record| {
@@ -232,7 +236,7 @@ fn mqtt5_3_8_4_5_filter_that_one_packet_repeats_is_replayed_as_often_and_recorde
 }
 
 #[test]
-fn replay_that_finds_little_goes_on_in_later_turns() {
+fn replay_that_visits_many_nodes_continues_in_later_turns() {
     let limits = RetainedLimits { retained_messages_max: 20_000, retained_bytes_max: 100_000_000 };
     let mut harness = Harness::with_retained(1, settings(), limits);
     let publisher = harness.connect(transient("p"));
@@ -241,7 +245,7 @@ fn replay_that_finds_little_goes_on_in_later_turns() {
     }
     harness.run(publisher, [retain("last/x", "x", Q0, 0)]);
     let (client, other) = (harness.connect(transient("a")), harness.connect(transient("b")));
-    let subscriptions = vec![subscription("+/x", options(Q0)); 10]; // to look for it ten times would cost much
+    let subscriptions = vec![subscription("+/x", options(Q0)); 10]; // too expensive to replay ten times
     harness.send(client, subscribe_all(1, 0, subscriptions));
     harness.send(other, subscribe("+/x", Q0));
     assert_eq!(harness.received(client), ["SUBACK 1 00 00 00 00 00 00 00 00 00 00"]);
@@ -253,7 +257,7 @@ fn replay_that_finds_little_goes_on_in_later_turns() {
 }
 
 #[test]
-fn replaced_subscription_lowers_the_qos_of_what_is_still_replayed() {
+fn replaced_subscription_lowers_the_qos_of_the_rest_of_a_replay() {
     let mut harness = Harness::new();
     let publisher = harness.connect(transient("p"));
     for number in 1..=4 {
@@ -275,7 +279,7 @@ fn replaced_subscription_lowers_the_qos_of_what_is_still_replayed() {
 }
 
 #[test]
-fn access_that_is_taken_away_holds_for_what_is_still_replayed() {
+fn revoked_access_applies_to_the_rest_of_a_replay() {
     let mut harness = Harness::new();
     let publisher = harness.connect(transient("p"));
     for number in 1..=4 {
@@ -292,5 +296,5 @@ fn access_that_is_taken_away_holds_for_what_is_still_replayed() {
         harness.send(client, puback(number));
         lines.extend(harness.received(client));
     }
-    assert_eq!(lines, ["PUBLISH t/2 x q1 #2 retain"], "it was in the queue already");
+    assert_eq!(lines, ["PUBLISH t/2 x q1 #2 retain"], "it was queued before");
 }

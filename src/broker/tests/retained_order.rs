@@ -1,4 +1,4 @@
-//! Records of retained messages come to the log in another order than the messages were retained in.
+//! Recovery if the records of retained messages are appended to the log in another order than the changes were made.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::codec::{ClientPacket, Publish};
 
 const SHARDS: usize = 3;
 
-/// Shards whose records are gathered one by one before they come to the log.
+/// Shards whose records the test appends to the log one by one.
 struct World {
     harness: Harness,
     clients: Vec<Client>,
-    /// What each shard gave to the store in its last event.
-    given: Vec<Vec<Record>>,
+    /// The records of each shard's last event.
+    unappended: Vec<Vec<Record>>,
     log: Vec<Record>,
-    /// All changes of each topic, in the order they happened: the number, and the payload.
+    /// The number and payload of all changes of each topic, in their order.
     changes: BTreeMap<String, Vec<(u64, String)>>,
 }
 
@@ -29,40 +29,40 @@ impl World {
         let client = |shard| harness.connect_to(shard, transient(["a", "b", "c"][shard]));
         let clients = (0..SHARDS).map(client).collect();
         harness.store_answers = false;
-        harness.transports_take = false;
-        Self { harness, clients, given: vec![Vec::new(); SHARDS], log: Vec::new(), changes: BTreeMap::new() }
+        harness.transports_accept = false;
+        Self { harness, clients, unappended: vec![Vec::new(); SHARDS], log: Vec::new(), changes: BTreeMap::new() }
     }
 
-    /// What a shard gave to the store comes to the log.
+    /// Appends the records of a shard to the log.
     fn log(&mut self, shard: usize) {
-        self.log.append(&mut self.given[shard]);
+        self.log.append(&mut self.unappended[shard]);
     }
 
-    /// A client of this shard publishes. All that the shard did before is done.
+    /// Publishes a retained message on this shard, after its earlier records are appended.
     fn retain(&mut self, shard: usize, topic: &str, payload: String) {
         self.log(shard);
         let before = self.harness.records.len();
         let publish = Publish { retain: true, ..Publish::new(super::packets::topic(topic), payload.clone()) };
         self.harness.send(self.clients[shard], ClientPacket::Publish(publish));
-        self.given[shard] = self.harness.records[before..].to_vec();
-        for record in &self.given[shard] {
+        self.unappended[shard] = self.harness.records[before..].to_vec();
+        for record in &self.unappended[shard] {
             let number = number(record).unwrap();
             self.changes.entry(topic.to_owned()).or_default().push((number, payload.clone()));
         }
     }
 
-    /// A second passes: each shard looks what can go.
+    /// Advances the clock by one second, so that each shard deletes obsolete records.
     fn tick(&mut self) {
         self.harness.now = self.harness.now + Duration::from_secs(1);
         for shard in 0..SHARDS {
             self.log(shard);
             let before = self.harness.records.len();
             self.harness.event(shard, Event::DeadlinePassed);
-            self.given[shard] = self.harness.records[before..].to_vec();
+            self.unappended[shard] = self.harness.records[before..].to_vec();
         }
     }
 
-    /// A crash leaves what the last change in the log said.
+    /// Asserts that recovery restores the change with the highest number in the log for each topic.
     fn check(&self) {
         let recovered = recovered(&self.log);
         let found: BTreeMap<_, _> = recovered
@@ -94,7 +94,7 @@ fn number(record: &Record) -> Option<u64> {
 
 proptest! {
     #[test]
-    fn last_change_in_the_log_counts_wherever_the_crash_comes(
+    fn last_change_in_the_log_is_recovered_for_a_crash_after_any_record(
         steps in prop::collection::vec((0..SHARDS, 0..2usize, 0..12u8), 1..60),
     ) {
         let mut world = World::new();
@@ -112,7 +112,7 @@ proptest! {
 }
 
 #[test]
-fn cleared_message_does_not_return_if_its_record_comes_last() {
+fn cleared_message_is_not_recovered_if_its_record_is_appended_last() {
     let mut world = World::new();
     world.retain(0, "t", "1".into());
     world.retain(1, "t", String::new());
@@ -123,7 +123,7 @@ fn cleared_message_does_not_return_if_its_record_comes_last() {
 }
 
 #[test]
-fn older_message_does_not_return_when_the_newer_one_is_cleared() {
+fn older_message_is_not_recovered_when_the_newer_one_is_cleared() {
     let mut world = World::new();
     world.retain(0, "t", "1".into());
     world.retain(1, "t", "2".into());
@@ -136,7 +136,7 @@ fn older_message_does_not_return_when_the_newer_one_is_cleared() {
 }
 
 #[test]
-fn nothing_is_left_of_what_counts_no_more() {
+fn obsolete_records_are_deleted() {
     let mut world = World::new();
     for at in 0..20 {
         world.retain(at % SHARDS, "t", format!("{at}"));
@@ -151,7 +151,7 @@ fn nothing_is_left_of_what_counts_no_more() {
 }
 
 #[test]
-fn what_a_crash_left_and_counts_no_more_goes_after_it() {
+fn obsolete_records_from_before_a_crash_are_deleted_after_it() {
     let mut world = World::new();
     world.retain(0, "t", "1".into());
     world.retain(1, "t", String::new());

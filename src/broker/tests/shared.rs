@@ -98,7 +98,7 @@ fn mqtt5_4_8_2_qos1_message_stays_with_a_session_that_goes_on() {
     harness.lose(first);
     assert_eq!(harness.received(second), [""; 0]);
     harness.seconds(1_000);
-    assert_eq!(harness.received(second), ["PUBLISH t x q1 #1"], "now it has ended");
+    assert_eq!(harness.received(second), ["PUBLISH t x q1 #1"], "the first session has ended");
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn mqtt311_3_8_4_1_subscribe_is_answered_with_its_identifier() {
 }
 
 #[test]
-fn mqtt5_3_8_4_8_message_comes_at_the_lower_qos() {
+fn mqtt5_3_8_4_8_message_is_delivered_at_the_lower_qos() {
     // covers: MQTT-4.3.1-1
     for (published, granted, line) in [
         (Q0, Q2, "PUBLISH t x q0"),
@@ -51,7 +51,7 @@ fn mqtt5_3_8_4_8_message_comes_at_the_lower_qos() {
 }
 
 #[test]
-fn mqtt5_3_2_2_10_subscription_above_the_maximum_qos_is_granted_less() {
+fn mqtt5_3_2_2_10_subscription_above_the_maximum_qos_is_granted_the_maximum() {
     let mut settings = settings();
     settings.maximum_qos = Q1;
     let mut harness = Harness::with(1, settings);
@@ -108,7 +108,7 @@ fn mqtt5_3_8_4_3_subscription_to_the_same_filter_is_replaced() {
 }
 
 #[test]
-fn mqtt5_3_8_3_3_no_local_leaves_out_ones_own_messages() {
+fn mqtt5_3_8_3_3_no_local_excludes_the_clients_own_messages() {
     let mut harness = Harness::new();
     let client = harness.connect(transient("a"));
     let no_local = SubscriptionOptions { no_local: true, ..options(Q0) };
@@ -120,7 +120,7 @@ fn mqtt5_3_8_3_3_no_local_leaves_out_ones_own_messages() {
 }
 
 #[test]
-fn mqtt5_3_8_3_3_no_local_holds_after_a_reconnect() {
+fn mqtt5_3_8_3_3_no_local_applies_after_a_reconnect() {
     let mut harness = Harness::new();
     let client = harness.connect(durable("a"));
     harness.run(client, [subscribe_with("t", SubscriptionOptions { no_local: true, ..options(Q1) })]);
@@ -169,7 +169,7 @@ fn mqtt5_4_7_2_1_wildcards_do_not_match_dollar_topics() {
 }
 
 #[test]
-fn mqtt5_sys_topics_are_for_who_names_them() {
+fn mqtt5_sys_topics_match_only_filters_that_begin_with_sys() {
     let mut settings = settings();
     settings.sys_interval = std::time::Duration::from_secs(10);
     let mut harness = Harness::with(1, settings);
@@ -182,7 +182,7 @@ fn mqtt5_sys_topics_are_for_who_names_them() {
 }
 
 #[test]
-fn mqtt5_3_3_2_3_only_what_matches_is_delivered() {
+fn mqtt5_3_3_2_3_only_matching_messages_are_delivered() {
     // covers: MQTT-4.7.3-4
     let mut harness = Harness::new();
     let client = harness.connect(transient("a"));
@@ -199,7 +199,7 @@ fn rule(effect: Effect, action: AccessAction, filter: &str) -> AccessRule {
 }
 
 #[test]
-fn mqtt5_denied_subscription_is_told_and_reported() {
+fn mqtt5_denied_subscription_is_answered_and_reported() {
     let mut harness = Harness::new();
     harness.granted = Some(Access::new(vec![rule(Effect::Allow, AccessAction::Subscribe, "mine/#")]));
     let client = harness.connect(transient("a"));
@@ -215,7 +215,7 @@ fn mqtt5_denied_subscription_is_told_and_reported() {
 }
 
 #[test]
-fn mqtt5_what_a_client_may_not_receive_is_left_out_of_a_wider_filter() {
+fn mqtt5_denied_topics_are_excluded_from_a_wider_filter() {
     let mut harness = Harness::new();
     let publisher = harness.connect(transient("p"));
     harness.run(publisher, [retain("secret", "r", Q0, 0), retain("open", "r", Q0, 0)]);
@@ -230,7 +230,7 @@ fn mqtt5_what_a_client_may_not_receive_is_left_out_of_a_wider_filter() {
 }
 
 #[test]
-fn mqtt5_changed_access_holds_at_once() {
+fn mqtt5_changed_access_applies_at_once() {
     let mut harness = Harness::new();
     let client = harness.connect(transient("a"));
     harness.run(client, [subscribe("#", Q1)]);

@@ -3,7 +3,7 @@ use super::packets::*;
 use crate::codec::Connect;
 
 #[test]
-fn mqtt5_3_1_4_3_existing_client_is_told_and_closed() {
+fn mqtt5_3_1_4_3_existing_client_is_sent_disconnect_and_closed() {
     // covers: MQTT-3.14.2-2
     let mut harness = Harness::new();
     let first = harness.connect(durable("a"));
@@ -35,7 +35,7 @@ fn mqtt5_takeover_of_a_transient_session_begins_a_new_one() {
 }
 
 #[test]
-fn mqtt5_what_was_in_flight_goes_to_the_new_connection() {
+fn mqtt5_messages_in_flight_are_resent_on_the_new_connection() {
     let mut harness = Harness::new();
     let first = harness.connect(durable("a"));
     harness.run(first, [subscribe("t", Q1)]);
@@ -47,7 +47,7 @@ fn mqtt5_what_was_in_flight_goes_to_the_new_connection() {
 }
 
 #[test]
-fn session_with_records_that_are_not_stable_moves_when_they_are() {
+fn session_moves_to_the_new_connection_when_its_records_are_stable() {
     let mut harness = Harness::new();
     let other = harness.connect(durable("o"));
     harness.run(other, [subscribe("t", Q1)]);
@@ -65,7 +65,7 @@ fn session_with_records_that_are_not_stable_moves_when_they_are() {
 }
 
 #[test]
-fn several_connects_at_once_leave_the_last() {
+fn several_concurrent_connects_leave_only_the_last() {
     let mut harness = Harness::new();
     harness.store_answers = false;
     let clients = [0; 4].map(|_| harness.attempt(0, durable("a")));
@@ -79,7 +79,7 @@ fn several_connects_at_once_leave_the_last() {
 }
 
 #[test]
-fn claimant_that_closes_leaves_the_session_for_the_next() {
+fn claimant_that_closes_leaves_the_session_to_the_next_one() {
     let mut harness = Harness::new();
     let first = harness.connect(durable("a"));
     harness.run(first, [subscribe("t", Q1)]);

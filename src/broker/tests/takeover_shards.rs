@@ -33,7 +33,7 @@ fn session_follows_its_client_to_another_shard() {
     assert_eq!(harness.received(first), ["DISCONNECT 0x8E", "CLOSED"]);
     assert_eq!(harness.received(second), ["CONNACK 0x00 present", "PUBLISH t 1 q1 #1 dup"]);
     assert_eq!(sessions(&harness), [0, 1, 1]);
-    assert_eq!(harness.ask(second, pubrel(9)), ["PUBCOMP 9"], "its received identifiers came with it");
+    assert_eq!(harness.ask(second, pubrel(9)), ["PUBCOMP 9"], "the received set moved with the session");
     harness.run(publisher, [publish("t", "2", Q1, 2)]);
     assert_eq!(harness.received(second), ["PUBLISH t 2 q1 #2"]);
     let queued: Vec<u64> = harness.shards.iter().map(|shard| shard.counters().queued_messages).collect();
@@ -56,7 +56,7 @@ fn clean_start_on_another_shard_ends_the_session_and_publishes_its_will() {
 }
 
 #[test]
-fn messages_on_their_way_to_a_session_that_moves_arrive_once_and_in_order() {
+fn messages_for_a_session_that_moves_arrive_once_and_in_order() {
     let mut harness = three_shards();
     let first = harness.connect_to(0, durable("a"));
     harness.run(first, [subscribe("t", Q1)]);
@@ -66,7 +66,7 @@ fn messages_on_their_way_to_a_session_that_moves_arrive_once_and_in_order() {
     let second = harness.attempt(1, durable("a"));
     harness.send(publisher, publish("t", "2", Q1, 2));
     harness.forward_one(1, 0); // the claim
-    harness.send(publisher, publish("t", "3", Q1, 3)); // to the new shard, ahead of the session
+    harness.send(publisher, publish("t", "3", Q1, 3)); // arrives at the new shard before the session
     harness.forward_one(2, 1);
     harness.forward();
     let lines = ["CONNACK 0x00 present", "PUBLISH t 1 q1 #1", "PUBLISH t 2 q1 #2", "PUBLISH t 3 q1 #3"];
@@ -75,7 +75,7 @@ fn messages_on_their_way_to_a_session_that_moves_arrive_once_and_in_order() {
 }
 
 #[test]
-fn chain_of_claims_ends_with_the_last() {
+fn chain_of_claims_moves_the_session_to_the_last() {
     for order in [[(1, 0), (2, 1)], [(2, 1), (1, 0)]] {
         let mut harness = three_shards();
         let first = harness.connect_to(0, durable("a"));
@@ -97,7 +97,7 @@ fn chain_of_claims_ends_with_the_last() {
 }
 
 #[test]
-fn claimant_that_is_followed_by_another_is_closed_before_the_session_comes() {
+fn claimant_that_is_followed_by_another_is_closed_before_the_session_arrives() {
     let mut harness = three_shards();
     let first = harness.connect_to(0, durable("a"));
     harness.run(first, [subscribe("t", Q1)]);
@@ -112,7 +112,7 @@ fn claimant_that_is_followed_by_another_is_closed_before_the_session_comes() {
 }
 
 #[test]
-fn chain_with_clean_start_in_the_middle_or_at_the_end_begins_anew() {
+fn chain_of_claims_with_clean_start_ends_the_old_session() {
     for (second, third, present) in [(true, false, true), (false, true, false)] {
         let mut harness = three_shards();
         let first = harness.connect_to(0, durable("a"));
@@ -124,7 +124,7 @@ fn chain_with_clean_start_in_the_middle_or_at_the_end_begins_anew() {
         let lines = harness.received(last);
         assert!(lines == ["CONNACK 0x00"] || (present && lines == ["CONNACK 0x00 present"]), "{lines:?}");
         let publisher = harness.connect_to(2, transient("p"));
-        assert_eq!(harness.ask(publisher, publish("t", "x", Q1, 1)), ["PUBACK 1 0x10"], "the first one has ended");
+        assert_eq!(harness.ask(publisher, publish("t", "x", Q1, 1)), ["PUBACK 1 0x10"], "the first session has ended");
     }
 }
 
@@ -177,7 +177,7 @@ fn session_moves_when_its_records_are_stable() {
     assert_eq!(harness.received(other), ["PUBLISH t x q1 #1"]);
 }
 
-/// A full queue drops its oldest with every message, which is recorded: that must not keep the session from moving.
+/// A full queue drops a message and records it for every new message. These records must not delay the move.
 #[test]
 fn session_moves_while_its_full_queue_drops_messages() {
     let mut settings = settings();
@@ -202,7 +202,7 @@ fn session_moves_while_its_full_queue_drops_messages() {
 }
 
 #[test]
-fn publisher_and_subscriber_that_trade_shards_lose_nothing() {
+fn publisher_and_subscriber_that_exchange_shards_lose_nothing() {
     let mut harness = three_shards();
     let mut subscriber = harness.connect_to(0, durable("s"));
     harness.run(subscriber, [subscribe("t", Q2)]);

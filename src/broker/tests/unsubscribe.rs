@@ -3,7 +3,7 @@ use super::packets::*;
 use crate::broker::Record;
 
 #[test]
-fn mqtt5_3_10_4_1_unsubscribe_deletes_the_same_filter_alone() {
+fn mqtt5_3_10_4_1_unsubscribe_deletes_only_the_same_filter() {
     // covers: MQTT-3.10.4-2 MQTT-3.10.4-4 MQTT-3.10.4-5 MQTT-3.10.4-6 MQTT-3.11.3-1 MQTT-3.11.3-2
     let mut harness = Harness::new();
     let client = harness.connect(transient("a"));

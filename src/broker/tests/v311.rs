@@ -1,10 +1,10 @@
-//! What 3.1.1 numbers differently from 5.0, or not at all.
+//! Statements of 3.1.1 that 5.0 numbers differently or does not have.
 
 use super::harness::{Client, Harness};
 use super::packets::*;
 use crate::codec::{ClientPacket, Connect, Publish, ReasonCode, Will};
 
-/// A subscriber to `t` that keeps its Session, and a publisher.
+/// A durable subscriber to `t`, and a publisher.
 fn pair() -> (Harness, Client, Client) {
     let mut harness = Harness::new();
     let subscriber = harness.connect(v311("s", false));
@@ -75,7 +75,7 @@ fn mqtt311_3_3_1_10_empty_retained_message_clears_and_is_delivered() {
 }
 
 #[test]
-fn mqtt311_3_8_4_6_message_comes_at_the_lower_qos() {
+fn mqtt311_3_8_4_6_message_is_delivered_at_the_lower_qos() {
     let (mut harness, _, publisher) = pair();
     let client = harness.connect(v311("a", true));
     harness.run(client, [subscribe("t", Q1)]);
@@ -132,7 +132,7 @@ fn mqtt311_3_2_0_1_first_packet_to_the_client_is_connack() {
 }
 
 #[test]
-fn mqtt311_3_1_4_5_what_comes_behind_a_refused_connect_is_not_processed() {
+fn mqtt311_3_1_4_5_packets_after_a_refused_connect_are_not_processed() {
     let (mut harness, subscriber, _) = pair();
     harness.granted = None;
     let client = harness.attempt(0, v311("a", true));

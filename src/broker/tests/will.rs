@@ -80,7 +80,7 @@ fn mqtt5_3_1_2_15_will_retain_makes_it_the_retained_message() {
 }
 
 #[test]
-fn mqtt5_will_goes_out_at_its_qos_with_its_properties_and_expiry() {
+fn mqtt5_will_is_published_with_its_qos_properties_and_expiry() {
     // covers: MQTT-3.1.3-10
     let (mut harness, watcher) = watched();
     let user_properties = [user_property("b", "2"), user_property("a", "1"), user_property("b", "3")];
@@ -120,7 +120,7 @@ fn mqtt5_delayed_will_is_published_when_the_session_ends_first() {
     assert_eq!(harness.received(watcher), ["PUBLISH w gone q0"]);
     let client = harness.connect(with_will(transient("a"), delayed(5_000)));
     harness.lose(client);
-    assert_eq!(harness.received(watcher), ["PUBLISH w gone q0"], "it ends with the connection");
+    assert_eq!(harness.received(watcher), ["PUBLISH w gone q0"], "the session ends with the connection");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn mqtt5_3_1_3_9_delayed_will_is_not_sent_when_the_client_is_back_in_time() {
 }
 
 #[test]
-fn mqtt5_new_connection_brings_its_own_will() {
+fn mqtt5_new_connection_replaces_the_will() {
     let (mut harness, watcher) = watched();
     let client = harness.connect(with_will(durable("a"), delayed(30)));
     harness.lose(client);
@@ -156,7 +156,7 @@ fn mqtt5_clean_start_ends_the_session_and_publishes_its_delayed_will() {
 }
 
 #[test]
-fn mqtt5_takeover_publishes_an_undelayed_will_alone() {
+fn mqtt5_takeover_publishes_only_an_undelayed_will() {
     let (mut harness, watcher) = watched();
     harness.connect(with_will(durable("a"), will("w", "gone")));
     harness.connect(with_will(durable("a"), delayed(30)));
@@ -167,7 +167,7 @@ fn mqtt5_takeover_publishes_an_undelayed_will_alone() {
 }
 
 #[test]
-fn mqtt5_takeover_that_ends_the_session_publishes_its_will_whatever_its_delay() {
+fn mqtt5_takeover_that_ends_the_session_publishes_a_delayed_will() {
     let (mut harness, watcher) = watched();
     harness.connect(with_will(transient("a"), delayed(30)));
     harness.connect(durable("a"));
