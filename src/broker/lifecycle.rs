@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shard_runs_since_its_first_event() {
+    fn uptime_counts_from_the_first_event() {
         let mut lifecycle = Lifecycle::default();
         assert_eq!(lifecycle.uptime(Timestamp(5_000)), Duration::ZERO);
         assert!(lifecycle.begin(Timestamp(1_000)) && !lifecycle.begin(Timestamp(2_000)));

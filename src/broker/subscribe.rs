@@ -130,7 +130,7 @@ impl Shard {
             match (is_wanted, wanted.get_mut(&filter.topic_filter)) {
                 (true, None) => _ = wanted.insert(filter.topic_filter.clone(), (1, granted)),
                 (_, Some(earlier)) => *earlier = (earlier.0 + usize::from(is_wanted), granted),
-                (false, None) => entry.replays.regrant(&filter.topic_filter, granted),
+                (false, None) => entry.replays.set_granted(&filter.topic_filter, granted),
             }
         }
         if retained.is_empty() {

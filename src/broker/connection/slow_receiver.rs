@@ -21,7 +21,7 @@ use crate::timestamp::Timestamp;
 
 impl Shard {
     /// Whether a QoS 0 message for the Session in `slot` must be dropped, because the outgoing buffer is full or the receiver is slow.
-    pub(in crate::broker) fn is_overrun(&self, slot: usize) -> bool {
+    pub(in crate::broker) fn drops_qos0(&self, slot: usize) -> bool {
         let connection = self.sessions.get(slot).and_then(|entry| entry.connection);
         let Some(connection) = connection.and_then(|id| self.connection(id)) else { return false };
         let maximum = self.settings.outgoing_bytes_max;

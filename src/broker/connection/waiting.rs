@@ -13,11 +13,11 @@ use crate::routing::{ShardId, Subscriber};
 pub(in crate::broker) struct FlowControl {
     store_congested: bool,
     full_shards: Vec<ShardId>,
-    for_store: Vec<ConnectionId>,
-    for_shards: Vec<(ShardId, ConnectionId)>,
-    for_disk: Vec<ConnectionId>,
+    store_waiters: Vec<ConnectionId>,
+    shard_waiters: Vec<(ShardId, ConnectionId)>,
+    disk_waiters: Vec<ConnectionId>,
     /// Connections whose message another member of a share may have room for.
-    for_shares: Vec<ConnectionId>,
+    share_waiters: Vec<ConnectionId>,
     /// Connections that can continue; `Shard::after_event` takes a bounded number after each event.
     ready: VecDeque<(ConnectionId, ReadyTask)>,
 }
@@ -54,7 +54,7 @@ impl FlowControl {
         self.store_congested = congested;
         if !congested {
             let task = |id| (id, ReadyTask::Resume(PauseReason::StoreCongested));
-            self.ready.extend(self.for_store.drain(..).map(task));
+            self.ready.extend(self.store_waiters.drain(..).map(task));
         }
     }
 
@@ -63,43 +63,43 @@ impl FlowControl {
         if full {
             return self.full_shards.push(shard);
         }
-        for (_, id) in self.for_shards.extract_if(.., |(other, _)| *other == shard) {
+        for (_, id) in self.shard_waiters.extract_if(.., |(other, _)| *other == shard) {
             self.ready.push_back((id, ReadyTask::Resume(PauseReason::ShardFull)));
         }
     }
 
     /// Retries all messages that wait for the disk.
     pub(in crate::broker) fn on_disk_room(&mut self) {
-        self.ready.extend(self.for_disk.drain(..).map(|id| (id, ReadyTask::Retry(None))));
+        self.ready.extend(self.disk_waiters.drain(..).map(|id| (id, ReadyTask::Retry(None))));
     }
 
     /// Retries all messages that another member of a share may have room for.
     pub(in crate::broker) fn retry_shares(&mut self) {
-        self.ready.extend(self.for_shares.drain(..).map(|id| (id, ReadyTask::Retry(None))));
+        self.ready.extend(self.share_waiters.drain(..).map(|id| (id, ReadyTask::Retry(None))));
     }
 
     /// Adds a connection that waits for the end of store congestion.
     pub(in crate::broker) fn wait_for_store(&mut self, id: ConnectionId, connections: &Connections) {
-        self.for_store.push(id);
-        prune_resumed(&mut self.for_store, connections, |id| *id);
+        self.store_waiters.push(id);
+        prune_resumed(&mut self.store_waiters, connections, |id| *id);
     }
 
     /// Adds a connection that waits for room in the mailbox of `shard`.
     pub(in crate::broker) fn wait_for_shard(&mut self, shard: ShardId, id: ConnectionId, connections: &Connections) {
-        self.for_shards.push((shard, id));
-        prune_resumed(&mut self.for_shards, connections, |(_, id)| *id);
+        self.shard_waiters.push((shard, id));
+        prune_resumed(&mut self.shard_waiters, connections, |(_, id)| *id);
     }
 
     /// Adds a connection whose message waits for room on the disk.
     pub(in crate::broker) fn wait_for_disk(&mut self, id: ConnectionId, connections: &Connections) {
-        self.for_disk.push(id);
-        prune_resumed(&mut self.for_disk, connections, |id| *id);
+        self.disk_waiters.push(id);
+        prune_resumed(&mut self.disk_waiters, connections, |id| *id);
     }
 
     /// Adds a connection whose message another member of a share may have room for.
     pub(in crate::broker) fn wait_for_share(&mut self, id: ConnectionId, connections: &Connections) {
-        self.for_shares.push(id);
-        prune_resumed(&mut self.for_shares, connections, |id| *id);
+        self.share_waiters.push(id);
+        prune_resumed(&mut self.share_waiters, connections, |id| *id);
     }
 
     /// Queues a connection that can continue.
@@ -122,11 +122,11 @@ impl FlowControl {
     pub(in crate::broker) fn is_listed(&self, id: ConnectionId, reason: PauseReason) -> bool {
         self.ready.iter().any(|(other, _)| *other == id)
             || match reason {
-                PauseReason::StoreCongested => self.for_store.contains(&id) && self.store_congested,
+                PauseReason::StoreCongested => self.store_waiters.contains(&id) && self.store_congested,
                 PauseReason::ShardFull => {
-                    self.for_shards.iter().any(|(shard, other)| *other == id && self.full_shards.contains(shard))
+                    self.shard_waiters.iter().any(|(shard, other)| *other == id && self.full_shards.contains(shard))
                 }
-                PauseReason::NoRoom => self.for_disk.contains(&id),
+                PauseReason::NoRoom => self.disk_waiters.contains(&id),
                 PauseReason::Authenticating
                 | PauseReason::Claiming
                 | PauseReason::ResponsesUnsent

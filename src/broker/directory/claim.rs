@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_holder_is_what_it_was_made_of() {
+    fn holder_returns_its_claim_and_shard() {
         for (shard, claim) in [(0, 0), (0, 1), (1, 0), (u16::MAX, 7), (3, (1 << 48) - 1)] {
             let holder = Holder::new(ShardId(shard), Claim(claim));
             assert_eq!((holder.shard(), holder.claim()), (ShardId(shard), Claim(claim)));

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_claim_holds_a_client_identifier_until_it_is_given_up() {
+    fn last_claim_holds_a_client_identifier_until_unclaim() {
         let directory = Directory::default();
         let (a, b) = (ClientId::from("a"), ClientId::from("b"));
         assert_eq!(directory.holder(&a), None);

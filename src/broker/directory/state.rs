@@ -124,7 +124,7 @@ impl Shared {
     }
 
     /// Makes new Sessions get numbers after this one.
-    pub(in crate::broker) fn number_behind(&self, session: Option<SessionKey>) {
+    pub(in crate::broker) fn number_sessions_after(&self, session: Option<SessionKey>) {
         self.keys.fetch_max(session.map_or(1, |key| key.0 + 1), Ordering::Relaxed);
     }
 

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_without_a_record_stay_behind_what_was_deferred_before() {
+    fn copies_without_a_record_do_not_overtake_deferred_messages() {
         let mut pipeline = CommitPipeline::default();
         let first = pipeline.issue();
         let second = pipeline.issue();
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_that_waits_for_an_older_record_leaves_with_it() {
+    fn answer_that_waits_for_an_older_record_is_taken_with_it() {
         let mut pipeline = CommitPipeline::default();
         let [first, second] = [pipeline.issue(), pipeline.issue()];
         pipeline.await_answer(first, SessionKey(1), 1);

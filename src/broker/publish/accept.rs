@@ -10,7 +10,7 @@ use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::blocked::WaitsFor;
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::plan::{
-    Admission, Copies, Distribution, Verdict, choose_members, may_need_record, only_receiver, queueing,
+    Admission, Copies, Distribution, Verdict, choose_members, may_need_record, only_receiver, queueing_receivers,
 };
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::route_cache::Resolved;
@@ -58,7 +58,7 @@ impl Shard {
         let room = match self.room_for(publisher, &application, route, &chosen) {
             Ok(room) => room,
             Err((room, taken)) => {
-                self.free_reserved(room.bytes, queueing(publisher, route, &chosen).take(taken), turn);
+                self.free_reserved(room.bytes, queueing_receivers(publisher, route, &chosen).take(taken), turn);
                 return Verdict::full(application, WaitsFor::Queue(room));
             }
         };
@@ -67,7 +67,7 @@ impl Shard {
         accepted.level = level;
         if accepted.retain && !self.retain(&mut accepted, publisher) {
             if let Admission::Reserved { bytes } = room {
-                self.free_reserved(bytes, queueing(publisher, route, &chosen), turn);
+                self.free_reserved(bytes, queueing_receivers(publisher, route, &chosen), turn);
             }
             return Verdict::refused(ReasonCode::QuotaExceeded);
         }
@@ -116,38 +116,38 @@ impl Shard {
         application.qos > Qos::AtMostOnce
             && (application.retain
                 || publisher.deduplicated.is_some()
-                || self.keeps_received(publisher)
+                || self.stores_received_ids(publisher)
                 || !route.shares.is_empty()
                 || route.receivers.iter().any(|receiver| receiver.subscriber.is_durable()))
     }
 
     /// Whether the set of received Packet Identifiers of the publisher is stored.
-    fn keeps_received(&self, publisher: &Publisher) -> bool {
+    fn stores_received_ids(&self, publisher: &Publisher) -> bool {
         publisher.received.is_some_and(|(slot, _)| self.sessions.get(slot).is_some_and(SessionSlot::is_durable))
     }
 
     /// Whether copies that are not part of the record wait for its commit. If a crash lost the record, the publisher would send the message
     /// again and it would be accepted twice, so no receiver may get it before. Later messages must not overtake it. [MQTT-4.6.0-6]
     fn copies_must_wait(&self, publisher: &Publisher, qos: Qos) -> bool {
-        let is_resent = qos == Qos::ExactlyOnce && self.keeps_received(publisher);
+        let is_resent = qos == Qos::ExactlyOnce && self.stores_received_ids(publisher);
         is_resent
             || publisher.deduplicated.is_some()
             || publisher.instead_of.is_some()
-            || !self.pipeline.is_stable(self.held_until(publisher))
+            || !self.pipeline.is_stable(self.copies_held_until(publisher))
     }
 
     /// The ticket that all copies of this publisher's messages wait for; 0: none.
-    fn held_until(&self, publisher: &Publisher) -> Ticket {
+    fn copies_held_until(&self, publisher: &Publisher) -> Ticket {
         let entry = publisher.received.and_then(|(slot, _)| self.sessions.get(slot));
-        entry.map_or(Ticket::default(), |entry| entry.held_until)
+        entry.map_or(Ticket::default(), |entry| entry.copies_held_until)
     }
 
     /// Makes later messages of this publisher wait for `ticket`, if this message has a `dedup-id` or itself waits for such a message.
     fn defer_later_copies(&mut self, publisher: &Publisher, ticket: Option<Ticket>) {
         let (Some((slot, _)), Some(ticket)) = (publisher.received, ticket) else { return };
         let Some(entry) = self.sessions.get_mut(slot) else { return };
-        if publisher.deduplicated.is_some() || !self.pipeline.is_stable(entry.held_until) {
-            entry.held_until = entry.held_until.max(ticket);
+        if publisher.deduplicated.is_some() || !self.pipeline.is_stable(entry.copies_held_until) {
+            entry.copies_held_until = entry.copies_held_until.max(ticket);
         }
     }
 
@@ -211,7 +211,7 @@ impl Shard {
         let puts_nothing = durable.is_empty() && received.is_none() && !matches!(retained, RetainedChange::Set { .. });
         if puts_nothing && retained == RetainedChange::None && deduplicated.is_none() && instead_of.is_none() {
             if !held.is_empty() {
-                let ticket = self.pipeline.defer_behind(self.held_until(publisher), origin, held);
+                let ticket = self.pipeline.defer_behind(self.copies_held_until(publisher), origin, held);
                 self.defer_later_copies(publisher, Some(ticket));
             }
             return None;

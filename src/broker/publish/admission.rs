@@ -10,7 +10,7 @@ use crate::broker::action::Action;
 use crate::broker::counters::DropReason;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::publish::blocked::AwaitedRoom;
-use crate::broker::publish::plan::{Admission, Chosen, queueing};
+use crate::broker::publish::plan::{Admission, Chosen, queueing_receivers};
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::settings::QueueOverflow;
 use crate::broker::shard::{Shard, Turn};
@@ -39,10 +39,12 @@ impl Shard {
         }
         let bytes = session::queued_bytes(application.message.content_len());
         let room = &self.queue_room;
-        let full =
-            queueing(publisher, route, chosen).enumerate().find(|(_, subscriber)| !room.reserve(subscriber, bytes));
+        let full = queueing_receivers(publisher, route, chosen)
+            .enumerate()
+            .find(|(_, subscriber)| !room.reserve(subscriber, bytes));
         let Some((taken, to)) = full else { return Ok(Admission::Reserved { bytes }) };
-        let messages = 1 + queueing(publisher, route, chosen).take(taken).filter(|other| other.key == to.key).count();
+        let messages =
+            1 + queueing_receivers(publisher, route, chosen).take(taken).filter(|other| other.key == to.key).count();
         let is_shared = !route.shares.is_empty();
         Err((AwaitedRoom { to: Arc::clone(to), messages, bytes, is_shared }, taken))
     }

@@ -55,7 +55,7 @@ impl Shard {
             }
         } else if self.session(slot, to.key).is_none() {
             self.redirect_or_drop(to, sequenced, turn);
-        } else if sequenced.sequence.is_none() && self.is_overrun(slot) {
+        } else if sequenced.sequence.is_none() && self.drops_qos0(slot) {
             self.count_dropped(slot, to.key, DropReason::SlowReceiver, turn);
         } else {
             match sequenced.sequence {

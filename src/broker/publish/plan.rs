@@ -125,7 +125,7 @@ pub(in crate::broker) enum Admission {
 }
 
 /// The receivers that queue a message: those that get it at QoS 1 or 2.
-pub(in crate::broker) fn queueing<'a>(
+pub(in crate::broker) fn queueing_receivers<'a>(
     publisher: &Publisher,
     route: &'a Route,
     chosen: &Chosen<'a>,

@@ -24,9 +24,9 @@ pub(in crate::broker) struct Routes {
     /// The number of receivers in all routes.
     receivers: usize,
     /// The next index to check for eviction.
-    evicts_at: usize,
+    next_evicted: usize,
     /// The next index to check for an invalid route.
-    sweeps_at: usize,
+    next_swept: usize,
 }
 
 /// The cached values of a topic.
@@ -79,13 +79,13 @@ impl Routes {
         }
         let published = shared.directory.route_generations.published();
         for _ in 0..SWEPT_MAX.min(self.resolved.len()) {
-            if self.sweeps_at >= self.resolved.len() {
-                self.sweeps_at = 0;
+            if self.next_swept >= self.resolved.len() {
+                self.next_swept = 0;
             }
-            if self.is_valid(shared, self.sweeps_at, published) {
-                self.sweeps_at += 1;
+            if self.is_valid(shared, self.next_swept, published) {
+                self.next_swept += 1;
             } else {
-                self.remove(self.sweeps_at);
+                self.remove(self.next_swept);
             }
         }
         self.check();
@@ -108,7 +108,7 @@ impl Routes {
         let mut place = self.resolved.len();
         if place >= ROUTES_MAX {
             place = self.least_used();
-            self.evicts_at = place + 1;
+            self.next_evicted = place + 1;
         }
         if let (Some(resolved), Some(concern)) = (self.resolved.get_mut(place), self.concerns.get_mut(place)) {
             let evicted = mem::replace(resolved, added);
@@ -154,19 +154,19 @@ impl Routes {
     /// The index of a route that was not used recently (second chance).
     fn least_used(&mut self) -> usize {
         for _ in 0..SPARED_MAX {
-            if self.evicts_at >= self.resolved.len() {
-                self.evicts_at = 0;
+            if self.next_evicted >= self.resolved.len() {
+                self.next_evicted = 0;
             }
-            match self.resolved.get_mut(self.evicts_at) {
+            match self.resolved.get_mut(self.next_evicted) {
                 Some(resolved) if resolved.is_used => resolved.is_used = false,
                 Some(_) | None => break,
             }
-            self.evicts_at += 1;
+            self.next_evicted += 1;
         }
-        if self.evicts_at >= self.resolved.len() {
-            self.evicts_at = 0;
+        if self.next_evicted >= self.resolved.len() {
+            self.next_evicted = 0;
         }
-        self.evicts_at
+        self.next_evicted
     }
 
     /// Removes the route at this index; the last route of the list moves there.

@@ -20,11 +20,11 @@ impl Shard {
         let (mut recorded, mut bytes, mut last) = (0, 0, None);
         while recorded < RECORDED_MAX
             && bytes < self.settings.outgoing_bytes_max / 2
-            && self.takes_retained(slot, recorded)
+            && self.has_room_for_retained(slot, recorded)
         {
             let delivery = match self.next_retained(slot, &access, turn.now) {
                 Step::Deliver(delivery) => delivery,
-                Step::LeaveOut => continue,
+                Step::Skip => continue,
                 Step::Defer => {
                     self.defer_replays(slot, turn.now);
                     break;
@@ -68,7 +68,7 @@ impl Shard {
     }
 
     /// Whether the client of the Session in `slot` has room for a retained message. `recorded`: messages that wait for a commit.
-    fn takes_retained(&self, slot: usize, recorded: usize) -> bool {
+    fn has_room_for_retained(&self, slot: usize, recorded: usize) -> bool {
         let Some(entry) = self.sessions.get(slot) else { return false };
         let Some(connection) = entry.connection.and_then(|id| self.connection(id)) else { return false };
         entry.session.is_open()
@@ -84,16 +84,16 @@ impl Shard {
         let (retained, granted) = match entry.replays.next(|| self.shared.retained(), now, self.retained.visits()) {
             NextReplayed::Message(retained, granted) => (retained, granted),
             NextReplayed::OutOfVisits => return Step::Defer,
-            NextReplayed::Nothing => return Step::End,
+            NextReplayed::Finished => return Step::End,
         };
         if retained.expires_at.is_some_and(|at| at <= now) {
             self.counters.dropped(DropReason::Expired, 1);
-            return Step::LeaveOut;
+            return Step::Skip;
         }
         let is_own = granted.no_local && retained.publisher.as_ref() == Some(&entry.subscriber.client_id);
         // A message that was replaced meanwhile is skipped: the subscription got the new one when that was published.
         if is_own || !retained.current.is() || !access.receive(&retained.message.topic) {
-            return Step::LeaveOut;
+            return Step::Skip;
         }
         Step::Deliver(Delivery {
             message: Arc::clone(&retained.message),
@@ -110,7 +110,7 @@ impl Shard {
 enum Step {
     Deliver(Delivery),
     /// Skip it: expired, replaced, denied, or excluded by No Local.
-    LeaveOut,
+    Skip,
     /// Look for it in a later turn.
     Defer,
     /// All replays are finished.

@@ -59,7 +59,7 @@ pub(in crate::broker) enum NextReplayed<'a> {
     /// The visits of this event are used up.
     OutOfVisits,
     /// All replays are finished.
-    Nothing,
+    Finished,
 }
 
 impl Replay {
@@ -104,7 +104,7 @@ impl Replays {
     }
 
     /// A subscription was replaced by one that starts no replay: the rest of an earlier replay uses the new options.
-    pub(in crate::broker) fn regrant(&mut self, filter: &TopicFilter, granted: Granted) {
+    pub(in crate::broker) fn set_granted(&mut self, filter: &TopicFilter, granted: Granted) {
         let Some(active) = &mut self.0 else { return };
         let replay =
             if active.current.0 == *filter { Some(&mut active.current.1) } else { active.later.get_mut(filter) };
@@ -182,7 +182,7 @@ impl Replays {
         }
         self.check();
         let next = self.0.as_mut().and_then(|active| Some((active.found.pop_front()?, &active.current.1.granted)));
-        next.map_or(NextReplayed::Nothing, |(retained, granted)| NextReplayed::Message(retained, granted))
+        next.map_or(NextReplayed::Finished, |(retained, granted)| NextReplayed::Message(retained, granted))
     }
 
     /// Ends the current replay and begins the next one.
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn filter_that_a_packet_repeats_is_repeated_unless_that_costs_much() {
+    fn replay_of_a_repeated_filter_is_repeated_unless_it_is_too_expensive() {
         for (messages, repeats, expected) in [(3, 1, 6), (3, 9, 30), (VISITS_MAX as u64, 9, VISITS_MAX)] {
             let store = store(messages);
             let mut replays = Replays::default();

@@ -21,7 +21,7 @@ impl Shared {
         gone: Vec<u64>,
         sessions: impl Iterator<Item = SessionKey>,
     ) -> Vec<Arc<RetainedMessage>> {
-        self.number_behind(sessions.max());
+        self.number_sessions_after(sessions.max());
         let last = retained.iter().map(|retained| retained.number).chain(gone.iter().copied()).max();
         let mut store = self.retained_mut();
         let too_many: Vec<_> =

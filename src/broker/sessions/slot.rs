@@ -28,7 +28,7 @@ pub(in crate::broker) struct SessionSlot {
     /// The last record that must be stable before the Session moves to another shard.
     pub(in crate::broker) last_ticket: Ticket,
     /// The last record that all copies of its client's messages wait for.
-    pub(in crate::broker) held_until: Ticket,
+    pub(in crate::broker) copies_held_until: Ticket,
     /// Whether a drop was reported and no message was delivered since.
     pub(in crate::broker) dropping: bool,
     /// Whether it has Shared Subscriptions. Its number of queued messages is then published for the choice of share members.
@@ -50,7 +50,7 @@ impl SessionSlot {
             will: None,
             stored: false,
             last_ticket: Ticket::default(),
-            held_until: Ticket::default(),
+            copies_held_until: Ticket::default(),
             dropping: false,
             has_shares: false,
             replays: Replays::default(),
@@ -62,7 +62,7 @@ impl SessionSlot {
         self.session.forget_shard();
         self.replays.reset_shard_state();
         self.last_ticket = Ticket::default();
-        self.held_until = Ticket::default();
+        self.copies_held_until = Ticket::default();
     }
 
     /// When the Session expires if its client does not connect before; `None`: never.

@@ -47,7 +47,7 @@ impl Shard {
             return self.surrender(claimant, None, turn);
         };
         if claimant.clean_start {
-            return self.end_for(claimant, slot, turn);
+            return self.end_for_clean_start(claimant, slot, turn);
         }
         if !self.pipeline.is_stable(entry.last_ticket) {
             return self.sessions.delay_departure(entry.last_ticket, prior, claimant);
@@ -58,7 +58,7 @@ impl Shard {
 
     /// Ends the Session in `slot` for a CONNECT with Clean Start. CONNACK confirms the end, so the record of the end must be stable
     /// first. [MQTT-3.1.2-4]
-    fn end_for(&mut self, claimant: Claimant, slot: usize, turn: &mut Turn<'_>) {
+    fn end_for_clean_start(&mut self, claimant: Claimant, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let (prior, is_stored) = (entry.claim, entry.stored);
         self.end_session(slot, turn);
@@ -135,7 +135,7 @@ impl Shard {
             Some(mut entry) if claimant.clean_start => {
                 entry.claim = claim;
                 let slot = self.insert_session(*entry);
-                self.end_for(claimant, slot, turn);
+                self.end_for_clean_start(claimant, slot, turn);
             }
             session => self.surrender(claimant, session, turn),
         }

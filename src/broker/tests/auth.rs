@@ -20,7 +20,7 @@ fn answer(method: &'static str) -> ClientPacket {
     auth(ReasonCode::ContinueAuthentication, Some(method), "more")
 }
 
-fn by_hand() -> Harness {
+fn with_manual_authentication() -> Harness {
     let mut harness = Harness::new();
     harness.granted = None;
     harness
@@ -33,7 +33,7 @@ fn pass_provider(harness: &mut Harness) {
 
 /// A client with full access that authenticated with the method `m`.
 fn accepted() -> (Harness, Client) {
-    let mut harness = by_hand();
+    let mut harness = with_manual_authentication();
     let client = harness.attempt(0, with_method("m"));
     harness.grant(Access::everything(), None);
     harness.run(client, []);
@@ -43,7 +43,7 @@ fn accepted() -> (Harness, Client) {
 #[test]
 fn mqtt5_4_12_0_2_server_may_continue_with_auth() {
     // covers: MQTT-4.12.0-3 MQTT-4.12.0-5
-    let mut harness = by_hand();
+    let mut harness = with_manual_authentication();
     let client = harness.attempt(0, with_method("m"));
     let (_, request) = &harness.requests[0];
     assert_eq!((request.method.as_deref(), request.data.as_deref()), (Some("m"), Some(&b"first"[..])));
@@ -65,7 +65,7 @@ fn mqtt5_4_12_0_2_server_may_continue_with_auth() {
 #[test]
 fn mqtt5_4_12_0_4_server_may_reject_at_any_point() {
     // covers: MQTT-4.12.0-1
-    let mut harness = by_hand();
+    let mut harness = with_manual_authentication();
     let client = harness.attempt(0, with_method("unknown"));
     harness.refuse(ReasonCode::BadAuthenticationMethod);
     assert_eq!(harness.received(client), ["CONNACK 0x8C", "CLOSED"]);
@@ -79,7 +79,7 @@ fn mqtt5_4_12_0_4_server_may_reject_at_any_point() {
 #[test]
 fn mqtt5_3_1_2_30_only_auth_may_come_before_connack() {
     for packet in [publish("t", "x", Q0, 0), answer("other"), auth(ReasonCode::ReAuthenticate, Some("m"), "")] {
-        let mut harness = by_hand();
+        let mut harness = with_manual_authentication();
         let client = harness.attempt(0, with_method("m"));
         pass_provider(&mut harness);
         harness.send(client, packet);
@@ -89,7 +89,7 @@ fn mqtt5_3_1_2_30_only_auth_may_come_before_connack() {
 
 #[test]
 fn mqtt5_3_1_2_30_client_may_disconnect_during_authentication() {
-    let mut harness = by_hand();
+    let mut harness = with_manual_authentication();
     let client = harness.attempt(0, with_method("m"));
     pass_provider(&mut harness);
     harness.run(client, []);
@@ -98,7 +98,7 @@ fn mqtt5_3_1_2_30_client_may_disconnect_during_authentication() {
 
 #[test]
 fn mqtt5_authentication_that_takes_too_long_is_refused() {
-    let mut harness = by_hand();
+    let mut harness = with_manual_authentication();
     let client = harness.attempt(0, with_method("m"));
     pass_provider(&mut harness);
     harness.seconds(10);
@@ -107,7 +107,7 @@ fn mqtt5_authentication_that_takes_too_long_is_refused() {
 
 #[test]
 fn mqtt5_4_12_0_6_without_a_method_there_is_no_auth() {
-    let mut harness = by_hand();
+    let mut harness = with_manual_authentication();
     let client = harness.attempt(0, transient("a"));
     pass_provider(&mut harness);
     let lines = harness.received(client);

@@ -117,7 +117,7 @@ fn window_survives_a_restart_in_the_record_of_its_message() {
 }
 
 #[test]
-fn identifier_of_a_refused_message_is_not_remembered() {
+fn identifier_of_a_refused_message_is_not_in_the_window() {
     let mut small = settings();
     small.queued_messages_max = 1;
     small.queue_overflow = crate::broker::QueueOverflow::Reject;

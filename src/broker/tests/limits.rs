@@ -26,7 +26,7 @@ fn full_queue_drops_the_oldest_and_counts_it() {
 }
 
 #[test]
-fn full_queue_is_reported_once_per_episode() {
+fn full_queue_is_reported_once_per_series_of_drops() {
     let (mut harness, publisher) = full_queue();
     let reported = |harness: &Harness| {
         let dropping = |report: &&Report| matches!(report, Report::Dropping { reason: DropReason::QueueFull, .. });

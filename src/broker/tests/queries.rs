@@ -113,7 +113,7 @@ fn only_the_shard_that_has_a_session_describes_it() {
 }
 
 #[test]
-fn subscriptions_of_a_client_come_in_pages() {
+fn subscriptions_of_a_client_are_listed_in_pages() {
     let mut harness = Harness::new();
     let subscriber = harness.connect(durable("s"));
     harness.run(subscriber, [subscribe("a/+", Q1), subscribe("$share/g/b", Q2), subscribe("c/#", Q0)]);

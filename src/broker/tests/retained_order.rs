@@ -174,7 +174,7 @@ fn obsolete_records_from_before_a_crash_are_deleted_after_it() {
 }
 
 #[test]
-fn acknowledged_clearing_is_stable_even_if_somebody_cleared_before() {
+fn acknowledged_clearing_is_recorded_even_if_the_topic_is_cleared_already() {
     let mut harness = Harness::new();
     let (one, other) = (harness.connect(transient("a")), harness.connect(transient("b")));
     harness.run(one, [retain("t", "x", Q1, 1)]);
@@ -186,7 +186,7 @@ fn acknowledged_clearing_is_stable_even_if_somebody_cleared_before() {
 }
 
 #[test]
-fn expired_message_leaves_nothing_in_the_store() {
+fn record_of_an_expired_retained_message_is_deleted() {
     let mut harness = Harness::new();
     let client = harness.connect(transient("a"));
     let publish = Publish { retain: true, message_expiry_interval: Some(1), ..message("t", "x", Q1, 1) };
