@@ -15,25 +15,25 @@ pub enum Action {
     /// Encode the packet into the outgoing buffer of the connection, and flush it soon. Report the bytes that the transport accepts as
     /// [`Event::Flushed`](crate::broker::Event::Flushed).
     Send {
-        /// To this connection.
+        /// The connection.
         connection: ConnectionId,
-        /// This packet.
+        /// The packet.
         packet: ServerPacket,
     },
     /// Flush the outgoing buffer within a bounded time, and close. Read nothing more; no later action refers to the connection.
     /// An [`Event::Closed`](crate::broker::Event::Closed) that follows is ignored.
     Close {
-        /// This connection.
+        /// The connection.
         connection: ConnectionId,
     },
     /// Stop decoding packets of this connection until [`Action::Resume`], including bytes that were read before.
     Pause {
-        /// This connection.
+        /// The connection.
         connection: ConnectionId,
     },
     /// Read and decode packets of this connection again.
     Resume {
-        /// This connection.
+        /// The connection.
         connection: ConnectionId,
     },
     /// Ask whether a client may connect; answered by [`Event::Authenticated`](crate::broker::Event::Authenticated). The connection is paused meanwhile.
@@ -55,7 +55,7 @@ pub enum Action {
     Fetch(Box<Fetch>),
     /// Send a message to another shard; messages between two shards keep their order.
     Forward {
-        /// To this shard.
+        /// The receiving shard.
         shard: ShardId,
         /// The message.
         message: ShardMessage,

@@ -73,7 +73,7 @@ pub enum DropReason {
     SessionEnded = 5,
     /// A retained message that exceeds the limits.
     RetainedFull = 6,
-    /// The publisher's Session Expiry, access or a limit refused the Will.
+    /// A Will could not be published: the retained messages reached a limit, or a queue or the disk is full.
     WillRefused = 7,
     /// The store could not read it before it was sent (QoS 1 and 2).
     Unreadable = 8,

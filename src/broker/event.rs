@@ -24,14 +24,14 @@ pub enum Event {
     },
     /// A packet was decoded.
     Packet {
-        /// On this connection.
+        /// The connection.
         connection: ConnectionId,
         /// The packet.
         packet: ClientPacket,
     },
     /// The bytes of a connection cannot be decoded. The caller reads nothing more from it.
     Undecodable {
-        /// On this connection.
+        /// The connection.
         connection: ConnectionId,
         /// The cause.
         error: DecodeError,
@@ -40,21 +40,21 @@ pub enum Event {
     },
     /// The transport accepted bytes of the outgoing buffer, which [`Action::Send`](crate::broker::Action::Send) fills.
     Flushed {
-        /// On this connection.
+        /// The connection.
         connection: ConnectionId,
         /// The bytes still in the outgoing buffer.
         remaining: usize,
     },
     /// The transport has ended. No later event refers to the connection; its slot may be used again with the next generation.
     Closed {
-        /// This connection.
+        /// The connection.
         connection: ConnectionId,
         /// The cause for the log: `end of stream`, `connection reset`, `write timeout`.
         cause: ByteString,
     },
     /// The answer to [`Action::Authenticate`](crate::broker::Action::Authenticate).
     Authenticated {
-        /// Of this connection.
+        /// The connection.
         connection: ConnectionId,
         /// The answer.
         outcome: AuthenticationOutcome,
@@ -69,7 +69,7 @@ pub enum Event {
     DeadlinePassed,
     /// The access rules were reloaded: these are the rules of a connected client from now on.
     AccessChanged {
-        /// Of this connection.
+        /// The connection.
         connection: ConnectionId,
         /// The new rules.
         access: Arc<Access>,
@@ -88,7 +88,7 @@ pub enum Event {
     /// The peer of a paused connection has closed its end or is unreachable. Data that it sent before may be unread. Repeated about once a
     /// second while the connection is paused.
     PeerClosed {
-        /// This connection.
+        /// The connection.
         connection: ConnectionId,
     },
     /// A query; answered by [`Action::Answer`](crate::broker::Action::Answer) in the same turn.

@@ -10,7 +10,7 @@ pub struct ConnectionId {
     pub generation: u32,
 }
 
-/// A connection of any shard.
+/// The connection of a publisher, on any shard.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::broker) struct Origin {
     pub(in crate::broker) shard: ShardId,

@@ -25,7 +25,7 @@ pub enum Report {
     Refused {
         /// The client, as far as CONNECT was decoded.
         client: ClientLabel,
-        /// The Reason Code it was sent.
+        /// The Reason Code of the response.
         reason_code: ReasonCode,
         /// The cause.
         cause: ByteString,
@@ -34,9 +34,9 @@ pub enum Report {
     Disconnected {
         /// The client.
         client: ClientLabel,
-        /// The Reason Code it sent or was sent.
+        /// The Reason Code of its DISCONNECT, or of that of the broker.
         reason_code: ReasonCode,
-        /// Which side ended it, and why.
+        /// The cause, which also tells which side ended it.
         cause: ByteString,
     },
     /// A PUBLISH or SUBSCRIBE was denied.
@@ -47,7 +47,7 @@ pub enum Report {
         packet: &'static str,
         /// The Topic Name or Topic Filter.
         topic: ByteString,
-        /// The Reason Code it was sent.
+        /// The Reason Code of the response.
         reason_code: ReasonCode,
         /// The access rule, or the limit.
         rule: ByteString,

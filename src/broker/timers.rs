@@ -184,7 +184,7 @@ impl Deadlines {
     }
 }
 
-/// No heap index: there are fewer deadlines than slots, whose numbers have 32 bits.
+/// Marks a slot without deadline. It is not a valid heap index, because there are fewer deadlines than 32-bit slot numbers.
 const NO_PLACE: u32 = u32::MAX;
 
 #[cfg(test)]

@@ -56,12 +56,12 @@ pub(super) enum PauseDecision {
 impl Backlog {
     /// Whether publishers are paused for it, or it is slow.
     pub(super) fn is_congested(&self) -> bool {
-        self.0.as_ref().is_some_and(|behind| behind.state != State::KeepingUp)
+        self.0.as_ref().is_some_and(|inner| inner.state != State::KeepingUp)
     }
 
     /// Whether it has used up its budget and has not caught up since.
     pub(super) fn is_slow(&self) -> bool {
-        self.0.as_ref().is_some_and(|behind| behind.state == State::Slow)
+        self.0.as_ref().is_some_and(|inner| inner.state == State::Slow)
     }
 
     /// Decides for a full receiver whether the publisher `origin` of a message to it is paused.
@@ -69,16 +69,16 @@ impl Backlog {
         let new = || {
             Box::new(BacklogState { state: State::KeepingUp, publishers: Vec::new(), budget: PauseBudget::default() })
         };
-        let behind = self.0.get_or_insert_with(new);
+        let inner = self.0.get_or_insert_with(new);
         let is_charged = !origin.is_some_and(|origin| origin.is_sole);
-        match behind.state {
+        match inner.state {
             State::Slow => PauseDecision::AlreadySlow,
-            State::Pausing { until, charged_since: None } if is_charged => behind.charge_from(Some(until), &mut time),
+            State::Pausing { until, charged_since: None } if is_charged => inner.charge_from(Some(until), &mut time),
             State::Pausing { .. } => PauseDecision::Join,
-            State::KeepingUp if is_charged => behind.charge_from(None, &mut time),
+            State::KeepingUp if is_charged => inner.charge_from(None, &mut time),
             State::KeepingUp => {
                 let until = time.now + time.grace;
-                behind.state = State::Pausing { until, charged_since: None };
+                inner.state = State::Pausing { until, charged_since: None };
                 PauseDecision::Until(until)
             }
         }
@@ -86,33 +86,33 @@ impl Backlog {
 
     /// Adds a paused publisher. Returns `false` if it is paused already, or if the receiver pauses no publishers.
     pub(super) fn add(&mut self, origin: Origin) -> bool {
-        let Some(behind) = self.0.as_mut().filter(|behind| matches!(behind.state, State::Pausing { .. })) else {
+        let Some(inner) = self.0.as_mut().filter(|inner| matches!(inner.state, State::Pausing { .. })) else {
             return false;
         };
-        let is_new = !behind.publishers.contains(&origin);
+        let is_new = !inner.publishers.contains(&origin);
         if is_new {
-            behind.publishers.push(origin);
+            inner.publishers.push(origin);
         }
         is_new
     }
 
     /// The receiver has caught up. Returns the publishers to be resumed.
     pub(super) fn caught_up(&mut self, mut time: PauseBudgets<'_>) -> Vec<Origin> {
-        self.0.as_mut().map(|behind| behind.stop(State::KeepingUp, &mut time)).unwrap_or_default()
+        self.0.as_mut().map(|inner| inner.stop(State::KeepingUp, &mut time)).unwrap_or_default()
     }
 
     /// Makes the receiver slow if the time for its pause is over. Returns the publishers to be resumed.
     pub(super) fn end_if_due(&mut self, mut time: PauseBudgets<'_>) -> Vec<Origin> {
         let is_due =
-            |behind: &&mut Box<BacklogState>| matches!(behind.state, State::Pausing { until, .. } if until <= time.now);
+            |inner: &&mut Box<BacklogState>| matches!(inner.state, State::Pausing { until, .. } if until <= time.now);
         let due = self.0.as_mut().filter(is_due);
-        due.map(|behind| behind.stop(State::Slow, &mut time)).unwrap_or_default()
+        due.map(|inner| inner.stop(State::Slow, &mut time)).unwrap_or_default()
     }
 
     /// Whether a publisher is paused for this receiver.
     #[cfg(test)]
     pub(in crate::broker) fn pauses(&self, origin: Origin) -> bool {
-        self.0.as_ref().is_some_and(|behind| behind.publishers.contains(&origin))
+        self.0.as_ref().is_some_and(|inner| inner.publishers.contains(&origin))
     }
 }
 

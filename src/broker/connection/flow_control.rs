@@ -17,7 +17,7 @@
 //!
 //! Responses and deliveries both count as unsent bytes of a connection. From half of `outgoing_bytes_max` on, QoS 1 and 2 messages stay
 //! in the queue. Beyond `outgoing_bytes_max`, QoS 0 messages are dropped, and a response pauses reading until the client has read half
-//! of the bytes. Delivery to a paused client continues, so two clients cannot wait for each other.
+//! of the bytes. Delivery to a paused client continues, so that paused connections cannot wait for each other in a cycle.
 //!
 //! Keep Alive is suspended while a connection is paused, for [`PAUSE_MAX`] at most, and restarts when the connection is read again. The
 //! caller checks whether the peer has closed ([`Event::PeerClosed`](crate::broker::Event::PeerClosed)): a client that waits for room is

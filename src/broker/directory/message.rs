@@ -36,7 +36,7 @@ use crate::routing::Subscriber;
 pub struct ShardMessage(pub(in crate::broker) ShardMessageKind);
 
 impl ShardMessage {
-    /// A message for `receivers` receivers.
+    /// A group with `receivers` receivers.
     #[cfg(test)]
     pub(crate) fn for_receivers(receivers: u32) -> Self {
         Self(ShardMessageKind::DeliverGroup(Box::new(Group::with_receivers(receivers))))

@@ -3,7 +3,7 @@
 use crate::broker::persistence::encode::RecordBytes;
 
 impl RecordBytes {
-    /// Whether it has no body and fewer than [`KEYS_MAX`] keys.
+    /// Whether it has no body and only a few keys.
     pub fn can_be_joined(&self) -> bool {
         self.body.is_empty() && self.ends.is_none() && self.puts.len() + self.deletes.len() < KEYS_MAX
     }

@@ -255,7 +255,7 @@ pub(in crate::broker) fn read_subscriptions(body: &[u8]) -> Option<(Vec<Subscrip
     Some((subscriptions, id, body.bool()?))
 }
 
-/// One of the deliveries in the body of [`Record::Accepted`].
+/// A delivery in the body of [`Record::Accepted`].
 struct StoredDelivery<'a> {
     session: u64,
     sequence: u64,

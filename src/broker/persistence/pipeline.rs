@@ -4,8 +4,8 @@
 //!
 //! 1. **Ticket.** Each shard numbers the records that it passes to the store: 1, 2, 3, … [`issue`](CommitPipeline::issue) takes the next
 //!    ticket, and [`Action::Persist`](crate::broker::Action::Persist) passes the record to the store with it.
-//! 2. **Stable.** The store commits in the order of the tickets, many records at a time (group commit). `Event::Persisted(n)` says that
-//!    all tickets up to *n* have the durability that their records ask for: [`advance`](CommitPipeline::advance).
+//! 2. **Stable.** The store commits in the order of the tickets, many records at a time (group commit). `Event::Persisted(n)` reports that
+//!    all tickets up to *n* have the durability of their records: [`advance`](CommitPipeline::advance).
 //! 3. **Waiting.** Two queues, each ordered by ticket, wait for tickets to be stable:
 //!    - *Messages to receivers* ([`Outstanding`], added by [`defer`](CommitPipeline::defer)). A message for a durable Session is delivered
 //!      to it when the record that contains the message is stable.

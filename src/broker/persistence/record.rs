@@ -65,7 +65,7 @@ pub enum Record {
         /// The removed Topic Filters.
         filters: Vec<Filter>,
     },
-    /// A message was accepted: from a client, as a Will, or a retained one for a new subscription.
+    /// A message was accepted from a client or as a Will, or a retained message was replayed to a new subscription.
     Accepted {
         /// The publisher, and the Packet Identifier that is added to its received set (QoS 2).
         publisher: Option<(SessionKey, PacketId)>,
@@ -110,7 +110,7 @@ pub enum Record {
         /// The sequence of the message in its queue.
         sequence: u64,
     },
-    /// A message left the queue: acknowledged, expired or dropped.
+    /// A message left the queue, because it was acknowledged, expired or dropped.
     Done {
         /// The receiver.
         key: SessionKey,

@@ -162,17 +162,17 @@ fn blocked_message_of_a_closed_3_1_1_publisher_is_new_when_resent() {
 #[test]
 fn full_disk_refuses_5_0_and_pauses_3_1_1_until_there_is_room() {
     let mut harness = disconnected(1, QueueOverflow::DropOldest);
-    let (told, held) = (harness.connect(transient("p")), harness.connect(v311("q", false)));
+    let (refused, paused) = (harness.connect(transient("p")), harness.connect(v311("q", false)));
     harness.event(0, StoreRoom(Room::None));
-    assert_eq!(harness.ask(told, publish("t", "1", Q1, 1)), ["PUBACK 1 0x97"]);
-    assert_eq!(harness.ask(told, publish("t", "1", Q2, 2)), ["PUBREC 2 0x97"]);
-    assert_eq!(harness.ask(held, publish("t", "2", Q2, 1)), [""; 0]);
+    assert_eq!(harness.ask(refused, publish("t", "1", Q1, 1)), ["PUBACK 1 0x97"]);
+    assert_eq!(harness.ask(refused, publish("t", "1", Q2, 2)), ["PUBREC 2 0x97"]);
+    assert_eq!(harness.ask(paused, publish("t", "2", Q2, 1)), [""; 0]);
     harness.seconds(1);
-    assert_eq!(harness.received(held), [""; 0]);
+    assert_eq!(harness.received(paused), [""; 0]);
     harness.event(0, StoreRoom(Room::Some));
     harness.seconds(1);
-    assert_eq!(harness.received(held), ["PUBREC 1"]);
-    assert_eq!(harness.ask(told, publish("t", "3", Q1, 3)), ["PUBACK 3"]);
+    assert_eq!(harness.received(paused), ["PUBREC 1"]);
+    assert_eq!(harness.ask(refused, publish("t", "3", Q1, 3)), ["PUBACK 3"]);
     assert_eq!(received_by_subscriber(&mut harness), ["PUBLISH t 2 q2 #1", "PUBLISH t 3 q1 #2"]);
 }
 
