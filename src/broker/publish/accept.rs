@@ -72,13 +72,13 @@ impl Shard {
             return Verdict::refused(ReasonCode::QuotaExceeded);
         }
         let copies_wait = level > Durability::None && self.copies_must_wait(publisher, accepted.qos);
-        let lone = only_receiver(publisher, route, &chosen);
+        let only = only_receiver(publisher, route, &chosen);
         let has_receivers = !(route.receivers.is_empty() && chosen.is_empty());
-        let lone_key = lone.map(|(receiver, _)| receiver.subscriber.key);
-        let origin = if has_receivers { self.origin_of(publisher, lone_key, turn.now) } else { None };
+        let only_key = only.map(|(receiver, _)| receiver.subscriber.key);
+        let origin = if has_receivers { self.origin_of(publisher, only_key, turn.now) } else { None };
         let mut distribution = Distribution::new(origin, room, level, copies_wait);
         let may_need_record = copies_wait || may_need_record(publisher, &accepted);
-        if let Some((receiver, publisher)) = lone
+        if let Some((receiver, publisher)) = only
             && !may_need_record
             && !receiver.subscriber.is_durable()
         {

@@ -46,7 +46,7 @@ fn mqtt5_3_1_4_2_refused_client_gets_the_reason_and_is_closed() {
         harness.refuse(reason_code);
         assert_eq!(harness.received(client), [line, "CLOSED"]);
         assert_eq!(harness.shards[0].counters().sessions, 0);
-        assert!(matches!(&harness.reports[..], [Report::Refused { reason_code: told, .. }] if *told == reason_code));
+        assert!(matches!(&harness.reports[..], [Report::Refused { reason_code: sent, .. }] if *sent == reason_code));
     }
 }
 

@@ -50,14 +50,14 @@ fn mqtt5_keep_alive_0_is_off() {
 
 #[test]
 fn mqtt5_3_2_2_22_server_keep_alive_is_enforced_if_announced() {
-    for (asked, told, seconds) in [(0, Some(20), 30), (60, Some(20), 30), (10, None, 15)] {
+    for (asked, announced, seconds) in [(0, Some(20), 30), (60, Some(20), 30), (10, None, 15)] {
         let mut settings = settings();
         settings.keep_alive_max = NonZeroU16::new(20);
         let mut harness = Harness::with(1, settings);
         let client = harness.attempt(0, Connect { keep_alive: asked, ..transient("a") });
         let packets = harness.packets(client);
         let [ServerPacket::Connack(connack)] = &packets[..] else { panic!("{packets:?}") };
-        assert_eq!(connack.properties.server_keep_alive, told);
+        assert_eq!(connack.properties.server_keep_alive, announced);
         harness.seconds(seconds - 1);
         assert!(!harness.is_closed(client));
         harness.seconds(1);

@@ -268,7 +268,7 @@ fn mqtt5_3_12_4_1_pingreq_is_answered() {
 #[test]
 fn mqtt5_3_4_2_2_reason_string_is_omitted_if_it_does_not_fit() {
     // covers: MQTT-3.5.2-2 MQTT-3.1.2-29
-    for (maximum, problem_information, told) in [(None, true, true), (Some(16), true, false), (None, false, false)] {
+    for (maximum, problem_information, sent) in [(None, true, true), (Some(16), true, false), (None, false, false)] {
         let mut harness = Harness::new();
         harness.granted = Some(no_secrets());
         let mut connect = transient("a");
@@ -280,6 +280,6 @@ fn mqtt5_3_4_2_2_reason_string_is_omitted_if_it_does_not_fit() {
         harness.send(client, publish("secret", "x", Q2, 8));
         let packets = harness.packets(client);
         let [ServerPacket::Puback(puback), ServerPacket::Pubrec(pubrec)] = &packets[..] else { panic!("{packets:?}") };
-        assert_eq!((puback.details.is_some(), pubrec.details.is_some()), (told, told));
+        assert_eq!((puback.details.is_some(), pubrec.details.is_some()), (sent, sent));
     }
 }
