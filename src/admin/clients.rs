@@ -1,5 +1,6 @@
 //! `/api/v1/clients`: the Sessions and connections of all shards, as JSON.
 
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -99,9 +100,9 @@ impl FromStr for Cursor {
     }
 }
 
-impl ToString for Cursor {
-    fn to_string(&self) -> String {
-        format!("{}-{}", self.shard, self.from)
+impl fmt::Display for Cursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{}", self.shard, self.from)
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Pool {
 /// A verdict of the pool's threads and the generation of the rules that it used. [`Pool::current`] checks whether it is still valid.
 #[derive(Debug)]
 pub struct Answer {
-    request: Request,
+    request: Box<Request>,
     verdict: Verdict,
     generation: Generation,
 }
@@ -66,7 +66,7 @@ impl Pool {
     }
 
     /// The verdict, if it used the current files. `Err`: the files were reloaded meanwhile; [ask](Self::ask) this request again.
-    pub fn current(&self, answer: Answer) -> Result<Verdict, Request> {
+    pub fn current(&self, answer: Answer) -> Result<Verdict, Box<Request>> {
         if answer.generation == self.authenticator.generation() { Ok(answer.verdict) } else { Err(answer.request) }
     }
 
@@ -87,7 +87,7 @@ fn work(authenticator: &Authenticator, jobs: &Mutex<Receiver<Job>>) {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { request, respond }) = job else { return };
         let (verdict, generation) = authenticator.authenticate(&request);
-        respond(Answer { request, verdict, generation });
+        respond(Answer { request: Box::new(request), verdict, generation });
     }
 }
 
@@ -138,8 +138,8 @@ mod tests {
         std::fs::write(&passwords, PASSWORDS.replace("alice", "bob")).unwrap();
         pool.reload().unwrap();
         let request = pool.current(answer).unwrap_err();
-        assert_eq!(request, alice(b"sesam"));
-        let verdict = pool.current(answer_of(&pool, request)).unwrap();
+        assert_eq!(*request, alice(b"sesam"));
+        let verdict = pool.current(answer_of(&pool, *request)).unwrap();
         assert!(matches!(&verdict, Verdict::Refuse(refusal) if refusal.cause == "unknown user name"), "{verdict:?}");
     }
 

@@ -29,7 +29,7 @@ impl Shard {
 
     /// The Session of a Client Identifier, if this shard has it.
     fn session_of(&self, client_id: &ClientId) -> Option<&SessionSlot> {
-        let holder = self.shared.holder(client_id).filter(|holder| holder.shard() == self.id)?;
+        let holder = self.shared.directory.holder(client_id).filter(|holder| holder.shard() == self.id)?;
         self.sessions.get(self.sessions.slot_of(holder.claim())?)
     }
 
@@ -56,7 +56,7 @@ impl Shard {
             disconnected_at: connection.is_none().then_some(entry.detached_at),
             connection,
             session_expiry_interval: entry.session_expiry_interval,
-            subscriptions: self.shared.index().subscription_count_of(entry.subscriber.key),
+            subscriptions: self.shared.directory.index().subscription_count_of(entry.subscriber.key),
             queued_messages,
             queued_bytes,
             in_flight_messages: entry.session.in_flight(),
@@ -83,7 +83,7 @@ impl Shard {
     fn subscriptions(&self, entry: &SessionSlot, PageRequest { from, limit }: PageRequest) -> Page<SubscriptionView> {
         let limit = limit.clamp(1, PAGE_MAX);
         let from = usize::try_from(from).unwrap_or(usize::MAX);
-        let index = self.shared.index();
+        let index = self.shared.directory.index();
         let key = entry.subscriber.key;
         let subscriptions = index.subscriptions_of(key).skip(from).take(limit);
         let entries: Vec<_> = subscriptions.map(|(subscription, id)| SubscriptionView { subscription, id }).collect();

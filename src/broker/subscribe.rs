@@ -100,7 +100,7 @@ impl Shard {
         let key = entry.subscriber.key;
         let subscriptions_max = self.settings.subscriptions_per_session_max;
         let mut outcomes = Vec::with_capacity(answers.len());
-        let mut index = self.shared.index_mut();
+        let mut index = self.shared.directory.index_mut();
         for answer in &mut *answers {
             let Ok(subscription) = answer else { continue };
             let has_room = index.subscription_count_of(key) < subscriptions_max;
@@ -146,7 +146,7 @@ impl Shard {
         let mut removed = Vec::new();
         let mut reason_codes = Vec::with_capacity(unsubscribe.filters.len());
         {
-            let mut index = self.shared.index_mut();
+            let mut index = self.shared.directory.index_mut();
             for filter in &unsubscribe.filters {
                 // [MQTT-3.10.4-1]
                 let existed = index.unsubscribe(key, filter);

@@ -153,7 +153,7 @@ impl Shard {
             && *entry.subscriber.access() != **access
         {
             entry.subscriber.set_access(Arc::clone(access));
-            self.shared.access_changed(entry.subscriber.key);
+            self.shared.directory.access_changed(entry.subscriber.key);
         }
     }
 }

@@ -44,7 +44,7 @@ impl Shard {
             return self.refuse(id, ReasonCode::NotAuthorized, cause, turn);
         }
         let clean_start = connecting.connect.clean_start;
-        let (claim, prior) = self.shared.claim(&connecting.client_id, self.id);
+        let (claim, prior) = self.shared.directory.claim(&connecting.client_id, self.id);
         if let Some(connection) = self.connection_mut(id) {
             connection.phase = Phase::Claiming;
         }
@@ -76,7 +76,7 @@ impl Shard {
                 self.new_session(claim, connecting.client_id.clone(), id)
             }
             None => {
-                self.shared.unclaim(&connecting.client_id, claim);
+                self.shared.directory.unclaim(&connecting.client_id, claim);
                 let cause = "as many sessions as sessions_max allows".into();
                 return self.refuse(id, ReasonCode::QuotaExceeded, cause, turn);
             }
@@ -128,7 +128,7 @@ impl Shard {
         let stored = entry.stored;
         if *entry.subscriber.access() != *access {
             entry.subscriber.set_access(access);
-            self.shared.access_changed(key);
+            self.shared.directory.access_changed(key);
         }
         let record = match (was_stored, stored) {
             (_, true) => Record::SessionOpened { key, client_id, user, session_expiry_interval, will },

@@ -1,4 +1,26 @@
 //! Messages exchanged between shards.
+//!
+//! They hold data, neither closures nor channels. Between the shards of one process three parts are handed over by reference that a node
+//! would have to write out:
+//!
+//! | part | between shards | between nodes |
+//! | --- | --- | --- |
+//! | `Message` | shared, never changed | its bytes, as in a record of the store |
+//! | `Subscriber` | shared: the receiving shard reads its key, and its location in case the Session has moved on | `SessionKey` and Client Identifier, which the directory of the other node leads on |
+//! | `Route` | shared, never changed: a group names its receivers by their index in it | the keys of those receivers, with what differs from one to another |
+//!
+//! | message | a node would send |
+//! | --- | --- |
+//! | `Deliver` | the key of the Session, the place in its queue, QoS, RETAIN, expiry and Subscription Identifiers, the message, the publisher's connection |
+//! | `DeliverGroup` | the message once, and the rest for each Session |
+//! | `Claimed` | both claims, the shard of the claimant and Clean Start |
+//! | `Surrendered` | the claim, and the Session as the store has it: state, received Packet Identifiers, queue, Will, subscriptions |
+//! | `DroppedNewest` | the key of the Session |
+//! | `Pause`, `Resume` | the connection |
+//! | `RoomFreed` | the key of the Session, the connection |
+//!
+//! The place in a queue is taken by the shard that routes the message, from a counter in `Subscriber` that all shards of a process share.
+//! That doesn't reach beyond a process: between nodes the shard that has the Session would give it.
 
 use std::sync::Arc;
 

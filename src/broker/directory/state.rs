@@ -1,34 +1,26 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
-use foldhash::quality::RandomState;
-
 use crate::broker::counters::Counters;
-use crate::broker::directory::claim::{Claim, Holder};
-use crate::broker::directory::index_change::{IndexChange, change_all_of};
+use crate::broker::directory::claim::Holder;
+use crate::broker::directory::in_memory::Directory;
 use crate::broker::directory::room_waiters::RoomWaiters;
 use crate::broker::publish::deduplication::Deduplication;
 use crate::broker::retained::order::RetainedOrder;
 use crate::codec::ClientId;
-use crate::routing::{RetainedLimits, RetainedStore, RouteGenerations, SessionKey, ShardId, SubscriptionIndex};
+use crate::routing::{RetainedLimits, RetainedStore, SessionKey, ShardId};
 use crate::session::Ticket;
 
-/// What all shards share: the holders of Client Identifiers, the subscriptions, the retained messages, and counts. It is read often and changed
+/// What all shards share: the directory, the retained messages, and counts. It is read often and changed
 /// rarely.
 #[derive(Debug)]
 pub struct Shared {
     /// The first part of the identities of this run's messages.
     pub(in crate::broker) run: u64,
-    holders: DashMap<ClientId, Holder, RandomState>,
-    index: RwLock<SubscriptionIndex>,
+    pub(in crate::broker) directory: Directory,
     retained: RwLock<RetainedStore>,
     pub(in crate::broker) retained_order: RetainedOrder,
-    /// Which cached routes the changes of the index concern.
-    pub(in crate::broker) route_generations: RouteGenerations,
     keys: AtomicU64,
-    claims: AtomicU64,
     sessions: AtomicUsize,
     pub(in crate::broker) deduplication: Deduplication,
     pub(in crate::broker) room_waiters: RoomWaiters,
@@ -46,13 +38,10 @@ impl Shared {
     pub fn new(shards: usize, retained_limits: RetainedLimits) -> Self {
         Self {
             run: 0,
-            holders: DashMap::default(),
-            index: RwLock::new(SubscriptionIndex::new()),
+            directory: Directory::default(),
             retained: RwLock::new(RetainedStore::new(retained_limits)),
             retained_order: RetainedOrder::new(shards),
-            route_generations: RouteGenerations::new(),
             keys: AtomicU64::new(1),
-            claims: AtomicU64::new(1),
             sessions: AtomicUsize::new(0),
             deduplication: Deduplication::default(),
             room_waiters: RoomWaiters::default(),
@@ -76,7 +65,7 @@ impl Shared {
 
     /// Subscriptions, and how many of them are shared.
     pub fn subscriptions_len(&self) -> (usize, usize) {
-        let index = self.index();
+        let index = self.directory.index();
         (index.subscription_count(), index.shared_subscription_count())
     }
 
@@ -122,25 +111,6 @@ impl Shared {
         }
     }
 
-    pub(in crate::broker) fn index(&self) -> RwLockReadGuard<'_, SubscriptionIndex> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The index for changes: cached routes that one concerns are void when it is dropped.
-    pub(in crate::broker) fn index_mut(&self) -> IndexChange<'_> {
-        let index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        IndexChange::new(index, &self.route_generations)
-    }
-
-    /// What a Session may receive has changed, which is part of the routes: those that its subscriptions concern are void.
-    pub(in crate::broker) fn access_changed(&self, key: SessionKey) {
-        let index = self.index();
-        if index.subscription_count_of(key) > 0 {
-            change_all_of(key, &index, &self.route_generations);
-            self.route_generations.publish();
-        }
-    }
-
     pub(in crate::broker) fn retained(&self) -> RwLockReadGuard<'_, RetainedStore> {
         self.retained.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,34 +128,9 @@ impl Shared {
         self.keys.fetch_max(session.map_or(1, |key| key.0 + 1), Ordering::Relaxed);
     }
 
-    /// Makes `shard` the holder of a Client Identifier. Returns its claim, and the holder before it.
-    pub(in crate::broker) fn claim(&self, client_id: &ClientId, shard: ShardId) -> (Claim, Option<Holder>) {
-        // The number is taken under the entry's lock: claims of one identifier are in the order of their numbers.
-        let entry = self.holders.entry(client_id.clone());
-        let claim = Claim(self.claims.fetch_add(1, Ordering::Relaxed));
-        let holder = Holder::new(shard, claim);
-        match entry {
-            Entry::Occupied(mut place) => (claim, Some(place.insert(holder))),
-            Entry::Vacant(place) => {
-                place.insert(holder);
-                (claim, None)
-            }
-        }
-    }
-
-    /// Who holds a Client Identifier. Its Session may still be on the way to that shard.
-    pub(in crate::broker) fn holder(&self, client_id: &ClientId) -> Option<Holder> {
-        self.holders.get(client_id).map(|holder| *holder)
-    }
-
     /// The shard that answers for a Client Identifier, if any does.
     pub fn shard_of(&self, client_id: &ClientId) -> Option<ShardId> {
-        self.holder(client_id).map(Holder::shard)
-    }
-
-    /// The Session of this claim is gone: nobody holds the Client Identifier, unless somebody claimed it since.
-    pub(in crate::broker) fn unclaim(&self, client_id: &ClientId, claim: Claim) {
-        self.holders.remove_if(client_id, |_, holder| holder.claim() == claim);
+        self.directory.holder(client_id).map(Holder::shard)
     }
 
     /// Counts a new Session, unless there are `sessions_max` already.

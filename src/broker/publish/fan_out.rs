@@ -127,7 +127,7 @@ impl Shard {
     ) -> bool {
         let SequencedDelivery { sequence, delivery } = sequenced;
         let Some(filter) = delivery.share().cloned() else { return false };
-        let Some(share) = self.shared.index().share(&filter, &delivery.message.topic) else { return false };
+        let Some(share) = self.shared.directory.share(&filter, &delivery.message.topic) else { return false };
         let Some(receiver) = share.choose(None, &delivery.message.topic, Some(from.key)) else { return false };
         let Some(granted) = receiver.delivery(None) else { return false };
         let delivery =

@@ -59,7 +59,7 @@ impl Routes {
             Some(place) => *place,
             None => self.add(shared, settings, topic),
         };
-        let published = shared.route_generations.published();
+        let published = shared.directory.route_generations.published();
         if self.resolved[place].published != published {
             self.renew(shared, place, published);
         }
@@ -77,7 +77,7 @@ impl Routes {
             let place = self.least_used();
             self.remove(place);
         }
-        let published = shared.route_generations.published();
+        let published = shared.directory.route_generations.published();
         for _ in 0..SWEPT_MAX.min(self.resolved.len()) {
             if self.sweeps_at >= self.resolved.len() {
                 self.sweeps_at = 0;
@@ -100,8 +100,8 @@ impl Routes {
         }
         let topic = topic.detached();
         // Read before the subscriptions: what changes meanwhile shows the next time.
-        let published = shared.route_generations.published();
-        let route = Arc::new(shared.index().matching(&topic));
+        let published = shared.directory.route_generations.published();
+        let route = Arc::new(shared.directory.matching(&topic));
         let level = settings.durability_of(&topic);
         let added = Resolved { topic: topic.clone(), route, published, level, is_used: false };
         self.receivers += added.receivers();
@@ -130,13 +130,13 @@ impl Routes {
         let (Some(resolved), Some(concern)) = (self.resolved.get_mut(place), self.concerns.get_mut(place)) else {
             return;
         };
-        let generations = &shared.route_generations;
+        let generations = &shared.directory.route_generations;
         let before = concern.as_ref().map(|concern| concern.sum);
         let concern = concern.get_or_insert_with(|| Concern { buckets: generations.buckets(&resolved.topic), sum: 0 });
         concern.sum = generations.sum(&concern.buckets);
         if before != Some(concern.sum) {
             self.receivers -= resolved.receivers();
-            resolved.route = Arc::new(shared.index().matching(&resolved.topic));
+            resolved.route = Arc::new(shared.directory.matching(&resolved.topic));
             self.receivers += resolved.receivers();
         }
         resolved.published = published;
@@ -144,7 +144,7 @@ impl Routes {
 
     /// Whether a route is valid as of `published`, as far as that is known without resolving it.
     fn is_valid(&self, shared: &Shared, place: usize, published: u64) -> bool {
-        let is_concerned = |concern: &Concern| shared.route_generations.sum(&concern.buckets) != concern.sum;
+        let is_concerned = |concern: &Concern| shared.directory.route_generations.sum(&concern.buckets) != concern.sum;
         match self.concerns.get(place) {
             Some(Some(concern)) => !is_concerned(concern),
             Some(None) | None => self.resolved.get(place).is_none_or(|resolved| resolved.published == published),
@@ -244,7 +244,7 @@ mod tests {
             retain_handling: RetainHandling::Send,
         };
         let subscription = Subscription { filter: Filter::try_from(filter).unwrap(), options };
-        shared.index_mut().subscribe(subscriber, &subscription, None, ShareStrategy::RoundRobin);
+        shared.directory.index_mut().subscribe(subscriber, &subscription, None, ShareStrategy::RoundRobin);
     }
 
     /// Who gets a message and how, with the filters of the shares.
@@ -304,7 +304,7 @@ mod tests {
             routes.resolve(&shared, &settings, &topic(&format!("t/{number}")));
         }
         let refers = Arc::strong_count(&one);
-        shared.index_mut().remove(SessionKey(1));
+        shared.directory.index_mut().remove(SessionKey(1));
         for _ in 0..3 {
             routes.sweep(&shared);
         }
@@ -358,22 +358,22 @@ mod tests {
                         subscribe(&shared, &subscribers[one], &filter, qos);
                     }
                     Step::Unsubscribe(one, filter) => {
-                        shared.index_mut().unsubscribe(subscribers[one].key, &Filter::try_from(&*filter).unwrap());
+                        shared.directory.index_mut().unsubscribe(subscribers[one].key, &Filter::try_from(&*filter).unwrap());
                     }
-                    Step::End(one) => shared.index_mut().remove(subscribers[one].key),
+                    Step::End(one) => shared.directory.index_mut().remove(subscribers[one].key),
                     Step::Access(one, filter) => {
                         let topic_filter = TopicFilter::try_from(&*filter).unwrap();
                         let (effect, action, source) = (Effect::Allow, AccessAction::Both, "acl:1".into());
                         let rule = AccessRule { effect, action, topic_filter, source };
                         subscribers[one].set_access(Arc::new(Access::new(vec![rule])));
-                        shared.access_changed(subscribers[one].key);
+                        shared.directory.access_changed(subscribers[one].key);
                     }
                     Step::Publish(shard, name) => used.push((shard, topic(&name))),
                     Step::Sweep(shard) => caches[shard].sweep(&shared),
                 }
                 for (shard, topic) in &used {
                     let cached = &caches[*shard].resolve(&shared, &settings, topic).route;
-                    prop_assert_eq!(seen(cached), seen(&shared.index().matching(topic)), "{}", topic);
+                    prop_assert_eq!(seen(cached), seen(&shared.directory.matching(topic)), "{}", topic);
                 }
             }
         }

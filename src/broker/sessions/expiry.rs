@@ -54,15 +54,15 @@ impl Shard {
     pub(in crate::broker) fn end_session(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(subscriber) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
         let key = subscriber.key;
-        if self.shared.index().subscription_count_of(key) > 0 {
-            self.shared.index_mut().remove(key);
+        if self.shared.directory.index().subscription_count_of(key) > 0 {
+            self.shared.directory.index_mut().remove(key);
         }
         self.publish_will(slot, turn);
         let Some(entry) = self.sessions.remove(slot, &mut self.counters) else { return };
         self.cancel_session_due(slot);
         subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
         self.wake_all_for(&subscriber, turn);
-        self.shared.unclaim(&subscriber.client_id, entry.claim);
+        self.shared.directory.unclaim(&subscriber.client_id, entry.claim);
         self.shared.session_ended();
         let mut lost = entry.session.queued().0 as u64;
         let stored = entry.stored;

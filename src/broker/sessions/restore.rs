@@ -55,7 +55,7 @@ impl Shard {
         let RecoveredSession { key, client_id, session_expiry_interval, detached_at, will, .. } = recovered;
         // Sessions are kept even if `sessions_max` is lower now.
         self.shared.admit_session(usize::MAX);
-        let (claim, _) = self.shared.claim(&client_id, self.id);
+        let (claim, _) = self.shared.directory.claim(&client_id, self.id);
         let arriving = Location { shard: self.id, slot: Location::ARRIVING };
         let subscriber = Arc::new(Subscriber::new(key, client_id, arriving, access));
         subscriber.set_durable(session_expiry_interval > 0);
@@ -71,7 +71,7 @@ impl Shard {
         subscriber.set_given(messages, bytes);
         let since = detached_at.unwrap_or(now);
         let mut has_shares = false;
-        let mut index = self.shared.index_mut();
+        let mut index = self.shared.directory.index_mut();
         for (subscription, id) in &recovered.subscriptions {
             has_shares |= subscription.filter.share.is_some();
             index.subscribe(&subscriber, subscription, *id, self.settings.share_strategy);

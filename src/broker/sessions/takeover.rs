@@ -119,7 +119,7 @@ impl Shard {
                     let slot = self.insert_session(*entry);
                     self.schedule_session(slot);
                 }
-                None => self.shared.unclaim(&connecting.client_id, claim),
+                None => self.shared.directory.unclaim(&connecting.client_id, claim),
             },
         }
         if let Some(key) = key {

@@ -17,24 +17,26 @@ fn ask(harness: &mut Harness, shard: usize, query: Query) -> Answer {
 }
 
 fn clients(harness: &mut Harness, shard: usize, from: u64, limit: usize) -> Page<ClientView> {
-    match ask(harness, shard, Query::Clients(PageRequest { from, limit })) {
-        Answer::Clients(page) => page,
-        other => panic!("{other:?}"),
-    }
+    let Answer::Clients(page) = ask(harness, shard, Query::Clients(PageRequest { from, limit })) else {
+        panic!("another answer")
+    };
+    page
 }
 
 fn client(harness: &mut Harness, shard: usize, name: &'static str) -> Option<ClientView> {
-    match ask(harness, shard, Query::Client(ClientId::from(name))) {
-        Answer::Client(client) => client.map(|client| *client),
-        other => panic!("{other:?}"),
-    }
+    let Answer::Client(client) = ask(harness, shard, Query::Client(ClientId::from(name))) else {
+        panic!("another answer")
+    };
+    client.map(|client| *client)
 }
 
 fn subscriptions(harness: &mut Harness, name: &'static str, from: u64, limit: usize) -> Option<Page<SubscriptionView>> {
-    match ask(harness, 0, Query::Subscriptions(ClientId::from(name), PageRequest { from, limit })) {
-        Answer::Subscriptions(page) => page,
-        other => panic!("{other:?}"),
-    }
+    let Answer::Subscriptions(page) =
+        ask(harness, 0, Query::Subscriptions(ClientId::from(name), PageRequest { from, limit }))
+    else {
+        panic!("another answer")
+    };
+    page
 }
 
 /// Follows the cursors from the first page to the last.

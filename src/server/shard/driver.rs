@@ -331,7 +331,7 @@ impl Driver {
                 self.handle(Event::Authenticated { connection, outcome: authentication::outcome(verdict) });
             }
             Err(request) if self.connections.get_mut(connection).is_some() => {
-                self.ask_provider(connection, request);
+                self.ask_provider(connection, *request);
                 self.apply_answers();
             }
             Err(_) => {}
