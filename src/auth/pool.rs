@@ -12,7 +12,7 @@ use crate::routing::Access;
 
 /// Authenticates clients: on the caller's thread if no provider blocks, otherwise on its own threads.
 ///
-/// At most [`QUEUED_MAX`] requests wait for those threads; further clients are refused with Server busy.
+/// At most `QUEUED_MAX` requests wait for those threads; further clients are refused with Server busy.
 #[derive(Debug)]
 pub struct Pool {
     authenticator: Arc<Authenticator>,

@@ -12,7 +12,7 @@ use crate::routing::Access;
 
 /// Authenticates clients by one kind of proof: a certificate, a password, an address.
 ///
-/// Providers are the elements of a [`Chain`](super::chain::Chain) and have no state per client. A reload of the files creates new providers.
+/// Providers are the elements of a `Chain` and have no state per client. A reload of the files creates new providers.
 pub trait Provider: Debug + Send + Sync {
     /// Authenticates one client. `None`: the provider abstains, and the next provider of the chain is asked.
     ///

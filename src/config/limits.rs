@@ -29,8 +29,8 @@ pub struct Limits {
     /// Maximum number of bytes that wait to be written to one connection. A single larger packet is sent alone.
     #[serde(with = "size")]
     pub outgoing_bytes_max: usize,
-    /// How long a slow receiver may pause its publishers before QoS 0 messages to it are dropped and counted: a budget, of which at most
-    /// a tenth is spent at once, and which is refilled with a fiftieth of the time that passes.
+    /// How long a slow receiver may pause its publishers before QoS 0 messages to it are dropped and counted: a budget. One pause
+    /// takes at most a tenth of it, and it is refilled at 2 % of the elapsed time.
     #[serde(with = "duration")]
     pub slow_receiver_grace: Duration,
     /// Receive Maximum of CONNACK: QoS 1 and 2 messages that a client may send without an acknowledgement.

@@ -11,7 +11,7 @@ use crate::routing::ShardId;
 
 /// Asks the shards of a running broker, from any thread.
 ///
-/// At most [`QUERIES_MAX`] are under way at a time, and each is given up after [`ANSWER_TIMEOUT`]. One that was given up still counts until
+/// At most `QUERIES_MAX` are under way at a time, and each is given up after `ANSWER_TIMEOUT`. One that was given up still counts until
 /// its shard has seen it: a shard that hangs has no more than that many in its mailbox.
 #[derive(Debug, Clone)]
 pub struct Queries {

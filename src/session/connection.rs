@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use super::event::Ticket;
 use super::link::Link;
-use crate::codec::ServerPacket;
+use crate::codec::{ProtocolVersion, ServerPacket};
 
 /// The Session's part of a Network Connection.
 #[derive(Debug, Default)]
@@ -38,8 +38,10 @@ impl Connection {
         self.held.as_ref().and_then(|held| Some(held.queue.back()?.0))
     }
 
-    /// Holds a response of `bytes` bytes back until `ticket` is stable.
-    pub(super) fn hold(&mut self, ticket: Ticket, bytes: usize, packet: ServerPacket) {
+    /// Holds a response back until `ticket` is stable.
+    pub(super) fn hold(&mut self, ticket: Ticket, packet: ServerPacket) {
+        let Some(link) = &self.link else { return };
+        let bytes = encoded_len(&packet, link.version);
         let held = self.held.get_or_insert_default();
         held.bytes += bytes;
         held.queue.push_back((ticket, bytes, packet));
@@ -58,3 +60,32 @@ impl Connection {
         Some(packet)
     }
 }
+
+/// The bytes of a response; an acknowledgement without details is not encoded for it.
+#[inline]
+fn encoded_len(packet: &ServerPacket, version: ProtocolVersion) -> usize {
+    match packet {
+        ServerPacket::Puback(ack)
+        | ServerPacket::Pubrec(ack)
+        | ServerPacket::Pubrel(ack)
+        | ServerPacket::Pubcomp(ack)
+            if ack.details.is_none() =>
+        {
+            ACK_BYTES_MAX
+        }
+        ServerPacket::Puback(_)
+        | ServerPacket::Pubrec(_)
+        | ServerPacket::Pubrel(_)
+        | ServerPacket::Pubcomp(_)
+        | ServerPacket::Publish(_)
+        | ServerPacket::Connack(_)
+        | ServerPacket::Suback(_)
+        | ServerPacket::Unsuback(_)
+        | ServerPacket::Pingresp
+        | ServerPacket::Disconnect(_)
+        | ServerPacket::Auth(_) => packet.encoded_len(version),
+    }
+}
+
+/// Fixed header, Packet Identifier, Reason Code and an empty property length.
+const ACK_BYTES_MAX: usize = 6;

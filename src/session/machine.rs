@@ -312,13 +312,12 @@ impl Session {
 
     /// Sends a response after those that wait, or at once if none waits.
     fn respond(&mut self, packet: ServerPacket, wait: Option<Ticket>, actions: &mut impl Actions) {
-        let Some(link) = &self.connection.link else { return };
+        if self.connection.link.is_none() {
+            return;
+        }
         let last = self.connection.last_held();
         match wait.filter(|ticket| *ticket > self.stable).max(last) {
-            Some(ticket) => {
-                let bytes = packet.encoded_len(link.version);
-                self.connection.hold(ticket, bytes, packet);
-            }
+            Some(ticket) => self.connection.hold(ticket, packet),
             None => self.send_response(packet, actions),
         }
     }

@@ -92,11 +92,14 @@ impl Shard {
         if !entry.replays.is_empty() {
             self.replay(slot, turn);
         }
+        if effect == PacketEffect::None {
+            return;
+        }
         let maximum = self.settings.outgoing_bytes_max;
         if held >= RESPONSES_UNSTABLE_MAX || held_bytes >= maximum {
             self.pause(id, PauseReason::ResponsesUnstable, turn);
         }
-        if self.connection(id).is_some_and(|connection| connection.unsent_bytes >= maximum) && effect.is_answered() {
+        if effect.is_answered() && self.connection(id).is_some_and(|connection| connection.unsent_bytes >= maximum) {
             self.pause(id, PauseReason::ResponsesUnsent, turn);
         }
         if self.flow.is_store_congested() && effect.may_record() {

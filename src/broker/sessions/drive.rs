@@ -73,9 +73,14 @@ impl Shard {
         }
         let freed = (before.0 + added.0 - after.0, before.1 + added.1 - after.1);
         if self.queue_room.credit(&entry.subscriber, freed) && entry.subscriber.is_awaited() {
-            let subscriber = Arc::clone(&entry.subscriber);
-            self.wake_for_room(&subscriber, freed.0, turn);
+            self.wake_for_freed(slot, freed.0, turn);
         }
+    }
+
+    #[cold]
+    fn wake_for_freed(&mut self, slot: usize, messages: usize, turn: &mut Turn<'_>) {
+        let Some(subscriber) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
+        self.wake_for_room(&subscriber, messages, turn);
     }
 
     fn perform(&mut self, slot: usize, step: Step, turn: &mut Turn<'_>) {
