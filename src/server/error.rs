@@ -38,7 +38,7 @@ pub enum ServerError {
         /// The cause.
         source: OpenError,
     },
-    /// A write or a sync of the store failed. Acknowledged messages are stored at their durability level; messages after them are not.
+    /// A write or a sync of the store failed. Acknowledged messages are stored at their durability level; others may be lost.
     #[error("the store failed: {0}")]
     StoreFailed(String),
     /// The operating system refused a thread, a timer, a signal handler or a random number.

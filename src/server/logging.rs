@@ -20,7 +20,7 @@ pub fn init(log: &Log) -> Result<WorkerGuard, TryInitError> {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    // Libraries log at most warnings.
+    // Libraries log only warnings and errors.
     let filter = Targets::new().with_target("oncemq", level).with_default(level.min(LevelFilter::from(Level::WARN)));
     let layer = fmt::layer().with_writer(writer).with_target(false);
     let layer = match log.format {

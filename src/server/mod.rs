@@ -84,7 +84,7 @@ impl Server {
             0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
             shards => shards,
         };
-        let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(FORWARDED_MAX)).collect();
+        let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(MAILBOX_MESSAGES_MAX)).collect();
         let (ended_sender, ended) = mpsc::channel(shards);
         let clock = Clock::start(Timestamp::default());
         let (failures_sender, failures) = mpsc::channel(1);
@@ -322,10 +322,10 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
-/// Maximum of shards if the configuration sets no number.
+/// Maximum number of shards if the configuration sets no number.
 const SHARDS_MAX: usize = 256;
 /// Capacity of a shard's mailbox in messages. Above it, the other shards pause the publishers that send to it.
-const FORWARDED_MAX: usize = 16_384;
+const MAILBOX_MESSAGES_MAX: usize = 16_384;
 
 #[cfg(test)]
 mod tests;

@@ -64,7 +64,7 @@ impl Queries {
 
 /// A healthy shard answers within milliseconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Maximum of pending queries; each holds at most one page of a shard.
+/// Maximum number of pending queries; each holds at most one page of a shard.
 const QUERIES_MAX: usize = 8;
 
 #[cfg(test)]

@@ -49,11 +49,8 @@ fn a_client_that_does_not_read_uses_at_most_its_outgoing_bytes() {
     let mut subscribe = vec![0, 1, 0];
     subscribe.extend(string("some/filter"));
     subscribe.push(0);
-    let packets = [
-        packet(PINGREQ, &[]),
-        packet(0x82, &subscribe),
-        Version::V5.publish(PUBLISH | 0x02, "no/receivers", 1, b"x"),
-    ];
+    let packets =
+        [packet(PINGREQ, &[]), packet(0x82, &subscribe), Version::V5.publish(PUBLISH | 0x02, "no/receivers", 1, b"x")];
     for flooding in packets {
         let broker = Setup::default().start();
         let mut wire = Wire::connected(broker.address(), &Connect::new(Version::V5, "flood"));

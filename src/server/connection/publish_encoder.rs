@@ -102,7 +102,8 @@ fn packet_id_at(bytes: &[u8]) -> Option<usize> {
     Some(topic_at + 2 + usize::from(u16::from_be_bytes(*length)))
 }
 
-/// Maximum of references to a message with one receiver: the PUBLISH, its clone in [`PublishEncoder::append`], and the receiver's queue.
+/// Maximum number of references to a message with one receiver: the PUBLISH, its clone in [`PublishEncoder::append`], and the receiver's
+/// queue.
 const SINGLE_RECEIVER_REFERENCES: usize = 3;
 /// Smaller payloads, in bytes, are copied. That is cheaper, and otherwise a slow receiver could keep far more memory of read buffers than
 /// is counted for it.

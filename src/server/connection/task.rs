@@ -239,7 +239,7 @@ const CAUSES: [(io::ErrorKind, &str); 5] = [
 ];
 /// Bytes that a connection reads or writes in one turn before other tasks run.
 const TURN_BYTES: usize = 64 * 1024;
-/// Maximum of reads of 1 KiB while waiting for the client to close.
+/// Maximum number of reads of 1 KiB while waiting for the client to close.
 const UNREAD_READS_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -133,7 +133,8 @@ impl Rate {
     }
 }
 
-/// Pause after a failed accept(2), most often because the process has no file descriptors left: a retry without pause would use a whole core.
+/// Pause after a failed accept(2), most often because the process has no file descriptors left. A retry without pause would use a whole
+/// core.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

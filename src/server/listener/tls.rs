@@ -158,5 +158,5 @@ pub(super) fn provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
 
-/// Maximum of cached TLS 1.2 sessions per listener, of a few hundred bytes each: clients that reconnect resume them.
+/// Maximum number of cached TLS sessions per listener, of a few hundred bytes each: clients that reconnect resume them.
 const SESSIONS_MAX: usize = 10_240;

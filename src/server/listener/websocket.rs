@@ -124,7 +124,7 @@ fn invalid(text: &str) -> io::Error {
 const SUBPROTOCOL: &str = "mqtt";
 /// Bytes; small, because every WebSocket connection has such a buffer.
 const READ_BUFFER: usize = 4 * 1024;
-/// Maximum of bytes in a frame that the broker sends: the library keeps a buffer of the size of the connection's largest frame.
+/// Maximum bytes in a frame that the broker sends: the library keeps a buffer of the size of the connection's largest frame.
 const FRAME_MAX: usize = 16 * 1024;
 /// Minimum for the limit on received WebSocket messages, in bytes: a message may contain several packets, so it may be larger than
 /// Maximum Packet Size.

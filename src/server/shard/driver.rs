@@ -97,7 +97,7 @@ pub(in crate::server) struct Parts {
     pub(in crate::server) store: StoreHandle,
     /// Sessions recovered from the store, with the access rights of their clients.
     pub(in crate::server) restored: Vec<(RecoveredSession, Arc<Access>)>,
-    /// Keys of recovered records that belong to no Session; their records are deleted.
+    /// Keys of Sessions that don't exist but have records in the store; the shard deletes these records.
     pub(in crate::server) orphans: Vec<SessionKey>,
 }
 

@@ -41,8 +41,8 @@ impl Mail {
 /// The queue of messages from other threads to a shard.
 ///
 /// It never refuses a message. A shard that makes it exceed `messages_max` gets [`Fullness::Full`] and pauses its publishers that send to
-/// this shard, until the mailbox has drained to half of `messages_max`. So the bound is `messages_max` plus what each other shard adds in
-/// one turn.
+/// this shard, until the mailbox has drained to half of `messages_max`. So it exceeds `messages_max` at most by the messages
+/// that the other shards send before their publishers are paused.
 #[derive(Debug)]
 pub(in crate::server) struct Mailbox {
     messages_max: usize,

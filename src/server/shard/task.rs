@@ -239,7 +239,7 @@ async fn every_second(id: ShardId, driver: Rc<RefCell<Driver>>, status: Arc<Stat
     }
 }
 
-/// Maximum of threads per shard that read messages from the store; more reads wait for a free thread.
+/// Maximum number of threads per shard that read messages from the store; more reads wait for a free thread.
 const READERS_MAX: usize = 4;
 /// Weight of one batch, which takes one or two milliseconds. A connection writes once per batch, so a smaller batch would need more
 /// writes for messages to many receivers.

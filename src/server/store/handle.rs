@@ -54,7 +54,7 @@ struct Pending {
 }
 
 impl StoreHandle {
-    /// The handle of the shard with the number `source`. All records have the level `power-loss`.
+    /// The handle of the shard with the number `source`. Records that no packet waits for have the level `power-loss`.
     pub(in crate::server) fn new(source: usize, store: Option<Arc<Store>>, failures: mpsc::Sender<String>) -> Self {
         Self {
             source,
