@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::{ListenAddress, Listener, Transport};
 
-/// A listener and the address it listens at.
+/// A listener and its bound address; a Unix socket has none.
 pub(super) type Listening = (Listener, Option<SocketAddr>);
 
 /// Writes the addresses of the listeners, and two commands that exchange a message through one of them.
@@ -22,21 +22,21 @@ pub(super) fn announce(listeners: &[Listening], output: &mut impl io::Write) -> 
 }
 
 fn url(listener: &Listener, address: Option<SocketAddr>) -> String {
-    let place = address.map_or_else(|| listener.address.to_string(), |address| address.to_string());
+    let authority = address.map_or_else(|| listener.address.to_string(), |address| address.to_string());
     let path = match listener.websocket_path.as_str() {
         "*" => "/",
         path => path,
     };
     match listener.transport {
-        Transport::Tcp => format!("mqtt://{place}"),
-        Transport::Tls => format!("mqtts://{place}"),
-        Transport::Ws => format!("ws://{place}{path}"),
-        Transport::Wss => format!("wss://{place}{path}"),
-        Transport::Unix => place,
+        Transport::Tcp => format!("mqtt://{authority}"),
+        Transport::Tls => format!("mqtts://{authority}"),
+        Transport::Ws => format!("ws://{authority}{path}"),
+        Transport::Wss => format!("wss://{authority}{path}"),
+        Transport::Unix => authority,
     }
 }
 
-/// The options with which mosquitto's clients connect to the listener, if they can.
+/// The options with which mosquitto's clients connect to the listener; `None` if they don't support its transport.
 fn client_options(listener: &Listener, address: Option<SocketAddr>) -> Option<String> {
     match (&listener.address, listener.transport, address) {
         (ListenAddress::Unix(path), Transport::Unix, _) => Some(format!("--unix {}", path.display())),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_listener_gives_the_two_shortest_lines() {
+    fn the_commands_for_the_default_listener_have_no_port() {
         let text = announced(&[listener("127.0.0.1:1883"), listener("[::1]:1883")]);
         assert!(text.contains("mqtt://127.0.0.1:1883\n  mqtt://[::1]:1883\n"), "{text}");
         assert!(text.contains("mosquitto_sub -h 127.0.0.1 -t 'hello' -v\n"), "{text}");
@@ -88,13 +88,13 @@ mod tests {
     }
 
     #[test]
-    fn any_address_is_reached_by_loopback_and_another_port_is_named() {
+    fn an_unspecified_address_becomes_loopback_and_a_port_other_than_the_default_is_an_option() {
         let text = announced(&[listener("[::]:1884")]);
         assert!(text.contains("mosquitto_sub -h ::1 -p 1884 -t"), "{text}");
     }
 
     #[test]
-    fn a_websocket_is_no_place_for_the_two_lines() {
+    fn a_websocket_listener_gets_no_commands() {
         let mut websocket = listener("127.0.0.1:8080");
         websocket.transport = Transport::Ws;
         assert!(!announced(&[websocket.clone()]).contains("mosquitto"));

@@ -1,9 +1,9 @@
-//! What the providers of [`auth`](crate::auth) are asked for the rules, and their verdicts as the rules want them.
+//! Converts authentication requests of the broker to those of [`auth`](crate::auth), and verdicts to outcomes.
 
 use crate::auth::{Decision, Refusal, Request, Verdict};
 use crate::broker::{AuthenticationOutcome, AuthenticationRequest, Peer};
 
-/// The request of a client at the connection of `peer`.
+/// Adds the address, certificate identity and listener of `peer` to a request.
 pub(super) fn request(peer: &Peer, request: AuthenticationRequest) -> Request {
     Request {
         client_id: request.client_id,
@@ -17,7 +17,7 @@ pub(super) fn request(peer: &Peer, request: AuthenticationRequest) -> Request {
     }
 }
 
-/// What a verdict means for the rules.
+/// Converts a verdict. A user that no provider verified is not a `verified_user`.
 pub(super) fn outcome(verdict: Verdict) -> AuthenticationOutcome {
     match verdict {
         Verdict::Accept(Decision { user, is_verified, access, authentication_data }) => {
@@ -40,7 +40,7 @@ mod tests {
     use crate::routing::Access;
 
     #[test]
-    fn only_a_verified_user_is_one_for_the_rules() {
+    fn only_a_verified_user_is_a_verified_user_of_the_broker() {
         for is_verified in [true, false] {
             let access = Arc::new(Access::everything());
             let data = Some(Bytes::from_static(b"last"));
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_and_a_challenge_go_on_as_they_are() {
+    fn refusals_and_challenges_are_passed_on_unchanged() {
         let refusal = Verdict::Refuse(Refusal::new(ReasonCode::Banned, "because"));
         let AuthenticationOutcome::Refused { reason_code, cause } = outcome(refusal) else { panic!("not refused") };
         assert_eq!((reason_code, &*cause), (ReasonCode::Banned, "because"));

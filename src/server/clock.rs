@@ -1,10 +1,11 @@
-//! The one file that reads the time.
+//! The only file that reads the time.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::timestamp::Timestamp;
 
-/// The time of this process: the wall clock at its start plus a monotonic clock, so that it never goes backwards.
+/// The time of this process: the wall clock at its start plus a monotonic clock. It never runs backwards, and ignores later corrections
+/// of the wall clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     started: Instant,
@@ -14,14 +15,14 @@ pub(crate) struct Clock {
 /// One reading of a [`Clock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reading {
-    /// The time that the broker is given.
+    /// The time for the broker, in milliseconds since the Unix epoch.
     pub(super) now: Timestamp,
-    /// Since the start, with the resolution that a latency needs.
+    /// The time since the start, with the resolution of the monotonic clock; for latencies.
     pub(super) elapsed: Duration,
 }
 
 impl Clock {
-    /// Starts at the wall clock's time, or at `earliest` if that is later: no stored time may lie in the future.
+    /// Starts at the time of the wall clock, or at `earliest` if that is later.
     #[expect(clippy::disallowed_methods, reason = "this is the file that reads the time")]
     pub(crate) fn start(earliest: Timestamp) -> Self {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -42,7 +43,7 @@ impl Clock {
 
     /// The instant at which [`read`](Self::read) reaches `timestamp`, for a timer.
     pub(super) fn instant_of(&self, timestamp: Timestamp) -> Instant {
-        // At most a day ahead, so that no addition overflows: a later deadline is checked again then.
+        // At most a day ahead, so that the addition can't overflow; the timer re-arms for a later deadline.
         let elapsed = self.started.elapsed();
         self.started + timestamp.since(self.started_at).clamp(elapsed, elapsed + DAY)
     }
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_never_goes_back_behind_what_was_stored() {
+    fn the_clock_starts_no_earlier_than_the_given_time() {
         let future = Timestamp(u64::MAX / 2);
         let clock = Clock::start(future);
         assert!(clock.read().now >= future);
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_in_the_past_is_due_at_once_and_one_at_the_end_of_time_within_a_day() {
+    fn a_past_deadline_is_due_at_once_and_the_latest_one_within_a_day() {
         let clock = Clock::start(Timestamp(0));
         let past = clock.instant_of(Timestamp(0));
         let end = clock.instant_of(Timestamp(u64::MAX));

@@ -6,7 +6,7 @@ use crate::auth::AuthError;
 use crate::config::ListenAddress;
 use crate::store::OpenError;
 
-/// Why the broker did not start, or stopped.
+/// Why the broker didn't start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// A listener cannot bind its address.
@@ -38,7 +38,7 @@ pub enum ServerError {
         /// The cause.
         source: OpenError,
     },
-    /// A write or a sync of the store failed: what was acknowledged is on disk, nothing else is.
+    /// A write or a sync of the store failed. Acknowledged messages are stored at their durability level; others may be lost.
     #[error("the store failed: {0}")]
     StoreFailed(String),
     /// The operating system refused a thread, a timer, a signal handler or a random number.
@@ -47,14 +47,14 @@ pub enum ServerError {
     /// The thread of a shard ended without a request to stop.
     #[error("shard {0} has ended")]
     ShardEnded(u16),
-    /// A second signal came during the drain.
-    #[error("stopped by a second signal before every client was told of the shutdown")]
+    /// A second signal arrived during the drain.
+    #[error("stopped by a second signal before all clients were disconnected")]
     Interrupted,
 }
 
 impl ServerError {
-    /// The exit code of the process. 0 is a drain after a signal, 1 also a wrong configuration, 2 a wrong command line, and a
-    /// [panic](EXIT_PANIC) has its own.
+    /// The exit code of the process. 0 means stopped by a signal after the drain, 2 an invalid command line or configuration, and
+    /// [`EXIT_PANIC`] a panic.
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Start(_) => 1,
@@ -67,5 +67,5 @@ impl ServerError {
     }
 }
 
-/// The exit code after a panic: a bug of ours. Whatever thread it strikes, the process ends rather than going on with a part of it.
+/// The exit code after a panic of any thread, which is a bug of the broker.
 pub const EXIT_PANIC: u8 = 70;

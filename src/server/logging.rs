@@ -9,8 +9,8 @@ use tracing_subscriber::{fmt, registry};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
-/// Sends lines of the log to standard error by a thread of their own: a slow terminal or pipe never holds a shard up, and loses
-/// lines instead. What still waits is written when the guard is dropped.
+/// Writes the log to standard error on a thread of its own, so that a slow terminal or pipe never blocks a shard: lines are dropped
+/// when the queue is full. Dropping the guard writes the queued lines.
 pub fn init(log: &Log) -> Result<WorkerGuard, TryInitError> {
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(io::stderr());
     let level = match log.level {
@@ -20,7 +20,7 @@ pub fn init(log: &Log) -> Result<WorkerGuard, TryInitError> {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    // What libraries have to say is of interest to those who look for a fault in them.
+    // Libraries log only warnings and errors.
     let filter = Targets::new().with_target("oncemq", level).with_default(level.min(LevelFilter::from(Level::WARN)));
     let layer = fmt::layer().with_writer(writer).with_target(false);
     let layer = match log.format {

@@ -1,7 +1,7 @@
-//! All of tokio: listeners, connections, shard threads, the clock and the signals around the pure broker.
+//! Everything that uses tokio: listeners, connections, shard threads, the clock and signals. The broker itself does no input or output.
 //!
-//! One thread for each shard runs the tasks of its connections; the main thread accepts connections, hands them to the shards in
-//! turn, and waits for signals. Exit codes of the process: 0 after a drain by SIGTERM or SIGINT, otherwise
+//! One thread per shard runs the tasks of its connections. The main thread accepts connections, distributes them to the shards round
+//! robin, and waits for signals. The exit code of the process is 0 after a drain by SIGTERM or SIGINT, otherwise
 //! [`ServerError::exit_code`] or [`EXIT_PANIC`].
 
 mod announce;
@@ -43,7 +43,7 @@ pub use listener::TlsError;
 pub use logging::init as init_logging;
 pub use queries::{Queries, QueryError};
 pub use status::{AdmissionCounts, ShardSnapshot, Status};
-pub use store::thread::{inspect_store, store_directory};
+pub use store::handle::{inspect_store, store_directory};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::{self, Authenticator};
@@ -55,11 +55,11 @@ use crate::timestamp::Timestamp;
 use listener::{Acceptor, Admission, BoundSocket, Endpoint, Reloaded, TcpOptions};
 use shard::driver::Parts;
 use shard::mailbox::{Mail, Mailbox};
-use shard::task::Upwards;
+use shard::task::MainHandle;
 use shutdown::{Request, Signals};
-use store::thread::StoreThread;
+use store::handle::StoreHandle;
 
-/// A broker whose shards run and whose sockets listen: connections come in as soon as it [runs](Self::run).
+/// A broker with running shards and listening sockets. It accepts connections during [`run`](Self::run).
 #[derive(Debug)]
 pub struct Server {
     config: Config,
@@ -76,7 +76,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads certificates, password and ACL file, listens at every address, and starts the shards.
+    /// Reads certificates, password file and ACL file, listens at every address, opens the store, and starts the shards.
     pub fn start(config: Config) -> Result<Self, ServerError> {
         let listeners = bind(&config)?;
         let authenticator = Authenticator::new(&config.security, &config.listeners)?;
@@ -84,11 +84,11 @@ impl Server {
             0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
             shards => shards,
         };
-        let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(FORWARDED_MAX)).collect();
+        let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(MAILBOX_MESSAGES_MAX)).collect();
         let (ended_sender, ended) = mpsc::channel(shards);
         let clock = Clock::start(Timestamp::default());
         let (failures_sender, failures) = mpsc::channel(1);
-        let (store, recovered) = store::thread::open(&config, &mailboxes, failures_sender.clone())?;
+        let (store, recovered) = store::handle::open(&config, &mailboxes, failures_sender.clone())?;
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let server = Self {
             clock,
@@ -107,27 +107,30 @@ impl Server {
         Ok(server)
     }
 
-    /// How the broker is, for those who watch it.
+    /// The state and counters of the broker, for monitoring.
     pub fn status(&self) -> Arc<Status> {
         Arc::clone(&self.status)
     }
 
-    /// What all shards share: sizes of the subscription index and the retained messages.
+    /// The state that all shards share: the subscription index and the retained messages.
     pub fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }
 
-    /// What keeps the records; `None` without durability.
+    /// The store; `None` if no message is durable.
     pub fn store(&self) -> Option<Arc<Store>> {
         self.store.clone()
     }
 
-    /// Asks the shards what they have.
+    /// Queries to the shards.
     pub fn queries(&self) -> Queries {
         Queries::new(Arc::clone(&self.mailboxes))
     }
 
-    /// Lets connections in until a signal asks to stop, then says goodbye to every client.
+    /// Accepts connections until a signal requests the stop or the store fails, then disconnects every client.
+    ///
+    /// # Errors
+    /// The runtime can't start, a shard ended, the store failed, or a second signal interrupted the drain.
     pub fn run(self) -> Result<(), ServerError> {
         let mut builder = Builder::new_current_thread();
         let runtime = builder.enable_all().build_local(LocalOptions::default()).map_err(ServerError::Start)?;
@@ -145,7 +148,7 @@ impl Server {
         self.shared.restore_deduplication(&deduplicated);
         let too_many = self.shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
         if !too_many.is_empty() {
-            warn!("{} retained messages of the last run are beyond the limits, and not retained", too_many.len());
+            warn!("{} retained messages in the store exceed the limits and are discarded", too_many.len());
         }
         let mut restored: Vec<Vec<_>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
         for (number, session) in sessions.into_iter().enumerate() {
@@ -166,30 +169,30 @@ impl Server {
                 authentication: Arc::clone(&self.authentication),
                 mailboxes: Arc::clone(&self.mailboxes),
                 shared: Arc::clone(&self.shared),
-                store: self.store_thread(number, failures),
+                store: self.store_handle(number, failures),
                 restored: restored.get_mut(usize::from(number)).map(std::mem::take).unwrap_or_default(),
                 orphans: std::mem::take(&mut orphans),
             };
-            let upwards = Upwards { status: Arc::clone(&self.status), ended: ended.clone() };
-            waiting.push(shard::task::start(parts, upwards)?);
+            let main = MainHandle { status: Arc::clone(&self.status), ended: ended.clone() };
+            waiting.push(shard::task::start(parts, main)?);
         }
-        // A Will that is due, or a client, would miss the subscriptions of shards that are behind.
+        // No shard starts before all have restored their subscriptions: earlier messages and Wills would miss them.
         for begin in waiting {
             begin.send(()).map_err(io::Error::other)?;
         }
         Ok(())
     }
 
-    fn store_thread(&self, shard: u16, failures: &mpsc::Sender<String>) -> StoreThread {
-        let thread = StoreThread::new(usize::from(shard), self.store.clone(), failures.clone());
-        if self.config.durability_rules.is_empty() { thread } else { thread.with_levels() }
+    fn store_handle(&self, shard: u16, failures: &mpsc::Sender<String>) -> StoreHandle {
+        let handle = StoreHandle::new(usize::from(shard), self.store.clone(), failures.clone());
+        if self.config.durability_rules.is_empty() { handle } else { handle.with_levels() }
     }
 
     async fn serve(mut self) -> Result<(), ServerError> {
         let mut signals = Signals::listen().map_err(ServerError::Start)?;
         let endpoints = self.listeners.iter().map(|(endpoint, _)| Arc::clone(endpoint)).collect::<Vec<_>>();
         self.announce();
-        let doors = self.open_doors().map_err(ServerError::Start)?;
+        let accept_tasks = self.start_accepting().map_err(ServerError::Start)?;
         self.status.set_ready();
         notify(&[sd_notify::NotifyState::Ready]);
 
@@ -211,8 +214,8 @@ impl Server {
         }
         self.status.set_stopping();
         notify(&[sd_notify::NotifyState::Stopping]);
-        info!("stopping: no new connections, and every client is told");
-        drop(doors);
+        info!("stopping: no new connections are accepted, and all clients are disconnected");
+        drop(accept_tasks);
         self.drain(signals.stop()).await?;
         if let Some(store) = &self.store {
             store.close();
@@ -226,45 +229,46 @@ impl Server {
             (endpoint.settings().clone(), socket.address())
         };
         let listeners = self.listeners.iter().map(listening).collect::<Vec<_>>();
-        // Nobody reads it, then: a broker runs without a terminal, too.
+        // Standard output may be closed: the broker runs without it.
         let _ = announce::announce(&listeners, &mut io::stdout().lock());
     }
 
-    /// Starts a task for each listener: they end, and their sockets with them, when the set is dropped.
-    fn open_doors(&mut self) -> io::Result<JoinSet<()>> {
+    /// Starts a task for each listener. Dropping the set ends the tasks and closes their sockets.
+    fn start_accepting(&mut self) -> io::Result<JoinSet<()>> {
         let (admission, mailboxes) = (Arc::clone(&self.admission), Arc::clone(&self.mailboxes));
         let acceptor = Rc::new(Acceptor::new(self.clock, &self.config.limits, admission, mailboxes));
-        let mut doors = JoinSet::new();
+        let mut accept_tasks = JoinSet::new();
         for (endpoint, socket) in self.listeners.drain(..) {
             let (acceptor, socket) = (Rc::clone(&acceptor), socket.register()?);
-            doors.spawn_local(async move { acceptor.watch(endpoint, socket).await });
+            accept_tasks.spawn_local(async move { acceptor.watch(endpoint, socket).await });
         }
-        Ok(doors)
+        Ok(accept_tasks)
     }
 
-    /// Reads everything again that may change while it runs. What can't be used stays as it was.
+    /// Reloads certificates, password file and ACL file. A file that can't be used is logged, and the previous contents stay in force.
     fn reload(&self, endpoints: &[Arc<Endpoint>]) {
         if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
             notify(&[sd_notify::NotifyState::Reloading, now]);
         }
         for endpoint in endpoints {
             match endpoint.reload() {
-                Ok(Reloaded::Certificates) => info!("listener {}: certificates are read again", endpoint.name),
+                Ok(Reloaded::Certificates) => info!("listener {}: reloaded the certificates", endpoint.name),
                 Ok(Reloaded::Nothing) => {}
-                Err(error) => error!("listener {}: certificates stay as they were: {error}", endpoint.name),
+                Err(error) => error!("listener {}: kept the previous certificates: {error}", endpoint.name),
             }
         }
         match self.authentication.reload() {
             Ok(()) => {
-                info!("password and ACL file are read again");
+                info!("reloaded the password file and the ACL file");
                 self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::AccessReloaded));
             }
-            Err(error) => error!("password and ACL file stay as they were: {error}"),
+            Err(error) => error!("kept the previous password file and ACL file: {error}"),
         }
         notify(&[sd_notify::NotifyState::Ready]);
     }
 
-    /// Has every client told, and waits until they are gone: not longer than the drain timeout, nor a second signal.
+    /// Disconnects every client, and waits until all connections are closed, at most for `server.drain_timeout`. A second signal ends
+    /// the wait with [`ServerError::Interrupted`].
     async fn drain(&mut self, stop_at_once: impl Future<Output = ()>) -> Result<(), ServerError> {
         self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::ShuttingDown));
         let shards = self.mailboxes.len();
@@ -286,8 +290,7 @@ impl Server {
     }
 }
 
-/// Makes a panic of any thread end the process: a shard that lost one packet to it is not what it should be, and a process without
-/// one of its shards even less.
+/// Makes a panic of any thread end the process with [`EXIT_PANIC`], because the state of a shard is undefined after a panic.
 pub fn exit_on_panic() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -312,17 +315,17 @@ fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerErro
     config.listeners.iter().map(bind).collect()
 }
 
-/// Tells systemd, if it wants to know.
+/// Notifies systemd, if it started the process with `Type=notify`.
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(false, states) {
         warn!("systemd was not notified: {error}");
     }
 }
 
-/// More cores than this are better used by more processes.
+/// Maximum number of shards if the configuration sets no number.
 const SHARDS_MAX: usize = 256;
-/// Messages that may wait for one shard before the publishers of the others are held up: some megabytes, some milliseconds.
-const FORWARDED_MAX: usize = 16_384;
+/// Capacity of a shard's mailbox in messages. Above it, the other shards pause the publishers that send to it.
+const MAILBOX_MESSAGES_MAX: usize = 16_384;
 
 #[cfg(test)]
 mod tests;

@@ -5,14 +5,14 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::shard::mailbox::{Mail, Mailbox};
-use super::shard::queries::{Asking, Question};
+use super::shard::queries::{QueryRequest, Responder};
 use crate::broker::{Answer, Query};
 use crate::routing::ShardId;
 
-/// Asks the shards of a running broker, from any thread.
+/// Sends queries to the shards of a running broker, from any thread.
 ///
-/// At most `QUERIES_MAX` are under way at a time, and each is given up after `ANSWER_TIMEOUT`. One that was given up still counts until
-/// its shard has seen it: a shard that hangs has no more than that many in its mailbox.
+/// At most `QUERIES_MAX` are pending at a time, and each times out after `ANSWER_TIMEOUT`. A query that timed out counts as pending
+/// until its shard has handled it, so the mailbox of a stuck shard contains at most that many.
 #[derive(Debug, Clone)]
 pub struct Queries {
     mailboxes: Arc<[Mailbox]>,
@@ -23,10 +23,10 @@ pub struct Queries {
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
-    /// The shard didn't answer in time: it is overloaded, or hangs.
+    /// The shard didn't answer within two seconds: it is overloaded or stuck.
     #[error("shard {} does not answer", .0.0)]
     TimedOut(ShardId),
-    /// The shard has ended, or there is none of this number.
+    /// The shard has ended, or no shard has this number.
     #[error("shard {} has ended", .0.0)]
     Ended(ShardId),
 }
@@ -36,35 +36,35 @@ impl Queries {
         Self { mailboxes, permits: Arc::new(Semaphore::new(QUERIES_MAX)), answer_timeout: ANSWER_TIMEOUT }
     }
 
-    /// For shards that never answer.
+    /// Queries to shards that never answer.
     #[cfg(test)]
     pub(crate) fn unanswered(shards: usize) -> Self {
         let mailboxes = (0..shards).map(|_| Mailbox::new(1)).collect();
         Self { answer_timeout: Duration::from_millis(20), ..Self::new(mailboxes) }
     }
 
-    /// How many shards there are.
+    /// The number of shards.
     pub fn shards(&self) -> usize {
         self.mailboxes.len()
     }
 
-    /// Asks a shard, and waits for its answer.
+    /// Sends a query to a shard and waits for its answer, including the wait for other queries at most `ANSWER_TIMEOUT`.
     pub async fn ask(&self, shard: ShardId, query: Query) -> Result<Answer, QueryError> {
         let mailbox = self.mailboxes.get(usize::from(shard.0)).ok_or(QueryError::Ended(shard))?;
         let answer = async {
             let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| QueryError::Ended(shard))?;
             let (reply, answer) = oneshot::channel();
-            let asking = Asking { reply, _permit: permit };
-            mailbox.put(Mail::Query(Box::new(Question { query, asking })));
+            let responder = Responder { reply, _permit: permit };
+            mailbox.put(Mail::Query(Box::new(QueryRequest { query, responder })));
             answer.await.map_err(|_| QueryError::Ended(shard))
         };
         timeout(self.answer_timeout, answer).await.unwrap_or(Err(QueryError::TimedOut(shard)))
     }
 }
 
-/// A shard that works answers within milliseconds.
+/// A healthy shard answers within milliseconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Each is one page of a shard at most.
+/// Maximum number of pending queries; each holds at most one page of a shard.
 const QUERIES_MAX: usize = 8;
 
 #[cfg(test)]
@@ -73,7 +73,7 @@ mod tests {
     use crate::broker::PageRequest;
 
     #[tokio::test]
-    async fn a_shard_that_does_not_answer_has_a_bounded_number_of_queries() {
+    async fn a_stuck_shard_has_a_bounded_number_of_queries() {
         let queries = Queries::unanswered(1);
         let query = || Query::Clients(PageRequest { from: 0, limit: 1 });
         for _ in 0..2 * QUERIES_MAX {

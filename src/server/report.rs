@@ -6,16 +6,16 @@ use tracing::{error, info, warn};
 use crate::broker::{ClientLabel, Report};
 use crate::timestamp::Timestamp;
 
-/// Writes what an operator wants to read as lines of the log.
+/// Writes the broker's reports to the log.
 ///
-/// What strangers can cause without end (refusals, denials) is bounded per second; what was left out is counted and said.
+/// Reports that any client can cause (refusals, denials, drops) are limited to [`LINES_PER_SECOND_MAX`]. A line gives the number of
+/// suppressed ones.
 #[derive(Debug, Default)]
 pub(super) struct Reporter {
     budget: LineBudget,
 }
 
 impl Reporter {
-    /// Writes the line.
     pub(super) fn report(&mut self, report: &Report, now: Timestamp) {
         match report {
             Report::Connected { client, version, clean_start, session_present, keep_alive, .. } => info!(
@@ -44,21 +44,21 @@ impl Reporter {
             Report::Unreadable { client, sequence, cause } => {
                 if self.budget.allows(now) {
                     error!(
-                        "{}: message {sequence} is dropped: it can't be read from the store: {cause}",
+                        "{}: dropped message {sequence}, which can't be read from the store: {cause}",
                         Label(client)
                     );
                 }
             }
             Report::Dropping { client, reason } => {
                 if self.budget.allows(now) {
-                    warn!("{}: messages are dropped: {}", Label(client), reason.name());
+                    warn!("{}: dropping messages: {}", Label(client), reason.name());
                 }
             }
         }
     }
 }
 
-/// How many lines a second may be written.
+/// Limits the lines of one kind to [`LINES_PER_SECOND_MAX`].
 #[derive(Debug, Default)]
 pub(super) struct LineBudget {
     second: Timestamp,
@@ -66,11 +66,11 @@ pub(super) struct LineBudget {
 }
 
 impl LineBudget {
-    /// Whether one more line may be written. When the second is over, one line says how many could not.
+    /// Whether one more line may be written. At the first call after the end of a second, logs the number of lines suppressed in it.
     pub(super) fn allows(&mut self, now: Timestamp) -> bool {
         if now.since(self.second) >= Duration::from_secs(1) {
             if self.lines > LINES_PER_SECOND_MAX {
-                warn!("{} more lines like these were left out", self.lines - LINES_PER_SECOND_MAX);
+                warn!("suppressed {} log lines of this kind", self.lines - LINES_PER_SECOND_MAX);
             }
             *self = Self { second: now, lines: 0 };
         }
@@ -79,7 +79,7 @@ impl LineBudget {
     }
 }
 
-/// A client as a line of the log names it. What the client chose itself is quoted: it can't fake a line.
+/// Formats a client for the log. Strings that the client chose are quoted and escaped, so that they can't forge a line.
 struct Label<'a>(&'a ClientLabel);
 
 impl fmt::Display for Label<'_> {
@@ -87,7 +87,7 @@ impl fmt::Display for Label<'_> {
         let ClientLabel { client_id, user, address, listener } = self.0;
         match client_id {
             Some(client_id) => write!(formatter, "client {:?}", client_id.as_str())?,
-            None => write!(formatter, "client without a name")?,
+            None => write!(formatter, "client without Client Identifier")?,
         }
         if let Some(user) = user {
             write!(formatter, " user {user:?}")?;
@@ -102,7 +102,7 @@ impl fmt::Display for Label<'_> {
     }
 }
 
-/// More than anyone reads, little enough to not fill a disk in a day.
+/// Lines per second and [`LineBudget`]: about a gigabyte of log per day.
 const LINES_PER_SECOND_MAX: u64 = 100;
 
 #[cfg(test)]
@@ -111,7 +111,7 @@ mod tests {
     use crate::codec::ClientId;
 
     #[test]
-    fn lines_are_bounded_per_second_and_begin_anew_in_the_next() {
+    fn the_budget_is_renewed_every_second() {
         let mut budget = LineBudget::default();
         let allowed = (0..1_000).filter(|_| budget.allows(Timestamp(5_000))).count();
         assert_eq!(allowed as u64, LINES_PER_SECOND_MAX);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_identifier_cannot_fake_a_line() {
+    fn a_client_identifier_cannot_forge_a_line() {
         let label = ClientLabel {
             client_id: Some(ClientId("a\nb".into())),
             user: Some("u".into()),

@@ -1,4 +1,4 @@
-//! From the configuration to what the rules need of it.
+//! Converts the configuration to the settings of the broker.
 
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -56,13 +56,13 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
     }
 }
 
-/// None of a rule that `config` would have refused.
+/// `None` for an invalid topic filter, which the configuration rejects.
 fn durability_rule(rule: &config::DurabilityRule) -> Option<DurabilityRule> {
     let topic_filter = TopicFilter::new(rule.topic.as_str().into()).ok()?;
     Some(DurabilityRule { topic_filter, level: durability(rule.level) })
 }
 
-/// A level of the configuration.
+/// Converts a durability level.
 pub(super) const fn durability(level: config::Durability) -> Durability {
     match level {
         config::Durability::PowerLoss => Durability::PowerLoss,
@@ -71,7 +71,7 @@ pub(super) const fn durability(level: config::Durability) -> Durability {
     }
 }
 
-/// The limits of the retained messages of all shards.
+/// The limits for the retained messages of all shards together.
 pub(super) fn retained_limits(config: &Config) -> RetainedLimits {
     RetainedLimits {
         retained_messages_max: config.limits.retained_messages_max,
@@ -79,7 +79,7 @@ pub(super) fn retained_limits(config: &Config) -> RetainedLimits {
     }
 }
 
-/// The protocol counts in whole seconds: a fraction is one more.
+/// Rounds up to the whole seconds of MQTT; at most `u32::MAX`.
 fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX)
 }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_become_whole_seconds_within_what_the_protocol_can_say() {
+    fn durations_become_whole_seconds_in_the_range_of_the_protocol() {
         assert_eq!(seconds(Duration::from_millis(1)), 1);
         assert_eq!(seconds(Duration::from_secs(90)), 90);
         assert_eq!(seconds(Duration::MAX), u32::MAX);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_never_becomes_the_highest() {
+    fn a_limit_that_is_not_set_becomes_the_maximum() {
         let mut config = Config::default();
         config.limits.session_expiry_max = None;
         config.limits.keep_alive_max = None;

@@ -3,16 +3,16 @@ use std::io;
 use tokio::select;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal asks of the process.
+/// What a signal requests of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
     /// SIGTERM or SIGINT: drain and stop; a second one stops at once.
     Stop,
-    /// SIGHUP: read certificates, password and ACL file again.
+    /// SIGHUP: reload certificates, password file and ACL file.
     Reload,
 }
 
-/// The signals of this process. No signal after [`Signals::listen`] is lost.
+/// The signals of this process. A signal that arrives after [`Signals::listen`] is not lost.
 #[derive(Debug)]
 pub(super) struct Signals {
     terminate: Signal,

@@ -7,8 +7,8 @@ use super::traffic::Traffic;
 use crate::broker::Counters;
 use crate::timestamp::Timestamp;
 
-/// How the broker is, for those who watch it. Every shard publishes its figures once a second; nothing on the way of a message
-/// looks here.
+/// The state and counters of the broker, for monitoring. Every shard publishes its counters once a second. The message path doesn't read
+/// them.
 #[derive(Debug)]
 pub struct Status {
     shards: Box<[Mutex<ShardSnapshot>]>,
@@ -18,31 +18,31 @@ pub struct Status {
     clock: Clock,
 }
 
-/// What one shard has counted up to the last second.
+/// The counters of one shard, at most a second old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ShardSnapshot {
-    /// By the rules.
+    /// Counters of the broker.
     pub counters: Counters,
-    /// By the connections.
+    /// Counters of the connections.
     pub traffic: Traffic,
-    /// When.
+    /// When the shard published them.
     pub published: Timestamp,
 }
 
-/// What the listeners have counted.
+/// The counters of the listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AdmissionCounts {
-    /// Connections accepted and given to a shard.
+    /// Connections accepted and passed to a shard.
     pub accepted: u64,
-    /// Connections at this moment, those in their handshake included.
+    /// Open connections, including those in their handshake.
     pub connections: u64,
-    /// Closed at once because there were as many as `connections_max` in all.
+    /// Connections closed at once because `limits.connections_max` was reached.
     pub refused_total: u64,
-    /// Closed at once because the listener had as many as its `connections_max`.
+    /// Connections closed at once because the listener's `connections_max` was reached.
     pub refused_listener: u64,
-    /// Closed at once because their address had as many as `connections_per_address_max`.
+    /// Connections closed because `limits.connections_per_address_max` was reached.
     pub refused_address: u64,
-    /// Calls of accept(2) that failed: most often for want of file descriptors.
+    /// Failed calls of accept(2), most often because the process has no file descriptors left.
     pub accept_errors: u64,
 }
 
@@ -59,17 +59,17 @@ impl Status {
         }
     }
 
-    /// What each shard has counted, by its number.
+    /// The counters of each shard, by shard number.
     pub fn shards(&self) -> Vec<ShardSnapshot> {
         self.shards.iter().map(|shard| *shard.lock().unwrap_or_else(PoisonError::into_inner)).collect()
     }
 
-    /// What the listeners have counted.
+    /// The counters of the listeners.
     pub fn listeners(&self) -> AdmissionCounts {
         *self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether clients can connect: every listener listens, and the broker isn't stopping.
+    /// Whether clients can connect: every listener accepts connections, and the broker isn't stopping.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire) && !self.stopping.load(Ordering::Acquire)
     }
@@ -79,25 +79,25 @@ impl Status {
         self.clock.started_at()
     }
 
-    /// What the broker's clock says.
+    /// The current time of the broker's clock.
     pub fn now(&self) -> Timestamp {
         self.clock.read().now
     }
 
-    /// How long the shard that is furthest behind has published nothing: more than a few seconds, and it hangs.
+    /// The longest time since a shard published its counters. More than a few seconds mean that a shard is stuck.
     pub fn longest_silence(&self) -> Duration {
         let now = self.now();
         self.shards().iter().map(|shard| now.since(shard.published)).max().unwrap_or_default()
     }
 
-    /// Whether the broker is saying goodbye to its clients.
+    /// Whether the broker is draining: it disconnects its clients and then ends.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
     pub(crate) fn publish_shard(&self, shard: usize, snapshot: ShardSnapshot) {
-        if let Some(place) = self.shards.get(shard) {
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        if let Some(slot) = self.shards.get(shard) {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
         }
     }
 

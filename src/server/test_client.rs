@@ -1,4 +1,4 @@
-//! The other side, for tests.
+//! An MQTT client for tests.
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -10,10 +10,10 @@ use crate::codec::{
 };
 use crate::topic::{Filter, TopicName};
 
-/// What all test clients speak.
+/// The protocol version of all test clients.
 pub(super) const VERSION: ProtocolVersion = ProtocolVersion::V5;
 
-/// A client with no rules of its own.
+/// A client that sends any packet and checks no rule of MQTT.
 pub(super) struct Client<S> {
     pub(super) stream: S,
     read: BytesMut,
@@ -25,7 +25,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Self { stream, read: BytesMut::new(), decoder: ServerDecoder::new(VERSION, u32::MAX, 0) }
     }
 
-    /// The Reason Code of CONNACK if it isn't success.
+    /// Sends CONNECT. Returns the Reason Code of CONNACK as an error if it isn't success.
     pub(super) async fn connect(&mut self, connect: Connect) -> Result<(), ReasonCode> {
         self.send(&ClientPacket::Connect(Box::new(connect))).await;
         match self.receive().await {
@@ -80,7 +80,7 @@ pub(super) fn encoded(packet: &ClientPacket) -> BytesMut {
     bytes
 }
 
-/// At QoS 0.
+/// A PUBLISH at QoS 0.
 pub(super) fn publish(topic: &str, payload: impl Into<Bytes>) -> ClientPacket {
     ClientPacket::Publish(Publish::new(TopicName::new(topic.to_owned().into()).unwrap(), payload))
 }

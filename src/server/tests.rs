@@ -1,4 +1,4 @@
-//! The whole server in one process: listeners, shard threads, hand-over, reload and drain.
+//! The whole server in one process: listeners, shard threads, reload and drain.
 
 use std::fs;
 use std::future::{Future, pending};
@@ -20,7 +20,7 @@ struct Running {
     server: Server,
     address: SocketAddr,
     endpoints: Vec<Arc<Endpoint>>,
-    doors: JoinSet<()>,
+    accept_tasks: JoinSet<()>,
 }
 
 impl Running {
@@ -28,8 +28,8 @@ impl Running {
         let mut server = Server::start(config).unwrap();
         let address = server.listeners[0].1.address().unwrap();
         let endpoints = server.listeners.iter().map(|(endpoint, _)| Arc::clone(endpoint)).collect();
-        let doors = server.open_doors().unwrap();
-        Self { server, address, endpoints, doors }
+        let accept_tasks = server.start_accepting().unwrap();
+        Self { server, address, endpoints, accept_tasks }
     }
 
     async fn connect(&self) -> Client<TcpStream> {
@@ -43,7 +43,7 @@ impl Running {
     }
 
     async fn drain(mut self) {
-        drop(self.doors);
+        drop(self.accept_tasks);
         self.server.drain(pending()).await.unwrap();
     }
 }
@@ -62,10 +62,10 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 #[test]
-fn messages_between_shards_all_arrive_in_order_though_they_come_faster_than_a_mailbox_takes() {
+fn messages_between_shards_arrive_in_order_when_mailboxes_are_full() {
     run(async {
         let running = Running::start(config(2));
-        // Connections are dealt out in turn, so these are on different shards.
+        // Connections are assigned to shards round robin, so these are on different shards.
         let mut subscribers = [running.client("s0").await, running.client("s1").await];
         for subscriber in &mut subscribers {
             subscriber.subscribe("flood/#", Qos::AtMostOnce).await;
@@ -83,9 +83,9 @@ fn messages_between_shards_all_arrive_in_order_though_they_come_faster_than_a_ma
             let mut next = [0_u32; 2];
             while next != [MESSAGES; 2] {
                 let message = subscriber.receive_publish().await.message;
-                let place = &mut next[usize::from(message.topic.as_str() == "flood/1")];
-                assert_eq!(message.payload, place.to_be_bytes().as_slice());
-                *place += 1;
+                let next = &mut next[usize::from(message.topic.as_str() == "flood/1")];
+                assert_eq!(message.payload, next.to_be_bytes().as_slice());
+                *next += 1;
             }
         };
         let [reader, other] = &mut subscribers;
@@ -97,7 +97,7 @@ fn messages_between_shards_all_arrive_in_order_though_they_come_faster_than_a_ma
 const MESSAGES: u32 = 30_000;
 
 #[test]
-fn mqtt5_4_13_1_a_drain_tells_every_client_and_ends_before_its_timeout() {
+fn mqtt5_4_13_1_a_drain_disconnects_every_client_and_ends_before_its_timeout() {
     run(async {
         let running = Running::start(config(2));
         let mut clients = Vec::new();
@@ -105,7 +105,7 @@ fn mqtt5_4_13_1_a_drain_tells_every_client_and_ends_before_its_timeout() {
             clients.push(running.client(&format!("c{number}")).await);
         }
         let status = running.server.status();
-        let told = async {
+        let disconnects = async {
             for mut client in clients {
                 let Some(ServerPacket::Disconnect(disconnect)) = client.receive().await else {
                     panic!("no DISCONNECT")
@@ -115,7 +115,7 @@ fn mqtt5_4_13_1_a_drain_tells_every_client_and_ends_before_its_timeout() {
             }
         };
         let address = running.address;
-        let both = async { tokio::join!(running.drain(), told) };
+        let both = async { tokio::join!(running.drain(), disconnects) };
         timeout(Duration::from_secs(4), both).await.expect("before the drain timeout");
         assert!(TcpStream::connect(address).await.is_err());
         let closed = status.shards().iter().map(|shard| shard.traffic.connections_closed).sum::<u64>();
@@ -124,7 +124,7 @@ fn mqtt5_4_13_1_a_drain_tells_every_client_and_ends_before_its_timeout() {
 }
 
 #[test]
-fn passwords_are_verified_and_a_reload_changes_what_a_connected_client_may_do() {
+fn passwords_are_verified_and_a_reload_changes_the_access_rights_of_a_connected_client() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
         let passwords = directory.path().join("passwords");
@@ -183,7 +183,7 @@ fn connections_beyond_the_limit_are_closed_at_once() {
         let _second = running.client("b").await;
         assert_eq!(running.connect().await.receive().await, None);
         drop(first);
-        // The place is free as soon as the broker has noticed.
+        // The connection counts until the broker has noticed its end.
         while running.server.admission.counts().connections > 1 {
             sleep(Duration::from_millis(5)).await;
         }
@@ -193,7 +193,7 @@ fn connections_beyond_the_limit_are_closed_at_once() {
 }
 
 #[test]
-fn a_listener_that_cannot_listen_is_named_with_its_address() {
+fn the_error_for_an_address_in_use_names_the_listener_and_the_address() {
     let first = Server::start(config(1)).unwrap();
     let address = first.listeners[0].1.address().unwrap();
     let mut config = config(1);

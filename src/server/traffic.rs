@@ -1,39 +1,40 @@
 use std::time::Duration;
 
-/// What the connections of a shard have transferred since its start.
+/// Counters of the connections of a shard since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
     /// Bytes of packets read.
     pub bytes_received: u64,
-    /// Bytes of packets that a transport took.
+    /// Bytes of packets written to a transport.
     pub bytes_sent: u64,
     /// Reads that returned bytes.
     pub reads: u64,
-    /// Writes that the transport accepted, at least in part.
+    /// Writes that the transport accepted, completely or partly.
     pub writes: u64,
-    /// Connections that completed their handshakes, if they have any.
+    /// Connections that completed their handshakes or need none.
     pub connections_opened: u64,
-    /// Those of them that have ended.
+    /// The connections among `connections_opened` that have ended.
     pub connections_closed: u64,
     /// Connections that ended in their TLS, WebSocket or PROXY handshake.
     pub handshakes_failed: u64,
-    /// Connections whose transport took nothing for the write timeout.
+    /// Connections closed because their transport accepted no bytes during the write timeout.
     pub write_timeouts: u64,
-    /// A sample of the time from reading a packet that fills the empty outgoing buffer of a receiver until the transport takes the bytes.
+    /// The time from reading a packet to writing it to a receiver whose output buffer was empty, for a sample of the packets.
     pub publish_to_deliver: LatencyHistogram,
 }
 
 /// A histogram of latencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LatencyHistogram {
-    /// The count of each range: up to its bound in [`LatencyHistogram::BOUNDS`] and above the one before; the last range has no upper bound.
+    /// The number of latencies in each range. A range ends at its bound in [`LatencyHistogram::BOUNDS`], inclusive, and starts above the
+    /// previous bound; the last range has no upper bound.
     pub counts: [u64; LatencyHistogram::BOUNDS.len() + 1],
     /// The sum of all latencies.
     pub sum: Duration,
 }
 
 impl LatencyHistogram {
-    /// The upper bounds of the ranges, each about three times the one before.
+    /// The upper bounds of the ranges, each about three times the previous one.
     pub const BOUNDS: [Duration; 12] = [
         Duration::from_micros(10),
         Duration::from_micros(30),
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_latency_counts_in_the_range_it_is_up_to() {
+    fn the_upper_bound_of_a_range_is_inclusive() {
         let mut histogram = LatencyHistogram::default();
         histogram.record(Duration::from_micros(10));
         histogram.record(Duration::from_micros(11));

@@ -49,11 +49,8 @@ fn a_client_that_does_not_read_uses_at_most_its_outgoing_bytes() {
     let mut subscribe = vec![0, 1, 0];
     subscribe.extend(string("some/filter"));
     subscribe.push(0);
-    let packets = [
-        packet(PINGREQ, &[]),
-        packet(0x82, &subscribe),
-        Version::V5.publish(PUBLISH | 0x02, "nobody/listens", 1, b"x"),
-    ];
+    let packets =
+        [packet(PINGREQ, &[]), packet(0x82, &subscribe), Version::V5.publish(PUBLISH | 0x02, "no/receivers", 1, b"x")];
     for flooding in packets {
         let broker = Setup::default().start();
         let mut wire = Wire::connected(broker.address(), &Connect::new(Version::V5, "flood"));
@@ -91,7 +88,7 @@ impl SlowDisk {
             (!status.contains("TracerPid:\t0\n")).then_some(())
         };
         wait_for("strace", traced);
-        thread::sleep(Duration::from_millis(500)); // all threads
+        thread::sleep(Duration::from_millis(500)); // strace attaches to all threads
         Self(child)
     }
 }
@@ -110,8 +107,7 @@ fn a_client_gets_responses_although_others_wait_for_a_slow_disk() {
     }
     let setup = Setup::default().set("server.shards", "2").set("limits.queued_bytes_max", "1000000000");
     let broker = setup.set("server.durability", "\"power-loss\"").start();
-    let away = Wire::connected(broker.address(), &Connect::durable(Version::V5, "away"));
-    let mut away = away;
+    let mut away = Wire::connected(broker.address(), &Connect::durable(Version::V5, "away"));
     away.subscribe(Version::V5, "t", 1);
     away.cut();
     // One client on each shard.
@@ -187,13 +183,13 @@ fn paused_publishers_that_close_are_noticed_soon() {
     assert!(taken < Duration::from_secs(4), "{taken:?}");
 }
 
-/// Reads on a new thread, at most `per_second` bytes per second, until `over` is set. The thread returns the number of bytes read.
-fn read_slowly(mut wire: Wire, per_second: usize, over: Arc<AtomicBool>) -> thread::JoinHandle<usize> {
+/// Reads on a new thread, at most `per_second` bytes per second, until `stop` is set. The thread returns the number of bytes read.
+fn read_slowly(mut wire: Wire, per_second: usize, stop: Arc<AtomicBool>) -> thread::JoinHandle<usize> {
     thread::spawn(move || {
         let (mut all, mut buffer) = (0, vec![0; 64 << 10]);
         let begin = now();
         wire.stream().set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        while !over.load(Ordering::Relaxed) {
+        while !stop.load(Ordering::Relaxed) {
             let elapsed = usize::try_from((now() - begin).as_millis()).unwrap();
             let allowed = elapsed.saturating_mul(per_second / 1_000);
             if all > allowed {
@@ -217,9 +213,9 @@ fn slow_receivers_delay_others_only_briefly() {
         wire.subscribe(Version::V311, "t", 0);
         wire
     };
-    let over = Arc::new(AtomicBool::new(false));
-    let fast = read_slowly(subscribed("fast"), usize::MAX / 1_000_000_000, Arc::clone(&over));
-    let slow = ["a", "b", "c", "d", "e"].map(|name| read_slowly(subscribed(name), 4_000_000, Arc::clone(&over)));
+    let stop = Arc::new(AtomicBool::new(false));
+    let fast = read_slowly(subscribed("fast"), usize::MAX / 1_000_000_000, Arc::clone(&stop));
+    let slow = ["a", "b", "c", "d", "e"].map(|name| read_slowly(subscribed(name), 4_000_000, Arc::clone(&stop)));
     let mut publisher = Wire::connected(broker.address(), &Connect::new(Version::V311, "publisher"));
     let publish = Version::V311.publish(PUBLISH, "t", 0, &vec![b'x'; 64 << 10]);
     let begin = now();
@@ -231,8 +227,8 @@ fn slow_receivers_delay_others_only_briefly() {
     publisher.ping();
     let taken = now() - begin;
     thread::sleep(Duration::from_millis(500));
-    over.store(true, Ordering::Relaxed);
-    // At the speed of the slow receivers it would take 12 seconds or more.
+    stop.store(true, Ordering::Relaxed);
+    // At the speed of a slow receiver, publishing would take 24 seconds.
     assert!(taken < Duration::from_secs(8), "{taken:?}");
     let (got, sent) = (fast.join().unwrap(), 1_500 * publish.len());
     assert!(got >= sent * 4 / 5, "the fast receiver got {got} of {sent} bytes");

@@ -221,7 +221,7 @@ fn on_a_full_disk_messages_are_refused_none_is_lost_and_queues_drain() {
     assert_eq!(held.expect(PUBREC).packet_id(), 7);
     held.send(&acknowledge(PUBREL, 7));
     held.expect(PUBCOMP);
-    broker.wait_for_line("the disk has room again");
+    broker.wait_for_line("the disk has free space again");
     let publish = wire.expect_publish(Version::V5);
     assert_eq!(publish.qos, 2);
     got.push(number(&publish.payload));

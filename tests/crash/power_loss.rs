@@ -180,7 +180,7 @@ impl Call {
             Self::Write { path, offset, bytes, is_stable, .. } => {
                 let Some(path) = place(path) else { return };
                 let file = OpenOptions::new().write(true).open(path).unwrap();
-                let keeps = [100, 0, 50][rng.place(3)];
+                let keeps = [100, 0, 50][rng.index(3)];
                 let mut offset = *offset;
                 for page in bytes.chunks(PAGE) {
                     if *is_stable || rng.percent(keeps) {

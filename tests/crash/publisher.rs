@@ -62,10 +62,10 @@ impl Publisher {
     fn publish(&mut self, link: &mut Link, shared: &mut Shared) {
         let rng = &mut shared.rng;
         let (topic, qos, retain, clears) = match &self.topics {
-            Topics::Events(topics) => (topics[rng.place(topics.len())].clone(), rng.pick(&QOS), false, false),
+            Topics::Events(topics) => (topics[rng.index(topics.len())].clone(), rng.pick(&QOS), false, false),
             Topics::Value(topic, qos) => (topic.clone(), *qos, true, rng.percent(10)),
         };
-        let ballast = if rng.percent(2) { 20_000 } else { rng.place(200) };
+        let ballast = if rng.percent(2) { 20_000 } else { rng.index(200) };
         // The lowest free identifier, so that each is reused often.
         let is_free = |id: &u16| self.outgoing.iter().all(|outgoing| outgoing.publish.packet_id != *id);
         let free: Vec<u16> = (1..=IDS).filter(is_free).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use oncemq::broker::{Counters, DropReason, Settings};
 use oncemq::codec::Qos;
 
-use crate::client::Asked;
+use crate::client::RequestedSubscription;
 use crate::ledger::{Ledger, Message, Received};
 use crate::presence::{Attempt, Presence};
 use crate::store::Store;
@@ -74,7 +74,7 @@ impl World {
         let mut missing = 0;
         let result = self.check_clients().and_then(|()| {
             for client in 0..self.clients.len() {
-                missing += self.check_owed(client).map_err(|text| (Some(client), text))?;
+                missing += self.check_delivered(client).map_err(|text| (Some(client), text))?;
             }
             self.check_shares().map_err(|text| (None, text))?;
             self.check_retained().map_err(|text| (Some(0), text))?;
@@ -95,11 +95,12 @@ impl World {
             if !client.outgoing.is_empty() || !client.waiting.is_empty() {
                 return fault(format!("{:?} and {:?} are not acknowledged", client.outgoing, client.waiting));
             }
-            if !client.received.is_empty() && !client.doubtful {
+            if !client.received.is_empty() && !client.uncertain {
                 return fault(format!("{:?} are not released", client.received));
             }
-            if client.subscriptions.iter().any(|asked| asked.until.is_none() && (asked.ending || asked.since.is_none()))
-            {
+            if client.subscriptions.iter().any(|subscription| {
+                subscription.until.is_none() && (subscription.ending || subscription.since.is_none())
+            }) {
                 return fault("SUBSCRIBE or UNSUBSCRIBE is not answered".to_owned());
             }
         }
@@ -109,17 +110,17 @@ impl World {
 
     /// Checks that every matching message arrived as often as its QoS guarantees. Returns the number of missing
     /// messages that may be dropped.
-    fn check_owed(&self, client: usize) -> Result<u64, String> {
+    fn check_delivered(&self, client: usize) -> Result<u64, String> {
         let mut missing = 0;
         for message in &self.checker.ledger.messages {
             let Some((sent_at, _)) = message.sent_at.filter(|_| !message.clears) else { continue };
-            let settled = self.clients[client].subscriptions.iter().filter(|asked| {
-                asked.filter.share.is_none()
-                    && asked.filter.topic_filter.matches(&message.topic)
-                    && asked.is_settled(sent_at)
-                    && !(asked.no_local && message.publisher == client)
+            let settled = self.clients[client].subscriptions.iter().filter(|subscription| {
+                subscription.filter.share.is_none()
+                    && subscription.filter.topic_filter.matches(&message.topic)
+                    && subscription.is_settled(sent_at)
+                    && !(subscription.no_local && message.publisher == client)
             });
-            let Some(granted) = settled.map(|asked| asked.qos).max() else { continue };
+            let Some(granted) = settled.map(|subscription| subscription.qos).max() else { continue };
             let received = self.received(client, message);
             let least = u32::from(granted.min(message.qos) > Qos::AtMostOnce && self.must_arrive(client, message));
             if received.live < least {
@@ -145,28 +146,37 @@ impl World {
     /// Checks that each message of a share went to one member, if its members were present all the time.
     fn check_shares(&self) -> Result<(), String> {
         for share in ["one", "two"] {
-            let is_member = |asked: &&Asked| asked.filter.share.as_ref().is_some_and(|name| name.as_str() == share);
-            let members =
-                self.clients.iter().filter(|client| client.subscriptions.iter().any(|asked| is_member(&asked)));
+            let is_member = |subscription: &&RequestedSubscription| {
+                subscription.filter.share.as_ref().is_some_and(|name| name.as_str() == share)
+            };
+            let members = self
+                .clients
+                .iter()
+                .filter(|client| client.subscriptions.iter().any(|subscription| is_member(&subscription)));
             let members: Vec<_> = members.collect();
             // A crash loses the messages of a transient member. A member whose Session ended loses QoS 2 messages that
             // were sent before. [MQTT-4.8.2-5]
-            let unbroken = members.iter().all(|client| client.is_steadfast());
+            let unbroken = members.iter().all(|client| client.has_one_session());
             for message in &self.checker.ledger.messages {
                 let Some((sent_at, _)) = message.sent_at.filter(|_| message.topic.as_str().starts_with("s/")) else {
                     continue;
                 };
-                let all_there = members.iter().any(|client| {
-                    client.subscriptions.iter().any(|asked| is_member(&asked) && asked.is_settled(sent_at))
+                let is_settled = members.iter().any(|client| {
+                    client
+                        .subscriptions
+                        .iter()
+                        .any(|subscription| is_member(&subscription) && subscription.is_settled(sent_at))
                 });
-                let received =
-                    self.clients.iter().filter(|client| client.subscriptions.iter().any(|asked| is_member(&asked)));
+                let received = self
+                    .clients
+                    .iter()
+                    .filter(|client| client.subscriptions.iter().any(|subscription| is_member(&subscription)));
                 let received: u32 = received.map(|client| self.received(client.number, message).live).sum();
                 let fits = members.iter().all(|client| self.must_arrive(client.number, message));
-                let last = self.mix.crash_every.is_none() || members.iter().all(|client| client.outlives_crashes());
+                let last = self.mix.crash_every.is_none() || members.iter().all(|client| client.survives_crashes());
                 let outlives = message.qos == Qos::AtLeastOnce && last;
                 let lasting = outlives || message.qos >= Qos::AtLeastOnce && unbroken;
-                let must = lasting && all_there && fits && !self.mix.small_queues;
+                let must = lasting && is_settled && fits && !self.mix.small_queues;
                 if received < u32::from(must) {
                     return Err(format!("no member of share {share} got message {}", message.number));
                 }
@@ -180,8 +190,8 @@ impl World {
 
     /// Checks the retained messages that the watcher received at the end.
     fn check_retained(&self) -> Result<(), String> {
-        let audit = self.clients[0].subscriptions.iter().find(|asked| asked.filter.to_string() == "r/#");
-        if !audit.is_some_and(|asked| asked.is_settled(self.now)) {
+        let audit = self.clients[0].subscriptions.iter().find(|subscription| subscription.filter.to_string() == "r/#");
+        if !audit.is_some_and(|subscription| subscription.is_settled(self.now)) {
             return if self.mix.retained {
                 Err("no client subscribed to the retained messages".to_owned())
             } else {
@@ -193,12 +203,17 @@ impl World {
             let payload = message.payload();
             let expected = ledger.retained.get(&message.topic) == Some(&payload);
             let replayed = self.received(0, message).replayed;
-            let perhaps = ledger.retained_perhaps.get(&message.topic);
-            if perhaps.is_some_and(|perhaps| replayed == 0 || (replayed == 1 && perhaps.contains(&Some(payload)))) {
+            let candidates = ledger.retained_candidates.get(&message.topic);
+            if candidates
+                .is_some_and(|candidates| replayed == 0 || (replayed == 1 && candidates.contains(&Some(payload))))
+            {
                 continue;
             }
             if replayed != u32::from(expected) {
-                return Err(format!("message {} is retained: {expected}, and came {replayed} times", message.number));
+                return Err(format!(
+                    "message {} is retained: {expected}, and arrived {replayed} times",
+                    message.number
+                ));
             }
         }
         Ok(())
@@ -230,8 +245,8 @@ impl World {
         }
         let store = &self.checker.store.sessions;
         let transient = &self.checker.store.transient;
-        if let Some((key, owed)) = store.iter().find(|(key, owed)| !owed.is_empty() && !transient.contains(key)) {
-            return Err(format!("the store holds {owed:?} for {key:?}, which is owed nothing"));
+        if let Some((key, queued)) = store.iter().find(|(key, queued)| !queued.is_empty() && !transient.contains(key)) {
+            return Err(format!("the store contains {queued:?} for {key:?}, whose queue is empty"));
         }
         // For a Session that ends with its connection, its Will is stored, and its queue in memory was lost.
         let connections = self.clients.iter().filter_map(|client| client.connection);
@@ -242,7 +257,7 @@ impl World {
         if store.len() - transient != durable.len() || !(wills..=others.len()).contains(&transient) {
             let (stored, durable) = (store.len() - transient, durable.len());
             return Err(format!(
-                "the store holds {stored} Sessions, not {durable}, and {transient} for their Wills, not {wills}"
+                "the store contains {stored} Sessions, not {durable}, and {transient} for their Wills, not {wills}"
             ));
         }
         Ok(())
@@ -257,7 +272,7 @@ impl World {
         }
         if self.checker.store.sessions.len() as u64 != total.sessions {
             let text =
-                format!("the store holds {} Sessions, not {}", self.checker.store.sessions.len(), total.sessions);
+                format!("the store contains {} Sessions, not {}", self.checker.store.sessions.len(), total.sessions);
             self.fail(None, text);
         }
         if let Err((client, text)) = self.check_wills() {

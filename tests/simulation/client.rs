@@ -17,8 +17,8 @@ pub(crate) struct Client {
     /// CONNACK was received.
     pub(crate) connected: bool,
     /// It requested Clean Start, and repeats that until CONNACK.
-    pub(crate) clean_asked: bool,
-    /// In the order of their first transmission.
+    pub(crate) clean_requested: bool,
+    /// Messages in flight, in the order of their first transmission.
     pub(crate) outgoing: VecDeque<Outgoing>,
     /// Numbers of messages that are not sent yet.
     pub(crate) waiting: VecDeque<usize>,
@@ -27,24 +27,24 @@ pub(crate) struct Client {
     /// Unanswered SUBSCRIBE and UNSUBSCRIBE packets, with their subscription.
     pub(crate) requests: BTreeMap<u16, usize>,
     /// All subscriptions that it ever requested.
-    pub(crate) subscriptions: Vec<Asked>,
+    pub(crate) subscriptions: Vec<RequestedSubscription>,
     /// The server's Receive Maximum for this connection.
     pub(crate) window: usize,
     pub(crate) alias_maximum: u16,
     pub(crate) aliases: BTreeMap<TopicName, u16>,
     pub(crate) last_id: u16,
     pub(crate) last_sent: u64,
-    /// In milliseconds; 0 means none.
+    /// Keep Alive in milliseconds; 0 means none.
     pub(crate) keep_alive: u64,
     /// The latest time at which one of its CONNECTs arrives or is decided.
     pub(crate) last_connect_at: u64,
     /// A CONNECT since the last CONNACK was not answered.
     pub(crate) unanswered: bool,
     /// The Session may be new without the client's knowledge: CONNACK was sent to a lost connection.
-    pub(crate) doubtful: bool,
+    pub(crate) uncertain: bool,
 }
 
-/// A message of its own in flight.
+/// A message that the client publishes, in flight.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) id: u16,
@@ -56,19 +56,19 @@ pub(crate) struct Outgoing {
 
 /// A requested subscription.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct RequestedSubscription {
     pub(crate) filter: Filter,
     pub(crate) qos: Qos,
     pub(crate) no_local: bool,
-    pub(crate) asked_at: u64,
+    pub(crate) requested_at: u64,
     /// When SUBACK was received.
     pub(crate) since: Option<u64>,
     /// Its end or its replacement was requested.
     pub(crate) ending: bool,
-    /// From when it can't match.
+    /// The time after which it can't match.
     pub(crate) until: Option<u64>,
     /// It was requested in a Session that may be discarded.
-    pub(crate) doubtful: bool,
+    pub(crate) uncertain: bool,
 }
 
 impl Client {
@@ -77,7 +77,7 @@ impl Client {
             number,
             connection: None,
             connected: false,
-            clean_asked: false,
+            clean_requested: false,
             outgoing: VecDeque::new(),
             waiting: VecDeque::new(),
             received: BTreeMap::new(),
@@ -91,33 +91,33 @@ impl Client {
             keep_alive: 0,
             last_connect_at: 0,
             unanswered: false,
-            doubtful: false,
+            uncertain: false,
             profile,
         };
         for filter in client.profile.filters.clone() {
             let qos = if number == 0 || mix.shares { Qos::ExactlyOnce } else { any_qos(rng) };
-            client.ask(filter, qos, rng.percent(20));
+            client.request(filter, qos, rng.percent(20));
         }
         client
     }
 
     /// Requests a subscription, which replaces the one with the same filter.
-    pub(crate) fn ask(&mut self, filter: &str, qos: Qos, no_local: bool) {
+    pub(crate) fn request(&mut self, filter: &str, qos: Qos, no_local: bool) {
         let filter = Filter::try_from(filter).unwrap();
         let no_local = no_local && filter.share.is_none() && self.profile.is_v5();
         for before in &mut self.subscriptions {
             before.ending |= before.filter == filter;
         }
-        let (asked_at, since, until) = (u64::MAX, None, None);
-        self.subscriptions.push(Asked {
+        let (requested_at, since, until) = (u64::MAX, None, None);
+        self.subscriptions.push(RequestedSubscription {
             filter,
             qos,
             no_local,
-            asked_at,
+            requested_at,
             since,
             ending: false,
             until,
-            doubtful: false,
+            uncertain: false,
         });
     }
 
@@ -134,13 +134,13 @@ impl Client {
         self.connected && self.connection.is_some()
     }
 
-    pub(crate) fn is_steadfast(&self) -> bool {
-        self.profile.lifetime == Lifetime::Steadfast
+    pub(crate) fn has_one_session(&self) -> bool {
+        self.profile.lifetime == Lifetime::WholeRun
     }
 
     /// Whether its Session survives a crash, possibly as another one.
-    pub(crate) fn outlives_crashes(&self) -> bool {
-        matches!(self.profile.lifetime, Lifetime::Steadfast | Lifetime::Expiring(_))
+    pub(crate) fn survives_crashes(&self) -> bool {
+        matches!(self.profile.lifetime, Lifetime::WholeRun | Lifetime::Expiring(_))
     }
 
     /// Delays the event of a CONNECT at `at` until all earlier CONNECTs of the client are decided.
@@ -148,7 +148,7 @@ impl Client {
     /// CONNECTs of a client can overtake each other on different connections. For a Session that always continues, the
     /// order doesn't matter; otherwise, a lost CONNECT could undo the effect of a later one.
     pub(crate) fn in_turn(&mut self, at: u64) -> u64 {
-        if self.is_steadfast() && !self.profile.wills {
+        if self.has_one_session() && !self.profile.wills {
             return at;
         }
         self.last_connect_at = self.last_connect_at.max(at);
@@ -166,10 +166,10 @@ impl Client {
     }
 }
 
-impl Asked {
+impl RequestedSubscription {
     /// Whether the subscription existed at that time and since: SUBACK was received, and no request was sent.
     pub(crate) fn is_settled(&self, at: u64) -> bool {
-        self.since.is_some_and(|since| since < at) && self.until.is_none() && !self.ending && !self.doubtful
+        self.since.is_some_and(|since| since < at) && self.until.is_none() && !self.ending && !self.uncertain
     }
 }
 

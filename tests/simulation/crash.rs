@@ -13,7 +13,7 @@ use crate::world::{Phase, ShardSide, Step, World};
 
 impl World {
     /// Crashes before a step with a fixed probability.
-    pub(crate) fn crash_perhaps(&mut self) {
+    pub(crate) fn maybe_crash(&mut self) {
         let Some(every) = self.mix.crash_every.filter(|_| self.phase == Phase::Busy && self.restarting.is_none())
         else {
             return;
@@ -85,7 +85,7 @@ impl World {
         Ok(recovered)
     }
 
-    /// Starts as the server does: recovered state is restored before the first connection.
+    /// Starts the broker as the server does: it restores recovered state before the first connection.
     fn start(&mut self, recovered: Recovered) {
         let shared = new_shared(self.shards.len());
         let Recovered { sessions, retained, retained_gone, orphans, .. } = recovered;
@@ -107,7 +107,7 @@ impl World {
         self.shards[0].shard.end_orphans(orphans, &mut actions);
         self.perform_all(0, &mut actions);
         for shard in 0..shards {
-            self.look_at_deadline(shard);
+            self.schedule_deadline(shard);
         }
     }
 }
@@ -128,7 +128,7 @@ impl ShardSide {
             shard,
             slots: Vec::new(),
             channels: vec![0; shards],
-            told_until: 0,
+            notified_until: 0,
             last_ticket: Ticket(0),
             stable: Ticket(0),
             deadline: None,

@@ -62,8 +62,8 @@ impl World {
     /// Subscribes to all retained messages at the end.
     fn audit_retained(&mut self) {
         let watcher = &mut self.clients[0];
-        if watcher.subscriptions.iter().all(|asked| asked.filter.to_string() != "r/#") {
-            watcher.ask("r/#", Qos::ExactlyOnce, false);
+        if watcher.subscriptions.iter().all(|subscription| subscription.filter.to_string() != "r/#") {
+            watcher.request("r/#", Qos::ExactlyOnce, false);
             self.send_requests(0);
         }
     }
@@ -102,7 +102,7 @@ impl World {
                 let mut disconnect = Disconnect::new(ReasonCode::NormalDisconnection);
                 let profile = &self.clients[number].profile;
                 if profile.is_v5() {
-                    let keeps = profile.lifetime == Lifetime::Steadfast;
+                    let keeps = profile.lifetime == Lifetime::WholeRun;
                     if self.rng.percent(30) {
                         disconnect.reason_code = ReasonCode::DisconnectWithWillMessage;
                     }
@@ -123,19 +123,19 @@ impl World {
     }
 
     fn connect(&mut self, number: usize) {
-        let shard = self.rng.place(self.shards.len());
+        let shard = self.rng.index(self.shards.len());
         let connection = self.open(number, shard);
         let profile = self.clients[number].profile.clone();
         let (clean, expiry) = self.lifetime(profile.lifetime, profile.version);
         let client = &mut self.clients[number];
-        let clean = clean || client.clean_asked;
+        let clean = clean || client.clean_requested;
         let expiry = match profile.version {
             ProtocolVersion::V5 => expiry,
             ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1 if clean => 0,
             ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1 => u32::MAX,
         };
         if clean {
-            client.clean_asked = true;
+            client.clean_requested = true;
             client.received.clear();
             for outgoing in client.outgoing.drain(..) {
                 self.checker.ledger.messages[outgoing.message].forgotten = true;
@@ -172,10 +172,10 @@ impl World {
     fn lifetime(&mut self, lifetime: Lifetime, version: ProtocolVersion) -> (bool, u32) {
         let trouble = self.phase == Phase::Busy;
         match lifetime {
-            Lifetime::Steadfast => (false, self.rng.pick(&[u32::MAX, 1_000])),
+            Lifetime::WholeRun => (false, self.rng.pick(&[u32::MAX, 1_000])),
             Lifetime::Transient => (version != ProtocolVersion::V5 || self.rng.percent(50), 0),
             Lifetime::Expiring(seconds) => (trouble && self.rng.percent(20), seconds),
-            Lifetime::Fickle => (trouble && self.rng.percent(30), self.rng.pick(&[0, 1, 3, u32::MAX])),
+            Lifetime::Random => (trouble && self.rng.percent(30), self.rng.pick(&[0, 1, 3, u32::MAX])),
         }
     }
 }

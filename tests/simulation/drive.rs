@@ -17,7 +17,7 @@ impl World {
         let mut actions = Vec::new();
         self.shards[shard].shard.handle(Timestamp(self.now), event, &mut actions);
         self.perform_all(shard, &mut actions);
-        self.look_at_deadline(shard);
+        self.schedule_deadline(shard);
     }
 
     pub(crate) fn perform_all(&mut self, shard: usize, actions: &mut Vec<Action>) {
@@ -26,7 +26,7 @@ impl World {
         }
     }
 
-    pub(crate) fn look_at_deadline(&mut self, shard: usize) {
+    pub(crate) fn schedule_deadline(&mut self, shard: usize) {
         let side = &self.shards[shard];
         let deadline = side.shard.deadline().map(|at| at.0.max(self.now));
         if let Some(at) = deadline.filter(|_| deadline != side.deadline) {
@@ -61,7 +61,7 @@ impl World {
             Action::Authenticate { connection, .. } => {
                 self.with_open(shard, connection, "Authenticate", |world, number| {
                     if !world.connections[number].broker.paused {
-                        world.fail(None, "asked about a connection that is not paused".to_owned());
+                        world.fail(None, "authentication of a connection that is not paused".to_owned());
                     }
                     let delay = world.delay(30);
                     let client = &mut world.clients[world.connections[number].client];
@@ -80,13 +80,13 @@ impl World {
                 self.sync_soon();
             }
             Action::Fetch(fetch) => {
-                self.trace.note(self.now, None, || format!("shard {shard} asks for {fetch:?}"));
+                self.trace.note(self.now, None, || format!("shard {shard} fetches {fetch:?}"));
                 let delay = self.delay(self.mix.read_delay);
                 self.schedule(delay, Step::Read(shard, *fetch));
             }
             Action::Forward { shard: to, message } => {
                 let to = usize::from(to.0);
-                assert_ne!(shard, to, "a shard that forwards to itself");
+                assert_ne!(shard, to, "a shard forwards to itself");
                 self.trace.note(self.now, None, || format!("shard {shard} to {to}: {message:?}"));
                 let delay = self.delay(self.mix.forward_delay);
                 let side = &mut self.shards[shard];
@@ -94,7 +94,7 @@ impl World {
                 let at = side.channels[to];
                 self.schedule_at(at, Step::Forwarded(to, message));
             }
-            Action::Answer(..) => unreachable!("nobody asks"),
+            Action::Answer(..) => unreachable!("the simulation sends no queries"),
             Action::Report(report) => self.on_report(&report),
         }
     }
@@ -197,7 +197,7 @@ impl World {
         self.schedule(delay, Step::Commit);
     }
 
-    /// Everything given to the store becomes stable. The shards are notified one after another.
+    /// All records appended to the store become stable. The shards are notified one after another.
     pub(crate) fn on_commit(&mut self) {
         self.syncing = false;
         self.checker.on_commit(self.now);
@@ -205,15 +205,15 @@ impl World {
             self.trace.note(self.now, None, || format!("shard {shard} is stable up to {ticket}"));
             let delay = self.delay(self.mix.sync_delay);
             let side = &mut self.shards[shard];
-            side.told_until = side.told_until.max(self.now + delay);
-            let at = side.told_until;
+            side.notified_until = side.notified_until.max(self.now + delay);
+            let at = side.notified_until;
             self.schedule_at(at, Step::Synced(shard, Ticket(ticket)));
         }
     }
 
     pub(crate) fn on_synced(&mut self, shard: usize, ticket: Ticket) {
         self.shards[shard].stable = ticket;
-        self.trace.note(self.now, None, || format!("shard {shard} hears of {}", ticket.0));
+        self.trace.note(self.now, None, || format!("shard {shard} is notified of {}", ticket.0));
         self.handle(shard, Event::Persisted(ticket));
     }
 
@@ -221,7 +221,7 @@ impl World {
         self.handle(shard, Event::Forwarded(message));
     }
 
-    /// Data is read now and reaches the shard later.
+    /// Reads the messages now; the shard receives them later.
     pub(crate) fn on_read_store(&mut self, shard: usize, fetch: Fetch) {
         let fetched = self.log.read(fetch);
         self.trace.note(self.now, None, || format!("the store read {fetched:?}"));

@@ -7,7 +7,7 @@ use oncemq::broker::Ticket;
 use oncemq::codec::{OutgoingPublish, Qos};
 use oncemq::topic::TopicName;
 
-use crate::client::Asked;
+use crate::client::RequestedSubscription;
 use crate::world::World;
 
 /// A message that a client published or will publish.
@@ -20,7 +20,7 @@ pub(crate) struct Message {
     pub(crate) retain: bool,
     /// Without payload: it deletes the retained message.
     pub(crate) clears: bool,
-    /// Keep Alive in seconds.
+    /// Message Expiry Interval in seconds.
     pub(crate) expiry: Option<u32>,
     pub(crate) size: usize,
     /// When and on which connection it was first sent.
@@ -31,8 +31,8 @@ pub(crate) struct Message {
     pub(crate) acknowledged: bool,
     /// The publisher's Session ended, so the message is not sent again.
     pub(crate) forgotten: bool,
-    /// The publisher may repeat it in another Session without knowing.
-    pub(crate) doubtful: bool,
+    /// The publisher may repeat it in a new Session without knowing that the Session is new.
+    pub(crate) uncertain: bool,
     /// The records that the publisher's acknowledgement waits for.
     pub(crate) records: Vec<(usize, Ticket)>,
 }
@@ -53,14 +53,14 @@ impl Message {
             read_at: 0,
             acknowledged: false,
             forgotten: false,
-            doubtful: false,
+            uncertain: false,
             records: Vec::new(),
         }
     }
 
-    /// How often it was published, because a publisher at QoS 1 may repeat it.
+    /// The number of times that it may be delivered to a receiver: a publisher at QoS 1 may repeat it.
     pub(crate) fn copies(&self) -> u32 {
-        if self.qos == Qos::AtLeastOnce || self.doubtful { self.read } else { 1 }
+        if self.qos == Qos::AtLeastOnce || self.uncertain { self.read } else { 1 }
     }
 
     pub(crate) fn payload(&self) -> Bytes {
@@ -96,7 +96,7 @@ pub(crate) struct Ledger {
     /// What the broker retains.
     pub(crate) retained: BTreeMap<TopicName, Bytes>,
     /// Alternatives that the broker may retain since a crash.
-    pub(crate) retained_perhaps: BTreeMap<TopicName, BTreeSet<Option<Bytes>>>,
+    pub(crate) retained_candidates: BTreeMap<TopicName, BTreeSet<Option<Bytes>>>,
     /// The previous retained message for each change that may not be stable.
     replaced: Vec<(TopicName, Option<Bytes>)>,
     crashes: u32,
@@ -121,7 +121,7 @@ impl Ledger {
         self.messages.iter_mut().for_each(|message| message.records.clear());
         for (topic, before) in std::mem::take(&mut self.replaced) {
             let current = self.retained.get(&topic).cloned();
-            self.retained_perhaps.entry(topic).or_default().extend([before, current]);
+            self.retained_candidates.entry(topic).or_default().extend([before, current]);
         }
     }
 
@@ -133,12 +133,12 @@ impl Ledger {
         if reading != Reading::New {
             if self.crashes > 0 || reading == Reading::RepeatOrNew {
                 // It is unknown whether it was stable before.
-                self.retained_perhaps.entry(topic).or_default().extend([before, new]);
+                self.retained_candidates.entry(topic).or_default().extend([before, new]);
             }
             return;
         }
-        let perhaps = self.retained_perhaps.remove(&topic).unwrap_or_default();
-        self.replaced.extend(perhaps.into_iter().chain([before]).map(|before| (topic.clone(), before)));
+        let candidates = self.retained_candidates.remove(&topic).unwrap_or_default();
+        self.replaced.extend(candidates.into_iter().chain([before]).map(|before| (topic.clone(), before)));
         match new {
             Some(new) => self.retained.insert(topic, new),
             None => self.retained.remove(&topic),
@@ -159,7 +159,7 @@ impl Ledger {
         // The order of QoS 0 messages isn't preserved when their publisher moves to another shard.
         let other_connection = self.messages[before].sent_at.map(|sent| sent.1) != message.sent_at.map(|sent| sent.1);
         if before > number && !(qos == Qos::AtMostOnce && other_connection) {
-            return Err(format!("message {number} comes behind {before}"));
+            return Err(format!("message {number} arrived after {before}"));
         }
         Ok(())
     }
@@ -168,12 +168,12 @@ impl Ledger {
 impl World {
     /// A client received a message, for the first time according to its identifier.
     pub(crate) fn delivered(&mut self, client: usize, publish: &OutgoingPublish) {
-        if let Err(text) = self.judge_delivery(client, publish) {
+        if let Err(text) = self.check_delivery(client, publish) {
             self.fail(Some(client), text);
         }
     }
 
-    fn judge_delivery(&mut self, client: usize, publish: &OutgoingPublish) -> Result<(), String> {
+    fn check_delivery(&mut self, client: usize, publish: &OutgoingPublish) -> Result<(), String> {
         let payload = &publish.message.payload;
         if let Some(will) = payload.strip_prefix(b"w") {
             let number: usize = String::from_utf8_lossy(will).parse().map_err(|_| "a Will of an unknown connection")?;
@@ -192,9 +192,9 @@ impl World {
             return Err(format!("message {number} was altered"));
         }
         if publish.retain {
-            return self.judge_replay(client, number, publish);
+            return self.check_replay(client, number, publish);
         }
-        self.judge_subscriptions(client, number, publish)?;
+        self.check_subscriptions(client, number, publish)?;
         let ledger = &mut self.checker.ledger;
         let message = &ledger.messages[number];
         // A message without a record is accepted again if its publisher repeats it after a crash.
@@ -207,7 +207,7 @@ impl World {
         received.once += u32::from(publish.qos == Qos::ExactlyOnce);
         let received = *received;
         if received.once > most {
-            return Err(format!("message {number} at QoS {} came again", publish.qos.level()));
+            return Err(format!("message {number} at QoS {} arrived again", publish.qos.level()));
         }
         if !is_share && received.fresh > most {
             return Err(format!("message {number} arrived again without DUP"));
@@ -215,37 +215,42 @@ impl World {
         Ok(())
     }
 
-    fn judge_replay(&mut self, client: usize, number: usize, publish: &OutgoingPublish) -> Result<(), String> {
+    fn check_replay(&mut self, client: usize, number: usize, publish: &OutgoingPublish) -> Result<(), String> {
         let message = &self.checker.ledger.messages[number];
-        let mut asked = self.clients[client].subscriptions.iter();
+        let mut subscriptions = self.clients[client].subscriptions.iter();
         if !message.retain || publish.qos > message.qos {
-            return Err(format!("message {number} was not retained so"));
+            return Err(format!("message {number} was not retained, or at a lower QoS"));
         }
-        if !asked.any(|asked| asked.filter.share.is_none() && asked.filter.topic_filter.matches(&message.topic)) {
+        if !subscriptions.any(|subscription| {
+            subscription.filter.share.is_none() && subscription.filter.topic_filter.matches(&message.topic)
+        }) {
             return Err(format!("retained message {number}, but no subscription"));
         }
         self.checker.ledger.received.entry((client, number)).or_default().replayed += 1;
         Ok(())
     }
 
-    /// A subscription with the right QoS must have matched.
-    fn judge_subscriptions(&mut self, client: usize, number: usize, publish: &OutgoingPublish) -> Result<(), String> {
+    /// Checks that a subscription matches, and that the QoS is the one it grants.
+    fn check_subscriptions(&mut self, client: usize, number: usize, publish: &OutgoingPublish) -> Result<(), String> {
         let message = &self.checker.ledger.messages[number];
         let sent_at = message.sent_at.map_or(u64::MAX, |(at, _)| at);
         let own = message.publisher == client;
-        let matching = self.clients[client].subscriptions.iter().filter(|asked| {
-            asked.asked_at <= self.now
-                && asked.until.is_none_or(|until| until >= sent_at)
-                && asked.filter.topic_filter.matches(&message.topic)
-                && !(own && asked.no_local)
+        let matching = self.clients[client].subscriptions.iter().filter(|subscription| {
+            subscription.requested_at <= self.now
+                && subscription.until.is_none_or(|until| until >= sent_at)
+                && subscription.filter.topic_filter.matches(&message.topic)
+                && !(own && subscription.no_local)
         });
-        let matching: Vec<&Asked> = matching.collect();
-        let Some(granted) = matching.iter().map(|asked| asked.qos).max() else {
+        let matching: Vec<&RequestedSubscription> = matching.collect();
+        let Some(granted) = matching.iter().map(|subscription| subscription.qos).max() else {
             return Err(format!("message {number}, but no subscription"));
         };
         let most = granted.min(message.qos);
-        let least =
-            matching.iter().filter(|asked| asked.is_settled(sent_at)).map(|asked| asked.qos.min(message.qos)).max();
+        let least = matching
+            .iter()
+            .filter(|subscription| subscription.is_settled(sent_at))
+            .map(|subscription| subscription.qos.min(message.qos))
+            .max();
         if publish.qos > most || least.is_some_and(|least| publish.qos < least) {
             return Err(format!("message {number} at QoS {:?}, not {least:?} to {most:?}", publish.qos));
         }

@@ -16,8 +16,8 @@ pub(crate) struct Log {
     committer: Committer,
     /// Stable tickets reported by the store, with their shard.
     stable: Arc<Mutex<Vec<(usize, u64)>>>,
-    /// Number of records since the last commit.
-    gathered: Vec<(RecordBytes, Level)>,
+    /// Records appended since the last commit.
+    appended: Vec<(RecordBytes, Level)>,
 }
 
 impl Log {
@@ -31,9 +31,9 @@ impl Log {
 
     fn open(disk: SimDisk, options: Options) -> Result<(Self, Recovered, Report), OpenError> {
         let stable = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&stable);
+        let reported = Arc::clone(&stable);
         let hooks = Hooks {
-            on_stable: Box::new(move |shard, ticket| heard.lock().unwrap().push((shard, ticket))),
+            on_stable: Box::new(move |shard, ticket| reported.lock().unwrap().push((shard, ticket))),
             ..Hooks::default()
         };
         let mut recovery = Recovery::default();
@@ -42,7 +42,7 @@ impl Log {
             recovery.apply(found.body, &puts, &deletes, found.ends);
         };
         let (store, committer, report) = Store::open_on(Arc::new(disk.clone()), &options, hooks, &mut visit)?;
-        let log = Self { disk, options, store, committer, stable, gathered: Vec::new() };
+        let log = Self { disk, options, store, committer, stable, appended: Vec::new() };
         Ok((log, recovery.finish(), report))
     }
 
@@ -55,7 +55,7 @@ impl Log {
         });
         let bytes = record.to_bytes();
         self.put((shard, ticket), &bytes, level);
-        self.gathered.push((bytes, level));
+        self.appended.push((bytes, level));
     }
 
     fn put(&self, (shard, ticket): (usize, Ticket), bytes: &RecordBytes, level: Level) {
@@ -68,7 +68,7 @@ impl Log {
     /// Commits the appended records. Returns the tickets to report.
     pub(crate) fn commit(&mut self) -> Vec<(usize, u64)> {
         assert_ne!(self.committer.commit(), Progress::Failed, "{:?}", self.store.poisoned());
-        self.gathered.clear();
+        self.appended.clear();
         std::mem::take(&mut self.stable.lock().unwrap())
     }
 
@@ -78,20 +78,20 @@ impl Log {
         let mut fetched = fetch.answer();
         self.store.read_each(&wanted, |_, body| match body {
             Ok(Some(body)) => fetched.add(Ok(body)),
-            Ok(None) => fetched.add(Err("it isn't there".into())),
+            Ok(None) => fetched.add(Err("not in the store".into())),
             Err(error) => fetched.add(Err(error.to_string().into())),
         });
         fetched
     }
 
-    /// Ends the process or the machine, possibly during a commit, or after one that began between two records. Returns
-    /// the disk for the next process.
+    /// Crashes the process or the machine: between commits, during a commit, or after a commit of some of the records.
+    /// Returns the disk for the next process.
     pub(crate) fn crash(&mut self, loss: Loss, rng: &mut Rng) -> SimDisk {
-        let gathered = std::mem::take(&mut self.gathered);
-        if !gathered.is_empty() && rng.percent(40) {
+        let appended = std::mem::take(&mut self.appended);
+        if !appended.is_empty() && rng.percent(40) {
             let disk = self.disk.restart(rng.next(), loss);
             let (log, ..) = Self::open(disk, self.options.clone()).unwrap();
-            for (bytes, level) in &gathered[..rng.place(gathered.len()) + 1] {
+            for (bytes, level) in &appended[..rng.index(appended.len()) + 1] {
                 log.put((0, Ticket(0)), bytes, *level);
             }
             *self = log;

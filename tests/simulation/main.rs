@@ -55,7 +55,7 @@ fn slow_receivers_get_all_messages() {
 }
 
 #[test]
-fn nobody_is_forgotten_who_waits_for_a_store_a_shard_or_a_receiver() {
+fn every_client_that_waits_for_a_store_a_shard_or_a_receiver_is_resumed() {
     run("pressure", Mix::pressure, 150);
 }
 
@@ -117,7 +117,7 @@ fn run(name: &str, mix: fn(&mut Rng) -> Mix, seeds: u64) {
             let subject = world.failure.as_ref().and_then(|failure| failure.client);
             let one = number("ONCEMQ_SIMULATION_SEED").is_some();
             println!("{}", if one { world.trace.all() } else { world.trace.about(subject) });
-            let again = world.failure.map_or("nothing".to_owned(), |failure| failure.text);
+            let again = world.failure.map_or("no failure".to_owned(), |failure| failure.text);
             panic!("{name}, seed {seed}: {} (again: {again})\n{:?}", failure.text, world.mix);
         }
     }

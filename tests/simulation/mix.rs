@@ -19,8 +19,8 @@ pub(crate) struct Mix {
     pub(crate) duration: u64,
     /// Percent of a client's decisions that end its connection.
     pub(crate) losses: u64,
-    /// Percent of the clients with one uninterrupted Session, for which every message is checked.
-    pub(crate) steadfast: u64,
+    /// Percent of the clients with one Session for the whole run, for which every message is checked.
+    pub(crate) one_session: u64,
     /// Whether some clients subscribe and unsubscribe repeatedly.
     pub(crate) churn: bool,
     pub(crate) shares: bool,
@@ -36,18 +36,22 @@ pub(crate) struct Mix {
     pub(crate) small_windows: bool,
     /// Whether messages expire.
     pub(crate) expiry: bool,
-    /// The longest delay of the network, between shards, and of a sync, in milliseconds.
+    /// The longest delay of the network, in milliseconds.
     pub(crate) network_delay: u64,
+    /// The longest delay between shards, in milliseconds.
     pub(crate) forward_delay: u64,
+    /// The longest delay of a sync, in milliseconds.
     pub(crate) sync_delay: u64,
     /// The longest delay of a store read and of its result, in milliseconds.
     pub(crate) read_delay: u64,
-    /// The average number of steps between crashes, and what they lose.
+    /// The average number of steps between crashes; `None` for no crashes.
     pub(crate) crash_every: Option<u64>,
+    /// The data that a crash loses.
     pub(crate) loss: Loss,
     pub(crate) level: Level,
-    /// Durability levels by topic, of which the first match applies, and the level of other topics.
+    /// Durability levels by topic; the first match applies.
     pub(crate) rules: Vec<(&'static str, Durability)>,
+    /// The level of other topics.
     pub(crate) durability: Durability,
 }
 
@@ -55,11 +59,11 @@ impl Mix {
     /// No faults, only delays.
     pub(crate) fn calm(rng: &mut Rng) -> Self {
         Self {
-            shards: rng.place(4) + 1,
-            clients: rng.place(6) + 3,
+            shards: rng.index(4) + 1,
+            clients: rng.index(6) + 3,
             duration: rng.between(1_000, 4_000),
             losses: 0,
-            steadfast: 80,
+            one_session: 80,
             churn: false,
             shares: false,
             retained: false,
@@ -88,7 +92,7 @@ impl Mix {
 
     /// Sessions begin, move, expire and end frequently.
     pub(crate) fn sessions(rng: &mut Rng) -> Self {
-        Self { losses: rng.pick(&[10, 20, 40]), steadfast: 40, churn: rng.percent(50), ..Self::calm(rng) }
+        Self { losses: rng.pick(&[10, 20, 40]), one_session: 40, churn: rng.percent(50), ..Self::calm(rng) }
     }
 
     /// Receivers are slow; windows and queues are small.
@@ -104,19 +108,19 @@ impl Mix {
 
     /// Congestion everywhere, intermittently.
     pub(crate) fn pressure(rng: &mut Rng) -> Self {
-        Self { shards: rng.place(3) + 1, pressure: true, small_queues: false, duration: 6_000, ..Self::slow(rng) }
+        Self { shards: rng.index(3) + 1, pressure: true, small_queues: false, duration: 6_000, ..Self::slow(rng) }
     }
 
     /// Shared Subscriptions.
     pub(crate) fn shares(rng: &mut Rng) -> Self {
-        Self { losses: rng.pick(&[0, 5, 20]), steadfast: rng.pick(&[50, 100]), shares: true, ..Self::calm(rng) }
+        Self { losses: rng.pick(&[0, 5, 20]), one_session: rng.pick(&[50, 100]), shares: true, ..Self::calm(rng) }
     }
 
     /// Wills and retained messages.
     pub(crate) fn wills(rng: &mut Rng) -> Self {
         Self {
             losses: rng.pick(&[5, 20]),
-            steadfast: 50,
+            one_session: 50,
             wills: true,
             retained: true,
             churn: rng.percent(50),
@@ -128,7 +132,7 @@ impl Mix {
     pub(crate) fn everything(rng: &mut Rng) -> Self {
         Self {
             losses: rng.pick(&[0, 3, 10, 30]),
-            steadfast: rng.pick(&[30, 60, 90]),
+            one_session: rng.pick(&[30, 60, 90]),
             churn: rng.percent(50),
             shares: rng.percent(50),
             retained: rng.percent(50),
@@ -186,7 +190,7 @@ impl Mix {
     pub(crate) fn crash_ends(rng: &mut Rng) -> Self {
         Self {
             losses: rng.pick(&[5, 20, 40]),
-            steadfast: rng.pick(&[30, 60, 100]),
+            one_session: rng.pick(&[30, 60, 100]),
             wills: rng.percent(70),
             shares: rng.percent(70),
             loss: rng.pick(&[Loss::Process, Loss::Power]),
@@ -198,7 +202,7 @@ impl Mix {
     fn crashes(rng: &mut Rng) -> Self {
         Self {
             losses: rng.pick(&[0, 0, 5, 20]),
-            steadfast: rng.pick(&[50, 80, 100]),
+            one_session: rng.pick(&[50, 80, 100]),
             churn: rng.percent(40),
             shares: rng.percent(30),
             retained: rng.percent(40),

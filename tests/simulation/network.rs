@@ -6,7 +6,7 @@ use oncemq::codec::{ClientPacket, ServerPacket};
 use crate::connection::{Connection, PACKET_SIZE_MAX, Transport};
 use crate::world::{Phase, Step, World};
 
-/// The content of a channel.
+/// What a channel transports.
 #[derive(Debug)]
 pub(crate) enum Chunk {
     Bytes(Bytes),
@@ -75,7 +75,7 @@ impl World {
         encode_client(packet, version, &mut bytes);
         let mut bytes = bytes.freeze();
         while bytes.len() > 1 && self.rng.percent(15) {
-            let length = self.rng.place(bytes.len() - 1) + 1;
+            let length = self.rng.index(bytes.len() - 1) + 1;
             let piece = bytes.split_to(length);
             self.put_up(number, Chunk::Bytes(piece));
         }
@@ -171,7 +171,7 @@ impl World {
         }
         let waiting = connection.broker.output.len();
         let slow = self.clients[connection.client].profile.slow && self.phase == Phase::Busy;
-        let taken = if slow { self.rng.place(waiting.min(300)) + 1 } else { waiting };
+        let taken = if slow { self.rng.index(waiting.min(300)) + 1 } else { waiting };
         let connection = &mut self.connections[number];
         let bytes = connection.broker.output.split_to(taken.min(waiting)).freeze();
         let remaining = connection.broker.output.len();
@@ -195,12 +195,12 @@ impl World {
         self.schedule(delay, Step::Flush(number));
     }
 
-    /// [`Action::Close`](oncemq::broker::Action::Close): earlier packets are sent, completely or partly.
+    /// Performs [`Action::Close`](oncemq::broker::Action::Close): unsent output is sent, completely or partly.
     pub(crate) fn close(&mut self, number: usize) {
         self.on_transport_end(number);
         let mut rest = self.connections[number].broker.output.split().freeze();
         if self.phase == Phase::Busy && self.rng.percent(20) {
-            let kept = self.rng.place(rest.len() + 1);
+            let kept = self.rng.index(rest.len() + 1);
             rest.truncate(kept);
         }
         if !rest.is_empty() {

@@ -9,7 +9,7 @@ pub(crate) struct Attempt {
     pub(crate) clean: bool,
     /// The last requested Session Expiry Interval, in seconds.
     pub(crate) expiry: u32,
-    /// The one that CONNECT requested, in seconds.
+    /// The Session Expiry Interval in CONNECT, in seconds.
     expiry_first: u32,
     /// Will Delay Interval, if there is a Will.
     pub(crate) will_delay: Option<u32>,
@@ -24,8 +24,8 @@ pub(crate) struct Attempt {
     restarted_at: Option<u64>,
     /// The crash may have undone how the connection ended.
     pub(crate) undone: bool,
-    /// The client's DISCONNECT, if the broker read it.
-    pub(crate) said: Option<ReasonCode>,
+    /// The Reason Code of the client's DISCONNECT, if the broker read one.
+    pub(crate) disconnect: Option<ReasonCode>,
     /// The broker's reason for the end.
     pub(crate) reason: Option<ReasonCode>,
 }
@@ -44,7 +44,7 @@ impl Attempt {
             ended_at: None,
             restarted_at: None,
             undone: false,
-            said: None,
+            disconnect: None,
             reason: None,
         }
     }
@@ -95,7 +95,7 @@ impl Presence {
                     attempt.ended_at = Some(now);
                     attempt.restarted_at = Some(restart_at);
                     // DISCONNECT was read, but the transport wasn't closed yet.
-                    attempt.undone = attempt.said.is_some();
+                    attempt.undone = attempt.disconnect.is_some();
                 }
                 Some(end) if end >= committed_at => {
                     attempt.undone |= attempt.restarted_at.is_none();

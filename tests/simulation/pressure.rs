@@ -12,15 +12,15 @@ use crate::world::{Phase, Step, World};
 impl World {
     /// Schedules the first event of each kind.
     pub(crate) fn begin_pressure(&mut self) {
-        self.schedule(LOOK, Step::LookAtPeers);
+        self.schedule(PEER_CHECK_INTERVAL, Step::CheckPeers);
         if !self.mix.pressure {
             return;
         }
         for shard in 0..self.shards.len() {
-            let delay = self.rng.between(1, CALM);
+            let delay = self.rng.between(1, CHANGE_MAX);
             self.schedule(delay, Step::StoreCongestion(shard, true));
             for other in (0..self.shards.len()).filter(|other| *other != shard) {
-                let delay = self.rng.between(1, CALM);
+                let delay = self.rng.between(1, CHANGE_MAX);
                 self.schedule(delay, Step::ShardCongestion(shard, other, true));
             }
         }
@@ -53,12 +53,12 @@ impl World {
     /// The time until the next change; sometimes longer than a short Keep Alive.
     fn next_pressure(&mut self, congested: bool) -> u64 {
         let long = self.rng.percent(20);
-        self.rng.between(1, if congested && long { LONG } else { CALM })
+        self.rng.between(1, if congested && long { LONG_CHANGE_MAX } else { CHANGE_MAX })
     }
 
-    /// The driver checks whether the peers of paused connections still exist.
-    pub(crate) fn on_look_at_peers(&mut self) {
-        self.schedule(LOOK, Step::LookAtPeers);
+    /// The driver reports paused connections whose peer has closed.
+    pub(crate) fn on_check_peers(&mut self) {
+        self.schedule(PEER_CHECK_INTERVAL, Step::CheckPeers);
         for number in 0..self.connections.len() {
             let connection = &self.connections[number];
             if connection.is_open() && connection.broker.paused && connection.broker.input_ended {
@@ -99,9 +99,11 @@ impl World {
 }
 
 /// Interval in milliseconds at which the driver checks the peers of paused connections.
-const LOOK: u64 = 1_000;
-const CALM: u64 = 400;
-const LONG: u64 = 6_000;
+const PEER_CHECK_INTERVAL: u64 = 1_000;
+/// Longest usual time between two changes of a congestion, in milliseconds.
+const CHANGE_MAX: u64 = 400;
+/// Longest duration of a long congestion, in milliseconds.
+const LONG_CHANGE_MAX: u64 = 6_000;
 /// Number of PINGREQ packets in a flood.
 const FLOOD: usize = 500;
 /// A packet of each kind beyond the bound, and bytes that the broker's estimate omits.

@@ -18,7 +18,7 @@ pub(crate) struct Profile {
     pub(crate) slow: bool,
     /// Whether it sends requests faster than it reads responses.
     pub(crate) floods: bool,
-    /// 65,535 means that it isn't sent.
+    /// Receive Maximum; 65,535 means that CONNECT has none.
     pub(crate) receive_maximum: u16,
     pub(crate) maximum_packet_size: Option<u32>,
     pub(crate) topic_alias_maximum: u16,
@@ -35,13 +35,13 @@ pub(crate) struct Profile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lifetime {
     /// From the first connection to the end of the run.
-    Steadfast,
+    WholeRun,
     /// Until the end of its connection.
     Transient,
     /// Until this many seconds after a disconnect, or until a Clean Start.
     Expiring(u32),
     /// Random for each CONNECT.
-    Fickle,
+    Random,
 }
 
 impl Profile {
@@ -51,7 +51,7 @@ impl Profile {
         filters.extend(mix.wills.then_some("w/#"));
         Self {
             version: ProtocolVersion::V5,
-            lifetime: Lifetime::Steadfast,
+            lifetime: Lifetime::WholeRun,
             churn: false,
             publishes: false,
             losses: 0,
@@ -68,17 +68,17 @@ impl Profile {
     }
 
     pub(crate) fn any(mix: &Mix, rng: &mut Rng) -> Self {
-        let steadfast = rng.percent(mix.steadfast);
+        let one_session = rng.percent(mix.one_session);
         let others =
-            [Lifetime::Transient, Lifetime::Transient, Lifetime::Expiring(1), Lifetime::Expiring(3), Lifetime::Fickle];
-        let lifetime = if steadfast { Lifetime::Steadfast } else { rng.pick(&others) };
+            [Lifetime::Transient, Lifetime::Transient, Lifetime::Expiring(1), Lifetime::Expiring(3), Lifetime::Random];
+        let lifetime = if one_session { Lifetime::WholeRun } else { rng.pick(&others) };
         let churn = mix.churn && rng.percent(50);
         let small = mix.small_windows && rng.percent(50);
         let mut filters = Vec::new();
         if rng.percent(70) {
             filters.push(rng.pick(&["t/#", "t/+", "t/0", "t/1"]));
             if rng.percent(20) {
-                filters.push("t/2"); // overlaps, perhaps
+                filters.push("t/2"); // may overlap with the other filter
             }
         }
         if mix.shares && rng.percent(60) {

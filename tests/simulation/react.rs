@@ -7,7 +7,7 @@ use oncemq::codec::{
     ServerPacket, Subscribe, Subscription, SubscriptionOptions, TopicAlias, Unsubscribe,
 };
 
-use crate::client::{Asked, Outgoing, any_qos};
+use crate::client::{Outgoing, RequestedSubscription, any_qos};
 use crate::network::Leave;
 use crate::world::{Phase, World};
 
@@ -20,7 +20,7 @@ impl World {
         }
         let is_connack = matches!(packet, ServerPacket::Connack(_));
         if client.connected == is_connack {
-            return self.fail(Some(number), format!("{} out of its place", packet.packet_type()));
+            return self.fail(Some(number), format!("unexpected {}", packet.packet_type()));
         }
         match packet {
             ServerPacket::Connack(connack) => self.on_connack(number, connection, &connack),
@@ -61,19 +61,22 @@ impl World {
             return self.fail(Some(number), format!("CONNACK {:?}", connack.reason_code));
         }
         client.connected = true;
-        client.clean_asked = false;
+        client.clean_requested = false;
         let properties = &connack.properties;
         client.window = properties.receive_maximum.map_or(15, |maximum| usize::from(maximum.get()).min(15));
         client.alias_maximum = properties.topic_alias_maximum;
         if let Some(seconds) = properties.server_keep_alive {
             client.keep_alive = u64::from(seconds) * 1_000;
         }
-        let unanswered = std::mem::take(&mut client.unanswered) && !client.is_steadfast();
-        client.doubtful = connack.session_present && (client.doubtful || unanswered);
-        if client.doubtful {
-            client.subscriptions.iter_mut().for_each(|asked| asked.doubtful |= asked.asked_at < now);
+        let unanswered = std::mem::take(&mut client.unanswered) && !client.has_one_session();
+        client.uncertain = connack.session_present && (client.uncertain || unanswered);
+        if client.uncertain {
+            client
+                .subscriptions
+                .iter_mut()
+                .for_each(|subscription| subscription.uncertain |= subscription.requested_at < now);
             for outgoing in &client.outgoing {
-                self.checker.ledger.messages[outgoing.message].doubtful = true;
+                self.checker.ledger.messages[outgoing.message].uncertain = true;
             }
         }
         if connack.session_present {
@@ -90,19 +93,19 @@ impl World {
             for outgoing in client.outgoing.drain(..) {
                 self.checker.ledger.messages[outgoing.message].forgotten = true;
             }
-            for asked in &mut client.subscriptions {
-                if asked.until.is_none() && asked.asked_at < now {
-                    asked.until = Some(now);
-                    if !asked.ending {
-                        asked.ending = true;
+            for subscription in &mut client.subscriptions {
+                if subscription.until.is_none() && subscription.requested_at < now {
+                    subscription.until = Some(now);
+                    if !subscription.ending {
+                        subscription.ending = true;
                     }
                 }
             }
             let wanted = client.profile.filters.clone();
             for filter in wanted {
-                let last = client.subscriptions.iter().rfind(|asked| asked.filter.to_string() == filter);
+                let last = client.subscriptions.iter().rfind(|subscription| subscription.filter.to_string() == filter);
                 if let Some(last) = last.cloned().filter(|last| last.until.is_some()) {
-                    client.ask(filter, last.qos, last.no_local);
+                    client.request(filter, last.qos, last.no_local);
                 }
             }
         }
@@ -118,29 +121,29 @@ impl World {
         };
         for at in 0..self.clients[number].subscriptions.len() {
             let client = &mut self.clients[number];
-            let asked = client.subscriptions[at].clone();
-            if asked.until.is_some() || client.requests.values().any(|other| *other == at) {
+            let subscription = client.subscriptions[at].clone();
+            if subscription.until.is_some() || client.requests.values().any(|other| *other == at) {
                 continue;
             }
-            let replaced = client.subscriptions[at + 1..].iter().any(|later| later.filter == asked.filter);
-            if replaced || (asked.since.is_some() && !asked.ending) {
+            let replaced = client.subscriptions[at + 1..].iter().any(|later| later.filter == subscription.filter);
+            if replaced || (subscription.since.is_some() && !subscription.ending) {
                 continue;
             }
             let id = client.free_id();
             client.requests.insert(id, at);
             let packet_id = PacketId::new(id).unwrap();
-            let packet = if asked.ending {
-                let filters = vec![asked.filter];
+            let packet = if subscription.ending {
+                let filters = vec![subscription.filter];
                 ClientPacket::Unsubscribe(Box::new(Unsubscribe { packet_id, user_properties: Vec::new(), filters }))
             } else {
-                client.subscriptions[at].asked_at = asked.asked_at.min(now);
+                client.subscriptions[at].requested_at = subscription.requested_at.min(now);
                 let options = SubscriptionOptions {
-                    qos: asked.qos,
-                    no_local: asked.no_local,
+                    qos: subscription.qos,
+                    no_local: subscription.no_local,
                     retain_as_published: false,
                     retain_handling: RetainHandling::Send,
                 };
-                let subscriptions = vec![Subscription { filter: asked.filter, options }];
+                let subscriptions = vec![Subscription { filter: subscription.filter, options }];
                 let (subscription_id, user_properties) = (None, Vec::new());
                 ClientPacket::Subscribe(Box::new(Subscribe {
                     packet_id,
@@ -160,13 +163,13 @@ impl World {
         else {
             return self.fail(Some(number), format!("unexpected SUBACK {id}"));
         };
-        let asked = client.subscriptions[at].clone();
-        if codes.len() != 1 || codes[0].number() != asked.qos.level() {
-            return self.fail(Some(number), format!("SUBACK {codes:?} for QoS {:?}", asked.qos));
+        let subscription = client.subscriptions[at].clone();
+        if codes.len() != 1 || codes[0].number() != subscription.qos.level() {
+            return self.fail(Some(number), format!("SUBACK {codes:?} for QoS {:?}", subscription.qos));
         }
         client.subscriptions[at].since = Some(now);
         for before in &mut client.subscriptions[..at] {
-            if before.filter == asked.filter && before.until.is_none() {
+            if before.filter == subscription.filter && before.until.is_none() {
                 before.until = Some(now);
             }
         }
@@ -198,7 +201,7 @@ impl World {
         match self.clients[number].received.insert(id.number(), payload) {
             None => self.delivered(number, publish),
             Some(before) if before == publish.message.payload && publish.dup => {}
-            Some(_) if self.clients[number].doubtful => self.delivered(number, publish),
+            Some(_) if self.clients[number].uncertain => self.delivered(number, publish),
             Some(_) => return self.fail(Some(number), format!("identifier {id:?} arrived again before PUBREL")),
         }
         self.send_up(connection, &ClientPacket::Pubrec(Ack::new(id, ReasonCode::Success)));
@@ -284,7 +287,9 @@ impl World {
         let qos = any_qos(&mut self.rng);
         let (end, no_local) = (self.rng.percent(40), self.rng.percent(20));
         let client = &mut self.clients[number];
-        let same = |asked: &Asked| asked.filter.to_string() == filter && asked.until.is_none();
+        let same = |subscription: &RequestedSubscription| {
+            subscription.filter.to_string() == filter && subscription.until.is_none()
+        };
         let open: BTreeSet<usize> =
             (0..client.subscriptions.len()).filter(|at| same(&client.subscriptions[*at])).collect();
         let busy = open.iter().any(|at| client.subscriptions[*at].ending || client.subscriptions[*at].since.is_none());
@@ -293,7 +298,7 @@ impl World {
         }
         match open.first() {
             Some(at) if end => client.subscriptions[*at].ending = true,
-            _ => client.ask(filter, qos, no_local),
+            _ => client.request(filter, qos, no_local),
         }
         self.send_requests(number);
     }

@@ -11,18 +11,18 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// From 0 to one less than `bound`, which is at least 1.
+    /// A random number from 0 to `bound - 1`. `bound` must be at least 1.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    /// From `low` to `high`, both included.
+    /// A random number from `low` to `high`, inclusive.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
     /// A random index into a list of `len`.
-    pub(crate) fn place(&mut self, len: usize) -> usize {
+    pub(crate) fn index(&mut self, len: usize) -> usize {
         usize::try_from(self.below(len as u64)).unwrap()
     }
 
@@ -33,6 +33,6 @@ impl Rng {
 
     /// A random element.
     pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.place(choices.len())]
+        choices[self.index(choices.len())]
     }
 }

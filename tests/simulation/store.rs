@@ -40,19 +40,19 @@ impl Store {
             }
             Record::Accepted { receivers, instead_of, .. } => {
                 if let Some(InsteadOf::Queued(key, sequence)) = instead_of
-                    && let Some(owed) = self.sessions.get_mut(key)
+                    && let Some(queued) = self.sessions.get_mut(key)
                 {
-                    owed.remove(sequence);
+                    queued.remove(sequence);
                 }
                 for receiver in receivers.iter() {
-                    if let Some(owed) = self.sessions.get_mut(&receiver.to.key) {
-                        owed.insert(receiver.sequence);
+                    if let Some(queued) = self.sessions.get_mut(&receiver.to.key) {
+                        queued.insert(receiver.sequence);
                     }
                 }
             }
             Record::Done { key, sequence } => {
-                if let Some(owed) = self.sessions.get_mut(key) {
-                    owed.remove(sequence);
+                if let Some(queued) = self.sessions.get_mut(key) {
+                    queued.remove(sequence);
                 }
             }
             Record::SessionDetached { .. }

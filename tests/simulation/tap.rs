@@ -9,14 +9,14 @@ use oncemq::codec::{Ack, ClientPacket, Connack, OutgoingPublish, Publish, Qos, R
 use crate::ledger::Reading;
 use crate::world::World;
 
-/// One connection.
+/// The packets on one connection, as far as the checks need them.
 #[derive(Debug, Default)]
 pub(crate) struct Tap {
     /// CONNACK was sent.
     open: bool,
     /// DISCONNECT or a refusal was sent, so no packet may follow.
     ended: bool,
-    /// Sent at QoS 1 or 2 and not acknowledged.
+    /// Identifiers of messages that were sent at QoS 1 or 2 and not acknowledged.
     in_flight: BTreeSet<u16>,
     receive_maximum: usize,
     pub(crate) maximum_packet_size: Option<usize>,
@@ -47,7 +47,7 @@ pub(crate) struct SessionTap {
     /// CONNECTs without CONNACK.
     unanswered: Vec<usize>,
     /// One of them may have begun another Session than the recorded one.
-    doubtful: bool,
+    uncertain: bool,
 }
 
 impl SessionTap {
@@ -90,7 +90,7 @@ impl World {
             ClientPacket::Publish(publish) => self.on_publish_read(number, publish),
             ClientPacket::Disconnect(disconnect) => {
                 let attempt = &mut checker.presence.attempts[number];
-                attempt.said = Some(disconnect.reason_code);
+                attempt.disconnect = Some(disconnect.reason_code);
                 if let Some(seconds) = disconnect.session_expiry_interval {
                     attempt.expiry = seconds;
                 }
@@ -118,7 +118,7 @@ impl World {
             };
             let reading = match repeat && publish.qos == Qos::ExactlyOnce {
                 false => Reading::New,
-                true if self.clients[self.connections[number].client].is_steadfast() => Reading::Repeat,
+                true if self.clients[self.connections[number].client].has_one_session() => Reading::Repeat,
                 true => Reading::RepeatOrNew,
             };
             ledger.retain(topic.unwrap(), &publish.message.payload, reading);
@@ -137,10 +137,10 @@ impl World {
         let client = self.connections[number].client;
         let tap = &mut self.checker.taps[number];
         if tap.ended {
-            return self.checker.find(client, format!("{} behind the end", packet.packet_type()));
+            return self.checker.find(client, format!("{} after the end", packet.packet_type()));
         }
         if tap.open == matches!(packet, ServerPacket::Connack(_)) {
-            return self.checker.find(client, format!("{} out of its place", packet.packet_type()));
+            return self.checker.find(client, format!("unexpected {}", packet.packet_type()));
         }
         let result = match packet {
             ServerPacket::Connack(connack) => self.tap_connack(number, connack),
@@ -177,9 +177,9 @@ impl World {
         if let Some(seconds) = connack.properties.server_keep_alive {
             tap.keep_alive = u64::from(seconds) * 1_500;
         }
-        let steadfast = self.clients[client].is_steadfast();
+        let one_session = self.clients[client].has_one_session();
         let session = &mut self.checker.sessions[client];
-        session.doubtful |= !steadfast && session.unanswered.iter().any(|other| *other < number);
+        session.uncertain |= !one_session && session.unanswered.iter().any(|other| *other < number);
         session.unanswered.retain(|other| *other > number);
         if !connack.session_present {
             let unanswered = std::mem::take(&mut session.unanswered);
@@ -199,7 +199,7 @@ impl World {
         if tap.in_flight.len() > tap.receive_maximum {
             return Err(format!("{} in flight, above {}", tap.in_flight.len(), tap.receive_maximum));
         }
-        if session.doubtful {
+        if session.uncertain {
             return Ok(());
         }
         if session.released.contains(&id) || session.confirmed.contains(&id) {
@@ -260,7 +260,7 @@ impl World {
             return Ok(());
         };
         if self.mix.level_of(&message.topic) == Durability::None {
-            return Ok(()); // if it has one, for its receivers
+            return Ok(()); // any record is for its receivers only
         }
         let unstable = message.records.iter().find(|(shard, ticket)| self.shards[*shard].stable < *ticket);
         match unstable {
@@ -278,7 +278,7 @@ impl World {
             return Ok(());
         }
         session.released.insert(id);
-        if session.doubtful || session.confirmed.contains(&id) || session.finished.contains(&id) {
+        if session.uncertain || session.confirmed.contains(&id) || session.finished.contains(&id) {
             Ok(())
         } else {
             Err(format!("PUBREL {id} without PUBREC"))

@@ -10,8 +10,8 @@ use crate::world::World;
 enum Expected {
     Never,
     Once,
-    /// Two events happened at the same time, or the standard leaves it open.
-    Perhaps,
+    /// Once or never: two events happened at the same time, or the standard permits both.
+    Either,
 }
 
 impl World {
@@ -30,11 +30,12 @@ impl World {
                 Expected::Never => seen == 0,
                 Expected::Once if self.mix.small_queues => seen <= 1,
                 Expected::Once => seen == 1,
-                Expected::Perhaps => seen <= 1,
+                Expected::Either => seen <= 1,
             };
             if !right {
-                let text =
-                    format!("the Will of connection {number} came {seen} times, expected {expected:?}: {attempt:?}");
+                let text = format!(
+                    "the Will of connection {number} was published {seen} times, expected {expected:?}: {attempt:?}"
+                );
                 return Err((attempt.client, format!("{text}, next {next:?}")));
             }
         }
@@ -45,12 +46,12 @@ impl World {
 /// `next` is the next CONNECT of the same client that the broker read.
 fn expected(attempt: &Attempt, delay: u64, next: Option<&Attempt>, now: u64) -> Expected {
     let (Some(_), Some(end)) = (attempt.accepted_at, attempt.ended_at) else {
-        return if attempt.read_at.is_none() { Expected::Never } else { Expected::Perhaps };
+        return if attempt.read_at.is_none() { Expected::Never } else { Expected::Either };
     };
     if attempt.undone {
-        return Expected::Perhaps;
+        return Expected::Either;
     }
-    if attempt.said == Some(ReasonCode::NormalDisconnection) {
+    if attempt.disconnect == Some(ReasonCode::NormalDisconnection) {
         return Expected::Never;
     }
     if delay == 0 {
@@ -60,15 +61,15 @@ fn expected(attempt: &Attempt, delay: u64, next: Option<&Attempt>, now: u64) -> 
     let late = attempt.ended_late().unwrap_or(end);
     let early = attempt.expires(end).min(end + delay);
     let due = attempt.expires(late).min(late + delay);
-    let Some(next) = next else { return if due < now { Expected::Once } else { Expected::Perhaps } };
+    let Some(next) = next else { return if due < now { Expected::Once } else { Expected::Either } };
     let (read, accepted) = (next.read_at.unwrap_or(now), next.accepted_at);
     match (taken_over, next.clean) {
         (true, true) => Expected::Once,
-        (true, false) if attempt.expiry == 0 || accepted.is_none() => Expected::Perhaps,
+        (true, false) if attempt.expiry == 0 || accepted.is_none() => Expected::Either,
         (true, false) => Expected::Never,
         (false, _) if due < read => Expected::Once,
         (false, true) if accepted.is_some() => Expected::Once,
         (false, false) if accepted.is_some_and(|accepted| accepted < early) => Expected::Never,
-        (false, _) => Expected::Perhaps,
+        (false, _) => Expected::Either,
     }
 }

@@ -21,8 +21,10 @@ pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) now: u64,
     pub(crate) phase: Phase,
+    /// When the settling phase began.
     pub(crate) settling_since: u64,
     pub(crate) steps: BTreeMap<(u64, u64), Step>,
+    /// The number of scheduled steps so far.
     numbered: u64,
     pub(crate) settings: Arc<Settings>,
     pub(crate) shards: Vec<ShardSide>,
@@ -64,8 +66,8 @@ pub(crate) struct ShardSide {
     pub(crate) slots: Vec<(u32, bool)>,
     /// When the channel to each shard has delivered everything.
     pub(crate) channels: Vec<u64>,
-    /// When all stable tickets are reported to it.
-    pub(crate) told_until: u64,
+    /// When it has been notified of all stable tickets.
+    pub(crate) notified_until: u64,
     pub(crate) last_ticket: Ticket,
     pub(crate) stable: Ticket,
     pub(crate) deadline: Option<u64>,
@@ -103,12 +105,12 @@ pub(crate) enum Step {
     /// A shard receives what was read.
     Fetched(usize, Fetched),
     Deadline(usize),
-    /// A shard hears whether the store is congested.
+    /// A shard is notified whether the store is congested.
     StoreCongestion(usize, bool),
-    /// A shard hears whether another is full.
+    /// A shard is notified whether another shard is full.
     ShardCongestion(usize, usize, bool),
-    /// The driver looks at the peers of paused connections.
-    LookAtPeers,
+    /// The driver checks whether the peers of paused connections have closed.
+    CheckPeers,
 }
 
 impl World {
@@ -167,12 +169,12 @@ impl World {
         self.trace.note(self.now, None, || "settling".to_owned());
         self.run_until(self.now + SETTLING);
         // Publishers paused for each other wait for the grace period repeatedly: slow, but without loss.
-        let mut patience = PATIENCE;
-        while patience > 0
+        let mut extensions = EXTENSIONS_MAX;
+        while extensions > 0
             && self.clients.iter().any(|client| !client.outgoing.is_empty() || !client.waiting.is_empty())
         {
             self.run_until(self.now + SETTLING);
-            patience -= 1;
+            extensions -= 1;
         }
         if self.failure.is_none() {
             self.check_settled();
@@ -198,7 +200,7 @@ impl World {
             let step = entry.remove();
             self.now = at;
             assert!(self.numbered < STEPS_MAX, "too many steps");
-            self.crash_perhaps();
+            self.maybe_crash();
             // The previous step may have crashed the broker.
             if self.restarting.is_some() && step.is_of_broker() {
                 continue;
@@ -232,7 +234,7 @@ impl World {
             Step::Deadline(shard) => self.on_deadline(shard),
             Step::StoreCongestion(shard, congested) => self.on_store_congestion(shard, congested),
             Step::ShardCongestion(shard, other, congested) => self.on_shard_congestion(shard, other, congested),
-            Step::LookAtPeers => self.on_look_at_peers(),
+            Step::CheckPeers => self.on_check_peers(),
         }
     }
 
@@ -286,10 +288,11 @@ impl Step {
 pub(crate) const BEGIN: u64 = 1_000_000;
 /// The watcher subscribes this long before other clients start, in milliseconds.
 const WATCHER_AHEAD: u64 = 2_000;
-/// Longer than any finite expiry or delay.
+/// Duration of the settling phase in milliseconds: longer than any finite expiry or delay.
 const SETTLING: u64 = 12_000;
 /// How often the settling phase may be extended.
-const PATIENCE: u32 = 10;
+const EXTENSIONS_MAX: u32 = 10;
+/// Duration of the leaving phase in milliseconds.
 const LEAVING: u64 = 10_000;
 /// More steps than any run needs.
 const STEPS_MAX: u64 = 3_000_000;

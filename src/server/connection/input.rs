@@ -9,23 +9,22 @@ use tokio::io::AsyncReadExt;
 use crate::codec::frame_length;
 use crate::server::listener::Stream;
 
-/// What a connection has read and not yet decoded. It owns no memory between packets.
+/// The bytes that a connection has read and not decoded. It owns no memory between packets.
 #[derive(Debug, Default)]
 pub(in crate::server) enum Input {
-    /// Nothing.
     #[default]
     Empty,
-    /// Read before the connection was paused: decoded first when it goes on.
-    Held(Bytes),
+    /// Bytes read before the connection was paused, which are decoded first after it.
+    Undecoded(Bytes),
     /// The beginning of a packet.
     Partial(BytesMut),
-    /// Nothing, behind a large packet: the next one is expected to be like it, and so many bytes are read of it at once.
-    Expecting(usize),
+    /// No bytes, after a large packet: the next packet is expected to be as large, and the next read is limited to this many bytes.
+    ExpectingLarge(usize),
 }
 
 impl Input {
-    /// Takes what was kept by [`hold`](Self::hold), or reads: into `scratch`, or into
-    /// a large packet's own buffer, so that its payload is not copied again. No bytes: the end of the stream.
+    /// Returns undecoded bytes, or reads into `scratch` or into the separate buffer of a large packet, which avoids a copy of its payload.
+    /// A chunk without bytes, for which nothing was read, means the end of the stream.
     pub(in crate::server) fn poll_next(
         &mut self,
         stream: &mut Stream,
@@ -33,13 +32,13 @@ impl Input {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Chunk>> {
         match self {
-            Self::Held(bytes) => {
+            Self::Undecoded(bytes) => {
                 let bytes = std::mem::take(bytes);
                 *self = Self::Empty;
                 Poll::Ready(Ok(Chunk { bytes, read: 0 }))
             }
             Self::Empty => poll_small(&[], stream, scratch, cx),
-            Self::Expecting(length) => {
+            Self::ExpectingLarge(length) => {
                 let chunk = ready!(poll_expected(*length, stream, scratch, cx))?;
                 let large = frame_length(&chunk.bytes).filter(|length| *length > COPIED_FRAME_MAX);
                 *self = large.map_or(Self::Empty, Self::expecting);
@@ -64,25 +63,26 @@ impl Input {
         }
     }
 
-    /// Behind a packet of this length.
+    /// The state after a large packet of this length.
     fn expecting(length: usize) -> Self {
-        Self::Expecting(length.min(EXPECTED_MAX))
+        Self::ExpectingLarge(length.min(EXPECTED_MAX))
     }
 
-    /// Keeps what may not be decoded yet.
-    pub(in crate::server) fn hold(&mut self, bytes: Bytes) {
+    /// Keeps bytes that must not be decoded while the connection is paused.
+    pub(in crate::server) fn keep_undecoded(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
-            *self = Self::Held(if bytes.len() < HELD_AS_IT_IS_MIN { Bytes::copy_from_slice(&bytes) } else { bytes });
+            *self =
+                Self::Undecoded(if bytes.len() < KEPT_UNCOPIED_MIN { Bytes::copy_from_slice(&bytes) } else { bytes });
         }
     }
 
-    /// Keeps the beginning of a packet whose end has not come.
+    /// Keeps the beginning of an incomplete packet.
     pub(in crate::server) fn keep_partial(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
             return;
         }
         let length = frame_length(&bytes).unwrap_or(0).min(growth_max(bytes.len()));
-        // A large one that was read into a buffer of its own stays there, if the rest has room there.
+        // A large packet stays in its separate buffer if the rest of it fits there.
         let own = if length > COPIED_FRAME_MAX { bytes.try_into_mut() } else { Err(bytes) };
         *self = Self::Partial(match own {
             Ok(own) if own.capacity() >= length => own,
@@ -92,14 +92,14 @@ impl Input {
     }
 }
 
-/// Reads what may be a large packet of this length, and nothing behind it. If it is the beginning of one, it has the buffer to itself.
+/// Reads at most `length` bytes, which are expected to be one large packet. If they begin a large packet, it takes over the buffer.
 fn poll_expected(
     length: usize,
     stream: &mut Stream,
     scratch: &mut BytesMut,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Chunk>> {
-    // Shared until something comes: so waiting costs a connection nothing.
+    // The shared buffer is used until bytes arrive, so a waiting connection owns no memory.
     if !scratch.try_reclaim(length) {
         *scratch = BytesMut::with_capacity(EXPECTED_MAX);
     }
@@ -109,21 +109,22 @@ fn poll_expected(
     Poll::Ready(Ok(Chunk { bytes: bytes.freeze(), read }))
 }
 
-/// The same bytes, with room for so many in all.
+/// Copies the bytes to a buffer with a capacity of at least `length`.
 fn copied(bytes: &[u8], length: usize) -> BytesMut {
     let mut copy = BytesMut::with_capacity(length.max(bytes.len()));
     copy.extend_from_slice(bytes);
     copy
 }
 
-/// Reads behind the beginning of a packet, which is copied.
+/// Copies the beginning of a packet to `scratch`, and reads more bytes after it.
 fn poll_small(
     partial: &[u8],
     stream: &mut Stream,
     scratch: &mut BytesMut,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Chunk>> {
-    // Packets that someone still holds keep their part of the buffer: then what is left of it will do, until it is too little.
+    // Packets that are still referenced keep their part of the buffer, which then can't be reclaimed. Its rest is used while it has at
+    // least READ_SIZE_MIN bytes.
     if !scratch.try_reclaim(READ_SIZE) && scratch.capacity() < READ_SIZE_MIN + partial.len() {
         *scratch = BytesMut::with_capacity(READ_SIZE);
     }
@@ -137,7 +138,7 @@ fn poll_small(
     Poll::Ready(Ok(Chunk { bytes: if read == 0 { Bytes::new() } else { bytes }, read }))
 }
 
-/// Reads on in a packet's own buffer, which is given away with its last byte.
+/// Reads more of a large packet into its separate buffer, and returns the buffer when the packet is complete.
 fn poll_large(
     partial: &mut BytesMut,
     length: usize,
@@ -153,31 +154,32 @@ fn poll_large(
     Poll::Ready(Ok(Chunk { bytes, read }))
 }
 
-/// The memory that a packet may have of which so much has come: a header that lies about its length gets one read's more than twice what
-/// was sent.
-const fn growth_max(come: usize) -> usize {
-    2 * come + EXPECTED_MAX
+/// The maximum capacity of a packet's buffer after `received` bytes of it. It bounds the memory for a header with a false length.
+const fn growth_max(received: usize) -> usize {
+    2 * received + EXPECTED_MAX
 }
 
-/// What a read brought: what can be decoded, which may be more (what was kept) or less (a large packet's part) than was read.
+/// The result of a read.
 #[derive(Debug)]
 pub(in crate::server) struct Chunk {
+    /// The bytes to decode: more than `read` with a kept beginning, none for a part of a large packet.
     pub(in crate::server) bytes: Bytes,
-    /// The bytes that the transport gave.
+    /// The number of bytes read from the transport.
     pub(in crate::server) read: usize,
 }
 
-/// What one read may bring: it stays in the cache while its packets are handled.
+/// Bytes per read: few enough to stay in the processor's cache while the packets are handled.
 const READ_SIZE: usize = 64 * 1024;
-/// Less is not worth a read.
+/// A buffer with less free space is replaced before a read.
 const READ_SIZE_MIN: usize = 16 * 1024;
-/// The beginning of a packet up to this size is copied to where its end is read, together with the packets behind it.
+/// An incomplete packet up to this size is copied to the shared buffer, and read on together with the packets after it. A larger one gets
+/// a separate buffer.
 const COPIED_FRAME_MAX: usize = 32 * 1024;
-/// What a read may bring of a packet that is expected to be large, because the one before it was: a payload of [`READ_SIZE`] and what is
-/// before it. No more, because a small part of it that is kept keeps all of it.
+/// Bytes per read of a packet that is expected to be large: a payload of [`READ_SIZE`] and its header. Not more, because a reference to a
+/// small part keeps the whole buffer.
 const EXPECTED_MAX: usize = READ_SIZE + 4 * 1024;
-/// Less is copied when a connection is paused, rather than keeping the read buffer.
-const HELD_AS_IT_IS_MIN: usize = 16 * 1024;
+/// Fewer undecoded bytes are copied, so that a paused connection doesn't keep the read buffer.
+const KEPT_UNCOPIED_MIN: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests;

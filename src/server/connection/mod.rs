@@ -1,4 +1,4 @@
-//! The task of a Network Connection: what it reads, decodes and writes.
+//! The task of a Network Connection: reading, decoding and writing.
 
 pub(super) mod input;
 pub(super) mod outgoing;

@@ -9,36 +9,38 @@ use tokio::io::AsyncWrite;
 
 use crate::server::listener::Stream;
 
-/// The bytes that wait for one connection's transport: small packets are copied one behind the other, large payloads are shared.
+/// The output queue of a connection: encoded packets that its transport has not accepted. Small packets are encoded into one buffer,
+/// large payloads are shared.
 ///
-/// When it is empty it owns no memory: its buffer went back to the [`BufferPool`] of the thread.
+/// After [`release`](Self::release) it owns no memory: its buffer is in the [`BufferPool`] of the thread. The broker bounds its length.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Outgoing(Option<Box<Buffer>>);
 
 #[derive(Debug, Default)]
 struct Buffer {
     chunks: VecDeque<Bytes>,
+    /// The bytes after all chunks.
     tail: BytesMut,
+    /// The total length of the chunks in bytes.
     chunks_length: usize,
 }
 
 impl Outgoing {
-    /// How many bytes wait.
+    /// The number of bytes.
     pub(in crate::server) fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |buffer| buffer.chunks_length + buffer.tail.len())
     }
 
-    /// Whether none waits.
     pub(in crate::server) fn is_empty(&self) -> bool {
         self.0.as_ref().is_none_or(|buffer| buffer.chunks.is_empty() && buffer.tail.is_empty())
     }
 
-    /// Where small packets are encoded.
+    /// The buffer at the end of the queue, for small packets.
     pub(in crate::server) fn tail(&mut self, pool: &mut BufferPool) -> &mut BytesMut {
         &mut self.buffer(pool).tail
     }
 
-    /// Chains bytes without copying them.
+    /// Appends bytes without copying them.
     pub(in crate::server) fn push_shared(&mut self, bytes: Bytes, pool: &mut BufferPool) {
         let buffer = self.buffer(pool);
         if !buffer.tail.is_empty() {
@@ -52,7 +54,10 @@ impl Outgoing {
         self.0.get_or_insert_with(|| pool.take())
     }
 
-    /// Gives the transport as much as it takes at once.
+    /// Writes once to the transport. Returns the number of bytes that it accepted.
+    ///
+    /// # Errors
+    /// The transport failed, or accepted no bytes ([`WriteZero`](io::ErrorKind::WriteZero)).
     pub(in crate::server) fn poll_write(
         &mut self,
         stream: &mut Stream,
@@ -76,10 +81,10 @@ impl Outgoing {
         Poll::Ready(Ok(written))
     }
 
-    /// Gives up the memory of a buffer that has been written.
+    /// Returns the buffer to the pool. Discards its contents.
     pub(in crate::server) fn release(&mut self, pool: &mut BufferPool) {
         if let Some(buffer) = self.0.take() {
-            pool.give(buffer);
+            pool.put(buffer);
         }
     }
 }
@@ -110,10 +115,10 @@ impl Buffer {
     }
 }
 
-/// The spare buffers of a thread: a connection that has something to send takes one, and gives it back when it is sent.
+/// The unused output buffers of a thread. A connection takes one for its output, and returns it when all is written.
 #[derive(Debug, Default)]
 pub(in crate::server) struct BufferPool {
-    #[expect(clippy::vec_box, reason = "they go to and from connections as boxes")]
+    #[expect(clippy::vec_box, reason = "they move between the pool and connections as boxes")]
     spare: Vec<Box<Buffer>>,
 }
 
@@ -123,34 +128,34 @@ impl BufferPool {
         self.spare.pop().unwrap_or_else(|| Box::new(fresh()))
     }
 
-    fn give(&mut self, mut buffer: Box<Buffer>) {
+    fn put(&mut self, mut buffer: Box<Buffer>) {
         buffer.tail.clear();
         buffer.chunks.clear();
         buffer.chunks_length = 0;
-        let is_usual =
-            (BUFFER_MIN..=BUFFER_MAX).contains(&buffer.tail.capacity()) && buffer.chunks.capacity() <= CHUNKS_KEPT;
-        if is_usual && self.spare.len() < SPARE_MAX {
+        let is_reusable =
+            (BUFFER_MIN..=BUFFER_MAX).contains(&buffer.tail.capacity()) && buffer.chunks.capacity() <= CHUNKS_MAX;
+        if is_reusable && self.spare.len() < SPARE_MAX {
             self.spare.push(buffer);
         }
     }
 }
 
-/// Enough for sixteen large messages in one system call; more gain nothing.
+/// Slices per system call: sixteen large messages. More were no faster.
 const SLICES_MAX: usize = 32;
-/// What a fresh buffer holds: a few small packets, so that a fan-out to thousands costs little memory while it is under way.
+/// Initial capacity of a buffer in bytes: a few small packets, so that a fan-out to thousands of receivers uses little memory.
 const BUFFER_MIN: usize = 512;
-/// A larger one is not kept: 64 of these are 8 MiB a thread.
+/// Buffers with a larger capacity, in bytes, are freed instead of pooled. [`SPARE_MAX`] of this size use 8 MiB per thread.
 const BUFFER_MAX: usize = 128 * 1024;
 const SPARE_MAX: usize = 64;
-/// Places for large payloads that a spare one keeps.
-const CHUNKS_KEPT: usize = 64;
+/// Buffers with capacity for more chunks are freed instead of pooled.
+const CHUNKS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     impl Outgoing {
-        /// All that waits, in one piece.
+        /// All bytes, in order.
         pub(in crate::server) fn contents(&self) -> Vec<u8> {
             let Some(buffer) = &self.0 else { return Vec::new() };
             let mut all = buffer.chunks.iter().flat_map(|chunk| chunk.to_vec()).collect::<Vec<_>>();
@@ -164,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn small_and_shared_bytes_stay_in_order_however_the_transport_takes_them() {
+    fn copied_and_shared_bytes_stay_in_order_for_writes_of_any_length() {
         for step in 1..12 {
             let mut pool = BufferPool::default();
             let mut outgoing = Outgoing::default();
@@ -185,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_one_owns_no_buffer_and_the_pool_is_bounded() {
+    fn a_released_queue_owns_no_buffer_and_the_pool_is_bounded() {
         let mut pool = BufferPool::default();
         let mut many = (0..SPARE_MAX + 9).map(|_| Outgoing::default()).collect::<Vec<_>>();
         for outgoing in &mut many {

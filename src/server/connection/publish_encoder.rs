@@ -5,26 +5,26 @@ use bytes::{Bytes, BytesMut};
 use crate::codec::{OutgoingPublish, ProtocolVersion};
 use crate::server::connection::outgoing::{BufferPool, Outgoing};
 
-/// Encodes a message once for all the receivers that get the same bytes but for the Packet Identifier.
+/// Encodes a message once for all receivers whose bytes differ only in the Packet Identifier.
 ///
-/// The receivers of a message follow each other, so it is enough to remember the last.
+/// It caches the last message only, because the receivers of a message are served one after another.
 #[derive(Debug, Default)]
 pub(in crate::server) struct PublishEncoder {
     last: Option<Encoded>,
     bytes: BytesMut,
 }
 
-/// What [`PublishEncoder::bytes`] holds.
+/// The packet that [`PublishEncoder::bytes`] contains.
 #[derive(Debug)]
 struct Encoded {
     publish: OutgoingPublish,
     version: ProtocolVersion,
-    /// Where the Packet Identifier stands, if it has one.
+    /// Offset of the Packet Identifier; `None` at QoS 0.
     packet_id_at: Option<usize>,
 }
 
 impl PublishEncoder {
-    /// Appends a PUBLISH to what a connection has to send.
+    /// Appends a PUBLISH to the output of a connection.
     pub(in crate::server) fn append(
         &mut self,
         publish: OutgoingPublish,
@@ -34,27 +34,27 @@ impl PublishEncoder {
     ) {
         let message = Arc::clone(&publish.message);
         let payload_is_shared = message.payload.len() >= SHARED_PAYLOAD_MIN;
-        let is_like_no_other = publish.topic_alias.is_some() || !publish.subscription_ids().is_empty();
-        if is_like_no_other || (self.last.is_none() && Arc::strong_count(&message) <= HOLDERS_OF_ONE) {
+        let is_unique = publish.topic_alias.is_some() || !publish.subscription_ids().is_empty();
+        if is_unique || (self.last.is_none() && Arc::strong_count(&message) <= SINGLE_RECEIVER_REFERENCES) {
             encode(&publish, version, outgoing.tail(pool));
         } else {
-            self.append_as_encoded(publish, version, outgoing.tail(pool));
+            self.append_cached(publish, version, outgoing.tail(pool));
         }
         if payload_is_shared {
             outgoing.push_shared(Bytes::clone(&message.payload), pool);
         }
     }
 
-    /// Lets go of the last message, whose payload holds the read buffer.
-    pub(in crate::server) fn forget(&mut self) {
+    /// Drops the cached message, because its payload keeps a read buffer.
+    pub(in crate::server) fn clear(&mut self) {
         self.last = None;
     }
 
-    fn append_as_encoded(&mut self, publish: OutgoingPublish, version: ProtocolVersion, tail: &mut BytesMut) {
+    fn append_cached(&mut self, publish: OutgoingPublish, version: ProtocolVersion, tail: &mut BytesMut) {
         let packet_id = publish.packet_id;
         let packet_id_at = match &self.last {
-            Some(last) if last.is_same_class(&publish, version) => last.packet_id_at,
-            Some(_) | None => self.encode_anew(publish, version),
+            Some(last) if last.has_same_bytes(&publish, version) => last.packet_id_at,
+            Some(_) | None => self.encode_and_cache(publish, version),
         };
         let start = tail.len();
         tail.extend_from_slice(&self.bytes);
@@ -65,7 +65,7 @@ impl PublishEncoder {
         }
     }
 
-    fn encode_anew(&mut self, publish: OutgoingPublish, version: ProtocolVersion) -> Option<usize> {
+    fn encode_and_cache(&mut self, publish: OutgoingPublish, version: ProtocolVersion) -> Option<usize> {
         self.bytes.clear();
         encode(&publish, version, &mut self.bytes);
         let packet_id_at = publish.packet_id.and_then(|_| packet_id_at(&self.bytes));
@@ -75,7 +75,7 @@ impl PublishEncoder {
 }
 
 impl Encoded {
-    fn is_same_class(&self, publish: &OutgoingPublish, version: ProtocolVersion) -> bool {
+    fn has_same_bytes(&self, publish: &OutgoingPublish, version: ProtocolVersion) -> bool {
         Arc::ptr_eq(&self.publish.message, &publish.message)
             && self.version == version
             && self.publish.qos == publish.qos
@@ -87,7 +87,7 @@ impl Encoded {
     }
 }
 
-/// Everything but a payload that is shared.
+/// Encodes everything except a shared payload.
 fn encode(publish: &OutgoingPublish, version: ProtocolVersion, output: &mut BytesMut) {
     publish.encode_head(version, output);
     if publish.message.payload.len() < SHARED_PAYLOAD_MIN {
@@ -95,15 +95,16 @@ fn encode(publish: &OutgoingPublish, version: ProtocolVersion, output: &mut Byte
     }
 }
 
-/// Behind the fixed header, whose Remaining Length has up to four bytes, and the Topic Name. [MQTT-3.3.2.2]
+/// The offset after the fixed header, whose Remaining Length has up to four bytes, and the Topic Name. [MQTT-3.3.2.2]
 fn packet_id_at(bytes: &[u8]) -> Option<usize> {
     let topic_at = 1 + bytes.iter().skip(1).position(|byte| byte & 0x80 == 0)? + 1;
     let length = bytes.get(topic_at..topic_at + 2)?.first_chunk::<2>()?;
     Some(topic_at + 2 + usize::from(u16::from_be_bytes(*length)))
 }
 
-/// Who holds a message that goes to one receiver alone: the PUBLISH, what was taken out of it here, and the receiver's queue.
-const HOLDERS_OF_ONE: usize = 3;
-/// From here on sharing a payload is cheaper than copying it, and not so small that a slow receiver would hold much more of the
-/// read buffers than is counted for it.
+/// Maximum number of references to a message with one receiver: the PUBLISH, its clone in [`PublishEncoder::append`], and the receiver's
+/// queue.
+const SINGLE_RECEIVER_REFERENCES: usize = 3;
+/// Smaller payloads, in bytes, are copied. That is cheaper, and otherwise a slow receiver could keep far more memory of read buffers than
+/// is counted for it.
 const SHARED_PAYLOAD_MIN: usize = 4 * 1024;

@@ -16,12 +16,12 @@ use crate::codec::{ClientPacket, Decoder};
 use crate::server::connection::input::Input;
 use crate::server::connection::outgoing::Outgoing;
 use crate::server::listener::Stream;
-use crate::server::shard::driver::{Driver, Farewell};
+use crate::server::shard::driver::{ClosedConnection, Driver};
 
-/// A Network Connection: its transport, and what was read from it and isn't decoded.
+/// A Network Connection: its transport and its undecoded input.
 ///
-/// It is one loop that is polled, without a channel or another task: it writes what waits, reads once, has everything decoded
-/// and handled, and lets the others run.
+/// One polled loop, without a channel or a second task: it writes queued output, reads once, decodes and handles the packets, and repeats
+/// until there is nothing to do or its share of the thread's time is used up.
 pub(in crate::server) struct Connection {
     id: ConnectionId,
     stream: Stream,
@@ -29,23 +29,23 @@ pub(in crate::server) struct Connection {
     input: Input,
 }
 
-/// How it ends.
+/// Why a connection ends.
 pub(in crate::server) enum End {
-    /// The rules want it so: what waits is sent first.
+    /// The broker closed it: queued output is written first.
     Close,
-    /// The transport did.
+    /// The transport was closed or failed, for this cause.
     Broken(ByteString),
 }
 
 impl Connection {
-    /// A connection whose first packet is awaited.
+    /// Starts a connection that waits for CONNECT. `None` if the shard has no slot for it.
     pub(in crate::server) fn open(driver: &RefCell<Driver>, stream: Stream, peer: Box<Peer>) -> Option<Self> {
         let decoder = Decoder::new(peer.maximum_packet_size);
         let id = driver.borrow_mut().open(peer)?;
         Some(Self { id, stream, decoder, input: Input::default() })
     }
 
-    /// Does what can be done at once, and says when it is over.
+    /// Runs one turn. Returns the end of the connection.
     pub(in crate::server) fn poll(&mut self, driver: &RefCell<Driver>, cx: &mut Context<'_>) -> Poll<End> {
         let driver = &mut *driver.borrow_mut();
         driver.begin_turn_of(self.id, cx.waker());
@@ -61,9 +61,9 @@ impl Connection {
         }
     }
 
-    /// Says goodbye, if it is for us to say.
+    /// Ends the connection. Returns a future that writes the remaining output and closes the transport, if that is necessary.
     ///
-    /// Boxed: it is larger than what a connection needs for all its life before.
+    /// The future is boxed because it is larger than [`Connection`].
     pub(in crate::server) fn finish(
         self,
         driver: &Rc<RefCell<Driver>>,
@@ -74,27 +74,30 @@ impl Connection {
             entered.closed(self.id, cause);
             return None;
         }
-        let Farewell { last, is_said } = entered.take_last(self.id);
-        // Whoever said DISCONNECT sends no more, so that the end can't overtake what was sent before. [MQTT-3.14.4-1]
-        if is_said && last.is_empty() && self.stream.is_plain() {
+        let ClosedConnection { unsent, disconnect_received } = entered.take_closed(self.id);
+        // After DISCONNECT the client sends nothing, so there is no unread input that would make the operating system reset the
+        // connection and discard sent bytes. [MQTT-3.14.4-1]
+        if disconnect_received && unsent.is_empty() && self.stream.is_plain() {
             entered.task_ended();
             return None;
         }
         let close_timeout = entered.close_timeout();
         let driver = Rc::clone(driver);
         Some(Box::pin(async move {
-            let sent = close(self.stream, last, close_timeout).await;
+            let sent = close(self.stream, unsent, close_timeout).await;
             driver.borrow_mut().sent(sent);
             driver.borrow_mut().task_ended();
         }))
     }
 
-    /// Writes and reads until there is nothing to do, or it is the turn of the others.
+    /// Writes and reads until there is nothing to do, or [`TURN_BYTES`] are transferred.
     fn turn(&mut self, driver: &mut Driver, cx: &mut Context<'_>) -> Result<Turn, End> {
         let mut read = 0;
         loop {
             let written = self.write(driver, cx)?;
-            let Some(entry) = driver.connections.get_mut(self.id) else { return Err(End::Broken("gone".into())) };
+            let Some(entry) = driver.connections.get_mut(self.id) else {
+                return Err(End::Broken("connection removed".into()));
+            };
             if entry.timed_out {
                 return Err(End::Broken("write timeout".into()));
             }
@@ -104,8 +107,8 @@ impl Connection {
             if read >= TURN_BYTES || written == Turn::Unfinished {
                 return Ok(Turn::Unfinished);
             }
-            if entry.is_held() || self.decoder.has_failed() {
-                if driver.looks_at_peer(self.id) && self.stream.is_read_closed(cx) {
+            if entry.is_reading_stopped() || self.decoder.has_failed() {
+                if driver.take_peer_check(self.id) && self.stream.is_read_closed(cx) {
                     driver.handle(Event::PeerClosed { connection: self.id });
                     continue;
                 }
@@ -122,18 +125,18 @@ impl Connection {
             read += chunk.read.max(chunk.bytes.len());
             driver.received(chunk.read);
             self.decode(driver, chunk.bytes);
-            // Receivers first: a publisher that gets its messages back one by one and its acknowledgements at once goes on with all of them.
-            if driver.has_given() && driver.has_outgoing(self.id) {
+            // The receivers of this chunk write first; its acknowledgements leave in one write at the start of the next turn.
+            if driver.has_sent_to_others() && driver.has_outgoing(self.id) {
                 return Ok(Turn::Unfinished);
             }
         }
     }
 
-    /// Has every packet in `bytes` handled, until the connection is paused.
+    /// Decodes and handles the packets in `bytes`, until the connection is paused or closed.
     fn decode(&mut self, driver: &mut Driver, mut bytes: Bytes) {
         loop {
-            if driver.connections.get_mut(self.id).is_none_or(|entry| entry.is_held()) {
-                self.input.hold(bytes);
+            if driver.connections.get_mut(self.id).is_none_or(|entry| entry.is_reading_stopped()) {
+                self.input.keep_undecoded(bytes);
                 return;
             }
             match self.decoder.decode(&mut bytes) {
@@ -142,7 +145,7 @@ impl Connection {
                         driver.set_version(self.id, self.decoder.version());
                     }
                     if let ClientPacket::Disconnect(_) = packet {
-                        driver.client_said_goodbye(self.id);
+                        driver.set_disconnect_received(self.id);
                     }
                     driver.handle(Event::Packet { connection: self.id, packet });
                 }
@@ -160,7 +163,7 @@ impl Connection {
         }
     }
 
-    /// Gives the transport what it takes.
+    /// Writes queued output until the transport accepts no more, or [`TURN_BYTES`] are written.
     fn write(&mut self, driver: &mut Driver, cx: &mut Context<'_>) -> Result<Turn, End> {
         let mut written = 0;
         while let Some(entry) = driver.connections.get_mut(self.id)
@@ -188,22 +191,22 @@ impl Connection {
     }
 }
 
-/// How a turn ends.
+/// The result of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// There is nothing to do until something happens.
+    /// Nothing to do until a wake-up.
     Waiting,
-    /// There is more, after the others.
+    /// More to do, after other tasks have run.
     Unfinished,
 }
 
-/// Sends the last bytes, says that they are the last, and waits a little for the other side to have them: closing with unread input
-/// would make the operating system throw them away at both ends.
-async fn close(mut stream: Stream, mut last: Outgoing, limit: Duration) -> usize {
-    let bytes = last.len();
+/// Writes the remaining output, shuts down the sending side, and reads until the client closes, for at most `limit` in all. Without
+/// reading, unread input would make the operating system reset the connection and discard sent bytes. Returns the number of bytes written.
+async fn close(mut stream: Stream, mut unsent: Outgoing, limit: Duration) -> usize {
+    let bytes = unsent.len();
     let finish = async {
-        while !last.is_empty() {
-            poll_fn(|cx| last.poll_write(&mut stream, cx)).await?;
+        while !unsent.is_empty() {
+            poll_fn(|cx| unsent.poll_write(&mut stream, cx)).await?;
         }
         stream.flush().await?;
         stream.shutdown().await?;
@@ -215,18 +218,18 @@ async fn close(mut stream: Stream, mut last: Outgoing, limit: Duration) -> usize
         }
         io::Result::Ok(())
     };
-    // Whoever doesn't take the last bytes in time, or is gone already, does without.
+    // The connection ends in any case, so a timeout or an error has no further effect.
     let _ = timeout(limit, finish).await;
-    bytes - last.len()
+    bytes - unsent.len()
 }
 
-/// In a word or two.
+/// A short description of an error, for the log.
 fn cause(error: &io::Error) -> ByteString {
     let cause = CAUSES.iter().find(|(kind, _)| *kind == error.kind());
     cause.map_or_else(|| error.to_string().into(), |(_, words)| ByteString::from_static(words))
 }
 
-/// The usual ones.
+/// The descriptions of common errors.
 const CAUSES: [(io::ErrorKind, &str); 5] = [
     (io::ErrorKind::ConnectionReset, "connection reset"),
     (io::ErrorKind::ConnectionAborted, "connection aborted"),
@@ -234,9 +237,9 @@ const CAUSES: [(io::ErrorKind, &str); 5] = [
     (io::ErrorKind::UnexpectedEof, "end of stream"),
     (io::ErrorKind::TimedOut, "no answer from the network"),
 ];
-/// What one connection may read or write before the others run.
+/// Bytes that a connection reads or writes in one turn before other tasks run.
 const TURN_BYTES: usize = 64 * 1024;
-/// A megabyte: who sends more after the end hasn't noticed it.
+/// Maximum number of reads of 1 KiB while waiting for the client to close.
 const UNREAD_READS_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -110,6 +110,7 @@ impl Acceptor {
 struct Rate {
     per_second: f64,
     allowance: f64,
+    /// When the allowance was updated, as the time since the start.
     at: Duration,
 }
 
@@ -132,7 +133,8 @@ impl Rate {
     }
 }
 
-/// Pause after a failed accept(2), mostly for want of file descriptors: a retry without pause would use a whole core.
+/// Pause after a failed accept(2), most often because the process has no file descriptors left. A retry without pause would use a whole
+/// core.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -141,7 +143,7 @@ mod tests {
     use crate::timestamp::Timestamp;
 
     #[test]
-    fn a_second_brings_no_more_than_its_rate_and_a_long_silence_saves_up_one_second() {
+    fn a_second_allows_no_more_than_its_rate_and_idle_time_saves_up_one_second() {
         let mut rate = Rate::new(NonZeroU32::new(10).unwrap());
         let mut taken = |ms: u64| {
             let reading = Reading { now: Timestamp(ms), elapsed: Duration::from_millis(ms) };
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_is_long_enough() {
+    fn after_the_returned_wait_a_token_is_available() {
         let mut rate = Rate::new(NonZeroU32::new(3).unwrap());
         let mut elapsed = Duration::ZERO;
         for _ in 0..100 {

@@ -9,11 +9,9 @@ use super::socket::AcceptedSocket;
 /// An accepted connection of which no byte has been read.
 #[derive(Debug)]
 pub(in crate::server) struct Accepted {
-    /// Its transport.
     pub(in crate::server) socket: AcceptedSocket,
-    /// Its listener.
     pub(in crate::server) endpoint: Arc<Endpoint>,
-    /// Counts it while it exists.
+    /// Counts the connection until it is dropped.
     pub(in crate::server) permit: Permit,
 }
 

@@ -43,7 +43,6 @@ pub(in crate::server) enum Refused {
 }
 
 impl Admission {
-    /// No connections yet.
     pub(in crate::server) fn new(limits: &Limits) -> Self {
         Self {
             connections_max: limits.connections_max,
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_refuses_what_is_beyond_it_and_makes_room_again() {
+    fn each_limit_refuses_connections_beyond_it_until_one_ends() {
         let limits = Limits { connections_max: 3, connections_per_address_max: 1, ..Limits::default() };
         let admission = Arc::new(Admission::new(&limits));
         let small = endpoint(Some(1), &limits);

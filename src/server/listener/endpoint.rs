@@ -8,7 +8,7 @@ use crate::config;
 /// One listener: its settings and certificates.
 #[derive(Debug)]
 pub(in crate::server) struct Endpoint {
-    /// Its name in the log.
+    /// The name in the log.
     pub(in crate::server) name: Arc<str>,
     pub(super) settings: config::Listener,
     pub(super) certificates: Option<Certificates>,
@@ -17,7 +17,7 @@ pub(in crate::server) struct Endpoint {
     pub(super) connections: AtomicUsize,
 }
 
-/// What a reload has read.
+/// The files that a reload has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) enum Reloaded {
     /// The listener has no files.

@@ -18,7 +18,7 @@ use crate::config::{ProxyProtocol, Transport};
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum HandshakeError {
     /// It took longer than the CONNECT timeout.
-    #[error("no handshake in time")]
+    #[error("the handshake timed out")]
     Timeout,
     /// The PROXY header is missing or malformed.
     #[error("{0}")]

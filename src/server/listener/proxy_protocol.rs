@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: a proxy sends the address of the client ahead of its bytes.
+//! The PROXY protocol, versions 1 and 2: a proxy sends the address of the client before the client's bytes.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,7 +10,7 @@ use crate::config::ProxyProtocol;
 /// Why a PROXY header was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum ProxyError {
-    /// The first bytes are not those of a header of an accepted version.
+    /// The first bytes don't begin a header of an accepted version.
     #[error("no PROXY header of an accepted version")]
     Missing,
     /// The header begins correctly and is malformed.
@@ -21,7 +21,7 @@ pub(in crate::server) enum ProxyError {
     Io(#[from] io::Error),
 }
 
-/// Reads the header and no byte behind it, where TLS or MQTT begins. `None`: the proxy opened the connection itself, or the source is unknown.
+/// Reads the header, and no byte after it. `None`: the proxy opened the connection itself, or the source is unknown.
 pub(super) async fn read_header(
     stream: &mut (impl AsyncRead + Unpin),
     accepted: ProxyProtocol,
@@ -158,7 +158,7 @@ mod tests {
         header
     }
 
-    /// Reads a header in front of `rest`, and gives back what is left in the stream.
+    /// Reads a header followed by `rest`. Returns the result and the unread bytes.
     fn read(header: &[u8], rest: &[u8], accepted: ProxyProtocol) -> (Result<Option<SocketAddr>, ProxyError>, Vec<u8>) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let all = [header, rest].concat();
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_tells_the_source_and_leaves_what_follows() {
+    fn version_1_gives_the_source_and_leaves_the_following_bytes() {
         for (line, source) in [
             ("PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n", Some("192.0.2.1:56324")),
             ("PROXY TCP6 2001:db8::1 ::1 1 65535\r\n", Some("[2001:db8::1]:1")),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_is_refused_if_it_is_not_as_specified() {
+    fn malformed_version_1_headers_are_refused() {
         for line in [
             "PROXY TCP4 ::1 ::1 1 2\r\n",
             "PROXY TCP4 192.0.2.1 192.0.2.2 70000 2\r\n",
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn version_2_tells_the_source_and_skips_what_it_does_not_know() {
+    fn version_2_gives_the_source_and_skips_unknown_fields() {
         let mut v4 = vec![192, 0, 2, 1, 198, 51, 100, 1];
         v4.extend([0xDC, 0x04, 0x01, 0xBB]);
         let with_extra = [v4.as_slice(), &[0x04, 0, 1, 9]].concat();
@@ -235,7 +235,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_parse_or_fail_and_never_ask_for_more_than_a_header_has(
+        fn parsing_any_bytes_never_requests_more_than_the_longest_header(
             mut bytes in prop::collection::vec(any::<u8>(), 0..300),
             signature in 0..3usize,
         ) {
@@ -250,7 +250,7 @@ mod tests {
         }
 
         #[test]
-        fn every_source_comes_through_in_both_versions(octets in any::<[u8; 16]>(), port in any::<u16>(), six in any::<bool>()) {
+        fn every_source_is_parsed_in_both_versions(octets in any::<[u8; 16]>(), port in any::<u16>(), six in any::<bool>()) {
             let address = if six { IpAddr::from(octets) } else { IpAddr::from(*octets.first_chunk::<4>().unwrap()) };
             let source = SocketAddr::new(address, port);
             let line = format!("PROXY {} {address} {address} {port} 1\r\n", if six { "TCP6" } else { "TCP4" });

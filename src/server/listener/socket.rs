@@ -15,7 +15,7 @@ pub(in crate::server) enum BoundSocket {
     Unix(UnixListener, unix::SocketFile),
 }
 
-/// An accepted socket that no runtime knows yet: it goes to the thread of its shard.
+/// An accepted socket that is not registered with a runtime: the thread of its shard registers it.
 #[derive(Debug)]
 pub(in crate::server) enum AcceptedSocket {
     Tcp(TcpStream, SocketAddr),
@@ -41,7 +41,7 @@ impl BoundSocket {
         }
     }
 
-    /// The address it listens at, with the port that the operating system chose if the configured one is 0.
+    /// The bound address, with the port that the operating system chose if the configured one is 0.
     pub(in crate::server) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
@@ -49,7 +49,7 @@ impl BoundSocket {
         }
     }
 
-    /// Registers it with the runtime of this thread.
+    /// Registers the socket with the runtime of this thread.
     #[expect(deprecated, reason = "std's listeners keep their descriptor, and what replaces it is unsafe")]
     pub(in crate::server) fn register(self) -> io::Result<Accepting> {
         Ok(match self {

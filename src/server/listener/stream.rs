@@ -8,7 +8,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::websocket::WebSocket;
 
-/// What carries the bytes of MQTT.
+/// The transport of a Network Connection.
 #[derive(Debug)]
 pub(in crate::server) enum Stream {
     Tcp(TcpStream),
@@ -19,7 +19,7 @@ pub(in crate::server) enum Stream {
 }
 
 impl Stream {
-    /// Whether it carries the bytes of MQTT alone, so that there is nothing more to say at its end.
+    /// Whether closing the socket ends it, without a closing message of TLS or WebSocket.
     pub(in crate::server) const fn is_plain(&self) -> bool {
         match self {
             Self::Tcp(_) | Self::Unix(_) => true,
@@ -29,7 +29,7 @@ impl Stream {
 }
 
 impl Stream {
-    /// Whether the operating system has heard that the peer sends nothing more. What it sent before may be unread. No system call.
+    /// Whether the peer has closed its sending side, as far as the runtime knows without a system call. Bytes sent before may be unread.
     pub(in crate::server) fn is_read_closed(&self, cx: &mut Context<'_>) -> bool {
         match self {
             Self::Tcp(stream) => is_closed(stream.ready(Interest::READABLE), cx),
@@ -41,7 +41,7 @@ impl Stream {
     }
 }
 
-/// Whether a socket is known to be closed by its peer at this moment.
+/// Whether the peer of a socket has closed its sending side, or the socket failed.
 fn is_closed(ready: impl Future<Output = io::Result<Ready>>, cx: &mut Context<'_>) -> bool {
     match pin!(ready).poll(cx) {
         Poll::Ready(Ok(ready)) => ready.is_read_closed(),
@@ -89,7 +89,7 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            // The operating system has what was written.
+            // Writes are system calls without a buffer in the process.
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Ws(stream) => Pin::new(stream).poll_flush(cx),

@@ -1,4 +1,4 @@
-//! Real handshakes of real clients, over loopback.
+//! Handshakes with real client libraries over loopback.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -27,14 +27,14 @@ use super::*;
 use crate::config::{ClientCertificate, Limits, ListenAddress, Listener, ProxyProtocol, Tls, Transport};
 
 /// A listener without its accept loop.
-struct Door {
+struct TestListener {
     endpoint: Arc<Endpoint>,
     accepting: socket::Accepting,
     address: SocketAddr,
     admission: Arc<Admission>,
 }
 
-impl Door {
+impl TestListener {
     fn open(change: impl FnOnce(&mut Listener), limits: &Limits) -> Self {
         let mut settings = Listener::new(ListenAddress::Ip("127.0.0.1:0".parse().unwrap()));
         change(&mut settings);
@@ -65,7 +65,7 @@ fn run(test: impl Future<Output = ()>) {
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), test).await.expect("in time") });
 }
 
-/// An authority with a certificate for the server, one for a client called `sensor`, and one that is revoked.
+/// A certificate authority with a certificate for the server, one for the client `sensor`, and one that is revoked.
 struct Authority {
     directory: TempDir,
     issuer: Issuer<'static, KeyPair>,
@@ -126,7 +126,7 @@ impl Authority {
         }
     }
 
-    /// Connects as the holder of a certificate, or as nobody.
+    /// Connects with the client certificate `name`, or without one.
     async fn connect(&self, stream: TcpStream, name: Option<&str>) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).unwrap()).unwrap();
@@ -149,18 +149,18 @@ impl Authority {
 
 async fn established_identity(
     authority: &Authority,
-    door: &Door,
+    listener: &TestListener,
     name: Option<&str>,
 ) -> Result<Option<String>, String> {
     let client = async {
-        let mut stream = authority.connect(door.connect().await, name).await?;
+        let mut stream = authority.connect(listener.connect().await, name).await?;
         stream.write_all(b"hello").await?;
         let mut answer = [0; 5];
         stream.read_exact(&mut answer).await?;
         std::io::Result::Ok(())
     };
     let server = async {
-        let mut established = door.establish().await.map_err(|error| error.to_string())?;
+        let mut established = listener.establish().await.map_err(|error| error.to_string())?;
         let mut bytes = [0; 5];
         established.stream.read_exact(&mut bytes).await.map_err(|error| error.to_string())?;
         established.stream.write_all(&bytes).await.unwrap();
@@ -184,46 +184,46 @@ fn a_client_certificate_is_an_identity_and_a_revoked_or_missing_one_is_refused()
                 settings.transport = Transport::Tls;
                 settings.tls = Some(authority.tls(mode));
             };
-            let door = Door::open(change, &Limits::default());
+            let listener = TestListener::open(change, &Limits::default());
             let asked = mode != ClientCertificate::None;
-            assert_eq!(established_identity(&authority, &door, None).await.map_err(drop), without, "{mode:?}");
-            let sensor = established_identity(&authority, &door, Some("sensor")).await;
+            assert_eq!(established_identity(&authority, &listener, None).await.map_err(drop), without, "{mode:?}");
+            let sensor = established_identity(&authority, &listener, Some("sensor")).await;
             assert_eq!(sensor, Ok(asked.then(|| "sensor".to_owned())), "{mode:?}");
-            assert_eq!(established_identity(&authority, &door, Some("revoked")).await.is_err(), asked, "{mode:?}");
+            assert_eq!(established_identity(&authority, &listener, Some("revoked")).await.is_err(), asked, "{mode:?}");
         }
     });
 }
 
 #[test]
-fn certificates_are_read_again_for_new_connections_and_a_bad_file_keeps_the_old_ones() {
+fn certificates_are_reloaded_for_new_connections_and_an_invalid_file_keeps_the_old_ones() {
     run(async {
         let authority = Authority::new();
         let change = |settings: &mut Listener| {
             settings.transport = Transport::Tls;
             settings.tls = Some(authority.tls(ClientCertificate::None));
         };
-        let door = Door::open(change, &Limits::default());
+        let listener = TestListener::open(change, &Limits::default());
         let shown = async || {
             let (client, server) =
-                tokio::join!(async { authority.connect(door.connect().await, None).await.unwrap() }, async {
-                    door.establish().await.unwrap()
+                tokio::join!(async { authority.connect(listener.connect().await, None).await.unwrap() }, async {
+                    listener.establish().await.unwrap()
                 });
             let shown = client.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned();
             (shown, client, server)
         };
         let (first, mut client, mut server) = shown().await;
         authority.issue(9, "localhost");
-        assert_eq!(door.endpoint.reload().unwrap(), Reloaded::Certificates);
+        assert_eq!(listener.endpoint.reload().unwrap(), Reloaded::Certificates);
         let (second, ..) = shown().await;
         assert_ne!(first, second);
 
         fs::write(authority.path("localhost.key"), "not a key").unwrap();
-        let error = door.endpoint.reload().unwrap_err();
+        let error = listener.endpoint.reload().unwrap_err();
         assert!(error.to_string().contains("localhost.key"), "{error}");
         let (third, ..) = shown().await;
         assert_eq!(second, third);
 
-        // The connection from before still carries bytes.
+        // The connection from before the reload stays open.
         client.write_all(b"x").await.unwrap();
         assert_eq!(server.stream.read_u8().await.unwrap(), b'x');
     });
@@ -245,7 +245,7 @@ fn a_file_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn the_proxy_protocol_tells_the_address_before_tls_and_counts_for_its_limit() {
+fn the_address_in_the_proxy_header_before_tls_counts_for_the_address_limit() {
     run(async {
         let authority = Authority::new();
         let change = |settings: &mut Listener| {
@@ -254,34 +254,34 @@ fn the_proxy_protocol_tells_the_address_before_tls_and_counts_for_its_limit() {
             settings.proxy_protocol = ProxyProtocol::Any;
         };
         let limits = Limits { connections_per_address_max: 1, ..Limits::default() };
-        let door = Door::open(change, &limits);
+        let listener = TestListener::open(change, &limits);
         let client = async |address: &str| {
-            let mut stream = door.connect().await;
+            let mut stream = listener.connect().await;
             stream.write_all(format!("PROXY TCP4 {address} 192.0.2.99 4711 8883\r\n").as_bytes()).await.unwrap();
             authority.connect(stream, None).await
         };
-        let (_client, first) = tokio::join!(client("192.0.2.1"), door.establish());
+        let (_client, first) = tokio::join!(client("192.0.2.1"), listener.establish());
         let first = first.unwrap();
         assert_eq!(first.peer.address, Some("192.0.2.1:4711".parse().unwrap()));
-        let (_, second) = tokio::join!(client("192.0.2.1"), door.establish());
+        let (_, second) = tokio::join!(client("192.0.2.1"), listener.establish());
         assert!(matches!(second, Err(HandshakeError::Refused(_))));
-        let (_, third) = tokio::join!(client("192.0.2.2"), door.establish());
+        let (_, third) = tokio::join!(client("192.0.2.2"), listener.establish());
         assert_eq!(third.unwrap().peer.address, Some("192.0.2.2:4711".parse().unwrap()));
     });
 }
 
 #[test]
-fn a_handshake_that_does_not_come_ends_with_the_connect_timeout() {
+fn a_missing_handshake_times_out_after_the_connect_timeout() {
     run(async {
         let limits = Limits { connect_timeout: Duration::from_millis(50), ..Limits::default() };
         for change in [
             |settings: &mut Listener| settings.transport = Transport::Ws,
             |settings: &mut Listener| settings.proxy_protocol = ProxyProtocol::Any,
         ] {
-            let door = Door::open(change, &limits);
-            let _silent = door.connect().await;
-            assert!(matches!(door.establish().await, Err(HandshakeError::Timeout)));
-            assert_eq!(door.admission.counts().connections, 0);
+            let listener = TestListener::open(change, &limits);
+            let _silent = listener.connect().await;
+            assert!(matches!(listener.establish().await, Err(HandshakeError::Timeout)));
+            assert_eq!(listener.admission.counts().connections, 0);
         }
     });
 }
@@ -304,17 +304,17 @@ async fn web_socket<S: AsyncRead + AsyncWrite + Unpin>(
 #[test]
 fn mqtt5_6_0_0_4_the_websocket_subprotocol_is_mqtt() {
     run(async {
-        let door = Door::open(|settings| settings.transport = Transport::Ws, &Limits::default());
+        let listener = TestListener::open(|settings| settings.transport = Transport::Ws, &Limits::default());
         for offer in ["mqtt", "chat, mqtt"] {
-            let client = async { web_socket(door.connect().await, "/mqtt", Some(offer)).await };
-            let (client, server) = tokio::join!(client, door.establish());
+            let client = async { web_socket(listener.connect().await, "/mqtt", Some(offer)).await };
+            let (client, server) = tokio::join!(client, listener.establish());
             assert_eq!(client.unwrap().1.as_deref(), Some("mqtt"));
             assert!(server.is_ok());
         }
         for (path, offer, status) in [("/mqtt", None, 400), ("/mqtt", Some("chat"), 400), ("/other", Some("mqtt"), 404)]
         {
-            let client = async { web_socket(door.connect().await, path, offer).await };
-            let (client, server) = tokio::join!(client, door.establish());
+            let client = async { web_socket(listener.connect().await, path, offer).await };
+            let (client, server) = tokio::join!(client, listener.establish());
             let Err(Error::Http(response)) = client else { panic!("accepted: {path} {offer:?}") };
             assert_eq!(response.status(), status);
             assert!(matches!(server, Err(HandshakeError::WebSocket(_))));
@@ -325,9 +325,9 @@ fn mqtt5_6_0_0_4_the_websocket_subprotocol_is_mqtt() {
 #[test]
 fn mqtt5_6_0_0_2_packets_may_span_websocket_frames() {
     run(async {
-        let door = Door::open(|settings| settings.transport = Transport::Ws, &Limits::default());
-        let client = async { web_socket(door.connect().await, "/mqtt", Some("mqtt")).await.unwrap().0 };
-        let (mut client, server) = tokio::join!(client, door.establish());
+        let listener = TestListener::open(|settings| settings.transport = Transport::Ws, &Limits::default());
+        let client = async { web_socket(listener.connect().await, "/mqtt", Some("mqtt")).await.unwrap().0 };
+        let (mut client, server) = tokio::join!(client, listener.establish());
         let mut server = server.unwrap().stream;
         let sent = (0..100_000).map(|index| (index % 251) as u8).collect::<Vec<_>>();
         let write = async {
@@ -365,9 +365,9 @@ fn mqtt5_6_0_0_2_packets_may_span_websocket_frames() {
 #[test]
 fn mqtt5_6_0_0_1_a_websocket_frame_that_is_not_binary_ends_the_connection() {
     run(async {
-        let door = Door::open(|settings| settings.transport = Transport::Ws, &Limits::default());
-        let client = async { web_socket(door.connect().await, "/mqtt", Some("mqtt")).await.unwrap().0 };
-        let (mut client, server) = tokio::join!(client, door.establish());
+        let listener = TestListener::open(|settings| settings.transport = Transport::Ws, &Limits::default());
+        let client = async { web_socket(listener.connect().await, "/mqtt", Some("mqtt")).await.unwrap().0 };
+        let (mut client, server) = tokio::join!(client, listener.establish());
         let mut server = server.unwrap().stream;
         client.send(Message::text("hello")).await.unwrap();
         assert_eq!(server.read(&mut [0; 9]).await.unwrap_err().kind(), std::io::ErrorKind::InvalidData);
@@ -375,19 +375,19 @@ fn mqtt5_6_0_0_1_a_websocket_frame_that_is_not_binary_ends_the_connection() {
 }
 
 #[test]
-fn a_websocket_goes_over_tls_too() {
+fn a_websocket_over_tls_has_the_identity_of_its_certificate() {
     run(async {
         let authority = Authority::new();
         let change = |settings: &mut Listener| {
             settings.transport = Transport::Wss;
             settings.tls = Some(authority.tls(ClientCertificate::Required));
         };
-        let door = Door::open(change, &Limits::default());
+        let listener = TestListener::open(change, &Limits::default());
         let client = async {
-            let stream = authority.connect(door.connect().await, Some("sensor")).await.unwrap();
+            let stream = authority.connect(listener.connect().await, Some("sensor")).await.unwrap();
             web_socket(stream, "/mqtt", Some("mqtt")).await.unwrap().0
         };
-        let (mut client, server) = tokio::join!(client, door.establish());
+        let (mut client, server) = tokio::join!(client, listener.establish());
         let mut server = server.unwrap();
         assert_eq!(server.peer.certificate_identity.as_deref(), Some("sensor"));
         client.send(Message::binary(&b"\xC0\0"[..])).await.unwrap();

@@ -21,7 +21,7 @@ use crate::config::{ClientCertificate, Tls};
 /// A TLS connection.
 pub(super) type ServerStream = tokio_rustls::server::TlsStream<TcpStream>;
 
-/// The certificates of a listener. A reload changes what later connections use.
+/// The certificates of a listener. Connections after a reload use the new ones.
 #[derive(Debug)]
 pub(super) struct Certificates {
     files: Tls,
@@ -36,7 +36,7 @@ pub enum TlsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A file is empty or holds no PEM of the expected kind.
@@ -44,7 +44,7 @@ pub enum TlsError {
     Pem {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         problem: String,
     },
     /// `client_certificate` is set without `client_ca`.
@@ -158,5 +158,5 @@ pub(super) fn provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
 
-/// A fleet that reconnects should resume; an entry has a few hundred bytes.
+/// Maximum number of cached TLS sessions per listener, of a few hundred bytes each: clients that reconnect resume them.
 const SESSIONS_MAX: usize = 10_240;

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stale_socket_file_makes_room_and_one_in_use_or_another_file_does_not() {
+    fn a_stale_socket_file_is_removed_and_one_in_use_or_another_file_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mqtt.sock");
         let (listener, file) = bind(&path).unwrap();

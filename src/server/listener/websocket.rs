@@ -13,11 +13,11 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
 use crate::config;
 
-/// MQTT's bytes in the binary frames of a WebSocket. A frame may hold parts of packets, or several. [MQTT-6.0.0-2]
+/// A byte stream over the binary frames of a WebSocket. A frame may contain parts of packets or several packets. [MQTT-6.0.0-2]
 #[derive(Debug)]
 pub(in crate::server) struct WebSocket<S> {
     frames: WebSocketStream<S>,
-    /// What of the last frame was not read.
+    /// The unread rest of the last frame.
     unread: Bytes,
 }
 
@@ -42,7 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    /// What carries the frames.
+    /// The stream under the WebSocket.
     pub(super) fn get_ref(&self) -> &S {
         self.frames.get_ref()
     }
@@ -122,9 +122,10 @@ fn invalid(text: &str) -> io::Error {
 }
 
 const SUBPROTOCOL: &str = "mqtt";
-/// Small, because every connection has one.
+/// Bytes; small, because every WebSocket connection has such a buffer.
 const READ_BUFFER: usize = 4 * 1024;
-/// The largest frame we send: the library keeps a buffer of this size for each connection that once sent as much.
+/// Maximum bytes in a frame that the broker sends: the library keeps a buffer of the size of the connection's largest frame.
 const FRAME_MAX: usize = 16 * 1024;
-/// One WebSocket message may hold several packets, so it may be larger than the largest packet.
+/// Minimum for the limit on received WebSocket messages, in bytes: a message may contain several packets, so it may be larger than
+/// Maximum Packet Size.
 const MESSAGE_MAX_MIN: usize = 1024 * 1024;

@@ -12,44 +12,44 @@ use crate::timestamp::Timestamp;
 #[derive(Debug, Default)]
 pub(in crate::server) struct Connections {
     entries: Slab<Entry>,
-    /// By slot: how many connections had it before the one that has it.
+    /// By slot: the generation of its current or next connection.
     generations: Vec<u32>,
 }
 
-/// What the shard's thread knows of a connection; its transport belongs to its task.
+/// The state of a connection that the shard's thread shares with the connection's task, which owns the transport.
 #[derive(Debug)]
 pub(in crate::server) struct Entry {
     generation: u32,
-    /// What waits for its transport.
+    /// Encoded packets that the transport has not accepted yet.
     pub(in crate::server) outgoing: Outgoing,
-    /// Of its task: set when that runs first.
+    /// Wakes its task; set by the first poll of the task.
     pub(in crate::server) waker: Option<Waker>,
-    /// Spoken since CONNECT; before it, the version of the last answer that every client understands.
+    /// The version of its CONNECT; before that, 3.1.1, in which a refusal is encoded.
     pub(in crate::server) version: ProtocolVersion,
-    /// Whether its task has been woken since it ran last.
+    /// Whether its task was woken since its last poll.
     pub(in crate::server) woken: bool,
-    /// Nothing more is read: the rules want it so.
+    /// Between [`Action::Pause`](crate::broker::Action::Pause) and `Resume`: the task doesn't read.
     pub(in crate::server) paused: bool,
-    /// Whether it is in the list of those that were paused.
+    /// Whether the driver's list of paused connections contains it.
     pub(in crate::server) listed_as_paused: bool,
-    /// Its task is to look whether the peer of the paused connection is still there.
-    pub(in crate::server) looks_at_peer: bool,
-    /// Nothing more is read, ever, and what waits is the last that is sent.
+    /// Requests its task to check whether the peer of the paused connection has closed.
+    pub(in crate::server) checks_peer: bool,
+    /// The broker has closed it: the task reads nothing more, writes `outgoing`, and ends.
     pub(in crate::server) closing: bool,
-    /// Its client said DISCONNECT.
-    pub(in crate::server) said_goodbye: bool,
-    /// Its transport took nothing for the write timeout.
+    /// DISCONNECT was received.
+    pub(in crate::server) disconnect_received: bool,
+    /// Its transport accepted no bytes during the write timeout.
     pub(in crate::server) timed_out: bool,
-    /// Whether it is in the list of those whose transport didn't take all.
+    /// Whether the driver's list of backlogged connections contains it.
     pub(in crate::server) backlogged: bool,
-    /// When its transport last took something, or began to have something to take.
+    /// When its transport last accepted bytes, or `outgoing` became non-empty after that.
     pub(in crate::server) progress: Timestamp,
-    /// When what fills its outgoing buffer was read, if this one is in the sample.
-    pub(in crate::server) filled: Option<Duration>,
+    /// When the turn began that made `outgoing` non-empty, if its latency is sampled: the time since the start of the clock.
+    pub(in crate::server) sampled_at: Option<Duration>,
 }
 
 impl Connections {
-    /// A slot for a new connection.
+    /// Adds a connection. `None` if all `u32` slots are in use.
     pub(in crate::server) fn open(&mut self, now: Timestamp) -> Option<ConnectionId> {
         let vacant = self.entries.vacant_entry();
         let index = vacant.key();
@@ -66,13 +66,13 @@ impl Connections {
             woken: false,
             paused: false,
             listed_as_paused: false,
-            looks_at_peer: false,
+            checks_peer: false,
             closing: false,
-            said_goodbye: false,
+            disconnect_received: false,
             timed_out: false,
             backlogged: false,
             progress: now,
-            filled: None,
+            sampled_at: None,
         });
         Some(ConnectionId { slot, generation })
     }
@@ -83,7 +83,7 @@ impl Connections {
         (entry.generation == id.generation).then_some(entry)
     }
 
-    /// Ends a connection: its slot is free for the next generation.
+    /// Removes a connection and frees its slot for the next generation.
     pub(in crate::server) fn close(&mut self, id: ConnectionId) -> Option<Entry> {
         self.get_mut(id)?;
         let index = usize::try_from(id.slot).ok()?;
@@ -93,7 +93,7 @@ impl Connections {
         self.entries.try_remove(index)
     }
 
-    /// All of them.
+    /// All connections.
     pub(in crate::server) fn ids(&self) -> Vec<ConnectionId> {
         let id = |(index, entry): (usize, &Entry)| {
             Some(ConnectionId { slot: u32::try_from(index).ok()?, generation: entry.generation })
@@ -103,12 +103,12 @@ impl Connections {
 }
 
 impl Entry {
-    /// Whether nothing may be read at this moment.
-    pub(in crate::server) fn is_held(&self) -> bool {
+    /// Whether the task must not read or decode.
+    pub(in crate::server) fn is_reading_stopped(&self) -> bool {
         self.paused || self.closing
     }
 
-    /// Lets its task run, once.
+    /// Wakes its task, unless it was woken since its last poll.
     pub(in crate::server) fn wake(&mut self) {
         if !self.woken
             && let Some(waker) = &self.waker
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_is_used_again_with_the_next_generation_and_the_old_one_is_gone() {
+    fn a_reused_slot_has_the_next_generation_and_the_old_id_is_invalid() {
         let mut connections = Connections::default();
         let first = connections.open(Timestamp(0)).unwrap();
         assert!(connections.close(first).is_some());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-pub(in crate::server) use tasks::Farewell;
+pub(in crate::server) use tasks::ClosedConnection;
 
 use crate::auth;
 use crate::broker::{Action, AuthenticationRequest, ConnectionId, Event, RecoveredSession, Shard, Shared};
@@ -21,13 +21,14 @@ use crate::server::listener::Accepted;
 use crate::server::report::Reporter;
 use crate::server::shard::connections::{Connections, Entry};
 use crate::server::shard::mailbox::{Mail, Mailbox};
-use crate::server::shard::post::Post;
-use crate::server::shard::queries::{PendingQueries, Question};
-use crate::server::store::thread::StoreThread;
+use crate::server::shard::outbox::Outbox;
+use crate::server::shard::queries::{PendingQueries, QueryRequest};
+use crate::server::store::handle::StoreHandle;
 use crate::server::traffic::Traffic;
 use crate::timestamp::Timestamp;
 
-/// A shard with everything that carries out its actions. It belongs to one thread, and the tasks there borrow it in turns.
+/// A shard and everything that performs its actions. The tasks of its thread borrow it one at a time; one borrow is a *turn*, from
+/// [`begin_turn`](Self::begin_turn) to [`end_turn`](Self::end_turn).
 #[derive(Debug)]
 pub(in crate::server) struct Driver {
     id: ShardId,
@@ -35,67 +36,68 @@ pub(in crate::server) struct Driver {
     write_timeout: Duration,
     shard: Shard,
     actions: Vec<Action>,
+    /// Results of authentication requests that were answered at once.
     answers: VecDeque<Event>,
-    store: StoreThread,
+    store: StoreHandle,
     authentication: Arc<auth::Pool>,
     mailboxes: Arc<[Mailbox]>,
-    post: Post,
+    outbox: Outbox,
     reporter: Reporter,
     encoder: PublishEncoder,
     pool: BufferPool,
-    /// What the tasks of this thread read into, one after the other.
+    /// The read buffer that all connection tasks of this thread share.
     pub(in crate::server) scratch: BytesMut,
-    /// Those that the tasks serve.
     pub(in crate::server) connections: Connections,
     traffic: Traffic,
     shared: Arc<Shared>,
-    /// The bytes of the traffic that the shards were told of: received and sent.
-    told: (u64, u64),
+    /// Received and sent bytes that were added to the totals in `shared`.
+    published_bytes: (u64, u64),
+    /// The time of the current turn.
     reading: Reading,
+    /// The connection whose task has the current turn.
     current: Option<ConnectionId>,
-    /// Whether others have something to send because of the current turn.
-    has_given: bool,
+    /// Whether the current turn queued output for other connections.
+    sent_to_others: bool,
+    /// Connections whose transport didn't accept all their output; checked once a second for the write timeout.
     backlogged: Vec<ConnectionId>,
-    /// Those whose access is to be asked again after a reload of the access rules.
+    /// Connections whose access rights must be looked up again after a reload.
     renewals: Vec<ConnectionId>,
-    /// Those that were paused when they were looked at last, or since.
+    /// Connections paused at the last sweep or since.
     paused: Vec<ConnectionId>,
-    samples: u32,
+    /// Counts the times that an empty output buffer received a packet, to choose the sample for the latency histogram.
+    fills: u32,
     queries: PendingQueries,
     timer: Timer,
+    /// The number of connection tasks that have not ended.
     tasks: usize,
     shutting_down: bool,
 }
 
-/// When the task that tells the shard the time runs next.
+/// The timer task: when it runs next, and its waker.
 #[derive(Debug, Default)]
 struct Timer {
     armed: Option<Timestamp>,
     waker: Option<Waker>,
 }
 
-/// What a [`Driver`] is made of.
+/// The arguments of [`Driver::new`].
 #[derive(Debug)]
 pub(in crate::server) struct Parts {
     /// The number of the shard.
     pub(in crate::server) id: ShardId,
-    /// The rules.
     pub(in crate::server) shard: Shard,
-    /// The time.
     pub(in crate::server) clock: Clock,
-    /// How long a transport may take nothing.
+    /// How long a transport may accept no bytes before its connection is closed.
     pub(in crate::server) write_timeout: Duration,
-    /// Who may connect.
     pub(in crate::server) authentication: Arc<auth::Pool>,
-    /// Those of all shards, by number.
+    /// The mailboxes of all shards, by shard number.
     pub(in crate::server) mailboxes: Arc<[Mailbox]>,
-    /// What the shards share.
+    /// The state that all shards share.
     pub(in crate::server) shared: Arc<Shared>,
-    /// The shard's own way to the store.
-    pub(in crate::server) store: StoreThread,
-    /// Sessions of the last run, and what their clients may do.
+    pub(in crate::server) store: StoreHandle,
+    /// Sessions recovered from the store, with the access rights of their clients.
     pub(in crate::server) restored: Vec<(RecoveredSession, Arc<Access>)>,
-    /// What the last run left of no Session.
+    /// Keys of Sessions that don't exist but have records in the store; the shard deletes these records.
     pub(in crate::server) orphans: Vec<SessionKey>,
 }
 
@@ -110,7 +112,7 @@ impl Driver {
             answers: VecDeque::new(),
             store: parts.store,
             authentication: parts.authentication,
-            post: Post::new(parts.id, Arc::clone(&parts.mailboxes)),
+            outbox: Outbox::new(parts.id, Arc::clone(&parts.mailboxes)),
             mailboxes: parts.mailboxes,
             reporter: Reporter::default(),
             encoder: PublishEncoder::default(),
@@ -119,14 +121,14 @@ impl Driver {
             connections: Connections::default(),
             traffic: Traffic::default(),
             shared: parts.shared,
-            told: (0, 0),
+            published_bytes: (0, 0),
             reading: parts.clock.read(),
             current: None,
-            has_given: false,
+            sent_to_others: false,
             backlogged: Vec::new(),
             renewals: Vec::new(),
             paused: Vec::new(),
-            samples: 0,
+            fills: 0,
             queries: PendingQueries::default(),
             timer: Timer::default(),
             tasks: 0,
@@ -136,7 +138,7 @@ impl Driver {
         driver
     }
 
-    /// Takes over what the last run left, before the first connection.
+    /// Restores recovered Sessions, before the first connection.
     fn restore(&mut self, sessions: Vec<(RecoveredSession, Arc<Access>)>, orphans: Vec<SessionKey>) {
         let mut actions = std::mem::take(&mut self.actions);
         for (session, access) in sessions {
@@ -153,7 +155,7 @@ impl Driver {
         self.actions = actions;
     }
 
-    /// Takes the time for all that follows until [`end_turn`](Self::end_turn).
+    /// Reads the clock for the turn, and passes changes of the store's state to the shard.
     pub(in crate::server) fn begin_turn(&mut self) {
         self.reading = self.clock.read();
         if let Some(room) = self.store.take_room() {
@@ -164,24 +166,24 @@ impl Driver {
         }
     }
 
-    /// Begins the turn of a connection's task: it writes by itself what it is given meanwhile.
+    /// Begins the turn of a connection's task, which writes its own output and so needs no wake-up for it.
     pub(in crate::server) fn begin_turn_of(&mut self, id: ConnectionId, waker: &Waker) {
         self.begin_turn();
         self.current = Some(id);
-        self.has_given = false;
+        self.sent_to_others = false;
         if let Some(entry) = self.connections.get_mut(id) {
             entry.woken = false;
             entry.waker.get_or_insert_with(|| waker.clone());
         }
     }
 
-    /// Delivers what was collected for others.
+    /// Passes the turn's records to the store and its messages to other shards, and wakes the timer task if its deadline is now earlier.
     pub(in crate::server) fn end_turn(&mut self) {
         self.current = None;
-        self.encoder.forget();
+        self.encoder.clear();
         loop {
             self.store.end_turn();
-            let full = self.post.deliver();
+            let full = self.outbox.deliver();
             if full.is_empty() {
                 break;
             }
@@ -198,7 +200,7 @@ impl Driver {
         }
     }
 
-    /// Applies an event, and the answers to it that are there at once.
+    /// Applies an event, and the events that follow from its actions at once.
     #[inline(always)]
     pub(in crate::server) fn handle(&mut self, event: Event) {
         self.apply(event);
@@ -207,14 +209,14 @@ impl Driver {
         }
     }
 
-    /// Applies the answers that are there at once.
+    /// Applies the available results of the store and of authentication.
     fn apply_answers(&mut self) {
         while let Some(answer) = self.store.take_stable().map(Event::Persisted).or_else(|| self.answers.pop_front()) {
             self.apply(answer);
         }
     }
 
-    /// What another thread has sent. A connection that was accepted is given back: it needs a task.
+    /// Handles mail. Returns an accepted connection, for which the caller starts a task; none during shutdown.
     pub(in crate::server) fn on_mail(&mut self, mail: Mail) -> Option<Accepted> {
         match mail {
             Mail::Accepted(accepted) => return Some(*accepted).filter(|_| !self.shutting_down),
@@ -223,9 +225,9 @@ impl Driver {
             Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
             Mail::Fetched(fetched) => self.handle(Event::Fetched(fetched)),
             Mail::AccessReloaded => self.renew_access(),
-            Mail::Query(question) => {
-                let Question { query, asking } = *question;
-                let id = self.queries.add(asking);
+            Mail::Query(request) => {
+                let QueryRequest { query, responder } = *request;
+                let id = self.queries.add(responder);
                 self.handle(Event::Query(id, Box::new(query)));
             }
             Mail::ShuttingDown => {
@@ -249,25 +251,25 @@ impl Driver {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Send { connection, packet } => self.send(connection, packet),
-            Action::Close { connection } => self.with_woken(connection, |entry| entry.closing = true),
+            Action::Close { connection } => self.update_and_wake(connection, |entry| entry.closing = true),
             Action::Pause { connection } => self.pause(connection),
-            Action::Resume { connection } => self.with_woken(connection, |entry| entry.paused = false),
+            Action::Resume { connection } => self.update_and_wake(connection, |entry| entry.paused = false),
             Action::Authenticate { connection, request } => self.authenticate(connection, *request),
             Action::Persist { ticket, record } => self.store.persist(ticket, &record),
             Action::Fetch(fetch) => self.store.fetch(*fetch, &self.mailboxes),
-            Action::Forward { shard, message } => self.post.add(shard, message),
+            Action::Forward { shard, message } => self.outbox.add(shard, message),
             Action::Answer(id, answer) => self.queries.answer(id, *answer),
             Action::Report(report) => self.reporter.report(&report, self.reading.now),
         }
     }
 
-    /// Encodes a packet behind what its connection has to send.
+    /// Encodes a packet into the output buffer of its connection.
     fn send(&mut self, connection: ConnectionId, packet: ServerPacket) {
         let Some(entry) = self.connections.get_mut(connection) else { return };
         if entry.outgoing.is_empty() {
             entry.progress = self.reading.now;
-            self.samples = self.samples.wrapping_add(1);
-            entry.filled = self.samples.is_multiple_of(SAMPLED_ONE_OF).then_some(self.reading.elapsed);
+            self.fills = self.fills.wrapping_add(1);
+            entry.sampled_at = self.fills.is_multiple_of(LATENCY_SAMPLE_INTERVAL).then_some(self.reading.elapsed);
         }
         if let ServerPacket::Publish(publish) = packet {
             self.encoder.append(publish, entry.version, &mut entry.outgoing, &mut self.pool);
@@ -275,14 +277,14 @@ impl Driver {
             encode(&packet, entry.version, entry.outgoing.tail(&mut self.pool));
         }
         if self.current != Some(connection) {
-            self.has_given = true;
+            self.sent_to_others = true;
             entry.wake();
         }
     }
 
-    /// Whether the current turn gave others something to send.
-    pub(in crate::server) const fn has_given(&self) -> bool {
-        self.has_given
+    /// Whether the current turn queued output for other connections.
+    pub(in crate::server) const fn has_sent_to_others(&self) -> bool {
+        self.sent_to_others
     }
 
     fn pause(&mut self, connection: ConnectionId) {
@@ -294,8 +296,8 @@ impl Driver {
         }
     }
 
-    /// Changes what a connection's task goes by, and lets it run.
-    fn with_woken(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Entry)) {
+    /// Changes the state of a connection and wakes its task.
+    fn update_and_wake(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Entry)) {
         if let Some(entry) = self.connections.get_mut(connection) {
             change(entry);
             if self.current != Some(connection) {
@@ -310,8 +312,8 @@ impl Driver {
         }
     }
 
-    /// Asks at once if no provider blocks. Otherwise the answer comes by the mailbox, and the rules read nothing from the connection
-    /// meanwhile.
+    /// Gets the verdict at once if no provider blocks. Otherwise the answer arrives as [`Mail::Authenticated`], and the broker keeps the
+    /// connection paused until then.
     fn ask_provider(&mut self, connection: ConnectionId, request: auth::Request) {
         let (mailboxes, shard) = (Arc::clone(&self.mailboxes), usize::from(self.id.0));
         let respond = move |answer| {
@@ -324,7 +326,7 @@ impl Driver {
         }
     }
 
-    /// An answer that was overtaken by a reload is asked again, so that no client is accepted by rules that are not in force.
+    /// Repeats the request if the authentication rules were reloaded after it, so that outdated rules accept no client.
     fn on_authenticated(&mut self, connection: ConnectionId, answer: auth::Answer) {
         match self.authentication.current(answer) {
             Ok(verdict) => {
@@ -339,5 +341,5 @@ impl Driver {
     }
 }
 
-/// Reading the clock once more for every flush would cost more than it tells.
-const SAMPLED_ONE_OF: u32 = 64;
+/// One of this many writes is measured for the latency histogram, because each measurement reads the clock again.
+const LATENCY_SAMPLE_INTERVAL: u32 = 64;

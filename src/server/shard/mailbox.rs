@@ -8,82 +8,83 @@ use crate::auth;
 use crate::broker::{ConnectionId, Fetched, ShardMessage, Ticket};
 use crate::routing::ShardId;
 use crate::server::listener::Accepted;
-use crate::server::shard::queries::Question;
+use crate::server::shard::queries::QueryRequest;
 
-/// What other threads tell a shard.
+/// A message from another thread to a shard.
 #[derive(Debug)]
 pub(in crate::server) enum Mail {
-    /// Another shard's message.
+    /// A message from another shard.
     Forwarded(ShardMessage),
-    /// A listener accepted a connection for this shard.
+    /// A connection that a listener accepted for this shard.
     Accepted(Box<Accepted>),
     /// A provider that may block has answered.
     Authenticated { connection: ConnectionId, answer: Box<auth::Answer> },
-    /// Records up to this ticket are stable.
+    /// All records up to this ticket are stable.
     Persisted(Ticket),
     /// Messages were read from the store.
     Fetched(Box<Fetched>),
     /// The access rules were reloaded.
     AccessReloaded,
-    /// Somebody wants to know something.
-    Query(Box<Question>),
+    /// A query for the admin interface.
+    Query(Box<QueryRequest>),
     /// The broker stops.
     ShuttingDown,
 }
 
 impl Mail {
-    /// How many messages it counts for.
+    /// The share of the mailbox's capacity that it uses, in messages.
     fn weight(&self) -> usize {
         if let Self::Forwarded(message) = self { message.weight() } else { 1 }
     }
 }
 
-/// Where a shard finds what other threads tell it, in order.
+/// The queue of messages from other threads to a shard.
 ///
-/// It is never refused: a shard that has put more than `messages_max` into it learns so, and pauses those of its publishers whose
-/// messages go there until less than half of that is left.
+/// It never refuses a message. A shard that makes it exceed `messages_max` gets [`Fullness::Full`] and pauses its publishers that send to
+/// this shard, until the mailbox has drained to half of `messages_max`. So it exceeds `messages_max` at most by the messages
+/// that the other shards send before their publishers are paused.
 #[derive(Debug)]
 pub(in crate::server) struct Mailbox {
     messages_max: usize,
-    /// Of the contents, to be looked at without the lock.
+    /// A copy of the weight of the contents, which is read without the lock.
     weight: AtomicUsize,
     contents: Mutex<Contents>,
-    filled: Notify,
+    wake: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Contents {
     mail: VecDeque<Mail>,
-    /// Of all of it.
+    /// The sum of the weights in `mail`.
     weight: usize,
+    /// Shards to notify when there is room.
     waiting: Vec<ShardId>,
 }
 
-/// Whether a mailbox takes more.
+/// Whether a mailbox has room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) enum Fullness {
-    /// It does.
     Room,
-    /// The sender should pause its publishers; its own mailbox is notified when there is room.
+    /// The sender pauses its publishers; its own mailbox is notified when there is room.
     Full,
 }
 
 impl Mailbox {
     pub(in crate::server) fn new(messages_max: usize) -> Self {
-        Self { messages_max, weight: AtomicUsize::new(0), contents: Mutex::default(), filled: Notify::new() }
+        Self { messages_max, weight: AtomicUsize::new(0), contents: Mutex::default(), wake: Notify::new() }
     }
 
-    /// Puts one thing in.
+    /// Appends a message.
     pub(in crate::server) fn put(&self, mail: Mail) {
         let mut contents = self.lock();
         contents.weight += mail.weight();
         contents.mail.push_back(mail);
         self.weight.store(contents.weight, Ordering::Release);
         drop(contents);
-        self.filled.notify_one();
+        self.wake.notify_one();
     }
 
-    /// Moves all `messages` of the shard `from` in, as one batch.
+    /// Appends all `messages` of the shard `from`, and empties the vector.
     pub(in crate::server) fn put_all(&self, from: ShardId, messages: &mut Vec<ShardMessage>) -> Fullness {
         let mut contents = self.lock();
         contents.weight += messages.iter().map(ShardMessage::weight).sum::<usize>();
@@ -95,11 +96,12 @@ impl Mailbox {
             contents.waiting.push(from);
         }
         drop(contents);
-        self.filled.notify_one();
+        self.wake.notify_one();
         fullness
     }
 
-    /// Moves what comes first out of it into `mail` until that weighs `weight`, and says which shards may go on because of it.
+    /// Moves the oldest messages to `mail`, until their weight is at least `weight` or none is left. Returns the shards to notify because
+    /// there is room again.
     pub(in crate::server) fn take(&self, weight: usize, mail: &mut Vec<Mail>) -> Vec<ShardId> {
         let mut contents = self.lock();
         let mut taken = 0;
@@ -114,19 +116,19 @@ impl Mailbox {
         if self.has_room() { std::mem::take(&mut contents.waiting) } else { Vec::new() }
     }
 
-    /// Whether a shard that was told [`Fullness::Full`] may go on.
+    /// Whether a shard that got [`Fullness::Full`] may resume its publishers.
     pub(in crate::server) fn has_room(&self) -> bool {
         self.weight.load(Ordering::Acquire) <= self.messages_max / 2
     }
 
     /// Waits for mail, or for [`notify`](Self::notify).
-    pub(in crate::server) async fn filled(&self) {
-        self.filled.notified().await;
+    pub(in crate::server) async fn wait(&self) {
+        self.wake.notified().await;
     }
 
-    /// Makes the owner look at its own mailbox, and at those that had no room for it.
+    /// Wakes the owner without mail, to check the congestion of other shards and the store, or the end of the drain.
     pub(in crate::server) fn notify(&self) {
-        self.filled.notify_one();
+        self.wake.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, Contents> {
@@ -139,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_mailbox_takes_everything_and_tells_the_sender_when_half_of_it_is_gone() {
+    fn a_full_mailbox_accepts_everything_and_notifies_the_sender_when_half_is_left() {
         let mailbox = Mailbox::new(4);
         for _ in 0..4 {
             mailbox.put(Mail::AccessReloaded);
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn message_for_many_receivers_counts_for_all_of_them() {
+    fn a_message_for_several_receivers_counts_once_per_receiver() {
         let mailbox = Mailbox::new(10);
         assert_eq!(mailbox.put_all(ShardId(1), &mut vec![ShardMessage::for_receivers(6)]), Fullness::Room);
         mailbox.put(Mail::Forwarded(ShardMessage::for_receivers(5)));

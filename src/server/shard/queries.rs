@@ -4,40 +4,40 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::broker::{Answer, Query, QueryId};
 
-/// A query on its way to a shard, and who waits for the answer.
+/// A query to a shard, with the channel for its answer.
 #[derive(Debug)]
-pub(in crate::server) struct Question {
+pub(in crate::server) struct QueryRequest {
     pub(in crate::server) query: Query,
-    pub(in crate::server) asking: Asking,
+    pub(in crate::server) responder: Responder,
 }
 
-/// Who waits for an answer. It counts among the queries under way until it is dropped.
+/// The channel for an answer. Its query counts as pending until it is dropped.
 #[derive(Debug)]
-pub(in crate::server) struct Asking {
+pub(in crate::server) struct Responder {
     pub(in crate::server) reply: oneshot::Sender<Answer>,
     pub(in crate::server) _permit: OwnedSemaphorePermit,
 }
 
-/// The queries that a shard has not answered yet. Their permits bound them.
+/// The queries that a shard has not answered yet. Their permits bound their number.
 #[derive(Debug, Default)]
 pub(in crate::server) struct PendingQueries {
     next: u64,
-    pending: HashMap<QueryId, Asking>,
+    pending: HashMap<QueryId, Responder>,
 }
 
 impl PendingQueries {
-    /// Remembers who waits, under a number that no other query has.
-    pub(in crate::server) fn add(&mut self, asking: Asking) -> QueryId {
+    /// Adds a query under a new identifier.
+    pub(in crate::server) fn add(&mut self, responder: Responder) -> QueryId {
         self.next += 1;
         let id = QueryId(self.next);
-        self.pending.insert(id, asking);
+        self.pending.insert(id, responder);
         id
     }
 
-    /// Gives an answer to who waits for it, if anybody still does.
+    /// Sends an answer, unless its query timed out.
     pub(in crate::server) fn answer(&mut self, id: QueryId, answer: Answer) {
-        if let Some(Asking { reply, .. }) = self.pending.remove(&id) {
-            // Who stopped waiting needs no answer.
+        if let Some(Responder { reply, .. }) = self.pending.remove(&id) {
+            // The receiver is dropped when the query times out.
             let _ = reply.send(answer);
         }
     }

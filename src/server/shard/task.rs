@@ -24,18 +24,17 @@ use crate::server::shard::driver::{Driver, Parts};
 use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::server::status::Status;
 
-/// Where a shard publishes what it has counted, and says that it has ended.
+/// A shard thread's handle to the main thread: for its counters, and to report its end.
 #[derive(Debug, Clone)]
-pub(in crate::server) struct Upwards {
+pub(in crate::server) struct MainHandle {
     pub(in crate::server) status: Arc<Status>,
-    /// The shard's number is sent when everyone it served is gone after [`Mail::ShuttingDown`].
+    /// Gets the shard's number when all its connections have ended after [`Mail::ShuttingDown`].
     pub(in crate::server) ended: mpsc::Sender<ShardId>,
 }
 
-/// Starts a thread that runs a shard and the tasks of its connections. When this returns it has taken over what the last run
-/// left; it does nothing with it until it gets the word, since the other shards may have to take over theirs. If the sender is
-/// dropped before, the thread ends.
-pub(in crate::server) fn start(parts: Parts, upwards: Upwards) -> io::Result<SyncSender<()>> {
+/// Starts a thread that runs a shard and the tasks of its connections. When this returns, the shard has restored its Sessions. The thread
+/// then waits for a message on the returned sender, so that the other shards can restore theirs; if the sender is dropped, it ends.
+pub(in crate::server) fn start(parts: Parts, main: MainHandle) -> io::Result<SyncSender<()>> {
     let number = parts.id.0;
     let (started_sender, started) = sync_channel(1);
     let (begin_sender, begin) = sync_channel(1);
@@ -53,7 +52,7 @@ pub(in crate::server) fn start(parts: Parts, upwards: Upwards) -> io::Result<Syn
             id: parts.id,
             driver: Rc::new(RefCell::new(Driver::new(parts))),
             mailboxes,
-            upwards,
+            main,
             lines: Rc::default(),
         };
         drop(started_sender.send(Ok(())));
@@ -70,41 +69,41 @@ struct ShardTask {
     id: ShardId,
     driver: Rc<RefCell<Driver>>,
     mailboxes: Arc<[Mailbox]>,
-    upwards: Upwards,
-    /// Of handshakes that failed.
+    main: MainHandle,
+    /// The budget for log lines about failed handshakes.
     lines: Rc<RefCell<LineBudget>>,
 }
 
 impl ShardTask {
     async fn run(self) {
-        spawn_local(keep_deadlines(Rc::clone(&self.driver)));
-        spawn_local(every_second(self.id, Rc::clone(&self.driver), Arc::clone(&self.upwards.status)));
+        spawn_local(run_timer(Rc::clone(&self.driver)));
+        spawn_local(every_second(self.id, Rc::clone(&self.driver), Arc::clone(&self.main.status)));
         if let Some(mailbox) = self.mailboxes.get(usize::from(self.id.0)) {
             self.read_mail(mailbox).await;
         }
         let snapshot = self.driver.borrow().snapshot();
-        self.upwards.status.publish_shard(usize::from(self.id.0), snapshot);
-        // Whoever doesn't listen any more doesn't wait either.
-        let _ = self.upwards.ended.send(self.id).await;
+        self.main.status.publish_shard(usize::from(self.id.0), snapshot);
+        // The main thread doesn't receive after the drain timeout.
+        let _ = self.main.ended.send(self.id).await;
     }
 
-    /// Until the broker stops and every client has heard it.
+    /// Handles mail until the broker stops and all connections of this shard have ended.
     async fn read_mail(&self, mailbox: &Mailbox) {
         let mut mail = Vec::new();
         while !self.driver.borrow().is_drained() {
-            mailbox.filled().await;
+            mailbox.wait().await;
             loop {
                 for shard in mailbox.take(MAIL_PER_TURN, &mut mail) {
                     if let Some(waiting) = self.mailboxes.get(usize::from(shard.0)) {
                         waiting.notify();
                     }
                 }
-                self.driver.borrow_mut().look_around();
+                self.driver.borrow_mut().update_congestion();
                 if mail.is_empty() {
                     break;
                 }
                 self.on_mail(&mut mail);
-                // The connections that got something of it send it before more of it comes.
+                // Receivers write their output before the next batch.
                 yield_now().await;
             }
         }
@@ -130,7 +129,7 @@ impl ShardTask {
     }
 }
 
-/// A connection that a listener handed over.
+/// Starts the task of an accepted connection, or its handshake.
 fn receive_connection(driver: &Rc<RefCell<Driver>>, lines: &Rc<RefCell<LineBudget>>, accepted: Accepted) {
     let origin = accepted.origin();
     match receive(accepted) {
@@ -142,7 +141,7 @@ fn receive_connection(driver: &Rc<RefCell<Driver>>, lines: &Rc<RefCell<LineBudge
     }
 }
 
-/// The short life of a task before it is known to be that of a client.
+/// Completes the handshakes of a connection, then starts its task.
 async fn finish_handshake(
     driver: Rc<RefCell<Driver>>,
     lines: Rc<RefCell<LineBudget>>,
@@ -162,50 +161,51 @@ fn report_failure(driver: &RefCell<Driver>, lines: &RefCell<LineBudget>, error: 
     }
 }
 
-/// Makes a task of a connection whose next byte is MQTT's.
+/// Starts the task of a connection whose handshakes are complete.
 fn begin(driver: &Rc<RefCell<Driver>>, established: Established) {
     let Established { stream, peer, permit } = established;
     if let Some(connection) = Connection::open(driver, stream, peer) {
         let driver = Rc::clone(driver);
-        spawn_local(Serving { driver, phase: Phase::Open(connection), _permit: permit });
+        spawn_local(ConnectionTask { driver, phase: Phase::Open(connection), _permit: permit });
     }
 }
 
-/// The task of a connection. By hand: an `async fn` would make each connection a quarter larger.
-struct Serving {
+/// The task of a connection. A hand-written future: that of an `async fn` uses a quarter more memory per connection.
+struct ConnectionTask {
     driver: Rc<RefCell<Driver>>,
     phase: Phase,
-    /// Counts it until it is over.
+    /// Counts the connection until the task ends.
     _permit: Permit,
 }
 
-/// How far it has come.
+/// The phase of a connection's task.
 enum Phase {
     Open(Connection),
-    Finishing(Pin<Box<dyn Future<Output = ()>>>),
-    Over,
+    /// Writes the last output and closes the transport.
+    Closing(Pin<Box<dyn Future<Output = ()>>>),
+    Ended,
 }
 
-impl Future for Serving {
+impl Future for ConnectionTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         if let Phase::Open(connection) = &mut this.phase {
             let end = ready!(connection.poll(&this.driver, cx));
-            if let Phase::Open(connection) = mem::replace(&mut this.phase, Phase::Over) {
-                this.phase = connection.finish(&this.driver, end).map_or(Phase::Over, Phase::Finishing);
+            if let Phase::Open(connection) = mem::replace(&mut this.phase, Phase::Ended) {
+                this.phase = connection.finish(&this.driver, end).map_or(Phase::Ended, Phase::Closing);
             }
         }
         match &mut this.phase {
-            Phase::Finishing(farewell) => farewell.as_mut().poll(cx),
-            Phase::Open(_) | Phase::Over => Poll::Ready(()),
+            Phase::Closing(closing) => closing.as_mut().poll(cx),
+            Phase::Open(_) | Phase::Ended => Poll::Ready(()),
         }
     }
 }
 
-/// Tells the shard when its deadlines have come.
-async fn keep_deadlines(driver: Rc<RefCell<Driver>>) {
+/// The timer task: handles the deadlines of the shard.
+async fn run_timer(driver: Rc<RefCell<Driver>>) {
     let mut sleep = pin!(sleep(Duration::ZERO));
     poll_fn(|cx| {
         let deadline = driver.borrow_mut().poll_deadline(cx.waker());
@@ -219,7 +219,7 @@ async fn keep_deadlines(driver: Rc<RefCell<Driver>>) {
     .await;
 }
 
-/// After a reload of the access rules, asks again what each client may do, in turns with the other tasks.
+/// After a reload of the access rules, looks up the access rights of every client again, in turns with the other tasks.
 async fn renew_access(driver: Rc<RefCell<Driver>>) {
     while driver.borrow().has_renewals() {
         driver.borrow_mut().renew_some_access();
@@ -227,7 +227,7 @@ async fn renew_access(driver: Rc<RefCell<Driver>>) {
     }
 }
 
-/// Publishes what was counted, and looks for transports that take nothing.
+/// Once a second, publishes the counters and runs [`Driver::sweep`].
 async fn every_second(id: ShardId, driver: Rc<RefCell<Driver>>, status: Arc<Status>) {
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -239,10 +239,10 @@ async fn every_second(id: ShardId, driver: Rc<RefCell<Driver>>, status: Arc<Stat
     }
 }
 
-/// Threads that read from the store for one shard, if so many clients at once want what is not in memory.
+/// Maximum number of threads per shard that read messages from the store; more reads wait for a free thread.
 const READERS_MAX: usize = 4;
-/// A batch that takes a millisecond or two. A connection writes once for all that it gets of it: with a small one each message to
-/// many receivers would be a write of its own.
+/// Weight of one batch, which takes one or two milliseconds. A connection writes once per batch, so a smaller batch would need more
+/// writes for messages to many receivers.
 const MAIL_PER_TURN: usize = 4_096;
 
 #[cfg(test)]
@@ -250,8 +250,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_connection_holds_for_all_its_life_is_small() {
-        // With what the runtime keeps beside it, it fills 256 bytes.
-        assert!(size_of::<Serving>() <= 152, "{}", size_of::<Serving>());
+    fn the_task_of_a_connection_is_small() {
+        // With the runtime's header, it fits into 256 bytes.
+        assert!(size_of::<ConnectionTask>() <= 152, "{}", size_of::<ConnectionTask>());
     }
 }

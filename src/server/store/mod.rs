@@ -1,3 +1,3 @@
-//! The way of the shards to the store, and what the last run left in it.
+//! The shards' access to the store, and its recovery at the start.
 
-pub(super) mod thread;
+pub(super) mod handle;

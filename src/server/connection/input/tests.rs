@@ -9,7 +9,7 @@ use tokio::task::yield_now;
 use super::*;
 use crate::server::test_client::{encoded, publish};
 
-/// What reads, and what it reads with.
+/// An input with its stream and read buffer.
 struct Reader {
     input: Input,
     stream: Stream,
@@ -17,7 +17,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// One that has read nothing, and what it reads from.
+    /// A reader, and the client's end of its stream.
     fn new() -> (Self, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         (Self { input: Input::default(), stream: Stream::Unix(ours), scratch: BytesMut::new() }, theirs)
@@ -27,18 +27,18 @@ impl Reader {
         poll_fn(|cx| self.input.poll_next(&mut self.stream, &mut self.scratch, cx)).await.unwrap()
     }
 
-    /// Whether there is anything now.
+    /// Whether no bytes are available.
     async fn is_pending(&mut self) -> bool {
         poll_fn(|cx| Poll::Ready(self.input.poll_next(&mut self.stream, &mut self.scratch, cx).is_pending())).await
     }
 
-    /// The whole packets of the next chunk, of which so many are taken at most before the rest is held.
+    /// The complete packets of the next chunk, at most `taken_max`; the rest is kept undecoded.
     async fn packets(&mut self, taken_max: usize) -> Vec<Bytes> {
         let mut bytes = self.next().await.bytes;
         let mut packets = Vec::new();
         while let Some(length) = frame_length(&bytes).filter(|length| *length <= bytes.len()) {
             if packets.len() == taken_max {
-                self.input.hold(bytes);
+                self.input.keep_undecoded(bytes);
                 return packets;
             }
             packets.push(bytes.split_to(length));
@@ -47,7 +47,7 @@ impl Reader {
         packets
     }
 
-    /// Reads one packet, which comes meanwhile.
+    /// Sends one packet and reads it.
     async fn packet(&mut self, client: &mut UnixStream, packet: &[u8]) {
         let received = async {
             loop {
@@ -73,7 +73,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn a_packet_behind_a_large_one_holds_no_more_than_one_read() {
+fn a_packet_after_a_large_one_keeps_at_most_the_memory_of_one_read() {
     run(async {
         let (mut reader, mut client) = Reader::new();
         for large in [70_000, 256 * 1024] {
@@ -86,7 +86,7 @@ fn a_packet_behind_a_large_one_holds_no_more_than_one_read() {
             let mut rest = burst.len() - bytes.len();
             drop(bytes);
             let held = kept.try_into_mut().unwrap().capacity();
-            assert!(held <= 68 * 1024, "{held} bytes behind a packet of {large}");
+            assert!(held <= 68 * 1024, "{held} bytes after a packet of {large}");
             while rest > 0 {
                 rest -= reader.next().await.read;
             }
@@ -95,7 +95,7 @@ fn a_packet_behind_a_large_one_holds_no_more_than_one_read() {
 }
 
 #[test]
-fn a_large_packet_behind_another_is_read_at_once_where_it_stays() {
+fn a_large_packet_after_another_is_read_in_one_read_without_a_copy() {
     run(async {
         let (mut reader, mut client) = Reader::new();
         let large = packet(64 * 1024);
@@ -105,7 +105,7 @@ fn a_large_packet_behind_another_is_read_at_once_where_it_stays() {
             let chunk = reader.next().await;
             assert_eq!((chunk.read, &chunk.bytes[..]), (large.len(), &large[..]));
         }
-        // The same if it comes in parts.
+        // The same for a packet that arrives in parts.
         client.write_all(&large[..1_000]).await.unwrap();
         let chunk = reader.next().await;
         let address = chunk.bytes.as_ptr();
@@ -117,12 +117,12 @@ fn a_large_packet_behind_another_is_read_at_once_where_it_stays() {
 }
 
 #[test]
-fn while_nothing_comes_behind_a_large_packet_nothing_is_allocated() {
+fn waiting_for_bytes_after_a_large_packet_allocates_nothing() {
     run(async {
         let (mut reader, mut client) = Reader::new();
         reader.packet(&mut client, &packet(256 * 1024)).await;
         assert!(reader.is_pending().await);
-        // What the next packet would be read into is there, for all connections, and stays.
+        // All connections share the buffer for the next read, and it is not replaced.
         let (address, capacity) = (reader.scratch.as_ptr(), reader.scratch.capacity());
         assert!(capacity > 0);
         for _ in 0..10 {
@@ -133,7 +133,7 @@ fn while_nothing_comes_behind_a_large_packet_nothing_is_allocated() {
 }
 
 #[test]
-fn a_header_that_lies_about_its_length_gets_little_more_than_was_sent() {
+fn a_header_with_a_false_length_allocates_little_more_than_was_sent() {
     run(async {
         for before in [0, 256 * 1024] {
             let (mut reader, mut client) = Reader::new();
@@ -155,7 +155,7 @@ fn payload() -> impl Strategy<Value = usize> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn every_packet_comes_out_as_it_was_sent(
+    fn packets_are_returned_as_sent(
         payloads in prop::collection::vec((payload(), 1..4_usize), 1..10),
         cuts in prop::collection::vec(prop_oneof![1..100_usize, 1..100_000_usize, 60_000..70_000_usize], 1..8),
         taken in prop::collection::vec(prop_oneof![Just(usize::MAX), 0..3_usize], 1..8),
@@ -178,7 +178,7 @@ proptest! {
             };
             let receiving = async {
                 let mut received = Vec::new();
-                // One that takes nothing takes something the next time.
+                // After a read that takes no packet, the next one takes a packet.
                 for taken_max in taken.iter().flat_map(|taken_max| [*taken_max, 1]).cycle() {
                     received.extend(reader.packets(taken_max).await);
                     if let Input::Partial(partial) = &reader.input {

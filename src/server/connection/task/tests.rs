@@ -24,7 +24,7 @@ use crate::server::clock::Clock;
 use crate::server::settings;
 use crate::server::shard::driver::Parts;
 use crate::server::shard::mailbox::Mailbox;
-use crate::server::store::thread::StoreThread;
+use crate::server::store::handle::StoreHandle;
 use crate::server::test_client::{Client, VERSION, encoded, publish};
 use crate::timestamp::Timestamp;
 
@@ -46,7 +46,7 @@ impl Broker {
             write_timeout: config.limits.write_timeout,
             authentication: Arc::new(auth::Pool::start(authenticator).unwrap()),
             mailboxes,
-            store: StoreThread::new(0, None, mpsc::channel(1).0),
+            store: StoreHandle::new(0, None, mpsc::channel(1).0),
             restored: Vec::new(),
             orphans: Vec::new(),
         };
@@ -66,14 +66,14 @@ impl Broker {
         let task = spawn_local(async move {
             let mut connection = Connection::open(&driver, Stream::Unix(ours), peer).unwrap();
             let end = poll_fn(|cx| connection.poll(&driver, cx)).await;
-            if let Some(farewell) = connection.finish(&driver, end) {
-                farewell.await;
+            if let Some(closing) = connection.finish(&driver, end) {
+                closing.await;
             }
         });
         (Client::new(theirs), task)
     }
 
-    /// A client that is connected, and the task of its connection.
+    /// A connected client, and the task of its connection.
     async fn client(&self, name: &'static str) -> (Client<UnixStream>, JoinHandle<()>) {
         let (mut client, task) = self.connect();
         client.connect(Connect::new(VERSION, name, true)).await.unwrap();
@@ -93,12 +93,12 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 #[test]
-fn packets_come_through_however_they_are_cut() {
+fn packets_are_delivered_for_any_fragmentation() {
     run(async {
         let broker = Broker::new(&Config::default());
         let (mut subscriber, _task) = broker.subscriber("s", "a/#").await;
         let (mut publisher, _publisher) = broker.client("p").await;
-        // Small ones, one that is copied together, one larger than any read, and large ones behind each other.
+        // Small packets, one that is copied, one larger than any read, and consecutive large ones.
         let lengths =
             [0, 1, 100, 20_000, 3, 40_000, 400_000, 7, 70_000, 70_000, 70_001, 65_536, 90_000, 20, 33_000, 33_000, 3];
         let payloads = lengths.map(|length| (0..length).map(|index| (index % 251) as u8).collect::<Vec<_>>());
@@ -123,10 +123,10 @@ fn packets_come_through_however_they_are_cut() {
 }
 
 #[test]
-fn a_header_that_lies_about_its_length_costs_little_memory() {
+fn a_client_that_closes_in_the_middle_of_a_packet_is_removed() {
     run(async {
         let broker = Broker::new(&Config::default());
-        let (mut client, task) = broker.client("liar").await;
+        let (mut client, task) = broker.client("partial").await;
         let header = encoded(&publish("a", vec![0; 1_000_000]))[..40_000].to_vec();
         client.stream.write_all(&header).await.unwrap();
         for _ in 0..100 {
@@ -144,7 +144,7 @@ fn mqtt5_4_13_1_1_a_malformed_packet_is_answered_by_disconnect_before_the_close(
     run(async {
         let broker = Broker::new(&Config::default());
         let (mut client, _task) = broker.client("broken").await;
-        // A PUBLISH at QoS 3, and much behind it that nobody reads.
+        // A PUBLISH at QoS 3, followed by bytes that the broker doesn't decode.
         client.stream.write_all(&[0x36, 3, 0, 1, b'a']).await.unwrap();
         client.stream.write_all(&[0; 100_000]).await.unwrap();
         assert!(matches!(client.receive().await, Some(ServerPacket::Disconnect(_))));
@@ -153,10 +153,10 @@ fn mqtt5_4_13_1_1_a_malformed_packet_is_answered_by_disconnect_before_the_close(
 }
 
 #[test]
-fn mqtt5_3_14_4_2_a_client_that_said_disconnect_has_all_that_was_sent_to_it_and_then_the_end() {
+fn mqtt5_3_14_4_2_a_client_that_sent_disconnect_receives_all_earlier_output_before_the_close() {
     run(async {
         let broker = Broker::new(&Config::default());
-        let (mut client, task) = broker.client("polite").await;
+        let (mut client, task) = broker.client("with output").await;
         let mut last = encoded(&ClientPacket::Pingreq);
         last.extend_from_slice(&encoded(&ClientPacket::Disconnect(Box::new(Disconnect::new(
             ReasonCode::NormalDisconnection,
@@ -166,7 +166,7 @@ fn mqtt5_3_14_4_2_a_client_that_said_disconnect_has_all_that_was_sent_to_it_and_
         assert_eq!(client.receive().await, None);
         task.await.unwrap();
 
-        let (mut client, task) = broker.client("quiet").await;
+        let (mut client, task) = broker.client("without output").await;
         client.send(&ClientPacket::Disconnect(Box::new(Disconnect::new(ReasonCode::NormalDisconnection)))).await;
         task.await.unwrap();
         assert_eq!(client.receive().await, None);
@@ -174,7 +174,7 @@ fn mqtt5_3_14_4_2_a_client_that_said_disconnect_has_all_that_was_sent_to_it_and_
 }
 
 #[test]
-fn a_receiver_that_takes_nothing_is_closed_after_the_write_timeout_and_others_go_on() {
+fn a_receiver_that_reads_nothing_is_closed_after_the_write_timeout_and_others_are_served() {
     run(async {
         let mut config = Config::default();
         config.limits.write_timeout = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! What the tasks of the shard's thread ask of its [`Driver`].
+//! The methods of [`Driver`] for the tasks of its thread.
 
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -11,16 +11,16 @@ use crate::server::status::ShardSnapshot;
 use crate::server::traffic::Traffic;
 use crate::timestamp::Timestamp;
 
-/// How a connection ends that the rules are done with.
-pub(in crate::server) struct Farewell {
-    /// What it has still to send.
-    pub(in crate::server) last: Outgoing,
-    /// Whether its client said DISCONNECT.
-    pub(in crate::server) is_said: bool,
+/// What a task needs to end a connection that the broker has closed.
+pub(in crate::server) struct ClosedConnection {
+    /// Output to write before the end.
+    pub(in crate::server) unsent: Outgoing,
+    /// Whether DISCONNECT was received.
+    pub(in crate::server) disconnect_received: bool,
 }
 
 impl Driver {
-    /// A new connection, whose first packet is awaited.
+    /// Adds a connection. `None` if there is no slot for it.
     pub(in crate::server) fn open(&mut self, peer: Box<Peer>) -> Option<ConnectionId> {
         self.begin_turn();
         let connection = self.connections.open(self.reading.now)?;
@@ -31,7 +31,7 @@ impl Driver {
         Some(connection)
     }
 
-    /// Its transport ended.
+    /// Ends a connection whose transport was closed or failed.
     pub(in crate::server) fn closed(&mut self, connection: ConnectionId, cause: bytestring::ByteString) {
         self.begin_turn();
         self.handle(Event::Closed { connection, cause });
@@ -40,21 +40,21 @@ impl Driver {
         self.task_ended();
     }
 
-    /// The rules are done with it: what is still to be done. Its task is not counted out before it [ended](Self::task_ended).
-    pub(in crate::server) fn take_last(&mut self, connection: ConnectionId) -> Farewell {
+    /// Removes a connection that the broker has closed. Its task calls [`task_ended`](Self::task_ended) when it has written the rest.
+    pub(in crate::server) fn take_closed(&mut self, connection: ConnectionId) -> ClosedConnection {
         let entry = self.connections.close(connection);
-        let is_said = entry.as_ref().is_some_and(|entry| entry.said_goodbye);
-        Farewell { last: entry.map(|entry| entry.outgoing).unwrap_or_default(), is_said }
+        let disconnect_received = entry.as_ref().is_some_and(|entry| entry.disconnect_received);
+        ClosedConnection { unsent: entry.map(|entry| entry.outgoing).unwrap_or_default(), disconnect_received }
     }
 
-    /// DISCONNECT came.
-    pub(in crate::server) fn client_said_goodbye(&mut self, connection: ConnectionId) {
+    /// Records that DISCONNECT was received.
+    pub(in crate::server) fn set_disconnect_received(&mut self, connection: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(connection) {
-            entry.said_goodbye = true;
+            entry.disconnect_received = true;
         }
     }
 
-    /// A connection's task is done.
+    /// Counts the end of a connection's task. During shutdown, it wakes the mailbox task, which ends after the last one.
     pub(in crate::server) fn task_ended(&mut self) {
         self.tasks -= 1;
         self.traffic.connections_closed += 1;
@@ -65,25 +65,25 @@ impl Driver {
         }
     }
 
-    /// A connection ended before its first packet could be awaited.
+    /// Counts a connection that ended in its handshake. Returns the current time.
     pub(in crate::server) fn handshake_failed(&mut self) -> Timestamp {
         self.traffic.handshakes_failed += 1;
         self.clock.read().now
     }
 
-    /// From its CONNECT on, packets to it are encoded in the version that it named.
+    /// Sets the protocol version of packets to the connection; `None` leaves it unchanged.
     pub(in crate::server) fn set_version(&mut self, connection: ConnectionId, version: Option<ProtocolVersion>) {
         if let (Some(entry), Some(version)) = (self.connections.get_mut(connection), version) {
             entry.version = version;
         }
     }
 
-    /// Whether something waits for its transport.
+    /// Whether the connection has unsent output.
     pub(in crate::server) fn has_outgoing(&mut self, connection: ConnectionId) -> bool {
         self.connections.get_mut(connection).is_some_and(|entry| !entry.outgoing.is_empty())
     }
 
-    /// Its task goes on after the others had their turn.
+    /// Schedules the connection's task again, after the tasks that are already scheduled.
     pub(in crate::server) fn wake_later(&mut self, connection: ConnectionId, waker: &Waker) {
         if let Some(entry) = self.connections.get_mut(connection) {
             entry.woken = true;
@@ -91,39 +91,37 @@ impl Driver {
         waker.wake_by_ref();
     }
 
-    /// Tells the rules what has changed around this shard: other shards have room again, or the store has.
-    pub(in crate::server) fn look_around(&mut self) {
-        let relieved = self.post.take_relieved();
-        if relieved.is_empty() && !self.store.has_news() {
+    /// Passes changes to the shard: the mailboxes of other shards have room again, or the store's congestion or free space changed.
+    pub(in crate::server) fn update_congestion(&mut self) {
+        let with_room = self.outbox.take_with_room();
+        if with_room.is_empty() && !self.store.has_changed() {
             return;
         }
         self.begin_turn();
-        for shard in relieved {
+        for shard in with_room {
             self.handle(Event::ShardCongestion { shard, congested: false });
         }
         self.end_turn();
     }
 
-    /// Whether its task is to look at the peer of a paused connection, once.
-    pub(in crate::server) fn looks_at_peer(&mut self, connection: ConnectionId) -> bool {
-        self.connections
-            .get_mut(connection)
-            .is_some_and(|entry| std::mem::take(&mut entry.looks_at_peer) && entry.paused)
+    /// Takes the request of the last sweep to check whether the peer of a paused connection has closed.
+    pub(in crate::server) fn take_peer_check(&mut self, connection: ConnectionId) -> bool {
+        self.connections.get_mut(connection).is_some_and(|entry| std::mem::take(&mut entry.checks_peer) && entry.paused)
     }
 
-    /// A read brought `bytes`.
+    /// Counts a read of `bytes` bytes.
     pub(in crate::server) fn received(&mut self, bytes: usize) {
         self.traffic.bytes_received += bytes as u64;
         self.traffic.reads += u64::from(bytes > 0);
     }
 
-    /// The transport took `bytes`.
+    /// Handles a write of `bytes` bytes to the transport: frees an empty buffer, and reports the rest to the broker.
     pub(in crate::server) fn flushed(&mut self, connection: ConnectionId, bytes: usize) {
         self.sent(bytes);
         let Some(entry) = self.connections.get_mut(connection) else { return };
         entry.progress = self.reading.now;
-        if let Some(filled) = entry.filled.take() {
-            let latency = self.clock.read().elapsed.saturating_sub(filled);
+        if let Some(sampled_at) = entry.sampled_at.take() {
+            let latency = self.clock.read().elapsed.saturating_sub(sampled_at);
             self.traffic.publish_to_deliver.record(latency);
         }
         let remaining = entry.outgoing.len();
@@ -133,13 +131,13 @@ impl Driver {
         self.handle(Event::Flushed { connection, remaining });
     }
 
-    /// The transport took `bytes` of a connection that the rules are done with.
+    /// Counts a write of `bytes` bytes.
     pub(in crate::server) fn sent(&mut self, bytes: usize) {
         self.traffic.bytes_sent += bytes as u64;
         self.traffic.writes += 1;
     }
 
-    /// The transport didn't take all.
+    /// Adds a connection whose transport didn't accept all its output to the ones checked for the write timeout.
     pub(in crate::server) fn backlogged(&mut self, connection: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(connection)
             && !std::mem::replace(&mut entry.backlogged, true)
@@ -148,7 +146,8 @@ impl Driver {
         }
     }
 
-    /// Ends those whose transport took nothing for the write timeout, and has an eye on those that are paused: called once a second.
+    /// Ends connections whose transport accepted no bytes during the write timeout, requests checks of the peers of paused connections,
+    /// and publishes the traffic. Called once a second.
     pub(in crate::server) fn sweep(&mut self) {
         self.begin_turn();
         let mut backlogged = std::mem::take(&mut self.backlogged);
@@ -158,17 +157,17 @@ impl Driver {
         paused.retain(|&connection| self.is_still_paused(connection));
         self.paused.append(&mut paused);
         let Traffic { bytes_received, bytes_sent, .. } = self.traffic;
-        let (received, sent) = std::mem::replace(&mut self.told, (bytes_received, bytes_sent));
+        let (received, sent) = std::mem::replace(&mut self.published_bytes, (bytes_received, bytes_sent));
         self.shared.add_traffic(bytes_received - received, bytes_sent - sent);
         self.end_turn();
     }
 
-    /// Whether a connection that was paused still is: then its task looks whether its peer is still there.
+    /// Whether a connection is still paused. If so, requests a check of its peer.
     fn is_still_paused(&mut self, connection: ConnectionId) -> bool {
         let Some(entry) = self.connections.get_mut(connection) else { return false };
         entry.listed_as_paused = entry.paused;
         if entry.paused {
-            entry.looks_at_peer = true;
+            entry.checks_peer = true;
             entry.wake();
         }
         entry.paused
@@ -189,10 +188,10 @@ impl Driver {
         true
     }
 
-    /// Tells the shard the time if it wants to know it, and says when it wants to know it next.
+    /// Handles a deadline of the shard that has passed. Returns the next one.
     pub(in crate::server) fn poll_deadline(&mut self, waker: &Waker) -> Option<Instant> {
         self.timer.waker = Some(waker.clone());
-        // While this runs nobody has to wake it.
+        // The lowest time: `end_turn` doesn't wake the timer task while it runs.
         self.timer.armed = Some(Timestamp::default());
         self.begin_turn();
         if self.shard.deadline().is_some_and(|deadline| deadline <= self.reading.now) {
@@ -203,32 +202,32 @@ impl Driver {
         self.timer.armed.map(|deadline| self.clock.instant_of(deadline))
     }
 
-    /// How long the last bytes of a connection may take.
+    /// How long the end of a connection may take after the broker has closed it.
     pub(in crate::server) fn close_timeout(&self) -> Duration {
         self.write_timeout.min(CLOSE_TIMEOUT_MAX)
     }
 
-    /// Whether it stops and every client has heard it.
+    /// Whether the broker is stopping and all connections of this shard have ended.
     pub(in crate::server) fn is_drained(&self) -> bool {
         self.shutting_down && self.tasks == 0
     }
 
-    /// What it has counted.
+    /// The current counters.
     pub(in crate::server) fn snapshot(&self) -> ShardSnapshot {
         ShardSnapshot { counters: *self.shard.counters(), traffic: self.traffic, published: self.reading.now }
     }
 
-    /// The access rules were reloaded: asks again what every client may do, a part of them in each [turn](Self::renew_some_access).
+    /// Marks all connections for [`renew_some_access`](Self::renew_some_access), after a reload of the access rules.
     pub(super) fn renew_access(&mut self) {
         self.renewals = self.connections.ids();
     }
 
-    /// Whether it is still to be asked what some clients may do.
+    /// Whether some clients still have the access rights from before the reload.
     pub(in crate::server) fn has_renewals(&self) -> bool {
         !self.renewals.is_empty()
     }
 
-    /// Asks again what the next few clients may do.
+    /// Looks up the access rights of the next [`RENEWALS_PER_TURN`] clients again.
     pub(in crate::server) fn renew_some_access(&mut self) {
         self.begin_turn();
         for _ in 0..RENEWALS_PER_TURN {
@@ -243,5 +242,5 @@ impl Driver {
 
 /// Clients whose access is renewed in one turn after a reload.
 const RENEWALS_PER_TURN: usize = 64;
-/// Longer than a farewell takes on a bad network, shorter than anyone waits for a stop.
+/// Maximum time for the last bytes of a closed connection: several round trips on a slow network.
 const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(2);

@@ -22,41 +22,44 @@ use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Store, Urgency};
 use crate::timestamp::Timestamp;
 
-/// A shard's way to the store.
+/// A shard's handle to the store.
 ///
-/// Without durability there is none: a record counts as stable as soon as it is given.
-pub(in crate::server) struct StoreThread {
+/// Without durability there is no store, and each record counts as stable at once.
+pub(in crate::server) struct StoreHandle {
     /// The shard's number.
     source: usize,
-    /// The level of what nothing waits for.
+    /// The level of records that no packet waits for.
     unawaited: Level,
-    log: Option<Arc<Store>>,
-    /// Who is told that the store takes nothing any more.
+    store: Option<Arc<Store>>,
+    /// Reports to the main thread that the store refused a record.
     failures: mpsc::Sender<String>,
+    /// The last record, if there is no store.
     stable: Option<Ticket>,
-    /// Whether the store was given records in this turn, and somebody waits for them.
+    /// The highest urgency of the records of this turn; `None` without records.
     unannounced: Option<Urgency>,
-    /// Records of this turn that the store is yet to be given.
+    /// Records of this turn that were not passed to the store yet.
     pending: Option<Pending>,
-    /// What the shard was told last.
+    /// The states that the shard knows.
     was_full: bool,
     was_congested: bool,
 }
 
-/// Records that are nothing but keys, joined: how safe the safest of them is to be, and the ticket of the last.
+/// Consecutive records without a body, joined into one.
 struct Pending {
     bytes: RecordBytes,
+    /// The strongest level of the records.
     level: Level,
+    /// The ticket of the last record.
     ticket: Ticket,
 }
 
-impl StoreThread {
-    /// The way of the shard with this number.
-    pub(in crate::server) fn new(source: usize, log: Option<Arc<Store>>, failures: mpsc::Sender<String>) -> Self {
+impl StoreHandle {
+    /// The handle of the shard with the number `source`. Records that no packet waits for have the level `power-loss`.
+    pub(in crate::server) fn new(source: usize, store: Option<Arc<Store>>, failures: mpsc::Sender<String>) -> Self {
         Self {
             source,
             unawaited: Level::PowerLoss,
-            log,
+            store,
             failures,
             stable: None,
             unannounced: None,
@@ -66,14 +69,15 @@ impl StoreThread {
         }
     }
 
-    /// The same, where the level is a matter of topics: what nothing waits for is written, and synced when something else is.
+    /// Uses the level `crash` for records that no packet waits for: they are synced with the next record that needs a sync. For
+    /// configurations with durability rules.
     pub(in crate::server) fn with_levels(self) -> Self {
         Self { unawaited: Level::Crash, ..self }
     }
 
-    /// Takes a record. When it is stable, the shard gets [`Mail::Persisted`].
+    /// Queues a record for the store. When it is stable, the shard gets [`Mail::Persisted`].
     pub(in crate::server) fn persist(&mut self, ticket: Ticket, record: &Record) {
-        if self.log.is_none() {
+        if self.store.is_none() {
             self.stable = self.stable.max(Some(ticket));
             return;
         }
@@ -96,15 +100,15 @@ impl StoreThread {
         }
     }
 
-    /// Whether there is room was asked before the message was accepted: what comes here was promised.
+    /// Passes a record to the store. It may use the reserve, because the shard checked for room before it accepted the message.
     fn gather(&self, ticket: Ticket, level: Level, bytes: &RecordBytes) {
-        let Some(log) = &self.log else { return };
+        let Some(store) = &self.store else { return };
         let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
         let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
-        match log.gather(self.source, ticket.0, &Entry { body, puts: &puts, deletes: &deletes, ends, level, room }) {
+        match store.gather(self.source, ticket.0, &Entry { body, puts: &puts, deletes: &deletes, ends, level, room }) {
             Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge)) => {
-                // A failure that is told already needs no second one.
+                // The channel is full if a failure was reported already; the first one is enough.
                 let _ = self.failures.try_send(refused.to_string());
             }
         }
@@ -116,78 +120,80 @@ impl StoreThread {
         }
     }
 
-    /// All records of a turn are given: what they are worth is one commit.
+    /// Passes the rest of the turn's records to the store, and requests a commit of all of them.
     pub(in crate::server) fn end_turn(&mut self) {
         self.gather_pending();
-        if let (Some(log), Some(urgency)) = (&self.log, self.unannounced.take()) {
-            log.announce(urgency);
+        if let (Some(store), Some(urgency)) = (&self.store, self.unannounced.take()) {
+            store.announce(urgency);
         }
     }
 
-    /// Whether [`take_stable`](Self::take_stable) has something to say.
+    /// Whether [`take_stable`](Self::take_stable) returns a ticket.
     pub(in crate::server) const fn has_stable(&self) -> bool {
         self.stable.is_some()
     }
 
-    /// How far it got since it was asked last, if there is no durability.
+    /// Without a store: the last ticket since the previous call.
     pub(in crate::server) fn take_stable(&mut self) -> Option<Ticket> {
         self.stable.take()
     }
 
-    /// Reads messages on a thread that may wait for the disk. The shard gets [`Mail::Fetched`].
+    /// Reads messages from the store on a blocking thread. The shard gets [`Mail::Fetched`].
     pub(in crate::server) fn fetch(&self, fetch: Fetch, mailboxes: &Arc<[Mailbox]>) {
-        let Some(log) = self.log.clone() else { return };
+        let Some(store) = self.store.clone() else { return };
         let (mailboxes, source) = (Arc::clone(mailboxes), self.source);
         spawn_blocking(move || {
-            let fetched = Box::new(read(&log, fetch));
+            let fetched = Box::new(read(&store, fetch));
             if let Some(mailbox) = mailboxes.get(source) {
                 mailbox.put(Mail::Fetched(fetched));
             }
         });
     }
 
-    /// Whether so much waits for the disk that publishers are to be paused, if that has changed.
+    /// Whether the store is congested, if that changed since the last call: the shard pauses its publishers meanwhile.
     pub(in crate::server) fn take_congestion(&mut self) -> Option<bool> {
-        let congested = self.log.as_ref().is_some_and(|log| log.is_congested());
+        let congested = self.store.as_ref().is_some_and(|store| store.is_congested());
         (std::mem::replace(&mut self.was_congested, congested) != congested).then_some(congested)
     }
 
-    /// Whether the shard is yet to be told of a change.
-    pub(in crate::server) fn has_news(&self) -> bool {
-        self.log.as_ref().is_some_and(|log| log.is_congested() != self.was_congested || log.is_full() != self.was_full)
+    /// Whether [`take_congestion`](Self::take_congestion) or [`take_room`](Self::take_room) returns a change.
+    pub(in crate::server) fn has_changed(&self) -> bool {
+        self.store
+            .as_ref()
+            .is_some_and(|store| store.is_congested() != self.was_congested || store.is_full() != self.was_full)
     }
 
-    /// Whether the disk has room for new messages, if that has changed. The first shard tells the operator.
+    /// Whether the disk has room for new messages, if that changed since the last call. The first shard logs it.
     ///
-    /// To be asked in every turn: what is taken before it is known uses the reserve up.
+    /// Called in every turn, because messages that are accepted on a full disk use up the reserve.
     pub(in crate::server) fn take_room(&mut self) -> Option<StoreRoom> {
-        let is_full = self.log.as_ref().is_some_and(|log| log.is_full());
+        let is_full = self.store.as_ref().is_some_and(|store| store.is_full());
         if std::mem::replace(&mut self.was_full, is_full) == is_full {
             return None;
         }
         match (self.source, is_full) {
-            (0, true) => error!("the disk is full: new messages for durable sessions are refused until there is room"),
-            (0, false) => info!("the disk has room again: new messages for durable sessions are accepted"),
+            (0, true) => error!("the disk is full: new messages for durable sessions are refused until space is freed"),
+            (0, false) => info!("the disk has free space again: new messages for durable sessions are accepted"),
             (_, _) => {}
         }
         Some(if is_full { StoreRoom::None } else { StoreRoom::Some })
     }
 }
 
-impl fmt::Debug for StoreThread {
+impl fmt::Debug for StoreHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreThread").field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("StoreHandle").field("source", &self.source).finish_non_exhaustive()
     }
 }
 
-/// Opens the store in the data directory, and reads what the last run left. `None` without durability for any message.
+/// Opens the store in the data directory and recovers its contents. The store is `None` if no message is durable.
 pub(in crate::server) fn open(
     config: &Config,
     mailboxes: &Arc<[Mailbox]>,
     failures: mpsc::Sender<String>,
 ) -> Result<(Option<Arc<Store>>, Recovered), ServerError> {
     let level = level(durability(config.strongest_durability()));
-    tell_levels(config);
+    log_durability(config);
     if level == Level::None {
         return Ok((None, Recovered::default()));
     }
@@ -198,7 +204,7 @@ pub(in crate::server) fn open(
     let hooks = Hooks {
         on_read: Box::new(move |read, segments| {
             if progress.is_due(clock.read().elapsed) {
-                info!("store {}: {read} of {segments} segments are read", place.display());
+                info!("store {}: read {read} of {segments} segments", place.display());
             }
         }),
         on_stable: Box::new(move |source, ticket| {
@@ -206,10 +212,10 @@ pub(in crate::server) fn open(
                 mailbox.put(Mail::Persisted(Ticket(ticket)));
             }
         }),
-        // Every shard may have publishers that wait for it, whether it has a record in this commit or not.
+        // Every shard may have paused publishers, whether or not this commit has a record of it.
         on_pressure: Box::new(move || all.iter().for_each(Mailbox::notify)),
         on_failure: Box::new(move |cause| {
-            error!("the store failed, and nothing is acknowledged any more: {cause}");
+            error!("the store failed: the broker stops, and acknowledges nothing more: {cause}");
             let _ = failures.try_send(cause.to_owned());
         }),
     };
@@ -219,19 +225,19 @@ pub(in crate::server) fn open(
     let (store, report) = Store::open(&directory, &options, hooks, &mut visit)
         .map_err(|source| ServerError::Store { directory: directory.clone(), source })?;
     let recovered = recovery.finish();
-    tell(&directory, &report, &recovered);
+    log_recovery(&directory, &report, &recovered);
     Ok((Some(Arc::new(store)), recovered))
 }
 
-/// What messages survive, for the operator.
-fn tell_levels(config: &Config) {
+/// Logs the configured durability levels.
+fn log_durability(config: &Config) {
     let rules = config.durability_rules.len();
     let default = durability(config.server.durability).name();
     if rules == 0 {
-        info!("durability: what is acknowledged has the level {default}");
+        info!("durability: acknowledged messages have the level {default}");
     } else {
         info!(
-            "durability: what is acknowledged has the level {default} where none of {rules} rules for topics matches"
+            "durability: acknowledged messages have the level {default}, except for topics that match one of {rules} rules"
         );
     }
 }
@@ -244,29 +250,32 @@ const fn level(durability: Durability) -> Level {
     }
 }
 
-/// How far a long start has come: told once a second, and not at all if it takes less.
+/// Limits the log lines about a long start to one per second.
 #[derive(Debug, Default)]
 struct Progress {
-    /// How long the start had taken then.
-    told: Cell<Duration>,
+    /// When the last line was logged, as the time since the start.
+    logged_at: Cell<Duration>,
 }
 
 impl Progress {
     fn is_due(&self, elapsed: Duration) -> bool {
-        let is_due = elapsed.saturating_sub(self.told.get()) >= PROGRESS_INTERVAL;
+        let is_due = elapsed.saturating_sub(self.logged_at.get()) >= PROGRESS_INTERVAL;
         if is_due {
-            self.told.set(elapsed);
+            self.logged_at.set(elapsed);
         }
         is_due
     }
 }
 
-/// Where a broker with this data directory keeps its store.
+/// The store's directory in this data directory.
 pub fn store_directory(data: &Path) -> PathBuf {
     data.join("log")
 }
 
-/// Reads what a broker left in the store in this directory, which nobody may have open, and changes nothing.
+/// Reads the store in this directory without changing it.
+///
+/// # Errors
+/// The store can't be read, or is in use by a process.
 pub fn inspect_store(directory: &Path) -> Result<(Report, Recovered), OpenError> {
     let mut recovery = Recovery::default();
     let report = store::check(directory, &mut |recovered| apply(&mut recovery, &recovered))?;
@@ -277,8 +286,8 @@ fn apply(recovery: &mut Recovery, recovered: &store::Recovered<'_>) {
     recovery.apply(recovered.body, &record_keys(recovered.puts), &record_keys(recovered.deletes), recovered.ends);
 }
 
-/// What was found, for the operator.
-fn tell(directory: &Path, report: &Report, recovered: &Recovered) {
+/// Logs what was recovered, and what was damaged.
+fn log_recovery(directory: &Path, report: &Report, recovered: &Recovered) {
     let queued: usize = recovered.sessions.iter().map(|session| session.queue.len()).sum();
     info!(
         "store {}: {} sessions with {queued} messages, {} retained messages, in {} segments",
@@ -288,37 +297,37 @@ fn tell(directory: &Path, report: &Report, recovered: &Recovered) {
         report.segments,
     );
     for damage in &report.damages {
-        error!("store {}: damaged, and set aside: {damage}", directory.display());
+        error!("store {}: set a damaged part aside: {damage}", directory.display());
     }
     if recovered.unreadable > 0 {
-        warn!("store {}: {} records make no sense to this version", directory.display(), recovered.unreadable);
+        warn!("store {}: ignored {} records that this version can't decode", directory.display(), recovered.unreadable);
     }
 }
 
-/// Reads what is wanted.
-fn read(log: &Store, fetch: Fetch) -> Fetched {
+/// Reads the messages of a fetch.
+fn read(store: &Store, fetch: Fetch) -> Fetched {
     let wanted: Vec<Key> = fetch.keys().map(key).collect();
     let (mut fetched, mut attempts) = (fetch.answer(), 0);
-    log.read_each(&wanted, |key, body| match body {
-        Ok(body) => fetched.add(body.ok_or_else(not_there)),
-        Err(error) => match read_again(log, key, error, &mut attempts) {
-            Ok(body) => fetched.add(body.as_deref().ok_or_else(not_there)),
+    store.read_each(&wanted, |key, body| match body {
+        Ok(body) => fetched.add(body.ok_or_else(missing)),
+        Err(error) => match read_again(store, key, error, &mut attempts) {
+            Ok(body) => fetched.add(body.as_deref().ok_or_else(missing)),
             Err(error) => fetched.add(Err(error.to_string().into())),
         },
     });
     fetched
 }
 
-fn not_there() -> ByteString {
-    ByteString::from_static("the store doesn't have it")
+fn missing() -> ByteString {
+    ByteString::from_static("the store does not contain it")
 }
 
-/// Tries again what failed for a reason that may pass, as a want of file descriptors does: so often in one fetch.
-fn read_again(log: &Store, key: Key, mut error: io::Error, attempts: &mut u32) -> io::Result<Option<Bytes>> {
+/// Repeats a read whose error may be temporary, such as a lack of file descriptors, at most [`READ_ATTEMPTS_MAX`] times per fetch.
+fn read_again(store: &Store, key: Key, mut error: io::Error, attempts: &mut u32) -> io::Result<Option<Bytes>> {
     while error.kind() != io::ErrorKind::InvalidData && *attempts < READ_ATTEMPTS_MAX {
         *attempts += 1;
         thread::sleep(READ_PAUSE);
-        match log.read(key) {
+        match store.read(key) {
             Ok(body) => return Ok(body),
             Err(again) => error = again,
         }
@@ -338,11 +347,10 @@ fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
     keys.iter().map(|key| RecordKey { group: key.group, kind: key.kind, id: key.id }).collect()
 }
 
-/// Two seconds: clients that come and go have given a file descriptor back by then.
+/// With [`READ_PAUSE`], two seconds: time for other connections to free a file descriptor.
 const READ_ATTEMPTS_MAX: u32 = 20;
 const READ_PAUSE: Duration = Duration::from_millis(100);
 
-/// Longer than most starts take, shorter than anybody's patience.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -350,10 +358,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_is_told_once_a_second_when_a_start_takes_longer() {
+    fn progress_is_logged_once_a_second() {
         let progress = Progress::default();
-        let told = [100, 900, 1_100, 1_900, 2_050, 2_200, 7_000, 7_500].map(Duration::from_millis);
-        let due: Vec<_> = told.into_iter().filter(|elapsed| progress.is_due(*elapsed)).collect();
+        let times = [100, 900, 1_100, 1_900, 2_050, 2_200, 7_000, 7_500].map(Duration::from_millis);
+        let due: Vec<_> = times.into_iter().filter(|elapsed| progress.is_due(*elapsed)).collect();
         assert_eq!(due, [1_100, 2_200, 7_000].map(Duration::from_millis));
     }
 }
