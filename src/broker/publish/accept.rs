@@ -163,8 +163,8 @@ impl Shard {
         if delivery.qos > Qos::AtMostOnce && !self.queue_room.take(&distribution.room, to, &delivery) {
             return self.drop_newest(to, &delivery, turn);
         }
-        // The publisher's shard assigns the sequence, because it is part of the record, and because it keeps messages in order when the
-        // receiver reconnects to another shard while earlier messages are still being forwarded. [MQTT-4.6.0-6]
+        // The sequence is taken here, from the counter of the receiver's queue, because it is part of the record, and because it keeps the
+        // order of a publisher that reconnects to another shard while its earlier messages are still being forwarded. [MQTT-4.6.0-6]
         let sequence = (delivery.qos > Qos::AtMostOnce).then(|| to.take_sequence());
         match sequence {
             Some(sequence) if distribution.level > Durability::None && to.is_durable() => {
