@@ -1,6 +1,6 @@
 //! Connections of a shard that wait for what concerns many at once, and those of them that may go on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::broker::connection::pause::PauseReason;
@@ -16,8 +16,8 @@ pub(in crate::broker) struct FlowControl {
     for_store: Vec<ConnectionId>,
     for_shards: Vec<(ShardId, ConnectionId)>,
     for_disk: Vec<ConnectionId>,
-    /// Those whose message may find room with another member of a share.
-    for_shares: Vec<ConnectionId>,
+    /// Those whose message may find room with another member of a share. Each is here once, however often it was woken in vain.
+    for_shares: BTreeSet<ConnectionId>,
     /// Those that may go on: some of them after each event.
     ready: VecDeque<(ConnectionId, GoOn)>,
 }
@@ -75,31 +75,40 @@ impl FlowControl {
 
     /// Those whose message may go to another member of a share try again.
     pub(in crate::broker) fn retry_shares(&mut self) {
-        self.ready.extend(self.for_shares.drain(..).map(|id| (id, GoOn::Retry(None))));
+        let waiting = std::mem::take(&mut self.for_shares);
+        self.ready.extend(waiting.into_iter().map(|id| (id, GoOn::Retry(None))));
     }
 
-    /// A connection waits for the store to be well again.
+    /// A connection, which is paused, waits for the store to be well again.
     pub(in crate::broker) fn wait_for_store(&mut self, id: ConnectionId, connections: &Connections) {
         self.for_store.push(id);
         forget_gone(&mut self.for_store, connections, |id| *id);
     }
 
-    /// A connection waits for another shard.
+    /// A connection, which is paused, waits for another shard.
     pub(in crate::broker) fn wait_for_shard(&mut self, shard: ShardId, id: ConnectionId, connections: &Connections) {
         self.for_shards.push((shard, id));
         forget_gone(&mut self.for_shards, connections, |(_, id)| *id);
     }
 
-    /// A message of a connection waits for room on the disk.
+    /// A message of a connection, which is paused, waits for room on the disk.
     pub(in crate::broker) fn wait_for_disk(&mut self, id: ConnectionId, connections: &Connections) {
         self.for_disk.push(id);
         forget_gone(&mut self.for_disk, connections, |id| *id);
     }
 
-    /// A message of a connection may find room with another member of a share.
+    /// A message of a connection, which is paused, may find room with another member of a share.
     pub(in crate::broker) fn wait_for_share(&mut self, id: ConnectionId, connections: &Connections) {
-        self.for_shares.push(id);
-        forget_gone(&mut self.for_shares, connections, |id| *id);
+        self.for_shares.insert(id);
+        if is_long(self.for_shares.len(), connections) {
+            self.for_shares.retain(|id| is_paused(*id, connections));
+        }
+    }
+
+    /// How many connections may find room with another member of a share.
+    #[cfg(test)]
+    pub(in crate::broker) fn waiting_for_shares(&self) -> usize {
+        self.for_shares.len()
     }
 
     /// A connection was woken.
@@ -137,13 +146,21 @@ impl FlowControl {
     }
 }
 
-/// Those that are gone leave a list before they are half of it: so it has at most twice as many as there are connections.
+/// Those that are gone leave a list before they are half of it: so it has at most twice as many as there are connections. Those that wait
+/// are paused before they come into the list.
 fn forget_gone<T>(list: &mut Vec<T>, connections: &Connections, id: impl Fn(&T) -> ConnectionId) {
-    if list.len() > 2 * connections.len() + LIST_MIN {
-        list.retain(|entry| {
-            connections.get(id(entry)).is_some_and(|connection| !connection.pause_reasons().is_empty())
-        });
+    if is_long(list.len(), connections) {
+        list.retain(|entry| is_paused(id(entry), connections));
     }
+}
+
+/// Whether a list is so long that most of those in it are gone.
+const fn is_long(length: usize, connections: &Connections) -> bool {
+    length > 2 * connections.len() + LIST_MIN
+}
+
+fn is_paused(id: ConnectionId, connections: &Connections) -> bool {
+    connections.get(id).is_some_and(|connection| !connection.pause_reasons().is_empty())
 }
 
 /// A list that is shorter is not looked through.

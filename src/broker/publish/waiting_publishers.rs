@@ -37,7 +37,7 @@ impl Shard {
             message.topic = message.topic.detached();
             blocked.application.has_own_topic = true;
         }
-        let reason = blocked.waits_for.reason();
+        self.pause(id, blocked.waits_for.reason(), turn);
         match &blocked.waits_for {
             WaitsFor::Queue(room) => {
                 let origin = Origin::new(self.id, id);
@@ -56,7 +56,6 @@ impl Shard {
         if let Some(connection) = self.connection_mut(id) {
             connection.blocked = Some(blocked);
         }
-        self.pause(id, reason, turn);
     }
 
     /// Tries again to accept the message that a publisher waits with; `woken_for`: room in this queue.
