@@ -1,7 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
@@ -31,6 +30,7 @@ impl Shard {
             answers.push(answer);
         }
         self.subscribe(slot, &mut answers, subscribe.subscription_id);
+        self.wake_for_change(slot, turn);
         let reason_code = |answer: &Result<Subscription, ReasonCode>| {
             answer.as_ref().map_or_else(|reason_code| *reason_code, |granted| granted_code(granted.options.qos))
         };
@@ -158,8 +158,9 @@ impl Shard {
         }
         if let Some(entry) = self.sessions.get_mut(slot) {
             removed.iter().for_each(|filter| entry.replays.forget(filter));
-            let subscriber = Arc::clone(&entry.subscriber);
-            self.wake_all_for(&subscriber, turn); // their messages may not be for it any more
+        }
+        if !removed.is_empty() {
+            self.wake_for_change(slot, turn);
         }
         let wait = if removed.is_empty() {
             None

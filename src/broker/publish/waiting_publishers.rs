@@ -115,6 +115,14 @@ impl Shard {
         while to.is_awaited() && self.wake_next(to, turn) {}
     }
 
+    /// What the Session in `slot` receives has changed: publishers that wait for room in its queue may need none any more.
+    pub(in crate::broker) fn wake_for_change(&mut self, slot: usize, turn: &mut Turn<'_>) {
+        if let Some(entry) = self.sessions.get(slot).filter(|entry| entry.subscriber.is_awaited()) {
+            let subscriber = Arc::clone(&entry.subscriber);
+            self.wake_all_for(&subscriber, turn);
+        }
+    }
+
     fn wake_next(&mut self, to: &Arc<Subscriber>, turn: &mut Turn<'_>) -> bool {
         let Some(Origin { shard, connection, .. }) = self.shared.room_waiters.next(to) else { return false };
         if shard == self.id {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
-use crate::broker::Event::{PeerClosed, ShardCongestion, StoreCongestion, StoreRoom};
+use crate::broker::Event::{AccessChanged, PeerClosed, ShardCongestion, StoreCongestion, StoreRoom};
 use crate::broker::{QueueOverflow, Report, Settings, StoreRoom as Room};
 use crate::codec::{ClientPacket, Connect, ReasonCode};
-use crate::routing::ShardId;
+use crate::routing::{Access, ShardId};
 
 /// A durable subscriber to `t` on shard 0 that is away and whose queue of three messages is full.
 fn full(shards: usize) -> Harness {
@@ -89,6 +89,19 @@ fn who_waits_for_room_goes_on_when_its_receiver_is_none_any_more() {
         let subscriber = harness.connect(durable("s"));
         harness.run(subscriber, [unsubscribe(1, &["t"])]);
         assert_eq!(publishers.map(|publisher| harness.is_paused(publisher)), [false; 2]);
+
+        let mut harness = full(shards);
+        let publishers = waiting(&mut harness, ["a", "b"]);
+        let subscriber = harness.connect(durable("s"));
+        harness.run(subscriber, [subscribe("t", Q0)]);
+        assert_eq!(publishers.map(|publisher| harness.is_paused(publisher)), [false; 2], "nothing is queued for QoS 0");
+
+        let mut harness = full(shards);
+        let publishers = waiting(&mut harness, ["a", "b"]);
+        let subscriber = harness.connect(durable("s"));
+        let access = std::sync::Arc::new(Access::new(Vec::new()));
+        harness.event(0, AccessChanged { connection: subscriber.id, access });
+        assert_eq!(publishers.map(|publisher| harness.is_paused(publisher)), [false; 2], "it may not receive them");
 
         let mut harness = full(shards);
         let publishers = waiting(&mut harness, ["a", "b"]);
