@@ -1,7 +1,9 @@
 //! What a shard knows of its changes of retained messages, and of the replays that go on in a later turn.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+
+use foldhash::quality::RandomState;
 
 use crate::broker::directory::state::Shared;
 use crate::broker::persistence::record::RetainedChange;
@@ -24,11 +26,19 @@ pub(in crate::broker) struct Retained {
     visits: usize,
     /// Sessions whose replays used up the visits of an event, the first to do so first.
     deferred: VecDeque<(usize, SessionKey)>,
+    /// The same: each is there once, also if its replays were ended and it has others.
+    is_deferred: HashSet<(usize, SessionKey), RandomState>,
 }
 
 impl Retained {
-    pub(in crate::broker) const fn new(shard: ShardId) -> Self {
-        Self { shard, has_changed: false, visits: VISITS_MAX, deferred: VecDeque::new() }
+    pub(in crate::broker) fn new(shard: ShardId) -> Self {
+        Self {
+            shard,
+            has_changed: false,
+            visits: VISITS_MAX,
+            deferred: VecDeque::new(),
+            is_deferred: HashSet::default(),
+        }
     }
 
     /// Before each event of the shard: the records of the event before it were given to the store.
@@ -108,13 +118,27 @@ impl Retained {
 
     /// The replay of a Session has used up the visits of this event. Returns whether it is the first to wait for a later one.
     pub(in crate::broker) fn defer(&mut self, slot: usize, key: SessionKey) -> bool {
+        if !self.is_deferred.insert((slot, key)) {
+            return false;
+        }
         self.deferred.push_back((slot, key));
         self.deferred.len() == 1
     }
 
     /// The Session whose replay goes on next, as long as this event has visits left.
     pub(in crate::broker) fn next_deferred(&mut self) -> Option<(usize, SessionKey)> {
-        if self.visits == 0 { None } else { self.deferred.pop_front() }
+        if self.visits == 0 {
+            return None;
+        }
+        let next = self.deferred.pop_front()?;
+        self.is_deferred.remove(&next);
+        Some(next)
+    }
+
+    /// How many Sessions have replays that go on in a later turn.
+    #[cfg(test)]
+    pub(in crate::broker) fn deferred(&self) -> usize {
+        self.deferred.len()
     }
 
     /// Whether replays wait for a later turn.

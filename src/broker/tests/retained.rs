@@ -253,6 +253,28 @@ fn replay_that_finds_little_goes_on_in_later_turns() {
 }
 
 #[test]
+fn client_whose_replay_waits_for_a_later_turn_waits_once_however_often_it_begins_anew() {
+    let limits = RetainedLimits { retained_messages_max: 20_000, retained_bytes_max: 100_000_000 };
+    let mut harness = Harness::with_retained(1, settings(), limits);
+    let publisher = harness.connect(transient("p"));
+    for number in 0..6_000 {
+        harness.run(publisher, [retain(&format!("{number}/y"), "x", Q0, 0)]);
+    }
+    harness.run(publisher, [retain("last/x", "x", Q0, 0)]);
+    let client = harness.connect(transient("a"));
+    for number in 1..=20 {
+        harness.run(client, [subscribe("+/x", Q0), unsubscribe(number, &["+/x"])]);
+    }
+    let other = harness.connect(transient("b"));
+    harness.send(client, subscribe("+/x", Q0));
+    harness.run(other, [subscribe("+/x", Q0)]);
+    assert_eq!(harness.shards[0].retained.deferred(), 2);
+    harness.advance(std::time::Duration::from_millis(20));
+    assert_eq!(harness.received(other), ["PUBLISH last/x x q0 retain"]);
+    assert_eq!(harness.received(client), ["SUBACK 1 00", "PUBLISH last/x x q0 retain"]);
+}
+
+#[test]
 fn replaced_subscription_lowers_the_qos_of_what_is_still_replayed() {
     let mut harness = Harness::new();
     let publisher = harness.connect(transient("p"));
