@@ -1,8 +1,12 @@
 //! What a receiver that is behind knows of itself: whether publishers wait for it, and how long they still may.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::broker::ids::Origin;
+use foldhash::quality::RandomState;
+
+use crate::broker::ids::{ConnectionId, Origin};
+use crate::routing::ShardId;
 use crate::timestamp::Timestamp;
 
 /// Whether a receiver keeps up with what it is sent. It owns no memory before it was behind once.
@@ -12,9 +16,16 @@ pub(in crate::broker) struct Backlog(Option<Box<Behind>>);
 #[derive(Debug)]
 struct Behind {
     state: State,
-    /// Those that wait for it.
-    publishers: Vec<Origin>,
+    publishers: Publishers,
     budget: HoldBudget,
+}
+
+/// The publishers that wait for a receiver, each once. It may be the receiver of all clients there are, so they are not looked through for
+/// each message.
+#[derive(Debug, Default)]
+struct Publishers {
+    in_order: Vec<Origin>,
+    known: HashSet<(ShardId, ConnectionId), RandomState>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +77,9 @@ impl Backlog {
 
     /// It is full: whether the publisher `origin` of a message to it is to wait.
     pub(super) fn hold(&mut self, origin: Option<Origin>, mut time: HoldTime<'_>) -> Holding {
-        let new = || Box::new(Behind { state: State::KeepsUp, publishers: Vec::new(), budget: HoldBudget::default() });
+        let new = || {
+            Box::new(Behind { state: State::KeepsUp, publishers: Publishers::default(), budget: HoldBudget::default() })
+        };
         let behind = self.0.get_or_insert_with(new);
         let is_charged = !origin.is_some_and(|origin| origin.is_sole);
         match behind.state {
@@ -87,11 +100,7 @@ impl Backlog {
         let Some(behind) = self.0.as_mut().filter(|behind| matches!(behind.state, State::Holds { .. })) else {
             return false;
         };
-        let is_new = !behind.publishers.contains(&origin);
-        if is_new {
-            behind.publishers.push(origin);
-        }
-        is_new
+        behind.publishers.add(origin)
     }
 
     /// It has caught up: returns those that waited.
@@ -110,7 +119,7 @@ impl Backlog {
     /// Whether a publisher waits for this receiver.
     #[cfg(test)]
     pub(in crate::broker) fn holds(&self, origin: Origin) -> bool {
-        self.0.as_ref().is_some_and(|behind| behind.publishers.contains(&origin))
+        self.0.as_ref().is_some_and(|behind| behind.publishers.in_order.contains(&origin))
     }
 }
 
@@ -133,7 +142,18 @@ impl Behind {
             time.end(&mut self.budget, since, until);
         }
         self.state = state;
-        std::mem::take(&mut self.publishers)
+        std::mem::take(&mut self.publishers).in_order
+    }
+}
+
+impl Publishers {
+    /// Adds one. `false` if it was there.
+    fn add(&mut self, origin: Origin) -> bool {
+        let is_new = self.known.insert((origin.shard, origin.connection));
+        if is_new {
+            self.in_order.push(origin);
+        }
+        is_new
     }
 }
 
@@ -276,6 +296,17 @@ mod tests {
         assert_eq!(backlog.hold(publisher(1, true), time(51, shard)), Holding::No);
         assert_eq!(backlog.caught_up(time(100, shard)), []);
         assert!(!backlog.is_congested());
+    }
+
+    #[test]
+    fn receiver_of_very_many_publishers_looks_none_of_them_through() {
+        let (mut backlog, shard) = (Backlog::default(), &mut HoldBudget::default());
+        backlog.hold(publisher(0, true), time(0, shard));
+        let all = 0..200_000;
+        assert!(all.clone().all(|slot| backlog.add(publisher(slot, true).unwrap())));
+        assert!(!all.clone().any(|slot| backlog.add(publisher(slot, true).unwrap())));
+        let released = backlog.caught_up(time(1, shard));
+        assert!(released.iter().map(|origin| origin.connection.slot).eq(all), "in the order in which they came");
     }
 
     #[test]
