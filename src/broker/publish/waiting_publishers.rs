@@ -111,8 +111,11 @@ impl Shard {
     }
 
     /// Wakes all publishers that wait for room in a queue which may not be theirs to wait for any more.
+    ///
+    /// It looks into the list in any case: so of a publisher that begins to wait at this moment and the end of the Session, one sees the
+    /// other.
     pub(in crate::broker) fn wake_all_for(&mut self, to: &Arc<Subscriber>, turn: &mut Turn<'_>) {
-        while to.is_awaited() && self.wake_next(to, turn) {}
+        while self.wake_next(to, turn) {}
     }
 
     /// What the Session in `slot` receives has changed: publishers that wait for room in its queue may need none any more.
