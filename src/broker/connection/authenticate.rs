@@ -96,7 +96,7 @@ impl Shard {
                 }
                 // [MQTT-4.12.0-6]
                 AuthenticationOutcome::Continue { .. } if connection.caller.authentication_method.is_none() => {
-                    let cause = "more to be message without an Authentication Method".into();
+                    let cause = "an authentication goes on that has no Authentication Method".into();
                     self.refuse(id, ReasonCode::BadAuthenticationMethod, cause, turn);
                 }
                 AuthenticationOutcome::Continue { authentication_data } => {
