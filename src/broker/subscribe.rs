@@ -100,6 +100,8 @@ impl Shard {
         let key = entry.subscriber.key;
         let subscriptions_max = self.settings.subscriptions_per_session_max;
         let mut outcomes = Vec::with_capacity(answers.len());
+        // Locked before the index: a message that is retained meanwhile is routed to all of the new subscriptions, or comes by their cursors.
+        let retained = self.shared.retained();
         let mut index = self.shared.directory.index_mut();
         for answer in &mut *answers {
             let Ok(subscription) = answer else { continue };
@@ -112,8 +114,6 @@ impl Shard {
             }
         }
         drop(index);
-        // A message that is retained from now on is routed to the subscriptions as well: their cursors pass over it.
-        let retained = self.shared.retained();
         let mut wanted: BTreeMap<TopicFilter, (usize, Granted)> = BTreeMap::new();
         for (Subscription { filter, options }, outcome) in answers.iter().flatten().zip(outcomes) {
             if filter.share.is_some() {
