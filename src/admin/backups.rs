@@ -44,7 +44,7 @@ pub(super) enum NotStarted {
 /// Why a backup failed.
 #[derive(Debug, thiserror::Error)]
 enum BackupError {
-    #[error("{} contains {BACKUPS_MAX} backups, the maximum: move them not_found", directory.display())]
+    #[error("{} contains {BACKUPS_MAX} backups, the maximum: move them elsewhere", directory.display())]
     TooMany { directory: PathBuf },
     #[error(transparent)]
     Store(#[from] OpenError),

@@ -114,7 +114,7 @@ impl Shard {
             Event::Fetched(fetched) => self.on_fetched(*fetched, turn),
             Event::Forwarded(message) => self.on_forwarded(message, turn),
             Event::DeadlinePassed => self.on_deadline_passed(turn),
-            Event::AccessChanged { connection, access } => self.on_access_changed(connection, &access),
+            Event::AccessChanged { connection, access } => self.on_access_changed(connection, &access, turn),
             Event::StoreRoom(room) => self.on_store_room(room),
             Event::StoreCongestion(congested) => self.flow.set_store_congested(congested),
             Event::ShardCongestion { shard, congested } => self.flow.set_full(shard, congested),

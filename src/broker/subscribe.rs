@@ -1,7 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
@@ -31,6 +30,7 @@ impl Shard {
             answers.push(answer);
         }
         self.subscribe(slot, &mut answers, subscribe.subscription_id);
+        self.wake_for_change(slot, turn);
         let reason_code = |answer: &Result<Subscription, ReasonCode>| {
             answer.as_ref().map_or_else(|reason_code| *reason_code, |granted| granted_code(granted.options.qos))
         };
@@ -100,6 +100,8 @@ impl Shard {
         let key = entry.subscriber.key;
         let subscriptions_max = self.settings.subscriptions_per_session_max;
         let mut outcomes = Vec::with_capacity(answers.len());
+        // Locked before the index: a message that is retained meanwhile is routed to all of the new subscriptions, or comes by their cursors.
+        let retained = self.shared.retained();
         let mut index = self.shared.directory.index_mut();
         for answer in &mut *answers {
             let Ok(subscription) = answer else { continue };
@@ -112,8 +114,6 @@ impl Shard {
             }
         }
         drop(index);
-        // A message that is retained from now on is also routed to the subscriptions, so their cursors skip it.
-        let retained = self.shared.retained();
         let mut wanted: BTreeMap<TopicFilter, (usize, Granted)> = BTreeMap::new();
         for (Subscription { filter, options }, outcome) in answers.iter().flatten().zip(outcomes) {
             if filter.share.is_some() {
@@ -158,8 +158,9 @@ impl Shard {
         }
         if let Some(entry) = self.sessions.get_mut(slot) {
             removed.iter().for_each(|filter| entry.replays.cancel(filter));
-            let subscriber = Arc::clone(&entry.subscriber);
-            self.wake_all_for(&subscriber, turn); // this Session may no longer be a receiver of their messages
+        }
+        if !removed.is_empty() {
+            self.wake_for_change(slot, turn);
         }
         let wait = if removed.is_empty() {
             None

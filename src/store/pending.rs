@@ -163,7 +163,7 @@ impl PendingEntries {
         state.bytes <= self.gathered_bytes_max / 2 && self.congested.swap(false, Ordering::Relaxed)
     }
 
-    /// WaitsFor until an entry is pending, the store is closed, or `patience` has passed.
+    /// Waits until an entry is pending, the store is closed, or `patience` has passed.
     pub(super) fn wait(&self, patience: Option<Duration>) {
         let state = self.lock();
         if state.tickets.is_empty() && !state.closing {

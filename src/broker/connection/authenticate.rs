@@ -138,7 +138,7 @@ impl Shard {
             self.connection(id).and_then(|connection| connection.identity.authentication_method.as_deref().cloned());
         let packet = match outcome {
             AuthenticationOutcome::Granted { access, authentication_data, .. } => {
-                self.on_access_changed(id, &access);
+                self.on_access_changed(id, &access, turn);
                 auth_packet(ReasonCode::Success, method, authentication_data)
             }
             AuthenticationOutcome::Continue { authentication_data } => continue_auth(method, authentication_data),
@@ -152,15 +152,16 @@ impl Shard {
     }
 
     /// Replaces the access rules of a connected client.
-    pub(in crate::broker) fn on_access_changed(&mut self, id: ConnectionId, access: &Arc<Access>) {
+    pub(in crate::broker) fn on_access_changed(&mut self, id: ConnectionId, access: &Arc<Access>, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection_mut(id) else { return };
         connection.access = Arc::clone(access);
-        let slot = connection.session();
-        if let Some(entry) = slot.and_then(|slot| self.sessions.get(slot))
+        let Some(slot) = connection.session() else { return };
+        if let Some(entry) = self.sessions.get(slot)
             && *entry.subscriber.access() != **access
         {
             entry.subscriber.set_access(Arc::clone(access));
             self.shared.directory.access_changed(entry.subscriber.key);
+            self.wake_for_change(slot, turn);
         }
     }
 }

@@ -1,8 +1,12 @@
 //! The backlog of a receiver: whether its publishers are paused, and for how long they may still be.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::broker::ids::Origin;
+use foldhash::quality::RandomState;
+
+use crate::broker::ids::{ConnectionId, Origin};
+use crate::routing::ShardId;
 use crate::timestamp::Timestamp;
 
 /// Whether a receiver reads its messages as fast as they come. It allocates nothing before the receiver first falls behind.
@@ -13,8 +17,16 @@ pub(in crate::broker) struct Backlog(Option<Box<BacklogState>>);
 struct BacklogState {
     state: State,
     /// The publishers that are paused for this receiver.
-    publishers: Vec<Origin>,
+    publishers: Publishers,
     budget: PauseBudget,
+}
+
+/// The publishers that wait for a receiver, each once. It may be the receiver of all clients there are, so they are not looked through for
+/// each message.
+#[derive(Debug, Default)]
+struct Publishers {
+    in_order: Vec<Origin>,
+    known: HashSet<(ShardId, ConnectionId), RandomState>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +79,11 @@ impl Backlog {
     /// Decides for a full receiver whether the publisher `origin` of a message to it is paused.
     pub(super) fn decide(&mut self, origin: Option<Origin>, mut time: PauseBudgets<'_>) -> PauseDecision {
         let new = || {
-            Box::new(BacklogState { state: State::KeepingUp, publishers: Vec::new(), budget: PauseBudget::default() })
+            Box::new(BacklogState {
+                state: State::KeepingUp,
+                publishers: Publishers::default(),
+                budget: PauseBudget::default(),
+            })
         };
         let inner = self.0.get_or_insert_with(new);
         let is_charged = !origin.is_some_and(|origin| origin.is_sole);
@@ -89,11 +105,7 @@ impl Backlog {
         let Some(inner) = self.0.as_mut().filter(|inner| matches!(inner.state, State::Pausing { .. })) else {
             return false;
         };
-        let is_new = !inner.publishers.contains(&origin);
-        if is_new {
-            inner.publishers.push(origin);
-        }
-        is_new
+        inner.publishers.add(origin)
     }
 
     /// The receiver has caught up. Returns the publishers to be resumed.
@@ -112,7 +124,7 @@ impl Backlog {
     /// Whether a publisher is paused for this receiver.
     #[cfg(test)]
     pub(in crate::broker) fn pauses(&self, origin: Origin) -> bool {
-        self.0.as_ref().is_some_and(|inner| inner.publishers.contains(&origin))
+        self.0.as_ref().is_some_and(|inner| inner.publishers.in_order.contains(&origin))
     }
 }
 
@@ -136,7 +148,18 @@ impl BacklogState {
             time.end(&mut self.budget, since, until);
         }
         self.state = state;
-        std::mem::take(&mut self.publishers)
+        std::mem::take(&mut self.publishers).in_order
+    }
+}
+
+impl Publishers {
+    /// Adds one. `false` if it was there.
+    fn add(&mut self, origin: Origin) -> bool {
+        let is_new = self.known.insert((origin.shard, origin.connection));
+        if is_new {
+            self.in_order.push(origin);
+        }
+        is_new
     }
 }
 
@@ -280,6 +303,17 @@ mod tests {
         assert_eq!(backlog.decide(publisher(1, true), time(51, shard)), PauseDecision::AlreadySlow);
         assert_eq!(backlog.caught_up(time(100, shard)), []);
         assert!(!backlog.is_congested());
+    }
+
+    #[test]
+    fn a_publisher_is_found_without_a_search_through_the_others() {
+        let (mut backlog, shard) = (Backlog::default(), &mut PauseBudget::default());
+        backlog.decide(publisher(0, true), time(0, shard));
+        let all = 0..200_000;
+        assert!(all.clone().all(|slot| backlog.add(publisher(slot, true).unwrap())));
+        assert!(!all.clone().any(|slot| backlog.add(publisher(slot, true).unwrap())));
+        let released = backlog.caught_up(time(1, shard));
+        assert!(released.iter().map(|origin| origin.connection.slot).eq(all), "in the order in which they were paused");
     }
 
     #[test]

@@ -129,6 +129,7 @@ impl Shard {
         if *entry.subscriber.access() != *access {
             entry.subscriber.set_access(access);
             self.shared.directory.access_changed(key);
+            self.wake_for_change(slot, turn);
         }
         let record = match (was_stored, stored) {
             (_, true) => Record::SessionOpened { key, client_id, user, session_expiry_interval, will },

@@ -112,8 +112,8 @@ impl Shard {
         let has_record = self.pipeline.last() > before;
         let waits = |connection: &Connection| connection.pause_reasons().contains(PauseReason::StoreCongested);
         if self.flow.is_store_congested() && has_record && self.connection(id).is_some_and(|c| !waits(c)) {
-            self.flow.wait_for_store(id, &self.connections);
             self.pause(id, PauseReason::StoreCongested, turn);
+            self.flow.wait_for_store(id, &self.connections);
         }
     }
 
@@ -149,8 +149,8 @@ impl Shard {
         for (shard, Origin { shard: of, connection: id, .. }) in publishers {
             let waits = |connection: &Connection| connection.pause_reasons().contains(PauseReason::ShardFull);
             if of == self.id && self.connection(id).is_some_and(|connection| !waits(connection)) {
-                self.flow.wait_for_shard(shard, id, &self.connections);
                 self.pause(id, PauseReason::ShardFull, turn);
+                self.flow.wait_for_shard(shard, id, &self.connections);
             }
         }
     }

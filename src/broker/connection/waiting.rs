@@ -1,6 +1,6 @@
 //! Lists of connections that wait for the store, a shard, the disk or a share, and the queue of those that can continue.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::broker::connection::pause::PauseReason;
@@ -16,8 +16,8 @@ pub(in crate::broker) struct FlowControl {
     store_waiters: Vec<ConnectionId>,
     shard_waiters: Vec<(ShardId, ConnectionId)>,
     disk_waiters: Vec<ConnectionId>,
-    /// Connections whose message another member of a share may have room for.
-    share_waiters: Vec<ConnectionId>,
+    /// Connections whose message another member of a share may have room for, each once.
+    share_waiters: BTreeSet<ConnectionId>,
     /// Connections that can continue; `Shard::after_event` takes a bounded number after each event.
     ready: VecDeque<(ConnectionId, ReadyTask)>,
 }
@@ -75,31 +75,40 @@ impl FlowControl {
 
     /// Retries all messages that another member of a share may have room for.
     pub(in crate::broker) fn retry_shares(&mut self) {
-        self.ready.extend(self.share_waiters.drain(..).map(|id| (id, ReadyTask::Retry(None))));
+        let waiting = std::mem::take(&mut self.share_waiters);
+        self.ready.extend(waiting.into_iter().map(|id| (id, ReadyTask::Retry(None))));
     }
 
-    /// Adds a connection that waits for the end of store congestion.
+    /// Adds a paused connection that waits for the end of store congestion.
     pub(in crate::broker) fn wait_for_store(&mut self, id: ConnectionId, connections: &Connections) {
         self.store_waiters.push(id);
         prune_resumed(&mut self.store_waiters, connections, |id| *id);
     }
 
-    /// Adds a connection that waits for room in the mailbox of `shard`.
+    /// Adds a paused connection that waits for room in the mailbox of `shard`.
     pub(in crate::broker) fn wait_for_shard(&mut self, shard: ShardId, id: ConnectionId, connections: &Connections) {
         self.shard_waiters.push((shard, id));
         prune_resumed(&mut self.shard_waiters, connections, |(_, id)| *id);
     }
 
-    /// Adds a connection whose message waits for room on the disk.
+    /// Adds a paused connection whose message waits for room on the disk.
     pub(in crate::broker) fn wait_for_disk(&mut self, id: ConnectionId, connections: &Connections) {
         self.disk_waiters.push(id);
         prune_resumed(&mut self.disk_waiters, connections, |id| *id);
     }
 
-    /// Adds a connection whose message another member of a share may have room for.
+    /// Adds a paused connection whose message another member of a share may have room for.
     pub(in crate::broker) fn wait_for_share(&mut self, id: ConnectionId, connections: &Connections) {
-        self.share_waiters.push(id);
-        prune_resumed(&mut self.share_waiters, connections, |id| *id);
+        self.share_waiters.insert(id);
+        if is_long(self.share_waiters.len(), connections) {
+            self.share_waiters.retain(|id| is_paused(*id, connections));
+        }
+    }
+
+    /// The number of connections whose message another member of a share may have room for.
+    #[cfg(test)]
+    pub(in crate::broker) fn waiting_for_shares(&self) -> usize {
+        self.share_waiters.len()
     }
 
     /// Queues a connection that can continue.
@@ -138,13 +147,20 @@ impl FlowControl {
 }
 
 /// Removes connections that have closed or resumed when the list is longer than `2 * connections + LIST_MIN`, so it is bounded by that
-/// length at amortized constant cost.
+/// length at amortized constant cost. A connection must be paused before it is added.
 fn prune_resumed<T>(list: &mut Vec<T>, connections: &Connections, id: impl Fn(&T) -> ConnectionId) {
-    if list.len() > 2 * connections.len() + LIST_MIN {
-        list.retain(|entry| {
-            connections.get(id(entry)).is_some_and(|connection| !connection.pause_reasons().is_empty())
-        });
+    if is_long(list.len(), connections) {
+        list.retain(|entry| is_paused(id(entry), connections));
     }
+}
+
+/// Whether most entries of a list of this length have closed or resumed.
+const fn is_long(length: usize, connections: &Connections) -> bool {
+    length > 2 * connections.len() + LIST_MIN
+}
+
+fn is_paused(id: ConnectionId, connections: &Connections) -> bool {
+    connections.get(id).is_some_and(|connection| !connection.pause_reasons().is_empty())
 }
 
 /// Shorter lists are not pruned.

@@ -1,12 +1,12 @@
 //! Publishers that wait for room in the queue of a Session, on any shard.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::quality::RandomState;
 
-use crate::broker::ids::Origin;
-use crate::routing::{SessionKey, Subscriber};
+use crate::broker::ids::{ConnectionId, Origin};
+use crate::routing::{SessionKey, ShardId, Subscriber};
 
 /// The waiting publishers of each Session, in the order in which they are woken.
 ///
@@ -14,7 +14,14 @@ use crate::routing::{SessionKey, Subscriber};
 /// [adds itself](Self::wait), and then checks for room once more. So either the publisher sees the freed room, or the shard that
 /// freed it sees the waiting publisher.
 #[derive(Debug, Default)]
-pub(in crate::broker) struct RoomWaiters(Mutex<HashMap<SessionKey, VecDeque<Origin>, RandomState>>);
+pub(in crate::broker) struct RoomWaiters(Mutex<HashMap<SessionKey, Waiters, RandomState>>);
+
+/// The publishers that wait for one Session, each once. One that leaves is found without a look at the others: all of them may leave.
+#[derive(Debug, Default)]
+struct Waiters {
+    in_order: BTreeMap<i64, Origin>,
+    places: HashMap<(ShardId, ConnectionId), i64, RandomState>,
+}
 
 /// Where a publisher is inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,11 +36,7 @@ impl RoomWaiters {
     /// Adds a waiting publisher.
     pub(in crate::broker) fn wait(&self, to: &Subscriber, origin: Origin, position: Position) {
         let mut all = self.lock();
-        let waiters = all.entry(to.key).or_default();
-        match position {
-            Position::Back => waiters.push_back(origin),
-            Position::Front => waiters.push_front(origin),
-        }
+        all.entry(to.key).or_default().add(origin, position);
         to.set_awaited(true);
     }
 
@@ -41,8 +44,8 @@ impl RoomWaiters {
     pub(in crate::broker) fn next(&self, to: &Subscriber) -> Option<Origin> {
         let mut all = self.lock();
         let waiters = all.get_mut(&to.key)?;
-        let next = waiters.pop_front();
-        if waiters.is_empty() {
+        let next = waiters.take_first();
+        if waiters.in_order.is_empty() {
             all.remove(&to.key);
             to.set_awaited(false);
         }
@@ -53,8 +56,8 @@ impl RoomWaiters {
     pub(in crate::broker) fn leave(&self, to: &Subscriber, origin: Origin) {
         let mut all = self.lock();
         let Some(waiters) = all.get_mut(&to.key) else { return };
-        waiters.retain(|other| *other != origin);
-        if waiters.is_empty() {
+        waiters.remove(origin);
+        if waiters.in_order.is_empty() {
             all.remove(&to.key);
             to.set_awaited(false);
         }
@@ -63,16 +66,100 @@ impl RoomWaiters {
     /// The number of publishers that wait for room in any queue.
     #[cfg(test)]
     pub(in crate::broker) fn len(&self) -> usize {
-        self.lock().values().map(VecDeque::len).sum()
+        self.lock().values().map(|waiters| waiters.in_order.len()).sum()
     }
 
     /// Whether a publisher waits for room in this queue.
     #[cfg(test)]
     pub(in crate::broker) fn contains(&self, to: &Subscriber, origin: Origin) -> bool {
-        self.lock().get(&to.key).is_some_and(|waiters| waiters.contains(&origin))
+        self.lock().get(&to.key).is_some_and(|waiters| waiters.places.contains_key(&name(origin)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, VecDeque<Origin>, RandomState>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionKey, Waiters, RandomState>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiters {
+    /// Adds a publisher, in place of where it waited before.
+    fn add(&mut self, origin: Origin, position: Position) {
+        self.remove(origin);
+        let place = match position {
+            Position::Back => self.in_order.last_key_value().map_or(0, |(last, _)| last + 1),
+            Position::Front => self.in_order.first_key_value().map_or(0, |(first, _)| first - 1),
+        };
+        self.in_order.insert(place, origin);
+        self.places.insert(name(origin), place);
+    }
+
+    fn take_first(&mut self) -> Option<Origin> {
+        let (_, first) = self.in_order.pop_first()?;
+        self.places.remove(&name(first));
+        Some(first)
+    }
+
+    fn remove(&mut self, origin: Origin) {
+        if let Some(place) = self.places.remove(&name(origin)) {
+            self.in_order.remove(&place);
+        }
+    }
+}
+
+const fn name(origin: Origin) -> (ShardId, ConnectionId) {
+    (origin.shard, origin.connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::codec::ClientId;
+    use crate::routing::{Access, Location};
+
+    fn subscriber() -> Subscriber {
+        let location = Location { shard: ShardId(0), slot: 0 };
+        Subscriber::new(SessionKey(1), ClientId::from("s"), location, Arc::new(Access::everything()))
+    }
+
+    fn publisher(slot: u32) -> Origin {
+        Origin::new(ShardId(1), ConnectionId { slot, generation: 0 })
+    }
+
+    fn order(waiters: &RoomWaiters, to: &Subscriber) -> Vec<u32> {
+        std::iter::from_fn(|| waiters.next(to)).map(|origin| origin.connection.slot).collect()
+    }
+
+    #[test]
+    fn publishers_are_woken_in_their_order_without_those_that_left() {
+        let (waiters, to) = (RoomWaiters::default(), subscriber());
+        for slot in 1..=4 {
+            waiters.wait(&to, publisher(slot), Position::Back);
+        }
+        waiters.wait(&to, publisher(5), Position::Front);
+        waiters.leave(&to, publisher(2));
+        waiters.leave(&to, publisher(9));
+        assert!(to.is_awaited() && waiters.contains(&to, publisher(1)) && !waiters.contains(&to, publisher(2)));
+        assert_eq!(order(&waiters, &to), [5, 1, 3, 4]);
+        assert!(!to.is_awaited());
+        assert_eq!(waiters.len(), 0);
+    }
+
+    #[test]
+    fn publisher_that_waits_already_waits_once() {
+        let (waiters, to) = (RoomWaiters::default(), subscriber());
+        for (slot, position) in [(1, Position::Back), (2, Position::Back), (1, Position::Back), (2, Position::Front)] {
+            waiters.wait(&to, publisher(slot), position);
+        }
+        assert_eq!(order(&waiters, &to), [2, 1]);
+    }
+
+    #[test]
+    fn each_of_very_many_leaves_without_a_look_at_the_others() {
+        let (waiters, to) = (RoomWaiters::default(), subscriber());
+        let all = 0..200_000;
+        all.clone().for_each(|slot| waiters.wait(&to, publisher(slot), Position::Back));
+        all.rev().for_each(|slot| waiters.leave(&to, publisher(slot)));
+        assert!(!to.is_awaited());
     }
 }

@@ -1,7 +1,8 @@
 //! Accepts a message: selects its receivers, reserves room in their queues, and writes its record.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLockWriteGuard};
 
+use crate::broker::directory::state::Shared;
 use crate::broker::event::StoreRoom;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::pipeline::Outstanding;
@@ -17,7 +18,7 @@ use crate::broker::publish::route_cache::Resolved;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Message, Qos, ReasonCode};
-use crate::routing::{Route, Subscriber};
+use crate::routing::{RetainedStore, Route, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
 
 impl Shard {
@@ -30,15 +31,19 @@ impl Shard {
     ) -> Verdict {
         // Taken out of `self` to avoid cloning the `Arc` of the route. Re-entrant publishes (dead letters) see an empty cache.
         let mut routes = std::mem::take(&mut self.routes);
+        // Locked from before the route is resolved until the message is retained, as by a SUBSCRIBE from before its subscriptions are in the
+        // index until it has its cursors: so a new subscription gets the message once, either from the route or from its cursor.
+        let shared = application.retain.then(|| Arc::clone(&self.shared));
+        let retained = shared.as_deref().map(Shared::retained_mut);
         let resolved = routes.resolve(&self.shared, &self.settings, &application.message.topic);
-        let verdict = self.accept_for(resolved, publisher, application, turn);
+        let verdict = self.accept_for((resolved, retained), publisher, application, turn);
         self.routes = routes;
         verdict
     }
 
     fn accept_for(
         &mut self,
-        resolved: &Resolved,
+        (resolved, retained): (&Resolved, Option<RwLockWriteGuard<'_, RetainedStore>>),
         publisher: &Publisher,
         application: Application,
         turn: &mut Turn<'_>,
@@ -65,7 +70,9 @@ impl Shard {
         let id = (application.qos > Qos::AtMostOnce).then(|| self.identifiers.next_message_id());
         let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now);
         accepted.level = level;
-        if accepted.retain && !self.retain(&mut accepted, publisher) {
+        if let Some(retained) = retained
+            && !self.retain(retained, &mut accepted, publisher)
+        {
             if let Admission::Reserved { bytes } = room {
                 self.free_reserved(bytes, queueing_receivers(publisher, route, &chosen), turn);
             }

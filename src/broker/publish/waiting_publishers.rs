@@ -37,7 +37,7 @@ impl Shard {
             message.topic = message.topic.detached();
             blocked.application.has_own_topic = true;
         }
-        let reason = blocked.waits_for.reason();
+        self.pause(id, blocked.waits_for.reason(), turn);
         match &blocked.waits_for {
             WaitsFor::Queue(room) => {
                 let origin = Origin::new(self.id, id);
@@ -56,7 +56,6 @@ impl Shard {
         if let Some(connection) = self.connection_mut(id) {
             connection.blocked = Some(blocked);
         }
-        self.pause(id, reason, turn);
     }
 
     /// Tries again to accept the blocked message of a publisher. `woken_for`: the Session whose queue has room, if it was woken for that.
@@ -112,8 +111,19 @@ impl Shard {
     }
 
     /// Wakes all publishers that wait for room in a queue, because the Session may no longer be a receiver of their messages.
+    ///
+    /// It takes the lock of the list in any case: either this sees a publisher that begins to wait at the same time, or the publisher sees
+    /// the end of the Session.
     pub(in crate::broker) fn wake_all_for(&mut self, to: &Arc<Subscriber>, turn: &mut Turn<'_>) {
-        while to.is_awaited() && self.wake_next(to, turn) {}
+        while self.wake_next(to, turn) {}
+    }
+
+    /// What the Session in `slot` receives has changed: publishers that wait for room in its queue may need none any more.
+    pub(in crate::broker) fn wake_for_change(&mut self, slot: usize, turn: &mut Turn<'_>) {
+        if let Some(entry) = self.sessions.get(slot).filter(|entry| entry.subscriber.is_awaited()) {
+            let subscriber = Arc::clone(&entry.subscriber);
+            self.wake_all_for(&subscriber, turn);
+        }
     }
 
     fn wake_next(&mut self, to: &Arc<Subscriber>, turn: &mut Turn<'_>) -> bool {

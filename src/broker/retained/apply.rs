@@ -1,16 +1,25 @@
 //! Applies changes of retained messages.
 
+use std::sync::RwLockWriteGuard;
+
 use crate::broker::counters::DropReason;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::Qos;
+use crate::routing::RetainedStore;
 
 impl Shard {
     /// Sets or clears the retained message of a topic. Returns `false` if a QoS 1 or 2 message is refused because a limit is reached.
-    pub(in crate::broker) fn retain(&mut self, accepted: &mut AcceptedMessage, publisher: &Publisher) -> bool {
-        match self.retained.set(&self.shared, accepted, publisher) {
+    pub(in crate::broker) fn retain(
+        &mut self,
+        mut retained: RwLockWriteGuard<'_, RetainedStore>,
+        accepted: &mut AcceptedMessage,
+        publisher: &Publisher,
+    ) -> bool {
+        let order = &self.shared.retained_order;
+        match self.retained.set((&mut retained, order), accepted, publisher) {
             Ok(change) => accepted.retained = change,
             Err(_) => {
                 self.counters.dropped(DropReason::RetainedFull, 1);
@@ -18,7 +27,7 @@ impl Shard {
                     return false;
                 }
                 // A QoS 0 message discards the previous retained message even if it is not retained itself. [MQTT-3.3.1-7 of 3.1.1]
-                accepted.retained = self.retained.clear(&self.shared, accepted, publisher);
+                accepted.retained = self.retained.clear((&mut retained, order), accepted, publisher);
             }
         }
         true

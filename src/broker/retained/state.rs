@@ -1,14 +1,17 @@
 //! The state of one shard for retained messages: its changes, and its deferred replays.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+
+use foldhash::quality::RandomState;
 
 use crate::broker::directory::state::Shared;
 use crate::broker::persistence::record::RetainedChange;
 use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::publisher::Publisher;
+use crate::broker::retained::order::RetainedOrder;
 use crate::codec::Qos;
-use crate::routing::{Current, RetainedFull, RetainedMessage, SessionKey, ShardId};
+use crate::routing::{Current, RetainedFull, RetainedMessage, RetainedStore, SessionKey, ShardId};
 use crate::timestamp::Timestamp;
 
 /// A shard's state for the retained messages, which all shards share.
@@ -24,11 +27,19 @@ pub(in crate::broker) struct Retained {
     visits: usize,
     /// Sessions whose replays used up the visits of an event, in that order.
     deferred: VecDeque<(usize, SessionKey)>,
+    /// The same: each is there once, also if its replays were ended and it has others.
+    is_deferred: HashSet<(usize, SessionKey), RandomState>,
 }
 
 impl Retained {
-    pub(in crate::broker) const fn new(shard: ShardId) -> Self {
-        Self { shard, has_changed: false, visits: VISITS_MAX, deferred: VecDeque::new() }
+    pub(in crate::broker) fn new(shard: ShardId) -> Self {
+        Self {
+            shard,
+            has_changed: false,
+            visits: VISITS_MAX,
+            deferred: VecDeque::new(),
+            is_deferred: HashSet::default(),
+        }
     }
 
     /// Runs before each event of the shard, when the records of the previous event are in the log.
@@ -42,19 +53,18 @@ impl Retained {
     /// Sets or clears the retained message of the topic of `accepted`. [MQTT-3.3.1-5] [MQTT-3.3.1-6]
     pub(in crate::broker) fn set(
         &mut self,
-        shared: &Shared,
+        (retained, order): (&mut RetainedStore, &RetainedOrder),
         accepted: &AcceptedMessage,
         publisher: &Publisher,
     ) -> Result<RetainedChange, RetainedFull> {
         let AcceptedMessage { message, qos, expires_at, .. } = accepted;
         if message.payload.is_empty() {
-            return Ok(self.clear(shared, accepted, publisher));
+            return Ok(self.clear((retained, order), accepted, publisher));
         }
         self.has_changed = true;
         let is_stored = publisher.key.is_some();
-        let mut retained = shared.retained_mut();
         let replaced = retained.get(&message.topic).map(|before| before.number);
-        let number = shared.retained_order.next(self.shard);
+        let number = order.next(self.shard);
         let publisher = publisher.client_id.clone();
         retained.set(RetainedMessage {
             message: Arc::clone(message),
@@ -67,7 +77,7 @@ impl Retained {
         if !is_stored {
             return Ok(RetainedChange::None); // `$SYS` messages are not stored: the broker publishes them again after a restart
         }
-        let gone = shared.retained_order.replace(number, replaced);
+        let gone = order.replace(number, replaced);
         Ok(RetainedChange::Set { number, gone, publisher })
     }
 
@@ -75,12 +85,11 @@ impl Retained {
     /// because the record of an earlier change that cleared it may not be stable when this message is acknowledged.
     pub(in crate::broker) fn clear(
         &mut self,
-        shared: &Shared,
+        (retained, order): (&mut RetainedStore, &RetainedOrder),
         accepted: &AcceptedMessage,
         publisher: &Publisher,
     ) -> RetainedChange {
         let topic = &accepted.message.topic;
-        let mut retained = shared.retained_mut();
         let before = retained.get(topic).map(|before| before.number);
         let changes = before.is_some() || accepted.qos > Qos::AtMostOnce;
         retained.clear(topic);
@@ -88,8 +97,8 @@ impl Retained {
             return RetainedChange::None;
         }
         self.has_changed = true;
-        let number = shared.retained_order.next(self.shard);
-        let gone = shared.retained_order.replace(number, before.into_iter().chain([number]));
+        let number = order.next(self.shard);
+        let gone = order.replace(number, before.into_iter().chain([number]));
         RetainedChange::Cleared { number, gone }
     }
 
@@ -108,13 +117,27 @@ impl Retained {
 
     /// Defers the replays of a Session to a later event. Returns whether no other Session was deferred before.
     pub(in crate::broker) fn defer(&mut self, slot: usize, key: SessionKey) -> bool {
+        if !self.is_deferred.insert((slot, key)) {
+            return false;
+        }
         self.deferred.push_back((slot, key));
         self.deferred.len() == 1
     }
 
     /// The next deferred Session, while this event has visits left.
     pub(in crate::broker) fn next_deferred(&mut self) -> Option<(usize, SessionKey)> {
-        if self.visits == 0 { None } else { self.deferred.pop_front() }
+        if self.visits == 0 {
+            return None;
+        }
+        let next = self.deferred.pop_front()?;
+        self.is_deferred.remove(&next);
+        Some(next)
+    }
+
+    /// How many Sessions have replays that go on in a later turn.
+    #[cfg(test)]
+    pub(in crate::broker) fn deferred(&self) -> usize {
+        self.deferred.len()
     }
 
     /// Whether any Session is deferred.
@@ -167,14 +190,21 @@ mod tests {
         let mut retained = Retained::new(ShardId(0));
         let publisher = Publisher { key: Some(SessionKey(1)), ..Publisher::broker() };
         let never = Timestamp::NEVER;
-        let first = retained.set(&shared, &accepted("x", never), &publisher).unwrap();
+        let first = retained
+            .set((&mut shared.retained_mut(), &shared.retained_order), &accepted("x", never), &publisher)
+            .unwrap();
         assert!(matches!(first, RetainedChange::Set { number: 1, .. }));
         let end = Timestamp::default() + Duration::from_secs(1);
-        let second = retained.set(&shared, &accepted("y", end), &publisher).unwrap();
+        let second = retained
+            .set((&mut shared.retained_mut(), &shared.retained_order), &accepted("y", end), &publisher)
+            .unwrap();
         assert!(matches!(second, RetainedChange::Set { number: 2, gone, .. } if gone.is_empty()));
         retained.begin_event(&shared);
         assert_eq!(retained.expire(&shared, end), [1, 2]);
         assert!(shared.retained().is_empty());
-        assert_eq!(retained.clear(&shared, &accepted("", never), &publisher), RetainedChange::None);
+        assert_eq!(
+            retained.clear((&mut shared.retained_mut(), &shared.retained_order), &accepted("", never), &publisher),
+            RetainedChange::None
+        );
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
-use crate::broker::Event::{PeerClosed, ShardCongestion, StoreCongestion, StoreRoom};
-use crate::broker::{QueueOverflow, Report, StoreRoom as Room};
+use crate::broker::Event::{AccessChanged, PeerClosed, ShardCongestion, StoreCongestion, StoreRoom};
+use crate::broker::{QueueOverflow, Report, Settings, StoreRoom as Room};
 use crate::codec::{ClientPacket, Connect, ReasonCode};
-use crate::routing::ShardId;
+use crate::routing::{Access, ShardId};
 
 /// A disconnected durable subscriber to `t` on shard 0, whose queue of three messages is full.
 fn full(shards: usize) -> Harness {
@@ -89,6 +89,19 @@ fn publisher_that_waits_for_room_is_resumed_when_its_receiver_ends_or_unsubscrib
         let subscriber = harness.connect(durable("s"));
         harness.run(subscriber, [unsubscribe(1, &["t"])]);
         assert_eq!(publishers.map(|publisher| harness.is_paused(publisher)), [false; 2]);
+
+        let mut harness = full(shards);
+        let publishers = waiting(&mut harness, ["a", "b"]);
+        let subscriber = harness.connect(durable("s"));
+        harness.run(subscriber, [subscribe("t", Q0)]);
+        assert_eq!(publishers.map(|publisher| harness.is_paused(publisher)), [false; 2], "nothing is queued for QoS 0");
+
+        let mut harness = full(shards);
+        let publishers = waiting(&mut harness, ["a", "b"]);
+        let subscriber = harness.connect(durable("s"));
+        let access = std::sync::Arc::new(Access::new(Vec::new()));
+        harness.event(0, AccessChanged { connection: subscriber.id, access });
+        assert_eq!(publishers.map(|publisher| harness.is_paused(publisher)), [false; 2], "it may not receive them");
 
         let mut harness = full(shards);
         let publishers = waiting(&mut harness, ["a", "b"]);
@@ -273,4 +286,57 @@ fn peer_closed_is_ignored_while_the_connection_is_read() {
     let client = harness.connect(transient("c"));
     harness.event(0, PeerClosed { connection: client.id });
     assert!(!harness.is_closed(client));
+}
+
+/// A client that can't go on while its connection is paused, whatever for, and comes again and again.
+#[test]
+fn who_waits_is_not_forgotten_when_many_who_waited_before_are_gone() {
+    let congestions = [
+        ("the store", StoreCongestion(true), StoreCongestion(false)),
+        ("the disk", StoreRoom(Room::None), StoreRoom(Room::Some)),
+        (
+            "a shard",
+            ShardCongestion { shard: ShardId(1), congested: true },
+            ShardCongestion { shard: ShardId(1), congested: false },
+        ),
+    ];
+    for (name, begin, end) in congestions {
+        let mut harness = Harness::with(2, Settings { queued_messages_max: 1_000, ..settings() });
+        let there = harness.connect_to(1, durable("s"));
+        harness.run(there, [subscribe("t", Q1)]);
+        harness.event(0, begin);
+        for number in 1..=100 {
+            let client = harness.connect(v311("c", false));
+            harness.send(client, publish("t", "x", Q2, number));
+            assert!(harness.is_paused(client), "{name}");
+            harness.lose(client);
+        }
+        let client = harness.connect(v311("c", false));
+        harness.send(client, publish("t", "x", Q2, 101));
+        assert!(harness.is_paused(client), "{name}");
+        harness.event(0, end);
+        harness.advance(Duration::from_millis(10));
+        assert!(!harness.is_paused(client), "{name}");
+    }
+}
+
+#[test]
+fn who_is_woken_in_vain_again_and_again_is_known_once() {
+    let mut settings = settings();
+    settings.queued_bytes_max = 10_000;
+    settings.queue_overflow = QueueOverflow::Reject;
+    let mut harness = Harness::with(1, settings);
+    let subscriber = harness.connect(durable("s"));
+    harness.run(subscriber, [subscribe("$share/g/t", Q1)]);
+    let filler = harness.connect(transient("filler"));
+    harness.run(filler, (1..=20).map(|number| publish("t", "small", Q1, number)));
+    let publisher = harness.connect(v311("p", true));
+    let large = message("t", "", Q1, 7).with_payload(vec![b'x'; 9_500]);
+    harness.send(publisher, ClientPacket::Publish(large));
+    assert!(harness.is_paused(publisher));
+    for number in 1..=15 {
+        harness.send(subscriber, puback(number));
+        assert!(harness.is_paused(publisher));
+        assert_eq!(harness.shards[0].flow.waiting_for_shares(), 1);
+    }
 }

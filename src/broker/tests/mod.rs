@@ -28,6 +28,7 @@ mod queries;
 mod queue_head;
 mod retained;
 mod retained_order;
+mod retained_threads;
 mod shared;
 mod subscribe;
 mod takeover;

@@ -257,6 +257,28 @@ fn replay_that_visits_many_nodes_continues_in_later_turns() {
 }
 
 #[test]
+fn replay_that_is_restarted_many_times_is_deferred_once() {
+    let limits = RetainedLimits { retained_messages_max: 20_000, retained_bytes_max: 100_000_000 };
+    let mut harness = Harness::with_retained(1, settings(), limits);
+    let publisher = harness.connect(transient("p"));
+    for number in 0..6_000 {
+        harness.run(publisher, [retain(&format!("{number}/y"), "x", Q0, 0)]);
+    }
+    harness.run(publisher, [retain("last/x", "x", Q0, 0)]);
+    let client = harness.connect(transient("a"));
+    for number in 1..=20 {
+        harness.run(client, [subscribe("+/x", Q0), unsubscribe(number, &["+/x"])]);
+    }
+    let other = harness.connect(transient("b"));
+    harness.send(client, subscribe("+/x", Q0));
+    harness.run(other, [subscribe("+/x", Q0)]);
+    assert_eq!(harness.shards[0].retained.deferred(), 2);
+    harness.advance(std::time::Duration::from_millis(20));
+    assert_eq!(harness.received(other), ["PUBLISH last/x x q0 retain"]);
+    assert_eq!(harness.received(client), ["SUBACK 1 00", "PUBLISH last/x x q0 retain"]);
+}
+
+#[test]
 fn replaced_subscription_lowers_the_qos_of_the_rest_of_a_replay() {
     let mut harness = Harness::new();
     let publisher = harness.connect(transient("p"));
