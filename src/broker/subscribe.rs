@@ -100,7 +100,7 @@ impl Shard {
         let key = entry.subscriber.key;
         let subscriptions_max = self.settings.subscriptions_per_session_max;
         let mut outcomes = Vec::with_capacity(answers.len());
-        // Locked before the index: a message that is retained meanwhile is routed to all of the new subscriptions, or comes by their cursors.
+        // Locked before the index, see `accept`: a concurrent retained message is either routed to the new subscriptions or found by their cursors.
         let retained = self.shared.retained();
         let mut index = self.shared.directory.index_mut();
         for answer in &mut *answers {

@@ -21,8 +21,7 @@ struct BacklogState {
     budget: PauseBudget,
 }
 
-/// The publishers that wait for a receiver, each once. It may be the receiver of all clients there are, so they are not looked through for
-/// each message.
+/// The paused publishers of one receiver, each once. Lookup takes constant time, because every client may publish to the same receiver.
 #[derive(Debug, Default)]
 struct Publishers {
     in_order: Vec<Origin>,
@@ -153,7 +152,7 @@ impl BacklogState {
 }
 
 impl Publishers {
-    /// Adds one. `false` if it was there.
+    /// Adds a publisher. Returns `false` if it was present.
     fn add(&mut self, origin: Origin) -> bool {
         let is_new = self.known.insert((origin.shard, origin.connection));
         if is_new {

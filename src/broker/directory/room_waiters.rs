@@ -16,7 +16,7 @@ use crate::routing::{SessionKey, ShardId, Subscriber};
 #[derive(Debug, Default)]
 pub(in crate::broker) struct RoomWaiters(Mutex<HashMap<SessionKey, Waiters, RandomState>>);
 
-/// The publishers that wait for one Session, each once. One that leaves is found without a look at the others: all of them may leave.
+/// The publishers that wait for room in the queue of one Session, each once. Removal does not search the others, because all may leave.
 #[derive(Debug, Default)]
 struct Waiters {
     in_order: BTreeMap<i64, Origin>,
@@ -81,7 +81,7 @@ impl RoomWaiters {
 }
 
 impl Waiters {
-    /// Adds a publisher, in place of where it waited before.
+    /// Adds a publisher, and removes it from its previous position.
     fn add(&mut self, origin: Origin, position: Position) {
         self.remove(origin);
         let place = match position {

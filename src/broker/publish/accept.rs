@@ -31,8 +31,8 @@ impl Shard {
     ) -> Verdict {
         // Taken out of `self` to avoid cloning the `Arc` of the route. Re-entrant publishes (dead letters) see an empty cache.
         let mut routes = std::mem::take(&mut self.routes);
-        // Locked from before the route is resolved until the message is retained, as by a SUBSCRIBE from before its subscriptions are in the
-        // index until it has its cursors: so a new subscription gets the message once, either from the route or from its cursor.
+        // Locked before the route is resolved and until the message is retained. SUBSCRIBE holds the same lock while it inserts its
+        // subscriptions and creates its cursors, so a new subscription gets the message once: by the route or by its cursor.
         let shared = application.retain.then(|| Arc::clone(&self.shared));
         let retained = shared.as_deref().map(Shared::retained_mut);
         let resolved = routes.resolve(&self.shared, &self.settings, &application.message.topic);

@@ -118,7 +118,7 @@ impl Shard {
         while self.wake_next(to, turn) {}
     }
 
-    /// What the Session in `slot` receives has changed: publishers that wait for room in its queue may need none any more.
+    /// Wakes the publishers that wait for room in the queue of the Session in `slot`, after a change of what the Session receives.
     pub(in crate::broker) fn wake_for_change(&mut self, slot: usize, turn: &mut Turn<'_>) {
         if let Some(entry) = self.sessions.get(slot).filter(|entry| entry.subscriber.is_awaited()) {
             let subscriber = Arc::clone(&entry.subscriber);

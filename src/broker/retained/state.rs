@@ -27,7 +27,7 @@ pub(in crate::broker) struct Retained {
     visits: usize,
     /// Sessions whose replays used up the visits of an event, in that order.
     deferred: VecDeque<(usize, SessionKey)>,
-    /// The same: each is there once, also if its replays were ended and it has others.
+    /// The Sessions in `deferred`, so that each is there once.
     is_deferred: HashSet<(usize, SessionKey), RandomState>,
 }
 
@@ -134,7 +134,7 @@ impl Retained {
         Some(next)
     }
 
-    /// How many Sessions have replays that go on in a later turn.
+    /// The number of Sessions whose replays continue after a later event.
     #[cfg(test)]
     pub(in crate::broker) fn deferred(&self) -> usize {
         self.deferred.len()

@@ -288,7 +288,7 @@ fn peer_closed_is_ignored_while_the_connection_is_read() {
     assert!(!harness.is_closed(client));
 }
 
-/// A client that can't go on while its connection is paused, whatever for, and comes again and again.
+/// A client that reconnects repeatedly while its connections stay paused.
 #[test]
 fn who_waits_is_not_forgotten_when_many_who_waited_before_are_gone() {
     let congestions = [

@@ -1,4 +1,4 @@
-//! Shards on threads of their own: what a subscription gets of messages that are retained while it is made.
+//! Two shards on two threads: a new subscription gets each concurrently retained message once.
 
 use std::collections::BTreeMap;
 use std::sync::Barrier;
@@ -14,7 +14,7 @@ use crate::timestamp::Timestamp;
 const ROUNDS: u16 = 3_000;
 const TOPICS: usize = 12;
 
-/// Has a shard handle a packet, and returns what it is to do.
+/// Handles a packet on a shard, and returns its actions.
 fn handle(shard: &mut Shard, now: Timestamp, connection: ConnectionId, packet: ClientPacket) -> Vec<Action> {
     let mut actions = Vec::new();
     shard.handle(now, Event::Packet { connection, packet }, &mut actions);
