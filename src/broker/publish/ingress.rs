@@ -32,30 +32,27 @@ impl Shard {
     pub(in crate::broker) fn on_publish(&mut self, slot: usize, application: Application, turn: &mut Turn<'_>) {
         self.counters.message_received(application.qos, application.message.payload.len());
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
-        match self.check_publish(id, &application, turn) {
-            Ok(()) => {
-                if let Some(blocked) = self.publish(slot, application, turn) {
-                    self.block(id, blocked, Position::Back, turn);
-                }
-            }
-            Err(reason_code) => {
-                if let Some(packet_id) = application.packet_id {
-                    let (qos, wait, duplicate) = (application.qos, None, false);
-                    self.drive(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
-                }
-            }
+        if let Some(blocked) = self.publish(slot, application, turn) {
+            self.block(id, blocked, Position::Back, turn);
         }
     }
 
-    /// Accepts a message that the client may publish, and answers it. Returns the message if it can be neither accepted nor refused now.
+    /// Accepts a message that the client may publish now, and answers it. Returns the message if it can be neither accepted nor refused now.
     pub(in crate::broker) fn publish(
         &mut self,
         slot: usize,
         application: Application,
         turn: &mut Turn<'_>,
     ) -> Option<Box<BlockedMessage>> {
+        let id = self.sessions.get(slot)?.connection?;
+        if let Err(reason_code) = self.check_publish(id, &application, turn) {
+            if let Some(packet_id) = application.packet_id {
+                let (qos, wait, duplicate) = (application.qos, None, false);
+                self.drive(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
+            }
+            return None;
+        }
         let entry = self.sessions.get(slot)?;
-        let id = entry.connection?;
         let publisher = Publisher {
             key: Some(entry.subscriber.key),
             client_id: application.retain.then(|| entry.subscriber.client_id.clone()),

@@ -112,6 +112,21 @@ fn publisher_that_waits_for_room_is_resumed_when_its_receiver_ends_or_unsubscrib
 }
 
 #[test]
+fn access_of_a_waiting_publisher_is_checked_again_when_there_is_room() {
+    let mut harness = full(2);
+    let [publisher] = waiting(&mut harness, ["a"]);
+    let access = std::sync::Arc::new(Access::new(Vec::new()));
+    harness.event(1, AccessChanged { connection: publisher.id, access });
+    let subscriber = harness.connect(durable("s"));
+    assert_eq!(harness.received(subscriber).len(), 3);
+    harness.send(subscriber, puback(1));
+    assert!(!harness.is_paused(publisher));
+    assert_eq!(harness.received(publisher), ["PUBACK 7 0x87"], "3.1.1 encodes it without the Reason Code");
+    assert_eq!(harness.received(subscriber), [""; 0]);
+    assert_eq!(harness.shards[1].counters().denied, 1);
+}
+
+#[test]
 fn room_freed_before_the_publisher_is_in_the_list_resumes_it() {
     let mut harness = full(2);
     let subscriber = harness.connect(durable("s"));
