@@ -166,7 +166,7 @@ impl Store {
         self.shared.pending.announce(urgency);
     }
 
-    /// Whether so many bytes are pending that publishers should be paused (backpressure).
+    /// Whether the pending bytes exceed the limit above which publishers should be paused (backpressure).
     pub fn is_congested(&self) -> bool {
         self.shared.pending.is_congested()
     }

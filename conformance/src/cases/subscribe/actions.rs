@@ -195,7 +195,7 @@ pub(super) fn maximum_packet_size(cx: &mut Context) -> Outcome {
     let connect = cx.connecting("a").with(property::MAXIMUM_PACKET_SIZE, limit);
     let mut client = cx.connect(connect)?;
     let filters = limit - if limit > 129 { 6 } else { 5 };
-    // Many brokers refuse so many levels and may want to give a reason.
+    // Many brokers refuse a topic with this number of levels, and may give a reason.
     let deep = cx.topic(&"/".repeat(1000));
     let mut subscribe = Subscribe::default().packet_id(1);
     for number in 0..filters {
