@@ -1,4 +1,4 @@
-use super::harness::{Harness, settings};
+use super::harness::{Client, Harness, settings};
 use super::packets::*;
 use crate::broker::{Record, RetainedChange};
 use crate::codec::{ClientPacket, Publish, RetainHandling, SubscriptionOptions};
@@ -278,8 +278,8 @@ fn replay_that_is_restarted_many_times_is_deferred_once() {
     assert_eq!(harness.received(client), ["SUBACK 1 00", "PUBLISH last/x x q0 retain"]);
 }
 
-#[test]
-fn replaced_subscription_lowers_the_qos_of_the_rest_of_a_replay() {
+/// Retained messages of `t/1` to `t/4`, and a client with Receive Maximum 1.
+fn four_retained_and_a_client_that_takes_one_at_a_time() -> (Harness, Client) {
     let mut harness = Harness::new();
     let publisher = harness.connect(transient("p"));
     for number in 1..=4 {
@@ -288,6 +288,12 @@ fn replaced_subscription_lowers_the_qos_of_the_rest_of_a_replay() {
     let mut connect = transient("a");
     connect.properties.receive_maximum = std::num::NonZeroU16::new(1).unwrap();
     let client = harness.connect(connect);
+    (harness, client)
+}
+
+#[test]
+fn replaced_subscription_lowers_the_qos_of_the_rest_of_a_replay() {
+    let (mut harness, client) = four_retained_and_a_client_that_takes_one_at_a_time();
     assert_eq!(harness.ask(client, subscribe("t/#", Q1)), ["SUBACK 1 01", "PUBLISH t/1 x q1 #1 retain"]);
     let without = SubscriptionOptions { retain_handling: RetainHandling::DoNotSend, ..options(Q0) };
     harness.run(client, [subscribe_with("t/#", without)]);
@@ -302,14 +308,7 @@ fn replaced_subscription_lowers_the_qos_of_the_rest_of_a_replay() {
 
 #[test]
 fn revoked_access_applies_to_the_rest_of_a_replay() {
-    let mut harness = Harness::new();
-    let publisher = harness.connect(transient("p"));
-    for number in 1..=4 {
-        harness.run(publisher, [retain(&format!("t/{number}"), "x", Q1, 1)]);
-    }
-    let mut connect = transient("a");
-    connect.properties.receive_maximum = std::num::NonZeroU16::new(1).unwrap();
-    let client = harness.connect(connect);
+    let (mut harness, client) = four_retained_and_a_client_that_takes_one_at_a_time();
     harness.run(client, [subscribe("t/#", Q1)]);
     let access = std::sync::Arc::new(crate::routing::Access::new(Vec::new()));
     harness.event(0, crate::broker::Event::AccessChanged { connection: client.id, access });

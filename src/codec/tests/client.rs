@@ -135,19 +135,7 @@ fn fields_that_3_1_1_lacks_are_not_encoded() {
 
 /// Decodes `input` in pieces of `piece` bytes. Returns the packets, and the number of remaining bytes or the error.
 fn read_all(mut decoder: ServerDecoder, input: &[u8], piece: usize) -> (Vec<ServerPacket>, Result<usize, DecodeError>) {
-    let mut packets = Vec::new();
-    let mut buffer = Bytes::new();
-    for chunk in input.chunks(piece) {
-        buffer = Bytes::from([&buffer, chunk].concat());
-        loop {
-            match decoder.decode(&mut buffer) {
-                Ok(Some(packet)) => packets.push(packet),
-                Ok(None) => break,
-                Err(error) => return (packets, Err(error)),
-            }
-        }
-    }
-    (packets, Ok(buffer.len()))
+    decode_in_pieces(input, piece, |buffer| decoder.decode(buffer))
 }
 
 proptest! {

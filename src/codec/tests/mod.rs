@@ -85,3 +85,24 @@ fn refused(version: ProtocolVersion, frame: &[u8], error: DecodeError) {
 fn accepted(version: ProtocolVersion, frame: &[u8]) {
     decode(version, frame).unwrap_or_else(|error| panic!("{frame:02x?}: {error}"));
 }
+
+/// Passes `input` to a decoder in pieces of `piece` bytes. Returns the packets, and the number of remaining bytes or the error.
+fn decode_in_pieces<P>(
+    input: &[u8],
+    piece: usize,
+    mut decode: impl FnMut(&mut Bytes) -> Result<Option<P>, DecodeError>,
+) -> (Vec<P>, Result<usize, DecodeError>) {
+    let mut packets = Vec::new();
+    let mut buffer = Bytes::new();
+    for chunk in input.chunks(piece) {
+        buffer = Bytes::from([&buffer, chunk].concat());
+        loop {
+            match decode(&mut buffer) {
+                Ok(Some(packet)) => packets.push(packet),
+                Ok(None) => break,
+                Err(error) => return (packets, Err(error)),
+            }
+        }
+    }
+    (packets, Ok(buffer.len()))
+}

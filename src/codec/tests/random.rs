@@ -12,19 +12,7 @@ fn read_all(
     piece: usize,
 ) -> (Vec<ClientPacket>, Result<usize, DecodeError>) {
     let mut decoder = version.map_or(Decoder::new(1_000), connected);
-    let mut packets = Vec::new();
-    let mut buffer = Bytes::new();
-    for chunk in input.chunks(piece) {
-        buffer = Bytes::from([&buffer, chunk].concat());
-        loop {
-            match decoder.decode(&mut buffer) {
-                Ok(Some(packet)) => packets.push(packet),
-                Ok(None) => break,
-                Err(error) => return (packets, Err(error)),
-            }
-        }
-    }
-    (packets, Ok(buffer.len()))
+    decode_in_pieces(input, piece, |buffer| decoder.decode(buffer))
 }
 
 proptest! {
