@@ -40,8 +40,7 @@ impl Shard {
         let wait = if subscriptions.is_empty() {
             None
         } else {
-            let message_id =
-                subscribe.user_properties.iter().any(|(name, value)| &**name == "message-id" && &**value == "true");
+            let message_id = subscribe.user_properties.contains("message-id", "true");
             if message_id && let Some(entry) = self.sessions.get_mut(slot) {
                 entry.session.want_message_ids();
             }

@@ -5,6 +5,7 @@ use super::primitives::{Reader, put_packet};
 use super::property::{
     Place, REASON_STRING, decode_properties, put_properties, put_string_property, put_user_properties, user_property,
 };
+use super::user_properties::skip_user_property;
 use super::{DecodeError, PacketId, PacketType, ProtocolVersion, ReasonCode, UserProperties};
 
 /// A PUBACK, PUBREC, PUBREL or PUBCOMP packet. They differ by packet type only.
@@ -39,8 +40,17 @@ impl Ack {
         version: ProtocolVersion,
         reader: &mut Reader<'_>,
     ) -> Result<Self, DecodeError> {
-        let mut ack = Self::decode_with_details(packet_type, version, reader)?;
-        ack.details = None;
+        let mut ack = Self::new(reader.packet_id()?, ReasonCode::Success);
+        if version.has_properties() && !reader.is_empty() {
+            ack.reason_code = reader.reason_code(packet_type)?;
+            if !reader.is_empty() {
+                decode_properties(reader, Place::Acknowledgement, |id, reader| match id {
+                    REASON_STRING => reader.str().map(drop),
+                    _ => skip_user_property(reader),
+                })?;
+            }
+        }
+        reader.finish()?;
         Ok(ack)
     }
 

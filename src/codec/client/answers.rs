@@ -10,6 +10,7 @@ use crate::codec::property::{
     SESSION_EXPIRY_INTERVAL, SHARED_SUBSCRIPTION_AVAILABLE, SUBSCRIPTION_IDENTIFIERS_AVAILABLE, TOPIC_ALIAS_MAXIMUM,
     USER_PROPERTY, WILDCARD_SUBSCRIPTION_AVAILABLE, decode_properties, flag, user_property,
 };
+use crate::codec::user_properties::skip_user_property;
 use crate::codec::{
     Connack, ConnackProperties, DecodeError, PacketId, PacketType, ProtocolVersion, Qos, ReasonCode, Suback, Unsuback,
 };
@@ -113,7 +114,7 @@ fn acknowledged(
         decode_properties(reader, Place::Acknowledgement, |id, reader| {
             match id {
                 REASON_STRING => reason_string = Some(reader.string()?),
-                _ => drop(user_property(reader)?),
+                _ => skip_user_property(reader)?,
             }
             Ok(())
         })?;

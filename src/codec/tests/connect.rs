@@ -50,7 +50,8 @@ fn properties_of_connect_and_will_are_decoded() {
     assert_eq!(properties.maximum_packet_size.unwrap().get(), 256);
     assert_eq!(properties.topic_alias_maximum, 7);
     assert!(properties.request_response_information && !properties.request_problem_information);
-    assert_eq!(properties.user_properties, [("k".into(), "v".into())]);
+    assert_eq!(properties.user_properties.iter().collect::<Vec<_>>(), [("k", "v")]);
+    assert_eq!((properties.user_property("k"), properties.user_property("v")), (Some("v"), None));
     assert_eq!(properties.authentication_method.unwrap(), "m");
     assert_eq!(properties.authentication_data.unwrap(), &b"d"[..]);
     let will = read.will.unwrap();

@@ -172,7 +172,7 @@ prop_compose! {
         maximum_packet_size in any::<u32>(),
         topic_alias_maximum in any::<u16>(),
         informations in any::<(bool, bool)>(),
-        user_properties in user_properties(),
+        user_properties in encoded_user_properties(),
         authentication in of((text(), of(binary()))),
     ) -> ConnectProperties {
         let (authentication_method, authentication_data) = authentication.unzip();
@@ -272,7 +272,7 @@ prop_compose! {
     fn subscribe(version: ProtocolVersion)(
         packet_id in packet_id(),
         subscription_id in of(1u32..=268_435_455),
-        user_properties in user_properties(),
+        user_properties in encoded_user_properties(),
         subscriptions in vec((filter(), 0u8..=2, any::<(bool, bool)>(), 0u8..=2), 1..4),
     ) -> Subscribe {
         let subscription = |(filter, qos, (no_local, retain_as_published), handling): (Filter, u8, (bool, bool), u8)| {
@@ -289,7 +289,7 @@ prop_compose! {
         Subscribe {
             packet_id,
             subscription_id: subscription_id.filter(|_| version == V5).and_then(NonZeroU32::new),
-            user_properties: if version == V5 { user_properties } else { vec![] },
+            user_properties: if version == V5 { user_properties } else { EncodedUserProperties::new() },
             subscriptions: subscriptions.into_iter().map(subscription).collect(),
         }
     }
@@ -298,10 +298,10 @@ prop_compose! {
 prop_compose! {
     fn unsubscribe(version: ProtocolVersion)(
         packet_id in packet_id(),
-        user_properties in user_properties(),
+        user_properties in encoded_user_properties(),
         filters in vec(filter(), 1..4),
     ) -> Unsubscribe {
-        Unsubscribe { packet_id, user_properties: if version == V5 { user_properties } else { vec![] }, filters }
+        Unsubscribe { packet_id, user_properties: if version == V5 { user_properties } else { EncodedUserProperties::new() }, filters }
     }
 }
 
@@ -309,7 +309,7 @@ prop_compose! {
     fn disconnect()(
         reason_code in reason_code(PacketType::Disconnect),
         reason_string in of(text()),
-        user_properties in user_properties(),
+        user_properties in encoded_user_properties(),
     ) -> Disconnect {
         Disconnect { reason_string, user_properties, ..Disconnect::new(reason_code) }
     }
@@ -321,7 +321,7 @@ prop_compose! {
         method in text(),
         authentication_data in of(binary()),
         reason_string in of(text()),
-        user_properties in user_properties(),
+        user_properties in encoded_user_properties(),
     ) -> Auth {
         Auth { authentication_data, reason_string, user_properties, ..Auth::new(reason_code, Some(method)) }
     }
@@ -393,6 +393,10 @@ fn message_properties() -> impl Strategy<Value = MessageProperties> {
 
 fn user_properties() -> impl Strategy<Value = UserProperties> {
     vec((text(), text()), 0..3)
+}
+
+fn encoded_user_properties() -> impl Strategy<Value = EncodedUserProperties> {
+    user_properties().prop_map(|properties| properties.into_iter().collect())
 }
 
 fn packet_id() -> impl Strategy<Value = PacketId> {
