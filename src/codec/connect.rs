@@ -169,16 +169,22 @@ impl Connect {
         }
         connect.client_id = reader.string()?;
         if connect.client_id.is_empty() && version.needs_client_id(flags.clean_start) {
-            return Err(DecodeError::ClientIdMissing);
+            return Err(DecodeError::ClientIdMissing(version));
         }
         if flags.will {
             connect.will = Some(Will::decode(reader, version, flags.will_qos, flags.will_retain)?);
         }
-        if flags.user_name {
+        let is_flexible = version.may_omit_credentials();
+        if flags.user_name && !(is_flexible && reader.is_empty()) {
             connect.user_name = Some(reader.string()?);
         }
-        if flags.password {
+        if flags.password && !(is_flexible && reader.is_empty()) {
             connect.password = Some(reader.binary()?);
+        }
+        for is_announced in [flags.user_name, flags.password] {
+            if is_flexible && !is_announced && !reader.is_empty() {
+                reader.skip_binary()?;
+            }
         }
         reader.finish()?;
         Ok(connect)
@@ -254,8 +260,14 @@ struct ConnectFlags {
 
 impl ConnectFlags {
     fn new(byte: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        let is_set = |bit: u8| byte & 1 << bit != 0;
         let malformed = DecodeError::ConnectFlags(byte);
+        let unused = match (version.ignores_unused(), byte & WILL_FLAG) {
+            (true, 0) => WILL_QOS_AND_RETAIN | RESERVED,
+            (true, _) => RESERVED,
+            (false, _) => 0,
+        };
+        let byte = byte & !unused;
+        let is_set = |bit: u8| byte & 1 << bit != 0;
         let flags = Self {
             clean_start: is_set(1),
             will: is_set(2),
@@ -270,3 +282,8 @@ impl ConnectFlags {
         if reserved || will_without || password_alone { Err(malformed) } else { Ok(flags) }
     }
 }
+
+/// Bits of the Connect Flags.
+const RESERVED: u8 = 0b0000_0001;
+const WILL_FLAG: u8 = 0b0000_0100;
+const WILL_QOS_AND_RETAIN: u8 = 0b0011_1000;

@@ -67,6 +67,7 @@ impl<'a> Reader<'a> {
     pub(super) fn variable_byte_integer(&mut self) -> Result<u32, DecodeError> {
         let (value, length) = variable_byte_integer(self.rest())?.ok_or(DecodeError::Truncated)?;
         self.position += length;
+        check_shortest(usize::try_from(value).unwrap_or(usize::MAX), length)?;
         Ok(value)
     }
 
@@ -94,6 +95,24 @@ impl<'a> Reader<'a> {
             return Err(DecodeError::NullCharacter);
         }
         std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)
+    }
+
+    /// Validates a UTF-8 Encoded String without returning it.
+    pub(super) fn skip_string(&mut self) -> Result<(), DecodeError> {
+        let start = self.position;
+        let range = self.prefixed()?;
+        let bytes = self.frame.get(range).unwrap_or_default();
+        // Fast path: one pass over ASCII without U+0000, of which neither a byte nor the byte minus 1 has the highest bit.
+        if bytes.iter().fold(0, |bits, byte| bits | byte | byte.wrapping_sub(1)) & 0x80 == 0 {
+            return Ok(());
+        }
+        self.position = start;
+        self.str().map(drop)
+    }
+
+    /// The next byte, if there is one.
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.rest().first().copied()
     }
 
     pub(super) fn skip_binary(&mut self) -> Result<(), DecodeError> {
@@ -166,8 +185,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The Variable Byte Integer at the front of `input` and its length in bytes; `None` if it is incomplete.
-/// [MQTT-1.5.5-1]
+/// The Variable Byte Integer at the front of `input` and its length in bytes; `None` if it is incomplete. It may be
+/// longer than its value needs, as 3.1 and 3.1.1 permit for the Remaining Length.
 pub(super) fn variable_byte_integer(input: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
     // Fast path: most packets are small.
     if let Some(&byte @ 0..0x80) = input.first() {
@@ -177,11 +196,15 @@ pub(super) fn variable_byte_integer(input: &[u8]) -> Result<Option<(u32, usize)>
     for (index, &byte) in input.iter().take(VARIABLE_BYTE_INTEGER_LENGTH_MAX).enumerate() {
         value |= u32::from(byte & 0x7F) << (7 * index);
         if byte & 0x80 == 0 {
-            let overlong = byte == 0 && index > 0;
-            return if overlong { Err(DecodeError::VariableByteInteger) } else { Ok(Some((value, index + 1))) };
+            return Ok(Some((value, index + 1)));
         }
     }
     if input.len() < VARIABLE_BYTE_INTEGER_LENGTH_MAX { Ok(None) } else { Err(DecodeError::VariableByteInteger) }
+}
+
+/// Fails if `length` bytes are more than `value` needs as a Variable Byte Integer. [MQTT-1.5.5-1]
+pub(super) const fn check_shortest(value: usize, length: usize) -> Result<(), DecodeError> {
+    if length > 1 && length > variable_byte_integer_len(value) { Err(DecodeError::VariableByteInteger) } else { Ok(()) }
 }
 
 /// The length of `value` as a Variable Byte Integer, in bytes.

@@ -108,6 +108,7 @@ impl Subscription {
         let filter = reader.filter()?;
         let byte = reader.u8()?;
         if !version.has_properties() {
+            let byte = if version.ignores_unused() { byte & 0b11 } else { byte };
             let qos = Qos::new(byte).ok_or(DecodeError::SubscriptionOptions(byte))?; // [MQTT-3.8.3-4] of 3.1.1
             return Ok(Self { filter, options: SubscriptionOptions::new(qos) });
         }

@@ -2,7 +2,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::DecodeError;
 use super::primitives::Reader;
-use super::property::put_user_property;
+use super::property::{USER_PROPERTY, put_user_property};
 use super::runs::Runs;
 
 /// User Properties that are not forwarded, in the order of their packet.
@@ -87,7 +87,7 @@ impl UserPropertyRuns {
     /// Adds the property whose value follows in `reader`, behind its identifier.
     pub(super) fn keep(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         let start = reader.position() - 1;
-        skip_user_property(reader)?;
+        skip_user_properties(reader)?;
         self.0.add(start..reader.position());
         Ok(())
     }
@@ -98,11 +98,16 @@ impl UserPropertyRuns {
     }
 }
 
-/// Validates the value of a User Property.
-pub(super) fn skip_user_property(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-    reader.str()?;
-    reader.str()?;
-    Ok(())
+/// Validates the value of a User Property, and further User Properties that follow it immediately.
+pub(super) fn skip_user_properties(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    loop {
+        reader.skip_string()?;
+        reader.skip_string()?;
+        if reader.peek() != Some(USER_PROPERTY) {
+            return Ok(());
+        }
+        reader.u8()?;
+    }
 }
 
 /// Splits the bytes that a Two Byte Integer announces from those behind them.

@@ -10,14 +10,14 @@ use crate::codec::property::{
     SESSION_EXPIRY_INTERVAL, SHARED_SUBSCRIPTION_AVAILABLE, SUBSCRIPTION_IDENTIFIERS_AVAILABLE, TOPIC_ALIAS_MAXIMUM,
     USER_PROPERTY, WILDCARD_SUBSCRIPTION_AVAILABLE, decode_properties, flag, user_property,
 };
-use crate::codec::user_properties::skip_user_property;
+use crate::codec::user_properties::skip_user_properties;
 use crate::codec::{
     Connack, ConnackProperties, DecodeError, PacketId, PacketType, ProtocolVersion, Qos, ReasonCode, Suback, Unsuback,
 };
 
 /// Decodes the body of a CONNACK.
 pub(super) fn connack(reader: &mut Reader<'_>, version: ProtocolVersion) -> Result<Connack, DecodeError> {
-    let flags = reader.u8()?;
+    let flags = reader.u8()? & if version.ignores_unused() { 0 } else { u8::MAX };
     if flags > 1 {
         return Err(DecodeError::ConnectFlags(flags)); // [MQTT-3.2.2-1]
     }
@@ -114,7 +114,7 @@ fn acknowledged(
         decode_properties(reader, Place::Acknowledgement, |id, reader| {
             match id {
                 REASON_STRING => reason_string = Some(reader.string()?),
-                _ => skip_user_property(reader)?,
+                _ => skip_user_properties(reader)?,
             }
             Ok(())
         })?;

@@ -105,7 +105,7 @@ fn server_packet_in(version: ProtocolVersion) -> BoxedStrategy<ServerPacket> {
         1 => Just(ServerPacket::Pingresp),
     ];
     if version != V5 {
-        return prop_oneof![8 => of_all_versions, 3 => control_of_3_1_1()].boxed();
+        return prop_oneof![8 => of_all_versions, 3 => control_before_5(version)].boxed();
     }
     let connack = connack().prop_map(|connack| ServerPacket::Connack(Box::new(connack)));
     let codes = |packet_type| (packet_id(), vec(reason_code(packet_type), 1..4), of(text()));
@@ -122,8 +122,8 @@ fn server_packet_in(version: ProtocolVersion) -> BoxedStrategy<ServerPacket> {
     prop_oneof![6 => of_all_versions, 3 => connack, 1 => suback, 1 => unsuback, 1 => disconnect, 1 => auth].boxed()
 }
 
-/// Packets that 3.1.1 can represent.
-fn control_of_3_1_1() -> impl Strategy<Value = ServerPacket> {
+/// Packets that 3.1 and 3.1.1 can represent.
+fn control_before_5(version: ProtocolVersion) -> impl Strategy<Value = ServerPacket> {
     use ReasonCode as Code;
     let refusals = [
         Code::UnsupportedProtocolVersion,
@@ -134,7 +134,9 @@ fn control_of_3_1_1() -> impl Strategy<Value = ServerPacket> {
     ];
     let granted = [Code::GrantedQos0, Code::GrantedQos1, Code::GrantedQos2, Code::UnspecifiedError];
     prop_oneof![
-        any::<bool>().prop_map(|present| ServerPacket::Connack(Box::new(Connack::accepted(present)))),
+        any::<bool>().prop_map(move |present| {
+            ServerPacket::Connack(Box::new(Connack::accepted(present && version != V3_1)))
+        }),
         prop::sample::select(refusals.to_vec())
             .prop_map(|code| ServerPacket::Connack(Box::new(Connack::refused(code)))),
         (packet_id(), vec(prop::sample::select(granted.to_vec()), 1..4))
