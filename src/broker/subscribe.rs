@@ -80,7 +80,7 @@ impl Shard {
                 Err(denied) => (ReasonCode::NotAuthorized, denied.to_string().into()),
             }
         } else {
-            (ReasonCode::TopicFilterInvalid, "topic_length_max or topic_levels_max exceeded".into())
+            (ReasonCode::TopicFilterInvalid, self.exceeded_limit(filter.topic_filter.as_str()).unwrap_or_default())
         };
         let topic = filter.to_string().into();
         self.report_denied(id, Denial { packet: "SUBSCRIBE", topic, reason_code, rule }, turn);
