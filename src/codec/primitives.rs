@@ -97,17 +97,9 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)
     }
 
-    /// Validates a UTF-8 Encoded String without returning it.
-    pub(super) fn skip_string(&mut self) -> Result<(), DecodeError> {
-        let start = self.position;
-        let range = self.prefixed()?;
-        let bytes = self.frame.get(range).unwrap_or_default();
-        // Fast path: one pass over ASCII without U+0000, of which neither a byte nor the byte minus 1 has the highest bit.
-        if bytes.iter().fold(0, |bits, byte| bits | byte | byte.wrapping_sub(1)) & 0x80 == 0 {
-            return Ok(());
-        }
-        self.position = start;
-        self.str().map(drop)
+    /// Goes back to a position that was read before.
+    pub(super) const fn rewind(&mut self, position: usize) {
+        self.position = position;
     }
 
     /// The next byte, if there is one.

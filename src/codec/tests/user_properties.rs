@@ -41,6 +41,7 @@ fn mqtt5_1_5_7_1_every_user_property_is_validated() {
         for (last, error) in [
             (b"\x26\0\x01a\0\x01\0".as_slice(), DecodeError::NullCharacter),
             (b"\x26\0\x01\0\0\x01a", DecodeError::NullCharacter),
+            (b"\x26\0\x02a\0\0\x01b", DecodeError::NullCharacter),
             (b"\x26\0\x01a\0\x01\xFF", DecodeError::Utf8),
             (b"\x26\0\x02\xC3\x28\0\x01a", DecodeError::Utf8),
             (b"\x26\0\x01a\0\x02b", DecodeError::Truncated),
@@ -53,5 +54,20 @@ fn mqtt5_1_5_7_1_every_user_property_is_validated() {
             let frame = packet(0x10, &[&body, &properties, b"\0\x01i"]);
             assert_eq!(decode_connect(&frame), Err(error), "{count} {last:02x?}");
         }
+    }
+}
+
+#[test]
+fn properties_of_any_length_and_language_are_accepted() {
+    for text in ["", "a", "é", "\u{10FFFF}", &"x".repeat(127), &"x".repeat(128), &"x".repeat(256), &"é".repeat(32_767)]
+    {
+        let properties: EncodedUserProperties = [("k", text), (text, "v"), (text, text)].into_iter().collect();
+        let mut connect = Connect::new(V5, "c", true);
+        connect.properties.user_properties = properties.clone();
+        let mut output = bytes::BytesMut::new();
+        encode_client(&ClientPacket::Connect(Box::new(connect)), V5, &mut output);
+        let read = decode_connect(&output).unwrap();
+        assert_eq!(read.properties.user_properties, properties);
+        assert_eq!(read.properties.user_property("k"), Some(text));
     }
 }
