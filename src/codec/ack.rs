@@ -3,9 +3,9 @@ use bytestring::ByteString;
 
 use super::primitives::{Reader, put_packet};
 use super::property::{
-    Place, REASON_STRING, decode_properties, put_properties, put_string_property, put_user_properties, user_property,
+    Place, REASON_STRING, USER_PROPERTY, decode_properties, put_properties, put_string_property, put_user_properties,
+    user_property,
 };
-use super::user_properties::skip_user_properties;
 use super::{DecodeError, PacketId, PacketType, ProtocolVersion, ReasonCode, UserProperties};
 
 /// A PUBACK, PUBREC, PUBREL or PUBCOMP packet. They differ by packet type only.
@@ -46,7 +46,7 @@ impl Ack {
             if !reader.is_empty() {
                 decode_properties(reader, Place::Acknowledgement, |id, reader| match id {
                     REASON_STRING => reader.str().map(drop),
-                    _ => skip_user_properties(reader),
+                    _ => reader.skip_string_pairs(USER_PROPERTY),
                 })?;
             }
         }

@@ -169,7 +169,7 @@ impl Connect {
         }
         connect.client_id = reader.string()?;
         if connect.client_id.is_empty() && version.needs_client_id(flags.clean_start) {
-            return Err(DecodeError::ClientIdMissing(version));
+            return Err(DecodeError::ClientIdMissing { rule: version.client_id_rule() });
         }
         if flags.will {
             connect.will = Some(Will::decode(reader, version, flags.will_qos, flags.will_retain)?);

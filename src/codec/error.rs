@@ -1,4 +1,4 @@
-use super::{PacketType, ProtocolVersion, ReasonCode};
+use super::{PacketType, ReasonCode};
 use crate::topic::InvalidTopic;
 
 /// How a packet violates the standard. Any violation ends the Network Connection.
@@ -70,8 +70,11 @@ pub enum DecodeError {
     #[error("connect flags {0:#010b}")]
     ConnectFlags(u8),
     /// An empty Client Identifier where the version requires one. [MQTT-3.1.3-8 of 3.1.1]
-    #[error("empty client identifier: MQTT {} asks for {}", .0.name(), .0.client_id_rule())]
-    ClientIdMissing(ProtocolVersion),
+    #[error("empty client identifier: {rule}")]
+    ClientIdMissing {
+        /// What the version asks for.
+        rule: &'static str,
+    },
     /// Packet Identifier 0. [MQTT-2.2.1-3]
     #[error("packet identifier 0")]
     PacketIdZero,
@@ -162,7 +165,7 @@ impl DecodeError {
             | Self::ReasonCode(_) => ReasonCode::ProtocolError,
             Self::PacketTooLarge { .. } => ReasonCode::PacketTooLarge,
             Self::ProtocolName | Self::ProtocolLevel(_) => ReasonCode::UnsupportedProtocolVersion,
-            Self::ClientIdMissing(_) => ReasonCode::ClientIdentifierNotValid,
+            Self::ClientIdMissing { .. } => ReasonCode::ClientIdentifierNotValid,
             Self::TopicAliasZero | Self::TopicAliasAboveMaximum { .. } => ReasonCode::TopicAliasInvalid,
         }
     }

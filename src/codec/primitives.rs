@@ -97,14 +97,35 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)
     }
 
-    /// Goes back to a position that was read before.
-    pub(super) const fn rewind(&mut self, position: usize) {
-        self.position = position;
-    }
-
-    /// The next byte, if there is one.
-    pub(super) fn peek(&self) -> Option<u8> {
-        self.rest().first().copied()
+    /// Validates a UTF-8 String Pair, and all further ones that follow immediately, each behind a byte `before`.
+    pub(super) fn skip_string_pairs(&mut self, before: u8) -> Result<(), DecodeError> {
+        let start = self.position;
+        let mut zeros = 0;
+        loop {
+            for _ in 0..2 {
+                let length = self.prefixed()?.len();
+                zeros += usize::from(length < 0x100) + usize::from(length & 0xFF == 0);
+            }
+            if self.rest().first() != Some(&before) {
+                break;
+            }
+            self.position += 1;
+        }
+        let end = self.position;
+        let pairs = self.frame.get(start..end).unwrap_or_default();
+        // Fast path: if all bytes are ASCII and only those of the lengths are zero, no string needs a look of its own.
+        if pairs.is_ascii() && count_zeros(pairs) == zeros {
+            return Ok(());
+        }
+        self.position = start;
+        loop {
+            self.str()?;
+            self.str()?;
+            if self.position == end {
+                return Ok(());
+            }
+            self.position += 1;
+        }
     }
 
     pub(super) fn skip_binary(&mut self) -> Result<(), DecodeError> {
@@ -197,6 +218,12 @@ pub(super) fn variable_byte_integer(input: &[u8]) -> Result<Option<(u32, usize)>
 /// Fails if `length` bytes are more than `value` needs as a Variable Byte Integer. [MQTT-1.5.5-1]
 pub(super) const fn check_shortest(value: usize, length: usize) -> Result<(), DecodeError> {
     if length > 1 && length > variable_byte_integer_len(value) { Err(DecodeError::VariableByteInteger) } else { Ok(()) }
+}
+
+/// The number of zero bytes, counted in pieces that a byte can count, which the compiler vectorizes.
+fn count_zeros(bytes: &[u8]) -> usize {
+    let count = |piece: &[u8]| piece.iter().fold(0_u8, |count, byte| count.wrapping_add(u8::from(*byte == 0)));
+    bytes.chunks(usize::from(u8::MAX)).map(|piece| usize::from(count(piece))).sum()
 }
 
 /// The length of `value` as a Variable Byte Integer, in bytes.

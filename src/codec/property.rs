@@ -5,7 +5,6 @@ use super::DecodeError;
 use super::limits::STRING_LENGTH_MAX;
 use super::primitives::{Reader, put_binary, put_string, put_variable_byte_integer, variable_byte_integer_len};
 use super::runs::Runs;
-use super::user_properties::skip_user_properties;
 
 /// The User Properties of a packet that the broker composes, in their order. Those of a received packet are
 /// [`EncodedUserProperties`](super::EncodedUserProperties), or part of [`MessageProperties`].
@@ -129,7 +128,7 @@ impl MessagePropertyRuns {
                 }
             }
             CORRELATION_DATA => reader.skip_binary()?,
-            USER_PROPERTY => skip_user_properties(reader)?,
+            USER_PROPERTY => reader.skip_string_pairs(USER_PROPERTY)?,
             other => return Err(DecodeError::PropertyNotAllowed(other)),
         }
         self.0.add(start..reader.position());

@@ -87,7 +87,7 @@ impl UserPropertyRuns {
     /// Adds the property whose value follows in `reader`, behind its identifier.
     pub(super) fn keep(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         let start = reader.position() - 1;
-        skip_user_properties(reader)?;
+        reader.skip_string_pairs(USER_PROPERTY)?;
         self.0.add(start..reader.position());
         Ok(())
     }
@@ -96,43 +96,6 @@ impl UserPropertyRuns {
     pub(super) fn into_properties(self, frame: &Bytes) -> EncodedUserProperties {
         EncodedUserProperties::from_encoded(self.0.into_bytes(frame))
     }
-}
-
-/// Validates the value of a User Property, and further User Properties that follow it immediately.
-pub(super) fn skip_user_properties(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-    let start = reader.position();
-    let mut zeros = 0;
-    loop {
-        for _ in 0..2 {
-            let length = reader.prefixed()?.len();
-            zeros += usize::from(length < 0x100) + usize::from(length & 0xFF == 0);
-        }
-        if reader.peek() != Some(USER_PROPERTY) {
-            break;
-        }
-        reader.u8()?;
-    }
-    let end = reader.position();
-    let run = reader.frame().get(start..end).unwrap_or_default();
-    // Fast path: if all bytes are ASCII and only those of the lengths are zero, no string needs a look of its own.
-    if run.is_ascii() && count_zeros(run) == zeros {
-        return Ok(());
-    }
-    reader.rewind(start);
-    loop {
-        reader.str()?;
-        reader.str()?;
-        if reader.position() == end {
-            return Ok(());
-        }
-        reader.u8()?;
-    }
-}
-
-/// The number of zero bytes, counted in pieces that a byte can count, which the compiler vectorizes.
-fn count_zeros(bytes: &[u8]) -> usize {
-    let count = |piece: &[u8]| piece.iter().fold(0_u8, |count, byte| count.wrapping_add(u8::from(*byte == 0)));
-    bytes.chunks(usize::from(u8::MAX)).map(|piece| usize::from(count(piece))).sum()
 }
 
 /// Splits the bytes that a Two Byte Integer announces from those behind them.

@@ -100,12 +100,12 @@ impl ProtocolVersion {
         }
     }
 
-    /// Which Client Identifiers the version permits, for the error of an empty one.
+    /// Which Client Identifiers the version permits, in words for the error of an empty one.
     pub(super) const fn client_id_rule(self) -> &'static str {
         match self {
-            Self::V3_1 => "1 to 23 characters",
-            Self::V3_1_1 => "at least one character without clean session",
-            Self::V5 => "any number of characters",
+            Self::V3_1 => "MQTT 3.1 asks for 1 to 23 characters",
+            Self::V3_1_1 => "MQTT 3.1.1 asks for at least one character without clean session",
+            Self::V5 => "MQTT 5.0 permits it",
         }
     }
 

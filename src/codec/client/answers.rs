@@ -10,7 +10,6 @@ use crate::codec::property::{
     SESSION_EXPIRY_INTERVAL, SHARED_SUBSCRIPTION_AVAILABLE, SUBSCRIPTION_IDENTIFIERS_AVAILABLE, TOPIC_ALIAS_MAXIMUM,
     USER_PROPERTY, WILDCARD_SUBSCRIPTION_AVAILABLE, decode_properties, flag, user_property,
 };
-use crate::codec::user_properties::skip_user_properties;
 use crate::codec::{
     Connack, ConnackProperties, DecodeError, PacketId, PacketType, ProtocolVersion, Qos, ReasonCode, Suback, Unsuback,
 };
@@ -114,7 +113,7 @@ fn acknowledged(
         decode_properties(reader, Place::Acknowledgement, |id, reader| {
             match id {
                 REASON_STRING => reason_string = Some(reader.string()?),
-                _ => skip_user_properties(reader)?,
+                _ => reader.skip_string_pairs(USER_PROPERTY)?,
             }
             Ok(())
         })?;

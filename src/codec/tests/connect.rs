@@ -72,7 +72,11 @@ fn version_3_1_is_accepted() {
     let read = decode_connect(&packet(0x10, &[b"\0\x06MQIsdp\x03\x02\0\0\0\x01c"])).unwrap();
     assert_eq!(read.version, V3_1);
     let empty = packet(0x10, &[b"\0\x06MQIsdp\x03\x02\0\0\0\0"]);
-    connect_refused(&empty, DecodeError::ClientIdMissing(V3_1), ReasonCode::ClientIdentifierNotValid);
+    connect_refused(
+        &empty,
+        DecodeError::ClientIdMissing { rule: V3_1.client_id_rule() },
+        ReasonCode::ClientIdentifierNotValid,
+    );
 }
 
 #[test]
@@ -141,7 +145,7 @@ fn an_empty_user_name_is_present() {
 
 #[test]
 fn mqtt311_3_1_3_8_empty_client_identifier_needs_clean_session() {
-    let missing = DecodeError::ClientIdMissing(V3);
+    let missing = DecodeError::ClientIdMissing { rule: V3.client_id_rule() };
     connect_refused(&connect3(0x00, b"\0\0"), missing, ReasonCode::ClientIdentifierNotValid);
     // covers: MQTT-3.1.3-6
     assert_eq!(decode_connect(&connect3(0x02, b"\0\0")).unwrap().client_id, "");
