@@ -14,6 +14,7 @@ use oncemq::topic::TopicName;
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     decoding(&mut criterion);
+    connecting(&mut criterion);
     encoding(&mut criterion);
     criterion.final_summary();
 }
@@ -50,6 +51,44 @@ fn decode(group: &mut BenchmarkGroup<'_, WallTime>, version: ProtocolVersion, na
         };
         bencher.iter_batched(|| read.clone(), take_apart, BatchSize::SmallInput);
     });
+}
+
+/// Decodes a CONNECT with User Properties, which the broker does not use.
+fn connecting(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("connect/user_properties");
+    for count in [0, 100, 5_000] {
+        let connect = connect(count);
+        group.bench_function(count.to_string(), |bencher| {
+            let decode = |mut input: Bytes| Decoder::new(PACKET_LEN_MAX).decode(&mut input).unwrap();
+            bencher.iter_batched(|| connect.clone(), decode, BatchSize::SmallInput);
+        });
+    }
+    group.finish();
+}
+
+/// A CONNECT with `count` User Properties of 20 bytes.
+fn connect(count: usize) -> Bytes {
+    let properties = b"\x26\x00\x08name-of-\x00\x07a-value".repeat(count);
+    let mut body = b"\x00\x04MQTT\x05\x02\x0E\x10".to_vec();
+    put_length(&mut body, properties.len());
+    body.extend(properties);
+    body.extend(b"\x00\x02ab");
+    let mut packet = vec![0x10];
+    put_length(&mut packet, body.len());
+    packet.extend(body);
+    packet.into()
+}
+
+/// Appends a Variable Byte Integer.
+fn put_length(output: &mut Vec<u8>, mut length: usize) {
+    loop {
+        let low = u8::try_from(length & 0x7F).unwrap();
+        length >>= 7;
+        output.push(if length == 0 { low } else { low | 0x80 });
+        if length == 0 {
+            return;
+        }
+    }
 }
 
 /// Encodes a message for one receiver after another: without its payload, and as a whole packet.

@@ -37,7 +37,7 @@ pub struct Counters {
     pub connects_refused: u64,
     /// Connections ended by a protocol error of the client.
     pub protocol_errors: u64,
-    /// PUBLISH and SUBSCRIBE packets denied by access rules.
+    /// PUBLISH and SUBSCRIBE packets denied by access rules, or beyond a limit of topics.
     pub denied: u64,
     /// Current Network Connections.
     pub connections: u64,

@@ -40,8 +40,7 @@ impl Shard {
         let wait = if subscriptions.is_empty() {
             None
         } else {
-            let message_id =
-                subscribe.user_properties.iter().any(|(name, value)| &**name == "message-id" && &**value == "true");
+            let message_id = subscribe.user_properties.contains("message-id", "true");
             if message_id && let Some(entry) = self.sessions.get_mut(slot) {
                 entry.session.want_message_ids();
             }
@@ -81,7 +80,7 @@ impl Shard {
                 Err(denied) => (ReasonCode::NotAuthorized, denied.to_string().into()),
             }
         } else {
-            (ReasonCode::TopicFilterInvalid, "topic_length_max or topic_levels_max exceeded".into())
+            (ReasonCode::TopicFilterInvalid, self.exceeded_limit(filter.topic_filter.as_str()).unwrap_or_default())
         };
         let topic = filter.to_string().into();
         self.report_denied(id, Denial { packet: "SUBSCRIBE", topic, reason_code, rule }, turn);

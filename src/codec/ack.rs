@@ -3,7 +3,8 @@ use bytestring::ByteString;
 
 use super::primitives::{Reader, put_packet};
 use super::property::{
-    Place, REASON_STRING, decode_properties, put_properties, put_string_property, put_user_properties, user_property,
+    Place, REASON_STRING, USER_PROPERTY, decode_properties, put_properties, put_string_property, put_user_properties,
+    user_property,
 };
 use super::{DecodeError, PacketId, PacketType, ProtocolVersion, ReasonCode, UserProperties};
 
@@ -39,8 +40,17 @@ impl Ack {
         version: ProtocolVersion,
         reader: &mut Reader<'_>,
     ) -> Result<Self, DecodeError> {
-        let mut ack = Self::decode_with_details(packet_type, version, reader)?;
-        ack.details = None;
+        let mut ack = Self::new(reader.packet_id()?, ReasonCode::Success);
+        if version.has_properties() && !reader.is_empty() {
+            ack.reason_code = reader.reason_code(packet_type)?;
+            if !reader.is_empty() {
+                decode_properties(reader, Place::Acknowledgement, |id, reader| match id {
+                    REASON_STRING => reader.str().map(drop),
+                    _ => reader.skip_string_pairs(USER_PROPERTY),
+                })?;
+            }
+        }
+        reader.finish()?;
         Ok(ack)
     }
 

@@ -4,9 +4,10 @@ use bytestring::ByteString;
 use super::primitives::{Reader, put_packet};
 use super::property::{
     AUTHENTICATION_DATA, AUTHENTICATION_METHOD, Place, REASON_STRING, decode_properties, put_binary_property,
-    put_properties, put_string_property, put_user_properties, user_property,
+    put_properties, put_string_property,
 };
-use super::{DecodeError, PacketType, ReasonCode, UserProperties};
+use super::user_properties::UserPropertyRuns;
+use super::{DecodeError, EncodedUserProperties, PacketType, ReasonCode};
 
 /// An AUTH packet, in either direction. [MQTT-3.15]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct Auth {
     /// Reason String, a human-readable explanation.
     pub reason_string: Option<ByteString>,
     /// In the order of the packet.
-    pub user_properties: UserProperties,
+    pub user_properties: EncodedUserProperties,
 }
 
 impl Auth {
@@ -31,7 +32,7 @@ impl Auth {
             authentication_method,
             authentication_data: None,
             reason_string: None,
-            user_properties: UserProperties::new(),
+            user_properties: EncodedUserProperties::new(),
         }
     }
 
@@ -42,15 +43,17 @@ impl Auth {
         }
         auth.reason_code = reader.reason_code(PacketType::Auth)?;
         if !reader.is_empty() {
+            let mut kept = UserPropertyRuns::default();
             decode_properties(reader, Place::Auth, |id, reader| {
                 match id {
                     AUTHENTICATION_METHOD => auth.authentication_method = Some(reader.string()?),
                     AUTHENTICATION_DATA => auth.authentication_data = Some(reader.binary()?),
                     REASON_STRING => auth.reason_string = Some(reader.string()?),
-                    _ => auth.user_properties.push(user_property(reader)?),
+                    _ => kept.keep(reader)?,
                 }
                 Ok(())
             })?;
+            auth.user_properties = kept.into_properties(reader.frame());
         }
         if auth.authentication_method.is_none() {
             return Err(DecodeError::AuthenticationMethodMissing);
@@ -67,7 +70,7 @@ impl Auth {
                 put_string_property(properties, AUTHENTICATION_METHOD, self.authentication_method.as_ref());
                 put_binary_property(properties, AUTHENTICATION_DATA, self.authentication_data.as_ref());
                 put_string_property(properties, REASON_STRING, self.reason_string.as_ref());
-                put_user_properties(properties, &self.user_properties);
+                self.user_properties.encode(properties);
             });
         }
         put_packet(output, PacketType::Auth.first_byte(), &body);

@@ -9,9 +9,10 @@ use super::primitives::Reader;
 use super::property::{
     AUTHENTICATION_DATA, AUTHENTICATION_METHOD, MAXIMUM_PACKET_SIZE, MESSAGE_EXPIRY_INTERVAL, MessagePropertyRuns,
     Place, RECEIVE_MAXIMUM, REQUEST_PROBLEM_INFORMATION, REQUEST_RESPONSE_INFORMATION, SESSION_EXPIRY_INTERVAL,
-    TOPIC_ALIAS_MAXIMUM, USER_PROPERTY, WILL_DELAY_INTERVAL, decode_properties, flag, user_property,
+    TOPIC_ALIAS_MAXIMUM, USER_PROPERTY, WILL_DELAY_INTERVAL, decode_properties, flag,
 };
-use super::{DecodeError, Message, MessageProperties, ProtocolVersion, Qos, UserProperties};
+use super::user_properties::UserPropertyRuns;
+use super::{DecodeError, EncodedUserProperties, Message, MessageProperties, ProtocolVersion, Qos};
 use crate::topic::TopicName;
 
 /// A Client Identifier, the name of a Session. Cheap to clone.
@@ -87,7 +88,7 @@ pub struct ConnectProperties {
     /// Default `true`.
     pub request_problem_information: bool,
     /// In the order of the packet.
-    pub user_properties: UserProperties,
+    pub user_properties: EncodedUserProperties,
     /// The name of the method of enhanced authentication.
     pub authentication_method: Option<ByteString>,
     /// Present only with a method.
@@ -103,7 +104,7 @@ impl Default for ConnectProperties {
             topic_alias_maximum: 0,
             request_response_information: false,
             request_problem_information: true,
-            user_properties: UserProperties::default(),
+            user_properties: EncodedUserProperties::default(),
             authentication_method: None,
             authentication_data: None,
         }
@@ -156,23 +157,34 @@ impl Connect {
         let mut connect = Self::new(version, ByteString::new(), flags.clean_start);
         connect.keep_alive = keep_alive;
         if version.has_properties() {
-            decode_properties(reader, Place::Connect, |id, reader| connect.properties.take(id, reader))?;
+            let mut kept = UserPropertyRuns::default();
+            decode_properties(reader, Place::Connect, |id, reader| match id {
+                USER_PROPERTY => kept.keep(reader),
+                _ => connect.properties.take(id, reader),
+            })?;
+            connect.properties.user_properties = kept.into_properties(reader.frame());
             if connect.properties.authentication_data.is_some() && connect.properties.authentication_method.is_none() {
                 return Err(DecodeError::AuthenticationMethodMissing);
             }
         }
         connect.client_id = reader.string()?;
         if connect.client_id.is_empty() && version.needs_client_id(flags.clean_start) {
-            return Err(DecodeError::ClientIdMissing);
+            return Err(DecodeError::ClientIdMissing { rule: version.client_id_rule() });
         }
         if flags.will {
             connect.will = Some(Will::decode(reader, version, flags.will_qos, flags.will_retain)?);
         }
-        if flags.user_name {
+        let is_flexible = version.may_omit_credentials();
+        if flags.user_name && !(is_flexible && reader.is_empty()) {
             connect.user_name = Some(reader.string()?);
         }
-        if flags.password {
+        if flags.password && !(is_flexible && reader.is_empty()) {
             connect.password = Some(reader.binary()?);
+        }
+        for is_announced in [flags.user_name, flags.password] {
+            if is_flexible && !is_announced && !reader.is_empty() {
+                reader.skip_binary()?;
+            }
         }
         reader.finish()?;
         Ok(connect)
@@ -180,6 +192,11 @@ impl Connect {
 }
 
 impl ConnectProperties {
+    /// The value of the first User Property with this name.
+    pub fn user_property(&self, name: &str) -> Option<&str> {
+        self.user_properties.get(name)
+    }
+
     fn take(&mut self, id: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         let not_zero = DecodeError::PropertyValue(id);
         match id {
@@ -189,8 +206,8 @@ impl ConnectProperties {
             TOPIC_ALIAS_MAXIMUM => self.topic_alias_maximum = reader.u16()?,
             REQUEST_RESPONSE_INFORMATION => self.request_response_information = flag(id, reader)?,
             REQUEST_PROBLEM_INFORMATION => self.request_problem_information = flag(id, reader)?,
-            USER_PROPERTY => self.user_properties.push(user_property(reader)?),
-            AUTHENTICATION_METHOD => self.authentication_method = Some(reader.string()?),
+            // A copy, because the connection keeps it, and a slice would keep the packet.
+            AUTHENTICATION_METHOD => self.authentication_method = Some(reader.str()?.into()),
             AUTHENTICATION_DATA => self.authentication_data = Some(reader.binary()?),
             other => return Err(DecodeError::PropertyNotAllowed(other)),
         }
@@ -243,8 +260,14 @@ struct ConnectFlags {
 
 impl ConnectFlags {
     fn new(byte: u8, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        let is_set = |bit: u8| byte & 1 << bit != 0;
         let malformed = DecodeError::ConnectFlags(byte);
+        let unused = match (version.ignores_unused(), byte & WILL_FLAG) {
+            (true, 0) => WILL_QOS_AND_RETAIN | RESERVED,
+            (true, _) => RESERVED,
+            (false, _) => 0,
+        };
+        let byte = byte & !unused;
+        let is_set = |bit: u8| byte & 1 << bit != 0;
         let flags = Self {
             clean_start: is_set(1),
             will: is_set(2),
@@ -259,3 +282,8 @@ impl ConnectFlags {
         if reserved || will_without || password_alone { Err(malformed) } else { Ok(flags) }
     }
 }
+
+/// Bits of the Connect Flags.
+const RESERVED: u8 = 0b0000_0001;
+const WILL_FLAG: u8 = 0b0000_0100;
+const WILL_QOS_AND_RETAIN: u8 = 0b0011_1000;

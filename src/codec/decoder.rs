@@ -63,6 +63,11 @@ impl Decoder {
         let packet_type = self.check_first_byte(first_byte)?;
         let Some(header) = FixedHeader::read(input)? else { return Ok(None) };
         header.check_size(self.maximum_packet_size)?;
+        match self.version {
+            Some(ProtocolVersion::V5) => header.check_shortest()?,
+            None => header.check_connect_flags(input)?,
+            Some(ProtocolVersion::V3_1 | ProtocolVersion::V3_1_1) => {}
+        }
         if input.len() < header.packet_size() {
             return Ok(None);
         }
@@ -75,7 +80,7 @@ impl Decoder {
     }
 
     fn check_first_byte(&self, first_byte: u8) -> Result<PacketType, DecodeError> {
-        let packet_type = check_first_byte(first_byte)?;
+        let packet_type = check_first_byte(first_byte, self.version)?;
         match (self.version, packet_type) {
             (None, PacketType::Connect) => Ok(packet_type),
             (None, _) => Err(DecodeError::ExpectedConnect(packet_type)), // [MQTT-3.1.0-1]
@@ -119,6 +124,9 @@ impl Decoder {
             PacketType::Pingreq => reader.finish().map(|()| ClientPacket::Pingreq)?,
             PacketType::Connect => {
                 let connect = Connect::decode(reader, &mut self.version)?;
+                if connect.version.has_properties() {
+                    header.check_shortest()?;
+                }
                 self.has_connected = true;
                 ClientPacket::Connect(Box::new(connect))
             }

@@ -4,10 +4,11 @@ use bytestring::ByteString;
 use super::frame::Sender;
 use super::primitives::{Reader, put_packet};
 use super::property::{
-    Place, REASON_STRING, SERVER_REFERENCE, SESSION_EXPIRY_INTERVAL, decode_properties, put_properties,
-    put_string_property, put_u32_property, put_user_properties, user_property,
+    Place, REASON_STRING, SERVER_REFERENCE, SESSION_EXPIRY_INTERVAL, USER_PROPERTY, decode_properties, put_properties,
+    put_string_property, put_u32_property,
 };
-use super::{DecodeError, PacketType, ProtocolVersion, ReasonCode, UserProperties};
+use super::user_properties::UserPropertyRuns;
+use super::{DecodeError, EncodedUserProperties, PacketType, ProtocolVersion, ReasonCode};
 
 /// A DISCONNECT packet, in either direction. [MQTT-3.14] The 3.1.1 encoder writes nothing, because a 3.1.1 Server sends
 /// none.
@@ -20,7 +21,7 @@ pub struct Disconnect {
     /// Reason String, a human-readable explanation.
     pub reason_string: Option<ByteString>,
     /// In the order of the packet.
-    pub user_properties: UserProperties,
+    pub user_properties: EncodedUserProperties,
     /// Another Server to use; sent by a Server only.
     pub server_reference: Option<ByteString>,
 }
@@ -32,7 +33,7 @@ impl Disconnect {
             reason_code,
             session_expiry_interval: None,
             reason_string: None,
-            user_properties: UserProperties::new(),
+            user_properties: EncodedUserProperties::new(),
             server_reference: None,
         }
     }
@@ -46,7 +47,12 @@ impl Disconnect {
         if version.has_properties() && !reader.is_empty() {
             disconnect.reason_code = reader.reason_code(PacketType::Disconnect)?;
             if !reader.is_empty() {
-                decode_properties(reader, Place::Disconnect, |id, reader| disconnect.take(sender, id, reader))?;
+                let mut kept = UserPropertyRuns::default();
+                decode_properties(reader, Place::Disconnect, |id, reader| match id {
+                    USER_PROPERTY => kept.keep(reader),
+                    _ => disconnect.take(sender, id, reader),
+                })?;
+                disconnect.user_properties = kept.into_properties(reader.frame());
             }
         }
         reader.finish()?;
@@ -61,7 +67,7 @@ impl Disconnect {
             (SESSION_EXPIRY_INTERVAL, Sender::Client) => self.session_expiry_interval = Some(reader.u32()?),
             (SERVER_REFERENCE, Sender::Server) => self.server_reference = Some(reader.string()?),
             (REASON_STRING, _) => self.reason_string = Some(reader.string()?),
-            _ => self.user_properties.push(user_property(reader)?),
+            (other, _) => return Err(DecodeError::PropertyNotAllowed(other)),
         }
         Ok(())
     }
@@ -79,7 +85,7 @@ impl Disconnect {
                     put_u32_property(properties, SESSION_EXPIRY_INTERVAL, seconds);
                 }
                 put_string_property(properties, REASON_STRING, self.reason_string.as_ref());
-                put_user_properties(properties, &self.user_properties);
+                self.user_properties.encode(properties);
                 put_string_property(properties, SERVER_REFERENCE, self.server_reference.as_ref());
             });
         }

@@ -21,7 +21,7 @@ pub enum DecodeError {
     /// A PUBLISH with DUP at QoS 0. [MQTT-3.3.1-2]
     #[error("PUBLISH with DUP at QoS 0")]
     DupAtQos0,
-    /// A Variable Byte Integer of more than four bytes, or longer than its value needs. [MQTT-1.5.5-1]
+    /// A Variable Byte Integer of more than four bytes, or in 5.0 longer than its value needs. [MQTT-1.5.5-1]
     #[error("overlong variable byte integer")]
     VariableByteInteger,
     /// A packet larger than the Maximum Packet Size.
@@ -69,9 +69,12 @@ pub enum DecodeError {
     /// User Name. [MQTT-3.1.2-3]
     #[error("connect flags {0:#010b}")]
     ConnectFlags(u8),
-    /// An empty Client Identifier where one is required. [MQTT-3.1.3-8 of 3.1.1]
-    #[error("empty client identifier without clean session")]
-    ClientIdMissing,
+    /// An empty Client Identifier where the version requires one. [MQTT-3.1.3-8 of 3.1.1]
+    #[error("empty client identifier: {rule}")]
+    ClientIdMissing {
+        /// What the version asks for.
+        rule: &'static str,
+    },
     /// Packet Identifier 0. [MQTT-2.2.1-3]
     #[error("packet identifier 0")]
     PacketIdZero,
@@ -162,7 +165,7 @@ impl DecodeError {
             | Self::ReasonCode(_) => ReasonCode::ProtocolError,
             Self::PacketTooLarge { .. } => ReasonCode::PacketTooLarge,
             Self::ProtocolName | Self::ProtocolLevel(_) => ReasonCode::UnsupportedProtocolVersion,
-            Self::ClientIdMissing => ReasonCode::ClientIdentifierNotValid,
+            Self::ClientIdMissing { .. } => ReasonCode::ClientIdentifierNotValid,
             Self::TopicAliasZero | Self::TopicAliasAboveMaximum { .. } => ReasonCode::TopicAliasInvalid,
         }
     }

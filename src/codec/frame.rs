@@ -1,7 +1,7 @@
 //! The fixed header of all packets.
 
-use super::primitives::variable_byte_integer;
-use super::{DecodeError, PacketType};
+use super::primitives::{check_shortest, variable_byte_integer};
+use super::{DecodeError, PacketType, ProtocolVersion};
 
 /// The size of the packet at the front of `input` in bytes, or `None` if its fixed header is incomplete or malformed. A
 /// caller needs this many bytes before [`Decoder::decode`](super::Decoder::decode) can make progress.
@@ -35,6 +35,22 @@ impl FixedHeader {
         Ok(Some(Self { first_byte, length: 1 + length, remaining_length }))
     }
 
+    /// Fails if the Remaining Length has more bytes than it needs, which 3.1 and 3.1.1 permit. [MQTT-1.5.5-1]
+    pub(super) const fn check_shortest(self) -> Result<(), DecodeError> {
+        check_shortest(self.remaining_length, self.length - 1)
+    }
+
+    /// Checks the flags of a CONNECT at the front of `input` as soon as enough of it has arrived: only 3.1 permits other
+    /// values than 0, and the version follows the fixed header.
+    pub(super) fn check_connect_flags(self, input: &[u8]) -> Result<(), DecodeError> {
+        let flags = self.first_byte & FLAGS;
+        let body = input.get(self.length..self.packet_size().min(input.len())).unwrap_or_default();
+        if flags == 0 || ProtocolVersion::may_be_3_1(body) {
+            return Ok(());
+        }
+        Err(DecodeError::FixedHeaderFlags { packet_type: PacketType::Connect, flags })
+    }
+
     pub(super) const fn packet_size(self) -> usize {
         self.length + self.remaining_length
     }
@@ -48,20 +64,25 @@ impl FixedHeader {
     }
 }
 
-/// The packet type, if its flags are valid.
-pub(super) fn check_first_byte(first_byte: u8) -> Result<PacketType, DecodeError> {
+/// The packet type, if its flags are valid in `version`, which is unknown before CONNECT. The flags of CONNECT are
+/// checked by [`FixedHeader::check_connect_flags`].
+pub(super) fn check_first_byte(first_byte: u8, version: Option<ProtocolVersion>) -> Result<PacketType, DecodeError> {
     let number = first_byte >> 4;
     let packet_type = PacketType::new(number).ok_or(DecodeError::ReservedPacketType(number))?;
-    let flags = first_byte & 0b1111;
+    let flags = first_byte & FLAGS;
+    let ignores_unused = version.is_some_and(ProtocolVersion::ignores_unused);
     if packet_type == PacketType::Publish {
         match flags >> 1 {
-            0b100 => Err(DecodeError::DupAtQos0),          // [MQTT-3.3.1-2]
-            0b011 | 0b111 => Err(DecodeError::PublishQos), // [MQTT-3.3.1-4]
+            0b100 if !ignores_unused => Err(DecodeError::DupAtQos0), // [MQTT-3.3.1-2]
+            0b011 | 0b111 => Err(DecodeError::PublishQos),           // [MQTT-3.3.1-4]
             _ => Ok(packet_type),
         }
-    } else if first_byte == packet_type.first_byte() {
+    } else if first_byte == packet_type.first_byte() || ignores_unused || packet_type == PacketType::Connect {
         Ok(packet_type)
     } else {
         Err(DecodeError::FixedHeaderFlags { packet_type, flags })
     }
 }
+
+/// The flags in the first byte.
+const FLAGS: u8 = 0b1111;

@@ -23,8 +23,10 @@ mod property;
 mod publish;
 mod qos;
 mod reason_code;
+mod runs;
 mod subscribe;
 mod unsubscribe;
+mod user_properties;
 mod v3;
 mod version;
 
@@ -46,6 +48,7 @@ pub use qos::Qos;
 pub use reason_code::ReasonCode;
 pub use subscribe::{RetainHandling, Suback, Subscribe, Subscription, SubscriptionId, SubscriptionOptions};
 pub use unsubscribe::{Unsuback, Unsubscribe};
+pub use user_properties::EncodedUserProperties;
 pub use version::ProtocolVersion;
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ pub fn encode(packet: &ServerPacket, version: ProtocolVersion, output: &mut Byte
         ServerPacket::Unsuback(unsuback) if version.has_properties() => unsuback.encode(output),
         ServerPacket::Disconnect(disconnect) if version.has_properties() => disconnect.encode(output),
         ServerPacket::Auth(auth) if version.has_properties() => auth.encode(output),
-        ServerPacket::Connack(connack) => v3::encode_connack(connack, output),
+        ServerPacket::Connack(connack) => v3::encode_connack(connack, version, output),
         ServerPacket::Suback(suback) => v3::encode_suback(suback, output),
         ServerPacket::Unsuback(unsuback) => v3::encode_unsuback(unsuback, output),
         ServerPacket::Disconnect(_) | ServerPacket::Auth(_) => {}

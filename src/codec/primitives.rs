@@ -67,6 +67,7 @@ impl<'a> Reader<'a> {
     pub(super) fn variable_byte_integer(&mut self) -> Result<u32, DecodeError> {
         let (value, length) = variable_byte_integer(self.rest())?.ok_or(DecodeError::Truncated)?;
         self.position += length;
+        check_shortest(usize::try_from(value).unwrap_or(usize::MAX), length)?;
         Ok(value)
     }
 
@@ -94,6 +95,37 @@ impl<'a> Reader<'a> {
             return Err(DecodeError::NullCharacter);
         }
         std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)
+    }
+
+    /// Validates a UTF-8 String Pair, and all further ones that follow immediately, each behind a byte `before`.
+    pub(super) fn skip_string_pairs(&mut self, before: u8) -> Result<(), DecodeError> {
+        let start = self.position;
+        let mut zeros = 0;
+        loop {
+            for _ in 0..2 {
+                let length = self.prefixed()?.len();
+                zeros += usize::from(length < 0x100) + usize::from(length & 0xFF == 0);
+            }
+            if self.rest().first() != Some(&before) {
+                break;
+            }
+            self.position += 1;
+        }
+        let end = self.position;
+        let pairs = self.frame.get(start..end).unwrap_or_default();
+        // Fast path: if all bytes are ASCII and only those of the lengths are zero, no string needs a look of its own.
+        if pairs.is_ascii() && count_zeros(pairs) == zeros {
+            return Ok(());
+        }
+        self.position = start;
+        loop {
+            self.str()?;
+            self.str()?;
+            if self.position == end {
+                return Ok(());
+            }
+            self.position += 1;
+        }
     }
 
     pub(super) fn skip_binary(&mut self) -> Result<(), DecodeError> {
@@ -166,8 +198,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The Variable Byte Integer at the front of `input` and its length in bytes; `None` if it is incomplete.
-/// [MQTT-1.5.5-1]
+/// The Variable Byte Integer at the front of `input` and its length in bytes; `None` if it is incomplete. It may be
+/// longer than its value needs, as 3.1 and 3.1.1 permit for the Remaining Length.
 pub(super) fn variable_byte_integer(input: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
     // Fast path: most packets are small.
     if let Some(&byte @ 0..0x80) = input.first() {
@@ -177,11 +209,21 @@ pub(super) fn variable_byte_integer(input: &[u8]) -> Result<Option<(u32, usize)>
     for (index, &byte) in input.iter().take(VARIABLE_BYTE_INTEGER_LENGTH_MAX).enumerate() {
         value |= u32::from(byte & 0x7F) << (7 * index);
         if byte & 0x80 == 0 {
-            let overlong = byte == 0 && index > 0;
-            return if overlong { Err(DecodeError::VariableByteInteger) } else { Ok(Some((value, index + 1))) };
+            return Ok(Some((value, index + 1)));
         }
     }
     if input.len() < VARIABLE_BYTE_INTEGER_LENGTH_MAX { Ok(None) } else { Err(DecodeError::VariableByteInteger) }
+}
+
+/// Fails if `length` bytes are more than `value` needs as a Variable Byte Integer. [MQTT-1.5.5-1]
+pub(super) const fn check_shortest(value: usize, length: usize) -> Result<(), DecodeError> {
+    if length > 1 && length > variable_byte_integer_len(value) { Err(DecodeError::VariableByteInteger) } else { Ok(()) }
+}
+
+/// The number of zero bytes, counted in pieces that a byte can count, which the compiler vectorizes.
+fn count_zeros(bytes: &[u8]) -> usize {
+    let count = |piece: &[u8]| piece.iter().fold(0_u8, |count, byte| count.wrapping_add(u8::from(*byte == 0)));
+    bytes.chunks(usize::from(u8::MAX)).map(|piece| usize::from(count(piece))).sum()
 }
 
 /// The length of `value` as a Variable Byte Integer, in bytes.

@@ -1,12 +1,13 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
-use std::ops::Range;
 
 use super::DecodeError;
 use super::limits::STRING_LENGTH_MAX;
 use super::primitives::{Reader, put_binary, put_string, put_variable_byte_integer, variable_byte_integer_len};
+use super::runs::Runs;
 
-/// User Properties in the order of the packet. [MQTT-3.3.2-18]
+/// The User Properties of a packet that the broker composes, in their order. Those of a received packet are
+/// [`EncodedUserProperties`](super::EncodedUserProperties), or part of [`MessageProperties`].
 pub type UserProperties = Vec<(ByteString, ByteString)>;
 
 /// The properties of an Application Message that are forwarded unaltered: Payload Format Indicator, Content Type,
@@ -111,10 +112,7 @@ impl MessageProperty {
 
 /// Finds and validates the parts of a PUBLISH or of the Will Properties that are [`MessageProperties`].
 #[derive(Debug, Default)]
-pub(super) struct MessagePropertyRuns {
-    first: Range<usize>,
-    more: Vec<Range<usize>>,
-}
+pub(super) struct MessagePropertyRuns(Runs);
 
 impl MessagePropertyRuns {
     /// Adds the property `id`, whose value follows in `reader`.
@@ -130,20 +128,10 @@ impl MessagePropertyRuns {
                 }
             }
             CORRELATION_DATA => reader.skip_binary()?,
-            USER_PROPERTY => {
-                reader.str()?;
-                reader.str()?;
-            }
+            USER_PROPERTY => reader.skip_string_pairs(USER_PROPERTY)?,
             other => return Err(DecodeError::PropertyNotAllowed(other)),
         }
-        let run = self.more.last_mut().unwrap_or(&mut self.first);
-        if run.end == 0 {
-            *run = start..reader.position();
-        } else if run.end == start {
-            run.end = reader.position();
-        } else {
-            self.more.push(start..reader.position());
-        }
+        self.0.add(start..reader.position());
         Ok(())
     }
 
@@ -154,17 +142,7 @@ impl MessagePropertyRuns {
 
     /// The found properties: a slice of `frame` if they are adjacent, which is the common case.
     pub(super) fn into_properties(self, frame: &Bytes) -> MessageProperties {
-        if self.first.is_empty() {
-            return MessageProperties::default();
-        }
-        if self.more.is_empty() {
-            return MessageProperties::from_encoded(frame.slice(self.first));
-        }
-        let mut encoded = BytesMut::new();
-        for run in std::iter::once(self.first).chain(self.more) {
-            encoded.extend_from_slice(frame.get(run).unwrap_or_default());
-        }
-        MessageProperties::from_encoded(encoded.freeze())
+        MessageProperties::from_encoded(self.0.into_bytes(frame))
     }
 }
 

@@ -194,7 +194,7 @@ impl Publish {
             (kept.into_properties(reader.frame()), reader.remaining())
         };
         Ok(Self {
-            dup: first_byte & DUP != 0,
+            dup: first_byte & DUP != 0 && packet_id.is_some(),
             qos,
             retain: first_byte & RETAIN != 0,
             message: Arc::new(Message { topic, payload, properties, qos: Qos::AtMostOnce, id: None }),

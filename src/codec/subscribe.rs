@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use super::primitives::{Reader, put_packet};
 use super::property::{
     Place, REASON_STRING, SUBSCRIPTION_IDENTIFIER, decode_properties, put_properties, put_string_property,
-    user_property,
 };
-use super::{DecodeError, PacketId, PacketType, ProtocolVersion, Qos, ReasonCode, UserProperties};
+use super::user_properties::UserPropertyRuns;
+use super::{DecodeError, EncodedUserProperties, PacketId, PacketType, ProtocolVersion, Qos, ReasonCode};
 use crate::topic::Filter;
 
 /// A Subscription Identifier, from 1 to 268,435,455.
@@ -21,7 +21,7 @@ pub struct Subscribe {
     /// Applies to every subscription of this packet.
     pub subscription_id: Option<SubscriptionId>,
     /// In the order of the packet.
-    pub user_properties: UserProperties,
+    pub user_properties: EncodedUserProperties,
     /// At least one subscription. [MQTT-3.8.3-2]
     pub subscriptions: Vec<Subscription>,
 }
@@ -76,20 +76,22 @@ impl Subscribe {
         let mut subscribe = Self {
             packet_id: reader.packet_id()?,
             subscription_id: None,
-            user_properties: UserProperties::new(),
+            user_properties: EncodedUserProperties::new(),
             subscriptions: Vec::new(),
         };
         if version.has_properties() {
+            let mut kept = UserPropertyRuns::default();
             decode_properties(reader, Place::Subscribe, |id, reader| {
                 match id {
                     SUBSCRIPTION_IDENTIFIER => {
                         let subscription_id = SubscriptionId::new(reader.variable_byte_integer()?);
                         subscribe.subscription_id = Some(subscription_id.ok_or(DecodeError::PropertyValue(id))?);
                     }
-                    _ => subscribe.user_properties.push(user_property(reader)?),
+                    _ => kept.keep(reader)?,
                 }
                 Ok(())
             })?;
+            subscribe.user_properties = kept.into_properties(reader.frame());
         }
         while !reader.is_empty() {
             subscribe.subscriptions.push(Subscription::decode(version, reader)?);
@@ -106,6 +108,7 @@ impl Subscription {
         let filter = reader.filter()?;
         let byte = reader.u8()?;
         if !version.has_properties() {
+            let byte = if version.ignores_unused() { byte & 0b11 } else { byte };
             let qos = Qos::new(byte).ok_or(DecodeError::SubscriptionOptions(byte))?; // [MQTT-3.8.3-4] of 3.1.1
             return Ok(Self { filter, options: SubscriptionOptions::new(qos) });
         }

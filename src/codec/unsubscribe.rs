@@ -2,9 +2,10 @@ use bytes::BytesMut;
 use bytestring::ByteString;
 
 use super::primitives::Reader;
-use super::property::{Place, decode_properties, user_property};
+use super::property::{Place, decode_properties};
 use super::subscribe::encode_acknowledgement;
-use super::{DecodeError, PacketId, PacketType, ProtocolVersion, ReasonCode, UserProperties};
+use super::user_properties::UserPropertyRuns;
+use super::{DecodeError, EncodedUserProperties, PacketId, PacketType, ProtocolVersion, ReasonCode};
 use crate::topic::Filter;
 
 /// An UNSUBSCRIBE packet. [MQTT-3.10]
@@ -13,7 +14,7 @@ pub struct Unsubscribe {
     /// The UNSUBACK has the same one. [MQTT-2.2.1-6]
     pub packet_id: PacketId,
     /// In the order of the packet.
-    pub user_properties: UserProperties,
+    pub user_properties: EncodedUserProperties,
     /// At least one filter. [MQTT-3.10.3-2]
     pub filters: Vec<Filter>,
 }
@@ -33,13 +34,11 @@ impl Unsubscribe {
     /// Decodes the body of the packet.
     pub(super) fn decode(version: ProtocolVersion, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let packet_id = reader.packet_id()?;
-        let mut user_properties = UserProperties::new();
+        let mut kept = UserPropertyRuns::default();
         if version.has_properties() {
-            decode_properties(reader, Place::Unsubscribe, |_, reader| {
-                user_properties.push(user_property(reader)?);
-                Ok(())
-            })?;
+            decode_properties(reader, Place::Unsubscribe, |_, reader| kept.keep(reader))?;
         }
+        let user_properties = kept.into_properties(reader.frame());
         let mut filters = Vec::new();
         while !reader.is_empty() {
             filters.push(reader.filter()?);

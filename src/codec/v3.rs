@@ -1,4 +1,4 @@
-//! Encodes the responses of 3.1.1 that differ from those of 5.0, with `mqttbytes`.
+//! Encodes the responses of 3.1 and 3.1.1 that differ from those of 5.0, with `mqttbytes`.
 //!
 //! Packets from clients are decoded by this codec only, because `mqttbytes` accepts reserved bits and U+0000, and
 //! finding them would require a second pass.
@@ -6,17 +6,20 @@
 use bytes::BytesMut;
 use mqttbytes::v4;
 
-use super::{Connack, ReasonCode, Suback, Unsuback};
+use super::{Connack, ProtocolVersion, ReasonCode, Suback, Unsuback};
 
-/// Encodes nothing if no Return Code corresponds to the Reason Code. [MQTT-3.2.2-6]
-pub(super) fn encode_connack(connack: &Connack, output: &mut BytesMut) {
+/// Encodes nothing if no Return Code corresponds to the Reason Code. [MQTT-3.2.2-6] 3.1 has no Session Present: its byte is
+/// reserved.
+pub(super) fn encode_connack(connack: &Connack, version: ProtocolVersion, output: &mut BytesMut) {
     if let Some(code) = return_code(connack.reason_code) {
-        let packet = v4::ConnAck::new(code, connack.session_present);
+        let session_present = connack.session_present && version != ProtocolVersion::V3_1;
+        let packet = v4::ConnAck::new(code, session_present);
         write(output, |output| packet.write(output));
     }
 }
 
-/// Every failure becomes 0x80.
+/// Every failure becomes 0x80. 3.1 has no failure, and does not use the upper six bits of a granted QoS: a client that
+/// keeps to its text reads QoS 0, and most clients of 3.1 know the failure of 3.1.1.
 pub(super) fn encode_suback(suback: &Suback, output: &mut BytesMut) {
     let codes = suback.reason_codes.iter().map(|reason_code| match mqttbytes::qos(reason_code.number()) {
         Ok(qos) => v4::SubscribeReasonCode::Success(qos),

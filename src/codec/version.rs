@@ -4,8 +4,9 @@ use super::primitives::Reader;
 /// The protocol version of a connection, determined by its CONNECT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProtocolVersion {
-    /// 3.1: protocol name `MQIsdp`, level 3. Handled as 3.1.1, except that an empty Client Identifier is refused. The
-    /// limit of 23 characters is not enforced.
+    /// 3.1: protocol name `MQIsdp`, level 3. Handled as 3.1.1, except for an empty Client Identifier, which is refused,
+    /// and for what its text doesn't use or lets a client omit, which is ignored. Its limit of 23 characters for Client
+    /// Identifiers is not enforced.
     V3_1,
     /// 3.1.1: protocol name `MQTT`, level 4.
     V3_1_1,
@@ -63,12 +64,48 @@ impl ProtocolVersion {
         version
     }
 
+    /// Whether a CONNECT whose body begins with `body` may be one of 3.1, as far as it has arrived.
+    pub(super) fn may_be_3_1(body: &[u8]) -> bool {
+        match body.split_at_checked(NAME_3_1.len()) {
+            // A bridge sets the highest bit of the level.
+            Some((name, rest)) => name == NAME_3_1 && rest.first().is_none_or(|level| level & 0x7F == 3),
+            None => NAME_3_1.starts_with(body),
+        }
+    }
+
+    /// Whether bits that the version doesn't use may have any value: in the fixed header all flags of packets other than
+    /// PUBLISH, and DUP at QoS 0; bit 0 of the Connect Flags, and Will QoS and Will Retain without a Will; the upper six
+    /// bits of a Requested QoS.
+    ///
+    /// 3.1 says of such bits that they are not used, or that their value is disregarded. It lets a client set DUP when it
+    /// sends PUBREL, SUBSCRIBE or UNSUBSCRIBE again, and the receiver take it as a hint only. 3.1.1 and 5.0 require the
+    /// values in their tables. [MQTT-2.2.2-2] of 3.1.1, [MQTT-2.1.3-1]
+    pub(super) const fn ignores_unused(self) -> bool {
+        matches!(self, Self::V3_1)
+    }
+
+    /// Whether the Remaining Length of CONNECT decides on User Name and Password: they may be missing in spite of their
+    /// flags, and without its flag a value is disregarded. In 3.1 this is for compatibility with clients that are older
+    /// than these fields.
+    pub(super) const fn may_omit_credentials(self) -> bool {
+        matches!(self, Self::V3_1)
+    }
+
     /// Whether an empty Client Identifier is refused. [MQTT-3.1.3-7 of 3.1.1]
     pub(super) const fn needs_client_id(self, clean_start: bool) -> bool {
         match self {
             Self::V3_1 => true,
             Self::V3_1_1 => !clean_start,
             Self::V5 => false,
+        }
+    }
+
+    /// Which Client Identifiers the version permits, in words for the error of an empty one.
+    pub(super) const fn client_id_rule(self) -> &'static str {
+        match self {
+            Self::V3_1 => "MQTT 3.1 asks for 1 to 23 characters",
+            Self::V3_1_1 => "MQTT 3.1.1 asks for at least one character without clean session",
+            Self::V5 => "MQTT 5.0 permits it",
         }
     }
 
@@ -80,3 +117,6 @@ impl ProtocolVersion {
         }
     }
 }
+
+/// The protocol name of 3.1 on the wire.
+const NAME_3_1: &[u8] = b"\0\x06MQIsdp";

@@ -51,7 +51,8 @@ pub struct Limits {
     pub client_id_length_max: u16,
     /// Maximum length of a Topic Name or Topic Filter, in bytes.
     pub topic_length_max: NonZeroU16,
-    /// Maximum number of levels of a Topic Name or Topic Filter.
+    /// Maximum number of levels of a Topic Name or Topic Filter. A 5.0 client gets 0x90 for a PUBLISH beyond it. The
+    /// connection of a 3.1 or 3.1.1 client is closed at QoS 1 and 2, because an acknowledgement would be untrue.
     pub topic_levels_max: NonZeroU16,
     /// Maximum number of sessions, connected or not. The broker refuses a new client beyond it.
     pub sessions_max: usize,
@@ -106,12 +107,13 @@ impl Default for Limits {
             topic_alias_maximum_outgoing: 64,
             // The client chooses its Keep Alive, and may disable it with 0.
             keep_alive_max: None,
-            // The standard requires at least 23. Identifiers made of URLs or certificate names fit.
+            // The standard requires 23 and permits 65,535. Identifiers made of URLs or certificate names fit. A session
+            // keeps its identifier in memory and in its records: at most 1 GiB for a million sessions, instead of 64 GiB.
             client_id_length_max: 1_024,
             // The standard's own limit. The cost depends on the levels, which `topic_levels_max` bounds.
             topic_length_max: NonZeroU16::MAX,
-            // Each level is one step of a lookup. Real topics have fewer than twenty.
-            topic_levels_max: const { NonZeroU16::new(128).unwrap() },
+            // Each level is one step of a lookup. Real topics have fewer than twenty, and other brokers permit 200.
+            topic_levels_max: const { NonZeroU16::new(200).unwrap() },
             // Ten offline sessions for each connection, at about 1 KiB each without their queues.
             sessions_max: 1_000_000,
             // Ending a session early loses acknowledged messages, so the operator decides.

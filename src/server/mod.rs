@@ -15,6 +15,7 @@ mod queries;
 mod report;
 mod settings;
 mod shard;
+mod shown;
 mod shutdown;
 mod status;
 mod store;

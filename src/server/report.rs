@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::shown::Shown;
 use crate::broker::{ClientLabel, Report};
 use crate::timestamp::Timestamp;
 
@@ -38,7 +39,7 @@ impl Reporter {
             Report::Denied { client, packet, topic, reason_code, rule } => {
                 if self.budget.allows(now) {
                     let code = reason_code.number();
-                    warn!("{} denied: {packet} {:?}: {rule} (0x{code:02X})", Label(client), topic.as_ref() as &str);
+                    warn!("{} denied: {packet} {}: {rule} (0x{code:02X})", Label(client), Shown(topic));
                 }
             }
             Report::Unreadable { client, sequence, cause } => {
@@ -79,18 +80,18 @@ impl LineBudget {
     }
 }
 
-/// Formats a client for the log. Strings that the client chose are quoted and escaped, so that they can't forge a line.
+/// Formats a client for the log.
 struct Label<'a>(&'a ClientLabel);
 
 impl fmt::Display for Label<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ClientLabel { client_id, user, address, listener } = self.0;
         match client_id {
-            Some(client_id) => write!(formatter, "client {:?}", client_id.as_str())?,
+            Some(client_id) => write!(formatter, "client {}", Shown(client_id.as_str()))?,
             None => write!(formatter, "client without Client Identifier")?,
         }
         if let Some(user) = user {
-            write!(formatter, " user {user:?}")?;
+            write!(formatter, " user {}", Shown(user))?;
         }
         if let Some(address) = address {
             write!(formatter, " from {address}")?;

@@ -5,8 +5,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::codec::client::{ServerDecoder, encode_client};
 use crate::codec::{
-    ClientPacket, Connect, OutgoingPublish, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
-    Subscribe, Subscription, SubscriptionOptions,
+    ClientPacket, Connect, EncodedUserProperties, OutgoingPublish, PacketId, ProtocolVersion, Publish, Qos, ReasonCode,
+    ServerPacket, Subscribe, Subscription, SubscriptionOptions,
 };
 use crate::topic::{Filter, TopicName};
 
@@ -40,7 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let subscribe = Subscribe {
             packet_id: PacketId::new(1).unwrap(),
             subscription_id: None,
-            user_properties: Vec::new(),
+            user_properties: EncodedUserProperties::new(),
             subscriptions: vec![Subscription { filter, options: SubscriptionOptions::new(qos) }],
         };
         self.send(&ClientPacket::Subscribe(Box::new(subscribe))).await;

@@ -141,6 +141,52 @@ fn topics_are_limited_in_length_and_levels() {
 }
 
 #[test]
+fn mqtt311_a_message_beyond_a_limit_of_topics_is_never_acknowledged() {
+    if peer::is_chosen() {
+        return;
+    }
+    let broker = Setup::default().start();
+    let levels = |count: usize| vec!["l"; count].join("/");
+    for first in [PUBLISH | 0x02, PUBLISH | 0x04] {
+        let mut wire = Wire::connected(broker.address(), &Connect::new(Version::V311, "deep"));
+        wire.send(&Version::V311.publish(first, &levels(200), 1, b""));
+        assert_eq!(wire.expect(if first == PUBLISH | 0x02 { PUBACK } else { PUBREC }).packet_id(), 1);
+        wire.send(&Version::V311.publish(first, &levels(201), 2, b""));
+        wire.expect_closed();
+    }
+    let line =
+        "topic with 201 levels, topic_levels_max is 200: not acknowledged, so the client will send the message again";
+    wait_for("the line in the log", || broker.log().contains(line).then_some(()));
+    let mut wire = Wire::connected(broker.address(), &Connect::new(Version::V311, "deep"));
+    wire.send(&Version::V311.publish(PUBLISH, &levels(201), 0, b""));
+    wire.ping();
+}
+
+/// With a raised limit, an identifier of the largest size names a session like any other.
+#[test]
+fn client_identifiers_are_limited_by_the_setting_alone() {
+    if peer::is_chosen() {
+        return;
+    }
+    let longest = "i".repeat(65_535);
+    let broker = Setup::default().start();
+    let (_, connack) = Wire::connect(broker.address(), &Connect::new(V5, &longest[..1_025]));
+    assert_eq!(connack.reason_code(), 0x85);
+    Wire::connected(broker.address(), &Connect::new(V5, &longest[..1_024])).ping();
+    drop(broker);
+    let broker = Setup::default().set("limits.client_id_length_max", "65535").start();
+    let mut wire = Wire::connected(broker.address(), &Connect::durable(V5, &longest));
+    assert_eq!(wire.subscribe(V5, "t", 1), 1);
+    drop(wire);
+    let mut publisher = Wire::connected(broker.address(), &Connect::new(V5, "publisher"));
+    assert_eq!(publisher.publish(V5, "t", "queued"), 0);
+    let (mut wire, connack) = Wire::connect(broker.address(), &Connect::durable(V5, &longest));
+    assert_eq!(connack.body[0], 1, "Session Present");
+    assert!(wire.expect(PUBLISH).body.ends_with(b"queued"));
+    assert!(broker.log().lines().all(|line| line.len() < 1_000), "the lines of the log are short");
+}
+
+#[test]
 fn sessions_are_limited() {
     if peer::is_chosen() {
         return;

@@ -41,6 +41,61 @@ fn mqtt5_3_1_0_1_a_first_packet_that_is_not_connect_closes_the_connection() {
     }
 }
 
+/// What the text of 3.1 permits, each with the answer, for clients of 3.1 alone.
+#[test]
+fn mqtt31_bits_that_are_not_used_and_missing_strings_are_tolerated() {
+    let broker = Setup::default().start();
+    let connect = |first: u8, flags: u8| {
+        let head = [string("MQIsdp"), vec![3, flags, 0, 60]].concat();
+        packet(first, &[head, string("old")].concat())
+    };
+    // DUP and QoS bits, a User Name and a Password that are missing, Will QoS and Retain without a Will.
+    for bytes in
+        [connect(0x12, 0x02), connect(0x18, 0x02), connect(CONNECT, 0x82), connect(CONNECT, 0xC2), connect(0x1F, 0x3B)]
+    {
+        let mut wire = Wire::open(broker.address());
+        wire.send(&bytes);
+        assert_eq!(wire.expect(CONNACK).body, [0, 0], "{bytes:02x?}");
+        wire.send(&packet(0x8A, &[vec![0, 1], string("x"), vec![1]].concat()));
+        assert_eq!(wire.expect(SUBACK).body, [0, 1, 1]);
+        wire.send(&packet(0x80, &[vec![0, 2], string("x"), vec![0xFD]].concat()));
+        assert_eq!(wire.expect(SUBACK).body, [0, 2, 1]);
+        wire.send(&Version::V311.publish(PUBLISH | 0x04, "y", 3, b""));
+        assert_eq!(wire.expect(PUBREC).packet_id(), 3);
+        wire.send(&acknowledge(0x6A, 3));
+        assert_eq!(wire.expect(0x70).packet_id(), 3);
+        wire.send(&acknowledge(0x60, 3));
+        assert_eq!(wire.expect(0x70).packet_id(), 3);
+        for first in [0xA0, 0xAA] {
+            wire.send(&packet(first, &[vec![0, 4], string("x")].concat()));
+            assert_eq!(wire.expect(0xB0).packet_id(), 4);
+        }
+        wire.send(&Version::V311.publish(PUBLISH | 0x08, "y", 0, b""));
+        wire.ping();
+    }
+    let mut wire = Wire::open(broker.address());
+    wire.send(&packet(CONNECT, &[string("MQIsdp"), vec![3, 2, 0, 60], string("")].concat()));
+    assert_eq!(wire.expect(CONNACK).body, [0, 2]);
+    wire.expect_closed();
+    if !peer::is_chosen() {
+        let line = "empty client identifier: MQTT 3.1 asks for 1 to 23 characters";
+        deadline::wait_for("the line in the log", || broker.log().contains(line).then_some(()));
+    }
+}
+
+#[test]
+fn mqtt311_a_remaining_length_may_have_more_bytes_than_it_needs() {
+    let broker = Setup::default().start();
+    let long = |packet: &[u8]| [&[packet[0], packet[1] | 0x80, 0x80, 0], &packet[2..]].concat();
+    let mut wire = Wire::open(broker.address());
+    wire.send(&long(&Connect::new(Version::V311, "long").bytes()));
+    assert_eq!(wire.expect(CONNACK).body, [0, 0]);
+    wire.send(&long(&Version::V311.publish(PUBLISH | 0x02, "x", 7, b"payload")));
+    assert_eq!(wire.expect(PUBACK).packet_id(), 7);
+    wire.send(&long(&packet(PINGREQ, &[])));
+    wire.expect(PINGRESP);
+}
+
 #[test]
 fn mqtt5_3_1_0_2_a_second_connect_is_a_protocol_error() {
     let broker = Setup::default().start();

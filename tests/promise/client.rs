@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use oncemq::broker::ConnectionId;
 use oncemq::codec::{
-    Ack, ClientPacket, Connack, Connect, OutgoingPublish, PacketId, ProtocolVersion, Publish, Qos, ReasonCode,
-    ServerPacket, Subscribe, Subscription, SubscriptionOptions, Unsubscribe, Will,
+    Ack, ClientPacket, Connack, Connect, EncodedUserProperties, OutgoingPublish, PacketId, ProtocolVersion, Publish,
+    Qos, ReasonCode, ServerPacket, Subscribe, Subscription, SubscriptionOptions, Unsubscribe, Will,
 };
 use oncemq::topic::{Filter, TopicName};
 
@@ -107,7 +107,7 @@ impl Client {
     fn request_packet(&self, request: Request) -> ClientPacket {
         let packet_id = PacketId::new(request.id).unwrap();
         let filter = Filter::new(request.filter.into()).unwrap();
-        let user_properties = Vec::new();
+        let user_properties = EncodedUserProperties::new();
         match request.qos {
             Some(qos) => {
                 let subscriptions = vec![Subscription { filter, options: SubscriptionOptions::new(qos) }];

@@ -109,7 +109,7 @@ fn subscribe(filters: &[&str], number: u32, message_id: bool) -> ClientPacket {
     ClientPacket::Subscribe(Box::new(Subscribe {
         packet_id: PacketId::new(1).unwrap(),
         subscription_id: SubscriptionId::new(number),
-        user_properties: if message_id { vec![("message-id".into(), "true".into())] } else { Vec::new() },
+        user_properties: message_id.then_some(("message-id", "true")).into_iter().collect(),
         subscriptions: filters.iter().map(subscription).collect(),
     }))
 }

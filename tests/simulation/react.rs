@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use oncemq::codec::{
-    Ack, AliasUse, ClientPacket, Connack, OutgoingPublish, PacketId, Publish, Qos, ReasonCode, RetainHandling,
-    ServerPacket, Subscribe, Subscription, SubscriptionOptions, TopicAlias, Unsubscribe,
+    Ack, AliasUse, ClientPacket, Connack, EncodedUserProperties, OutgoingPublish, PacketId, Publish, Qos, ReasonCode,
+    RetainHandling, ServerPacket, Subscribe, Subscription, SubscriptionOptions, TopicAlias, Unsubscribe,
 };
 
 use crate::client::{Outgoing, RequestedSubscription, any_qos};
@@ -134,7 +134,11 @@ impl World {
             let packet_id = PacketId::new(id).unwrap();
             let packet = if subscription.ending {
                 let filters = vec![subscription.filter];
-                ClientPacket::Unsubscribe(Box::new(Unsubscribe { packet_id, user_properties: Vec::new(), filters }))
+                ClientPacket::Unsubscribe(Box::new(Unsubscribe {
+                    packet_id,
+                    user_properties: EncodedUserProperties::new(),
+                    filters,
+                }))
             } else {
                 client.subscriptions[at].requested_at = subscription.requested_at.min(now);
                 let options = SubscriptionOptions {
@@ -144,7 +148,7 @@ impl World {
                     retain_handling: RetainHandling::Send,
                 };
                 let subscriptions = vec![Subscription { filter: subscription.filter, options }];
-                let (subscription_id, user_properties) = (None, Vec::new());
+                let (subscription_id, user_properties) = (None, EncodedUserProperties::new());
                 ClientPacket::Subscribe(Box::new(Subscribe {
                     packet_id,
                     subscription_id,

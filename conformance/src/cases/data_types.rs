@@ -86,6 +86,7 @@ pub(super) const CASES: &[Case] = &[
     Case::v5("a_byte_order_mark_stays_in_a_property", &["MQTT-1.5.4-3"], byte_order_mark_in_property),
     Case::v5("a_longer_property_length_than_needed_is_malformed", &["MQTT-1.5.5-1"], long_property_length),
     Case::v5("a_longer_remaining_length_than_needed_is_malformed", &["MQTT-1.5.5-1"], long_remaining_length),
+    Case::v3("a_longer_remaining_length_than_needed_is_legal", &["MQTT-3.12.4-1"], legal_long_remaining_length),
     Case::v5(
         "a_longer_subscription_identifier_than_needed_is_malformed",
         &["MQTT-1.5.5-1"],
@@ -311,6 +312,16 @@ fn long_remaining_length(cx: &mut Context) -> Outcome {
         let mut client = cx.client("a")?;
         client.send([vec![Kind::Pingreq.first_byte()], length].concat())?;
         client.expect_disconnect_or_close(&[0x81])?;
+    }
+    Ok(())
+}
+
+/// 3.1.1 limits a Remaining Length to four bytes, and does not demand the shortest form.
+fn legal_long_remaining_length(cx: &mut Context) -> Outcome {
+    let mut client = cx.client("a")?;
+    for length in longer_forms(0) {
+        client.send([vec![Kind::Pingreq.first_byte()], length].concat())?;
+        client.expect_kind(Kind::Pingresp)?;
     }
     Ok(())
 }

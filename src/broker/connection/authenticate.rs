@@ -12,7 +12,7 @@ use crate::broker::connection::state::{Connecting, Phase};
 use crate::broker::event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep};
 use crate::broker::ids::ConnectionId;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Auth, ClientPacket, ReasonCode, ServerPacket};
+use crate::codec::{Auth, ClientPacket, EncodedUserProperties, ReasonCode, ServerPacket};
 use crate::routing::Access;
 use crate::session::{self, ProtocolError};
 
@@ -172,7 +172,7 @@ fn auth_packet(reason_code: ReasonCode, method: Option<ByteString>, data: Option
         authentication_method: method,
         authentication_data: data,
         reason_string: None,
-        user_properties: Vec::new(),
+        user_properties: EncodedUserProperties::new(),
     }))
 }
 

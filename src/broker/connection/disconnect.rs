@@ -42,6 +42,13 @@ impl Ending {
         Self { disconnect: Some(reason_code), reason_code, cause: cause.into(), will: WillAction::Publish, lost: false }
     }
 
+    /// A limit of the broker refuses a message that the version can't refuse, and that the client will therefore send again. The fault is
+    /// neither the network's nor the client's: such an end says nothing about the stability of the connection.
+    pub(in crate::broker) fn by_limit(reason_code: ReasonCode, limit: &str) -> Self {
+        let cause = format!("{limit}: not acknowledged, so the client will send the message again");
+        Self::with_disconnect(reason_code, cause)
+    }
+
     /// Another connection has claimed the Session.
     pub(in crate::broker) fn taken_over(clean_start: bool) -> Self {
         let will = if clean_start { WillAction::Publish } else { WillAction::PublishUndelayed };

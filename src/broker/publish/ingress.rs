@@ -27,6 +27,24 @@ pub(in crate::broker) struct Denial {
     pub(in crate::broker) rule: ByteString,
 }
 
+/// Why a PUBLISH is not accepted, whatever else is in the queues.
+#[derive(Debug)]
+enum Refusal {
+    /// The client may not publish to this topic.
+    Denied(ReasonCode),
+    /// A limit of the broker, in words for the log.
+    BeyondLimit(ByteString),
+}
+
+impl Refusal {
+    const fn reason_code(&self) -> ReasonCode {
+        match self {
+            Self::Denied(reason_code) => *reason_code,
+            Self::BeyondLimit(_) => ReasonCode::TopicNameInvalid,
+        }
+    }
+}
+
 impl Shard {
     /// Handles PUBLISH of the client in `slot`.
     pub(in crate::broker) fn on_publish(&mut self, slot: usize, application: Application, turn: &mut Turn<'_>) {
@@ -45,10 +63,9 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Option<Box<BlockedMessage>> {
         let id = self.sessions.get(slot)?.connection?;
-        if let Err(reason_code) = self.check_publish(id, &application, turn) {
+        if let Err(refusal) = self.check_publish(id, &application, turn) {
             if let Some(packet_id) = application.packet_id {
-                let (qos, wait, duplicate) = (application.qos, None, false);
-                self.drive(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
+                self.answer_refused(slot, (application.qos, packet_id), refusal, turn);
             }
             return None;
         }
@@ -72,9 +89,7 @@ impl Shard {
         };
         let packet_id = packet_id?;
         if reason_code == ReasonCode::QuotaExceeded && !can_refuse {
-            // 3.1.1 has no Reason Code to refuse a message, and an acknowledgement would lose it.
-            self.withdraw(slot, qos, packet_id, turn);
-            self.end_connection(id, Ending::with_disconnect(reason_code, "no room for its message"), turn);
+            self.end_for_limit(slot, (qos, packet_id), (reason_code, "no room for its retained message"), turn);
             return None;
         }
         if let Some(ticket) = wait {
@@ -117,6 +132,38 @@ impl Shard {
         (verdict, false)
     }
 
+    /// Answers a refused message at QoS 1 or 2. 3.1 and 3.1.1 have no negative acknowledgement: a message that the client may not publish is
+    /// acknowledged and dropped [MQTT-3.3.5-2], because it would be denied again. One beyond a limit ends the connection, because the client
+    /// would take an acknowledgement for a delivery. [MQTT-4.8.0-1]
+    fn answer_refused(&mut self, slot: usize, message: (Qos, PacketId), refusal: Refusal, turn: &mut Turn<'_>) {
+        let (qos, packet_id) = message;
+        let reason_code = refusal.reason_code();
+        let id = self.sessions.get(slot).and_then(|entry| entry.connection);
+        let can_refuse = id.and_then(|id| self.connection(id)).is_some_and(|c| c.version.has_properties());
+        match refusal {
+            Refusal::BeyondLimit(limit) if !can_refuse => {
+                self.end_for_limit(slot, message, (reason_code, limit.as_ref()), turn);
+            }
+            Refusal::BeyondLimit(_) | Refusal::Denied(_) => {
+                let (wait, duplicate) = (None, false);
+                self.drive(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
+            }
+        }
+    }
+
+    /// Ends the connection of a client of 3.1 or 3.1.1, instead of the answer to a QoS 1 or 2 message that a limit of the broker refuses.
+    fn end_for_limit(
+        &mut self,
+        slot: usize,
+        (qos, packet_id): (Qos, PacketId),
+        (reason_code, limit): (ReasonCode, &str),
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
+        self.withdraw(slot, qos, packet_id, turn);
+        self.end_connection(id, Ending::by_limit(reason_code, limit), turn);
+    }
+
     /// Removes the Packet Identifier of a QoS 2 message that is not answered, because the connection ends.
     pub(in crate::broker) fn withdraw(&mut self, slot: usize, qos: Qos, packet_id: PacketId, turn: &mut Turn<'_>) {
         if qos == Qos::ExactlyOnce {
@@ -124,29 +171,31 @@ impl Shard {
         }
     }
 
-    /// Checks the topic limits and the access rules; reports a denial. Returns the Reason Code of the refusal as an error.
+    /// Checks the topic limits and the access rules; reports a refusal.
     fn check_publish(
         &mut self,
         id: ConnectionId,
         application: &Application,
         turn: &mut Turn<'_>,
-    ) -> Result<(), ReasonCode> {
+    ) -> Result<(), Refusal> {
         let topic = &application.message.topic;
-        let (reason_code, rule) = if self.accepts_topic(topic) {
-            let Some(connection) = self.connection(id) else { return Err(ReasonCode::UnspecifiedError) };
+        let (refusal, rule) = if self.accepts_topic(topic) {
+            let Some(connection) = self.connection(id) else {
+                return Err(Refusal::Denied(ReasonCode::UnspecifiedError));
+            };
             match connection.access.publish(topic) {
                 Ok(()) => return Ok(()),
-                Err(denied) => (ReasonCode::NotAuthorized, denied.to_string().into()),
+                Err(denied) => (Refusal::Denied(ReasonCode::NotAuthorized), denied.to_string().into()),
             }
         } else {
-            (
-                ReasonCode::TopicNameInvalid,
-                "topic_length_max or topic_levels_max exceeded, or the topic begins with $SYS/".into(),
-            )
+            match self.exceeded_limit(topic.as_str()) {
+                Some(limit) => (Refusal::BeyondLimit(limit.clone()), limit),
+                None => (Refusal::Denied(ReasonCode::TopicNameInvalid), "the topic begins with $SYS/".into()),
+            }
         };
-        let topic = topic.as_str().into();
+        let (topic, reason_code) = (topic.as_str().into(), refusal.reason_code());
         self.report_denied(id, Denial { packet: "PUBLISH", topic, reason_code, rule }, turn);
-        Err(reason_code)
+        Err(refusal)
     }
 
     /// Counts and reports a denial.
@@ -168,5 +217,15 @@ impl Shard {
         // A topic of n bytes has at most n + 1 levels, so the levels of short topics need not be counted.
         topic.len() <= settings.topic_length_max
             && (topic.len() < settings.topic_levels_max || topic.split('/').count() <= settings.topic_levels_max)
+    }
+
+    /// The limit that a Topic Name or Topic Filter exceeds, in words for the log.
+    pub(in crate::broker) fn exceeded_limit(&self, topic: &str) -> Option<ByteString> {
+        let (length_max, levels_max) = (self.settings.topic_length_max, self.settings.topic_levels_max);
+        if topic.len() > length_max {
+            return Some(format!("topic of {} bytes, topic_length_max is {length_max}", topic.len()).into());
+        }
+        let levels = topic.split('/').count();
+        (levels > levels_max).then(|| format!("topic with {levels} levels, topic_levels_max is {levels_max}").into())
     }
 }

@@ -90,7 +90,7 @@ fn mqtt311_3_1_3_8_empty_client_identifier_without_clean_session_is_rejected() {
     // covers: MQTT-3.1.3-9 MQTT-3.2.2-4 MQTT-3.2.2-5
     let mut harness = Harness::new();
     let client = harness.open(0);
-    harness.undecodable(client, DecodeError::ClientIdMissing, Some(ProtocolVersion::V3_1_1));
+    harness.undecodable(client, DecodeError::ClientIdMissing { rule: "" }, Some(ProtocolVersion::V3_1_1));
     assert_eq!(harness.received(client), ["CONNACK 0x85", "CLOSED"]);
 }
 

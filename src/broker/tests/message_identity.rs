@@ -5,7 +5,7 @@ use crate::codec::{ClientPacket, MessageId, ServerPacket};
 
 fn subscribe_with_identity(filter: &str) -> ClientPacket {
     let ClientPacket::Subscribe(mut subscribe) = subscribe(filter, Q2) else { panic!() };
-    subscribe.user_properties.push(("message-id".into(), "true".into()));
+    subscribe.user_properties = [("message-id", "true")].into_iter().collect();
     ClientPacket::Subscribe(subscribe)
 }
 

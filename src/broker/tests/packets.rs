@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use crate::codec::{
-    Ack, AliasUse, ClientPacket, Connect, Disconnect, MessageProperties, MessageProperty, OutgoingPublish, PacketId,
-    ProtocolVersion, Publish, Qos, ReasonCode, RetainHandling, ServerPacket, Subscribe, Subscription, SubscriptionId,
-    SubscriptionOptions, Unsubscribe, Will,
+    Ack, AliasUse, ClientPacket, Connect, Disconnect, EncodedUserProperties, MessageProperties, MessageProperty,
+    OutgoingPublish, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, RetainHandling, ServerPacket, Subscribe,
+    Subscription, SubscriptionId, SubscriptionOptions, Unsubscribe, Will,
 };
 use crate::topic::{Filter, TopicName};
 
@@ -96,7 +96,7 @@ pub(super) fn subscribe_all(number: u16, subscription_id: u32, subscriptions: Ve
     ClientPacket::Subscribe(Box::new(Subscribe {
         packet_id: id(number),
         subscription_id: SubscriptionId::new(subscription_id),
-        user_properties: Vec::new(),
+        user_properties: EncodedUserProperties::new(),
         subscriptions,
     }))
 }
@@ -112,7 +112,7 @@ pub(super) fn subscribe(filter: &str, qos: Qos) -> ClientPacket {
 pub(super) fn unsubscribe(number: u16, filters: &[&str]) -> ClientPacket {
     ClientPacket::Unsubscribe(Box::new(Unsubscribe {
         packet_id: id(number),
-        user_properties: Vec::new(),
+        user_properties: EncodedUserProperties::new(),
         filters: filters.iter().map(|filter| Filter::new((*filter).into()).unwrap()).collect(),
     }))
 }

@@ -173,6 +173,43 @@ fn mqtt5_topic_above_the_limits_or_in_sys_is_invalid() {
     assert_eq!(harness.ask(client, publish("$SYS/broker/version", "x", Q1, 7)), ["PUBACK 7 0x90"]);
 }
 
+/// 3.1.1 can't refuse a message, and an acknowledgement would be taken for a delivery.
+#[test]
+fn mqtt311_4_8_0_1_topic_above_the_limits_ends_the_connection_unacknowledged() {
+    for (topic, limit) in [
+        ("1/2/3/4/5/6/7/8/9".to_owned(), "topic with 9 levels, topic_levels_max is 8"),
+        ("x".repeat(201), "topic of 201 bytes, topic_length_max is 200"),
+    ] {
+        for qos in [Q1, Q2] {
+            let mut harness = Harness::new();
+            let subscriber = harness.connect(transient("s"));
+            harness.run(subscriber, [subscribe("#", Q0)]);
+            let client = harness.connect(v311("a", false));
+            assert_eq!(harness.ask(client, publish(&topic, "x", qos, 7)), ["CLOSED"]);
+            let expected = format!("{limit}: not acknowledged, so the client will send the message again");
+            let told = |report: &Report| matches!(report, Report::Disconnected { reason_code: ReasonCode::TopicNameInvalid, cause, .. } if *cause == *expected);
+            assert!(harness.reports.iter().any(told), "{:?}", harness.reports);
+            assert_eq!(harness.shards[0].counters().denied, 1);
+            // The identifier is free: with a shorter topic the message is delivered once.
+            let client = harness.connect(v311("a", false));
+            harness.send(client, publish("short", "x", qos, 7));
+            assert_eq!(harness.packets(client).len(), 1);
+            assert_eq!(harness.received(subscriber), ["PUBLISH short x q0"]);
+        }
+    }
+}
+
+#[test]
+fn mqtt311_qos_0_above_the_limits_is_dropped_and_reported_and_so_is_sys() {
+    let mut harness = Harness::new();
+    let client = harness.connect(v311("a", true));
+    assert_eq!(harness.ask(client, publish("1/2/3/4/5/6/7/8/9", "x", Q0, 0)), [""; 0]);
+    assert_eq!(harness.shards[0].counters().denied, 1);
+    harness.send(client, publish("$SYS/broker/version", "x", Q1, 7));
+    assert_eq!(harness.packets(client).len(), 1, "a denial is acknowledged");
+    assert_eq!(harness.shards[0].counters().denied, 2);
+}
+
 fn marked_as_utf8(qos: Qos, packet_id: u16) -> ClientPacket {
     let properties = MessageProperties::from_properties([MessageProperty::PayloadFormatIndicator(true)]);
     let payload = bytes::Bytes::from_static(b"\xFF");

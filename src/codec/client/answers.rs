@@ -16,7 +16,7 @@ use crate::codec::{
 
 /// Decodes the body of a CONNACK.
 pub(super) fn connack(reader: &mut Reader<'_>, version: ProtocolVersion) -> Result<Connack, DecodeError> {
-    let flags = reader.u8()?;
+    let flags = reader.u8()? & if version.ignores_unused() { 0 } else { u8::MAX };
     if flags > 1 {
         return Err(DecodeError::ConnectFlags(flags)); // [MQTT-3.2.2-1]
     }
@@ -113,7 +113,7 @@ fn acknowledged(
         decode_properties(reader, Place::Acknowledgement, |id, reader| {
             match id {
                 REASON_STRING => reason_string = Some(reader.string()?),
-                _ => drop(user_property(reader)?),
+                _ => reader.skip_string_pairs(USER_PROPERTY)?,
             }
             Ok(())
         })?;

@@ -54,6 +54,9 @@ impl ServerDecoder {
         let packet_type = self.check_first_byte(first_byte)?;
         let Some(header) = FixedHeader::read(input)? else { return Ok(None) };
         header.check_size(self.maximum_packet_size)?; // [MQTT-3.1.2-24]
+        if self.version.has_properties() {
+            header.check_shortest()?;
+        }
         let Some(whole) = input.get(..header.packet_size()) else { return Ok(None) };
         let copy;
         let frame = if is_kept(packet_type) {
@@ -72,7 +75,7 @@ impl ServerDecoder {
 
     /// The packet type, if the Server may send it at this point.
     fn check_first_byte(&self, first_byte: u8) -> Result<PacketType, DecodeError> {
-        let packet_type = check_first_byte(first_byte)?;
+        let packet_type = check_first_byte(first_byte, Some(self.version))?;
         match packet_type {
             PacketType::Connect | PacketType::Subscribe | PacketType::Unsubscribe | PacketType::Pingreq => {
                 Err(DecodeError::WrongDirection(packet_type))

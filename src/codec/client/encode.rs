@@ -6,7 +6,7 @@ use crate::codec::property::{
     AUTHENTICATION_DATA, AUTHENTICATION_METHOD, MAXIMUM_PACKET_SIZE, MESSAGE_EXPIRY_INTERVAL, RECEIVE_MAXIMUM,
     REQUEST_PROBLEM_INFORMATION, REQUEST_RESPONSE_INFORMATION, SESSION_EXPIRY_INTERVAL, TOPIC_ALIAS,
     TOPIC_ALIAS_MAXIMUM, WILL_DELAY_INTERVAL, put_binary_property, put_byte_property, put_properties,
-    put_string_property, put_subscription_id, put_u16_property, put_u32_property, put_user_properties,
+    put_string_property, put_subscription_id, put_u16_property, put_u32_property,
 };
 use crate::codec::{
     AliasUse, ClientPacket, Connect, ConnectProperties, ProtocolVersion, Publish, Subscribe, Unsubscribe, Will,
@@ -95,7 +95,7 @@ fn put_connect_properties(output: &mut BytesMut, properties: &ConnectProperties)
     if !properties.request_problem_information {
         put_byte_property(output, REQUEST_PROBLEM_INFORMATION, 0);
     }
-    put_user_properties(output, &properties.user_properties);
+    properties.user_properties.encode(output);
     put_string_property(output, AUTHENTICATION_METHOD, properties.authentication_method.as_ref());
     put_binary_property(output, AUTHENTICATION_DATA, properties.authentication_data.as_ref());
 }
@@ -138,7 +138,7 @@ fn put_subscribe(output: &mut BytesMut, subscribe: &Subscribe, version: Protocol
             if let Some(subscription_id) = subscribe.subscription_id {
                 put_subscription_id(properties, subscription_id.get());
             }
-            put_user_properties(properties, &subscribe.user_properties);
+            subscribe.user_properties.encode(properties);
         });
     }
     for subscription in &subscribe.subscriptions {
@@ -151,7 +151,7 @@ fn put_subscribe(output: &mut BytesMut, subscribe: &Subscribe, version: Protocol
 fn put_unsubscribe(output: &mut BytesMut, unsubscribe: &Unsubscribe, version: ProtocolVersion) {
     output.put_u16(unsubscribe.packet_id.number());
     if version.has_properties() {
-        put_properties(output, |properties| put_user_properties(properties, &unsubscribe.user_properties));
+        put_properties(output, |properties| unsubscribe.user_properties.encode(properties));
     }
     for filter in &unsubscribe.filters {
         put_string(output, &filter.to_string());

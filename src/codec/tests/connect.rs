@@ -50,7 +50,8 @@ fn properties_of_connect_and_will_are_decoded() {
     assert_eq!(properties.maximum_packet_size.unwrap().get(), 256);
     assert_eq!(properties.topic_alias_maximum, 7);
     assert!(properties.request_response_information && !properties.request_problem_information);
-    assert_eq!(properties.user_properties, [("k".into(), "v".into())]);
+    assert_eq!(properties.user_properties.iter().collect::<Vec<_>>(), [("k", "v")]);
+    assert_eq!((properties.user_property("k"), properties.user_property("v")), (Some("v"), None));
     assert_eq!(properties.authentication_method.unwrap(), "m");
     assert_eq!(properties.authentication_data.unwrap(), &b"d"[..]);
     let will = read.will.unwrap();
@@ -71,7 +72,11 @@ fn version_3_1_is_accepted() {
     let read = decode_connect(&packet(0x10, &[b"\0\x06MQIsdp\x03\x02\0\0\0\x01c"])).unwrap();
     assert_eq!(read.version, V3_1);
     let empty = packet(0x10, &[b"\0\x06MQIsdp\x03\x02\0\0\0\0"]);
-    connect_refused(&empty, DecodeError::ClientIdMissing, ReasonCode::ClientIdentifierNotValid);
+    connect_refused(
+        &empty,
+        DecodeError::ClientIdMissing { rule: V3_1.client_id_rule() },
+        ReasonCode::ClientIdentifierNotValid,
+    );
 }
 
 #[test]
@@ -140,7 +145,7 @@ fn an_empty_user_name_is_present() {
 
 #[test]
 fn mqtt311_3_1_3_8_empty_client_identifier_needs_clean_session() {
-    let missing = DecodeError::ClientIdMissing;
+    let missing = DecodeError::ClientIdMissing { rule: V3.client_id_rule() };
     connect_refused(&connect3(0x00, b"\0\0"), missing, ReasonCode::ClientIdentifierNotValid);
     // covers: MQTT-3.1.3-6
     assert_eq!(decode_connect(&connect3(0x02, b"\0\0")).unwrap().client_id, "");

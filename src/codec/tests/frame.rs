@@ -20,13 +20,14 @@ fn mqtt5_2_1_3_1_other_flags_than_the_required_ones_are_malformed() {
         (0xF4, PacketType::Auth),       // covers: MQTT-3.15.1-1
     ] {
         let error = DecodeError::FixedHeaderFlags { packet_type, flags: first_byte & 0xF };
-        for version in VERSIONS {
+        for version in [V3, V5] {
             refused(version, &[first_byte, 2, 0, 1], error);
         }
         assert_eq!(error.reason_code(), ReasonCode::MalformedPacket);
     }
     let connect = DecodeError::FixedHeaderFlags { packet_type: PacketType::Connect, flags: 1 };
-    assert_eq!(decode_connect(&[0x11]), Err(connect));
+    let frame = packet(0x11, &[b"\0\x04MQTT\x05\x02\0\0\0\0\x01c"]);
+    assert_eq!(decode_connect(&frame), Err(connect));
 }
 
 #[test]

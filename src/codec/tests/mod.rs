@@ -16,6 +16,8 @@ mod random;
 mod second_opinion;
 mod strategies;
 mod subscribe;
+mod user_properties;
+mod version_3_1;
 
 const V3_1: ProtocolVersion = ProtocolVersion::V3_1;
 const V3: ProtocolVersion = ProtocolVersion::V3_1_1;

@@ -10,9 +10,9 @@ use mqttbytes::{QoS, v4, v5};
 use std::num::{NonZeroU16, NonZeroU32};
 
 use crate::codec::{
-    Ack, AliasUse, ClientPacket, Connect, ConnectProperties, Disconnect, MessageProperties, MessageProperty, PacketId,
-    ProtocolVersion, Publish, Qos, ReasonCode, RetainHandling, Subscribe, Subscription, SubscriptionOptions,
-    Unsubscribe, Will,
+    Ack, AliasUse, ClientPacket, Connect, ConnectProperties, Disconnect, EncodedUserProperties, MessageProperties,
+    MessageProperty, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, RetainHandling, Subscribe, Subscription,
+    SubscriptionOptions, Unsubscribe, Will,
 };
 use crate::topic::{Filter, TopicName};
 
@@ -113,12 +113,12 @@ fn from_v4(packet: v4::Packet) -> Option<ClientPacket> {
         v4::Packet::Subscribe(theirs) => ClientPacket::Subscribe(Box::new(Subscribe {
             packet_id: PacketId::new(theirs.pkid)?,
             subscription_id: None,
-            user_properties: Vec::new(),
+            user_properties: EncodedUserProperties::new(),
             subscriptions: theirs.filters.into_iter().map(subscription_of_v4).collect(),
         })),
         v4::Packet::Unsubscribe(theirs) => ClientPacket::Unsubscribe(Box::new(Unsubscribe {
             packet_id: PacketId::new(theirs.pkid)?,
-            user_properties: Vec::new(),
+            user_properties: EncodedUserProperties::new(),
             filters: theirs.topics.into_iter().map(filter).collect(),
         })),
         v4::Packet::PingReq => ClientPacket::Pingreq,
@@ -278,8 +278,8 @@ fn message_properties_of(
     MessageProperties::from_properties(properties.into_iter().flatten().chain(user_properties))
 }
 
-fn pairs(user_properties: Vec<(String, String)>) -> Vec<(ByteString, ByteString)> {
-    user_properties.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+fn pairs(user_properties: Vec<(String, String)>) -> EncodedUserProperties {
+    user_properties.into_iter().collect()
 }
 
 fn success(packet_id: u16) -> Ack {

@@ -105,7 +105,7 @@ fn server_packet_in(version: ProtocolVersion) -> BoxedStrategy<ServerPacket> {
         1 => Just(ServerPacket::Pingresp),
     ];
     if version != V5 {
-        return prop_oneof![8 => of_all_versions, 3 => control_of_3_1_1()].boxed();
+        return prop_oneof![8 => of_all_versions, 3 => control_before_5(version)].boxed();
     }
     let connack = connack().prop_map(|connack| ServerPacket::Connack(Box::new(connack)));
     let codes = |packet_type| (packet_id(), vec(reason_code(packet_type), 1..4), of(text()));
@@ -122,8 +122,8 @@ fn server_packet_in(version: ProtocolVersion) -> BoxedStrategy<ServerPacket> {
     prop_oneof![6 => of_all_versions, 3 => connack, 1 => suback, 1 => unsuback, 1 => disconnect, 1 => auth].boxed()
 }
 
-/// Packets that 3.1.1 can represent.
-fn control_of_3_1_1() -> impl Strategy<Value = ServerPacket> {
+/// Packets that 3.1 and 3.1.1 can represent.
+fn control_before_5(version: ProtocolVersion) -> impl Strategy<Value = ServerPacket> {
     use ReasonCode as Code;
     let refusals = [
         Code::UnsupportedProtocolVersion,
@@ -134,7 +134,9 @@ fn control_of_3_1_1() -> impl Strategy<Value = ServerPacket> {
     ];
     let granted = [Code::GrantedQos0, Code::GrantedQos1, Code::GrantedQos2, Code::UnspecifiedError];
     prop_oneof![
-        any::<bool>().prop_map(|present| ServerPacket::Connack(Box::new(Connack::accepted(present)))),
+        any::<bool>().prop_map(move |present| {
+            ServerPacket::Connack(Box::new(Connack::accepted(present && version != V3_1)))
+        }),
         prop::sample::select(refusals.to_vec())
             .prop_map(|code| ServerPacket::Connack(Box::new(Connack::refused(code)))),
         (packet_id(), vec(prop::sample::select(granted.to_vec()), 1..4))
@@ -172,7 +174,7 @@ prop_compose! {
         maximum_packet_size in any::<u32>(),
         topic_alias_maximum in any::<u16>(),
         informations in any::<(bool, bool)>(),
-        user_properties in user_properties(),
+        user_properties in encoded_user_properties(),
         authentication in of((text(), of(binary()))),
     ) -> ConnectProperties {
         let (authentication_method, authentication_data) = authentication.unzip();
@@ -272,7 +274,7 @@ prop_compose! {
     fn subscribe(version: ProtocolVersion)(
         packet_id in packet_id(),
         subscription_id in of(1u32..=268_435_455),
-        user_properties in user_properties(),
+        user_properties in encoded_user_properties(),
         subscriptions in vec((filter(), 0u8..=2, any::<(bool, bool)>(), 0u8..=2), 1..4),
     ) -> Subscribe {
         let subscription = |(filter, qos, (no_local, retain_as_published), handling): (Filter, u8, (bool, bool), u8)| {
@@ -289,7 +291,7 @@ prop_compose! {
         Subscribe {
             packet_id,
             subscription_id: subscription_id.filter(|_| version == V5).and_then(NonZeroU32::new),
-            user_properties: if version == V5 { user_properties } else { vec![] },
+            user_properties: if version == V5 { user_properties } else { EncodedUserProperties::new() },
             subscriptions: subscriptions.into_iter().map(subscription).collect(),
         }
     }
@@ -298,10 +300,10 @@ prop_compose! {
 prop_compose! {
     fn unsubscribe(version: ProtocolVersion)(
         packet_id in packet_id(),
-        user_properties in user_properties(),
+        user_properties in encoded_user_properties(),
         filters in vec(filter(), 1..4),
     ) -> Unsubscribe {
-        Unsubscribe { packet_id, user_properties: if version == V5 { user_properties } else { vec![] }, filters }
+        Unsubscribe { packet_id, user_properties: if version == V5 { user_properties } else { EncodedUserProperties::new() }, filters }
     }
 }
 
@@ -309,7 +311,7 @@ prop_compose! {
     fn disconnect()(
         reason_code in reason_code(PacketType::Disconnect),
         reason_string in of(text()),
-        user_properties in user_properties(),
+        user_properties in encoded_user_properties(),
     ) -> Disconnect {
         Disconnect { reason_string, user_properties, ..Disconnect::new(reason_code) }
     }
@@ -321,7 +323,7 @@ prop_compose! {
         method in text(),
         authentication_data in of(binary()),
         reason_string in of(text()),
-        user_properties in user_properties(),
+        user_properties in encoded_user_properties(),
     ) -> Auth {
         Auth { authentication_data, reason_string, user_properties, ..Auth::new(reason_code, Some(method)) }
     }
@@ -393,6 +395,10 @@ fn message_properties() -> impl Strategy<Value = MessageProperties> {
 
 fn user_properties() -> impl Strategy<Value = UserProperties> {
     vec((text(), text()), 0..3)
+}
+
+fn encoded_user_properties() -> impl Strategy<Value = EncodedUserProperties> {
+    user_properties().prop_map(|properties| properties.into_iter().collect())
 }
 
 fn packet_id() -> impl Strategy<Value = PacketId> {

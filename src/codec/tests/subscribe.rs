@@ -1,6 +1,7 @@
 use super::*;
 use crate::codec::{
-    PacketId, PacketType, Qos, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe,
+    EncodedUserProperties, PacketId, PacketType, Qos, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions,
+    Unsubscribe,
 };
 use crate::topic::{Filter, InvalidTopic};
 
@@ -38,8 +39,11 @@ fn several_filters_are_decoded_in_order() {
     let frame = b"\0\x07\0\0\x01a\0\x03b/#";
     let Ok(ClientPacket::Unsubscribe(read)) = decode(V5, &packet(0xA2, &[frame])) else { panic!() };
     let filters = ["a", "b/#"].map(|filter| Filter::new(filter.into()).unwrap());
-    let expected =
-        Unsubscribe { packet_id: PacketId::new(7).unwrap(), user_properties: vec![], filters: filters.into() };
+    let expected = Unsubscribe {
+        packet_id: PacketId::new(7).unwrap(),
+        user_properties: EncodedUserProperties::new(),
+        filters: filters.into(),
+    };
     assert_eq!(*read, expected);
 }
 
