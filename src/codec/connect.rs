@@ -11,7 +11,7 @@ use super::property::{
     Place, RECEIVE_MAXIMUM, REQUEST_PROBLEM_INFORMATION, REQUEST_RESPONSE_INFORMATION, SESSION_EXPIRY_INTERVAL,
     TOPIC_ALIAS_MAXIMUM, USER_PROPERTY, WILL_DELAY_INTERVAL, decode_properties, flag, user_property,
 };
-use super::{DecodeError, Message, MessageProperties, ProtocolVersion, Qos, UserProperties};
+use super::{AnswerTerms, DecodeError, Message, MessageProperties, ProtocolVersion, Qos, UserProperties};
 use crate::topic::TopicName;
 
 /// A Client Identifier, the name of a Session. Cheap to clone.
@@ -145,6 +145,23 @@ impl Connect {
         }
     }
 
+    /// What the client accepts in the packets that are sent to it.
+    pub const fn answer_terms(&self) -> AnswerTerms {
+        AnswerTerms {
+            version: self.version,
+            maximum_packet_size: self.properties.maximum_packet_size,
+            request_problem_information: self.properties.request_problem_information,
+        }
+    }
+
+    /// Skips the protocol name and level, the Connect Flags and the Keep Alive.
+    pub(super) fn skip_to_properties(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        reader.skip_binary()?;
+        reader.u16()?;
+        reader.u16()?;
+        Ok(())
+    }
+
     /// Decodes the body of the packet. Sets `answer_in` to the version of the CONNACK as soon as it is known.
     pub(super) fn decode(
         reader: &mut Reader<'_>,
@@ -180,7 +197,7 @@ impl Connect {
 }
 
 impl ConnectProperties {
-    fn take(&mut self, id: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    pub(super) fn take(&mut self, id: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         let not_zero = DecodeError::PropertyValue(id);
         match id {
             SESSION_EXPIRY_INTERVAL => self.session_expiry_interval = reader.u32()?,

@@ -4,6 +4,7 @@
 //! fields that 3.1.1 lacks are absent or have their default value.
 
 mod ack;
+mod answer_terms;
 mod auth;
 pub mod client;
 mod connack;
@@ -29,6 +30,7 @@ mod v3;
 mod version;
 
 pub use ack::{Ack, AckDetails};
+pub use answer_terms::{AnswerTerms, REASON_STRING_MAX};
 pub use auth::Auth;
 pub use connack::{Connack, ConnackProperties};
 pub use connect::{ClientId, Connect, ConnectProperties, Will};

@@ -46,10 +46,7 @@ impl Shard {
     ) -> Option<Box<BlockedMessage>> {
         let id = self.sessions.get(slot)?.connection?;
         if let Err(reason_code) = self.check_publish(id, &application, turn) {
-            if let Some(packet_id) = application.packet_id {
-                let (qos, wait, duplicate) = (application.qos, None, false);
-                self.drive(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
-            }
+            self.refuse_publish(slot, &application, reason_code, turn);
             return None;
         }
         let entry = self.sessions.get(slot)?;
@@ -67,7 +64,10 @@ impl Shard {
         let can_refuse = connection.version.has_properties();
         let (reason_code, wait) = match verdict {
             Verdict::Answer { reason_code, wait } => (reason_code, wait),
-            Verdict::Full(_) if can_refuse => (ReasonCode::QuotaExceeded, None),
+            Verdict::Full(blocked) if can_refuse => {
+                self.refuse_full(slot, &blocked, turn);
+                return None;
+            }
             Verdict::Full(blocked) | Verdict::Pending(blocked) => return Some(blocked),
         };
         let packet_id = packet_id?;
