@@ -34,7 +34,7 @@ const SENTENCES: [(ReasonCode, &str); 6] = [
     (ReasonCode::PacketIdentifierInUse, "the Packet Identifier is in use by a QoS 2 message that waits for PUBREL"),
     (
         ReasonCode::PacketIdentifierNotFound,
-        "no QoS 2 message has this Packet Identifier; it was completed before or is unknown",
+        "no QoS 2 message has this Packet Identifier: it was refused, completed before, or is unknown",
     ),
     (
         ReasonCode::QuotaExceeded,

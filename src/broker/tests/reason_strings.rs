@@ -204,13 +204,13 @@ const CASES: &[(PacketType, u8, &str, Provoke)] = &[
     (
         PacketType::Pubcomp,
         0x92,
-        "no QoS 2 message has this Packet Identifier; it was completed before or is unknown",
+        "no QoS 2 message has this Packet Identifier: it was refused, completed before, or is unknown",
         |connect| with_rules(connect, vec![pubrel(7)]),
     ),
     (
         PacketType::Pubrel,
         0x92,
-        "no QoS 2 message has this Packet Identifier; it was completed before or is unknown",
+        "no QoS 2 message has this Packet Identifier: it was refused, completed before, or is unknown",
         |connect| with_rules(connect, vec![pubrec(7)]),
     ),
     (PacketType::Suback, 0x87, "secret/#: not authorized to subscribe", |connect| {
