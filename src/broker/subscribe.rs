@@ -11,7 +11,7 @@ use crate::broker::retained::replay::{Granted, Replay};
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{
     Matched, Qos, ReasonCode, RetainHandling, ServerPacket, Suback, Subscribe, Subscription, SubscriptionId,
-    SubscriptionOptions, Unsuback, Unsubscribe,
+    SubscriptionOptions, Unsuback, Unsubscribe, prefix_within,
 };
 use crate::routing::{Coverage, SubscribeOutcome};
 use crate::session;
@@ -96,7 +96,7 @@ impl Shard {
     /// Names a refused subscription to its client, without the access rule.
     fn why_refused(&self, subscription: &Subscription, reason_code: ReasonCode) -> String {
         let filter = subscription.filter.to_string();
-        let shown = filter.get(..filter.floor_char_boundary(SHOWN_FILTER_MAX)).unwrap_or_default();
+        let shown = prefix_within(&filter, SHOWN_FILTER_MAX);
         let cut = if shown.len() < filter.len() { "..." } else { "" };
         let subscriptions_max = self.settings.subscriptions_per_session_max;
         let why = if reason_code == ReasonCode::NotAuthorized {

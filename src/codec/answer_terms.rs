@@ -1,7 +1,7 @@
 use bytestring::ByteString;
 use std::num::NonZeroU32;
 
-use super::primitives::Reader;
+use super::primitives::{Reader, prefix_within};
 use super::property::{Place, decode_properties};
 use super::{AckDetails, ConnectProperties, ProtocolVersion, ServerPacket};
 
@@ -74,8 +74,11 @@ impl ServerPacket {
 
 /// The sentence without control characters, cut between characters to [`REASON_STRING_MAX`] bytes.
 fn bounded(sentence: &str) -> ByteString {
-    let cut = sentence.get(..sentence.floor_char_boundary(REASON_STRING_MAX)).unwrap_or_default();
-    cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().into()
+    prefix_within(sentence, REASON_STRING_MAX)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect::<String>()
+        .into()
 }
 
 /// Maximum length of a Reason String of the broker, in bytes.

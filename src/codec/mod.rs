@@ -42,6 +42,7 @@ pub use message_id::MessageId;
 pub use packet::{ClientPacket, ServerPacket, encode};
 pub use packet_id::PacketId;
 pub use packet_type::PacketType;
+pub use primitives::prefix_within;
 pub use property::{MessageProperties, MessageProperty, UserProperties};
 pub use publish::{AliasUse, KEPT_IN_BUFFER_MIN, Matched, Message, OutgoingPublish, Publish, TopicAlias};
 pub use qos::Qos;

@@ -70,7 +70,10 @@ impl Shard {
             return Err((ReasonCode::UseAnotherServer, "clients are referred to another server"));
         }
         if connect.client_id.len() > settings.client_id_length_max {
-            return Err((ReasonCode::ClientIdentifierNotValid, "Client Identifier is too long"));
+            return Err((
+                ReasonCode::ClientIdentifierNotValid,
+                "Client Identifier is longer than client_id_length_max",
+            ));
         }
         let Some(will) = &connect.will else { return Ok(()) };
         if will.qos > settings.maximum_qos {

@@ -5,7 +5,7 @@ use bytestring::ByteString;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::shard::Shard;
-use crate::codec::{Connect, UserProperties};
+use crate::codec::{Connect, UserProperties, prefix_within};
 
 impl Shard {
     /// What the client asked to be told about itself: nothing, or at most five properties, all of a bounded size.
@@ -30,8 +30,7 @@ impl Shard {
         ));
         told.push(property("queued-messages", entry.session.queued().0.to_string()));
         if let Some(user) = self.connection(id).and_then(|connection| connection.verified_user()) {
-            let end = user.floor_char_boundary(USER_LENGTH_MAX);
-            told.push(property("user", user.get(..end).unwrap_or_default()));
+            told.push(property("user", prefix_within(user, USER_LENGTH_MAX)));
         }
         told
     }

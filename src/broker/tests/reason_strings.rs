@@ -152,7 +152,7 @@ fn filters(names: &[&str]) -> ClientPacket {
 
 /// A packet type, a Reason Code, its Reason String, and how to provoke it.
 const CASES: &[(PacketType, u8, &str, Provoke)] = &[
-    (PacketType::Connack, 0x85, "Client Identifier is too long", |connect| {
+    (PacketType::Connack, 0x85, "Client Identifier is longer than client_id_length_max", |connect| {
         refused(Connect { client_id: "x".repeat(65).into(), ..connect }, settings())
     }),
     (PacketType::Connack, 0x97, "sessions_max reached", |connect| {
@@ -248,7 +248,7 @@ fn reason_code(packet: &ServerPacket) -> u8 {
         | ServerPacket::Pubrec(ack)
         | ServerPacket::Pubrel(ack)
         | ServerPacket::Pubcomp(ack) => ack.reason_code.number(),
-        other => panic!("{other:?}"),
+        ServerPacket::Publish(_) | ServerPacket::Unsuback(_) | ServerPacket::Pingresp | ServerPacket::Auth(_) => 0,
     }
 }
 
