@@ -1,9 +1,6 @@
-use bytestring::ByteString;
 use std::num::NonZeroU32;
 
-use super::primitives::{Reader, prefix_within};
-use super::property::{Place, decode_properties};
-use super::{AckDetails, ConnectProperties, ProtocolVersion, ServerPacket};
+use super::ProtocolVersion;
 
 /// What a client accepts in the packets that are sent to it, according to its CONNECT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,65 +18,4 @@ impl AnswerTerms {
     pub const fn new(version: ProtocolVersion) -> Self {
         Self { version, maximum_packet_size: None, request_problem_information: true }
     }
-
-    /// The terms in the properties of a CONNECT that is malformed, as far as they can be read. `reader` is at the
-    /// property length.
-    pub(super) fn of_malformed(version: ProtocolVersion, reader: &mut Reader<'_>) -> Self {
-        let mut properties = ConnectProperties::default();
-        if version.has_properties() {
-            let _malformed = decode_properties(reader, Place::Connect, |id, reader| properties.take(id, reader));
-        }
-        Self {
-            version,
-            maximum_packet_size: properties.maximum_packet_size,
-            request_problem_information: properties.request_problem_information,
-        }
-    }
-
-    /// Whether `packet` fits the Maximum Packet Size.
-    pub fn fits(&self, packet: &ServerPacket) -> bool {
-        self.maximum_packet_size.is_none_or(|maximum| packet.encoded_len(self.version) <= maximum.get() as usize)
-    }
-
-    /// Adds `sentence` as the Reason String, in at most [`REASON_STRING_MAX`] bytes. The packet stays as it is if the
-    /// client has no Reason Strings, does not want them, or would get a packet above its Maximum Packet Size.
-    /// [MQTT-3.2.2-19] [MQTT-3.4.2-2] [MQTT-3.9.2-1] [MQTT-3.14.2-3]
-    pub fn explain(&self, packet: &mut ServerPacket, sentence: &str) {
-        if self.version.has_properties() && self.request_problem_information {
-            packet.set_reason_string(Some(bounded(sentence)));
-            if !self.fits(packet) {
-                packet.set_reason_string(None);
-            }
-        }
-    }
 }
-
-impl ServerPacket {
-    fn set_reason_string(&mut self, reason_string: Option<ByteString>) {
-        match self {
-            Self::Connack(connack) => connack.properties.reason_string = reason_string,
-            Self::Puback(ack) | Self::Pubrec(ack) | Self::Pubrel(ack) | Self::Pubcomp(ack) => {
-                let mut details = ack.details.take().unwrap_or_default();
-                details.reason_string = reason_string;
-                ack.details = (*details != AckDetails::default()).then_some(details);
-            }
-            Self::Suback(suback) => suback.reason_string = reason_string,
-            Self::Unsuback(unsuback) => unsuback.reason_string = reason_string,
-            Self::Disconnect(disconnect) => disconnect.reason_string = reason_string,
-            Self::Auth(auth) => auth.reason_string = reason_string,
-            Self::Publish(_) | Self::Pingresp => {}
-        }
-    }
-}
-
-/// The sentence without control characters, cut between characters to [`REASON_STRING_MAX`] bytes.
-fn bounded(sentence: &str) -> ByteString {
-    prefix_within(sentence, REASON_STRING_MAX)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect::<String>()
-        .into()
-}
-
-/// Maximum length of a Reason String of the broker, in bytes.
-pub const REASON_STRING_MAX: usize = 256;

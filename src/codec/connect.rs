@@ -154,12 +154,18 @@ impl Connect {
         }
     }
 
-    /// Skips the protocol name and level, the Connect Flags and the Keep Alive.
-    pub(super) fn skip_to_properties(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-        reader.skip_binary()?;
-        reader.u16()?;
-        reader.u16()?;
-        Ok(())
+    /// What the client accepts, in a CONNECT that is malformed, as far as its properties can be read.
+    pub(super) fn answer_terms_of_malformed(version: ProtocolVersion, reader: &mut Reader<'_>) -> AnswerTerms {
+        let mut connect = Self::new(version, ByteString::new(), true);
+        if version.has_properties() {
+            let _malformed = skip_to_properties(reader).and_then(|()| {
+                decode_properties(reader, Place::Connect, |id, reader| match id {
+                    USER_PROPERTY => reader.str().and(reader.str()).map(drop),
+                    _ => connect.properties.take(id, reader),
+                })
+            });
+        }
+        connect.answer_terms()
     }
 
     /// Decodes the body of the packet. Sets `answer_in` to the version of the CONNACK as soon as it is known.
@@ -197,7 +203,7 @@ impl Connect {
 }
 
 impl ConnectProperties {
-    pub(super) fn take(&mut self, id: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    fn take(&mut self, id: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         let not_zero = DecodeError::PropertyValue(id);
         match id {
             SESSION_EXPIRY_INTERVAL => self.session_expiry_interval = reader.u32()?,
@@ -246,6 +252,14 @@ impl Will {
         let properties = kept.into_properties(reader.frame());
         Ok(Self { topic, payload, qos, retain, will_delay_interval, message_expiry_interval, properties })
     }
+}
+
+/// Skips the protocol name and level, the Connect Flags and the Keep Alive.
+fn skip_to_properties(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    reader.skip_binary()?;
+    reader.u16()?;
+    reader.u16()?;
+    Ok(())
 }
 
 /// The validated Connect Flags. [MQTT-3.1.2.3]

@@ -41,15 +41,9 @@ impl Decoder {
     /// in a later packet. `input` begins with that packet.
     pub fn answer_terms(&self, input: &Bytes) -> Option<AnswerTerms> {
         let version = self.version.filter(|_| !self.has_connected)?;
-        let plain = AnswerTerms::new(version);
-        let Ok(Some(header)) = FixedHeader::read(input) else { return Some(plain) };
-        // A CONNECT above the Maximum Packet Size is not complete.
-        let end = header.packet_size().min(input.len());
-        let mut reader = Reader::new(input, header.length..end);
-        Some(
-            Connect::skip_to_properties(&mut reader)
-                .map_or(plain, |()| AnswerTerms::of_malformed(version, &mut reader)),
-        )
+        let Ok(Some(header)) = FixedHeader::read(input) else { return Some(AnswerTerms::new(version)) };
+        let reader = &mut Reader::new(input, header.length..header.packet_size());
+        Some(Connect::answer_terms_of_malformed(version, reader))
     }
 
     /// Whether a complete CONNECT was decoded.
