@@ -87,7 +87,7 @@ pub struct Decision {
 pub struct Refusal {
     /// The Reason Code of the CONNACK or DISCONNECT that refuses the client: 0x80 or above.
     pub reason_code: ReasonCode,
-    /// The cause for the log: the client gets only the Reason Code.
+    /// The cause for the log. The client gets the Reason Code, and a sentence that depends on nothing else.
     pub cause: ByteString,
 }
 

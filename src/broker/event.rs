@@ -8,7 +8,7 @@ use crate::broker::directory::message::ShardMessage;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::fetch::Fetched;
 use crate::broker::query::{Query, QueryId};
-use crate::codec::{ClientId, ClientPacket, DecodeError, ProtocolVersion, ReasonCode};
+use crate::codec::{AnswerTerms, ClientId, ClientPacket, DecodeError, ReasonCode};
 use crate::routing::{Access, ShardId};
 use crate::session::Ticket;
 
@@ -35,8 +35,8 @@ pub enum Event {
         connection: ConnectionId,
         /// The cause.
         error: DecodeError,
-        /// For a malformed CONNECT: the protocol version for CONNACK, if it was decoded.
-        connect_version: Option<ProtocolVersion>,
+        /// For a malformed CONNECT whose protocol version was decoded: what its CONNACK may have.
+        answer: Option<AnswerTerms>,
     },
     /// The transport accepted bytes of the outgoing buffer, which [`Action::Send`](crate::broker::Action::Send) fills.
     Flushed {

@@ -70,7 +70,7 @@ pub struct Settings {
     pub response_information: Option<ByteString>,
     /// If set, every CONNECT is answered with 0x9C Use another server and this Server Reference.
     pub server_reference: Option<ByteString>,
-    /// The durability of messages that no rule matches; announced to 5.0 clients as a User Property of CONNACK, and on `$SYS`.
+    /// The durability of messages that no rule matches; announced on `$SYS`, and to 5.0 clients that ask.
     pub durability: Durability,
     /// The durability by topic: the first rule that matches applies.
     pub durability_rules: Vec<DurabilityRule>,

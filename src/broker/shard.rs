@@ -104,9 +104,7 @@ impl Shard {
         match event {
             Event::Opened { connection, peer } => self.on_opened(connection, *peer, turn),
             Event::Packet { connection, packet } => self.on_packet(connection, packet, turn),
-            Event::Undecodable { connection, error, connect_version } => {
-                self.on_undecodable(connection, error, connect_version, turn);
-            }
+            Event::Undecodable { connection, error, answer } => self.on_undecodable(connection, error, answer, turn),
             Event::Flushed { connection, remaining } => self.on_flushed(connection, remaining, turn),
             Event::Closed { connection, cause } => self.on_closed(connection, cause, turn),
             Event::Authenticated { connection, outcome } => self.on_authenticated(connection, outcome, turn),

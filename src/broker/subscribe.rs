@@ -11,7 +11,7 @@ use crate::broker::retained::replay::{Granted, Replay};
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{
     Matched, Qos, ReasonCode, RetainHandling, ServerPacket, Suback, Subscribe, Subscription, SubscriptionId,
-    SubscriptionOptions, Unsuback, Unsubscribe,
+    SubscriptionOptions, Unsuback, Unsubscribe, prefix_within,
 };
 use crate::routing::{Coverage, SubscribeOutcome};
 use crate::session;
@@ -34,7 +34,7 @@ impl Shard {
         let reason_code = |answer: &Result<Subscription, ReasonCode>| {
             answer.as_ref().map_or_else(|reason_code| *reason_code, |granted| granted_code(granted.options.qos))
         };
-        let reason_codes = answers.iter().map(reason_code).collect();
+        let reason_codes: Vec<ReasonCode> = answers.iter().map(reason_code).collect();
         let subscriptions = last_of_each_filter(answers.into_iter().flatten());
         let subscription_id = subscribe.subscription_id;
         let wait = if subscriptions.is_empty() {
@@ -50,8 +50,13 @@ impl Shard {
         if let Some(entry) = self.sessions.get_mut(slot) {
             entry.replays.wait_for(wait.unwrap_or_default());
         }
-        let suback = Suback { packet_id: subscribe.packet_id, reason_codes, reason_string: None };
-        let packet = ServerPacket::Suback(Box::new(suback));
+        let refused = first_refused(subscribe, &reason_codes);
+        let mut packet = ServerPacket::Suback(Box::new(Suback::new(subscribe.packet_id, reason_codes)));
+        if let Some((subscription, reason_code)) = refused
+            && let Some(connection) = self.connection(id)
+        {
+            connection.terms().explain(&mut packet, &self.why_refused(subscription, reason_code));
+        }
         self.drive(slot, session::Event::Respond { packet, wait }, turn);
         self.replay(slot, turn);
     }
@@ -80,11 +85,28 @@ impl Shard {
                 Err(denied) => (ReasonCode::NotAuthorized, denied.to_string().into()),
             }
         } else {
-            (ReasonCode::TopicFilterInvalid, self.exceeded_limit(filter.topic_filter.as_str()).unwrap_or_default())
+            (ReasonCode::TopicFilterInvalid, self.topic_fault(filter.topic_filter.as_str()).unwrap_or_default().into())
         };
         let topic = filter.to_string().into();
         self.report_denied(id, Denial { packet: "SUBSCRIBE", topic, reason_code, rule }, turn);
         Err(reason_code)
+    }
+
+    /// Names a refused subscription to its client, without the access rule.
+    fn why_refused(&self, subscription: &Subscription, reason_code: ReasonCode) -> String {
+        let filter = subscription.filter.to_string();
+        let shown = prefix_within(&filter, SHOWN_FILTER_MAX);
+        let cut = if shown.len() < filter.len() { "..." } else { "" };
+        let subscriptions_max = self.settings.subscriptions_per_session_max;
+        let why = if reason_code == ReasonCode::NotAuthorized {
+            "not authorized to subscribe".into()
+        } else if reason_code == ReasonCode::QuotaExceeded {
+            format!("subscriptions_per_session_max ({subscriptions_max}) is reached")
+        } else {
+            let fault = self.topic_fault(subscription.filter.topic_filter.as_str());
+            fault.unwrap_or_else(|| reason_code.to_string())
+        };
+        format!("{shown}{cut}: {why}")
     }
 
     /// Adds or replaces the granted subscriptions, and begins the replays of retained messages to them. The answer for a subscription that exceeds
@@ -166,10 +188,16 @@ impl Shard {
         } else {
             self.persist_for(slot, |key| Record::Unsubscribed { key, filters: removed }, turn)
         };
-        let unsuback = Unsuback { packet_id: unsubscribe.packet_id, reason_codes, reason_string: None };
+        let unsuback = Unsuback::new(unsubscribe.packet_id, reason_codes); // never an error
         let packet = ServerPacket::Unsuback(Box::new(unsuback));
         self.drive(slot, session::Event::Respond { packet, wait }, turn);
     }
+}
+
+/// The first refused subscription of a packet, with its Reason Code. There is one Reason String for all.
+fn first_refused<'a>(subscribe: &'a Subscribe, reason_codes: &[ReasonCode]) -> Option<(&'a Subscription, ReasonCode)> {
+    let mut answers = subscribe.subscriptions.iter().zip(reason_codes.iter().copied());
+    answers.find(|(_, reason_code)| reason_code.is_error())
 }
 
 /// The last subscription to each filter of one packet, which replaces the earlier ones.
@@ -192,3 +220,6 @@ const fn granted_code(qos: Qos) -> ReasonCode {
         Qos::ExactlyOnce => ReasonCode::GrantedQos2,
     }
 }
+
+/// How much of a Topic Filter is repeated in a Reason String, in bytes.
+const SHOWN_FILTER_MAX: usize = 100;

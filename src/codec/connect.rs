@@ -12,7 +12,7 @@ use super::property::{
     TOPIC_ALIAS_MAXIMUM, USER_PROPERTY, WILL_DELAY_INTERVAL, decode_properties, flag,
 };
 use super::user_properties::UserPropertyRuns;
-use super::{DecodeError, EncodedUserProperties, Message, MessageProperties, ProtocolVersion, Qos};
+use super::{AnswerTerms, DecodeError, EncodedUserProperties, Message, MessageProperties, ProtocolVersion, Qos};
 use crate::topic::TopicName;
 
 /// A Client Identifier, the name of a Session. Cheap to clone.
@@ -146,6 +146,29 @@ impl Connect {
         }
     }
 
+    /// What the client accepts in the packets that are sent to it.
+    pub const fn answer_terms(&self) -> AnswerTerms {
+        AnswerTerms {
+            version: self.version,
+            maximum_packet_size: self.properties.maximum_packet_size,
+            request_problem_information: self.properties.request_problem_information,
+        }
+    }
+
+    /// What the client accepts, in a CONNECT that is malformed, as far as its properties can be read.
+    pub(super) fn answer_terms_of_malformed(version: ProtocolVersion, reader: &mut Reader<'_>) -> AnswerTerms {
+        let mut connect = Self::new(version, ByteString::new(), true);
+        if version.has_properties() {
+            let _malformed = skip_to_properties(reader).and_then(|()| {
+                decode_properties(reader, Place::Connect, |id, reader| match id {
+                    USER_PROPERTY => reader.str().and(reader.str()).map(drop),
+                    _ => connect.properties.take(id, reader),
+                })
+            });
+        }
+        connect.answer_terms()
+    }
+
     /// Decodes the body of the packet. Sets `answer_in` to the version of the CONNACK as soon as it is known.
     pub(super) fn decode(
         reader: &mut Reader<'_>,
@@ -246,6 +269,14 @@ impl Will {
         let properties = kept.into_properties(reader.frame());
         Ok(Self { topic, payload, qos, retain, will_delay_interval, message_expiry_interval, properties })
     }
+}
+
+/// Skips the protocol name and level, the Connect Flags and the Keep Alive.
+fn skip_to_properties(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    reader.skip_binary()?;
+    reader.u16()?;
+    reader.u16()?;
+    Ok(())
 }
 
 /// The validated Connect Flags. [MQTT-3.1.2.3]

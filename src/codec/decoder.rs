@@ -6,8 +6,8 @@ use super::last_topic::LastTopic;
 use super::primitives::Reader;
 use super::publish::PublishHeader;
 use super::{
-    Ack, Auth, ClientPacket, Connect, DecodeError, Disconnect, PacketType, ProtocolVersion, Publish, Subscribe,
-    Unsubscribe,
+    Ack, AnswerTerms, Auth, ClientPacket, Connect, DecodeError, Disconnect, PacketType, ProtocolVersion, Publish,
+    Subscribe, Unsubscribe,
 };
 
 /// Decodes the packets of a Client.
@@ -35,6 +35,15 @@ impl Decoder {
     /// CONNECT, and after one that is malformed before its protocol level; then no response is sent.
     pub const fn version(&self) -> Option<ProtocolVersion> {
         self.version
+    }
+
+    /// What the response to a CONNECT that cannot be decoded may have; `None` if no response is sent, or if the error is
+    /// in a later packet. `input` begins with that packet.
+    pub fn answer_terms(&self, input: &Bytes) -> Option<AnswerTerms> {
+        let version = self.version.filter(|_| !self.has_connected)?;
+        let Ok(Some(header)) = FixedHeader::read(input) else { return Some(AnswerTerms::new(version)) };
+        let reader = &mut Reader::new(input, header.length..header.packet_size());
+        Some(Connect::answer_terms_of_malformed(version, reader))
     }
 
     /// Whether a complete CONNECT was decoded.

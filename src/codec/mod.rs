@@ -4,6 +4,7 @@
 //! fields that 3.1.1 lacks are absent or have their default value.
 
 mod ack;
+mod answer_terms;
 mod auth;
 pub mod client;
 mod connack;
@@ -23,6 +24,7 @@ mod property;
 mod publish;
 mod qos;
 mod reason_code;
+mod reason_string;
 mod runs;
 mod subscribe;
 mod unsubscribe;
@@ -31,6 +33,7 @@ mod v3;
 mod version;
 
 pub use ack::{Ack, AckDetails};
+pub use answer_terms::AnswerTerms;
 pub use auth::Auth;
 pub use connack::{Connack, ConnackProperties};
 pub use connect::{ClientId, Connect, ConnectProperties, Will};
@@ -42,10 +45,12 @@ pub use message_id::MessageId;
 pub use packet::{ClientPacket, ServerPacket, encode};
 pub use packet_id::PacketId;
 pub use packet_type::PacketType;
+pub use primitives::prefix_within;
 pub use property::{MessageProperties, MessageProperty, UserProperties};
 pub use publish::{AliasUse, KEPT_IN_BUFFER_MIN, Matched, Message, OutgoingPublish, Publish, TopicAlias};
 pub use qos::Qos;
 pub use reason_code::ReasonCode;
+pub use reason_string::REASON_STRING_MAX;
 pub use subscribe::{RetainHandling, Suback, Subscribe, Subscription, SubscriptionId, SubscriptionOptions};
 pub use unsubscribe::{Unsuback, Unsubscribe};
 pub use user_properties::EncodedUserProperties;

@@ -251,11 +251,16 @@ pub(super) fn put_variable_byte_integer(output: &mut BytesMut, mut value: usize)
 
 /// Encodes a UTF-8 Encoded String, truncated at its maximum length.
 pub(super) fn put_string(output: &mut BytesMut, string: &str) {
-    let mut end = string.len().min(STRING_LENGTH_MAX);
-    while !string.is_char_boundary(end) {
+    put_binary(output, prefix_within(string, STRING_LENGTH_MAX).as_bytes());
+}
+
+/// The longest beginning of `text` that has at most `bytes_max` bytes and ends between characters.
+pub fn prefix_within(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
         end -= 1;
     }
-    put_binary(output, string.as_bytes().get(..end).unwrap_or_default());
+    text.get(..end).unwrap_or_default()
 }
 
 /// Encodes Binary Data, truncated at its maximum length.

@@ -1,9 +1,10 @@
 //! Acknowledgements of QoS 1 and 2 messages by the client.
 
 use super::entry::State;
+use super::link::Link;
 use super::outbound::Outbound;
 use super::{Action, Actions, ProtocolError};
-use crate::codec::{Ack, PacketId, PacketType, ReasonCode, ServerPacket};
+use crate::codec::{Ack, PacketId, PacketType, ServerPacket};
 
 impl Outbound {
     /// PUBACK completes a QoS 1 message. One for an unknown identifier is a repeat and is ignored.
@@ -24,7 +25,12 @@ impl Outbound {
     ///
     /// If this connection still has to retransmit the message, PUBREC is ignored: the client will respond to the
     /// retransmission, and PUBREL must not be sent before the record that it waits for is stable.
-    pub(super) fn on_pubrec(&mut self, ack: &Ack, actions: &mut impl Actions) -> Result<(), ProtocolError> {
+    pub(super) fn on_pubrec(
+        &mut self,
+        ack: &Ack,
+        link: Option<&Link>,
+        actions: &mut impl Actions,
+    ) -> Result<(), ProtocolError> {
         let id = ack.packet_id;
         match self.find(id) {
             Some((place, _, State::AwaitingPubrec)) if ack.reason_code.is_error() => self.complete(place, actions),
@@ -40,8 +46,9 @@ impl Outbound {
             }
             Some((_, _, State::Queued | State::Done)) | None if ack.reason_code.is_error() => {}
             Some((_, _, State::Queued | State::Done)) | None => {
-                let pubrel = Ack::new(id, ReasonCode::PacketIdentifierNotFound);
-                actions.send(ServerPacket::Pubrel(pubrel));
+                if let Some(link) = link {
+                    actions.send(link.unknown_packet_id(ServerPacket::Pubrel, ack));
+                }
             }
         }
         Ok(())

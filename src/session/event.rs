@@ -34,6 +34,17 @@ pub enum Event {
         /// Whether a message with the same `dedup-id` was accepted before.
         duplicate: bool,
     },
+    /// The [`Action::Publish`](super::Action::Publish) of a message at QoS 1 or 2 is refused.
+    Refused {
+        /// The Packet Identifier of the PUBLISH.
+        packet_id: PacketId,
+        /// The QoS of the PUBLISH: 1 or 2.
+        qos: Qos,
+        /// The Reason Code of PUBACK or PUBREC, an error.
+        reason_code: ReasonCode,
+        /// The Reason String: the cause, without anything that only the operator may know.
+        sentence: ByteString,
+    },
     /// An [`Action::Publish`](super::Action::Publish) at QoS 2 gets no response, because its connection ends. If the
     /// client sends it again, it counts as new.
     Withdrawn(PacketId),

@@ -1,7 +1,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use super::alias::{InboundAliases, OutboundAliases};
-use crate::codec::{ProtocolVersion, ServerPacket};
+use crate::codec::{AnswerTerms, ProtocolVersion, ServerPacket};
 
 /// A Session's view of its Network Connection: negotiated values, and state that ends with it.
 #[derive(Debug)]
@@ -52,6 +52,15 @@ impl Link {
 
     /// Whether a packet fits the client's Maximum Packet Size. [MQTT-3.1.2-24]
     pub(super) fn takes(&self, packet: &ServerPacket) -> bool {
-        self.maximum_packet_size.is_none_or(|maximum| packet.encoded_len(self.version) <= maximum.get() as usize)
+        self.terms().fits(packet)
+    }
+
+    /// What the client accepts in our packets.
+    pub(super) const fn terms(&self) -> AnswerTerms {
+        AnswerTerms {
+            version: self.version,
+            maximum_packet_size: self.maximum_packet_size,
+            request_problem_information: self.request_problem_information,
+        }
     }
 }

@@ -138,7 +138,10 @@ impl Session {
                 self.send(now, actions);
             }
             Event::Answered { packet_id, qos, reason_code, wait, duplicate } => {
-                self.on_answered(Answer { packet_id, qos, reason_code, wait, duplicate }, actions);
+                self.on_answered(Answer { packet_id, qos, reason_code, wait, duplicate }, None, actions);
+            }
+            Event::Refused { packet_id, qos, reason_code, sentence } => {
+                self.on_answered(Answer::refusal(packet_id, qos, reason_code), Some(&sentence), actions);
             }
             Event::Withdrawn(packet_id) => self.inbound.refused(packet_id),
             Event::Respond { packet, wait } => self.respond(packet, wait, actions),
@@ -176,8 +179,8 @@ impl Session {
         match packet {
             ClientPacket::Publish(publish) => self.on_publish(publish, actions)?,
             ClientPacket::Puback(ack) => self.outbound.on_puback(ack.packet_id, actions)?,
-            ClientPacket::Pubrec(ack) => self.outbound.on_pubrec(&ack, actions)?,
-            ClientPacket::Pubrel(ack) => self.on_pubrel(ack.packet_id, actions),
+            ClientPacket::Pubrec(ack) => self.outbound.on_pubrec(&ack, self.connection.link.as_deref(), actions)?,
+            ClientPacket::Pubrel(ack) => self.on_pubrel(&ack, actions),
             ClientPacket::Pubcomp(ack) => self.outbound.on_pubcomp(ack.packet_id, actions)?,
             ClientPacket::Subscribe(subscribe) => actions.push(Action::Subscribe(subscribe)),
             ClientPacket::Unsubscribe(unsubscribe) => actions.push(Action::Unsubscribe(unsubscribe)),
@@ -230,7 +233,11 @@ impl Session {
             } else {
                 self.inbound.on_publish_qos1(receive_maximum)?;
                 if v5 && self.inbound.is_awaiting_pubrel(id) {
-                    self.on_answered(Answer::refusal(id, publish.qos, ReasonCode::PacketIdentifierInUse), actions);
+                    self.on_answered(
+                        Answer::refusal(id, publish.qos, ReasonCode::PacketIdentifierInUse),
+                        None,
+                        actions,
+                    );
                     return Ok(());
                 }
             }
@@ -240,7 +247,7 @@ impl Session {
             && std::str::from_utf8(&publish.message.payload).is_err();
         if wrong_format {
             let Some(id) = publish.packet_id else { return Err(ProtocolError::PayloadFormatInvalid) };
-            self.on_answered(Answer::refusal(id, publish.qos, ReasonCode::PayloadFormatInvalid), actions);
+            self.on_answered(Answer::refusal(id, publish.qos, ReasonCode::PayloadFormatInvalid), None, actions);
             return Ok(());
         }
         actions.push(Action::Publish(Application {
@@ -255,45 +262,42 @@ impl Session {
     }
 
     /// Sends PUBACK or PUBREC. 3.1.1 has no negative acknowledgement: a refused message is acknowledged and dropped.
-    /// [MQTT-3.3.5-2]
-    fn on_answered(&mut self, answer: Answer, actions: &mut impl Actions) {
+    /// [MQTT-3.3.5-2] `sentence`: why it is refused, if that is more specific than the Reason Code.
+    fn on_answered(&mut self, answer: Answer, sentence: Option<&str>, actions: &mut impl Actions) {
         let Answer { packet_id: id, qos, reason_code, wait, duplicate } = answer;
         let Some(link) = &self.connection.link else { return };
         let refused_5 = reason_code.is_error() && link.version == ProtocolVersion::V5;
         let mut ack = Ack::new(id, reason_code);
         // [MQTT-3.1.2-29]
-        if (refused_5 || duplicate) && link.request_problem_information {
-            let mut details = AckDetails::default();
-            if refused_5 {
-                details.reason_string = Some(reason_code.to_string().into());
-            }
-            if duplicate {
-                details.user_properties.push(("duplicate".into(), "true".into()));
-            }
-            ack.details = Some(Box::new(details));
+        if duplicate && link.request_problem_information {
+            let user_properties = vec![("duplicate".into(), "true".into())];
+            ack.details = Some(Box::new(AckDetails { reason_string: None, user_properties }));
             if !link.takes(&ServerPacket::Puback(ack.clone())) {
-                ack.details = None; // [MQTT-3.4.2-2] [MQTT-3.5.2-2]
+                ack.details = None; // [MQTT-3.4.2-3] [MQTT-3.5.2-3]
             }
         }
-        if qos == Qos::ExactlyOnce {
+        let is_qos2 = qos == Qos::ExactlyOnce;
+        let mut packet = if is_qos2 { ServerPacket::Pubrec(ack) } else { ServerPacket::Puback(ack) };
+        if refused_5 {
+            link.explain(reason_code, sentence, &mut packet);
+        }
+        if is_qos2 {
             if refused_5 {
                 self.inbound.refused(id);
             } else {
                 self.inbound.accepted(id, wait);
             }
-            self.respond(ServerPacket::Pubrec(ack), wait, actions);
-        } else {
-            self.respond(ServerPacket::Puback(ack), wait, actions);
         }
+        self.respond(packet, wait, actions);
     }
 
     /// PUBREL releases the identifier when that is stable; an unknown one is already released. [MQTT-4.3.3-11]
-    fn on_pubrel(&mut self, id: PacketId, actions: &mut impl Actions) {
-        if self.inbound.release(id) {
-            actions.push(Action::Release(id));
-        } else {
-            let pubcomp = Ack::new(id, ReasonCode::PacketIdentifierNotFound);
-            self.respond(ServerPacket::Pubcomp(pubcomp), None, actions);
+    fn on_pubrel(&mut self, ack: &Ack, actions: &mut impl Actions) {
+        if self.inbound.release(ack.packet_id) {
+            actions.push(Action::Release(ack.packet_id));
+        } else if let Some(link) = &self.connection.link {
+            let pubcomp = link.unknown_packet_id(ServerPacket::Pubcomp, ack);
+            self.respond(pubcomp, None, actions);
         }
     }
 

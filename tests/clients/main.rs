@@ -38,3 +38,5 @@ mod security;
 mod shutdown;
 #[cfg(test)]
 mod transports;
+#[cfg(test)]
+mod words;

@@ -1,6 +1,7 @@
 //! The properties of CONNECT and what they ask of the broker.
 
 mod limits;
+mod reasons;
 mod values;
 
 use crate::case::{Case, Feature};
@@ -84,4 +85,10 @@ pub(super) const CASES: &[Case] = &[
         limits::problem_information,
     )
     .needs(&[Feature::Qos1, Feature::Qos2]),
+    Case::v5(
+        "a_reason_string_that_does_not_fit_is_left_out_and_its_packet_is_sent",
+        &["MQTT-3.2.2-19", "MQTT-3.7.2-2", "MQTT-3.14.2-3", "MQTT-4.3.3-11"],
+        reasons::too_large,
+    )
+    .needs(&[Feature::Qos2]),
 ];

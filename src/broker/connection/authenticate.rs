@@ -6,6 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::broker::action::Action;
+use crate::broker::connection::cause::Cause;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::{Connecting, Phase};
@@ -101,7 +102,8 @@ impl Shard {
                 }
                 // [MQTT-4.12.0-6]
                 AuthenticationOutcome::Continue { .. } if connection.identity.authentication_method.is_none() => {
-                    let cause = "provider continues an authentication without an Authentication Method".into();
+                    let log = "provider continues an authentication without an Authentication Method";
+                    let cause = Cause::of_refusal(ReasonCode::BadAuthenticationMethod, log.into());
                     self.refuse(id, ReasonCode::BadAuthenticationMethod, cause, turn);
                 }
                 AuthenticationOutcome::Continue { authentication_data } => {
@@ -116,7 +118,7 @@ impl Shard {
                     self.resume(id, PauseReason::Authenticating, turn);
                 }
                 AuthenticationOutcome::Refused { reason_code, cause } => {
-                    self.refuse(id, reason_code, cause, turn);
+                    self.refuse(id, reason_code, Cause::of_refusal(reason_code, cause), turn);
                 }
             },
             Phase::Connected(slot) => {
@@ -144,6 +146,7 @@ impl Shard {
             AuthenticationOutcome::Continue { authentication_data } => continue_auth(method, authentication_data),
             AuthenticationOutcome::Refused { reason_code, cause } => {
                 // [MQTT-4.12.1-2]
+                let cause = Cause::of_refusal(reason_code, cause);
                 return self.end_connection(id, Ending::with_disconnect(reason_code, cause), turn);
             }
         };

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use bytestring::ByteString;
-
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::state::{Connecting, Connection, Phase};
 use crate::broker::event::{AuthenticationRequest, AuthenticationStep, Peer};
 use crate::broker::ids::ConnectionId;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{ClientId, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode};
+use crate::codec::{AnswerTerms, ClientId, ClientPacket, Connect, DecodeError, ReasonCode};
 
 impl Shard {
     pub(in crate::broker) fn on_opened(&mut self, id: ConnectionId, peer: Peer, turn: &mut Turn<'_>) {
@@ -46,8 +44,7 @@ impl Shard {
             ClientId::from(&*connect.client_id)
         };
         let Some(connection) = self.connection_mut(id) else { return };
-        connection.version = connect.version;
-        connection.maximum_packet_size = connect.properties.maximum_packet_size;
+        connection.set_terms(connect.answer_terms());
         connection.client_id = Some(client_id.clone());
         connection.identity.user = connect.user_name.as_deref().map(Arc::from);
         connection.identity.authentication_method = connect.properties.authentication_method.clone().map(Box::new);
@@ -73,7 +70,10 @@ impl Shard {
             return Err((ReasonCode::UseAnotherServer, "clients are referred to another server"));
         }
         if connect.client_id.len() > settings.client_id_length_max {
-            return Err((ReasonCode::ClientIdentifierNotValid, "Client Identifier is too long"));
+            return Err((
+                ReasonCode::ClientIdentifierNotValid,
+                "Client Identifier is longer than client_id_length_max",
+            ));
         }
         let Some(will) = &connect.will else { return Ok(()) };
         if will.qos > settings.maximum_qos {
@@ -92,22 +92,21 @@ impl Shard {
         Ok(())
     }
 
-    /// Ends a connection whose bytes cannot be decoded. `connect_version`: the version for CONNACK if the packet was a CONNECT.
+    /// Ends a connection whose bytes cannot be decoded. `answer`: what CONNACK may have if the packet was a CONNECT.
     pub(in crate::broker) fn on_undecodable(
         &mut self,
         id: ConnectionId,
         error: DecodeError,
-        connect_version: Option<ProtocolVersion>,
+        answer: Option<AnswerTerms>,
         turn: &mut Turn<'_>,
     ) {
         self.counters.protocol_errors += 1;
         let Some(connection) = self.connection_mut(id) else { return };
-        let cause = ByteString::from(error.to_string());
-        if let (Some(version), Phase::AwaitingConnect) = (connect_version, &connection.phase) {
-            connection.version = version;
-            return self.refuse(id, error.reason_code(), cause, turn);
+        if let (Some(terms), Phase::AwaitingConnect) = (answer, &connection.phase) {
+            connection.set_terms(terms);
+            return self.refuse(id, error.reason_code(), error.into(), turn);
         }
-        self.end_connection(id, Ending::with_disconnect(error.reason_code(), cause), turn);
+        self.end_connection(id, Ending::with_disconnect(error.reason_code(), error), turn);
     }
 }
 

@@ -4,6 +4,7 @@ use bytestring::ByteString;
 
 use crate::broker::action::Action;
 use crate::broker::connection::backlog::PauseBudgets;
+use crate::broker::connection::cause::Cause;
 use crate::broker::connection::state::{Connection, Phase};
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::WillState;
@@ -19,7 +20,7 @@ pub(in crate::broker) struct Ending {
     disconnect: Option<ReasonCode>,
     /// The Reason Code in the log.
     reason_code: ReasonCode,
-    cause: ByteString,
+    cause: Cause,
     will: WillAction,
     /// Whether the transport has ended already.
     lost: bool,
@@ -38,15 +39,15 @@ enum WillAction {
 
 impl Ending {
     /// The broker ends the connection with DISCONNECT.
-    pub(in crate::broker) fn with_disconnect(reason_code: ReasonCode, cause: impl Into<ByteString>) -> Self {
+    pub(in crate::broker) fn with_disconnect(reason_code: ReasonCode, cause: impl Into<Cause>) -> Self {
         Self { disconnect: Some(reason_code), reason_code, cause: cause.into(), will: WillAction::Publish, lost: false }
     }
 
     /// A limit of the broker refuses a message that the version can't refuse, and that the client will therefore send again. The fault is
     /// neither the network's nor the client's: such an end says nothing about the stability of the connection.
     pub(in crate::broker) fn by_limit(reason_code: ReasonCode, limit: &str) -> Self {
-        let cause = format!("{limit}: not acknowledged, so the client will send the message again");
-        Self::with_disconnect(reason_code, cause)
+        let log = format!("{limit}: not acknowledged, so the client will send the message again");
+        Self::with_disconnect(reason_code, Cause::private(log, ""))
     }
 
     /// Another connection has claimed the Session.
@@ -58,6 +59,7 @@ impl Ending {
     /// The transport has ended.
     fn lost(cause: ByteString) -> Self {
         let reason_code = ReasonCode::UnspecifiedError;
+        let cause = Cause::private(cause, "");
         Self { disconnect: None, reason_code, cause, will: WillAction::Publish, lost: true }
     }
 
@@ -70,7 +72,7 @@ impl Ending {
     fn by_client(reason_code: ReasonCode) -> Self {
         let normal = reason_code == ReasonCode::NormalDisconnection;
         let will = if normal { WillAction::Discard } else { WillAction::Publish };
-        Self { disconnect: None, reason_code, cause: ByteString::from_static("DISCONNECT"), will, lost: false }
+        Self { disconnect: None, reason_code, cause: "DISCONNECT".into(), will, lost: false }
     }
 }
 
@@ -85,11 +87,11 @@ impl Shard {
         let ending = match ended {
             Ended::ByClient(disconnect) => match self.on_disconnect(slot, &disconnect) {
                 Ok(()) => Ending::by_client(disconnect.reason_code),
-                Err(error) => Ending::with_disconnect(error.reason_code(), error.to_string()),
+                Err(error) => Ending::with_disconnect(error.reason_code(), error),
             },
             Ended::ByError(error) => {
                 self.counters.protocol_errors += 1;
-                Ending::with_disconnect(error.reason_code(), error.to_string())
+                Ending::with_disconnect(error.reason_code(), error)
             }
         };
         self.end_connection(id, ending, turn);
@@ -111,7 +113,7 @@ impl Shard {
         &mut self,
         id: ConnectionId,
         reason_code: ReasonCode,
-        cause: ByteString,
+        cause: Cause,
         turn: &mut Turn<'_>,
     ) {
         let Some(connection) = self.connection(id) else { return };
@@ -122,7 +124,8 @@ impl Shard {
             if reason_code == ReasonCode::UseAnotherServer {
                 connack.properties.server_reference.clone_from(&self.settings.server_reference);
             }
-            let packet = ServerPacket::Connack(Box::new(connack));
+            let mut packet = ServerPacket::Connack(Box::new(connack));
+            connection.terms().explain(&mut packet, cause.for_client());
             if connection.fits(&packet) {
                 self.counters.sent(packet.packet_type());
                 turn.actions.push(Action::Send { connection: id, packet });
@@ -133,10 +136,10 @@ impl Shard {
 
     /// Closes a connection that has no Session, without sending a packet.
     pub(in crate::broker) fn break_off(&mut self, id: ConnectionId, cause: &'static str, turn: &mut Turn<'_>) {
-        self.break_off_with(id, ReasonCode::ProtocolError, ByteString::from_static(cause), turn);
+        self.break_off_with(id, ReasonCode::ProtocolError, cause.into(), turn);
     }
 
-    fn break_off_with(&mut self, id: ConnectionId, reason_code: ReasonCode, cause: ByteString, turn: &mut Turn<'_>) {
+    fn break_off_with(&mut self, id: ConnectionId, reason_code: ReasonCode, cause: Cause, turn: &mut Turn<'_>) {
         let ending = Ending { disconnect: None, reason_code, cause, will: WillAction::Discard, lost: false };
         self.end_connection(id, ending, turn);
     }
@@ -155,7 +158,8 @@ impl Shard {
         if let Some(reason_code) = ending.disconnect {
             let open = session.and_then(|slot| self.sessions.get(slot)).is_some_and(|entry| entry.session.is_open());
             if open && connection.version == ProtocolVersion::V5 {
-                let packet = ServerPacket::Disconnect(Box::new(Disconnect::new(reason_code)));
+                let mut packet = ServerPacket::Disconnect(Box::new(Disconnect::new(reason_code)));
+                connection.terms().explain(&mut packet, ending.cause.for_client());
                 self.counters.sent(packet.packet_type());
                 turn.actions.push(Action::Send { connection: id, packet });
             }
@@ -173,6 +177,7 @@ impl Shard {
     fn report_end(&mut self, connection: &Connection, ending: Ending, turn: &mut Turn<'_>) {
         let client = connection.label();
         let Ending { reason_code, cause, .. } = ending;
+        let cause = cause.into_log();
         let report = match connection.phase {
             Phase::Connected(_) => Report::Disconnected { client, reason_code, cause },
             Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {

@@ -3,8 +3,6 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
-use bytestring::ByteString;
-
 use crate::broker::action::Action;
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::{Connecting, Phase};
@@ -14,6 +12,7 @@ use crate::broker::persistence::record::Record;
 use crate::broker::report::Report;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
+use crate::codec::limits::PACKET_SIZE_MAX;
 use crate::codec::{ClientId, Connack, ConnackProperties, Connect, Message, ReasonCode, ServerPacket, Will};
 use crate::routing::{Location, Subscriber};
 use crate::session::{self, Link, Session, Ticket};
@@ -95,7 +94,7 @@ impl Shard {
         let connack = Connack {
             session_present,
             reason_code: ReasonCode::Success,
-            properties: self.connack_properties(id, &connecting, keep_alive),
+            properties: self.connack_properties(id, slot, &connecting, keep_alive),
         };
         self.report_connected(id, &connecting.connect, session_present, turn);
         let link = Box::new(self.link(&connecting.connect));
@@ -179,7 +178,14 @@ impl Shard {
         link
     }
 
-    fn connack_properties(&self, id: ConnectionId, connecting: &Connecting, keep_alive: u16) -> ConnackProperties {
+    /// What the client must know, as far as it differs from the standard's defaults: some clients have small fixed buffers.
+    fn connack_properties(
+        &self,
+        id: ConnectionId,
+        slot: usize,
+        connecting: &Connecting,
+        keep_alive: u16,
+    ) -> ConnackProperties {
         if !connecting.connect.version.has_properties() {
             return ConnackProperties::default();
         }
@@ -188,18 +194,16 @@ impl Shard {
         let asked = &connect.properties;
         let interval = self.session_expiry_interval(connect);
         let response = settings.response_information.as_ref().filter(|_| asked.request_response_information);
+        let packet_size = self.connection(id).and_then(|c| NonZeroU32::new(c.identity.peer.maximum_packet_size));
         ConnackProperties {
             session_expiry_interval: (interval != asked.session_expiry_interval).then_some(interval),
-            receive_maximum: Some(settings.receive_maximum),
+            receive_maximum: Some(settings.receive_maximum).filter(|maximum| *maximum < NonZeroU16::MAX),
             maximum_qos: settings.maximum_qos,
             retain_available: settings.retain_available,
-            maximum_packet_size: self.connection(id).and_then(|c| NonZeroU32::new(c.identity.peer.maximum_packet_size)),
+            maximum_packet_size: packet_size.filter(|maximum| (maximum.get() as usize) < PACKET_SIZE_MAX),
             assigned_client_identifier: assigned.then(|| client_id.as_str().into()),
             topic_alias_maximum: settings.topic_alias_maximum,
-            user_properties: vec![(
-                ByteString::from_static("durability"),
-                ByteString::from_static(settings.durability.name()),
-            )],
+            user_properties: self.explanation(id, slot, connect),
             server_keep_alive: (keep_alive != connect.keep_alive).then_some(keep_alive),
             response_information: response.map(|prefix| format!("{prefix}{client_id}").into()),
             authentication_method: asked.authentication_method.clone(),

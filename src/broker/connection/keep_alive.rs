@@ -1,5 +1,6 @@
 //! Enforces Keep Alive and `connect_timeout`.
 
+use crate::broker::connection::cause::Cause;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::flow_control::PAUSE_MAX;
 use crate::broker::connection::state::Phase;
@@ -36,7 +37,8 @@ impl Shard {
                     if until > turn.now {
                         return self.set_due(id, until.min(turn.now + silence_max));
                     }
-                    let cause = format!("paused for too long: {}", reasons.describe());
+                    let log = format!("paused for too long: {}", reasons.describe());
+                    let cause = Cause::private(log, "the broker had no room for packets of this client for too long");
                     return self.end_connection(id, Ending::with_disconnect(ReasonCode::ServerBusy, cause), turn);
                 }
                 let due = connection.since() + silence_max;

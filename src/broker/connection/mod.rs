@@ -2,9 +2,11 @@
 
 pub(super) mod authenticate;
 pub(super) mod backlog;
+pub(super) mod cause;
 pub(super) mod connect;
 pub(super) mod disconnect;
 pub(super) mod establish;
+pub(super) mod explain;
 pub(super) mod flow_control;
 pub(super) mod keep_alive;
 pub(super) mod packet_effect;

@@ -10,7 +10,7 @@ use crate::broker::event::Peer;
 use crate::broker::ids::ConnectionId;
 use crate::broker::publish::blocked::BlockedMessage;
 use crate::broker::report::ClientLabel;
-use crate::codec::{ClientId, Connect, ProtocolVersion, ServerPacket};
+use crate::codec::{AnswerTerms, ClientId, Connect, ProtocolVersion, ServerPacket};
 use crate::routing::{Access, SessionKey};
 use crate::timestamp::Timestamp;
 
@@ -24,6 +24,8 @@ pub(in crate::broker) struct Connection {
     pub(in crate::broker) version: ProtocolVersion,
     /// Maximum Packet Size of the client in bytes; `None`: no limit.
     pub(in crate::broker) maximum_packet_size: Option<NonZeroU32>,
+    /// Request Problem Information of the client: whether it wants Reason Strings.
+    pub(in crate::broker) request_problem_information: bool,
     /// The access rules of the client.
     pub(in crate::broker) access: Arc<Access>,
     pub(in crate::broker) client_id: Option<ClientId>,
@@ -128,6 +130,7 @@ impl Connection {
             phase: Phase::AwaitingConnect,
             version: ProtocolVersion::V3_1_1,
             maximum_packet_size: None,
+            request_problem_information: true,
             access,
             client_id: None,
             keep_alive: 0,
@@ -178,7 +181,23 @@ impl Connection {
 
     /// Whether a packet is within the client's Maximum Packet Size. [MQTT-3.1.2-24]
     pub(in crate::broker) fn fits(&self, packet: &ServerPacket) -> bool {
-        self.maximum_packet_size.is_none_or(|maximum| packet.encoded_len(self.version) <= maximum.get() as usize)
+        self.terms().fits(packet)
+    }
+
+    /// What the client accepts in our packets.
+    pub(in crate::broker) const fn terms(&self) -> AnswerTerms {
+        AnswerTerms {
+            version: self.version,
+            maximum_packet_size: self.maximum_packet_size,
+            request_problem_information: self.request_problem_information,
+        }
+    }
+
+    /// Notes what the client accepts in our packets.
+    pub(in crate::broker) const fn set_terms(&mut self, terms: AnswerTerms) {
+        self.version = terms.version;
+        self.maximum_packet_size = terms.maximum_packet_size;
+        self.request_problem_information = terms.request_problem_information;
     }
 
     /// The user name, if a provider verified it.

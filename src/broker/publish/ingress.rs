@@ -11,6 +11,7 @@ use crate::broker::publish::blocked::{BlockedMessage, WaitsFor};
 use crate::broker::publish::deduplicate::{DeduplicationVerdict, PublisherName};
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
+use crate::broker::publish::refusal::Refusal;
 use crate::broker::report::Report;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{PacketId, Qos, ReasonCode};
@@ -25,24 +26,6 @@ pub(in crate::broker) struct Denial {
     pub(in crate::broker) reason_code: ReasonCode,
     /// The access rule, or the limit.
     pub(in crate::broker) rule: ByteString,
-}
-
-/// Why a PUBLISH is not accepted, whatever else is in the queues.
-#[derive(Debug)]
-enum Refusal {
-    /// The client may not publish to this topic.
-    Denied(ReasonCode),
-    /// A limit of the broker, in words for the log.
-    BeyondLimit(ByteString),
-}
-
-impl Refusal {
-    const fn reason_code(&self) -> ReasonCode {
-        match self {
-            Self::Denied(reason_code) => *reason_code,
-            Self::BeyondLimit(_) => ReasonCode::TopicNameInvalid,
-        }
-    }
 }
 
 impl Shard {
@@ -64,9 +47,7 @@ impl Shard {
     ) -> Option<Box<BlockedMessage>> {
         let id = self.sessions.get(slot)?.connection?;
         if let Err(refusal) = self.check_publish(id, &application, turn) {
-            if let Some(packet_id) = application.packet_id {
-                self.answer_refused(slot, (application.qos, packet_id), refusal, turn);
-            }
+            self.refuse_publish(slot, &application, refusal, turn);
             return None;
         }
         let entry = self.sessions.get(slot)?;
@@ -84,7 +65,10 @@ impl Shard {
         let can_refuse = connection.version.has_properties();
         let (reason_code, wait) = match verdict {
             Verdict::Answer { reason_code, wait } => (reason_code, wait),
-            Verdict::Full(_) if can_refuse => (ReasonCode::QuotaExceeded, None),
+            Verdict::Full(blocked) if can_refuse => {
+                self.refuse_full(slot, &blocked, turn);
+                return None;
+            }
             Verdict::Full(blocked) | Verdict::Pending(blocked) => return Some(blocked),
         };
         let packet_id = packet_id?;
@@ -132,27 +116,8 @@ impl Shard {
         (verdict, false)
     }
 
-    /// Answers a refused message at QoS 1 or 2. 3.1 and 3.1.1 have no negative acknowledgement: a message that the client may not publish is
-    /// acknowledged and dropped [MQTT-3.3.5-2], because it would be denied again. One beyond a limit ends the connection, because the client
-    /// would take an acknowledgement for a delivery. [MQTT-4.8.0-1]
-    fn answer_refused(&mut self, slot: usize, message: (Qos, PacketId), refusal: Refusal, turn: &mut Turn<'_>) {
-        let (qos, packet_id) = message;
-        let reason_code = refusal.reason_code();
-        let id = self.sessions.get(slot).and_then(|entry| entry.connection);
-        let can_refuse = id.and_then(|id| self.connection(id)).is_some_and(|c| c.version.has_properties());
-        match refusal {
-            Refusal::BeyondLimit(limit) if !can_refuse => {
-                self.end_for_limit(slot, message, (reason_code, limit.as_ref()), turn);
-            }
-            Refusal::BeyondLimit(_) | Refusal::Denied(_) => {
-                let (wait, duplicate) = (None, false);
-                self.drive(slot, session::Event::Answered { packet_id, qos, reason_code, wait, duplicate }, turn);
-            }
-        }
-    }
-
     /// Ends the connection of a client of 3.1 or 3.1.1, instead of the answer to a QoS 1 or 2 message that a limit of the broker refuses.
-    fn end_for_limit(
+    pub(in crate::broker) fn end_for_limit(
         &mut self,
         slot: usize,
         (qos, packet_id): (Qos, PacketId),
@@ -179,21 +144,16 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Result<(), Refusal> {
         let topic = &application.message.topic;
-        let (refusal, rule) = if self.accepts_topic(topic) {
-            let Some(connection) = self.connection(id) else {
-                return Err(Refusal::Denied(ReasonCode::UnspecifiedError));
-            };
+        let refusal = if self.within_limits(topic.as_str()) {
+            let Some(connection) = self.connection(id) else { return Err(Refusal::by_rule(String::new())) };
             match connection.access.publish(topic) {
                 Ok(()) => return Ok(()),
-                Err(denied) => (Refusal::Denied(ReasonCode::NotAuthorized), denied.to_string().into()),
+                Err(denied) => Refusal::by_rule(denied.to_string()),
             }
         } else {
-            match self.exceeded_limit(topic.as_str()) {
-                Some(limit) => (Refusal::BeyondLimit(limit.clone()), limit),
-                None => (Refusal::Denied(ReasonCode::TopicNameInvalid), "the topic begins with $SYS/".into()),
-            }
+            Refusal::by_limit(self.topic_fault(topic.as_str()).unwrap_or_default())
         };
-        let (topic, reason_code) = (topic.as_str().into(), refusal.reason_code());
+        let (topic, reason_code, rule) = (topic.as_str().into(), refusal.reason_code, refusal.rule.clone());
         self.report_denied(id, Denial { packet: "PUBLISH", topic, reason_code, rule }, turn);
         Err(refusal)
     }
@@ -217,15 +177,5 @@ impl Shard {
         // A topic of n bytes has at most n + 1 levels, so the levels of short topics need not be counted.
         topic.len() <= settings.topic_length_max
             && (topic.len() < settings.topic_levels_max || topic.split('/').count() <= settings.topic_levels_max)
-    }
-
-    /// The limit that a Topic Name or Topic Filter exceeds, in words for the log.
-    pub(in crate::broker) fn exceeded_limit(&self, topic: &str) -> Option<ByteString> {
-        let (length_max, levels_max) = (self.settings.topic_length_max, self.settings.topic_levels_max);
-        if topic.len() > length_max {
-            return Some(format!("topic of {} bytes, topic_length_max is {length_max}", topic.len()).into());
-        }
-        let levels = topic.split('/').count();
-        (levels > levels_max).then(|| format!("topic with {levels} levels, topic_levels_max is {levels_max}").into())
     }
 }

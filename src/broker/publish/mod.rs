@@ -15,5 +15,6 @@ pub(super) mod pending_dead_letters;
 pub(super) mod plan;
 pub(super) mod publisher;
 pub(super) mod queue_room;
+pub(super) mod refusal;
 pub(super) mod route_cache;
 pub(super) mod waiting_publishers;

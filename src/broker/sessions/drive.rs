@@ -27,6 +27,7 @@ impl Shard {
             session::Event::Connected { .. }
             | session::Event::Packet(_)
             | session::Event::Answered { .. }
+            | session::Event::Refused { .. }
             | session::Event::Withdrawn(_)
             | session::Event::Respond { .. }
             | session::Event::DeliverQos0(_)

@@ -1,8 +1,12 @@
 use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
+use crate::broker::{AuthenticationOutcome, Durability, DurabilityRule};
 use crate::codec::{ClientPacket, Connack, Connect, ProtocolVersion, Qos, ServerPacket};
+use crate::routing::Access;
+use crate::topic::TopicFilter;
 
 fn connack(harness: &mut Harness, connect: Connect) -> (Client, Connack) {
     let client = harness.attempt(0, connect);
@@ -153,7 +157,73 @@ fn mqtt5_connack_announces_the_limits_of_the_broker() {
     assert_eq!(properties.server_keep_alive, None);
     assert_eq!(properties.assigned_client_identifier, None);
     assert_eq!(properties.authentication_method, None);
-    assert_eq!(properties.user_properties, [("durability".into(), "none".into())]);
+    assert_eq!(properties.user_properties, []);
+}
+
+/// The User Properties of CONNACK, for a CONNECT with these.
+fn told(harness: &mut Harness, mut connect: Connect, asks: &[(&'static str, &'static str)]) -> Vec<String> {
+    connect.properties.user_properties = asks.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    let (client, connack) = connack(harness, connect);
+    harness.lose(client);
+    connack.properties.user_properties.iter().map(|(name, value)| format!("{name}: {value}")).collect()
+}
+
+#[test]
+fn connack_explains_itself_to_clients_that_ask() {
+    let mut harness = Harness::new();
+    for asks in [&[("explain", "false")][..], &[("Explain", "true"), ("explain", "")], &[]] {
+        assert_eq!(told(&mut harness, transient("a"), asks), [""; 0]);
+    }
+    let asks = &[("other", "x"), ("explain", "true")][..];
+    let transient_session = ["durability: none", "session: ends with the connection", "queued-messages: 0"];
+    assert_eq!(told(&mut harness, transient("a"), asks), transient_session);
+    let kept = ["durability: none", "session: kept in memory", "queued-messages: 0"];
+    assert_eq!(told(&mut harness, durable("a"), asks), kept);
+    assert_eq!(told(&mut harness, v311("b", true), asks), [""; 0]);
+}
+
+#[test]
+fn connack_explains_the_user_the_store_and_the_queue() {
+    let mut settings = settings();
+    settings.durability = Durability::Crash;
+    let rule = |filter: &str, level| DurabilityRule { topic_filter: TopicFilter::new(filter.into()).unwrap(), level };
+    settings.durability_rules = vec![rule("a/#", Durability::None), rule("b/#", Durability::PowerLoss)];
+    let mut harness = Harness::with(1, settings);
+    let client = harness.connect(durable("a"));
+    harness.run(client, [subscribe("t", Q1)]);
+    harness.lose(client);
+    let publisher = harness.connect(transient("p"));
+    harness.run(publisher, [publish("t", "1", Q1, 1), publish("t", "2", Q1, 2)]);
+    harness.granted = None;
+    let mut connect = durable("a");
+    connect.properties.user_properties = vec![("explain".into(), "true".into())];
+    let client = harness.attempt(0, connect);
+    let user: Arc<str> = "é".repeat(200).into();
+    let outcome = AuthenticationOutcome::Granted {
+        access: Arc::new(Access::everything()),
+        user: None,
+        verified_user: Some(user),
+        authentication_data: None,
+    };
+    let (_, _request) = harness.requests.pop_front().unwrap();
+    harness.answer(client, outcome);
+    let packets = harness.packets(client);
+    let Some(ServerPacket::Connack(connack)) = packets.first() else { panic!("{packets:?}") };
+    let expected = [
+        ("durability".into(), "crash".into()),
+        ("durability-rules".into(), "2".into()),
+        ("session".into(), "stored".into()),
+        ("queued-messages".into(), "2".into()),
+        ("user".into(), "é".repeat(128).into()),
+    ];
+    assert_eq!(connack.properties.user_properties, expected);
+}
+
+#[test]
+fn mqtt5_3_2_2_20_the_explanation_is_omitted_if_it_does_not_fit() {
+    let mut connect = transient("a");
+    connect.properties.maximum_packet_size = NonZeroU32::new(60);
+    assert_eq!(told(&mut Harness::new(), connect, &[("explain", "true")]), [""; 0]);
 }
 
 #[test]

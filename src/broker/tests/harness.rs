@@ -16,7 +16,7 @@ use crate::broker::{
     Action, Answer, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Fetch, Peer, QueryId, Record,
     RecordBytes, RecordKey, Recovered, Recovery, Report, Settings, Shard, ShardMessage, Shared, Ticket,
 };
-use crate::codec::{ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
+use crate::codec::{AnswerTerms, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
 use crate::routing::{Access, RetainedLimits, ShardId};
 use crate::timestamp::Timestamp;
 
@@ -129,6 +129,11 @@ impl Harness {
     }
 
     pub(super) fn open(&mut self, shard: usize) -> Client {
+        self.open_with(shard, 1_000_000)
+    }
+
+    /// Opens a connection at a listener with this Maximum Packet Size.
+    pub(super) fn open_with(&mut self, shard: usize, maximum_packet_size: u32) -> Client {
         self.generations += 1;
         let taken = |slot| {
             self.clients.iter().any(|(client, seen)| client.shard == shard && client.id.slot == slot && !seen.closed)
@@ -136,8 +141,7 @@ impl Harness {
         let slot = (0..).find(|slot| !taken(*slot)).unwrap();
         let client = Client { shard, id: ConnectionId { slot, generation: self.generations } };
         self.clients.insert(client, ClientState { maximum_packet_size: usize::MAX, ..ClientState::default() });
-        let peer =
-            Peer { address: None, listener: "tcp".into(), certificate_identity: None, maximum_packet_size: 1_000_000 };
+        let peer = Peer { address: None, listener: "tcp".into(), certificate_identity: None, maximum_packet_size };
         self.event(shard, Event::Opened { connection: client.id, peer: Box::new(peer) });
         client
     }
@@ -227,7 +231,10 @@ impl Harness {
     }
 
     pub(super) fn undecodable(&mut self, client: Client, error: DecodeError, version: Option<ProtocolVersion>) {
-        self.event(client.shard, Event::Undecodable { connection: client.id, error, connect_version: version });
+        self.event(
+            client.shard,
+            Event::Undecodable { connection: client.id, error, answer: version.map(AnswerTerms::new) },
+        );
     }
 
     pub(super) fn flush(&mut self, client: Client, remaining: usize) {

@@ -26,6 +26,7 @@ mod publish_in;
 mod publish_out;
 mod queries;
 mod queue_head;
+mod reason_strings;
 mod retained;
 mod retained_order;
 mod retained_threads;

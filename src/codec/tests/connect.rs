@@ -1,5 +1,7 @@
+use std::num::NonZeroU32;
+
 use super::*;
-use crate::codec::{MessageProperty, Qos, ReasonCode};
+use crate::codec::{AnswerTerms, MessageProperty, Qos, ReasonCode};
 use crate::topic::InvalidTopic;
 
 /// The frame of a 3.1.1 CONNECT.
@@ -107,6 +109,34 @@ fn version_is_known_if_the_rest_of_connect_is_malformed() {
     let mut decoder = Decoder::new(100);
     assert_eq!(decoder.decode(&mut Bytes::from(packet(0x10, &[b"\0\x04MQ"]))), Err(DecodeError::Truncated));
     assert_eq!(decoder.version(), None);
+}
+
+#[test]
+fn the_limits_of_a_malformed_connect_are_known_as_far_as_they_can_be_read() {
+    let terms = |frame: &[u8]| {
+        let mut decoder = Decoder::new(100);
+        let mut input = Bytes::copy_from_slice(frame);
+        assert!(decoder.decode(&mut input).is_err());
+        decoder.answer_terms(&input)
+    };
+    let limits = b"\x27\0\0\0\x20\x17\0";
+    let read = |size, problem_information| {
+        let maximum_packet_size = NonZeroU32::new(size);
+        Some(AnswerTerms { version: V5, maximum_packet_size, request_problem_information: problem_information })
+    };
+    let body = |flags: u8, properties: &[u8], rest: &[u8]| connect5(flags, properties, rest);
+    assert_eq!(terms(&body(1, limits, b"\0\x01c")), read(32, false), "the flags are malformed");
+    assert_eq!(terms(&body(2, limits, b"\0\x05c")), read(32, false), "the Client Identifier is malformed");
+    assert_eq!(terms(&body(2, &[&limits[..], b"\x17\0"].concat(), b"\0\x01c")), read(32, false), "a repeated one");
+    assert_eq!(terms(&body(2, b"\x27\0\0\0\x20\x99\x17\0", b"\0\x01c")), read(32, true), "an unknown one");
+    assert_eq!(terms(&body(2, b"\x27\0\0\0\0", b"\0\x01c")), read(0, true), "a limit of 0");
+    assert_eq!(terms(&packet(0x10, &[b"\0\x04MQTT\x05"])), read(0, true), "nothing after the protocol level");
+    assert_eq!(terms(&connect3(3, b"\0\x01c")), Some(AnswerTerms::new(V3)));
+    assert_eq!(terms(&packet(0x10, &[b"\0\x04MQ"])), None, "no protocol level");
+    let mut decoder = connected(V5);
+    let mut input = Bytes::from_static(b"\x10\0");
+    assert!(decoder.decode(&mut input).is_err());
+    assert_eq!(decoder.answer_terms(&input), None, "a later packet");
 }
 
 #[test]

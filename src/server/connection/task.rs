@@ -154,9 +154,9 @@ impl Connection {
                     return;
                 }
                 Err(error) => {
-                    let connect_version = self.decoder.version().filter(|_| !self.decoder.has_connected());
-                    driver.set_version(self.id, connect_version);
-                    driver.handle(Event::Undecodable { connection: self.id, error, connect_version });
+                    let answer = self.decoder.answer_terms(&bytes);
+                    driver.set_version(self.id, answer.map(|terms| terms.version));
+                    driver.handle(Event::Undecodable { connection: self.id, error, answer });
                     return;
                 }
             }

@@ -1,0 +1,44 @@
+//! Acknowledgements that refuse, and the sentences that tell the client why.
+
+use super::link::Link;
+use crate::codec::{Ack, ReasonCode, ServerPacket};
+
+impl Link {
+    /// Adds a Reason String to an acknowledgement with an error, if the client accepts it. `sentence`: the cause, if it
+    /// is more specific than the Reason Code.
+    #[cold]
+    pub(super) fn explain(&self, reason_code: ReasonCode, sentence: Option<&str>, packet: &mut ServerPacket) {
+        self.terms().explain(packet, sentence.unwrap_or_else(|| sentence_of(reason_code)));
+    }
+
+    /// PUBREL or PUBCOMP for a Packet Identifier that is not in use. `packet` is its kind.
+    #[cold]
+    pub(super) fn unknown_packet_id(&self, packet: fn(Ack) -> ServerPacket, ack: &Ack) -> ServerPacket {
+        let reason_code = ReasonCode::PacketIdentifierNotFound;
+        let mut packet = packet(Ack::new(ack.packet_id, reason_code));
+        self.explain(reason_code, None, &mut packet);
+        packet
+    }
+}
+
+/// What a Reason Code means to the publisher of a message.
+fn sentence_of(reason_code: ReasonCode) -> &'static str {
+    let sentence = SENTENCES.iter().find(|(code, _)| *code == reason_code);
+    sentence.map_or_else(|| reason_code.name(), |(_, sentence)| sentence)
+}
+
+/// None of them contains an access rule or the name of another client.
+const SENTENCES: [(ReasonCode, &str); 6] = [
+    (ReasonCode::NotAuthorized, "not authorized to publish to this topic"),
+    (ReasonCode::TopicNameInvalid, "clients cannot publish to this topic"),
+    (ReasonCode::PacketIdentifierInUse, "the Packet Identifier is in use by a QoS 2 message that waits for PUBREL"),
+    (
+        ReasonCode::PacketIdentifierNotFound,
+        "no QoS 2 message has this Packet Identifier: it was refused, completed before, or is unknown",
+    ),
+    (
+        ReasonCode::QuotaExceeded,
+        "no further retained message is stored: retained_messages_max or retained_bytes_max is reached",
+    ),
+    (ReasonCode::PayloadFormatInvalid, "the payload is not UTF-8 although its Payload Format Indicator is 1"),
+];
