@@ -49,6 +49,7 @@ impl Shard {
         connection.version = connect.version;
         connection.maximum_packet_size = connect.properties.maximum_packet_size;
         connection.client_id = Some(client_id.clone());
+        connection.identity.is_bridge = connect.is_bridge;
         connection.identity.user = connect.user_name.as_deref().map(Arc::from);
         connection.identity.authentication_method = connect.properties.authentication_method.clone().map(Box::new);
         if let Err((reason_code, cause)) = self.check_connect(&connect) {
@@ -82,8 +83,8 @@ impl Shard {
         if will.retain && !settings.retain_available {
             return Err((ReasonCode::RetainNotSupported, "Will Retain is not available")); // [MQTT-3.2.2-13]
         }
-        if !self.accepts_topic(&will.topic) {
-            return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds a limit or begins with $SYS/"));
+        if !self.within_limits(will.topic.as_str()) {
+            return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds topic_length_max or topic_levels_max"));
         }
         let is_text = settings.validate_payload_format && will.properties.payload_is_utf8();
         if is_text && std::str::from_utf8(&will.payload).is_err() {
@@ -103,11 +104,24 @@ impl Shard {
         self.counters.protocol_errors += 1;
         let Some(connection) = self.connection_mut(id) else { return };
         let cause = ByteString::from(error.to_string());
-        if let (Some(version), Phase::AwaitingConnect) = (connect_version, &connection.phase) {
-            connection.version = version;
-            return self.refuse(id, error.reason_code(), cause, turn);
+        match (connect_version, &connection.phase) {
+            (Some(version), Phase::AwaitingConnect) => {
+                connection.version = version;
+                self.refuse(id, refusal_code(error, version), cause, turn);
+            }
+            (None, Phase::AwaitingAuth(_)) => self.refuse(id, error.reason_code(), cause, turn),
+            _ => self.end_connection(id, Ending::with_disconnect(error.reason_code(), cause), turn),
         }
-        self.end_connection(id, Ending::with_disconnect(error.reason_code(), cause), turn);
+    }
+}
+
+/// The Reason Code of the CONNACK for a CONNECT that cannot be decoded.
+///
+/// In 3.1.1 an invalid Will Topic violates section 4.7 and not section 3.1, so that CONNACK is not forbidden by [MQTT-3.1.4-1].
+const fn refusal_code(error: DecodeError, version: ProtocolVersion) -> ReasonCode {
+    match error {
+        DecodeError::TopicName(_) if !version.has_properties() => ReasonCode::TopicNameInvalid,
+        _ => error.reason_code(),
     }
 }
 

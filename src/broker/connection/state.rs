@@ -53,6 +53,8 @@ pub(in crate::broker) struct ClientIdentity {
     pub(in crate::broker) user: Option<Arc<str>>,
     /// Whether a provider verified `user`.
     pub(in crate::broker) is_verified: bool,
+    /// Whether CONNECT had the bridge bit in its protocol level.
+    pub(in crate::broker) is_bridge: bool,
     pub(in crate::broker) authentication_method: Option<Box<ByteString>>,
 }
 
@@ -124,7 +126,13 @@ impl Connection {
     pub(in crate::broker) fn new(id: ConnectionId, peer: Peer, now: Timestamp, access: Arc<Access>) -> Self {
         Self {
             id,
-            identity: Box::new(ClientIdentity { peer, user: None, is_verified: false, authentication_method: None }),
+            identity: Box::new(ClientIdentity {
+                peer,
+                user: None,
+                is_verified: false,
+                is_bridge: false,
+                authentication_method: None,
+            }),
             phase: Phase::AwaitingConnect,
             version: ProtocolVersion::V3_1_1,
             maximum_packet_size: None,

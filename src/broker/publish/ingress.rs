@@ -11,11 +11,11 @@ use crate::broker::publish::blocked::{BlockedMessage, WaitsFor};
 use crate::broker::publish::deduplicate::{DeduplicationVerdict, PublisherName};
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
+use crate::broker::publish::sys::{SysRefusal, check_sys, is_sys};
 use crate::broker::report::Report;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{PacketId, Qos, ReasonCode};
 use crate::session::{self, Application};
-use crate::topic::TopicName;
 
 /// A PUBLISH or SUBSCRIBE that is denied, for the log.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ impl Shard {
         }
     }
 
-    /// Checks the topic limits and the access rules; reports a denial. Returns the Reason Code of the refusal as an error.
+    /// Checks the topic limits, the access rules and the rules for `$SYS`; reports a denial. Returns the Reason Code of the refusal as an error.
     fn check_publish(
         &mut self,
         id: ConnectionId,
@@ -132,17 +132,21 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Result<(), ReasonCode> {
         let topic = &application.message.topic;
-        let (reason_code, rule) = if self.accepts_topic(topic) {
+        let (reason_code, rule) = if self.within_limits(topic.as_str()) {
             let Some(connection) = self.connection(id) else { return Err(ReasonCode::UnspecifiedError) };
-            match connection.access.publish(topic) {
-                Ok(()) => return Ok(()),
-                Err(denied) => (ReasonCode::NotAuthorized, denied.to_string().into()),
+            if is_sys(topic) {
+                match check_sys(connection, topic, application.message.payload.len()) {
+                    Ok(()) => return Ok(()),
+                    Err(SysRefusal { reason_code, rule }) => (reason_code, rule),
+                }
+            } else {
+                match connection.access.publish(topic) {
+                    Ok(()) => return Ok(()),
+                    Err(denied) => (ReasonCode::NotAuthorized, denied.to_string().into()),
+                }
             }
         } else {
-            (
-                ReasonCode::TopicNameInvalid,
-                "topic_length_max or topic_levels_max exceeded, or the topic begins with $SYS/".into(),
-            )
+            (ReasonCode::TopicNameInvalid, "topic_length_max or topic_levels_max exceeded".into())
         };
         let topic = topic.as_str().into();
         self.report_denied(id, Denial { packet: "PUBLISH", topic, reason_code, rule }, turn);
@@ -155,11 +159,6 @@ impl Shard {
         let client = self.connection(id).map(Connection::label).unwrap_or_default();
         let Denial { packet, topic, reason_code, rule } = denial;
         turn.actions.push(Action::Report(Box::new(Report::Denied { client, packet, topic, reason_code, rule })));
-    }
-
-    /// Whether clients may publish to a topic: it is within the limits and does not begin with `$SYS/`.
-    pub(in crate::broker) fn accepts_topic(&self, topic: &TopicName) -> bool {
-        self.within_limits(topic.as_str()) && !topic.as_str().starts_with("$SYS/")
     }
 
     /// Whether a Topic Name or Topic Filter is within the limits of length and levels.

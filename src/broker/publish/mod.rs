@@ -16,4 +16,5 @@ pub(super) mod plan;
 pub(super) mod publisher;
 pub(super) mod queue_room;
 pub(super) mod route_cache;
+pub(super) mod sys;
 pub(super) mod waiting_publishers;
