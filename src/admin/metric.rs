@@ -138,9 +138,11 @@ pub const METRICS: &[Metric] = &[
         "Network Connections closed because of a protocol error by the client.",
         |all| all.counters.protocol_errors,
     ),
-    Metric::counter("oncemq_denied_total", "PUBLISH and SUBSCRIBE packets denied by access rules.", |all| {
-        all.counters.denied
-    }),
+    Metric::counter(
+        "oncemq_denied_total",
+        "PUBLISH and SUBSCRIBE packets denied by access rules, by a limit, or below `$SYS`.",
+        |all| all.counters.denied,
+    ),
     Metric::counter("oncemq_received_bytes_total", "Bytes of packets from clients.", |all| {
         all.traffic(|traffic| traffic.bytes_received)
     }),

@@ -10,6 +10,7 @@ use crate::broker::event::{AuthenticationRequest, AuthenticationStep, Peer};
 use crate::broker::ids::ConnectionId;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{ClientId, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode};
+use crate::topic::InvalidTopic;
 
 impl Shard {
     pub(in crate::broker) fn on_opened(&mut self, id: ConnectionId, peer: Peer, turn: &mut Turn<'_>) {
@@ -117,9 +118,11 @@ impl Shard {
 
 /// The Reason Code of the CONNACK for a CONNECT that cannot be decoded.
 ///
-/// In 3.1.1 an invalid Will Topic violates section 4.7 and not section 3.1, so that CONNACK is not forbidden by [MQTT-3.1.4-1].
+/// In 3.1.1 a Will Topic that is empty or has wildcards violates section 4.7 and not section 3.1, so that CONNACK is not forbidden by
+/// [MQTT-3.1.4-1]. A string that contains U+0000 violates both. [MQTT-3.1.3-10]
 const fn refusal_code(error: DecodeError, version: ProtocolVersion) -> ReasonCode {
     match error {
+        DecodeError::TopicName(InvalidTopic::NullCharacter) => error.reason_code(),
         DecodeError::TopicName(_) if !version.has_properties() => ReasonCode::TopicNameInvalid,
         _ => error.reason_code(),
     }
