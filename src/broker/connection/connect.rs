@@ -121,11 +121,8 @@ impl Shard {
 /// In 3.1.1 a Will Topic that is empty or has wildcards violates section 4.7 and not section 3.1, so that CONNACK is not forbidden by
 /// [MQTT-3.1.4-1]. A string that contains U+0000 violates both. [MQTT-3.1.3-10]
 const fn refusal_code(error: DecodeError, version: ProtocolVersion) -> ReasonCode {
-    match error {
-        DecodeError::TopicName(InvalidTopic::NullCharacter) => error.reason_code(),
-        DecodeError::TopicName(_) if !version.has_properties() => ReasonCode::TopicNameInvalid,
-        _ => error.reason_code(),
-    }
+    let is_unfit = matches!(error, DecodeError::TopicName(cause) if !matches!(cause, InvalidTopic::NullCharacter));
+    if is_unfit && !version.has_properties() { ReasonCode::TopicNameInvalid } else { error.reason_code() }
 }
 
 impl Shard {
