@@ -10,7 +10,6 @@ use crate::broker::event::{AuthenticationRequest, AuthenticationStep, Peer};
 use crate::broker::ids::ConnectionId;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{ClientId, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode};
-use crate::topic::InvalidTopic;
 
 impl Shard {
     pub(in crate::broker) fn on_opened(&mut self, id: ConnectionId, peer: Peer, turn: &mut Turn<'_>) {
@@ -108,21 +107,12 @@ impl Shard {
         match (connect_version, &connection.phase) {
             (Some(version), Phase::AwaitingConnect) => {
                 connection.version = version;
-                self.refuse(id, refusal_code(error, version), cause, turn);
+                self.refuse(id, error.reason_code(), cause, turn);
             }
             (None, Phase::AwaitingAuth(_)) => self.refuse(id, error.reason_code(), cause, turn),
             _ => self.end_connection(id, Ending::with_disconnect(error.reason_code(), cause), turn),
         }
     }
-}
-
-/// The Reason Code of the CONNACK for a CONNECT that cannot be decoded.
-///
-/// In 3.1.1 a Will Topic that is empty or has wildcards violates section 4.7 and not section 3.1, so that CONNACK is not forbidden by
-/// [MQTT-3.1.4-1]. A string that contains U+0000 violates both. [MQTT-3.1.3-10]
-const fn refusal_code(error: DecodeError, version: ProtocolVersion) -> ReasonCode {
-    let is_unfit = matches!(error, DecodeError::TopicName(cause) if !matches!(cause, InvalidTopic::NullCharacter));
-    if is_unfit && !version.has_properties() { ReasonCode::TopicNameInvalid } else { error.reason_code() }
 }
 
 impl Shard {

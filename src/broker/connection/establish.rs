@@ -114,7 +114,8 @@ impl Shard {
         let connection = self.connection(id)?;
         let (access, user) = (Arc::clone(&connection.access), connection.verified_user().cloned());
         let sys_will = connect.will.as_ref().filter(|will| is_sys(&will.topic));
-        let will_refusal = sys_will.and_then(|will| check_sys(connection, &will.topic, will.payload.len()).err());
+        let will_refusal =
+            sys_will.and_then(|will| check_sys(connection.sys_publisher(), &will.topic, will.payload.len()).err());
         let entry = self.sessions.get_mut(slot)?;
         let was_stored = entry.stored;
         entry.connection = Some(id);

@@ -9,6 +9,7 @@ use crate::broker::connection::pause::{PauseReason, PauseReasons};
 use crate::broker::event::Peer;
 use crate::broker::ids::ConnectionId;
 use crate::broker::publish::blocked::BlockedMessage;
+use crate::broker::publish::sys::SysPublisher;
 use crate::broker::report::ClientLabel;
 use crate::codec::{ClientId, Connect, ProtocolVersion, ServerPacket};
 use crate::routing::{Access, SessionKey};
@@ -192,6 +193,12 @@ impl Connection {
     /// The user name, if a provider verified it.
     pub(in crate::broker) fn verified_user(&self) -> Option<&Arc<str>> {
         self.identity.user.as_ref().filter(|_| self.identity.is_verified)
+    }
+
+    /// The client as the publisher of a message below `$SYS`.
+    pub(in crate::broker) fn sys_publisher(&self) -> SysPublisher<'_> {
+        let (client_id, is_bridge) = (self.client_id.as_ref(), self.identity.is_bridge);
+        SysPublisher { client_id, access: &self.access, is_bridge }
     }
 
     /// One and a half times the Keep Alive: the longest time without a packet. [MQTT-3.1.2-22]

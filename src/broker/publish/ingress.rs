@@ -135,7 +135,7 @@ impl Shard {
         let (reason_code, rule) = if self.within_limits(topic.as_str()) {
             let Some(connection) = self.connection(id) else { return Err(ReasonCode::UnspecifiedError) };
             if is_sys(topic) {
-                match check_sys(connection, topic, application.message.payload.len()) {
+                match check_sys(connection.sys_publisher(), topic, application.message.payload.len()) {
                     Ok(()) => return Ok(()),
                     Err(SysRefusal { reason_code, rule }) => (reason_code, rule),
                 }

@@ -2,8 +2,8 @@
 
 use bytestring::ByteString;
 
-use crate::broker::connection::state::Connection;
-use crate::codec::ReasonCode;
+use crate::codec::{ClientId, ReasonCode};
+use crate::routing::Access;
 use crate::topic::TopicName;
 
 /// Why a message below `$SYS` is not accepted.
@@ -20,6 +20,15 @@ impl SysRefusal {
     }
 }
 
+/// What a client's right to publish below `$SYS` depends on.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::broker) struct SysPublisher<'a> {
+    pub(in crate::broker) client_id: Option<&'a ClientId>,
+    pub(in crate::broker) access: &'a Access,
+    /// Whether its CONNECT has the bridge bit.
+    pub(in crate::broker) is_bridge: bool,
+}
+
 /// Whether a topic is `$SYS` or below it.
 #[inline]
 pub(in crate::broker) fn is_sys(topic: &TopicName) -> bool {
@@ -32,18 +41,18 @@ pub(in crate::broker) fn is_sys(topic: &TopicName) -> bool {
 /// bridge may publish any of them, and another client the one that has its own Client Identifier. The payload is limited to
 /// [`STATE_BYTES_MAX`].
 pub(in crate::broker) fn check_sys(
-    connection: &Connection,
+    publisher: SysPublisher<'_>,
     topic: &TopicName,
     payload_bytes: usize,
 ) -> Result<(), SysRefusal> {
     let Some(name) = bridge_name(topic) else {
         return Err(SysRefusal::new(ReasonCode::TopicNameInvalid, "topics below $SYS are the broker's own"));
     };
-    if let Err(denied) = connection.access.publish(topic) {
+    if let Err(denied) = publisher.access.publish(topic) {
         return Err(SysRefusal { reason_code: ReasonCode::NotAuthorized, rule: denied.to_string().into() });
     }
-    let is_own = connection.client_id.as_ref().is_some_and(|client_id| client_id.as_str() == name);
-    if !(connection.access.has_rules() || connection.identity.is_bridge || is_own) {
+    let is_own = publisher.client_id.is_some_and(|client_id| client_id.as_str() == name);
+    if !(publisher.access.has_rules() || publisher.is_bridge || is_own) {
         let rule = "without an ACL file, only a bridge or the client with this Client Identifier may publish it";
         return Err(SysRefusal::new(ReasonCode::NotAuthorized, rule));
     }
