@@ -337,6 +337,7 @@ fn clients_of_all_shards_are_listed_in_pages_and_described() {
     let client = broker.json("/api/v1/clients/c3");
     assert!(client["connection"]["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{client}");
     assert_eq!(client["connection"]["protocol_version"], "3.1.1");
+    assert_eq!(client["connection"]["bridge"], false);
     assert_eq!(client["connection"]["keep_alive_seconds"], 33);
     assert_eq!(client["connection"]["paused_because"].as_array().unwrap().len(), 0);
     assert_eq!((client["connected"].as_bool(), client["subscriptions"].as_u64()), (Some(true), Some(2)));

@@ -27,6 +27,7 @@ struct ConnectionJson {
     address: Option<String>,
     listener: String,
     protocol_version: &'static str,
+    bridge: bool,
     keep_alive_seconds: u16,
     unsent_bytes: usize,
     /// Why the broker doesn't read from the connection; empty if it does.
@@ -68,6 +69,7 @@ impl From<ConnectionView> for ConnectionJson {
             address: view.address.map(|address| address.to_string()),
             listener: view.listener.to_string(),
             protocol_version: view.version.name(),
+            bridge: view.is_bridge,
             keep_alive_seconds: view.keep_alive,
             unsent_bytes: view.unsent_bytes,
             paused_because: view.pause_reasons,

@@ -140,7 +140,7 @@ pub const METRICS: &[Metric] = &[
     ),
     Metric::counter(
         "oncemq_denied_total",
-        "PUBLISH and SUBSCRIBE packets denied by access rules, or beyond a limit of topics.",
+        "PUBLISH and SUBSCRIBE packets denied by access rules, beyond a limit of topics, or below `$SYS`.",
         |all| all.counters.denied,
     ),
     Metric::counter("oncemq_received_bytes_total", "Bytes of packets from clients.", |all| {

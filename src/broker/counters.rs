@@ -73,7 +73,7 @@ pub enum DropReason {
     SessionEnded = 5,
     /// A retained message that exceeds the limits.
     RetainedFull = 6,
-    /// A Will could not be published: the retained messages reached a limit, or a queue or the disk is full.
+    /// A Will could not be published: the retained messages reached a limit, a queue or the disk is full, or it is below `$SYS`.
     WillRefused = 7,
     /// The store could not read it before it was sent (QoS 1 and 2).
     Unreadable = 8,

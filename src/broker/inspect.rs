@@ -73,6 +73,7 @@ impl Shard {
             address: connection.identity.peer.address,
             listener: Arc::clone(&connection.identity.peer.listener),
             version: connection.version,
+            is_bridge: connection.identity.is_bridge,
             keep_alive: connection.keep_alive,
             unsent_bytes: connection.unsent_bytes,
             pause_reasons: pause_reasons.map(PauseReason::name).collect(),

@@ -90,6 +90,8 @@ pub struct ConnectionView {
     pub listener: Arc<str>,
     /// The protocol version.
     pub version: ProtocolVersion,
+    /// Whether the client is a bridge: its protocol level has the bridge bit.
+    pub is_bridge: bool,
     /// Keep Alive in seconds; 0: off.
     pub keep_alive: u16,
     /// An estimate of the bytes in the outgoing buffer.

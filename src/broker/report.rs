@@ -39,11 +39,11 @@ pub enum Report {
         /// The cause, which also tells which side ended it.
         cause: ByteString,
     },
-    /// A PUBLISH or SUBSCRIBE was denied.
+    /// A PUBLISH, SUBSCRIBE or Will was denied.
     Denied {
         /// The client.
         client: ClientLabel,
-        /// `PUBLISH` or `SUBSCRIBE`, or `CONNECT` for its Will.
+        /// `PUBLISH` or `SUBSCRIBE`; `CONNECT` if it is refused for its Will; `Will` for one that is dropped when it is due.
         packet: &'static str,
         /// The Topic Name or Topic Filter.
         topic: ByteString,

@@ -23,7 +23,7 @@ impl Shard {
         let mut answers = Vec::with_capacity(subscribe.subscriptions.len());
         for (place, subscription) in subscribe.subscriptions.iter().enumerate() {
             let answer = if place < self.settings.subscriptions_per_session_max {
-                self.check_subscribe(id, subscription, turn).map(|()| self.grant(subscription))
+                self.check_subscribe(id, subscription, turn).map(|()| self.grant(id, subscription))
             } else {
                 Err(ReasonCode::QuotaExceeded) // repeated filters count as well, so that the cost of a packet is bounded
             };
@@ -61,13 +61,18 @@ impl Shard {
         self.replay(slot, turn);
     }
 
-    /// The granted subscription: its QoS is at most Maximum QoS.
-    fn grant(&self, subscription: &Subscription) -> Subscription {
+    /// The granted subscription: its QoS is at most Maximum QoS. A bridge has no options to ask for No Local and Retain As Published, so its
+    /// subscriptions have both; No Local is not allowed on a Shared Subscription. [MQTT-3.8.3-4]
+    fn grant(&self, id: ConnectionId, subscription: &Subscription) -> Subscription {
+        let Subscription { filter, options } = subscription;
+        let is_bridge = self.connection(id).is_some_and(|connection| connection.identity.is_bridge);
         let options = SubscriptionOptions {
-            qos: subscription.options.qos.min(self.settings.maximum_qos), // [MQTT-3.8.4-7]
-            ..subscription.options
+            qos: options.qos.min(self.settings.maximum_qos), // [MQTT-3.8.4-7]
+            no_local: options.no_local || (is_bridge && filter.share.is_none()),
+            retain_as_published: options.retain_as_published || is_bridge,
+            ..*options
         };
-        Subscription { filter: subscription.filter.detached(), options }
+        Subscription { filter: filter.detached(), options }
     }
 
     /// Checks the topic limits and the access rules; reports a denial. Returns the Reason Code of the refusal as an error.

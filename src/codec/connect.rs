@@ -55,6 +55,9 @@ impl fmt::Display for ClientId {
 pub struct Connect {
     /// The version given by protocol name and level.
     pub version: ProtocolVersion,
+    /// Whether the client is a bridge: in 3.1 and 3.1.1 its protocol level has the bit 0x80. The standard doesn't have this bit; bridges
+    /// use it to get No Local and Retain As Published, which 5.0 has as Subscription Options.
+    pub is_bridge: bool,
     /// The Client Identifier as sent. If it is empty, the Server assigns one.
     pub client_id: ByteString,
     /// Clean Start; Clean Session in 3.1.1.
@@ -136,6 +139,7 @@ impl Connect {
         let session_expiry_interval = version.session_expiry_interval(clean_start);
         Self {
             version,
+            is_bridge: false,
             client_id: client_id.into(),
             clean_start,
             keep_alive: 0,
@@ -174,10 +178,11 @@ impl Connect {
         reader: &mut Reader<'_>,
         answer_in: &mut Option<ProtocolVersion>,
     ) -> Result<Self, DecodeError> {
-        let version = ProtocolVersion::decode(reader, answer_in)?;
+        let (version, is_bridge) = ProtocolVersion::decode(reader, answer_in)?;
         let flags = ConnectFlags::new(reader.u8()?, version)?;
         let keep_alive = reader.u16()?;
         let mut connect = Self::new(version, ByteString::new(), flags.clean_start);
+        connect.is_bridge = is_bridge;
         connect.keep_alive = keep_alive;
         if version.has_properties() {
             let mut kept = UserPropertyRuns::default();

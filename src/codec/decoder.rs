@@ -71,7 +71,7 @@ impl Decoder {
         let Some(&first_byte) = input.first() else { return Ok(None) };
         let packet_type = self.check_first_byte(first_byte)?;
         let Some(header) = FixedHeader::read(input)? else { return Ok(None) };
-        header.check_size(self.maximum_packet_size)?;
+        header.check_size(self.maximum_packet_size).inspect_err(|_| self.peek_version(header, input))?;
         match self.version {
             Some(ProtocolVersion::V5) => header.check_shortest()?,
             None => header.check_connect_flags(input)?,
@@ -86,6 +86,16 @@ impl Decoder {
             input.advance(header.packet_size());
         }
         result
+    }
+
+    /// Finds the version in which to refuse a CONNECT that is too large, if the version is among the bytes that have arrived.
+    #[cold]
+    fn peek_version(&mut self, header: FixedHeader, input: &Bytes) {
+        if self.version.is_none() {
+            let reader = &mut Reader::new(input, header.length..input.len());
+            // An unknown version also sets the version of the response.
+            let _ = ProtocolVersion::decode(reader, &mut self.version);
+        }
     }
 
     fn check_first_byte(&self, first_byte: u8) -> Result<PacketType, DecodeError> {

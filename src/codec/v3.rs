@@ -43,16 +43,27 @@ fn write(output: &mut BytesMut, packet: impl FnOnce(&mut BytesMut) -> Result<usi
     }
 }
 
-/// The Connect Return Code that corresponds to the Reason Code, if there is one.
+/// The Connect Return Code that corresponds to the Reason Code; `None` if it is not a refusal, or the CONNECT is malformed. What the client
+/// may try again unchanged is Server unavailable, and what it may not do is Not authorized.
 fn return_code(reason_code: ReasonCode) -> Option<v4::ConnectReturnCode> {
     match reason_code {
         ReasonCode::Success => Some(v4::ConnectReturnCode::Success),
         ReasonCode::UnsupportedProtocolVersion => Some(v4::ConnectReturnCode::RefusedProtocolVersion),
         ReasonCode::ClientIdentifierNotValid => Some(v4::ConnectReturnCode::BadClientId),
         ReasonCode::BadUserNameOrPassword => Some(v4::ConnectReturnCode::BadUserNamePassword),
-        ReasonCode::NotAuthorized | ReasonCode::Banned | ReasonCode::BadAuthenticationMethod => {
-            Some(v4::ConnectReturnCode::NotAuthorized)
-        }
+        ReasonCode::NotAuthorized
+        | ReasonCode::Banned
+        | ReasonCode::BadAuthenticationMethod
+        | ReasonCode::TopicFilterInvalid
+        | ReasonCode::TopicNameInvalid
+        | ReasonCode::PacketTooLarge
+        | ReasonCode::AdministrativeAction
+        | ReasonCode::PayloadFormatInvalid
+        | ReasonCode::RetainNotSupported
+        | ReasonCode::QosNotSupported
+        | ReasonCode::SharedSubscriptionsNotSupported
+        | ReasonCode::SubscriptionIdentifiersNotSupported
+        | ReasonCode::WildcardSubscriptionsNotSupported => Some(v4::ConnectReturnCode::NotAuthorized),
         ReasonCode::UnspecifiedError
         | ReasonCode::ImplementationSpecificError
         | ReasonCode::ServerUnavailable
@@ -61,7 +72,15 @@ fn return_code(reason_code: ReasonCode) -> Option<v4::ConnectReturnCode> {
         | ReasonCode::QuotaExceeded
         | ReasonCode::UseAnotherServer
         | ReasonCode::ServerMoved
-        | ReasonCode::ConnectionRateExceeded => Some(v4::ConnectReturnCode::ServiceUnavailable),
+        | ReasonCode::ConnectionRateExceeded
+        | ReasonCode::KeepAliveTimeout
+        | ReasonCode::SessionTakenOver
+        | ReasonCode::PacketIdentifierInUse
+        | ReasonCode::PacketIdentifierNotFound
+        | ReasonCode::ReceiveMaximumExceeded
+        | ReasonCode::TopicAliasInvalid
+        | ReasonCode::MessageRateTooHigh
+        | ReasonCode::MaximumConnectTime => Some(v4::ConnectReturnCode::ServiceUnavailable),
         ReasonCode::GrantedQos1
         | ReasonCode::GrantedQos2
         | ReasonCode::DisconnectWithWillMessage
@@ -70,24 +89,6 @@ fn return_code(reason_code: ReasonCode) -> Option<v4::ConnectReturnCode> {
         | ReasonCode::ContinueAuthentication
         | ReasonCode::ReAuthenticate
         | ReasonCode::MalformedPacket
-        | ReasonCode::ProtocolError
-        | ReasonCode::KeepAliveTimeout
-        | ReasonCode::SessionTakenOver
-        | ReasonCode::TopicFilterInvalid
-        | ReasonCode::TopicNameInvalid
-        | ReasonCode::PacketIdentifierInUse
-        | ReasonCode::PacketIdentifierNotFound
-        | ReasonCode::ReceiveMaximumExceeded
-        | ReasonCode::TopicAliasInvalid
-        | ReasonCode::PacketTooLarge
-        | ReasonCode::MessageRateTooHigh
-        | ReasonCode::AdministrativeAction
-        | ReasonCode::PayloadFormatInvalid
-        | ReasonCode::RetainNotSupported
-        | ReasonCode::QosNotSupported
-        | ReasonCode::SharedSubscriptionsNotSupported
-        | ReasonCode::MaximumConnectTime
-        | ReasonCode::SubscriptionIdentifiersNotSupported
-        | ReasonCode::WildcardSubscriptionsNotSupported => None,
+        | ReasonCode::ProtocolError => None,
     }
 }

@@ -46,29 +46,27 @@ impl ProtocolVersion {
         }
     }
 
-    /// Decodes the protocol name and level. Sets `answer_in` to the version, or to the closest one for an unknown
-    /// version.
-    pub(super) fn decode(reader: &mut Reader<'_>, answer_in: &mut Option<Self>) -> Result<Self, DecodeError> {
+    /// Decodes the protocol name and level. The `bool` tells whether the level has [`BRIDGE`]. Sets `answer_in` to the
+    /// version, or to the closest one for an unknown version.
+    pub(super) fn decode(reader: &mut Reader<'_>, answer_in: &mut Option<Self>) -> Result<(Self, bool), DecodeError> {
         let name = reader.binary()?;
         let level = reader.u8()?;
         let version = match (name.as_ref(), level) {
-            (b"MQTT", 4) => Ok(Self::V3_1_1),
+            (b"MQTT", 4 | BRIDGE_V3_1_1) => Ok(Self::V3_1_1),
             (b"MQTT", 5) => Ok(Self::V5),
-            (b"MQIsdp", 3) => Ok(Self::V3_1),
+            (b"MQIsdp", 3 | BRIDGE_V3_1) => Ok(Self::V3_1),
             (b"MQTT" | b"MQIsdp", _) => Err(DecodeError::ProtocolLevel(level)),
             _ => Err(DecodeError::ProtocolName),
         };
-        // A bridge sets the highest bit of the level. If it can decode the response, it retries without that bit.
-        let is_new = level & 0x7F >= Self::V5.protocol_level();
+        let is_new = name.as_ref() != b"MQIsdp" && level & !BRIDGE >= Self::V5.protocol_level();
         *answer_in = Some(version.unwrap_or(if is_new { Self::V5 } else { Self::V3_1_1 }));
-        version
+        Ok((version?, level & BRIDGE != 0))
     }
 
     /// Whether a CONNECT whose body begins with `body` may be one of 3.1, as far as it has arrived.
     pub(super) fn may_be_3_1(body: &[u8]) -> bool {
         match body.split_at_checked(NAME_3_1.len()) {
-            // A bridge sets the highest bit of the level.
-            Some((name, rest)) => name == NAME_3_1 && rest.first().is_none_or(|level| level & 0x7F == 3),
+            Some((name, rest)) => name == NAME_3_1 && rest.first().is_none_or(|level| level & !BRIDGE == 3),
             None => NAME_3_1.starts_with(body),
         }
     }
@@ -120,3 +118,7 @@ impl ProtocolVersion {
 
 /// The protocol name of 3.1 on the wire.
 const NAME_3_1: &[u8] = b"\0\x06MQIsdp";
+/// The bit of the protocol level by which a bridge of 3.1 or 3.1.1 makes itself known.
+pub(super) const BRIDGE: u8 = 0x80;
+const BRIDGE_V3_1: u8 = BRIDGE | 3;
+const BRIDGE_V3_1_1: u8 = BRIDGE | 4;

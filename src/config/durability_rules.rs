@@ -23,7 +23,7 @@ impl DurabilityRule {
     pub(super) fn problems(&self, key: &str) -> Option<Problem> {
         let text = match TopicFilter::new(self.topic.as_str().into()) {
             Err(error) => format!("is not a valid topic filter for a rule: {error}"),
-            Ok(_) if self.topic.starts_with("$SYS/") => {
+            Ok(_) if self.topic.starts_with("$SYS/") && !self.topic.starts_with("$SYS/broker/connection/") => {
                 "has no effect: the broker's own topics are published anew at every start".to_owned()
             }
             Ok(_) => return None,
@@ -70,7 +70,7 @@ mod tests {
             let problem = rule(topic, Durability::None).problems("durability_rules[0]").unwrap();
             assert_eq!((problem.key.as_str(), problem.text.as_str()), ("durability_rules[0].topic", expected));
         }
-        for topic in ["telemetry/#", "+/state", "#", "$other/+"] {
+        for topic in ["telemetry/#", "+/state", "#", "$other/+", "$SYS/broker/connection/+/state"] {
             assert_eq!(rule(topic, Durability::None).problems("durability_rules[0]"), None, "{topic}");
         }
     }

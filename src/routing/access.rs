@@ -74,6 +74,11 @@ impl Access {
         Self { rules: Some(rules.into()) }
     }
 
+    /// Whether there are rules, so that a topic is allowed only if a rule allows it.
+    pub const fn has_rules(&self) -> bool {
+        self.rules.is_some()
+    }
+
     /// Whether the client may publish to `topic`.
     pub fn publish(&self, topic: &TopicName) -> Result<(), Denied> {
         self.judge(AccessAction::Publish, topic)

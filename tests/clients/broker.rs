@@ -139,9 +139,7 @@ impl Broker {
             peer::command(setup, &places, path)
         } else {
             fs::write(path.join("oncemq.toml"), configuration(setup, &places, path)).unwrap();
-            let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
-            command.arg("--config").arg(path.join("oncemq.toml"));
-            command
+            with_config(path)
         };
         let mut broker = Self { child: spawn(&mut command, path), directory, places };
         broker.is_up().then_some(broker)
@@ -235,6 +233,15 @@ impl Broker {
         assert!(status.success(), "kill -{name}");
     }
 
+    /// Ends OnceMQ by a signal, and starts it again with the same data and addresses.
+    #[track_caller]
+    pub(crate) fn restart(&mut self, signal: &str) {
+        self.signal(signal);
+        self.end();
+        self.child = spawn(&mut with_config(self.path()), self.path());
+        assert!(self.is_up(), "the broker does not start again");
+    }
+
     /// Waits for its exit.
     #[track_caller]
     pub(crate) fn end(&mut self) -> ExitStatus {
@@ -263,6 +270,13 @@ fn password_file(users: &[(&str, &str)]) -> String {
         peer::add_user(&file, user, password);
     }
     fs::read_to_string(file).unwrap()
+}
+
+/// The command that starts OnceMQ with the configuration file in its directory.
+fn with_config(path: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+    command.arg("--config").arg(path.join("oncemq.toml"));
+    command
 }
 
 fn spawn(command: &mut Command, path: &Path) -> Child {

@@ -5,6 +5,8 @@
 //! features that only OnceMQ has are skipped then.
 
 #[cfg(test)]
+mod bridge;
+#[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod certificates;

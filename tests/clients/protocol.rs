@@ -207,6 +207,52 @@ fn mqtt311_3_1_3_8_an_empty_client_identifier_needs_a_clean_session() {
     Wire::connected(broker.address(), &Connect::new(Version::V311, "")).ping();
 }
 
+/// A CONNECT with the Client Identifier `x` and Clean Session 1, and a Will to this topic.
+fn connect_with_will(name: &str, level: u8, topic: &str) -> Vec<u8> {
+    let mut body = string(name);
+    body.extend([level, 0x06, 0, 60, 0, 1, b'x']);
+    body.extend([string(topic), string("gone")].concat());
+    packet(CONNECT, &body)
+}
+
+#[test]
+fn mqtt311_3_1_4_2_a_refused_connect_gets_a_connack() {
+    if peer::is_chosen() {
+        return; // it closes the connection
+    }
+    let broker =
+        Setup::default().set("limits.maximum_packet_size", "5000").set("limits.topic_length_max", "1000").start();
+    for (name, level) in [("MQIsdp", 3), ("MQIsdp", 0x83), ("MQTT", 4), ("MQTT", 0x84)] {
+        for (topic, code) in [
+            ("w/#", None), // malformed: no Topic Name [MQTT-3.1.4-1]
+            ("", None),
+            (&*"t".repeat(1_001), Some(5)),
+            (&*"t".repeat(5_000), Some(5)), // the whole packet is too large
+            ("a\0", None),
+            ("$SYS/broker/version", Some(0)),
+            ("$SYS/broker/connection/other/state", Some(0)),
+            ("w", Some(0)),
+        ] {
+            let mut wire = Wire::open(broker.address());
+            wire.send(&connect_with_will(name, level, topic));
+            if let Some(code) = code {
+                assert_eq!(wire.expect(CONNACK).body, [0, code], "{name} {level} {topic:.40}");
+            }
+            if code == Some(0) {
+                wire.ping();
+            } else {
+                wire.expect_closed();
+            }
+        }
+    }
+    for (name, level, connack) in [("MQTT", 0x85, 0x84), ("MQTT", 0x83, 1), ("MQIsdp", 0x84, 1), ("MQIsdp", 0x85, 1)] {
+        let mut wire = Wire::open(broker.address());
+        wire.send(&connect_with_will(name, level, "w"));
+        assert_eq!(wire.expect(CONNACK).body[..2], [0, connack], "{name} {level}");
+        wire.expect_closed();
+    }
+}
+
 #[test]
 fn mqtt5_3_1_2_22_a_silent_client_is_disconnected_after_one_and_a_half_keep_alives() {
     let broker = Setup::default().start();

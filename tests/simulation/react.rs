@@ -23,6 +23,11 @@ impl World {
             return self.fail(Some(number), format!("unexpected {}", packet.packet_type()));
         }
         match packet {
+            // A CONNECT of an earlier connection was read later and claimed the Session.
+            ServerPacket::Connack(connack) if connack.reason_code == ReasonCode::ServerUnavailable => {
+                self.put_up(connection, crate::network::Chunk::End);
+                self.on_client_notices(connection);
+            }
             ServerPacket::Connack(connack) => self.on_connack(number, connection, &connack),
             ServerPacket::Publish(publish) => self.on_publish(number, connection, &publish),
             ServerPacket::Puback(ack) => self.on_puback(number, &ack),

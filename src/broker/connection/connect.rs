@@ -46,6 +46,7 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else { return };
         connection.set_terms(connect.answer_terms());
         connection.client_id = Some(client_id.clone());
+        connection.identity.is_bridge = connect.is_bridge;
         connection.identity.user = connect.user_name.as_deref().map(Arc::from);
         connection.identity.authentication_method = connect.properties.authentication_method.clone().map(Box::new);
         if let Err((reason_code, cause)) = self.check_connect(&connect) {
@@ -82,8 +83,8 @@ impl Shard {
         if will.retain && !settings.retain_available {
             return Err((ReasonCode::RetainNotSupported, "Will Retain is not available")); // [MQTT-3.2.2-13]
         }
-        if !self.accepts_topic(&will.topic) {
-            return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds a limit or begins with $SYS/"));
+        if !self.within_limits(will.topic.as_str()) {
+            return Err((ReasonCode::TopicNameInvalid, "Will Topic exceeds topic_length_max or topic_levels_max"));
         }
         let is_text = settings.validate_payload_format && will.properties.payload_is_utf8();
         if is_text && std::str::from_utf8(&will.payload).is_err() {
@@ -102,11 +103,14 @@ impl Shard {
     ) {
         self.counters.protocol_errors += 1;
         let Some(connection) = self.connection_mut(id) else { return };
-        if let (Some(terms), Phase::AwaitingConnect) = (answer, &connection.phase) {
-            connection.set_terms(terms);
-            return self.refuse(id, error.reason_code(), error.into(), turn);
+        match (answer, &connection.phase) {
+            (Some(terms), Phase::AwaitingConnect) => {
+                connection.set_terms(terms);
+                self.refuse(id, error.reason_code(), error.into(), turn);
+            }
+            (None, Phase::AwaitingAuth(_)) => self.refuse(id, error.reason_code(), error.into(), turn),
+            _ => self.end_connection(id, Ending::with_disconnect(error.reason_code(), error), turn),
         }
-        self.end_connection(id, Ending::with_disconnect(error.reason_code(), error), turn);
     }
 }
 

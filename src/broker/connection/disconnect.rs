@@ -10,7 +10,7 @@ use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::WillState;
 use crate::broker::report::Report;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Connack, Disconnect, ProtocolVersion, ReasonCode, ServerPacket};
+use crate::codec::{Connack, Disconnect, PacketType, ProtocolVersion, ReasonCode, ServerPacket};
 use crate::session::{self, Ended};
 
 /// How and why a connection ends.
@@ -117,7 +117,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         let Some(connection) = self.connection(id) else { return };
-        // 3.1.1 has no Return Code for a malformed CONNECT: the connection is closed without CONNACK. [MQTT-3.1.4-1]
+        // 3.1.1 forbids a CONNACK to a malformed CONNECT. [MQTT-3.1.4-1] Any other refusal has a Return Code. [MQTT-3.2.2-6]
         let malformed = matches!(reason_code, ReasonCode::MalformedPacket | ReasonCode::ProtocolError);
         if connection.version == ProtocolVersion::V5 || !malformed {
             let mut connack = Connack::refused(reason_code);
@@ -155,14 +155,12 @@ impl Shard {
         self.release_publishers(publishers, turn);
         self.drop_blocked(&mut connection, turn);
         let session = connection.session().filter(|slot| self.sessions.contains(*slot));
-        if let Some(reason_code) = ending.disconnect {
-            let open = session.and_then(|slot| self.sessions.get(slot)).is_some_and(|entry| entry.session.is_open());
-            if open && connection.version == ProtocolVersion::V5 {
-                let mut packet = ServerPacket::Disconnect(Box::new(Disconnect::new(reason_code)));
-                connection.terms().explain(&mut packet, ending.cause.for_client());
-                self.counters.sent(packet.packet_type());
-                turn.actions.push(Action::Send { connection: id, packet });
-            }
+        let open = session.and_then(|slot| self.sessions.get(slot)).map(|entry| entry.session.is_open());
+        if let (Some(reason_code), Some(is_open)) = (ending.disconnect, open)
+            && let Some(packet) = last_packet(&connection, is_open, (reason_code, ending.cause.for_client()))
+        {
+            self.counters.sent(packet.packet_type());
+            turn.actions.push(Action::Send { connection: id, packet });
         }
         if !ending.lost {
             turn.actions.push(Action::Close { connection: id });
@@ -213,13 +211,40 @@ impl Shard {
         self.schedule_session(slot);
     }
 
-    /// Ends all connections with 0x8B Server shutting down.
+    /// Ends all connections with 0x8B Server shutting down, and refuses those whose CONNECT is not answered yet.
     pub(in crate::broker) fn on_shutting_down(&mut self, turn: &mut Turn<'_>) {
         self.lifecycle.shut_down();
-        let connected: Vec<ConnectionId> = self.connections.iter().map(|connection| connection.id).collect();
-        for id in connected {
-            let ending = Ending::with_disconnect(ReasonCode::ServerShuttingDown, "broker is shutting down");
-            self.end_connection(id, ending, turn);
+        let is_refused = |phase: &Phase| match phase {
+            Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => true,
+            Phase::AwaitingConnect | Phase::Connected(_) => false,
+        };
+        let connections = self.connections.iter().map(|connection| (connection.id, is_refused(&connection.phase)));
+        for (id, is_refused) in connections.collect::<Vec<_>>() {
+            const CAUSE: &str = "broker is shutting down";
+            if is_refused {
+                self.refuse(id, ReasonCode::ServerUnavailable, CAUSE.into(), turn);
+            } else {
+                self.end_connection(id, Ending::with_disconnect(ReasonCode::ServerShuttingDown, CAUSE), turn);
+            }
         }
     }
+}
+
+/// The packet that tells a client why its connection ends: DISCONNECT, which 3.1.1 does not have, or before CONNACK (`is_open` is false) a
+/// CONNACK that refuses the connection.
+fn last_packet(
+    connection: &Connection,
+    is_open: bool,
+    (reason_code, sentence): (ReasonCode, &str),
+) -> Option<ServerPacket> {
+    let mut packet = if is_open {
+        let is_v5 = connection.version == ProtocolVersion::V5;
+        is_v5.then(|| ServerPacket::Disconnect(Box::new(Disconnect::new(reason_code))))?
+    } else {
+        let is_valid = reason_code.is_valid_in(PacketType::Connack);
+        let reason_code = if is_valid { reason_code } else { ReasonCode::ServerUnavailable };
+        ServerPacket::Connack(Box::new(Connack::refused(reason_code)))
+    };
+    connection.terms().explain(&mut packet, sentence);
+    Some(packet).filter(|packet| is_open || connection.fits(packet))
 }

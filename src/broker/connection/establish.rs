@@ -9,6 +9,7 @@ use crate::broker::connection::state::{Connecting, Phase};
 use crate::broker::directory::claim::{Claim, Claimant};
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::Record;
+use crate::broker::publish::sys::{check_sys, is_sys};
 use crate::broker::report::Report;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
@@ -27,6 +28,7 @@ impl Shard {
     ) {
         let Some(connection) = self.connection_mut(id) else { return };
         if let Some(will) = &connecting.connect.will
+            && !is_sys(&will.topic) // judged in `attach`
             && let Err(denied) = connection.access.publish(&will.topic)
         {
             let client = connection.label();
@@ -110,16 +112,20 @@ impl Shard {
         let session_expiry_interval = self.session_expiry_interval(connect);
         let connection = self.connection(id)?;
         let (access, user) = (Arc::clone(&connection.access), connection.verified_user().cloned());
+        let sys_will = connect.will.as_ref().filter(|will| is_sys(&will.topic));
+        let will_refusal =
+            sys_will.and_then(|will| check_sys(connection.sys_publisher(), &will.topic, will.payload.len()).err());
         let entry = self.sessions.get_mut(slot)?;
         let was_stored = entry.stored;
         entry.connection = Some(id);
         entry.session_expiry_interval = session_expiry_interval;
         entry.will = connect.will.take().map(|will| Box::new(detached(&will)));
+        entry.will_refusal = will_refusal.map(Box::new);
         entry.subscriber.set_connected(true);
         entry.subscriber.set_durable(session_expiry_interval > 0);
         let key = entry.subscriber.key;
         let client_id = entry.subscriber.client_id.clone();
-        let will = entry.will.clone();
+        let will = entry.will.clone().filter(|_| entry.will_refusal.is_none());
         // Deleting the records of the Session would also delete queued messages that are only in the store.
         let needs_store = entry.session.needs_store();
         entry.stored = session_expiry_interval > 0 || will.is_some() || needs_store;

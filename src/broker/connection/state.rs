@@ -9,6 +9,7 @@ use crate::broker::connection::pause::{PauseReason, PauseReasons};
 use crate::broker::event::Peer;
 use crate::broker::ids::ConnectionId;
 use crate::broker::publish::blocked::BlockedMessage;
+use crate::broker::publish::sys::SysPublisher;
 use crate::broker::report::ClientLabel;
 use crate::codec::{AnswerTerms, ClientId, Connect, ProtocolVersion, ServerPacket};
 use crate::routing::{Access, SessionKey};
@@ -55,6 +56,8 @@ pub(in crate::broker) struct ClientIdentity {
     pub(in crate::broker) user: Option<Arc<str>>,
     /// Whether a provider verified `user`.
     pub(in crate::broker) is_verified: bool,
+    /// Whether CONNECT had the bridge bit in its protocol level.
+    pub(in crate::broker) is_bridge: bool,
     pub(in crate::broker) authentication_method: Option<Box<ByteString>>,
 }
 
@@ -126,7 +129,13 @@ impl Connection {
     pub(in crate::broker) fn new(id: ConnectionId, peer: Peer, now: Timestamp, access: Arc<Access>) -> Self {
         Self {
             id,
-            identity: Box::new(ClientIdentity { peer, user: None, is_verified: false, authentication_method: None }),
+            identity: Box::new(ClientIdentity {
+                peer,
+                user: None,
+                is_verified: false,
+                is_bridge: false,
+                authentication_method: None,
+            }),
             phase: Phase::AwaitingConnect,
             version: ProtocolVersion::V3_1_1,
             maximum_packet_size: None,
@@ -203,6 +212,12 @@ impl Connection {
     /// The user name, if a provider verified it.
     pub(in crate::broker) fn verified_user(&self) -> Option<&Arc<str>> {
         self.identity.user.as_ref().filter(|_| self.identity.is_verified)
+    }
+
+    /// The client as the publisher of a message below `$SYS`.
+    pub(in crate::broker) fn sys_publisher(&self) -> SysPublisher<'_> {
+        let (client_id, is_bridge) = (self.client_id.as_ref(), self.identity.is_bridge);
+        SysPublisher { client_id, access: &self.access, is_bridge }
     }
 
     /// One and a half times the Keep Alive: the longest time without a packet. [MQTT-3.1.2-22]

@@ -12,11 +12,11 @@ use crate::broker::publish::deduplicate::{DeduplicationVerdict, PublisherName};
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::refusal::Refusal;
+use crate::broker::publish::sys::{check_sys, is_sys};
 use crate::broker::report::Report;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{PacketId, Qos, ReasonCode};
 use crate::session::{self, Application};
-use crate::topic::TopicName;
 
 /// A PUBLISH or SUBSCRIBE that is denied, for the log.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl Shard {
         }
     }
 
-    /// Checks the topic limits and the access rules; reports a refusal.
+    /// Checks the topic limits, the access rules and the rules for `$SYS`; reports a refusal.
     fn check_publish(
         &mut self,
         id: ConnectionId,
@@ -146,9 +146,14 @@ impl Shard {
         let topic = &application.message.topic;
         let refusal = if self.within_limits(topic.as_str()) {
             let Some(connection) = self.connection(id) else { return Err(Refusal::by_rule(String::new())) };
-            match connection.access.publish(topic) {
+            let result = if is_sys(topic) {
+                check_sys(connection.sys_publisher(), topic, application.message.payload.len())
+            } else {
+                connection.access.publish(topic).map_err(|denied| Refusal::by_rule(denied.to_string()))
+            };
+            match result {
                 Ok(()) => return Ok(()),
-                Err(denied) => Refusal::by_rule(denied.to_string()),
+                Err(refusal) => refusal,
             }
         } else {
             Refusal::by_limit(self.topic_fault(topic.as_str()).unwrap_or_default())
@@ -164,11 +169,6 @@ impl Shard {
         let client = self.connection(id).map(Connection::label).unwrap_or_default();
         let Denial { packet, topic, reason_code, rule } = denial;
         turn.actions.push(Action::Report(Box::new(Report::Denied { client, packet, topic, reason_code, rule })));
-    }
-
-    /// Whether clients may publish to a topic: it is within the limits and does not begin with `$SYS/`.
-    pub(in crate::broker) fn accepts_topic(&self, topic: &TopicName) -> bool {
-        self.within_limits(topic.as_str()) && !topic.as_str().starts_with("$SYS/")
     }
 
     /// Whether a Topic Name or Topic Filter is within the limits of length and levels.

@@ -1,11 +1,8 @@
-//! Refuses a PUBLISH at QoS 1 or 2, and tells a 5.0 client why.
+//! Why a PUBLISH or a Will is not accepted.
 
 use bytestring::ByteString;
 
-use crate::broker::publish::blocked::{BlockedMessage, WaitsFor};
-use crate::broker::shard::{Shard, Turn};
 use crate::codec::ReasonCode;
-use crate::session::{self, Application};
 
 /// Why a PUBLISH is not accepted, whatever else is in the queues.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,9 +11,9 @@ pub(in crate::broker) struct Refusal {
     /// The access rule or the limit, for the log.
     pub(in crate::broker) rule: ByteString,
     /// The Reason String.
-    sentence: ByteString,
+    pub(in crate::broker) sentence: ByteString,
     /// Whether a limit of the broker refuses the message, and not the rules for this client.
-    is_limit: bool,
+    pub(in crate::broker) is_limit: bool,
 }
 
 impl Refusal {
@@ -35,67 +32,6 @@ impl Refusal {
     pub(in crate::broker) fn below_sys(reason_code: ReasonCode, rule: &'static str) -> Self {
         let rule = ByteString::from_static(rule);
         Self { reason_code, rule: rule.clone(), sentence: rule, is_limit: false }
-    }
-}
-
-impl Shard {
-    /// Answers a message that the client in `slot` may not publish. QoS 0 has no answer.
-    ///
-    /// 3.1 and 3.1.1 have no negative acknowledgement: a message that the client may not publish is acknowledged and dropped
-    /// [MQTT-3.3.5-2], because it would be denied again. One beyond a limit ends the connection, because the client would take an
-    /// acknowledgement for a delivery. [MQTT-4.8.0-1]
-    #[cold]
-    pub(in crate::broker) fn refuse_publish(
-        &mut self,
-        slot: usize,
-        application: &Application,
-        refusal: Refusal,
-        turn: &mut Turn<'_>,
-    ) {
-        let id = self.sessions.get(slot).and_then(|entry| entry.connection);
-        let can_refuse = id.and_then(|id| self.connection(id)).is_some_and(|c| c.version.has_properties());
-        let Refusal { reason_code, rule, sentence, is_limit } = refusal;
-        match application.packet_id {
-            Some(packet_id) if is_limit && !can_refuse => {
-                self.end_for_limit(slot, (application.qos, packet_id), (reason_code, &rule), turn);
-            }
-            _ => self.answer_refused(slot, application, (reason_code, sentence), turn),
-        }
-    }
-
-    /// Answers a message for which there is no room.
-    #[cold]
-    pub(in crate::broker) fn refuse_full(&mut self, slot: usize, blocked: &BlockedMessage, turn: &mut Turn<'_>) {
-        let sentence = match blocked.waits_for {
-            WaitsFor::Queue(_) => "the queue of a receiver is full; send the message again later",
-            WaitsFor::Disk => "the store of the broker is full; send the message again later",
-            WaitsFor::Deduplication => "a message with the same dedup-id is not stored yet",
-        };
-        let sentence = ByteString::from_static(sentence);
-        self.answer_refused(slot, &blocked.application, (ReasonCode::QuotaExceeded, sentence), turn);
-    }
-
-    fn answer_refused(
-        &mut self,
-        slot: usize,
-        application: &Application,
-        (reason_code, sentence): (ReasonCode, ByteString),
-        turn: &mut Turn<'_>,
-    ) {
-        let qos = application.qos;
-        if let Some(packet_id) = application.packet_id {
-            self.drive(slot, session::Event::Refused { packet_id, qos, reason_code, sentence }, turn);
-        }
-    }
-
-    /// The limit that a Topic Name or Topic Filter exceeds, in words for the log and the client. `None`: it exceeds none.
-    pub(in crate::broker) fn topic_fault(&self, topic: &str) -> Option<String> {
-        let (length_max, levels_max) = (self.settings.topic_length_max, self.settings.topic_levels_max);
-        let (length, levels) = (topic.len(), topic.split('/').count());
-        if length > length_max {
-            return Some(format!("the topic has {length} bytes, more than topic_length_max ({length_max})"));
-        }
-        (levels > levels_max).then(|| format!("the topic has {levels} levels, more than topic_levels_max ({levels_max})"))
     }
 }
 

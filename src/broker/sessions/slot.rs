@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use crate::broker::directory::claim::Claim;
 use crate::broker::ids::ConnectionId;
+use crate::broker::publish::refusal::Refusal;
 use crate::broker::retained::replay::Replays;
 use crate::codec::Will;
 use crate::routing::Subscriber;
@@ -23,6 +24,8 @@ pub(in crate::broker) struct SessionSlot {
     pub(in crate::broker) detached_at: Timestamp,
     /// The Will, published when the connection has ended and the Will Delay Interval has passed.
     pub(in crate::broker) will: Option<Box<Will>>,
+    /// Why `will` is not published: it is below `$SYS`. Then it is not stored either.
+    pub(in crate::broker) will_refusal: Option<Box<Refusal>>,
     /// Whether the store has records of the Session.
     pub(in crate::broker) stored: bool,
     /// The last record that must be stable before the Session moves to another shard.
@@ -48,6 +51,7 @@ impl SessionSlot {
             session_expiry_interval: 0,
             detached_at: Timestamp::default(),
             will: None,
+            will_refusal: None,
             stored: false,
             last_ticket: Ticket::default(),
             copies_held_until: Ticket::default(),

@@ -12,6 +12,7 @@ use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::sessions::table::PendingClaim;
 use crate::broker::shard::{Shard, Turn};
+use crate::codec::ReasonCode;
 use crate::routing::Location;
 
 impl Shard {
@@ -28,7 +29,8 @@ impl Shard {
     pub(in crate::broker) fn on_claimed(&mut self, prior: Claim, claimant: Claimant, turn: &mut Turn<'_>) {
         if let Some(before) = self.sessions.pass_on(prior, claimant) {
             if let PendingClaim::Waiting { connection, .. } = before {
-                self.break_off(connection, "session taken over before CONNACK", turn);
+                let cause = "session taken over before CONNACK".into();
+                self.refuse(connection, ReasonCode::ServerUnavailable, cause, turn);
             }
             return;
         }

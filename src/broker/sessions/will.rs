@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::broker::action::Action;
 use crate::broker::counters::DropReason;
 use crate::broker::persistence::record::InsteadOf;
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
+use crate::broker::publish::refusal::Refusal;
+use crate::broker::report::{ClientLabel, Report};
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::Will;
 use crate::session::Application;
@@ -15,6 +18,14 @@ impl Shard {
     pub(in crate::broker) fn publish_will(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let Some(will) = entry.will.take() else { return };
+        if let Some(refusal) = entry.will_refusal.take() {
+            self.counters.dropped(DropReason::WillRefused, 1);
+            let client_id = Some(entry.subscriber.client_id.clone());
+            let Refusal { reason_code, rule, .. } = *refusal;
+            let (client, topic) = (ClientLabel { client_id, ..ClientLabel::default() }, will.topic.as_str().into());
+            let report = Report::Denied { client, packet: "Will", topic, reason_code, rule };
+            return turn.actions.push(Action::Report(Box::new(report)));
+        }
         let publisher = Publisher {
             key: Some(entry.subscriber.key),
             client_id: Some(entry.subscriber.client_id.clone()),

@@ -88,6 +88,15 @@ fn mqtt5_3_1_2_30_only_auth_may_come_before_connack() {
 }
 
 #[test]
+fn mqtt5_malformed_packet_during_authentication_is_answered_with_connack() {
+    let mut harness = with_manual_authentication();
+    let client = harness.attempt(0, with_method("m"));
+    pass_provider(&mut harness);
+    harness.undecodable(client, crate::codec::DecodeError::Truncated, None);
+    assert_eq!(harness.received(client), ["AUTH 0x18 m challenge", "CONNACK 0x81", "CLOSED"]);
+}
+
+#[test]
 fn mqtt5_3_1_2_30_client_may_disconnect_during_authentication() {
     let mut harness = with_manual_authentication();
     let client = harness.attempt(0, with_method("m"));

@@ -290,7 +290,7 @@ fn mqtt5_3_1_2_24_client_whose_maximum_packet_size_excludes_connack_is_closed() 
         let mut connect = connect;
         connect.properties.maximum_packet_size = NonZeroU32::new(15);
         let client = harness.attempt(0, connect);
-        assert_eq!(harness.received(client), ["CLOSED"]);
+        assert_eq!(harness.received(client), ["CONNACK 0x95", "CLOSED"]);
     }
 }
 

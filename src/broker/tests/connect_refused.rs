@@ -1,9 +1,10 @@
-use super::harness::{Harness, settings};
+use super::harness::{Client, Harness, settings};
 use super::packets::*;
-use crate::broker::Report;
+use crate::broker::{Event, Report};
 use crate::codec::{ClientPacket, Connect, DecodeError, MessageProperties, MessageProperty, ProtocolVersion};
 use crate::codec::{Qos, ReasonCode, ServerPacket, Will};
 use crate::routing::Access;
+use crate::topic::InvalidTopic;
 
 fn with_will(will: Will) -> Connect {
     Connect { will: Some(will), ..transient("a") }
@@ -165,12 +166,88 @@ fn mqtt5_will_payload_marked_as_utf8_that_is_not_utf8_is_refused() {
 }
 
 #[test]
-fn mqtt5_will_beyond_the_limits_or_to_sys_is_refused() {
-    for name in ["$SYS/broker/version", "1/2/3/4/5/6/7/8/9"] {
+fn mqtt5_will_beyond_the_limits_is_refused() {
+    for name in ["1/2/3/4/5/6/7/8/9", "$SYS/2/3/4/5/6/7/8/9"] {
         let mut harness = Harness::new();
         let client = harness.attempt(0, with_will(will(name, "x")));
         assert_eq!(harness.received(client), ["CONNACK 0x90", "CLOSED"]);
     }
+}
+
+#[test]
+fn mqtt311_3_1_4_2_every_refusal_but_that_of_a_malformed_connect_has_a_connack() {
+    // covers: MQTT-3.2.2-5 MQTT-3.2.2-6
+    let mut settings = settings();
+    settings.maximum_qos = Q1;
+    settings.retain_available = false;
+    for version in [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1] {
+        for will in [
+            will("1/2/3/4/5/6/7/8/9", "x"),
+            Will { qos: Q2, ..will("w", "x") },
+            Will { retain: true, ..will("w", "x") },
+        ] {
+            let mut harness = Harness::with(1, settings.clone());
+            let connect = Connect { will: Some(will), ..Connect::new(version, "a", true) };
+            let client = harness.attempt(0, connect);
+            assert_eq!(return_codes(&mut harness, client), [5]);
+            assert!(harness.is_closed(client));
+        }
+        let no_topic_name = DecodeError::TopicName(InvalidTopic::WildcardInName);
+        let too_large = DecodeError::PacketTooLarge { size: 2, maximum_packet_size: 1 };
+        for (error, codes) in [
+            (no_topic_name, &[][..]),
+            (too_large, &[5]),
+            (DecodeError::ClientIdMissing, &[2]),
+            (DecodeError::Utf8, &[]),
+        ] {
+            let mut harness = Harness::new();
+            let client = harness.open(0);
+            harness.undecodable(client, error, Some(version));
+            assert_eq!(return_codes(&mut harness, client), codes, "{error}");
+            assert!(harness.is_closed(client));
+        }
+    }
+}
+
+#[test]
+fn mqtt311_3_1_4_2_each_reason_of_a_provider_has_a_return_code() {
+    for reason_code in (0x80..=u8::MAX).filter_map(ReasonCode::new) {
+        let mut harness = Harness::new();
+        harness.granted = None;
+        let client = harness.attempt(0, v311("a", true));
+        harness.refuse(reason_code);
+        let malformed = matches!(reason_code, ReasonCode::MalformedPacket | ReasonCode::ProtocolError);
+        assert_eq!(return_codes(&mut harness, client).len(), usize::from(!malformed), "{reason_code}");
+    }
+}
+
+#[test]
+fn connect_that_is_not_answered_at_the_shutdown_or_at_a_takeover_is_refused() {
+    for connect in [transient("a"), v311("a", true)] {
+        let mut harness = Harness::new();
+        harness.granted = None;
+        let authenticating = harness.attempt(0, connect.clone());
+        harness.event(0, Event::ShuttingDown);
+        assert_eq!(harness.received(authenticating), ["CONNACK 0x88", "CLOSED"]);
+
+        let mut harness = Harness::new();
+        harness.store_answers = false;
+        let committing = harness.attempt(0, Connect { will: Some(will("w", "x")), ..connect.clone() });
+        assert_eq!(harness.received(committing), [""; 0]);
+        harness.attempt(0, connect);
+        assert_eq!(harness.received(committing), ["CONNACK 0x88", "CLOSED"]);
+    }
+}
+
+/// The Return Codes of the received CONNACK packets, as they are encoded.
+fn return_codes(harness: &mut Harness, client: Client) -> Vec<u8> {
+    let packets = harness.packets(client);
+    let encoded = packets.iter().map(|packet| {
+        let mut output = bytes::BytesMut::new();
+        crate::codec::encode(packet, ProtocolVersion::V3_1_1, &mut output);
+        output
+    });
+    encoded.filter(|output| output.first() == Some(&0x20)).map(|output| output[3]).collect()
 }
 
 #[test]

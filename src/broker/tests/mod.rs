@@ -3,6 +3,7 @@
 mod aliases;
 mod auth;
 mod backpressure;
+mod bridges;
 mod connect;
 mod connect_refused;
 mod crash;

@@ -97,7 +97,7 @@ fn chain_of_claims_moves_the_session_to_the_last() {
 }
 
 #[test]
-fn claimant_that_is_followed_by_another_is_closed_before_the_session_arrives() {
+fn claimant_that_is_followed_by_another_is_refused_before_the_session_arrives() {
     let mut harness = three_shards();
     let first = harness.connect_to(0, durable("a"));
     harness.run(first, [subscribe("t", Q1)]);
@@ -106,7 +106,7 @@ fn claimant_that_is_followed_by_another_is_closed_before_the_session_arrives() {
     let third = harness.attempt(2, durable("a"));
     assert!(!harness.is_closed(second));
     harness.forward_one(2, 1);
-    assert_eq!(harness.received(second), ["CLOSED"]);
+    assert_eq!(harness.received(second), ["CONNACK 0x88", "CLOSED"]);
     harness.forward();
     assert_eq!(harness.received(third), ["CONNACK 0x00 present"]);
 }

@@ -8,6 +8,7 @@ use crate::codec::property::{
     TOPIC_ALIAS_MAXIMUM, WILL_DELAY_INTERVAL, put_binary_property, put_byte_property, put_properties,
     put_string_property, put_subscription_id, put_u16_property, put_u32_property,
 };
+use crate::codec::version::BRIDGE;
 use crate::codec::{
     AliasUse, ClientPacket, Connect, ConnectProperties, ProtocolVersion, Publish, Subscribe, Unsubscribe, Will,
 };
@@ -46,7 +47,8 @@ pub fn encode_client(packet: &ClientPacket, version: ProtocolVersion, output: &m
 fn put_connect(output: &mut BytesMut, connect: &Connect) {
     let version = connect.version;
     put_string(output, version.protocol_name());
-    output.put_u8(version.protocol_level());
+    let is_bridge = connect.is_bridge && !version.has_properties();
+    output.put_u8(version.protocol_level() | if is_bridge { BRIDGE } else { 0 });
     let (will_qos, will_retain) = connect.will.as_ref().map_or((0, false), |will| (will.qos.level(), will.retain));
     output.put_u8(
         u8::from(connect.clean_start) << 1

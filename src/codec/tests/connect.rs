@@ -87,8 +87,12 @@ fn mqtt5_3_1_2_2_unsupported_version_gets_a_response_in_the_closest_one() {
         (b"\0\x04MQTT\x06".as_slice(), DecodeError::ProtocolLevel(6), V5),
         (b"\0\x04MQTT\x03", DecodeError::ProtocolLevel(3), V3),
         (b"\0\x04MQTT\x00", DecodeError::ProtocolLevel(0), V3),
-        (b"\0\x04MQTT\x84", DecodeError::ProtocolLevel(0x84), V3),
+        (b"\0\x04MQTT\x83", DecodeError::ProtocolLevel(0x83), V3),
+        (b"\0\x04MQTT\x85", DecodeError::ProtocolLevel(0x85), V5),
+        (b"\0\x04MQTT\xFF", DecodeError::ProtocolLevel(0xFF), V5),
         (b"\0\x06MQIsdp\x04", DecodeError::ProtocolLevel(4), V3),
+        (b"\0\x06MQIsdp\x05", DecodeError::ProtocolLevel(5), V3),
+        (b"\0\x06MQIsdp\x84", DecodeError::ProtocolLevel(0x84), V3),
         (b"\0\x04mqtt\x05", DecodeError::ProtocolName, V5), // covers: MQTT-3.1.2-1
         (b"\0\x04HTTP\x04", DecodeError::ProtocolName, V3),
         (b"\0\0\x04", DecodeError::ProtocolName, V3),
@@ -98,6 +102,33 @@ fn mqtt5_3_1_2_2_unsupported_version_gets_a_response_in_the_closest_one() {
         assert_eq!(result, Err(error));
         assert_eq!(error.reason_code(), ReasonCode::UnsupportedProtocolVersion);
         assert_eq!(decoder.version(), Some(answer_in), "{protocol:?}");
+    }
+}
+
+#[test]
+fn the_bridge_bit_of_the_protocol_level_makes_a_bridge_of_3_1_or_3_1_1() {
+    for (protocol, version, is_bridge) in [
+        (b"\0\x06MQIsdp\x83".as_slice(), V3_1, true),
+        (b"\0\x06MQIsdp\x03", V3_1, false),
+        (b"\0\x04MQTT\x84", V3, true),
+        (b"\0\x04MQTT\x04", V3, false),
+    ] {
+        let read = decode_connect(&packet(0x10, &[protocol, b"\x02\0\0\0\x01c"])).unwrap();
+        assert_eq!((read.version, read.is_bridge), (version, is_bridge));
+        let mut output = bytes::BytesMut::new();
+        encode_client(&ClientPacket::Connect(Box::new(read.clone())), version, &mut output);
+        assert_eq!(decode_connect(&output).unwrap(), read);
+    }
+}
+
+#[test]
+fn mqtt5_3_2_2_connect_that_is_too_large_gets_a_response_if_its_version_has_arrived() {
+    let frame = connect3(0x02, &[b"\0\x64", [b'c'; 100].as_slice()].concat());
+    for (arrived, version) in [(2, None), (8, None), (9, Some(V3)), (frame.len(), Some(V3))] {
+        let mut decoder = Decoder::new(100);
+        let result = decoder.decode(&mut Bytes::copy_from_slice(&frame[..arrived]));
+        assert_eq!(result, Err(DecodeError::PacketTooLarge { size: frame.len(), maximum_packet_size: 100 }));
+        assert_eq!((decoder.version(), decoder.has_connected()), (version, false), "{arrived} bytes");
     }
 }
 

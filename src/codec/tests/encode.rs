@@ -51,12 +51,15 @@ fn mqtt311_3_2_2_6_connack_is_not_sent_without_an_applicable_return_code() {
         (ReasonCode::BadUserNameOrPassword, 4),
         (ReasonCode::NotAuthorized, 5),
         (ReasonCode::Banned, 5),
+        (ReasonCode::TopicNameInvalid, 5),
+        (ReasonCode::QosNotSupported, 5),
+        (ReasonCode::PacketTooLarge, 5),
     ] {
         for version in [V3_1, V3] {
             assert_eq!(encoded(version, &connack(Connack::refused(reason_code))), [0x20, 2, 0, return_code]);
         }
     }
-    for reason_code in [ReasonCode::MalformedPacket, ReasonCode::ProtocolError, ReasonCode::PacketTooLarge] {
+    for reason_code in [ReasonCode::MalformedPacket, ReasonCode::ProtocolError] {
         assert_eq!(encoded(V3, &connack(Connack::refused(reason_code))), b"");
         assert_eq!(encoded(V5, &connack(Connack::refused(reason_code))), [0x20, 3, 0, reason_code.number(), 0]);
     }
