@@ -107,8 +107,10 @@ impl Shard {
             Event::Undecodable { connection, error, connect_version } => {
                 self.on_undecodable(connection, error, connect_version, turn);
             }
+            Event::NotMqtt { connection, cause } => self.on_not_mqtt(connection, cause, turn),
             Event::Flushed { connection, remaining } => self.on_flushed(connection, remaining, turn),
             Event::Closed { connection, cause } => self.on_closed(connection, cause, turn),
+            Event::ClosedSilently { connection, cause } => self.on_closed_silently(connection, cause, turn),
             Event::Authenticated { connection, outcome } => self.on_authenticated(connection, outcome, turn),
             Event::Persisted(ticket) => self.on_persisted(ticket, turn),
             Event::Fetched(fetched) => self.on_fetched(*fetched, turn),

@@ -92,6 +92,12 @@ impl Shard {
         Ok(())
     }
 
+    /// Ends a connection on which the client speaks another protocol.
+    pub(in crate::broker) fn on_not_mqtt(&mut self, id: ConnectionId, cause: ByteString, turn: &mut Turn<'_>) {
+        self.counters.protocol_errors += 1;
+        self.end_connection(id, Ending::with_disconnect(ReasonCode::MalformedPacket, cause), turn);
+    }
+
     /// Ends a connection whose bytes cannot be decoded. `connect_version`: the version for CONNACK if the packet was a CONNECT.
     pub(in crate::broker) fn on_undecodable(
         &mut self,

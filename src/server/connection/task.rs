@@ -15,7 +15,7 @@ use crate::broker::{ConnectionId, Event, Peer};
 use crate::codec::{ClientPacket, Decoder};
 use crate::server::connection::input::Input;
 use crate::server::connection::outgoing::Outgoing;
-use crate::server::listener::Stream;
+use crate::server::listener::{Expected, Foreign, Stream, is_peer_gone};
 use crate::server::shard::driver::{ClosedConnection, Driver};
 
 /// A Network Connection: its transport and its undecoded input.
@@ -35,6 +35,8 @@ pub(in crate::server) enum End {
     Close,
     /// The transport was closed or failed, for this cause.
     Broken(ByteString),
+    /// The peer closed it before it sent anything.
+    Silent(ByteString),
 }
 
 impl Connection {
@@ -70,9 +72,16 @@ impl Connection {
         end: End,
     ) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
         let mut entered = driver.borrow_mut();
-        if let End::Broken(cause) = end {
-            entered.closed(self.id, cause);
-            return None;
+        match end {
+            End::Close => {}
+            End::Broken(cause) => {
+                entered.closed(self.id, cause);
+                return None;
+            }
+            End::Silent(cause) => {
+                entered.closed_silently(self.id, cause);
+                return None;
+            }
         }
         let ClosedConnection { unsent, disconnect_received } = entered.take_closed(self.id);
         // After DISCONNECT the client sends nothing, so there is no unread input that would make the operating system reset the
@@ -117,10 +126,10 @@ impl Connection {
             let chunk = match self.input.poll_next(&mut self.stream, &mut driver.scratch, cx) {
                 Poll::Pending => return Ok(Turn::Waiting),
                 Poll::Ready(Ok(chunk)) => chunk,
-                Poll::Ready(Err(error)) => return Err(End::Broken(cause(&error))),
+                Poll::Ready(Err(error)) => return Err(self.ended(is_peer_gone(&error), cause(&error))),
             };
             if chunk.read == 0 && chunk.bytes.is_empty() {
-                return Err(End::Broken(ByteString::from_static("end of stream")));
+                return Err(self.ended(true, ByteString::from_static("end of stream")));
             }
             read += chunk.read.max(chunk.bytes.len());
             driver.received(chunk.read);
@@ -130,6 +139,12 @@ impl Connection {
                 return Ok(Turn::Unfinished);
             }
         }
+    }
+
+    /// The end of the stream, or its failure.
+    fn ended(&self, is_peer_gone: bool, cause: ByteString) -> End {
+        let has_received = self.decoder.has_connected() || self.decoder.has_failed() || !self.input.is_empty();
+        if is_peer_gone && !has_received { End::Silent(cause) } else { End::Broken(cause) }
     }
 
     /// Decodes and handles the packets in `bytes`, until the connection is paused or closed.
@@ -154,6 +169,12 @@ impl Connection {
                     return;
                 }
                 Err(error) => {
+                    if !self.decoder.has_connected()
+                        && let Some(foreign) = Foreign::recognize(&bytes, Expected::Mqtt, self.stream.transport())
+                    {
+                        driver.handle(Event::NotMqtt { connection: self.id, cause: foreign.to_string().into() });
+                        return;
+                    }
                     let connect_version = self.decoder.version().filter(|_| !self.decoder.has_connected());
                     driver.set_version(self.id, connect_version);
                     driver.handle(Event::Undecodable { connection: self.id, error, connect_version });

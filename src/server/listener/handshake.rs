@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tracing::debug;
 
 use super::admission::Refused;
+use super::foreign::{self, Expected, Foreign};
+use super::opening::OpeningError;
 use super::proxy_protocol::{self, ProxyError};
 use super::tls::{Certificates, ServerStream};
 use super::websocket::WebSocket;
@@ -20,9 +23,15 @@ pub(in crate::server) enum HandshakeError {
     /// It took longer than the CONNECT timeout.
     #[error("the handshake timed out")]
     Timeout,
+    /// The peer closed the connection before it sent anything, as a TCP health check does.
+    #[error("closed before it sent anything")]
+    Silent,
+    /// The client speaks another protocol.
+    #[error("{0}")]
+    Foreign(Foreign),
     /// The PROXY header is missing or malformed.
     #[error("{0}")]
-    Proxy(#[from] ProxyError),
+    Proxy(ProxyError),
     /// The address in the PROXY header has too many connections.
     #[error("{0}")]
     Refused(#[from] Refused),
@@ -31,13 +40,43 @@ pub(in crate::server) enum HandshakeError {
     Tls(io::Error),
     /// The WebSocket handshake failed.
     #[error("WebSocket: {0}")]
-    WebSocket(Box<tokio_tungstenite::tungstenite::Error>),
+    WebSocket(OpeningError),
     /// The socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The listener has no certificates although its transport needs them.
     #[error("the listener has no certificate")]
     NoCertificate,
+}
+
+impl HandshakeError {
+    /// Whether the connection was that of a health check: it sent nothing, or a plain HTTP request to a WebSocket listener.
+    pub(in crate::server) fn is_probe(&self) -> bool {
+        match self {
+            Self::Silent => true,
+            Self::WebSocket(OpeningError::Refused(refused)) => refused.is_probe,
+            _ => false,
+        }
+    }
+}
+
+impl From<ProxyError> for HandshakeError {
+    fn from(error: ProxyError) -> Self {
+        match error {
+            ProxyError::Silent => Self::Silent,
+            error => Self::Proxy(error),
+        }
+    }
+}
+
+impl From<OpeningError> for HandshakeError {
+    fn from(error: OpeningError) -> Self {
+        match error {
+            OpeningError::Silent => Self::Silent,
+            OpeningError::Foreign(foreign) => Self::Foreign(foreign),
+            error => Self::WebSocket(error),
+        }
+    }
 }
 
 /// A connection whose handshakes are done: the next byte is MQTT.
@@ -96,14 +135,30 @@ async fn perform_handshakes(
     let certificates = endpoint.certificates.as_ref().ok_or(HandshakeError::NoCertificate);
     let stream = match settings.transport {
         Transport::Tcp | Transport::Unix => Stream::Tcp(stream),
-        Transport::Ws => Stream::Ws(Box::new(web_socket(stream, endpoint).await?)),
-        Transport::Tls => Stream::Tls(Box::new(encrypted(stream, certificates?, &mut peer).await?)),
+        Transport::Ws => Stream::Ws(Box::new(web_socket(stream, endpoint, &peer).await?)),
+        Transport::Tls => {
+            expect_tls(&stream, settings.transport).await?;
+            Stream::Tls(Box::new(encrypted(stream, certificates?, &mut peer).await?))
+        }
         Transport::Wss => {
+            expect_tls(&stream, settings.transport).await?;
             let stream = encrypted(stream, certificates?, &mut peer).await?;
-            Stream::Wss(Box::new(web_socket(stream, endpoint).await?))
+            Stream::Wss(Box::new(web_socket(stream, endpoint, &peer).await?))
         }
     };
     Ok(Established { stream, peer, permit })
+}
+
+/// Looks at the first bytes, without taking them: the TLS library could only say that they are not TLS.
+async fn expect_tls(stream: &TcpStream, transport: Transport) -> Result<(), HandshakeError> {
+    let mut beginning = [0; 16];
+    let beginning = match stream.peek(&mut beginning).await {
+        Ok(0) => return Err(HandshakeError::Silent),
+        Err(error) if foreign::is_peer_gone(&error) => return Err(HandshakeError::Silent),
+        result => beginning.get(..result?).unwrap_or_default(),
+    };
+    Foreign::recognize(beginning, Expected::Tls, transport)
+        .map_or(Ok(()), |foreign| Err(HandshakeError::Foreign(foreign)))
 }
 
 async fn encrypted(
@@ -116,13 +171,19 @@ async fn encrypted(
     Ok(stream)
 }
 
-async fn web_socket<S>(stream: S, endpoint: &Endpoint) -> Result<WebSocket<S>, HandshakeError>
+async fn web_socket<S>(stream: S, endpoint: &Endpoint, peer: &Peer) -> Result<WebSocket<S>, HandshakeError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    WebSocket::accept(stream, &endpoint.settings, endpoint.maximum_packet_size)
-        .await
-        .map_err(|error| HandshakeError::WebSocket(Box::new(error)))
+    let (stream, opening) = WebSocket::accept(stream, &endpoint.settings, endpoint.maximum_packet_size).await?;
+    let subprotocol = opening.subprotocol.unwrap_or("none");
+    match peer.address {
+        Some(address) => {
+            debug!("WebSocket from {address} at {}: path {:?}, subprotocol {subprotocol}", endpoint.name, opening.path);
+        }
+        None => debug!("WebSocket at {}: path {:?}, subprotocol {subprotocol}", endpoint.name, opening.path),
+    }
+    Ok(stream)
 }
 
 fn peer(endpoint: &Endpoint, address: Option<SocketAddr>) -> Box<Peer> {

@@ -39,7 +39,8 @@ impl TestListener {
         let mut settings = Listener::new(ListenAddress::Ip("127.0.0.1:0".parse().unwrap()));
         change(&mut settings);
         let options = TcpOptions { user_timeout: Duration::from_secs(20) };
-        let socket = BoundSocket::bind(&settings.address, options).unwrap();
+        let places = Places::resolve(&settings.address).unwrap();
+        let socket = places.bind(options, &std::collections::HashSet::new()).unwrap().remove(0);
         let address = socket.address().unwrap();
         let admission = Arc::new(Admission::new(limits));
         let endpoint = Arc::new(Endpoint::new(settings, limits).unwrap());
