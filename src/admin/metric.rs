@@ -126,7 +126,7 @@ pub const METRICS: &[Metric] = &[
     ),
     Metric::counter(
         "oncemq_probes_total",
-        "Network Connections without MQTT, such as health checks: closed before any data, or a plain HTTP request to a WebSocket listener.",
+        "Network Connections without MQTT, such as health checks: closed before any data, reset in the TLS handshake, or a plain HTTP request to a WebSocket listener.",
         |all| all.traffic(|traffic| traffic.probes),
     ),
     Metric::counter(

@@ -39,6 +39,13 @@ pub(in crate::server) enum End {
     Silent(ByteString),
 }
 
+impl End {
+    /// The end of a stream, for this cause.
+    fn of_stream(has_received: bool, cause: ByteString) -> Self {
+        if has_received { Self::Broken(cause) } else { Self::Silent(cause) }
+    }
+}
+
 impl Connection {
     /// Starts a connection that waits for CONNECT. `None` if the shard has no slot for it.
     pub(in crate::server) fn open(driver: &RefCell<Driver>, stream: Stream, peer: Box<Peer>) -> Option<Self> {
@@ -123,13 +130,16 @@ impl Connection {
                 }
                 return Ok(Turn::Waiting);
             }
+            let has_received = self.has_received();
             let chunk = match self.input.poll_next(&mut self.stream, &mut driver.scratch, cx) {
                 Poll::Pending => return Ok(Turn::Waiting),
                 Poll::Ready(Ok(chunk)) => chunk,
-                Poll::Ready(Err(error)) => return Err(self.ended(is_peer_gone(&error), cause(&error))),
+                Poll::Ready(Err(error)) => {
+                    return Err(End::of_stream(has_received || !is_peer_gone(&error), cause(&error)));
+                }
             };
             if chunk.read == 0 && chunk.bytes.is_empty() {
-                return Err(self.ended(true, ByteString::from_static("end of stream")));
+                return Err(End::of_stream(has_received, ByteString::from_static("end of stream")));
             }
             read += chunk.read.max(chunk.bytes.len());
             driver.received(chunk.read);
@@ -141,10 +151,9 @@ impl Connection {
         }
     }
 
-    /// The end of the stream, or its failure.
-    fn ended(&self, is_peer_gone: bool, cause: ByteString) -> End {
-        let has_received = self.decoder.has_connected() || self.decoder.has_failed() || !self.input.is_empty();
-        if is_peer_gone && !has_received { End::Silent(cause) } else { End::Broken(cause) }
+    /// Whether the client has sent anything.
+    fn has_received(&self) -> bool {
+        self.decoder.has_connected() || self.decoder.has_failed() || !self.input.is_empty()
     }
 
     /// Decodes and handles the packets in `bytes`, until the connection is paused or closed.

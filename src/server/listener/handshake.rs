@@ -11,7 +11,7 @@ use super::admission::Refused;
 use super::foreign::{self, Expected, Foreign};
 use super::opening::OpeningError;
 use super::proxy_protocol::{self, ProxyError};
-use super::tls::{Certificates, ServerStream};
+use super::tls::{AcceptError, Certificates, ServerStream};
 use super::websocket::WebSocket;
 use super::{Accepted, AcceptedSocket, Endpoint, Permit, Stream};
 use crate::broker::Peer;
@@ -38,6 +38,9 @@ pub(in crate::server) enum HandshakeError {
     /// The TLS handshake failed; the text of the library names the alert.
     #[error("TLS: {0}")]
     Tls(io::Error),
+    /// The peer reset the connection during the TLS handshake, as a health check over TLS does.
+    #[error("TLS: reset after the ClientHello")]
+    TlsReset,
     /// The WebSocket handshake failed.
     #[error("WebSocket: {0}")]
     WebSocket(OpeningError),
@@ -50,12 +53,22 @@ pub(in crate::server) enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// Whether the connection was that of a health check: it sent nothing, or a plain HTTP request to a WebSocket listener.
+    /// Whether the connection was that of a health check: it sent nothing, was reset in the TLS handshake, or sent a plain HTTP request
+    /// to a WebSocket listener.
     pub(in crate::server) fn is_probe(&self) -> bool {
         match self {
-            Self::Silent => true,
+            Self::Silent | Self::TlsReset => true,
             Self::WebSocket(OpeningError::Refused(refused)) => refused.is_probe,
             _ => false,
+        }
+    }
+}
+
+impl From<AcceptError> for HandshakeError {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::Failed(error) => Self::Tls(error),
+            AcceptError::Reset => Self::TlsReset,
         }
     }
 }
@@ -166,7 +179,7 @@ async fn encrypted(
     certificates: &Certificates,
     peer: &mut Peer,
 ) -> Result<ServerStream, HandshakeError> {
-    let stream = certificates.accept(stream).await.map_err(HandshakeError::Tls)?;
+    let stream = certificates.accept(stream).await?;
     peer.certificate_identity = certificates.identity_of(&stream);
     Ok(stream)
 }
