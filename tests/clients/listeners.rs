@@ -26,8 +26,8 @@ impl Admin {
         let text = http(self.0, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         let is_series = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
         let values =
-            text.lines().filter(is_series).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
-        values.sum::<f64>() as u64
+            text.lines().filter(is_series).map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
+        values.sum()
     }
 
     /// Waits for a value: the shards publish their figures once a second.
@@ -293,16 +293,12 @@ fn an_address_that_cannot_be_used_is_named_with_the_cause() {
 const UPGRADE: &str = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
                        dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-#[test]
-fn http_requests_to_a_websocket_listener_are_answered_and_refusals_are_logged() {
-    if peer::is_chosen() {
-        return;
-    }
-    let broker = Setup::new([Transport::Ws]).start();
+/// Requests; the status and words of the answer; and words of the log line.
+fn requests() -> Vec<(String, u16, &'static str, &'static str)> {
     let mqtt = "Sec-WebSocket-Protocol: mqtt\r\n";
     let large = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(20_000));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(200));
-    for (request, status, words, line) in [
+    vec![
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 426, "This is an MQTT broker", ""),
         ("GET /health HTTP/1.0\r\n\r\n".to_owned(), 426, "This is an MQTT broker", ""),
         ("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 426, "content-length: ", ""),
@@ -353,7 +349,16 @@ fn http_requests_to_a_websocket_listener_are_answered_and_refusals_are_logged() 
         (many, 431, "100 headers", "answered 431"),
         ("nonsense\r\n\r\n".to_owned(), 400, "not an HTTP request", "not an HTTP request"),
         ("\u{1}\u{2}".to_owned(), 400, "not an HTTP request", "not an HTTP request"),
-    ] {
+    ]
+}
+
+#[test]
+fn http_requests_to_a_websocket_listener_are_answered_and_refusals_are_logged() {
+    if peer::is_chosen() {
+        return;
+    }
+    let broker = Setup::new([Transport::Ws]).start();
+    for (request, status, words, line) in requests() {
         let answer = http(broker.address(), &request);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.60}: {answer}");
         assert!(answer.contains(words), "{request:.60}: {answer}");

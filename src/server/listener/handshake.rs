@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::io::AsyncRead;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tracing::debug;
@@ -59,7 +60,14 @@ impl HandshakeError {
         match self {
             Self::Silent | Self::TlsReset => true,
             Self::WebSocket(OpeningError::Refused(refused)) => refused.is_probe,
-            _ => false,
+            Self::Timeout
+            | Self::Foreign(_)
+            | Self::Proxy(_)
+            | Self::Refused(_)
+            | Self::Tls(_)
+            | Self::WebSocket(_)
+            | Self::Io(_)
+            | Self::NoCertificate => false,
         }
     }
 }
@@ -77,7 +85,9 @@ impl From<ProxyError> for HandshakeError {
     fn from(error: ProxyError) -> Self {
         match error {
             ProxyError::Silent => Self::Silent,
-            error => Self::Proxy(error),
+            error @ (ProxyError::Missing | ProxyError::Foreign(_) | ProxyError::Malformed(_) | ProxyError::Io(_)) => {
+                Self::Proxy(error)
+            }
         }
     }
 }
@@ -87,7 +97,7 @@ impl From<OpeningError> for HandshakeError {
         match error {
             OpeningError::Silent => Self::Silent,
             OpeningError::Foreign(foreign) => Self::Foreign(foreign),
-            error => Self::WebSocket(error),
+            error @ (OpeningError::Refused(_) | OpeningError::Io(_)) => Self::WebSocket(error),
         }
     }
 }
@@ -119,9 +129,18 @@ pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, Handshak
             let stream = Stream::Tcp(TcpStream::from_std(stream)?);
             Ok(Arrival::Established(Established { stream, peer: peer(&endpoint, Some(address)), permit }))
         }
-        (AcceptedSocket::Unix(stream), _, _) => {
+        (AcceptedSocket::Unix(stream), _, ProxyProtocol::Off) => {
             let stream = Stream::Unix(UnixStream::from_std(stream)?);
             Ok(Arrival::Established(Established { stream, peer: peer(&endpoint, None), permit }))
+        }
+        (AcceptedSocket::Unix(stream), _, _) => {
+            let mut stream = UnixStream::from_std(stream)?;
+            Ok(Arrival::Handshake(Box::pin(async move {
+                let header = read_proxy_header(&mut stream, &endpoint, None, permit);
+                let (address, permit) =
+                    timeout(endpoint.connect_timeout, header).await.map_err(|_| HandshakeError::Timeout)??;
+                Ok(Established { stream: Stream::Unix(stream), peer: peer(&endpoint, address), permit })
+            })))
         }
         (AcceptedSocket::Tcp(stream, address), _, _) => {
             let stream = TcpStream::from_std(stream)?;
@@ -135,16 +154,16 @@ pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, Handshak
 
 async fn perform_handshakes(
     mut stream: TcpStream,
-    mut address: SocketAddr,
+    address: SocketAddr,
     endpoint: &Endpoint,
     mut permit: Permit,
 ) -> Result<Established, HandshakeError> {
     let settings = &endpoint.settings;
+    let mut address = Some(address);
     if settings.proxy_protocol != ProxyProtocol::Off {
-        address = proxy_protocol::read_header(&mut stream, settings.proxy_protocol).await?.unwrap_or(address);
-        permit = permit.of_address(address.ip())?;
+        (address, permit) = read_proxy_header(&mut stream, endpoint, address, permit).await?;
     }
-    let mut peer = peer(endpoint, Some(address));
+    let mut peer = peer(endpoint, address);
     let certificates = endpoint.certificates.as_ref().ok_or(HandshakeError::NoCertificate);
     let stream = match settings.transport {
         Transport::Tcp | Transport::Unix => Stream::Tcp(stream),
@@ -160,6 +179,22 @@ async fn perform_handshakes(
         }
     };
     Ok(Established { stream, peer, permit })
+}
+
+/// Reads the PROXY header. Returns the client's address, which is `address` if the header has none, and counts it.
+async fn read_proxy_header(
+    stream: &mut (impl AsyncRead + Unpin),
+    endpoint: &Endpoint,
+    address: Option<SocketAddr>,
+    permit: Permit,
+) -> Result<(Option<SocketAddr>, Permit), HandshakeError> {
+    let source = proxy_protocol::read_header(stream, endpoint.settings.proxy_protocol).await?;
+    let address = source.or(address);
+    let permit = match address {
+        Some(address) => permit.of_address(address.ip())?,
+        None => permit,
+    };
+    Ok((address, permit))
 }
 
 /// Looks at the first bytes, without taking them: the TLS library could only say that they are not TLS.

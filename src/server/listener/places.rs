@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{BoundSocket, TcpOptions};
 use crate::config::ListenAddress;
@@ -91,8 +91,11 @@ impl Places {
 }
 
 fn bind(address: SocketAddr, options: TcpOptions, ipv4_ports: &HashSet<u16>) -> io::Result<BoundSocket> {
-    let takes_ipv4 =
-        address.ip() == Ipv6Addr::UNSPECIFIED && (address.port() == 0 || !ipv4_ports.contains(&address.port()));
+    let is_all = address.ip() == Ipv6Addr::UNSPECIFIED;
+    let takes_ipv4 = is_all && (address.port() == 0 || !ipv4_ports.contains(&address.port()));
+    if is_all && !takes_ipv4 {
+        info!("{address} is for IPv6 only: another listener has an IPv4 address at this port");
+    }
     BoundSocket::bind(address, options, takes_ipv4).map_err(|error| match takes_ipv4 {
         true => io::Error::new(error.kind(), format!("{error} (for IPv6 or IPv4: [::] takes both)")),
         false => error,

@@ -339,84 +339,83 @@ mod tests {
         }
     }
 
+    const MALFORMED_LINES: [&str; 61] = [
+        // Addresses.
+        "PROXY TCP4 ::1 ::1 1 2\r\n",
+        "PROXY TCP6 192.0.2.1 192.0.2.2 1 2\r\n",
+        "PROXY TCP6 ::1 192.0.2.2 1 2\r\n",
+        "PROXY TCP4 192.0.2.1 ::1 1 2\r\n",
+        "PROXY TCP4 192.0.2.1 nonsense 1 2\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2 1 2\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.256 1 2\r\n",
+        "PROXY TCP4 192.0.2.1.1 192.0.2.2 1 2\r\n",
+        "PROXY TCP4 192.0.02.1 192.0.2.2 1 2\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.02 1 2\r\n",
+        "PROXY TCP4 0xc0.0.2.1 192.0.2.2 1 2\r\n",
+        "PROXY TCP4 3221225985 192.0.2.2 1 2\r\n",
+        "PROXY TCP4 192.0.2.1: 192.0.2.2 1 2\r\n",
+        "PROXY TCP6 ::1::1 ::1 1 2\r\n",
+        "PROXY TCP6 :1 ::1 1 2\r\n",
+        "PROXY TCP6 1:2:3:4:5:6:7 ::1 1 2\r\n",
+        "PROXY TCP6 1:2:3:4:5:6:7:8:9 ::1 1 2\r\n",
+        "PROXY TCP6 00001::1 ::1 1 2\r\n",
+        "PROXY TCP6 fe80::1%1 ::1 1 2\r\n",
+        "PROXY TCP6 [::1] [::1] 1 2\r\n",
+        "PROXY TCP6 ::g ::1 1 2\r\n",
+        // Ports.
+        "PROXY TCP4 192.0.2.1 192.0.2.2 65536 2\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 65536\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 +1 2\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 +2\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 -1 2\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 01 2\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 02\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 00 2\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 0x1 2\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1.0 2\r\n",
+        // Words.
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 \r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 2 \r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 2 3\r\n",
+        "PROXY TCP4 192.0.2.1  192.0.2.2 1 2\r\n",
+        "PROXY TCP4  192.0.2.1 192.0.2.2 1 2\r\n",
+        "PROXY  TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
+        "PROXY TCP4\t192.0.2.1 192.0.2.2 1 2\r\n",
+        "PROXY TCP4 \r\n",
+        "PROXY TCP4\r\n",
+        "PROXY TCP6 \r\n",
+        "PROXY \r\n",
+        // Families.
+        "PROXY UDP4 192.0.2.1 192.0.2.2 1 2\r\n",
+        "PROXY TCP5 192.0.2.1 192.0.2.2 1 2\r\n",
+        "PROXY TCP 192.0.2.1 192.0.2.2 1 2\r\n",
+        "PROXY tcp4 192.0.2.1 192.0.2.2 1 2\r\n",
+        "PROXY TCP44 192.0.2.1 192.0.2.2 1 2\r\n",
+        "PROXY UNKNOWNS\r\n",
+        "PROXY UNKNOW\r\n",
+        "PROXY unknown\r\n",
+        // The end of the line.
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\n\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\rx",
+        "PROXY TCP4 192.0.2.1\r\n 192.0.2.2 1 2\r\n",
+        "PROXY UNKNOWN\n\n",
+        "PROXY UNKNOWN x\ny\r\n",
+        "PROXY UNKNOWN x\ry\r\n",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\x10\x0c",
+        "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\0\r\n",
+    ];
+
     #[test]
     fn malformed_version_1_headers_are_refused_without_waiting_for_more() {
         let unknown = format!("PROXY UNKNOWN {}\r\n", "x".repeat(107 - 15));
         let mapped = "0000:0000:0000:0000:0000:ffff:255.255.255.255";
         let long = format!("PROXY TCP6 {mapped} {mapped} 65535 65535\r\n");
-        for line in [
-            // Addresses.
-            "PROXY TCP4 ::1 ::1 1 2\r\n",
-            "PROXY TCP6 192.0.2.1 192.0.2.2 1 2\r\n",
-            "PROXY TCP6 ::1 192.0.2.2 1 2\r\n",
-            "PROXY TCP4 192.0.2.1 ::1 1 2\r\n",
-            "PROXY TCP4 192.0.2.1 nonsense 1 2\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2 1 2\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.256 1 2\r\n",
-            "PROXY TCP4 192.0.2.1.1 192.0.2.2 1 2\r\n",
-            "PROXY TCP4 192.0.02.1 192.0.2.2 1 2\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.02 1 2\r\n",
-            "PROXY TCP4 0xc0.0.2.1 192.0.2.2 1 2\r\n",
-            "PROXY TCP4 3221225985 192.0.2.2 1 2\r\n",
-            "PROXY TCP4 192.0.2.1: 192.0.2.2 1 2\r\n",
-            "PROXY TCP6 ::1::1 ::1 1 2\r\n",
-            "PROXY TCP6 :1 ::1 1 2\r\n",
-            "PROXY TCP6 1:2:3:4:5:6:7 ::1 1 2\r\n",
-            "PROXY TCP6 1:2:3:4:5:6:7:8:9 ::1 1 2\r\n",
-            "PROXY TCP6 00001::1 ::1 1 2\r\n",
-            "PROXY TCP6 fe80::1%1 ::1 1 2\r\n",
-            "PROXY TCP6 [::1] [::1] 1 2\r\n",
-            "PROXY TCP6 ::g ::1 1 2\r\n",
-            // Ports.
-            "PROXY TCP4 192.0.2.1 192.0.2.2 65536 2\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 1 65536\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 +1 2\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 1 +2\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 -1 2\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 01 2\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 1 02\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 00 2\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 0x1 2\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 1.0 2\r\n",
-            // Words.
-            "PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 1 \r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 1 2 \r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 1 2 3\r\n",
-            "PROXY TCP4 192.0.2.1  192.0.2.2 1 2\r\n",
-            "PROXY TCP4  192.0.2.1 192.0.2.2 1 2\r\n",
-            "PROXY  TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
-            "PROXY TCP4\t192.0.2.1 192.0.2.2 1 2\r\n",
-            "PROXY TCP4 \r\n",
-            "PROXY TCP4\r\n",
-            "PROXY TCP6 \r\n",
-            "PROXY \r\n",
-            // Families.
-            "PROXY UDP4 192.0.2.1 192.0.2.2 1 2\r\n",
-            "PROXY TCP5 192.0.2.1 192.0.2.2 1 2\r\n",
-            "PROXY TCP 192.0.2.1 192.0.2.2 1 2\r\n",
-            "PROXY tcp4 192.0.2.1 192.0.2.2 1 2\r\n",
-            "PROXY TCP44 192.0.2.1 192.0.2.2 1 2\r\n",
-            "PROXY UNKNOWNS\r\n",
-            "PROXY UNKNOW\r\n",
-            "PROXY unknown\r\n",
-            // The end of the line.
-            "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\n\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\rx",
-            "PROXY TCP4 192.0.2.1\r\n 192.0.2.2 1 2\r\n",
-            "PROXY UNKNOWN\n\n",
-            "PROXY UNKNOWN x\ny\r\n",
-            "PROXY UNKNOWN x\ry\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\x10\x0c",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\0\r\n",
-            // Length.
-            &unknown,
-            &long,
-            &format!("PROXY UNKNOWN {}", "x".repeat(200)),
-            &format!("PROXY TCP4 {}", "1".repeat(200)),
-        ] {
+        let long =
+            [unknown, long, format!("PROXY UNKNOWN {}", "x".repeat(200)), format!("PROXY TCP4 {}", "1".repeat(200))];
+        for line in MALFORMED_LINES.into_iter().chain(long.iter().map(String::as_str)) {
             for accepted in [ProxyProtocol::V1, ProxyProtocol::Any] {
                 let result = read_open(line.as_bytes(), accepted);
                 assert!(is_malformed(&result), "{line:?}: {result:?}");

@@ -84,9 +84,10 @@ impl Certificates {
     /// Performs the TLS handshake.
     pub(super) async fn accept(&self, stream: TcpStream) -> Result<ServerStream, AcceptError> {
         let started = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(AcceptError::Failed)?;
-        started.into_stream(self.current.load_full()).await.map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => AcceptError::Reset,
-            _ => AcceptError::Failed(error),
+        let result = started.into_stream(self.current.load_full()).await;
+        result.map_err(|error| {
+            let is_reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
+            if is_reset { AcceptError::Reset } else { AcceptError::Failed(error) }
         })
     }
 
