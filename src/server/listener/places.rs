@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use tracing::{info, warn};
 
+use super::tcp::canonical;
 use super::{BoundSocket, TcpOptions};
 use crate::config::ListenAddress;
 
@@ -100,14 +101,6 @@ fn bind(address: SocketAddr, options: TcpOptions, ipv4_ports: &HashSet<u16>) -> 
         true => io::Error::new(error.kind(), format!("{error} (for IPv6 or IPv4: [::] takes both)")),
         false => error,
     })
-}
-
-/// An IPv4-mapped address as the IPv4 address that it stands for.
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
-    match address.ip().to_canonical() {
-        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
-        IpAddr::V6(_) => address,
-    }
 }
 
 /// Whether this machine has no such address, as without IPv6.

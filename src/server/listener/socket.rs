@@ -6,7 +6,7 @@ use std::path::Path;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::places::canonical;
+use super::tcp::canonical;
 use super::{tcp, unix};
 
 /// A listening socket.
