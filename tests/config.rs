@@ -187,6 +187,13 @@ fn the_broker_refuses_to_start_with_a_wrong_flag_or_variable() {
         error.starts_with("oncemq: flag --listen: `127.0.0.1` is not a listener address: the port is missing"),
         "{error}"
     );
+    for address in ["localhost:9883", "9883", "127.0.0.1"] {
+        let error = stderr(&run(&directory, &["--admin", address]));
+        assert!(
+            error.starts_with("oncemq: flag --admin: `admin.address`: must be an IP address and a port"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

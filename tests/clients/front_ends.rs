@@ -134,7 +134,7 @@ fn haproxy_checks_and_forwards() {
         let target = port(&broker, listener);
         if let Some(front) = front {
             let mode = if options.contains("mode http") { "  mode http\n" } else { "" };
-            configuration += &format!("frontend f_{name}\n  bind 127.0.0.1:{front}\n{mode}  default_backend {name}\n");
+            configuration += &format!("frontend f_{name}\n  bind :::{front} v4v6\n{mode}  default_backend {name}\n");
         }
         configuration += &format!("backend {name}\n{options}  server broker 127.0.0.1:{target} {server}\n");
     }
@@ -155,6 +155,8 @@ fn haproxy_checks_and_forwards() {
         exchange_from(port, source);
         wait_for(source, || broker.log().contains(&format!("from {source}:")).then_some(()));
     }
+    // HAProxy's socket takes both families, so its headers have IPv4-mapped addresses.
+    assert!(!broker.log().contains("::ffff"), "{}", broker.log());
     python::run(&broker, "test_websocket", &[("BROKER_PORT", &ws.to_string())]);
     assert!(proxy.servers().iter().all(|(_, state, _)| state == "UP"), "{:?}", proxy.servers());
 }

@@ -92,7 +92,7 @@ where
     S: AsyncRead + Unpin,
 {
     loop {
-        let searched = bytes.len().saturating_sub(3);
+        let searched = bytes.len().saturating_sub(2);
         match stream.read_buf(bytes).await {
             Ok(0) if bytes.is_empty() => return Err(OpeningError::Silent),
             Err(error) if bytes.is_empty() && foreign::is_peer_gone(&error) => return Err(OpeningError::Silent),
@@ -106,15 +106,24 @@ where
         if !bytes.first().is_some_and(u8::is_ascii_graphic) {
             return Ok(Some(bytes.len()));
         }
-        let end = bytes.get(searched..).and_then(|new| new.windows(4).position(|window| window == b"\r\n\r\n"));
-        if let Some(end) = end {
-            return Ok(Some(searched + end + 4));
+        if let Some(end) = head_end(bytes.get(searched..).unwrap_or_default()) {
+            return Ok(Some(searched + end));
         }
         if bytes.len() >= HEAD_MAX {
             return Ok(None);
         }
         bytes.reserve(READ_SIZE);
     }
+}
+
+/// The end of the empty line in `bytes`; lines may end with LF alone, as those of a probe by hand.
+fn head_end(bytes: &[u8]) -> Option<usize> {
+    let mut ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(index, _)| index + 1);
+    ends.find_map(|end| match bytes.get(end..)? {
+        [b'\n', ..] => Some(end + 1),
+        [b'\r', b'\n', ..] => Some(end + 2),
+        _ => None,
+    })
 }
 
 /// Parses a complete header.
