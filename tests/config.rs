@@ -182,8 +182,18 @@ fn the_broker_refuses_to_start_with_a_wrong_flag_or_variable() {
     let output = oncemq(&directory, &[]).env("ONCEMQ_LIMITS_SESSION_MAX", "1").output().unwrap();
     let error = stderr(&output);
     assert!(error.contains("did you mean ONCEMQ_LIMITS_SESSIONS_MAX?"), "{error}");
-    let error = stderr(&run(&directory, &["--listen", "localhost:1883"]));
-    assert!(error.starts_with("oncemq: flag --listen: `localhost:1883` is not a listener address"), "{error}");
+    let error = stderr(&run(&directory, &["--listen", "127.0.0.1"]));
+    assert!(
+        error.starts_with("oncemq: flag --listen: `127.0.0.1` is not a listener address: the port is missing"),
+        "{error}"
+    );
+    for address in ["localhost:9883", "9883", "127.0.0.1"] {
+        let error = stderr(&run(&directory, &["--admin", address]));
+        assert!(
+            error.starts_with("oncemq: flag --admin: `admin.address`: must be an IP address and a port"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

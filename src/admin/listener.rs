@@ -42,6 +42,7 @@ impl Listener for BoundedListener {
         // `acquire_owned` fails only if the semaphore is closed, which never happens.
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         let (stream, address) = Listener::accept(&mut self.listener).await;
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         (BoundedStream { stream, end: Box::pin(sleep(self.lifetime)), _permit: permit }, address)
     }
 

@@ -125,6 +125,11 @@ pub const METRICS: &[Metric] = &[
         |all| all.traffic(|traffic| traffic.handshakes_failed),
     ),
     Metric::counter(
+        "oncemq_probes_total",
+        "Network Connections without MQTT, such as health checks: closed before any data, reset in the TLS handshake, or a plain HTTP request to a WebSocket listener.",
+        |all| all.traffic(|traffic| traffic.probes),
+    ),
+    Metric::counter(
         "oncemq_write_timeouts_total",
         "Network Connections closed because the client read nothing within the write timeout.",
         |all| all.traffic(|traffic| traffic.write_timeouts),

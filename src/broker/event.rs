@@ -38,6 +38,13 @@ pub enum Event {
         /// For a malformed CONNECT whose protocol version was decoded: what its CONNACK may have.
         answer: Option<AnswerTerms>,
     },
+    /// The first bytes of a connection are those of another protocol. The caller reads nothing more from it.
+    NotMqtt {
+        /// The connection.
+        connection: ConnectionId,
+        /// What they look like, and a hint, for the log.
+        cause: ByteString,
+    },
     /// The transport accepted bytes of the outgoing buffer, which [`Action::Send`](crate::broker::Action::Send) fills.
     Flushed {
         /// The connection.
@@ -50,6 +57,13 @@ pub enum Event {
         /// The connection.
         connection: ConnectionId,
         /// The cause for the log: `end of stream`, `connection reset`, `write timeout`.
+        cause: ByteString,
+    },
+    /// The transport has ended before the client sent anything, as that of a health check does. Otherwise like [`Event::Closed`].
+    ClosedSilently {
+        /// The connection.
+        connection: ConnectionId,
+        /// The cause for the log.
         cause: ByteString,
     },
     /// The answer to [`Action::Authenticate`](crate::broker::Action::Authenticate).

@@ -30,6 +30,13 @@ pub enum Report {
         /// The cause.
         cause: ByteString,
     },
+    /// A connection ended before the client sent anything.
+    Silent {
+        /// The client: its address and listener.
+        client: ClientLabel,
+        /// The cause.
+        cause: ByteString,
+    },
     /// A connection ended.
     Disconnected {
         /// The client.

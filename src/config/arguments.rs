@@ -9,8 +9,8 @@ pub struct Arguments {
     /// Read the configuration from this TOML file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Listen for MQTT over TCP here, replacing all other listeners; can be repeated
-    #[arg(long, value_name = "ADDR:PORT")]
+    /// Listen for MQTT over TCP here, replacing all other listeners; can be repeated. A port alone stands for all addresses of the machine
+    #[arg(long, value_name = "[ADDR:]PORT")]
     listen: Vec<String>,
     /// Data directory
     #[arg(long, value_name = "DIR")]

@@ -1,12 +1,11 @@
 use std::borrow::Cow;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::ListenAddress;
 use super::limits::{PACKET_SIZE_MAX, PACKET_SIZE_MIN};
 use super::problem::{Problem, unreadable};
 use super::security::AllowAnonymous;
@@ -19,7 +18,7 @@ pub struct Listener {
     /// Its name in the log and the metrics; by default its address.
     #[serde(default)]
     pub name: Option<String>,
-    /// Its address: `127.0.0.1:1883`, `[::]:8883`, `unix:/run/oncemq.sock`.
+    /// Its address: `127.0.0.1:1883`, `[::]:8883`, `localhost:1883`, `:1883`, `unix:/run/oncemq.sock`.
     pub address: ListenAddress,
     /// The transport of its connections.
     #[serde(default)]
@@ -30,9 +29,13 @@ pub struct Listener {
     /// Which PROXY protocol header a proxy sends with the client's address. The broker trusts it.
     #[serde(default)]
     pub proxy_protocol: ProxyProtocol,
-    /// The path of the WebSocket URL, for `ws` and `wss`; `*` accepts any path.
-    #[serde(default = "default_websocket_path")]
-    pub websocket_path: String,
+    /// The path of the WebSocket URL, for `ws` and `wss`; `*` accepts any path. By default the paths that clients use:
+    /// `/mqtt`, `/` (mqtt.js, Node-RED) and `/ws`.
+    #[serde(default)]
+    pub websocket_path: Option<String>,
+    /// Whether a client must offer a WebSocket subprotocol.
+    #[serde(default)]
+    pub websocket_subprotocol: WebSocketSubprotocol,
     /// Maximum number of connections of this listener; by default only `limits.connections_max` applies.
     #[serde(default)]
     pub connections_max: Option<usize>,
@@ -114,22 +117,23 @@ pub enum ProxyProtocol {
     Any,
 }
 
-/// The address of a listener.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum ListenAddress {
-    /// An IP address and a port.
-    Ip(SocketAddr),
-    /// The path of a Unix socket.
-    Unix(PathBuf),
+/// Whether a client must offer a WebSocket subprotocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WebSocketSubprotocol {
+    /// It must, as the standard says.
+    #[default]
+    Required,
+    /// It may offer none.
+    Optional,
 }
 
 impl Listener {
     /// A listener at `address` with default settings, for TCP or for a Unix socket.
     pub fn new(address: ListenAddress) -> Self {
         let transport = match &address {
-            ListenAddress::Ip(_) => Transport::Tcp,
             ListenAddress::Unix(_) => Transport::Unix,
+            ListenAddress::Ip(_) | ListenAddress::Name { .. } | ListenAddress::Port(_) => Transport::Tcp,
         };
         Self {
             name: None,
@@ -137,7 +141,8 @@ impl Listener {
             transport,
             tls: None,
             proxy_protocol: ProxyProtocol::default(),
-            websocket_path: default_websocket_path(),
+            websocket_path: None,
+            websocket_subprotocol: WebSocketSubprotocol::default(),
             connections_max: None,
             connections_per_second_max: None,
             maximum_packet_size: None,
@@ -155,7 +160,11 @@ impl Listener {
 
     /// Whether a WebSocket may be opened at `path`, the path of the request without its query.
     pub fn accepts_websocket_path(&self, path: &str) -> bool {
-        self.websocket_path == "*" || self.websocket_path == path
+        match self.websocket_path.as_deref() {
+            None => DEFAULT_WEBSOCKET_PATHS.contains(&path),
+            Some("*") => true,
+            Some(configured) => configured == path,
+        }
     }
 
     /// Checks what the types do not express. `key` is the path of this listener, such as `listeners[0]`.
@@ -165,8 +174,8 @@ impl Listener {
         match (&self.address, self.transport) {
             (ListenAddress::Unix(_), Transport::Unix) => {}
             (ListenAddress::Unix(_), _) => problem("transport", "must be \"unix\": the address is a Unix socket"),
-            (ListenAddress::Ip(_), Transport::Unix) => problem("address", "must be unix:/path: the transport is unix"),
-            (ListenAddress::Ip(_), _) => {}
+            (_, Transport::Unix) => problem("address", "must be unix:/path: the transport is unix"),
+            (ListenAddress::Ip(_) | ListenAddress::Name { .. } | ListenAddress::Port(_), _) => {}
         }
         let encrypted = matches!(self.transport, Transport::Tls | Transport::Wss);
         if encrypted && self.tls.is_none() {
@@ -175,7 +184,7 @@ impl Listener {
         if !encrypted && self.tls.is_some() {
             problem("transport", "must be \"tls\" or \"wss\": the listener has certificates");
         }
-        if !self.websocket_path.starts_with('/') && self.websocket_path != "*" {
+        if self.websocket_path.as_ref().is_some_and(|path| !path.starts_with('/') && path != "*") {
             problem("websocket_path", "must begin with / or be *");
         }
         if self.connections_max == Some(0) {
@@ -218,45 +227,6 @@ impl Tls {
     }
 }
 
-impl FromStr for ListenAddress {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
-            return Ok(Self::Unix(PathBuf::from(path)));
-        }
-        text.parse().map(Self::Ip).map_err(|_| AddressError(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for ListenAddress {
-    type Error = AddressError;
-
-    fn try_from(text: String) -> Result<Self, AddressError> {
-        text.parse()
-    }
-}
-
-impl From<ListenAddress> for String {
-    fn from(address: ListenAddress) -> Self {
-        address.to_string()
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(address) => address.fmt(formatter),
-            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// A text that is not a valid address of a listener.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a listener address: write 127.0.0.1:1883, [::1]:1883 or unix:/path (IP addresses, not names)")]
-pub struct AddressError(String);
-
 /// Loopback over IPv4 and IPv6, so a new installation is not reachable from the network.
 pub(super) fn default_listeners() -> Vec<Listener> {
     [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
@@ -264,10 +234,8 @@ pub(super) fn default_listeners() -> Vec<Listener> {
         .into()
 }
 
-/// The path that MQTT clients use by default.
-fn default_websocket_path() -> String {
-    "/mqtt".to_owned()
-}
+/// The paths that MQTT clients use by default.
+const DEFAULT_WEBSOCKET_PATHS: [&str; 3] = ["/mqtt", "/", "/ws"];
 
 /// The port that IANA assigns to MQTT.
 const MQTT_PORT: u16 = 1883;

@@ -33,10 +33,7 @@ impl Config {
         let admin = self.admin.enabled.then(|| ("admin.address".to_owned(), &admin));
         let listeners = self.listeners.iter().enumerate();
         let listeners = listeners.map(|(index, listener)| (format!("listeners[{index}].address"), &listener.address));
-        let taken = listeners.chain(admin).filter(|(_, address)| match address {
-            ListenAddress::Ip(address) => address.port() != 0,
-            ListenAddress::Unix(_) => true,
-        });
+        let taken = listeners.chain(admin).filter(|(_, address)| address.port() != Some(0));
         used_twice(taken)
     }
 
@@ -103,7 +100,7 @@ mod tests {
             identity_as_user_name: false,
         });
         let mut pathless = listener("127.0.0.1:3");
-        pathless.websocket_path = "mqtt".to_owned();
+        pathless.websocket_path = Some("mqtt".to_owned());
         let config = Config { listeners: vec![encrypted, socket, certified, pathless], ..Config::default() };
         let expected = [
             "listeners[0].tls",

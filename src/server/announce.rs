@@ -23,9 +23,10 @@ pub(super) fn announce(listeners: &[Listening], output: &mut impl io::Write) -> 
 
 fn url(listener: &Listener, address: Option<SocketAddr>) -> String {
     let authority = address.map_or_else(|| listener.address.to_string(), |address| address.to_string());
-    let path = match listener.websocket_path.as_str() {
-        "*" => "/",
-        path => path,
+    let path = match listener.websocket_path.as_deref() {
+        None => "/mqtt",
+        Some("*") => "/",
+        Some(path) => path,
     };
     match listener.transport {
         Transport::Tcp => format!("mqtt://{authority}"),
@@ -40,10 +41,8 @@ fn url(listener: &Listener, address: Option<SocketAddr>) -> String {
 fn client_options(listener: &Listener, address: Option<SocketAddr>) -> Option<String> {
     match (&listener.address, listener.transport, address) {
         (ListenAddress::Unix(path), Transport::Unix, _) => Some(format!("--unix {}", path.display())),
-        (ListenAddress::Ip(_), Transport::Tcp, Some(address)) => Some(host_and_port(address, 1883)),
-        (ListenAddress::Ip(_), Transport::Tls, Some(address)) => {
-            Some(format!("{} --cafile CA.pem", host_and_port(address, 8883)))
-        }
+        (_, Transport::Tcp, Some(address)) => Some(host_and_port(address, 1883)),
+        (_, Transport::Tls, Some(address)) => Some(format!("{} --cafile CA.pem", host_and_port(address, 8883))),
         _ => None,
     }
 }

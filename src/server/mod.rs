@@ -24,6 +24,7 @@ mod test_client;
 mod traffic;
 
 use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::panic;
 use std::rc::Rc;
@@ -53,7 +54,7 @@ use crate::config::Config;
 use crate::routing::ShardId;
 use crate::store::Store;
 use crate::timestamp::Timestamp;
-use listener::{Acceptor, Admission, BoundSocket, Endpoint, Reloaded, TcpOptions};
+use listener::{Acceptor, Admission, BoundSocket, Endpoint, Places, Reloaded, TcpOptions};
 use shard::driver::Parts;
 use shard::mailbox::{Mail, Mailbox};
 use shard::task::MainHandle;
@@ -191,7 +192,9 @@ impl Server {
 
     async fn serve(mut self) -> Result<(), ServerError> {
         let mut signals = Signals::listen().map_err(ServerError::Start)?;
-        let endpoints = self.listeners.iter().map(|(endpoint, _)| Arc::clone(endpoint)).collect::<Vec<_>>();
+        let mut endpoints = self.listeners.iter().map(|(endpoint, _)| Arc::clone(endpoint)).collect::<Vec<_>>();
+        // A listener with several addresses has several sockets, one after the other.
+        endpoints.dedup_by(|next, endpoint| Arc::ptr_eq(next, endpoint));
         self.announce();
         let accept_tasks = self.start_accepting().map_err(ServerError::Start)?;
         self.status.set_ready();
@@ -300,20 +303,29 @@ pub fn exit_on_panic() {
     }));
 }
 
+/// Listens at the addresses of all listeners.
 fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerError> {
     let options = TcpOptions { user_timeout: config.limits.write_timeout };
-    let bind = |listener: &crate::config::Listener| {
-        let name = || listener.label().into_owned();
-        let endpoint = Endpoint::new(listener.clone(), &config.limits)
-            .map_err(|source| ServerError::Tls { listener: name(), source })?;
-        let socket = BoundSocket::bind(&listener.address, options).map_err(|source| ServerError::Listen {
-            listener: name(),
-            address: listener.address.clone(),
-            source,
-        })?;
-        Ok((Arc::new(endpoint), socket))
+    let failed = |listener: &crate::config::Listener, source| ServerError::Listen {
+        listener: listener.label().into_owned(),
+        address: listener.address.clone(),
+        source,
     };
-    config.listeners.iter().map(bind).collect()
+    let mut places = Vec::new();
+    for listener in &config.listeners {
+        places.push(Places::resolve(&listener.address).map_err(|source| failed(listener, source))?);
+    }
+    let admin = config.admin.enabled.then_some(config.admin.address).filter(SocketAddr::is_ipv4);
+    let ipv4_ports = places.iter().flat_map(Places::ipv4_ports).chain(admin.map(|address| address.port())).collect();
+    let mut bound = Vec::new();
+    for (listener, places) in config.listeners.iter().zip(places) {
+        let endpoint = Endpoint::new(listener.clone(), &config.limits)
+            .map_err(|source| ServerError::Tls { listener: listener.label().into_owned(), source })?;
+        let endpoint = Arc::new(endpoint);
+        let sockets = places.bind(options, &ipv4_ports).map_err(|source| failed(listener, source))?;
+        bound.extend(sockets.into_iter().map(|socket| (Arc::clone(&endpoint), socket)));
+    }
+    Ok(bound)
 }
 
 /// Notifies systemd, if it started the process with `Type=notify`.

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::shown::Shown;
 use crate::broker::{ClientLabel, Report};
@@ -28,6 +28,7 @@ impl Reporter {
                     (false, false) => "new",
                 },
             ),
+            Report::Silent { client, cause } => debug!("{}: probe: {cause} before it sent anything", Label(client)),
             Report::Disconnected { client, reason_code, cause } => {
                 info!("{} disconnected: {cause} (0x{:02X})", Label(client), reason_code.number());
             }

@@ -15,8 +15,11 @@ pub struct Traffic {
     pub connections_opened: u64,
     /// The connections among `connections_opened` that have ended.
     pub connections_closed: u64,
-    /// Connections that ended in their TLS, WebSocket or PROXY handshake.
+    /// Connections that ended in their TLS, WebSocket or PROXY handshake, without the probes.
     pub handshakes_failed: u64,
+    /// Probes: connections that the peer closed before it sent anything, or reset in the TLS handshake, and plain HTTP requests to
+    /// WebSocket listeners.
+    pub probes: u64,
     /// Connections closed because their transport accepted no bytes during the write timeout.
     pub write_timeouts: u64,
     /// The time from reading a packet to writing it to a receiver whose output buffer was empty, for a sample of the packets.

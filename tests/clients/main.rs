@@ -17,13 +17,19 @@ mod exchange;
 #[cfg(test)]
 mod flow_control;
 #[cfg(test)]
+mod front_ends;
+#[cfg(test)]
 mod full_disk;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod listeners;
+#[cfg(test)]
 mod mosquitto;
 #[cfg(test)]
 mod movement;
+#[cfg(test)]
+mod mqtt_js;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use bytestring::ByteString;
+
+use crate::broker::connection::cause::Cause;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::state::{Connecting, Connection, Phase};
 use crate::broker::event::{AuthenticationRequest, AuthenticationStep, Peer};
@@ -91,6 +94,12 @@ impl Shard {
             return Err((ReasonCode::PayloadFormatInvalid, "Will Payload is not UTF-8"));
         }
         Ok(())
+    }
+
+    /// Ends a connection on which the client speaks another protocol.
+    pub(in crate::broker) fn on_not_mqtt(&mut self, id: ConnectionId, cause: ByteString, turn: &mut Turn<'_>) {
+        self.counters.protocol_errors += 1;
+        self.end_connection(id, Ending::with_disconnect(ReasonCode::MalformedPacket, Cause::private(cause, "")), turn);
     }
 
     /// Ends a connection whose bytes cannot be decoded. `answer`: what CONNACK may have if the packet was a CONNECT.

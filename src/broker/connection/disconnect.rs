@@ -81,6 +81,18 @@ impl Shard {
         self.end_connection(id, Ending::lost(cause), turn);
     }
 
+    /// A connection without any data: nothing is refused, and no error is reported.
+    pub(in crate::broker) fn on_closed_silently(&mut self, id: ConnectionId, cause: ByteString, turn: &mut Turn<'_>) {
+        let awaits_connect = |connection: &Connection| matches!(connection.phase, Phase::AwaitingConnect);
+        if !self.connection(id).is_some_and(awaits_connect) {
+            return self.on_closed(id, cause, turn);
+        }
+        let Some(connection) = self.connections.remove(id) else { return };
+        self.timers.cancel_connection(id.slot);
+        self.counters.connections -= 1;
+        turn.actions.push(Action::Report(Box::new(Report::Silent { client: connection.label(), cause })));
+    }
+
     /// The Session ends its connection, after DISCONNECT or a protocol error.
     pub(in crate::broker) fn on_ended(&mut self, slot: usize, ended: Ended, turn: &mut Turn<'_>) {
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };

@@ -32,6 +32,7 @@ mod retained;
 mod retained_order;
 mod retained_threads;
 mod shared;
+mod silent;
 mod subscribe;
 mod takeover;
 mod takeover_shards;

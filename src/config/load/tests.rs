@@ -146,8 +146,24 @@ fn listeners_of_the_file_replace_the_default_ones() {
     assert_eq!(loaded.config.listeners.len(), 1);
     assert_eq!(loaded.config.listeners[0].transport, Transport::Ws);
     assert_eq!(loaded.config.listeners[0].label(), "sensors");
-    assert!(loaded.config.listeners[0].accepts_websocket_path("/mqtt"));
-    assert!(!loaded.config.listeners[0].accepts_websocket_path("/"));
+    let accepts = |path: &str| loaded.config.listeners[0].accepts_websocket_path(path);
+    assert_eq!(["/mqtt", "/", "/ws", "/mqtt/", "/other", ""].map(accepts), [true, true, true, false, false, false]);
+}
+
+#[test]
+fn a_configured_websocket_path_is_exact() {
+    for (configured, expected) in [
+        ("/mqtt", [true, false, false, false]),
+        ("/", [false, true, false, false]),
+        ("/broker", [false, false, false, true]),
+        ("*", [true, true, true, true]),
+    ] {
+        let text =
+            format!("[[listeners]]\naddress = \":8080\"\ntransport = \"ws\"\nwebsocket_path = \"{configured}\"\n");
+        let loaded = load_layers(Some(file(&text).path()), Vec::new()).unwrap();
+        let accepts = |path: &str| loaded.config.listeners[0].accepts_websocket_path(path);
+        assert_eq!(["/mqtt", "/", "/ws", "/broker"].map(accepts), expected, "{configured}");
+    }
 }
 
 #[test]
@@ -177,8 +193,8 @@ fn a_bad_value_is_an_error_with_line_column_and_key() {
         ("[mqtt]\nmaximum_qos = 3\n", "2:15: `mqtt.maximum_qos`: invalid value: integer `3`, expected 0, 1 or 2"),
         ("[security]\nallow_anonymous = \"yes\"\n", "2:19: `security.allow_anonymous`: invalid value"),
         (
-            "[[listeners]]\naddress = \"localhost:1883\"\n",
-            "2:11: `listeners[0].address`: `localhost:1883` is not a listener address",
+            "[[listeners]]\naddress = \"127.0.0.1\"\n",
+            "2:11: `listeners[0].address`: `127.0.0.1` is not a listener address: the port is missing",
         ),
         ("[[listeners]]\nname = \"a\"\n", "1:1: `listeners[0]`: missing field `address`"),
         ("[log]\nlevel = \"inof\"\n", "2:9: `log.level`: unknown variant `inof`"),

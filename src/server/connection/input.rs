@@ -63,6 +63,14 @@ impl Input {
         }
     }
 
+    /// Whether it keeps no bytes.
+    pub(in crate::server) const fn is_empty(&self) -> bool {
+        match self {
+            Self::Empty | Self::ExpectingLarge(_) => true,
+            Self::Undecoded(_) | Self::Partial(_) => false,
+        }
+    }
+
     /// The state after a large packet of this length.
     fn expecting(length: usize) -> Self {
         Self::ExpectingLarge(length.min(EXPECTED_MAX))

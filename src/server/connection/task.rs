@@ -15,7 +15,7 @@ use crate::broker::{ConnectionId, Event, Peer};
 use crate::codec::{ClientPacket, Decoder};
 use crate::server::connection::input::Input;
 use crate::server::connection::outgoing::Outgoing;
-use crate::server::listener::Stream;
+use crate::server::listener::{Expected, Foreign, Stream, is_peer_gone};
 use crate::server::shard::driver::{ClosedConnection, Driver};
 
 /// A Network Connection: its transport and its undecoded input.
@@ -35,6 +35,15 @@ pub(in crate::server) enum End {
     Close,
     /// The transport was closed or failed, for this cause.
     Broken(ByteString),
+    /// The peer closed it before it sent anything.
+    Silent(ByteString),
+}
+
+impl End {
+    /// The end of a stream, for this cause.
+    fn of_stream(has_received: bool, cause: ByteString) -> Self {
+        if has_received { Self::Broken(cause) } else { Self::Silent(cause) }
+    }
 }
 
 impl Connection {
@@ -70,9 +79,16 @@ impl Connection {
         end: End,
     ) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
         let mut entered = driver.borrow_mut();
-        if let End::Broken(cause) = end {
-            entered.closed(self.id, cause);
-            return None;
+        match end {
+            End::Close => {}
+            End::Broken(cause) => {
+                entered.closed(self.id, cause);
+                return None;
+            }
+            End::Silent(cause) => {
+                entered.closed_silently(self.id, cause);
+                return None;
+            }
         }
         let ClosedConnection { unsent, disconnect_received } = entered.take_closed(self.id);
         // After DISCONNECT the client sends nothing, so there is no unread input that would make the operating system reset the
@@ -114,13 +130,16 @@ impl Connection {
                 }
                 return Ok(Turn::Waiting);
             }
+            let has_received = self.has_received();
             let chunk = match self.input.poll_next(&mut self.stream, &mut driver.scratch, cx) {
                 Poll::Pending => return Ok(Turn::Waiting),
                 Poll::Ready(Ok(chunk)) => chunk,
-                Poll::Ready(Err(error)) => return Err(End::Broken(cause(&error))),
+                Poll::Ready(Err(error)) => {
+                    return Err(End::of_stream(has_received || !is_peer_gone(&error), cause(&error)));
+                }
             };
             if chunk.read == 0 && chunk.bytes.is_empty() {
-                return Err(End::Broken(ByteString::from_static("end of stream")));
+                return Err(End::of_stream(has_received, ByteString::from_static("end of stream")));
             }
             read += chunk.read.max(chunk.bytes.len());
             driver.received(chunk.read);
@@ -130,6 +149,11 @@ impl Connection {
                 return Ok(Turn::Unfinished);
             }
         }
+    }
+
+    /// Whether the client has sent anything.
+    fn has_received(&self) -> bool {
+        self.decoder.has_connected() || self.decoder.has_failed() || !self.input.is_empty()
     }
 
     /// Decodes and handles the packets in `bytes`, until the connection is paused or closed.
@@ -154,6 +178,12 @@ impl Connection {
                     return;
                 }
                 Err(error) => {
+                    if !self.decoder.has_connected()
+                        && let Some(foreign) = Foreign::recognize(&bytes, Expected::Mqtt, self.stream.transport())
+                    {
+                        driver.handle(Event::NotMqtt { connection: self.id, cause: foreign.to_string().into() });
+                        return;
+                    }
                     let answer = self.decoder.answer_terms(&bytes);
                     driver.set_version(self.id, answer.map(|terms| terms.version));
                     driver.handle(Event::Undecodable { connection: self.id, error, answer });

@@ -3,12 +3,16 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::io::AsyncRead;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tracing::debug;
 
 use super::admission::Refused;
+use super::foreign::{self, Expected, Foreign};
+use super::opening::OpeningError;
 use super::proxy_protocol::{self, ProxyError};
-use super::tls::{Certificates, ServerStream};
+use super::tls::{AcceptError, Certificates, ServerStream};
 use super::websocket::WebSocket;
 use super::{Accepted, AcceptedSocket, Endpoint, Permit, Stream};
 use crate::broker::Peer;
@@ -20,24 +24,82 @@ pub(in crate::server) enum HandshakeError {
     /// It took longer than the CONNECT timeout.
     #[error("the handshake timed out")]
     Timeout,
+    /// The peer closed the connection before it sent anything, as a TCP health check does.
+    #[error("closed before it sent anything")]
+    Silent,
+    /// The client speaks another protocol.
+    #[error("{0}")]
+    Foreign(Foreign),
     /// The PROXY header is missing or malformed.
     #[error("{0}")]
-    Proxy(#[from] ProxyError),
+    Proxy(ProxyError),
     /// The address in the PROXY header has too many connections.
     #[error("{0}")]
     Refused(#[from] Refused),
     /// The TLS handshake failed; the text of the library names the alert.
     #[error("TLS: {0}")]
     Tls(io::Error),
+    /// The peer reset the connection during the TLS handshake, as a health check over TLS does.
+    #[error("TLS: reset after the ClientHello")]
+    TlsReset,
     /// The WebSocket handshake failed.
     #[error("WebSocket: {0}")]
-    WebSocket(Box<tokio_tungstenite::tungstenite::Error>),
+    WebSocket(OpeningError),
     /// The socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The listener has no certificates although its transport needs them.
     #[error("the listener has no certificate")]
     NoCertificate,
+}
+
+impl HandshakeError {
+    /// Whether the connection was that of a health check: it sent nothing, was reset in the TLS handshake, or sent a plain HTTP request
+    /// to a WebSocket listener.
+    pub(in crate::server) fn is_probe(&self) -> bool {
+        match self {
+            Self::Silent | Self::TlsReset => true,
+            Self::WebSocket(OpeningError::Refused(refused)) => refused.is_probe,
+            Self::Timeout
+            | Self::Foreign(_)
+            | Self::Proxy(_)
+            | Self::Refused(_)
+            | Self::Tls(_)
+            | Self::WebSocket(_)
+            | Self::Io(_)
+            | Self::NoCertificate => false,
+        }
+    }
+}
+
+impl From<AcceptError> for HandshakeError {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::Failed(error) => Self::Tls(error),
+            AcceptError::Reset => Self::TlsReset,
+        }
+    }
+}
+
+impl From<ProxyError> for HandshakeError {
+    fn from(error: ProxyError) -> Self {
+        match error {
+            ProxyError::Silent => Self::Silent,
+            error @ (ProxyError::Missing | ProxyError::Foreign(_) | ProxyError::Malformed(_) | ProxyError::Io(_)) => {
+                Self::Proxy(error)
+            }
+        }
+    }
+}
+
+impl From<OpeningError> for HandshakeError {
+    fn from(error: OpeningError) -> Self {
+        match error {
+            OpeningError::Silent => Self::Silent,
+            OpeningError::Foreign(foreign) => Self::Foreign(foreign),
+            error @ (OpeningError::Refused(_) | OpeningError::Io(_)) => Self::WebSocket(error),
+        }
+    }
 }
 
 /// A connection whose handshakes are done: the next byte is MQTT.
@@ -67,9 +129,18 @@ pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, Handshak
             let stream = Stream::Tcp(TcpStream::from_std(stream)?);
             Ok(Arrival::Established(Established { stream, peer: peer(&endpoint, Some(address)), permit }))
         }
-        (AcceptedSocket::Unix(stream), _, _) => {
+        (AcceptedSocket::Unix(stream), _, ProxyProtocol::Off) => {
             let stream = Stream::Unix(UnixStream::from_std(stream)?);
             Ok(Arrival::Established(Established { stream, peer: peer(&endpoint, None), permit }))
+        }
+        (AcceptedSocket::Unix(stream), _, _) => {
+            let mut stream = UnixStream::from_std(stream)?;
+            Ok(Arrival::Handshake(Box::pin(async move {
+                let header = read_proxy_header(&mut stream, &endpoint, None, permit);
+                let (address, permit) =
+                    timeout(endpoint.connect_timeout, header).await.map_err(|_| HandshakeError::Timeout)??;
+                Ok(Established { stream: Stream::Unix(stream), peer: peer(&endpoint, address), permit })
+            })))
         }
         (AcceptedSocket::Tcp(stream, address), _, _) => {
             let stream = TcpStream::from_std(stream)?;
@@ -83,27 +154,59 @@ pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, Handshak
 
 async fn perform_handshakes(
     mut stream: TcpStream,
-    mut address: SocketAddr,
+    address: SocketAddr,
     endpoint: &Endpoint,
     mut permit: Permit,
 ) -> Result<Established, HandshakeError> {
     let settings = &endpoint.settings;
+    let mut address = Some(address);
     if settings.proxy_protocol != ProxyProtocol::Off {
-        address = proxy_protocol::read_header(&mut stream, settings.proxy_protocol).await?.unwrap_or(address);
-        permit = permit.of_address(address.ip())?;
+        (address, permit) = read_proxy_header(&mut stream, endpoint, address, permit).await?;
     }
-    let mut peer = peer(endpoint, Some(address));
+    let mut peer = peer(endpoint, address);
     let certificates = endpoint.certificates.as_ref().ok_or(HandshakeError::NoCertificate);
     let stream = match settings.transport {
         Transport::Tcp | Transport::Unix => Stream::Tcp(stream),
-        Transport::Ws => Stream::Ws(Box::new(web_socket(stream, endpoint).await?)),
-        Transport::Tls => Stream::Tls(Box::new(encrypted(stream, certificates?, &mut peer).await?)),
+        Transport::Ws => Stream::Ws(Box::new(web_socket(stream, endpoint, &peer).await?)),
+        Transport::Tls => {
+            expect_tls(&stream, settings.transport).await?;
+            Stream::Tls(Box::new(encrypted(stream, certificates?, &mut peer).await?))
+        }
         Transport::Wss => {
+            expect_tls(&stream, settings.transport).await?;
             let stream = encrypted(stream, certificates?, &mut peer).await?;
-            Stream::Wss(Box::new(web_socket(stream, endpoint).await?))
+            Stream::Wss(Box::new(web_socket(stream, endpoint, &peer).await?))
         }
     };
     Ok(Established { stream, peer, permit })
+}
+
+/// Reads the PROXY header. Returns the client's address, which is `address` if the header has none, and counts it.
+async fn read_proxy_header(
+    stream: &mut (impl AsyncRead + Unpin),
+    endpoint: &Endpoint,
+    address: Option<SocketAddr>,
+    permit: Permit,
+) -> Result<(Option<SocketAddr>, Permit), HandshakeError> {
+    let source = proxy_protocol::read_header(stream, endpoint.settings.proxy_protocol).await?;
+    let address = source.or(address);
+    let permit = match address {
+        Some(address) => permit.of_address(address.ip())?,
+        None => permit,
+    };
+    Ok((address, permit))
+}
+
+/// Looks at the first bytes, without taking them: the TLS library could only say that they are not TLS.
+async fn expect_tls(stream: &TcpStream, transport: Transport) -> Result<(), HandshakeError> {
+    let mut beginning = [0; 16];
+    let beginning = match stream.peek(&mut beginning).await {
+        Ok(0) => return Err(HandshakeError::Silent),
+        Err(error) if foreign::is_peer_gone(&error) => return Err(HandshakeError::Silent),
+        result => beginning.get(..result?).unwrap_or_default(),
+    };
+    Foreign::recognize(beginning, Expected::Tls, transport)
+        .map_or(Ok(()), |foreign| Err(HandshakeError::Foreign(foreign)))
 }
 
 async fn encrypted(
@@ -111,18 +214,24 @@ async fn encrypted(
     certificates: &Certificates,
     peer: &mut Peer,
 ) -> Result<ServerStream, HandshakeError> {
-    let stream = certificates.accept(stream).await.map_err(HandshakeError::Tls)?;
+    let stream = certificates.accept(stream).await?;
     peer.certificate_identity = certificates.identity_of(&stream);
     Ok(stream)
 }
 
-async fn web_socket<S>(stream: S, endpoint: &Endpoint) -> Result<WebSocket<S>, HandshakeError>
+async fn web_socket<S>(stream: S, endpoint: &Endpoint, peer: &Peer) -> Result<WebSocket<S>, HandshakeError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    WebSocket::accept(stream, &endpoint.settings, endpoint.maximum_packet_size)
-        .await
-        .map_err(|error| HandshakeError::WebSocket(Box::new(error)))
+    let (stream, opening) = WebSocket::accept(stream, &endpoint.settings, endpoint.maximum_packet_size).await?;
+    let subprotocol = opening.subprotocol.unwrap_or("none");
+    match peer.address {
+        Some(address) => {
+            debug!("WebSocket from {address} at {}: path {:?}, subprotocol {subprotocol}", endpoint.name, opening.path);
+        }
+        None => debug!("WebSocket at {}: path {:?}, subprotocol {subprotocol}", endpoint.name, opening.path),
+    }
+    Ok(stream)
 }
 
 fn peer(endpoint: &Endpoint, address: Option<SocketAddr>) -> Box<Peer> {

@@ -1,12 +1,13 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::tcp::canonical;
 use super::{tcp, unix};
-use crate::config::ListenAddress;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -33,12 +34,14 @@ impl AcceptedSocket {
 }
 
 impl BoundSocket {
-    /// Listens at `address`.
-    pub(in crate::server) fn bind(address: &ListenAddress, options: tcp::Options) -> io::Result<Self> {
-        match address {
-            ListenAddress::Ip(address) => tcp::bind(*address, options).map(Self::Tcp),
-            ListenAddress::Unix(path) => unix::bind(path).map(|(listener, file)| Self::Unix(listener, file)),
-        }
+    /// Listens at `address`. `takes_ipv4`: for `[::]`, whether connections over IPv4 are accepted too.
+    pub(super) fn bind(address: SocketAddr, options: tcp::Options, takes_ipv4: bool) -> io::Result<Self> {
+        tcp::bind(address, options, takes_ipv4).map(Self::Tcp)
+    }
+
+    /// Listens at a Unix socket.
+    pub(super) fn bind_unix(path: &Path) -> io::Result<Self> {
+        unix::bind(path).map(|(listener, file)| Self::Unix(listener, file))
     }
 
     /// The bound address, with the port that the operating system chose if the configured one is 0.
@@ -73,7 +76,7 @@ impl Accepting {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.async_io(Interest::READABLE, TcpListener::accept).await?;
                 stream.set_nonblocking(true)?;
-                Ok(AcceptedSocket::Tcp(stream, address))
+                Ok(AcceptedSocket::Tcp(stream, canonical(address)))
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.async_io(Interest::READABLE, UnixListener::accept).await?;

@@ -7,6 +7,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use super::websocket::WebSocket;
+use crate::config::Transport;
 
 /// The transport of a Network Connection.
 #[derive(Debug)]
@@ -29,6 +30,17 @@ impl Stream {
 }
 
 impl Stream {
+    /// The kind of its transport.
+    pub(in crate::server) const fn transport(&self) -> Transport {
+        match self {
+            Self::Tcp(_) => Transport::Tcp,
+            Self::Unix(_) => Transport::Unix,
+            Self::Tls(_) => Transport::Tls,
+            Self::Ws(_) => Transport::Ws,
+            Self::Wss(_) => Transport::Wss,
+        }
+    }
+
     /// Whether the peer has closed its sending side, as far as the runtime knows without a system call. Bytes sent before may be unread.
     pub(in crate::server) fn is_read_closed(&self, cx: &mut Context<'_>) -> bool {
         match self {

@@ -1,5 +1,5 @@
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -11,12 +11,13 @@ pub(in crate::server) struct Options {
     pub(in crate::server) user_timeout: Duration,
 }
 
-/// Listens at `address`. Connections inherit the options from the listening socket.
-pub(super) fn bind(address: SocketAddr, options: Options) -> io::Result<TcpListener> {
+/// Listens at `address`. Connections inherit the options from the listening socket. `takes_ipv4`: for `[::]`, whether connections over
+/// IPv4 are accepted too; their addresses are IPv4-mapped.
+pub(super) fn bind(address: SocketAddr, options: Options, takes_ipv4: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // IPv4 needs a listener of its own.
-        socket.set_only_v6(true)?;
+        // Not left to the operating system, whose default an administrator can change.
+        socket.set_only_v6(!takes_ipv4)?;
     }
     // Without it a restart could not bind while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
@@ -29,6 +30,14 @@ pub(super) fn bind(address: SocketAddr, options: Options) -> io::Result<TcpListe
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// An IPv4-mapped address as the IPv4 address that it stands for.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
 }
 
 /// Large enough for a fleet that reconnects within a second; the operating system lowers it to its own maximum.
@@ -45,18 +54,18 @@ mod tests {
 
     #[test]
     fn an_address_in_use_is_an_error_and_both_families_can_share_a_port() {
-        let listener = bind("127.0.0.1:0".parse().unwrap(), OPTIONS).unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap(), OPTIONS, false).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let error = bind(SocketAddr::new("127.0.0.1".parse().unwrap(), port), OPTIONS).unwrap_err();
+        let error = bind(SocketAddr::new("127.0.0.1".parse().unwrap(), port), OPTIONS, false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        if let Err(error) = bind(SocketAddr::new("::1".parse().unwrap(), port), OPTIONS) {
+        if let Err(error) = bind(SocketAddr::new("::1".parse().unwrap(), port), OPTIONS, false) {
             assert_ne!(error.kind(), io::ErrorKind::AddrInUse);
         }
     }
 
     #[test]
     fn connections_inherit_their_options() {
-        let listener = bind("127.0.0.1:0".parse().unwrap(), OPTIONS).unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap(), OPTIONS, false).unwrap();
         listener.set_nonblocking(false).unwrap();
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, _) = listener.accept().unwrap();

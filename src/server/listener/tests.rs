@@ -39,7 +39,8 @@ impl TestListener {
         let mut settings = Listener::new(ListenAddress::Ip("127.0.0.1:0".parse().unwrap()));
         change(&mut settings);
         let options = TcpOptions { user_timeout: Duration::from_secs(20) };
-        let socket = BoundSocket::bind(&settings.address, options).unwrap();
+        let places = Places::resolve(&settings.address).unwrap();
+        let socket = places.bind(options, &std::collections::HashSet::new()).unwrap().remove(0);
         let address = socket.address().unwrap();
         let admission = Arc::new(Admission::new(limits));
         let endpoint = Arc::new(Endpoint::new(settings, limits).unwrap());
@@ -267,6 +268,34 @@ fn the_address_in_the_proxy_header_before_tls_counts_for_the_address_limit() {
         assert!(matches!(second, Err(HandshakeError::Refused(_))));
         let (_, third) = tokio::join!(client("192.0.2.2"), listener.establish());
         assert_eq!(third.unwrap().peer.address, Some("192.0.2.2:4711".parse().unwrap()));
+    });
+}
+
+#[test]
+fn a_unix_socket_takes_the_address_of_the_proxy_header() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("mqtt.sock");
+        let mut settings = Listener::new(ListenAddress::Unix(path.clone()));
+        settings.proxy_protocol = ProxyProtocol::V1;
+        let limits = Limits { connections_per_address_max: 1, ..Limits::default() };
+        let socket = BoundSocket::bind_unix(&path).unwrap().register().unwrap();
+        let endpoint = Arc::new(Endpoint::new(settings, &limits).unwrap());
+        let admission = Arc::new(Admission::new(&limits));
+        let establish = async |header: &[u8]| {
+            let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
+            client.write_all(header).await.unwrap();
+            let permit = admission.admit(&endpoint).unwrap();
+            let accepted = Accepted { socket: socket.accept().await.unwrap(), endpoint: Arc::clone(&endpoint), permit };
+            let Arrival::Handshake(handshake) = receive(accepted)? else { panic!("no handshake") };
+            handshake.await
+        };
+        let first = establish(b"PROXY TCP4 192.0.2.1 192.0.2.99 4711 1883\r\n").await.unwrap();
+        assert_eq!(first.peer.address, Some("192.0.2.1:4711".parse().unwrap()));
+        let second = establish(b"PROXY TCP4 192.0.2.1 192.0.2.99 4712 1883\r\n").await;
+        assert!(matches!(second, Err(HandshakeError::Refused(_))));
+        assert_eq!(establish(b"PROXY UNKNOWN\r\n").await.unwrap().peer.address, None);
+        assert!(matches!(establish(b"\x10\x0c\0\x04MQTT").await, Err(HandshakeError::Proxy(_))));
     });
 }
 

@@ -7,11 +7,12 @@ use arc_swap::ArcSwap;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{
-    NoClientAuth, NoServerSessionStorage, ServerSessionMemoryCache, VerifierBuilderError, WebPkiClientVerifier,
+    Acceptor, NoClientAuth, NoServerSessionStorage, ServerSessionMemoryCache, VerifierBuilderError,
+    WebPkiClientVerifier,
 };
 use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -26,6 +27,15 @@ pub(super) type ServerStream = tokio_rustls::server::TlsStream<TcpStream>;
 pub(super) struct Certificates {
     files: Tls,
     current: ArcSwap<ServerConfig>,
+}
+
+/// Why a TLS handshake failed.
+#[derive(Debug)]
+pub(super) enum AcceptError {
+    /// The text of the library names the alert.
+    Failed(io::Error),
+    /// The client reset the connection after its ClientHello, without an alert, as a health check does that has seen enough.
+    Reset,
 }
 
 /// Why certificates can't be used.
@@ -72,8 +82,13 @@ impl Certificates {
     }
 
     /// Performs the TLS handshake.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<ServerStream> {
-        TlsAcceptor::from(self.current.load_full()).accept(stream).await
+    pub(super) async fn accept(&self, stream: TcpStream) -> Result<ServerStream, AcceptError> {
+        let started = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(AcceptError::Failed)?;
+        let result = started.into_stream(self.current.load_full()).await;
+        result.map_err(|error| {
+            let is_reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
+            if is_reset { AcceptError::Reset } else { AcceptError::Failed(error) }
+        })
     }
 
     /// The Common Name of the client certificate, where `identity_as_user_name` is set.

@@ -5,12 +5,12 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header::SEC_WEBSOCKET_PROTOCOL};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
+use super::opening::{self, Opening, OpeningError};
 use crate::config;
 
 /// A byte stream over the binary frames of a WebSocket. A frame may contain parts of packets or several packets. [MQTT-6.0.0-2]
@@ -24,20 +24,20 @@ pub(in crate::server) struct WebSocket<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Answers the client's opening handshake.
     pub(super) async fn accept(
-        stream: S,
+        mut stream: S,
         listener: &config::Listener,
         maximum_packet_size: u32,
-    ) -> Result<Self, Error> {
+    ) -> Result<(Self, Opening), OpeningError> {
         let message_max = usize::try_from(maximum_packet_size).unwrap_or(usize::MAX).max(MESSAGE_MAX_MIN);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
             .max_message_size(Some(message_max))
             .max_frame_size(Some(message_max));
-        #[expect(clippy::result_large_err, reason = "the signature is that of the library's callback")]
-        let answer = |request: &Request, response: Response| answer(listener, request, response);
-        let frames = accept_hdr_async_with_config(stream, answer, Some(config)).await?;
-        Ok(Self { frames, unread: Bytes::new() })
+        let mut opening = opening::open(&mut stream, listener).await?;
+        let rest = std::mem::take(&mut opening.rest).into();
+        let frames = WebSocketStream::from_partially_read(stream, rest, Role::Server, Some(config)).await;
+        Ok((Self { frames, unread: Bytes::new() }, opening))
     }
 }
 
@@ -85,33 +85,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
     }
 }
 
-/// Accepts a request for MQTT at the configured path.
-#[expect(clippy::result_large_err, reason = "the signature is that of the library's callback")]
-fn answer(listener: &config::Listener, request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
-    if !listener.accepts_websocket_path(request.uri().path()) {
-        return Err(refusal(StatusCode::NOT_FOUND, "no MQTT at this path"));
-    }
-    let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
-    let mut names = offers.iter().filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','));
-    // [MQTT-6.0.0-3]
-    if !names.any(|name| name.trim() == SUBPROTOCOL) {
-        return Err(refusal(StatusCode::BAD_REQUEST, "the WebSocket Subprotocol must be mqtt"));
-    }
-    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL)); // [MQTT-6.0.0-4]
-    Ok(response)
-}
-
-fn refusal(status: StatusCode, text: &str) -> ErrorResponse {
-    let mut response = ErrorResponse::new(Some(text.to_owned()));
-    *response.status_mut() = status;
-    response
-}
-
 fn io_error(error: Error) -> io::Error {
     if let Error::Io(error) = error {
         return error;
     }
-    if matches!(error, Error::ConnectionClosed | Error::AlreadyClosed) {
+    let ended = matches!(
+        error,
+        Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+    );
+    if ended {
         return io::ErrorKind::UnexpectedEof.into();
     }
     invalid(&format!("WebSocket: {error}"))
@@ -121,7 +103,6 @@ fn invalid(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text.to_owned())
 }
 
-const SUBPROTOCOL: &str = "mqtt";
 /// Bytes; small, because every WebSocket connection has such a buffer.
 const READ_BUFFER: usize = 4 * 1024;
 /// Maximum bytes in a frame that the broker sends: the library keeps a buffer of the size of the connection's largest frame.

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::routing::ShardId;
 use crate::server::connection::task::Connection;
@@ -155,6 +155,11 @@ async fn finish_handshake(
 }
 
 fn report_failure(driver: &RefCell<Driver>, lines: &RefCell<LineBudget>, error: &HandshakeError, origin: &Origin) {
+    if error.is_probe() {
+        driver.borrow_mut().probed();
+        debug!("probe from {origin}: {error}");
+        return;
+    }
     let now = driver.borrow_mut().handshake_failed();
     if lines.borrow_mut().allows(now) {
         info!("connection from {origin} ended in its handshake: {error}");

@@ -40,6 +40,16 @@ impl Driver {
         self.task_ended();
     }
 
+    /// Ends a connection whose peer closed it before it sent anything, as a health check does.
+    pub(in crate::server) fn closed_silently(&mut self, connection: ConnectionId, cause: bytestring::ByteString) {
+        self.traffic.probes += 1;
+        self.begin_turn();
+        self.handle(Event::ClosedSilently { connection, cause });
+        self.end_turn();
+        self.connections.close(connection);
+        self.task_ended();
+    }
+
     /// Removes a connection that the broker has closed. Its task calls [`task_ended`](Self::task_ended) when it has written the rest.
     pub(in crate::server) fn take_closed(&mut self, connection: ConnectionId) -> ClosedConnection {
         let entry = self.connections.close(connection);
@@ -63,6 +73,11 @@ impl Driver {
         {
             mailbox.notify();
         }
+    }
+
+    /// Counts a connection of a health check that ended in its handshake.
+    pub(in crate::server) fn probed(&mut self) {
+        self.traffic.probes += 1;
     }
 
     /// Counts a connection that ended in its handshake. Returns the current time.

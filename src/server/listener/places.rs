@@ -1,0 +1,210 @@
+//! Where a listener listens: the addresses that its configured one stands for.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use tracing::{info, warn};
+
+use super::tcp::canonical;
+use super::{BoundSocket, TcpOptions};
+use crate::config::ListenAddress;
+
+/// The resolved address of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::server) enum Places {
+    /// One address, which must be bound.
+    One(SocketAddr),
+    /// The addresses of a name. Those of a family that this machine doesn't have are left out.
+    Name(Vec<SocketAddr>),
+    /// All addresses of the machine at this port.
+    All(u16),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl Places {
+    /// Resolves the name in `address`, if there is one.
+    pub(in crate::server) fn resolve(address: &ListenAddress) -> io::Result<Self> {
+        Ok(match address {
+            ListenAddress::Ip(address) => Self::One(canonical(*address)),
+            ListenAddress::Port(port) => Self::All(*port),
+            ListenAddress::Unix(path) => Self::Unix(path.clone()),
+            ListenAddress::Name { name, port } => {
+                let mut addresses = Vec::new();
+                for address in (name.as_str(), *port).to_socket_addrs()?.map(canonical) {
+                    if !addresses.contains(&address) {
+                        addresses.push(address);
+                    }
+                }
+                match addresses.as_slice() {
+                    [] => return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
+                    [address] => Self::One(*address),
+                    _ => Self::Name(addresses),
+                }
+            }
+        })
+    }
+
+    /// The ports at which it has an IPv4 address of its own.
+    pub(in crate::server) fn ipv4_ports(&self) -> Vec<u16> {
+        let addresses = match self {
+            Self::One(address) => std::slice::from_ref(address),
+            Self::Name(addresses) => addresses,
+            Self::All(_) | Self::Unix(_) => &[],
+        };
+        addresses.iter().filter(|address| address.is_ipv4()).map(SocketAddr::port).collect()
+    }
+
+    /// Listens at all of them. `[::]` takes IPv4 too, unless `ipv4_ports` has its port: then another listener has IPv4 addresses there.
+    pub(in crate::server) fn bind(
+        &self,
+        options: TcpOptions,
+        ipv4_ports: &HashSet<u16>,
+    ) -> io::Result<Vec<BoundSocket>> {
+        let bind = |address| bind(address, options, ipv4_ports);
+        match self {
+            Self::One(address) => Ok(vec![bind(*address)?]),
+            Self::Unix(path) => Ok(vec![BoundSocket::bind_unix(path)?]),
+            Self::All(port) => match bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), *port)) {
+                Err(error) if is_without_family(&error) => {
+                    Ok(vec![bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), *port))?])
+                }
+                result => Ok(vec![result?]),
+            },
+            Self::Name(addresses) => {
+                let (mut bound, mut missing) = (Vec::new(), None);
+                for address in addresses {
+                    match bind(*address) {
+                        Ok(socket) => bound.push(socket),
+                        Err(error) if is_without_family(&error) => {
+                            warn!("not listening at {address}, which this machine doesn't have: {error}");
+                            missing = Some(error);
+                        }
+                        Err(error) => return Err(at(*address, &error)),
+                    }
+                }
+                missing.filter(|_| bound.is_empty()).map_or(Ok(bound), Err)
+            }
+        }
+    }
+}
+
+fn bind(address: SocketAddr, options: TcpOptions, ipv4_ports: &HashSet<u16>) -> io::Result<BoundSocket> {
+    let is_all = address.ip() == Ipv6Addr::UNSPECIFIED;
+    let takes_ipv4 = is_all && (address.port() == 0 || !ipv4_ports.contains(&address.port()));
+    if is_all && !takes_ipv4 {
+        info!("{address} is for IPv6 only: another listener has an IPv4 address at this port");
+    }
+    BoundSocket::bind(address, options, takes_ipv4).map_err(|error| match takes_ipv4 {
+        true => io::Error::new(error.kind(), format!("{error} (for IPv6 or IPv4: [::] takes both)")),
+        false => error,
+    })
+}
+
+/// Whether this machine has no such address, as without IPv6.
+fn is_without_family(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_ADDRESS_FAMILY)
+}
+
+fn at(address: SocketAddr, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{address}: {error}"))
+}
+
+/// EAFNOSUPPORT, for which std has no kind.
+const NO_ADDRESS_FAMILY: i32 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+
+    const OPTIONS: TcpOptions = TcpOptions { user_timeout: Duration::from_secs(20) };
+
+    fn places(address: &str) -> Places {
+        Places::resolve(&address.parse().unwrap()).unwrap()
+    }
+
+    fn addresses(sockets: &[BoundSocket]) -> Vec<SocketAddr> {
+        sockets.iter().map(|socket| socket.address().unwrap()).collect()
+    }
+
+    fn bind_all(texts: &[&str]) -> io::Result<Vec<BoundSocket>> {
+        let places: Vec<Places> = texts.iter().map(|text| places(text)).collect();
+        let ipv4_ports = places.iter().flat_map(Places::ipv4_ports).collect();
+        let bound: io::Result<Vec<Vec<BoundSocket>>> =
+            places.iter().map(|places| places.bind(OPTIONS, &ipv4_ports)).collect();
+        Ok(bound?.into_iter().flatten().collect())
+    }
+
+    /// A port that was free.
+    fn free_port() -> u16 {
+        let listener = std::net::TcpListener::bind("[::]:0").unwrap();
+        listener.local_addr().unwrap().port()
+    }
+
+    #[test]
+    fn all_addresses_of_ipv6_and_a_port_alone_take_ipv4_too() {
+        for text in ["[::]:0", ":0", "0"] {
+            let bound = places(text).bind(OPTIONS, &HashSet::new()).unwrap();
+            let [address] = addresses(&bound)[..] else { panic!("{bound:?}") };
+            assert!(address.ip().is_unspecified());
+            TcpStream::connect(("127.0.0.1", address.port())).unwrap();
+            TcpStream::connect(("::1", address.port())).unwrap();
+        }
+    }
+
+    #[test]
+    fn ipv4_and_ipv6_listeners_share_a_port_in_any_order() {
+        for pair in [["0.0.0.0", "[::]"], ["[::]", "0.0.0.0"], ["127.0.0.1", "[::]"], ["localhost", "0.0.0.0"]] {
+            let port = free_port();
+            let [first, second] = pair.map(|host| format!("{host}:{port}"));
+            let bound = bind_all(&[&first, &second]);
+            if pair[0] == "localhost" {
+                // Both are for 127.0.0.1.
+                assert_eq!(bound.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            } else {
+                assert_eq!(bound.unwrap().len(), 2, "{pair:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_stands_for_all_its_addresses() {
+        let bound = places("localhost:0").bind(OPTIONS, &HashSet::new()).unwrap();
+        assert!(!bound.is_empty());
+        for address in addresses(&bound) {
+            assert!(address.ip().is_loopback(), "{address}");
+            TcpStream::connect(address).unwrap();
+        }
+        let resolved = ("localhost", 0).to_socket_addrs().unwrap().map(|address| address.ip()).collect::<HashSet<_>>();
+        assert_eq!(addresses(&bound).iter().map(SocketAddr::ip).collect::<HashSet<_>>(), resolved);
+        assert!(Places::resolve(&"no-such-host.invalid:1883".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn an_ipv4_mapped_address_is_that_of_ipv4() {
+        assert_eq!(places("[::ffff:127.0.0.1]:1883"), places("127.0.0.1:1883"));
+    }
+
+    #[test]
+    fn a_scope_is_the_name_or_the_number_of_an_interface() {
+        let interfaces = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+        // Address, number, prefix, scope (20 is link-local), flags, name.
+        let local =
+            interfaces.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|words| words[3] == "20");
+        if let Some(words) = local {
+            let octets = u128::from_str_radix(words[0], 16).unwrap();
+            let (ip, number) = (Ipv6Addr::from(octets), u32::from_str_radix(words[1], 16).unwrap());
+            for scope in [words[5].to_owned(), number.to_string()] {
+                let bound = places(&format!("[{ip}%{scope}]:0")).bind(OPTIONS, &HashSet::new()).unwrap();
+                let [SocketAddr::V6(address)] = addresses(&bound)[..] else { panic!("{bound:?}") };
+                assert_eq!((*address.ip(), address.scope_id()), (ip, number));
+            }
+        }
+        assert!(Places::resolve(&"[fe80::1%no-such-interface]:1883".parse().unwrap()).is_err());
+    }
+}
