@@ -4,7 +4,7 @@ use super::snapshot::Snapshot;
 use crate::broker::DropReason;
 use crate::codec::PacketType;
 use crate::config::Durability;
-use crate::server::LatencyHistogram;
+use crate::server::{LatencyHistogram, dropped_lines};
 
 /// One metric and the source of its values. No label has a value that a client chooses.
 #[derive(Debug, Clone, Copy)]
@@ -123,6 +123,11 @@ pub const METRICS: &[Metric] = &[
         "oncemq_handshakes_failed_total",
         "Network Connections closed during the TLS, WebSocket or PROXY protocol handshake.",
         |all| all.traffic(|traffic| traffic.handshakes_failed),
+    ),
+    Metric::counter(
+        "oncemq_log_lines_dropped_total",
+        "Log lines lost because standard error was not read fast enough.",
+        |_| dropped_lines(),
     ),
     Metric::counter(
         "oncemq_write_timeouts_total",

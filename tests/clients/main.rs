@@ -19,6 +19,8 @@ mod full_disk;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod mosquitto;
 #[cfg(test)]
 mod movement;

@@ -62,6 +62,7 @@ impl Shard {
             instead_of: None,
         };
         let (packet_id, qos) = (application.packet_id, application.qos);
+        let published = if self.detail.is_on() { self.describe(id, &application) } else { None };
         let (verdict, duplicate) = self.accept_once(id, publisher, application, turn);
         let connection = self.connection(id)?;
         let can_refuse = connection.version.has_properties();
@@ -70,6 +71,9 @@ impl Shard {
             Verdict::Full(_) if can_refuse => (ReasonCode::QuotaExceeded, None),
             Verdict::Full(blocked) | Verdict::Pending(blocked) => return Some(blocked),
         };
+        if let Some(published) = published {
+            self.report_published(published, reason_code, duplicate, turn);
+        }
         let packet_id = packet_id?;
         if reason_code == ReasonCode::QuotaExceeded && !can_refuse {
             // 3.1.1 has no Reason Code to refuse a message, and an acknowledgement would lose it.
