@@ -74,17 +74,27 @@ impl Server {
         if *log == new {
             return;
         }
-        log::apply(&new);
+        // The line has the more talkative of both levels, so that it is seen.
+        if new.level >= log.level {
+            log::apply(&new);
+            log_reloaded(&new);
+        } else {
+            log_reloaded(&new);
+            log::apply(&new);
+        }
         let detail = log::detail(&new);
         self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::LogReloaded(Box::new(detail.clone()))));
-        let (level, clients) = (new.level.name(), new.clients.join(", "));
-        let of = if clients.is_empty() { String::new() } else { format!(", details of the clients {clients}") };
-        log_line!(
-            LogReloaded { log_level = level, log_clients = &*clients },
-            "reloaded the settings of the log: level {level}{of}"
-        );
         *log = new;
     }
+}
+
+fn log_reloaded(log: &Log) {
+    let (level, clients) = (log.level.name(), log.clients.join(", "));
+    let of = if clients.is_empty() { String::new() } else { format!(", details of the clients {clients}") };
+    log_line!(
+        LogReloaded { log_level = level, log_clients = &*clients },
+        "reloaded the settings of the log: level {level}{of}"
+    );
 }
 
 /// The settings of the log and the sections that differ and are applied at a start only.

@@ -117,7 +117,7 @@ fn write_published(message: &PublishedMessage, reason_code: ReasonCode, duplicat
         MessagePublished,
         client,
         { topic = &*topic, qos, retain, bytes, receivers, reason_code = code, duplicate },
-        "{} published {topic:?}: QoS {qos}{}, {bytes} bytes, {receivers} receivers{} (0x{code:02X})",
+        "{} published {topic:?}: QoS {qos}{}, {bytes} bytes, receivers: {receivers}{} (0x{code:02X})",
         Label(client),
         if *retain { ", RETAIN" } else { "" },
         if duplicate { ", a repeat by its dedup-id" } else { "" },
@@ -160,7 +160,7 @@ fn write_session(client: &ClientLabel, change: SessionChange) {
     match change {
         SessionChange::Created => client_line!(SessionCreated, client, {}, "{label}: new Session"),
         SessionChange::Resumed { queued } => {
-            client_line!(SessionResumed, client, { queued }, "{label}: Session resumed, {queued} messages queued");
+            client_line!(SessionResumed, client, { queued }, "{label}: Session resumed, queued messages: {queued}");
         }
         SessionChange::TakenOver => {
             client_line!(SessionTakenOver, client, {}, "{label}: Session taken over by another connection");
@@ -184,7 +184,7 @@ fn write_will(client: &ClientLabel, topic: &str, outcome: WillOutcome) {
             WillPublished,
             client,
             { topic = &*topic, receivers },
-            "{}: Will published to {topic:?}: {receivers} receivers",
+            "{}: Will published to {topic:?}, receivers: {receivers}",
             Label(client)
         ),
         WillOutcome::Discarded { cause } => client_line!(
