@@ -99,7 +99,7 @@ fn every_line_of_both_streams_is_json_with_a_documented_event_and_its_fields() {
     let alice = |version| Connect::new(version, "phone\n\"7\"").user("alice", "a");
     let mut first = Wire::connected(broker.address(), &alice(V4));
     first.subscribe(V4, "open/+", 1);
-    first.send(&V4.publish(PUBLISH | 0x02, "open/x", 1, b"payload"));
+    first.send(&V4.publish(PUBLISH | 0x02, "open/x", 1, b"xyzzy-payload"));
     let _answers = [first.expect_any(), first.expect_any()];
     let mut second = Wire::connected(broker.address(), &alice(V5));
     assert_eq!(second.publish(V5, "closed/x", ""), 0x87);
@@ -107,7 +107,7 @@ fn every_line_of_both_streams_is_json_with_a_documented_event_and_its_fields() {
     second.send(&V5.unsubscribe(9, "open/+"));
     second.expect_any();
     disconnect(&mut second);
-    let (_, connack) = Wire::connect(broker.address(), &Connect::new(V5, "bad").user("bob", "wrong"));
+    let (_, connack) = Wire::connect(broker.address(), &Connect::new(V5, "bad").user("bob", "xyzzy-password"));
     assert_eq!(connack.reason_code(), 0x86);
     let mut garbage = Wire::open(broker.address());
     garbage.send(b"GET / HTTP/1.1\r\n\r\n");
@@ -153,8 +153,7 @@ fn every_line_of_both_streams_is_json_with_a_documented_event_and_its_fields() {
     assert_eq!(denied["reason_code"], 0x87);
     assert!(!denied["rule"].as_str().unwrap().is_empty());
     assert_eq!(one("client_refused", "reason_code", 0x86.into())["user"], "bob");
-    let text = broker.log();
-    assert!(!text.contains("payload\"") && !text.contains("wrong"), "a payload or a password is in the log");
+    assert!(!broker.log().contains("xyzzy"), "a payload or a password is in the log");
 }
 
 #[test]
