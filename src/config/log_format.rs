@@ -23,8 +23,7 @@ pub fn early_log_format(arguments: impl Iterator<Item = OsString>) -> LogFormat 
 fn of_arguments(arguments: &[String]) -> Option<LogFormat> {
     flag(arguments, "--log-format").and_then(|name| of_name(&name)).or_else(|| {
         let settings = arguments.iter().map(|argument| argument.strip_prefix("--set=").unwrap_or(argument));
-        let values = settings.filter_map(|setting| setting.strip_prefix("log.format=")).filter_map(of_name);
-        values.last()
+        settings.filter_map(|setting| setting.strip_prefix("log.format=")).filter_map(of_name).next_back()
     })
 }
 

@@ -36,18 +36,9 @@ pub(in crate::server) use client_line;
 pub(super) fn write(report: &Report, now: Timestamp) {
     let may_write = |event, client| allows(event, Whom::from(client), now);
     match report {
-        Report::Connected { client, version, clean_start, session_present, keep_alive, .. } => client_line!(
-            ClientConnected,
-            client,
-            { clean_start, session_present, keep_alive },
-            "{} connected: MQTT {version}, {} session, keep alive {keep_alive} s",
-            Label(client),
-            match (clean_start, session_present) {
-                (true, _) => "clean",
-                (false, true) => "stored",
-                (false, false) => "new",
-            },
-        ),
+        Report::Connected { client, version, clean_start, session_present, keep_alive, .. } => {
+            write_connected(client, version, (*clean_start, *session_present), *keep_alive);
+        }
         Report::Disconnected { client, reason_code, cause } => {
             let (code, cause) = (reason_code.number(), cut_text(cause));
             client_line!(
@@ -108,6 +99,21 @@ pub(super) fn write(report: &Report, now: Timestamp) {
         Report::Session { client, change } => write_session(client, *change),
         Report::Will { client, topic, outcome } => write_will(client, topic, *outcome),
     }
+}
+
+fn write_connected(client: &ClientLabel, version: &str, (clean_start, session_present): (bool, bool), keep_alive: u16) {
+    let session = match (clean_start, session_present) {
+        (true, _) => "clean",
+        (false, true) => "stored",
+        (false, false) => "new",
+    };
+    client_line!(
+        ClientConnected,
+        client,
+        { clean_start, session_present, keep_alive },
+        "{} connected: MQTT {version}, {session} session, keep alive {keep_alive} s",
+        Label(client),
+    );
 }
 
 fn write_published(message: &PublishedMessage, reason_code: ReasonCode, duplicate: bool, receivers: usize) {

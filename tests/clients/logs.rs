@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
+use std::thread;
 
 use serde_json::{Map, Value};
 
@@ -380,4 +382,55 @@ fn a_long_client_identifier_or_topic_is_cut_in_the_log() {
     let denied = lines.iter().find(|line| line["event"] == "packet_denied").unwrap();
     assert_eq!(denied["topic"], format!("closed/{}… (907 bytes)", "t".repeat(249)));
     assert!(lines.iter().all(|line| line.values().all(|value| value.to_string().len() < 1_500)), "{lines:?}");
+}
+
+/// The answer of the admin listener.
+fn metrics(address: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+#[test]
+fn lines_that_a_slow_standard_error_loses_are_counted_and_reported() {
+    if peer::is_chosen() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let [listen, admin] = [free_port(), free_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let mut broker = Command::new(env!("CARGO_BIN_EXE_oncemq"))
+        .args(["--log-format", "json", "--log-level", "trace", "--durability", "none"])
+        .args(["--listen", &listen.to_string(), "--admin", &admin.to_string()])
+        .current_dir(&directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for("the broker", || TcpStream::connect(listen).ok());
+    let mut wire = Wire::connected(listen, &Connect::new(V5, "loud"));
+    // Two lines each; 128,000 wait, and some more in the pipe.
+    let batch = V5.publish(PUBLISH, "t", 0, b"").repeat(1_000);
+    let dropped = wait_for("lost lines", || {
+        wire.send(&batch);
+        wire.ping();
+        let text = metrics(admin)?;
+        let line = text.lines().find(|line| line.starts_with("oncemq_log_lines_dropped_total "))?;
+        line.rsplit(' ').next()?.parse::<u64>().ok().filter(|dropped| *dropped > 0)
+    });
+    let mut stderr = broker.stderr.take().unwrap();
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).map(|_| text)
+    });
+    // The broker looks once a second.
+    thread::sleep(std::time::Duration::from_millis(2_500));
+    assert!(Command::new("kill").arg(broker.id().to_string()).status().unwrap().success());
+    assert!(crate::deadline::wait_for_end("the broker", &mut broker).success());
+    let text = reader.join().unwrap().unwrap();
+    let reports: Vec<_> = text.lines().filter(|line| line.contains("\"lines_lost\"")).collect();
+    let lost: u64 = checked(&reports.join("\n")).iter().filter_map(|line| line["lines"].as_u64()).sum();
+    assert!(lost >= dropped, "{lost} of {dropped}");
 }

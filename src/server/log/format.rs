@@ -57,10 +57,7 @@ struct Fields {
 
 impl Fields {
     fn record(&mut self, field: &Field, value: Value) {
-        let text = |value: Value| match value {
-            Value::String(text) => text,
-            other => other.to_string(),
-        };
+        let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         match field.name() {
             "event" => self.event = Some(text(value)),
             "message" => self.message = Some(text(value)),

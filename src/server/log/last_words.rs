@@ -29,14 +29,15 @@ pub fn exit_on_panic(format: LogFormat) {
             LogFormat::Text => print(info),
             LogFormat::Json => {
                 let backtrace = Backtrace::capture();
-                let backtrace = match backtrace.status() {
-                    BacktraceStatus::Captured => Value::String(backtrace.to_string()),
-                    _ => Value::Null,
-                };
+                let is_captured = backtrace.status() == BacktraceStatus::Captured;
+                let backtrace = is_captured.then(|| backtrace.to_string());
                 let place = info.location().map(ToString::to_string);
                 let thread = thread::current().name().map(str::to_owned);
-                let fields = [("thread", thread.into()), ("place", place.into()), ("backtrace", backtrace)];
-                let cause = info.payload_as_str().unwrap_or("a value that is no text");
+                let fields = [("thread", thread.into()), ("place", place.into()), ("backtrace", backtrace.into())];
+                let payload = info.payload();
+                let text = payload.downcast_ref::<&str>().copied();
+                let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+                let cause = text.unwrap_or("a value that is no text");
                 let line = json_line(LogEvent::Panicked, &fields, &format!("panicked: {cause}"));
                 // If standard error is closed, nobody reads it.
                 let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
