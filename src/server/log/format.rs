@@ -3,19 +3,54 @@ use std::fmt;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::event::{LIBRARY, LogEvent};
+use super::event::LIBRARY;
 use super::last_words::write_json;
 
-/// Writes a field of a text line: the sentence. Our other fields are in the sentence already; a library's follow its sentence.
-pub(super) fn text_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
-    match field.name() {
-        "message" => write!(writer, "{value:?}"),
-        name if name == "event" || LogEvent::ALL.iter().any(|event| event.fields().contains(&name)) => Ok(()),
-        name => write!(writer, " {name}={value:?}"),
+/// Writes the sentence of a text line. Our other fields are in the sentence already; a library's follow its sentence.
+#[derive(Debug)]
+pub(super) struct Sentence;
+
+impl<'a> FormatFields<'a> for Sentence {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'a>, fields: R) -> fmt::Result {
+        let mut search = EventField::default();
+        fields.record(&mut search);
+        let mut text = TextFields { writer, is_ours: search.found, result: Ok(()) };
+        fields.record(&mut text);
+        text.result
+    }
+}
+
+/// Whether there is a field `event`: the line is ours.
+#[derive(Debug, Default)]
+struct EventField {
+    found: bool,
+}
+
+impl Visit for EventField {
+    fn record_debug(&mut self, field: &Field, _: &dyn fmt::Debug) {
+        self.found |= field.name() == "event";
+    }
+}
+
+struct TextFields<'a> {
+    writer: Writer<'a>,
+    is_ours: bool,
+    result: fmt::Result,
+}
+
+impl Visit for TextFields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let written = match field.name() {
+            "message" => write!(self.writer, "{value:?}"),
+            _ if self.is_ours => Ok(()),
+            name => write!(self.writer, " {name}={value:?}"),
+        };
+        self.result = self.result.and(written);
     }
 }
 
@@ -158,11 +193,8 @@ mod tests {
     #[test]
     fn a_text_line_is_its_sentence_and_a_librarys_fields_follow() {
         let written = Written::default();
-        let layer = layer::layer()
-            .with_writer(written.clone())
-            .with_ansi(false)
-            .with_target(false)
-            .fmt_fields(layer::format::debug_fn(text_field));
+        let layer =
+            layer::layer().with_writer(written.clone()).with_ansi(false).with_target(false).fmt_fields(Sentence);
         tracing::subscriber::with_default(registry().with(layer), || {
             log_line!(ClientRefused { client_id = "a", reason_code = 0x87_u8 }, "client {:?} refused", "a\nb");
             tracing::warn!(target: "rustls::x", widgets = 3, "strange");

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tracing::Level;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Registry, fmt, registry, reload};
 
-use super::format::{JsonLines, text_field};
+use super::format::{JsonLines, Sentence};
 use super::log_line;
 use crate::broker::{Detail, DetailLevel};
 use crate::config::{Log, LogFormat, LogLevel};
@@ -34,7 +33,7 @@ pub fn init(log: &Log) -> Result<WorkerGuard, TryInitError> {
     let layer = match log.format {
         LogFormat::Text => {
             let text = layer.with_target(false).with_ansi(io::stderr().is_terminal());
-            text.fmt_fields(debug_fn(text_field)).boxed()
+            text.fmt_fields(Sentence).boxed()
         }
         LogFormat::Json => layer.event_format(JsonLines).boxed(),
     };

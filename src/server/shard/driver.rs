@@ -277,19 +277,18 @@ impl Driver {
             self.fills = self.fills.wrapping_add(1);
             entry.sampled_at = self.fills.is_multiple_of(LATENCY_SAMPLE_INTERVAL).then_some(self.reading.elapsed);
         }
-        let traced = self.tracer.is_on().then(|| (Traced::sent(&packet), entry.outgoing.len()));
+        let traced = if self.tracer.is_on() { Some(Traced::sent(&packet, entry.outgoing.len())) } else { None };
         if let ServerPacket::Publish(publish) = packet {
             self.encoder.append(publish, entry.version, &mut entry.outgoing, &mut self.pool);
         } else {
             encode(&packet, entry.version, entry.outgoing.tail(&mut self.pool));
         }
-        let length = entry.outgoing.len();
+        if let Some(traced) = traced {
+            self.tracer.sent(connection, self.shard.label(connection), &traced, entry.outgoing.len());
+        }
         if self.current != Some(connection) {
             self.sent_to_others = true;
             entry.wake();
-        }
-        if let Some((traced, before)) = traced {
-            self.tracer.sent(connection, self.shard.label(connection), traced, length - before);
         }
     }
 

@@ -17,6 +17,8 @@ pub(in crate::server) struct Traced {
     pub(super) reason_code: Option<ReasonCode>,
     /// The main fields as words, each after a comma.
     pub(super) words: String,
+    /// For a packet to a client: the length of the output buffer before it.
+    pub(super) before: usize,
 }
 
 impl Traced {
@@ -39,9 +41,11 @@ impl Traced {
         }
     }
 
-    pub(in crate::server) fn sent(packet: &ServerPacket) -> Self {
-        let traced = Self { packet: packet.packet_type().name(), ..Self::default() };
-        match packet {
+    /// Describes a packet before it is encoded into an output buffer of `before` bytes. Boxed, because it crosses the path of every packet.
+    #[cold]
+    pub(super) fn sent(packet: &ServerPacket, before: usize) -> Box<Self> {
+        let traced = Self { packet: packet.packet_type().name(), before, ..Self::default() };
+        Box::new(match packet {
             ServerPacket::Connack(connack) => {
                 let present = if connack.session_present { ", Session Present" } else { "" };
                 traced.with_reason_code(connack.reason_code).with(present)
@@ -60,7 +64,7 @@ impl Traced {
             ServerPacket::Pingresp => traced,
             ServerPacket::Disconnect(disconnect) => traced.disconnect(disconnect),
             ServerPacket::Auth(auth) => traced.auth(auth),
-        }
+        })
     }
 
     fn connect(self, connect: &Connect) -> Self {
@@ -222,7 +226,7 @@ mod tests {
         let packet_id = PacketId(NonZeroU16::MIN);
         let suback = |count| {
             let reason_codes = vec![ReasonCode::GrantedQos1; count];
-            Traced::sent(&ServerPacket::Suback(Box::new(Suback { packet_id, reason_codes, reason_string: None })))
+            Traced::sent(&ServerPacket::Suback(Box::new(Suback { packet_id, reason_codes, reason_string: None })), 0)
         };
         assert_eq!(suback(1).words, ", Packet Identifier 1, 0x01");
         assert_eq!(suback(2).words, ", Packet Identifier 1, 2 Reason Codes: 0x01 0x01");

@@ -39,11 +39,13 @@ impl Tracer {
         bytes: usize,
     ) {
         let label = label.map(|label| match packet {
-            ClientPacket::Connect(connect) if !connect.client_id.is_empty() => ClientLabel {
-                client_id: Some(ClientId::from(&*connect.client_id)),
-                version: Some(connect.version.name()),
-                ..label
-            },
+            ClientPacket::Connect(connect) if label.client_id.is_none() && !connect.client_id.is_empty() => {
+                ClientLabel {
+                    client_id: Some(ClientId::from(&*connect.client_id)),
+                    version: Some(connect.version.name()),
+                    ..label
+                }
+            }
             ClientPacket::Connect(_)
             | ClientPacket::Publish(_)
             | ClientPacket::Puback(_)
@@ -57,7 +59,7 @@ impl Tracer {
             | ClientPacket::Auth(_) => label,
         });
         let Some(label) = self.known(id, label) else { return };
-        let Traced { packet, packet_id, topic, qos, retain, dup, reason_code, words } = Traced::received(packet);
+        let Traced { packet, packet_id, topic, qos, retain, dup, reason_code, words, .. } = &Traced::received(packet);
         client_line!(
             PacketReceived,
             label,
@@ -70,20 +72,22 @@ impl Tracer {
         );
     }
 
-    /// Writes the line of a sent packet. `label` is the shard's; `None` once it has ended the connection.
+    /// Writes the line of a packet that was encoded into an output buffer, which now has `length` bytes. `label` is the shard's; `None` once
+    /// it has ended the connection.
     #[cold]
     pub(in crate::server) fn sent(
         &mut self,
         id: ConnectionId,
         label: Option<ClientLabel>,
-        packet: Traced,
-        bytes: usize,
+        traced: &Traced,
+        length: usize,
     ) {
+        let bytes = length.saturating_sub(traced.before);
         let Some(label) = self.known(id, label) else { return };
         if bytes == 0 {
             return; // the version of the client has no such packet
         }
-        let Traced { packet, packet_id, topic, qos, retain, dup, reason_code, words } = packet;
+        let Traced { packet, packet_id, topic, qos, retain, dup, reason_code, words, .. } = traced;
         client_line!(
             PacketSent,
             label,
