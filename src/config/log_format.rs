@@ -37,8 +37,15 @@ fn flag(arguments: &[String], flag: &str) -> Option<String> {
     joined.chain(apart).last().map(str::to_owned)
 }
 
-/// By lines, because the file may be no valid TOML.
 fn of_file(text: &str) -> Option<LogFormat> {
+    match text.parse::<toml::Table>() {
+        Ok(table) => of_name(table.get("log")?.get("format")?.as_str()?),
+        Err(_) => of_lines(text),
+    }
+}
+
+/// For a file that is no valid TOML.
+fn of_lines(text: &str) -> Option<LogFormat> {
     let mut section = String::new();
     let mut found = None;
     for line in text.lines().map(str::trim) {
@@ -83,7 +90,8 @@ mod tests {
     #[test]
     fn a_file_with_errors_still_says_the_format() {
         assert_eq!(of_file("[limits]\nx = = 1\n[log]\nformat = \"json\" # for the collector\n"), Some(LogFormat::Json));
-        assert_eq!(of_file("log.format='json'\n[log]\n"), Some(LogFormat::Json));
+        assert_eq!(of_file("log.format='json'\n[log]\nx\n"), Some(LogFormat::Json));
+        assert_eq!(of_file("log = { format = \"json\" }"), Some(LogFormat::Json));
         assert_eq!(of_file("[admin]\nformat = \"json\"\n"), None);
         assert_eq!(of_file("[ log ]\n#format = \"json\"\n"), None);
     }

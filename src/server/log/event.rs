@@ -1,251 +1,117 @@
 use tracing::Level;
 
-/// What a line of the log is about. `docs/EVENTS.md` describes each; a test compares both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "docs/EVENTS.md describes them")]
-pub enum LogEvent {
-    ClientConnected,
-    ClientDisconnected,
-    ClientRefused,
-    PacketDenied,
-    MessagesDropped,
-    MessageUnreadable,
-    MessagePublished,
-    FilterSubscribed,
-    FilterUnsubscribed,
-    SessionCreated,
-    SessionResumed,
-    SessionTakenOver,
-    SessionMoved,
-    SessionExpired,
-    SessionEnded,
-    WillPublished,
-    WillDiscarded,
-    PacketReceived,
-    PacketSent,
-    ConnectionClosed,
-    AcceptFailed,
-    HandshakeFailed,
-    ListenerOpen,
-    Listening,
-    FilesReloaded,
-    ReloadFailed,
-    LogReloaded,
-    RestartNeeded,
-    RetainedDiscarded,
-    DurabilityChosen,
-    StoreProgress,
-    StoreRecovered,
-    StoreDamaged,
-    RecordsIgnored,
-    StoreFailed,
-    DiskFull,
-    DiskFree,
-    AdminStarted,
-    AdminUnavailable,
-    AdminFailed,
-    BackupCompleted,
-    BackupFailed,
-    SystemdNotNotified,
-    LinesSuppressed,
-    LinesLost,
-    Stopping,
-    Stopped,
-    DrainTimedOut,
-    Failed,
-    Panicked,
+/// Defines [`LogEvent`]: its name in the field `event`, the level, what it is about, and the fields of its lines beside those of a client.
+macro_rules! events {
+    ($($event:ident $name:literal $level:ident $about:ident [$($field:literal)*])+) => {
+        /// What a line of the log is about. `docs/EVENTS.md` describes each; a test compares both.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum LogEvent {
+            $(#[doc = $name] $event,)+
+        }
+
+        impl LogEvent {
+            /// All events, in the order of the documentation.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$event),+];
+
+            /// The value of the field `event`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$event => $name,)+ }
+            }
+
+            /// The level of its lines.
+            pub const fn level(self) -> Level {
+                match self { $(Self::$event => Level::$level,)+ }
+            }
+
+            const fn about(self) -> About {
+                match self { $(Self::$event => About::$about,)+ }
+            }
+
+            const fn own_fields(self) -> &'static [&'static str] {
+                match self { $(Self::$event => &[$($field),*],)+ }
+            }
+        }
+    };
 }
 
-/// The fields of a client. A client that has not sent CONNECT, or no user name, has fewer.
+events! {
+    ClientConnected "client_connected" INFO Client ["clean_start" "session_present" "keep_alive"]
+    ClientDisconnected "client_disconnected" INFO Client ["reason_code" "reason"]
+    ClientRefused "client_refused" WARN Client ["reason_code" "reason"]
+    PacketDenied "packet_denied" WARN Client ["packet" "topic" "reason_code" "rule"]
+    MessagesDropped "messages_dropped" WARN Client ["reason"]
+    MessageUnreadable "message_unreadable" ERROR Client ["sequence" "reason"]
+    MessagePublished "message_published" DEBUG Client ["topic" "qos" "retain" "bytes" "receivers" "reason_code" "duplicate"]
+    FilterSubscribed "filter_subscribed" DEBUG Client ["topic" "reason_code"]
+    FilterUnsubscribed "filter_unsubscribed" DEBUG Client ["topic" "reason_code"]
+    SessionCreated "session_created" DEBUG Client []
+    SessionResumed "session_resumed" DEBUG Client ["queued"]
+    SessionTakenOver "session_taken_over" DEBUG Client []
+    SessionMoved "session_moved" DEBUG Client ["shard"]
+    SessionExpired "session_expired" DEBUG Client []
+    SessionEnded "session_ended" DEBUG Client ["reason"]
+    WillPublished "will_published" DEBUG Client ["topic" "receivers"]
+    WillDiscarded "will_discarded" DEBUG Client ["topic" "reason"]
+    PacketReceived "packet_received" TRACE Client ["packet" "bytes" "packet_id" "topic" "qos" "retain" "dup" "reason_code"]
+    PacketSent "packet_sent" TRACE Client ["packet" "bytes" "packet_id" "topic" "qos" "retain" "dup" "reason_code"]
+    ConnectionClosed "connection_closed" WARN Broker ["address" "listener" "reason"]
+    AcceptFailed "accept_failed" ERROR Broker ["listener" "reason"]
+    HandshakeFailed "handshake_failed" INFO Broker ["address" "listener" "reason"]
+    ListenerOpen "listener_open" INFO Broker ["listener"]
+    Listening "listening" INFO Broker ["listener" "url"]
+    FilesReloaded "files_reloaded" INFO Broker ["files" "listener"]
+    ReloadFailed "reload_failed" ERROR Broker ["files" "listener" "reason"]
+    LogReloaded "log_reloaded" INFO Broker ["log_level" "log_clients"]
+    RestartNeeded "restart_needed" WARN Broker ["settings"]
+    RetainedDiscarded "retained_discarded" WARN Broker ["count"]
+    DurabilityChosen "durability_chosen" INFO Broker ["durability" "rules"]
+    StoreProgress "store_progress" INFO Broker ["read" "segments"]
+    StoreRecovered "store_recovered" INFO Broker ["sessions" "queued" "retained" "segments"]
+    StoreDamaged "store_damaged" ERROR Broker ["reason"]
+    RecordsIgnored "records_ignored" WARN Broker ["count"]
+    StoreFailed "store_failed" ERROR Broker ["reason"]
+    DiskFull "disk_full" ERROR Broker []
+    DiskFree "disk_free" INFO Broker []
+    AdminStarted "admin_started" INFO Broker ["url"]
+    AdminUnavailable "admin_unavailable" WARN Broker ["address" "reason"]
+    AdminFailed "admin_failed" ERROR Broker ["reason"]
+    BackupCompleted "backup_completed" INFO Broker ["directory"]
+    BackupFailed "backup_failed" ERROR Broker ["reason"]
+    SystemdNotNotified "systemd_not_notified" WARN Broker ["reason"]
+    LinesSuppressed "lines_suppressed" WARN Broker ["suppressed" "lines" "clients" "addresses"]
+    LinesLost "lines_lost" WARN Broker ["lines"]
+    Stopping "stopping" INFO Broker []
+    Stopped "stopped" INFO Broker []
+    DrainTimedOut "drain_timed_out" WARN Broker []
+    Failed "failed" ERROR Broker ["exit_code"]
+    Panicked "panicked" ERROR Broker ["thread" "place" "backtrace"]
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// One client: its lines have [`CLIENT`] too.
+    Client,
+    /// Something else.
+    Broker,
+}
+
+/// The fields of a client. One that has not sent CONNECT, or no User Name, has fewer.
 const CLIENT: &[&str] = &["client_id", "user", "address", "listener", "protocol_version"];
 
 impl LogEvent {
-    /// All events, in the order of their numbers.
-    pub const ALL: [Self; 50] = [
-        Self::ClientConnected,
-        Self::ClientDisconnected,
-        Self::ClientRefused,
-        Self::PacketDenied,
-        Self::MessagesDropped,
-        Self::MessageUnreadable,
-        Self::MessagePublished,
-        Self::FilterSubscribed,
-        Self::FilterUnsubscribed,
-        Self::SessionCreated,
-        Self::SessionResumed,
-        Self::SessionTakenOver,
-        Self::SessionMoved,
-        Self::SessionExpired,
-        Self::SessionEnded,
-        Self::WillPublished,
-        Self::WillDiscarded,
-        Self::PacketReceived,
-        Self::PacketSent,
-        Self::ConnectionClosed,
-        Self::AcceptFailed,
-        Self::HandshakeFailed,
-        Self::ListenerOpen,
-        Self::Listening,
-        Self::FilesReloaded,
-        Self::ReloadFailed,
-        Self::LogReloaded,
-        Self::RestartNeeded,
-        Self::RetainedDiscarded,
-        Self::DurabilityChosen,
-        Self::StoreProgress,
-        Self::StoreRecovered,
-        Self::StoreDamaged,
-        Self::RecordsIgnored,
-        Self::StoreFailed,
-        Self::DiskFull,
-        Self::DiskFree,
-        Self::AdminStarted,
-        Self::AdminUnavailable,
-        Self::AdminFailed,
-        Self::BackupCompleted,
-        Self::BackupFailed,
-        Self::SystemdNotNotified,
-        Self::LinesSuppressed,
-        Self::LinesLost,
-        Self::Stopping,
-        Self::Stopped,
-        Self::DrainTimedOut,
-        Self::Failed,
-        Self::Panicked,
-    ];
-
-    /// The value of the field `event`.
-    pub const fn name(self) -> &'static str {
-        self.description().0
-    }
-
-    /// The level of its lines.
-    pub const fn level(self) -> Level {
-        self.description().1
-    }
-
-    /// Whether its lines are about one client, and have the fields of a client.
-    pub const fn is_about_a_client(self) -> bool {
-        self.description().2
-    }
-
     /// The fields that its lines may have besides `timestamp`, `level`, `event` and `message`.
     pub fn fields(self) -> Vec<&'static str> {
-        let of_client: &[&str] = if self.is_about_a_client() { CLIENT } else { &[] };
+        let of_client = match self.about() {
+            About::Client => CLIENT,
+            About::Broker => &[],
+        };
         of_client.iter().chain(self.own_fields()).copied().collect()
     }
 
     /// The place of the event in tables by event.
     pub(super) const fn index(self) -> usize {
         self as usize
-    }
-
-    /// Name, level, and whether it is about one client.
-    const fn description(self) -> (&'static str, Level, bool) {
-        match self {
-            Self::ClientConnected => ("client_connected", Level::INFO, true),
-            Self::ClientDisconnected => ("client_disconnected", Level::INFO, true),
-            Self::ClientRefused => ("client_refused", Level::WARN, true),
-            Self::PacketDenied => ("packet_denied", Level::WARN, true),
-            Self::MessagesDropped => ("messages_dropped", Level::WARN, true),
-            Self::MessageUnreadable => ("message_unreadable", Level::ERROR, true),
-            Self::MessagePublished => ("message_published", Level::DEBUG, true),
-            Self::FilterSubscribed => ("filter_subscribed", Level::DEBUG, true),
-            Self::FilterUnsubscribed => ("filter_unsubscribed", Level::DEBUG, true),
-            Self::SessionCreated => ("session_created", Level::DEBUG, true),
-            Self::SessionResumed => ("session_resumed", Level::DEBUG, true),
-            Self::SessionTakenOver => ("session_taken_over", Level::DEBUG, true),
-            Self::SessionMoved => ("session_moved", Level::DEBUG, true),
-            Self::SessionExpired => ("session_expired", Level::DEBUG, true),
-            Self::SessionEnded => ("session_ended", Level::DEBUG, true),
-            Self::WillPublished => ("will_published", Level::DEBUG, true),
-            Self::WillDiscarded => ("will_discarded", Level::DEBUG, true),
-            Self::PacketReceived => ("packet_received", Level::TRACE, true),
-            Self::PacketSent => ("packet_sent", Level::TRACE, true),
-            Self::ConnectionClosed => ("connection_closed", Level::WARN, false),
-            Self::AcceptFailed => ("accept_failed", Level::ERROR, false),
-            Self::HandshakeFailed => ("handshake_failed", Level::INFO, false),
-            Self::ListenerOpen => ("listener_open", Level::INFO, false),
-            Self::Listening => ("listening", Level::INFO, false),
-            Self::FilesReloaded => ("files_reloaded", Level::INFO, false),
-            Self::ReloadFailed => ("reload_failed", Level::ERROR, false),
-            Self::LogReloaded => ("log_reloaded", Level::INFO, false),
-            Self::RestartNeeded => ("restart_needed", Level::WARN, false),
-            Self::RetainedDiscarded => ("retained_discarded", Level::WARN, false),
-            Self::DurabilityChosen => ("durability_chosen", Level::INFO, false),
-            Self::StoreProgress => ("store_progress", Level::INFO, false),
-            Self::StoreRecovered => ("store_recovered", Level::INFO, false),
-            Self::StoreDamaged => ("store_damaged", Level::ERROR, false),
-            Self::RecordsIgnored => ("records_ignored", Level::WARN, false),
-            Self::StoreFailed => ("store_failed", Level::ERROR, false),
-            Self::DiskFull => ("disk_full", Level::ERROR, false),
-            Self::DiskFree => ("disk_free", Level::INFO, false),
-            Self::AdminStarted => ("admin_started", Level::INFO, false),
-            Self::AdminUnavailable => ("admin_unavailable", Level::WARN, false),
-            Self::AdminFailed => ("admin_failed", Level::ERROR, false),
-            Self::BackupCompleted => ("backup_completed", Level::INFO, false),
-            Self::BackupFailed => ("backup_failed", Level::ERROR, false),
-            Self::SystemdNotNotified => ("systemd_not_notified", Level::WARN, false),
-            Self::LinesSuppressed => ("lines_suppressed", Level::WARN, false),
-            Self::LinesLost => ("lines_lost", Level::WARN, false),
-            Self::Stopping => ("stopping", Level::INFO, false),
-            Self::Stopped => ("stopped", Level::INFO, false),
-            Self::DrainTimedOut => ("drain_timed_out", Level::WARN, false),
-            Self::Failed => ("failed", Level::ERROR, false),
-            Self::Panicked => ("panicked", Level::ERROR, false),
-        }
-    }
-
-    /// The fields that only this event has, or few have.
-    const fn own_fields(self) -> &'static [&'static str] {
-        match self {
-            Self::ClientConnected => &["clean_start", "session_present", "keep_alive"],
-            Self::ClientDisconnected | Self::ClientRefused => &["reason_code", "reason"],
-            Self::PacketDenied => &["packet", "topic", "reason_code", "rule"],
-            Self::MessagesDropped | Self::SessionEnded => &["reason"],
-            Self::MessageUnreadable => &["sequence", "reason"],
-            Self::MessagePublished => &["topic", "qos", "retain", "bytes", "receivers", "reason_code", "duplicate"],
-            Self::FilterSubscribed | Self::FilterUnsubscribed => &["topic", "reason_code"],
-            Self::SessionResumed => &["queued"],
-            Self::SessionMoved => &["shard"],
-            Self::WillPublished => &["topic", "receivers"],
-            Self::WillDiscarded => &["topic", "reason"],
-            Self::PacketReceived | Self::PacketSent => {
-                &["packet", "bytes", "packet_id", "topic", "qos", "retain", "dup", "reason_code"]
-            }
-            Self::ConnectionClosed | Self::HandshakeFailed => &["address", "listener", "reason"],
-            Self::AcceptFailed => &["listener", "reason"],
-            Self::ListenerOpen => &["listener"],
-            Self::Listening => &["listener", "url"],
-            Self::FilesReloaded => &["files", "listener"],
-            Self::ReloadFailed => &["files", "listener", "reason"],
-            Self::LogReloaded => &["log_level", "log_clients"],
-            Self::RestartNeeded => &["settings"],
-            Self::RetainedDiscarded | Self::RecordsIgnored => &["count"],
-            Self::DurabilityChosen => &["durability", "rules"],
-            Self::StoreProgress => &["read", "segments"],
-            Self::StoreRecovered => &["sessions", "queued", "retained", "segments"],
-            Self::StoreDamaged
-            | Self::StoreFailed
-            | Self::AdminFailed
-            | Self::BackupFailed
-            | Self::SystemdNotNotified => &["reason"],
-            Self::AdminStarted => &["url"],
-            Self::AdminUnavailable => &["address", "reason"],
-            Self::BackupCompleted => &["directory"],
-            Self::LinesSuppressed => &["suppressed", "lines", "clients", "addresses"],
-            Self::LinesLost => &["lines"],
-            Self::Failed => &["exit_code"],
-            Self::Panicked => &["thread", "place", "backtrace"],
-            Self::SessionCreated
-            | Self::SessionTakenOver
-            | Self::SessionExpired
-            | Self::DiskFull
-            | Self::DiskFree
-            | Self::Stopping
-            | Self::Stopped
-            | Self::DrainTimedOut => &[],
-        }
     }
 }
 
@@ -280,7 +146,7 @@ mod tests {
             .iter()
             .map(|event| {
                 let fields = event.own_fields().iter().map(|field| format!("`{field}`")).collect::<Vec<_>>();
-                let client = event.is_about_a_client().then(|| "the client".to_owned());
+                let client = (event.about() == About::Client).then(|| "the client".to_owned());
                 let fields = client.into_iter().chain(fields).collect::<Vec<_>>().join(", ");
                 format!("| `{}` | {} | {fields}", event.name(), event.level().as_str().to_lowercase())
             })
