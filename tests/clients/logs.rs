@@ -264,6 +264,10 @@ fn trace_writes_every_packet_without_payloads_and_passwords() {
     ] {
         assert_eq!(lines(&broker, words).len(), 1, "{words:?} in\n{}", broker.log());
     }
+    // The last packet of a connection is written after the broker has ended it.
+    let taken = || Wire::connected(broker.address(), &Connect::new(V5, "c2").user("alice", "secret-word"));
+    let _connections = [taken(), taken()];
+    line(&broker, &["TRACE client \"c2\" user \"alice\" from 127.0.0.1:", "was sent DISCONNECT: ", "0x8E"]);
     assert!(!broker.log().contains("secret"), "{}", broker.log());
 }
 
