@@ -3,7 +3,9 @@
 mod output;
 mod store_command;
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,10 +14,10 @@ use clap::{Parser, Subcommand};
 
 use oncemq::admin::{self, AdminError, BrokerHandles};
 use oncemq::auth::{Authenticator, Existing, remove_user, set_password};
-use oncemq::config::{self, Arguments, Loaded};
+use oncemq::config::{self, Arguments, Loaded, LogFormat};
 use oncemq::server::{self, Server, ServerError};
 
-use output::print;
+use output::{eprint, print};
 use store_command::{StoreCommand, StoreError};
 
 /// An MQTT 3.1.1 and 5.0 broker that acknowledges a message only when it is durable.
@@ -73,9 +75,13 @@ struct Passwd {
 }
 
 fn main() -> ExitCode {
-    let CommandLine { command, arguments } = CommandLine::parse();
+    let mut format = early_format();
+    let CommandLine { command, arguments } = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) => return usage_error(&error, format),
+    };
     let result = match command {
-        None => serve(&arguments),
+        None => serve(arguments, &mut format),
         Some(Command::Config(ConfigCommand::Check { file })) => check(file),
         Some(Command::Config(ConfigCommand::Show(arguments))) => show(&arguments),
         Some(Command::Store(command)) => store_command::run(command),
@@ -84,19 +90,42 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If standard error is closed, the error can't be reported.
-            let _written = writeln!(io::stderr(), "oncemq: {}", description(&error));
-            exit_code(&error)
+            let code = exit_code(&error);
+            eprint(&server::failure_line(format, &description(&error), code));
+            ExitCode::from(code)
         }
     }
 }
 
-fn serve(arguments: &Arguments) -> anyhow::Result<()> {
-    let Loaded { config, .. } = config::load(arguments)?;
+/// The format of errors before the configuration is loaded. Only `serve` has a log; the other commands answer people.
+fn early_format() -> LogFormat {
+    let commands = ["config", "store", "passwd", "help"];
+    let is_command = |first: OsString| commands.iter().any(|command| first == *command);
+    match env::args_os().nth(1).is_some_and(is_command) {
+        true => LogFormat::Text,
+        false => config::early_log_format(env::args_os().skip(1)),
+    }
+}
+
+/// Writes an error of the command line, or the help or the version.
+fn usage_error(error: &clap::Error, format: LogFormat) -> ExitCode {
+    if format == LogFormat::Text || !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let text = text.trim_end();
+    eprint(&server::failure_line(format, text.strip_prefix("error: ").unwrap_or(text), EXIT_CONFIGURATION));
+    ExitCode::from(EXIT_CONFIGURATION)
+}
+
+/// Runs the broker. `format` becomes that of its configuration.
+fn serve(arguments: Arguments, format: &mut LogFormat) -> anyhow::Result<()> {
+    server::exit_on_panic(*format);
+    let Loaded { config, .. } = config::load(&arguments)?;
+    *format = config.log.format;
     let _written_when_dropped = server::init_logging(&config.log)?;
-    server::exit_on_panic();
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
-    let server = Server::start(config)?;
+    let server = Server::start(config)?.reloading(arguments);
     let (status, shared, store) = (server.status(), server.shared(), server.store());
     let queries = server.queries();
     let handles = BrokerHandles { status, shared, durability, store, queries, data };
@@ -115,17 +144,20 @@ fn description(error: &anyhow::Error) -> String {
 
 /// 2 for a wrong configuration, file, password or command line; errors of the broker and the store have their own
 /// codes.
-fn exit_code(error: &anyhow::Error) -> ExitCode {
+fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<ServerError>() {
-        ExitCode::from(error.exit_code())
+        error.exit_code()
     } else if let Some(error) = error.downcast_ref::<AdminError>() {
-        ExitCode::from(error.exit_code())
+        error.exit_code()
     } else if let Some(error) = error.downcast_ref::<StoreError>() {
-        ExitCode::from(error.exit_code())
+        error.exit_code()
     } else {
-        ExitCode::from(2)
+        EXIT_CONFIGURATION
     }
 }
+
+/// The exit code for a wrong configuration, file, password or command line.
+const EXIT_CONFIGURATION: u8 = 2;
 
 fn check(file: PathBuf) -> anyhow::Result<()> {
     let text = format!("{} is valid", file.display());

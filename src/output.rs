@@ -9,3 +9,8 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
         Ok(()) | Err(_) => Ok(()),
     }
 }
+
+/// Writes a line to standard error. If that is closed, the line can't be written.
+pub(crate) fn eprint(text: &str) {
+    let _written = io::stderr().write_all(format!("{text}\n").as_bytes());
+}

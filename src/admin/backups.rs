@@ -4,10 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use tracing::{error, info};
-
 use super::BrokerHandles;
-use crate::server::Status;
+use crate::server::{Status, log_line};
 use crate::store::{OpenError, Store};
 
 /// Makes backups of the running broker's store in its data directory, one at a time.
@@ -78,12 +76,14 @@ impl Backups {
             let made = backups.make(&store);
             *backups.lock() = match made {
                 Ok(directory) => {
-                    info!("backup completed: {}", directory.display());
+                    let place = directory.display().to_string();
+                    log_line!(BackupCompleted { directory = &*place }, "backup completed: {place}");
                     Progress::Done(directory)
                 }
                 Err(cause) => {
-                    error!("backup failed: {cause}");
-                    Progress::Failed(cause.to_string())
+                    let reason = cause.to_string();
+                    log_line!(BackupFailed { reason = &*reason }, "backup failed: {reason}");
+                    Progress::Failed(reason)
                 }
             };
         };

@@ -4,7 +4,7 @@ use super::snapshot::Snapshot;
 use crate::broker::DropReason;
 use crate::codec::PacketType;
 use crate::config::Durability;
-use crate::server::LatencyHistogram;
+use crate::server::{LatencyHistogram, dropped_lines};
 
 /// One metric and the source of its values. No label has a value that a client chooses.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +128,11 @@ pub const METRICS: &[Metric] = &[
         "oncemq_probes_total",
         "Network Connections without MQTT, such as health checks: closed before any data, reset in the TLS handshake, or a plain HTTP request to a WebSocket listener.",
         |all| all.traffic(|traffic| traffic.probes),
+    ),
+    Metric::counter(
+        "oncemq_log_lines_dropped_total",
+        "Log lines lost because standard error was not read fast enough.",
+        |_| dropped_lines(),
     ),
     Metric::counter(
         "oncemq_write_timeouts_total",

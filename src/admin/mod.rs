@@ -25,13 +25,13 @@ use tokio::runtime::Builder;
 use tokio::select;
 use tokio::sync::oneshot;
 use tokio::time::interval;
-use tracing::{error, info, warn};
 
 pub use backups::PROCESS_HEADER;
 pub use metric::{Kind, METRICS, Metric};
 pub use snapshot::BrokerHandles;
 
 use crate::config;
+use crate::server::log_line;
 use backups::Backups;
 use clients::Clients;
 use exporter::Exporter;
@@ -72,12 +72,17 @@ pub fn start(settings: &config::Admin, handles: BrokerHandles) -> Result<Option<
     }
     match AdminListener::start(settings.address, handles) {
         Ok(listener) => {
-            info!("admin listener started: http://{}", listener.address());
+            let url = format!("http://{}", listener.address());
+            log_line!(AdminStarted { url = &*url }, "admin listener started: {url}");
             Ok(Some(listener))
         }
         Err(source) if settings.required => Err(AdminError { address: settings.address, source }),
         Err(source) => {
-            warn!("running without the admin listener: cannot listen at {}: {source}", settings.address);
+            let address = settings.address;
+            log_line!(
+                AdminUnavailable { address = %address, reason = %source },
+                "running without the admin listener: cannot listen at {address}: {source}"
+            );
             Ok(None)
         }
     }
@@ -93,7 +98,7 @@ impl AdminListener {
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
             if let Err(error) = runtime.block_on(serve(socket, handles, stopped)) {
-                error!("admin listener failed: {error}");
+                log_line!(AdminFailed { reason = %error }, "admin listener failed: {error}");
             }
         })?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use crate::broker::detail::Detail;
 use crate::broker::directory::message::ShardMessage;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::fetch::Fetched;
@@ -105,6 +106,8 @@ pub enum Event {
         /// The connection.
         connection: ConnectionId,
     },
+    /// The details that the caller wants from now on, as [`Report`](crate::broker::Report)s; none at first.
+    DetailChanged(Box<Detail>),
     /// A query; answered by [`Action::Answer`](crate::broker::Action::Answer) in the same turn.
     Query(QueryId, Box<Query>),
     /// The broker shuts down: all connections are closed with 0x8B, and no new one is accepted.

@@ -3,6 +3,7 @@
 mod action;
 mod connection;
 mod counters;
+mod detail;
 mod directory;
 mod event;
 mod ids;
@@ -12,6 +13,7 @@ mod persistence;
 mod publish;
 mod query;
 mod report;
+mod report_detail;
 mod retained;
 mod sessions;
 mod settings;
@@ -25,6 +27,7 @@ mod tests;
 
 pub use action::Action;
 pub use counters::{Counters, DropReason};
+pub use detail::{ClientPattern, Detail, DetailLevel};
 pub use directory::message::ShardMessage;
 pub use directory::state::Shared;
 pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, Event, Peer, StoreRoom};
@@ -35,7 +38,7 @@ pub use persistence::fetch::{Fetch, Fetched};
 pub use persistence::record::{Addressed, Deduplicated, InsteadOf, Record, RetainedChange, WillState};
 pub use persistence::recovery::{Recovered, RecoveredSession, Recovery};
 pub use query::{Answer, ClientView, ConnectionView, PAGE_MAX, Page, PageRequest, Query, QueryId, SubscriptionView};
-pub use report::{ClientLabel, Report};
+pub use report::{ClientLabel, FilterAnswer, PublishedMessage, Report, SessionChange, WillOutcome};
 pub use settings::{QueueOverflow, Settings};
 pub use shard::Shard;
 

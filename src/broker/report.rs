@@ -1,9 +1,10 @@
 use bytestring::ByteString;
 
 use crate::broker::ids::ConnectionId;
-use crate::codec::{ClientId, ReasonCode};
+use crate::codec::{ClientId, Qos, ReasonCode};
+use crate::routing::ShardId;
 
-/// An event for the log: one line each.
+/// An event for the log. The last ones are details: they are built only while [`Detail`](crate::broker::Detail) asks for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
     /// A client is connected.
@@ -75,6 +76,112 @@ pub enum Report {
         /// Why the messages are dropped.
         reason: crate::broker::DropReason,
     },
+    /// A detail: a PUBLISH that the client may send was handled.
+    Published {
+        /// The client and the message.
+        message: Box<PublishedMessage>,
+        /// The Reason Code of the answer; at QoS 0, of the answer that a higher QoS would get.
+        reason_code: ReasonCode,
+        /// Whether it repeats an earlier message by its `dedup-id`, and so was not delivered again.
+        duplicate: bool,
+        /// The number of Sessions that it was sent to or queued for.
+        receivers: usize,
+    },
+    /// A detail: a SUBSCRIBE was handled.
+    Subscribed {
+        /// The client.
+        client: ClientLabel,
+        /// The answer to each filter, in the order of the packet.
+        answers: Vec<FilterAnswer>,
+    },
+    /// A detail: an UNSUBSCRIBE was handled.
+    Unsubscribed {
+        /// The client.
+        client: ClientLabel,
+        /// The answer to each filter, in the order of the packet.
+        answers: Vec<FilterAnswer>,
+    },
+    /// A detail: a Session changed.
+    Session {
+        /// Its client.
+        client: ClientLabel,
+        /// The change.
+        change: SessionChange,
+    },
+    /// A detail: a Will was published or discarded.
+    Will {
+        /// Its client.
+        client: ClientLabel,
+        /// The Will Topic.
+        topic: ByteString,
+        /// What happened to it.
+        outcome: WillOutcome,
+    },
+}
+
+/// A PUBLISH, without its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedMessage {
+    /// The publisher.
+    pub client: ClientLabel,
+    /// The Topic Name.
+    pub topic: ByteString,
+    /// QoS.
+    pub qos: Qos,
+    /// RETAIN.
+    pub retain: bool,
+    /// The size of the payload.
+    pub bytes: usize,
+}
+
+/// The answer to one filter of a SUBSCRIBE or UNSUBSCRIBE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterAnswer {
+    /// The Topic Filter, with the ShareName of a Shared Subscription.
+    pub filter: String,
+    /// Its Reason Code; for SUBSCRIBE, the granted QoS.
+    pub reason_code: ReasonCode,
+}
+
+/// A change of a Session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionChange {
+    /// It is new.
+    Created,
+    /// Its client connected again.
+    Resumed {
+        /// The QoS 1 and 2 messages that wait for the client.
+        queued: usize,
+    },
+    /// Another connection took it from its connection.
+    TakenOver,
+    /// It moved to the shard of its client's new connection.
+    Moved {
+        /// The new shard.
+        to: ShardId,
+    },
+    /// Its Session Expiry Interval passed.
+    Expired,
+    /// It ended for another cause.
+    Ended {
+        /// The cause.
+        cause: &'static str,
+    },
+}
+
+/// What happened to a Will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WillOutcome {
+    /// It was published.
+    Published {
+        /// The number of Sessions that it was sent to or queued for.
+        receivers: usize,
+    },
+    /// It was discarded.
+    Discarded {
+        /// The cause.
+        cause: &'static str,
+    },
 }
 
 /// The client that a log line is about.
@@ -88,4 +195,6 @@ pub struct ClientLabel {
     pub address: Option<std::net::SocketAddr>,
     /// The listener.
     pub listener: Option<std::sync::Arc<str>>,
+    /// The protocol version, once CONNECT has been read: `3.1`, `3.1.1` or `5.0`.
+    pub version: Option<&'static str>,
 }

@@ -8,6 +8,7 @@ use crate::broker::connection::state::{Connection, Phase};
 use crate::broker::connection::table::Connections;
 use crate::broker::connection::waiting::{FlowControl, ReadyTask};
 use crate::broker::counters::Counters;
+use crate::broker::detail::Detail;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::directory::state::Shared;
 use crate::broker::event::{Event, StoreRoom};
@@ -40,6 +41,10 @@ pub struct Shard {
     pub(super) lifecycle: Lifecycle,
     pub(super) timers: Timers,
     pub(super) counters: Counters,
+    /// The details that are reported.
+    pub(super) detail: Detail,
+    /// The number of receivers of the last accepted message.
+    pub(super) receivers: usize,
     /// Generates Client Identifiers and message identities.
     pub(super) identifiers: IdentifierSource,
 
@@ -74,6 +79,8 @@ impl Shard {
             lifecycle: Lifecycle::default(),
             timers: Timers::default(),
             counters: Counters::default(),
+            detail: Detail::default(),
+            receivers: 0,
             identifiers: IdentifierSource::new(id, identifier_seed, shared.run),
             connections: Connections::default(),
             flow: FlowControl::default(),
@@ -119,6 +126,7 @@ impl Shard {
             Event::StoreCongestion(congested) => self.flow.set_store_congested(congested),
             Event::ShardCongestion { shard, congested } => self.flow.set_full(shard, congested),
             Event::PeerClosed { connection } => self.on_peer_closed(connection, turn),
+            Event::DetailChanged(detail) => self.set_detail(*detail),
             Event::Query(id, query) => self.on_query(id, &query, turn),
             Event::ShuttingDown => self.on_shutting_down(turn),
         }

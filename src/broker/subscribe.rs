@@ -7,6 +7,7 @@ use foldhash::quality::RandomState;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::ingress::Denial;
+use crate::broker::report::Report;
 use crate::broker::retained::replay::{Granted, Replay};
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{
@@ -35,6 +36,11 @@ impl Shard {
             answer.as_ref().map_or_else(|reason_code| *reason_code, |granted| granted_code(granted.options.qos))
         };
         let reason_codes: Vec<ReasonCode> = answers.iter().map(reason_code).collect();
+        if self.detail.is_on() {
+            let filters = subscribe.subscriptions.iter().map(|subscription| &subscription.filter);
+            let report = |client, answers| Report::Subscribed { client, answers };
+            self.report_filters(slot, filters.zip(reason_codes.iter().copied()), report, turn);
+        }
         let subscriptions = last_of_each_filter(answers.into_iter().flatten());
         let subscription_id = subscribe.subscription_id;
         let wait = if subscriptions.is_empty() {
@@ -181,6 +187,10 @@ impl Shard {
                     removed.push(filter.detached());
                 }
             }
+        }
+        if self.detail.is_on() {
+            let report = |client, answers| Report::Unsubscribed { client, answers };
+            self.report_filters(slot, unsubscribe.filters.iter().zip(reason_codes.iter().copied()), report, turn);
         }
         if let Some(entry) = self.sessions.get_mut(slot) {
             removed.iter().for_each(|filter| entry.replays.cancel(filter));

@@ -38,6 +38,7 @@ fn the_reference_file_names_every_setting() {
     known.extend(schema::keys("listeners").iter().map(|key| format!("listeners[2].{key}")));
     known.extend(schema::keys("listeners.tls").iter().map(|key| format!("listeners[2].tls.{key}")));
     known.insert("durability_rules[0]".to_owned());
+    known.insert("log.clients[0]".to_owned());
     known.extend(schema::keys("durability_rules").iter().map(|key| format!("durability_rules[0].{key}")));
     for index in 0..3 {
         known.extend([format!("listeners[{index}]"), format!("listeners[{index}].address")]);
@@ -56,6 +57,7 @@ fn every_value_in_the_reference_file_is_the_default() {
     assert!(config.security.password_file.take().is_some());
     assert!(config.security.acl_file.take().is_some());
     assert!(config.mqtt.response_information.take().is_some());
+    assert_eq!(std::mem::take(&mut config.log.clients), ["sensor-*"]);
     assert!(config.mqtt.server_reference.take().is_some());
     assert!(config.mqtt.dead_letter_topic.take().is_some());
     assert_eq!(config, Config::default());

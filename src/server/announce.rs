@@ -1,13 +1,33 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::{ListenAddress, Listener, Transport};
+use crate::config::{ListenAddress, Listener, LogFormat, Transport};
+use crate::server::LogEvent;
+use crate::server::log::json_line;
 
 /// A listener and its bound address; a Unix socket has none.
 pub(super) type Listening = (Listener, Option<SocketAddr>);
 
-/// Writes the addresses of the listeners, and two commands that exchange a message through one of them.
-pub(super) fn announce(listeners: &[Listening], output: &mut impl io::Write) -> io::Result<()> {
+/// Writes the addresses of the listeners, and two commands that exchange a message through one of them. As JSON, one line for each listener.
+pub(super) fn announce(listeners: &[Listening], format: LogFormat, output: &mut impl io::Write) -> io::Result<()> {
+    let text = match format {
+        LogFormat::Text => text(listeners),
+        LogFormat::Json => listeners.iter().map(|(listener, address)| json(listener, *address)).collect(),
+    };
+    output.write_all(text.as_bytes())?;
+    output.flush()
+}
+
+fn json(listener: &Listener, address: Option<SocketAddr>) -> String {
+    let url = url(listener, address);
+    let fields = [("listener", (*listener.label()).into()), ("url", url.as_str().into())];
+    let mut line =
+        json_line(LogEvent::Listening, &fields, &format!("OnceMQ {} listens at {url}", env!("CARGO_PKG_VERSION")));
+    line.push('\n');
+    line
+}
+
+fn text(listeners: &[Listening]) -> String {
     let mut text = format!("OnceMQ {} listens at\n", env!("CARGO_PKG_VERSION"));
     for (listener, address) in listeners {
         text.push_str(&format!("  {}\n", url(listener, *address)));
@@ -17,8 +37,7 @@ pub(super) fn announce(listeners: &[Listening], output: &mut impl io::Write) -> 
         text.push_str(&format!("  mosquitto_sub {options} -t 'hello' -v\n"));
         text.push_str(&format!("  mosquitto_pub {options} -t hello -m 'it works'\n"));
     }
-    output.write_all(text.as_bytes())?;
-    output.flush()
+    text
 }
 
 fn url(listener: &Listener, address: Option<SocketAddr>) -> String {
@@ -70,7 +89,7 @@ mod tests {
             (listener.clone(), Some(address))
         });
         let mut output = Vec::new();
-        announce(&listening.collect::<Vec<_>>(), &mut output).unwrap();
+        announce(&listening.collect::<Vec<_>>(), LogFormat::Text, &mut output).unwrap();
         String::from_utf8(output).unwrap()
     }
 

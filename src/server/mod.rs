@@ -10,12 +10,12 @@ mod clock;
 mod connection;
 mod error;
 mod listener;
-mod logging;
+mod log;
 mod queries;
+mod reload;
 mod report;
 mod settings;
 mod shard;
-mod shown;
 mod shutdown;
 mod status;
 mod store;
@@ -26,7 +26,6 @@ mod traffic;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::panic;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -37,12 +36,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tokio::{pin, select};
-use tracing::{error, info, warn};
 
 pub(crate) use clock::Clock;
 pub use error::{EXIT_PANIC, ServerError};
 pub use listener::TlsError;
-pub use logging::init as init_logging;
+pub(crate) use log::log_line;
+pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
 pub use queries::{Queries, QueryError};
 pub use status::{AdmissionCounts, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory};
@@ -50,11 +49,11 @@ pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::{self, Authenticator};
 use crate::broker::{Recovered, Shard, Shared};
-use crate::config::Config;
+use crate::config::{Arguments, Config};
 use crate::routing::ShardId;
 use crate::store::Store;
 use crate::timestamp::Timestamp;
-use listener::{Acceptor, Admission, BoundSocket, Endpoint, Places, Reloaded, TcpOptions};
+use listener::{Acceptor, Admission, BoundSocket, Endpoint, Places, TcpOptions};
 use shard::driver::Parts;
 use shard::mailbox::{Mail, Mailbox};
 use shard::task::MainHandle;
@@ -65,6 +64,8 @@ use store::handle::StoreHandle;
 #[derive(Debug)]
 pub struct Server {
     config: Config,
+    /// The command line from which the configuration is loaded again; `None`: it isn't.
+    arguments: Option<Arguments>,
     clock: Clock,
     shared: Arc<Shared>,
     status: Arc<Status>,
@@ -104,9 +105,15 @@ impl Server {
             failures,
             listeners,
             config,
+            arguments: None,
         };
         server.start_shards(recovered, &ended_sender, &failures_sender).map_err(ServerError::Start)?;
         Ok(server)
+    }
+
+    /// Loads the settings of the log again on SIGHUP, from the same files and arguments.
+    pub fn reloading(self, arguments: Arguments) -> Self {
+        Self { arguments: Some(arguments), ..self }
     }
 
     /// The state and counters of the broker, for monitoring.
@@ -150,7 +157,11 @@ impl Server {
         self.shared.restore_deduplication(&deduplicated);
         let too_many = self.shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
         if !too_many.is_empty() {
-            warn!("{} retained messages in the store exceed the limits and are discarded", too_many.len());
+            let count = too_many.len();
+            log_line!(
+                RetainedDiscarded { count },
+                "{count} retained messages in the store exceed the limits and are discarded"
+            );
         }
         let mut restored: Vec<Vec<_>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
         for (number, session) in sessions.into_iter().enumerate() {
@@ -172,6 +183,7 @@ impl Server {
                 mailboxes: Arc::clone(&self.mailboxes),
                 shared: Arc::clone(&self.shared),
                 store: self.store_handle(number, failures),
+                detail: log::detail(&self.config.log),
                 restored: restored.get_mut(usize::from(number)).map(std::mem::take).unwrap_or_default(),
                 orphans: std::mem::take(&mut orphans),
             };
@@ -202,13 +214,18 @@ impl Server {
 
         let mut seconds = interval(Duration::from_secs(1));
         let mut failure = None;
+        let mut log = self.config.log.clone();
         loop {
             select! {
                 request = signals.next() => match request {
                     Request::Stop => break,
-                    Request::Reload => self.reload(&endpoints),
+                    Request::Reload => self.reload(&endpoints, &mut log),
                 },
-                _ = seconds.tick() => self.status.publish_listeners(self.admission.counts()),
+                _ = seconds.tick() => {
+                    self.status.publish_listeners(self.admission.counts());
+                    log::summarize(self.clock.read().now);
+                    log::report_dropped();
+                }
                 Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),
                 Some(cause) = self.failures.recv() => {
                     failure = Some(cause);
@@ -218,9 +235,10 @@ impl Server {
         }
         self.status.set_stopping();
         notify(&[sd_notify::NotifyState::Stopping]);
-        info!("stopping: no new connections are accepted, and all clients are disconnected");
+        log_line!(Stopping {}, "stopping: no new connections are accepted, and all clients are disconnected");
         drop(accept_tasks);
         self.drain(signals.stop()).await?;
+        log::summarize(Timestamp::NEVER);
         if let Some(store) = &self.store {
             store.close();
         }
@@ -229,12 +247,13 @@ impl Server {
 
     fn announce(&self) {
         let listening = |(endpoint, socket): &(Arc<Endpoint>, BoundSocket)| {
-            info!("listener {} is open", endpoint.name);
+            let name = &*endpoint.name;
+            log_line!(ListenerOpen { listener = name }, "listener {name} is open");
             (endpoint.settings().clone(), socket.address())
         };
         let listeners = self.listeners.iter().map(listening).collect::<Vec<_>>();
         // Standard output may be closed: the broker runs without it.
-        let _ = announce::announce(&listeners, &mut io::stdout().lock());
+        let _ = announce::announce(&listeners, self.config.log.format, &mut io::stdout().lock());
     }
 
     /// Starts a task for each listener. Dropping the set ends the tasks and closes their sockets.
@@ -247,28 +266,6 @@ impl Server {
             accept_tasks.spawn_local(async move { acceptor.watch(endpoint, socket).await });
         }
         Ok(accept_tasks)
-    }
-
-    /// Reloads certificates, password file and ACL file. A file that can't be used is logged, and the previous contents stay in force.
-    fn reload(&self, endpoints: &[Arc<Endpoint>]) {
-        if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
-            notify(&[sd_notify::NotifyState::Reloading, now]);
-        }
-        for endpoint in endpoints {
-            match endpoint.reload() {
-                Ok(Reloaded::Certificates) => info!("listener {}: reloaded the certificates", endpoint.name),
-                Ok(Reloaded::Nothing) => {}
-                Err(error) => error!("listener {}: kept the previous certificates: {error}", endpoint.name),
-            }
-        }
-        match self.authentication.reload() {
-            Ok(()) => {
-                info!("reloaded the password file and the ACL file");
-                self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::AccessReloaded));
-            }
-            Err(error) => error!("kept the previous password file and ACL file: {error}"),
-        }
-        notify(&[sd_notify::NotifyState::Ready]);
     }
 
     /// Disconnects every client, and waits until all connections are closed, at most for `server.drain_timeout`. A second signal ends
@@ -285,22 +282,13 @@ impl Server {
         pin!(all_ended);
         select! {
             result = &mut all_ended => match result {
-                Ok(()) => info!("stopped"),
-                Err(_) => warn!("stopped: some clients took longer than server.drain_timeout"),
+                Ok(()) => log_line!(Stopped {}, "stopped"),
+                Err(_) => log_line!(DrainTimedOut {}, "stopped: some clients took longer than server.drain_timeout"),
             },
             () = stop_at_once => return Err(ServerError::Interrupted),
         }
         Ok(())
     }
-}
-
-/// Makes a panic of any thread end the process with [`EXIT_PANIC`], because the state of a shard is undefined after a panic.
-pub fn exit_on_panic() {
-    let print = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        print(info);
-        std::process::exit(i32::from(EXIT_PANIC));
-    }));
 }
 
 /// Listens at the addresses of all listeners.
@@ -331,7 +319,7 @@ fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerErro
 /// Notifies systemd, if it started the process with `Type=notify`.
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(false, states) {
-        warn!("systemd was not notified: {error}");
+        log_line!(SystemdNotNotified { reason = %error }, "systemd was not notified: {error}");
     }
 }
 

@@ -1,98 +1,251 @@
+use std::borrow::Cow;
 use std::fmt;
-use std::time::Duration;
+use std::net::SocketAddr;
 
-use tracing::{debug, error, info, warn};
+use tracing::field::{DisplayValue, display};
 
-use super::shown::Shown;
-use crate::broker::{ClientLabel, Report};
+use crate::broker::{ClientLabel, FilterAnswer, PublishedMessage, Report, SessionChange, WillOutcome};
+use crate::codec::ReasonCode;
+use crate::server::LogEvent;
+use crate::server::log::{Whom, allows, cut, cut_text, log_line};
 use crate::timestamp::Timestamp;
 
-/// Writes the broker's reports to the log.
+/// Writes a line about one client, with its fields: `client_line!(EventName, client, { field = value }, "sentence")`.
+macro_rules! client_line {
+    ($event:ident, $client:expr, { $($fields:tt)* }, $($sentence:tt)+) => {{
+        let names = $crate::server::report::Names::of($client);
+        $crate::server::log::log_line!(
+            $event {
+                client_id = names.client_id.as_deref(),
+                user = names.user.as_deref(),
+                address = names.address,
+                listener = names.listener,
+                protocol_version = names.version,
+                $($fields)*
+            },
+            $($sentence)+
+        );
+    }};
+}
+pub(in crate::server) use client_line;
+
+/// Writes a report of the broker to the log.
 ///
-/// Reports that any client can cause (refusals, denials, drops) are limited to [`LINES_PER_SECOND_MAX`]. A line gives the number of
-/// suppressed ones.
-#[derive(Debug, Default)]
-pub(super) struct Reporter {
-    budget: LineBudget,
+/// Lines that any client can cause (refusals, denials, drops) are limited, each event by itself. Details are not: they are written by
+/// request.
+pub(super) fn write(report: &Report, now: Timestamp) {
+    let may_write = |event, client| allows(event, Whom::from(client), now);
+    match report {
+        Report::Connected { client, version, clean_start, session_present, keep_alive, .. } => {
+            write_connected(client, version, (*clean_start, *session_present), *keep_alive);
+        }
+        Report::Silent { client, cause } => {
+            let ClientLabel { address, listener, .. } = client;
+            let reason = cut_text(cause);
+            log_line!(
+                Probed { address = address.map(display), listener = listener.as_deref(), reason = &*reason },
+                "{}: probe: {reason} before it sent anything",
+                Label(client)
+            );
+        }
+        Report::Disconnected { client, reason_code, cause } => {
+            let (code, cause) = (reason_code.number(), cut_text(cause));
+            client_line!(
+                ClientDisconnected,
+                client,
+                { reason_code = code, reason = &*cause },
+                "{} disconnected: {cause} (0x{code:02X})",
+                Label(client)
+            );
+        }
+        Report::Refused { client, reason_code, cause } => {
+            if may_write(LogEvent::ClientRefused, client) {
+                let (code, cause) = (reason_code.number(), cut_text(cause));
+                client_line!(
+                    ClientRefused,
+                    client,
+                    { reason_code = code, reason = &*cause },
+                    "{} refused: {cause} (0x{code:02X})",
+                    Label(client)
+                );
+            }
+        }
+        Report::Denied { client, packet, topic, reason_code, rule } => {
+            if may_write(LogEvent::PacketDenied, client) {
+                let (code, topic, rule) = (reason_code.number(), cut(topic), cut_text(rule));
+                client_line!(
+                    PacketDenied,
+                    client,
+                    { packet, topic = &*topic, reason_code = code, rule = &*rule },
+                    "{} denied: {packet} {topic:?}: {rule} (0x{code:02X})",
+                    Label(client)
+                );
+            }
+        }
+        Report::Unreadable { client, sequence, cause } => {
+            if may_write(LogEvent::MessageUnreadable, client) {
+                let cause = cut_text(cause);
+                client_line!(
+                    MessageUnreadable,
+                    client,
+                    { sequence, reason = &*cause },
+                    "{}: dropped message {sequence}, which can't be read from the store: {cause}",
+                    Label(client)
+                );
+            }
+        }
+        Report::Dropping { client, reason } => {
+            if may_write(LogEvent::MessagesDropped, client) {
+                let reason = reason.name();
+                client_line!(MessagesDropped, client, { reason }, "{}: dropping messages: {reason}", Label(client));
+            }
+        }
+        Report::Published { message, reason_code, duplicate, receivers } => {
+            write_published(message, *reason_code, *duplicate, *receivers);
+        }
+        Report::Subscribed { client, answers } => write_subscribed(client, answers),
+        Report::Unsubscribed { client, answers } => write_unsubscribed(client, answers),
+        Report::Session { client, change } => write_session(client, *change),
+        Report::Will { client, topic, outcome } => write_will(client, topic, *outcome),
+    }
 }
 
-impl Reporter {
-    pub(super) fn report(&mut self, report: &Report, now: Timestamp) {
-        match report {
-            Report::Connected { client, version, clean_start, session_present, keep_alive, .. } => info!(
-                "{} connected: MQTT {version}, {} session, keep alive {keep_alive} s",
-                Label(client),
-                match (clean_start, session_present) {
-                    (true, _) => "clean",
-                    (false, true) => "stored",
-                    (false, false) => "new",
-                },
-            ),
-            Report::Silent { client, cause } => debug!("{}: probe: {cause} before it sent anything", Label(client)),
-            Report::Disconnected { client, reason_code, cause } => {
-                info!("{} disconnected: {cause} (0x{:02X})", Label(client), reason_code.number());
-            }
-            Report::Refused { client, reason_code, cause } => {
-                if self.budget.allows(now) {
-                    warn!("{} refused: {cause} (0x{:02X})", Label(client), reason_code.number());
-                }
-            }
-            Report::Denied { client, packet, topic, reason_code, rule } => {
-                if self.budget.allows(now) {
-                    let code = reason_code.number();
-                    warn!("{} denied: {packet} {}: {rule} (0x{code:02X})", Label(client), Shown(topic));
-                }
-            }
-            Report::Unreadable { client, sequence, cause } => {
-                if self.budget.allows(now) {
-                    error!(
-                        "{}: dropped message {sequence}, which can't be read from the store: {cause}",
-                        Label(client)
-                    );
-                }
-            }
-            Report::Dropping { client, reason } => {
-                if self.budget.allows(now) {
-                    warn!("{}: dropping messages: {}", Label(client), reason.name());
-                }
-            }
+fn write_connected(client: &ClientLabel, version: &str, (clean_start, session_present): (bool, bool), keep_alive: u16) {
+    let session = match (clean_start, session_present) {
+        (true, _) => "clean",
+        (false, true) => "stored",
+        (false, false) => "new",
+    };
+    client_line!(
+        ClientConnected,
+        client,
+        { clean_start, session_present, keep_alive },
+        "{} connected: MQTT {version}, {session} session, keep alive {keep_alive} s",
+        Label(client),
+    );
+}
+
+fn write_published(message: &PublishedMessage, reason_code: ReasonCode, duplicate: bool, receivers: usize) {
+    let PublishedMessage { client, topic, qos, retain, bytes } = message;
+    let (topic, qos, code) = (cut(topic), qos.level(), reason_code.number());
+    client_line!(
+        MessagePublished,
+        client,
+        { topic = &*topic, qos, retain, bytes, receivers, reason_code = code, duplicate },
+        "{} published {topic:?}: QoS {qos}{}, {bytes} bytes, receivers: {receivers}{} (0x{code:02X})",
+        Label(client),
+        if *retain { ", RETAIN" } else { "" },
+        if duplicate { ", a repeat by its dedup-id" } else { "" },
+    );
+}
+
+fn write_subscribed(client: &ClientLabel, answers: &[FilterAnswer]) {
+    for FilterAnswer { filter, reason_code } in answers {
+        let (topic, code) = (cut(filter), reason_code.number());
+        let granted = match reason_code.is_error() {
+            true => "refused".to_owned(),
+            false => format!("granted QoS {code}"),
+        };
+        client_line!(
+            FilterSubscribed,
+            client,
+            { topic = &*topic, reason_code = code },
+            "{} SUBSCRIBE {topic:?}: {granted} (0x{code:02X})",
+            Label(client)
+        );
+    }
+}
+
+fn write_unsubscribed(client: &ClientLabel, answers: &[FilterAnswer]) {
+    for FilterAnswer { filter, reason_code } in answers {
+        let (topic, code) = (cut(filter), reason_code.number());
+        client_line!(
+            FilterUnsubscribed,
+            client,
+            { topic = &*topic, reason_code = code },
+            "{} UNSUBSCRIBE {topic:?}: {} (0x{code:02X})",
+            Label(client),
+            reason_code.name()
+        );
+    }
+}
+
+fn write_session(client: &ClientLabel, change: SessionChange) {
+    let label = Label(client);
+    match change {
+        SessionChange::Created => client_line!(SessionCreated, client, {}, "{label}: new Session"),
+        SessionChange::Resumed { queued } => {
+            client_line!(SessionResumed, client, { queued }, "{label}: Session resumed, queued messages: {queued}");
+        }
+        SessionChange::TakenOver => {
+            client_line!(SessionTakenOver, client, {}, "{label}: Session taken over by another connection");
+        }
+        SessionChange::Moved { to } => {
+            client_line!(SessionMoved, client, { shard = to.0 }, "{label}: Session moved to shard {}", to.0);
+        }
+        SessionChange::Expired => {
+            client_line!(SessionExpired, client, {}, "{label}: Session ended: its Session Expiry Interval has passed");
+        }
+        SessionChange::Ended { cause } => {
+            client_line!(SessionEnded, client, { reason = cause }, "{label}: Session ended: {cause}");
         }
     }
 }
 
-/// Limits the lines of one kind to [`LINES_PER_SECOND_MAX`].
-#[derive(Debug, Default)]
-pub(super) struct LineBudget {
-    second: Timestamp,
-    lines: u64,
-}
-
-impl LineBudget {
-    /// Whether one more line may be written. At the first call after the end of a second, logs the number of lines suppressed in it.
-    pub(super) fn allows(&mut self, now: Timestamp) -> bool {
-        if now.since(self.second) >= Duration::from_secs(1) {
-            if self.lines > LINES_PER_SECOND_MAX {
-                warn!("suppressed {} log lines of this kind", self.lines - LINES_PER_SECOND_MAX);
-            }
-            *self = Self { second: now, lines: 0 };
-        }
-        self.lines += 1;
-        self.lines <= LINES_PER_SECOND_MAX
+fn write_will(client: &ClientLabel, topic: &str, outcome: WillOutcome) {
+    let topic = cut(topic);
+    match outcome {
+        WillOutcome::Published { receivers } => client_line!(
+            WillPublished,
+            client,
+            { topic = &*topic, receivers },
+            "{}: Will published to {topic:?}, receivers: {receivers}",
+            Label(client)
+        ),
+        WillOutcome::Discarded { cause } => client_line!(
+            WillDiscarded,
+            client,
+            { topic = &*topic, reason = cause },
+            "{}: Will for {topic:?} discarded: {cause}",
+            Label(client)
+        ),
     }
 }
 
-/// Formats a client for the log.
-struct Label<'a>(&'a ClientLabel);
+/// The names of a client, as fields of a line.
+#[derive(Debug)]
+pub(in crate::server) struct Names<'a> {
+    pub(in crate::server) client_id: Option<Cow<'a, str>>,
+    pub(in crate::server) user: Option<Cow<'a, str>>,
+    pub(in crate::server) address: Option<DisplayValue<SocketAddr>>,
+    pub(in crate::server) listener: Option<&'a str>,
+    pub(in crate::server) version: Option<&'static str>,
+}
+
+impl<'a> Names<'a> {
+    pub(in crate::server) fn of(label: &'a ClientLabel) -> Self {
+        Self {
+            client_id: label.client_id.as_ref().map(|client_id| cut(client_id.as_str())),
+            user: label.user.as_deref().map(cut),
+            address: label.address.map(display),
+            listener: label.listener.as_deref(),
+            version: label.version,
+        }
+    }
+}
+
+/// Formats a client for the log. Strings that the client chose are cut, quoted and escaped, so that they can't forge a line.
+pub(in crate::server) struct Label<'a>(pub(in crate::server) &'a ClientLabel);
 
 impl fmt::Display for Label<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ClientLabel { client_id, user, address, listener } = self.0;
+        let ClientLabel { client_id, user, address, listener, version: _ } = self.0;
         match client_id {
-            Some(client_id) => write!(formatter, "client {}", Shown(client_id.as_str()))?,
+            Some(client_id) => write!(formatter, "client {:?}", cut(client_id.as_str()))?,
             None => write!(formatter, "client without Client Identifier")?,
         }
         if let Some(user) = user {
-            write!(formatter, " user {}", Shown(user))?;
+            write!(formatter, " user {:?}", cut(user))?;
         }
         if let Some(address) = address {
             write!(formatter, " from {address}")?;
@@ -104,21 +257,10 @@ impl fmt::Display for Label<'_> {
     }
 }
 
-/// Lines per second and [`LineBudget`]: about a gigabyte of log per day.
-const LINES_PER_SECOND_MAX: u64 = 100;
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::codec::ClientId;
-
-    #[test]
-    fn the_budget_is_renewed_every_second() {
-        let mut budget = LineBudget::default();
-        let allowed = (0..1_000).filter(|_| budget.allows(Timestamp(5_000))).count();
-        assert_eq!(allowed as u64, LINES_PER_SECOND_MAX);
-        assert!(budget.allows(Timestamp(6_000)));
-    }
 
     #[test]
     fn a_client_identifier_cannot_forge_a_line() {
@@ -127,7 +269,20 @@ mod tests {
             user: Some("u".into()),
             address: Some("192.0.2.1:5".parse().unwrap()),
             listener: Some("tcp".into()),
+            version: Some("5.0"),
         };
         assert_eq!(Label(&label).to_string(), r#"client "a\nb" user "u" from 192.0.2.1:5 at tcp"#);
+    }
+
+    #[test]
+    fn a_long_client_identifier_and_user_are_cut() {
+        let label = ClientLabel {
+            client_id: Some(ClientId("c".repeat(65_535).into())),
+            user: Some("u".repeat(300).into()),
+            ..ClientLabel::default()
+        };
+        let (c, u) = ("c".repeat(256), "u".repeat(256));
+        let expected = format!("client \"{c}… (65535 bytes)\" user \"{u}… (300 bytes)\"");
+        assert_eq!(Label(&label).to_string(), expected);
     }
 }

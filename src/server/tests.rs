@@ -13,7 +13,7 @@ use super::test_client::{Client, VERSION, encoded, publish};
 use super::*;
 use crate::auth::{Existing, set_password};
 use crate::codec::{ClientPacket, Connect, PacketId, Publish, Qos, ReasonCode, ServerPacket};
-use crate::config::{AllowAnonymous, Durability, Listener};
+use crate::config::{AllowAnonymous, Durability, Listener, Log};
 use crate::topic::TopicName;
 
 struct Running {
@@ -160,12 +160,12 @@ fn passwords_are_verified_and_a_reload_changes_the_access_rights_of_a_connected_
         };
         assert!(!may_publish().await);
         fs::write(&acl, "user sensor\ntopic readwrite t\n").unwrap();
-        running.server.reload(&running.endpoints);
+        running.server.reload(&running.endpoints, &mut Log::default());
         while !may_publish().await {
             sleep(Duration::from_millis(10)).await;
         }
         fs::write(&acl, "nonsense\n").unwrap();
-        running.server.reload(&running.endpoints);
+        running.server.reload(&running.endpoints, &mut Log::default());
         sleep(Duration::from_millis(50)).await;
         assert!(may_publish().await);
         drop(client);

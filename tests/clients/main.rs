@@ -25,6 +25,8 @@ mod limits;
 #[cfg(test)]
 mod listeners;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod mosquitto;
 #[cfg(test)]
 mod movement;

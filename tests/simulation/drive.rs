@@ -170,6 +170,12 @@ impl World {
                 self.fail(client, format!("message {sequence} can't be read: {cause}"));
             }
             Report::Dropping { .. } => {}
+            // Nobody asks for details.
+            Report::Published { .. }
+            | Report::Subscribed { .. }
+            | Report::Unsubscribed { .. }
+            | Report::Session { .. }
+            | Report::Will { .. } => self.fail(None, format!("a detail was reported: {report:?}")),
         }
     }
 

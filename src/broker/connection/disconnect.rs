@@ -8,7 +8,7 @@ use crate::broker::connection::cause::Cause;
 use crate::broker::connection::state::{Connection, Phase};
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::WillState;
-use crate::broker::report::Report;
+use crate::broker::report::{Report, SessionChange, WillOutcome};
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Connack, Disconnect, PacketType, ProtocolVersion, ReasonCode, ServerPacket};
 use crate::session::{self, Ended};
@@ -207,12 +207,18 @@ impl Shard {
         entry.detached_at = turn.now;
         entry.subscriber.set_connected(false);
         let delay = entry.will.as_ref().map_or(0, |will| will.will_delay_interval);
-        match action {
-            WillAction::Publish => {}
-            WillAction::PublishUndelayed if delay == 0 || !entry.is_durable() => {}
-            WillAction::PublishUndelayed | WillAction::Discard => entry.will = None, // [MQTT-3.1.2-10]
+        let discarded = match action {
+            WillAction::Publish => None,
+            WillAction::PublishUndelayed if delay == 0 || !entry.is_durable() => None,
+            WillAction::PublishUndelayed => entry.will.take().zip(Some("its client connected again in time")),
+            WillAction::Discard => entry.will.take().zip(Some("normal disconnection")), // [MQTT-3.1.2-10]
+        };
+        if let Some((will, cause)) = discarded {
+            self.report_will(slot, &will, WillOutcome::Discarded { cause }, turn);
         }
+        let Some(entry) = self.sessions.get(slot) else { return };
         if !entry.is_durable() {
+            self.report_session(slot, SessionChange::Ended { cause: "its connection ended" }, turn);
             return self.end_session(slot, turn);
         }
         let will = WillState::of(entry.will_at().filter(|at| *at > turn.now));

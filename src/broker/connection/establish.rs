@@ -10,7 +10,7 @@ use crate::broker::directory::claim::{Claim, Claimant};
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::sys::{check_sys, is_sys};
-use crate::broker::report::Report;
+use crate::broker::report::{Report, SessionChange};
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::limits::PACKET_SIZE_MAX;
@@ -99,6 +99,9 @@ impl Shard {
             properties: self.connack_properties(id, slot, &connecting, keep_alive),
         };
         self.report_connected(id, &connecting.connect, session_present, turn);
+        let queued = self.sessions.get(slot).map_or(0, |entry| entry.session.queued().0);
+        let change = if session_present { SessionChange::Resumed { queued } } else { SessionChange::Created };
+        self.report_session(slot, change, turn);
         let link = Box::new(self.link(&connecting.connect));
         let connack = Box::new(fit(connack, &connecting.connect));
         self.drive(slot, session::Event::Connected { link, connack, wait }, turn);

@@ -232,6 +232,7 @@ impl Connection {
             user: self.identity.user.clone(),
             address: self.identity.peer.address,
             listener: Some(Arc::clone(&self.identity.peer.listener)),
+            version: self.client_id.as_ref().map(|_| self.version.name()),
         }
     }
 

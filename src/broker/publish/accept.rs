@@ -92,6 +92,7 @@ impl Shard {
             if let Some(granted) = receiver.delivery(publisher) {
                 self.distribute(&mut distribution, &receiver.subscriber, accepted.into_delivery(granted), turn);
             }
+            self.receivers = distribution.receivers;
             // Fast path: one transient receiver, nothing to persist.
             return Verdict::Answer { reason_code: distribution.reason_code(), wait: None };
         }
@@ -108,6 +109,7 @@ impl Shard {
                 self.distribute(&mut distribution, &receiver.subscriber, accepted.delivery(granted), turn);
             }
         }
+        self.receivers = distribution.receivers;
         let reason_code = distribution.reason_code();
         let copies = distribution.copies;
         if !may_need_record && copies.durable.is_empty() {

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use crate::broker::action::Action;
-use crate::broker::connection::state::Connection;
 use crate::broker::counters::DropReason;
 use crate::broker::persistence::fetch::{Fetch, Purpose};
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::pending_dead_letters::TooManyDropped;
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
-use crate::broker::report::{ClientLabel, Report};
+use crate::broker::report::Report;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Message, MessageProperties, MessageProperty};
 use crate::routing::{SessionKey, Subscriber};
@@ -76,7 +75,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         self.counters.dropped(DropReason::Unreadable, 1);
-        let client = self.label(slot);
+        let client = self.label_of_session(slot);
         turn.actions.push(Action::Report(Box::new(Report::Unreadable { client, sequence, cause })));
     }
 
@@ -95,17 +94,9 @@ impl Shard {
         }
         let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key) else { return };
         if !std::mem::replace(&mut entry.dropping, true) {
-            let client = self.label(slot);
+            let client = self.label_of_session(slot);
             turn.actions.push(Action::Report(Box::new(Report::Dropping { client, reason })));
         }
-    }
-
-    /// The client of the Session in `slot`, for the log.
-    fn label(&self, slot: usize) -> ClientLabel {
-        let Some(entry) = self.sessions.get(slot) else { return ClientLabel::default() };
-        let connection = entry.connection.and_then(|id| self.connection(id));
-        let label = connection.map(Connection::label).unwrap_or_default();
-        ClientLabel { client_id: Some(entry.subscriber.client_id.clone()), ..label }
     }
 }
 

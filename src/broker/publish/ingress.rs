@@ -60,6 +60,7 @@ impl Shard {
             instead_of: None,
         };
         let (packet_id, qos) = (application.packet_id, application.qos);
+        let published = if self.detail.is_on() { self.describe(id, &application) } else { None };
         let (verdict, duplicate) = self.accept_once(id, publisher, application, turn);
         let connection = self.connection(id)?;
         let can_refuse = connection.version.has_properties();
@@ -71,6 +72,9 @@ impl Shard {
             }
             Verdict::Full(blocked) | Verdict::Pending(blocked) => return Some(blocked),
         };
+        if let Some(published) = published {
+            self.report_published(published, reason_code, duplicate, turn);
+        }
         let packet_id = packet_id?;
         if reason_code == ReasonCode::QuotaExceeded && !can_refuse {
             self.end_for_limit(slot, (qos, packet_id), (reason_code, "no room for its retained message"), turn);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::broker::counters::DropReason;
 use crate::broker::persistence::record::{Record, WillState};
 use crate::broker::publish::delivery::SequencedDelivery;
+use crate::broker::report::SessionChange;
 use crate::broker::shard::{Shard, Turn};
 use crate::routing::Location;
 
@@ -40,6 +41,7 @@ impl Shard {
         let Some(entry) = self.sessions.get(slot).filter(|entry| entry.connection.is_none()) else { return };
         if entry.ends_at().is_some_and(|at| at <= turn.now) {
             self.counters.sessions_expired += 1;
+            self.report_session(slot, SessionChange::Expired, turn);
             return self.end_session(slot, turn);
         }
         if entry.will_at().is_some_and(|at| at <= turn.now) {

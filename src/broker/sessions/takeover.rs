@@ -9,6 +9,7 @@ use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::establish::GrantedClaim;
 use crate::broker::directory::claim::{Claim, Claimant, Holder};
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
+use crate::broker::report::{ClientLabel, SessionChange};
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::sessions::table::PendingClaim;
 use crate::broker::shard::{Shard, Turn};
@@ -39,6 +40,7 @@ impl Shard {
         };
         if let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) {
             self.counters.sessions_taken_over += 1;
+            self.report_session(slot, SessionChange::TakenOver, turn);
             let ending = Ending::taken_over(claimant.clean_start);
             self.end_connection(id, ending, turn); // [MQTT-3.1.4-3]
         }
@@ -63,6 +65,7 @@ impl Shard {
     fn end_for_clean_start(&mut self, claimant: Claimant, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let (prior, is_stored) = (entry.claim, entry.stored);
+        self.report_session(slot, SessionChange::Ended { cause: "CONNECT with Clean Start" }, turn);
         self.end_session(slot, turn);
         if is_stored && self.pipeline.unstable() > 0 {
             self.sessions.delay_departure(self.pipeline.last(), prior, claimant);
@@ -94,6 +97,12 @@ impl Shard {
         }
         if claimant.shard == self.id {
             return self.on_surrendered(claimant.claim, session, turn);
+        }
+        if let Some(entry) = &session
+            && self.detail.is_on()
+        {
+            let client = ClientLabel { client_id: Some(entry.subscriber.client_id.clone()), ..ClientLabel::default() };
+            self.report_change_of(client, SessionChange::Moved { to: claimant.shard }, turn);
         }
         let message = ShardMessage(ShardMessageKind::Surrendered { claim: claimant.claim, session });
         turn.actions.push(Action::Forward { shard: claimant.shard, message });

@@ -8,7 +8,7 @@ use crate::broker::persistence::record::InsteadOf;
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::refusal::Refusal;
-use crate::broker::report::{ClientLabel, Report};
+use crate::broker::report::{ClientLabel, Report, WillOutcome};
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::Will;
 use crate::session::Application;
@@ -34,11 +34,18 @@ impl Shard {
             deduplicated: None,
             instead_of: entry.stored.then_some(InsteadOf::Will(entry.subscriber.key)),
         };
-        match self.accept(&publisher, application(*will), turn) {
-            Verdict::Answer { reason_code, .. } if !reason_code.is_error() => {}
-            Verdict::Answer { .. } | Verdict::Full(_) | Verdict::Pending(_) => {
-                self.counters.dropped(DropReason::WillRefused, 1)
+        let reported = self.detail.is_on().then(|| will.clone());
+        let outcome = match self.accept(&publisher, application(*will), turn) {
+            Verdict::Answer { reason_code, .. } if !reason_code.is_error() => {
+                WillOutcome::Published { receivers: self.receivers }
             }
+            Verdict::Answer { .. } | Verdict::Full(_) | Verdict::Pending(_) => {
+                self.counters.dropped(DropReason::WillRefused, 1);
+                WillOutcome::Discarded { cause: "a receiver's queue or the store has no room for it" }
+            }
+        };
+        if let Some(will) = reported {
+            self.report_will(slot, &will, outcome, turn);
         }
     }
 }

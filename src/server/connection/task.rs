@@ -163,8 +163,10 @@ impl Connection {
                 self.input.keep_undecoded(bytes);
                 return;
             }
+            let length = bytes.len();
             match self.decoder.decode(&mut bytes) {
                 Ok(Some(packet)) => {
+                    driver.trace_received(self.id, &packet, length - bytes.len());
                     if let ClientPacket::Connect(_) = packet {
                         driver.set_version(self.id, self.decoder.version());
                     }

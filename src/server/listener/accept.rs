@@ -1,17 +1,18 @@
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tracing::{error, warn};
 
 use super::socket::Accepting;
 use super::{Accepted, AcceptedSocket, Admission, Endpoint};
 use crate::config::{Limits, ProxyProtocol};
+use crate::server::LogEvent;
 use crate::server::clock::{Clock, Reading};
-use crate::server::report::LineBudget;
+use crate::server::log::{Whom, allows, log_line};
 use crate::server::shard::mailbox::{Mail, Mailbox};
 
 /// Accepts connections at all listeners, within the limits, and distributes them to the shards round robin.
@@ -22,7 +23,6 @@ pub(in crate::server) struct Acceptor {
     mailboxes: Arc<[Mailbox]>,
     next_shard: Cell<usize>,
     rate: RefCell<Rate>,
-    lines: RefCell<LineBudget>,
 }
 
 impl Acceptor {
@@ -38,7 +38,6 @@ impl Acceptor {
             mailboxes,
             next_shard: Cell::new(0),
             rate: RefCell::new(Rate::new(limits.connections_per_second_max)),
-            lines: RefCell::default(),
         }
     }
 
@@ -66,21 +65,29 @@ impl Acceptor {
     }
 
     fn admit(&self, socket: AcceptedSocket, endpoint: &Arc<Endpoint>) {
-        let address = socket.address().map(|address| address.ip());
+        let address = socket.address();
         let permit = match (self.admission.admit(endpoint), address) {
             // Behind a proxy the client's address is counted when the PROXY header has been read.
             (Ok(permit), Some(address)) if endpoint.settings.proxy_protocol == ProxyProtocol::Off => {
-                permit.of_address(address)
+                permit.of_address(address.ip())
             }
             (result, _) => result,
         };
         match permit {
             Ok(permit) => self.hand_over(Accepted { socket, endpoint: Arc::clone(endpoint), permit }),
-            Err(refused) if self.lines.borrow_mut().allows(self.clock.read().now) => match address {
-                Some(address) => warn!("connection from {address} at {} closed: {refused}", endpoint.name),
-                None => warn!("connection at {} closed: {refused}", endpoint.name),
-            },
-            Err(_) => {}
+            Err(refused) => self.on_refused(endpoint, address, &refused.to_string()),
+        }
+    }
+
+    fn on_refused(&self, endpoint: &Endpoint, address: Option<SocketAddr>, reason: &str) {
+        let whom = Whom { client_id: None, address: address.map(|address| address.ip()) };
+        if allows(LogEvent::ConnectionClosed, whom, self.clock.read().now) {
+            let name = &*endpoint.name;
+            let from = address.map(|address| format!(" from {}", address.ip())).unwrap_or_default();
+            log_line!(
+                ConnectionClosed { address = address.map(tracing::field::display), listener = name, reason },
+                "connection{from} at {name} closed: {reason}"
+            );
         }
     }
 
@@ -98,8 +105,9 @@ impl Acceptor {
             return;
         }
         self.admission.accept_failed();
-        if self.lines.borrow_mut().allows(self.clock.read().now) {
-            error!("cannot accept connections at {}: {error}", endpoint.name);
+        if allows(LogEvent::AcceptFailed, Whom::default(), self.clock.read().now) {
+            let (name, reason) = (&*endpoint.name, error.to_string());
+            log_line!(AcceptFailed { listener = name, reason = &*reason }, "cannot accept connections at {name}: {reason}");
         }
         sleep(ERROR_PAUSE).await;
     }

@@ -28,6 +28,18 @@ impl Accepted {
     }
 }
 
+impl Origin {
+    /// The address of the client; `None` for a Unix socket.
+    pub(in crate::server) const fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The name of the listener.
+    pub(in crate::server) fn listener(&self) -> &str {
+        &self.endpoint.name
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tokio::io::AsyncRead;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
-use tracing::debug;
 
 use super::admission::Refused;
 use super::foreign::{self, Expected, Foreign};
@@ -17,6 +16,7 @@ use super::websocket::WebSocket;
 use super::{Accepted, AcceptedSocket, Endpoint, Permit, Stream};
 use crate::broker::Peer;
 use crate::config::{ProxyProtocol, Transport};
+use crate::server::log::log_line;
 
 /// Why a connection ended before the first byte of MQTT.
 #[derive(Debug, thiserror::Error)]
@@ -225,12 +225,18 @@ where
 {
     let (stream, opening) = WebSocket::accept(stream, &endpoint.settings, endpoint.maximum_packet_size).await?;
     let subprotocol = opening.subprotocol.unwrap_or("none");
-    match peer.address {
-        Some(address) => {
-            debug!("WebSocket from {address} at {}: path {:?}, subprotocol {subprotocol}", endpoint.name, opening.path);
-        }
-        None => debug!("WebSocket at {}: path {:?}, subprotocol {subprotocol}", endpoint.name, opening.path),
-    }
+    let from = peer.address.map(|address| format!(" from {address}")).unwrap_or_default();
+    log_line!(
+        WebSocketOpened {
+            address = peer.address.map(tracing::field::display),
+            listener = &*endpoint.name,
+            path = opening.path.as_str(),
+            subprotocol
+        },
+        "WebSocket{from} at {}: path {:?}, subprotocol {subprotocol}",
+        endpoint.name,
+        opening.path
+    );
     Ok(stream)
 }
 

@@ -5,11 +5,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-use tracing::{info, warn};
-
 use super::tcp::canonical;
 use super::{BoundSocket, TcpOptions};
 use crate::config::ListenAddress;
+use crate::server::log::log_line;
 
 /// The resolved address of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +78,13 @@ impl Places {
                     match bind(*address) {
                         Ok(socket) => bound.push(socket),
                         Err(error) if is_without_family(&error) => {
-                            warn!("not listening at {address}, which this machine doesn't have: {error}");
+                            log_line!(
+                                AddressSkipped {
+                                    address = tracing::field::display(address),
+                                    reason = tracing::field::display(&error)
+                                },
+                                "not listening at {address}, which this machine doesn't have: {error}"
+                            );
                             missing = Some(error);
                         }
                         Err(error) => return Err(at(*address, &error)),
@@ -95,7 +100,10 @@ fn bind(address: SocketAddr, options: TcpOptions, ipv4_ports: &HashSet<u16>) -> 
     let is_all = address.ip() == Ipv6Addr::UNSPECIFIED;
     let takes_ipv4 = is_all && (address.port() == 0 || !ipv4_ports.contains(&address.port()));
     if is_all && !takes_ipv4 {
-        info!("{address} is for IPv6 only: another listener has an IPv4 address at this port");
+        log_line!(
+            AddressIpv6Only { address = tracing::field::display(address) },
+            "{address} is for IPv6 only: another listener has an IPv4 address at this port"
+        );
     }
     BoundSocket::bind(address, options, takes_ipv4).map_err(|error| match takes_ipv4 {
         true => io::Error::new(error.kind(), format!("{error} (for IPv6 or IPv4: [::] takes both)")),

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 pub(in crate::server) use tasks::ClosedConnection;
 
 use crate::auth;
-use crate::broker::{Action, AuthenticationRequest, ConnectionId, Event, RecoveredSession, Shard, Shared};
+use crate::broker::{Action, AuthenticationRequest, ConnectionId, Detail, Event, RecoveredSession, Shard, Shared};
 use crate::codec::{ServerPacket, encode};
 use crate::routing::{Access, SessionKey, ShardId};
 use crate::server::authentication;
@@ -18,11 +18,13 @@ use crate::server::clock::{Clock, Reading};
 use crate::server::connection::outgoing::BufferPool;
 use crate::server::connection::publish_encoder::PublishEncoder;
 use crate::server::listener::Accepted;
-use crate::server::report::Reporter;
+use crate::server::report;
 use crate::server::shard::connections::{Connections, Entry};
 use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::server::shard::outbox::Outbox;
 use crate::server::shard::queries::{PendingQueries, QueryRequest};
+use crate::server::shard::traced::Traced;
+use crate::server::shard::tracer::Tracer;
 use crate::server::store::handle::StoreHandle;
 use crate::server::traffic::Traffic;
 use crate::timestamp::Timestamp;
@@ -42,7 +44,7 @@ pub(in crate::server) struct Driver {
     authentication: Arc<auth::Pool>,
     mailboxes: Arc<[Mailbox]>,
     outbox: Outbox,
-    reporter: Reporter,
+    tracer: Tracer,
     encoder: PublishEncoder,
     pool: BufferPool,
     /// The read buffer that all connection tasks of this thread share.
@@ -97,6 +99,8 @@ pub(in crate::server) struct Parts {
     pub(in crate::server) store: StoreHandle,
     /// Sessions recovered from the store, with the access rights of their clients.
     pub(in crate::server) restored: Vec<(RecoveredSession, Arc<Access>)>,
+    /// The details that the log wants.
+    pub(in crate::server) detail: Detail,
     /// Keys of Sessions that don't exist but have records in the store; the shard deletes these records.
     pub(in crate::server) orphans: Vec<SessionKey>,
 }
@@ -114,7 +118,7 @@ impl Driver {
             authentication: parts.authentication,
             outbox: Outbox::new(parts.id, Arc::clone(&parts.mailboxes)),
             mailboxes: parts.mailboxes,
-            reporter: Reporter::default(),
+            tracer: Tracer::default(),
             encoder: PublishEncoder::default(),
             pool: BufferPool::default(),
             scratch: BytesMut::new(),
@@ -135,6 +139,7 @@ impl Driver {
             shutting_down: false,
         };
         driver.restore(parts.restored, parts.orphans);
+        driver.set_detail(parts.detail);
         driver
     }
 
@@ -225,6 +230,7 @@ impl Driver {
             Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
             Mail::Fetched(fetched) => self.handle(Event::Fetched(fetched)),
             Mail::AccessReloaded => self.renew_access(),
+            Mail::LogReloaded(detail) => self.set_detail(*detail),
             Mail::Query(request) => {
                 let QueryRequest { query, responder } = *request;
                 let id = self.queries.add(responder);
@@ -259,7 +265,7 @@ impl Driver {
             Action::Fetch(fetch) => self.store.fetch(*fetch, &self.mailboxes),
             Action::Forward { shard, message } => self.outbox.add(shard, message),
             Action::Answer(id, answer) => self.queries.answer(id, *answer),
-            Action::Report(report) => self.reporter.report(&report, self.reading.now),
+            Action::Report(report) => report::write(&report, self.reading.now),
         }
     }
 
@@ -271,10 +277,14 @@ impl Driver {
             self.fills = self.fills.wrapping_add(1);
             entry.sampled_at = self.fills.is_multiple_of(LATENCY_SAMPLE_INTERVAL).then_some(self.reading.elapsed);
         }
+        let traced = if self.tracer.is_on() { Some(Traced::sent(&packet, entry.outgoing.len())) } else { None };
         if let ServerPacket::Publish(publish) = packet {
             self.encoder.append(publish, entry.version, &mut entry.outgoing, &mut self.pool);
         } else {
             encode(&packet, entry.version, entry.outgoing.tail(&mut self.pool));
+        }
+        if let Some(traced) = traced {
+            self.tracer.sent(connection, self.shard.label(connection), &traced, entry.outgoing.len());
         }
         if self.current != Some(connection) {
             self.sent_to_others = true;

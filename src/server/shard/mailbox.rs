@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::auth;
-use crate::broker::{ConnectionId, Fetched, ShardMessage, Ticket};
+use crate::broker::{ConnectionId, Detail, Fetched, ShardMessage, Ticket};
 use crate::routing::ShardId;
 use crate::server::listener::Accepted;
 use crate::server::shard::queries::QueryRequest;
@@ -25,6 +25,8 @@ pub(in crate::server) enum Mail {
     Fetched(Box<Fetched>),
     /// The access rules were reloaded.
     AccessReloaded,
+    /// The settings of the log were reloaded.
+    LogReloaded(Box<Detail>),
     /// A query for the admin interface.
     Query(Box<QueryRequest>),
     /// The broker stops.

@@ -6,3 +6,5 @@ pub(super) mod mailbox;
 pub(super) mod outbox;
 pub(super) mod queries;
 pub(super) mod task;
+mod traced;
+mod tracer;

@@ -14,12 +14,12 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
-use tracing::{debug, info};
 
 use crate::routing::ShardId;
+use crate::server::LogEvent;
 use crate::server::connection::task::Connection;
 use crate::server::listener::{Accepted, Arrival, Established, Handshake, HandshakeError, Origin, Permit, receive};
-use crate::server::report::LineBudget;
+use crate::server::log::{Whom, allows, cut_text, log_line};
 use crate::server::shard::driver::{Driver, Parts};
 use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::server::status::Status;
@@ -48,13 +48,7 @@ pub(in crate::server) fn start(parts: Parts, main: MainHandle) -> io::Result<Syn
             Err(error) => return drop(started_sender.send(Err(error))),
         };
         let mailboxes = Arc::clone(&parts.mailboxes);
-        let task = ShardTask {
-            id: parts.id,
-            driver: Rc::new(RefCell::new(Driver::new(parts))),
-            mailboxes,
-            main,
-            lines: Rc::default(),
-        };
+        let task = ShardTask { id: parts.id, driver: Rc::new(RefCell::new(Driver::new(parts))), mailboxes, main };
         drop(started_sender.send(Ok(())));
         if begin.recv().is_ok() {
             runtime.block_on(task.run());
@@ -70,8 +64,6 @@ struct ShardTask {
     driver: Rc<RefCell<Driver>>,
     mailboxes: Arc<[Mailbox]>,
     main: MainHandle,
-    /// The budget for log lines about failed handshakes.
-    lines: Rc<RefCell<LineBudget>>,
 }
 
 impl ShardTask {
@@ -124,45 +116,48 @@ impl ShardTask {
             spawn_local(renew_access(Rc::clone(&self.driver)));
         }
         for accepted in arrivals {
-            receive_connection(&self.driver, &self.lines, accepted);
+            receive_connection(&self.driver, accepted);
         }
     }
 }
 
 /// Starts the task of an accepted connection, or its handshake.
-fn receive_connection(driver: &Rc<RefCell<Driver>>, lines: &Rc<RefCell<LineBudget>>, accepted: Accepted) {
+fn receive_connection(driver: &Rc<RefCell<Driver>>, accepted: Accepted) {
     let origin = accepted.origin();
     match receive(accepted) {
         Ok(Arrival::Established(established)) => begin(driver, established),
         Ok(Arrival::Handshake(handshake)) => {
-            spawn_local(finish_handshake(Rc::clone(driver), Rc::clone(lines), origin, handshake));
+            spawn_local(finish_handshake(Rc::clone(driver), origin, handshake));
         }
-        Err(error) => report_failure(driver, lines, &error, &origin),
+        Err(error) => report_failure(driver, &error, &origin),
     }
 }
 
 /// Completes the handshakes of a connection, then starts its task.
-async fn finish_handshake(
-    driver: Rc<RefCell<Driver>>,
-    lines: Rc<RefCell<LineBudget>>,
-    origin: Origin,
-    handshake: Handshake,
-) {
+async fn finish_handshake(driver: Rc<RefCell<Driver>>, origin: Origin, handshake: Handshake) {
     match handshake.await {
         Ok(established) => begin(&driver, established),
-        Err(error) => report_failure(&driver, &lines, &error, &origin),
+        Err(error) => report_failure(&driver, &error, &origin),
     }
 }
 
-fn report_failure(driver: &RefCell<Driver>, lines: &RefCell<LineBudget>, error: &HandshakeError, origin: &Origin) {
+fn report_failure(driver: &RefCell<Driver>, error: &HandshakeError, origin: &Origin) {
+    let address = origin.address();
     if error.is_probe() {
         driver.borrow_mut().probed();
-        debug!("probe from {origin}: {error}");
+        let (reason, address) = (error.to_string(), address.map(tracing::field::display));
+        log_line!(Probed { address, listener = origin.listener(), reason = &*reason }, "probe from {origin}: {reason}");
         return;
     }
     let now = driver.borrow_mut().handshake_failed();
-    if lines.borrow_mut().allows(now) {
-        info!("connection from {origin} ended in its handshake: {error}");
+    let whom = Whom { client_id: None, address: address.map(|address| address.ip()) };
+    if allows(LogEvent::HandshakeFailed, whom, now) {
+        let reason = error.to_string();
+        log_line!(
+            HandshakeFailed { address = address.map(tracing::field::display), listener = origin.listener(), reason = &*cut_text(&reason) },
+            "connection from {origin} ended in its handshake: {}",
+            cut_text(&reason)
+        );
     }
 }
 

@@ -9,7 +9,6 @@ use bytestring::ByteString;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tracing::{error, info, warn};
 
 use crate::broker::{
     Durability, Fetch, Fetched, Record, RecordBytes, RecordKey, Recovered, Recovery, StoreRoom, Ticket,
@@ -17,6 +16,7 @@ use crate::broker::{
 use crate::config::Config;
 use crate::server::clock::Clock;
 use crate::server::error::ServerError;
+use crate::server::log::log_line;
 use crate::server::settings::durability;
 use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Store, Urgency};
@@ -172,8 +172,13 @@ impl StoreHandle {
             return None;
         }
         match (self.source, is_full) {
-            (0, true) => error!("the disk is full: new messages for durable sessions are refused until space is freed"),
-            (0, false) => info!("the disk has free space again: new messages for durable sessions are accepted"),
+            (0, true) => log_line!(
+                DiskFull {},
+                "the disk is full: new messages for durable sessions are refused until space is freed"
+            ),
+            (0, false) => {
+                log_line!(DiskFree {}, "the disk has free space again: new messages for durable sessions are accepted")
+            }
             (_, _) => {}
         }
         Some(if is_full { StoreRoom::None } else { StoreRoom::Some })
@@ -204,7 +209,8 @@ pub(in crate::server) fn open(
     let hooks = Hooks {
         on_read: Box::new(move |read, segments| {
             if progress.is_due(clock.read().elapsed) {
-                info!("store {}: read {read} of {segments} segments", place.display());
+                let place = place.display();
+                log_line!(StoreProgress { read, segments }, "store {place}: read {read} of {segments} segments");
             }
         }),
         on_stable: Box::new(move |source, ticket| {
@@ -215,7 +221,10 @@ pub(in crate::server) fn open(
         // Every shard may have paused publishers, whether or not this commit has a record of it.
         on_pressure: Box::new(move || all.iter().for_each(Mailbox::notify)),
         on_failure: Box::new(move |cause| {
-            error!("the store failed: the broker stops, and acknowledges nothing more: {cause}");
+            log_line!(
+                StoreFailed { reason = cause },
+                "the store failed: the broker stops, and acknowledges nothing more: {cause}"
+            );
             let _ = failures.try_send(cause.to_owned());
         }),
     };
@@ -234,9 +243,13 @@ fn log_durability(config: &Config) {
     let rules = config.durability_rules.len();
     let default = durability(config.server.durability).name();
     if rules == 0 {
-        info!("durability: acknowledged messages have the level {default}");
+        log_line!(
+            DurabilityChosen { durability = default, rules },
+            "durability: acknowledged messages have the level {default}"
+        );
     } else {
-        info!(
+        log_line!(
+            DurabilityChosen { durability = default, rules },
             "durability: acknowledged messages have the level {default}, except for topics that match one of {rules} rules"
         );
     }
@@ -289,18 +302,18 @@ fn apply(recovery: &mut Recovery, recovered: &store::Recovered<'_>) {
 /// Logs what was recovered, and what was damaged.
 fn log_recovery(directory: &Path, report: &Report, recovered: &Recovered) {
     let queued: usize = recovered.sessions.iter().map(|session| session.queue.len()).sum();
-    info!(
-        "store {}: {} sessions with {queued} messages, {} retained messages, in {} segments",
-        directory.display(),
-        recovered.sessions.len(),
-        recovered.retained.len(),
-        report.segments,
+    let (sessions, retained, segments) = (recovered.sessions.len(), recovered.retained.len(), report.segments);
+    let place = directory.display();
+    log_line!(
+        StoreRecovered { sessions, queued, retained, segments },
+        "store {place}: {sessions} sessions with {queued} messages, {retained} retained messages, in {segments} segments"
     );
     for damage in &report.damages {
-        error!("store {}: set a damaged part aside: {damage}", directory.display());
+        log_line!(StoreDamaged { reason = %damage }, "store {place}: set a damaged part aside: {damage}");
     }
     if recovered.unreadable > 0 {
-        warn!("store {}: ignored {} records that this version can't decode", directory.display(), recovered.unreadable);
+        let count = recovered.unreadable;
+        log_line!(RecordsIgnored { count }, "store {place}: ignored {count} records that this version can't decode");
     }
 }
 

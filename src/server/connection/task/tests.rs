@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, spawn_local, yield_now};
 
 use super::*;
 use crate::auth::{self, Authenticator};
-use crate::broker::{Shard, Shared};
+use crate::broker::{Detail, Shard, Shared};
 use crate::codec::{
     AliasUse, Connect, Disconnect, Matched, Message, OutgoingPublish, PacketId, ProtocolVersion, Qos, ReasonCode,
     ServerPacket,
@@ -49,6 +49,7 @@ impl Broker {
             store: StoreHandle::new(0, None, mpsc::channel(1).0),
             restored: Vec::new(),
             orphans: Vec::new(),
+            detail: Detail::default(),
         };
         Self { driver: Rc::new(RefCell::new(Driver::new(parts))) }
     }

@@ -4,8 +4,8 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::Driver;
-use crate::broker::{ConnectionId, Event, Peer};
-use crate::codec::ProtocolVersion;
+use crate::broker::{ConnectionId, Detail, Event, Peer};
+use crate::codec::{ClientPacket, ProtocolVersion};
 use crate::server::connection::outgoing::Outgoing;
 use crate::server::status::ShardSnapshot;
 use crate::server::traffic::Traffic;
@@ -37,6 +37,7 @@ impl Driver {
         self.handle(Event::Closed { connection, cause });
         self.end_turn();
         self.connections.close(connection);
+        self.tracer.ended(connection);
         self.task_ended();
     }
 
@@ -53,8 +54,23 @@ impl Driver {
     /// Removes a connection that the broker has closed. Its task calls [`task_ended`](Self::task_ended) when it has written the rest.
     pub(in crate::server) fn take_closed(&mut self, connection: ConnectionId) -> ClosedConnection {
         let entry = self.connections.close(connection);
+        self.tracer.ended(connection);
         let disconnect_received = entry.as_ref().is_some_and(|entry| entry.disconnect_received);
         ClosedConnection { unsent: entry.map(|entry| entry.outgoing).unwrap_or_default(), disconnect_received }
+    }
+
+    /// Changes the details that the log wants.
+    pub(super) fn set_detail(&mut self, detail: Detail) {
+        self.tracer.set(detail.clone());
+        self.handle(Event::DetailChanged(Box::new(detail)));
+    }
+
+    /// Writes a line about a received packet of `bytes` bytes, if the log wants it.
+    #[inline]
+    pub(in crate::server) fn trace_received(&mut self, connection: ConnectionId, packet: &ClientPacket, bytes: usize) {
+        if self.tracer.is_on() {
+            self.tracer.received(connection, self.shard.label(connection), packet, bytes);
+        }
     }
 
     /// Records that DISCONNECT was received.

@@ -1,0 +1,120 @@
+use std::sync::Arc;
+
+use crate::codec::ClientId;
+
+/// Which details the caller wants as [`Report`](crate::broker::Report)s, and about which clients. Without any, none is built.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Detail {
+    level: DetailLevel,
+    /// Patterns of Client Identifiers; none: all clients.
+    clients: Arc<[ClientPattern]>,
+}
+
+/// How much detail the caller wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum DetailLevel {
+    /// None.
+    #[default]
+    Off,
+    /// Publishes, subscriptions, and the life of Sessions and Wills.
+    Debug,
+    /// Every packet too. The caller reports packets itself.
+    Trace,
+}
+
+/// A pattern of Client Identifiers: `*` stands for any characters, `?` for one, every other character for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientPattern(Box<str>);
+
+impl Detail {
+    /// The details of `level` about clients that match one of the patterns, or about all clients if there is no pattern.
+    pub fn new(level: DetailLevel, patterns: impl IntoIterator<Item = impl Into<Box<str>>>) -> Self {
+        Self { level, clients: patterns.into_iter().map(|pattern| ClientPattern(pattern.into())).collect() }
+    }
+
+    /// How much detail.
+    pub const fn level(&self) -> DetailLevel {
+        self.level
+    }
+
+    /// Whether any detail is wanted. The path of a message asks this alone while the details are off.
+    #[inline]
+    pub(in crate::broker) fn is_on(&self) -> bool {
+        self.level != DetailLevel::Off
+    }
+
+    /// Whether details about this client are wanted. With patterns, a connection without Client Identifier is left out.
+    pub fn wants(&self, client_id: Option<&ClientId>) -> bool {
+        self.level != DetailLevel::Off
+            && (self.clients.is_empty()
+                || client_id.is_some_and(|id| self.clients.iter().any(|pattern| pattern.matches(id.as_str()))))
+    }
+}
+
+impl ClientPattern {
+    /// Whether `name` matches. The time is at most proportional to the product of both lengths.
+    fn matches(&self, name: &str) -> bool {
+        let (mut pattern, mut name) = (self.0.chars(), name.chars());
+        // After a `*`: the rest of the pattern, and the part of the name where it is tried next.
+        let mut retry = None;
+        loop {
+            let (mut rest, mut remaining) = (pattern.clone(), name.clone());
+            match (rest.next(), remaining.next()) {
+                (Some('*'), _) => {
+                    retry = Some((rest.clone(), name.clone()));
+                    pattern = rest;
+                }
+                (None, None) => return true,
+                (Some(expected), Some(found)) if expected == '?' || expected == found => {
+                    (pattern, name) = (rest, remaining);
+                }
+                (Some(_), _) | (None, Some(_)) => {
+                    let Some((after, from)) = &mut retry else { return false };
+                    if from.next().is_none() {
+                        return false;
+                    }
+                    (pattern, name) = (after.clone(), from.clone());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_has_stars_and_question_marks() {
+        for (pattern, name, matches) in [
+            ("", "", true),
+            ("", "a", false),
+            ("sensor-*", "sensor-7", true),
+            ("sensor-*", "sensor-", true),
+            ("sensor-*", "Sensor-7", false),
+            ("*-7", "sensor-7", true),
+            ("*-7", "sensor-77", false),
+            ("*a*b*", "xxaxxbxx", true),
+            ("*a*b*", "xxbxxaxx", false),
+            ("*aab", "aaaaab", true),
+            ("s?n", "sün", true),
+            ("s?n", "sn", false),
+            ("**", "", true),
+            ("?", "", false),
+            ("a.c", "abc", false),
+        ] {
+            assert_eq!(ClientPattern(pattern.into()).matches(name), matches, "{pattern:?} {name:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_selects_clients_and_leaves_out_who_has_no_name() {
+        let id = |id: &str| ClientId(id.into());
+        let all = Detail::new(DetailLevel::Debug, [""; 0]);
+        assert!(all.wants(None) && all.wants(Some(&id("a"))));
+        let some = Detail::new(DetailLevel::Trace, ["a*", "b"]);
+        assert!(some.wants(Some(&id("ab"))) && some.wants(Some(&id("b"))));
+        assert!(!some.wants(Some(&id("c"))) && !some.wants(None));
+        assert!(!Detail::default().wants(Some(&id("a"))));
+    }
+}
