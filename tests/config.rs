@@ -238,3 +238,39 @@ fn passwd_reports_an_error_and_changes_nothing() {
     }
     assert_eq!(fs::read(directory.path().join("passwords")).unwrap(), before);
 }
+
+#[test]
+fn a_mosquitto_configuration_is_recognized_with_its_options_and_lines() {
+    let directory = directory("");
+    fs::write(directory.path().join("mosquitto.conf"), "# test\nlistener 1883\nallow_anonymous true\n").unwrap();
+    let expected = "oncemq: mosquitto.conf: this is a configuration of mosquitto, not TOML; oncemq does not read it, and can't import \
+                    it yet: write these settings as configs/oncemq.toml shows\n  \
+                    line 2: listener: [[listeners]] with address = \"ADDRESS:PORT\"\n  \
+                    line 3: allow_anonymous: [security] allow_anonymous\n";
+    for arguments in [&["config", "check", "mosquitto.conf"][..], &["--config", "mosquitto.conf"]] {
+        assert_eq!(stderr(&run(&directory, arguments)), expected);
+    }
+}
+
+#[test]
+fn other_files_that_are_not_toml_are_named() {
+    let directory = directory("");
+    for (bytes, word) in [
+        (&b"{\"listeners\": []}"[..], "this is JSON, not TOML"),
+        (b"listeners:\n  - address: 1\n", "this is YAML, not TOML"),
+        (b"\xFF\xFE[\0", "UTF-16"),
+        (b"\xFF", "not UTF-8"),
+    ] {
+        fs::write(directory.path().join("oncemq.toml"), bytes).unwrap();
+        let error = stderr(&run(&directory, &["config", "check", "oncemq.toml"]));
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn an_empty_file_and_one_with_a_byte_order_mark_are_valid() {
+    for text in ["", "# nothing yet\n", "\u{FEFF}[limits]\nsessions_max = 5\n"] {
+        let directory = directory(text);
+        assert!(stdout(&run(&directory, &["config", "check", "oncemq.toml"])).contains("is valid"));
+    }
+}

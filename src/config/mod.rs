@@ -8,6 +8,7 @@ mod arguments;
 mod durability_rules;
 mod environment;
 mod error;
+mod foreign;
 mod limits;
 mod listeners;
 mod load;
