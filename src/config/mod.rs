@@ -32,7 +32,9 @@ pub use arguments::{Arguments, DataArguments};
 pub use durability_rules::DurabilityRule;
 pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
-pub use listeners::{AddressError, ClientCertificate, ListenAddress, Listener, ProxyProtocol, Tls, Transport};
+pub use listeners::{
+    AddressError, ClientCertificate, CrlCheck, ExpiredCrl, ListenAddress, Listener, ProxyProtocol, Tls, Transport,
+};
 pub use load::{Loaded, load, load_file};
 pub use log::{Log, LogFormat, LogLevel};
 pub use mqtt::{Mqtt, SharedSubscriptionStrategy};

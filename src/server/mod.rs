@@ -290,6 +290,18 @@ impl Server {
     }
 }
 
+/// Reads the certificates of all listeners as a start does. Returns what an operator should know about them.
+pub fn check_certificates(config: &Config) -> Result<Vec<String>, ServerError> {
+    let mut notes = Vec::new();
+    for listener in &config.listeners {
+        let Some(files) = &listener.tls else { continue };
+        let found = listener::check_certificates(files)
+            .map_err(|source| ServerError::Tls { listener: listener.label().into_owned(), source })?;
+        notes.extend(found.into_iter().map(|note| format!("listener {}: {note}", listener.label())));
+    }
+    Ok(notes)
+}
+
 /// Makes a panic of any thread end the process with [`EXIT_PANIC`], because the state of a shard is undefined after a panic.
 pub fn exit_on_panic() {
     let print = panic::take_hook();
