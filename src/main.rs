@@ -130,10 +130,10 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
 fn check(file: PathBuf) -> anyhow::Result<()> {
     let text = format!("{} is valid", file.display());
     let loaded = config::load_file(&file)?;
-    Authenticator::new(&loaded.config.security, &loaded.config.listeners)?;
+    let authenticator = Authenticator::new(&loaded.config.security, &loaded.config.listeners)?;
     // The exit code is that of all errors of this command.
     let certificates = server::check_certificates(&loaded.config).map_err(|error| anyhow!(error.to_string()))?;
-    for note in certificates {
+    for note in certificates.into_iter().chain(authenticator.notes()) {
         print(&note)?;
     }
     print(&text)

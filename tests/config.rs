@@ -274,3 +274,36 @@ fn an_empty_file_and_one_with_a_byte_order_mark_are_valid() {
         assert!(stdout(&run(&directory, &["config", "check", "oncemq.toml"])).contains("is valid"));
     }
 }
+
+#[test]
+fn a_password_file_that_is_a_bind_mount_is_changed_in_place() {
+    let directory = directory("");
+    let passwd = |arguments: &[&str]| {
+        let mut command = oncemq(&directory, &[&["passwd", "--password-stdin"], arguments].concat());
+        let mut process = command.stdin(Stdio::piped()).spawn().unwrap();
+        process.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+        assert!(process.wait().unwrap().success());
+    };
+    passwd(&["--create", "real", "alice"]);
+    fs::write(directory.path().join("mounted"), "").unwrap();
+    // Some containers refuse a namespace for the mount: then only the unit tests cover this.
+    let script = "mount --bind real mounted || exit 99; echo secret | \"$0\" passwd --password-stdin mounted bob";
+    let mut command = Command::new("unshare");
+    command.args(["-r", "-m", "sh", "-c", script, env!("CARGO_BIN_EXE_oncemq")]).current_dir(&directory);
+    let output = command.output().unwrap();
+    let is_refused = output.status.code() == Some(99) || output.stderr.starts_with(b"unshare: ");
+    if !is_refused {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = fs::read_to_string(directory.path().join("real")).unwrap();
+        let users: Vec<_> = text.lines().map(|line| line.split(':').next().unwrap()).collect();
+        assert_eq!(users, ["alice", "bob"]);
+    }
+}
+
+#[test]
+fn check_notes_a_password_file_without_users() {
+    let directory = directory("[security]\npassword_file = \"users\"\n");
+    fs::write(directory.path().join("users"), "").unwrap();
+    let text = stdout(&run(&directory, &["config", "check", "oncemq.toml"]));
+    assert_eq!(text, "users: has no users: no client can log in with a password\noncemq.toml is valid\n");
+}
