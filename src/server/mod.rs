@@ -11,6 +11,7 @@ mod connection;
 mod error;
 mod listener;
 mod logging;
+pub(crate) mod process;
 mod queries;
 mod report;
 mod settings;
@@ -47,7 +48,7 @@ pub use store::handle::{inspect_store, store_directory};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::{self, Authenticator};
-use crate::broker::{Recovered, Shard, Shared};
+use crate::broker::{ProcessFigures, Recovered, Shard, Shared};
 use crate::config::Config;
 use crate::routing::ShardId;
 use crate::store::Store;
@@ -204,7 +205,7 @@ impl Server {
                     Request::Stop => break,
                     Request::Reload => self.reload(&endpoints),
                 },
-                _ = seconds.tick() => self.status.publish_listeners(self.admission.counts()),
+                _ = seconds.tick() => self.publish_figures(),
                 Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),
                 Some(cause) = self.failures.recv() => {
                     failure = Some(cause);
@@ -221,6 +222,18 @@ impl Server {
             store.close();
         }
         failure.map_or(Ok(()), |cause| Err(ServerError::StoreFailed(cause)))
+    }
+
+    /// Publishes the counters of the listeners, and what the shards need for the `$SYS` topics.
+    fn publish_figures(&self) {
+        let counts = self.admission.counts();
+        self.status.publish_listeners(counts);
+        if !self.config.mqtt.sys_interval.is_zero() {
+            let process::Memory { resident, resident_max, .. } = process::memory();
+            let sockets_opened = counts.accepted;
+            let figures = ProcessFigures { resident_bytes: resident, resident_bytes_max: resident_max, sockets_opened };
+            self.shared.publish_process(figures);
+        }
     }
 
     fn announce(&self) {

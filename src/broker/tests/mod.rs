@@ -31,6 +31,7 @@ mod retained_order;
 mod retained_threads;
 mod shared;
 mod subscribe;
+mod sys_topics;
 mod takeover;
 mod takeover_shards;
 mod unsubscribe;
