@@ -19,9 +19,11 @@ mod shard;
 mod shutdown;
 mod status;
 mod store;
+mod systemd;
 #[cfg(test)]
 mod test_client;
 mod traffic;
+mod watchdog;
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -59,6 +61,8 @@ use shard::mailbox::{Mail, Mailbox};
 use shard::task::MainHandle;
 use shutdown::{Request, Signals};
 use store::handle::StoreHandle;
+use systemd::notify;
+use watchdog::Watchdog;
 
 /// A broker with running shards and listening sockets. It accepts connections during [`run`](Self::run).
 #[derive(Debug)]
@@ -197,6 +201,7 @@ impl Server {
         self.status.set_ready();
         notify(&[sd_notify::NotifyState::Ready]);
 
+        let mut watchdog = Watchdog::start(self.status(), self.store());
         let mut seconds = interval(Duration::from_secs(1));
         let mut failure = None;
         loop {
@@ -206,6 +211,7 @@ impl Server {
                     Request::Reload => self.reload(&endpoints),
                 },
                 _ = seconds.tick() => self.publish_figures(),
+                () = watchdog.wait() => watchdog.check(),
                 Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),
                 Some(cause) = self.failures.recv() => {
                     failure = Some(cause);
@@ -217,7 +223,7 @@ impl Server {
         notify(&[sd_notify::NotifyState::Stopping]);
         info!("stopping: no new connections are accepted, and all clients are disconnected");
         drop(accept_tasks);
-        self.drain(signals.stop()).await?;
+        self.drain(signals.stop(), watchdog).await?;
         if let Some(store) = &self.store {
             store.close();
         }
@@ -282,7 +288,11 @@ impl Server {
 
     /// Disconnects every client, and waits until all connections are closed, at most for `server.drain_timeout`. A second signal ends
     /// the wait with [`ServerError::Interrupted`].
-    async fn drain(&mut self, stop_at_once: impl Future<Output = ()>) -> Result<(), ServerError> {
+    async fn drain(
+        &mut self,
+        stop_at_once: impl Future<Output = ()>,
+        mut watchdog: Watchdog,
+    ) -> Result<(), ServerError> {
         self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::ShuttingDown));
         let shards = self.mailboxes.len();
         let ended = &mut self.ended;
@@ -291,15 +301,20 @@ impl Server {
                 ended.recv().await;
             }
         });
-        pin!(all_ended);
-        select! {
-            result = &mut all_ended => match result {
-                Ok(()) => info!("stopped"),
-                Err(_) => warn!("stopped: some clients took longer than server.drain_timeout"),
-            },
-            () = stop_at_once => return Err(ServerError::Interrupted),
+        pin!(all_ended, stop_at_once);
+        loop {
+            select! {
+                result = &mut all_ended => {
+                    match result {
+                        Ok(()) => info!("stopped"),
+                        Err(_) => warn!("stopped: some clients took longer than server.drain_timeout"),
+                    }
+                    return Ok(());
+                }
+                () = &mut stop_at_once => return Err(ServerError::Interrupted),
+                () = watchdog.wait() => watchdog.send(),
+            }
         }
-        Ok(())
     }
 }
 
@@ -338,13 +353,6 @@ fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerErro
         Ok((Arc::new(endpoint), socket))
     };
     config.listeners.iter().map(bind).collect()
-}
-
-/// Notifies systemd, if it started the process with `Type=notify`.
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(false, states) {
-        warn!("systemd was not notified: {error}");
-    }
 }
 
 /// Maximum number of shards if the configuration sets no number.

@@ -1,0 +1,8 @@
+use tracing::warn;
+
+/// Notifies systemd, if it started the process with `Type=notify`.
+pub(super) fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(false, states) {
+        warn!("systemd was not notified: {error}");
+    }
+}
