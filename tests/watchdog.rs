@@ -12,14 +12,13 @@ use tempfile::TempDir;
 struct Broker {
     process: Child,
     socket: UnixDatagram,
-    _directory: TempDir,
 }
 
 impl Broker {
     /// Starts the broker as systemd does, with these variables.
-    fn start(variables: &[(&str, &str)]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+    fn start(directory: &TempDir, variables: &[(&str, &str)]) -> Self {
         let path = directory.path().join("notify");
+        let _removed = std::fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).unwrap();
         let mut command = Command::new("/bin/sh");
         // The process keeps the number of the shell.
@@ -29,10 +28,10 @@ impl Broker {
             .env_clear()
             .env("NOTIFY_SOCKET", &path)
             .envs(variables.iter().copied())
-            .current_dir(&directory);
+            .current_dir(directory);
         command.args(["--listen", "127.0.0.1:0"]).env("ONCEMQ_ADMIN_ENABLED", "false").stdin(Stdio::null());
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Self { process, socket, _directory: directory }
+        Self { process, socket }
     }
 
     /// The messages that arrive within this time.
@@ -66,7 +65,8 @@ const ALIVE: &str = "WATCHDOG=1";
 
 #[test]
 fn a_healthy_broker_answers_the_watchdog_and_a_stopped_one_does_not() {
-    let broker = Broker::start(&[("WATCHDOG_USEC", "4000000")]);
+    let directory = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&directory, &[("WATCHDOG_USEC", "4000000")]);
     let messages = broker.messages(Duration::from_secs(6));
     assert!(messages.contains(&"READY=1".to_owned()), "{messages:?}");
     // At most 2 seconds pass between two messages, half of the watchdog's time.
@@ -83,7 +83,18 @@ fn a_healthy_broker_answers_the_watchdog_and_a_stopped_one_does_not() {
 #[test]
 fn without_a_watchdog_or_with_that_of_another_process_there_are_no_messages() {
     for variables in [&[][..], &[("WATCHDOG_USEC", "1000000"), ("WATCHDOG_PID", "1")]] {
-        let broker = Broker::start(variables);
+        let directory = tempfile::tempdir().unwrap();
+        let broker = Broker::start(&directory, variables);
         assert_eq!(broker.messages(Duration::from_secs(2)), ["READY=1"], "{variables:?}");
     }
+}
+
+#[test]
+fn systemd_is_asked_for_time_for_each_segment_of_the_store_that_is_read_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Broker::start(&directory, &[]);
+    assert_eq!(first.messages(Duration::from_secs(2)), ["READY=1"], "the store is new");
+    drop(first);
+    let second = Broker::start(&directory, &[]);
+    assert_eq!(second.messages(Duration::from_secs(2)), ["EXTEND_TIMEOUT_USEC=60000000", "READY=1"]);
 }
