@@ -9,7 +9,7 @@ use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Parser, Subcommand};
 
 use oncemq::admin::{self, AdminError, BrokerHandles};
@@ -162,7 +162,12 @@ const EXIT_CONFIGURATION: u8 = 2;
 fn check(file: PathBuf) -> anyhow::Result<()> {
     let text = format!("{} is valid", file.display());
     let loaded = config::load_file(&file)?;
-    Authenticator::new(&loaded.config.security, &loaded.config.listeners)?;
+    let authenticator = Authenticator::new(&loaded.config.security, &loaded.config.listeners)?;
+    // The exit code is that of all errors of this command.
+    let certificates = server::check_certificates(&loaded.config).map_err(|error| anyhow!(error.to_string()))?;
+    for note in certificates.into_iter().chain(authenticator.notes()) {
+        print(&note)?;
+    }
     print(&text)
 }
 

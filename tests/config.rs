@@ -248,3 +248,72 @@ fn passwd_reports_an_error_and_changes_nothing() {
     }
     assert_eq!(fs::read(directory.path().join("passwords")).unwrap(), before);
 }
+
+#[test]
+fn a_mosquitto_configuration_is_recognized_with_its_options_and_lines() {
+    let directory = directory("");
+    fs::write(directory.path().join("mosquitto.conf"), "# test\nlistener 1883\nallow_anonymous true\n").unwrap();
+    let expected = "oncemq: mosquitto.conf: this is a configuration of mosquitto, not TOML; oncemq does not read it, and can't import \
+                    it yet: write these settings as configs/oncemq.toml shows\n  \
+                    line 2: listener: [[listeners]] with address = \"ADDRESS:PORT\"\n  \
+                    line 3: allow_anonymous: [security] allow_anonymous\n";
+    for arguments in [&["config", "check", "mosquitto.conf"][..], &["--config", "mosquitto.conf"]] {
+        assert_eq!(stderr(&run(&directory, arguments)), expected);
+    }
+}
+
+#[test]
+fn other_files_that_are_not_toml_are_named() {
+    let directory = directory("");
+    for (bytes, word) in [
+        (&b"{\"listeners\": []}"[..], "this is JSON, not TOML"),
+        (b"listeners:\n  - address: 1\n", "this is YAML, not TOML"),
+        (b"\xFF\xFE[\0", "UTF-16"),
+        (b"\xFF", "not UTF-8"),
+    ] {
+        fs::write(directory.path().join("oncemq.toml"), bytes).unwrap();
+        let error = stderr(&run(&directory, &["config", "check", "oncemq.toml"]));
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn an_empty_file_and_one_with_a_byte_order_mark_are_valid() {
+    for text in ["", "# nothing yet\n", "\u{FEFF}[limits]\nsessions_max = 5\n"] {
+        let directory = directory(text);
+        assert!(stdout(&run(&directory, &["config", "check", "oncemq.toml"])).contains("is valid"));
+    }
+}
+
+#[test]
+fn a_password_file_that_is_a_bind_mount_is_changed_in_place() {
+    let directory = directory("");
+    let passwd = |arguments: &[&str]| {
+        let mut command = oncemq(&directory, &[&["passwd", "--password-stdin"], arguments].concat());
+        let mut process = command.stdin(Stdio::piped()).spawn().unwrap();
+        process.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+        assert!(process.wait().unwrap().success());
+    };
+    passwd(&["--create", "real", "alice"]);
+    fs::write(directory.path().join("mounted"), "").unwrap();
+    // Some containers refuse a namespace for the mount: then only the unit tests cover this.
+    let script = "mount --bind real mounted || exit 99; echo secret | \"$0\" passwd --password-stdin mounted bob";
+    let mut command = Command::new("unshare");
+    command.args(["-r", "-m", "sh", "-c", script, env!("CARGO_BIN_EXE_oncemq")]).current_dir(&directory);
+    let output = command.output().unwrap();
+    let is_refused = output.status.code() == Some(99) || output.stderr.starts_with(b"unshare: ");
+    if !is_refused {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = fs::read_to_string(directory.path().join("real")).unwrap();
+        let users: Vec<_> = text.lines().map(|line| line.split(':').next().unwrap()).collect();
+        assert_eq!(users, ["alice", "bob"]);
+    }
+}
+
+#[test]
+fn check_notes_a_password_file_without_users() {
+    let directory = directory("[security]\npassword_file = \"users\"\n");
+    fs::write(directory.path().join("users"), "").unwrap();
+    let text = stdout(&run(&directory, &["config", "check", "oncemq.toml"]));
+    assert_eq!(text, "users: has no users: no client can log in with a password\noncemq.toml is valid\n");
+}

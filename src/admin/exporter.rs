@@ -3,8 +3,8 @@ use std::time::Duration;
 use metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use super::metric::{METRICS, Metric, Source};
-use super::snapshot::{BrokerHandles, Snapshot};
+use super::metric::{Kind, METRICS, Metric, Source};
+use super::snapshot::{BrokerHandles, Process, Snapshot};
 use crate::server::LatencyHistogram;
 
 /// Renders the metrics of a broker in the Prometheus text format.
@@ -21,7 +21,7 @@ impl Exporter {
     pub(super) fn new(handles: BrokerHandles) -> Self {
         let recorder = builder().unwrap_or_default().build_recorder();
         let handle = recorder.handle();
-        for Metric { name, help, .. } in METRICS {
+        for Metric { name, help, .. } in METRICS.iter().filter(|metric| !matches!(metric.source, Source::Seconds(_))) {
             // The kind given here has no effect: the recorder uses the kind of the registered metric.
             recorder.describe_gauge((*name).into(), None, (*help).into());
         }
@@ -30,21 +30,28 @@ impl Exporter {
 
     /// The current values of all metrics, as text.
     pub(super) fn render(&mut self) -> String {
-        self.publish();
-        self.handle.render()
+        let snapshot = Snapshot::of(&self.handles, Process::read());
+        for metric in METRICS {
+            self.publish_metric(metric, &snapshot);
+        }
+        let mut text = self.handle.render();
+        for Metric { name, help, source, .. } in METRICS {
+            // The recorder's counters have no fractions.
+            if let Source::Seconds(read) = source {
+                text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {}\n\n", read(&snapshot)));
+            }
+        }
+        text
     }
 
     /// Merges the recorder's pending samples, which bounds their memory and keeps [`render`](Self::render) fast.
     pub(super) fn run_upkeep(&mut self) {
-        self.publish();
-        self.handle.run_upkeep();
-    }
-
-    fn publish(&mut self) {
-        let snapshot = Snapshot::of(&self.handles);
-        for metric in METRICS {
+        let snapshot = Snapshot::of(&self.handles, Process::default());
+        // Only histograms have pending samples.
+        for metric in METRICS.iter().filter(|metric| metric.kind() == Kind::Histogram) {
             self.publish_metric(metric, &snapshot);
         }
+        self.handle.run_upkeep();
     }
 
     fn publish_metric(&mut self, metric: &Metric, snapshot: &Snapshot) {
@@ -61,6 +68,7 @@ impl Exporter {
                     self.recorder.register_counter(&key(&[&value]), &METADATA).absolute(count);
                 }
             }
+            Source::Seconds(_) => {} // `render` writes it
             Source::Gauge(read) => self.recorder.register_gauge(&key(&[]), &METADATA).set(read(snapshot)),
             Source::Info(read) => self.recorder.register_gauge(&key(&read(snapshot)), &METADATA).set(1.0),
             Source::Histogram(read) => {

@@ -38,6 +38,8 @@ pub(super) enum Source {
     Counter(fn(&Snapshot) -> u64),
     /// One counter for each value of the label.
     Counters(fn(&Snapshot) -> Series),
+    /// A counter with a fraction.
+    Seconds(fn(&Snapshot) -> f64),
     Gauge(fn(&Snapshot) -> f64),
     Histogram(fn(&Snapshot) -> LatencyHistogram),
     /// Constant 1; the information is in the values of the labels.
@@ -48,7 +50,7 @@ impl Metric {
     /// The type of the metric.
     pub const fn kind(&self) -> Kind {
         match self.source {
-            Source::Counter(_) | Source::Counters(_) => Kind::Counter,
+            Source::Counter(_) | Source::Counters(_) | Source::Seconds(_) => Kind::Counter,
             Source::Gauge(_) | Source::Info(_) => Kind::Gauge,
             Source::Histogram(_) => Kind::Histogram,
         }
@@ -88,8 +90,27 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge(
         "process_resident_memory_bytes",
         "Resident memory of the process; 0 if the operating system does not report it.",
-        |all| all.resident_bytes as f64,
+        |all| all.process.memory.resident.unwrap_or_default() as f64,
     ),
+    Metric::gauge(
+        "process_virtual_memory_bytes",
+        "Address space of the process; 0 if the operating system does not report it.",
+        |all| all.process.memory.address_space.unwrap_or_default() as f64,
+    ),
+    Metric {
+        name: "process_cpu_seconds_total",
+        labels: &[],
+        help: "Processor time used by all threads of the process, in seconds.",
+        source: Source::Seconds(|all| all.process.cpu_time.as_secs_f64()),
+    },
+    Metric::gauge(
+        "process_open_fds",
+        "Open file descriptors of the process; 0 if the operating system does not report it.",
+        |all| all.process.open_files.unwrap_or_default() as f64,
+    ),
+    Metric::gauge("process_max_fds", "Limit of open file descriptors; 0 if there is none.", |all| {
+        all.process.open_files_max.unwrap_or_default() as f64
+    }),
     Metric::gauge(
         "oncemq_shard_silence_seconds",
         "Longest time since a shard published its figures; a healthy shard does so every second.",

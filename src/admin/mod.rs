@@ -11,7 +11,6 @@ mod exporter;
 mod listener;
 mod metric;
 mod peer;
-mod process;
 mod routes;
 mod snapshot;
 

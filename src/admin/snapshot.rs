@@ -2,9 +2,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::process;
 use crate::broker::{Counters, Shared};
 use crate::config::Durability;
+use crate::server::process::{self, Memory};
 use crate::server::{AdmissionCounts, LatencyHistogram, Queries, Status, Traffic};
 use crate::store::{Stats, Store};
 use crate::timestamp::Timestamp;
@@ -42,12 +42,32 @@ pub(super) struct Snapshot {
     pub(super) store: Stats,
     pub(super) started_at: Timestamp,
     pub(super) longest_silence: Duration,
-    pub(super) resident_bytes: u64,
+    pub(super) process: Process,
     traffic: Vec<Traffic>,
 }
 
+/// What the operating system says about the process.
+#[derive(Debug, Default)]
+pub(super) struct Process {
+    pub(super) memory: Memory,
+    pub(super) cpu_time: Duration,
+    pub(super) open_files: Option<u64>,
+    pub(super) open_files_max: Option<u64>,
+}
+
+impl Process {
+    pub(super) fn read() -> Self {
+        Self {
+            memory: process::memory(),
+            cpu_time: process::cpu_time(),
+            open_files: process::open_files(),
+            open_files_max: process::open_files_max(),
+        }
+    }
+}
+
 impl Snapshot {
-    pub(super) fn of(handles: &BrokerHandles) -> Self {
+    pub(super) fn of(handles: &BrokerHandles, process: Process) -> Self {
         let shards = handles.status.shards();
         Self {
             counters: shards.iter().fold(Counters::default(), |sum, shard| sum + shard.counters),
@@ -58,7 +78,7 @@ impl Snapshot {
             store: handles.store.as_ref().map(|store| store.stats()).unwrap_or_default(),
             started_at: handles.status.started_at(),
             longest_silence: handles.status.longest_silence(),
-            resident_bytes: process::resident_bytes(),
+            process,
             traffic: shards.into_iter().map(|shard| shard.traffic).collect(),
         }
     }

@@ -46,6 +46,11 @@ impl AclFile {
         Self::parse(&text, &name).map_err(|(line, cause)| AuthError::Acl { path: path.to_owned(), line, cause })
     }
 
+    /// Whether the file has any rule.
+    pub(super) fn has_rules(&self) -> bool {
+        !(self.anonymous.is_empty() && self.users.is_empty() && self.patterns.is_empty())
+    }
+
     fn parse(text: &str, name: &str) -> Result<Self, (usize, AclCause)> {
         let mut acl = Self::default();
         let mut user = None;

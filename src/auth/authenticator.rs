@@ -33,6 +33,7 @@ struct Loaded {
     generation: Generation,
     chain: Chain,
     rules: Arc<Rules>,
+    notes: Vec<String>,
 }
 
 impl Authenticator {
@@ -46,8 +47,14 @@ impl Authenticator {
     /// Reads the files again, and starts a new generation. After an error, the previous contents stay in force.
     pub fn reload(&self) -> Result<(), AuthError> {
         let next = Generation(self.generation().0 + 1);
-        self.loaded.store(Loaded::read(&self.security, &self.allowed_anonymous, next)?.into());
+        let loaded = Loaded::read(&self.security, &self.allowed_anonymous, next)?;
+        self.loaded.store(loaded.into());
         Ok(())
+    }
+
+    /// What an operator should know about the files: each that lets nobody in, and names no one.
+    pub fn notes(&self) -> Vec<String> {
+        self.loaded.load().notes.clone()
     }
 
     /// The current generation.
@@ -80,12 +87,20 @@ impl Loaded {
         generation: Generation,
     ) -> Result<Self, AuthError> {
         let passwords = security.password_file.as_deref().map(PasswordFile::read).transpose()?;
-        let rules = Arc::new(Rules::new(security.acl_file.as_deref().map(AclFile::read).transpose()?));
+        let acl = security.acl_file.as_deref().map(AclFile::read).transpose()?;
+        let mut notes = Vec::new();
+        if let (Some(path), Some(false)) = (&security.password_file, passwords.as_ref().map(PasswordFile::has_users)) {
+            notes.push(format!("{}: has no users: no client can log in with a password", path.display()));
+        }
+        if let (Some(path), Some(false)) = (&security.acl_file, acl.as_ref().map(AclFile::has_rules)) {
+            notes.push(format!("{}: has no rules: no client may publish or subscribe to anything", path.display()));
+        }
+        let rules = Arc::new(Rules::new(acl));
         let mut providers: Vec<Box<dyn Provider>> = vec![Box::new(CertificateProvider::new(Arc::clone(&rules)))];
         if let Some(passwords) = passwords {
             providers.push(Box::new(PasswordProvider::new(passwords, Arc::clone(&rules))));
         }
         providers.push(Box::new(AnonymousProvider::new(allowed_anonymous.clone(), Arc::clone(&rules))));
-        Ok(Self { generation, chain: Chain::new(providers), rules })
+        Ok(Self { generation, chain: Chain::new(providers), rules, notes })
     }
 }

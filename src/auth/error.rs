@@ -1,5 +1,11 @@
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::topic::InvalidTopic;
 
@@ -81,7 +87,40 @@ pub enum AclCause {
     },
 }
 
-/// Reads the whole file as text.
+/// Reads the whole file as text, without a byte order mark. Waits a little while `oncemq passwd` writes the file in place.
 pub(super) fn read(path: &Path) -> Result<String, AuthError> {
-    std::fs::read_to_string(path).map_err(|source| AuthError::Unreadable { path: path.to_owned(), source })
+    read_text(path).map_err(|source| AuthError::Unreadable { path: path.to_owned(), source })
 }
+
+/// The same with the error of the operating system.
+pub(super) fn read_text(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    lock(&file, FlockOperation::NonBlockingLockShared)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let text = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
+    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
+        return Err(text("it is UTF-16 text: save it as UTF-8"));
+    }
+    let read = String::from_utf8(bytes).map_err(|_| text("it is not UTF-8 text"))?;
+    Ok(read.strip_prefix(BYTE_ORDER_MARK).map(str::to_owned).unwrap_or(read))
+}
+
+/// Locks a file of passwords or rules against changes in place, until it is closed. Waits for two seconds at most. A file
+/// system without locks is no error.
+pub(super) fn lock(file: &File, operation: FlockOperation) -> io::Result<()> {
+    for _ in 0..LOCK_ATTEMPTS_MAX {
+        match flock(file, operation) {
+            Err(Errno::WOULDBLOCK) => thread::sleep(LOCK_PAUSE),
+            _ => return Ok(()),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::WouldBlock, "another process is changing it"))
+}
+
+/// UTF-8 text of some editors begins with it.
+const BYTE_ORDER_MARK: char = '\u{FEFF}';
+
+/// With [`LOCK_PAUSE`], two seconds.
+const LOCK_ATTEMPTS_MAX: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);

@@ -1,11 +1,14 @@
 //! Changes to the password file. Each one replaces the whole file atomically, so the broker never reads half of a
-//! change.
+//! change; or, where that is not possible, overwrites it under a lock.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FlockOperation;
+
+use super::error::{lock, read_text};
 use super::password_file::{StoredHash, significant, split_line};
 
 /// Whether the password file must exist.
@@ -91,7 +94,7 @@ fn is_of(line: &str, user: &str) -> bool {
 }
 
 fn read_lines(path: &Path) -> Result<Vec<String>, EditError> {
-    match fs::read_to_string(path) {
+    match read_text(path) {
         Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(EditError::Missing(path.to_owned())),
         Err(source) => Err(EditError::Io { path: path.to_owned(), source }),
@@ -99,20 +102,47 @@ fn read_lines(path: &Path) -> Result<Vec<String>, EditError> {
 }
 
 /// Writes a new file and renames it over the old one. A symbolic link stays; its target is replaced.
+///
+/// A file that is a mount of its own (a bind mount, as of a single file in a container) can't be replaced, and neither can one in a
+/// directory that this user may not write to: it is changed in place.
 fn replace(path: &Path, lines: &[String]) -> Result<(), EditError> {
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut name = target.clone().into_os_string();
+    let result = match replace_by_name(&target, lines) {
+        Err(error) if cannot_replace(&error) && target.exists() => write_in_place(&target, lines),
+        result => result,
+    };
+    result.map_err(|source| EditError::Io { path: path.to_owned(), source })
+}
+
+fn replace_by_name(target: &Path, lines: &[String]) -> io::Result<()> {
+    let mut name = target.to_owned().into_os_string();
     name.push(format!(".{}.new", std::process::id()));
     let beside = PathBuf::from(name);
-    let result = write_new(&beside, &target, lines).and_then(|()| fs::rename(&beside, &target)).and_then(|()| {
+    let result = write_new(&beside, target, lines).and_then(|()| fs::rename(&beside, target)).and_then(|()| {
         let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory)?.sync_all()
     });
-    result.map_err(|source| {
+    result.inspect_err(|_| {
         // The first error is returned, so an error of the cleanup is ignored.
         let _removed = fs::remove_file(&beside);
-        EditError::Io { path: path.to_owned(), source }
     })
+}
+
+/// Whether the file may be writable although it can't be replaced.
+fn cannot_replace(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    matches!(error.kind(), ResourceBusy | CrossesDevices | PermissionDenied | ReadOnlyFilesystem)
+}
+
+/// Overwrites the file, under a lock that keeps the broker from reading half of it. A crash may leave half of it, so a copy of the new
+/// contents is not needed: the lines before the change come first, and the broker refuses a line that is cut.
+fn write_in_place(path: &Path, lines: &[String]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    lock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)?;
+    file.sync_all()
 }
 
 /// Creates the new file, readable by its owner only. If `old` exists, the new file gets its owner and its group
@@ -174,6 +204,40 @@ mod tests {
         assert!(lines[1].starts_with("alice:$argon2id$"), "{text}");
         assert_eq!(mode(&path), 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_replaced_is_changed_in_place() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "alice:$6$a$b\nbob:$6$c$d\n").unwrap();
+        let before = fs::metadata(file.path()).unwrap().ino();
+        for lines in [&["alice:$6$a$b"][..], &["alice:$6$a$b", "bob:$6$c$d", "carol:$6$e$f"], &[]] {
+            let lines: Vec<_> = lines.iter().map(|line| (*line).to_owned()).collect();
+            write_in_place(file.path(), &lines).unwrap();
+            let text = fs::read_to_string(file.path()).unwrap();
+            assert_eq!(text.lines().collect::<Vec<_>>(), lines);
+        }
+        assert_eq!(fs::metadata(file.path()).unwrap().ino(), before);
+    }
+
+    #[test]
+    fn a_file_is_not_read_or_changed_while_another_process_changes_it() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let writer = File::options().write(true).open(&path).unwrap();
+        rustix::fs::flock(&writer, FlockOperation::LockExclusive).unwrap();
+        let busy = write_in_place(&path, &[]).unwrap_err();
+        assert!(busy.to_string().contains("another process is changing it"), "{busy}");
+        let waiting = std::thread::spawn(move || read_text(&path));
+        drop(writer);
+        assert_eq!(waiting.join().unwrap().unwrap(), "");
+    }
+
+    #[test]
+    fn a_byte_order_mark_does_no_harm() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "\u{FEFF}alice:$6$a$b\n").unwrap();
+        remove_user(file.path(), "alice").unwrap();
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "");
     }
 
     #[test]

@@ -75,6 +75,11 @@ impl Pool {
         self.authenticator.access(client_id, user)
     }
 
+    /// What an operator should know about the files: see [`Authenticator::notes`].
+    pub fn notes(&self) -> Vec<String> {
+        self.authenticator.notes()
+    }
+
     /// Reads the files again. After an error, the previous contents stay in force.
     pub fn reload(&self) -> Result<(), AuthError> {
         self.authenticator.reload()

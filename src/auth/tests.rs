@@ -192,3 +192,34 @@ fn a_reload_applies_a_valid_file_and_ignores_an_invalid_one() {
     assert_eq!(verdict(), accepted);
     assert_eq!(authenticator.generation(), second);
 }
+
+#[test]
+fn files_without_users_or_rules_are_legal_and_noted() {
+    let notes = |passwords: &str, rules: &str| {
+        let (passwords, rules) = (file(passwords), file(rules));
+        let [password_file, acl_file] = [&passwords, &rules].map(|path| Some(PathBuf::from(&**path)));
+        let security = Security { allow_anonymous: AllowAnonymous::Never, password_file, acl_file };
+        Authenticator::new(&security, &[]).map(|authenticator| authenticator.notes())
+    };
+    for empty in ["", "\n\n", "# nobody yet\n", "\u{FEFF}"] {
+        let notes = notes(empty, empty).unwrap();
+        assert!(notes[0].ends_with("has no users: no client can log in with a password"), "{notes:?}");
+        assert!(notes[1].ends_with("has no rules: no client may publish or subscribe to anything"), "{notes:?}");
+    }
+    assert_eq!(notes(PASSWORDS, ACL).unwrap(), [""; 0]);
+    assert_eq!(notes(&format!("\u{FEFF}{PASSWORDS}"), &format!("\u{FEFF}{ACL}")).unwrap(), [""; 0]);
+    for (passwords, rules) in [("<html>404</html>\n", ""), ("", "<html>404</html>\n")] {
+        assert!(notes(passwords, rules).is_err(), "{passwords}{rules}");
+    }
+}
+
+#[test]
+fn a_file_in_another_encoding_is_named() {
+    for (bytes, word) in [(&b"\xFF\xFEa\0"[..], "UTF-16"), (b"\xFFalice", "not UTF-8")] {
+        let mut path = tempfile::NamedTempFile::new().unwrap();
+        path.write_all(bytes).unwrap();
+        let security = Security { password_file: Some(path.path().to_owned()), ..Security::default() };
+        let error = Authenticator::new(&security, &[]).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+}

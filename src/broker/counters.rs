@@ -49,6 +49,8 @@ pub struct Counters {
     pub queued_messages: u64,
     /// Bytes of these messages.
     pub queued_bytes: u64,
+    /// QoS 1 and 2 messages sent to connected clients and not acknowledged.
+    pub in_flight_messages: u64,
     /// Sessions that ended by their Session Expiry Interval.
     pub sessions_expired: u64,
     /// Sessions taken over by another connection.
@@ -123,6 +125,12 @@ impl Counters {
         self.queued_bytes = self.queued_bytes + after.1 as u64 - before.1 as u64;
     }
 
+    /// Counts a change of the messages in flight to the client of a Session.
+    #[inline]
+    pub(super) const fn in_flight_changed(&mut self, before: u32, after: u32) {
+        self.in_flight_messages = self.in_flight_messages + after as u64 - before as u64;
+    }
+
     /// Counts a packet to a client, and returns an estimate of its encoded bytes.
     pub(super) fn sending(&mut self, packet: &ServerPacket) -> usize {
         self.sent(packet.packet_type());
@@ -192,6 +200,7 @@ impl Add for Counters {
         self.sessions_connected += other.sessions_connected;
         self.queued_messages += other.queued_messages;
         self.queued_bytes += other.queued_bytes;
+        self.in_flight_messages += other.in_flight_messages;
         self.sessions_expired += other.sessions_expired;
         self.sessions_taken_over += other.sessions_taken_over;
         self

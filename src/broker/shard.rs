@@ -14,6 +14,7 @@ use crate::broker::directory::state::Shared;
 use crate::broker::event::{Event, StoreRoom};
 use crate::broker::ids::{ConnectionId, IdentifierSource};
 use crate::broker::lifecycle::Lifecycle;
+use crate::broker::load::Load;
 use crate::broker::persistence::pipeline::CommitPipeline;
 use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
 use crate::broker::publish::queue_room::QueueRoom;
@@ -39,6 +40,8 @@ pub struct Shard {
     /// The state that all shards share.
     pub(super) shared: Arc<Shared>,
     pub(super) lifecycle: Lifecycle,
+    /// Averages for the `$SYS` topics; on the first shard only.
+    pub(super) load: Load,
     pub(super) timers: Timers,
     pub(super) counters: Counters,
     /// The details that are reported.
@@ -77,6 +80,7 @@ impl Shard {
         Self {
             id,
             lifecycle: Lifecycle::default(),
+            load: Load::default(),
             timers: Timers::default(),
             counters: Counters::default(),
             detail: Detail::default(),

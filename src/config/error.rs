@@ -27,6 +27,14 @@ pub enum ConfigError {
         /// The key, what is wrong, and the nearest valid name.
         text: String,
     },
+    /// The file has another format.
+    #[error("{}: {text}", path.display())]
+    Foreign {
+        /// Path of the file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        text: String,
+    },
     /// A flag or an environment variable has an unknown name or an invalid value.
     #[error("{origin}: {text}")]
     Override {

@@ -64,9 +64,15 @@ pub struct Tls {
     /// File with the certificate authorities that sign client certificates, PEM.
     #[serde(default)]
     pub client_ca: Option<PathBuf>,
-    /// File with revoked client certificates, PEM.
+    /// File with revoked client certificates: PEM, or one list in DER.
     #[serde(default)]
     pub crl: Option<PathBuf>,
+    /// For which certificates `crl` must have a list.
+    #[serde(default)]
+    pub crl_check: CrlCheck,
+    /// What happens if a list in `crl` has expired.
+    #[serde(default)]
+    pub crl_expired: ExpiredCrl,
     /// Whether the Common Name of the client certificate is the user name; the client then needs no password.
     #[serde(default)]
     pub identity_as_user_name: bool,
@@ -100,6 +106,28 @@ pub enum ClientCertificate {
     Optional,
     /// The handshake fails without a valid one.
     Required,
+}
+
+/// For which certificates the revocation lists must have an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CrlCheck {
+    /// For the client's certificate. Those above it are checked if there is a list of their authority.
+    #[default]
+    Leaf,
+    /// For all certificates of the chain below the trusted authority.
+    Chain,
+}
+
+/// What happens if a revocation list has expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExpiredCrl {
+    /// It still applies; the log says that it has expired, at the start and at a reload.
+    #[default]
+    Warn,
+    /// The clients whose certificates it concerns are refused.
+    Refuse,
 }
 
 /// The PROXY protocol header that precedes the client's first byte.
@@ -210,10 +238,20 @@ impl Tls {
         for (setting, set) in [
             ("client_ca", self.client_ca.is_some()),
             ("crl", self.crl.is_some()),
+            ("crl_check", self.crl_check != CrlCheck::default()),
+            ("crl_expired", self.crl_expired != ExpiredCrl::default()),
             ("identity_as_user_name", self.identity_as_user_name),
         ] {
             if set && !verifies {
                 problem(setting, "has no effect: client_certificate must be \"optional\" or \"required\"");
+            }
+        }
+        for (setting, set) in [
+            ("crl_check", self.crl_check != CrlCheck::default()),
+            ("crl_expired", self.crl_expired != ExpiredCrl::default()),
+        ] {
+            if set && verifies && self.crl.is_none() {
+                problem(setting, "has no effect: there is no crl");
             }
         }
         let files = [

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use super::error::explain;
+use super::foreign::recognize;
 use super::locate::{line_and_column, places};
 use super::nearest::nearest;
 use super::origin::{Change, Origin, Override};
@@ -101,9 +103,13 @@ impl Loaded {
 }
 
 fn read_file(path: &Path) -> Result<Loaded, ConfigError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let text = read_text(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     let places = places(&text);
+    if text.parse::<toml::Table>().is_err()
+        && let Some(text) = recognize(&text)
+    {
+        return Err(ConfigError::Foreign { path: path.to_owned(), text });
+    }
     let config: Config =
         toml::from_str(&text).map_err(|error| ConfigError::in_file(path.to_owned(), &text, &places, &error))?;
     let origin = |start| Origin::File { path: path.to_owned(), line: line_and_column(&text, start).0 };
@@ -113,6 +119,17 @@ fn read_file(path: &Path) -> Result<Loaded, ConfigError> {
     let values = places.into_iter().filter(|place| is_value(&place.path));
     let origins = values.map(|place| (place.path, origin(place.start))).collect();
     Ok(Loaded { config, origins })
+}
+
+/// Reads the file as text, without a byte order mark.
+fn read_text(path: &Path) -> io::Result<String> {
+    let bytes = std::fs::read(path)?;
+    let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
+    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
+        return Err(invalid("it is UTF-16 text: save it as UTF-8"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| invalid("it is not UTF-8 text"))?;
+    Ok(text.strip_prefix('\u{FEFF}').map(str::to_owned).unwrap_or(text))
 }
 
 /// `config` with one setting changed. The error says what is wrong with the key or the value.

@@ -8,6 +8,7 @@ mod arguments;
 mod durability_rules;
 mod environment;
 mod error;
+mod foreign;
 mod limits;
 mod listen_address;
 mod listeners;
@@ -34,7 +35,9 @@ pub use durability_rules::DurabilityRule;
 pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
 pub use listen_address::{AddressError, ListenAddress};
-pub use listeners::{ClientCertificate, Listener, ProxyProtocol, Tls, Transport, WebSocketSubprotocol};
+pub use listeners::{
+    ClientCertificate, CrlCheck, ExpiredCrl, Listener, ProxyProtocol, Tls, Transport, WebSocketSubprotocol,
+};
 pub use load::{Loaded, load, load_file};
 pub use log::{Log, LogFormat, LogLevel};
 pub use log_format::early_log_format;

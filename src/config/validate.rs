@@ -67,7 +67,7 @@ where
 mod tests {
     use std::time::Duration;
 
-    use crate::config::{ClientCertificate, Listener, Tls, Transport};
+    use crate::config::{ClientCertificate, CrlCheck, ExpiredCrl, Listener, Tls, Transport};
 
     use super::*;
 
@@ -98,6 +98,8 @@ mod tests {
             client_certificate: ClientCertificate::Required,
             client_ca: None,
             crl: None,
+            crl_check: CrlCheck::Leaf,
+            crl_expired: ExpiredCrl::Warn,
             identity_as_user_name: false,
         });
         let mut pathless = listener("127.0.0.1:3");
@@ -128,11 +130,14 @@ mod tests {
             client_certificate: ClientCertificate::None,
             client_ca: Some(file.clone()),
             crl: Some(file),
+            crl_check: CrlCheck::Chain,
+            crl_expired: ExpiredCrl::Refuse,
             identity_as_user_name: true,
         });
         let config = Config { listeners: vec![listener], ..Config::default() };
         let prefix = "listeners[0].tls.";
-        assert_eq!(keys(&config), ["client_ca", "crl", "identity_as_user_name"].map(|key| format!("{prefix}{key}")));
+        let expected = ["client_ca", "crl", "crl_check", "crl_expired", "identity_as_user_name"];
+        assert_eq!(keys(&config), expected.map(|key| format!("{prefix}{key}")));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod connection;
 mod error;
 mod listener;
 mod log;
+pub(crate) mod process;
 mod queries;
 mod reload;
 mod report;
@@ -19,9 +20,11 @@ mod shard;
 mod shutdown;
 mod status;
 mod store;
+mod systemd;
 #[cfg(test)]
 mod test_client;
 mod traffic;
+mod watchdog;
 
 use std::io;
 use std::net::SocketAddr;
@@ -48,7 +51,7 @@ pub use store::handle::{inspect_store, store_directory};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::{self, Authenticator};
-use crate::broker::{Recovered, Shard, Shared};
+use crate::broker::{ProcessFigures, Recovered, Shard, Shared};
 use crate::config::{Arguments, Config};
 use crate::routing::ShardId;
 use crate::store::Store;
@@ -59,6 +62,8 @@ use shard::mailbox::{Mail, Mailbox};
 use shard::task::MainHandle;
 use shutdown::{Request, Signals};
 use store::handle::StoreHandle;
+use systemd::notify;
+use watchdog::Watchdog;
 
 /// A broker with running shards and listening sockets. It accepts connections during [`run`](Self::run).
 #[derive(Debug)]
@@ -83,6 +88,7 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, ServerError> {
         let listeners = bind(&config)?;
         let authenticator = Authenticator::new(&config.security, &config.listeners)?;
+        reload::log_notes(&authenticator.notes());
         let shards = match usize::from(config.server.shards) {
             0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
             shards => shards,
@@ -212,6 +218,7 @@ impl Server {
         self.status.set_ready();
         notify(&[sd_notify::NotifyState::Ready]);
 
+        let mut watchdog = Watchdog::start(self.status(), self.store());
         let mut seconds = interval(Duration::from_secs(1));
         let mut failure = None;
         let mut log = self.config.log.clone();
@@ -221,11 +228,8 @@ impl Server {
                     Request::Stop => break,
                     Request::Reload => self.reload(&endpoints, &mut log),
                 },
-                _ = seconds.tick() => {
-                    self.status.publish_listeners(self.admission.counts());
-                    log::summarize(self.clock.read().now);
-                    log::report_dropped();
-                }
+                _ = seconds.tick() => self.publish_figures(),
+                () = watchdog.wait() => watchdog.check(),
                 Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),
                 Some(cause) = self.failures.recv() => {
                     failure = Some(cause);
@@ -237,12 +241,26 @@ impl Server {
         notify(&[sd_notify::NotifyState::Stopping]);
         log_line!(Stopping {}, "stopping: no new connections are accepted, and all clients are disconnected");
         drop(accept_tasks);
-        self.drain(signals.stop()).await?;
+        self.drain(signals.stop(), watchdog).await?;
         log::summarize(Timestamp::NEVER);
         if let Some(store) = &self.store {
             store.close();
         }
         failure.map_or(Ok(()), |cause| Err(ServerError::StoreFailed(cause)))
+    }
+
+    /// Publishes the counters of the listeners, and what the shards need for the `$SYS` topics.
+    fn publish_figures(&self) {
+        let counts = self.admission.counts();
+        self.status.publish_listeners(counts);
+        log::summarize(self.clock.read().now);
+        log::report_dropped();
+        if !self.config.mqtt.sys_interval.is_zero() {
+            let process::Memory { resident, resident_max, .. } = process::memory();
+            let sockets_opened = counts.accepted;
+            let figures = ProcessFigures { resident_bytes: resident, resident_bytes_max: resident_max, sockets_opened };
+            self.shared.publish_process(figures);
+        }
     }
 
     fn announce(&self) {
@@ -270,7 +288,11 @@ impl Server {
 
     /// Disconnects every client, and waits until all connections are closed, at most for `server.drain_timeout`. A second signal ends
     /// the wait with [`ServerError::Interrupted`].
-    async fn drain(&mut self, stop_at_once: impl Future<Output = ()>) -> Result<(), ServerError> {
+    async fn drain(
+        &mut self,
+        stop_at_once: impl Future<Output = ()>,
+        mut watchdog: Watchdog,
+    ) -> Result<(), ServerError> {
         self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::ShuttingDown));
         let shards = self.mailboxes.len();
         let ended = &mut self.ended;
@@ -279,16 +301,35 @@ impl Server {
                 ended.recv().await;
             }
         });
-        pin!(all_ended);
-        select! {
-            result = &mut all_ended => match result {
-                Ok(()) => log_line!(Stopped {}, "stopped"),
-                Err(_) => log_line!(DrainTimedOut {}, "stopped: some clients took longer than server.drain_timeout"),
-            },
-            () = stop_at_once => return Err(ServerError::Interrupted),
+        pin!(all_ended, stop_at_once);
+        loop {
+            select! {
+                result = &mut all_ended => {
+                    match result {
+                        Ok(()) => log_line!(Stopped {}, "stopped"),
+                        Err(_) => {
+                            log_line!(DrainTimedOut {}, "stopped: some clients took longer than server.drain_timeout");
+                        }
+                    }
+                    return Ok(());
+                }
+                () = &mut stop_at_once => return Err(ServerError::Interrupted),
+                () = watchdog.wait() => watchdog.send(),
+            }
         }
-        Ok(())
     }
+}
+
+/// Reads the certificates of all listeners as a start does. Returns what an operator should know about them.
+pub fn check_certificates(config: &Config) -> Result<Vec<String>, ServerError> {
+    let mut notes = Vec::new();
+    for listener in &config.listeners {
+        let Some(files) = &listener.tls else { continue };
+        let found = listener::check_certificates(files)
+            .map_err(|source| ServerError::Tls { listener: listener.label().into_owned(), source })?;
+        notes.extend(found.into_iter().map(|note| format!("listener {}: {note}", listener.label())));
+    }
+    Ok(notes)
 }
 
 /// Listens at the addresses of all listeners.
@@ -314,13 +355,6 @@ fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerErro
         bound.extend(sockets.into_iter().map(|socket| (Arc::clone(&endpoint), socket)));
     }
     Ok(bound)
-}
-
-/// Notifies systemd, if it started the process with `Type=notify`.
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(false, states) {
-        log_line!(SystemdNotNotified { reason = %error }, "systemd was not notified: {error}");
-    }
 }
 
 /// Maximum number of shards if the configuration sets no number.

@@ -38,6 +38,7 @@ impl Server {
         match self.authentication.reload() {
             Ok(()) => {
                 log_line!(FilesReloaded { files = "access" }, "reloaded the password file and the ACL file");
+                log_notes(&self.authentication.notes());
                 self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::AccessReloaded));
             }
             Err(error) => {
@@ -85,6 +86,13 @@ impl Server {
         let detail = log::detail(&new);
         self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::LogReloaded(Box::new(detail.clone()))));
         *log = new;
+    }
+}
+
+/// Writes what an operator should know about the password file and the ACL file.
+pub(super) fn log_notes(notes: &[String]) {
+    for note in notes {
+        log_line!(FileNoted { reason = &**note }, "{note}");
     }
 }
 

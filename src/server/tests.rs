@@ -44,7 +44,8 @@ impl Running {
 
     async fn drain(mut self) {
         drop(self.accept_tasks);
-        self.server.drain(pending()).await.unwrap();
+        let watchdog = Watchdog::start(self.server.status(), None);
+        self.server.drain(pending(), watchdog).await.unwrap();
     }
 }
 

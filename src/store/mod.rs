@@ -210,6 +210,11 @@ impl Store {
         self.shared.pending.failure()
     }
 
+    /// Whether the committing thread has ended.
+    pub fn has_ended(&self) -> bool {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Commits all pending entries, and refuses new ones.
     pub fn close(&self) {
         self.shared.pending.close();

@@ -31,6 +31,18 @@ pub struct Shared {
     traffic: [AtomicU64; 2],
     /// The greatest number of clients that were connected at the same time.
     connected_max: AtomicU64,
+    process: Mutex<ProcessFigures>,
+}
+
+/// What the shards can't know by themselves about the process they run in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProcessFigures {
+    /// Resident memory in bytes; `None` if the operating system does not report it.
+    pub resident_bytes: Option<u64>,
+    /// The greatest resident memory since the start, in bytes.
+    pub resident_bytes_max: Option<u64>,
+    /// Network Connections accepted since the start.
+    pub sockets_opened: u64,
 }
 
 impl Shared {
@@ -49,6 +61,7 @@ impl Shared {
             counters: Mutex::new(vec![Counters::default(); shards]),
             traffic: [AtomicU64::new(0), AtomicU64::new(0)],
             connected_max: AtomicU64::new(0),
+            process: Mutex::default(),
         }
     }
 
@@ -86,6 +99,16 @@ impl Shared {
     pub(in crate::broker) fn traffic(&self) -> (u64, u64) {
         let [received, sent] = &self.traffic;
         (received.load(Ordering::Relaxed), sent.load(Ordering::Relaxed))
+    }
+
+    /// Publishes figures of the process, for the `$SYS` topics.
+    pub fn publish_process(&self, figures: ProcessFigures) {
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+
+    /// The figures of the process.
+    pub(in crate::broker) fn process(&self) -> ProcessFigures {
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Updates the greatest number of connected clients with the current number, and returns it.

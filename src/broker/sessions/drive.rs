@@ -21,7 +21,7 @@ impl Shard {
     #[inline(always)]
     pub(in crate::broker) fn drive_inlined(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
-        let (key, before) = (entry.subscriber.key, entry.session.queued());
+        let (key, before, in_flight) = (entry.subscriber.key, entry.session.queued(), entry.session.in_flight());
         let added = match &event {
             session::Event::Deliver(_, delivery) => (1, delivery.queued_bytes()),
             session::Event::Connected { .. }
@@ -40,6 +40,8 @@ impl Shard {
         entry.session.handle(turn.now, event, &mut sink);
         let ActionSink { mut steps, bytes, has_delivered, .. } = sink;
         entry.dropping &= !has_delivered;
+        let in_flight_after = entry.session.in_flight();
+        self.counters.in_flight_changed(in_flight, in_flight_after);
         if bytes > 0
             && let Some(id) = entry.connection
         {

@@ -102,6 +102,7 @@ impl SessionTable {
     /// Inserts a Session, and sets the location of its subscriber to the slot.
     pub(in crate::broker) fn insert(&mut self, entry: SessionSlot, counters: &mut Counters) -> usize {
         let (claim, subscriber, queued) = (entry.claim, Arc::clone(&entry.subscriber), entry.session.queued());
+        counters.in_flight_changed(0, entry.session.in_flight());
         let slot = self.slots.insert(entry);
         let number = u32::try_from(slot).unwrap_or(Location::ENDED);
         let other = self.by_claim.insert(claim, number);
@@ -118,6 +119,7 @@ impl SessionTable {
         let removed = self.by_claim.remove(&entry.claim);
         assert_eq!(removed.map(|slot| slot as usize), Some(slot), "a session is not found by its claim");
         counters.queue_changed(entry.session.queued(), (0, 0));
+        counters.in_flight_changed(entry.session.in_flight(), 0);
         self.count(counters);
         Some(entry)
     }

@@ -34,6 +34,7 @@ mod retained_threads;
 mod shared;
 mod silent;
 mod subscribe;
+mod sys_topics;
 mod takeover;
 mod takeover_shards;
 mod unsubscribe;

@@ -175,6 +175,8 @@ impl World {
             let queued = shard.sessions.iter().map(|(_, entry)| entry.session.queued());
             let (messages, bytes) = queued.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
             assert_eq!((counters.queued_messages, counters.queued_bytes), (messages as u64, bytes as u64));
+            let in_flight = shard.sessions.iter().map(|(_, entry)| u64::from(entry.session.in_flight()));
+            assert_eq!(counters.in_flight_messages, in_flight.sum::<u64>());
             assert_eq!(counters.sessions, shard.sessions.iter().count() as u64);
             shard.sessions.check();
             let connected = shard.sessions.iter().filter(|(_, entry)| entry.connection.is_some()).count();

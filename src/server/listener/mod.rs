@@ -27,6 +27,7 @@ pub(super) use socket::{AcceptedSocket, BoundSocket};
 pub(super) use stream::Stream;
 pub(super) use tcp::Options as TcpOptions;
 pub use tls::TlsError;
+pub(super) use tls::check as check_certificates;
 
 #[cfg(test)]
 mod tests;

@@ -24,7 +24,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::*;
-use crate::config::{ClientCertificate, Limits, ListenAddress, Listener, ProxyProtocol, Tls, Transport};
+use crate::config::{
+    ClientCertificate, CrlCheck, ExpiredCrl, Limits, ListenAddress, Listener, ProxyProtocol, Tls, Transport,
+};
 
 /// A listener without its accept loop.
 struct TestListener {
@@ -123,6 +125,8 @@ impl Authority {
             client_certificate,
             client_ca: (client_certificate != ClientCertificate::None).then(|| self.path("ca.pem")),
             crl: (client_certificate != ClientCertificate::None).then(|| self.path("crl.pem")),
+            crl_check: CrlCheck::Leaf,
+            crl_expired: ExpiredCrl::Warn,
             identity_as_user_name: true,
         }
     }

@@ -1,22 +1,26 @@
-use std::fs;
+mod algorithm;
+mod contents;
+mod error;
+mod identity;
+mod notes;
+mod verifier;
+
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::crypto::CryptoProvider;
-use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::server::{
-    Acceptor, NoClientAuth, NoServerSessionStorage, ServerSessionMemoryCache, VerifierBuilderError,
-    WebPkiClientVerifier,
-};
-use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::server::{Acceptor, NoServerSessionStorage, ServerSessionMemoryCache};
+use tokio_rustls::rustls::sign::SingleCertAndKey;
+use tokio_rustls::rustls::{self, CertificateError, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+pub use self::error::TlsError;
+use self::notes::Notes;
+use self::verifier::VersionOne;
 use crate::config::{ClientCertificate, Tls};
 
 /// A TLS connection.
@@ -38,46 +42,19 @@ pub(super) enum AcceptError {
     Reset,
 }
 
-/// Why certificates can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file can't be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-    /// A file is empty or holds no PEM of the expected kind.
-    #[error("{}: {problem}", path.display())]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        problem: String,
-    },
-    /// `client_certificate` is set without `client_ca`.
-    #[error("client_certificate needs client_ca")]
-    NoClientCa,
-    /// The authorities or the revocation list can't be used.
-    #[error("client_ca: {0}")]
-    Verifier(#[from] VerifierBuilderError),
-    /// Certificate and key do not match, or are of an unsupported kind.
-    #[error("certificate and key: {0}")]
-    Rustls(#[from] rustls::Error),
-}
-
 impl Certificates {
     /// Reads all files.
     pub(super) fn load(files: Tls) -> Result<Self, TlsError> {
-        let config = server_config(&files)?;
+        let (config, notes) = server_config(&files)?;
+        notes.log();
         Ok(Self { files, current: ArcSwap::from_pointee(config) })
     }
 
     /// Reads all files again. After an error the current ones stay in use.
     pub(super) fn reload(&self) -> Result<(), TlsError> {
-        self.current.store(Arc::new(server_config(&self.files)?));
+        let (config, notes) = server_config(&self.files)?;
+        notes.log();
+        self.current.store(Arc::new(config));
         Ok(())
     }
 
@@ -87,7 +64,7 @@ impl Certificates {
         let result = started.into_stream(self.current.load_full()).await;
         result.map_err(|error| {
             let is_reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
-            if is_reset { AcceptError::Reset } else { AcceptError::Failed(error) }
+            if is_reset { AcceptError::Reset } else { AcceptError::Failed(in_words(error)) }
         })
     }
 
@@ -107,15 +84,20 @@ fn common_name(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
     (names.next().is_none() && !name.is_empty()).then(|| name.into())
 }
 
-fn server_config(files: &Tls) -> Result<ServerConfig, TlsError> {
-    let provider = Arc::new(provider());
-    let chain = certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|error| pem(&files.key, &error))?;
-    let verifier = client_verifier(files, &provider)?;
+/// Reads all files without using them. Returns what an operator should know about them.
+pub(in crate::server) fn check(files: &Tls) -> Result<Vec<String>, TlsError> {
+    server_config(files).map(|(_, notes)| notes.into_lines())
+}
+
+/// The configuration, and what an operator should know about the files.
+fn server_config(files: &Tls) -> Result<(ServerConfig, Notes), TlsError> {
+    let (provider, mut notes) = (Arc::new(provider()), Notes::default());
+    let identity = identity::read(files, &provider, &mut notes)?;
+    let verifier = verifier::read(files, &provider, &mut notes)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
     if files.client_certificate == ClientCertificate::None {
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
     } else {
@@ -123,44 +105,41 @@ fn server_config(files: &Tls) -> Result<ServerConfig, TlsError> {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
-    Ok(config)
+    Ok((config, notes))
 }
 
-fn client_verifier(files: &Tls, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    if files.client_certificate == ClientCertificate::None {
-        return Ok(Arc::new(NoClientAuth));
-    }
-    let path = files.client_ca.as_ref().ok_or(TlsError::NoClientCa)?;
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate)?;
-    }
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    if let Some(path) = &files.crl {
-        let lists = CertificateRevocationListDer::pem_slice_iter(&read(path)?).collect::<Result<Vec<_>, _>>();
-        builder = builder.with_crls(lists.map_err(|error| pem(path, &error))?);
-    }
-    if files.client_certificate == ClientCertificate::Optional {
-        builder = builder.allow_unauthenticated();
-    }
-    Ok(builder.build()?)
+/// The error of a handshake, in words if a client certificate is its cause.
+fn in_words(error: io::Error) -> io::Error {
+    let text = match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::NoCertificatesPresented) => "the client presented no certificate".to_owned(),
+        Some(rustls::Error::InvalidCertificate(cause)) => refusal(cause),
+        _ => return error,
+    };
+    io::Error::new(error.kind(), text)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let certificates = CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.map_err(|error| pem(path, &error))?;
-    if certificates.is_empty() {
-        return Err(TlsError::Pem { path: path.to_owned(), problem: "no certificate in it".to_owned() });
+/// Why the certificate of a client is refused.
+fn refusal(cause: &CertificateError) -> String {
+    if let CertificateError::Other(other) = cause
+        && other.0.is::<VersionOne>()
+    {
+        return other.0.to_string();
     }
-    Ok(certificates)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
-}
-
-fn pem(path: &Path, error: &rustls_pki_types::pem::Error) -> TlsError {
-    TlsError::Pem { path: path.to_owned(), problem: error.to_string() }
+    if let CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } = cause {
+        return "the revocation list in crl has expired, and crl_expired is \"refuse\"".to_owned();
+    }
+    let known = [
+        (CertificateError::Revoked, "the client's certificate is revoked by the list in crl"),
+        (CertificateError::UnknownIssuer, "the client's certificate was not signed by an authority in client_ca"),
+        (
+            CertificateError::UnknownRevocationStatus,
+            "crl has no revocation list of the authority that signed the client's certificate",
+        ),
+    ];
+    match known.iter().find(|(error, _)| error == cause) {
+        Some((_, text)) => (*text).to_owned(),
+        None => format!("the client's certificate is not valid: {cause}"),
+    }
 }
 
 #[cfg(feature = "aws-lc-rs")]

@@ -19,6 +19,7 @@ use crate::server::error::ServerError;
 use crate::server::log::log_line;
 use crate::server::settings::durability;
 use crate::server::shard::mailbox::{Mail, Mailbox};
+use crate::server::systemd::notify;
 use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Store, Urgency};
 use crate::timestamp::Timestamp;
 
@@ -208,6 +209,7 @@ pub(in crate::server) fn open(
     let (clock, progress, place) = (Clock::start(Timestamp::default()), Progress::default(), directory.clone());
     let hooks = Hooks {
         on_read: Box::new(move |read, segments| {
+            notify(&[sd_notify::NotifyState::ExtendTimeoutUsec(SEGMENT_MICROSECONDS_MAX)]);
             if progress.is_due(clock.read().elapsed) {
                 let place = place.display();
                 log_line!(StoreProgress { read, segments }, "store {place}: read {read} of {segments} segments");
@@ -363,6 +365,9 @@ fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
 /// With [`READ_PAUSE`], two seconds: time for other connections to free a file descriptor.
 const READ_ATTEMPTS_MAX: u32 = 20;
 const READ_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long systemd waits for the next segment, beyond `TimeoutStartSec=`: reading a large store may take minutes.
+const SEGMENT_MICROSECONDS_MAX: u32 = 60_000_000;
 
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -1,0 +1,104 @@
+//! The server's certificate, its chain and its key.
+
+use std::sync::Arc;
+
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+use super::algorithm;
+use super::contents::{Contents, NEW_KEY};
+use super::error::TlsError;
+use super::notes::Notes;
+use crate::config::Tls;
+
+/// Reads the certificate and the key, and checks that they belong together and that the chain is in order.
+pub(super) fn read(files: &Tls, provider: &CryptoProvider, notes: &mut Notes) -> Result<CertifiedKey, TlsError> {
+    let file = Contents::read(&files.certificate)?;
+    let chain = file.certificates()?;
+    let parsed = parse_all(&file, &chain)?;
+    let key = signing_key(&Contents::read(&files.key)?, provider)?;
+    check_key(&file, files, &parsed, &*key)?;
+    check_order(&file, &parsed, notes);
+    if parsed.first().is_some_and(|leaf| leaf.version() == X509Version::V1) {
+        notes.add(
+            &files.certificate,
+            "is an X.509 v1 certificate, which has no names to check: clients that verify it may refuse it; \
+             sign one with `openssl x509 -req -extfile FILE`, where FILE has `subjectAltName = DNS:NAME`",
+        );
+    }
+    notes.check_validity(&files.certificate, parsed.first());
+    Ok(CertifiedKey::new(chain, key))
+}
+
+/// Parses every certificate of a file.
+pub(super) fn parse_all<'a>(
+    file: &Contents,
+    certificates: &'a [CertificateDer<'static>],
+) -> Result<Vec<X509Certificate<'a>>, TlsError> {
+    let parse = |(index, der): (usize, &'a CertificateDer<'static>)| match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        _ => Err(file.problem(&format!("{} is damaged", file.place(index)))),
+    };
+    certificates.iter().enumerate().map(parse).collect()
+}
+
+fn signing_key(file: &Contents, provider: &CryptoProvider) -> Result<Arc<dyn SigningKey>, TlsError> {
+    let key = file.key()?;
+    let is_rsa = matches!(key, PrivateKeyDer::Pkcs1(_));
+    let name = if is_rsa { Some("RSA") } else { algorithm::name(key.secret_der()) };
+    provider.key_provider.load_private_key(key).map_err(|error| {
+        let problem = match name {
+            Some(name @ ("RSA" | "Ed25519" | "the curve P-256" | "the curve P-384")) => {
+                format!("the key, for {name}, is damaged or of an unsupported size")
+            }
+            Some(name) => format!("the key is for {name}, which is not supported"),
+            None => format!("the key is of an unknown kind: {error}"),
+        };
+        file.problem(&format!("{problem}; supported are {}: {NEW_KEY}", algorithm::SUPPORTED))
+    })
+}
+
+/// The first certificate must have the public key that belongs to the private one.
+fn check_key(
+    file: &Contents,
+    files: &Tls,
+    parsed: &[X509Certificate<'_>],
+    key: &dyn SigningKey,
+) -> Result<(), TlsError> {
+    let Some(public) = key.public_key() else { return Ok(()) };
+    // Only the key itself is compared: its algorithm can be written in two ways.
+    let Ok((_, public)) = SubjectPublicKeyInfo::from_der(public.as_ref()) else { return Ok(()) };
+    let matches = |certificate: &X509Certificate<'_>| {
+        certificate.public_key().subject_public_key.data == public.subject_public_key.data
+    };
+    match parsed.iter().position(matches) {
+        Some(0) => Ok(()),
+        Some(index) => Err(file.problem(&format!(
+            "is in the wrong order: {} belongs to the key; it must be the first, followed by the certificate that signed it, and so on",
+            file.place(index)
+        ))),
+        None => Err(file.problem(&format!(
+            "certificate and key do not match: compare `openssl x509 -in {} -noout -pubkey` with `openssl pkey -in {} -pubout`",
+            files.certificate.display(),
+            files.key.display()
+        ))),
+    }
+}
+
+/// Each further certificate should have signed the one before it. Many clients find the order by themselves, so it is not an error.
+fn check_order(file: &Contents, parsed: &[X509Certificate<'_>], notes: &mut Notes) {
+    for (index, (signed, signer)) in parsed.iter().zip(parsed.iter().skip(1)).enumerate() {
+        if signed.issuer().as_raw() != signer.subject().as_raw() {
+            let problem = format!(
+                "is in the wrong order: {} is of `{}`, but the one before it was signed by `{}`; some clients will refuse it",
+                file.place(index + 1),
+                signer.subject(),
+                signed.issuer()
+            );
+            notes.add_problem(&file.problem(&problem));
+        }
+    }
+}

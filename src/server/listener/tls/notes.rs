@@ -1,0 +1,60 @@
+use std::path::Path;
+
+use x509_parser::prelude::{CertificateRevocationList, X509Certificate};
+use x509_parser::time::ASN1Time;
+
+use super::error::TlsError;
+use crate::config::ExpiredCrl;
+use crate::server::clock::Clock;
+use crate::server::log::log_line;
+use crate::timestamp::Timestamp;
+
+/// What an operator should know about files that can be used.
+#[derive(Debug, Default)]
+pub(super) struct Notes(Vec<String>);
+
+impl Notes {
+    pub(super) fn add(&mut self, path: &Path, text: &str) {
+        self.0.push(format!("{}: {text}", path.display()));
+    }
+
+    pub(super) fn add_problem(&mut self, problem: &TlsError) {
+        self.0.push(problem.to_string());
+    }
+
+    /// Notes that the certificate is not valid now.
+    pub(super) fn check_validity(&mut self, path: &Path, certificate: Option<&X509Certificate<'_>>) {
+        let Some(validity) = certificate.map(|certificate| certificate.validity()) else { return };
+        if seconds_until(validity.not_after) < 0 {
+            self.add(path, &format!("has expired at {}: clients that verify it refuse it", validity.not_after));
+        } else if seconds_until(validity.not_before) > 0 {
+            self.add(path, &format!("is not valid before {}: clients that verify it refuse it", validity.not_before));
+        }
+    }
+
+    /// Notes that the revocation list has expired.
+    pub(super) fn check_list(&mut self, path: &Path, expired: ExpiredCrl, list: &CertificateRevocationList<'_>) {
+        let Some(next) = list.next_update().filter(|next| seconds_until(*next) < 0) else { return };
+        let effect = match expired {
+            ExpiredCrl::Warn => "it still applies, but lacks what was revoked since",
+            ExpiredCrl::Refuse => "the clients whose certificates it concerns are refused",
+        };
+        self.add(path, &format!("the revocation list of `{}` has expired at {next}: {effect}", list.issuer()));
+    }
+
+    /// One line for each note.
+    pub(super) fn into_lines(self) -> Vec<String> {
+        self.0
+    }
+
+    pub(super) fn log(&self) {
+        for note in &self.0 {
+            log_line!(FileNoted { reason = &**note }, "{note}");
+        }
+    }
+}
+
+fn seconds_until(time: ASN1Time) -> i64 {
+    let now = Clock::start(Timestamp::default()).read().now;
+    time.timestamp().saturating_sub(i64::try_from(now.0 / 1_000).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,173 @@
+//! Verifies the certificates of clients.
+
+use std::sync::Arc;
+
+use rustls_pki_types::{CertificateDer, UnixTime};
+use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use tokio_rustls::rustls::server::{NoClientAuth, WebPkiClientVerifier};
+use tokio_rustls::rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
+};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate, X509Version};
+
+use super::algorithm;
+use super::contents::Contents;
+use super::error::TlsError;
+use super::identity::parse_all;
+use super::notes::Notes;
+use crate::config::{ClientCertificate, CrlCheck, ExpiredCrl, Tls};
+
+/// A client certificate is accepted if every part accepts it.
+#[derive(Debug)]
+struct ClientVerifier {
+    first: Arc<dyn ClientCertVerifier>,
+    /// Checks the certificates above the client's too, as far as there are revocation lists for them.
+    chain: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// A client certificate of X.509 version 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the client's certificate is X.509 v1, which can't say what it may be used for; sign a v3 one with \
+     `openssl x509 -req -extfile FILE`, where FILE has the line `extendedKeyUsage = clientAuth`"
+)]
+pub(super) struct VersionOne;
+
+/// What to do about a revocation list of X.509 version 1.
+const VERSION_ONE_LIST: &str = "is X.509 v1, which is not supported: make a v2 one, with the lines `crlnumber = FILE` and \
+    `crl_extensions = SECTION` in the configuration file of `openssl ca -gencrl`, where [SECTION] has \
+    `authorityKeyIdentifier = keyid`";
+
+/// The verifier that the settings ask for.
+pub(super) fn read(
+    files: &Tls,
+    provider: &Arc<CryptoProvider>,
+    notes: &mut Notes,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    if files.client_certificate == ClientCertificate::None {
+        return Ok(Arc::new(NoClientAuth));
+    }
+    let roots = Arc::new(authorities(files, provider)?);
+    let lists = match &files.crl {
+        Some(path) => {
+            let file = Contents::read(path)?;
+            let lists = file.revocation_lists()?;
+            for (list, number) in lists.iter().zip(1..) {
+                let Ok(([], list)) = CertificateRevocationList::from_der(list) else {
+                    return Err(file.problem(&format!("revocation list {number} is damaged")));
+                };
+                if list.version().is_none() {
+                    return Err(file.problem(&format!("revocation list {number} {VERSION_ONE_LIST}")));
+                }
+                notes.check_list(path, files.crl_expired, &list);
+            }
+            lists
+        }
+        None => Vec::new(),
+    };
+    let builder = || {
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
+        let builder = builder.with_crls(lists.clone());
+        let builder = match files.crl_expired {
+            ExpiredCrl::Warn => builder,
+            ExpiredCrl::Refuse => builder.enforce_revocation_expiration(),
+        };
+        if files.client_certificate == ClientCertificate::Optional { builder.allow_unauthenticated() } else { builder }
+    };
+    let (first, chain) = match files.crl_check {
+        CrlCheck::Chain => (builder(), None),
+        CrlCheck::Leaf if lists.is_empty() => (builder(), None),
+        CrlCheck::Leaf => {
+            (builder().only_check_end_entity_revocation(), Some(builder().allow_unknown_revocation_status()))
+        }
+    };
+    let chain = chain.map(|chain| chain.build()).transpose().map_err(|error| unusable(files, &error))?;
+    Ok(Arc::new(ClientVerifier { first: first.build().map_err(|error| unusable(files, &error))?, chain }))
+}
+
+fn unusable(files: &Tls, error: &impl std::fmt::Display) -> TlsError {
+    let path = files.crl.as_ref().or(files.client_ca.as_ref()).cloned().unwrap_or_default();
+    TlsError::File { path, problem: format!("can't be used: {error}") }
+}
+
+fn authorities(files: &Tls, provider: &CryptoProvider) -> Result<RootCertStore, TlsError> {
+    let file = Contents::read(files.client_ca.as_ref().ok_or(TlsError::NoClientCa)?)?;
+    let certificates = file.certificates()?;
+    for (index, certificate) in parse_all(&file, &certificates)?.iter().enumerate() {
+        let name = algorithm::name(certificate.public_key().raw).unwrap_or("an unknown algorithm");
+        let is_used =
+            |identifier: &[u8]| certificate.public_key().raw.windows(identifier.len()).any(|part| part == identifier);
+        let algorithms = provider.signature_verification_algorithms.all;
+        let is_supported =
+            name == "RSA" || algorithms.iter().any(|algorithm| is_used(algorithm.public_key_alg_id().as_ref()));
+        if !is_supported {
+            let problem = format!(
+                "{} is for {name}, which is not supported; supported are {}",
+                file.place(index),
+                algorithm::SUPPORTED
+            );
+            return Err(file.problem(&problem));
+        }
+    }
+    let mut roots = RootCertStore::empty();
+    for (index, certificate) in certificates.into_iter().enumerate() {
+        roots
+            .add(certificate)
+            .map_err(|error| file.problem(&format!("{} can't be used: {error}", file.place(index))))?;
+    }
+    Ok(roots)
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn offer_client_auth(&self) -> bool {
+        self.first.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.first.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.first.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let parsed = X509Certificate::from_der(end_entity);
+        if parsed.is_ok_and(|(_, certificate)| certificate.version() == X509Version::V1) {
+            return Err(CertificateError::Other(OtherError(Arc::new(VersionOne))).into());
+        }
+        if let Some(chain) = &self.chain {
+            chain.verify_client_cert(end_entity, intermediates, now)?;
+        }
+        self.first.verify_client_cert(end_entity, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.first.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.first.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.first.supported_verify_schemes()
+    }
+}
