@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -474,7 +475,9 @@ impl Bridge {
     fn spawn(directory: &TempDir) -> Child {
         let log = File::options().create(true).append(true).open(directory.path().join("log")).unwrap();
         let file = directory.path().join("mosquitto.conf");
-        let mut command = Command::new("mosquitto");
+        // Debian's place, which is not in the PATH of every user.
+        let installed = Path::new("/usr/sbin/mosquitto");
+        let mut command = Command::new(if installed.exists() { installed } else { Path::new("mosquitto") });
         command.arg("-v").arg("-c").arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.spawn().expect("mosquitto runs: `bash tests/run` installs it")
     }
