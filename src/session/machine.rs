@@ -8,9 +8,7 @@ use super::{
     Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, RestoredMessage,
     Ticket,
 };
-use crate::codec::{
-    Ack, AckDetails, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket,
-};
+use crate::codec::{Ack, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
 /// A client's Session: the rules of MQTT, without sockets, clocks and tasks.
@@ -268,27 +266,21 @@ impl Session {
         let Some(link) = &self.connection.link else { return };
         let refused_5 = reason_code.is_error() && link.version == ProtocolVersion::V5;
         let mut ack = Ack::new(id, reason_code);
-        // [MQTT-3.1.2-29]
-        if duplicate && link.request_problem_information {
-            let user_properties = vec![("duplicate".into(), "true".into())];
-            ack.details = Some(Box::new(AckDetails { reason_string: None, user_properties }));
-            if !link.takes(&ServerPacket::Puback(ack.clone())) {
-                ack.details = None; // [MQTT-3.4.2-3] [MQTT-3.5.2-3]
-            }
-        }
-        let is_qos2 = qos == Qos::ExactlyOnce;
-        let mut packet = if is_qos2 { ServerPacket::Pubrec(ack) } else { ServerPacket::Puback(ack) };
         if refused_5 {
-            link.explain(reason_code, sentence, &mut packet);
+            ack.details = link.details_of_refusal(&ack, sentence);
+        } else if duplicate {
+            ack.details = link.details_of_duplicate(&ack);
         }
-        if is_qos2 {
+        if qos == Qos::ExactlyOnce {
             if refused_5 {
                 self.inbound.refused(id);
             } else {
                 self.inbound.accepted(id, wait);
             }
+            self.respond(ServerPacket::Pubrec(ack), wait, actions);
+        } else {
+            self.respond(ServerPacket::Puback(ack), wait, actions);
         }
-        self.respond(packet, wait, actions);
     }
 
     /// PUBREL releases the identifier when that is stable; an unknown one is already released. [MQTT-4.3.3-11]

@@ -1,14 +1,29 @@
 //! Acknowledgements that refuse, and the sentences that tell the client why.
 
 use super::link::Link;
-use crate::codec::{Ack, ReasonCode, ServerPacket};
+use crate::codec::{Ack, AckDetails, ReasonCode, ServerPacket};
 
 impl Link {
-    /// Adds a Reason String to an acknowledgement with an error, if the client accepts it. `sentence`: the cause, if it
-    /// is more specific than the Reason Code.
+    /// The Reason String of a PUBACK or PUBREC with an error, if the client accepts it. `sentence`: the cause, if it is
+    /// more specific than the Reason Code.
     #[cold]
-    pub(super) fn explain(&self, reason_code: ReasonCode, sentence: Option<&str>, packet: &mut ServerPacket) {
-        self.terms().explain(packet, sentence.unwrap_or_else(|| sentence_of(reason_code)));
+    pub(super) fn details_of_refusal(&self, ack: &Ack, sentence: Option<&str>) -> Option<Box<AckDetails>> {
+        let mut packet = ServerPacket::Puback(ack.clone());
+        self.explain(ack.reason_code, sentence, &mut packet);
+        let ServerPacket::Puback(ack) = packet else { return None };
+        ack.details
+    }
+
+    /// Tells the client that its message is a duplicate by its `dedup-id`, if the client accepts that. [MQTT-3.1.2-29]
+    #[cold]
+    pub(super) fn details_of_duplicate(&self, ack: &Ack) -> Option<Box<AckDetails>> {
+        if !self.request_problem_information {
+            return None;
+        }
+        let user_properties = vec![("duplicate".into(), "true".into())];
+        let details = Some(Box::new(AckDetails { reason_string: None, user_properties }));
+        let packet = ServerPacket::Puback(Ack { details: details.clone(), ..*ack });
+        details.filter(|_| self.takes(&packet)) // [MQTT-3.4.2-3] [MQTT-3.5.2-3]
     }
 
     /// PUBREL or PUBCOMP for a Packet Identifier that is not in use. `packet` is its kind.
@@ -18,6 +33,10 @@ impl Link {
         let mut packet = packet(Ack::new(ack.packet_id, reason_code));
         self.explain(reason_code, None, &mut packet);
         packet
+    }
+
+    fn explain(&self, reason_code: ReasonCode, sentence: Option<&str>, packet: &mut ServerPacket) {
+        self.terms().explain(packet, sentence.unwrap_or_else(|| sentence_of(reason_code)));
     }
 }
 
