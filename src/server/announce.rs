@@ -1,5 +1,5 @@
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::{ListenAddress, Listener, LogFormat, Transport};
 use crate::server::LogEvent;
@@ -67,12 +67,14 @@ fn client_options(listener: &Listener, address: Option<SocketAddr>) -> Option<St
 }
 
 fn host_and_port(address: SocketAddr, default_port: u16) -> String {
-    let host = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    let mut options = match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => format!("-h {}", Ipv4Addr::LOCALHOST),
+        SocketAddr::V4(v4) => format!("-h {}", v4.ip()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => format!("-h {}", Ipv6Addr::LOCALHOST),
+        // The interface of a link-local address.
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("-h {}%{}", v6.ip(), v6.scope_id()),
+        SocketAddr::V6(v6) => format!("-h {}", v6.ip()),
     };
-    let mut options = format!("-h {host}");
     if address.port() != default_port {
         options.push_str(&format!(" -p {}", address.port()));
     }
@@ -109,6 +111,8 @@ mod tests {
     fn an_unspecified_address_becomes_loopback_and_a_port_other_than_the_default_is_an_option() {
         let text = announced(&[listener("[::]:1884")]);
         assert!(text.contains("mosquitto_sub -h ::1 -p 1884 -t"), "{text}");
+        let text = announced(&[listener("[fe80::1%3]:1883")]);
+        assert!(text.contains("mosquitto_sub -h fe80::1%3 -t"), "{text}");
     }
 
     #[test]

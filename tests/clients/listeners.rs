@@ -303,17 +303,17 @@ fn requests() -> Vec<(String, u16, &'static str, &'static str)> {
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 426, "This is an MQTT broker", ""),
         ("GET /health HTTP/1.0\r\n\r\n".to_owned(), 426, "This is an MQTT broker", ""),
         ("GET /health HTTP/1.0\nHost: x\n\n".to_owned(), 426, "This is an MQTT broker", ""),
-        ("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 426, "content-length: ", ""),
+        ("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 426, "Content-Length: ", ""),
         (
             "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc".to_owned(),
             405,
-            "allow: GET, HEAD",
+            "Allow: GET, HEAD",
             "POST \"/\"",
         ),
         (
             "OPTIONS / HTTP/1.0\r\n\r\n".to_owned(),
             405,
-            "allow: GET, HEAD",
+            "Allow: GET, HEAD",
             "OPTIONS \"/\", no subprotocol, answered 405",
         ),
         (
@@ -337,13 +337,13 @@ fn requests() -> Vec<(String, u16, &'static str, &'static str)> {
         (
             format!("GET /mqtt HTTP/1.1\r\n{}{mqtt}\r\n", UPGRADE.replace("Upgrade: websocket\r\n", "")),
             426,
-            "upgrade: websocket",
+            "Upgrade: websocket",
             "no Upgrade header: a proxy in between must pass on Upgrade and Connection",
         ),
         (
             format!("GET /mqtt HTTP/1.1\r\n{}{mqtt}\r\n", UPGRADE.replace("Version: 13", "Version: 8")),
             426,
-            "sec-websocket-version: 13",
+            "Sec-WebSocket-Version: 13",
             "answered 426",
         ),
         (format!("GET /mqtt HTTP/1.0\r\n{UPGRADE}{mqtt}\r\n"), 400, "broker", "answered 400"),
@@ -365,7 +365,7 @@ fn http_requests_to_a_websocket_listener_are_answered_and_refusals_are_logged() 
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.60}: {answer}");
         assert!(answer.contains(words), "{request:.60}: {answer}");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
         if request.starts_with("HEAD") {
             assert_eq!(body, "");
         } else {
@@ -409,9 +409,17 @@ fn the_first_offered_subprotocol_that_stands_for_mqtt_is_chosen() {
             stream.read_exact(&mut byte).unwrap();
             head.push(byte[0]);
         }
-        let head = String::from_utf8(head).unwrap().to_lowercase();
+        let head = String::from_utf8(head).unwrap();
         let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let chosen = head.lines().find_map(|line| line.strip_prefix("sec-websocket-protocol: "));
+        let chosen = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "));
+        if status == 101 {
+            // Small clients look for the names as the standard spells them.
+            for line in
+                ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="]
+            {
+                assert!(head.lines().any(|other| other == line), "{head}");
+            }
+        }
         assert_eq!(if status == 101 { Ok(chosen) } else { Err(status) }, answer, "{offer:?}");
     }
 }

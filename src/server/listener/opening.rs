@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::handshake::server::{Request, Response, create_response, write_response};
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response, create_response};
 use tokio_tungstenite::tungstenite::http::header::{
     ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -71,9 +71,7 @@ where
             let head = bytes.split_to(length);
             match parse(&head).and_then(|request| answer(listener, &request)) {
                 Ok((response, path, subprotocol)) => {
-                    let mut text = Vec::new();
-                    write_response(&mut text, &response).map_err(io::Error::other)?;
-                    stream.write_all(&text).await?;
+                    stream.write_all(&accepted(&response)).await?;
                     stream.flush().await?;
                     return Ok(Opening { path, subprotocol, rest: bytes });
                 }
@@ -187,6 +185,29 @@ fn answer(listener: &Listener, request: &Request) -> Result<(Response, String, O
     Ok((response, request.uri().path().to_owned(), subprotocol))
 }
 
+/// The head of a response that opens a WebSocket.
+fn accepted(response: &Response) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
+    for (name, value) in response.headers() {
+        head.extend_from_slice(spelled(name).as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// The name of a header as the standards spell it, which small clients expect: `Sec-WebSocket-Accept`.
+fn spelled(name: &HeaderName) -> String {
+    let word = |word: &str| match word.split_at_checked(1) {
+        Some(_) if word == "websocket" => "WebSocket".to_owned(),
+        Some((first, rest)) => format!("{}{rest}", first.to_ascii_uppercase()),
+        None => String::new(),
+    };
+    name.as_str().split('-').map(word).collect::<Vec<_>>().join("-")
+}
+
 /// The first offered subprotocol that stands for MQTT. [MQTT-6.0.0-3]
 fn subprotocol(listener: &Listener, request: &Request) -> Result<Option<&'static str>, Refused> {
     let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
@@ -247,7 +268,7 @@ impl Refused {
             _ => format!("This is an MQTT broker: {}.\n", self.reason),
         };
         let mut head = format!("HTTP/1.1 {}\r\n", self.status);
-        let mut header = |name: HeaderName, value: &str| head.push_str(&format!("{name}: {value}\r\n"));
+        let mut header = |name: HeaderName, value: &str| head.push_str(&format!("{}: {value}\r\n", spelled(&name)));
         match self.status {
             StatusCode::UPGRADE_REQUIRED => {
                 header(UPGRADE, "websocket");
