@@ -235,6 +235,20 @@ impl Broker {
         assert!(status.success(), "kill -{name}");
     }
 
+    /// `kill -9`, and a start with the same data and addresses. A peer is left alone: it need not survive that.
+    #[track_caller]
+    pub(crate) fn crash_and_restart(&mut self) {
+        if peer::is_chosen() {
+            return;
+        }
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+        command.arg("--config").arg(self.path().join("oncemq.toml"));
+        self.child = spawn(&mut command, self.path());
+        assert!(self.is_up(), "the broker does not start again");
+    }
+
     /// Waits for its exit.
     #[track_caller]
     pub(crate) fn end(&mut self) -> ExitStatus {

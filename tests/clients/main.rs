@@ -5,9 +5,13 @@
 //! features that only OnceMQ has are skipped then.
 
 #[cfg(test)]
+mod agent;
+#[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod certificates;
+#[cfg(test)]
+mod compat;
 #[cfg(test)]
 mod deadline;
 #[cfg(test)]
@@ -36,5 +40,7 @@ mod reload;
 mod security;
 #[cfg(test)]
 mod shutdown;
+#[cfg(test)]
+mod tools;
 #[cfg(test)]
 mod transports;
