@@ -19,7 +19,9 @@ function outgoing(topic, payload, qos, retain) {
 }
 
 await new Promise((onSuccess, fail) => {
-  const options = { cleanSession: !agent.storedSession, mqttVersion: agent.version, mqttVersionExplicit: true };
+  // An attempt to connect again that fails is followed by the next only after `timeout` seconds, by default 30.
+  const options = { timeout: 1, mqttVersion: agent.version, mqttVersionExplicit: true };
+  options.cleanSession = !agent.storedSession;
   if (agent.willTopic !== undefined) {
     options.willMessage = outgoing(agent.willTopic, agent.willPayload, 1, false);
   }
