@@ -1,5 +1,5 @@
 //! Drives a client library of another project through a small program that uses it (`tests/python/agents`,
-//! `tests/node`, `tests/c`). `tests/python/agents/agent.py` describes what is said over its pipes.
+//! `tests/node/agents`, `tests/c`). `tests/python/agents/agent.py` describes what is said over its pipes.
 
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};

@@ -1,5 +1,5 @@
 //! Client libraries of other projects, with their default settings. `docs/COMPATIBILITY.md` has the table of what was
-//! seen; its last test compares the table with this file and with what `tests/run` installs.
+//! seen.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,6 +13,8 @@ struct Library {
     name: &'static str,
     program: fn() -> Command,
     versions: &'static [u8],
+    /// The transport of everything but the exchanges over TLS and WebSocket.
+    plain: Transport,
     qos_max: u8,
     /// The library hands the QoS and RETAIN of a message to the application.
     tells_flags: bool,
@@ -29,6 +31,7 @@ const ALL: Library = Library {
     name: "",
     program: || unreachable!(),
     versions: &[4, 5],
+    plain: Transport::Tcp,
     qos_max: 2,
     tells_flags: true,
     tls: true,
@@ -46,7 +49,7 @@ fn paho_python_2() {
 fn paho_python_1_6() {
     let program = || {
         let mut command = python("paho_agent");
-        command.env("PYTHONPATH", target("python/paho-1.6"));
+        command.env("PYTHONPATH", target("python/paho-1.6")).env("PAHO_VERSION", "1.6.");
         command
     };
     works(&Library { name: "paho-1.6", program, versions: &[3, 4, 5], ..ALL });
@@ -69,14 +72,7 @@ fn amqtt() {
 
 #[test]
 fn zmqtt() {
-    works(&Library {
-        name: "zmqtt",
-        program: || python("zmqtt_agent"),
-        session: false,
-        websocket: false,
-        reconnects: false,
-        ..ALL
-    });
+    works(&Library { name: "zmqtt", program: || python("zmqtt_agent"), session: false, websocket: false, ..ALL });
 }
 
 #[test]
@@ -132,7 +128,14 @@ fn paho_c() {
 
 #[test]
 fn paho_js() {
-    works(&Library { name: "paho-js", program: || node("paho_agent"), versions: &[3, 4], tls: false, ..ALL });
+    works(&Library {
+        name: "paho-js",
+        program: || node("paho_agent"),
+        versions: &[3, 4],
+        plain: Transport::Ws,
+        tls: false,
+        ..ALL
+    });
 }
 
 #[test]
@@ -158,8 +161,7 @@ fn works(library: &Library) {
     let mut broker = Setup::new([Transport::Tcp, Transport::Tls, Transport::Ws]).start();
     for &version in library.versions {
         println!("{}, protocol level {version}", library.name);
-        let place = if library.name == "paho-js" { Transport::Ws } else { Transport::Tcp };
-        messages_in_both_directions(library, &broker, version, place);
+        messages_in_both_directions(library, &broker, version, library.plain);
         retained_message_and_will(library, &broker, version);
         if library.session {
             session_across_a_crash(library, &mut broker, version);
@@ -201,7 +203,7 @@ fn messages_in_both_directions(library: &Library, broker: &Broker, version: u8, 
 #[track_caller]
 fn retained_message_and_will(library: &Library, broker: &Broker, version: u8) {
     let mut watcher = Subscriber::start(broker, &["-t", "will/#", "-q", "2"]);
-    let mut command = library.command(broker, "mortal", version, Transport::Tcp);
+    let mut command = library.command(broker, "mortal", version, library.plain);
     command.env("WILL_TOPIC", "will/x");
     let mut client = Agent::start(command);
     let kept = Message { retain: true, ..message("kept/x", "kept", library.qos_max.min(1)) };
@@ -218,7 +220,7 @@ fn retained_message_and_will(library: &Library, broker: &Broker, version: u8) {
 #[track_caller]
 fn session_across_a_crash(library: &Library, broker: &mut Broker, version: u8) {
     let start = |broker: &Broker| {
-        let mut command = library.command(broker, "stored", version, Transport::Tcp);
+        let mut command = library.command(broker, "stored", version, library.plain);
         command.env("STORED_SESSION", "1");
         Agent::start(command)
     };
@@ -238,7 +240,7 @@ fn session_across_a_crash(library: &Library, broker: &mut Broker, version: u8) {
 /// The library connects again after `kill -9` of the broker, and its stored Session is there.
 #[track_caller]
 fn reconnect_after_a_crash(library: &Library, broker: &mut Broker, version: u8) {
-    let mut command = library.command(broker, "again", version, Transport::Tcp);
+    let mut command = library.command(broker, "again", version, library.plain);
     command.env("STORED_SESSION", "1");
     let mut client = Agent::start(command);
     client.subscribe("again", 1);
@@ -251,7 +253,6 @@ impl Library {
     /// The program with the environment for one connection.
     fn command(&self, broker: &Broker, role: &str, version: u8, transport: Transport) -> Command {
         let listener = match transport {
-            _ if self.name == "paho-js" => 2,
             Transport::Tls => 1,
             Transport::Ws => 2,
             _ => 0,
@@ -284,7 +285,7 @@ fn python(agent: &str) -> Command {
 
 fn node(agent: &str) -> Command {
     let mut command = Command::new("node");
-    command.arg(source("node").join(format!("{agent}.mjs"))).env("NODE_LIBRARIES", target("node/libraries"));
+    command.arg(source("node/agents").join(format!("{agent}.mjs"))).env("NODE_LIBRARIES", target("node/libraries"));
     command
 }
 

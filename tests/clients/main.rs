@@ -13,6 +13,8 @@ mod certificates;
 #[cfg(test)]
 mod compat;
 #[cfg(test)]
+mod compatibility_table;
+#[cfg(test)]
 mod deadline;
 #[cfg(test)]
 mod exchange;

@@ -4,10 +4,13 @@ import os
 import queue
 
 import paho.mqtt.client as paho
+from paho.mqtt import __version__
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 import agent
+
+assert __version__.startswith(os.environ.get("PAHO_VERSION", "2.")), __version__
 
 
 class Client:
@@ -19,8 +22,6 @@ class Client:
         if agent.VERSION != 5:
             arguments["clean_session"] = not agent.STORED_SESSION
         self.client = paho.Client(**arguments)
-        if "WEBSOCKET_PATH" in os.environ:
-            self.client.ws_set_options(path=os.environ["WEBSOCKET_PATH"])
         if agent.CA:
             self.client.tls_set(ca_certs=agent.CA)
         if agent.WILL_TOPIC:
