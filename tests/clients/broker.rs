@@ -242,6 +242,14 @@ impl Broker {
         assert!(self.is_up(), "the broker does not start again");
     }
 
+    /// `kill -9`, and a start with the same data and addresses. A peer is left alone: it need not survive that.
+    #[track_caller]
+    pub(crate) fn crash_and_restart(&mut self) {
+        if !peer::is_chosen() {
+            self.restart("KILL");
+        }
+    }
+
     /// Waits for its exit.
     #[track_caller]
     pub(crate) fn end(&mut self) -> ExitStatus {

@@ -5,11 +5,17 @@
 //! features that only OnceMQ has are skipped then.
 
 #[cfg(test)]
+mod agent;
+#[cfg(test)]
 mod bridge;
 #[cfg(test)]
 mod broker;
 #[cfg(test)]
 mod certificates;
+#[cfg(test)]
+mod compat;
+#[cfg(test)]
+mod compatibility_table;
 #[cfg(test)]
 mod deadline;
 #[cfg(test)]
@@ -46,6 +52,8 @@ mod reload;
 mod security;
 #[cfg(test)]
 mod shutdown;
+#[cfg(test)]
+mod tools;
 #[cfg(test)]
 mod transports;
 #[cfg(test)]
