@@ -77,7 +77,7 @@ impl Harness {
     }
 
     pub(super) fn with_retained(shards: usize, settings: Settings, limits: RetainedLimits) -> Self {
-        let shared = Arc::new(Shared::new(shards, limits));
+        let shared = Arc::new(Shared::new(shards, limits).with_checked_directory());
         let settings = Arc::new(settings);
         let shard = |number| {
             let id = ShardId(u16::try_from(number).unwrap());
