@@ -45,9 +45,9 @@ impl Checker {
         }
     }
 
-    pub(crate) fn on_commit(&mut self, now: u64) {
+    pub(crate) fn on_commit(&mut self, now: u64, survives: bool) {
         self.committed_at = now;
-        self.ledger.on_commit();
+        self.ledger.on_commit(survives);
     }
 
     /// Handles a crash of the broker and its restart from stable data.

@@ -6,6 +6,7 @@ use oncemq::broker::{Action, AuthenticationOutcome, ConnectionId, Event, Fetch, 
 use oncemq::codec::{ReasonCode, ServerPacket, encode};
 use oncemq::routing::Access;
 use oncemq::store::Level;
+use oncemq::store::sim::Loss;
 use oncemq::timestamp::Timestamp;
 
 use crate::network::server_packet;
@@ -200,7 +201,8 @@ impl World {
     /// All records appended to the store become stable. The shards are notified one after another.
     pub(crate) fn on_commit(&mut self) {
         self.syncing = false;
-        self.checker.on_commit(self.now);
+        let survives = self.mix.loss == Loss::Process || self.log.next_commit_syncs();
+        self.checker.on_commit(self.now, survives);
         for (shard, ticket) in self.log.commit() {
             self.trace.note(self.now, None, || format!("shard {shard} is stable up to {ticket}"));
             let delay = self.delay(self.mix.sync_delay);

@@ -111,8 +111,12 @@ pub(crate) enum Reading {
 }
 
 impl Ledger {
-    pub(crate) fn on_commit(&mut self) {
-        self.replaced.clear();
+    /// `survives`: a crash no longer loses what was written so far. No acknowledgement waits for a retained message at QoS 0, so its record
+    /// may be written without a sync, and power loss may take it until a later commit is synced.
+    pub(crate) fn on_commit(&mut self, survives: bool) {
+        if survives {
+            self.replaced.clear();
+        }
     }
 
     /// Tickets restart, and changes of retained messages may be lost.

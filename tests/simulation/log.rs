@@ -65,6 +65,11 @@ impl Log {
         self.store.append(shard, ticket.0, &entry).unwrap();
     }
 
+    /// Whether the next commit is synced, and with it all earlier ones: an unawaited record is only written.
+    pub(crate) fn next_commit_syncs(&self) -> bool {
+        self.options.level == Level::PowerLoss && self.appended.iter().any(|(_, level)| *level == Level::PowerLoss)
+    }
+
     /// Commits the appended records. Returns the tickets to report.
     pub(crate) fn commit(&mut self) -> Vec<(usize, u64)> {
         assert_ne!(self.committer.commit(), Progress::Failed, "{:?}", self.store.poisoned());
