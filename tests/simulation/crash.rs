@@ -132,6 +132,7 @@ impl ShardSide {
             last_ticket: Ticket(0),
             stable: Ticket(0),
             deadline: None,
+            was_full: false,
         }
     }
 }

@@ -15,10 +15,12 @@ use crate::world::{Step, World};
 impl World {
     /// Passes an event to a shard and performs its actions in order.
     pub(crate) fn handle(&mut self, shard: usize, event: Event) {
+        self.notice_room(shard);
         let mut actions = Vec::new();
         self.shards[shard].shard.handle(Timestamp(self.now), event, &mut actions);
         self.perform_all(shard, &mut actions);
         self.schedule_deadline(shard);
+        self.check_queues(shard);
     }
 
     pub(crate) fn perform_all(&mut self, shard: usize, actions: &mut Vec<Action>) {
@@ -186,7 +188,7 @@ impl World {
         self.handle(connection.shard, event);
     }
 
-    fn sync_soon(&mut self) {
+    pub(crate) fn sync_soon(&mut self) {
         if !std::mem::replace(&mut self.syncing, true) {
             let delay = self.delay(2);
             self.schedule(delay, Step::Sync);
@@ -211,6 +213,7 @@ impl World {
             let at = side.notified_until;
             self.schedule_at(at, Step::Synced(shard, Ticket(ticket)));
         }
+        self.announce_room();
     }
 
     pub(crate) fn on_synced(&mut self, shard: usize, ticket: Ticket) {
