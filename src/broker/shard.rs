@@ -184,6 +184,7 @@ impl Shard {
                 Due::Connection(slot) => self.on_connection_due(slot, turn),
                 Due::Session(slot) => self.on_session_due(slot as usize, turn),
                 Due::Timer(Timer::PauseEnds(id)) => self.on_pause_ends(id, turn),
+                Due::Timer(Timer::NextSlice(id)) => self.end_congestion(id, turn),
                 Due::Timer(Timer::Deduplication(id)) => self.retry_repeat(id, turn),
                 Due::Timer(Timer::ReadyTasks) => {} // `after_event` runs them
                 Due::Timer(Timer::Replays) => has_replays = true,

@@ -9,7 +9,7 @@
 //! | `Claiming` | a client after CONNECT | the shard that holds its Session, then the store | `connect_timeout` for the shard | sending CONNACK |
 //! | `ResponsesUnsent` | a client with `outgoing_bytes_max` unsent bytes | its own reads | `write_timeout` without progress | `Event::Flushed` below half of it |
 //! | `ResponsesUnstable` | a client whose responses wait for a commit | the store | `PAUSE_MAX`, with Keep Alive | `Event::Persisted`, below half of the bound |
-//! | `SlowReceiver` | a publisher | a receiver whose outgoing buffer is full | the receiver's budget, see [`slow_receiver`](super::slow_receiver) | the receiver catches up, becomes slow, or disconnects |
+//! | `SlowReceiver` | a publisher | a receiver whose outgoing buffer is full | the receiver's budget, see [`slow_receiver`](super::slow_receiver) | the receiver catches up: 64 publishers at a time, the next after 1 ms (`Timer::NextSlice`) or at the next `Event::Flushed` with little unsent; all of them when the pause ends (`Timer::PauseEnds`), the receiver becomes slow, or it disconnects |
 //! | `StoreCongested` | a client whose packet made a record | the store | `PAUSE_MAX`, with Keep Alive | `Event::StoreCongestion(false)`, a bounded number after each event |
 //! | `ShardFull` | the publisher of a message for that shard | the shard | `PAUSE_MAX`, with Keep Alive | `Event::ShardCongestion`, a bounded number after each event |
 //! | `NoRoom` | a 3.1.1 publisher | room in a queue or on the disk | `PAUSE_MAX`, with Keep Alive; until its peer closes | freed room in the queue, the end of the Session, `Event::StoreRoom` |

@@ -12,6 +12,7 @@ use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::Connection;
 use crate::broker::ids::Origin;
 use crate::broker::publish::blocked::WaitsFor;
+use crate::broker::timers::Timer;
 use crate::broker::{
     Action, Answer, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Fetch, Peer, QueryId, Record,
     RecordBytes, RecordKey, Recovered, Recovery, Report, Settings, Shard, ShardMessage, Shared, Ticket,
@@ -428,8 +429,11 @@ impl Harness {
                 },
                 PauseReason::DeduplicationPending => matches!(blocked, Some(WaitsFor::Deduplication)),
                 PauseReason::SlowReceiver => {
-                    let pauses = |other: &Connection| other.backlog.pauses(origin);
-                    !self.between.is_empty() || self.shards.iter().any(|shard| shard.connections.iter().any(pauses))
+                    let ends = |shard: &Shard, other: &Connection| {
+                        other.backlog.pauses(origin) && shard.timers.is_set(Timer::PauseEnds(other.id))
+                    };
+                    let in_shard = |shard: &Shard| shard.connections.iter().any(|other| ends(shard, other));
+                    !self.between.is_empty() || self.shards.iter().any(in_shard)
                 }
             };
             for reason in PauseReason::ALL.into_iter().filter(|reason| reasons.contains(*reason)) {
