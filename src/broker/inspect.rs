@@ -74,7 +74,7 @@ impl Shard {
             listener: Arc::clone(&connection.identity.peer.listener),
             version: connection.version,
             keep_alive: connection.keep_alive,
-            unsent_bytes: connection.unsent_bytes,
+            unsent_bytes: connection.unsent_bytes(),
             pause_reasons: pause_reasons.map(PauseReason::name).collect(),
         })
     }

@@ -55,7 +55,7 @@ impl Shard {
     /// Adds `bytes` to the estimate of unsent bytes; `Event::Flushed` corrects it.
     pub(in crate::broker) fn add_unsent(&mut self, id: ConnectionId, bytes: usize) {
         if let Some(connection) = self.connection_mut(id) {
-            connection.unsent_bytes += bytes;
+            connection.set_unsent_bytes(connection.unsent_bytes().saturating_add(bytes));
         }
     }
 
@@ -63,7 +63,7 @@ impl Shard {
     pub(in crate::broker) fn on_flushed(&mut self, id: ConnectionId, remaining: usize, turn: &mut Turn<'_>) {
         let full = self.settings.outgoing_bytes_max / 2;
         let Some(connection) = self.connection_mut(id) else { return };
-        connection.unsent_bytes = remaining;
+        connection.set_unsent_bytes(remaining);
         let waits = connection.pause_reasons().contains(PauseReason::ResponsesUnsent);
         let Some(slot) = connection.session() else { return };
         if remaining < full {
@@ -99,7 +99,7 @@ impl Shard {
         if held >= RESPONSES_UNSTABLE_MAX || held_bytes >= maximum {
             self.pause(id, PauseReason::ResponsesUnstable, turn);
         }
-        if effect.is_answered() && self.connection(id).is_some_and(|connection| connection.unsent_bytes >= maximum) {
+        if effect.is_answered() && self.connection(id).is_some_and(|connection| connection.unsent_bytes() >= maximum) {
             self.pause(id, PauseReason::ResponsesUnsent, turn);
         }
         if self.flow.is_store_congested() && effect.may_record() {
@@ -180,7 +180,7 @@ impl Shard {
         let maximum = self.settings.outgoing_bytes_max;
         let Some(connection) = self.connection(id) else { return };
         let (unsent, waits) =
-            (connection.unsent_bytes, connection.pause_reasons().contains(PauseReason::ResponsesUnstable));
+            (connection.unsent_bytes(), connection.pause_reasons().contains(PauseReason::ResponsesUnstable));
         if held >= RESPONSES_UNSTABLE_MAX || held_bytes >= maximum {
             self.pause(id, PauseReason::ResponsesUnstable, turn);
         } else if waits && held < RESPONSES_UNSTABLE_MAX / 2 && held_bytes < maximum / 2 {

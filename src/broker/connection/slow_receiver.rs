@@ -30,10 +30,10 @@ impl Shard {
         let connection = self.sessions.get(slot).and_then(|entry| entry.connection);
         let Some(connection) = connection.and_then(|id| self.connection(id)) else { return false };
         let maximum = self.settings.outgoing_bytes_max;
-        if connection.unsent_bytes < maximum / 2 {
+        if connection.unsent_bytes() < maximum / 2 {
             return false;
         }
-        connection.unsent_bytes >= maximum || connection.backlog.is_slow()
+        connection.unsent_bytes() >= maximum || connection.backlog.is_slow()
     }
 
     /// Pauses the publisher of a message that was delivered to the Session in `slot`, if that has too many unsent bytes or messages.
@@ -49,10 +49,10 @@ impl Shard {
         let waits_for_itself = origin == Some(Origin::new(self.id, id));
         let of_shard = &mut self.pause_budget;
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.unsent_bytes < full && unsent < unsent_max {
+        if connection.unsent_bytes() < full && unsent < unsent_max {
             return;
         }
-        if waits_for_itself && connection.unsent_bytes < full {
+        if waits_for_itself && connection.unsent_bytes() < full {
             return; // a paused client could not send the acknowledgements that make room
         }
         match connection.backlog.decide(origin, PauseBudgets { now: turn.now, grace, of_shard }) {
@@ -116,7 +116,7 @@ impl Shard {
         let unsent_low = (self.settings.queued_messages_max as u64 / 4).max(1);
         let grace = self.settings.slow_receiver_grace;
         let Some(connection) = self.connection(id) else { return };
-        if connection.unsent_bytes >= low || !connection.backlog.is_congested() {
+        if connection.unsent_bytes() >= low || !connection.backlog.is_congested() {
             return;
         }
         let slot = connection.session();

@@ -419,7 +419,7 @@ impl Harness {
             let ends = |reason| match reason {
                 PauseReason::Authenticating => true,
                 PauseReason::Claiming => session.is_none_or(|session| !session.is_open()),
-                PauseReason::ResponsesUnsent => connection.unsent_bytes > 0,
+                PauseReason::ResponsesUnsent => connection.unsent_bytes() > 0,
                 PauseReason::ResponsesUnstable => held > 0,
                 PauseReason::StoreCongested | PauseReason::ShardFull => flow.is_listed(id, reason),
                 PauseReason::NoRoom => match blocked {
