@@ -41,7 +41,7 @@ pub use packet::{ClientPacket, ServerPacket, encode};
 pub use packet_id::PacketId;
 pub use packet_type::PacketType;
 pub use property::{MessageProperties, MessageProperty, UserProperties};
-pub use publish::{AliasUse, KEPT_IN_BUFFER_MIN, Matched, Message, OutgoingPublish, Publish, TopicAlias};
+pub use publish::{AliasUse, Matched, Message, OutgoingPublish, Publish, TopicAlias, UNCOPIED_PAYLOAD_MIN};
 pub use qos::Qos;
 pub use reason_code::ReasonCode;
 pub use subscribe::{RetainHandling, Suback, Subscribe, Subscription, SubscriptionId, SubscriptionOptions};

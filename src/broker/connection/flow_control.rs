@@ -88,7 +88,7 @@ impl Shard {
     ) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(id) = entry.connection else { return };
-        let (held, held_bytes) = entry.session.held();
+        let (held, held_bytes) = entry.session.unstable_responses();
         if !entry.replays.is_empty() {
             self.replay(slot, turn);
         }
@@ -176,7 +176,7 @@ impl Shard {
     pub(in crate::broker) fn bound_responses(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(id) = entry.connection else { return };
-        let (held, held_bytes) = entry.session.held();
+        let (held, held_bytes) = entry.session.unstable_responses();
         let maximum = self.settings.outgoing_bytes_max;
         let Some(connection) = self.connection(id) else { return };
         let (unsent, waits) =

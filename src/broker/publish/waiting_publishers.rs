@@ -31,11 +31,11 @@ impl Shard {
         if self.connection(id).is_none() {
             return;
         }
-        if !blocked.application.has_own_topic {
+        if !blocked.application.is_topic_copied {
             // The message may wait for long, and its Topic Name would keep the larger read buffer alive.
             let message = Arc::make_mut(&mut blocked.application.message);
             message.topic = message.topic.detached();
-            blocked.application.has_own_topic = true;
+            blocked.application.is_topic_copied = true;
         }
         self.pause(id, blocked.waits_for.reason(), turn);
         match &blocked.waits_for {

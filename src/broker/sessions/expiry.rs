@@ -64,7 +64,7 @@ impl Shard {
         self.shared.session_ended();
         let mut lost = entry.session.queued().0 as u64;
         let stored = entry.stored;
-        for (sequence, delivery) in entry.session.into_leftovers() {
+        for (sequence, delivery) in entry.session.into_share_messages() {
             if self.redirect(&subscriber, SequencedDelivery { sequence: Some(sequence), delivery }, turn) {
                 lost = lost.saturating_sub(1);
             }

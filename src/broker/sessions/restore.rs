@@ -69,7 +69,7 @@ impl Shard {
             session.want_message_ids();
         }
         let (messages, bytes) = session.queued();
-        subscriber.set_given(messages, bytes);
+        subscriber.set_charged(messages, bytes);
         let since = detached_at.unwrap_or(now);
         let has_shares = recovered.subscriptions.iter().any(|(subscription, _)| subscription.filter.share.is_some());
         let subscriptions: Vec<_> =

@@ -412,7 +412,7 @@ impl Harness {
             let seen = &self.clients[&Client { shard, id }];
             assert_eq!(seen.paused && !seen.closed, !reasons.is_empty(), "{}", reasons.describe());
             let session = connection.session().and_then(|slot| sessions.get(slot)).map(|entry| &entry.session);
-            let held = session.map_or(0, |session| session.held().0);
+            let held = session.map_or(0, |session| session.unstable_responses().0);
             let blocked = connection.blocked.as_ref().map(|blocked| &blocked.waits_for);
             let is_woken = flow.is_listed(id, PauseReason::NoRoom) || !self.between.is_empty();
             let origin = Origin::new(ShardId(u16::try_from(shard).unwrap()), id);
