@@ -93,7 +93,7 @@ impl Client {
             queued_bytes_max: 64 << 20,
             drops_oldest: true,
             queue_head: QueueHead::default(),
-            keeps_dropped: false,
+            has_dead_letters: false,
         };
         let topic = TopicName::new("bench/site7/device123/temperature".into()).unwrap();
         let payload = bytes::Bytes::from(vec![0; 64]);

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use crate::broker::action::Action;
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::ids::ConnectionId;
-use crate::broker::query::{
-    Answer, ClientView, ConnectionView, PAGE_MAX, Page, PageRequest, Query, QueryId, SubscriptionView,
-};
+use crate::broker::query::{Answer, ClientView, ConnectionView, PAGE_MAX, Page, PageRequest, Query, QueryId};
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::ClientId;
@@ -21,7 +19,9 @@ impl Shard {
                 Answer::Client(client)
             }
             Query::Subscriptions(client_id, page) => {
-                Answer::Subscriptions(self.session_of(client_id).map(|entry| self.subscriptions(entry, *page)))
+                let page = PageRequest { limit: page.limit.clamp(1, PAGE_MAX), ..*page };
+                let key = self.session_of(client_id).map(|entry| entry.subscriber.key);
+                Answer::Subscriptions(key.map(|key| self.shared.directory.subscriptions_of(key, page)))
             }
         };
         turn.actions.push(Action::Answer(id, Box::new(answer)));
@@ -56,7 +56,7 @@ impl Shard {
             disconnected_at: connection.is_none().then_some(entry.detached_at),
             connection,
             session_expiry_interval: entry.session_expiry_interval,
-            subscriptions: self.shared.directory.index().subscription_count_of(entry.subscriber.key),
+            subscriptions: self.shared.directory.subscription_count_of(entry.subscriber.key),
             queued_messages,
             queued_bytes,
             in_flight_messages: entry.session.in_flight(),
@@ -75,22 +75,9 @@ impl Shard {
             version: connection.version,
             is_bridge: connection.identity.is_bridge,
             keep_alive: connection.keep_alive,
-            unsent_bytes: connection.unsent_bytes,
+            unsent_bytes: connection.unsent_bytes(),
             pause_reasons: pause_reasons.map(PauseReason::name).collect(),
         })
-    }
-
-    /// A page of subscriptions in the order of the index, which is stable while no subscription is added or removed.
-    fn subscriptions(&self, entry: &SessionSlot, PageRequest { from, limit }: PageRequest) -> Page<SubscriptionView> {
-        let limit = limit.clamp(1, PAGE_MAX);
-        let from = usize::try_from(from).unwrap_or(usize::MAX);
-        let index = self.shared.directory.index();
-        let key = entry.subscriber.key;
-        let subscriptions = index.subscriptions_of(key).skip(from).take(limit);
-        let entries: Vec<_> = subscriptions.map(|(subscription, id)| SubscriptionView { subscription, id }).collect();
-        let next = from.saturating_add(entries.len());
-        let has_more = next < index.subscription_count_of(key);
-        Page { entries, next: has_more.then_some(next as u64) }
     }
 }
 

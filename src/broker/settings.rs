@@ -102,7 +102,7 @@ impl Settings {
             queued_bytes_max: self.queued_bytes_max,
             drops_oldest: self.queue_overflow == QueueOverflow::DropOldest,
             queue_head: self.queue_head.unwrap_or_default(),
-            keeps_dropped: self.dead_letter_topic.is_some(),
+            has_dead_letters: self.dead_letter_topic.is_some(),
         }
     }
 

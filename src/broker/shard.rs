@@ -180,7 +180,7 @@ impl Shard {
             ShardMessageKind::DeliverGroup(group) => self.on_group_forwarded(*group, turn),
             ShardMessageKind::Claimed { prior, claimant } => self.on_claimed(prior, claimant, turn),
             ShardMessageKind::Surrendered { claim, session } => self.on_surrendered(claim, session, turn),
-            ShardMessageKind::DroppedNewest { to } => self.on_dropped_newest(&to, turn),
+            ShardMessageKind::DroppedNewest { to, slot } => self.on_dropped_newest(to, slot, turn),
             ShardMessageKind::Pause(connection) => self.pause(connection, PauseReason::SlowReceiver, turn),
             ShardMessageKind::Resume(connection) => self.resume(connection, PauseReason::SlowReceiver, turn),
             ShardMessageKind::RoomFreed { to, publisher } => {
@@ -196,6 +196,7 @@ impl Shard {
                 Due::Connection(slot) => self.on_connection_due(slot, turn),
                 Due::Session(slot) => self.on_session_due(slot as usize, turn),
                 Due::Timer(Timer::PauseEnds(id)) => self.on_pause_ends(id, turn),
+                Due::Timer(Timer::NextSlice(id)) => self.end_congestion(id, turn),
                 Due::Timer(Timer::Deduplication(id)) => self.retry_repeat(id, turn),
                 Due::Timer(Timer::ReadyTasks) => {} // `after_event` runs them
                 Due::Timer(Timer::Replays) => has_replays = true,

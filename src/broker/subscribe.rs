@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use foldhash::quality::RandomState;
 
+use crate::broker::directory::SubscriptionTerms;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::ingress::Denial;
@@ -16,7 +17,7 @@ use crate::codec::{
 };
 use crate::routing::{Coverage, SubscribeOutcome};
 use crate::session;
-use crate::topic::TopicFilter;
+use crate::topic::{Filter, TopicFilter};
 
 impl Shard {
     pub(super) fn on_subscribe(&mut self, slot: usize, subscribe: &Subscribe, turn: &mut Turn<'_>) {
@@ -129,25 +130,22 @@ impl Shard {
         subscription_id: Option<SubscriptionId>,
     ) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
-        let key = entry.subscriber.key;
-        let subscriptions_max = self.settings.subscriptions_per_session_max;
-        let mut outcomes = Vec::with_capacity(answers.len());
-        // Locked before the index, see `accept`: a concurrent retained message is either routed to the new subscriptions or found by their cursors.
+        // Locked before the change, see `accept`: a concurrent retained message is either routed to the new subscriptions or found by their cursors.
         let retained = self.shared.retained();
-        let mut index = self.shared.directory.index_mut();
-        for answer in &mut *answers {
-            let Ok(subscription) = answer else { continue };
-            let has_room = index.subscription_count_of(key) < subscriptions_max;
-            if has_room || index.is_subscribed(key, &subscription.filter) {
-                let strategy = self.settings.share_strategy;
-                outcomes.push(index.subscribe(&entry.subscriber, subscription, subscription_id, strategy));
-            } else {
+        let requested: Vec<_> = answers.iter().flatten().map(|subscription| (subscription, subscription_id)).collect();
+        let terms = SubscriptionTerms {
+            strategy: self.settings.share_strategy,
+            subscriptions_max: self.settings.subscriptions_per_session_max,
+        };
+        let outcomes = self.shared.directory.subscribe(&entry.subscriber, &requested, terms);
+        for (answer, outcome) in answers.iter_mut().filter(|answer| answer.is_ok()).zip(&outcomes) {
+            if outcome.is_none() {
                 *answer = Err(ReasonCode::QuotaExceeded);
             }
         }
-        drop(index);
         let mut wanted: BTreeMap<TopicFilter, (usize, Granted)> = BTreeMap::new();
-        for (Subscription { filter, options }, outcome) in answers.iter().flatten().zip(outcomes) {
+        for (Subscription { filter, options }, outcome) in answers.iter().flatten().zip(outcomes.into_iter().flatten())
+        {
             if filter.share.is_some() {
                 entry.has_shares = true;
                 continue; // a Shared Subscription gets no retained messages
@@ -175,19 +173,11 @@ impl Shard {
 
     pub(super) fn on_unsubscribe(&mut self, slot: usize, unsubscribe: &Unsubscribe, turn: &mut Turn<'_>) {
         let Some(key) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return };
-        let mut removed = Vec::new();
-        let mut reason_codes = Vec::with_capacity(unsubscribe.filters.len());
-        {
-            let mut index = self.shared.directory.index_mut();
-            for filter in &unsubscribe.filters {
-                // [MQTT-3.10.4-1]
-                let existed = index.unsubscribe(key, filter);
-                reason_codes.push(if existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted });
-                if existed {
-                    removed.push(filter.detached());
-                }
-            }
-        }
+        let existed = self.shared.directory.unsubscribe(key, &unsubscribe.filters);
+        let code = |existed: &bool| if *existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted };
+        let reason_codes: Vec<ReasonCode> = existed.iter().map(code).collect(); // [MQTT-3.10.4-1]
+        let removed = unsubscribe.filters.iter().zip(&existed).filter(|(_, existed)| **existed);
+        let removed: Vec<Filter> = removed.map(|(filter, _)| filter.detached()).collect();
         if self.detail.is_on() {
             let report = |client, answers| Report::Unsubscribed { client, answers };
             self.report_filters(slot, unsubscribe.filters.iter().zip(reason_codes.iter().copied()), report, turn);

@@ -31,7 +31,7 @@ impl Shard {
             }
             let application = Application {
                 message: Arc::new(Message::new(topic, text)),
-                has_own_topic: true,
+                is_topic_copied: true,
                 qos: Qos::AtMostOnce,
                 retain: true,
                 packet_id: None,

@@ -21,6 +21,8 @@ pub(super) struct Timers {
 pub(super) enum Timer {
     /// The end of a receiver's pause of its publishers.
     PauseEnds(ConnectionId),
+    /// The next slice of a receiver's publishers.
+    NextSlice(ConnectionId),
     /// A retry of a message that waits for the commit of the first message with its `dedup-id` on another shard.
     Deduplication(ConnectionId),
     /// The next batch of connections that can continue.
@@ -70,6 +72,12 @@ impl Timers {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.connections.heap.len() + self.sessions.heap.len() + self.due.len()
+    }
+
+    /// Whether this timer is set.
+    #[cfg(test)]
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.due.iter().any(|(_, other)| *other == timer)
     }
 
     /// The earliest deadline.

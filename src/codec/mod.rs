@@ -47,7 +47,7 @@ pub use packet_id::PacketId;
 pub use packet_type::PacketType;
 pub use primitives::prefix_within;
 pub use property::{MessageProperties, MessageProperty, UserProperties};
-pub use publish::{AliasUse, KEPT_IN_BUFFER_MIN, Matched, Message, OutgoingPublish, Publish, TopicAlias};
+pub use publish::{AliasUse, Matched, Message, OutgoingPublish, Publish, TopicAlias, UNCOPIED_PAYLOAD_MIN};
 pub use qos::Qos;
 pub use reason_code::ReasonCode;
 pub use reason_string::REASON_STRING_MAX;

@@ -39,7 +39,7 @@ pub struct Publish {
     /// Message Expiry Interval in seconds.
     pub message_expiry_interval: Option<u32>,
     /// Whether the Topic Name is a copy instead of a slice of the read buffer.
-    pub has_own_topic: bool,
+    pub is_topic_copied: bool,
 }
 
 /// The fields of a PUBLISH that the fixed header contains.
@@ -117,7 +117,7 @@ impl Publish {
             packet_id: None,
             topic_alias: None,
             message_expiry_interval: None,
-            has_own_topic: false,
+            is_topic_copied: false,
         }
     }
 
@@ -170,13 +170,13 @@ impl Publish {
                 Ok(())
             })?;
         }
-        let mut has_own_topic = false;
+        let mut is_topic_copied = false;
         let (topic, alias_use) = match (name.is_empty(), version.has_properties(), topic_alias) {
             (true, true, Some(_)) => (TopicName::unresolved(), AliasUse::Known),
             (true, true, None) => return Err(DecodeError::TopicMissing),
             _ => match last_topic.get(bytes) {
                 Some(topic) => {
-                    has_own_topic = true;
+                    is_topic_copied = true;
                     (topic, AliasUse::Set)
                 }
                 None => {
@@ -187,7 +187,7 @@ impl Publish {
                 }
             },
         };
-        let is_copied = qos > Qos::AtMostOnce && reader.remaining_len() < KEPT_IN_BUFFER_MIN;
+        let is_copied = qos > Qos::AtMostOnce && reader.remaining_len() < UNCOPIED_PAYLOAD_MIN;
         let (properties, payload) = if is_copied {
             (kept.into_detached_properties(reader.frame()), reader.remaining_copied())
         } else {
@@ -201,7 +201,7 @@ impl Publish {
             packet_id,
             topic_alias: topic_alias.map(|alias| (alias, alias_use)),
             message_expiry_interval,
-            has_own_topic,
+            is_topic_copied,
         })
     }
 }
@@ -353,7 +353,7 @@ const MESSAGE_ID: &str = "message-id";
 
 /// From this size on, in bytes, the payload of a stored message remains a slice of the read buffer, because it is a
 /// large part of it. A smaller payload is copied.
-pub const KEPT_IN_BUFFER_MIN: usize = 16_384;
+pub const UNCOPIED_PAYLOAD_MIN: usize = 16_384;
 
 /// The flags of the fixed header.
 const DUP: u8 = 0b1000;

@@ -164,6 +164,9 @@ impl Limits {
                 Problem::new("limits.maximum_packet_size", "must be at most 268435460 bytes: MQTT has no larger packet")
             }),
             at_least("limits.outgoing_bytes_max", self.outgoing_bytes_max, PACKET_SIZE_MIN),
+            u32::try_from(self.outgoing_bytes_max)
+                .is_err()
+                .then(|| Problem::new("limits.outgoing_bytes_max", "must be less than \"4GiB\"")),
             // [MQTT-3.1.3-5]
             at_least("limits.client_id_length_max", usize::from(self.client_id_length_max), 23),
             (keep_alive < second || keep_alive > Duration::from_secs(u64::from(u16::MAX)))

@@ -120,6 +120,15 @@ mod tests {
     }
 
     #[test]
+    fn outgoing_buffer_of_4_gib_is_a_problem() {
+        let mut config = Config::default();
+        for (bytes, expected) in [((1 << 32) - 1, &[][..]), (1 << 32, &["limits.outgoing_bytes_max"])] {
+            config.limits.outgoing_bytes_max = bytes;
+            assert_eq!(keys(&config), expected);
+        }
+    }
+
+    #[test]
     fn client_certificate_settings_without_requesting_certificates_are_a_problem() {
         let file = std::env::current_exe().unwrap();
         let mut listener = listener("127.0.0.1:1");

@@ -43,8 +43,8 @@ pub struct Subscriber {
     awaited: AtomicBool,
     next_sequence: AtomicU64,
     in_flight: AtomicU32,
-    given: AtomicUsize,
-    given_bytes: AtomicUsize,
+    charged: AtomicUsize,
+    charged_bytes: AtomicUsize,
     access: std::sync::Mutex<Arc<Access>>,
 }
 
@@ -69,8 +69,8 @@ impl Subscriber {
             awaited: AtomicBool::new(false),
             next_sequence: AtomicU64::new(1),
             in_flight: AtomicU32::new(0),
-            given: AtomicUsize::new(0),
-            given_bytes: AtomicUsize::new(0),
+            charged: AtomicUsize::new(0),
+            charged_bytes: AtomicUsize::new(0),
             access: std::sync::Mutex::new(access),
         };
         subscriber.set_location(location);
@@ -134,20 +134,20 @@ impl Subscriber {
     /// Reserves space for one message, if the bounds permit it. A single message larger than the queue is permitted.
     pub fn reserve(&self, bytes: usize, bounds: QueueBounds) -> bool {
         let one_more = |messages: usize| (messages < bounds.messages).then_some(messages + 1);
-        let Ok(before) = self.given.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more) else { return false };
+        let Ok(before) = self.charged.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more) else { return false };
         let more = |total: usize| (total + bytes <= bounds.bytes || before == 0).then_some(total + bytes);
-        let fits = self.given_bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok();
+        let fits = self.charged_bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok();
         if !fits {
-            self.given.fetch_sub(1, Ordering::SeqCst);
+            self.charged.fetch_sub(1, Ordering::SeqCst);
         }
         fits
     }
 
     /// Whether the queue has space for `messages` messages of `bytes` bytes each.
     pub fn has_room(&self, messages: usize, bytes: usize, bounds: QueueBounds) -> bool {
-        let given = self.given.load(Ordering::SeqCst);
-        let total = self.given_bytes.load(Ordering::SeqCst) + messages * bytes;
-        given + messages <= bounds.messages && (total <= bounds.bytes || given == 0 && messages == 1)
+        let charged = self.charged.load(Ordering::SeqCst);
+        let total = self.charged_bytes.load(Ordering::SeqCst) + messages * bytes;
+        charged + messages <= bounds.messages && (total <= bounds.bytes || charged == 0 && messages == 1)
     }
 
     /// Whether a publisher waits for space in the queue. Then the code that releases space must resume it.
@@ -161,21 +161,21 @@ impl Subscriber {
     }
 
     /// Reserves space for one message unconditionally: it counts against the bounds, but is not checked.
-    pub fn give(&self, bytes: usize) {
-        self.given.fetch_add(1, Ordering::Relaxed);
-        self.given_bytes.fetch_add(bytes, Ordering::Relaxed);
+    pub fn charge(&self, bytes: usize) {
+        self.charged.fetch_add(1, Ordering::Relaxed);
+        self.charged_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Releases space. The caller must then resume waiting publishers: see [`is_awaited`](Self::is_awaited).
     pub fn free(&self, messages: usize, bytes: usize) {
-        self.given_bytes.fetch_sub(bytes, Ordering::SeqCst);
-        self.given.fetch_sub(messages, Ordering::SeqCst);
+        self.charged_bytes.fetch_sub(bytes, Ordering::SeqCst);
+        self.charged.fetch_sub(messages, Ordering::SeqCst);
     }
 
     /// Sets the used space of a restored Session.
-    pub fn set_given(&self, messages: usize, bytes: usize) {
-        self.given.store(messages, Ordering::Relaxed);
-        self.given_bytes.store(bytes, Ordering::Relaxed);
+    pub fn set_charged(&self, messages: usize, bytes: usize) {
+        self.charged.store(messages, Ordering::Relaxed);
+        self.charged_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// The Session's access rules for receiving messages.

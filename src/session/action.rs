@@ -75,7 +75,7 @@ pub struct Application {
     /// Message Expiry Interval in seconds.
     pub message_expiry_interval: Option<u32>,
     /// Whether the Topic Name is a copy instead of a slice of the read buffer.
-    pub has_own_topic: bool,
+    pub is_topic_copied: bool,
 }
 
 /// Why a connection ends.

@@ -20,7 +20,7 @@ pub struct Limits {
     /// The part of a queue that is in memory, if the store has all messages.
     pub queue_head: QueueHead,
     /// Whether dropped messages are published as dead letters, so they must be read first.
-    pub keeps_dropped: bool,
+    pub has_dead_letters: bool,
 }
 
 /// The head of a queue, which is in memory; the rest is only in the store.

@@ -100,7 +100,7 @@ impl Session {
     }
 
     /// Responses that wait for the store, and their bytes.
-    pub fn held(&self) -> (usize, usize) {
+    pub fn unstable_responses(&self) -> (usize, usize) {
         self.connection.held()
     }
 
@@ -123,8 +123,8 @@ impl Session {
 
     /// Ends the Session. Returns the messages that may move to another member of a Shared Subscription, with their
     /// sequences.
-    pub fn into_leftovers(self) -> impl Iterator<Item = (u64, Delivery)> {
-        self.outbound.into_leftovers()
+    pub fn into_share_messages(self) -> impl Iterator<Item = (u64, Delivery)> {
+        self.outbound.into_share_messages()
     }
 
     #[inline(always)]
@@ -249,7 +249,7 @@ impl Session {
             return Ok(());
         }
         actions.push(Action::Publish(Application {
-            has_own_topic: publish.has_own_topic,
+            is_topic_copied: publish.is_topic_copied,
             message: publish.message,
             qos: publish.qos,
             retain: publish.retain,

@@ -189,7 +189,7 @@ impl Outbound {
                     let full = self.in_flight >= u32::from(link.send_maximum.get())
                         || sequence - front >= PACKET_IDS
                         || *room == 0;
-                    if full || (entry.is_stored() && (self.limits.keeps_dropped || !entry.is_expired(now))) {
+                    if full || (entry.is_stored() && (self.limits.has_dead_letters || !entry.is_expired(now))) {
                         break;
                     }
                     match entry.publish(now, packet_id, link) {
@@ -220,7 +220,7 @@ impl Outbound {
 
     /// The messages that another member of a share may receive when this Session ends: unacknowledged ones at QoS 1,
     /// and those never sent at QoS 2. [MQTT-4.8.2-5]
-    pub(super) fn into_leftovers(self) -> impl Iterator<Item = (u64, Delivery)> {
+    pub(super) fn into_share_messages(self) -> impl Iterator<Item = (u64, Delivery)> {
         let queued = self.queue.into_iter().filter_map(|entry| match (entry.state, entry.content) {
             (State::Queued | State::AwaitingPuback, Content::Loaded(delivery)) => Some((entry.sequence, delivery)),
             _ => None,
@@ -291,7 +291,7 @@ impl Outbound {
         let (sequence, is_stored) = (entry.sequence, entry.is_stored());
         self.messages -= 1;
         let delivery = self.take(place, State::Done);
-        if is_stored && self.limits.keeps_dropped {
+        if is_stored && self.limits.has_dead_letters {
             return actions.push(Action::DroppedStored(cause, sequence));
         }
         let is_recorded = is_recorded(delivery.as_ref());

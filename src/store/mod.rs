@@ -150,18 +150,18 @@ impl Store {
     ///
     /// The tickets of a source must ascend.
     pub fn append(&self, source: usize, ticket: u64, entry: &Entry<'_>) -> Result<(), Refused> {
-        self.gather(source, ticket, entry)?;
+        self.append_unannounced(source, ticket, entry)?;
         self.announce(Urgency::Awaited);
         Ok(())
     }
 
     /// Appends one of several entries that should share a commit. The caller must call [`announce`](Self::announce)
     /// after the last one.
-    pub fn gather(&self, source: usize, ticket: u64, entry: &Entry<'_>) -> Result<(), Refused> {
+    pub fn append_unannounced(&self, source: usize, ticket: u64, entry: &Entry<'_>) -> Result<(), Refused> {
         self.shared.pending.append(source, ticket, entry)
     }
 
-    /// Starts the commit of [gathered](Self::gather) entries.
+    /// Starts the commit of [unannounced](Self::append_unannounced) entries.
     pub fn announce(&self, urgency: Urgency) {
         self.shared.pending.announce(urgency);
     }

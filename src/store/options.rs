@@ -11,7 +11,7 @@ pub struct Options {
     pub garbage_share: f64,
     /// The number of pending bytes above which the store is congested; at most half a segment, because they must fit
     /// the reserve for a full disk.
-    pub gathered_bytes_max: usize,
+    pub pending_bytes_max: usize,
     /// Whether to refuse a damaged log, instead of recovering the rest.
     pub strict: bool,
 }
@@ -24,7 +24,7 @@ impl Default for Options {
             // The log is at most twice as large as its live entries, and copying costs at most one more write per byte.
             garbage_share: 0.5,
             // What a slow disk writes in a second.
-            gathered_bytes_max: 32 << 20,
+            pending_bytes_max: 32 << 20,
             strict: false,
         }
     }

@@ -14,7 +14,7 @@ pub(super) struct PendingEntries {
     wake: Condvar,
     congested: AtomicBool,
     full: AtomicBool,
-    gathered_bytes_max: usize,
+    pending_bytes_max: usize,
     /// Whether entries are kept. Otherwise, only their tickets are.
     keeps: bool,
 }
@@ -76,13 +76,13 @@ pub(super) struct Taken {
 }
 
 impl PendingEntries {
-    pub(super) fn new(level: Level, gathered_bytes_max: usize) -> Self {
+    pub(super) fn new(level: Level, pending_bytes_max: usize) -> Self {
         Self {
             state: Mutex::default(),
             wake: Condvar::new(),
             congested: AtomicBool::new(false),
             full: AtomicBool::new(false),
-            gathered_bytes_max,
+            pending_bytes_max,
             keeps: level != Level::None,
         }
     }
@@ -109,7 +109,7 @@ impl PendingEntries {
             batch.entries += 1;
             state.bytes += length;
             state.wants_sync |= entry.level == Level::PowerLoss;
-            if state.bytes + state.taken_bytes > self.gathered_bytes_max {
+            if state.bytes + state.taken_bytes > self.pending_bytes_max {
                 self.congested.store(true, Ordering::Relaxed);
             }
         }
@@ -119,7 +119,7 @@ impl PendingEntries {
         if let Some(highest) = state.tickets.get_mut(source) {
             *highest = (*highest).max(Some(ticket));
         }
-        if state.bytes >= URGENT_BYTES.min(self.gathered_bytes_max) {
+        if state.bytes >= URGENT_BYTES.min(self.pending_bytes_max) {
             self.notify(state, Urgency::Awaited);
         }
         Ok(())
@@ -160,7 +160,7 @@ impl PendingEntries {
             }
         }
         state.taken_bytes = 0;
-        state.bytes <= self.gathered_bytes_max / 2 && self.congested.swap(false, Ordering::Relaxed)
+        state.bytes <= self.pending_bytes_max / 2 && self.congested.swap(false, Ordering::Relaxed)
     }
 
     /// Waits until an entry is pending, the store is closed, or `patience` has passed.

@@ -38,7 +38,7 @@ impl Shared {
     pub(super) fn new(disk: Arc<dyn Disk>, options: &Options, index: Index, end: (u32, u64)) -> Self {
         let log = Log { index, end, pins: 0, commits: 0, syncs: 0, entries: 0, unreadable_segment: None };
         let half_a_segment = usize::try_from(options.segment_bytes / 2).unwrap_or(usize::MAX);
-        let pending = PendingEntries::new(options.level, options.gathered_bytes_max.min(half_a_segment));
+        let pending = PendingEntries::new(options.level, options.pending_bytes_max.min(half_a_segment));
         Self { disk, pending, log: Mutex::new(log), files: Mutex::default() }
     }
 

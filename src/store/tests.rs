@@ -258,7 +258,7 @@ fn level_none_reports_stable_and_writes_nothing() {
 #[test]
 fn the_store_reports_congestion_to_its_callers() {
     let disk = SimDisk::new(1);
-    let mut run = Run::open(&disk, &Options { gathered_bytes_max: 1000, ..Options::default() });
+    let mut run = Run::open(&disk, &Options { pending_bytes_max: 1000, ..Options::default() });
     run.append(&Change::put(1, &[0; 600])).unwrap();
     assert!(!run.store.is_congested());
     run.append(&Change::put(2, &[0; 600])).unwrap();

@@ -362,7 +362,7 @@ impl Lab {
 
 pub(crate) fn new_shared(shards: usize) -> Arc<Shared> {
     let limits = RetainedLimits { retained_messages_max: 100, retained_bytes_max: 100_000 };
-    Arc::new(Shared::new(shards, limits))
+    Arc::new(Shared::new(shards, limits).with_checked_directory())
 }
 
 fn new_shards(count: usize, settings: &Arc<Settings>, shared: &Arc<Shared>) -> Vec<Shard> {

@@ -45,9 +45,9 @@ impl Checker {
         }
     }
 
-    pub(crate) fn on_commit(&mut self, now: u64) {
+    pub(crate) fn on_commit(&mut self, now: u64, survives: bool) {
         self.committed_at = now;
-        self.ledger.on_commit();
+        self.ledger.on_commit(survives);
     }
 
     /// Handles a crash of the broker and its restart from stable data.
@@ -76,6 +76,7 @@ impl World {
             for client in 0..self.clients.len() {
                 missing += self.check_delivered(client).map_err(|text| (Some(client), text))?;
             }
+            self.check_refused().map_err(|text| (None, text))?;
             self.check_shares().map_err(|text| (None, text))?;
             self.check_retained().map_err(|text| (Some(0), text))?;
             self.check_all_read().map_err(|text| (None, text))?;
@@ -124,7 +125,7 @@ impl World {
             let received = self.received(client, message);
             let least = u32::from(granted.min(message.qos) > Qos::AtMostOnce && self.must_arrive(client, message));
             if received.live < least {
-                if !self.mix.small_queues {
+                if !self.mix.drops() {
                     return Err(format!("message {} did not arrive: {message:?}", message.number));
                 }
                 missing += 1;
@@ -176,7 +177,7 @@ impl World {
                 let last = self.mix.crash_every.is_none() || members.iter().all(|client| client.survives_crashes());
                 let outlives = message.qos == Qos::AtLeastOnce && last;
                 let lasting = outlives || message.qos >= Qos::AtLeastOnce && unbroken;
-                let must = lasting && is_settled && fits && !self.mix.small_queues;
+                let must = lasting && is_settled && fits && !self.mix.drops();
                 if received < u32::from(must) {
                     return Err(format!("no member of share {share} got message {}", message.number));
                 }

@@ -114,7 +114,7 @@ impl World {
 
 pub(crate) fn new_shared(shards: usize) -> Arc<Shared> {
     let limits = RetainedLimits { retained_messages_max: 1_000, retained_bytes_max: 1_000_000 };
-    Arc::new(Shared::new(shards, limits))
+    Arc::new(Shared::new(shards, limits).with_checked_directory())
 }
 
 pub(crate) fn new_shard(number: usize, settings: &Arc<oncemq::broker::Settings>, shared: &Arc<Shared>) -> Shard {
@@ -132,6 +132,7 @@ impl ShardSide {
             last_ticket: Ticket(0),
             stable: Ticket(0),
             deadline: None,
+            was_full: false,
         }
     }
 }

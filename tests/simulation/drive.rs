@@ -6,6 +6,7 @@ use oncemq::broker::{Action, AuthenticationOutcome, ConnectionId, Event, Fetch, 
 use oncemq::codec::{ReasonCode, ServerPacket, encode};
 use oncemq::routing::Access;
 use oncemq::store::Level;
+use oncemq::store::sim::Loss;
 use oncemq::timestamp::Timestamp;
 
 use crate::network::server_packet;
@@ -14,10 +15,12 @@ use crate::world::{Step, World};
 impl World {
     /// Passes an event to a shard and performs its actions in order.
     pub(crate) fn handle(&mut self, shard: usize, event: Event) {
+        self.notice_room(shard);
         let mut actions = Vec::new();
         self.shards[shard].shard.handle(Timestamp(self.now), event, &mut actions);
         self.perform_all(shard, &mut actions);
         self.schedule_deadline(shard);
+        self.check_queues(shard);
     }
 
     pub(crate) fn perform_all(&mut self, shard: usize, actions: &mut Vec<Action>) {
@@ -191,7 +194,7 @@ impl World {
         self.handle(connection.shard, event);
     }
 
-    fn sync_soon(&mut self) {
+    pub(crate) fn sync_soon(&mut self) {
         if !std::mem::replace(&mut self.syncing, true) {
             let delay = self.delay(2);
             self.schedule(delay, Step::Sync);
@@ -206,7 +209,8 @@ impl World {
     /// All records appended to the store become stable. The shards are notified one after another.
     pub(crate) fn on_commit(&mut self) {
         self.syncing = false;
-        self.checker.on_commit(self.now);
+        let survives = self.mix.loss == Loss::Process || self.log.next_commit_syncs();
+        self.checker.on_commit(self.now, survives);
         for (shard, ticket) in self.log.commit() {
             self.trace.note(self.now, None, || format!("shard {shard} is stable up to {ticket}"));
             let delay = self.delay(self.mix.sync_delay);
@@ -215,6 +219,7 @@ impl World {
             let at = side.notified_until;
             self.schedule_at(at, Step::Synced(shard, Ticket(ticket)));
         }
+        self.announce_room();
     }
 
     pub(crate) fn on_synced(&mut self, shard: usize, ticket: Ticket) {

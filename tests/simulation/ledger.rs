@@ -29,6 +29,10 @@ pub(crate) struct Message {
     pub(crate) read: u32,
     pub(crate) read_at: u64,
     pub(crate) acknowledged: bool,
+    /// The publisher was told that it is refused.
+    pub(crate) refused: bool,
+    /// It could be refused when the broker last read it.
+    pub(crate) refusable: bool,
     /// The publisher's Session ended, so the message is not sent again.
     pub(crate) forgotten: bool,
     /// The publisher may repeat it in a new Session without knowing that the Session is new.
@@ -52,6 +56,8 @@ impl Message {
             read: 0,
             read_at: 0,
             acknowledged: false,
+            refused: false,
+            refusable: false,
             forgotten: false,
             uncertain: false,
             records: Vec::new(),
@@ -111,8 +117,12 @@ pub(crate) enum Reading {
 }
 
 impl Ledger {
-    pub(crate) fn on_commit(&mut self) {
-        self.replaced.clear();
+    /// `survives`: a crash no longer loses what was written so far. No acknowledgement waits for a retained message at QoS 0, so its record
+    /// may be written without a sync, and power loss may take it until a later commit is synced.
+    pub(crate) fn on_commit(&mut self, survives: bool) {
+        if survives {
+            self.replaced.clear();
+        }
     }
 
     /// Tickets restart, and changes of retained messages may be lost.
@@ -255,8 +265,9 @@ impl World {
             return Err(format!("message {number} at QoS {:?}, not {least:?} to {most:?}", publish.qos));
         }
         let is_first = !self.checker.ledger.received.contains_key(&(client, number));
-        // The first copy of a message published twice may have been dropped.
-        let droppable = self.mix.small_queues || publish.qos == Qos::AtMostOnce || message.expiry.is_some();
+        // The first copy of a message published twice may have been dropped or refused.
+        let droppable =
+            self.mix.drops() || self.mix.refuses() || publish.qos == Qos::AtMostOnce || message.expiry.is_some();
         let may_lack_first = message.read > 1 && droppable;
         if least.is_some() && is_first && !may_lack_first && !message.topic.as_str().starts_with("s/") {
             self.checker.ledger.check_order(client, number, publish.qos)?;

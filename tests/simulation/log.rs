@@ -6,6 +6,7 @@ use oncemq::broker::{Durability, Fetch, Fetched, Record, RecordBytes, RecordKey,
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Progress, Report, Room, Store};
 
+use crate::mix::Mix;
 use crate::rng::Rng;
 
 /// The log that all shards append to. Entries become stable only by [`commit`](Self::commit).
@@ -22,9 +23,11 @@ pub(crate) struct Log {
 
 impl Log {
     /// An empty log with small segments, so that they are reused often.
-    pub(crate) fn new(level: Level, rng: &mut Rng) -> Self {
-        let segment_bytes = rng.pick(&[4_096, 8_192, 40_000]);
-        let options = Options { level, segment_bytes, ..Options::default() };
+    pub(crate) fn new(mix: &Mix, rng: &mut Rng) -> Self {
+        let small = rng.pick(&[4_096, 8_192, 40_000]);
+        // The reserve has the size of a segment, and must suffice for what is written while the disk is full.
+        let segment_bytes = if mix.disk_fills { 1_000_000 } else { small };
+        let options = Options { level: mix.level, segment_bytes, ..Options::default() };
         let (log, ..) = Self::open(SimDisk::new(rng.next()), options).unwrap();
         log
     }
@@ -63,6 +66,21 @@ impl Log {
         let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
         let entry = Entry { body, puts: &puts, deletes: &deletes, ends, level, room };
         self.store.append(shard, ticket.0, &entry).unwrap();
+    }
+
+    /// Leaves this many free bytes on the disk; `None`: no limit.
+    pub(crate) fn set_free(&self, bytes: Option<u64>) {
+        self.disk.set_capacity(bytes.map_or(u64::MAX, |bytes| self.disk.used() + bytes));
+    }
+
+    /// Whether the store has no room for new messages.
+    pub(crate) fn is_full(&self) -> bool {
+        self.store.is_full()
+    }
+
+    /// Whether the next commit is synced, and with it all earlier ones: an unawaited record is only written.
+    pub(crate) fn next_commit_syncs(&self) -> bool {
+        self.options.level == Level::PowerLoss && self.appended.iter().any(|(_, level)| *level == Level::PowerLoss)
     }
 
     /// Commits the appended records. Returns the tickets to report.

@@ -20,6 +20,7 @@ mod presence;
 mod pressure;
 mod profile;
 mod react;
+mod refusal;
 mod rng;
 mod store;
 mod tap;
@@ -57,6 +58,21 @@ fn slow_receivers_get_all_messages() {
 #[test]
 fn every_client_that_waits_for_a_store_a_shard_or_a_receiver_is_resumed() {
     run("pressure", Mix::pressure, 150);
+}
+
+#[test]
+fn refused_messages_have_no_effect_and_publishers_without_room_are_resumed() {
+    run("refusals", Mix::refusals, 150);
+}
+
+#[test]
+fn full_disk_loses_no_message_and_publishers_continue_when_it_has_room() {
+    run("full-disk", Mix::full_disk, 100);
+}
+
+#[test]
+fn acknowledged_messages_survive_crashes_with_a_full_disk() {
+    run("crash-full", Mix::crash_full, 100);
 }
 
 #[test]

@@ -30,8 +30,12 @@ pub(crate) struct Mix {
     pub(crate) slow: bool,
     /// Whether the store is sometimes congested, shards are sometimes full, and clients flood.
     pub(crate) pressure: bool,
-    /// Whether queues are so small that messages are dropped.
+    /// Whether queues are so small that messages are dropped, or refused if `rejects` is set.
     pub(crate) small_queues: bool,
+    /// Whether a message for a full queue is refused.
+    pub(crate) rejects: bool,
+    /// Whether the disk is sometimes full.
+    pub(crate) disk_fills: bool,
     /// Whether some clients have a small Receive Maximum or Maximum Packet Size.
     pub(crate) small_windows: bool,
     /// Whether messages expire.
@@ -71,6 +75,8 @@ impl Mix {
             slow: false,
             pressure: false,
             small_queues: false,
+            rejects: false,
+            disk_fills: false,
             small_windows: false,
             expiry: false,
             network_delay: rng.pick(&[2, 20, 100]),
@@ -109,6 +115,60 @@ impl Mix {
     /// Congestion everywhere, intermittently.
     pub(crate) fn pressure(rng: &mut Rng) -> Self {
         Self { shards: rng.index(3) + 1, pressure: true, small_queues: false, duration: 6_000, ..Self::slow(rng) }
+    }
+
+    /// Full queues refuse messages; publishers that can't be told so wait.
+    pub(crate) fn refusals(rng: &mut Rng) -> Self {
+        Self {
+            small_queues: true,
+            rejects: true,
+            shares: rng.percent(30),
+            churn: rng.percent(30),
+            pressure: rng.percent(30),
+            disk_fills: rng.percent(20),
+            one_session: rng.pick(&[40, 80, 100]),
+            duration: 5_000,
+            ..Self::slow(rng)
+        }
+    }
+
+    /// The disk is full, intermittently.
+    pub(crate) fn full_disk(rng: &mut Rng) -> Self {
+        let rejects = rng.percent(30);
+        Self {
+            losses: rng.pick(&[0, 2, 10]),
+            disk_fills: true,
+            small_queues: rejects,
+            rejects,
+            shares: rng.percent(30),
+            slow: rng.percent(30),
+            one_session: rng.pick(&[50, 80, 100]),
+            duration: 5_000,
+            ..Self::calm(rng)
+        }
+    }
+
+    /// The process ends or the machine loses power, sometimes while the disk is full.
+    pub(crate) fn crash_full(rng: &mut Rng) -> Self {
+        let loss = rng.pick(&[Loss::Process, Loss::Power]);
+        Self {
+            loss,
+            disk_fills: true,
+            retained: false,
+            wills: false,
+            crash_every: Some(rng.pick(&[150, 500, 2_000])),
+            ..Self::crashes(rng)
+        }
+    }
+
+    /// Whether a message can be refused.
+    pub(crate) const fn refuses(&self) -> bool {
+        self.rejects || self.disk_fills
+    }
+
+    /// Whether messages at QoS 1 and 2 are dropped.
+    pub(crate) const fn drops(&self) -> bool {
+        self.small_queues && !self.rejects
     }
 
     /// Shared Subscriptions.
@@ -239,7 +299,7 @@ impl Mix {
                 bytes_max: rng.pick(&[60, 10_000]),
                 away_share: rng.pick(&[1, 3]),
             }),
-            queue_overflow: QueueOverflow::DropOldest,
+            queue_overflow: if self.rejects { QueueOverflow::Reject } else { QueueOverflow::DropOldest },
             dead_letter_topic: None,
             deduplication_window: Duration::from_secs(60),
             deduplication_ids_max: 3,

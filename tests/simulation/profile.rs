@@ -89,7 +89,7 @@ impl Profile {
         }
         let slow = mix.slow && rng.percent(50);
         let floods = mix.pressure && slow && rng.percent(50);
-        Self {
+        let mut profile = Self {
             version: rng.pick(&[ProtocolVersion::V3_1_1, ProtocolVersion::V5, ProtocolVersion::V5]),
             lifetime,
             churn,
@@ -104,7 +104,13 @@ impl Profile {
             wills: mix.wills && rng.percent(70),
             pace: rng.pick(&[20, 60, 200]),
             filters,
+        };
+        if mix.rejects && profile.publishes && !profile.is_v5() {
+            // It may wait for room in a queue. If that is its own, or that of a client that waits for its queue, neither is read.
+            profile.filters.clear();
+            profile.churn = false;
         }
+        profile
     }
 
     pub(crate) fn is_v5(&self) -> bool {

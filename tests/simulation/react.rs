@@ -223,7 +223,7 @@ impl World {
         let Some(outgoing) = place.and_then(|place| client.outgoing.remove(place)) else {
             return self.fail(Some(number), format!("PUBACK {id} without PUBLISH"));
         };
-        self.acknowledged(number, outgoing.message, ack.reason_code);
+        self.acknowledged(outgoing.message, ack.reason_code);
         self.send_waiting(number);
     }
 
@@ -236,15 +236,17 @@ impl World {
         };
         outgoing.released = true;
         let message = outgoing.message;
-        self.acknowledged(number, message, ack.reason_code);
+        self.acknowledged(message, ack.reason_code);
+        if ack.reason_code.is_error() {
+            self.clients[number].outgoing.retain(|outgoing| outgoing.id != id);
+            return self.send_waiting(number); // no PUBREL follows a refusal [MQTT-4.3.3-4]
+        }
         self.send_up(connection, &ClientPacket::Pubrel(Ack::new(ack.packet_id, ReasonCode::Success)));
     }
 
-    fn acknowledged(&mut self, number: usize, message: usize, code: ReasonCode) {
-        if code.is_error() {
-            return self.fail(Some(number), format!("message {message} refused: {code:?}"));
-        }
-        self.checker.ledger.messages[message].acknowledged = true;
+    fn acknowledged(&mut self, message: usize, code: ReasonCode) {
+        let message = &mut self.checker.ledger.messages[message];
+        (message.acknowledged, message.refused) = (!code.is_error(), code.is_error());
     }
 
     /// Sends as many messages as the window allows.

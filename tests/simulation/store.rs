@@ -58,8 +58,8 @@ impl Store {
             Record::SessionDetached { .. }
             | Record::Subscribed { .. }
             | Record::Unsubscribed { .. }
-            | Record::Forgotten { .. }
-            | Record::RetainedGone { .. }
+            | Record::DeduplicationRemoved { .. }
+            | Record::RetainedObsolete { .. }
             | Record::ReceivedReleased { .. }
             | Record::OutboundReleased { .. } => {}
         }

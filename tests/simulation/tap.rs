@@ -87,7 +87,10 @@ impl World {
             ClientPacket::Pubrec(ack) => {
                 session.confirmed.insert(ack.packet_id.number());
             }
-            ClientPacket::Publish(publish) => self.on_publish_read(number, publish),
+            ClientPacket::Publish(publish) => {
+                self.note_refusable(publish);
+                self.on_publish_read(number, publish);
+            }
             ClientPacket::Disconnect(disconnect) => {
                 let attempt = &mut checker.presence.attempts[number];
                 attempt.disconnect = Some(disconnect.reason_code);
@@ -262,12 +265,15 @@ impl World {
         if self.mix.level_of(&message.topic) == Durability::None {
             return Ok(()); // any record is for its receivers only
         }
+        if ack.reason_code.is_error() {
+            return Self::check_refusal(message, ack.reason_code);
+        }
         let unstable = message.records.iter().find(|(shard, ticket)| self.shards[*shard].stable < *ticket);
         match unstable {
-            Some((_, ticket)) if !ack.reason_code.is_error() => {
+            Some((_, ticket)) => {
                 Err(format!("message {} is acknowledged, but its record {} is not stable", message.number, ticket.0))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

@@ -71,6 +71,8 @@ pub(crate) struct ShardSide {
     pub(crate) last_ticket: Ticket,
     pub(crate) stable: Ticket,
     pub(crate) deadline: Option<u64>,
+    /// Whether the disk was full when it last looked.
+    pub(crate) was_full: bool,
 }
 
 /// A scheduled step.
@@ -109,6 +111,10 @@ pub(crate) enum Step {
     StoreCongestion(usize, bool),
     /// A shard is notified whether another shard is full.
     ShardCongestion(usize, usize, bool),
+    /// The disk has free space, or none.
+    DiskSpace(bool),
+    /// A shard is woken because the disk has become full, or is no longer.
+    StoreRoom(usize),
     /// The driver checks whether the peers of paused connections have closed.
     CheckPeers,
 }
@@ -120,7 +126,7 @@ impl World {
         let shards =
             (0..mix.shards).map(|number| ShardSide::new(new_shard(number, &settings, &shared), mix.shards)).collect();
         let mut crash_rng = Rng(!rng.clone().next());
-        let log = Log::new(mix.level, &mut crash_rng);
+        let log = Log::new(&mix, &mut crash_rng);
         let clients: Vec<Client> = (0..mix.clients)
             .map(|number| {
                 let profile = match number {
@@ -158,6 +164,7 @@ impl World {
             world.schedule(begin, Step::Decide(client));
         }
         world.begin_pressure();
+        world.begin_refusals();
         world
     }
 
@@ -234,6 +241,8 @@ impl World {
             Step::Deadline(shard) => self.on_deadline(shard),
             Step::StoreCongestion(shard, congested) => self.on_store_congestion(shard, congested),
             Step::ShardCongestion(shard, other, congested) => self.on_shard_congestion(shard, other, congested),
+            Step::DiskSpace(is_free) => self.on_disk_space(is_free),
+            Step::StoreRoom(shard) => self.notice_room(shard),
             Step::CheckPeers => self.on_check_peers(),
         }
     }
@@ -280,6 +289,7 @@ impl Step {
                 | Self::Deadline(_)
                 | Self::StoreCongestion(..)
                 | Self::ShardCongestion(..)
+                | Self::StoreRoom(_)
         )
     }
 }

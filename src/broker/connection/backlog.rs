@@ -1,6 +1,6 @@
 //! The backlog of a receiver: whether its publishers are paused, and for how long they may still be.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use foldhash::quality::RandomState;
@@ -19,12 +19,20 @@ struct BacklogState {
     /// The publishers that are paused for this receiver.
     publishers: Publishers,
     budget: PauseBudget,
+    /// How many publishers the next slice resumes, from 1 to [`SLICE_MAX`].
+    slice: usize,
+    /// When the last slice was resumed.
+    resumed_at: Option<Timestamp>,
+    /// Whether a message was dropped since then.
+    has_dropped: bool,
+    /// The time of the latest timer for the end of a pause.
+    armed: Timestamp,
 }
 
 /// The paused publishers of one receiver, each once. Lookup takes constant time, because every client may publish to the same receiver.
 #[derive(Debug, Default)]
 struct Publishers {
-    in_order: Vec<Origin>,
+    in_order: VecDeque<Origin>,
     known: HashSet<(ShardId, ConnectionId), RandomState>,
 }
 
@@ -64,6 +72,14 @@ pub(super) enum PauseDecision {
     BecomesSlow(Vec<Origin>),
 }
 
+/// The publishers to be resumed when the receiver has caught up.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Slice {
+    pub(super) publishers: Vec<Origin>,
+    /// Whether others wait for the next slice, which the caller resumes after [`SLICE_INTERVAL`] if the receiver is still caught up.
+    pub(super) more: bool,
+}
+
 impl Backlog {
     /// Whether publishers are paused for it, or it is slow.
     pub(super) fn is_congested(&self) -> bool {
@@ -77,14 +93,7 @@ impl Backlog {
 
     /// Decides for a full receiver whether the publisher `origin` of a message to it is paused.
     pub(super) fn decide(&mut self, origin: Option<Origin>, mut time: PauseBudgets<'_>) -> PauseDecision {
-        let new = || {
-            Box::new(BacklogState {
-                state: State::KeepingUp,
-                publishers: Publishers::default(),
-                budget: PauseBudget::default(),
-            })
-        };
-        let inner = self.0.get_or_insert_with(new);
+        let inner = self.0.get_or_insert_with(Box::default);
         let is_charged = !origin.is_some_and(|origin| origin.is_sole);
         match inner.state {
             State::Slow => PauseDecision::AlreadySlow,
@@ -107,9 +116,51 @@ impl Backlog {
         inner.publishers.add(origin)
     }
 
-    /// The receiver has caught up. Returns the publishers to be resumed.
-    pub(super) fn caught_up(&mut self, mut time: PauseBudgets<'_>) -> Vec<Origin> {
+    /// The receiver has caught up. Returns the next slice of its publishers: all at once would fill its outgoing buffer with one message
+    /// each, and beyond the buffer QoS 0 messages are dropped.
+    ///
+    /// The others stay paused. A receiver that has caught up may pause them for the grace again, if the pause is not charged.
+    pub(super) fn caught_up(&mut self, mut time: PauseBudgets<'_>) -> Slice {
+        let Some(inner) = &mut self.0 else { return Slice::default() };
+        let now = time.now;
+        if let State::Pausing { until, charged_since } = inner.state
+            && until > now
+        {
+            if inner.resumed_at == Some(now) {
+                return Slice { publishers: Vec::new(), more: true };
+            }
+            inner.adapt_slice(now);
+            if inner.publishers.in_order.len() > inner.slice {
+                if charged_since.is_none() {
+                    inner.state = State::Pausing { until: now + time.grace, charged_since };
+                }
+                return Slice { publishers: inner.publishers.take(inner.slice), more: true };
+            }
+        }
+        Slice { publishers: inner.stop(State::KeepingUp, &mut time), more: false }
+    }
+
+    /// Ends a pause. Returns all publishers, which are to be resumed.
+    pub(super) fn end(&mut self, mut time: PauseBudgets<'_>) -> Vec<Origin> {
         self.0.as_mut().map(|inner| inner.stop(State::KeepingUp, &mut time)).unwrap_or_default()
+    }
+
+    /// A message to the receiver was dropped. If it was sent by a publisher of the last slice, the slice was too large for the outgoing buffer.
+    pub(super) fn dropped(&mut self) {
+        if let Some(inner) = self.0.as_mut().filter(|inner| matches!(inner.state, State::Pausing { .. })) {
+            inner.has_dropped = true;
+        }
+    }
+
+    /// The time at which the caller sets a timer for the end of the pause; `None`: there is no pause, or a timer is set already.
+    pub(super) fn arm(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let inner = self.0.as_mut()?;
+        let State::Pausing { until, .. } = inner.state else { return None };
+        let is_armed = now < inner.armed && inner.armed <= until;
+        (!is_armed).then(|| {
+            inner.armed = until;
+            until
+        })
     }
 
     /// Makes the receiver slow if the time for its pause is over. Returns the publishers to be resumed.
@@ -127,6 +178,20 @@ impl Backlog {
     }
 }
 
+impl Default for BacklogState {
+    fn default() -> Self {
+        Self {
+            state: State::KeepingUp,
+            publishers: Publishers::default(),
+            budget: PauseBudget::default(),
+            slice: SLICE_MAX,
+            resumed_at: None,
+            has_dropped: false,
+            armed: Timestamp::default(),
+        }
+    }
+}
+
 impl BacklogState {
     /// Charges the pause to the budget from now on, because a paused publisher has other receivers. If too little is left, the receiver
     /// becomes slow.
@@ -141,13 +206,20 @@ impl BacklogState {
         PauseDecision::Until(until)
     }
 
+    /// Begins a slice: half as large as the last one if a message was dropped since, otherwise twice as large.
+    fn adapt_slice(&mut self, now: Timestamp) {
+        let dropped = std::mem::take(&mut self.has_dropped);
+        self.slice = if dropped { (self.slice / 2).max(1) } else { (self.slice * 2).min(SLICE_MAX) };
+        self.resumed_at = Some(now);
+    }
+
     /// Ends the pause, charges its time to the budget, and returns the paused publishers.
     fn stop(&mut self, state: State, time: &mut PauseBudgets<'_>) -> Vec<Origin> {
         if let State::Pausing { charged_since: Some(since), until } = self.state {
             time.end(&mut self.budget, since, until);
         }
         self.state = state;
-        std::mem::take(&mut self.publishers).in_order
+        std::mem::take(&mut self.publishers).in_order.into()
     }
 }
 
@@ -156,9 +228,18 @@ impl Publishers {
     fn add(&mut self, origin: Origin) -> bool {
         let is_new = self.known.insert((origin.shard, origin.connection));
         if is_new {
-            self.in_order.push(origin);
+            self.in_order.push_back(origin);
         }
         is_new
+    }
+
+    /// Removes and returns the first `count` publishers.
+    fn take(&mut self, count: usize) -> Vec<Origin> {
+        let taken: Vec<Origin> = self.in_order.drain(..count.min(self.in_order.len())).collect();
+        for origin in &taken {
+            self.known.remove(&(origin.shard, origin.connection));
+        }
+        taken
     }
 }
 
@@ -217,6 +298,12 @@ const SHARD_SHARE: u64 = 20;
 /// least one part in [`PAUSE_MIN_SHARE`] left, so that a slow receiver causes few pauses rather than many short ones.
 const PAUSE_MAX_SHARE: u32 = 10;
 const PAUSE_MIN_SHARE: u32 = 20;
+
+/// The greatest number of publishers that are resumed at once.
+const SLICE_MAX: usize = 64;
+
+/// The time between two slices, in which the publishers of the first send.
+pub(super) const SLICE_INTERVAL: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
@@ -300,7 +387,7 @@ mod tests {
         assert_eq!(backlog.end_if_due(time(40, shard)).len(), 2);
         assert!(backlog.is_slow());
         assert_eq!(backlog.decide(publisher(1, true), time(51, shard)), PauseDecision::AlreadySlow);
-        assert_eq!(backlog.caught_up(time(100, shard)), []);
+        assert_eq!(backlog.caught_up(time(100, shard)), Slice::default());
         assert!(!backlog.is_congested());
     }
 
@@ -311,8 +398,59 @@ mod tests {
         let all = 0..200_000;
         assert!(all.clone().all(|slot| backlog.add(publisher(slot, true).unwrap())));
         assert!(!all.clone().any(|slot| backlog.add(publisher(slot, true).unwrap())));
-        let released = backlog.caught_up(time(1, shard));
+        let released = backlog.end(time(1, shard));
         assert!(released.iter().map(|origin| origin.connection.slot).eq(all), "in the order in which they were paused");
+    }
+
+    #[test]
+    fn publishers_are_resumed_in_slices_and_a_slice_that_was_too_large_is_halved() {
+        let (mut backlog, shard) = (Backlog::default(), &mut PauseBudget::default());
+        backlog.decide(publisher(0, true), time(0, shard));
+        assert!((0..200).all(|slot| backlog.add(publisher(slot, true).unwrap())));
+        let mut slices = Vec::new();
+        for now in 1..7 {
+            let slice = backlog.caught_up(time(now, shard));
+            slices.push(slice.publishers.len());
+            assert_eq!(slice.more, now < 5, "{now}");
+            assert_eq!(backlog.caught_up(time(now, shard)).publishers, [], "one slice at a time");
+            if now < 3 {
+                backlog.dropped();
+                backlog.dropped();
+            }
+        }
+        assert_eq!(slices, [64, 32, 16, 32, 56, 0]);
+        assert!(!backlog.is_congested());
+    }
+
+    #[test]
+    fn receiver_that_catches_up_pauses_for_the_grace_again_if_that_is_not_charged() {
+        for is_sole in [true, false] {
+            let (mut backlog, shard) = (Backlog::default(), &mut PauseBudget::default());
+            backlog.decide(publisher(0, is_sole), time(0, shard));
+            assert!((0..200).all(|slot| backlog.add(publisher(slot, is_sole).unwrap())));
+            assert!(backlog.caught_up(time(30, shard)).more);
+            assert_eq!(backlog.end_if_due(time(39, shard)), []);
+            let end = if is_sole { 430 } else { 40 };
+            assert_eq!(backlog.caught_up(time(end, shard)).publishers.len(), 136, "it is over: all at once");
+        }
+    }
+
+    #[test]
+    fn timer_of_a_pause_is_set_once_until_it_is_due() {
+        let (mut backlog, shard) = (Backlog::default(), &mut PauseBudget::default());
+        let arm = |backlog: &mut Backlog, now| backlog.arm(Timestamp(BEGIN + now)).map(|at| at.0 - BEGIN);
+        assert_eq!(arm(&mut backlog, 0), None);
+        backlog.decide(publisher(1, true), time(0, shard));
+        assert_eq!(arm(&mut backlog, 0), Some(400));
+        backlog.end(time(1, shard));
+        backlog.decide(publisher(1, true), time(2, shard));
+        assert_eq!(arm(&mut backlog, 2), None, "when the first timer is due, the next one is set");
+        assert_eq!(arm(&mut backlog, 400), Some(402));
+        backlog.end(time(401, shard));
+        backlog.decide(publisher(1, false), time(401, shard));
+        assert_eq!(arm(&mut backlog, 401), None);
+        backlog.end(time(401, shard));
+        assert_eq!(arm(&mut backlog, 402), None);
     }
 
     #[test]

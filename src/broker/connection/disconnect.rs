@@ -163,7 +163,7 @@ impl Shard {
         self.counters.connections -= 1;
         let time =
             PauseBudgets { now: turn.now, grace: self.settings.slow_receiver_grace, of_shard: &mut self.pause_budget };
-        let publishers = connection.backlog.caught_up(time);
+        let publishers = connection.backlog.end(time);
         self.release_publishers(publishers, turn);
         self.drop_blocked(&mut connection, turn);
         let session = connection.session().filter(|slot| self.sessions.contains(*slot));

@@ -9,7 +9,7 @@
 //! | `Claiming` | a client after CONNECT | the shard that holds its Session, then the store | `connect_timeout` for the shard | sending CONNACK |
 //! | `ResponsesUnsent` | a client with `outgoing_bytes_max` unsent bytes | its own reads | `write_timeout` without progress | `Event::Flushed` below half of it |
 //! | `ResponsesUnstable` | a client whose responses wait for a commit | the store | `PAUSE_MAX`, with Keep Alive | `Event::Persisted`, below half of the bound |
-//! | `SlowReceiver` | a publisher | a receiver whose outgoing buffer is full | the receiver's budget, see [`slow_receiver`](super::slow_receiver) | the receiver catches up, becomes slow, or disconnects |
+//! | `SlowReceiver` | a publisher | a receiver whose outgoing buffer is full | the receiver's budget, see [`slow_receiver`](super::slow_receiver) | the receiver catches up: 64 publishers at a time, the next after 1 ms (`Timer::NextSlice`) or at the next `Event::Flushed` with little unsent; all of them when the pause ends (`Timer::PauseEnds`), the receiver becomes slow, or it disconnects |
 //! | `StoreCongested` | a client whose packet made a record | the store | `PAUSE_MAX`, with Keep Alive | `Event::StoreCongestion(false)`, a bounded number after each event |
 //! | `ShardFull` | the publisher of a message for that shard | the shard | `PAUSE_MAX`, with Keep Alive | `Event::ShardCongestion`, a bounded number after each event |
 //! | `NoRoom` | a 3.1.1 publisher | room in a queue or on the disk | `PAUSE_MAX`, with Keep Alive; until its peer closes | freed room in the queue, the end of the Session, `Event::StoreRoom` |
@@ -55,7 +55,7 @@ impl Shard {
     /// Adds `bytes` to the estimate of unsent bytes; `Event::Flushed` corrects it.
     pub(in crate::broker) fn add_unsent(&mut self, id: ConnectionId, bytes: usize) {
         if let Some(connection) = self.connection_mut(id) {
-            connection.unsent_bytes += bytes;
+            connection.set_unsent_bytes(connection.unsent_bytes().saturating_add(bytes));
         }
     }
 
@@ -63,7 +63,7 @@ impl Shard {
     pub(in crate::broker) fn on_flushed(&mut self, id: ConnectionId, remaining: usize, turn: &mut Turn<'_>) {
         let full = self.settings.outgoing_bytes_max / 2;
         let Some(connection) = self.connection_mut(id) else { return };
-        connection.unsent_bytes = remaining;
+        connection.set_unsent_bytes(remaining);
         let waits = connection.pause_reasons().contains(PauseReason::ResponsesUnsent);
         let Some(slot) = connection.session() else { return };
         if remaining < full {
@@ -88,7 +88,7 @@ impl Shard {
     ) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(id) = entry.connection else { return };
-        let (held, held_bytes) = entry.session.held();
+        let (held, held_bytes) = entry.session.unstable_responses();
         if !entry.replays.is_empty() {
             self.replay(slot, turn);
         }
@@ -99,7 +99,7 @@ impl Shard {
         if held >= RESPONSES_UNSTABLE_MAX || held_bytes >= maximum {
             self.pause(id, PauseReason::ResponsesUnstable, turn);
         }
-        if effect.is_answered() && self.connection(id).is_some_and(|connection| connection.unsent_bytes >= maximum) {
+        if effect.is_answered() && self.connection(id).is_some_and(|connection| connection.unsent_bytes() >= maximum) {
             self.pause(id, PauseReason::ResponsesUnsent, turn);
         }
         if self.flow.is_store_congested() && effect.may_record() {
@@ -176,11 +176,11 @@ impl Shard {
     pub(in crate::broker) fn bound_responses(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(id) = entry.connection else { return };
-        let (held, held_bytes) = entry.session.held();
+        let (held, held_bytes) = entry.session.unstable_responses();
         let maximum = self.settings.outgoing_bytes_max;
         let Some(connection) = self.connection(id) else { return };
         let (unsent, waits) =
-            (connection.unsent_bytes, connection.pause_reasons().contains(PauseReason::ResponsesUnstable));
+            (connection.unsent_bytes(), connection.pause_reasons().contains(PauseReason::ResponsesUnstable));
         if held >= RESPONSES_UNSTABLE_MAX || held_bytes >= maximum {
             self.pause(id, PauseReason::ResponsesUnstable, turn);
         } else if waits && held < RESPONSES_UNSTABLE_MAX / 2 && held_bytes < maximum / 2 {

@@ -26,11 +26,13 @@ pub(in crate::broker) enum PauseReason {
 /// The reasons for which one connection is not read. It is paused while the set is not empty.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) struct PauseReasons {
-    /// One bit for each reason except `SlowReceiver`.
-    single: u8,
-    /// The number of receivers that the connection is paused for (`SlowReceiver`).
-    receivers: u32,
+    /// In the lowest 8 bits, one for each reason except `SlowReceiver`; above them, the number of receivers that the connection is paused for
+    /// (`SlowReceiver`), up to 16,777,215.
+    bits: u32,
 }
+
+/// One receiver in [`PauseReasons`].
+const ONE_RECEIVER: u32 = 1 << u8::BITS;
 
 impl PauseReason {
     pub(in crate::broker) const ALL: [Self; 9] = [
@@ -61,20 +63,20 @@ impl PauseReason {
     }
 
     /// The bit of this reason; `None` for `SlowReceiver`, which is counted.
-    const fn bit(self) -> Option<u8> {
+    const fn bit(self) -> Option<u32> {
         if matches!(self, Self::SlowReceiver) { None } else { Some(1 << self as u8) }
     }
 }
 
 impl PauseReasons {
     pub(in crate::broker) const fn is_empty(self) -> bool {
-        self.single == 0 && self.receivers == 0
+        self.bits == 0
     }
 
     pub(in crate::broker) const fn contains(self, reason: PauseReason) -> bool {
         match reason.bit() {
-            Some(bit) => self.single & bit != 0,
-            None => self.receivers > 0,
+            Some(bit) => self.bits & bit != 0,
+            None => self.bits >= ONE_RECEIVER,
         }
     }
 
@@ -82,8 +84,9 @@ impl PauseReasons {
     pub(super) const fn add(&mut self, reason: PauseReason) -> bool {
         let was_empty = self.is_empty();
         match reason.bit() {
-            Some(bit) => self.single |= bit,
-            None => self.receivers = self.receivers.saturating_add(1),
+            Some(bit) => self.bits |= bit,
+            None if self.bits > u32::MAX - ONE_RECEIVER => {} // more than a shard's connections
+            None => self.bits += ONE_RECEIVER,
         }
         was_empty
     }
@@ -92,8 +95,9 @@ impl PauseReasons {
     pub(super) const fn remove(&mut self, reason: PauseReason) -> bool {
         let was_empty = self.is_empty();
         match reason.bit() {
-            Some(bit) => self.single &= !bit,
-            None => self.receivers = self.receivers.saturating_sub(1),
+            Some(bit) => self.bits &= !bit,
+            None if self.bits < ONE_RECEIVER => {}
+            None => self.bits -= ONE_RECEIVER,
         }
         !was_empty && self.is_empty()
     }

@@ -5,12 +5,17 @@
 //! of the elapsed time for all receivers of a shard together. When too little is left, the receiver is *slow*: its publishers are not paused,
 //! and excess messages are dropped at QoS 0 and queued at QoS 1 and 2, until it has caught up.
 //!
+//! A receiver that has caught up resumes its publishers in slices of 64, the next one when it has caught up again, but not within
+//! [`SLICE_INTERVAL`]: thousands of publishers that are resumed at once would fill its outgoing buffer with one message each. A slice after
+//! which messages were dropped is followed by a smaller one.
+//!
 //! Pausing a publisher that has had only this receiver for more than a second delays no other receiver. Such a pause is not charged to the
 //! budget and lasts for the grace at most.
 
 use crate::broker::action::Action;
-use crate::broker::connection::backlog::{PauseBudgets, PauseDecision};
+use crate::broker::connection::backlog::{PauseBudgets, PauseDecision, SLICE_INTERVAL};
 use crate::broker::connection::pause::PauseReason;
+use crate::broker::counters::DropReason;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::ids::{ConnectionId, Origin};
 use crate::broker::publish::publisher::Publisher;
@@ -25,10 +30,10 @@ impl Shard {
         let connection = self.sessions.get(slot).and_then(|entry| entry.connection);
         let Some(connection) = connection.and_then(|id| self.connection(id)) else { return false };
         let maximum = self.settings.outgoing_bytes_max;
-        if connection.unsent_bytes < maximum / 2 {
+        if connection.unsent_bytes() < maximum / 2 {
             return false;
         }
-        connection.unsent_bytes >= maximum || connection.backlog.is_slow()
+        connection.unsent_bytes() >= maximum || connection.backlog.is_slow()
     }
 
     /// Pauses the publisher of a message that was delivered to the Session in `slot`, if that has too many unsent bytes or messages.
@@ -44,15 +49,15 @@ impl Shard {
         let waits_for_itself = origin == Some(Origin::new(self.id, id));
         let of_shard = &mut self.pause_budget;
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.unsent_bytes < full && unsent < unsent_max {
+        if connection.unsent_bytes() < full && unsent < unsent_max {
             return;
         }
-        if waits_for_itself && connection.unsent_bytes < full {
+        if waits_for_itself && connection.unsent_bytes() < full {
             return; // a paused client could not send the acknowledgements that make room
         }
         match connection.backlog.decide(origin, PauseBudgets { now: turn.now, grace, of_shard }) {
             PauseDecision::AlreadySlow => {}
-            PauseDecision::Until(at) => self.timers.set(at, Timer::PauseEnds(id)),
+            PauseDecision::Until(_) => self.arm_pause_end(id, turn.now),
             PauseDecision::Join => {}
             PauseDecision::BecomesSlow(publishers) => return self.release_publishers(publishers, turn),
         }
@@ -80,30 +85,61 @@ impl Shard {
         Some(Origin { is_sole: connection.sole_receiver.note(receiver, now), ..origin })
     }
 
-    /// Resumes the publishers of a receiver that has caught up.
-    pub(super) fn end_congestion(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+    /// Drops a QoS 0 message to the Session in `slot` for which [`drops_qos0`](Self::drops_qos0) is true, and pauses its publisher unless the
+    /// receiver is slow: otherwise all messages that it sends until the receiver has caught up are dropped.
+    #[cold]
+    pub(in crate::broker) fn drop_qos0(
+        &mut self,
+        slot: usize,
+        key: SessionKey,
+        origin: Option<Origin>,
+        turn: &mut Turn<'_>,
+    ) {
+        let connection = self.sessions.get(slot).and_then(|entry| entry.connection);
+        if let Some(connection) = connection.and_then(|id| self.connections.get_mut(id)) {
+            connection.backlog.dropped();
+        }
+        self.count_dropped(slot, key, DropReason::SlowReceiver, turn);
+        self.pause_publisher(slot, origin, turn);
+    }
+
+    /// Sets the timer for the end of a receiver's pause, unless one is set.
+    fn arm_pause_end(&mut self, id: ConnectionId, now: Timestamp) {
+        if let Some(at) = self.connections.get_mut(id).and_then(|connection| connection.backlog.arm(now)) {
+            self.timers.set(at, Timer::PauseEnds(id));
+        }
+    }
+
+    /// Resumes the next publishers of a receiver that has caught up.
+    pub(in crate::broker) fn end_congestion(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
         let low = self.settings.outgoing_bytes_max / 4;
         let unsent_low = (self.settings.queued_messages_max as u64 / 4).max(1);
         let grace = self.settings.slow_receiver_grace;
         let Some(connection) = self.connection(id) else { return };
-        if connection.unsent_bytes >= low || !connection.backlog.is_congested() {
+        if connection.unsent_bytes() >= low || !connection.backlog.is_congested() {
             return;
         }
         let slot = connection.session();
         let unsent = slot.and_then(|slot| self.sessions.get(slot)).map_or(0, |entry| entry.session.unsent());
         if unsent < unsent_low {
             let time = PauseBudgets { now: turn.now, grace, of_shard: &mut self.pause_budget };
-            let publishers = self.connections.get_mut(id).map(|connection| connection.backlog.caught_up(time));
-            self.release_publishers(publishers.unwrap_or_default(), turn);
+            let slice = self.connections.get_mut(id).map(|connection| connection.backlog.caught_up(time));
+            let slice = slice.unwrap_or_default();
+            if slice.more {
+                self.timers.set(turn.now + SLICE_INTERVAL, Timer::NextSlice(id));
+            }
+            self.release_publishers(slice.publishers, turn);
         }
     }
 
     /// The timer of a receiver's pause: resumes its publishers if the pause is over.
     pub(in crate::broker) fn on_pause_ends(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+        self.end_congestion(id, turn);
         let grace = self.settings.slow_receiver_grace;
         let time = PauseBudgets { now: turn.now, grace, of_shard: &mut self.pause_budget };
         let publishers = self.connections.get_mut(id).map(|connection| connection.backlog.end_if_due(time));
         self.release_publishers(publishers.unwrap_or_default(), turn);
+        self.arm_pause_end(id, turn.now);
     }
 
     /// Resumes publishers that were paused for a receiver.

@@ -36,8 +36,8 @@ pub(in crate::broker) struct Connection {
     since: Timestamp,
     /// The reasons for which it is not read.
     reasons: PauseReasons,
-    /// An estimate of the bytes in its outgoing buffer; `Event::Flushed` corrects it.
-    pub(in crate::broker) unsent_bytes: usize,
+    /// See [`unsent_bytes`](Self::unsent_bytes).
+    unsent_bytes: u32,
     /// Its state as a receiver: whether publishers are paused for it.
     pub(in crate::broker) backlog: Backlog,
     /// Its state as a publisher: whether it sends to one receiver only.
@@ -45,6 +45,9 @@ pub(in crate::broker) struct Connection {
     /// Its message that can be neither accepted nor refused yet.
     pub(in crate::broker) blocked: Option<Box<BlockedMessage>>,
 }
+
+// There is one for each connection, idle or not.
+const _: () = assert!(size_of::<Option<Connection>>() == 104);
 
 /// The remote end of a connection and the identity of its client, used by authentication and by the log.
 ///
@@ -186,6 +189,18 @@ impl Connection {
     /// When the pause began, or if it is not paused, when the Keep Alive interval began.
     pub(in crate::broker) const fn since(&self) -> Timestamp {
         self.since
+    }
+
+    /// An estimate of the bytes in its outgoing buffer; `Event::Flushed` corrects it. It counts up to `u32::MAX`, the greatest
+    /// `outgoing_bytes_max`.
+    #[inline]
+    pub(in crate::broker) const fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes as usize
+    }
+
+    #[inline]
+    pub(super) fn set_unsent_bytes(&mut self, bytes: usize) {
+        self.unsent_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
 
     /// Whether a packet is within the client's Maximum Packet Size. [MQTT-3.1.2-24]

@@ -1,12 +1,11 @@
 //! Lists of connections that wait for the store, a shard, the disk or a share, and the queue of those that can continue.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::table::Connections;
 use crate::broker::ids::ConnectionId;
-use crate::routing::{ShardId, Subscriber};
+use crate::routing::{SessionKey, ShardId};
 
 /// Congestion of the store and of other shards, and the connections that wait for its end.
 #[derive(Debug, Default)]
@@ -28,7 +27,7 @@ pub(in crate::broker) enum ReadyTask {
     /// Remove this pause reason.
     Resume(PauseReason),
     /// Try its blocked message again. `Some`: it was woken because the queue of this Session has room.
-    Retry(Option<Arc<Subscriber>>),
+    Retry(Option<SessionKey>),
 }
 
 impl FlowControl {

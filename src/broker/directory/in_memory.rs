@@ -1,58 +1,62 @@
-//! The directory: the shard that holds each Client Identifier, and the subscription index.
-//!
-//! A shard finds the Sessions of other shards through these operations only, and then sends a
-//! [`ShardMessage`](super::message::ShardMessage) to the shard of the Session. This implementation serves the shards of one process, from
-//! its memory.
-//!
-//! | operation | used by | in a cluster, another node would |
-//! | --- | --- | --- |
-//! | `claim` | CONNECT | decide the order of claims of one Client Identifier |
-//! | `unclaim` | the end of a Session | remove the holder |
-//! | `holder` | a query | answer from its copy |
-//! | `matching` | the first message to a topic, and after a change that concerns it | answer from its copy |
-//! | `share` | a message whose chosen member has ended | answer from its copy |
-//! | `index_mut`, `access_changed` | SUBSCRIBE, UNSUBSCRIBE, the end of a Session, a reload of access rules | receive the change |
+//! The directory of the shards of one process, in its memory.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use foldhash::quality::RandomState;
 
 use crate::broker::directory::claim::{Claim, Holder};
-use crate::broker::directory::index_change::{IndexChange, change_all_of};
-use crate::codec::ClientId;
-use crate::routing::{Route, RouteGenerations, SessionKey, ShardId, Share, SubscriptionIndex};
+use crate::broker::directory::{Directory, SubscriptionTerms};
+use crate::broker::query::{Page, PageRequest, SubscriptionView};
+use crate::codec::{ClientId, Subscription, SubscriptionId};
+use crate::routing::{
+    Route, RouteGenerations, SessionKey, ShardId, Share, SubscribeOutcome, Subscriber, SubscriptionIndex,
+};
 use crate::topic::{Filter, TopicName};
 
-/// The directory of the shards of one process.
-///
-/// Invariants: claims of one Client Identifier are numbered in the order in which they are made, and the last one holds it; a cached route
-/// is invalid as soon as a change that affects it is visible.
+/// The directory of the shards of one process: a map of Client Identifiers and a locked index.
 #[derive(Debug)]
-pub(in crate::broker) struct Directory {
+pub(in crate::broker) struct InMemoryDirectory {
     holders: DashMap<ClientId, Holder, RandomState>,
     claims: AtomicU64,
     index: RwLock<SubscriptionIndex>,
-    /// The generations by which cached routes are invalidated.
-    pub(in crate::broker) route_generations: RouteGenerations,
+    generations: Arc<RouteGenerations>,
 }
 
-impl Default for Directory {
-    fn default() -> Self {
+impl InMemoryDirectory {
+    /// An empty directory that invalidates cached routes by `generations`.
+    pub(in crate::broker) fn new(generations: Arc<RouteGenerations>) -> Self {
         Self {
             holders: DashMap::default(),
             claims: AtomicU64::new(1),
             index: RwLock::new(SubscriptionIndex::new()),
-            route_generations: RouteGenerations::new(),
+            generations,
+        }
+    }
+
+    fn index(&self) -> RwLockReadGuard<'_, SubscriptionIndex> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index_mut(&self) -> RwLockWriteGuard<'_, SubscriptionIndex> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a change of the routes of all subscriptions of a Session.
+    fn change_all_of(&self, key: SessionKey, index: &SubscriptionIndex) {
+        if index.subscription_count_of(key) > COUNTED_MAX {
+            return self.generations.change_all();
+        }
+        for (subscription, _) in index.subscriptions_of(key) {
+            self.generations.change(&subscription.filter.topic_filter);
         }
     }
 }
 
-impl Directory {
-    /// Makes `shard` the holder of a Client Identifier. Returns its claim and the previous holder.
-    pub(in crate::broker) fn claim(&self, client_id: &ClientId, shard: ShardId) -> (Claim, Option<Holder>) {
+impl Directory for InMemoryDirectory {
+    fn claim(&self, client_id: &ClientId, shard: ShardId) -> (Claim, Option<Holder>) {
         // The number is taken under the entry's lock, so that claims of one identifier are ordered by number.
         let entry = self.holders.entry(client_id.clone());
         let claim = Claim(self.claims.fetch_add(1, Ordering::Relaxed));
@@ -66,46 +70,101 @@ impl Directory {
         }
     }
 
-    /// The holder of a Client Identifier. The Session may still be moving to that shard.
-    pub(in crate::broker) fn holder(&self, client_id: &ClientId) -> Option<Holder> {
-        self.holders.get(client_id).map(|holder| *holder)
-    }
-
-    /// Removes the holder of a Client Identifier if `claim` is still the last claim.
-    pub(in crate::broker) fn unclaim(&self, client_id: &ClientId, claim: Claim) {
+    fn unclaim(&self, client_id: &ClientId, claim: Claim) {
         self.holders.remove_if(client_id, |_, holder| holder.claim() == claim);
     }
 
-    /// The receivers of a message to `topic`: see [`SubscriptionIndex::matching`].
-    pub(in crate::broker) fn matching(&self, topic: &TopicName) -> Route {
+    fn holder(&self, client_id: &ClientId) -> Option<Holder> {
+        self.holders.get(client_id).map(|holder| *holder)
+    }
+
+    fn matching(&self, topic: &TopicName) -> Route {
         self.index().matching(topic)
     }
 
-    /// The share with this filter, for a message to `topic`: see [`SubscriptionIndex::share`].
-    pub(in crate::broker) fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Arc<Share>> {
+    fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Arc<Share>> {
         self.index().share(filter, topic)
     }
 
-    /// The index, locked for reading.
-    pub(in crate::broker) fn index(&self) -> RwLockReadGuard<'_, SubscriptionIndex> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    fn subscribe(
+        &self,
+        subscriber: &Arc<Subscriber>,
+        subscriptions: &[(&Subscription, Option<SubscriptionId>)],
+        terms: SubscriptionTerms,
+    ) -> Vec<Option<SubscribeOutcome>> {
+        let key = subscriber.key;
+        let mut index = self.index_mut();
+        let mut subscribe = |subscription: &Subscription, id: Option<SubscriptionId>| {
+            let has_room = index.subscription_count_of(key) < terms.subscriptions_max;
+            if !has_room && !index.is_subscribed(key, &subscription.filter) {
+                return None;
+            }
+            self.generations.change(&subscription.filter.topic_filter);
+            Some(index.subscribe(subscriber, subscription, id, terms.strategy))
+        };
+        let outcomes: Vec<_> = subscriptions.iter().map(|(subscription, id)| subscribe(subscription, *id)).collect();
+        if outcomes.iter().any(Option::is_some) {
+            self.generations.publish(); // before the lock is released
+        }
+        outcomes
     }
 
-    /// The index, locked for changes. Dropping the guard invalidates the affected cached routes.
-    pub(in crate::broker) fn index_mut(&self) -> IndexChange<'_> {
-        let index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        IndexChange::new(index, &self.route_generations)
+    fn unsubscribe(&self, key: SessionKey, filters: &[Filter]) -> Vec<bool> {
+        let mut index = self.index_mut();
+        let mut unsubscribe = |filter: &Filter| {
+            let existed = index.unsubscribe(key, filter);
+            if existed {
+                self.generations.change(&filter.topic_filter);
+            }
+            existed
+        };
+        let existed: Vec<bool> = filters.iter().map(&mut unsubscribe).collect();
+        if existed.contains(&true) {
+            self.generations.publish(); // before the lock is released
+        }
+        existed
     }
 
-    /// Invalidates the cached routes of a Session's subscriptions after a change of its access rules.
-    pub(in crate::broker) fn access_changed(&self, key: SessionKey) {
+    fn remove(&self, key: SessionKey) {
+        if self.index().subscription_count_of(key) == 0 {
+            return; // most Sessions without subscriptions end without the lock for changes
+        }
+        let mut index = self.index_mut();
+        self.change_all_of(key, &index);
+        index.remove(key);
+        self.generations.publish(); // before the lock is released
+    }
+
+    fn access_changed(&self, key: SessionKey) {
         let index = self.index();
         if index.subscription_count_of(key) > 0 {
-            change_all_of(key, &index, &self.route_generations);
-            self.route_generations.publish();
+            self.change_all_of(key, &index);
+            self.generations.publish();
         }
     }
+
+    fn subscription_count_of(&self, key: SessionKey) -> usize {
+        self.index().subscription_count_of(key)
+    }
+
+    fn subscriptions_of(&self, key: SessionKey, page: PageRequest) -> Page<SubscriptionView> {
+        let from = usize::try_from(page.from).unwrap_or(usize::MAX);
+        let index = self.index();
+        let subscriptions = index.subscriptions_of(key).skip(from).take(page.limit);
+        let entries: Vec<_> = subscriptions.map(|(subscription, id)| SubscriptionView { subscription, id }).collect();
+        let next = from.saturating_add(entries.len());
+        let has_more = next < index.subscription_count_of(key);
+        Page { entries, next: has_more.then_some(next as u64) }
+    }
+
+    fn subscription_counts(&self) -> (usize, usize) {
+        let index = self.index();
+        (index.subscription_count(), index.shared_subscription_count())
+    }
 }
+
+/// The number of filters up to which they are marked one by one. For more, resolving all cached routes again is cheaper.
+const COUNTED_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -113,7 +172,7 @@ mod tests {
 
     #[test]
     fn last_claim_holds_a_client_identifier_until_unclaim() {
-        let directory = Directory::default();
+        let directory = InMemoryDirectory::new(Arc::default());
         let (a, b) = (ClientId::from("a"), ClientId::from("b"));
         assert_eq!(directory.holder(&a), None);
         let (first, before) = directory.claim(&a, ShardId(0));

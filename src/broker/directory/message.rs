@@ -1,23 +1,22 @@
 //! Messages exchanged between shards.
 //!
-//! They contain plain data, neither closures nor channels. Within one process, three parts are passed by reference; between nodes they would
-//! be serialized:
+//! They contain plain data, neither closures nor channels. Within one process, three parts are passed by reference, because anything else
+//! would cost each message that crosses shards; between nodes they would be serialized:
 //!
-//! | part | between shards | between nodes |
-//! | --- | --- | --- |
-//! | `Message` | shared, immutable | its bytes, as in a record of the store |
-//! | `Subscriber` | shared: the receiving shard reads its key, and its location if the Session has moved | `SessionKey` and Client Identifier, which the directory of the other node resolves |
-//! | `Route` | shared, immutable: a group refers to its receivers by index | the keys and the granted options of those receivers |
+//! | part | between shards | instead, it would cost | between nodes |
+//! | --- | --- | --- | --- |
+//! | `Message` in `Deliver`, `DeliverGroup` | shared, immutable | a copy of topic, payload and properties for each shard | its bytes, as in a record of the store |
+//! | `Subscriber` in `Deliver` | shared: the receiving shard reads the slot of the Session, or where it has moved or whether it has ended | a look-up by `SessionKey` for each copy, and a table of the Sessions that have moved on or ended while copies were on their way | `SessionKey` and Client Identifier, which the directory of the other node resolves |
+//! | `Route` in `DeliverGroup` | shared, immutable: a group refers to its receivers by index | key, granted QoS, options and Subscription Identifiers of every receiver in every message, and a look-up for each | the keys and the granted options of those receivers |
+//! | `SessionSlot` in `Surrendered` | moved, with the messages in its queue | a copy of the queue | the Session as stored |
 //!
 //! | message | contents between nodes |
 //! | --- | --- |
 //! | `Deliver` | the key of the Session, the sequence in its queue, QoS, RETAIN, expiry and Subscription Identifiers, the message, the publisher's connection |
 //! | `DeliverGroup` | the message once, and the other fields for each Session |
-//! | `Claimed` | both claims, the shard of the claimant and Clean Start |
+//! | `Claimed` | as it is: both claims, the shard of the claimant and Clean Start |
 //! | `Surrendered` | the claim, and the Session as stored: state, received Packet Identifiers, queue, Will, subscriptions |
-//! | `DroppedNewest` | the key of the Session |
-//! | `Pause`, `Resume` | the connection |
-//! | `RoomFreed` | the key of the Session, the connection |
+//! | `DroppedNewest`, `Pause`, `Resume`, `RoomFreed` | as they are |
 //!
 //! The shard that routes a message assigns its sequence, from a counter in `Subscriber` that all shards of a process share. Between nodes,
 //! the shard that has the Session would assign it.
@@ -29,7 +28,7 @@ use crate::broker::ids::{ConnectionId, Origin};
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::group::Group;
 use crate::broker::sessions::slot::SessionSlot;
-use crate::routing::Subscriber;
+use crate::routing::{SessionKey, Subscriber};
 
 /// A message from one shard to another.
 #[derive(Debug)]
@@ -82,11 +81,15 @@ pub(in crate::broker) enum ShardMessageKind {
     /// The answer to `Claimed`: the Session, or `None` if there is none or it has ended.
     Surrendered { claim: Claim, session: Option<Box<SessionSlot>> },
     /// A message for a Session on the receiving shard was dropped because its queue is full.
-    DroppedNewest { to: Arc<Subscriber> },
+    DroppedNewest {
+        to: SessionKey,
+        /// Its slot when the message was dropped.
+        slot: u32,
+    },
     /// A receiver is full: pause this connection until [`Self::Resume`].
     Pause(ConnectionId),
     /// The receiver that caused [`Self::Pause`] no longer does.
     Resume(ConnectionId),
     /// The queue that a message of this connection waits for has room.
-    RoomFreed { to: Arc<Subscriber>, publisher: ConnectionId },
+    RoomFreed { to: SessionKey, publisher: ConnectionId },
 }

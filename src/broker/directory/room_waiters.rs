@@ -1,7 +1,7 @@
 //! Publishers that wait for room in the queue of a Session, on any shard.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::quality::RandomState;
 
@@ -17,8 +17,9 @@ use crate::routing::{SessionKey, ShardId, Subscriber};
 pub(in crate::broker) struct RoomWaiters(Mutex<HashMap<SessionKey, Waiters, RandomState>>);
 
 /// The publishers that wait for room in the queue of one Session, each once. Removal does not search the others, because all may leave.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiters {
+    to: Arc<Subscriber>,
     in_order: BTreeMap<i64, Origin>,
     places: HashMap<(ShardId, ConnectionId), i64, RandomState>,
 }
@@ -34,10 +35,15 @@ pub(in crate::broker) enum Position {
 
 impl RoomWaiters {
     /// Adds a waiting publisher.
-    pub(in crate::broker) fn wait(&self, to: &Subscriber, origin: Origin, position: Position) {
+    pub(in crate::broker) fn wait(&self, to: &Arc<Subscriber>, origin: Origin, position: Position) {
         let mut all = self.lock();
-        all.entry(to.key).or_default().add(origin, position);
+        all.entry(to.key).or_insert_with(|| Waiters::new(to)).add(origin, position);
         to.set_awaited(true);
+    }
+
+    /// The Session with this key, if a publisher waits for room in its queue.
+    pub(in crate::broker) fn awaited(&self, key: SessionKey) -> Option<Arc<Subscriber>> {
+        self.lock().get(&key).map(|waiters| Arc::clone(&waiters.to))
     }
 
     /// Removes and returns the first waiting publisher, which the caller wakes.
@@ -81,6 +87,10 @@ impl RoomWaiters {
 }
 
 impl Waiters {
+    fn new(to: &Arc<Subscriber>) -> Self {
+        Self { to: Arc::clone(to), in_order: BTreeMap::new(), places: HashMap::default() }
+    }
+
     /// Adds a publisher, and removes it from its previous position.
     fn add(&mut self, origin: Origin, position: Position) {
         self.remove(origin);
@@ -111,15 +121,13 @@ const fn name(origin: Origin) -> (ShardId, ConnectionId) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::codec::ClientId;
     use crate::routing::{Access, Location};
 
-    fn subscriber() -> Subscriber {
+    fn subscriber() -> Arc<Subscriber> {
         let location = Location { shard: ShardId(0), slot: 0 };
-        Subscriber::new(SessionKey(1), ClientId::from("s"), location, Arc::new(Access::everything()))
+        Arc::new(Subscriber::new(SessionKey(1), ClientId::from("s"), location, Arc::new(Access::everything())))
     }
 
     fn publisher(slot: u32) -> Origin {
@@ -139,9 +147,10 @@ mod tests {
         waiters.wait(&to, publisher(5), Position::Front);
         waiters.leave(&to, publisher(2));
         waiters.leave(&to, publisher(9));
+        assert!(waiters.awaited(to.key).is_some_and(|found| Arc::ptr_eq(&found, &to)));
         assert!(to.is_awaited() && waiters.contains(&to, publisher(1)) && !waiters.contains(&to, publisher(2)));
         assert_eq!(order(&waiters, &to), [5, 1, 3, 4]);
-        assert!(!to.is_awaited());
+        assert!(!to.is_awaited() && waiters.awaited(to.key).is_none());
         assert_eq!(waiters.len(), 0);
     }
 

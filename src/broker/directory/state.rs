@@ -1,14 +1,17 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::broker::counters::Counters;
+use crate::broker::directory::Directory;
+#[cfg(any(test, feature = "sim"))]
+use crate::broker::directory::checked::Checked;
 use crate::broker::directory::claim::Holder;
-use crate::broker::directory::in_memory::Directory;
+use crate::broker::directory::in_memory::InMemoryDirectory;
 use crate::broker::directory::room_waiters::RoomWaiters;
 use crate::broker::publish::deduplication::Deduplication;
 use crate::broker::retained::order::RetainedOrder;
 use crate::codec::ClientId;
-use crate::routing::{RetainedLimits, RetainedStore, SessionKey, ShardId};
+use crate::routing::{RetainedLimits, RetainedStore, RouteGenerations, SessionKey, ShardId};
 use crate::session::Ticket;
 
 /// The state that all shards share: the directory, the retained messages, and counters. It is read often and changed
@@ -17,7 +20,9 @@ use crate::session::Ticket;
 pub struct Shared {
     /// The number of this run, which is the first part of the identities of its messages.
     pub(in crate::broker) run: u64,
-    pub(in crate::broker) directory: Directory,
+    pub(in crate::broker) directory: Arc<dyn Directory>,
+    /// By these, the directory invalidates cached routes. Read for every message, and therefore no verb of the directory.
+    pub(in crate::broker) route_generations: Arc<RouteGenerations>,
     retained: RwLock<RetainedStore>,
     pub(in crate::broker) retained_order: RetainedOrder,
     keys: AtomicU64,
@@ -48,9 +53,11 @@ pub struct ProcessFigures {
 impl Shared {
     /// The initial state for `shards` shards.
     pub fn new(shards: usize, retained_limits: RetainedLimits) -> Self {
+        let route_generations = Arc::new(RouteGenerations::new());
         Self {
             run: 0,
-            directory: Directory::default(),
+            directory: Arc::new(InMemoryDirectory::new(Arc::clone(&route_generations))),
+            route_generations,
             retained: RwLock::new(RetainedStore::new(retained_limits)),
             retained_order: RetainedOrder::new(shards),
             keys: AtomicU64::new(1),
@@ -63,6 +70,13 @@ impl Shared {
             connected_max: AtomicU64::new(0),
             process: Mutex::default(),
         }
+    }
+
+    /// Verifies what the directory guarantees at each use, and panics if it is broken: for tests.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn with_checked_directory(self) -> Self {
+        let directory = Arc::new(Checked::new(self.directory, Arc::clone(&self.route_generations)));
+        Self { directory, ..self }
     }
 
     /// Sets the number of this run, which must differ from that of every other run: message identities begin with it.
@@ -78,8 +92,7 @@ impl Shared {
 
     /// The number of subscriptions, and of Shared Subscriptions among them.
     pub fn subscriptions_len(&self) -> (usize, usize) {
-        let index = self.directory.index();
-        (index.subscription_count(), index.shared_subscription_count())
+        self.directory.subscription_counts()
     }
 
     /// The sum of the counters of all shards; each shard publishes its counters once a second.

@@ -90,6 +90,6 @@ mod tests {
         let count = (2..1_000).take_while(|sequence| joined.join(&done(*sequence))).count();
         assert!(joined.deletes.len() <= KEYS_MAX + 1, "{count}");
         let numbers = (0..1_000).collect();
-        assert!(!Record::Forgotten { numbers }.to_bytes().can_be_joined());
+        assert!(!Record::DeduplicationRemoved { numbers }.to_bytes().can_be_joined());
     }
 }

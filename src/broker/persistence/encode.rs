@@ -119,10 +119,10 @@ impl Record {
                 bytes.deletes = filters.iter().map(|filter| RecordKey::subscription(*key, filter)).collect();
             }
             Self::Accepted { .. } => self.put_accepted(&mut bytes),
-            Self::Forgotten { numbers } => {
+            Self::DeduplicationRemoved { numbers } => {
                 bytes.deletes = numbers.iter().copied().map(RecordKey::deduplicated).collect();
             }
-            Self::RetainedGone { numbers } => {
+            Self::RetainedObsolete { numbers } => {
                 bytes.deletes = numbers.iter().copied().map(RecordKey::retained).collect();
             }
             Self::ReceivedReleased { key, packet_id } => {

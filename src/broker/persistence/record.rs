@@ -87,12 +87,12 @@ pub enum Record {
         instead_of: Option<InsteadOf>,
     },
     /// Entries left the deduplication window.
-    Forgotten {
+    DeduplicationRemoved {
         /// Their numbers.
         numbers: Vec<u64>,
     },
     /// Records of retained messages are obsolete.
-    RetainedGone {
+    RetainedObsolete {
         /// Their numbers.
         numbers: Vec<u64>,
     },
@@ -196,7 +196,7 @@ impl Record {
             // A retained message at QoS 0. The copies of a Will wait for the record that deletes it, so a Will is excepted.
             Self::Accepted { qos: Qos::AtMostOnce, instead_of: None, .. } => None,
             Self::Accepted { durability, .. } => Some(*durability),
-            Self::Done { .. } | Self::Forgotten { .. } | Self::RetainedGone { .. } => None,
+            Self::Done { .. } | Self::DeduplicationRemoved { .. } | Self::RetainedObsolete { .. } => None,
             Self::SessionOpened { .. }
             | Self::SessionDetached { .. }
             | Self::SessionEnded { .. }

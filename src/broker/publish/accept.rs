@@ -254,7 +254,7 @@ impl Shard {
     fn persist_evicted(&mut self, publisher: &Publisher, turn: &mut Turn<'_>) {
         let left = publisher.deduplicated.as_ref().map(|entry| &entry.left).filter(|left| !left.is_empty());
         if let Some(numbers) = left.cloned() {
-            self.persist(Record::Forgotten { numbers }, turn);
+            self.persist(Record::DeduplicationRemoved { numbers }, turn);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::record::RetainedChange;
 use crate::broker::publish::route_cache::Resolved;
-use crate::codec::{KEPT_IN_BUFFER_MIN, Message, MessageId, Qos};
+use crate::codec::{Message, MessageId, Qos, UNCOPIED_PAYLOAD_MIN};
 use crate::routing::{self, Route};
 use crate::session::{Application, Delivery, DeliveryPlace};
 use crate::timestamp::Timestamp;
@@ -31,17 +31,17 @@ impl AcceptedMessage {
         resolved: &Resolved,
         now: Timestamp,
     ) -> Self {
-        let Application { mut message, qos, retain, message_expiry_interval, has_own_topic, .. } = application;
+        let Application { mut message, qos, retain, message_expiry_interval, is_topic_copied, .. } = application;
         // A small message that is stored in memory must not keep a large read buffer alive. At QoS 1 and 2 the decoder has copied the content.
         let Route { receivers, shares } = &*resolved.route;
         let is_kept = retain || (qos > Qos::AtMostOnce && !(receivers.is_empty() && shares.is_empty()));
         if id.is_some() || is_kept {
             let message = Arc::make_mut(&mut message);
             (message.id, message.qos) = (id, qos);
-            if is_kept && !has_own_topic {
+            if is_kept && !is_topic_copied {
                 message.topic = resolved.topic.clone();
             }
-            if is_kept && qos == Qos::AtMostOnce && message.payload.len() < KEPT_IN_BUFFER_MIN {
+            if is_kept && qos == Qos::AtMostOnce && message.payload.len() < UNCOPIED_PAYLOAD_MIN {
                 message.detach();
             }
         }

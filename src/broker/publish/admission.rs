@@ -15,7 +15,7 @@ use crate::broker::publish::publisher::Publisher;
 use crate::broker::settings::QueueOverflow;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::Qos;
-use crate::routing::{Location, Route, Subscriber};
+use crate::routing::{Location, Route, SessionKey, Subscriber};
 use crate::session::{self, Application, Delivery};
 
 impl Shard {
@@ -69,14 +69,14 @@ impl Shard {
         self.publish_dead_letter(to, DropReason::QueueFull, delivery, turn);
         let location = to.location();
         if location.shard == self.id || location.slot == Location::ENDED {
-            return self.on_dropped_newest(to, turn);
+            return self.on_dropped_newest(to.key, location.slot, turn);
         }
-        let message = ShardMessage(ShardMessageKind::DroppedNewest { to: Arc::clone(to) });
+        let message = ShardMessage(ShardMessageKind::DroppedNewest { to: to.key, slot: location.slot });
         turn.actions.push(Action::Forward { shard: location.shard, message });
     }
 
     /// A message for a Session of this shard was dropped because its queue is full.
-    pub(in crate::broker) fn on_dropped_newest(&mut self, to: &Subscriber, turn: &mut Turn<'_>) {
-        self.count_dropped(to.location().slot as usize, to.key, DropReason::QueueFull, turn);
+    pub(in crate::broker) fn on_dropped_newest(&mut self, to: SessionKey, slot: u32, turn: &mut Turn<'_>) {
+        self.count_dropped(slot as usize, to, DropReason::QueueFull, turn);
     }
 }

@@ -54,7 +54,7 @@ impl Shard {
         let properties = MessageProperties::from_properties(message.properties.iter().chain(of_drop));
         let application = Application {
             message: Arc::new(Message { topic, properties, ..Message::clone(message) }),
-            has_own_topic: true,
+            is_topic_copied: true,
             qos: delivery.qos,
             retain: false,
             packet_id: None,

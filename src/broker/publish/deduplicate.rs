@@ -77,7 +77,7 @@ impl Shard {
         }
         self.shared.deduplication.withdraw(number);
         if !left.is_empty() {
-            self.persist(Record::Forgotten { numbers: left }, turn);
+            self.persist(Record::DeduplicationRemoved { numbers: left }, turn);
         }
     }
 
@@ -86,7 +86,7 @@ impl Shard {
         let numbers = self.shared.deduplication.expire(turn.now, self.settings.deduplication_window, EXPIRED_MAX);
         if !numbers.is_empty() {
             self.counters.deduplication_expired += numbers.len() as u64;
-            self.persist(Record::Forgotten { numbers }, turn);
+            self.persist(Record::DeduplicationRemoved { numbers }, turn);
         }
     }
 }

@@ -56,7 +56,7 @@ impl Shard {
         } else if self.session(slot, to.key).is_none() {
             self.redirect_or_drop(to, sequenced, turn);
         } else if sequenced.sequence.is_none() && self.drops_qos0(slot) {
-            self.count_dropped(slot, to.key, DropReason::SlowReceiver, turn);
+            self.drop_qos0(slot, to.key, origin, turn);
         } else {
             match sequenced.sequence {
                 Some(sequence) => self.drive_inlined(slot, session::Event::Deliver(sequence, sequenced.delivery), turn),

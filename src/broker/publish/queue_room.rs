@@ -35,7 +35,7 @@ impl QueueRoom {
             Admission::BestEffort => self.reserve(to, delivery.queued_bytes()),
             Admission::Unchecked => {
                 if self.is_counted {
-                    to.give(delivery.queued_bytes());
+                    to.charge(delivery.queued_bytes());
                 }
                 true
             }

@@ -59,7 +59,7 @@ impl Routes {
             Some(place) => *place,
             None => self.add(shared, settings, topic),
         };
-        let published = shared.directory.route_generations.published();
+        let published = shared.route_generations.published();
         if self.resolved[place].published != published {
             self.renew(shared, place, published);
         }
@@ -77,7 +77,7 @@ impl Routes {
             let place = self.least_used();
             self.remove(place);
         }
-        let published = shared.directory.route_generations.published();
+        let published = shared.route_generations.published();
         for _ in 0..SWEPT_MAX.min(self.resolved.len()) {
             if self.next_swept >= self.resolved.len() {
                 self.next_swept = 0;
@@ -100,7 +100,7 @@ impl Routes {
         }
         let topic = topic.detached();
         // Read before the subscriptions, so that a concurrent change is noticed at the next use.
-        let published = shared.directory.route_generations.published();
+        let published = shared.route_generations.published();
         let route = Arc::new(shared.directory.matching(&topic));
         let level = settings.durability_of(&topic);
         let added = Resolved { topic: topic.clone(), route, published, level, is_used: false };
@@ -130,7 +130,7 @@ impl Routes {
         let (Some(resolved), Some(concern)) = (self.resolved.get_mut(place), self.concerns.get_mut(place)) else {
             return;
         };
-        let generations = &shared.directory.route_generations;
+        let generations = &shared.route_generations;
         let before = concern.as_ref().map(|concern| concern.sum);
         let concern = concern.get_or_insert_with(|| Concern { buckets: generations.buckets(&resolved.topic), sum: 0 });
         concern.sum = generations.sum(&concern.buckets);
@@ -144,7 +144,7 @@ impl Routes {
 
     /// Whether a route is known to be valid as of `published`.
     fn is_valid(&self, shared: &Shared, place: usize, published: u64) -> bool {
-        let is_concerned = |concern: &Concern| shared.directory.route_generations.sum(&concern.buckets) != concern.sum;
+        let is_concerned = |concern: &Concern| shared.route_generations.sum(&concern.buckets) != concern.sum;
         match self.concerns.get(place) {
             Some(Some(concern)) => !is_concerned(concern),
             Some(None) | None => self.resolved.get(place).is_none_or(|resolved| resolved.published == published),
@@ -216,6 +216,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::broker::directory::SubscriptionTerms;
     use crate::broker::tests::defaults::settings;
     use crate::codec::{ClientId, Qos, RetainHandling, Subscription, SubscriptionOptions};
     use crate::routing::{
@@ -244,7 +245,8 @@ mod tests {
             retain_handling: RetainHandling::Send,
         };
         let subscription = Subscription { filter: Filter::try_from(filter).unwrap(), options };
-        shared.directory.index_mut().subscribe(subscriber, &subscription, None, ShareStrategy::RoundRobin);
+        let terms = SubscriptionTerms { strategy: ShareStrategy::RoundRobin, subscriptions_max: usize::MAX };
+        shared.directory.subscribe(subscriber, &[(&subscription, None)], terms);
     }
 
     /// The receivers with their QoS, and the members of each share by its filter.
@@ -259,7 +261,7 @@ mod tests {
 
     #[test]
     fn route_stays_cached_while_unrelated_subscriptions_change() {
-        let shared = Shared::new(1, LIMITS);
+        let shared = Shared::new(1, LIMITS).with_checked_directory();
         let (mut routes, settings) = (Routes::default(), settings());
         subscribe(&shared, &subscriber(1), "a/+", Qos::AtMostOnce);
         routes.resolve(&shared, &settings, &topic("a/b"));
@@ -277,7 +279,7 @@ mod tests {
 
     #[test]
     fn cache_is_bounded_and_keeps_used_routes() {
-        let shared = Shared::new(1, LIMITS);
+        let shared = Shared::new(1, LIMITS).with_checked_directory();
         let (mut routes, settings) = (Routes::default(), settings());
         for number in 0..2 * ROUTES_MAX {
             routes.resolve(&shared, &settings, &topic(&format!("t/{number}")));
@@ -292,7 +294,7 @@ mod tests {
 
     #[test]
     fn sweep_removes_invalid_routes() {
-        let shared = Shared::new(1, LIMITS);
+        let shared = Shared::new(1, LIMITS).with_checked_directory();
         let (mut routes, settings) = (Routes::default(), settings());
         let one = subscriber(1);
         subscribe(&shared, &one, "t/1", Qos::AtMostOnce);
@@ -304,7 +306,7 @@ mod tests {
             routes.resolve(&shared, &settings, &topic(&format!("t/{number}")));
         }
         let refers = Arc::strong_count(&one);
-        shared.directory.index_mut().remove(SessionKey(1));
+        shared.directory.remove(SessionKey(1));
         for _ in 0..3 {
             routes.sweep(&shared);
         }
@@ -347,7 +349,7 @@ mod tests {
     proptest! {
         #[test]
         fn cached_route_equals_a_fresh_look_up(steps in steps()) {
-            let (shared, settings) = (Shared::new(2, LIMITS), settings());
+            let (shared, settings) = (Shared::new(2, LIMITS).with_checked_directory(), settings());
             let mut caches = [Routes::default(), Routes::default()];
             let subscribers: Vec<_> = (0..4).map(subscriber).collect();
             let mut used = Vec::new();
@@ -358,9 +360,9 @@ mod tests {
                         subscribe(&shared, &subscribers[one], &filter, qos);
                     }
                     Step::Unsubscribe(one, filter) => {
-                        shared.directory.index_mut().unsubscribe(subscribers[one].key, &Filter::try_from(&*filter).unwrap());
+                        shared.directory.unsubscribe(subscribers[one].key, &[Filter::try_from(&*filter).unwrap()]);
                     }
-                    Step::End(one) => shared.directory.index_mut().remove(subscribers[one].key),
+                    Step::End(one) => shared.directory.remove(subscribers[one].key),
                     Step::Access(one, filter) => {
                         let topic_filter = TopicFilter::try_from(&*filter).unwrap();
                         let (effect, action, source) = (Effect::Allow, AccessAction::Both, "acl:1".into());

@@ -17,7 +17,7 @@ use crate::broker::ids::{ConnectionId, Origin};
 use crate::broker::publish::blocked::{BlockedMessage, WaitsFor};
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
-use crate::routing::Subscriber;
+use crate::routing::{SessionKey, Subscriber};
 
 impl Shard {
     /// Pauses a publisher whose message can be neither accepted nor refused now.
@@ -31,11 +31,11 @@ impl Shard {
         if self.connection(id).is_none() {
             return;
         }
-        if !blocked.application.has_own_topic {
+        if !blocked.application.is_topic_copied {
             // The message may wait for long, and its Topic Name would keep the larger read buffer alive.
             let message = Arc::make_mut(&mut blocked.application.message);
             message.topic = message.topic.detached();
-            blocked.application.has_own_topic = true;
+            blocked.application.is_topic_copied = true;
         }
         self.pause(id, blocked.waits_for.reason(), turn);
         match &blocked.waits_for {
@@ -45,7 +45,7 @@ impl Shard {
                 if room.is_available(self.queue_room.bounds()) {
                     // The room was freed before this publisher was in the list, so no wake-up comes.
                     self.shared.room_waiters.leave(&room.to, origin);
-                    self.flow.push_ready(id, ReadyTask::Retry(Some(Arc::clone(&room.to))));
+                    self.flow.push_ready(id, ReadyTask::Retry(Some(room.to.key)));
                 } else if room.is_shared {
                     self.flow.wait_for_share(id, &self.connections);
                 }
@@ -59,14 +59,8 @@ impl Shard {
     }
 
     /// Tries again to accept the blocked message of a publisher. `woken_for`: the Session whose queue has room, if it was woken for that.
-    pub(in crate::broker) fn retry(
-        &mut self,
-        id: ConnectionId,
-        woken_for: Option<Arc<Subscriber>>,
-        turn: &mut Turn<'_>,
-    ) {
-        let woken_key = woken_for.as_ref().map(|to| to.key);
-        let wanted = |blocked: &mut Box<BlockedMessage>| woken_key.is_none() || blocked.waits_for.queue() == woken_key;
+    pub(in crate::broker) fn retry(&mut self, id: ConnectionId, woken_for: Option<SessionKey>, turn: &mut Turn<'_>) {
+        let wanted = |blocked: &mut Box<BlockedMessage>| woken_for.is_none() || blocked.waits_for.queue() == woken_for;
         let taken = self.connection_mut(id).and_then(|connection| {
             let slot = connection.session()?;
             Some((slot, connection.blocked.take_if(wanted)?))
@@ -93,8 +87,8 @@ impl Shard {
     }
 
     /// Wakes the next publisher after one that did not use the room, or after which there is still room.
-    fn pass_wakeup_on(&mut self, woken_for: Option<Arc<Subscriber>>, turn: &mut Turn<'_>) {
-        let Some(to) = woken_for.filter(|to| to.is_awaited()) else { return };
+    fn pass_wakeup_on(&mut self, woken_for: Option<SessionKey>, turn: &mut Turn<'_>) {
+        let Some(to) = woken_for.and_then(|to| self.shared.room_waiters.awaited(to)) else { return };
         self.wake_for_room(&to, 1, turn);
     }
 
@@ -129,9 +123,9 @@ impl Shard {
     fn wake_next(&mut self, to: &Arc<Subscriber>, turn: &mut Turn<'_>) -> bool {
         let Some(Origin { shard, connection, .. }) = self.shared.room_waiters.next(to) else { return false };
         if shard == self.id {
-            self.flow.push_ready(connection, ReadyTask::Retry(Some(Arc::clone(to))));
+            self.flow.push_ready(connection, ReadyTask::Retry(Some(to.key)));
         } else {
-            let message = ShardMessage(ShardMessageKind::RoomFreed { to: Arc::clone(to), publisher: connection });
+            let message = ShardMessage(ShardMessageKind::RoomFreed { to: to.key, publisher: connection });
             turn.actions.push(Action::Forward { shard, message });
         }
         true

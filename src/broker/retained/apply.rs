@@ -37,7 +37,7 @@ impl Shard {
     pub(in crate::broker) fn expire_retained(&mut self, turn: &mut Turn<'_>) {
         let numbers = self.retained.expire(&self.shared, turn.now);
         if !numbers.is_empty() {
-            self.persist(Record::RetainedGone { numbers }, turn);
+            self.persist(Record::RetainedObsolete { numbers }, turn);
         }
     }
 }

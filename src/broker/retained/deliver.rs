@@ -75,7 +75,7 @@ impl Shard {
             && self.pipeline.is_stable(entry.replays.after())
             && entry.session.unsent() == 0
             && entry.session.queued().0 + recorded < self.settings.queued_messages_max
-            && connection.unsent_bytes < self.settings.outgoing_bytes_max / 2
+            && connection.unsent_bytes() < self.settings.outgoing_bytes_max / 2
     }
 
     /// The next retained message for the Session in `slot`, if `access` allows its client to receive it.

@@ -56,9 +56,7 @@ impl Shard {
     pub(in crate::broker) fn end_session(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(subscriber) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
         let key = subscriber.key;
-        if self.shared.directory.index().subscription_count_of(key) > 0 {
-            self.shared.directory.index_mut().remove(key);
-        }
+        self.shared.directory.remove(key);
         self.publish_will(slot, turn);
         let Some(entry) = self.sessions.remove(slot, &mut self.counters) else { return };
         self.cancel_session_due(slot);
@@ -68,7 +66,7 @@ impl Shard {
         self.shared.session_ended();
         let mut lost = entry.session.queued().0 as u64;
         let stored = entry.stored;
-        for (sequence, delivery) in entry.session.into_leftovers() {
+        for (sequence, delivery) in entry.session.into_share_messages() {
             if self.redirect(&subscriber, SequencedDelivery { sequence: Some(sequence), delivery }, turn) {
                 lost = lost.saturating_sub(1);
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::broker::action::Action;
+use crate::broker::directory::SubscriptionTerms;
 use crate::broker::directory::state::Shared;
 use crate::broker::persistence::record::{Deduplicated, Record, WillState};
 use crate::broker::persistence::recovery::RecoveredSession;
@@ -68,15 +69,13 @@ impl Shard {
             session.want_message_ids();
         }
         let (messages, bytes) = session.queued();
-        subscriber.set_given(messages, bytes);
+        subscriber.set_charged(messages, bytes);
         let since = detached_at.unwrap_or(now);
-        let mut has_shares = false;
-        let mut index = self.shared.directory.index_mut();
-        for (subscription, id) in &recovered.subscriptions {
-            has_shares |= subscription.filter.share.is_some();
-            index.subscribe(&subscriber, subscription, *id, self.settings.share_strategy);
-        }
-        drop(index);
+        let has_shares = recovered.subscriptions.iter().any(|(subscription, _)| subscription.filter.share.is_some());
+        let subscriptions: Vec<_> =
+            recovered.subscriptions.iter().map(|(subscription, id)| (subscription, *id)).collect();
+        let terms = SubscriptionTerms { strategy: self.settings.share_strategy, subscriptions_max: usize::MAX };
+        self.shared.directory.subscribe(&subscriber, &subscriptions, terms);
         let entry = SessionSlot {
             session_expiry_interval,
             detached_at: since,

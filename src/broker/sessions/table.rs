@@ -244,7 +244,7 @@ mod tests {
             queued_bytes_max: 10_000,
             drops_oldest: true,
             queue_head: QueueHead::default(),
-            keeps_dropped: false,
+            has_dead_letters: false,
         };
         let arriving = Location { shard: HERE, slot: Location::ARRIVING };
         let access = Arc::new(Access::everything());

@@ -54,7 +54,7 @@ impl Shard {
 fn application(will: Will) -> Application {
     Application {
         message: Arc::new(will.message()),
-        has_own_topic: true,
+        is_topic_copied: true,
         qos: will.qos,
         retain: will.retain,
         packet_id: None,

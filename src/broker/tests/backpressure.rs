@@ -1,6 +1,8 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
 use crate::broker::{DropReason, Settings};
@@ -67,6 +69,84 @@ fn publisher_is_paused_for_the_grace_at_most_and_then_qos0_is_dropped() {
         harness.flush(subscriber, 0);
         harness.send(publisher, large(Q0, 0));
         assert_eq!(harness.packets(subscriber).len(), 1, "it has caught up");
+    }
+}
+
+/// A receiver of many publishers, some of them on another shard.
+fn many(publishers: usize, overlap: bool) -> (Harness, Client, Vec<Client>) {
+    let mut harness = Harness::with(2, narrow());
+    let subscriber = harness.connect_to(0, durable("s"));
+    harness.run(subscriber, [subscribe("t", Q2)]);
+    if overlap {
+        let other = harness.connect_to(1, durable("other"));
+        harness.run(other, [subscribe("t", Q0)]);
+    }
+    let publishers = (0..publishers).map(|number| harness.connect_to(number % 2, transient(&format!("p{number}"))));
+    let publishers = publishers.collect();
+    (harness, subscriber, publishers)
+}
+
+#[test]
+fn thousands_of_publishers_are_resumed_in_slices_and_lose_no_message() {
+    let (mut harness, subscriber, publishers) = many(300, false);
+    // Each message is small compared with the outgoing buffer, all of them together are not.
+    let small = || ClientPacket::Publish(message("t", "", Q0, 0).with_payload(vec![b'x'; 60]));
+    harness.transports_accept = false;
+    let mut sent = vec![0; publishers.len()];
+    for _ in 0..2_000 {
+        for (publisher, sent) in publishers.iter().zip(&mut sent) {
+            if *sent < 5 && !harness.is_paused(*publisher) {
+                harness.send(*publisher, small());
+                *sent += 1;
+            }
+        }
+        harness.flush(subscriber, 0);
+        harness.advance(Duration::from_millis(1));
+    }
+    assert!(sent.iter().all(|sent| *sent == 5), "{sent:?}");
+    let dropped = harness.shards[0].counters().dropped[DropReason::SlowReceiver as usize];
+    // About 160 in the first round, in which nobody is paused before the buffer is full. Resumed all at once, they lose that many in each round.
+    assert!(dropped < 250, "{dropped}");
+    assert!(!publishers.iter().any(|publisher| harness.is_paused(*publisher)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever a receiver does, its publishers are resumed at last, without any further packet.
+    #[test]
+    fn no_publisher_of_a_slow_receiver_stays_paused(
+        overlap in any::<bool>(),
+        steps in prop::collection::vec((0..10_u8, 0..150_usize, 0..12_000_usize, 0..60_u64), 1..80),
+        end in 0..3_u8,
+    ) {
+        let (mut harness, subscriber, publishers) = many(150, overlap);
+        harness.transports_accept = false;
+        for (kind, number, unsent, milliseconds) in steps {
+            match kind {
+                0..=4 => {
+                    for publisher in publishers.iter().skip(number).take(100) {
+                        if !harness.is_paused(*publisher) {
+                            harness.send(*publisher, large(if kind == 0 { Q1 } else { Q0 }, 1));
+                        }
+                    }
+                }
+                5..=6 => harness.flush(subscriber, unsent),
+                7 => harness.flush(subscriber, 0),
+                _ => harness.advance(Duration::from_millis(milliseconds)),
+            }
+        }
+        match end {
+            0 => harness.lose(subscriber),
+            1 => harness.flush(subscriber, 0),
+            _ => {}
+        }
+        // Time alone, while nobody sends.
+        for step in [1; 20].into_iter().chain([100; 50]) {
+            harness.advance(Duration::from_millis(step));
+        }
+        let paused = publishers.iter().filter(|publisher| harness.is_paused(**publisher)).count();
+        prop_assert_eq!(paused, 0);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::Connection;
 use crate::broker::ids::Origin;
 use crate::broker::publish::blocked::WaitsFor;
+use crate::broker::timers::Timer;
 use crate::broker::{
     Action, Answer, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Fetch, Peer, QueryId, Record,
     RecordBytes, RecordKey, Recovered, Recovery, Report, Settings, Shard, ShardMessage, Shared, Ticket,
@@ -77,7 +78,7 @@ impl Harness {
     }
 
     pub(super) fn with_retained(shards: usize, settings: Settings, limits: RetainedLimits) -> Self {
-        let shared = Arc::new(Shared::new(shards, limits));
+        let shared = Arc::new(Shared::new(shards, limits).with_checked_directory());
         let settings = Arc::new(settings);
         let shard = |number| {
             let id = ShardId(u16::try_from(number).unwrap());
@@ -418,14 +419,14 @@ impl Harness {
             let seen = &self.clients[&Client { shard, id }];
             assert_eq!(seen.paused && !seen.closed, !reasons.is_empty(), "{}", reasons.describe());
             let session = connection.session().and_then(|slot| sessions.get(slot)).map(|entry| &entry.session);
-            let held = session.map_or(0, |session| session.held().0);
+            let held = session.map_or(0, |session| session.unstable_responses().0);
             let blocked = connection.blocked.as_ref().map(|blocked| &blocked.waits_for);
             let is_woken = flow.is_listed(id, PauseReason::NoRoom) || !self.between.is_empty();
             let origin = Origin::new(ShardId(u16::try_from(shard).unwrap()), id);
             let ends = |reason| match reason {
                 PauseReason::Authenticating => true,
                 PauseReason::Claiming => session.is_none_or(|session| !session.is_open()),
-                PauseReason::ResponsesUnsent => connection.unsent_bytes > 0,
+                PauseReason::ResponsesUnsent => connection.unsent_bytes() > 0,
                 PauseReason::ResponsesUnstable => held > 0,
                 PauseReason::StoreCongested | PauseReason::ShardFull => flow.is_listed(id, reason),
                 PauseReason::NoRoom => match blocked {
@@ -435,8 +436,11 @@ impl Harness {
                 },
                 PauseReason::DeduplicationPending => matches!(blocked, Some(WaitsFor::Deduplication)),
                 PauseReason::SlowReceiver => {
-                    let pauses = |other: &Connection| other.backlog.pauses(origin);
-                    !self.between.is_empty() || self.shards.iter().any(|shard| shard.connections.iter().any(pauses))
+                    let ends = |shard: &Shard, other: &Connection| {
+                        other.backlog.pauses(origin) && shard.timers.is_set(Timer::PauseEnds(other.id))
+                    };
+                    let in_shard = |shard: &Shard| shard.connections.iter().any(|other| ends(shard, other));
+                    !self.between.is_empty() || self.shards.iter().any(in_shard)
                 }
             };
             for reason in PauseReason::ALL.into_iter().filter(|reason| reasons.contains(*reason)) {

@@ -110,7 +110,10 @@ impl Connection {
     fn turn(&mut self, driver: &mut Driver, cx: &mut Context<'_>) -> Result<Turn, End> {
         let mut read = 0;
         loop {
-            let written = self.write(driver, cx)?;
+            let written = match self.write(driver, cx) {
+                Ok(written) => written,
+                Err(end) => return Err(self.drain(driver, cx, end)),
+            };
             let Some(entry) = driver.connections.get_mut(self.id) else {
                 return Err(End::Broken("connection removed".into()));
             };
@@ -154,6 +157,29 @@ impl Connection {
     /// Whether the client has sent anything.
     fn has_received(&self) -> bool {
         self.decoder.has_connected() || self.decoder.has_failed() || !self.input.is_empty()
+    }
+
+    /// Handles what the client sent before it closed without reading: its last messages, and the DISCONNECT without which its Will is published.
+    /// Ends at [`DRAINED_MAX`] bytes, or when the connection is paused. `end`: why nothing more can be written.
+    fn drain(&mut self, driver: &mut Driver, cx: &mut Context<'_>, end: End) -> End {
+        let mut read = 0;
+        while read < DRAINED_MAX {
+            match driver.connections.get_mut(self.id) {
+                Some(entry) if entry.closing => return End::Close,
+                Some(entry) if !entry.is_reading_stopped() && !self.decoder.has_failed() => {}
+                Some(_) | None => return end,
+            }
+            let Poll::Ready(Ok(chunk)) = self.input.poll_next(&mut self.stream, &mut driver.scratch, cx) else {
+                return end;
+            };
+            if chunk.read == 0 && chunk.bytes.is_empty() {
+                return end;
+            }
+            read += chunk.read.max(chunk.bytes.len());
+            driver.received(chunk.read);
+            self.decode(driver, chunk.bytes);
+        }
+        end
     }
 
     /// Decodes and handles the packets in `bytes`, until the connection is paused or closed.
@@ -271,6 +297,8 @@ const CAUSES: [(io::ErrorKind, &str); 5] = [
 ];
 /// Bytes that a connection reads or writes in one turn before other tasks run.
 const TURN_BYTES: usize = 64 * 1024;
+/// Bytes that are still read from a connection that cannot be written to.
+const DRAINED_MAX: usize = 1024 * 1024;
 /// Maximum number of reads of 1 KiB while waiting for the client to close.
 const UNREAD_READS_MAX: usize = 1024;
 

@@ -106,7 +106,11 @@ impl StoreHandle {
         let Some(store) = &self.store else { return };
         let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
         let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
-        match store.gather(self.source, ticket.0, &Entry { body, puts: &puts, deletes: &deletes, ends, level, room }) {
+        match store.append_unannounced(
+            self.source,
+            ticket.0,
+            &Entry { body, puts: &puts, deletes: &deletes, ends, level, room },
+        ) {
             Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge)) => {
                 // The channel is full if a failure was reported already; the first one is enough.

@@ -224,7 +224,7 @@ fn full_queue_drops_messages_that_only_the_store_has() {
     let actions = handle(&mut session, Event::Deliver(1_001, message(1_001)));
     assert_eq!(actions, [Action::Dropped(DropCause::QueueFull, None), Action::Done(1)]);
 
-    let limits = Limits { queued_messages_max: 5, keeps_dropped: true, ..(*limits()).clone() };
+    let limits = Limits { queued_messages_max: 5, has_dead_letters: true, ..(*limits()).clone() };
     let mut session = Session::new(Arc::new(limits), 1);
     session.set_recorded(true);
     let mut dropped = Vec::new();
@@ -289,7 +289,7 @@ fn messages_of_shared_subscriptions_stay_in_memory() {
     let actions = connect(&mut session, 20);
     assert_eq!(payloads(&actions).len(), 9);
     assert_eq!(payloads(&handle(&mut session, answer(&fetch(&actions)))), ["10"]);
-    assert_eq!(session.into_leftovers().count(), 6);
+    assert_eq!(session.into_share_messages().count(), 6);
 }
 
 #[test]

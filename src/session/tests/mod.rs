@@ -22,7 +22,7 @@ pub(super) fn limits() -> Arc<Limits> {
         queued_bytes_max: 100_000,
         drops_oldest: true,
         queue_head: QueueHead { messages_max: 3, bytes_max: 100_000, away_share: 1 },
-        keeps_dropped: false,
+        has_dead_letters: false,
     })
 }
 

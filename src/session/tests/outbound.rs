@@ -96,7 +96,7 @@ fn leftovers_are_the_messages_that_may_move_to_another_member() {
     handle(&mut session, Event::Deliver(3, shared(Qos::ExactlyOnce)));
     handle(&mut session, Event::Deliver(4, delivery(Qos::AtLeastOnce)));
     handle(&mut session, Event::Deliver(6, shared(Qos::AtLeastOnce)));
-    let left: Vec<Qos> = session.into_leftovers().map(|(_, delivery)| delivery.qos).collect();
+    let left: Vec<Qos> = session.into_share_messages().map(|(_, delivery)| delivery.qos).collect();
     assert_eq!(left, [Qos::AtLeastOnce, Qos::ExactlyOnce, Qos::AtLeastOnce], "1 unacknowledged, 3 never sent, 6 early");
 }
 

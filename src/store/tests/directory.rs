@@ -80,7 +80,7 @@ fn unawaited_entries_share_a_commit_and_do_not_delay_others() {
     let directory = tempfile::tempdir().unwrap();
     let (store, told, _) = open(directory.path(), &Options::default());
     let append_unawaited = |ticket| {
-        store.gather(0, ticket, &Change::put(ticket, b"x").entry()).unwrap();
+        store.append_unannounced(0, ticket, &Change::put(ticket, b"x").entry()).unwrap();
         store.announce(Urgency::Unawaited);
     };
     for ticket in 1..=40 {

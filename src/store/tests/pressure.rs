@@ -16,7 +16,7 @@ fn counting(disk: &SimDisk, options: &Options) -> (Store, Committer, Arc<AtomicU
 
 #[test]
 fn the_end_of_a_congestion_is_reported_once() {
-    let options = Options { gathered_bytes_max: 500, ..Options::default() };
+    let options = Options { pending_bytes_max: 500, ..Options::default() };
     let (store, mut committer, calls) = counting(&SimDisk::new(1), &options);
     for round in 1..=3 {
         store.append(0, 2 * round, &Change::put(round, &[7; 300]).entry()).unwrap();

@@ -15,8 +15,8 @@ use super::*;
 use crate::auth::{self, Authenticator};
 use crate::broker::{Detail, Shard, Shared};
 use crate::codec::{
-    AliasUse, Connect, Disconnect, Matched, Message, OutgoingPublish, PacketId, ProtocolVersion, Qos, ReasonCode,
-    ServerPacket,
+    AliasUse, Connect, Disconnect, Matched, Message, MessageProperties, OutgoingPublish, PacketId, ProtocolVersion,
+    Qos, ReasonCode, ServerPacket, Will,
 };
 use crate::config::Config;
 use crate::routing::ShardId;
@@ -27,6 +27,7 @@ use crate::server::shard::mailbox::Mailbox;
 use crate::server::store::handle::StoreHandle;
 use crate::server::test_client::{Client, VERSION, encoded, publish};
 use crate::timestamp::Timestamp;
+use crate::topic::TopicName;
 
 /// A shard and its connections, without listeners and threads.
 struct Broker {
@@ -202,6 +203,43 @@ fn a_receiver_that_reads_nothing_is_closed_after_the_write_timeout_and_others_ar
             () = swept => {}
         }
         assert_eq!(broker.driver.borrow().snapshot().traffic.write_timeouts, 1);
+    });
+}
+
+#[test]
+fn packets_that_were_sent_before_the_client_closed_without_reading_are_handled() {
+    run(async {
+        let broker = Broker::new(&Config::default());
+        let (mut watcher, _watcher) = broker.subscriber("watcher", "#").await;
+        let (mut other, _other) = broker.client("other").await;
+        let (mut client, task) = broker.connect();
+        let mut connect = Connect::new(VERSION, "client", true);
+        connect.will = Some(Will {
+            topic: TopicName::new("will".into()).unwrap(),
+            payload: "will".into(),
+            qos: Qos::AtMostOnce,
+            retain: false,
+            will_delay_interval: 0,
+            message_expiry_interval: None,
+            properties: MessageProperties::default(),
+        });
+        client.connect(connect).await.unwrap();
+        client.subscribe("other", Qos::AtMostOnce).await;
+        let mut last: Vec<u8> = (0..1_000).flat_map(|_| encoded(&publish("last", vec![0; 100])).to_vec()).collect();
+        last.extend(encoded(&ClientPacket::Disconnect(Box::new(Disconnect::new(ReasonCode::NormalDisconnection)))));
+        // The message of the other client makes the first write fail.
+        other.stream.try_write(&encoded(&publish("other", "x"))).unwrap();
+        assert_eq!(client.stream.try_write(&last).unwrap(), last.len());
+        drop(client.stream);
+        let mut received = 0;
+        while received < 1_001 {
+            let publish = watcher.receive_publish().await;
+            assert_ne!(publish.message.topic.as_str(), "will");
+            received += 1;
+        }
+        task.await.unwrap();
+        other.send(&publish("end", "")).await;
+        assert_eq!(watcher.receive_publish().await.message.topic.as_str(), "end", "no Will");
     });
 }
 
