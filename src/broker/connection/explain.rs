@@ -37,7 +37,7 @@ impl Shard {
 }
 
 fn asks(connect: &Connect) -> bool {
-    connect.properties.user_property("explain") == Some("true")
+    connect.properties.user_properties.contains("explain", "true")
 }
 
 fn property(name: &'static str, value: impl Into<ByteString>) -> (ByteString, ByteString) {

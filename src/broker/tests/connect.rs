@@ -162,7 +162,7 @@ fn mqtt5_connack_announces_the_limits_of_the_broker() {
 
 /// The User Properties of CONNACK, for a CONNECT with these.
 fn told(harness: &mut Harness, mut connect: Connect, asks: &[(&'static str, &'static str)]) -> Vec<String> {
-    connect.properties.user_properties = asks.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    connect.properties.user_properties = asks.iter().copied().collect();
     let (client, connack) = connack(harness, connect);
     harness.lose(client);
     connack.properties.user_properties.iter().map(|(name, value)| format!("{name}: {value}")).collect()
@@ -196,7 +196,7 @@ fn connack_explains_the_user_the_store_and_the_queue() {
     harness.run(publisher, [publish("t", "1", Q1, 1), publish("t", "2", Q1, 2)]);
     harness.granted = None;
     let mut connect = durable("a");
-    connect.properties.user_properties = vec![("explain".into(), "true".into())];
+    connect.properties.user_properties = [("explain", "true")].into_iter().collect();
     let client = harness.attempt(0, connect);
     let user: Arc<str> = "é".repeat(200).into();
     let outcome = AuthenticationOutcome::Granted {

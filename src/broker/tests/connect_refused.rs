@@ -197,7 +197,7 @@ fn mqtt311_3_1_4_2_every_refusal_but_that_of_a_malformed_connect_has_a_connack()
         for (error, codes) in [
             (no_topic_name, &[][..]),
             (too_large, &[5]),
-            (DecodeError::ClientIdMissing, &[2]),
+            (DecodeError::ClientIdMissing { rule: "" }, &[2]),
             (DecodeError::Utf8, &[]),
         ] {
             let mut harness = Harness::new();
