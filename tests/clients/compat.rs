@@ -244,8 +244,7 @@ fn reconnect_after_restarts(library: &Library, broker: &mut Broker, version: u8)
     command.env("STORED_SESSION", "1");
     let mut client = Agent::start(command);
     client.subscribe("again", 1);
-    let restarts: [(&str, fn(&mut Broker)); 2] =
-        [("kill -9", Broker::crash_and_restart), ("SIGTERM", Broker::stop_and_restart)];
+    let restarts = [("kill -9", Broker::crash_and_restart as fn(&mut Broker)), ("SIGTERM", Broker::stop_and_restart)];
     for (signal, restart) in restarts {
         println!("{}, reconnect after {signal}", library.name);
         restart(broker);
