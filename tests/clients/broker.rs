@@ -250,6 +250,14 @@ impl Broker {
         }
     }
 
+    /// SIGTERM, and a start with the same data and addresses. A peer is left alone.
+    #[track_caller]
+    pub(crate) fn stop_and_restart(&mut self) {
+        if !peer::is_chosen() {
+            self.restart("TERM");
+        }
+    }
+
     /// Waits for its exit.
     #[track_caller]
     pub(crate) fn end(&mut self) -> ExitStatus {

@@ -177,8 +177,7 @@ fn works(library: &Library) {
         messages_in_both_directions(library, &broker, version, Transport::Ws);
     }
     if library.reconnects {
-        println!("{}, reconnect", library.name);
-        reconnect_after_a_crash(library, &mut broker, version);
+        reconnect_after_restarts(library, &mut broker, version);
     }
 }
 
@@ -237,16 +236,21 @@ fn session_across_a_crash(library: &Library, broker: &mut Broker, version: u8) {
     client.disconnect();
 }
 
-/// The library connects again after `kill -9` of the broker, and its stored Session is there.
+/// The library connects again after `kill -9` of the broker, and after its orderly end, which 5.0 clients are told by
+/// DISCONNECT; its stored Session is there.
 #[track_caller]
-fn reconnect_after_a_crash(library: &Library, broker: &mut Broker, version: u8) {
+fn reconnect_after_restarts(library: &Library, broker: &mut Broker, version: u8) {
     let mut command = library.command(broker, "again", version, library.plain);
     command.env("STORED_SESSION", "1");
     let mut client = Agent::start(command);
     client.subscribe("again", 1);
-    broker.crash_and_restart();
-    publish(broker, &["-t", "again", "-m", "after the crash", "-q", "1"]);
-    assert_eq!(client.next(), library.as_told(message("again", "after the crash", 1)));
+    let restarts = [("kill -9", Broker::crash_and_restart as fn(&mut Broker)), ("SIGTERM", Broker::stop_and_restart)];
+    for (signal, restart) in restarts {
+        println!("{}, reconnect after {signal}", library.name);
+        restart(broker);
+        publish(broker, &["-t", "again", "-m", signal, "-q", "1"]);
+        assert_eq!(client.next(), library.as_told(message("again", signal, 1)));
+    }
 }
 
 impl Library {

@@ -17,7 +17,7 @@ fn curl_publishes_and_subscribes() {
     let broker = Setup::default().start();
     let url = |topic: &str| format!("mqtt://{}/{topic}", broker.address());
     let mut watcher = Subscriber::start(&broker, &["-t", "curl/#", "-q", "1"]);
-    run(Command::new("curl").args(["-sS", "-d", "from curl", &url("curl/out")]));
+    run(limited("curl").args(["-sS", "-d", "from curl", &url("curl/out")]));
     assert_eq!(watcher.next(), message("curl/out", "from curl", 0));
     publish(&broker, &["-t", "curl/kept", "-m", "to curl\n", "-r", "-q", "1"]);
     // curl writes the packet after its fixed header: the length of the Topic Name, the Topic Name, and the payload.
@@ -52,7 +52,7 @@ fn the_tools_of_paho_c_publish_and_subscribe() {
         for qos in 0..=2 {
             let level = qos.to_string();
             let arguments = ["-c", &plain, "-V", version, "-t", "paho/x", "-m", "hello", "-q", &level];
-            run(Command::new("paho_c_pub").args(arguments));
+            run(limited("paho_c_pub").args(arguments));
             assert_eq!(watcher.next(), message("paho/x", "hello", qos));
         }
         publish(&broker, &["-t", "kept", "-m", "to paho", "-r", "-q", "1"]);
@@ -62,7 +62,7 @@ fn the_tools_of_paho_c_publish_and_subscribe() {
     let encrypted = format!("ssl://{}", broker.address_of(1));
     let authority = broker.file("ca.pem");
     let mut watcher = Subscriber::start(&broker, &["-t", "secret", "-q", "1"]);
-    run(Command::new("paho_cs_pub")
+    run(limited("paho_cs_pub")
         .args(["-c", &encrypted, "--cafile", &authority, "-t", "secret", "-m", "over TLS", "-q", "1"]));
     assert_eq!(watcher.next(), message("secret", "over TLS", 1));
 }
@@ -137,6 +137,13 @@ impl Drop for Daemon {
 fn run(command: &mut Command) {
     let output = command.output().expect(HOW_TO_INSTALL);
     assert!(output.status.success(), "{command:?}: {output:?}");
+}
+
+/// A command with a time limit. Paho's tools try to connect for ever, also after SIGTERM.
+fn limited(program: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--signal", "KILL", PATIENCE_SECONDS, program]);
+    command
 }
 
 /// Runs the command until it has written a line that contains `text`. It has a time limit of its own.
