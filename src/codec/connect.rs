@@ -220,11 +220,6 @@ impl Connect {
 }
 
 impl ConnectProperties {
-    /// The value of the first User Property with this name.
-    pub fn user_property(&self, name: &str) -> Option<&str> {
-        self.user_properties.get(name)
-    }
-
     fn take(&mut self, id: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         let not_zero = DecodeError::PropertyValue(id);
         match id {

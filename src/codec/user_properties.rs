@@ -26,12 +26,6 @@ impl EncodedUserProperties {
         self.encoded.is_none()
     }
 
-    /// The value of the first property with this name.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.raw().find(|(candidate, _)| *candidate == name.as_bytes())?;
-        std::str::from_utf8(value).ok()
-    }
-
     /// Whether a property has this name and this value.
     pub fn contains(&self, name: &str, value: &str) -> bool {
         self.raw().any(|property| property == (name.as_bytes(), value.as_bytes()))

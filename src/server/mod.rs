@@ -88,7 +88,7 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, ServerError> {
         let listeners = bind(&config)?;
         let authenticator = Authenticator::new(&config.security, &config.listeners)?;
-        reload::log_notes(&authenticator.notes());
+        report::write_notes(&authenticator.notes());
         let shards = match usize::from(config.server.shards) {
             0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
             shards => shards,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::listener::{Endpoint, Reloaded};
 use super::log::{self, log_line};
+use super::report::write_notes;
 use super::shard::mailbox::Mail;
 use super::{Server, notify};
 use crate::config::{self, Arguments, Config, Log};
@@ -38,7 +39,7 @@ impl Server {
         match self.authentication.reload() {
             Ok(()) => {
                 log_line!(FilesReloaded { files = "access" }, "reloaded the password file and the ACL file");
-                log_notes(&self.authentication.notes());
+                write_notes(&self.authentication.notes());
                 self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::AccessReloaded));
             }
             Err(error) => {
@@ -86,13 +87,6 @@ impl Server {
         let detail = log::detail(&new);
         self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::LogReloaded(Box::new(detail.clone()))));
         *log = new;
-    }
-}
-
-/// Writes what an operator should know about the password file and the ACL file.
-pub(super) fn log_notes(notes: &[String]) {
-    for note in notes {
-        log_line!(FileNoted { reason = &**note }, "{note}");
     }
 }
 

@@ -39,15 +39,7 @@ pub(super) fn write(report: &Report, now: Timestamp) {
         Report::Connected { client, version, clean_start, session_present, keep_alive, .. } => {
             write_connected(client, version, (*clean_start, *session_present), *keep_alive);
         }
-        Report::Silent { client, cause } => {
-            let ClientLabel { address, listener, .. } = client;
-            let reason = cut_text(cause);
-            log_line!(
-                Probed { address = address.map(display), listener = listener.as_deref(), reason = &*reason },
-                "{}: probe: {reason} before it sent anything",
-                Label(client)
-            );
-        }
+        Report::Silent { client, cause } => write_probed(client, cause),
         Report::Disconnected { client, reason_code, cause } => {
             let (code, cause) = (reason_code.number(), cut_text(cause));
             client_line!(
@@ -108,6 +100,16 @@ pub(super) fn write(report: &Report, now: Timestamp) {
         Report::Session { client, change } => write_session(client, *change),
         Report::Will { client, topic, outcome } => write_will(client, topic, *outcome),
     }
+}
+
+fn write_probed(client: &ClientLabel, cause: &str) {
+    let ClientLabel { address, listener, .. } = client;
+    let reason = cut_text(cause);
+    log_line!(
+        Probed { address = address.map(display), listener = listener.as_deref(), reason = &*reason },
+        "{}: probe: {reason} before it sent anything",
+        Label(client)
+    );
 }
 
 fn write_connected(client: &ClientLabel, version: &str, (clean_start, session_present): (bool, bool), keep_alive: u16) {
@@ -209,6 +211,13 @@ fn write_will(client: &ClientLabel, topic: &str, outcome: WillOutcome) {
             "{}: Will for {topic:?} discarded: {cause}",
             Label(client)
         ),
+    }
+}
+
+/// Writes what an operator should know about the password file and the ACL file.
+pub(super) fn write_notes(notes: &[String]) {
+    for note in notes {
+        log_line!(FileNoted { reason = &**note }, "{note}");
     }
 }
 

@@ -154,8 +154,7 @@ fn mqtt311_a_message_beyond_a_limit_of_topics_is_never_acknowledged() {
         wire.send(&Version::V311.publish(first, &levels(201), 2, b""));
         wire.expect_closed();
     }
-    let line =
-        "the topic has 201 levels, more than topic_levels_max (200): not acknowledged, so the client will send the message again";
+    let line = "the topic has 201 levels, more than topic_levels_max (200): not acknowledged, so the client will send the message again";
     wait_for("the line in the log", || broker.log().contains(line).then_some(()));
     let mut wire = Wire::connected(broker.address(), &Connect::new(Version::V311, "deep"));
     wire.send(&Version::V311.publish(PUBLISH, &levels(201), 0, b""));

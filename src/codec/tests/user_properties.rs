@@ -8,12 +8,14 @@ fn properties_are_found_by_name_and_keep_their_order() {
     let pairs = [("a", "1"), ("explain", "true"), ("a", "2"), ("", "")];
     let properties: EncodedUserProperties = pairs.into_iter().collect();
     assert_eq!(properties.iter().collect::<Vec<_>>(), pairs);
-    assert_eq!(properties.get("a"), Some("1"), "the first of a name");
-    assert_eq!(properties.get("explain"), Some("true"));
-    assert_eq!((properties.get(""), properties.get("A"), properties.get("1")), (Some(""), None, None));
-    assert!(properties.contains("a", "2") && !properties.contains("explain", "2"));
+    assert!(pairs.iter().all(|(name, value)| properties.contains(name, value)));
+    assert!(
+        ![("A", "1"), ("1", "a"), ("explain", "2"), ("a", "")]
+            .iter()
+            .any(|(name, value)| properties.contains(name, value))
+    );
     let none = EncodedUserProperties::new();
-    assert!(none.is_empty() && none.iter().next().is_none() && none.get("a").is_none());
+    assert!(none.is_empty() && none.iter().next().is_none() && !none.contains("a", ""));
     assert_eq!(none, Vec::<(&str, &str)>::new().into_iter().collect());
 }
 
@@ -21,8 +23,7 @@ fn properties_are_found_by_name_and_keep_their_order() {
 fn values_of_65_535_bytes_are_read_back() {
     let long = "x".repeat(65_535);
     let properties: EncodedUserProperties = [(long.as_str(), long.as_str()), ("k", "v")].into_iter().collect();
-    assert_eq!(properties.get(&long), Some(long.as_str()));
-    assert_eq!(properties.get("k"), Some("v"));
+    assert!(properties.contains(&long, &long) && properties.contains("k", "v"));
 }
 
 #[test]
@@ -31,7 +32,6 @@ fn properties_between_others_are_collected() {
     let frame = packet(0x10, &[b"\0\x04MQTT\x05\x02\0\0\x13\x26\0\x01a\0\x01b\x11\0\0\0\x05\x26\0\x01c\0\x01d\0\x01i"]);
     let connect = decode_connect(&frame).unwrap();
     assert_eq!(connect.properties.user_properties.iter().collect::<Vec<_>>(), [("a", "b"), ("c", "d")]);
-    assert_eq!(connect.properties.user_property("c"), Some("d"));
     assert_eq!(connect.properties.session_expiry_interval, 5);
 }
 
@@ -68,6 +68,6 @@ fn properties_of_any_length_and_language_are_accepted() {
         encode_client(&ClientPacket::Connect(Box::new(connect)), V5, &mut output);
         let read = decode_connect(&output).unwrap();
         assert_eq!(read.properties.user_properties, properties);
-        assert_eq!(read.properties.user_property("k"), Some(text));
+        assert!(read.properties.user_properties.contains("k", text));
     }
 }
