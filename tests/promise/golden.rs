@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oncemq::broker::{
-    Action, AuthenticationOutcome, ConnectionId, Event, Peer, Recovered, RecoveredSession, Shard, Ticket,
+    Action, AuthenticationOutcome, ConnectionId, Event, Peer, Recovered, RecoveredSession, Shard, Ticket, VerifiedUser,
 };
 use oncemq::codec::{
     Ack, ClientPacket, Connect, MessageProperties, MessageProperty, OutgoingPublish, PacketId, ProtocolVersion,
@@ -47,7 +47,8 @@ impl Writer {
                 Action::Persist { ticket, record } => self.log.append(0, ticket, &record),
                 Action::Authenticate { connection, .. } => {
                     let access = Arc::new(Access::everything());
-                    let (user, verified_user, authentication_data) = (None, Some("ada".into()), None);
+                    let (user, verified_user, authentication_data) =
+                        (None, Some(VerifiedUser { provider: "password".into(), name: "ada".into() }), None);
                     let outcome = AuthenticationOutcome::Granted { access, user, verified_user, authentication_data };
                     self.event(Event::Authenticated { connection, outcome });
                 }
@@ -116,7 +117,7 @@ fn subscribe(filters: &[&str], number: u32, message_id: bool) -> ClientPacket {
 
 /// Connected and disconnected Sessions with every kind of state.
 fn write() -> Vec<u8> {
-    let shard = Shard::new(ShardId(0), Arc::new(settings()), new_shared(1), 7);
+    let shard = Shard::new(ShardId(0), Arc::new(settings()), new_shared(1), [7; 32]);
     let mut writer = Writer { shard, log: Log::new(Level::PowerLoss), now: 1_000_000, received: Vec::new() };
     writer.connect(AWAY, durable("away"));
     writer.send(AWAY, subscribe(&["t/+", "$share/group/s"], 7, true));
@@ -168,7 +169,7 @@ fn queued(session: &RecoveredSession) -> Vec<String> {
 
 /// The messages that the client `away` receives when it reconnects.
 fn received(log: Log, recovered: Recovered) -> Vec<OutgoingPublish> {
-    let shard = Shard::new(ShardId(0), Arc::new(settings()), new_shared(1), 7);
+    let shard = Shard::new(ShardId(0), Arc::new(settings()), new_shared(1), [7; 32]);
     let mut writer = Writer { shard, log, now: 1_000_100, received: Vec::new() };
     for session in recovered.sessions {
         let mut actions = Vec::new();
@@ -204,7 +205,7 @@ fn check((log, recovered): (Log, Recovered)) {
 
 fn check_recovered(recovered: &Recovered) {
     let [away, busy, publisher] = &recovered.sessions[..] else { panic!("{recovered:?}") };
-    assert_eq!((away.client_id.as_str(), away.user.as_deref()), ("away", Some("ada")));
+    assert_eq!((away.client_id.as_str(), away.owner.user().map(|user| &**user)), ("away", Some("ada")));
     assert_eq!((away.session_expiry_interval, away.detached_at), (1_000, Some(Timestamp(1_000_002))));
     assert_eq!((away.sent_until, away.message_ids, away.received.len()), (1, true, 0));
     let filters = |session: &RecoveredSession| {

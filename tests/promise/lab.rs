@@ -368,7 +368,7 @@ pub(crate) fn new_shared(shards: usize) -> Arc<Shared> {
 fn new_shards(count: usize, settings: &Arc<Settings>, shared: &Arc<Shared>) -> Vec<Shard> {
     let shard = |number| {
         let id = ShardId(u16::try_from(number).unwrap());
-        Shard::new(id, Arc::clone(settings), Arc::clone(shared), 7)
+        Shard::new(id, Arc::clone(settings), Arc::clone(shared), [7; 32])
     };
     (0..count).map(shard).collect()
 }
