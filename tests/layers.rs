@@ -47,7 +47,7 @@ const LAYERS: [Layer; 13] = [
     Layer::pure("codec", &["topic", "timestamp"], CODEC_CRATES),
     Layer::pure("session", &["codec", "topic", "timestamp"], PURE_CRATES),
     Layer::pure("routing", &["codec", "topic", "timestamp"], PURE_CRATES),
-    Layer::pure("broker", &["session", "routing", "codec", "topic", "timestamp"], SHARED_CRATES),
+    Layer::pure("broker", &["session", "routing", "codec", "topic", "timestamp"], BROKER_CRATES),
     Layer::shell("store", Ours::Only(&[]), &["tokio", "mqttbytes"]),
     Layer::shell("config", Ours::Only(&["codec", "topic", "timestamp"]), &["tokio", "mqttbytes"]),
     Layer::shell("auth", Ours::Only(BELOW_AUTH), &["mqttbytes"]),
@@ -70,6 +70,10 @@ const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "small
 const CODEC_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "mqttbytes", "slab", "smallvec", "thiserror"];
 /// With the map of Client Identifiers, which all shards share.
 const SHARED_CRATES: &[&str] = &["bytes", "bytestring", "dashmap", "foldhash", "slab", "smallvec", "thiserror"];
+
+/// The random number generator has no source of randomness: its seed is given.
+const BROKER_CRATES: &[&str] =
+    &["bytes", "bytestring", "dashmap", "foldhash", "rand_chacha", "slab", "smallvec", "thiserror"];
 
 /// Modules of std through which the world is reached.
 const OUTSIDE_WORLD: [&str; 8] = ["env", "fs", "io", "net", "os", "process", "thread", "time"];

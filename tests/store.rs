@@ -344,6 +344,14 @@ fn a_damaged_store_is_reported_and_starts_unless_recovery_is_strict() {
     assert!(output_of(&data, &["stats", backup.to_str().unwrap()]).starts_with("sessions           1\n"));
 }
 
+/// Runs `oncemq` with this on standard input.
+fn run_with_input(arguments: &[&str], input: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+    let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "{arguments:?}");
+}
+
 #[test]
 fn a_store_of_the_first_format_starts() {
     let (_directory, data, ..) = directories();
@@ -353,10 +361,15 @@ fn a_store_of_the_first_format_starts() {
     assert_eq!(rows(&output_of(&data, &["check"])).last().unwrap(), "sound");
     let stats = rows(&output_of(&data, &["stats"]));
     assert_eq!(stats[..2], ["sessions 3", "retained messages 1 (7 B)"]);
-    let broker = Broker::start(&data);
+    // The records name the user.
+    let passwords = data.with_extension("passwords").display().to_string();
+    run_with_input(&["passwd", "--create", "--password-stdin", &passwords, "ada"], "secret\n");
+    let broker = Broker::start_with(&data, &["--password-file", &passwords]);
     // The Session was connected when the log was written, and its message is still queued.
-    let arguments = ["-i", "busy", "-c", "-x", "3600", "-q", "2", "-t", "t/1", "-C", "1"];
+    let arguments = ["-i", "busy", "-c", "-x", "3600", "-q", "2", "-t", "t/1", "-C", "1", "-u", "ada", "-P", "secret"];
     assert_eq!(broker.client("mosquitto_sub", &arguments), "first\n");
+    let log = fs::read_to_string(&broker.log).unwrap();
+    assert!(log.contains("it belonged to user \"ada\", and"), "{log}");
     assert_eq!(broker.client("mosquitto_sub", &["-t", "r/1", "-C", "1"]), "kept\n");
 }
 

@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use crate::broker::{ClientView, ConnectionView, SubscriptionView};
+use crate::broker::{ClientView, ConnectionView, Owner, SubscriptionView};
 use crate::codec::RetainHandling;
 
 #[derive(Serialize)]
 pub(super) struct ClientJson {
     client_id: String,
+    owner: OwnerJson,
     connected: bool,
     connection: Option<ConnectionJson>,
     /// Milliseconds since 1970.
@@ -18,6 +19,13 @@ pub(super) struct ClientJson {
     queued_messages: usize,
     queued_bytes: usize,
     in_flight_messages: u32,
+}
+
+/// Whose the Session is. `user` is `null` for anonymous clients; then `provider` is `anonymous`. `provider` is `null` if it is not known yet.
+#[derive(Serialize)]
+struct OwnerJson {
+    user: Option<String>,
+    provider: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -49,6 +57,7 @@ impl From<ClientView> for ClientJson {
         let interval = view.session_expiry_interval;
         Self {
             client_id: view.client_id.as_str().to_owned(),
+            owner: OwnerJson::from(&view.owner),
             connected: view.connection.is_some(),
             connection: view.connection.map(ConnectionJson::from),
             disconnected_at_ms: view.disconnected_at.map(|timestamp| timestamp.0),
@@ -58,6 +67,12 @@ impl From<ClientView> for ClientJson {
             queued_bytes: view.queued_bytes,
             in_flight_messages: view.in_flight_messages,
         }
+    }
+}
+
+impl From<&Owner> for OwnerJson {
+    fn from(owner: &Owner) -> Self {
+        Self { user: owner.user().map(|user| user.to_string()), provider: owner.provider().map(str::to_owned) }
     }
 }
 

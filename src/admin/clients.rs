@@ -5,17 +5,20 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State};
 use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use serde::Serialize;
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
 
 use super::client_json::{ClientJson, SubscriptionJson};
 use super::peer::Peer;
-use crate::broker::{Answer, PAGE_MAX, Page, PageRequest, Query, Shared, SubscriptionView};
+use crate::broker::{
+    ANONYMOUS, Answer, Gift, GiftOutcome, Owner, PAGE_MAX, Page, PageRequest, Query, Shared, SubscriptionView,
+    VerifiedUser,
+};
 use crate::codec::ClientId;
 use crate::routing::ShardId;
 use crate::server::{Queries, QueryError};
@@ -33,6 +36,8 @@ pub(super) fn router(clients: Clients) -> Router {
         .route("/api/v1/clients", get(list))
         .route("/api/v1/clients/{client_id}", get(one))
         .route("/api/v1/clients/{client_id}/subscriptions", get(subscriptions))
+        .route("/api/v1/clients/{client_id}/owner", post(give))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(local_only))
         .with_state(clients)
 }
@@ -42,6 +47,8 @@ pub(super) fn router(clients: Clients) -> Router {
 enum Failure {
     #[error("{0}")]
     BadRequest(&'static str),
+    #[error("the session ends with its connection: there is nothing to give")]
+    NotDurable,
     #[error("no session has this client identifier")]
     NotFound,
     #[error("the session is moving to another shard, retry the request")]
@@ -57,6 +64,7 @@ impl IntoResponse for Failure {
         let code = match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotDurable => StatusCode::CONFLICT,
             Self::Moving | Self::Query(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::UnexpectedAnswer => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -158,7 +166,7 @@ async fn one(State(clients): State<Clients>, Path(client_id): Path<String>) -> R
     match answer {
         Answer::Client(Some(client)) => Ok(json(StatusCode::OK, &ClientJson::from(*client))),
         Answer::Client(None) => Err(clients.missing(&client_id)),
-        Answer::Clients(_) | Answer::Subscriptions(_) => Err(Failure::UnexpectedAnswer),
+        Answer::Clients(_) | Answer::Subscriptions(_) | Answer::Gift(_) => Err(Failure::UnexpectedAnswer),
     }
 }
 
@@ -174,7 +182,52 @@ async fn subscriptions(
     match answer {
         Answer::Subscriptions(Some(page)) => Ok(subscriptions_page(page)),
         Answer::Subscriptions(None) => Err(clients.missing(&client_id)),
-        Answer::Clients(_) | Answer::Client(_) => Err(Failure::UnexpectedAnswer),
+        Answer::Clients(_) | Answer::Client(_) | Answer::Gift(_) => Err(Failure::UnexpectedAnswer),
+    }
+}
+
+/// The body of a request that gives a Session away.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnerRequest {
+    /// `null`: to anonymous clients. The field is required.
+    #[serde(deserialize_with = "Option::deserialize")]
+    user: Option<String>,
+    /// The provider that must verify the user; `null`: whichever verifies the name first.
+    #[serde(default)]
+    provider: Option<String>,
+}
+
+impl OwnerRequest {
+    fn owner(self) -> Result<Owner, Failure> {
+        match (self.user, self.provider) {
+            (Some(user), _) if user.is_empty() => Err(Failure::BadRequest("the user must not be empty")),
+            (Some(user), None) => Ok(Owner::named(user.into())),
+            (Some(user), Some(provider)) if PROVIDERS.contains(&&*provider) => {
+                Ok(Owner::of(Some(VerifiedUser { provider: provider.into(), name: user.into() })))
+            }
+            (Some(_), Some(_)) => Err(Failure::BadRequest("the provider must be \"password\" or \"certificate\"")),
+            (None, None) => Ok(Owner::Anonymous),
+            (None, Some(provider)) if provider == ANONYMOUS => Ok(Owner::Anonymous),
+            (None, Some(_)) => Err(Failure::BadRequest("a provider needs a user")),
+        }
+    }
+}
+
+/// Gives a Session to another owner. The response follows when that is durable.
+async fn give(
+    State(clients): State<Clients>,
+    Path(client_id): Path<String>,
+    body: axum::body::Bytes,
+) -> Result<Response, Failure> {
+    let request: OwnerRequest = serde_json::from_slice(&body).map_err(|_| Failure::BadRequest(OWNER_FORM))?;
+    let client_id = ClientId(client_id.into());
+    let gift = Box::new(Gift { client_id: client_id.clone(), owner: request.owner()?, access: None });
+    match clients.ask_owner(&client_id, Query::Give(gift)).await? {
+        Answer::Gift(GiftOutcome::Given) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Answer::Gift(GiftOutcome::NotDurable) => Err(Failure::NotDurable),
+        Answer::Gift(GiftOutcome::NotHere) => Err(clients.missing(&client_id)),
+        Answer::Clients(_) | Answer::Client(_) | Answer::Subscriptions(_) => Err(Failure::UnexpectedAnswer),
     }
 }
 
@@ -230,6 +283,11 @@ fn json(code: StatusCode, body: &impl Serialize) -> Response {
     }
 }
 
+/// The providers that verify users.
+const PROVIDERS: [&str; 2] = ["password", "certificate"];
+const OWNER_FORM: &str = "the body must be {\"user\": \"<name>\"}, with \"provider\" if only one may verify the name";
+/// A user name has at most 65,535 bytes, and JSON may escape each.
+const BODY_BYTES_MAX: usize = 512 * 1_024;
 /// Clients or subscriptions in one response without `limit`.
 const LIMIT_DEFAULT: usize = 100;
 /// Bounds the time of a request when many shards have few clients. The response is then a shorter page.

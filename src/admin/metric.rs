@@ -165,6 +165,11 @@ pub const METRICS: &[Metric] = &[
     }),
     Metric::counter("oncemq_connects_refused_total", "Refused CONNECT packets.", |all| all.counters.connects_refused),
     Metric::counter(
+        "oncemq_connects_of_other_owners_total",
+        "CONNECT packets refused because the session belongs to another user.",
+        |all| all.counters.connects_of_others,
+    ),
+    Metric::counter(
         "oncemq_protocol_errors_total",
         "Network Connections closed because of a protocol error by the client.",
         |all| all.counters.protocol_errors,

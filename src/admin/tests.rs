@@ -233,6 +233,12 @@ fn clients_are_told_to_this_machine_only_and_not_to_websites() {
             assert_eq!(body, "{\"error\":\"only requests from this machine are accepted\"}\n");
         }
     }
+    for headers in ["Host: evil.example\r\n", "Host: localhost\r\nOrigin: http://localhost\r\n"] {
+        let post =
+            format!("POST /api/v1/clients/a/owner HTTP/1.1\r\n{headers}Content-Length: 14\r\n\r\n{{\"user\":\"bob\"}}");
+        let (head, _) = request(admin.address(), &post);
+        assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    }
 }
 
 #[test]

@@ -19,6 +19,6 @@ impl Provider for CertificateProvider {
     fn authenticate(&self, request: &Request) -> Option<Verdict> {
         let identity = request.certificate_identity.as_ref().filter(|_| request.method.is_none())?;
         let access = self.rules.access(&request.client_id, Some(identity));
-        Some(Verdict::Accept(Decision::verified(Arc::clone(identity), access)))
+        Some(Verdict::Accept(Decision::verified("certificate", Arc::clone(identity), access)))
     }
 }

@@ -24,7 +24,8 @@ impl Provider for PasswordProvider {
         let Some(password) = &request.password else { return Some(Verdict::Refuse(MISSING_PASSWORD)) };
         Some(match self.file.verify(user, password) {
             Ok(()) => {
-                Verdict::Accept(Decision::verified(user.into(), self.rules.access(&request.client_id, Some(user))))
+                let access = self.rules.access(&request.client_id, Some(user));
+                Verdict::Accept(Decision::verified("password", user.into(), access))
             }
             Err(Mismatch::UnknownUser) => Verdict::Refuse(UNKNOWN_USER),
             Err(Mismatch::WrongPassword) => Verdict::Refuse(WRONG_PASSWORD),

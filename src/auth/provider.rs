@@ -76,6 +76,8 @@ pub struct Decision {
     pub user: Option<Arc<str>>,
     /// Whether `user` was verified. Only a verified user owns a Session and has user-specific access rules.
     pub is_verified: bool,
+    /// The name of the provider that decided. A user is the same only if the same provider verified it.
+    pub provider: &'static str,
     /// The topics that the client may publish to and receive from.
     pub access: Arc<Access>,
     /// The last Authentication Data of an enhanced authentication, for CONNACK or AUTH.
@@ -99,13 +101,13 @@ impl Refusal {
 }
 
 impl Decision {
-    /// A client that was verified as `user`.
-    pub(super) fn verified(user: Arc<str>, access: Arc<Access>) -> Self {
-        Self { user: Some(user), is_verified: true, access, authentication_data: None }
+    /// A client that `provider` verified as `user`.
+    pub(super) fn verified(provider: &'static str, user: Arc<str>, access: Arc<Access>) -> Self {
+        Self { user: Some(user), is_verified: true, provider, access, authentication_data: None }
     }
 
     /// An anonymous client, which may have sent a name that was not verified.
     pub(super) fn anonymous(user: Option<Arc<str>>, access: Arc<Access>) -> Self {
-        Self { user, is_verified: false, access, authentication_data: None }
+        Self { user, is_verified: false, provider: "anonymous", access, authentication_data: None }
     }
 }

@@ -47,7 +47,12 @@ fn authenticator(allow_anonymous: AllowAnonymous, passwords: Option<&str>) -> Au
     let (acl_file, password_file) = (file(ACL), passwords.map(file));
     let path = |file: &tempfile::TempPath| Some(PathBuf::from(&**file));
     let password_file_path = password_file.as_ref().and_then(path);
-    let security = Security { allow_anonymous, password_file: password_file_path, acl_file: path(&acl_file) };
+    let security = Security {
+        allow_anonymous,
+        password_file: password_file_path,
+        acl_file: path(&acl_file),
+        ..Security::default()
+    };
     let listener = |name: &str, allow_anonymous| Listener {
         name: Some(name.to_owned()),
         allow_anonymous: Some(allow_anonymous),
@@ -174,7 +179,7 @@ fn a_reload_applies_a_valid_file_and_ignores_an_invalid_one() {
     let passwords = file("");
     let security = Security { password_file: Some(passwords.to_path_buf()), ..Security::default() };
     let authenticator = Authenticator::new(&security, &[]).unwrap();
-    let accepted = Verdict::Accept(Decision::verified("alice".into(), Arc::new(Access::everything())));
+    let accepted = Verdict::Accept(Decision::verified("password", "alice".into(), Arc::new(Access::everything())));
     let verdict = || authenticator.authenticate(&alice(b"sesam")).0;
     let first = authenticator.generation();
     assert_eq!(verdict(), Verdict::Refuse(UNKNOWN_USER));
@@ -198,7 +203,8 @@ fn files_without_users_or_rules_are_legal_and_noted() {
     let notes = |passwords: &str, rules: &str| {
         let (passwords, rules) = (file(passwords), file(rules));
         let [password_file, acl_file] = [&passwords, &rules].map(|path| Some(PathBuf::from(&**path)));
-        let security = Security { allow_anonymous: AllowAnonymous::Never, password_file, acl_file };
+        let security =
+            Security { allow_anonymous: AllowAnonymous::Never, password_file, acl_file, ..Security::default() };
         Authenticator::new(&security, &[]).map(|authenticator| authenticator.notes())
     };
     for empty in ["", "\n\n", "# nobody yet\n", "\u{FEFF}"] {

@@ -35,6 +35,8 @@ pub struct Counters {
     pub connects_accepted: u64,
     /// CONNECTs refused.
     pub connects_refused: u64,
+    /// CONNECTs refused because the Session belongs to someone else; counted as refused too.
+    pub connects_of_others: u64,
     /// Connections ended by a protocol error of the client.
     pub protocol_errors: u64,
     /// PUBLISH and SUBSCRIBE packets denied by access rules, or beyond a limit of topics.
@@ -79,11 +81,13 @@ pub enum DropReason {
     WillRefused = 7,
     /// The store could not read it before it was sent (QoS 1 and 2).
     Unreadable = 8,
+    /// The Session was anonymous and ended, because a verified user connected with its Client Identifier (QoS 1 and 2).
+    OwnerChanged = 9,
 }
 
 impl DropReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::QueueFull,
         Self::SlowReceiver,
         Self::NotConnected,
@@ -93,6 +97,7 @@ impl DropReason {
         Self::RetainedFull,
         Self::WillRefused,
         Self::Unreadable,
+        Self::OwnerChanged,
     ];
 
     /// Its name in metrics and log lines.
@@ -107,6 +112,7 @@ impl DropReason {
             Self::RetainedFull => "retained_full",
             Self::WillRefused => "will_refused",
             Self::Unreadable => "unreadable",
+            Self::OwnerChanged => "owner_changed",
         }
     }
 }
@@ -193,6 +199,7 @@ impl Add for Counters {
         self.deduplication_left += other.deduplication_left;
         self.connects_accepted += other.connects_accepted;
         self.connects_refused += other.connects_refused;
+        self.connects_of_others += other.connects_of_others;
         self.protocol_errors += other.protocol_errors;
         self.denied += other.denied;
         self.connections += other.connections;

@@ -7,6 +7,7 @@ use bytestring::ByteString;
 use crate::broker::detail::Detail;
 use crate::broker::directory::message::ShardMessage;
 use crate::broker::ids::ConnectionId;
+use crate::broker::owner::VerifiedUser;
 use crate::broker::persistence::fetch::Fetched;
 use crate::broker::query::{Query, QueryId};
 use crate::codec::{AnswerTerms, ClientId, ClientPacket, DecodeError, ReasonCode};
@@ -147,7 +148,7 @@ pub enum AuthenticationOutcome {
         /// The user name for the log: the User Name, or the identity in the client certificate.
         user: Option<Arc<str>>,
         /// The user name, if the provider verified it.
-        verified_user: Option<Arc<str>>,
+        verified_user: Option<VerifiedUser>,
         /// Authentication Data for CONNACK or AUTH, at the end of an enhanced authentication.
         authentication_data: Option<Bytes>,
     },

@@ -1,3 +1,6 @@
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
+
 use crate::codec::{ClientId, MessageId};
 use crate::routing::ShardId;
 
@@ -33,27 +36,30 @@ impl PartialEq for Origin {
 
 impl Eq for Origin {}
 
-/// Generates the Client Identifiers and message identities that a shard assigns. Each is unique in the broker.
+/// Generates the Client Identifiers and message identities that a shard assigns. No two are the same in the broker.
 #[derive(Debug)]
 pub(in crate::broker) struct IdentifierSource {
     shard: ShardId,
-    /// Random, so that a client cannot guess the assigned identifiers of other clients.
-    client_id_seed: u64,
-    client_ids: u64,
+    /// Its seed is random, so that a client cannot guess the assigned identifiers of other clients.
+    client_ids: Box<ChaCha20Rng>,
     /// The number of this run of the broker.
     run: u64,
     messages: u64,
 }
 
 impl IdentifierSource {
-    pub(in crate::broker) const fn new(shard: ShardId, client_id_seed: u64, run: u64) -> Self {
-        Self { shard, client_id_seed, client_ids: 0, run, messages: 0 }
+    /// `client_id_seed` must be random. Each shard has a stream of its own.
+    pub(in crate::broker) fn new(shard: ShardId, client_id_seed: [u8; 32], run: u64) -> Self {
+        let mut client_ids = Box::new(ChaCha20Rng::from_seed(client_id_seed));
+        client_ids.set_stream(u64::from(shard.0));
+        Self { shard, client_ids, run, messages: 0 }
     }
 
-    /// A new Client Identifier that begins with `prefix`. [MQTT-3.1.3-6] [MQTT-3.2.2-16]
+    /// A new Client Identifier: `prefix`, and 128 random bits of its own. Whoever knows it can neither guess another one nor repeat it.
+    /// [MQTT-3.1.3-6] [MQTT-3.2.2-16]
     pub(in crate::broker) fn next_client_id(&mut self, prefix: &str) -> ClientId {
-        self.client_ids += 1;
-        let text = format!("{prefix}{:016x}-{}-{}", self.client_id_seed, self.shard.0, self.client_ids);
+        let (high, low) = (self.client_ids.next_u64(), self.client_ids.next_u64());
+        let text = format!("{prefix}{high:016x}{low:016x}");
         ClientId::from(text.as_str())
     }
 
@@ -73,14 +79,32 @@ mod tests {
 
     #[test]
     fn identifiers_of_all_shards_differ() {
-        let mut sources = [0, 1, u16::MAX].map(|shard| IdentifierSource::new(ShardId(shard), 7, 1));
+        let mut sources = [0, 1, u16::MAX].map(|shard| IdentifierSource::new(ShardId(shard), [7; 32], 1));
         let (mut client_ids, mut messages) = (HashSet::new(), HashSet::new());
         for _ in 0..100 {
             for source in &mut sources {
                 let client_id = source.next_client_id("auto-");
-                assert!(client_id.as_str().starts_with("auto-0000000000000007-"), "{client_id}");
+                let number = client_id.as_str().strip_prefix("auto-").unwrap();
+                assert!(number.len() == 32 && u128::from_str_radix(number, 16).is_ok(), "{client_id}");
                 assert!(client_ids.insert(client_id) && messages.insert(source.next_message_id()));
             }
         }
+    }
+
+    /// A simple statistical test: the bits of consecutive identifiers are set half of the time, and they differ in half of them.
+    #[test]
+    fn bits_of_assigned_identifiers_do_not_depend_on_each_other() {
+        let mut source = IdentifierSource::new(ShardId(0), [7; 32], 1);
+        let mut next = || u128::from_str_radix(source.next_client_id("").as_str(), 16).unwrap();
+        let (mut set, mut differing) = ([0_u32; 128], 0_u32);
+        let mut before = next();
+        for _ in 0..1_000 {
+            let number = next();
+            differing += (number ^ before).count_ones();
+            (0..128).for_each(|bit| set[bit] += u32::from(number >> bit & 1 == 1));
+            before = number;
+        }
+        assert!(set.iter().all(|count| (400..600).contains(count)), "{set:?}");
+        assert!((62_000..66_000).contains(&differing), "{differing}");
     }
 }

@@ -1,4 +1,4 @@
-//! Answers [queries](crate::broker::query) without changing the shard.
+//! Answers [queries](crate::broker::query), without changing the shard.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::broker::shard::{Shard, Turn};
 use crate::codec::ClientId;
 
 impl Shard {
-    pub(in crate::broker) fn on_query(&self, id: QueryId, query: &Query, turn: &mut Turn<'_>) {
+    pub(in crate::broker) fn on_query(&mut self, id: QueryId, query: &Query, turn: &mut Turn<'_>) {
         let answer = match query {
             Query::Clients(page) => Answer::Clients(self.clients(*page)),
             Query::Client(client_id) => {
@@ -23,6 +23,7 @@ impl Shard {
                 let key = self.session_of(client_id).map(|entry| entry.subscriber.key);
                 Answer::Subscriptions(key.map(|key| self.shared.directory.subscriptions_of(key, page)))
             }
+            Query::Give(gift) => return self.on_give(id, gift, turn),
         };
         turn.actions.push(Action::Answer(id, Box::new(answer)));
     }
@@ -53,6 +54,7 @@ impl Shard {
         let connection = entry.connection.and_then(|id| self.connection_view(id));
         ClientView {
             client_id: entry.subscriber.client_id.clone(),
+            owner: entry.owner.clone(),
             disconnected_at: connection.is_none().then_some(entry.detached_at),
             connection,
             session_expiry_interval: entry.session_expiry_interval,
@@ -69,7 +71,7 @@ impl Shard {
         let pause_reasons = PauseReason::ALL.into_iter().filter(|reason| reasons.contains(*reason));
         Some(ConnectionView {
             user: connection.identity.user.clone(),
-            is_verified: connection.identity.is_verified,
+            is_verified: connection.verified_user().is_some(),
             address: connection.identity.peer.address,
             listener: Arc::clone(&connection.identity.peer.listener),
             version: connection.version,

@@ -10,6 +10,7 @@ mod ids;
 mod inspect;
 mod lifecycle;
 mod load;
+mod owner;
 mod persistence;
 mod publish;
 mod query;
@@ -33,13 +34,17 @@ pub use directory::message::ShardMessage;
 pub use directory::state::{ProcessFigures, Shared};
 pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, Event, Peer, StoreRoom};
 pub use ids::ConnectionId;
+pub use owner::{ANONYMOUS, AnonymousSessions, Owner, User, VerifiedUser};
 pub use persistence::durability::{Durability, DurabilityRule};
 pub use persistence::encode::{RecordBytes, RecordKey};
 pub use persistence::fetch::{Fetch, Fetched};
 pub use persistence::record::{Addressed, Deduplicated, InsteadOf, Record, RetainedChange, WillState};
 pub use persistence::recovery::{Recovered, RecoveredSession, Recovery};
-pub use query::{Answer, ClientView, ConnectionView, PAGE_MAX, Page, PageRequest, Query, QueryId, SubscriptionView};
-pub use report::{ClientLabel, FilterAnswer, PublishedMessage, Report, SessionChange, WillOutcome};
+pub use query::{
+    Answer, ClientView, ConnectionView, Gift, GiftOutcome, PAGE_MAX, Page, PageRequest, Query, QueryId,
+    SubscriptionView,
+};
+pub use report::{ClientLabel, FilterAnswer, OwnerChange, PublishedMessage, Report, SessionChange, WillOutcome};
 pub use settings::{QueueOverflow, Settings};
 pub use shard::Shard;
 

@@ -1,7 +1,7 @@
 //! Queries about the Sessions of a shard and their answers: plain data, in bounded pages.
 //!
-//! [`Event::Query`](crate::broker::Event::Query) is answered by [`Action::Answer`](crate::broker::Action::Answer) in the same turn. A
-//! query changes nothing. Its cost is bounded by the page size, so that it does not delay clients.
+//! [`Event::Query`](crate::broker::Event::Query) is answered by [`Action::Answer`](crate::broker::Action::Answer) in the same turn, and
+//! changes nothing; except for [`Query::Give`]. Its cost is bounded by the page size, so that it does not delay clients.
 //!
 //! A cursor is a position in the list, not a snapshot. An entry that exists from the first page to the last is listed once, unless its
 //! Session moves to another shard meanwhile. An entry that is added or removed between two pages may be listed or not.
@@ -9,7 +9,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::broker::owner::Owner;
 use crate::codec::{ClientId, ProtocolVersion, Subscription, SubscriptionId};
+use crate::routing::Access;
 use crate::timestamp::Timestamp;
 
 /// The number of a query, chosen by its sender. The answer has the same number.
@@ -25,6 +27,30 @@ pub enum Query {
     Client(ClientId),
     /// The subscriptions of that Session; answered by [`Answer::Subscriptions`].
     Subscriptions(ClientId, PageRequest),
+    /// Give the Session to another owner; answered by [`Answer::Gift`] when that is stable.
+    Give(Box<Gift>),
+}
+
+/// A Session that an operator gives to another owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gift {
+    /// Its Client Identifier.
+    pub client_id: ClientId,
+    /// The new owner. A connection of another one is closed.
+    pub owner: Owner,
+    /// The access rules of the new owner; `None`: those of the Session stay until its client connects.
+    pub access: Option<Arc<Access>>,
+}
+
+/// Whether a Session was given to another owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GiftOutcome {
+    /// It was, and that is stable.
+    Given,
+    /// The Session ends with its connection, so there is nothing to give.
+    NotDurable,
+    /// The shard does not have the Session.
+    NotHere,
 }
 
 /// The answer of a shard.
@@ -36,6 +62,8 @@ pub enum Answer {
     Client(Option<Box<ClientView>>),
     /// A page of subscriptions; `None`: the shard does not have the Session.
     Subscriptions(Option<Page<SubscriptionView>>),
+    /// Whether the Session was given away.
+    Gift(GiftOutcome),
 }
 
 /// The requested part of a list.
@@ -61,6 +89,8 @@ pub struct Page<T> {
 pub struct ClientView {
     /// The Client Identifier.
     pub client_id: ClientId,
+    /// Whose the Session is.
+    pub owner: Owner,
     /// `None` while the client is not connected.
     pub connection: Option<ConnectionView>,
     /// When the last connection ended; `None` while the client is connected.

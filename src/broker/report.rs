@@ -1,6 +1,7 @@
 use bytestring::ByteString;
 
 use crate::broker::ids::ConnectionId;
+use crate::broker::owner::{Owner, Succession};
 use crate::codec::{ClientId, Qos, ReasonCode};
 use crate::routing::ShardId;
 
@@ -60,6 +61,17 @@ pub enum Report {
         /// The access rule, or the limit.
         rule: ByteString,
     },
+    /// The Session of a Client Identifier has another owner.
+    OwnerChanged {
+        /// The client: the new one, or that of the Session.
+        client: ClientLabel,
+        /// The owner from now on.
+        owner: Owner,
+        /// The owner before.
+        previous: Owner,
+        /// What happened to the Session.
+        change: OwnerChange,
+    },
     /// A message cannot be read from the store. It is not delivered before a restart.
     Unreadable {
         /// The receiver.
@@ -117,6 +129,27 @@ pub enum Report {
         /// What happened to it.
         outcome: WillOutcome,
     },
+}
+
+/// Why a Session has another owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnerChange {
+    /// A verified user connected, and got the Session.
+    Adopted,
+    /// A verified user connected, and the anonymous Session ended.
+    Ended,
+    /// An operator gave it away.
+    Given,
+}
+
+impl OwnerChange {
+    pub(in crate::broker) const fn of(succession: Succession) -> Option<Self> {
+        match succession {
+            Succession::Adopt => Some(Self::Adopted),
+            Succession::End => Some(Self::Ended),
+            Succession::Keep | Succession::Refuse => None,
+        }
+    }
 }
 
 /// A PUBLISH, without its payload.

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
+use crate::broker::owner::AnonymousSessions;
 use crate::broker::persistence::durability::{Durability, DurabilityRule};
 use crate::codec::Qos;
 use crate::routing::ShareStrategy;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub client_id_length_max: usize,
     /// The prefix of assigned Client Identifiers.
     pub assigned_client_id_prefix: ByteString,
+    /// What happens to an anonymous Session when a verified user connects with its Client Identifier.
+    pub anonymous_sessions: AnonymousSessions,
     /// Whether a payload with Payload Format Indicator 1 is checked to be UTF-8.
     pub validate_payload_format: bool,
     /// How the member of a Shared Subscription that gets a message is chosen.

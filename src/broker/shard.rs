@@ -19,6 +19,7 @@ use crate::broker::persistence::pipeline::CommitPipeline;
 use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
 use crate::broker::publish::queue_room::QueueRoom;
 use crate::broker::publish::route_cache::Routes;
+use crate::broker::query::QueryId;
 use crate::broker::retained::state::Retained;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::sessions::table::SessionTable;
@@ -26,7 +27,7 @@ use crate::broker::settings::Settings;
 use crate::broker::timers::{Due, Timer, Timers};
 use crate::codec::ClientPacket;
 use crate::routing::{Access, SessionKey, ShardId};
-use crate::session;
+use crate::session::{self, Ticket};
 use crate::timestamp::Timestamp;
 
 /// A single-threaded broker that owns the Sessions of its connections.
@@ -72,11 +73,13 @@ pub struct Shard {
     /// The tickets of records, and the messages and answers that wait for their commit.
     pub(super) pipeline: CommitPipeline,
     pub(super) store_room: StoreRoom,
+    /// The gifts of operators that are answered when their ticket is stable.
+    pub(super) gifts: Vec<(Ticket, QueryId)>,
 }
 
 impl Shard {
     /// A shard without connections and Sessions. `identifier_seed` must be random, so that assigned Client Identifiers cannot be guessed.
-    pub fn new(id: ShardId, settings: Arc<Settings>, shared: Arc<Shared>, identifier_seed: u64) -> Self {
+    pub fn new(id: ShardId, settings: Arc<Settings>, shared: Arc<Shared>, identifier_seed: [u8; 32]) -> Self {
         Self {
             id,
             lifecycle: Lifecycle::default(),
@@ -99,6 +102,7 @@ impl Shard {
             retained: Retained::new(id),
             pipeline: CommitPipeline::default(),
             store_room: StoreRoom::Some,
+            gifts: Vec::new(),
             settings,
             shared,
         }

@@ -12,6 +12,8 @@ use super::problem::{Problem, unreadable};
 pub struct Security {
     /// Which clients may connect without authentication.
     pub allow_anonymous: AllowAnonymous,
+    /// What happens to the session of an anonymous client when a verified user connects with its client identifier.
+    pub anonymous_sessions: AnonymousSessions,
     /// File with user names and password hashes, edited by `oncemq passwd`. Read again on SIGHUP.
     pub password_file: Option<PathBuf>,
     /// File with access rules, in mosquitto's ACL syntax. Read again on SIGHUP.
@@ -23,6 +25,8 @@ impl Default for Security {
         Self {
             // The broker works for local clients without configuration and is closed to the network.
             allow_anonymous: AllowAnonymous::Loopback,
+            // An anonymous client may have prepared the session for the user.
+            anonymous_sessions: AnonymousSessions::End,
             // There are no default users.
             password_file: None,
             // Without a file, every accepted client may publish and subscribe to everything.
@@ -40,6 +44,16 @@ pub enum AllowAnonymous {
     Always,
     /// No client.
     Never,
+}
+
+/// What happens to an anonymous session when a verified user connects with its client identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AnonymousSessions {
+    /// It ends.
+    End,
+    /// It becomes the user's, with its subscriptions and its queue.
+    Adopt,
 }
 
 impl Security {

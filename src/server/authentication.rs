@@ -1,7 +1,9 @@
 //! Converts authentication requests of the broker to those of [`auth`](crate::auth), and verdicts to outcomes.
 
+use bytestring::ByteString;
+
 use crate::auth::{Decision, Refusal, Request, Verdict};
-use crate::broker::{AuthenticationOutcome, AuthenticationRequest, Peer};
+use crate::broker::{AuthenticationOutcome, AuthenticationRequest, Peer, VerifiedUser};
 
 /// Adds the address, certificate identity and listener of `peer` to a request.
 pub(super) fn request(peer: &Peer, request: AuthenticationRequest) -> Request {
@@ -20,8 +22,9 @@ pub(super) fn request(peer: &Peer, request: AuthenticationRequest) -> Request {
 /// Converts a verdict. A user that no provider verified is not a `verified_user`.
 pub(super) fn outcome(verdict: Verdict) -> AuthenticationOutcome {
     match verdict {
-        Verdict::Accept(Decision { user, is_verified, access, authentication_data }) => {
-            let verified_user = user.clone().filter(|_| is_verified);
+        Verdict::Accept(Decision { user, is_verified, provider, access, authentication_data }) => {
+            let verified = |name| VerifiedUser { provider: ByteString::from_static(provider), name };
+            let verified_user = user.clone().filter(|_| is_verified).map(verified);
             AuthenticationOutcome::Granted { access, user, verified_user, authentication_data }
         }
         Verdict::Continue { authentication_data } => AuthenticationOutcome::Continue { authentication_data },
@@ -45,13 +48,15 @@ mod tests {
             let access = Arc::new(Access::everything());
             let data = Some(Bytes::from_static(b"last"));
             let user = Some(Arc::from("alice"));
-            let decision = Decision { user, is_verified, access, authentication_data: data.clone() };
+            let decision =
+                Decision { user, is_verified, provider: "password", access, authentication_data: data.clone() };
             let AuthenticationOutcome::Granted { user, verified_user, authentication_data, .. } =
                 outcome(Verdict::Accept(decision))
             else {
                 panic!("not granted")
             };
-            assert_eq!((user.as_deref(), verified_user.is_some()), (Some("alice"), is_verified));
+            let verified = VerifiedUser { provider: "password".into(), name: "alice".into() };
+            assert_eq!((user.as_deref(), verified_user), (Some("alice"), Some(verified).filter(|_| is_verified)));
             assert_eq!(authentication_data, data);
         }
     }

@@ -171,7 +171,7 @@ impl Server {
         }
         let mut restored: Vec<Vec<_>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
         for (number, session) in sessions.into_iter().enumerate() {
-            let access = self.authentication.access(&session.client_id, session.user.as_deref());
+            let access = self.authentication.access(&session.client_id, session.owner.user().map(|user| &**user));
             if let Some(shard) = restored.get_mut(number % self.mailboxes.len()) {
                 shard.push((session, access));
             }
@@ -179,7 +179,8 @@ impl Server {
         let mut waiting = Vec::new();
         for (number, _) in (0..).zip(self.mailboxes.iter()) {
             let id = ShardId(number);
-            let seed = getrandom::u64().map_err(io::Error::other)?;
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed).map_err(io::Error::other)?;
             let parts = Parts {
                 id,
                 shard: Shard::new(id, Arc::clone(&settings), Arc::clone(&self.shared), seed),

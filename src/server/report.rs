@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use tracing::field::{DisplayValue, display};
 
-use crate::broker::{ClientLabel, FilterAnswer, PublishedMessage, Report, SessionChange, WillOutcome};
+use crate::broker::{
+    ClientLabel, FilterAnswer, Owner, OwnerChange, PublishedMessage, Report, SessionChange, WillOutcome,
+};
 use crate::codec::ReasonCode;
 use crate::server::LogEvent;
 use crate::server::log::{Whom, allows, cut, cut_text, log_line};
@@ -74,6 +76,11 @@ pub(super) fn write(report: &Report, now: Timestamp) {
                 );
             }
         }
+        Report::OwnerChanged { client, owner, previous, change } => {
+            if may_write(LogEvent::SessionOwnerChanged, client) {
+                write_owner_changed(client, (owner, previous), *change);
+            }
+        }
         Report::Unreadable { client, sequence, cause } => {
             if may_write(LogEvent::MessageUnreadable, client) {
                 let cause = cut_text(cause);
@@ -124,6 +131,23 @@ fn write_connected(client: &ClientLabel, version: &str, (clean_start, session_pr
         { clean_start, session_present, keep_alive },
         "{} connected: MQTT {version}, {session} session, keep alive {keep_alive} s",
         Label(client),
+    );
+}
+
+fn write_owner_changed(client: &ClientLabel, (owner, previous): (&Owner, &Owner), change: OwnerChange) {
+    let (owner, previous_owner) = (owner.to_string(), previous.to_string());
+    let (owner, previous_owner) = (cut(&owner), cut(&previous_owner));
+    let reason = match change {
+        OwnerChange::Adopted => "the session becomes the user's",
+        OwnerChange::Ended => "the session ends",
+        OwnerChange::Given => "an operator gave the session",
+    };
+    client_line!(
+        SessionOwnerChanged,
+        client,
+        { owner = &*owner, previous_owner = &*previous_owner, reason },
+        "{}: {reason}: it belonged to {previous_owner}, and the Client Identifier belongs to {owner} now",
+        Label(client)
     );
 }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::broker::{Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
+use crate::broker::{AnonymousSessions, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
 use crate::config::{self, Config, SharedSubscriptionStrategy};
 use crate::routing::{RetainedLimits, ShareStrategy};
 use crate::topic::{TopicFilter, TopicName};
@@ -40,6 +40,10 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         connect_timeout: limits.connect_timeout,
         client_id_length_max: usize::from(limits.client_id_length_max),
         assigned_client_id_prefix: mqtt.assigned_client_id_prefix.as_str().into(),
+        anonymous_sessions: match config.security.anonymous_sessions {
+            config::AnonymousSessions::End => AnonymousSessions::End,
+            config::AnonymousSessions::Adopt => AnonymousSessions::Adopt,
+        },
         validate_payload_format: mqtt.validate_payload_format,
         share_strategy: match mqtt.shared_subscription_strategy {
             SharedSubscriptionStrategy::RoundRobin => ShareStrategy::RoundRobin,

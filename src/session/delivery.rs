@@ -31,6 +31,17 @@ pub enum DeliveryPlace {
     Record,
 }
 
+/// A message that the client has not received, as far as the broker knows.
+#[derive(Debug)]
+pub struct Unreceived {
+    /// Its sequence in the queue.
+    pub sequence: u64,
+    /// The message; `None`: only the store has it.
+    pub delivery: Option<Delivery>,
+    /// Whether another member of its share may receive it. [MQTT-4.8.2-5]
+    pub is_movable: bool,
+}
+
 /// Why a message was not sent to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DropCause {

@@ -6,7 +6,7 @@ use super::inbound::{Answer, Arrival, Inbound};
 use super::outbound::Outbound;
 use super::{
     Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, RestoredMessage,
-    Ticket,
+    Ticket, Unreceived,
 };
 use crate::codec::{Ack, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
@@ -125,6 +125,11 @@ impl Session {
     /// sequences.
     pub fn into_share_messages(self) -> impl Iterator<Item = (u64, Delivery)> {
         self.outbound.into_share_messages()
+    }
+
+    /// Ends the Session. Returns the messages that its client has not received, as far as the broker knows.
+    pub fn into_unreceived(self) -> impl Iterator<Item = Unreceived> {
+        self.outbound.into_unreceived()
     }
 
     #[inline(always)]

@@ -21,7 +21,7 @@ mod refusal;
 mod tests;
 
 pub use action::{Action, Actions, Application, Ended};
-pub use delivery::{Delivery, DeliveryPlace, DropCause};
+pub use delivery::{Delivery, DeliveryPlace, DropCause, Unreceived};
 pub use entry::{RestoredMessage, queued_bytes};
 pub use event::{Event, FetchedMessage, Ticket};
 pub use limits::{Limits, QueueHead};

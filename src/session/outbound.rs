@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::entry::{Content, Entry, RestoredMessage, State};
 use super::head::Head;
 use super::link::Link;
-use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits};
+use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits, Unreceived};
 use crate::codec::{Ack, OutgoingPublish, PacketId, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
@@ -227,6 +227,22 @@ impl Outbound {
         });
         let early = self.early.into_iter().flat_map(|early| *early);
         queued.chain(early).filter(|(_, delivery)| delivery.share().is_some())
+    }
+
+    /// The messages that the client has not received, as far as the broker knows, when this Session ends.
+    pub(super) fn into_unreceived(self) -> impl Iterator<Item = Unreceived> {
+        let queued = self.queue.into_iter().filter_map(|entry| {
+            let is_movable = matches!(entry.state, State::Queued | State::AwaitingPuback);
+            let delivery = match (entry.state, entry.content) {
+                (State::AwaitingPubcomp | State::Done, _) => return None,
+                (_, Content::Loaded(delivery)) => Some(delivery),
+                (_, Content::Away { .. }) => None,
+            };
+            Some(Unreceived { sequence: entry.sequence, delivery, is_movable })
+        });
+        let early = self.early.into_iter().flat_map(|early| *early);
+        let early = early.map(|(sequence, one)| Unreceived { sequence, delivery: Some(one), is_movable: true });
+        queued.chain(early)
     }
 
     /// The sequence of the oldest message, or of the next one if the queue is empty.

@@ -30,6 +30,19 @@ impl Admin {
         values.sum()
     }
 
+    /// The response to a GET request.
+    pub(crate) fn get(&self, path: &str) -> String {
+        http(self.0, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// The response to a POST request.
+    pub(crate) fn post(&self, path: &str, body: &str) -> String {
+        let length = body.len();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n");
+        http(self.0, &format!("{head}\r\n{body}"))
+    }
+
     /// Waits for a value: the shards publish their figures once a second.
     #[track_caller]
     pub(crate) fn wait_for(&self, name: &str, value: u64) {

@@ -39,6 +39,8 @@ mod movement;
 #[cfg(test)]
 mod mqtt_js;
 #[cfg(test)]
+mod owners;
+#[cfg(test)]
 mod peer;
 #[cfg(test)]
 mod protocol;

@@ -16,6 +16,10 @@ use crate::ledger::{Belief, Delivered, Sent};
 pub(crate) struct Client {
     number: usize,
     pub(crate) name: &'static str,
+    /// Its user name, which the provider verifies; `None`: it is anonymous.
+    pub(crate) user: Option<&'static str>,
+    /// How often it was refused because the Session belongs to someone else. A client fails if it is refused for another cause.
+    pub(crate) refused: u32,
     pub(crate) version: ProtocolVersion,
     pub(crate) lifetime: Lifetime,
     /// Of a durable Session in 5.0, in seconds.
@@ -128,6 +132,8 @@ impl Lab {
         self.clients.push(Client {
             number,
             name,
+            user: None,
+            refused: 0,
             version,
             lifetime,
             session_expiry_interval: 1_000,
@@ -169,6 +175,7 @@ impl Lab {
         if is_durable && client.version == ProtocolVersion::V5 {
             connect.properties.session_expiry_interval = client.session_expiry_interval;
         }
+        connect.user_name = client.user.map(Into::into);
         connect.will = client.will.clone();
         self.open(number, connect);
     }
@@ -268,6 +275,10 @@ impl Lab {
     }
 
     fn on_connack(&mut self, number: usize, connack: &Connack) {
+        if connack.reason_code == ReasonCode::ClientIdentifierNotValid {
+            self.clients[number].refused += 1;
+            return self.clients[number].disconnected();
+        }
         if connack.reason_code.is_error() {
             self.fail("CONNACK says no");
         }

@@ -1,11 +1,13 @@
-//! Checks that a log of the first format version stays readable: `format-1.seg` has records of every kind.
+//! Checks that a log of the first format version stays readable: `format-1.seg` has records of every kind. `format-1-owners.seg` has them as
+//! they are since Sessions have owners.
 //! `ONCEMQ_GOLDEN=write` writes the result of the current version for the same events, for a new format.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oncemq::broker::{
-    Action, AuthenticationOutcome, ConnectionId, Event, Peer, Recovered, RecoveredSession, Shard, Ticket,
+    Action, AuthenticationOutcome, ConnectionId, Event, Owner, Peer, Recovered, RecoveredSession, Shard, Ticket,
+    VerifiedUser,
 };
 use oncemq::codec::{
     Ack, ClientPacket, Connect, MessageProperties, MessageProperty, OutgoingPublish, PacketId, ProtocolVersion,
@@ -47,7 +49,8 @@ impl Writer {
                 Action::Persist { ticket, record } => self.log.append(0, ticket, &record),
                 Action::Authenticate { connection, .. } => {
                     let access = Arc::new(Access::everything());
-                    let (user, verified_user, authentication_data) = (None, Some("ada".into()), None);
+                    let (user, verified_user, authentication_data) =
+                        (None, Some(VerifiedUser { provider: "password".into(), name: "ada".into() }), None);
                     let outcome = AuthenticationOutcome::Granted { access, user, verified_user, authentication_data };
                     self.event(Event::Authenticated { connection, outcome });
                 }
@@ -114,9 +117,13 @@ fn subscribe(filters: &[&str], number: u32, message_id: bool) -> ClientPacket {
     }))
 }
 
+fn ada() -> Owner {
+    Owner::of(Some(VerifiedUser { provider: "password".into(), name: "ada".into() }))
+}
+
 /// Connected and disconnected Sessions with every kind of state.
 fn write() -> Vec<u8> {
-    let shard = Shard::new(ShardId(0), Arc::new(settings()), new_shared(1), 7);
+    let shard = Shard::new(ShardId(0), Arc::new(settings()), new_shared(1), [7; 32]);
     let mut writer = Writer { shard, log: Log::new(Level::PowerLoss), now: 1_000_000, received: Vec::new() };
     writer.connect(AWAY, durable("away"));
     writer.send(AWAY, subscribe(&["t/+", "$share/group/s"], 7, true));
@@ -168,7 +175,7 @@ fn queued(session: &RecoveredSession) -> Vec<String> {
 
 /// The messages that the client `away` receives when it reconnects.
 fn received(log: Log, recovered: Recovered) -> Vec<OutgoingPublish> {
-    let shard = Shard::new(ShardId(0), Arc::new(settings()), new_shared(1), 7);
+    let shard = Shard::new(ShardId(0), Arc::new(settings()), new_shared(1), [7; 32]);
     let mut writer = Writer { shard, log, now: 1_000_100, received: Vec::new() };
     for session in recovered.sessions {
         let mut actions = Vec::new();
@@ -179,8 +186,9 @@ fn received(log: Log, recovered: Recovered) -> Vec<OutgoingPublish> {
     writer.received
 }
 
-fn check((log, recovered): (Log, Recovered)) {
+fn check((log, recovered): (Log, Recovered), owner: &Owner) {
     check_recovered(&recovered);
+    assert!(recovered.sessions.iter().all(|session| session.owner == *owner), "{recovered:?}");
     let received = received(log, recovered);
     let line = |publish: &OutgoingPublish| {
         let OutgoingPublish { message, packet_id, .. } = publish;
@@ -204,7 +212,7 @@ fn check((log, recovered): (Log, Recovered)) {
 
 fn check_recovered(recovered: &Recovered) {
     let [away, busy, publisher] = &recovered.sessions[..] else { panic!("{recovered:?}") };
-    assert_eq!((away.client_id.as_str(), away.user.as_deref()), ("away", Some("ada")));
+    assert_eq!((away.client_id.as_str(), away.owner.user().map(|user| &**user)), ("away", Some("ada")));
     assert_eq!((away.session_expiry_interval, away.detached_at), (1_000, Some(Timestamp(1_000_002))));
     assert_eq!((away.sent_until, away.message_ids, away.received.len()), (1, true, 0));
     let filters = |session: &RecoveredSession| {
@@ -241,7 +249,13 @@ fn check_recovered(recovered: &Recovered) {
 #[test]
 fn a_log_of_the_first_version_stays_readable() {
     let file = directory().join("format-1.seg");
-    check(read(std::fs::read(file).unwrap()));
+    check(read(std::fs::read(file).unwrap()), &Owner::named("ada".into()));
+}
+
+#[test]
+fn a_log_with_owners_stays_readable() {
+    let file = directory().join("format-1-owners.seg");
+    check(read(std::fs::read(file).unwrap()), &ada());
 }
 
 #[test]
@@ -250,13 +264,13 @@ fn the_current_version_writes_the_same_state() {
     if is_to_be_written() {
         std::fs::write(directory().join("format-new.seg"), &bytes).unwrap();
     }
-    check(read(bytes.clone()));
+    check(read(bytes.clone()), &ada());
     // A crash in the middle leaves the same state.
     let disk = SimDisk::new(1);
     disk.set_bytes(FILE, bytes);
     let (mut log, _) = Log::open(disk, Level::PowerLoss);
     let recovered = log.crash(Committed::Nothing, Loss::Power, 1);
-    check((log, recovered));
+    check((log, recovered), &ada());
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test has no configuration")]

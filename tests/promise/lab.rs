@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use oncemq::broker::{
     Action, AuthenticationOutcome, ConnectionId, Event, Fetch, Peer, Recovered, Settings, Shard, ShardMessage, Shared,
-    Ticket,
+    Ticket, VerifiedUser,
 };
 use oncemq::codec::{ClientPacket, Connect, ServerPacket};
 use oncemq::routing::{Access, RetainedLimits, ShardId};
@@ -165,7 +165,9 @@ impl Lab {
             Step::Ended(id) => self.client_mut(id).map(Client::disconnected),
             Step::Granted(connection) => {
                 let access = Arc::new(Access::everything());
-                let (user, verified_user, authentication_data) = (None, None, None);
+                let client = &self.clients[usize::try_from(connection.slot).unwrap()];
+                let verified = |name: &str| VerifiedUser { provider: "password".into(), name: name.into() };
+                let (user, verified_user, authentication_data) = (None, client.user.map(verified), None);
                 let outcome = AuthenticationOutcome::Granted { access, user, verified_user, authentication_data };
                 self.handle(self.shard_of(connection), Event::Authenticated { connection, outcome })
             }
@@ -368,7 +370,7 @@ pub(crate) fn new_shared(shards: usize) -> Arc<Shared> {
 fn new_shards(count: usize, settings: &Arc<Settings>, shared: &Arc<Shared>) -> Vec<Shard> {
     let shard = |number| {
         let id = ShardId(u16::try_from(number).unwrap());
-        Shard::new(id, Arc::clone(settings), Arc::clone(shared), 7)
+        Shard::new(id, Arc::clone(settings), Arc::clone(shared), [7; 32])
     };
     (0..count).map(shard).collect()
 }

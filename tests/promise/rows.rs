@@ -300,6 +300,95 @@ fn removal_waits_for_nothing() {
     }
 }
 
+#[test]
+fn session_belongs_to_its_user_from_connack_on() {
+    // The first user: from CONNACK on, the other one doesn't get the Session or its name, before and after the crash.
+    with_every_crash(|lab, crash| {
+        let [alice, bob] = ["alice", "bob"].map(|user| user_of_device(lab, Some(user)));
+        lab.freeze();
+        lab.connect(alice);
+        lab.run();
+        let is_told = lab.clients[alice].is_connected();
+        lab.connect(bob);
+        lab.run();
+        assert_eq!(
+            (lab.clients[bob].refused, lab.clients[alice].is_connected()),
+            (1, is_told),
+            "alice is not disturbed"
+        );
+        lab.crash(crash);
+        lab.lose(alice); // before the broker has read its next CONNECT
+        lab.run();
+        if is_told {
+            lab.connect(bob);
+            lab.run();
+            assert_eq!(
+                lab.clients[bob].refused, 2,
+                "the owner is forgotten, although CONNACK had confirmed the Session"
+            );
+            lab.connect(alice);
+            lab.finish();
+        }
+    });
+    // Her queue.
+    for stranger in [Some("bob"), None] {
+        with_every_crash(|lab, crash| {
+            let publisher = lab.connected("publisher", Durable);
+            let [alice, other] = [Some("alice"), stranger].map(|user| user_of_device(lab, user));
+            lab.connect(alice);
+            lab.subscribe(alice, "t", Q2);
+            lab.run();
+            lab.lose(alice);
+            lab.run();
+            lab.freeze();
+            lab.publish(publisher, "t", "secret", Q2);
+            lab.run();
+            lab.crash(crash);
+            lab.run();
+            lab.connect(other);
+            lab.run();
+            assert_eq!((lab.clients[other].refused, lab.count(other, "secret")), (1, 0));
+            lab.connect(alice);
+            lab.finish();
+        });
+    }
+    // An anonymous Session that a user has ended must not reappear.
+    with_every_crash(|lab, crash| {
+        let publisher = lab.connected("publisher", Durable);
+        let [anonymous, alice] = [None, Some("alice")].map(|user| user_of_device(lab, user));
+        lab.connect(anonymous);
+        lab.subscribe(anonymous, "t", Q1);
+        lab.run();
+        lab.lose(anonymous);
+        lab.run();
+        lab.freeze();
+        lab.connect(alice);
+        lab.run();
+        let is_told = lab.clients[alice].is_connected();
+        lab.crash(crash);
+        lab.lose(alice);
+        lab.run();
+        if is_told {
+            lab.clients[anonymous].subscriptions.clear();
+            lab.connect(anonymous);
+            lab.run();
+            assert_eq!(lab.clients[anonymous].refused, 1);
+            lab.publish(publisher, "t", "unwanted", Q1);
+            lab.run();
+            lab.connect(alice);
+            lab.finish();
+            assert_eq!(lab.count(alice, "unwanted"), 0, "the anonymous Session has reappeared");
+        }
+    });
+}
+
+/// A client of this user with the Client Identifier `device`.
+fn user_of_device(lab: &mut Lab, user: Option<&'static str>) -> usize {
+    let client = lab.client("device", ProtocolVersion::V5, Durable);
+    lab.clients[client].user = user;
+    client
+}
+
 /// Whether the pending commit may have become stable.
 fn committed(crash: Crash) -> bool {
     crash.committed != Committed::Nothing

@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use oncemq::broker::{Durability, QueueHead, QueueOverflow, Settings};
+use oncemq::broker::{AnonymousSessions, Durability, QueueHead, QueueOverflow, Settings};
 use oncemq::codec::Qos;
 use oncemq::routing::ShareStrategy;
 
@@ -32,6 +32,7 @@ pub(crate) fn settings() -> Settings {
         connect_timeout: Duration::from_secs(20),
         client_id_length_max: 100,
         assigned_client_id_prefix: "auto-".into(),
+        anonymous_sessions: AnonymousSessions::End,
         validate_payload_format: true,
         share_strategy: ShareStrategy::RoundRobin,
         response_information: None,

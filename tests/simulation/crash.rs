@@ -119,7 +119,7 @@ pub(crate) fn new_shared(shards: usize) -> Arc<Shared> {
 
 pub(crate) fn new_shard(number: usize, settings: &Arc<oncemq::broker::Settings>, shared: &Arc<Shared>) -> Shard {
     let id = ShardId(u16::try_from(number).unwrap());
-    Shard::new(id, Arc::clone(settings), Arc::clone(shared), 7)
+    Shard::new(id, Arc::clone(settings), Arc::clone(shared), [7; 32])
 }
 
 impl ShardSide {

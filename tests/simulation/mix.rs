@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use oncemq::broker::{Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
+use oncemq::broker::{AnonymousSessions, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
 use oncemq::codec::Qos;
 use oncemq::routing::ShareStrategy;
 use oncemq::store::Level;
@@ -312,6 +312,7 @@ impl Mix {
             connect_timeout: Duration::from_secs(20),
             client_id_length_max: 100,
             assigned_client_id_prefix: "auto-".into(),
+            anonymous_sessions: AnonymousSessions::End,
             validate_payload_format: true,
             share_strategy: rng.pick(&strategies),
             response_information: None,

@@ -12,6 +12,7 @@ use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::{Connecting, Phase};
 use crate::broker::event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep};
 use crate::broker::ids::ConnectionId;
+use crate::broker::owner::Owner;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Auth, ClientPacket, EncodedUserProperties, ReasonCode, ServerPacket};
 use crate::routing::Access;
@@ -95,7 +96,8 @@ impl Shard {
             Phase::Authenticating(mut connecting) => match outcome {
                 AuthenticationOutcome::Granted { access, user, verified_user, authentication_data } => {
                     connection.access = access;
-                    connection.identity.is_verified = verified_user.is_some();
+                    connection.identity.owner = Owner::of(verified_user);
+                    let verified_user = connection.verified_user().cloned();
                     connection.identity.user = verified_user.or(user).or(connection.identity.user.take());
                     connecting.authentication_data = authentication_data;
                     self.claim_session(id, connecting, turn);
@@ -138,7 +140,12 @@ impl Shard {
     ) {
         let method =
             self.connection(id).and_then(|connection| connection.identity.authentication_method.as_deref().cloned());
+        let owner = self.connection(id).map(|connection| connection.identity.owner.clone());
         let packet = match outcome {
+            AuthenticationOutcome::Granted { verified_user, .. } if Some(Owner::of(verified_user.clone())) != owner => {
+                let cause = Cause::of_refusal(ReasonCode::NotAuthorized, ANOTHER_USER.into());
+                return self.end_connection(id, Ending::with_disconnect(ReasonCode::NotAuthorized, cause), turn);
+            }
             AuthenticationOutcome::Granted { access, authentication_data, .. } => {
                 self.on_access_changed(id, &access, turn);
                 auth_packet(ReasonCode::Success, method, authentication_data)
@@ -168,6 +175,9 @@ impl Shard {
         }
     }
 }
+
+/// The Session belongs to the user of the CONNECT.
+const ANOTHER_USER: &str = "re-authenticated as another user than that of its CONNECT";
 
 fn auth_packet(reason_code: ReasonCode, method: Option<ByteString>, data: Option<Bytes>) -> ServerPacket {
     ServerPacket::Auth(Box::new(Auth {

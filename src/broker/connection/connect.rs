@@ -9,6 +9,7 @@ use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::state::{Connecting, Connection, Phase};
 use crate::broker::event::{AuthenticationRequest, AuthenticationStep, Peer};
 use crate::broker::ids::ConnectionId;
+use crate::broker::owner::Owner;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{AnswerTerms, ClientId, ClientPacket, Connect, DecodeError, ReasonCode};
 
@@ -63,7 +64,8 @@ impl Shard {
             data: connect.properties.authentication_data.clone(),
             step: AuthenticationStep::Connect,
         };
-        let connecting = Box::new(Connecting { connect, client_id, assigned, authentication_data: None });
+        let connecting =
+            Box::new(Connecting { connect, client_id, assigned, owner: Owner::Anonymous, authentication_data: None });
         self.authenticate(id, connecting, request, turn);
     }
 

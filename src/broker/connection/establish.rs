@@ -4,13 +4,15 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use crate::broker::action::Action;
+use crate::broker::connection::cause::Cause;
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::{Connecting, Phase};
-use crate::broker::directory::claim::{Claim, Claimant};
+use crate::broker::directory::claim::{Claim, ClaimRequest, Claimant, Claimed, Prior, Takes};
 use crate::broker::ids::ConnectionId;
+use crate::broker::owner::Owner;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::sys::{check_sys, is_sys};
-use crate::broker::report::{Report, SessionChange};
+use crate::broker::report::{OwnerChange, Report, SessionChange};
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::limits::PACKET_SIZE_MAX;
@@ -23,7 +25,7 @@ impl Shard {
     pub(in crate::broker) fn claim_session(
         &mut self,
         id: ConnectionId,
-        connecting: Box<Connecting>,
+        mut connecting: Box<Connecting>,
         turn: &mut Turn<'_>,
     ) {
         let Some(connection) = self.connection_mut(id) else { return };
@@ -44,8 +46,9 @@ impl Shard {
             let cause = "not authorized to publish to its Will Topic".into();
             return self.refuse(id, ReasonCode::NotAuthorized, cause, turn);
         }
+        let Some(Claimed { claim, owner, prior }) = self.claim(id, &connecting, turn) else { return };
+        connecting.owner = owner;
         let clean_start = connecting.connect.clean_start;
-        let (claim, prior) = self.shared.directory.claim(&connecting.client_id, self.id);
         if let Some(connection) = self.connection_mut(id) {
             connection.phase = Phase::Claiming;
         }
@@ -54,9 +57,36 @@ impl Shard {
         self.sessions.begin_claim(claim, id, connecting);
         match prior {
             None => self.on_surrendered(claim, None, turn),
-            Some(holder) => {
-                let claimant = Claimant { claim, shard: self.id, clean_start };
-                self.ask_holder(holder, claimant, turn);
+            Some(Prior { holder, succession, .. }) => {
+                let takes = Takes::of(clean_start, succession);
+                self.ask_holder(holder, Claimant { claim, shard: self.id, takes }, turn);
+            }
+        }
+    }
+
+    /// Claims the Client Identifier for a client, or refuses its CONNECT because the Session belongs to someone else. The holder is not
+    /// disturbed then.
+    fn claim(&mut self, id: ConnectionId, connecting: &Connecting, turn: &mut Turn<'_>) -> Option<Claimed> {
+        let connection = self.connection(id)?;
+        let owner = &connection.identity.owner;
+        let request = ClaimRequest { shard: self.id, owner, anonymous_sessions: self.settings.anonymous_sessions };
+        match self.shared.directory.claim(&connecting.client_id, request) {
+            Ok(claimed) => {
+                if let Some(Prior { owner: previous, succession, .. }) = &claimed.prior
+                    && let Some(change) = OwnerChange::of(*succession)
+                {
+                    let (client, owner) = (connection.label(), claimed.owner.clone());
+                    let report = Report::OwnerChanged { client, owner, previous: previous.clone(), change };
+                    turn.actions.push(Action::Report(Box::new(report)));
+                }
+                Some(claimed)
+            }
+            Err(holder) => {
+                let log = format!("its session belongs to {holder}, and the client is {owner}");
+                let cause = Cause::private(log, "the session with this Client Identifier belongs to another user");
+                self.counters.connects_of_others += 1;
+                self.refuse(id, ReasonCode::ClientIdentifierNotValid, cause, turn);
+                None
             }
         }
     }
@@ -72,7 +102,10 @@ impl Shard {
         let GrantedClaim { claim, mut connecting } = granted;
         let session_present = session.is_some();
         let slot = match session {
-            Some(entry) => self.insert_session(SessionSlot { claim, ..*entry }),
+            Some(entry) => {
+                let owner = connecting.owner.clone();
+                self.insert_session(SessionSlot { claim, owner, ..*entry })
+            }
             None if self.shared.admit_session(self.settings.sessions_max) => {
                 self.new_session(claim, connecting.client_id.clone(), id)
             }
@@ -114,7 +147,7 @@ impl Shard {
     fn attach(&mut self, slot: usize, id: ConnectionId, connect: &mut Connect, turn: &mut Turn<'_>) -> Option<Ticket> {
         let session_expiry_interval = self.session_expiry_interval(connect);
         let connection = self.connection(id)?;
-        let (access, user) = (Arc::clone(&connection.access), connection.verified_user().cloned());
+        let access = Arc::clone(&connection.access);
         let sys_will = connect.will.as_ref().filter(|will| is_sys(&will.topic));
         let will_refusal =
             sys_will.and_then(|will| check_sys(connection.sys_publisher(), &will.topic, will.payload.len()).err());
@@ -133,14 +166,14 @@ impl Shard {
         let needs_store = entry.session.needs_store();
         entry.stored = session_expiry_interval > 0 || will.is_some() || needs_store;
         entry.session.set_recorded(session_expiry_interval > 0 && self.settings.queue_head.is_some());
-        let stored = entry.stored;
+        let (stored, owner) = (entry.stored, entry.owner.clone());
         if *entry.subscriber.access() != *access {
             entry.subscriber.set_access(access);
             self.shared.directory.access_changed(key);
             self.wake_for_change(slot, turn);
         }
         let record = match (was_stored, stored) {
-            (_, true) => Record::SessionOpened { key, client_id, user, session_expiry_interval, will },
+            (_, true) => Record::SessionOpened { key, client_id, owner, session_expiry_interval, will },
             (true, false) => Record::SessionEnded { key },
             (false, false) => return None,
         };
@@ -152,10 +185,14 @@ impl Shard {
     fn new_session(&mut self, claim: Claim, client_id: ClientId, id: ConnectionId) -> usize {
         let key = self.shared.next_key();
         let place = Location { shard: self.id, slot: Location::ARRIVING };
-        let access = self.connection(id).map_or_else(|| Arc::clone(&self.no_access), |c| Arc::clone(&c.access));
+        let connection = self.connection(id);
+        let access = connection.map_or_else(|| Arc::clone(&self.no_access), |c| Arc::clone(&c.access));
+        // A new Session belongs to the client, also if nobody knew whose the previous one was.
+        let owner = connection.map_or(Owner::Anonymous, |connection| connection.identity.owner.clone());
+        self.shared.directory.set_owner(&client_id, claim, &owner);
         let subscriber = Subscriber::new(key, client_id, place, access);
         let session = Session::new(Arc::clone(&self.limits), 1);
-        self.insert_session(SessionSlot::new(claim, session, Arc::new(subscriber)))
+        self.insert_session(SessionSlot { owner, ..SessionSlot::new(claim, session, Arc::new(subscriber)) })
     }
 
     /// The granted Session Expiry Interval, in seconds.
@@ -199,7 +236,7 @@ impl Shard {
             return ConnackProperties::default();
         }
         let settings = &self.settings;
-        let Connecting { connect, client_id, assigned, authentication_data } = connecting;
+        let Connecting { connect, client_id, assigned, authentication_data, .. } = connecting;
         let asked = &connect.properties;
         let interval = self.session_expiry_interval(connect);
         let response = settings.response_information.as_ref().filter(|_| asked.request_response_information);

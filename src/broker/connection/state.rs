@@ -8,6 +8,7 @@ use crate::broker::connection::backlog::Backlog;
 use crate::broker::connection::pause::{PauseReason, PauseReasons};
 use crate::broker::event::Peer;
 use crate::broker::ids::ConnectionId;
+use crate::broker::owner::Owner;
 use crate::broker::publish::blocked::BlockedMessage;
 use crate::broker::publish::sys::SysPublisher;
 use crate::broker::report::ClientLabel;
@@ -57,8 +58,8 @@ pub(in crate::broker) struct ClientIdentity {
     pub(in crate::broker) peer: Peer,
     /// The user name of the client for the log.
     pub(in crate::broker) user: Option<Arc<str>>,
-    /// Whether a provider verified `user`.
-    pub(in crate::broker) is_verified: bool,
+    /// Who owns its Session: the user, if a provider verified it.
+    pub(in crate::broker) owner: Owner,
     /// Whether CONNECT had the bridge bit in its protocol level.
     pub(in crate::broker) is_bridge: bool,
     pub(in crate::broker) authentication_method: Option<Box<ByteString>>,
@@ -86,6 +87,8 @@ pub(in crate::broker) struct Connecting {
     pub(in crate::broker) client_id: ClientId,
     /// Whether the broker assigned the Client Identifier.
     pub(in crate::broker) assigned: bool,
+    /// The owner of its Session, once the Client Identifier is claimed.
+    pub(in crate::broker) owner: Owner,
     /// Authentication Data of the provider, for CONNACK.
     pub(in crate::broker) authentication_data: Option<bytes::Bytes>,
 }
@@ -135,7 +138,7 @@ impl Connection {
             identity: Box::new(ClientIdentity {
                 peer,
                 user: None,
-                is_verified: false,
+                owner: Owner::Anonymous,
                 is_bridge: false,
                 authentication_method: None,
             }),
@@ -226,7 +229,7 @@ impl Connection {
 
     /// The user name, if a provider verified it.
     pub(in crate::broker) fn verified_user(&self) -> Option<&Arc<str>> {
-        self.identity.user.as_ref().filter(|_| self.identity.is_verified)
+        self.identity.owner.user()
     }
 
     /// The client as the publisher of a message below `$SYS`.

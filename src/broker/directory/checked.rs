@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use foldhash::quality::RandomState;
 
-use crate::broker::directory::claim::{Claim, Holder};
+use crate::broker::directory::claim::{Claim, ClaimRequest, Claimed, Held, Holder};
 use crate::broker::directory::{Directory, SubscriptionTerms};
+use crate::broker::owner::Owner;
 use crate::broker::query::{Page, PageRequest, SubscriptionView};
 use crate::codec::{ClientId, Subscription, SubscriptionId};
 use crate::routing::{Route, RouteGenerations, SessionKey, ShardId, Share, SubscribeOutcome, Subscriber};
@@ -25,7 +26,7 @@ pub(in crate::broker) struct Checked {
 /// The expected contents of a directory.
 #[derive(Debug, Default)]
 struct Model {
-    holders: HashMap<ClientId, Holder, RandomState>,
+    holders: HashMap<ClientId, Held, RandomState>,
     last_claims: HashMap<ClientId, Claim, RandomState>,
     /// By Session and filter.
     subscriptions: BTreeMap<SessionKey, BTreeMap<String, (Filter, Weak<Subscriber>)>>,
@@ -64,6 +65,26 @@ impl Checked {
 }
 
 impl Model {
+    fn held(&self, client_id: &ClientId) -> Option<(Holder, &Owner)> {
+        self.holders.get(client_id).map(|held| (held.holder, &held.owner))
+    }
+
+    fn holder(&self, client_id: &ClientId) -> Option<Holder> {
+        self.held(client_id).map(|(holder, _)| holder)
+    }
+
+    fn owner(&self, client_id: &ClientId) -> Option<&Owner> {
+        self.held(client_id).map(|(_, owner)| owner)
+    }
+
+    /// Notes a new holder, whose claim is the last one.
+    fn hold(&mut self, client_id: &ClientId, held: Held) {
+        let claim = held.holder.claim();
+        let before = self.last_claims.insert(client_id.clone(), claim);
+        assert!(before.is_none_or(|before| before < claim), "claim {claim:?} of {client_id} after {before:?}");
+        self.holders.insert(client_id.clone(), held);
+    }
+
     fn count_of(&self, key: SessionKey) -> usize {
         self.subscriptions.get(&key).map_or(0, BTreeMap::len)
     }
@@ -93,29 +114,54 @@ impl Model {
 }
 
 impl Directory for Checked {
-    fn claim(&self, client_id: &ClientId, shard: ShardId) -> (Claim, Option<Holder>) {
+    fn claim(&self, client_id: &ClientId, request: ClaimRequest<'_>) -> Result<Claimed, Owner> {
         let mut model = self.model();
-        let (claim, prior) = self.inner.claim(client_id, shard);
-        let before = model.last_claims.insert(client_id.clone(), claim);
-        assert!(before.is_none_or(|before| before < claim), "claim {claim:?} of {client_id} after {before:?}");
-        let expected = model.holders.insert(client_id.clone(), Holder::new(shard, claim));
-        assert_eq!(prior, expected, "the previous holder of {client_id}");
-        (claim, prior)
+        let before = self.inner.holder(client_id);
+        let answer = self.inner.claim(client_id, request);
+        let holder = self.inner.holder(client_id);
+        match &answer {
+            Err(owner) => {
+                assert_eq!(before, holder, "the holder of {client_id} after a refused claim");
+                assert_eq!(Some(owner), model.owner(client_id), "the owner of {client_id}");
+            }
+            Ok(Claimed { claim, owner, prior }) => {
+                assert_eq!(holder, Some(Holder::new(request.shard, *claim)), "the holder of {client_id}");
+                let held = prior.as_ref().map(|prior| (prior.holder, &prior.owner));
+                assert_eq!(held, model.held(client_id), "the previous holder of {client_id}");
+                model.hold(client_id, Held { holder: Holder::new(request.shard, *claim), owner: owner.clone() });
+            }
+        }
+        answer
+    }
+
+    fn restore(&self, client_id: &ClientId, shard: ShardId, owner: &Owner) -> Claim {
+        let mut model = self.model();
+        let claim = self.inner.restore(client_id, shard, owner);
+        model.hold(client_id, Held { holder: Holder::new(shard, claim), owner: owner.clone() });
+        claim
+    }
+
+    fn set_owner(&self, client_id: &ClientId, claim: Claim, owner: &Owner) -> bool {
+        let mut model = self.model();
+        let is_set = self.inner.set_owner(client_id, claim, owner);
+        let held = model.holders.get_mut(client_id).filter(|held| held.holder.claim() == claim);
+        assert_eq!(held.map(|held| held.owner = owner.clone()).is_some(), is_set, "whether {client_id} was given");
+        is_set
     }
 
     fn unclaim(&self, client_id: &ClientId, claim: Claim) {
         let mut model = self.model();
         self.inner.unclaim(client_id, claim);
-        if model.holders.get(client_id).is_some_and(|holder| holder.claim() == claim) {
+        if model.holder(client_id).is_some_and(|holder| holder.claim() == claim) {
             model.holders.remove(client_id);
         }
-        assert_eq!(self.inner.holder(client_id), model.holders.get(client_id).copied(), "{client_id} was unclaimed");
+        assert_eq!(self.inner.holder(client_id), model.holder(client_id), "{client_id} was unclaimed");
     }
 
     fn holder(&self, client_id: &ClientId) -> Option<Holder> {
         let model = self.model();
         let holder = self.inner.holder(client_id);
-        assert_eq!(holder, model.holders.get(client_id).copied(), "the holder of {client_id}");
+        assert_eq!(holder, model.holder(client_id), "the holder of {client_id}");
         holder
     }
 
@@ -264,7 +310,7 @@ mod tests {
         let generations = Arc::default();
         let inner = Arc::new(InMemoryDirectory::new(Arc::clone(&generations)));
         let checked = Checked::new(Arc::clone(&inner) as Arc<dyn Directory>, generations);
-        inner.claim(&ClientId::from("a"), ShardId(1));
+        inner.restore(&ClientId::from("a"), ShardId(1), &Owner::Anonymous);
         checked.holder(&ClientId::from("a"));
     }
 }

@@ -7,8 +7,9 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use foldhash::quality::RandomState;
 
-use crate::broker::directory::claim::{Claim, Holder};
+use crate::broker::directory::claim::{Claim, ClaimRequest, Claimed, Held, Holder};
 use crate::broker::directory::{Directory, SubscriptionTerms};
+use crate::broker::owner::Owner;
 use crate::broker::query::{Page, PageRequest, SubscriptionView};
 use crate::codec::{ClientId, Subscription, SubscriptionId};
 use crate::routing::{
@@ -19,7 +20,7 @@ use crate::topic::{Filter, TopicName};
 /// The directory of the shards of one process: a map of Client Identifiers and a locked index.
 #[derive(Debug)]
 pub(in crate::broker) struct InMemoryDirectory {
-    holders: DashMap<ClientId, Holder, RandomState>,
+    holders: DashMap<ClientId, Held, RandomState>,
     claims: AtomicU64,
     index: RwLock<SubscriptionIndex>,
     generations: Arc<RouteGenerations>,
@@ -34,6 +35,10 @@ impl InMemoryDirectory {
             index: RwLock::new(SubscriptionIndex::new()),
             generations,
         }
+    }
+
+    fn next_claim(&self) -> Claim {
+        Claim(self.claims.fetch_add(1, Ordering::Relaxed))
     }
 
     fn index(&self) -> RwLockReadGuard<'_, SubscriptionIndex> {
@@ -56,26 +61,38 @@ impl InMemoryDirectory {
 }
 
 impl Directory for InMemoryDirectory {
-    fn claim(&self, client_id: &ClientId, shard: ShardId) -> (Claim, Option<Holder>) {
+    fn claim(&self, client_id: &ClientId, request: ClaimRequest<'_>) -> Result<Claimed, Owner> {
         // The number is taken under the entry's lock, so that claims of one identifier are ordered by number.
         let entry = self.holders.entry(client_id.clone());
-        let claim = Claim(self.claims.fetch_add(1, Ordering::Relaxed));
-        let holder = Holder::new(shard, claim);
+        let claim = self.next_claim();
         match entry {
-            Entry::Occupied(mut place) => (claim, Some(place.insert(holder))),
+            Entry::Occupied(mut place) => place.get_mut().pass_to(request, claim),
             Entry::Vacant(place) => {
-                place.insert(holder);
-                (claim, None)
+                let owner = request.owner.clone();
+                place.insert(Held { holder: Holder::new(request.shard, claim), owner: owner.clone() });
+                Ok(Claimed { claim, owner, prior: None })
             }
         }
     }
 
+    fn restore(&self, client_id: &ClientId, shard: ShardId, owner: &Owner) -> Claim {
+        let entry = self.holders.entry(client_id.clone());
+        let claim = self.next_claim();
+        entry.insert(Held { holder: Holder::new(shard, claim), owner: owner.clone() });
+        claim
+    }
+
+    fn set_owner(&self, client_id: &ClientId, claim: Claim, owner: &Owner) -> bool {
+        let held = self.holders.get_mut(client_id).filter(|held| held.holder.claim() == claim);
+        held.map(|mut held| held.owner = owner.clone()).is_some()
+    }
+
     fn unclaim(&self, client_id: &ClientId, claim: Claim) {
-        self.holders.remove_if(client_id, |_, holder| holder.claim() == claim);
+        self.holders.remove_if(client_id, |_, held| held.holder.claim() == claim);
     }
 
     fn holder(&self, client_id: &ClientId) -> Option<Holder> {
-        self.holders.get(client_id).map(|holder| *holder)
+        self.holders.get(client_id).map(|held| held.holder)
     }
 
     fn matching(&self, topic: &TopicName) -> Route {
@@ -169,25 +186,49 @@ const COUNTED_MAX: usize = 1_024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::owner::{AnonymousSessions, VerifiedUser};
+
+    fn request(shard: u16, owner: &Owner) -> ClaimRequest<'_> {
+        ClaimRequest { shard: ShardId(shard), owner, anonymous_sessions: AnonymousSessions::End }
+    }
+
+    fn user(name: &str) -> Owner {
+        Owner::of(Some(VerifiedUser { provider: "password".into(), name: name.into() }))
+    }
 
     #[test]
     fn last_claim_holds_a_client_identifier_until_unclaim() {
         let directory = InMemoryDirectory::new(Arc::default());
         let (a, b) = (ClientId::from("a"), ClientId::from("b"));
         assert_eq!(directory.holder(&a), None);
-        let (first, before) = directory.claim(&a, ShardId(0));
-        assert_eq!((before, directory.holder(&a)), (None, Some(Holder::new(ShardId(0), first))));
-        let (second, before) = directory.claim(&a, ShardId(1));
-        assert!(second > first);
-        assert_eq!(before, Some(Holder::new(ShardId(0), first)));
-        directory.unclaim(&a, first);
+        let first = directory.claim(&a, request(0, &Owner::Anonymous)).unwrap();
+        let holder = Holder::new(ShardId(0), first.claim);
+        assert_eq!((first.prior, directory.holder(&a)), (None, Some(holder)));
+        let second = directory.claim(&a, request(1, &Owner::Anonymous)).unwrap();
+        assert!(second.claim > first.claim);
+        assert_eq!(second.prior.map(|prior| prior.holder), Some(holder));
+        directory.unclaim(&a, first.claim);
         assert_eq!(
             directory.holder(&a),
-            Some(Holder::new(ShardId(1), second)),
+            Some(Holder::new(ShardId(1), second.claim)),
             "an older claim cannot remove the holder"
         );
         assert_eq!(directory.holder(&b), None);
-        directory.unclaim(&a, second);
+        directory.unclaim(&a, second.claim);
         assert_eq!(directory.holder(&a), None);
+    }
+
+    #[test]
+    fn refused_claim_changes_nothing_and_an_older_claim_cannot_give() {
+        let directory = InMemoryDirectory::new(Arc::default());
+        let a = ClientId::from("a");
+        let restored = directory.restore(&a, ShardId(0), &user("alice"));
+        assert_eq!(directory.claim(&a, request(1, &user("bob"))), Err(user("alice")));
+        assert_eq!(directory.claim(&a, request(1, &Owner::Anonymous)), Err(user("alice")));
+        assert_eq!(directory.holder(&a), Some(Holder::new(ShardId(0), restored)));
+        let claimed = directory.claim(&a, request(1, &user("alice"))).unwrap();
+        assert!(!directory.set_owner(&a, restored, &user("bob")));
+        assert!(directory.set_owner(&a, claimed.claim, &user("bob")));
+        assert_eq!(directory.claim(&a, request(1, &user("alice"))), Err(user("bob")));
     }
 }

@@ -6,7 +6,9 @@
 //!
 //! | verb | used by | in a cluster, another node would |
 //! | --- | --- | --- |
-//! | `claim` | CONNECT, recovery | decide the order of claims of one Client Identifier |
+//! | `claim` | CONNECT | decide the order of claims of one Client Identifier, and whose it is |
+//! | `restore` | recovery | add the holder |
+//! | `set_owner` | an operator's gift, a new Session | change the owner, unless there was a later claim |
 //! | `unclaim` | the end of a Session | remove the holder |
 //! | `holder` | a query | answer from its copy |
 //! | `matching` | the first message to a topic, and after a change that concerns it | answer from its copy |
@@ -29,7 +31,8 @@ pub(super) mod state;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::broker::directory::claim::{Claim, Holder};
+use crate::broker::directory::claim::{Claim, ClaimRequest, Claimed, Holder};
+use crate::broker::owner::Owner;
 use crate::broker::query::{Page, PageRequest, SubscriptionView};
 use crate::codec::{ClientId, Subscription, SubscriptionId};
 use crate::routing::{Route, SessionKey, ShardId, Share, ShareStrategy, SubscribeOutcome, Subscriber};
@@ -40,12 +43,19 @@ use crate::topic::{Filter, TopicName};
 ///
 /// An implementation guarantees, and `Checked` verifies in tests:
 /// - claims of one Client Identifier are numbered in the order in which they are made, and the last one holds it until it is unclaimed;
+/// - a claim is judged by the [owner](Owner) and takes effect at once, or changes nothing;
 /// - `matching` sees every change that was made before it;
 /// - before a change is visible, it is counted and published in the [`RouteGenerations`](crate::routing::RouteGenerations) that the
 ///   implementation was made with.
 pub(in crate::broker) trait Directory: fmt::Debug + Send + Sync {
-    /// Makes `shard` the holder of a Client Identifier. Returns its claim and the previous holder.
-    fn claim(&self, client_id: &ClientId, shard: ShardId) -> (Claim, Option<Holder>);
+    /// Makes the shard of a CONNECT the holder of a Client Identifier, unless it belongs to someone else: then returns the owner.
+    fn claim(&self, client_id: &ClientId, request: ClaimRequest<'_>) -> Result<Claimed, Owner>;
+
+    /// Makes `shard` the holder of a Client Identifier that belongs to `owner`, for a recovered Session.
+    fn restore(&self, client_id: &ClientId, shard: ShardId, owner: &Owner) -> Claim;
+
+    /// Changes the owner of a Client Identifier if `claim` is still the last claim. Returns whether it is.
+    fn set_owner(&self, client_id: &ClientId, claim: Claim, owner: &Owner) -> bool;
 
     /// Removes the holder of a Client Identifier if `claim` is still the last claim.
     fn unclaim(&self, client_id: &ClientId, claim: Claim);

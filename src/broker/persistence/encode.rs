@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use bytestring::ByteString;
 use smallvec::SmallVec;
 
+use crate::broker::owner::Owner;
 use crate::broker::persistence::body::{Body, put_length, put_message, put_option, put_str, put_subscription};
 use crate::broker::persistence::body::{put_deduplicated, put_will};
 use crate::broker::persistence::record::{Deduplicated, InsteadOf, Record, RetainedChange, WillState};
@@ -85,16 +86,17 @@ impl Record {
     pub fn to_bytes(&self) -> RecordBytes {
         let mut bytes = RecordBytes::default();
         match self {
-            Self::SessionOpened { key, client_id, user, session_expiry_interval, will } => {
+            Self::SessionOpened { key, client_id, owner, session_expiry_interval, will } => {
                 bytes.puts.push(RecordKey::of(*key, RecordKey::SESSION, 0));
                 bytes.deletes.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
                 let wills = if will.is_some() { &mut bytes.puts } else { &mut bytes.deletes };
                 wills.push(RecordKey::of(*key, RecordKey::WILL, 0));
                 let body = &mut bytes.body;
                 put_str(body, client_id.as_str());
-                put_option(body, user.as_deref(), put_str);
+                put_option(body, owner.user().map(|user| &**user), put_str);
                 body.extend(session_expiry_interval.to_le_bytes());
                 put_option(body, will.as_deref(), put_will);
+                put_option(body, owner.provider(), put_str);
             }
             Self::SessionDetached { key, session_expiry_interval, at, will, sent_until } => {
                 bytes.puts.push(RecordKey::of(*key, RecordKey::DETACHED, 0));
@@ -106,6 +108,10 @@ impl Record {
                 bytes.body.extend(sent_until.to_le_bytes());
             }
             Self::SessionEnded { key } => bytes.ends = Some(key.0),
+            Self::SessionReplaced { key } => {
+                let kinds = [RecordKey::SESSION, RecordKey::DETACHED, RecordKey::WILL];
+                bytes.deletes = kinds.into_iter().map(|kind| RecordKey::of(*key, kind, 0)).collect();
+            }
             Self::Subscribed { key, subscriptions, subscription_id, message_id } => {
                 bytes.puts = subscriptions.iter().map(|one| RecordKey::subscription(*key, &one.filter)).collect();
                 bytes.body.extend(subscription_id.map_or(0, SubscriptionId::get).to_le_bytes());
@@ -203,7 +209,7 @@ impl Record {
 #[derive(Debug)]
 pub(in crate::broker) struct StoredSession {
     pub(in crate::broker) client_id: ClientId,
-    pub(in crate::broker) user: Option<Arc<str>>,
+    pub(in crate::broker) owner: Owner,
     pub(in crate::broker) session_expiry_interval: u32,
     pub(in crate::broker) will: Option<Will>,
 }
@@ -229,12 +235,13 @@ pub(in crate::broker) struct StoredMessage {
 impl StoredSession {
     pub(in crate::broker) fn read(body: &[u8]) -> Option<Self> {
         let body = &mut Body(body);
-        Some(Self {
-            client_id: ClientId::from(body.str()?),
-            user: body.option(|body| body.str().map(Arc::from))?,
-            session_expiry_interval: body.u32()?,
-            will: body.option(Body::will)?,
-        })
+        let client_id = ClientId::from(body.str()?);
+        let user = body.option(|body| body.str().map(Arc::from))?;
+        let session_expiry_interval = body.u32()?;
+        let will = body.option(Body::will)?;
+        // Records of earlier versions end here.
+        let provider = if body.0.is_empty() { None } else { body.option(Body::str)? };
+        Some(Self { client_id, owner: Owner::from_stored(user, provider), session_expiry_interval, will })
     }
 }
 

@@ -74,5 +74,6 @@ impl Shard {
             }
         }
         self.surrender_stable(turn);
+        self.answer_gifts(turn);
     }
 }

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
+use crate::broker::owner::Owner;
 use crate::broker::persistence::durability::Durability;
 use crate::codec::{ClientId, Message, PacketId, Qos, Will};
 use crate::routing::{SessionKey, Subscriber};
@@ -22,8 +23,8 @@ pub enum Record {
         key: SessionKey,
         /// Its Client Identifier.
         client_id: ClientId,
-        /// The verified user name of its client, by which its access rules are found after a restart.
-        user: Option<Arc<str>>,
+        /// Whose it is. By the user name, its access rules are found after a restart.
+        owner: Owner,
         /// In seconds; `u32::MAX`: never.
         session_expiry_interval: u32,
         /// Its Will Message.
@@ -44,6 +45,11 @@ pub enum Record {
     },
     /// A Session ended: all its records are deleted.
     SessionEnded {
+        /// The Session.
+        key: SessionKey,
+    },
+    /// A Session ended because its Client Identifier has another owner: only the messages in its queue are left, which become dead letters.
+    SessionReplaced {
         /// The Session.
         key: SessionKey,
     },
@@ -200,6 +206,7 @@ impl Record {
             Self::SessionOpened { .. }
             | Self::SessionDetached { .. }
             | Self::SessionEnded { .. }
+            | Self::SessionReplaced { .. }
             | Self::Subscribed { .. }
             | Self::Unsubscribed { .. }
             | Self::ReceivedReleased { .. }

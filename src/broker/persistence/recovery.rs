@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::broker::owner::Owner;
 use crate::broker::persistence::encode::{
     RecordKey, StoredDetached, StoredMessage, StoredSession, read_queued, read_subscriptions, received_packet_id,
 };
@@ -60,8 +61,8 @@ pub struct RecoveredSession {
     pub key: SessionKey,
     /// Its Client Identifier.
     pub client_id: ClientId,
-    /// The verified user name of its client.
-    pub user: Option<Arc<str>>,
+    /// Whose it is.
+    pub owner: Owner,
     /// In seconds; 0: it ended with its connection, and only its Will is left.
     pub session_expiry_interval: u32,
     /// When its connection ended; `None`: it was connected when the previous run ended.
@@ -237,7 +238,7 @@ impl Stored {
         Some(RecoveredSession {
             key,
             client_id: session.client_id,
-            user: session.user,
+            owner: session.owner,
             session_expiry_interval: detached.map_or(session.session_expiry_interval, |d| d.session_expiry_interval),
             detached_at: detached.map(|detached| detached.at),
             sent_until: detached.map_or(u64::MAX, |detached| detached.sent_until),

@@ -111,7 +111,7 @@ pub(in crate::broker) const fn reason(cause: &DropCause) -> DropReason {
 
 /// Whether a message that is dropped for this reason becomes a dead letter.
 pub(in crate::broker) const fn becomes_dead_letter(reason: DropReason) -> bool {
-    matches!(reason, DropReason::QueueFull | DropReason::Expired)
+    matches!(reason, DropReason::QueueFull | DropReason::Expired | DropReason::OwnerChanged)
 }
 
 impl Shard {
@@ -127,15 +127,38 @@ impl Shard {
         let Some(to) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
         let (key, reason) = (to.key, reason(cause));
         self.count_dropped(slot, key, reason, turn);
-        if !becomes_dead_letter(reason) || self.settings.dead_letter_topic.is_none() || !to.is_durable() {
-            return self.persist_done(slot, sequence, turn);
+        if !becomes_dead_letter(reason) || !self.add_dead_letter(&to, sequence, reason, turn) {
+            self.persist_done(slot, sequence, turn);
         }
-        match self.dead_letters.add(to, sequence, reason) {
-            Ok(()) => self.fetch_dead_letters(key, turn),
+    }
+
+    /// Reads a dropped message that is only in the store, to publish it to the dead letter topic. Returns `false` if it is not published.
+    pub(in crate::broker) fn add_dead_letter(
+        &mut self,
+        to: &Arc<Subscriber>,
+        sequence: u64,
+        reason: DropReason,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        if self.settings.dead_letter_topic.is_none() || !to.is_durable() {
+            return false;
+        }
+        match self.dead_letters.add(Arc::clone(to), sequence, reason) {
+            Ok(()) => {
+                self.fetch_dead_letters(to.key, turn);
+                true
+            }
             Err(TooManyDropped) => {
                 self.counters.dead_letters_lost += 1;
-                self.persist_done(slot, sequence, turn);
+                false
             }
+        }
+    }
+
+    /// Counts a dropped message of the Session of `to` that is not published to the dead letter topic, because there are too many.
+    pub(in crate::broker) fn lose_dead_letter(&mut self, to: &Subscriber) {
+        if self.settings.dead_letter_topic.is_some() && to.is_durable() {
+            self.counters.dead_letters_lost += 1;
         }
     }
 
@@ -162,7 +185,9 @@ impl Shard {
             }
             self.persist(Record::Done { key, sequence }, turn);
         }
-        self.dead_letters.end_fetch(key);
+        if self.dead_letters.end_fetch(key) {
+            self.persist(Record::SessionEnded { key }, turn);
+        }
         self.fetch_dead_letters(key, turn);
     }
 }

@@ -25,6 +25,8 @@ struct Dropped {
     messages: VecDeque<(u64, DropReason)>,
     /// Whether a batch is being read.
     is_fetching: bool,
+    /// Whether the Session has ended, and has only these records left.
+    has_ended: bool,
 }
 
 /// [`DROPPED_MAX`] messages of the Session are pending already.
@@ -43,6 +45,7 @@ impl PendingDeadLetters {
             to,
             messages: VecDeque::new(),
             is_fetching: false,
+            has_ended: false,
         });
         if dropped.messages.len() >= DROPPED_MAX {
             return Err(TooManyDropped);
@@ -66,13 +69,24 @@ impl PendingDeadLetters {
         Some((Arc::clone(&dropped.to), reason))
     }
 
-    /// Ends a batch after all its messages are taken, so that the next can be read.
-    pub(in crate::broker) fn end_fetch(&mut self, key: SessionKey) {
-        let Some(dropped) = self.sessions.get_mut(&key) else { return };
+    /// Notes that a Session has ended, and that its other records are deleted after its last message is taken.
+    pub(in crate::broker) fn end_session(&mut self, key: SessionKey) {
+        if let Some(dropped) = self.sessions.get_mut(&key) {
+            dropped.has_ended = true;
+        }
+    }
+
+    /// Ends a batch after all its messages are taken, so that the next can be read. Returns whether all records of the Session can be deleted
+    /// now: it has ended, and none is left.
+    pub(in crate::broker) fn end_fetch(&mut self, key: SessionKey) -> bool {
+        let Some(dropped) = self.sessions.get_mut(&key) else { return false };
         dropped.is_fetching = false;
-        if dropped.messages.is_empty() {
+        let is_done = dropped.messages.is_empty();
+        let has_ended = dropped.has_ended;
+        if is_done {
             self.sessions.remove(&key);
         }
+        is_done && has_ended
     }
 }
 

@@ -6,8 +6,10 @@ use crate::broker::counters::DropReason;
 use crate::broker::persistence::record::{Record, WillState};
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::report::SessionChange;
+use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
-use crate::routing::Location;
+use crate::routing::{Location, Subscriber};
+use crate::session::Unreceived;
 
 impl Shard {
     /// Records that the connection of the Session in `slot` has ended, with the time and the state of its Will.
@@ -54,16 +56,8 @@ impl Shard {
     /// Ends the Session in `slot`, which has no connection: removes its subscriptions, publishes its Will, moves messages of its Shared
     /// Subscriptions to other members, and counts its other messages as dropped.
     pub(in crate::broker) fn end_session(&mut self, slot: usize, turn: &mut Turn<'_>) {
-        let Some(subscriber) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
+        let Some((subscriber, entry)) = self.remove_ended(slot, turn) else { return };
         let key = subscriber.key;
-        self.shared.directory.remove(key);
-        self.publish_will(slot, turn);
-        let Some(entry) = self.sessions.remove(slot, &mut self.counters) else { return };
-        self.cancel_session_due(slot);
-        subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
-        self.wake_all_for(&subscriber, turn);
-        self.shared.directory.unclaim(&subscriber.client_id, entry.claim);
-        self.shared.session_ended();
         let mut lost = entry.session.queued().0 as u64;
         let stored = entry.stored;
         for (sequence, delivery) in entry.session.into_share_messages() {
@@ -77,4 +71,55 @@ impl Shard {
             self.persist(Record::SessionEnded { key }, turn);
         }
     }
+
+    /// Ends the Session in `slot`, which has no connection, because its Client Identifier has another owner now. As
+    /// [`end_session`](Self::end_session), but the lost messages of a durable Session are published to the dead letter topic.
+    pub(in crate::broker) fn end_session_of_others(&mut self, slot: usize, turn: &mut Turn<'_>) {
+        let Some((subscriber, entry)) = self.remove_ended(slot, turn) else { return };
+        let (key, stored) = (subscriber.key, entry.stored);
+        let mut lost = entry.session.queued().0 as u64;
+        let (mut letters, mut are_stored) = (0, false);
+        for Unreceived { sequence, delivery, is_movable } in entry.session.into_unreceived() {
+            if is_movable
+                && let Some(delivery) = delivery.clone()
+                && self.redirect(&subscriber, SequencedDelivery { sequence: Some(sequence), delivery }, turn)
+            {
+                lost = lost.saturating_sub(1);
+                continue;
+            }
+            letters += 1;
+            match delivery {
+                _ if letters > LETTERS_MAX => self.lose_dead_letter(&subscriber),
+                Some(delivery) => self.publish_dead_letter(&subscriber, DropReason::OwnerChanged, &delivery, turn),
+                None => are_stored |= self.add_dead_letter(&subscriber, sequence, DropReason::OwnerChanged, turn),
+            }
+        }
+        self.counters.dropped(DropReason::OwnerChanged, lost);
+        match (stored, are_stored) {
+            (false, _) => {}
+            (true, false) => _ = self.persist(Record::SessionEnded { key }, turn),
+            // Its messages are deleted when their dead letters are written.
+            (true, true) => {
+                self.dead_letters.end_session(key);
+                self.persist(Record::SessionReplaced { key }, turn);
+            }
+        }
+    }
+
+    /// Removes the Session in `slot`, which has ended, with its subscriptions, and publishes its Will.
+    fn remove_ended(&mut self, slot: usize, turn: &mut Turn<'_>) -> Option<(Arc<Subscriber>, SessionSlot)> {
+        let subscriber = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber))?;
+        self.shared.directory.remove(subscriber.key);
+        self.publish_will(slot, turn);
+        let entry = self.sessions.remove(slot, &mut self.counters)?;
+        self.cancel_session_due(slot);
+        subscriber.set_location(Location { shard: self.id, slot: Location::ENDED });
+        self.wake_all_for(&subscriber, turn);
+        self.shared.directory.unclaim(&subscriber.client_id, entry.claim);
+        self.shared.session_ended();
+        Some((subscriber, entry))
+    }
 }
+
+/// The dead letters of one Session that ends. More would hold up the shard; they are counted as lost.
+const LETTERS_MAX: usize = 10_000;

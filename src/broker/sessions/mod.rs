@@ -2,6 +2,7 @@
 
 pub(super) mod drive;
 pub(super) mod expiry;
+pub(super) mod give;
 pub(super) mod load;
 pub(super) mod restore;
 pub(super) mod slot;

@@ -53,10 +53,10 @@ impl Shard {
         actions: &mut Vec<Action>,
     ) {
         let turn = &mut Turn { now, actions };
-        let RecoveredSession { key, client_id, session_expiry_interval, detached_at, will, .. } = recovered;
+        let RecoveredSession { key, client_id, owner, session_expiry_interval, detached_at, will, .. } = recovered;
         // Restored Sessions are admitted even if `sessions_max` is lower now.
         self.shared.admit_session(usize::MAX);
-        let (claim, _) = self.shared.directory.claim(&client_id, self.id);
+        let claim = self.shared.directory.restore(&client_id, self.id, &owner);
         let arriving = Location { shard: self.id, slot: Location::ARRIVING };
         let subscriber = Arc::new(Subscriber::new(key, client_id, arriving, access));
         subscriber.set_durable(session_expiry_interval > 0);
@@ -77,6 +77,7 @@ impl Shard {
         let terms = SubscriptionTerms { strategy: self.settings.share_strategy, subscriptions_max: usize::MAX };
         self.shared.directory.subscribe(&subscriber, &subscriptions, terms);
         let entry = SessionSlot {
+            owner,
             session_expiry_interval,
             detached_at: since,
             will: will.map(Box::new),

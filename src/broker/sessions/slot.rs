@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use crate::broker::directory::claim::Claim;
 use crate::broker::ids::ConnectionId;
+use crate::broker::owner::Owner;
 use crate::broker::publish::refusal::Refusal;
 use crate::broker::retained::replay::Replays;
 use crate::codec::Will;
@@ -18,6 +19,8 @@ pub(in crate::broker) struct SessionSlot {
     pub(in crate::broker) connection: Option<ConnectionId>,
     /// The claim by which this shard has the Session.
     pub(in crate::broker) claim: Claim,
+    /// Whose it is.
+    pub(in crate::broker) owner: Owner,
     /// In seconds; 0: it ends with its connection; `u32::MAX`: never.
     pub(in crate::broker) session_expiry_interval: u32,
     /// When its last connection ended.
@@ -48,6 +51,7 @@ impl SessionSlot {
             subscriber,
             connection: None,
             claim,
+            owner: Owner::Anonymous,
             session_expiry_interval: 0,
             detached_at: Timestamp::default(),
             will: None,

@@ -222,6 +222,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::broker::directory::claim::Takes;
+    use crate::broker::owner::Owner;
     use crate::codec::{ClientId, Connect, Message, ProtocolVersion, Qos};
     use crate::routing::Access;
     use crate::session::{Delivery, DeliveryPlace, Limits, QueueHead, Session};
@@ -258,6 +260,7 @@ mod tests {
             connect: Connect::new(ProtocolVersion::V5, "c", true),
             client_id,
             assigned: false,
+            owner: Owner::Anonymous,
             authentication_data: None,
         })
     }
@@ -265,7 +268,7 @@ mod tests {
     const CONNECTION: ConnectionId = ConnectionId { slot: 0, generation: 1 };
 
     fn claimant(claim: u64) -> Claimant {
-        Claimant { claim: Claim(claim), shard: HERE, clean_start: false }
+        Claimant { claim: Claim(claim), shard: HERE, takes: Takes::Session }
     }
 
     #[test]

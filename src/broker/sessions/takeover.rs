@@ -7,7 +7,7 @@
 use crate::broker::action::Action;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::establish::GrantedClaim;
-use crate::broker::directory::claim::{Claim, Claimant, Holder};
+use crate::broker::directory::claim::{Claim, Claimant, Holder, Takes};
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::report::{ClientLabel, SessionChange};
 use crate::broker::sessions::slot::SessionSlot;
@@ -41,7 +41,7 @@ impl Shard {
         if let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) {
             self.counters.sessions_taken_over += 1;
             self.report_session(slot, SessionChange::TakenOver, turn);
-            let ending = Ending::taken_over(claimant.clean_start);
+            let ending = Ending::taken_over(claimant.takes.ends_session());
             self.end_connection(id, ending, turn); // [MQTT-3.1.4-3]
         }
         // A Will or an expiry that is due, but whose timer has not been handled yet, precedes the new connection. [MQTT-3.1.3-9]
@@ -50,8 +50,8 @@ impl Shard {
         let Some(entry) = self.sessions.get(slot).filter(|entry| entry.claim == prior) else {
             return self.surrender(claimant, None, turn);
         };
-        if claimant.clean_start {
-            return self.end_for_clean_start(claimant, slot, turn);
+        if claimant.takes.ends_session() {
+            return self.end_for_claimant(claimant, slot, turn);
         }
         if !self.pipeline.is_stable(entry.last_ticket) {
             return self.sessions.delay_departure(entry.last_ticket, prior, claimant);
@@ -60,13 +60,18 @@ impl Shard {
         self.surrender(claimant, entry, turn);
     }
 
-    /// Ends the Session in `slot` for a CONNECT with Clean Start. CONNACK confirms the end, so the record of the end must be stable
-    /// first. [MQTT-3.1.2-4]
-    fn end_for_clean_start(&mut self, claimant: Claimant, slot: usize, turn: &mut Turn<'_>) {
+    /// Ends the Session in `slot` for a CONNECT with Clean Start, or of another owner. CONNACK confirms the end, so the record of the end
+    /// must be stable first. [MQTT-3.1.2-4]
+    fn end_for_claimant(&mut self, claimant: Claimant, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let (prior, is_stored) = (entry.claim, entry.stored);
-        self.report_session(slot, SessionChange::Ended { cause: "CONNECT with Clean Start" }, turn);
-        self.end_session(slot, turn);
+        if claimant.takes == Takes::NothingOfOthers {
+            self.report_session(slot, SessionChange::Ended { cause: "CONNECT of a verified user" }, turn);
+            self.end_session_of_others(slot, turn);
+        } else {
+            self.report_session(slot, SessionChange::Ended { cause: "CONNECT with Clean Start" }, turn);
+            self.end_session(slot, turn);
+        }
         if is_stored && self.pipeline.unstable() > 0 {
             self.sessions.delay_departure(self.pipeline.last(), prior, claimant);
         } else {
@@ -126,7 +131,7 @@ impl Shard {
             // The connection has closed meanwhile: the Session is kept for the next CONNECT.
             PendingClaim::Waiting { connecting, .. } => match session {
                 Some(mut entry) => {
-                    entry.claim = claim;
+                    (entry.claim, entry.owner) = (claim, connecting.owner);
                     let slot = self.insert_session(*entry);
                     self.schedule_session(slot);
                 }
@@ -143,10 +148,10 @@ impl Shard {
     /// Passes a Session that has just arrived on to a later claimant.
     fn pass_on(&mut self, claim: Claim, claimant: Claimant, session: Option<Box<SessionSlot>>, turn: &mut Turn<'_>) {
         match session {
-            Some(mut entry) if claimant.clean_start => {
+            Some(mut entry) if claimant.takes.ends_session() => {
                 entry.claim = claim;
                 let slot = self.insert_session(*entry);
-                self.end_for_clean_start(claimant, slot, turn);
+                self.end_for_claimant(claimant, slot, turn);
             }
             session => self.surrender(claimant, session, turn),
         }

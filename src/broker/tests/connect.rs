@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
-use crate::broker::{AuthenticationOutcome, Durability, DurabilityRule};
+use crate::broker::{AnonymousSessions, AuthenticationOutcome, Durability, DurabilityRule, VerifiedUser};
 use crate::codec::{ClientPacket, Connack, Connect, ProtocolVersion, Qos, ServerPacket};
 use crate::routing::Access;
 use crate::topic::TopicFilter;
@@ -188,6 +188,7 @@ fn connack_explains_the_user_the_store_and_the_queue() {
     settings.durability = Durability::Crash;
     let rule = |filter: &str, level| DurabilityRule { topic_filter: TopicFilter::new(filter.into()).unwrap(), level };
     settings.durability_rules = vec![rule("a/#", Durability::None), rule("b/#", Durability::PowerLoss)];
+    settings.anonymous_sessions = AnonymousSessions::Adopt;
     let mut harness = Harness::with(1, settings);
     let client = harness.connect(durable("a"));
     harness.run(client, [subscribe("t", Q1)]);
@@ -202,7 +203,7 @@ fn connack_explains_the_user_the_store_and_the_queue() {
     let outcome = AuthenticationOutcome::Granted {
         access: Arc::new(Access::everything()),
         user: None,
-        verified_user: Some(user),
+        verified_user: Some(VerifiedUser { provider: "password".into(), name: user }),
         authentication_data: None,
     };
     let (_, _request) = harness.requests.pop_front().unwrap();

@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::broker::{Durability, QueueOverflow, Settings};
+use crate::broker::{AnonymousSessions, Durability, QueueOverflow, Settings};
 use crate::codec::Qos;
 use crate::routing::ShareStrategy;
 
@@ -32,6 +32,7 @@ pub(in crate::broker) fn settings() -> Settings {
         connect_timeout: Duration::from_secs(10),
         client_id_length_max: 64,
         assigned_client_id_prefix: "auto-".into(),
+        anonymous_sessions: AnonymousSessions::End,
         validate_payload_format: true,
         share_strategy: ShareStrategy::RoundRobin,
         response_information: None,

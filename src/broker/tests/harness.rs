@@ -15,7 +15,7 @@ use crate::broker::publish::blocked::WaitsFor;
 use crate::broker::timers::Timer;
 use crate::broker::{
     Action, Answer, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Fetch, Peer, QueryId, Record,
-    RecordBytes, RecordKey, Recovered, Recovery, Report, Settings, Shard, ShardMessage, Shared, Ticket,
+    RecordBytes, RecordKey, Recovered, Recovery, Report, Settings, Shard, ShardMessage, Shared, Ticket, VerifiedUser,
 };
 use crate::codec::{AnswerTerms, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
 use crate::routing::{Access, RetainedLimits, ShardId};
@@ -29,6 +29,8 @@ pub(super) struct Harness {
     pub(super) store_answers: bool,
     /// The access that each CONNECT is granted; `None`: the test answers the request.
     pub(super) granted: Option<Access>,
+    /// Whether a User Name `name` is verified by the provider `password`, and `provider:name` by that provider.
+    pub(super) verifies: bool,
     pub(super) forwards: bool,
     pub(super) store_reads: bool,
     /// Whether the store fails to read bodies.
@@ -82,13 +84,14 @@ impl Harness {
         let settings = Arc::new(settings);
         let shard = |number| {
             let id = ShardId(u16::try_from(number).unwrap());
-            Shard::new(id, Arc::clone(&settings), Arc::clone(&shared), 7)
+            Shard::new(id, Arc::clone(&settings), Arc::clone(&shared), [7; 32])
         };
         Self {
             now: Timestamp(1_000_000),
             shards: (0..shards).map(shard).collect(),
             store_answers: true,
             granted: Some(Access::everything()),
+            verifies: false,
             forwards: true,
             store_reads: true,
             damaged: false,
@@ -113,6 +116,7 @@ impl Harness {
     fn restarted(&self, records: usize, settings: Settings) -> Self {
         let mut next = Self::with(self.shards.len(), settings);
         next.now = self.now;
+        next.verifies = self.verifies;
         next.records = self.records[..records].to_vec();
         let Recovered { sessions, retained, retained_gone, unreadable, .. } = recovered(&next.records);
         assert_eq!(unreadable, 0);
@@ -244,8 +248,15 @@ impl Harness {
 
     /// Grants the oldest authentication request.
     pub(super) fn grant(&mut self, access: Access, data: Option<&'static str>) {
-        let (client, _) = self.requests.pop_front().unwrap();
-        self.answer(client, granted(access, data));
+        let (client, request) = self.requests.pop_front().unwrap();
+        let mut outcome = granted(access, data);
+        if let AuthenticationOutcome::Granted { verified_user, .. } = &mut outcome
+            && let Some(name) = request.user_name.filter(|_| self.verifies)
+        {
+            let (provider, name) = name.split_once(':').unwrap_or(("password", &name));
+            *verified_user = Some(VerifiedUser { provider: provider.into(), name: name.into() });
+        }
+        self.answer(client, outcome);
     }
 
     pub(super) fn answer(&mut self, client: Client, outcome: AuthenticationOutcome) {

@@ -21,6 +21,7 @@ mod keep_alive;
 mod limits;
 mod message_identity;
 mod overflow;
+mod owners;
 mod packets;
 mod properties;
 mod publish_in;

@@ -38,6 +38,7 @@ events! {
     ClientConnected "client_connected" INFO Client ["clean_start" "session_present" "keep_alive"]
     ClientDisconnected "client_disconnected" INFO Client ["reason_code" "reason"]
     ClientRefused "client_refused" WARN Client ["reason_code" "reason"]
+    SessionOwnerChanged "session_owner_changed" INFO Client ["owner" "previous_owner" "reason"]
     PacketDenied "packet_denied" WARN Client ["packet" "topic" "reason_code" "rule"]
     MessagesDropped "messages_dropped" WARN Client ["reason"]
     MessageUnreadable "message_unreadable" ERROR Client ["sequence" "reason"]

@@ -10,7 +10,9 @@ use bytes::BytesMut;
 pub(in crate::server) use tasks::ClosedConnection;
 
 use crate::auth;
-use crate::broker::{Action, AuthenticationRequest, ConnectionId, Detail, Event, RecoveredSession, Shard, Shared};
+use crate::broker::{
+    Action, AuthenticationRequest, ConnectionId, Detail, Event, Query, RecoveredSession, Shard, Shared,
+};
 use crate::codec::{ServerPacket, encode};
 use crate::routing::{Access, SessionKey, ShardId};
 use crate::server::authentication;
@@ -232,7 +234,11 @@ impl Driver {
             Mail::AccessReloaded => self.renew_access(),
             Mail::LogReloaded(detail) => self.set_detail(*detail),
             Mail::Query(request) => {
-                let QueryRequest { query, responder } = *request;
+                let QueryRequest { mut query, responder } = *request;
+                if let Query::Give(gift) = &mut query {
+                    let user = gift.owner.user().map(|user| &**user);
+                    gift.access = Some(self.authentication.access(&gift.client_id, user));
+                }
                 let id = self.queries.add(responder);
                 self.handle(Event::Query(id, Box::new(query)));
             }

@@ -41,7 +41,7 @@ impl Broker {
         let shared = Arc::new(Shared::new(1, settings::retained_limits(config)));
         let parts = Parts {
             id: ShardId(0),
-            shard: Shard::new(ShardId(0), Arc::new(settings::broker_settings(config)), Arc::clone(&shared), 1),
+            shard: Shard::new(ShardId(0), Arc::new(settings::broker_settings(config)), Arc::clone(&shared), [1; 32]),
             shared,
             clock: Clock::start(Timestamp::default()),
             write_timeout: config.limits.write_timeout,
