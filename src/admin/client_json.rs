@@ -18,6 +18,7 @@ pub(super) struct ClientJson {
     queued_messages: usize,
     queued_bytes: usize,
     in_flight_messages: u32,
+    not_authorized_messages: u64,
 }
 
 #[derive(Serialize)]
@@ -57,6 +58,7 @@ impl From<ClientView> for ClientJson {
             queued_messages: view.queued_messages,
             queued_bytes: view.queued_bytes,
             in_flight_messages: view.in_flight_messages,
+            not_authorized_messages: view.not_authorized_messages,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::password_file::Fingerprint;
 use crate::codec::{ClientId, ReasonCode};
 use crate::routing::Access;
 
@@ -76,6 +77,8 @@ pub struct Decision {
     pub user: Option<Arc<str>>,
     /// Whether `user` was verified. Only a verified user owns a Session and has user-specific access rules.
     pub is_verified: bool,
+    /// The line of the password file that verified it; `None`: another proof, or none.
+    pub password: Option<Fingerprint>,
     /// The topics that the client may publish to and receive from.
     pub access: Arc<Access>,
     /// The last Authentication Data of an enhanced authentication, for CONNACK or AUTH.
@@ -101,11 +104,11 @@ impl Refusal {
 impl Decision {
     /// A client that was verified as `user`.
     pub(super) fn verified(user: Arc<str>, access: Arc<Access>) -> Self {
-        Self { user: Some(user), is_verified: true, access, authentication_data: None }
+        Self { user: Some(user), is_verified: true, password: None, access, authentication_data: None }
     }
 
     /// An anonymous client, which may have sent a name that was not verified.
     pub(super) fn anonymous(user: Option<Arc<str>>, access: Arc<Access>) -> Self {
-        Self { user, is_verified: false, access, authentication_data: None }
+        Self { user, is_verified: false, password: None, access, authentication_data: None }
     }
 }

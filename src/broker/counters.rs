@@ -79,11 +79,13 @@ pub enum DropReason {
     WillRefused = 7,
     /// The store could not read it before it was sent (QoS 1 and 2).
     Unreadable = 8,
+    /// The receiver may not receive it any more, or the client may not publish its Will any more.
+    NotAuthorized = 9,
 }
 
 impl DropReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::QueueFull,
         Self::SlowReceiver,
         Self::NotConnected,
@@ -93,6 +95,7 @@ impl DropReason {
         Self::RetainedFull,
         Self::WillRefused,
         Self::Unreadable,
+        Self::NotAuthorized,
     ];
 
     /// Its name in metrics and log lines.
@@ -107,6 +110,7 @@ impl DropReason {
             Self::RetainedFull => "retained_full",
             Self::WillRefused => "will_refused",
             Self::Unreadable => "unreadable",
+            Self::NotAuthorized => "not_authorized",
         }
     }
 }

@@ -16,6 +16,8 @@ pub struct Security {
     pub password_file: Option<PathBuf>,
     /// File with access rules, in mosquitto's ACL syntax. Read again on SIGHUP.
     pub acl_file: Option<PathBuf>,
+    /// What happens to the connections of a user whose password has changed in the password file.
+    pub on_password_change: OnPasswordChange,
 }
 
 impl Default for Security {
@@ -27,6 +29,8 @@ impl Default for Security {
             password_file: None,
             // Without a file, every accepted client may publish and subscribe to everything.
             acl_file: None,
+            // A password is changed because somebody else may know it.
+            on_password_change: OnPasswordChange::Close,
         }
     }
 }
@@ -40,6 +44,16 @@ pub enum AllowAnonymous {
     Always,
     /// No client.
     Never,
+}
+
+/// What a reload does with the connections of a user whose password has changed: `"close"` or `"keep"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnPasswordChange {
+    /// They end with 0x87 Not authorized.
+    Close,
+    /// They stay until they end.
+    Keep,
 }
 
 impl Security {

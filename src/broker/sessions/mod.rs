@@ -4,6 +4,7 @@ pub(super) mod drive;
 pub(super) mod expiry;
 pub(super) mod load;
 pub(super) mod restore;
+pub(super) mod rights;
 pub(super) mod slot;
 pub(super) mod table;
 pub(super) mod takeover;

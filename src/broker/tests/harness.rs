@@ -29,6 +29,8 @@ pub(super) struct Harness {
     pub(super) store_answers: bool,
     /// The access that each CONNECT is granted; `None`: the test answers the request.
     pub(super) granted: Option<Access>,
+    /// The access of each Session that is restored.
+    pub(super) restored_access: Access,
     pub(super) forwards: bool,
     pub(super) store_reads: bool,
     /// Whether the store fails to read bodies.
@@ -89,6 +91,7 @@ impl Harness {
             shards: (0..shards).map(shard).collect(),
             store_answers: true,
             granted: Some(Access::everything()),
+            restored_access: Access::everything(),
             forwards: true,
             store_reads: true,
             damaged: false,
@@ -120,7 +123,7 @@ impl Harness {
         assert!(next.shards[0].shared.restore(retained, retained_gone, keys).is_empty());
         let mut actions = Vec::new();
         for session in sessions {
-            next.shards[0].restore(next.now, session, Arc::new(Access::everything()), &mut actions);
+            next.shards[0].restore(next.now, session, Arc::new(self.restored_access.clone()), &mut actions);
         }
         for action in actions {
             next.perform(0, action, &mut Vec::new());
