@@ -19,6 +19,7 @@ pub(super) struct ClientJson {
     queued_messages: usize,
     queued_bytes: usize,
     in_flight_messages: u32,
+    not_authorized_messages: u64,
 }
 
 /// Whose the Session is. `user` is `null` for anonymous clients; then `provider` is `anonymous`. `provider` is `null` if it is not known yet.
@@ -66,6 +67,7 @@ impl From<ClientView> for ClientJson {
             queued_messages: view.queued_messages,
             queued_bytes: view.queued_bytes,
             in_flight_messages: view.in_flight_messages,
+            not_authorized_messages: view.not_authorized_messages,
         }
     }
 }

@@ -1,4 +1,5 @@
-use std::sync::Arc;
+use std::hash::RandomState;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -8,11 +9,11 @@ use super::certificate::CertificateProvider;
 use super::chain::Chain;
 use super::error::AuthError;
 use super::password::PasswordProvider;
-use super::password_file::PasswordFile;
+use super::password_file::{Fingerprint, PasswordFile};
 use super::provider::{Provider, Request, Verdict};
 use super::rules::Rules;
 use crate::codec::ClientId;
-use crate::config::{Listener, Security};
+use crate::config::{Listener, OnPasswordChange, Security};
 use crate::routing::Access;
 
 /// Authenticates clients. Its files can be reloaded while it is in use.
@@ -20,7 +21,31 @@ use crate::routing::Access;
 pub struct Authenticator {
     security: Security,
     allowed_anonymous: AllowedAnonymous,
+    /// The key of all fingerprints, the same for every load.
+    key: RandomState,
+    /// Whether a listener takes user names from certificates.
+    trusts_certificates: bool,
     loaded: ArcSwap<Loaded>,
+    /// Held during a reload: of two at once, the later one reads the files after the earlier one has applied them.
+    reloading: Mutex<()>,
+}
+
+#[cfg(test)]
+impl Generation {
+    pub(super) const fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// What the current files say about a client that was accepted before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Renewal {
+    /// It stays connected, with this access.
+    Stays(Arc<Access>),
+    /// The password file doesn't have its user any more. Its Session has this access.
+    UserRemoved(Arc<Access>),
+    /// Its user has another password, and `on_password_change` is `close`. Its Session has this access.
+    PasswordChanged(Arc<Access>),
 }
 
 /// Identifies one load of the files. A reload creates the next generation.
@@ -32,6 +57,8 @@ pub struct Generation(u64);
 struct Loaded {
     generation: Generation,
     chain: Chain,
+    /// `None`: no password file is set.
+    passwords: Option<Arc<PasswordFile>>,
     rules: Arc<Rules>,
     notes: Vec<String>,
 }
@@ -40,14 +67,24 @@ impl Authenticator {
     /// Reads the files for the first time. An invalid line is an error.
     pub fn new(security: &Security, listeners: &[Listener]) -> Result<Self, AuthError> {
         let allowed_anonymous = AllowedAnonymous::new(security, listeners);
-        let loaded = Loaded::read(security, &allowed_anonymous, Generation(0))?;
-        Ok(Self { security: security.clone(), allowed_anonymous, loaded: ArcSwap::from_pointee(loaded) })
+        let key = RandomState::new();
+        let loaded = Loaded::read(security, &allowed_anonymous, &key, Generation(0))?;
+        let is_named = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.identity_as_user_name);
+        Ok(Self {
+            security: security.clone(),
+            allowed_anonymous,
+            key,
+            trusts_certificates: listeners.iter().any(is_named),
+            loaded: ArcSwap::from_pointee(loaded),
+            reloading: Mutex::new(()),
+        })
     }
 
     /// Reads the files again, and starts a new generation. After an error, the previous contents stay in force.
     pub fn reload(&self) -> Result<(), AuthError> {
+        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let next = Generation(self.generation().0 + 1);
-        let loaded = Loaded::read(&self.security, &self.allowed_anonymous, next)?;
+        let loaded = Loaded::read(&self.security, &self.allowed_anonymous, &self.key, next)?;
         self.loaded.store(loaded.into());
         Ok(())
     }
@@ -73,9 +110,32 @@ impl Authenticator {
         self.loaded.load().chain.authenticate_at_once(request)
     }
 
-    /// The access rights of an authenticated client by the current rules. `user` is its name if that was verified.
+    /// The access rights by the current files of a client that was accepted before, perhaps in an earlier run. `user` is its name if that
+    /// was verified. A user that no provider can verify any more has none.
     pub fn access(&self, client_id: &ClientId, user: Option<&str>) -> Arc<Access> {
-        self.loaded.load().rules.access(client_id, user)
+        let loaded = self.loaded.load();
+        let is_unknown = |user| loaded.passwords.as_ref().is_some_and(|file| !file.has_user(user));
+        if !self.trusts_certificates && user.is_some_and(is_unknown) {
+            return loaded.rules.nothing();
+        }
+        loaded.rules.access(client_id, user)
+    }
+
+    /// What the current files say about a connected client. `user` is its name if that was verified, and `password` the line of the
+    /// password file by which.
+    pub fn renew(&self, client_id: &ClientId, user: Option<&str>, password: Option<Fingerprint>) -> Renewal {
+        let (Some(user), Some(password)) = (user, password) else {
+            return Renewal::Stays(self.loaded.load().rules.access(client_id, user));
+        };
+        let loaded = self.loaded.load();
+        let current = loaded.passwords.as_ref().and_then(|file| file.fingerprint(user, &self.key));
+        match current {
+            None => Renewal::UserRemoved(loaded.rules.nothing()),
+            Some(current) if current != password && self.security.on_password_change == OnPasswordChange::Close => {
+                Renewal::PasswordChanged(loaded.rules.access(client_id, Some(user)))
+            }
+            Some(_) => Renewal::Stays(loaded.rules.access(client_id, Some(user))),
+        }
     }
 }
 
@@ -84,12 +144,13 @@ impl Loaded {
     fn read(
         security: &Security,
         allowed_anonymous: &AllowedAnonymous,
+        key: &RandomState,
         generation: Generation,
     ) -> Result<Self, AuthError> {
-        let passwords = security.password_file.as_deref().map(PasswordFile::read).transpose()?;
+        let passwords = security.password_file.as_deref().map(PasswordFile::read).transpose()?.map(Arc::new);
         let acl = security.acl_file.as_deref().map(AclFile::read).transpose()?;
         let mut notes = Vec::new();
-        if let (Some(path), Some(false)) = (&security.password_file, passwords.as_ref().map(PasswordFile::has_users)) {
+        if let (Some(path), Some(false)) = (&security.password_file, passwords.as_ref().map(|file| file.has_users())) {
             notes.push(format!("{}: has no users: no client can log in with a password", path.display()));
         }
         if let (Some(path), Some(false)) = (&security.acl_file, acl.as_ref().map(AclFile::has_rules)) {
@@ -97,10 +158,11 @@ impl Loaded {
         }
         let rules = Arc::new(Rules::new(acl));
         let mut providers: Vec<Box<dyn Provider>> = vec![Box::new(CertificateProvider::new(Arc::clone(&rules)))];
-        if let Some(passwords) = passwords {
-            providers.push(Box::new(PasswordProvider::new(passwords, Arc::clone(&rules))));
+        if let Some(passwords) = &passwords {
+            let provider = PasswordProvider::new(Arc::clone(passwords), key.clone(), Arc::clone(&rules));
+            providers.push(Box::new(provider));
         }
         providers.push(Box::new(AnonymousProvider::new(allowed_anonymous.clone(), Arc::clone(&rules))));
-        Ok(Self { generation, chain: Chain::new(providers), rules, notes })
+        Ok(Self { generation, chain: Chain::new(providers), passwords, rules, notes })
     }
 }

@@ -30,9 +30,10 @@ mod pool;
 mod provider;
 mod rules;
 
-pub use authenticator::{Authenticator, Generation};
+pub use authenticator::{Authenticator, Generation, Renewal};
 pub use error::{AclCause, AuthError, PasswordCause};
 pub use password_edit::{EditError, Existing, remove_user, set_password};
+pub use password_file::Fingerprint;
 pub use pool::{Answer, Pool};
 pub use provider::{Cost, Decision, Provider, Refusal, Request, Verdict};
 

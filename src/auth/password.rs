@@ -1,6 +1,7 @@
+use std::hash::RandomState;
 use std::sync::Arc;
 
-use super::password_file::{Mismatch, PasswordFile};
+use super::password_file::{Fingerprint, Mismatch, PasswordFile};
 use super::provider::{Cost, Decision, Provider, Refusal, Request, Verdict};
 use super::rules::Rules;
 use crate::codec::ReasonCode;
@@ -8,13 +9,19 @@ use crate::codec::ReasonCode;
 /// Verifies user names and passwords with the password file. Abstains only for clients without a user name.
 #[derive(Debug)]
 pub(super) struct PasswordProvider {
-    file: PasswordFile,
+    file: Arc<PasswordFile>,
+    key: RandomState,
     rules: Arc<Rules>,
 }
 
 impl PasswordProvider {
-    pub(super) fn new(file: PasswordFile, rules: Arc<Rules>) -> Self {
-        Self { file, rules }
+    /// `key` is that of the [`Fingerprint`]s.
+    pub(super) fn new(file: Arc<PasswordFile>, key: RandomState, rules: Arc<Rules>) -> Self {
+        Self { file, key, rules }
+    }
+
+    fn fingerprint(&self, user: &str) -> Option<Fingerprint> {
+        self.file.fingerprint(user, &self.key)
     }
 }
 
@@ -25,7 +32,8 @@ impl Provider for PasswordProvider {
         Some(match self.file.verify(user, password) {
             Ok(()) => {
                 let access = self.rules.access(&request.client_id, Some(user));
-                Verdict::Accept(Decision::verified("password", user.into(), access))
+                let decision = Decision::verified("password", user.into(), access);
+                Verdict::Accept(Decision { password: self.fingerprint(user), ..decision })
             }
             Err(Mismatch::UnknownUser) => Verdict::Refuse(UNKNOWN_USER),
             Err(Mismatch::WrongPassword) => Verdict::Refuse(WRONG_PASSWORD),

@@ -21,8 +21,13 @@ pub(super) struct PasswordFile {
     decoys: RandomState,
 }
 
+/// Identifies a line of the password file within one run of the broker: a hash of it under a key that never leaves the process. It tells
+/// nothing about the password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(u64);
+
 /// A password hash of the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum StoredHash {
     /// Argon2id in the PHC format, which names its own parameters.
     Argon2id(String),
@@ -59,6 +64,17 @@ impl PasswordFile {
             }
         }
         Ok(Self { users, decoys: RandomState::new() })
+    }
+
+    /// The fingerprint of the line of `user` under `key`; `None`: the file doesn't have the user.
+    pub(super) fn fingerprint(&self, user: &str, key: &RandomState) -> Option<Fingerprint> {
+        let place = self.users.binary_search_by(|(known, _)| known.as_str().cmp(user)).ok()?;
+        self.users.get(place).map(|(_, hash)| Fingerprint(key.hash_one(hash)))
+    }
+
+    /// Whether the file has `user`.
+    pub(super) fn has_user(&self, user: &str) -> bool {
+        self.users.binary_search_by(|(known, _)| known.as_str().cmp(user)).is_ok()
     }
 
     /// Whether the file has any user.

@@ -4,8 +4,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::authenticator::{Authenticator, Generation};
+use super::authenticator::{Authenticator, Generation, Renewal};
 use super::error::AuthError;
+use super::password_file::Fingerprint;
 use super::provider::{Refusal, Request, Verdict};
 use crate::codec::{ClientId, ReasonCode};
 use crate::routing::Access;
@@ -70,9 +71,14 @@ impl Pool {
         if answer.generation == self.authenticator.generation() { Ok(answer.verdict) } else { Err(answer.request) }
     }
 
-    /// The access rights of an authenticated client by the current rules. `user` is its name if that was verified.
+    /// The access rights of a client that was accepted before: see [`Authenticator::access`].
     pub fn access(&self, client_id: &ClientId, user: Option<&str>) -> Arc<Access> {
         self.authenticator.access(client_id, user)
+    }
+
+    /// What the current files say about a connected client: see [`Authenticator::renew`].
+    pub fn renew(&self, client_id: &ClientId, user: Option<&str>, password: Option<Fingerprint>) -> Renewal {
+        self.authenticator.renew(client_id, user, password)
     }
 
     /// What an operator should know about the files: see [`Authenticator::notes`].

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::password_file::Fingerprint;
 use crate::codec::{ClientId, ReasonCode};
 use crate::routing::Access;
 
@@ -78,6 +79,8 @@ pub struct Decision {
     pub is_verified: bool,
     /// The name of the provider that decided. A user is the same only if the same provider verified it.
     pub provider: &'static str,
+    /// The line of the password file that verified it; `None`: another proof, or none.
+    pub password: Option<Fingerprint>,
     /// The topics that the client may publish to and receive from.
     pub access: Arc<Access>,
     /// The last Authentication Data of an enhanced authentication, for CONNACK or AUTH.
@@ -103,11 +106,11 @@ impl Refusal {
 impl Decision {
     /// A client that `provider` verified as `user`.
     pub(super) fn verified(provider: &'static str, user: Arc<str>, access: Arc<Access>) -> Self {
-        Self { user: Some(user), is_verified: true, provider, access, authentication_data: None }
+        Self { user: Some(user), is_verified: true, provider, password: None, access, authentication_data: None }
     }
 
     /// An anonymous client, which may have sent a name that was not verified.
     pub(super) fn anonymous(user: Option<Arc<str>>, access: Arc<Access>) -> Self {
-        Self { user, is_verified: false, provider: "anonymous", access, authentication_data: None }
+        Self { user, is_verified: false, provider: "anonymous", password: None, access, authentication_data: None }
     }
 }

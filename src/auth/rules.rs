@@ -10,12 +10,19 @@ pub(super) struct Rules {
     acl: Option<AclFile>,
     /// One allocation for all clients that may do everything.
     everything: Arc<Access>,
+    /// One allocation for all clients that may do nothing.
+    nothing: Arc<Access>,
 }
 
 impl Rules {
     /// The rules of an ACL file; without one every client may do everything.
     pub(super) fn new(acl: Option<AclFile>) -> Self {
-        Self { acl, everything: Arc::new(Access::everything()) }
+        Self { acl, everything: Arc::new(Access::everything()), nothing: Arc::new(Access::new(Vec::new())) }
+    }
+
+    /// The access rights of a user that no longer exists.
+    pub(super) fn nothing(&self) -> Arc<Access> {
+        Arc::clone(&self.nothing)
     }
 
     /// The access rights of a client. `user` is its user name if that was verified.

@@ -10,7 +10,7 @@ use super::chain::UNKNOWN_METHOD;
 use super::password::{MISSING_PASSWORD, UNKNOWN_USER, WRONG_PASSWORD};
 use super::*;
 use crate::codec::{ClientId, ReasonCode};
-use crate::config::{AllowAnonymous, Listener, Security};
+use crate::config::{AllowAnonymous, Listener, OnPasswordChange, Security};
 use crate::routing::Access;
 
 /// User `alice` with the password `sesam`.
@@ -47,12 +47,8 @@ fn authenticator(allow_anonymous: AllowAnonymous, passwords: Option<&str>) -> Au
     let (acl_file, password_file) = (file(ACL), passwords.map(file));
     let path = |file: &tempfile::TempPath| Some(PathBuf::from(&**file));
     let password_file_path = password_file.as_ref().and_then(path);
-    let security = Security {
-        allow_anonymous,
-        password_file: password_file_path,
-        acl_file: path(&acl_file),
-        ..Security::default()
-    };
+    let (password_file, acl_file_path) = (password_file_path, path(&acl_file));
+    let security = Security { allow_anonymous, password_file, acl_file: acl_file_path, ..Security::default() };
     let listener = |name: &str, allow_anonymous| Listener {
         name: Some(name.to_owned()),
         allow_anonymous: Some(allow_anonymous),
@@ -180,7 +176,10 @@ fn a_reload_applies_a_valid_file_and_ignores_an_invalid_one() {
     let security = Security { password_file: Some(passwords.to_path_buf()), ..Security::default() };
     let authenticator = Authenticator::new(&security, &[]).unwrap();
     let accepted = Verdict::Accept(Decision::verified("password", "alice".into(), Arc::new(Access::everything())));
-    let verdict = || authenticator.authenticate(&alice(b"sesam")).0;
+    let verdict = || match authenticator.authenticate(&alice(b"sesam")).0 {
+        Verdict::Accept(decision) => Verdict::Accept(Decision { password: None, ..decision }),
+        other @ (Verdict::Continue { .. } | Verdict::Refuse(_)) => other,
+    };
     let first = authenticator.generation();
     assert_eq!(verdict(), Verdict::Refuse(UNKNOWN_USER));
     std::fs::write(&passwords, PASSWORDS).unwrap();
@@ -196,6 +195,59 @@ fn a_reload_applies_a_valid_file_and_ignores_an_invalid_one() {
     assert!(matches!(authenticator.reload(), Err(AuthError::Unreadable { .. })));
     assert_eq!(verdict(), accepted);
     assert_eq!(authenticator.generation(), second);
+}
+
+/// What a reload with these lines in the password file says about `alice`, who was accepted by [`PASSWORDS`].
+fn renewed(on_password_change: OnPasswordChange, passwords: &str) -> (Renewal, Authenticator) {
+    let path = file(PASSWORDS);
+    let security = Security { password_file: Some(path.to_path_buf()), on_password_change, ..Security::default() };
+    let authenticator = Authenticator::new(&security, &[]).unwrap();
+    let Verdict::Accept(decision) = authenticator.authenticate(&alice(b"sesam")).0 else { panic!("refused") };
+    std::fs::write(&path, passwords).unwrap();
+    authenticator.reload().unwrap();
+    (authenticator.renew(&anonymous().client_id, Some("alice"), decision.password), authenticator)
+}
+
+#[test]
+fn a_reload_judges_a_connected_user_by_its_line_in_the_password_file() {
+    let (everything, nothing) = (Arc::new(Access::everything()), Arc::new(Access::new(Vec::new())));
+    // The same password with another salt can't be told from another password.
+    let other = PASSWORDS.replace("7$101", "7$102");
+    for (setting, passwords, expected) in [
+        (OnPasswordChange::Close, format!("# moved\n{PASSWORDS}"), Renewal::Stays(Arc::clone(&everything))),
+        (OnPasswordChange::Close, other.clone(), Renewal::PasswordChanged(Arc::clone(&everything))),
+        (OnPasswordChange::Keep, other.clone(), Renewal::Stays(Arc::clone(&everything))),
+        (OnPasswordChange::Close, String::new(), Renewal::UserRemoved(Arc::clone(&nothing))),
+        (OnPasswordChange::Keep, String::new(), Renewal::UserRemoved(Arc::clone(&nothing))),
+    ] {
+        let (renewal, _) = renewed(setting, &passwords);
+        assert_eq!(renewal, expected, "{setting:?}: {passwords}");
+    }
+}
+
+#[test]
+fn a_user_that_no_provider_can_verify_any_more_has_no_rights() {
+    let (_, authenticator) = renewed(OnPasswordChange::Close, "");
+    let client_id = anonymous().client_id;
+    assert_eq!(*authenticator.access(&client_id, Some("alice")), Access::new(Vec::new()));
+    assert_eq!(*authenticator.access(&client_id, None), Access::everything());
+    // A client without a line in the password file was verified by something else.
+    assert_eq!(authenticator.renew(&client_id, Some("alice"), None), Renewal::Stays(Arc::new(Access::everything())));
+}
+
+#[test]
+fn reloads_at_once_are_different_generations() {
+    let path = file(PASSWORDS);
+    let security = Security { password_file: Some(path.to_path_buf()), ..Security::default() };
+    let authenticator = Authenticator::new(&security, &[]).unwrap();
+    let mut generations = vec![authenticator.generation()];
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..50).for_each(|_| authenticator.reload().unwrap()));
+        }
+    });
+    generations.push(authenticator.generation());
+    assert_eq!(generations, [Generation::of(0), Generation::of(400)]);
 }
 
 #[test]

@@ -83,11 +83,13 @@ pub enum DropReason {
     Unreadable = 8,
     /// The Session was anonymous and ended, because a verified user connected with its Client Identifier (QoS 1 and 2).
     OwnerChanged = 9,
+    /// The receiver may not receive it any more, or the client may not publish its Will any more.
+    NotAuthorized = 10,
 }
 
 impl DropReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::QueueFull,
         Self::SlowReceiver,
         Self::NotConnected,
@@ -98,6 +100,7 @@ impl DropReason {
         Self::WillRefused,
         Self::Unreadable,
         Self::OwnerChanged,
+        Self::NotAuthorized,
     ];
 
     /// Its name in metrics and log lines.
@@ -113,6 +116,7 @@ impl DropReason {
             Self::WillRefused => "will_refused",
             Self::Unreadable => "unreadable",
             Self::OwnerChanged => "owner_changed",
+            Self::NotAuthorized => "not_authorized",
         }
     }
 }

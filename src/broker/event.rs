@@ -90,6 +90,23 @@ pub enum Event {
         /// The new rules.
         access: Arc<Access>,
     },
+    /// The access rules were reloaded: these are the rules of the Session in a slot without connection from now on. See
+    /// [`Shard::away`](crate::broker::Shard::away).
+    AwayAccessChanged {
+        /// The slot.
+        slot: usize,
+        /// The new rules.
+        access: Arc<Access>,
+    },
+    /// After a reload, the client would not be accepted any more: its connection ends with 0x87 Not authorized.
+    Revoked {
+        /// The connection.
+        connection: ConnectionId,
+        /// The rules of its Session from now on.
+        access: Arc<Access>,
+        /// The cause.
+        revocation: Revocation,
+    },
     /// Whether the store has room for new messages. Without room, messages that need a record are refused.
     StoreRoom(StoreRoom),
     /// Whether too many bytes wait for a commit, so that publishers must be paused.
@@ -123,6 +140,28 @@ pub enum StoreRoom {
     Some,
     /// The disk is full.
     None,
+}
+
+/// Why a client that was accepted would not be accepted any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revocation {
+    /// The password file has its user no longer.
+    User,
+    /// Its user has another password.
+    Password,
+    /// A revocation list names its certificate.
+    Certificate,
+}
+
+impl Revocation {
+    /// The cause for the log.
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::User => "its user was removed from the password file",
+            Self::Password => "the password of its user has changed",
+            Self::Certificate => "its certificate is revoked",
+        }
+    }
 }
 
 /// The remote end of a Network Connection.

@@ -32,7 +32,7 @@ pub use counters::{Counters, DropReason};
 pub use detail::{ClientPattern, Detail, DetailLevel};
 pub use directory::message::ShardMessage;
 pub use directory::state::{ProcessFigures, Shared};
-pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, Event, Peer, StoreRoom};
+pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, Event, Peer, Revocation, StoreRoom};
 pub use ids::ConnectionId;
 pub use owner::{ANONYMOUS, AnonymousSessions, Owner, User, VerifiedUser};
 pub use persistence::durability::{Durability, DurabilityRule};

@@ -105,6 +105,8 @@ pub struct ClientView {
     pub queued_bytes: usize,
     /// Messages sent on this connection and not acknowledged.
     pub in_flight_messages: u32,
+    /// Messages dropped since the start of the broker because the client may not receive them any more.
+    pub not_authorized_messages: u64,
 }
 
 /// The Network Connection of a client.

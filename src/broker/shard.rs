@@ -130,6 +130,10 @@ impl Shard {
             Event::Forwarded(message) => self.on_forwarded(message, turn),
             Event::DeadlinePassed => self.on_deadline_passed(turn),
             Event::AccessChanged { connection, access } => self.on_access_changed(connection, &access, turn),
+            Event::AwayAccessChanged { slot, access } => self.on_away_access_changed(slot, &access, turn),
+            Event::Revoked { connection, access, revocation } => {
+                self.on_revoked(connection, &access, revocation, turn);
+            }
             Event::StoreRoom(room) => self.on_store_room(room),
             Event::StoreCongestion(congested) => self.flow.set_store_congested(congested),
             Event::ShardCongestion { shard, congested } => self.flow.set_full(shard, congested),

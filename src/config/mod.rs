@@ -44,7 +44,7 @@ pub use log_format::early_log_format;
 pub use mqtt::{Mqtt, SharedSubscriptionStrategy};
 pub use origin::Origin;
 pub use problem::Problem;
-pub use security::{AllowAnonymous, AnonymousSessions, Security};
+pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security};
 pub use server::{Durability, Server};
 
 /// All settings.

@@ -18,6 +18,8 @@ pub struct Security {
     pub password_file: Option<PathBuf>,
     /// File with access rules, in mosquitto's ACL syntax. Read again on SIGHUP.
     pub acl_file: Option<PathBuf>,
+    /// What happens to the connections of a user whose password has changed in the password file.
+    pub on_password_change: OnPasswordChange,
 }
 
 impl Default for Security {
@@ -31,6 +33,8 @@ impl Default for Security {
             password_file: None,
             // Without a file, every accepted client may publish and subscribe to everything.
             acl_file: None,
+            // A password is changed because somebody else may know it.
+            on_password_change: OnPasswordChange::Close,
         }
     }
 }
@@ -54,6 +58,16 @@ pub enum AnonymousSessions {
     End,
     /// It becomes the user's, with its subscriptions and its queue.
     Adopt,
+}
+
+/// What a reload does with the connections of a user whose password has changed: `"close"` or `"keep"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnPasswordChange {
+    /// They end with 0x87 Not authorized.
+    Close,
+    /// They stay until they end.
+    Keep,
 }
 
 impl Security {

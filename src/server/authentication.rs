@@ -22,7 +22,7 @@ pub(super) fn request(peer: &Peer, request: AuthenticationRequest) -> Request {
 /// Converts a verdict. A user that no provider verified is not a `verified_user`.
 pub(super) fn outcome(verdict: Verdict) -> AuthenticationOutcome {
     match verdict {
-        Verdict::Accept(Decision { user, is_verified, provider, access, authentication_data }) => {
+        Verdict::Accept(Decision { user, is_verified, provider, access, authentication_data, password: _ }) => {
             let verified = |name| VerifiedUser { provider: ByteString::from_static(provider), name };
             let verified_user = user.clone().filter(|_| is_verified).map(verified);
             AuthenticationOutcome::Granted { access, user, verified_user, authentication_data }
@@ -48,8 +48,15 @@ mod tests {
             let access = Arc::new(Access::everything());
             let data = Some(Bytes::from_static(b"last"));
             let user = Some(Arc::from("alice"));
-            let decision =
-                Decision { user, is_verified, provider: "password", access, authentication_data: data.clone() };
+            let data_sent = data.clone();
+            let decision = Decision {
+                user,
+                is_verified,
+                provider: "password",
+                password: None,
+                access,
+                authentication_data: data_sent,
+            };
             let AuthenticationOutcome::Granted { user, verified_user, authentication_data, .. } =
                 outcome(Verdict::Accept(decision))
             else {

@@ -19,13 +19,17 @@ impl Server {
         if let Some(arguments) = &self.arguments {
             self.reload_log(arguments, log);
         }
+        let mut has_reloaded = false;
         for endpoint in endpoints {
             let name = &*endpoint.name;
             match endpoint.reload() {
-                Ok(Reloaded::Certificates) => log_line!(
-                    FilesReloaded { listener = name, files = "certificates" },
-                    "listener {name}: reloaded the certificates"
-                ),
+                Ok(Reloaded::Certificates) => {
+                    has_reloaded = true;
+                    log_line!(
+                        FilesReloaded { listener = name, files = "certificates" },
+                        "listener {name}: reloaded the certificates"
+                    );
+                }
                 Ok(Reloaded::Nothing) => {}
                 Err(error) => {
                     let reason = error.to_string();
@@ -40,7 +44,7 @@ impl Server {
             Ok(()) => {
                 log_line!(FilesReloaded { files = "access" }, "reloaded the password file and the ACL file");
                 write_notes(&self.authentication.notes());
-                self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::AccessReloaded));
+                has_reloaded = true;
             }
             Err(error) => {
                 let reason = error.to_string();
@@ -49,6 +53,9 @@ impl Server {
                     "kept the previous password file and ACL file: {reason}"
                 );
             }
+        }
+        if has_reloaded {
+            self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::AccessReloaded));
         }
         notify(&[sd_notify::NotifyState::Ready]);
     }

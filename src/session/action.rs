@@ -42,6 +42,9 @@ pub enum Action {
     Done(u64),
     /// A message for the client was dropped; at QoS 1 and 2, with the message.
     Dropped(DropCause, Option<Box<Delivery>>),
+    /// A QoS 1 or 2 message with this sequence was never sent, and the client may not receive it any more: deliver it to another member of
+    /// its share, or drop it, and delete its record.
+    Denied(u64, Box<Delivery>),
     /// A QoS 1 or 2 message that only the store has was dropped: publish its dead letter, if configured, and then
     /// delete its record.
     DroppedStored(DropCause, u64),

@@ -53,6 +53,8 @@ pub enum DropCause {
     Expired,
     /// The packet is larger than the client's Maximum Packet Size. [MQTT-3.1.2-25]
     PacketTooLarge,
+    /// The client may not receive messages of its topic any more.
+    NotAuthorized,
 }
 
 impl Delivery {

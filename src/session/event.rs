@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use bytestring::ByteString;
 
-use super::{Delivery, Link};
+use super::{Delivery, Link, Rights};
 use crate::codec::{ClientPacket, Connack, PacketId, Qos, ReasonCode, ServerPacket};
 
 /// The number of a record that a shard passed to the store. Each shard counts from 1.
@@ -66,6 +68,9 @@ pub enum Event {
     Persisted(Ticket),
     /// The transport's buffer can take this many bytes of queued messages now.
     Room(usize),
+    /// What the client may receive has changed. Queued messages that were never sent are checked before they are sent; those of Shared
+    /// Subscriptions that it may not receive are given away at once.
+    RightsChanged(Arc<dyn Rights>),
     /// The Network Connection has ended.
     Disconnected,
 }

@@ -6,7 +6,7 @@ use super::inbound::{Answer, Arrival, Inbound};
 use super::outbound::Outbound;
 use super::{
     Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, RestoredMessage,
-    Ticket, Unreceived,
+    Rights, Ticket, Unreceived,
 };
 use crate::codec::{Ack, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
@@ -71,6 +71,11 @@ impl Session {
     /// Sets whether new messages have records in the store, so that they need not stay in memory.
     pub const fn set_recorded(&mut self, recorded: bool) {
         self.outbound.head.recorded = recorded;
+    }
+
+    /// Messages before the sequence `before`, which may not have arrived yet, were accepted under other rights than these.
+    pub fn recheck(&mut self, before: u64, rights: Arc<dyn Rights>) {
+        self.outbound.recheck(before, rights);
     }
 
     /// Whether a part of the queue is only in the store.
@@ -165,6 +170,10 @@ impl Session {
                     link.room = bytes;
                 }
                 self.send(now, actions);
+            }
+            Event::RightsChanged(rights) => {
+                self.outbound.recheck(self.outbound.end(), rights);
+                self.outbound.drop_denied_shares(0, actions);
             }
             Event::Disconnected => {
                 self.connection = Connection::default();

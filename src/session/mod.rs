@@ -16,6 +16,7 @@ mod machine;
 mod outbound;
 mod protocol_error;
 mod refusal;
+mod rights;
 
 #[cfg(test)]
 mod tests;
@@ -28,3 +29,4 @@ pub use limits::{Limits, QueueHead};
 pub use link::Link;
 pub use machine::Session;
 pub use protocol_error::ProtocolError;
+pub use rights::Rights;

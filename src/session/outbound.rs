@@ -4,6 +4,7 @@ use std::sync::Arc;
 use super::entry::{Content, Entry, RestoredMessage, State};
 use super::head::Head;
 use super::link::Link;
+use super::rights::{Recheck, Rights};
 use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits, Unreceived};
 use crate::codec::{Ack, OutgoingPublish, PacketId, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
@@ -33,6 +34,8 @@ pub(super) struct Outbound {
     messages: usize,
     bytes: usize,
     pub(super) head: Head,
+    /// While a part of the queue was accepted under other rights of the client.
+    recheck: Option<Box<Recheck>>,
     pub(super) limits: Arc<Limits>,
 }
 
@@ -49,6 +52,7 @@ impl Outbound {
             messages: 0,
             bytes: 0,
             head: Head::default(),
+            recheck: None,
             limits,
         }
     }
@@ -137,6 +141,9 @@ impl Outbound {
         self.bytes += entry.bytes as usize;
         self.head.added(&entry);
         self.queue.push_back(entry);
+        if self.recheck.is_some() {
+            self.drop_denied_shares(self.queue.len() - 1, actions);
+        }
         if self.limits.drops_oldest {
             self.drop_oldest(actions);
         }
@@ -153,6 +160,26 @@ impl Outbound {
             // Only messages in flight precede it, so removing it is cheap.
             self.queue.remove(oldest);
         }
+        self.remove_done();
+    }
+
+    /// The client's rights are `rights` now. Each message before the sequence `before`, and each one that a previous change concerns, is
+    /// checked before it is sent for the first time.
+    pub(super) fn recheck(&mut self, before: u64, rights: Arc<dyn Rights>) {
+        let before = self.recheck.as_ref().map_or(before, |recheck| recheck.before.max(before));
+        self.recheck = (before > self.sent_until).then(|| Box::new(Recheck { before, rights }));
+    }
+
+    /// Gives messages of Shared Subscriptions away that the client may not receive any more, from the message at index `first` on. They
+    /// are in memory, because they may move to another member.
+    pub(super) fn drop_denied_shares(&mut self, first: usize, actions: &mut impl Actions) {
+        let Some(recheck) = self.recheck.take() else { return };
+        for place in first..self.queue.len() {
+            if self.queue.get(place).is_some_and(|entry| recheck.denies_shared(entry)) {
+                self.drop_message(place, DropCause::NotAuthorized, actions);
+            }
+        }
+        self.recheck = Some(recheck);
         self.remove_done();
     }
 
@@ -192,7 +219,10 @@ impl Outbound {
                     if full || (entry.is_stored() && (self.limits.has_dead_letters || !entry.is_expired(now))) {
                         break;
                     }
-                    match entry.publish(now, packet_id, link) {
+                    let denied = self.recheck.as_ref().is_some_and(|recheck| recheck.denies(entry));
+                    let publish =
+                        if denied { Err(DropCause::NotAuthorized) } else { entry.publish(now, packet_id, link) };
+                    match publish {
                         Ok(publish) => {
                             *room = room.saturating_sub(publish_bytes(&publish));
                             actions.send(ServerPacket::Publish(publish));
@@ -212,6 +242,9 @@ impl Outbound {
         }
         if has_dropped {
             self.remove_done();
+        }
+        if self.recheck.as_ref().is_some_and(|recheck| self.sent_until >= recheck.before) {
+            self.recheck = None;
         }
         if self.head.stored > 0 {
             self.fetch(actions);
@@ -309,6 +342,11 @@ impl Outbound {
         let delivery = self.take(place, State::Done);
         if is_stored && self.limits.has_dead_letters {
             return actions.push(Action::DroppedStored(cause, sequence));
+        }
+        if cause == DropCause::NotAuthorized
+            && let Some(delivery) = delivery
+        {
+            return actions.push(Action::Denied(sequence, Box::new(delivery)));
         }
         let is_recorded = is_recorded(delivery.as_ref());
         actions.push(Action::Dropped(cause, delivery.map(Box::new)));

@@ -34,6 +34,8 @@ pub(crate) struct Listener {
     pub(crate) ipv6: bool,
     /// Client certificates are required, and their Common Name is the user name.
     pub(crate) client_certificates: bool,
+    /// Client certificates that `client.crl` names are refused.
+    pub(crate) revocation_list: bool,
     /// Further settings in TOML, for OnceMQ only.
     pub(crate) extra: &'static str,
 }
@@ -106,7 +108,7 @@ impl Setup {
 
 impl Listener {
     pub(crate) fn new(transport: Transport) -> Self {
-        Self { transport, ipv6: false, client_certificates: false, extra: "" }
+        Self { transport, ipv6: false, client_certificates: false, revocation_list: false, extra: "" }
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
@@ -336,6 +338,9 @@ fn configuration(setup: &Setup, places: &[Place], path: &Path) -> String {
             if listener.client_certificates {
                 writeln!(text, "client_certificate = \"required\"\nclient_ca = {client_ca}").unwrap();
                 writeln!(text, "identity_as_user_name = true").unwrap();
+                if listener.revocation_list {
+                    writeln!(text, "crl = {}", file("client.crl")).unwrap();
+                }
             }
         }
     }

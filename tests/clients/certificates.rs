@@ -3,13 +3,18 @@
 use std::fs;
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 
 /// Writes `ca.pem`, `server.pem`, `server.key`, `client.pem` and `client.key` (of [`CLIENT_NAME`]), and `stranger.pem`
-/// and `stranger.key`, signed by an unknown authority.
+/// and `stranger.key`, signed by an unknown authority. `client.crl` revokes nothing, and `revoked.crl` the client's certificate.
 pub(crate) fn write(path: &Path) {
     let authority = authority("the authority of the tests");
     fs::write(path.join("ca.pem"), authority.pem()).unwrap();
+    write_list(path, "client", None, &authority);
+    write_list(path, "revoked", Some(serial_of("client")), &authority);
     write_signed(path, "server", "localhost", &authority);
     write_signed(path, "client", CLIENT_NAME, &authority);
     write_signed(path, "stranger", CLIENT_NAME, &self::authority("another authority"));
@@ -33,11 +38,34 @@ fn write_signed(path: &Path, file: &str, name: &str, authority: &CertifiedIssuer
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
+    params.serial_number = Some(serial_of(file));
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, authority).unwrap();
     fs::write(path.join(format!("{file}.pem")), certificate.pem()).unwrap();
     fs::write(path.join(format!("{file}.key")), key.serialize_pem()).unwrap();
+}
+
+fn serial_of(file: &str) -> SerialNumber {
+    SerialNumber::from(0x1000 + file.bytes().map(u64::from).sum::<u64>())
+}
+
+fn write_list(path: &Path, file: &str, revoked: Option<SerialNumber>, authority: &CertifiedIssuer<'static, KeyPair>) {
+    let revoked = revoked.map(|serial_number| RevokedCertParams {
+        serial_number,
+        revocation_time: date_time_ymd(2026, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    });
+    let params = CertificateRevocationListParams {
+        this_update: date_time_ymd(2026, 1, 1),
+        next_update: date_time_ymd(2096, 1, 1),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.into_iter().collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    fs::write(path.join(format!("{file}.crl")), params.signed_by(authority).unwrap().pem().unwrap()).unwrap();
 }
 
 /// The Common Name of the client's certificate.

@@ -51,8 +51,9 @@ mod raw;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
-mod security;
+mod revocation;
 #[cfg(test)]
+mod security;
 mod shutdown;
 #[cfg(test)]
 mod tools;

@@ -165,13 +165,8 @@ impl Shard {
     pub(in crate::broker) fn on_access_changed(&mut self, id: ConnectionId, access: &Arc<Access>, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection_mut(id) else { return };
         connection.access = Arc::clone(access);
-        let Some(slot) = connection.session() else { return };
-        if let Some(entry) = self.sessions.get(slot)
-            && *entry.subscriber.access() != **access
-        {
-            entry.subscriber.set_access(Arc::clone(access));
-            self.shared.directory.access_changed(entry.subscriber.key);
-            self.wake_for_change(slot, turn);
+        if let Some(slot) = connection.session() {
+            self.change_access(slot, access, turn);
         }
     }
 }

@@ -167,11 +167,7 @@ impl Shard {
         entry.stored = session_expiry_interval > 0 || will.is_some() || needs_store;
         entry.session.set_recorded(session_expiry_interval > 0 && self.settings.queue_head.is_some());
         let (stored, owner) = (entry.stored, entry.owner.clone());
-        if *entry.subscriber.access() != *access {
-            entry.subscriber.set_access(access);
-            self.shared.directory.access_changed(key);
-            self.wake_for_change(slot, turn);
-        }
+        self.change_access(slot, &access, turn);
         let record = match (was_stored, stored) {
             (_, true) => Record::SessionOpened { key, client_id, owner, session_expiry_interval, will },
             (true, false) => Record::SessionEnded { key },

@@ -73,6 +73,8 @@ pub(in crate::broker) struct Outstanding {
     /// Copies that are part of the record.
     pub(in crate::broker) deliveries: Arc<Vec<Addressed>>,
     pub(in crate::broker) held: HeldCopies,
+    /// When the receivers of `deliveries` were chosen: see [`SequencedDelivery::routed`].
+    pub(in crate::broker) routed: u64,
 }
 
 /// Copies that are not part of a record but wait for the commit of one.
@@ -132,7 +134,7 @@ impl CommitPipeline {
     ) -> Ticket {
         let ticket = self.messages.back().map_or(after, |last| last.ticket.max(after));
         assert!(ticket <= self.last, "a message waits for a record that was never written");
-        self.messages.push_back(Outstanding { ticket, origin, deliveries: Arc::default(), held });
+        self.messages.push_back(Outstanding { ticket, origin, deliveries: Arc::default(), held, routed: 0 });
         ticket
     }
 
@@ -191,7 +193,7 @@ mod tests {
     }
 
     fn message(ticket: Ticket, number: u32) -> Outstanding {
-        Outstanding { ticket, origin: origin(number), deliveries: Arc::default(), held: Vec::new() }
+        Outstanding { ticket, origin: origin(number), deliveries: Arc::default(), held: Vec::new(), routed: 0 }
     }
 
     fn number(message: &Outstanding) -> u32 {

@@ -83,7 +83,7 @@ impl Shard {
         let has_receivers = !(route.receivers.is_empty() && chosen.is_empty());
         let only_key = only.map(|(receiver, _)| receiver.subscriber.key);
         let origin = if has_receivers { self.origin_of(publisher, only_key, turn.now) } else { None };
-        let mut distribution = Distribution::new(origin, room, level, copies_wait);
+        let mut distribution = Distribution::new(origin, room, level, copies_wait, resolved.published());
         let may_need_record = copies_wait || may_need_record(publisher, &accepted);
         if let Some((receiver, publisher)) = only
             && !may_need_record
@@ -182,7 +182,8 @@ impl Shard {
             }
             sequence if distribution.copies_wait => {
                 delivery.place = DeliveryPlace::Memory;
-                distribution.copies.held.push((Arc::clone(to), SequencedDelivery { sequence, delivery }))
+                let sequenced = SequencedDelivery { sequence, delivery, routed: distribution.copies.routed };
+                distribution.copies.held.push((Arc::clone(to), sequenced))
             }
             sequence => {
                 if let Some(place) = distribution.place
@@ -191,7 +192,8 @@ impl Shard {
                     return distribution.groups.add(shard, place, sequence);
                 }
                 delivery.place = DeliveryPlace::Memory;
-                self.deliver(to, SequencedDelivery { sequence, delivery }, distribution.copies.origin, turn);
+                let sequenced = SequencedDelivery { sequence, delivery, routed: distribution.copies.routed };
+                self.deliver(to, sequenced, distribution.copies.origin, turn);
             }
         }
     }
@@ -208,7 +210,7 @@ impl Shard {
             self.persist_evicted(publisher, turn);
             return None;
         }
-        let Copies { origin, durable, held } = copies;
+        let Copies { origin, routed, durable, held } = copies;
         let received = publisher
             .received
             .filter(|_| accepted.qos == Qos::ExactlyOnce)
@@ -245,7 +247,7 @@ impl Shard {
         };
         let ticket = self.persist(record, turn);
         if !(deliveries.is_empty() && held.is_empty()) {
-            self.pipeline.defer(Outstanding { ticket, origin, deliveries, held });
+            self.pipeline.defer(Outstanding { ticket, origin, deliveries, held, routed });
         }
         Some(ticket)
     }

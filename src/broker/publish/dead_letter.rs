@@ -106,6 +106,7 @@ pub(in crate::broker) const fn reason(cause: &DropCause) -> DropReason {
         DropCause::NotConnected => DropReason::NotConnected,
         DropCause::Expired => DropReason::Expired,
         DropCause::PacketTooLarge => DropReason::PacketTooLarge,
+        DropCause::NotAuthorized => DropReason::NotAuthorized,
     }
 }
 

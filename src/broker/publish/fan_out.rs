@@ -24,7 +24,7 @@ impl Shard {
     /// Delivers the copies of a message whose record is stable.
     pub(in crate::broker) fn deliver_outstanding(&mut self, outstanding: Outstanding, turn: &mut Turn<'_>) {
         for Addressed { to, sequence, delivery } in Arc::unwrap_or_clone(outstanding.deliveries) {
-            let sequenced = SequencedDelivery { sequence: Some(sequence), delivery };
+            let sequenced = SequencedDelivery { sequence: Some(sequence), delivery, routed: outstanding.routed };
             self.deliver(&to, sequenced, outstanding.origin, turn);
         }
         for (to, sequenced) in outstanding.held {
@@ -43,27 +43,28 @@ impl Shard {
         let location = to.location();
         let slot = location.slot as usize;
         if location.slot == Location::ENDED {
-            self.redirect_or_drop(to, sequenced, turn);
-        } else if location.shard != self.id {
-            let message = ShardMessageKind::Deliver { to: Arc::clone(to), sequenced, origin };
-            turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(message) });
-        } else if location.slot == Location::ARRIVING {
-            if sequenced.sequence.is_some() {
-                self.sessions.keep_early(to, sequenced);
-            } else {
-                self.counters.dropped(DropReason::NotConnected, 1);
-            }
-        } else if self.session(slot, to.key).is_none() {
-            self.redirect_or_drop(to, sequenced, turn);
-        } else if sequenced.sequence.is_none() && self.drops_qos0(slot) {
-            self.drop_qos0(slot, to.key, origin, turn);
-        } else {
-            match sequenced.sequence {
-                Some(sequence) => self.drive_inlined(slot, session::Event::Deliver(sequence, sequenced.delivery), turn),
-                None => self.drive_inlined(slot, session::Event::DeliverQos0(sequenced.delivery), turn),
-            }
-            self.pause_publisher(slot, origin, turn);
+            return self.redirect_or_drop(to, sequenced, turn);
         }
+        if location.shard != self.id {
+            let message = ShardMessageKind::Deliver { to: Arc::clone(to), sequenced, origin };
+            return turn.actions.push(Action::Forward { shard: location.shard, message: ShardMessage(message) });
+        }
+        if location.slot == Location::ARRIVING {
+            if sequenced.sequence.is_some() {
+                return self.sessions.keep_early(to, sequenced);
+            }
+            return self.counters.dropped(DropReason::NotConnected, 1);
+        }
+        let Some(entry) = self.session(slot, to.key) else { return self.redirect_or_drop(to, sequenced, turn) };
+        if sequenced.routed < entry.access_since && self.denies(slot, &sequenced) {
+            return self.drop_denied(slot, turn);
+        }
+        match sequenced.sequence {
+            None if self.drops_qos0(slot) => return self.drop_qos0(slot, to.key, origin, turn),
+            None => self.drive_inlined(slot, session::Event::DeliverQos0(sequenced.delivery), turn),
+            Some(sequence) => self.drive_inlined(slot, session::Event::Deliver(sequence, sequenced.delivery), turn),
+        }
+        self.pause_publisher(slot, origin, turn);
     }
 
     /// Handles a copy for a Session that has ended: moves it to another member of its share, or drops it.
@@ -101,9 +102,10 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Option<Ticket> {
         let to = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber))?;
+        let routed = self.shared.route_generations.published();
         let level = self.redelivery_level(&delivery);
         let accepted = AcceptedMessage::of_delivery(&delivery).with_level(level);
-        let mut distribution = Distribution::redelivery(level, None);
+        let mut distribution = Distribution::redelivery(level, None, routed);
         self.distribute(&mut distribution, &to, delivery, turn);
         let publisher = Publisher::broker();
         self.persist_accepted(&publisher, accepted, distribution.copies, turn)
@@ -125,8 +127,9 @@ impl Shard {
         sequenced: SequencedDelivery,
         turn: &mut Turn<'_>,
     ) -> bool {
-        let SequencedDelivery { sequence, delivery } = sequenced;
+        let SequencedDelivery { sequence, delivery, .. } = sequenced;
         let Some(filter) = delivery.share().cloned() else { return false };
+        let routed = self.shared.route_generations.published(); // read before the share
         let Some(share) = self.shared.directory.share(&filter, &delivery.message.topic) else { return false };
         let Some(receiver) = share.choose(None, &delivery.message.topic, Some(from.key)) else { return false };
         let Some(granted) = receiver.delivery(None) else { return false };
@@ -136,7 +139,7 @@ impl Shard {
         let instead_of = stored.map(|sequence| InsteadOf::Queued(from.key, sequence));
         let level = if instead_of.is_some() { Durability::PowerLoss } else { self.redelivery_level(&delivery) };
         let accepted = AcceptedMessage::of_delivery(&delivery).with_level(level);
-        let mut distribution = Distribution::redelivery(level, instead_of);
+        let mut distribution = Distribution::redelivery(level, instead_of, routed);
         self.distribute(&mut distribution, &receiver.subscriber, delivery, turn);
         let publisher = Publisher { instead_of, ..Publisher::broker() };
         self.persist_accepted(&publisher, accepted, distribution.copies, turn);
@@ -154,8 +157,8 @@ impl Shard {
         let origin = distribution.copies.origin;
         for (shard, members) in distribution.groups.drain() {
             let publisher = publisher.key;
-            let group =
-                Group { route: Arc::clone(route), accepted: accepted.unshared_copy(), publisher, origin, members };
+            let (route, accepted) = (Arc::clone(route), accepted.unshared_copy());
+            let group = Group { route, accepted, publisher, origin, members, routed: distribution.copies.routed };
             let message = ShardMessage(ShardMessageKind::DeliverGroup(Box::new(group)));
             turn.actions.push(Action::Forward { shard, message });
         }
@@ -169,14 +172,14 @@ impl Shard {
 
     /// Delivers a message from another shard to its receivers on this one.
     pub(in crate::broker) fn on_group_forwarded(&mut self, group: Group, turn: &mut Turn<'_>) {
-        let Group { route, accepted, publisher, origin, members } = group;
+        let Group { route, accepted, publisher, origin, members, routed } = group;
         for Member { place, sequence } in members {
             // The sending shard used the same route, so each place is valid and each receiver is granted the message. A skipped receiver
             // would leave a gap in the sequences of its queue.
             let Some(receiver) = route.receivers.get(place as usize) else { continue };
             let Some(granted) = receiver.delivery(publisher) else { continue };
-            let sequenced =
-                SequencedDelivery { sequence: sequence.map(NonZeroU64::get), delivery: accepted.delivery(granted) };
+            let sequence = sequence.map(NonZeroU64::get);
+            let sequenced = SequencedDelivery { sequence, delivery: accepted.delivery(granted), routed };
             self.on_delivery_forwarded(&receiver.subscriber, sequenced, origin, turn);
         }
     }

@@ -17,6 +17,8 @@ pub(in crate::broker) struct Group {
     pub(in crate::broker) publisher: Option<SessionKey>,
     pub(in crate::broker) origin: Option<Origin>,
     pub(in crate::broker) members: Vec<Member>,
+    /// When the receivers were chosen: see [`SequencedDelivery::routed`](super::delivery::SequencedDelivery::routed).
+    pub(in crate::broker) routed: u64,
 }
 
 /// A receiver of a group.
@@ -52,6 +54,7 @@ impl Group {
             publisher: None,
             origin: None,
             members,
+            routed: 0,
         }
     }
 

@@ -35,6 +35,8 @@ pub(in crate::broker) struct Distribution {
 pub(in crate::broker) struct Copies {
     /// The publisher's connection, which is paused when a receiver is slow.
     pub(in crate::broker) origin: Option<Origin>,
+    /// When the receivers were chosen: see [`SequencedDelivery::routed`](super::delivery::SequencedDelivery::routed).
+    pub(in crate::broker) routed: u64,
     /// Copies that are part of the record.
     pub(in crate::broker) durable: Vec<Addressed>,
     /// Copies that are not part of the record.
@@ -61,14 +63,15 @@ impl Distribution {
         room: Admission,
         level: Durability,
         copies_wait: bool,
+        routed: u64,
     ) -> Self {
-        let (copies, groups) = (Copies { origin, ..Copies::default() }, Groups::default());
+        let (copies, groups) = (Copies { origin, routed, ..Copies::default() }, Groups::default());
         Self { room, level, copies_wait, copies, groups, place: None, receivers: 0 }
     }
 
     /// A message that was accepted before and is delivered to one more receiver. It is admitted unconditionally.
-    pub(in crate::broker) fn redelivery(level: Durability, instead_of: Option<InsteadOf>) -> Self {
-        Self::new(None, Admission::Unchecked, level, instead_of.is_some())
+    pub(in crate::broker) fn redelivery(level: Durability, instead_of: Option<InsteadOf>, routed: u64) -> Self {
+        Self::new(None, Admission::Unchecked, level, instead_of.is_some(), routed)
     }
 
     pub(in crate::broker) const fn reason_code(&self) -> ReasonCode {

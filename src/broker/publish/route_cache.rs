@@ -191,6 +191,12 @@ impl Routes {
 }
 
 impl Resolved {
+    /// The number of published changes of routes when the route was last known to be valid.
+    #[inline]
+    pub(in crate::broker) const fn published(&self) -> u64 {
+        self.published
+    }
+
     /// The number of receivers that are charged for the route; its topic counts as one more.
     fn receivers(&self) -> usize {
         let of_shares: usize = self.route.shares.iter().map(|share| share.members().len()).sum();

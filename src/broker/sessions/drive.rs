@@ -34,6 +34,7 @@ impl Shard {
             | session::Event::Fetched(..)
             | session::Event::Persisted(_)
             | session::Event::Room(_)
+            | session::Event::RightsChanged(_)
             | session::Event::Disconnected => (0, 0),
         };
         let mut sink = ActionSink::new(entry.connection, &mut self.counters, &mut self.spare, turn.actions);
@@ -102,6 +103,7 @@ impl Shard {
             }
             Step::Done(sequence) => self.persist_done(slot, sequence, turn),
             Step::Dropped(cause, delivery) => self.on_dropped(slot, &cause, delivery, turn),
+            Step::Denied(sequence, delivery) => self.on_denied(slot, sequence, *delivery, turn),
             Step::DroppedStored(cause, sequence) => self.on_dropped_stored(slot, &cause, sequence, turn),
             Step::Fetch(number, sequences) => self.fetch(slot, number, sequences, turn),
             Step::Unreadable(sequence, cause) => self.on_unreadable(slot, sequence, cause, turn),

@@ -61,7 +61,7 @@ impl Shard {
         let mut lost = entry.session.queued().0 as u64;
         let stored = entry.stored;
         for (sequence, delivery) in entry.session.into_share_messages() {
-            if self.redirect(&subscriber, SequencedDelivery { sequence: Some(sequence), delivery }, turn) {
+            if self.redirect(&subscriber, SequencedDelivery { sequence: Some(sequence), delivery, routed: 0 }, turn) {
                 lost = lost.saturating_sub(1);
             }
         }
@@ -82,7 +82,7 @@ impl Shard {
         for Unreceived { sequence, delivery, is_movable } in entry.session.into_unreceived() {
             if is_movable
                 && let Some(delivery) = delivery.clone()
-                && self.redirect(&subscriber, SequencedDelivery { sequence: Some(sequence), delivery }, turn)
+                && self.redirect(&subscriber, SequencedDelivery { sequence: Some(sequence), delivery, routed: 0 }, turn)
             {
                 lost = lost.saturating_sub(1);
                 continue;

@@ -5,6 +5,7 @@ pub(super) mod expiry;
 pub(super) mod give;
 pub(super) mod load;
 pub(super) mod restore;
+pub(super) mod rights;
 pub(super) mod slot;
 pub(super) mod table;
 pub(super) mod takeover;

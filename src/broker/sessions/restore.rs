@@ -7,6 +7,7 @@ use crate::broker::directory::SubscriptionTerms;
 use crate::broker::directory::state::Shared;
 use crate::broker::persistence::record::{Deduplicated, Record, WillState};
 use crate::broker::persistence::recovery::RecoveredSession;
+use crate::broker::sessions::rights::rights;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::routing::{Access, Location, RetainedMessage, SessionKey, Subscriber};
@@ -58,7 +59,7 @@ impl Shard {
         self.shared.admit_session(usize::MAX);
         let claim = self.shared.directory.restore(&client_id, self.id, &owner);
         let arriving = Location { shard: self.id, slot: Location::ARRIVING };
-        let subscriber = Arc::new(Subscriber::new(key, client_id, arriving, access));
+        let subscriber = Arc::new(Subscriber::new(key, client_id, arriving, Arc::clone(&access)));
         subscriber.set_durable(session_expiry_interval > 0);
         let next = recovered.queue.last_key_value().map_or(1, |(last, _)| last + 1);
         subscriber.set_next_sequence(next);
@@ -70,6 +71,9 @@ impl Shard {
         }
         let (messages, bytes) = session.queued();
         subscriber.set_charged(messages, bytes);
+        if access.has_rules() {
+            session.recheck(next, rights(&access)); // the rules may have changed since the messages were accepted
+        }
         let since = detached_at.unwrap_or(now);
         let has_shares = recovered.subscriptions.iter().any(|(subscription, _)| subscription.filter.share.is_some());
         let subscriptions: Vec<_> =

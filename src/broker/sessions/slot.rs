@@ -21,6 +21,11 @@ pub(in crate::broker) struct SessionSlot {
     pub(in crate::broker) claim: Claim,
     /// Whose it is.
     pub(in crate::broker) owner: Owner,
+    /// When the access rules last changed, as the number of published changes of routes. Messages that were routed before are checked
+    /// again.
+    pub(in crate::broker) access_since: u64,
+    /// Messages that it dropped because its client may not receive them any more.
+    pub(in crate::broker) not_authorized: u64,
     /// In seconds; 0: it ends with its connection; `u32::MAX`: never.
     pub(in crate::broker) session_expiry_interval: u32,
     /// When its last connection ended.
@@ -52,6 +57,8 @@ impl SessionSlot {
             connection: None,
             claim,
             owner: Owner::Anonymous,
+            access_since: 0,
+            not_authorized: 0,
             session_expiry_interval: 0,
             detached_at: Timestamp::default(),
             will: None,

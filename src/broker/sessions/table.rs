@@ -328,7 +328,7 @@ mod tests {
                 matched: None,
                 place: DeliveryPlace::Memory,
             };
-            table.keep_early(subscriber, SequencedDelivery { sequence: Some(sequence), delivery });
+            table.keep_early(subscriber, SequencedDelivery { sequence: Some(sequence), delivery, routed: 0 });
         }
         table.check();
         let mut taken = |key| {

@@ -18,13 +18,11 @@ impl Shard {
     pub(in crate::broker) fn publish_will(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let Some(will) = entry.will.take() else { return };
-        if let Some(refusal) = entry.will_refusal.take() {
-            self.counters.dropped(DropReason::WillRefused, 1);
-            let client_id = Some(entry.subscriber.client_id.clone());
-            let Refusal { reason_code, rule, .. } = *refusal;
-            let (client, topic) = (ClientLabel { client_id, ..ClientLabel::default() }, will.topic.as_str().into());
-            let report = Report::Denied { client, packet: "Will", topic, reason_code, rule };
-            return turn.actions.push(Action::Report(Box::new(report)));
+        let denied = entry.subscriber.access().publish(&will.topic).err();
+        let refusal = entry.will_refusal.take().map(|refusal| (DropReason::WillRefused, *refusal));
+        let denied = denied.map(|denied| (DropReason::NotAuthorized, Refusal::by_rule(denied.to_string())));
+        if let Some((reason, refusal)) = refusal.or(denied) {
+            return self.refuse_will(slot, &will, (reason, refusal), turn);
         }
         let publisher = Publisher {
             key: Some(entry.subscriber.key),
@@ -47,6 +45,25 @@ impl Shard {
         if let Some(will) = reported {
             self.report_will(slot, &will, outcome, turn);
         }
+    }
+
+    /// Discards the Will of the Session in `slot`, because its client may not publish it any more.
+    pub(in crate::broker) fn discard_will(&mut self, slot: usize, rule: &'static str, turn: &mut Turn<'_>) {
+        if let Some(will) = self.sessions.get_mut(slot).and_then(|entry| entry.will.take()) {
+            self.refuse_will(slot, &will, (DropReason::NotAuthorized, Refusal::by_rule(rule)), turn);
+        }
+    }
+
+    /// Counts and reports a Will of the Session in `slot` that is not published.
+    fn refuse_will(&mut self, slot: usize, will: &Will, (reason, refusal): (DropReason, Refusal), turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get_mut(slot) else { return };
+        entry.not_authorized += u64::from(reason == DropReason::NotAuthorized);
+        let client_id = Some(entry.subscriber.client_id.clone());
+        self.counters.dropped(reason, 1);
+        let Refusal { reason_code, rule, .. } = refusal;
+        let (client, topic) = (ClientLabel { client_id, ..ClientLabel::default() }, will.topic.as_str().into());
+        let report = Report::Denied { client, packet: "Will", topic, reason_code, rule };
+        turn.actions.push(Action::Report(Box::new(report)));
     }
 }
 

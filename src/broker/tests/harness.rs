@@ -31,6 +31,8 @@ pub(super) struct Harness {
     pub(super) granted: Option<Access>,
     /// Whether a User Name `name` is verified by the provider `password`, and `provider:name` by that provider.
     pub(super) verifies: bool,
+    /// The access of each Session that is restored.
+    pub(super) restored_access: Access,
     pub(super) forwards: bool,
     pub(super) store_reads: bool,
     /// Whether the store fails to read bodies.
@@ -92,6 +94,7 @@ impl Harness {
             store_answers: true,
             granted: Some(Access::everything()),
             verifies: false,
+            restored_access: Access::everything(),
             forwards: true,
             store_reads: true,
             damaged: false,
@@ -124,7 +127,7 @@ impl Harness {
         assert!(next.shards[0].shared.restore(retained, retained_gone, keys).is_empty());
         let mut actions = Vec::new();
         for session in sessions {
-            next.shards[0].restore(next.now, session, Arc::new(Access::everything()), &mut actions);
+            next.shards[0].restore(next.now, session, Arc::new(self.restored_access.clone()), &mut actions);
         }
         for action in actions {
             next.perform(0, action, &mut Vec::new());

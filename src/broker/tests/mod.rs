@@ -1,5 +1,6 @@
 //! Tests of the standard's rules with decoded packets as input and output, in one thread and with a virtual clock.
 
+mod access_at_delivery;
 mod aliases;
 mod auth;
 mod backpressure;

@@ -54,6 +54,11 @@ impl Connection {
         Some(Self { id, stream, decoder, input: Input::default() })
     }
 
+    /// Its identifier.
+    pub(in crate::server) const fn id(&self) -> ConnectionId {
+        self.id
+    }
+
     /// Runs one turn. Returns the end of the connection.
     pub(in crate::server) fn poll(&mut self, driver: &RefCell<Driver>, cx: &mut Context<'_>) -> Poll<End> {
         let driver = &mut *driver.borrow_mut();

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use super::tls::{Certificates, TlsError};
+use super::tls::{Certificates, Presented, ServerStream, TlsError};
 use crate::config;
 
 /// One listener: its settings and certificates.
@@ -23,6 +23,26 @@ pub(in crate::server) enum Reloaded {
     /// The listener has no files.
     Nothing,
     Certificates,
+}
+
+/// The certificates that the client of a connection has presented, and the listener that knows whether they are revoked.
+#[derive(Debug)]
+pub(in crate::server) struct ClientCertificates {
+    presented: Presented,
+    endpoint: Arc<Endpoint>,
+}
+
+impl ClientCertificates {
+    /// Those of a connection; `None`: there are none, or the listener has no revocation list.
+    pub(super) fn of(endpoint: &Arc<Endpoint>, stream: &ServerStream) -> Option<Box<Self>> {
+        let presented = endpoint.certificates.as_ref()?.presented(stream)?;
+        Some(Box::new(Self { presented, endpoint: Arc::clone(endpoint) }))
+    }
+
+    /// Whether the current revocation lists name one of them.
+    pub(in crate::server) fn are_revoked(&self) -> bool {
+        self.endpoint.certificates.as_ref().is_some_and(|certificates| certificates.revokes(&self.presented))
+    }
 }
 
 impl Endpoint {

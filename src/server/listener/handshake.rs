@@ -8,6 +8,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::admission::Refused;
+use super::endpoint::ClientCertificates;
 use super::foreign::{self, Expected, Foreign};
 use super::opening::OpeningError;
 use super::proxy_protocol::{self, ProxyError};
@@ -48,6 +49,9 @@ pub(in crate::server) enum HandshakeError {
     /// The socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// A certificate of the client was revoked during the handshake.
+    #[error("TLS: the client's certificate is revoked by the list in crl")]
+    Revoked,
     /// The listener has no certificates although its transport needs them.
     #[error("the listener has no certificate")]
     NoCertificate,
@@ -67,6 +71,7 @@ impl HandshakeError {
             | Self::Tls(_)
             | Self::WebSocket(_)
             | Self::Io(_)
+            | Self::Revoked
             | Self::NoCertificate => false,
         }
     }
@@ -107,6 +112,8 @@ pub(in crate::server) struct Established {
     pub(in crate::server) stream: Stream,
     pub(in crate::server) peer: Box<Peer>,
     pub(in crate::server) permit: Permit,
+    /// The certificates that the client has presented, if a revocation list may name them later.
+    pub(in crate::server) certificates: Option<Box<ClientCertificates>>,
 }
 
 /// What an accepted connection needs before MQTT begins.
@@ -127,11 +134,16 @@ pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, Handshak
     match (socket, settings.transport, settings.proxy_protocol) {
         (AcceptedSocket::Tcp(stream, address), Transport::Tcp, ProxyProtocol::Off) => {
             let stream = Stream::Tcp(TcpStream::from_std(stream)?);
-            Ok(Arrival::Established(Established { stream, peer: peer(&endpoint, Some(address)), permit }))
+            Ok(Arrival::Established(Established {
+                stream,
+                peer: peer(&endpoint, Some(address)),
+                permit,
+                certificates: None,
+            }))
         }
         (AcceptedSocket::Unix(stream), _, ProxyProtocol::Off) => {
             let stream = Stream::Unix(UnixStream::from_std(stream)?);
-            Ok(Arrival::Established(Established { stream, peer: peer(&endpoint, None), permit }))
+            Ok(Arrival::Established(Established { stream, peer: peer(&endpoint, None), permit, certificates: None }))
         }
         (AcceptedSocket::Unix(stream), _, _) => {
             let mut stream = UnixStream::from_std(stream)?;
@@ -139,7 +151,8 @@ pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, Handshak
                 let header = read_proxy_header(&mut stream, &endpoint, None, permit);
                 let (address, permit) =
                     timeout(endpoint.connect_timeout, header).await.map_err(|_| HandshakeError::Timeout)??;
-                Ok(Established { stream: Stream::Unix(stream), peer: peer(&endpoint, address), permit })
+                let (stream, peer) = (Stream::Unix(stream), peer(&endpoint, address));
+                Ok(Established { stream, peer, permit, certificates: None })
             })))
         }
         (AcceptedSocket::Tcp(stream, address), _, _) => {
@@ -155,7 +168,7 @@ pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, Handshak
 async fn perform_handshakes(
     mut stream: TcpStream,
     address: SocketAddr,
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     mut permit: Permit,
 ) -> Result<Established, HandshakeError> {
     let settings = &endpoint.settings;
@@ -163,22 +176,25 @@ async fn perform_handshakes(
     if settings.proxy_protocol != ProxyProtocol::Off {
         (address, permit) = read_proxy_header(&mut stream, endpoint, address, permit).await?;
     }
-    let mut peer = peer(endpoint, address);
+    let (mut peer, mut presented) = (peer(endpoint, address), None);
     let certificates = endpoint.certificates.as_ref().ok_or(HandshakeError::NoCertificate);
     let stream = match settings.transport {
         Transport::Tcp | Transport::Unix => Stream::Tcp(stream),
         Transport::Ws => Stream::Ws(Box::new(web_socket(stream, endpoint, &peer).await?)),
         Transport::Tls => {
             expect_tls(&stream, settings.transport).await?;
-            Stream::Tls(Box::new(encrypted(stream, certificates?, &mut peer).await?))
+            let stream = encrypted(stream, certificates?, &mut peer).await?;
+            presented = ClientCertificates::of(endpoint, &stream);
+            Stream::Tls(Box::new(stream))
         }
         Transport::Wss => {
             expect_tls(&stream, settings.transport).await?;
             let stream = encrypted(stream, certificates?, &mut peer).await?;
+            presented = ClientCertificates::of(endpoint, &stream);
             Stream::Wss(Box::new(web_socket(stream, endpoint, &peer).await?))
         }
     };
-    Ok(Established { stream, peer, permit })
+    Ok(Established { stream, peer, permit, certificates: presented })
 }
 
 /// Reads the PROXY header. Returns the client's address, which is `address` if the header has none, and counts it.

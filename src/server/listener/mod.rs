@@ -19,7 +19,7 @@ mod websocket;
 pub(super) use accept::Acceptor;
 pub(super) use accepted::{Accepted, Origin};
 pub(super) use admission::{Admission, Permit};
-pub(super) use endpoint::{Endpoint, Reloaded};
+pub(super) use endpoint::{ClientCertificates, Endpoint, Reloaded};
 pub(super) use foreign::{Expected, Foreign, is_peer_gone};
 pub(super) use handshake::{Arrival, Established, Handshake, HandshakeError, receive};
 pub(super) use places::Places;

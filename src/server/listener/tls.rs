@@ -3,6 +3,7 @@ mod contents;
 mod error;
 mod identity;
 mod notes;
+mod revoked;
 mod verifier;
 
 use std::io;
@@ -20,6 +21,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub use self::error::TlsError;
 use self::notes::Notes;
+use self::revoked::{CertificateId, RevokedCertificates};
 use self::verifier::VersionOne;
 use crate::config::{ClientCertificate, Tls};
 
@@ -30,8 +32,19 @@ pub(super) type ServerStream = tokio_rustls::server::TlsStream<TcpStream>;
 #[derive(Debug)]
 pub(super) struct Certificates {
     files: Tls,
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<Loaded>,
 }
+
+/// What was made of the files at the last load.
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    revoked: RevokedCertificates,
+}
+
+/// The certificates that a client has presented, the first of which is its own.
+#[derive(Debug)]
+pub(in crate::server) struct Presented(Box<[CertificateId]>);
 
 /// Why a TLS handshake failed.
 #[derive(Debug)]
@@ -45,27 +58,39 @@ pub(super) enum AcceptError {
 impl Certificates {
     /// Reads all files.
     pub(super) fn load(files: Tls) -> Result<Self, TlsError> {
-        let (config, notes) = server_config(&files)?;
+        let (loaded, notes) = read_files(&files)?;
         notes.log();
-        Ok(Self { files, current: ArcSwap::from_pointee(config) })
+        Ok(Self { files, current: ArcSwap::from_pointee(loaded) })
     }
 
     /// Reads all files again. After an error the current ones stay in use.
     pub(super) fn reload(&self) -> Result<(), TlsError> {
-        let (config, notes) = server_config(&self.files)?;
+        let (loaded, notes) = read_files(&self.files)?;
         notes.log();
-        self.current.store(Arc::new(config));
+        self.current.store(Arc::new(loaded));
         Ok(())
     }
 
     /// Performs the TLS handshake.
     pub(super) async fn accept(&self, stream: TcpStream) -> Result<ServerStream, AcceptError> {
         let started = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(AcceptError::Failed)?;
-        let result = started.into_stream(self.current.load_full()).await;
+        let result = started.into_stream(Arc::clone(&self.current.load().config)).await;
         result.map_err(|error| {
             let is_reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
             if is_reset { AcceptError::Reset } else { AcceptError::Failed(in_words(error)) }
         })
+    }
+
+    /// The certificates that the client has presented; `None`: it has none, or there is no revocation list that could name one later.
+    pub(super) fn presented(&self, stream: &ServerStream) -> Option<Presented> {
+        let (_, session) = stream.get_ref();
+        let certificates = session.peer_certificates().filter(|_| self.files.crl.is_some())?;
+        Some(Presented(certificates.iter().take(PRESENTED_MAX).filter_map(CertificateId::of).collect()))
+    }
+
+    /// Whether a revocation list names a certificate that the client has presented.
+    pub(super) fn revokes(&self, presented: &Presented) -> bool {
+        self.current.load().revoked.has_any(&presented.0)
     }
 
     /// The Common Name of the client certificate, where `identity_as_user_name` is set.
@@ -86,14 +111,14 @@ fn common_name(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
 
 /// Reads all files without using them. Returns what an operator should know about them.
 pub(in crate::server) fn check(files: &Tls) -> Result<Vec<String>, TlsError> {
-    server_config(files).map(|(_, notes)| notes.into_lines())
+    read_files(files).map(|(_, notes)| notes.into_lines())
 }
 
-/// The configuration, and what an operator should know about the files.
-fn server_config(files: &Tls) -> Result<(ServerConfig, Notes), TlsError> {
+/// What is made of the files, and what an operator should know about them.
+fn read_files(files: &Tls) -> Result<(Loaded, Notes), TlsError> {
     let (provider, mut notes) = (Arc::new(provider()), Notes::default());
     let identity = identity::read(files, &provider, &mut notes)?;
-    let verifier = verifier::read(files, &provider, &mut notes)?;
+    let (verifier, lists) = verifier::read(files, &provider, &mut notes)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
@@ -105,7 +130,7 @@ fn server_config(files: &Tls) -> Result<(ServerConfig, Notes), TlsError> {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
-    Ok((config, notes))
+    Ok((Loaded { config: Arc::new(config), revoked: RevokedCertificates::of(&lists) }, notes))
 }
 
 /// The error of a handshake, in words if a client certificate is its cause.
@@ -152,5 +177,7 @@ pub(super) fn provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
 
+/// Certificates of a client that are remembered: longer chains are not in use.
+const PRESENTED_MAX: usize = 8;
 /// Maximum number of cached TLS sessions per listener, of a few hundred bytes each: clients that reconnect resume them.
 const SESSIONS_MAX: usize = 10_240;

@@ -3,9 +3,11 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use crate::auth::Fingerprint;
 use crate::broker::ConnectionId;
 use crate::codec::ProtocolVersion;
 use crate::server::connection::outgoing::Outgoing;
+use crate::server::listener::ClientCertificates;
 use crate::timestamp::Timestamp;
 
 /// The connections of one shard.
@@ -42,10 +44,21 @@ pub(in crate::server) struct Entry {
     pub(in crate::server) timed_out: bool,
     /// Whether the driver's list of backlogged connections contains it.
     pub(in crate::server) backlogged: bool,
+    /// By what its client was accepted, if a reload may void it.
+    pub(in crate::server) proof: Option<Box<Proof>>,
     /// When its transport last accepted bytes, or `outgoing` became non-empty after that.
     pub(in crate::server) progress: Timestamp,
     /// When the turn began that made `outgoing` non-empty, if its latency is sampled: the time since the start of the clock.
     pub(in crate::server) sampled_at: Option<Duration>,
+}
+
+/// By what a client was accepted. After a reload, it is compared with the files.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Proof {
+    /// The line of the password file that verified its password.
+    pub(in crate::server) password: Option<Fingerprint>,
+    /// The certificates that it has presented.
+    pub(in crate::server) certificates: Option<Box<ClientCertificates>>,
 }
 
 impl Connections {
@@ -71,6 +84,7 @@ impl Connections {
             disconnect_received: false,
             timed_out: false,
             backlogged: false,
+            proof: None,
             progress: now,
             sampled_at: None,
         });

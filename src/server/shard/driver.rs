@@ -64,8 +64,10 @@ pub(in crate::server) struct Driver {
     sent_to_others: bool,
     /// Connections whose transport didn't accept all their output; checked once a second for the write timeout.
     backlogged: Vec<ConnectionId>,
-    /// Connections whose access rights must be looked up again after a reload.
+    /// Connections whose clients must be judged again after a reload.
     renewals: Vec<ConnectionId>,
+    /// The first slot of the Sessions without connection whose access rights must be looked up again.
+    renewed_slots: Option<usize>,
     /// Connections paused at the last sweep or since.
     paused: Vec<ConnectionId>,
     /// Counts the times that an empty output buffer received a packet, to choose the sample for the latency histogram.
@@ -133,6 +135,7 @@ impl Driver {
             sent_to_others: false,
             backlogged: Vec::new(),
             renewals: Vec::new(),
+            renewed_slots: None,
             paused: Vec::new(),
             fills: 0,
             queries: PendingQueries::default(),
@@ -140,6 +143,7 @@ impl Driver {
             tasks: 0,
             shutting_down: false,
         };
+        driver.renewed_slots = (!parts.restored.is_empty()).then_some(0);
         driver.restore(parts.restored, parts.orphans);
         driver.set_detail(parts.detail);
         driver
@@ -338,6 +342,7 @@ impl Driver {
             }
         };
         if let Some(verdict) = self.authentication.ask(request, respond) {
+            self.set_password(connection, &verdict);
             self.answers.push_back(Event::Authenticated { connection, outcome: authentication::outcome(verdict) });
         }
     }
@@ -346,6 +351,7 @@ impl Driver {
     fn on_authenticated(&mut self, connection: ConnectionId, answer: auth::Answer) {
         match self.authentication.current(answer) {
             Ok(verdict) => {
+                self.set_password(connection, &verdict);
                 self.handle(Event::Authenticated { connection, outcome: authentication::outcome(verdict) });
             }
             Err(request) if self.connections.get_mut(connection).is_some() => {

@@ -23,7 +23,7 @@ pub(in crate::server) enum Mail {
     Persisted(Ticket),
     /// Messages were read from the store.
     Fetched(Box<Fetched>),
-    /// The access rules were reloaded.
+    /// Certificates, passwords or access rules were reloaded: every client is judged again.
     AccessReloaded,
     /// The settings of the log were reloaded.
     LogReloaded(Box<Detail>),

@@ -70,6 +70,9 @@ impl ShardTask {
     async fn run(self) {
         spawn_local(run_timer(Rc::clone(&self.driver)));
         spawn_local(every_second(self.id, Rc::clone(&self.driver), Arc::clone(&self.main.status)));
+        if self.driver.borrow().has_renewals() {
+            spawn_local(renew_access(Rc::clone(&self.driver)));
+        }
         if let Some(mailbox) = self.mailboxes.get(usize::from(self.id.0)) {
             self.read_mail(mailbox).await;
         }
@@ -125,7 +128,7 @@ impl ShardTask {
 fn receive_connection(driver: &Rc<RefCell<Driver>>, accepted: Accepted) {
     let origin = accepted.origin();
     match receive(accepted) {
-        Ok(Arrival::Established(established)) => begin(driver, established),
+        Ok(Arrival::Established(established)) => begin(driver, established, &origin),
         Ok(Arrival::Handshake(handshake)) => {
             spawn_local(finish_handshake(Rc::clone(driver), origin, handshake));
         }
@@ -136,7 +139,7 @@ fn receive_connection(driver: &Rc<RefCell<Driver>>, accepted: Accepted) {
 /// Completes the handshakes of a connection, then starts its task.
 async fn finish_handshake(driver: Rc<RefCell<Driver>>, origin: Origin, handshake: Handshake) {
     match handshake.await {
-        Ok(established) => begin(&driver, established),
+        Ok(established) => begin(&driver, established, &origin),
         Err(error) => report_failure(&driver, &error, &origin),
     }
 }
@@ -162,9 +165,16 @@ fn report_failure(driver: &RefCell<Driver>, error: &HandshakeError, origin: &Ori
 }
 
 /// Starts the task of a connection whose handshakes are complete.
-fn begin(driver: &Rc<RefCell<Driver>>, established: Established) {
-    let Established { stream, peer, permit } = established;
+fn begin(driver: &Rc<RefCell<Driver>>, established: Established, origin: &Origin) {
+    let Established { stream, peer, permit, certificates } = established;
+    // A reload that ended during the handshake has not seen the connection.
+    if certificates.as_ref().is_some_and(|certificates| certificates.are_revoked()) {
+        return report_failure(driver, &HandshakeError::Revoked, origin);
+    }
     if let Some(connection) = Connection::open(driver, stream, peer) {
+        if let Some(certificates) = certificates {
+            driver.borrow_mut().set_certificates(connection.id(), certificates);
+        }
         let driver = Rc::clone(driver);
         spawn_local(ConnectionTask { driver, phase: Phase::Open(connection), _permit: permit });
     }
@@ -219,7 +229,7 @@ async fn run_timer(driver: Rc<RefCell<Driver>>) {
     .await;
 }
 
-/// After a reload of the access rules, looks up the access rights of every client again, in turns with the other tasks.
+/// After a reload, judges every client again, in turns with the other tasks.
 async fn renew_access(driver: Rc<RefCell<Driver>>) {
     while driver.borrow().has_renewals() {
         driver.borrow_mut().renew_some_access();

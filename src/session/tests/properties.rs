@@ -220,6 +220,7 @@ impl Owner {
             }
             Action::End(Ended::ByError(_) | Ended::ByClient(_)) => self.end(),
             Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Reauthenticate(_) => unreachable!("not sent"),
+            Action::Denied(..) => unreachable!("the rights do not change"),
         }
     }
 

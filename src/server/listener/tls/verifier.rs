@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -40,14 +40,17 @@ const VERSION_ONE_LIST: &str = "is X.509 v1, which is not supported: make a v2 o
     `crl_extensions = SECTION` in the configuration file of `openssl ca -gencrl`, where [SECTION] has \
     `authorityKeyIdentifier = keyid`";
 
-/// The verifier that the settings ask for.
+/// The revocation lists of a listener.
+type RevocationLists = Vec<CertificateRevocationListDer<'static>>;
+
+/// The verifier that the settings ask for, and the revocation lists that it uses.
 pub(super) fn read(
     files: &Tls,
     provider: &Arc<CryptoProvider>,
     notes: &mut Notes,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+) -> Result<(Arc<dyn ClientCertVerifier>, RevocationLists), TlsError> {
     if files.client_certificate == ClientCertificate::None {
-        return Ok(Arc::new(NoClientAuth));
+        return Ok((Arc::new(NoClientAuth), Vec::new()));
     }
     let roots = Arc::new(authorities(files, provider)?);
     let lists = match &files.crl {
@@ -84,7 +87,8 @@ pub(super) fn read(
         }
     };
     let chain = chain.map(|chain| chain.build()).transpose().map_err(|error| unusable(files, &error))?;
-    Ok(Arc::new(ClientVerifier { first: first.build().map_err(|error| unusable(files, &error))?, chain }))
+    let first = first.build().map_err(|error| unusable(files, &error))?;
+    Ok((Arc::new(ClientVerifier { first, chain }), lists))
 }
 
 fn unusable(files: &Tls, error: &impl std::fmt::Display) -> TlsError {
