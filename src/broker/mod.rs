@@ -33,6 +33,7 @@ pub use directory::message::ShardMessage;
 pub use directory::state::{ProcessFigures, Shared};
 pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, Event, Peer, StoreRoom};
 pub use ids::ConnectionId;
+pub use persistence::clock::StoredAnchor;
 pub use persistence::durability::{Durability, DurabilityRule};
 pub use persistence::encode::{RecordBytes, RecordKey};
 pub use persistence::fetch::{Fetch, Fetched};

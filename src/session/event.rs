@@ -66,6 +66,8 @@ pub enum Event {
     Persisted(Ticket),
     /// The transport's buffer can take this many bytes of queued messages now.
     Room(usize),
+    /// Drop the messages that have expired without having been sent. The client is away.
+    Expire,
     /// The Network Connection has ended.
     Disconnected,
 }

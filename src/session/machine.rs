@@ -161,6 +161,7 @@ impl Session {
                 }
                 self.send(now, actions);
             }
+            Event::Expire => self.outbound.drop_expired(now, actions),
             Event::Disconnected => {
                 self.connection = Connection::default();
                 self.outbound.restart(false);

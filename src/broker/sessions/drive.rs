@@ -34,6 +34,7 @@ impl Shard {
             | session::Event::Fetched(..)
             | session::Event::Persisted(_)
             | session::Event::Room(_)
+            | session::Event::Expire
             | session::Event::Disconnected => (0, 0),
         };
         let mut sink = ActionSink::new(entry.connection, &mut self.counters, &mut self.spare, turn.actions);
