@@ -13,13 +13,15 @@ use crate::timestamp::{Anchor, MachineTime, Resumed, TimeRule, Timestamp};
 
 /// The anchors of the broker's time in the store.
 ///
-/// A new one is stored at the start, before any deadline of this run; then once a minute, so that after a loss of power at most this much
-/// time is unknown; when the wall clock steps or its synchronization changes, because the next start compares wall clocks; and at the end.
+/// A new one is stored at the start, before any deadline of this run; then after 1, 2, 4, … seconds and every minute, so that at least half
+/// of the time of each run counts, and after a loss of power at most a minute is unknown; when the wall clock steps or its synchronization changes, because the next start compares wall clocks; and at the end.
 /// It is written, but not synced: a later record that is synced takes it along, and without such a record no deadline depends on it.
 #[derive(Debug)]
 pub(in crate::server) struct Anchors {
     store: Option<Arc<Store>>,
     clock: Clock,
+    /// The time at the start.
+    started: Timestamp,
     /// The source of its entries, which is not a shard.
     source: usize,
     written: u64,
@@ -45,7 +47,7 @@ pub(in crate::server) fn resume(
     }
     let last = clock.anchor();
     let expires_messages_until = expires.then(|| last.time + EXPIRY_TIME);
-    let mut anchors = Anchors { store, clock, source: shards, written: 0, last, expires_messages_until };
+    let mut anchors = Anchors { store, clock, started: last.time, source: shards, written: 0, last, expires_messages_until };
     if anchors.store.is_some() {
         log_resumed(&resumed, &last.machine);
         anchors.write();
@@ -60,7 +62,9 @@ impl Anchors {
 
     /// Stores an anchor if it is time for one. Called once a second.
     pub(in crate::server) fn tick(&mut self) {
-        if is_due(&self.last, &self.clock.anchor()) {
+        let now = self.clock.anchor();
+        let interval = self.last.time.since(self.started).clamp(INTERVAL_MIN, INTERVAL_MAX);
+        if is_due(&self.last, &now, interval) {
             self.write();
         }
     }
@@ -86,14 +90,14 @@ impl Anchors {
     }
 }
 
-/// Whether `now` is to be stored after `last`.
-fn is_due(last: &Anchor, now: &Anchor) -> bool {
+/// Whether `now` is to be stored after `last`: after this interval, or earlier if the wall clock has stepped or the synchronization changed.
+fn is_due(last: &Anchor, now: &Anchor, interval: Duration) -> bool {
     let (then, machine) = (&last.machine, &now.machine);
     // When the machine was booted, by the wall clock.
     let booted = |machine: &MachineTime| {
         i128::from(machine.wall.0) - i128::try_from(machine.since_boot.as_millis()).unwrap_or_default()
     };
-    now.time.since(last.time) >= INTERVAL
+    now.time.since(last.time) >= interval
         || machine.synchronized != then.synchronized
         || booted(machine).abs_diff(booted(then)) > STEP_MIN
 }
@@ -122,9 +126,10 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The longest time between two anchors: a write of some hundred bytes.
-const INTERVAL: Duration = Duration::from_secs(60);
-/// A greater change of the wall clock, in milliseconds, is a step. Slewing changes less within [`INTERVAL`].
+/// The time between two anchors: a write of some hundred bytes. First as long as the broker has been running.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+const INTERVAL_MAX: Duration = Duration::from_secs(60);
+/// A greater change of the wall clock, in milliseconds, is a step. Slewing changes less within [`INTERVAL_MAX`].
 const STEP_MIN: u128 = 1_000;
 /// How long the next start expires messages again, because their removal may not be in the store.
 const EXPIRY_TIME: Duration = Duration::from_secs(10);
@@ -141,12 +146,13 @@ mod tests {
                 MachineTime { boot: None, since_boot: Duration::from_millis(time), wall: WallTime(wall), synchronized };
             Anchor { time: Timestamp(time), machine }
         };
+        let due = |last: &Anchor, now: &Anchor| is_due(last, now, INTERVAL_MAX);
         let last = at(100_000, 5_000_000, true);
-        assert!(!is_due(&last, &at(159_999, 5_059_999, true)));
-        assert!(is_due(&last, &at(160_000, 5_060_000, true)));
-        assert!(is_due(&last, &at(101_000, 5_001_000, false)));
-        assert!(!is_due(&last, &at(101_000, 5_001_900, true)), "slewed");
-        assert!(is_due(&last, &at(101_000, 5_002_500, true)), "stepped forwards");
-        assert!(is_due(&last, &at(101_000, 0, true)), "stepped backwards");
+        assert!(!due(&last, &at(159_999, 5_059_999, true)));
+        assert!(due(&last, &at(160_000, 5_060_000, true)));
+        assert!(due(&last, &at(101_000, 5_001_000, false)));
+        assert!(!due(&last, &at(101_000, 5_001_900, true)), "slewed");
+        assert!(due(&last, &at(101_000, 5_002_500, true)), "stepped forwards");
+        assert!(due(&last, &at(101_000, 0, true)), "stepped backwards");
     }
 }
