@@ -99,7 +99,7 @@ impl Backups {
         if remove_incomplete(&directory)? >= BACKUPS_MAX {
             return Err(BackupError::TooMany { directory });
         }
-        let name = self.status.now().0.to_string();
+        let name = self.status.wall_now().0.to_string();
         let (incomplete, finished) = (directory.join(format!("{name}{INCOMPLETE_SUFFIX}")), directory.join(name));
         store.backup(&incomplete)?;
         fs::rename(&incomplete, &finished)?;

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::broker::{ClientView, ConnectionView, Owner, SubscriptionView};
 use crate::codec::RetainHandling;
+use crate::server::Status;
 
 #[derive(Serialize)]
 pub(super) struct ClientJson {
@@ -11,7 +12,7 @@ pub(super) struct ClientJson {
     owner: OwnerJson,
     connected: bool,
     connection: Option<ConnectionJson>,
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970, by the wall clock.
     disconnected_at_ms: Option<u64>,
     /// `null`: the Session doesn't expire.
     session_expiry_interval_seconds: Option<u32>,
@@ -53,15 +54,15 @@ pub(super) struct SubscriptionJson {
     subscription_identifier: Option<u32>,
 }
 
-impl From<ClientView> for ClientJson {
-    fn from(view: ClientView) -> Self {
+impl ClientJson {
+    pub(super) fn new(view: ClientView, status: &Status) -> Self {
         let interval = view.session_expiry_interval;
         Self {
             client_id: view.client_id.as_str().to_owned(),
             owner: OwnerJson::from(&view.owner),
             connected: view.connection.is_some(),
             connection: view.connection.map(ConnectionJson::from),
-            disconnected_at_ms: view.disconnected_at.map(|timestamp| timestamp.0),
+            disconnected_at_ms: view.disconnected_at.map(|at| status.wall_of(at).0),
             session_expiry_interval_seconds: (interval != u32::MAX).then_some(interval),
             subscriptions: view.subscriptions,
             queued_messages: view.queued_messages,

@@ -21,13 +21,14 @@ use crate::broker::{
 };
 use crate::codec::ClientId;
 use crate::routing::ShardId;
-use crate::server::{Queries, QueryError};
+use crate::server::{Queries, QueryError, Status};
 
 /// The state of the routes.
 #[derive(Debug, Clone)]
 pub(super) struct Clients {
     pub(super) queries: Queries,
     pub(super) shared: Arc<Shared>,
+    pub(super) status: Arc<Status>,
 }
 
 /// The routes. Only requests from this machine are accepted, because the responses contain Client Identifiers, user names and addresses.
@@ -139,7 +140,7 @@ impl Parameters {
 }
 
 /// Queries one shard after the other until the page is full.
-async fn list(State(Clients { queries, .. }): State<Clients>, uri: Uri) -> Result<Response, Failure> {
+async fn list(State(Clients { queries, status, .. }): State<Clients>, uri: Uri) -> Result<Response, Failure> {
     let Parameters { limit, mut cursor } = Parameters::of(&uri)?;
     let mut clients = Vec::new();
     for _ in 0..QUERIES_PER_REQUEST_MAX {
@@ -150,7 +151,7 @@ async fn list(State(Clients { queries, .. }): State<Clients>, uri: Uri) -> Resul
         let Answer::Clients(page) = queries.ask(ShardId(cursor.shard), Query::Clients(page)).await? else {
             return Err(Failure::UnexpectedAnswer);
         };
-        clients.extend(page.entries.into_iter().map(ClientJson::from));
+        clients.extend(page.entries.into_iter().map(|view| ClientJson::new(view, &status)));
         cursor = match page.next {
             Some(from) => Cursor { from, ..cursor },
             None => Cursor { shard: cursor.shard + 1, from: 0 },
@@ -164,7 +165,7 @@ async fn one(State(clients): State<Clients>, Path(client_id): Path<String>) -> R
     let client_id = ClientId(client_id.into());
     let answer = clients.ask_owner(&client_id, Query::Client(client_id.clone())).await?;
     match answer {
-        Answer::Client(Some(client)) => Ok(json(StatusCode::OK, &ClientJson::from(*client))),
+        Answer::Client(Some(client)) => Ok(json(StatusCode::OK, &ClientJson::new(*client, &clients.status))),
         Answer::Client(None) => Err(clients.missing(&client_id)),
         Answer::Clients(_) | Answer::Subscriptions(_) | Answer::Gift(_) => Err(Failure::UnexpectedAnswer),
     }

@@ -124,7 +124,8 @@ async fn serve(socket: TcpListener, handles: BrokerHandles, stopped: oneshot::Re
     let listener = BoundedListener::new(tokio::net::TcpListener::from_std(socket)?, CONNECTION_LIFETIME);
     let status = Arc::clone(&handles.status);
     let backups = Arc::new(Backups::new(&handles));
-    let clients = Clients { queries: handles.queries.clone(), shared: Arc::clone(&handles.shared) };
+    let clients =
+        Clients { queries: handles.queries.clone(), shared: Arc::clone(&handles.shared), status: Arc::clone(&status) };
     let exporter = Arc::new(Mutex::new(Exporter::new(handles)));
     let router = router(Arc::clone(&exporter), status, backups, clients);
     select! {

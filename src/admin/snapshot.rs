@@ -7,7 +7,7 @@ use crate::config::Durability;
 use crate::server::process::{self, Memory};
 use crate::server::{AdmissionCounts, LatencyHistogram, Queries, Status, Traffic};
 use crate::store::{Stats, Store};
-use crate::timestamp::Timestamp;
+use crate::timestamp::WallTime;
 
 /// The parts of the broker that the admin listener reads.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ pub(super) struct Snapshot {
     pub(super) durability: Durability,
     /// All zero without a store.
     pub(super) store: Stats,
-    pub(super) started_at: Timestamp,
+    pub(super) started_at: WallTime,
     pub(super) longest_silence: Duration,
     pub(super) process: Process,
     traffic: Vec<Traffic>,

@@ -77,6 +77,9 @@ pub enum Event {
     },
     /// All records of this shard up to this ticket are stable at the configured durability.
     Persisted(Ticket),
+    /// The shard did not run for a while: the machine was suspended, or the process was stopped. Nothing that the clients sent could be read
+    /// meanwhile, so their Keep Alive intervals begin again.
+    Stalled,
     /// The answer to [`Action::Fetch`](crate::broker::Action::Fetch). It may come after the Session moved or ended.
     Fetched(Box<Fetched>),
     /// A message from another shard. Messages between two shards arrive in the order in which they were sent.

@@ -35,6 +35,7 @@ pub use directory::state::{ProcessFigures, Shared};
 pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, Event, Peer, Revocation, StoreRoom};
 pub use ids::ConnectionId;
 pub use owner::{ANONYMOUS, AnonymousSessions, Owner, User, VerifiedUser};
+pub use persistence::clock::StoredAnchor;
 pub use persistence::durability::{Durability, DurabilityRule};
 pub use persistence::encode::{RecordBytes, RecordKey};
 pub use persistence::fetch::{Fetch, Fetched};

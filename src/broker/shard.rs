@@ -128,6 +128,7 @@ impl Shard {
             Event::Persisted(ticket) => self.on_persisted(ticket, turn),
             Event::Fetched(fetched) => self.on_fetched(*fetched, turn),
             Event::Forwarded(message) => self.on_forwarded(message, turn),
+            Event::Stalled => self.connections.forgive_silence(turn.now),
             Event::DeadlinePassed => self.on_deadline_passed(turn),
             Event::AccessChanged { connection, access } => self.on_access_changed(connection, &access, turn),
             Event::AwayAccessChanged { slot, access } => self.on_away_access_changed(slot, &access, turn),
@@ -206,6 +207,7 @@ impl Shard {
                 Due::Timer(Timer::PauseEnds(id)) => self.on_pause_ends(id, turn),
                 Due::Timer(Timer::NextSlice(id)) => self.end_congestion(id, turn),
                 Due::Timer(Timer::Deduplication(id)) => self.retry_repeat(id, turn),
+                Due::Timer(Timer::ExpireQueue(slot, key)) => self.expire_queue(slot, key, turn),
                 Due::Timer(Timer::ReadyTasks) => {} // `after_event` runs them
                 Due::Timer(Timer::Replays) => has_replays = true,
                 Due::Timer(Timer::Tick) => self.on_tick(turn),

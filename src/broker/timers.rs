@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use crate::broker::ids::ConnectionId;
+use crate::routing::SessionKey;
 use crate::timestamp::Timestamp;
 
 /// The deadlines of a shard, in the order in which they are due.
@@ -27,6 +28,8 @@ pub(super) enum Timer {
     Deduplication(ConnectionId),
     /// The next batch of connections that can continue.
     ReadyTasks,
+    /// Messages in the queue of a restored Session that have expired by decision of the start.
+    ExpireQueue(usize, SessionKey),
     /// Deferred replays of retained messages.
     Replays,
     /// The periodic work of every second.

@@ -41,7 +41,7 @@ pub use listeners::{
 pub use load::{Loaded, load, load_file};
 pub use log::{Log, LogFormat, LogLevel};
 pub use log_format::early_log_format;
-pub use mqtt::{Mqtt, SharedSubscriptionStrategy};
+pub use mqtt::{AfterUnknownTime, Mqtt, SharedSubscriptionStrategy};
 pub use origin::Origin;
 pub use problem::Problem;
 pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security};

@@ -34,6 +34,8 @@ pub struct Mqtt {
     /// this User Property is routed. 0 disables deduplication.
     #[serde(with = "duration")]
     pub deduplication_window: Duration,
+    /// What happens to stored messages with a Message Expiry Interval at a start at which the time that has passed is unknown.
+    pub message_expiry_after_unknown_time: AfterUnknownTime,
     /// Interval at which the `$SYS` topics are published. 0 disables them.
     #[serde(with = "duration")]
     pub sys_interval: Duration,
@@ -61,10 +63,23 @@ impl Default for Mqtt {
             // A device that was reset reconnects within this time. Each identifier keeps its message on the disk as
             // long.
             deduplication_window: Duration::from_secs(600),
+            // Otherwise a device without a battery clock would lose acknowledged messages at each boot.
+            message_expiry_after_unknown_time: AfterUnknownTime::Keep,
             // mosquitto uses the same interval, and dashboards for it expect it.
             sys_interval: Duration::from_secs(10),
         }
     }
+}
+
+/// What happens to stored messages with a Message Expiry Interval at a start at which the time that has passed is unknown: the machine was
+/// booted, and its wall clock was not synchronized at both ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfterUnknownTime {
+    /// No time counts: they live on.
+    Keep,
+    /// They expire, unless they may have been sent before: for commands that must not come late.
+    Expire,
 }
 
 /// How the member of a Shared Subscription that receives a message is selected.

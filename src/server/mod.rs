@@ -61,6 +61,7 @@ use shard::driver::Parts;
 use shard::mailbox::{Mail, Mailbox};
 use shard::task::MainHandle;
 use shutdown::{Request, Signals};
+use store::anchors::Anchors;
 use store::handle::StoreHandle;
 use systemd::notify;
 use watchdog::Watchdog;
@@ -72,6 +73,7 @@ pub struct Server {
     /// The command line from which the configuration is loaded again; `None`: it isn't.
     arguments: Option<Arguments>,
     clock: Clock,
+    anchors: Anchors,
     shared: Arc<Shared>,
     status: Arc<Status>,
     admission: Arc<Admission>,
@@ -95,12 +97,14 @@ impl Server {
         };
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(MAILBOX_MESSAGES_MAX)).collect();
         let (ended_sender, ended) = mpsc::channel(shards);
-        let clock = Clock::start(Timestamp::default());
         let (failures_sender, failures) = mpsc::channel(1);
-        let (store, recovered) = store::handle::open(&config, &mailboxes, failures_sender.clone())?;
+        let (store, mut recovered) = store::handle::open(&config, &mailboxes, failures_sender.clone())?;
+        let anchors = store::anchors::resume(&config, store.clone(), &mut recovered, shards);
+        let clock = anchors.clock();
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let server = Self {
             clock,
+            anchors,
             shared: Arc::new(Shared::new(shards, settings::retained_limits(&config)).of_run(run)),
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(Admission::new(&config.limits)),
@@ -244,14 +248,16 @@ impl Server {
         drop(accept_tasks);
         self.drain(signals.stop(), watchdog).await?;
         log::summarize(Timestamp::NEVER);
+        self.anchors.write();
         if let Some(store) = &self.store {
             store.close();
         }
         failure.map_or(Ok(()), |cause| Err(ServerError::StoreFailed(cause)))
     }
 
-    /// Publishes the counters of the listeners, and what the shards need for the `$SYS` topics.
-    fn publish_figures(&self) {
+    /// Stores the time if it is due, and publishes the counters of the listeners and what the shards need for the `$SYS` topics.
+    fn publish_figures(&mut self) {
+        self.anchors.tick();
         let counts = self.admission.counts();
         self.status.publish_listeners(counts);
         log::summarize(self.clock.read().now);

@@ -2,10 +2,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::clock::Clock;
+use super::clock::{Clock, wall_time};
 use super::traffic::Traffic;
 use crate::broker::Counters;
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Timestamp, WallTime};
 
 /// The state and counters of the broker, for monitoring. Every shard publishes its counters once a second. The message path doesn't read
 /// them.
@@ -16,6 +16,7 @@ pub struct Status {
     ready: AtomicBool,
     stopping: AtomicBool,
     clock: Clock,
+    started_at: Mutex<WallTime>,
 }
 
 /// The counters of one shard, at most a second old.
@@ -56,6 +57,7 @@ impl Status {
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             clock,
+            started_at: Mutex::new(clock.wall_of_start()),
         }
     }
 
@@ -74,14 +76,29 @@ impl Status {
         self.ready.load(Ordering::Acquire) && !self.stopping.load(Ordering::Acquire)
     }
 
-    /// When the broker started.
-    pub fn started_at(&self) -> Timestamp {
-        self.clock.started_at()
+    /// When the broker started. It changes with the wall clock, but not for less than a second.
+    pub fn started_at(&self) -> WallTime {
+        let mut started_at = self.started_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_now = self.clock.wall_of_start();
+        if by_now.0.abs_diff(started_at.0) > WALL_CHANGE_MIN {
+            *started_at = by_now;
+        }
+        *started_at
     }
 
     /// The current time of the broker's clock.
     pub fn now(&self) -> Timestamp {
         self.clock.read().now
+    }
+
+    /// The wall clock.
+    pub fn wall_now(&self) -> WallTime {
+        wall_time()
+    }
+
+    /// A time of the broker's clock as one of the wall clock.
+    pub fn wall_of(&self, time: Timestamp) -> WallTime {
+        self.clock.wall_of(time)
     }
 
     /// The longest time since a shard published its counters. More than a few seconds mean that a shard is stuck.
@@ -113,3 +130,6 @@ impl Status {
         self.stopping.store(true, Ordering::Release);
     }
 }
+
+/// A step of the wall clock below this, in milliseconds, does not change the shown time of the start: slewing would change it all the time.
+const WALL_CHANGE_MIN: u64 = 1_000;

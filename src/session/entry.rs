@@ -58,6 +58,22 @@ pub enum RestoredMessage {
     Released,
 }
 
+impl RestoredMessage {
+    /// Lets the message expire now if it has a Message Expiry Interval, and returns whether it has one.
+    pub fn expire(&mut self) -> bool {
+        let expires_at = match self {
+            Self::Queued { expires_at, .. } => expires_at,
+            Self::Shared(delivery) => &mut delivery.expires_at,
+            Self::Released => return false,
+        };
+        let expires = *expires_at != Timestamp::NEVER;
+        if expires {
+            *expires_at = Timestamp(0);
+        }
+        expires
+    }
+}
+
 impl State {
     /// The state after sending a message of this QoS.
     const fn awaiting(qos: Qos) -> Self {

@@ -71,6 +71,8 @@ pub enum Event {
     /// What the client may receive has changed. Queued messages that were never sent are checked before they are sent; those of Shared
     /// Subscriptions that it may not receive are given away at once.
     RightsChanged(Arc<dyn Rights>),
+    /// Drop the messages that have expired without having been sent. The client is away.
+    Expire,
     /// The Network Connection has ended.
     Disconnected,
 }

@@ -74,7 +74,11 @@ impl Outbound {
             // The message may be complete by now.
             let Some(entry) = self.queue.get_mut(place).filter(|entry| entry.is_stored()) else { continue };
             match message {
-                Ok(delivery) => {
+                Ok(mut delivery) => {
+                    // A start may have shortened its deadline, which the record does not show.
+                    if let Content::Away { expires_at } = entry.content {
+                        delivery.expires_at = expires_at;
+                    }
                     self.head.removed(entry, sequence < self.cursor);
                     entry.content = Content::Loaded(*delivery);
                     self.head.added(entry);

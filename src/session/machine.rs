@@ -175,6 +175,7 @@ impl Session {
                 self.outbound.recheck(self.outbound.end(), rights);
                 self.outbound.drop_denied_shares(0, actions);
             }
+            Event::Expire => self.outbound.drop_expired(now, actions),
             Event::Disconnected => {
                 self.connection = Connection::default();
                 self.outbound.restart(false);

@@ -7,6 +7,7 @@ mod connection;
 mod delivery;
 mod entry;
 mod event;
+mod expire;
 mod fetch;
 mod head;
 mod inbound;

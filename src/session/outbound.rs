@@ -335,7 +335,7 @@ impl Outbound {
     }
 
     /// Drops the message at this index. A dead letter of it is stored before its record is deleted.
-    fn drop_message(&mut self, place: usize, cause: DropCause, actions: &mut impl Actions) {
+    pub(super) fn drop_message(&mut self, place: usize, cause: DropCause, actions: &mut impl Actions) {
         let Some(entry) = self.queue.get(place).filter(|entry| entry.state != State::Done) else { return };
         let (sequence, is_stored) = (entry.sequence, entry.is_stored());
         self.messages -= 1;

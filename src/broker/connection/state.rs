@@ -175,6 +175,11 @@ impl Connection {
         begins
     }
 
+    /// Restarts the Keep Alive interval, or the pause.
+    pub(super) const fn forgive_silence(&mut self, now: Timestamp) {
+        self.since = now;
+    }
+
     /// Removes a pause reason. Returns `true` if it was the last; the Keep Alive interval then restarts.
     pub(super) const fn resume(&mut self, reason: PauseReason, now: Timestamp) -> bool {
         let ends = self.reasons.remove(reason);

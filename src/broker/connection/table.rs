@@ -60,6 +60,12 @@ impl Connections {
         self.slots.iter().flatten()
     }
 
+    /// Restarts the Keep Alive interval of every connection, and the pauses of those that are not read.
+    #[cold]
+    pub(in crate::broker) fn forgive_silence(&mut self, now: Timestamp) {
+        self.slots.iter_mut().flatten().for_each(|connection| connection.forgive_silence(now));
+    }
+
     /// Adds a pause reason to a connection. Returns `true` if it was not paused before.
     pub(in crate::broker) fn pause(&mut self, id: ConnectionId, reason: PauseReason, now: Timestamp) -> bool {
         self.get_mut(id).is_some_and(|connection| connection.pause(reason, now))

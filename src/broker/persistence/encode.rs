@@ -53,6 +53,7 @@ impl RecordKey {
     pub(in crate::broker) const RETAINED: u8 = 7;
     pub(in crate::broker) const DEDUPLICATED: u8 = 8;
     pub(in crate::broker) const WILL: u8 = 9;
+    pub(in crate::broker) const CLOCK: u8 = 10;
 
     const fn of(session: SessionKey, kind: u8, id: u64) -> Self {
         Self { group: session.0, kind, id }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::broker::owner::Owner;
+use crate::broker::persistence::clock::StoredAnchor;
 use crate::broker::persistence::encode::{
     RecordKey, StoredDetached, StoredMessage, StoredSession, read_queued, read_subscriptions, received_packet_id,
 };
@@ -22,6 +23,8 @@ pub struct Recovery {
     sessions: BTreeMap<u64, Stored>,
     retained: BTreeMap<u64, Arc<RetainedMessage>>,
     deduplicated: BTreeMap<u64, Deduplicated>,
+    anchor: Option<StoredAnchor>,
+    latest: Timestamp,
     unreadable: u64,
 }
 
@@ -50,6 +53,10 @@ pub struct Recovered {
     pub deduplicated: Vec<Deduplicated>,
     /// Groups that have records but no Session: their records can be deleted.
     pub orphans: Vec<SessionKey>,
+    /// The last anchor of the broker's time; `None`: there is none, so the stored times are those of the wall clock.
+    pub anchor: Option<StoredAnchor>,
+    /// The latest time in the store at which something happened: it has passed.
+    pub latest: Timestamp,
     /// The number of records whose body has a valid checksum but cannot be decoded, because another version wrote it.
     pub unreadable: u64,
 }
@@ -80,6 +87,8 @@ pub struct RecoveredSession {
     pub received: Vec<PacketId>,
     /// Whether its client requested the identity of each message.
     pub message_ids: bool,
+    /// Whether messages in its queue have expired by [`Recovered::expire_messages`], which must be removed at the start.
+    pub has_expired: bool,
 }
 
 impl Recovery {
@@ -138,7 +147,16 @@ impl Recovery {
                     stored.session = Some(session);
                 }
             }
-            RecordKey::DETACHED => stored.or_default().detached = Some(StoredDetached::read(body)?),
+            RecordKey::DETACHED => {
+                let detached = StoredDetached::read(body)?;
+                self.latest = self.latest.max(detached.at);
+                self.sessions.entry(first.group).or_default().detached = Some(detached);
+            }
+            RecordKey::CLOCK => {
+                let stored = StoredAnchor::read(body)?;
+                self.latest = self.latest.max(stored.anchor.time);
+                self.anchor = Some(stored);
+            }
             RecordKey::RELEASED => {
                 for key in puts {
                     let stored = self.sessions.entry(key.group).or_default();
@@ -175,6 +193,7 @@ impl Recovery {
                 RecordKey::RECEIVED => _ = self.sessions.entry(key.group).or_default().received.insert(key.id),
                 RecordKey::DEDUPLICATED => {
                     let entry = Deduplicated { number: key.id, ..StoredMessage::read(body)?.deduplicated? };
+                    self.latest = self.latest.max(entry.at);
                     self.deduplicated.insert(key.id, entry);
                 }
                 RecordKey::RETAINED => {
@@ -197,7 +216,8 @@ impl Recovery {
 
     /// The state after all records.
     pub fn finish(self) -> Recovered {
-        let mut recovered = Recovered { unreadable: self.unreadable, ..Recovered::default() };
+        let Self { anchor, latest, unreadable, .. } = self;
+        let mut recovered = Recovered { anchor, latest, unreadable, ..Recovered::default() };
         // The highest number of a topic is its latest change. An empty payload means that the retained message was removed.
         let mut retained = BTreeMap::new();
         for one in self.retained.into_values() {
@@ -217,6 +237,22 @@ impl Recovery {
             }
         }
         recovered
+    }
+}
+
+impl Recovered {
+    /// Lets every message with a Message Expiry Interval expire that was not sent yet, and every such retained message: for a start at
+    /// which the time that passed is unknown.
+    pub fn expire_messages(&mut self) {
+        for session in &mut self.sessions {
+            for message in session.queue.values_mut() {
+                session.has_expired |= message.expire();
+            }
+        }
+        for retained in self.retained.iter_mut().filter(|retained| retained.expires_at.is_some()) {
+            *retained =
+                Arc::new(RetainedMessage { expires_at: Some(Timestamp(0)), ..RetainedMessage::clone(retained) });
+        }
     }
 }
 
@@ -246,6 +282,7 @@ impl Stored {
             subscriptions: self.subscriptions.into_values().collect(),
             queue: self.queue,
             message_ids: self.message_ids,
+            has_expired: false,
             received: self.received.into_iter().filter_map(received_packet_id).collect(),
         })
     }

@@ -35,6 +35,7 @@ impl Shard {
             | session::Event::Persisted(_)
             | session::Event::Room(_)
             | session::Event::RightsChanged(_)
+            | session::Event::Expire
             | session::Event::Disconnected => (0, 0),
         };
         let mut sink = ActionSink::new(entry.connection, &mut self.counters, &mut self.spare, turn.actions);

@@ -8,8 +8,8 @@ use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::report::SessionChange;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
-use crate::routing::{Location, Subscriber};
-use crate::session::Unreceived;
+use crate::routing::{Location, SessionKey, Subscriber};
+use crate::session::{self, Unreceived};
 
 impl Shard {
     /// Records that the connection of the Session in `slot` has ended, with the time and the state of its Will.
@@ -51,6 +51,14 @@ impl Shard {
             self.persist_detached(slot, WillState::Gone, turn);
         }
         self.schedule_session(slot);
+    }
+
+    /// Drops the expired messages in the queue of a restored Session, unless its client came first: then they are dropped when it is their
+    /// turn.
+    pub(in crate::broker) fn expire_queue(&mut self, slot: usize, key: SessionKey, turn: &mut Turn<'_>) {
+        if self.session(slot, key).is_some_and(|entry| entry.connection.is_none()) {
+            self.drive(slot, session::Event::Expire, turn);
+        }
     }
 
     /// Ends the Session in `slot`, which has no connection: removes its subscriptions, publishes its Will, moves messages of its Shared

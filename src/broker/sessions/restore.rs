@@ -10,6 +10,7 @@ use crate::broker::persistence::recovery::RecoveredSession;
 use crate::broker::sessions::rights::rights;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
+use crate::broker::timers::Timer;
 use crate::routing::{Access, Location, RetainedMessage, SessionKey, Subscriber};
 use crate::session::Session;
 use crate::timestamp::Timestamp;
@@ -97,6 +98,10 @@ impl Shard {
             self.persist_detached(slot, will, turn);
         }
         self.schedule_session(slot);
+        if recovered.has_expired {
+            // Not here: what becomes of dead letters is read from the store by a running shard.
+            self.timers.set(now, Timer::ExpireQueue(slot, key));
+        }
     }
 
     /// Deletes stored records that belong to no Session.

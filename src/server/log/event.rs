@@ -72,6 +72,7 @@ events! {
     DurabilityChosen "durability_chosen" INFO Broker ["durability" "rules"]
     StoreProgress "store_progress" INFO Broker ["read" "segments"]
     StoreRecovered "store_recovered" INFO Broker ["sessions" "queued" "retained" "segments"]
+    TimeResumed "time_resumed" INFO Broker ["rule" "passed_ms" "synchronized"]
     StoreDamaged "store_damaged" ERROR Broker ["reason"]
     RecordsIgnored "records_ignored" WARN Broker ["count"]
     StoreFailed "store_failed" ERROR Broker ["reason"]

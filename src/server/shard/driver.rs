@@ -168,7 +168,10 @@ impl Driver {
 
     /// Reads the clock for the turn, and passes changes of the store's state to the shard.
     pub(in crate::server) fn begin_turn(&mut self) {
-        self.reading = self.clock.read();
+        let before = std::mem::replace(&mut self.reading, self.clock.read());
+        if self.reading.now.since(before.now) > STALL_MIN {
+            self.on_stall();
+        }
         if let Some(room) = self.store.take_room() {
             self.handle(Event::StoreRoom(room));
         }
@@ -365,3 +368,5 @@ impl Driver {
 
 /// One of this many writes is measured for the latency histogram, because each measurement reads the clock again.
 const LATENCY_SAMPLE_INTERVAL: u32 = 64;
+/// A shard has a turn at least once a second while it runs. After a longer time without one, it did not run.
+const STALL_MIN: Duration = Duration::from_secs(5);

@@ -358,7 +358,7 @@ fn key(key: RecordKey) -> Key {
     Key { group: key.group, kind: key.kind, id: key.id }
 }
 
-fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
+pub(super) fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
     keys.iter().copied().map(key).collect()
 }
 

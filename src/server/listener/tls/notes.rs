@@ -5,9 +5,8 @@ use x509_parser::time::ASN1Time;
 
 use super::error::TlsError;
 use crate::config::ExpiredCrl;
-use crate::server::clock::Clock;
+use crate::server::clock::wall_time;
 use crate::server::log::log_line;
-use crate::timestamp::Timestamp;
 
 /// What an operator should know about files that can be used.
 #[derive(Debug, Default)]
@@ -55,6 +54,6 @@ impl Notes {
 }
 
 fn seconds_until(time: ASN1Time) -> i64 {
-    let now = Clock::start(Timestamp::default()).read().now;
-    time.timestamp().saturating_sub(i64::try_from(now.0 / 1_000).unwrap_or(i64::MAX))
+    let now = wall_time().0 / 1_000;
+    time.timestamp().saturating_sub(i64::try_from(now).unwrap_or(i64::MAX))
 }

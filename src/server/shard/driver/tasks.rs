@@ -179,10 +179,25 @@ impl Driver {
         }
     }
 
+    /// The shard did not run for a while: clients get their times again, in which to send and to take bytes.
+    #[cold]
+    pub(in crate::server) fn on_stall(&mut self) {
+        for connection in &self.backlogged {
+            if let Some(entry) = self.connections.get_mut(*connection) {
+                entry.progress = self.reading.now;
+            }
+        }
+        self.handle(Event::Stalled);
+    }
+
     /// Ends connections whose transport accepted no bytes during the write timeout, requests checks of the peers of paused connections,
-    /// and publishes the traffic. Called once a second.
+    /// publishes the traffic, and handles a deadline that passed while the machine was suspended: the timer task sleeps by a clock that
+    /// stood still meanwhile. Called once a second.
     pub(in crate::server) fn sweep(&mut self) {
         self.begin_turn();
+        if self.shard.deadline().is_some_and(|deadline| deadline <= self.reading.now) {
+            self.handle(Event::DeadlinePassed);
+        }
         let mut backlogged = std::mem::take(&mut self.backlogged);
         backlogged.retain(|&connection| self.is_still_backlogged(connection));
         self.backlogged = backlogged;
