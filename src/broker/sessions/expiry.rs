@@ -66,15 +66,19 @@ impl Shard {
         self.shared.session_ended();
         let mut lost = entry.session.queued().0 as u64;
         let stored = entry.stored;
+        let mut moved = Vec::new();
+        let mut left = if entry.has_shares { entry.session.queued_sequences() } else { Vec::new() };
         for (sequence, delivery) in entry.session.into_share_messages() {
             if self.redirect(&subscriber, SequencedDelivery { sequence: Some(sequence), delivery }, turn) {
                 lost = lost.saturating_sub(1);
+                moved.push(sequence);
             }
         }
+        left.retain(|sequence| moved.binary_search(sequence).is_err());
         self.counters.dropped(DropReason::SessionEnded, lost);
         // After the records of the moved messages: each of these moves one message, so a crash in between neither loses nor duplicates one.
         if stored {
-            self.persist(Record::SessionEnded { key }, turn);
+            self.persist_end(subscriber, entry.has_shares, left, turn);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Sessions: their table, their moves between shards, their recovery, and their end.
 
 pub(super) mod drive;
+pub(super) mod ending;
 pub(super) mod expiry;
 pub(super) mod load;
 pub(super) mod restore;

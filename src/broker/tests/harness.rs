@@ -114,7 +114,7 @@ impl Harness {
         let mut next = Self::with(self.shards.len(), settings);
         next.now = self.now;
         next.records = self.records[..records].to_vec();
-        let Recovered { sessions, retained, retained_gone, unreadable, .. } = recovered(&next.records);
+        let Recovered { sessions, retained, retained_gone, unreadable, orphans, .. } = recovered(&next.records);
         assert_eq!(unreadable, 0);
         let keys = sessions.iter().map(|session| session.key);
         assert!(next.shards[0].shared.restore(retained, retained_gone, keys).is_empty());
@@ -122,6 +122,7 @@ impl Harness {
         for session in sessions {
             next.shards[0].restore(next.now, session, Arc::new(Access::everything()), &mut actions);
         }
+        next.shards[0].end_orphans(orphans, &mut actions);
         for action in actions {
             next.perform(0, action, &mut Vec::new());
         }
