@@ -20,7 +20,7 @@ use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
 use crate::broker::publish::queue_room::QueueRoom;
 use crate::broker::publish::route_cache::Routes;
 use crate::broker::retained::state::Retained;
-use crate::broker::sessions::ending::Endings;
+use crate::broker::sessions::endings::Endings;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::sessions::table::SessionTable;
 use crate::broker::settings::Settings;

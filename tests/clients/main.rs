@@ -19,6 +19,8 @@ mod compatibility_table;
 #[cfg(test)]
 mod deadline;
 #[cfg(test)]
+mod descriptors;
+#[cfg(test)]
 mod exchange;
 #[cfg(test)]
 mod flow_control;
@@ -41,6 +43,8 @@ mod mqtt_js;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]
+mod process;
+#[cfg(test)]
 mod protocol;
 #[cfg(test)]
 mod python;
@@ -52,6 +56,8 @@ mod reload;
 mod security;
 #[cfg(test)]
 mod shutdown;
+#[cfg(test)]
+mod stuck_disk;
 #[cfg(test)]
 mod tools;
 #[cfg(test)]

@@ -17,22 +17,6 @@ use crate::broker::shard::{Shard, Turn};
 use crate::codec::ClientId;
 use crate::routing::{Location, Subscriber};
 
-/// The Sessions of a shard that have ended, and whose records are not deleted yet.
-#[derive(Debug, Default)]
-pub(in crate::broker) struct Endings {
-    /// Bounded: a Session leaves it some seconds after the last message for it has arrived.
-    ending: Vec<Ending>,
-    /// Messages of Sessions that had ended in the previous run.
-    orphans: Vec<Orphan>,
-}
-
-#[derive(Debug)]
-struct Ending {
-    subscriber: Arc<Subscriber>,
-    /// For how many ticks there was no other reference to it.
-    unused: u32,
-}
-
 impl Shard {
     /// Writes the records of the end of a Session, of which the messages with the sequences `left` were in the queue.
     pub(in crate::broker) fn persist_end(
@@ -53,27 +37,17 @@ impl Shard {
         for more in left {
             self.persist(Record::SessionGone { key, left: more.to_vec() }, turn);
         }
-        self.endings.ending.push(Ending { subscriber, unused: 0 });
+        self.endings.add(subscriber);
     }
 
     /// Deletes the records of ended Sessions to which no message is on its way. Called once a second.
     pub(in crate::broker) fn sweep_endings(&mut self, turn: &mut Turn<'_>) {
-        for orphan in std::mem::take(&mut self.endings.orphans) {
+        for orphan in self.endings.take_orphans() {
             self.redirect_orphan(orphan, turn);
         }
-        for ending in &mut self.endings.ending {
-            let is_unused = Arc::strong_count(&ending.subscriber) == 1;
-            ending.unused = if is_unused { ending.unused + 1 } else { 0 };
+        for key in self.endings.take_unused() {
+            self.persist(Record::SessionEnded { key }, turn);
         }
-        let ended: Vec<_> = self.endings.ending.extract_if(.., |ending| ending.unused >= UNUSED_TICKS).collect();
-        for Ending { subscriber, .. } in ended {
-            self.persist(Record::SessionEnded { key: subscriber.key }, turn);
-        }
-    }
-
-    /// Keeps messages of a Session that has ended until all Sessions of all shards are restored.
-    pub(in crate::broker) fn keep_orphan(&mut self, orphan: Orphan) {
-        self.endings.orphans.push(orphan);
     }
 
     /// Moves the messages to other members of their shares, and deletes the other records.
@@ -93,6 +67,3 @@ impl Shard {
 
 /// The messages that one record deletes; it is limited by the store.
 const LEFT_MAX: usize = 16_384;
-/// The record of a message that another shard moved may still be on its way to the store when its last reference is gone, so there is one more
-/// second.
-const UNUSED_TICKS: u32 = 2;

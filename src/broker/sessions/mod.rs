@@ -2,6 +2,7 @@
 
 pub(super) mod drive;
 pub(super) mod ending;
+pub(super) mod endings;
 pub(super) mod expiry;
 pub(super) mod load;
 pub(super) mod restore;

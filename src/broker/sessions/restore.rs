@@ -103,7 +103,7 @@ impl Shard {
             if orphan.messages.is_empty() {
                 self.persist(Record::SessionEnded { key: orphan.key }, turn);
             } else {
-                self.keep_orphan(orphan);
+                self.endings.keep_orphan(orphan);
             }
         }
     }
