@@ -69,7 +69,10 @@ use watchdog::Watchdog;
 /// A broker with running shards and listening sockets. It accepts connections during [`run`](Self::run).
 #[derive(Debug)]
 pub struct Server {
+    /// What applies: some limits may be lower than configured.
     config: Config,
+    /// What was loaded, to which a reload is compared.
+    configured: Config,
     /// The command line from which the configuration is loaded again; `None`: it isn't.
     arguments: Option<Arguments>,
     clock: Clock,
@@ -91,6 +94,7 @@ impl Server {
             0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
             shards => shards,
         };
+        let configured = config.clone();
         resources::fit(&mut config, shards);
         let listeners = bind(&config)?;
         let authenticator = Authenticator::new(&config.security, &config.listeners)?;
@@ -113,6 +117,7 @@ impl Server {
             failures,
             listeners,
             config,
+            configured,
             arguments: None,
         };
         server.start_shards(recovered, &ended_sender, &failures_sender).map_err(ServerError::Start)?;

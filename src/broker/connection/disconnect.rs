@@ -78,6 +78,7 @@ impl Ending {
 
 impl Shard {
     pub(in crate::broker) fn on_closed(&mut self, id: ConnectionId, cause: ByteString, turn: &mut Turn<'_>) {
+        self.pipeline.forget_close(id);
         self.end_connection(id, Ending::lost(cause), turn);
     }
 

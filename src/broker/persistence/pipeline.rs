@@ -46,8 +46,10 @@
 //! - Tickets become stable in order, and only issued tickets do.
 //! - All queues are ascending by ticket.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+
+use foldhash::quality::RandomState;
 
 use crate::broker::ids::{ConnectionId, Origin};
 use crate::broker::persistence::record::Addressed;
@@ -68,6 +70,8 @@ pub(in crate::broker) struct CommitPipeline {
     answers: VecDeque<WaitingAnswer>,
     /// Connections that are closed when their ticket is stable, ascending by ticket.
     closes: VecDeque<(Ticket, ConnectionId)>,
+    /// Those of them that their clients have not closed meanwhile.
+    closing: HashSet<ConnectionId, RandomState>,
 }
 
 /// The copies of a message that wait for the commit of its record.
@@ -161,13 +165,24 @@ impl CommitPipeline {
             return false;
         }
         self.closes.push_back((self.last, connection));
+        self.closing.insert(connection);
         true
+    }
+
+    /// The connection was closed by its client.
+    pub(in crate::broker) fn forget_close(&mut self, connection: ConnectionId) {
+        self.closing.remove(&connection);
     }
 
     /// Takes the next connection to close whose ticket is stable.
     pub(in crate::broker) fn next_stable_close(&mut self) -> Option<ConnectionId> {
-        self.closes.front().filter(|(ticket, _)| self.is_stable(*ticket))?;
-        self.closes.pop_front().map(|(_, connection)| connection)
+        while self.closes.front().is_some_and(|(ticket, _)| self.is_stable(*ticket)) {
+            let (_, connection) = self.closes.pop_front()?;
+            if self.closing.remove(&connection) {
+                return Some(connection);
+            }
+        }
+        None
     }
 
     /// Notes that all tickets up to this one are stable. An older ticket changes nothing.
@@ -193,7 +208,7 @@ impl CommitPipeline {
     /// Whether no message and no answer waits.
     #[cfg(test)]
     pub(in crate::broker) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.answers.is_empty() && self.closes.is_empty()
+        self.messages.is_empty() && self.answers.is_empty() && self.closing.is_empty()
     }
 }
 
