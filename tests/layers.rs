@@ -68,10 +68,7 @@ const BELOW_ADMIN: &[&str] = &["server", "broker", "store", "config", "routing",
 const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "smallvec", "thiserror"];
 /// `mqttbytes` is named here and nowhere else.
 const CODEC_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "mqttbytes", "slab", "smallvec", "thiserror"];
-/// With the map of Client Identifiers, which all shards share.
-const SHARED_CRATES: &[&str] = &["bytes", "bytestring", "dashmap", "foldhash", "slab", "smallvec", "thiserror"];
-
-/// The random number generator has no source of randomness: its seed is given.
+/// With the map of Client Identifiers, which all shards share. The random number generator has no source of randomness: its seed is given.
 const BROKER_CRATES: &[&str] =
     &["bytes", "bytestring", "dashmap", "foldhash", "rand_chacha", "slab", "smallvec", "thiserror"];
 

@@ -40,7 +40,7 @@ pub use persistence::durability::{Durability, DurabilityRule};
 pub use persistence::encode::{RecordBytes, RecordKey};
 pub use persistence::fetch::{Fetch, Fetched};
 pub use persistence::record::{Addressed, Deduplicated, InsteadOf, Record, RetainedChange, WillState};
-pub use persistence::recovery::{Recovered, RecoveredSession, Recovery};
+pub use persistence::recovery::{Orphan, Recovered, RecoveredSession, Recovery};
 pub use query::{
     Answer, ClientView, ConnectionView, Gift, GiftOutcome, PAGE_MAX, Page, PageRequest, Query, QueryId,
     SubscriptionView,

@@ -21,6 +21,7 @@ use crate::broker::publish::queue_room::QueueRoom;
 use crate::broker::publish::route_cache::Routes;
 use crate::broker::query::QueryId;
 use crate::broker::retained::state::Retained;
+use crate::broker::sessions::endings::Endings;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::sessions::table::SessionTable;
 use crate::broker::settings::Settings;
@@ -60,6 +61,7 @@ pub struct Shard {
     pub(super) no_access: Arc<Access>,
 
     pub(super) sessions: SessionTable,
+    pub(super) endings: Endings,
     /// The settings of Sessions.
     pub(super) limits: Arc<session::Limits>,
     /// Empty vectors whose allocations are reused.
@@ -94,6 +96,7 @@ impl Shard {
             pause_budget: PauseBudget::default(),
             no_access: Arc::new(Access::new(Vec::new())),
             sessions: SessionTable::new(id),
+            endings: Endings::default(),
             limits: Arc::new(settings.session_limits()),
             spare: Vec::new(),
             routes: Routes::default(),
@@ -222,6 +225,7 @@ impl Shard {
         self.shared.publish_counters(self.id, self.counters);
         self.routes.sweep(&self.shared);
         self.flow.retry_shares();
+        self.sweep_endings(turn);
         if self.id == ShardId(0) {
             self.expire_retained(turn);
             self.expire_deduplication(turn);

@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::value::duration;
+use super::problem::Problem;
+use super::value::{duration, optional_size};
 
 /// The process: `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +16,9 @@ pub struct Server {
     pub durability: Durability,
     /// Whether the broker refuses to start if a part of the store is damaged, instead of setting it aside.
     pub strict_recovery: bool,
+    /// Size of a segment of the store and of its reserve for a full disk, in bytes; `None`: it follows the size of the disk.
+    #[serde(with = "optional_size", skip_serializing_if = "Option::is_none")]
+    pub segment_size: Option<u32>,
     /// Number of threads that serve clients. 0 means one for each core.
     pub shards: u16,
     /// Time limit for a shutdown: disconnecting clients and writing all pending data.
@@ -31,6 +35,8 @@ impl Default for Server {
             durability: Durability::PowerLoss,
             // Clients can use the intact part, and the damaged part is kept and reported.
             strict_recovery: false,
+            // Devices with a small partition for data and servers need different sizes.
+            segment_size: None,
             // A shard uses at most one core, so more shards than cores only compete for them.
             shards: 0,
             // Container engines kill a process ten seconds after they ask it to stop.
@@ -38,6 +44,24 @@ impl Default for Server {
         }
     }
 }
+
+impl Server {
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.data.as_os_str().is_empty() {
+            problems.push(Problem::new("server.data", "must name a directory"));
+        }
+        if self.segment_size.is_some_and(|size| !(SEGMENT_SIZE_MIN..=SEGMENT_SIZE_MAX).contains(&size)) {
+            problems.push(Problem::new("server.segment_size", "must be from 64KiB to 1GiB"));
+        }
+        problems
+    }
+}
+
+/// Half of it is the largest packet.
+const SEGMENT_SIZE_MIN: u32 = 64 << 10;
+/// Offsets in a segment have 32 bits.
+const SEGMENT_SIZE_MAX: u32 = 1 << 30;
 
 /// What an acknowledged message survives, ordered from the strongest level to the weakest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -54,6 +54,7 @@ fn every_value_in_the_reference_file_is_the_default() {
     // Settings without a default have an example value.
     let rule = config.durability_rules.pop().unwrap();
     assert_eq!((rule.topic.as_str(), rule.level), ("telemetry/#", Durability::None));
+    assert_eq!(config.server.segment_size.take(), Some(64 << 20));
     assert!(config.security.password_file.take().is_some());
     assert!(config.security.acl_file.take().is_some());
     assert!(config.mqtt.response_information.take().is_some());

@@ -9,9 +9,7 @@ impl Config {
         problems.extend(self.mqtt.problems());
         problems.extend(self.security.problems());
         problems.extend(self.log.problems());
-        if self.server.data.as_os_str().is_empty() {
-            problems.push(Problem::new("server.data", "must name a directory"));
-        }
+        problems.extend(self.server.problems());
         if self.listeners.is_empty() {
             problems.push(Problem::new("listeners", "must be at least one"));
         }

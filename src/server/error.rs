@@ -41,6 +41,11 @@ pub enum ServerError {
     /// A write or a sync of the store failed. Acknowledged messages are stored at their durability level; others may be lost.
     #[error("the store failed: {0}")]
     StoreFailed(String),
+    /// The disk did not finish the last writes within `server.drain_timeout`. Acknowledged messages are stored at their durability level.
+    #[error(
+        "the disk did not finish the last writes within server.drain_timeout; what was not acknowledged may be lost"
+    )]
+    StoreStuck,
     /// The operating system refused a thread, a timer, a signal handler or a random number.
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
@@ -60,7 +65,7 @@ impl ServerError {
             Self::Start(_) => 1,
             Self::Listen { .. } => 3,
             Self::Tls { .. } | Self::Auth(_) => 4,
-            Self::Store { .. } | Self::StoreFailed(_) => 5,
+            Self::Store { .. } | Self::StoreFailed(_) | Self::StoreStuck => 5,
             Self::ShardEnded(_) => EXIT_PANIC,
             Self::Interrupted => 130,
         }

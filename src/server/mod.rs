@@ -15,6 +15,7 @@ pub(crate) mod process;
 mod queries;
 mod reload;
 mod report;
+mod resources;
 mod settings;
 mod shard;
 mod shutdown;
@@ -37,7 +38,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tokio::{pin, select};
 
 pub(crate) use clock::Clock;
@@ -69,7 +70,10 @@ use watchdog::Watchdog;
 /// A broker with running shards and listening sockets. It accepts connections during [`run`](Self::run).
 #[derive(Debug)]
 pub struct Server {
+    /// What applies: some limits may be lower than configured.
     config: Config,
+    /// What was loaded, to which a reload is compared.
+    configured: Config,
     /// The command line from which the configuration is loaded again; `None`: it isn't.
     arguments: Option<Arguments>,
     clock: Clock,
@@ -87,14 +91,16 @@ pub struct Server {
 
 impl Server {
     /// Reads certificates, password file and ACL file, listens at every address, opens the store, and starts the shards.
-    pub fn start(config: Config) -> Result<Self, ServerError> {
-        let listeners = bind(&config)?;
-        let authenticator = Authenticator::new(&config.security, &config.listeners)?;
-        report::write_notes(&authenticator.notes());
+    pub fn start(mut config: Config) -> Result<Self, ServerError> {
         let shards = match usize::from(config.server.shards) {
             0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
             shards => shards,
         };
+        let configured = config.clone();
+        resources::fit(&mut config, shards);
+        let listeners = bind(&config)?;
+        let authenticator = Authenticator::new(&config.security, &config.listeners)?;
+        report::write_notes(&authenticator.notes());
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(MAILBOX_MESSAGES_MAX)).collect();
         let (ended_sender, ended) = mpsc::channel(shards);
         let (failures_sender, failures) = mpsc::channel(1);
@@ -115,6 +121,7 @@ impl Server {
             failures,
             listeners,
             config,
+            configured,
             arguments: None,
         };
         server.start_shards(recovered, &ended_sender, &failures_sender).map_err(ServerError::Start)?;
@@ -246,13 +253,28 @@ impl Server {
         notify(&[sd_notify::NotifyState::Stopping]);
         log_line!(Stopping {}, "stopping: no new connections are accepted, and all clients are disconnected");
         drop(accept_tasks);
-        self.drain(signals.stop(), watchdog).await?;
+        let stopped = self.stop(&mut signals, watchdog).await;
+        // A failure of the store is the cause of the end, whatever ended the drain.
+        match failure.or_else(|| self.failures.try_recv().ok()) {
+            Some(cause) => Err(ServerError::StoreFailed(cause)),
+            None => stopped,
+        }
+    }
+
+    /// Disconnects every client and closes the store.
+    async fn stop(&mut self, signals: &mut Signals, watchdog: Watchdog) -> Result<(), ServerError> {
+        let deadline = Instant::now() + self.config.server.drain_timeout;
+        let drained = self.drain(signals.stop(), watchdog).await;
         log::summarize(Timestamp::NEVER);
         self.anchors.write();
-        if let Some(store) = &self.store {
-            store.close();
-        }
-        failure.map_or(Ok(()), |cause| Err(ServerError::StoreFailed(cause)))
+        let Some(store) = self.store.clone() else { return drained };
+        store.begin_close();
+        let closed = match drained {
+            Ok(()) => shutdown::closed(&store, deadline, signals).await,
+            Err(interrupted) => Err(interrupted),
+        };
+        // A disk that does not answer must not keep the process.
+        closed.inspect_err(|_| store.abandon())
     }
 
     /// Stores the time if it is due, and publishes the counters of the listeners and what the shards need for the `$SYS` topics.

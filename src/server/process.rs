@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The memory of this process in bytes. `None`: there is no `/proc/self/status`.
@@ -38,6 +38,17 @@ pub(crate) fn open_files() -> Option<u64> {
 /// The limit of open file descriptors; `None` if there is none.
 pub(crate) fn open_files_max() -> Option<u64> {
     getrlimit(Resource::Nofile).current
+}
+
+/// Raises the limit of open file descriptors to the highest that this process may set. Returns the limit; `None` if there is none.
+pub(crate) fn raise_open_files_max() -> Option<u64> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return current;
+    }
+    // Some systems refuse a limit above their own; the process then works with the lower one.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    open_files_max()
 }
 
 fn parse_memory(status: &str) -> Memory {

@@ -72,7 +72,7 @@ impl Server {
                 );
             }
         };
-        let differing = needing_restart(&self.config, &loaded).join(", ");
+        let differing = needing_restart(&self.configured, &loaded).join(", ");
         if !differing.is_empty() {
             log_line!(
                 RestartNeeded { settings = &*differing },

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
+use tracing::Level;
 use tracing::field::{DisplayValue, display};
 
 use crate::broker::{
@@ -39,10 +40,16 @@ pub(super) fn write(report: &Report, now: Timestamp) {
     let may_write = |event, client| allows(event, Whom::from(client), now);
     match report {
         Report::Connected { client, version, clean_start, session_present, keep_alive, .. } => {
+            if !is_written(LogEvent::ClientConnected) || !may_write(LogEvent::ClientConnected, client) {
+                return;
+            }
             write_connected(client, version, (*clean_start, *session_present), *keep_alive);
         }
         Report::Silent { client, cause } => write_probed(client, cause),
         Report::Disconnected { client, reason_code, cause } => {
+            if !is_written(LogEvent::ClientDisconnected) || !may_write(LogEvent::ClientDisconnected, client) {
+                return;
+            }
             let (code, cause) = (reason_code.number(), cut_text(cause));
             client_line!(
                 ClientDisconnected,
@@ -117,6 +124,12 @@ fn write_probed(client: &ClientLabel, cause: &str) {
         "{}: probe: {reason} before it sent anything",
         Label(client)
     );
+}
+
+/// Whether the level of the log includes an event at `info`. Otherwise its lines count for no budget.
+fn is_written(event: LogEvent) -> bool {
+    debug_assert_eq!(event.level(), Level::INFO);
+    tracing::enabled!(target: "oncemq", Level::INFO)
 }
 
 fn write_connected(client: &ClientLabel, version: &str, (clean_start, session_present): (bool, bool), keep_alive: u16) {

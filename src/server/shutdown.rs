@@ -1,7 +1,12 @@
 use std::io;
+use std::time::Duration;
 
 use tokio::select;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::error::ServerError;
+use crate::store::Store;
 
 /// What a signal requests of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,3 +49,22 @@ impl Signals {
         while self.next().await != Request::Stop {}
     }
 }
+
+/// Waits until a store that is being closed has written everything, at most until `deadline` but at least [`CLOSE_MIN`]. A signal ends the
+/// wait.
+pub(super) async fn closed(store: &Store, deadline: Instant, signals: &mut Signals) -> Result<(), ServerError> {
+    let deadline = deadline.max(Instant::now() + CLOSE_MIN);
+    let ended = async {
+        while !store.has_ended() {
+            sleep(CLOSE_POLL).await;
+        }
+    };
+    select! {
+        ended = timeout_at(deadline, ended) => ended.map_err(|_| ServerError::StoreStuck),
+        () = signals.stop() => Err(ServerError::Interrupted),
+    }
+}
+
+/// The store is closed after the drain, which may have taken all the time.
+const CLOSE_MIN: Duration = Duration::from_secs(1);
+const CLOSE_POLL: Duration = Duration::from_millis(2);

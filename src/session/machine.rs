@@ -126,6 +126,11 @@ impl Session {
         self.stable = Ticket::default();
     }
 
+    /// The sequences of all messages in its queue, ascending.
+    pub fn queued_sequences(&self) -> Vec<u64> {
+        self.outbound.queued_sequences()
+    }
+
     /// Ends the Session. Returns the messages that may move to another member of a Shared Subscription, with their
     /// sequences.
     pub fn into_share_messages(self) -> impl Iterator<Item = (u64, Delivery)> {

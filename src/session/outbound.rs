@@ -278,6 +278,12 @@ impl Outbound {
         queued.chain(early)
     }
 
+    /// The sequences of all messages, ascending.
+    pub(super) fn queued_sequences(&self) -> Vec<u64> {
+        let early = self.early.iter().flat_map(|early| early.keys().copied());
+        self.queue.iter().map(|entry| entry.sequence).chain(early).collect()
+    }
+
     /// The sequence of the oldest message, or of the next one if the queue is empty.
     fn front(&self) -> u64 {
         self.queue.front().map_or(self.end, |entry| entry.sequence)

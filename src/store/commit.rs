@@ -11,18 +11,23 @@ use super::options::Hooks;
 use super::pending::{Batch, Taken};
 use super::reclaim::{Reclaim, Space};
 use super::shared::Shared;
-use super::writer::{Writer, Written};
+use super::shortage::Shortage;
+use super::writer::{Commit, Outcome, Writer, Written};
 
 /// Commits appended entries in groups: takes all pending entries, writes them, syncs once if one of them requires it,
 /// and reports them stable. Meanwhile the next group accumulates.
 ///
 /// [`Store`](super::Store) runs it on a thread; a simulation calls [`commit`](Self::commit) itself.
 pub struct Committer {
-    pub(super) shared: Arc<Shared>,
-    pub(super) hooks: Hooks,
+    shared: Arc<Shared>,
+    hooks: Hooks,
     /// The writer; `None` at level `None`.
-    pub(super) disk: Option<(Writer, Reclaim)>,
-    pub(super) level: Level,
+    disk: Option<(Writer, Reclaim)>,
+    level: Level,
+    /// The commit that waits for a resource that ran out.
+    blocked: Option<(Taken, Commit)>,
+    /// A segment without live entries that could not be freed yet. Younger ones must wait for it.
+    dying: Option<u32>,
 }
 
 /// The result of a call of [`Committer::commit`].
@@ -32,11 +37,17 @@ pub enum Progress {
     Worked,
     /// There was nothing to do.
     Idle,
+    /// A resource ran out: the commit must be tried again.
+    Blocked,
     /// The store failed and won't commit again.
     Failed,
 }
 
 impl Committer {
+    pub(super) fn new(shared: Arc<Shared>, hooks: Hooks, disk: Option<(Writer, Reclaim)>, level: Level) -> Self {
+        Self { shared, hooks, disk, level, blocked: None, dying: None }
+    }
+
     /// Commits until the store is closed or fails.
     pub(super) fn run(mut self) {
         loop {
@@ -45,6 +56,7 @@ impl Committer {
                 Progress::Worked => {}
                 Progress::Idle if self.shared.pending.is_closing() => return,
                 Progress::Idle => self.shared.pending.wait(self.shared.pending.is_full().then_some(FULL_RETRY)),
+                Progress::Blocked => thread::sleep(BLOCKED_RETRY),
                 Progress::Failed => return,
             }
         }
@@ -66,9 +78,12 @@ impl Committer {
     }
 
     fn try_commit(&mut self) -> io::Result<Progress> {
-        let mut taken = self.shared.pending.take();
+        let (mut taken, mut commit) = match self.blocked.take() {
+            Some((taken, commit)) => (taken, Some(commit)),
+            None => (self.shared.pending.take(), None),
+        };
         let mut worked = !taken.tickets.is_empty();
-        if self.disk.is_some() {
+        if commit.is_none() && self.disk.is_some() {
             let copies = self.next_copies(&taken.batches)?;
             worked |= !copies.is_empty();
             // Copies were live before this commit, so they precede its entries, which may delete them.
@@ -76,7 +91,9 @@ impl Committer {
                 taken.batches.push_front(copy);
                 taken.wants_sync = true;
             }
-            self.write(&mut taken)?;
+        }
+        if let Some(blocked) = self.write(&mut taken, commit.take())? {
+            return self.block(taken, blocked);
         }
         if self.shared.pending.complete(taken.batches) {
             (self.hooks.on_pressure)();
@@ -88,6 +105,18 @@ impl Committer {
         }
         worked |= self.free_segments()?;
         Ok(if worked { Progress::Worked } else { Progress::Idle })
+    }
+
+    /// Keeps a commit for the next call. A store that is being closed, or has too many bytes waiting, gives up.
+    fn block(&mut self, taken: Taken, (commit, shortage): (Commit, Shortage)) -> io::Result<Progress> {
+        if self.shared.pending.is_closing() || self.shared.pending.is_overdue() {
+            return Err(io::Error::other(shortage.sentence()));
+        }
+        self.blocked = Some((taken, commit));
+        if self.shared.pending.set_shortage(Some(shortage)) {
+            (self.hooks.on_pressure)();
+        }
+        Ok(Progress::Blocked)
     }
 
     /// Copies of live entries, in proportion to the bytes written.
@@ -102,11 +131,22 @@ impl Committer {
         reclaim.slice(&self.shared, budget, space)
     }
 
-    fn write(&mut self, taken: &mut Taken) -> io::Result<()> {
-        let Some((writer, reclaim)) = self.disk.as_mut().filter(|_| !taken.batches.is_empty()) else { return Ok(()) };
-        let written = writer.write(taken)?;
+    /// Writes the batches, or continues a blocked commit. Returns the commit if it is blocked.
+    fn write(&mut self, taken: &mut Taken, blocked: Option<Commit>) -> io::Result<Option<(Commit, Shortage)>> {
+        let Some((writer, reclaim)) = self.disk.as_mut().filter(|_| !taken.batches.is_empty()) else { return Ok(None) };
+        let mut commit = match blocked {
+            Some(commit) => {
+                writer.spares.fill_reserve(&*self.shared.disk);
+                commit
+            }
+            None => writer.begin(),
+        };
+        if let Outcome::Blocked(shortage) = writer.write(taken, &mut commit)? {
+            return Ok(Some((commit, shortage)));
+        }
+        let written = commit.written;
         // Set before the commit is reported stable, because that causes new entries.
-        if self.shared.pending.set_full(!writer.spares.has_reserve()) {
+        if self.shared.pending.set_shortage(writer.spares.shortage()) {
             (self.hooks.on_pressure)();
         }
         let batches = &taken.batches;
@@ -123,25 +163,29 @@ impl Committer {
         for (batch, written) in batches.iter().zip(written) {
             apply(&mut self.shared.log().index, batch, written);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Frees the oldest segments without live entries, and fills the reserve.
     fn free_segments(&mut self) -> io::Result<bool> {
         let Some((writer, _)) = &mut self.disk else { return Ok(false) };
         let mut freed = false;
-        while let Some(segment) = self.shared.log().take_dead_segment() {
+        while let Some(segment) = self.dying.take().or_else(|| self.shared.log().take_dead_segment()) {
             self.shared.files.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
             // The entries that replaced those of the segment must be stable before it is freed.
             writer.sync_rest()?;
-            writer.spares.free(&*self.shared.disk, self.level, segment)?;
+            match writer.spares.free(&*self.shared.disk, self.level, segment) {
+                Err(error) if Shortage::of(&error).is_some() => {
+                    self.dying = Some(segment);
+                    break;
+                }
+                result => result?,
+            }
             freed = true;
         }
-        if !writer.spares.has_reserve() {
-            // Without a reserve the disk counts as full, and this is tried again.
-            let _ = writer.spares.fill_reserve(&*self.shared.disk);
-        }
-        if self.shared.pending.set_full(!writer.spares.has_reserve()) {
+        // Without a reserve the disk counts as full, and this is tried again.
+        writer.spares.fill_reserve(&*self.shared.disk);
+        if self.shared.pending.set_shortage(writer.spares.shortage()) {
             (self.hooks.on_pressure)();
         }
         Ok(freed)
@@ -172,6 +216,9 @@ fn apply(index: &mut Index, batch: &Batch, written: Written) {
         at += entry.length;
     }
 }
+
+/// How long a commit waits for a resource that ran out.
+const BLOCKED_RETRY: Duration = Duration::from_millis(100);
 
 /// How long to wait on a full disk before trying to allocate the reserve again.
 const FULL_RETRY: Duration = Duration::from_secs(1);

@@ -10,6 +10,7 @@ mod disk;
 mod entry;
 mod error;
 mod fetch;
+mod fit;
 mod format;
 mod ids;
 mod index;
@@ -21,6 +22,7 @@ mod reclaim;
 mod recovery;
 mod report;
 mod shared;
+mod shortage;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod spares;
@@ -35,6 +37,7 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 
 use self::disk::{Directory, NoDisk};
+use self::format::segment_name;
 use self::index::Index;
 use self::reclaim::Reclaim;
 use self::shared::Shared;
@@ -46,10 +49,12 @@ pub use self::commit::{Committer, Progress};
 pub use self::disk::{Disk, DiskFile};
 pub use self::entry::{Entry, Key, Refused, Room};
 pub use self::error::OpenError;
+pub use self::fit::fitting_segment_bytes;
 pub use self::level::Level;
 pub use self::options::{Hooks, Options};
 pub use self::pending::Urgency;
 pub use self::report::{Damage, Recovered, Report};
+pub use self::shortage::Shortage;
 
 /// Statistics of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,7 +73,7 @@ pub struct Stats {
     pub syncs: u64,
     /// Entries written since the start, including copies.
     pub entries: u64,
-    /// Whether the disk is full, so only entries that may use the reserve can have puts.
+    /// Whether the disk is full or another resource ran out, so only entries that may use the reserve can have puts.
     pub is_full: bool,
     /// A segment that can't be read, which prevents reclaiming space until the next start.
     pub unreadable_segment: Option<u32>,
@@ -118,13 +123,13 @@ impl Store {
         let _ = recovery::quarantine(&*disk, &mut scan);
         if options.level == Level::PowerLoss {
             // The data read may not be synced, if the last process ended before its sync.
-            scan.segments.iter().try_for_each(|(_, file)| file.sync())?;
+            scan.segments.iter().try_for_each(|header| disk.open(&segment_name(header.number))?.sync())?;
             disk.sync_names()?;
         }
         let segment_bytes = options.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-        let mut spares = Spares::new(segment_bytes, spare_files(&*disk)?);
+        let mut spares = Spares::new(&*disk, segment_bytes, spare_files(&*disk)?);
         // Without a reserve the disk counts as full.
-        let _ = spares.fill_reserve(&*disk);
+        spares.fill_reserve(&*disk);
         let place = (scan.end.take(), scan.next_number);
         let resumes = place.0.is_some();
         let writer = Writer::new(Arc::clone(&disk), (options.level, segment_bytes), spares, place, scan.sequence)?;
@@ -132,16 +137,15 @@ impl Store {
         scan.index.add_bytes(tail, if resumes { 0 } else { tail_end });
         let reclaim = Reclaim::new(Arc::clone(&disk), segment_bytes, options.garbage_share);
         let shared = Arc::new(Shared::new(disk, options, scan.index, writer.end()));
-        let _ = shared.pending.set_full(!writer.spares.has_reserve());
-        let committer =
-            Committer { shared: Arc::clone(&shared), hooks, disk: Some((writer, reclaim)), level: options.level };
+        let _ = shared.pending.set_shortage(writer.spares.shortage());
+        let committer = Committer::new(Arc::clone(&shared), hooks, Some((writer, reclaim)), options.level);
         Ok((Self { shared, thread: Mutex::new(None) }, committer, scan.report))
     }
 
     /// A store at level `None`, which stores nothing and reports every entry stable.
     fn unwritten(options: &Options, hooks: Hooks) -> (Self, Committer, Report) {
         let shared = Arc::new(Shared::new(Arc::new(NoDisk), options, Index::default(), (0, 0)));
-        let committer = Committer { shared: Arc::clone(&shared), hooks, disk: None, level: options.level };
+        let committer = Committer::new(Arc::clone(&shared), hooks, None, options.level);
         (Self { shared, thread: Mutex::new(None) }, committer, Report::default())
     }
 
@@ -171,9 +175,19 @@ impl Store {
         self.shared.pending.is_congested()
     }
 
-    /// Whether the disk is full, so only entries that may use the reserve can have puts.
+    /// Whether the disk is full or another resource ran out, so only entries that may use the reserve can have puts.
     pub fn is_full(&self) -> bool {
         self.shared.pending.is_full()
+    }
+
+    /// The resource that ran out, if [`is_full`](Self::is_full).
+    pub fn shortage(&self) -> Option<Shortage> {
+        self.shared.pending.shortage()
+    }
+
+    /// Whether the store is being closed.
+    pub fn is_closing(&self) -> bool {
+        self.shared.pending.is_closing()
     }
 
     /// Reads the body of a key from the disk; `None` if there is none, or its entry is not stable.
@@ -215,14 +229,28 @@ impl Store {
         self.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Commits all pending entries, and refuses new ones.
+    /// Commits all pending entries, and refuses new ones. Waits for the disk without a bound.
     pub fn close(&self) {
-        self.shared.pending.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        self.begin_close();
+        if let Some(thread) = self.take_thread() {
             // If the thread failed, `on_failure` has reported that.
             let _ = thread.join();
         }
+    }
+
+    /// Refuses new entries. The pending ones are committed when [`has_ended`](Self::has_ended).
+    pub fn begin_close(&self) {
+        self.shared.pending.close();
+    }
+
+    /// Gives up waiting for a disk that does not answer: dropping the store does not wait for it either.
+    pub fn abandon(&self) {
+        self.begin_close();
+        drop(self.take_thread());
+    }
+
+    fn take_thread(&self) -> Option<JoinHandle<()>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

@@ -1,19 +1,21 @@
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::entry::{Entry, Refused, Room, encode_head};
 use super::format::BATCH_HEADER_BYTES;
 use super::level::Level;
+use super::shortage::Shortage;
 
 /// Entries that were appended and are not stable yet, in order. All shards append; the committing thread takes them.
 pub(super) struct PendingEntries {
     state: Mutex<State>,
     wake: Condvar,
     congested: AtomicBool,
-    full: AtomicBool,
+    /// The code of a [`Shortage`].
+    shortage: AtomicU8,
     pending_bytes_max: usize,
     /// Whether entries are kept. Otherwise, only their tickets are.
     keeps: bool,
@@ -81,7 +83,7 @@ impl PendingEntries {
             state: Mutex::default(),
             wake: Condvar::new(),
             congested: AtomicBool::new(false),
-            full: AtomicBool::new(false),
+            shortage: AtomicU8::new(0),
             pending_bytes_max,
             keeps: level != Level::None,
         }
@@ -202,13 +204,24 @@ impl PendingEntries {
         self.lock().closing
     }
 
-    /// Returns whether that is news.
-    pub(super) fn set_full(&self, full: bool) -> bool {
-        self.full.swap(full, Ordering::Relaxed) != full
+    /// Returns whether the store is full now and was not, or the other way round.
+    pub(super) fn set_shortage(&self, shortage: Option<Shortage>) -> bool {
+        let before = self.shortage.swap(Shortage::to_code(shortage), Ordering::Relaxed);
+        Shortage::from_code(before).is_some() != shortage.is_some()
+    }
+
+    pub(super) fn shortage(&self) -> Option<Shortage> {
+        Shortage::from_code(self.shortage.load(Ordering::Relaxed))
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+        self.shortage().is_some()
+    }
+
+    /// Whether more entries wait for a blocked commit than the store should keep in memory.
+    pub(super) fn is_overdue(&self) -> bool {
+        let state = self.lock();
+        state.bytes + state.taken_bytes > BLOCKED_FACTOR * self.pending_bytes_max
     }
 
     /// Refuses all entries from now on.
@@ -256,6 +269,10 @@ const BATCH_BYTES: usize = if cfg!(test) { 1000 } else { 4 << 20 };
 
 /// One that is written, one that accumulates, and one spare.
 const BUFFERS_MAX: usize = 3;
+
+/// While a commit is blocked, publishers are paused, but connections and acknowledgements still cause entries: up to this
+/// many times the bytes above which the store is congested.
+const BLOCKED_FACTOR: usize = 4;
 
 /// How long unawaited entries accumulate. A crash may lose them, because no acknowledgement depends on them.
 pub(super) const UNAWAITED_DELAY: Duration = Duration::from_millis(50);

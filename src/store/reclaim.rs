@@ -9,6 +9,7 @@ use super::level::Level;
 use super::pending::Batch;
 use super::reader::{Found, SegmentReader, read_header};
 use super::shared::{Log, Shared};
+use super::shortage::Shortage;
 
 /// Copies the live entries of the oldest segment to the end of the log, a part per commit.
 pub(super) struct Reclaim {
@@ -44,7 +45,11 @@ impl Reclaim {
     pub(super) fn slice(&mut self, shared: &Shared, budget: u64, space: Space) -> io::Result<Vec<Batch>> {
         let Some(oldest) = self.next_segment(&shared.log(), space) else { return Ok(Vec::new()) };
         if self.under_way.as_ref().is_none_or(|under_way| under_way.reader.header.number != oldest) {
-            self.under_way = Some(self.start(oldest)?);
+            self.under_way = match self.start(oldest) {
+                // The next commit tries again.
+                Err(error) if Shortage::of(&error).is_some() => return Ok(Vec::new()),
+                started => Some(started?),
+            };
         }
         let copies = self.under_way.as_mut().map(|under_way| under_way.copy(shared, budget)).unwrap_or_default();
         if copies.is_empty() {

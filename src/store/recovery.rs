@@ -1,7 +1,6 @@
 use std::io;
-use std::sync::Arc;
 
-use super::disk::{Disk, DiskFile};
+use super::disk::Disk;
 use super::error::OpenError;
 use super::format::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number};
 use super::index::Index;
@@ -13,8 +12,8 @@ use super::writer::End;
 pub(super) struct Scan {
     pub(super) index: Index,
     pub(super) report: Report,
-    /// The headers and files of the segments, the oldest first.
-    pub(super) segments: Vec<(SegmentHeader, Arc<dyn DiskFile>)>,
+    /// The headers of the segments, the oldest first. Their files are opened one at a time, because there may be more than descriptors.
+    pub(super) segments: Vec<SegmentHeader>,
     /// Files with the name of a segment, but no valid header.
     pub(super) unreadable: Vec<String>,
     /// The sequence of the next entry.
@@ -42,10 +41,10 @@ pub(super) fn scan(
     };
     scan.read_headers(disk)?;
     let segments = scan.segments.clone();
-    scan.sequence = segments.first().map_or(1, |(header, _)| header.first_sequence);
-    for (at, (header, file)) in segments.iter().enumerate() {
-        let next = segments.get(at + 1).map(|(next, _)| *next);
-        let reader = SegmentReader::new(*header, Arc::clone(file))?;
+    scan.sequence = segments.first().map_or(1, |header| header.first_sequence);
+    for (at, header) in segments.iter().enumerate() {
+        let next = segments.get(at + 1).copied();
+        let reader = SegmentReader::new(*header, disk.open(&segment_name(header.number))?)?;
         scan.read_segment(reader, next, visitor);
         on_read(at + 1, segments.len());
     }
@@ -66,7 +65,7 @@ impl Scan {
         for (number, name) in names {
             let file = disk.open(&name)?;
             match SegmentHeader::decode(&read_header(&*file)) {
-                Ok(header) if header.number == number => self.segments.push((header, file)),
+                Ok(header) if header.number == number => self.segments.push(header),
                 Ok(_) | Err(HeaderError::Damaged) => {
                     let to = file.size()?;
                     self.unreadable.push(name.clone());
@@ -187,7 +186,7 @@ pub(super) fn quarantine(disk: &dyn Disk, scan: &mut Scan) -> io::Result<()> {
             damage.quarantined_as = Some(aside);
             continue;
         }
-        let Some((header, _)) = scan.segments.iter().find(|(h, _)| segment_name(h.number) == damage.name) else {
+        let Some(header) = scan.segments.iter().find(|header| segment_name(header.number) == damage.name) else {
             continue;
         };
         let aside = format!("{QUARANTINE}{}.{:016x}", damage.name, header.salt);

@@ -97,5 +97,6 @@ impl Log {
 /// Enough for most messages in a single read, in bytes.
 const READ_BYTES_MIN: usize = 512;
 
-/// Readers process a queue segment by segment, so only a few files need to be open.
-const OPEN_FILES_MAX: usize = 64;
+/// Readers process a queue segment by segment, so only a few files need to be open. They are part of what
+/// `server::process` keeps back from connections.
+const OPEN_FILES_MAX: usize = 16;

@@ -36,6 +36,7 @@ struct State {
     steps: u64,
     fault: Option<(u64, Fault)>,
     is_off: bool,
+    lacks_files: bool,
     capacity: u64,
 }
 
@@ -70,6 +71,7 @@ impl SimDisk {
                 steps: 0,
                 fault: None,
                 is_off: false,
+                lacks_files: false,
                 capacity: u64::MAX,
             },
         )
@@ -89,6 +91,11 @@ impl SimDisk {
         self.lock().capacity = capacity;
     }
 
+    /// Sets whether files can't be opened, because there is no file descriptor left.
+    pub fn set_lacks_files(&self, lacks_files: bool) {
+        self.lock().lacks_files = lacks_files;
+    }
+
     /// The number of changes so far: writes, syncs, changes of names.
     pub fn steps(&self) -> u64 {
         self.lock().steps
@@ -105,7 +112,7 @@ impl SimDisk {
         state.is_off = true;
         let mut random = seed;
         let files = state.files.iter().map(|file| file.after(loss, &mut random)).collect();
-        let mut left = State { files, steps: 0, fault: None, is_off: false, ..state.clone() };
+        let mut left = State { files, steps: 0, fault: None, is_off: false, lacks_files: false, ..state.clone() };
         if loss == Loss::Power {
             let kept = below(&mut random, left.unsynced_names.len() + 1);
             let last = kept.checked_sub(1).and_then(|at| left.unsynced_names.get(at));
@@ -144,6 +151,7 @@ impl Disk for SimDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.lock();
         state.step()?;
+        state.check_files()?;
         state.files.push(Content::default());
         let id = state.files.len() - 1;
         state.names.insert(name.to_owned(), id);
@@ -152,7 +160,10 @@ impl Disk for SimDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let id = self.lock().names.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
+        let state = self.lock();
+        state.check_files()?;
+        let id = state.names.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
+        drop(state);
         Ok(self.file(id))
     }
 
@@ -256,6 +267,10 @@ impl State {
             }
             Some((_, Fault::Error(kind))) => Err(kind.into()),
         }
+    }
+
+    fn check_files(&self) -> io::Result<()> {
+        if self.lacks_files { Err(rustix::io::Errno::MFILE.into()) } else { Ok(()) }
     }
 
     fn names_changed(&mut self) {

@@ -5,7 +5,8 @@ use super::disk::{Disk, DiskFile};
 use super::format::{ALIGNMENT, SEGMENT_HEADER_BYTES, SegmentHeader, seal_batch, segment_name};
 use super::level::Level;
 use super::pending::Taken;
-use super::spares::Spares;
+use super::shortage::Shortage;
+use super::spares::{SpareFile, Spares};
 
 /// Writes batches at the end of the log.
 pub(super) struct Writer {
@@ -22,6 +23,8 @@ pub(super) struct Writer {
     /// Whether the current segment has written entries that were not synced.
     unsynced: bool,
     sync_failed: bool,
+    /// Why the last sync failed, if the commit could not continue in another segment yet.
+    failed_sync: Option<Shortage>,
     /// New segments that were not reported by [`take_begun`](Self::take_begun).
     begun: Vec<u32>,
 }
@@ -52,13 +55,24 @@ pub(super) struct Written {
 }
 
 /// The progress of a commit.
-#[derive(Default)]
-struct Progress {
-    written: Vec<Written>,
+pub(super) struct Commit {
+    /// The places of the batches that are written.
+    pub(super) written: Vec<Written>,
     /// The batches before this index are synced, and all of them are in older segments.
     synced: usize,
     /// The sequence of the first batch that is not.
     synced_sequence: u64,
+    /// Whether the segment in which it began has entries of earlier commits that are not synced.
+    earlier_unsynced: bool,
+}
+
+/// The result of a call of [`Writer::write`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All batches are written, and stable if they need a sync.
+    Done,
+    /// A resource ran out and the reserve is used: the same commit must be continued later.
+    Blocked(Shortage),
 }
 
 impl Writer {
@@ -85,46 +99,70 @@ impl Writer {
             syncs: 0,
             unsynced: false,
             sync_failed: false,
+            failed_sync: None,
             begun: Vec::new(),
         })
     }
 
-    /// Writes batches and makes them stable. If the disk is full, continues in the reserve. After any other error, the
+    /// Begins a commit. The previous one must be done.
+    pub(super) fn begin(&self) -> Commit {
+        let synced_sequence = self.sequence;
+        Commit { written: Vec::new(), synced: 0, synced_sequence, earlier_unsynced: self.unsynced }
+    }
+
+    /// Writes batches and makes them stable. If a resource runs out, continues in the reserve. After an error, the
     /// writer must not be used again.
-    pub(super) fn write(&mut self, taken: &mut Taken) -> io::Result<Vec<Written>> {
-        let mut progress = Progress { synced_sequence: self.sequence, ..Progress::default() };
-        let earlier_unsynced = self.unsynced;
-        match self.write_rest(taken, &mut progress) {
-            Err(error) if is_full(&error) => {
-                if earlier_unsynced && progress.synced == 0 {
-                    // Earlier commits are in the old segment only, and a failed sync must not be repeated.
-                    if self.sync_failed {
-                        return Err(error);
-                    }
-                    self.sync()?;
+    pub(super) fn write(&mut self, taken: &mut Taken, commit: &mut Commit) -> io::Result<Outcome> {
+        // A failed sync must not be repeated, so a commit that was blocked after one continues in another segment.
+        let written = match self.failed_sync.take() {
+            Some(shortage) => Err(shortage),
+            None => self
+                .write_rest(taken, commit)
+                .map_or_else(|error| Shortage::of(&error).ok_or(error).map(Err), |()| Ok(Ok(())))?,
+        };
+        if let Err(shortage) = written {
+            let sync_failed = std::mem::take(&mut self.sync_failed);
+            if commit.earlier_unsynced && commit.synced == 0 {
+                // Earlier commits are in the old segment only.
+                if sync_failed {
+                    return Err(io::Error::other(format!("a sync failed: {}", shortage.sentence())));
                 }
-                // The first sequence of the new segment cuts off what reached the old one.
-                progress.written.truncate(progress.synced);
-                self.sequence = progress.synced_sequence;
-                let next = (next_number(&self.tail)?, self.sequence);
-                self.tail = reserve_tail(&*self.disk, self.level, &mut self.spares, next)?;
-                self.begun.push(next.0);
-                self.write_rest(taken, &mut progress)?;
+                self.sync()?;
+                commit.earlier_unsynced = false;
             }
-            result => result?,
+            if !self.enter_reserve(commit, shortage)? {
+                self.failed_sync = sync_failed.then_some(shortage);
+                return Ok(Outcome::Blocked(shortage));
+            }
+            self.write_rest(taken, commit)?;
         }
         if !self.unsynced {
             self.acknowledged = self.sequence;
         }
-        Ok(progress.written)
+        Ok(Outcome::Done)
     }
 
-    fn write_rest(&mut self, taken: &mut Taken, progress: &mut Progress) -> io::Result<()> {
-        while let Some(batch) = taken.batches.get_mut(progress.written.len()) {
+    /// Starts a segment in the reserve, from the first batch on that is not synced in an older segment. Returns `false` if that must be
+    /// tried again later.
+    fn enter_reserve(&mut self, commit: &mut Commit, shortage: Shortage) -> io::Result<bool> {
+        let Some(SpareFile { name, file }) = self.spares.take_reserve(shortage) else {
+            return if shortage == Shortage::Space { Err(io::ErrorKind::StorageFull.into()) } else { Ok(false) };
+        };
+        // The first sequence of the new segment cuts off what reached the old one.
+        let next = (next_number(&self.tail)?, commit.synced_sequence);
+        self.tail = begin_segment(&*self.disk, self.level, (&name, file), next)?;
+        self.begun.push(next.0);
+        commit.written.truncate(commit.synced);
+        self.sequence = commit.synced_sequence;
+        Ok(true)
+    }
+
+    fn write_rest(&mut self, taken: &mut Taken, commit: &mut Commit) -> io::Result<()> {
+        while let Some(batch) = taken.batches.get_mut(commit.written.len()) {
             let length = (batch.bytes.len() as u64).next_multiple_of(ALIGNMENT as u64);
             if !self.is_empty() && self.tail.offset + length > self.segment_bytes {
                 self.sync()?;
-                (progress.synced, progress.synced_sequence) = (progress.written.len(), self.sequence);
+                (commit.synced, commit.synced_sequence) = (commit.written.len(), self.sequence);
                 let next = (next_number(&self.tail)?, self.sequence);
                 self.tail = new_tail(&*self.disk, self.level, &mut self.spares, next)?;
                 self.begun.push(next.0);
@@ -134,7 +172,7 @@ impl Writer {
             self.tail.file.write_at(self.tail.offset, &batch.bytes)?;
             self.unsynced = self.level == Level::PowerLoss;
             let Tail { header, offset, .. } = self.tail;
-            progress.written.push(Written { segment: header.number, offset, bytes: length });
+            commit.written.push(Written { segment: header.number, offset, bytes: length });
             self.tail.offset += length;
             self.sequence += u64::from(batch.entries);
         }
@@ -201,21 +239,14 @@ impl End {
 
 /// Starts a segment in a spare file, or in a new one.
 fn new_tail(disk: &dyn Disk, level: Level, spares: &mut Spares, header: (u32, u64)) -> io::Result<Tail> {
-    let (name, file) = match spares.take() {
-        Some(name) => (name.clone(), disk.open(&name)?),
-        None => (NEW.to_owned(), disk.create(NEW)?),
+    let SpareFile { name, file } = match spares.take() {
+        Some(spare) => spare,
+        None => SpareFile { name: NEW.to_owned(), file: disk.create(NEW)? },
     };
     begin_segment(disk, level, (&name, file), header).inspect_err(|_| {
         // If removing fails, the next start removes the file.
         let _ = disk.remove(&name);
     })
-}
-
-/// Starts a segment in the reserve for a full disk.
-fn reserve_tail(disk: &dyn Disk, level: Level, spares: &mut Spares, header: (u32, u64)) -> io::Result<Tail> {
-    let name = spares.take_reserve().ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
-    let file = disk.open(&name)?;
-    begin_segment(disk, level, (&name, file), header)
 }
 
 /// The header is synced before the file becomes part of the log, so a crash can't leave a segment with an invalid
@@ -242,10 +273,6 @@ fn next_number(tail: &Tail) -> io::Result<u32> {
     // The highest number marks unused elements in the index.
     let next = tail.header.number.checked_add(1).filter(|number| *number < u32::MAX);
     next.ok_or_else(|| io::Error::other("the segment numbers are exhausted"))
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The name of a segment under construction.

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use serde_json::{Map, Value};
@@ -366,6 +367,38 @@ fn suppressed_lines_are_summed_up_with_who_caused_them_although_none_follows() {
     assert!(suppressed > 0 && suppressed + denied <= 300, "{suppressed} and {denied}");
     assert!(summary["clients"].as_str().unwrap().starts_with("\"noisy\" ("), "{summary:?}");
     assert!(summary["addresses"].as_str().unwrap().starts_with("127.0.0.1 ("), "{summary:?}");
+}
+
+#[test]
+fn clients_that_take_one_session_from_each_other_do_not_fill_the_log() {
+    if peer::is_chosen() {
+        return;
+    }
+    let broker = json("\"info\"").start();
+    let (address, is_over) = (broker.address(), AtomicBool::new(false));
+    let summary = thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let connect = Connect::new(V5, "war").bytes();
+                while !is_over.load(Ordering::Relaxed) {
+                    let Ok(mut stream) = TcpStream::connect(address) else { continue };
+                    // CONNACK, or the end of the connection, because another one has taken the Session.
+                    let _ = stream.write_all(&connect).and_then(|()| stream.read(&mut [0; 64]));
+                }
+            });
+        }
+        let summary = line(&broker, &["lines_suppressed", "client_connected"]);
+        is_over.store(true, Ordering::Relaxed);
+        summary
+    });
+    let [summary] = &checked(&summary)[..] else { panic!("{summary}") };
+    assert!(summary["clients"].as_str().unwrap().starts_with("\"war\" ("), "{summary:?}");
+    let mut seconds = BTreeMap::<String, usize>::new();
+    for connected in checked(&broker.log()).iter().filter(|line| line["event"] == "client_connected") {
+        *seconds.entry(connected["timestamp"].as_str().unwrap()[..19].to_owned()).or_default() += 1;
+    }
+    // A second of the clock may have a part of two seconds of the budget.
+    assert!(seconds.values().all(|lines| *lines <= 2_000), "{seconds:?}");
 }
 
 #[test]

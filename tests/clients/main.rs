@@ -19,6 +19,8 @@ mod compatibility_table;
 #[cfg(test)]
 mod deadline;
 #[cfg(test)]
+mod descriptors;
+#[cfg(test)]
 mod exchange;
 #[cfg(test)]
 mod flow_control;
@@ -43,6 +45,8 @@ mod owners;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]
+mod process;
+#[cfg(test)]
 mod protocol;
 #[cfg(test)]
 mod python;
@@ -55,6 +59,8 @@ mod revocation;
 #[cfg(test)]
 mod security;
 mod shutdown;
+#[cfg(test)]
+mod stuck_disk;
 #[cfg(test)]
 mod tools;
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use oncemq::broker::ConnectionId;
 use oncemq::codec::{
-    Ack, ClientPacket, Connack, Connect, EncodedUserProperties, OutgoingPublish, PacketId, ProtocolVersion, Publish,
-    Qos, ReasonCode, ServerPacket, Subscribe, Subscription, SubscriptionOptions, Unsubscribe, Will,
+    Ack, ClientPacket, Connack, Connect, Disconnect, EncodedUserProperties, OutgoingPublish, PacketId, ProtocolVersion,
+    Publish, Qos, ReasonCode, ServerPacket, Subscribe, Subscription, SubscriptionOptions, Unsubscribe, Will,
 };
 use oncemq::topic::{Filter, TopicName};
 
@@ -178,6 +178,14 @@ impl Lab {
         connect.user_name = client.user.map(Into::into);
         connect.will = client.will.clone();
         self.open(number, connect);
+    }
+
+    /// Sends DISCONNECT, with another Session Expiry Interval if there is one.
+    pub(crate) fn disconnect(&mut self, client: usize, session_expiry_interval: Option<u32>) {
+        let mut disconnect = Disconnect::new(ReasonCode::NormalDisconnection);
+        disconnect.session_expiry_interval = session_expiry_interval;
+        self.clients[client].has_session &= session_expiry_interval != Some(0);
+        self.send(client, ClientPacket::Disconnect(Box::new(disconnect)));
     }
 
     pub(crate) fn subscribe(&mut self, client: usize, filter: &'static str, qos: Qos) {

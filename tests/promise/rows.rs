@@ -227,6 +227,82 @@ fn connack_waits_for_the_session() {
     }
 }
 
+#[test]
+fn the_end_of_a_connection_waits_for_the_removal_of_the_will() {
+    for lifetime in [Durable, Transient] {
+        with_every_crash(|lab, crash| {
+            let watcher = lab.connected("watcher", Durable);
+            lab.subscribe(watcher, "w", Q1);
+            let client = lab.client("client", ProtocolVersion::V5, lifetime);
+            lab.clients[client].will = Some(will());
+            lab.connect(client);
+            lab.run();
+            lab.freeze();
+            lab.disconnect(client, None);
+            lab.run();
+            let is_closed = lab.clients[client].connection().is_none();
+            lab.clients[client].will = None;
+            lab.crash(crash);
+            lab.run();
+            lab.pass(3);
+            lab.finish();
+            if is_closed && lab.count(watcher, "will") > 0 {
+                lab.fail("the Will Message is published, although the connection was closed after DISCONNECT");
+            }
+        });
+    }
+}
+
+#[test]
+fn puback_outlives_the_end_of_the_member_that_was_chosen() {
+    for shards in [1, 2] {
+        for (level, loss) in [(Level::Crash, Loss::Process), (Level::PowerLoss, Loss::Power)] {
+            for qos in [Q1, Q2] {
+                let steps = shared_scenario(&mut Lab::new(shards, level), qos);
+                for step in 1..=steps {
+                    for committed in [Committed::Nothing, Committed::Part(1), Committed::Part(2), Committed::All] {
+                        let crash = Crash { loss, committed, wire: Wire::Delivered, seed: step };
+                        let mut lab = Lab::new(shards, level);
+                        (lab.trace, lab.crash_at) = (Some(Vec::new()), Some((step, crash)));
+                        shared_scenario(&mut lab, qos);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The first member of a share ends its Session while a message is on its way to it. Returns the number of steps.
+fn shared_scenario(lab: &mut Lab, qos: Qos) -> u64 {
+    let publisher = lab.connected("publisher", Durable);
+    let first = lab.connected("first", Durable);
+    lab.subscribe(first, "$share/g/t", Q2);
+    lab.run();
+    // A member with a connection is preferred.
+    let second = lab.connected("second", Durable);
+    lab.subscribe(second, "$share/g/t", Q2);
+    lab.run();
+    lab.lose(second);
+    lab.run();
+    lab.publish(publisher, "t", "m", qos);
+    lab.ledger.messages[0].receivers.clear(); // the ledger doesn't know shares
+    lab.disconnect(first, Some(0));
+    lab.run();
+    let steps = lab.steps;
+    lab.pass(3);
+    lab.finish();
+    lab.pass(3);
+    // In any Session of the members: the first one begins a new Session at the end.
+    let copies = lab.ledger.deliveries.iter().filter(|got| [first, second].contains(&got.client)).count();
+    if lab.ledger.messages[0].acknowledged && copies == 0 {
+        lab.fail("\"m\" was acknowledged, and came to no member of the share");
+    }
+    if qos == Q2 && copies > 1 {
+        lab.fail("\"m\" came to two members of the share");
+    }
+    steps
+}
+
 fn clean_start_scenario(lab: &mut Lab, crash: Crash, (lifetime, moves): (Lifetime, usize)) {
     let publisher = lab.connected("publisher", Durable);
     let client = lab.connected("client", Durable);

@@ -35,7 +35,7 @@ impl Store {
                     self.transient.remove(key);
                 }
             }
-            Record::SessionEnded { key } => {
+            Record::SessionEnded { key } | Record::SessionReplaced { key } | Record::SessionGone { key, .. } => {
                 self.sessions.remove(key);
             }
             Record::Accepted { receivers, instead_of, .. } => {

@@ -78,6 +78,7 @@ impl Ending {
 
 impl Shard {
     pub(in crate::broker) fn on_closed(&mut self, id: ConnectionId, cause: ByteString, turn: &mut Turn<'_>) {
+        self.pipeline.forget_close(id);
         self.end_connection(id, Ending::lost(cause), turn);
     }
 
@@ -174,13 +175,22 @@ impl Shard {
             self.counters.sent(packet.packet_type());
             turn.actions.push(Action::Send { connection: id, packet });
         }
-        if !ending.lost {
+        let (will, lost) = (ending.will, ending.lost);
+        let discards_will = will == WillAction::Discard
+            && session
+                .and_then(|slot| self.sessions.get(slot))
+                .is_some_and(|entry| entry.stored && entry.will.is_some());
+        if !lost && !discards_will {
             turn.actions.push(Action::Close { connection: id });
         }
-        let will = ending.will;
         self.report_end(&connection, ending, turn);
         if let Some(slot) = session {
             self.detach(slot, will, turn);
+        }
+        // A client that sees the end of the connection may rely on its Will being discarded, even if the broker crashes then. The wait
+        // ends when the record is stable, when the client closes, or with the process.
+        if !lost && discards_will && !self.pipeline.await_close(id) {
+            turn.actions.push(Action::Close { connection: id });
         }
     }
 

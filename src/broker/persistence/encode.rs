@@ -113,6 +113,13 @@ impl Record {
                 let kinds = [RecordKey::SESSION, RecordKey::DETACHED, RecordKey::WILL];
                 bytes.deletes = kinds.into_iter().map(|kind| RecordKey::of(*key, kind, 0)).collect();
             }
+            Self::SessionGone { key, left } => {
+                let kinds = [RecordKey::SESSION, RecordKey::DETACHED, RecordKey::WILL];
+                bytes.deletes.extend(kinds.map(|kind| RecordKey::of(*key, kind, 0)));
+                let states = [RecordKey::QUEUED, RecordKey::RELEASED];
+                let queued = left.iter().flat_map(|id| states.map(|kind| RecordKey::of(*key, kind, *id)));
+                bytes.deletes.extend(queued);
+            }
             Self::Subscribed { key, subscriptions, subscription_id, message_id } => {
                 bytes.puts = subscriptions.iter().map(|one| RecordKey::subscription(*key, &one.filter)).collect();
                 bytes.body.extend(subscription_id.map_or(0, SubscriptionId::get).to_le_bytes());

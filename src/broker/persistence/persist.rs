@@ -58,8 +58,8 @@ impl Shard {
         }
     }
 
-    /// All records up to `ticket` are stable: delivers the waiting messages, then sends the waiting answers, and moves claimed
-    /// Sessions.
+    /// All records up to `ticket` are stable: delivers the waiting messages, then sends the waiting answers, closes the waiting
+    /// connections, and moves claimed Sessions.
     pub(in crate::broker) fn on_persisted(&mut self, ticket: Ticket, turn: &mut Turn<'_>) {
         self.pipeline.advance(ticket);
         self.shared.set_stable(self.id, self.pipeline.stable());
@@ -72,6 +72,9 @@ impl Shard {
                 self.replay(answer.slot, turn);
                 self.bound_responses(answer.slot, turn);
             }
+        }
+        while let Some(connection) = self.pipeline.next_stable_close() {
+            turn.actions.push(Action::Close { connection });
         }
         self.surrender_stable(turn);
         self.answer_gifts(turn);

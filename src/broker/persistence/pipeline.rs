@@ -6,12 +6,15 @@
 //!    ticket, and [`Action::Persist`](crate::broker::Action::Persist) passes the record to the store with it.
 //! 2. **Stable.** The store commits in the order of the tickets, many records at a time (group commit). `Event::Persisted(n)` reports that
 //!    all tickets up to *n* have the durability of their records: [`advance`](CommitPipeline::advance).
-//! 3. **Waiting.** Two queues, each ordered by ticket, wait for tickets to be stable:
+//! 3. **Waiting.** Three queues, each ordered by ticket, wait for tickets to be stable:
 //!    - *Messages to receivers* ([`Outstanding`], added by [`defer`](CommitPipeline::defer)). A message for a durable Session is delivered
 //!      to it when the record that contains the message is stable.
 //!    - *Answers to a client* ([`WaitingAnswer`], added by [`await_answer`](CommitPipeline::await_answer)): CONNACK, PUBACK, PUBREC,
 //!      PUBREL, PUBCOMP, SUBACK and UNSUBACK of a durable Session. The [`Session`](crate::session::Session) holds the packet back, in
 //!      order with the other packets of its connection; the pipeline stores which Session to notify.
+//!
+//!    - *Closes* (added by [`await_close`](CommitPipeline::await_close)): DISCONNECT 0x00 discards the Will, and the client may rely on that when
+//!      it sees the connection closed.
 //!
 //! After each `advance`, the shard first takes all stable messages, then all answers. So a PUBACK is never sent before the message
 //! that it acknowledges is in the queue of each receiver.
@@ -41,12 +44,14 @@
 //!
 //! - No message or answer is taken before its ticket is stable, and none waits for a ticket that was not issued.
 //! - Tickets become stable in order, and only issued tickets do.
-//! - Both queues are ascending by ticket.
+//! - All queues are ascending by ticket.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use crate::broker::ids::Origin;
+use foldhash::quality::RandomState;
+
+use crate::broker::ids::{ConnectionId, Origin};
 use crate::broker::persistence::record::Addressed;
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::routing::{SessionKey, Subscriber};
@@ -63,6 +68,10 @@ pub(in crate::broker) struct CommitPipeline {
     messages: VecDeque<Outstanding>,
     /// Sessions that are notified when their ticket is stable, ascending by ticket.
     answers: VecDeque<WaitingAnswer>,
+    /// Connections that are closed when their ticket is stable, ascending by ticket.
+    closes: VecDeque<(Ticket, ConnectionId)>,
+    /// Those of them that their clients have not closed meanwhile.
+    closing: HashSet<ConnectionId, RandomState>,
 }
 
 /// The copies of a message that wait for the commit of its record.
@@ -152,6 +161,32 @@ impl CommitPipeline {
         }
     }
 
+    /// Closes a connection when the last issued ticket is stable. Returns `false` if it is stable already.
+    pub(in crate::broker) fn await_close(&mut self, connection: ConnectionId) -> bool {
+        if self.is_stable(self.last) {
+            return false;
+        }
+        self.closes.push_back((self.last, connection));
+        self.closing.insert(connection);
+        true
+    }
+
+    /// The connection was closed by its client.
+    pub(in crate::broker) fn forget_close(&mut self, connection: ConnectionId) {
+        self.closing.remove(&connection);
+    }
+
+    /// Takes the next connection to close whose ticket is stable.
+    pub(in crate::broker) fn next_stable_close(&mut self) -> Option<ConnectionId> {
+        while self.closes.front().is_some_and(|(ticket, _)| self.is_stable(*ticket)) {
+            let (_, connection) = self.closes.pop_front()?;
+            if self.closing.remove(&connection) {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
     /// Notes that all tickets up to this one are stable. An older ticket changes nothing.
     pub(in crate::broker) fn advance(&mut self, ticket: Ticket) {
         assert!(ticket <= self.last, "a ticket that was never issued is stable");
@@ -175,7 +210,7 @@ impl CommitPipeline {
     /// Whether no message and no answer waits.
     #[cfg(test)]
     pub(in crate::broker) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.answers.is_empty()
+        self.messages.is_empty() && self.answers.is_empty() && self.closing.is_empty()
     }
 }
 
@@ -184,7 +219,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::broker::ids::ConnectionId;
     use crate::routing::ShardId;
 
     /// An origin that identifies a message in the test.

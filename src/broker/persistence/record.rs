@@ -53,6 +53,13 @@ pub enum Record {
         /// The Session.
         key: SessionKey,
     },
+    /// A Session with Shared Subscriptions ended, and messages for it may be on their way: it is deleted, these messages are not.
+    SessionGone {
+        /// The Session.
+        key: SessionKey,
+        /// The sequences of the messages that were in its queue, and did not move to another member of their share.
+        left: Vec<u64>,
+    },
     /// Subscriptions were added or replaced.
     Subscribed {
         /// The Session.
@@ -207,6 +214,7 @@ impl Record {
             | Self::SessionDetached { .. }
             | Self::SessionEnded { .. }
             | Self::SessionReplaced { .. }
+            | Self::SessionGone { .. }
             | Self::Subscribed { .. }
             | Self::Unsubscribed { .. }
             | Self::ReceivedReleased { .. }

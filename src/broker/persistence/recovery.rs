@@ -11,7 +11,7 @@ use crate::broker::persistence::encode::{
 use crate::broker::persistence::record::Deduplicated;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
 use crate::routing::{Current, RetainedMessage, SessionKey};
-use crate::session::RestoredMessage;
+use crate::session::{Delivery, RestoredMessage};
 use crate::timestamp::Timestamp;
 
 /// The state after the applied records. Call [`apply`](Self::apply) for each record in the order of the log, then [`finish`](Self::finish).
@@ -51,14 +51,23 @@ pub struct Recovered {
     pub retained_gone: Vec<u64>,
     /// The deduplication window, the oldest entry first.
     pub deduplicated: Vec<Deduplicated>,
-    /// Groups that have records but no Session: their records can be deleted.
-    pub orphans: Vec<SessionKey>,
+    /// Groups that have records but no Session.
+    pub orphans: Vec<Orphan>,
     /// The last anchor of the broker's time; `None`: there is none, so the stored times are those of the wall clock.
     pub anchor: Option<StoredAnchor>,
     /// The latest time in the store at which something happened: it has passed.
     pub latest: Timestamp,
     /// The number of records whose body has a valid checksum but cannot be decoded, because another version wrote it.
     pub unreadable: u64,
+}
+
+/// The records of a Session that had ended in the previous run.
+#[derive(Debug)]
+pub struct Orphan {
+    /// The key of the Session.
+    pub key: SessionKey,
+    /// Messages of shares that were on their way to it, by sequence. They move to other members; all other records are deleted.
+    pub messages: Vec<(u64, Delivery)>,
 }
 
 /// A Session of the previous run.
@@ -231,9 +240,10 @@ impl Recovery {
         recovered.retained_gone.extend(cleared.iter().map(|cleared| cleared.number));
         recovered.deduplicated = self.deduplicated.into_values().collect();
         for (group, stored) in self.sessions.into_iter().filter(|(_, stored)| !stored.is_empty()) {
-            match stored.finish(SessionKey(group)) {
-                Some(session) => recovered.sessions.push(session),
-                None => recovered.orphans.push(SessionKey(group)),
+            let key = SessionKey(group);
+            match stored.finish(key) {
+                Ok(session) => recovered.sessions.push(session),
+                Err(stored) => recovered.orphans.push(Orphan { key, messages: stored.share_messages() }),
             }
         }
         recovered
@@ -268,10 +278,20 @@ impl Stored {
             && received.is_empty()
     }
 
-    fn finish(self, key: SessionKey) -> Option<RecoveredSession> {
-        let session = self.session?;
+    /// The messages of shares in the queue.
+    fn share_messages(self) -> Vec<(u64, Delivery)> {
+        let shared = |(sequence, message)| match message {
+            RestoredMessage::Shared(delivery) => Some((sequence, *delivery)),
+            RestoredMessage::Queued { .. } | RestoredMessage::Released => None,
+        };
+        self.queue.into_iter().filter_map(shared).collect()
+    }
+
+    /// The Session, or the records if there is none.
+    fn finish(mut self, key: SessionKey) -> Result<RecoveredSession, Self> {
+        let Some(session) = self.session.take() else { return Err(self) };
         let detached = self.detached;
-        Some(RecoveredSession {
+        Ok(RecoveredSession {
             key,
             client_id: session.client_id,
             owner: session.owner,

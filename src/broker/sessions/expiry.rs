@@ -65,18 +65,21 @@ impl Shard {
     /// Subscriptions to other members, and counts its other messages as dropped.
     pub(in crate::broker) fn end_session(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some((subscriber, entry)) = self.remove_ended(slot, turn) else { return };
-        let key = subscriber.key;
         let mut lost = entry.session.queued().0 as u64;
         let stored = entry.stored;
+        let mut moved = Vec::new();
+        let mut left = if entry.has_shares { entry.session.queued_sequences() } else { Vec::new() };
         for (sequence, delivery) in entry.session.into_share_messages() {
             if self.redirect(&subscriber, SequencedDelivery { sequence: Some(sequence), delivery, routed: 0 }, turn) {
                 lost = lost.saturating_sub(1);
+                moved.push(sequence);
             }
         }
+        left.retain(|sequence| moved.binary_search(sequence).is_err());
         self.counters.dropped(DropReason::SessionEnded, lost);
         // After the records of the moved messages: each of these moves one message, so a crash in between neither loses nor duplicates one.
         if stored {
-            self.persist(Record::SessionEnded { key }, turn);
+            self.persist_end(subscriber, entry.has_shares, left, turn);
         }
     }
 
@@ -86,13 +89,16 @@ impl Shard {
         let Some((subscriber, entry)) = self.remove_ended(slot, turn) else { return };
         let (key, stored) = (subscriber.key, entry.stored);
         let mut lost = entry.session.queued().0 as u64;
-        let (mut letters, mut are_stored) = (0, false);
+        let (mut letters, mut are_stored, mut moved) = (0, false, Vec::new());
+        let has_shares = entry.has_shares;
+        let mut left = if has_shares { entry.session.queued_sequences() } else { Vec::new() };
         for Unreceived { sequence, delivery, is_movable } in entry.session.into_unreceived() {
             if is_movable
                 && let Some(delivery) = delivery.clone()
                 && self.redirect(&subscriber, SequencedDelivery { sequence: Some(sequence), delivery, routed: 0 }, turn)
             {
                 lost = lost.saturating_sub(1);
+                moved.push(sequence);
                 continue;
             }
             letters += 1;
@@ -102,10 +108,11 @@ impl Shard {
                 None => are_stored |= self.add_dead_letter(&subscriber, sequence, DropReason::OwnerChanged, turn),
             }
         }
+        left.retain(|sequence| moved.binary_search(sequence).is_err());
         self.counters.dropped(DropReason::OwnerChanged, lost);
         match (stored, are_stored) {
             (false, _) => {}
-            (true, false) => _ = self.persist(Record::SessionEnded { key }, turn),
+            (true, false) => self.persist_end(subscriber, has_shares, left, turn),
             // Its messages are deleted when their dead letters are written.
             (true, true) => {
                 self.dead_letters.end_session(key);

@@ -1,6 +1,8 @@
 //! Sessions: their table, their moves between shards, their recovery, and their end.
 
 pub(super) mod drive;
+pub(super) mod ending;
+pub(super) mod endings;
 pub(super) mod expiry;
 pub(super) mod give;
 pub(super) mod load;

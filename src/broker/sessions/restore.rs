@@ -6,7 +6,7 @@ use crate::broker::action::Action;
 use crate::broker::directory::SubscriptionTerms;
 use crate::broker::directory::state::Shared;
 use crate::broker::persistence::record::{Deduplicated, Record, WillState};
-use crate::broker::persistence::recovery::RecoveredSession;
+use crate::broker::persistence::recovery::{Orphan, RecoveredSession};
 use crate::broker::sessions::rights::rights;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
@@ -105,10 +105,16 @@ impl Shard {
     }
 
     /// Deletes stored records that belong to no Session.
-    pub fn end_orphans(&mut self, orphans: Vec<SessionKey>, actions: &mut Vec<Action>) {
+    ///
+    /// Messages of shares move to other members first, but not before the first event: then all Sessions are restored.
+    pub fn end_orphans(&mut self, orphans: Vec<Orphan>, actions: &mut Vec<Action>) {
         let turn = &mut Turn { now: Timestamp::default(), actions };
-        for key in orphans {
-            self.persist(Record::SessionEnded { key }, turn);
+        for orphan in orphans {
+            if orphan.messages.is_empty() {
+                self.persist(Record::SessionEnded { key: orphan.key }, turn);
+            } else {
+                self.endings.keep_orphan(orphan);
+            }
         }
     }
 }

@@ -121,7 +121,7 @@ impl Harness {
         next.now = self.now;
         next.verifies = self.verifies;
         next.records = self.records[..records].to_vec();
-        let Recovered { sessions, retained, retained_gone, unreadable, .. } = recovered(&next.records);
+        let Recovered { sessions, retained, retained_gone, unreadable, orphans, .. } = recovered(&next.records);
         assert_eq!(unreadable, 0);
         let keys = sessions.iter().map(|session| session.key);
         assert!(next.shards[0].shared.restore(retained, retained_gone, keys).is_empty());
@@ -129,6 +129,7 @@ impl Harness {
         for session in sessions {
             next.shards[0].restore(next.now, session, Arc::new(self.restored_access.clone()), &mut actions);
         }
+        next.shards[0].end_orphans(orphans, &mut actions);
         for action in actions {
             next.perform(0, action, &mut Vec::new());
         }

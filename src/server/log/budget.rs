@@ -12,6 +12,8 @@ use crate::timestamp::Timestamp;
 /// Lines per second and event that clients can cause: refusals, denials, drops. All shards and listeners together; 100 lines per second
 /// are about a gigabyte of log per day.
 const LINES_PER_SECOND_MAX: u64 = 100;
+/// The same for connects and disconnects: so many that a fleet of ten thousand which reconnects within ten seconds is all in the log.
+const CONNECTIONS_PER_SECOND_MAX: u64 = 1_000;
 /// The names that are counted while lines of an event are suppressed. Their memory is bounded by the length of a cut name.
 const NAMES_MAX: usize = 32;
 /// The names in the summary.
@@ -32,11 +34,23 @@ impl<'a> From<&'a ClientLabel> for Whom<'a> {
 }
 
 /// Standard error is one for the process, and so are the budgets: one for each event.
-static BUDGETS: [Mutex<Budget>; LogEvent::ALL.len()] = [const { Mutex::new(Budget::new()) }; LogEvent::ALL.len()];
+static BUDGETS: [Mutex<Budget>; LogEvent::ALL.len()] =
+    [const { Mutex::new(Budget::new(LINES_PER_SECOND_MAX)) }; LogEvent::ALL.len()];
+/// The budgets of connects and disconnects.
+static CONNECTS: Mutex<Budget> = Mutex::new(Budget::new(CONNECTIONS_PER_SECOND_MAX));
+static DISCONNECTS: Mutex<Budget> = Mutex::new(Budget::new(CONNECTIONS_PER_SECOND_MAX));
+
+fn budget_of(event: LogEvent) -> Option<&'static Mutex<Budget>> {
+    match event {
+        LogEvent::ClientConnected => Some(&CONNECTS),
+        LogEvent::ClientDisconnected => Some(&DISCONNECTS),
+        event => BUDGETS.get(event.index()),
+    }
+}
 
 /// Whether one more line about `event` may be written. If not, it is counted, and [`summarize`] says how many were left out and for whom.
 pub(in crate::server) fn allows(event: LogEvent, whom: Whom<'_>, now: Timestamp) -> bool {
-    let Some(budget) = BUDGETS.get(event.index()) else { return true };
+    let Some(budget) = budget_of(event) else { return true };
     let (allowed, summary) = budget.lock().unwrap_or_else(PoisonError::into_inner).take(whom, now);
     if let Some(summary) = summary {
         summary.log(event);
@@ -46,7 +60,8 @@ pub(in crate::server) fn allows(event: LogEvent, whom: Whom<'_>, now: Timestamp)
 
 /// Writes a line for each event of which lines were suppressed until a second ago. To be called once a second, and at the end.
 pub(in crate::server) fn summarize(now: Timestamp) {
-    for (event, budget) in LogEvent::ALL.into_iter().zip(&BUDGETS) {
+    for event in LogEvent::ALL {
+        let Some(budget) = budget_of(event) else { continue };
         let summary = budget.lock().unwrap_or_else(PoisonError::into_inner).renew(now);
         if let Some(summary) = summary {
             summary.log(event);
@@ -57,6 +72,8 @@ pub(in crate::server) fn summarize(now: Timestamp) {
 /// The lines about one event in one second.
 #[derive(Debug)]
 struct Budget {
+    /// Lines per second that are written.
+    max: u64,
     second: Timestamp,
     lines: u64,
     clients: Most<String>,
@@ -72,8 +89,8 @@ struct Summary {
 }
 
 impl Budget {
-    const fn new() -> Self {
-        Self { second: Timestamp(0), lines: 0, clients: Most::new(), addresses: Most::new() }
+    const fn new(max: u64) -> Self {
+        Self { max, second: Timestamp(0), lines: 0, clients: Most::new(), addresses: Most::new() }
     }
 
     /// Whether one more line may be written, and the summary of the second before, if it is the first of a second.
@@ -83,7 +100,7 @@ impl Budget {
             self.second = now;
         }
         self.lines += 1;
-        if self.lines <= LINES_PER_SECOND_MAX {
+        if self.lines <= self.max {
             return (true, summary);
         }
         if let Some(client_id) = whom.client_id {
@@ -101,7 +118,7 @@ impl Budget {
         if self.lines == 0 || now.since(self.second) < Duration::from_secs(1) {
             return None;
         }
-        let lines = self.lines.saturating_sub(LINES_PER_SECOND_MAX);
+        let lines = self.lines.saturating_sub(self.max);
         self.lines = 0;
         let clients = self.clients.take(|name| format!("{name:?}"));
         let addresses = self.addresses.take(|address| address.to_string());
@@ -182,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_renewed_every_second_and_the_summary_names_who_had_the_most() {
-        let mut budget = Budget::new();
+        let mut budget = Budget::new(LINES_PER_SECOND_MAX);
         let mut allowed = 0;
         for number in 0..1_000 {
             let name = if number % 2 == 0 { "noisy".to_owned() } else { format!("client {number}") };
@@ -202,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_summary_follows_although_no_line_does() {
-        let mut budget = Budget::new();
+        let mut budget = Budget::new(LINES_PER_SECOND_MAX);
         for _ in 0..150 {
             budget.take(Whom::default(), Timestamp(1_000));
         }
@@ -212,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_second_without_suppressed_lines_has_no_summary() {
-        let mut budget = Budget::new();
+        let mut budget = Budget::new(LINES_PER_SECOND_MAX);
         budget.take(whom("a", 1), Timestamp(1_000));
         assert_eq!(budget.renew(Timestamp(9_000)), None);
     }
@@ -229,6 +246,14 @@ mod tests {
         let (name, count) = shown.split(", ").next().unwrap().split_once(" (").unwrap();
         assert_eq!(name, "frequent");
         assert_eq!(count, "1250)");
+    }
+
+    #[test]
+    fn connects_and_disconnects_have_a_larger_budget() {
+        let now = Timestamp(2_000_000);
+        for event in [LogEvent::ClientConnected, LogEvent::ClientDisconnected] {
+            assert_eq!((0..2_000).filter(|_| allows(event, Whom::default(), now)).count(), 1_000, "{event:?}");
+        }
     }
 
     #[test]

@@ -11,10 +11,10 @@ pub(in crate::server) use tasks::ClosedConnection;
 
 use crate::auth;
 use crate::broker::{
-    Action, AuthenticationRequest, ConnectionId, Detail, Event, Query, RecoveredSession, Shard, Shared,
+    Action, AuthenticationRequest, ConnectionId, Detail, Event, Orphan, Query, RecoveredSession, Shard, Shared,
 };
 use crate::codec::{ServerPacket, encode};
-use crate::routing::{Access, SessionKey, ShardId};
+use crate::routing::{Access, ShardId};
 use crate::server::authentication;
 use crate::server::clock::{Clock, Reading};
 use crate::server::connection::outgoing::BufferPool;
@@ -105,8 +105,8 @@ pub(in crate::server) struct Parts {
     pub(in crate::server) restored: Vec<(RecoveredSession, Arc<Access>)>,
     /// The details that the log wants.
     pub(in crate::server) detail: Detail,
-    /// Keys of Sessions that don't exist but have records in the store; the shard deletes these records.
-    pub(in crate::server) orphans: Vec<SessionKey>,
+    /// Sessions that don't exist but have records in the store; the shard deletes these records.
+    pub(in crate::server) orphans: Vec<Orphan>,
 }
 
 impl Driver {
@@ -150,7 +150,7 @@ impl Driver {
     }
 
     /// Restores recovered Sessions, before the first connection.
-    fn restore(&mut self, sessions: Vec<(RecoveredSession, Arc<Access>)>, orphans: Vec<SessionKey>) {
+    fn restore(&mut self, sessions: Vec<(RecoveredSession, Arc<Access>)>, orphans: Vec<Orphan>) {
         let mut actions = std::mem::take(&mut self.actions);
         for (session, access) in sessions {
             self.shard.restore(self.reading.now, session, access, &mut actions);

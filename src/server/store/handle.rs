@@ -20,7 +20,9 @@ use crate::server::log::log_line;
 use crate::server::settings::durability;
 use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::server::systemd::notify;
-use crate::store::{self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Store, Urgency};
+use crate::store::{
+    self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Shortage, Store, Urgency,
+};
 use crate::timestamp::Timestamp;
 
 /// A shard's handle to the store.
@@ -41,7 +43,7 @@ pub(in crate::server) struct StoreHandle {
     /// Records of this turn that were not passed to the store yet.
     pending: Option<Pending>,
     /// The states that the shard knows.
-    was_full: bool,
+    shortage: Option<Shortage>,
     was_congested: bool,
 }
 
@@ -65,7 +67,7 @@ impl StoreHandle {
             stable: None,
             unannounced: None,
             pending: None,
-            was_full: false,
+            shortage: None,
             was_congested: false,
         }
     }
@@ -163,30 +165,37 @@ impl StoreHandle {
 
     /// Whether [`take_congestion`](Self::take_congestion) or [`take_room`](Self::take_room) returns a change.
     pub(in crate::server) fn has_changed(&self) -> bool {
-        self.store
-            .as_ref()
-            .is_some_and(|store| store.is_congested() != self.was_congested || store.is_full() != self.was_full)
+        self.store.as_ref().is_some_and(|store| {
+            store.is_congested() != self.was_congested || store.is_full() != self.shortage.is_some()
+        })
     }
 
     /// Whether the disk has room for new messages, if that changed since the last call. The first shard logs it.
     ///
     /// Called in every turn, because messages that are accepted on a full disk use up the reserve.
     pub(in crate::server) fn take_room(&mut self) -> Option<StoreRoom> {
-        let is_full = self.store.as_ref().is_some_and(|store| store.is_full());
-        if std::mem::replace(&mut self.was_full, is_full) == is_full {
-            return None;
+        let shortage = self.store.as_ref().and_then(|store| store.shortage());
+        let before = std::mem::replace(&mut self.shortage, shortage);
+        let room = match (before, shortage) {
+            (None, Some(_)) => StoreRoom::None,
+            (Some(_), None) => StoreRoom::Some,
+            (None, None) | (Some(_), Some(_)) => return None,
+        };
+        if self.source == 0 {
+            log_room(before, shortage);
         }
-        match (self.source, is_full) {
-            (0, true) => log_line!(
-                DiskFull {},
-                "the disk is full: new messages for durable sessions are refused until space is freed"
-            ),
-            (0, false) => {
-                log_line!(DiskFree {}, "the disk has free space again: new messages for durable sessions are accepted")
-            }
-            (_, _) => {}
-        }
-        Some(if is_full { StoreRoom::None } else { StoreRoom::Some })
+        Some(room)
+    }
+}
+
+/// Logs that a resource ran out, or is available again.
+fn log_room(before: Option<Shortage>, now: Option<Shortage>) {
+    if let Some(shortage) = now {
+        let reason = shortage.sentence();
+        log_line!(DiskFull { reason }, "{reason}: new messages for durable sessions are refused until that changes");
+    } else if let Some(shortage) = before {
+        let reason = shortage.end_sentence();
+        log_line!(DiskFree { reason }, "{reason}: new messages for durable sessions are accepted");
     }
 }
 
@@ -236,7 +245,8 @@ pub(in crate::server) fn open(
     };
     let mut recovery = Recovery::default();
     let mut visit = |recovered: store::Recovered<'_>| apply(&mut recovery, &recovered);
-    let options = Options { level, strict: config.server.strict_recovery, ..Options::default() };
+    let segment_bytes = segment_bytes(config);
+    let options = Options { level, strict: config.server.strict_recovery, segment_bytes, ..Options::default() };
     let (store, report) = Store::open(&directory, &options, hooks, &mut visit)
         .map_err(|source| ServerError::Store { directory: directory.clone(), source })?;
     let recovered = recovery.finish();
@@ -284,6 +294,12 @@ impl Progress {
         }
         is_due
     }
+}
+
+/// The size of the segments of the store, in bytes.
+pub(in crate::server) fn segment_bytes(config: &Config) -> u64 {
+    let fitting = || store::fitting_segment_bytes(&store_directory(&config.server.data));
+    config.server.segment_size.map_or_else(fitting, u64::from)
 }
 
 /// The store's directory in this data directory.
@@ -341,10 +357,14 @@ fn missing() -> ByteString {
     ByteString::from_static("the store does not contain it")
 }
 
-/// Repeats a read whose error may be temporary, such as a lack of file descriptors, at most [`READ_ATTEMPTS_MAX`] times per fetch.
+/// Repeats a read whose error may be temporary, at most [`READ_ATTEMPTS_MAX`] times per fetch; without a bound if a resource ran out, such as
+/// file descriptors.
 fn read_again(store: &Store, key: Key, mut error: io::Error, attempts: &mut u32) -> io::Result<Option<Bytes>> {
     while error.kind() != io::ErrorKind::InvalidData && *attempts < READ_ATTEMPTS_MAX {
-        *attempts += 1;
+        // A resource that ran out says nothing about the message: the read waits for it until the broker stops.
+        if Shortage::of(&error).is_none() || store.is_closing() {
+            *attempts += 1;
+        }
         thread::sleep(READ_PAUSE);
         match store.read(key) {
             Ok(body) => return Ok(body),
@@ -366,7 +386,7 @@ fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
     keys.iter().map(|key| RecordKey { group: key.group, kind: key.kind, id: key.id }).collect()
 }
 
-/// With [`READ_PAUSE`], two seconds: time for other connections to free a file descriptor.
+/// With [`READ_PAUSE`], two seconds.
 const READ_ATTEMPTS_MAX: u32 = 20;
 const READ_PAUSE: Duration = Duration::from_millis(100);
 

@@ -164,7 +164,7 @@ fn a_disk_that_fills_up_at_any_step_loses_no_accepted_entry() {
             assert_eq!(run.report.damages, [], "seed {seed}, step {step}");
         }
     }
-    // The other runs failed while renaming or syncing a freed file.
+    // The other runs failed while syncing the names.
     assert!(went_on > 450, "{went_on} of 560");
 }
 
@@ -185,4 +185,115 @@ fn incomplete_writes_of_a_full_disk_are_not_read_as_the_log() {
     let mut ids = Vec::new();
     let report = recovery::scan(&disk, &|_, _| (), &mut |entry| ids.push(entry.puts[0].id)).unwrap().report;
     assert_eq!((ids, report.entries, report.damages.len()), (vec![0, 1, 2, 3], 4, 0));
+}
+
+/// Puts until the store is full, without a free descriptor. Returns the stable state.
+fn fill_without_files(run: &mut Run, disk: &SimDisk) -> Model {
+    run.append(&Change::put(0, b"before")).unwrap();
+    run.commit();
+    disk.set_lacks_files(true);
+    let mut model = Model::new();
+    Change::put(0, b"before").apply(&mut model);
+    for id in 1.. {
+        let change = Change::put(id, &[7; 300]);
+        match run.append(&change) {
+            Ok(()) => change.apply(&mut model),
+            Err(refused) => {
+                assert_eq!(refused, Refused::Full);
+                break;
+            }
+        }
+        assert_eq!(run.commit(), Progress::Worked, "{:?}", run.failure());
+    }
+    model
+}
+
+#[test]
+fn without_file_descriptors_new_entries_are_refused_and_later_accepted() {
+    let disk = SimDisk::new(1);
+    let mut run = Run::open(&disk, &options());
+    let mut model = fill_without_files(&mut run, &disk);
+    assert_eq!(run.store.shortage(), Some(Shortage::Files));
+    assert_eq!(run.stable(), model.len() as u64);
+    // Segments are freed and copied meanwhile, as far as that needs no descriptor.
+    for id in 0..10 {
+        run.append(&Change::delete(id)).unwrap();
+        Change::delete(id).apply(&mut model);
+        assert_ne!(run.commit(), Progress::Failed, "{:?}", run.failure());
+    }
+    disk.set_lacks_files(false);
+    run.commit();
+    assert_eq!(run.store.shortage(), None);
+    run.append(&Change::put(9999, b"after")).unwrap();
+    Change::put(9999, b"after").apply(&mut model);
+    run.commit_all();
+    run.assert_holds(&model);
+    let run = Run::open(&disk.restart(1, Loss::Power), &options());
+    assert_eq!((run.recovered, run.report.damages.len()), (model, 0));
+}
+
+#[test]
+fn without_file_descriptors_and_reserve_a_commit_waits_and_is_not_lost() {
+    let disk = SimDisk::new(1);
+    let mut run = Run::open(&disk, &options());
+    let mut model = fill_without_files(&mut run, &disk);
+    let mut blocked = false;
+    for id in 5000..5100 {
+        let change = Change::put(id, &[7; 300]);
+        run.append_entry(&Entry { room: Room::Reserve, ..change.entry() }).unwrap();
+        change.apply(&mut model);
+        let before = run.stable();
+        match run.commit() {
+            Progress::Blocked => {
+                assert_eq!(run.stable(), before, "nothing is stable that was not written");
+                blocked = true;
+                break;
+            }
+            progress => assert_ne!(progress, Progress::Failed, "{:?}", run.failure()),
+        }
+    }
+    assert!(blocked);
+    assert_eq!(run.commit(), Progress::Blocked);
+    disk.set_lacks_files(false);
+    run.commit_all();
+    assert_eq!((run.stable(), run.failure()), (run.ticket, None));
+    run.assert_holds(&model);
+    let run = Run::open(&disk.restart(1, Loss::Power), &options());
+    assert_eq!((run.recovered, run.report.damages.len()), (model, 0));
+}
+
+#[test]
+fn memory_that_is_short_at_any_step_loses_no_accepted_entry() {
+    let mut went_on = 0;
+    for (seed, step) in (0..4).flat_map(|seed| (10..150).map(move |step| (seed, step))) {
+        let mut random = Random(step ^ 0xBEEF);
+        let disk = SimDisk::new(step);
+        disk.set_fault(step, Fault::Error(io::ErrorKind::OutOfMemory));
+        let mut run = Run::open(&disk, &small());
+        let mut states = vec![Model::new()];
+        for _ in 0..90 {
+            let change = Change::random(&mut random);
+            if run.append(&change).is_ok() {
+                let mut state = states.last().unwrap().clone();
+                change.apply(&mut state);
+                states.push(state);
+            }
+            if random.below([4, 9, 40, 60][seed]) == 0 && run.commit() == Progress::Failed {
+                break;
+            }
+        }
+        run.commit_all();
+        let (stable, failure) = (run.stable(), run.failure());
+        if failure.is_none() {
+            assert_eq!(stable, run.ticket);
+            run.assert_holds(states.last().unwrap());
+            went_on += 1;
+        }
+        let run = Run::open(&disk.restart(step, Loss::Power), &small());
+        let stable = usize::try_from(stable).unwrap();
+        assert!(states[stable..].contains(&run.recovered), "seed {seed}, step {step}, {failure:?}");
+        assert_eq!(run.report.damages, [], "seed {seed}, step {step}");
+    }
+    // The other runs failed while syncing the names.
+    assert!(went_on > 450, "{went_on} of 560");
 }
