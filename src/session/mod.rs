@@ -16,6 +16,7 @@ mod link;
 mod machine;
 mod outbound;
 mod protocol_error;
+mod recheck;
 mod refusal;
 mod rights;
 

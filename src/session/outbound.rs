@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::entry::{Content, Entry, RestoredMessage, State};
 use super::head::Head;
 use super::link::Link;
-use super::rights::{Recheck, Rights};
+use super::rights::Recheck;
 use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits, Unreceived};
 use crate::codec::{Ack, OutgoingPublish, PacketId, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
@@ -35,7 +35,7 @@ pub(super) struct Outbound {
     bytes: usize,
     pub(super) head: Head,
     /// While a part of the queue was accepted under other rights of the client.
-    recheck: Option<Box<Recheck>>,
+    pub(super) recheck: Option<Box<Recheck>>,
     pub(super) limits: Arc<Limits>,
 }
 
@@ -160,26 +160,6 @@ impl Outbound {
             // Only messages in flight precede it, so removing it is cheap.
             self.queue.remove(oldest);
         }
-        self.remove_done();
-    }
-
-    /// The client's rights are `rights` now. Each message before the sequence `before`, and each one that a previous change concerns, is
-    /// checked before it is sent for the first time.
-    pub(super) fn recheck(&mut self, before: u64, rights: Arc<dyn Rights>) {
-        let before = self.recheck.as_ref().map_or(before, |recheck| recheck.before.max(before));
-        self.recheck = (before > self.sent_until).then(|| Box::new(Recheck { before, rights }));
-    }
-
-    /// Gives messages of Shared Subscriptions away that the client may not receive any more, from the message at index `first` on. They
-    /// are in memory, because they may move to another member.
-    pub(super) fn drop_denied_shares(&mut self, first: usize, actions: &mut impl Actions) {
-        let Some(recheck) = self.recheck.take() else { return };
-        for place in first..self.queue.len() {
-            if self.queue.get(place).is_some_and(|entry| recheck.denies_shared(entry)) {
-                self.drop_message(place, DropCause::NotAuthorized, actions);
-            }
-        }
-        self.recheck = Some(recheck);
         self.remove_done();
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Lab {
     queue: VecDeque<Step>,
     pub(crate) clients: Vec<Client>,
     pub(crate) ledger: Ledger,
+    /// The rules that each CONNECT is granted, and that apply to restored Sessions.
+    pub(crate) access: Access,
     /// Whether the store commits automatically.
     commits: bool,
     committing: bool,
@@ -82,6 +84,7 @@ impl Lab {
             queue: VecDeque::new(),
             clients: Vec::new(),
             ledger: Ledger::default(),
+            access: Access::everything(),
             commits: true,
             committing: false,
             steps: 0,
@@ -164,7 +167,7 @@ impl Lab {
             Step::Down(id, packet) => self.on_down(id, packet),
             Step::Ended(id) => self.client_mut(id).map(Client::disconnected),
             Step::Granted(connection) => {
-                let access = Arc::new(Access::everything());
+                let access = Arc::new(self.access.clone());
                 let client = &self.clients[usize::try_from(connection.slot).unwrap()];
                 let verified = |name: &str| VerifiedUser { provider: "password".into(), name: name.into() };
                 let (user, verified_user, authentication_data) = (None, client.user.map(verified), None);
@@ -328,7 +331,7 @@ impl Lab {
         self.shards = new_shards(shards, &self.settings, &shared);
         for (number, session) in sessions.into_iter().enumerate() {
             let (shard, mut actions) = (number % shards, Vec::new());
-            let access = Arc::new(Access::everything());
+            let access = Arc::new(self.access.clone());
             self.shards[shard].restore(Timestamp(self.now), session, access, &mut actions);
             self.perform_all(shard, actions);
         }

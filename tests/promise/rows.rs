@@ -2,9 +2,10 @@
 //! sent before is sent without a stable record.
 
 use oncemq::codec::{MessageProperties, ProtocolVersion, Qos, ServerPacket, Will};
+use oncemq::routing::{Access, AccessAction, AccessRule, Effect};
 use oncemq::store::Level;
 use oncemq::store::sim::Loss;
-use oncemq::topic::TopicName;
+use oncemq::topic::{TopicFilter, TopicName};
 
 use crate::client::Lifetime::{self, Durable, Transient};
 use crate::lab::{Crash, Lab, Wire};
@@ -341,6 +342,56 @@ fn will() -> Will {
         will_delay_interval: 0,
         message_expiry_interval: None,
         properties: MessageProperties::default(),
+    }
+}
+
+/// Everybody may publish everything, and receive `open` alone.
+fn only_open() -> Access {
+    let allow = |action, filter: &str| AccessRule {
+        effect: Effect::Allow,
+        action,
+        topic_filter: TopicFilter::try_from(filter).unwrap(),
+        source: "acl:1".into(),
+    };
+    Access::new(vec![allow(AccessAction::Publish, "#"), allow(AccessAction::Subscribe, "open")])
+}
+
+#[test]
+fn access_is_decided_again_at_delivery() {
+    for qos in [Q1, Q2] {
+        for restarted_before in [false, true] {
+            with_every_crash(|lab, crash| {
+                let publisher = lab.connected("publisher", Durable);
+                let subscriber = lab.connected("subscriber", Durable);
+                ["secret", "open"].iter().for_each(|topic| lab.subscribe(subscriber, topic, qos));
+                lab.run();
+                lab.lose(subscriber);
+                lab.run();
+                if !restarted_before {
+                    lab.freeze(); // the messages may be lost by the crash, and are then published again
+                }
+                lab.publish(publisher, "secret", "no", qos);
+                lab.publish(publisher, "open", "yes", qos);
+                lab.run();
+                if restarted_before {
+                    lab.crash(crash); // no rules have changed
+                }
+                lab.run();
+                lab.access = only_open();
+                lab.crash(crash);
+                lab.ledger
+                    .messages
+                    .iter_mut()
+                    .filter(|sent| sent.topic == "secret")
+                    .for_each(|sent| sent.receivers.clear());
+                lab.finish();
+                let (no, yes) = (lab.count(subscriber, "no"), lab.count(subscriber, "yes"));
+                assert!(no == 0 && (yes == 1 || qos == Q1 && yes > 1), "{no} and {yes}");
+                lab.crash(crash);
+                lab.finish();
+                assert_eq!(lab.count(subscriber, "no"), 0, "after one more crash");
+            });
+        }
     }
 }
 
