@@ -5,7 +5,6 @@ use std::sync::Arc;
 use oncemq::broker::{Recovered, Shard, Shared, Ticket};
 use oncemq::routing::{Access, RetainedLimits, ShardId};
 use oncemq::store::sim::{Loss, SimDisk};
-use oncemq::timestamp::Timestamp;
 
 use crate::connection::Transport;
 use crate::network::Chunk;
@@ -72,7 +71,8 @@ impl World {
 
     pub(crate) fn on_restart(&mut self) {
         let Some(disk) = self.restarting.take() else { return };
-        match self.recover(disk) {
+        let recovered = self.recover(disk).and_then(|recovered| self.resume_time(&recovered).map(|()| recovered));
+        match recovered {
             Ok(recovered) => self.start(recovered),
             Err(text) => self.fail(None, text),
         }
@@ -96,12 +96,13 @@ impl World {
             let slots = std::mem::take(&mut side.slots);
             *side = ShardSide { slots, ..ShardSide::new(shard, side.channels.len()) };
         }
-        let shards = self.shards.len();
+        self.store_anchor();
+        let (shards, time) = (self.shards.len(), self.time());
         let mut actions = Vec::new();
         for (number, session) in sessions.into_iter().enumerate() {
             let shard = number % shards;
             let access = Arc::new(Access::everything());
-            self.shards[shard].shard.restore(Timestamp(self.now), session, access, &mut actions);
+            self.shards[shard].shard.restore(time, session, access, &mut actions);
             self.perform_all(shard, &mut actions);
         }
         self.shards[0].shard.end_orphans(orphans, &mut actions);

@@ -7,7 +7,6 @@ use oncemq::codec::{ReasonCode, ServerPacket, encode};
 use oncemq::routing::Access;
 use oncemq::store::Level;
 use oncemq::store::sim::Loss;
-use oncemq::timestamp::Timestamp;
 
 use crate::network::server_packet;
 use crate::world::{Step, World};
@@ -17,7 +16,8 @@ impl World {
     pub(crate) fn handle(&mut self, shard: usize, event: Event) {
         self.notice_room(shard);
         let mut actions = Vec::new();
-        self.shards[shard].shard.handle(Timestamp(self.now), event, &mut actions);
+        let time = self.time();
+        self.shards[shard].shard.handle(time, event, &mut actions);
         self.perform_all(shard, &mut actions);
         self.schedule_deadline(shard);
         self.check_queues(shard);
@@ -31,7 +31,7 @@ impl World {
 
     pub(crate) fn schedule_deadline(&mut self, shard: usize) {
         let side = &self.shards[shard];
-        let deadline = side.shard.deadline().map(|at| at.0.max(self.now));
+        let deadline = side.shard.deadline().map(|at| self.when(at).max(self.now));
         if let Some(at) = deadline.filter(|_| deadline != side.deadline) {
             self.shards[shard].deadline = deadline;
             self.schedule_at(at, Step::Deadline(shard));
@@ -249,7 +249,7 @@ impl World {
             return;
         }
         side.deadline = None;
-        if side.shard.deadline().is_some_and(|at| at.0 <= self.now) {
+        if self.shards[shard].shard.deadline().is_some_and(|at| at <= self.time()) {
             self.handle(shard, Event::DeadlinePassed);
         }
     }

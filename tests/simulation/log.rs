@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use oncemq::broker::{Durability, Fetch, Fetched, Record, RecordBytes, RecordKey, Recovered, Recovery, Ticket};
+use oncemq::broker::{
+    Durability, Fetch, Fetched, Record, RecordBytes, RecordKey, Recovered, Recovery, StoredAnchor, Ticket,
+};
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Progress, Report, Room, Store};
 
@@ -61,6 +63,13 @@ impl Log {
         self.appended.push((bytes, level));
     }
 
+    /// Appends an anchor of the broker's time, which no shard waits for.
+    pub(crate) fn append_anchor(&mut self, anchor: &StoredAnchor) {
+        let bytes = anchor.to_bytes();
+        self.put((ANCHORS, Ticket(0)), &bytes, Level::Crash);
+        self.appended.push((bytes, Level::Crash));
+    }
+
     fn put(&self, (shard, ticket): (usize, Ticket), bytes: &RecordBytes, level: Level) {
         let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
         let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
@@ -87,7 +96,9 @@ impl Log {
     pub(crate) fn commit(&mut self) -> Vec<(usize, u64)> {
         assert_ne!(self.committer.commit(), Progress::Failed, "{:?}", self.store.poisoned());
         self.appended.clear();
-        std::mem::take(&mut self.stable.lock().unwrap())
+        let mut stable = std::mem::take(&mut *self.stable.lock().unwrap());
+        stable.retain(|(source, _)| *source != ANCHORS);
+        stable
     }
 
     /// Reads what is stable.
@@ -145,6 +156,9 @@ impl Log {
         }
     }
 }
+
+/// The source of the anchors: not a shard.
+const ANCHORS: usize = 1_000;
 
 fn keys(keys: &[RecordKey]) -> Vec<Key> {
     keys.iter().map(|key| Key { group: key.group, kind: key.kind, id: key.id }).collect()

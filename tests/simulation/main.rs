@@ -8,6 +8,7 @@
 
 mod checker;
 mod client;
+mod clocks;
 mod connection;
 mod crash;
 mod decide;

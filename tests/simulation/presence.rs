@@ -2,6 +2,8 @@
 
 use oncemq::codec::ReasonCode;
 
+use crate::clocks::Clocks;
+
 /// One CONNECT and its connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Attempt {
@@ -54,7 +56,7 @@ impl Attempt {
         self.restarted_at.or(self.ended_at)
     }
 
-    /// The latest time at which its Session expires.
+    /// The latest time at which its Session expires, if the broker's clock lost no time since.
     fn expires_late(&self) -> u64 {
         let expiry = if self.undone { self.expiry_first.max(self.expiry) } else { self.expiry };
         let end = self.ended_late().unwrap_or(u64::MAX);
@@ -118,8 +120,14 @@ impl Presence {
     }
 
     /// The broker accepts: checks Session Present.
-    pub(crate) fn accepted(&mut self, number: usize, now: u64, session_present: bool) -> Result<(), String> {
-        let (must, may) = self.session_of(number, now);
+    pub(crate) fn accepted(
+        &mut self,
+        number: usize,
+        now: u64,
+        session_present: bool,
+        clocks: &Clocks,
+    ) -> Result<(), String> {
+        let (must, may) = self.session_of(number, now, clocks);
         let attempt = &mut self.attempts[number];
         attempt.accepted_at = Some(now);
         attempt.session_present = session_present;
@@ -131,7 +139,7 @@ impl Presence {
     }
 
     /// Whether there must be a Session for this CONNECT, and whether there may be one.
-    fn session_of(&self, number: usize, now: u64) -> (bool, bool) {
+    fn session_of(&self, number: usize, now: u64, clocks: &Clocks) -> (bool, bool) {
         let this = &self.attempts[number];
         if this.clean {
             return (false, false);
@@ -144,7 +152,8 @@ impl Presence {
         let earlier = earlier.filter(|(other, attempt)| *other != number && attempt.client == this.client);
         for (_, attempt) in earlier {
             let end = attempt.ended_at.unwrap_or(u64::MAX);
-            may |= attempt.expires_late() >= read_at;
+            let lost = clocks.lost_since(attempt.ended_late().unwrap_or(u64::MAX));
+            may |= attempt.expires_late().saturating_add(lost) >= read_at;
             shortest =
                 shortest.min(if attempt.expiry == u32::MAX { u64::MAX } else { u64::from(attempt.expiry) * 1_000 });
             if attempt.accepted_at.is_some() {

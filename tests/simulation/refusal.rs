@@ -2,7 +2,6 @@
 
 use oncemq::broker::{Event, StoreRoom};
 use oncemq::codec::{Publish, Qos, ReasonCode};
-use oncemq::timestamp::Timestamp;
 
 use crate::ledger::Message;
 use crate::world::{Phase, Step, World};
@@ -54,7 +53,8 @@ impl World {
         self.trace.note(self.now, None, || format!("shard {shard} notices that the disk is full: {is_full}"));
         let room = if is_full { StoreRoom::None } else { StoreRoom::Some };
         let mut actions = Vec::new();
-        self.shards[shard].shard.handle(Timestamp(self.now), Event::StoreRoom(room), &mut actions);
+        let time = self.time();
+        self.shards[shard].shard.handle(time, Event::StoreRoom(room), &mut actions);
         self.perform_all(shard, &mut actions);
         self.schedule_deadline(shard);
     }

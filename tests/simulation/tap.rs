@@ -188,7 +188,7 @@ impl World {
             let unanswered = std::mem::take(&mut session.unanswered);
             *session = SessionTap { unanswered, ..SessionTap::default() };
         }
-        self.checker.presence.accepted(number, self.now, connack.session_present)
+        self.checker.presence.accepted(number, self.now, connack.session_present, &self.clocks)
     }
 
     fn tap_publish(&mut self, number: usize, publish: &OutgoingPublish) -> Result<(), String> {
@@ -247,7 +247,8 @@ impl World {
         // Only a message that was read once has a definite age.
         let Some(message) = message.filter(|message| message.read == 1 && !publish.dup) else { return Ok(()) };
         let Some(expiry) = message.expiry else { return Ok(()) };
-        let until = message.read_at + u64::from(expiry) * 1_000;
+        let late = self.clocks.lost_since(message.read_at);
+        let until = message.read_at + u64::from(expiry) * 1_000 + late;
         let remaining = publish.message_expiry_interval;
         if self.now >= until || remaining.is_none_or(|seconds| seconds > expiry) {
             return Err(format!("message {} has expired, and is sent with {remaining:?} s", message.number));

@@ -2,6 +2,7 @@
 
 use oncemq::codec::ReasonCode;
 
+use crate::clocks::Clocks;
 use crate::presence::Attempt;
 use crate::world::World;
 
@@ -24,7 +25,7 @@ impl World {
             let later = place.map_or(&[][..], |place| &presence.read[place + 1..]);
             let next =
                 later.iter().map(|other| &presence.attempts[*other]).find(|other| other.client == attempt.client);
-            let expected = expected(attempt, u64::from(delay) * 1_000, next, self.now);
+            let expected = expected(attempt, u64::from(delay) * 1_000, next, (self.now, &self.clocks));
             let seen = self.checker.wills_seen.get(&number).copied().unwrap_or_default();
             let right = match expected {
                 Expected::Never => seen == 0,
@@ -44,7 +45,7 @@ impl World {
 }
 
 /// `next` is the next CONNECT of the same client that the broker read.
-fn expected(attempt: &Attempt, delay: u64, next: Option<&Attempt>, now: u64) -> Expected {
+fn expected(attempt: &Attempt, delay: u64, next: Option<&Attempt>, (now, clocks): (u64, &Clocks)) -> Expected {
     let (Some(_), Some(end)) = (attempt.accepted_at, attempt.ended_at) else {
         return if attempt.read_at.is_none() { Expected::Never } else { Expected::Either };
     };
@@ -60,7 +61,7 @@ fn expected(attempt: &Attempt, delay: u64, next: Option<&Attempt>, now: u64) -> 
     let taken_over = attempt.reason == Some(ReasonCode::SessionTakenOver);
     let late = attempt.ended_late().unwrap_or(end);
     let early = attempt.expires(end).min(end + delay);
-    let due = attempt.expires(late).min(late + delay);
+    let due = attempt.expires(late).min(late + delay).saturating_add(clocks.lost_since(late));
     let Some(next) = next else { return if due < now { Expected::Once } else { Expected::Either } };
     let (read, accepted) = (next.read_at.unwrap_or(now), next.accepted_at);
     match (taken_over, next.clean) {

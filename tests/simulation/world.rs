@@ -6,6 +6,7 @@ use oncemq::store::sim::SimDisk;
 
 use crate::checker::Checker;
 use crate::client::Client;
+use crate::clocks::Clocks;
 use crate::connection::Connection;
 use crate::crash::{new_shard, new_shared};
 use crate::log::Log;
@@ -20,6 +21,7 @@ pub(crate) struct World {
     pub(crate) mix: Mix,
     pub(crate) rng: Rng,
     pub(crate) now: u64,
+    pub(crate) clocks: Clocks,
     pub(crate) phase: Phase,
     /// When the settling phase began.
     pub(crate) settling_since: u64,
@@ -99,6 +101,8 @@ pub(crate) enum Step {
     Commit,
     /// A shard is notified that its ticket is stable.
     Synced(usize, Ticket),
+    /// The broker stores an anchor of its time.
+    Anchor,
     /// The broker starts again.
     Restart,
     Forwarded(usize, ShardMessage),
@@ -141,6 +145,7 @@ impl World {
             mix,
             rng,
             now: BEGIN,
+            clocks: Clocks::new(BEGIN),
             phase: Phase::Busy,
             settling_since: 0,
             steps: BTreeMap::new(),
@@ -163,6 +168,7 @@ impl World {
             let begin = if client == 0 { 0 } else { world.rng.between(WATCHER_AHEAD, WATCHER_AHEAD + 200) };
             world.schedule(begin, Step::Decide(client));
         }
+        world.begin_anchors();
         world.begin_pressure();
         world.begin_refusals();
         world
@@ -233,6 +239,7 @@ impl World {
             Step::Authenticated(connection) => self.on_authenticated(connection),
             Step::Sync => self.on_sync(),
             Step::Commit => self.on_commit(),
+            Step::Anchor => self.store_anchor(),
             Step::Restart => self.on_restart(),
             Step::Synced(shard, ticket) => self.on_synced(shard, ticket),
             Step::Forwarded(shard, message) => self.on_forwarded(shard, message),
@@ -287,6 +294,7 @@ impl Step {
                 | Self::Fetched(..)
                 | Self::Authenticated(_)
                 | Self::Deadline(_)
+                | Self::Anchor
                 | Self::StoreCongestion(..)
                 | Self::ShardCongestion(..)
                 | Self::StoreRoom(_)

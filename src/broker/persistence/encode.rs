@@ -156,7 +156,16 @@ impl Record {
 
     fn put_accepted(&self, bytes: &mut RecordBytes) {
         let Self::Accepted {
-            publisher, message, qos, expires_at, retained, deduplicated, receivers, instead_of, ..
+            publisher,
+            message,
+            qos,
+            at,
+            expires_at,
+            retained,
+            deduplicated,
+            receivers,
+            instead_of,
+            ..
         } = self
         else {
             return;
@@ -188,7 +197,7 @@ impl Record {
         let body = &mut bytes.body;
         body.reserve(message.topic.as_str().len() + message.payload.len() + ACCEPTED_BYTES);
         body.push(qos.level());
-        put_option(body, *expires_at, |body, at| body.extend(at.0.to_le_bytes()));
+        put_expiry(body, *expires_at, *at);
         put_option(body, retainer, |body, client_id| put_str(body, client_id.as_str()));
         put_message(body, message);
         put_length(body, receivers.len());
@@ -285,12 +294,31 @@ struct StoredDelivery<'a> {
 struct StoredHead {
     qos: Qos,
     expires_at: Option<Timestamp>,
+    /// When a message that expires was accepted; `None` in records of earlier versions.
+    at: Option<Timestamp>,
+}
+
+/// The times of a message that expires.
+fn put_expiry(body: &mut Vec<u8>, expires_at: Option<Timestamp>, at: Timestamp) {
+    match expires_at {
+        None => body.push(0),
+        Some(expires_at) => {
+            body.push(EXPIRES_SINCE);
+            body.extend(expires_at.0.to_le_bytes());
+            body.extend(at.0.to_le_bytes());
+        }
+    }
+}
+
+/// When the message in the body of [`Record::Accepted`] was accepted, if it expires.
+pub(in crate::broker) fn accepted_at(body: &[u8]) -> Option<Timestamp> {
+    StoredHead::read(&mut Body(body))?.at
 }
 
 impl StoredMessage {
     pub(in crate::broker) fn read(body: &[u8]) -> Option<Self> {
         let body = &mut Body(body);
-        let StoredHead { qos, expires_at } = StoredHead::read(body)?;
+        let StoredHead { qos, expires_at, .. } = StoredHead::read(body)?;
         let retainer = body.option(|body| body.str().map(ClientId::from))?;
         let message = Arc::new(body.message(qos)?);
         for _ in 0..body.length()? {
@@ -303,7 +331,11 @@ impl StoredMessage {
 
 impl StoredHead {
     fn read(body: &mut Body<'_>) -> Option<Self> {
-        Some(Self { qos: Qos::new(body.u8()?)?, expires_at: body.option(|body| body.u64().map(Timestamp))? })
+        let (qos, expiry) = (Qos::new(body.u8()?)?, body.u8()?);
+        let mut time = |is_present| if is_present { body.u64().map(Timestamp).map(Some) } else { Some(None) };
+        let expires_at = time(matches!(expiry, EXPIRES | EXPIRES_SINCE))?;
+        let at = time(expiry == EXPIRES_SINCE)?;
+        (expiry <= EXPIRES_SINCE).then_some(Self { qos, expires_at, at })
     }
 }
 
@@ -340,7 +372,7 @@ pub(in crate::broker) fn read_delivery(
     buffer: &mut BytesMut,
 ) -> Option<Delivery> {
     let body = &mut Body(body);
-    let StoredHead { qos, expires_at } = StoredHead::read(body)?;
+    let StoredHead { qos, expires_at, .. } = StoredHead::read(body)?;
     body.option(Body::bytes)?;
     let message = Arc::new(body.message_in(qos, buffer)?);
     for _ in 0..body.length()? {
@@ -393,6 +425,10 @@ pub(in crate::broker) fn read_queued(
 pub(in crate::broker) fn received_packet_id(id: u64) -> Option<PacketId> {
     u16::try_from(id).ok().and_then(PacketId::new)
 }
+
+/// The values of the first byte of the times of a message that expires: with its deadline, and with the time of acceptance too.
+const EXPIRES: u8 = 1;
+const EXPIRES_SINCE: u8 = 2;
 
 /// Bytes to reserve for the body of an accepted message with one receiver, in addition to its content.
 const ACCEPTED_BYTES: usize = 64;

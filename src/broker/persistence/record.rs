@@ -86,6 +86,9 @@ pub enum Record {
         message: Arc<Message>,
         /// The QoS it was published with.
         qos: Qos,
+        /// When it was accepted. It is stored with a message that expires: it has passed at the next start, so the message does not get
+        /// more time than it had.
+        at: Timestamp,
         /// When the message expires; `None`: never.
         expires_at: Option<Timestamp>,
         /// The change of the retained message of its topic.

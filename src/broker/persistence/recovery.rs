@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::clock::StoredAnchor;
 use crate::broker::persistence::encode::{
-    RecordKey, StoredDetached, StoredMessage, StoredSession, read_queued, read_subscriptions, received_packet_id,
+    RecordKey, StoredDetached, StoredMessage, StoredSession, accepted_at, read_queued, read_subscriptions,
+    received_packet_id,
 };
 use crate::broker::persistence::record::Deduplicated;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
@@ -192,6 +193,7 @@ impl Recovery {
     }
 
     fn put_accepted(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
+        self.latest = self.latest.max(accepted_at(body).unwrap_or_default());
         let queued = puts.iter().filter(|key| key.kind == RecordKey::QUEUED).map(|key| (key.group, key.id));
         read_queued(body, queued, |session, sequence, message| {
             self.sessions.entry(session).or_default().queue.insert(sequence, message);

@@ -238,6 +238,7 @@ impl Shard {
             publisher: received,
             message,
             qos: accepted.qos,
+            at: turn.now,
             expires_at: accepted.expires_at,
             retained,
             deduplicated,

@@ -113,15 +113,17 @@ impl Harness {
 
     /// The broker after a crash that preserved the first `records` records, with all Sessions on the first shard.
     pub(super) fn crash(&self, records: usize) -> Self {
-        self.restarted(records, settings())
+        self.restarted(records, settings(), |_| ())
     }
 
-    fn restarted(&self, records: usize, settings: Settings) -> Self {
+    fn restarted(&self, records: usize, settings: Settings, prepare: fn(&mut Recovered)) -> Self {
         let mut next = Self::with(self.shards.len(), settings);
         next.now = self.now;
         next.verifies = self.verifies;
         next.records = self.records[..records].to_vec();
-        let Recovered { sessions, retained, retained_gone, unreadable, orphans, .. } = recovered(&next.records);
+        let mut recovered = recovered(&next.records);
+        prepare(&mut recovered);
+        let Recovered { sessions, retained, retained_gone, unreadable, orphans, .. } = recovered;
         assert_eq!(unreadable, 0);
         let keys = sessions.iter().map(|session| session.key);
         assert!(next.shards[0].shared.restore(retained, retained_gone, keys).is_empty());
@@ -373,7 +375,12 @@ impl Harness {
 
     /// Crashes and restarts the broker with the same number of shards and all records.
     pub(super) fn restart(&mut self, settings: Settings) {
-        *self = self.restarted(self.records.len(), settings);
+        *self = self.restarted(self.records.len(), settings, |_| ());
+    }
+
+    /// The same at a time that is unknown, so that messages with a Message Expiry Interval expire.
+    pub(super) fn restart_with_expired_messages(&mut self, settings: Settings) {
+        *self = self.restarted(self.records.len(), settings, Recovered::expire_messages);
     }
 
     /// Performs all steps that are not disabled.

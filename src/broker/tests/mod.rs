@@ -39,6 +39,7 @@ mod subscribe;
 mod sys_topics;
 mod takeover;
 mod takeover_shards;
+mod time;
 mod unsubscribe;
 mod v311;
 mod will;

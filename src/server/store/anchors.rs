@@ -51,7 +51,8 @@ pub(in crate::server) fn resume(
         Anchors { store, clock, started: last.time, source: shards, written: 0, last, expires_messages_until };
     if anchors.store.is_some() {
         log_resumed(&resumed, &last.machine);
-        anchors.write();
+        // It may use the reserve of a full disk: a deadline without an anchor before it could be early.
+        anchors.store(Room::Reserve);
     }
     anchors
 }
@@ -72,19 +73,16 @@ impl Anchors {
 
     /// Stores an anchor. On a full disk, or after a failure of the store, the last one stays.
     pub(in crate::server) fn write(&mut self) {
+        self.store(Room::Ordinary);
+    }
+
+    fn store(&mut self, room: Room) {
         self.last = self.clock.anchor();
         let Some(store) = &self.store else { return };
         let expires_messages = self.expires_messages_until.is_some_and(|until| self.last.time < until);
         let RecordBytes { body, puts, .. } = StoredAnchor { anchor: self.last, expires_messages }.to_bytes();
         self.written += 1;
-        let entry = Entry {
-            body: &body,
-            puts: &keys(&puts),
-            deletes: &[],
-            ends: None,
-            level: Level::Crash,
-            room: Room::Ordinary,
-        };
+        let entry = Entry { body: &body, puts: &keys(&puts), deletes: &[], ends: None, level: Level::Crash, room };
         if store.append_unannounced(self.source, self.written, &entry).is_ok() {
             store.announce(Urgency::Unawaited);
         }
