@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::broker::{Counters, Shared};
 use crate::config::Durability;
 use crate::server::process::{self, Memory};
-use crate::server::{AdmissionCounts, LatencyHistogram, Queries, Status, Traffic};
+use crate::server::{AdmissionCounts, CertificateExpiry, LatencyHistogram, Queries, Status, Traffic};
 use crate::store::{Stats, Store};
 use crate::timestamp::Timestamp;
 
@@ -44,6 +44,8 @@ pub(super) struct Snapshot {
     pub(super) longest_silence: Duration,
     pub(super) process: Process,
     traffic: Vec<Traffic>,
+    certificates: Vec<CertificateExpiry>,
+    now: Timestamp,
 }
 
 /// What the operating system says about the process.
@@ -80,6 +82,8 @@ impl Snapshot {
             longest_silence: handles.status.longest_silence(),
             process,
             traffic: shards.into_iter().map(|shard| shard.traffic).collect(),
+            certificates: handles.status.certificates(),
+            now: handles.status.now(),
         }
     }
 
@@ -98,6 +102,12 @@ impl Snapshot {
             all.sum += shard.sum;
         }
         all
+    }
+
+    /// The seconds until the certificate of each listener with TLS expires.
+    pub(super) fn certificates_expire(&self) -> Vec<(String, f64)> {
+        let now = Duration::from_millis(self.now.0).as_secs_f64();
+        self.certificates.iter().map(|each| (each.listener.to_string(), each.expires as f64 - now)).collect()
     }
 
     /// Start time in seconds since the Unix epoch.

@@ -1,6 +1,7 @@
 //! Creates a certificate authority, a server certificate and a client certificate for one test.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
@@ -37,7 +38,9 @@ fn write_signed(path: &Path, file: &str, name: &str, authority: &CertifiedIssuer
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, authority).unwrap();
     fs::write(path.join(format!("{file}.pem")), certificate.pem()).unwrap();
-    fs::write(path.join(format!("{file}.key")), key.serialize_pem()).unwrap();
+    let key_file = path.join(format!("{file}.key"));
+    fs::write(&key_file, key.serialize_pem()).unwrap();
+    fs::set_permissions(key_file, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// The Common Name of the client's certificate.

@@ -7,6 +7,7 @@ mod verifier;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use rustls_pki_types::CertificateDer;
@@ -17,8 +18,10 @@ use tokio_rustls::rustls::server::{Acceptor, NoServerSessionStorage, ServerSessi
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{self, CertificateError, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::time::ASN1Time;
 
 pub use self::error::TlsError;
+use self::identity::Identity;
 use self::notes::Notes;
 use self::verifier::VersionOne;
 use crate::config::{ClientCertificate, Tls};
@@ -31,6 +34,8 @@ pub(super) type ServerStream = tokio_rustls::server::TlsStream<TcpStream>;
 pub(super) struct Certificates {
     files: Tls,
     current: ArcSwap<ServerConfig>,
+    /// When the first certificate of the chain expires, in seconds since 1970.
+    expires: AtomicI64,
 }
 
 /// Why a TLS handshake failed.
@@ -45,17 +50,32 @@ pub(super) enum AcceptError {
 impl Certificates {
     /// Reads all files.
     pub(super) fn load(files: Tls) -> Result<Self, TlsError> {
-        let (config, notes) = server_config(&files)?;
+        let Usable { config, expires, notes } = server_config(&files)?;
         notes.log();
-        Ok(Self { files, current: ArcSwap::from_pointee(config) })
+        Ok(Self { files, current: ArcSwap::from_pointee(config), expires: AtomicI64::new(expires) })
     }
 
     /// Reads all files again. After an error the current ones stay in use.
     pub(super) fn reload(&self) -> Result<(), TlsError> {
-        let (config, notes) = server_config(&self.files)?;
+        let Usable { config, expires, notes } = server_config(&self.files)?;
         notes.log();
         self.current.store(Arc::new(config));
+        self.expires.store(expires, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// When the first certificate of the server's chain expires, in seconds since 1970.
+    pub(super) fn expires(&self) -> i64 {
+        self.expires.load(Ordering::Relaxed)
+    }
+
+    /// Logs that a certificate in use has expired, or will soon.
+    pub(super) fn log_expiry(&self) {
+        let mut notes = Notes::default();
+        if let Ok(end) = ASN1Time::from_timestamp(self.expires()) {
+            notes.check_end(&self.files.certificate, end);
+        }
+        notes.log();
     }
 
     /// Performs the TLS handshake.
@@ -86,18 +106,26 @@ fn common_name(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
 
 /// Reads all files without using them. Returns what an operator should know about them.
 pub(in crate::server) fn check(files: &Tls) -> Result<Vec<String>, TlsError> {
-    server_config(files).map(|(_, notes)| notes.into_lines())
+    server_config(files).map(|usable| usable.notes.into_lines())
 }
 
-/// The configuration, and what an operator should know about the files.
-fn server_config(files: &Tls) -> Result<(ServerConfig, Notes), TlsError> {
+/// What was made of the files of a listener.
+struct Usable {
+    config: ServerConfig,
+    /// When the first certificate of the server's chain expires, in seconds since 1970.
+    expires: i64,
+    /// What an operator should know about the files.
+    notes: Notes,
+}
+
+fn server_config(files: &Tls) -> Result<Usable, TlsError> {
     let (provider, mut notes) = (Arc::new(provider()), Notes::default());
-    let identity = identity::read(files, &provider, &mut notes)?;
+    let Identity { key, expires } = identity::read(files, &provider, &mut notes)?;
     let verifier = verifier::read(files, &provider, &mut notes)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
     if files.client_certificate == ClientCertificate::None {
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
     } else {
@@ -105,7 +133,7 @@ fn server_config(files: &Tls) -> Result<(ServerConfig, Notes), TlsError> {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
-    Ok((config, notes))
+    Ok(Usable { config, expires, notes })
 }
 
 /// The error of a handshake, in words if a client certificate is its cause.
