@@ -106,8 +106,9 @@ impl Snapshot {
 
     /// The seconds until the certificate of each listener with TLS expires.
     pub(super) fn certificates_expire(&self) -> Vec<(String, f64)> {
-        let now = Duration::from_millis(self.now.0).as_secs_f64();
-        self.certificates.iter().map(|each| (each.listener.to_string(), each.expires as f64 - now)).collect()
+        let now = i64::try_from(self.now.0 / 1_000).unwrap_or(i64::MAX);
+        let left = |each: &CertificateExpiry| (each.listener.to_string(), each.expires.saturating_sub(now) as f64);
+        self.certificates.iter().map(left).collect()
     }
 
     /// Start time in seconds since the Unix epoch.

@@ -3,8 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
+};
 
 /// Writes `ca.pem`, `server.pem`, `server.key`, `client.pem` and `client.key` (of [`CLIENT_NAME`]), and `stranger.pem`
 /// and `stranger.key`, signed by an unknown authority.
@@ -23,6 +26,16 @@ pub(crate) fn replace(path: &Path) {
     write_signed(path, "server", "localhost", &authority);
 }
 
+/// Writes a new `server.pem` and `server.key` that expire an hour before this many days have passed.
+#[expect(clippy::disallowed_methods, reason = "the broker compares it with the real time")]
+pub(crate) fn replace_for_days(path: &Path, days: u64) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let end = date_time_ymd(1970, 1, 1) + now + Duration::from_secs(days * 86_400 - 3_600);
+    let mut params = params("localhost");
+    params.not_after = end;
+    write_params(path, "server", params, &authority("the authority of soon"));
+}
+
 fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -31,10 +44,18 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
 }
 
 fn write_signed(path: &Path, file: &str, name: &str, authority: &CertifiedIssuer<'static, KeyPair>) {
+    write_params(path, file, params(name), authority);
+}
+
+fn params(name: &str) -> CertificateParams {
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params
+}
+
+fn write_params(path: &Path, file: &str, params: CertificateParams, authority: &CertifiedIssuer<'static, KeyPair>) {
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, authority).unwrap();
     fs::write(path.join(format!("{file}.pem")), certificate.pem()).unwrap();
