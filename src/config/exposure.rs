@@ -12,6 +12,7 @@ impl Config {
         let mut found = Vec::new();
         for (index, listener) in self.listeners.iter().enumerate() {
             found.extend(self.anonymous_from_elsewhere(index, listener));
+            found.extend(self.anonymous_from_websites(index, listener));
             if let Some(tls) = &listener.tls {
                 found.extend(open_to_others(&format!("listeners[{index}].tls.key"), &tls.key, READ | WRITE));
             }
@@ -34,13 +35,7 @@ impl Config {
 
     /// Clients of other machines that need no authentication.
     fn anonymous_from_elsewhere(&self, index: usize, listener: &Listener) -> Option<Problem> {
-        let (key, allowed) = match listener.allow_anonymous {
-            Some(allowed) => (format!("listeners[{index}].allow_anonymous"), allowed),
-            None => ("security.allow_anonymous".to_owned(), self.security.allow_anonymous),
-        };
-        let verifies = |listener: &Listener| {
-            listener.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificate::Required)
-        };
+        let (key, allowed) = self.allow_anonymous(index, listener);
         let is_open = allowed == AllowAnonymous::Always && is_reachable(&listener.address) && !verifies(listener);
         let name = listener.label();
         let text = format!(
@@ -48,6 +43,30 @@ impl Config {
         );
         is_open.then(|| Problem::new(&key, &text))
     }
+
+    /// Pages of websites that need no authentication, in the browser of somebody who reaches the listener.
+    fn anonymous_from_websites(&self, index: usize, listener: &Listener) -> Option<Problem> {
+        let (allow_anonymous, allowed) = self.allow_anonymous(index, listener);
+        let any = listener.websocket_origins.iter().flatten().any(|origin| origin == "*");
+        let is_open = any && allowed == AllowAnonymous::Always && !verifies(listener);
+        let text = format!(
+            "is \"*\", and {allow_anonymous} is true: every website that somebody looks at can connect without a password"
+        );
+        is_open.then(|| Problem::new(&format!("listeners[{index}].websocket_origins"), &text))
+    }
+
+    /// Which clients of a listener need no authentication, and the setting that says so.
+    fn allow_anonymous(&self, index: usize, listener: &Listener) -> (String, AllowAnonymous) {
+        match listener.allow_anonymous {
+            Some(allowed) => (format!("listeners[{index}].allow_anonymous"), allowed),
+            None => ("security.allow_anonymous".to_owned(), self.security.allow_anonymous),
+        }
+    }
+}
+
+/// Whether the listener asks every client for a certificate.
+fn verifies(listener: &Listener) -> bool {
+    listener.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificate::Required)
 }
 
 /// Whether other machines can connect, as far as the address says.
@@ -138,6 +157,19 @@ mod tests {
         config.security.allow_anonymous = AllowAnonymous::Always;
         assert_eq!(keys(&config), ["security.allow_anonymous"]);
         config.listeners[0].allow_anonymous = Some(AllowAnonymous::Loopback);
+        assert_eq!(config.exposures(), []);
+    }
+
+    #[test]
+    fn anonymous_pages_of_all_websites_are_an_exposure() {
+        let mut config = with_listener("127.0.0.1:1", |listener| {
+            listener.transport = Transport::Ws;
+            listener.websocket_origins = Some(vec!["*".to_owned()]);
+        });
+        assert_eq!(config.exposures(), []);
+        config.security.allow_anonymous = AllowAnonymous::Always;
+        assert_eq!(keys(&config), ["listeners[0].websocket_origins"]);
+        config.listeners[0].websocket_origins = Some(vec!["https://app.example.com".to_owned()]);
         assert_eq!(config.exposures(), []);
     }
 
