@@ -15,7 +15,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM debian:${DEBIAN}-slim
 RUN groupadd --system --gid 1883 oncemq && \
     useradd --system --uid 1883 --gid oncemq --no-create-home --home-dir /var/lib/oncemq --shell /usr/sbin/nologin oncemq && \
-    install --directory --owner=oncemq --group=oncemq --mode=0750 /var/lib/oncemq
+    install --directory --owner=oncemq --group=oncemq --mode=0700 /var/lib/oncemq
 COPY --from=build /out/oncemq /usr/local/bin/oncemq
 COPY configs/docker.toml /etc/oncemq/oncemq.toml
 

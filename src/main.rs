@@ -165,7 +165,7 @@ fn check(file: PathBuf) -> anyhow::Result<()> {
     let authenticator = Authenticator::new(&loaded.config.security, &loaded.config.listeners)?;
     // The exit code is that of all errors of this command.
     let certificates = server::check_certificates(&loaded.config).map_err(|error| anyhow!(error.to_string()))?;
-    for note in certificates.into_iter().chain(authenticator.notes()) {
+    for note in certificates.into_iter().chain(authenticator.notes()).chain(loaded.exposures()) {
         print(&note)?;
     }
     print(&text)

@@ -292,6 +292,35 @@ fn the_broker_is_ready_until_it_drains_and_live_to_the_end() {
 }
 
 #[test]
+fn a_website_gets_nothing_after_dns_rebinding_and_a_configured_name_gets_the_metrics() {
+    let broker = Broker::start(&["--set", "admin.allowed_hosts=broker,mqtt.example.com"]);
+    let ask = |head: &str| {
+        let mut stream = TcpStream::connect(broker.admin).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("{head}\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        (answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap(), answer)
+    };
+    let port = broker.admin.port();
+    for path in ["/metrics", "/health/live", "/backup", "/api/v1/clients", "/nothing"] {
+        for method in ["GET", "POST"] {
+            let (code, answer) = ask(&format!("{method} {path} HTTP/1.1\r\nHost: evil.example:{port}"));
+            assert!([403, 421].contains(&code), "{method} {path}: {answer}");
+            let website = format!("Host: 127.0.0.1:{port}\r\nOrigin: http://evil.example");
+            let (code, answer) = ask(&format!("{method} {path} HTTP/1.1\r\n{website}"));
+            assert_eq!(code, 403, "{method} {path}: {answer}");
+        }
+    }
+    for host in ["broker:9883", "mqtt.example.com", "localhost", "127.0.0.1", "192.0.2.1:9883"] {
+        let (code, answer) = ask(&format!("GET /metrics HTTP/1.1\r\nHost: {host}"));
+        assert_eq!(code, 200, "{host}: {answer}");
+    }
+    assert_eq!(ask("GET /health/live HTTP/1.0").0, 200, "the health check of the container");
+    wait_for("the log", || broker.log().contains("the Host \"evil.example:").then_some(()));
+}
+
+#[test]
 fn the_broker_runs_without_the_admin_listener_unless_that_is_required() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let directory = tempfile::tempdir().unwrap();

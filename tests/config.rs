@@ -120,6 +120,29 @@ fn check_reads_the_referenced_files() {
 }
 
 #[test]
+fn check_warns_of_what_is_open_to_others() {
+    let directory = directory(
+        "[server]\ndata = \"data\"\n[security]\nallow_anonymous = true\npassword_file = \"passwords\"\n\
+         [[listeners]]\naddress = \"0.0.0.0:1883\"\n[admin]\naddress = \"0.0.0.0:9883\"\n",
+    );
+    let wide = |path: &str| fs::set_permissions(directory.path().join(path), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::write(directory.path().join("passwords"), "").unwrap();
+    fs::create_dir(directory.path().join("data")).unwrap();
+    wide("passwords");
+    wide("data");
+    let text = stdout(&run(&directory, &["config", "check", "oncemq.toml"]));
+    for line in [
+        "oncemq.toml:4: `security.allow_anonymous` is true: everybody who reaches the listener 0.0.0.0:1883 from another machine",
+        "oncemq.toml:5: `security.password_file` can be read by everybody on this machine: passwords has the mode 0755",
+        "oncemq.toml:2: `server.data` can be entered by others than its owner: data has the mode 0755",
+        "oncemq.toml:9: `admin.address` is 0.0.0.0:9883: other machines can read the metrics",
+    ] {
+        assert!(text.lines().any(|other| other.starts_with(line)), "{line}\n{text}");
+    }
+    assert!(text.ends_with("is valid\n"), "{text}");
+}
+
+#[test]
 fn check_ignores_the_environment() {
     let directory = directory("[limits]\nsessions_max = 5\n");
     let output = oncemq(&directory, &["config", "check", "oncemq.toml"]).env("ONCEMQ_LOG_LEVEL", "loud").output();
@@ -314,6 +337,7 @@ fn a_password_file_that_is_a_bind_mount_is_changed_in_place() {
 fn check_notes_a_password_file_without_users() {
     let directory = directory("[security]\npassword_file = \"users\"\n");
     fs::write(directory.path().join("users"), "").unwrap();
+    fs::set_permissions(directory.path().join("users"), PermissionsExt::from_mode(0o600)).unwrap();
     let text = stdout(&run(&directory, &["config", "check", "oncemq.toml"]));
     assert_eq!(text, "users: has no users: no client can log in with a password\noncemq.toml is valid\n");
 }

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -50,7 +51,7 @@ impl Broker {
         let Ok(mut stream) = TcpStream::connect(self.admin) else { return false };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut answer = String::new();
-        let asked = stream.write_all(b"GET /health/ready HTTP/1.1\r\nHost: oncemq\r\n\r\n");
+        let asked = stream.write_all(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n");
         asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.starts_with("HTTP/1.1 200 ")
     }
 
@@ -280,6 +281,80 @@ fn a_backup_of_a_stopped_broker_is_restored_elsewhere() {
     let (code, error) = error_of(&data.join("nothing"), &["check"]);
     assert_eq!(code, 5);
     assert!(error.ends_with("nothing/log contains no store\n"), "{error}");
+}
+
+/// The binary under a umask that takes nothing away.
+fn under_umask_0(arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command.env_clear().args(["-c", "umask 000 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_oncemq")]).args(arguments);
+    command
+}
+
+/// Every file and directory below a path, and itself, with its mode.
+fn modes(path: &Path) -> Vec<(PathBuf, u32)> {
+    let metadata = fs::symlink_metadata(path).unwrap();
+    let mut found = vec![(path.to_owned(), metadata.permissions().mode() & 0o777)];
+    if metadata.is_dir() {
+        let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        found.extend(entries.flat_map(|path| modes(&path)));
+    }
+    found
+}
+
+#[test]
+fn what_is_written_is_for_its_owner_only_whatever_the_umask() {
+    let (directory, _, backup, elsewhere) = directories();
+    let (data, socket) = (directory.path().join("new/data"), directory.path().join("mqtt.sock"));
+    let (mqtt, admin) = (free_address(), free_address());
+    let log = directory.path().join("log.txt");
+    let (listen, output) = (format!("unix:{}", socket.display()), File::create(&log).unwrap());
+    let mut command =
+        under_umask_0(&["--listen", &mqtt.to_string(), "--listen", &listen, "--admin", &admin.to_string()]);
+    command.arg("--data").arg(&data).stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+    let child = command.spawn().unwrap();
+    // As many looks as possible at the moment when the file of the socket appears.
+    let mut widest = 0;
+    let broker = Broker { child, mqtt, admin, log };
+    while !broker.log().contains("mqtt.sock") {
+        for _ in 0..2_000 {
+            widest |= fs::symlink_metadata(&socket).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
+        }
+    }
+    wait_for("the broker", || broker.is_ready().then_some(()));
+    widest |= fs::symlink_metadata(&socket).unwrap().permissions().mode() & 0o777;
+    assert_eq!(widest, 0o600, "{widest:o}");
+
+    broker.queue("away", &["secret"]);
+    let backup = backup.to_str().unwrap();
+    output_of(&data, &["backup", backup, "--admin", &admin.to_string()]);
+    assert!(!broker.log().contains("server.data"), "{}", broker.log());
+    drop(broker);
+    let elsewhere_text = elsewhere.to_str().unwrap();
+    assert!(under_umask_0(&["store", "restore", backup, "--data", elsewhere_text]).output().unwrap().status.success());
+    let users = directory.path().join("users");
+    let mut passwd = under_umask_0(&["passwd", "--create", "--password-stdin", users.to_str().unwrap(), "alice"]);
+    let mut passwd = passwd.stdin(Stdio::piped()).spawn().unwrap();
+    passwd.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+    assert!(passwd.wait().unwrap().success());
+
+    let written: Vec<_> = [&data, Path::new(backup), &elsewhere, &users].into_iter().flat_map(modes).collect();
+    for name in ["0000000001.seg", "lock", "backups", "users"] {
+        assert!(written.iter().any(|(path, _)| path.ends_with(name)), "{name} in {written:?}");
+    }
+    for (path, mode) in written {
+        assert_eq!(mode, if path.is_dir() { 0o700 } else { 0o600 }, "{}: {mode:o}", path.display());
+    }
+}
+
+#[test]
+fn a_wide_data_directory_is_reported_and_not_changed() {
+    let (_directory, data, ..) = directories();
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    let broker = Broker::start(&data);
+    let line = format!("`server.data` can be entered by others than its owner: {} has the mode 0755", data.display());
+    assert!(broker.log().contains(&line), "{}", broker.log());
+    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o755);
 }
 
 #[test]

@@ -1,5 +1,6 @@
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -94,7 +95,7 @@ impl Backups {
 
     /// Writes a backup and renames it to its final name when it is complete.
     fn make(&self, store: &Store) -> Result<PathBuf, BackupError> {
-        fs::create_dir_all(&self.directory)?;
+        DirBuilder::new().recursive(true).mode(OWNER_ONLY).create(&self.directory)?;
         let directory = self.directory.canonicalize()?;
         if remove_incomplete(&directory)? >= BACKUPS_MAX {
             return Err(BackupError::TooMany { directory });
@@ -127,6 +128,8 @@ fn remove_incomplete(directory: &Path) -> io::Result<usize> {
 
 /// Bounds the disk space that repeated requests can use.
 const BACKUPS_MAX: usize = 8;
+/// The mode of the directory of backups: what they contain is for the owner only, as in the store.
+const OWNER_ONLY: u32 = 0o700;
 /// Suffix of the directory of an incomplete backup.
 const INCOMPLETE_SUFFIX: &str = ".new";
 

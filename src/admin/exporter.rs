@@ -21,7 +21,7 @@ impl Exporter {
     pub(super) fn new(handles: BrokerHandles) -> Self {
         let recorder = builder().unwrap_or_default().build_recorder();
         let handle = recorder.handle();
-        for Metric { name, help, .. } in METRICS.iter().filter(|metric| !matches!(metric.source, Source::Seconds(_))) {
+        for Metric { name, help, .. } in METRICS.iter().filter(|metric| !is_own(metric)) {
             // The kind given here has no effect: the recorder uses the kind of the registered metric.
             recorder.describe_gauge((*name).into(), None, (*help).into());
         }
@@ -35,11 +35,8 @@ impl Exporter {
             self.publish_metric(metric, &snapshot);
         }
         let mut text = self.handle.render();
-        for Metric { name, help, source, .. } in METRICS {
-            // The recorder's counters have no fractions.
-            if let Source::Seconds(read) = source {
-                text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {}\n\n", read(&snapshot)));
-            }
+        for metric in METRICS.iter().filter(|metric| is_own(metric)) {
+            write_own(metric, &snapshot, &mut text);
         }
         text
     }
@@ -68,7 +65,7 @@ impl Exporter {
                     self.recorder.register_counter(&key(&[&value]), &METADATA).absolute(count);
                 }
             }
-            Source::Seconds(_) => {} // `render` writes it
+            Source::Seconds(_) | Source::Gauges(_) => {} // `write_own` writes it
             Source::Gauge(read) => self.recorder.register_gauge(&key(&[]), &METADATA).set(read(snapshot)),
             Source::Info(read) => self.recorder.register_gauge(&key(&read(snapshot)), &METADATA).set(1.0),
             Source::Histogram(read) => {
@@ -81,6 +78,27 @@ impl Exporter {
             }
         }
     }
+}
+
+/// Whether the recorder can't have the metric: its counters have no fractions, and it keeps series that have ended.
+const fn is_own(metric: &Metric) -> bool {
+    matches!(metric.source, Source::Seconds(_) | Source::Gauges(_))
+}
+
+/// Appends a metric that the recorder can't have.
+fn write_own(metric: &Metric, snapshot: &Snapshot, text: &mut String) {
+    let Metric { name, help, labels, source } = metric;
+    text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {}\n", metric.kind().name()));
+    if let Source::Seconds(read) = source {
+        text.push_str(&format!("{name} {}\n", read(snapshot)));
+    }
+    if let (Source::Gauges(read), [label]) = (source, labels) {
+        for (value, figure) in read(snapshot) {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            text.push_str(&format!("{name}{{{label}=\"{value}\"}} {figure}\n"));
+        }
+    }
+    text.push('\n');
 }
 
 /// The buckets are those that the shards count in, so a sample stays in its bucket.

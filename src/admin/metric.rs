@@ -41,6 +41,8 @@ pub(super) enum Source {
     /// A counter with a fraction.
     Seconds(fn(&Snapshot) -> f64),
     Gauge(fn(&Snapshot) -> f64),
+    /// One gauge for each value of the label; there may be none.
+    Gauges(fn(&Snapshot) -> Vec<(String, f64)>),
     Histogram(fn(&Snapshot) -> LatencyHistogram),
     /// Constant 1; the information is in the values of the labels.
     Info(fn(&Snapshot) -> [&'static str; 2]),
@@ -51,7 +53,7 @@ impl Metric {
     pub const fn kind(&self) -> Kind {
         match self.source {
             Source::Counter(_) | Source::Counters(_) | Source::Seconds(_) => Kind::Counter,
-            Source::Gauge(_) | Source::Info(_) => Kind::Gauge,
+            Source::Gauge(_) | Source::Gauges(_) | Source::Info(_) => Kind::Gauge,
             Source::Histogram(_) => Kind::Histogram,
         }
     }
@@ -134,6 +136,12 @@ pub const METRICS: &[Metric] = &[
                 ("address".into(), admission.refused_address),
             ]
         }),
+    },
+    Metric {
+        name: "oncemq_certificate_expires_seconds",
+        labels: &["listener"],
+        help: "Seconds until the certificate of the listener, or one of its chain, expires; negative afterwards.",
+        source: Source::Gauges(Snapshot::certificates_expire),
     },
     Metric::counter(
         "oncemq_accept_errors_total",

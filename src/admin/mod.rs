@@ -2,12 +2,13 @@
 //!
 //! It runs on one thread with its own runtime and reads figures that the shards publish once a second, so requests take
 //! no time from the shards. The number and the lifetime of its connections are bounded. Backups are restricted to
-//! requests from the same machine.
+//! requests from the same machine, and no request of a website is answered.
 
 mod backups;
 mod client_json;
 mod clients;
 mod exporter;
+mod guard;
 mod listener;
 mod metric;
 mod peer;
@@ -34,6 +35,7 @@ use crate::server::log_line;
 use backups::Backups;
 use clients::Clients;
 use exporter::Exporter;
+use guard::Guard;
 use listener::BoundedListener;
 use peer::Peer;
 use routes::router;
@@ -69,7 +71,7 @@ pub fn start(settings: &config::Admin, handles: BrokerHandles) -> Result<Option<
     if !settings.enabled {
         return Ok(None);
     }
-    match AdminListener::start(settings.address, handles) {
+    match AdminListener::start(settings, handles) {
         Ok(listener) => {
             let url = format!("http://{}", listener.address());
             log_line!(AdminStarted { url = &*url }, "admin listener started: {url}");
@@ -88,15 +90,16 @@ pub fn start(settings: &config::Admin, handles: BrokerHandles) -> Result<Option<
 }
 
 impl AdminListener {
-    /// Listens at `address` and serves requests on a new thread.
-    pub fn start(address: SocketAddr, handles: BrokerHandles) -> io::Result<Self> {
-        let socket = TcpListener::bind(address)?;
+    /// Listens at the configured address and serves requests on a new thread.
+    pub fn start(settings: &config::Admin, handles: BrokerHandles) -> io::Result<Self> {
+        let socket = TcpListener::bind(settings.address)?;
+        let guard = Guard::new(&settings.allowed_hosts, Arc::clone(&handles.status));
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            if let Err(error) = runtime.block_on(serve(socket, handles, stopped)) {
+            if let Err(error) = runtime.block_on(serve(socket, guard, handles, stopped)) {
                 log_line!(AdminFailed { reason = %error }, "admin listener failed: {error}");
             }
         })?;
@@ -120,14 +123,19 @@ impl Drop for AdminListener {
 }
 
 /// Serves requests until the other end of `stopped` is dropped.
-async fn serve(socket: TcpListener, handles: BrokerHandles, stopped: oneshot::Receiver<()>) -> io::Result<()> {
+async fn serve(
+    socket: TcpListener,
+    guard: Guard,
+    handles: BrokerHandles,
+    stopped: oneshot::Receiver<()>,
+) -> io::Result<()> {
     let listener = BoundedListener::new(tokio::net::TcpListener::from_std(socket)?, CONNECTION_LIFETIME);
     let status = Arc::clone(&handles.status);
     let backups = Arc::new(Backups::new(&handles));
     let clients =
         Clients { queries: handles.queries.clone(), shared: Arc::clone(&handles.shared), status: Arc::clone(&status) };
     let exporter = Arc::new(Mutex::new(Exporter::new(handles)));
-    let router = router(Arc::clone(&exporter), status, backups, clients);
+    let router = router(Arc::clone(&exporter), status, backups, clients, guard);
     select! {
         result = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()) => result,
         () = run_upkeep(&exporter) => Ok(()),

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ORIGIN};
+use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn, map_response};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::backups::{Backups, PROCESS_HEADER, Progress};
 use super::clients::{self, Clients};
 use super::exporter::Exporter;
+use super::guard::{self, Guard, has_local_host};
 use super::peer::Peer;
 use crate::server::Status;
 
@@ -22,6 +23,7 @@ pub(super) fn router(
     status: Arc<Status>,
     backups: Arc<Backups>,
     clients: Clients,
+    guard: Guard,
 ) -> Router {
     let metrics = get(metrics).with_state(exporter);
     let live = get(live).with_state(Arc::clone(&status));
@@ -32,8 +34,9 @@ pub(super) fn router(
         .route("/health/live", live)
         .route("/health/ready", ready)
         .route("/backup", backup)
-        .merge(clients::router(clients))
         .fallback(not_found)
+        .layer(from_fn_with_state(guard, guard::check))
+        .merge(clients::router(clients))
         .layer(map_response(close_after_response))
 }
 
@@ -88,9 +91,9 @@ fn progress_line(backups: &Backups) -> String {
     }
 }
 
-/// Accepts requests from this machine, except those of a browser on behalf of a website (with `Origin`).
+/// Accepts requests from this machine, by an address or `localhost`. The guard has refused those of websites.
 async fn local_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
-    if peer.is_local() && !request.headers().contains_key(ORIGIN) {
+    if peer.is_local() && has_local_host(request.headers()) {
         next.run(request).await
     } else {
         (StatusCode::FORBIDDEN, "backups can be requested from this machine only\n").into_response()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::broker::{Counters, Shared};
 use crate::config::Durability;
 use crate::server::process::{self, Memory};
-use crate::server::{AdmissionCounts, LatencyHistogram, Queries, Status, Traffic};
+use crate::server::{AdmissionCounts, CertificateExpiry, LatencyHistogram, Queries, Status, Traffic};
 use crate::store::{Stats, Store};
 use crate::timestamp::WallTime;
 
@@ -44,6 +44,8 @@ pub(super) struct Snapshot {
     pub(super) longest_silence: Duration,
     pub(super) process: Process,
     traffic: Vec<Traffic>,
+    certificates: Vec<CertificateExpiry>,
+    now: WallTime,
 }
 
 /// What the operating system says about the process.
@@ -80,6 +82,8 @@ impl Snapshot {
             longest_silence: handles.status.longest_silence(),
             process,
             traffic: shards.into_iter().map(|shard| shard.traffic).collect(),
+            certificates: handles.status.certificates(),
+            now: handles.status.wall_now(),
         }
     }
 
@@ -98,6 +102,13 @@ impl Snapshot {
             all.sum += shard.sum;
         }
         all
+    }
+
+    /// The seconds until the certificate of each listener with TLS expires.
+    pub(super) fn certificates_expire(&self) -> Vec<(String, f64)> {
+        let now = i64::try_from(self.now.0 / 1_000).unwrap_or(i64::MAX);
+        let left = |each: &CertificateExpiry| (each.listener.to_string(), each.expires.saturating_sub(now) as f64);
+        self.certificates.iter().map(left).collect()
     }
 
     /// Start time in seconds since the Unix epoch.

@@ -8,17 +8,28 @@ use crate::broker::{DropReason, Shared};
 use crate::codec::{PacketType, Qos};
 use crate::config::Durability;
 use crate::routing::RetainedLimits;
-use crate::server::{AdmissionCounts, Clock, LatencyHistogram, Queries, ShardSnapshot, Status};
+use crate::server::{AdmissionCounts, CertificateExpiry, Clock, LatencyHistogram, Queries, ShardSnapshot, Status};
 use crate::timestamp::Timestamp;
 
 /// The broker's own time at its start: far from the wall clock.
 const STARTED_AT: u64 = 32_503_680_000_250;
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
+fn at_any_port() -> config::Admin {
+    config::Admin {
+        address: ANY_PORT,
+        allowed_hosts: vec!["oncemq".to_owned(), "a".to_owned()],
+        ..config::Admin::default()
+    }
+}
+
 fn handles() -> BrokerHandles {
     let retained_limits = RetainedLimits { retained_messages_max: 10, retained_bytes_max: 1_000 };
+    let status = Arc::new(Status::new(2, Clock::start(Timestamp(STARTED_AT))));
+    let expires = i64::try_from(STARTED_AT / 1_000).unwrap() + 1_000_000;
+    status.publish_certificates(vec![CertificateExpiry { listener: "a \"b\"".into(), expires }]);
     BrokerHandles {
-        status: Arc::new(Status::new(2, Clock::start(Timestamp(STARTED_AT)))),
+        status,
         shared: Arc::new(Shared::new(2, retained_limits)),
         durability: Durability::PowerLoss,
         store: None,
@@ -51,7 +62,7 @@ fn figure(text: &str, series: &str) -> f64 {
 fn the_broker_is_ready_from_the_start_of_the_listeners_to_the_drain() {
     let handles = handles();
     let status = Arc::clone(&handles.status);
-    let admin = AdminListener::start(ANY_PORT, handles).unwrap();
+    let admin = AdminListener::start(&at_any_port(), handles).unwrap();
     let ready = || get(admin.address(), "/health/ready");
 
     let (head, body) = ready();
@@ -75,7 +86,7 @@ fn the_broker_is_ready_from_the_start_of_the_listeners_to_the_drain() {
 fn a_broker_with_a_stuck_shard_is_not_live_unless_it_drains() {
     let handles = handles();
     let status = Arc::clone(&handles.status);
-    let admin = AdminListener::start(ANY_PORT, handles).unwrap();
+    let admin = AdminListener::start(&at_any_port(), handles).unwrap();
     let live = || get(admin.address(), "/health/live").0;
     assert!(live().starts_with("HTTP/1.1 200 "));
     status.publish_shard(1, ShardSnapshot { published: Timestamp(STARTED_AT - 31_000), ..ShardSnapshot::default() });
@@ -88,7 +99,7 @@ fn a_broker_with_a_stuck_shard_is_not_live_unless_it_drains() {
 fn metrics_are_summed_over_all_shards() {
     let handles = handles();
     let status = Arc::clone(&handles.status);
-    let admin = AdminListener::start(ANY_PORT, handles).unwrap();
+    let admin = AdminListener::start(&at_any_port(), handles).unwrap();
     let mut shard = ShardSnapshot { published: Timestamp(STARTED_AT), ..ShardSnapshot::default() };
     shard.counters.received(PacketType::Subscribe);
     shard.counters.message_sent(Qos::AtLeastOnce, 5);
@@ -131,12 +142,14 @@ fn metrics_are_summed_over_all_shards() {
         let now = std::fs::metadata("/proc/self/stat").unwrap().modified().unwrap();
         let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
         assert!((start_time - now).abs() < 60.0, "{start_time} at {now}");
+        let left = figure(&text, "oncemq_certificate_expires_seconds{listener=\"a \\\"b\\\"\"}");
+        assert!((999_000.0..=1_000_000.0).contains(&left), "{text}");
     }
 }
 
 #[test]
 fn every_metric_is_rendered_from_the_start_with_its_help_and_type() {
-    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
+    let admin = AdminListener::start(&at_any_port(), handles()).unwrap();
     let (_, text) = get(admin.address(), "/metrics");
     for metric in METRICS {
         assert!(text.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{} in\n{text}", metric.name);
@@ -150,7 +163,7 @@ fn every_metric_is_rendered_from_the_start_with_its_help_and_type() {
 
 #[test]
 fn the_histogram_has_the_bucket_bounds_of_the_shards() {
-    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
+    let admin = AdminListener::start(&at_any_port(), handles()).unwrap();
     let (_, text) = get(admin.address(), "/metrics");
     let bounds: Vec<f64> = text
         .lines()
@@ -163,7 +176,7 @@ fn the_histogram_has_the_bucket_bounds_of_the_shards() {
 
 #[test]
 fn every_response_closes_its_connection() {
-    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
+    let admin = AdminListener::start(&at_any_port(), handles()).unwrap();
     for (asked, code) in [
         ("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", "404"),
         ("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "405"),
@@ -188,19 +201,48 @@ fn backup_requests_from_elsewhere_and_from_websites_are_refused() {
     ] {
         assert_eq!(Peer(address.parse().unwrap()).is_local(), is_local, "{address}");
     }
-    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
+    let admin = AdminListener::start(&at_any_port(), handles()).unwrap();
     for method in ["GET", "POST"] {
         let asked = format!("{method} /backup HTTP/1.1\r\nHost: a\r\nOrigin: http://a\r\nContent-Length: 0\r\n\r\n");
         let (head, _) = request(admin.address(), &asked);
+        assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+        // A configured name may be that of another machine.
+        let (head, _) =
+            request(admin.address(), &format!("{method} /backup HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
         assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
     }
 }
 
 #[test]
+fn no_route_answers_a_website() {
+    let admin = AdminListener::start(&at_any_port(), handles()).unwrap();
+    let ask = |method: &str, path: &str, headers: &str| {
+        let asked = format!("{method} {path} HTTP/1.1\r\n{headers}Content-Length: 0\r\n\r\n");
+        let (head, body) = request(admin.address(), &asked);
+        assert!(!body.contains("process_") && !body.contains("paths are"), "{path}: {body}");
+        head.split(' ').nth(1).unwrap().to_owned()
+    };
+    for path in ["/metrics", "/health/live", "/health/ready", "/backup", "/", "/metrics?x"] {
+        for method in ["GET", "POST", "OPTIONS"] {
+            assert_eq!(ask(method, path, "Host: evil.example:9883\r\n"), "421", "{method} {path}");
+            assert_eq!(ask(method, path, "Host: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\n"), "403", "{method} {path}");
+            assert_eq!(ask(method, path, "Host: 127.0.0.1\r\nOrigin: null\r\n"), "403", "{method} {path}");
+        }
+    }
+    for host in ["oncemq:9883", "192.0.2.7:9883", "localhost", "[::1]:9883"] {
+        let (head, _) = request(admin.address(), &format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert!(head.starts_with("HTTP/1.1 200 "), "{host}: {head}");
+    }
+}
+
+#[test]
 fn a_backup_is_refused_without_a_store_or_for_another_process_id() {
-    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
+    let admin = AdminListener::start(&at_any_port(), handles()).unwrap();
     let post = |header: &str| {
-        request(admin.address(), &format!("POST /backup HTTP/1.1\r\nHost: a\r\n{header}Content-Length: 0\r\n\r\n"))
+        request(
+            admin.address(),
+            &format!("POST /backup HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}Content-Length: 0\r\n\r\n"),
+        )
     };
     let process = std::process::id();
     for (header, expected) in [
@@ -212,12 +254,13 @@ fn a_backup_is_refused_without_a_store_or_for_another_process_id() {
         assert!(head.starts_with("HTTP/1.1 409 "), "{head}");
         assert_eq!(body, expected);
     }
-    assert_eq!(get(admin.address(), "/backup").1, "none\n");
+    let (_, body) = request(admin.address(), "GET /backup HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(body, "none\n");
 }
 
 #[test]
 fn an_endless_request_is_refused_and_others_are_answered() {
-    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
+    let admin = AdminListener::start(&at_any_port(), handles()).unwrap();
     let mut endless = TcpStream::connect(admin.address()).unwrap();
     endless.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
     endless.write_all(b"GET /health/live HTTP/1.1\r\nHost: a\r\n").unwrap();
@@ -229,7 +272,7 @@ fn an_endless_request_is_refused_and_others_are_answered() {
 
 #[test]
 fn clients_are_told_to_this_machine_only_and_not_to_websites() {
-    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
+    let admin = AdminListener::start(&at_any_port(), handles()).unwrap();
     for path in ["/api/v1/clients", "/api/v1/clients/a", "/api/v1/clients/a/subscriptions"] {
         for headers in ["Host: evil.example\r\n", "Host: localhost\r\nOrigin: http://localhost\r\n"] {
             let (head, body) = request(admin.address(), &format!("GET {path} HTTP/1.1\r\n{headers}\r\n"));
@@ -247,7 +290,7 @@ fn clients_are_told_to_this_machine_only_and_not_to_websites() {
 
 #[test]
 fn a_shard_that_does_not_answer_is_named_and_an_unknown_client_is_not_found() {
-    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
+    let admin = AdminListener::start(&at_any_port(), handles()).unwrap();
     let get = |path: &str| request(admin.address(), &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     let (head, body) = get("/api/v1/clients");
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
@@ -263,7 +306,7 @@ fn a_shard_that_does_not_answer_is_named_and_an_unknown_client_is_not_found() {
 
 #[test]
 fn dropping_the_listener_closes_its_port() {
-    let admin = AdminListener::start(ANY_PORT, handles()).unwrap();
+    let admin = AdminListener::start(&at_any_port(), handles()).unwrap();
     let address = admin.address();
     let held = TcpStream::connect(address).unwrap();
     drop(admin);
@@ -329,6 +372,10 @@ fn the_container_files_agree_on_ports_and_paths() {
 
     let admin = broker["admin"]["address"].as_str().unwrap();
     assert_eq!(admin, "0.0.0.0:9883");
+    assert!(
+        broker["admin"]["allowed_hosts"].as_array().unwrap().contains(&"broker".into()),
+        "Prometheus asks for broker:9883"
+    );
     assert!(prometheus.contains("broker:9883") && compose.contains("\n  broker:\n"), "{prometheus}");
     assert!(source.contains("http://prometheus:9090") && compose.contains("\n  prometheus:\n"), "{source}");
     assert!(source.contains("uid: prometheus") && dashboard.contains("\"uid\": \"prometheus\""), "{source}");

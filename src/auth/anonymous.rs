@@ -31,7 +31,7 @@ impl AllowedAnonymous {
         match self.listeners.get(&request.listener).copied().unwrap_or(self.default) {
             AllowAnonymous::Always => true,
             AllowAnonymous::Never => false,
-            AllowAnonymous::Loopback => request.address.is_none_or(|address| address.to_canonical().is_loopback()),
+            AllowAnonymous::Loopback => request.is_local,
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct Request {
     pub data: Option<Bytes>,
     /// Its address, from the PROXY protocol if that is enabled; `None` for a Unix socket.
     pub address: Option<IpAddr>,
+    /// Whether it is certainly on this machine: a loopback address or a Unix socket, no proxy, and no website's page.
+    pub is_local: bool,
     /// The identity in its verified certificate, if the listener uses that as the user name.
     pub certificate_identity: Option<Arc<str>>,
     /// The name of its listener.

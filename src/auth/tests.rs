@@ -1,5 +1,5 @@
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::routing::Access;
 /// User `alice` with the password `sesam`.
 pub(super) const PASSWORDS: &str = "alice:$7$101$ZkGV8aACU+Ewh7JV$9Ijwh81V4Q2AKkgvaZ1RJeWjjFIE+1DxzHY25z1IVSe86IXNfJH2nJ041Fb/S5NhyhKUmKgy70UrEpww63Ti6A==\n";
 const ACL: &str = "topic read anonymous\nuser alice\ntopic read alice\n";
-const REMOTE: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
 const LOOPBACK: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+const REMOTE: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
 
 /// A client that says nothing about itself, from another machine.
 pub(super) fn anonymous() -> Request {
@@ -28,6 +28,7 @@ pub(super) fn anonymous() -> Request {
         method: None,
         data: None,
         address: REMOTE,
+        is_local: false,
         certificate_identity: None,
         listener: "tcp".into(),
     }
@@ -107,10 +108,12 @@ fn a_client_without_a_user_name_is_anonymous_also_beside_a_password_file() {
 #[test]
 fn anonymous_clients_are_accepted_from_loopback_and_unix_sockets_by_default() {
     let authenticator = authenticator(Security::default().allow_anonymous, None);
-    let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
-    for address in [LOOPBACK, None, Some(IpAddr::V6(Ipv6Addr::LOCALHOST)), Some(mapped)] {
-        let local = Request { address, ..anonymous() };
+    for address in [LOOPBACK, None] {
+        let local = Request { address, is_local: true, ..anonymous() };
         assert_eq!(identity(&authenticator, &local), unnamed(), "{address:?}");
+        // Through a proxy, or a page of a website.
+        let foreign = Request { is_local: false, ..local };
+        assert_eq!(identity(&authenticator, &foreign), Err(ANONYMOUS), "{address:?}");
     }
     assert_eq!(identity(&authenticator, &anonymous()), Err(ANONYMOUS));
     assert_eq!(ANONYMOUS.reason_code, ReasonCode::NotAuthorized);
@@ -121,14 +124,14 @@ fn a_listener_overrides_allow_anonymous() {
     let authenticator = authenticator(AllowAnonymous::Loopback, None);
     let open = Request { listener: "open".into(), ..anonymous() };
     assert_eq!(identity(&authenticator, &open), unnamed());
-    let closed = Request { address: LOOPBACK, listener: "closed".into(), ..anonymous() };
+    let closed = Request { is_local: true, listener: "closed".into(), ..anonymous() };
     assert_eq!(identity(&authenticator, &closed), Err(ANONYMOUS));
 }
 
 #[test]
 fn an_unverified_name_has_the_rules_of_anonymous_clients() {
     let authenticator = authenticator(AllowAnonymous::Loopback, None);
-    let claimed = Request { address: LOOPBACK, ..alice(b"anything") };
+    let claimed = Request { is_local: true, ..alice(b"anything") };
     assert_eq!(identity(&authenticator, &claimed), Ok((Some("alice".to_owned()), false, "anonymous")));
     assert_eq!(identity(&authenticator, &alice(b"anything")), Err(UNVERIFIABLE));
 }
@@ -164,7 +167,7 @@ fn only_the_verification_of_a_password_is_not_judged_at_once() {
 #[test]
 fn without_an_acl_file_everything_is_allowed() {
     let authenticator = Authenticator::new(&Security::default(), &[]).unwrap();
-    let local = Request { address: LOOPBACK, ..anonymous() };
+    let local = Request { is_local: true, ..anonymous() };
     let accepted = Verdict::Accept(Decision::anonymous(None, Arc::new(Access::everything())));
     assert_eq!(authenticator.authenticate(&local).0, accepted);
     assert_eq!(*authenticator.access(&local.client_id, Some("alice")), Access::everything());

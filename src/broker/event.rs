@@ -172,6 +172,9 @@ impl Revocation {
 pub struct Peer {
     /// The remote address; `None` for a Unix socket.
     pub address: Option<SocketAddr>,
+    /// Whether it is certainly on this machine: connected from a loopback address or over a Unix socket, not through a proxy, and not by
+    /// a website's page in a browser.
+    pub is_local: bool,
     /// The name of the listener that accepted it.
     pub listener: Arc<str>,
     /// The identity in the verified client certificate, if the listener uses it.

@@ -10,6 +10,7 @@ use super::limits::{PACKET_SIZE_MAX, PACKET_SIZE_MIN};
 use super::problem::{Problem, unreadable};
 use super::security::AllowAnonymous;
 use super::value::optional_size;
+use super::{Network, SocketMode};
 
 /// An address where clients connect: one `[[listeners]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +27,16 @@ pub struct Listener {
     /// Certificates, for `tls` and `wss`.
     #[serde(default)]
     pub tls: Option<Tls>,
+    /// The mode of the file of a Unix socket; by default for its owner only.
+    #[serde(default)]
+    pub socket_mode: Option<SocketMode>,
     /// Which PROXY protocol header a proxy sends with the client's address. The broker trusts it.
     #[serde(default)]
     pub proxy_protocol: ProxyProtocol,
+    /// The addresses of the proxies that are believed: their PROXY headers, and for `ws` and `wss` their `X-Forwarded-For` and `Forwarded`
+    /// headers. Without any, PROXY headers are believed from every address, and the other headers from none.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Network>,
     /// The path of the WebSocket URL, for `ws` and `wss`; `*` accepts any path. By default the paths that clients use:
     /// `/mqtt`, `/` (mqtt.js, Node-RED) and `/ws`.
     #[serde(default)]
@@ -36,6 +44,10 @@ pub struct Listener {
     /// Whether a client must offer a WebSocket subprotocol.
     #[serde(default)]
     pub websocket_subprotocol: WebSocketSubprotocol,
+    /// The websites whose pages may open a WebSocket: origins such as `https://app.example.com`, host names, `null`, or `*` for all. By
+    /// default those of the host that the request names. Clients that send no Origin, which are not browsers, are always accepted.
+    #[serde(default)]
+    pub websocket_origins: Option<Vec<String>>,
     /// Maximum number of connections of this listener; by default only `limits.connections_max` applies.
     #[serde(default)]
     pub connections_max: Option<usize>,
@@ -168,6 +180,9 @@ impl Listener {
             address,
             transport,
             tls: None,
+            socket_mode: None,
+            trusted_proxies: Vec::new(),
+            websocket_origins: None,
             proxy_protocol: ProxyProtocol::default(),
             websocket_path: None,
             websocket_subprotocol: WebSocketSubprotocol::default(),
@@ -215,6 +230,10 @@ impl Listener {
         if self.websocket_path.as_ref().is_some_and(|path| !path.starts_with('/') && path != "*") {
             problem("websocket_path", "must begin with / or be *");
         }
+        if self.socket_mode.is_some() && self.transport != Transport::Unix {
+            problem("socket_mode", "has no effect: the listener is no Unix socket");
+        }
+        self.browser_problems(&mut problem);
         if self.connections_max == Some(0) {
             problem("connections_max", "must be at least 1");
         }
@@ -225,6 +244,52 @@ impl Listener {
         problems.extend(self.tls.iter().flat_map(|tls| tls.problems(&format!("{key}.tls"))));
         problems
     }
+}
+
+impl Listener {
+    /// Whether its connections begin with an HTTP request.
+    pub fn is_web(&self) -> bool {
+        matches!(self.transport, Transport::Ws | Transport::Wss)
+    }
+
+    /// Checks the settings about browsers and proxies.
+    fn browser_problems(&self, problem: &mut impl FnMut(&str, &str)) {
+        if let Some(origins) = &self.websocket_origins {
+            if !self.is_web() {
+                problem("websocket_origins", "has no effect: the transport must be \"ws\" or \"wss\"");
+            }
+            if origins.len() > ORIGINS_MAX {
+                problem("websocket_origins", "must be at most 64 origins");
+            }
+            if !origins.iter().all(|origin| is_origin(origin)) {
+                let text = "must be origins such as \"https://app.example.com\" (without a path), host names, \"null\" or \"*\"";
+                problem("websocket_origins", text);
+            }
+        }
+        if self.trusted_proxies.len() > PROXIES_MAX {
+            problem("trusted_proxies", "must be at most 64 addresses or networks");
+        }
+        let has_effect = self.is_web() || self.proxy_protocol != ProxyProtocol::Off;
+        if !self.trusted_proxies.is_empty() && (!has_effect || self.transport == Transport::Unix) {
+            problem(
+                "trusted_proxies",
+                "has no effect: it needs proxy_protocol, or the transport \"ws\" or \"wss\", and an IP address",
+            );
+        }
+    }
+}
+
+/// Whether the text can be an entry of `websocket_origins`.
+fn is_origin(text: &str) -> bool {
+    let is_graphic =
+        !text.is_empty() && text.len() <= ORIGIN_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let host = match text.split_once("://") {
+        // A page from a file has the origin file://.
+        Some((scheme, host)) if !scheme.is_empty() => host,
+        Some(_) => return false,
+        None => return is_graphic && !text.contains(['/', ',']) && (text == "*" || !text.contains('*')),
+    };
+    is_graphic && !host.contains(['/', '*', ',', '@'])
 }
 
 impl Tls {
@@ -271,6 +336,13 @@ pub(super) fn default_listeners() -> Vec<Listener> {
         .map(|address| Listener::new(ListenAddress::Ip(SocketAddr::new(address, MQTT_PORT))))
         .into()
 }
+
+/// Each is compared with the origin of each request.
+const ORIGINS_MAX: usize = 64;
+/// A host name has at most 253 bytes.
+const ORIGIN_BYTES_MAX: usize = 300;
+/// Each is compared with the address of each connection.
+const PROXIES_MAX: usize = 64;
 
 /// The paths that MQTT clients use by default.
 const DEFAULT_WEBSOCKET_PATHS: [&str; 3] = ["/mqtt", "/", "/ws"];

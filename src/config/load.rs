@@ -55,6 +55,11 @@ impl Loaded {
         self.origins.get(key).unwrap_or(&Origin::Default)
     }
 
+    /// [`Config::exposures`], each as a line with its origin.
+    pub fn exposures(&self) -> Vec<String> {
+        self.config.exposures().iter().map(|problem| self.problem_line(problem)).collect()
+    }
+
     fn apply(&mut self, change: Override) -> Result<(), ConfigError> {
         let Override { origin, change } = change;
         let fail = |text| ConfigError::Override { origin: origin.clone(), text };

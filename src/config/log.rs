@@ -1,9 +1,7 @@
-use std::fmt;
-
-use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Problem;
+use super::value::text_list;
 
 /// The log on standard error: `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,30 +89,7 @@ const PATTERN_BYTES_MAX: usize = 256;
 
 /// A list of patterns, or a text with commas between them, as flags and environment variables need it.
 fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    deserializer.deserialize_any(Patterns)
-}
-
-struct Patterns;
-
-impl<'de> Visitor<'de> for Patterns {
-    type Value = Vec<String>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a list of patterns such as [\"sensor-*\"]")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        let patterns = text.split(',').map(|pattern| pattern.trim().to_owned());
-        Ok(patterns.filter(|pattern| !pattern.is_empty()).collect())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut patterns = Vec::new();
-        while let Some(pattern) = list.next_element()? {
-            patterns.push(pattern);
-        }
-        Ok(patterns)
-    }
+    text_list(deserializer, "a list of patterns such as [\"sensor-*\"]")
 }
 
 #[cfg(test)]

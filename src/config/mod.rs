@@ -8,6 +8,7 @@ mod arguments;
 mod durability_rules;
 mod environment;
 mod error;
+mod exposure;
 mod foreign;
 mod limits;
 mod listen_address;
@@ -18,12 +19,14 @@ mod log;
 mod log_format;
 mod mqtt;
 mod nearest;
+mod network;
 mod origin;
 mod problem;
 mod schema;
 mod security;
 mod server;
 mod show;
+mod socket_mode;
 mod validate;
 mod value;
 
@@ -42,10 +45,12 @@ pub use load::{Loaded, load, load_file};
 pub use log::{Log, LogFormat, LogLevel};
 pub use log_format::early_log_format;
 pub use mqtt::{AfterUnknownTime, Mqtt, SharedSubscriptionStrategy};
+pub use network::{Network, NetworkError};
 pub use origin::Origin;
 pub use problem::Problem;
 pub use security::{AllowAnonymous, AnonymousSessions, OnPasswordChange, Security};
 pub use server::{Durability, Server};
+pub use socket_mode::SocketMode;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

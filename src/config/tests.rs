@@ -39,6 +39,9 @@ fn the_reference_file_names_every_setting() {
     known.extend(schema::keys("listeners.tls").iter().map(|key| format!("listeners[2].tls.{key}")));
     known.insert("durability_rules[0]".to_owned());
     known.insert("log.clients[0]".to_owned());
+    known.insert("admin.allowed_hosts[0]".to_owned());
+    let lists = ["trusted_proxies[0]", "trusted_proxies[1]", "websocket_origins[0]"];
+    known.extend(lists.map(|item| format!("listeners[2].{item}")));
     known.extend(schema::keys("durability_rules").iter().map(|key| format!("durability_rules[0].{key}")));
     for index in 0..3 {
         known.extend([format!("listeners[{index}]"), format!("listeners[{index}].address")]);
@@ -59,6 +62,7 @@ fn every_value_in_the_reference_file_is_the_default() {
     assert!(config.security.acl_file.take().is_some());
     assert!(config.mqtt.response_information.take().is_some());
     assert_eq!(std::mem::take(&mut config.log.clients), ["sensor-*"]);
+    assert_eq!(std::mem::take(&mut config.admin.allowed_hosts), ["broker"]);
     assert!(config.mqtt.server_reference.take().is_some());
     assert!(config.mqtt.dead_letter_topic.take().is_some());
     assert_eq!(config, Config::default());

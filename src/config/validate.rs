@@ -10,6 +10,7 @@ impl Config {
         problems.extend(self.security.problems());
         problems.extend(self.log.problems());
         problems.extend(self.server.problems());
+        problems.extend(self.admin.problems());
         if self.listeners.is_empty() {
             problems.push(Problem::new("listeners", "must be at least one"));
         }
@@ -115,6 +116,46 @@ mod tests {
         let texts: Vec<_> = config.problems().into_iter().map(|problem| problem.text).collect();
         assert!(texts[3].contains("/does/not/exist"), "{texts:?}");
         assert!(texts[4].contains("directory"), "{texts:?}");
+    }
+
+    #[test]
+    fn origins_proxies_and_modes_must_be_such_and_have_an_effect() {
+        let on = |address: &str, change: fn(&mut Listener)| {
+            let mut listener = listener(address);
+            change(&mut listener);
+            keys(&Config { listeners: vec![listener], ..Config::default() })
+        };
+        let good = ["*", "null", "https://app.example.com", "http://localhost:3000", "app.example.com", "file://"];
+        for origin in good.into_iter().map(Some).chain([None]) {
+            let mut listener = listener("127.0.0.1:1");
+            listener.transport = Transport::Ws;
+            listener.websocket_origins = Some(origin.map(str::to_owned).into_iter().collect());
+            let config = Config { listeners: vec![listener], ..Config::default() };
+            assert_eq!(config.problems(), [], "{origin:?}");
+        }
+        for origin in ["", "https://a/", "https://a/b", "a/b", "*.example.com", "https://*.a", "a,b", "a b", "://a"] {
+            let mut listener = listener("127.0.0.1:1");
+            listener.transport = Transport::Ws;
+            listener.websocket_origins = Some(vec![origin.to_owned()]);
+            let config = Config { listeners: vec![listener], ..Config::default() };
+            assert_eq!(keys(&config), ["listeners[0].websocket_origins"], "{origin:?}");
+        }
+        let origins = "listeners[0].websocket_origins";
+        assert_eq!(on("127.0.0.1:1", |listener| listener.websocket_origins = Some(Vec::new())), [origins]);
+        let proxies = "listeners[0].trusted_proxies";
+        let trust = |listener: &mut Listener| listener.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        assert_eq!(on("127.0.0.1:1", trust), [proxies]);
+        assert_eq!(on("unix:/a", trust), [proxies]);
+        let mode = "listeners[0].socket_mode";
+        assert_eq!(on("127.0.0.1:1", |listener| listener.socket_mode = Some(Default::default())), [mode]);
+        assert_eq!(on("unix:/a", |listener| listener.socket_mode = Some(Default::default())), [""; 0]);
+        let mut config = Config::default();
+        config.admin.allowed_hosts = vec!["broker".to_owned(), "mqtt.example.com".to_owned()];
+        assert_eq!(config.problems(), []);
+        for name in ["", "a:1", "http://a", "*", "a b"] {
+            config.admin.allowed_hosts = vec![name.to_owned()];
+            assert_eq!(keys(&config), ["admin.allowed_hosts"], "{name}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::de::{self, Deserializer, Visitor};
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::ser::{self, Serializer};
 
 /// Durations: units `ms`, `s`, `m`, `h` and `d`, possibly several (`"1h30m"`); a plain number is seconds.
@@ -93,6 +93,37 @@ pub(super) mod optional_size {
 
     pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
         size::deserialize(deserializer).map(Some)
+    }
+}
+
+/// A list of texts, or one text with commas between them, as flags and environment variables need it.
+pub(super) fn text_list<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    expected: &'static str,
+) -> Result<Vec<String>, D::Error> {
+    deserializer.deserialize_any(TextList(expected))
+}
+
+struct TextList(&'static str);
+
+impl<'de> Visitor<'de> for TextList {
+    type Value = Vec<String>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.0)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        let texts = text.split(',').map(|text| text.trim().to_owned());
+        Ok(texts.filter(|text| !text.is_empty()).collect())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = list.next_element()? {
+            texts.push(text);
+        }
+        Ok(texts)
     }
 }
 

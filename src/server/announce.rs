@@ -1,9 +1,9 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::{ListenAddress, Listener, LogFormat, Transport};
+use crate::config::{Config, ListenAddress, Listener, LogFormat, Problem, Transport};
 use crate::server::LogEvent;
-use crate::server::log::json_line;
+use crate::server::log::{json_line, log_line};
 
 /// A listener and its bound address; a Unix socket has none.
 pub(super) type Listening = (Listener, Option<SocketAddr>);
@@ -16,6 +16,13 @@ pub(super) fn announce(listeners: &[Listening], format: LogFormat, output: &mut 
     };
     output.write_all(text.as_bytes())?;
     output.flush()
+}
+
+/// Warns of what is open to others, perhaps by mistake.
+pub(super) fn log_exposures(config: &Config) {
+    for Problem { key, text } in config.exposures() {
+        log_line!(Exposed { setting = &*key, reason = &*text }, "`{key}` {text}");
+    }
 }
 
 fn json(listener: &Listener, address: Option<SocketAddr>) -> String {

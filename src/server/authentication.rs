@@ -5,7 +5,7 @@ use bytestring::ByteString;
 use crate::auth::{Decision, Refusal, Request, Verdict};
 use crate::broker::{AuthenticationOutcome, AuthenticationRequest, Peer, VerifiedUser};
 
-/// Adds the address, certificate identity and listener of `peer` to a request.
+/// Adds the address and whether it is local, the certificate identity and the listener of `peer` to a request.
 pub(super) fn request(peer: &Peer, request: AuthenticationRequest) -> Request {
     Request {
         client_id: request.client_id,
@@ -14,6 +14,7 @@ pub(super) fn request(peer: &Peer, request: AuthenticationRequest) -> Request {
         method: request.method,
         data: request.data,
         address: peer.address.map(|address| address.ip()),
+        is_local: peer.is_local,
         certificate_identity: peer.certificate_identity.clone(),
         listener: peer.listener.clone(),
     }

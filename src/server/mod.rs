@@ -9,6 +9,7 @@ mod authentication;
 mod clock;
 mod connection;
 mod error;
+pub(crate) mod host;
 mod listener;
 mod log;
 pub(crate) mod process;
@@ -44,10 +45,10 @@ use tokio::{pin, select};
 pub(crate) use clock::Clock;
 pub use error::{EXIT_PANIC, ServerError};
 pub use listener::TlsError;
-pub(crate) use log::log_line;
 pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
+pub(crate) use log::{Whom, allows, log_line};
 pub use queries::{Queries, QueryError};
-pub use status::{AdmissionCounts, ShardSnapshot, Status};
+pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory};
 pub use traffic::{LatencyHistogram, Traffic};
 
@@ -92,6 +93,7 @@ pub struct Server {
 impl Server {
     /// Reads certificates, password file and ACL file, listens at every address, opens the store, and starts the shards.
     pub fn start(mut config: Config) -> Result<Self, ServerError> {
+        announce::log_exposures(&config);
         let shards = match usize::from(config.server.shards) {
             0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
             shards => shards,
@@ -227,11 +229,15 @@ impl Server {
         endpoints.dedup_by(|next, endpoint| Arc::ptr_eq(next, endpoint));
         self.announce();
         let accept_tasks = self.start_accepting().map_err(ServerError::Start)?;
+        self.publish_certificates(&endpoints);
         self.status.set_ready();
         notify(&[sd_notify::NotifyState::Ready]);
 
         let mut watchdog = Watchdog::start(self.status(), self.store());
         let mut seconds = interval(Duration::from_secs(1));
+        let mut days = interval(DAY);
+        // The first tick is at once, and the start has said it already.
+        days.tick().await;
         let mut failure = None;
         let mut log = self.config.log.clone();
         loop {
@@ -241,6 +247,7 @@ impl Server {
                     Request::Reload => self.reload(&endpoints, &mut log),
                 },
                 _ = seconds.tick() => self.publish_figures(),
+                _ = days.tick() => endpoints.iter().for_each(|endpoint| endpoint.log_expiry()),
                 () = watchdog.wait() => watchdog.check(),
                 Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),
                 Some(cause) = self.failures.recv() => {
@@ -290,6 +297,15 @@ impl Server {
             let figures = ProcessFigures { resident_bytes: resident, resident_bytes_max: resident_max, sockets_opened };
             self.shared.publish_process(figures);
         }
+    }
+
+    /// Publishes when the certificates in use expire.
+    fn publish_certificates(&self, endpoints: &[Arc<Endpoint>]) {
+        let expiry = |endpoint: &Arc<Endpoint>| {
+            let (listener, expires) = (Arc::clone(&endpoint.name), endpoint.certificate_expires()?);
+            Some(CertificateExpiry { listener, expires })
+        };
+        self.status.publish_certificates(endpoints.iter().filter_map(expiry).collect());
     }
 
     fn announce(&self) {
@@ -371,7 +387,7 @@ fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerErro
     };
     let mut places = Vec::new();
     for listener in &config.listeners {
-        places.push(Places::resolve(&listener.address).map_err(|source| failed(listener, source))?);
+        places.push(Places::resolve(listener).map_err(|source| failed(listener, source))?);
     }
     let admin = config.admin.enabled.then_some(config.admin.address).filter(SocketAddr::is_ipv4);
     let ipv4_ports = places.iter().flat_map(Places::ipv4_ports).chain(admin.map(|address| address.port())).collect();
@@ -386,6 +402,8 @@ fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerErro
     Ok(bound)
 }
 
+/// How often the log says that a certificate expires soon.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Maximum number of shards if the configuration sets no number.
 const SHARDS_MAX: usize = 256;
 /// Capacity of a shard's mailbox in messages. Above it, the other shards pause the publishers that send to it.

@@ -40,6 +40,7 @@ impl Server {
                 }
             }
         }
+        self.publish_certificates(endpoints);
         match self.authentication.reload() {
             Ok(()) => {
                 log_line!(FilesReloaded { files = "access" }, "reloaded the password file and the ACL file");

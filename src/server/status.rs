@@ -1,5 +1,5 @@
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::clock::{Clock, wall_time};
@@ -13,6 +13,7 @@ use crate::timestamp::{Timestamp, WallTime};
 pub struct Status {
     shards: Box<[Mutex<ShardSnapshot>]>,
     listeners: Mutex<AdmissionCounts>,
+    certificates: Mutex<Vec<CertificateExpiry>>,
     ready: AtomicBool,
     stopping: AtomicBool,
     clock: Clock,
@@ -47,6 +48,15 @@ pub struct AdmissionCounts {
     pub accept_errors: u64,
 }
 
+/// When the certificate of a listener expires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateExpiry {
+    /// The name of the listener.
+    pub listener: Arc<str>,
+    /// Seconds since 1970, for the certificate of the server's chain that expires first.
+    pub expires: i64,
+}
+
 impl Status {
     pub(crate) fn new(shards: usize, clock: Clock) -> Self {
         Self {
@@ -54,6 +64,7 @@ impl Status {
                 .map(|_| Mutex::new(ShardSnapshot { published: clock.read().now, ..ShardSnapshot::default() }))
                 .collect(),
             listeners: Mutex::default(),
+            certificates: Mutex::default(),
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             clock,
@@ -69,6 +80,11 @@ impl Status {
     /// The counters of the listeners.
     pub fn listeners(&self) -> AdmissionCounts {
         *self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the certificates in use expire, for each listener with TLS.
+    pub fn certificates(&self) -> Vec<CertificateExpiry> {
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether clients can connect: every listener accepts connections, and the broker isn't stopping.
@@ -120,6 +136,10 @@ impl Status {
 
     pub(crate) fn publish_listeners(&self, counts: AdmissionCounts) {
         *self.listeners.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    pub(crate) fn publish_certificates(&self, certificates: Vec<CertificateExpiry>) {
+        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
     }
 
     pub(crate) fn set_ready(&self) {

@@ -1,6 +1,6 @@
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub trait DiskFile: Send + Sync {
     fn size(&self) -> io::Result<u64>;
 }
 
-/// A directory of the file system, locked against use by another store.
+/// A directory of the file system, locked against use by another store. What it creates is for the owner only, whatever the umask.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
@@ -75,8 +75,9 @@ impl Disk for Directory {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let path = self.path(name);
         let parent = path.parent().filter(|parent| *parent != self.path);
-        parent.map(fs::create_dir_all).transpose()?;
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        parent.map(|parent| private().recursive(true).create(parent)).transpose()?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true).mode(OWNER_FILE).open(&path)?;
         parent.map(File::open).transpose()?.map(|parent| parent.sync_all()).transpose()?;
         Ok(Arc::new(file))
     }
@@ -190,11 +191,18 @@ fn make_stable(path: &Path) -> io::Result<()> {
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
-        None => return fs::create_dir(path),
+        None => return private().create(path),
     };
     make_stable(parent)?;
-    fs::create_dir(path)?;
+    private().create(path)?;
     File::open(parent)?.sync_all()
+}
+
+/// Creates directories that only their owner can enter.
+fn private() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.mode(OWNER_DIRECTORY);
+    builder
 }
 
 /// Allocates space by writing zeros, for file systems without `fallocate`.
@@ -211,7 +219,8 @@ fn fill(file: &File, bytes: u64) -> io::Result<()> {
 
 fn lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join(LOCK);
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).write(true).create(true).truncate(false).mode(OWNER_FILE).open(&path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -228,3 +237,6 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
 }
 
 pub(super) const LOCK: &str = "lock";
+/// Queued and retained messages are as secret as their topics.
+const OWNER_FILE: u32 = 0o600;
+const OWNER_DIRECTORY: u32 = 0o700;

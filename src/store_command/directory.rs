@@ -1,6 +1,7 @@
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use oncemq::store::{self, OpenError, Report};
@@ -41,7 +42,8 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
         Some(parent) => parent,
         None => return Err(io::ErrorKind::InvalidInput.into()),
     };
-    fs::create_dir_all(parent)?;
+    // Missing parents are data directories, which are for their owner only.
+    DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     if names(to).is_ok_and(|names| names == [LOCK]) {
         fs::remove_file(to.join(LOCK))?;
     }

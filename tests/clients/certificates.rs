@@ -1,7 +1,9 @@
 //! Creates a certificate authority, a server certificate and a client certificate for one test.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
@@ -27,6 +29,16 @@ pub(crate) fn replace(path: &Path) {
     write_signed(path, "server", "localhost", &authority);
 }
 
+/// Writes a new `server.pem` and `server.key` that expire an hour before this many days have passed.
+#[expect(clippy::disallowed_methods, reason = "the broker compares it with the real time")]
+pub(crate) fn replace_for_days(path: &Path, days: u64) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let end = date_time_ymd(1970, 1, 1) + now + Duration::from_secs(days * 86_400 - 3_600);
+    let mut params = params("localhost");
+    params.not_after = end;
+    write_params(path, "server", params, &authority("the authority of soon"));
+}
+
 fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -35,15 +47,25 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
 }
 
 fn write_signed(path: &Path, file: &str, name: &str, authority: &CertifiedIssuer<'static, KeyPair>) {
+    write_params(path, file, params(name), authority);
+}
+
+fn params(name: &str) -> CertificateParams {
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
-    params.serial_number = Some(serial_of(file));
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params
+}
+
+fn write_params(path: &Path, file: &str, mut params: CertificateParams, authority: &CertifiedIssuer<'static, KeyPair>) {
+    params.serial_number = Some(serial_of(file));
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, authority).unwrap();
     fs::write(path.join(format!("{file}.pem")), certificate.pem()).unwrap();
-    fs::write(path.join(format!("{file}.key")), key.serialize_pem()).unwrap();
+    let key_file = path.join(format!("{file}.key"));
+    fs::write(&key_file, key.serialize_pem()).unwrap();
+    fs::set_permissions(key_file, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 fn serial_of(file: &str) -> SerialNumber {

@@ -23,7 +23,7 @@ pub(crate) fn with_admin(setup: Setup) -> (Setup, Admin) {
 impl Admin {
     /// The sum of a metric's series.
     pub(crate) fn figure(&self, name: &str) -> u64 {
-        let text = http(self.0, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let text = http(self.0, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let is_series = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
         let values =
             text.lines().filter(is_series).map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
@@ -261,7 +261,7 @@ fn an_ipv4_mapped_address_counts_as_ipv4_in_the_limit_per_address() {
 }
 
 #[test]
-fn an_ipv4_mapped_address_in_a_proxy_header_is_judged_and_shown_as_ipv4() {
+fn an_ipv4_mapped_address_in_a_proxy_header_is_shown_as_ipv4_and_not_as_one_of_this_machine() {
     if peer::is_chosen() {
         return;
     }
@@ -272,15 +272,15 @@ fn an_ipv4_mapped_address_in_a_proxy_header_is_judged_and_shown_as_ipv4() {
         let mapped = [&[0; 10][..], &[0xFF, 0xFF], &octets].concat();
         [b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24", mapped.as_slice(), &mapped, &[0x10, 0, 0x07, 0x5B]].concat()
     };
-    for (header, code, address) in [
-        (b"PROXY TCP6 ::ffff:127.0.0.9 ::1 4096 1883\r\n".to_vec(), 0, "from 127.0.0.9:4096"),
-        (b"PROXY TCP6 ::ffff:7f00:8 ::1 4096 1883\r\n".to_vec(), 0, "from 127.0.0.8:4096"),
-        (v2([127, 0, 0, 7]), 0, "from 127.0.0.7:4096"),
-        (v2([203, 0, 113, 7]), 0x87, "from 203.0.113.7:4096"),
+    for (header, address) in [
+        (b"PROXY TCP6 ::ffff:127.0.0.9 ::1 4096 1883\r\n".to_vec(), "from 127.0.0.9:4096"),
+        (b"PROXY TCP6 ::ffff:7f00:8 ::1 4096 1883\r\n".to_vec(), "from 127.0.0.8:4096"),
+        (v2([127, 0, 0, 7]), "from 127.0.0.7:4096"),
+        (v2([203, 0, 113, 7]), "from 203.0.113.7:4096"),
     ] {
         let mut wire = Wire::open(broker.address());
         wire.send(&[header, Connect::new(Version::V5, "mapped").bytes()].concat());
-        assert_eq!(wire.expect(CONNACK).reason_code(), code, "{address}");
+        assert_eq!(wire.expect(CONNACK).reason_code(), 0x87, "{address}");
         wait_for(address, || broker.log().contains(address).then_some(()));
     }
 }

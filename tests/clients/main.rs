@@ -11,6 +11,8 @@ mod bridge;
 #[cfg(test)]
 mod broker;
 #[cfg(test)]
+mod browsers;
+#[cfg(test)]
 mod certificates;
 #[cfg(test)]
 mod compat;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::broker::{Broker, Setup, Transport};
 use crate::certificates;
 use crate::deadline::wait_for;
+use crate::listeners::with_admin;
 use crate::mosquitto::{Subscriber, message, publish_at, try_publish};
 use crate::peer;
 use crate::raw::{CONNACK, Connect, Received, Version, Wire};
@@ -56,6 +57,27 @@ fn a_password_that_is_being_hashed_during_a_reload_is_judged_by_the_new_file() {
     fs::write(broker.path().join("users"), Setup::default().users(&[("bob", "b")]).users.unwrap()).unwrap();
     broker.signal("HUP");
     assert_eq!(wire.expect(CONNACK).reason_code(), 0x86);
+}
+
+#[test]
+fn the_time_until_a_certificate_expires_is_measured_and_named() {
+    if peer::is_chosen() {
+        return;
+    }
+    let (setup, admin) = with_admin(Setup::new([Transport::Tls, Transport::Tcp]));
+    let broker = setup.start();
+    let days = || admin.figure("oncemq_certificate_expires_seconds") / 86_400;
+    assert!(days() > 365, "{}", days());
+    assert!(!broker.log().contains("WARN"), "{}", broker.log());
+    for (left, is_near) in [(32, false), (20, true), (1, true)] {
+        let before = broker.log().len();
+        certificates::replace_for_days(broker.path(), left);
+        broker.signal("HUP");
+        wait_for("the new certificate", || (days() == left - 1).then_some(()));
+        wait_for("the line", || broker.log()[before..].contains("reloaded the certificates").then_some(()));
+        let line = format!("server.pem: expires in {} days", left - 1);
+        assert_eq!(broker.log()[before..].contains(&line), is_near, "{}", broker.log());
+    }
 }
 
 #[test]

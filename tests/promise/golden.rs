@@ -73,7 +73,7 @@ impl Writer {
     fn connect(&mut self, slot: u32, connect: Connect) {
         let listener = "tcp".into();
         let (address, certificate_identity, maximum_packet_size) = (None, None, 100_000);
-        let peer = Box::new(Peer { address, listener, certificate_identity, maximum_packet_size });
+        let peer = Box::new(Peer { address, is_local: true, listener, certificate_identity, maximum_packet_size });
         self.event(Event::Opened { connection: ConnectionId { slot, generation: 1 }, peer });
         self.send(slot, ClientPacket::Connect(Box::new(connect)));
     }

@@ -267,6 +267,7 @@ impl Lab {
         self.note(|lab| format!("{} connects", lab.name(connection)));
         let peer = Box::new(Peer {
             address: None,
+            is_local: true,
             listener: "tcp".into(),
             certificate_identity: None,
             maximum_packet_size: 100_000,

@@ -57,6 +57,7 @@ impl World {
         connection.broker.state = Transport::Open;
         let peer = Peer {
             address: None,
+            is_local: true,
             listener: "simulation".into(),
             certificate_identity: None,
             maximum_packet_size: PACKET_SIZE_MAX,

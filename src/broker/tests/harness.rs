@@ -152,7 +152,13 @@ impl Harness {
         let slot = (0..).find(|slot| !taken(*slot)).unwrap();
         let client = Client { shard, id: ConnectionId { slot, generation: self.generations } };
         self.clients.insert(client, ClientState { maximum_packet_size: usize::MAX, ..ClientState::default() });
-        let peer = Peer { address: None, listener: "tcp".into(), certificate_identity: None, maximum_packet_size };
+        let peer = Peer {
+            address: None,
+            is_local: true,
+            listener: "tcp".into(),
+            certificate_identity: None,
+            maximum_packet_size,
+        };
         self.event(shard, Event::Opened { connection: client.id, peer: Box::new(peer) });
         client
     }

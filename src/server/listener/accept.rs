@@ -67,8 +67,10 @@ impl Acceptor {
     fn admit(&self, socket: AcceptedSocket, endpoint: &Arc<Endpoint>) {
         let address = socket.address();
         let permit = match (self.admission.admit(endpoint), address) {
-            // Behind a proxy the client's address is counted when the PROXY header has been read.
-            (Ok(permit), Some(address)) if endpoint.settings.proxy_protocol == ProxyProtocol::Off => {
+            // Behind a proxy the client's address is counted when the PROXY header or the HTTP request has been read.
+            (Ok(permit), Some(address))
+                if endpoint.settings.proxy_protocol == ProxyProtocol::Off && !endpoint.is_web_proxy(address.ip()) =>
+            {
                 permit.of_address(address.ip())
             }
             (result, _) => result,

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -61,6 +62,28 @@ impl Endpoint {
     /// Its configuration.
     pub(in crate::server) fn settings(&self) -> &config::Listener {
         &self.settings
+    }
+
+    /// When the first certificate of the server's chain expires, in seconds since 1970; `None` without TLS.
+    pub(in crate::server) fn certificate_expires(&self) -> Option<i64> {
+        self.certificates.as_ref().map(Certificates::expires)
+    }
+
+    /// Logs that a certificate in use has expired, or will soon.
+    pub(in crate::server) fn log_expiry(&self) {
+        if let Some(certificates) = &self.certificates {
+            certificates.log_expiry();
+        }
+    }
+
+    /// Whether connections from this address begin with the headers of a proxy that is believed, in an HTTP request.
+    pub(super) fn is_web_proxy(&self, address: IpAddr) -> bool {
+        self.settings.is_web() && self.trusts(address)
+    }
+
+    /// Whether the address is that of a proxy that is believed.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+        self.settings.trusted_proxies.iter().any(|network| network.contains(address))
     }
 
     /// Reads the certificates again, for later connections. After an error the current ones stay in use.

@@ -10,9 +10,11 @@ use tokio::time::timeout;
 use super::admission::Refused;
 use super::endpoint::ClientCertificates;
 use super::foreign::{self, Expected, Foreign};
+use super::forwarded::Via;
 use super::opening::OpeningError;
-use super::proxy_protocol::{self, ProxyError};
+use super::proxy_protocol::{self, ProxyError, Source};
 use super::tls::{AcceptError, Certificates, ServerStream};
+use super::web_origin::Site;
 use super::websocket::WebSocket;
 use super::{Accepted, AcceptedSocket, Endpoint, Permit, Stream};
 use crate::broker::Peer;
@@ -90,9 +92,11 @@ impl From<ProxyError> for HandshakeError {
     fn from(error: ProxyError) -> Self {
         match error {
             ProxyError::Silent => Self::Silent,
-            error @ (ProxyError::Missing | ProxyError::Foreign(_) | ProxyError::Malformed(_) | ProxyError::Io(_)) => {
-                Self::Proxy(error)
-            }
+            error @ (ProxyError::Untrusted
+            | ProxyError::Missing
+            | ProxyError::Foreign(_)
+            | ProxyError::Malformed(_)
+            | ProxyError::Io(_)) => Self::Proxy(error),
         }
     }
 }
@@ -148,11 +152,10 @@ pub(in crate::server) fn receive(accepted: Accepted) -> Result<Arrival, Handshak
         (AcceptedSocket::Unix(stream), _, _) => {
             let mut stream = UnixStream::from_std(stream)?;
             Ok(Arrival::Handshake(Box::pin(async move {
-                let header = read_proxy_header(&mut stream, &endpoint, None, permit);
-                let (address, permit) =
-                    timeout(endpoint.connect_timeout, header).await.map_err(|_| HandshakeError::Timeout)??;
-                let (stream, peer) = (Stream::Unix(stream), peer(&endpoint, address));
-                Ok(Established { stream, peer, permit, certificates: None })
+                let mut peer = peer(&endpoint, None);
+                let header = read_proxy_header(&mut stream, &endpoint, &mut peer, permit);
+                let permit = timeout(endpoint.connect_timeout, header).await.map_err(|_| HandshakeError::Timeout)??;
+                Ok(Established { stream: Stream::Unix(stream), peer, permit, certificates: None })
             })))
         }
         (AcceptedSocket::Tcp(stream, address), _, _) => {
@@ -172,15 +175,22 @@ async fn perform_handshakes(
     mut permit: Permit,
 ) -> Result<Established, HandshakeError> {
     let settings = &endpoint.settings;
-    let mut address = Some(address);
+    let mut peer = peer(endpoint, Some(address));
     if settings.proxy_protocol != ProxyProtocol::Off {
-        (address, permit) = read_proxy_header(&mut stream, endpoint, address, permit).await?;
+        if !settings.trusted_proxies.is_empty() && !endpoint.trusts(address.ip()) {
+            return Err(ProxyError::Untrusted.into());
+        }
+        permit = read_proxy_header(&mut stream, endpoint, &mut peer, permit).await?;
     }
-    let (mut peer, mut presented) = (peer(endpoint, address), None);
+    let mut presented = None;
     let certificates = endpoint.certificates.as_ref().ok_or(HandshakeError::NoCertificate);
     let stream = match settings.transport {
         Transport::Tcp | Transport::Unix => Stream::Tcp(stream),
-        Transport::Ws => Stream::Ws(Box::new(web_socket(stream, endpoint, &peer).await?)),
+        Transport::Ws => {
+            let (stream, counted) = web_socket(stream, endpoint, &mut peer, permit).await?;
+            permit = counted;
+            Stream::Ws(Box::new(stream))
+        }
         Transport::Tls => {
             expect_tls(&stream, settings.transport).await?;
             let stream = encrypted(stream, certificates?, &mut peer).await?;
@@ -191,26 +201,39 @@ async fn perform_handshakes(
             expect_tls(&stream, settings.transport).await?;
             let stream = encrypted(stream, certificates?, &mut peer).await?;
             presented = ClientCertificates::of(endpoint, &stream);
-            Stream::Wss(Box::new(web_socket(stream, endpoint, &peer).await?))
+            let (stream, counted) = web_socket(stream, endpoint, &mut peer, permit).await?;
+            permit = counted;
+            Stream::Wss(Box::new(stream))
         }
     };
     Ok(Established { stream, peer, permit, certificates: presented })
 }
 
-/// Reads the PROXY header. Returns the client's address, which is `address` if the header has none, and counts it.
+/// Reads the PROXY header. The peer gets the client's address, which is counted.
 async fn read_proxy_header(
     stream: &mut (impl AsyncRead + Unpin),
     endpoint: &Endpoint,
-    address: Option<SocketAddr>,
+    peer: &mut Peer,
     permit: Permit,
-) -> Result<(Option<SocketAddr>, Permit), HandshakeError> {
-    let source = proxy_protocol::read_header(stream, endpoint.settings.proxy_protocol).await?;
-    let address = source.or(address);
-    let permit = match address {
-        Some(address) => permit.of_address(address.ip())?,
-        None => permit,
-    };
-    Ok((address, permit))
+) -> Result<Permit, HandshakeError> {
+    match proxy_protocol::read_header(stream, endpoint.settings.proxy_protocol).await? {
+        Source::Client(address) => {
+            peer.address = Some(address);
+            // A loopback address is one of the proxy's machine, if the proxy says the truth.
+            peer.is_local = false;
+        }
+        Source::Unknown => peer.is_local = false,
+        Source::Proxy => {}
+    }
+    count(endpoint, peer, permit)
+}
+
+/// Counts the connection of the peer for its address, unless that is one of a proxy that will name the client.
+fn count(endpoint: &Endpoint, peer: &Peer, permit: Permit) -> Result<Permit, HandshakeError> {
+    match peer.address.map(|address| address.ip()) {
+        Some(address) if !endpoint.is_web_proxy(address) => Ok(permit.of_address(address)?),
+        Some(_) | None => Ok(permit),
+    }
 }
 
 /// Looks at the first bytes, without taking them: the TLS library could only say that they are not TLS.
@@ -235,11 +258,32 @@ async fn encrypted(
     Ok(stream)
 }
 
-async fn web_socket<S>(stream: S, endpoint: &Endpoint, peer: &Peer) -> Result<WebSocket<S>, HandshakeError>
+/// Opens a WebSocket. The peer gets what the request says about the client.
+async fn web_socket<S>(
+    stream: S,
+    endpoint: &Endpoint,
+    peer: &mut Peer,
+    mut permit: Permit,
+) -> Result<(WebSocket<S>, Permit), HandshakeError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    let (stream, opening) = WebSocket::accept(stream, &endpoint.settings, endpoint.maximum_packet_size).await?;
+    let from = peer.address.map(|address| address.ip());
+    let (stream, opening) = WebSocket::accept(stream, &endpoint.settings, endpoint.maximum_packet_size, from).await?;
+    if let Via::Proxy(client) = opening.via {
+        peer.is_local = false;
+        peer.address = client.or(peer.address);
+    }
+    if opening.site == Site::Other {
+        peer.is_local = false;
+    }
+    if from.is_some_and(|from| endpoint.is_web_proxy(from)) {
+        // Nothing else will name the client, so the address counts whatever it is.
+        permit = match peer.address {
+            Some(address) => permit.of_address(address.ip())?,
+            None => permit,
+        };
+    }
     let subprotocol = opening.subprotocol.unwrap_or("none");
     let from = peer.address.map(|address| format!(" from {address}")).unwrap_or_default();
     log_line!(
@@ -253,12 +297,15 @@ where
         endpoint.name,
         opening.path
     );
-    Ok(stream)
+    Ok((stream, permit))
 }
 
+/// The peer of a connection from this address, as far as the socket says who it is.
 fn peer(endpoint: &Endpoint, address: Option<SocketAddr>) -> Box<Peer> {
+    let is_local = address.is_none_or(|address| address.ip().is_loopback() && !endpoint.is_web_proxy(address.ip()));
     Box::new(Peer {
         address,
+        is_local,
         listener: Arc::clone(&endpoint.name),
         certificate_identity: None,
         maximum_packet_size: endpoint.maximum_packet_size,

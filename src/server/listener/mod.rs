@@ -5,6 +5,7 @@ mod accepted;
 mod admission;
 mod endpoint;
 mod foreign;
+mod forwarded;
 mod handshake;
 mod opening;
 mod places;
@@ -14,6 +15,7 @@ mod stream;
 mod tcp;
 mod tls;
 mod unix;
+mod web_origin;
 mod websocket;
 
 pub(super) use accept::Acceptor;

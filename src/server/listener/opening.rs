@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -17,6 +18,8 @@ use tokio_tungstenite::tungstenite::http::header::{
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Method, StatusCode};
 
 use super::foreign::{self, Expected, Foreign};
+use super::forwarded::{self, Via};
+use super::web_origin::{self, Site};
 use crate::config::{Listener, WebSocketSubprotocol};
 
 /// Why no WebSocket was opened.
@@ -45,6 +48,8 @@ pub(in crate::server) struct Refused {
     request: Option<(Method, String)>,
     /// The offered subprotocols.
     offered: String,
+    /// The Origin that was refused.
+    origin: Option<Box<str>>,
     /// Whether it was a plain HTTP request, such as that of a health check.
     pub(in crate::server) is_probe: bool,
 }
@@ -56,12 +61,26 @@ pub(super) struct Opening {
     pub(super) path: String,
     /// The chosen subprotocol.
     pub(super) subprotocol: Option<&'static str>,
+    /// The website that the page is from.
+    pub(super) site: Site,
+    /// The proxies that forwarded the request.
+    pub(super) via: Via,
     /// Bytes after the request.
     pub(super) rest: BytesMut,
 }
 
-/// Reads and answers the request.
-pub(super) async fn open<S>(stream: &mut S, listener: &Listener) -> Result<Opening, OpeningError>
+/// A request for MQTT, and its response.
+#[derive(Debug)]
+struct Answer {
+    response: Response,
+    path: String,
+    subprotocol: Option<&'static str>,
+    site: Site,
+    via: Via,
+}
+
+/// Reads and answers the request, which came from the address `peer`.
+pub(super) async fn open<S>(stream: &mut S, listener: &Listener, peer: Option<IpAddr>) -> Result<Opening, OpeningError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -69,11 +88,11 @@ where
     let refused = match read_head(stream, &mut bytes, listener).await? {
         Some(length) => {
             let head = bytes.split_to(length);
-            match parse(&head).and_then(|request| answer(listener, &request)) {
-                Ok((response, path, subprotocol)) => {
+            match parse(&head).and_then(|request| answer(listener, peer, &request)) {
+                Ok(Answer { response, path, subprotocol, site, via }) => {
                     stream.write_all(&accepted(&response)).await?;
                     stream.flush().await?;
-                    return Ok(Opening { path, subprotocol, rest: bytes });
+                    return Ok(Opening { path, subprotocol, site, via, rest: bytes });
                 }
                 Err(refused) => refused,
             }
@@ -153,8 +172,8 @@ fn parse(head: &[u8]) -> Result<Request, Refused> {
     Ok(request)
 }
 
-/// The response to a request for MQTT, with the path and the chosen subprotocol.
-fn answer(listener: &Listener, request: &Request) -> Result<(Response, String, Option<&'static str>), Refused> {
+/// The response to a request for MQTT.
+fn answer(listener: &Listener, peer: Option<IpAddr>, request: &Request) -> Result<Answer, Refused> {
     let refused = |status, reason: String| Refused::of(request, status, reason);
     let headers = request.headers();
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -173,6 +192,12 @@ fn answer(listener: &Listener, request: &Request) -> Result<(Response, String, O
         let accepted = listener.websocket_path.as_deref().unwrap_or("/, /mqtt or /ws");
         return Err(refused(StatusCode::NOT_FOUND, format!("the path must be {accepted}")));
     }
+    let site = web_origin::check(listener, headers).map_err(|origin| Refused {
+        origin: Some(origin.into()),
+        ..refused(StatusCode::FORBIDDEN, "pages of this origin are not accepted (see websocket_origins)".to_owned())
+    })?;
+    let via = forwarded::via(&listener.trusted_proxies, peer, headers)
+        .map_err(|error| refused(StatusCode::BAD_REQUEST, error.to_string()))?;
     let subprotocol = subprotocol(listener, request)?;
     let mut response = create_response(request).map_err(|error| {
         let is_other_version = headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version != "13");
@@ -182,7 +207,7 @@ fn answer(listener: &Listener, request: &Request) -> Result<(Response, String, O
     if let Some(name) = subprotocol {
         response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name)); // [MQTT-6.0.0-4]
     }
-    Ok((response, request.uri().path().to_owned(), subprotocol))
+    Ok(Answer { response, path: request.uri().path().to_owned(), subprotocol, site, via })
 }
 
 /// The head of a response that opens a WebSocket.
@@ -249,14 +274,14 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, refused: &Ref
 
 impl Refused {
     fn unread(status: StatusCode, reason: String) -> Self {
-        Self { status, reason, request: None, offered: String::new(), is_probe: false }
+        Self { status, reason, request: None, offered: String::new(), origin: None, is_probe: false }
     }
 
     fn of(request: &Request, status: StatusCode, reason: String) -> Self {
         let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter();
         let offered = offers.map(|value| String::from_utf8_lossy(value.as_bytes())).collect::<Vec<_>>().join(", ");
         let request = Some((request.method().clone(), request.uri().path().to_owned()));
-        Self { status, reason, request, offered, is_probe: false }
+        Self { status, reason, request, offered, origin: None, is_probe: false }
     }
 
     /// The whole response, with one line of text.
@@ -299,6 +324,9 @@ impl fmt::Display for Refused {
                 "" => formatter.write_str("no subprotocol, ")?,
                 offered => write!(formatter, "subprotocol {:?}, ", shortened(offered))?,
             }
+        }
+        if let Some(origin) = &self.origin {
+            write!(formatter, "origin {:?}, ", shortened(origin))?;
         }
         write!(formatter, "answered {}: {}", self.status.as_u16(), self.reason)
     }

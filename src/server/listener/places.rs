@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::tcp::canonical;
 use super::{BoundSocket, TcpOptions};
-use crate::config::ListenAddress;
+use crate::config::{ListenAddress, Listener, SocketMode};
 use crate::server::log::log_line;
 
 /// The resolved address of a listener.
@@ -19,17 +19,17 @@ pub(in crate::server) enum Places {
     Name(Vec<SocketAddr>),
     /// All addresses of the machine at this port.
     All(u16),
-    /// The path of a Unix socket.
-    Unix(PathBuf),
+    /// The path of a Unix socket, and the mode of its file.
+    Unix(PathBuf, SocketMode),
 }
 
 impl Places {
-    /// Resolves the name in `address`, if there is one.
-    pub(in crate::server) fn resolve(address: &ListenAddress) -> io::Result<Self> {
-        Ok(match address {
+    /// Resolves the name in the listener's address, if there is one.
+    pub(in crate::server) fn resolve(listener: &Listener) -> io::Result<Self> {
+        Ok(match &listener.address {
             ListenAddress::Ip(address) => Self::One(canonical(*address)),
             ListenAddress::Port(port) => Self::All(*port),
-            ListenAddress::Unix(path) => Self::Unix(path.clone()),
+            ListenAddress::Unix(path) => Self::Unix(path.clone(), listener.socket_mode.unwrap_or_default()),
             ListenAddress::Name { name, port } => {
                 let mut addresses = Vec::new();
                 for address in (name.as_str(), *port).to_socket_addrs()?.map(canonical) {
@@ -51,7 +51,7 @@ impl Places {
         let addresses = match self {
             Self::One(address) => std::slice::from_ref(address),
             Self::Name(addresses) => addresses,
-            Self::All(_) | Self::Unix(_) => &[],
+            Self::All(_) | Self::Unix(..) => &[],
         };
         addresses.iter().filter(|address| address.is_ipv4()).map(SocketAddr::port).collect()
     }
@@ -65,7 +65,7 @@ impl Places {
         let bind = |address| bind(address, options, ipv4_ports);
         match self {
             Self::One(address) => Ok(vec![bind(*address)?]),
-            Self::Unix(path) => Ok(vec![BoundSocket::bind_unix(path)?]),
+            Self::Unix(path, mode) => Ok(vec![BoundSocket::bind_unix(path, *mode)?]),
             Self::All(port) => match bind(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), *port)) {
                 Err(error) if is_without_family(&error) => {
                     Ok(vec![bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), *port))?])
@@ -132,8 +132,12 @@ mod tests {
 
     const OPTIONS: TcpOptions = TcpOptions { user_timeout: Duration::from_secs(20) };
 
+    fn resolve(address: &str) -> io::Result<Places> {
+        Places::resolve(&Listener::new(address.parse().unwrap()))
+    }
+
     fn places(address: &str) -> Places {
-        Places::resolve(&address.parse().unwrap()).unwrap()
+        resolve(address).unwrap()
     }
 
     fn addresses(sockets: &[BoundSocket]) -> Vec<SocketAddr> {
@@ -190,7 +194,7 @@ mod tests {
         }
         let resolved = ("localhost", 0).to_socket_addrs().unwrap().map(|address| address.ip()).collect::<HashSet<_>>();
         assert_eq!(addresses(&bound).iter().map(SocketAddr::ip).collect::<HashSet<_>>(), resolved);
-        assert!(Places::resolve(&"no-such-host.invalid:1883".parse().unwrap()).is_err());
+        assert!(resolve("no-such-host.invalid:1883").is_err());
     }
 
     #[test]
@@ -213,6 +217,6 @@ mod tests {
                 assert_eq!((*address.ip(), address.scope_id()), (ip, number));
             }
         }
-        assert!(Places::resolve(&"[fe80::1%no-such-interface]:1883".parse().unwrap()).is_err());
+        assert!(resolve("[fe80::1%no-such-interface]:1883").is_err());
     }
 }

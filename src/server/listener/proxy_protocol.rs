@@ -14,6 +14,9 @@ use crate::config::ProxyProtocol;
 /// Why a PROXY header was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum ProxyError {
+    /// The connection is not from one of `trusted_proxies`.
+    #[error("the address is not one of trusted_proxies")]
+    Untrusted,
     /// The connection ended before its first byte.
     #[error("closed before the PROXY header")]
     Silent,
@@ -31,11 +34,22 @@ pub(in crate::server) enum ProxyError {
     Io(#[from] io::Error),
 }
 
-/// Reads the header, and no byte after it. `None`: the proxy opened the connection itself, or the source is unknown.
+/// Who opened a connection, according to its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A client with this address.
+    Client(SocketAddr),
+    /// A client whose address the proxy doesn't say.
+    Unknown,
+    /// The proxy itself, for a health check.
+    Proxy,
+}
+
+/// Reads the header, and no byte after it.
 pub(super) async fn read_header(
     stream: &mut (impl AsyncRead + Unpin),
     accepted: ProxyProtocol,
-) -> Result<Option<SocketAddr>, ProxyError> {
+) -> Result<Source, ProxyError> {
     let mut header = [0; HEADER_KEPT_MAX];
     let mut length = 0;
     loop {
@@ -82,7 +96,7 @@ async fn skip(stream: &mut (impl AsyncRead + Unpin), mut length: usize) -> io::R
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Parsed {
     /// Complete but for `skip` bytes that have no meaning for the broker.
-    Header { source: Option<SocketAddr>, skip: usize },
+    Header { source: Source, skip: usize },
     /// At least `missing` more bytes belong to the header.
     Incomplete { missing: usize },
 }
@@ -141,7 +155,7 @@ fn check_v1_part(part: &[u8]) -> Result<(), ProxyError> {
 fn parse_v1_line(line: &[u8]) -> Result<Parsed, ProxyError> {
     // What follows UNKNOWN is ignored.
     if line == b"UNKNOWN" || line.starts_with(b"UNKNOWN ") {
-        return Ok(Parsed::Header { source: None, skip: 0 });
+        return Ok(Parsed::Header { source: Source::Unknown, skip: 0 });
     }
     let line = str::from_utf8(line).map_err(|_| ProxyError::Malformed("not ASCII"))?;
     let mut words = line.split(' ');
@@ -160,7 +174,7 @@ fn parse_v1_line(line: &[u8]) -> Result<Parsed, ProxyError> {
     address(destination).ok_or(ProxyError::Malformed("destination address"))?;
     let port = v1_port(source_port).ok_or(ProxyError::Malformed("source port"))?;
     v1_port(destination_port).ok_or(ProxyError::Malformed("destination port"))?;
-    Ok(Parsed::Header { source: Some(SocketAddr::new(source.to_canonical(), port)), skip: 0 })
+    Ok(Parsed::Header { source: Source::Client(SocketAddr::new(source.to_canonical(), port)), skip: 0 })
 }
 
 /// A decimal number up to 65,535, without sign and without leading zeroes.
@@ -192,10 +206,11 @@ fn parse_v2(bytes: &[u8]) -> Result<Parsed, ProxyError> {
         return Ok(Parsed::Incomplete { missing: addresses - body.len() });
     }
     let source = match (command, family) {
-        (V2Command::Proxy, 0x11) => v2_source(body, 4),
-        (V2Command::Proxy, 0x21) => v2_source(body, 16),
-        // The proxy itself, an unspecified family or protocol, a datagram, a Unix socket: accepted without a source address.
-        (V2Command::Local | V2Command::Proxy, _) => None,
+        (V2Command::Proxy, 0x11) => v2_source(body, 4).map_or(Source::Unknown, Source::Client),
+        (V2Command::Proxy, 0x21) => v2_source(body, 16).map_or(Source::Unknown, Source::Client),
+        // An unspecified family or protocol, a datagram, a Unix socket: accepted without a source address.
+        (V2Command::Proxy, _) => Source::Unknown,
+        (V2Command::Local, _) => Source::Proxy,
     };
     Ok(Parsed::Header { source, skip: length.saturating_sub(body.len()) })
 }
@@ -283,6 +298,15 @@ mod tests {
 
     /// Reads a header followed by `rest`. Returns the result and the unread bytes.
     fn read(header: &[u8], rest: &[u8], accepted: ProxyProtocol) -> (Result<Option<SocketAddr>, ProxyError>, Vec<u8>) {
+        let (result, rest) = read_source(header, rest, accepted);
+        let address = |source| match source {
+            Source::Client(address) => Some(address),
+            Source::Unknown | Source::Proxy => None,
+        };
+        (result.map(address), rest)
+    }
+
+    fn read_source(header: &[u8], rest: &[u8], accepted: ProxyProtocol) -> (Result<Source, ProxyError>, Vec<u8>) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let all = [header, rest].concat();
         let mut stream = all.as_slice();
@@ -291,7 +315,7 @@ mod tests {
     }
 
     /// Like [`read`], over a stream that never ends: a header that is wrong must be refused without further bytes.
-    fn read_open(bytes: &[u8], accepted: ProxyProtocol) -> Option<Result<Option<SocketAddr>, ProxyError>> {
+    fn read_open(bytes: &[u8], accepted: ProxyProtocol) -> Option<Result<Source, ProxyError>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let (mut here, mut there) = tokio::io::duplex(64 * 1024);
@@ -303,8 +327,22 @@ mod tests {
         })
     }
 
-    fn is_malformed(result: &Option<Result<Option<SocketAddr>, ProxyError>>) -> bool {
+    fn is_malformed(result: &Option<Result<Source, ProxyError>>) -> bool {
         matches!(result, Some(Err(ProxyError::Malformed(_))))
+    }
+
+    #[test]
+    fn a_client_without_address_is_not_the_proxy_itself() {
+        for (header, expected) in [
+            (b"PROXY UNKNOWN\r\n".to_vec(), Source::Unknown),
+            (v2(0x21, 0x00, &[]), Source::Unknown),
+            (v2(0x21, 0x12, &addresses_v4()), Source::Unknown),
+            (v2(0x21, 0x31, &[0; 216]), Source::Unknown),
+            (v2(0x20, 0x00, &[]), Source::Proxy),
+            (v2(0x20, 0x11, &addresses_v4()), Source::Proxy),
+        ] {
+            assert_eq!(read_source(&header, b"", ProxyProtocol::Any).0.unwrap(), expected, "{header:?}");
+        }
     }
 
     #[test]

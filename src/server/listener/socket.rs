@@ -8,6 +8,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::tcp::canonical;
 use super::{tcp, unix};
+use crate::config::SocketMode;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -40,8 +41,8 @@ impl BoundSocket {
     }
 
     /// Listens at a Unix socket.
-    pub(super) fn bind_unix(path: &Path) -> io::Result<Self> {
-        unix::bind(path).map(|(listener, file)| Self::Unix(listener, file))
+    pub(super) fn bind_unix(path: &Path, mode: SocketMode) -> io::Result<Self> {
+        unix::bind(path, mode).map(|(listener, file)| Self::Unix(listener, file))
     }
 
     /// The bound address, with the port that the operating system chose if the configured one is 0.

@@ -25,7 +25,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::*;
 use crate::config::{
-    ClientCertificate, CrlCheck, ExpiredCrl, Limits, ListenAddress, Listener, ProxyProtocol, Tls, Transport,
+    ClientCertificate, CrlCheck, ExpiredCrl, Limits, ListenAddress, Listener, ProxyProtocol, SocketMode, Tls, Transport,
 };
 
 /// A listener without its accept loop.
@@ -41,7 +41,7 @@ impl TestListener {
         let mut settings = Listener::new(ListenAddress::Ip("127.0.0.1:0".parse().unwrap()));
         change(&mut settings);
         let options = TcpOptions { user_timeout: Duration::from_secs(20) };
-        let places = Places::resolve(&settings.address).unwrap();
+        let places = Places::resolve(&settings).unwrap();
         let socket = places.bind(options, &std::collections::HashSet::new()).unwrap().remove(0);
         let address = socket.address().unwrap();
         let admission = Arc::new(Admission::new(limits));
@@ -283,7 +283,7 @@ fn a_unix_socket_takes_the_address_of_the_proxy_header() {
         let mut settings = Listener::new(ListenAddress::Unix(path.clone()));
         settings.proxy_protocol = ProxyProtocol::V1;
         let limits = Limits { connections_per_address_max: 1, ..Limits::default() };
-        let socket = BoundSocket::bind_unix(&path).unwrap().register().unwrap();
+        let socket = BoundSocket::bind_unix(&path, SocketMode::default()).unwrap().register().unwrap();
         let endpoint = Arc::new(Endpoint::new(settings, &limits).unwrap());
         let admission = Arc::new(Admission::new(&limits));
         let establish = async |header: &[u8]| {

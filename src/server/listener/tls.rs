@@ -18,8 +18,10 @@ use tokio_rustls::rustls::server::{Acceptor, NoServerSessionStorage, ServerSessi
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{self, CertificateError, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::time::ASN1Time;
 
 pub use self::error::TlsError;
+use self::identity::Identity;
 use self::notes::Notes;
 use self::revoked::{CertificateId, RevokedCertificates};
 use self::verifier::VersionOne;
@@ -39,6 +41,8 @@ pub(super) struct Certificates {
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
+    /// When the first certificate of the server's chain expires, in seconds since 1970.
+    expires: i64,
     revoked: RevokedCertificates,
 }
 
@@ -69,6 +73,20 @@ impl Certificates {
         notes.log();
         self.current.store(Arc::new(loaded));
         Ok(())
+    }
+
+    /// When the first certificate of the server's chain expires, in seconds since 1970.
+    pub(super) fn expires(&self) -> i64 {
+        self.current.load().expires
+    }
+
+    /// Logs that a certificate in use has expired, or will soon.
+    pub(super) fn log_expiry(&self) {
+        let mut notes = Notes::default();
+        if let Ok(end) = ASN1Time::from_timestamp(self.expires()) {
+            notes.check_end(&self.files.certificate, end);
+        }
+        notes.log();
     }
 
     /// Performs the TLS handshake.
@@ -117,12 +135,12 @@ pub(in crate::server) fn check(files: &Tls) -> Result<Vec<String>, TlsError> {
 /// What is made of the files, and what an operator should know about them.
 fn read_files(files: &Tls) -> Result<(Loaded, Notes), TlsError> {
     let (provider, mut notes) = (Arc::new(provider()), Notes::default());
-    let identity = identity::read(files, &provider, &mut notes)?;
+    let Identity { key, expires } = identity::read(files, &provider, &mut notes)?;
     let (verifier, lists) = verifier::read(files, &provider, &mut notes)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
     if files.client_certificate == ClientCertificate::None {
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
     } else {
@@ -130,7 +148,7 @@ fn read_files(files: &Tls) -> Result<(Loaded, Notes), TlsError> {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
-    Ok((Loaded { config: Arc::new(config), revoked: RevokedCertificates::of(&lists) }, notes))
+    Ok((Loaded { config: Arc::new(config), expires, revoked: RevokedCertificates::of(&lists) }, notes))
 }
 
 /// The error of a handshake, in words if a client certificate is its cause.

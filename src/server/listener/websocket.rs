@@ -1,4 +1,5 @@
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -22,11 +23,12 @@ pub(in crate::server) struct WebSocket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    /// Answers the client's opening handshake.
+    /// Answers the client's opening handshake, which came from the address `peer`.
     pub(super) async fn accept(
         mut stream: S,
         listener: &config::Listener,
         maximum_packet_size: u32,
+        peer: Option<IpAddr>,
     ) -> Result<(Self, Opening), OpeningError> {
         let message_max = usize::try_from(maximum_packet_size).unwrap_or(usize::MAX).max(MESSAGE_MAX_MIN);
         let config = WebSocketConfig::default()
@@ -34,7 +36,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             .write_buffer_size(0)
             .max_message_size(Some(message_max))
             .max_frame_size(Some(message_max));
-        let mut opening = opening::open(&mut stream, listener).await?;
+        let mut opening = opening::open(&mut stream, listener, peer).await?;
         let rest = std::mem::take(&mut opening.rest).into();
         let frames = WebSocketStream::from_partially_read(stream, rest, Role::Server, Some(config)).await;
         Ok((Self { frames, unread: Bytes::new() }, opening))

@@ -21,9 +21,9 @@ const NAMES_SHOWN: usize = 3;
 
 /// Who caused a line.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::server) struct Whom<'a> {
-    pub(in crate::server) client_id: Option<&'a str>,
-    pub(in crate::server) address: Option<IpAddr>,
+pub(crate) struct Whom<'a> {
+    pub(crate) client_id: Option<&'a str>,
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl<'a> From<&'a ClientLabel> for Whom<'a> {
@@ -49,7 +49,7 @@ fn budget_of(event: LogEvent) -> Option<&'static Mutex<Budget>> {
 }
 
 /// Whether one more line about `event` may be written. If not, it is counted, and [`summarize`] says how many were left out and for whom.
-pub(in crate::server) fn allows(event: LogEvent, whom: Whom<'_>, now: Timestamp) -> bool {
+pub(crate) fn allows(event: LogEvent, whom: Whom<'_>, now: Timestamp) -> bool {
     let Some(budget) = budget_of(event) else { return true };
     let (allowed, summary) = budget.lock().unwrap_or_else(PoisonError::into_inner).take(whom, now);
     if let Some(summary) = summary {

@@ -10,7 +10,8 @@ mod format;
 mod last_words;
 mod output;
 
-pub(in crate::server) use budget::{Whom, allows, summarize};
+pub(in crate::server) use budget::summarize;
+pub(crate) use budget::{Whom, allows};
 pub(in crate::server) use cut::{cut, cut_text};
 pub use event::LogEvent;
 pub(in crate::server) use last_words::json_line;

@@ -59,6 +59,7 @@ impl Broker {
     fn connect(&self) -> (Client<UnixStream>, JoinHandle<()>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let peer = Box::new(Peer {
+            is_local: true,
             address: None,
             listener: "test".into(),
             certificate_identity: None,

@@ -6,6 +6,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::time::ASN1Time;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::algorithm;
@@ -14,8 +15,15 @@ use super::error::TlsError;
 use super::notes::Notes;
 use crate::config::Tls;
 
+/// What a listener shows to its clients.
+pub(super) struct Identity {
+    pub(super) key: CertifiedKey,
+    /// When the first certificate of the chain expires, in seconds since 1970.
+    pub(super) expires: i64,
+}
+
 /// Reads the certificate and the key, and checks that they belong together and that the chain is in order.
-pub(super) fn read(files: &Tls, provider: &CryptoProvider, notes: &mut Notes) -> Result<CertifiedKey, TlsError> {
+pub(super) fn read(files: &Tls, provider: &CryptoProvider, notes: &mut Notes) -> Result<Identity, TlsError> {
     let file = Contents::read(&files.certificate)?;
     let chain = file.certificates()?;
     let parsed = parse_all(&file, &chain)?;
@@ -30,7 +38,18 @@ pub(super) fn read(files: &Tls, provider: &CryptoProvider, notes: &mut Notes) ->
         );
     }
     notes.check_validity(&files.certificate, parsed.first());
-    Ok(CertifiedKey::new(chain, key))
+    let end = |certificate: &X509Certificate<'_>| certificate.validity().not_after;
+    let leaf_end = parsed.first().map(end);
+    let first_end = parsed.iter().map(end).min_by_key(ASN1Time::timestamp);
+    if let Some(first_end) = first_end
+        && Some(first_end) != leaf_end
+    {
+        // What the chain needs to be verified expires before the certificate itself.
+        notes.check_end(&files.certificate, first_end);
+    }
+    let expires = first_end.map(|end| end.timestamp()).unwrap_or_default();
+    drop(parsed);
+    Ok(Identity { key: CertifiedKey::new(chain, key), expires })
 }
 
 /// Parses every certificate of a file.

@@ -21,13 +21,23 @@ impl Notes {
         self.0.push(problem.to_string());
     }
 
-    /// Notes that the certificate is not valid now.
+    /// Notes that the certificate is not valid now, or not for long.
     pub(super) fn check_validity(&mut self, path: &Path, certificate: Option<&X509Certificate<'_>>) {
         let Some(validity) = certificate.map(|certificate| certificate.validity()) else { return };
-        if seconds_until(validity.not_after) < 0 {
-            self.add(path, &format!("has expired at {}: clients that verify it refuse it", validity.not_after));
-        } else if seconds_until(validity.not_before) > 0 {
+        if seconds_until(validity.not_before) > 0 {
             self.add(path, &format!("is not valid before {}: clients that verify it refuse it", validity.not_before));
+        }
+        self.check_end(path, validity.not_after);
+    }
+
+    /// Notes that a certificate has expired, or will within [`NEAR_SECONDS`].
+    pub(super) fn check_end(&mut self, path: &Path, end: ASN1Time) {
+        let seconds = seconds_until(end);
+        if seconds < 0 {
+            self.add(path, &format!("has expired at {end}: clients that verify it refuse it"));
+        } else if seconds < NEAR_SECONDS {
+            let days = seconds / DAY_SECONDS;
+            self.add(path, &format!("expires in {days} days, at {end}: renew it, and reload it with SIGHUP"));
         }
     }
 
@@ -52,6 +62,10 @@ impl Notes {
         }
     }
 }
+
+/// Seconds in which a certificate expires soon: 30 days.
+const NEAR_SECONDS: i64 = 30 * DAY_SECONDS;
+const DAY_SECONDS: i64 = 86_400;
 
 fn seconds_until(time: ASN1Time) -> i64 {
     let now = wall_time().0 / 1_000;

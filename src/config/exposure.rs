@@ -1,0 +1,229 @@
+//! What is open by mistake, perhaps: settings and files that can be used, and give others more than the operator may know.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::security::AllowAnonymous;
+use super::{ClientCertificate, Config, ListenAddress, Listener, Problem};
+
+impl Config {
+    /// What others can reach or read; empty if there is nothing to say. Reads the permissions of the files that the configuration names.
+    pub fn exposures(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
+        for (index, listener) in self.listeners.iter().enumerate() {
+            found.extend(self.anonymous_from_elsewhere(index, listener));
+            found.extend(self.anonymous_from_websites(index, listener));
+            if let Some(tls) = &listener.tls {
+                found.extend(open_to_others(&format!("listeners[{index}].tls.key"), &tls.key, READ | WRITE));
+            }
+        }
+        let Config { security, admin, server, .. } = self;
+        let password_file = security.password_file.as_deref();
+        found.extend(password_file.and_then(|path| open_to_others("security.password_file", path, READ | WRITE)));
+        let acl_file = security.acl_file.as_deref();
+        found.extend(acl_file.and_then(|path| open_to_others("security.acl_file", path, WRITE)));
+        found.extend(wide_directory("server.data", &server.data));
+        if admin.enabled && !admin.address.ip().to_canonical().is_loopback() {
+            let text = format!(
+                "is {}: other machines can read the metrics, because the admin listener has no authentication",
+                admin.address
+            );
+            found.push(Problem::new("admin.address", &text));
+        }
+        found
+    }
+
+    /// Clients of other machines that need no authentication.
+    fn anonymous_from_elsewhere(&self, index: usize, listener: &Listener) -> Option<Problem> {
+        let (key, allowed) = self.allow_anonymous(index, listener);
+        let is_open = allowed == AllowAnonymous::Always && is_reachable(&listener.address) && !verifies(listener);
+        let name = listener.label();
+        let text = format!(
+            "is true: everybody who reaches the listener {name} from another machine can connect without a password"
+        );
+        is_open.then(|| Problem::new(&key, &text))
+    }
+
+    /// Pages of websites that need no authentication, in the browser of somebody who reaches the listener.
+    fn anonymous_from_websites(&self, index: usize, listener: &Listener) -> Option<Problem> {
+        let (allow_anonymous, allowed) = self.allow_anonymous(index, listener);
+        let any = listener.websocket_origins.iter().flatten().any(|origin| origin == "*");
+        let is_open = any && allowed == AllowAnonymous::Always && !verifies(listener);
+        let text = format!(
+            "is \"*\", and {allow_anonymous} is true: every website that somebody looks at can connect without a password"
+        );
+        is_open.then(|| Problem::new(&format!("listeners[{index}].websocket_origins"), &text))
+    }
+
+    /// Which clients of a listener need no authentication, and the setting that says so.
+    fn allow_anonymous(&self, index: usize, listener: &Listener) -> (String, AllowAnonymous) {
+        match listener.allow_anonymous {
+            Some(allowed) => (format!("listeners[{index}].allow_anonymous"), allowed),
+            None => ("security.allow_anonymous".to_owned(), self.security.allow_anonymous),
+        }
+    }
+}
+
+/// Whether the listener asks every client for a certificate.
+fn verifies(listener: &Listener) -> bool {
+    listener.tls.as_ref().is_some_and(|tls| tls.client_certificate == ClientCertificate::Required)
+}
+
+/// Whether other machines can connect, as far as the address says.
+fn is_reachable(address: &ListenAddress) -> bool {
+    match address {
+        ListenAddress::Ip(address) => !address.ip().to_canonical().is_loopback(),
+        ListenAddress::Name { name, .. } => name != "localhost",
+        ListenAddress::Port(_) => true,
+        ListenAddress::Unix(_) => false,
+    }
+}
+
+/// A problem if everybody on this machine has one of these permissions.
+fn open_to_others(key: &str, path: &Path, permissions: u32) -> Option<Problem> {
+    let mode = path.metadata().ok()?.permissions().mode() & 0o777;
+    let verb = match (mode & permissions & READ != 0, mode & permissions & WRITE != 0) {
+        (_, true) => "changed",
+        (true, false) => "read",
+        (false, false) => return None,
+    };
+    let place = path.display();
+    let text = format!(
+        "can be {verb} by everybody on this machine: {place} has the mode {mode:04o} (use `chmod o-rwx {place}`)"
+    );
+    Some(Problem::new(key, &text))
+}
+
+/// A problem if others than the owner can enter the data directory. One that doesn't exist is created for the owner only.
+fn wide_directory(key: &str, path: &Path) -> Option<Problem> {
+    let mode = path.metadata().ok()?.permissions().mode() & 0o777;
+    let place = path.display();
+    let text =
+        format!("can be entered by others than its owner: {place} has the mode {mode:04o} (use `chmod 700 {place}`)");
+    (mode & 0o077 != 0).then(|| Problem::new(key, &text))
+}
+
+/// The permissions of others, in the mode of a file.
+const READ: u32 = 0o004;
+const WRITE: u32 = 0o002;
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use super::*;
+    use crate::config::{Tls, Transport};
+
+    fn keys(config: &Config) -> Vec<String> {
+        config.exposures().into_iter().map(|problem| problem.key).collect()
+    }
+
+    fn with_listener(address: &str, change: impl FnOnce(&mut Listener)) -> Config {
+        let mut listener = Listener::new(address.parse().unwrap());
+        change(&mut listener);
+        let mut config = Config { listeners: vec![listener], ..Config::default() };
+        config.server.data = "/does/not/exist".into();
+        config
+    }
+
+    #[test]
+    fn the_default_is_open_to_nobody_else() {
+        let mut config = Config::default();
+        config.server.data = "/does/not/exist".into();
+        assert_eq!(config.exposures(), []);
+    }
+
+    #[test]
+    fn anonymous_clients_from_other_machines_are_an_exposure() {
+        let own = ["listeners[0].allow_anonymous"].as_slice();
+        for (address, expected) in [
+            ("0.0.0.0:1", own),
+            (":1", own),
+            ("[::]:1", own),
+            ("192.0.2.1:1", own),
+            ("mqtt.example.com:1", own),
+            ("127.0.0.1:1", &[]),
+            ("127.9.9.9:1", &[]),
+            ("[::1]:1", &[]),
+            ("[::ffff:127.0.0.1]:1", &[]),
+            ("localhost:1", &[]),
+            ("unix:/a", &[]),
+        ] {
+            let config = with_listener(address, |listener| listener.allow_anonymous = Some(AllowAnonymous::Always));
+            assert_eq!(keys(&config), expected, "{address}");
+        }
+        let mut config = with_listener(":1", |_| ());
+        assert_eq!(config.exposures(), []);
+        config.security.allow_anonymous = AllowAnonymous::Always;
+        assert_eq!(keys(&config), ["security.allow_anonymous"]);
+        config.listeners[0].allow_anonymous = Some(AllowAnonymous::Loopback);
+        assert_eq!(config.exposures(), []);
+    }
+
+    #[test]
+    fn anonymous_pages_of_all_websites_are_an_exposure() {
+        let mut config = with_listener("127.0.0.1:1", |listener| {
+            listener.transport = Transport::Ws;
+            listener.websocket_origins = Some(vec!["*".to_owned()]);
+        });
+        assert_eq!(config.exposures(), []);
+        config.security.allow_anonymous = AllowAnonymous::Always;
+        assert_eq!(keys(&config), ["listeners[0].websocket_origins"]);
+        config.listeners[0].websocket_origins = Some(vec!["https://app.example.com".to_owned()]);
+        assert_eq!(config.exposures(), []);
+    }
+
+    #[test]
+    fn an_admin_listener_for_other_machines_is_an_exposure() {
+        let mut config = with_listener("127.0.0.1:1", |_| ());
+        config.admin.address = "0.0.0.0:9883".parse().unwrap();
+        assert_eq!(keys(&config), ["admin.address"]);
+        config.admin.enabled = false;
+        assert_eq!(config.exposures(), []);
+    }
+
+    #[test]
+    fn files_and_directories_that_others_can_open_are_exposures() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, mode: u32| {
+            let path = directory.path().join(name);
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        let tls = |key, client_certificate| Tls {
+            certificate: file("certificate", 0o644),
+            key,
+            client_certificate,
+            client_ca: None,
+            crl: None,
+            crl_check: Default::default(),
+            crl_expired: Default::default(),
+            identity_as_user_name: false,
+        };
+        for (mode, keys_expected) in [(0o600, [].as_slice()), (0o640, &[]), (0o644, &["listeners[0].tls.key"])] {
+            let mut config = with_listener(":1", |listener| {
+                listener.transport = Transport::Tls;
+                listener.allow_anonymous = Some(AllowAnonymous::Always);
+                listener.tls = Some(tls(file("key", mode), ClientCertificate::Required));
+            });
+            assert_eq!(keys(&config), keys_expected, "{mode:o}");
+            config.listeners[0].tls = Some(tls(file("key", 0o600), ClientCertificate::Optional));
+            assert_eq!(keys(&config), ["listeners[0].allow_anonymous"]);
+        }
+        let mut config = with_listener("127.0.0.1:1", |_| ());
+        config.security.password_file = Some(file("passwords", 0o640));
+        config.security.acl_file = Some(file("acl", 0o644));
+        config.server.data = directory.path().join("data");
+        assert_eq!(config.exposures(), []);
+        fs::create_dir(&config.server.data).unwrap();
+        for (mode, expected) in [(0o700, [].as_slice()), (0o750, &["server.data"]), (0o701, &["server.data"])] {
+            fs::set_permissions(&config.server.data, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(keys(&config), expected, "{mode:o}");
+        }
+        fs::set_permissions(&config.server.data, Permissions::from_mode(0o700)).unwrap();
+        config.security.password_file = Some(file("passwords", 0o644));
+        config.security.acl_file = Some(file("acl", 0o646));
+        assert_eq!(keys(&config), ["security.password_file", "security.acl_file"]);
+    }
+}
