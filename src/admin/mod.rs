@@ -5,6 +5,7 @@
 //! requests from the same machine.
 
 mod backups;
+mod bans;
 mod client_json;
 mod clients;
 mod exporter;
@@ -32,6 +33,7 @@ pub use snapshot::BrokerHandles;
 use crate::config;
 use crate::server::log_line;
 use backups::Backups;
+use bans::BansState;
 use clients::Clients;
 use exporter::Exporter;
 use listener::BoundedListener;
@@ -125,8 +127,9 @@ async fn serve(socket: TcpListener, handles: BrokerHandles, stopped: oneshot::Re
     let status = Arc::clone(&handles.status);
     let backups = Arc::new(Backups::new(&handles));
     let clients = Clients { queries: handles.queries.clone(), shared: Arc::clone(&handles.shared) };
+    let bans = BansState { bans: Arc::clone(&handles.bans), status: Arc::clone(&status) };
     let exporter = Arc::new(Mutex::new(Exporter::new(handles)));
-    let router = router(Arc::clone(&exporter), status, backups, clients);
+    let router = router(Arc::clone(&exporter), status, backups, (clients, bans));
     select! {
         result = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()) => result,
         () = run_upkeep(&exporter) => Ok(()),

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::backups::{Backups, PROCESS_HEADER, Progress};
+use super::bans::{self, BansState};
 use super::clients::{self, Clients};
 use super::exporter::Exporter;
 use super::peer::Peer;
@@ -21,7 +22,7 @@ pub(super) fn router(
     exporter: Arc<Mutex<Exporter>>,
     status: Arc<Status>,
     backups: Arc<Backups>,
-    clients: Clients,
+    (clients, bans): (Clients, BansState),
 ) -> Router {
     let metrics = get(metrics).with_state(exporter);
     let live = get(live).with_state(Arc::clone(&status));
@@ -33,6 +34,7 @@ pub(super) fn router(
         .route("/health/ready", ready)
         .route("/backup", backup)
         .merge(clients::router(clients))
+        .merge(bans::router(bans))
         .fallback(not_found)
         .layer(map_response(close_after_response))
 }
@@ -100,7 +102,7 @@ async fn local_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next
 async fn not_found() -> impl IntoResponse {
     (
         StatusCode::NOT_FOUND,
-        "not found; the paths are:\n/metrics\n/health/live\n/health/ready\n/backup\n/api/v1/clients\n",
+        "not found; the paths are:\n/metrics\n/health/live\n/health/ready\n/backup\n/api/v1/clients\n/api/v1/bans\n",
     )
 }
 

@@ -18,6 +18,7 @@ const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 fn handles() -> BrokerHandles {
     let retained_limits = RetainedLimits { retained_messages_max: 10, retained_bytes_max: 1_000 };
     BrokerHandles {
+        bans: Arc::new(crate::server::Bans::new(&crate::config::Bans::default())),
         status: Arc::new(Status::new(2, Clock::start(Timestamp(STARTED_AT)))),
         shared: Arc::new(Shared::new(2, retained_limits)),
         durability: Durability::PowerLoss,

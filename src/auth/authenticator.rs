@@ -11,6 +11,7 @@ use super::password::PasswordProvider;
 use super::password_file::PasswordFile;
 use super::provider::{Provider, Request, Verdict};
 use super::rules::Rules;
+use super::verified::Verified;
 use crate::codec::ClientId;
 use crate::config::{Listener, Security};
 use crate::routing::Access;
@@ -20,6 +21,7 @@ use crate::routing::Access;
 pub struct Authenticator {
     security: Security,
     allowed_anonymous: AllowedAnonymous,
+    verified: Arc<Verified>,
     loaded: ArcSwap<Loaded>,
 }
 
@@ -40,14 +42,15 @@ impl Authenticator {
     /// Reads the files for the first time. An invalid line is an error.
     pub fn new(security: &Security, listeners: &[Listener]) -> Result<Self, AuthError> {
         let allowed_anonymous = AllowedAnonymous::new(security, listeners);
-        let loaded = Loaded::read(security, &allowed_anonymous, Generation(0))?;
-        Ok(Self { security: security.clone(), allowed_anonymous, loaded: ArcSwap::from_pointee(loaded) })
+        let verified = Arc::new(Verified::new());
+        let loaded = Loaded::read(security, &allowed_anonymous, &verified, Generation(0))?;
+        Ok(Self { security: security.clone(), allowed_anonymous, verified, loaded: ArcSwap::from_pointee(loaded) })
     }
 
     /// Reads the files again, and starts a new generation. After an error, the previous contents stay in force.
     pub fn reload(&self) -> Result<(), AuthError> {
         let next = Generation(self.generation().0 + 1);
-        let loaded = Loaded::read(&self.security, &self.allowed_anonymous, next)?;
+        let loaded = Loaded::read(&self.security, &self.allowed_anonymous, &self.verified, next)?;
         self.loaded.store(loaded.into());
         Ok(())
     }
@@ -84,6 +87,7 @@ impl Loaded {
     fn read(
         security: &Security,
         allowed_anonymous: &AllowedAnonymous,
+        verified: &Arc<Verified>,
         generation: Generation,
     ) -> Result<Self, AuthError> {
         let passwords = security.password_file.as_deref().map(PasswordFile::read).transpose()?;
@@ -98,7 +102,7 @@ impl Loaded {
         let rules = Arc::new(Rules::new(acl));
         let mut providers: Vec<Box<dyn Provider>> = vec![Box::new(CertificateProvider::new(Arc::clone(&rules)))];
         if let Some(passwords) = passwords {
-            providers.push(Box::new(PasswordProvider::new(passwords, Arc::clone(&rules))));
+            providers.push(Box::new(PasswordProvider::new(passwords, Arc::clone(&rules), Arc::clone(verified))));
         }
         providers.push(Box::new(AnonymousProvider::new(allowed_anonymous.clone(), Arc::clone(&rules))));
         Ok(Self { generation, chain: Chain::new(providers), rules, notes })

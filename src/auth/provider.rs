@@ -9,6 +9,7 @@ use bytestring::ByteString;
 
 use crate::codec::{ClientId, ReasonCode};
 use crate::routing::Access;
+use crate::timestamp::Timestamp;
 
 /// Authenticates clients by one kind of proof: a certificate, a password, an address.
 ///
@@ -53,6 +54,8 @@ pub struct Request {
     pub certificate_identity: Option<Arc<str>>,
     /// The name of its listener.
     pub listener: Arc<str>,
+    /// When it asked.
+    pub at: Timestamp,
 }
 
 /// The decision of a provider.

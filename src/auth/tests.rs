@@ -30,6 +30,7 @@ pub(super) fn anonymous() -> Request {
         address: REMOTE,
         certificate_identity: None,
         listener: "tcp".into(),
+        at: crate::timestamp::Timestamp(1),
     }
 }
 

@@ -39,7 +39,7 @@ pub use persistence::fetch::{Fetch, Fetched};
 pub use persistence::record::{Addressed, Deduplicated, InsteadOf, Record, RetainedChange, WillState};
 pub use persistence::recovery::{Recovered, RecoveredSession, Recovery};
 pub use query::{Answer, ClientView, ConnectionView, PAGE_MAX, Page, PageRequest, Query, QueryId, SubscriptionView};
-pub use report::{ClientLabel, FilterAnswer, PublishedMessage, Report, SessionChange, WillOutcome};
+pub use report::{ClientLabel, FilterAnswer, LostConnection, PublishedMessage, Report, SessionChange, WillOutcome};
 pub use settings::{QueueOverflow, Settings};
 pub use shard::Shard;
 

@@ -8,6 +8,7 @@ impl Config {
         let mut problems = self.limits.problems();
         problems.extend(self.mqtt.problems());
         problems.extend(self.security.problems());
+        problems.extend(self.bans.problems());
         problems.extend(self.log.problems());
         if self.server.data.as_os_str().is_empty() {
             problems.push(Problem::new("server.data", "must name a directory"));

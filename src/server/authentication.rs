@@ -2,9 +2,10 @@
 
 use crate::auth::{Decision, Refusal, Request, Verdict};
 use crate::broker::{AuthenticationOutcome, AuthenticationRequest, Peer};
+use crate::timestamp::Timestamp;
 
 /// Adds the address, certificate identity and listener of `peer` to a request.
-pub(super) fn request(peer: &Peer, request: AuthenticationRequest) -> Request {
+pub(super) fn request(peer: &Peer, request: AuthenticationRequest, now: Timestamp) -> Request {
     Request {
         client_id: request.client_id,
         user_name: request.user_name,
@@ -14,6 +15,7 @@ pub(super) fn request(peer: &Peer, request: AuthenticationRequest) -> Request {
         address: peer.address.map(|address| address.ip()),
         certificate_identity: peer.certificate_identity.clone(),
         listener: peer.listener.clone(),
+        at: now,
     }
 }
 

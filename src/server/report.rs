@@ -40,7 +40,7 @@ pub(super) fn write(report: &Report, now: Timestamp) {
             write_connected(client, version, (*clean_start, *session_present), *keep_alive);
         }
         Report::Silent { client, cause } => write_probed(client, cause),
-        Report::Disconnected { client, reason_code, cause } => {
+        Report::Disconnected { client, reason_code, cause, .. } => {
             let (code, cause) = (reason_code.number(), cut_text(cause));
             client_line!(
                 ClientDisconnected,

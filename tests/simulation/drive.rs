@@ -137,7 +137,7 @@ impl World {
         self.trace.note(self.now, None, || format!("report {report:?}"));
         match report {
             Report::Connected { .. } | Report::Silent { .. } => {}
-            Report::Disconnected { client: label, reason_code, cause } => {
+            Report::Disconnected { client: label, reason_code, cause, .. } => {
                 let fine = matches!(
                     *reason_code,
                     ReasonCode::NormalDisconnection
