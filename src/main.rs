@@ -127,8 +127,8 @@ fn serve(arguments: Arguments, format: &mut LogFormat) -> anyhow::Result<()> {
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
     let server = Server::start(config)?.reloading(arguments);
     let (status, shared, store) = (server.status(), server.shared(), server.store());
-    let queries = server.queries();
-    let handles = BrokerHandles { status, shared, durability, store, queries, data };
+    let (queries, bans) = (server.queries(), server.bans());
+    let handles = BrokerHandles { status, shared, durability, store, queries, bans, data };
     let _stopped_when_dropped = admin::start(&admin, handles)?;
     Ok(server.run()?)
 }

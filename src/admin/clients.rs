@@ -75,8 +75,8 @@ impl IntoResponse for Failure {
 }
 
 #[derive(Serialize)]
-struct ErrorJson {
-    error: String,
+pub(super) struct ErrorJson {
+    pub(super) error: String,
 }
 
 #[derive(Serialize)]
@@ -257,7 +257,7 @@ impl Clients {
 
 /// Accepts requests from this machine only. Refuses requests that a website makes a browser send: they have an Origin header or, after
 /// DNS rebinding, the website's name in Host.
-async fn local_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+pub(super) async fn local_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
     if peer.is_local() && !request.headers().contains_key(ORIGIN) && has_local_host(request.headers()) {
         next.run(request).await
     } else {
@@ -266,7 +266,7 @@ async fn local_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next
 }
 
 /// A response with a JSON body, which ends with a line feed for terminals.
-fn json(code: StatusCode, body: &impl Serialize) -> Response {
+pub(super) fn json(code: StatusCode, body: &impl Serialize) -> Response {
     match serde_json::to_string(body) {
         Ok(text) => (code, [(CONTENT_TYPE, "application/json")], text + "\n").into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

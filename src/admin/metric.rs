@@ -127,13 +127,14 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "oncemq_connections_refused_total",
         labels: &["limit"],
-        help: "Network Connections closed at once because of a limit: in total, of the listener, or of the client address.",
+        help: "Network Connections closed at once because of a limit: in total, of the listener, or of the client address; or because the address is banned.",
         source: Source::Counters(|all| {
             let admission = &all.admission;
             vec![
                 ("total".into(), admission.refused_total),
                 ("listener".into(), admission.refused_listener),
                 ("address".into(), admission.refused_address),
+                ("banned".into(), admission.refused_banned),
             ]
         }),
     },
@@ -170,6 +171,29 @@ pub const METRICS: &[Metric] = &[
     ),
     Metric::counter("oncemq_connects_accepted_total", "Accepted CONNECT packets.", |all| {
         all.counters.connects_accepted
+    }),
+    Metric::gauge("oncemq_password_checks_waiting", "CONNECT packets whose password waits to be hashed.", |all| {
+        all.admission.passwords.waiting as f64
+    }),
+    Metric {
+        name: "oncemq_password_checks_total",
+        labels: &["result"],
+        help: "Passwords that had to wait for a hash: judged, abandoned because the client had gone, or refused because the queue was full. Known credentials are not counted.",
+        source: Source::Counters(|all| {
+            let passwords = &all.admission.passwords;
+            vec![
+                ("judged".into(), passwords.judged),
+                ("abandoned".into(), passwords.abandoned),
+                ("displaced".into(), passwords.displaced),
+            ]
+        }),
+    },
+    Metric::gauge("oncemq_bans", "Banned addresses and users.", |all| all.admission.bans as f64),
+    Metric::counter("oncemq_logins_delayed_total", "CONNECT packets and refusals that were delayed.", |all| {
+        all.admission.logins_delayed
+    }),
+    Metric::counter("oncemq_rate_pauses_total", "Pauses of clients beyond their rate limits.", |all| {
+        all.counters.rate_pauses
     }),
     Metric::counter("oncemq_connects_refused_total", "Refused CONNECT packets.", |all| all.counters.connects_refused),
     Metric::counter(

@@ -5,6 +5,7 @@
 //! requests from the same machine, and no request of a website is answered.
 
 mod backups;
+mod bans;
 mod client_json;
 mod clients;
 mod exporter;
@@ -33,6 +34,7 @@ pub use snapshot::BrokerHandles;
 use crate::config;
 use crate::server::log_line;
 use backups::Backups;
+use bans::BansState;
 use clients::Clients;
 use exporter::Exporter;
 use guard::Guard;
@@ -134,8 +136,9 @@ async fn serve(
     let backups = Arc::new(Backups::new(&handles));
     let clients =
         Clients { queries: handles.queries.clone(), shared: Arc::clone(&handles.shared), status: Arc::clone(&status) };
+    let bans = BansState { bans: Arc::clone(&handles.bans), status: Arc::clone(&status) };
     let exporter = Arc::new(Mutex::new(Exporter::new(handles)));
-    let router = router(Arc::clone(&exporter), status, backups, clients, guard);
+    let router = router(Arc::clone(&exporter), status, backups, (clients, bans), guard);
     select! {
         result = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()) => result,
         () = run_upkeep(&exporter) => Ok(()),

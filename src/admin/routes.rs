@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::backups::{Backups, PROCESS_HEADER, Progress};
+use super::bans::{self, BansState};
 use super::clients::{self, Clients};
 use super::exporter::Exporter;
 use super::guard::{self, Guard, has_local_host};
@@ -22,7 +23,7 @@ pub(super) fn router(
     exporter: Arc<Mutex<Exporter>>,
     status: Arc<Status>,
     backups: Arc<Backups>,
-    clients: Clients,
+    (clients, bans): (Clients, BansState),
     guard: Guard,
 ) -> Router {
     let metrics = get(metrics).with_state(exporter);
@@ -37,6 +38,7 @@ pub(super) fn router(
         .fallback(not_found)
         .layer(from_fn_with_state(guard, guard::check))
         .merge(clients::router(clients))
+        .merge(bans::router(bans))
         .layer(map_response(close_after_response))
 }
 
@@ -103,7 +105,7 @@ async fn local_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next
 async fn not_found() -> impl IntoResponse {
     (
         StatusCode::NOT_FOUND,
-        "not found; the paths are:\n/metrics\n/health/live\n/health/ready\n/backup\n/api/v1/clients\n",
+        "not found; the paths are:\n/metrics\n/health/live\n/health/ready\n/backup\n/api/v1/clients\n/api/v1/bans\n",
     )
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::broker::{Counters, Shared};
 use crate::config::Durability;
 use crate::server::process::{self, Memory};
-use crate::server::{AdmissionCounts, CertificateExpiry, LatencyHistogram, Queries, Status, Traffic};
+use crate::server::{AdmissionCounts, Bans, CertificateExpiry, LatencyHistogram, Queries, Status, Traffic};
 use crate::store::{Stats, Store};
 use crate::timestamp::WallTime;
 
@@ -22,6 +22,8 @@ pub struct BrokerHandles {
     pub store: Option<Arc<Store>>,
     /// Asks the shards what they have.
     pub queries: Queries,
+    /// The banned addresses and users.
+    pub bans: Arc<Bans>,
     /// The data directory.
     pub data: PathBuf,
 }

@@ -29,6 +29,7 @@ fn handles() -> BrokerHandles {
     let expires = i64::try_from(STARTED_AT / 1_000).unwrap() + 1_000_000;
     status.publish_certificates(vec![CertificateExpiry { listener: "a \"b\"".into(), expires }]);
     BrokerHandles {
+        bans: Arc::new(crate::server::Bans::new(&crate::config::Bans::default())),
         status,
         shared: Arc::new(Shared::new(2, retained_limits)),
         durability: Durability::PowerLoss,

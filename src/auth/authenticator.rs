@@ -12,6 +12,7 @@ use super::password::PasswordProvider;
 use super::password_file::{Fingerprint, PasswordFile};
 use super::provider::{Provider, Request, Verdict};
 use super::rules::Rules;
+use super::verified::Verified;
 use crate::codec::ClientId;
 use crate::config::{Listener, OnPasswordChange, Security};
 use crate::routing::Access;
@@ -25,6 +26,7 @@ pub struct Authenticator {
     key: RandomState,
     /// Whether a listener takes user names from certificates.
     trusts_certificates: bool,
+    verified: Arc<Verified>,
     loaded: ArcSwap<Loaded>,
     /// Held during a reload: of two at once, the later one reads the files after the earlier one has applied them.
     reloading: Mutex<()>,
@@ -68,13 +70,15 @@ impl Authenticator {
     pub fn new(security: &Security, listeners: &[Listener]) -> Result<Self, AuthError> {
         let allowed_anonymous = AllowedAnonymous::new(security, listeners);
         let key = RandomState::new();
-        let loaded = Loaded::read(security, &allowed_anonymous, &key, Generation(0))?;
+        let verified = Arc::new(Verified::new());
+        let loaded = Loaded::read(security, &allowed_anonymous, (&key, &verified), Generation(0))?;
         let is_named = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.identity_as_user_name);
         Ok(Self {
             security: security.clone(),
             allowed_anonymous,
             key,
             trusts_certificates: listeners.iter().any(is_named),
+            verified,
             loaded: ArcSwap::from_pointee(loaded),
             reloading: Mutex::new(()),
         })
@@ -84,7 +88,7 @@ impl Authenticator {
     pub fn reload(&self) -> Result<(), AuthError> {
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let next = Generation(self.generation().0 + 1);
-        let loaded = Loaded::read(&self.security, &self.allowed_anonymous, &self.key, next)?;
+        let loaded = Loaded::read(&self.security, &self.allowed_anonymous, (&self.key, &self.verified), next)?;
         self.loaded.store(loaded.into());
         Ok(())
     }
@@ -144,7 +148,7 @@ impl Loaded {
     fn read(
         security: &Security,
         allowed_anonymous: &AllowedAnonymous,
-        key: &RandomState,
+        (key, verified): (&RandomState, &Arc<Verified>),
         generation: Generation,
     ) -> Result<Self, AuthError> {
         let passwords = security.password_file.as_deref().map(PasswordFile::read).transpose()?.map(Arc::new);
@@ -159,7 +163,8 @@ impl Loaded {
         let rules = Arc::new(Rules::new(acl));
         let mut providers: Vec<Box<dyn Provider>> = vec![Box::new(CertificateProvider::new(Arc::clone(&rules)))];
         if let Some(passwords) = &passwords {
-            let provider = PasswordProvider::new(Arc::clone(passwords), key.clone(), Arc::clone(&rules));
+            let provider =
+                PasswordProvider::new(Arc::clone(passwords), key.clone(), Arc::clone(&rules), Arc::clone(verified));
             providers.push(Box::new(provider));
         }
         providers.push(Box::new(AnonymousProvider::new(allowed_anonymous.clone(), Arc::clone(&rules))));

@@ -14,7 +14,8 @@
 //! client may publish and subscribe to everything.
 //!
 //! The [`Provider`]s are asked in this order: certificate, password file if one is set, `allow_anonymous`. The first one that doesn't
-//! abstain decides. A [`Pool`] runs the providers that block on its own threads. A reload of the files starts a new [`Generation`]:
+//! abstain decides. A [`Pool`] runs the providers that block on its own threads, in an order that is fair between addresses; credentials that
+//! were verified before in this process are not hashed again. A reload of the files starts a new [`Generation`]:
 //! a verdict of an older one is discarded and the client is authenticated again, if it isn't accepted yet.
 
 mod acl_file;
@@ -23,19 +24,23 @@ mod authenticator;
 mod certificate;
 mod chain;
 mod error;
+mod fair_queue;
 mod password;
 mod password_edit;
 mod password_file;
 mod pool;
 mod provider;
 mod rules;
+mod source;
+mod verified;
 
 pub use authenticator::{Authenticator, Generation, Renewal};
 pub use error::{AclCause, AuthError, PasswordCause};
 pub use password_edit::{EditError, Existing, remove_user, set_password};
 pub use password_file::Fingerprint;
-pub use pool::{Answer, Pool};
+pub use pool::{Answer, Asked, Pool, PoolCounts, Waiting};
 pub use provider::{Cost, Decision, Provider, Refusal, Request, Verdict};
+pub use source::{Source, SourceError};
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use super::password_file::{Fingerprint, Mismatch, PasswordFile};
 use super::provider::{Cost, Decision, Provider, Refusal, Request, Verdict};
 use super::rules::Rules;
+use super::verified::{Tag, Verified};
 use crate::codec::ReasonCode;
 
 /// Verifies user names and passwords with the password file. Abstains only for clients without a user name.
@@ -12,16 +13,24 @@ pub(super) struct PasswordProvider {
     file: Arc<PasswordFile>,
     key: RandomState,
     rules: Arc<Rules>,
+    /// Survives reloads of the file.
+    verified: Arc<Verified>,
 }
 
 impl PasswordProvider {
     /// `key` is that of the [`Fingerprint`]s.
-    pub(super) fn new(file: Arc<PasswordFile>, key: RandomState, rules: Arc<Rules>) -> Self {
-        Self { file, key, rules }
+    pub(super) fn new(file: Arc<PasswordFile>, key: RandomState, rules: Arc<Rules>, verified: Arc<Verified>) -> Self {
+        Self { file, key, rules, verified }
     }
 
     fn fingerprint(&self, user: &str) -> Option<Fingerprint> {
         self.file.fingerprint(user, &self.key)
+    }
+
+    /// The credentials of a request that was verified before, with the same entry in the file; and their tag otherwise.
+    fn look_up(&self, request: &Request, user: &str, password: &[u8]) -> Known {
+        let Some(tag) = self.verified.tag(user, password, self.file.stored(user)) else { return Known::Never };
+        if self.verified.contains(user, &tag, request.at) { Known::Verified } else { Known::NotYet(tag) }
     }
 }
 
@@ -29,7 +38,14 @@ impl Provider for PasswordProvider {
     fn authenticate(&self, request: &Request) -> Option<Verdict> {
         let user = request.user_name.as_deref().filter(|_| request.method.is_none())?;
         let Some(password) = &request.password else { return Some(Verdict::Refuse(MISSING_PASSWORD)) };
-        Some(match self.file.verify(user, password) {
+        let verified = match self.look_up(request, user, password) {
+            Known::Verified => Ok(()),
+            Known::NotYet(tag) => {
+                self.file.verify(user, password).inspect(|()| self.verified.remember(user, tag, request.at))
+            }
+            Known::Never => self.file.verify(user, password),
+        };
+        Some(match verified {
             Ok(()) => {
                 let access = self.rules.access(&request.client_id, Some(user));
                 let decision = Decision::verified("password", user.into(), access);
@@ -40,11 +56,29 @@ impl Provider for PasswordProvider {
         })
     }
 
-    /// Hashing a password takes milliseconds and megabytes by design.
+    /// Hashing a password takes milliseconds and megabytes by design. Credentials that were verified before are not hashed; should they be
+    /// forgotten between this call and [`authenticate`](Self::authenticate), because the memory for them is full, one hash is computed on
+    /// the thread of a shard.
     fn cost(&self, request: &Request) -> Cost {
-        let is_hashed = request.method.is_none() && request.user_name.is_some() && request.password.is_some();
-        if is_hashed && self.file.has_users() { Cost::Blocking } else { Cost::Immediate }
+        let (None, Some(user), Some(password)) = (&request.method, &request.user_name, &request.password) else {
+            return Cost::Immediate;
+        };
+        if !self.file.has_users() || matches!(self.look_up(request, user, password), Known::Verified) {
+            Cost::Immediate
+        } else {
+            Cost::Blocking
+        }
     }
+}
+
+/// What is known about credentials.
+enum Known {
+    /// They were verified.
+    Verified,
+    /// They were not verified yet; what to remember when they are.
+    NotYet(Tag),
+    /// They can't be remembered.
+    Never,
 }
 
 /// The password file doesn't contain the user.

@@ -82,6 +82,12 @@ impl PasswordFile {
         !self.users.is_empty()
     }
 
+    /// The hash of a user's password.
+    pub(super) fn stored(&self, user: &str) -> Option<&StoredHash> {
+        let place = self.users.binary_search_by(|(known, _)| known.as_str().cmp(user)).ok()?;
+        self.users.get(place).map(|(_, stored)| stored)
+    }
+
     /// Verifies the password of `user`. For an unknown user, it verifies against the hash of another user, always the
     /// same for the same name, and discards the result, so the time doesn't tell whether the user exists.
     pub(super) fn verify(&self, user: &str, password: &[u8]) -> Result<(), Mismatch> {

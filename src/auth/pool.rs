@@ -1,23 +1,44 @@
 use std::fmt;
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::authenticator::{Authenticator, Generation, Renewal};
 use super::error::AuthError;
+use super::fair_queue::FairQueue;
 use super::password_file::Fingerprint;
 use super::provider::{Refusal, Request, Verdict};
+use super::source::Source;
 use crate::codec::{ClientId, ReasonCode};
 use crate::routing::Access;
 
 /// Authenticates clients: on the caller's thread if no provider blocks, otherwise on its own threads.
 ///
-/// At most `QUEUED_MAX` requests wait for those threads; further clients are refused with Server busy.
+/// Requests for those threads wait in a [`FairQueue`]: the sources of the clients take turns, so that a source with many requests delays
+/// another one by a single check for each of its own. The queue holds [`QUEUED_BYTES_MAX`] bytes of requests; beyond that, the newest request
+/// of the source with the most bytes is refused with Server busy. A request whose client has gone is removed, and not checked.
 #[derive(Debug)]
 pub struct Pool {
     authenticator: Arc<Authenticator>,
-    queue: SyncSender<Job>,
+    checks: Arc<Checks>,
+}
+
+/// The response of [`Pool::ask`].
+#[derive(Debug)]
+pub enum Asked {
+    /// No provider blocks.
+    Answered(Verdict),
+    /// The answer comes later, unless this is dropped.
+    Waiting(Waiting),
+}
+
+/// A request that waits for a thread. Dropping it removes the request from the queue.
+#[derive(Debug)]
+pub struct Waiting {
+    checks: Arc<Checks>,
+    source: Source,
+    number: u64,
 }
 
 /// A verdict of the pool's threads and the generation of the rules that it used. [`Pool::current`] checks whether it is still valid.
@@ -28,6 +49,30 @@ pub struct Answer {
     generation: Generation,
 }
 
+/// What the pool has done since the start, and how many requests wait now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolCounts {
+    /// Requests that wait for a thread.
+    pub waiting: u64,
+    /// Requests that a thread has judged.
+    pub judged: u64,
+    /// Requests that were removed because their clients had gone.
+    pub abandoned: u64,
+    /// Requests that were refused because the queue was full.
+    pub displaced: u64,
+}
+
+/// The requests that wait for a thread.
+#[derive(Debug)]
+struct Checks {
+    queue: Mutex<FairQueue<Job>>,
+    has_job: Condvar,
+    closed: AtomicBool,
+    judged: AtomicU64,
+    abandoned: AtomicU64,
+    displaced: AtomicU64,
+}
+
 /// A request that waits for a thread, and the callback for the answer.
 struct Job {
     request: Request,
@@ -36,34 +81,42 @@ struct Job {
 
 impl fmt::Debug for Job {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Job").field("request", &self.request).finish_non_exhaustive()
+        formatter.debug_struct("Job").field("client_id", &self.request.client_id).finish_non_exhaustive()
     }
 }
 
 impl Pool {
     /// Starts the threads. They end when the pool is dropped.
     pub fn start(authenticator: Authenticator) -> io::Result<Self> {
-        let authenticator = Arc::new(authenticator);
-        let (queue, jobs) = sync_channel(QUEUED_MAX);
-        let jobs = Arc::new(Mutex::new(jobs));
         let cores = thread::available_parallelism()?.get();
-        for number in 0..(cores / 2).clamp(1, THREADS_MAX) {
-            let (authenticator, jobs) = (Arc::clone(&authenticator), Arc::clone(&jobs));
-            let work = move || work(&authenticator, &jobs);
-            thread::Builder::new().name(format!("password-{number}")).spawn(work)?;
-        }
-        Ok(Self { authenticator, queue })
+        Self::with_threads(authenticator, (cores / 2).clamp(1, THREADS_MAX), QUEUED_BYTES_MAX)
     }
 
-    /// Authenticates a client. `None`: a provider blocks, and one of the pool's threads calls `respond` with its answer later.
-    pub fn ask(&self, request: Request, respond: impl FnOnce(Answer) + Send + 'static) -> Option<Verdict> {
+    fn with_threads(authenticator: Authenticator, threads: usize, bytes_max: usize) -> io::Result<Self> {
+        let pool = Self { authenticator: Arc::new(authenticator), checks: Arc::new(Checks::new(bytes_max)) };
+        for number in 0..threads {
+            let (authenticator, checks) = (Arc::clone(&pool.authenticator), Arc::clone(&pool.checks));
+            let work = move || work(&authenticator, &checks);
+            thread::Builder::new().name(format!("password-{number}")).spawn(work)?;
+        }
+        Ok(pool)
+    }
+
+    /// Authenticates a client. If a provider blocks, one of the pool's threads calls `respond` with its answer later.
+    pub fn ask(&self, request: Request, respond: impl FnOnce(Answer) + Send + 'static) -> Asked {
         if let Some(verdict) = self.authenticator.authenticate_at_once(&request) {
-            return Some(verdict);
+            return Asked::Answered(verdict);
         }
-        match self.queue.try_send(Job { request, respond: Box::new(respond) }) {
-            Ok(()) => None,
-            Err(_) => Some(Verdict::Refuse(TOO_MANY)),
+        let (source, weight) = (Source::of(request.address), weight(&request));
+        let job = Job { request, respond: Box::new(respond) };
+        let (number, displaced) = self.checks.lock().push(source, weight, job);
+        self.checks.has_job.notify_one();
+        let generation = self.authenticator.generation();
+        for Job { request, respond } in displaced {
+            self.checks.displaced.fetch_add(1, Ordering::Relaxed);
+            respond(Answer { request: Box::new(request), verdict: Verdict::Refuse(TOO_MANY), generation });
         }
+        Asked::Waiting(Waiting { checks: Arc::clone(&self.checks), source, number })
     }
 
     /// The verdict, if it used the current files. `Err`: the files were reloaded meanwhile; [ask](Self::ask) this request again.
@@ -90,20 +143,88 @@ impl Pool {
     pub fn reload(&self) -> Result<(), AuthError> {
         self.authenticator.reload()
     }
+
+    /// What the pool has done.
+    pub fn counts(&self) -> PoolCounts {
+        PoolCounts {
+            waiting: self.checks.lock().len() as u64,
+            judged: self.checks.judged.load(Ordering::Relaxed),
+            abandoned: self.checks.abandoned.load(Ordering::Relaxed),
+            displaced: self.checks.displaced.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let queue = self.checks.lock();
+        self.checks.closed.store(true, Ordering::Relaxed);
+        drop(queue);
+        self.checks.has_job.notify_all();
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // The job is dropped after the lock is released.
+        let removed = self.checks.lock().remove(self.source, self.number);
+        self.checks.abandoned.fetch_add(u64::from(removed.is_some()), Ordering::Relaxed);
+    }
+}
+
+impl Checks {
+    fn new(bytes_max: usize) -> Self {
+        Self {
+            queue: Mutex::new(FairQueue::new(bytes_max)),
+            has_job: Condvar::new(),
+            closed: AtomicBool::new(false),
+            judged: AtomicU64::new(0),
+            abandoned: AtomicU64::new(0),
+            displaced: AtomicU64::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FairQueue<Job>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next job. `None`: the pool was dropped.
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.lock();
+        loop {
+            if self.closed.load(Ordering::Relaxed) {
+                return None;
+            }
+            if let Some(job) = queue.pop() {
+                return Some(job);
+            }
+            queue = self.has_job.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
 /// Answers requests until the pool is dropped.
-fn work(authenticator: &Authenticator, jobs: &Mutex<Receiver<Job>>) {
-    loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { request, respond }) = job else { return };
+fn work(authenticator: &Authenticator, checks: &Checks) {
+    while let Some(Job { request, respond }) = checks.next() {
+        // Another client with the same credentials may have been verified since this one asked; then it costs no hash.
         let (verdict, generation) = authenticator.authenticate(&request);
+        checks.judged.fetch_add(1, Ordering::Relaxed);
         respond(Answer { request: Box::new(request), verdict, generation });
     }
 }
 
-/// At 50 ms each, these requests take one thread about a minute. Further clients should retry later.
-const QUEUED_MAX: usize = 1_024;
+/// The bytes of memory that a request uses while it waits, at least.
+fn weight(request: &Request) -> usize {
+    let user_name = request.user_name.as_ref().map_or(0, |user_name| user_name.len());
+    let password = request.password.as_ref().map_or(0, bytes::Bytes::len);
+    let data = request.data.as_ref().map_or(0, bytes::Bytes::len);
+    WEIGHT_MIN + request.client_id.as_str().len() + user_name + password + data
+}
+
+/// More than 100,000 requests of common sizes: the default of `limits.connections_max`.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
+/// The weight of a request without its strings, in bytes.
+const WEIGHT_MIN: usize = 384;
 /// Each may need 46 MB while it hashes a password.
 const THREADS_MAX: usize = 4;
 const TOO_MANY: Refusal = Refusal::new(ReasonCode::ServerBusy, "too many passwords wait to be verified");
@@ -119,17 +240,47 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// A pool whose password file knows `alice`, with the password `sesam`.
-    fn pool() -> (Pool, tempfile::TempPath) {
+    fn authenticator() -> (Authenticator, tempfile::TempPath) {
         let passwords = file(PASSWORDS);
         let security = Security { password_file: Some(passwords.to_path_buf()), ..Security::default() };
-        (Pool::start(Authenticator::new(&security, &[]).unwrap()).unwrap(), passwords)
+        (Authenticator::new(&security, &[]).unwrap(), passwords)
+    }
+
+    /// A pool whose password file knows `alice`, with the password `sesam`.
+    fn pool() -> (Pool, tempfile::TempPath) {
+        let (authenticator, passwords) = authenticator();
+        (Pool::start(authenticator).unwrap(), passwords)
+    }
+
+    /// A pool without threads, whose queue the test serves.
+    fn idle(bytes_max: usize) -> (Pool, tempfile::TempPath) {
+        let (authenticator, passwords) = authenticator();
+        (Pool::with_threads(authenticator, 0, bytes_max).unwrap(), passwords)
+    }
+
+    fn from(last: u8) -> Request {
+        Request { address: Some([192, 0, 2, last].into()), ..alice(b"sesam") }
+    }
+
+    /// Asks, with a mark for the answer.
+    fn ask(pool: &Pool, request: Request, answers: &std::sync::mpsc::Sender<(u8, Verdict)>, mark: u8) -> Waiting {
+        let answers = answers.clone();
+        match pool.ask(request, move |answer| answers.send((mark, answer.verdict)).unwrap()) {
+            Asked::Waiting(waiting) => waiting,
+            Asked::Answered(verdict) => panic!("{verdict:?}"),
+        }
     }
 
     fn answer_of(pool: &Pool, request: Request) -> Answer {
         let (sender, answers) = channel();
-        assert_eq!(pool.ask(request, move |answer| sender.send(answer).unwrap()), None);
+        let Asked::Waiting(_waiting) = pool.ask(request, move |answer| sender.send(answer).unwrap()) else {
+            panic!("answered at once")
+        };
         answers.recv_timeout(PATIENCE).unwrap()
+    }
+
+    fn is_accepted(asked: &Asked) -> bool {
+        matches!(asked, Asked::Answered(Verdict::Accept(_)))
     }
 
     #[test]
@@ -138,7 +289,80 @@ mod tests {
         let verdict = pool.current(answer_of(&pool, alice(b"sesam"))).unwrap();
         assert!(matches!(&verdict, Verdict::Accept(decision) if decision.user.as_deref() == Some("alice")));
         let silent = Request { password: None, ..alice(b"") };
-        assert!(matches!(pool.ask(silent, |_| panic!("needs no thread")), Some(Verdict::Refuse(_))));
+        assert!(matches!(pool.ask(silent, |_| panic!("needs no thread")), Asked::Answered(Verdict::Refuse(_))));
+    }
+
+    #[test]
+    fn credentials_that_were_verified_are_accepted_at_once_and_others_are_not() {
+        let (pool, _passwords) = pool();
+        pool.current(answer_of(&pool, alice(b"sesam"))).unwrap();
+        assert!(is_accepted(&pool.ask(alice(b"sesam"), |_| panic!("needs no thread"))));
+        for _ in 0..2 {
+            // A refusal is not remembered: it is hashed each time.
+            let verdict = pool.current(answer_of(&pool, alice(b"sesame"))).unwrap();
+            assert!(matches!(&verdict, Verdict::Refuse(refusal) if refusal.cause == "wrong password"), "{verdict:?}");
+        }
+        assert!(is_accepted(&pool.ask(alice(b"sesam"), |_| panic!("needs no thread"))));
+        assert_eq!(pool.counts(), PoolCounts { judged: 3, ..PoolCounts::default() });
+    }
+
+    #[test]
+    fn a_reload_voids_verified_credentials_whose_entry_differs_and_no_others() {
+        let (pool, passwords) = pool();
+        pool.current(answer_of(&pool, alice(b"sesam"))).unwrap();
+        pool.reload().unwrap();
+        assert!(is_accepted(&pool.ask(alice(b"sesam"), |_| panic!("the entry is the same"))));
+        std::fs::write(&passwords, PASSWORDS.replace("alice", "bob")).unwrap();
+        pool.reload().unwrap();
+        let verdict = pool.current(answer_of(&pool, alice(b"sesam"))).unwrap();
+        assert!(matches!(&verdict, Verdict::Refuse(refusal) if refusal.cause == "unknown user name"), "{verdict:?}");
+        let hash = super::super::password_file::StoredHash::hash_password(b"other", b"saltsaltsalt").unwrap();
+        std::fs::write(&passwords, format!("alice:{hash}\n")).unwrap();
+        pool.reload().unwrap();
+        let verdict = pool.current(answer_of(&pool, alice(b"sesam"))).unwrap();
+        assert!(matches!(&verdict, Verdict::Refuse(refusal) if refusal.cause == "wrong password"), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_source_with_many_requests_delays_another_by_one_check() {
+        let (pool, _passwords) = idle(QUEUED_BYTES_MAX);
+        let (sender, answers) = channel();
+        let mut waiting: Vec<_> = (0..9).map(|mark| ask(&pool, from(1), &sender, mark)).collect();
+        waiting.push(ask(&pool, from(2), &sender, 100));
+        let mut answered = Vec::new();
+        for _ in 0..3 {
+            let Job { request, respond } = pool.checks.next().unwrap();
+            let (verdict, generation) = pool.authenticator.authenticate(&request);
+            respond(Answer { request: Box::new(request), verdict, generation });
+            answered.push(answers.try_recv().unwrap().0);
+        }
+        assert_eq!(answered, [0, 100, 1]);
+    }
+
+    #[test]
+    fn a_request_whose_client_has_gone_is_not_checked() {
+        let (pool, _passwords) = idle(QUEUED_BYTES_MAX);
+        let (sender, answers) = channel();
+        let gone: Vec<_> = (0..9).map(|mark| ask(&pool, from(1), &sender, mark)).collect();
+        let _stays = ask(&pool, from(1), &sender, 100);
+        drop(gone);
+        assert_eq!(pool.counts(), PoolCounts { waiting: 1, abandoned: 9, ..PoolCounts::default() });
+        assert_eq!(pool.checks.next().unwrap().request, from(1));
+        assert_eq!(pool.checks.lock().len(), 0);
+        assert!(answers.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_stranger_cannot_fill_the_queue_for_others() {
+        let (pool, _passwords) = idle(10 * weight(&from(1)));
+        let (sender, answers) = channel();
+        let _strangers: Vec<_> = (0..30).map(|mark| ask(&pool, from(1), &sender, mark)).collect();
+        assert_eq!(answers.try_iter().count(), 20, "beyond the bound");
+        let _friend = ask(&pool, from(2), &sender, 100);
+        let (mark, verdict) = answers.try_recv().unwrap();
+        assert_ne!(mark, 100, "the stranger's newest request gives way");
+        assert_eq!(verdict, Verdict::Refuse(TOO_MANY));
+        assert_eq!(pool.counts(), PoolCounts { waiting: 10, displaced: 21, ..PoolCounts::default() });
     }
 
     #[test]
@@ -161,24 +385,5 @@ mod tests {
         std::fs::write(&passwords, "alice:plain\n").unwrap();
         pool.reload().unwrap_err();
         assert!(matches!(pool.current(answer), Ok(Verdict::Accept(_))));
-    }
-
-    #[test]
-    fn more_requests_than_the_queue_takes_are_refused_with_server_busy() {
-        let (pool, _passwords) = pool();
-        let (gate, closed) = channel::<()>();
-        let closed = Arc::new(Mutex::new(closed));
-        let mut refused = None;
-        // Every thread blocks in its first answer until the gate opens.
-        for _ in 0..QUEUED_MAX + THREADS_MAX + 1 {
-            let closed = Arc::clone(&closed);
-            let wait = move |_| _ = closed.lock().unwrap().recv();
-            refused = pool.ask(alice(b"sesam"), wait);
-            if refused.is_some() {
-                break;
-            }
-        }
-        assert_eq!(refused, Some(Verdict::Refuse(TOO_MANY)));
-        drop(gate);
     }
 }

@@ -10,6 +10,7 @@ use bytestring::ByteString;
 use super::password_file::Fingerprint;
 use crate::codec::{ClientId, ReasonCode};
 use crate::routing::Access;
+use crate::timestamp::Timestamp;
 
 /// Authenticates clients by one kind of proof: a certificate, a password, an address.
 ///
@@ -56,6 +57,8 @@ pub struct Request {
     pub certificate_identity: Option<Arc<str>>,
     /// The name of its listener.
     pub listener: Arc<str>,
+    /// When it asked.
+    pub at: Timestamp,
 }
 
 /// The decision of a provider.

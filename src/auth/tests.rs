@@ -31,6 +31,7 @@ pub(super) fn anonymous() -> Request {
         is_local: false,
         certificate_identity: None,
         listener: "tcp".into(),
+        at: crate::timestamp::Timestamp(1),
     }
 }
 

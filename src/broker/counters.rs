@@ -39,6 +39,8 @@ pub struct Counters {
     pub connects_of_others: u64,
     /// Connections ended by a protocol error of the client.
     pub protocol_errors: u64,
+    /// Pauses of clients beyond their rate limits.
+    pub rate_pauses: u64,
     /// PUBLISH and SUBSCRIBE packets denied by access rules, or beyond a limit of topics.
     pub denied: u64,
     /// Current Network Connections.
@@ -205,6 +207,7 @@ impl Add for Counters {
         self.connects_refused += other.connects_refused;
         self.connects_of_others += other.connects_of_others;
         self.protocol_errors += other.protocol_errors;
+        self.rate_pauses += other.rate_pauses;
         self.denied += other.denied;
         self.connections += other.connections;
         self.sessions += other.sessions;

@@ -68,6 +68,13 @@ pub enum Event {
         /// The cause for the log.
         cause: ByteString,
     },
+    /// Bytes were read from a connection. Wanted only if [`Shard::limits_bytes`](crate::broker::Shard::limits_bytes).
+    Received {
+        /// The connection.
+        connection: ConnectionId,
+        /// Their number.
+        bytes: usize,
+    },
     /// The answer to [`Action::Authenticate`](crate::broker::Action::Authenticate).
     Authenticated {
         /// The connection.

@@ -45,7 +45,9 @@ pub use query::{
     Answer, ClientView, ConnectionView, Gift, GiftOutcome, PAGE_MAX, Page, PageRequest, Query, QueryId,
     SubscriptionView,
 };
-pub use report::{ClientLabel, FilterAnswer, OwnerChange, PublishedMessage, Report, SessionChange, WillOutcome};
+pub use report::{
+    ClientLabel, FilterAnswer, LostConnection, OwnerChange, PublishedMessage, Report, SessionChange, WillOutcome,
+};
 pub use settings::{QueueOverflow, Settings};
 pub use shard::Shard;
 

@@ -47,6 +47,8 @@ pub enum Report {
         reason_code: ReasonCode,
         /// The cause, which also tells which side ended it.
         cause: ByteString,
+        /// What the end says about the stability of the connection; `None`: nothing, because the client or the broker meant it.
+        lost: Option<LostConnection>,
     },
     /// A PUBLISH, SUBSCRIBE or Will was denied.
     Denied {
@@ -150,6 +152,15 @@ impl OwnerChange {
             Succession::Keep | Succession::Refuse => None,
         }
     }
+}
+
+/// A connection that ended although neither side meant it: by the network, an error of the client, or a takeover.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostConnection {
+    /// The time since CONNACK.
+    pub lasted: std::time::Duration,
+    /// The user, if a provider verified it.
+    pub verified_user: Option<std::sync::Arc<str>>,
 }
 
 /// A PUBLISH, without its payload.

@@ -1,4 +1,4 @@
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -51,6 +51,10 @@ pub struct Settings {
     pub outgoing_bytes_max: usize,
     /// The time for which a slow receiver may pause its publishers before its QoS 0 messages are dropped instead.
     pub slow_receiver_grace: Duration,
+    /// The greatest number of messages per second that is read from one client; the first second's are read at once. `None`: no limit.
+    pub client_messages_per_second_max: Option<NonZeroU32>,
+    /// The greatest number of bytes per second that is read from one client; the first second's are read at once. `None`: no limit.
+    pub client_bytes_per_second_max: Option<NonZeroU32>,
     /// The longest Keep Alive, in seconds; a client that requests more, or 0, gets it as Server Keep Alive. `None`: no limit.
     pub keep_alive_max: Option<NonZeroU16>,
     /// The longest Session Expiry Interval, in seconds; `u32::MAX`: no limit.

@@ -4,6 +4,7 @@ use crate::broker::action::Action;
 use crate::broker::connection::backlog::PauseBudget;
 use crate::broker::connection::packet_effect::PacketEffect;
 use crate::broker::connection::pause::PauseReason;
+use crate::broker::connection::rate::Rates;
 use crate::broker::connection::state::{Connection, Phase};
 use crate::broker::connection::table::Connections;
 use crate::broker::connection::waiting::{FlowControl, ReadyTask};
@@ -57,6 +58,8 @@ pub struct Shard {
     pub(super) flow: FlowControl,
     /// The time for which all receivers of the shard together may pause their publishers.
     pub(super) pause_budget: PauseBudget,
+    /// What clients with a rate limit have sent.
+    pub(super) rates: Rates,
     /// The access rules of a connection before authentication: everything is denied.
     pub(super) no_access: Arc<Access>,
 
@@ -94,6 +97,7 @@ impl Shard {
             connections: Connections::default(),
             flow: FlowControl::default(),
             pause_budget: PauseBudget::default(),
+            rates: Rates::default(),
             no_access: Arc::new(Access::new(Vec::new())),
             sessions: SessionTable::new(id),
             endings: Endings::default(),
@@ -123,6 +127,7 @@ impl Shard {
             Event::Opened { connection, peer } => self.on_opened(connection, *peer, turn),
             Event::Packet { connection, packet } => self.on_packet(connection, packet, turn),
             Event::Undecodable { connection, error, answer } => self.on_undecodable(connection, error, answer, turn),
+            Event::Received { connection, bytes } => self.on_received(connection, bytes, turn),
             Event::NotMqtt { connection, cause } => self.on_not_mqtt(connection, cause, turn),
             Event::Flushed { connection, remaining } => self.on_flushed(connection, remaining, turn),
             Event::Closed { connection, cause } => self.on_closed(connection, cause, turn),
@@ -174,8 +179,13 @@ impl Shard {
             Phase::Connected(slot) => {
                 let slot = *slot;
                 let (effect, before) = (PacketEffect::of(&packet), self.pipeline.last());
+                let is_counted = self.settings.client_messages_per_second_max.is_some()
+                    && matches!(packet, ClientPacket::Publish(_));
                 self.drive_inlined(slot, session::Event::Packet(packet), turn);
                 self.after_packet(slot, effect, before, turn);
+                if is_counted {
+                    self.count_message(id, turn);
+                }
             }
             Phase::AwaitingConnect => self.on_first_packet(id, packet, turn),
             Phase::AwaitingAuth(_) => self.on_auth_answer(id, packet, turn),
@@ -211,6 +221,7 @@ impl Shard {
                 Due::Timer(Timer::NextSlice(id)) => self.end_congestion(id, turn),
                 Due::Timer(Timer::Deduplication(id)) => self.retry_repeat(id, turn),
                 Due::Timer(Timer::ExpireQueue(slot, key)) => self.expire_queue(slot, key, turn),
+                Due::Timer(Timer::RateAllows(id)) => self.on_rate_allows(id, turn),
                 Due::Timer(Timer::ReadyTasks) => {} // `after_event` runs them
                 Due::Timer(Timer::Replays) => has_replays = true,
                 Due::Timer(Timer::Tick) => self.on_tick(turn),

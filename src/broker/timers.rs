@@ -26,6 +26,8 @@ pub(super) enum Timer {
     NextSlice(ConnectionId),
     /// A retry of a message that waits for the commit of the first message with its `dedup-id` on another shard.
     Deduplication(ConnectionId),
+    /// A client that has sent more than its rate limits allow may continue.
+    RateAllows(ConnectionId),
     /// The next batch of connections that can continue.
     ReadyTasks,
     /// Messages in the queue of a restored Session that have expired by decision of the start.

@@ -33,6 +33,12 @@ pub struct Limits {
     /// takes at most a tenth of it, and it is refilled at 2 % of the elapsed time.
     #[serde(with = "duration")]
     pub slow_receiver_grace: Duration,
+    /// Maximum number of messages per second that the broker reads from one client: its PUBLISH packets. A client may send those of one
+    /// second at once. Default: no limit.
+    pub client_messages_per_second_max: Option<NonZeroU32>,
+    /// Maximum number of bytes per second that the broker reads from one client, of all packets after CONNECT. A client may send those of
+    /// one second at once. Default: no limit.
+    pub client_bytes_per_second_max: Option<NonZeroU32>,
     /// Receive Maximum of CONNACK: QoS 1 and 2 messages that a client may send without an acknowledgement.
     pub receive_maximum: NonZeroU16,
     /// Maximum number of QoS 1 and 2 messages sent to a client without its acknowledgement; its Receive Maximum may be
@@ -97,6 +103,10 @@ impl Default for Limits {
             outgoing_bytes_max: 1 << 20,
             // A busy receiver catches up in this time; one that is always slow delays publishers for 2 % of the time.
             slow_receiver_grace: Duration::from_millis(250),
+            // A client may use what the others leave: each turn of a connection is bounded, so it can't starve them.
+            client_messages_per_second_max: None,
+            // As above.
+            client_bytes_per_second_max: None,
             // 100,000 messages per second from one client on a disk that syncs in 10 ms, for two bytes of memory each.
             receive_maximum: const { NonZeroU16::new(1_024).unwrap() },
             // 5,000 messages per second at a round trip of 50 ms, and a small client can track as many.

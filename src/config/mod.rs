@@ -5,6 +5,7 @@
 
 mod admin;
 mod arguments;
+mod bans;
 mod durability_rules;
 mod environment;
 mod error;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 pub use admin::Admin;
 pub use arguments::{Arguments, DataArguments};
+pub use bans::Bans;
 pub use durability_rules::DurabilityRule;
 pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
@@ -68,6 +70,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// Limits that apply to all clients.
     pub limits: Limits,
+    /// Clients that are slowed down or banned for a time.
+    pub bans: Bans,
     /// The log on standard error.
     pub log: Log,
     /// The admin listener.
@@ -83,6 +87,7 @@ impl Default for Config {
             security: Security::default(),
             mqtt: Mqtt::default(),
             limits: Limits::default(),
+            bans: Bans::default(),
             log: Log::default(),
             admin: Admin::default(),
         }

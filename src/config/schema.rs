@@ -3,7 +3,7 @@
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::{Admin, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Security, Server, Tls};
+use super::{Admin, Bans, Config, DurabilityRule, Limits, Listener, Log, Mqtt, Security, Server, Tls};
 
 /// The sections, in the order of [`Config`].
 pub(super) fn sections() -> &'static [&'static str] {
@@ -20,6 +20,7 @@ pub(super) fn keys(section: &str) -> &'static [&'static str] {
         "security" => fields::<Security>(),
         "mqtt" => fields::<Mqtt>(),
         "limits" => fields::<Limits>(),
+        "bans" => fields::<Bans>(),
         "log" => fields::<Log>(),
         "admin" => fields::<Admin>(),
         _ => &[],
@@ -75,7 +76,8 @@ mod tests {
 
     #[test]
     fn every_section_has_settings() {
-        let expected = ["server", "durability_rules", "listeners", "security", "mqtt", "limits", "log", "admin"];
+        let expected =
+            ["server", "durability_rules", "listeners", "security", "mqtt", "limits", "bans", "log", "admin"];
         assert_eq!(sections(), expected);
         for section in sections().iter().chain(&["listeners.tls"]) {
             assert!(!keys(section).is_empty(), "{section}");

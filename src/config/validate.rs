@@ -8,6 +8,7 @@ impl Config {
         let mut problems = self.limits.problems();
         problems.extend(self.mqtt.problems());
         problems.extend(self.security.problems());
+        problems.extend(self.bans.problems());
         problems.extend(self.log.problems());
         problems.extend(self.server.problems());
         problems.extend(self.admin.problems());

@@ -4,9 +4,10 @@ use bytestring::ByteString;
 
 use crate::auth::{Decision, Refusal, Request, Verdict};
 use crate::broker::{AuthenticationOutcome, AuthenticationRequest, Peer, VerifiedUser};
+use crate::timestamp::Timestamp;
 
 /// Adds the address and whether it is local, the certificate identity and the listener of `peer` to a request.
-pub(super) fn request(peer: &Peer, request: AuthenticationRequest) -> Request {
+pub(super) fn request(peer: &Peer, request: AuthenticationRequest, now: Timestamp) -> Request {
     Request {
         client_id: request.client_id,
         user_name: request.user_name,
@@ -17,6 +18,7 @@ pub(super) fn request(peer: &Peer, request: AuthenticationRequest) -> Request {
         is_local: peer.is_local,
         certificate_identity: peer.certificate_identity.clone(),
         listener: peer.listener.clone(),
+        at: now,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod announce;
 mod authentication;
+mod bans;
 mod clock;
 mod connection;
 mod error;
@@ -42,6 +43,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, timeout};
 use tokio::{pin, select};
 
+pub use bans::{Ban, Bans, BansFull, Subject};
 pub(crate) use clock::Clock;
 pub use error::{EXIT_PANIC, ServerError};
 pub use listener::TlsError;
@@ -83,6 +85,7 @@ pub struct Server {
     status: Arc<Status>,
     admission: Arc<Admission>,
     authentication: Arc<auth::Pool>,
+    bans: Arc<Bans>,
     mailboxes: Arc<[Mailbox]>,
     ended: mpsc::Receiver<ShardId>,
     store: Option<Arc<Store>>,
@@ -110,12 +113,14 @@ impl Server {
         let anchors = store::anchors::resume(&config, store.clone(), &mut recovered, shards);
         let clock = anchors.clock();
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
+        let bans = Arc::new(Bans::new(&config.bans));
         let server = Self {
             clock,
             anchors,
             shared: Arc::new(Shared::new(shards, settings::retained_limits(&config)).of_run(run)),
             status: Arc::new(Status::new(shards, clock)),
-            admission: Arc::new(Admission::new(&config.limits)),
+            admission: Arc::new(Admission::new(&config.limits).with_bans(Arc::clone(&bans), clock)),
+            bans,
             authentication: Arc::new(auth::Pool::start(authenticator).map_err(ServerError::Start)?),
             mailboxes,
             ended,
@@ -148,6 +153,11 @@ impl Server {
     /// The store; `None` if no message is durable.
     pub fn store(&self) -> Option<Arc<Store>> {
         self.store.clone()
+    }
+
+    /// The banned addresses and users.
+    pub fn bans(&self) -> Arc<Bans> {
+        Arc::clone(&self.bans)
     }
 
     /// Queries to the shards.
@@ -200,6 +210,7 @@ impl Server {
                 clock: self.clock,
                 write_timeout: self.config.limits.write_timeout,
                 authentication: Arc::clone(&self.authentication),
+                bans: Arc::clone(&self.bans),
                 mailboxes: Arc::clone(&self.mailboxes),
                 shared: Arc::clone(&self.shared),
                 store: self.store_handle(number, failures),
@@ -287,7 +298,9 @@ impl Server {
     /// Stores the time if it is due, and publishes the counters of the listeners and what the shards need for the `$SYS` topics.
     fn publish_figures(&mut self) {
         self.anchors.tick();
-        let counts = self.admission.counts();
+        let (bans, logins_delayed) = self.bans.counts();
+        let passwords = self.authentication.counts();
+        let counts = AdmissionCounts { bans, logins_delayed, passwords, ..self.admission.counts() };
         self.status.publish_listeners(counts);
         log::summarize(self.clock.read().now);
         log::report_dropped();

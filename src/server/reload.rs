@@ -109,7 +109,7 @@ fn log_reloaded(log: &Log) {
 
 /// The settings of the log and the sections that differ and are applied at a start only.
 fn needing_restart(running: &Config, loaded: &Config) -> Vec<&'static str> {
-    let Config { server, durability_rules, listeners, security, mqtt, limits, log, admin } = loaded;
+    let Config { server, durability_rules, listeners, security, mqtt, limits, bans, log, admin } = loaded;
     let differing = [
         ("server", running.server != *server),
         ("durability_rules", running.durability_rules != *durability_rules),
@@ -117,6 +117,7 @@ fn needing_restart(running: &Config, loaded: &Config) -> Vec<&'static str> {
         ("security", running.security != *security),
         ("mqtt", running.mqtt != *mqtt),
         ("limits", running.limits != *limits),
+        ("bans", running.bans != *bans),
         ("log.format", running.log.format != log.format),
         ("admin", running.admin != *admin),
     ];

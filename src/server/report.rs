@@ -46,7 +46,7 @@ pub(super) fn write(report: &Report, now: Timestamp) {
             write_connected(client, version, (*clean_start, *session_present), *keep_alive);
         }
         Report::Silent { client, cause } => write_probed(client, cause),
-        Report::Disconnected { client, reason_code, cause } => {
+        Report::Disconnected { client, reason_code, cause, .. } => {
             if !is_written(LogEvent::ClientDisconnected) || !may_write(LogEvent::ClientDisconnected, client) {
                 return;
             }

@@ -34,6 +34,8 @@ pub(super) fn broker_settings(config: &Config) -> Settings {
         inflight_messages_max: limits.inflight_messages_max,
         outgoing_bytes_max: limits.outgoing_bytes_max,
         slow_receiver_grace: limits.slow_receiver_grace,
+        client_messages_per_second_max: limits.client_messages_per_second_max,
+        client_bytes_per_second_max: limits.client_bytes_per_second_max,
         keep_alive_max: limits.keep_alive_max.map(keep_alive),
         session_expiry_max: limits.session_expiry_max.map_or(u32::MAX, seconds),
         sessions_max: limits.sessions_max,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::clock::{Clock, wall_time};
 use super::traffic::Traffic;
+use crate::auth::PoolCounts;
 use crate::broker::Counters;
 use crate::timestamp::{Timestamp, WallTime};
 
@@ -44,6 +45,14 @@ pub struct AdmissionCounts {
     pub refused_listener: u64,
     /// Connections closed because `limits.connections_per_address_max` was reached.
     pub refused_address: u64,
+    /// Connections closed because their address is banned.
+    pub refused_banned: u64,
+    /// Current bans.
+    pub bans: u64,
+    /// CONNECTs and refusals that were delayed.
+    pub logins_delayed: u64,
+    /// Passwords that wait for a thread, and what became of those that waited.
+    pub passwords: PoolCounts,
     /// Failed calls of accept(2), most often because the process has no file descriptors left.
     pub accept_errors: u64,
 }

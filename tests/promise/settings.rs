@@ -26,6 +26,8 @@ pub(crate) fn settings() -> Settings {
         inflight_messages_max: NonZeroU16::new(100).unwrap(),
         outgoing_bytes_max: 1_000_000,
         slow_receiver_grace: Duration::from_secs(1),
+        client_messages_per_second_max: None,
+        client_bytes_per_second_max: None,
         keep_alive_max: None,
         session_expiry_max: u32::MAX,
         sessions_max: 1_000,

@@ -140,7 +140,7 @@ impl World {
             Report::OwnerChanged { .. } => {
                 self.fail(None, "a Session changed its owner, but all clients are anonymous".to_owned())
             }
-            Report::Disconnected { client: label, reason_code, cause } => {
+            Report::Disconnected { client: label, reason_code, cause, .. } => {
                 let fine = matches!(
                     *reason_code,
                     ReasonCode::NormalDisconnection

@@ -91,6 +91,11 @@ impl Shard {
         outcome: AuthenticationOutcome,
         turn: &mut Turn<'_>,
     ) {
+        let Some(connection) = self.connection(id) else { return };
+        if matches!(connection.phase, Phase::Authenticating(_)) {
+            // What follows is limited by itself: the queue for the authentication may have taken longer.
+            self.set_due(id, turn.now + self.settings.connect_timeout);
+        }
         let Some(connection) = self.connection_mut(id) else { return };
         match std::mem::replace(&mut connection.phase, Phase::AwaitingConnect) {
             Phase::Authenticating(mut connecting) => match outcome {

@@ -131,6 +131,11 @@ impl Shard {
         Some(&self.connection(id)?.identity.peer)
     }
 
+    /// Whether a provider is to judge the CONNECT of this connection.
+    pub fn awaits_authentication(&self, id: ConnectionId) -> bool {
+        self.connection(id).is_some_and(|connection| matches!(connection.phase, Phase::Authenticating(_)))
+    }
+
     /// Client Identifier and verified user of a connection, once CONNECT has been read.
     pub fn identity(&self, id: ConnectionId) -> Option<(&ClientId, Option<&str>)> {
         let connection = self.connection(id)?;

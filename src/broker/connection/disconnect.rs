@@ -8,7 +8,7 @@ use crate::broker::connection::cause::Cause;
 use crate::broker::connection::state::{Connection, Phase};
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::WillState;
-use crate::broker::report::{Report, SessionChange, WillOutcome};
+use crate::broker::report::{LostConnection, Report, SessionChange, WillOutcome};
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Connack, Disconnect, PacketType, ProtocolVersion, ReasonCode, ServerPacket};
 use crate::session::{self, Ended};
@@ -24,6 +24,8 @@ pub(in crate::broker) struct Ending {
     will: WillAction,
     /// Whether the transport has ended already.
     lost: bool,
+    /// Whether the end says nothing about the stability of the connection: the client meant it, or a limit of the broker or its stop did.
+    is_meant: bool,
 }
 
 /// What happens to the Will when its connection ends.
@@ -40,14 +42,28 @@ enum WillAction {
 impl Ending {
     /// The broker ends the connection with DISCONNECT.
     pub(in crate::broker) fn with_disconnect(reason_code: ReasonCode, cause: impl Into<Cause>) -> Self {
-        Self { disconnect: Some(reason_code), reason_code, cause: cause.into(), will: WillAction::Publish, lost: false }
+        Self {
+            disconnect: Some(reason_code),
+            reason_code,
+            cause: cause.into(),
+            will: WillAction::Publish,
+            lost: false,
+            is_meant: matches!(
+                reason_code,
+                ReasonCode::ServerShuttingDown
+                    | ReasonCode::ServerBusy
+                    | ReasonCode::QuotaExceeded
+                    | ReasonCode::NotAuthorized
+                    | ReasonCode::AdministrativeAction
+            ),
+        }
     }
 
     /// A limit of the broker refuses a message that the version can't refuse, and that the client will therefore send again. The fault is
     /// neither the network's nor the client's: such an end says nothing about the stability of the connection.
     pub(in crate::broker) fn by_limit(reason_code: ReasonCode, limit: &str) -> Self {
         let log = format!("{limit}: not acknowledged, so the client will send the message again");
-        Self::with_disconnect(reason_code, Cause::private(log, ""))
+        Self { is_meant: true, ..Self::with_disconnect(reason_code, Cause::private(log, "")) }
     }
 
     /// Another connection has claimed the Session.
@@ -60,7 +76,7 @@ impl Ending {
     fn lost(cause: ByteString) -> Self {
         let reason_code = ReasonCode::UnspecifiedError;
         let cause = Cause::private(cause, "");
-        Self { disconnect: None, reason_code, cause, will: WillAction::Publish, lost: true }
+        Self { disconnect: None, reason_code, cause, will: WillAction::Publish, lost: true, is_meant: false }
     }
 
     /// The peer has closed while the connection was paused.
@@ -72,7 +88,7 @@ impl Ending {
     fn by_client(reason_code: ReasonCode) -> Self {
         let normal = reason_code == ReasonCode::NormalDisconnection;
         let will = if normal { WillAction::Discard } else { WillAction::Publish };
-        Self { disconnect: None, reason_code, cause: "DISCONNECT".into(), will, lost: false }
+        Self { disconnect: None, reason_code, cause: "DISCONNECT".into(), will, lost: false, is_meant: true }
     }
 }
 
@@ -153,7 +169,8 @@ impl Shard {
     }
 
     fn break_off_with(&mut self, id: ConnectionId, reason_code: ReasonCode, cause: Cause, turn: &mut Turn<'_>) {
-        let ending = Ending { disconnect: None, reason_code, cause, will: WillAction::Discard, lost: false };
+        let will = WillAction::Discard;
+        let ending = Ending { disconnect: None, reason_code, cause, will, lost: false, is_meant: false };
         self.end_connection(id, ending, turn);
     }
 
@@ -161,6 +178,7 @@ impl Shard {
     pub(in crate::broker) fn end_connection(&mut self, id: ConnectionId, ending: Ending, turn: &mut Turn<'_>) {
         let Some(mut connection) = self.connections.remove(id) else { return };
         self.timers.cancel_connection(id.slot);
+        self.forget_rate(id);
         self.counters.connections -= 1;
         let time =
             PauseBudgets { now: turn.now, grace: self.settings.slow_receiver_grace, of_shard: &mut self.pause_budget };
@@ -196,10 +214,16 @@ impl Shard {
 
     fn report_end(&mut self, connection: &Connection, ending: Ending, turn: &mut Turn<'_>) {
         let client = connection.label();
-        let Ending { reason_code, cause, .. } = ending;
+        let Ending { reason_code, cause, is_meant, .. } = ending;
         let cause = cause.into_log();
         let report = match connection.phase {
-            Phase::Connected(_) => Report::Disconnected { client, reason_code, cause },
+            Phase::Connected(_) => {
+                let lost = (!is_meant).then(|| LostConnection {
+                    lasted: turn.now.since(connection.identity.connected_at),
+                    verified_user: connection.verified_user().cloned(),
+                });
+                Report::Disconnected { client, reason_code, cause, lost }
+            }
             Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
                 self.counters.connects_refused += 1;
                 Report::Refused { client, reason_code, cause }

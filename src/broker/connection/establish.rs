@@ -119,6 +119,7 @@ impl Shard {
         let Some(connection) = self.connection_mut(id) else { return };
         connection.phase = Phase::Connected(slot);
         connection.keep_alive = keep_alive;
+        connection.identity.connected_at = turn.now;
         let silence_max = connection.silence_max();
         if keep_alive > 0 {
             self.set_due(id, turn.now + silence_max);

@@ -5,7 +5,7 @@
 //!
 //! | reason | paused connection | it waits for | at most | resumed by |
 //! | --- | --- | --- | --- | --- |
-//! | `Authenticating` | a client after CONNECT or AUTH | the provider | `connect_timeout` at CONNECT | `Event::Authenticated` |
+//! | `Authenticating` | a client after CONNECT or AUTH | the provider, for whose threads it may have to queue | `AUTHENTICATION_MAX` at CONNECT; until its peer has closed, for [`AUTHENTICATING_CLOSED_MAX`] | `Event::Authenticated` |
 //! | `Claiming` | a client after CONNECT | the shard that holds its Session, then the store | `connect_timeout` for the shard | sending CONNACK |
 //! | `ResponsesUnsent` | a client with `outgoing_bytes_max` unsent bytes | its own reads | `write_timeout` without progress | `Event::Flushed` below half of it |
 //! | `ResponsesUnstable` | a client whose responses wait for a commit | the store | `PAUSE_MAX`, with Keep Alive | `Event::Persisted`, below half of the bound |
@@ -14,6 +14,7 @@
 //! | `ShardFull` | the publisher of a message for that shard | the shard | `PAUSE_MAX`, with Keep Alive | `Event::ShardCongestion`, a bounded number after each event |
 //! | `NoRoom` | a 3.1.1 publisher | room in a queue or on the disk | `PAUSE_MAX`, with Keep Alive; until its peer closes | freed room in the queue, the end of the Session, `Event::StoreRoom` |
 //! | `DeduplicationPending` | a publisher with a `dedup-id` | a commit of another shard | that commit | a timer, every 20 ms |
+//! | `RateLimited` | a client beyond `client_messages_per_second_max` or `client_bytes_per_second_max` | time | a minute, see [`rate`](super::rate) | `Timer::RateAllows` |
 //!
 //! Responses and deliveries both count as unsent bytes of a connection. From half of `outgoing_bytes_max` on, QoS 1 and 2 messages stay
 //! in the queue. Beyond `outgoing_bytes_max`, QoS 0 messages are dropped, and a response pauses reading until the client has read half
@@ -21,7 +22,7 @@
 //!
 //! Keep Alive is suspended while a connection is paused, for [`PAUSE_MAX`] at most, and restarts when the connection is read again. The
 //! caller checks whether the peer has closed ([`Event::PeerClosed`](crate::broker::Event::PeerClosed)): a client that waits for room is
-//! then closed at once, any other after [`PEER_CLOSED_MAX`], because packets that it sent before may not have been read.
+//! then closed at once, one that waits for its authentication after a second, so that its password is not hashed for nobody, any other after [`PEER_CLOSED_MAX`], because packets that it sent before may not have been read.
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use crate::broker::action::Action;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::packet_effect::PacketEffect;
 use crate::broker::connection::pause::PauseReason;
-use crate::broker::connection::state::Connection;
+use crate::broker::connection::state::{Connection, Phase};
 use crate::broker::connection::waiting::ReadyTask;
 use crate::broker::ids::{ConnectionId, Origin};
 use crate::broker::shard::{Shard, Turn};
@@ -162,8 +163,12 @@ impl Shard {
         if reasons.is_empty() {
             return;
         }
-        let waits_for_room = reasons.contains(PauseReason::NoRoom);
-        if waits_for_room || turn.now.since(connection.since()) >= PEER_CLOSED_MAX {
+        let stays_for = match &connection.phase {
+            _ if reasons.contains(PauseReason::NoRoom) => Duration::ZERO,
+            Phase::Authenticating(_) => AUTHENTICATING_CLOSED_MAX,
+            _ => PEER_CLOSED_MAX,
+        };
+        if turn.now.since(connection.since()) >= stays_for {
             self.end_connection(
                 id,
                 Ending::peer_gone(format!("closed by the client while paused: {}", reasons.describe())),
@@ -201,6 +206,10 @@ pub(in crate::broker) const PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// How long a paused connection stays open after its peer has closed, so that packets sent before can still be read.
 pub(in crate::broker) const PEER_CLOSED_MAX: Duration = Duration::from_secs(10);
+
+/// How long a connection that waits for its authentication stays open after its peer has closed. A password is hashed in less unless many
+/// wait, and then the client has given up.
+pub(in crate::broker) const AUTHENTICATING_CLOSED_MAX: Duration = Duration::from_secs(1);
 
 /// Connections that continue after one event. The bound avoids a burst when many wait for the same condition.
 const READY_PER_EVENT: usize = 64;

@@ -1,5 +1,7 @@
 //! Enforces Keep Alive and `connect_timeout`.
 
+use std::time::Duration;
+
 use crate::broker::connection::cause::Cause;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::flow_control::PAUSE_MAX;
@@ -23,7 +25,15 @@ impl Shard {
         let id = connection.id;
         match connection.phase {
             Phase::AwaitingConnect => self.break_off(id, "no CONNECT within connect_timeout", turn),
-            Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
+            Phase::Authenticating(_) => {
+                // The client has done its part in time. It waits for us, and is not told to come again before its turn has come.
+                let until = connection.since() + AUTHENTICATION_MAX;
+                if until > turn.now {
+                    return self.set_due(id, until);
+                }
+                self.refuse(id, ReasonCode::ServerBusy, "not authenticated within 15 minutes".into(), turn);
+            }
+            Phase::AwaitingAuth(_) | Phase::Claiming => {
                 let cause = "CONNECT not completed within connect_timeout".into();
                 self.refuse(id, ReasonCode::ServerBusy, cause, turn);
             }
@@ -52,3 +62,7 @@ impl Shard {
         }
     }
 }
+
+/// How long a CONNECT may wait for its authentication. After a restart, clients with passwords queue for the threads that hash them: at 20
+/// hashes a second, 18,000 are verified in this time. The number of those that wait is bounded by the number of connections.
+pub(in crate::broker) const AUTHENTICATION_MAX: Duration = Duration::from_secs(15 * 60);

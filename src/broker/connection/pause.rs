@@ -19,6 +19,8 @@ pub(in crate::broker) enum PauseReason {
     NoRoom,
     /// A message of the client has the `dedup-id` of a message whose record on another shard is not stable yet.
     DeduplicationPending,
+    /// The client has sent more than its rate limits allow.
+    RateLimited,
     /// A receiver does not read its messages as fast as the client publishes them. Counted: one reason for each such receiver.
     SlowReceiver,
 }
@@ -26,16 +28,16 @@ pub(in crate::broker) enum PauseReason {
 /// The reasons for which one connection is not read. It is paused while the set is not empty.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) struct PauseReasons {
-    /// In the lowest 8 bits, one for each reason except `SlowReceiver`; above them, the number of receivers that the connection is paused for
-    /// (`SlowReceiver`), up to 16,777,215.
+    /// In the lowest 9 bits, one for each reason except `SlowReceiver`; above them, the number of receivers that the connection is paused for
+    /// (`SlowReceiver`), up to 8,388,607.
     bits: u32,
 }
 
 /// One receiver in [`PauseReasons`].
-const ONE_RECEIVER: u32 = 1 << u8::BITS;
+const ONE_RECEIVER: u32 = 1 << PauseReason::SlowReceiver as u8;
 
 impl PauseReason {
-    pub(in crate::broker) const ALL: [Self; 9] = [
+    pub(in crate::broker) const ALL: [Self; 10] = [
         Self::Authenticating,
         Self::Claiming,
         Self::ResponsesUnsent,
@@ -44,6 +46,7 @@ impl PauseReason {
         Self::ShardFull,
         Self::NoRoom,
         Self::DeduplicationPending,
+        Self::RateLimited,
         Self::SlowReceiver,
     ];
 
@@ -58,6 +61,7 @@ impl PauseReason {
             Self::ShardFull => "mailbox of another shard full",
             Self::NoRoom => "no room for its message",
             Self::DeduplicationPending => "first message with its dedup-id not committed",
+            Self::RateLimited => "rate limit of the client",
             Self::SlowReceiver => "receiver slow",
         }
     }

@@ -63,6 +63,8 @@ pub(in crate::broker) struct ClientIdentity {
     /// Whether CONNECT had the bridge bit in its protocol level.
     pub(in crate::broker) is_bridge: bool,
     pub(in crate::broker) authentication_method: Option<Box<ByteString>>,
+    /// When CONNACK was sent; before that, when the connection was opened.
+    pub(in crate::broker) connected_at: Timestamp,
 }
 
 /// The phase of a connection between accept and CONNACK.
@@ -141,6 +143,7 @@ impl Connection {
                 owner: Owner::Anonymous,
                 is_bridge: false,
                 authentication_method: None,
+                connected_at: now,
             }),
             phase: Phase::AwaitingConnect,
             version: ProtocolVersion::V3_1_1,

@@ -140,6 +140,7 @@ impl FlowControl {
                 | PauseReason::ResponsesUnsent
                 | PauseReason::ResponsesUnstable
                 | PauseReason::DeduplicationPending
+                | PauseReason::RateLimited
                 | PauseReason::SlowReceiver => false,
             }
     }

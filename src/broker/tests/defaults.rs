@@ -26,6 +26,8 @@ pub(in crate::broker) fn settings() -> Settings {
         inflight_messages_max: NonZeroU16::new(20).unwrap(),
         outgoing_bytes_max: 100_000,
         slow_receiver_grace: Duration::from_secs(2),
+        client_messages_per_second_max: None,
+        client_bytes_per_second_max: None,
         keep_alive_max: None,
         session_expiry_max: u32::MAX,
         sessions_max: 1_000,

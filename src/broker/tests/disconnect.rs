@@ -93,9 +93,10 @@ fn every_end_is_reported_with_its_reason() {
     harness.send(client, disconnect(ReasonCode::DisconnectWithWillMessage));
     let mut ends = Vec::new();
     for report in &harness.reports {
-        if let Report::Disconnected { client, reason_code, cause } = report {
+        if let Report::Disconnected { client, reason_code, cause, lost } = report {
             let client_id = client.client_id.as_ref().unwrap().as_str().to_owned();
             ends.push((client_id, *reason_code, cause.to_string()));
+            assert_eq!(lost.is_some(), cause == "connection reset");
         }
     }
     let lost = ("a".to_owned(), ReasonCode::UnspecifiedError, "connection reset".to_owned());

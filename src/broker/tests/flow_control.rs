@@ -355,3 +355,66 @@ fn who_is_woken_in_vain_again_and_again_is_known_once() {
         assert_eq!(harness.shards[0].flow.waiting_for_shares(), 1);
     }
 }
+
+/// Settings with a limit of ten messages per second.
+fn ten_per_second() -> Settings {
+    Settings { client_messages_per_second_max: std::num::NonZeroU32::new(10), ..settings() }
+}
+
+#[test]
+fn a_client_beyond_its_rate_of_messages_is_paused_and_read_again_in_time() {
+    let mut harness = Harness::with(1, ten_per_second());
+    let publisher = harness.connect(transient("p"));
+    for _ in 0..10 {
+        harness.send(publisher, publish("t", "x", Q0, 0));
+        assert!(!harness.is_paused(publisher));
+    }
+    harness.send(publisher, publish("t", "x", Q0, 0));
+    assert!(harness.is_paused(publisher));
+    assert_eq!(harness.shards[0].counters().rate_pauses, 1);
+    harness.advance(Duration::from_millis(100));
+    assert!(harness.is_paused(publisher), "a slice of 50 ms must have accumulated");
+    harness.advance(Duration::from_millis(50));
+    assert!(!harness.is_paused(publisher));
+}
+
+#[test]
+fn other_packets_than_publish_are_not_counted_as_messages_and_other_clients_are_not_paused() {
+    let mut harness = Harness::with(1, ten_per_second());
+    let (publisher, other) = (harness.connect(transient("p")), harness.connect(transient("o")));
+    for _ in 0..50 {
+        harness.send(other, ClientPacket::Pingreq);
+    }
+    for _ in 0..11 {
+        harness.send(publisher, publish("t", "x", Q0, 0));
+    }
+    assert!(harness.is_paused(publisher) && !harness.is_paused(other));
+}
+
+#[test]
+fn bytes_beyond_the_rate_pause_for_a_bounded_time_and_keep_alive_waits() {
+    let settings = Settings { client_bytes_per_second_max: std::num::NonZeroU32::new(100), ..settings() };
+    let mut harness = Harness::with(1, settings);
+    let client = harness.connect(Connect { keep_alive: 10, ..transient("p") });
+    harness.event(0, crate::broker::Event::Received { connection: client.id, bytes: 1 << 20 });
+    assert!(harness.is_paused(client));
+    for _ in 0..50 {
+        harness.advance(Duration::from_secs(1));
+        assert!(harness.is_paused(client), "Keep Alive doesn't end it");
+    }
+    harness.advance(Duration::from_secs(11));
+    assert!(!harness.is_paused(client));
+    harness.lose(client);
+    assert_eq!(harness.shards[0].counters().connections, 0);
+}
+
+#[test]
+fn a_connection_that_waits_for_its_authentication_outlives_connect_timeout_but_not_its_peer() {
+    let mut harness = Harness::with(1, settings());
+    harness.granted = None;
+    let client = harness.attempt(0, transient("p"));
+    harness.advance(Duration::from_secs(14 * 60));
+    assert!(harness.is_paused(client));
+    harness.event(0, PeerClosed { connection: client.id });
+    assert_eq!(harness.shards[0].counters().connections, 0);
+}

@@ -463,6 +463,7 @@ impl Harness {
                     Some(WaitsFor::Deduplication) | None => false,
                 },
                 PauseReason::DeduplicationPending => matches!(blocked, Some(WaitsFor::Deduplication)),
+                PauseReason::RateLimited => self.shards[shard].timers.is_set(Timer::RateAllows(id)),
                 PauseReason::SlowReceiver => {
                     let ends = |shard: &Shard, other: &Connection| {
                         other.backlog.pauses(origin) && shard.timers.is_set(Timer::PauseEnds(other.id))

@@ -111,7 +111,7 @@ impl Connection {
         }))
     }
 
-    /// Writes and reads until there is nothing to do, or [`TURN_BYTES`] are transferred.
+    /// Writes and reads until there is nothing to do, [`TURN_BYTES`] are transferred, or the time of a turn is used up.
     fn turn(&mut self, driver: &mut Driver, cx: &mut Context<'_>) -> Result<Turn, End> {
         let mut read = 0;
         loop {
@@ -150,8 +150,10 @@ impl Connection {
                 return Err(End::of_stream(has_received, ByteString::from_static("end of stream")));
             }
             read += chunk.read.max(chunk.bytes.len());
-            driver.received(chunk.read);
-            self.decode(driver, chunk.bytes);
+            driver.received(self.id, chunk.read);
+            if self.decode(driver, chunk.bytes) == Turn::Unfinished {
+                return Ok(Turn::Unfinished);
+            }
             // The receivers of this chunk write first; its acknowledgements leave in one write at the start of the next turn.
             if driver.has_sent_to_others() && driver.has_outgoing(self.id) {
                 return Ok(Turn::Unfinished);
@@ -181,19 +183,29 @@ impl Connection {
                 return end;
             }
             read += chunk.read.max(chunk.bytes.len());
-            driver.received(chunk.read);
+            driver.received(self.id, chunk.read);
             self.decode(driver, chunk.bytes);
         }
         end
     }
 
-    /// Decodes and handles the packets in `bytes`, until the connection is paused or closed.
-    fn decode(&mut self, driver: &mut Driver, mut bytes: Bytes) {
+    /// Decodes and handles the packets in `bytes`, until the connection is paused or closed, or the time of the turn is used up: then the rest
+    /// is kept for the next turn.
+    fn decode(&mut self, driver: &mut Driver, mut bytes: Bytes) -> Turn {
+        let mut packets = 0;
         loop {
             if driver.connections.get_mut(self.id).is_none_or(|entry| entry.is_reading_stopped()) {
                 self.input.keep_undecoded(bytes);
-                return;
+                return Turn::Waiting;
             }
+            if packets == PACKETS_PER_LOOK {
+                if driver.is_turn_over() && !bytes.is_empty() {
+                    self.input.keep_undecoded(bytes);
+                    return Turn::Unfinished;
+                }
+                packets = 0;
+            }
+            packets += 1;
             let length = bytes.len();
             match self.decoder.decode(&mut bytes) {
                 Ok(Some(packet)) => {
@@ -208,19 +220,19 @@ impl Connection {
                 }
                 Ok(None) => {
                     self.input.keep_partial(bytes);
-                    return;
+                    return Turn::Waiting;
                 }
                 Err(error) => {
                     if !self.decoder.has_connected()
                         && let Some(foreign) = Foreign::recognize(&bytes, Expected::Mqtt, self.stream.transport())
                     {
                         driver.handle(Event::NotMqtt { connection: self.id, cause: foreign.to_string().into() });
-                        return;
+                        return Turn::Waiting;
                     }
                     let answer = self.decoder.answer_terms(&bytes);
                     driver.set_version(self.id, answer.map(|terms| terms.version));
                     driver.handle(Event::Undecodable { connection: self.id, error, answer });
-                    return;
+                    return Turn::Waiting;
                 }
             }
         }
@@ -302,6 +314,8 @@ const CAUSES: [(io::ErrorKind, &str); 5] = [
 ];
 /// Bytes that a connection reads or writes in one turn before other tasks run.
 const TURN_BYTES: usize = 64 * 1024;
+/// Packets that are handled between two looks at the clock.
+const PACKETS_PER_LOOK: u32 = 16;
 /// Bytes that are still read from a connection that cannot be written to.
 const DRAINED_MAX: usize = 1024 * 1024;
 /// Maximum number of reads of 1 KiB while waiting for the client to close.

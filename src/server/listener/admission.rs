@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::endpoint::Endpoint;
+use crate::auth::Source;
 use crate::config::Limits;
+use crate::server::bans::{Bans, Subject};
+use crate::server::clock::Clock;
 use crate::server::status::AdmissionCounts;
 
 /// Counts connections and enforces their limits.
@@ -16,7 +19,9 @@ pub(in crate::server) struct Admission {
     connections: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
     accepted: AtomicU64,
-    refused: [AtomicU64; 3],
+    refused: [AtomicU64; 4],
+    /// Addresses that are refused; `None`: none is.
+    bans: Option<(Arc<Bans>, Clock)>,
     accept_errors: AtomicU64,
 }
 
@@ -40,6 +45,9 @@ pub(in crate::server) enum Refused {
     /// `limits.connections_per_address_max`.
     #[error("limits.connections_per_address_max is reached for this address")]
     Address = 2,
+    /// The address is banned.
+    #[error("the address is banned")]
+    Banned = 3,
 }
 
 impl Admission {
@@ -50,9 +58,20 @@ impl Admission {
             connections: AtomicUsize::new(0),
             by_address: Mutex::default(),
             accepted: AtomicU64::new(0),
-            refused: [const { AtomicU64::new(0) }; 3],
+            refused: [const { AtomicU64::new(0) }; 4],
+            bans: None,
             accept_errors: AtomicU64::new(0),
         }
+    }
+
+    /// Refuses banned addresses.
+    pub(in crate::server) fn with_bans(self, bans: Arc<Bans>, clock: Clock) -> Self {
+        Self { bans: Some((bans, clock)), ..self }
+    }
+
+    fn is_banned(&self, address: IpAddr) -> bool {
+        let subject = Subject::Address(Source::of(Some(address)));
+        self.bans.as_ref().is_some_and(|(bans, clock)| bans.find(&subject, clock.read().now).is_some())
     }
 
     /// Counts one more connection of a listener, or refuses it. [`Permit::of_address`] counts its address.
@@ -76,23 +95,26 @@ impl Admission {
 
     /// The counts since the start.
     pub(in crate::server) fn counts(&self) -> AdmissionCounts {
-        let [total, listener, address] = self.refused.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let [total, listener, address, banned] = self.refused.each_ref().map(|count| count.load(Ordering::Relaxed));
         AdmissionCounts {
             accepted: self.accepted.load(Ordering::Relaxed),
             connections: self.connections.load(Ordering::Relaxed) as u64,
             refused_total: total,
             refused_listener: listener,
             refused_address: address,
+            refused_banned: banned,
             accept_errors: self.accept_errors.load(Ordering::Relaxed),
+            ..AdmissionCounts::default()
         }
     }
 
     fn refuse(&self, refused: Refused) -> Refused {
-        let [total, listener, address] = &self.refused;
+        let [total, listener, address, banned] = &self.refused;
         let count = match refused {
             Refused::Total => total,
             Refused::Listener => listener,
             Refused::Address => address,
+            Refused::Banned => banned,
         };
         count.fetch_add(1, Ordering::Relaxed);
         refused
@@ -104,9 +126,12 @@ impl Admission {
 }
 
 impl Permit {
-    /// Counts the connection for its remote address, which comes from the socket or from the PROXY header.
+    /// Counts the connection for its remote address, which comes from the socket or from the PROXY header. Refuses a banned one.
     pub(super) fn of_address(mut self, address: IpAddr) -> Result<Self, Refused> {
         let admission = Arc::clone(&self.admission);
+        if admission.is_banned(address) {
+            return Err(admission.refuse(Refused::Banned));
+        }
         let mut by_address = admission.by_address();
         let count = by_address.entry(address).or_insert(0);
         if *count >= admission.connections_per_address_max {

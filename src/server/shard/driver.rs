@@ -1,21 +1,21 @@
+mod logins;
 mod tasks;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
+use logins::Login;
 pub(in crate::server) use tasks::ClosedConnection;
 
 use crate::auth;
-use crate::broker::{
-    Action, AuthenticationRequest, ConnectionId, Detail, Event, Orphan, Query, RecoveredSession, Shard, Shared,
-};
+use crate::broker::{Action, ConnectionId, Detail, Event, Orphan, Query, RecoveredSession, Shard, Shared};
 use crate::codec::{ServerPacket, encode};
 use crate::routing::{Access, ShardId};
-use crate::server::authentication;
+use crate::server::bans::Bans;
 use crate::server::clock::{Clock, Reading};
 use crate::server::connection::outgoing::BufferPool;
 use crate::server::connection::publish_encoder::PublishEncoder;
@@ -44,6 +44,9 @@ pub(in crate::server) struct Driver {
     answers: VecDeque<Event>,
     store: StoreHandle,
     authentication: Arc<auth::Pool>,
+    /// The connections whose authentication waits. Removing one cancels its request.
+    logins: HashMap<ConnectionId, Login>,
+    bans: Arc<Bans>,
     mailboxes: Arc<[Mailbox]>,
     outbox: Outbox,
     tracer: Tracer,
@@ -96,6 +99,8 @@ pub(in crate::server) struct Parts {
     /// How long a transport may accept no bytes before its connection is closed.
     pub(in crate::server) write_timeout: Duration,
     pub(in crate::server) authentication: Arc<auth::Pool>,
+    /// The banned addresses and users.
+    pub(in crate::server) bans: Arc<Bans>,
     /// The mailboxes of all shards, by shard number.
     pub(in crate::server) mailboxes: Arc<[Mailbox]>,
     /// The state that all shards share.
@@ -120,6 +125,8 @@ impl Driver {
             answers: VecDeque::new(),
             store: parts.store,
             authentication: parts.authentication,
+            logins: HashMap::new(),
+            bans: parts.bans,
             outbox: Outbox::new(parts.id, Arc::clone(&parts.mailboxes)),
             mailboxes: parts.mailboxes,
             tracer: Tracer::default(),
@@ -236,6 +243,7 @@ impl Driver {
             Mail::Accepted(accepted) => return Some(*accepted).filter(|_| !self.shutting_down),
             Mail::Forwarded(message) => self.handle(Event::Forwarded(message)),
             Mail::Authenticated { connection, answer } => self.on_authenticated(connection, *answer),
+            Mail::DelayOver(connection) => self.on_delay_over(connection),
             Mail::Persisted(ticket) => self.handle(Event::Persisted(ticket)),
             Mail::Fetched(fetched) => self.handle(Event::Fetched(fetched)),
             Mail::AccessReloaded => self.renew_access(),
@@ -278,7 +286,10 @@ impl Driver {
             Action::Fetch(fetch) => self.store.fetch(*fetch, &self.mailboxes),
             Action::Forward { shard, message } => self.outbox.add(shard, message),
             Action::Answer(id, answer) => self.queries.answer(id, *answer),
-            Action::Report(report) => report::write(&report, self.reading.now),
+            Action::Report(report) => {
+                self.note_end(&report);
+                report::write(&report, self.reading.now);
+            }
         }
     }
 
@@ -326,42 +337,6 @@ impl Driver {
             if self.current != Some(connection) {
                 entry.wake();
             }
-        }
-    }
-
-    fn authenticate(&mut self, connection: ConnectionId, request: AuthenticationRequest) {
-        if let Some(peer) = self.shard.peer(connection) {
-            self.ask_provider(connection, authentication::request(peer, request));
-        }
-    }
-
-    /// Gets the verdict at once if no provider blocks. Otherwise the answer arrives as [`Mail::Authenticated`], and the broker keeps the
-    /// connection paused until then.
-    fn ask_provider(&mut self, connection: ConnectionId, request: auth::Request) {
-        let (mailboxes, shard) = (Arc::clone(&self.mailboxes), usize::from(self.id.0));
-        let respond = move |answer| {
-            if let Some(mailbox) = mailboxes.get(shard) {
-                mailbox.put(Mail::Authenticated { connection, answer: Box::new(answer) });
-            }
-        };
-        if let Some(verdict) = self.authentication.ask(request, respond) {
-            self.set_password(connection, &verdict);
-            self.answers.push_back(Event::Authenticated { connection, outcome: authentication::outcome(verdict) });
-        }
-    }
-
-    /// Repeats the request if the authentication rules were reloaded after it, so that outdated rules accept no client.
-    fn on_authenticated(&mut self, connection: ConnectionId, answer: auth::Answer) {
-        match self.authentication.current(answer) {
-            Ok(verdict) => {
-                self.set_password(connection, &verdict);
-                self.handle(Event::Authenticated { connection, outcome: authentication::outcome(verdict) });
-            }
-            Err(request) if self.connections.get_mut(connection).is_some() => {
-                self.ask_provider(connection, *request);
-                self.apply_answers();
-            }
-            Err(_) => {}
         }
     }
 }

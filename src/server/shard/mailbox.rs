@@ -19,6 +19,8 @@ pub(in crate::server) enum Mail {
     Accepted(Box<Accepted>),
     /// A provider that may block has answered.
     Authenticated { connection: ConnectionId, answer: Box<auth::Answer> },
+    /// The delay of a CONNECT or of its refusal is over.
+    DelayOver(ConnectionId),
     /// All records up to this ticket are stable.
     Persisted(Ticket),
     /// Messages were read from the store.

@@ -46,6 +46,7 @@ impl Broker {
             clock: Clock::start(Timestamp::default()),
             write_timeout: config.limits.write_timeout,
             authentication: Arc::new(auth::Pool::start(authenticator).unwrap()),
+            bans: Arc::new(crate::server::bans::Bans::new(&config.bans)),
             mailboxes,
             store: StoreHandle::new(0, None, mpsc::channel(1).0),
             restored: Vec::new(),

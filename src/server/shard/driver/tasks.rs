@@ -9,6 +9,7 @@ use crate::broker::{ConnectionId, Detail, Event, Peer, Revocation};
 use crate::codec::{ClientPacket, ProtocolVersion};
 use crate::server::connection::outgoing::Outgoing;
 use crate::server::listener::ClientCertificates;
+use crate::server::shard::connections::Entry;
 use crate::server::status::ShardSnapshot;
 use crate::server::traffic::Traffic;
 use crate::timestamp::Timestamp;
@@ -38,7 +39,7 @@ impl Driver {
         self.begin_turn();
         self.handle(Event::Closed { connection, cause });
         self.end_turn();
-        self.connections.close(connection);
+        self.forget(connection);
         self.tracer.ended(connection);
         self.task_ended();
     }
@@ -49,16 +50,22 @@ impl Driver {
         self.begin_turn();
         self.handle(Event::ClosedSilently { connection, cause });
         self.end_turn();
-        self.connections.close(connection);
+        self.forget(connection);
         self.task_ended();
     }
 
     /// Removes a connection that the broker has closed. Its task calls [`task_ended`](Self::task_ended) when it has written the rest.
     pub(in crate::server) fn take_closed(&mut self, connection: ConnectionId) -> ClosedConnection {
-        let entry = self.connections.close(connection);
+        let entry = self.forget(connection);
         self.tracer.ended(connection);
         let disconnect_received = entry.as_ref().is_some_and(|entry| entry.disconnect_received);
         ClosedConnection { unsent: entry.map(|entry| entry.outgoing).unwrap_or_default(), disconnect_received }
+    }
+
+    /// Removes a connection and cancels the check of its password.
+    fn forget(&mut self, connection: ConnectionId) -> Option<Entry> {
+        self.logins.remove(&connection);
+        self.connections.close(connection)
     }
 
     /// Changes the details that the log wants.
@@ -143,9 +150,17 @@ impl Driver {
     }
 
     /// Counts a read of `bytes` bytes.
-    pub(in crate::server) fn received(&mut self, bytes: usize) {
+    pub(in crate::server) fn received(&mut self, connection: ConnectionId, bytes: usize) {
         self.traffic.bytes_received += bytes as u64;
         self.traffic.reads += u64::from(bytes > 0);
+        if bytes > 0 && self.shard.limits_bytes() {
+            self.handle(Event::Received { connection, bytes });
+        }
+    }
+
+    /// Whether the current turn has taken [`TURN_MAX`].
+    pub(in crate::server) fn is_turn_over(&self) -> bool {
+        self.clock.read().elapsed.saturating_sub(self.reading.elapsed) >= TURN_MAX
     }
 
     /// Handles a write of `bytes` bytes to the transport: frees an empty buffer, and reports the rest to the broker.
@@ -347,6 +362,9 @@ impl Driver {
     }
 }
 
+/// The time of one turn of a connection, as far as its packets can be divided: what a full read of small messages takes. It bounds what one
+/// client adds to the latency of the others, whatever its packets cost.
+const TURN_MAX: Duration = Duration::from_millis(1);
 /// Clients that are judged in one turn after a reload.
 const RENEWALS_PER_TURN: usize = 64;
 /// Slots of Sessions that are visited in one turn.

@@ -1,0 +1,379 @@
+//! Slows down and bans addresses and verified users whose logins are refused or whose connections are short.
+//!
+//! A ban names an address (an IPv4 address or the /64 of an IPv6 address) or a user that a provider has verified: never a Client Identifier or
+//! a user name that is merely claimed, with which a client could ban another one. The address is the client's own, from the PROXY protocol
+//! if the listener has it; Unix sockets and `bans.exempt` are never banned.
+//!
+//! The list is in memory and ends with the process: a ban is a remedy for minutes or hours. What is to stay belongs into the firewall or the
+//! password file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::auth::Source;
+use crate::config;
+use crate::server::LogEvent;
+use crate::server::log::{Whom, allows, log_line};
+use crate::timestamp::Timestamp;
+
+/// The bans, and what the sources and users of the last two minutes have done.
+#[derive(Debug)]
+pub struct Bans {
+    settings: config::Bans,
+    exempt: Vec<Source>,
+    state: Mutex<State>,
+    delayed: AtomicU64,
+}
+
+/// What is banned.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// An address.
+    Address(Source),
+    /// A verified user.
+    User(Arc<str>),
+}
+
+/// A ban.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ban {
+    /// When it ends.
+    pub until: Timestamp,
+    /// Why it was set.
+    pub reason: String,
+}
+
+/// The list of bans is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the list has its greatest number of bans, 10000")]
+pub struct BansFull;
+
+#[derive(Debug, Default)]
+struct State {
+    bans: BTreeMap<Subject, Ban>,
+    refused: Scores,
+    short: Scores,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(source) => write!(formatter, "address {source}"),
+            Self::User(user) => write!(formatter, "user {user:?}"),
+        }
+    }
+}
+
+impl Bans {
+    /// No bans.
+    pub fn new(settings: &config::Bans) -> Self {
+        let exempt = settings.exempt.iter().map(|address| Source::of(Some(*address))).collect();
+        Self { settings: settings.clone(), exempt, state: Mutex::default(), delayed: AtomicU64::new(0) }
+    }
+
+    /// The ban of an address or user, if there is one.
+    pub fn find(&self, subject: &Subject, now: Timestamp) -> Option<Ban> {
+        let mut state = self.state();
+        let ban = state.bans.get(subject)?;
+        if ban.until > now {
+            return Some(ban.clone());
+        }
+        state.bans.remove(subject);
+        None
+    }
+
+    /// All bans, addresses first.
+    pub fn list(&self, now: Timestamp) -> Vec<(Subject, Ban)> {
+        let mut state = self.state();
+        state.bans.retain(|_, ban| ban.until > now);
+        state.bans.iter().map(|(subject, ban)| (subject.clone(), ban.clone())).collect()
+    }
+
+    /// Sets a ban, or replaces it. When the list is full, bans that have ended make room; otherwise it is not set.
+    pub fn add(&self, subject: Subject, ban: Ban, now: Timestamp) -> Result<(), BansFull> {
+        let mut state = self.state();
+        if state.bans.len() >= BANS_MAX && !state.bans.contains_key(&subject) {
+            state.bans.retain(|_, ban| ban.until > now);
+            if state.bans.len() >= BANS_MAX {
+                return Err(BansFull);
+            }
+        }
+        state.bans.insert(subject.clone(), ban.clone());
+        drop(state);
+        if allows(LogEvent::BanAdded, Whom::default(), now) {
+            let (seconds, reason, subject) = (ban.until.since(now).as_secs(), &*ban.reason, subject.to_string());
+            log_line!(
+                BanAdded { subject = &*subject, seconds, reason },
+                "banned for {seconds} s: {subject}: {reason}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Ends a ban. Returns whether there was one. What the subject has done before is forgotten.
+    pub fn remove(&self, subject: &Subject) -> bool {
+        let mut state = self.state();
+        let was_banned = state.bans.remove(subject).is_some();
+        state.refused.forget(subject);
+        state.short.forget(subject);
+        drop(state);
+        if was_banned {
+            let subject = subject.to_string();
+            log_line!(BanRemoved { subject = &*subject }, "the ban was removed: {subject}");
+        }
+        was_banned
+    }
+
+    /// The number of bans, and of logins that were delayed.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.state().bans.len() as u64, self.delayed.load(Ordering::Relaxed))
+    }
+
+    /// Counts a login that is refused because of wrong credentials. Returns how long to keep the client waiting for the answer: 100 ms for the first in a
+    /// minute, twice as long for each further one of the address, up to `bans.delay_max`.
+    pub(in crate::server) fn refused(&self, source: Source, now: Timestamp) -> Duration {
+        if self.is_exempt(source) {
+            return Duration::ZERO;
+        }
+        let score = self.state().refused.count(&Subject::Address(source), now);
+        let cause = "too many refused logins in a minute";
+        self.ban_beyond(self.settings.refused_logins_max, score, Subject::Address(source), (cause, now));
+        let doublings = i32::try_from(score.saturating_sub(1)).unwrap_or(i32::MAX).min(DOUBLINGS_MAX);
+        self.delay(REFUSED_DELAY.mul_f64(2_f64.powi(doublings)))
+    }
+
+    /// Counts a connection that ended after `lasted`, unless the broker ended it for a limit of its own.
+    pub(in crate::server) fn ended(&self, source: Source, user: Option<&Arc<str>>, lasted: Duration, now: Timestamp) {
+        if lasted >= SHORT || self.is_exempt(source) {
+            return;
+        }
+        let cause = "too many short connections in a minute";
+        for subject in [Some(Subject::Address(source)), user.cloned().map(Subject::User)].into_iter().flatten() {
+            let score = self.state().short.count(&subject, now);
+            self.ban_beyond(self.settings.short_connections_max, score, subject, (cause, now));
+        }
+    }
+
+    /// How long a CONNECT waits because the connections of its address, or of the user that it names, were short: a quarter of a second when
+    /// they are beyond `bans.short_connections_free`, growing with their square up to `bans.delay_max`. The user need not be verified yet:
+    /// who names another one delays only itself.
+    pub(in crate::server) fn connect_delay(&self, source: Source, user: Option<&str>, now: Timestamp) -> Duration {
+        let state = self.state();
+        if state.short.is_quiet(now) || self.is_exempt(source) {
+            return Duration::ZERO;
+        }
+        let of_user = user.map_or(0, |user| state.short.score(&Subject::User(user.into()), now));
+        let score = of_user.max(state.short.score(&Subject::Address(source), now));
+        drop(state);
+        let free = self.settings.short_connections_free.get();
+        if score <= free {
+            return Duration::ZERO;
+        }
+        self.delay(SHORT_DELAY.mul_f64((f64::from(score) / f64::from(free)).powi(2).min(1_000.0)))
+    }
+
+    fn delay(&self, delay: Duration) -> Duration {
+        let delay = delay.min(self.settings.delay_max);
+        self.delayed.fetch_add(u64::from(!delay.is_zero()), Ordering::Relaxed);
+        delay
+    }
+
+    fn ban_beyond(&self, maximum: Option<NonZeroU32>, score: u32, subject: Subject, (cause, now): (&str, Timestamp)) {
+        if maximum.is_none_or(|maximum| score <= maximum.get()) || self.find(&subject, now).is_some() {
+            return;
+        }
+        let ban = Ban { until: now + self.settings.ban_time, reason: cause.to_owned() };
+        // A full list has 10,000 other subjects in it, and this one is delayed as before.
+        let _ = self.add(subject, ban, now);
+    }
+
+    fn is_exempt(&self, source: Source) -> bool {
+        source == Source::Local || self.exempt.contains(&source)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How often something happened in the last minute, by subject: counts of this minute, and those of the one before in proportion.
+///
+/// Each minute has at most [`SUBJECTS_MAX`] subjects; further ones are not counted in it.
+#[derive(Debug, Default)]
+struct Scores {
+    began: Timestamp,
+    current: HashMap<Subject, u32>,
+    before: HashMap<Subject, u32>,
+}
+
+impl Scores {
+    /// Counts one, and returns the score.
+    fn count(&mut self, subject: &Subject, now: Timestamp) -> u32 {
+        let passed = now.since(self.began);
+        if passed >= MINUTE {
+            let current = std::mem::take(&mut self.current);
+            self.before = if passed < 2 * MINUTE { current } else { HashMap::new() };
+            self.began = if passed < 2 * MINUTE { self.began + MINUTE } else { now };
+        }
+        if let Some(count) = self.current.get_mut(subject) {
+            *count = count.saturating_add(1);
+        } else if self.current.len() < SUBJECTS_MAX {
+            self.current.insert(subject.clone(), 1);
+        }
+        self.score(subject, now)
+    }
+
+    fn score(&self, subject: &Subject, now: Timestamp) -> u32 {
+        let passed = now.since(self.began);
+        let of = |counts: &HashMap<Subject, u32>| counts.get(subject).copied().unwrap_or_default();
+        let part = |count: u32, passed: Duration| {
+            let left = MINUTE.saturating_sub(passed).as_secs_f64() / MINUTE.as_secs_f64();
+            (f64::from(count) * left) as u32
+        };
+        if passed < MINUTE {
+            of(&self.current).saturating_add(part(of(&self.before), passed))
+        } else {
+            part(of(&self.current), passed.saturating_sub(MINUTE))
+        }
+    }
+
+    /// Whether every score is 0.
+    fn is_quiet(&self, now: Timestamp) -> bool {
+        (self.current.is_empty() && self.before.is_empty()) || now.since(self.began) >= 2 * MINUTE
+    }
+
+    fn forget(&mut self, subject: &Subject) {
+        self.current.remove(subject);
+        self.before.remove(subject);
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// A shorter connection is a short one.
+const SHORT: Duration = Duration::from_secs(10);
+/// The delay of the first refused login in a minute.
+const REFUSED_DELAY: Duration = Duration::from_millis(100);
+/// Beyond any `bans.delay_max`.
+const DOUBLINGS_MAX: i32 = 10;
+/// The delay of a CONNECT when as many short connections as `bans.short_connections_free` were counted.
+const SHORT_DELAY: Duration = Duration::from_millis(250);
+/// About 2 MB.
+const BANS_MAX: usize = 10_000;
+/// About 1 MB for each minute and kind.
+const SUBJECTS_MAX: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(last: u8) -> Source {
+        Source::V4([192, 0, 2, last].into())
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp(1_000_000 + seconds * 1_000)
+    }
+
+    fn bans(change: impl FnOnce(&mut config::Bans)) -> Bans {
+        let mut settings = config::Bans::default();
+        change(&mut settings);
+        Bans::new(&settings)
+    }
+
+    fn is_banned(bans: &Bans, subject: Subject, now: Timestamp) -> bool {
+        bans.find(&subject, now).is_some()
+    }
+
+    #[test]
+    fn the_delay_of_refused_logins_grows_per_address_is_bounded_and_ends() {
+        let bans = bans(|_| {});
+        let delays: Vec<_> = (0..9).map(|_| bans.refused(source(1), at(0)).as_millis()).collect();
+        assert_eq!(delays, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]);
+        assert_eq!(bans.refused(source(2), at(0)).as_millis(), 100);
+        assert_eq!(bans.refused(source(1), at(200)).as_millis(), 100);
+        assert!(!is_banned(&bans, Subject::Address(source(1)), at(0)), "off by default");
+    }
+
+    #[test]
+    fn a_fleet_behind_one_address_is_not_delayed_and_a_flapping_one_for_a_bounded_time() {
+        let bans = bans(|_| {});
+        for _ in 0..600 {
+            assert_eq!(bans.connect_delay(source(1), None, at(0)), Duration::ZERO);
+            bans.ended(source(1), None, Duration::from_secs(1), at(0));
+        }
+        for _ in 0..10_000 {
+            bans.ended(source(2), None, SHORT, at(0));
+        }
+        assert_eq!(bans.connect_delay(source(2), None, at(0)), Duration::ZERO, "its connections lasted");
+        bans.ended(source(1), None, Duration::ZERO, at(0));
+        assert_eq!(bans.connect_delay(source(1), None, at(0)).as_millis() / 10, 25);
+        for _ in 0..100_000 {
+            bans.ended(source(1), None, Duration::ZERO, at(0));
+        }
+        assert_eq!(bans.connect_delay(source(1), None, at(0)), Duration::from_secs(5));
+        assert_eq!(bans.connect_delay(source(3), None, at(0)), Duration::ZERO);
+        assert_eq!(bans.connect_delay(source(1), None, at(130)), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_short_connections_of_a_verified_user_count_from_any_address() {
+        let bans = bans(|settings| settings.short_connections_max = NonZeroU32::new(5));
+        let user: Arc<str> = "alice".into();
+        for last in 0..6 {
+            bans.ended(source(last), Some(&user), Duration::ZERO, at(0));
+        }
+        assert!(is_banned(&bans, Subject::User(user), at(0)));
+        assert!(!is_banned(&bans, Subject::Address(source(1)), at(0)));
+    }
+
+    #[test]
+    fn a_ban_by_setting_ends_by_itself_and_exempt_addresses_get_none() {
+        let bans = bans(|settings| {
+            settings.refused_logins_max = NonZeroU32::new(3);
+            settings.exempt = vec!["192.0.2.9".parse().unwrap()];
+        });
+        for _ in 0..4 {
+            assert!(!is_banned(&bans, Subject::Address(source(1)), at(0)));
+            bans.refused(source(1), at(0));
+            assert_eq!(bans.refused(source(9), at(0)), Duration::ZERO);
+            assert_eq!(bans.refused(Source::Local, at(0)), Duration::ZERO);
+        }
+        assert_eq!(bans.list(at(0)).len(), 1);
+        assert!(is_banned(&bans, Subject::Address(source(1)), at(599)));
+        assert!(!is_banned(&bans, Subject::Address(source(1)), at(600)));
+        assert_eq!(bans.counts().0, 0);
+    }
+
+    #[test]
+    fn a_removed_ban_starts_the_count_again() {
+        let bans = bans(|settings| settings.refused_logins_max = NonZeroU32::new(3));
+        (0..4).for_each(|_| _ = bans.refused(source(1), at(0)));
+        let subject = Subject::Address(source(1));
+        assert!(bans.remove(&subject) && !bans.remove(&subject));
+        bans.refused(source(1), at(1));
+        assert!(!is_banned(&bans, subject, at(1)));
+    }
+
+    #[test]
+    fn the_list_and_the_counts_are_bounded() {
+        let bans = bans(|_| {});
+        let subject = |number: usize| Subject::User(format!("user-{number}").into());
+        let ban = Ban { until: at(10), reason: String::new() };
+        for number in 0..BANS_MAX {
+            bans.add(subject(number), ban.clone(), at(0)).unwrap();
+        }
+        assert_eq!(bans.add(subject(BANS_MAX), ban.clone(), at(0)), Err(BansFull));
+        bans.add(subject(1), ban.clone(), at(0)).unwrap();
+        bans.add(subject(BANS_MAX), Ban { until: at(20), ..ban }, at(10)).unwrap();
+        assert_eq!(bans.list(at(10)).len(), 1);
+        let mut scores = Scores::default();
+        for number in 0..SUBJECTS_MAX + 5 {
+            scores.count(&subject(number), at(0));
+        }
+        assert_eq!(scores.current.len(), SUBJECTS_MAX);
+    }
+}

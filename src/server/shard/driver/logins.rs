@@ -1,0 +1,145 @@
+//! The methods of [`Driver`] for authentication: asks the providers, delays clients that try too often, and refuses banned ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use super::Driver;
+use crate::auth::{self, Asked, Source};
+use crate::broker::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, ConnectionId, Event, Report};
+use crate::codec::ReasonCode;
+use crate::server::authentication;
+use crate::server::bans::Subject;
+use crate::server::shard::mailbox::Mail;
+
+/// What the authentication of a connection waits for. The broker keeps the connection paused meanwhile. At most one for each connection, and it
+/// ends with it.
+#[derive(Debug)]
+pub(super) enum Login {
+    /// A thread of the pool.
+    Checking { _cancelled_when_dropped: auth::Waiting },
+    /// The time at which the providers are asked.
+    Delayed(Box<auth::Request>),
+    /// The time at which the client is told of its refusal.
+    Refused(Box<AuthenticationOutcome>),
+}
+
+impl Driver {
+    /// Asks the providers, at once or after a delay, unless the address is banned.
+    pub(super) fn authenticate(&mut self, connection: ConnectionId, request: AuthenticationRequest) {
+        let is_connect = request.step == AuthenticationStep::Connect;
+        let now = self.reading.now;
+        let Some(peer) = self.shard.peer(connection) else { return };
+        let request = authentication::request(peer, request, now);
+        if !is_connect {
+            return self.ask_provider(connection, request);
+        }
+        let source = Source::of(request.address);
+        if self.bans.find(&Subject::Address(source), now).is_some() {
+            return self.answers.push_back(banned(connection));
+        }
+        let user = request.certificate_identity.as_deref().or(request.user_name.as_deref());
+        let delay = self.bans.connect_delay(source, user, now);
+        if delay.is_zero() {
+            self.ask_provider(connection, request);
+        } else {
+            self.delay(connection, delay, Login::Delayed(Box::new(request)));
+        }
+    }
+
+    /// Gets the verdict at once if no provider blocks. Otherwise the answer arrives as [`Mail::Authenticated`].
+    fn ask_provider(&mut self, connection: ConnectionId, request: auth::Request) {
+        let (mailboxes, shard) = (Arc::clone(&self.mailboxes), usize::from(self.id.0));
+        let respond = move |answer| {
+            if let Some(mailbox) = mailboxes.get(shard) {
+                mailbox.put(Mail::Authenticated { connection, answer: Box::new(answer) });
+            }
+        };
+        match self.authentication.ask(request, respond) {
+            Asked::Answered(verdict) => self.on_verdict(connection, verdict),
+            Asked::Waiting(waiting) => {
+                self.logins.insert(connection, Login::Checking { _cancelled_when_dropped: waiting });
+            }
+        }
+    }
+
+    /// Repeats the request if the authentication rules were reloaded after it, so that outdated rules accept no client.
+    pub(super) fn on_authenticated(&mut self, connection: ConnectionId, answer: auth::Answer) {
+        self.logins.remove(&connection);
+        match self.authentication.current(answer) {
+            Ok(verdict) => self.on_verdict(connection, verdict),
+            Err(request) if self.connections.get_mut(connection).is_some() => self.ask_provider(connection, *request),
+            Err(_) => {}
+        }
+        self.apply_answers();
+    }
+
+    /// Tells the broker the verdict: that of a CONNECT with wrong credentials after a delay that grows with their number.
+    fn on_verdict(&mut self, connection: ConnectionId, verdict: auth::Verdict) {
+        let now = self.reading.now;
+        self.set_password(connection, &verdict);
+        let outcome = authentication::outcome(verdict);
+        let is_connect = self.shard.awaits_authentication(connection);
+        let event = match &outcome {
+            AuthenticationOutcome::Granted { verified_user: Some(user), .. }
+                if self.bans.find(&Subject::User(Arc::clone(&user.name)), now).is_some() =>
+            {
+                banned(connection)
+            }
+            AuthenticationOutcome::Refused { reason_code, .. } if is_connect && is_login(*reason_code) => {
+                let address = self.shard.peer(connection).and_then(|peer| peer.address);
+                let delay = self.bans.refused(Source::of(address.map(|address| address.ip())), now);
+                if !delay.is_zero() {
+                    return self.delay(connection, delay, Login::Refused(Box::new(outcome)));
+                }
+                Event::Authenticated { connection, outcome }
+            }
+            _ => Event::Authenticated { connection, outcome },
+        };
+        self.answers.push_back(event);
+    }
+
+    /// Continues with a login after a delay. Its timer is small and ends by itself, within `bans.delay_max`.
+    fn delay(&mut self, connection: ConnectionId, delay: Duration, login: Login) {
+        self.logins.insert(connection, login);
+        let (mailboxes, shard) = (Arc::clone(&self.mailboxes), usize::from(self.id.0));
+        spawn_local(async move {
+            sleep(delay).await;
+            if let Some(mailbox) = mailboxes.get(shard) {
+                mailbox.put(Mail::DelayOver(connection));
+            }
+        });
+    }
+
+    pub(super) fn on_delay_over(&mut self, connection: ConnectionId) {
+        match self.logins.remove(&connection) {
+            Some(Login::Delayed(request)) => self.ask_provider(connection, *request),
+            Some(Login::Refused(outcome)) => {
+                self.answers.push_back(Event::Authenticated { connection, outcome: *outcome });
+            }
+            Some(checking @ Login::Checking { .. }) => _ = self.logins.insert(connection, checking),
+            None => {}
+        }
+        self.apply_answers();
+    }
+
+    /// Counts a connection that was lost, for its address and user.
+    pub(super) fn note_end(&self, report: &Report) {
+        if let Report::Disconnected { client, lost: Some(lost), .. } = report {
+            let source = Source::of(client.address.map(|address| address.ip()));
+            self.bans.ended(source, lost.verified_user.as_ref(), lost.lasted, self.reading.now);
+        }
+    }
+}
+
+/// Whether a refusal with this Reason Code means wrong credentials.
+const fn is_login(reason_code: ReasonCode) -> bool {
+    matches!(reason_code, ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized)
+}
+
+fn banned(connection: ConnectionId) -> Event {
+    let outcome = AuthenticationOutcome::Refused { reason_code: ReasonCode::Banned, cause: "banned".into() };
+    Event::Authenticated { connection, outcome }
+}
