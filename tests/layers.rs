@@ -47,7 +47,7 @@ const LAYERS: [Layer; 13] = [
     Layer::pure("codec", &["topic", "timestamp"], CODEC_CRATES),
     Layer::pure("session", &["codec", "topic", "timestamp"], PURE_CRATES),
     Layer::pure("routing", &["codec", "topic", "timestamp"], PURE_CRATES),
-    Layer::pure("broker", &["session", "routing", "codec", "topic", "timestamp"], BROKER_CRATES),
+    Layer::pure("broker", &["session", "routing", "codec", "topic", "timestamp"], SHARED_CRATES),
     Layer::shell("store", Ours::Only(&[]), &["tokio", "mqttbytes"]),
     Layer::shell("config", Ours::Only(&["codec", "topic", "timestamp"]), &["tokio", "mqttbytes"]),
     Layer::shell("auth", Ours::Only(BELOW_AUTH), &["mqttbytes"]),
@@ -69,7 +69,7 @@ const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "small
 /// `mqttbytes` is named here and nowhere else.
 const CODEC_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "mqttbytes", "slab", "smallvec", "thiserror"];
 /// With the map of Client Identifiers, which all shards share. The random number generator has no source of randomness: its seed is given.
-const BROKER_CRATES: &[&str] =
+const SHARED_CRATES: &[&str] =
     &["bytes", "bytestring", "dashmap", "foldhash", "rand_chacha", "slab", "smallvec", "thiserror"];
 
 /// Modules of std through which the world is reached.

@@ -73,14 +73,7 @@ pub(super) fn write(report: &Report, now: Timestamp) {
         }
         Report::Denied { client, packet, topic, reason_code, rule } => {
             if may_write(LogEvent::PacketDenied, client) {
-                let (code, topic, rule) = (reason_code.number(), cut(topic), cut_text(rule));
-                client_line!(
-                    PacketDenied,
-                    client,
-                    { packet, topic = &*topic, reason_code = code, rule = &*rule },
-                    "{} denied: {packet} {topic:?}: {rule} (0x{code:02X})",
-                    Label(client)
-                );
+                write_denied(client, packet, (topic, rule), *reason_code);
             }
         }
         Report::OwnerChanged { client, owner, previous, change } => {
@@ -90,14 +83,7 @@ pub(super) fn write(report: &Report, now: Timestamp) {
         }
         Report::Unreadable { client, sequence, cause } => {
             if may_write(LogEvent::MessageUnreadable, client) {
-                let cause = cut_text(cause);
-                client_line!(
-                    MessageUnreadable,
-                    client,
-                    { sequence, reason = &*cause },
-                    "{}: dropped message {sequence}, which can't be read from the store: {cause}",
-                    Label(client)
-                );
+                write_unreadable(client, *sequence, cause);
             }
         }
         Report::Dropping { client, reason } => {
@@ -144,6 +130,28 @@ fn write_connected(client: &ClientLabel, version: &str, (clean_start, session_pr
         { clean_start, session_present, keep_alive },
         "{} connected: MQTT {version}, {session} session, keep alive {keep_alive} s",
         Label(client),
+    );
+}
+
+fn write_denied(client: &ClientLabel, packet: &str, (topic, rule): (&str, &str), reason_code: ReasonCode) {
+    let (code, topic, rule) = (reason_code.number(), cut(topic), cut_text(rule));
+    client_line!(
+        PacketDenied,
+        client,
+        { packet, topic = &*topic, reason_code = code, rule = &*rule },
+        "{} denied: {packet} {topic:?}: {rule} (0x{code:02X})",
+        Label(client)
+    );
+}
+
+fn write_unreadable(client: &ClientLabel, sequence: u64, cause: &str) {
+    let cause = cut_text(cause);
+    client_line!(
+        MessageUnreadable,
+        client,
+        { sequence, reason = &*cause },
+        "{}: dropped message {sequence}, which can't be read from the store: {cause}",
+        Label(client)
     );
 }
 

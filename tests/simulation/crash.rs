@@ -97,6 +97,7 @@ impl World {
             *side = ShardSide { slots, ..ShardSide::new(shard, side.channels.len()) };
         }
         self.store_anchor();
+        self.shared = shared;
         let (shards, time) = (self.shards.len(), self.time());
         let mut actions = Vec::new();
         for (number, session) in sessions.into_iter().enumerate() {

@@ -9,6 +9,7 @@ use oncemq::store::Level;
 use oncemq::store::sim::Loss;
 
 use crate::network::server_packet;
+use crate::strangers::verified;
 use crate::world::{Step, World};
 
 impl World {
@@ -176,6 +177,10 @@ impl World {
                 self.fail(client, format!("message {sequence} can't be read: {cause}"));
             }
             Report::Dropping { .. } => {}
+            Report::OwnerChanged { client: label, previous, owner, .. } => {
+                let client = client(label);
+                self.fail(client, format!("the Session of {previous} belongs to {owner}"));
+            }
             // Nobody asks for details.
             Report::Published { .. }
             | Report::Subscribed { .. }
@@ -190,11 +195,13 @@ impl World {
         if !connection.is_open() {
             return;
         }
+        let (id, shard) = (connection.id, connection.shard);
         let access = Arc::new(Access::everything());
-        let outcome =
-            AuthenticationOutcome::Granted { access, user: None, verified_user: None, authentication_data: None };
-        let event = Event::Authenticated { connection: connection.id, outcome };
-        self.handle(connection.shard, event);
+        let verified_user = Some(verified(&format!("user of c{}", connection.client)));
+        let outcome = AuthenticationOutcome::Granted { access, user: None, verified_user, authentication_data: None };
+        self.intrude(number);
+        self.handle(shard, Event::Authenticated { connection: id, outcome });
+        self.intrude(number);
     }
 
     pub(crate) fn sync_soon(&mut self) {

@@ -24,6 +24,7 @@ mod react;
 mod refusal;
 mod rng;
 mod store;
+mod strangers;
 mod tap;
 mod trace;
 mod wills;

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use oncemq::broker::{Event, Fetch, Fetched, Settings, Shard, ShardMessage, Ticket};
+use oncemq::broker::{Event, Fetch, Fetched, Settings, Shard, ShardMessage, Shared, Ticket};
 use oncemq::store::sim::SimDisk;
 
 use crate::checker::Checker;
@@ -29,7 +29,10 @@ pub(crate) struct World {
     /// The number of scheduled steps so far.
     numbered: u64,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) shards: Vec<ShardSide>,
+    /// The number of strangers so far.
+    pub(crate) strangers: u32,
     pub(crate) log: Log,
     /// A commit is in progress or scheduled.
     pub(crate) syncing: bool,
@@ -151,7 +154,9 @@ impl World {
             steps: BTreeMap::new(),
             numbered: 0,
             settings,
+            shared,
             shards,
+            strangers: 0,
             log,
             syncing: false,
             restarting: None,

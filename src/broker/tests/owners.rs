@@ -46,11 +46,9 @@ fn dropped(harness: &Harness, reason: DropReason) -> u64 {
 }
 
 fn changes(harness: &Harness) -> Vec<(String, String, OwnerChange)> {
-    let change = |report: &Report| match report {
-        Report::OwnerChanged { owner, previous, change, .. } => {
-            Some((previous.to_string(), owner.to_string(), *change))
-        }
-        _ => None,
+    let change = |report: &Report| {
+        let Report::OwnerChanged { owner, previous, change, .. } = report else { return None };
+        Some((previous.to_string(), owner.to_string(), *change))
     };
     harness.reports.iter().filter_map(change).collect()
 }
@@ -82,9 +80,9 @@ fn refused_connect_is_logged_with_both_names_and_the_client_is_not_told_the_othe
     let client = harness.attempt(0, of("bob", durable("a")));
     let packets = format!("{:?}", harness.packets(client));
     assert!(packets.contains("belongs to another user") && !packets.contains("alice"), "{packets}");
-    let refusal = |report: &Report| match report {
-        Report::Refused { client, cause, .. } => Some((client.user.clone(), cause.to_string())),
-        _ => None,
+    let refusal = |report: &Report| {
+        let Report::Refused { client, cause, .. } = report else { return None };
+        Some((client.user.clone(), cause.to_string()))
     };
     let cause = "its session belongs to user \"alice\" (password), and the client is user \"bob\" (password)";
     assert_eq!(harness.reports.iter().find_map(refusal), Some((Some("bob".into()), cause.to_owned())));
