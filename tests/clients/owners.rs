@@ -84,7 +84,7 @@ fn refused_connect_is_told_counted_and_logged_and_does_not_disturb_the_client() 
     }
     admin.wait_for("oncemq_connects_of_other_owners_total", 16);
     let log = broker.log();
-    let both = "its session belongs to user \"alice\" (password), and the client is user \"bob\" (password)";
+    let both = "its session belongs to user \"alice\" (password), not to user \"bob\" (password)";
     assert!(log.contains("client \"device\" user \"bob\" from") && log.contains(both), "{log}");
 }
 

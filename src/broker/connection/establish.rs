@@ -82,7 +82,7 @@ impl Shard {
                 Some(claimed)
             }
             Err(holder) => {
-                let log = format!("its session belongs to {holder}, and the client is {owner}");
+                let log = format!("its session belongs to {holder}, not to {owner}");
                 let cause = Cause::private(log, "the session with this Client Identifier belongs to another user");
                 self.counters.connects_of_others += 1;
                 self.refuse(id, ReasonCode::ClientIdentifierNotValid, cause, turn);

@@ -84,7 +84,7 @@ fn refused_connect_is_logged_with_both_names_and_the_client_is_not_told_the_othe
         let Report::Refused { client, cause, .. } = report else { return None };
         Some((client.user.clone(), cause.to_string()))
     };
-    let cause = "its session belongs to user \"alice\" (password), and the client is user \"bob\" (password)";
+    let cause = "its session belongs to user \"alice\" (password), not to user \"bob\" (password)";
     assert_eq!(harness.reports.iter().find_map(refusal), Some((Some("bob".into()), cause.to_owned())));
 }
 
