@@ -20,7 +20,7 @@ impl Files {
         files.write("server", "subjectAltName = DNS:localhost\n");
         files.write("client", "extendedKeyUsage = clientAuth\n");
         files.write("authority", "basicConstraints = critical,CA:TRUE\nkeyUsage = keyCertSign,cRLSign\n");
-        files.openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=ca -addext keyUsage=keyCertSign,cRLSign");
+        files.openssl("req -x509 -days 365 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=ca -addext keyUsage=keyCertSign,cRLSign");
         files.issue("ok", "ca", "-extfile server");
         files
     }
@@ -33,7 +33,7 @@ impl Files {
     fn issue_with_key(&self, name: &str, key: &str, authority: &str, options: &str) {
         self.openssl(&format!("req -new -newkey {key} -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"));
         self.openssl(&format!(
-            "x509 -req -in {name}.csr -CA {authority}.pem -CAkey {authority}.key -CAcreateserial -out {name}.pem {options}"
+            "x509 -req -days 365 -in {name}.csr -CA {authority}.pem -CAkey {authority}.key -CAcreateserial -out {name}.pem {options}"
         ));
     }
 
