@@ -141,6 +141,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "this is the file that reads the time")]
     fn a_past_deadline_is_due_at_once_and_the_latest_one_within_a_day() {
         let clock = Clock::start(Timestamp(5_000));
         let before = Instant::now();
