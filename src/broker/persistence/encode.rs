@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::body::{Body, put_length, put_message, put_option, put_str, put_subscription};
 use crate::broker::persistence::body::{put_deduplicated, put_will};
+use crate::broker::persistence::head::{StoredHead, put_head};
 use crate::broker::persistence::record::{Deduplicated, InsteadOf, Record, RetainedChange, WillState};
 use crate::codec::{ClientId, Matched, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
 use crate::routing::SessionKey;
@@ -196,8 +197,7 @@ impl Record {
         }
         let body = &mut bytes.body;
         body.reserve(message.topic.as_str().len() + message.payload.len() + ACCEPTED_BYTES);
-        body.push(qos.level());
-        put_expiry(body, *expires_at, *at);
+        put_head(body, *qos, *expires_at, *at);
         put_option(body, retainer, |body, client_id| put_str(body, client_id.as_str()));
         put_message(body, message);
         put_length(body, receivers.len());
@@ -289,32 +289,6 @@ struct StoredDelivery<'a> {
     share: Option<&'a str>,
 }
 
-/// The first fields of the body of [`Record::Accepted`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct StoredHead {
-    qos: Qos,
-    expires_at: Option<Timestamp>,
-    /// When a message that expires was accepted; `None` in records of earlier versions.
-    at: Option<Timestamp>,
-}
-
-/// The times of a message that expires.
-fn put_expiry(body: &mut Vec<u8>, expires_at: Option<Timestamp>, at: Timestamp) {
-    match expires_at {
-        None => body.push(0),
-        Some(expires_at) => {
-            body.push(EXPIRES_SINCE);
-            body.extend(expires_at.0.to_le_bytes());
-            body.extend(at.0.to_le_bytes());
-        }
-    }
-}
-
-/// When the message in the body of [`Record::Accepted`] was accepted, if it expires.
-pub(in crate::broker) fn accepted_at(body: &[u8]) -> Option<Timestamp> {
-    StoredHead::read(&mut Body(body))?.at
-}
-
 impl StoredMessage {
     pub(in crate::broker) fn read(body: &[u8]) -> Option<Self> {
         let body = &mut Body(body);
@@ -326,16 +300,6 @@ impl StoredMessage {
         }
         let deduplicated = body.option(Body::deduplicated)?;
         Some(Self { message, qos, expires_at, retainer, deduplicated })
-    }
-}
-
-impl StoredHead {
-    fn read(body: &mut Body<'_>) -> Option<Self> {
-        let (qos, expiry) = (Qos::new(body.u8()?)?, body.u8()?);
-        let mut time = |is_present| if is_present { body.u64().map(Timestamp).map(Some) } else { Some(None) };
-        let expires_at = time(matches!(expiry, EXPIRES | EXPIRES_SINCE))?;
-        let at = time(expiry == EXPIRES_SINCE)?;
-        (expiry <= EXPIRES_SINCE).then_some(Self { qos, expires_at, at })
     }
 }
 
@@ -425,10 +389,6 @@ pub(in crate::broker) fn read_queued(
 pub(in crate::broker) fn received_packet_id(id: u64) -> Option<PacketId> {
     u16::try_from(id).ok().and_then(PacketId::new)
 }
-
-/// The values of the first byte of the times of a message that expires: with its deadline, and with the time of acceptance too.
-const EXPIRES: u8 = 1;
-const EXPIRES_SINCE: u8 = 2;
 
 /// Bytes to reserve for the body of an accepted message with one receiver, in addition to its content.
 const ACCEPTED_BYTES: usize = 64;

@@ -6,6 +6,7 @@ pub(super) mod coalesce;
 pub(super) mod durability;
 pub(super) mod encode;
 pub(super) mod fetch;
+pub(super) mod head;
 pub(super) mod persist;
 pub(super) mod pipeline;
 pub(super) mod record;
