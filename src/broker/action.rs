@@ -26,6 +26,12 @@ pub enum Action {
         /// The connection.
         connection: ConnectionId,
     },
+    /// Reset the connection at once, so that its client does not take the end for a regular one. No later action refers to it. An
+    /// [`Event::Closed`](crate::broker::Event::Closed) that follows is ignored.
+    Reset {
+        /// The connection.
+        connection: ConnectionId,
+    },
     /// Stop decoding packets of this connection until [`Action::Resume`], including bytes that were read before.
     Pause {
         /// The connection.

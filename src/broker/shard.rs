@@ -237,6 +237,9 @@ impl Shard {
         self.routes.sweep(&self.shared);
         self.flow.retry_shares();
         self.sweep_endings(turn);
+        while let Some(connection) = self.pipeline.next_overdue_close(turn.now) {
+            turn.actions.push(Action::Reset { connection });
+        }
         if self.id == ShardId(0) {
             self.expire_retained(turn);
             self.expire_deduplication(turn);

@@ -37,27 +37,18 @@ pub(in crate::server) use client_line;
 /// Lines that any client can cause (refusals, denials, drops) are limited, each event by itself. Details are not: they are written by
 /// request.
 pub(super) fn write(report: &Report, now: Timestamp) {
-    let may_write = |event, client| allows(event, Whom::from(client), now);
+    let may_write = |event, client| is_written(event) && allows(event, Whom::from(client), now);
     match report {
         Report::Connected { client, version, clean_start, session_present, keep_alive, .. } => {
-            if !is_written(LogEvent::ClientConnected) || !may_write(LogEvent::ClientConnected, client) {
-                return;
+            if may_write(LogEvent::ClientConnected, client) {
+                write_connected(client, version, (*clean_start, *session_present), *keep_alive);
             }
-            write_connected(client, version, (*clean_start, *session_present), *keep_alive);
         }
         Report::Silent { client, cause } => write_probed(client, cause),
         Report::Disconnected { client, reason_code, cause, .. } => {
-            if !is_written(LogEvent::ClientDisconnected) || !may_write(LogEvent::ClientDisconnected, client) {
-                return;
+            if may_write(LogEvent::ClientDisconnected, client) {
+                write_disconnected(client, *reason_code, cause);
             }
-            let (code, cause) = (reason_code.number(), cut_text(cause));
-            client_line!(
-                ClientDisconnected,
-                client,
-                { reason_code = code, reason = &*cause },
-                "{} disconnected: {cause} (0x{code:02X})",
-                Label(client)
-            );
         }
         Report::Refused { client, reason_code, cause } => {
             if may_write(LogEvent::ClientRefused, client) {
@@ -112,10 +103,20 @@ fn write_probed(client: &ClientLabel, cause: &str) {
     );
 }
 
-/// Whether the level of the log includes an event at `info`. Otherwise its lines count for no budget.
+/// Whether the level of the log includes an event. Otherwise its lines count for no budget.
 fn is_written(event: LogEvent) -> bool {
-    debug_assert_eq!(event.level(), Level::INFO);
-    tracing::enabled!(target: "oncemq", Level::INFO)
+    event.level() != Level::INFO || tracing::enabled!(target: "oncemq", Level::INFO)
+}
+
+fn write_disconnected(client: &ClientLabel, reason_code: ReasonCode, cause: &str) {
+    let (code, cause) = (reason_code.number(), cut_text(cause));
+    client_line!(
+        ClientDisconnected,
+        client,
+        { reason_code = code, reason = &*cause },
+        "{} disconnected: {cause} (0x{code:02X})",
+        Label(client)
+    );
 }
 
 fn write_connected(client: &ClientLabel, version: &str, (clean_start, session_present): (bool, bool), keep_alive: u16) {

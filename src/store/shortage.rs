@@ -16,10 +16,11 @@ pub enum Shortage {
 impl Shortage {
     /// The shortage that caused an error of the operating system; `None` if the error has another cause.
     pub fn of(error: &io::Error) -> Option<Self> {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => return Some(Self::Space),
-            io::ErrorKind::OutOfMemory => return Some(Self::Memory),
-            _ => {}
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return Some(Self::Space);
+        }
+        if error.kind() == io::ErrorKind::OutOfMemory {
+            return Some(Self::Memory);
         }
         match Errno::from_io_error(error)? {
             Errno::MFILE | Errno::NFILE => Some(Self::Files),

@@ -1,8 +1,8 @@
 //! A disk that fails or does not answer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::deadline::SILENCE;
+use crate::deadline::{SILENCE, now};
 use crate::peer;
 use crate::process::Process;
 use crate::raw::{Connect, DISCONNECT, PUBLISH, Publish, Received, Version, Wire};
@@ -25,7 +25,7 @@ fn a_disk_that_does_not_answer_does_not_keep_the_process() {
     let tracer = process.inject("delay_enter=60000000");
     publisher.send(&Version::V5.publish(PUBLISH | 0x02, "t", 1, b"never acknowledged"));
     assert_eq!(publisher.receive(SILENCE), Received::Nothing);
-    let started = Instant::now();
+    let started = now();
     process.signal("TERM");
     // The last line; the exit itself waits for the tracer.
     process.wait_for_line("the disk did not finish the last writes");
@@ -63,7 +63,7 @@ fn mqtt5_3_14_4_3_a_will_that_disconnect_removed_does_not_come_back_after_a_kill
         let will = Connect { will: Some(Publish::new("w", "unwanted")), ..connect(Version::V5, "client") };
         let mut wire = Wire::connected(process.address, &will);
         let tracer = process.inject("delay_enter=700000");
-        let started = Instant::now();
+        let started = now();
         wire.send(&[DISCONNECT, 0]);
         wire.expect_closed();
         assert!(started.elapsed() > Duration::from_millis(600), "closed after {:?}", started.elapsed());

@@ -61,6 +61,7 @@ impl Writer {
                 Action::Send { packet: ServerPacket::Publish(publish), .. } => self.received.push(publish),
                 Action::Send { .. }
                 | Action::Close { .. }
+                | Action::Reset { .. }
                 | Action::Pause { .. }
                 | Action::Resume { .. }
                 | Action::Forward { .. }

@@ -238,7 +238,9 @@ impl Lab {
     fn perform(&mut self, shard: usize, action: Action) {
         match action {
             Action::Send { connection, packet } => self.queue.push_back(Step::Down(connection, packet)),
-            Action::Close { connection } => self.queue.push_back(Step::Ended(connection)),
+            Action::Close { connection } | Action::Reset { connection } => {
+                self.queue.push_back(Step::Ended(connection))
+            }
             Action::Pause { connection } => self.client_mut(connection).unwrap().paused = true,
             Action::Resume { connection } => {
                 let client = self.client_mut(connection).unwrap();

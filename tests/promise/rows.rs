@@ -259,7 +259,13 @@ fn puback_outlives_the_end_of_the_member_that_was_chosen() {
     for shards in [1, 2] {
         for (level, loss) in [(Level::Crash, Loss::Process), (Level::PowerLoss, Loss::Power)] {
             for qos in [Q1, Q2] {
-                let steps = shared_scenario(&mut Lab::new(shards, level), qos);
+                let mut lab = Lab::new(shards, level);
+                lab.trace = Some(Vec::new());
+                let steps = shared_scenario(&mut lab, qos);
+                (0..5).for_each(|_| lab.pass(1));
+                if !lab.trace.iter().flatten().any(|line| line.contains("SessionEnded")) {
+                    lab.fail("the records of the Session that ended are not deleted");
+                }
                 for step in 1..=steps {
                     for committed in [Committed::Nothing, Committed::Part(1), Committed::Part(2), Committed::All] {
                         let crash = Crash { loss, committed, wire: Wire::Delivered, seed: step };

@@ -44,6 +44,8 @@ impl World {
             Action::Send { connection, packet } => self.with_open(shard, connection, "Send", |world, number| {
                 world.on_send(number, &packet);
             }),
+            // The simulated disk answers in time.
+            Action::Reset { .. } => unreachable!("the disk did not answer"),
             Action::Close { connection } => self.with_open(shard, connection, "Close", |world, number| {
                 let client = world.connections[number].client;
                 world.trace.note(world.now, Some(client), || format!("    broker closes {number}"));

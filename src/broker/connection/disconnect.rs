@@ -206,8 +206,8 @@ impl Shard {
             self.detach(slot, will, turn);
         }
         // A client that sees the end of the connection may rely on its Will being discarded, even if the broker crashes then. The wait
-        // ends when the record is stable, when the client closes, or with the process.
-        if !lost && discards_will && !self.pipeline.await_close(id) {
+        // ends when the record is stable or the client closes; if it takes too long, the connection is reset.
+        if !lost && discards_will && !self.pipeline.await_close(id, turn.now) {
             turn.actions.push(Action::Close { connection: id });
         }
     }

@@ -48,6 +48,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::quality::RandomState;
 
@@ -56,6 +57,10 @@ use crate::broker::persistence::record::Addressed;
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::routing::{SessionKey, Subscriber};
 use crate::session::Ticket;
+use crate::timestamp::Timestamp;
+
+/// How long the end of a connection waits for the disk.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// The tickets of one shard, and the messages and answers that wait for them.
 #[derive(Debug, Default)]
@@ -69,7 +74,7 @@ pub(in crate::broker) struct CommitPipeline {
     /// Sessions that are notified when their ticket is stable, ascending by ticket.
     answers: VecDeque<WaitingAnswer>,
     /// Connections that are closed when their ticket is stable, ascending by ticket.
-    closes: VecDeque<(Ticket, ConnectionId)>,
+    closes: VecDeque<WaitingClose>,
     /// Those of them that their clients have not closed meanwhile.
     closing: HashSet<ConnectionId, RandomState>,
 }
@@ -88,6 +93,14 @@ pub(in crate::broker) struct Outstanding {
 
 /// Copies that are not part of a record but wait for the commit of one.
 pub(in crate::broker) type HeldCopies = Vec<(Arc<Subscriber>, SequencedDelivery)>;
+
+/// A connection that is closed when a ticket is stable, and reset if that takes too long.
+#[derive(Debug)]
+struct WaitingClose {
+    ticket: Ticket,
+    until: Timestamp,
+    connection: ConnectionId,
+}
 
 /// A Session that holds an answer back until a ticket is stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,12 +174,12 @@ impl CommitPipeline {
         }
     }
 
-    /// Closes a connection when the last issued ticket is stable. Returns `false` if it is stable already.
-    pub(in crate::broker) fn await_close(&mut self, connection: ConnectionId) -> bool {
+    /// Closes a connection when the last issued ticket is stable, at most [`CLOSE_WAIT_MAX`] after `now`. Returns `false` if it is stable already.
+    pub(in crate::broker) fn await_close(&mut self, connection: ConnectionId, now: Timestamp) -> bool {
         if self.is_stable(self.last) {
             return false;
         }
-        self.closes.push_back((self.last, connection));
+        self.closes.push_back(WaitingClose { ticket: self.last, until: now + CLOSE_WAIT_MAX, connection });
         self.closing.insert(connection);
         true
     }
@@ -178,8 +191,18 @@ impl CommitPipeline {
 
     /// Takes the next connection to close whose ticket is stable.
     pub(in crate::broker) fn next_stable_close(&mut self) -> Option<ConnectionId> {
-        while self.closes.front().is_some_and(|(ticket, _)| self.is_stable(*ticket)) {
-            let (_, connection) = self.closes.pop_front()?;
+        let stable = self.stable;
+        self.next_close(|close| close.ticket <= stable)
+    }
+
+    /// Takes the next connection whose ticket was not stable in time.
+    pub(in crate::broker) fn next_overdue_close(&mut self, now: Timestamp) -> Option<ConnectionId> {
+        self.next_close(|close| close.until <= now)
+    }
+
+    fn next_close(&mut self, is_due: impl Fn(&WaitingClose) -> bool) -> Option<ConnectionId> {
+        while self.closes.front().is_some_and(&is_due) {
+            let WaitingClose { connection, .. } = self.closes.pop_front()?;
             if self.closing.remove(&connection) {
                 return Some(connection);
             }

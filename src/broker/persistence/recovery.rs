@@ -242,10 +242,9 @@ impl Recovery {
         recovered.retained_gone.extend(cleared.iter().map(|cleared| cleared.number));
         recovered.deduplicated = self.deduplicated.into_values().collect();
         for (group, stored) in self.sessions.into_iter().filter(|(_, stored)| !stored.is_empty()) {
-            let key = SessionKey(group);
-            match stored.finish(key) {
+            match stored.finish(SessionKey(group)) {
                 Ok(session) => recovered.sessions.push(session),
-                Err(stored) => recovered.orphans.push(Orphan { key, messages: stored.share_messages() }),
+                Err(orphan) => recovered.orphans.push(orphan),
             }
         }
         recovered
@@ -289,9 +288,9 @@ impl Stored {
         self.queue.into_iter().filter_map(shared).collect()
     }
 
-    /// The Session, or the records if there is none.
-    fn finish(mut self, key: SessionKey) -> Result<RecoveredSession, Self> {
-        let Some(session) = self.session.take() else { return Err(self) };
+    /// The Session, or what is left if it had ended.
+    fn finish(mut self, key: SessionKey) -> Result<RecoveredSession, Orphan> {
+        let Some(session) = self.session.take() else { return Err(Orphan { key, messages: self.share_messages() }) };
         let detached = self.detached;
         Ok(RecoveredSession {
             key,

@@ -103,3 +103,18 @@ fn every_end_is_reported_with_its_reason() {
     let by_client = ("b".to_owned(), ReasonCode::DisconnectWithWillMessage, "DISCONNECT".to_owned());
     assert_eq!(ends, [lost, by_client]);
 }
+
+#[test]
+fn mqtt5_3_14_4_3_the_end_waits_for_the_record_without_the_will_but_not_for_ever() {
+    for connect in [durable, transient] {
+        let mut harness = Harness::new();
+        let client = harness.connect(Connect { will: Some(will("w", "gone")), ..connect("c") });
+        harness.store_answers = false;
+        harness.send(client, ClientPacket::Disconnect(Box::new(Disconnect::new(ReasonCode::NormalDisconnection))));
+        harness.seconds(20);
+        assert!(!harness.is_closed(client));
+        harness.seconds(20);
+        assert!(harness.is_closed(client), "a disk that does not answer");
+        harness.persist();
+    }
+}

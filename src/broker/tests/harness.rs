@@ -481,7 +481,7 @@ impl Harness {
     fn perform(&mut self, shard: usize, action: Action, resumed: &mut Vec<Client>) {
         match action {
             Action::Send { connection, packet } => self.seen(shard, connection).receive(packet),
-            Action::Close { connection } => {
+            Action::Close { connection } | Action::Reset { connection } => {
                 let seen = self.seen(shard, connection);
                 assert!(!std::mem::replace(&mut seen.closed, true), "closed twice");
             }

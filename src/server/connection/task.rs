@@ -122,6 +122,10 @@ impl Connection {
             let Some(entry) = driver.connections.get_mut(self.id) else {
                 return Err(End::Broken("connection removed".into()));
             };
+            if entry.resetting {
+                self.stream.reset_when_dropped();
+                return Err(End::Broken("the disk did not answer".into()));
+            }
             if entry.timed_out {
                 return Err(End::Broken("write timeout".into()));
             }

@@ -1,6 +1,7 @@
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
@@ -39,6 +40,19 @@ impl Stream {
             Self::Ws(_) => Transport::Ws,
             Self::Wss(_) => Transport::Wss,
         }
+    }
+
+    /// Makes the end of the connection a reset instead of a regular close. A Unix socket has no reset; it just ends.
+    pub(in crate::server) fn reset_when_dropped(&self) {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(_) => return,
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Ws(stream) => stream.get_ref(),
+            Self::Wss(stream) => stream.get_ref().get_ref().0,
+        };
+        // If that fails, the connection ends all the same.
+        let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
 
     /// Whether the peer has closed its sending side, as far as the runtime knows without a system call. Bytes sent before may be unread.

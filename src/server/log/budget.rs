@@ -41,11 +41,10 @@ static CONNECTS: Mutex<Budget> = Mutex::new(Budget::new(CONNECTIONS_PER_SECOND_M
 static DISCONNECTS: Mutex<Budget> = Mutex::new(Budget::new(CONNECTIONS_PER_SECOND_MAX));
 
 fn budget_of(event: LogEvent) -> Option<&'static Mutex<Budget>> {
-    match event {
-        LogEvent::ClientConnected => Some(&CONNECTS),
-        LogEvent::ClientDisconnected => Some(&DISCONNECTS),
-        event => BUDGETS.get(event.index()),
+    if event == LogEvent::ClientConnected {
+        return Some(&CONNECTS);
     }
+    if event == LogEvent::ClientDisconnected { Some(&DISCONNECTS) } else { BUDGETS.get(event.index()) }
 }
 
 /// Whether one more line about `event` may be written. If not, it is counted, and [`summarize`] says how many were left out and for whom.

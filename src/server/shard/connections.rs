@@ -42,6 +42,8 @@ pub(in crate::server) struct Entry {
     pub(in crate::server) disconnect_received: bool,
     /// Its transport accepted no bytes during the write timeout.
     pub(in crate::server) timed_out: bool,
+    /// Whether the connection must be reset.
+    pub(in crate::server) resetting: bool,
     /// Whether the driver's list of backlogged connections contains it.
     pub(in crate::server) backlogged: bool,
     /// By what its client was accepted, if a reload may void it.
@@ -83,6 +85,7 @@ impl Connections {
             closing: false,
             disconnect_received: false,
             timed_out: false,
+            resetting: false,
             backlogged: false,
             proof: None,
             progress: now,

@@ -279,6 +279,7 @@ impl Driver {
         match action {
             Action::Send { connection, packet } => self.send(connection, packet),
             Action::Close { connection } => self.update_and_wake(connection, |entry| entry.closing = true),
+            Action::Reset { connection } => self.update_and_wake(connection, |entry| entry.resetting = true),
             Action::Pause { connection } => self.pause(connection),
             Action::Resume { connection } => self.update_and_wake(connection, |entry| entry.paused = false),
             Action::Authenticate { connection, request } => self.authenticate(connection, *request),
