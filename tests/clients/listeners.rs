@@ -30,6 +30,17 @@ impl Admin {
         values.sum()
     }
 
+    /// The response to a request with a body.
+    pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> String {
+        let length = body.len();
+        http(
+            self.0,
+            &format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            ),
+        )
+    }
+
     /// Waits for a value: the shards publish their figures once a second.
     #[track_caller]
     pub(crate) fn wait_for(&self, name: &str, value: u64) {

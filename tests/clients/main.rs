@@ -21,6 +21,8 @@ mod deadline;
 #[cfg(test)]
 mod exchange;
 #[cfg(test)]
+mod fairness;
+#[cfg(test)]
 mod flow_control;
 #[cfg(test)]
 mod front_ends;
