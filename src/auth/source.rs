@@ -52,7 +52,7 @@ impl FromStr for Source {
         let (address, must_be_v6) = text.strip_suffix("/64").map_or((text, false), |address| (address, true));
         match Self::of(Some(address.parse().map_err(|_| SourceError)?)) {
             Self::V4(_) if must_be_v6 => Err(SourceError),
-            source => Ok(source),
+            source @ (Self::V4(_) | Self::V6(_) | Self::Local) => Ok(source),
         }
     }
 }

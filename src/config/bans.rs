@@ -32,8 +32,8 @@ impl Default for Bans {
         Self {
             // An attacker guesses at most one password in this time on each connection, and a person waits for it.
             delay_max: Duration::from_secs(5),
-            // 10,000 devices behind one address may lose their connections on the same bad day and are delayed by a second.
-            short_connections_free: const { NonZeroU32::new(600).unwrap() },
+            // 10,000 devices behind one address may lose their connections three times in the same bad minute.
+            short_connections_free: const { NonZeroU32::new(32_768).unwrap() },
             // Many clients may share an address or a user, so the operator decides.
             short_connections_max: None,
             // As above: one device with an old password would lock out its neighbours.

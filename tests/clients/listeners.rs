@@ -37,10 +37,18 @@ impl Admin {
 
     /// The response to a POST request.
     pub(crate) fn post(&self, path: &str, body: &str) -> String {
+        self.request("POST", path, body)
+    }
+
+    /// The response to a request with a body.
+    pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> String {
         let length = body.len();
-        let head =
-            format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n");
-        http(self.0, &format!("{head}\r\n{body}"))
+        http(
+            self.0,
+            &format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            ),
+        )
     }
 
     /// Waits for a value: the shards publish their figures once a second.

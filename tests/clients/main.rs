@@ -25,6 +25,8 @@ mod descriptors;
 #[cfg(test)]
 mod exchange;
 #[cfg(test)]
+mod fairness;
+#[cfg(test)]
 mod flow_control;
 #[cfg(test)]
 mod front_ends;

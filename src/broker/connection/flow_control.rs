@@ -163,10 +163,12 @@ impl Shard {
         if reasons.is_empty() {
             return;
         }
-        let stays_for = match &connection.phase {
-            _ if reasons.contains(PauseReason::NoRoom) => Duration::ZERO,
-            Phase::Authenticating(_) => AUTHENTICATING_CLOSED_MAX,
-            _ => PEER_CLOSED_MAX,
+        let stays_for = if reasons.contains(PauseReason::NoRoom) {
+            Duration::ZERO
+        } else if matches!(connection.phase, Phase::Authenticating(_)) {
+            AUTHENTICATING_CLOSED_MAX
+        } else {
+            PEER_CLOSED_MAX
         };
         if turn.now.since(connection.since()) >= stays_for {
             self.end_connection(

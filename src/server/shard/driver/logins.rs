@@ -82,23 +82,22 @@ impl Driver {
         self.set_password(connection, &verdict);
         let outcome = authentication::outcome(verdict);
         let is_connect = self.shard.awaits_authentication(connection);
-        let event = match &outcome {
-            AuthenticationOutcome::Granted { verified_user: Some(user), .. }
-                if self.bans.find(&Subject::User(Arc::clone(&user.name)), now).is_some() =>
-            {
-                banned(connection)
+        if let AuthenticationOutcome::Granted { verified_user: Some(user), .. } = &outcome
+            && self.bans.find(&Subject::User(Arc::clone(&user.name)), now).is_some()
+        {
+            return self.answers.push_back(banned(connection));
+        }
+        if let AuthenticationOutcome::Refused { reason_code, .. } = &outcome
+            && is_connect
+            && is_login(*reason_code)
+        {
+            let address = self.shard.peer(connection).and_then(|peer| peer.address);
+            let delay = self.bans.refused(Source::of(address.map(|address| address.ip())), now);
+            if !delay.is_zero() {
+                return self.delay(connection, delay, Login::Refused(Box::new(outcome)));
             }
-            AuthenticationOutcome::Refused { reason_code, .. } if is_connect && is_login(*reason_code) => {
-                let address = self.shard.peer(connection).and_then(|peer| peer.address);
-                let delay = self.bans.refused(Source::of(address.map(|address| address.ip())), now);
-                if !delay.is_zero() {
-                    return self.delay(connection, delay, Login::Refused(Box::new(outcome)));
-                }
-                Event::Authenticated { connection, outcome }
-            }
-            _ => Event::Authenticated { connection, outcome },
-        };
-        self.answers.push_back(event);
+        }
+        self.answers.push_back(Event::Authenticated { connection, outcome });
     }
 
     /// Continues with a login after a delay. Its timer is small and ends by itself, within `bans.delay_max`.
