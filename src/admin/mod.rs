@@ -8,6 +8,8 @@ mod backups;
 mod client_json;
 mod clients;
 mod exporter;
+#[cfg(feature = "sim")]
+pub mod fuzzing;
 mod listener;
 mod metric;
 mod peer;

@@ -43,6 +43,8 @@ use tokio::{pin, select};
 pub(crate) use clock::Clock;
 pub use error::{EXIT_PANIC, ServerError};
 pub use listener::TlsError;
+#[cfg(feature = "sim")]
+pub use listener::fuzzing;
 pub(crate) use log::log_line;
 pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
 pub use queries::{Queries, QueryError};

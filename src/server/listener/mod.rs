@@ -5,6 +5,8 @@ mod accepted;
 mod admission;
 mod endpoint;
 mod foreign;
+#[cfg(feature = "sim")]
+pub mod fuzzing;
 mod handshake;
 mod opening;
 mod places;
