@@ -68,6 +68,7 @@ fn write_entries(disk: &SimDisk, choices: &mut Choices<'_>) {
 
 fn key(choices: &mut Choices<'_>) -> Key {
     let number = |choices: &mut Choices<'_>| match choices.byte() {
+        254 => u64::MAX - u64::from(choices.byte() % 2),
         255 => choices.u64(),
         small => u64::from(small % 8),
     };
