@@ -67,7 +67,7 @@ fn mqtt5_4_12_0_2_server_may_continue_with_auth() {
 #[test]
 fn mqtt5_3_1_2_24_an_auth_packet_larger_than_the_client_accepts_is_not_sent() {
     for (maximum, expected) in
-        [(19, &["AUTH 0x18 m challenge"][..]), (18, &["CONNACK 0x95", "CLOSED"]), (2, &["CLOSED"])]
+        [(20, &["AUTH 0x18 m challenge"][..]), (19, &["CONNACK 0x95", "CLOSED"]), (2, &["CLOSED"])]
     {
         let mut harness = with_manual_authentication();
         let mut connect = with_method("m");
