@@ -29,6 +29,11 @@ impl<'a> Choices<'a> {
         u64::from(self.u32()) << 32 | u64::from(self.u32())
     }
 
+    /// Even numbers are `true`, and so is the end.
+    pub(crate) fn coin(&mut self) -> bool {
+        self.byte().is_multiple_of(2)
+    }
+
     /// A number below `bound`.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::from(self.byte()) % bound

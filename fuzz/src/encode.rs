@@ -61,7 +61,7 @@ fn packet(choices: &mut Choices<'_>, version: ProtocolVersion) -> ServerPacket {
         }
         8 => ServerPacket::Unsuback(Box::new(Unsuback::new(id, vec![reason_code; 1 + choices.below(3)]))),
         9 => {
-            let mut connack = Connack::accepted(choices.byte() % 2 == 0 && version.has_properties());
+            let mut connack = Connack::accepted(choices.coin() && version.has_properties());
             connack.properties.assigned_client_identifier = text(choices);
             connack.properties.reason_string = text(choices);
             ServerPacket::Connack(Box::new(connack))
@@ -80,9 +80,9 @@ fn publish(choices: &mut Choices<'_>, id: PacketId) -> OutgoingPublish {
     let mut publish = OutgoingPublish::new(Arc::new(message));
     publish.qos = Qos::new(choices.byte() % 3).expect("below 3");
     publish.packet_id = (publish.qos != Qos::AtMostOnce).then_some(id);
-    publish.dup = publish.packet_id.is_some() && choices.byte() % 2 == 0;
-    publish.retain = choices.byte() % 2 == 0;
-    publish.message_expiry_interval = (choices.byte() % 2 == 0).then(|| choices.u32());
+    publish.dup = publish.packet_id.is_some() && choices.coin();
+    publish.retain = choices.coin();
+    publish.message_expiry_interval = choices.coin().then(|| choices.u32());
     publish
 }
 

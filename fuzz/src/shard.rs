@@ -86,7 +86,7 @@ impl World {
         let shard = |number| Shard::new(ShardId(number), Arc::clone(&settings), Arc::clone(&shared), 7);
         let mut world = Self {
             now: 1_000_000,
-            shards: (0..SHARDS as u16).map(shard).collect(),
+            shards: [0, 1].map(shard).into(),
             settings,
             disk,
             store,
@@ -150,14 +150,14 @@ impl World {
             15 => self.forward(),
             16 => self.fetch(choices),
             17 => {
-                let room = if choices.byte() % 2 == 0 { StoreRoom::Some } else { StoreRoom::None };
+                let room = if choices.coin() { StoreRoom::Some } else { StoreRoom::None };
                 self.handle(shard, Event::StoreRoom(room));
             }
-            18 => self.handle(shard, Event::StoreCongestion(choices.byte() % 2 == 0)),
+            18 => self.handle(shard, Event::StoreCongestion(choices.coin())),
             _ => match choices.below(4) {
                 0 => *self = Self::on(self.disk.restart(choices.u64(), Loss::Power)).0,
                 1 => {
-                    let congested = choices.byte() % 2 == 0;
+                    let congested = choices.coin();
                     let other = ShardId(1 - u16::try_from(shard).expect("below 2"));
                     self.handle(shard, Event::ShardCongestion { shard: other, congested });
                 }
@@ -360,7 +360,7 @@ impl World {
 fn connect(choices: &mut Choices<'_>) -> Connect {
     let version = VERSIONS[choices.below(VERSIONS.len())];
     let name = ["a", "b", "c", ""][choices.below(4)];
-    let mut connect = Connect::new(version, name, choices.byte() % 2 == 0 || name.is_empty());
+    let mut connect = Connect::new(version, name, choices.coin() || name.is_empty());
     connect.keep_alive = u16::from(choices.byte());
     connect.properties.session_expiry_interval = match (version.has_properties(), choices.below(3)) {
         (true, 0) => 0,
@@ -386,7 +386,7 @@ fn connect(choices: &mut Choices<'_>) -> Connect {
             payload: Bytes::from_static(b"will"),
             properties: Default::default(),
             qos: Qos::new(choices.byte() % 3).expect("below 3"),
-            retain: choices.byte() % 2 == 0,
+            retain: choices.coin(),
             will_delay_interval: if version.has_properties() { u32::from(choices.byte()) } else { 0 },
             message_expiry_interval: None,
         });
@@ -420,7 +420,7 @@ fn packet(choices: &mut Choices<'_>) -> ClientPacket {
         14 => ClientPacket::Pingreq,
         _ => {
             let mut disconnect = Disconnect::new(ReasonCode::Success);
-            disconnect.session_expiry_interval = (choices.byte() % 2 == 0).then(|| u32::from(choices.byte()));
+            disconnect.session_expiry_interval = choices.coin().then(|| u32::from(choices.byte()));
             ClientPacket::Disconnect(Box::new(disconnect))
         }
     }
@@ -439,7 +439,7 @@ fn publish(choices: &mut Choices<'_>, id: PacketId) -> Publish {
 fn options(choices: &mut Choices<'_>) -> SubscriptionOptions {
     let mut options = SubscriptionOptions::new(Qos::new(choices.byte() % 3).expect("below 3"));
     options.no_local = choices.byte() % 4 == 1;
-    options.retain_as_published = choices.byte() % 2 == 0;
+    options.retain_as_published = choices.coin();
     options
 }
 

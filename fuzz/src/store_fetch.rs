@@ -15,8 +15,8 @@ pub(crate) fn store_fetch(input: &[u8]) {
     let (store, mut committer, _) = opened.expect("an empty disk");
     let key = |id| Key { group: 1, kind: 1, id };
     let mut bodies = Vec::new();
-    for id in 0..1 + choices.below(12) as u64 {
-        let body = vec![b'a' + id as u8; usize::from(choices.byte()) * 8];
+    for (id, letter) in (0..).zip(b'a'..=b'a' + choices.byte() % 12) {
+        let body = vec![letter; usize::from(choices.byte()) * 8];
         let (level, room) = (Level::PowerLoss, Room::Ordinary);
         let entry = Entry { body: &body, puts: &[key(id)], deletes: &[], ends: None, level, room };
         store.append(0, id + 1, &entry).expect("the disk has room");
@@ -30,7 +30,7 @@ pub(crate) fn store_fetch(input: &[u8]) {
         let size = file.size().expect("no fault").max(1);
         let burst = choices.u32().to_be_bytes();
         let offset = u64::from(choices.u32()) % size;
-        if choices.byte() % 4 != 0 {
+        if !choices.byte().is_multiple_of(4) {
             file.write_at(offset, &burst).expect("no fault");
         }
     }
@@ -40,7 +40,7 @@ pub(crate) fn store_fetch(input: &[u8]) {
     let mut answers = 0;
     store.read_each(&keys, |key, body| {
         answers += 1;
-        let expected = bodies.get(key.id as usize).map(Vec::as_slice);
+        let expected = usize::try_from(key.id).ok().and_then(|id| bodies.get(id)).map(Vec::as_slice);
         if let Ok(body) = body {
             assert_eq!(body, expected, "another body");
         }

@@ -78,7 +78,7 @@ pub(crate) fn attack<T>(name: &str, setup: &Setup, bounds: Bounds, attack: impl 
 fn report(name: &str, experience: &Experience, before: Usage, peak: Usage, has_ended: bool) {
     let memory = (peak.memory - before.memory) as f64 / MIB as f64;
     let descriptors = peak.descriptors - before.descriptors;
-    let [median, p99, worst] = [0.5, 0.99, 1.0].map(|share| experience.latency(share).as_secs_f64() * 1e3);
+    let [median, p99, worst] = [50, 99, 100].map(|percentage| experience.latency(percentage).as_secs_f64() * 1e3);
     let Experience { sent, lost, failure, .. } = experience;
     let end = if has_ended { ", the broker ENDED" } else { "" };
     println!(

@@ -50,11 +50,11 @@ impl Pair {
 }
 
 impl Experience {
-    /// The latency that this share of the messages did not exceed.
-    pub(crate) fn latency(&self, share: f64) -> Duration {
+    /// The latency that this percentage of the messages did not exceed.
+    pub(crate) fn latency(&self, percentage: usize) -> Duration {
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();
-        let place = (sorted.len() as f64 * share) as usize;
+        let place = sorted.len() * percentage / 100;
         sorted.get(place.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
     }
 }

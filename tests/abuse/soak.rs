@@ -85,7 +85,7 @@ fn soak() {
         "soak: pair {} sent, {} lost, p99 {:?}, {:?}",
         experience.sent,
         experience.lost,
-        experience.latency(0.99),
+        experience.latency(99),
         experience.failure
     );
     let settled = &samples[samples.len() / 4..];

@@ -55,7 +55,7 @@ fn wildcard_bombs() {
             bomber.read(10_000);
         }
         let mut publisher = Client::connected(arena.address, &Connect::new(V311, "publisher")).unwrap();
-        let deep = [vec!["a"; 12].join("/"), vec!["a"; 200].join("/"), "/".repeat(199)];
+        let deep = [["a"; 12].join("/"), ["a"; 200].join("/"), "/".repeat(199)];
         while arena.goes_on() {
             for topic in &deep {
                 publisher.offer(&V311.publish(PUBLISH, topic, 0, b"x").repeat(10));
