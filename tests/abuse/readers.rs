@@ -76,9 +76,10 @@ fn slow_readers() {
     });
 }
 
-/// Every request has an answer, and nobody reads the answers.
+/// Every request has an answer, and nobody reads the answers. Those to one read may be many times larger than what was read: PUBCOMP with a
+/// Reason String, for a PUBREL of 4 bytes.
 fn responses(name: &str, request: &[u8]) {
-    attack(name, &Setup::default(), Bounds { memory: 120, descriptors: 60 }, |arena| {
+    attack(name, &Setup::default(), Bounds { memory: 200, descriptors: 60 }, |arena| {
         let connect = |number: usize| Connect::new([V5, V311][number % 2], &format!("{name}-{number}"));
         let mut clients: Vec<Client> =
             (0..20).filter_map(|number| Client::connected(arena.address, &connect(number * 2))).collect();
