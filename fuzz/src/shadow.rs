@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oncemq::codec::{ClientPacket, Connect, PacketId, ProtocolVersion, Qos, ServerPacket};
 
@@ -11,6 +11,8 @@ pub(crate) struct Shadow {
     awaited: BTreeMap<(Answer, u16), u32>,
     /// Messages to the client that it hasn't acknowledged.
     in_flight: BTreeMap<PacketId, Qos>,
+    /// Those that it received on an earlier connection, and for which it was sent PUBREL.
+    resumed: BTreeSet<PacketId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +57,9 @@ impl Shadow {
         if self.in_flight.get(&id) == Some(&qos) {
             self.in_flight.remove(&id);
         }
+        if qos == Qos::ExactlyOnce {
+            self.resumed.remove(&id);
+        }
     }
 
     /// The broker has sent a packet.
@@ -74,7 +79,7 @@ impl Shadow {
             ServerPacket::Publish(publish) => {
                 let Some(id) = publish.packet_id else { return assert_eq!(publish.qos, Qos::AtMostOnce) };
                 let before = self.in_flight.insert(id, publish.qos);
-                assert_eq!(before, None, "the Packet Identifier is in use: {packet:?}");
+                assert!(before.is_none() && !self.resumed.contains(&id), "the Packet Identifier is in use: {packet:?}");
                 assert!(self.in_flight.len() <= receive_maximum, "more than Receive Maximum in flight");
             }
             ServerPacket::Puback(ack) => self.answered(Answer::Puback, ack.packet_id.number()),
@@ -84,8 +89,10 @@ impl Shadow {
             ServerPacket::Unsuback(unsuback) => self.answered(Answer::Unsuback, unsuback.packet_id.number()),
             ServerPacket::Pingresp => self.answered(Answer::Pingresp, 0),
             ServerPacket::Pubrel(ack) => {
-                // A message that an earlier connection has received continues with PUBREL.
-                self.in_flight.insert(ack.packet_id, Qos::ExactlyOnce);
+                // A message that an earlier connection has received continues with PUBREL, which doesn't count against Receive Maximum.
+                if !self.in_flight.contains_key(&ack.packet_id) {
+                    self.resumed.insert(ack.packet_id);
+                }
             }
             ServerPacket::Connack(_) | ServerPacket::Disconnect(_) | ServerPacket::Auth(_) => {}
         }
