@@ -9,6 +9,8 @@ mod bans;
 mod client_json;
 mod clients;
 mod exporter;
+#[cfg(feature = "sim")]
+pub mod fuzzing;
 mod guard;
 mod listener;
 mod metric;

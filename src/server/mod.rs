@@ -47,6 +47,8 @@ pub use bans::{Ban, Bans, BansFull, Subject};
 pub(crate) use clock::Clock;
 pub use error::{EXIT_PANIC, ServerError};
 pub use listener::TlsError;
+#[cfg(feature = "sim")]
+pub use listener::fuzzing;
 pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
 pub(crate) use log::{Whom, allows, log_line};
 pub use queries::{Queries, QueryError};

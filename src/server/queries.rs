@@ -37,7 +37,7 @@ impl Queries {
     }
 
     /// Queries to shards that never answer.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn unanswered(shards: usize) -> Self {
         let mailboxes = (0..shards).map(|_| Mailbox::new(1)).collect();
         Self { answer_timeout: Duration::from_millis(20), ..Self::new(mailboxes) }

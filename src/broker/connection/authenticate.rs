@@ -118,6 +118,12 @@ impl Shard {
                         connection.identity.authentication_method.as_deref().cloned(),
                         authentication_data,
                     );
+                    // [MQTT-3.1.2-24]
+                    if !connection.fits(&packet) {
+                        let log = "the AUTH packet of the provider exceeds the client's Maximum Packet Size";
+                        let cause = Cause::of_refusal(ReasonCode::PacketTooLarge, log.into());
+                        return self.refuse(id, ReasonCode::PacketTooLarge, cause, turn);
+                    }
                     connection.phase = Phase::AwaitingAuth(connecting);
                     let bytes = self.counters.sending(&packet);
                     self.add_unsent(id, bytes);

@@ -60,6 +60,17 @@ impl RecordKey {
         Self { group: session.0, kind, id }
     }
 
+    /// Whether the broker could have written it. The counters of Sessions and messages start at 1, and continue after the highest number.
+    pub(in crate::broker) const fn is_plausible(&self) -> bool {
+        let has_session = 0 < self.group && self.group <= NUMBER_MAX;
+        match self.kind {
+            Self::SUBSCRIPTION => has_session, // its number is a hash
+            Self::QUEUED | Self::RELEASED => has_session && 0 < self.id && self.id <= NUMBER_MAX,
+            Self::RETAINED | Self::DEDUPLICATED => self.group == Self::NO_SESSION && self.id <= NUMBER_MAX,
+            _ => has_session,
+        }
+    }
+
     const fn retained(number: u64) -> Self {
         Self { group: Self::NO_SESSION, kind: Self::RETAINED, id: number }
     }
@@ -389,6 +400,9 @@ pub(in crate::broker) fn read_queued(
 pub(in crate::broker) fn received_packet_id(id: u64) -> Option<PacketId> {
     u16::try_from(id).ok().and_then(PacketId::new)
 }
+
+/// No counter reaches it: at a billion a second, that takes centuries.
+const NUMBER_MAX: u64 = u64::MAX >> 1;
 
 /// Bytes to reserve for the body of an accepted message with one receiver, in addition to its content.
 const ACCEPTED_BYTES: usize = 64;

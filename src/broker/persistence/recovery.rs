@@ -146,6 +146,9 @@ impl Recovery {
     /// messages (coalesced records) may belong to several Sessions.
     fn put(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
         let first = puts.first()?;
+        if !puts.iter().all(RecordKey::is_plausible) {
+            return None;
+        }
         let stored = self.sessions.entry(first.group);
         match first.kind {
             RecordKey::SESSION | RecordKey::WILL => {

@@ -1,3 +1,5 @@
+use std::num::NonZeroU32;
+
 use super::harness::{Client, Harness, granted};
 use super::packets::*;
 use crate::broker::{AuthenticationOutcome, AuthenticationStep};
@@ -60,6 +62,20 @@ fn mqtt5_4_12_0_2_server_may_continue_with_auth() {
     let [ServerPacket::Auth(_), ServerPacket::Connack(connack)] = &packets[..] else { panic!("{packets:?}") };
     assert_eq!(connack.properties.authentication_method.as_deref(), Some("m"));
     assert_eq!(connack.properties.authentication_data.as_deref(), Some(&b"proof"[..]));
+}
+
+#[test]
+fn mqtt5_3_1_2_24_an_auth_packet_larger_than_the_client_accepts_is_not_sent() {
+    for (maximum, expected) in
+        [(20, &["AUTH 0x18 m challenge"][..]), (19, &["CONNACK 0x95", "CLOSED"]), (2, &["CLOSED"])]
+    {
+        let mut harness = with_manual_authentication();
+        let mut connect = with_method("m");
+        connect.properties.maximum_packet_size = NonZeroU32::new(maximum);
+        let client = harness.attempt(0, connect);
+        pass_provider(&mut harness);
+        assert_eq!(harness.received(client), expected, "Maximum Packet Size {maximum}");
+    }
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use super::harness::{Client, Harness, recovered, settings};
 use super::packets::*;
-use crate::broker::{DropReason, Event, QueueOverflow, Record, StoreRoom};
+use crate::broker::{DropReason, Event, QueueOverflow, Record, Recovery, StoreRoom};
 use crate::codec::{ClientPacket, Connect, Disconnect, MessageProperties, ReasonCode, Will};
+use crate::routing::SessionKey;
 
 /// Transient receivers of `t` at QoS 0 and 2; then the store stops committing.
 fn receivers(harness: &mut Harness) -> [Client; 2] {
@@ -239,4 +240,23 @@ fn mqtt5_3_3_1_1_message_that_was_never_sent_has_no_dup_after_two_crashes() {
     let mut harness = harness.crash(harness.records.len());
     let subscriber = harness.connect(durable("s"));
     assert_eq!(harness.received(subscriber), ["PUBLISH t 3 q1 #1"]);
+}
+
+#[test]
+fn a_record_with_numbers_that_no_counter_reaches_is_unreadable() {
+    let opened = |key| Record::SessionOpened {
+        key: SessionKey(key),
+        client_id: "a".into(),
+        user: None,
+        session_expiry_interval: u32::MAX,
+        will: None,
+    };
+    let released = |sequence| Record::OutboundReleased { key: SessionKey(1), sequence };
+    for impossible in [opened(0), opened(u64::MAX), released(0), released(u64::MAX)] {
+        let mut recovery = Recovery::default();
+        let bytes = impossible.to_bytes();
+        recovery.apply(&bytes.body, &bytes.puts, &bytes.deletes, bytes.ends);
+        let recovered = recovery.finish();
+        assert_eq!((recovered.unreadable, recovered.sessions.len()), (1, 0), "{impossible:?}");
+    }
 }

@@ -6,6 +6,8 @@ mod admission;
 mod endpoint;
 mod foreign;
 mod forwarded;
+#[cfg(feature = "sim")]
+pub mod fuzzing;
 mod handshake;
 mod opening;
 mod places;

@@ -1,0 +1,62 @@
+use bytes::{Bytes, BytesMut};
+use oncemq::codec::client::{ServerDecoder, encode_client};
+use oncemq::codec::{ClientPacket, Connack, Connect, Decoder, ProtocolVersion, ServerPacket, encode};
+
+/// Arbitrary bytes, decoded in each version and direction, decode or fail; encoding and decoding a result reproduces it.
+pub(crate) fn decode(input: &[u8]) {
+    decode_all(&mut Decoder::new(MAXIMUM_PACKET_SIZE), input);
+    for version in VERSIONS {
+        decode_all(&mut connected(version), input);
+        decode_server(version, input);
+    }
+}
+
+/// A decoder that has decoded a CONNECT of this version.
+fn connected(version: ProtocolVersion) -> Decoder {
+    let mut decoder = Decoder::new(MAXIMUM_PACKET_SIZE);
+    let mut connect = BytesMut::new();
+    encode_client(&ClientPacket::Connect(Box::new(Connect::new(version, "c", true))), version, &mut connect);
+    decoder.decode(&mut connect.freeze()).expect("a legal CONNECT");
+    decoder
+}
+
+fn decode_all(decoder: &mut Decoder, input: &[u8]) {
+    let mut input = Bytes::copy_from_slice(input);
+    loop {
+        let mut before = decoder.clone();
+        let Ok(Some(packet)) = decoder.decode(&mut input) else { return };
+        let mut written = BytesMut::new();
+        encode_client(&packet, decoder.version().expect("a packet was read"), &mut written);
+        assert_eq!(before.decode(&mut written.freeze()), Ok(Some(packet)));
+    }
+}
+
+fn decode_server(version: ProtocolVersion, input: &[u8]) {
+    decode_all_of_server(ServerDecoder::new(version, MAXIMUM_PACKET_SIZE, TOPIC_ALIAS_MAXIMUM), version, input);
+    decode_all_of_server(answered(version), version, input);
+}
+
+/// A client's decoder that has decoded a CONNACK.
+pub(crate) fn answered(version: ProtocolVersion) -> ServerDecoder {
+    let mut answered = ServerDecoder::new(version, MAXIMUM_PACKET_SIZE, TOPIC_ALIAS_MAXIMUM);
+    let mut connack = BytesMut::new();
+    encode(&ServerPacket::Connack(Box::new(Connack::accepted(false))), version, &mut connack);
+    answered.decode(&mut connack.freeze()).expect("a legal CONNACK");
+    answered
+}
+
+fn decode_all_of_server(mut decoder: ServerDecoder, version: ProtocolVersion, input: &[u8]) {
+    let mut input = Bytes::copy_from_slice(input);
+    loop {
+        let mut before = decoder.clone();
+        let Ok(Some(packet)) = decoder.decode(&mut input) else { return };
+        let mut written = BytesMut::new();
+        encode(&packet, version, &mut written);
+        assert_eq!(written.len(), packet.encoded_len(version));
+        assert_eq!(before.decode(&mut written.freeze()), Ok(Some(packet)));
+    }
+}
+
+pub(crate) const VERSIONS: [ProtocolVersion; 3] = [ProtocolVersion::V3_1, ProtocolVersion::V3_1_1, ProtocolVersion::V5];
+const MAXIMUM_PACKET_SIZE: u32 = 1 << 20;
+const TOPIC_ALIAS_MAXIMUM: u16 = 3;

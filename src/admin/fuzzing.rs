@@ -1,0 +1,23 @@
+//! What a fuzz target needs to run an admin listener without a broker.
+
+use std::sync::Arc;
+
+use super::BrokerHandles;
+use crate::broker::Shared;
+use crate::config::Durability;
+use crate::routing::RetainedLimits;
+use crate::server::{Clock, Queries, Status};
+use crate::timestamp::Timestamp;
+
+/// The handles of a broker that is starting, has no store, and answers no query.
+pub fn handles() -> BrokerHandles {
+    let limits = RetainedLimits { retained_messages_max: 10, retained_bytes_max: 1_000 };
+    BrokerHandles {
+        status: Arc::new(Status::new(2, Clock::start(Timestamp::default()))),
+        shared: Arc::new(Shared::new(2, limits)),
+        durability: Durability::PowerLoss,
+        store: None,
+        queries: Queries::unanswered(2),
+        data: "nowhere".into(),
+    }
+}

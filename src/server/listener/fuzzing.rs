@@ -1,0 +1,54 @@
+//! Entrances for fuzz targets: the parsers of what precedes MQTT, over bytes in memory.
+
+use std::net::SocketAddr;
+
+use futures_util::FutureExt;
+use tokio::io::{AsyncReadExt, join};
+use tokio::runtime::Builder;
+
+use super::proxy_protocol::read_header;
+use super::websocket::WebSocket;
+use crate::config::{Listener, ProxyProtocol};
+
+/// A PROXY header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProxyHeader {
+    /// The address of the client, if the header has one.
+    pub source: Option<SocketAddr>,
+    /// The length of the header in bytes.
+    pub length: usize,
+}
+
+/// The result of a request for a WebSocket, and of the frames behind it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WebSocketRun {
+    /// Whether the request was accepted.
+    pub is_open: bool,
+    /// The bytes of MQTT in the frames, up to the first error or the end.
+    pub content: Vec<u8>,
+    /// What the broker has sent.
+    pub sent: Vec<u8>,
+}
+
+/// Reads a PROXY header at the beginning of `bytes`; `None` if there is no valid one.
+pub fn read_proxy_header(bytes: &[u8], accepted: ProxyProtocol) -> Option<ProxyHeader> {
+    let mut rest = bytes;
+    // Bytes in memory are always ready.
+    let source = read_header(&mut rest, accepted).now_or_never()?.ok()?;
+    Some(ProxyHeader { source, length: bytes.len() - rest.len() })
+}
+
+/// Answers the request of a WebSocket at the beginning of `bytes`, and reads the frames behind it.
+pub fn run_websocket(bytes: &[u8], listener: &Listener, maximum_packet_size: u32) -> WebSocketRun {
+    let mut run = WebSocketRun::default();
+    let Ok(runtime) = Builder::new_current_thread().enable_time().build() else { return run };
+    runtime.block_on(async {
+        let stream = join(bytes, &mut run.sent);
+        if let Ok((mut socket, _)) = WebSocket::accept(stream, listener, maximum_packet_size).await {
+            run.is_open = true;
+            // The content up to the error is in the vector.
+            let _ = socket.read_to_end(&mut run.content).await;
+        }
+    });
+    run
+}
