@@ -15,6 +15,7 @@ use crate::broker::event::{Event, StoreRoom};
 use crate::broker::ids::{ConnectionId, IdentifierSource};
 use crate::broker::lifecycle::Lifecycle;
 use crate::broker::load::Load;
+use crate::broker::memory::MemoryLevel;
 use crate::broker::persistence::pipeline::CommitPipeline;
 use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
 use crate::broker::publish::queue_room::QueueRoom;
@@ -72,6 +73,12 @@ pub struct Shard {
     /// The tickets of records, and the messages and answers that wait for their commit.
     pub(super) pipeline: CommitPipeline,
     pub(super) store_room: StoreRoom,
+
+    pub(super) memory: MemoryLevel,
+    /// `outgoing_bytes_max`, or less while memory is short.
+    pub(super) outgoing_bytes_max: usize,
+    /// See [`queued_total`](Self::queued_total).
+    pub(super) queued_total: u64,
 }
 
 impl Shard {
@@ -99,6 +106,9 @@ impl Shard {
             retained: Retained::new(id),
             pipeline: CommitPipeline::default(),
             store_room: StoreRoom::Some,
+            memory: MemoryLevel::Normal,
+            outgoing_bytes_max: settings.outgoing_bytes_max,
+            queued_total: 0,
             settings,
             shared,
         }
@@ -126,6 +136,8 @@ impl Shard {
             Event::Forwarded(message) => self.on_forwarded(message, turn),
             Event::DeadlinePassed => self.on_deadline_passed(turn),
             Event::AccessChanged { connection, access } => self.on_access_changed(connection, &access, turn),
+            Event::Memory(level) => self.on_memory(level, turn),
+            Event::InputRefused { connection } => self.end_for_memory(connection, turn),
             Event::StoreRoom(room) => self.on_store_room(room),
             Event::StoreCongestion(congested) => self.flow.set_store_congested(congested),
             Event::ShardCongestion { shard, congested } => self.flow.set_full(shard, congested),

@@ -11,6 +11,7 @@ mod connection;
 mod error;
 mod listener;
 mod log;
+mod memory;
 pub(crate) mod process;
 mod queries;
 mod reload;
@@ -45,18 +46,20 @@ pub use error::{EXIT_PANIC, ServerError};
 pub use listener::TlsError;
 pub(crate) use log::log_line;
 pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
+pub use memory::MemoryFigures;
 pub use queries::{Queries, QueryError};
 pub use status::{AdmissionCounts, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::{self, Authenticator};
-use crate::broker::{ProcessFigures, Recovered, Shard, Shared};
+use crate::broker::{MemoryLevel, ProcessFigures, Recovered, Shard, Shared};
 use crate::config::{Arguments, Config};
 use crate::routing::ShardId;
 use crate::store::Store;
 use crate::timestamp::Timestamp;
 use listener::{Acceptor, Admission, BoundSocket, Endpoint, Places, TcpOptions};
+use memory::MemoryBudget;
 use shard::driver::Parts;
 use shard::mailbox::{Mail, Mailbox};
 use shard::task::MainHandle;
@@ -75,6 +78,7 @@ pub struct Server {
     shared: Arc<Shared>,
     status: Arc<Status>,
     admission: Arc<Admission>,
+    memory: Arc<MemoryBudget>,
     authentication: Arc<auth::Pool>,
     mailboxes: Arc<[Mailbox]>,
     ended: mpsc::Receiver<ShardId>,
@@ -96,14 +100,16 @@ impl Server {
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(MAILBOX_MESSAGES_MAX)).collect();
         let (ended_sender, ended) = mpsc::channel(shards);
         let clock = Clock::start(Timestamp::default());
+        let memory = Arc::new(MemoryBudget::new(config.limits.memory_max.unwrap_or_else(memory::default_max)));
         let (failures_sender, failures) = mpsc::channel(1);
         let (store, recovered) = store::handle::open(&config, &mailboxes, failures_sender.clone())?;
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let server = Self {
             clock,
-            shared: Arc::new(Shared::new(shards, settings::retained_limits(&config)).of_run(run)),
+            shared: Arc::new(Shared::new(shards, settings::retained_limits(&config, memory.max())).of_run(run)),
             status: Arc::new(Status::new(shards, clock)),
-            admission: Arc::new(Admission::new(&config.limits)),
+            admission: Arc::new(Admission::new(&config.limits).within(Arc::clone(&memory))),
+            memory,
             authentication: Arc::new(auth::Pool::start(authenticator).map_err(ServerError::Start)?),
             mailboxes,
             ended,
@@ -188,6 +194,7 @@ impl Server {
                 authentication: Arc::clone(&self.authentication),
                 mailboxes: Arc::clone(&self.mailboxes),
                 shared: Arc::clone(&self.shared),
+                memory: Arc::clone(&self.memory),
                 store: self.store_handle(number, failures),
                 detail: log::detail(&self.config.log),
                 restored: restored.get_mut(usize::from(number)).map(std::mem::take).unwrap_or_default(),
@@ -220,6 +227,8 @@ impl Server {
 
         let mut watchdog = Watchdog::start(self.status(), self.store());
         let mut seconds = interval(Duration::from_secs(1));
+        let mut measurements = interval(MEASUREMENT_INTERVAL);
+        let mut reported = MemoryLevel::Normal;
         let mut failure = None;
         let mut log = self.config.log.clone();
         loop {
@@ -228,7 +237,13 @@ impl Server {
                     Request::Stop => break,
                     Request::Reload => self.reload(&endpoints, &mut log),
                 },
-                _ = seconds.tick() => self.publish_figures(),
+                _ = seconds.tick() => {
+                    self.publish_figures();
+                    reported = report::write_memory(&self.memory, reported);
+                }
+                _ = measurements.tick() => {
+                    self.memory.measure();
+                }
                 () = watchdog.wait() => watchdog.check(),
                 Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),
                 Some(cause) = self.failures.recv() => {
@@ -253,6 +268,7 @@ impl Server {
     fn publish_figures(&self) {
         let counts = self.admission.counts();
         self.status.publish_listeners(counts);
+        self.status.publish_memory(self.memory.figures());
         log::summarize(self.clock.read().now);
         log::report_dropped();
         if !self.config.mqtt.sys_interval.is_zero() {
@@ -357,6 +373,8 @@ fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerErro
     Ok(bound)
 }
 
+/// How often the memory is measured, beside the measurements of the shards.
+const MEASUREMENT_INTERVAL: Duration = Duration::from_millis(250);
 /// Maximum number of shards if the configuration sets no number.
 const SHARDS_MAX: usize = 256;
 /// Capacity of a shard's mailbox in messages. Above it, the other shards pause the publishers that send to it.

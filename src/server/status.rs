@@ -3,6 +3,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::memory::MemoryFigures;
 use super::traffic::Traffic;
 use crate::broker::Counters;
 use crate::timestamp::Timestamp;
@@ -13,6 +14,7 @@ use crate::timestamp::Timestamp;
 pub struct Status {
     shards: Box<[Mutex<ShardSnapshot>]>,
     listeners: Mutex<AdmissionCounts>,
+    memory: Mutex<MemoryFigures>,
     ready: AtomicBool,
     stopping: AtomicBool,
     clock: Clock,
@@ -42,6 +44,8 @@ pub struct AdmissionCounts {
     pub refused_listener: u64,
     /// Connections closed because `limits.connections_per_address_max` was reached.
     pub refused_address: u64,
+    /// Connections closed at once because `limits.memory_max` was nearly reached.
+    pub refused_memory: u64,
     /// Failed calls of accept(2), most often because the process has no file descriptors left.
     pub accept_errors: u64,
 }
@@ -53,6 +57,7 @@ impl Status {
                 .map(|_| Mutex::new(ShardSnapshot { published: clock.read().now, ..ShardSnapshot::default() }))
                 .collect(),
             listeners: Mutex::default(),
+            memory: Mutex::default(),
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             clock,
@@ -67,6 +72,11 @@ impl Status {
     /// The counters of the listeners.
     pub fn listeners(&self) -> AdmissionCounts {
         *self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The budget of memory.
+    pub fn memory(&self) -> MemoryFigures {
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether clients can connect: every listener accepts connections, and the broker isn't stopping.
@@ -103,6 +113,10 @@ impl Status {
 
     pub(crate) fn publish_listeners(&self, counts: AdmissionCounts) {
         *self.listeners.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    pub(crate) fn publish_memory(&self, figures: MemoryFigures) {
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }
 
     pub(crate) fn set_ready(&self) {

@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use bytestring::ByteString;
 
-use super::{Delivery, Link};
+use super::{Delivery, Limits, Link};
 use crate::codec::{ClientPacket, Connack, PacketId, Qos, ReasonCode, ServerPacket};
 
 /// The number of a record that a shard passed to the store. Each shard counts from 1.
@@ -66,6 +68,8 @@ pub enum Event {
     Persisted(Ticket),
     /// The transport's buffer can take this many bytes of queued messages now.
     Room(usize),
+    /// The limits have changed, because memory is short or no longer.
+    LimitsChanged(Arc<Limits>),
     /// The Network Connection has ended.
     Disconnected,
 }

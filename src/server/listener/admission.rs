@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::endpoint::Endpoint;
+use crate::broker::MemoryLevel;
 use crate::config::Limits;
+use crate::server::memory::MemoryBudget;
 use crate::server::status::AdmissionCounts;
 
 /// Counts connections and enforces their limits.
@@ -16,7 +18,8 @@ pub(in crate::server) struct Admission {
     connections: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
     accepted: AtomicU64,
-    refused: [AtomicU64; 3],
+    refused: [AtomicU64; 4],
+    memory: Option<Arc<MemoryBudget>>,
     accept_errors: AtomicU64,
 }
 
@@ -40,6 +43,9 @@ pub(in crate::server) enum Refused {
     /// `limits.connections_per_address_max`.
     #[error("limits.connections_per_address_max is reached for this address")]
     Address = 2,
+    /// `limits.memory_max`.
+    #[error("limits.memory_max is nearly reached")]
+    Memory = 3,
 }
 
 impl Admission {
@@ -50,14 +56,23 @@ impl Admission {
             connections: AtomicUsize::new(0),
             by_address: Mutex::default(),
             accepted: AtomicU64::new(0),
-            refused: [const { AtomicU64::new(0) }; 3],
+            refused: [const { AtomicU64::new(0) }; 4],
+            memory: None,
             accept_errors: AtomicU64::new(0),
         }
+    }
+
+    /// Refuses connections when the memory is critically short.
+    pub(in crate::server) fn within(self, memory: Arc<MemoryBudget>) -> Self {
+        Self { memory: Some(memory), ..self }
     }
 
     /// Counts one more connection of a listener, or refuses it. [`Permit::of_address`] counts its address.
     pub(super) fn admit(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<Permit, Refused> {
         let listener_max = endpoint.settings.connections_max.unwrap_or(usize::MAX);
+        if self.memory.as_ref().is_some_and(|memory| memory.level() == MemoryLevel::Critical) {
+            return Err(self.refuse(Refused::Memory));
+        }
         if !count_up(&self.connections, self.connections_max) {
             return Err(self.refuse(Refused::Total));
         }
@@ -76,23 +91,25 @@ impl Admission {
 
     /// The counts since the start.
     pub(in crate::server) fn counts(&self) -> AdmissionCounts {
-        let [total, listener, address] = self.refused.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let [total, listener, address, memory] = self.refused.each_ref().map(|count| count.load(Ordering::Relaxed));
         AdmissionCounts {
             accepted: self.accepted.load(Ordering::Relaxed),
             connections: self.connections.load(Ordering::Relaxed) as u64,
             refused_total: total,
             refused_listener: listener,
             refused_address: address,
+            refused_memory: memory,
             accept_errors: self.accept_errors.load(Ordering::Relaxed),
         }
     }
 
     fn refuse(&self, refused: Refused) -> Refused {
-        let [total, listener, address] = &self.refused;
+        let [total, listener, address, memory] = &self.refused;
         let count = match refused {
             Refused::Total => total,
             Refused::Listener => listener,
             Refused::Address => address,
+            Refused::Memory => memory,
         };
         count.fetch_add(1, Ordering::Relaxed);
         refused

@@ -42,6 +42,8 @@ pub(in crate::server) struct Entry {
     pub(in crate::server) timed_out: bool,
     /// Whether the driver's list of backlogged connections contains it.
     pub(in crate::server) backlogged: bool,
+    /// The bytes that its task keeps of an incomplete packet, or of packets that it must not decode yet.
+    pub(in crate::server) input_held: usize,
     /// When its transport last accepted bytes, or `outgoing` became non-empty after that.
     pub(in crate::server) progress: Timestamp,
     /// When the turn began that made `outgoing` non-empty, if its latency is sampled: the time since the start of the clock.
@@ -71,6 +73,7 @@ impl Connections {
             disconnect_received: false,
             timed_out: false,
             backlogged: false,
+            input_held: 0,
             progress: now,
             sampled_at: None,
         });

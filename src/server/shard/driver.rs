@@ -10,7 +10,9 @@ use bytes::BytesMut;
 pub(in crate::server) use tasks::ClosedConnection;
 
 use crate::auth;
-use crate::broker::{Action, AuthenticationRequest, ConnectionId, Detail, Event, RecoveredSession, Shard, Shared};
+use crate::broker::{
+    Action, AuthenticationRequest, ConnectionId, Detail, Event, MemoryLevel, RecoveredSession, Shard, Shared,
+};
 use crate::codec::{ServerPacket, encode};
 use crate::routing::{Access, SessionKey, ShardId};
 use crate::server::authentication;
@@ -18,6 +20,7 @@ use crate::server::clock::{Clock, Reading};
 use crate::server::connection::outgoing::BufferPool;
 use crate::server::connection::publish_encoder::PublishEncoder;
 use crate::server::listener::Accepted;
+use crate::server::memory::MemoryBudget;
 use crate::server::report;
 use crate::server::shard::connections::{Connections, Entry};
 use crate::server::shard::mailbox::{Mail, Mailbox};
@@ -70,6 +73,11 @@ pub(in crate::server) struct Driver {
     fills: u32,
     queries: PendingQueries,
     timer: Timer,
+    memory: Arc<MemoryBudget>,
+    /// The level that the shard knows.
+    memory_level: MemoryLevel,
+    /// When [`moved`](Self::moved) has this value, the memory is measured.
+    measured_at: u64,
     /// The number of connection tasks that have not ended.
     tasks: usize,
     shutting_down: bool,
@@ -96,6 +104,8 @@ pub(in crate::server) struct Parts {
     pub(in crate::server) mailboxes: Arc<[Mailbox]>,
     /// The state that all shards share.
     pub(in crate::server) shared: Arc<Shared>,
+    /// The budget of memory.
+    pub(in crate::server) memory: Arc<MemoryBudget>,
     pub(in crate::server) store: StoreHandle,
     /// Sessions recovered from the store, with the access rights of their clients.
     pub(in crate::server) restored: Vec<(RecoveredSession, Arc<Access>)>,
@@ -135,6 +145,9 @@ impl Driver {
             fills: 0,
             queries: PendingQueries::default(),
             timer: Timer::default(),
+            memory: parts.memory,
+            memory_level: MemoryLevel::Normal,
+            measured_at: 0,
             tasks: 0,
             shutting_down: false,
         };
@@ -163,6 +176,9 @@ impl Driver {
     /// Reads the clock for the turn, and passes changes of the store's state to the shard.
     pub(in crate::server) fn begin_turn(&mut self) {
         self.reading = self.clock.read();
+        if self.memory.level() != self.memory_level || self.moved() >= self.measured_at {
+            self.measure_memory();
+        }
         if let Some(room) = self.store.take_room() {
             self.handle(Event::StoreRoom(room));
         }
@@ -252,6 +268,9 @@ impl Driver {
             self.perform(action);
         }
         self.actions = actions;
+        if self.moved() >= self.measured_at {
+            self.measure_memory();
+        }
     }
 
     fn perform(&mut self, action: Action) {

@@ -40,6 +40,7 @@ impl Broker {
         let authenticator = Authenticator::new(&config.security, &[]).unwrap();
         let shared = Arc::new(Shared::new(1, settings::retained_limits(config)));
         let parts = Parts {
+            memory: std::sync::Arc::new(crate::server::memory::MemoryBudget::new(u64::MAX)),
             id: ShardId(0),
             shard: Shard::new(ShardId(0), Arc::new(settings::broker_settings(config)), Arc::clone(&shared), 1),
             shared,

@@ -4,9 +4,10 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::Driver;
-use crate::broker::{ConnectionId, Detail, Event, Peer};
+use crate::broker::{ConnectionId, Detail, Event, MemoryLevel, Peer};
 use crate::codec::{ClientPacket, ProtocolVersion};
 use crate::server::connection::outgoing::Outgoing;
+use crate::server::shard::connections::Entry;
 use crate::server::status::ShardSnapshot;
 use crate::server::traffic::Traffic;
 use crate::timestamp::Timestamp;
@@ -36,7 +37,7 @@ impl Driver {
         self.begin_turn();
         self.handle(Event::Closed { connection, cause });
         self.end_turn();
-        self.connections.close(connection);
+        self.remove(connection);
         self.tracer.ended(connection);
         self.task_ended();
     }
@@ -47,16 +48,71 @@ impl Driver {
         self.begin_turn();
         self.handle(Event::ClosedSilently { connection, cause });
         self.end_turn();
-        self.connections.close(connection);
+        self.remove(connection);
         self.task_ended();
     }
 
     /// Removes a connection that the broker has closed. Its task calls [`task_ended`](Self::task_ended) when it has written the rest.
     pub(in crate::server) fn take_closed(&mut self, connection: ConnectionId) -> ClosedConnection {
-        let entry = self.connections.close(connection);
+        let entry = self.remove(connection);
         self.tracer.ended(connection);
         let disconnect_received = entry.as_ref().is_some_and(|entry| entry.disconnect_received);
         ClosedConnection { unsent: entry.map(|entry| entry.outgoing).unwrap_or_default(), disconnect_received }
+    }
+
+    fn remove(&mut self, connection: ConnectionId) -> Option<Entry> {
+        let entry = self.connections.close(connection)?;
+        if entry.input_held > 0 {
+            self.memory.change_input(entry.input_held, 0);
+        }
+        Some(entry)
+    }
+
+    /// The bytes that were read or queued since the start: an upper bound for the growth of the memory.
+    #[inline]
+    pub(super) const fn moved(&self) -> u64 {
+        self.traffic.bytes_received + self.shard.queued_total()
+    }
+
+    /// Measures the memory, and tells the shard when the level has changed.
+    #[cold]
+    pub(super) fn measure_memory(&mut self) {
+        self.measured_at = self.moved() + self.memory.measured_after();
+        let level = self.memory.measure();
+        if level != std::mem::replace(&mut self.memory_level, level) {
+            self.handle(Event::Memory(level));
+        }
+    }
+
+    /// Whether a connection must end because of its incomplete packet of this size.
+    pub(in crate::server) fn refuses_input(&self, held: usize) -> bool {
+        self.memory.refuses_input(held)
+    }
+
+    /// The task of a connection keeps this many bytes of an incomplete packet.
+    #[inline]
+    pub(in crate::server) fn hold_input(&mut self, connection: ConnectionId, held: usize) {
+        if let Some(entry) = self.connections.get_mut(connection)
+            && entry.input_held != held
+        {
+            self.memory.change_input(std::mem::replace(&mut entry.input_held, held), held);
+        }
+    }
+
+    /// While memory is short: ends connections that have too much of it, also those whose clients send nothing.
+    fn sweep_memory(&mut self) {
+        if self.memory_level == MemoryLevel::Critical {
+            self.handle(Event::Memory(MemoryLevel::Critical));
+        }
+        if self.memory.refuses_input(usize::MAX) {
+            for id in self.connections.ids() {
+                if let Some(entry) = self.connections.get_mut(id)
+                    && self.memory.refuses_input(entry.input_held)
+                {
+                    entry.wake();
+                }
+            }
+        }
     }
 
     /// Changes the details that the log wants.
@@ -189,6 +245,7 @@ impl Driver {
         self.paused.append(&mut paused);
         let Traffic { bytes_received, bytes_sent, .. } = self.traffic;
         let (received, sent) = std::mem::replace(&mut self.published_bytes, (bytes_received, bytes_sent));
+        self.sweep_memory();
         self.shared.add_traffic(bytes_received - received, bytes_sent - sent);
         self.end_turn();
     }
