@@ -191,23 +191,26 @@ fn attacker_with(address: SocketAddr, connect: &Connect) -> Option<TcpStream> {
     read_packet(&mut stream).filter(|packet| packet.reason_code() == 0).map(|_| stream)
 }
 
-/// Publishes as an attacker, and reads acknowledgements as they come. Ends when the connection does.
-fn flood(stream: &mut TcpStream, messages: impl Iterator<Item = Vec<u8>>) {
+/// Publishes as an attacker, and reads acknowledgements as they come. Ends when the connection does. Returns how many messages were sent.
+fn flood(stream: &mut TcpStream, messages: impl Iterator<Item = Vec<u8>>) -> usize {
     let mut unread = [0; 65_536];
+    let mut sent = 0;
     for (number, message) in messages.enumerate() {
         if stream.write_all(&message).is_err() {
-            return;
+            return sent;
         }
+        sent += 1;
         if number % 64 == 63 {
             stream.set_nonblocking(true).unwrap();
             let result = stream.read(&mut unread);
             stream.set_nonblocking(false).unwrap();
             if !matches!(result, Ok(1..)) && !result.is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
-                return;
+                return sent;
             }
         }
     }
     sleep(Duration::from_millis(100));
+    sent
 }
 
 #[test]
@@ -259,7 +262,8 @@ fn unread(name: &str, subscribers: usize, qos: u8, (messages, bytes): (usize, us
     let mut publisher = attacker_with(broker.address, &Connect::new(V5, "flood")).unwrap();
     let payload = vec![b'x'; bytes];
     let message = |number: usize| V5.publish(PUBLISH | qos << 1, &format!("flood/{number}"), 1, &payload);
-    flood(&mut publisher, (0..messages).map(message));
+    let sent = flood(&mut publisher, (0..messages).map(message));
+    println!("  {sent} of {messages} messages were sent to {} subscribers", attackers.len());
     broker.check(name);
     drop(attackers);
     pair.finish();
