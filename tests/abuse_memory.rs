@@ -248,6 +248,17 @@ fn huge_packets_that_never_end() {
     pair.finish();
 }
 
+/// A few seconds after the attackers are gone, a new client is accepted, and may subscribe.
+fn expect_recovery(broker: &Broker) {
+    let begin = Instant::now();
+    wait_for("the acceptance of a new client", || {
+        let mut stream = attacker_with(broker.address, &Connect::new(V5, "new"))?;
+        stream.write_all(&V5.subscribe(1, "new", 1)).ok()?;
+        read_packet(&mut stream).filter(|suback| suback.reason_code() == 1)
+    });
+    println!("  after {} ms, {} MiB are used", begin.elapsed().as_millis(), broker.memory("VmRSS:") >> 20);
+}
+
 /// Subscribers that never read get a flood of messages.
 fn unread(name: &str, subscribers: usize, qos: u8, (messages, bytes): (usize, usize)) {
     let broker = Broker::start();
@@ -266,6 +277,7 @@ fn unread(name: &str, subscribers: usize, qos: u8, (messages, bytes): (usize, us
     println!("  {sent} of {messages} messages were sent to {} subscribers", attackers.len());
     broker.check(name);
     drop(attackers);
+    expect_recovery(&broker);
     pair.finish();
 }
 
@@ -314,6 +326,7 @@ fn wills() {
     broker.check("3,000 Wills of 64 KiB");
     println!("  {refused} of the 3,000 connections were refused");
     drop(attackers);
+    expect_recovery(&broker);
     pair.finish();
 }
 
@@ -332,5 +345,6 @@ fn subscriptions() {
     }
     broker.check("40 clients with 5,000 subscriptions of 1 KiB");
     drop(attackers);
+    expect_recovery(&broker);
     pair.finish();
 }

@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use crate::broker::detail::Detail;
 use crate::broker::directory::message::ShardMessage;
 use crate::broker::ids::ConnectionId;
-use crate::broker::memory::MemoryLevel;
+use crate::broker::memory_level::MemoryLevel;
 use crate::broker::persistence::fetch::Fetched;
 use crate::broker::query::{Query, QueryId};
 use crate::codec::{AnswerTerms, ClientId, ClientPacket, DecodeError, ReasonCode};

@@ -15,7 +15,7 @@ use crate::broker::event::{Event, StoreRoom};
 use crate::broker::ids::{ConnectionId, IdentifierSource};
 use crate::broker::lifecycle::Lifecycle;
 use crate::broker::load::Load;
-use crate::broker::memory::MemoryLevel;
+use crate::broker::memory_level::MemoryLevel;
 use crate::broker::persistence::pipeline::CommitPipeline;
 use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
 use crate::broker::publish::queue_room::QueueRoom;

@@ -200,3 +200,21 @@ pub(super) const PACKET_SIZE_MIN: usize = 256;
 
 /// The largest Remaining Length, 268,435,455, plus the five bytes of the fixed header.
 pub(super) const PACKET_SIZE_MAX: u32 = 268_435_460;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_max_is_a_size_or_auto() {
+        let limits = |text: &str| toml::from_str::<Limits>(&format!("memory_max = {text}"));
+        assert_eq!(limits("\"auto\"").unwrap().memory_max, None);
+        assert_eq!(limits("\"64MiB\"").unwrap().memory_max, Some(64 << 20));
+        assert_eq!(limits("67108864").unwrap().memory_max, Some(64 << 20));
+        assert!(limits("\"most\"").unwrap_err().to_string().contains("\"auto\""));
+        assert_eq!(limits("\"31MiB\"").unwrap().problems().len(), 1);
+        assert!(Limits::default().problems().is_empty());
+        let text = toml::to_string(&Limits::default()).unwrap();
+        assert!(text.contains("memory_max = \"auto\""), "{text}");
+    }
+}

@@ -1,5 +1,10 @@
 //! The budget of `limits.memory_max`: measures the resident memory of the process, and decides how short it is.
 //!
+//! An allocator may keep memory that the broker has freed, in pieces between others that are in use. It is resident, and new clients would use it
+//! without more. So when the resident memory has not grown for [`QUIET_TICKS`], [`Trial`] lets what is refused try it: as long as the
+//! resident memory does not grow, the level is no higher than `Elevated`. When it grows, it is `High` or `Critical` again at once, and the next
+//! trial waits twice as long. There is none above the budget.
+//!
 //! The resident memory counts everything, the overhead of the allocator included. It is measured four times a second by the main thread, and by
 //! each shard after it has read or queued one part in [`MEASURED_SHARE`] of the budget, so that it can't grow unnoticed in between. What
 //! the levels mean is in `broker/memory.rs`.
@@ -8,6 +13,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::broker::MemoryLevel;
 
@@ -21,6 +27,48 @@ pub(crate) struct MemoryBudget {
     /// Read by each turn of a shard, so it has a cache line of its own.
     level: Separate<AtomicU8>,
     measured: Separate<Measured>,
+    trial: Mutex<Trial>,
+}
+
+/// Whether the resident memory that is above a level may be used again, because the broker itself has freed it.
+#[derive(Debug)]
+struct Trial {
+    /// Whether it is tried.
+    runs: bool,
+    /// The resident memory above which it has grown.
+    highest: u64,
+    /// Ticks since it grew.
+    quiet: u32,
+    /// Quiet ticks until the next trial.
+    wait: u32,
+}
+
+impl Default for Trial {
+    fn default() -> Self {
+        Self { runs: false, highest: 0, quiet: 0, wait: QUIET_TICKS }
+    }
+}
+
+impl Trial {
+    /// The resident memory was measured. Returns whether a trial runs.
+    fn measured(&mut self, resident: u64, max: u64) -> bool {
+        let tolerance = max / GROWTH_SHARE;
+        if MemoryLevel::Normal.next(resident, max) == MemoryLevel::Normal {
+            *self = Self::default();
+        } else if resident > self.highest.saturating_add(tolerance) {
+            let wait = if self.runs { self.wait.saturating_mul(2).min(QUIET_TICKS_MAX) } else { self.wait };
+            *self = Self { runs: false, highest: resident, quiet: 0, wait };
+        } else if resident.saturating_add(tolerance) < self.highest {
+            self.highest = resident;
+        }
+        self.runs && resident < max
+    }
+
+    /// A tick has passed.
+    fn tick(&mut self) {
+        self.quiet = self.quiet.saturating_add(1);
+        self.runs |= self.quiet >= self.wait;
+    }
 }
 
 /// What is written often.
@@ -54,7 +102,7 @@ impl MemoryBudget {
     pub(crate) fn new(max: u64) -> Self {
         let source = File::open("/proc/self/statm").ok();
         let page = rustix::param::page_size() as u64;
-        Self { max, source, page, level: Separate::default(), measured: Separate::default() }
+        Self { max, source, page, level: Separate::default(), measured: Separate::default(), trial: Mutex::default() }
     }
 
     /// The level of the last measurement.
@@ -65,10 +113,21 @@ impl MemoryBudget {
 
     /// Measures the resident memory, and returns the level.
     pub(in crate::server) fn measure(&self) -> MemoryLevel {
-        let Some(resident) = self.resident() else { return MemoryLevel::Normal };
+        self.resident().map_or(MemoryLevel::Normal, |resident| self.update(resident))
+    }
+
+    /// The same, once in each tick of the main thread.
+    pub(in crate::server) fn tick(&self) {
+        self.trial.lock().unwrap_or_else(PoisonError::into_inner).tick();
+        self.measure();
+    }
+
+    fn update(&self, resident: u64) -> MemoryLevel {
         self.measured.0.resident.store(resident, Ordering::Relaxed);
         let before = self.level();
-        let level = before.next(resident, self.max);
+        let is_tried = self.trial.lock().unwrap_or_else(PoisonError::into_inner).measured(resident, self.max);
+        let highest = if is_tried { MemoryLevel::Elevated } else { MemoryLevel::Critical };
+        let level = before.next(resident, self.max).min(highest);
         if level != before {
             self.level.0.store(level as u8, Ordering::Relaxed);
             self.measured.0.reported.fetch_max(level as u8, Ordering::Relaxed);
@@ -180,6 +239,12 @@ fn parse_total(meminfo: &str) -> Option<u64> {
 const MEASURED_SHARE: u64 = 256;
 /// In bytes. A measurement takes a few microseconds.
 const MEASURED_AFTER_MIN: u64 = 256 * 1024;
+/// The resident memory has grown when it has grown by more than one part in this many of the budget.
+const GROWTH_SHARE: u64 = 64;
+/// Ticks of a quarter of a second without growth until the first trial: two seconds.
+const QUIET_TICKS: u32 = 8;
+/// Ticks until a trial at most: one minute.
+const QUIET_TICKS_MAX: u32 = 240;
 /// A connection with fewer bytes of an incomplete packet is never ended for them.
 pub(in crate::server) const INPUT_SPARED: usize = 16 * 1024;
 
@@ -217,6 +282,32 @@ mod tests {
         let (level, resident) = small.take_report();
         assert!(level == MemoryLevel::Critical && resident > 100_000);
         assert_eq!(MemoryBudget::new(u64::MAX).measure(), MemoryLevel::Normal);
+    }
+
+    #[test]
+    fn resident_memory_that_does_not_grow_is_used_again_and_growth_ends_that_at_once() {
+        let budget = MemoryBudget::new(1_000_000);
+        let ticks = |count| (0..count).for_each(|_| budget.trial.lock().unwrap().tick());
+        assert_eq!(budget.update(900_000), MemoryLevel::High);
+        ticks(QUIET_TICKS - 1);
+        assert_eq!(budget.update(900_000), MemoryLevel::High);
+        ticks(1);
+        assert_eq!(budget.update(900_000), MemoryLevel::Elevated);
+        assert_eq!(budget.update(910_000), MemoryLevel::Elevated, "that is within the tolerance");
+        assert_eq!(budget.update(916_000), MemoryLevel::High);
+        ticks(2 * QUIET_TICKS - 1);
+        assert_eq!(budget.update(916_000), MemoryLevel::High, "the next trial waits longer");
+        ticks(1);
+        assert_eq!(budget.update(916_000), MemoryLevel::Elevated);
+        for (resident, level) in [(940_000, MemoryLevel::High), (1_010_000, MemoryLevel::Critical)] {
+            assert_eq!(budget.update(resident), level);
+        }
+        ticks(QUIET_TICKS_MAX);
+        assert_eq!(budget.update(1_010_000), MemoryLevel::Critical, "no trial above the budget");
+        assert_eq!(budget.update(500_000), MemoryLevel::Normal);
+        assert_eq!(budget.update(900_000), MemoryLevel::High);
+        ticks(QUIET_TICKS);
+        assert_eq!(budget.update(900_000), MemoryLevel::Elevated, "the wait is short again");
     }
 
     #[test]

@@ -242,7 +242,7 @@ impl Server {
                     reported = report::write_memory(&self.memory, reported);
                 }
                 _ = measurements.tick() => {
-                    self.memory.measure();
+                    self.memory.tick();
                 }
                 () = watchdog.wait() => watchdog.check(),
                 Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),

@@ -174,6 +174,17 @@ mod tests {
     }
 
     #[test]
+    fn connections_are_refused_while_memory_is_critically_short() {
+        let limits = Limits::default();
+        let (small, large) = (Arc::new(MemoryBudget::new(1)), Arc::new(MemoryBudget::new(u64::MAX)));
+        assert_eq!(small.measure(), MemoryLevel::Critical);
+        let admission = Arc::new(Admission::new(&limits).within(small));
+        assert_eq!(admission.admit(&endpoint(None, &limits)).unwrap_err(), Refused::Memory);
+        assert_eq!((admission.counts().refused_memory, admission.counts().connections), (1, 0));
+        assert!(Arc::new(Admission::new(&limits).within(large)).admit(&endpoint(None, &limits)).is_ok());
+    }
+
+    #[test]
     fn each_limit_refuses_connections_beyond_it_until_one_ends() {
         let limits = Limits { connections_max: 3, connections_per_address_max: 1, ..Limits::default() };
         let admission = Arc::new(Admission::new(&limits));
