@@ -99,6 +99,18 @@ pub const METRICS: &[Metric] = &[
         "Address space of the process; 0 if the operating system does not report it.",
         |all| all.process.memory.address_space.unwrap_or_default() as f64,
     ),
+    Metric::gauge("oncemq_memory_max_bytes", "The limit of resident memory: memory_max.", |all| all.memory.max as f64),
+    Metric::gauge("oncemq_memory_level", "How short the memory is: 0 normal, 1 elevated, 2 high, 3 critical.", |all| {
+        f64::from(all.memory.level as u8)
+    }),
+    Metric::gauge("oncemq_memory_input_bytes", "Memory for incomplete packets of all connections, in bytes.", |all| {
+        all.memory.inputs as f64
+    }),
+    Metric::counter(
+        "oncemq_memory_connections_ended_total",
+        "Network Connections ended because they used too much memory while it was short.",
+        |all| all.counters.ended_for_memory,
+    ),
     Metric {
         name: "process_cpu_seconds_total",
         labels: &[],
@@ -127,7 +139,7 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "oncemq_connections_refused_total",
         labels: &["limit"],
-        help: "Network Connections closed at once because of a limit: in total, of the listener, or of the client address; or because the address is banned.",
+        help: "Network Connections closed at once because of a limit: in total, of the listener, of the client address, or of memory; or because the address is banned.",
         source: Source::Counters(|all| {
             let admission = &all.admission;
             vec![
@@ -135,6 +147,7 @@ pub const METRICS: &[Metric] = &[
                 ("listener".into(), admission.refused_listener),
                 ("address".into(), admission.refused_address),
                 ("banned".into(), admission.refused_banned),
+                ("memory".into(), admission.refused_memory),
             ]
         }),
     },

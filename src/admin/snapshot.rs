@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::broker::{Counters, Shared};
 use crate::config::Durability;
 use crate::server::process::{self, Memory};
-use crate::server::{AdmissionCounts, Bans, CertificateExpiry, LatencyHistogram, Queries, Status, Traffic};
+use crate::server::{
+    AdmissionCounts, Bans, CertificateExpiry, LatencyHistogram, MemoryFigures, Queries, Status, Traffic,
+};
 use crate::store::{Stats, Store};
 use crate::timestamp::WallTime;
 
@@ -35,6 +37,7 @@ pub(super) struct Snapshot {
     pub(super) counters: Counters,
     /// Sum over all listeners.
     pub(super) admission: AdmissionCounts,
+    pub(super) memory: MemoryFigures,
     /// Number of all subscriptions, and of shared ones.
     pub(super) subscriptions: (usize, usize),
     /// Number of messages and bytes.
@@ -76,6 +79,7 @@ impl Snapshot {
         Self {
             counters: shards.iter().fold(Counters::default(), |sum, shard| sum + shard.counters),
             admission: handles.status.listeners(),
+            memory: handles.status.memory(),
             subscriptions: handles.shared.subscriptions_len(),
             retained: handles.shared.retained_len(),
             durability: handles.durability,

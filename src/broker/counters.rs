@@ -59,6 +59,8 @@ pub struct Counters {
     pub sessions_expired: u64,
     /// Sessions taken over by another connection.
     pub sessions_taken_over: u64,
+    /// Connections ended because they used too much of the memory.
+    pub ended_for_memory: u64,
 }
 
 /// Why a message was not delivered to one receiver.
@@ -217,6 +219,7 @@ impl Add for Counters {
         self.in_flight_messages += other.in_flight_messages;
         self.sessions_expired += other.sessions_expired;
         self.sessions_taken_over += other.sessions_taken_over;
+        self.ended_for_memory += other.ended_for_memory;
         self
     }
 }

@@ -7,6 +7,7 @@ use bytestring::ByteString;
 use crate::broker::detail::Detail;
 use crate::broker::directory::message::ShardMessage;
 use crate::broker::ids::ConnectionId;
+use crate::broker::memory_level::MemoryLevel;
 use crate::broker::owner::VerifiedUser;
 use crate::broker::persistence::fetch::Fetched;
 use crate::broker::query::{Query, QueryId};
@@ -116,6 +117,13 @@ pub enum Event {
         access: Arc<Access>,
         /// The cause.
         revocation: Revocation,
+    },
+    /// How short the memory is, when that has changed, and once a second while it is critical.
+    Memory(MemoryLevel),
+    /// The incomplete packet of a connection uses too much of the memory.
+    InputRefused {
+        /// The connection.
+        connection: ConnectionId,
     },
     /// Whether the store has room for new messages. Without room, messages that need a record are refused.
     StoreRoom(StoreRoom),

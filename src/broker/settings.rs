@@ -110,6 +110,7 @@ impl Settings {
             drops_oldest: self.queue_overflow == QueueOverflow::DropOldest,
             queue_head: self.queue_head.unwrap_or_default(),
             has_dead_letters: self.dead_letter_topic.is_some(),
+            is_memory_short: false,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::broker::event::{Event, StoreRoom};
 use crate::broker::ids::{ConnectionId, IdentifierSource};
 use crate::broker::lifecycle::Lifecycle;
 use crate::broker::load::Load;
+use crate::broker::memory_level::MemoryLevel;
 use crate::broker::persistence::pipeline::CommitPipeline;
 use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
 use crate::broker::publish::queue_room::QueueRoom;
@@ -80,6 +81,12 @@ pub struct Shard {
     pub(super) store_room: StoreRoom,
     /// The gifts of operators that are answered when their ticket is stable.
     pub(super) gifts: Vec<(Ticket, QueryId)>,
+
+    pub(super) memory: MemoryLevel,
+    /// `outgoing_bytes_max`, or less while memory is short.
+    pub(super) outgoing_bytes_max: usize,
+    /// See [`queued_total`](Self::queued_total).
+    pub(super) queued_total: u64,
 }
 
 impl Shard {
@@ -110,6 +117,9 @@ impl Shard {
             pipeline: CommitPipeline::default(),
             store_room: StoreRoom::Some,
             gifts: Vec::new(),
+            memory: MemoryLevel::Normal,
+            outgoing_bytes_max: settings.outgoing_bytes_max,
+            queued_total: 0,
             settings,
             shared,
         }
@@ -143,6 +153,8 @@ impl Shard {
             Event::Revoked { connection, access, revocation } => {
                 self.on_revoked(connection, &access, revocation, turn);
             }
+            Event::Memory(level) => self.on_memory(level, turn),
+            Event::InputRefused { connection } => self.end_for_memory(connection, turn),
             Event::StoreRoom(room) => self.on_store_room(room),
             Event::StoreCongestion(congested) => self.flow.set_store_congested(congested),
             Event::ShardCongestion { shard, congested } => self.flow.set_full(shard, congested),

@@ -6,6 +6,7 @@ use foldhash::quality::RandomState;
 
 use crate::broker::directory::SubscriptionTerms;
 use crate::broker::ids::ConnectionId;
+use crate::broker::memory::MEMORY_SHORT;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::ingress::Denial;
 use crate::broker::report::Report;
@@ -24,7 +25,7 @@ impl Shard {
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
         let mut answers = Vec::with_capacity(subscribe.subscriptions.len());
         for (place, subscription) in subscribe.subscriptions.iter().enumerate() {
-            let answer = if place < self.settings.subscriptions_per_session_max {
+            let answer = if place < self.settings.subscriptions_per_session_max && !self.is_memory_short() {
                 self.check_subscribe(id, subscription, turn).map(|()| self.grant(id, subscription))
             } else {
                 Err(ReasonCode::QuotaExceeded) // repeated filters count as well, so that the cost of a packet is bounded
@@ -112,6 +113,8 @@ impl Shard {
         let subscriptions_max = self.settings.subscriptions_per_session_max;
         let why = if reason_code == ReasonCode::NotAuthorized {
             "not authorized to subscribe".into()
+        } else if reason_code == ReasonCode::QuotaExceeded && self.is_memory_short() {
+            MEMORY_SHORT.into()
         } else if reason_code == ReasonCode::QuotaExceeded {
             format!("subscriptions_per_session_max ({subscriptions_max}) is reached")
         } else {

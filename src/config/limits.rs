@@ -4,12 +4,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, at_least};
-use super::value::{duration, duration_or_never, size};
+use super::value::{duration, duration_or_never, size, size_or_auto};
 
 /// Limits that apply to all clients: `[limits]`. None of them can be disabled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
+    /// How much memory the broker may use. Before it does, buffers shrink, QoS 0 messages are dropped, and new clients, subscriptions and
+    /// retained messages are refused. `None`: three quarters of the memory of the control group or the machine.
+    #[serde(with = "size_or_auto")]
+    pub memory_max: Option<u64>,
     /// Maximum number of connections of all listeners. The broker closes further ones at once.
     pub connections_max: usize,
     /// Maximum number of connections from one IP address. Unix sockets are not counted.
@@ -87,6 +91,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            // The rest is for the operating system, its buffers of connections, and its cache of the store.
+            memory_max: None,
             // An idle connection uses a few KiB, so 100,000 fit a small machine.
             connections_max: 100_000,
             // A Linux host has 28,232 ports for outgoing connections, so a gateway or a load generator fits.
@@ -165,6 +171,9 @@ impl Limits {
         let second = Duration::from_secs(1);
         let keep_alive = self.keep_alive_max.unwrap_or(second);
         [
+            self.memory_max
+                .is_some_and(|bytes| bytes < MEMORY_MIN)
+                .then(|| Problem::new("limits.memory_max", "must be at least \"32MiB\", or \"auto\"")),
             at_least("limits.connections_max", self.connections_max, 1),
             at_least("limits.connections_per_address_max", self.connections_per_address_max, 1),
             (self.connect_timeout < millisecond).then(|| Problem::new("limits.connect_timeout", "must not be zero")),
@@ -193,8 +202,29 @@ impl Limits {
     }
 }
 
+/// The smallest budget that leaves room for a few clients, in bytes.
+const MEMORY_MIN: u64 = 32 << 20;
+
 /// The smallest Maximum Packet Size that leaves room for a typical CONNECT, in bytes.
 pub(super) const PACKET_SIZE_MIN: usize = 256;
 
 /// The largest Remaining Length, 268,435,455, plus the five bytes of the fixed header.
 pub(super) const PACKET_SIZE_MAX: u32 = 268_435_460;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_max_is_a_size_or_auto() {
+        let limits = |text: &str| toml::from_str::<Limits>(&format!("memory_max = {text}"));
+        assert_eq!(limits("\"auto\"").unwrap().memory_max, None);
+        assert_eq!(limits("\"64MiB\"").unwrap().memory_max, Some(64 << 20));
+        assert_eq!(limits("67108864").unwrap().memory_max, Some(64 << 20));
+        assert!(limits("\"most\"").unwrap_err().to_string().contains("\"auto\""));
+        assert_eq!(limits("\"31MiB\"").unwrap().problems().len(), 1);
+        assert!(Limits::default().problems().is_empty());
+        let text = toml::to_string(&Limits::default()).unwrap();
+        assert!(text.contains("memory_max = \"auto\""), "{text}");
+    }
+}

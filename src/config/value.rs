@@ -127,6 +127,26 @@ impl<'de> Visitor<'de> for TextList {
     }
 }
 
+/// Sizes as in [`size`], or `"auto"` for `None`.
+pub(super) mod size_or_auto {
+    use super::{Deserializer, NumberOrText, Serializer, parse_size, size};
+
+    pub(in crate::config) fn serialize<S: Serializer>(value: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => size::serialize(value, serializer),
+            None => serializer.serialize_str("auto"),
+        }
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        deserializer.deserialize_any(NumberOrText {
+            expected: "a size such as \"512MiB\", a number of bytes, or \"auto\"",
+            from_number: |bytes| Some(Some(bytes)),
+            from_text: |text| if text == "auto" { Some(None) } else { parse_size(text).map(Some) },
+        })
+    }
+}
+
 /// Accepts a number or a text; the error names what was expected.
 struct NumberOrText<V> {
     expected: &'static str,

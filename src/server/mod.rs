@@ -13,6 +13,7 @@ mod error;
 pub(crate) mod host;
 mod listener;
 mod log;
+mod memory;
 pub(crate) mod process;
 mod queries;
 mod reload;
@@ -51,18 +52,20 @@ pub use listener::TlsError;
 pub use listener::fuzzing;
 pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
 pub(crate) use log::{Whom, allows, log_line};
+pub use memory::MemoryFigures;
 pub use queries::{Queries, QueryError};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::{self, Authenticator};
-use crate::broker::{ProcessFigures, Recovered, Shard, Shared};
+use crate::broker::{MemoryLevel, ProcessFigures, Recovered, Shard, Shared};
 use crate::config::{Arguments, Config};
 use crate::routing::ShardId;
 use crate::store::Store;
 use crate::timestamp::Timestamp;
 use listener::{Acceptor, Admission, BoundSocket, Endpoint, Places, TcpOptions};
+use memory::MemoryBudget;
 use shard::driver::Parts;
 use shard::mailbox::{Mail, Mailbox};
 use shard::task::MainHandle;
@@ -86,6 +89,7 @@ pub struct Server {
     shared: Arc<Shared>,
     status: Arc<Status>,
     admission: Arc<Admission>,
+    memory: Arc<MemoryBudget>,
     authentication: Arc<auth::Pool>,
     bans: Arc<Bans>,
     mailboxes: Arc<[Mailbox]>,
@@ -110,6 +114,7 @@ impl Server {
         report::write_notes(&authenticator.notes());
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(MAILBOX_MESSAGES_MAX)).collect();
         let (ended_sender, ended) = mpsc::channel(shards);
+        let memory = Arc::new(MemoryBudget::new(config.limits.memory_max.unwrap_or_else(memory::default_max)));
         let (failures_sender, failures) = mpsc::channel(1);
         let (store, mut recovered) = store::handle::open(&config, &mailboxes, failures_sender.clone())?;
         let anchors = store::anchors::resume(&config, store.clone(), &mut recovered, shards);
@@ -119,10 +124,13 @@ impl Server {
         let server = Self {
             clock,
             anchors,
-            shared: Arc::new(Shared::new(shards, settings::retained_limits(&config)).of_run(run)),
+            shared: Arc::new(Shared::new(shards, settings::retained_limits(&config, memory.max())).of_run(run)),
             status: Arc::new(Status::new(shards, clock)),
-            admission: Arc::new(Admission::new(&config.limits).with_bans(Arc::clone(&bans), clock)),
+            admission: Arc::new(
+                Admission::new(&config.limits).with_bans(Arc::clone(&bans), clock).within(Arc::clone(&memory)),
+            ),
             bans,
+            memory,
             authentication: Arc::new(auth::Pool::start(authenticator).map_err(ServerError::Start)?),
             mailboxes,
             ended,
@@ -215,6 +223,7 @@ impl Server {
                 bans: Arc::clone(&self.bans),
                 mailboxes: Arc::clone(&self.mailboxes),
                 shared: Arc::clone(&self.shared),
+                memory: Arc::clone(&self.memory),
                 store: self.store_handle(number, failures),
                 detail: log::detail(&self.config.log),
                 restored: restored.get_mut(usize::from(number)).map(std::mem::take).unwrap_or_default(),
@@ -251,6 +260,8 @@ impl Server {
         let mut days = interval(DAY);
         // The first tick is at once, and the start has said it already.
         days.tick().await;
+        let mut measurements = interval(MEASUREMENT_INTERVAL);
+        let mut reported = MemoryLevel::Normal;
         let mut failure = None;
         let mut log = self.config.log.clone();
         loop {
@@ -259,8 +270,14 @@ impl Server {
                     Request::Stop => break,
                     Request::Reload => self.reload(&endpoints, &mut log),
                 },
-                _ = seconds.tick() => self.publish_figures(),
+                _ = seconds.tick() => {
+                    self.publish_figures();
+                    reported = report::write_memory(&self.memory, reported);
+                }
                 _ = days.tick() => endpoints.iter().for_each(|endpoint| endpoint.log_expiry()),
+                _ = measurements.tick() => {
+                    self.memory.tick();
+                }
                 () = watchdog.wait() => watchdog.check(),
                 Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),
                 Some(cause) = self.failures.recv() => {
@@ -304,6 +321,7 @@ impl Server {
         let passwords = self.authentication.counts();
         let counts = AdmissionCounts { bans, logins_delayed, passwords, ..self.admission.counts() };
         self.status.publish_listeners(counts);
+        self.status.publish_memory(self.memory.figures());
         log::summarize(self.clock.read().now);
         log::report_dropped();
         if !self.config.mqtt.sys_interval.is_zero() {
@@ -419,6 +437,8 @@ fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerErro
 
 /// How often the log says that a certificate expires soon.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often the memory is measured, beside the measurements of the shards.
+const MEASUREMENT_INTERVAL: Duration = Duration::from_millis(250);
 /// Maximum number of shards if the configuration sets no number.
 const SHARDS_MAX: usize = 256;
 /// Capacity of a shard's mailbox in messages. Above it, the other shards pause the publishers that send to it.

@@ -6,11 +6,12 @@ use tracing::Level;
 use tracing::field::{DisplayValue, display};
 
 use crate::broker::{
-    ClientLabel, FilterAnswer, Owner, OwnerChange, PublishedMessage, Report, SessionChange, WillOutcome,
+    ClientLabel, FilterAnswer, MemoryLevel, Owner, OwnerChange, PublishedMessage, Report, SessionChange, WillOutcome,
 };
 use crate::codec::ReasonCode;
 use crate::server::LogEvent;
 use crate::server::log::{Whom, allows, cut, cut_text, log_line};
+use crate::server::memory::MemoryBudget;
 use crate::timestamp::Timestamp;
 
 /// Writes a line about one client, with its fields: `client_line!(EventName, client, { field = value }, "sentence")`.
@@ -310,6 +311,29 @@ impl fmt::Display for Label<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Writes a line if the level of memory differs from the one that was reported before. Returns the level that is reported now.
+pub(super) fn write_memory(memory: &MemoryBudget, before: MemoryLevel) -> MemoryLevel {
+    let (level, resident) = memory.take_report();
+    let (memory_max, name) = (memory.max(), level.name());
+    if level == before {
+        return level;
+    }
+    if level == MemoryLevel::Normal {
+        log_line!(
+            MemoryNormal { resident, memory_max },
+            "there is enough memory again: {} MiB of {} MiB are used",
+            resident >> 20,
+            memory_max >> 20
+        );
+    } else {
+        log_line!(
+            MemoryShort { memory_level = name, resident, memory_max },
+            "memory is short ({name}): {} MiB of the {} MiB of limits.memory_max are used", resident >> 20, memory_max >> 20
+        );
+    }
+    level
 }
 
 #[cfg(test)]

@@ -78,10 +78,12 @@ pub(super) const fn durability(level: config::Durability) -> Durability {
 }
 
 /// The limits for the retained messages of all shards together.
-pub(super) fn retained_limits(config: &Config) -> RetainedLimits {
+pub(super) fn retained_limits(config: &Config, memory_max: u64) -> RetainedLimits {
+    // They stay in memory for ever, so the rest must be for others.
+    let memory_share = usize::try_from(memory_max / 2).unwrap_or(usize::MAX);
     RetainedLimits {
         retained_messages_max: config.limits.retained_messages_max,
-        retained_bytes_max: config.limits.retained_bytes_max,
+        retained_bytes_max: config.limits.retained_bytes_max.min(memory_share),
     }
 }
 

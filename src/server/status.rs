@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::clock::{Clock, wall_time};
+use super::memory::MemoryFigures;
 use super::traffic::Traffic;
 use crate::auth::PoolCounts;
 use crate::broker::Counters;
@@ -15,6 +16,7 @@ pub struct Status {
     shards: Box<[Mutex<ShardSnapshot>]>,
     listeners: Mutex<AdmissionCounts>,
     certificates: Mutex<Vec<CertificateExpiry>>,
+    memory: Mutex<MemoryFigures>,
     ready: AtomicBool,
     stopping: AtomicBool,
     clock: Clock,
@@ -53,6 +55,8 @@ pub struct AdmissionCounts {
     pub logins_delayed: u64,
     /// Passwords that wait for a thread, and what became of those that waited.
     pub passwords: PoolCounts,
+    /// Connections closed at once because `limits.memory_max` was nearly reached.
+    pub refused_memory: u64,
     /// Failed calls of accept(2), most often because the process has no file descriptors left.
     pub accept_errors: u64,
 }
@@ -74,6 +78,7 @@ impl Status {
                 .collect(),
             listeners: Mutex::default(),
             certificates: Mutex::default(),
+            memory: Mutex::default(),
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             clock,
@@ -94,6 +99,11 @@ impl Status {
     /// When the certificates in use expire, for each listener with TLS.
     pub fn certificates(&self) -> Vec<CertificateExpiry> {
         self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The budget of memory.
+    pub fn memory(&self) -> MemoryFigures {
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether clients can connect: every listener accepts connections, and the broker isn't stopping.
@@ -149,6 +159,10 @@ impl Status {
 
     pub(crate) fn publish_certificates(&self, certificates: Vec<CertificateExpiry>) {
         *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
+    }
+
+    pub(crate) fn publish_memory(&self, figures: MemoryFigures) {
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }
 
     pub(crate) fn set_ready(&self) {

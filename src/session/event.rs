@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use super::{Delivery, Link, Rights};
+use super::{Delivery, Limits, Link, Rights};
 use crate::codec::{ClientPacket, Connack, PacketId, Qos, ReasonCode, ServerPacket};
 
 /// The number of a record that a shard passed to the store. Each shard counts from 1.
@@ -73,6 +73,8 @@ pub enum Event {
     RightsChanged(Arc<dyn Rights>),
     /// Drop the messages that have expired without having been sent. The client is away.
     Expire,
+    /// The limits have changed, because memory is short or no longer.
+    LimitsChanged(Arc<Limits>),
     /// The Network Connection has ended.
     Disconnected,
 }

@@ -42,6 +42,23 @@ impl Outbound {
         }
     }
 
+    /// Unloads messages that this connection has not sent and that exceed the head, after a change of its size.
+    pub(super) fn shrink_head(&mut self) {
+        let (mut stored, mut kept) = (false, self.head.cleared());
+        let place = self.place_from(self.cursor);
+        for entry in self.queue.range_mut(place..) {
+            stored |= entry.is_stored();
+            if entry.recorded && entry.is_loaded() {
+                kept.added(entry);
+                stored |= kept.is_over(self.limits.queue_head);
+                if stored {
+                    kept.removed(entry, false);
+                    self.head.unload(entry);
+                }
+            }
+        }
+    }
+
     /// Requests the messages that are sent next, if they are not in memory.
     pub(super) fn fetch(&mut self, actions: &mut impl Actions) {
         if self.head.is_fetching() {

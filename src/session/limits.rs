@@ -21,7 +21,16 @@ pub struct Limits {
     pub queue_head: QueueHead,
     /// Whether dropped messages are published as dead letters, so they must be read first.
     pub has_dead_letters: bool,
+    /// Whether memory is so short that a queue takes no more messages that only memory has, beyond [`SHORT_MESSAGES_MAX`] messages or
+    /// [`SHORT_BYTES_MAX`].
+    pub is_memory_short: bool,
 }
+
+/// The messages in a queue, and their bytes, from which on it takes no more of them while memory is short.
+pub(super) const SHORT_MESSAGES_MAX: usize = 16;
+pub(super) const SHORT_BYTES_MAX: usize = 64 * 1024;
+/// The longest Topic Name that gets an alias while memory is short, in bytes.
+pub(super) const SHORT_ALIAS_MAX: usize = 256;
 
 /// The head of a queue, which is in memory; the rest is only in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

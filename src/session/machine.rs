@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::connection::Connection;
 use super::inbound::{Answer, Arrival, Inbound};
+use super::limits::SHORT_ALIAS_MAX;
 use super::outbound::Outbound;
 use super::{
     Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, RestoredMessage,
@@ -76,6 +77,11 @@ impl Session {
     /// Messages before the sequence `before`, which may not have arrived yet, were accepted under other rights than these.
     pub fn recheck(&mut self, before: u64, rights: Arc<dyn Rights>) {
         self.outbound.recheck(before, rights);
+    }
+
+    /// Sets the limits of the shard, for a Session that comes from another one.
+    pub fn set_limits(&mut self, limits: Arc<Limits>) {
+        self.outbound.limits = limits;
     }
 
     /// Whether a part of the queue is only in the store.
@@ -181,6 +187,11 @@ impl Session {
                 self.outbound.drop_denied_shares(0, actions);
             }
             Event::Expire => self.outbound.drop_expired(now, actions),
+            Event::LimitsChanged(limits) => {
+                self.outbound.limits = limits;
+                self.outbound.shrink_head();
+                self.send(now, actions);
+            }
             Event::Disconnected => {
                 self.connection = Connection::default();
                 self.outbound.restart(false);
@@ -236,6 +247,9 @@ impl Session {
             return Err(ProtocolError::RetainNotSupported);
         }
         if let Some(alias) = publish.topic_alias {
+            if limits.is_memory_short && publish.message.topic.as_str().len() > SHORT_ALIAS_MAX {
+                return Err(ProtocolError::MemoryShort);
+            }
             link.inbound_aliases.resolve(alias, &mut publish.message)?;
         }
         // 3.1.1 has no Receive Maximum; the owner bounds waiting messages by pausing reads.

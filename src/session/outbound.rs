@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::entry::{Content, Entry, RestoredMessage, State};
 use super::head::Head;
+use super::limits::{SHORT_BYTES_MAX, SHORT_MESSAGES_MAX};
 use super::link::Link;
 use super::rights::Recheck;
 use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits, Unreceived};
@@ -135,6 +136,10 @@ impl Outbound {
     }
 
     fn append(&mut self, delivery: Delivery, actions: &mut impl Actions) {
+        let is_short = self.limits.is_memory_short && self.is_refused_when_short(&delivery);
+        if is_short {
+            return self.skip(delivery, actions);
+        }
         let entry = Entry::new(self.end, delivery, self.head.recorded);
         self.end += 1;
         self.messages += 1;
@@ -147,6 +152,25 @@ impl Outbound {
         if self.limits.drops_oldest {
             self.drop_oldest(actions);
         }
+    }
+
+    /// Whether the queue doesn't take a message while memory is short. A message that the store has is always taken.
+    const fn is_refused_when_short(&self, delivery: &Delivery) -> bool {
+        matches!(delivery.place, DeliveryPlace::Memory)
+            && (self.messages >= SHORT_MESSAGES_MAX || self.bytes >= SHORT_BYTES_MAX)
+    }
+
+    /// Drops the next message instead of appending it.
+    #[cold]
+    fn skip(&mut self, delivery: Delivery, actions: &mut impl Actions) {
+        let sequence = self.end;
+        self.end += 1;
+        for next in [&mut self.cursor, &mut self.sent_until] {
+            if *next == sequence {
+                *next = self.end; // all messages before it were sent
+            }
+        }
+        actions.push(Action::Dropped(DropCause::QueueFull, Some(Box::new(delivery))));
     }
 
     /// Drops the oldest messages that were never sent, as many as exceed the bounds.

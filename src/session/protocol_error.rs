@@ -50,6 +50,9 @@ pub enum ProtocolError {
     /// The payload of a QoS 0 PUBLISH with Payload Format Indicator 1 is not UTF-8.
     #[error("payload is not UTF-8 although its Payload Format Indicator is 1")]
     PayloadFormatInvalid,
+    /// A Topic Alias for a long Topic Name while memory is short: not the client's fault.
+    #[error("memory is short: no Topic Alias for a long Topic Name")]
+    MemoryShort,
 }
 
 impl ProtocolError {
@@ -67,6 +70,7 @@ impl ProtocolError {
             Self::RetainNotSupported => ReasonCode::RetainNotSupported,
             Self::MaximumPacketSizeTooSmall => ReasonCode::PacketTooLarge,
             Self::PayloadFormatInvalid => ReasonCode::PayloadFormatInvalid,
+            Self::MemoryShort => ReasonCode::QuotaExceeded,
         }
     }
 }

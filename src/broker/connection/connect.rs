@@ -9,6 +9,7 @@ use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::state::{Connecting, Connection, Phase};
 use crate::broker::event::{AuthenticationRequest, AuthenticationStep, Peer};
 use crate::broker::ids::ConnectionId;
+use crate::broker::memory::MEMORY_SHORT;
 use crate::broker::owner::Owner;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{AnswerTerms, ClientId, ClientPacket, Connect, DecodeError, ReasonCode};
@@ -74,6 +75,9 @@ impl Shard {
         let settings = &self.settings;
         if settings.server_reference.is_some() {
             return Err((ReasonCode::UseAnotherServer, "clients are referred to another server"));
+        }
+        if self.is_memory_short() {
+            return Err((ReasonCode::ServerUnavailable, MEMORY_SHORT));
         }
         if connect.client_id.len() > settings.client_id_length_max {
             return Err((

@@ -139,7 +139,7 @@ impl Shard {
         let link = Box::new(self.link(&connecting.connect));
         let connack = Box::new(fit(connack, &connecting.connect));
         self.drive(slot, session::Event::Connected { link, connack, wait }, turn);
-        let room = self.settings.outgoing_bytes_max / 2;
+        let room = self.outgoing_bytes_max / 2;
         self.drive(slot, session::Event::Room(room), turn);
         self.replay(slot, turn);
     }

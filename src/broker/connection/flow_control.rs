@@ -55,6 +55,7 @@ impl Shard {
 
     /// Adds `bytes` to the estimate of unsent bytes; `Event::Flushed` corrects it.
     pub(in crate::broker) fn add_unsent(&mut self, id: ConnectionId, bytes: usize) {
+        self.queued_total += bytes as u64;
         if let Some(connection) = self.connection_mut(id) {
             connection.set_unsent_bytes(connection.unsent_bytes().saturating_add(bytes));
         }
@@ -62,7 +63,7 @@ impl Shard {
 
     /// The transport accepted bytes of the outgoing buffer; `remaining` bytes are still in it.
     pub(in crate::broker) fn on_flushed(&mut self, id: ConnectionId, remaining: usize, turn: &mut Turn<'_>) {
-        let full = self.settings.outgoing_bytes_max / 2;
+        let full = self.outgoing_bytes_max / 2;
         let Some(connection) = self.connection_mut(id) else { return };
         connection.set_unsent_bytes(remaining);
         let waits = connection.pause_reasons().contains(PauseReason::ResponsesUnsent);
@@ -96,7 +97,7 @@ impl Shard {
         if effect == PacketEffect::None {
             return;
         }
-        let maximum = self.settings.outgoing_bytes_max;
+        let maximum = self.outgoing_bytes_max;
         if held >= RESPONSES_UNSTABLE_MAX || held_bytes >= maximum {
             self.pause(id, PauseReason::ResponsesUnstable, turn);
         }
@@ -184,7 +185,7 @@ impl Shard {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(id) = entry.connection else { return };
         let (held, held_bytes) = entry.session.unstable_responses();
-        let maximum = self.settings.outgoing_bytes_max;
+        let maximum = self.outgoing_bytes_max;
         let Some(connection) = self.connection(id) else { return };
         let (unsent, waits) =
             (connection.unsent_bytes(), connection.pause_reasons().contains(PauseReason::ResponsesUnstable));

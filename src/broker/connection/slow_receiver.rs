@@ -29,7 +29,7 @@ impl Shard {
     pub(in crate::broker) fn drops_qos0(&self, slot: usize) -> bool {
         let connection = self.sessions.get(slot).and_then(|entry| entry.connection);
         let Some(connection) = connection.and_then(|id| self.connection(id)) else { return false };
-        let maximum = self.settings.outgoing_bytes_max;
+        let maximum = self.outgoing_bytes_max;
         if connection.unsent_bytes() < maximum / 2 {
             return false;
         }
@@ -40,7 +40,7 @@ impl Shard {
     pub(in crate::broker) fn pause_publisher(&mut self, slot: usize, origin: Option<Origin>, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(id) = entry.connection else { return };
-        let full = self.settings.outgoing_bytes_max / 2;
+        let full = self.outgoing_bytes_max / 2;
         let unsent_max = (self.settings.queued_messages_max as u64 / 2).max(1);
         // The queue length bounds the number of unsent messages, and is cheaper to get.
         let queued = entry.session.queued().0 as u64;
@@ -112,7 +112,7 @@ impl Shard {
 
     /// Resumes the next publishers of a receiver that has caught up.
     pub(in crate::broker) fn end_congestion(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
-        let low = self.settings.outgoing_bytes_max / 4;
+        let low = self.outgoing_bytes_max / 4;
         let unsent_low = (self.settings.queued_messages_max as u64 / 4).max(1);
         let grace = self.settings.slow_receiver_grace;
         let Some(connection) = self.connection(id) else { return };

@@ -41,7 +41,8 @@ impl Shard {
         if id.len() > ID_BYTES_MAX {
             return DeduplicationVerdict::Refuse(ReasonCode::ImplementationSpecificError);
         }
-        let bounds = WindowBounds { time, ids_max: self.settings.deduplication_ids_max };
+        let all_max = if self.is_memory_short() { 0 } else { IDS_MAX };
+        let bounds = WindowBounds { time, ids_max: self.settings.deduplication_ids_max, all_max };
         match self.shared.deduplication.claim(turn.now, bounds, connection.0.clone(), id) {
             WindowLookup::New(entry) => {
                 self.counters.deduplication_left += entry.left.len() as u64;
@@ -118,5 +119,7 @@ fn dedup_id(application: &Application) -> Option<ByteString> {
 
 /// The longest `dedup-id` in bytes: enough for a URL or several UUIDs.
 const ID_BYTES_MAX: usize = 256;
+/// Identifiers of all publishers together: a few hundred megabytes at most.
+const IDS_MAX: usize = 1_000_000;
 /// Entries that expire in one tick at most.
 const EXPIRED_MAX: usize = 100_000;

@@ -20,6 +20,8 @@ pub(in crate::broker) struct Deduplication(Mutex<Windows>);
 #[derive(Debug, Default)]
 struct Windows {
     publishers: HashMap<ByteString, Window, RandomState>,
+    /// The publishers by the number of their identifiers.
+    sizes: BTreeSet<(usize, ByteString)>,
     /// All entries by number, which is the order of acceptance.
     all: BTreeMap<u64, WindowEntry>,
     last: u64,
@@ -47,6 +49,9 @@ pub(in crate::broker) struct WindowBounds {
     pub(in crate::broker) time: Duration,
     /// The greatest number of identifiers of one publisher.
     pub(in crate::broker) ids_max: usize,
+    /// The number of identifiers of all publishers together from which on each new one evicts the oldest of the publisher with the most:
+    /// one publisher can't evict the identifiers of another that has fewer.
+    pub(in crate::broker) all_max: usize,
 }
 
 /// The result of looking up a `dedup-id`.
@@ -88,8 +93,8 @@ impl Deduplication {
             let oldest = window.order.first().copied();
             left.extend(oldest.and_then(|number| windows.remove(number)));
         }
-        if windows.all.len() >= IDS_MAX {
-            let oldest = windows.all.first_key_value().map(|(number, _)| *number);
+        if windows.all.len() >= bounds.all_max {
+            let oldest = windows.oldest_of_largest();
             left.extend(oldest.and_then(|number| windows.remove(number)));
         }
         let number = windows.last + 1;
@@ -133,22 +138,72 @@ impl Windows {
         let Deduplicated { number, publisher, id, at, .. } = entry.clone();
         self.last = self.last.max(number);
         let window = self.publishers.entry(publisher.clone()).or_default();
+        self.sizes.remove(&(window.order.len(), publisher.clone()));
         window.order.insert(number);
         window.numbers.insert(id.clone(), number);
+        self.sizes.insert((window.order.len(), publisher.clone()));
         self.all.insert(number, WindowEntry { publisher, id, at, accepted });
     }
 
     fn remove(&mut self, number: u64) -> Option<u64> {
         let entry = self.all.remove(&number)?;
         let window = self.publishers.get_mut(&entry.publisher)?;
+        self.sizes.remove(&(window.order.len(), entry.publisher.clone()));
         window.order.remove(&number);
         window.numbers.remove(&entry.id);
         if window.order.is_empty() {
             self.publishers.remove(&entry.publisher);
+        } else {
+            self.sizes.insert((window.order.len(), entry.publisher));
         }
         Some(number)
     }
+
+    /// The oldest entry of the publisher with the most entries.
+    fn oldest_of_largest(&self) -> Option<u64> {
+        let (_, publisher) = self.sizes.last()?;
+        self.publishers.get(publisher)?.order.first().copied()
+    }
 }
 
-/// Identifiers of all publishers together: a few hundred megabytes at most.
-const IDS_MAX: usize = 1_000_000;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: WindowBounds = WindowBounds { time: Duration::from_secs(60), ids_max: 100, all_max: 12 };
+
+    fn claim(windows: &Deduplication, publisher: &str, id: usize) -> WindowLookup {
+        windows.claim(Timestamp(1_000), BOUNDS, publisher.into(), id.to_string().into())
+    }
+
+    #[test]
+    fn a_publisher_with_many_identifiers_evicts_only_its_own() {
+        let windows = Deduplication::default();
+        for id in 0..5 {
+            assert!(matches!(claim(&windows, "few", id), WindowLookup::New(_)));
+        }
+        for id in 0..1_000 {
+            let WindowLookup::New(entry) = claim(&windows, "many", id) else { panic!("{id}") };
+            assert_eq!(entry.left.len(), usize::from(id >= 7), "{id}");
+        }
+        for id in 0..5 {
+            assert!(matches!(claim(&windows, "few", id), WindowLookup::Pending), "{id}");
+        }
+        assert!(matches!(claim(&windows, "many", 999), WindowLookup::Pending));
+        assert!(matches!(claim(&windows, "third", 0), WindowLookup::New(_)), "there is a share for a new publisher");
+        assert!(matches!(claim(&windows, "many", 993), WindowLookup::New(_)), "it was evicted for the third");
+        let windows = windows.lock();
+        assert_eq!(windows.all.len(), BOUNDS.all_max);
+        let sizes: Vec<_> = windows.sizes.iter().map(|(size, name)| (*size, &**name)).collect();
+        assert_eq!(sizes, [(1, "third"), (5, "few"), (6, "many")]);
+    }
+
+    #[test]
+    fn an_entry_that_is_removed_leaves_nothing() {
+        let windows = Deduplication::default();
+        let WindowLookup::New(entry) = claim(&windows, "p", 1) else { panic!() };
+        windows.withdraw(entry.number);
+        let windows = windows.lock();
+        assert!(windows.all.is_empty() && windows.sizes.is_empty() && windows.publishers.is_empty());
+    }
+}

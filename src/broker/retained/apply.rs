@@ -19,9 +19,12 @@ impl Shard {
         publisher: &Publisher,
     ) -> bool {
         let order = &self.shared.retained_order;
-        match self.retained.set((&mut retained, order), accepted, publisher) {
-            Ok(change) => accepted.retained = change,
-            Err(_) => {
+        let is_refused = self.is_memory_short() && publisher.key.is_some() && !accepted.message.payload.is_empty();
+        let change =
+            if is_refused { None } else { self.retained.set((&mut retained, order), accepted, publisher).ok() };
+        match change {
+            Some(change) => accepted.retained = change,
+            None => {
                 self.counters.dropped(DropReason::RetainedFull, 1);
                 if accepted.qos > Qos::AtMostOnce {
                     return false;

@@ -19,7 +19,7 @@ impl Shard {
         let access = entry.subscriber.access();
         let (mut recorded, mut bytes, mut last) = (0, 0, None);
         while recorded < RECORDED_MAX
-            && bytes < self.settings.outgoing_bytes_max / 2
+            && bytes < self.outgoing_bytes_max / 2
             && self.has_room_for_retained(slot, recorded)
         {
             let delivery = match self.next_retained(slot, &access, turn.now) {
@@ -75,7 +75,7 @@ impl Shard {
             && self.pipeline.is_stable(entry.replays.after())
             && entry.session.unsent() == 0
             && entry.session.queued().0 + recorded < self.settings.queued_messages_max
-            && connection.unsent_bytes() < self.settings.outgoing_bytes_max / 2
+            && connection.unsent_bytes() < self.outgoing_bytes_max / 2
     }
 
     /// The next retained message for the Session in `slot`, if `access` allows its client to receive it.

@@ -36,6 +36,7 @@ impl Shard {
             | session::Event::Room(_)
             | session::Event::RightsChanged(_)
             | session::Event::Expire
+            | session::Event::LimitsChanged(_)
             | session::Event::Disconnected => (0, 0),
         };
         let mut sink = ActionSink::new(entry.connection, &mut self.counters, &mut self.spare, turn.actions);
@@ -73,6 +74,7 @@ impl Shard {
             return;
         }
         self.counters.queue_changed(before, after);
+        self.queued_total += added.0 as u64 * ENTRY_BYTES;
         if entry.has_shares {
             entry.subscriber.set_in_flight(u32::try_from(after.0).unwrap_or(u32::MAX));
         }
@@ -176,4 +178,6 @@ impl session::Actions for ActionSink<'_> {
     }
 }
 
+/// What a queued message uses beside its content, which its receivers share, in bytes: an estimate.
+const ENTRY_BYTES: u64 = 256;
 const SUCCESS: ReasonCode = ReasonCode::Success;

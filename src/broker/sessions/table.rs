@@ -247,6 +247,7 @@ mod tests {
             drops_oldest: true,
             queue_head: QueueHead::default(),
             has_dead_letters: false,
+            is_memory_short: false,
         };
         let arriving = Location { shard: HERE, slot: Location::ARRIVING };
         let access = Arc::new(Access::everything());

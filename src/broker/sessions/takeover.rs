@@ -4,6 +4,8 @@
 //! requests the Session from the previous holder. So the claims of one identifier form a queue: a holder whose Session has not arrived yet
 //! passes it on when it arrives.
 
+use std::sync::Arc;
+
 use crate::broker::action::Action;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::establish::GrantedClaim;
@@ -158,7 +160,8 @@ impl Shard {
     }
 
     /// Inserts a Session and delivers the messages that arrived before it.
-    pub(in crate::broker) fn insert_session(&mut self, entry: SessionSlot) -> usize {
+    pub(in crate::broker) fn insert_session(&mut self, mut entry: SessionSlot) -> usize {
+        entry.session.set_limits(Arc::clone(&self.limits)); // those of the shard it came from may be others
         self.sessions.insert(entry, &mut self.counters)
     }
 }

@@ -20,6 +20,7 @@ mod groups;
 mod harness;
 mod keep_alive;
 mod limits;
+mod memory;
 mod message_identity;
 mod overflow;
 mod owners;

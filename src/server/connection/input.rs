@@ -71,6 +71,15 @@ impl Input {
         }
     }
 
+    /// The bytes of memory that it keeps.
+    pub(in crate::server) fn held(&self) -> usize {
+        match self {
+            Self::Empty | Self::ExpectingLarge(_) => 0,
+            Self::Undecoded(bytes) => bytes.len(),
+            Self::Partial(partial) => partial.capacity(),
+        }
+    }
+
     /// The state after a large packet of this length.
     fn expecting(length: usize) -> Self {
         Self::ExpectingLarge(length.min(EXPECTED_MAX))

@@ -16,6 +16,7 @@ use crate::codec::{ClientPacket, Decoder};
 use crate::server::connection::input::Input;
 use crate::server::connection::outgoing::Outgoing;
 use crate::server::listener::{Expected, Foreign, Stream, is_peer_gone};
+use crate::server::memory::INPUT_SPARED;
 use crate::server::shard::driver::{ClosedConnection, Driver};
 
 /// A Network Connection: its transport and its undecoded input.
@@ -142,6 +143,11 @@ impl Connection {
                 }
                 return Ok(Turn::Waiting);
             }
+            let held = entry.input_held;
+            if held >= INPUT_SPARED && driver.refuses_input(held) {
+                driver.handle(Event::InputRefused { connection: self.id });
+                continue;
+            }
             let has_received = self.has_received();
             let chunk = match self.input.poll_next(&mut self.stream, &mut driver.scratch, cx) {
                 Poll::Pending => return Ok(Turn::Waiting),
@@ -155,7 +161,9 @@ impl Connection {
             }
             read += chunk.read.max(chunk.bytes.len());
             driver.received(self.id, chunk.read);
-            if self.decode(driver, chunk.bytes) == Turn::Unfinished {
+            let decoded = self.decode(driver, chunk.bytes);
+            driver.hold_input(self.id, self.input.held());
+            if decoded == Turn::Unfinished {
                 return Ok(Turn::Unfinished);
             }
             // The receivers of this chunk write first; its acknowledgements leave in one write at the start of the next turn.

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::endpoint::Endpoint;
 use crate::auth::Source;
+use crate::broker::MemoryLevel;
 use crate::config::Limits;
 use crate::server::bans::{Bans, Subject};
 use crate::server::clock::Clock;
+use crate::server::memory::MemoryBudget;
 use crate::server::status::AdmissionCounts;
 
 /// Counts connections and enforces their limits.
@@ -19,9 +21,10 @@ pub(in crate::server) struct Admission {
     connections: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
     accepted: AtomicU64,
-    refused: [AtomicU64; 4],
+    refused: [AtomicU64; 5],
     /// Addresses that are refused; `None`: none is.
     bans: Option<(Arc<Bans>, Clock)>,
+    memory: Option<Arc<MemoryBudget>>,
     accept_errors: AtomicU64,
 }
 
@@ -48,6 +51,9 @@ pub(in crate::server) enum Refused {
     /// The address is banned.
     #[error("the address is banned")]
     Banned = 3,
+    /// `limits.memory_max`.
+    #[error("limits.memory_max is nearly reached")]
+    Memory = 4,
 }
 
 impl Admission {
@@ -58,8 +64,9 @@ impl Admission {
             connections: AtomicUsize::new(0),
             by_address: Mutex::default(),
             accepted: AtomicU64::new(0),
-            refused: [const { AtomicU64::new(0) }; 4],
+            refused: [const { AtomicU64::new(0) }; 5],
             bans: None,
+            memory: None,
             accept_errors: AtomicU64::new(0),
         }
     }
@@ -74,9 +81,17 @@ impl Admission {
         self.bans.as_ref().is_some_and(|(bans, clock)| bans.find(&subject, clock.read().now).is_some())
     }
 
+    /// Refuses connections when the memory is critically short.
+    pub(in crate::server) fn within(self, memory: Arc<MemoryBudget>) -> Self {
+        Self { memory: Some(memory), ..self }
+    }
+
     /// Counts one more connection of a listener, or refuses it. [`Permit::of_address`] counts its address.
     pub(super) fn admit(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<Permit, Refused> {
         let listener_max = endpoint.settings.connections_max.unwrap_or(usize::MAX);
+        if self.memory.as_ref().is_some_and(|memory| memory.level() == MemoryLevel::Critical) {
+            return Err(self.refuse(Refused::Memory));
+        }
         if !count_up(&self.connections, self.connections_max) {
             return Err(self.refuse(Refused::Total));
         }
@@ -95,7 +110,8 @@ impl Admission {
 
     /// The counts since the start.
     pub(in crate::server) fn counts(&self) -> AdmissionCounts {
-        let [total, listener, address, banned] = self.refused.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let [total, listener, address, banned, memory] =
+            self.refused.each_ref().map(|count| count.load(Ordering::Relaxed));
         AdmissionCounts {
             accepted: self.accepted.load(Ordering::Relaxed),
             connections: self.connections.load(Ordering::Relaxed) as u64,
@@ -103,18 +119,20 @@ impl Admission {
             refused_listener: listener,
             refused_address: address,
             refused_banned: banned,
+            refused_memory: memory,
             accept_errors: self.accept_errors.load(Ordering::Relaxed),
             ..AdmissionCounts::default()
         }
     }
 
     fn refuse(&self, refused: Refused) -> Refused {
-        let [total, listener, address, banned] = &self.refused;
+        let [total, listener, address, banned, memory] = &self.refused;
         let count = match refused {
             Refused::Total => total,
             Refused::Listener => listener,
             Refused::Address => address,
             Refused::Banned => banned,
+            Refused::Memory => memory,
         };
         count.fetch_add(1, Ordering::Relaxed);
         refused
@@ -179,6 +197,17 @@ mod tests {
 
     fn address(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn connections_are_refused_while_memory_is_critically_short() {
+        let limits = Limits::default();
+        let (small, large) = (Arc::new(MemoryBudget::new(1)), Arc::new(MemoryBudget::new(u64::MAX)));
+        assert_eq!(small.measure(), MemoryLevel::Critical);
+        let admission = Arc::new(Admission::new(&limits).within(small));
+        assert_eq!(admission.admit(&endpoint(None, &limits)).unwrap_err(), Refused::Memory);
+        assert_eq!((admission.counts().refused_memory, admission.counts().connections), (1, 0));
+        assert!(Arc::new(Admission::new(&limits).within(large)).admit(&endpoint(None, &limits)).is_ok());
     }
 
     #[test]

@@ -81,6 +81,8 @@ events! {
     StoreFailed "store_failed" ERROR Broker ["reason"]
     DiskFull "disk_full" ERROR Broker ["reason"]
     DiskFree "disk_free" INFO Broker ["reason"]
+    MemoryShort "memory_short" WARN Broker ["memory_level" "resident" "memory_max"]
+    MemoryNormal "memory_normal" INFO Broker ["resident" "memory_max"]
     AdminStarted "admin_started" INFO Broker ["url"]
     AdminUnavailable "admin_unavailable" WARN Broker ["address" "reason"]
     AdminFailed "admin_failed" ERROR Broker ["reason"]

@@ -48,6 +48,8 @@ pub(in crate::server) struct Entry {
     pub(in crate::server) backlogged: bool,
     /// By what its client was accepted, if a reload may void it.
     pub(in crate::server) proof: Option<Box<Proof>>,
+    /// The bytes that its task keeps of an incomplete packet, or of packets that it must not decode yet.
+    pub(in crate::server) input_held: usize,
     /// When its transport last accepted bytes, or `outgoing` became non-empty after that.
     pub(in crate::server) progress: Timestamp,
     /// When the turn began that made `outgoing` non-empty, if its latency is sampled: the time since the start of the clock.
@@ -88,6 +90,7 @@ impl Connections {
             resetting: false,
             backlogged: false,
             proof: None,
+            input_held: 0,
             progress: now,
             sampled_at: None,
         });

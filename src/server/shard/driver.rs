@@ -12,7 +12,7 @@ use logins::Login;
 pub(in crate::server) use tasks::ClosedConnection;
 
 use crate::auth;
-use crate::broker::{Action, ConnectionId, Detail, Event, Orphan, Query, RecoveredSession, Shard, Shared};
+use crate::broker::{Action, ConnectionId, Detail, Event, MemoryLevel, Orphan, Query, RecoveredSession, Shard, Shared};
 use crate::codec::{ServerPacket, encode};
 use crate::routing::{Access, ShardId};
 use crate::server::bans::Bans;
@@ -20,6 +20,7 @@ use crate::server::clock::{Clock, Reading};
 use crate::server::connection::outgoing::BufferPool;
 use crate::server::connection::publish_encoder::PublishEncoder;
 use crate::server::listener::Accepted;
+use crate::server::memory::MemoryBudget;
 use crate::server::report;
 use crate::server::shard::connections::{Connections, Entry};
 use crate::server::shard::mailbox::{Mail, Mailbox};
@@ -77,6 +78,11 @@ pub(in crate::server) struct Driver {
     fills: u32,
     queries: PendingQueries,
     timer: Timer,
+    memory: Arc<MemoryBudget>,
+    /// The level that the shard knows.
+    memory_level: MemoryLevel,
+    /// When [`moved`](Self::moved) has this value, the memory is measured.
+    measured_at: u64,
     /// The number of connection tasks that have not ended.
     tasks: usize,
     shutting_down: bool,
@@ -105,6 +111,8 @@ pub(in crate::server) struct Parts {
     pub(in crate::server) mailboxes: Arc<[Mailbox]>,
     /// The state that all shards share.
     pub(in crate::server) shared: Arc<Shared>,
+    /// The budget of memory.
+    pub(in crate::server) memory: Arc<MemoryBudget>,
     pub(in crate::server) store: StoreHandle,
     /// Sessions recovered from the store, with the access rights of their clients.
     pub(in crate::server) restored: Vec<(RecoveredSession, Arc<Access>)>,
@@ -147,6 +155,9 @@ impl Driver {
             fills: 0,
             queries: PendingQueries::default(),
             timer: Timer::default(),
+            memory: parts.memory,
+            memory_level: MemoryLevel::Normal,
+            measured_at: 0,
             tasks: 0,
             shutting_down: false,
         };
@@ -178,6 +189,9 @@ impl Driver {
         let before = std::mem::replace(&mut self.reading, self.clock.read());
         if self.reading.now.since(before.now) > STALL_MIN {
             self.on_stall();
+        }
+        if self.memory.level() != self.memory_level || self.moved() >= self.measured_at {
+            self.measure_memory();
         }
         if let Some(room) = self.store.take_room() {
             self.handle(Event::StoreRoom(room));
@@ -273,6 +287,9 @@ impl Driver {
             self.perform(action);
         }
         self.actions = actions;
+        if self.moved() >= self.measured_at {
+            self.measure_memory();
+        }
     }
 
     fn perform(&mut self, action: Action) {

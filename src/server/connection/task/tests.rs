@@ -21,6 +21,7 @@ use crate::codec::{
 use crate::config::Config;
 use crate::routing::ShardId;
 use crate::server::clock::Clock;
+use crate::server::memory::MemoryBudget;
 use crate::server::settings;
 use crate::server::shard::driver::Parts;
 use crate::server::shard::mailbox::Mailbox;
@@ -38,8 +39,9 @@ impl Broker {
     fn new(config: &Config) -> Self {
         let mailboxes: Arc<[Mailbox]> = [Mailbox::new(16)].into();
         let authenticator = Authenticator::new(&config.security, &[]).unwrap();
-        let shared = Arc::new(Shared::new(1, settings::retained_limits(config)));
+        let shared = Arc::new(Shared::new(1, settings::retained_limits(config, u64::MAX)));
         let parts = Parts {
+            memory: Arc::new(MemoryBudget::new(u64::MAX)),
             id: ShardId(0),
             shard: Shard::new(ShardId(0), Arc::new(settings::broker_settings(config)), Arc::clone(&shared), [1; 32]),
             shared,

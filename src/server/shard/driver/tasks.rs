@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Driver;
 use crate::auth;
-use crate::broker::{ConnectionId, Detail, Event, Peer, Revocation};
+use crate::broker::{ConnectionId, Detail, Event, MemoryLevel, Peer, Revocation};
 use crate::codec::{ClientPacket, ProtocolVersion};
 use crate::server::connection::outgoing::Outgoing;
 use crate::server::listener::ClientCertificates;
@@ -65,7 +65,58 @@ impl Driver {
     /// Removes a connection and cancels the check of its password.
     fn forget(&mut self, connection: ConnectionId) -> Option<Entry> {
         self.logins.remove(&connection);
-        self.connections.close(connection)
+        let entry = self.connections.close(connection)?;
+        if entry.input_held > 0 {
+            self.memory.change_input(entry.input_held, 0);
+        }
+        Some(entry)
+    }
+
+    /// The bytes that were read or queued since the start: an upper bound for the growth of the memory.
+    #[inline]
+    pub(super) const fn moved(&self) -> u64 {
+        self.traffic.bytes_received + self.shard.queued_total()
+    }
+
+    /// Measures the memory, and tells the shard when the level has changed.
+    #[cold]
+    pub(super) fn measure_memory(&mut self) {
+        self.measured_at = self.moved() + self.memory.measured_after();
+        let level = self.memory.measure();
+        if level != std::mem::replace(&mut self.memory_level, level) {
+            self.handle(Event::Memory(level));
+        }
+    }
+
+    /// Whether a connection must end because of its incomplete packet of this size.
+    pub(in crate::server) fn refuses_input(&self, held: usize) -> bool {
+        self.memory.refuses_input(held)
+    }
+
+    /// The task of a connection keeps this many bytes of an incomplete packet.
+    #[inline]
+    pub(in crate::server) fn hold_input(&mut self, connection: ConnectionId, held: usize) {
+        if let Some(entry) = self.connections.get_mut(connection)
+            && entry.input_held != held
+        {
+            self.memory.change_input(std::mem::replace(&mut entry.input_held, held), held);
+        }
+    }
+
+    /// While memory is short: ends connections that have too much of it, also those whose clients send nothing.
+    fn sweep_memory(&mut self) {
+        if self.memory_level == MemoryLevel::Critical {
+            self.handle(Event::Memory(MemoryLevel::Critical));
+        }
+        if self.memory.refuses_input(usize::MAX) {
+            for id in self.connections.ids() {
+                if let Some(entry) = self.connections.get_mut(id)
+                    && self.memory.refuses_input(entry.input_held)
+                {
+                    entry.wake();
+                }
+            }
+        }
     }
 
     /// Changes the details that the log wants.
@@ -221,6 +272,7 @@ impl Driver {
         self.paused.append(&mut paused);
         let Traffic { bytes_received, bytes_sent, .. } = self.traffic;
         let (received, sent) = std::mem::replace(&mut self.published_bytes, (bytes_received, bytes_sent));
+        self.sweep_memory();
         self.shared.add_traffic(bytes_received - received, bytes_sent - sent);
         self.end_turn();
     }

@@ -1,0 +1,113 @@
+//! What the broker does when the memory of `limits.memory_max` gets short.
+//!
+//! The caller measures the resident memory of the process, which counts everything, and passes each change of the level as
+//! [`Event::Memory`](crate::broker::Event::Memory). What grows with input, its own bound, and what it does when memory is short:
+//!
+//! | memory | bound of its own | when memory is short |
+//! | --- | --- | --- |
+//! | incomplete packets | `maximum_packet_size` for each connection; a quarter of `memory_max` for all, a sixteenth from `Elevated` on | the connections with the most are ended with 0x97 |
+//! | unsent bytes of a connection | `outgoing_bytes_max` | the bound shrinks to 64 KiB, then 16 KiB: QoS 0 is dropped, QoS 1 and 2 stay in the queue, publishers are paused within the grace; from `Critical` on, the connections with the most are ended with 0x97 |
+//! | queues of durable Sessions | the head of each queue, the rest is in the store | the heads shrink to 16 messages or 16 KiB |
+//! | queues of other Sessions, and messages of durability `none` | `queued_messages_max`, `queued_bytes_max` | from `High` on, a new message is dropped if 16 messages or 64 KiB wait |
+//! | retained messages | `retained_messages_max`, `retained_bytes_max`, and half of `memory_max` | from `High` on, a new one is refused with 0x97 |
+//! | replays of retained messages | a cursor for each subscription | as unsent bytes |
+//! | Wills, Sessions, connections | `connections_max`, `sessions_max` | from `High` on, CONNECT is refused with 0x88; from `Critical` on, connections are closed when they are accepted |
+//! | subscriptions | `subscriptions_per_session_max` | from `High` on, SUBSCRIBE is refused with 0x97 |
+//! | Topic Aliases of clients | `topic_alias_maximum` for each connection | from `High` on, a client that sets one is ended with 0x97 |
+//! | route cache | topics and receivers | emptied when the level rises |
+//! | deduplication window | `deduplication_ids_max` for each publisher, a million for all | from `High` on, a new identifier evicts one |
+//! | password checks | 1,024 requests, a thread for two cores | CONNECT is refused before |
+//! | records that wait for a commit | the congestion of the store | publishers are paused |
+//! | messages between shards | the weight of a mailbox | publishers are paused |
+
+use std::sync::Arc;
+
+use crate::broker::connection::disconnect::Ending;
+use crate::broker::ids::ConnectionId;
+use crate::broker::memory_level::MemoryLevel;
+use crate::broker::publish::route_cache::Routes;
+use crate::broker::settings::Settings;
+use crate::broker::shard::{Shard, Turn};
+use crate::codec::ReasonCode;
+use crate::session::{self, Limits, QueueHead};
+
+impl Shard {
+    /// The bytes that this shard has queued since its start, for clients to read or to acknowledge: an upper bound for the growth of its
+    /// memory by output.
+    pub const fn queued_total(&self) -> u64 {
+        self.queued_total
+    }
+
+    /// The level of memory has changed.
+    pub(in crate::broker) fn on_memory(&mut self, level: MemoryLevel, turn: &mut Turn<'_>) {
+        let before = std::mem::replace(&mut self.memory, level);
+        self.outgoing_bytes_max = outgoing_bytes_max(&self.settings, level);
+        self.limits = Arc::new(limits(&self.settings, level));
+        if level > before {
+            self.routes = Routes::default();
+        }
+        for slot in 0..self.sessions.slots_end() {
+            self.drive(slot, session::Event::LimitsChanged(Arc::clone(&self.limits)), turn);
+        }
+        if level == MemoryLevel::Critical {
+            self.end_largest(turn);
+        }
+    }
+
+    /// Ends the connections with the most unsent bytes: those above the present bound, at most a tenth of all.
+    fn end_largest(&mut self, turn: &mut Turn<'_>) {
+        let bound = self.outgoing_bytes_max;
+        let mut largest: Vec<(usize, ConnectionId)> =
+            self.connections.iter().map(|connection| (connection.unsent_bytes(), connection.id)).collect();
+        let count = largest.len().div_ceil(ENDED_SHARE);
+        largest.retain(|(unsent, _)| *unsent > bound);
+        largest.sort_unstable_by_key(|(unsent, _)| std::cmp::Reverse(*unsent));
+        for (_, id) in largest.into_iter().take(count) {
+            self.end_for_memory(id, turn);
+        }
+    }
+
+    /// Ends a connection that uses too much of the memory.
+    pub(in crate::broker) fn end_for_memory(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+        self.counters.ended_for_memory += 1;
+        self.end_connection(id, Ending::with_disconnect(ReasonCode::QuotaExceeded, MEMORY_SHORT), turn);
+    }
+
+    /// Whether memory is so short that what stays in it is refused.
+    pub(in crate::broker) fn is_memory_short(&self) -> bool {
+        self.memory >= MemoryLevel::High
+    }
+}
+
+/// The bytes that may wait in the outgoing buffer of one connection.
+fn outgoing_bytes_max(settings: &Settings, level: MemoryLevel) -> usize {
+    let shrunk = match level {
+        MemoryLevel::Normal => usize::MAX,
+        MemoryLevel::Elevated => 64 * 1024,
+        MemoryLevel::High | MemoryLevel::Critical => 16 * 1024,
+    };
+    settings.outgoing_bytes_max.min(shrunk)
+}
+
+/// The limits of Sessions.
+fn limits(settings: &Settings, level: MemoryLevel) -> Limits {
+    let limits = settings.session_limits();
+    if level < MemoryLevel::High {
+        return limits;
+    }
+    let head = limits.queue_head;
+    let queue_head = QueueHead {
+        messages_max: head.messages_max.min(HEAD_MESSAGES_MAX),
+        bytes_max: head.bytes_max.min(HEAD_BYTES_MAX),
+        away_share: head.messages_max.clamp(1, HEAD_MESSAGES_MAX),
+    };
+    Limits { queue_head, is_memory_short: true, ..limits }
+}
+
+/// What clients and the log read.
+pub(in crate::broker) const MEMORY_SHORT: &str = "memory_max is nearly reached";
+/// At most one in this many connections is ended at once.
+const ENDED_SHARE: usize = 10;
+/// The head of a queue when memory is short.
+const HEAD_MESSAGES_MAX: usize = 16;
+const HEAD_BYTES_MAX: usize = 16 * 1024;
