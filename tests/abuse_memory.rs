@@ -5,6 +5,7 @@
 //! how much it uses.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 #![expect(clippy::disallowed_methods, reason = "what is tested here is a process in real time")]
+#![expect(clippy::print_stdout, reason = "the figures, with --nocapture")]
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};

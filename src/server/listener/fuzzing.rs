@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, join};
 use tokio::runtime::Builder;
 
-use super::proxy_protocol::read_header;
+use super::proxy_protocol::{Source, read_header};
 use super::websocket::WebSocket;
 use crate::config::{Listener, ProxyProtocol};
 
@@ -34,7 +34,10 @@ pub struct WebSocketRun {
 pub fn read_proxy_header(bytes: &[u8], accepted: ProxyProtocol) -> Option<ProxyHeader> {
     let mut rest = bytes;
     // Bytes in memory are always ready.
-    let source = read_header(&mut rest, accepted).now_or_never()?.ok()?;
+    let source = match read_header(&mut rest, accepted).now_or_never()?.ok()? {
+        Source::Client(address) => Some(address),
+        Source::Unknown | Source::Proxy => None,
+    };
     Some(ProxyHeader { source, length: bytes.len() - rest.len() })
 }
 
@@ -44,7 +47,7 @@ pub fn run_websocket(bytes: &[u8], listener: &Listener, maximum_packet_size: u32
     let Ok(runtime) = Builder::new_current_thread().enable_time().build() else { return run };
     runtime.block_on(async {
         let stream = join(bytes, &mut run.sent);
-        if let Ok((mut socket, _)) = WebSocket::accept(stream, listener, maximum_packet_size).await {
+        if let Ok((mut socket, _)) = WebSocket::accept(stream, listener, maximum_packet_size, None).await {
             run.is_open = true;
             // The content up to the error is in the vector.
             let _ = socket.read_to_end(&mut run.content).await;
