@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use oncemq::admin::AdminListener;
 use oncemq::admin::fuzzing::handles;
+use oncemq::config::Admin;
 
 /// Any bytes to the admin listener are answered with HTTP or with the end of the connection, and the listener goes on.
 pub(crate) fn admin(input: &[u8]) {
@@ -38,8 +39,8 @@ fn exchange(address: SocketAddr, request: &[u8], is_last: IsLast) -> Vec<u8> {
 fn address() -> SocketAddr {
     static LISTENER: OnceLock<AdminListener> = OnceLock::new();
     let start = || {
-        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        AdminListener::start(any_port, handles()).expect("a free port")
+        let settings = Admin { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ..Admin::default() };
+        AdminListener::start(&settings, handles()).expect("a free port")
     };
     LISTENER.get_or_init(start).address()
 }

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use oncemq::broker::{
     Action, AuthenticationOutcome, ConnectionId, Durability, Event, Fetch, Peer, QueueHead, QueueOverflow, Record,
-    RecordKey, Recovered, Recovery, Settings, Shard, ShardMessage, Shared, StoreRoom, Ticket,
+    RecordKey, Recovered, Recovery, Settings, Shard, ShardMessage, Shared, StoreRoom, Ticket, VerifiedUser,
 };
 use oncemq::codec::client::encode_client;
 use oncemq::codec::{
@@ -83,7 +83,7 @@ impl World {
         let settings = Arc::new(settings());
         let limits = RetainedLimits { retained_messages_max: 20, retained_bytes_max: 10_000 };
         let shared = Arc::new(Shared::new(SHARDS, limits).with_checked_directory());
-        let shard = |number| Shard::new(ShardId(number), Arc::clone(&settings), Arc::clone(&shared), 7);
+        let shard = |number| Shard::new(ShardId(number), Arc::clone(&settings), Arc::clone(&shared), [7; 32]);
         let mut world = Self {
             now: 1_000_000,
             shards: [0, 1].map(shard).into(),
@@ -217,8 +217,13 @@ impl World {
         let id = ConnectionId { slot, generation: self.generation };
         let decoder = Decoder::new(PACKET_MAX);
         self.connections.insert((shard, slot), Connection { id, decoder, shadow: Shadow::default(), paused: false });
-        let peer =
-            Peer { address: None, listener: "tcp".into(), certificate_identity: None, maximum_packet_size: PACKET_MAX };
+        let peer = Peer {
+            address: None,
+            listener: "tcp".into(),
+            certificate_identity: None,
+            is_local: true,
+            maximum_packet_size: PACKET_MAX,
+        };
         self.handle(shard, Event::Opened { connection: id, peer: Box::new(peer) });
     }
 
@@ -282,7 +287,7 @@ impl World {
             _ => AuthenticationOutcome::Granted {
                 access: Arc::new(Access::everything()),
                 user: user.clone(),
-                verified_user: user,
+                verified_user: user.map(|name| VerifiedUser { provider: "password".into(), name }),
                 authentication_data: None,
             },
         };

@@ -28,8 +28,13 @@ impl World {
     fn intrude_at(&mut self, shard: usize, (name, user): (&str, Option<&str>), clean_start: bool) {
         self.strangers += 1;
         let connection = ConnectionId { slot: STRANGER, generation: self.strangers };
-        let peer =
-            Peer { address: None, listener: "tcp".into(), certificate_identity: None, maximum_packet_size: 1_000 };
+        let peer = Peer {
+            address: None,
+            listener: "tcp".into(),
+            certificate_identity: None,
+            is_local: true,
+            maximum_packet_size: 1_000,
+        };
         let connect = Connect::new(ProtocolVersion::V5, name, clean_start);
         let outcome = AuthenticationOutcome::Granted {
             access: std::sync::Arc::new(Access::everything()),
@@ -67,6 +72,7 @@ fn is_of(action: &Action, stranger: ConnectionId) -> bool {
     match action {
         Action::Send { connection, .. }
         | Action::Close { connection }
+        | Action::Reset { connection }
         | Action::Pause { connection }
         | Action::Resume { connection }
         | Action::Authenticate { connection, .. } => *connection == stranger,
