@@ -328,7 +328,7 @@ impl World {
                 Action::Send { connection, packet } => {
                     self.connection(shard, connection).shadow.received(&packet, inflight_max);
                 }
-                Action::Close { connection } => {
+                Action::Close { connection } | Action::Reset { connection } => {
                     self.connection(shard, connection);
                     self.connections.remove(&(shard, connection.slot));
                 }
@@ -466,6 +466,9 @@ fn settings() -> Settings {
         topic_alias_maximum: 2,
         topic_alias_maximum_outgoing: 2,
         topic_length_max: 100,
+        client_messages_per_second_max: NonZeroU32::new(20),
+        client_bytes_per_second_max: NonZeroU32::new(2_000),
+        anonymous_sessions: AnonymousSessions::End,
         topic_levels_max: 10,
         subscriptions_per_session_max: 6,
         queued_messages_max: 8,
