@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use oncemq::broker::{
-    Action, AuthenticationOutcome, ConnectionId, Durability, Event, Fetch, Peer, QueueHead, QueueOverflow, Record,
-    RecordKey, Recovered, Recovery, Settings, Shard, ShardMessage, Shared, StoreRoom, Ticket, VerifiedUser,
+    Action, AnonymousSessions, AuthenticationOutcome, ConnectionId, Durability, Event, Fetch, Peer, QueueHead,
+    QueueOverflow, Record, RecordKey, Recovered, Recovery, Settings, Shard, ShardMessage, Shared, StoreRoom, Ticket,
+    VerifiedUser,
 };
 use oncemq::codec::client::encode_client;
 use oncemq::codec::{

@@ -247,7 +247,7 @@ fn a_record_with_numbers_that_no_counter_reaches_is_unreadable() {
     let opened = |key| Record::SessionOpened {
         key: SessionKey(key),
         client_id: "a".into(),
-        user: None,
+        owner: crate::broker::Owner::Anonymous,
         session_expiry_interval: u32::MAX,
         will: None,
     };
