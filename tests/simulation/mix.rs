@@ -1,4 +1,4 @@
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use oncemq::broker::{AnonymousSessions, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
@@ -306,8 +306,8 @@ impl Mix {
             inflight_messages_max: NonZeroU16::new(rng.pick(&[5, 100])).unwrap(),
             outgoing_bytes_max: if self.slow { rng.pick(&[600, 4_000]) } else { 1_000_000 },
             slow_receiver_grace: Duration::from_millis(rng.pick(&[50, 1_000])),
-            client_messages_per_second_max: std::num::NonZeroU32::new(rng.pick(&[0, 0, 3, 200])),
-            client_bytes_per_second_max: std::num::NonZeroU32::new(rng.pick(&[0, 0, 100, 10_000])),
+            client_messages_per_second_max: NonZeroU32::new(rng.pick(&[0, 0, 100, 1_000])),
+            client_bytes_per_second_max: None, // the bytes are not simulated
             keep_alive_max: if rng.percent(20) { NonZeroU16::new(5) } else { None },
             session_expiry_max: u32::MAX,
             sessions_max: 1_000,

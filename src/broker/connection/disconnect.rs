@@ -178,7 +178,7 @@ impl Shard {
     pub(in crate::broker) fn end_connection(&mut self, id: ConnectionId, ending: Ending, turn: &mut Turn<'_>) {
         let Some(mut connection) = self.connections.remove(id) else { return };
         self.timers.cancel_connection(id.slot);
-        self.forget_rate(id);
+        self.rates.forget(id);
         self.counters.connections -= 1;
         let time =
             PauseBudgets { now: turn.now, grace: self.settings.slow_receiver_grace, of_shard: &mut self.pause_budget };

@@ -14,7 +14,7 @@
 //! | `ShardFull` | the publisher of a message for that shard | the shard | `PAUSE_MAX`, with Keep Alive | `Event::ShardCongestion`, a bounded number after each event |
 //! | `NoRoom` | a 3.1.1 publisher | room in a queue or on the disk | `PAUSE_MAX`, with Keep Alive; until its peer closes | freed room in the queue, the end of the Session, `Event::StoreRoom` |
 //! | `DeduplicationPending` | a publisher with a `dedup-id` | a commit of another shard | that commit | a timer, every 20 ms |
-//! | `RateLimited` | a client beyond `client_messages_per_second_max` or `client_bytes_per_second_max` | time | a minute, see [`rate`](super::rate) | `Timer::RateAllows` |
+//! | `RateLimited` | a client beyond `client_messages_per_second_max` or `client_bytes_per_second_max` | time | a minute, see [`rate_limits`](super::rate_limits) | `Timer::RateAllows` |
 //!
 //! Responses and deliveries both count as unsent bytes of a connection. From half of `outgoing_bytes_max` on, QoS 1 and 2 messages stay
 //! in the queue. Beyond `outgoing_bytes_max`, QoS 0 messages are dropped, and a response pauses reading until the client has read half

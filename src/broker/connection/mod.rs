@@ -12,6 +12,7 @@ pub(super) mod keep_alive;
 pub(super) mod packet_effect;
 pub(super) mod pause;
 pub(super) mod rate;
+pub(super) mod rate_limits;
 pub(super) mod slow_receiver;
 pub(super) mod state;
 pub(super) mod table;

@@ -1,12 +1,9 @@
-//! The rate limits of a client: messages and bytes per second. A client beyond them is not read for a while.
+//! What clients with a rate limit have used: token buckets. [`rate_limits`](super::rate_limits) fills and asks them.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
-use crate::broker::connection::pause::PauseReason;
 use crate::broker::ids::ConnectionId;
-use crate::broker::shard::{Shard, Turn};
-use crate::broker::timers::Timer;
 use crate::timestamp::Timestamp;
 
 /// What the clients with a rate limit have used. Empty without limits: then nothing is counted.
@@ -29,6 +26,42 @@ struct Bucket {
     full_at: u64,
 }
 
+impl Rates {
+    /// Takes bytes. Returns when to continue if there was none left.
+    pub(super) fn take_bytes(
+        &mut self,
+        id: ConnectionId,
+        bytes: usize,
+        per_second: NonZeroU32,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        self.used.entry(id).or_default().bytes.take(bytes as u64, per_second, now)
+    }
+
+    /// Takes a message. Returns when to continue if there was none left.
+    pub(super) fn take_message(
+        &mut self,
+        id: ConnectionId,
+        per_second: NonZeroU32,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        self.used.entry(id).or_default().messages.take(1, per_second, now)
+    }
+
+    /// When a client beyond its limits may continue.
+    pub(super) fn continues_at(&self, id: ConnectionId) -> Option<Timestamp> {
+        let used = self.used.get(&id)?;
+        Some(used.messages.continues_at().max(used.bytes.continues_at()))
+    }
+
+    /// Forgets what an ended connection has used.
+    pub(super) fn forget(&mut self, id: ConnectionId) {
+        if !self.used.is_empty() {
+            self.used.remove(&id);
+        }
+    }
+}
+
 impl Bucket {
     /// Takes `amount` tokens, also more than there are. Returns when to continue if there was none left.
     fn take(&mut self, amount: u64, per_second: NonZeroU32, now: Timestamp) -> Option<Timestamp> {
@@ -43,65 +76,6 @@ impl Bucket {
     /// not for each message.
     const fn continues_at(self) -> Timestamp {
         Timestamp(self.full_at.saturating_sub(SECOND - SLICE).div_ceil(NANOSECONDS))
-    }
-}
-
-impl Shard {
-    /// Whether [`Event::Received`](crate::broker::Event::Received) is wanted.
-    pub fn limits_bytes(&self) -> bool {
-        self.settings.client_bytes_per_second_max.is_some()
-    }
-
-    /// Counts bytes that were read from a client.
-    pub(in crate::broker) fn on_received(&mut self, id: ConnectionId, bytes: usize, turn: &mut Turn<'_>) {
-        let Some(maximum) = self.settings.client_bytes_per_second_max else { return };
-        if self.connection(id).is_none_or(|connection| connection.session().is_none()) {
-            return; // CONNECT has its own limits
-        }
-        let used = self.rates.used.entry(id).or_default();
-        let continues_at = used.bytes.take(bytes as u64, maximum, turn.now);
-        self.pause_for_rate(id, continues_at, turn);
-    }
-
-    /// Counts a PUBLISH of a client.
-    pub(in crate::broker) fn count_message(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
-        let Some(maximum) = self.settings.client_messages_per_second_max else { return };
-        if self.connection(id).is_none() {
-            return; // the PUBLISH has ended it
-        }
-        let used = self.rates.used.entry(id).or_default();
-        let continues_at = used.messages.take(1, maximum, turn.now);
-        self.pause_for_rate(id, continues_at, turn);
-    }
-
-    fn pause_for_rate(&mut self, id: ConnectionId, continues_at: Option<Timestamp>, turn: &mut Turn<'_>) {
-        let Some(continues_at) = continues_at else { return };
-        let is_paused =
-            self.connection(id).is_some_and(|connection| connection.pause_reasons().contains(PauseReason::RateLimited));
-        if !is_paused {
-            self.counters.rate_pauses += 1;
-            self.pause(id, PauseReason::RateLimited, turn);
-            self.timers.set(continues_at, Timer::RateAllows(id));
-        }
-    }
-
-    /// The timer of a client beyond its rate is due.
-    pub(in crate::broker) fn on_rate_allows(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
-        let Some(used) = self.rates.used.get(&id) else { return };
-        // A packet that was read before the pause may have taken more meanwhile.
-        let continues_at = used.messages.continues_at().max(used.bytes.continues_at());
-        if continues_at > turn.now {
-            self.timers.set(continues_at, Timer::RateAllows(id));
-        } else {
-            self.resume(id, PauseReason::RateLimited, turn);
-        }
-    }
-
-    /// Forgets what an ended connection has used.
-    pub(in crate::broker) fn forget_rate(&mut self, id: ConnectionId) {
-        if !self.rates.used.is_empty() {
-            self.rates.used.remove(&id);
-        }
     }
 }
 

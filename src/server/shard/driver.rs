@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use logins::Login;
 pub(in crate::server) use tasks::ClosedConnection;
 
 use crate::auth;
@@ -23,6 +22,7 @@ use crate::server::listener::Accepted;
 use crate::server::memory::MemoryBudget;
 use crate::server::report;
 use crate::server::shard::connections::{Connections, Entry};
+use crate::server::shard::login::Login;
 use crate::server::shard::mailbox::{Mail, Mailbox};
 use crate::server::shard::outbox::Outbox;
 use crate::server::shard::queries::{PendingQueries, QueryRequest};

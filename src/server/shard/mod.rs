@@ -2,6 +2,7 @@
 
 pub(super) mod connections;
 pub(super) mod driver;
+pub(super) mod login;
 pub(super) mod mailbox;
 pub(super) mod outbox;
 pub(super) mod queries;

@@ -12,19 +12,8 @@ use crate::broker::{AuthenticationOutcome, AuthenticationRequest, Authentication
 use crate::codec::ReasonCode;
 use crate::server::authentication;
 use crate::server::bans::Subject;
+use crate::server::shard::login::Login;
 use crate::server::shard::mailbox::Mail;
-
-/// What the authentication of a connection waits for. The broker keeps the connection paused meanwhile. At most one for each connection, and it
-/// ends with it.
-#[derive(Debug)]
-pub(super) enum Login {
-    /// A thread of the pool.
-    Checking { _cancelled_when_dropped: auth::Waiting },
-    /// The time at which the providers are asked.
-    Delayed(Box<auth::Request>),
-    /// The time at which the client is told of its refusal.
-    Refused(Box<AuthenticationOutcome>),
-}
 
 impl Driver {
     /// Asks the providers, at once or after a delay, unless the address is banned.
