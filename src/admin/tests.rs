@@ -26,7 +26,7 @@ fn at_any_port() -> config::Admin {
 fn handles() -> BrokerHandles {
     let retained_limits = RetainedLimits { retained_messages_max: 10, retained_bytes_max: 1_000 };
     let status = Arc::new(Status::new(2, Clock::start(Timestamp(STARTED_AT))));
-    let expires = i64::try_from(STARTED_AT / 1_000).unwrap() + 1_000_000;
+    let expires = i64::try_from(status.wall_now().0 / 1_000).unwrap() + 1_000_000;
     status.publish_certificates(vec![CertificateExpiry { listener: "a \"b\"".into(), expires }]);
     BrokerHandles {
         bans: Arc::new(crate::server::Bans::new(&crate::config::Bans::default())),

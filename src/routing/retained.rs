@@ -30,6 +30,13 @@ pub struct RetainedMessage {
     pub current: Current,
 }
 
+impl RetainedMessage {
+    /// The memory that counts for `retained_bytes_max`, in bytes: at most this, because messages share the names of their upper levels.
+    pub fn memory(&self) -> usize {
+        cost(self)
+    }
+}
+
 /// Whether a message is still the retained one of its topic, without a look-up. It is not a part of the message's value: a copy is current,
 /// and comparing two messages ignores it.
 #[derive(Debug)]

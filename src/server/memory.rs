@@ -101,7 +101,7 @@ impl MemoryBudget {
     /// A budget of `max` bytes.
     pub(crate) fn new(max: u64) -> Self {
         let source = File::open("/proc/self/statm").ok();
-        let page = rustix::param::page_size() as u64;
+        let page = fs::read("/proc/self/auxv").ok().and_then(|auxv| parse_page(&auxv)).unwrap_or(PAGE);
         Self { max, source, page, level: Separate::default(), measured: Separate::default(), trial: Mutex::default() }
     }
 
@@ -196,6 +196,14 @@ fn parse_pages(statm: &[u8]) -> Option<u64> {
     std::str::from_utf8(statm).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// The size of a page in the auxiliary vector: pairs of words, a type and a value.
+fn parse_page(auxv: &[u8]) -> Option<u64> {
+    let words = auxv.chunks_exact(size_of::<usize>()).map(|word| word.try_into().map(usize::from_ne_bytes));
+    let words: Vec<usize> = words.collect::<Result<_, _>>().ok()?;
+    let page = words.chunks_exact(2).find_map(|pair| if let [AT_PAGESZ, page] = *pair { Some(page) } else { None })?;
+    u64::try_from(page).ok()
+}
+
 fn level(number: u8) -> MemoryLevel {
     MemoryLevel::ALL.get(usize::from(number)).copied().unwrap_or_default()
 }
@@ -235,6 +243,10 @@ fn parse_total(meminfo: &str) -> Option<u64> {
     value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// The type of the page size in the auxiliary vector.
+const AT_PAGESZ: usize = 6;
+/// The size of a page if the system does not say it, in bytes.
+const PAGE: u64 = 4096;
 /// A shard measures after it has read or queued one part in this many of the budget.
 const MEASURED_SHARE: u64 = 256;
 /// In bytes. A measurement takes a few microseconds.
@@ -256,6 +268,8 @@ mod tests {
     fn files_of_the_operating_system_are_parsed() {
         assert_eq!(parse_pages(b"7000 123 45 1 0 6 0\n"), Some(123));
         assert_eq!(parse_pages(b"7000"), None);
+        let auxv: Vec<u8> = [3_usize, 6, 6, 16_384, 0, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        assert_eq!((parse_page(&auxv), parse_page(b"short")), (Some(16_384), None));
         assert_eq!(parse_pages(b"\xFF \xFF"), None);
         assert_eq!(parse_total("MemFree: 3 kB\nMemTotal:       2048 kB\n"), Some(2 << 20));
         assert_eq!(parse_total("MemTotal: 99999999999999999999 kB"), None);

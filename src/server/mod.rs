@@ -124,7 +124,9 @@ impl Server {
         let server = Self {
             clock,
             anchors,
-            shared: Arc::new(Shared::new(shards, settings::retained_limits(&config, memory.max())).of_run(run)),
+            shared: Arc::new(
+                Shared::new(shards, settings::retained_limits(&config, memory.max(), &recovered.retained)).of_run(run),
+            ),
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(
                 Admission::new(&config.limits).with_bans(Arc::clone(&bans), clock).within(Arc::clone(&memory)),

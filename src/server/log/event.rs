@@ -71,7 +71,7 @@ events! {
     LogReloaded "log_reloaded" INFO Broker ["log_level" "log_clients"]
     RestartNeeded "restart_needed" WARN Broker ["settings"]
     RetainedDiscarded "retained_discarded" WARN Broker ["count"]
-    LimitLowered "limit_lowered" WARN Broker ["setting" "configured" "effective" "reason"]
+    LimitLowered "limit_lowered" INFO Broker ["setting" "configured" "effective" "reason"]
     DurabilityChosen "durability_chosen" INFO Broker ["durability" "rules"]
     StoreProgress "store_progress" INFO Broker ["read" "segments"]
     StoreRecovered "store_recovered" INFO Broker ["sessions" "queued" "retained" "segments"]
