@@ -40,9 +40,10 @@ pub use memory_level::MemoryLevel;
 pub use owner::{ANONYMOUS, AnonymousSessions, Owner, User, VerifiedUser};
 pub use persistence::clock::StoredAnchor;
 pub use persistence::durability::{Durability, DurabilityRule};
-pub use persistence::encode::{RecordBytes, RecordKey};
+pub use persistence::encode::RecordBytes;
 pub use persistence::fetch::{Fetch, Fetched};
 pub use persistence::record::{Addressed, Deduplicated, InsteadOf, Record, RetainedChange, WillState};
+pub use persistence::record_key::RecordKey;
 pub use persistence::recovery::{Orphan, Recovered, RecoveredSession, Recovery};
 pub use query::{
     Answer, ClientView, ConnectionView, Gift, GiftOutcome, PAGE_MAX, Page, PageRequest, Query, QueryId,

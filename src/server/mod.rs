@@ -7,9 +7,11 @@
 mod announce;
 mod authentication;
 mod bans;
+mod bind;
 mod clock;
 mod connection;
 mod error;
+mod figures;
 pub(crate) mod host;
 mod listener;
 mod log;
@@ -31,7 +33,6 @@ mod traffic;
 mod watchdog;
 
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use tokio::time::{Instant, interval, timeout};
 use tokio::{pin, select};
 
 pub use bans::{Ban, Bans, BansFull, Subject};
+pub use bind::check_certificates;
 pub(crate) use clock::Clock;
 pub use error::{EXIT_PANIC, ServerError};
 pub use listener::TlsError;
@@ -59,12 +61,13 @@ pub use store::handle::{inspect_store, store_directory};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::{self, Authenticator};
-use crate::broker::{MemoryLevel, ProcessFigures, Recovered, Shard, Shared};
+use crate::broker::{MemoryLevel, Recovered, Shard, Shared};
 use crate::config::{Arguments, Config};
 use crate::routing::ShardId;
 use crate::store::Store;
 use crate::timestamp::Timestamp;
-use listener::{Acceptor, Admission, BoundSocket, Endpoint, Places, TcpOptions};
+use bind::bind;
+use listener::{Acceptor, Admission, BoundSocket, Endpoint};
 use memory::MemoryBudget;
 use shard::driver::Parts;
 use shard::mailbox::{Mail, Mailbox};
@@ -316,33 +319,6 @@ impl Server {
         closed.inspect_err(|_| store.abandon())
     }
 
-    /// Stores the time if it is due, and publishes the counters of the listeners and what the shards need for the `$SYS` topics.
-    fn publish_figures(&mut self) {
-        self.anchors.tick();
-        let (bans, logins_delayed) = self.bans.counts();
-        let passwords = self.authentication.counts();
-        let counts = AdmissionCounts { bans, logins_delayed, passwords, ..self.admission.counts() };
-        self.status.publish_listeners(counts);
-        self.status.publish_memory(self.memory.figures());
-        log::summarize(self.clock.read().now);
-        log::report_dropped();
-        if !self.config.mqtt.sys_interval.is_zero() {
-            let process::Memory { resident, resident_max, .. } = process::memory();
-            let sockets_opened = counts.accepted;
-            let figures = ProcessFigures { resident_bytes: resident, resident_bytes_max: resident_max, sockets_opened };
-            self.shared.publish_process(figures);
-        }
-    }
-
-    /// Publishes when the certificates in use expire.
-    fn publish_certificates(&self, endpoints: &[Arc<Endpoint>]) {
-        let expiry = |endpoint: &Arc<Endpoint>| {
-            let (listener, expires) = (Arc::clone(&endpoint.name), endpoint.certificate_expires()?);
-            Some(CertificateExpiry { listener, expires })
-        };
-        self.status.publish_certificates(endpoints.iter().filter_map(expiry).collect());
-    }
-
     fn announce(&self) {
         let listening = |(endpoint, socket): &(Arc<Endpoint>, BoundSocket)| {
             let name = &*endpoint.name;
@@ -398,43 +374,6 @@ impl Server {
             }
         }
     }
-}
-
-/// Reads the certificates of all listeners as a start does. Returns what an operator should know about them.
-pub fn check_certificates(config: &Config) -> Result<Vec<String>, ServerError> {
-    let mut notes = Vec::new();
-    for listener in &config.listeners {
-        let Some(files) = &listener.tls else { continue };
-        let found = listener::check_certificates(files)
-            .map_err(|source| ServerError::Tls { listener: listener.label().into_owned(), source })?;
-        notes.extend(found.into_iter().map(|note| format!("listener {}: {note}", listener.label())));
-    }
-    Ok(notes)
-}
-
-/// Listens at the addresses of all listeners.
-fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerError> {
-    let options = TcpOptions { user_timeout: config.limits.write_timeout };
-    let failed = |listener: &crate::config::Listener, source| ServerError::Listen {
-        listener: listener.label().into_owned(),
-        address: listener.address.clone(),
-        source,
-    };
-    let mut places = Vec::new();
-    for listener in &config.listeners {
-        places.push(Places::resolve(listener).map_err(|source| failed(listener, source))?);
-    }
-    let admin = config.admin.enabled.then_some(config.admin.address).filter(SocketAddr::is_ipv4);
-    let ipv4_ports = places.iter().flat_map(Places::ipv4_ports).chain(admin.map(|address| address.port())).collect();
-    let mut bound = Vec::new();
-    for (listener, places) in config.listeners.iter().zip(places) {
-        let endpoint = Endpoint::new(listener.clone(), &config.limits)
-            .map_err(|source| ServerError::Tls { listener: listener.label().into_owned(), source })?;
-        let endpoint = Arc::new(endpoint);
-        let sockets = places.bind(options, &ipv4_ports).map_err(|source| failed(listener, source))?;
-        bound.extend(sockets.into_iter().map(|socket| (Arc::clone(&endpoint), socket)));
-    }
-    Ok(bound)
 }
 
 /// How often the log says that a certificate expires soon.

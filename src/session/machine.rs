@@ -1,3 +1,5 @@
+mod end;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,7 +9,7 @@ use super::limits::SHORT_ALIAS_MAX;
 use super::outbound::Outbound;
 use super::{
     Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, RestoredMessage,
-    Rights, Ticket, Unreceived,
+    Rights, Ticket,
 };
 use crate::codec::{Ack, ClientPacket, Connack, PacketId, ProtocolVersion, Publish, Qos, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
@@ -130,22 +132,6 @@ impl Session {
         self.inbound.forget_tickets();
         self.outbound.head.forget_fetch();
         self.stable = Ticket::default();
-    }
-
-    /// The sequences of all messages in its queue, ascending.
-    pub fn queued_sequences(&self) -> Vec<u64> {
-        self.outbound.queued_sequences()
-    }
-
-    /// Ends the Session. Returns the messages that may move to another member of a Shared Subscription, with their
-    /// sequences.
-    pub fn into_share_messages(self) -> impl Iterator<Item = (u64, Delivery)> {
-        self.outbound.into_share_messages()
-    }
-
-    /// Ends the Session. Returns the messages that its client has not received, as far as the broker knows.
-    pub fn into_unreceived(self) -> impl Iterator<Item = Unreceived> {
-        self.outbound.into_unreceived()
     }
 
     #[inline(always)]

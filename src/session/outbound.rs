@@ -1,12 +1,14 @@
+mod end;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::entry::{Content, Entry, RestoredMessage, State};
+use super::entry::{Entry, RestoredMessage, State};
 use super::head::Head;
 use super::limits::{SHORT_BYTES_MAX, SHORT_MESSAGES_MAX};
 use super::link::Link;
 use super::rights::Recheck;
-use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits, Unreceived};
+use super::{Action, Actions, Delivery, DeliveryPlace, DropCause, Limits};
 use crate::codec::{Ack, OutgoingPublish, PacketId, ReasonCode, ServerPacket};
 use crate::timestamp::Timestamp;
 
@@ -253,39 +255,6 @@ impl Outbound {
         if self.head.stored > 0 {
             self.fetch(actions);
         }
-    }
-
-    /// The messages that another member of a share may receive when this Session ends: unacknowledged ones at QoS 1,
-    /// and those never sent at QoS 2. [MQTT-4.8.2-5]
-    pub(super) fn into_share_messages(self) -> impl Iterator<Item = (u64, Delivery)> {
-        let queued = self.queue.into_iter().filter_map(|entry| match (entry.state, entry.content) {
-            (State::Queued | State::AwaitingPuback, Content::Loaded(delivery)) => Some((entry.sequence, delivery)),
-            _ => None,
-        });
-        let early = self.early.into_iter().flat_map(|early| *early);
-        queued.chain(early).filter(|(_, delivery)| delivery.share().is_some())
-    }
-
-    /// The messages that the client has not received, as far as the broker knows, when this Session ends.
-    pub(super) fn into_unreceived(self) -> impl Iterator<Item = Unreceived> {
-        let queued = self.queue.into_iter().filter_map(|entry| {
-            let is_movable = matches!(entry.state, State::Queued | State::AwaitingPuback);
-            let delivery = match (entry.state, entry.content) {
-                (State::AwaitingPubcomp | State::Done, _) => return None,
-                (_, Content::Loaded(delivery)) => Some(delivery),
-                (_, Content::Away { .. }) => None,
-            };
-            Some(Unreceived { sequence: entry.sequence, delivery, is_movable })
-        });
-        let early = self.early.into_iter().flat_map(|early| *early);
-        let early = early.map(|(sequence, one)| Unreceived { sequence, delivery: Some(one), is_movable: true });
-        queued.chain(early)
-    }
-
-    /// The sequences of all messages, ascending.
-    pub(super) fn queued_sequences(&self) -> Vec<u64> {
-        let early = self.early.iter().flat_map(|early| early.keys().copied());
-        self.queue.iter().map(|entry| entry.sequence).chain(early).collect()
     }
 
     /// The sequence of the oldest message, or of the next one if the queue is empty.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::broker::persistence::body::{Body, put_option};
-use crate::broker::persistence::encode::{RecordBytes, RecordKey};
+use crate::broker::persistence::encode::RecordBytes;
+use crate::broker::persistence::record_key::RecordKey;
 use crate::timestamp::{Anchor, BootId, MachineTime, Timestamp, WallTime};
 
 /// An anchor of the broker's time. The latest one in the store counts.

@@ -11,22 +11,12 @@ use crate::broker::persistence::body::{Body, put_length, put_message, put_option
 use crate::broker::persistence::body::{put_deduplicated, put_will};
 use crate::broker::persistence::head::{StoredHead, put_head};
 use crate::broker::persistence::record::{Deduplicated, InsteadOf, Record, RetainedChange, WillState};
+use crate::broker::persistence::record_key::RecordKey;
 use crate::codec::{ClientId, Matched, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
 use crate::routing::SessionKey;
 use crate::session::{Delivery, DeliveryPlace, RestoredMessage};
 use crate::timestamp::Timestamp;
 use crate::topic::Filter;
-
-/// The key of a stored body. A later record deletes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RecordKey {
-    /// The Session, or [`RecordKey::NO_SESSION`].
-    pub group: u64,
-    /// The kind of entry.
-    pub kind: u8,
-    /// The number within group and kind.
-    pub id: u64,
-}
 
 /// A record for the store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,59 +29,6 @@ pub struct RecordBytes {
     pub deletes: SmallVec<[RecordKey; 4]>,
     /// The group of which all keys are deleted.
     pub ends: Option<u64>,
-}
-
-impl RecordKey {
-    /// The group of entries that belong to no Session. Sessions are numbered from 1.
-    pub const NO_SESSION: u64 = 0;
-
-    pub(in crate::broker) const SESSION: u8 = 1;
-    pub(in crate::broker) const DETACHED: u8 = 2;
-    pub(in crate::broker) const SUBSCRIPTION: u8 = 3;
-    pub(in crate::broker) const QUEUED: u8 = 4;
-    pub(in crate::broker) const RECEIVED: u8 = 5;
-    pub(in crate::broker) const RELEASED: u8 = 6;
-    pub(in crate::broker) const RETAINED: u8 = 7;
-    pub(in crate::broker) const DEDUPLICATED: u8 = 8;
-    pub(in crate::broker) const WILL: u8 = 9;
-    pub(in crate::broker) const CLOCK: u8 = 10;
-
-    const fn of(session: SessionKey, kind: u8, id: u64) -> Self {
-        Self { group: session.0, kind, id }
-    }
-
-    /// Whether the broker could have written it. The counters of Sessions and messages start at 1, and continue after the highest number.
-    pub(in crate::broker) const fn is_plausible(&self) -> bool {
-        let has_session = 0 < self.group && self.group <= NUMBER_MAX;
-        match self.kind {
-            Self::SUBSCRIPTION => has_session, // its number is a hash
-            Self::QUEUED | Self::RELEASED => has_session && 0 < self.id && self.id <= NUMBER_MAX,
-            Self::RETAINED | Self::DEDUPLICATED => self.group == Self::NO_SESSION && self.id <= NUMBER_MAX,
-            _ => has_session,
-        }
-    }
-
-    const fn retained(number: u64) -> Self {
-        Self { group: Self::NO_SESSION, kind: Self::RETAINED, id: number }
-    }
-
-    const fn deduplicated(number: u64) -> Self {
-        Self { group: Self::NO_SESSION, kind: Self::DEDUPLICATED, id: number }
-    }
-
-    /// A message in the queue of a Session.
-    pub(in crate::broker) const fn queued(session: SessionKey, sequence: u64) -> Self {
-        Self::of(session, Self::QUEUED, sequence)
-    }
-
-    /// A subscription. Its number is the FNV-1a hash of the filter, which is part of the storage format.
-    pub(in crate::broker) fn subscription(session: SessionKey, filter: &Filter) -> Self {
-        let hash = filter
-            .to_string()
-            .bytes()
-            .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
-        Self::of(session, Self::SUBSCRIPTION, hash)
-    }
 }
 
 impl Record {
@@ -400,9 +337,6 @@ pub(in crate::broker) fn read_queued(
 pub(in crate::broker) fn received_packet_id(id: u64) -> Option<PacketId> {
     u16::try_from(id).ok().and_then(PacketId::new)
 }
-
-/// No counter reaches it: at a billion a second, that takes centuries.
-const NUMBER_MAX: u64 = u64::MAX >> 1;
 
 /// Bytes to reserve for the body of an accepted message with one receiver, in addition to its content.
 const ACCEPTED_BYTES: usize = 64;

@@ -3,7 +3,8 @@
 use bytes::BytesMut;
 use bytestring::ByteString;
 
-use crate::broker::persistence::encode::{RecordKey, read_delivery};
+use crate::broker::persistence::encode::read_delivery;
+use crate::broker::persistence::record_key::RecordKey;
 use crate::routing::SessionKey;
 use crate::session::FetchedMessage;
 

@@ -10,4 +10,5 @@ pub(super) mod head;
 pub(super) mod persist;
 pub(super) mod pipeline;
 pub(super) mod record;
+pub(super) mod record_key;
 pub(super) mod recovery;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::clock::StoredAnchor;
 use crate::broker::persistence::encode::{
-    RecordKey, StoredDetached, StoredMessage, StoredSession, read_queued, read_subscriptions, received_packet_id,
+    StoredDetached, StoredMessage, StoredSession, read_queued, read_subscriptions, received_packet_id,
 };
 use crate::broker::persistence::head::accepted_at;
 use crate::broker::persistence::record::Deduplicated;
+use crate::broker::persistence::record_key::RecordKey;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
 use crate::routing::{Current, RetainedMessage, SessionKey};
 use crate::session::{Delivery, RestoredMessage};

@@ -1,4 +1,5 @@
 mod logins;
+mod renewals;
 mod tasks;
 
 use std::collections::{HashMap, VecDeque};

@@ -4,8 +4,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::Driver;
-use crate::auth;
-use crate::broker::{ConnectionId, Detail, Event, MemoryLevel, Peer, Revocation};
+use crate::broker::{ConnectionId, Detail, Event, MemoryLevel, Peer};
 use crate::codec::{ClientPacket, ProtocolVersion};
 use crate::server::connection::outgoing::Outgoing;
 use crate::server::listener::ClientCertificates;
@@ -342,84 +341,10 @@ impl Driver {
             entry.proof.get_or_insert_default().certificates = Some(certificates);
         }
     }
-
-    /// Notes the line of the password file that verified a client.
-    pub(super) fn set_password(&mut self, connection: ConnectionId, verdict: &auth::Verdict) {
-        if let auth::Verdict::Accept(auth::Decision { password: Some(password), .. }) = verdict
-            && let Some(entry) = self.connections.get_mut(connection)
-        {
-            entry.proof.get_or_insert_default().password = Some(*password);
-        }
-    }
-
-    /// Marks all connections and Sessions for [`renew_some_access`](Self::renew_some_access), after a reload.
-    pub(super) fn renew_access(&mut self) {
-        self.renewals = self.connections.ids();
-        self.renewed_slots = Some(0);
-    }
-
-    /// Whether some clients have not been judged since the reload.
-    pub(in crate::server) fn has_renewals(&self) -> bool {
-        !self.renewals.is_empty() || self.renewed_slots.is_some()
-    }
-
-    /// Judges the next [`RENEWALS_PER_TURN`] connected clients again, or when all are judged, the clients of as many Sessions without
-    /// connection.
-    pub(in crate::server) fn renew_some_access(&mut self) {
-        self.begin_turn();
-        if self.renewals.is_empty() {
-            self.renew_some_away();
-        }
-        for _ in 0..RENEWALS_PER_TURN {
-            let Some(connection) = self.renewals.pop() else { break };
-            if let Some(event) = self.renewal(connection) {
-                self.handle(event);
-            }
-        }
-        self.end_turn();
-    }
-
-    /// What the reloaded files say about a connected client.
-    fn renewal(&mut self, connection: ConnectionId) -> Option<Event> {
-        let proof = self.connections.get_mut(connection)?.proof.as_deref();
-        let password = proof.and_then(|proof| proof.password);
-        let certificates = proof.and_then(|proof| proof.certificates.as_ref());
-        let is_revoked = certificates.is_some_and(|certificates| certificates.are_revoked());
-        let (client_id, user) = self.shard.identity(connection)?;
-        let (access, revocation) = match self.authentication.renew(client_id, user, password) {
-            auth::Renewal::UserRemoved(access) => (access, Some(Revocation::User)),
-            auth::Renewal::PasswordChanged(access) => (access, Some(Revocation::Password)),
-            auth::Renewal::Stays(access) => (access, None),
-        };
-        let revocation = if is_revoked { Some(Revocation::Certificate) } else { revocation };
-        Some(match revocation {
-            Some(revocation) => Event::Revoked { connection, access, revocation },
-            None => Event::AccessChanged { connection, access },
-        })
-    }
-
-    /// Looks up the access rights of the next Sessions without connection again. One whose client connects meanwhile gets the current ones.
-    fn renew_some_away(&mut self) {
-        let Some(first) = self.renewed_slots else { return };
-        let (mut slot, mut renewed) = (first, 0);
-        while slot < self.shard.slots_end() && slot < first + SLOTS_PER_TURN && renewed < RENEWALS_PER_TURN {
-            if let Some((client_id, user)) = self.shard.away(slot) {
-                let access = self.authentication.access(client_id, user);
-                self.handle(Event::AwayAccessChanged { slot, access });
-                renewed += 1;
-            }
-            slot += 1;
-        }
-        self.renewed_slots = (slot < self.shard.slots_end()).then_some(slot);
-    }
 }
 
 /// The time of one turn of a connection, as far as its packets can be divided: what a full read of small messages takes. It bounds what one
 /// client adds to the latency of the others, whatever its packets cost.
 const TURN_MAX: Duration = Duration::from_millis(1);
-/// Clients that are judged in one turn after a reload.
-const RENEWALS_PER_TURN: usize = 64;
-/// Slots of Sessions that are visited in one turn.
-const SLOTS_PER_TURN: usize = 4_096;
 /// Maximum time for the last bytes of a closed connection: several round trips on a slow network.
 const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(2);

@@ -1,0 +1,73 @@
+//! The keys of records in the store.
+
+use crate::routing::SessionKey;
+use crate::topic::Filter;
+
+/// The key of a stored body. A later record deletes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordKey {
+    /// The Session, or [`RecordKey::NO_SESSION`].
+    pub group: u64,
+    /// The kind of entry.
+    pub kind: u8,
+    /// The number within group and kind.
+    pub id: u64,
+}
+
+impl RecordKey {
+    /// The group of entries that belong to no Session. Sessions are numbered from 1.
+    pub const NO_SESSION: u64 = 0;
+
+    pub(in crate::broker) const SESSION: u8 = 1;
+    pub(in crate::broker) const DETACHED: u8 = 2;
+    pub(in crate::broker) const SUBSCRIPTION: u8 = 3;
+    pub(in crate::broker) const QUEUED: u8 = 4;
+    pub(in crate::broker) const RECEIVED: u8 = 5;
+    pub(in crate::broker) const RELEASED: u8 = 6;
+    pub(in crate::broker) const RETAINED: u8 = 7;
+    pub(in crate::broker) const DEDUPLICATED: u8 = 8;
+    pub(in crate::broker) const WILL: u8 = 9;
+    pub(in crate::broker) const CLOCK: u8 = 10;
+
+    pub(in crate::broker) const fn of(session: SessionKey, kind: u8, id: u64) -> Self {
+        Self { group: session.0, kind, id }
+    }
+
+    /// Whether the broker could have written it. The counters of Sessions and messages start at 1, and continue after the highest number.
+    pub(in crate::broker) const fn is_plausible(&self) -> bool {
+        let has_session = 0 < self.group && self.group <= NUMBER_MAX;
+        match self.kind {
+            Self::SUBSCRIPTION => has_session, // its number is a hash
+            Self::QUEUED | Self::RELEASED => has_session && 0 < self.id && self.id <= NUMBER_MAX,
+            Self::RETAINED | Self::DEDUPLICATED | Self::CLOCK => {
+                self.group == Self::NO_SESSION && self.id <= NUMBER_MAX
+            }
+            _ => has_session,
+        }
+    }
+
+    pub(in crate::broker) const fn retained(number: u64) -> Self {
+        Self { group: Self::NO_SESSION, kind: Self::RETAINED, id: number }
+    }
+
+    pub(in crate::broker) const fn deduplicated(number: u64) -> Self {
+        Self { group: Self::NO_SESSION, kind: Self::DEDUPLICATED, id: number }
+    }
+
+    /// A message in the queue of a Session.
+    pub(in crate::broker) const fn queued(session: SessionKey, sequence: u64) -> Self {
+        Self::of(session, Self::QUEUED, sequence)
+    }
+
+    /// A subscription. Its number is the FNV-1a hash of the filter, which is part of the storage format.
+    pub(in crate::broker) fn subscription(session: SessionKey, filter: &Filter) -> Self {
+        let hash = filter
+            .to_string()
+            .bytes()
+            .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+        Self::of(session, Self::SUBSCRIPTION, hash)
+    }
+}
+
+/// No counter reaches it: at a billion a second, that takes centuries.
+const NUMBER_MAX: u64 = u64::MAX >> 1;

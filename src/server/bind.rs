@@ -1,0 +1,45 @@
+//! Listens at all addresses, and reads the certificates.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::error::ServerError;
+use super::listener::{self, BoundSocket, Endpoint, Places, TcpOptions};
+use crate::config::Config;
+
+/// Reads the certificates of all listeners as a start does. Returns what an operator should know about them.
+pub fn check_certificates(config: &Config) -> Result<Vec<String>, ServerError> {
+    let mut notes = Vec::new();
+    for listener in &config.listeners {
+        let Some(files) = &listener.tls else { continue };
+        let found = listener::check_certificates(files)
+            .map_err(|source| ServerError::Tls { listener: listener.label().into_owned(), source })?;
+        notes.extend(found.into_iter().map(|note| format!("listener {}: {note}", listener.label())));
+    }
+    Ok(notes)
+}
+
+/// Listens at the addresses of all listeners.
+pub(super) fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerError> {
+    let options = TcpOptions { user_timeout: config.limits.write_timeout };
+    let failed = |listener: &crate::config::Listener, source| ServerError::Listen {
+        listener: listener.label().into_owned(),
+        address: listener.address.clone(),
+        source,
+    };
+    let mut places = Vec::new();
+    for listener in &config.listeners {
+        places.push(Places::resolve(listener).map_err(|source| failed(listener, source))?);
+    }
+    let admin = config.admin.enabled.then_some(config.admin.address).filter(SocketAddr::is_ipv4);
+    let ipv4_ports = places.iter().flat_map(Places::ipv4_ports).chain(admin.map(|address| address.port())).collect();
+    let mut bound = Vec::new();
+    for (listener, places) in config.listeners.iter().zip(places) {
+        let endpoint = Endpoint::new(listener.clone(), &config.limits)
+            .map_err(|source| ServerError::Tls { listener: listener.label().into_owned(), source })?;
+        let endpoint = Arc::new(endpoint);
+        let sockets = places.bind(options, &ipv4_ports).map_err(|source| failed(listener, source))?;
+        bound.extend(sockets.into_iter().map(|socket| (Arc::clone(&endpoint), socket)));
+    }
+    Ok(bound)
+}

@@ -1,0 +1,37 @@
+//! What the server publishes every second.
+
+use std::sync::Arc;
+
+use super::listener::Endpoint;
+use super::status::{AdmissionCounts, CertificateExpiry};
+use super::{Server, log, process};
+use crate::broker::ProcessFigures;
+
+impl Server {
+    /// Stores the time if it is due, and publishes the counters of the listeners and what the shards need for the `$SYS` topics.
+    pub(super) fn publish_figures(&mut self) {
+        self.anchors.tick();
+        let (bans, logins_delayed) = self.bans.counts();
+        let passwords = self.authentication.counts();
+        let counts = AdmissionCounts { bans, logins_delayed, passwords, ..self.admission.counts() };
+        self.status.publish_listeners(counts);
+        self.status.publish_memory(self.memory.figures());
+        log::summarize(self.clock.read().now);
+        log::report_dropped();
+        if !self.config.mqtt.sys_interval.is_zero() {
+            let process::Memory { resident, resident_max, .. } = process::memory();
+            let sockets_opened = counts.accepted;
+            let figures = ProcessFigures { resident_bytes: resident, resident_bytes_max: resident_max, sockets_opened };
+            self.shared.publish_process(figures);
+        }
+    }
+
+    /// Publishes when the certificates in use expire.
+    pub(super) fn publish_certificates(&self, endpoints: &[Arc<Endpoint>]) {
+        let expiry = |endpoint: &Arc<Endpoint>| {
+            let (listener, expires) = (Arc::clone(&endpoint.name), endpoint.certificate_expires()?);
+            Some(CertificateExpiry { listener, expires })
+        };
+        self.status.publish_certificates(endpoints.iter().filter_map(expiry).collect());
+    }
+}

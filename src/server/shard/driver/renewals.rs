@@ -1,0 +1,82 @@
+//! The methods of [`Driver`] for a reload of access rules: judges connected clients and Sessions without connection again, some in each turn.
+
+use super::Driver;
+use crate::auth;
+use crate::broker::{ConnectionId, Event, Revocation};
+
+impl Driver {
+    /// Notes the line of the password file that verified a client.
+    pub(super) fn set_password(&mut self, connection: ConnectionId, verdict: &auth::Verdict) {
+        if let auth::Verdict::Accept(auth::Decision { password: Some(password), .. }) = verdict
+            && let Some(entry) = self.connections.get_mut(connection)
+        {
+            entry.proof.get_or_insert_default().password = Some(*password);
+        }
+    }
+
+    /// Marks all connections and Sessions for [`renew_some_access`](Self::renew_some_access), after a reload.
+    pub(super) fn renew_access(&mut self) {
+        self.renewals = self.connections.ids();
+        self.renewed_slots = Some(0);
+    }
+
+    /// Judges the next [`RENEWALS_PER_TURN`] connected clients again, or when all are judged, the clients of as many Sessions without
+    /// connection.
+    pub(in crate::server) fn renew_some_access(&mut self) {
+        self.begin_turn();
+        if self.renewals.is_empty() {
+            self.renew_some_away();
+        }
+        for _ in 0..RENEWALS_PER_TURN {
+            let Some(connection) = self.renewals.pop() else { break };
+            if let Some(event) = self.renewal(connection) {
+                self.handle(event);
+            }
+        }
+        self.end_turn();
+    }
+
+    /// Whether some clients have not been judged since the reload.
+    pub(in crate::server) fn has_renewals(&self) -> bool {
+        !self.renewals.is_empty() || self.renewed_slots.is_some()
+    }
+
+    /// What the reloaded files say about a connected client.
+    fn renewal(&mut self, connection: ConnectionId) -> Option<Event> {
+        let proof = self.connections.get_mut(connection)?.proof.as_deref();
+        let password = proof.and_then(|proof| proof.password);
+        let certificates = proof.and_then(|proof| proof.certificates.as_ref());
+        let is_revoked = certificates.is_some_and(|certificates| certificates.are_revoked());
+        let (client_id, user) = self.shard.identity(connection)?;
+        let (access, revocation) = match self.authentication.renew(client_id, user, password) {
+            auth::Renewal::UserRemoved(access) => (access, Some(Revocation::User)),
+            auth::Renewal::PasswordChanged(access) => (access, Some(Revocation::Password)),
+            auth::Renewal::Stays(access) => (access, None),
+        };
+        let revocation = if is_revoked { Some(Revocation::Certificate) } else { revocation };
+        Some(match revocation {
+            Some(revocation) => Event::Revoked { connection, access, revocation },
+            None => Event::AccessChanged { connection, access },
+        })
+    }
+
+    /// Looks up the access rights of the next Sessions without connection again. One whose client connects meanwhile gets the current ones.
+    fn renew_some_away(&mut self) {
+        let Some(first) = self.renewed_slots else { return };
+        let (mut slot, mut renewed) = (first, 0);
+        while slot < self.shard.slots_end() && slot < first + SLOTS_PER_TURN && renewed < RENEWALS_PER_TURN {
+            if let Some((client_id, user)) = self.shard.away(slot) {
+                let access = self.authentication.access(client_id, user);
+                self.handle(Event::AwayAccessChanged { slot, access });
+                renewed += 1;
+            }
+            slot += 1;
+        }
+        self.renewed_slots = (slot < self.shard.slots_end()).then_some(slot);
+    }
+}
+
+/// Clients that are judged in one turn after a reload.
+const RENEWALS_PER_TURN: usize = 64;
+/// Slots of Sessions that are visited in one turn.
+const SLOTS_PER_TURN: usize = 4_096;

@@ -1,0 +1,40 @@
+//! What is left in a queue when its Session ends.
+
+use super::Outbound;
+use crate::session::entry::{Content, State};
+use crate::session::{Delivery, Unreceived};
+
+impl Outbound {
+    /// The messages that another member of a share may receive when this Session ends: unacknowledged ones at QoS 1,
+    /// and those never sent at QoS 2. [MQTT-4.8.2-5]
+    pub(in crate::session) fn into_share_messages(self) -> impl Iterator<Item = (u64, Delivery)> {
+        let queued = self.queue.into_iter().filter_map(|entry| match (entry.state, entry.content) {
+            (State::Queued | State::AwaitingPuback, Content::Loaded(delivery)) => Some((entry.sequence, delivery)),
+            _ => None,
+        });
+        let early = self.early.into_iter().flat_map(|early| *early);
+        queued.chain(early).filter(|(_, delivery)| delivery.share().is_some())
+    }
+
+    /// The messages that the client has not received, as far as the broker knows, when this Session ends.
+    pub(in crate::session) fn into_unreceived(self) -> impl Iterator<Item = Unreceived> {
+        let queued = self.queue.into_iter().filter_map(|entry| {
+            let is_movable = matches!(entry.state, State::Queued | State::AwaitingPuback);
+            let delivery = match (entry.state, entry.content) {
+                (State::AwaitingPubcomp | State::Done, _) => return None,
+                (_, Content::Loaded(delivery)) => Some(delivery),
+                (_, Content::Away { .. }) => None,
+            };
+            Some(Unreceived { sequence: entry.sequence, delivery, is_movable })
+        });
+        let early = self.early.into_iter().flat_map(|early| *early);
+        let early = early.map(|(sequence, one)| Unreceived { sequence, delivery: Some(one), is_movable: true });
+        queued.chain(early)
+    }
+
+    /// The sequences of all messages, ascending.
+    pub(in crate::session) fn queued_sequences(&self) -> Vec<u64> {
+        let early = self.early.iter().flat_map(|early| early.keys().copied());
+        self.queue.iter().map(|entry| entry.sequence).chain(early).collect()
+    }
+}
