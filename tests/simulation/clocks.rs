@@ -74,9 +74,14 @@ impl Clocks {
         let anchor = recovered.anchor.map(|stored| stored.anchor);
         let resumed = resume(anchor.as_ref(), recovered.latest, &self.machine_time(now));
         if resumed.rule == TimeRule::First {
-            // A crash has lost everything.
+            // A crash has lost everything; or power loss took the first anchor of the first run, whose time was that of the wall clock.
             let is_empty = recovered.sessions.is_empty() && recovered.latest == Timestamp::default();
-            return if is_empty { Ok(resumed) } else { Err("there is state without an anchor of the time".to_owned()) };
+            let is_first = self.lost.is_empty();
+            return if is_empty || is_first {
+                Ok(resumed)
+            } else {
+                Err("there is state without an anchor of the time".to_owned())
+            };
         }
         let of_run = self.stored.iter().rfind(|(stored, ..)| Some(*stored) == anchor).ok_or("an unknown anchor")?;
         let (_, before, losses) = *of_run;

@@ -144,6 +144,8 @@ impl World {
     }
 
     fn close_transport(&mut self, number: usize, cause: &'static str) {
+        // The driver looks at the store while it still has the connection.
+        self.notice_room(self.connections[number].shard);
         let connection = &self.connections[number];
         if !connection.is_open() {
             return;
