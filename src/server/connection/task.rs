@@ -327,7 +327,7 @@ const CAUSES: [(io::ErrorKind, &str); 5] = [
 /// Bytes that a connection reads or writes in one turn before other tasks run.
 const TURN_BYTES: usize = 64 * 1024;
 /// Packets that are handled between two looks at the clock.
-const PACKETS_PER_LOOK: u32 = 16;
+const PACKETS_PER_LOOK: u32 = 32;
 /// Bytes that are still read from a connection that cannot be written to.
 const DRAINED_MAX: usize = 1024 * 1024;
 /// Maximum number of reads of 1 KiB while waiting for the client to close.
