@@ -15,8 +15,8 @@ use crate::routing::Access;
 
 /// Authenticates clients: on the caller's thread if no provider blocks, otherwise on its own threads.
 ///
-/// Requests for those threads wait in a [`FairQueue`]: the sources of the clients take turns, so that a source with many requests delays
-/// another one by a single check for each of its own. The queue holds [`QUEUED_BYTES_MAX`] bytes of requests; beyond that, the newest request
+/// Requests for those threads wait in a `FairQueue`: the sources of the clients take turns, so that a source with many requests delays
+/// another one by a single check for each of its own. The queue holds `QUEUED_BYTES_MAX` bytes of requests; beyond that, the newest request
 /// of the source with the most bytes is refused with Server busy. A request whose client has gone is removed, and not checked.
 #[derive(Debug)]
 pub struct Pool {

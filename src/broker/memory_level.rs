@@ -38,7 +38,7 @@ impl MemoryLevel {
         }
     }
 
-    /// The level that follows on this one when `used` of `max` bytes are used. A level ends only [`HYSTERESIS`] percent below its begin.
+    /// The level that follows on this one when `used` of `max` bytes are used. A level ends only `HYSTERESIS` percent below its begin.
     pub fn next(self, used: u64, max: u64) -> Self {
         let percent = u64::try_from(u128::from(used) * 100 / u128::from(max.max(1))).unwrap_or(u64::MAX);
         let applies = |level: &Self| {

@@ -21,8 +21,8 @@ pub struct Limits {
     pub queue_head: QueueHead,
     /// Whether dropped messages are published as dead letters, so they must be read first.
     pub has_dead_letters: bool,
-    /// Whether memory is so short that a queue takes no more messages that only memory has, beyond [`SHORT_MESSAGES_MAX`] messages or
-    /// [`SHORT_BYTES_MAX`].
+    /// Whether memory is so short that a queue takes no more messages that only memory has, beyond `SHORT_MESSAGES_MAX` messages or
+    /// `SHORT_BYTES_MAX`.
     pub is_memory_short: bool,
 }
 
