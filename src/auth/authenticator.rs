@@ -93,7 +93,7 @@ impl Authenticator {
         Ok(())
     }
 
-    /// What an operator should know about the files: each that lets nobody in, and names no one.
+    /// A sentence for each file that has no users or no rules, because no client can use it. No sentence names a user.
     pub fn notes(&self) -> Vec<String> {
         self.loaded.load().notes.clone()
     }

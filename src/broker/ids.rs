@@ -55,7 +55,7 @@ impl IdentifierSource {
         Self { shard, client_ids, run, messages: 0 }
     }
 
-    /// A new Client Identifier: `prefix`, and 128 random bits of its own. Whoever knows it can neither guess another one nor repeat it.
+    /// A new Client Identifier: `prefix`, and 128 random bits of its own. Other identifiers cannot be derived from it.
     /// [MQTT-3.1.3-6] [MQTT-3.2.2-16]
     pub(in crate::broker) fn next_client_id(&mut self, prefix: &str) -> ClientId {
         let (high, low) = (self.client_ids.next_u64(), self.client_ids.next_u64());

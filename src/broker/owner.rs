@@ -19,7 +19,7 @@ pub struct VerifiedUser {
 pub enum Owner {
     /// All clients without a verified user name together.
     Anonymous,
-    /// Nobody knows: an earlier version, which stored no owners, stored the Session of a client that was not verified.
+    /// The owner is not known: an earlier version stored the Session, without an owner, for a client that was not verified.
     Unknown,
     /// A user.
     User(Arc<User>),

@@ -44,7 +44,7 @@ impl Config {
         is_open.then(|| Problem::new(&key, &text))
     }
 
-    /// Pages of websites that need no authentication, in the browser of somebody who reaches the listener.
+    /// A web page in a browser that can reach the listener: it may connect without authentication.
     fn anonymous_from_websites(&self, index: usize, listener: &Listener) -> Option<Problem> {
         let (allow_anonymous, allowed) = self.allow_anonymous(index, listener);
         let any = listener.websocket_origins.iter().flatten().any(|origin| origin == "*");

@@ -184,7 +184,7 @@ impl Shard {
         let place = Location { shard: self.id, slot: Location::ARRIVING };
         let connection = self.connection(id);
         let access = connection.map_or_else(|| Arc::clone(&self.no_access), |c| Arc::clone(&c.access));
-        // A new Session belongs to the client, also if nobody knew whose the previous one was.
+        // A new Session belongs to the client, even if the owner of the previous one was unknown.
         let owner = connection.map_or(Owner::Anonymous, |connection| connection.identity.owner.clone());
         self.shared.directory.set_owner(&client_id, claim, &owner);
         let subscriber = Subscriber::new(key, client_id, place, access);

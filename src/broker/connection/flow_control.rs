@@ -22,7 +22,7 @@
 //!
 //! Keep Alive is suspended while a connection is paused, for [`PAUSE_MAX`] at most, and restarts when the connection is read again. The
 //! caller checks whether the peer has closed ([`Event::PeerClosed`](crate::broker::Event::PeerClosed)): a client that waits for room is
-//! then closed at once, one that waits for its authentication after a second, so that its password is not hashed for nobody, any other after [`PEER_CLOSED_MAX`], because packets that it sent before may not have been read.
+//! then closed at once, one that waits for its authentication after a second, so that no password is hashed for a connection that has ended, any other after [`PEER_CLOSED_MAX`], because packets that it sent before may not have been read.
 
 use std::time::Duration;
 

@@ -105,7 +105,7 @@ fn thousands_of_publishers_are_resumed_in_slices_and_lose_no_message() {
     }
     assert!(sent.iter().all(|sent| *sent == 5), "{sent:?}");
     let dropped = harness.shards[0].counters().dropped[DropReason::SlowReceiver as usize];
-    // About 160 in the first round, in which nobody is paused before the buffer is full. Resumed all at once, they lose that many in each round.
+    // About 160 in the first round, in which no publisher is paused before the buffer is full. If all were resumed at once, that many would be lost in each round.
     assert!(dropped < 250, "{dropped}");
     assert!(!publishers.iter().any(|publisher| harness.is_paused(*publisher)));
 }
@@ -141,7 +141,7 @@ proptest! {
             1 => harness.flush(subscriber, 0),
             _ => {}
         }
-        // Time alone, while nobody sends.
+        // Only time passes; no client sends.
         for step in [1; 20].into_iter().chain([100; 50]) {
             harness.advance(Duration::from_millis(step));
         }
