@@ -7,6 +7,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::broker::{Broker, Listener, Setup, Transport};
 use crate::deadline::{PATIENCE, wait_for};
+use crate::listeners::read_head;
 use crate::peer;
 use crate::raw::{CONNACK, Connect, Version, Wire};
 
@@ -38,14 +39,7 @@ fn open(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
 /// Opens a WebSocket with these headers, and sends CONNECT.
 fn web_socket(stream: &mut TcpStream, headers: &str, client_id: &str) -> Outcome {
     stream.write_all(format!("GET /mqtt HTTP/1.1\r\n{HEAD}{headers}\r\n").as_bytes()).unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).unwrap();
-    let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let (status, _) = read_head(stream);
     if status != 101 {
         let mut body = String::new();
         stream.read_to_string(&mut body).unwrap();

@@ -424,14 +424,7 @@ fn the_first_offered_subprotocol_that_stands_for_mqtt_is_chosen() {
         let mut stream = TcpStream::connect(broker.address_of(listener)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(format!("GET / HTTP/1.1\r\n{UPGRADE}{offers}\r\n").as_bytes()).unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).unwrap();
-        let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let (status, head) = read_head(&mut stream);
         let chosen = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "));
         if status == 101 {
             // Small clients look for the names as the standard spells them.
@@ -443,4 +436,16 @@ fn the_first_offered_subprotocol_that_stands_for_mqtt_is_chosen() {
         }
         assert_eq!(if status == 101 { Ok(chosen) } else { Err(status) }, answer, "{offer:?}");
     }
+}
+
+/// Reads the head of an HTTP response, and no byte after it. Returns its status code and its text.
+pub(crate) fn read_head(stream: &mut TcpStream) -> (u16, String) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head)
 }

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWrite;
 use tokio::time::timeout;
 
 use crate::broker::{ConnectionId, Event, Peer};
 use crate::codec::{ClientPacket, Decoder};
 use crate::server::connection::input::Input;
 use crate::server::connection::outgoing::Outgoing;
-use crate::server::listener::{Expected, Foreign, Stream, is_peer_gone};
+use crate::server::listener::{Expected, Foreign, Stream, is_peer_gone, shut_down};
 use crate::server::memory::INPUT_SPARED;
 use crate::server::shard::driver::{ClosedConnection, Driver};
 
@@ -287,23 +287,15 @@ enum Turn {
     Unfinished,
 }
 
-/// Writes the remaining output, shuts down the sending side, and reads until the client closes, for at most `limit` in all. Without
-/// reading, unread input would make the operating system reset the connection and discard sent bytes. Returns the number of bytes written.
+/// Writes the remaining output, shuts down the sending side, and reads until the client closes (see [`shut_down`]), for at most `limit` in
+/// all. Returns the number of bytes written.
 async fn close(mut stream: Stream, mut unsent: Outgoing, limit: Duration) -> usize {
     let bytes = unsent.len();
     let finish = async {
         while !unsent.is_empty() {
             poll_fn(|cx| unsent.poll_write(&mut stream, cx)).await?;
         }
-        stream.flush().await?;
-        stream.shutdown().await?;
-        let mut unread = [0; 1024];
-        for _ in 0..UNREAD_READS_MAX {
-            if stream.read(&mut unread).await? == 0 {
-                break;
-            }
-        }
-        io::Result::Ok(())
+        shut_down(&mut stream, UNREAD_READS_MAX).await
     };
     // The connection ends in any case, so a timeout or an error has no further effect.
     let _ = timeout(limit, finish).await;

@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, Method, StatusCode};
 
 use super::foreign::{self, Expected, Foreign};
 use super::forwarded::{self, Via};
+use super::shut_down::shut_down;
 use super::web_origin::{self, Site};
 use crate::config::{Listener, WebSocketSubprotocol};
 
@@ -254,19 +255,11 @@ fn subprotocol(listener: &Listener, request: &Request) -> Result<Option<&'static
     Err(Refused::of(request, StatusCode::BAD_REQUEST, reason.to_owned()))
 }
 
-/// Answers with an error, and reads until the client closes: unread input would make the operating system discard the answer.
+/// Answers with an error, and reads until the client closes: see [`shut_down`].
 async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, refused: &Refused) {
     let finish = async {
         stream.write_all(&refused.response()).await?;
-        stream.flush().await?;
-        stream.shutdown().await?;
-        let mut unread = [0; 1024];
-        for _ in 0..UNREAD_READS_MAX {
-            if stream.read(&mut unread).await? == 0 {
-                break;
-            }
-        }
-        io::Result::Ok(())
+        shut_down(stream, UNREAD_READS_MAX).await
     };
     // The connection ends in any case.
     let _ = timeout(CLOSE_TIMEOUT, finish).await;
