@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use crate::goal_table::{Goal, GoalTable, Reference};
 use crate::report::digits;
 use crate::rounds::{Column, Entrant, Environment, RoundArgs, Runner, parse_scenario};
 use crate::statistics::{self, Spread};
@@ -28,39 +29,6 @@ pub(crate) struct GoalsArgs {
     /// Write every run and the results to this file
     #[arg(long)]
     json: Option<PathBuf>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    goal: Vec<Goal>,
-}
-
-/// A limit of a figure, or of its ratio to a reference.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Goal {
-    name: String,
-    figure: String,
-    broker: String,
-    scenario: String,
-    cores: Option<usize>,
-    /// The reference that the figure is divided by.
-    to: Option<Reference>,
-    at_most: Option<f64>,
-    at_least: Option<f64>,
-}
-
-/// A reference. Fields that are not set have the value of the goal.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Reference {
-    /// The smallest figure of several brokers.
-    BestOf(Vec<String>),
-    /// Another run.
-    Run { broker: Option<String>, scenario: Option<String>, figure: Option<String>, cores: Option<usize> },
-    /// The sync time of the disk.
-    DiskSync,
 }
 
 /// The result of a goal.
@@ -86,7 +54,7 @@ struct Outcomes {
 /// Runs what each goal needs, and reports which goals are met.
 pub(crate) fn run(args: &GoalsArgs) -> Result<Verdict> {
     let wanted = |goal: &Goal| args.goal.is_empty() || args.goal.iter().any(|name| goal.name.starts_with(name));
-    let goals: Vec<_> = read(&args.goals)?.into_iter().filter(wanted).collect();
+    let goals: Vec<_> = GoalTable::read(&args.goals)?.goal.into_iter().filter(wanted).collect();
     if goals.is_empty() {
         bail!("no such goal in {}", args.goals.display());
     }
@@ -202,20 +170,16 @@ impl Outcome {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<Goal>> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let table: Table = toml::from_str(&text).with_context(|| file.display().to_string())?;
-    Ok(table.goal)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::peers::Peers;
 
     fn goal(text: &str) -> Goal {
         let head = "[[goal]]\nname = 'g'\nfigure = 'f'\nbroker = 'ours'\nscenario = 'pairs'\n";
-        let table: Table = toml::from_str(&format!("{head}{text}")).unwrap();
+        let table: GoalTable = toml::from_str(&format!("{head}{text}")).unwrap();
         table.goal.into_iter().next().unwrap()
     }
 
@@ -259,7 +223,7 @@ mod tests {
     fn the_goals_of_the_repository_can_be_run() {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
         let peers = Peers::read(&directory.join("peers.toml")).unwrap();
-        for goal in read(&directory.join("goals.toml")).unwrap() {
+        for goal in GoalTable::read(&directory.join("goals.toml")).unwrap().goal {
             let mut brokers = vec![goal.broker.clone()];
             let mut scenarios = vec![goal.scenario.clone()];
             match goal.to {

@@ -5,7 +5,9 @@ mod clock;
 mod compare;
 mod connection;
 mod flow;
+mod goal_table;
 mod goals;
+mod grow;
 mod ledger;
 mod mixed;
 mod packet;
@@ -38,6 +40,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::compare::CompareArgs;
 use crate::goals::GoalsArgs;
+use crate::grow::GrowArgs;
 use crate::relay::RelayArgs;
 use crate::report::{Report, digits};
 use crate::scenario::{ScenarioArgs, Target};
@@ -60,6 +63,8 @@ enum Command {
     Compare(CompareArgs),
     /// Run the project's goals, and report which are met
     Goals(GoalsArgs),
+    /// Run scenarios at three sizes, and report how their cost grows
+    Grow(GrowArgs),
     /// Run a bare relay, as a reference
     Relay(RelayArgs),
 }
@@ -90,6 +95,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Goals(args) => goals::run(&args),
+        Command::Grow(args) => grow::run(&args),
         Command::Relay(args) => relay::run(&args).map(|()| Verdict::Kept),
     };
     match outcome {

@@ -83,24 +83,24 @@ pub(crate) fn pairs(run: u32, count: usize) -> (Vec<StreamPlan>, Vec<ReceiverPla
     (streams, receivers)
 }
 
-/// One publisher, and subscribers that all subscribe to its topic.
-pub(crate) fn fan_out(run: u32, subscribers: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
-    let streams = vec![StreamPlan::new(topic(run, 0), (0..subscribers).collect())];
-    let receivers = (0..subscribers).map(|audience| ReceiverPlan::new(vec![topic(run, 0)], audience)).collect();
+/// `topics` topics, and subscribers that all subscribe to them: to a single one by name, to several with a wildcard.
+pub(crate) fn fan_out(run: u32, topics: usize, subscribers: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
+    let filter = if topics == 1 { topic(run, 0) } else { all_topics(run) };
+    let streams = (0..topics).map(|number| StreamPlan::new(topic(run, number), (0..subscribers).collect())).collect();
+    let receivers = (0..subscribers).map(|audience| ReceiverPlan::new(vec![filter.clone()], audience)).collect();
     (streams, receivers)
 }
 
-/// Many publishers, and one subscriber to all of them.
-pub(crate) fn fan_in(run: u32, publishers: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
-    let receiver = ReceiverPlan::new(vec![format!("bench/{run:08x}/+")], 0);
-    (streams_to_one_audience(run, publishers), vec![receiver])
+/// `topics` topics, and one subscriber to all of them.
+pub(crate) fn fan_in(run: u32, topics: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
+    (streams_to_one_audience(run, topics), vec![ReceiverPlan::new(vec![all_topics(run)], 0)])
 }
 
-/// Many publishers, and one group with a Shared Subscription.
-pub(crate) fn shared(run: u32, publishers: usize, members: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
-    let filter = format!("$share/group/bench/{run:08x}/+");
+/// `topics` topics, and one group with a Shared Subscription.
+pub(crate) fn shared(run: u32, topics: usize, members: usize) -> (Vec<StreamPlan>, Vec<ReceiverPlan>) {
+    let filter = format!("$share/group/{}", all_topics(run));
     let receivers = (0..members).map(|_| ReceiverPlan::new(vec![filter.clone()], 0)).collect();
-    (streams_to_one_audience(run, publishers), receivers)
+    (streams_to_one_audience(run, topics), receivers)
 }
 
 /// `filters` wildcard filters over `sessions`, in groups of three that match one topic, and topics for some of the
@@ -167,8 +167,13 @@ fn topic(run: u32, number: usize) -> String {
     format!("bench/{run:08x}/{number}")
 }
 
-fn streams_to_one_audience(run: u32, publishers: usize) -> Vec<StreamPlan> {
-    (0..publishers).map(|number| StreamPlan::new(topic(run, number), vec![0])).collect()
+/// A filter that matches every [`topic`].
+fn all_topics(run: u32) -> String {
+    format!("bench/{run:08x}/+")
+}
+
+fn streams_to_one_audience(run: u32, topics: usize) -> Vec<StreamPlan> {
+    (0..topics).map(|number| StreamPlan::new(topic(run, number), vec![0])).collect()
 }
 
 /// Fixed header, topic length and Packet Identifier of a PUBLISH.
@@ -198,7 +203,8 @@ mod tests {
     fn every_stream_goes_to_the_audiences_whose_filters_match() {
         let plans = [
             pairs(7, 5),
-            fan_out(7, 5),
+            fan_out(7, 1, 5),
+            fan_out(7, 3, 5),
             fan_in(7, 5),
             wildcards(7, 100, 7),
             wildcards(7, 9, 3),

@@ -75,6 +75,12 @@ impl Report {
         self.add("messages_per_second", delivered as f64 / flowed.as_secs_f64().max(1e-9));
     }
 
+    /// Adds the CPU time for each MiB of payload.
+    pub(crate) fn add_usage_of_payloads(&mut self, delivered: u64, payload_len: usize, usage: Usage) {
+        let mib = delivered.max(1) as f64 * payload_len as f64 / MIB;
+        self.add("cpu_us_per_mib", usage.broker_cpu.as_secs_f64() * 1e6 / mib);
+    }
+
     /// Adds the CPU time.
     pub(crate) fn add_usage(&mut self, delivered: u64, usage: Usage) {
         let per_message = |cpu: Duration| cpu.as_secs_f64() * 1e6 / (delivered.max(1) as f64);

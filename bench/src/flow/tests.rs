@@ -3,7 +3,7 @@ use crate::packet::Frame;
 use crate::plan::{self, StreamPlan};
 
 fn plan(pace: Pace, window: usize, qos: QoS, subscribers: usize) -> Plan {
-    let (mut streams, mut receivers) = plan::fan_out(7, subscribers);
+    let (mut streams, mut receivers) = plan::fan_out(7, 1, subscribers);
     streams.iter_mut().for_each(|stream| stream.qos = qos);
     receivers.iter_mut().for_each(|receiver| receiver.qos = qos);
     Plan {

@@ -26,10 +26,14 @@ pub(crate) struct ScenarioArgs {
     /// `mixed`, else 64. Of `connects`, clients that wait for their CONNACK
     #[arg(long)]
     pub(crate) window: Option<usize>,
-    /// Filters of `wildcards` (1,000) and `subscriptions` (100,000), topics of `topics` (10,000), messages of
-    /// `retained` (10,000) and `offline` (50,000), connections of `idle` and `connects` (10,000)
+    /// Filters of `wildcards` (1,000) and `subscriptions` (100,000), topics of `topics` (10,000), `fan-out` (1), `fan-in`
+    /// and `shared` (one for each publisher), messages of `retained` (10,000) and `offline` (50,000), connections of
+    /// `idle` and `connects` (10,000)
     #[arg(long)]
     pub(crate) count: Option<usize>,
+    /// Further members of `shared`, with durable sessions, that disconnect before the measurement
+    #[arg(long, default_value_t = 0)]
+    pub(crate) away: usize,
     /// Messages per second, on a schedule that is independent of the broker, instead of a window
     #[arg(long)]
     pub(crate) rate: Option<f64>,

@@ -20,6 +20,8 @@ pub(crate) struct Parameters {
     subscribers: usize,
     pub(super) window: usize,
     pub(super) count: usize,
+    /// Number of the last receivers, which disconnect before the measurement.
+    pub(super) away: usize,
     rate: Option<f64>,
     durable: bool,
     pub(super) seconds: f64,
@@ -31,14 +33,17 @@ impl Parameters {
     /// Validates the arguments and fills in defaults.
     pub(super) fn new(args: &ScenarioArgs, pid: u32) -> Result<Self> {
         let defaults = Defaults::of(args.scenario);
+        let publishers = args.publishers.unwrap_or(defaults.publishers);
+        let one_topic_each = matches!(args.scenario, Scenario::FanIn | Scenario::Shared);
         let parameters = Self {
             scenario: args.scenario,
             qos: QoS::from_bits(args.qos.unwrap_or(defaults.qos)).context("QoS is 0, 1 or 2")?,
             payload: args.payload.unwrap_or(defaults.payload),
-            publishers: args.publishers.unwrap_or(defaults.publishers),
+            publishers,
             subscribers: args.subscribers.unwrap_or(defaults.subscribers),
             window: args.window.unwrap_or(defaults.window),
-            count: args.count.unwrap_or(defaults.count),
+            count: args.count.unwrap_or(if one_topic_each { publishers } else { defaults.count }),
+            away: args.away,
             rate: args.rate,
             durable: args.durable,
             seconds: args.seconds,
@@ -73,6 +78,9 @@ impl Parameters {
         if self.durable && (kept || still) {
             bail!("--durable is only for scenarios with a continuous flow of messages");
         }
+        if self.away > 0 && self.scenario != Scenario::Shared {
+            bail!("--away is only for `shared`");
+        }
         self.check_scenario()
     }
 
@@ -84,7 +92,9 @@ impl Parameters {
                 "`offline` requires QoS 1 or 2: QoS 0 messages are not queued"
             }
             Scenario::Mixed if qos != QoS::AtMostOnce => "`mixed` takes no QoS: each kind of message has its own",
-            Scenario::Topics if count < publishers => "`topics` needs a topic for each publisher",
+            Scenario::Topics | Scenario::FanIn | Scenario::Shared if count < publishers => {
+                "--count must be at least a topic for each publisher"
+            }
             Scenario::Wildcards if subscribers < 3 || count < 3 => "`wildcards` needs at least 3 filters in 3 sessions",
             Scenario::Pairs
             | Scenario::FanOut
@@ -109,9 +119,9 @@ impl Parameters {
         let Self { run, publishers, subscribers, count, .. } = *self;
         let keeps = self.scenario == Scenario::Retained;
         let (mut streams, mut receivers) = match self.scenario {
-            Scenario::FanOut => plan::fan_out(run, subscribers),
-            Scenario::FanIn => plan::fan_in(run, publishers),
-            Scenario::Shared => plan::shared(run, publishers, subscribers),
+            Scenario::FanOut => plan::fan_out(run, count, subscribers),
+            Scenario::FanIn => plan::fan_in(run, count),
+            Scenario::Shared => plan::shared(run, count, subscribers + self.away),
             Scenario::Topics => plan::topics(run, count, publishers),
             Scenario::Wildcards => plan::wildcards(run, count, subscribers),
             Scenario::Retained => plan::tree(run, count),
@@ -123,12 +133,11 @@ impl Parameters {
         // At QoS 1 or 2 the message is acknowledged, so the replay begins when all messages are stored.
         let publish_qos = if keeps { self.qos.max(QoS::AtLeastOnce) } else { self.qos };
         streams.iter_mut().for_each(|stream| stream.qos = publish_qos);
-        for receiver in &mut receivers {
+        let online = receivers.len() - self.away.min(receivers.len());
+        for (number, receiver) in receivers.iter_mut().enumerate() {
             receiver.qos = self.qos;
-            receiver.session = if self.durable { SessionKind::Durable } else { SessionKind::Clean };
-            if self.scenario == Scenario::Offline {
-                receiver.session = SessionKind::Durable;
-            }
+            let durable = self.durable || self.scenario == Scenario::Offline || number >= online;
+            receiver.session = if durable { SessionKind::Durable } else { SessionKind::Clean };
         }
         let publishers = plan::distribute(streams.len(), if keeps { 1 } else { publishers });
         Plan {
@@ -208,7 +217,7 @@ impl Defaults {
             | Scenario::Idle
             | Scenario::Connects
             | Scenario::Topics => usual,
-            Scenario::FanOut => Self { publishers: 1, subscribers: 1_000, window: 20, ..usual },
+            Scenario::FanOut => Self { publishers: 1, subscribers: 1_000, window: 20, count: 1, ..usual },
             Scenario::Wildcards => Self { subscribers: 100, count: 1_000, ..usual },
             Scenario::Subscriptions => Self { subscribers: 100, count: 100_000, ..usual },
             Scenario::Retained => Self { publishers: 1, ..usual },

@@ -18,7 +18,10 @@ use crate::traffic::{Settled, Traffic, Until};
 /// Connects all clients, warms up, parameters, and waits for messages in flight.
 pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
     let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
-    let subscribers = traffic.connect_subscribers()?;
+    let mut subscribers = traffic.connect_subscribers()?;
+    for connection in subscribers.split_off(subscribers.len().saturating_sub(parameters.away)) {
+        traffic.disconnect(connection)?;
+    }
     traffic.connect_publishers()?;
 
     traffic.flow.remaining = u64::MAX;
@@ -58,6 +61,7 @@ pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
     let mut report = Report::new(guarantee, traffic.flow.tally());
     report.add_flow(counts.published - before.published, counts.delivered - before.delivered, flowed);
     report.add_usage(counts.delivered - before.delivered, usage);
+    report.add_usage_of_payloads(counts.delivered - before.delivered, traffic.plan.payload_len, usage);
     report.add_memory(process::memory(target.pid)?);
     match traffic.plan.pace {
         Pace::Unbounded => {}

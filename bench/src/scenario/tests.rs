@@ -42,7 +42,9 @@ fn relayed_messages_arrive_once_and_in_order() {
         "pairs --pairs 3 --seconds 0.1",
         "pairs --pairs 3 --window 1 --seconds 0.1",
         "fan-out --subscribers 20 --seconds 0.1",
+        "fan-out --subscribers 20 --count 30 --seconds 0.1",
         "fan-in --publishers 5 --seconds 0.1",
+        "fan-in --publishers 5 --count 100 --seconds 0.1",
         "wildcards --count 100 --subscribers 7 --publishers 5 --seconds 0.1",
         "large --pairs 2 --seconds 0.1",
         "topics --pairs 3 --count 20 --seconds 0.1",
@@ -109,6 +111,8 @@ fn invalid_parameters_are_refused() {
         "idle --durable",
         "mixed --qos 1",
         "topics --count 3",
+        "shared --count 3",
+        "pairs --away 1",
     ] {
         assert!(args(text).connections().is_err(), "{text}");
     }
