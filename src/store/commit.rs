@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::entry::decode;
@@ -8,6 +8,7 @@ use super::format::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use super::index::Index;
 use super::level::Level;
 use super::options::Hooks;
+use super::pace::Pace;
 use super::pending::{Batch, Taken, Urgency};
 use super::reclaim::{Reclaim, Space};
 use super::shared::Shared;
@@ -29,6 +30,7 @@ pub struct Committer {
     /// A segment without live entries that could not be freed yet. Younger ones must wait for it.
     dying: Option<u32>,
     unreported: Unreported,
+    pace: Pace,
 }
 
 /// Tickets of stable entries that no acknowledgement waits for, and that were not reported yet.
@@ -55,19 +57,32 @@ pub enum Progress {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, hooks: Hooks, disk: Option<(Writer, Reclaim)>, level: Level) -> Self {
-        Self { shared, hooks, disk, level, blocked: None, dying: None, unreported: Unreported::default() }
+        Self {
+            shared,
+            hooks,
+            disk,
+            level,
+            blocked: None,
+            dying: None,
+            unreported: Unreported::default(),
+            pace: Pace::default(),
+        }
     }
 
     /// Commits until the store is closed or fails.
     pub(super) fn run(mut self) {
         loop {
             self.shared.pending.wait_for_urgent();
+            if let Some(gathering) = self.pace.gathering() {
+                self.shared.pending.gather(gathering);
+            }
             match self.commit_once() {
                 Progress::Worked => {}
                 Progress::Idle if self.shared.pending.is_closing() => return self.report_rest(),
                 Progress::Idle => {
                     if !self.shared.pending.linger() {
                         self.report_rest();
+                        self.pace.idle();
                         self.shared.pending.wait(self.shared.pending.is_full().then_some(FULL_RETRY));
                     }
                 }
@@ -114,8 +129,12 @@ impl Committer {
                 taken.wants_sync = true;
             }
         }
+        let begun = now();
         if let Some(blocked) = self.write(&mut taken, commit.take())? {
             return self.block(taken, blocked);
+        }
+        if taken.wants_sync && self.level == Level::PowerLoss {
+            self.pace.committed(begun.elapsed(), taken.awaited, self.shared.pending.awaited());
         }
         if self.shared.pending.complete(taken.batches) {
             (self.hooks.on_pressure)();
@@ -253,6 +272,11 @@ impl Drop for Committer {
             (self.hooks.on_failure)(reason);
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a duration that decides how long the thread waits, and nothing else")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Applies the entries of a batch to the index.

@@ -16,6 +16,7 @@ mod ids;
 mod index;
 mod level;
 mod options;
+mod pace;
 mod pending;
 mod reader;
 mod reclaim;

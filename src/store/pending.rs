@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::entry::{Entry, Refused, Room, encode_head};
 use super::format::BATCH_HEADER_BYTES;
 use super::level::Level;
+use super::pace::Gathering;
 use super::shortage::Shortage;
 
 /// Entries that were appended and are not stable yet, in order. All shards append; the committing thread takes them.
@@ -36,6 +37,8 @@ struct State {
     buffers: Vec<Vec<u8>>,
     /// Whether an acknowledgement waits for one of the entries.
     is_urgent: bool,
+    /// The number of announcements of awaited entries.
+    awaited: u32,
     commit_waits: WaitsFor,
     closing: bool,
     failure: Option<String>,
@@ -60,6 +63,8 @@ enum WaitsFor {
     Any,
     /// An awaited entry, or enough others.
     Urgent,
+    /// So many announcements of awaited entries.
+    Awaited(u32),
 }
 
 /// Entries that are written together.
@@ -76,6 +81,8 @@ pub(super) struct Taken {
     pub(super) tickets: Vec<Option<(u64, Urgency)>>,
     /// Whether one of the entries requires a sync.
     pub(super) wants_sync: bool,
+    /// The number of announcements of awaited entries.
+    pub(super) awaited: u32,
 }
 
 impl PendingEntries {
@@ -142,10 +149,12 @@ impl PendingEntries {
 
     fn notify(&self, mut state: MutexGuard<'_, State>, urgency: Urgency) {
         state.is_urgent |= urgency == Urgency::Awaited;
+        state.awaited += u32::from(urgency == Urgency::Awaited);
         let is_enough = match state.commit_waits {
             WaitsFor::Nothing => false,
             WaitsFor::Any => true,
             WaitsFor::Urgent => state.is_urgent,
+            WaitsFor::Awaited(count) => state.awaited >= count,
         };
         if is_enough {
             state.commit_waits = WaitsFor::Nothing;
@@ -164,6 +173,7 @@ impl PendingEntries {
             batches: mem::take(&mut state.batches),
             tickets: mem::take(&mut state.tickets),
             wants_sync: mem::take(&mut state.wants_sync),
+            awaited: mem::take(&mut state.awaited),
         }
     }
 
@@ -211,6 +221,19 @@ impl PendingEntries {
         if !state.tickets.is_empty() && !state.is_urgent && !state.closing {
             drop(self.wait_for(WaitsFor::Urgent, Some(UNAWAITED_DELAY), state));
         }
+    }
+
+    /// Waits for more awaited entries, if there are any.
+    pub(super) fn gather(&self, Gathering { patience, awaited }: Gathering) {
+        let state = self.lock();
+        if (1..awaited).contains(&state.awaited) && !state.closing {
+            drop(self.wait_for(WaitsFor::Awaited(awaited), Some(patience), state));
+        }
+    }
+
+    /// The number of announcements of awaited entries that are pending.
+    pub(super) fn awaited(&self) -> u32 {
+        self.lock().awaited
     }
 
     fn wait_for<'a>(

@@ -8,6 +8,7 @@ mod damage;
 mod directory;
 mod fetch;
 mod full;
+mod gather;
 mod growth;
 mod levels;
 mod pressure;
