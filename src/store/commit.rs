@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::entry::decode;
@@ -8,7 +8,8 @@ use super::format::{BATCH_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use super::index::Index;
 use super::level::Level;
 use super::options::Hooks;
-use super::pending::{Batch, Taken};
+use super::pace::Pace;
+use super::pending::{Batch, Taken, Urgency};
 use super::reclaim::{Reclaim, Space};
 use super::shared::Shared;
 use super::shortage::Shortage;
@@ -28,6 +29,17 @@ pub struct Committer {
     blocked: Option<(Taken, Commit)>,
     /// A segment without live entries that could not be freed yet. Younger ones must wait for it.
     dying: Option<u32>,
+    unreported: Unreported,
+    pace: Pace,
+}
+
+/// Tickets of stable entries that no acknowledgement waits for, and that were not reported yet.
+#[derive(Debug, Default)]
+struct Unreported {
+    /// The highest ticket of each source.
+    tickets: Vec<Option<u64>>,
+    /// The number of commits since all tickets were reported.
+    commits: u32,
 }
 
 /// The result of a call of [`Committer::commit`].
@@ -45,25 +57,50 @@ pub enum Progress {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, hooks: Hooks, disk: Option<(Writer, Reclaim)>, level: Level) -> Self {
-        Self { shared, hooks, disk, level, blocked: None, dying: None }
+        Self {
+            shared,
+            hooks,
+            disk,
+            level,
+            blocked: None,
+            dying: None,
+            unreported: Unreported::default(),
+            pace: Pace::default(),
+        }
     }
 
     /// Commits until the store is closed or fails.
     pub(super) fn run(mut self) {
         loop {
             self.shared.pending.wait_for_urgent();
-            match self.commit() {
+            if let Some(gathering) = self.pace.gathering() {
+                self.shared.pending.gather(gathering);
+            }
+            match self.commit_once() {
                 Progress::Worked => {}
-                Progress::Idle if self.shared.pending.is_closing() => return,
-                Progress::Idle => self.shared.pending.wait(self.shared.pending.is_full().then_some(FULL_RETRY)),
+                Progress::Idle if self.shared.pending.is_closing() => return self.report_rest(),
+                Progress::Idle => {
+                    if !self.shared.pending.linger() {
+                        self.report_rest();
+                        self.pace.idle();
+                        self.shared.pending.wait(self.shared.pending.is_full().then_some(FULL_RETRY));
+                    }
+                }
                 Progress::Blocked => thread::sleep(BLOCKED_RETRY),
-                Progress::Failed => return,
+                Progress::Failed => return self.report_rest(),
             }
         }
     }
 
     /// Commits the pending entries, and reclaims a little space.
     pub fn commit(&mut self) -> Progress {
+        let progress = self.commit_once();
+        self.report_rest();
+        progress
+    }
+
+    /// Like [`commit`](Self::commit), but does not report all tickets that no acknowledgement waits for.
+    fn commit_once(&mut self) -> Progress {
         if self.shared.pending.failure().is_some() {
             return Progress::Failed;
         }
@@ -92,19 +129,54 @@ impl Committer {
                 taken.wants_sync = true;
             }
         }
+        let begun = now();
         if let Some(blocked) = self.write(&mut taken, commit.take())? {
             return self.block(taken, blocked);
+        }
+        if taken.wants_sync && self.level == Level::PowerLoss {
+            self.pace.committed(begun.elapsed(), taken.awaited, self.shared.pending.awaited());
         }
         if self.shared.pending.complete(taken.batches) {
             (self.hooks.on_pressure)();
         }
-        for (source, ticket) in taken.tickets.into_iter().enumerate() {
-            if let Some(ticket) = ticket {
+        self.report(&taken.tickets);
+        worked |= self.free_segments()?;
+        Ok(if worked { Progress::Worked } else { Progress::Idle })
+    }
+
+    /// Reports the tickets of a commit. Each report wakes a thread, so that of a source without awaited entries waits for a
+    /// later commit, unless no source has any.
+    fn report(&mut self, tickets: &[Option<(u64, Urgency)>]) {
+        if tickets.is_empty() {
+            return;
+        }
+        let Unreported { tickets: unreported, commits } = &mut self.unreported;
+        unreported.resize(unreported.len().max(tickets.len()), None);
+        let mut has_awaited = false;
+        for (source, (ticket, unreported)) in tickets.iter().zip(unreported).enumerate() {
+            match *ticket {
+                Some((ticket, Urgency::Awaited)) => {
+                    has_awaited = true;
+                    *unreported = None;
+                    (self.hooks.on_stable)(source, ticket);
+                }
+                Some((ticket, Urgency::Unawaited)) => *unreported = Some(ticket),
+                None => {}
+            }
+        }
+        *commits += 1;
+        if !has_awaited || *commits == UNREPORTED_COMMITS_MAX {
+            self.report_rest();
+        }
+    }
+
+    fn report_rest(&mut self) {
+        self.unreported.commits = 0;
+        for (source, unreported) in self.unreported.tickets.iter_mut().enumerate() {
+            if let Some(ticket) = unreported.take() {
                 (self.hooks.on_stable)(source, ticket);
             }
         }
-        worked |= self.free_segments()?;
-        Ok(if worked { Progress::Worked } else { Progress::Idle })
     }
 
     /// Keeps a commit for the next call. A store that is being closed, or has too many bytes waiting, gives up.
@@ -202,6 +274,11 @@ impl Drop for Committer {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a duration that decides how long the thread waits, and nothing else")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// Applies the entries of a batch to the index.
 fn apply(index: &mut Index, batch: &Batch, written: Written) {
     index.add_bytes(written.segment, written.bytes);
@@ -222,6 +299,10 @@ const BLOCKED_RETRY: Duration = Duration::from_millis(100);
 
 /// How long to wait on a full disk before trying to allocate the reserve again.
 const FULL_RETRY: Duration = Duration::from_secs(1);
+
+/// The number of commits after which all tickets are reported. A Session that moves, or a connection that closes, may wait
+/// for any ticket of its shard.
+const UNREPORTED_COMMITS_MAX: u32 = 8;
 
 /// Bytes searched for live entries in each commit, about a millisecond's work.
 const COPY_BUDGET: u64 = 256 << 10;

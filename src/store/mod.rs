@@ -16,6 +16,7 @@ mod ids;
 mod index;
 mod level;
 mod options;
+mod pace;
 mod pending;
 mod reader;
 mod reclaim;
@@ -154,15 +155,21 @@ impl Store {
     ///
     /// The tickets of a source must ascend.
     pub fn append(&self, source: usize, ticket: u64, entry: &Entry<'_>) -> Result<(), Refused> {
-        self.append_unannounced(source, ticket, entry)?;
+        self.append_unannounced(source, ticket, Urgency::Awaited, entry)?;
         self.announce(Urgency::Awaited);
         Ok(())
     }
 
     /// Appends one of several entries that should share a commit. The caller must call [`announce`](Self::announce)
-    /// after the last one.
-    pub fn append_unannounced(&self, source: usize, ticket: u64, entry: &Entry<'_>) -> Result<(), Refused> {
-        self.shared.pending.append(source, ticket, entry)
+    /// after the last one, with the highest `urgency` of them.
+    pub fn append_unannounced(
+        &self,
+        source: usize,
+        ticket: u64,
+        urgency: Urgency,
+        entry: &Entry<'_>,
+    ) -> Result<(), Refused> {
+        self.shared.pending.append(source, ticket, urgency, entry)
     }
 
     /// Starts the commit of [unannounced](Self::append_unannounced) entries.

@@ -34,7 +34,8 @@ impl Default for Options {
 pub struct Hooks {
     /// Progress of recovery: the number of segments read, and the number of all segments.
     pub on_read: Box<dyn Fn(usize, usize) + Send>,
-    /// All entries of this source up to and including this ticket are stable.
+    /// All entries of this source up to and including this ticket are stable. If nothing waits for the entries, some commits
+    /// may pass before it is called.
     pub on_stable: Box<dyn Fn(usize, u64) + Send>,
     /// The store has become congested or full, or is no longer: every caller that appends should check.
     pub on_pressure: Box<dyn Fn() + Send>,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::entry::{Entry, Refused, Room, encode_head};
 use super::format::BATCH_HEADER_BYTES;
 use super::level::Level;
+use super::pace::Gathering;
 use super::shortage::Shortage;
 
 /// Entries that were appended and are not stable yet, in order. All shards append; the committing thread takes them.
@@ -24,8 +25,8 @@ pub(super) struct PendingEntries {
 #[derive(Default)]
 struct State {
     batches: VecDeque<Batch>,
-    /// The highest ticket of each source.
-    tickets: Vec<Option<u64>>,
+    /// The highest ticket of each source, and the highest urgency.
+    tickets: Vec<Option<(u64, Urgency)>>,
     /// Whether one of the entries requires a sync.
     wants_sync: bool,
     /// Bytes in the batches.
@@ -36,6 +37,8 @@ struct State {
     buffers: Vec<Vec<u8>>,
     /// Whether an acknowledgement waits for one of the entries.
     is_urgent: bool,
+    /// The number of announcements of awaited entries.
+    awaited: u32,
     commit_waits: WaitsFor,
     closing: bool,
     failure: Option<String>,
@@ -60,6 +63,8 @@ enum WaitsFor {
     Any,
     /// An awaited entry, or enough others.
     Urgent,
+    /// So many announcements of awaited entries.
+    Awaited(u32),
 }
 
 /// Entries that are written together.
@@ -72,9 +77,12 @@ pub(super) struct Batch {
 /// The entries of a commit.
 pub(super) struct Taken {
     pub(super) batches: VecDeque<Batch>,
-    pub(super) tickets: Vec<Option<u64>>,
+    /// The highest ticket of each source, and the highest urgency.
+    pub(super) tickets: Vec<Option<(u64, Urgency)>>,
     /// Whether one of the entries requires a sync.
     pub(super) wants_sync: bool,
+    /// The number of announcements of awaited entries.
+    pub(super) awaited: u32,
 }
 
 impl PendingEntries {
@@ -91,7 +99,13 @@ impl PendingEntries {
 
     /// Appends an entry. The committing thread is notified by [`announce`](Self::announce), or here if many bytes are
     /// pending.
-    pub(super) fn append(&self, source: usize, ticket: u64, entry: &Entry<'_>) -> Result<(), Refused> {
+    pub(super) fn append(
+        &self,
+        source: usize,
+        ticket: u64,
+        urgency: Urgency,
+        entry: &Entry<'_>,
+    ) -> Result<(), Refused> {
         let head = if self.keeps { Some(encode_head(entry)?) } else { None };
         let mut state = self.lock();
         if state.failure.is_some() {
@@ -119,7 +133,8 @@ impl PendingEntries {
             state.tickets.resize(source + 1, None);
         }
         if let Some(highest) = state.tickets.get_mut(source) {
-            *highest = (*highest).max(Some(ticket));
+            let before = highest.unwrap_or((ticket, urgency));
+            *highest = Some((before.0.max(ticket), before.1.max(urgency)));
         }
         if state.bytes >= URGENT_BYTES.min(self.pending_bytes_max) {
             self.notify(state, Urgency::Awaited);
@@ -134,8 +149,17 @@ impl PendingEntries {
 
     fn notify(&self, mut state: MutexGuard<'_, State>, urgency: Urgency) {
         state.is_urgent |= urgency == Urgency::Awaited;
-        if state.commit_waits == WaitsFor::Any || state.commit_waits == WaitsFor::Urgent && state.is_urgent {
+        state.awaited += u32::from(urgency == Urgency::Awaited);
+        let is_enough = match state.commit_waits {
+            WaitsFor::Nothing => false,
+            WaitsFor::Any => true,
+            WaitsFor::Urgent => state.is_urgent,
+            WaitsFor::Awaited(count) => state.awaited >= count,
+        };
+        if is_enough {
             state.commit_waits = WaitsFor::Nothing;
+            // Without the lock, which the woken thread takes first.
+            drop(state);
             self.wake.notify_one();
         }
     }
@@ -149,6 +173,7 @@ impl PendingEntries {
             batches: mem::take(&mut state.batches),
             tickets: mem::take(&mut state.tickets),
             wants_sync: mem::take(&mut state.wants_sync),
+            awaited: mem::take(&mut state.awaited),
         }
     }
 
@@ -165,11 +190,28 @@ impl PendingEntries {
         state.bytes <= self.pending_bytes_max / 2 && self.congested.swap(false, Ordering::Relaxed)
     }
 
+    /// After the last commit, waits for [`UNAWAITED_DELAY`] at most, until entries should be committed. Returns whether
+    /// there are any, or the store is closed.
+    ///
+    /// An awaited message is usually followed by an unawaited entry, when its receiver acknowledges it. Here, unlike in
+    /// [`wait`](Self::wait), an unawaited entry does not wake the thread, which would only wait for others again.
+    pub(super) fn linger(&self) -> bool {
+        let mut state = self.lock();
+        if state.tickets.is_empty() && !state.closing {
+            state.is_urgent = false;
+            state = self.wait_for(WaitsFor::Urgent, Some(UNAWAITED_DELAY), state);
+            // What is pending has accumulated.
+            state.is_urgent = true;
+        }
+        !state.tickets.is_empty() || state.closing
+    }
+
     /// Waits until an entry is pending, the store is closed, or `patience` has passed.
     pub(super) fn wait(&self, patience: Option<Duration>) {
-        let state = self.lock();
+        let mut state = self.lock();
         if state.tickets.is_empty() && !state.closing {
-            self.wait_for(WaitsFor::Any, patience, state);
+            state.is_urgent = false;
+            drop(self.wait_for(WaitsFor::Any, patience, state));
         }
     }
 
@@ -177,26 +219,47 @@ impl PendingEntries {
     pub(super) fn wait_for_urgent(&self) {
         let state = self.lock();
         if !state.tickets.is_empty() && !state.is_urgent && !state.closing {
-            self.wait_for(WaitsFor::Urgent, Some(UNAWAITED_DELAY), state);
+            drop(self.wait_for(WaitsFor::Urgent, Some(UNAWAITED_DELAY), state));
         }
     }
 
-    fn wait_for(&self, what: WaitsFor, patience: Option<Duration>, mut state: MutexGuard<'_, State>) {
-        state.commit_waits = what;
-        match patience {
-            Some(patience) => {
-                let woken =
-                    self.wake.wait_timeout_while(state, patience, |state| state.commit_waits != WaitsFor::Nothing);
-                woken.unwrap_or_else(PoisonError::into_inner).0.commit_waits = WaitsFor::Nothing;
-            }
-            None => drop(self.wake.wait_while(state, |state| state.commit_waits != WaitsFor::Nothing)),
+    /// Waits for more awaited entries, if there are any.
+    pub(super) fn gather(&self, Gathering { patience, awaited }: Gathering) {
+        let state = self.lock();
+        if (1..awaited).contains(&state.awaited) && !state.closing {
+            drop(self.wait_for(WaitsFor::Awaited(awaited), Some(patience), state));
         }
+    }
+
+    /// The number of announcements of awaited entries that are pending.
+    pub(super) fn awaited(&self) -> u32 {
+        self.lock().awaited
+    }
+
+    fn wait_for<'a>(
+        &self,
+        what: WaitsFor,
+        patience: Option<Duration>,
+        mut state: MutexGuard<'a, State>,
+    ) -> MutexGuard<'a, State> {
+        state.commit_waits = what;
+        let waits = |state: &mut State| state.commit_waits != WaitsFor::Nothing;
+        let mut state = match patience {
+            Some(patience) => {
+                let woken = self.wake.wait_timeout_while(state, patience, waits);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.wake.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner),
+        };
+        state.commit_waits = WaitsFor::Nothing;
+        state
     }
 
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closing = true;
         state.commit_waits = WaitsFor::Nothing;
+        drop(state);
         self.wake.notify_one();
     }
 

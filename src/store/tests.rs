@@ -8,6 +8,8 @@ mod damage;
 mod directory;
 mod fetch;
 mod full;
+mod gather;
+mod growth;
 mod levels;
 mod pressure;
 
@@ -277,7 +279,7 @@ fn after_a_failed_write_or_sync_nothing_is_reported_stable() {
     for failing in [1, 2] {
         let disk = SimDisk::new(1);
         let mut run = Run::open(&disk, &small());
-        disk.set_fault(steps + 2 + failing, Fault::Error(io::ErrorKind::Other));
+        disk.set_fault(steps + 3 + failing, Fault::Error(io::ErrorKind::Other));
         run.append(&Change::put(1, b"stable")).unwrap();
         run.commit();
         run.append(&Change::put(2, b"fails")).unwrap();

@@ -83,7 +83,7 @@ impl Anchors {
         let RecordBytes { body, puts, .. } = StoredAnchor { anchor: self.last, expires_messages }.to_bytes();
         self.written += 1;
         let entry = Entry { body: &body, puts: &keys(&puts), deletes: &[], ends: None, level: Level::Crash, room };
-        if store.append_unannounced(self.source, self.written, &entry).is_ok() {
+        if store.append_unannounced(self.source, self.written, Urgency::Unawaited, &entry).is_ok() {
             store.announce(Urgency::Unawaited);
         }
     }

@@ -52,6 +52,8 @@ struct Pending {
     bytes: RecordBytes,
     /// The strongest level of the records.
     level: Level,
+    /// The highest urgency of the records.
+    urgency: Urgency,
     /// The ticket of the last record.
     ticket: Ticket,
 }
@@ -92,27 +94,25 @@ impl StoreHandle {
             && pending.bytes.join(&bytes)
         {
             pending.level = if level == Level::PowerLoss { level } else { pending.level };
+            pending.urgency = pending.urgency.max(urgency);
             pending.ticket = ticket;
             return;
         }
         self.gather_pending();
         if bytes.can_be_joined() {
-            self.pending = Some(Pending { bytes, level, ticket });
+            self.pending = Some(Pending { bytes, level, urgency, ticket });
         } else {
-            self.gather(ticket, level, &bytes);
+            self.gather((ticket, urgency), level, &bytes);
         }
     }
 
     /// Passes a record to the store. It may use the reserve, because the shard checked for room before it accepted the message.
-    fn gather(&self, ticket: Ticket, level: Level, bytes: &RecordBytes) {
+    fn gather(&self, (ticket, urgency): (Ticket, Urgency), level: Level, bytes: &RecordBytes) {
         let Some(store) = &self.store else { return };
         let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
         let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
-        match store.append_unannounced(
-            self.source,
-            ticket.0,
-            &Entry { body, puts: &puts, deletes: &deletes, ends, level, room },
-        ) {
+        let entry = Entry { body, puts: &puts, deletes: &deletes, ends, level, room };
+        match store.append_unannounced(self.source, ticket.0, urgency, &entry) {
             Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge)) => {
                 // The channel is full if a failure was reported already; the first one is enough.
@@ -122,8 +122,8 @@ impl StoreHandle {
     }
 
     fn gather_pending(&mut self) {
-        if let Some(Pending { bytes, level, ticket }) = self.pending.take() {
-            self.gather(ticket, level, &bytes);
+        if let Some(Pending { bytes, level, urgency, ticket }) = self.pending.take() {
+            self.gather((ticket, urgency), level, &bytes);
         }
     }
 

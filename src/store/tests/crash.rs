@@ -130,8 +130,9 @@ fn old_payload_in_recycled_space_is_never_read_as_a_batch() {
     let mut run = Run::open(&disk, &Options::default());
     run.append(&Change::put(1, b"real")).unwrap();
     run.commit();
+    let mut real = disk.bytes("0000000001.seg").unwrap();
+    real.truncate(usize::try_from(run.store.stats().bytes).unwrap());
     drop(run);
-    let real = disk.bytes("0000000001.seg").unwrap();
     let header = SegmentHeader::decode(&real).unwrap();
     // The payload of a client that knows everything but the salt.
     let forged = |salt: u64| {

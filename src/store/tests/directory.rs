@@ -80,7 +80,7 @@ fn unawaited_entries_share_a_commit_and_do_not_delay_others() {
     let directory = tempfile::tempdir().unwrap();
     let (store, told, _) = open(directory.path(), &Options::default());
     let append_unawaited = |ticket| {
-        store.append_unannounced(0, ticket, &Change::put(ticket, b"x").entry()).unwrap();
+        store.append_unannounced(0, ticket, Urgency::Unawaited, &Change::put(ticket, b"x").entry()).unwrap();
         store.announce(Urgency::Unawaited);
     };
     for ticket in 1..=40 {
@@ -102,6 +102,25 @@ fn unawaited_entries_share_a_commit_and_do_not_delay_others() {
     append_unawaited(121);
     store.close();
     assert_eq!(told.iter().map(|(_, ticket)| ticket).max(), Some(121));
+}
+
+#[test]
+fn a_source_without_awaited_entries_is_told_seldom_but_soon() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, told, _) = open(directory.path(), &Options::default());
+    let mut reports = 0;
+    for ticket in 1..=64 {
+        let change = Change::put(ticket, b"x");
+        store.append_unannounced(1, ticket, Urgency::Unawaited, &change.entry()).unwrap();
+        store.append(0, ticket, &change.entry()).unwrap();
+        while let (1, _) = told.recv().unwrap() {
+            reports += 1;
+        }
+    }
+    assert!((2..32).contains(&reports), "{reports} reports for {:?}", store.stats());
+    store.append_unannounced(1, 65, Urgency::Unawaited, &Change::put(65, b"x").entry()).unwrap();
+    store.append(0, 65, &Change::put(66, b"x").entry()).unwrap();
+    while told.recv_timeout(Duration::from_secs(10)).unwrap() != (1, 65) {}
 }
 
 #[test]

@@ -1,0 +1,49 @@
+//! How a commit waits for more entries. Whether it does is tested in `pace.rs`.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use super::pace::Gathering;
+use super::pending::PendingEntries;
+use super::*;
+
+const FOR_THREE: Gathering = Gathering { patience: Duration::from_secs(3_600), awaited: 3 };
+
+/// Starts to wait, and tells when it has ended.
+fn gather(pending: &Arc<PendingEntries>) -> Receiver<()> {
+    let (tell, told) = channel();
+    let pending = Arc::clone(pending);
+    thread::spawn(move || {
+        pending.gather(FOR_THREE);
+        tell.send(()).unwrap();
+    });
+    told
+}
+
+fn ends(told: &Receiver<()>, within_ms: u64) -> bool {
+    told.recv_timeout(Duration::from_millis(within_ms)).is_ok()
+}
+
+#[test]
+fn a_commit_waits_until_enough_awaited_entries_are_announced_or_the_store_is_closed() {
+    let pending = Arc::new(PendingEntries::new(Level::PowerLoss, 1 << 20));
+    pending.gather(FOR_THREE); // nothing is awaited
+    pending.announce(Urgency::Awaited);
+    pending.gather(Gathering { patience: Duration::from_millis(1), ..FOR_THREE });
+    let told = gather(&pending);
+    for urgency in [Urgency::Unawaited, Urgency::Awaited] {
+        assert!(!ends(&told, 50));
+        pending.announce(urgency);
+    }
+    assert!(!ends(&told, 50));
+    pending.announce(Urgency::Awaited);
+    assert!(ends(&told, 10_000));
+    pending.gather(FOR_THREE); // enough is there
+    assert_eq!((pending.awaited(), pending.take().awaited, pending.awaited()), (3, 3, 0));
+
+    pending.announce(Urgency::Awaited);
+    let told = gather(&pending);
+    assert!(!ends(&told, 50));
+    pending.close();
+    assert!(ends(&told, 10_000));
+}
