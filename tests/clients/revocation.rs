@@ -169,6 +169,42 @@ fn a_certificate_that_the_new_list_names_ends_its_connection() {
 }
 
 #[test]
+fn an_authority_that_is_removed_ends_the_connections_of_its_clients_alone() {
+    if peer::is_chosen() {
+        return; // its connections stay
+    }
+    let mut setup = Setup::new([Transport::Tls]);
+    setup.listeners[0].client_certificates = true;
+    let broker = setup.start();
+    let with = |name: &str| {
+        let (certificate, key) = (format!("{name}.pem"), format!("{name}.key"));
+        let files = [("--cafile", "server-ca.pem"), ("--cert", &*certificate), ("--key", &*key)];
+        let files = files.iter().flat_map(|(option, file)| [(*option).to_owned(), broker.file(file)]);
+        broker.target().into_iter().chain(files).collect::<Vec<_>>()
+    };
+    let (ca, stranger) = (broker.path().join("ca.pem"), broker.path().join("stranger-ca.pem"));
+    let [ours, others] = [&ca, &stranger].map(|file| fs::read_to_string(file).unwrap());
+    fs::write(broker.path().join("server-ca.pem"), &ours).unwrap();
+    let publish = ["-t", "x", "-m", "x", "-q", "1"];
+    assert!(!try_publish(&with("stranger"), &publish, "").status.success());
+    rewrite(&broker, "ca.pem", &format!("{ours}{others}"));
+    let _stranger = Subscriber::start_at(&with("stranger"), &["-i", "stranger", "-t", "x", "-q", "1"]);
+    let mut stays = Subscriber::start_at(&with("client"), &["-i", "stays", "-t", "x", "-q", "1"]);
+    rewrite(&broker, "ca.pem", &format!("{others}{ours}"));
+    assert!(try_publish(&with("stranger"), &publish, "").status.success());
+    assert_eq!(stays.next(), message("x", "x", 1));
+    rewrite(&broker, "ca.pem", &ours);
+    wait_for("the end of the connection", || {
+        let is_end = |line: &str| line.contains("\"stranger\"") && line.contains("since an authority was removed");
+        broker.log().lines().any(is_end).then_some(())
+    });
+    assert!(!try_publish(&with("stranger"), &publish, "").status.success());
+    assert!(try_publish(&with("client"), &publish, "").status.success());
+    assert_eq!(stays.next(), message("x", "x", 1));
+    assert!(!broker.log().lines().any(|line| line.contains("\"stays\"") && line.contains("disconnected")));
+}
+
+#[test]
 fn a_connect_that_is_being_judged_during_the_reload_is_judged_by_the_new_files() {
     if peer::is_chosen() {
         return;

@@ -137,6 +137,10 @@ impl Connection {
             if entry.closing {
                 return Err(End::Close);
             }
+            if entry.verifies {
+                driver.verify(self.id, &self.stream);
+                continue;
+            }
             if read >= TURN_BYTES || written == Turn::Unfinished {
                 return Ok(Turn::Unfinished);
             }
