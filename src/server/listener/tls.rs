@@ -122,7 +122,7 @@ impl Certificates {
         self.current.load().removals
     }
 
-    /// Whether the certificates that a client has presented are valid by the current files. `None`: there are none.
+    /// Whether the certificates that a client has presented are valid by the current files, or there are none.
     pub(super) fn verifies(&self, session: &rustls::ServerConnection) -> bool {
         let Some([end_entity, intermediates @ ..]) = session.peer_certificates() else { return true };
         self.current.load().verifier.verify_client_cert(end_entity, intermediates, UnixTime::now()).is_ok()
