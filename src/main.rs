@@ -1,6 +1,8 @@
 //! The command line.
 
+mod admin_client;
 mod output;
+mod session_command;
 mod store_command;
 
 use std::env;
@@ -18,6 +20,7 @@ use oncemq::config::{self, Arguments, Loaded, LogFormat};
 use oncemq::server::{self, Server, ServerError};
 
 use output::{eprint, print};
+use session_command::{SessionCommand, SessionError};
 use store_command::{StoreCommand, StoreError};
 
 /// An MQTT 3.1.1 and 5.0 broker that acknowledges a message only when it is durable.
@@ -42,6 +45,9 @@ enum Command {
     /// Check, summarize, back up or restore the store
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Change sessions of the running broker
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Set a user's password in a password file
     Passwd(Passwd),
 }
@@ -85,6 +91,7 @@ fn main() -> ExitCode {
         Some(Command::Config(ConfigCommand::Check { file })) => check(file),
         Some(Command::Config(ConfigCommand::Show(arguments))) => show(&arguments),
         Some(Command::Store(command)) => store_command::run(command),
+        Some(Command::Session(command)) => session_command::run(command),
         Some(Command::Passwd(passwd)) => change_password(&passwd),
     };
     match result {
@@ -99,7 +106,7 @@ fn main() -> ExitCode {
 
 /// The format of errors before the configuration is loaded. Only `serve` has a log; the other commands answer people.
 fn early_format() -> LogFormat {
-    let commands = ["config", "store", "passwd", "help"];
+    let commands = ["config", "store", "session", "passwd", "help"];
     let is_command = |first: OsString| commands.iter().any(|command| first == *command);
     match env::args_os().nth(1).is_some_and(is_command) {
         true => LogFormat::Text,
@@ -150,6 +157,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     } else if let Some(error) = error.downcast_ref::<AdminError>() {
         error.exit_code()
     } else if let Some(error) = error.downcast_ref::<StoreError>() {
+        error.exit_code()
+    } else if let Some(error) = error.downcast_ref::<SessionError>() {
         error.exit_code()
     } else {
         EXIT_CONFIGURATION

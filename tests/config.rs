@@ -334,6 +334,36 @@ fn a_password_file_that_is_a_bind_mount_is_changed_in_place() {
 }
 
 #[test]
+fn a_machine_without_ipv6_gets_the_default_listener_of_ipv4_and_errors_for_what_was_asked_for() {
+    // Some containers refuse a namespace for the network.
+    let script = "ip link set lo up && echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 \
+        && echo 1 > /proc/sys/net/ipv6/conf/lo/disable_ipv6 || exit 99; timeout -s KILL 2 \"$0\" --data data $LISTEN";
+    for (listen, at, error) in [
+        ("", "mqtt://127.0.0.1:1883\nTry", None),
+        ("--listen localhost:1883", "mqtt://127.0.0.1:1883\nTry", None),
+        ("--listen 1883", "mqtt://[::]:1883\nTry", None),
+        ("--listen [::1]:1883", "", Some("listener [::1]:1883: cannot listen at [::1]:1883")),
+        ("--listen 127.0.0.1:1883 --listen [::1]:1884", "", Some("listener [::1]:1884: cannot listen at [::1]:1884")),
+    ] {
+        let directory = directory("");
+        let mut command = Command::new("unshare");
+        command.args(["-r", "-n", "sh", "-c", script, env!("CARGO_BIN_EXE_oncemq")]).env("LISTEN", listen);
+        let output = command.current_dir(&directory).output().unwrap();
+        if output.status.code() == Some(99) || output.stderr.starts_with(b"unshare: ") {
+            return;
+        }
+        let [shown, log] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        let shown = shown.split_inclusive("\n  ").map(str::trim).collect::<Vec<_>>().join("\n");
+        assert!(shown.contains(at) && !shown.contains("[::1]"), "{listen}: {shown}{log}");
+        match error {
+            None if listen.ends_with('3') => {}
+            None => assert!(log.contains("not listening at [::1]:1883"), "{log}"),
+            Some(error) => assert!(output.status.code() == Some(3) && log.contains(error), "{listen}: {log}"),
+        }
+    }
+}
+
+#[test]
 fn check_notes_a_password_file_without_users() {
     let directory = directory("[security]\npassword_file = \"users\"\n");
     fs::write(directory.path().join("users"), "").unwrap();

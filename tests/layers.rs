@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 13] = [
+const LAYERS: [Layer; 15] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("topic", &["timestamp"], PURE_CRATES),
     Layer::pure("codec", &["topic", "timestamp"], CODEC_CRATES),
@@ -54,6 +54,8 @@ const LAYERS: [Layer; 13] = [
     Layer::shell("server", Ours::Only(BELOW_SERVER), &["mqttbytes"]),
     Layer::shell("admin", Ours::Only(BELOW_ADMIN), &["mqttbytes"]),
     Layer::shell("store_command", Ours::Any, &["mqttbytes"]),
+    Layer::shell("session_command", Ours::Any, &["mqttbytes"]),
+    Layer::shell("admin_client", Ours::Only(&[]), &["tokio", "mqttbytes"]),
     Layer::shell("output", Ours::Only(&[]), &["tokio", "mqttbytes"]),
 ];
 

@@ -8,6 +8,7 @@ mod backups;
 mod bans;
 mod client_json;
 mod clients;
+mod connection;
 mod exporter;
 #[cfg(feature = "sim")]
 pub mod fuzzing;
@@ -41,7 +42,6 @@ use clients::Clients;
 use exporter::Exporter;
 use guard::Guard;
 use listener::BoundedListener;
-use peer::Peer;
 use routes::router;
 
 /// The running admin listener. Dropping it stops it.
@@ -142,7 +142,7 @@ async fn serve(
     let exporter = Arc::new(Mutex::new(Exporter::new(handles)));
     let router = router(Arc::clone(&exporter), status, backups, (clients, bans), guard);
     select! {
-        result = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()) => result,
+        () = connection::serve(listener, router) => Ok(()),
         () = run_upkeep(&exporter) => Ok(()),
         _ = stopped => Ok(()),
     }

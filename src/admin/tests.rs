@@ -3,6 +3,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
+use super::peer::Peer;
 use super::*;
 use crate::broker::{DropReason, Shared};
 use crate::codec::{PacketType, Qos};
@@ -57,6 +58,21 @@ fn get(address: SocketAddr, path: &str) -> (String, String) {
 fn figure(text: &str, series: &str) -> f64 {
     let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     value.unwrap_or_else(|| panic!("{series} is not in\n{text}")).parse().unwrap()
+}
+
+#[test]
+fn a_client_that_closes_its_sending_side_after_the_request_gets_the_response() {
+    let admin = AdminListener::start(&at_any_port(), handles()).unwrap();
+    // No shard answers the first, which takes two seconds.
+    for (path, code) in [("/api/v1/clients", "503"), ("/health/live", "200"), ("/metrics", "200")] {
+        let mut stream = TcpStream::connect(admin.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{path}: {answer:?}");
+    }
 }
 
 #[test]

@@ -169,6 +169,8 @@ pub enum Revocation {
     Password,
     /// A revocation list names its certificate.
     Certificate,
+    /// No authority that is trusted has signed its certificate any more.
+    Authority,
 }
 
 impl Revocation {
@@ -178,6 +180,7 @@ impl Revocation {
             Self::User => "its user was removed from the password file",
             Self::Password => "the password of its user has changed",
             Self::Certificate => "its certificate is revoked",
+            Self::Authority => "its certificate is not valid any more, since an authority was removed",
         }
     }
 }

@@ -38,19 +38,29 @@ impl Shard {
         self.queued_total
     }
 
-    /// The level of memory has changed.
+    /// The level of memory has changed, or is still critical a second later.
     pub(in crate::broker) fn on_memory(&mut self, level: MemoryLevel, turn: &mut Turn<'_>) {
         let before = std::mem::replace(&mut self.memory, level);
-        self.outgoing_bytes_max = outgoing_bytes_max(&self.settings, level);
-        self.limits = Arc::new(limits(&self.settings, level));
         if level > before {
             self.routes = Routes::default();
         }
-        for slot in 0..self.sessions.slots_end() {
-            self.drive(slot, session::Event::LimitsChanged(Arc::clone(&self.limits)), turn);
+        if level != before {
+            self.outgoing_bytes_max = outgoing_bytes_max(&self.settings, level);
+            self.change_limits(limits(&self.settings, level), turn);
         }
         if level == MemoryLevel::Critical {
             self.end_largest(turn);
+        }
+    }
+
+    /// Passes limits to all Sessions, if they differ from the present ones.
+    fn change_limits(&mut self, limits: Limits, turn: &mut Turn<'_>) {
+        if *self.limits == limits {
+            return;
+        }
+        self.limits = Arc::new(limits);
+        for slot in 0..self.sessions.slots_end() {
+            self.drive(slot, session::Event::LimitsChanged(Arc::clone(&self.limits)), turn);
         }
     }
 

@@ -65,6 +65,23 @@ pub struct DataArguments {
     admin: Option<String>,
 }
 
+/// The flags that locate the admin listener of a broker, for commands that ask it for something.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct AdminArguments {
+    /// Read the configuration from this TOML file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address of the running broker's admin listener
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin: Option<String>,
+}
+
+impl From<AdminArguments> for Arguments {
+    fn from(AdminArguments { config, admin }: AdminArguments) -> Self {
+        Self { config, admin, ..Self::default() }
+    }
+}
+
 impl From<DataArguments> for Arguments {
     fn from(DataArguments { config, data, admin }: DataArguments) -> Self {
         Self { config, data, admin, ..Self::default() }

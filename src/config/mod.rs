@@ -34,7 +34,7 @@ mod value;
 use serde::{Deserialize, Serialize};
 
 pub use admin::Admin;
-pub use arguments::{Arguments, DataArguments};
+pub use arguments::{AdminArguments, Arguments, DataArguments};
 pub use bans::Bans;
 pub use durability_rules::DurabilityRule;
 pub use error::ConfigError;
@@ -95,6 +95,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether the listeners are those of a configuration without any.
+    pub fn has_default_listeners(&self) -> bool {
+        self.listeners == listeners::default_listeners()
+    }
+
     /// The level of the store: the strongest level of any message.
     pub fn strongest_durability(&self) -> Durability {
         let rules = self.durability_rules.iter().map(|rule| rule.level);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::error::ServerError;
-use super::listener::{self, BoundSocket, Endpoint, Places, TcpOptions};
+use super::listener::{self, BoundSocket, Endpoint, Places, TcpOptions, is_without_family, log_skipped};
 use crate::config::Config;
 
 /// Reads the certificates of all listeners as a start does. Returns what an operator should know about them.
@@ -19,7 +19,8 @@ pub fn check_certificates(config: &Config) -> Result<Vec<String>, ServerError> {
     Ok(notes)
 }
 
-/// Listens at the addresses of all listeners.
+/// Listens at the addresses of all listeners. Of the default ones, which nobody has asked for, those are left out whose family this machine
+/// doesn't have: a machine without IPv6 has no `[::1]`.
 pub(super) fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerError> {
     let options = TcpOptions { user_timeout: config.limits.write_timeout };
     let failed = |listener: &crate::config::Listener, source| ServerError::Listen {
@@ -33,13 +34,19 @@ pub(super) fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>,
     }
     let admin = config.admin.enabled.then_some(config.admin.address).filter(SocketAddr::is_ipv4);
     let ipv4_ports = places.iter().flat_map(Places::ipv4_ports).chain(admin.map(|address| address.port())).collect();
-    let mut bound = Vec::new();
+    let (mut bound, mut skipped) = (Vec::new(), None);
     for (listener, places) in config.listeners.iter().zip(places) {
         let endpoint = Endpoint::new(listener.clone(), &config.limits)
             .map_err(|source| ServerError::Tls { listener: listener.label().into_owned(), source })?;
         let endpoint = Arc::new(endpoint);
-        let sockets = places.bind(options, &ipv4_ports).map_err(|source| failed(listener, source))?;
-        bound.extend(sockets.into_iter().map(|socket| (Arc::clone(&endpoint), socket)));
+        match places.bind(options, &ipv4_ports) {
+            Ok(sockets) => bound.extend(sockets.into_iter().map(|socket| (Arc::clone(&endpoint), socket))),
+            Err(source) if config.has_default_listeners() && is_without_family(&source) => {
+                log_skipped(&listener.address, &source);
+                skipped = Some(failed(listener, source));
+            }
+            Err(source) => return Err(failed(listener, source)),
+        }
     }
-    Ok(bound)
+    skipped.filter(|_| bound.is_empty()).map_or(Ok(bound), Err)
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, Setup};
 use crate::deadline::{self, PATIENCE};
-use crate::pair::{Experience, Pair};
+use crate::pair::{Experience, Lifetime, Pair};
 use crate::peer;
-use crate::process::Usage;
+use crate::process::{Usage, highest_memory};
 
 /// What an attack sees.
 pub(crate) struct Arena<'a> {
@@ -45,11 +45,22 @@ pub(crate) fn duration() -> Duration {
     std::env::var("ONCEMQ_ABUSE_SECONDS").map_or(DURATION, |seconds| Duration::from_secs(seconds.parse().unwrap()))
 }
 
+/// The budget of the broker in bytes; `None`: its default. Beside the bounds of the attack, its resident memory may then never exceed 1.15 times
+/// the budget, and the pair's subscriber has a durable Session: that of another one may lose messages while memory is short.
+#[expect(clippy::disallowed_methods, reason = "the budget is chosen on the command line that runs the tests")]
+fn memory_max() -> Option<u64> {
+    std::env::var("ONCEMQ_ABUSE_MEMORY_MIB").ok().map(|mebibytes| mebibytes.parse::<u64>().unwrap() * MIB)
+}
+
 /// Starts a broker, attacks it while the pair runs, and judges. `attack` returns what must be kept open until its end is judged.
 #[track_caller]
 pub(crate) fn attack<T>(name: &str, setup: &Setup, bounds: Bounds, attack: impl FnOnce(&Arena<'_>) -> T) {
+    let (setup, lifetime) = match memory_max() {
+        Some(max) => (&setup.clone().set("limits.memory_max", &max.to_string()), Lifetime::Durable),
+        None => (setup, Lifetime::Transient),
+    };
     let broker = setup.start();
-    let pair = Pair::start(broker.address());
+    let pair = Pair::start(broker.address(), lifetime);
     thread::sleep(Duration::from_millis(100));
     let before = Usage::of(broker.id()).unwrap();
     let is_over = AtomicBool::new(false);
@@ -68,6 +79,7 @@ pub(crate) fn attack<T>(name: &str, setup: &Setup, bounds: Bounds, attack: impl 
         sampling.join().unwrap()
     });
     let experience = pair.end();
+    let peak = Usage { memory: peak.memory.max(highest_memory(broker.id())), ..peak };
     let has_ended = Usage::of(broker.id()).is_none();
     report(name, &experience, before, peak, has_ended);
     if !peer::is_chosen() {
@@ -79,10 +91,11 @@ fn report(name: &str, experience: &Experience, before: Usage, peak: Usage, has_e
     let memory = (peak.memory - before.memory) as f64 / MIB as f64;
     let descriptors = peak.descriptors - before.descriptors;
     let [median, p99, worst] = [50, 99, 100].map(|percentage| experience.latency(percentage).as_secs_f64() * 1e3);
+    let total = peak.memory / MIB;
     let Experience { sent, lost, failure, .. } = experience;
     let end = if has_ended { ", the broker ENDED" } else { "" };
     println!(
-        "abuse {name}: memory +{memory:.0} MiB, descriptors +{descriptors}, pair: {sent} sent, {lost} lost, \
+        "abuse {name}: memory +{memory:.0} MiB, {total} MiB in all, descriptors +{descriptors}, pair: {sent} sent, {lost} lost, \
          p50 {median:.1} ms, p99 {p99:.1} ms, max {worst:.1} ms{end}{}",
         failure.as_ref().map(|failure| format!(", {failure}")).unwrap_or_default()
     );
@@ -92,6 +105,10 @@ fn report(name: &str, experience: &Experience, before: Usage, peak: Usage, has_e
 fn judge(broker: &Broker, bounds: Bounds, experience: &Experience, before: Usage, peak: Usage) {
     assert_eq!(experience.failure, None, "the pair");
     assert_eq!(experience.lost, 0, "messages of the pair are lost");
+    if let Some(max) = memory_max() {
+        let highest = max + max * 15 / 100;
+        assert!(peak.memory <= highest, "{} of at most {highest} bytes of memory", peak.memory);
+    }
     let memory = (peak.memory - before.memory) / MIB;
     assert!(memory <= bounds.memory, "{memory} MiB of memory, {} are allowed", bounds.memory);
     let descriptors = peak.descriptors - before.descriptors;

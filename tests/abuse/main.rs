@@ -2,6 +2,7 @@
 //!
 //! Each attack lasts [`arena::DURATION`], or `ONCEMQ_ABUSE_SECONDS`. The broker must lose no message of the pair, and its memory and its
 //! file descriptors must stay within the bounds of the attack. Latencies are printed and not judged: they are those of the machine.
+//! With `ONCEMQ_ABUSE_MEMORY_MIB=128` the broker has that budget (`limits.memory_max`), and its resident memory may not exceed 1.15 times as much.
 //! With `ONCEMQ_TEST_PEER=mosquitto` nothing is judged, and the figures are those of mosquitto. `docs/SECURITY.md` has both.
 
 #[cfg(test)]

@@ -11,6 +11,15 @@ use wire::{CONNACK, Connect, PINGREQ, PUBACK, PUBLISH, Publish, Received, SUBACK
 
 use crate::deadline::{self, PATIENCE};
 
+/// The Session of the pair's subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// It ends with its connection, and its queue is in memory: while memory is short, it takes 16 messages.
+    Transient,
+    /// It is stored, and so is its queue.
+    Durable,
+}
+
 /// The running pair.
 pub(crate) struct Pair {
     stop: Arc<AtomicBool>,
@@ -31,10 +40,10 @@ pub(crate) struct Experience {
 
 impl Pair {
     /// Connects both clients.
-    pub(crate) fn start(address: SocketAddr) -> Self {
+    pub(crate) fn start(address: SocketAddr, lifetime: Lifetime) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let mut run = Run::connect(address);
+        let mut run = Run::connect(address, lifetime);
         let thread = thread::spawn(move || {
             run.until(&stopped);
             run.experience
@@ -69,10 +78,14 @@ struct Run {
 }
 
 impl Run {
-    fn connect(address: SocketAddr) -> Self {
-        let [publisher, mut subscriber] = ["pair-publisher", "pair-subscriber"].map(|name| {
+    fn connect(address: SocketAddr, lifetime: Lifetime) -> Self {
+        let subscriber = match lifetime {
+            Lifetime::Transient => Connect::new(VERSION, "pair-subscriber"),
+            Lifetime::Durable => Connect::durable(VERSION, "pair-subscriber"),
+        };
+        let [publisher, mut subscriber] = [Connect::new(VERSION, "pair-publisher"), subscriber].map(|connect| {
             let mut wire = Wire::open_nonblocking(address).unwrap();
-            wire.send(&Connect::new(VERSION, name).bytes());
+            wire.send(&connect.bytes());
             expect(&mut wire, CONNACK);
             wire
         });

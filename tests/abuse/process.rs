@@ -27,6 +27,15 @@ impl Usage {
     }
 }
 
+/// The highest resident memory of a process so far, in bytes; 0 if it has ended.
+pub(crate) fn highest_memory(process: u32) -> u64 {
+    let highest = |status: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+    };
+    fs::read_to_string(format!("/proc/{process}/status")).ok().and_then(|status| highest(&status)).unwrap_or_default()
+}
+
 /// The size of all files below a directory, in bytes.
 pub(crate) fn size_of(directory: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };

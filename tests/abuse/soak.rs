@@ -11,7 +11,7 @@ use crate::broker::{Broker, Setup};
 use crate::client::Client;
 use crate::deadline;
 use crate::mutants::{Random, conversation};
-use crate::pair::Pair;
+use crate::pair::{Lifetime, Pair};
 use crate::peer;
 use crate::process::{Usage, size_of};
 
@@ -59,7 +59,7 @@ fn soak() {
         .set("limits.session_expiry_max", "\"5s\"")
         .set("limits.retained_messages_max", "200");
     let broker = setup.start();
-    let pair = Pair::start(broker.address());
+    let pair = Pair::start(broker.address(), Lifetime::Transient);
     let samples = thread::scope(|scope| {
         let end = deadline::now() + Duration::from_secs(seconds());
         let workers: [fn(&Broker, &mut Random); 5] = [mutants, visitors, publishers, deaf_clients, dying_clients];

@@ -11,7 +11,7 @@ use rcgen::{
 };
 
 /// Writes `ca.pem`, `server.pem`, `server.key`, `client.pem` and `client.key` (of [`CLIENT_NAME`]), and `stranger.pem`
-/// and `stranger.key`, signed by an unknown authority. `client.crl` revokes nothing, and `revoked.crl` the client's certificate.
+/// and `stranger.key`, signed by an unknown authority, `stranger-ca.pem`. `client.crl` revokes nothing, and `revoked.crl` the client's certificate.
 pub(crate) fn write(path: &Path) {
     let authority = authority("the authority of the tests");
     fs::write(path.join("ca.pem"), authority.pem()).unwrap();
@@ -19,7 +19,9 @@ pub(crate) fn write(path: &Path) {
     write_list(path, "revoked", Some(serial_of("client")), &authority);
     write_signed(path, "server", "localhost", &authority);
     write_signed(path, "client", CLIENT_NAME, &authority);
-    write_signed(path, "stranger", CLIENT_NAME, &self::authority("another authority"));
+    let another = self::authority("another authority");
+    fs::write(path.join("stranger-ca.pem"), another.pem()).unwrap();
+    write_signed(path, "stranger", CLIENT_NAME, &another);
 }
 
 /// Writes a new `server.pem` and `server.key`, and their new authority as `ca2.pem`.

@@ -12,7 +12,9 @@ use std::time::Duration;
 use crate::broker::{Broker, Setup};
 use crate::deadline::{now, wait_for};
 use crate::peer;
-use crate::raw::{Connect, PINGREQ, PINGRESP, PUBACK, PUBLISH, Received, Version, Wire, packet, string};
+use crate::raw::{
+    Connect, DISCONNECT, PINGREQ, PINGRESP, PUBACK, PUBLISH, Publish, Received, Version, Wire, packet, string,
+};
 
 /// Resident memory of the broker in bytes.
 fn memory(broker: &Broker) -> usize {
@@ -181,6 +183,37 @@ fn paused_publishers_that_close_are_noticed_soon() {
     wait_for("the end of closed connections", || (descriptors(&broker) <= before).then_some(()));
     let taken = now() - closed_at;
     assert!(taken < Duration::from_secs(4), "{taken:?}");
+}
+
+#[test]
+fn a_disconnect_behind_a_message_that_waits_for_room_removes_the_will() {
+    if peer::is_chosen() {
+        return;
+    }
+    let setup = Setup::default().set("limits.queue_overflow", "\"reject\"").set("limits.queued_messages_max", "1");
+    let broker = setup.start();
+    let mut away = Wire::connected(broker.address(), &Connect::durable(Version::V5, "away"));
+    away.subscribe(Version::V5, "t", 1);
+    away.cut();
+    let mut watcher = Wire::connected(broker.address(), &Connect::new(Version::V5, "watcher"));
+    watcher.subscribe(Version::V5, "will/#", 0);
+    assert_eq!(watcher.publish(Version::V5, "t", "full"), 0);
+    // Two disconnect, one of them after another message; the third does not. More than a socket buffers would hide the end of the stream.
+    let large = Version::V311.publish(PUBLISH, "t", 0, &[b'x'; 40_000]);
+    for (name, rest) in
+        [("near", packet(DISCONNECT, &[])), ("far", [large.clone(), packet(DISCONNECT, &[])].concat()), ("gone", large)]
+    {
+        let mut connect = Connect::new(Version::V311, name);
+        connect.will = Some(Publish::new(&format!("will/{name}"), name));
+        let mut wire = Wire::connected(broker.address(), &connect);
+        wire.send(&[Version::V311.publish(PUBLISH | 0x02, "t", 1, b"x"), rest].concat());
+        thread::sleep(Duration::from_millis(100));
+        drop(wire);
+    }
+    assert_eq!(watcher.expect_publish(Version::V5).topic, "will/gone");
+    thread::sleep(Duration::from_millis(1_500));
+    watcher.ping();
+    wait_for("the ends", || (broker.log().matches("closed by the client while paused").count() == 1).then_some(()));
 }
 
 /// Reads on a new thread, at most `per_second` bytes per second, until `stop` is set. The thread returns the number of bytes read.

@@ -21,6 +21,11 @@ pub(crate) fn with_admin(setup: Setup) -> (Setup, Admin) {
 }
 
 impl Admin {
+    /// Its address.
+    pub(crate) fn address(&self) -> String {
+        self.0.to_string()
+    }
+
     /// The sum of a metric's series.
     pub(crate) fn figure(&self, name: &str) -> u64 {
         let text = http(self.0, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");

@@ -1,5 +1,7 @@
 //! A Session belongs to a user.
 
+use std::process::Command;
+
 use crate::broker::{Broker, Setup};
 use crate::listeners::with_admin;
 use crate::mosquitto::{Subscriber, message, publish_at};
@@ -136,6 +138,44 @@ fn operator_gives_a_session_to_another_user_and_that_survives_a_crash() {
     is_refused(&broker, "alice", "5");
     Subscriber::start(&broker, &device("bob", "5"));
     assert!(admin.get("/api/v1/clients/device").contains(r#""owner":{"user":"bob","provider":"password"}"#));
+}
+
+#[test]
+fn the_command_gives_a_session_away_or_says_why_not() {
+    if peer::is_chosen() {
+        return;
+    }
+    let (setup, admin) = with_admin(users());
+    let give = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+        command.args(["session", "give"]).args(arguments).args(["--admin", &admin.address()]);
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+    };
+    let (code, text) = give(&["device", "--user", "bob"]);
+    assert!(code == 7 && text.contains("refused") && text.contains("--admin sets its address"), "{code} {text}");
+    let broker = setup.start();
+    let (code, text) = give(&["device", "--user", "bob"]);
+    assert!(code == 7 && text.contains("no session has this client identifier"), "{code} {text}");
+    queue(&broker, "alice", "5");
+    for wrong in [&["device"][..], &["device", "--provider", "password"], &["device", "--user", "a", "--anonymous"]] {
+        assert_eq!(give(wrong).0, 2, "{wrong:?}");
+    }
+    let (code, text) = give(&["device", "--user", "bob", "--provider", "x"]);
+    assert!(code == 2 && text.contains("\"password\" or \"certificate\""), "{code} {text}");
+    let owner = |expected: &str| assert!(admin.get("/api/v1/clients/device").contains(expected), "{expected}");
+    owner(r#""owner":{"user":"alice","provider":"password"}"#);
+    assert_eq!(give(&["device", "--user", "bob"]).0, 0);
+    owner(r#""owner":{"user":"bob","provider":null}"#);
+    assert_eq!(give(&["device", "--user", "bob", "--provider", "certificate"]).0, 0);
+    owner(r#""owner":{"user":"bob","provider":"certificate"}"#);
+    assert_eq!(give(&["device", "--anonymous"]).0, 0);
+    owner(r#""owner":{"user":null,"provider":"anonymous"}"#);
+    let name = "a/b %c?d#\u{e9}\"";
+    let _transient = Wire::connected(broker.address(), &Connect::new(Version::V5, name).user("alice", "a"));
+    let (code, text) = give(&[name, "--user", "bob"]);
+    assert!(code == 7 && text.contains("ends with its connection"), "{code} {text}");
 }
 
 #[test]

@@ -63,7 +63,26 @@ impl World {
             let connection = &self.connections[number];
             if connection.is_open() && connection.broker.paused && connection.broker.input_ended {
                 let (shard, id) = (connection.shard, connection.id);
-                self.handle(shard, Event::PeerClosed { connection: id });
+                let gives_up = self.shards[shard].shard.gives_up(id, self.time());
+                match if gives_up { self.unread_disconnect(number) } else { None } {
+                    Some(packet) => {
+                        self.on_read(number, &packet);
+                        self.handle(shard, Event::Packet { connection: id, packet });
+                    }
+                    None => self.handle(shard, Event::PeerClosed { connection: id }),
+                }
+            }
+        }
+    }
+
+    /// The DISCONNECT in the unread input of a connection. The packets before it are discarded.
+    fn unread_disconnect(&mut self, number: usize) -> Option<ClientPacket> {
+        let broker = &mut self.connections[number].broker;
+        let mut bytes = broker.input.split().freeze();
+        loop {
+            let packet = broker.decoder.decode(&mut bytes).ok()??;
+            if let ClientPacket::Disconnect(_) = packet {
+                return Some(packet);
             }
         }
     }

@@ -22,7 +22,8 @@
 //!
 //! Keep Alive is suspended while a connection is paused, for [`PAUSE_MAX`] at most, and restarts when the connection is read again. The
 //! caller checks whether the peer has closed ([`Event::PeerClosed`](crate::broker::Event::PeerClosed)): a client that waits for room is
-//! then closed at once, one that waits for its authentication after a second, so that no password is hashed for a connection that has ended, any other after [`PEER_CLOSED_MAX`], because packets that it sent before may not have been read.
+//! then closed at once, one that waits for its authentication after a second, so that no password is hashed for a connection that has ended, any other after [`PEER_CLOSED_MAX`], because packets that it sent before may not have been read. A DISCONNECT among
+//! them is handled even then ([`Shard::gives_up`]).
 
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
 use crate::routing::ShardId;
 use crate::session::{self, Ticket};
+use crate::timestamp::Timestamp;
 
 impl Shard {
     /// Adds a pause reason, and emits [`Action::Pause`] if it is the first.
@@ -159,25 +161,19 @@ impl Shard {
 
     /// The peer has closed. A connection that is not paused is ended by the reader, which reads the end of the stream.
     pub(in crate::broker) fn on_peer_closed(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
-        let Some(connection) = self.connection(id) else { return };
-        let reasons = connection.pause_reasons();
-        if reasons.is_empty() {
+        let Some(connection) = self.connection(id).filter(|connection| has_waited(connection, turn.now)) else {
             return;
-        }
-        let stays_for = if reasons.contains(PauseReason::NoRoom) {
-            Duration::ZERO
-        } else if matches!(connection.phase, Phase::Authenticating(_)) {
-            AUTHENTICATING_CLOSED_MAX
-        } else {
-            PEER_CLOSED_MAX
         };
-        if turn.now.since(connection.since()) >= stays_for {
-            self.end_connection(
-                id,
-                Ending::peer_gone(format!("closed by the client while paused: {}", reasons.describe())),
-                turn,
-            );
-        }
+        let reasons = connection.pause_reasons().describe();
+        self.end_connection(id, Ending::peer_gone(format!("closed by the client while paused: {reasons}")), turn);
+    }
+
+    /// Whether [`Event::PeerClosed`](crate::broker::Event::PeerClosed) ends the connection of a Session at `now`. The caller then looks for a DISCONNECT in
+    /// the unread input, and passes that instead, so that the Will of a client that has disconnected is not published. Its other packets are
+    /// not handled: one before them was not acknowledged, and their order is kept.
+    pub fn gives_up(&self, id: ConnectionId, now: Timestamp) -> bool {
+        let ends = |connection: &Connection| connection.session().is_some() && has_waited(connection, now);
+        self.connection(id).is_some_and(ends)
     }
 
     /// Pauses or resumes the client in `slot` after a change of its responses that wait for a commit, or of its unsent bytes.
@@ -198,6 +194,19 @@ impl Shard {
             self.pause(id, PauseReason::ResponsesUnsent, turn);
         }
     }
+}
+
+/// Whether a connection whose peer has closed has been paused for so long that it ends.
+fn has_waited(connection: &Connection, now: Timestamp) -> bool {
+    let reasons = connection.pause_reasons();
+    let stays_for = if reasons.contains(PauseReason::NoRoom) {
+        Duration::ZERO
+    } else if matches!(connection.phase, Phase::Authenticating(_)) {
+        AUTHENTICATING_CLOSED_MAX
+    } else {
+        PEER_CLOSED_MAX
+    };
+    !reasons.is_empty() && now.since(connection.since()) >= stays_for
 }
 
 /// The number of responses of one client that may wait for a commit; their bytes are bounded by `outgoing_bytes_max`.

@@ -10,7 +10,7 @@ use crate::routing::{SessionKey, Subscriber};
 /// Invariant: no message for an ended Session is on its way when [`take_unused`](Self::take_unused) returns its key.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Endings {
-    /// Bounded: a Session leaves it some seconds after the last message for it has arrived.
+    /// Bounded: a Session leaves it some seconds after the last message for it has arrived, if no more than [`TAKEN_MAX`] end in each second.
     ending: Vec<Ending>,
     orphans: Vec<Orphan>,
 }
@@ -28,14 +28,15 @@ impl Endings {
         self.ending.push(Ending { subscriber, unused: 0 });
     }
 
-    /// Takes the Sessions to which no message is on its way: each message holds a reference to its receiver. Called once a second.
+    /// Takes Sessions to which no message is on its way, at most [`TAKEN_MAX`]: each message holds a reference to its receiver. Called once a
+    /// second.
     pub(in crate::broker) fn take_unused(&mut self) -> Vec<SessionKey> {
         for ending in &mut self.ending {
             let is_unused = Arc::strong_count(&ending.subscriber) == 1;
             ending.unused = if is_unused { ending.unused + 1 } else { 0 };
         }
         let unused = self.ending.extract_if(.., |ending| ending.unused >= UNUSED_TICKS);
-        unused.map(|ending| ending.subscriber.key).collect()
+        unused.take(TAKEN_MAX).map(|ending| ending.subscriber.key).collect()
     }
 
     /// Keeps messages of a Session of the previous run until all Sessions of all shards are restored.
@@ -51,6 +52,8 @@ impl Endings {
 /// The record of a message that another shard moved may still be on its way to the store when its last reference is gone, so there is one more
 /// second.
 const UNUSED_TICKS: u32 = 2;
+/// Sessions whose records are deleted in one turn: some milliseconds.
+const TAKEN_MAX: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
@@ -58,11 +61,23 @@ mod tests {
     use crate::codec::ClientId;
     use crate::routing::{Access, Location, ShardId};
 
-    #[test]
-    fn a_session_is_taken_when_nothing_refers_to_it() {
+    fn ended(key: u64) -> Arc<Subscriber> {
         let location = Location { shard: ShardId(0), slot: Location::ENDED };
         let access = Arc::new(Access::everything());
-        let subscriber = Arc::new(Subscriber::new(SessionKey(7), ClientId("a".into()), location, access));
+        Arc::new(Subscriber::new(SessionKey(key), ClientId("a".into()), location, access))
+    }
+
+    #[test]
+    fn many_sessions_are_taken_in_portions() {
+        let mut endings = Endings::default();
+        (0..10_000).for_each(|key| endings.add(ended(key)));
+        let taken: Vec<_> = (0..5).map(|_| endings.take_unused().len()).collect();
+        assert_eq!(taken, [0, 4_096, 4_096, 1_808, 0]);
+    }
+
+    #[test]
+    fn a_session_is_taken_when_nothing_refers_to_it() {
+        let subscriber = ended(7);
         let mut endings = Endings::default();
         endings.add(Arc::clone(&subscriber));
         for _ in 0..5 {

@@ -11,6 +11,7 @@ use bytestring::ByteString;
 
 use crate::broker::connection::cause::Cause;
 use crate::broker::connection::disconnect::Ending;
+use crate::broker::connection::state::Phase;
 use crate::broker::counters::DropReason;
 use crate::broker::event::Revocation;
 use crate::broker::ids::ConnectionId;
@@ -115,10 +116,13 @@ impl Shard {
     ) {
         self.on_access_changed(id, access, turn);
         let Some(connection) = self.connection(id) else { return };
-        let slot = connection.session();
+        let (slot, awaits_connect) = (connection.session(), matches!(connection.phase, Phase::AwaitingConnect));
+        if awaits_connect {
+            return self.break_off(id, revocation.cause(), turn); // nothing may be sent before its CONNECT
+        }
         let cause = Cause::private(ByteString::from_static(revocation.cause()), "not authorized any more");
         let Some(slot) = slot else { return self.refuse(id, ReasonCode::NotAuthorized, cause, turn) };
-        if revocation == Revocation::Certificate {
+        if let Revocation::Certificate | Revocation::Authority = revocation {
             self.discard_will(slot, revocation.cause(), turn); // the user may publish it, but not the holder of a revoked key
         }
         self.end_connection(id, Ending::with_disconnect(ReasonCode::NotAuthorized, cause), turn);

@@ -280,7 +280,7 @@ fn revoke(harness: &mut Harness, client: Client, access: Access, revocation: Rev
 
 #[test]
 fn mqtt5_a_revoked_client_is_disconnected_with_0x87() {
-    for revocation in [Revocation::User, Revocation::Password, Revocation::Certificate] {
+    for revocation in [Revocation::User, Revocation::Password, Revocation::Certificate, Revocation::Authority] {
         for (connect, lines) in [(durable("a"), &["DISCONNECT 0x87", "CLOSED"][..]), (v311("a", false), &["CLOSED"])] {
             let mut harness = Harness::new();
             let client = harness.connect(connect);
@@ -298,6 +298,7 @@ fn mqtt5_the_will_of_a_removed_user_and_of_a_revoked_key_is_not_published() {
     for (revocation, access, published) in [
         (Revocation::User, only(&[]), 0),
         (Revocation::Certificate, Access::everything(), 0),
+        (Revocation::Authority, Access::everything(), 0),
         (Revocation::Password, Access::everything(), 1),
     ] {
         let mut harness = Harness::new();
@@ -322,6 +323,14 @@ fn mqtt5_a_session_keeps_what_is_queued_when_its_password_changes() {
     harness.run(publisher, [publish("t", "x", Q1, 1)]);
     let client = harness.connect(durable("a"));
     assert_eq!(harness.received(client), ["PUBLISH t x q1 #1"]);
+}
+
+#[test]
+fn a_connection_whose_certificate_is_revoked_before_its_connect_is_closed_without_a_packet() {
+    let mut harness = Harness::new();
+    let client = harness.open(0);
+    revoke(&mut harness, client, only(&[]), Revocation::Certificate);
+    assert_eq!(harness.received(client), ["CLOSED"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::harness::{Client, Harness, settings};
 use super::packets::*;
-use crate::broker::Event::{AccessChanged, PeerClosed, ShardCongestion, StoreCongestion, StoreRoom};
+use crate::broker::Event::{AccessChanged, Packet, PeerClosed, ShardCongestion, StoreCongestion, StoreRoom};
 use crate::broker::{QueueOverflow, Report, Settings, StoreRoom as Room};
 use crate::codec::{ClientPacket, Connect, ReasonCode};
 use crate::routing::{Access, ShardId};
@@ -270,6 +270,27 @@ fn keep_alive_is_suspended_for_a_bounded_time_and_restarts() {
         assert!(!harness.is_closed(client));
         harness.advance(Duration::from_millis(1));
         assert!(harness.is_closed(client));
+    }
+}
+
+#[test]
+fn a_client_that_is_given_up_may_still_disconnect() {
+    for (packet, published) in [(Some(disconnect(ReasonCode::NormalDisconnection)), 0), (None, 1)] {
+        let mut harness = full(1);
+        let watcher = harness.connect(transient("w"));
+        harness.run(watcher, [subscribe("will", Q0)]);
+        let client = harness.connect(Connect { will: Some(will("will", "gone")), ..v311("p", true) });
+        let now = harness.now;
+        assert!(!harness.shards[0].gives_up(client.id, now), "it is read");
+        harness.send(client, publish("t", "x", Q1, 7));
+        assert!(harness.is_paused(client) && harness.shards[0].gives_up(client.id, now));
+        match packet {
+            Some(packet) => harness.event(0, Packet { connection: client.id, packet }),
+            None => harness.event(0, PeerClosed { connection: client.id }),
+        }
+        assert!(harness.is_closed(client));
+        assert_eq!(harness.packets(watcher).len(), published);
+        assert_eq!(harness.shards[0].counters().connections, 2);
     }
 }
 

@@ -1,3 +1,5 @@
+mod discard;
+
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -28,6 +30,8 @@ pub(in crate::server) struct Connection {
     stream: Stream,
     decoder: Decoder,
     input: Input,
+    /// Whether its unread input is [discarded](Self::discard).
+    is_discarding: bool,
 }
 
 /// Why a connection ends.
@@ -52,7 +56,7 @@ impl Connection {
     pub(in crate::server) fn open(driver: &RefCell<Driver>, stream: Stream, peer: Box<Peer>) -> Option<Self> {
         let decoder = Decoder::new(peer.maximum_packet_size);
         let id = driver.borrow_mut().open(peer)?;
-        Some(Self { id, stream, decoder, input: Input::default() })
+        Some(Self { id, stream, decoder, input: Input::default(), is_discarding: false })
     }
 
     /// Its identifier.
@@ -133,11 +137,21 @@ impl Connection {
             if entry.closing {
                 return Err(End::Close);
             }
+            if entry.verifies {
+                driver.verify(self.id, &self.stream);
+                continue;
+            }
             if read >= TURN_BYTES || written == Turn::Unfinished {
                 return Ok(Turn::Unfinished);
             }
+            if self.is_discarding {
+                return self.discard(driver, cx);
+            }
             if entry.is_reading_stopped() || self.decoder.has_failed() {
                 if driver.take_peer_check(self.id) && self.stream.is_read_closed(cx) {
+                    if driver.gives_up(self.id) {
+                        return self.discard(driver, cx);
+                    }
                     driver.handle(Event::PeerClosed { connection: self.id });
                     continue;
                 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use super::Stream;
 use super::tls::{Certificates, Presented, ServerStream, TlsError};
 use crate::config;
 
@@ -26,18 +27,37 @@ pub(in crate::server) enum Reloaded {
     Certificates,
 }
 
-/// The certificates that the client of a connection has presented, and the listener that knows whether they are revoked.
+/// The certificates that the client of a connection has presented, and the listener that knows whether they are still valid.
 #[derive(Debug)]
 pub(in crate::server) struct ClientCertificates {
     presented: Presented,
+    /// The removals of authorities when they were verified.
+    removals: u64,
     endpoint: Arc<Endpoint>,
 }
 
 impl ClientCertificates {
-    /// Those of a connection; `None`: there are none, or the listener has no revocation list.
-    pub(super) fn of(endpoint: &Arc<Endpoint>, stream: &ServerStream) -> Option<Box<Self>> {
+    /// Those of a connection, verified after so many `removals` of authorities; `None`: there are none.
+    pub(super) fn of(endpoint: &Arc<Endpoint>, stream: &ServerStream, removals: u64) -> Option<Box<Self>> {
         let presented = endpoint.certificates.as_ref()?.presented(stream)?;
-        Some(Box::new(Self { presented, endpoint: Arc::clone(endpoint) }))
+        Some(Box::new(Self { presented, removals, endpoint: Arc::clone(endpoint) }))
+    }
+
+    /// Whether an authority was removed since they were verified, so that [`verify`](Self::verify) is due.
+    pub(in crate::server) fn are_outdated(&self) -> bool {
+        self.endpoint.certificates.as_ref().is_some_and(|certificates| certificates.removals() != self.removals)
+    }
+
+    /// Verifies them again by the current files, if an authority was removed. Returns whether they are valid. The TLS library keeps them for
+    /// each connection, so they are not kept here.
+    pub(in crate::server) fn verify(&mut self, stream: &Stream) -> bool {
+        let Some(certificates) = &self.endpoint.certificates else { return true };
+        let removals = certificates.removals();
+        if self.removals != removals && stream.tls_session().is_some_and(|session| !certificates.verifies(session)) {
+            return false;
+        }
+        self.removals = removals;
+        true
     }
 
     /// Whether the current revocation lists name one of them.

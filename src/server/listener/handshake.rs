@@ -116,7 +116,7 @@ pub(in crate::server) struct Established {
     pub(in crate::server) stream: Stream,
     pub(in crate::server) peer: Box<Peer>,
     pub(in crate::server) permit: Permit,
-    /// The certificates that the client has presented, if a revocation list may name them later.
+    /// The certificates that the client has presented, because a reload may void them.
     pub(in crate::server) certificates: Option<Box<ClientCertificates>>,
 }
 
@@ -193,14 +193,14 @@ async fn perform_handshakes(
         }
         Transport::Tls => {
             expect_tls(&stream, settings.transport).await?;
-            let stream = encrypted(stream, certificates?, &mut peer).await?;
-            presented = ClientCertificates::of(endpoint, &stream);
+            let (stream, removals) = encrypted(stream, certificates?, &mut peer).await?;
+            presented = ClientCertificates::of(endpoint, &stream, removals);
             Stream::Tls(Box::new(stream))
         }
         Transport::Wss => {
             expect_tls(&stream, settings.transport).await?;
-            let stream = encrypted(stream, certificates?, &mut peer).await?;
-            presented = ClientCertificates::of(endpoint, &stream);
+            let (stream, removals) = encrypted(stream, certificates?, &mut peer).await?;
+            presented = ClientCertificates::of(endpoint, &stream, removals);
             let (stream, counted) = web_socket(stream, endpoint, &mut peer, permit).await?;
             permit = counted;
             Stream::Wss(Box::new(stream))
@@ -252,10 +252,10 @@ async fn encrypted(
     stream: TcpStream,
     certificates: &Certificates,
     peer: &mut Peer,
-) -> Result<ServerStream, HandshakeError> {
-    let stream = certificates.accept(stream).await?;
+) -> Result<(ServerStream, u64), HandshakeError> {
+    let (stream, removals) = certificates.accept(stream).await?;
     peer.certificate_identity = certificates.identity_of(&stream);
-    Ok(stream)
+    Ok((stream, removals))
 }
 
 /// Opens a WebSocket. The peer gets what the request says about the client.

@@ -27,7 +27,7 @@ pub(super) use admission::{Admission, Permit};
 pub(super) use endpoint::{ClientCertificates, Endpoint, Reloaded};
 pub(super) use foreign::{Expected, Foreign, is_peer_gone};
 pub(super) use handshake::{Arrival, Established, Handshake, HandshakeError, receive};
-pub(super) use places::Places;
+pub(super) use places::{Places, is_without_family, log_skipped};
 pub(super) use shut_down::shut_down;
 pub(super) use socket::{AcceptedSocket, BoundSocket};
 pub(super) use stream::Stream;

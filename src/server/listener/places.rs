@@ -1,6 +1,7 @@
 //! Where a listener listens: the addresses that its configured one stands for.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -78,13 +79,7 @@ impl Places {
                     match bind(*address) {
                         Ok(socket) => bound.push(socket),
                         Err(error) if is_without_family(&error) => {
-                            log_line!(
-                                AddressSkipped {
-                                    address = tracing::field::display(address),
-                                    reason = tracing::field::display(&error)
-                                },
-                                "not listening at {address}, which this machine doesn't have: {error}"
-                            );
+                            log_skipped(address, &error);
                             missing = Some(error);
                         }
                         Err(error) => return Err(at(*address, &error)),
@@ -111,8 +106,16 @@ fn bind(address: SocketAddr, options: TcpOptions, ipv4_ports: &HashSet<u16>) -> 
     })
 }
 
+/// Logs that an address is left out.
+pub(in crate::server) fn log_skipped(address: &impl Display, error: &io::Error) {
+    log_line!(
+        AddressSkipped { address = tracing::field::display(address), reason = tracing::field::display(error) },
+        "not listening at {address}, which this machine doesn't have: {error}"
+    );
+}
+
 /// Whether this machine has no such address, as without IPv6.
-fn is_without_family(error: &io::Error) -> bool {
+pub(in crate::server) fn is_without_family(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_ADDRESS_FAMILY)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::rustls::ServerConnection;
 use tokio_rustls::server::TlsStream;
 
 use super::websocket::WebSocket;
@@ -39,6 +40,15 @@ impl Stream {
             Self::Tls(_) => Transport::Tls,
             Self::Ws(_) => Transport::Ws,
             Self::Wss(_) => Transport::Wss,
+        }
+    }
+
+    /// The state of TLS.
+    pub(super) fn tls_session(&self) -> Option<&ServerConnection> {
+        match self {
+            Self::Tls(stream) => Some(stream.get_ref().1),
+            Self::Wss(stream) => Some(stream.get_ref().get_ref().1),
+            Self::Tcp(_) | Self::Unix(_) | Self::Ws(_) => None,
         }
     }
 

@@ -10,10 +10,11 @@ use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{Acceptor, NoServerSessionStorage, ServerSessionMemoryCache};
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{self, CertificateError, ServerConfig};
@@ -41,6 +42,11 @@ pub(super) struct Certificates {
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// The authorities that sign client certificates.
+    authorities: Vec<CertificateDer<'static>>,
+    /// How many loads since the start have removed an authority.
+    removals: u64,
     /// When the first certificate of the server's chain expires, in seconds since 1970.
     expires: i64,
     revoked: RevokedCertificates,
@@ -69,8 +75,11 @@ impl Certificates {
 
     /// Reads all files again. After an error the current ones stay in use.
     pub(super) fn reload(&self) -> Result<(), TlsError> {
-        let (loaded, notes) = read_files(&self.files)?;
+        let (mut loaded, notes) = read_files(&self.files)?;
         notes.log();
+        let before = self.current.load();
+        let has_removed = before.authorities.iter().any(|authority| !loaded.authorities.contains(authority));
+        loaded.removals = before.removals + u64::from(has_removed);
         self.current.store(Arc::new(loaded));
         Ok(())
     }
@@ -89,21 +98,34 @@ impl Certificates {
         notes.log();
     }
 
-    /// Performs the TLS handshake.
-    pub(super) async fn accept(&self, stream: TcpStream) -> Result<ServerStream, AcceptError> {
+    /// Performs the TLS handshake. Returns the [`removals`](Self::removals) at the load by which the client's certificate was verified, too.
+    pub(super) async fn accept(&self, stream: TcpStream) -> Result<(ServerStream, u64), AcceptError> {
         let started = LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(AcceptError::Failed)?;
-        let result = started.into_stream(Arc::clone(&self.current.load().config)).await;
-        result.map_err(|error| {
+        let loaded = self.current.load_full();
+        let result = started.into_stream(Arc::clone(&loaded.config)).await;
+        result.map(|stream| (stream, loaded.removals)).map_err(|error| {
             let is_reset = matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
             if is_reset { AcceptError::Reset } else { AcceptError::Failed(in_words(error)) }
         })
     }
 
-    /// The certificates that the client has presented; `None`: it has none, or there is no revocation list that could name one later.
+    /// The certificates that the client has presented, as far as a revocation list could name them later; `None`: it has presented none.
     pub(super) fn presented(&self, stream: &ServerStream) -> Option<Presented> {
         let (_, session) = stream.get_ref();
-        let certificates = session.peer_certificates().filter(|_| self.files.crl.is_some())?;
-        Some(Presented(certificates.iter().take(PRESENTED_MAX).filter_map(CertificateId::of).collect()))
+        let certificates = session.peer_certificates()?;
+        let listed = if self.files.crl.is_some() { PRESENTED_MAX } else { 0 };
+        Some(Presented(certificates.iter().take(listed).filter_map(CertificateId::of).collect()))
+    }
+
+    /// How many loads have removed an authority. When it changes, clients may have a certificate that is not valid any more.
+    pub(super) fn removals(&self) -> u64 {
+        self.current.load().removals
+    }
+
+    /// Whether the certificates that a client has presented are valid by the current files, or there are none.
+    pub(super) fn verifies(&self, session: &rustls::ServerConnection) -> bool {
+        let Some([end_entity, intermediates @ ..]) = session.peer_certificates() else { return true };
+        self.current.load().verifier.verify_client_cert(end_entity, intermediates, UnixTime::now()).is_ok()
     }
 
     /// Whether a revocation list names a certificate that the client has presented.
@@ -136,10 +158,10 @@ pub(in crate::server) fn check(files: &Tls) -> Result<Vec<String>, TlsError> {
 fn read_files(files: &Tls) -> Result<(Loaded, Notes), TlsError> {
     let (provider, mut notes) = (Arc::new(provider()), Notes::default());
     let Identity { key, expires } = identity::read(files, &provider, &mut notes)?;
-    let (verifier, lists) = verifier::read(files, &provider, &mut notes)?;
+    let verifier::Read { verifier, authorities, lists } = verifier::read(files, &provider, &mut notes)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(Arc::clone(&verifier))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
     if files.client_certificate == ClientCertificate::None {
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
@@ -148,7 +170,8 @@ fn read_files(files: &Tls) -> Result<(Loaded, Notes), TlsError> {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
-    Ok((Loaded { config: Arc::new(config), expires, revoked: RevokedCertificates::of(&lists) }, notes))
+    let revoked = RevokedCertificates::of(&lists);
+    Ok((Loaded { config: Arc::new(config), verifier, authorities, removals: 0, expires, revoked }, notes))
 }
 
 /// The error of a handshake, in words if a client certificate is its cause.

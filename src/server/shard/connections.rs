@@ -36,6 +36,8 @@ pub(in crate::server) struct Entry {
     pub(in crate::server) listed_as_paused: bool,
     /// Requests its task to check whether the peer of the paused connection has closed.
     pub(in crate::server) checks_peer: bool,
+    /// Requests its task to verify the certificates that its client has presented.
+    pub(in crate::server) verifies: bool,
     /// The broker has closed it: the task reads nothing more, writes `outgoing`, and ends.
     pub(in crate::server) closing: bool,
     /// DISCONNECT was received.
@@ -84,6 +86,7 @@ impl Connections {
             paused: false,
             listed_as_paused: false,
             checks_peer: false,
+            verifies: false,
             closing: false,
             disconnect_received: false,
             timed_out: false,

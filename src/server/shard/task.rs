@@ -18,7 +18,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use crate::routing::ShardId;
 use crate::server::LogEvent;
 use crate::server::connection::task::Connection;
-use crate::server::listener::{Accepted, Arrival, Established, Handshake, HandshakeError, Origin, Permit, receive};
+use crate::server::listener::{
+    Accepted, Arrival, ClientCertificates, Established, Handshake, HandshakeError, Origin, Permit, receive,
+};
 use crate::server::log::{Whom, allows, cut_text, log_line};
 use crate::server::shard::driver::{Driver, Parts};
 use crate::server::shard::mailbox::{Mail, Mailbox};
@@ -166,9 +168,11 @@ fn report_failure(driver: &RefCell<Driver>, error: &HandshakeError, origin: &Ori
 
 /// Starts the task of a connection whose handshakes are complete.
 fn begin(driver: &Rc<RefCell<Driver>>, established: Established, origin: &Origin) {
-    let Established { stream, peer, permit, certificates } = established;
+    let Established { stream, peer, permit, mut certificates } = established;
     // A reload that ended during the handshake has not seen the connection.
-    if certificates.as_ref().is_some_and(|certificates| certificates.are_revoked()) {
+    let is_void =
+        |certificates: &mut Box<ClientCertificates>| certificates.are_revoked() || !certificates.verify(&stream);
+    if certificates.as_mut().is_some_and(is_void) {
         return report_failure(driver, &HandshakeError::Revoked, origin);
     }
     if let Some(connection) = Connection::open(driver, stream, peer) {

@@ -40,19 +40,23 @@ const VERSION_ONE_LIST: &str = "is X.509 v1, which is not supported: make a v2 o
     `crl_extensions = SECTION` in the configuration file of `openssl ca -gencrl`, where [SECTION] has \
     `authorityKeyIdentifier = keyid`";
 
-/// The revocation lists of a listener.
-type RevocationLists = Vec<CertificateRevocationListDer<'static>>;
+/// What was read for the certificates of clients.
+pub(super) struct Read {
+    /// Verifies them.
+    pub(super) verifier: Arc<dyn ClientCertVerifier>,
+    /// The authorities that it trusts.
+    pub(super) authorities: Vec<CertificateDer<'static>>,
+    /// The revocation lists that it uses.
+    pub(super) lists: Vec<CertificateRevocationListDer<'static>>,
+}
 
-/// The verifier that the settings ask for, and the revocation lists that it uses.
-pub(super) fn read(
-    files: &Tls,
-    provider: &Arc<CryptoProvider>,
-    notes: &mut Notes,
-) -> Result<(Arc<dyn ClientCertVerifier>, RevocationLists), TlsError> {
+/// Reads what the settings name.
+pub(super) fn read(files: &Tls, provider: &Arc<CryptoProvider>, notes: &mut Notes) -> Result<Read, TlsError> {
     if files.client_certificate == ClientCertificate::None {
-        return Ok((Arc::new(NoClientAuth), Vec::new()));
+        return Ok(Read { verifier: Arc::new(NoClientAuth), authorities: Vec::new(), lists: Vec::new() });
     }
-    let roots = Arc::new(authorities(files, provider)?);
+    let (roots, authorities) = authorities(files, provider)?;
+    let roots = Arc::new(roots);
     let lists = match &files.crl {
         Some(path) => {
             let file = Contents::read(path)?;
@@ -88,7 +92,7 @@ pub(super) fn read(
     };
     let chain = chain.map(|chain| chain.build()).transpose().map_err(|error| unusable(files, &error))?;
     let first = first.build().map_err(|error| unusable(files, &error))?;
-    Ok((Arc::new(ClientVerifier { first, chain }), lists))
+    Ok(Read { verifier: Arc::new(ClientVerifier { first, chain }), authorities, lists })
 }
 
 fn unusable(files: &Tls, error: &impl std::fmt::Display) -> TlsError {
@@ -96,7 +100,11 @@ fn unusable(files: &Tls, error: &impl std::fmt::Display) -> TlsError {
     TlsError::File { path, problem: format!("can't be used: {error}") }
 }
 
-fn authorities(files: &Tls, provider: &CryptoProvider) -> Result<RootCertStore, TlsError> {
+/// The authorities in `client_ca`.
+fn authorities(
+    files: &Tls,
+    provider: &CryptoProvider,
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TlsError> {
     let file = Contents::read(files.client_ca.as_ref().ok_or(TlsError::NoClientCa)?)?;
     let certificates = file.certificates()?;
     for (index, certificate) in parse_all(&file, &certificates)?.iter().enumerate() {
@@ -116,12 +124,12 @@ fn authorities(files: &Tls, provider: &CryptoProvider) -> Result<RootCertStore, 
         }
     }
     let mut roots = RootCertStore::empty();
-    for (index, certificate) in certificates.into_iter().enumerate() {
+    for (index, certificate) in certificates.iter().enumerate() {
         roots
-            .add(certificate)
+            .add(certificate.clone())
             .map_err(|error| file.problem(&format!("{} can't be used: {error}", file.place(index))))?;
     }
-    Ok(roots)
+    Ok((roots, certificates))
 }
 
 impl ClientCertVerifier for ClientVerifier {

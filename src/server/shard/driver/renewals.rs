@@ -1,8 +1,12 @@
 //! The methods of [`Driver`] for a reload of access rules: judges connected clients and Sessions without connection again, some in each turn.
 
+use std::sync::Arc;
+
 use super::Driver;
 use crate::auth;
 use crate::broker::{ConnectionId, Event, Revocation};
+use crate::routing::Access;
+use crate::server::listener::Stream;
 
 impl Driver {
     /// Notes the line of the password file that verified a client.
@@ -32,6 +36,7 @@ impl Driver {
             if let Some(event) = self.renewal(connection) {
                 self.handle(event);
             }
+            self.request_verification(connection);
         }
         self.end_turn();
     }
@@ -41,13 +46,46 @@ impl Driver {
         !self.renewals.is_empty() || self.renewed_slots.is_some()
     }
 
+    /// Requests the task of a connection, which has the transport, to verify its certificates, if an authority was removed.
+    fn request_verification(&mut self, connection: ConnectionId) {
+        if let Some(entry) = self.connections.get_mut(connection)
+            && let Some(certificates) = entry.proof.as_ref().and_then(|proof| proof.certificates.as_ref())
+            && certificates.are_outdated()
+        {
+            entry.verifies = true;
+            entry.wake();
+        }
+    }
+
+    /// Verifies the certificates of a connection again. Ends it if they are not valid any more.
+    #[cold]
+    pub(in crate::server) fn verify(&mut self, connection: ConnectionId, stream: &Stream) {
+        let Some(entry) = self.connections.get_mut(connection) else { return };
+        entry.verifies = false;
+        let certificates = entry.proof.as_mut().and_then(|proof| proof.certificates.as_mut());
+        if certificates.is_some_and(|certificates| !certificates.verify(stream)) {
+            let access = self.access_of(connection);
+            self.handle(Event::Revoked { connection, access, revocation: Revocation::Authority });
+        }
+    }
+
+    /// What its client may do by the current files, if it is known.
+    fn access_of(&self, connection: ConnectionId) -> Arc<Access> {
+        let of_client = |(client_id, user): (&_, Option<&str>)| self.authentication.access(client_id, user);
+        self.shard.identity(connection).map_or_else(nothing, of_client)
+    }
+
     /// What the reloaded files say about a connected client.
     fn renewal(&mut self, connection: ConnectionId) -> Option<Event> {
         let proof = self.connections.get_mut(connection)?.proof.as_deref();
         let password = proof.and_then(|proof| proof.password);
         let certificates = proof.and_then(|proof| proof.certificates.as_ref());
         let is_revoked = certificates.is_some_and(|certificates| certificates.are_revoked());
-        let (client_id, user) = self.shard.identity(connection)?;
+        let Some((client_id, user)) = self.shard.identity(connection) else {
+            // It has not sent CONNECT.
+            let revoked = |access| Event::Revoked { connection, access, revocation: Revocation::Certificate };
+            return is_revoked.then(|| revoked(nothing()));
+        };
         let (access, revocation) = match self.authentication.renew(client_id, user, password) {
             auth::Renewal::UserRemoved(access) => (access, Some(Revocation::User)),
             auth::Renewal::PasswordChanged(access) => (access, Some(Revocation::Password)),
@@ -74,6 +112,11 @@ impl Driver {
         }
         self.renewed_slots = (slot < self.shard.slots_end()).then_some(slot);
     }
+}
+
+/// No rights.
+fn nothing() -> Arc<Access> {
+    Arc::new(Access::new(Vec::new()))
 }
 
 /// Clients that are judged in one turn after a reload.

@@ -199,6 +199,11 @@ impl Driver {
         self.connections.get_mut(connection).is_some_and(|entry| std::mem::take(&mut entry.checks_peer) && entry.paused)
     }
 
+    /// Whether a connection whose peer has closed ends, although its input was not read to the end.
+    pub(in crate::server) fn gives_up(&self, connection: ConnectionId) -> bool {
+        self.shard.gives_up(connection, self.reading.now)
+    }
+
     /// Counts a read of `bytes` bytes.
     pub(in crate::server) fn received(&mut self, connection: ConnectionId, bytes: usize) {
         self.traffic.bytes_received += bytes as u64;
