@@ -17,14 +17,14 @@ pub(crate) struct Parameters {
     qos: QoS,
     payload: usize,
     publishers: usize,
-    subscribers: usize,
+    pub(super) subscribers: usize,
     pub(super) window: usize,
     pub(super) count: usize,
     rate: Option<f64>,
-    durable: bool,
+    pub(super) durable: bool,
     pub(super) seconds: f64,
     pub(super) messages: Option<u64>,
-    run: u32,
+    pub(super) run: u32,
 }
 
 impl Parameters {
@@ -66,12 +66,13 @@ impl Parameters {
             bail!("--rate must be from 1 to {RATE_MAX}");
         }
         let kept = matches!(self.scenario, Scenario::Offline | Scenario::Retained);
-        let still = matches!(self.scenario, Scenario::Idle | Scenario::Connects | Scenario::Subscriptions);
-        if self.rate.is_some() && (kept || still || self.scenario == Scenario::Flood) {
+        let connects = matches!(self.scenario, Scenario::Connects | Scenario::Takeovers);
+        let still = matches!(self.scenario, Scenario::Idle | Scenario::Subscriptions);
+        if self.rate.is_some() && (kept || still || connects || self.scenario == Scenario::Flood) {
             bail!("--rate is only for scenarios with a continuous flow of messages");
         }
         if self.durable && (kept || still) {
-            bail!("--durable is only for scenarios with a continuous flow of messages");
+            bail!("--durable is only for scenarios with a continuous flow of messages, `connects` and `takeovers`");
         }
         self.check_scenario()
     }
@@ -97,6 +98,7 @@ impl Parameters {
             | Scenario::Flood
             | Scenario::Idle
             | Scenario::Connects
+            | Scenario::Takeovers
             | Scenario::Subscriptions
             | Scenario::Large
             | Scenario::Mixed => return Ok(()),
@@ -116,7 +118,7 @@ impl Parameters {
             Scenario::Wildcards => plan::wildcards(run, count, subscribers),
             Scenario::Retained => plan::tree(run, count),
             Scenario::Subscriptions => plan::subscriptions(run, count, subscribers),
-            Scenario::Idle | Scenario::Connects => (Vec::new(), Vec::new()),
+            Scenario::Idle | Scenario::Connects | Scenario::Takeovers => (Vec::new(), Vec::new()),
             Scenario::Pairs | Scenario::Offline | Scenario::Flood | Scenario::Large => plan::pairs(run, publishers),
             Scenario::Mixed => return self.mixed_plan(),
         };
@@ -147,6 +149,9 @@ impl Parameters {
     pub(super) fn connections(&self) -> usize {
         if self.scenario == Scenario::Idle {
             return self.count;
+        }
+        if self.scenario == Scenario::Takeovers {
+            return self.subscribers + self.window; // the old connections end while the new ones begin
         }
         if self.scenario == Scenario::Connects { self.window } else { self.plan().connections() }
     }
@@ -180,6 +185,7 @@ impl Parameters {
             | Scenario::Wildcards
             | Scenario::Idle
             | Scenario::Connects
+            | Scenario::Takeovers
             | Scenario::Subscriptions
             | Scenario::Large
             | Scenario::Mixed => Pace::EachDelivered,
@@ -209,6 +215,7 @@ impl Defaults {
             | Scenario::Connects
             | Scenario::Topics => usual,
             Scenario::FanOut => Self { publishers: 1, subscribers: 1_000, window: 20, ..usual },
+            Scenario::Takeovers => Self { subscribers: 1_000, ..usual },
             Scenario::Wildcards => Self { subscribers: 100, count: 1_000, ..usual },
             Scenario::Subscriptions => Self { subscribers: 100, count: 100_000, ..usual },
             Scenario::Retained => Self { publishers: 1, ..usual },
