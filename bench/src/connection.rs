@@ -18,12 +18,14 @@ pub(crate) struct Connection {
     written: usize,
     /// Whether the connection is in its owner's list of connections to flush.
     pub(crate) dirty: bool,
+    /// Whether the peer may close it.
+    pub(crate) may_end: bool,
 }
 
 impl Connection {
     /// A new connection without input or output.
     pub(crate) const fn new(stream: Stream) -> Self {
-        Self { stream, incomplete: Vec::new(), output: Vec::new(), written: 0, dirty: false }
+        Self { stream, incomplete: Vec::new(), output: Vec::new(), written: 0, dirty: false, may_end: false }
     }
 
     /// The number of unsent bytes; the transport's own output counts as one.

@@ -24,6 +24,7 @@ pub(crate) fn run(args: &ScenarioArgs, target: &Target) -> Result<Report> {
     match args.scenario {
         Scenario::Idle => idle::run(&parameters, target),
         Scenario::Connects => connects::run(&parameters, target),
+        Scenario::Takeovers => connects::run_takeovers(&parameters, target),
         Scenario::Subscriptions => subscriptions::run(&parameters, target),
         Scenario::Retained => stored::run_retained(&parameters, target),
         Scenario::Offline => stored::run_offline(&parameters, target),

@@ -59,6 +59,13 @@ impl Swarm {
         Ok(())
     }
 
+    /// From now on, the broker may close a connection.
+    pub(crate) fn let_end(&mut self, number: usize) {
+        if let Some(Some(connection)) = self.connections.get_mut(number) {
+            connection.may_end = true;
+        }
+    }
+
     /// The number of unsent bytes.
     pub(crate) fn backlog(&self, number: usize) -> usize {
         let connection = self.connections.get(number).and_then(Option::as_ref);
@@ -89,11 +96,16 @@ impl Swarm {
         }
         for event in &self.events {
             let Token(number) = event.token();
-            let Some(Some(connection)) = self.connections.get_mut(number) else { continue };
+            let Some(slot) = self.connections.get_mut(number) else { continue };
+            let Some(connection) = slot else { continue };
             if event.is_readable() {
-                connection
-                    .read_all(&mut self.scratch, |frame, output| on_packet(number, frame.decode()?, output))
-                    .with_context(|| format!("connection {number}"))?;
+                let read =
+                    connection.read_all(&mut self.scratch, |frame, output| on_packet(number, frame.decode()?, output));
+                if read.is_err() && connection.may_end {
+                    *slot = None;
+                    continue;
+                }
+                read.with_context(|| format!("connection {number}"))?;
             }
             if connection.backlog() > 0 && !connection.dirty {
                 connection.dirty = true;

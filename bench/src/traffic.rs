@@ -153,6 +153,11 @@ impl Traffic {
         self.swarm.close(connection)
     }
 
+    /// From now on, the broker may close the connection.
+    pub(crate) fn let_end(&mut self, connection: usize) {
+        self.swarm.let_end(connection);
+    }
+
     /// Publishes at the plan's pace. Fails if the broker stops responding.
     pub(crate) fn publish(&mut self, until: Until) -> Result<()> {
         self.last_packet = clock::now();

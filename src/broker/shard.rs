@@ -213,7 +213,9 @@ impl Shard {
             }
             ShardMessageKind::DeliverGroup(group) => self.on_group_forwarded(*group, turn),
             ShardMessageKind::Claimed { prior, claimant } => self.on_claimed(prior, claimant, turn),
-            ShardMessageKind::Surrendered { claim, session } => self.on_surrendered(claim, session, turn),
+            ShardMessageKind::Surrendered { claim, session } => {
+                self.on_surrendered(claim, session, Ticket::default(), turn);
+            }
             ShardMessageKind::DroppedNewest { to, slot } => self.on_dropped_newest(to, slot, turn),
             ShardMessageKind::Pause(connection) => self.pause(connection, PauseReason::SlowReceiver, turn),
             ShardMessageKind::Resume(connection) => self.resume(connection, PauseReason::SlowReceiver, turn),

@@ -1,8 +1,8 @@
 //! Everything that uses tokio: listeners, connections, shard threads, the clock and signals. The broker itself does no input or output.
 //!
-//! One thread per shard runs the tasks of its connections. The main thread accepts connections, distributes them to the shards round
-//! robin, and waits for signals. The exit code of the process is 0 after a drain by SIGTERM or SIGINT, otherwise
-//! [`ServerError::exit_code`] or [`EXIT_PANIC`].
+//! One thread per shard runs the tasks of its connections. The main thread accepts connections and distributes them to the shards round
+//! robin; a single shard accepts them itself. The main thread also waits for signals. The exit code of the process is 0 after a drain by
+//! SIGTERM or SIGINT, otherwise [`ServerError::exit_code`] or [`EXIT_PANIC`].
 
 mod announce;
 mod authentication;
@@ -33,9 +33,10 @@ mod traffic;
 mod watchdog;
 
 use std::io;
+use std::mem;
 use std::num::NonZeroUsize;
-use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
@@ -67,10 +68,10 @@ use crate::routing::ShardId;
 use crate::store::Store;
 use crate::timestamp::Timestamp;
 use bind::bind;
-use listener::{Acceptor, Admission, BoundSocket, Endpoint};
+use listener::{Admission, BoundSocket, Endpoint, Listening};
 use memory::MemoryBudget;
 use shard::driver::Parts;
-use shard::mailbox::{Mail, Mailbox};
+use shard::mailbox::{Listen, Mail, Mailbox, round_robin};
 use shard::task::MainHandle;
 use shutdown::{Request, Signals};
 use store::anchors::Anchors;
@@ -330,16 +331,22 @@ impl Server {
         let _ = announce::announce(&listeners, self.config.log.format, &mut io::stdout().lock());
     }
 
-    /// Starts a task for each listener. Dropping the set ends the tasks and closes their sockets.
+    /// Starts to accept connections at all listeners. Several shards get them from tasks of the main thread: dropping the set ends these. A
+    /// single shard accepts them itself until it shuts down, because passing each connection to another thread costs two changes of threads.
     fn start_accepting(&mut self) -> io::Result<JoinSet<()>> {
-        let (admission, mailboxes) = (Arc::clone(&self.admission), Arc::clone(&self.mailboxes));
-        let acceptor = Rc::new(Acceptor::new(self.clock, &self.config.limits, admission, mailboxes));
-        let mut accept_tasks = JoinSet::new();
-        for (endpoint, socket) in self.listeners.drain(..) {
-            let (acceptor, socket) = (Rc::clone(&acceptor), socket.register()?);
-            accept_tasks.spawn_local(async move { acceptor.watch(endpoint, socket).await });
-        }
-        Ok(accept_tasks)
+        let listening = Listening {
+            clock: self.clock,
+            connections_per_second_max: self.config.limits.connections_per_second_max,
+            admission: Arc::clone(&self.admission),
+            sockets: mem::take(&mut self.listeners),
+        };
+        let [only_shard] = &*self.mailboxes else {
+            return listening.start(round_robin(Arc::clone(&self.mailboxes)));
+        };
+        let (started, answer) = sync_channel(1);
+        only_shard.put(Mail::Listen(Box::new(Listen { listening, started })));
+        answer.recv().map_err(io::Error::other)??;
+        Ok(JoinSet::new())
     }
 
     /// Disconnects every client, and waits until all connections are closed, at most for `server.drain_timeout`. A second signal ends

@@ -19,16 +19,17 @@ pub(crate) struct ScenarioArgs {
     /// Publishers; 1 for `fan-out` and `retained`, 10 for `large`, 1,000 devices for `mixed`, else 50
     #[arg(long, visible_aliases = ["pairs", "devices"])]
     pub(crate) publishers: Option<usize>,
-    /// Subscribers of `fan-out` (1,000), members of `shared` (10), sessions of `wildcards` and `subscriptions` (100)
-    #[arg(long)]
+    /// Subscribers of `fan-out` (1,000), members of `shared` (10), sessions of `wildcards` and `subscriptions` (100),
+    /// Client Identifiers of `takeovers` (1,000)
+    #[arg(long, visible_alias = "identifiers")]
     pub(crate) subscribers: Option<usize>,
     /// Messages a publisher has in flight, 1 for one at a time; 20 for `fan-out` and `offline`, 4 for `large`, 1 for
-    /// `mixed`, else 64. Of `connects`, clients that wait for their CONNACK
+    /// `mixed`, else 64. Of `connects` and `takeovers`, clients that wait for their CONNACK
     #[arg(long)]
     pub(crate) window: Option<usize>,
     /// Filters of `wildcards` (1,000) and `subscriptions` (100,000), topics of `topics` (10,000), `fan-out` (1), `fan-in`
     /// and `shared` (one for each publisher), messages of `retained` (10,000) and `offline` (50,000), connections of
-    /// `idle` and `connects` (10,000)
+    /// `idle`, `connects` and `takeovers` (10,000)
     #[arg(long)]
     pub(crate) count: Option<usize>,
     /// Further members of `shared`, with durable sessions, that disconnect before the measurement
@@ -37,7 +38,7 @@ pub(crate) struct ScenarioArgs {
     /// Messages per second, on a schedule that is independent of the broker, instead of a window
     #[arg(long)]
     pub(crate) rate: Option<f64>,
-    /// Subscribe with sessions that outlive their connection
+    /// Subscribe, or connect, with sessions that outlive their connection
     #[arg(long)]
     pub(crate) durable: bool,
     /// The transport that carries MQTT
@@ -76,6 +77,8 @@ pub(crate) enum Scenario {
     Idle,
     /// Clients that connect and disconnect
     Connects,
+    /// Clients that connect with the identifiers of connected ones
+    Takeovers,
     /// Subscriptions that receive no messages
     Subscriptions,
     /// Pairs with large payloads
@@ -99,6 +102,7 @@ impl ScenarioArgs {
             | Scenario::Flood
             | Scenario::Idle
             | Scenario::Connects
+            | Scenario::Takeovers
             | Scenario::Subscriptions
             | Scenario::Large => 0,
         };

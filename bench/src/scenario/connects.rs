@@ -1,5 +1,6 @@
-//! Parameters the cost of connecting and disconnecting.
+//! Measures the cost of connecting, disconnecting and taking over.
 
+use std::collections::VecDeque;
 use std::thread;
 
 use anyhow::Result;
@@ -10,19 +11,106 @@ use super::target::Target;
 use crate::clock;
 use crate::flow::Role;
 use crate::ledger::Tally;
+use crate::packet::SessionKind;
 use crate::process::{self, Meter};
 use crate::report::{Guarantee, Report};
 use crate::traffic::{Client, Traffic};
 
-/// Connects and disconnects clients, several at a time.
+/// Connects and disconnects clients, several at a time. With `--durable`, the same clients come back again and again.
 pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
+    let fleet = Fleet::new(parameters, if parameters.durable { RETURNING } else { 0 });
     let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
-    storm(&mut traffic, parameters.count.div_ceil(WARM_UP_PART), parameters.window)?;
+    let mut first = 0;
+    let report = measure(parameters, target, |count| {
+        for clients in fleet.waves(first..first + count, parameters.window) {
+            for connection in traffic.connect(&clients)? {
+                traffic.disconnect(connection)?;
+            }
+        }
+        first += count;
+        Ok(())
+    })?;
+    fleet.forget(&mut traffic)?;
+    Ok(report)
+}
+
+/// Connects clients with the identifiers of connected ones, several at a time.
+pub(super) fn run_takeovers(parameters: &Parameters, target: &Target) -> Result<Report> {
+    let fleet = Fleet::new(parameters, parameters.subscribers);
+    let mut traffic = Traffic::new(target.endpoint.clone(), parameters.plan())?;
+    let at_once = parameters.window.min(fleet.returning);
+    // Its first connection is the one that the next client takes over from.
+    let mut connected = VecDeque::new();
+    for clients in fleet.waves(0..fleet.returning, at_once) {
+        connected.extend(traffic.connect(&clients)?);
+    }
+    let mut first = 0;
+    let report = measure(parameters, target, |count| {
+        for clients in fleet.waves(first..first + count, at_once) {
+            for old in connected.drain(..clients.len()) {
+                traffic.let_end(old);
+            }
+            connected.extend(traffic.connect(&clients)?);
+        }
+        first += count;
+        Ok(())
+    })?;
+    for connection in connected {
+        traffic.disconnect(connection)?;
+    }
+    fleet.forget(&mut traffic)?;
+    Ok(report)
+}
+
+/// The clients of a run.
+struct Fleet {
+    run: u32,
+    session: SessionKind,
+    /// The number of Client Identifiers that are used again and again; 0: each connection has its own.
+    returning: usize,
+}
+
+impl Fleet {
+    fn new(parameters: &Parameters, returning: usize) -> Self {
+        let session = if parameters.durable { SessionKind::Durable } else { SessionKind::Clean };
+        Self { run: parameters.run, session, returning }
+    }
+
+    fn client(&self, number: usize, session: SessionKind) -> Client {
+        let client_id =
+            number.checked_rem(self.returning).map(|number| format!("bench-{:08x}-returning-{number}", self.run));
+        Client { role: Role::Bystander, session, client_id }
+    }
+
+    /// The clients with these numbers, `at_once` at a time.
+    fn waves(&self, numbers: std::ops::Range<usize>, at_once: usize) -> impl Iterator<Item = Vec<Client>> {
+        let starts = numbers.clone().step_by(at_once);
+        starts.map(move |start| {
+            let end = numbers.end.min(start + at_once);
+            (start..end).map(|number| self.client(number, self.session)).collect()
+        })
+    }
+
+    /// Ends the durable sessions.
+    fn forget(&self, traffic: &mut Traffic) -> Result<()> {
+        if self.session == SessionKind::Durable {
+            let clean: Vec<_> = (0..self.returning).map(|number| self.client(number, SessionKind::Clean)).collect();
+            for connection in traffic.connect(&clean)? {
+                traffic.disconnect(connection)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Calls `connect` for a warm-up, then for `--count` connections, and measures the second call.
+fn measure(parameters: &Parameters, target: &Target, mut connect: impl FnMut(usize) -> Result<()>) -> Result<Report> {
+    connect(parameters.count.div_ceil(WARM_UP_PART))?;
 
     process::reset_peak(target.pid);
     let meter = Meter::start(target.pid)?;
     let started = clock::now();
-    storm(&mut traffic, parameters.count, parameters.window)?;
+    connect(parameters.count)?;
     let connecting = (clock::now() - started).as_secs_f64();
     thread::sleep(ACKNOWLEDGEMENT_WAIT);
     let usage = meter.read()?;
@@ -36,17 +124,7 @@ pub(super) fn run(parameters: &Parameters, target: &Target) -> Result<Report> {
     Ok(report)
 }
 
-fn storm(traffic: &mut Traffic, count: usize, at_once: usize) -> Result<()> {
-    let mut left = count;
-    while left > 0 {
-        let clients = vec![Client::clean(Role::Bystander); at_once.min(left)];
-        for connection in traffic.connect(&clients)? {
-            traffic.disconnect(connection)?;
-        }
-        left -= clients.len();
-    }
-    Ok(())
-}
-
 /// The warm-up is one tenth, enough for the broker to allocate its memory.
 const WARM_UP_PART: usize = 10;
+/// The clients of `--durable`: few enough that all have connected before the measurement.
+const RETURNING: usize = 1_000;

@@ -17,16 +17,16 @@ pub(crate) struct Parameters {
     qos: QoS,
     payload: usize,
     publishers: usize,
-    subscribers: usize,
+    pub(super) subscribers: usize,
     pub(super) window: usize,
     pub(super) count: usize,
     /// Number of the last receivers, which disconnect before the measurement.
     pub(super) away: usize,
     rate: Option<f64>,
-    durable: bool,
+    pub(super) durable: bool,
     pub(super) seconds: f64,
     pub(super) messages: Option<u64>,
-    run: u32,
+    pub(super) run: u32,
 }
 
 impl Parameters {
@@ -71,12 +71,13 @@ impl Parameters {
             bail!("--rate must be from 1 to {RATE_MAX}");
         }
         let kept = matches!(self.scenario, Scenario::Offline | Scenario::Retained);
-        let still = matches!(self.scenario, Scenario::Idle | Scenario::Connects | Scenario::Subscriptions);
-        if self.rate.is_some() && (kept || still || self.scenario == Scenario::Flood) {
+        let connects = matches!(self.scenario, Scenario::Connects | Scenario::Takeovers);
+        let still = matches!(self.scenario, Scenario::Idle | Scenario::Subscriptions);
+        if self.rate.is_some() && (kept || still || connects || self.scenario == Scenario::Flood) {
             bail!("--rate is only for scenarios with a continuous flow of messages");
         }
         if self.durable && (kept || still) {
-            bail!("--durable is only for scenarios with a continuous flow of messages");
+            bail!("--durable is only for scenarios with a continuous flow of messages, `connects` and `takeovers`");
         }
         if self.away > 0 && self.scenario != Scenario::Shared {
             bail!("--away is only for `shared`");
@@ -107,6 +108,7 @@ impl Parameters {
             | Scenario::Flood
             | Scenario::Idle
             | Scenario::Connects
+            | Scenario::Takeovers
             | Scenario::Subscriptions
             | Scenario::Large
             | Scenario::Mixed => return Ok(()),
@@ -126,7 +128,7 @@ impl Parameters {
             Scenario::Wildcards => plan::wildcards(run, count, subscribers),
             Scenario::Retained => plan::tree(run, count),
             Scenario::Subscriptions => plan::subscriptions(run, count, subscribers),
-            Scenario::Idle | Scenario::Connects => (Vec::new(), Vec::new()),
+            Scenario::Idle | Scenario::Connects | Scenario::Takeovers => (Vec::new(), Vec::new()),
             Scenario::Pairs | Scenario::Offline | Scenario::Flood | Scenario::Large => plan::pairs(run, publishers),
             Scenario::Mixed => return self.mixed_plan(),
         };
@@ -156,6 +158,9 @@ impl Parameters {
     pub(super) fn connections(&self) -> usize {
         if self.scenario == Scenario::Idle {
             return self.count;
+        }
+        if self.scenario == Scenario::Takeovers {
+            return self.subscribers + self.window; // the old connections end while the new ones begin
         }
         if self.scenario == Scenario::Connects { self.window } else { self.plan().connections() }
     }
@@ -189,6 +194,7 @@ impl Parameters {
             | Scenario::Wildcards
             | Scenario::Idle
             | Scenario::Connects
+            | Scenario::Takeovers
             | Scenario::Subscriptions
             | Scenario::Large
             | Scenario::Mixed => Pace::EachDelivered,
@@ -218,6 +224,7 @@ impl Defaults {
             | Scenario::Connects
             | Scenario::Topics => usual,
             Scenario::FanOut => Self { publishers: 1, subscribers: 1_000, window: 20, count: 1, ..usual },
+            Scenario::Takeovers => Self { subscribers: 1_000, ..usual },
             Scenario::Wildcards => Self { subscribers: 100, count: 1_000, ..usual },
             Scenario::Subscriptions => Self { subscribers: 100, count: 100_000, ..usual },
             Scenario::Retained => Self { publishers: 1, ..usual },

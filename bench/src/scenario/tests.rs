@@ -74,8 +74,16 @@ fn a_schedule_is_met_and_its_latency_reported() {
 
 #[test]
 fn clients_connect_and_disconnect() {
-    let report = run(&args("connects --count 100"), &relay()).unwrap();
-    assert!(report.figure("connects_per_second") > Some(0.0));
+    let target = relay();
+    for text in [
+        "connects --count 100",
+        "connects --count 100 --durable",
+        "takeovers --count 100 --identifiers 30",
+        "takeovers --count 10 --identifiers 1 --durable",
+    ] {
+        let report = run(&args(text), &target).unwrap();
+        assert!(report.figure("connects_per_second") > Some(0.0), "{text}");
+    }
 }
 
 #[test]
@@ -109,6 +117,7 @@ fn invalid_parameters_are_refused() {
         "pairs --rate 0",
         "offline --rate 5",
         "idle --durable",
+        "takeovers --rate 5",
         "mixed --qos 1",
         "topics --count 3",
         "shared --count 3",

@@ -240,6 +240,7 @@ impl Shard {
         entry.connection = None;
         entry.detached_at = turn.now;
         entry.subscriber.set_connected(false);
+        let had_will = entry.will.is_some();
         let delay = entry.will.as_ref().map_or(0, |will| will.will_delay_interval);
         let discarded = match action {
             WillAction::Publish => None,
@@ -255,7 +256,10 @@ impl Shard {
             self.report_session(slot, SessionChange::Ended { cause: "its connection ended" }, turn);
             return self.end_session(slot, turn);
         }
-        let will = WillState::of(entry.will_at().filter(|at| *at > turn.now));
+        let will = match entry.will_at() {
+            _ if !had_will => WillState::Absent,
+            will_at => WillState::of(will_at.filter(|at| *at > turn.now)),
+        };
         if will == WillState::Gone {
             self.publish_will(slot, turn);
         }

@@ -56,7 +56,7 @@ impl Shard {
         self.resume(id, PauseReason::Authenticating, turn);
         self.sessions.begin_claim(claim, id, connecting);
         match prior {
-            None => self.on_surrendered(claim, None, turn),
+            None => self.on_surrendered(claim, None, Ticket::default(), turn),
             Some(Prior { holder, succession, .. }) => {
                 let takes = Takes::of(clean_start, succession);
                 self.ask_holder(holder, Claimant { claim, shard: self.id, takes }, turn);
@@ -91,21 +91,18 @@ impl Shard {
         }
     }
 
-    /// Accepts CONNECT with the existing Session, or with a new one.
+    /// Accepts CONNECT with the existing Session in `resumed`, or with a new one.
     pub(in crate::broker) fn finish_connect(
         &mut self,
         id: ConnectionId,
         granted: GrantedClaim,
-        session: Option<Box<SessionSlot>>,
+        resumed: Option<usize>,
         turn: &mut Turn<'_>,
     ) {
-        let GrantedClaim { claim, mut connecting } = granted;
-        let session_present = session.is_some();
-        let slot = match session {
-            Some(entry) => {
-                let owner = connecting.owner.clone();
-                self.insert_session(SessionSlot { claim, owner, ..*entry })
-            }
+        let GrantedClaim { claim, mut connecting, after } = granted;
+        let session_present = resumed.is_some();
+        let slot = match resumed {
+            Some(slot) => slot,
             None if self.shared.admit_session(self.settings.sessions_max) => {
                 self.new_session(claim, connecting.client_id.clone(), id)
             }
@@ -126,7 +123,8 @@ impl Shard {
         }
         self.counters.sessions_connected += 1;
         self.counters.connects_accepted += 1;
-        let wait = self.attach(slot, id, &mut connecting.connect, turn);
+        let opened = self.attach(slot, id, &mut connecting.connect, turn);
+        let wait = opened.or_else(|| self.wait_until(slot, after));
         let connack = Connack {
             session_present,
             reason_code: ReasonCode::Success,
@@ -175,6 +173,15 @@ impl Shard {
             (false, false) => return None,
         };
         let ticket = self.persist(record, turn);
+        self.wait_for(slot, ticket);
+        Some(ticket)
+    }
+
+    /// Lets the CONNACK of the Session in `slot` wait for a record of this shard. Returns its ticket unless it is stable already.
+    fn wait_until(&mut self, slot: usize, ticket: Ticket) -> Option<Ticket> {
+        if self.pipeline.is_stable(ticket) {
+            return None;
+        }
         self.wait_for(slot, ticket);
         Some(ticket)
     }
@@ -272,6 +279,8 @@ impl Shard {
 pub(in crate::broker) struct GrantedClaim {
     pub(in crate::broker) claim: Claim,
     pub(in crate::broker) connecting: Box<Connecting>,
+    /// The record of the end of the previous Session, which CONNACK confirms.
+    pub(in crate::broker) after: Ticket,
 }
 
 /// Omits User Properties and Reason String if they would exceed the Maximum Packet Size of the client. [MQTT-3.2.2-19] [MQTT-3.2.2-20]

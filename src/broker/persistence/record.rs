@@ -197,7 +197,9 @@ pub enum RetainedChange {
 /// Whether a Will is still to be published after its connection has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WillState {
-    /// No: there is none, or it was published or discarded.
+    /// No: the connection had none.
+    Absent,
+    /// No: it was published or discarded.
     Gone,
     /// Yes, after its Will Delay Interval.
     Delayed,
@@ -213,6 +215,8 @@ impl Record {
             Self::Accepted { qos: Qos::AtMostOnce, instead_of: None, .. } => None,
             Self::Accepted { durability, .. } => Some(*durability),
             Self::Done { .. } | Self::DeduplicationRemoved { .. } | Self::RetainedObsolete { .. } => None,
+            // Without the record, the Session counts as connected until the crash.
+            Self::SessionDetached { will: WillState::Absent, .. } => None,
             Self::SessionOpened { .. }
             | Self::SessionDetached { .. }
             | Self::SessionEnded { .. }
@@ -227,8 +231,23 @@ impl Record {
 }
 
 impl WillState {
-    /// The state of a Will that is due at `will_at`; `None`: there is no delayed Will.
+    /// The state of a Will that is due at `will_at`; `None`: there is no delayed Will any more.
     pub(in crate::broker) const fn of(will_at: Option<Timestamp>) -> Self {
         if will_at.is_some() { Self::Delayed } else { Self::Gone }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_connection_is_awaited_only_if_it_had_a_will() {
+        let awaited = [WillState::Absent, WillState::Gone, WillState::Delayed].map(|will| {
+            let (key, at) = (SessionKey(1), Timestamp(1));
+            let record = Record::SessionDetached { key, session_expiry_interval: 9, at, will, sent_until: 1 };
+            record.durability().is_some()
+        });
+        assert_eq!(awaited, [false, true, true]);
     }
 }

@@ -12,13 +12,18 @@ use crate::routing::{Location, SessionKey, Subscriber};
 use crate::session::{self, Unreceived};
 
 impl Shard {
-    /// Records that the connection of the Session in `slot` has ended, with the time and the state of its Will.
+    /// Records that the connection of the durable Session in `slot` has ended, with the time and the state of its Will. Without a Will, nothing
+    /// waits for this record, not even a move of the Session to another shard.
     pub(in crate::broker) fn persist_detached(&mut self, slot: usize, will: WillState, turn: &mut Turn<'_>) {
-        let Some(entry) = self.sessions.get(slot) else { return };
+        let Some(entry) = self.sessions.get(slot).filter(|entry| entry.is_durable()) else { return };
         let (session_expiry_interval, at) = (entry.session_expiry_interval, entry.detached_at);
-        let sent_until = entry.session.sent_until();
-        let record = |key| Record::SessionDetached { key, session_expiry_interval, at, will, sent_until };
-        self.persist_unawaited(slot, record, turn);
+        let (key, sent_until) = (entry.subscriber.key, entry.session.sent_until());
+        let record = Record::SessionDetached { key, session_expiry_interval, at, will, sent_until };
+        if will == WillState::Absent {
+            self.persist(record, turn);
+        } else {
+            self.persist_unawaited(slot, |_| record, turn);
+        }
     }
 
     /// Sets the timer of a Session without connection to its next deadline: the Will or the end of the Session.

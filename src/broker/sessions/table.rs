@@ -124,6 +124,16 @@ impl SessionTable {
         Some(entry)
     }
 
+    /// Gives the Session in `slot` to a later claim of this shard.
+    pub(in crate::broker) fn change_claim(&mut self, slot: usize, claim: Claim) {
+        let Some(entry) = self.slots.get_mut(slot) else { return };
+        let before = std::mem::replace(&mut entry.claim, claim);
+        let number = self.by_claim.remove(&before);
+        assert_eq!(number.map(|slot| slot as usize), Some(slot), "a session is not found by its claim");
+        let other = number.and_then(|number| self.by_claim.insert(claim, number));
+        assert!(other.is_none(), "two sessions have one claim");
+    }
+
     /// Updates the gauge after `insert` and `remove`.
     fn count(&self, counters: &mut Counters) {
         assert_eq!(self.slots.len(), self.by_claim.len(), "each session has one claim");
@@ -285,6 +295,26 @@ mod tests {
         assert!(table.remove(slot, &mut counters).is_none());
         assert_eq!((counters.sessions, table.slot_of(Claim(7))), (0, None));
         table.check();
+    }
+
+    #[test]
+    fn session_is_found_by_its_new_claim_only() {
+        let (mut table, mut counters) = table();
+        let slot = table.insert(session(7), &mut counters);
+        table.change_claim(slot, Claim(9));
+        assert_eq!((table.slot_of(Claim(7)), table.slot_of(Claim(9))), (None, Some(slot)));
+        table.check();
+        assert!(table.remove(slot, &mut counters).is_some_and(|entry| entry.claim == Claim(9)));
+        table.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "one claim")]
+    fn claim_is_changed_to_an_unused_one() {
+        let (mut table, mut counters) = table();
+        let slot = table.insert(session(1), &mut counters);
+        table.insert(session(2), &mut counters);
+        table.change_claim(slot, Claim(2));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::broker::sessions::table::PendingClaim;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::ReasonCode;
 use crate::routing::Location;
+use crate::session::Ticket;
 
 impl Shard {
     /// Requests the Session from the previous holder for `claimant`.
@@ -55,11 +56,34 @@ impl Shard {
         if claimant.takes.ends_session() {
             return self.end_for_claimant(claimant, slot, turn);
         }
+        if claimant.shard == self.id {
+            return self.keep_session(slot, claimant.claim, turn);
+        }
         if !self.pipeline.is_stable(entry.last_ticket) {
             return self.sessions.delay_departure(entry.last_ticket, prior, claimant);
         }
         let entry = self.remove_session(slot);
         self.surrender(claimant, entry, turn);
+    }
+
+    /// Gives the Session in `slot`, which has no connection, to a later CONNECT of this shard. It stays where it is, with what it waits for:
+    /// CONNACK waits for a record that is stable after all others of the Session.
+    fn keep_session(&mut self, slot: usize, claim: Claim, turn: &mut Turn<'_>) {
+        let Some(pending) = self.sessions.end_claim(claim) else { return };
+        self.sessions.change_claim(slot, claim);
+        match pending {
+            PendingClaim::PassOn(claimant) => self.on_claimed(claim, claimant, turn),
+            PendingClaim::Waiting { connection, connecting } => {
+                if let Some(entry) = self.sessions.get_mut(slot) {
+                    entry.owner = connecting.owner.clone();
+                }
+                if self.connection(connection).is_some() {
+                    self.cancel_session_due(slot);
+                    let granted = GrantedClaim { claim, connecting, after: Ticket::default() };
+                    self.finish_connect(connection, granted, Some(slot), turn);
+                }
+            }
+        }
     }
 
     /// Ends the Session in `slot` for a CONNECT with Clean Start, or of another owner. CONNACK confirms the end, so the record of the end
@@ -74,10 +98,13 @@ impl Shard {
             self.report_session(slot, SessionChange::Ended { cause: "CONNECT with Clean Start" }, turn);
             self.end_session(slot, turn);
         }
-        if is_stored && self.pipeline.unstable() > 0 {
-            self.sessions.delay_departure(self.pipeline.last(), prior, claimant);
-        } else {
+        let last = self.pipeline.last();
+        if !is_stored || self.pipeline.is_stable(last) {
             self.surrender(claimant, None, turn);
+        } else if claimant.shard == self.id {
+            self.on_surrendered(claimant.claim, None, last, turn);
+        } else {
+            self.sessions.delay_departure(last, prior, claimant);
         }
     }
 
@@ -88,7 +115,7 @@ impl Shard {
         }
     }
 
-    /// Removes a Session that moves to another shard, or to another claim of this shard.
+    /// Removes a Session that moves to another shard.
     fn remove_session(&mut self, slot: usize) -> Option<Box<SessionSlot>> {
         let mut entry = self.sessions.remove(slot, &mut self.counters)?;
         self.cancel_session_due(slot);
@@ -103,7 +130,7 @@ impl Shard {
             entry.subscriber.set_location(Location { shard: claimant.shard, slot: Location::ARRIVING });
         }
         if claimant.shard == self.id {
-            return self.on_surrendered(claimant.claim, session, turn);
+            return self.on_surrendered(claimant.claim, session, Ticket::default(), turn);
         }
         if let Some(entry) = &session
             && self.detail.is_on()
@@ -115,11 +142,12 @@ impl Shard {
         turn.actions.push(Action::Forward { shard: claimant.shard, message });
     }
 
-    /// The Session of a pending claim has arrived, or there is none.
+    /// The Session of a pending claim has arrived, or there is none. CONNACK also waits for the ticket `after`.
     pub(in crate::broker) fn on_surrendered(
         &mut self,
         claim: Claim,
         session: Option<Box<SessionSlot>>,
+        after: Ticket,
         turn: &mut Turn<'_>,
     ) {
         let Some(pending) = self.sessions.end_claim(claim) else { return };
@@ -127,8 +155,10 @@ impl Shard {
         match pending {
             PendingClaim::PassOn(claimant) => self.pass_on(claim, claimant, session, turn),
             PendingClaim::Waiting { connection, connecting } if self.connection(connection).is_some() => {
-                let granted = GrantedClaim { claim, connecting };
-                self.finish_connect(connection, granted, session, turn);
+                let owner = connecting.owner.clone();
+                let slot = session.map(|entry| self.insert_session(SessionSlot { claim, owner, ..*entry }));
+                let granted = GrantedClaim { claim, connecting, after };
+                self.finish_connect(connection, granted, slot, turn);
             }
             // The connection has closed meanwhile: the Session is kept for the next CONNECT.
             PendingClaim::Waiting { connecting, .. } => match session {

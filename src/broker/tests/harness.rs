@@ -288,6 +288,13 @@ impl Harness {
         self.settle();
     }
 
+    /// Commits the records that a shard has written until now, but not those that follow from the commit.
+    pub(super) fn commit(&mut self, shard: usize) {
+        if let Some(ticket) = self.unstable.remove(&shard) {
+            self.event(shard, Event::Persisted(ticket));
+        }
+    }
+
     /// Commits the oldest uncommitted record of a shard.
     pub(super) fn persist_one(&mut self, shard: usize) {
         let last = self.unstable.get(&shard).copied().unwrap_or_default();

@@ -1,6 +1,6 @@
 use super::harness::Harness;
 use super::packets::*;
-use crate::codec::Connect;
+use crate::codec::{ClientPacket, Connect};
 
 #[test]
 fn mqtt5_3_1_4_3_existing_client_is_sent_disconnect_and_closed() {
@@ -57,11 +57,35 @@ fn session_moves_to_the_new_connection_when_its_records_are_stable() {
     let second = harness.attempt(0, durable("a"));
     assert_eq!(harness.received(first), ["DISCONNECT 0x8E", "CLOSED"]);
     assert_eq!(harness.received(second), [""; 0]);
-    harness.persist();
-    harness.persist();
+    harness.commit(0);
     assert_eq!(harness.received(second), ["CONNACK 0x00 present"]);
     assert_eq!(harness.ask(second, publish("t", "x", Q2, 1)), ["PUBREC 1"]);
     assert_eq!(harness.received(other), ["PUBLISH t x q1 #1"]);
+}
+
+#[test]
+fn takeover_on_one_shard_waits_for_one_commit() {
+    for (clean_start, connack) in [(false, "CONNACK 0x00 present"), (true, "CONNACK 0x00")] {
+        let mut harness = Harness::new();
+        harness.connect(durable("a"));
+        harness.store_answers = false;
+        let second = harness.attempt(0, Connect { clean_start, ..durable("a") });
+        assert_eq!(harness.received(second), [""; 0]);
+        harness.commit(0);
+        assert_eq!(harness.received(second), [connack]);
+    }
+}
+
+#[test]
+fn clean_start_without_a_durable_session_waits_for_the_end_of_the_old_one() {
+    let mut harness = Harness::new();
+    harness.connect(durable("a"));
+    harness.store_answers = false;
+    let second = harness.attempt(0, transient("a"));
+    assert_eq!(harness.received(second), [""; 0]);
+    harness.commit(0);
+    assert_eq!(harness.received(second), ["CONNACK 0x00"]);
+    assert_eq!(harness.ask(second, ClientPacket::Pingreq), ["PINGRESP"]);
 }
 
 #[test]

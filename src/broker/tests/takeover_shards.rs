@@ -177,6 +177,19 @@ fn session_moves_when_its_records_are_stable() {
     assert_eq!(harness.received(other), ["PUBLISH t x q1 #1"]);
 }
 
+/// Nothing waits for the record of the end of its connection.
+#[test]
+fn session_of_a_lost_connection_moves_with_one_commit() {
+    let mut harness = three_shards();
+    let first = harness.connect_to(0, durable("a"));
+    harness.store_answers = false;
+    harness.lose(first);
+    let second = harness.attempt(1, durable("a"));
+    assert_eq!(harness.received(second), [""; 0]);
+    harness.commit(1);
+    assert_eq!(harness.received(second), ["CONNACK 0x00 present"]);
+}
+
 /// A full queue drops a message and records it for every new message. These records must not delay the move.
 #[test]
 fn session_moves_while_its_full_queue_drops_messages() {

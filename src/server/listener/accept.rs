@@ -1,48 +1,58 @@
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::socket::Accepting;
-use super::{Accepted, AcceptedSocket, Admission, Endpoint};
-use crate::config::{Limits, ProxyProtocol};
+use super::{Accepted, AcceptedSocket, Admission, BoundSocket, Endpoint};
+use crate::config::ProxyProtocol;
 use crate::server::LogEvent;
 use crate::server::clock::{Clock, Reading};
 use crate::server::log::{Whom, allows, log_line};
-use crate::server::shard::mailbox::{Mail, Mailbox};
 
-/// Accepts connections at all listeners, within the limits, and distributes them to the shards round robin.
+/// The listening sockets of a broker, and what is needed to accept connections at them on any thread.
 #[derive(Debug)]
-pub(in crate::server) struct Acceptor {
+pub(in crate::server) struct Listening {
+    pub(in crate::server) clock: Clock,
+    /// `limits.connections_per_second_max`.
+    pub(in crate::server) connections_per_second_max: NonZeroU32,
+    pub(in crate::server) admission: Arc<Admission>,
+    pub(in crate::server) sockets: Vec<(Arc<Endpoint>, BoundSocket)>,
+}
+
+impl Listening {
+    /// Starts a task of this thread for each socket, which passes the admitted connections to `deliver`. Dropping the set ends the tasks and
+    /// closes the sockets.
+    pub(in crate::server) fn start(self, deliver: impl Fn(Accepted) + 'static) -> io::Result<JoinSet<()>> {
+        let Self { clock, connections_per_second_max, admission, sockets } = self;
+        let rate = RefCell::new(Rate::new(connections_per_second_max));
+        let acceptor = Rc::new(Acceptor { clock, admission, deliver: Box::new(deliver), rate });
+        let mut tasks = JoinSet::new();
+        for (endpoint, socket) in sockets {
+            let (acceptor, socket) = (Rc::clone(&acceptor), socket.register()?);
+            tasks.spawn_local(async move { acceptor.watch(endpoint, socket).await });
+        }
+        Ok(tasks)
+    }
+}
+
+/// Accepts connections at all listeners, within the limits.
+struct Acceptor {
     clock: Clock,
     admission: Arc<Admission>,
-    mailboxes: Arc<[Mailbox]>,
-    next_shard: Cell<usize>,
+    deliver: Box<dyn Fn(Accepted)>,
     rate: RefCell<Rate>,
 }
 
 impl Acceptor {
-    pub(in crate::server) fn new(
-        clock: Clock,
-        limits: &Limits,
-        admission: Arc<Admission>,
-        mailboxes: Arc<[Mailbox]>,
-    ) -> Self {
-        Self {
-            clock,
-            admission,
-            mailboxes,
-            next_shard: Cell::new(0),
-            rate: RefCell::new(Rate::new(limits.connections_per_second_max)),
-        }
-    }
-
     /// Accepts connections at one listener until the future is dropped.
-    pub(in crate::server) async fn watch(&self, endpoint: Arc<Endpoint>, socket: Accepting) {
+    async fn watch(&self, endpoint: Arc<Endpoint>, socket: Accepting) {
         let mut rate = endpoint.settings.connections_per_second_max.map(Rate::new);
         loop {
             // Connections beyond the rate wait in the backlog of the operating system.
@@ -76,7 +86,7 @@ impl Acceptor {
             (result, _) => result,
         };
         match permit {
-            Ok(permit) => self.hand_over(Accepted { socket, endpoint: Arc::clone(endpoint), permit }),
+            Ok(permit) => (self.deliver)(Accepted { socket, endpoint: Arc::clone(endpoint), permit }),
             Err(refused) => self.on_refused(endpoint, address, &refused.to_string()),
         }
     }
@@ -90,14 +100,6 @@ impl Acceptor {
                 ConnectionClosed { address = address.map(tracing::field::display), listener = name, reason },
                 "connection{from} at {name} closed: {reason}"
             );
-        }
-    }
-
-    fn hand_over(&self, accepted: Accepted) {
-        let number = self.next_shard.get();
-        self.next_shard.set((number + 1) % self.mailboxes.len().max(1));
-        if let Some(mailbox) = self.mailboxes.get(number) {
-            mailbox.put(Mail::Accepted(Box::new(accepted)));
         }
     }
 

@@ -21,7 +21,7 @@ mod unix;
 mod web_origin;
 mod websocket;
 
-pub(super) use accept::Acceptor;
+pub(super) use accept::Listening;
 pub(super) use accepted::{Accepted, Origin};
 pub(super) use admission::{Admission, Permit};
 pub(super) use endpoint::{ClientCertificates, Endpoint, Reloaded};

@@ -54,20 +54,30 @@ impl BoundSocket {
     }
 
     /// Registers the socket with the runtime of this thread.
-    #[expect(deprecated, reason = "std's listeners keep their descriptor, and what replaces it is unsafe")]
+    #[expect(deprecated, reason = "mio's listeners keep their descriptor, and what replaces it is unsafe")]
     pub(in crate::server) fn register(self) -> io::Result<Accepting> {
         Ok(match self {
-            Self::Tcp(listener) => Accepting::Tcp(AsyncFd::with_interest(listener, Interest::READABLE)?),
-            Self::Unix(listener, file) => Accepting::Unix(AsyncFd::with_interest(listener, Interest::READABLE)?, file),
+            Self::Tcp(listener) => {
+                let listener = mio::net::TcpListener::from_std(listener);
+                Accepting::Tcp(AsyncFd::with_interest(listener, Interest::READABLE)?)
+            }
+            Self::Unix(listener, file) => {
+                let listener = mio::net::UnixListener::from_std(listener);
+                Accepting::Unix(AsyncFd::with_interest(listener, Interest::READABLE)?, file)
+            }
         })
     }
 }
 
-/// A listening socket of this runtime. The thread that serves an accepted socket registers it.
+/// A listening socket of this runtime. The thread that serves an accepted socket registers it. The listeners are those of `mio`, because their
+/// accepted sockets are nonblocking without a second system call.
 #[derive(Debug)]
 pub(in crate::server) enum Accepting {
-    Tcp(AsyncFd<TcpListener>),
-    Unix(AsyncFd<UnixListener>, #[expect(dead_code, reason = "removes the file when it is dropped")] unix::SocketFile),
+    Tcp(AsyncFd<mio::net::TcpListener>),
+    Unix(
+        AsyncFd<mio::net::UnixListener>,
+        #[expect(dead_code, reason = "removes the file when it is dropped")] unix::SocketFile,
+    ),
 }
 
 impl Accepting {
@@ -75,14 +85,12 @@ impl Accepting {
     pub(super) async fn accept(&self) -> io::Result<AcceptedSocket> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, address) = listener.async_io(Interest::READABLE, TcpListener::accept).await?;
-                stream.set_nonblocking(true)?;
-                Ok(AcceptedSocket::Tcp(stream, canonical(address)))
+                let (stream, address) = listener.async_io(Interest::READABLE, |listener| listener.accept()).await?;
+                Ok(AcceptedSocket::Tcp(stream.into(), canonical(address)))
             }
             Self::Unix(listener, _) => {
-                let (stream, _) = listener.async_io(Interest::READABLE, UnixListener::accept).await?;
-                stream.set_nonblocking(true)?;
-                Ok(AcceptedSocket::Unix(stream))
+                let (stream, _) = listener.async_io(Interest::READABLE, |listener| listener.accept()).await?;
+                Ok(AcceptedSocket::Unix(stream.into()))
             }
         }
     }

@@ -24,7 +24,7 @@ use crate::server::memory::MemoryBudget;
 use crate::server::report;
 use crate::server::shard::connections::{Connections, Entry};
 use crate::server::shard::login::Login;
-use crate::server::shard::mailbox::{Mail, Mailbox};
+use crate::server::shard::mailbox::{Listen, Mail, Mailbox};
 use crate::server::shard::outbox::Outbox;
 use crate::server::shard::queries::{PendingQueries, QueryRequest};
 use crate::server::shard::traced::Traced;
@@ -87,6 +87,13 @@ pub(in crate::server) struct Driver {
     /// The number of connection tasks that have not ended.
     tasks: usize,
     shutting_down: bool,
+}
+
+/// What a message from another thread starts tasks for.
+#[derive(Debug)]
+pub(in crate::server) enum Start {
+    Connection(Accepted),
+    Listeners(Box<Listen>),
 }
 
 /// The timer task: when it runs next, and its waker.
@@ -252,10 +259,11 @@ impl Driver {
         }
     }
 
-    /// Handles mail. Returns an accepted connection, for which the caller starts a task; none during shutdown.
-    pub(in crate::server) fn on_mail(&mut self, mail: Mail) -> Option<Accepted> {
+    /// Handles mail. Returns what the caller starts tasks for; nothing during shutdown.
+    pub(in crate::server) fn on_mail(&mut self, mail: Mail) -> Option<Start> {
         match mail {
-            Mail::Accepted(accepted) => return Some(*accepted).filter(|_| !self.shutting_down),
+            Mail::Accepted(accepted) => return Some(Start::Connection(*accepted)).filter(|_| !self.shutting_down),
+            Mail::Listen(listen) => return Some(Start::Listeners(listen)).filter(|_| !self.shutting_down),
             Mail::Forwarded(message) => self.handle(Event::Forwarded(message)),
             Mail::Authenticated { connection, answer } => self.on_authenticated(connection, *answer),
             Mail::DelayOver(connection) => self.on_delay_over(connection),

@@ -1,13 +1,16 @@
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::auth;
 use crate::broker::{ConnectionId, Detail, Fetched, ShardMessage, Ticket};
 use crate::routing::ShardId;
-use crate::server::listener::Accepted;
+use crate::server::listener::{Accepted, Listening};
 use crate::server::shard::queries::QueryRequest;
 
 /// A message from another thread to a shard.
@@ -17,6 +20,8 @@ pub(in crate::server) enum Mail {
     Forwarded(ShardMessage),
     /// A connection that a listener accepted for this shard.
     Accepted(Box<Accepted>),
+    /// The listeners, at which the only shard accepts connections itself.
+    Listen(Box<Listen>),
     /// A provider that may block has answered.
     Authenticated { connection: ConnectionId, answer: Box<auth::Answer> },
     /// The delay of a CONNECT or of its refusal is over.
@@ -33,6 +38,14 @@ pub(in crate::server) enum Mail {
     Query(Box<QueryRequest>),
     /// The broker stops.
     ShuttingDown,
+}
+
+/// A request to accept connections until the broker stops.
+#[derive(Debug)]
+pub(in crate::server) struct Listen {
+    pub(in crate::server) listening: Listening,
+    /// Gets whether the sockets are registered with the runtime of the shard.
+    pub(in crate::server) started: SyncSender<io::Result<()>>,
 }
 
 impl Mail {
@@ -137,6 +150,18 @@ impl Mailbox {
 
     fn lock(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Distributes connections to the shards round robin.
+pub(in crate::server) fn round_robin(mailboxes: Arc<[Mailbox]>) -> impl Fn(Accepted) {
+    let next = Cell::new(0);
+    move |accepted| {
+        let number = next.get();
+        next.set((number + 1) % mailboxes.len().max(1));
+        if let Some(mailbox) = mailboxes.get(number) {
+            mailbox.put(Mail::Accepted(Box::new(accepted)));
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
-use tokio::task::{spawn_local, yield_now};
+use tokio::task::{JoinSet, spawn_local, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::routing::ShardId;
@@ -22,8 +22,8 @@ use crate::server::listener::{
     Accepted, Arrival, ClientCertificates, Established, Handshake, HandshakeError, Origin, Permit, receive,
 };
 use crate::server::log::{Whom, allows, cut_text, log_line};
-use crate::server::shard::driver::{Driver, Parts};
-use crate::server::shard::mailbox::{Mail, Mailbox};
+use crate::server::shard::driver::{Driver, Parts, Start};
+use crate::server::shard::mailbox::{Listen, Mail, Mailbox};
 use crate::server::status::Status;
 
 /// A shard thread's handle to the main thread: for its counters, and to report its end.
@@ -50,7 +50,9 @@ pub(in crate::server) fn start(parts: Parts, main: MainHandle) -> io::Result<Syn
             Err(error) => return drop(started_sender.send(Err(error))),
         };
         let mailboxes = Arc::clone(&parts.mailboxes);
-        let task = ShardTask { id: parts.id, driver: Rc::new(RefCell::new(Driver::new(parts))), mailboxes, main };
+        let id = parts.id;
+        let driver = Rc::new(RefCell::new(Driver::new(parts)));
+        let task = ShardTask { id, driver, mailboxes, main, accept_tasks: RefCell::default() };
         drop(started_sender.send(Ok(())));
         if begin.recv().is_ok() {
             runtime.block_on(task.run());
@@ -66,6 +68,8 @@ struct ShardTask {
     driver: Rc<RefCell<Driver>>,
     mailboxes: Arc<[Mailbox]>,
     main: MainHandle,
+    /// A task for each listening socket, if this shard accepts connections itself.
+    accept_tasks: RefCell<JoinSet<()>>,
 }
 
 impl ShardTask {
@@ -107,22 +111,36 @@ impl ShardTask {
     }
 
     fn on_mail(&self, mail: &mut Vec<Mail>) {
-        let mut arrivals = Vec::new();
+        let mut starts = Vec::new();
         let mut driver = self.driver.borrow_mut();
         let was_renewing = driver.has_renewals();
         driver.begin_turn();
         for mail in mail.drain(..) {
-            arrivals.extend(driver.on_mail(mail));
+            starts.extend(driver.on_mail(mail));
         }
         driver.end_turn();
+        if driver.is_shutting_down() {
+            self.accept_tasks.take();
+        }
         let renews = driver.has_renewals() && !was_renewing;
         drop(driver);
         if renews {
             spawn_local(renew_access(Rc::clone(&self.driver)));
         }
-        for accepted in arrivals {
-            receive_connection(&self.driver, accepted);
+        for start in starts {
+            match start {
+                Start::Connection(accepted) => receive_connection(&self.driver, accepted),
+                Start::Listeners(listen) => self.listen(*listen),
+            }
         }
+    }
+
+    /// Accepts connections on this thread until the broker stops.
+    fn listen(&self, listen: Listen) {
+        let driver = Rc::clone(&self.driver);
+        let tasks = listen.listening.start(move |accepted| receive_connection(&driver, accepted));
+        // The main thread waits for the answer.
+        let _ = listen.started.send(tasks.map(|tasks| _ = self.accept_tasks.replace(tasks)));
     }
 }
 

@@ -326,6 +326,11 @@ impl Driver {
         self.write_timeout.min(CLOSE_TIMEOUT_MAX)
     }
 
+    /// Whether the broker is stopping.
+    pub(in crate::server) const fn is_shutting_down(&self) -> bool {
+        self.shutting_down
+    }
+
     /// Whether the broker is stopping and all connections of this shard have ended.
     pub(in crate::server) fn is_drained(&self) -> bool {
         self.shutting_down && self.tasks == 0
