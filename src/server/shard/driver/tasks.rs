@@ -83,6 +83,9 @@ impl Driver {
         self.measured_at = self.moved() + self.memory.measured_after();
         let level = self.memory.measure();
         if level != std::mem::replace(&mut self.memory_level, level) {
+            if level > MemoryLevel::Normal {
+                self.read_buffers.large.clear();
+            }
             self.handle(Event::Memory(level));
         }
     }
@@ -102,8 +105,13 @@ impl Driver {
         }
     }
 
-    /// While memory is short: ends connections that have too much of it, also those whose clients send nothing.
+    /// Frees unused buffers. While memory is short: ends connections that have too much of it, also those whose clients send nothing.
     fn sweep_memory(&mut self) {
+        if self.memory_level == MemoryLevel::Normal {
+            self.read_buffers.large.sweep();
+        } else {
+            self.read_buffers.large.clear();
+        }
         if self.memory_level == MemoryLevel::Critical {
             self.handle(Event::Memory(MemoryLevel::Critical));
         }
