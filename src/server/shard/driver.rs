@@ -82,6 +82,8 @@ pub(in crate::server) struct Driver {
     memory_level: MemoryLevel,
     /// When [`moved`](Self::moved) has this value, the memory is measured.
     measured_at: u64,
+    /// The number of calls of [`sweep`](Self::sweep).
+    sweeps: u32,
     /// The number of connection tasks that have not ended.
     tasks: usize,
     shutting_down: bool,
@@ -158,6 +160,7 @@ impl Driver {
             memory: parts.memory,
             memory_level: MemoryLevel::Normal,
             measured_at: 0,
+            sweeps: 0,
             tasks: 0,
             shutting_down: false,
         };
