@@ -11,6 +11,7 @@ use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use allocator::Allocator;
 use anyhow::{Context, anyhow, bail};
 use clap::{Parser, Subcommand};
 
@@ -22,6 +23,10 @@ use oncemq::server::{self, Server, ServerError};
 use output::{eprint, print};
 use session_command::{SessionCommand, SessionError};
 use store_command::{StoreCommand, StoreError};
+
+/// The system allocator of Linux keeps most memory that was freed, and returns large buffers so early that each new one costs page faults.
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 /// An MQTT 3.1.1 and 5.0 broker that acknowledges a message only when it is durable.
 ///
@@ -128,6 +133,7 @@ fn usage_error(error: &clap::Error, format: LogFormat) -> ExitCode {
 /// Runs the broker. `format` becomes that of its configuration.
 fn serve(arguments: Arguments, format: &mut LogFormat) -> anyhow::Result<()> {
     server::exit_on_panic(*format);
+    server::use_small_pages();
     let Loaded { config, .. } = config::load(&arguments)?;
     *format = config.log.format;
     let _written_when_dropped = server::init_logging(&config.log)?;

@@ -17,6 +17,7 @@
 //! | route cache | topics and receivers | emptied when the level rises |
 //! | deduplication window | `deduplication_ids_max` for each publisher, a million for all | from `High` on, a new identifier evicts one |
 //! | password checks | 1,024 requests, a thread for two cores | CONNECT is refused before |
+//! | unused buffers of large packets | a sixteenth of `memory_max` for all, 128 MiB for each shard | freed |
 //! | records that wait for a commit | the congestion of the store | publishers are paused |
 //! | messages between shards | the weight of a mailbox | publishers are paused |
 

@@ -179,6 +179,12 @@ impl MemoryBudget {
         MemoryFigures { max: self.max, level: self.level(), inputs }
     }
 
+    /// The bytes that each of so many shards may keep in unused buffers.
+    pub(in crate::server) fn spare_max(&self, shards: usize) -> usize {
+        let share = usize::try_from(self.max / SPARE_SHARE).unwrap_or(usize::MAX);
+        (share / shards.max(1)).min(SPARE_MAX)
+    }
+
     /// The budget in bytes.
     pub(in crate::server) const fn max(&self) -> u64 {
         self.max
@@ -257,6 +263,10 @@ const GROWTH_SHARE: u64 = 64;
 const QUIET_TICKS: u32 = 8;
 /// Ticks until a trial at most: one minute.
 const QUIET_TICKS_MAX: u32 = 240;
+/// One part in this many of the budget is for unused buffers of all shards.
+const SPARE_SHARE: u64 = 16;
+/// Maximum bytes of unused buffers of a shard.
+const SPARE_MAX: usize = 128 << 20;
 /// A connection with fewer bytes of an incomplete packet is never ended for them.
 pub(in crate::server) const INPUT_SPARED: usize = 16 * 1024;
 
@@ -322,6 +332,12 @@ mod tests {
         assert_eq!(budget.update(900_000), MemoryLevel::High);
         ticks(QUIET_TICKS);
         assert_eq!(budget.update(900_000), MemoryLevel::Elevated, "the wait is short again");
+    }
+
+    #[test]
+    fn unused_buffers_of_all_shards_have_a_part_of_the_budget() {
+        assert_eq!(MemoryBudget::new(64 << 20).spare_max(4), 1 << 20);
+        assert_eq!(MemoryBudget::new(u64::MAX).spare_max(1), SPARE_MAX);
     }
 
     #[test]

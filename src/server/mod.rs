@@ -56,6 +56,7 @@ pub use listener::fuzzing;
 pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
 pub(crate) use log::{Whom, allows, log_line};
 pub use memory::MemoryFigures;
+pub use process::use_small_pages;
 pub use queries::{Queries, QueryError};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory};

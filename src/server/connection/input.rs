@@ -7,7 +7,24 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 
 use crate::codec::frame_length;
+use crate::server::connection::large_buffers::{LargeBuffer, LargeBuffers};
 use crate::server::listener::Stream;
+
+/// The read buffers that all connections of a thread share.
+#[derive(Debug)]
+pub(in crate::server) struct ReadBuffers {
+    /// For small packets, and the beginning of large ones.
+    scratch: BytesMut,
+    /// For packets that are larger than one read.
+    pub(in crate::server) large: LargeBuffers,
+}
+
+impl ReadBuffers {
+    /// Buffers that keep at most `spare_max` bytes of unused memory for large packets.
+    pub(in crate::server) fn new(spare_max: usize) -> Self {
+        Self { scratch: BytesMut::new(), large: LargeBuffers::new(spare_max) }
+    }
+}
 
 /// The bytes that a connection has read and not decoded. It owns no memory between packets.
 #[derive(Debug, Default)]
@@ -16,21 +33,24 @@ pub(in crate::server) enum Input {
     Empty,
     /// Bytes read before the connection was paused, which are decoded first after it.
     Undecoded(Bytes),
-    /// The beginning of a packet.
+    /// The beginning of a packet of at most [`EXPECTED_MAX`] bytes.
     Partial(BytesMut),
+    /// The beginning of a larger packet.
+    Large(LargeBuffer),
     /// No bytes, after a large packet: the next packet is expected to be as large, and the next read is limited to this many bytes.
     ExpectingLarge(usize),
 }
 
 impl Input {
-    /// Returns undecoded bytes, or reads into `scratch` or into the separate buffer of a large packet, which avoids a copy of its payload.
+    /// Returns undecoded bytes, or reads into the shared buffer or into the separate buffer of a large packet, which avoids a copy of its payload.
     /// A chunk without bytes, for which nothing was read, means the end of the stream.
     pub(in crate::server) fn poll_next(
         &mut self,
         stream: &mut Stream,
-        scratch: &mut BytesMut,
+        buffers: &mut ReadBuffers,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Chunk>> {
+        let scratch = &mut buffers.scratch;
         match self {
             Self::Undecoded(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -44,13 +64,29 @@ impl Input {
                 *self = large.map_or(Self::Empty, Self::expecting);
                 Poll::Ready(Ok(chunk))
             }
+            Self::Large(large) => {
+                let length = frame_length(large.as_ref()).unwrap_or_default();
+                let received = large.as_ref().len();
+                let missing = length.saturating_sub(received);
+                if large.capacity() - received < missing.min(READ_SIZE_MIN) {
+                    large.grow(length, growth_max(received));
+                }
+                let read = ready!(poll_rest(large.bytes_mut(), missing, stream, cx))?;
+                let bytes = if read == missing { large.take() } else { Bytes::new() };
+                if read == missing {
+                    *self = Self::expecting(length);
+                }
+                Poll::Ready(Ok(Chunk { bytes, read }))
+            }
             Self::Partial(partial) => match frame_length(partial) {
                 Some(length) if length > COPIED_FRAME_MAX => {
-                    let result = poll_large(partial, length, stream, cx);
-                    if partial.is_empty() {
+                    let missing = length.saturating_sub(partial.len());
+                    let read = ready!(poll_rest(partial, missing, stream, cx))?;
+                    let bytes = if read == missing { partial.split().freeze() } else { Bytes::new() };
+                    if read == missing {
                         *self = Self::expecting(length);
                     }
-                    result
+                    Poll::Ready(Ok(Chunk { bytes, read }))
                 }
                 Some(_) | None => {
                     let result = poll_small(partial, stream, scratch, cx);
@@ -67,7 +103,7 @@ impl Input {
     pub(in crate::server) const fn is_empty(&self) -> bool {
         match self {
             Self::Empty | Self::ExpectingLarge(_) => true,
-            Self::Undecoded(_) | Self::Partial(_) => false,
+            Self::Undecoded(_) | Self::Partial(_) | Self::Large(_) => false,
         }
     }
 
@@ -77,12 +113,13 @@ impl Input {
             Self::Empty | Self::ExpectingLarge(_) => 0,
             Self::Undecoded(bytes) => bytes.len(),
             Self::Partial(partial) => partial.capacity(),
+            Self::Large(large) => large.capacity(),
         }
     }
 
     /// The state after a large packet of this length.
     fn expecting(length: usize) -> Self {
-        Self::ExpectingLarge(length.min(EXPECTED_MAX))
+        Self::ExpectingLarge(if length > EXPECTED_MAX { BEGINNING_SIZE } else { length })
     }
 
     /// Keeps bytes that must not be decoded while the connection is paused.
@@ -94,11 +131,15 @@ impl Input {
     }
 
     /// Keeps the beginning of an incomplete packet.
-    pub(in crate::server) fn keep_partial(&mut self, bytes: Bytes) {
+    pub(in crate::server) fn keep_partial(&mut self, bytes: Bytes, buffers: &ReadBuffers) {
         if bytes.is_empty() {
             return;
         }
-        let length = frame_length(&bytes).unwrap_or(0).min(growth_max(bytes.len()));
+        let length = frame_length(&bytes).unwrap_or(0);
+        if length > EXPECTED_MAX {
+            *self = Self::Large(buffers.large.begin(&bytes, length, growth_max(bytes.len())));
+            return;
+        }
         // A large packet stays in its separate buffer if the rest of it fits there.
         let own = if length > COPIED_FRAME_MAX { bytes.try_into_mut() } else { Err(bytes) };
         *self = Self::Partial(match own {
@@ -109,7 +150,8 @@ impl Input {
     }
 }
 
-/// Reads at most `length` bytes, which are expected to be one large packet. If they begin a large packet, it takes over the buffer.
+/// Reads at most `length` bytes, which are expected to be one large packet or its beginning. If they begin a large packet that fits into the
+/// buffer, it takes over the buffer.
 fn poll_expected(
     length: usize,
     stream: &mut Stream,
@@ -121,7 +163,8 @@ fn poll_expected(
         *scratch = BytesMut::with_capacity(EXPECTED_MAX);
     }
     let read = ready!(pin!(stream.read_buf(&mut scratch.limit(length))).poll(cx))?;
-    let is_beginning = frame_length(scratch).is_some_and(|length| length > COPIED_FRAME_MAX.max(read));
+    let is_beginning =
+        frame_length(scratch).is_some_and(|length| length > COPIED_FRAME_MAX.max(read) && length <= EXPECTED_MAX);
     let bytes = if is_beginning { std::mem::take(scratch) } else { scratch.split() };
     Poll::Ready(Ok(Chunk { bytes: bytes.freeze(), read }))
 }
@@ -155,23 +198,17 @@ fn poll_small(
     Poll::Ready(Ok(Chunk { bytes: if read == 0 { Bytes::new() } else { bytes }, read }))
 }
 
-/// Reads more of a large packet into its separate buffer, and returns the buffer when the packet is complete.
-fn poll_large(
-    partial: &mut BytesMut,
-    length: usize,
+/// Reads at most the `missing` bytes of a large packet into its separate buffer.
+fn poll_rest(
+    buffer: &mut impl BufMut,
+    missing: usize,
     stream: &mut Stream,
     cx: &mut Context<'_>,
-) -> Poll<io::Result<Chunk>> {
-    let missing = length.saturating_sub(partial.len());
-    if partial.capacity() - partial.len() < missing.min(READ_SIZE_MIN) {
-        *partial = copied(partial, length.min(growth_max(partial.len())));
-    }
-    let read = ready!(pin!(stream.read_buf(&mut partial.limit(missing))).poll(cx))?;
-    let bytes = if read == missing { partial.split().freeze() } else { Bytes::new() };
-    Poll::Ready(Ok(Chunk { bytes, read }))
+) -> Poll<io::Result<usize>> {
+    pin!(stream.read_buf(&mut buffer.limit(missing))).poll(cx)
 }
 
-/// The maximum capacity of a packet's buffer after `received` bytes of it. It bounds the memory for a header with a false length.
+/// The maximum capacity of a new buffer after `received` bytes of its packet. It bounds the memory for a header with a false length.
 const fn growth_max(received: usize) -> usize {
     2 * received + EXPECTED_MAX
 }
@@ -195,6 +232,8 @@ const COPIED_FRAME_MAX: usize = 32 * 1024;
 /// Bytes per read of a packet that is expected to be large: a payload of [`READ_SIZE`] and its header. Not more, because a reference to a
 /// small part keeps the whole buffer.
 const EXPECTED_MAX: usize = READ_SIZE + 4 * 1024;
+/// Bytes of the first read of a packet that is expected to be larger than [`EXPECTED_MAX`]. They are copied to its buffer.
+const BEGINNING_SIZE: usize = 16 * 1024;
 /// Fewer undecoded bytes are copied, so that a paused connection doesn't keep the read buffer.
 const KEPT_UNCOPIED_MIN: usize = 16 * 1024;
 

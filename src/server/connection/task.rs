@@ -163,7 +163,7 @@ impl Connection {
                 continue;
             }
             let has_received = self.has_received();
-            let chunk = match self.input.poll_next(&mut self.stream, &mut driver.scratch, cx) {
+            let chunk = match self.input.poll_next(&mut self.stream, &mut driver.read_buffers, cx) {
                 Poll::Pending => return Ok(Turn::Waiting),
                 Poll::Ready(Ok(chunk)) => chunk,
                 Poll::Ready(Err(error)) => {
@@ -202,7 +202,7 @@ impl Connection {
                 Some(entry) if !entry.is_reading_stopped() && !self.decoder.has_failed() => {}
                 Some(_) | None => return end,
             }
-            let Poll::Ready(Ok(chunk)) = self.input.poll_next(&mut self.stream, &mut driver.scratch, cx) else {
+            let Poll::Ready(Ok(chunk)) = self.input.poll_next(&mut self.stream, &mut driver.read_buffers, cx) else {
                 return end;
             };
             if chunk.read == 0 && chunk.bytes.is_empty() {
@@ -245,7 +245,7 @@ impl Connection {
                     driver.handle(Event::Packet { connection: self.id, packet });
                 }
                 Ok(None) => {
-                    self.input.keep_partial(bytes);
+                    self.input.keep_partial(bytes, &driver.read_buffers);
                     return Turn::Waiting;
                 }
                 Err(error) => {

@@ -165,6 +165,8 @@ fn read_files(files: &Tls) -> Result<(Loaded, Notes), TlsError> {
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
     if files.client_certificate == ClientCertificate::None {
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+        // A client has one connection and resumes it once; the second ticket would take memory until it is evicted.
+        config.send_tls13_tickets = 1;
     } else {
         // A resumed session would not be checked against the revocation list again.
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use bytes::BytesMut;
-
 pub(in crate::server) use tasks::ClosedConnection;
 
 use crate::auth;
@@ -17,6 +15,7 @@ use crate::codec::{ServerPacket, encode};
 use crate::routing::{Access, ShardId};
 use crate::server::bans::Bans;
 use crate::server::clock::{Clock, Reading};
+use crate::server::connection::input::ReadBuffers;
 use crate::server::connection::outgoing::BufferPool;
 use crate::server::connection::publish_encoder::PublishEncoder;
 use crate::server::listener::Accepted;
@@ -54,8 +53,7 @@ pub(in crate::server) struct Driver {
     tracer: Tracer,
     encoder: PublishEncoder,
     pool: BufferPool,
-    /// The read buffer that all connection tasks of this thread share.
-    pub(in crate::server) scratch: BytesMut,
+    pub(in crate::server) read_buffers: ReadBuffers,
     pub(in crate::server) connections: Connections,
     traffic: Traffic,
     shared: Arc<Shared>,
@@ -84,6 +82,8 @@ pub(in crate::server) struct Driver {
     memory_level: MemoryLevel,
     /// When [`moved`](Self::moved) has this value, the memory is measured.
     measured_at: u64,
+    /// The number of calls of [`sweep`](Self::sweep).
+    sweeps: u32,
     /// The number of connection tasks that have not ended.
     tasks: usize,
     shutting_down: bool,
@@ -132,6 +132,7 @@ pub(in crate::server) struct Parts {
 
 impl Driver {
     pub(in crate::server) fn new(parts: Parts) -> Self {
+        let spare_max = parts.memory.spare_max(parts.mailboxes.len());
         let mut driver = Self {
             id: parts.id,
             clock: parts.clock,
@@ -148,7 +149,7 @@ impl Driver {
             tracer: Tracer::default(),
             encoder: PublishEncoder::default(),
             pool: BufferPool::default(),
-            scratch: BytesMut::new(),
+            read_buffers: ReadBuffers::new(spare_max),
             connections: Connections::default(),
             traffic: Traffic::default(),
             shared: parts.shared,
@@ -166,6 +167,7 @@ impl Driver {
             memory: parts.memory,
             memory_level: MemoryLevel::Normal,
             measured_at: 0,
+            sweeps: 0,
             tasks: 0,
             shutting_down: false,
         };

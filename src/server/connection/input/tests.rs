@@ -13,23 +13,23 @@ use crate::server::test_client::{encoded, publish};
 struct Reader {
     input: Input,
     stream: Stream,
-    scratch: BytesMut,
+    buffers: ReadBuffers,
 }
 
 impl Reader {
     /// A reader, and the client's end of its stream.
     fn new() -> (Self, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (Self { input: Input::default(), stream: Stream::Unix(ours), scratch: BytesMut::new() }, theirs)
+        (Self { input: Input::default(), stream: Stream::Unix(ours), buffers: ReadBuffers::new(4 << 20) }, theirs)
     }
 
     async fn next(&mut self) -> Chunk {
-        poll_fn(|cx| self.input.poll_next(&mut self.stream, &mut self.scratch, cx)).await.unwrap()
+        poll_fn(|cx| self.input.poll_next(&mut self.stream, &mut self.buffers, cx)).await.unwrap()
     }
 
     /// Whether no bytes are available.
     async fn is_pending(&mut self) -> bool {
-        poll_fn(|cx| Poll::Ready(self.input.poll_next(&mut self.stream, &mut self.scratch, cx).is_pending())).await
+        poll_fn(|cx| Poll::Ready(self.input.poll_next(&mut self.stream, &mut self.buffers, cx).is_pending())).await
     }
 
     /// The complete packets of the next chunk, at most `taken_max`; the rest is kept undecoded.
@@ -43,7 +43,7 @@ impl Reader {
             }
             packets.push(bytes.split_to(length));
         }
-        self.input.keep_partial(bytes);
+        self.input.keep_partial(bytes, &self.buffers);
         packets
     }
 
@@ -78,11 +78,11 @@ fn a_packet_after_a_large_one_keeps_at_most_the_memory_of_one_read() {
         let (mut reader, mut client) = Reader::new();
         for large in [70_000, 256 * 1024] {
             reader.packet(&mut client, &packet(large)).await;
-            let burst = [packet(16_800), packet(40_000), packet(100), packet(30_000)].concat();
+            let burst = [packet(16_000), packet(40_000), packet(100), packet(30_000)].concat();
             client.write_all(&burst).await.unwrap();
             let bytes = reader.next().await.bytes;
-            let kept = bytes.slice(..16_800);
-            (reader.scratch, reader.input) = (BytesMut::new(), Input::Empty);
+            let kept = bytes.slice(..16_000);
+            (reader.buffers, reader.input) = (ReadBuffers::new(0), Input::Empty);
             let mut rest = burst.len() - bytes.len();
             drop(bytes);
             let held = kept.try_into_mut().unwrap().capacity();
@@ -109,7 +109,7 @@ fn a_large_packet_after_another_is_read_in_one_read_without_a_copy() {
         client.write_all(&large[..1_000]).await.unwrap();
         let chunk = reader.next().await;
         let address = chunk.bytes.as_ptr();
-        reader.input.keep_partial(chunk.bytes);
+        reader.input.keep_partial(chunk.bytes, &reader.buffers);
         client.write_all(&large[1_000..]).await.unwrap();
         let chunk = reader.next().await;
         assert_eq!((chunk.bytes.as_ptr(), &chunk.bytes[..]), (address, &large[..]));
@@ -123,11 +123,11 @@ fn waiting_for_bytes_after_a_large_packet_allocates_nothing() {
         reader.packet(&mut client, &packet(256 * 1024)).await;
         assert!(reader.is_pending().await);
         // All connections share the buffer for the next read, and it is not replaced.
-        let (address, capacity) = (reader.scratch.as_ptr(), reader.scratch.capacity());
+        let (address, capacity) = (reader.buffers.scratch.as_ptr(), reader.buffers.scratch.capacity());
         assert!(capacity > 0);
         for _ in 0..10 {
             assert!(reader.is_pending().await);
-            assert_eq!((reader.scratch.as_ptr(), reader.scratch.capacity()), (address, capacity));
+            assert_eq!((reader.buffers.scratch.as_ptr(), reader.buffers.scratch.capacity()), (address, capacity));
         }
     });
 }
@@ -138,13 +138,41 @@ fn a_header_with_a_false_length_allocates_little_more_than_was_sent() {
         for before in [0, 256 * 1024] {
             let (mut reader, mut client) = Reader::new();
             reader.packet(&mut client, &packet(before)).await;
+            let mut sent = 0;
             for part in packet(1_000_000)[..20_000].chunks(5_000) {
                 client.write_all(part).await.unwrap();
                 assert!(reader.packets(1).await.is_empty());
-                let Input::Partial(partial) = &reader.input else { panic!("{:?}", reader.input) };
-                assert!(partial.capacity() <= 2 * partial.len() + 68 * 1024, "{}", partial.capacity());
+                assert!(matches!(reader.input, Input::Large(_)));
+                sent += part.len();
+                assert!(reader.input.held() <= 2 * sent + 68 * 1024, "{}", reader.input.held());
             }
         }
+    });
+}
+
+#[test]
+fn packets_larger_than_one_read_use_the_same_buffer_without_copies() {
+    run(async {
+        let (mut reader, mut client) = Reader::new();
+        let large = packet(1 << 20);
+        reader.packet(&mut client, &large).await;
+        let mut addresses = Vec::new();
+        for _ in 0..4 {
+            let (sent, packets) = tokio::join!(client.write_all(&large), async {
+                loop {
+                    let packets = reader.packets(1).await;
+                    if !packets.is_empty() {
+                        break packets;
+                    }
+                    // The first read got a buffer for the whole packet.
+                    assert_eq!(reader.input.held(), large.len());
+                }
+            });
+            sent.unwrap();
+            assert_eq!(packets, [&large]);
+            addresses.extend(packets.iter().map(|packet| packet.as_ptr()));
+        }
+        assert!(addresses.iter().all(|address| *address == addresses[0]), "{addresses:?}");
     });
 }
 
@@ -182,7 +210,7 @@ proptest! {
                 for taken_max in taken.iter().flat_map(|taken_max| [*taken_max, 1]).cycle() {
                     received.extend(reader.packets(taken_max).await);
                     if let Input::Partial(partial) = &reader.input {
-                        assert!(partial.capacity() <= 2 * partial.len() + 68 * 1024);
+                        assert!(partial.capacity() <= 68 * 1024);
                     }
                     if received.len() == sent.len() {
                         return received;

@@ -83,6 +83,9 @@ impl Driver {
         self.measured_at = self.moved() + self.memory.measured_after();
         let level = self.memory.measure();
         if level != std::mem::replace(&mut self.memory_level, level) {
+            if level > MemoryLevel::Normal {
+                self.read_buffers.large.clear();
+            }
             self.handle(Event::Memory(level));
         }
     }
@@ -102,8 +105,17 @@ impl Driver {
         }
     }
 
-    /// While memory is short: ends connections that have too much of it, also those whose clients send nothing.
+    /// Returns unused memory to the operating system. While memory is short: ends connections that have too much of it, also those whose clients send nothing.
     fn sweep_memory(&mut self) {
+        if self.memory_level == MemoryLevel::Normal {
+            self.read_buffers.large.sweep();
+        } else {
+            self.read_buffers.large.clear();
+        }
+        self.sweeps = self.sweeps.wrapping_add(1);
+        if self.memory_level > MemoryLevel::Normal || self.sweeps.is_multiple_of(RELEASE_INTERVAL) {
+            allocator::release();
+        }
         if self.memory_level == MemoryLevel::Critical {
             self.handle(Event::Memory(MemoryLevel::Critical));
         }
@@ -359,3 +371,5 @@ impl Driver {
 const TURN_MAX: Duration = Duration::from_millis(10);
 /// Maximum time for the last bytes of a closed connection: several round trips on a slow network.
 const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(2);
+/// Free memory is returned to the operating system in one of this many sweeps.
+const RELEASE_INTERVAL: u32 = 2;
