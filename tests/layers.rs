@@ -247,7 +247,7 @@ fn the_tools_that_judge_the_broker_share_no_code_with_it() {
 const ROOTS: [&str; 7] = [
     "src/lib.rs",
     "src/main.rs",
-    "allocator/src/lib.rs",
+    "src/allocator/lib.rs",
     "bench/src/main.rs",
     "conformance/src/lib.rs",
     "conformance/src/main.rs",
