@@ -3,16 +3,18 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::routing::arena::{Arena, NodeId};
-use crate::routing::edges::{Edges, Linked, split_level};
+use crate::routing::edges::{Edges, split_level};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
 
 mod cursor;
 mod message;
 mod names;
+mod node;
 mod plan;
 
 use names::Names;
+use node::{Content, Node};
 
 pub use cursor::RetainedCursor;
 pub use message::{Current, RetainedMessage};
@@ -64,36 +66,6 @@ pub struct RetainedStore {
     /// The highest number of a message so far.
     newest: u64,
 }
-
-/// A topic level.
-#[derive(Debug)]
-struct Node {
-    content: Content,
-    /// A number that increases with every created node. It distinguishes the node from a later one with the same
-    /// [`NodeId`], and orders the children of a node.
-    created: u64,
-    parent: NodeId,
-    next_of_hash: Option<NodeId>,
-    first_child: Option<NodeId>,
-    children: u32,
-    /// The previous sibling; that of the first one is the last one.
-    previous: Option<NodeId>,
-    next: Option<NodeId>,
-    /// The neighbours in [`Names`], in the same way.
-    previous_of_name: Option<NodeId>,
-    next_of_name: Option<NodeId>,
-}
-
-/// The content of a node; both variants have the size of a name.
-#[derive(Debug)]
-enum Content {
-    /// The name of the level.
-    Name(Box<str>),
-    /// The retained message of the topic that ends here. The name of the level is the last one of the topic.
-    Message(Arc<RetainedMessage>),
-}
-
-const _: () = assert!(size_of::<Node>() == 56);
 
 impl RetainedStore {
     /// An empty store.
@@ -279,70 +251,6 @@ impl RetainedStore {
             self.nodes.node_mut(after).previous = previous;
         }
         parent
-    }
-}
-
-impl Node {
-    fn new(name: &str, parent: NodeId, created: u64) -> Self {
-        Self {
-            content: Content::Name(name.into()),
-            created,
-            parent,
-            next_of_hash: None,
-            first_child: None,
-            children: 0,
-            previous: None,
-            next: None,
-            previous_of_name: None,
-            next_of_name: None,
-        }
-    }
-
-    fn message(&self) -> Option<&Arc<RetainedMessage>> {
-        match &self.content {
-            Content::Message(retained) => Some(retained),
-            Content::Name(_) => None,
-        }
-    }
-
-    fn name(&self) -> &str {
-        match &self.content {
-            Content::Message(retained) => retained.last_level(),
-            Content::Name(name) => name,
-        }
-    }
-
-    fn is_unused(&self) -> bool {
-        self.children == 0 && self.message().is_none()
-    }
-}
-
-impl Content {
-    fn into_message(self) -> Option<Arc<RetainedMessage>> {
-        match self {
-            Self::Message(retained) => Some(retained),
-            Self::Name(_) => None,
-        }
-    }
-}
-
-impl Default for Content {
-    fn default() -> Self {
-        Self::Name(Box::default())
-    }
-}
-
-impl Linked for Node {
-    fn is_child(&self, parent: NodeId, level: &str) -> bool {
-        self.parent == parent && self.name() == level
-    }
-
-    fn next_of_hash(&self) -> Option<NodeId> {
-        self.next_of_hash
-    }
-
-    fn set_next_of_hash(&mut self, next: Option<NodeId>) {
-        self.next_of_hash = next;
     }
 }
 

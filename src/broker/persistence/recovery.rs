@@ -241,7 +241,6 @@ impl Recovery {
         format!("{:?}", self.places.iter().map(left).collect::<Vec<_>>())
     }
 
-    #[expect(clippy::indexing_slicing, reason = "each place is in use")]
     fn stored(&mut self, group: u64) -> &mut Stored {
         let Self { places, stored, .. } = self;
         let place = *places.entry(group).or_insert_with(|| {

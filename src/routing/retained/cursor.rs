@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::node::Node;
 use super::plan::Plan;
-use super::{Node, RetainedMessage, RetainedStore};
+use super::{RetainedMessage, RetainedStore};
 use crate::routing::arena::NodeId;
 use crate::timestamp::Timestamp;
 use crate::topic::TopicFilter;

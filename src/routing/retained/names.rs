@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::BuildHasher;
 
-use super::Node;
+use super::node::Node;
 use crate::routing::arena::{Arena, NodeId};
 
 /// All nodes of the tree, by their depth and name, in the order of their creation.
