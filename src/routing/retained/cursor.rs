@@ -15,10 +15,10 @@ use crate::topic::TopicFilter;
 /// A subscription's position in the retained messages that existed when it was created.
 ///
 /// It stores no message, only the path to the last visited node: from the root of the tree, or from a node with the name of one of the filter's
-/// levels, see [`Plan`]. Nodes are visited before their children, and children and nodes with the same name in the order of their creation. The store may change between two steps. A node is
-/// identified by its creation number; if it was removed, the walk continues at its first sibling with a higher number.
-/// Therefore each message that existed at the beginning and still exists is found exactly once. Later messages and
-/// nodes are skipped.
+/// levels (see `Plan`). Nodes are visited before their children, and children and nodes with the same name in the order of their creation. The
+/// store may change between two steps. A node is identified by its creation number; if it was removed, the walk continues at its first sibling
+/// with a higher number. Therefore each message that existed at the beginning and still exists is found exactly once. Later messages and nodes
+/// are skipped.
 #[derive(Debug)]
 pub struct RetainedCursor {
     /// Made by the first step.
