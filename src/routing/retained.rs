@@ -188,7 +188,9 @@ impl RetainedStore {
         self.created += 1;
         let id = self.nodes.insert(Node::new(name, parent, self.created));
         self.edges.insert(&mut self.nodes, (parent, level), id);
-        self.names.insert(&mut self.nodes, (depth, level), id);
+        if depth > 1 {
+            self.names.insert(&mut self.nodes, (depth, level), id); // the edges of the root find those of the first level
+        }
         if self.depths.len() < depth {
             self.depths.resize(depth, 0);
         }
@@ -232,7 +234,9 @@ impl RetainedStore {
         // The edges identify nodes by name, except for the removed one.
         if let Content::Name(name) = mem::take(&mut node.content) {
             self.edges.remove(&mut self.nodes, (parent, &name), id);
-            self.names.remove(&mut self.nodes, (depth, &name), id);
+            if depth > 1 {
+                self.names.remove(&mut self.nodes, (depth, &name), id);
+            }
         }
         if let Some(nodes) = self.depths.get_mut(depth - 1) {
             *nodes -= 1;

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use super::node::Node;
 use crate::routing::arena::{Arena, NodeId};
 
-/// All nodes of the tree, by their depth and name, in the order of their creation.
+/// The nodes of the tree below the first level, by their depth and name, in the order of their creation.
 ///
 /// It takes 8 bytes of each node, and 13 bytes for each depth and name that any node has. 32 bits of the hash are the key, so nodes of
 /// another depth or name may be among those that are looked up.
