@@ -62,7 +62,7 @@ impl Shard {
             queued_messages,
             queued_bytes,
             in_flight_messages: entry.session.in_flight(),
-            not_authorized_messages: entry.not_authorized,
+            not_authorized_messages: entry.not_authorized.into(),
         }
     }
 

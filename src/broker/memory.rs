@@ -11,6 +11,7 @@
 //! | queues of other Sessions, and messages of durability `none` | `queued_messages_max`, `queued_bytes_max` | from `High` on, a new message is dropped if 16 messages or 64 KiB wait |
 //! | retained messages | `retained_messages_max`, `retained_bytes_max`, and half of `memory_max` | from `High` on, a new one is refused with 0x97 |
 //! | replays of retained messages | a cursor for each subscription | as unsent bytes |
+//! | SUBSCRIBE and UNSUBSCRIBE packets that are handled in parts | one for each connection, of `maximum_packet_size` | – |
 //! | Wills, Sessions, connections | `connections_max`, `sessions_max` | from `High` on, CONNECT is refused with 0x88; from `Critical` on, connections are closed when they are accepted |
 //! | subscriptions | `subscriptions_per_session_max` | from `High` on, SUBSCRIBE is refused with 0x97 |
 //! | Topic Aliases of clients | `topic_alias_maximum` for each connection | from `High` on, a client that sets one is ended with 0x97 |

@@ -6,6 +6,7 @@ mod counters;
 mod detail;
 mod directory;
 mod event;
+mod filter_request;
 mod ids;
 mod inspect;
 mod lifecycle;

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::broker::action::Action;
@@ -13,6 +14,7 @@ use crate::broker::detail::Detail;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::directory::state::Shared;
 use crate::broker::event::{Event, StoreRoom};
+use crate::broker::filter_request::FilterRequest;
 use crate::broker::ids::{ConnectionId, IdentifierSource};
 use crate::broker::lifecycle::Lifecycle;
 use crate::broker::load::Load;
@@ -75,6 +77,8 @@ pub struct Shard {
     pub(super) queue_room: QueueRoom,
     pub(super) dead_letters: PendingDeadLetters,
     pub(super) retained: Retained,
+    /// SUBSCRIBE and UNSUBSCRIBE packets of which a part is handled, at most one of each connection, which is paused.
+    pub(super) filter_requests: VecDeque<FilterRequest>,
 
     /// The tickets of records, and the messages and answers that wait for their commit.
     pub(super) pipeline: CommitPipeline,
@@ -114,6 +118,7 @@ impl Shard {
             queue_room: QueueRoom::new(&settings),
             dead_letters: PendingDeadLetters::default(),
             retained: Retained::new(id),
+            filter_requests: VecDeque::new(),
             pipeline: CommitPipeline::default(),
             store_room: StoreRoom::Some,
             gifts: Vec::new(),
@@ -226,7 +231,7 @@ impl Shard {
     }
 
     fn on_deadline_passed(&mut self, turn: &mut Turn<'_>) {
-        let mut has_replays = false;
+        let (mut has_replays, mut has_filters) = (false, false);
         while let Some(due) = self.timers.pop(turn.now) {
             match due {
                 Due::Connection(slot) => self.on_connection_due(slot, turn),
@@ -238,11 +243,15 @@ impl Shard {
                 Due::Timer(Timer::RateAllows(id)) => self.on_rate_allows(id, turn),
                 Due::Timer(Timer::ReadyTasks) => {} // `after_event` runs them
                 Due::Timer(Timer::Replays) => has_replays = true,
+                Due::Timer(Timer::Filters) => has_filters = true,
                 Due::Timer(Timer::Tick) => self.on_tick(turn),
             }
         }
         if has_replays {
             self.resume_replays(turn);
+        }
+        if has_filters {
+            self.resume_filters(turn);
         }
     }
 

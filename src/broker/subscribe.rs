@@ -1,10 +1,15 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+use std::time::Duration;
 
 use foldhash::quality::RandomState;
 
+use crate::broker::connection::pause::PauseReason;
+use crate::broker::connection::state::Connection;
 use crate::broker::directory::SubscriptionTerms;
+use crate::broker::filter_request::{FilterPacket, FilterRequest};
 use crate::broker::ids::ConnectionId;
 use crate::broker::memory::MEMORY_SHORT;
 use crate::broker::persistence::record::Record;
@@ -12,23 +17,104 @@ use crate::broker::publish::ingress::Denial;
 use crate::broker::report::Report;
 use crate::broker::retained::replay::{Granted, Replay};
 use crate::broker::shard::{Shard, Turn};
+use crate::broker::timers::Timer;
 use crate::codec::{
     Matched, Qos, ReasonCode, RetainHandling, ServerPacket, Suback, Subscribe, Subscription, SubscriptionId,
-    SubscriptionOptions, Unsuback, Unsubscribe, prefix_within,
+    SubscriptionOptions, Unsuback, prefix_within,
 };
 use crate::routing::{Coverage, SubscribeOutcome};
-use crate::session;
+use crate::session::{self, Ticket};
 use crate::topic::{Filter, TopicFilter};
 
 impl Shard {
-    pub(super) fn on_subscribe(&mut self, slot: usize, subscribe: &Subscribe, turn: &mut Turn<'_>) {
+    /// Handles a SUBSCRIBE or UNSUBSCRIBE packet. If it has many filters, the rest follows in later events, and its client is paused meanwhile.
+    pub(super) fn on_filters(&mut self, slot: usize, packet: FilterPacket, turn: &mut Turn<'_>) {
         let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) else { return };
-        let mut answers = Vec::with_capacity(subscribe.subscriptions.len());
-        for (place, subscription) in subscribe.subscriptions.iter().enumerate() {
+        let mut request = FilterRequest::new(id, packet);
+        self.handle_part(slot, &mut request, turn);
+        if request.is_complete() {
+            return self.answer_filters(slot, request, turn);
+        }
+        self.pause(id, PauseReason::ManyFilters, turn);
+        self.filter_requests.push_back(request);
+        self.timers.set(turn.now + FILTERS_PAUSE, Timer::Filters);
+    }
+
+    /// Handles the next part of the packet that waits longest, and answers the packet if it was the last one.
+    pub(super) fn resume_filters(&mut self, turn: &mut Turn<'_>) {
+        while let Some(mut request) = self.filter_requests.pop_front() {
+            let id = request.connection;
+            let Some(slot) = self.connection(id).and_then(Connection::session) else { continue };
+            let before = self.pipeline.last();
+            self.handle_part(slot, &mut request, turn);
+            if request.is_complete() {
+                self.resume(id, PauseReason::ManyFilters, turn);
+                self.answer_filters(slot, request, turn);
+                self.bound_responses(slot, turn);
+            } else {
+                self.filter_requests.push_back(request);
+            }
+            self.pause_for_store(id, before, turn);
+            break;
+        }
+        if !self.filter_requests.is_empty() {
+            self.timers.set(turn.now + FILTERS_PAUSE, Timer::Filters);
+        }
+    }
+
+    fn handle_part(&mut self, slot: usize, request: &mut FilterRequest, turn: &mut Turn<'_>) {
+        let (id, part) = (request.connection, request.next_part());
+        let (mut reason_codes, wait) = match &request.packet {
+            // Repeated filters count as well, so that the cost of a packet is bounded.
+            FilterPacket::Subscribe(subscribe) if part.start >= self.settings.subscriptions_per_session_max => {
+                (vec![ReasonCode::QuotaExceeded; subscribe.subscriptions.len() - part.start], None)
+            }
+            FilterPacket::Subscribe(subscribe) => self.subscribe_part(slot, (id, subscribe, part), turn),
+            FilterPacket::Unsubscribe(unsubscribe) => {
+                self.unsubscribe_part(slot, unsubscribe.filters.get(part).unwrap_or_default(), turn)
+            }
+        };
+        request.reason_codes.append(&mut reason_codes);
+        request.wait = request.wait.max(wait);
+    }
+
+    /// Sends SUBACK or UNSUBACK when the records of all parts are stable.
+    fn answer_filters(&mut self, slot: usize, request: FilterRequest, turn: &mut Turn<'_>) {
+        let FilterRequest { connection: id, packet, reason_codes, wait } = request;
+        let packet = match packet {
+            FilterPacket::Subscribe(subscribe) => {
+                let refused = first_refused(&subscribe, &reason_codes);
+                let mut packet = ServerPacket::Suback(Box::new(Suback::new(subscribe.packet_id, reason_codes)));
+                if let Some((subscription, reason_code)) = refused
+                    && let Some(connection) = self.connection(id)
+                {
+                    connection.terms().explain(&mut packet, &self.why_refused(subscription, reason_code));
+                }
+                packet
+            }
+            FilterPacket::Unsubscribe(unsubscribe) => {
+                let unsuback = Unsuback::new(unsubscribe.packet_id, reason_codes); // never an error
+                ServerPacket::Unsuback(Box::new(unsuback))
+            }
+        };
+        self.drive(slot, session::Event::Respond { packet, wait }, turn);
+        self.replay(slot, turn);
+    }
+
+    /// Handles a part of the subscriptions of a packet. Returns their Reason Codes and the ticket of their record.
+    fn subscribe_part(
+        &mut self,
+        slot: usize,
+        (id, subscribe, part): (ConnectionId, &Subscribe, Range<usize>),
+        turn: &mut Turn<'_>,
+    ) -> (Vec<ReasonCode>, Option<Ticket>) {
+        let requested = subscribe.subscriptions.get(part.clone()).unwrap_or_default();
+        let mut answers = Vec::with_capacity(requested.len());
+        for (place, subscription) in (part.start..).zip(requested) {
             let answer = if place < self.settings.subscriptions_per_session_max && !self.is_memory_short() {
                 self.check_subscribe(id, subscription, turn).map(|()| self.grant(id, subscription))
             } else {
-                Err(ReasonCode::QuotaExceeded) // repeated filters count as well, so that the cost of a packet is bounded
+                Err(ReasonCode::QuotaExceeded)
             };
             answers.push(answer);
         }
@@ -39,7 +125,7 @@ impl Shard {
         };
         let reason_codes: Vec<ReasonCode> = answers.iter().map(reason_code).collect();
         if self.detail.is_on() {
-            let filters = subscribe.subscriptions.iter().map(|subscription| &subscription.filter);
+            let filters = requested.iter().map(|subscription| &subscription.filter);
             let report = |client, answers| Report::Subscribed { client, answers };
             self.report_filters(slot, filters.zip(reason_codes.iter().copied()), report, turn);
         }
@@ -58,15 +144,7 @@ impl Shard {
         if let Some(entry) = self.sessions.get_mut(slot) {
             entry.replays.wait_for(wait.unwrap_or_default());
         }
-        let refused = first_refused(subscribe, &reason_codes);
-        let mut packet = ServerPacket::Suback(Box::new(Suback::new(subscribe.packet_id, reason_codes)));
-        if let Some((subscription, reason_code)) = refused
-            && let Some(connection) = self.connection(id)
-        {
-            connection.terms().explain(&mut packet, &self.why_refused(subscription, reason_code));
-        }
-        self.drive(slot, session::Event::Respond { packet, wait }, turn);
-        self.replay(slot, turn);
+        (reason_codes, wait)
     }
 
     /// The granted subscription: its QoS is at most Maximum QoS. A bridge has no options to ask for No Local and Retain As Published, so its
@@ -174,31 +252,32 @@ impl Shard {
         }
     }
 
-    pub(super) fn on_unsubscribe(&mut self, slot: usize, unsubscribe: &Unsubscribe, turn: &mut Turn<'_>) {
-        let Some(key) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return };
-        let existed = self.shared.directory.unsubscribe(key, &unsubscribe.filters);
+    /// Handles a part of the filters of an UNSUBSCRIBE packet. Returns their Reason Codes and the ticket of their record.
+    fn unsubscribe_part(
+        &mut self,
+        slot: usize,
+        filters: &[Filter],
+        turn: &mut Turn<'_>,
+    ) -> (Vec<ReasonCode>, Option<Ticket>) {
+        let Some(key) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return (Vec::new(), None) };
+        let existed = self.shared.directory.unsubscribe(key, filters);
         let code = |existed: &bool| if *existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted };
         let reason_codes: Vec<ReasonCode> = existed.iter().map(code).collect(); // [MQTT-3.10.4-1]
-        let removed = unsubscribe.filters.iter().zip(&existed).filter(|(_, existed)| **existed);
+        let removed = filters.iter().zip(&existed).filter(|(_, existed)| **existed);
         let removed: Vec<Filter> = removed.map(|(filter, _)| filter.detached()).collect();
         if self.detail.is_on() {
             let report = |client, answers| Report::Unsubscribed { client, answers };
-            self.report_filters(slot, unsubscribe.filters.iter().zip(reason_codes.iter().copied()), report, turn);
+            self.report_filters(slot, filters.iter().zip(reason_codes.iter().copied()), report, turn);
+        }
+        if removed.is_empty() {
+            return (reason_codes, None);
         }
         if let Some(entry) = self.sessions.get_mut(slot) {
             removed.iter().for_each(|filter| entry.replays.cancel(filter));
         }
-        if !removed.is_empty() {
-            self.wake_for_change(slot, turn);
-        }
-        let wait = if removed.is_empty() {
-            None
-        } else {
-            self.persist_for(slot, |key| Record::Unsubscribed { key, filters: removed }, turn)
-        };
-        let unsuback = Unsuback::new(unsubscribe.packet_id, reason_codes); // never an error
-        let packet = ServerPacket::Unsuback(Box::new(unsuback));
-        self.drive(slot, session::Event::Respond { packet, wait }, turn);
+        self.wake_for_change(slot, turn);
+        let wait = self.persist_for(slot, |key| Record::Unsubscribed { key, filters: removed }, turn);
+        (reason_codes, wait)
     }
 }
 
@@ -229,5 +308,7 @@ const fn granted_code(qos: Qos) -> ReasonCode {
     }
 }
 
+/// The delay before the next part of a packet with many filters, so that other events are handled first.
+const FILTERS_PAUSE: Duration = Duration::from_millis(1);
 /// How much of a Topic Filter is repeated in a Reason String, in bytes.
 const SHOWN_FILTER_MAX: usize = 100;

@@ -4,7 +4,7 @@ use std::mem;
 
 /// A sorted map that allocates nothing for a single entry: most filters have one subscriber, and most sessions few filters.
 #[derive(Debug, Default)]
-pub(super) enum CompactMap<K, V> {
+pub(crate) enum CompactMap<K, V> {
     #[default]
     Empty,
     One(K, V),
@@ -14,7 +14,7 @@ pub(super) enum CompactMap<K, V> {
 
 impl<K: Ord, V> CompactMap<K, V> {
     /// Inserts `value` under `key` and returns the previous value.
-    pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         match mem::take(self) {
             Self::Empty => *self = Self::One(key, value),
             Self::One(old_key, old) if old_key == key => {
@@ -31,7 +31,7 @@ impl<K: Ord, V> CompactMap<K, V> {
         None
     }
 
-    pub(super) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    pub(crate) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
@@ -42,7 +42,7 @@ impl<K: Ord, V> CompactMap<K, V> {
         }
     }
 
-    pub(super) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
+    pub(crate) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
@@ -58,11 +58,11 @@ impl<K: Ord, V> CompactMap<K, V> {
         removed
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Empty => 0,
             Self::One(..) => 1,
@@ -70,8 +70,18 @@ impl<K: Ord, V> CompactMap<K, V> {
         }
     }
 
+    /// The values in key order.
+    pub(crate) fn into_values(self) -> impl Iterator<Item = V> {
+        let (one, many) = match self {
+            Self::Empty => (None, None),
+            Self::One(_, value) => (Some(value), None),
+            Self::Many(map) => (None, Some(map)),
+        };
+        one.into_iter().chain(many.into_iter().flat_map(|map| map.into_values()))
+    }
+
     /// The entries in key order.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         let (one, many) = match self {
             Self::Empty => (None, None),
             Self::One(key, value) => (Some((key, value)), None),

@@ -15,6 +15,8 @@ mod shared;
 mod subscriber;
 mod subscription_trie;
 
+pub(crate) use compact_map::CompactMap;
+
 pub use access::{Access, AccessAction, AccessRule, Coverage, Denied, Effect};
 pub use receiver::{Delivery, Receiver};
 pub use retained::{Current, RetainedCursor, RetainedFull, RetainedLimits, RetainedMessage, RetainedStore};

@@ -1,46 +1,23 @@
 use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::codec::{ClientId, Message, Qos};
 use crate::routing::arena::{Arena, NodeId};
-use crate::routing::edges::{Edges, Linked, split_level};
+use crate::routing::edges::{Edges, split_level};
 use crate::timestamp::Timestamp;
 use crate::topic::TopicName;
 
 mod cursor;
+mod message;
+mod names;
+mod node;
+mod plan;
+
+use names::Names;
+use node::{Content, Node};
 
 pub use cursor::RetainedCursor;
-
-/// A retained message: the last one of its topic, for later subscribers. [MQTT-3.3.1-5]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RetainedMessage {
-    /// The message, detached from the read buffer.
-    pub message: Arc<Message>,
-    /// The QoS at which it was published.
-    pub qos: Qos,
-    /// When it expires, if it has a Message Expiry Interval.
-    pub expires_at: Option<Timestamp>,
-    /// The publisher's Client Identifier; `None` for the broker.
-    pub publisher: Option<ClientId>,
-    /// A number that increases with every retained message of the broker.
-    pub number: u64,
-    /// Whether it is the retained message of its topic now.
-    pub current: Current,
-}
-
-impl RetainedMessage {
-    /// The memory that counts for `retained_bytes_max`, in bytes: at most this, because messages share the names of their upper levels.
-    pub fn memory(&self) -> usize {
-        cost(self)
-    }
-}
-
-/// Whether a message is still the retained one of its topic, without a look-up. It is not a part of the message's value: a copy is current,
-/// and comparing two messages ignores it.
-#[derive(Debug)]
-pub struct Current(AtomicBool);
+pub use message::{Current, RetainedMessage};
 
 /// The limits of all retained messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,10 +46,16 @@ pub enum RetainedFull {
 }
 
 /// The retained messages of all topics, as a tree of their levels.
+///
+/// The messages of a Topic Filter are found from one of its levels: down from its first levels, or from all nodes that have the name of a
+/// later one. So `+/x` costs as many steps as there are topics with `x` at the second level, however many others there are.
 #[derive(Debug)]
 pub struct RetainedStore {
     nodes: Arena<Node>,
     edges: Edges,
+    names: Names,
+    /// The number of nodes at each depth, from 1.
+    depths: Vec<usize>,
     /// The expiring messages, the earliest first.
     expiries: BTreeSet<(Timestamp, TopicName)>,
     limits: RetainedLimits,
@@ -84,38 +67,21 @@ pub struct RetainedStore {
     newest: u64,
 }
 
-/// A topic level.
-#[derive(Debug)]
-struct Node {
-    content: Content,
-    /// A number that increases with every created node. It distinguishes the node from a later one with the same
-    /// [`NodeId`], and orders the children of a node.
-    created: u64,
-    parent: NodeId,
-    next_of_hash: Option<NodeId>,
-    /// The first and the last child.
-    children: Option<(NodeId, NodeId)>,
-    /// The previous sibling.
-    previous: Option<NodeId>,
-    next: Option<NodeId>,
-}
-
-/// The content of a node; both variants have the size of a name.
-#[derive(Debug)]
-enum Content {
-    /// The name of the level.
-    Name(Box<str>),
-    /// The retained message of the topic that ends here. The name of the level is the last one of the topic.
-    Message(Arc<RetainedMessage>),
-}
-
-const _: () = assert!(size_of::<Node>() == 48);
-
 impl RetainedStore {
     /// An empty store.
     pub fn new(limits: RetainedLimits) -> Self {
-        let (nodes, edges) = (Arena::with_root(Node::new("", NodeId::ROOT, 0)), Edges::default());
-        Self { nodes, edges, expiries: BTreeSet::new(), limits, messages: 0, bytes: 0, created: 0, newest: 0 }
+        Self {
+            nodes: Arena::with_root(Node::new("", NodeId::ROOT, 0)),
+            edges: Edges::default(),
+            names: Names::default(),
+            depths: Vec::new(),
+            expiries: BTreeSet::new(),
+            limits,
+            messages: 0,
+            bytes: 0,
+            created: 0,
+            newest: 0,
+        }
     }
 
     /// Retains a message in place of the one that its topic has, which is returned; without a payload, none from now on. [MQTT-3.3.1-7]
@@ -127,16 +93,18 @@ impl RetainedStore {
         }
         let replaced = self.nodes.node(id).message().filter(|_| missing.is_none());
         let replaced = replaced.map(Arc::as_ref);
-        let (old, new) = (replaced.map(cost), cost(&retained));
+        let (old, new) = (replaced.map(RetainedMessage::memory), retained.memory());
         self.check_limits(old, new)?;
         if let Some(expires_at) = replaced.and_then(|replaced| replaced.expires_at) {
             self.expiries.remove(&(expires_at, message.topic.clone()));
         }
         self.expiries.extend(retained.expires_at.map(|expires_at| (expires_at, message.topic.clone())));
+        let mut depth = missing.map_or(0, |levels| message.topic.levels().count() - levels.split('/').count());
         while let Some(levels) = missing {
             let (level, below) = split_level(levels);
+            depth += 1;
             // The last node gets its name from the message.
-            id = self.insert(id, level, if below.is_some() { level } else { "" });
+            id = self.insert(id, (depth, level), if below.is_some() { level } else { "" });
             missing = below;
         }
         self.messages += usize::from(old.is_none());
@@ -215,181 +183,80 @@ impl RetainedStore {
         (id, rest)
     }
 
-    /// Adds a new last child of `parent`.
-    fn insert(&mut self, parent: NodeId, level: &str, name: &str) -> NodeId {
+    /// Adds a new last child of `parent`, at this depth and for this level.
+    fn insert(&mut self, parent: NodeId, (depth, level): (usize, &str), name: &str) -> NodeId {
         self.created += 1;
         let id = self.nodes.insert(Node::new(name, parent, self.created));
         self.edges.insert(&mut self.nodes, (parent, level), id);
-        let children = self.nodes.node(parent).children;
-        if let Some((_, last)) = children {
+        if depth > 1 {
+            self.names.insert(&mut self.nodes, (depth, level), id); // the edges of the root find those of the first level
+        }
+        if self.depths.len() < depth {
+            self.depths.resize(depth, 0);
+        }
+        if let Some(nodes) = self.depths.get_mut(depth - 1) {
+            *nodes += 1;
+        }
+        let parent = self.nodes.node_mut(parent);
+        parent.children += 1;
+        let first = *parent.first_child.get_or_insert(id);
+        let last = self.nodes.node_mut(first).previous.replace(id);
+        if let Some(last) = last {
             self.nodes.node_mut(last).next = Some(id);
             self.nodes.node_mut(id).previous = Some(last);
         }
-        self.nodes.node_mut(parent).children = Some((children.map_or(id, |(first, _)| first), id));
         id
     }
 
     /// Removes the message of a node, and nodes that no other message needs.
     fn take(&mut self, mut id: NodeId) -> Option<Arc<RetainedMessage>> {
         let node = self.nodes.node_mut(id);
-        let name = Content::Name(node.message().map(|retained| last_level(retained))?.into());
+        let name = Content::Name(node.message().map(|retained| retained.last_level())?.into());
         let retained = mem::replace(&mut node.content, name).into_message()?;
         retained.current.end();
         self.messages -= 1;
-        self.bytes -= cost(&retained);
+        self.bytes -= retained.memory();
         if let Some(expires_at) = retained.expires_at {
             self.expiries.remove(&(expires_at, retained.message.topic.clone()));
         }
+        let mut depth = retained.message.topic.levels().count();
         while id != NodeId::ROOT && self.nodes.node(id).is_unused() {
-            id = self.remove(id);
+            id = self.remove(id, depth);
+            depth -= 1;
         }
         Some(retained)
     }
 
-    /// Removes a node without children and returns its parent.
-    fn remove(&mut self, id: NodeId) -> NodeId {
+    /// Removes a node without children at this depth, and returns its parent.
+    fn remove(&mut self, id: NodeId, depth: usize) -> NodeId {
         let node = self.nodes.node_mut(id);
         let parent = node.parent;
         // The edges identify nodes by name, except for the removed one.
         if let Content::Name(name) = mem::take(&mut node.content) {
             self.edges.remove(&mut self.nodes, (parent, &name), id);
+            if depth > 1 {
+                self.names.remove(&mut self.nodes, (depth, &name), id);
+            }
         }
+        if let Some(nodes) = self.depths.get_mut(depth - 1) {
+            *nodes -= 1;
+        }
+        while self.depths.pop_if(|nodes| *nodes == 0).is_some() {}
         let Node { previous, next, .. } = self.nodes.remove(id);
-        if let Some(previous) = previous {
+        let parent_node = self.nodes.node_mut(parent);
+        parent_node.children -= 1;
+        if parent_node.first_child == Some(id) {
+            parent_node.first_child = next;
+        } else if let Some(previous) = previous {
             self.nodes.node_mut(previous).next = next;
         }
-        if let Some(next) = next {
-            self.nodes.node_mut(next).previous = previous;
+        // The last one is before the first one.
+        if let Some(after) = next.or(self.nodes.node(parent).first_child) {
+            self.nodes.node_mut(after).previous = previous;
         }
-        let parent_node = self.nodes.node_mut(parent);
-        parent_node.children = parent_node.children.and_then(|(first, last)| {
-            let first = if first == id { next } else { Some(first) };
-            let last = if last == id { previous } else { Some(last) };
-            first.zip(last)
-        });
         parent
     }
 }
-
-impl Current {
-    /// Whether the message was the retained one of its topic at the time of the call.
-    pub fn is(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-
-    fn end(&self) {
-        self.0.store(false, Ordering::Release);
-    }
-}
-
-impl Default for Current {
-    fn default() -> Self {
-        Self(AtomicBool::new(true))
-    }
-}
-
-impl Clone for Current {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl PartialEq for Current {
-    fn eq(&self, _other: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Current {}
-
-impl RetainedMessage {
-    fn has_expired(&self, now: Timestamp) -> bool {
-        self.expires_at.is_some_and(|expires_at| expires_at <= now)
-    }
-}
-
-impl Node {
-    fn new(name: &str, parent: NodeId, created: u64) -> Self {
-        Self {
-            content: Content::Name(name.into()),
-            created,
-            parent,
-            next_of_hash: None,
-            children: None,
-            previous: None,
-            next: None,
-        }
-    }
-
-    fn message(&self) -> Option<&Arc<RetainedMessage>> {
-        match &self.content {
-            Content::Message(retained) => Some(retained),
-            Content::Name(_) => None,
-        }
-    }
-
-    fn name(&self) -> &str {
-        match &self.content {
-            Content::Message(retained) => last_level(retained),
-            Content::Name(name) => name,
-        }
-    }
-
-    fn is_unused(&self) -> bool {
-        self.children.is_none() && self.message().is_none()
-    }
-}
-
-impl Content {
-    fn into_message(self) -> Option<Arc<RetainedMessage>> {
-        match self {
-            Self::Message(retained) => Some(retained),
-            Self::Name(_) => None,
-        }
-    }
-}
-
-impl Default for Content {
-    fn default() -> Self {
-        Self::Name(Box::default())
-    }
-}
-
-impl Linked for Node {
-    fn is_child(&self, parent: NodeId, level: &str) -> bool {
-        self.parent == parent && self.name() == level
-    }
-
-    fn next_of_hash(&self) -> Option<NodeId> {
-        self.next_of_hash
-    }
-
-    fn set_next_of_hash(&mut self, next: Option<NodeId>) {
-        self.next_of_hash = next;
-    }
-}
-
-fn last_level(retained: &RetainedMessage) -> &str {
-    let topic = retained.message.topic.as_str();
-    topic.rsplit_once('/').map_or(topic, |(_, level)| level)
-}
-
-fn cost(retained: &RetainedMessage) -> usize {
-    let Message { topic, payload, properties, .. } = &*retained.message;
-    let (length, levels) = (topic.as_str().len(), topic.levels().count());
-    // The last level gets its name from the message.
-    let names = length - last_level(retained).len() + (levels - 1) * NAME_BYTES;
-    length + payload.len() + properties.encoded_len() + levels * LEVEL_BYTES + names + MESSAGE_BYTES
-}
-
-/// Maximum memory of a node and its edge in bytes, right after their tables have grown.
-const LEVEL_BYTES: usize = 120;
-
-/// Maximum overhead of a name's allocation in bytes.
-const NAME_BYTES: usize = 32;
-
-/// Approximate overhead of a message in bytes: the two structures, and an entry in the expiries.
-const MESSAGE_BYTES: usize = 288;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::codec::ClientId;
 use crate::routing::Access;
@@ -36,14 +36,11 @@ pub struct Subscriber {
     pub key: SessionKey,
     /// Its Client Identifier.
     pub client_id: ClientId,
-    location: AtomicU64,
-    connected: AtomicBool,
-    durable: AtomicBool,
-    /// Whether a publisher waits for space in the queue.
-    awaited: AtomicBool,
+    /// From the lowest bits: the slot (32), the shard (16), [`CONNECTED`], [`DURABLE`] and [`AWAITED`].
+    state: AtomicU64,
     next_sequence: AtomicU64,
     in_flight: AtomicU32,
-    charged: AtomicUsize,
+    charged: AtomicU32,
     charged_bytes: AtomicUsize,
     access: std::sync::Mutex<Arc<Access>>,
 }
@@ -63,13 +60,10 @@ impl Subscriber {
         let subscriber = Self {
             key,
             client_id,
-            location: AtomicU64::new(0),
-            connected: AtomicBool::new(false),
-            durable: AtomicBool::new(false),
-            awaited: AtomicBool::new(false),
+            state: AtomicU64::new(0),
             next_sequence: AtomicU64::new(1),
             in_flight: AtomicU32::new(0),
-            charged: AtomicUsize::new(0),
+            charged: AtomicU32::new(0),
             charged_bytes: AtomicUsize::new(0),
             access: std::sync::Mutex::new(access),
         };
@@ -79,34 +73,35 @@ impl Subscriber {
 
     /// The current location of the Session.
     pub fn location(&self) -> Location {
-        let [a, b, c, d, e, f, _, _] = self.location.load(Ordering::Acquire).to_le_bytes();
+        let [a, b, c, d, e, f, _, _] = self.state.load(Ordering::Acquire).to_le_bytes();
         Location { slot: u32::from_le_bytes([a, b, c, d]), shard: ShardId(u16::from_le_bytes([e, f])) }
     }
 
     /// Sets the location of the Session.
     pub fn set_location(&self, location: Location) {
         let number = u64::from(location.slot) | u64::from(location.shard.0) << 32;
-        self.location.store(number, Ordering::Release);
+        let moved = |state: u64| Some(state & (CONNECTED | DURABLE | AWAITED) | number);
+        let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, moved);
     }
 
     /// Whether the Session is connected; shares prefer connected members.
     pub fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+        self.has(CONNECTED, Ordering::Relaxed)
     }
 
     /// Sets whether the Session is connected.
     pub fn set_connected(&self, connected: bool) {
-        self.connected.store(connected, Ordering::Relaxed);
+        self.mark(CONNECTED, connected);
     }
 
     /// Whether the Session outlives its Network Connection; then its messages must be stable before they are delivered.
     pub fn is_durable(&self) -> bool {
-        self.durable.load(Ordering::Relaxed)
+        self.has(DURABLE, Ordering::Relaxed)
     }
 
     /// Sets whether the Session outlives its Network Connection.
     pub fn set_durable(&self, durable: bool) {
-        self.durable.store(durable, Ordering::Relaxed);
+        self.mark(DURABLE, durable);
     }
 
     /// Takes the next sequence of the Session's queue of QoS 1 and 2 messages, from 1. A message must be delivered with
@@ -133,7 +128,8 @@ impl Subscriber {
 
     /// Reserves space for one message, if the bounds permit it. A single message larger than the queue is permitted.
     pub fn reserve(&self, bytes: usize, bounds: QueueBounds) -> bool {
-        let one_more = |messages: usize| (messages < bounds.messages).then_some(messages + 1);
+        let one_more =
+            |messages: u32| ((messages as usize) < bounds.messages).then(|| messages.checked_add(1)).flatten();
         let Ok(before) = self.charged.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more) else { return false };
         let more = |total: usize| (total + bytes <= bounds.bytes || before == 0).then_some(total + bytes);
         let fits = self.charged_bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok();
@@ -145,19 +141,19 @@ impl Subscriber {
 
     /// Whether the queue has space for `messages` messages of `bytes` bytes each.
     pub fn has_room(&self, messages: usize, bytes: usize, bounds: QueueBounds) -> bool {
-        let charged = self.charged.load(Ordering::SeqCst);
+        let charged = self.charged.load(Ordering::SeqCst) as usize;
         let total = self.charged_bytes.load(Ordering::SeqCst) + messages * bytes;
         charged + messages <= bounds.messages && (total <= bounds.bytes || charged == 0 && messages == 1)
     }
 
     /// Whether a publisher waits for space in the queue. Then the code that releases space must resume it.
     pub fn is_awaited(&self) -> bool {
-        self.awaited.load(Ordering::SeqCst)
+        self.has(AWAITED, Ordering::SeqCst)
     }
 
     /// Sets whether a publisher waits for space in the queue.
     pub fn set_awaited(&self, awaited: bool) {
-        self.awaited.store(awaited, Ordering::SeqCst);
+        self.mark(AWAITED, awaited);
     }
 
     /// Reserves space for one message unconditionally: it counts against the bounds, but is not checked.
@@ -169,13 +165,25 @@ impl Subscriber {
     /// Releases space. The caller must then resume waiting publishers: see [`is_awaited`](Self::is_awaited).
     pub fn free(&self, messages: usize, bytes: usize) {
         self.charged_bytes.fetch_sub(bytes, Ordering::SeqCst);
-        self.charged.fetch_sub(messages, Ordering::SeqCst);
+        self.charged.fetch_sub(u32::try_from(messages).unwrap_or(u32::MAX), Ordering::SeqCst);
     }
 
     /// Sets the used space of a restored Session.
     pub fn set_charged(&self, messages: usize, bytes: usize) {
-        self.charged.store(messages, Ordering::Relaxed);
+        self.charged.store(u32::try_from(messages).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.charged_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    fn has(&self, flag: u64, ordering: Ordering) -> bool {
+        self.state.load(ordering) & flag != 0
+    }
+
+    fn mark(&self, flag: u64, is_set: bool) {
+        if is_set {
+            self.state.fetch_or(flag, Ordering::SeqCst);
+        } else {
+            self.state.fetch_and(!flag, Ordering::SeqCst);
+        }
     }
 
     /// The Session's access rules for receiving messages.
@@ -189,3 +197,12 @@ impl Subscriber {
         *self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = access;
     }
 }
+
+/// Whether the Session is connected.
+const CONNECTED: u64 = 1 << 48;
+/// Whether the Session outlives its Network Connection.
+const DURABLE: u64 = 1 << 49;
+/// Whether a publisher waits for space in the queue.
+const AWAITED: u64 = 1 << 50;
+
+const _: () = assert!(size_of::<Subscriber>() == 72);

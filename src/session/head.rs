@@ -19,11 +19,11 @@ pub(super) struct Head {
     /// The number of the last fetch.
     fetch: u32,
     /// Messages in memory that are also in the store, and their bytes.
-    loaded: usize,
+    loaded: u32,
     loaded_bytes: usize,
     /// Messages only in the store that this connection must still send, and other messages only in the store.
-    pub(super) stored: usize,
-    stored_sent: usize,
+    pub(super) stored: u32,
+    stored_sent: u32,
 }
 
 impl Head {
@@ -119,18 +119,19 @@ impl Head {
 
     pub(super) const fn is_over(&self, limits: QueueHead) -> bool {
         let limits = if self.is_connected { limits } else { limits.away() };
-        self.loaded > limits.messages_max || self.loaded_bytes > limits.bytes_max
+        self.loaded as usize > limits.messages_max || self.loaded_bytes > limits.bytes_max
     }
 
     /// Whether the head is so small that more messages should be fetched.
     pub(super) const fn is_low(&self, limits: QueueHead) -> bool {
-        self.loaded < limits.messages_max.div_ceil(2) && self.loaded_bytes < limits.bytes_max.div_ceil(2)
+        (self.loaded as usize) < limits.messages_max.div_ceil(2) && self.loaded_bytes < limits.bytes_max.div_ceil(2)
     }
 
     /// How many messages and bytes to fetch.
     pub(super) const fn room(&self, limits: QueueHead) -> (usize, usize) {
         let QueueHead { messages_max, bytes_max, .. } = limits;
-        let (messages, bytes) = (messages_max.saturating_sub(self.loaded), bytes_max.saturating_sub(self.loaded_bytes));
+        let (messages, bytes) =
+            (messages_max.saturating_sub(self.loaded as usize), bytes_max.saturating_sub(self.loaded_bytes));
         let (messages_min, bytes_min) = (messages_max.div_ceil(2), bytes_max.div_ceil(2));
         (
             if messages > messages_min { messages } else { messages_min },
@@ -150,11 +151,11 @@ impl super::Session {
     pub(super) fn check_head(&self) {
         let super::outbound::Outbound { queue, head, cursor, limits, .. } = &self.outbound;
         let loaded: Vec<_> = queue.iter().filter(|entry| entry.recorded && entry.is_loaded()).collect();
-        assert_eq!(head.loaded, loaded.len());
+        assert_eq!(head.loaded as usize, loaded.len());
         assert_eq!(head.loaded_bytes, loaded.iter().map(|entry| entry.bytes as usize).sum::<usize>());
-        assert!(head.loaded <= limits.queue_head.messages_max + limits.queue_head.messages_max.div_ceil(2));
+        assert!(head.loaded as usize <= limits.queue_head.messages_max + limits.queue_head.messages_max.div_ceil(2));
         let (sent, ahead): (Vec<_>, Vec<_>) =
             queue.iter().filter(|entry| entry.is_stored()).partition(|entry| entry.sequence < *cursor);
-        assert_eq!((head.stored, head.stored_sent), (ahead.len(), sent.len()));
+        assert_eq!((head.stored as usize, head.stored_sent as usize), (ahead.len(), sent.len()));
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Outbound {
     /// The number of messages sent on this connection and not complete.
     in_flight: u32,
     /// The number of all messages that are not complete.
-    messages: usize,
+    messages: u32,
     bytes: usize,
     pub(super) head: Head,
     /// While a part of the queue was accepted under other rights of the client.
@@ -84,7 +84,7 @@ impl Outbound {
 
     /// The number of messages that are not complete, including those that arrived out of order, and their bytes.
     pub(super) const fn queued(&self) -> (usize, usize) {
-        (self.messages, self.bytes)
+        (self.messages as usize, self.bytes)
     }
 
     /// The sequence before which messages may have been sent.
@@ -159,7 +159,7 @@ impl Outbound {
     /// Whether the queue doesn't take a message while memory is short. A message that the store has is always taken.
     const fn is_refused_when_short(&self, delivery: &Delivery) -> bool {
         matches!(delivery.place, DeliveryPlace::Memory)
-            && (self.messages >= SHORT_MESSAGES_MAX || self.bytes >= SHORT_BYTES_MAX)
+            && (self.messages as usize >= SHORT_MESSAGES_MAX || self.bytes >= SHORT_BYTES_MAX)
     }
 
     /// Drops the next message instead of appending it.
@@ -177,7 +177,7 @@ impl Outbound {
 
     /// Drops the oldest messages that were never sent, as many as exceed the bounds.
     fn drop_oldest(&mut self, actions: &mut impl Actions) {
-        while self.messages > self.limits.queued_messages_max || self.bytes > self.limits.queued_bytes_max {
+        while self.messages as usize > self.limits.queued_messages_max || self.bytes > self.limits.queued_bytes_max {
             let oldest = self.place_from(self.sent_until);
             if self.queue.get(oldest).is_none() {
                 break; // the remaining messages are in flight

@@ -1,7 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
-use smallvec::SmallVec;
 
 use super::entry::{Decoded, Key};
 use super::ids::{Ids, Place};
@@ -9,7 +8,7 @@ use super::ids::{Ids, Place};
 /// The live keys with their places, and the live bytes of each segment.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    groups: HashMap<u64, SmallVec<[(u8, Ids); 2]>, RandomState>,
+    groups: HashMap<u64, Vec<(u8, Ids)>, RandomState>,
     segments: BTreeMap<u32, Usage>,
     keys: u64,
     bytes: u64,
@@ -51,6 +50,7 @@ impl Index {
         let old = match kinds.iter_mut().find(|(kind, _)| *kind == key.kind) {
             Some((_, ids)) => ids.put(key.id, place),
             None => {
+                kinds.reserve_exact(1); // a Session has three kinds for years, and there are many Sessions
                 kinds.push((key.kind, Ids::One(key.id, place)));
                 None
             }

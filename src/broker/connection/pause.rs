@@ -21,6 +21,8 @@ pub(in crate::broker) enum PauseReason {
     DeduplicationPending,
     /// The client has sent more than its rate limits allow.
     RateLimited,
+    /// A part of a SUBSCRIBE or UNSUBSCRIBE packet with many filters is handled in each turn.
+    ManyFilters,
     /// A receiver does not read its messages as fast as the client publishes them. Counted: one reason for each such receiver.
     SlowReceiver,
 }
@@ -28,8 +30,8 @@ pub(in crate::broker) enum PauseReason {
 /// The reasons for which one connection is not read. It is paused while the set is not empty.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::broker) struct PauseReasons {
-    /// In the lowest 9 bits, one for each reason except `SlowReceiver`; above them, the number of receivers that the connection is paused for
-    /// (`SlowReceiver`), up to 8,388,607.
+    /// In the lowest 10 bits, one for each reason except `SlowReceiver`; above them, the number of receivers that the connection is paused for
+    /// (`SlowReceiver`), up to 4,194,303.
     bits: u32,
 }
 
@@ -37,7 +39,7 @@ pub(in crate::broker) struct PauseReasons {
 const ONE_RECEIVER: u32 = 1 << PauseReason::SlowReceiver as u8;
 
 impl PauseReason {
-    pub(in crate::broker) const ALL: [Self; 10] = [
+    pub(in crate::broker) const ALL: [Self; 11] = [
         Self::Authenticating,
         Self::Claiming,
         Self::ResponsesUnsent,
@@ -47,6 +49,7 @@ impl PauseReason {
         Self::NoRoom,
         Self::DeduplicationPending,
         Self::RateLimited,
+        Self::ManyFilters,
         Self::SlowReceiver,
     ];
 
@@ -62,6 +65,7 @@ impl PauseReason {
             Self::NoRoom => "no room for its message",
             Self::DeduplicationPending => "first message with its dedup-id not committed",
             Self::RateLimited => "rate limit of the client",
+            Self::ManyFilters => "packet with many filters",
             Self::SlowReceiver => "receiver slow",
         }
     }

@@ -141,6 +141,7 @@ impl FlowControl {
                 | PauseReason::ResponsesUnstable
                 | PauseReason::DeduplicationPending
                 | PauseReason::RateLimited
+                | PauseReason::ManyFilters
                 | PauseReason::SlowReceiver => false,
             }
     }

@@ -52,7 +52,7 @@ mod tests {
         for RecordBytes { body, puts, deletes, ends } in records {
             recovery.apply(body, puts, deletes, *ends);
         }
-        format!("{recovery:?}")
+        recovery.sessions_left()
     }
 
     proptest! {

@@ -176,7 +176,7 @@ pub(in crate::broker) struct StoredSession {
     pub(in crate::broker) client_id: ClientId,
     pub(in crate::broker) owner: Owner,
     pub(in crate::broker) session_expiry_interval: u32,
-    pub(in crate::broker) will: Option<Will>,
+    pub(in crate::broker) will: Option<Box<Will>>,
 }
 
 /// The body of [`Record::SessionDetached`].
@@ -203,7 +203,7 @@ impl StoredSession {
         let client_id = ClientId::from(body.str()?);
         let user = body.option(|body| body.str().map(Arc::from))?;
         let session_expiry_interval = body.u32()?;
-        let will = body.option(Body::will)?;
+        let will = body.option(Body::will)?.map(Box::new);
         // Records of earlier versions end here.
         let provider = if body.0.is_empty() { None } else { body.option(Body::str)? };
         Some(Self { client_id, owner: Owner::from_stored(user, provider), session_expiry_interval, will })

@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use slab::Slab;
+use smallvec::SmallVec;
+
 use crate::broker::owner::Owner;
 use crate::broker::persistence::clock::StoredAnchor;
 use crate::broker::persistence::encode::{
@@ -12,7 +15,7 @@ use crate::broker::persistence::head::accepted_at;
 use crate::broker::persistence::record::Deduplicated;
 use crate::broker::persistence::record_key::RecordKey;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
-use crate::routing::{Current, RetainedMessage, SessionKey};
+use crate::routing::{CompactMap, Current, RetainedMessage, SessionKey};
 use crate::session::{Delivery, RestoredMessage};
 use crate::timestamp::Timestamp;
 
@@ -22,7 +25,10 @@ use crate::timestamp::Timestamp;
 /// significant.
 #[derive(Debug, Default)]
 pub struct Recovery {
-    sessions: BTreeMap<u64, Stored>,
+    /// The place of each Session in `stored`.
+    places: BTreeMap<u64, u32>,
+    /// In one allocation, which is given back as a whole: the Sessions are small and many.
+    stored: Slab<Stored>,
     retained: BTreeMap<u64, Arc<RetainedMessage>>,
     deduplicated: BTreeMap<u64, Deduplicated>,
     anchor: Option<StoredAnchor>,
@@ -34,9 +40,9 @@ pub struct Recovery {
 #[derive(Debug, Default)]
 struct Stored {
     session: Option<StoredSession>,
-    will: Option<Will>,
+    will: Option<Box<Will>>,
     detached: Option<StoredDetached>,
-    subscriptions: BTreeMap<u64, (Subscription, Option<SubscriptionId>)>,
+    subscriptions: CompactMap<u64, (Subscription, Option<SubscriptionId>)>,
     queue: BTreeMap<u64, RestoredMessage>,
     received: BTreeSet<u64>,
     message_ids: bool,
@@ -89,9 +95,9 @@ pub struct RecoveredSession {
     /// acknowledgements that were not stable are lost, so the number of sent messages is unknown.
     pub sent_until: u64,
     /// Its Will, if it is not published yet.
-    pub will: Option<Will>,
+    pub will: Option<Box<Will>>,
     /// Its subscriptions with their Subscription Identifiers.
-    pub subscriptions: Vec<(Subscription, Option<SubscriptionId>)>,
+    pub subscriptions: SmallVec<[(Subscription, Option<SubscriptionId>); 1]>,
     /// The messages in its queue, by sequence.
     pub queue: BTreeMap<u64, RestoredMessage>,
     /// Packet Identifiers of received QoS 2 messages that wait for PUBREL.
@@ -105,8 +111,8 @@ pub struct RecoveredSession {
 impl Recovery {
     /// Applies one record, as [`Record::to_bytes`](crate::broker::Record::to_bytes) encoded it.
     pub fn apply(&mut self, body: &[u8], puts: &[RecordKey], deletes: &[RecordKey], ends: Option<u64>) {
-        if let Some(group) = ends {
-            self.sessions.remove(&group);
+        if let Some(place) = ends.and_then(|group| self.places.remove(&group)) {
+            self.stored.remove(place as usize);
         }
         for key in deletes {
             self.delete(*key);
@@ -125,7 +131,8 @@ impl Recovery {
             self.deduplicated.remove(&key.id);
             return;
         }
-        let Some(stored) = self.sessions.get_mut(&key.group) else { return };
+        let place = self.places.get(&key.group);
+        let Some(stored) = place.and_then(|place| self.stored.get_mut(*place as usize)) else { return };
         match key.kind {
             RecordKey::SESSION => stored.session = None,
             RecordKey::WILL => stored.will = None,
@@ -150,10 +157,9 @@ impl Recovery {
         if !puts.iter().all(RecordKey::is_plausible) {
             return None;
         }
-        let stored = self.sessions.entry(first.group);
         match first.kind {
             RecordKey::SESSION | RecordKey::WILL => {
-                let (session, stored) = (StoredSession::read(body)?, stored.or_default());
+                let (session, stored) = (StoredSession::read(body)?, self.stored(first.group));
                 if puts.iter().any(|key| key.kind == RecordKey::WILL) {
                     stored.will.clone_from(&session.will);
                 }
@@ -164,7 +170,7 @@ impl Recovery {
             RecordKey::DETACHED => {
                 let detached = StoredDetached::read(body)?;
                 self.latest = self.latest.max(detached.at);
-                self.sessions.entry(first.group).or_default().detached = Some(detached);
+                self.stored(first.group).detached = Some(detached);
             }
             RecordKey::CLOCK => {
                 let stored = StoredAnchor::read(body)?;
@@ -173,13 +179,12 @@ impl Recovery {
             }
             RecordKey::RELEASED => {
                 for key in puts {
-                    let stored = self.sessions.entry(key.group).or_default();
-                    stored.queue.insert(key.id, RestoredMessage::Released);
+                    self.stored(key.group).queue.insert(key.id, RestoredMessage::Released);
                 }
             }
             RecordKey::SUBSCRIPTION => {
                 let (subscriptions, id, message_id) = read_subscriptions(body)?;
-                let stored = stored.or_default();
+                let stored = self.stored(first.group);
                 stored.message_ids |= message_id;
                 for subscription in subscriptions {
                     let key = RecordKey::subscription(SessionKey(first.group), &subscription.filter);
@@ -200,12 +205,12 @@ impl Recovery {
         self.latest = self.latest.max(accepted_at(body).unwrap_or_default());
         let queued = puts.iter().filter(|key| key.kind == RecordKey::QUEUED).map(|key| (key.group, key.id));
         read_queued(body, queued, |session, sequence, message| {
-            self.sessions.entry(session).or_default().queue.insert(sequence, message);
+            self.stored(session).queue.insert(sequence, message);
         })?;
         let others = puts.iter().filter(|key| key.kind != RecordKey::QUEUED);
         for key in others {
             match key.kind {
-                RecordKey::RECEIVED => _ = self.sessions.entry(key.group).or_default().received.insert(key.id),
+                RecordKey::RECEIVED => _ = self.stored(key.group).received.insert(key.id),
                 RecordKey::DEDUPLICATED => {
                     let entry = Deduplicated { number: key.id, ..StoredMessage::read(body)?.deduplicated? };
                     self.latest = self.latest.max(entry.at);
@@ -229,6 +234,22 @@ impl Recovery {
         Some(())
     }
 
+    /// What the Sessions have left, as text.
+    #[cfg(test)]
+    pub(in crate::broker) fn sessions_left(&self) -> String {
+        let left = |(group, place): (&u64, &u32)| (*group, self.stored.get(*place as usize));
+        format!("{:?}", self.places.iter().map(left).collect::<Vec<_>>())
+    }
+
+    fn stored(&mut self, group: u64) -> &mut Stored {
+        let Self { places, stored, .. } = self;
+        let place = *places.entry(group).or_insert_with(|| {
+            let place = stored.insert(Stored::default());
+            u32::try_from(place).unwrap_or(u32::MAX)
+        });
+        &mut stored[place as usize]
+    }
+
     /// The state after all records.
     pub fn finish(self) -> Recovered {
         let Self { anchor, latest, unreadable, .. } = self;
@@ -245,7 +266,10 @@ impl Recovery {
         recovered.retained = retained;
         recovered.retained_gone.extend(cleared.iter().map(|cleared| cleared.number));
         recovered.deduplicated = self.deduplicated.into_values().collect();
-        for (group, stored) in self.sessions.into_iter().filter(|(_, stored)| !stored.is_empty()) {
+        let mut stored = self.stored;
+        recovered.sessions.reserve_exact(self.places.len());
+        for (group, place) in self.places {
+            let Some(stored) = stored.try_remove(place as usize).filter(|stored| !stored.is_empty()) else { continue };
             match stored.finish(SessionKey(group)) {
                 Ok(session) => recovered.sessions.push(session),
                 Err(orphan) => recovered.orphans.push(orphan),

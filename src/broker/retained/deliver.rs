@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::broker::connection::pause::PauseReason;
 use crate::broker::counters::DropReason;
 use crate::broker::retained::replay::NextReplayed;
 use crate::broker::shard::{Shard, Turn};
@@ -74,6 +75,7 @@ impl Shard {
         entry.session.is_open()
             && self.pipeline.is_stable(entry.replays.after())
             && entry.session.unsent() == 0
+            && !connection.pause_reasons().contains(PauseReason::ManyFilters) // SUBACK comes first
             && entry.session.queued().0 + recorded < self.settings.queued_messages_max
             && connection.unsent_bytes() < self.outgoing_bytes_max / 2
     }

@@ -63,10 +63,9 @@ impl Retained {
         }
         self.has_changed = true;
         let is_stored = publisher.key.is_some();
-        let replaced = retained.get(&message.topic).map(|before| before.number);
         let number = order.next(self.shard);
         let publisher = publisher.client_id.clone();
-        retained.set(RetainedMessage {
+        let replaced = retained.set(RetainedMessage {
             message: Arc::clone(message),
             qos: *qos,
             expires_at: *expires_at,
@@ -77,7 +76,7 @@ impl Retained {
         if !is_stored {
             return Ok(RetainedChange::None); // `$SYS` messages are not stored: the broker publishes them again after a restart
         }
-        let gone = order.replace(number, replaced);
+        let gone = order.replace(number, replaced.map(|replaced| replaced.number));
         Ok(RetainedChange::Set { number, gone, publisher })
     }
 

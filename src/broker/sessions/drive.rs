@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::broker::action::Action;
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::counters::Counters;
+use crate::broker::filter_request::FilterPacket;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::Record;
 use crate::broker::shard::{Shard, Turn};
@@ -110,8 +111,8 @@ impl Shard {
             Step::DroppedStored(cause, sequence) => self.on_dropped_stored(slot, &cause, sequence, turn),
             Step::Fetch(number, sequences) => self.fetch(slot, number, sequences, turn),
             Step::Unreadable(sequence, cause) => self.on_unreadable(slot, sequence, cause, turn),
-            Step::Subscribe(subscribe) => self.on_subscribe(slot, &subscribe, turn),
-            Step::Unsubscribe(unsubscribe) => self.on_unsubscribe(slot, &unsubscribe, turn),
+            Step::Subscribe(subscribe) => self.on_filters(slot, FilterPacket::Subscribe(subscribe), turn),
+            Step::Unsubscribe(unsubscribe) => self.on_filters(slot, FilterPacket::Unsubscribe(unsubscribe), turn),
             Step::Reauthenticate(auth) => self.on_reauthenticate(slot, *auth, turn),
             Step::End(ended) => self.on_ended(slot, ended, turn),
         }

@@ -85,7 +85,7 @@ impl Shard {
             owner,
             session_expiry_interval,
             detached_at: since,
-            will: will.map(Box::new),
+            will,
             stored: true,
             has_shares,
             ..SessionSlot::new(claim, session, subscriber)

@@ -101,7 +101,7 @@ impl Shard {
     #[cold]
     pub(in crate::broker) fn drop_denied(&mut self, slot: usize, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
-        entry.not_authorized += 1;
+        entry.not_authorized = entry.not_authorized.saturating_add(1);
         let key = entry.subscriber.key;
         self.count_dropped(slot, key, DropReason::NotAuthorized, turn);
     }

@@ -25,7 +25,7 @@ pub(in crate::broker) struct SessionSlot {
     /// again.
     pub(in crate::broker) access_since: u64,
     /// Messages that it dropped because its client may not receive them any more.
-    pub(in crate::broker) not_authorized: u64,
+    pub(in crate::broker) not_authorized: u32,
     /// In seconds; 0: it ends with its connection; `u32::MAX`: never.
     pub(in crate::broker) session_expiry_interval: u32,
     /// When its last connection ended.
@@ -101,3 +101,5 @@ impl SessionSlot {
 const fn seconds(seconds: u32) -> Duration {
     Duration::from_secs(seconds as u64)
 }
+
+const _: () = assert!(size_of::<SessionSlot>() == 288);

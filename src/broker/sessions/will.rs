@@ -57,7 +57,8 @@ impl Shard {
     /// Counts and reports a Will of the Session in `slot` that is not published.
     fn refuse_will(&mut self, slot: usize, will: &Will, (reason, refusal): (DropReason, Refusal), turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
-        entry.not_authorized += u64::from(reason == DropReason::NotAuthorized);
+        let denied = u32::from(reason == DropReason::NotAuthorized);
+        entry.not_authorized = entry.not_authorized.saturating_add(denied);
         let client_id = Some(entry.subscriber.client_id.clone());
         self.counters.dropped(reason, 1);
         let Refusal { reason_code, rule, .. } = refusal;

@@ -448,7 +448,7 @@ impl Harness {
 
     /// Asserts that each paused connection has a reason, and that each reason has a pending event that ends it.
     fn check_pauses(&self, shard: usize) {
-        let Shard { connections, sessions, flow, shared, .. } = &self.shards[shard];
+        let Shard { connections, sessions, flow, shared, filter_requests, .. } = &self.shards[shard];
         for connection in connections.iter() {
             let (id, reasons) = (connection.id, connection.pause_reasons());
             let seen = &self.clients[&Client { shard, id }];
@@ -471,6 +471,10 @@ impl Harness {
                 },
                 PauseReason::DeduplicationPending => matches!(blocked, Some(WaitsFor::Deduplication)),
                 PauseReason::RateLimited => self.shards[shard].timers.is_set(Timer::RateAllows(id)),
+                PauseReason::ManyFilters => {
+                    let waits = filter_requests.iter().any(|request| request.connection == id);
+                    waits && self.shards[shard].timers.is_set(Timer::Filters)
+                }
                 PauseReason::SlowReceiver => {
                     let ends = |shard: &Shard, other: &Connection| {
                         other.backlog.pauses(origin) && shard.timers.is_set(Timer::PauseEnds(other.id))

@@ -1,7 +1,8 @@
 use super::harness::{Harness, settings};
 use super::packets::*;
-use crate::broker::Report;
-use crate::codec::{Qos, ServerPacket, SubscriptionOptions};
+use crate::broker::filter_request::FILTERS_MAX;
+use crate::broker::{Report, Settings};
+use crate::codec::{ClientPacket, Qos, ServerPacket, SubscriptionOptions};
 use crate::routing::{Access, AccessAction, AccessRule, Effect};
 use crate::topic::TopicFilter;
 
@@ -253,4 +254,67 @@ fn subscriptions_beyond_the_limit_are_refused_but_may_be_replaced() {
     }
     assert_eq!(harness.ask(client, subscribe("t/10", Q1)), ["SUBACK 1 97"]);
     assert_eq!(harness.ask(client, subscribe("t/3", Qos::AtMostOnce)), ["SUBACK 1 00"]);
+}
+
+fn with_many_subscriptions() -> Harness {
+    Harness::with(1, Settings { subscriptions_per_session_max: 10 * FILTERS_MAX, ..settings() })
+}
+
+/// Handles the next part of a packet with many filters, which is due after a millisecond.
+fn next_part(harness: &mut Harness) {
+    harness.advance(std::time::Duration::from_millis(1));
+}
+
+#[test]
+fn a_packet_with_many_filters_is_handled_in_parts_and_answered_after_the_last() {
+    // covers: MQTT-3.8.4-1 MQTT-3.8.4-6 MQTT-3.10.4-6
+    let mut harness = with_many_subscriptions();
+    let (client, other) = (harness.connect(durable("many")), harness.connect(transient("other")));
+    harness.run(other, [retain("t/0", "kept", Q0, 0)]);
+    let filters: Vec<String> = (0..3 * FILTERS_MAX - 1).map(|number| format!("t/{number}")).collect();
+    let subscriptions = filters.iter().map(|filter| subscription(filter, options(Q1))).collect();
+    harness.send(client, subscribe_all(9, 0, subscriptions));
+    harness.send(client, ClientPacket::Pingreq);
+    assert!(harness.is_paused(client) && harness.received(client).is_empty());
+    assert_eq!(harness.shards[0].shared.subscriptions_len().0, FILTERS_MAX, "one part in an event");
+    next_part(&mut harness);
+    assert_eq!(harness.shards[0].shared.subscriptions_len().0, 2 * FILTERS_MAX);
+    harness.run(other, [publish("t/0", "live", Q0, 0)]);
+    next_part(&mut harness);
+    assert!(!harness.is_paused(client));
+    let answer = format!("SUBACK 9{}", " 01".repeat(filters.len()));
+    assert_eq!(harness.received(client), ["PUBLISH t/0 live q0", "PINGRESP", &answer, "PUBLISH t/0 kept q0 retain"]);
+
+    let filters: Vec<&str> = filters.iter().map(String::as_str).chain(["never"]).collect();
+    harness.send(client, unsubscribe(10, &filters));
+    assert_eq!(harness.shards[0].shared.subscriptions_len().0, 2 * FILTERS_MAX - 1);
+    next_part(&mut harness);
+    next_part(&mut harness);
+    let answer = format!("UNSUBACK 10{} 11", " 00".repeat(filters.len() - 1));
+    assert_eq!((harness.received(client), harness.shards[0].shared.subscriptions_len().0), (vec![answer], 0));
+}
+
+#[test]
+fn the_rest_of_a_packet_is_dropped_when_its_connection_ends() {
+    let mut harness = with_many_subscriptions();
+    let client = harness.connect(durable("many"));
+    let subscriptions = (0..2 * FILTERS_MAX).map(|number| subscription(&number.to_string(), options(Q1))).collect();
+    harness.send(client, subscribe_all(9, 0, subscriptions));
+    let again = harness.connect(durable("many"));
+    next_part(&mut harness);
+    assert_eq!(harness.ask(again, ClientPacket::Pingreq), ["PINGRESP"]);
+    assert_eq!(harness.shards[0].shared.subscriptions_len().0, FILTERS_MAX);
+}
+
+#[test]
+fn filters_beyond_the_bound_of_a_session_are_refused_at_once() {
+    let mut settings = settings();
+    settings.subscriptions_per_session_max = FILTERS_MAX;
+    let mut harness = Harness::with(1, settings);
+    let client = harness.connect(transient("many"));
+    let subscriptions = (0..50 * FILTERS_MAX).map(|_| subscription("t", options(Q1))).collect();
+    harness.send(client, subscribe_all(9, 0, subscriptions));
+    next_part(&mut harness);
+    let answer = format!("SUBACK 9{}{}", " 01".repeat(FILTERS_MAX), " 97".repeat(49 * FILTERS_MAX));
+    assert_eq!(harness.received(client), [answer]);
 }
