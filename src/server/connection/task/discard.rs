@@ -15,7 +15,7 @@ impl Connection {
         self.is_discarding = true;
         let mut read = 0;
         while read < TURN_BYTES {
-            let mut bytes = match self.input.poll_next(&mut self.stream, &mut driver.scratch, cx) {
+            let mut bytes = match self.input.poll_next(&mut self.stream, &mut driver.read_buffers, cx) {
                 Poll::Pending => return Ok(Turn::Waiting),
                 Poll::Ready(Ok(chunk)) if chunk.read > 0 || !chunk.bytes.is_empty() => {
                     read += chunk.read.max(chunk.bytes.len());
@@ -39,7 +39,7 @@ impl Connection {
                     Err(_) => return Err(self.give_up(driver)),
                 }
             }
-            self.input.keep_partial(bytes);
+            self.input.keep_partial(bytes, &driver.read_buffers);
             driver.hold_input(self.id, self.input.held());
         }
         Ok(Turn::Unfinished)
