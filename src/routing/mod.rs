@@ -1,6 +1,7 @@
 //! The receivers of messages: subscription index, Shared Subscriptions, retained messages and access rules.
 //!
-//! The data structures have no locks; a caller that shares one between shards must put it behind a lock.
+//! The data structures have no locks, except for the members of a share, which routes refer to; a caller that shares one between shards must put
+//! it behind a lock.
 
 mod access;
 mod arena;
@@ -11,7 +12,9 @@ mod overlap;
 mod receiver;
 mod retained;
 mod route_generations;
+mod share_members;
 mod shared;
+mod sorted_list;
 mod subscriber;
 mod subscription_trie;
 

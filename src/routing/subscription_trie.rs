@@ -18,13 +18,13 @@ pub struct SubscriptionIndex {
     shared_subscriptions: usize,
 }
 
-/// The receivers of a message at the moment of the look-up. Later changes of the index don't change it.
+/// The receivers of a message at the moment of the look-up. Later changes of the index don't change it, except for the members of shares.
 #[derive(Debug, Clone, Default)]
 pub struct Route {
     /// The Sessions with a matching Non-shared Subscription, each once, ordered by Session.
     pub receivers: Vec<Receiver>,
     /// The matching Shared Subscriptions; one member of each receives the message. [MQTT-4.8.2-3]
-    pub shares: Vec<Arc<Share>>,
+    pub shares: Vec<Share>,
 }
 
 /// The result of a subscription.
@@ -115,6 +115,16 @@ impl SubscriptionIndex {
         }
     }
 
+    /// Takes notice that the Session `key` has connected or disconnected, or has other access rules: its shares choose by that.
+    ///
+    /// The caller must also invalidate the cached routes of its subscriptions if the access rules have changed.
+    pub fn refresh_shares(&self, key: SessionKey) {
+        let shared = self.sessions.get(&key).and_then(|session| session.shared.as_ref());
+        for (filter_id, name) in shared.into_iter().flat_map(|shared| shared.iter()) {
+            self.filters.subscriptions(*filter_id).shares.refresh(name, key);
+        }
+    }
+
     /// The receivers of a message to `topic`, without those whose access rules deny it.
     pub fn matching(&self, topic: &TopicName) -> Route {
         let (mut subscribed, mut shares) = (Vec::new(), Vec::new());
@@ -132,7 +142,7 @@ impl SubscriptionIndex {
     }
 
     /// The share that `filter` names, for a message to `topic`, to select another member.
-    pub fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Arc<Share>> {
+    pub fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Share> {
         let filter_id = self.filters.find(&filter.topic_filter)?;
         self.filters.subscriptions(filter_id).shares.resolve(filter.share.as_ref()?, topic)
     }
@@ -147,7 +157,7 @@ impl SubscriptionIndex {
         own.chain(shared).filter_map(move |(filter_id, share)| {
             let subscriptions = self.filters.subscriptions(filter_id);
             let subscribed = match share {
-                None => subscriptions.own.get(&key),
+                None => subscriptions.own.get(&key).cloned(),
                 Some(share) => subscriptions.shares.get(share, key),
             }?;
             let filter = Filter { share: share.cloned(), topic_filter: self.filters.filter(filter_id) };

@@ -104,7 +104,7 @@ impl Shard {
         }
         distribution.place = None;
         Self::forward_groups(&mut distribution, route, &accepted, publisher, turn);
-        for receiver in chosen {
+        for receiver in &chosen {
             if let Some(granted) = receiver.delivery(None) {
                 self.distribute(&mut distribution, &receiver.subscriber, accepted.delivery(granted), turn);
             }

@@ -199,8 +199,7 @@ impl Resolved {
 
     /// The number of receivers that are charged for the route; its topic counts as one more.
     fn receivers(&self) -> usize {
-        let of_shares: usize = self.route.shares.iter().map(|share| share.members().len()).sum();
-        1 + self.route.receivers.len() + of_shares
+        1 + self.route.receivers.len() + self.route.shares.len()
     }
 }
 
@@ -259,9 +258,10 @@ mod tests {
     fn seen(route: &Route) -> (BTreeMap<u64, Qos>, BTreeMap<String, Vec<u64>>) {
         let receivers = route.receivers.iter();
         let receivers = receivers.map(|one| (one.subscriber.key.0, one.delivery(None).unwrap().qos)).collect();
-        let shares = route.shares.iter().map(|share| {
-            (share.filter().to_string(), share.members().iter().map(|member| member.subscriber.key.0).collect())
-        });
+        let shares = route
+            .shares
+            .iter()
+            .map(|share| (share.filter().to_string(), share.members().iter().map(|member| member.0).collect()));
         (receivers, shares.collect())
     }
 
