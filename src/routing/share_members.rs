@@ -122,9 +122,14 @@ impl ShareMembers {
         if self.classes.len() > CLASSES_MAX {
             return self.listed(topic);
         }
-        let parts = self.classes.iter().filter(|class| matches!(&class.scope, Scope::Part(_)) && class.receives(topic));
-        let parts: SmallVec<_> = parts.map(|class| class.id).collect();
-        let has_whole = self.classes.iter().any(|class| matches!(class.scope, Scope::Whole));
+        let (mut has_whole, mut parts) = (false, SmallVec::new());
+        for class in &self.classes {
+            match &class.scope {
+                Scope::Whole => has_whole = true,
+                Scope::Part(access) if access.receive(topic) => parts.push(class.id),
+                Scope::Part(_) => {}
+            }
+        }
         (has_whole || !parts.is_empty()).then_some(Entitled::Classes(parts))
     }
 
@@ -132,8 +137,13 @@ impl ShareMembers {
     pub(super) fn candidates<'a>(&'a self, entitled: &'a Entitled) -> SmallVec<[Candidates<'a>; 2]> {
         match entitled {
             Entitled::Classes(parts) => {
-                let is_entitled = |class: &&Class| matches!(class.scope, Scope::Whole) || parts.contains(&class.id);
-                self.classes.iter().filter(is_entitled).map(Class::candidates).collect()
+                let mut candidates = SmallVec::new();
+                for class in &self.classes {
+                    if matches!(class.scope, Scope::Whole) || parts.contains(&class.id) {
+                        candidates.push(class.candidates());
+                    }
+                }
+                candidates
             }
             Entitled::Listed(list) => SmallVec::from_iter([Candidates { members: list, connected: list }]),
         }

@@ -119,11 +119,10 @@ fn place_of_hash(candidates: &[Candidates<'_>], value: impl std::hash::Hash) -> 
     SessionKey(0)
 }
 
-/// The shares of a Topic Filter; most filters have none.
+/// The shares of a Topic Filter.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    #[expect(clippy::box_collection, reason = "most filters have no share and need only a pointer")]
-    groups: Option<Box<BTreeMap<ShareName, Arc<Group>>>>,
+    groups: BTreeMap<ShareName, Arc<Group>>,
 }
 
 /// A share, in the index and in routes.
@@ -146,7 +145,11 @@ struct GroupState {
 
 impl Shares {
     pub(super) fn is_empty(&self) -> bool {
-        self.groups.is_none()
+        self.groups.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
     }
 
     /// Adds a Session to the share that `filter` names, or replaces its subscription there and returns it. The share
@@ -158,50 +161,45 @@ impl Shares {
         strategy: ShareStrategy,
     ) -> Option<Subscribed> {
         let name = filter.share.as_ref()?;
-        let groups = self.groups.get_or_insert_default();
-        if !groups.contains_key(name) {
-            groups.insert(name.detached(), Arc::new(Group::new(filter.detached(), strategy)));
+        if !self.groups.contains_key(name) {
+            self.groups.insert(name.detached(), Arc::new(Group::new(filter.detached(), strategy)));
         }
-        let group = groups.get(name)?;
+        let group = self.groups.get(name)?;
         let mut state = group.state_mut();
         state.strategy = strategy;
         state.members.insert(subscribed, &group.filter)
     }
 
     pub(super) fn leave(&mut self, name: &ShareName, key: SessionKey) -> Option<Subscribed> {
-        let groups = self.groups.as_mut()?;
         let (removed, is_empty) = {
-            let mut state = groups.get(name)?.state_mut();
+            let mut state = self.groups.get(name)?.state_mut();
             (state.members.remove(key)?, state.members.is_empty())
         };
         if is_empty {
-            groups.remove(name);
-        }
-        if groups.is_empty() {
-            self.groups = None;
+            self.groups.remove(name);
         }
         Some(removed)
     }
 
     pub(super) fn get(&self, name: &ShareName, key: SessionKey) -> Option<Subscribed> {
-        self.groups.as_ref()?.get(name)?.state().members.get(key).cloned()
+        self.groups.get(name)?.state().members.get(key).cloned()
     }
 
     /// Takes notice that a member has connected or disconnected, or has other access rules.
     pub(super) fn refresh(&self, name: &ShareName, key: SessionKey) {
-        if let Some(group) = self.groups.as_ref().and_then(|groups| groups.get(name)) {
+        if let Some(group) = self.groups.get(name) {
             group.state_mut().members.refresh(key, &group.filter);
         }
     }
 
     /// The share `name` for a message to `topic`; `None` if no member may receive it.
     pub(super) fn resolve(&self, name: &ShareName, topic: &TopicName) -> Option<Share> {
-        self.groups.as_ref()?.get(name)?.resolve(topic)
+        self.groups.get(name)?.resolve(topic)
     }
 
     /// All shares for a message to `topic` that have members that may receive it.
     pub(super) fn resolve_all(&self, topic: &TopicName) -> impl Iterator<Item = Share> {
-        self.groups.iter().flat_map(|groups| groups.values()).filter_map(|group| group.resolve(topic))
+        self.groups.values().filter_map(|group| group.resolve(topic))
     }
 }
 

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use crate::codec::ClientId;
 use crate::routing::Access;
+use crate::topic::TopicName;
 
 /// The number of a shard, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,6 +47,8 @@ pub struct Subscriber {
     charged: AtomicUsize,
     charged_bytes: AtomicUsize,
     access: std::sync::Mutex<Arc<Access>>,
+    /// Whether `access` has rules: without rules, no lock is needed.
+    is_restricted: AtomicBool,
 }
 
 /// The bounds of a Session's queue.
@@ -71,6 +74,7 @@ impl Subscriber {
             in_flight: AtomicU32::new(0),
             charged: AtomicUsize::new(0),
             charged_bytes: AtomicUsize::new(0),
+            is_restricted: AtomicBool::new(access.has_rules()),
             access: std::sync::Mutex::new(access),
         };
         subscriber.set_location(location);
@@ -178,6 +182,11 @@ impl Subscriber {
         self.charged_bytes.store(bytes, Ordering::Relaxed);
     }
 
+    /// Whether its access rules allow to receive messages of `topic`.
+    pub fn may_receive(&self, topic: &TopicName) -> bool {
+        !self.is_restricted.load(Ordering::Acquire) || self.access().receive(topic)
+    }
+
     /// The Session's access rules for receiving messages.
     pub fn access(&self) -> Arc<Access> {
         Arc::clone(&self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
@@ -186,6 +195,8 @@ impl Subscriber {
     /// Replaces the access rules. The caller must then count a change of the Session's subscriptions, to invalidate
     /// cached routes.
     pub fn set_access(&self, access: Arc<Access>) {
-        *self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = access;
+        let mut guard = self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.is_restricted.store(access.has_rules(), Ordering::Release);
+        *guard = access;
     }
 }

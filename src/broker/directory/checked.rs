@@ -165,11 +165,10 @@ impl Directory for Checked {
         holder
     }
 
-    fn matching(&self, topic: &TopicName) -> Route {
+    fn matching(&self, topic: &TopicName, route: &mut Route) {
         let model = self.model();
-        let route = self.inner.matching(topic);
-        assert_eq!(receivers(&route), model.matching(topic), "the receivers of {topic}");
-        route
+        self.inner.matching(topic, route);
+        assert_eq!(receivers(route), model.matching(topic), "the receivers of {topic}");
     }
 
     fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Share> {
@@ -305,7 +304,7 @@ mod tests {
         let inner = Arc::new(InMemoryDirectory::new(Arc::clone(&generations)));
         let checked = Checked::new(Arc::clone(&inner) as Arc<dyn Directory>, generations);
         inner.subscribe(&subscriber(), &[(&subscription("a/+"), None)], TERMS);
-        checked.matching(&TopicName::try_from("a/b").unwrap());
+        checked.matching(&TopicName::try_from("a/b").unwrap(), &mut Route::default());
     }
 
     #[test]

@@ -95,8 +95,8 @@ impl Directory for InMemoryDirectory {
         self.holders.get(client_id).map(|held| held.holder)
     }
 
-    fn matching(&self, topic: &TopicName) -> Route {
-        self.index().matching(topic)
+    fn matching(&self, topic: &TopicName, route: &mut Route) {
+        self.index().resolve(topic, route);
     }
 
     fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Share> {

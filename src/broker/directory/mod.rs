@@ -64,8 +64,8 @@ pub(in crate::broker) trait Directory: fmt::Debug + Send + Sync {
     /// The holder of a Client Identifier. The Session may still be moving to that shard.
     fn holder(&self, client_id: &ClientId) -> Option<Holder>;
 
-    /// The receivers of a message to `topic`, without those whose access rules deny it.
-    fn matching(&self, topic: &TopicName) -> Route;
+    /// Makes `route` that of a message to `topic`, without receivers whose access rules deny it.
+    fn matching(&self, topic: &TopicName, route: &mut Route);
 
     /// The share that `filter` names, for a message to `topic`, to select another member.
     fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Share>;

@@ -104,9 +104,9 @@ pub(in crate::broker) fn only_receiver<'a>(
     route: &'a Route,
     chosen: &'a Chosen,
 ) -> Option<(&'a Receiver, Option<SessionKey>)> {
-    match (&*route.receivers, &**chosen) {
-        ([receiver], []) => Some((receiver, publisher.key)),
-        ([], [receiver]) => Some((&**receiver, None)),
+    match &**chosen {
+        [] => route.receivers.only().map(|receiver| (receiver, publisher.key)),
+        [receiver] if route.receivers.is_empty() => Some((&**receiver, None)),
         _ => None,
     }
 }

@@ -241,7 +241,10 @@ impl Model {
         let connected = candidates.iter().filter(|one| one.is_connected());
         let chosen = match self.strategy {
             ShareStrategy::LeastInFlight => connected.min_by_key(|one| one.in_flight()),
-            _ => connected.into_iter().next(),
+            ShareStrategy::RoundRobin
+            | ShareStrategy::Sticky
+            | ShareStrategy::HashPublisher
+            | ShareStrategy::HashTopic => connected.into_iter().next(),
         };
         let chosen = chosen.or(candidates.first())?.key.0;
         self.turn = if self.strategy == ShareStrategy::Sticky { chosen } else { chosen + 1 };
