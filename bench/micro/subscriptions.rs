@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use oncemq::codec::{ClientId, Qos, RetainHandling, Subscription, SubscriptionOptions};
-use oncemq::routing::{Access, Location, SessionKey, ShardId, ShareStrategy, Subscriber, SubscriptionIndex};
+use oncemq::routing::{Access, Location, Route, SessionKey, ShardId, ShareStrategy, Subscriber, SubscriptionIndex};
 use oncemq::topic::{Filter, TopicName};
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     matching(&mut criterion);
+    sharing(&mut criterion);
     subscribing(&mut criterion);
     criterion.final_summary();
 }
@@ -23,9 +24,9 @@ fn matching(criterion: &mut Criterion) {
         for (kind, filters) in [("exact", exact as fn(usize) -> String), ("wildcards", wildcard)] {
             let index = index((0..count).map(filters));
             let topics: Vec<_> = (0..TOPICS).map(|number| topic(number * count / TOPICS)).collect();
-            let mut turn = topics.iter().cycle();
+            let (mut turn, mut route) = (topics.iter().cycle(), Route::default());
             group.bench_function(BenchmarkId::new(kind, count), |bencher| {
-                bencher.iter(|| black_box(index.matching(turn.next().unwrap())));
+                bencher.iter(|| index.resolve(turn.next().unwrap(), black_box(&mut route)));
             });
         }
     }
@@ -36,6 +37,37 @@ fn matching(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("fan-out", receivers), |bencher| {
             bencher.iter(|| black_box(index.matching(&topic)));
         });
+    }
+    group.finish();
+}
+
+/// A message on a topic that was not used before, for one member of a large share: all connected, all but one away, and with a member that
+/// leaves and joins between two messages.
+fn sharing(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("sharing");
+    let shared = subscription("$share/workers/jobs/#");
+    let topic = TopicName::try_from("jobs/1").unwrap();
+    for count in [100, 1_000, 5_000, 10_000] {
+        for kind in ["connected", "away", "joining"] {
+            let mut index = SubscriptionIndex::new();
+            let members: Vec<_> = (0..count).map(subscriber).collect();
+            for member in &members {
+                member.set_connected(kind != "away" || member.key.0 == 0);
+                index.subscribe(member, &shared, None, ShareStrategy::RoundRobin);
+            }
+            let (mut turn, mut route) = (members.iter().cycle(), Route::default());
+            group.bench_function(BenchmarkId::new(kind, count), |bencher| {
+                bencher.iter(|| {
+                    if kind == "joining" {
+                        let member = turn.next().unwrap();
+                        index.unsubscribe(member.key, &shared.filter);
+                        index.subscribe(member, &shared, None, ShareStrategy::RoundRobin);
+                    }
+                    index.resolve(&topic, &mut route);
+                    black_box(route.shares.first().unwrap().choose(None, &topic, None))
+                });
+            });
+        }
     }
     group.finish();
 }

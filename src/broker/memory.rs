@@ -15,7 +15,7 @@
 //! | Wills, Sessions, connections | `connections_max`, `sessions_max` | from `High` on, CONNECT is refused with 0x88; from `Critical` on, connections are closed when they are accepted |
 //! | subscriptions | `subscriptions_per_session_max` | from `High` on, SUBSCRIBE is refused with 0x97 |
 //! | Topic Aliases of clients | `topic_alias_maximum` for each connection | from `High` on, a client that sets one is ended with 0x97 |
-//! | route cache | topics and receivers | emptied when the level rises |
+//! | route cache | 32 MiB for each shard | the bound shrinks to a quarter, a sixteenth, a sixty-fourth |
 //! | deduplication window | `deduplication_ids_max` for each publisher, a million for all | from `High` on, a new identifier evicts one |
 //! | password checks | 1,024 requests, a thread for two cores | CONNECT is refused before |
 //! | unused buffers of large packets | a sixteenth of `memory_max` for all, 128 MiB for each shard | freed |
@@ -27,7 +27,6 @@ use std::sync::Arc;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::ids::ConnectionId;
 use crate::broker::memory_level::MemoryLevel;
-use crate::broker::publish::route_cache::Routes;
 use crate::broker::settings::Settings;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::ReasonCode;
@@ -43,10 +42,8 @@ impl Shard {
     /// The level of memory has changed, or is still critical a second later.
     pub(in crate::broker) fn on_memory(&mut self, level: MemoryLevel, turn: &mut Turn<'_>) {
         let before = std::mem::replace(&mut self.memory, level);
-        if level > before {
-            self.routes = Routes::default();
-        }
         if level != before {
+            self.routes.get_or_insert_default().limit(level);
             self.outgoing_bytes_max = outgoing_bytes_max(&self.settings, level);
             self.change_limits(limits(&self.settings, level), turn);
         }

@@ -73,7 +73,8 @@ pub struct Shard {
     /// Empty vectors whose allocations are reused.
     pub(super) spare: Vec<Vec<session::Action>>,
 
-    pub(super) routes: Routes,
+    /// `None` while a message is being accepted.
+    pub(super) routes: Option<Box<Routes>>,
     pub(super) queue_room: QueueRoom,
     pub(super) dead_letters: PendingDeadLetters,
     pub(super) retained: Retained,
@@ -114,7 +115,7 @@ impl Shard {
             endings: Endings::default(),
             limits: Arc::new(settings.session_limits()),
             spare: Vec::new(),
-            routes: Routes::default(),
+            routes: Some(Box::default()),
             queue_room: QueueRoom::new(&settings),
             dead_letters: PendingDeadLetters::default(),
             retained: Retained::new(id),
@@ -257,7 +258,9 @@ impl Shard {
 
     fn on_tick(&mut self, turn: &mut Turn<'_>) {
         self.shared.publish_counters(self.id, self.counters);
-        self.routes.sweep(&self.shared);
+        if let Some(routes) = &mut self.routes {
+            routes.sweep(&self.shared);
+        }
         self.flow.retry_shares();
         self.sweep_endings(turn);
         while let Some(connection) = self.pipeline.next_overdue_close(turn.now) {

@@ -88,7 +88,7 @@ pub enum AfterUnknownTime {
 pub enum SharedSubscriptionStrategy {
     /// Each in turn.
     RoundRobin,
-    /// The member with the fewest unacknowledged messages.
+    /// Of the next 64 connected members, that with the fewest unacknowledged messages.
     LeastInFlight,
     /// The same member until it leaves.
     Sticky,

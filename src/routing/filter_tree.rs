@@ -1,11 +1,10 @@
 use std::mem;
 
+use smallvec::SmallVec;
+
 use crate::routing::arena::{Arena, NodeId};
-use crate::routing::compact_map::CompactMap;
 use crate::routing::edges::{Edges, Linked, split_level};
-use crate::routing::receiver::Subscribed;
-use crate::routing::shared::Shares;
-use crate::routing::subscriber::SessionKey;
+use crate::routing::filter_subscriptions::FilterSubscriptions;
 use crate::topic::{TopicFilter, TopicName};
 
 /// All Topic Filters with subscriptions, as a tree of their levels.
@@ -16,7 +15,7 @@ use crate::topic::{TopicFilter, TopicName};
 #[derive(Debug)]
 pub(super) struct FilterTree {
     nodes: Arena<Node>,
-    /// By the first level of each name.
+    /// By the first level of each name, `+` excepted.
     edges: Edges,
     filters: Arena<FilterEntry>,
 }
@@ -28,6 +27,8 @@ struct Node {
     parent: NodeId,
     next_of_hash: Option<NodeId>,
     children: u32,
+    /// The child whose name begins with the level `+`.
+    any: Option<NodeId>,
     /// The filter that ends at this node.
     exact: Option<FilterId>,
     /// The filter that continues with `#`, which also matches topics that end at this node.
@@ -35,6 +36,9 @@ struct Node {
 }
 
 const _: () = assert!(size_of::<Node>() == 40);
+
+/// The subscriptions of matching filters.
+pub(super) type Matching<'a> = SmallVec<[&'a FilterSubscriptions; 8]>;
 
 /// The number of a Topic Filter, valid while it has subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,13 +62,6 @@ enum Reach {
     Below,
 }
 
-/// The subscriptions to one Topic Filter.
-#[derive(Debug, Default)]
-pub(super) struct FilterSubscriptions {
-    pub(super) own: CompactMap<SessionKey, Subscribed>,
-    pub(super) shares: Shares,
-}
-
 impl FilterTree {
     pub(super) fn new() -> Self {
         Self { nodes: Arena::with_root(Node::new("", NodeId::ROOT)), edges: Edges::default(), filters: Arena::new() }
@@ -74,26 +71,24 @@ impl FilterTree {
     ///
     /// It goes level by level and visits each node at most once: the work is bounded by the number of nodes whose path matches a beginning of
     /// the topic.
-    pub(super) fn matching(&self, topic: &TopicName) -> impl Iterator<Item = &FilterSubscriptions> {
-        let mut found = Vec::new();
+    pub(super) fn matching(&self, topic: &TopicName) -> Matching<'_> {
+        let mut found = Matching::new();
         let mut wildcards = !topic.as_str().starts_with('$'); // [MQTT-4.7.2-1]
-        let (mut reached, mut next) = (vec![NodeId::ROOT], Vec::new());
+        let (mut reached, mut next) = (SmallVec::<[NodeId; 8]>::new(), SmallVec::<[NodeId; 8]>::new());
+        reached.push(NodeId::ROOT);
         let mut rest = Some(topic.as_str());
         while let Some((level, after)) = rest.filter(|_| !reached.is_empty()).map(split_level) {
             for &id in &reached {
                 let node = self.nodes.node(id);
-                found.extend(node.below.filter(|_| wildcards));
-                if node.children == 0 {
-                    continue;
+                self.add(&mut found, node.below.filter(|_| wildcards));
+                if node.has_named()
+                    && let Some(child) = self.edges.child(&self.nodes, id, level)
+                {
+                    self.visit((child, level.len()), after, (&mut found, &mut next));
                 }
-                let named = self.child(id, level);
-                let any = if wildcards { self.child(id, "+") } else { None };
-                for child in named.into_iter().chain(any) {
-                    let node = self.nodes.node(child);
-                    match split_level(&node.name) {
-                        (_, None) => next.push(child),
-                        (_, Some(name)) => found.extend(node.matching_leaf(name, after)),
-                    }
+                // A Topic Name has no level `+`, so this is another node.
+                if wildcards && let Some(child) = node.any {
+                    self.visit((child, "+".len()), after, (&mut found, &mut next));
                 }
             }
             mem::swap(&mut reached, &mut next);
@@ -103,9 +98,31 @@ impl FilterTree {
         }
         for id in reached {
             let node = self.nodes.node(id);
-            found.extend(node.exact.into_iter().chain(node.below));
+            self.add(&mut found, node.exact);
+            self.add(&mut found, node.below);
         }
-        found.into_iter().map(|id| self.subscriptions(id))
+        found
+    }
+
+    /// A node whose first level, of `length` bytes, matches; `after`: the levels of the topic that follow.
+    fn visit<'a>(
+        &'a self,
+        (id, length): (NodeId, usize),
+        after: Option<&str>,
+        (found, next): (&mut Matching<'a>, &mut SmallVec<[NodeId; 8]>),
+    ) {
+        let node = self.nodes.node(id);
+        let Some(name) = node.name.get(length + 1..) else { return next.push(id) };
+        if let Some(rest) = rest_after(name, after) {
+            self.add(found, node.exact.filter(|_| rest.is_none()));
+            self.add(found, node.below);
+        }
+    }
+
+    fn add<'a>(&'a self, found: &mut Matching<'a>, filter: Option<FilterId>) {
+        if let Some(id) = filter {
+            found.push(self.subscriptions(id));
+        }
     }
 
     /// The number of `filter`, if it has one.
@@ -219,12 +236,15 @@ impl FilterTree {
 
     /// The only child whose name begins with `level`.
     fn child(&self, parent: NodeId, level: &str) -> Option<NodeId> {
-        self.edges.child(&self.nodes, parent, level)
+        if level == "+" { self.nodes.node(parent).any } else { self.edges.child(&self.nodes, parent, level) }
     }
 
     fn insert(&mut self, parent: NodeId, name: &str) -> NodeId {
         let id = self.nodes.insert(Node::new(name, parent));
-        self.edges.insert(&mut self.nodes, (parent, split_level(name).0), id);
+        match split_level(name).0 {
+            "+" => self.nodes.node_mut(parent).any = Some(id),
+            level => self.edges.insert(&mut self.nodes, (parent, level), id),
+        }
         self.nodes.node_mut(parent).children += 1;
         id
     }
@@ -233,7 +253,10 @@ impl FilterTree {
     fn remove(&mut self, id: NodeId) -> NodeId {
         let node = self.nodes.node_mut(id);
         let (parent, name) = (node.parent, mem::take(&mut node.name));
-        self.edges.remove(&mut self.nodes, (parent, split_level(&name).0), id);
+        match split_level(&name).0 {
+            "+" => self.nodes.node_mut(parent).any = None,
+            level => self.edges.remove(&mut self.nodes, (parent, level), id),
+        }
         self.nodes.remove(id);
         self.nodes.node_mut(parent).children -= 1;
         parent
@@ -247,7 +270,8 @@ impl FilterTree {
 
 impl Linked for Node {
     fn is_child(&self, parent: NodeId, level: &str) -> bool {
-        self.parent == parent && split_level(&self.name).0 == level
+        let rest = || self.name.strip_prefix(level);
+        self.parent == parent && rest().is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     fn next_of_hash(&self) -> Option<NodeId> {
@@ -261,7 +285,12 @@ impl Linked for Node {
 
 impl Node {
     fn new(name: &str, parent: NodeId) -> Self {
-        Self { name: name.into(), parent, next_of_hash: None, children: 0, exact: None, below: None }
+        Self { name: name.into(), parent, next_of_hash: None, children: 0, any: None, exact: None, below: None }
+    }
+
+    /// Whether a child's name begins with a level other than `+`.
+    fn has_named(&self) -> bool {
+        self.children > u32::from(self.any.is_some())
     }
 
     fn is_unused(&self) -> bool {
@@ -281,20 +310,23 @@ impl Node {
             Reach::Below => &mut self.below,
         }
     }
-
-    /// The matching filters of a leaf, given the rest of its name and the rest of the topic.
-    fn matching_leaf(&self, name: &str, topic: Option<&str>) -> impl Iterator<Item = FilterId> + use<> {
-        let mut levels = topic.into_iter().flat_map(|topic| topic.split('/'));
-        let begins = name.split('/').all(|name| levels.next().is_some_and(|level| name == "+" || name == level));
-        let ends = begins && levels.next().is_none();
-        self.exact.filter(|_| ends).into_iter().chain(self.below.filter(|_| begins))
-    }
 }
 
-impl FilterSubscriptions {
-    fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.shares.is_empty()
+/// The levels of a topic after those that `name`, the levels of a leaf, matches; `None` if it matches no beginning of the topic.
+fn rest_after<'a>(name: &str, mut topic: Option<&'a str>) -> Option<Option<&'a str>> {
+    if topic == Some(name) {
+        return Some(None); // without wildcards
     }
+    let mut name = Some(name);
+    while let Some(names) = name {
+        let (level, others) = split_level(names);
+        let (topic_level, after) = split_level(topic?);
+        if level != "+" && level != topic_level {
+            return None;
+        }
+        (name, topic) = (others, after);
+    }
+    Some(topic)
 }
 
 /// The levels of a filter without a final `#`, and its reach; `None` if there are no other levels.

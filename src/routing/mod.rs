@@ -1,17 +1,23 @@
 //! The receivers of messages: subscription index, Shared Subscriptions, retained messages and access rules.
 //!
-//! The data structures have no locks; a caller that shares one between shards must put it behind a lock.
+//! The data structures have no locks, except for the members of a share, which routes refer to; a caller that shares one between shards must put
+//! it behind a lock.
 
 mod access;
 mod arena;
 mod compact_map;
 mod edges;
+mod filter_subscriptions;
 mod filter_tree;
+mod matching;
 mod overlap;
 mod receiver;
 mod retained;
+mod route;
 mod route_generations;
+mod share_members;
 mod shared;
+mod sorted_list;
 mod subscriber;
 mod subscription_trie;
 
@@ -20,7 +26,8 @@ pub(crate) use compact_map::CompactMap;
 pub use access::{Access, AccessAction, AccessRule, Coverage, Denied, Effect};
 pub use receiver::{Delivery, Receiver};
 pub use retained::{Current, RetainedCursor, RetainedFull, RetainedLimits, RetainedMessage, RetainedStore};
+pub use route::{Receivers, Route};
 pub use route_generations::{RouteBuckets, RouteGenerations};
 pub use shared::{Share, ShareStrategy};
 pub use subscriber::{Location, QueueBounds, SessionKey, ShardId, Subscriber};
-pub use subscription_trie::{Route, SubscribeOutcome, SubscriptionIndex};
+pub use subscription_trie::{SubscribeOutcome, SubscriptionIndex};

@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::routing::SessionKey;
 use crate::routing::receiver::{Receiver, Subscribed};
+use crate::routing::share_members::{Candidates, Entitled, ShareMembers};
 use crate::topic::{Filter, ShareName, TopicName};
 
 /// How a share selects the member that receives a message.
@@ -13,7 +14,8 @@ pub enum ShareStrategy {
     /// Each member in turn.
     #[default]
     RoundRobin,
-    /// The member with the fewest unacknowledged messages; among equals, each in turn.
+    /// The member with the fewest unacknowledged messages; among equals, each in turn. Of the members that are connected, the next 64 in turn are
+    /// compared.
     LeastInFlight,
     /// The same member while it is connected.
     Sticky,
@@ -24,105 +26,130 @@ pub enum ShareStrategy {
 }
 
 /// A Shared Subscription in a route, of which one member receives the message. [MQTT-4.8]
+///
+/// The members that it chooses from are those at the time of the choice: a route stays valid while members connect and disconnect.
 #[derive(Debug, Clone)]
 pub struct Share {
-    filter: Arc<Filter>,
-    strategy: ShareStrategy,
-    /// By Session, ascending; at least one.
-    members: Vec<Receiver>,
-    turn: Turn,
+    group: Arc<Group>,
+    entitled: Entitled,
 }
-
-/// Where the next selection starts: at the first member whose Session has this number or a higher one.
-///
-/// It is the number of a Session and not a place in the list, so that turns stay fair when members join and leave. All routes through a share
-/// use the same one.
-type Turn = Arc<AtomicU64>;
 
 impl Share {
     /// The ShareName and the Topic Filter.
     pub fn filter(&self) -> &Arc<Filter> {
-        &self.filter
+        &self.group.filter
     }
 
-    /// The members, ordered by Session.
-    pub fn members(&self) -> &[Receiver] {
-        &self.members
+    /// The members that may receive messages of the topic of the route, ordered by Session.
+    pub fn members(&self) -> Vec<SessionKey> {
+        let state = self.group.state();
+        let candidates = state.members.candidates(&self.entitled);
+        let mut members: Vec<_> =
+            candidates.iter().flat_map(|candidates| candidates.members.iter().map(|(key, _)| key)).collect();
+        members.sort_unstable();
+        members
     }
 
     /// Selects the member that receives a message of `publisher` to `topic`, except `exclude`.
     ///
     /// It prefers a member that is connected; the Session of one that is not queues the message. `None` if there is no member but `exclude`.
-    /// Round robin, sticky and the hashes stop at the first member that is connected; least in flight looks at all members.
     pub fn choose(
         &self,
         publisher: Option<SessionKey>,
         topic: &TopicName,
         exclude: Option<SessionKey>,
-    ) -> Option<&Receiver> {
-        let start = match self.strategy {
+    ) -> Option<Arc<Receiver>> {
+        let state = self.group.state();
+        let candidates = state.members.candidates(&self.entitled);
+        let start = match state.strategy {
             ShareStrategy::RoundRobin | ShareStrategy::LeastInFlight | ShareStrategy::Sticky => {
-                let turn = self.turn.load(Ordering::Relaxed);
-                self.members.partition_point(|member| member.subscriber.key.0 < turn)
+                SessionKey(self.group.turn.load(Ordering::Relaxed))
             }
-            ShareStrategy::HashPublisher => self.place_of_hash(publisher.map(|key| key.0)),
-            ShareStrategy::HashTopic => self.place_of_hash(topic.as_str()),
+            ShareStrategy::HashPublisher => place_of_hash(&candidates, publisher.map(|key| key.0)),
+            ShareStrategy::HashTopic => place_of_hash(&candidates, topic.as_str()),
         };
-        let (before, from) = self.members.split_at_checked(start).unwrap_or((&[], &self.members));
-        let candidates =
-            from.iter().chain(before).filter(|member| exclude.is_none_or(|key| member.subscriber.key != key));
-        let mut connected = candidates.clone().filter(|member| member.subscriber.is_connected());
-        let chosen = match self.strategy {
-            ShareStrategy::LeastInFlight => connected.min_by_key(|member| member.subscriber.in_flight()),
+        let is_candidate = |member: &&Arc<Receiver>| exclude.is_none_or(|key| member.subscriber.key != key);
+        let distance = |member: &&Arc<Receiver>| member.subscriber.key.0.wrapping_sub(start.0);
+        let connected = candidates.iter().filter_map(|candidates| {
+            let connected = candidates.connected.cycle_from(start).filter(is_candidate);
+            let mut connected = connected.filter(|member| member.subscriber.is_connected());
+            match state.strategy {
+                ShareStrategy::LeastInFlight => {
+                    connected.take(COMPARED_MAX).min_by_key(|member| member.subscriber.in_flight())
+                }
+                ShareStrategy::RoundRobin
+                | ShareStrategy::Sticky
+                | ShareStrategy::HashPublisher
+                | ShareStrategy::HashTopic => connected.next(),
+            }
+        });
+        let chosen = match state.strategy {
+            ShareStrategy::LeastInFlight => {
+                connected.min_by_key(|member| (member.subscriber.in_flight(), distance(member)))
+            }
             ShareStrategy::RoundRobin
             | ShareStrategy::Sticky
             | ShareStrategy::HashPublisher
-            | ShareStrategy::HashTopic => connected.next(),
+            | ShareStrategy::HashTopic => connected.min_by_key(distance),
         };
-        let chosen = chosen.or_else(|| candidates.clone().next())?;
-        self.end_turn(chosen.subscriber.key);
+        let any = || {
+            candidates
+                .iter()
+                .filter_map(|candidates| candidates.members.cycle_from(start).find(is_candidate))
+                .min_by_key(distance)
+        };
+        let chosen = Arc::clone(chosen.or_else(any)?);
+        self.group.end_turn(state.strategy, chosen.subscriber.key);
         Some(chosen)
     }
-
-    /// Two shards that choose at the same moment may choose the same member. That does no harm, and to prevent it would cost more.
-    fn end_turn(&self, chosen: SessionKey) {
-        let next = match self.strategy {
-            ShareStrategy::RoundRobin | ShareStrategy::LeastInFlight => chosen.0.wrapping_add(1),
-            ShareStrategy::Sticky => chosen.0,
-            ShareStrategy::HashPublisher | ShareStrategy::HashTopic => return,
-        };
-        self.turn.store(next, Ordering::Relaxed);
-    }
-
-    /// The hash has no seed, so all shards select the same member, also after a restart.
-    fn place_of_hash(&self, value: impl std::hash::Hash) -> usize {
-        let hash = foldhash::quality::FixedState::default().hash_one(value);
-        let members = u64::try_from(self.members.len()).unwrap_or(u64::MAX).max(1);
-        usize::try_from(hash % members).unwrap_or(0)
-    }
 }
 
-/// The shares of a Topic Filter; most filters have none.
+/// The Session at which the choice for `value` starts. The hash has no seed, so all shards select the same member, and, if all members may
+/// receive all messages of the share, also after a restart.
+fn place_of_hash(candidates: &[Candidates<'_>], value: impl std::hash::Hash) -> SessionKey {
+    let hash = foldhash::quality::FixedState::default().hash_one(value);
+    let count: usize = candidates.iter().map(|candidates| candidates.members.len()).sum();
+    let mut index = usize::try_from(hash % (count as u64).max(1)).unwrap_or(0);
+    for Candidates { members, .. } in candidates {
+        if let Some(key) = members.nth(index) {
+            return key;
+        }
+        index -= members.len();
+    }
+    SessionKey(0)
+}
+
+/// The shares of a Topic Filter.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    #[expect(clippy::box_collection, reason = "most filters have no share and need only a pointer")]
-    groups: Option<Box<BTreeMap<ShareName, Group>>>,
+    groups: BTreeMap<ShareName, Arc<Group>>,
 }
 
-/// A share, as the index stores it.
+/// A share, in the index and in routes.
 #[derive(Debug)]
 struct Group {
-    filter: Filter,
+    filter: Arc<Filter>,
+    /// Locked for each choice, and changed only when a member joins, leaves, connects, disconnects or gets other access rules.
+    state: RwLock<GroupState>,
+    /// Where the next selection starts: at the first member whose Session has this number or a higher one.
+    ///
+    /// It is the number of a Session and not an index, so that turns stay fair when members join and leave.
+    turn: AtomicU64,
+}
+
+#[derive(Debug)]
+struct GroupState {
     strategy: ShareStrategy,
-    members: BTreeMap<SessionKey, Subscribed>,
-    turn: Turn,
-    /// The share that routes refer to if all members may receive the message. It is made when first needed.
-    share: OnceLock<Arc<Share>>,
+    members: ShareMembers,
 }
 
 impl Shares {
     pub(super) fn is_empty(&self) -> bool {
-        self.groups.is_none()
+        self.groups.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
     }
 
     /// Adds a Session to the share that `filter` names, or replaces its subscription there and returns it. The share
@@ -133,62 +160,81 @@ impl Shares {
         subscribed: Subscribed,
         strategy: ShareStrategy,
     ) -> Option<Subscribed> {
-        let filter = filter.detached();
-        let name = filter.share.clone()?;
-        let group = self.groups.get_or_insert_default().entry(name).or_insert_with(|| Group::new(filter, strategy));
-        group.strategy = strategy;
-        group.share.take();
-        group.members.insert(subscribed.subscriber.key, subscribed)
+        let name = filter.share.as_ref()?;
+        if !self.groups.contains_key(name) {
+            self.groups.insert(name.detached(), Arc::new(Group::new(filter.detached(), strategy)));
+        }
+        let group = self.groups.get(name)?;
+        let mut state = group.state_mut();
+        state.strategy = strategy;
+        state.members.insert(subscribed, &group.filter)
     }
 
     pub(super) fn leave(&mut self, name: &ShareName, key: SessionKey) -> Option<Subscribed> {
-        let groups = self.groups.as_mut()?;
-        let group = groups.get_mut(name)?;
-        let removed = group.members.remove(&key)?;
-        group.share.take();
-        if group.members.is_empty() {
-            groups.remove(name);
-        }
-        if groups.is_empty() {
-            self.groups = None;
+        let (removed, is_empty) = {
+            let mut state = self.groups.get(name)?.state_mut();
+            (state.members.remove(key)?, state.members.is_empty())
+        };
+        if is_empty {
+            self.groups.remove(name);
         }
         Some(removed)
     }
 
-    pub(super) fn get(&self, name: &ShareName, key: SessionKey) -> Option<&Subscribed> {
-        self.groups.as_ref()?.get(name)?.members.get(&key)
+    pub(super) fn get(&self, name: &ShareName, key: SessionKey) -> Option<Subscribed> {
+        self.groups.get(name)?.state().members.get(key).cloned()
     }
 
-    /// The share `name` for a message to `topic`, with the members that may receive it; `None` if there are none.
-    pub(super) fn resolve(&self, name: &ShareName, topic: &TopicName) -> Option<Arc<Share>> {
-        self.groups.as_ref()?.get(name)?.resolve(topic)
+    /// Takes notice that a member has connected or disconnected, or has other access rules.
+    pub(super) fn refresh(&self, name: &ShareName, key: SessionKey) {
+        if let Some(group) = self.groups.get(name) {
+            group.state_mut().members.refresh(key, &group.filter);
+        }
     }
 
-    /// All shares for a message to `topic`, each with the members that may receive it.
-    pub(super) fn resolve_all(&self, topic: &TopicName) -> impl Iterator<Item = Arc<Share>> {
-        self.groups.iter().flat_map(|groups| groups.values()).filter_map(|group| group.resolve(topic))
+    /// The share `name` for a message to `topic`; `None` if no member may receive it.
+    pub(super) fn resolve(&self, name: &ShareName, topic: &TopicName) -> Option<Share> {
+        self.groups.get(name)?.resolve(topic)
+    }
+
+    /// All shares for a message to `topic` that have members that may receive it.
+    pub(super) fn resolve_all(&self, topic: &TopicName) -> impl Iterator<Item = Share> {
+        self.groups.values().filter_map(|group| group.resolve(topic))
     }
 }
 
 impl Group {
     fn new(filter: Filter, strategy: ShareStrategy) -> Self {
-        Self { filter, strategy, members: BTreeMap::new(), turn: Turn::default(), share: OnceLock::new() }
+        let state = GroupState { strategy, members: ShareMembers::default() };
+        Self { filter: Arc::new(filter), state: RwLock::new(state), turn: AtomicU64::new(0) }
     }
 
-    fn resolve(&self, topic: &TopicName) -> Option<Arc<Share>> {
-        let share = self.share.get_or_init(|| {
-            let filter = Arc::new(self.filter.clone());
-            let members = self.members.values().map(|member| Receiver::of_share(member, &filter)).collect();
-            Arc::new(Share { filter, strategy: self.strategy, members, turn: Arc::clone(&self.turn) })
-        });
-        let may_receive = |member: &&Receiver| member.subscriber.access().receive(topic);
-        if share.members.iter().all(|member| may_receive(&member)) {
-            return Some(Arc::clone(share));
-        }
-        let members: Vec<Receiver> = share.members.iter().filter(may_receive).cloned().collect();
-        (!members.is_empty()).then(|| Arc::new(Share { members, ..Share::clone(share) }))
+    fn state(&self) -> RwLockReadGuard<'_, GroupState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state_mut(&self) -> RwLockWriteGuard<'_, GroupState> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn resolve(self: &Arc<Self>, topic: &TopicName) -> Option<Share> {
+        let entitled = self.state().members.entitled(topic)?;
+        Some(Share { group: Arc::clone(self), entitled })
+    }
+
+    /// Two shards that choose at the same moment may choose the same member. That does no harm, and to prevent it would cost more.
+    fn end_turn(&self, strategy: ShareStrategy, chosen: SessionKey) {
+        let next = match strategy {
+            ShareStrategy::RoundRobin | ShareStrategy::LeastInFlight => chosen.0.wrapping_add(1),
+            ShareStrategy::Sticky => chosen.0,
+            ShareStrategy::HashPublisher | ShareStrategy::HashTopic => return,
+        };
+        self.turn.store(next, Ordering::Relaxed);
     }
 }
+
+/// The connected members that [`ShareStrategy::LeastInFlight`] compares for one message.
+const COMPARED_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::codec::ClientId;
 use crate::routing::Access;
+use crate::topic::TopicName;
 
 /// The number of a shard, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,7 +37,7 @@ pub struct Subscriber {
     pub key: SessionKey,
     /// Its Client Identifier.
     pub client_id: ClientId,
-    /// From the lowest bits: the slot (32), the shard (16), [`CONNECTED`], [`DURABLE`] and [`AWAITED`].
+    /// From the lowest bits: the slot (32), the shard (16), [`CONNECTED`], [`DURABLE`], [`AWAITED`] and [`RESTRICTED`].
     state: AtomicU64,
     next_sequence: AtomicU64,
     in_flight: AtomicU32,
@@ -60,7 +61,7 @@ impl Subscriber {
         let subscriber = Self {
             key,
             client_id,
-            state: AtomicU64::new(0),
+            state: AtomicU64::new(if access.has_rules() { RESTRICTED } else { 0 }),
             next_sequence: AtomicU64::new(1),
             in_flight: AtomicU32::new(0),
             charged: AtomicU32::new(0),
@@ -80,7 +81,7 @@ impl Subscriber {
     /// Sets the location of the Session.
     pub fn set_location(&self, location: Location) {
         let number = u64::from(location.slot) | u64::from(location.shard.0) << 32;
-        let moved = |state: u64| Some(state & (CONNECTED | DURABLE | AWAITED) | number);
+        let moved = |state: u64| Some(state & FLAGS | number);
         let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, moved);
     }
 
@@ -186,6 +187,11 @@ impl Subscriber {
         }
     }
 
+    /// Whether its access rules allow to receive messages of `topic`.
+    pub fn may_receive(&self, topic: &TopicName) -> bool {
+        !self.has(RESTRICTED, Ordering::Acquire) || self.access().receive(topic)
+    }
+
     /// The Session's access rules for receiving messages.
     pub fn access(&self) -> Arc<Access> {
         Arc::clone(&self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
@@ -194,7 +200,9 @@ impl Subscriber {
     /// Replaces the access rules. The caller must then count a change of the Session's subscriptions, to invalidate
     /// cached routes.
     pub fn set_access(&self, access: Arc<Access>) {
-        *self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = access;
+        let mut guard = self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.mark(RESTRICTED, access.has_rules());
+        *guard = access;
     }
 }
 
@@ -204,5 +212,11 @@ const CONNECTED: u64 = 1 << 48;
 const DURABLE: u64 = 1 << 49;
 /// Whether a publisher waits for space in the queue.
 const AWAITED: u64 = 1 << 50;
+/// Whether the access rules restrict what it may receive: without rules, no lock is needed.
+const RESTRICTED: u64 = 1 << 51;
+const FLAGS: u64 = CONNECTED | DURABLE | AWAITED | RESTRICTED;
 
 const _: () = assert!(size_of::<Subscriber>() == 72);
+
+#[cfg(test)]
+mod tests;

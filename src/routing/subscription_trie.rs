@@ -4,7 +4,9 @@ use std::sync::Arc;
 use crate::codec::{Subscription, SubscriptionId, SubscriptionOptions};
 use crate::routing::compact_map::CompactMap;
 use crate::routing::filter_tree::{FilterId, FilterTree};
-use crate::routing::receiver::{Receiver, Subscribed};
+use crate::routing::matching::resolve;
+use crate::routing::receiver::Subscribed;
+use crate::routing::route::Route;
 use crate::routing::shared::{Share, ShareStrategy};
 use crate::routing::subscriber::{SessionKey, Subscriber};
 use crate::topic::{Filter, ShareName, TopicName};
@@ -16,15 +18,6 @@ pub struct SubscriptionIndex {
     sessions: HashMap<SessionKey, SessionSubscriptions, foldhash::fast::RandomState>,
     subscriptions: usize,
     shared_subscriptions: usize,
-}
-
-/// The receivers of a message at the moment of the look-up. Later changes of the index don't change it.
-#[derive(Debug, Clone, Default)]
-pub struct Route {
-    /// The Sessions with a matching Non-shared Subscription, each once, ordered by Session.
-    pub receivers: Vec<Receiver>,
-    /// The matching Shared Subscriptions; one member of each receives the message. [MQTT-4.8.2-3]
-    pub shares: Vec<Arc<Share>>,
 }
 
 /// The result of a subscription.
@@ -66,8 +59,8 @@ impl SubscriptionIndex {
         let subscribed = Subscribed { subscriber: Arc::clone(subscriber), options: *options, id };
         let subscriptions = self.filters.subscriptions_mut(filter_id);
         let replaced = match &filter.share {
-            None => subscriptions.own.insert(key, subscribed),
-            Some(_) => subscriptions.shares.join(filter, subscribed, strategy),
+            None => subscriptions.insert(subscribed),
+            Some(_) => subscriptions.change_shares(|shares| shares.join(filter, subscribed, strategy)),
         };
         if replaced.is_some() {
             return SubscribeOutcome::Replaced;
@@ -115,26 +108,34 @@ impl SubscriptionIndex {
         }
     }
 
+    /// Takes notice that the Session `key` has connected or disconnected, or has other access rules: its shares choose by that.
+    ///
+    /// The caller must also invalidate the cached routes of its subscriptions if the access rules have changed.
+    pub fn refresh_shares(&self, key: SessionKey) {
+        let shared = self.sessions.get(&key).and_then(|session| session.shared.as_ref());
+        for (filter_id, name) in shared.into_iter().flat_map(|shared| shared.iter()) {
+            if let Some(shares) = self.filters.subscriptions(*filter_id).shares() {
+                shares.refresh(name, key);
+            }
+        }
+    }
+
     /// The receivers of a message to `topic`, without those whose access rules deny it.
     pub fn matching(&self, topic: &TopicName) -> Route {
-        let (mut subscribed, mut shares) = (Vec::new(), Vec::new());
-        for subscriptions in self.filters.matching(topic) {
-            subscribed.extend(subscriptions.own.iter().map(|(&key, subscribed)| (key, subscribed)));
-            shares.extend(subscriptions.shares.resolve_all(topic));
-        }
-        subscribed.sort_by_key(|&(key, _)| key);
-        let receivers = subscribed
-            .chunk_by(|(one, _), (other, _)| one == other)
-            .filter_map(|of_session| Receiver::merge(of_session.iter().map(|&(_, subscribed)| subscribed)))
-            .filter(|receiver| receiver.subscriber.access().receive(topic))
-            .collect();
-        Route { receivers, shares }
+        let mut route = Route::default();
+        self.resolve(topic, &mut route);
+        route
+    }
+
+    /// Makes `route` that of a message to `topic`, without receivers whose access rules deny it. Its memory is used again.
+    pub fn resolve(&self, topic: &TopicName, route: &mut Route) {
+        resolve(&self.filters.matching(topic), topic, route);
     }
 
     /// The share that `filter` names, for a message to `topic`, to select another member.
-    pub fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Arc<Share>> {
+    pub fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Share> {
         let filter_id = self.filters.find(&filter.topic_filter)?;
-        self.filters.subscriptions(filter_id).shares.resolve(filter.share.as_ref()?, topic)
+        self.filters.subscriptions(filter_id).shares()?.resolve(filter.share.as_ref()?, topic)
     }
 
     /// The subscriptions of the Session `key`, in an unspecified but deterministic order.
@@ -147,8 +148,8 @@ impl SubscriptionIndex {
         own.chain(shared).filter_map(move |(filter_id, share)| {
             let subscriptions = self.filters.subscriptions(filter_id);
             let subscribed = match share {
-                None => subscriptions.own.get(&key),
-                Some(share) => subscriptions.shares.get(share, key),
+                None => subscriptions.own().get(&key).cloned(),
+                Some(share) => subscriptions.shares()?.get(share, key),
             }?;
             let filter = Filter { share: share.cloned(), topic_filter: self.filters.filter(filter_id) };
             Some((Subscription { filter, options: subscribed.options }, subscribed.id))
@@ -174,8 +175,8 @@ impl SubscriptionIndex {
     fn leave(&mut self, key: SessionKey, filter_id: FilterId, share: Option<&ShareName>) {
         let subscriptions = self.filters.subscriptions_mut(filter_id);
         let removed = match share {
-            None => subscriptions.own.remove(&key),
-            Some(share) => subscriptions.shares.leave(share, key),
+            None => subscriptions.remove(key),
+            Some(share) => subscriptions.change_shares(|shares| shares.leave(share, key)),
         };
         assert!(removed.is_some(), "the session's list and the filters are consistent");
         self.filters.prune(filter_id);

@@ -241,6 +241,9 @@ impl Shard {
         entry.detached_at = turn.now;
         entry.subscriber.set_connected(false);
         let had_will = entry.will.is_some();
+        if entry.has_shares && entry.is_durable() {
+            self.shared.directory.presence_changed(entry.subscriber.key);
+        }
         let delay = entry.will.as_ref().map_or(0, |will| will.will_delay_interval);
         let discarded = match action {
             WillAction::Publish => None,

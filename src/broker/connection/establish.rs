@@ -159,6 +159,9 @@ impl Shard {
         entry.subscriber.set_connected(true);
         entry.subscriber.set_durable(session_expiry_interval > 0);
         let key = entry.subscriber.key;
+        if entry.has_shares {
+            self.shared.directory.presence_changed(key);
+        }
         let client_id = entry.subscriber.client_id.clone();
         let will = entry.will.clone().filter(|_| entry.will_refusal.is_none());
         // Deleting the records of the Session would also delete queued messages that are only in the store.

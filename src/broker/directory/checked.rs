@@ -165,18 +165,17 @@ impl Directory for Checked {
         holder
     }
 
-    fn matching(&self, topic: &TopicName) -> Route {
+    fn matching(&self, topic: &TopicName, route: &mut Route) {
         let model = self.model();
-        let route = self.inner.matching(topic);
-        assert_eq!(receivers(&route), model.matching(topic), "the receivers of {topic}");
-        route
+        self.inner.matching(topic, route);
+        assert_eq!(receivers(route), model.matching(topic), "the receivers of {topic}");
     }
 
-    fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Arc<Share>> {
+    fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Share> {
         let model = self.model();
         let share = self.inner.share(filter, topic);
         let expected = model.matching(topic).1.remove(&filter.to_string());
-        assert_eq!(share.as_deref().map(members), expected, "the members of {filter}");
+        assert_eq!(share.as_ref().map(members), expected, "the members of {filter}");
         share
     }
 
@@ -225,6 +224,10 @@ impl Directory for Checked {
         assert_eq!(self.inner.subscription_count_of(key), 0, "subscriptions of {key:?} after its end");
     }
 
+    fn presence_changed(&self, key: SessionKey) {
+        self.inner.presence_changed(key);
+    }
+
     fn access_changed(&self, key: SessionKey) {
         let concerned = self.model().filters_of(key);
         self.change(&concerned, || self.inner.access_changed(key));
@@ -255,7 +258,7 @@ fn receivers(route: &Route) -> Receivers {
 }
 
 fn members(share: &Share) -> BTreeSet<SessionKey> {
-    share.members().iter().map(|member| member.subscriber.key).collect()
+    share.members().into_iter().collect()
 }
 
 /// A Topic Name that the filter matches.
@@ -301,7 +304,7 @@ mod tests {
         let inner = Arc::new(InMemoryDirectory::new(Arc::clone(&generations)));
         let checked = Checked::new(Arc::clone(&inner) as Arc<dyn Directory>, generations);
         inner.subscribe(&subscriber(), &[(&subscription("a/+"), None)], TERMS);
-        checked.matching(&TopicName::try_from("a/b").unwrap());
+        checked.matching(&TopicName::try_from("a/b").unwrap(), &mut Route::default());
     }
 
     #[test]

@@ -95,11 +95,11 @@ impl Directory for InMemoryDirectory {
         self.holders.get(client_id).map(|held| held.holder)
     }
 
-    fn matching(&self, topic: &TopicName) -> Route {
-        self.index().matching(topic)
+    fn matching(&self, topic: &TopicName, route: &mut Route) {
+        self.index().resolve(topic, route);
     }
 
-    fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Arc<Share>> {
+    fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Share> {
         self.index().share(filter, topic)
     }
 
@@ -152,9 +152,14 @@ impl Directory for InMemoryDirectory {
         self.generations.publish(); // before the lock is released
     }
 
+    fn presence_changed(&self, key: SessionKey) {
+        self.index().refresh_shares(key);
+    }
+
     fn access_changed(&self, key: SessionKey) {
         let index = self.index();
         if index.subscription_count_of(key) > 0 {
+            index.refresh_shares(key);
             self.change_all_of(key, &index);
             self.generations.publish();
         }

@@ -14,6 +14,7 @@
 //! | `matching` | the first message to a topic, and after a change that concerns it | answer from its copy |
 //! | `share` | a message whose chosen member has ended | answer from its copy |
 //! | `subscribe`, `unsubscribe`, `remove` | SUBSCRIBE, UNSUBSCRIBE, recovery, the end of a Session | receive the change |
+//! | `presence_changed` | CONNECT, the end of a connection, of a Session with shares | receive the change |
 //! | `access_changed` | CONNECT, a reload of access rules | receive the change |
 //! | `subscription_count_of`, `subscriptions_of`, `subscription_counts` | a query, metrics | answer from its copy |
 //!
@@ -63,11 +64,11 @@ pub(in crate::broker) trait Directory: fmt::Debug + Send + Sync {
     /// The holder of a Client Identifier. The Session may still be moving to that shard.
     fn holder(&self, client_id: &ClientId) -> Option<Holder>;
 
-    /// The receivers of a message to `topic`, without those whose access rules deny it.
-    fn matching(&self, topic: &TopicName) -> Route;
+    /// Makes `route` that of a message to `topic`, without receivers whose access rules deny it.
+    fn matching(&self, topic: &TopicName, route: &mut Route);
 
     /// The share that `filter` names, for a message to `topic`, to select another member.
-    fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Arc<Share>>;
+    fn share(&self, filter: &Filter, topic: &TopicName) -> Option<Share>;
 
     /// Adds or replaces subscriptions of one Session, as one change. [MQTT-3.8.4-3]
     ///
@@ -85,7 +86,11 @@ pub(in crate::broker) trait Directory: fmt::Debug + Send + Sync {
     /// Removes all subscriptions of a Session.
     fn remove(&self, key: SessionKey);
 
-    /// Invalidates the cached routes of a Session's subscriptions after a change of its access rules.
+    /// Tells the shares of a Session that it has connected or disconnected. They verify it when they choose, so the order of this and of other
+    /// changes doesn't matter; without it, a choice takes longer.
+    fn presence_changed(&self, key: SessionKey);
+
+    /// Tells the shares of a Session that its access rules have changed, and invalidates the cached routes of its subscriptions.
     fn access_changed(&self, key: SessionKey);
 
     /// The number of subscriptions of a Session, including shared ones.

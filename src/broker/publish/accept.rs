@@ -30,14 +30,14 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Verdict {
         // Taken out of `self` to avoid cloning the `Arc` of the route. Re-entrant publishes (dead letters) see an empty cache.
-        let mut routes = std::mem::take(&mut self.routes);
+        let mut routes = self.routes.take().unwrap_or_default();
         // Locked before the route is resolved and until the message is retained. SUBSCRIBE holds the same lock while it inserts its
         // subscriptions and creates its cursors, so a new subscription gets the message once: by the route or by its cursor.
         let shared = application.retain.then(|| Arc::clone(&self.shared));
         let retained = shared.as_deref().map(Shared::retained_mut);
         let resolved = routes.resolve(&self.shared, &self.settings, &application.message.topic);
         let verdict = self.accept_for((resolved, retained), publisher, application, turn);
-        self.routes = routes;
+        self.routes = Some(routes);
         verdict
     }
 
@@ -96,7 +96,7 @@ impl Shard {
             // Fast path: one transient receiver, nothing to persist.
             return Verdict::Answer { reason_code: distribution.reason_code(), wait: None };
         }
-        for (place, receiver) in (0..).zip(&route.receivers) {
+        for (place, receiver) in route.receivers.places() {
             if let Some(granted) = receiver.delivery(publisher.key) {
                 distribution.place = Some(place);
                 self.distribute(&mut distribution, &receiver.subscriber, accepted.delivery(granted), turn);
@@ -104,7 +104,7 @@ impl Shard {
         }
         distribution.place = None;
         Self::forward_groups(&mut distribution, route, &accepted, publisher, turn);
-        for receiver in chosen {
+        for receiver in &chosen {
             if let Some(granted) = receiver.delivery(None) {
                 self.distribute(&mut distribution, &receiver.subscriber, accepted.delivery(granted), turn);
             }

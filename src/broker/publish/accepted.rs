@@ -39,7 +39,7 @@ impl AcceptedMessage {
             let message = Arc::make_mut(&mut message);
             (message.id, message.qos) = (id, qos);
             if is_kept && !is_topic_copied {
-                message.topic = resolved.topic.clone();
+                message.topic = resolved.kept_topic(&message.topic);
             }
             if is_kept && qos == Qos::AtMostOnce && message.payload.len() < UNCOPIED_PAYLOAD_MIN {
                 message.detach();

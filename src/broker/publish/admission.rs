@@ -21,12 +21,12 @@ use crate::session::{self, Application, Delivery};
 impl Shard {
     /// Determines how a message is admitted. With `reject`, reserves room in the queues of all receivers. Returns the first receiver without
     /// room as an error, with the number of receivers before it whose reservations the caller must free.
-    pub(in crate::broker) fn room_for<'a>(
+    pub(in crate::broker) fn room_for(
         &self,
         publisher: &Publisher,
         application: &Application,
-        route: &'a Route,
-        chosen: &Chosen<'a>,
+        route: &Route,
+        chosen: &Chosen,
     ) -> Result<Admission, (AwaitedRoom, usize)> {
         let is_dead_letter =
             publisher.key.is_none() && self.settings.dead_letter_topic.as_ref() == Some(&application.message.topic);

@@ -176,7 +176,7 @@ impl Shard {
         for Member { place, sequence } in members {
             // The sending shard used the same route, so each place is valid and each receiver is granted the message. A skipped receiver
             // would leave a gap in the sequences of its queue.
-            let Some(receiver) = route.receivers.get(place as usize) else { continue };
+            let Some(receiver) = route.receivers.get(place) else { continue };
             let Some(granted) = receiver.delivery(publisher) else { continue };
             let sequence = sequence.map(NonZeroU64::get);
             let sequenced = SequencedDelivery { sequence, delivery: accepted.delivery(granted), routed };

@@ -180,6 +180,25 @@ impl Shard {
         let settings = &self.settings;
         // A topic of n bytes has at most n + 1 levels, so the levels of short topics need not be counted.
         topic.len() <= settings.topic_length_max
-            && (topic.len() < settings.topic_levels_max || topic.split('/').count() <= settings.topic_levels_max)
+            && (topic.len() < settings.topic_levels_max || levels(topic) <= settings.topic_levels_max)
+    }
+}
+
+/// The number of levels of a Topic Name or Topic Filter. The parts are short enough for a count in a byte, which many bytes at a time are
+/// added to.
+fn levels(topic: &str) -> usize {
+    let separators = |part: &[u8]| usize::from(part.iter().fold(0_u8, |count, byte| count + u8::from(*byte == b'/')));
+    1 + topic.as_bytes().chunks(usize::from(u8::MAX)).map(separators).sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_counted_in_topics_of_any_length() {
+        for topic in ["", "/", "a", "a/b", "//a/", &"/".repeat(65_535), &"/".repeat(255), &"a/".repeat(256)] {
+            assert_eq!(levels(topic), topic.split('/').count(), "{} bytes", topic.len());
+        }
     }
 }

@@ -55,7 +55,7 @@ pub(in crate::broker) enum Verdict {
 }
 
 /// The chosen member of each share.
-pub(in crate::broker) type Chosen<'a> = SmallVec<[&'a Receiver; 2]>;
+pub(in crate::broker) type Chosen = SmallVec<[Arc<Receiver>; 2]>;
 
 impl Distribution {
     pub(in crate::broker) fn new(
@@ -102,17 +102,17 @@ pub(in crate::broker) fn may_need_record(publisher: &Publisher, accepted: &Accep
 pub(in crate::broker) fn only_receiver<'a>(
     publisher: &Publisher,
     route: &'a Route,
-    chosen: &Chosen<'a>,
+    chosen: &'a Chosen,
 ) -> Option<(&'a Receiver, Option<SessionKey>)> {
-    match (&*route.receivers, &**chosen) {
-        ([receiver], []) => Some((receiver, publisher.key)),
-        ([], [receiver]) => Some((receiver, None)),
+    match &**chosen {
+        [] => route.receivers.only().map(|receiver| (receiver, publisher.key)),
+        [receiver] if route.receivers.is_empty() => Some((&**receiver, None)),
         _ => None,
     }
 }
 
 /// Chooses the member of each share that gets a message.
-pub(in crate::broker) fn choose_members<'a>(route: &'a Route, publisher: &Publisher, topic: &TopicName) -> Chosen<'a> {
+pub(in crate::broker) fn choose_members(route: &Route, publisher: &Publisher, topic: &TopicName) -> Chosen {
     route.shares.iter().filter_map(|share| share.choose(publisher.key, topic, None)).collect()
 }
 
@@ -131,9 +131,9 @@ pub(in crate::broker) enum Admission {
 pub(in crate::broker) fn queueing_receivers<'a>(
     publisher: &Publisher,
     route: &'a Route,
-    chosen: &Chosen<'a>,
+    chosen: &'a Chosen,
 ) -> impl Iterator<Item = &'a Arc<Subscriber>> {
-    let of_shares = chosen.iter().map(|receiver| (*receiver, None));
+    let of_shares = chosen.iter().map(|receiver| (&**receiver, None));
     let receivers = route.receivers.iter().map(|receiver| (receiver, publisher.key)).chain(of_shares);
     receivers.filter_map(|(receiver, publisher)| {
         let granted = receiver.delivery(publisher)?;

@@ -1,10 +1,12 @@
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::mem;
 use std::sync::Arc;
 
-use foldhash::quality::RandomState;
+use foldhash::{fast, quality};
 
 use crate::broker::directory::state::Shared;
+use crate::broker::memory_level::MemoryLevel;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::settings::Settings;
 use crate::routing::{Route, RouteBuckets};
@@ -12,28 +14,41 @@ use crate::topic::TopicName;
 
 /// One shard's cache of the receivers and the durability of recently used topics.
 ///
-/// Invariant: a route that it returns is never older than the last change of subscriptions or access rules that affects it; see
-/// [`RouteGenerations`](crate::routing::RouteGenerations).
-#[derive(Debug, Default)]
+/// The first topics are cached at their first use, later ones at a repeated use. While the cache is full, few are, so that more topics in turn
+/// than it can hold don't evict each other each time.
+///
+/// Invariants: a route that it returns is never older than the last change of subscriptions or access rules that affects it; see
+/// [`RouteGenerations`](crate::routing::RouteGenerations). The cache takes no more bytes than its bound, except while a lower bound takes effect.
+#[derive(Debug)]
 pub(in crate::broker) struct Routes {
-    /// The index of each topic in the two lists.
-    places: HashMap<TopicName, usize, RandomState>,
+    /// The index of each topic in the two lists, by the hash of its name. Of topics with the same hash, one is cached.
+    places: HashMap<u64, u32, fast::RandomState>,
+    hasher: quality::RandomState,
     resolved: Vec<Resolved>,
     /// At the same indices; a separate list, because most look-ups do not need it.
     concerns: Vec<Option<Concern>>,
-    /// The number of receivers in all routes.
-    receivers: usize,
+    /// The route of the last topic that is not cached.
+    uncached: Resolved,
+    /// The bytes of all cached routes.
+    bytes: usize,
+    bytes_max: usize,
+    /// How many cached routes refer to each shared list of receivers.
+    lists: HashMap<usize, u32, fast::RandomState>,
+    /// Recently used topics that are not cached: a part of each hash, at the index that another part gives. Empty until it is needed.
+    recent: Vec<u16>,
+    /// Topics that were not cached because the cache was full, since the last that was.
+    rejected: u32,
     /// The next index to check for eviction.
     next_evicted: usize,
     /// The next index to check for an invalid route.
     next_swept: usize,
 }
 
-/// The cached values of a topic.
+/// The values of a topic.
 #[derive(Debug)]
 pub(in crate::broker) struct Resolved {
-    /// Its text is not a part of a read buffer, so that stored messages can share it.
-    pub(in crate::broker) topic: TopicName,
+    /// Its text is not a part of a read buffer; `None`: it is not cached.
+    topic: Option<TopicName>,
     /// Shared with the groups that are forwarded to other shards.
     pub(in crate::broker) route: Arc<Route>,
     /// The number of published changes when the route was last known to be valid.
@@ -51,31 +66,47 @@ struct Concern {
     sum: u64,
 }
 
+/// What is found for a topic.
+enum Found {
+    Cached(usize),
+    Uncached,
+}
+
 impl Routes {
     /// The receivers of `topic` and the durability of its messages.
-    #[expect(clippy::indexing_slicing, reason = "the map contains valid indices only")]
     pub(in crate::broker) fn resolve(&mut self, shared: &Shared, settings: &Settings, topic: &TopicName) -> &Resolved {
-        let place = match self.places.get(topic) {
-            Some(place) => *place,
-            None => self.add(shared, settings, topic),
+        let hash = self.hasher.hash_one(topic.as_str());
+        let found = match self.places.get(&hash).map(|place| *place as usize) {
+            Some(place) => self.found(shared, settings, (place, topic)),
+            None if self.admits(hash) => self.add(shared, settings, (hash, topic)),
+            None => self.resolve_uncached(shared, settings, topic),
         };
-        let published = shared.route_generations.published();
-        if self.resolved[place].published != published {
-            self.renew(shared, place, published);
+        match found {
+            Found::Cached(place) => self.resolved.get(place).unwrap_or(&self.uncached),
+            Found::Uncached => &self.uncached,
         }
-        let resolved = &mut self.resolved[place];
-        if !resolved.is_used {
-            resolved.is_used = true;
-        }
-        &self.resolved[place]
     }
 
-    /// Removes invalid routes, which would otherwise keep ended Sessions alive until their topics are used again, and evicts routes while there
-    /// are more than [`RECEIVERS_MAX`] receivers. One call checks at most [`SWEPT_MAX`] routes; it is called every second.
+    /// Sets the bound of its bytes by the level of memory. A lower bound takes effect in steps, with [`sweep`](Self::sweep).
+    pub(in crate::broker) fn limit(&mut self, level: MemoryLevel) {
+        self.bytes_max = match level {
+            MemoryLevel::Normal => BYTES_MAX,
+            MemoryLevel::Elevated => BYTES_MAX / 4,
+            MemoryLevel::High => BYTES_MAX / 16,
+            MemoryLevel::Critical => BYTES_MAX / 64,
+        };
+        self.evict(EVICTED_MAX);
+    }
+
+    /// Removes invalid routes, which would otherwise keep ended Sessions alive until their topics are used again, and evicts routes above the
+    /// bound. One call checks at most [`SWEPT_MAX`] routes; it is called every second.
     pub(in crate::broker) fn sweep(&mut self, shared: &Shared) {
-        while self.receivers > RECEIVERS_MAX && self.resolved.len() > 1 {
-            let place = self.least_used();
-            self.remove(place);
+        self.uncached = Resolved::default();
+        self.evict(EVICTED_MAX);
+        if self.resolved.capacity() > 4 * self.resolved.len() + ADMITTED_MIN {
+            self.resolved.shrink_to(2 * self.resolved.len());
+            self.concerns.shrink_to(2 * self.resolved.len());
+            self.places.shrink_to(2 * self.resolved.len());
         }
         let published = shared.route_generations.published();
         for _ in 0..SWEPT_MAX.min(self.resolved.len()) {
@@ -91,55 +122,118 @@ impl Routes {
         self.check();
     }
 
-    /// Resolves a topic that is not cached, and returns its index.
-    #[cold]
-    fn add(&mut self, shared: &Shared, settings: &Settings, topic: &TopicName) -> usize {
-        while self.receivers >= RECEIVERS_MAX && !self.resolved.is_empty() {
-            let place = self.least_used();
-            self.remove(place);
+    /// A cached topic with the hash of `topic`: makes its route valid.
+    #[inline]
+    fn found(&mut self, shared: &Shared, settings: &Settings, (place, topic): (usize, &TopicName)) -> Found {
+        let published = shared.route_generations.published();
+        match self.resolved.get_mut(place) {
+            Some(resolved) if resolved.topic.as_ref() == Some(topic) => {
+                if !resolved.is_used {
+                    resolved.is_used = true;
+                }
+                if resolved.published == published {
+                    Found::Cached(place)
+                } else {
+                    self.renew(shared, place, published)
+                }
+            }
+            Some(_) | None => self.resolve_uncached(shared, settings, topic),
         }
+    }
+
+    /// Whether to cache a topic.
+    fn admits(&mut self, hash: u64) -> bool {
+        if self.resolved.len() < ADMITTED_MIN && self.bytes < self.bytes_max {
+            return true;
+        }
+        if self.recent.is_empty() {
+            self.recent = vec![0; RECENT_MAX];
+        }
+        let [a, b, c, d, ..] = hash.to_le_bytes();
+        let Some(recent) = self.recent.get_mut(usize::from(u16::from_le_bytes([a, b]))) else { return false };
+        let is_recent = mem::replace(recent, u16::from_le_bytes([c, d])) == *recent;
+        if !is_recent {
+            return false;
+        }
+        let is_full = self.bytes + FULL_MARGIN > self.bytes_max;
+        self.rejected = if is_full { self.rejected.wrapping_add(1) } else { 0 };
+        self.rejected.is_multiple_of(ADMITTED_SHARE)
+    }
+
+    /// Resolves a topic that is not cached, and does not cache it.
+    fn resolve_uncached(&mut self, shared: &Shared, settings: &Settings, topic: &TopicName) -> Found {
+        let uncached = &mut self.uncached;
+        // Read before the subscriptions.
+        uncached.published = shared.route_generations.published();
+        uncached.level = settings.durability_of(topic);
+        if Arc::get_mut(&mut uncached.route).is_none() {
+            uncached.route = Arc::default(); // a group that is being forwarded has the last one
+        }
+        if let Some(route) = Arc::get_mut(&mut uncached.route) {
+            shared.directory.matching(topic, route);
+        }
+        Found::Uncached
+    }
+
+    /// Resolves a topic that is not cached, and caches it if there is room.
+    #[cold]
+    fn add(&mut self, shared: &Shared, settings: &Settings, (hash, topic): (u64, &TopicName)) -> Found {
         let topic = topic.detached();
         // Read before the subscriptions, so that a concurrent change is noticed at the next use.
         let published = shared.route_generations.published();
-        let route = Arc::new(shared.directory.matching(&topic));
+        let mut route = Route::default();
+        shared.directory.matching(&topic, &mut route);
         let level = settings.durability_of(&topic);
-        let added = Resolved { topic: topic.clone(), route, published, level, is_used: false };
-        self.receivers += added.receivers();
-        let mut place = self.resolved.len();
-        if place >= ROUTES_MAX {
-            place = self.least_used();
-            self.next_evicted = place + 1;
+        let added = Resolved { topic: Some(topic), route: Arc::new(route), published, level, is_used: false };
+        let bytes = added.bytes() + self.bytes_of_new_lists(&added.route);
+        for _ in 0..SPARED_MAX {
+            if self.bytes + bytes <= self.bytes_max || self.resolved.is_empty() {
+                break;
+            }
+            let place = self.least_used();
+            self.remove(place);
         }
-        if let (Some(resolved), Some(concern)) = (self.resolved.get_mut(place), self.concerns.get_mut(place)) {
-            let evicted = mem::replace(resolved, added);
-            *concern = None;
-            self.receivers -= evicted.receivers();
-            self.places.remove(&evicted.topic);
-        } else {
-            self.resolved.push(added);
-            self.concerns.push(None);
-        }
-        self.places.insert(topic, place);
+        let place = self.resolved.len();
+        let (true, Ok(number)) = (self.bytes + bytes <= self.bytes_max, u32::try_from(place)) else {
+            self.uncached = Resolved { topic: None, ..added };
+            return Found::Uncached;
+        };
+        self.charge(&added);
+        self.resolved.push(added);
+        self.concerns.push(None);
+        self.places.insert(hash, number);
         self.check();
-        place
+        Found::Cached(place)
     }
 
-    /// Resolves a route again if a change before `published` affects it.
+    /// Resolves a route again if a change before `published` affects it. It leaves the cache if its bytes exceed the bound then.
     #[cold]
-    fn renew(&mut self, shared: &Shared, place: usize, published: u64) {
+    fn renew(&mut self, shared: &Shared, place: usize, published: u64) -> Found {
         let (Some(resolved), Some(concern)) = (self.resolved.get_mut(place), self.concerns.get_mut(place)) else {
-            return;
+            return Found::Uncached;
         };
+        resolved.published = published;
+        let Some(topic) = &resolved.topic else { return Found::Uncached };
         let generations = &shared.route_generations;
         let before = concern.as_ref().map(|concern| concern.sum);
-        let concern = concern.get_or_insert_with(|| Concern { buckets: generations.buckets(&resolved.topic), sum: 0 });
+        let concern = concern.get_or_insert_with(|| Concern { buckets: generations.buckets(topic), sum: 0 });
         concern.sum = generations.sum(&concern.buckets);
-        if before != Some(concern.sum) {
-            self.receivers -= resolved.receivers();
-            resolved.route = Arc::new(shared.directory.matching(&resolved.topic));
-            self.receivers += resolved.receivers();
+        if before == Some(concern.sum) {
+            return Found::Cached(place);
         }
-        resolved.published = published;
+        let mut route = Route::default();
+        shared.directory.matching(topic, &mut route);
+        let level = resolved.level;
+        let renewed = Resolved { topic: Some(topic.clone()), route: Arc::new(route), published, level, is_used: true };
+        if self.bytes + renewed.bytes() + self.bytes_of_new_lists(&renewed.route) > self.bytes_max {
+            self.remove(place);
+            self.uncached = Resolved { topic: None, ..renewed };
+            return Found::Uncached;
+        }
+        self.charge(&renewed);
+        let replaced = self.resolved.get_mut(place).map(|resolved| mem::replace(resolved, renewed));
+        self.discharge(replaced.as_ref());
+        Found::Cached(place)
     }
 
     /// Whether a route is known to be valid as of `published`.
@@ -148,6 +242,17 @@ impl Routes {
         match self.concerns.get(place) {
             Some(Some(concern)) => !is_concerned(concern),
             Some(None) | None => self.resolved.get(place).is_none_or(|resolved| resolved.published == published),
+        }
+    }
+
+    /// Evicts routes while they take more bytes than the bound, at most `max`.
+    fn evict(&mut self, max: usize) {
+        for _ in 0..max {
+            if self.bytes <= self.bytes_max {
+                break;
+            }
+            let place = self.least_used();
+            self.remove(place);
         }
     }
 
@@ -176,44 +281,119 @@ impl Routes {
         }
         let removed = self.resolved.swap_remove(place);
         self.concerns.swap_remove(place);
-        self.receivers -= removed.receivers();
-        self.places.remove(&removed.topic);
-        if let Some(moved) = self.resolved.get(place) {
-            self.places.insert(moved.topic.clone(), place);
+        self.places.remove(&self.hash_of(&removed));
+        self.discharge(Some(&removed));
+        if let Some(moved) = self.resolved.get(place)
+            && let Ok(number) = u32::try_from(place)
+        {
+            self.places.insert(self.hash_of(moved), number);
+        }
+    }
+
+    fn hash_of(&self, resolved: &Resolved) -> u64 {
+        self.hasher.hash_one(resolved.topic.as_ref().map_or("", TopicName::as_str))
+    }
+
+    /// The bytes of the lists that this route alone would refer to.
+    fn bytes_of_new_lists(&self, route: &Route) -> usize {
+        let lists = route.receivers.shared_lists();
+        lists.filter(|(number, _)| !self.lists.contains_key(number)).map(|(_, bytes)| bytes).sum()
+    }
+
+    fn charge(&mut self, added: &Resolved) {
+        self.bytes += added.bytes();
+        for (number, bytes) in added.route.receivers.shared_lists() {
+            let uses = self.lists.entry(number).or_default();
+            if *uses == 0 {
+                self.bytes += bytes;
+            }
+            *uses += 1;
+        }
+    }
+
+    fn discharge(&mut self, removed: Option<&Resolved>) {
+        let Some(removed) = removed else { return };
+        self.bytes -= removed.bytes();
+        for (number, bytes) in removed.route.receivers.shared_lists() {
+            let Some(uses) = self.lists.get_mut(&number) else { continue };
+            *uses -= 1;
+            if *uses == 0 {
+                self.lists.remove(&number);
+                self.bytes -= bytes;
+            }
         }
     }
 
     fn check(&self) {
         debug_assert_eq!(self.places.len(), self.resolved.len());
         debug_assert_eq!(self.concerns.len(), self.resolved.len());
-        debug_assert!(self.resolved.len() <= ROUTES_MAX);
+    }
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self {
+            places: HashMap::default(),
+            hasher: quality::RandomState::default(),
+            resolved: Vec::new(),
+            concerns: Vec::new(),
+            uncached: Resolved::default(),
+            bytes: 0,
+            bytes_max: BYTES_MAX,
+            lists: HashMap::default(),
+            recent: Vec::new(),
+            rejected: 0,
+            next_evicted: 0,
+            next_swept: 0,
+        }
     }
 }
 
 impl Resolved {
+    /// The Topic Name, as a text that is not a part of a read buffer: stored messages can share it. `topic` is its name.
+    pub(in crate::broker) fn kept_topic(&self, topic: &TopicName) -> TopicName {
+        self.topic.clone().unwrap_or_else(|| topic.detached())
+    }
+
     /// The number of published changes of routes when the route was last known to be valid.
     #[inline]
     pub(in crate::broker) const fn published(&self) -> u64 {
         self.published
     }
 
-    /// The number of receivers that are charged for the route; its topic counts as one more.
-    fn receivers(&self) -> usize {
-        let of_shares: usize = self.route.shares.iter().map(|share| share.members().len()).sum();
-        1 + self.route.receivers.len() + of_shares
+    /// The bytes of its memory, without those of shared lists of receivers.
+    fn bytes(&self) -> usize {
+        TOPIC_BYTES + self.topic.as_ref().map_or(0, |topic| topic.as_str().len()) + self.route.bytes()
+    }
+}
+
+impl Default for Resolved {
+    /// No receivers.
+    fn default() -> Self {
+        Self { topic: None, route: Arc::default(), published: 0, level: Durability::PowerLoss, is_used: false }
     }
 }
 
 const _: () = assert!(size_of::<Resolved>() <= 64);
 
-/// The greatest number of cached topics.
-const ROUTES_MAX: usize = 65_536;
-/// The greatest number of receivers in all cached routes, at about 50 bytes each; beyond it, routes are evicted.
-const RECEIVERS_MAX: usize = 1 << 20;
-/// Recently used routes that one eviction skips at most.
+/// The greatest number of bytes of all cached routes, with what the allocator adds nearly: room for about 100,000 topics with a receiver each.
+const BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The bytes of a cached topic beside its text and its route: its entries in the map and the lists, and four allocations.
+const TOPIC_BYTES: usize = 4 * size_of::<u64>() + size_of::<Resolved>() + size_of::<Option<Concern>>() + 64;
+/// The cache is full if it has no room for a route of this size.
+const FULL_MARGIN: usize = 4 * 1024;
+/// The number of topics that are cached at their first use.
+const ADMITTED_MIN: usize = 1_024;
+/// While the cache is full, one in this many topics is cached.
+const ADMITTED_SHARE: u32 = 8;
+/// The number of topics that are remembered.
+const RECENT_MAX: usize = 1 << u16::BITS;
+/// Recently used routes that one eviction skips at most, and routes that are evicted for a new one at most.
 const SPARED_MAX: usize = 16;
 /// Routes that one sweep checks.
 const SWEPT_MAX: usize = 1_024;
+/// Routes that are evicted at once when the bound gets lower: about two milliseconds.
+const EVICTED_MAX: usize = 8 * 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -259,9 +439,10 @@ mod tests {
     fn seen(route: &Route) -> (BTreeMap<u64, Qos>, BTreeMap<String, Vec<u64>>) {
         let receivers = route.receivers.iter();
         let receivers = receivers.map(|one| (one.subscriber.key.0, one.delivery(None).unwrap().qos)).collect();
-        let shares = route.shares.iter().map(|share| {
-            (share.filter().to_string(), share.members().iter().map(|member| member.subscriber.key.0).collect())
-        });
+        let shares = route
+            .shares
+            .iter()
+            .map(|share| (share.filter().to_string(), share.members().iter().map(|member| member.0).collect()));
         (receivers, shares.collect())
     }
 
@@ -287,15 +468,128 @@ mod tests {
     fn cache_is_bounded_and_keeps_used_routes() {
         let shared = Shared::new(1, LIMITS).with_checked_directory();
         let (mut routes, settings) = (Routes::default(), settings());
-        for number in 0..2 * ROUTES_MAX {
-            routes.resolve(&shared, &settings, &topic(&format!("t/{number}")));
+        routes.bytes_max = BYTES_MAX / 16;
+        let full = |routes: &Routes| routes.bytes + FULL_MARGIN > routes.bytes_max;
+        for number in 0..20_000 {
+            // Twice: a topic that is used once is not cached.
+            for _ in 0..2 {
+                routes.resolve(&shared, &settings, &topic(&format!("t/{number}")));
+            }
             if number % 100 == 0 {
                 routes.resolve(&shared, &settings, &topic("used"));
             }
+            assert!(routes.bytes <= routes.bytes_max);
         }
-        assert_eq!(routes.resolved.len(), ROUTES_MAX);
-        assert_eq!(routes.receivers, ROUTES_MAX);
-        assert!(routes.places.contains_key(&topic("used")));
+        let cached = routes.resolved.len();
+        assert!(full(&routes) && (2_000..20_000).contains(&cached), "{cached}");
+        assert_eq!(routes.bytes, counted(&routes));
+        assert!(is_cached(&routes, "used"));
+        for number in 20_000..40_000 {
+            routes.resolve(&shared, &settings, &topic(&format!("t/{number}")));
+        }
+        assert_eq!(routes.resolved.len(), cached, "topics that are used once evict nothing");
+        assert!(is_cached(&routes, "used"));
+    }
+
+    #[test]
+    fn topics_in_turn_that_do_not_all_fit_evict_few_of_each_other() {
+        let shared = Shared::new(1, LIMITS).with_checked_directory();
+        let (mut routes, settings) = (Routes::default(), settings());
+        routes.bytes_max = BYTES_MAX / 16;
+        let mut hits = 0;
+        for turn in 0..8 {
+            for number in 0..10_000 {
+                let name = format!("t/{number}");
+                hits += usize::from(turn == 7 && is_cached(&routes, &name));
+                routes.resolve(&shared, &settings, &topic(&name));
+            }
+        }
+        assert!(hits > routes.resolved.len() / 2, "{hits} of {}", routes.resolved.len());
+    }
+
+    #[test]
+    fn a_lower_bound_takes_effect_in_steps() {
+        let shared = Shared::new(1, LIMITS).with_checked_directory();
+        let (mut routes, settings) = (Routes::default(), settings());
+        for number in 0..2 * 20_000 {
+            routes.resolve(&shared, &settings, &topic(&format!("t/{}", number / 2)));
+        }
+        assert_eq!(routes.resolved.len(), 20_000);
+        routes.limit(MemoryLevel::Critical);
+        assert_eq!(routes.resolved.len(), 20_000 - EVICTED_MAX);
+        for _ in 0..3 {
+            routes.sweep(&shared);
+        }
+        assert!(routes.bytes <= routes.bytes_max && !routes.resolved.is_empty());
+        assert!(routes.resolved.capacity() < 20_000, "the memory of the lists is freed, too");
+        assert_eq!(routes.bytes, counted(&routes));
+        routes.limit(MemoryLevel::Normal);
+        assert_eq!(routes.bytes_max, BYTES_MAX);
+    }
+
+    #[test]
+    fn receivers_of_all_topics_are_one_list() {
+        let shared = Shared::new(1, LIMITS).with_checked_directory();
+        let (mut routes, settings) = (Routes::default(), settings());
+        for number in 0..1_000 {
+            subscribe(&shared, &subscriber(number), "#", Qos::AtMostOnce);
+        }
+        subscribe(&shared, &subscriber(7), "t/7", Qos::AtLeastOnce);
+        for number in 0..1_000 {
+            assert_eq!(routes.resolve(&shared, &settings, &topic(&format!("t/{number}"))).route.receivers.len(), 1_000);
+        }
+        assert_eq!(routes.lists.len(), 1);
+        assert!(routes.bytes < 1_000 * (400 + size_of::<crate::routing::Receiver>()), "{}", routes.bytes);
+        assert_eq!(routes.bytes, counted(&routes));
+        subscribe(&shared, &subscriber(1_000), "#", Qos::AtMostOnce);
+        for number in 0..500 {
+            assert_eq!(routes.resolve(&shared, &settings, &topic(&format!("t/{number}"))).route.receivers.len(), 1_001);
+        }
+        assert_eq!(routes.lists.len(), 2, "other routes still have the old list");
+        routes.sweep(&shared);
+        assert_eq!(routes.lists.len(), 1);
+        assert_eq!(routes.bytes, counted(&routes));
+    }
+
+    #[test]
+    fn a_route_that_does_not_fit_is_used_but_not_cached() {
+        let shared = Shared::new(1, LIMITS).with_checked_directory();
+        let (mut routes, settings) = (Routes::default(), settings());
+        routes.bytes_max = 8 * 1024;
+        for number in 0..100 {
+            subscribe(&shared, &subscriber(number), &format!("{number}/#"), Qos::AtMostOnce);
+            subscribe(&shared, &subscriber(number), "all", Qos::AtMostOnce);
+        }
+        assert_eq!(routes.resolve(&shared, &settings, &topic("1/a")).route.receivers.len(), 1);
+        for number in 100..300 {
+            subscribe(&shared, &subscriber(number), "all", Qos::AtMostOnce);
+        }
+        assert_eq!(routes.resolve(&shared, &settings, &topic("all")).route.receivers.len(), 300);
+        assert!(!is_cached(&routes, "all"));
+        for number in 0..300 {
+            subscribe(&shared, &subscriber(number), "1/#", Qos::AtMostOnce);
+        }
+        assert_eq!(routes.resolve(&shared, &settings, &topic("1/a")).route.receivers.len(), 300);
+        assert!(!is_cached(&routes, "1/a") && routes.bytes <= routes.bytes_max);
+        assert_eq!(routes.bytes, counted(&routes));
+    }
+
+    fn is_cached(routes: &Routes, name: &str) -> bool {
+        routes.places.contains_key(&routes.hasher.hash_one(name))
+    }
+
+    /// The bytes of all cached routes, counted anew.
+    fn counted(routes: &Routes) -> usize {
+        let lists: BTreeMap<_, _> =
+            routes.resolved.iter().flat_map(|resolved| resolved.route.receivers.shared_lists()).collect();
+        assert_eq!(lists.len(), routes.lists.len());
+        routes.resolved.iter().map(Resolved::bytes).sum::<usize>() + lists.values().sum::<usize>()
+    }
+
+    fn matching(shared: &Shared, topic: &TopicName) -> Route {
+        let mut route = Route::default();
+        shared.directory.matching(topic, &mut route);
+        route
     }
 
     #[test]
@@ -304,7 +598,7 @@ mod tests {
         let (mut routes, settings) = (Routes::default(), settings());
         let one = subscriber(1);
         subscribe(&shared, &one, "t/1", Qos::AtMostOnce);
-        for number in 0..3_000 {
+        for number in (0..3_000).chain(0..3_000) {
             routes.resolve(&shared, &settings, &topic(&format!("t/{number}")));
         }
         subscribe(&shared, &subscriber(2), "b", Qos::AtMostOnce);
@@ -381,7 +675,7 @@ mod tests {
                 }
                 for (shard, topic) in &used {
                     let cached = &caches[*shard].resolve(&shared, &settings, topic).route;
-                    prop_assert_eq!(seen(cached), seen(&shared.directory.matching(topic)), "{}", topic);
+                    prop_assert_eq!(seen(cached), seen(&matching(&shared, topic)), "{}", topic);
                 }
             }
         }

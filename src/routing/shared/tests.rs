@@ -1,6 +1,11 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::codec::{ClientId, Qos, RetainHandling, Subscription, SubscriptionId, SubscriptionOptions};
-use crate::routing::{Access, Location, ShardId, Subscriber, SubscriptionIndex};
+use crate::routing::{Access, AccessAction, AccessRule, Effect, Location, ShardId, Subscriber, SubscriptionIndex};
+use crate::topic::TopicFilter;
 
 struct Group {
     index: SubscriptionIndex,
@@ -29,7 +34,7 @@ impl Group {
         self.sessions.last().unwrap()
     }
 
-    fn share(&self) -> Arc<Share> {
+    fn share(&self) -> Share {
         self.index.share(&subscription(Qos::AtLeastOnce).filter, &topic("a")).unwrap()
     }
 
@@ -40,6 +45,7 @@ impl Group {
 
     fn set_connected(&self, number: u64, connected: bool) {
         self.sessions.iter().find(|session| session.key.0 == number).unwrap().set_connected(connected);
+        self.index.refresh_shares(SessionKey(number));
     }
 }
 
@@ -176,3 +182,152 @@ fn the_strategy_of_the_last_subscription_applies_to_the_share() {
     assert_eq!(group.next(2), [20, 20]);
     assert_eq!(group.share().filter().to_string(), "$share/g/a");
 }
+
+#[derive(Debug, Clone)]
+enum Step {
+    Join(u64),
+    Leave(u64),
+    Connect(u64, bool),
+    Access(u64, u8),
+    InFlight(u64, u32),
+    Publish { publisher: u64, topic: u64, exclude: Option<u64> },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let session = || 0..SESSIONS;
+    let step = prop_oneof![
+        4 => session().prop_map(Step::Join),
+        1 => session().prop_map(Step::Leave),
+        4 => (session(), any::<bool>()).prop_map(|(session, connected)| Step::Connect(session, connected)),
+        3 => (session(), 0..5_u8).prop_map(|(session, kind)| Step::Access(session, kind)),
+        1 => (session(), 0..3_u32).prop_map(|(session, messages)| Step::InFlight(session, messages)),
+        6 => (0..9_u64, 0..4_u64, prop::option::weighted(0.2, session()))
+            .prop_map(|(publisher, topic, exclude)| Step::Publish { publisher, topic, exclude }),
+    ];
+    prop::collection::vec(step, 0..200)
+}
+
+/// Everything, the whole filter, a part of it, a part of it by rules that no other Session has, or nothing of it.
+fn access_of(session: u64, kind: u8) -> Access {
+    let filters = match kind {
+        0 => return Access::everything(),
+        1 => vec!["t/#".to_owned()],
+        2 => vec!["t/0".to_owned(), "t/1".to_owned()],
+        3 => vec![format!("t/{}", session % 4), format!("own/{session}")],
+        _ => vec!["other/#".to_owned()],
+    };
+    let rule = |filter: String| AccessRule {
+        effect: Effect::Allow,
+        action: AccessAction::Both,
+        topic_filter: TopicFilter::try_from(&*filter).unwrap(),
+        source: "acl:1".into(),
+    };
+    Access::new(filters.into_iter().map(rule).collect())
+}
+
+/// What a share does, by looking at each member.
+struct Model {
+    strategy: ShareStrategy,
+    turn: u64,
+    members: BTreeSet<u64>,
+}
+
+impl Model {
+    /// The expected choice; `None`: none, or, with a hash, any that is as good as the chosen one.
+    fn choose(&mut self, sessions: &[Arc<Subscriber>], topic: &TopicName, exclude: Option<u64>) -> Option<u64> {
+        let entitled = sessions.iter().filter(|one| self.members.contains(&one.key.0) && one.access().receive(topic));
+        let (before, from): (Vec<_>, Vec<_>) = entitled.partition(|one| one.key.0 < self.turn);
+        let candidates: Vec<_> = from.into_iter().chain(before).filter(|one| Some(one.key.0) != exclude).collect();
+        let connected = candidates.iter().filter(|one| one.is_connected());
+        let chosen = match self.strategy {
+            ShareStrategy::LeastInFlight => connected.min_by_key(|one| one.in_flight()),
+            ShareStrategy::RoundRobin
+            | ShareStrategy::Sticky
+            | ShareStrategy::HashPublisher
+            | ShareStrategy::HashTopic => connected.into_iter().next(),
+        };
+        let chosen = chosen.or(candidates.first())?.key.0;
+        self.turn = if self.strategy == ShareStrategy::Sticky { chosen } else { chosen + 1 };
+        Some(chosen)
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_share_chooses_like_a_search_of_all_members(
+        strategy in prop::sample::select(vec![
+            ShareStrategy::RoundRobin,
+            ShareStrategy::LeastInFlight,
+            ShareStrategy::Sticky,
+            ShareStrategy::HashPublisher,
+            ShareStrategy::HashTopic,
+        ]),
+        is_restricted in any::<bool>(),
+        steps in steps(),
+    ) {
+        let location = Location { shard: ShardId(0), slot: 0 };
+        let sessions: Vec<_> = (0..SESSIONS).map(|number| {
+            let access = access_of(number, if is_restricted { 3 } else { 0 });
+            let client_id = ClientId(number.to_string().into());
+            Arc::new(Subscriber::new(SessionKey(number), client_id, location, Arc::new(access)))
+        }).collect();
+        let at = |number: u64| &sessions[usize::try_from(number).unwrap()];
+        let mut subscription = subscription(Qos::AtLeastOnce);
+        subscription.filter = Filter::try_from("$share/g/t/+").unwrap();
+        let mut index = SubscriptionIndex::new();
+        let mut model = Model { strategy, turn: 0, members: BTreeSet::new() };
+        // Routes that stay valid while members connect and disconnect, by the topic.
+        let mut routes: BTreeMap<u64, Option<Share>> = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Join(number) => {
+                    index.subscribe(at(number), &subscription, None, strategy);
+                    model.members.insert(number);
+                    routes.clear();
+                }
+                Step::Leave(number) => {
+                    let left = index.unsubscribe(SessionKey(number), &subscription.filter);
+                    prop_assert_eq!(left, model.members.remove(&number));
+                    if model.members.is_empty() {
+                        model.turn = 0;
+                    }
+                    routes.clear();
+                }
+                Step::Connect(number, connected) => {
+                    at(number).set_connected(connected);
+                    index.refresh_shares(SessionKey(number));
+                }
+                Step::Access(number, kind) => {
+                    at(number).set_access(Arc::new(access_of(number, kind)));
+                    index.refresh_shares(SessionKey(number));
+                    routes.clear();
+                }
+                Step::InFlight(number, messages) => at(number).set_in_flight(messages),
+                Step::Publish { publisher, topic: number, exclude } => {
+                    let topic = topic(&format!("t/{number}"));
+                    let route = routes.entry(number).or_insert_with(|| index.share(&subscription.filter, &topic));
+                    let choose = || route.as_ref()?.choose(Some(SessionKey(publisher)), &topic, exclude.map(SessionKey));
+                    let chosen = choose();
+                    let expected = model.choose(&sessions, &topic, exclude);
+                    let entitled = sessions.iter().filter(|one| model.members.contains(&one.key.0) && one.access().receive(&topic));
+                    prop_assert_eq!(
+                        route.as_ref().map(Share::members).unwrap_or_default(),
+                        entitled.map(|one| one.key).collect::<Vec<_>>()
+                    );
+                    let key = chosen.as_ref().map(|chosen| chosen.subscriber.key.0);
+                    if matches!(strategy, ShareStrategy::HashPublisher | ShareStrategy::HashTopic) {
+                        prop_assert_eq!(key.is_some(), expected.is_some());
+                        prop_assert_eq!(key.map(|key| at(key).is_connected()), expected.map(|key| at(key).is_connected()));
+                        prop_assert!(key.is_none_or(|key| Some(key) != exclude && at(key).access().receive(&topic)));
+                        prop_assert_eq!(key, choose().map(|again| again.subscriber.key.0), "the same again");
+                    } else {
+                        prop_assert_eq!(key, expected);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// More than the classes of access rules up to which a route names them.
+const SESSIONS: u64 = 40;
