@@ -31,12 +31,15 @@ impl Parameters {
     /// Validates the arguments and fills in defaults.
     pub(super) fn new(args: &ScenarioArgs, pid: u32) -> Result<Self> {
         let defaults = Defaults::of(args.scenario);
+        let publishers = args.publishers.unwrap_or(defaults.publishers);
+        // In a flood, each publisher has one subscriber unless there are more.
+        let subscribers = if args.scenario == Scenario::Flood { publishers } else { defaults.subscribers };
         let parameters = Self {
             scenario: args.scenario,
             qos: QoS::from_bits(args.qos.unwrap_or(defaults.qos)).context("QoS is 0, 1 or 2")?,
             payload: args.payload.unwrap_or(defaults.payload),
-            publishers: args.publishers.unwrap_or(defaults.publishers),
-            subscribers: args.subscribers.unwrap_or(defaults.subscribers),
+            publishers,
+            subscribers: args.subscribers.unwrap_or(subscribers),
             window: args.window.unwrap_or(defaults.window),
             count: args.count.unwrap_or(defaults.count),
             rate: args.rate,
@@ -85,6 +88,7 @@ impl Parameters {
             }
             Scenario::Mixed if qos != QoS::AtMostOnce => "`mixed` takes no QoS: each kind of message has its own",
             Scenario::Topics if count < publishers => "`topics` needs a topic for each publisher",
+            Scenario::Flood if subscribers < publishers => "`flood` needs a subscriber for each publisher",
             Scenario::Wildcards if subscribers < 3 || count < 3 => "`wildcards` needs at least 3 filters in 3 sessions",
             Scenario::Pairs
             | Scenario::FanOut
@@ -117,7 +121,8 @@ impl Parameters {
             Scenario::Retained => plan::tree(run, count),
             Scenario::Subscriptions => plan::subscriptions(run, count, subscribers),
             Scenario::Idle | Scenario::Connects => (Vec::new(), Vec::new()),
-            Scenario::Pairs | Scenario::Offline | Scenario::Flood | Scenario::Large => plan::pairs(run, publishers),
+            Scenario::Flood => plan::pairs(run, subscribers),
+            Scenario::Pairs | Scenario::Offline | Scenario::Large => plan::pairs(run, publishers),
             Scenario::Mixed => return self.mixed_plan(),
         };
         // At QoS 1 or 2 the message is acknowledged, so the replay begins when all messages are stored.
