@@ -1,6 +1,7 @@
 use std::ops::Add;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
 use crate::codec::{PacketType, Qos, ServerPacket};
 
@@ -150,7 +151,7 @@ impl Counters {
         self.sent(packet.packet_type());
         let ServerPacket::Publish(publish) = packet else { return response_bytes(packet) };
         self.message_sent(publish.qos, publish.message.payload.len());
-        publish.message.content_len() + PACKET_BYTES
+        publish.content_len_max() + PACKET_BYTES
     }
 
     /// Counts a packet to a client.
@@ -229,18 +230,17 @@ const PACKET_BYTES: usize = 10;
 
 /// An estimate of the encoded bytes of a packet other than PUBLISH.
 fn response_bytes(packet: &ServerPacket) -> usize {
+    let text = |text: &Option<ByteString>| text.as_ref().map_or(0, |text| text.len());
     let content = match packet {
-        ServerPacket::Suback(suback) => suback.reason_codes.len(),
-        ServerPacket::Unsuback(unsuback) => unsuback.reason_codes.len(),
-        ServerPacket::Auth(auth) => auth.authentication_data.as_ref().map_or(0, Bytes::len),
-        ServerPacket::Connack(_)
-        | ServerPacket::Publish(_)
-        | ServerPacket::Puback(_)
-        | ServerPacket::Pubrec(_)
-        | ServerPacket::Pubrel(_)
-        | ServerPacket::Pubcomp(_)
-        | ServerPacket::Pingresp
-        | ServerPacket::Disconnect(_) => 0,
+        ServerPacket::Puback(ack)
+        | ServerPacket::Pubrec(ack)
+        | ServerPacket::Pubrel(ack)
+        | ServerPacket::Pubcomp(ack) => ack.details.as_ref().map_or(0, |details| details.encoded_len_max()),
+        ServerPacket::Suback(suback) => suback.reason_codes.len() + text(&suback.reason_string),
+        ServerPacket::Unsuback(unsuback) => unsuback.reason_codes.len() + text(&unsuback.reason_string),
+        ServerPacket::Auth(auth) => auth.authentication_data.as_ref().map_or(0, Bytes::len) + text(&auth.reason_string),
+        // The others are sent once, or have no content.
+        ServerPacket::Connack(_) | ServerPacket::Publish(_) | ServerPacket::Pingresp | ServerPacket::Disconnect(_) => 0,
     };
     content + PACKET_BYTES
 }

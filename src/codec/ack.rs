@@ -93,6 +93,12 @@ impl Ack {
 }
 
 impl AckDetails {
+    /// The most bytes that they add to the packet.
+    pub fn encoded_len_max(&self) -> usize {
+        let pairs = self.user_properties.iter().map(|(name, value)| name.len() + value.len() + USER_PROPERTY_BYTES);
+        self.reason_string.as_ref().map_or(0, |text| text.len() + REASON_STRING_BYTES) + pairs.sum::<usize>()
+    }
+
     /// Returns `None` if there are no properties.
     fn decode(reader: &mut Reader<'_>) -> Result<Option<Box<Self>>, DecodeError> {
         let mut details = Self::default();
@@ -106,3 +112,8 @@ impl AckDetails {
         Ok((details != Self::default()).then(|| Box::new(details)))
     }
 }
+
+/// Identifier and length of a Reason String, and the length of all properties.
+const REASON_STRING_BYTES: usize = 7;
+/// Identifier and lengths of a User Property.
+const USER_PROPERTY_BYTES: usize = 5;

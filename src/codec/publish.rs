@@ -235,6 +235,12 @@ impl Message {
 }
 
 impl OutgoingPublish {
+    /// The size of Topic Name, payload, properties and Subscription Identifiers in bytes, at most.
+    #[inline]
+    pub fn content_len_max(&self) -> usize {
+        self.message.content_len() + self.subscription_ids().len() * SUBSCRIPTION_ID_BYTES
+    }
+
     /// A PUBLISH at QoS 0 without flags and packet properties.
     pub fn new(message: Arc<Message>) -> Self {
         Self {
@@ -355,6 +361,8 @@ const MESSAGE_ID: &str = "message-id";
 /// large part of it. A smaller payload is copied.
 pub const UNCOPIED_PAYLOAD_MIN: usize = 16_384;
 
+/// The identifier of the property and a Subscription Identifier, at most.
+const SUBSCRIPTION_ID_BYTES: usize = 5;
 /// The flags of the fixed header.
 const DUP: u8 = 0b1000;
 const RETAIN: u8 = 0b0001;

@@ -385,7 +385,7 @@ fn packet_id(sequence: u64) -> PacketId {
 
 /// An estimate of a packet's bytes in the outgoing buffer; the transport reports the exact number later.
 fn publish_bytes(publish: &OutgoingPublish) -> usize {
-    publish.message.content_len() + HEADER_BYTES
+    publish.content_len_max() + HEADER_BYTES
 }
 
 /// The number of Packet Identifiers.

@@ -20,7 +20,7 @@ pub(crate) struct ScenarioArgs {
     #[arg(long, visible_aliases = ["pairs", "devices"])]
     pub(crate) publishers: Option<usize>,
     /// Subscribers of `fan-out` (1,000), members of `shared` (10), sessions of `wildcards` and `subscriptions` (100),
-    /// Client Identifiers of `takeovers` (1,000)
+    /// Client Identifiers of `takeovers` (1,000), subscribers of `flood` with a topic each (one for each publisher)
     #[arg(long, visible_alias = "identifiers")]
     pub(crate) subscribers: Option<usize>,
     /// Messages a publisher has in flight, 1 for one at a time; 20 for `fan-out` and `offline`, 4 for `large`, 1 for
@@ -71,7 +71,8 @@ pub(crate) enum Scenario {
     Retained,
     /// Messages queued for offline sessions, drained when they reconnect
     Offline,
-    /// Pairs at QoS 0 whose publishers never wait; losses are counted and permitted
+    /// Publishers at QoS 0 that never wait, each with one or more subscribers to a topic of their own; losses are
+    /// counted and permitted
     Flood,
     /// Idle connections
     Idle,

@@ -35,12 +35,14 @@ impl Parameters {
         let defaults = Defaults::of(args.scenario);
         let publishers = args.publishers.unwrap_or(defaults.publishers);
         let one_topic_each = matches!(args.scenario, Scenario::FanIn | Scenario::Shared);
+        // In a flood, each publisher has one subscriber unless there are more.
+        let subscribers = if args.scenario == Scenario::Flood { publishers } else { defaults.subscribers };
         let parameters = Self {
             scenario: args.scenario,
             qos: QoS::from_bits(args.qos.unwrap_or(defaults.qos)).context("QoS is 0, 1 or 2")?,
             payload: args.payload.unwrap_or(defaults.payload),
             publishers,
-            subscribers: args.subscribers.unwrap_or(defaults.subscribers),
+            subscribers: args.subscribers.unwrap_or(subscribers),
             window: args.window.unwrap_or(defaults.window),
             count: args.count.unwrap_or(if one_topic_each { publishers } else { defaults.count }),
             away: args.away,
@@ -96,6 +98,7 @@ impl Parameters {
             Scenario::Topics | Scenario::FanIn | Scenario::Shared if count < publishers => {
                 "--count must be at least a topic for each publisher"
             }
+            Scenario::Flood if subscribers < publishers => "`flood` needs a subscriber for each publisher",
             Scenario::Wildcards if subscribers < 3 || count < 3 => "`wildcards` needs at least 3 filters in 3 sessions",
             Scenario::Pairs
             | Scenario::FanOut
@@ -129,7 +132,8 @@ impl Parameters {
             Scenario::Retained => plan::tree(run, count),
             Scenario::Subscriptions => plan::subscriptions(run, count, subscribers),
             Scenario::Idle | Scenario::Connects | Scenario::Takeovers => (Vec::new(), Vec::new()),
-            Scenario::Pairs | Scenario::Offline | Scenario::Flood | Scenario::Large => plan::pairs(run, publishers),
+            Scenario::Flood => plan::pairs(run, subscribers),
+            Scenario::Pairs | Scenario::Offline | Scenario::Large => plan::pairs(run, publishers),
             Scenario::Mixed => return self.mixed_plan(),
         };
         // At QoS 1 or 2 the message is acknowledged, so the replay begins when all messages are stored.

@@ -50,6 +50,7 @@ fn relayed_messages_arrive_once_and_in_order() {
         "topics --pairs 3 --count 20 --seconds 0.1",
         "pairs --pairs 3 --rate 2000 --seconds 0.1",
         "flood --pairs 2 --seconds 0.1",
+        "flood --publishers 2 --subscribers 9 --seconds 0.1",
     ] {
         let report = run(&args(text), &target).unwrap();
         assert_eq!(report.broken, [""; 0], "{text}");

@@ -83,7 +83,7 @@ impl Shard {
 
     /// Runs after a packet of the client in `slot`: continues its replays, and pauses it if too many responses or bytes are pending. `before`
     /// is the last ticket that was issued before the packet.
-    #[inline]
+    #[inline(always)]
     pub(in crate::broker) fn after_packet(
         &mut self,
         slot: usize,

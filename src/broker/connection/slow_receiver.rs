@@ -37,7 +37,19 @@ impl Shard {
     }
 
     /// Pauses the publisher of a message that was delivered to the Session in `slot`, if that has too many unsent bytes or messages.
+    #[inline]
     pub(in crate::broker) fn pause_publisher(&mut self, slot: usize, origin: Option<Origin>, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get(slot) else { return };
+        let Some(connection) = entry.connection.and_then(|id| self.connection(id)) else { return };
+        let unsent_max = self.settings.queued_messages_max / 2;
+        if connection.unsent_bytes() >= self.outgoing_bytes_max / 2 || entry.session.queued().0 >= unsent_max {
+            self.decide_pause(slot, origin, turn);
+        }
+    }
+
+    /// The same for a receiver that may have too many.
+    #[cold]
+    fn decide_pause(&mut self, slot: usize, origin: Option<Origin>, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let Some(id) = entry.connection else { return };
         let full = self.outgoing_bytes_max / 2;

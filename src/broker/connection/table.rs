@@ -31,12 +31,13 @@ impl Connections {
 
     #[inline]
     pub(in crate::broker) fn get(&self, id: ConnectionId) -> Option<&Connection> {
-        self.slots.get(id.slot as usize)?.as_ref().filter(|connection| connection.id == id)
+        // Its slot is the index.
+        self.slots.get(id.slot as usize)?.as_ref().filter(|connection| connection.id.generation == id.generation)
     }
 
     #[inline]
     pub(in crate::broker) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
-        self.slots.get_mut(id.slot as usize)?.as_mut().filter(|connection| connection.id == id)
+        self.slots.get_mut(id.slot as usize)?.as_mut().filter(|connection| connection.id.generation == id.generation)
     }
 
     /// The connection in this slot, of any generation.

@@ -22,36 +22,38 @@ impl Shard {
     #[inline(always)]
     pub(in crate::broker) fn drive_inlined(&mut self, slot: usize, event: session::Event, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
-        let (key, before, in_flight) = (entry.subscriber.key, entry.session.queued(), entry.session.in_flight());
+        let key = entry.subscriber.key;
+        // Messages and bytes that the event adds to the queue. `None`: it neither changes the queue nor sends from it.
         let added = match &event {
-            session::Event::Deliver(_, delivery) => (1, delivery.queued_bytes()),
+            session::Event::Deliver(_, delivery) => Some((1, delivery.queued_bytes())),
             session::Event::Connected { .. }
             | session::Event::Packet(_)
-            | session::Event::Answered { .. }
-            | session::Event::Refused { .. }
-            | session::Event::Withdrawn(_)
-            | session::Event::Respond { .. }
-            | session::Event::DeliverQos0(_)
             | session::Event::Fetched(..)
             | session::Event::Persisted(_)
             | session::Event::Room(_)
             | session::Event::RightsChanged(_)
             | session::Event::Expire
             | session::Event::LimitsChanged(_)
-            | session::Event::Disconnected => (0, 0),
+            | session::Event::Disconnected => Some((0, 0)),
+            session::Event::Answered { .. }
+            | session::Event::Refused { .. }
+            | session::Event::Withdrawn(_)
+            | session::Event::Respond { .. }
+            | session::Event::DeliverQos0(_) => None,
         };
+        let before = added.map(|_| (entry.session.queued(), entry.session.in_flight()));
         let mut sink = ActionSink::new(entry.connection, &mut self.counters, &mut self.spare, turn.actions);
         entry.session.handle(turn.now, event, &mut sink);
         let ActionSink { mut steps, bytes, has_delivered, .. } = sink;
         entry.dropping &= !has_delivered;
-        let in_flight_after = entry.session.in_flight();
-        self.counters.in_flight_changed(in_flight, in_flight_after);
         if bytes > 0
             && let Some(id) = entry.connection
         {
             self.add_unsent(id, bytes);
         }
-        self.account(slot, before, added, turn);
+        if let (Some((queued, in_flight)), Some(added)) = (before, added) {
+            self.account(slot, (queued, in_flight), added, turn);
+        }
         if !steps.is_empty() {
             for step in steps.drain(..) {
                 if self.session(slot, key).is_none() {
@@ -67,10 +69,17 @@ impl Shard {
     }
 
     /// Counts the changes of the queue of the Session in `slot`, and credits the freed room. `before` and `added` are messages and bytes:
-    /// those in the queue before the event, and those that the event added.
-    fn account(&mut self, slot: usize, before: (usize, usize), added: (usize, usize), turn: &mut Turn<'_>) {
+    /// those in the queue before the event, with the number of messages in flight, and those that the event added.
+    fn account(
+        &mut self,
+        slot: usize,
+        (before, in_flight): ((usize, usize), u32),
+        added: (usize, usize),
+        turn: &mut Turn<'_>,
+    ) {
         let Some(entry) = self.sessions.get(slot) else { return };
         let after = entry.session.queued();
+        self.counters.in_flight_changed(in_flight, entry.session.in_flight());
         if before == after && added.0 == 0 {
             return;
         }

@@ -32,16 +32,16 @@ impl PublishEncoder {
         outgoing: &mut Outgoing,
         pool: &mut BufferPool,
     ) {
-        let message = Arc::clone(&publish.message);
-        let payload_is_shared = message.payload.len() >= SHARED_PAYLOAD_MIN;
+        let payload = &publish.message.payload;
+        let shared_payload = (payload.len() >= SHARED_PAYLOAD_MIN).then(|| Bytes::clone(payload));
         let is_unique = publish.topic_alias.is_some() || !publish.subscription_ids().is_empty();
-        if is_unique || (self.last.is_none() && Arc::strong_count(&message) <= SINGLE_RECEIVER_REFERENCES) {
+        if is_unique || (self.last.is_none() && Arc::strong_count(&publish.message) <= SINGLE_RECEIVER_REFERENCES) {
             encode(&publish, version, outgoing.tail(pool));
         } else {
             self.append_cached(publish, version, outgoing.tail(pool));
         }
-        if payload_is_shared {
-            outgoing.push_shared(Bytes::clone(&message.payload), pool);
+        if let Some(payload) = shared_payload {
+            outgoing.push_shared(payload, pool);
         }
     }
 
@@ -102,9 +102,8 @@ fn packet_id_at(bytes: &[u8]) -> Option<usize> {
     Some(topic_at + 2 + usize::from(u16::from_be_bytes(*length)))
 }
 
-/// Maximum number of references to a message with one receiver: the PUBLISH, its clone in [`PublishEncoder::append`], and the receiver's
-/// queue.
-const SINGLE_RECEIVER_REFERENCES: usize = 3;
+/// Maximum number of references to a message with one receiver: the PUBLISH, and the receiver's queue.
+const SINGLE_RECEIVER_REFERENCES: usize = 2;
 /// Smaller payloads, in bytes, are copied. That is cheaper, and otherwise a slow receiver could keep far more memory of read buffers than
 /// is counted for it.
 const SHARED_PAYLOAD_MIN: usize = 4 * 1024;

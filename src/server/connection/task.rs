@@ -3,7 +3,7 @@ mod discard;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 use tokio::io::AsyncWrite;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::broker::{ConnectionId, Event, Peer};
@@ -73,7 +74,15 @@ impl Connection {
         match turn {
             Ok(Turn::Waiting) => Poll::Pending,
             Ok(Turn::Unfinished) => {
-                driver.wake_later(self.id, cx.waker());
+                driver.set_woken(self.id);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Ok(Turn::TimeOver) => {
+                driver.set_woken(self.id);
+                // Wakes the task after the tasks that are scheduled, and after those whose sockets are ready now.
+                let after_others = pin!(yield_now()).poll(cx);
+                debug_assert!(after_others.is_pending());
                 Poll::Pending
             }
             Err(end) => Poll::Ready(end),
@@ -142,7 +151,7 @@ impl Connection {
                 continue;
             }
             if read >= TURN_BYTES || written == Turn::Unfinished {
-                return Ok(Turn::Unfinished);
+                return Ok(if driver.has_waiting_receivers() { Turn::TimeOver } else { Turn::Unfinished });
             }
             if self.is_discarding {
                 return self.discard(driver, cx);
@@ -177,8 +186,8 @@ impl Connection {
             driver.received(self.id, chunk.read);
             let decoded = self.decode(driver, chunk.bytes);
             driver.hold_input(self.id, self.input.held());
-            if decoded == Turn::Unfinished {
-                return Ok(Turn::Unfinished);
+            if decoded == Turn::TimeOver {
+                return Ok(Turn::TimeOver);
             }
             // The receivers of this chunk write first; its acknowledgements leave in one write at the start of the next turn.
             if driver.has_sent_to_others() && driver.has_outgoing(self.id) {
@@ -219,28 +228,37 @@ impl Connection {
     /// is kept for the next turn.
     fn decode(&mut self, driver: &mut Driver, mut bytes: Bytes) -> Turn {
         let mut packets = 0;
+        let mut queued = driver.packets_queued();
         loop {
             if driver.connections.get_mut(self.id).is_none_or(|entry| entry.is_reading_stopped()) {
                 self.input.keep_undecoded(bytes);
                 return Turn::Waiting;
             }
-            if packets == PACKETS_PER_LOOK {
+            if packets >= PACKETS_PER_LOOK || driver.packets_queued() - queued >= QUEUED_PER_LOOK {
+                driver.watch_memory();
                 if driver.is_turn_over() && !bytes.is_empty() {
                     self.input.keep_undecoded(bytes);
-                    return Turn::Unfinished;
+                    return Turn::TimeOver;
                 }
-                packets = 0;
+                (packets, queued) = (0, driver.packets_queued());
             }
             packets += 1;
             let length = bytes.len();
             match self.decoder.decode(&mut bytes) {
                 Ok(Some(packet)) => {
                     driver.trace_received(self.id, &packet, length - bytes.len());
-                    if let ClientPacket::Connect(_) = packet {
-                        driver.set_version(self.id, self.decoder.version());
-                    }
-                    if let ClientPacket::Disconnect(_) = packet {
-                        driver.set_disconnect_received(self.id);
+                    match &packet {
+                        ClientPacket::Connect(_) => driver.set_version(self.id, self.decoder.version()),
+                        ClientPacket::Disconnect(_) => driver.set_disconnect_received(self.id),
+                        // They may have many filters.
+                        ClientPacket::Subscribe(_) | ClientPacket::Unsubscribe(_) => packets = PACKETS_PER_LOOK,
+                        ClientPacket::Publish(_)
+                        | ClientPacket::Puback(_)
+                        | ClientPacket::Pubrec(_)
+                        | ClientPacket::Pubrel(_)
+                        | ClientPacket::Pubcomp(_)
+                        | ClientPacket::Pingreq
+                        | ClientPacket::Auth(_) => {}
                     }
                     driver.handle(Event::Packet { connection: self.id, packet });
                 }
@@ -297,8 +315,10 @@ impl Connection {
 enum Turn {
     /// Nothing to do until a wake-up.
     Waiting,
-    /// More to do, after other tasks have run.
+    /// More to do, after the tasks that are scheduled have run.
     Unfinished,
+    /// The same, but its time is used up or receivers write in slices: other connections whose sockets are ready come first.
+    TimeOver,
 }
 
 /// Writes the remaining output, shuts down the sending side, and reads until the client closes (see [`shut_down`]), for at most `limit` in
@@ -332,8 +352,10 @@ const CAUSES: [(io::ErrorKind, &str); 5] = [
 ];
 /// Bytes that a connection reads or writes in one turn before other tasks run.
 const TURN_BYTES: usize = 64 * 1024;
-/// Packets that are handled between two looks at the clock.
+/// Packets that are handled between two looks at the clock, unless they are SUBSCRIBE or UNSUBSCRIBE.
 const PACKETS_PER_LOOK: u32 = 32;
+/// Packets that they queue for clients between two looks: about ten milliseconds.
+const QUEUED_PER_LOOK: u64 = 32_768;
 /// Bytes that are still read from a connection that cannot be written to.
 const DRAINED_MAX: usize = 1024 * 1024;
 /// Maximum number of reads of 1 KiB while waiting for the client to close.

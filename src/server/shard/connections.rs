@@ -30,6 +30,8 @@ pub(in crate::server) struct Entry {
     pub(in crate::server) version: ProtocolVersion,
     /// Whether its task was woken since its last poll.
     pub(in crate::server) woken: bool,
+    /// Whether the driver's [`FlushQueue`](super::flush_queue::FlushQueue) contains it.
+    pub(in crate::server) in_flush_queue: bool,
     /// Between [`Action::Pause`](crate::broker::Action::Pause) and `Resume`: the task doesn't read.
     pub(in crate::server) paused: bool,
     /// Whether the driver's list of paused connections contains it.
@@ -83,6 +85,7 @@ impl Connections {
             waker: None,
             version: ProtocolVersion::V3_1_1,
             woken: false,
+            in_flush_queue: false,
             paused: false,
             listed_as_paused: false,
             checks_peer: false,
@@ -131,14 +134,16 @@ impl Entry {
         self.paused || self.closing
     }
 
-    /// Wakes its task, unless it was woken since its last poll.
-    pub(in crate::server) fn wake(&mut self) {
+    /// Wakes its task, unless it was woken since its last poll. Returns whether it did.
+    pub(in crate::server) fn wake(&mut self) -> bool {
         if !self.woken
             && let Some(waker) = &self.waker
         {
             self.woken = true;
             waker.wake_by_ref();
+            return true;
         }
+        false
     }
 }
 

@@ -22,6 +22,7 @@ use crate::server::listener::Accepted;
 use crate::server::memory::MemoryBudget;
 use crate::server::report;
 use crate::server::shard::connections::{Connections, Entry};
+use crate::server::shard::flush_queue::FlushQueue;
 use crate::server::shard::login::Login;
 use crate::server::shard::mailbox::{Listen, Mail, Mailbox};
 use crate::server::shard::outbox::Outbox;
@@ -65,6 +66,12 @@ pub(in crate::server) struct Driver {
     current: Option<ConnectionId>,
     /// Whether the current turn queued output for other connections.
     sent_to_others: bool,
+    /// How many of them it woke.
+    receivers_woken: u32,
+    /// The packets that were queued for any connection since the start.
+    packets_queued: u64,
+    /// Further receivers of a turn with more than [`RECEIVERS_WOKEN_MAX`].
+    flush_queue: FlushQueue,
     /// Connections whose transport didn't accept all their output; checked once a second for the write timeout.
     backlogged: Vec<ConnectionId>,
     /// Connections whose clients must be judged again after a reload.
@@ -157,6 +164,9 @@ impl Driver {
             reading: parts.clock.read(),
             current: None,
             sent_to_others: false,
+            receivers_woken: 0,
+            packets_queued: 0,
+            flush_queue: FlushQueue::default(),
             backlogged: Vec::new(),
             renewals: Vec::new(),
             renewed_slots: None,
@@ -196,13 +206,13 @@ impl Driver {
 
     /// Reads the clock for the turn, and passes changes of the store's state to the shard.
     pub(in crate::server) fn begin_turn(&mut self) {
+        self.sent_to_others = false;
+        self.receivers_woken = 0;
         let before = std::mem::replace(&mut self.reading, self.clock.read());
         if self.reading.now.since(before.now) > STALL_MIN {
             self.on_stall();
         }
-        if self.memory.level() != self.memory_level || self.moved() >= self.measured_at {
-            self.measure_memory();
-        }
+        self.watch_memory();
         if let Some(room) = self.store.take_room() {
             self.handle(Event::StoreRoom(room));
         }
@@ -215,7 +225,6 @@ impl Driver {
     pub(in crate::server) fn begin_turn_of(&mut self, id: ConnectionId, waker: &Waker) {
         self.begin_turn();
         self.current = Some(id);
-        self.sent_to_others = false;
         if let Some(entry) = self.connections.get_mut(id) {
             entry.woken = false;
             entry.waker.get_or_insert_with(|| waker.clone());
@@ -298,9 +307,6 @@ impl Driver {
             self.perform(action);
         }
         self.actions = actions;
-        if self.moved() >= self.measured_at {
-            self.measure_memory();
-        }
     }
 
     fn perform(&mut self, action: Action) {
@@ -339,9 +345,15 @@ impl Driver {
         if let Some(traced) = traced {
             self.tracer.sent(connection, self.shard.label(connection), &traced, entry.outgoing.len());
         }
+        self.packets_queued += 1;
         if self.current != Some(connection) {
             self.sent_to_others = true;
-            entry.wake();
+            let woken_max = if self.flush_queue.is_empty() { RECEIVERS_WOKEN_MAX } else { RECEIVERS_WOKEN_MIN };
+            if self.receivers_woken < woken_max {
+                self.receivers_woken += u32::from(entry.wake());
+            } else if !entry.woken && !std::mem::replace(&mut entry.in_flush_queue, true) {
+                self.flush_queue.push(connection);
+            }
         }
     }
 
@@ -372,5 +384,9 @@ impl Driver {
 
 /// One of this many writes is measured for the latency histogram, because each measurement reads the clock again.
 const LATENCY_SAMPLE_INTERVAL: u32 = 64;
+/// A turn wakes its first receivers at once. If there are more, those write in slices: see [`FlushQueue`].
+const RECEIVERS_WOKEN_MAX: u32 = 32;
+/// The same while receivers of other turns or earlier ones write in slices.
+const RECEIVERS_WOKEN_MIN: u32 = 2;
 /// A shard has a turn at least once a second while it runs. After a longer time without one, it did not run.
 const STALL_MIN: Duration = Duration::from_secs(5);

@@ -2,6 +2,7 @@
 
 pub(super) mod connections;
 pub(super) mod driver;
+mod flush_queue;
 pub(super) mod login;
 pub(super) mod mailbox;
 pub(super) mod outbox;

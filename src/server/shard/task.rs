@@ -75,6 +75,7 @@ struct ShardTask {
 impl ShardTask {
     async fn run(self) {
         spawn_local(run_timer(Rc::clone(&self.driver)));
+        spawn_local(flush_receivers(Rc::clone(&self.driver)));
         spawn_local(every_second(self.id, Rc::clone(&self.driver), Arc::clone(&self.main.status)));
         if self.driver.borrow().has_renewals() {
             spawn_local(renew_access(Rc::clone(&self.driver)));
@@ -249,6 +250,17 @@ async fn run_timer(driver: Rc<RefCell<Driver>>) {
         Poll::Pending
     })
     .await;
+}
+
+/// Lets the receivers of turns with many receivers write, slice by slice, in turns with the other tasks.
+pub(in crate::server) async fn flush_receivers(driver: Rc<RefCell<Driver>>) {
+    loop {
+        let flushed = |cx: &mut Context<'_>| {
+            if driver.borrow_mut().flush_some(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+        };
+        poll_fn(flushed).await;
+        yield_now().await;
+    }
 }
 
 /// After a reload, judges every client again, in turns with the other tasks.

@@ -25,6 +25,7 @@ use crate::server::memory::MemoryBudget;
 use crate::server::settings;
 use crate::server::shard::driver::Parts;
 use crate::server::shard::mailbox::Mailbox;
+use crate::server::shard::task::flush_receivers;
 use crate::server::store::handle::StoreHandle;
 use crate::server::test_client::{Client, VERSION, encoded, publish};
 use crate::timestamp::Timestamp;
@@ -244,6 +245,27 @@ fn packets_that_were_sent_before_the_client_closed_without_reading_are_handled()
         task.await.unwrap();
         other.send(&publish("end", "")).await;
         assert_eq!(watcher.receive_publish().await.message.topic.as_str(), "end", "no Will");
+    });
+}
+
+#[test]
+fn more_receivers_than_a_turn_wakes_get_its_messages_in_order() {
+    run(async {
+        let broker = Broker::new(&Config::default());
+        spawn_local(flush_receivers(Rc::clone(&broker.driver)));
+        let mut subscribers = Vec::new();
+        for _ in 0..100 {
+            subscribers.push(broker.subscriber("", "t").await);
+        }
+        let (mut publisher, _publisher) = broker.client("p").await;
+        for number in 0..300_u32 {
+            publisher.send(&publish("t", number.to_be_bytes().to_vec())).await;
+        }
+        for (subscriber, _task) in &mut subscribers {
+            for number in 0..300_u32 {
+                assert_eq!(subscriber.receive_publish().await.message.payload[..], number.to_be_bytes());
+            }
+        }
     });
 }
 

@@ -73,13 +73,22 @@ impl Driver {
 
     /// The bytes that were read or queued since the start: an upper bound for the growth of the memory.
     #[inline]
-    pub(super) const fn moved(&self) -> u64 {
+    const fn moved(&self) -> u64 {
         self.traffic.bytes_received + self.shard.queued_total()
+    }
+
+    /// Measures the memory if it may have grown much or another thread has found that it is short. Called once a turn, for each read, and
+    /// again while a turn handles many packets.
+    #[inline]
+    pub(in crate::server) fn watch_memory(&mut self) {
+        if self.memory.level() != self.memory_level || self.moved() >= self.measured_at {
+            self.measure_memory();
+        }
     }
 
     /// Measures the memory, and tells the shard when the level has changed.
     #[cold]
-    pub(super) fn measure_memory(&mut self) {
+    fn measure_memory(&mut self) {
         self.measured_at = self.moved() + self.memory.measured_after();
         let level = self.memory.measure();
         if level != std::mem::replace(&mut self.memory_level, level) {
@@ -185,12 +194,31 @@ impl Driver {
         self.connections.get_mut(connection).is_some_and(|entry| !entry.outgoing.is_empty())
     }
 
-    /// Schedules the connection's task again, after the tasks that are already scheduled.
-    pub(in crate::server) fn wake_later(&mut self, connection: ConnectionId, waker: &Waker) {
+    /// Notes that the connection's task is scheduled.
+    pub(in crate::server) fn set_woken(&mut self, connection: ConnectionId) {
         if let Some(entry) = self.connections.get_mut(connection) {
             entry.woken = true;
         }
-        waker.wake_by_ref();
+    }
+
+    /// Whether receivers of a turn write in slices.
+    pub(in crate::server) fn has_waiting_receivers(&self) -> bool {
+        !self.flush_queue.is_empty()
+    }
+
+    /// Wakes the next receivers whose output waits in the [`FlushQueue`](super::FlushQueue). Returns whether there were any; if not, calls
+    /// `waker` when there are.
+    pub(in crate::server) fn flush_some(&mut self, waker: &Waker) -> bool {
+        let Some(mut slice) = self.flush_queue.next_slice(self.packets_queued, waker) else { return false };
+        while slice > 0
+            && let Some(id) = self.flush_queue.pop()
+        {
+            if let Some(entry) = self.connections.get_mut(id) {
+                entry.in_flush_queue = false;
+                slice -= u64::from(!entry.outgoing.is_empty() && entry.wake());
+            }
+        }
+        true
     }
 
     /// Passes changes to the shard: the mailboxes of other shards have room again, or the store's congestion or free space changed.
@@ -220,14 +248,21 @@ impl Driver {
     pub(in crate::server) fn received(&mut self, connection: ConnectionId, bytes: usize) {
         self.traffic.bytes_received += bytes as u64;
         self.traffic.reads += u64::from(bytes > 0);
+        self.watch_memory();
         if bytes > 0 && self.shard.limits_bytes() {
             self.handle(Event::Received { connection, bytes });
         }
     }
 
-    /// Whether the current turn has taken [`TURN_MAX`].
+    /// The packets that were queued for any connection since the start.
+    pub(in crate::server) const fn packets_queued(&self) -> u64 {
+        self.packets_queued
+    }
+
+    /// Whether the current turn has taken [`TURN_MAX`], or [`FAN_OUT_TURN_MAX`].
     pub(in crate::server) fn is_turn_over(&self) -> bool {
-        self.clock.read().elapsed.saturating_sub(self.reading.elapsed) >= TURN_MAX
+        let maximum = if self.sent_to_others { FAN_OUT_TURN_MAX } else { TURN_MAX };
+        self.clock.read().elapsed.saturating_sub(self.reading.elapsed) >= maximum
     }
 
     /// Handles a write of `bytes` bytes to the transport: frees an empty buffer, and reports the rest to the broker.
@@ -366,9 +401,11 @@ impl Driver {
 }
 
 /// The time of one turn of a connection, as far as its packets can be divided. It bounds what one client adds to the latency of the others,
-/// whatever its packets cost. Each turn writes once to each receiver, so a shorter one costs a publisher with many receivers more system calls:
-/// at 1 ms, a fan-out at QoS 0 needed two thirds more CPU.
-const TURN_MAX: Duration = Duration::from_millis(10);
+/// whatever its packets cost.
+const TURN_MAX: Duration = Duration::from_millis(1);
+/// The same for a turn that queues output for other connections. Each turn writes once to each receiver, so a shorter one costs a publisher
+/// with many receivers more system calls: at 1 ms, a fan-out at QoS 0 needed two thirds more CPU.
+const FAN_OUT_TURN_MAX: Duration = Duration::from_millis(10);
 /// Maximum time for the last bytes of a closed connection: several round trips on a slow network.
 const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(2);
 /// Free memory is returned to the operating system in one of this many sweeps.
