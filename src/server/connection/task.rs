@@ -31,8 +31,6 @@ pub(in crate::server) struct Connection {
     stream: Stream,
     decoder: Decoder,
     input: Input,
-    /// Whether its unread input is [discarded](Self::discard).
-    is_discarding: bool,
 }
 
 /// Why a connection ends.
@@ -57,7 +55,7 @@ impl Connection {
     pub(in crate::server) fn open(driver: &RefCell<Driver>, stream: Stream, peer: Box<Peer>) -> Option<Self> {
         let decoder = Decoder::new(peer.maximum_packet_size);
         let id = driver.borrow_mut().open(peer)?;
-        Some(Self { id, stream, decoder, input: Input::default(), is_discarding: false })
+        Some(Self { id, stream, decoder, input: Input::default() })
     }
 
     /// Its identifier.
@@ -153,7 +151,7 @@ impl Connection {
             if read >= TURN_BYTES || written == Turn::Unfinished {
                 return Ok(if driver.has_waiting_receivers() { Turn::TimeOver } else { Turn::Unfinished });
             }
-            if self.is_discarding {
+            if entry.discarding {
                 return self.discard(driver, cx);
             }
             if entry.is_reading_stopped() || self.decoder.has_failed() {

@@ -42,6 +42,8 @@ pub(in crate::server) struct Entry {
     pub(in crate::server) verifies: bool,
     /// The broker has closed it: the task reads nothing more, writes `outgoing`, and ends.
     pub(in crate::server) closing: bool,
+    /// Its task discards its unread input, but for a DISCONNECT.
+    pub(in crate::server) discarding: bool,
     /// DISCONNECT was received.
     pub(in crate::server) disconnect_received: bool,
     /// Its transport accepted no bytes during the write timeout.
@@ -91,6 +93,7 @@ impl Connections {
             checks_peer: false,
             verifies: false,
             closing: false,
+            discarding: false,
             disconnect_received: false,
             timed_out: false,
             resetting: false,

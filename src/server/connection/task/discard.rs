@@ -12,7 +12,7 @@ impl Connection {
     /// Discards input until a DISCONNECT or the end of the stream. What the operating system has buffered bounds it; one call reads
     /// [`TURN_BYTES`].
     pub(super) fn discard(&mut self, driver: &mut Driver, cx: &mut Context<'_>) -> Result<Turn, End> {
-        self.is_discarding = true;
+        driver.set_discarding(self.id, true);
         let mut read = 0;
         while read < TURN_BYTES {
             let mut bytes = match self.input.poll_next(&mut self.stream, &mut driver.read_buffers, cx) {
@@ -31,7 +31,7 @@ impl Connection {
                         driver.trace_received(self.id, &packet, length - bytes.len());
                         driver.set_disconnect_received(self.id);
                         driver.handle(Event::Packet { connection: self.id, packet });
-                        self.is_discarding = false;
+                        driver.set_discarding(self.id, false);
                         return Ok(Turn::Unfinished);
                     }
                     Ok(Some(_)) => {}

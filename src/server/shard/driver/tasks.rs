@@ -160,6 +160,13 @@ impl Driver {
         }
     }
 
+    /// Sets whether the task of a connection discards its unread input.
+    pub(in crate::server) fn set_discarding(&mut self, connection: ConnectionId, discarding: bool) {
+        if let Some(entry) = self.connections.get_mut(connection) {
+            entry.discarding = discarding;
+        }
+    }
+
     /// Counts the end of a connection's task. During shutdown, it wakes the mailbox task, which ends after the last one.
     pub(in crate::server) fn task_ended(&mut self) {
         self.tasks -= 1;
