@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
 use super::socket::Accepting;
@@ -54,7 +54,7 @@ impl Acceptor {
     /// Accepts connections at one listener until the future is dropped.
     async fn watch(&self, endpoint: Arc<Endpoint>, socket: Accepting) {
         let mut rate = endpoint.settings.connections_per_second_max.map(Rate::new);
-        loop {
+        for accepted in 1_u64.. {
             // Connections beyond the rate wait in the backlog of the operating system.
             self.wait_for(|now| self.rate.borrow_mut().take(now)).await;
             if let Some(rate) = &mut rate {
@@ -64,6 +64,9 @@ impl Acceptor {
             match socket.accept().await {
                 Ok(socket) => self.admit(socket, &endpoint),
                 Err(error) => self.on_error(&endpoint, &error).await,
+            }
+            if accepted % ACCEPTS_PER_TURN == 0 {
+                yield_now().await;
             }
         }
     }
@@ -145,6 +148,8 @@ impl Rate {
     }
 }
 
+/// After so many connections, those that are accepted come first: a burst of clients is served while it still arrives.
+const ACCEPTS_PER_TURN: u64 = 4;
 /// Pause after a failed accept(2), most often because the process has no file descriptors left. A retry without pause would use a whole
 /// core.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
