@@ -22,6 +22,9 @@ pub(crate) struct ScenarioArgs {
     /// Subscribers of `fan-out` (1,000), members of `shared` (10), sessions of `wildcards` and `subscriptions` (100)
     #[arg(long)]
     pub(crate) subscribers: Option<usize>,
+    /// Sessions that receive each message of `offline`; 1 by default. With more, one publisher
+    #[arg(long)]
+    pub(crate) receivers: Option<usize>,
     /// Messages a publisher has in flight, 1 for one at a time; 20 for `fan-out` and `offline`, 4 for `large`, 1 for
     /// `mixed`, else 64. Of `connects`, clients that wait for their CONNACK
     #[arg(long)]

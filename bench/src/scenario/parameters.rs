@@ -18,6 +18,8 @@ pub(crate) struct Parameters {
     payload: usize,
     publishers: usize,
     subscribers: usize,
+    /// Sessions that receive each message of `offline`.
+    receivers: usize,
     pub(super) window: usize,
     pub(super) count: usize,
     rate: Option<f64>,
@@ -37,6 +39,7 @@ impl Parameters {
             payload: args.payload.unwrap_or(defaults.payload),
             publishers: args.publishers.unwrap_or(defaults.publishers),
             subscribers: args.subscribers.unwrap_or(defaults.subscribers),
+            receivers: args.receivers.unwrap_or(1),
             window: args.window.unwrap_or(defaults.window),
             count: args.count.unwrap_or(defaults.count),
             rate: args.rate,
@@ -56,8 +59,12 @@ impl Parameters {
         if !(1..=WINDOW_MAX).contains(&self.window) {
             bail!("--window must be from 1 to {WINDOW_MAX}");
         }
-        if self.publishers == 0 || self.subscribers == 0 || self.count == 0 || self.messages == Some(0) {
-            bail!("--publishers, --subscribers, --count and --messages must be at least 1");
+        let counts = [self.publishers, self.subscribers, self.receivers, self.count];
+        if counts.contains(&0) || self.messages == Some(0) {
+            bail!("--publishers, --subscribers, --receivers, --count and --messages must be at least 1");
+        }
+        if self.receivers > 1 && self.scenario != Scenario::Offline {
+            bail!("--receivers is only for `offline`");
         }
         if !(0.1..=3_600.0).contains(&self.seconds) {
             bail!("--seconds must be from 0.1 to 3600");
@@ -106,10 +113,11 @@ impl Parameters {
 
     /// The participants.
     pub(super) fn plan(&self) -> Plan {
-        let Self { run, publishers, subscribers, count, .. } = *self;
+        let Self { run, publishers, subscribers, receivers, count, .. } = *self;
         let keeps = self.scenario == Scenario::Retained;
         let (mut streams, mut receivers) = match self.scenario {
             Scenario::FanOut => plan::fan_out(run, subscribers),
+            Scenario::Offline if receivers > 1 => plan::fan_out(run, receivers),
             Scenario::FanIn => plan::fan_in(run, publishers),
             Scenario::Shared => plan::shared(run, publishers, subscribers),
             Scenario::Topics => plan::topics(run, count, publishers),
@@ -130,7 +138,7 @@ impl Parameters {
                 receiver.session = SessionKind::Durable;
             }
         }
-        let publishers = plan::distribute(streams.len(), if keeps { 1 } else { publishers });
+        let publishers = plan::distribute(streams.len(), if keeps || self.receivers > 1 { 1 } else { publishers });
         Plan {
             run,
             retain: if keeps { Retain::Keep } else { Retain::PassOn },

@@ -106,6 +106,8 @@ fn invalid_parameters_are_refused() {
         "wildcards --subscribers 2",
         "pairs --rate 0",
         "offline --rate 5",
+        "offline --receivers 0",
+        "pairs --receivers 5",
         "idle --durable",
         "mixed --qos 1",
         "topics --count 3",
