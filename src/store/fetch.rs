@@ -85,11 +85,6 @@ impl Store {
         keys.map(|key| Located { key, place: log.index.get(key), is_current: false }).collect()
     }
 
-    /// Reads the body of a key from the disk; `None` if there is none, or its entry is not stable.
-    pub fn read(&self, key: Key) -> io::Result<Option<Bytes>> {
-        self.read_key(key, |found| Ok(Bytes::copy_from_slice(&found.body()?)))
-    }
-
     /// Reads what is stored under a key from the disk, and passes it to `visitor`; `None` if there is none, or its entry is not stable. `visitor` is
     /// called again if it returns an error because the key was moved.
     pub fn read_key<T>(&self, key: Key, mut visitor: impl FnMut(Found<'_>) -> io::Result<T>) -> io::Result<Option<T>> {

@@ -179,6 +179,13 @@ impl Run {
     }
 }
 
+impl Store {
+    /// The body of a key.
+    fn read(&self, key: Key) -> io::Result<Option<Vec<u8>>> {
+        self.read_key(key, |found| Ok(found.body()?.to_vec()))
+    }
+}
+
 /// The body and the part of a key.
 fn stored(found: Found<'_>) -> io::Result<Vec<u8>> {
     Ok([&*found.body()?, found.part].concat())

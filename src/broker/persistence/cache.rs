@@ -79,13 +79,13 @@ impl MessageCache {
     }
 
     /// The copies at these positions, if they are in memory.
-    pub(in crate::broker) fn copies(&self, positions: impl Iterator<Item = Option<u64>>) -> Vec<Option<Box<Delivery>>> {
+    pub(in crate::broker) fn copies(&self, positions: impl Iterator<Item = Option<u64>>) -> Vec<Option<Delivery>> {
         if self.is_unused.load(Ordering::Relaxed) {
             return Vec::new();
         }
         let state = self.lock();
         let copy = |position: Option<u64>| state.copies.get(&position?)?.delivery();
-        positions.map(|position| copy(position).map(Box::new)).collect()
+        positions.map(copy).collect()
     }
 
     /// The message at a position for a receiver with this grant, if it is in memory.
@@ -176,7 +176,7 @@ mod tests {
         CopyPlace { copy, message }
     }
 
-    fn copies(cache: &MessageCache, positions: &[u64]) -> Vec<Option<Box<Delivery>>> {
+    fn copies(cache: &MessageCache, positions: &[u64]) -> Vec<Option<Delivery>> {
         cache.copies(positions.iter().map(|position| Some(*position)))
     }
 
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!((second.qos, second.retain, second.expires_at), (Qos::ExactlyOnce, true, Timestamp(7)));
         assert_eq!(cache.message(1, &grant), None);
         cache.add([(place(2, 10), second.clone())]);
-        let known = [Some(Box::new(first)), None, Some(Box::new(second))];
+        let known = [Some(first), None, Some(second)];
         assert_eq!(copies(&cache, &[1, 10, 2]), known);
         assert_eq!(cache.lock().kept.len(), 1);
     }

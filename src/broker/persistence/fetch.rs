@@ -27,7 +27,7 @@ pub struct Fetched {
     pub(in crate::broker) fetch: Fetch,
     pub(in crate::broker) messages: Vec<FetchedMessage>,
     /// The messages that are in memory, in the order of the keys; `None`: to be read. Further ones are to be read.
-    known: vec::IntoIter<Option<Box<Delivery>>>,
+    known: vec::IntoIter<Option<Delivery>>,
     /// Messages that other Sessions may read too.
     shared: Vec<(CopyPlace, Delivery)>,
     /// The contents of consecutive messages.
@@ -90,7 +90,7 @@ impl Fetched {
         let message = record.and_then(|record| {
             let delivery = self.read(&record).ok_or("record cannot be decoded")?;
             self.shared.extend(record.place.map(|place| (place, delivery.clone())));
-            Ok(Box::new(delivery))
+            Ok(delivery)
         });
         self.push(message);
     }
@@ -100,7 +100,7 @@ impl Fetched {
         let cached = StoredGrant::read(part).and_then(|grant| cache.message(place.message, &grant));
         let Some(delivery) = cached else { return false };
         self.shared.push((place, delivery.clone()));
-        self.push(Ok(Box::new(delivery)));
+        self.push(Ok(delivery));
         true
     }
 
@@ -109,7 +109,7 @@ impl Fetched {
         cache.add(self.shared.drain(..));
     }
 
-    fn push(&mut self, message: Result<Box<Delivery>, ByteString>) {
+    fn push(&mut self, message: Result<Delivery, ByteString>) {
         let Some(&sequence) = self.fetch.sequences.get(self.messages.len()) else { return };
         self.messages.push((sequence, message));
         self.add_known();

@@ -387,4 +387,25 @@ mod tests {
         let due: Vec<_> = times.into_iter().filter(|elapsed| progress.is_due(*elapsed)).collect();
         assert_eq!(due, [1_100, 2_200, 7_000].map(Duration::from_millis));
     }
+    #[test]
+    fn a_record_of_a_later_version_prevents_the_start() {
+        let data = tempfile::tempdir().unwrap();
+        let change = |puts: &[Key], deletes: &[Key]| {
+            let (level, room) = (Level::PowerLoss, Room::Ordinary);
+            let directory = store_directory(data.path());
+            let (store, _) = Store::open(&directory, &Options::default(), Hooks::default(), &mut |_| ()).unwrap();
+            store.append(0, 1, &Entry { body: b"later", puts, parts: &[], deletes, ends: None, level, room }).unwrap();
+            store.close();
+        };
+        let mut config = Config::default();
+        config.server.data = data.path().to_owned();
+        let start = || open(&config, &Arc::from([]), mpsc::channel(1).0);
+        let outbox = [Key { group: 1 << 63, kind: 11, id: 1 }];
+        change(&outbox, &[]);
+        let error = start().unwrap_err();
+        assert!(error.to_string().ends_with("records of a later version (kinds: 11), which this version would lose"));
+        assert_eq!(error.exit_code(), 5);
+        change(&[], &outbox);
+        start().unwrap();
+    }
 }
