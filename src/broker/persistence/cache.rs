@@ -119,6 +119,10 @@ impl State {
     fn add(&mut self, place: CopyPlace, Delivery { message, qos, retain, expires_at, matched, .. }: Delivery) {
         let shared = Shared { message: Arc::downgrade(&message), expires_at };
         let before = self.messages.insert(place.message, shared.clone());
+        if self.copies.len() >= COPIES_MAX {
+            // Each is found again by its message.
+            self.copies.clear();
+        }
         self.copies.insert(place.copy, Copy { shared, grant: StoredGrant { qos, retain, matched } });
         if before.is_none_or(|before| before.message.as_ptr() != Arc::as_ptr(&message)) {
             let bytes = message.content_len() + MESSAGE_BYTES;
@@ -159,6 +163,9 @@ impl Shared {
 const MESSAGE_BYTES: usize = 400;
 
 const SWEEP_MIN: usize = 1_000;
+
+/// About 5 MiB, for receivers that all get their messages in a different way.
+const COPIES_MAX: usize = 50_000;
 
 #[cfg(test)]
 mod tests {
@@ -209,6 +216,15 @@ mod tests {
         assert_eq!(copies(&cache, &[0]), [None]);
         cache.set_bytes_max(0);
         assert_eq!(copies(&cache, &[2, 3, 4]), [None, None, None]);
+    }
+
+    #[test]
+    fn different_copies_of_a_message_are_bounded() {
+        let cache = MessageCache::new(1_000_000);
+        let held = delivery("x", Qos::AtLeastOnce);
+        cache.add((0..COPIES_MAX as u64 + 10).map(|at| (place(at, 1_000_000), held.clone())));
+        let state = cache.lock();
+        assert_eq!((state.copies.len(), state.messages.len(), state.kept.len()), (10, 1, 1));
     }
 
     #[test]
