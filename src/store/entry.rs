@@ -71,7 +71,7 @@ pub(super) struct Decoded<'a> {
     pub(super) puts: Keys,
     /// The number of each put's part, counted from 1; 0: it has none. Empty if no put has one.
     pub(super) part_numbers: PartNumbers,
-    pub(super) parts: SmallVec<[Part<'a>; 2]>,
+    pub(super) parts: SmallVec<[Part<'a>; 1]>,
     pub(super) deletes: Keys,
     pub(super) ends: Option<u64>,
 }
@@ -148,10 +148,12 @@ pub(super) fn encode(entry: &Entry<'_>) -> Result<Encoded, Refused> {
 /// Encodes the different parts, each once. Returns the number of each put's part.
 fn encode_parts(entry: &Entry<'_>, to: &mut Tail) -> Result<PartNumbers, Refused> {
     let mut numbers = PartNumbers::new();
-    let mut parts = DistinctParts::default();
-    if entry.parts.iter().take(entry.puts.len()).any(|part| !part.is_empty()) {
-        numbers.extend(entry.puts.iter().enumerate().map(|(put, _)| parts.number(entry.part(put))));
+    if !entry.parts.iter().take(entry.puts.len()).any(|part| !part.is_empty()) {
+        to.push(0);
+        return Ok(numbers);
     }
+    let mut parts = DistinctParts::default();
+    numbers.extend((0..entry.puts.len()).map(|put| parts.number(entry.part(put))));
     let length = parts.values.iter().fold(0_usize, |length, value| length.saturating_add(value.len()));
     if length > ENTRY_BYTES_MAX {
         return Err(Refused::TooLarge);
@@ -176,7 +178,7 @@ fn encode_parts(entry: &Entry<'_>, to: &mut Tail) -> Result<PartNumbers, Refused
 struct DistinctParts<'a> {
     values: SmallVec<[&'a [u8]; 4]>,
     /// The numbers of all values, once there are so many that a search takes longer.
-    numbers: HashMap<&'a [u8], u32, RandomState>,
+    numbers: Option<HashMap<&'a [u8], u32, RandomState>>,
 }
 
 impl<'a> DistinctParts<'a> {
@@ -184,24 +186,22 @@ impl<'a> DistinctParts<'a> {
         if value.is_empty() {
             return 0;
         }
-        let found = if self.numbers.is_empty() {
-            (1..).zip(&self.values).find(|(_, known)| **known == value).map(|(number, _)| number)
-        } else {
-            self.numbers.get(value).copied()
+        let found = match &self.numbers {
+            None => (1..).zip(&self.values).find(|(_, known)| **known == value).map(|(number, _)| number),
+            Some(numbers) => numbers.get(value).copied(),
         };
         found.unwrap_or_else(|| self.add(value))
     }
 
     fn add(&mut self, value: &'a [u8]) -> u32 {
         self.values.push(value);
-        if self.values.len() > SEARCHED_PARTS_MAX {
-            if self.numbers.is_empty() {
-                self.numbers.extend(self.values.iter().copied().zip(1..));
-            } else {
-                self.numbers.insert(value, number_of(self.values.len()));
-            }
+        let number = number_of(self.values.len());
+        match &mut self.numbers {
+            None if self.values.len() <= SEARCHED_PARTS_MAX => {}
+            None => self.numbers = Some(self.values.iter().copied().zip(1..).collect()),
+            Some(numbers) => _ = numbers.insert(value, number),
         }
-        number_of(self.values.len())
+        number
     }
 }
 

@@ -22,29 +22,44 @@ pub(super) type Tail = SmallVec<[u8; 128]>;
 
 /// Encodes keys as runs of consecutive ids with the same part.
 pub(super) fn encode_keys(keys: &[Key], part_numbers: &[u32], to: &mut Tail) {
-    let number_of = |put: usize| part_numbers.get(put).copied();
-    let follows = |put: usize, (a, b): (&Key, &Key)| {
-        a.group == b.group
-            && a.kind == b.kind
-            && a.id.checked_add(1) == Some(b.id)
-            && number_of(put) == number_of(put + 1)
-    };
-    let starts = || {
-        let pairs = keys.iter().zip(keys.iter().skip(1)).enumerate();
-        let later = pairs.filter(|(put, pair)| !follows(*put, *pair)).map(|(put, _)| put + 1);
-        (!keys.is_empty()).then_some(0).into_iter().chain(later)
-    };
-    encode_number(starts().count() as u64, to);
-    for (start, end) in starts().zip(starts().skip(1).chain([keys.len()])) {
-        if let Some(first) = keys.get(start) {
-            to.push(first.kind);
-            encode_number(first.group, to);
-            encode_number(first.id, to);
-            encode_number((end - start) as u64, to);
-            if let Some(number) = number_of(start) {
-                encode_number(u64::from(number), to);
-            }
+    if let [only] = keys {
+        to.push(1);
+        return encode_run(*only, 1, part_numbers.first().copied(), to);
+    }
+    let mut lengths = SmallVec::<[usize; 8]>::new();
+    let mut before: Option<(Key, Option<&u32>)> = None;
+    for (put, &key) in keys.iter().enumerate() {
+        let number = part_numbers.get(put);
+        let follows = before.is_some_and(|(before, part)| before.is_followed_by(key) && part == number);
+        match lengths.last_mut().filter(|_| follows) {
+            Some(length) => *length += 1,
+            None => lengths.push(1),
         }
+        before = Some((key, number));
+    }
+    encode_number(lengths.len() as u64, to);
+    let mut start = 0;
+    for length in lengths {
+        if let Some(first) = keys.get(start) {
+            encode_run(*first, length, part_numbers.get(start).copied(), to);
+        }
+        start += length;
+    }
+}
+
+fn encode_run(first: Key, length: usize, part_number: Option<u32>, to: &mut Tail) {
+    to.push(first.kind);
+    encode_number(first.group, to);
+    encode_number(first.id, to);
+    encode_number(length as u64, to);
+    if let Some(number) = part_number {
+        encode_number(u64::from(number), to);
+    }
+}
+
+impl Key {
+    fn is_followed_by(self, next: Self) -> bool {
+        self.group == next.group && self.kind == next.kind && self.id.checked_add(1) == Some(next.id)
     }
 }
 
@@ -78,6 +93,7 @@ pub(super) fn decode_ends(bytes: &mut &[u8]) -> Option<Option<u64>> {
     }
 }
 
+#[inline]
 pub(super) fn encode_number(mut number: u64, to: &mut Tail) {
     loop {
         let low = number.to_le_bytes()[0] & 0x7F;

@@ -24,7 +24,7 @@ pub struct RecordParts {
     /// The values, one behind the other.
     values: SmallVec<[u8; 16]>,
     /// The range of each put's value.
-    ranges: SmallVec<[(u32, u32); 4]>,
+    ranges: SmallVec<[(u32, u32); 2]>,
 }
 
 impl RecordParts {
@@ -34,7 +34,7 @@ impl RecordParts {
     }
 
     /// [`iter`](Self::iter) as a list.
-    pub fn list(&self) -> SmallVec<[&[u8]; 8]> {
+    pub fn list(&self) -> SmallVec<[&[u8]; 2]> {
         self.iter().collect()
     }
 
