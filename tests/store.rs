@@ -454,12 +454,12 @@ fn a_store_of_a_later_format_is_refused_and_not_changed() {
     Broker::start(&data).queue("away", &["first"]);
     let segment = data.join("log/0000000001.seg");
     let mut bytes = fs::read(&segment).unwrap();
-    bytes[8..12].copy_from_slice(&2u32.to_le_bytes());
+    bytes[8..12].copy_from_slice(&3u32.to_le_bytes());
     let checksum = crc32c::crc32c(&bytes[..12]);
     bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
     fs::write(&segment, &bytes).unwrap();
 
-    let refusal = "0000000001.seg has format version 2, and this version reads up to 1: \
+    let refusal = "0000000001.seg has format version 3, and this version reads up to 2: \
                    use the version that wrote it, or a later one";
     let mut broker = Broker::spawn(&data, data.with_extension("txt"), &[]);
     assert_eq!(broker.exit_code(), Some(5));

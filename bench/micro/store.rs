@@ -58,6 +58,7 @@ impl Log {
             let entry = Entry {
                 body: &BODY,
                 puts: &puts,
+                parts: &[],
                 deletes: &deletes,
                 ends: None,
                 level: self.level,

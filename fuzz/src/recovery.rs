@@ -14,16 +14,17 @@ use super::shard::World;
 pub(crate) fn recovery(input: &[u8]) {
     let mut choices = Choices::new(input);
     let disk = SimDisk::new(1);
-    match choices.below(3) {
+    match choices.below(4) {
         0 => {
             let name = ["0000000001.seg", "0000000002.seg", "4294967295.seg"][choices.below(3)];
             disk.set_bytes(name, choices.rest().to_vec());
         }
         1 => {
-            write_entries(&disk, &mut choices.clone());
+            write_entries(&disk, Parts::None, &mut choices.clone());
             mutate(&disk, choices.rest());
         }
-        _ => write_entries(&disk, &mut choices),
+        2 => write_entries(&disk, Parts::None, &mut choices),
+        _ => write_entries(&disk, Parts::Any, &mut choices),
     }
     let options = Options { segment_bytes: 4_096, ..Options::default() };
     let disk = disk.restart(1, Process);
@@ -47,8 +48,15 @@ pub(crate) fn recovery(input: &[u8]) {
     drop(World::on(disk.restart(1, Process)));
 }
 
-/// Entries with right checksums, whose keys and bodies are anything.
-fn write_entries(disk: &SimDisk, choices: &mut Choices<'_>) {
+/// Whether puts have parts. Without, their bodies may be those of format version 1.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parts {
+    None,
+    Any,
+}
+
+/// Entries with right checksums, whose keys, bodies and parts are anything.
+fn write_entries(disk: &SimDisk, has_parts: Parts, choices: &mut Choices<'_>) {
     let options = Options { segment_bytes: 4_096, ..Options::default() };
     let opened = Store::open_on(Arc::new(disk.clone()), &options, Hooks::default(), &mut |_| ());
     let (store, mut committer, _) = opened.expect("an empty disk");
@@ -59,8 +67,9 @@ fn write_entries(disk: &SimDisk, choices: &mut Choices<'_>) {
         let deletes: Vec<Key> = (0..choices.below(3)).map(|_| key(choices)).collect();
         let ends = (choices.byte() % 16 == 1).then(|| u64::from(choices.byte()));
         let body = choices.bytes();
+        let parts: Vec<&[u8]> = puts.iter().filter(|_| has_parts == Parts::Any).map(|_| choices.bytes()).collect();
         let (level, room) = (Level::PowerLoss, Room::Reserve);
-        let entry = Entry { body, puts: &puts, deletes: &deletes, ends, level, room };
+        let entry = Entry { body, puts: &puts, parts: &parts, deletes: &deletes, ends, level, room };
         store.append(0, ticket, &entry).expect("the disk has room");
     }
     committer.commit();

@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use oncemq::broker::{
     Action, AnonymousSessions, AuthenticationOutcome, ConnectionId, Durability, Event, Fetch, Peer, QueueHead,
-    QueueOverflow, Record, RecordKey, Recovered, Recovery, Settings, Shard, ShardMessage, Shared, StoreRoom, Ticket,
-    VerifiedUser,
+    QueueOverflow, Record, RecordKey, Recovered, Recovery, Settings, Shard, ShardMessage, Shared, StoreRoom,
+    StoredRecord, Ticket, VerifiedUser,
 };
 use oncemq::codec::client::encode_client;
 use oncemq::codec::{
@@ -76,7 +76,8 @@ impl World {
         };
         let mut recovery = Recovery::default();
         let mut visit = |found: store::Recovered<'_>| {
-            recovery.apply(found.body, &record_keys(found.puts), &record_keys(found.deletes), found.ends);
+            let store::Recovered { body, puts, parts, deletes, ends } = found;
+            recovery.apply(body, (&record_keys(puts), parts), &record_keys(deletes), ends);
         };
         let options = Options { segment_bytes: 4_096, ..Options::default() };
         let opened = Store::open_on(Arc::new(disk.clone()), &options, hooks, &mut visit);
@@ -304,13 +305,22 @@ impl World {
     /// Answers a fetch: what the store has, and now and then anything else.
     pub(crate) fn fetch(&mut self, choices: &mut Choices<'_>) {
         let Some((shard, fetch)) = self.fetches.pop_front() else { return };
-        let keys: Vec<Key> = fetch.keys().map(|key| Key { group: key.group, kind: key.kind, id: key.id }).collect();
+        let keys = fetch.keys().map(|key| Key { group: key.group, kind: key.kind, id: key.id });
+        let mut located = self.store.locate(keys);
         let mut fetched = fetch.answer();
-        self.store.read_each(&keys, |_, body| match (choices.byte() % 8, body) {
-            (1, _) => fetched.add(Ok(choices.bytes())),
-            (2, _) => fetched.add(Err(ByteString::from_static("cannot be read"))),
-            (_, Ok(Some(body))) => fetched.add(Ok(body)),
-            (_, Ok(None) | Err(_)) => fetched.add(Err(ByteString::from_static("is missing"))),
+        self.store.read_each(&mut located, |_, found| {
+            let body = found.as_ref().ok().and_then(|found| Some((found.as_ref()?.body().ok()?, found.as_ref()?.part)));
+            match (choices.byte() % 8, body) {
+                (1, _) => {
+                    let (body, part) = (choices.bytes(), choices.bytes());
+                    fetched.add(Ok(StoredRecord { body, part, bytes: None, place: None }));
+                }
+                (2, _) => fetched.add(Err(ByteString::from_static("cannot be read"))),
+                (_, Some((body, part))) => {
+                    fetched.add(Ok(StoredRecord { body: &body, part, bytes: body.bytes(), place: None }));
+                }
+                (_, None) => fetched.add(Err(ByteString::from_static("is missing"))),
+            }
         });
         self.handle(shard, Event::Fetched(Box::new(fetched)));
     }
@@ -357,7 +367,8 @@ impl World {
         let bytes = record.to_bytes();
         let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
         let (level, room) = (Level::PowerLoss, Room::Reserve);
-        let entry = Entry { body: &bytes.body, puts: &puts, deletes: &deletes, ends: bytes.ends, level, room };
+        let (body, ends) = (&bytes.body, bytes.ends);
+        let entry = Entry { body, puts: &puts, parts: &bytes.parts.list(), deletes: &deletes, ends, level, room };
         self.store.append(shard, ticket.0, &entry).expect("the disk has room");
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use oncemq::store::sim::SimDisk;
-use oncemq::store::{Disk, Entry, Hooks, Key, Level, Options, Room, Store};
+use oncemq::store::{Disk, Entry, Hooks, Key, Level, Located, Options, Room, Store};
 
 use super::choices::Choices;
 
@@ -18,7 +18,19 @@ pub(crate) fn store_fetch(input: &[u8]) {
     for (id, letter) in (0..).zip(b'a'..=b'a' + choices.byte() % 12) {
         let body = vec![letter; usize::from(choices.byte()) * 8];
         let (level, room) = (Level::PowerLoss, Room::Ordinary);
-        let entry = Entry { body: &body, puts: &[key(id)], deletes: &[], ends: None, level, room };
+        // Every second entry has the keys of three groups, with parts of their own.
+        let puts = [1, 2, 3].map(|group| Key { group, ..key(id) });
+        let parts = [&part(id, 1), &part(id, 2), &part(id, 2)[..0]];
+        let shared = if id % 2 == 0 { 1 } else { 3 };
+        let entry = Entry {
+            body: &body,
+            puts: &puts[..shared],
+            parts: &parts[..shared],
+            deletes: &[],
+            ends: None,
+            level,
+            room,
+        };
         store.append(0, id + 1, &entry).expect("the disk has room");
         bodies.push(body);
         committer.commit();
@@ -36,14 +48,29 @@ pub(crate) fn store_fetch(input: &[u8]) {
     }
     let mut wanted: Vec<u64> = (0..bodies.len() as u64 + 2).collect();
     wanted.rotate_left(choices.below(bodies.len()));
-    let keys: Vec<Key> = wanted.iter().map(|id| key(*id)).collect();
+    let group = 1 + u64::from(choices.byte() % 3);
+    let keys = wanted.iter().map(|id| Key { group, ..key(*id) });
     let mut answers = 0;
-    store.read_each(&keys, |key, body| {
+    store.read_each(&mut store.locate(keys), |Located { key, .. }, found| {
         answers += 1;
-        let expected = usize::try_from(key.id).ok().and_then(|id| bodies.get(id)).map(Vec::as_slice);
-        if let Ok(body) = body {
-            assert_eq!(body, expected, "another body");
+        let has_key = key.group == 1 || key.id % 2 == 1;
+        let expected = usize::try_from(key.id).ok().and_then(|id| bodies.get(id)).filter(|_| has_key);
+        match found {
+            Err(_) => {}
+            Ok(None) => assert_eq!(expected, None, "no body"),
+            Ok(Some(found)) => {
+                let own = if key.group < 3 { part(key.id, key.group) } else { [0; 9] };
+                assert_eq!(found.part, &own[..if key.group < 3 { 9 } else { 0 }], "another part");
+                if let Ok(body) = found.body() {
+                    assert_eq!(Some(&*body), expected.map(Vec::as_slice), "another body");
+                }
+            }
         }
     });
-    assert_eq!(answers, keys.len());
+    assert_eq!(answers, wanted.len());
+}
+
+/// The part of a key.
+fn part(id: u64, group: u64) -> [u8; 9] {
+    [u8::try_from(id * 2 + group).expect("at most 12 entries"); 9]
 }

@@ -8,6 +8,7 @@
 //! | incomplete packets | `maximum_packet_size` for each connection; a quarter of `memory_max` for all, a sixteenth from `Elevated` on | the connections with the most are ended with 0x97 |
 //! | unsent bytes of a connection | `outgoing_bytes_max` | the bound shrinks to 64 KiB, then 16 KiB: QoS 0 is dropped, QoS 1 and 2 stay in the queue, publishers are paused within the grace; from `Critical` on, the connections with the most are ended with 0x97 |
 //! | queues of durable Sessions | the head of each queue, the rest is in the store | the heads shrink to 16 messages or 16 KiB |
+//! | stored messages that several Sessions read | 4 MiB, or a 64th of `memory_max` | from `Elevated` on, none is kept |
 //! | queues of other Sessions, and messages of durability `none` | `queued_messages_max`, `queued_bytes_max` | from `High` on, a new message is dropped if 16 messages or 64 KiB wait |
 //! | retained messages | `retained_messages_max`, `retained_bytes_max`, and half of `memory_max` | from `High` on, a new one is refused with 0x97 |
 //! | replays of retained messages | a cursor for each subscription | as unsent bytes |

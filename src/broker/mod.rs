@@ -39,13 +39,16 @@ pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep
 pub use ids::ConnectionId;
 pub use memory_level::MemoryLevel;
 pub use owner::{ANONYMOUS, AnonymousSessions, Owner, User, VerifiedUser};
+pub use persistence::cache::{CopyPlace, MessageCache};
 pub use persistence::clock::StoredAnchor;
 pub use persistence::durability::{Durability, DurabilityRule};
 pub use persistence::encode::RecordBytes;
-pub use persistence::fetch::{Fetch, Fetched};
+pub use persistence::fetch::{Fetch, Fetched, StoredRecord};
+pub use persistence::grant::RecordParts;
 pub use persistence::record::{Addressed, Deduplicated, InsteadOf, Record, RetainedChange, WillState};
 pub use persistence::record_key::RecordKey;
 pub use persistence::recovery::{Orphan, Recovered, RecoveredSession, Recovery};
+pub use persistence::version_1::upgrade_record;
 pub use query::{
     Answer, ClientView, ConnectionView, Gift, GiftOutcome, PAGE_MAX, Page, PageRequest, Query, QueryId,
     SubscriptionView,

@@ -38,6 +38,17 @@ pub enum ServerError {
         /// The cause.
         source: OpenError,
     },
+    /// The store has records that this version does not know, because a later version wrote them.
+    #[error(
+        "store {}: it has records of a later version (kinds: {kinds}), which this version would lose",
+        directory.display()
+    )]
+    UnknownRecords {
+        /// Its directory.
+        directory: PathBuf,
+        /// The kinds of the records, separated by commas.
+        kinds: String,
+    },
     /// A write or a sync of the store failed. Acknowledged messages are stored at their durability level; others may be lost.
     #[error("the store failed: {0}")]
     StoreFailed(String),
@@ -65,7 +76,7 @@ impl ServerError {
             Self::Start(_) => 1,
             Self::Listen { .. } => 3,
             Self::Tls { .. } | Self::Auth(_) => 4,
-            Self::Store { .. } | Self::StoreFailed(_) | Self::StoreStuck => 5,
+            Self::Store { .. } | Self::UnknownRecords { .. } | Self::StoreFailed(_) | Self::StoreStuck => 5,
             Self::ShardEnded(_) => EXIT_PANIC,
             Self::Interrupted => 130,
         }

@@ -135,6 +135,14 @@ impl MemoryBudget {
         level
     }
 
+    /// How many bytes of stored messages may be kept in memory for Sessions that have not read them yet.
+    pub(in crate::server) fn messages_max(&self) -> usize {
+        match self.level() {
+            MemoryLevel::Normal => usize::try_from(self.max / 64).unwrap_or(usize::MAX).min(MESSAGES_MAX),
+            MemoryLevel::Elevated | MemoryLevel::High | MemoryLevel::Critical => 0,
+        }
+    }
+
     /// How many bytes a shard may read and queue until it measures again.
     pub(in crate::server) fn measured_after(&self) -> u64 {
         (self.max / MEASURED_SHARE).max(MEASURED_AFTER_MIN)
@@ -269,6 +277,9 @@ const SPARE_SHARE: u64 = 16;
 const SPARE_MAX: usize = 128 << 20;
 /// A connection with fewer bytes of an incomplete packet is never ended for them.
 pub(in crate::server) const INPUT_SPARED: usize = 16 * 1024;
+
+/// Several thousand small messages: the heads of queues that are read at the same time.
+const MESSAGES_MAX: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {

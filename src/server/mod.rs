@@ -63,7 +63,7 @@ pub use store::handle::{inspect_store, store_directory};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::{self, Authenticator};
-use crate::broker::{MemoryLevel, Recovered, Shard, Shared};
+use crate::broker::{MemoryLevel, MessageCache, Recovered, Shard, Shared};
 use crate::config::{Arguments, Config};
 use crate::routing::ShardId;
 use crate::store::Store;
@@ -95,6 +95,8 @@ pub struct Server {
     status: Arc<Status>,
     admission: Arc<Admission>,
     memory: Arc<MemoryBudget>,
+    /// The stored messages in memory.
+    messages: Arc<MessageCache>,
     authentication: Arc<auth::Pool>,
     bans: Arc<Bans>,
     mailboxes: Arc<[Mailbox]>,
@@ -120,6 +122,7 @@ impl Server {
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(MAILBOX_MESSAGES_MAX)).collect();
         let (ended_sender, ended) = mpsc::channel(shards);
         let memory = Arc::new(MemoryBudget::new(config.limits.memory_max.unwrap_or_else(memory::default_max)));
+        let messages = Arc::new(MessageCache::new(memory.messages_max()));
         let (failures_sender, failures) = mpsc::channel(1);
         let (store, mut recovered) = store::handle::open(&config, &mailboxes, failures_sender.clone())?;
         let anchors = store::anchors::resume(&config, store.clone(), &mut recovered, shards);
@@ -138,6 +141,7 @@ impl Server {
             ),
             bans,
             memory,
+            messages,
             authentication: Arc::new(auth::Pool::start(authenticator).map_err(ServerError::Start)?),
             mailboxes,
             ended,
@@ -247,7 +251,8 @@ impl Server {
     }
 
     fn store_handle(&self, shard: u16, failures: &mpsc::Sender<String>) -> StoreHandle {
-        let handle = StoreHandle::new(usize::from(shard), self.store.clone(), failures.clone());
+        let handle =
+            StoreHandle::new(usize::from(shard), self.store.clone(), Arc::clone(&self.messages), failures.clone());
         if self.config.durability_rules.is_empty() { handle } else { handle.with_levels() }
     }
 
@@ -284,6 +289,7 @@ impl Server {
                 _ = days.tick() => endpoints.iter().for_each(|endpoint| endpoint.log_expiry()),
                 _ = measurements.tick() => {
                     self.memory.tick();
+                    self.messages.set_bytes_max(self.memory.messages_max());
                 }
                 () = watchdog.wait() => watchdog.check(),
                 Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),

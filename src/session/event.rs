@@ -80,4 +80,4 @@ pub enum Event {
 }
 
 /// A message with its sequence, or why it can't be read.
-pub type FetchedMessage = (u64, Result<Box<Delivery>, ByteString>);
+pub type FetchedMessage = (u64, Result<Delivery, ByteString>);

@@ -97,7 +97,7 @@ impl Outbound {
                         delivery.expires_at = expires_at;
                     }
                     self.head.removed(entry, sequence < self.cursor);
-                    entry.content = Content::Loaded(*delivery);
+                    entry.content = Content::Loaded(delivery);
                     self.head.added(entry);
                 }
                 Err(cause) => {

@@ -200,7 +200,7 @@ impl Committer {
         let written: u64 = batches.iter().map(|batch| batch.bytes.len() as u64).sum();
         let budget = COPY_BUDGET + COPY_FACTOR * written;
         let space = if writer.spares.has_reserve() { Space::Free } else { Space::Reserve(writer.room()) };
-        reclaim.slice(&self.shared, budget, space)
+        reclaim.slice(&self.shared, &*self.hooks.upgrade, budget, space)
     }
 
     /// Writes the batches, or continues a blocked commit. Returns the commit if it is blocked.

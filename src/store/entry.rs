@@ -1,19 +1,12 @@
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
+use super::keys::{
+    ENTRY_KEYS_MAX, Key, Keys, Tail, decode_ends, decode_keys, decode_number, encode_keys, encode_number,
+};
 use super::level::Level;
-
-/// Identifies the body of a live entry.
-///
-/// The store doesn't interpret the parts, except that a whole group can be ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    /// The keys of a group can be deleted together.
-    pub group: u64,
-    /// The kind of the key.
-    pub kind: u8,
-    /// The number of the key. Ascending numbers need the least memory.
-    pub id: u64,
-}
 
 /// An atomic change: after a crash, all of it is recovered or nothing.
 ///
@@ -24,6 +17,9 @@ pub struct Entry<'a> {
     pub body: &'a [u8],
     /// The keys that get this body. The entry is live while one of them has it.
     pub puts: &'a [Key],
+    /// What single puts have in addition to the body, in the order of the puts: a put without an element here, or with an empty one, has
+    /// no part. Equal parts are stored once. A key can be read, and is copied to reclaim space, without the parts of the others.
+    pub parts: &'a [&'a [u8]],
     /// The keys that are deleted (tombstones).
     pub deletes: &'a [Key],
     /// The group whose keys are all deleted.
@@ -32,6 +28,12 @@ pub struct Entry<'a> {
     pub level: Level,
     /// Whether it may use the reserve for a full disk.
     pub room: Room,
+}
+
+impl<'a> Entry<'a> {
+    fn part(&self, put: usize) -> &'a [u8] {
+        self.parts.get(put).copied().unwrap_or_default()
+    }
 }
 
 /// The space that an entry may use.
@@ -61,80 +63,236 @@ pub enum Refused {
 }
 
 /// A decoded entry of the log.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Decoded<'a> {
     /// Its length in bytes, including the head.
     pub(super) length: usize,
     pub(super) body: &'a [u8],
     pub(super) puts: Keys,
+    /// The number of each put's part, counted from 1; 0: it has none. Empty if no put has one.
+    pub(super) part_numbers: PartNumbers,
+    pub(super) parts: SmallVec<[Part<'a>; 1]>,
     pub(super) deletes: Keys,
     pub(super) ends: Option<u64>,
 }
 
-pub(super) type Keys = SmallVec<[Key; 4]>;
+/// A part of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part<'a> {
+    /// Its distance from the start of the entry in bytes.
+    pub(super) distance: u32,
+    pub(super) value: &'a [u8],
+}
 
-/// The bytes of an entry before its body.
-pub(super) type Head = SmallVec<[u8; 128]>;
+type PartNumbers = SmallVec<[u32; 4]>;
 
-/// Encodes the bytes before the body, with the checksum of the whole entry.
-pub(super) fn encode_head(entry: &Entry<'_>) -> Result<Head, Refused> {
+impl<'a> Decoded<'a> {
+    /// The distance of a put's place from the start of the entry: that of its part; without a part, 0.
+    pub(super) fn distance(&self, put: usize) -> u32 {
+        self.part_of(put).map_or(0, |part| part.distance)
+    }
+
+    /// The value of a put's part; empty if it has none.
+    pub(super) fn part(&self, put: usize) -> &'a [u8] {
+        self.part_of(put).map_or(&[], |part| part.value)
+    }
+
+    fn part_of(&self, put: usize) -> Option<&Part<'a>> {
+        let number = self.part_numbers.get(put).and_then(|number| usize::try_from(*number).ok())?;
+        self.parts.get(number.checked_sub(1)?)
+    }
+}
+
+/// The bytes of an entry before and behind its body.
+pub(super) struct Encoded {
+    pub(super) front: [u8; FRONT_BYTES],
+    pub(super) tail: Tail,
+}
+
+impl Encoded {
+    /// The length of the entry in bytes, with its body.
+    pub(super) fn length(&self, body: &[u8]) -> usize {
+        self.front.len() + body.len() + self.tail.len()
+    }
+}
+
+/// Encodes what surrounds the body of an entry, with its checksums.
+pub(super) fn encode(entry: &Entry<'_>) -> Result<Encoded, Refused> {
     let keys = entry.puts.len().saturating_add(entry.deletes.len());
     if keys > ENTRY_KEYS_MAX || entry.body.len() > ENTRY_BYTES_MAX {
         return Err(Refused::TooLarge);
     }
-    let mut head = Head::from_slice(&[0; PREFIX_BYTES]);
-    encode_keys(entry.puts, &mut head);
-    encode_keys(entry.deletes, &mut head);
-    encode_number(u64::from(entry.ends.is_some()), &mut head);
+    let mut tail = Tail::new();
+    let part_numbers = encode_parts(entry, &mut tail)?;
+    encode_keys(entry.puts, &part_numbers, &mut tail);
+    encode_keys(entry.deletes, &[], &mut tail);
+    encode_number(u64::from(entry.ends.is_some()), &mut tail);
     if let Some(group) = entry.ends {
-        encode_number(group, &mut head);
+        encode_number(group, &mut tail);
     }
-    let length = head.len() + entry.body.len();
+    let length = FRONT_BYTES + entry.body.len() + tail.len();
     let (Ok(length), Ok(body)) = (u32::try_from(length), u32::try_from(entry.body.len())) else {
         return Err(Refused::TooLarge);
     };
-    for (to, from) in head.iter_mut().skip(4).zip(length.to_le_bytes().into_iter().chain(body.to_le_bytes())) {
+    let mut front = [0; FRONT_BYTES];
+    for (to, from) in front.iter_mut().skip(5).zip(length.to_le_bytes().into_iter().chain(body.to_le_bytes())) {
         *to = from;
     }
-    let crc = crc32c::crc32c_append(crc32c::crc32c(head.get(4..).unwrap_or_default()), entry.body);
-    for (to, from) in head.iter_mut().zip(crc.to_le_bytes()) {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(front.get(4..).unwrap_or_default()), entry.body);
+    for (to, from) in front.iter_mut().zip(crc.to_le_bytes()) {
         *to = from;
     }
-    Ok(head)
+    Ok(Encoded { front, tail })
 }
 
-/// Decodes the entry at the start of `bytes`; `None` if there is none. Does not verify the checksum.
+/// Encodes the different parts, each once. Returns the number of each put's part.
+fn encode_parts(entry: &Entry<'_>, to: &mut Tail) -> Result<PartNumbers, Refused> {
+    let mut numbers = PartNumbers::new();
+    if !entry.parts.iter().take(entry.puts.len()).any(|part| !part.is_empty()) {
+        to.push(0);
+        return Ok(numbers);
+    }
+    let mut parts = DistinctParts::default();
+    numbers.extend((0..entry.puts.len()).map(|put| parts.number(entry.part(put))));
+    let length = parts.values.iter().fold(0_usize, |length, value| length.saturating_add(value.len()));
+    if length > ENTRY_BYTES_MAX {
+        return Err(Refused::TooLarge);
+    }
+    encode_number(parts.values.len() as u64, to);
+    for value in parts.values {
+        let start = to.len();
+        to.extend_from_slice(&[0; 4]);
+        encode_number((FRONT_BYTES + entry.body.len() + start) as u64, to);
+        encode_number(value.len() as u64, to);
+        to.extend_from_slice(value);
+        let crc = crc32c::crc32c(to.get(start + 4..).unwrap_or_default());
+        for (to, from) in to.iter_mut().skip(start).zip(crc.to_le_bytes()) {
+            *to = from;
+        }
+    }
+    Ok(numbers)
+}
+
+/// Numbers equal parts equally.
+#[derive(Default)]
+struct DistinctParts<'a> {
+    values: SmallVec<[&'a [u8]; 4]>,
+    /// The numbers of all values, once there are so many that a search takes longer.
+    numbers: Option<HashMap<&'a [u8], u32, RandomState>>,
+}
+
+impl<'a> DistinctParts<'a> {
+    fn number(&mut self, value: &'a [u8]) -> u32 {
+        if value.is_empty() {
+            return 0;
+        }
+        let found = match &self.numbers {
+            None => (1..).zip(&self.values).find(|(_, known)| **known == value).map(|(number, _)| number),
+            Some(numbers) => numbers.get(value).copied(),
+        };
+        found.unwrap_or_else(|| self.add(value))
+    }
+
+    fn add(&mut self, value: &'a [u8]) -> u32 {
+        self.values.push(value);
+        let number = number_of(self.values.len());
+        match &mut self.numbers {
+            None if self.values.len() <= SEARCHED_PARTS_MAX => {}
+            None => self.numbers = Some(self.values.iter().copied().zip(1..).collect()),
+            Some(numbers) => _ = numbers.insert(value, number),
+        }
+        number
+    }
+}
+
+/// Entries have at most [`ENTRY_KEYS_MAX`] parts.
+fn number_of(parts: usize) -> u32 {
+    u32::try_from(parts).unwrap_or(u32::MAX)
+}
+
+/// Decodes the entry at the start of `bytes`; `None` if there is none. Does not verify checksums.
 pub(super) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
     let length = length(bytes)?;
-    let body = usize::try_from(number_at::<4>(bytes, 8).map(u32::from_le_bytes)?).ok()?;
+    let front = front_length(bytes)?;
     let bytes = bytes.get(..length)?;
-    let (head, body) = bytes.split_at_checked(length.checked_sub(body)?)?;
-    let mut head = head.get(PREFIX_BYTES..)?;
-    let puts = decode_keys(&mut head)?;
-    let deletes = decode_keys(&mut head)?;
-    let ends = match decode_number(&mut head)? {
-        0 => None,
-        1 => Some(decode_number(&mut head)?),
-        _ => return None,
-    };
-    head.is_empty().then_some(Decoded { length, body, puts, deletes, ends })
-}
-
-/// The body of a whole entry.
-pub(super) fn body(bytes: &[u8]) -> Option<&[u8]> {
-    let length = usize::try_from(number_at::<4>(bytes, 8).map(u32::from_le_bytes)?).ok()?;
-    bytes.get(bytes.len().checked_sub(length)?..)
+    let body = bytes.get(FRONT_BYTES..front)?;
+    let mut rest = bytes.get(front..)?;
+    let count = usize::try_from(decode_number(&mut rest)?).ok().filter(|count| *count <= ENTRY_KEYS_MAX)?;
+    let mut parts = SmallVec::new();
+    for _ in 0..count {
+        let distance = u32::try_from(length - rest.len()).ok()?;
+        let (pointer, value, after) = split_part(rest)?;
+        if pointer != distance {
+            return None;
+        }
+        parts.push(Part { distance, value });
+        rest = after;
+    }
+    let mut part_numbers = PartNumbers::new();
+    let puts = decode_keys(&mut rest, |rest, run| {
+        if count > 0 {
+            let number = u32::try_from(decode_number(rest)?).ok().filter(|number| *number <= number_of(count))?;
+            part_numbers.resize(part_numbers.len() + run, number);
+        }
+        Some(())
+    })?;
+    let deletes = decode_keys(&mut rest, |_, _| Some(()))?;
+    let ends = decode_ends(&mut rest)?;
+    rest.is_empty().then_some(Decoded { length, body, puts, part_numbers, parts, deletes, ends })
 }
 
 /// The length in bytes of the entry at the start of `bytes`.
 pub(super) fn length(bytes: &[u8]) -> Option<usize> {
-    usize::try_from(number_at::<4>(bytes, 4).map(u32::from_le_bytes)?).ok()
+    number_at::<4>(bytes, 5).map(u32::from_le_bytes).and_then(|length| usize::try_from(length).ok())
 }
 
-/// Whether the checksum of a whole entry is right.
-pub(super) fn is_intact(bytes: &[u8]) -> bool {
-    let Some(crc) = number_at::<4>(bytes, 0).map(u32::from_le_bytes) else { return false };
-    bytes.get(4..).is_some_and(|rest| crc32c::crc32c(rest) == crc)
+/// The length in bytes of an entry's front and body, which have a checksum of their own.
+pub(super) fn front_length(bytes: &[u8]) -> Option<usize> {
+    let body = number_at::<4>(bytes, 9).map(u32::from_le_bytes).and_then(|length| usize::try_from(length).ok())?;
+    FRONT_BYTES.checked_add(body)
+}
+
+/// The body of the entry at the start of `bytes`, whose checksum is verified; `None` if it is damaged.
+pub(super) fn body(bytes: &[u8]) -> Option<&[u8]> {
+    let front = bytes.get(..front_length(bytes)?)?;
+    let is_intact = crc32c::crc32c(front.get(4..)?) == number_at::<4>(front, 0).map(u32::from_le_bytes)?;
+    front.get(FRONT_BYTES..).filter(|_| is_intact)
+}
+
+/// What the place of a key points to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum AtPlace<'a> {
+    /// The entry itself: the key has no part.
+    Entry,
+    /// The part of the key.
+    Part(Part<'a>),
+    /// A part of which only the start is in the bytes: its length in bytes.
+    Longer(usize),
+}
+
+/// Decodes what is at the place of a key, and verifies the checksum of a part; `None` if it is damaged.
+pub(super) fn at_place(bytes: &[u8]) -> Option<AtPlace<'_>> {
+    if *bytes.get(4)? == 0 {
+        return Some(AtPlace::Entry);
+    }
+    let Some((distance, value, after)) = split_part(bytes) else {
+        let mut rest = bytes.get(4..)?;
+        decode_number(&mut rest)?;
+        let length = usize::try_from(decode_number(&mut rest)?).ok().filter(|length| *length <= ENTRY_BYTES_MAX)?;
+        return Some(AtPlace::Longer(bytes.len() - rest.len() + length));
+    };
+    let part = bytes.get(4..bytes.len() - after.len())?;
+    let is_intact = crc32c::crc32c(part) == number_at::<4>(bytes, 0).map(u32::from_le_bytes)?;
+    is_intact.then_some(AtPlace::Part(Part { distance, value }))
+}
+
+/// Splits the part at the start of `bytes` into its distance from the start of the entry, its value, and what follows it.
+fn split_part(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+    let mut rest = bytes.get(4..)?;
+    let distance = u32::try_from(decode_number(&mut rest)?).ok()?;
+    let length = usize::try_from(decode_number(&mut rest)?).ok()?;
+    let (value, after) = rest.split_at_checked(length)?;
+    Some((distance, value, after))
 }
 
 /// The `N` bytes at an offset.
@@ -142,75 +300,14 @@ pub(super) fn number_at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[
     bytes.get(offset..)?.first_chunk().copied()
 }
 
-/// Encodes keys as runs of consecutive ids.
-fn encode_keys(keys: &[Key], to: &mut Head) {
-    let runs = || keys.chunk_by(|a, b| a.group == b.group && a.kind == b.kind && a.id.checked_add(1) == Some(b.id));
-    encode_number(runs().count() as u64, to);
-    for run in runs() {
-        if let Some(first) = run.first() {
-            to.push(first.kind);
-            encode_number(first.group, to);
-            encode_number(first.id, to);
-            encode_number(run.len() as u64, to);
-        }
-    }
-}
+/// Checksum of what follows and of the body, 0 instead of the distance of a part, length of the entry, length of its body.
+pub(super) const FRONT_BYTES: usize = 13;
 
-fn decode_keys(bytes: &mut &[u8]) -> Option<Keys> {
-    let mut keys = Keys::new();
-    for _ in 0..decode_number(bytes)? {
-        let (&kind, rest) = bytes.split_first()?;
-        *bytes = rest;
-        let group = decode_number(bytes)?;
-        let first = decode_number(bytes)?;
-        let count = decode_number(bytes)?;
-        let room = ENTRY_KEYS_MAX.checked_sub(keys.len())?;
-        let end = first.checked_add(count.checked_sub(1)?)?;
-        if usize::try_from(count).ok()? > room {
-            return None;
-        }
-        keys.extend((first..=end).map(|id| Key { group, kind, id }));
-    }
-    Some(keys)
-}
-
-fn encode_number(mut number: u64, to: &mut Head) {
-    loop {
-        let low = number.to_le_bytes()[0] & 0x7F;
-        number >>= 7;
-        if number == 0 {
-            return to.push(low);
-        }
-        to.push(low | 0x80);
-    }
-}
-
-fn decode_number(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        let low = u64::from(byte & 0x7F);
-        let shifted = low << shift;
-        if shifted >> shift != low {
-            return None;
-        }
-        number |= shifted;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
-}
-
-/// Checksum, length of the entry, length of its body.
-const PREFIX_BYTES: usize = 12;
+/// Up to this many different parts are searched one by one.
+const SEARCHED_PARTS_MAX: usize = 8;
 
 /// Larger than any MQTT packet with its topic and keys; offsets in a segment still fit 32 bits.
 const ENTRY_BYTES_MAX: usize = 1 << 29;
-
-/// One message to every session of a very large broker. It bounds the memory that a short run expands to.
-const ENTRY_KEYS_MAX: usize = 1 << 24;
 
 #[cfg(test)]
 mod tests {
@@ -223,29 +320,45 @@ mod tests {
         prop::collection::vec(key.prop_map(|(group, kind, id)| Key { group, kind, id }), 0..30)
     }
 
+    fn entry<'a>(body: &'a [u8], puts: &'a [Key], parts: &'a [&'a [u8]]) -> Entry<'a> {
+        Entry { body, puts, parts, deletes: &[], ends: None, level: Level::PowerLoss, room: Room::Ordinary }
+    }
+
+    fn encoded(entry: &Entry<'_>) -> Vec<u8> {
+        let Encoded { front, tail } = encode(entry).unwrap();
+        [&front[..], entry.body, &tail].concat()
+    }
+
     proptest! {
         #[test]
         fn an_encoded_entry_decodes_to_the_same(
-            body in prop::collection::vec(any::<u8>(), 0..300), puts in keys(), deletes in keys(), ends in any::<Option<u64>>(),
+            bytes in prop::collection::vec(any::<u8>(), 0..300), puts in keys(), deletes in keys(), ends in any::<Option<u64>>(),
+            parts in prop::collection::vec(prop::collection::vec(0u8..2, 0..6), 0..40),
         ) {
-            let (level, room) = (Level::PowerLoss, Room::Ordinary);
-            let entry = Entry { body: &body, puts: &puts, deletes: &deletes, ends, level, room };
-            let mut bytes = encode_head(&entry).unwrap().to_vec();
-            bytes.extend_from_slice(&body);
-            let length = bytes.len();
-            prop_assert!(is_intact(&bytes));
-            bytes.extend_from_slice(b"what follows");
-            let decoded = decode(&bytes).unwrap();
-            prop_assert_eq!(decoded.body, &body[..]);
+            let parts: Vec<_> = parts.iter().map(Vec::as_slice).collect();
+            let whole = Entry { deletes: &deletes, ends, ..entry(&bytes, &puts, &parts) };
+            let mut bytes_of_entry = encoded(&whole);
+            let length = bytes_of_entry.len();
+            bytes_of_entry.extend_from_slice(b"what follows");
+            let decoded = decode(&bytes_of_entry).unwrap();
+            prop_assert_eq!(decoded.body, &bytes[..]);
+            prop_assert_eq!(body(&bytes_of_entry), Some(&bytes[..]));
             prop_assert_eq!(decoded.puts.as_slice(), &puts[..]);
             prop_assert_eq!(decoded.deletes.as_slice(), &deletes[..]);
             prop_assert_eq!((decoded.ends, decoded.length), (ends, length));
+            for put in 0..puts.len() {
+                prop_assert_eq!(decoded.part(put), whole.part(put));
+                let at = at_place(&bytes_of_entry[decoded.distance(put) as usize..]).unwrap();
+                let (distance, value) = (decoded.distance(put), whole.part(put));
+                let expected = if value.is_empty() { AtPlace::Entry } else { AtPlace::Part(Part { distance, value }) };
+                prop_assert_eq!(at, expected);
+            }
         }
 
         #[test]
         fn any_bytes_decode_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = decode(&bytes);
-            let mut framed = vec![0, 0, 0, 0, 80, 0, 0, 0, 3, 0, 0, 0];
+            let _ = (decode(&bytes), at_place(&bytes), body(&bytes));
+            let mut framed = vec![0, 0, 0, 0, 0, 80, 0, 0, 0, 3, 0, 0, 0];
             framed.extend_from_slice(&bytes);
             framed.resize(80, 0);
             let _ = decode(&framed);
@@ -253,24 +366,70 @@ mod tests {
     }
 
     #[test]
+    fn every_changed_bit_of_a_body_or_a_part_is_detected() {
+        let puts = [1, 3, 5].map(|id| Key { group: 7, kind: 2, id });
+        let bytes = encoded(&entry(b"common", &puts, &[b"first", b"", b"third"]));
+        let decoded = decode(&bytes).unwrap();
+        let places = [0, 1, 2].map(|put| decoded.distance(put) as usize);
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let in_front = bit / 8 < FRONT_BYTES + 6;
+            assert_eq!(body(&changed).is_none(), in_front, "bit {bit}");
+            for (place, value) in [(places[0], &b"first"[..]), (places[2], &b"third"[..])] {
+                let part = at_place(&changed[place..]);
+                let is_same = part == Some(AtPlace::Part(Part { distance: u32::try_from(place).unwrap(), value }));
+                let in_part = (place..place + 4 + 1 + 1 + 5).contains(&(bit / 8));
+                assert!(
+                    is_same != in_part && !(in_part && matches!(part, Some(AtPlace::Part(_)))),
+                    "bit {bit}: {part:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_not_complete_tells_its_length() {
+        let value = [9; 1000];
+        let bytes = encoded(&entry(b"", &[Key { group: 1, kind: 1, id: 1 }], &[&value]));
+        let place = decode(&bytes).unwrap().distance(0);
+        let part = &bytes[place as usize..];
+        assert_eq!(at_place(&part[..20]), Some(AtPlace::Longer(4 + 1 + 2 + 1000)));
+        assert_eq!(at_place(&part[..5]), None);
+        assert_eq!(at_place(part), Some(AtPlace::Part(Part { distance: place, value: &value })));
+    }
+
+    #[test]
+    fn equal_parts_are_stored_once() {
+        let puts: Vec<_> = (0..1000).map(|group| Key { group, kind: 2, id: 1 }).collect();
+        let length = |parts: &[&[u8]]| encoded(&entry(b"", &puts, parts)).len();
+        let (none, alike) = (length(&[]), length(&vec![&[1; 50][..]; 1000]));
+        assert_eq!(alike, none + 1000 + 4 + 2 + 50);
+        let values: Vec<_> = (0..20_u8).map(|value| [value; 50]).collect();
+        let parts: Vec<_> = values.iter().map(|value| &value[..]).cycle().take(1000).collect();
+        assert_eq!(length(&parts), none + 1000 + 20 * (4 + 2 + 1 + 50) - 3);
+    }
+
+    #[test]
     fn consecutive_keys_cost_as_much_as_one() {
         let many: Vec<_> = (1..=1000).map(|id| Key { group: 7, kind: 2, id }).collect();
-        let (level, room) = (Level::PowerLoss, Room::Reserve);
-        let entry = |deletes| Entry { body: &[], puts: &[], deletes, ends: None, level, room };
-        let one = encode_head(&entry(&many[..1])).unwrap().len();
-        assert_eq!(encode_head(&entry(&many)).unwrap().len(), one + 1);
+        let length = |deletes| encoded(&Entry { deletes, ..entry(&[], &[], &[]) }).len();
+        assert_eq!(length(&many), length(&many[..1]) + 1);
+        let part: &[u8] = b"part";
+        let alike = vec![part; 1000];
+        let length = |count: usize| encoded(&entry(&[], &many[..count], &alike)).len();
+        assert_eq!(length(1000), length(1) + 1);
     }
 
     #[test]
     fn a_run_of_too_many_keys_is_not_an_entry() {
-        let mut head = Head::from_slice(&[0; PREFIX_BYTES]);
-        encode_number(1, &mut head);
-        head.push(1);
-        for number in [1, 0, u64::MAX, 0, 0] {
-            encode_number(number, &mut head);
+        let mut bytes = vec![0; FRONT_BYTES];
+        let mut tail = Tail::new();
+        for number in [0, 1, 1, 1, 0, u64::MAX, 0, 0] {
+            encode_number(number, &mut tail);
         }
-        let length = u32::try_from(head.len()).unwrap();
-        head[4..8].copy_from_slice(&length.to_le_bytes());
-        assert_eq!(decode(&head), None);
+        bytes.extend_from_slice(&tail);
+        bytes[5] = u8::try_from(bytes.len()).unwrap();
+        assert_eq!(decode(&bytes), None);
     }
 }

@@ -3,6 +3,8 @@ use super::entry::number_at;
 /// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
+    /// The format version of its entries.
+    pub(super) version: u32,
     /// Segments are ordered by number.
     pub(super) number: u32,
     /// The sequence of its first entry. Entries of older segments at or above this sequence are not part of the log.
@@ -25,7 +27,7 @@ impl SegmentHeader {
     pub(super) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = Vec::with_capacity(SEGMENT_HEADER_BYTES);
         bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&self.version.to_le_bytes());
         let version_crc = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&version_crc.to_le_bytes());
         bytes.extend_from_slice(&u64::from(self.number).to_le_bytes());
@@ -45,15 +47,15 @@ impl SegmentHeader {
         if version > VERSION {
             return Err(HeaderError::Newer(version));
         }
-        Self::decode_fields(bytes).ok_or(HeaderError::Damaged)
+        Self::decode_fields(bytes, version).ok_or(HeaderError::Damaged)
     }
 
-    fn decode_fields(bytes: &[u8]) -> Option<Self> {
+    fn decode_fields(bytes: &[u8], version: u32) -> Option<Self> {
         if crc32c::crc32c(bytes.get(..40)?) != u32_at(bytes, 40)? {
             return None;
         }
         let number = u32::try_from(u64_at(bytes, 16)?).ok()?;
-        Some(Self { number, first_sequence: u64_at(bytes, 24)?, salt: u64_at(bytes, 32)? })
+        Some(Self { version, number, first_sequence: u64_at(bytes, 24)?, salt: u64_at(bytes, 32)? })
     }
 
     /// The initial value of the checksums of its batches.
@@ -161,7 +163,7 @@ pub(super) fn segment_number(name: &str) -> Option<u32> {
 }
 
 /// The format version. Later versions keep the first 16 bytes of a segment unchanged.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 pub(super) const SEGMENT_HEADER_BYTES: usize = 64;
 pub(super) const BATCH_HEADER_BYTES: usize = 40;
@@ -175,7 +177,8 @@ const MAGIC: &[u8; 8] = b"OnceMQ\r\n";
 mod tests {
     use super::*;
 
-    const HEADER: SegmentHeader = SegmentHeader { number: 3, first_sequence: 17, salt: 0x0123_4567_89AB_CDEF };
+    const HEADER: SegmentHeader =
+        SegmentHeader { version: VERSION, number: 3, first_sequence: 17, salt: 0x0123_4567_89AB_CDEF };
 
     #[test]
     fn a_header_survives_a_round_trip_and_any_changed_bit_is_detected() {

@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
-/// The position of the entry with a live key's body, and the key's share of its bytes.
+/// The position of a live key's part, or of its entry if it has no part, and the key's share of the entry's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     /// The segment; `u32::MAX` marks an unused element.
@@ -10,6 +10,16 @@ pub(super) struct Place {
     pub(super) offset: u32,
     /// The bytes of the entry, divided by the number of its keys.
     pub(super) share: u32,
+}
+
+/// A position in the log. No two entries or parts have the same one while the store is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Position(pub(super) u64);
+
+impl From<Position> for u64 {
+    fn from(Position(position): Position) -> Self {
+        position
+    }
 }
 
 /// The live ids of one kind in one group.
@@ -78,6 +88,10 @@ impl Ids {
 }
 
 impl Place {
+    pub(super) fn position(self) -> Position {
+        Position(u64::from(self.segment) << 32 | u64::from(self.offset))
+    }
+
     const NOWHERE: Self = Self { segment: u32::MAX, offset: 0, share: 0 };
 
     fn is_nowhere(self) -> bool {

@@ -2,8 +2,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 
-use super::entry::{Decoded, Key};
+use super::entry::Decoded;
 use super::ids::{Ids, Place};
+use super::keys::Key;
 
 /// The live keys with their places, and the live bytes of each segment.
 #[derive(Debug, Default)]
@@ -35,7 +36,8 @@ impl Index {
         }
         let share = entry.length / entry.puts.len().max(1);
         let share = u32::try_from(share).unwrap_or(u32::MAX);
-        for &key in &entry.puts {
+        for (put, &key) in entry.puts.iter().enumerate() {
+            let offset = offset.saturating_add(entry.distance(put));
             self.put(key, Place { segment, offset, share });
         }
     }

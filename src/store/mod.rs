@@ -14,10 +14,13 @@ mod fit;
 mod format;
 mod ids;
 mod index;
+mod keys;
+mod large;
 mod level;
 mod options;
 mod pace;
 mod pending;
+mod read;
 mod reader;
 mod reclaim;
 mod recovery;
@@ -27,6 +30,7 @@ mod shortage;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod spares;
+mod version_1;
 mod writer;
 
 use std::fmt;
@@ -34,8 +38,6 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-
-use bytes::Bytes;
 
 use self::disk::{Directory, NoDisk};
 use self::format::segment_name;
@@ -48,12 +50,16 @@ use self::writer::{NEW, Writer};
 pub use self::backup::{check, restore};
 pub use self::commit::{Committer, Progress};
 pub use self::disk::{Disk, DiskFile};
-pub use self::entry::{Entry, Key, Refused, Room};
+pub use self::entry::{Entry, Refused, Room};
 pub use self::error::OpenError;
+pub use self::fetch::{Found, Located};
 pub use self::fit::fitting_segment_bytes;
+pub use self::ids::Position;
+pub use self::keys::Key;
 pub use self::level::Level;
-pub use self::options::{Hooks, Options};
+pub use self::options::{Hooks, Options, Upgrade, Upgraded};
 pub use self::pending::Urgency;
+pub use self::read::Body;
 pub use self::report::{Damage, Recovered, Report};
 pub use self::shortage::Shortage;
 
@@ -131,13 +137,14 @@ impl Store {
         let mut spares = Spares::new(&*disk, segment_bytes, spare_files(&*disk)?);
         // Without a reserve the disk counts as full.
         spares.fill_reserve(&*disk);
-        let place = (scan.end.take(), scan.next_number);
+        let place = (scan.take_end(), scan.next_number);
+        let first_current = scan.first_current();
         let resumes = place.0.is_some();
         let writer = Writer::new(Arc::clone(&disk), (options.level, segment_bytes), spares, place, scan.sequence)?;
         let (tail, tail_end) = writer.end();
         scan.index.add_bytes(tail, if resumes { 0 } else { tail_end });
         let reclaim = Reclaim::new(Arc::clone(&disk), segment_bytes, options.garbage_share);
-        let shared = Arc::new(Shared::new(disk, options, scan.index, writer.end()));
+        let shared = Arc::new(Shared::new(disk, options, (scan.index, first_current), writer.end()));
         let _ = shared.pending.set_shortage(writer.spares.shortage());
         let committer = Committer::new(Arc::clone(&shared), hooks, Some((writer, reclaim)), options.level);
         Ok((Self { shared, thread: Mutex::new(None) }, committer, scan.report))
@@ -145,7 +152,7 @@ impl Store {
 
     /// A store at level `None`, which stores nothing and reports every entry stable.
     fn unwritten(options: &Options, hooks: Hooks) -> (Self, Committer, Report) {
-        let shared = Arc::new(Shared::new(Arc::new(NoDisk), options, Index::default(), (0, 0)));
+        let shared = Arc::new(Shared::new(Arc::new(NoDisk), options, (Index::default(), 0), (0, 0)));
         let committer = Committer::new(Arc::clone(&shared), hooks, None, options.level);
         (Self { shared, thread: Mutex::new(None) }, committer, Report::default())
     }
@@ -195,18 +202,6 @@ impl Store {
     /// Whether the store is being closed.
     pub fn is_closing(&self) -> bool {
         self.shared.pending.is_closing()
-    }
-
-    /// Reads the body of a key from the disk; `None` if there is none, or its entry is not stable.
-    pub fn read(&self, key: Key) -> io::Result<Option<Bytes>> {
-        loop {
-            let Some(place) = self.shared.log().index.get(key) else { return Ok(None) };
-            let body = self.shared.read(place);
-            // If the key still has this place, its segment wasn't freed and overwritten meanwhile.
-            if self.shared.log().index.get(key) == Some(place) {
-                return body.map(Some);
-            }
-        }
     }
 
     /// Current statistics.

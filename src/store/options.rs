@@ -1,3 +1,4 @@
+use super::keys::Key;
 use super::level::Level;
 
 /// Configuration of a store.
@@ -30,6 +31,18 @@ impl Default for Options {
     }
 }
 
+/// See [`Hooks::upgrade`].
+pub type Upgrade = dyn Fn(&[u8], &[Key]) -> Option<Upgraded> + Send;
+
+/// The body of an entry, divided into what its puts share and what single ones have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgraded {
+    /// The body of all puts.
+    pub body: Vec<u8>,
+    /// The part of each put, in the order of the puts; empty if it has none.
+    pub parts: Vec<Vec<u8>>,
+}
+
 /// Callbacks of the store. By default they do nothing.
 pub struct Hooks {
     /// Progress of recovery: the number of segments read, and the number of all segments.
@@ -39,6 +52,9 @@ pub struct Hooks {
     pub on_stable: Box<dyn Fn(usize, u64) + Send>,
     /// The store has become congested or full, or is no longer: every caller that appends should check.
     pub on_pressure: Box<dyn Fn() + Send>,
+    /// Divides the body of an entry of format version 1, with these live puts, into a body and parts, when space is reclaimed. `None`: the
+    /// body stays as it is.
+    pub upgrade: Box<Upgrade>,
     /// A write or a sync failed: no entry becomes stable from now on.
     pub on_failure: Box<dyn Fn(&str) + Send>,
 }
@@ -49,6 +65,7 @@ impl Default for Hooks {
             on_read: Box::new(|_, _| ()),
             on_stable: Box::new(|_, _| ()),
             on_pressure: Box::new(|| ()),
+            upgrade: Box::new(|_, _| None),
             on_failure: Box::new(|_| ()),
         }
     }

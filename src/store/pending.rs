@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::entry::{Entry, Refused, Room, encode_head};
+use super::entry::{Encoded, Entry, Refused, Room, encode};
 use super::format::BATCH_HEADER_BYTES;
 use super::level::Level;
 use super::pace::Gathering;
@@ -106,7 +106,7 @@ impl PendingEntries {
         urgency: Urgency,
         entry: &Entry<'_>,
     ) -> Result<(), Refused> {
-        let head = if self.keeps { Some(encode_head(entry)?) } else { None };
+        let encoded = if self.keeps { Some(encode(entry)?) } else { None };
         let mut state = self.lock();
         if state.failure.is_some() {
             return Err(Refused::Failed);
@@ -114,15 +114,12 @@ impl PendingEntries {
         if state.closing {
             return Err(Refused::Closed);
         }
-        if let Some(head) = head {
+        if let Some(encoded) = encoded {
             if self.is_full() && entry.room == Room::Ordinary && !entry.puts.is_empty() {
                 return Err(Refused::Full);
             }
-            let length = head.len() + entry.body.len();
-            let batch = state.batch_for(length);
-            batch.bytes.extend_from_slice(&head);
-            batch.bytes.extend_from_slice(entry.body);
-            batch.entries += 1;
+            let length = encoded.length(entry.body);
+            state.batch_for(length).add(&encoded, entry.body);
             state.bytes += length;
             state.wants_sync |= entry.level == Level::PowerLoss;
             if state.bytes + state.taken_bytes > self.pending_bytes_max {
@@ -323,6 +320,13 @@ impl Batch {
     pub(super) fn new(mut bytes: Vec<u8>) -> Self {
         bytes.resize(BATCH_HEADER_BYTES, 0);
         Self { bytes, entries: 0 }
+    }
+
+    pub(super) fn add(&mut self, Encoded { front, tail }: &Encoded, body: &[u8]) {
+        for bytes in [&front[..], body, tail] {
+            self.bytes.extend_from_slice(bytes);
+        }
+        self.entries += 1;
     }
 }
 

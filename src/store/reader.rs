@@ -2,8 +2,9 @@ use std::sync::Arc;
 use std::{io, iter};
 
 use super::disk::DiskFile;
-use super::entry::{Decoded, decode};
-use super::format::{ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::entry::{self, Decoded};
+use super::format::{ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, SEGMENT_HEADER_BYTES, SegmentHeader, VERSION};
+use super::version_1;
 
 /// Reads the batches of a segment in order, in large pieces.
 pub(super) struct SegmentReader {
@@ -19,6 +20,8 @@ pub(super) struct SegmentReader {
 #[derive(Debug)]
 pub(super) struct Found<'a> {
     pub(super) header: BatchHeader,
+    /// The format version of its entries.
+    version: u32,
     /// Offset of its entries in the segment.
     pub(super) entries_at: u64,
     /// Offset of the next batch.
@@ -35,6 +38,7 @@ impl<'a> Found<'a> {
     /// Its entries with their offsets in the segment, up to the first that can't be decoded.
     pub(super) fn entries(&self) -> impl Iterator<Item = (u32, Decoded<'a>)> + use<'a> {
         let (mut rest, mut at) = (self.body, self.entries_at);
+        let decode = if self.version < VERSION { version_1::decode } else { entry::decode };
         iter::from_fn(move || {
             let entry = decode(rest)?;
             let offset = u32::try_from(at).ok()?;
@@ -67,7 +71,8 @@ impl SegmentReader {
         let length = BATCH_HEADER_BYTES.checked_add(body_bytes)?;
         let body = self.bytes(offset, length)?.get(BATCH_HEADER_BYTES..)?;
         let end = offset + (length as u64).next_multiple_of(ALIGNMENT as u64);
-        let found = Found { header, entries_at: offset + BATCH_HEADER_BYTES as u64, end, body };
+        let found =
+            Found { header, version: segment.version, entries_at: offset + BATCH_HEADER_BYTES as u64, end, body };
         (header.entries > 0 && header.is_of(&segment, body)).then_some(found)
     }
 

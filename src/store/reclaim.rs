@@ -1,11 +1,15 @@
 use std::sync::Arc;
 use std::{io, mem};
 
+use smallvec::SmallVec;
+
 use super::disk::Disk;
-use super::entry::{Entry, Key, Keys, Room, encode_head};
-use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
+use super::entry::{Entry, Room, encode};
+use super::format::{SEGMENT_HEADER_BYTES, SegmentHeader, VERSION, segment_name};
 use super::index::Index;
+use super::keys::{Key, Keys};
 use super::level::Level;
+use super::options::{Upgrade, Upgraded};
 use super::pending::Batch;
 use super::reader::{Found, SegmentReader, read_header};
 use super::shared::{Log, Shared};
@@ -42,7 +46,13 @@ impl Reclaim {
     }
 
     /// The next part of the copies, if space should be reclaimed.
-    pub(super) fn slice(&mut self, shared: &Shared, budget: u64, space: Space) -> io::Result<Vec<Batch>> {
+    pub(super) fn slice(
+        &mut self,
+        shared: &Shared,
+        upgrade: &Upgrade,
+        budget: u64,
+        space: Space,
+    ) -> io::Result<Vec<Batch>> {
         let Some(oldest) = self.next_segment(&shared.log(), space) else { return Ok(Vec::new()) };
         if self.under_way.as_ref().is_none_or(|under_way| under_way.reader.header.number != oldest) {
             self.under_way = match self.start(oldest) {
@@ -51,7 +61,8 @@ impl Reclaim {
                 started => Some(started?),
             };
         }
-        let copies = self.under_way.as_mut().map(|under_way| under_way.copy(shared, budget)).unwrap_or_default();
+        let copies =
+            self.under_way.as_mut().map(|under_way| under_way.copy(shared, upgrade, budget)).unwrap_or_default();
         if copies.is_empty() {
             self.under_way = None;
             self.unreadable = Some(oldest);
@@ -94,15 +105,16 @@ impl Reclaim {
 
 impl SegmentCopy {
     /// Copies the live entries of about `budget` bytes; empty at the end of the segment.
-    fn copy(&mut self, shared: &Shared, budget: u64) -> Vec<Batch> {
-        let segment = self.reader.header.number;
+    fn copy(&mut self, shared: &Shared, upgrade: &Upgrade, budget: u64) -> Vec<Batch> {
+        let SegmentHeader { number: segment, version, .. } = self.reader.header;
+        let upgrade = (version < VERSION).then_some(upgrade);
         let mut copies = Vec::new();
         let mut copy = Batch::new(Vec::new());
         let end = self.offset.saturating_add(budget);
         while self.offset < end || (copies.is_empty() && copy.entries == 0) {
             match self.reader.batch_at(self.offset) {
                 Some(found) => {
-                    copy_live(&shared.log().index, segment, &found, &mut copy);
+                    copy_live(&shared.log().index, (segment, upgrade), &found, &mut copy);
                     self.offset = found.end;
                 }
                 None => match self.reader.find(self.offset) {
@@ -119,22 +131,36 @@ impl SegmentCopy {
     }
 }
 
-/// Copies the live entries of a batch: bodies with those of their keys that are still live.
-fn copy_live(index: &Index, segment: u32, found: &Found<'_>, copies: &mut Batch) {
+/// Copies the live entries of a batch: bodies with those of their keys that are still live, and the parts of these keys.
+fn copy_live(index: &Index, (segment, upgrade): (u32, Option<&Upgrade>), found: &Found<'_>, copies: &mut Batch) {
     for (offset, entry) in found.entries() {
-        let is_here =
-            |key: &Key| index.get(*key).is_some_and(|place| (place.segment, place.offset) == (segment, offset));
-        let puts: Keys = entry.puts.iter().copied().filter(is_here).collect();
+        let place = |put| (segment, offset.saturating_add(entry.distance(put)));
+        let (mut puts, mut parts) = (Keys::new(), SmallVec::<[&[u8]; 4]>::new());
+        for (put, &key) in entry.puts.iter().enumerate() {
+            if index.get(key).is_some_and(|current| (current.segment, current.offset) == place(put)) {
+                puts.push(key);
+                parts.push(entry.part(put));
+            }
+        }
         if puts.is_empty() {
             continue;
         }
-        let (level, room) = (Level::PowerLoss, Room::Reserve);
-        let copy = Entry { body: entry.body, puts: &puts, deletes: &[], ends: None, level, room };
-        if let Ok(head) = encode_head(&copy) {
-            copies.bytes.extend_from_slice(&head);
-            copies.bytes.extend_from_slice(entry.body);
-            copies.entries += 1;
+        match upgrade.and_then(|upgrade| upgrade(entry.body, &puts)) {
+            None => add_copy(entry.body, &puts, &parts, copies),
+            Some(Upgraded { body, parts }) => {
+                let parts: SmallVec<[&[u8]; 4]> = parts.iter().map(Vec::as_slice).collect();
+                add_copy(&body, &puts, &parts, copies);
+            }
         }
+    }
+}
+
+fn add_copy(body: &[u8], puts: &[Key], parts: &[&[u8]], copies: &mut Batch) {
+    let (level, room) = (Level::PowerLoss, Room::Reserve);
+    let copy = Entry { body, puts, parts, deletes: &[], ends: None, level, room };
+    // A part of an entry is never larger than the entry.
+    if let Ok(encoded) = encode(&copy) {
+        copies.add(&encoded, body);
     }
 }
 

@@ -1,8 +1,10 @@
 use std::io;
 
+use smallvec::SmallVec;
+
 use super::disk::Disk;
 use super::error::OpenError;
-use super::format::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number};
+use super::format::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader, VERSION, segment_name, segment_number};
 use super::index::Index;
 use super::reader::{Found, SegmentReader, read_header};
 use super::report::{Damage, Recovered, Report};
@@ -22,6 +24,19 @@ pub(super) struct Scan {
     pub(super) end: Option<End>,
     /// The first unused segment number.
     pub(super) next_number: u32,
+}
+
+impl Scan {
+    /// Where the log continues in the last segment. `None`: in a new segment, because the last one isn't readable, or has an older format.
+    pub(super) fn take_end(&mut self) -> Option<End> {
+        self.end.take().filter(|end| end.header.version == VERSION)
+    }
+
+    /// The number of the first segment of the current format version. Those of older versions are older.
+    pub(super) fn first_current(&self) -> u32 {
+        let current = self.segments.iter().find(|header| header.version == VERSION);
+        current.map_or(self.next_number, |header| header.number)
+    }
 }
 
 /// Reads all segments in order and verifies every checksum, without changing anything. Reports its progress.
@@ -125,8 +140,9 @@ impl Scan {
         for (offset, entry) in found.entries() {
             self.report.entries += 1;
             self.index.apply(&entry, segment, offset);
+            let parts: SmallVec<[&[u8]; 4]> = (0..entry.puts.len()).map(|put| entry.part(put)).collect();
             let (puts, deletes, ends) = (&entry.puts, &entry.deletes, entry.ends);
-            visitor(Recovered { body: entry.body, puts, deletes, ends });
+            visitor(Recovered { body: entry.body, puts, parts: &parts, deletes, ends });
         }
     }
 

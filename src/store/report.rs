@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::entry::Key;
+use super::keys::Key;
 
 /// An entry of the log, in the order of the log, including entries that later ones delete.
 ///
@@ -12,6 +12,8 @@ pub struct Recovered<'a> {
     pub body: &'a [u8],
     /// The keys that get this body.
     pub puts: &'a [Key],
+    /// The part of each put, in the order of the puts; empty if it has none. No put of format version 1 has one.
+    pub parts: &'a [&'a [u8]],
     /// The keys that are deleted (tombstones).
     pub deletes: &'a [Key],
     /// The group whose keys are all deleted.

@@ -11,16 +11,19 @@ mod full;
 mod gather;
 mod growth;
 mod levels;
+mod parts;
 mod pressure;
+mod version_1;
 
-/// The expected contents of a store.
+/// The expected contents of a store: the body of each key, followed by its part.
 pub(super) type Model = BTreeMap<Key, Vec<u8>>;
 
 /// An owned entry.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Change {
     body: Vec<u8>,
     puts: Vec<Key>,
+    parts: Vec<&'static [u8]>,
     deletes: Vec<Key>,
     ends: Option<u64>,
     level: Level,
@@ -28,8 +31,8 @@ pub(super) struct Change {
 
 impl Change {
     fn entry(&self) -> Entry<'_> {
-        let Self { body, puts, deletes, ends, level } = self;
-        Entry { body, puts, deletes, ends: *ends, level: *level, room: Room::Ordinary }
+        let Self { body, puts, parts, deletes, ends, level } = self;
+        Entry { body, puts, parts, deletes, ends: *ends, level: *level, room: Room::Ordinary }
     }
 
     fn put(id: u64, body: &[u8]) -> Self {
@@ -41,7 +44,10 @@ impl Change {
     }
 
     fn apply(&self, model: &mut Model) {
-        apply(&Recovered { body: &self.body, puts: &self.puts, deletes: &self.deletes, ends: self.ends }, model);
+        let Self { body, puts, deletes, .. } = self;
+        let mut parts = self.parts.clone();
+        parts.resize(puts.len(), &[]);
+        apply(&Recovered { body, puts, parts: &parts, deletes, ends: self.ends }, model);
     }
 
     /// A change determined by a seed: queues that fill and drain, keys that are overwritten, groups that end.
@@ -62,6 +68,10 @@ impl Change {
             }
             _ => change.puts.extend((0..=random.below(3)).map(|_| any(random))),
         }
+        if random.below(2) == 0 {
+            let part = |random: &mut Random| &PARTS[..random.below(3) * random.below(PARTS.len() / 2)];
+            change.parts.extend((0..change.puts.len()).map(|_| part(random)));
+        }
         change
     }
 }
@@ -71,8 +81,9 @@ pub(super) fn apply(recovered: &Recovered<'_>, model: &mut Model) {
     for key in recovered.deletes {
         model.remove(key);
     }
-    for key in recovered.puts {
-        model.insert(*key, recovered.body.to_vec());
+    assert_eq!(recovered.puts.len(), recovered.parts.len());
+    for (key, part) in recovered.puts.iter().zip(recovered.parts) {
+        model.insert(*key, [recovered.body, part].concat());
     }
 }
 
@@ -158,18 +169,41 @@ impl Run {
 
     /// Asserts that every key reads as in the model, and that there are no others.
     fn assert_holds(&self, model: &Model) {
-        for (key, body) in model {
-            assert_eq!(self.store.read(*key).unwrap().as_deref(), Some(&body[..]), "{key:?}");
+        for (key, expected) in model {
+            assert_eq!(self.store.read_key(*key, stored).unwrap().as_ref(), Some(expected), "{key:?}");
         }
         assert_eq!(self.store.stats().keys, model.len() as u64);
         let nobody = Key { group: 77, kind: 7, id: 7 };
         let keys: Vec<Key> = model.keys().copied().chain([nobody]).collect();
-        let mut read = Vec::new();
-        self.store.read_each(&keys, |key, body| read.push((key, body.unwrap().map(<[u8]>::to_vec))));
-        let expected = model.iter().map(|(key, body)| (*key, Some(body.clone()))).chain([(nobody, None)]);
-        assert_eq!(read, expected.collect::<Vec<_>>());
+        let read = read_each(&self.store, &keys).into_iter().map(|(key, read)| (key, read.unwrap()));
+        let expected = model.iter().map(|(key, expected)| (*key, Some(expected.clone()))).chain([(nobody, None)]);
+        assert_eq!(read.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     }
 }
+
+impl Store {
+    /// The body of a key.
+    fn read(&self, key: Key) -> io::Result<Option<Vec<u8>>> {
+        self.read_key(key, |found| Ok(found.body()?.to_vec()))
+    }
+}
+
+/// The body and the part of a key.
+fn stored(found: Found<'_>) -> io::Result<Vec<u8>> {
+    Ok([&*found.body()?, found.part].concat())
+}
+
+fn read_each(store: &Store, keys: &[Key]) -> Vec<(Key, io::Result<Option<Vec<u8>>>)> {
+    let mut read = Vec::new();
+    let mut located = store.locate(keys.iter().copied());
+    store.read_each(&mut located, |Located { key, .. }, found| {
+        read.push((key, found.and_then(|found| found.map(stored).transpose())));
+    });
+    read
+}
+
+/// The parts of random changes are its first bytes.
+const PARTS: [u8; 40] = [7; 40];
 
 pub(super) fn small() -> Options {
     Options { segment_bytes: 4096, garbage_share: 0.3, ..Options::default() }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::{io, mem};
 
 use super::disk::{Disk, DiskFile};
-use super::format::{ALIGNMENT, SEGMENT_HEADER_BYTES, SegmentHeader, seal_batch, segment_name};
+use super::format::{ALIGNMENT, SEGMENT_HEADER_BYTES, SegmentHeader, VERSION, seal_batch, segment_name};
 use super::level::Level;
 use super::pending::Taken;
 use super::shortage::Shortage;
@@ -302,7 +302,7 @@ fn begin_segment(
     (name, file): (&str, Arc<dyn DiskFile>),
     (number, first_sequence): (u32, u64),
 ) -> io::Result<Tail> {
-    let header = SegmentHeader { number, first_sequence, salt: disk.salt()? };
+    let header = SegmentHeader { version: VERSION, number, first_sequence, salt: disk.salt()? };
     file.write_at(0, &header.encode())?;
     if level == Level::PowerLoss {
         file.sync()?;

@@ -38,6 +38,9 @@ pub(super) fn text(recovered: &Recovered) -> String {
     if recovered.unreadable > 0 {
         text.push_str(&format!("\nrecords this version can't decode: {}", recovered.unreadable));
     }
+    if !recovered.unknown_kinds.is_empty() {
+        text.push_str(&format!("\nkinds of records of a later version: {:?}", recovered.unknown_kinds));
+    }
     if !waiting.is_empty() {
         text.push_str(&format!("\n\n{:>12}  {:>10}  client", "bytes", "messages"));
     }

@@ -1,5 +1,5 @@
-//! Checks that a log of the first format version stays readable: `format-1.seg` has records of every kind. `format-1-owners.seg` has them as
-//! they are since Sessions have owners.
+//! Checks that logs of all format versions stay readable: `format-1.seg` has records of every kind. `format-1-owners.seg` has them as
+//! they are since Sessions have owners, and `format-2.seg` in the format version 2.
 //! `ONCEMQ_GOLDEN=write` writes the result of the current version for the same events, for a new format.
 
 use std::path::{Path, PathBuf};
@@ -260,6 +260,35 @@ fn a_log_with_owners_stays_readable() {
 }
 
 #[test]
+fn a_log_of_version_2_stays_readable() {
+    check(read(version_2()), &ada());
+}
+
+/// Each byte of the log is changed: the Sessions receive no message that was not sent to them.
+#[test]
+fn no_changed_byte_of_the_log_changes_a_message() {
+    let content = |publish: &OutgoingPublish| {
+        let OutgoingPublish { message, packet_id, qos, retain, matched, message_expiry_interval, .. } = publish;
+        format!("{message:?} {packet_id:?} {qos:?} {retain} {matched:?} {message_expiry_interval:?}")
+    };
+    let (log, recovered) = read(version_2());
+    let owed: Vec<_> = received(log, recovered).iter().map(content).collect();
+    let (mut lost, mut starts) = (0, 0);
+    for at in 0..version_2().len() {
+        let mut bytes = version_2();
+        bytes[at] ^= 0x21;
+        let disk = SimDisk::new(1);
+        disk.set_bytes(FILE, bytes);
+        let Some((log, recovered)) = Log::open_damaged(disk, Level::PowerLoss) else { continue };
+        let received: Vec<_> = received(log, recovered).iter().map(content).collect();
+        assert!(received.iter().all(|one| owed.contains(one)), "byte {at}: {received:?}");
+        starts += 1;
+        lost += usize::from(received.len() < owed.len());
+    }
+    assert!(starts > 1_000 && lost > 500, "{starts} starts, of which {lost} lost a message");
+}
+
+#[test]
 fn the_current_version_writes_the_same_state() {
     let bytes = write();
     if is_to_be_written() {
@@ -277,6 +306,10 @@ fn the_current_version_writes_the_same_state() {
 #[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
 fn is_to_be_written() -> bool {
     std::env::var("ONCEMQ_GOLDEN").is_ok_and(|value| value == "write")
+}
+
+fn version_2() -> Vec<u8> {
+    std::fs::read(directory().join("format-2.seg")).unwrap()
 }
 
 fn directory() -> PathBuf {

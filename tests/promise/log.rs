@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use oncemq::broker::{Fetch, Fetched, Record, RecordKey, Recovered, Recovery, Ticket};
+use oncemq::broker::{Fetch, Fetched, Record, RecordKey, Recovered, Recovery, StoredRecord, Ticket};
 use oncemq::store::sim::{Fault, Loss, SimDisk};
-use oncemq::store::{Committer, Entry, Hooks, Key, Level, Options, Progress, Room, Store};
+use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Progress, Report, Room, Store};
 
 /// The log that all shards append to. Entries become stable only by [`commit`](Self::commit).
 pub(crate) struct Log {
@@ -37,6 +37,18 @@ impl Log {
 
     /// Opens a store on the disk. Recovery after a crash must report no damage.
     pub(crate) fn open(disk: SimDisk, level: Level) -> (Self, Recovered) {
+        let (log, recovered, report) = Self::try_open(disk, level).unwrap();
+        assert_eq!((&report.damages[..], recovered.unreadable), (&[][..], 0));
+        (log, recovered)
+    }
+
+    /// Opens a store on a disk that may be damaged; `None` if that is refused.
+    pub(crate) fn open_damaged(disk: SimDisk, level: Level) -> Option<(Self, Recovered)> {
+        let (log, recovered, _) = Self::try_open(disk, level).ok()?;
+        Some((log, recovered))
+    }
+
+    fn try_open(disk: SimDisk, level: Level) -> Result<(Self, Recovered, Report), OpenError> {
         let stable = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&stable);
         let hooks = Hooks {
@@ -45,21 +57,28 @@ impl Log {
         };
         let mut recovery = Recovery::default();
         let mut visit = |found: oncemq::store::Recovered<'_>| {
-            recovery.apply(found.body, &record_keys(found.puts), &record_keys(found.deletes), found.ends);
+            let oncemq::store::Recovered { body, puts, parts, deletes, ends } = found;
+            recovery.apply(body, (&record_keys(puts), parts), &record_keys(deletes), ends);
         };
         let options = Options { level, segment_bytes: 4_096, ..Options::default() };
-        let opened = Store::open_on(Arc::new(disk.clone()), &options, hooks, &mut visit);
-        let (store, committer, report) = opened.unwrap();
-        let recovered = recovery.finish();
-        assert_eq!((&report.damages[..], recovered.unreadable), (&[][..], 0));
-        (Self { disk, level, store, committer, stable, gathered: 0, appended: 0 }, recovered)
+        let (store, committer, report) = Store::open_on(Arc::new(disk.clone()), &options, hooks, &mut visit)?;
+        let log = Self { disk, level, store, committer, stable, gathered: 0, appended: 0 };
+        Ok((log, recovery.finish(), report))
     }
 
     pub(crate) fn append(&mut self, shard: usize, ticket: Ticket, record: &Record) {
         let bytes = record.to_bytes();
         let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
         let (body, ends, level) = (&bytes.body, bytes.ends, Level::PowerLoss);
-        let entry = Entry { body, puts: &puts, deletes: &deletes, ends, level, room: Room::Reserve };
+        let entry = Entry {
+            body,
+            puts: &puts,
+            parts: &bytes.parts.list(),
+            deletes: &deletes,
+            ends,
+            level,
+            room: Room::Reserve,
+        };
         self.store.append(shard, ticket.0, &entry).unwrap();
         self.gathered += 1;
         self.appended += 1;
@@ -69,7 +88,11 @@ impl Log {
     pub(crate) fn read(&self, fetch: Fetch) -> Fetched {
         let wanted = keys(&fetch.keys().collect::<Vec<_>>());
         let mut fetched = fetch.answer();
-        self.store.read_each(&wanted, |_, body| fetched.add(Ok(body.unwrap().unwrap())));
+        self.store.read_each(&mut self.store.locate(wanted.into_iter()), |_, found| {
+            let found = found.unwrap().unwrap();
+            let body = found.body().unwrap();
+            fetched.add(Ok(StoredRecord { body: &body, part: found.part, bytes: body.bytes(), place: None }));
+        });
         fetched
     }
 

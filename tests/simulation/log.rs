@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use oncemq::broker::{
-    Durability, Fetch, Fetched, Record, RecordBytes, RecordKey, Recovered, Recovery, StoredAnchor, Ticket,
+    CopyPlace, Durability, Fetch, Fetched, MessageCache, Record, RecordBytes, RecordKey, Recovered, Recovery,
+    StoredAnchor, StoredRecord, Ticket,
 };
 use oncemq::store::sim::{Fault, Loss, SimDisk};
 use oncemq::store::{Committer, Entry, Hooks, Key, Level, OpenError, Options, Progress, Report, Room, Store};
@@ -17,6 +18,8 @@ pub(crate) struct Log {
     options: Options,
     store: Store,
     committer: Committer,
+    /// The messages in memory, of which few are kept, so that most are read.
+    cache: MessageCache,
     /// Stable tickets reported by the store, with their shard.
     stable: Arc<Mutex<Vec<(usize, u64)>>>,
     /// Records appended since the last commit.
@@ -44,10 +47,11 @@ impl Log {
         let mut recovery = Recovery::default();
         let mut visit = |found: oncemq::store::Recovered<'_>| {
             let (puts, deletes) = (record_keys(found.puts), record_keys(found.deletes));
-            recovery.apply(found.body, &puts, &deletes, found.ends);
+            recovery.apply(found.body, (&puts, found.parts), &deletes, found.ends);
         };
         let (store, committer, report) = Store::open_on(Arc::new(disk.clone()), &options, hooks, &mut visit)?;
-        let log = Self { disk, options, store, committer, stable, appended: Vec::new() };
+        let cache = MessageCache::new(2_000);
+        let log = Self { disk, options, store, committer, cache, stable, appended: Vec::new() };
         Ok((log, recovery.finish(), report))
     }
 
@@ -73,7 +77,7 @@ impl Log {
     fn put(&self, (shard, ticket): (usize, Ticket), bytes: &RecordBytes, level: Level) {
         let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
         let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
-        let entry = Entry { body, puts: &puts, deletes: &deletes, ends, level, room };
+        let entry = Entry { body, puts: &puts, parts: &bytes.parts.list(), deletes: &deletes, ends, level, room };
         self.store.append(shard, ticket.0, &entry).unwrap();
     }
 
@@ -103,13 +107,24 @@ impl Log {
 
     /// Reads what is stable.
     pub(crate) fn read(&self, fetch: Fetch) -> Fetched {
-        let wanted = keys(&fetch.keys().collect::<Vec<_>>());
-        let mut fetched = fetch.answer();
-        self.store.read_each(&wanted, |_, body| match body {
-            Ok(Some(body)) => fetched.add(Ok(body)),
+        let mut located = self.store.locate(keys(&fetch.keys().collect::<Vec<_>>()).into_iter());
+        let positions = located.iter().map(|one| Some(one.position()?.into()));
+        let (mut fetched, is_known) = fetch.answer_from(&self.cache, positions);
+        let mut is_known = is_known.into_iter();
+        located.retain(|_| !is_known.next().unwrap_or(false));
+        self.store.read_each(&mut located, |located, found| match found {
+            Ok(Some(found)) => {
+                let place = CopyPlace { copy: located.position().unwrap().into(), message: found.entry.into() };
+                if !fetched.add_cached(&self.cache, place, found.part) {
+                    let body = found.body().unwrap();
+                    let (bytes, place) = (body.bytes(), Some(place));
+                    fetched.add(Ok(StoredRecord { body: &body, part: found.part, bytes, place }));
+                }
+            }
             Ok(None) => fetched.add(Err("not in the store".into())),
             Err(error) => fetched.add(Err(error.to_string().into())),
         });
+        fetched.share(&self.cache);
         fetched
     }
 

@@ -23,6 +23,9 @@ pub(crate) struct ScenarioArgs {
     /// Client Identifiers of `takeovers` (1,000), subscribers of `flood` with a topic each (one for each publisher)
     #[arg(long, visible_alias = "identifiers")]
     pub(crate) subscribers: Option<usize>,
+    /// Sessions that receive each message of `offline`; 1 by default. With more, one publisher
+    #[arg(long)]
+    pub(crate) receivers: Option<usize>,
     /// Messages a publisher has in flight, 1 for one at a time; 20 for `fan-out` and `offline`, 4 for `large`, 1 for
     /// `mixed`, else 64. Of `connects` and `takeovers`, clients that wait for their CONNACK
     #[arg(long)]

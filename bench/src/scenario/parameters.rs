@@ -18,6 +18,8 @@ pub(crate) struct Parameters {
     payload: usize,
     publishers: usize,
     pub(super) subscribers: usize,
+    /// Sessions that receive each message of `offline`.
+    receivers: usize,
     pub(super) window: usize,
     pub(super) count: usize,
     /// Number of the last receivers, which disconnect before the measurement.
@@ -43,6 +45,7 @@ impl Parameters {
             payload: args.payload.unwrap_or(defaults.payload),
             publishers,
             subscribers: args.subscribers.unwrap_or(subscribers),
+            receivers: args.receivers.unwrap_or(1),
             window: args.window.unwrap_or(defaults.window),
             count: args.count.unwrap_or(if one_topic_each { publishers } else { defaults.count }),
             away: args.away,
@@ -63,8 +66,12 @@ impl Parameters {
         if !(1..=WINDOW_MAX).contains(&self.window) {
             bail!("--window must be from 1 to {WINDOW_MAX}");
         }
-        if self.publishers == 0 || self.subscribers == 0 || self.count == 0 || self.messages == Some(0) {
-            bail!("--publishers, --subscribers, --count and --messages must be at least 1");
+        let counts = [self.publishers, self.subscribers, self.receivers, self.count];
+        if counts.contains(&0) || self.messages == Some(0) {
+            bail!("--publishers, --subscribers, --receivers, --count and --messages must be at least 1");
+        }
+        if self.receivers > 1 && self.scenario != Scenario::Offline {
+            bail!("--receivers is only for `offline`");
         }
         if !(0.1..=3_600.0).contains(&self.seconds) {
             bail!("--seconds must be from 0.1 to 3600");
@@ -121,10 +128,11 @@ impl Parameters {
 
     /// The participants.
     pub(super) fn plan(&self) -> Plan {
-        let Self { run, publishers, subscribers, count, .. } = *self;
+        let Self { run, publishers, subscribers, receivers, count, .. } = *self;
         let keeps = self.scenario == Scenario::Retained;
         let (mut streams, mut receivers) = match self.scenario {
             Scenario::FanOut => plan::fan_out(run, count, subscribers),
+            Scenario::Offline if receivers > 1 => plan::fan_out(run, 1, receivers),
             Scenario::FanIn => plan::fan_in(run, count),
             Scenario::Shared => plan::shared(run, count, subscribers + self.away),
             Scenario::Topics => plan::topics(run, count, publishers),
@@ -145,7 +153,7 @@ impl Parameters {
             let durable = self.durable || self.scenario == Scenario::Offline || number >= online;
             receiver.session = if durable { SessionKind::Durable } else { SessionKind::Clean };
         }
-        let publishers = plan::distribute(streams.len(), if keeps { 1 } else { publishers });
+        let publishers = plan::distribute(streams.len(), if keeps || self.receivers > 1 { 1 } else { publishers });
         Plan {
             run,
             retain: if keeps { Retain::Keep } else { Retain::PassOn },

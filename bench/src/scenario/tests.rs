@@ -117,6 +117,8 @@ fn invalid_parameters_are_refused() {
         "wildcards --subscribers 2",
         "pairs --rate 0",
         "offline --rate 5",
+        "offline --receivers 0",
+        "pairs --receivers 5",
         "idle --durable",
         "takeovers --rate 5",
         "mixed --qos 1",

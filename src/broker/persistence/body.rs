@@ -1,6 +1,6 @@
 //! Reads and writes the fields of record bodies.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
 use crate::broker::persistence::record::Deduplicated;
@@ -130,9 +130,23 @@ impl<'a> Body<'a> {
         for part in [topic, properties, payload] {
             buffer.extend_from_slice(part);
         }
-        let mut payload = buffer.split().freeze();
-        let topic = TopicName::new(ByteString::try_from(payload.split_to(topic.len())).ok()?).ok()?;
-        let properties = match properties.len() {
+        self.message_from(qos, buffer.split().freeze(), (topic.len(), properties.len()))
+    }
+
+    /// A message whose content is a slice of `bytes`. The body must be a slice of them, too.
+    pub(in crate::broker) fn message_of(&mut self, qos: Qos, bytes: &Bytes) -> Option<Message> {
+        let (topic, properties, payload) = self.content()?;
+        let mut content = BytesMut::with_capacity(topic.len() + properties.len());
+        content.extend_from_slice(topic);
+        content.extend_from_slice(properties);
+        let message = self.message_from(qos, content.freeze(), (topic.len(), properties.len()))?;
+        Some(Message { payload: bytes.slice_ref(payload), ..message })
+    }
+
+    /// A message with this content: topic and properties of these lengths, and payload.
+    fn message_from(&mut self, qos: Qos, mut payload: Bytes, (topic, properties): (usize, usize)) -> Option<Message> {
+        let topic = TopicName::new(ByteString::try_from(payload.split_to(topic)).ok()?).ok()?;
+        let properties = match properties {
             0 => MessageProperties::default(),
             length => MessageProperties::from_bytes(payload.split_to(length)).ok()?,
         };

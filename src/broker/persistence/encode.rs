@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use bytestring::ByteString;
+use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use crate::broker::owner::Owner;
 use crate::broker::persistence::body::{Body, put_length, put_message, put_option, put_str, put_subscription};
 use crate::broker::persistence::body::{put_deduplicated, put_will};
+use crate::broker::persistence::grant::{RecordParts, StoredGrant};
 use crate::broker::persistence::head::{StoredHead, put_head};
 use crate::broker::persistence::record::{Deduplicated, InsteadOf, Record, RetainedChange, WillState};
 use crate::broker::persistence::record_key::RecordKey;
-use crate::codec::{ClientId, Matched, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
-use crate::routing::SessionKey;
+use crate::codec::{ClientId, Message, PacketId, Qos, Subscription, SubscriptionId, Will};
 use crate::session::{Delivery, DeliveryPlace, RestoredMessage};
 use crate::timestamp::Timestamp;
-use crate::topic::Filter;
 
 /// A record for the store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,6 +23,8 @@ pub struct RecordBytes {
     pub body: Vec<u8>,
     /// The keys that the body is stored under.
     pub puts: SmallVec<[RecordKey; 4]>,
+    /// What single puts have in addition to the body.
+    pub parts: RecordParts,
     /// Keys deleted by this record (tombstones).
     pub deletes: SmallVec<[RecordKey; 4]>,
     /// The group of which all keys are deleted.
@@ -148,23 +148,13 @@ impl Record {
         put_head(body, *qos, *expires_at, *at);
         put_option(body, retainer, |body, client_id| put_str(body, client_id.as_str()));
         put_message(body, message);
-        put_length(body, receivers.len());
+        put_length(body, 0); // the receivers, which are parts since version 2
+        if !receivers.is_empty() {
+            bytes.parts.skip(bytes.puts.len());
+        }
         for receiver in receivers.iter() {
             bytes.puts.push(RecordKey::queued(receiver.to.key, receiver.sequence));
-            let Delivery { qos, retain, matched, .. } = &receiver.delivery;
-            let (subscription_ids, share) = match matched.as_deref() {
-                Some(Matched { subscription_ids, share }) => (&**subscription_ids, share.as_deref()),
-                None => (&[][..], None),
-            };
-            body.extend(receiver.to.key.0.to_le_bytes());
-            body.extend(receiver.sequence.to_le_bytes());
-            body.push(qos.level());
-            body.push(u8::from(*retain));
-            put_length(body, subscription_ids.len());
-            for id in subscription_ids {
-                body.extend(id.get().to_le_bytes());
-            }
-            put_option(body, share, |body, filter| put_str(body, &filter.to_string()));
+            bytes.parts.push(&receiver.delivery);
         }
         put_option(body, deduplicated.as_ref(), put_deduplicated);
     }
@@ -227,116 +217,80 @@ pub(in crate::broker) fn read_subscriptions(body: &[u8]) -> Option<(Vec<Subscrip
     Some((subscriptions, id, body.bool()?))
 }
 
-/// A delivery in the body of [`Record::Accepted`].
-struct StoredDelivery<'a> {
-    session: u64,
-    sequence: u64,
-    qos: Qos,
-    retain: bool,
-    subscription_ids: Body<'a>,
-    share: Option<&'a str>,
-}
-
 impl StoredMessage {
     pub(in crate::broker) fn read(body: &[u8]) -> Option<Self> {
         let body = &mut Body(body);
         let StoredHead { qos, expires_at, .. } = StoredHead::read(body)?;
         let retainer = body.option(|body| body.str().map(ClientId::from))?;
         let message = Arc::new(body.message(qos)?);
-        for _ in 0..body.length()? {
-            StoredDelivery::read(body)?;
-        }
+        skip_receivers(body)?;
         let deduplicated = body.option(Body::deduplicated)?;
         Some(Self { message, qos, expires_at, retainer, deduplicated })
     }
 }
 
-impl<'a> StoredDelivery<'a> {
-    fn read(body: &mut Body<'a>) -> Option<Self> {
-        let (session, sequence) = (body.u64()?, body.u64()?);
-        let (qos, retain) = (Qos::new(body.u8()?)?, body.bool()?);
+/// Skips the receivers in the body of [`Record::Accepted`], which only format version 1 has.
+fn skip_receivers(body: &mut Body<'_>) -> Option<()> {
+    for _ in 0..body.length()? {
+        body.take(RECEIVER_BYTES)?;
         let ids = body.length()?;
-        let subscription_ids = Body(body.take(ids.checked_mul(size_of::<u32>())?)?);
-        let share = body.option(Body::str)?;
-        Some(Self { session, sequence, qos, retain, subscription_ids, share })
+        body.take(ids.checked_mul(size_of::<u32>())?)?;
+        body.option(Body::bytes)?;
     }
-
-    fn delivery(mut self, message: &Arc<Message>, expires_at: Timestamp) -> Option<Delivery> {
-        let mut subscription_ids = SmallVec::new();
-        while let Some(id) = self.subscription_ids.u32() {
-            subscription_ids.push(SubscriptionId::new(id)?);
-        }
-        let share = match self.share {
-            Some(filter) => Some(Arc::new(Filter::new(ByteString::from(filter)).ok()?)),
-            None => None,
-        };
-        let (qos, retain) = (self.qos, self.retain);
-        let (matched, place) = (Matched::new(subscription_ids, share), DeliveryPlace::Record);
-        Some(Delivery { message: Arc::clone(message), qos, retain, expires_at, matched, place })
-    }
+    Some(())
 }
 
-/// Decodes a message from the body of [`Record::Accepted`], as one Session gets it with this sequence. Its content is copied into
-/// `buffer`.
+/// Decodes a message from the body of [`Record::Accepted`], as a Session with this part gets it. Its content is copied into `buffer`, or is a
+/// slice of `bytes`, if these are the bytes of the body.
 pub(in crate::broker) fn read_delivery(
     body: &[u8],
-    (session, sequence): (SessionKey, u64),
+    StoredGrant { qos, retain, matched }: StoredGrant,
+    bytes: Option<&Bytes>,
     buffer: &mut BytesMut,
 ) -> Option<Delivery> {
     let body = &mut Body(body);
-    let StoredHead { qos, expires_at, .. } = StoredHead::read(body)?;
+    let StoredHead { qos: published, expires_at, .. } = StoredHead::read(body)?;
     body.option(Body::bytes)?;
-    let message = Arc::new(body.message_in(qos, buffer)?);
-    for _ in 0..body.length()? {
-        let stored = StoredDelivery::read(body)?;
-        if (stored.session, stored.sequence) == (session.0, sequence) {
-            return stored.delivery(&message, expires_at.unwrap_or(Timestamp::NEVER));
-        }
-    }
-    None
+    let message = match bytes {
+        Some(bytes) => body.message_of(published, bytes)?,
+        None => body.message_in(published, buffer)?,
+    };
+    let (message, expires_at) = (Arc::new(message), expires_at.unwrap_or(Timestamp::NEVER));
+    Some(Delivery { message, qos, retain, expires_at, matched, place: DeliveryPlace::Record })
 }
 
-/// Decodes the queue entries of messages in the body of [`Record::Accepted`]: those in `wanted`, by Session and sequence, in the order of the
-/// body.
-pub(in crate::broker) fn read_queued(
+/// Decodes the queue entries of messages from the body of [`Record::Accepted`] and the parts of the Sessions.
+pub(in crate::broker) fn read_queued<'a>(
     body: &[u8],
-    mut wanted: impl Iterator<Item = (u64, u64)>,
-    mut found: impl FnMut(u64, u64, RestoredMessage),
+    queued: impl Iterator<Item = (RecordKey, &'a [u8])>,
+    mut found: impl FnMut(RecordKey, RestoredMessage),
 ) -> Option<()> {
-    let whole = Body(body);
-    let body = &mut Body(body);
-    let StoredHead { expires_at, .. } = StoredHead::read(body)?;
-    body.option(Body::bytes)?;
-    let content = u32::try_from(body.message_length()?).ok()?;
-    let mut next = wanted.next();
-    for _ in 0..body.length()? {
-        let Some(place) = next else { return Some(()) };
-        let stored = StoredDelivery::read(body)?;
-        let (session, sequence) = (stored.session, stored.sequence);
-        if (session, sequence) != place {
-            continue;
-        }
-        let message = if stored.share.is_some() {
+    let rest = &mut Body(body);
+    let StoredHead { expires_at, .. } = StoredHead::read(rest)?;
+    rest.option(Body::bytes)?;
+    let content = u32::try_from(rest.message_length()?).ok()?;
+    for (key, part) in queued {
+        let grant = StoredGrant::read(part)?;
+        let is_shared = grant.matched.as_ref().is_some_and(|matched| matched.share.is_some());
+        let message = if is_shared {
             // It is in memory, because it moves to another member when this Session ends.
-            RestoredMessage::Shared(Box::new(read_delivery(
-                whole.0,
-                (SessionKey(session), sequence),
-                &mut BytesMut::new(),
-            )?))
+            RestoredMessage::Shared(Box::new(read_delivery(body, grant, None, &mut BytesMut::new())?))
         } else {
             let expires_at = expires_at.unwrap_or(Timestamp::NEVER);
-            RestoredMessage::Queued { qos: stored.qos, expires_at, content }
+            RestoredMessage::Queued { qos: grant.qos, expires_at, content }
         };
-        found(session, sequence, message);
-        next = wanted.next();
+        found(key, message);
     }
-    next.is_none().then_some(())
+    Some(())
 }
 
 /// The Packet Identifier in a key of kind [`RecordKey::RECEIVED`].
 pub(in crate::broker) fn received_packet_id(id: u64) -> Option<PacketId> {
     u16::try_from(id).ok().and_then(PacketId::new)
 }
+
+/// Session, sequence, QoS and RETAIN of a receiver in the body of format version 1.
+const RECEIVER_BYTES: usize = 8 + 8 + 1 + 1;
 
 /// Bytes to reserve for the body of an accepted message with one receiver, in addition to its content.
 const ACCEPTED_BYTES: usize = 64;

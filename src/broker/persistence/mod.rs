@@ -1,14 +1,17 @@
 //! Records: their contents and encoding, the commit pipeline, and recovery.
 
 pub(super) mod body;
+pub(super) mod cache;
 pub(super) mod clock;
 pub(super) mod coalesce;
 pub(super) mod durability;
 pub(super) mod encode;
 pub(super) mod fetch;
+pub(super) mod grant;
 pub(super) mod head;
 pub(super) mod persist;
 pub(super) mod pipeline;
 pub(super) mod record;
 pub(super) mod record_key;
 pub(super) mod recovery;
+pub(super) mod version_1;

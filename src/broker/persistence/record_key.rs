@@ -29,6 +29,11 @@ impl RecordKey {
     pub(in crate::broker) const WILL: u8 = 9;
     pub(in crate::broker) const CLOCK: u8 = 10;
 
+    /// Whether this version knows its kind. `docs/STORAGE.md` lists those that are reserved for later versions.
+    pub(in crate::broker) const fn is_known(&self) -> bool {
+        Self::SESSION <= self.kind && self.kind <= Self::CLOCK
+    }
+
     pub(in crate::broker) const fn of(session: SessionKey, kind: u8, id: u64) -> Self {
         Self { group: session.0, kind, id }
     }

@@ -1,6 +1,7 @@
 //! Recovers the state of the previous run from its records.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -14,6 +15,7 @@ use crate::broker::persistence::encode::{
 use crate::broker::persistence::head::accepted_at;
 use crate::broker::persistence::record::Deduplicated;
 use crate::broker::persistence::record_key::RecordKey;
+use crate::broker::persistence::version_1::upgrade_record;
 use crate::codec::{ClientId, PacketId, Subscription, SubscriptionId, Will};
 use crate::routing::{CompactMap, Current, RetainedMessage, SessionKey};
 use crate::session::{Delivery, RestoredMessage};
@@ -33,6 +35,8 @@ pub struct Recovery {
     deduplicated: BTreeMap<u64, Deduplicated>,
     anchor: Option<StoredAnchor>,
     latest: Timestamp,
+    /// Keys of kinds that this version does not know.
+    unknown: BTreeSet<RecordKey>,
     unreadable: u64,
 }
 
@@ -67,6 +71,8 @@ pub struct Recovered {
     pub latest: Timestamp,
     /// The number of records whose body has a valid checksum but cannot be decoded, because another version wrote it.
     pub unreadable: u64,
+    /// The kinds of stored keys that this version does not know, because a later version wrote them: a start would lose what they mean.
+    pub unknown_kinds: Vec<u8>,
 }
 
 /// The records of a Session that had ended in the previous run.
@@ -110,19 +116,36 @@ pub struct RecoveredSession {
 
 impl Recovery {
     /// Applies one record, as [`Record::to_bytes`](crate::broker::Record::to_bytes) encoded it.
-    pub fn apply(&mut self, body: &[u8], puts: &[RecordKey], deletes: &[RecordKey], ends: Option<u64>) {
-        if let Some(place) = ends.and_then(|group| self.places.remove(&group)) {
-            self.stored.remove(place as usize);
+    ///
+    /// The puts come with their parts; those without one may be missing at the end of the parts.
+    pub fn apply(
+        &mut self,
+        body: &[u8],
+        (puts, parts): (&[RecordKey], &[&[u8]]),
+        deletes: &[RecordKey],
+        ends: Option<u64>,
+    ) {
+        if let Some(group) = ends {
+            if let Some(place) = self.places.remove(&group) {
+                self.stored.remove(place as usize);
+            }
+            self.unknown.retain(|key| key.group != group);
         }
         for key in deletes {
             self.delete(*key);
         }
-        if !puts.is_empty() && self.put(body, puts).is_none() {
+        if puts.iter().any(|key| !key.is_known()) {
+            self.unknown.extend(puts.iter().filter(|key| !key.is_known()));
+        } else if !puts.is_empty() && self.put(body, puts, parts).is_none() {
             self.unreadable += 1;
         }
     }
 
     fn delete(&mut self, key: RecordKey) {
+        if !key.is_known() {
+            self.unknown.remove(&key);
+            return;
+        }
         if key.kind == RecordKey::RETAINED {
             self.retained.remove(&key.id);
             return;
@@ -152,7 +175,7 @@ impl Recovery {
 
     /// All puts of a record have one kind, except for a Session with its Will and for an accepted message. Only released
     /// messages (coalesced records) may belong to several Sessions.
-    fn put(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
+    fn put(&mut self, body: &[u8], puts: &[RecordKey], parts: &[&[u8]]) -> Option<()> {
         let first = puts.first()?;
         if !puts.iter().all(RecordKey::is_plausible) {
             return None;
@@ -194,18 +217,23 @@ impl Recovery {
                 }
             }
             RecordKey::QUEUED | RecordKey::RECEIVED | RecordKey::RETAINED | RecordKey::DEDUPLICATED => {
-                self.put_accepted(body, puts)?;
+                self.put_accepted(body, puts, parts)?;
             }
             _ => return None,
         }
         Some(())
     }
 
-    fn put_accepted(&mut self, body: &[u8], puts: &[RecordKey]) -> Option<()> {
+    fn put_accepted(&mut self, body: &[u8], puts: &[RecordKey], parts: &[&[u8]]) -> Option<()> {
         self.latest = self.latest.max(accepted_at(body).unwrap_or_default());
-        let queued = puts.iter().filter(|key| key.kind == RecordKey::QUEUED).map(|key| (key.group, key.id));
-        read_queued(body, queued, |session, sequence, message| {
-            self.stored(session).queue.insert(sequence, message);
+        let parts = parts.iter().copied().chain(iter::repeat(&[][..]));
+        let queued = || puts.iter().copied().zip(parts.clone()).filter(|(key, _)| key.kind == RecordKey::QUEUED);
+        if queued().any(|(_, part)| part.is_empty()) {
+            let (body, parts) = upgrade_record(body, puts)?;
+            return self.put_accepted(&body, puts, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        }
+        read_queued(body, queued(), |key, message| {
+            self.stored(key.group).queue.insert(key.id, message);
         })?;
         let others = puts.iter().filter(|key| key.kind != RecordKey::QUEUED);
         for key in others {
@@ -253,7 +281,9 @@ impl Recovery {
     /// The state after all records.
     pub fn finish(self) -> Recovered {
         let Self { anchor, latest, unreadable, .. } = self;
-        let mut recovered = Recovered { anchor, latest, unreadable, ..Recovered::default() };
+        let unknown: BTreeSet<u8> = self.unknown.iter().map(|key| key.kind).collect();
+        let unknown_kinds = unknown.into_iter().collect();
+        let mut recovered = Recovered { anchor, latest, unreadable, unknown_kinds, ..Recovered::default() };
         // The highest number of a topic is its latest change. An empty payload means that the retained message was removed.
         let mut retained = BTreeMap::new();
         for one in self.retained.into_values() {

@@ -255,8 +255,25 @@ fn a_record_with_numbers_that_no_counter_reaches_is_unreadable() {
     for impossible in [opened(0), opened(u64::MAX), released(0), released(u64::MAX)] {
         let mut recovery = Recovery::default();
         let bytes = impossible.to_bytes();
-        recovery.apply(&bytes.body, &bytes.puts, &bytes.deletes, bytes.ends);
+        recovery.apply(&bytes.body, (&bytes.puts, &bytes.parts.list()), &bytes.deletes, bytes.ends);
         let recovered = recovery.finish();
         assert_eq!((recovered.unreadable, recovered.sessions.len()), (1, 0), "{impossible:?}");
     }
+}
+
+#[test]
+fn a_live_record_of_a_kind_that_a_later_version_wrote_is_reported() {
+    let key = |kind| crate::broker::RecordKey { group: 1, kind, id: 3 };
+    let unknown = |changes: &[(&[u8], &[u8], Option<u64>)]| {
+        let mut recovery = Recovery::default();
+        for (puts, deletes, ends) in changes {
+            let keys = |kinds: &[u8]| kinds.iter().copied().map(key).collect::<Vec<_>>();
+            recovery.apply(b"body", (&keys(puts), &[]), &keys(deletes), *ends);
+        }
+        recovery.finish().unknown_kinds
+    };
+    assert_eq!(unknown(&[(&[11], &[], None), (&[200], &[], None), (&[11, 0], &[], None)]), [0, 11, 200]);
+    assert_eq!(unknown(&[(&[11, 12], &[], None), (&[], &[11], None)]), [12]);
+    assert_eq!(unknown(&[(&[11], &[], None), (&[], &[], Some(1))]), [0; 0]);
+    assert_eq!(unknown(&[(&[10], &[], None), (&[], &[11], None)]), [0; 0]);
 }

@@ -32,7 +32,7 @@ fn recovered(records: &[Record]) -> Recovered {
     let mut recovery = Recovery::default();
     for record in records {
         let bytes = record.to_bytes();
-        recovery.apply(&bytes.body, &bytes.puts, &bytes.deletes, bytes.ends);
+        recovery.apply(&bytes.body, (&bytes.puts, &bytes.parts.list()), &bytes.deletes, bytes.ends);
     }
     recovery.finish()
 }

@@ -15,7 +15,8 @@ use crate::broker::publish::blocked::WaitsFor;
 use crate::broker::timers::Timer;
 use crate::broker::{
     Action, Answer, AuthenticationOutcome, AuthenticationRequest, ConnectionId, Event, Fetch, Peer, QueryId, Record,
-    RecordBytes, RecordKey, Recovered, Recovery, Report, Settings, Shard, ShardMessage, Shared, Ticket, VerifiedUser,
+    RecordBytes, RecordKey, Recovered, Recovery, Report, Settings, Shard, ShardMessage, Shared, StoredRecord, Ticket,
+    VerifiedUser,
 };
 use crate::codec::{AnswerTerms, ClientPacket, Connect, DecodeError, ProtocolVersion, ReasonCode, ServerPacket};
 use crate::routing::{Access, RetainedLimits, ShardId};
@@ -366,21 +367,23 @@ impl Harness {
         let keys: Vec<RecordKey> = fetch.keys().collect();
         let mut fetched = fetch.answer();
         for key in keys {
-            let body = self.stored(key).filter(|_| !self.damaged);
-            fetched.add(body.as_deref().ok_or_else(|| "damaged".into()));
+            let stored = self.stored(key).filter(|_| !self.damaged);
+            let record = stored.as_ref().map(|(body, part)| StoredRecord { body, part, bytes: None, place: None });
+            fetched.add(record.ok_or_else(|| "damaged".into()));
         }
         self.step(shard, Event::Fetched(Box::new(fetched)));
     }
 
-    /// The stored body of a key after all records.
-    fn stored(&self, key: RecordKey) -> Option<Vec<u8>> {
+    /// The stored body and part of a key after all records.
+    fn stored(&self, key: RecordKey) -> Option<(Vec<u8>, Vec<u8>)> {
         let mut stored = None;
-        for RecordBytes { body, puts, deletes, ends } in self.records.iter().map(Record::to_bytes) {
+        for RecordBytes { body, puts, parts, deletes, ends } in self.records.iter().map(Record::to_bytes) {
             if ends == Some(key.group) || deletes.contains(&key) {
                 stored = None;
             }
-            if puts.contains(&key) {
-                stored = Some(body);
+            if let Some(put) = puts.iter().position(|put| *put == key) {
+                let part = parts.iter().nth(put).unwrap_or_default().to_vec();
+                stored = Some((body, part));
             }
         }
         stored
@@ -550,7 +553,7 @@ pub(super) fn recovered(records: &[Record]) -> Recovered {
     let mut recovery = Recovery::default();
     for record in records {
         let bytes = record.to_bytes();
-        recovery.apply(&bytes.body, &bytes.puts, &bytes.deletes, bytes.ends);
+        recovery.apply(&bytes.body, (&bytes.puts, &bytes.parts.list()), &bytes.deletes, bytes.ends);
     }
     let recovered = recovery.finish();
     assert_eq!(recovered.unreadable, 0);

@@ -51,7 +51,7 @@ fn identity_is_the_same_for_every_receiver_and_resend_and_after_a_restart() {
     let mut recovery = Recovery::default();
     for record in &harness.records {
         let bytes = record.to_bytes();
-        recovery.apply(&bytes.body, &bytes.puts, &bytes.deletes, bytes.ends);
+        recovery.apply(&bytes.body, (&bytes.puts, &bytes.parts.list()), &bytes.deletes, bytes.ends);
     }
     for session in recovery.finish().sessions {
         assert!(session.message_ids);

@@ -103,9 +103,9 @@ fn an_interval_in_a_record_without_the_time_of_acceptance_is_read() {
         let mut recovery = crate::broker::Recovery::default();
         for record in harness.records.iter().filter(|record| !matches!(record, Record::Accepted { .. })) {
             let bytes = record.to_bytes();
-            recovery.apply(&bytes.body, &bytes.puts, &bytes.deletes, bytes.ends);
+            recovery.apply(&bytes.body, (&bytes.puts, &bytes.parts.list()), &bytes.deletes, bytes.ends);
         }
-        recovery.apply(body, &bytes.puts, &bytes.deletes, bytes.ends);
+        recovery.apply(body, (&bytes.puts, &bytes.parts.list()), &bytes.deletes, bytes.ends);
         let recovered = recovery.finish();
         assert_eq!(recovered.unreadable, 0);
         format!("{:?}", recovered.sessions[0].queue)

@@ -82,7 +82,8 @@ impl Anchors {
         let expires_messages = self.expires_messages_until.is_some_and(|until| self.last.time < until);
         let RecordBytes { body, puts, .. } = StoredAnchor { anchor: self.last, expires_messages }.to_bytes();
         self.written += 1;
-        let entry = Entry { body: &body, puts: &keys(&puts), deletes: &[], ends: None, level: Level::Crash, room };
+        let (puts, level) = (keys(&puts), Level::Crash);
+        let entry = Entry { body: &body, puts: &puts, parts: &[], deletes: &[], ends: None, level, room };
         if store.append_unannounced(self.source, self.written, Urgency::Unawaited, &entry).is_ok() {
             store.announce(Urgency::Unawaited);
         }

@@ -1,17 +1,16 @@
 use std::cell::Cell;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io, thread};
 
-use bytes::Bytes;
-use bytestring::ByteString;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::broker::{
-    Durability, Fetch, Fetched, Record, RecordBytes, RecordKey, Recovered, Recovery, StoreRoom, Ticket,
+    Durability, Fetch, MessageCache, Record, RecordBytes, RecordKey, Recovered, Recovery, StoreRoom, Ticket,
+    upgrade_record,
 };
 use crate::config::Config;
 use crate::server::clock::Clock;
@@ -19,9 +18,10 @@ use crate::server::error::ServerError;
 use crate::server::log::log_line;
 use crate::server::settings::durability;
 use crate::server::shard::mailbox::{Mail, Mailbox};
+use crate::server::store::fetch;
 use crate::server::systemd::notify;
 use crate::store::{
-    self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Shortage, Store, Urgency,
+    self, Entry, Hooks, Key, Level, OpenError, Options, Refused, Report, Room, Shortage, Store, Upgraded, Urgency,
 };
 use crate::timestamp::Timestamp;
 
@@ -34,6 +34,8 @@ pub(in crate::server) struct StoreHandle {
     /// The level of records that no packet waits for.
     unawaited: Level,
     store: Option<Arc<Store>>,
+    /// The stored messages in memory, which all shards share.
+    cache: Arc<MessageCache>,
     /// Reports to the main thread that the store refused a record.
     failures: mpsc::Sender<String>,
     /// The last record, if there is no store.
@@ -60,11 +62,17 @@ struct Pending {
 
 impl StoreHandle {
     /// The handle of the shard with the number `source`. Records that no packet waits for have the level `power-loss`.
-    pub(in crate::server) fn new(source: usize, store: Option<Arc<Store>>, failures: mpsc::Sender<String>) -> Self {
+    pub(in crate::server) fn new(
+        source: usize,
+        store: Option<Arc<Store>>,
+        cache: Arc<MessageCache>,
+        failures: mpsc::Sender<String>,
+    ) -> Self {
         Self {
             source,
             unawaited: Level::PowerLoss,
             store,
+            cache,
             failures,
             stable: None,
             unannounced: None,
@@ -111,7 +119,8 @@ impl StoreHandle {
         let Some(store) = &self.store else { return };
         let (puts, deletes) = (keys(&bytes.puts), keys(&bytes.deletes));
         let (body, ends, room) = (&bytes.body, bytes.ends, Room::Reserve);
-        let entry = Entry { body, puts: &puts, deletes: &deletes, ends, level, room };
+        let parts = bytes.parts.list();
+        let entry = Entry { body, puts: &puts, parts: &parts, deletes: &deletes, ends, level, room };
         match store.append_unannounced(self.source, ticket.0, urgency, &entry) {
             Ok(()) | Err(Refused::Failed | Refused::Closed) => {}
             Err(refused @ (Refused::Full | Refused::TooLarge)) => {
@@ -148,9 +157,9 @@ impl StoreHandle {
     /// Reads messages from the store on a blocking thread. The shard gets [`Mail::Fetched`].
     pub(in crate::server) fn fetch(&self, fetch: Fetch, mailboxes: &Arc<[Mailbox]>) {
         let Some(store) = self.store.clone() else { return };
-        let (mailboxes, source) = (Arc::clone(mailboxes), self.source);
+        let (mailboxes, cache, source) = (Arc::clone(mailboxes), Arc::clone(&self.cache), self.source);
         spawn_blocking(move || {
-            let fetched = Box::new(read(&store, fetch));
+            let fetched = Box::new(fetch::read(&store, &cache, fetch));
             if let Some(mailbox) = mailboxes.get(source) {
                 mailbox.put(Mail::Fetched(fetched));
             }
@@ -242,6 +251,7 @@ pub(in crate::server) fn open(
             );
             let _ = failures.try_send(cause.to_owned());
         }),
+        upgrade: Box::new(upgrade),
     };
     let mut recovery = Recovery::default();
     let mut visit = |recovered: store::Recovered<'_>| apply(&mut recovery, &recovered);
@@ -250,6 +260,9 @@ pub(in crate::server) fn open(
     let (store, report) = Store::open(&directory, &options, hooks, &mut visit)
         .map_err(|source| ServerError::Store { directory: directory.clone(), source })?;
     let recovered = recovery.finish();
+    if !recovered.unknown_kinds.is_empty() {
+        return Err(ServerError::UnknownRecords { directory, kinds: list(&recovered.unknown_kinds) });
+    }
     log_recovery(&directory, &report, &recovered);
     Ok((Some(Arc::new(store)), recovered))
 }
@@ -318,7 +331,19 @@ pub fn inspect_store(directory: &Path) -> Result<(Report, Recovered), OpenError>
 }
 
 fn apply(recovery: &mut Recovery, recovered: &store::Recovered<'_>) {
-    recovery.apply(recovered.body, &record_keys(recovered.puts), &record_keys(recovered.deletes), recovered.ends);
+    let store::Recovered { body, puts, parts, deletes, ends } = *recovered;
+    recovery.apply(body, (&record_keys(puts), parts), &record_keys(deletes), ends);
+}
+
+/// Divides a record of format version 1 whose space is reclaimed.
+fn upgrade(body: &[u8], puts: &[Key]) -> Option<Upgraded> {
+    let (body, parts) = upgrade_record(body, &record_keys(puts))?;
+    Some(Upgraded { body, parts })
+}
+
+/// Numbers, separated by commas.
+fn list(numbers: &[u8]) -> String {
+    numbers.iter().map(u8::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Logs what was recovered, and what was damaged.
@@ -339,56 +364,13 @@ fn log_recovery(directory: &Path, report: &Report, recovered: &Recovered) {
     }
 }
 
-/// Reads the messages of a fetch.
-fn read(store: &Store, fetch: Fetch) -> Fetched {
-    let wanted: Vec<Key> = fetch.keys().map(key).collect();
-    let (mut fetched, mut attempts) = (fetch.answer(), 0);
-    store.read_each(&wanted, |key, body| match body {
-        Ok(body) => fetched.add(body.ok_or_else(missing)),
-        Err(error) => match read_again(store, key, error, &mut attempts) {
-            Ok(body) => fetched.add(body.as_deref().ok_or_else(missing)),
-            Err(error) => fetched.add(Err(error.to_string().into())),
-        },
-    });
-    fetched
-}
-
-fn missing() -> ByteString {
-    ByteString::from_static("the store does not contain it")
-}
-
-/// Repeats a read whose error may be temporary, at most [`READ_ATTEMPTS_MAX`] times per fetch; without a bound if a resource ran out, such as
-/// file descriptors.
-fn read_again(store: &Store, key: Key, mut error: io::Error, attempts: &mut u32) -> io::Result<Option<Bytes>> {
-    while error.kind() != io::ErrorKind::InvalidData && *attempts < READ_ATTEMPTS_MAX {
-        // A resource that ran out says nothing about the message: the read waits for it until the broker stops.
-        if Shortage::of(&error).is_none() || store.is_closing() {
-            *attempts += 1;
-        }
-        thread::sleep(READ_PAUSE);
-        match store.read(key) {
-            Ok(body) => return Ok(body),
-            Err(again) => error = again,
-        }
-    }
-    Err(error)
-}
-
-fn key(key: RecordKey) -> Key {
-    Key { group: key.group, kind: key.kind, id: key.id }
-}
-
 pub(super) fn keys(keys: &[RecordKey]) -> SmallVec<[Key; 8]> {
-    keys.iter().copied().map(key).collect()
+    keys.iter().copied().map(fetch::key).collect()
 }
 
 fn record_keys(keys: &[Key]) -> SmallVec<[RecordKey; 8]> {
     keys.iter().map(|key| RecordKey { group: key.group, kind: key.kind, id: key.id }).collect()
 }
-
-/// With [`READ_PAUSE`], two seconds.
-const READ_ATTEMPTS_MAX: u32 = 20;
-const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long systemd waits for the next segment, beyond `TimeoutStartSec=`: reading a large store may take minutes.
 const SEGMENT_MICROSECONDS_MAX: u32 = 60_000_000;
@@ -405,5 +387,26 @@ mod tests {
         let times = [100, 900, 1_100, 1_900, 2_050, 2_200, 7_000, 7_500].map(Duration::from_millis);
         let due: Vec<_> = times.into_iter().filter(|elapsed| progress.is_due(*elapsed)).collect();
         assert_eq!(due, [1_100, 2_200, 7_000].map(Duration::from_millis));
+    }
+    #[test]
+    fn a_record_of_a_later_version_prevents_the_start() {
+        let data = tempfile::tempdir().unwrap();
+        let change = |puts: &[Key], deletes: &[Key]| {
+            let (level, room) = (Level::PowerLoss, Room::Ordinary);
+            let directory = store_directory(data.path());
+            let (store, _) = Store::open(&directory, &Options::default(), Hooks::default(), &mut |_| ()).unwrap();
+            store.append(0, 1, &Entry { body: b"later", puts, parts: &[], deletes, ends: None, level, room }).unwrap();
+            store.close();
+        };
+        let mut config = Config::default();
+        config.server.data = data.path().to_owned();
+        let start = || open(&config, &Arc::from([]), mpsc::channel(1).0);
+        let outbox = [Key { group: 1 << 63, kind: 11, id: 1 }];
+        change(&outbox, &[]);
+        let error = start().unwrap_err();
+        assert!(error.to_string().ends_with("records of a later version (kinds: 11), which this version would lose"));
+        assert_eq!(error.exit_code(), 5);
+        change(&[], &outbox);
+        start().unwrap();
     }
 }

@@ -1,4 +1,5 @@
 //! The shards' access to the store, and its recovery at the start.
 
 pub(super) mod anchors;
+mod fetch;
 pub(super) mod handle;

@@ -44,7 +44,7 @@ fn fetch(actions: &[Action]) -> (u32, Vec<u64>) {
 }
 
 fn answer((number, sequences): &(u32, Vec<u64>)) -> Event {
-    Event::Fetched(*number, sequences.iter().map(|sequence| (*sequence, Ok(Box::new(message(*sequence))))).collect())
+    Event::Fetched(*number, sequences.iter().map(|sequence| (*sequence, Ok(message(*sequence)))).collect())
 }
 
 fn fetches(actions: &[Action]) -> usize {
@@ -178,7 +178,7 @@ fn acknowledgements_need_no_message_in_memory() {
     let mut session = restored(1..=2, 3, Qos::ExactlyOnce);
     let fetched = fetch(&connect(&mut session, 2));
     let exactly_once = |sequence| Delivery { qos: Qos::ExactlyOnce, ..message(sequence) };
-    let messages = fetched.1.iter().map(|sequence| (*sequence, Ok(Box::new(exactly_once(*sequence))))).collect();
+    let messages = fetched.1.iter().map(|sequence| (*sequence, Ok(exactly_once(*sequence)))).collect();
     assert_eq!(payloads(&handle(&mut session, Event::Fetched(fetched.0, messages))), ["1 dup", "2 dup"]);
     let pubrec = Event::Packet(ClientPacket::Pubrec(Ack::new(id(2), ReasonCode::Success)));
     assert_eq!(handle(&mut session, pubrec), [Action::Released(2, id(2))]);
@@ -212,7 +212,7 @@ fn mqtt5_3_3_2_5_expired_message_is_not_fetched() {
     }
     assert_eq!(fetch(&actions).1[0], 6);
     let (number, sequences) = fetch(&actions);
-    let messages = sequences.iter().map(|&sequence| (sequence, Ok(Box::new(expiring(sequence)))));
+    let messages = sequences.iter().map(|&sequence| (sequence, Ok(expiring(sequence))));
     actions.extend(handle(&mut session, Event::Fetched(number, messages.collect())));
     assert_eq!(payloads(&actions), ["1", "2", "6"]);
     assert_eq!(actions.iter().filter(|action| matches!(action, Action::Dropped(DropCause::Expired, _))).count(), 6);
@@ -244,7 +244,7 @@ fn full_queue_drops_messages_that_only_the_store_has() {
 fn message_that_cannot_be_read_is_dropped_and_the_next_is_sent() {
     let mut session = restored(1..=3, 1, Qos::AtLeastOnce);
     let (number, _) = fetch(&connect(&mut session, 10));
-    let messages = vec![(1, Ok(Box::new(message(1)))), (2, Err("damaged".into())), (3, Ok(Box::new(message(3))))];
+    let messages = vec![(1, Ok(message(1))), (2, Err("damaged".into())), (3, Ok(message(3)))];
     let actions = handle(&mut session, Event::Fetched(number, messages));
     assert_eq!(payloads(&actions), ["1", "3"]);
     assert!(actions.contains(&Action::Unreadable(2, "damaged".into())));

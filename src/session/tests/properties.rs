@@ -173,7 +173,7 @@ impl Owner {
     /// Returns the result of the oldest fetch.
     fn answer(&mut self) {
         let Some((number, sequences)) = self.fetches.pop_front() else { return };
-        let messages = sequences.into_iter().map(|sequence| (sequence, Ok(Box::new(delivery(self.qos[&sequence])))));
+        let messages = sequences.into_iter().map(|sequence| (sequence, Ok(delivery(self.qos[&sequence]))));
         self.handle(Event::Fetched(number, messages.collect()));
     }
 

@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use smallvec::smallvec;
 
 use super::*;
 
@@ -19,7 +18,7 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 fn entry(change: &Change) -> Decoded<'static> {
-    let mut entry = Decoded { length: 30, body: b"", puts: smallvec![], deletes: smallvec![], ends: None };
+    let mut entry = Decoded { length: 30, ..Decoded::default() };
     match change {
         Change::Put(key) => entry.puts.push(*key),
         Change::Delete(key) => entry.deletes.push(*key),

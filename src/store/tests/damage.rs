@@ -147,41 +147,49 @@ fn a_body_that_changed_on_the_disk_is_not_returned() {
 fn a_newer_format_is_refused_with_its_version() {
     let (disk, _) = log(1);
     let mut bytes = disk.bytes(FIRST).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let crc = crc32c::crc32c(&bytes[..12]);
     bytes[12..16].copy_from_slice(&crc.to_le_bytes());
     disk.set_bytes(FIRST, bytes);
     let error = Run::try_open(&disk, &Options::default()).err().unwrap();
-    assert!(error.to_string().contains("0000000001.seg has format version 2"), "{error}");
+    assert!(error.to_string().contains("0000000001.seg has format version 3"), "{error}");
 }
 
-/// A log of the first format version. Later versions must read it, and must write the same bytes until the version
-/// changes.
-const GOLDEN: &[u8] = include_bytes!("version-1.seg");
+/// A log of the current format version. Later versions must read it, and this one must write the same bytes until the version changes.
+const GOLDEN: &[u8] = include_bytes!("version-2.seg");
+
+fn golden_changes() -> Vec<Change> {
+    let key = |group, kind, id| Key { group, kind, id };
+    let message = |body: &[u8], puts, parts| Change { body: body.to_vec(), puts, parts, ..Change::default() };
+    vec![
+        message(b"a session", vec![key(1, 0, 0)], vec![]),
+        message(
+            b"a message to four queues",
+            vec![key(7, 5, 1), key(1, 1, 1), key(1, 1, 2), key(2, 1, 1), key(300, 1, u64::MAX)],
+            vec![b"", b"alike", b"alike", b"different", b"alike"],
+        ),
+        message(b"another one", vec![key(2, 1, 2), key(300, 1, 7)], vec![b"different", b"alike"]),
+        Change { deletes: vec![key(1, 1, 1)], ends: Some(300), ..Change::default() },
+    ]
+}
+
+/// Two batches with these changes.
+fn write_golden(disk: &SimDisk) -> Run {
+    let mut run = Run::open(disk, &Options::default());
+    let changes = golden_changes();
+    changes[..3].iter().for_each(|change| run.append(change).unwrap());
+    run.commit();
+    run.append(&changes[3]).unwrap();
+    run.commit();
+    run
+}
 
 #[test]
-fn the_first_format_stays_readable_and_unchanged() {
-    let key = |group, kind, id| Key { group, kind, id };
-    let changes = [
-        Change { body: b"a session".to_vec(), puts: vec![key(1, 0, 0)], ..Change::default() },
-        Change {
-            body: b"a message to two queues".to_vec(),
-            puts: vec![key(1, 1, 1), key(1, 1, 2), key(300, 1, u64::MAX)],
-            ..Change::default()
-        },
-        Change { deletes: vec![key(1, 1, 1)], ends: Some(300), ..Change::default() },
-    ];
+fn the_format_stays_readable_and_unchanged() {
     let mut model = Model::new();
-    changes.iter().for_each(|change| change.apply(&mut model));
-
+    golden_changes().iter().for_each(|change| change.apply(&mut model));
     let disk = SimDisk::new(1);
-    let mut run = Run::open(&disk, &Options::default());
-    for change in &changes[..2] {
-        run.append(change).unwrap();
-    }
-    run.commit();
-    run.append(&changes[2]).unwrap();
-    run.commit();
+    drop(write_golden(&disk));
     let mut written = disk.bytes(FIRST).unwrap();
     written.truncate(GOLDEN.len()); // behind it are zeros
     assert_eq!(written, GOLDEN, "the format changed: it needs a new version");
@@ -189,8 +197,82 @@ fn the_first_format_stays_readable_and_unchanged() {
     let disk = SimDisk::new(2);
     disk.set_bytes(FIRST, GOLDEN.to_vec());
     let run = Run::open(&disk, &Options::default());
-    assert_eq!((run.recovered.clone(), run.report.entries), (model.clone(), 3));
+    assert_eq!((run.recovered.clone(), run.report.entries), (model.clone(), 4));
     run.assert_holds(&model);
+}
+
+/// What recovery passes to the broker.
+fn visited(disk: &SimDisk) -> Result<Vec<Change>, OpenError> {
+    let mut visited = Vec::new();
+    let visitor = &mut |found: Recovered<'_>| {
+        let Recovered { body, puts, parts, deletes, ends } = found;
+        let known = |part: &&[u8]| [&b""[..], b"alike", b"different"].into_iter().find(|known| known == part);
+        let parts = parts.iter().map(|part| known(part).unwrap_or(b"another part")).collect();
+        let (body, puts, deletes) = (body.to_vec(), puts.to_vec(), deletes.to_vec());
+        visited.push(Change { body, puts, parts, deletes, ends, ..Change::default() });
+    };
+    Store::open_on(Arc::new(disk.clone()), &Options::default(), Hooks::default(), visitor)?;
+    Ok(visited)
+}
+
+#[test]
+fn recovery_passes_on_no_entry_that_a_changed_byte_altered() {
+    let mut written = golden_changes();
+    for change in &mut written {
+        change.parts.resize(change.puts.len(), b"");
+    }
+    for at in 0..GOLDEN.len() {
+        for mask in [0x01, 0x80, 0xFF] {
+            let disk = SimDisk::new(1);
+            let mut bytes = GOLDEN.to_vec();
+            bytes[at] ^= mask;
+            disk.set_bytes(FIRST, bytes);
+            let Ok(read) = visited(&disk) else { continue };
+            let mut rest = written.iter();
+            for change in read {
+                assert!(rest.any(|original| *original == change), "byte {at}: {change:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_read_of_a_key_returns_what_a_changed_byte_altered() {
+    let disk = SimDisk::new(1);
+    let run = write_golden(&disk);
+    let written = disk.bytes(FIRST).unwrap();
+    let mut model = Model::new();
+    golden_changes().iter().for_each(|change| change.apply(&mut model));
+    let keys: Vec<Key> = model.keys().copied().collect();
+    let mut unreadable = BTreeMap::<Key, usize>::new();
+    let file = disk.open(FIRST).unwrap();
+    for at in 0..written.len() {
+        for mask in [0x01, 0x80, 0xFF] {
+            file.write_at(at as u64, &[written[at] ^ mask]).unwrap();
+            let alone = keys.iter().map(|key| (*key, run.store.read_key(*key, stored)));
+            for (key, read) in read_each(&run.store, &keys).into_iter().chain(alone) {
+                match read {
+                    Ok(read) => assert_eq!(read.as_ref(), model.get(&key), "byte {at}"),
+                    Err(error) => {
+                        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+                        *unreadable.entry(key).or_default() += 1;
+                    }
+                }
+            }
+            file.write_at(at as u64, &written[at..=at]).unwrap();
+        }
+    }
+    // Both reads of a key notice each changed byte of the entry's front and body, and of the key's own part, but need no other bytes.
+    let length = |body: &[u8], part: &[u8]| 13 + body.len() + if part.is_empty() { 0 } else { 4 + 1 + 1 + part.len() };
+    let key = |group, kind, id| Key { group, kind, id };
+    let needed = [
+        (key(1, 0, 0), length(b"a session", b"")),
+        (key(1, 1, 2), length(b"a message to four queues", b"alike")),
+        (key(2, 1, 1), length(b"a message to four queues", b"different")),
+        (key(2, 1, 2), length(b"another one", b"different")),
+        (key(7, 5, 1), length(b"a message to four queues", b"")),
+    ];
+    assert_eq!(unreadable, needed.into_iter().map(|(key, bytes)| (key, 2 * 3 * bytes)).collect());
 }
 
 fn opens(files: &[(&str, Vec<u8>)]) {

@@ -32,6 +32,7 @@ fn entries_of_several_threads_are_recovered_after_a_restart() {
                     let entry = Entry {
                         body: &[7; 200],
                         puts: &puts,
+                        parts: &[],
                         deletes: deletes.as_slice(),
                         ends: None,
                         level: Level::PowerLoss,
@@ -57,6 +58,7 @@ fn entries_of_several_threads_are_recovered_after_a_restart() {
             &Entry {
                 body: b"last",
                 puts: &puts,
+                parts: &[],
                 deletes: &[],
                 ends: None,
                 level: Level::PowerLoss,

@@ -51,7 +51,7 @@ impl Broker {
             authentication: Arc::new(auth::Pool::start(authenticator).unwrap()),
             bans: Arc::new(crate::server::bans::Bans::new(&config.bans)),
             mailboxes,
-            store: StoreHandle::new(0, None, mpsc::channel(1).0),
+            store: StoreHandle::new(0, None, Arc::new(crate::broker::MessageCache::new(0)), mpsc::channel(1).0),
             restored: Vec::new(),
             orphans: Vec::new(),
             detail: Detail::default(),

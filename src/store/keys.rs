@@ -1,0 +1,127 @@
+//! Keys and numbers in the bytes of an entry.
+
+use smallvec::SmallVec;
+
+/// Identifies the body of a live entry.
+///
+/// The store doesn't interpret the parts, except that a whole group can be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The keys of a group can be deleted together.
+    pub group: u64,
+    /// The kind of the key.
+    pub kind: u8,
+    /// The number of the key. Ascending numbers need the least memory.
+    pub id: u64,
+}
+
+pub(super) type Keys = SmallVec<[Key; 4]>;
+
+/// The bytes of an entry behind its body.
+pub(super) type Tail = SmallVec<[u8; 128]>;
+
+/// Encodes keys as runs of consecutive ids with the same part.
+pub(super) fn encode_keys(keys: &[Key], part_numbers: &[u32], to: &mut Tail) {
+    if let [only] = keys {
+        to.push(1);
+        return encode_run(*only, 1, part_numbers.first().copied(), to);
+    }
+    let mut lengths = SmallVec::<[usize; 8]>::new();
+    let mut before: Option<(Key, Option<&u32>)> = None;
+    for (put, &key) in keys.iter().enumerate() {
+        let number = part_numbers.get(put);
+        let follows = before.is_some_and(|(before, part)| before.is_followed_by(key) && part == number);
+        match lengths.last_mut().filter(|_| follows) {
+            Some(length) => *length += 1,
+            None => lengths.push(1),
+        }
+        before = Some((key, number));
+    }
+    encode_number(lengths.len() as u64, to);
+    let mut start = 0;
+    for length in lengths {
+        if let Some(first) = keys.get(start) {
+            encode_run(*first, length, part_numbers.get(start).copied(), to);
+        }
+        start += length;
+    }
+}
+
+fn encode_run(first: Key, length: usize, part_number: Option<u32>, to: &mut Tail) {
+    to.push(first.kind);
+    encode_number(first.group, to);
+    encode_number(first.id, to);
+    encode_number(length as u64, to);
+    if let Some(number) = part_number {
+        encode_number(u64::from(number), to);
+    }
+}
+
+impl Key {
+    fn is_followed_by(self, next: Self) -> bool {
+        self.group == next.group && self.kind == next.kind && self.id.checked_add(1) == Some(next.id)
+    }
+}
+
+/// Decodes runs of keys. `after_run` decodes what follows a run with so many keys.
+pub(super) fn decode_keys<'a>(
+    bytes: &mut &'a [u8],
+    mut after_run: impl FnMut(&mut &'a [u8], usize) -> Option<()>,
+) -> Option<Keys> {
+    let mut keys = Keys::new();
+    for _ in 0..decode_number(bytes)? {
+        let (&kind, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let group = decode_number(bytes)?;
+        let first = decode_number(bytes)?;
+        let count = decode_number(bytes)?;
+        let room = ENTRY_KEYS_MAX.checked_sub(keys.len())?;
+        let end = first.checked_add(count.checked_sub(1)?)?;
+        let count = usize::try_from(count).ok().filter(|count| *count <= room)?;
+        keys.extend((first..=end).map(|id| Key { group, kind, id }));
+        after_run(bytes, count)?;
+    }
+    Some(keys)
+}
+
+/// Decodes the group that ends.
+pub(super) fn decode_ends(bytes: &mut &[u8]) -> Option<Option<u64>> {
+    match decode_number(bytes)? {
+        0 => Some(None),
+        1 => Some(Some(decode_number(bytes)?)),
+        _ => None,
+    }
+}
+
+#[inline]
+pub(super) fn encode_number(mut number: u64, to: &mut Tail) {
+    loop {
+        let low = number.to_le_bytes()[0] & 0x7F;
+        number >>= 7;
+        if number == 0 {
+            return to.push(low);
+        }
+        to.push(low | 0x80);
+    }
+}
+
+pub(super) fn decode_number(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let low = u64::from(byte & 0x7F);
+        let shifted = low << shift;
+        if shifted >> shift != low {
+            return None;
+        }
+        number |= shifted;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// One message to every session of a very large broker. It bounds the memory that a short run expands to.
+pub(super) const ENTRY_KEYS_MAX: usize = 1 << 24;
