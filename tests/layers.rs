@@ -191,7 +191,7 @@ fn is_absolute(path: &[String], crates: &[String]) -> bool {
     path.first().is_some_and(|name| ["crate", "std", "core", "alloc"].contains(&name.as_str()) || crates.contains(name))
 }
 
-/// The sources under a folder of the workspace, tests left out, with their paths from its root.
+/// The sources under a folder of the workspace, tests and crates of their own left out, with their paths from its root.
 fn sources(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders = vec![root.join(folder)];
@@ -201,7 +201,9 @@ fn sources(folder: &str) -> Vec<(String, String)> {
         for path in entries.map(|entry| entry.unwrap().path()) {
             let is_tests = path.file_stem().is_some_and(|name| name == "tests");
             if path.is_dir() && !is_tests {
-                folders.push(path);
+                if !path.join("Cargo.toml").exists() {
+                    folders.push(path);
+                }
             } else if path.extension().is_some_and(|extension| extension == "rs") && !is_tests {
                 let name = path.strip_prefix(root).unwrap().display().to_string();
                 sources.push((name, fs::read_to_string(&path).unwrap()));

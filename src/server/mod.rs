@@ -36,7 +36,6 @@ use std::io;
 use std::mem;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
@@ -72,7 +71,7 @@ use bind::bind;
 use listener::{Admission, BoundSocket, Endpoint, Listening};
 use memory::MemoryBudget;
 use shard::driver::Parts;
-use shard::mailbox::{Listen, Mail, Mailbox, round_robin};
+use shard::mailbox::{Mail, Mailbox, round_robin};
 use shard::task::MainHandle;
 use shutdown::{Request, Signals};
 use store::anchors::Anchors;
@@ -347,13 +346,10 @@ impl Server {
             admission: Arc::clone(&self.admission),
             sockets: mem::take(&mut self.listeners),
         };
-        let [only_shard] = &*self.mailboxes else {
-            return listening.start(round_robin(Arc::clone(&self.mailboxes)));
-        };
-        let (started, answer) = sync_channel(1);
-        only_shard.put(Mail::Listen(Box::new(Listen { listening, started })));
-        answer.recv().map_err(io::Error::other)??;
-        Ok(JoinSet::new())
+        match &*self.mailboxes {
+            [only_shard] => only_shard.listen(listening).map(|()| JoinSet::new()),
+            _ => listening.start(round_robin(Arc::clone(&self.mailboxes))),
+        }
     }
 
     /// Disconnects every client, and waits until all connections are closed, at most for `server.drain_timeout`. A second signal ends

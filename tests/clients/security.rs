@@ -60,8 +60,8 @@ fn a_wrong_password_is_refused() {
         let (unauthorized, bad_password) = if version == Version::V5 { (0x87, 0x86) } else { (5, 4) };
         let connect = Connect::new(version, "client");
         for (connect, expected) in [
-            (connect.clone().user("alice", "wonder land"), 0),
-            (connect.clone().user("bob", "builder"), 0),
+            (Connect::new(version, "alice's").user("alice", "wonder land"), 0),
+            (Connect::new(version, "bob's").user("bob", "builder"), 0),
             (connect.clone().user("alice", "builder"), bad_password),
             (connect.clone().user("alice", ""), bad_password),
             (connect.clone().user("carol", "wonder land"), bad_password),

@@ -1,4 +1,5 @@
 mod logins;
+mod memory;
 mod renewals;
 mod tasks;
 

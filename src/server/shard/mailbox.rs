@@ -2,7 +2,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -99,6 +99,13 @@ impl Mailbox {
         self.weight.store(contents.weight, Ordering::Release);
         drop(contents);
         self.wake.notify_one();
+    }
+
+    /// Lets the shard accept connections itself, and waits until the sockets are registered with its runtime.
+    pub(in crate::server) fn listen(&self, listening: Listening) -> io::Result<()> {
+        let (started, answer) = sync_channel(1);
+        self.put(Mail::Listen(Box::new(Listen { listening, started })));
+        answer.recv().map_err(io::Error::other)?
     }
 
     /// Appends all `messages` of the shard `from`, and empties the vector.

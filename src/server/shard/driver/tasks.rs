@@ -4,7 +4,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::Driver;
-use crate::broker::{ConnectionId, Detail, Event, MemoryLevel, Peer};
+use crate::broker::{ConnectionId, Detail, Event, Peer};
 use crate::codec::{ClientPacket, ProtocolVersion};
 use crate::server::connection::outgoing::Outgoing;
 use crate::server::listener::ClientCertificates;
@@ -69,74 +69,6 @@ impl Driver {
             self.memory.change_input(entry.input_held, 0);
         }
         Some(entry)
-    }
-
-    /// The bytes that were read or queued since the start: an upper bound for the growth of the memory.
-    #[inline]
-    const fn moved(&self) -> u64 {
-        self.traffic.bytes_received + self.shard.queued_total()
-    }
-
-    /// Measures the memory if it may have grown much or another thread has found that it is short. Called once a turn, for each read, and
-    /// again while a turn handles many packets.
-    #[inline]
-    pub(in crate::server) fn watch_memory(&mut self) {
-        if self.memory.level() != self.memory_level || self.moved() >= self.measured_at {
-            self.measure_memory();
-        }
-    }
-
-    /// Measures the memory, and tells the shard when the level has changed.
-    #[cold]
-    fn measure_memory(&mut self) {
-        self.measured_at = self.moved() + self.memory.measured_after();
-        let level = self.memory.measure();
-        if level != std::mem::replace(&mut self.memory_level, level) {
-            if level > MemoryLevel::Normal {
-                self.read_buffers.large.clear();
-            }
-            self.handle(Event::Memory(level));
-        }
-    }
-
-    /// Whether a connection must end because of its incomplete packet of this size.
-    pub(in crate::server) fn refuses_input(&self, held: usize) -> bool {
-        self.memory.refuses_input(held)
-    }
-
-    /// The task of a connection keeps this many bytes of an incomplete packet.
-    #[inline]
-    pub(in crate::server) fn hold_input(&mut self, connection: ConnectionId, held: usize) {
-        if let Some(entry) = self.connections.get_mut(connection)
-            && entry.input_held != held
-        {
-            self.memory.change_input(std::mem::replace(&mut entry.input_held, held), held);
-        }
-    }
-
-    /// Returns unused memory to the operating system. While memory is short: ends connections that have too much of it, also those whose clients send nothing.
-    fn sweep_memory(&mut self) {
-        if self.memory_level == MemoryLevel::Normal {
-            self.read_buffers.large.sweep();
-        } else {
-            self.read_buffers.large.clear();
-        }
-        self.sweeps = self.sweeps.wrapping_add(1);
-        if self.memory_level > MemoryLevel::Normal || self.sweeps.is_multiple_of(RELEASE_INTERVAL) {
-            allocator::release();
-        }
-        if self.memory_level == MemoryLevel::Critical {
-            self.handle(Event::Memory(MemoryLevel::Critical));
-        }
-        if self.memory.refuses_input(usize::MAX) {
-            for id in self.connections.ids() {
-                if let Some(entry) = self.connections.get_mut(id)
-                    && self.memory.refuses_input(entry.input_held)
-                {
-                    entry.wake();
-                }
-            }
-        }
     }
 
     /// Changes the details that the log wants.
@@ -415,5 +347,3 @@ const TURN_MAX: Duration = Duration::from_millis(1);
 const FAN_OUT_TURN_MAX: Duration = Duration::from_millis(10);
 /// Maximum time for the last bytes of a closed connection: several round trips on a slow network.
 const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(2);
-/// Free memory is returned to the operating system in one of this many sweeps.
-const RELEASE_INTERVAL: u32 = 2;
