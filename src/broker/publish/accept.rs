@@ -15,7 +15,7 @@ use crate::broker::publish::plan::{
     Admission, Copies, Distribution, Verdict, choose_members, may_need_record, only_receiver, queueing_receivers,
 };
 use crate::broker::publish::publisher::Publisher;
-use crate::broker::publish::route_cache::Resolved;
+use crate::broker::publish::resolved::Resolved;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Message, Qos, ReasonCode};
