@@ -31,7 +31,7 @@ use crate::broker::sessions::table::SessionTable;
 use crate::broker::settings::Settings;
 use crate::broker::timers::{Due, Timer, Timers};
 use crate::codec::ClientPacket;
-use crate::routing::{Access, SessionKey, ShardId};
+use crate::routing::{Access, SessionKey, ShardId, ShareViews};
 use crate::session::{self, Ticket};
 use crate::timestamp::Timestamp;
 
@@ -75,6 +75,7 @@ pub struct Shard {
 
     /// `None` while a message is being accepted.
     pub(super) routes: Option<Box<Routes>>,
+    pub(super) share_views: ShareViews,
     pub(super) queue_room: QueueRoom,
     pub(super) dead_letters: PendingDeadLetters,
     pub(super) retained: Retained,
@@ -116,6 +117,7 @@ impl Shard {
             limits: Arc::new(settings.session_limits()),
             spare: Vec::new(),
             routes: Some(Box::default()),
+            share_views: ShareViews::default(),
             queue_room: QueueRoom::new(&settings),
             dead_letters: PendingDeadLetters::default(),
             retained: Retained::new(id),
@@ -261,6 +263,7 @@ impl Shard {
         if let Some(routes) = &mut self.routes {
             routes.sweep(&self.shared);
         }
+        self.share_views.clear();
         self.flow.retry_shares();
         self.sweep_endings(turn);
         while let Some(connection) = self.pipeline.next_overdue_close(turn.now) {

@@ -25,6 +25,12 @@ pub enum ShareStrategy {
     HashTopic,
 }
 
+impl ShareStrategy {
+    const fn hashes(self) -> bool {
+        matches!(self, Self::HashPublisher | Self::HashTopic)
+    }
+}
+
 /// A Shared Subscription in a route, of which one member receives the message. [MQTT-4.8]
 ///
 /// The members that it chooses from are those at the time of the choice: a route stays valid while members connect and disconnect.
@@ -50,6 +56,45 @@ impl Share {
         members
     }
 
+    /// Whether those members are entitled that may receive every topic of the Topic Filter, and no others.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(&self.entitled, Entitled::Classes(parts) if parts.is_empty())
+    }
+
+    /// The number of the share, unchanged while it has members.
+    pub(super) fn number(&self) -> u64 {
+        self.group.number
+    }
+
+    /// Another one after each change of the members or the strategy; those of different shares differ.
+    pub(super) fn version(&self) -> u64 {
+        self.group.version.load(Ordering::Acquire)
+    }
+
+    /// The first Session of the next selection.
+    pub(super) fn turn(&self) -> SessionKey {
+        SessionKey(self.group.turn.load(Ordering::Relaxed))
+    }
+
+    /// The strategy and the connected members of a [whole](Self::is_whole) share, if it still has this version. `None` if there are more than
+    /// `max`, or if the strategy also regards members that are not connected.
+    pub(super) fn connected(&self, version: u64, max: usize) -> Option<Connected> {
+        let state = self.group.state();
+        if self.version() != version || state.strategy.hashes() {
+            return None;
+        }
+        let candidates = state.members.candidates(&self.entitled);
+        let [Candidates { connected, .. }] = &*candidates else { return None };
+        let list = || connected.iter().map(|(key, member)| (key, Arc::clone(member))).collect();
+        (connected.len() <= max).then(|| (state.strategy, list()))
+    }
+
+    /// Ends the turn of a member that was chosen outside.
+    #[inline]
+    pub(super) fn end_turn(&self, strategy: ShareStrategy, chosen: SessionKey) {
+        self.group.end_turn(strategy, chosen);
+    }
+
     /// Selects the member that receives a message of `publisher` to `topic`, except `exclude`.
     ///
     /// It prefers a member that is connected; the Session of one that is not queues the message. `None` if there is no member but `exclude`.
@@ -62,9 +107,7 @@ impl Share {
         let state = self.group.state();
         let candidates = state.members.candidates(&self.entitled);
         let start = match state.strategy {
-            ShareStrategy::RoundRobin | ShareStrategy::LeastInFlight | ShareStrategy::Sticky => {
-                SessionKey(self.group.turn.load(Ordering::Relaxed))
-            }
+            ShareStrategy::RoundRobin | ShareStrategy::LeastInFlight | ShareStrategy::Sticky => self.turn(),
             ShareStrategy::HashPublisher => place_of_hash(&candidates, publisher.map(|key| key.0)),
             ShareStrategy::HashTopic => place_of_hash(&candidates, topic.as_str()),
         };
@@ -104,6 +147,9 @@ impl Share {
     }
 }
 
+/// The strategy of a share, and its connected members by Session, ascending.
+pub(super) type Connected = (ShareStrategy, Vec<(SessionKey, Arc<Receiver>)>);
+
 /// The Session at which the choice for `value` starts. The hash has no seed, so all shards select the same member, and, if all members may
 /// receive all messages of the share, also after a restart.
 fn place_of_hash(candidates: &[Candidates<'_>], value: impl std::hash::Hash) -> SessionKey {
@@ -129,7 +175,10 @@ pub(super) struct Shares {
 #[derive(Debug)]
 struct Group {
     filter: Arc<Filter>,
-    /// Locked for each choice, and changed only when a member joins, leaves, connects, disconnects or gets other access rules.
+    number: u64,
+    /// Taken from [`VERSIONS`] before each change of the state.
+    version: AtomicU64,
+    /// Locked for a choice without a copy of the members, and changed only when a member joins, leaves, connects, disconnects or gets other access rules.
     state: RwLock<GroupState>,
     /// Where the next selection starts: at the first member whose Session has this number or a higher one.
     ///
@@ -206,7 +255,9 @@ impl Shares {
 impl Group {
     fn new(filter: Filter, strategy: ShareStrategy) -> Self {
         let state = GroupState { strategy, members: ShareMembers::default() };
-        Self { filter: Arc::new(filter), state: RwLock::new(state), turn: AtomicU64::new(0) }
+        let number = next_version();
+        let version = AtomicU64::new(number);
+        Self { filter: Arc::new(filter), number, version, state: RwLock::new(state), turn: AtomicU64::new(0) }
     }
 
     fn state(&self) -> RwLockReadGuard<'_, GroupState> {
@@ -214,7 +265,9 @@ impl Group {
     }
 
     fn state_mut(&self) -> RwLockWriteGuard<'_, GroupState> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        let state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        self.version.store(next_version(), Ordering::Release); // while it is locked: who reads the state knows its version
+        state
     }
 
     fn resolve(self: &Arc<Self>, topic: &TopicName) -> Option<Share> {
@@ -232,6 +285,13 @@ impl Group {
         self.turn.store(next, Ordering::Relaxed);
     }
 }
+
+fn next_version() -> u64 {
+    VERSIONS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The next version of a share; not 0, so that 0 is the version of none.
+static VERSIONS: AtomicU64 = AtomicU64::new(1);
 
 /// The connected members that [`ShareStrategy::LeastInFlight`] compares for one message.
 const COMPARED_MAX: usize = 64;

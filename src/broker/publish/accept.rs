@@ -1,5 +1,6 @@
 //! Accepts a message: selects its receivers, reserves room in their queues, and writes its record.
 
+use std::mem;
 use std::sync::{Arc, RwLockWriteGuard};
 
 use crate::broker::directory::state::Shared;
@@ -14,11 +15,11 @@ use crate::broker::publish::plan::{
     Admission, Copies, Distribution, Verdict, choose_members, may_need_record, only_receiver, queueing_receivers,
 };
 use crate::broker::publish::publisher::Publisher;
-use crate::broker::publish::route_cache::Resolved;
+use crate::broker::publish::resolved::Resolved;
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{Message, Qos, ReasonCode};
-use crate::routing::{RetainedStore, Route, Subscriber};
+use crate::routing::{RetainedStore, Route, ShareViews, Subscriber};
 use crate::session::{Application, Delivery, DeliveryPlace, Ticket};
 
 impl Shard {
@@ -36,14 +37,19 @@ impl Shard {
         let shared = application.retain.then(|| Arc::clone(&self.shared));
         let retained = shared.as_deref().map(Shared::retained_mut);
         let resolved = routes.resolve(&self.shared, &self.settings, &application.message.topic);
-        let verdict = self.accept_for((resolved, retained), publisher, application, turn);
+        let has_shares = !resolved.route.shares.is_empty();
+        let mut views = if has_shares { mem::take(&mut self.share_views) } else { ShareViews::default() };
+        let verdict = self.accept_for((resolved, retained, &mut views), publisher, application, turn);
         self.routes = Some(routes);
+        if has_shares {
+            self.share_views = views;
+        }
         verdict
     }
 
     fn accept_for(
         &mut self,
-        (resolved, retained): (&Resolved, Option<RwLockWriteGuard<'_, RetainedStore>>),
+        (resolved, retained, views): (&Resolved, Option<RwLockWriteGuard<'_, RetainedStore>>, &mut ShareViews),
         publisher: &Publisher,
         application: Application,
         turn: &mut Turn<'_>,
@@ -59,7 +65,7 @@ impl Shard {
         if self.store_room == StoreRoom::None && needs_room() {
             return Verdict::full(application, WaitsFor::Disk);
         }
-        let chosen = choose_members(route, publisher, &application.message.topic);
+        let chosen = choose_members(views, route, publisher, &application.message.topic);
         let room = match self.room_for(publisher, &application, route, &chosen) {
             Ok(room) => room,
             Err((room, taken)) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::record::RetainedChange;
-use crate::broker::publish::route_cache::Resolved;
+use crate::broker::publish::resolved::Resolved;
 use crate::codec::{Message, MessageId, Qos, UNCOPIED_PAYLOAD_MIN};
 use crate::routing::{self, Route};
 use crate::session::{Application, Delivery, DeliveryPlace};

@@ -26,7 +26,7 @@ impl Shard {
         publisher: &Publisher,
         application: &Application,
         route: &Route,
-        chosen: &Chosen,
+        chosen: &Chosen<'_>,
     ) -> Result<Admission, (AwaitedRoom, usize)> {
         let is_dead_letter =
             publisher.key.is_none() && self.settings.dead_letter_topic.as_ref() == Some(&application.message.topic);

@@ -17,6 +17,7 @@ pub(super) mod publisher;
 pub(super) mod queue_room;
 pub(super) mod refusal;
 pub(super) mod refuse;
+mod resolved;
 pub(super) mod route_cache;
 pub(super) mod sys;
 pub(super) mod waiting_publishers;

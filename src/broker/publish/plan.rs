@@ -11,7 +11,7 @@ use crate::broker::publish::blocked::{BlockedMessage, WaitsFor};
 use crate::broker::publish::group::Groups;
 use crate::broker::publish::publisher::Publisher;
 use crate::codec::{Qos, ReasonCode};
-use crate::routing::{Receiver, Route, SessionKey, Subscriber};
+use crate::routing::{ChosenMember, Receiver, Route, SessionKey, ShareViews, Subscriber};
 use crate::session::{Application, Ticket};
 use crate::topic::TopicName;
 
@@ -55,7 +55,7 @@ pub(in crate::broker) enum Verdict {
 }
 
 /// The chosen member of each share.
-pub(in crate::broker) type Chosen = SmallVec<[Arc<Receiver>; 2]>;
+pub(in crate::broker) type Chosen<'a> = SmallVec<[ChosenMember<'a>; 2]>;
 
 impl Distribution {
     pub(in crate::broker) fn new(
@@ -102,7 +102,7 @@ pub(in crate::broker) fn may_need_record(publisher: &Publisher, accepted: &Accep
 pub(in crate::broker) fn only_receiver<'a>(
     publisher: &Publisher,
     route: &'a Route,
-    chosen: &'a Chosen,
+    chosen: &'a Chosen<'_>,
 ) -> Option<(&'a Receiver, Option<SessionKey>)> {
     match &**chosen {
         [] => route.receivers.only().map(|receiver| (receiver, publisher.key)),
@@ -112,8 +112,17 @@ pub(in crate::broker) fn only_receiver<'a>(
 }
 
 /// Chooses the member of each share that gets a message.
-pub(in crate::broker) fn choose_members(route: &Route, publisher: &Publisher, topic: &TopicName) -> Chosen {
-    route.shares.iter().filter_map(|share| share.choose(publisher.key, topic, None)).collect()
+pub(in crate::broker) fn choose_members<'a>(
+    views: &'a mut ShareViews,
+    route: &Route,
+    publisher: &Publisher,
+    topic: &TopicName,
+) -> Chosen<'a> {
+    for share in &route.shares {
+        views.refresh(share);
+    }
+    let views = &*views;
+    route.shares.iter().filter_map(|share| views.choose(share, publisher.key, topic)).collect()
 }
 
 /// How a message gets room in the queues of its receivers.
@@ -131,7 +140,7 @@ pub(in crate::broker) enum Admission {
 pub(in crate::broker) fn queueing_receivers<'a>(
     publisher: &Publisher,
     route: &'a Route,
-    chosen: &'a Chosen,
+    chosen: &'a Chosen<'_>,
 ) -> impl Iterator<Item = &'a Arc<Subscriber>> {
     let of_shares = chosen.iter().map(|receiver| (&**receiver, None));
     let receivers = route.receivers.iter().map(|receiver| (receiver, publisher.key)).chain(of_shares);

@@ -7,7 +7,7 @@ use foldhash::{fast, quality};
 
 use crate::broker::directory::state::Shared;
 use crate::broker::memory_level::MemoryLevel;
-use crate::broker::persistence::durability::Durability;
+use crate::broker::publish::resolved::Resolved;
 use crate::broker::settings::Settings;
 use crate::routing::{Route, RouteBuckets};
 use crate::topic::TopicName;
@@ -27,6 +27,8 @@ pub(in crate::broker) struct Routes {
     resolved: Vec<Resolved>,
     /// At the same indices; a separate list, because most look-ups do not need it.
     concerns: Vec<Option<Concern>>,
+    /// The index of the route that was used last. Another one may be there now, or none.
+    last: usize,
     /// The route of the last topic that is not cached.
     uncached: Resolved,
     /// The bytes of all cached routes.
@@ -42,20 +44,6 @@ pub(in crate::broker) struct Routes {
     next_evicted: usize,
     /// The next index to check for an invalid route.
     next_swept: usize,
-}
-
-/// The values of a topic.
-#[derive(Debug)]
-pub(in crate::broker) struct Resolved {
-    /// Its text is not a part of a read buffer; `None`: it is not cached.
-    topic: Option<TopicName>,
-    /// Shared with the groups that are forwarded to other shards.
-    pub(in crate::broker) route: Arc<Route>,
-    /// The number of published changes when the route was last known to be valid.
-    published: u64,
-    pub(in crate::broker) level: Durability,
-    /// Whether it was used since the last check for eviction.
-    is_used: bool,
 }
 
 /// The changes that affect a route. It is computed when a route is used again after a change.
@@ -75,6 +63,9 @@ enum Found {
 impl Routes {
     /// The receivers of `topic` and the durability of its messages.
     pub(in crate::broker) fn resolve(&mut self, shared: &Shared, settings: &Settings, topic: &TopicName) -> &Resolved {
+        if self.is_last(shared, topic) {
+            return self.resolved.get(self.last).unwrap_or(&self.uncached);
+        }
         let hash = self.hasher.hash_one(topic.as_str());
         let found = match self.places.get(&hash).map(|place| *place as usize) {
             Some(place) => self.found(shared, settings, (place, topic)),
@@ -82,9 +73,24 @@ impl Routes {
             None => self.resolve_uncached(shared, settings, topic),
         };
         match found {
-            Found::Cached(place) => self.resolved.get(place).unwrap_or(&self.uncached),
+            Found::Cached(place) => {
+                self.last = place;
+                self.resolved.get(place).unwrap_or(&self.uncached)
+            }
             Found::Uncached => &self.uncached,
         }
+    }
+
+    /// Whether `topic` is that of the last use of a cached route, and the route is valid: a publisher sends many messages to a topic in a row.
+    #[inline]
+    fn is_last(&mut self, shared: &Shared, topic: &TopicName) -> bool {
+        let published = shared.route_generations.published();
+        let last = self.resolved.get_mut(self.last).filter(|last| last.published == published);
+        let Some(last) = last.filter(|last| last.topic.as_ref() == Some(topic)) else { return false };
+        if !last.is_used {
+            last.is_used = true;
+        }
+        true
     }
 
     /// Sets the bound of its bytes by the level of memory. A lower bound takes effect in steps, with [`sweep`](Self::sweep).
@@ -185,7 +191,7 @@ impl Routes {
         shared.directory.matching(&topic, &mut route);
         let level = settings.durability_of(&topic);
         let added = Resolved { topic: Some(topic), route: Arc::new(route), published, level, is_used: false };
-        let bytes = added.bytes() + self.bytes_of_new_lists(&added.route);
+        let bytes = bytes_of(&added) + self.bytes_of_new_lists(&added.route);
         for _ in 0..SPARED_MAX {
             if self.bytes + bytes <= self.bytes_max || self.resolved.is_empty() {
                 break;
@@ -225,7 +231,7 @@ impl Routes {
         shared.directory.matching(topic, &mut route);
         let level = resolved.level;
         let renewed = Resolved { topic: Some(topic.clone()), route: Arc::new(route), published, level, is_used: true };
-        if self.bytes + renewed.bytes() + self.bytes_of_new_lists(&renewed.route) > self.bytes_max {
+        if self.bytes + bytes_of(&renewed) + self.bytes_of_new_lists(&renewed.route) > self.bytes_max {
             self.remove(place);
             self.uncached = Resolved { topic: None, ..renewed };
             return Found::Uncached;
@@ -301,7 +307,7 @@ impl Routes {
     }
 
     fn charge(&mut self, added: &Resolved) {
-        self.bytes += added.bytes();
+        self.bytes += bytes_of(added);
         for (number, bytes) in added.route.receivers.shared_lists() {
             let uses = self.lists.entry(number).or_default();
             if *uses == 0 {
@@ -313,7 +319,7 @@ impl Routes {
 
     fn discharge(&mut self, removed: Option<&Resolved>) {
         let Some(removed) = removed else { return };
-        self.bytes -= removed.bytes();
+        self.bytes -= bytes_of(removed);
         for (number, bytes) in removed.route.receivers.shared_lists() {
             let Some(uses) = self.lists.get_mut(&number) else { continue };
             *uses -= 1;
@@ -330,6 +336,11 @@ impl Routes {
     }
 }
 
+/// The bytes of a cached route, without those of shared lists of receivers.
+fn bytes_of(resolved: &Resolved) -> usize {
+    TOPIC_BYTES + resolved.outer_bytes()
+}
+
 impl Default for Routes {
     fn default() -> Self {
         Self {
@@ -337,6 +348,7 @@ impl Default for Routes {
             hasher: quality::RandomState::default(),
             resolved: Vec::new(),
             concerns: Vec::new(),
+            last: 0,
             uncached: Resolved::default(),
             bytes: 0,
             bytes_max: BYTES_MAX,
@@ -348,33 +360,6 @@ impl Default for Routes {
         }
     }
 }
-
-impl Resolved {
-    /// The Topic Name, as a text that is not a part of a read buffer: stored messages can share it. `topic` is its name.
-    pub(in crate::broker) fn kept_topic(&self, topic: &TopicName) -> TopicName {
-        self.topic.clone().unwrap_or_else(|| topic.detached())
-    }
-
-    /// The number of published changes of routes when the route was last known to be valid.
-    #[inline]
-    pub(in crate::broker) const fn published(&self) -> u64 {
-        self.published
-    }
-
-    /// The bytes of its memory, without those of shared lists of receivers.
-    fn bytes(&self) -> usize {
-        TOPIC_BYTES + self.topic.as_ref().map_or(0, |topic| topic.as_str().len()) + self.route.bytes()
-    }
-}
-
-impl Default for Resolved {
-    /// No receivers.
-    fn default() -> Self {
-        Self { topic: None, route: Arc::default(), published: 0, level: Durability::PowerLoss, is_used: false }
-    }
-}
-
-const _: () = assert!(size_of::<Resolved>() <= 64);
 
 /// The greatest number of bytes of all cached routes, with what the allocator adds nearly: room for about 100,000 topics with a receiver each.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -583,7 +568,7 @@ mod tests {
         let lists: BTreeMap<_, _> =
             routes.resolved.iter().flat_map(|resolved| resolved.route.receivers.shared_lists()).collect();
         assert_eq!(lists.len(), routes.lists.len());
-        routes.resolved.iter().map(Resolved::bytes).sum::<usize>() + lists.values().sum::<usize>()
+        routes.resolved.iter().map(bytes_of).sum::<usize>() + lists.values().sum::<usize>()
     }
 
     fn matching(shared: &Shared, topic: &TopicName) -> Route {

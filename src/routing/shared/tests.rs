@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::codec::{ClientId, Qos, RetainHandling, Subscription, SubscriptionId, SubscriptionOptions};
 use crate::routing::{Access, AccessAction, AccessRule, Effect, Location, ShardId, Subscriber, SubscriptionIndex};
+use crate::routing::{ChosenMember, ShareViews};
 use crate::topic::TopicFilter;
 
 struct Group {
@@ -183,6 +184,33 @@ fn the_strategy_of_the_last_subscription_applies_to_the_share() {
     assert_eq!(group.share().filter().to_string(), "$share/g/a");
 }
 
+#[test]
+fn a_copy_of_the_members_is_made_after_many_choices_and_holds_until_they_change() {
+    let mut group = Group::new(ShareStrategy::RoundRobin, 3);
+    let (mut views, share) = (ShareViews::default(), group.share());
+    let mut choose = || {
+        views.refresh(&share);
+        let chosen = views.choose(&share, None, &topic("a")).unwrap();
+        (chosen.subscriber.key.0, matches!(chosen, ChosenMember::Viewed(_)))
+    };
+    for number in 0..63 {
+        assert_eq!(choose(), (number % 3 * 10, false));
+    }
+    assert_eq!((choose(), choose()), ((0, true), (10, true)));
+    group.set_connected(20, false);
+    assert_eq!((choose(), choose()), ((0, false), (10, false)));
+    group.join(15);
+    assert_eq!(choose(), (15, false));
+    for _ in 0..62 {
+        assert!(!choose().1);
+    }
+    assert_eq!(choose(), (15, true));
+    for number in 100..200 {
+        group.join(number);
+    }
+    assert!((0..200).all(|_| !choose().1), "there are too many members for a copy");
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Join(u64),
@@ -190,7 +218,17 @@ enum Step {
     Connect(u64, bool),
     Access(u64, u8),
     InFlight(u64, u32),
-    Publish { publisher: u64, topic: u64, exclude: Option<u64> },
+    Publish {
+        publisher: u64,
+        topic: u64,
+        exclude: Option<u64>,
+    },
+    /// Through the copies of the members that a shard has.
+    PublishViewed {
+        publisher: u64,
+        topic: u64,
+        choices: usize,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -203,6 +241,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (session(), 0..3_u32).prop_map(|(session, messages)| Step::InFlight(session, messages)),
         6 => (0..9_u64, 0..4_u64, prop::option::weighted(0.2, session()))
             .prop_map(|(publisher, topic, exclude)| Step::Publish { publisher, topic, exclude }),
+        6 => (0..9_u64, 0..4_u64, prop::sample::select(vec![1, 80]))
+            .prop_map(|(publisher, topic, choices)| Step::PublishViewed { publisher, topic, choices }),
     ];
     prop::collection::vec(step, 0..200)
 }
@@ -278,6 +318,7 @@ proptest! {
         let mut model = Model { strategy, turn: 0, members: BTreeSet::new() };
         // Routes that stay valid while members connect and disconnect, by the topic.
         let mut routes: BTreeMap<u64, Option<Share>> = BTreeMap::new();
+        let mut views = ShareViews::default();
         for step in steps {
             match step {
                 Step::Join(number) => {
@@ -322,6 +363,22 @@ proptest! {
                         prop_assert_eq!(key, choose().map(|again| again.subscriber.key.0), "the same again");
                     } else {
                         prop_assert_eq!(key, expected);
+                    }
+                }
+                Step::PublishViewed { publisher, topic: number, choices } => {
+                    let topic = topic(&format!("t/{number}"));
+                    let route = routes.entry(number).or_insert_with(|| index.share(&subscription.filter, &topic));
+                    let Some(share) = route else { continue };
+                    for _ in 0..choices {
+                        views.refresh(share);
+                    }
+                    let publisher = Some(SessionKey(publisher));
+                    let key = views.choose(share, publisher, &topic).map(|chosen| chosen.subscriber.key.0);
+                    if matches!(strategy, ShareStrategy::HashPublisher | ShareStrategy::HashTopic) {
+                        let locked = share.choose(publisher, &topic, None);
+                        prop_assert_eq!(key, locked.map(|chosen| chosen.subscriber.key.0));
+                    } else {
+                        prop_assert_eq!(key, model.choose(&sessions, &topic, None));
                     }
                 }
             }

@@ -1,0 +1,46 @@
+use std::sync::Arc;
+
+use crate::broker::persistence::durability::Durability;
+use crate::routing::Route;
+use crate::topic::TopicName;
+
+/// The values of a topic.
+#[derive(Debug)]
+pub(in crate::broker) struct Resolved {
+    /// Its text is not a part of a read buffer; `None`: it is not cached.
+    pub(super) topic: Option<TopicName>,
+    /// Shared with the groups that are forwarded to other shards.
+    pub(in crate::broker) route: Arc<Route>,
+    /// The number of published changes when the route was last known to be valid.
+    pub(super) published: u64,
+    pub(in crate::broker) level: Durability,
+    /// Whether it was used since the last check for eviction.
+    pub(super) is_used: bool,
+}
+
+impl Resolved {
+    /// The Topic Name, as a text that is not a part of a read buffer: stored messages can share it. `topic` is its name.
+    pub(in crate::broker) fn kept_topic(&self, topic: &TopicName) -> TopicName {
+        self.topic.clone().unwrap_or_else(|| topic.detached())
+    }
+
+    /// The number of published changes of routes when the route was last known to be valid.
+    #[inline]
+    pub(in crate::broker) const fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// The bytes of its memory outside this struct, without those of shared lists of receivers.
+    pub(super) fn outer_bytes(&self) -> usize {
+        self.topic.as_ref().map_or(0, |topic| topic.as_str().len()) + self.route.bytes()
+    }
+}
+
+impl Default for Resolved {
+    /// No receivers.
+    fn default() -> Self {
+        Self { topic: None, route: Arc::default(), published: 0, level: Durability::PowerLoss, is_used: false }
+    }
+}
+
+const _: () = assert!(size_of::<Resolved>() <= 64);
