@@ -4,9 +4,6 @@ use std::sync::Arc;
 
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::directory::run::{Run, is_packable, is_same_origin};
-use crate::broker::ids::Origin;
-use crate::broker::publish::delivery::SequencedDelivery;
-use crate::routing::Subscriber;
 
 /// The messages of one turn of a shard to another shard, in order. Consecutive small QoS 0 messages from one publisher for one Session
 /// become one [`Run`].
@@ -25,11 +22,8 @@ impl ShardBatch {
     /// Appends a message.
     pub fn push(&mut self, message: ShardMessage) {
         self.weight += message.weight();
-        match message.0 {
-            ShardMessageKind::Deliver { to, sequenced, origin } if is_packable(&sequenced) => {
-                self.push_packable(to, sequenced, origin);
-            }
-            other => self.messages.push(ShardMessage(other)),
+        if !self.packs(&message) {
+            self.messages.push(message);
         }
     }
 
@@ -44,26 +38,27 @@ impl ShardBatch {
         self.messages.drain(..)
     }
 
-    fn push_packable(&mut self, to: Arc<Subscriber>, sequenced: SequencedDelivery, origin: Option<Origin>) {
-        if let Some(last) = self.messages.last_mut() {
-            if let ShardMessageKind::Deliver { to: last_to, sequenced: first, origin: last_origin } = &last.0
-                && is_packable(first)
-                && Arc::ptr_eq(last_to, &to)
-                && is_same_origin(*last_origin, origin)
-                && first.routed == sequenced.routed
-                && first.delivery.message.topic == sequenced.delivery.message.topic
-            {
-                let mut run = Run::new(last_to, origin, first);
-                run.push(first);
-                last.0 = ShardMessageKind::DeliverRun(Box::new(run));
-            }
-            if let ShardMessageKind::DeliverRun(run) = &mut last.0
-                && run.continues_with(&to, &sequenced, origin)
-            {
-                return run.push(&sequenced);
-            }
+    /// Appends a message to the last run, or makes a run of it and the last message, if that is possible.
+    fn packs(&mut self, message: &ShardMessage) -> bool {
+        let ShardMessageKind::Deliver { to, sequenced, origin } = &message.0 else { return false };
+        let Some(last) = self.messages.last_mut().filter(|_| is_packable(sequenced)) else { return false };
+        if let ShardMessageKind::Deliver { to: last_to, sequenced: first, origin: last_origin } = &last.0
+            && is_packable(first)
+            && Arc::ptr_eq(last_to, to)
+            && is_same_origin(*last_origin, *origin)
+            && first.routed == sequenced.routed
+            && first.delivery.message.topic == sequenced.delivery.message.topic
+        {
+            let mut run = Run::new(last_to, *origin, first);
+            run.push(first);
+            last.0 = ShardMessageKind::DeliverRun(Box::new(run));
         }
-        self.messages.push(ShardMessage(ShardMessageKind::Deliver { to, sequenced, origin }));
+        let ShardMessageKind::DeliverRun(run) = &mut last.0 else { return false };
+        let continues = run.continues_with(to, sequenced, *origin);
+        if continues {
+            run.push(sequenced);
+        }
+        continues
     }
 }
 
@@ -73,9 +68,10 @@ mod tests {
 
     use super::*;
     use crate::broker::directory::run::PACKED_MAX;
-    use crate::broker::ids::ConnectionId;
+    use crate::broker::ids::{ConnectionId, Origin};
+    use crate::broker::publish::delivery::SequencedDelivery;
     use crate::codec::{ClientId, Message, Qos};
-    use crate::routing::{Access, Location, SessionKey, ShardId};
+    use crate::routing::{Access, Location, SessionKey, ShardId, Subscriber};
     use crate::session::{Delivery, DeliveryPlace};
     use crate::timestamp::Timestamp;
     use crate::topic::TopicName;

@@ -63,7 +63,13 @@ impl ShardMessage {
         match &self.0 {
             ShardMessageKind::DeliverRun(run) => run.messages(),
             ShardMessageKind::DeliverGroup(group) => group.weight(),
-            _ => 1,
+            ShardMessageKind::Deliver { .. }
+            | ShardMessageKind::Claimed { .. }
+            | ShardMessageKind::Surrendered { .. }
+            | ShardMessageKind::DroppedNewest { .. }
+            | ShardMessageKind::Pause(_)
+            | ShardMessageKind::Resume(_)
+            | ShardMessageKind::RoomFreed { .. } => 1,
         }
     }
 }
