@@ -33,6 +33,7 @@ mod tests;
 pub use action::Action;
 pub use counters::{Counters, DropReason};
 pub use detail::{ClientPattern, Detail, DetailLevel};
+pub use directory::batch::ShardBatch;
 pub use directory::message::ShardMessage;
 pub use directory::state::{ProcessFigures, Shared};
 pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, Event, Peer, Revocation, StoreRoom};

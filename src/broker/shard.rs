@@ -219,6 +219,13 @@ impl Shard {
             ShardMessageKind::Deliver { to, sequenced, origin } => {
                 self.on_delivery_forwarded(&to, sequenced, origin, turn)
             }
+            ShardMessageKind::DeliverRun(run) => {
+                let origin = run.origin();
+                let (to, copies) = run.into_copies();
+                for sequenced in copies {
+                    self.on_delivery_forwarded(&to, sequenced, origin, turn);
+                }
+            }
             ShardMessageKind::DeliverGroup(group) => self.on_group_forwarded(*group, turn),
             ShardMessageKind::Claimed { prior, claimant } => self.on_claimed(prior, claimant, turn),
             ShardMessageKind::Surrendered { claim, session } => {

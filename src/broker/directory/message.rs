@@ -6,13 +6,14 @@
 //! | part | between shards | instead, it would cost | between nodes |
 //! | --- | --- | --- | --- |
 //! | `Message` in `Deliver`, `DeliverGroup` | shared, immutable | a copy of topic, payload and properties for each shard | its bytes, as in a record of the store |
-//! | `Subscriber` in `Deliver` | shared: the receiving shard reads the slot of the Session, or where it has moved or whether it has ended | a look-up by `SessionKey` for each copy, and a table of the Sessions that have moved on or ended while copies were on their way | `SessionKey` and Client Identifier, which the directory of the other node resolves |
+//! | `Subscriber` in `Deliver`, `DeliverRun` | shared: the receiving shard reads the slot of the Session, or where it has moved or whether it has ended | a look-up by `SessionKey` for each copy, and a table of the Sessions that have moved on or ended while copies were on their way | `SessionKey` and Client Identifier, which the directory of the other node resolves |
 //! | `Route` in `DeliverGroup` | shared, immutable: a group refers to its receivers by index | key, granted QoS, options and Subscription Identifiers of every receiver in every message, and a look-up for each | the keys and the granted options of those receivers |
 //! | `SessionSlot` in `Surrendered` | moved, with the messages in its queue | a copy of the queue | the Session as stored |
 //!
 //! | message | contents between nodes |
 //! | --- | --- |
 //! | `Deliver` | the key of the Session, the sequence in its queue, QoS, RETAIN, expiry and Subscription Identifiers, the message, the publisher's connection |
+//! | `DeliverRun` | the key of the Session, the publisher's connection and the topic once, and each payload |
 //! | `DeliverGroup` | the message once, and the other fields for each Session |
 //! | `Claimed` | as it is: both claims, the shard of the claimant and Clean Start |
 //! | `Surrendered` | the claim, and the Session as stored: state, received Packet Identifiers, queue, Will, subscriptions |
@@ -24,6 +25,7 @@
 use std::sync::Arc;
 
 use crate::broker::directory::claim::{Claim, Claimant};
+use crate::broker::directory::run::Run;
 use crate::broker::ids::{ConnectionId, Origin};
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::publish::group::Group;
@@ -45,6 +47,7 @@ impl ShardMessage {
     pub(in crate::broker) fn origin(&self) -> Option<Origin> {
         match &self.0 {
             ShardMessageKind::Deliver { origin, .. } => *origin,
+            ShardMessageKind::DeliverRun(run) => run.origin(),
             ShardMessageKind::DeliverGroup(group) => group.origin,
             ShardMessageKind::Claimed { .. }
             | ShardMessageKind::Surrendered { .. }
@@ -57,7 +60,17 @@ impl ShardMessage {
 
     /// Its weight in a mailbox: the number of copies that the receiving shard delivers, at least 1.
     pub fn weight(&self) -> usize {
-        if let ShardMessageKind::DeliverGroup(group) = &self.0 { group.weight() } else { 1 }
+        match &self.0 {
+            ShardMessageKind::DeliverRun(run) => run.messages(),
+            ShardMessageKind::DeliverGroup(group) => group.weight(),
+            ShardMessageKind::Deliver { .. }
+            | ShardMessageKind::Claimed { .. }
+            | ShardMessageKind::Surrendered { .. }
+            | ShardMessageKind::DroppedNewest { .. }
+            | ShardMessageKind::Pause(_)
+            | ShardMessageKind::Resume(_)
+            | ShardMessageKind::RoomFreed { .. } => 1,
+        }
     }
 }
 
@@ -70,6 +83,8 @@ pub(in crate::broker) enum ShardMessageKind {
         /// The publisher's connection, which is paused if the receiver is slow.
         origin: Option<Origin>,
     },
+    /// Copies of several messages for such a Session, from one publisher.
+    DeliverRun(Box<Run>),
     /// Copies of a message for several such Sessions.
     DeliverGroup(Box<Group>),
     /// A client has connected to the sending shard, which requests its Session.

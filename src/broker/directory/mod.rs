@@ -21,12 +21,14 @@
 //! A message whose route is cached uses no verb: it only reads
 //! [`Shared::route_generations`](state::Shared::route_generations), by which an implementation invalidates cached routes.
 
+pub(super) mod batch;
 #[cfg(any(test, feature = "sim"))]
 pub(super) mod checked;
 pub(super) mod claim;
 pub(super) mod in_memory;
 pub(super) mod message;
 pub(super) mod room_waiters;
+pub(super) mod run;
 pub(super) mod state;
 
 use std::fmt;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::auth;
-use crate::broker::{ConnectionId, Detail, Fetched, ShardMessage, Ticket};
+use crate::broker::{ConnectionId, Detail, Fetched, ShardBatch, ShardMessage, Ticket};
 use crate::routing::ShardId;
 use crate::server::listener::{Accepted, Listening};
 use crate::server::shard::queries::QueryRequest;
@@ -108,11 +108,12 @@ impl Mailbox {
         answer.recv().map_err(io::Error::other)?
     }
 
-    /// Appends all `messages` of the shard `from`, and empties the vector.
-    pub(in crate::server) fn put_all(&self, from: ShardId, messages: &mut Vec<ShardMessage>) -> Fullness {
+    /// Appends all messages of a batch of the shard `from`, and empties it.
+    pub(in crate::server) fn put_all(&self, from: ShardId, batch: &mut ShardBatch) -> Fullness {
+        let weight = batch.weight();
         let mut contents = self.lock();
-        contents.weight += messages.iter().map(ShardMessage::weight).sum::<usize>();
-        contents.mail.extend(messages.drain(..).map(Mail::Forwarded));
+        contents.weight += weight;
+        contents.mail.extend(batch.take().map(Mail::Forwarded));
         let weight = contents.weight;
         self.weight.store(weight, Ordering::Release);
         let fullness = if weight > self.messages_max { Fullness::Full } else { Fullness::Room };
@@ -176,16 +177,22 @@ pub(in crate::server) fn round_robin(mailboxes: Arc<[Mailbox]>) -> impl Fn(Accep
 mod tests {
     use super::*;
 
+    fn group(receivers: u32) -> ShardBatch {
+        let mut batch = ShardBatch::default();
+        batch.push(ShardMessage::for_receivers(receivers));
+        batch
+    }
+
     #[test]
     fn a_full_mailbox_accepts_everything_and_notifies_the_sender_when_half_is_left() {
         let mailbox = Mailbox::new(4);
         for _ in 0..4 {
             mailbox.put(Mail::AccessReloaded);
         }
-        assert_eq!(mailbox.put_all(ShardId(1), &mut Vec::new()), Fullness::Room);
+        assert_eq!(mailbox.put_all(ShardId(1), &mut ShardBatch::default()), Fullness::Room);
         mailbox.put(Mail::AccessReloaded);
-        assert_eq!(mailbox.put_all(ShardId(1), &mut Vec::new()), Fullness::Full);
-        assert_eq!(mailbox.put_all(ShardId(1), &mut Vec::new()), Fullness::Full);
+        assert_eq!(mailbox.put_all(ShardId(1), &mut ShardBatch::default()), Fullness::Full);
+        assert_eq!(mailbox.put_all(ShardId(1), &mut ShardBatch::default()), Fullness::Full);
         assert!(!mailbox.has_room());
 
         let mut mail = Vec::new();
@@ -198,10 +205,10 @@ mod tests {
     #[test]
     fn a_message_for_several_receivers_counts_once_per_receiver() {
         let mailbox = Mailbox::new(10);
-        assert_eq!(mailbox.put_all(ShardId(1), &mut vec![ShardMessage::for_receivers(6)]), Fullness::Room);
+        assert_eq!(mailbox.put_all(ShardId(1), &mut group(6)), Fullness::Room);
         mailbox.put(Mail::Forwarded(ShardMessage::for_receivers(5)));
         assert!(!mailbox.has_room());
-        assert_eq!(mailbox.put_all(ShardId(1), &mut vec![ShardMessage::for_receivers(1)]), Fullness::Full);
+        assert_eq!(mailbox.put_all(ShardId(1), &mut group(1)), Fullness::Full);
 
         let mut mail = Vec::new();
         assert_eq!(mailbox.take(4, &mut mail), []);

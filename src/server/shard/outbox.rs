@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::broker::ShardMessage;
+use crate::broker::{ShardBatch, ShardMessage};
 use crate::routing::ShardId;
 use crate::server::shard::mailbox::{Fullness, Mailbox};
 
@@ -9,7 +9,7 @@ use crate::server::shard::mailbox::{Fullness, Mailbox};
 pub(in crate::server) struct Outbox {
     from: ShardId,
     mailboxes: Arc<[Mailbox]>,
-    batches: Box<[Vec<ShardMessage>]>,
+    batches: Box<[ShardBatch]>,
     /// Whether any batch has messages.
     has_messages: bool,
     /// Shards whose mailbox was full at a delivery and has had no room since.
@@ -18,7 +18,7 @@ pub(in crate::server) struct Outbox {
 
 impl Outbox {
     pub(in crate::server) fn new(from: ShardId, mailboxes: Arc<[Mailbox]>) -> Self {
-        let batches = mailboxes.iter().map(|_| Vec::new()).collect();
+        let batches = mailboxes.iter().map(|_| ShardBatch::default()).collect();
         Self { from, mailboxes, batches, has_messages: false, full: Vec::new() }
     }
 
