@@ -22,6 +22,8 @@ pub(in crate::broker) struct Ending {
     reason_code: ReasonCode,
     cause: Cause,
     will: WillAction,
+    /// Whether another connection of this shard is about to resume the Session, in the same turn.
+    resumed: bool,
     /// Whether the transport has ended already.
     lost: bool,
     /// Whether the end says nothing about the stability of the connection: the client meant it, or a limit of the broker or its stop did.
@@ -47,6 +49,7 @@ impl Ending {
             reason_code,
             cause: cause.into(),
             will: WillAction::Publish,
+            resumed: false,
             lost: false,
             is_meant: matches!(
                 reason_code,
@@ -72,11 +75,25 @@ impl Ending {
         Self { will, ..Self::with_disconnect(ReasonCode::SessionTakenOver, "session taken over by another connection") }
     }
 
+    /// Another connection of this shard has claimed the Session, and is about to resume it. If the store has the Session as connected, that
+    /// stays as it is; the caller records the end if the Session is not resumed after all.
+    pub(in crate::broker) fn resumed() -> Self {
+        Self { resumed: true, ..Self::taken_over(false) }
+    }
+
     /// The transport has ended.
     fn lost(cause: ByteString) -> Self {
         let reason_code = ReasonCode::UnspecifiedError;
         let cause = Cause::private(cause, "");
-        Self { disconnect: None, reason_code, cause, will: WillAction::Publish, lost: true, is_meant: false }
+        Self {
+            disconnect: None,
+            reason_code,
+            cause,
+            will: WillAction::Publish,
+            resumed: false,
+            lost: true,
+            is_meant: false,
+        }
     }
 
     /// The peer has closed while the connection was paused.
@@ -88,7 +105,15 @@ impl Ending {
     fn by_client(reason_code: ReasonCode) -> Self {
         let normal = reason_code == ReasonCode::NormalDisconnection;
         let will = if normal { WillAction::Discard } else { WillAction::Publish };
-        Self { disconnect: None, reason_code, cause: "DISCONNECT".into(), will, lost: false, is_meant: true }
+        Self {
+            disconnect: None,
+            reason_code,
+            cause: "DISCONNECT".into(),
+            will,
+            resumed: false,
+            lost: false,
+            is_meant: true,
+        }
     }
 }
 
@@ -170,7 +195,8 @@ impl Shard {
 
     fn break_off_with(&mut self, id: ConnectionId, reason_code: ReasonCode, cause: Cause, turn: &mut Turn<'_>) {
         let will = WillAction::Discard;
-        let ending = Ending { disconnect: None, reason_code, cause, will, lost: false, is_meant: false };
+        let ending =
+            Ending { disconnect: None, reason_code, cause, will, resumed: false, lost: false, is_meant: false };
         self.end_connection(id, ending, turn);
     }
 
@@ -193,7 +219,7 @@ impl Shard {
             self.counters.sent(packet.packet_type());
             turn.actions.push(Action::Send { connection: id, packet });
         }
-        let (will, lost) = (ending.will, ending.lost);
+        let (will, resumed, lost) = (ending.will, ending.resumed, ending.lost);
         let discards_will = will == WillAction::Discard
             && session
                 .and_then(|slot| self.sessions.get(slot))
@@ -203,7 +229,7 @@ impl Shard {
         }
         self.report_end(&connection, ending, turn);
         if let Some(slot) = session {
-            self.detach(slot, will, turn);
+            self.detach(slot, will, resumed, turn);
         }
         // A client that sees the end of the connection may rely on its Will being discarded, even if the broker crashes then. The wait
         // ends when the record is stable or the client closes; if it takes too long, the connection is reset.
@@ -232,8 +258,9 @@ impl Shard {
         turn.actions.push(Action::Report(Box::new(report)));
     }
 
-    /// Detaches the Session in `slot` from its connection. A durable Session is kept, a transient one ends.
-    fn detach(&mut self, slot: usize, action: WillAction, turn: &mut Turn<'_>) {
+    /// Detaches the Session in `slot` from its connection. A durable Session is kept, a transient one ends. If it is about to be `resumed`,
+    /// and the store has it as connected, that is not recorded.
+    fn detach(&mut self, slot: usize, action: WillAction, resumed: bool, turn: &mut Turn<'_>) {
         self.drive(slot, session::Event::Disconnected, turn);
         self.counters.sessions_connected -= 1;
         let Some(entry) = self.sessions.get_mut(slot) else { return };
@@ -266,7 +293,9 @@ impl Shard {
         if will == WillState::Gone {
             self.publish_will(slot, turn);
         }
-        self.persist_detached(slot, will, turn);
+        if !(resumed && self.sessions.get(slot).is_some_and(|entry| entry.recorded_as_connected)) {
+            self.persist_detached(slot, will, turn);
+        }
         self.schedule_session(slot);
     }
 

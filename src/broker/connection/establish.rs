@@ -152,6 +152,9 @@ impl Shard {
             sys_will.and_then(|will| check_sys(connection.sys_publisher(), &will.topic, will.payload.len()).err());
         let entry = self.sessions.get_mut(slot)?;
         let was_stored = entry.stored;
+        let is_unchanged = entry.recorded_as_connected
+            && entry.session_expiry_interval == session_expiry_interval
+            && connect.will.is_none();
         entry.connection = Some(id);
         entry.session_expiry_interval = session_expiry_interval;
         entry.will = connect.will.take().map(|will| Box::new(detached(&will)));
@@ -168,8 +171,13 @@ impl Shard {
         let needs_store = entry.session.needs_store();
         entry.stored = session_expiry_interval > 0 || will.is_some() || needs_store;
         entry.session.set_recorded(session_expiry_interval > 0 && self.settings.queue_head.is_some());
-        let (stored, owner) = (entry.stored, entry.owner.clone());
+        let (stored, owner, last_ticket) = (entry.stored, entry.owner.clone(), entry.last_ticket);
+        entry.recorded_as_connected = session_expiry_interval > 0 && entry.will.is_none();
         self.change_access(slot, &access, turn);
+        if is_unchanged {
+            // Still waits for the record of the previous CONNECT, and for all others of the Session.
+            return self.wait_until(slot, last_ticket);
+        }
         let record = match (was_stored, stored) {
             (_, true) => Record::SessionOpened { key, client_id, owner, session_expiry_interval, will },
             (true, false) => Record::SessionEnded { key },

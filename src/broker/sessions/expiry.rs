@@ -15,7 +15,8 @@ impl Shard {
     /// Records that the connection of the durable Session in `slot` has ended, with the time and the state of its Will. Without a Will, nothing
     /// waits for this record, not even a move of the Session to another shard.
     pub(in crate::broker) fn persist_detached(&mut self, slot: usize, will: WillState, turn: &mut Turn<'_>) {
-        let Some(entry) = self.sessions.get(slot).filter(|entry| entry.is_durable()) else { return };
+        let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.is_durable()) else { return };
+        entry.recorded_as_connected = false;
         let (session_expiry_interval, at) = (entry.session_expiry_interval, entry.detached_at);
         let (key, sent_until) = (entry.subscriber.key, entry.session.sent_until());
         let record = Record::SessionDetached { key, session_expiry_interval, at, will, sent_until };

@@ -36,6 +36,8 @@ pub(in crate::broker) struct SessionSlot {
     pub(in crate::broker) will_refusal: Option<Box<Refusal>>,
     /// Whether the store has records of the Session.
     pub(in crate::broker) stored: bool,
+    /// Whether the store has the Session as connected, with its owner and expiry, and without a Will.
+    pub(in crate::broker) recorded_as_connected: bool,
     /// The last record that must be stable before the Session moves to another shard.
     pub(in crate::broker) last_ticket: Ticket,
     /// The last record that all copies of its client's messages wait for.
@@ -64,6 +66,7 @@ impl SessionSlot {
             will: None,
             will_refusal: None,
             stored: false,
+            recorded_as_connected: false,
             last_ticket: Ticket::default(),
             copies_held_until: Ticket::default(),
             dropping: false,

@@ -11,6 +11,7 @@ use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::establish::GrantedClaim;
 use crate::broker::directory::claim::{Claim, Claimant, Holder, Takes};
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
+use crate::broker::persistence::record::WillState;
 use crate::broker::report::{ClientLabel, SessionChange};
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::sessions::table::PendingClaim;
@@ -44,7 +45,11 @@ impl Shard {
         if let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) {
             self.counters.sessions_taken_over += 1;
             self.report_session(slot, SessionChange::TakenOver, turn);
-            let ending = Ending::taken_over(claimant.takes.ends_session());
+            let ending = if claimant.shard == self.id && !claimant.takes.ends_session() {
+                Ending::resumed()
+            } else {
+                Ending::taken_over(claimant.takes.ends_session())
+            };
             self.end_connection(id, ending, turn); // [MQTT-3.1.4-3]
         }
         // A Will or an expiry that is due, but whose timer has not been handled yet, precedes the new connection. [MQTT-3.1.3-9]
@@ -69,20 +74,38 @@ impl Shard {
     /// Gives the Session in `slot`, which has no connection, to a later CONNECT of this shard. It stays where it is, with what it waits for:
     /// CONNACK waits for a record that is stable after all others of the Session.
     fn keep_session(&mut self, slot: usize, claim: Claim, turn: &mut Turn<'_>) {
-        let Some(pending) = self.sessions.end_claim(claim) else { return };
+        let Some(pending) = self.sessions.end_claim(claim) else { return self.record_end(slot, turn) };
         self.sessions.change_claim(slot, claim);
         match pending {
-            PendingClaim::PassOn(claimant) => self.on_claimed(claim, claimant, turn),
+            PendingClaim::PassOn(claimant) => {
+                self.record_end(slot, turn);
+                self.on_claimed(claim, claimant, turn);
+            }
             PendingClaim::Waiting { connection, connecting } => {
-                if let Some(entry) = self.sessions.get_mut(slot) {
-                    entry.owner = connecting.owner.clone();
+                if let Some(entry) = self.sessions.get_mut(slot)
+                    && entry.owner != connecting.owner
+                {
+                    self.record_end(slot, turn);
+                    if let Some(entry) = self.sessions.get_mut(slot) {
+                        entry.owner = connecting.owner.clone();
+                    }
                 }
                 if self.connection(connection).is_some() {
                     self.cancel_session_due(slot);
                     let granted = GrantedClaim { claim, connecting, after: Ticket::default() };
                     self.finish_connect(connection, granted, Some(slot), turn);
+                } else {
+                    self.record_end(slot, turn);
                 }
             }
+        }
+    }
+
+    /// Records the end of the last connection of the Session in `slot`, which no other connection resumes at once as
+    /// [expected](Ending::resumed).
+    fn record_end(&mut self, slot: usize, turn: &mut Turn<'_>) {
+        if self.sessions.get(slot).is_some_and(|entry| entry.recorded_as_connected && entry.connection.is_none()) {
+            self.persist_detached(slot, WillState::Absent, turn);
         }
     }
 

@@ -64,16 +64,41 @@ fn session_moves_to_the_new_connection_when_its_records_are_stable() {
 }
 
 #[test]
-fn takeover_on_one_shard_waits_for_one_commit() {
-    for (clean_start, connack) in [(false, "CONNACK 0x00 present"), (true, "CONNACK 0x00")] {
+fn takeover_on_one_shard_waits_for_one_commit_if_it_changes_anything() {
+    let mut expires_later = durable("a");
+    expires_later.properties.session_expiry_interval += 1;
+    let with_will = Connect { will: Some(will("w", "gone")), ..durable("a") };
+    let clean_start = Connect { clean_start: true, ..durable("a") };
+    let present = "CONNACK 0x00 present";
+    for (connect, connack) in [(expires_later, present), (with_will, present), (clean_start, "CONNACK 0x00")] {
         let mut harness = Harness::new();
         harness.connect(durable("a"));
         harness.store_answers = false;
-        let second = harness.attempt(0, Connect { clean_start, ..durable("a") });
+        let second = harness.attempt(0, connect);
         assert_eq!(harness.received(second), [""; 0]);
         harness.commit(0);
         assert_eq!(harness.received(second), [connack]);
     }
+}
+
+#[test]
+fn takeover_on_one_shard_that_changes_nothing_is_not_recorded() {
+    let mut harness = Harness::new();
+    harness.connect(durable("a"));
+    let records = harness.records.len();
+    harness.store_answers = false;
+    let second = harness.attempt(0, durable("a"));
+    assert_eq!(harness.received(second), ["CONNACK 0x00 present"]);
+    assert_eq!(harness.records.len(), records);
+    harness.lose(second);
+    assert_eq!(harness.records.len(), records + 1, "the end of the last connection is");
+    let third = harness.attempt(0, durable("a"));
+    assert_eq!(harness.received(third), [""; 0]);
+    let fourth = harness.attempt(0, durable("a"));
+    assert_eq!(harness.received(fourth), [""; 0], "it waits for the record of the third");
+    harness.persist();
+    assert_eq!(harness.received(fourth), ["CONNACK 0x00 present"]);
+    assert_eq!(harness.records.len(), records + 2);
 }
 
 #[test]
