@@ -99,6 +99,8 @@ pub(crate) struct Ledger {
     pub(crate) received: BTreeMap<(usize, usize), Received>,
     /// The last message that a client received, by publisher, topic, published QoS and delivered QoS.
     last: BTreeMap<(usize, usize, TopicName, Qos, Qos), usize>,
+    /// The client and the message of each copy that was sent at QoS 0, and may not have arrived.
+    pub(crate) sent_at_most_once: BTreeSet<(usize, usize)>,
     /// What the broker retains.
     pub(crate) retained: BTreeMap<TopicName, Bytes>,
     /// Alternatives that the broker may retain since a crash.
@@ -266,8 +268,11 @@ impl World {
         }
         let is_first = !self.checker.ledger.received.contains_key(&(client, number));
         // The first copy of a message published twice may have been dropped or refused.
-        let droppable =
-            self.mix.drops() || self.mix.refuses() || publish.qos == Qos::AtMostOnce || message.expiry.is_some();
+        let droppable = self.mix.drops()
+            || self.mix.refuses()
+            || publish.qos == Qos::AtMostOnce
+            || message.expiry.is_some()
+            || self.checker.ledger.sent_at_most_once.contains(&(client, number));
         let may_lack_first = message.read > 1 && droppable;
         if least.is_some() && is_first && !may_lack_first && !message.topic.as_str().starts_with("s/") {
             self.checker.ledger.check_order(client, number, publish.qos)?;

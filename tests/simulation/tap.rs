@@ -193,8 +193,12 @@ impl World {
 
     fn tap_publish(&mut self, number: usize, publish: &OutgoingPublish) -> Result<(), String> {
         self.tap_expiry(publish)?;
-        let Some(id) = publish.packet_id.map(|id| id.number()) else { return Ok(()) };
         let client = self.connections[number].client;
+        let Some(id) = publish.packet_id.map(|id| id.number()) else {
+            let message = self.checker.ledger.find(&publish.message.payload);
+            self.checker.ledger.sent_at_most_once.extend(message.map(|message| (client, message)));
+            return Ok(());
+        };
         let (tap, session) = (&mut self.checker.taps[number], &mut self.checker.sessions[client]);
         if !tap.in_flight.insert(id) {
             return Err(format!("identifier {id} is in use"));
