@@ -92,7 +92,8 @@ fn soak() {
     let series = |what, slack, value: fn(&(Usage, u64)) -> u64| {
         Series { what, slack, values: settled.iter().map(|sample| value(sample) as f64).collect() }.judge();
     };
-    series("memory in bytes", 16e6, |(usage, _)| usage.memory);
+    // The heap of the allocator takes some minutes to find its size.
+    series("memory in bytes", 32e6, |(usage, _)| usage.memory);
     // Connections that have ended are closed in bursts.
     series("descriptors", 300.0, |(usage, _)| usage.descriptors);
     // Space is reclaimed a segment at a time, and there is one in reserve.
