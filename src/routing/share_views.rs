@@ -9,7 +9,7 @@ use crate::topic::TopicName;
 /// One shard's copies of the connected members of the shares that it uses much, so that it chooses among them without a lock.
 ///
 /// A copy holds for one version of the share. It is made after as many choices as it may have members, so the members of a share may change
-/// at any rate, and each choice still takes a constant number of steps. There are at most [`VIEWS_MAX`] copies of at most [`MEMBERS_MAX`]
+/// at any rate, and each choice still takes a constant number of steps. There are at most `VIEWS_MAX` copies of at most `MEMBERS_MAX`
 /// members each; other shares are locked for each choice.
 #[derive(Debug, Default)]
 pub struct ShareViews {

@@ -6,7 +6,7 @@ use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::directory::run::{Run, is_packable, is_same_origin};
 
 /// The messages of one turn of a shard to another shard, in order. Consecutive small QoS 0 messages from one publisher for one Session
-/// become one [`Run`].
+/// become one run of bytes.
 #[derive(Debug, Default)]
 pub struct ShardBatch {
     messages: Vec<ShardMessage>,
