@@ -102,6 +102,7 @@ class Lifetime(TestCase):
         name = "lifetime-disconnect"
         with Client(name).connected(SessionExpiryInterval=60) as client:
             client.disconnect(SessionExpiryInterval=0)
+        time.sleep(0.5)  # the broker may read a CONNECT of another connection before this DISCONNECT
         self.assertFalse(self.session_present(name))
 
     @only_ours
