@@ -19,8 +19,8 @@ pub fn check_certificates(config: &Config) -> Result<Vec<String>, ServerError> {
     Ok(notes)
 }
 
-/// Listens at the addresses of all listeners. Of the default ones, which nobody has asked for, those are left out whose family this machine
-/// doesn't have: a machine without IPv6 has no `[::1]`.
+/// Listens at the addresses of all listeners. A default address that was not configured is left out if this machine does not support its
+/// address family: a machine without IPv6 has no `[::1]`.
 pub(super) fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerError> {
     let options = TcpOptions { user_timeout: config.limits.write_timeout };
     let failed = |listener: &crate::config::Listener, source| ServerError::Listen {

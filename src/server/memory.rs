@@ -187,7 +187,7 @@ impl MemoryBudget {
         MemoryFigures { max: self.max, level: self.level(), inputs }
     }
 
-    /// The bytes that each of so many shards may keep in unused buffers.
+    /// The maximum number of bytes that each shard may keep in unused buffers, if there are `shards` of them.
     pub(in crate::server) fn spare_max(&self, shards: usize) -> usize {
         let share = usize::try_from(self.max / SPARE_SHARE).unwrap_or(usize::MAX);
         (share / shards.max(1)).min(SPARE_MAX)

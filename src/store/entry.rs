@@ -177,7 +177,7 @@ fn encode_parts(entry: &Entry<'_>, to: &mut Tail) -> Result<PartNumbers, Refused
 #[derive(Default)]
 struct DistinctParts<'a> {
     values: SmallVec<[&'a [u8]; 4]>,
-    /// The numbers of all values, once there are so many that a search takes longer.
+    /// The number of each value. It exists only above [`SEARCHED_PARTS_MAX`] values, where a look-up is faster than a search.
     numbers: Option<HashMap<&'a [u8], u32, RandomState>>,
 }
 

@@ -13,8 +13,8 @@ use crate::timestamp::Timestamp;
 
 /// The stored messages that are in memory, by their position in the store. All shards use one.
 ///
-/// It finds every message that it was given and that is still in memory, whoever has it. It keeps the last ones itself, up to a number of bytes: a new one
-/// replaces the oldest, which is read again when it is needed and no Session has it.
+/// It has a weak reference to each added message, so it finds a message as long as any Session holds it. It also holds the newest messages itself,
+/// up to a number of bytes. A new message replaces the oldest one, which is read from the store again when it is needed and no Session holds it.
 #[derive(Debug)]
 pub struct MessageCache {
     state: Mutex<State>,

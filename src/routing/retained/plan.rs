@@ -45,7 +45,8 @@ impl RetainedStore {
         best.filter(|(steps, _)| *steps < down).map_or(Plan::Down, |(_, place)| Plan::Named(wildcard + place + 1))
     }
 
-    /// How many nodes are visited from `nodes` nodes at `depth` on, if of each next level at most so many nodes match; `None`: `+`.
+    /// The number of nodes that are visited from `depth` on, starting from `nodes` nodes. `counts` has, for each following level, the maximum
+    /// number of matching nodes; `None` stands for `+`, which matches all.
     fn steps(&self, mut nodes: usize, depth: usize, counts: Option<&[Option<usize>]>) -> usize {
         let at = |depth: usize| depth.checked_sub(1).and_then(|place| self.depths.get(place)).map_or(1, |nodes| *nodes);
         let mut steps = nodes;

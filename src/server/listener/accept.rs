@@ -148,7 +148,8 @@ impl Rate {
     }
 }
 
-/// After so many connections, those that are accepted come first: a burst of clients is served while it still arrives.
+/// After this number of accepted connections, the task yields to the tasks of these connections. So the first clients of a burst are served
+/// while others still connect.
 const ACCEPTS_PER_TURN: u64 = 4;
 /// Pause after a failed accept(2), most often because the process has no file descriptors left. A retry without pause would use a whole
 /// core.

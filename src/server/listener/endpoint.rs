@@ -37,7 +37,8 @@ pub(in crate::server) struct ClientCertificates {
 }
 
 impl ClientCertificates {
-    /// Those of a connection, verified after so many `removals` of authorities; `None`: there are none.
+    /// The certificates that the client of a connection presented; `None` if it presented none. `removals` is the number of reloads that had
+    /// removed an authority when they were verified.
     pub(super) fn of(endpoint: &Arc<Endpoint>, stream: &ServerStream, removals: u64) -> Option<Box<Self>> {
         let presented = endpoint.certificates.as_ref()?.presented(stream)?;
         Some(Box::new(Self { presented, removals, endpoint: Arc::clone(endpoint) }))
