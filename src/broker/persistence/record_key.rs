@@ -51,6 +51,17 @@ impl RecordKey {
         }
     }
 
+    /// Whether the broker writes records with a key of this kind and one of the kind `other`.
+    pub(in crate::broker) const fn shares_records_with(&self, other: u8) -> bool {
+        match other {
+            Self::SESSION | Self::WILL => matches!(self.kind, Self::SESSION | Self::WILL),
+            Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED => {
+                matches!(self.kind, Self::QUEUED | Self::RECEIVED | Self::RETAINED | Self::DEDUPLICATED)
+            }
+            _ => self.kind == other,
+        }
+    }
+
     pub(in crate::broker) const fn retained(number: u64) -> Self {
         Self { group: Self::NO_SESSION, kind: Self::RETAINED, id: number }
     }

@@ -177,7 +177,7 @@ impl Recovery {
     /// messages (coalesced records) may belong to several Sessions.
     fn put(&mut self, body: &[u8], puts: &[RecordKey], parts: &[&[u8]]) -> Option<()> {
         let first = puts.first()?;
-        if !puts.iter().all(RecordKey::is_plausible) {
+        if !puts.iter().all(|key| key.is_plausible() && key.shares_records_with(first.kind)) {
             return None;
         }
         match first.kind {

@@ -262,6 +262,16 @@ fn a_record_with_numbers_that_no_counter_reaches_is_unreadable() {
 }
 
 #[test]
+fn a_record_with_keys_of_kinds_that_are_never_together_is_unreadable() {
+    let key = |kind, id| crate::broker::RecordKey { group: 1, kind, id };
+    // A released message and a subscription, whose number may be 0, which no message has.
+    let mut recovery = Recovery::default();
+    recovery.apply(&[], (&[key(6, 2), key(3, 0)], &[]), &[], None);
+    assert_eq!(recovery.sessions_left(), "[]");
+    assert_eq!(recovery.finish().unreadable, 1);
+}
+
+#[test]
 fn a_live_record_of_a_kind_that_a_later_version_wrote_is_reported() {
     let key = |kind| crate::broker::RecordKey { group: 1, kind, id: 3 };
     let unknown = |changes: &[(&[u8], &[u8], Option<u64>)]| {
