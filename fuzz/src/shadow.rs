@@ -89,8 +89,9 @@ impl Shadow {
             ServerPacket::Unsuback(unsuback) => self.answered(Answer::Unsuback, unsuback.packet_id.number()),
             ServerPacket::Pingresp => self.answered(Answer::Pingresp, 0),
             ServerPacket::Pubrel(ack) => {
-                // A message that an earlier connection has received continues with PUBREL, which doesn't count against Receive Maximum.
-                if !self.in_flight.contains_key(&ack.packet_id) {
+                // A message that an earlier connection has received continues with PUBREL, which doesn't count against Receive Maximum. With
+                // an error, it answers a PUBREC for a message that the broker doesn't have.
+                if !ack.reason_code.is_error() && !self.in_flight.contains_key(&ack.packet_id) {
                     self.resumed.insert(ack.packet_id);
                 }
             }

@@ -25,7 +25,7 @@ pub struct Located {
 /// What is stored under a key.
 #[derive(Debug)]
 pub struct Found<'a> {
-    /// The part of the key; empty if it has none.
+    /// The part of the key, whose checksum is right; empty if it has none, which is not verified before the body is.
     pub part: &'a [u8],
     /// The position of its entry.
     pub entry: Position,
