@@ -1,8 +1,9 @@
 //! Goals: limits of figures and of their ratios, and whether they are met.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -29,6 +30,9 @@ pub(crate) struct GoalsArgs {
     /// Write every run and the results to this file
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Write the results alone to this file, with the versions of the brokers; docs/figures/ has one for each version of ours
+    #[arg(long)]
+    figures: Option<PathBuf>,
 }
 
 /// The result of a goal.
@@ -45,6 +49,34 @@ struct Outcome {
     columns: Vec<Column>,
 }
 
+/// What [`GoalsArgs::figures`] contains.
+#[derive(Debug, Serialize)]
+struct Figures<'a> {
+    processor: &'a str,
+    kernel: &'a str,
+    cores: usize,
+    rounds: usize,
+    disk_sync_us: f64,
+    versions: BTreeMap<&'a str, Option<&'a str>>,
+    goals: BTreeMap<&'a str, Figure<'a>>,
+}
+
+/// The result of a goal: lower quartile, median and upper quartile of the rounds.
+#[derive(Debug, Serialize)]
+struct Figure<'a> {
+    figure: &'a str,
+    value: Option<[f64; 3]>,
+    ratio: Option<[f64; 3]>,
+    best_peer: Option<&'a str>,
+    limit: String,
+    kept: Option<bool>,
+}
+
+/// With three significant digits, which is more than the figures repeat.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.2e}").parse().unwrap_or(value)
+}
+
 #[derive(Debug, Serialize)]
 struct Outcomes {
     circumstances: Environment,
@@ -59,8 +91,13 @@ pub(crate) fn run(args: &GoalsArgs) -> Result<Verdict> {
         bail!("no such goal in {}", args.goals.display());
     }
     let runner = Runner::new(&args.rounds)?;
-    let mut outcomes =
-        Outcomes { circumstances: runner.circumstances(args.rounds.cores, Vec::new()), goals: Vec::new() };
+    let mut brokers = BTreeMap::new();
+    for goal in &goals {
+        let entrants = goal.entrants(&runner, args.rounds.cores)?;
+        brokers.extend(entrants.into_iter().map(|entrant| (entrant.spec.name.clone(), entrant.spec)));
+    }
+    let circumstances = runner.circumstances(args.rounds.cores, brokers.into_values().collect());
+    let mut outcomes = Outcomes { circumstances, goals: Vec::new() };
     let mut output = io::stdout().lock();
     writeln!(output, "| goal | figure | ratio | limit | |\n| --- | ---: | ---: | ---: | --- |")?;
     for goal in goals {
@@ -68,13 +105,31 @@ pub(crate) fn run(args: &GoalsArgs) -> Result<Verdict> {
         write!(output, "{}", outcome.rows())?;
         output.flush()?;
         outcomes.goals.push(outcome);
+        // Written after each goal, so that an interrupted run keeps its results.
         if let Some(file) = &args.json {
-            fs::write(file, serde_json::to_string_pretty(&outcomes)?)
-                .with_context(|| format!("cannot write {}", file.display()))?;
+            write_json(file, &outcomes)?;
+        }
+        if let Some(file) = &args.figures {
+            write_json(file, &outcomes.figures())?;
         }
     }
     let missed = outcomes.goals.iter().any(|outcome| outcome.kept != Some(true));
     Ok(if missed { Verdict::Broken } else { Verdict::Kept })
+}
+
+fn write_json(file: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)? + "\n";
+    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+impl Outcomes {
+    fn figures(&self) -> Figures<'_> {
+        let Environment { processor, kernel, cores, rounds, disk_sync_us, brokers } = &self.circumstances;
+        let (cores, rounds, disk_sync_us) = (*cores, *rounds, rounded(*disk_sync_us));
+        let versions = brokers.iter().map(|broker| (&*broker.name, broker.version.as_deref())).collect();
+        let goals = self.goals.iter().map(|outcome| (&*outcome.goal.name, outcome.figure())).collect();
+        Figures { processor, kernel, cores, rounds, disk_sync_us, versions, goals }
+    }
 }
 
 impl Goal {
@@ -150,6 +205,17 @@ impl Goal {
 }
 
 impl Outcome {
+    fn figure(&self) -> Figure<'_> {
+        Figure {
+            figure: &self.goal.figure,
+            value: self.value.map(|value| [value.low, value.median, value.high].map(rounded)),
+            ratio: self.ratio.map(|ratio| [ratio.low, ratio.median, ratio.high].map(rounded)),
+            best_peer: self.best.as_deref(),
+            limit: self.goal.limit(),
+            kept: self.kept,
+        }
+    }
+
     fn rows(&self) -> String {
         let value = self.value.map_or_else(|| "–".to_owned(), |value| digits(value.median));
         let ratio = self.ratio.as_ref().map_or_else(|| "–".to_owned(), proportion);
@@ -172,8 +238,6 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::peers::Peers;
 
@@ -201,6 +265,14 @@ mod tests {
         assert_eq!((outcome.best.as_deref(), outcome.kept), (Some("fastest"), Some(false)));
         let outcome = goal.judge(columns(true), 0.0);
         assert_eq!((outcome.best.as_deref(), outcome.kept), (Some("second"), Some(true)));
+    }
+
+    #[test]
+    fn the_file_of_figures_has_three_digits_and_no_runs() {
+        let outcome = goal("at_most = 3.0").judge(vec![column("ours", &[2.0, 1.234_567])], 0.0);
+        let text = serde_json::to_string(&outcome.figure()).unwrap();
+        let ends = "\"ratio\":null,\"best_peer\":null,\"limit\":\"≤ 3.00\",\"kept\":true}";
+        assert_eq!(text, format!("{{\"figure\":\"f\",\"value\":[1.43,1.62,1.81],{ends}"));
     }
 
     #[test]

@@ -70,13 +70,13 @@ pub(crate) struct Column {
 /// The machine and the brokers, to interpret the figures later.
 #[derive(Debug, Serialize)]
 pub(crate) struct Environment {
-    processor: String,
-    kernel: String,
-    cores: usize,
-    rounds: usize,
-    disk_sync_us: f64,
+    pub(crate) processor: String,
+    pub(crate) kernel: String,
+    pub(crate) cores: usize,
+    pub(crate) rounds: usize,
+    pub(crate) disk_sync_us: f64,
     #[serde(serialize_with = "by_name")]
-    brokers: Vec<BrokerSpec>,
+    pub(crate) brokers: Vec<BrokerSpec>,
 }
 
 /// State that all rounds share.
