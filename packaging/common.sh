@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034  # its variables are for those who source it
 # Functions of the scripts in this folder, which source this file.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
