@@ -36,7 +36,8 @@ compile() {
     "--remap-path-prefix=$cargo=/usr/src/cargo"
   )
   if [ "$linkage" = static ]; then
-    flags+=(-C target-feature=+crt-static)
+    # A static binary can't look up `getrandom` at run time: without the second flag, it would need /dev/random.
+    flags+=(-C target-feature=+crt-static --cfg 'getrandom_backend="linux_getrandom"')
   fi
   local -x CARGO_ENCODED_RUSTFLAGS CARGO_TARGET_DIR="$build" CARGO_INCREMENTAL=0
   CARGO_ENCODED_RUSTFLAGS="$(IFS=$'\x1f' && echo "${flags[*]}")"
