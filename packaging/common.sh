@@ -6,9 +6,9 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 target_directory="$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-$root/target}")/packaging"
 dist="${DIST:-$target_directory/dist}"
 
-# The time that all files of a package get: that of the last commit.
+# The time that all files of a package get: that of the last commit, which files of a source archive have too.
 if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
-  SOURCE_DATE_EPOCH="$(git -C "$root" log -1 --format=%ct)"
+  SOURCE_DATE_EPOCH="$(git -C "$root" log -1 --format=%ct 2> /dev/null || stat --format=%Y "$root/Cargo.toml")"
 fi
 export SOURCE_DATE_EPOCH
 # The order of sorted names, and the texts of tools, must not depend on who runs a script.
