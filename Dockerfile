@@ -25,10 +25,9 @@ VOLUME /var/lib/oncemq
 # MQTT, MQTT over TLS (if configured), MQTT over WebSocket, metrics and health
 EXPOSE 1883 8883 8083 9883
 
-# bash can open TCP connections, so the image needs no HTTP client.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["bash", "-c", \
-    "exec 3<>/dev/tcp/127.0.0.1/9883 && printf 'GET /health/ready HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ code _ <&3 && [ \"$code\" = 200 ]"]
+# Asks the admin listener of the configuration whether clients can connect.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["oncemq", "health"]
 
 # `docker stop` sends SIGTERM: the broker disconnects its clients within server.drain_timeout, 8 seconds by default.
+ENV ONCEMQ_CONFIG=/etc/oncemq/oncemq.toml
 ENTRYPOINT ["oncemq"]
-CMD ["--config", "/etc/oncemq/oncemq.toml"]

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod admin_client;
+mod health_command;
 mod output;
 mod session_command;
 mod store_command;
@@ -20,6 +21,7 @@ use oncemq::auth::{Authenticator, Existing, remove_user, set_password};
 use oncemq::config::{self, Arguments, Loaded, LogFormat};
 use oncemq::server::{self, Server, ServerError};
 
+use health_command::{HealthCommand, HealthError};
 use output::{eprint, print};
 use session_command::{SessionCommand, SessionError};
 use store_command::{StoreCommand, StoreError};
@@ -53,6 +55,8 @@ enum Command {
     /// Change sessions of the running broker
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Ask the running broker whether clients can connect: exit code 0 if they can, 1 if not
+    Health(HealthCommand),
     /// Set a user's password in a password file
     Passwd(Passwd),
 }
@@ -97,6 +101,7 @@ fn main() -> ExitCode {
         Some(Command::Config(ConfigCommand::Show(arguments))) => show(&arguments),
         Some(Command::Store(command)) => store_command::run(command),
         Some(Command::Session(command)) => session_command::run(command),
+        Some(Command::Health(command)) => health_command::run(command),
         Some(Command::Passwd(passwd)) => change_password(&passwd),
     };
     match result {
@@ -111,7 +116,7 @@ fn main() -> ExitCode {
 
 /// The format of errors before the configuration is loaded. Only `serve` has a log; the other commands answer people.
 fn early_format() -> LogFormat {
-    let commands = ["config", "store", "session", "passwd", "help"];
+    let commands = ["config", "store", "session", "health", "passwd", "help"];
     let is_command = |first: OsString| commands.iter().any(|command| first == *command);
     match env::args_os().nth(1).is_some_and(is_command) {
         true => LogFormat::Text,
@@ -165,6 +170,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     } else if let Some(error) = error.downcast_ref::<StoreError>() {
         error.exit_code()
     } else if let Some(error) = error.downcast_ref::<SessionError>() {
+        error.exit_code()
+    } else if let Some(error) = error.downcast_ref::<HealthError>() {
         error.exit_code()
     } else {
         EXIT_CONFIGURATION

@@ -47,6 +47,14 @@ impl Broker {
         self.get("/health/ready").is_some_and(|(code, _)| code == 200)
     }
 
+    /// The exit code of `oncemq health`, and what it prints.
+    fn health(&self) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+        let output = command.env_clear().args(["health", "--admin", &self.admin.to_string()]).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    }
+
     /// A response in JSON.
     #[track_caller]
     fn json(&self, path: &str) -> serde_json::Value {
@@ -202,7 +210,7 @@ fn metrics_count_what_clients_did() {
         ("oncemq_subscriptions", 2.0),
         ("oncemq_subscriptions_shared", 1.0),
         ("oncemq_protocol_errors_total", 0.0),
-        ("oncemq_info{version=\"0.1.0\",durability=\"power-loss\"}", 1.0),
+        (concat!("oncemq_info{version=\"", env!("CARGO_PKG_VERSION"), "\",durability=\"power-loss\"}"), 1.0),
     ] {
         assert_eq!(figure(&text, series), value, "{series} in\n{text}");
     }
@@ -269,6 +277,7 @@ fn the_broker_is_ready_until_it_drains_and_live_to_the_end() {
     let mut broker = Broker::start(&["--set", "server.drain_timeout=15s"]);
     assert_eq!(broker.get("/health/live").unwrap().0, 200);
     assert_eq!(broker.get("/health/ready").unwrap(), (200, "{\"status\":\"ready\"}\n".to_owned()));
+    assert_eq!(broker.health(), (Some(0), "{\"status\":\"ready\"}\n".to_owned()));
 
     // A client that doesn't read delays the drain, if there are more bytes than the operating system buffers.
     let stalled = broker.subscribe_and_stall();
@@ -283,12 +292,18 @@ fn the_broker_is_ready_until_it_drains_and_live_to_the_end() {
     broker.signal("TERM");
     let (code, body) = wait_for("the drain", || broker.get("/health/ready").filter(|(code, _)| *code != 200));
     assert_eq!((code, body.as_str()), (503, "{\"status\":\"draining\"}\n"));
+    let (code, text) = broker.health();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("/health/ready: answered 503: {\"status\":\"draining\"}"), "{text}");
     assert_eq!(broker.get("/health/live").unwrap().0, 200);
     TcpStream::connect(broker.mqtt).unwrap_err();
     drop(stalled);
     let status = wait_for("the end", || broker.child.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
     assert!(broker.get("/health/live").is_none());
+    let (code, text) = broker.health();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("--admin sets its address"), "{text}");
 }
 
 #[test]
@@ -316,7 +331,7 @@ fn a_website_gets_nothing_after_dns_rebinding_and_a_configured_name_gets_the_met
         let (code, answer) = ask(&format!("GET /metrics HTTP/1.1\r\nHost: {host}"));
         assert_eq!(code, 200, "{host}: {answer}");
     }
-    assert_eq!(ask("GET /health/live HTTP/1.0").0, 200, "the health check of the container");
+    assert_eq!(ask("GET /health/live HTTP/1.0").0, 200, "a health check without Host");
     wait_for("the log", || broker.log().contains("the Host \"evil.example:").then_some(()));
 }
 

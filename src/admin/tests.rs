@@ -135,7 +135,7 @@ fn metrics_are_summed_over_all_shards() {
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
         for (series, value) in [
-            ("oncemq_info{version=\"0.1.0\",durability=\"power-loss\"}", 1.0),
+            (concat!("oncemq_info{version=\"", env!("CARGO_PKG_VERSION"), "\",durability=\"power-loss\"}"), 1.0),
             ("oncemq_packets_received_total{type=\"subscribe\"}", 2.0),
             ("oncemq_packets_received_total{type=\"connect\"}", 0.0),
             ("oncemq_messages_sent_total{qos=\"1\"}", 2.0),
