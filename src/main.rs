@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 use oncemq::admin::{self, AdminError, BrokerHandles};
 use oncemq::auth::{Authenticator, Existing, remove_user, set_password};
-use oncemq::config::{self, Arguments, Loaded, LogFormat};
+use oncemq::config::{self, Arguments, LogFormat};
 use oncemq::server::{self, Server, ServerError};
 
 use output::{eprint, print};
@@ -134,11 +134,12 @@ fn usage_error(error: &clap::Error, format: LogFormat) -> ExitCode {
 fn serve(arguments: Arguments, format: &mut LogFormat) -> anyhow::Result<()> {
     server::exit_on_panic(*format);
     server::use_small_pages();
-    let Loaded { config, .. } = config::load(&arguments)?;
+    let loaded = config::load(&arguments)?;
+    let config = loaded.config.clone();
     *format = config.log.format;
     let _written_when_dropped = server::init_logging(&config.log)?;
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
-    let server = Server::start(config)?.reloading(arguments);
+    let server = Server::start(config)?.reloading(arguments, loaded);
     let (status, shared, store) = (server.status(), server.shared(), server.store());
     let (queries, bans) = (server.queries(), server.bans());
     let handles = BrokerHandles { status, shared, durability, store, queries, bans, data };

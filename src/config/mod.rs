@@ -6,7 +6,9 @@
 mod admin;
 mod arguments;
 mod bans;
+mod differences;
 mod durability_rules;
+mod effective;
 mod environment;
 mod error;
 mod exposure;
@@ -37,6 +39,7 @@ pub use admin::Admin;
 pub use arguments::{AdminArguments, Arguments, DataArguments};
 pub use bans::Bans;
 pub use durability_rules::DurabilityRule;
+pub use effective::{Setting, Source};
 pub use error::ConfigError;
 pub use limits::{Limits, QueueOverflow};
 pub use listen_address::{AddressError, ListenAddress};

@@ -57,6 +57,8 @@ mod python;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]
+mod reconfigure;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod revocation;
