@@ -141,8 +141,8 @@ fn serve(arguments: Arguments, format: &mut LogFormat) -> anyhow::Result<()> {
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
     let server = Server::start(config)?.reloading(arguments, loaded);
     let (status, shared, store) = (server.status(), server.shared(), server.store());
-    let (queries, bans) = (server.queries(), server.bans());
-    let handles = BrokerHandles { status, shared, durability, store, queries, bans, data };
+    let (queries, bans, reloader) = (server.queries(), server.bans(), server.reloader());
+    let handles = BrokerHandles { status, shared, durability, store, queries, bans, reloader, data };
     let _stopped_when_dropped = admin::start(&admin, handles)?;
     Ok(server.run()?)
 }
@@ -192,7 +192,7 @@ fn show(arguments: &Arguments) -> anyhow::Result<()> {
     print(loaded.to_string().trim_end())
 }
 
-/// Edits the password file. A running broker reads it again on SIGHUP.
+/// Edits the password file. A running broker reads it again at a reload.
 fn change_password(passwd: &Passwd) -> anyhow::Result<()> {
     if passwd.delete {
         return Ok(remove_user(&passwd.file, &passwd.user)?);

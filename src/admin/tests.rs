@@ -9,7 +9,9 @@ use crate::broker::{DropReason, Shared};
 use crate::codec::{PacketType, Qos};
 use crate::config::Durability;
 use crate::routing::RetainedLimits;
-use crate::server::{AdmissionCounts, CertificateExpiry, Clock, LatencyHistogram, Queries, ShardSnapshot, Status};
+use crate::server::{
+    AdmissionCounts, CertificateExpiry, Clock, LatencyHistogram, Queries, Reloader, ShardSnapshot, Status,
+};
 use crate::timestamp::Timestamp;
 
 /// The broker's own time at its start: far from the wall clock.
@@ -36,6 +38,7 @@ pub(super) fn handles() -> BrokerHandles {
         durability: Durability::PowerLoss,
         store: None,
         queries: Queries::unanswered(2),
+        reloader: Reloader::stopped(crate::config::Config::default()),
         data: "nowhere".into(),
     }
 }

@@ -147,10 +147,8 @@ fn edit(
 }
 
 fn failed(path: &Path, source: io::Error) -> EditError {
-    match source.kind() {
-        io::ErrorKind::NotFound => EditError::Missing(path.to_owned()),
-        _ => EditError::Io { path: path.to_owned(), source },
-    }
+    let path = path.to_owned();
+    if source.kind() == io::ErrorKind::NotFound { EditError::Missing(path) } else { EditError::Io { path, source } }
 }
 
 /// Salt length in bytes that the Argon2 standard recommends.

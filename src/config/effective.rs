@@ -10,8 +10,8 @@ use super::{Config, Loaded, Origin};
 pub struct Setting {
     /// Its name, such as `limits.connections_max` or `listeners[0].tls.certificate`.
     pub key: String,
-    /// Its value as TOML; `None`: it has none. A setting never has a secret: those are in files, whose names the settings are.
-    pub value: Option<String>,
+    /// Its value; null: it has none. A setting never has a secret: those are in files, whose names the settings are.
+    pub value: serde_json::Value,
     /// Where the value comes from: `default`, `FILE:LINE`, `env NAME` or `flag NAME`.
     pub origin: String,
 }
@@ -63,7 +63,7 @@ impl Loaded {
                 continue;
             }
             let origin = if value.is_some() { self.origin(&key) } else { &Origin::Default };
-            settings.push(Setting { value: value.map(ToString::to_string), origin: origin.to_string(), key });
+            settings.push(Setting { value: serde_json::json!(value), origin: origin.to_string(), key });
         }
     }
 
@@ -103,6 +103,8 @@ fn is_within(key: &str, setting: &str) -> bool {
 mod tests {
     use std::fs;
 
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::config::{load_file, schema};
 
@@ -113,7 +115,7 @@ mod tests {
         (directory, load_file(&path).unwrap())
     }
 
-    fn setting(loaded: &Loaded, key: &str) -> (Option<String>, String) {
+    fn setting(loaded: &Loaded, key: &str) -> (Value, String) {
         let found = loaded.settings().into_iter().find(|setting| setting.key == key);
         let Setting { value, origin, .. } = found.unwrap_or_else(|| panic!("no {key}"));
         (value, origin.rsplit('/').next().unwrap().to_owned())
@@ -122,10 +124,10 @@ mod tests {
     #[test]
     fn every_setting_is_listed_with_its_value_and_origin() {
         let (_directory, loaded) = loaded("[limits]\nconnections_max = 7\n[[listeners]]\naddress = \"127.0.0.1:1\"\n");
-        assert_eq!(setting(&loaded, "limits.connections_max"), (Some("7".to_owned()), "oncemq.toml:2".to_owned()));
+        assert_eq!(setting(&loaded, "limits.connections_max"), (json!(7), "oncemq.toml:2".to_owned()));
         assert_eq!(setting(&loaded, "listeners[0].address").1, "oncemq.toml:4");
-        assert_eq!(setting(&loaded, "security.acl_file"), (None, "default".to_owned()));
-        assert_eq!(setting(&loaded, "log.level"), (Some("\"info\"".to_owned()), "default".to_owned()));
+        assert_eq!(setting(&loaded, "security.acl_file"), (Value::Null, "default".to_owned()));
+        assert_eq!(setting(&loaded, "log.level"), (json!("info"), "default".to_owned()));
         let keys: Vec<_> = loaded.settings().into_iter().map(|setting| setting.key).collect();
         for key in schema::settings() {
             assert!(keys.contains(&key), "{key}");
@@ -154,15 +156,9 @@ mod tests {
         config.listeners.insert(0, before.config.listeners[1].clone());
         let sources = [Source::Before(1), Source::Loaded(0)];
         let in_force = loaded.in_force(&before, config, &sources);
-        assert_eq!(setting(&in_force, "limits.connections_max"), (Some("7".to_owned()), "oncemq.toml:1".to_owned()));
+        assert_eq!(setting(&in_force, "limits.connections_max"), (json!(7), "oncemq.toml:1".to_owned()));
         assert_eq!(setting(&in_force, "limits.sessions_max").1, "oncemq.toml:4");
-        assert_eq!(
-            setting(&in_force, "listeners[0].connections_max"),
-            (Some("2".to_owned()), "oncemq.toml:7".to_owned())
-        );
-        assert_eq!(
-            setting(&in_force, "listeners[1].connections_max"),
-            (Some("3".to_owned()), "oncemq.toml:7".to_owned())
-        );
+        assert_eq!(setting(&in_force, "listeners[0].connections_max"), (json!(2), "oncemq.toml:7".to_owned()));
+        assert_eq!(setting(&in_force, "listeners[1].connections_max"), (json!(3), "oncemq.toml:7".to_owned()));
     }
 }

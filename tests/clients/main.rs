@@ -27,6 +27,8 @@ mod exchange;
 #[cfg(test)]
 mod fairness;
 #[cfg(test)]
+mod files_api;
+#[cfg(test)]
 mod flow_control;
 #[cfg(test)]
 mod front_ends;

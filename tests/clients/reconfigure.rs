@@ -152,6 +152,24 @@ fn a_listener_moves_between_addresses_that_cannot_be_open_at_once() {
 }
 
 #[test]
+fn a_listener_that_cannot_move_is_opened_again_where_it_was() {
+    if peer::is_chosen() {
+        return;
+    }
+    for shards in ["1", "2"] {
+        let broker = Setup::default().set("server.shards", shards).start();
+        let address = broker.address();
+        let mut client = Wire::connected(address, &Connect::new(V5, "client"));
+        let _taken = TcpListener::bind(("::1", address.port())).unwrap();
+        let all = format!("\":{}\"", address.port());
+        reconfigure(&broker, |text| text.replace(&format!("\"{address}\""), &all), "kept as it was");
+        wait_for("the listener", || TcpStream::connect(address).ok());
+        assert!(accepts(address, "as before"));
+        client.ping();
+    }
+}
+
+#[test]
 fn a_listener_gets_other_certificates_and_the_clients_of_the_old_ones_are_judged_by_them() {
     if peer::is_chosen() {
         return;

@@ -12,13 +12,16 @@ mod access;
 mod bans;
 mod client_json;
 mod clients;
+mod config;
 mod document;
 mod failure;
 mod json;
 mod parameters;
+mod reload;
 mod router;
 mod state;
 mod table;
+mod users;
 
 pub(super) use access::Access;
 pub(super) use json::Json;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use crate::admin::audit::Audit;
 use crate::admin::snapshot::BrokerHandles;
 use crate::broker::Shared;
-use crate::server::{Bans, Queries, Status};
+use crate::server::{Bans, Queries, Reloader, Status};
 use crate::store::Store;
 
 /// What the handlers reach, cloned for each request.
@@ -19,6 +19,8 @@ pub(in crate::admin) struct ApiState {
     pub(in crate::admin) bans: Arc<Bans>,
     /// The store, if there is one.
     pub(in crate::admin) store: Option<Arc<Store>>,
+    /// Reloads the broker and changes its files.
+    pub(in crate::admin) reloader: Reloader,
     /// Who changed what.
     pub(in crate::admin) audit: Arc<Audit>,
 }
@@ -31,6 +33,7 @@ impl ApiState {
             status: Arc::clone(&handles.status),
             bans: Arc::clone(&handles.bans),
             store: handles.store.clone(),
+            reloader: handles.reloader.clone(),
             audit: Arc::new(Audit::new(&handles.data, Arc::clone(&handles.status))),
         }
     }

@@ -39,8 +39,11 @@ impl Server {
 
     /// Reads the certificates of all listeners that stay again. Returns whether any were read.
     pub(super) fn reload_certificates(&mut self, prepared: &Prepared, report: &mut ReloadReport) -> bool {
-        let endpoints = prepared.endpoints();
-        endpoints.into_iter().fold(false, |any, endpoint| self.reload_certificates_of(endpoint, report) || any)
+        let mut has_reloaded = false;
+        for endpoint in prepared.endpoints() {
+            has_reloaded |= self.reload_certificates_of(endpoint, report);
+        }
+        has_reloaded
     }
 
     /// Reads the certificates of a listener again. Returns whether they were read: a listener without TLS has none.

@@ -8,6 +8,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::ReloadReport;
+#[cfg(any(test, feature = "sim"))]
+use crate::config::Config;
 use crate::config::Loaded;
 
 /// What a reload reads.
@@ -55,6 +57,12 @@ impl Reloader {
         (Self { requests, in_force, editing: Arc::default() }, receiver)
     }
 
+    /// A handle to a broker that has stopped.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn stopped(config: Config) -> Self {
+        Self::new(Loaded::of(config)).0
+    }
+
     /// Reads the configuration and all files again, as SIGHUP does, and waits for the result.
     ///
     /// # Errors
@@ -84,5 +92,5 @@ impl Reloader {
 
 /// Requests that wait for the one before; further ones wait for room.
 const REQUESTS_MAX: usize = 4;
-/// Reading some files and waiting for their locks takes a few seconds at most.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Reading some files and waiting for their locks takes a few seconds at most, and the connection of the request lives for ten.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);

@@ -99,7 +99,10 @@ impl Server {
             })
             .collect();
         let mut removed: Vec<_> = open.into_iter().flatten().collect();
-        let resolved: Vec<_> = config.listeners.iter().filter_map(|listener| Places::resolve(listener).ok()).collect();
+        // Names are looked up only if something is to be opened.
+        let opens = matched.iter().any(|(same, _)| same.is_none());
+        let listeners = config.listeners.iter().filter(|_| opens);
+        let resolved: Vec<_> = listeners.filter_map(|listener| Places::resolve(listener).ok()).collect();
         let ports = ipv4_ports(config, &resolved);
         let mut entries = Vec::new();
         for (number, (settings, (same, moved))) in config.listeners.iter().zip(matched).enumerate() {
@@ -116,11 +119,13 @@ impl Server {
                     }
                     entries.push((next, Source::Loaded(number)));
                 }
-                Err(Failure { reason, kept, lost }) => {
-                    let name = &*settings.label();
+                Err(failure) => {
+                    let Failure { reason, kept, lost } = *failure;
+                    let (name, what) =
+                        (&*settings.label(), if kept.is_some() { "kept as it was" } else { "not opened" });
                     log_line!(
                         ReloadFailed { files = "listener", listener = name, reason = &*reason },
-                        "listener {name}: kept as it was: {reason}"
+                        "listener {name}: {what}: {reason}"
                     );
                     report.kept(part, reason);
                     entries.extend(kept.map(|next| (next, Source::Before(before.unwrap_or_default()))));
@@ -143,10 +148,11 @@ impl Server {
         settings: &Listener,
         (config, ports): (&Config, &HashSet<u16>),
         mut moved: Option<OpenListener>,
-        removed: &mut [OpenListener],
-    ) -> Result<Next, Failure> {
-        let failed =
-            |reason: String, moved: Option<OpenListener>| Failure { reason, kept: moved.map(Next::Stays), lost: None };
+        removed: &mut Vec<OpenListener>,
+    ) -> Result<Next, Box<Failure>> {
+        let failed = |reason: String, moved: Option<OpenListener>| {
+            Box::new(Failure { reason, kept: moved.map(Next::Stays), lost: None })
+        };
         let endpoint = match Endpoint::new(settings.clone(), &config.limits) {
             Ok(endpoint) => endpoint,
             Err(error) => return Err(failed(error.to_string(), moved)),
@@ -158,6 +164,7 @@ impl Server {
         };
         if config.has_default_listeners() && is_without_family(&error) {
             log_skipped(&settings.address, &error);
+            removed.extend(moved);
             return Ok(Next::Skipped(settings.clone()));
         }
         let reason = |error: &io::Error| format!("cannot listen at {}: {error}", settings.address);
@@ -178,18 +185,20 @@ impl Server {
             Ok(sockets) => return Ok(Next::Opens { endpoint, sockets, replaces: moved }),
             Err(error) => error,
         };
-        let Some(mut listener) = moved.filter(|_| is_moved_in_the_way) else {
-            return Err(failed(reason(&error), None));
-        };
+        if !is_moved_in_the_way {
+            return Err(failed(reason(&error), moved));
+        }
+        let Some(mut listener) = moved else { return Err(failed(reason(&error), None)) };
         let old = listener.endpoint().settings().clone();
         match Places::resolve(&old).and_then(|places| places.bind(options(config), ports)) {
             Ok(sockets) => {
                 let sockets = listener.reopen(sockets);
-                Err(Failure { reason: reason(&error), kept: Some(Next::Reopens(listener, sockets)), lost: None })
+                let kept = Some(Next::Reopens(listener, sockets));
+                Err(Box::new(Failure { reason: reason(&error), kept, lost: None }))
             }
             Err(second) => {
                 let reason = format!("{}, and no longer at {}: {second}", reason(&error), old.address);
-                Err(Failure { reason, kept: None, lost: Some(listener) })
+                Err(Box::new(Failure { reason, kept: None, lost: Some(listener) }))
             }
         }
     }
@@ -264,7 +273,7 @@ fn change(
     config: &Config,
     part: &str,
     report: &mut ReloadReport,
-) -> Result<Next, Failure> {
+) -> Result<Next, Box<Failure>> {
     if listener.endpoint().is_same(settings, &config.limits) {
         report.add(part, PartResult::Unchanged);
         return Ok(Next::Stays(listener));
@@ -274,7 +283,9 @@ fn change(
             report.add(part, PartResult::Reloaded);
             Ok(Next::Changes(listener, endpoint))
         }
-        Err(error) => Err(Failure { reason: error.to_string(), kept: Some(Next::Stays(listener)), lost: None }),
+        Err(error) => {
+            Err(Box::new(Failure { reason: error.to_string(), kept: Some(Next::Stays(listener)), lost: None }))
+        }
     }
 }
 
