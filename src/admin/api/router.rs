@@ -11,7 +11,7 @@ use super::document::{Document, PREFIX, method_name, query_parameters};
 use super::failure::Failure;
 use super::state::ApiState;
 use super::table::Routes;
-use super::{bans, clients};
+use super::{bans, clients, overview, store, tokens};
 use crate::admin::caller::Role;
 
 /// All routes, by the role that they need.
@@ -22,6 +22,10 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Operator, bans::operator_routes()),
         (Role::Viewer, clients::viewer_routes()),
         (Role::Admin, clients::admin_routes()),
+        (Role::Viewer, overview::viewer_routes()),
+        (Role::Viewer, store::viewer_routes()),
+        (Role::Admin, store::admin_routes()),
+        (Role::Admin, tokens::admin_routes()),
     ]
 }
 
