@@ -10,9 +10,6 @@ use super::log::log_line;
 use super::shard::mailbox::{Listen, Mail, round_robin};
 use super::{Server, announce};
 
-/// What accepts the connections; `None`: the only shard. Dropping it ends that of the main thread.
-pub(super) type Accepting = Option<Acceptor>;
-
 impl Server {
     /// Writes the addresses of the listeners.
     pub(super) fn announce(&self) {
@@ -28,8 +25,8 @@ impl Server {
     }
 
     /// Starts to accept connections at all listeners. Several shards get them from tasks of the main thread: dropping what is returned ends
-    /// these. A single shard accepts them itself until it shuts down, because passing each connection to another thread costs two changes of threads.
-    pub(super) fn start_accepting(&mut self) -> io::Result<Accepting> {
+    /// these. `None`: a single shard accepts them itself until it shuts down, because passing each connection to another thread costs two changes of threads.
+    pub(super) fn start_accepting(&mut self) -> io::Result<Option<Acceptor>> {
         let deliver = || round_robin(Arc::clone(&self.mailboxes));
         let mut accepting = match self.mailboxes.len() {
             1 => None,
@@ -40,7 +37,7 @@ impl Server {
     }
 
     /// Accepts connections at further sockets, when this returns.
-    pub(super) fn accept_at(&self, accepting: &mut Accepting, sockets: Vec<ListeningSocket>) -> io::Result<()> {
+    pub(super) fn accept_at(&self, accepting: &mut Option<Acceptor>, sockets: Vec<ListeningSocket>) -> io::Result<()> {
         if let Some(acceptor) = accepting {
             return acceptor.listen(sockets);
         }

@@ -27,13 +27,14 @@ pub(super) use handle::{Request, Scope};
 pub use report::{PartResult, ReloadReport, ReloadedPart};
 pub(super) use stamps::Stamps;
 
+use super::listener::Acceptor;
 use super::log::log_line;
-use super::{Accepting, Server, notify, resources};
+use super::{Server, notify, resources};
 use crate::config::{self, Config, Limits, Loaded, Log, Mqtt};
 
 impl Server {
     /// Reads what `scope` says again, and applies it.
-    pub(super) async fn reload(&mut self, scope: &Scope, accepting: &mut Accepting) -> ReloadReport {
+    pub(super) async fn reload(&mut self, scope: &Scope, accepting: &mut Option<Acceptor>) -> ReloadReport {
         if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
             notify(&[sd_notify::NotifyState::Reloading, now]);
         }
@@ -69,7 +70,7 @@ impl Server {
         }
     }
 
-    async fn apply(&mut self, loaded: Loaded, accepting: &mut Accepting, report: &mut ReloadReport) {
+    async fn apply(&mut self, loaded: Loaded, accepting: &mut Option<Acceptor>, report: &mut ReloadReport) {
         let mut target = applicable(&self.loaded.config, &loaded.config);
         report.restart_needed = loaded.config.differences(&target);
         let needed = report.restart_needed.join(", ");

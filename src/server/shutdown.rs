@@ -1,19 +1,12 @@
-//! The end of the process: signals, and the drain.
-
 use std::io;
 use std::time::Duration;
 
+use tokio::select;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tokio::{pin, select};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::Server;
 use super::error::ServerError;
-use super::log::{self, log_line};
-use super::shard::mailbox::Mail;
-use super::watchdog::Watchdog;
 use crate::store::Store;
-use crate::timestamp::Timestamp;
 
 /// What a signal requests of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,57 +47,6 @@ impl Signals {
     /// Waits for a request to stop and ignores others.
     pub(super) async fn stop(&mut self) {
         while self.next().await != Request::Stop {}
-    }
-}
-
-impl Server {
-    /// Disconnects every client and closes the store.
-    pub(super) async fn stop(&mut self, signals: &mut Signals, watchdog: Watchdog) -> Result<(), ServerError> {
-        let deadline = Instant::now() + self.config.server.drain_timeout;
-        let drained = self.drain(signals.stop(), watchdog).await;
-        log::summarize(Timestamp::NEVER);
-        self.anchors.write();
-        let Some(store) = self.store.clone() else { return drained };
-        store.begin_close();
-        let closed = match drained {
-            Ok(()) => closed(&store, deadline, signals).await,
-            Err(interrupted) => Err(interrupted),
-        };
-        // A disk that does not answer must not keep the process.
-        closed.inspect_err(|_| store.abandon())
-    }
-
-    /// Disconnects every client, and waits until all connections are closed, at most for `server.drain_timeout`. A second signal ends
-    /// the wait with [`ServerError::Interrupted`].
-    pub(super) async fn drain(
-        &mut self,
-        stop_at_once: impl Future<Output = ()>,
-        mut watchdog: Watchdog,
-    ) -> Result<(), ServerError> {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::ShuttingDown));
-        let shards = self.mailboxes.len();
-        let ended = &mut self.ended;
-        let all_ended = timeout(self.config.server.drain_timeout, async {
-            for _ in 0..shards {
-                ended.recv().await;
-            }
-        });
-        pin!(all_ended, stop_at_once);
-        loop {
-            select! {
-                result = &mut all_ended => {
-                    match result {
-                        Ok(()) => log_line!(Stopped {}, "stopped"),
-                        Err(_) => {
-                            log_line!(DrainTimedOut {}, "stopped: some clients took longer than server.drain_timeout");
-                        }
-                    }
-                    return Ok(());
-                }
-                () = &mut stop_at_once => return Err(ServerError::Interrupted),
-                () = watchdog.wait() => watchdog.send(),
-            }
-        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::topic::TopicName;
 struct Running {
     server: Server,
     address: SocketAddr,
-    accepting: Accepting,
+    accepting: Option<listener::Acceptor>,
 }
 
 impl Running {

@@ -16,11 +16,14 @@ mod config;
 mod document;
 mod failure;
 mod json;
+mod overview;
 mod parameters;
 mod reload;
 mod router;
 mod state;
+mod store;
 mod table;
+mod tokens;
 mod users;
 
 pub(super) use access::Access;

@@ -11,7 +11,7 @@ use super::document::{Document, PREFIX, method_name, query_parameters};
 use super::failure::Failure;
 use super::state::ApiState;
 use super::table::Routes;
-use super::{bans, clients, config, reload, users};
+use super::{bans, clients, config, overview, reload, store, tokens, users};
 use crate::admin::caller::Role;
 
 /// All routes, by the role that they need.
@@ -25,6 +25,10 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Viewer, config::viewer_routes()),
         (Role::Admin, reload::admin_routes()),
         (Role::Admin, users::admin_routes()),
+        (Role::Viewer, overview::viewer_routes()),
+        (Role::Viewer, store::viewer_routes()),
+        (Role::Admin, store::admin_routes()),
+        (Role::Admin, tokens::admin_routes()),
     ]
 }
 

@@ -1,12 +1,13 @@
 //! The files of a reload: certificates, password file and ACL file.
 
+use super::super::Server;
 use super::super::listener::Endpoint;
 use super::super::log::log_line;
 use super::super::report::write_notes;
 use super::super::shard::mailbox::Mail;
 use super::listeners::Prepared;
-use super::stamps::{ACCESS, Part};
-use super::{PartResult, ReloadReport, Server};
+use super::report::{PartResult, ReloadReport};
+use super::stamps::{ACCESS, Part, parts};
 use crate::config::{Listener, Security};
 
 impl Server {
@@ -101,9 +102,4 @@ impl Server {
     pub(in super::super) fn changed_files(&mut self) -> Vec<String> {
         self.stamps.changed(parts(&self.config.security, &self.config.listeners))
     }
-}
-
-/// The parts with files.
-pub(super) fn parts(security: &Security, listeners: &[Listener]) -> Vec<Part> {
-    listeners.iter().filter_map(Part::certificates).chain([Part::access(security)]).collect()
 }

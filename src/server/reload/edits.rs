@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use tokio::task::spawn_blocking;
 
-use super::Reloader;
-use super::handle::{ReloadError, Scope};
+use super::handle::{ReloadError, Reloader, Scope};
 use super::stamps::ACCESS;
 use crate::auth::{self, AuthError, EditError};
 

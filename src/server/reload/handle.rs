@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::ReloadReport;
+use super::report::ReloadReport;
 #[cfg(any(test, feature = "sim"))]
 use crate::config::Config;
 use crate::config::Loaded;

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use super::super::bind::{ipv4_ports, options};
 use super::super::listener::{
-    BoundSocket, Endpoint, ListeningSocket, OpenListener, Places, is_without_family, log_skipped,
+    Acceptor, BoundSocket, Endpoint, ListeningSocket, OpenListener, Places, is_without_family, log_skipped,
 };
 use super::super::log::log_line;
 use super::super::shard::mailbox::Mail;
-use super::super::{Accepting, announce};
-use super::{PartResult, ReloadReport, Server};
+use super::super::{Server, announce};
+use super::report::{PartResult, ReloadReport};
 use crate::config::{Config, Listener, Source};
 
 /// The listeners after a reload, before it is activated.
@@ -208,7 +208,7 @@ impl Server {
     pub(super) async fn activate_listeners(
         &mut self,
         prepared: Prepared,
-        accepting: &mut Accepting,
+        accepting: &mut Option<Acceptor>,
         report: &mut ReloadReport,
     ) -> (bool, Vec<Source>) {
         let Prepared { entries, mut removed } = prepared;

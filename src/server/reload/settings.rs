@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::super::log::{self, log_line};
 use super::super::shard::mailbox::{Mail, ShardSettings};
-use super::super::{memory, settings};
-use super::{PartResult, ReloadReport, Server};
+use super::super::{Server, memory, settings};
+use super::report::{PartResult, ReloadReport};
 use crate::config::{Config, Log};
 
 impl Server {

@@ -5,7 +5,6 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::access::parts;
 use crate::config::{Config, Listener, Security};
 
 /// Files that are read together.
@@ -79,6 +78,11 @@ impl Stamps {
         }
         changed
     }
+}
+
+/// The parts with files.
+pub(super) fn parts(security: &Security, listeners: &[Listener]) -> Vec<Part> {
+    listeners.iter().filter_map(Part::certificates).chain([Part::access(security)]).collect()
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
