@@ -5,6 +5,7 @@ mod health_command;
 mod output;
 mod session_command;
 mod store_command;
+mod token_command;
 
 use std::env;
 use std::ffi::OsString;
@@ -18,13 +19,14 @@ use clap::{Parser, Subcommand};
 
 use oncemq::admin::{self, AdminError, BrokerHandles};
 use oncemq::auth::{Authenticator, Existing, remove_user, set_password};
-use oncemq::config::{self, Arguments, Loaded, LogFormat};
+use oncemq::config::{self, Arguments, LogFormat};
 use oncemq::server::{self, Server, ServerError};
 
 use health_command::{HealthCommand, HealthError};
 use output::{eprint, print};
 use session_command::{SessionCommand, SessionError};
 use store_command::{StoreCommand, StoreError};
+use token_command::TokenCommand;
 
 /// The system allocator of Linux keeps most memory that was freed, and returns large buffers so early that each new one costs page faults.
 #[global_allocator]
@@ -57,6 +59,9 @@ enum Command {
     Session(SessionCommand),
     /// Ask the running broker whether clients can connect: exit code 0 if they can, 1 if not
     Health(HealthCommand),
+    /// Create, list and revoke the tokens of the HTTP API
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Set a user's password in a password file
     Passwd(Passwd),
 }
@@ -102,6 +107,7 @@ fn main() -> ExitCode {
         Some(Command::Store(command)) => store_command::run(command),
         Some(Command::Session(command)) => session_command::run(command),
         Some(Command::Health(command)) => health_command::run(command),
+        Some(Command::Token(command)) => token_command::run(command),
         Some(Command::Passwd(passwd)) => change_password(&passwd),
     };
     match result {
@@ -116,7 +122,7 @@ fn main() -> ExitCode {
 
 /// The format of errors before the configuration is loaded. Only `serve` has a log; the other commands answer people.
 fn early_format() -> LogFormat {
-    let commands = ["config", "store", "session", "health", "passwd", "help"];
+    let commands = ["config", "store", "session", "token", "health", "passwd", "help"];
     let is_command = |first: OsString| commands.iter().any(|command| first == *command);
     match env::args_os().nth(1).is_some_and(is_command) {
         true => LogFormat::Text,
@@ -139,14 +145,15 @@ fn usage_error(error: &clap::Error, format: LogFormat) -> ExitCode {
 fn serve(arguments: Arguments, format: &mut LogFormat) -> anyhow::Result<()> {
     server::exit_on_panic(*format);
     server::use_small_pages();
-    let Loaded { config, .. } = config::load(&arguments)?;
+    let loaded = config::load(&arguments)?;
+    let config = loaded.config.clone();
     *format = config.log.format;
     let _written_when_dropped = server::init_logging(&config.log)?;
     let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
-    let server = Server::start(config)?.reloading(arguments);
+    let server = Server::start(config)?.reloading(arguments, loaded);
     let (status, shared, store) = (server.status(), server.shared(), server.store());
-    let (queries, bans) = (server.queries(), server.bans());
-    let handles = BrokerHandles { status, shared, durability, store, queries, bans, data };
+    let (queries, bans, reloader) = (server.queries(), server.bans(), server.reloader());
+    let handles = BrokerHandles { status, shared, durability, store, queries, bans, reloader, data };
     let _stopped_when_dropped = admin::start(&admin, handles)?;
     Ok(server.run()?)
 }
@@ -198,7 +205,7 @@ fn show(arguments: &Arguments) -> anyhow::Result<()> {
     print(loaded.to_string().trim_end())
 }
 
-/// Edits the password file. A running broker reads it again on SIGHUP.
+/// Edits the password file. A running broker reads it again at a reload.
 fn change_password(passwd: &Passwd) -> anyhow::Result<()> {
     if passwd.delete {
         return Ok(remove_user(&passwd.file, &passwd.user)?);

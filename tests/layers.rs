@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 16] = [
+const LAYERS: [Layer; 18] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("topic", &["timestamp"], PURE_CRATES),
     Layer::pure("codec", &["topic", "timestamp"], CODEC_CRATES),
@@ -56,6 +56,7 @@ const LAYERS: [Layer; 16] = [
     Layer::shell("store_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("session_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("health_command", Ours::Any, &["mqttbytes"]),
+    Layer::shell("token_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("admin_client", Ours::Only(&[]), &["tokio", "mqttbytes"]),
     Layer::shell("output", Ours::Only(&[]), &["tokio", "mqttbytes"]),
 ];

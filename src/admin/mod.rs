@@ -1,13 +1,14 @@
-//! The admin listener: metrics for Prometheus, health checks and backups over HTTP, on an address of its own.
+//! The administration: metrics for Prometheus, health checks and the HTTP API, over TCP and over a Unix socket in the data directory.
 //!
 //! It runs on one thread with its own runtime and reads figures that the shards publish once a second, so requests take
-//! no time from the shards. The number and the lifetime of its connections are bounded. Backups are restricted to
-//! requests from the same machine, and no request of a website is answered.
+//! no time from the shards. The number and the lifetime of its connections are bounded. No request of a website is answered.
+//!
+//! Who may open the Unix socket, `admin.sock`, may do everything: its mode is 0600 from the first moment.
 
+mod api;
+mod audit;
 mod backups;
-mod bans;
-mod client_json;
-mod clients;
+mod caller;
 mod connection;
 mod exporter;
 #[cfg(feature = "sim")]
@@ -16,15 +17,22 @@ mod guard;
 mod listener;
 mod metric;
 mod peer;
+mod rates;
 mod routes;
 mod snapshot;
+mod time;
+mod token_file;
+mod tokens;
 
+use std::future::pending;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::runtime::Builder;
 use tokio::select;
 use tokio::sync::oneshot;
@@ -33,16 +41,17 @@ use tokio::time::interval;
 pub use backups::PROCESS_HEADER;
 pub use metric::{Kind, METRICS, Metric};
 pub use snapshot::BrokerHandles;
+pub use token_file::{Token, TokenError, TokenFile};
 
-use crate::config;
-use crate::server::log_line;
-use backups::Backups;
-use bans::BansState;
-use clients::Clients;
+use crate::config::{self, SocketMode};
+use crate::server::{Https, SocketFile, bind_unix_socket, log_line};
+use api::{Access, ApiState};
 use exporter::Exporter;
 use guard::Guard;
 use listener::BoundedListener;
+use rates::Rates;
 use routes::router;
+use tokens::Tokens;
 
 /// The running admin listener. Dropping it stops it.
 #[derive(Debug)]
@@ -69,48 +78,108 @@ impl AdminError {
     }
 }
 
-/// Starts the admin listener if it is enabled. If it can't listen, that is an error if it is required, and a warning
-/// otherwise.
+/// Starts what is enabled: the listener over TCP, and the Unix socket. If the first can't listen, that is an error if it is required, and a
+/// warning otherwise. The socket is never required.
 pub fn start(settings: &config::Admin, handles: BrokerHandles) -> Result<Option<AdminListener>, AdminError> {
-    if !settings.enabled {
-        return Ok(None);
-    }
-    match AdminListener::start(settings, handles) {
-        Ok(listener) => {
-            let url = format!("http://{}", listener.address());
-            log_line!(AdminStarted { url = &*url }, "admin listener started: {url}");
-            Ok(Some(listener))
-        }
-        Err(source) if settings.required => Err(AdminError { address: settings.address, source }),
-        Err(source) => {
-            let address = settings.address;
+    let address = settings.address;
+    let tcp = match settings.enabled.then(|| bind_tcp(settings)) {
+        None => None,
+        Some(Ok(bound)) => Some(bound),
+        Some(Err(source)) if settings.required => return Err(AdminError { address, source }),
+        Some(Err(source)) => {
             log_line!(
                 AdminUnavailable { address = %address, reason = %source },
                 "running without the admin listener: cannot listen at {address}: {source}"
             );
-            Ok(None)
+            None
+        }
+    };
+    let socket = settings.socket.then(|| bind_socket(&handles)).flatten();
+    if tcp.is_none() && socket.is_none() {
+        return Ok(None);
+    }
+    let is_tcp = tcp.is_some();
+    match AdminListener::serve(settings, tcp, socket, handles) {
+        Ok(listener) => {
+            if is_tcp {
+                let scheme = if settings.tls().is_some() { "https" } else { "http" };
+                let url = format!("{scheme}://{}", listener.address());
+                log_line!(AdminStarted { url = &*url }, "admin listener started: {url}");
+            }
+            Ok(Some(listener))
+        }
+        Err(source) => Err(AdminError { address, source }),
+    }
+}
+
+/// A listening socket over TCP, with TLS if there is any.
+struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Arc<Https>>,
+}
+
+/// Reads the certificates, and listens at the configured address.
+fn bind_tcp(settings: &config::Admin) -> io::Result<Bound> {
+    let tls = settings.tls().map(Https::load).transpose().map_err(io::Error::other)?.map(Arc::new);
+    let listener = TcpListener::bind(settings.address)?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    Ok(Bound { listener, address, tls })
+}
+
+/// Listens at the Unix socket in the data directory; `None`, and a warning, if that is not possible.
+fn bind_socket(handles: &BrokerHandles) -> Option<(UnixListener, SocketFile)> {
+    let path = handles.data.join(SOCKET);
+    match bind_unix_socket(&path, SocketMode::default()) {
+        Ok(bound) => Some(bound),
+        Err(error) => {
+            let (place, length) = (path.display().to_string(), path.as_os_str().len());
+            let reason = match error.kind() {
+                io::ErrorKind::InvalidInput => {
+                    format!("the path has {length} bytes, more than a socket may have: use a shorter server.data")
+                }
+                io::ErrorKind::NotFound => "the data directory does not exist".to_owned(),
+                io::ErrorKind::AddrInUse => "another broker, or a file that is no socket, is there".to_owned(),
+                _ => error.to_string(),
+            };
+            log_line!(
+                AdminUnavailable { address = &*place, reason = &*reason },
+                "running without the admin socket {place}: {reason}"
+            );
+            None
         }
     }
 }
 
 impl AdminListener {
-    /// Listens at the configured address and serves requests on a new thread.
+    /// Listens at the configured address, and at the Unix socket if that is possible, and serves requests on a new thread.
     pub fn start(settings: &config::Admin, handles: BrokerHandles) -> io::Result<Self> {
-        let socket = TcpListener::bind(settings.address)?;
-        let guard = Guard::new(&settings.allowed_hosts, Arc::clone(&handles.status));
-        socket.set_nonblocking(true)?;
-        let address = socket.local_addr()?;
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let tcp = bind_tcp(settings)?;
+        let socket = settings.socket.then(|| bind_socket(&handles)).flatten();
+        Self::serve(settings, Some(tcp), socket, handles)
+    }
+
+    fn serve(
+        settings: &config::Admin,
+        tcp: Option<Bound>,
+        socket: Option<(UnixListener, SocketFile)>,
+        handles: BrokerHandles,
+    ) -> io::Result<Self> {
+        let address = tcp.as_ref().map_or(settings.address, |bound| bound.address);
+        let settings = settings.clone();
+        // Other threads of the runtime wait for the disk: for the file of the tokens.
+        let runtime = Builder::new_current_thread().max_blocking_threads(BLOCKING_MAX).enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            if let Err(error) = runtime.block_on(serve(socket, guard, handles, stopped)) {
+            if let Err(error) = runtime.block_on(serve(&settings, tcp, socket, handles, stopped)) {
                 log_line!(AdminFailed { reason = %error }, "admin listener failed: {error}");
             }
         })?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// The bound address.
+    /// The bound address; the configured one if it doesn't listen over TCP.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -128,35 +197,85 @@ impl Drop for AdminListener {
 
 /// Serves requests until the other end of `stopped` is dropped.
 async fn serve(
-    socket: TcpListener,
-    guard: Guard,
+    settings: &config::Admin,
+    tcp: Option<Bound>,
+    socket: Option<(UnixListener, SocketFile)>,
     handles: BrokerHandles,
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
-    let listener = BoundedListener::new(tokio::net::TcpListener::from_std(socket)?, CONNECTION_LIFETIME);
-    let status = Arc::clone(&handles.status);
-    let backups = Arc::new(Backups::new(&handles));
-    let clients =
-        Clients { queries: handles.queries.clone(), shared: Arc::clone(&handles.shared), status: Arc::clone(&status) };
-    let bans = BansState { bans: Arc::clone(&handles.bans), status: Arc::clone(&status) };
+    let state = ApiState::new(&handles);
+    let certificate_roles = settings.roles_of_certificates().map(|(name, role)| (name.to_owned(), role)).collect();
+    let access = Access {
+        tokens: Arc::new(Tokens::new(&handles.data)),
+        certificate_roles,
+        allow_plain: settings.allow_plain,
+        audit: Arc::clone(&state.audit),
+    };
+    let guard = Guard::new(&settings.allowed_hosts, Arc::clone(&handles.status));
+    let rates = Arc::clone(&state.rates);
     let exporter = Arc::new(Mutex::new(Exporter::new(handles)));
-    let router = router(Arc::clone(&exporter), status, backups, (clients, bans), guard);
+    let router = router(Arc::clone(&exporter), (state, access), settings.metrics_open, guard);
+    let tls = tcp.as_ref().and_then(|bound| bound.tls.clone());
     select! {
-        () = connection::serve(listener, router) => Ok(()),
-        () = run_upkeep(&exporter) => Ok(()),
+        served = serve_tcp(tcp, router.clone()) => served,
+        served = serve_socket(socket, router) => served,
+        () = run_upkeep(&exporter, &rates, tls) => Ok(()),
         _ = stopped => Ok(()),
     }
 }
 
-/// Bounds the memory of the exporter's pending samples between requests.
-async fn run_upkeep(exporter: &Mutex<Exporter>) {
+/// Never ends without an error.
+async fn serve_tcp(bound: Option<Bound>, router: Router) -> io::Result<()> {
+    let Some(Bound { listener, tls, .. }) = bound else { return pending().await };
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listener = BoundedListener::new(listener, CONNECTIONS_MAX, CONNECTION_LIFETIME);
+    connection::serve_tcp(listener, tls, router).await;
+    Ok(())
+}
+
+/// Never ends without an error. The file of the socket is removed when this is dropped.
+async fn serve_socket(bound: Option<(UnixListener, SocketFile)>, router: Router) -> io::Result<()> {
+    let Some((listener, _file)) = bound else { return pending().await };
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let listener = BoundedListener::new(listener, LOCAL_CONNECTIONS_MAX, CONNECTION_LIFETIME);
+    connection::serve_unix(listener, router).await;
+    Ok(())
+}
+
+/// Bounds the memory of the exporter's pending samples between requests, measures the rates, and reads certificates again that were written.
+async fn run_upkeep(exporter: &Mutex<Exporter>, rates: &Rates, tls: Option<Arc<Https>>) {
     let mut ticks = interval(UPKEEP_INTERVAL);
     loop {
         ticks.tick().await;
         routes::lock(exporter).run_upkeep();
+        rates.sample();
+        match tls.as_ref().map_or(Ok(false), |tls| tls.reload_if_written()) {
+            Ok(false) => {}
+            Ok(true) => {
+                log_line!(
+                    FilesReloaded { listener = "admin", files = "certificates" },
+                    "listener admin: reloaded the certificates"
+                );
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                log_line!(
+                    ReloadFailed { listener = "admin", files = "certificates", reason = &*reason },
+                    "listener admin: kept the previous certificates: {reason}"
+                );
+            }
+        }
     }
 }
 
+/// The name of the Unix socket in the data directory.
+pub const SOCKET: &str = "admin.sock";
+/// Connections over TCP: enough for a few Prometheus servers, the health checks of a load balancer, and some people.
+const CONNECTIONS_MAX: usize = 32;
+/// Connections over the Unix socket. They have slots of their own, so that nobody can keep an operator out from elsewhere.
+const LOCAL_CONNECTIONS_MAX: usize = 16;
+/// Threads that wait for the disk. Each request has at most one.
+const BLOCKING_MAX: usize = 4;
 /// A request takes milliseconds. A silent connection must not keep one of the few slots for long.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 /// The exporter keeps single samples in between: some ten thousand from a broker at its limits.

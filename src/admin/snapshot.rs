@@ -6,7 +6,7 @@ use crate::broker::{Counters, Shared};
 use crate::config::Durability;
 use crate::server::process::{self, Memory};
 use crate::server::{
-    AdmissionCounts, Bans, CertificateExpiry, LatencyHistogram, MemoryFigures, Queries, Status, Traffic,
+    AdmissionCounts, Bans, CertificateExpiry, LatencyHistogram, MemoryFigures, Queries, Reloader, Status, Traffic,
 };
 use crate::store::{Stats, Store};
 use crate::timestamp::WallTime;
@@ -26,6 +26,8 @@ pub struct BrokerHandles {
     pub queries: Queries,
     /// The banned addresses and users.
     pub bans: Arc<Bans>,
+    /// Reloads the broker and changes its files.
+    pub reloader: Reloader,
     /// The data directory.
     pub data: PathBuf,
 }

@@ -51,6 +51,12 @@ impl AclFile {
         !(self.anonymous.is_empty() && self.users.is_empty() && self.patterns.is_empty())
     }
 
+    /// Whether the text could be that of the file at `path`. The error names the line.
+    pub(super) fn check(path: &Path, text: &str) -> Result<(), AuthError> {
+        let invalid = |(line, cause)| AuthError::Acl { path: path.to_owned(), line, cause };
+        Self::parse(text, "").map(|_| ()).map_err(invalid)
+    }
+
     fn parse(text: &str, name: &str) -> Result<Self, (usize, AclCause)> {
         let mut acl = Self::default();
         let mut user = None;

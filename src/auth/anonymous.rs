@@ -14,25 +14,35 @@ pub(super) struct AnonymousProvider {
 }
 
 /// Whether anonymous clients are accepted, per listener.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AllowedAnonymous {
     default: AllowAnonymous,
-    /// The overrides of listeners, by listener name.
+    /// By the name of the listener.
     listeners: HashMap<Arc<str>, AllowAnonymous>,
 }
 
 impl AllowedAnonymous {
     pub(super) fn new(security: &Security, listeners: &[Listener]) -> Self {
-        let by_name = |listener: &Listener| Some((listener.label().into(), listener.allow_anonymous?));
-        Self { default: security.allow_anonymous, listeners: listeners.iter().filter_map(by_name).collect() }
+        let default = security.allow_anonymous;
+        let by_name = |listener: &Listener| (listener.label().into(), listener.allow_anonymous.unwrap_or(default));
+        Self { default, listeners: listeners.iter().map(by_name).collect() }
     }
 
     fn allows(&self, request: &Request) -> bool {
-        match self.listeners.get(&request.listener).copied().unwrap_or(self.default) {
-            AllowAnonymous::Always => true,
-            AllowAnonymous::Never => false,
-            AllowAnonymous::Loopback => request.is_local,
-        }
+        is_allowed(self.listeners.get(&request.listener).copied().unwrap_or(self.default), request.is_local)
+    }
+
+    /// Whether an anonymous client that was accepted before is still allowed. One of a listener that has another name now stays.
+    pub(super) fn keeps(&self, listener: &str, is_local: bool) -> bool {
+        self.listeners.get(listener).is_none_or(|allowed| is_allowed(*allowed, is_local))
+    }
+}
+
+fn is_allowed(allowed: AllowAnonymous, is_local: bool) -> bool {
+    match allowed {
+        AllowAnonymous::Always => true,
+        AllowAnonymous::Never => false,
+        AllowAnonymous::Loopback => is_local,
     }
 }
 

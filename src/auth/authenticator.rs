@@ -17,15 +17,11 @@ use crate::codec::ClientId;
 use crate::config::{Listener, OnPasswordChange, Security};
 use crate::routing::Access;
 
-/// Authenticates clients. Its files can be reloaded while it is in use.
+/// Authenticates clients. Its settings and files can be reloaded while it is in use.
 #[derive(Debug)]
 pub struct Authenticator {
-    security: Security,
-    allowed_anonymous: AllowedAnonymous,
     /// The key of all fingerprints, the same for every load.
     key: RandomState,
-    /// Whether a listener takes user names from certificates.
-    trusts_certificates: bool,
     verified: Arc<Verified>,
     loaded: ArcSwap<Loaded>,
     /// Held during a reload: of two at once, the later one reads the files after the earlier one has applied them.
@@ -54,11 +50,27 @@ pub enum Renewal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation(u64);
 
-/// The contents of the files at the last load.
+/// The settings and the contents of the files at the last load.
 #[derive(Debug)]
 struct Loaded {
     generation: Generation,
     chain: Chain,
+    terms: Terms,
+    files: Files,
+}
+
+/// What the settings say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Terms {
+    security: Security,
+    allowed_anonymous: AllowedAnonymous,
+    /// Whether a listener takes user names from certificates.
+    trusts_certificates: bool,
+}
+
+/// What the files say.
+#[derive(Debug, Clone)]
+struct Files {
     /// `None`: no password file is set.
     passwords: Option<Arc<PasswordFile>>,
     rules: Arc<Rules>,
@@ -68,34 +80,50 @@ struct Loaded {
 impl Authenticator {
     /// Reads the files for the first time. An invalid line is an error.
     pub fn new(security: &Security, listeners: &[Listener]) -> Result<Self, AuthError> {
-        let allowed_anonymous = AllowedAnonymous::new(security, listeners);
-        let key = RandomState::new();
-        let verified = Arc::new(Verified::new());
-        let loaded = Loaded::read(security, &allowed_anonymous, (&key, &verified), Generation(0))?;
-        let is_named = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.identity_as_user_name);
-        Ok(Self {
-            security: security.clone(),
-            allowed_anonymous,
-            key,
-            trusts_certificates: listeners.iter().any(is_named),
-            verified,
-            loaded: ArcSwap::from_pointee(loaded),
-            reloading: Mutex::new(()),
-        })
+        let (key, verified) = (RandomState::new(), Arc::new(Verified::new()));
+        let files = Files::read(security)?;
+        let loaded = Loaded::new(Generation(0), Terms::new(security, listeners), files, (&key, &verified));
+        Ok(Self { key, verified, loaded: ArcSwap::from_pointee(loaded), reloading: Mutex::new(()) })
     }
 
     /// Reads the files again, and starts a new generation. After an error, the previous contents stay in force.
     pub fn reload(&self) -> Result<(), AuthError> {
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = Generation(self.generation().0 + 1);
-        let loaded = Loaded::read(&self.security, &self.allowed_anonymous, (&self.key, &self.verified), next)?;
-        self.loaded.store(loaded.into());
+        let terms = self.loaded.load().terms.clone();
+        let files = Files::read(&terms.security)?;
+        self.apply(terms, files);
         Ok(())
+    }
+
+    /// Applies other settings, reads the files that they name, and starts a new generation. After an error, the previous settings and
+    /// contents stay in force; only what the listeners say for themselves applies, because they are there.
+    pub fn reload_with(&self, security: &Security, listeners: &[Listener]) -> Result<(), AuthError> {
+        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = Files::read(security);
+        let before = self.loaded.load_full();
+        match result {
+            Ok(files) => {
+                self.apply(Terms::new(security, listeners), files);
+                Ok(())
+            }
+            Err(error) => {
+                let terms = Terms::new(&before.terms.security, listeners);
+                if terms != before.terms {
+                    self.apply(terms, before.files.clone());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn apply(&self, terms: Terms, files: Files) {
+        let next = Generation(self.generation().0 + 1);
+        self.loaded.store(Arc::new(Loaded::new(next, terms, files, (&self.key, &self.verified))));
     }
 
     /// A sentence for each file that has no users or no rules, because no client can use it. No sentence names a user.
     pub fn notes(&self) -> Vec<String> {
-        self.loaded.load().notes.clone()
+        self.loaded.load().files.notes.clone()
     }
 
     /// The current generation.
@@ -118,39 +146,72 @@ impl Authenticator {
     /// was verified. A user that no provider can verify any more has none.
     pub fn access(&self, client_id: &ClientId, user: Option<&str>) -> Arc<Access> {
         let loaded = self.loaded.load();
-        let is_unknown = |user| loaded.passwords.as_ref().is_some_and(|file| !file.has_user(user));
-        if !self.trusts_certificates && user.is_some_and(is_unknown) {
-            return loaded.rules.nothing();
+        let is_unknown = |user| loaded.files.passwords.as_ref().is_some_and(|file| !file.has_user(user));
+        if !loaded.terms.trusts_certificates && user.is_some_and(is_unknown) {
+            return loaded.files.rules.nothing();
         }
-        loaded.rules.access(client_id, user)
+        loaded.files.rules.access(client_id, user)
+    }
+
+    /// Whether an anonymous client that was accepted by this listener would be accepted again.
+    pub fn keeps_anonymous(&self, listener: &str, is_local: bool) -> bool {
+        self.loaded.load().terms.allowed_anonymous.keeps(listener, is_local)
     }
 
     /// What the current files say about a connected client. `user` is its name if that was verified, and `password` the line of the
     /// password file by which.
     pub fn renew(&self, client_id: &ClientId, user: Option<&str>, password: Option<Fingerprint>) -> Renewal {
         let (Some(user), Some(password)) = (user, password) else {
-            return Renewal::Stays(self.loaded.load().rules.access(client_id, user));
+            return Renewal::Stays(self.loaded.load().files.rules.access(client_id, user));
         };
         let loaded = self.loaded.load();
-        let current = loaded.passwords.as_ref().and_then(|file| file.fingerprint(user, &self.key));
+        let current = loaded.files.passwords.as_ref().and_then(|file| file.fingerprint(user, &self.key));
         match current {
-            None => Renewal::UserRemoved(loaded.rules.nothing()),
-            Some(current) if current != password && self.security.on_password_change == OnPasswordChange::Close => {
-                Renewal::PasswordChanged(loaded.rules.access(client_id, Some(user)))
+            None => Renewal::UserRemoved(loaded.files.rules.nothing()),
+            Some(current)
+                if current != password && loaded.terms.security.on_password_change == OnPasswordChange::Close =>
+            {
+                Renewal::PasswordChanged(loaded.files.rules.access(client_id, Some(user)))
             }
-            Some(_) => Renewal::Stays(loaded.rules.access(client_id, Some(user))),
+            Some(_) => Renewal::Stays(loaded.files.rules.access(client_id, Some(user))),
         }
     }
 }
 
 impl Loaded {
-    /// Reads the files that `security` names, and builds the chain: certificate, password file if there is one, anonymous.
-    fn read(
-        security: &Security,
-        allowed_anonymous: &AllowedAnonymous,
-        (key, verified): (&RandomState, &Arc<Verified>),
+    /// Builds the chain: certificate, password file if there is one, anonymous.
+    fn new(
         generation: Generation,
-    ) -> Result<Self, AuthError> {
+        terms: Terms,
+        files: Files,
+        (key, verified): (&RandomState, &Arc<Verified>),
+    ) -> Self {
+        let rules = &files.rules;
+        let mut providers: Vec<Box<dyn Provider>> = vec![Box::new(CertificateProvider::new(Arc::clone(rules)))];
+        if let Some(passwords) = &files.passwords {
+            let provider =
+                PasswordProvider::new(Arc::clone(passwords), key.clone(), Arc::clone(rules), Arc::clone(verified));
+            providers.push(Box::new(provider));
+        }
+        providers.push(Box::new(AnonymousProvider::new(terms.allowed_anonymous.clone(), Arc::clone(rules))));
+        Self { generation, chain: Chain::new(providers), terms, files }
+    }
+}
+
+impl Terms {
+    fn new(security: &Security, listeners: &[Listener]) -> Self {
+        let is_named = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.identity_as_user_name);
+        Self {
+            security: security.clone(),
+            allowed_anonymous: AllowedAnonymous::new(security, listeners),
+            trusts_certificates: listeners.iter().any(is_named),
+        }
+    }
+}
+
+impl Files {
+    /// Reads the files that `security` names.
+    fn read(security: &Security) -> Result<Self, AuthError> {
         let passwords = security.password_file.as_deref().map(PasswordFile::read).transpose()?.map(Arc::new);
         let acl = security.acl_file.as_deref().map(AclFile::read).transpose()?;
         let mut notes = Vec::new();
@@ -160,14 +221,6 @@ impl Loaded {
         if let (Some(path), Some(false)) = (&security.acl_file, acl.as_ref().map(AclFile::has_rules)) {
             notes.push(format!("{}: has no rules: no client may publish or subscribe to anything", path.display()));
         }
-        let rules = Arc::new(Rules::new(acl));
-        let mut providers: Vec<Box<dyn Provider>> = vec![Box::new(CertificateProvider::new(Arc::clone(&rules)))];
-        if let Some(passwords) = &passwords {
-            let provider =
-                PasswordProvider::new(Arc::clone(passwords), key.clone(), Arc::clone(&rules), Arc::clone(verified));
-            providers.push(Box::new(provider));
-        }
-        providers.push(Box::new(AnonymousProvider::new(allowed_anonymous.clone(), Arc::clone(&rules))));
-        Ok(Self { generation, chain: Chain::new(providers), passwords, rules, notes })
+        Ok(Self { passwords, rules: Arc::new(Rules::new(acl)), notes })
     }
 }

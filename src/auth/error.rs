@@ -20,6 +20,14 @@ pub enum AuthError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// The file can't be written.
+    #[error("cannot change {}: {source}", path.display())]
+    Unwritable {
+        /// Path of the file.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
+    },
     /// A line of the password file is invalid.
     #[error("{}:{line}: {cause}", path.display())]
     Password {
@@ -96,6 +104,11 @@ pub(super) fn read(path: &Path) -> Result<String, AuthError> {
 pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     lock(&file, FlockOperation::NonBlockingLockShared)?;
+    read_open(&mut file)
+}
+
+/// The same of an open file.
+pub(super) fn read_open(file: &mut File) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let text = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());

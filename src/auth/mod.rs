@@ -18,6 +18,7 @@
 //! were verified before in this process are not hashed again. A reload of the files starts a new [`Generation`]:
 //! a verdict of an older one is discarded and the client is authenticated again, if it isn't accepted yet.
 
+mod acl_edit;
 mod acl_file;
 mod anonymous;
 mod authenticator;
@@ -30,13 +31,17 @@ mod password_edit;
 mod password_file;
 mod pool;
 mod provider;
+mod replace;
 mod rules;
 mod source;
 mod verified;
 
+pub use acl_edit::{acl_text, set_acl};
 pub use authenticator::{Authenticator, Generation, Renewal};
 pub use error::{AclCause, AuthError, PasswordCause};
-pub use password_edit::{EditError, Existing, remove_user, set_password};
+pub use password_edit::{
+    EditError, Existing, remove_user, remove_user_atomically, set_password, set_password_atomically, users,
+};
 pub use password_file::Fingerprint;
 pub use pool::{Answer, Asked, Pool, PoolCounts, Waiting};
 pub use provider::{Cost, Decision, Provider, Refusal, Request, Verdict};

@@ -1,15 +1,11 @@
-//! Changes to the password file. Each one replaces the whole file atomically, so the broker never reads half of a
-//! change; or, where that is not possible, overwrites it under a lock.
+//! Changes to the password file: lines of users.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
-
-use super::error::{lock, read_text};
+use super::error::read_text;
 use super::password_file::{StoredHash, significant, split_line};
+use super::replace::{Readers, Replacement, change, create};
 
 /// Whether the password file must exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +49,43 @@ pub enum EditError {
     Hash(String),
 }
 
-/// Sets the password of `user`: changes its line, or appends one.
+/// Sets the password of `user`: changes its line, or appends one. A file that can't be replaced is changed in place.
 pub fn set_password(path: &Path, existing: Existing, user: &str, password: &[u8]) -> Result<(), EditError> {
+    let line = line_of(user, password)?;
+    match existing {
+        Existing::Required => edit(path, Replacement::OrInPlace, |lines| set_line(lines, user, line)),
+        Existing::Forbidden if path.exists() => Err(EditError::Exists(path.to_owned())),
+        Existing::Forbidden => {
+            create(path, &format!("{line}\n")).map_err(|source| EditError::Io { path: path.to_owned(), source })
+        }
+    }
+}
+
+/// Removes `user`. A file that can't be replaced is changed in place.
+pub fn remove_user(path: &Path, user: &str) -> Result<(), EditError> {
+    edit(path, Replacement::OrInPlace, |lines| remove_line(lines, user))
+}
+
+/// Sets the password of `user` in a file that exists: changes its line, or appends one. After a crash, the file has the old or the new lines.
+pub fn set_password_atomically(path: &Path, user: &str, password: &[u8]) -> Result<(), EditError> {
+    let line = line_of(user, password)?;
+    edit(path, Replacement::Atomic, |lines| set_line(lines, user, line))
+}
+
+/// Removes `user`. After a crash, the file has the old or the new lines.
+pub fn remove_user_atomically(path: &Path, user: &str) -> Result<(), EditError> {
+    edit(path, Replacement::Atomic, |lines| remove_line(lines, user))
+}
+
+/// The users of the file, in its order.
+pub fn users(path: &Path) -> Result<Vec<String>, EditError> {
+    let text = read_text(path).map_err(|source| failed(path, source))?;
+    let user = |line| Some(split_line(significant(line)?)?.0.to_owned());
+    Ok(text.lines().filter_map(user).collect())
+}
+
+/// The line of a user, with a new hash of the password.
+fn line_of(user: &str, password: &[u8]) -> Result<String, EditError> {
     let is_line = significant(user) == Some(user) && !user.contains([':', '\n', '\r', '\0']);
     if !is_line {
         return Err(EditError::InvalidUser);
@@ -62,118 +93,72 @@ pub fn set_password(path: &Path, existing: Existing, user: &str, password: &[u8]
     if password.is_empty() {
         return Err(EditError::EmptyPassword);
     }
-    let mut lines = match existing {
-        Existing::Required => read_lines(path)?,
-        Existing::Forbidden if path.exists() => return Err(EditError::Exists(path.to_owned())),
-        Existing::Forbidden => Vec::new(),
-    };
     let mut salt = [0; SALT_LENGTH];
     getrandom::fill(&mut salt).map_err(|error| EditError::Hash(error.to_string()))?;
     let hash = StoredHash::hash_password(password, &salt).map_err(|error| EditError::Hash(error.to_string()))?;
-    let line = format!("{user}:{hash}");
+    Ok(format!("{user}:{hash}"))
+}
+
+fn set_line(lines: &mut Vec<String>, user: &str, line: String) -> Result<(), Unchanged> {
     match lines.iter_mut().find(|line| is_of(line, user)) {
         Some(old) => *old = line,
         None => lines.push(line),
     }
-    replace(path, &lines)
+    Ok(())
 }
 
-/// Removes `user`.
-pub fn remove_user(path: &Path, user: &str) -> Result<(), EditError> {
-    let mut lines = read_lines(path)?;
+fn remove_line(lines: &mut Vec<String>, user: &str) -> Result<(), Unchanged> {
     let before = lines.len();
     lines.retain(|line| !is_of(line, user));
-    if lines.len() == before {
-        return Err(EditError::UnknownUser(user.to_owned()));
-    }
-    replace(path, &lines)
+    if lines.len() < before { Ok(()) } else { Err(Unchanged::UnknownUser(user.to_owned())) }
 }
 
 fn is_of(line: &str, user: &str) -> bool {
     significant(line).and_then(split_line).is_some_and(|(name, _)| name == user)
 }
 
-fn read_lines(path: &Path) -> Result<Vec<String>, EditError> {
-    match read_text(path) {
-        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(EditError::Missing(path.to_owned())),
-        Err(source) => Err(EditError::Io { path: path.to_owned(), source }),
+/// Why an edit ended without a change.
+enum Unchanged {
+    UnknownUser(String),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Unchanged {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
     }
 }
 
-/// Writes a new file and renames it over the old one. A symbolic link stays; its target is replaced.
-///
-/// A file that is a mount of its own (a bind mount, as of a single file in a container) can't be replaced, and neither can one in a
-/// directory that this user may not write to: it is changed in place.
-fn replace(path: &Path, lines: &[String]) -> Result<(), EditError> {
-    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let result = match replace_by_name(&target, lines) {
-        Err(error) if cannot_replace(&error) && target.exists() => write_in_place(&target, lines),
-        result => result,
+/// Changes the lines of the file.
+fn edit(
+    path: &Path,
+    replacement: Replacement,
+    edit: impl FnOnce(&mut Vec<String>) -> Result<(), Unchanged>,
+) -> Result<(), EditError> {
+    let change_text = |text: String| {
+        let mut lines = text.lines().map(str::to_owned).collect();
+        edit(&mut lines)?;
+        Ok(lines.iter().flat_map(|line| [line, "\n"]).collect())
     };
-    result.map_err(|source| EditError::Io { path: path.to_owned(), source })
-}
-
-fn replace_by_name(target: &Path, lines: &[String]) -> io::Result<()> {
-    let mut name = target.to_owned().into_os_string();
-    name.push(format!(".{}.new", std::process::id()));
-    let beside = PathBuf::from(name);
-    let result = write_new(&beside, target, lines).and_then(|()| fs::rename(&beside, target)).and_then(|()| {
-        let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(directory)?.sync_all()
-    });
-    result.inspect_err(|_| {
-        // The first error is returned, so an error of the cleanup is ignored.
-        let _removed = fs::remove_file(&beside);
+    change(path, (replacement, Readers::Group), change_text).map_err(|unchanged| match unchanged {
+        Unchanged::UnknownUser(user) => EditError::UnknownUser(user),
+        Unchanged::Io(source) => failed(path, source),
     })
 }
 
-/// Whether the file may be writable although it can't be replaced.
-fn cannot_replace(error: &io::Error) -> bool {
-    use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
-    matches!(error.kind(), ResourceBusy | CrossesDevices | PermissionDenied | ReadOnlyFilesystem)
-}
-
-/// Overwrites the file, under a lock that keeps the broker from reading half of it. A crash may leave half of it, so a copy of the new
-/// contents is not needed: the lines before the change come first, and the broker refuses a line that is cut.
-fn write_in_place(path: &Path, lines: &[String]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).open(path)?;
-    lock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
-    file.write_all(text.as_bytes())?;
-    file.set_len(text.len() as u64)?;
-    file.sync_all()
-}
-
-/// Creates the new file, readable by its owner only. If `old` exists, the new file gets its owner and its group
-/// permissions.
-fn write_new(path: &Path, old: &Path, lines: &[String]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path)?;
-    if let Ok(metadata) = fs::metadata(old) {
-        let own = file.metadata()?;
-        if (own.uid(), own.gid()) != (metadata.uid(), metadata.gid()) {
-            fchown(&file, Some(metadata.uid()), Some(metadata.gid()))?;
-        }
-        let mode = OWNER_ONLY | (metadata.permissions().mode() & GROUP_READ);
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
-    }
-    for line in lines {
-        writeln!(file, "{line}")?;
-    }
-    file.sync_all()
+fn failed(path: &Path, source: io::Error) -> EditError {
+    let path = path.to_owned();
+    if source.kind() == io::ErrorKind::NotFound { EditError::Missing(path) } else { EditError::Io { path, source } }
 }
 
 /// Salt length in bytes that the Argon2 standard recommends.
 const SALT_LENGTH: usize = 16;
 
-/// The mode of a file with secrets.
-const OWNER_ONLY: u32 = 0o600;
-
-/// The permission of the group to read the file, for a broker that runs as another user.
-const GROUP_READ: u32 = 0o040;
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -207,29 +192,24 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_replaced_is_changed_in_place() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), "alice:$6$a$b\nbob:$6$c$d\n").unwrap();
-        let before = fs::metadata(file.path()).unwrap().ino();
-        for lines in [&["alice:$6$a$b"][..], &["alice:$6$a$b", "bob:$6$c$d", "carol:$6$e$f"], &[]] {
-            let lines: Vec<_> = lines.iter().map(|line| (*line).to_owned()).collect();
-            write_in_place(file.path(), &lines).unwrap();
-            let text = fs::read_to_string(file.path()).unwrap();
-            assert_eq!(text.lines().collect::<Vec<_>>(), lines);
-        }
-        assert_eq!(fs::metadata(file.path()).unwrap().ino(), before);
-    }
-
-    #[test]
-    fn a_file_is_not_read_or_changed_while_another_process_changes_it() {
+    fn a_file_is_not_read_while_another_process_changes_it() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        let writer = File::options().write(true).open(&path).unwrap();
-        rustix::fs::flock(&writer, FlockOperation::LockExclusive).unwrap();
-        let busy = write_in_place(&path, &[]).unwrap_err();
-        assert!(busy.to_string().contains("another process is changing it"), "{busy}");
+        let writer = fs::File::options().write(true).open(&path).unwrap();
+        rustix::fs::flock(&writer, rustix::fs::FlockOperation::LockExclusive).unwrap();
         let waiting = std::thread::spawn(move || read_text(&path));
         drop(writer);
         assert_eq!(waiting.join().unwrap().unwrap(), "");
+    }
+
+    #[test]
+    fn users_are_listed_in_the_order_of_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "# staff\nbob:$6$a$b\n\n alice:$6$c$d\n").unwrap();
+        assert_eq!(users(file.path()).unwrap(), ["bob", "alice"]);
+        set_password_atomically(file.path(), "carol", b"secret").unwrap();
+        remove_user_atomically(file.path(), "bob").unwrap();
+        assert_eq!(users(file.path()).unwrap(), ["alice", "carol"]);
+        assert!(matches!(users(Path::new("/does/not/exist")), Err(EditError::Missing(_))));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::password_file::Fingerprint;
 use super::provider::{Refusal, Request, Verdict};
 use super::source::Source;
 use crate::codec::{ClientId, ReasonCode};
+use crate::config::{Listener, Security};
 use crate::routing::Access;
 
 /// Authenticates clients: on the caller's thread if no provider blocks, otherwise on its own threads.
@@ -142,6 +143,16 @@ impl Pool {
     /// Reads the files again. After an error, the previous contents stay in force.
     pub fn reload(&self) -> Result<(), AuthError> {
         self.authenticator.reload()
+    }
+
+    /// Applies other settings and reads the files that they name: see [`Authenticator::reload_with`].
+    pub fn reload_with(&self, security: &Security, listeners: &[Listener]) -> Result<(), AuthError> {
+        self.authenticator.reload_with(security, listeners)
+    }
+
+    /// Whether an anonymous client would be accepted again: see [`Authenticator::keeps_anonymous`].
+    pub fn keeps_anonymous(&self, listener: &str, is_local: bool) -> bool {
+        self.authenticator.keeps_anonymous(listener, is_local)
     }
 
     /// What the pool has done.

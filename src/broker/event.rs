@@ -11,6 +11,7 @@ use crate::broker::memory_level::MemoryLevel;
 use crate::broker::owner::VerifiedUser;
 use crate::broker::persistence::fetch::Fetched;
 use crate::broker::query::{Query, QueryId};
+use crate::broker::settings::Settings;
 use crate::codec::{AnswerTerms, ClientId, ClientPacket, DecodeError, ReasonCode};
 use crate::routing::{Access, ShardId};
 use crate::session::Ticket;
@@ -142,6 +143,13 @@ pub enum Event {
         /// The connection.
         connection: ConnectionId,
     },
+    /// The settings were reloaded: these apply from now on, and to a connected client as far as its CONNACK did not say otherwise.
+    SettingsChanged(Arc<Settings>),
+    /// The listener of a connection was removed from the configuration: the connection ends with 0x98 Administrative action.
+    ListenerRemoved {
+        /// The connection.
+        connection: ConnectionId,
+    },
     /// The details that the caller wants from now on, as [`Report`](crate::broker::Report)s; none at first.
     DetailChanged(Box<Detail>),
     /// A query; answered by [`Action::Answer`](crate::broker::Action::Answer) in the same turn.
@@ -171,6 +179,8 @@ pub enum Revocation {
     Certificate,
     /// No authority that is trusted has signed its certificate any more.
     Authority,
+    /// It is anonymous, and its listener accepts no such clients any more.
+    Anonymous,
 }
 
 impl Revocation {
@@ -180,6 +190,7 @@ impl Revocation {
             Self::User => "its user was removed from the password file",
             Self::Password => "the password of its user has changed",
             Self::Certificate => "its certificate is revoked",
+            Self::Anonymous => "anonymous clients are not accepted any more",
             Self::Authority => "its certificate is not valid any more, since an authority was removed",
         }
     }

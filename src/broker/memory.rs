@@ -28,6 +28,7 @@ use std::sync::Arc;
 use crate::broker::connection::disconnect::Ending;
 use crate::broker::ids::ConnectionId;
 use crate::broker::memory_level::MemoryLevel;
+use crate::broker::publish::queue_room::QueueRoom;
 use crate::broker::settings::Settings;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::ReasonCode;
@@ -51,6 +52,15 @@ impl Shard {
         if level == MemoryLevel::Critical {
             self.end_largest(turn);
         }
+    }
+
+    /// The settings were reloaded. What is looked up at each use changes with them; the rest is derived again. The queues are credited as
+    /// before, so `queue_overflow` and `dead_letter_topic`, which decide whether that is counted, must be the same.
+    pub(in crate::broker) fn on_settings_changed(&mut self, settings: Arc<Settings>, turn: &mut Turn<'_>) {
+        self.settings = settings;
+        self.queue_room = QueueRoom::new(&self.settings);
+        self.outgoing_bytes_max = outgoing_bytes_max(&self.settings, self.memory);
+        self.change_limits(limits(&self.settings, self.memory), turn);
     }
 
     /// Passes limits to all Sessions, if they differ from the present ones.

@@ -167,6 +167,8 @@ impl Shard {
             Event::StoreCongestion(congested) => self.flow.set_store_congested(congested),
             Event::ShardCongestion { shard, congested } => self.flow.set_full(shard, congested),
             Event::PeerClosed { connection } => self.on_peer_closed(connection, turn),
+            Event::SettingsChanged(settings) => self.on_settings_changed(settings, turn),
+            Event::ListenerRemoved { connection } => self.on_listener_removed(connection, turn),
             Event::DetailChanged(detail) => self.set_detail(*detail),
             Event::Query(id, query) => self.on_query(id, &query, turn),
             Event::ShuttingDown => self.on_shutting_down(turn),

@@ -15,7 +15,7 @@ use super::{Config, ConfigError, DurabilityRule, ListenAddress, Listener, Proble
 pub struct Loaded {
     /// The values.
     pub config: Config,
-    origins: BTreeMap<String, Origin>,
+    pub(super) origins: BTreeMap<String, Origin>,
 }
 
 /// Reads `file`, if given, applies `overrides` in order, and validates the result.

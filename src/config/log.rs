@@ -7,12 +7,11 @@ use super::value::text_list;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// Minimum level of the lines that are written. Reloaded on SIGHUP.
+    /// Minimum level of the lines that are written.
     pub level: LogLevel,
     /// Format of a line.
     pub format: LogFormat,
-    /// The clients whose details `debug` and `trace` write: patterns of Client Identifiers with `*` and `?`; none: all clients. Reloaded on
-    /// SIGHUP.
+    /// The clients whose details `debug` and `trace` write: patterns of Client Identifiers with `*` and `?`; none: all clients.
     #[serde(deserialize_with = "patterns")]
     pub clients: Vec<String>,
 }

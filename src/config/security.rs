@@ -14,9 +14,9 @@ pub struct Security {
     pub allow_anonymous: AllowAnonymous,
     /// What happens to the session of an anonymous client when a verified user connects with its client identifier.
     pub anonymous_sessions: AnonymousSessions,
-    /// File with user names and password hashes, edited by `oncemq passwd`. Read again on SIGHUP.
+    /// File with user names and password hashes, edited by `oncemq passwd`. Read again at a reload.
     pub password_file: Option<PathBuf>,
-    /// File with access rules, in mosquitto's ACL syntax. Read again on SIGHUP.
+    /// File with access rules, in mosquitto's ACL syntax. Read again at a reload.
     pub acl_file: Option<PathBuf>,
     /// What happens to the connections of a user whose password has changed in the password file.
     pub on_password_change: OnPasswordChange,

@@ -21,6 +21,8 @@ pub struct Server {
     pub segment_size: Option<u32>,
     /// Number of threads that serve clients. 0 means one for each core.
     pub shards: u16,
+    /// Whether certificates, revocation lists, password file and ACL file are read again when they change, without a reload.
+    pub watch_files: bool,
     /// Time limit for a shutdown: disconnecting clients and writing all pending data.
     #[serde(with = "duration")]
     pub drain_timeout: Duration,
@@ -39,6 +41,9 @@ impl Default for Server {
             segment_size: None,
             // A shard uses at most one core, so more shards than cores only compete for them.
             shards: 0,
+            // A file is in force when its operator says so, as with other servers: half an edit never is. Programs that renew certificates
+            // have a hook for the reload.
+            watch_files: false,
             // Container engines kill a process ten seconds after they ask it to stop.
             drain_timeout: Duration::from_secs(8),
         }

@@ -155,6 +155,11 @@ impl RetainedStore {
         self.bytes
     }
 
+    /// Changes the limits. Messages beyond them stay until they are replaced or deleted.
+    pub fn set_limits(&mut self, limits: RetainedLimits) {
+        self.limits = limits;
+    }
+
     fn check_limits(&self, old: Option<usize>, new: usize) -> Result<(), RetainedFull> {
         let RetainedLimits { retained_messages_max, retained_bytes_max } = self.limits;
         if old.is_none() && self.messages >= retained_messages_max {

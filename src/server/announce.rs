@@ -47,7 +47,8 @@ fn text(listeners: &[Listening]) -> String {
     text
 }
 
-fn url(listener: &Listener, address: Option<SocketAddr>) -> String {
+/// The address of a listener as a URL.
+pub(super) fn url(listener: &Listener, address: Option<SocketAddr>) -> String {
     let authority = address.map_or_else(|| listener.address.to_string(), |address| address.to_string());
     let path = match listener.websocket_path.as_deref() {
         None => "/mqtt",

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use crate::auth::Source;
 use crate::config;
 use crate::server::LogEvent;
@@ -23,10 +25,23 @@ use crate::timestamp::Timestamp;
 /// The bans, and what the sources and users of the last two minutes have done.
 #[derive(Debug)]
 pub struct Bans {
-    settings: config::Bans,
-    exempt: Vec<Source>,
+    terms: ArcSwap<Terms>,
     state: Mutex<State>,
     delayed: AtomicU64,
+}
+
+/// The settings, which a reload replaces.
+#[derive(Debug)]
+struct Terms {
+    settings: config::Bans,
+    exempt: Vec<Source>,
+}
+
+impl Terms {
+    fn new(settings: &config::Bans) -> Self {
+        let exempt = settings.exempt.iter().map(|address| Source::of(Some(*address))).collect();
+        Self { settings: settings.clone(), exempt }
+    }
 }
 
 /// What is banned.
@@ -71,8 +86,13 @@ impl fmt::Display for Subject {
 impl Bans {
     /// No bans.
     pub fn new(settings: &config::Bans) -> Self {
-        let exempt = settings.exempt.iter().map(|address| Source::of(Some(*address))).collect();
-        Self { settings: settings.clone(), exempt, state: Mutex::default(), delayed: AtomicU64::new(0) }
+        let terms = ArcSwap::from_pointee(Terms::new(settings));
+        Self { terms, state: Mutex::default(), delayed: AtomicU64::new(0) }
+    }
+
+    /// Applies other settings. Bans and counts stay.
+    pub(in crate::server) fn set_settings(&self, settings: &config::Bans) {
+        self.terms.store(Arc::new(Terms::new(settings)));
     }
 
     /// The ban of an address or user, if there is one.
@@ -141,7 +161,7 @@ impl Bans {
         }
         let score = self.state().refused.count(&Subject::Address(source), now);
         let cause = "too many refused logins in a minute";
-        self.ban_beyond(self.settings.refused_logins_max, score, Subject::Address(source), (cause, now));
+        self.ban_beyond(self.terms.load().settings.refused_logins_max, score, Subject::Address(source), (cause, now));
         let doublings = i32::try_from(score.saturating_sub(1)).unwrap_or(i32::MAX).min(DOUBLINGS_MAX);
         self.delay(REFUSED_DELAY.mul_f64(2_f64.powi(doublings)))
     }
@@ -154,7 +174,7 @@ impl Bans {
         let cause = "too many short connections in a minute";
         for subject in [Some(Subject::Address(source)), user.cloned().map(Subject::User)].into_iter().flatten() {
             let score = self.state().short.count(&subject, now);
-            self.ban_beyond(self.settings.short_connections_max, score, subject, (cause, now));
+            self.ban_beyond(self.terms.load().settings.short_connections_max, score, subject, (cause, now));
         }
     }
 
@@ -169,7 +189,7 @@ impl Bans {
         let of_user = user.map_or(0, |user| state.short.score(&Subject::User(user.into()), now));
         let score = of_user.max(state.short.score(&Subject::Address(source), now));
         drop(state);
-        let free = self.settings.short_connections_free.get();
+        let free = self.terms.load().settings.short_connections_free.get();
         if score <= free {
             return Duration::ZERO;
         }
@@ -177,7 +197,7 @@ impl Bans {
     }
 
     fn delay(&self, delay: Duration) -> Duration {
-        let delay = delay.min(self.settings.delay_max);
+        let delay = delay.min(self.terms.load().settings.delay_max);
         self.delayed.fetch_add(u64::from(!delay.is_zero()), Ordering::Relaxed);
         delay
     }
@@ -186,13 +206,13 @@ impl Bans {
         if maximum.is_none_or(|maximum| score <= maximum.get()) || self.find(&subject, now).is_some() {
             return;
         }
-        let ban = Ban { until: now + self.settings.ban_time, reason: cause.to_owned() };
+        let ban = Ban { until: now + self.terms.load().settings.ban_time, reason: cause.to_owned() };
         // A full list has 10,000 other subjects in it, and this one is delayed as before.
         let _ = self.add(subject, ban, now);
     }
 
     fn is_exempt(&self, source: Source) -> bool {
-        source == Source::Local || self.exempt.contains(&source)
+        source == Source::Local || self.terms.load().exempt.contains(&source)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -346,6 +366,18 @@ mod tests {
         assert!(is_banned(&bans, Subject::Address(source(1)), at(599)));
         assert!(!is_banned(&bans, Subject::Address(source(1)), at(600)));
         assert_eq!(bans.counts().0, 0);
+    }
+
+    #[test]
+    fn other_settings_apply_from_now_on_and_bans_stay() {
+        let bans = bans(|settings| settings.refused_logins_max = NonZeroU32::new(3));
+        (0..4).for_each(|_| _ = bans.refused(source(1), at(0)));
+        assert!(is_banned(&bans, Subject::Address(source(1)), at(0)));
+        bans.set_settings(&config::Bans { exempt: vec!["192.0.2.2".parse().unwrap()], ..config::Bans::default() });
+        assert!(is_banned(&bans, Subject::Address(source(1)), at(0)));
+        assert_eq!(bans.refused(source(2), at(0)), Duration::ZERO);
+        (0..9).for_each(|_| _ = bans.refused(source(3), at(0)));
+        assert!(!is_banned(&bans, Subject::Address(source(3)), at(0)));
     }
 
     #[test]

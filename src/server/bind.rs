@@ -1,11 +1,13 @@
 //! Listens at all addresses, and reads the certificates.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use super::error::ServerError;
-use super::listener::{self, BoundSocket, Endpoint, Places, TcpOptions, is_without_family, log_skipped};
-use crate::config::Config;
+use super::listener::{
+    self, Endpoint, ListeningSocket, OpenListener, Places, TcpOptions, is_without_family, log_skipped,
+};
+use crate::config::{Config, Listener};
 
 /// Reads the certificates of all listeners as a start does. Returns what an operator should know about them.
 pub fn check_certificates(config: &Config) -> Result<Vec<String>, ServerError> {
@@ -21,9 +23,8 @@ pub fn check_certificates(config: &Config) -> Result<Vec<String>, ServerError> {
 
 /// Listens at the addresses of all listeners. A default address that was not configured is left out if this machine does not support its
 /// address family: a machine without IPv6 has no `[::1]`.
-pub(super) fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerError> {
-    let options = TcpOptions { user_timeout: config.limits.write_timeout };
-    let failed = |listener: &crate::config::Listener, source| ServerError::Listen {
+pub(super) fn bind(config: &Config) -> Result<(Vec<OpenListener>, Vec<ListeningSocket>), ServerError> {
+    let failed = |listener: &Listener, source| ServerError::Listen {
         listener: listener.label().into_owned(),
         address: listener.address.clone(),
         source,
@@ -32,15 +33,17 @@ pub(super) fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>,
     for listener in &config.listeners {
         places.push(Places::resolve(listener).map_err(|source| failed(listener, source))?);
     }
-    let admin = config.admin.enabled.then_some(config.admin.address).filter(SocketAddr::is_ipv4);
-    let ipv4_ports = places.iter().flat_map(Places::ipv4_ports).chain(admin.map(|address| address.port())).collect();
-    let (mut bound, mut skipped) = (Vec::new(), None);
+    let ipv4_ports = ipv4_ports(config, &places);
+    let (mut open, mut sockets, mut skipped) = (Vec::new(), Vec::new(), None);
     for (listener, places) in config.listeners.iter().zip(places) {
         let endpoint = Endpoint::new(listener.clone(), &config.limits)
             .map_err(|source| ServerError::Tls { listener: listener.label().into_owned(), source })?;
-        let endpoint = Arc::new(endpoint);
-        match places.bind(options, &ipv4_ports) {
-            Ok(sockets) => bound.extend(sockets.into_iter().map(|socket| (Arc::clone(&endpoint), socket))),
+        match places.bind(options(config), &ipv4_ports) {
+            Ok(bound) => {
+                let (listener, listening) = OpenListener::new(endpoint, bound);
+                open.push(listener);
+                sockets.extend(listening);
+            }
             Err(source) if config.has_default_listeners() && is_without_family(&source) => {
                 log_skipped(&listener.address, &source);
                 skipped = Some(failed(listener, source));
@@ -48,5 +51,16 @@ pub(super) fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>,
             Err(source) => return Err(failed(listener, source)),
         }
     }
-    skipped.filter(|_| bound.is_empty()).map_or(Ok(bound), Err)
+    skipped.filter(|_| open.is_empty()).map_or(Ok((open, sockets)), Err)
+}
+
+/// The options of all TCP sockets.
+pub(super) fn options(config: &Config) -> TcpOptions {
+    TcpOptions { user_timeout: config.limits.write_timeout }
+}
+
+/// The ports at which a listener, or the admin listener, has an IPv4 address of its own. `places` are those of the listeners.
+pub(super) fn ipv4_ports(config: &Config, places: &[Places]) -> HashSet<u16> {
+    let admin = config.admin.enabled.then_some(config.admin.address).filter(SocketAddr::is_ipv4);
+    places.iter().flat_map(Places::ipv4_ports).chain(admin.map(|address| address.port())).collect()
 }

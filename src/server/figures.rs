@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::listener::Endpoint;
+use super::listener::OpenListener;
 use super::status::{AdmissionCounts, CertificateExpiry};
 use super::{Server, log, process};
 use crate::broker::ProcessFigures;
@@ -27,11 +27,12 @@ impl Server {
     }
 
     /// Publishes when the certificates in use expire.
-    pub(super) fn publish_certificates(&self, endpoints: &[Arc<Endpoint>]) {
-        let expiry = |endpoint: &Arc<Endpoint>| {
+    pub(super) fn publish_certificates(&self) {
+        let expiry = |listener: &OpenListener| {
+            let endpoint = listener.endpoint();
             let (listener, expires) = (Arc::clone(&endpoint.name), endpoint.certificate_expires()?);
             Some(CertificateExpiry { listener, expires })
         };
-        self.status.publish_certificates(endpoints.iter().filter_map(expiry).collect());
+        self.status.publish_certificates(self.listeners.iter().filter_map(expiry).collect());
     }
 }

@@ -20,7 +20,7 @@ use crate::broker::MemoryLevel;
 /// The budget, shared by all threads.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
-    max: u64,
+    max: AtomicU64,
     /// `/proc/self/statm`; `None`: the system doesn't have it, and the level is always normal.
     source: Option<File>,
     page: u64,
@@ -102,6 +102,7 @@ impl MemoryBudget {
     pub(crate) fn new(max: u64) -> Self {
         let source = File::open("/proc/self/statm").ok();
         let page = fs::read("/proc/self/auxv").ok().and_then(|auxv| parse_page(&auxv)).unwrap_or(PAGE);
+        let max = AtomicU64::new(max);
         Self { max, source, page, level: Separate::default(), measured: Separate::default(), trial: Mutex::default() }
     }
 
@@ -125,9 +126,9 @@ impl MemoryBudget {
     fn update(&self, resident: u64) -> MemoryLevel {
         self.measured.0.resident.store(resident, Ordering::Relaxed);
         let before = self.level();
-        let is_tried = self.trial.lock().unwrap_or_else(PoisonError::into_inner).measured(resident, self.max);
+        let is_tried = self.trial.lock().unwrap_or_else(PoisonError::into_inner).measured(resident, self.max());
         let highest = if is_tried { MemoryLevel::Elevated } else { MemoryLevel::Critical };
-        let level = before.next(resident, self.max).min(highest);
+        let level = before.next(resident, self.max()).min(highest);
         if level != before {
             self.level.0.store(level as u8, Ordering::Relaxed);
             self.measured.0.reported.fetch_max(level as u8, Ordering::Relaxed);
@@ -138,14 +139,14 @@ impl MemoryBudget {
     /// How many bytes of stored messages may be kept in memory for Sessions that have not read them yet.
     pub(in crate::server) fn messages_max(&self) -> usize {
         match self.level() {
-            MemoryLevel::Normal => usize::try_from(self.max / 64).unwrap_or(usize::MAX).min(MESSAGES_MAX),
+            MemoryLevel::Normal => usize::try_from(self.max() / 64).unwrap_or(usize::MAX).min(MESSAGES_MAX),
             MemoryLevel::Elevated | MemoryLevel::High | MemoryLevel::Critical => 0,
         }
     }
 
     /// How many bytes a shard may read and queue until it measures again.
     pub(in crate::server) fn measured_after(&self) -> u64 {
-        (self.max / MEASURED_SHARE).max(MEASURED_AFTER_MIN)
+        (self.max() / MEASURED_SHARE).max(MEASURED_AFTER_MIN)
     }
 
     /// The highest level since the last call, and the resident memory.
@@ -171,8 +172,8 @@ impl MemoryBudget {
     pub(in crate::server) fn refuses_input(&self, held: usize) -> bool {
         let level = self.level();
         let share = match level {
-            MemoryLevel::Normal => self.max / 4,
-            MemoryLevel::Elevated | MemoryLevel::High => self.max / 16,
+            MemoryLevel::Normal => self.max() / 4,
+            MemoryLevel::Elevated | MemoryLevel::High => self.max() / 16,
             MemoryLevel::Critical => 0,
         };
         let share = usize::try_from(share).unwrap_or(usize::MAX);
@@ -184,18 +185,23 @@ impl MemoryBudget {
     /// The figures for metrics.
     pub(crate) fn figures(&self) -> MemoryFigures {
         let inputs = self.measured.0.inputs.load(Ordering::Relaxed) as u64;
-        MemoryFigures { max: self.max, level: self.level(), inputs }
+        MemoryFigures { max: self.max(), level: self.level(), inputs }
     }
 
     /// The maximum number of bytes that each shard may keep in unused buffers, if there are `shards` of them.
     pub(in crate::server) fn spare_max(&self, shards: usize) -> usize {
-        let share = usize::try_from(self.max / SPARE_SHARE).unwrap_or(usize::MAX);
+        let share = usize::try_from(self.max() / SPARE_SHARE).unwrap_or(usize::MAX);
         (share / shards.max(1)).min(SPARE_MAX)
     }
 
     /// The budget in bytes.
-    pub(in crate::server) const fn max(&self) -> u64 {
-        self.max
+    pub(in crate::server) fn max(&self) -> u64 {
+        self.max.load(Ordering::Relaxed)
+    }
+
+    /// Changes the budget. The next measurement uses it.
+    pub(in crate::server) fn set_max(&self, max: u64) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     fn resident(&self) -> Option<u64> {

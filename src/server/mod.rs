@@ -4,12 +4,14 @@
 //! robin; a single shard accepts them itself. The main thread also waits for signals. The exit code of the process is 0 after a drain by
 //! SIGTERM or SIGINT, otherwise [`ServerError::exit_code`] or [`EXIT_PANIC`].
 
+mod accepting;
 mod announce;
 mod authentication;
 mod bans;
 mod bind;
 mod clock;
 mod connection;
+mod drain;
 mod error;
 mod figures;
 pub(crate) mod host;
@@ -33,45 +35,45 @@ mod traffic;
 mod watchdog;
 
 use std::io;
-use std::mem;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::select;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, timeout};
-use tokio::{pin, select};
+use tokio::time::interval;
 
 pub use bans::{Ban, Bans, BansFull, Subject};
 pub use bind::check_certificates;
-pub(crate) use clock::Clock;
+pub(crate) use clock::{Clock, wall_time};
 pub use error::{EXIT_PANIC, ServerError};
 pub use listener::TlsError;
 #[cfg(feature = "sim")]
 pub use listener::fuzzing;
+pub(crate) use listener::{Https, SocketFile, bind_unix_socket};
 pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
 pub(crate) use log::{Whom, allows, log_line};
 pub use memory::MemoryFigures;
 pub use process::use_small_pages;
 pub use queries::{Queries, QueryError};
+pub use reload::{EditFailure, PartResult, ReloadError, ReloadReport, ReloadedPart, Reloader};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
 pub use store::handle::{inspect_store, store_directory};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::{self, Authenticator};
 use crate::broker::{MemoryLevel, MessageCache, Recovered, Shard, Shared};
-use crate::config::{Arguments, Config};
+use crate::config::{Arguments, Config, Loaded};
 use crate::routing::ShardId;
 use crate::store::Store;
-use crate::timestamp::Timestamp;
 use bind::bind;
-use listener::{Admission, BoundSocket, Endpoint, Listening};
+use listener::{Admission, ListeningSocket, OpenListener};
 use memory::MemoryBudget;
+use reload::{Scope, Stamps};
 use shard::driver::Parts;
-use shard::mailbox::{Mail, Mailbox, round_robin};
+use shard::mailbox::Mailbox;
 use shard::task::MainHandle;
 use shutdown::{Request, Signals};
 use store::anchors::Anchors;
@@ -84,8 +86,8 @@ use watchdog::Watchdog;
 pub struct Server {
     /// What applies: some limits may be lower than configured.
     config: Config,
-    /// What was loaded, to which a reload is compared.
-    configured: Config,
+    /// What was loaded of it, with the origin of each value; a reload is compared to it.
+    loaded: Loaded,
     /// The command line from which the configuration is loaded again; `None`: it isn't.
     arguments: Option<Arguments>,
     clock: Clock,
@@ -102,7 +104,13 @@ pub struct Server {
     ended: mpsc::Receiver<ShardId>,
     store: Option<Arc<Store>>,
     failures: mpsc::Receiver<String>,
-    listeners: Vec<(Arc<Endpoint>, BoundSocket)>,
+    listeners: Vec<OpenListener>,
+    /// Their sockets, until they accept connections.
+    sockets: Vec<ListeningSocket>,
+    /// The files as they were when they were read.
+    stamps: Stamps,
+    reloader: Reloader,
+    requests: mpsc::Receiver<reload::Request>,
 }
 
 impl Server {
@@ -113,9 +121,10 @@ impl Server {
             0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
             shards => shards,
         };
-        let configured = config.clone();
+        let loaded = Loaded::of(config.clone());
         resources::fit(&mut config, shards);
-        let listeners = bind(&config)?;
+        let stamps = Stamps::of(&config);
+        let (listeners, sockets) = bind(&config)?;
         let authenticator = Authenticator::new(&config.security, &config.listeners)?;
         report::write_notes(&authenticator.notes());
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(MAILBOX_MESSAGES_MAX)).collect();
@@ -128,12 +137,12 @@ impl Server {
         let clock = anchors.clock();
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let bans = Arc::new(Bans::new(&config.bans));
+        let stored = recovered.retained.iter().map(|message| message.memory()).sum();
+        let (reloader, requests) = Reloader::new(loaded.clone());
         let server = Self {
             clock,
             anchors,
-            shared: Arc::new(
-                Shared::new(shards, settings::retained_limits(&config, memory.max(), &recovered.retained)).of_run(run),
-            ),
+            shared: Arc::new(Shared::new(shards, settings::retained_limits(&config, memory.max(), stored)).of_run(run)),
             status: Arc::new(Status::new(shards, clock)),
             admission: Arc::new(
                 Admission::new(&config.limits).with_bans(Arc::clone(&bans), clock).within(Arc::clone(&memory)),
@@ -147,17 +156,28 @@ impl Server {
             store,
             failures,
             listeners,
+            sockets,
+            stamps,
+            reloader,
+            requests,
             config,
-            configured,
+            loaded,
             arguments: None,
         };
         server.start_shards(recovered, &ended_sender, &failures_sender).map_err(ServerError::Start)?;
         Ok(server)
     }
 
-    /// Loads the settings of the log again on SIGHUP, from the same files and arguments.
-    pub fn reloading(self, arguments: Arguments) -> Self {
-        Self { arguments: Some(arguments), ..self }
+    /// Loads the configuration again at a reload, from the same files and arguments, which have given `loaded`.
+    pub fn reloading(self, arguments: Arguments, loaded: Loaded) -> Self {
+        let server = Self { arguments: Some(arguments), loaded, ..self };
+        server.publish_configuration();
+        server
+    }
+
+    /// Reloads the configuration and changes its files while the broker runs.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// The state and counters of the broker, for monitoring.
@@ -257,12 +277,9 @@ impl Server {
 
     async fn serve(mut self) -> Result<(), ServerError> {
         let mut signals = Signals::listen().map_err(ServerError::Start)?;
-        let mut endpoints = self.listeners.iter().map(|(endpoint, _)| Arc::clone(endpoint)).collect::<Vec<_>>();
-        // A listener with several addresses has several sockets, one after the other.
-        endpoints.dedup_by(|next, endpoint| Arc::ptr_eq(next, endpoint));
         self.announce();
-        let accept_tasks = self.start_accepting().map_err(ServerError::Start)?;
-        self.publish_certificates(&endpoints);
+        let mut accepting = self.start_accepting().map_err(ServerError::Start)?;
+        self.publish_certificates();
         self.status.set_ready();
         notify(&[sd_notify::NotifyState::Ready]);
 
@@ -274,18 +291,28 @@ impl Server {
         let mut measurements = interval(MEASUREMENT_INTERVAL);
         let mut reported = MemoryLevel::Normal;
         let mut failure = None;
-        let mut log = self.config.log.clone();
+        let mut looks = interval(WATCH_INTERVAL);
         loop {
             select! {
                 request = signals.next() => match request {
                     Request::Stop => break,
-                    Request::Reload => self.reload(&endpoints, &mut log),
+                    Request::Reload => drop(self.reload(&Scope::Everything, &mut accepting).await),
                 },
+                Some(request) = self.requests.recv() => {
+                    let report = self.reload(&request.scope, &mut accepting).await;
+                    let _ = request.answer.send(report); // whoever asked may have gone
+                }
+                _ = looks.tick(), if self.config.server.watch_files => {
+                    let changed = self.changed_files();
+                    if !changed.is_empty() {
+                        self.reload(&Scope::Files(changed), &mut accepting).await;
+                    }
+                }
                 _ = seconds.tick() => {
                     self.publish_figures();
                     reported = report::write_memory(&self.memory, reported);
                 }
-                _ = days.tick() => endpoints.iter().for_each(|endpoint| endpoint.log_expiry()),
+                _ = days.tick() => self.listeners.iter().for_each(|listener| listener.endpoint().log_expiry()),
                 _ = measurements.tick() => {
                     self.memory.tick();
                     self.messages.set_bytes_max(self.memory.messages_max());
@@ -301,7 +328,7 @@ impl Server {
         self.status.set_stopping();
         notify(&[sd_notify::NotifyState::Stopping]);
         log_line!(Stopping {}, "stopping: no new connections are accepted, and all clients are disconnected");
-        drop(accept_tasks);
+        drop(accepting);
         let stopped = self.stop(&mut signals, watchdog).await;
         // A failure of the store is the cause of the end, whatever ended the drain.
         match failure.or_else(|| self.failures.try_recv().ok()) {
@@ -309,85 +336,12 @@ impl Server {
             None => stopped,
         }
     }
-
-    /// Disconnects every client and closes the store.
-    async fn stop(&mut self, signals: &mut Signals, watchdog: Watchdog) -> Result<(), ServerError> {
-        let deadline = Instant::now() + self.config.server.drain_timeout;
-        let drained = self.drain(signals.stop(), watchdog).await;
-        log::summarize(Timestamp::NEVER);
-        self.anchors.write();
-        let Some(store) = self.store.clone() else { return drained };
-        store.begin_close();
-        let closed = match drained {
-            Ok(()) => shutdown::closed(&store, deadline, signals).await,
-            Err(interrupted) => Err(interrupted),
-        };
-        // A disk that does not answer must not keep the process.
-        closed.inspect_err(|_| store.abandon())
-    }
-
-    fn announce(&self) {
-        let listening = |(endpoint, socket): &(Arc<Endpoint>, BoundSocket)| {
-            let name = &*endpoint.name;
-            log_line!(ListenerOpen { listener = name }, "listener {name} is open");
-            (endpoint.settings().clone(), socket.address())
-        };
-        let listeners = self.listeners.iter().map(listening).collect::<Vec<_>>();
-        // Standard output may be closed: the broker runs without it.
-        let _ = announce::announce(&listeners, self.config.log.format, &mut io::stdout().lock());
-    }
-
-    /// Starts to accept connections at all listeners. Several shards get them from tasks of the main thread: dropping the set ends these. A
-    /// single shard accepts them itself until it shuts down, because passing each connection to another thread costs two changes of threads.
-    fn start_accepting(&mut self) -> io::Result<JoinSet<()>> {
-        let listening = Listening {
-            clock: self.clock,
-            connections_per_second_max: self.config.limits.connections_per_second_max,
-            admission: Arc::clone(&self.admission),
-            sockets: mem::take(&mut self.listeners),
-        };
-        match &*self.mailboxes {
-            [only_shard] => only_shard.listen(listening).map(|()| JoinSet::new()),
-            _ => listening.start(round_robin(Arc::clone(&self.mailboxes))),
-        }
-    }
-
-    /// Disconnects every client, and waits until all connections are closed, at most for `server.drain_timeout`. A second signal ends
-    /// the wait with [`ServerError::Interrupted`].
-    async fn drain(
-        &mut self,
-        stop_at_once: impl Future<Output = ()>,
-        mut watchdog: Watchdog,
-    ) -> Result<(), ServerError> {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::ShuttingDown));
-        let shards = self.mailboxes.len();
-        let ended = &mut self.ended;
-        let all_ended = timeout(self.config.server.drain_timeout, async {
-            for _ in 0..shards {
-                ended.recv().await;
-            }
-        });
-        pin!(all_ended, stop_at_once);
-        loop {
-            select! {
-                result = &mut all_ended => {
-                    match result {
-                        Ok(()) => log_line!(Stopped {}, "stopped"),
-                        Err(_) => {
-                            log_line!(DrainTimedOut {}, "stopped: some clients took longer than server.drain_timeout");
-                        }
-                    }
-                    return Ok(());
-                }
-                () = &mut stop_at_once => return Err(ServerError::Interrupted),
-                () = watchdog.wait() => watchdog.send(),
-            }
-        }
-    }
 }
 
 /// How often the log says that a certificate expires soon.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often files are looked at with `server.watch_files`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the memory is measured, beside the measurements of the shards.
 const MEASUREMENT_INTERVAL: Duration = Duration::from_millis(250);
 /// Maximum number of shards if the configuration sets no number.

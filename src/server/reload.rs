@@ -1,142 +1,188 @@
-//! SIGHUP: reloads certificates, password file, ACL file, and the settings of the log.
+//! A reload: reads the configuration and the files that it names again, and applies what has changed while the broker runs.
+//!
+//! SIGHUP and requests of the admin interface take the same way. Each part is applied as a whole or not at all, and what can't be used is
+//! logged and stays as it is:
+//!
+//! | part | what a failure keeps |
+//! | --- | --- |
+//! | the configuration: read and validated | all settings; the files are read again by the previous ones |
+//! | `access`: `[security]`, password file and ACL file | all of these |
+//! | a listener: its settings and its socket | this listener |
+//! | the certificates of a listener | these |
+//! | everything else | – |
+//!
+//! [`applicable`] has the settings that apply at a start only.
 
-use std::sync::Arc;
+mod access;
+mod edits;
+mod handle;
+mod listeners;
+mod report;
+mod settings;
+mod stamps;
 
-use super::listener::{Endpoint, Reloaded};
-use super::log::{self, log_line};
-use super::report::write_notes;
-use super::shard::mailbox::Mail;
-use super::{Server, notify};
-use crate::config::{self, Arguments, Config, Log};
+pub use edits::EditFailure;
+pub use handle::{ReloadError, Reloader};
+pub(super) use handle::{Request, Scope};
+pub use report::{PartResult, ReloadReport, ReloadedPart};
+pub(super) use stamps::Stamps;
+
+use super::listener::Acceptor;
+use super::log::log_line;
+use super::{Server, notify, resources};
+use crate::config::{self, Config, Limits, Loaded, Log, Mqtt};
 
 impl Server {
-    /// Reloads certificates, password file and ACL file, and the settings of the log. What can't be used is logged, and the previous
-    /// contents stay in force. `log` has the settings in force.
-    pub(super) fn reload(&self, endpoints: &[Arc<Endpoint>], log: &mut Log) {
+    /// Reads what `scope` says again, and applies it.
+    pub(super) async fn reload(&mut self, scope: &Scope, accepting: &mut Option<Acceptor>) -> ReloadReport {
         if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
             notify(&[sd_notify::NotifyState::Reloading, now]);
         }
-        if let Some(arguments) = &self.arguments {
-            self.reload_log(arguments, log);
-        }
-        let mut has_reloaded = false;
-        for endpoint in endpoints {
-            let name = &*endpoint.name;
-            match endpoint.reload() {
-                Ok(Reloaded::Certificates) => {
-                    has_reloaded = true;
-                    log_line!(
-                        FilesReloaded { listener = name, files = "certificates" },
-                        "listener {name}: reloaded the certificates"
-                    );
-                }
-                Ok(Reloaded::Nothing) => {}
-                Err(error) => {
-                    let reason = error.to_string();
-                    log_line!(
-                        ReloadFailed { listener = name, files = "certificates", reason = &*reason },
-                        "listener {name}: kept the previous certificates: {reason}"
-                    );
-                }
+        let mut report = ReloadReport::default();
+        match scope {
+            Scope::Everything => {
+                let loaded = self.load_configuration(&mut report);
+                self.apply(loaded, accepting, &mut report).await;
             }
+            Scope::Files(parts) => self.reload_files(parts, &mut report),
         }
-        self.publish_certificates(endpoints);
-        match self.authentication.reload() {
-            Ok(()) => {
-                log_line!(FilesReloaded { files = "access" }, "reloaded the password file and the ACL file");
-                write_notes(&self.authentication.notes());
-                has_reloaded = true;
+        notify(&[sd_notify::NotifyState::Ready]);
+        report
+    }
+
+    /// Loads the configuration again, from the same files and arguments. After an error it is the one in force.
+    fn load_configuration(&self, report: &mut ReloadReport) -> Loaded {
+        let Some(arguments) = &self.arguments else { return self.loaded.clone() };
+        match config::load(arguments) {
+            Ok(loaded) => {
+                report.add("configuration", PartResult::of(loaded.config != self.loaded.config));
+                loaded
             }
             Err(error) => {
                 let reason = error.to_string();
                 log_line!(
-                    ReloadFailed { files = "access", reason = &*reason },
-                    "kept the previous password file and ACL file: {reason}"
+                    ReloadFailed { files = "configuration", reason = &*reason },
+                    "kept the previous configuration: {reason}"
                 );
+                report.kept("configuration", reason);
+                self.loaded.clone()
             }
         }
-        if has_reloaded {
-            self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::AccessReloaded));
-        }
-        notify(&[sd_notify::NotifyState::Ready]);
     }
 
-    /// Loads the configuration again, and applies `log.level` and `log.clients`. Says which other settings differ: they need a restart.
-    fn reload_log(&self, arguments: &Arguments, log: &mut Log) {
-        let loaded = match config::load(arguments) {
-            Ok(loaded) => loaded.config,
-            Err(error) => {
-                let reason = error.to_string();
-                return log_line!(
-                    ReloadFailed { files = "configuration", reason = &*reason },
-                    "kept the previous settings of the log: {reason}"
-                );
-            }
-        };
-        let differing = needing_restart(&self.configured, &loaded).join(", ");
-        if !differing.is_empty() {
+    async fn apply(&mut self, loaded: Loaded, accepting: &mut Option<Acceptor>, report: &mut ReloadReport) {
+        let mut target = applicable(&self.loaded.config, &loaded.config);
+        report.restart_needed = loaded.config.differences(&target);
+        let needed = report.restart_needed.join(", ");
+        if !needed.is_empty() {
             log_line!(
-                RestartNeeded { settings = &*differing },
-                "the configuration has new values that need a restart: {differing}"
+                RestartNeeded { settings = &*needed },
+                "the configuration has new values that need a restart: {needed}"
             );
         }
-        let new = Log { format: self.config.log.format, ..loaded.log };
-        if *log == new {
-            return;
+        let mut effective = target.clone();
+        match target == self.loaded.config {
+            true => effective.clone_from(&self.config),
+            false => resources::fit(&mut effective, self.mailboxes.len()),
         }
-        // The line has the more talkative of both levels, so that it is seen.
-        if new.level >= log.level {
-            log::apply(&new);
-            log_reloaded(&new);
-        } else {
-            log_reloaded(&new);
-            log::apply(&new);
+        let prepared = self.prepare_listeners(&effective, report).await;
+        let has_certificates = self.reload_certificates(&prepared, report);
+        let listeners = prepared.settings();
+        let has_access = self.reload_access(&effective.security, &listeners, report);
+        if !has_access {
+            (effective.security, target.security) = (self.config.security.clone(), self.loaded.config.security.clone());
         }
-        let detail = log::detail(&new);
-        self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::LogReloaded(Box::new(detail.clone()))));
-        *log = new;
+        self.apply_settings(&effective, report);
+        let (has_changed, sources) = self.activate_listeners(prepared, accepting, report).await;
+        if has_certificates || has_access || has_changed {
+            self.judge_clients();
+        }
+        target.listeners = sources.iter().filter_map(|source| self.configured(source, &loaded)).collect();
+        effective.listeners = listeners;
+        if effective != self.config {
+            super::announce::log_exposures(&effective);
+        }
+        self.loaded = loaded.in_force(&self.loaded, target, &sources);
+        self.config = effective;
+        self.publish_configuration();
+        self.publish_certificates();
+    }
+
+    /// The configured settings of a listener that is in force.
+    fn configured(&self, source: &config::Source, loaded: &Loaded) -> Option<config::Listener> {
+        match source {
+            config::Source::Loaded(number) => loaded.config.listeners.get(*number).cloned(),
+            config::Source::Before(number) => self.loaded.config.listeners.get(*number).cloned(),
+        }
     }
 }
 
-fn log_reloaded(log: &Log) {
-    let (level, clients) = (log.level.name(), log.clients.join(", "));
-    let of = if clients.is_empty() { String::new() } else { format!(", details of the clients {clients}") };
-    log_line!(
-        LogReloaded { log_level = level, log_clients = &*clients },
-        "reloaded the settings of the log: level {level}{of}"
-    );
-}
-
-/// The settings of the log and the sections that differ and are applied at a start only.
-fn needing_restart(running: &Config, loaded: &Config) -> Vec<&'static str> {
-    let Config { server, durability_rules, listeners, security, mqtt, limits, bans, log, admin } = loaded;
-    let differing = [
-        ("server", running.server != *server),
-        ("durability_rules", running.durability_rules != *durability_rules),
-        ("listeners", running.listeners != *listeners),
-        ("security", running.security != *security),
-        ("mqtt", running.mqtt != *mqtt),
-        ("limits", running.limits != *limits),
-        ("bans", running.bans != *bans),
-        ("log.format", running.log.format != log.format),
-        ("admin", running.admin != *admin),
-    ];
-    differing.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+/// The settings of `loaded` that can change while the broker runs, and the others as they are in `running`:
+///
+/// - those of the process and the store, and `durability_rules`: the store has one level from its start, and a message that was stored under one
+///   rule must be deleted under the same;
+/// - `mqtt.dead_letter_topic` and `limits.queue_overflow`, because they decide how the room in queues is accounted for, which several shards do
+///   together;
+/// - `mqtt.message_expiry_after_unknown_time`, which is about the start;
+/// - `log.format` and `[admin]`.
+fn applicable(running: &Config, loaded: &Config) -> Config {
+    let (keeps, takes) = (running.clone(), loaded.clone());
+    Config {
+        server: config::Server {
+            drain_timeout: takes.server.drain_timeout,
+            watch_files: takes.server.watch_files,
+            ..keeps.server
+        },
+        durability_rules: keeps.durability_rules,
+        listeners: takes.listeners,
+        security: takes.security,
+        mqtt: Mqtt {
+            dead_letter_topic: keeps.mqtt.dead_letter_topic,
+            message_expiry_after_unknown_time: keeps.mqtt.message_expiry_after_unknown_time,
+            ..takes.mqtt
+        },
+        limits: Limits { queue_overflow: keeps.limits.queue_overflow, ..takes.limits },
+        bans: takes.bans,
+        log: Log { format: keeps.log.format, ..takes.log },
+        admin: keeps.admin,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Durability, LogFormat, LogLevel, QueueOverflow};
 
     #[test]
-    fn a_level_needs_no_restart_but_a_format_and_a_limit_do() {
+    fn most_settings_apply_and_the_others_are_named() {
         let running = Config::default();
         let mut loaded = Config::default();
-        loaded.log.level = crate::config::LogLevel::Trace;
+        loaded.log.level = LogLevel::Trace;
         loaded.log.clients = vec!["a".to_owned()];
-        assert_eq!(needing_restart(&running, &loaded), [""; 0]);
-        loaded.log.format = crate::config::LogFormat::Json;
         loaded.limits.connections_max = 1;
-        assert_eq!(needing_restart(&running, &loaded), ["limits", "log.format"]);
+        loaded.limits.memory_max = Some(1 << 30);
+        loaded.mqtt.retain_available = false;
+        loaded.bans.exempt = vec!["192.0.2.1".parse().unwrap()];
+        loaded.security.password_file = Some("passwords".into());
+        loaded.listeners.pop();
+        loaded.server.watch_files = true;
+        assert_eq!(applicable(&running, &loaded), loaded);
+        loaded.log.format = LogFormat::Json;
+        loaded.limits.queue_overflow = QueueOverflow::Reject;
+        loaded.server.shards = 3;
+        loaded.server.durability = Durability::None;
+        loaded.mqtt.dead_letter_topic = Some("dead".to_owned());
+        loaded.admin.enabled = false;
+        let target = applicable(&running, &loaded);
+        let expected = [
+            "server.durability",
+            "server.shards",
+            "mqtt.dead_letter_topic",
+            "limits.queue_overflow",
+            "log.format",
+            "admin.enabled",
+        ];
+        assert_eq!(loaded.differences(&target), expected);
+        assert_eq!(applicable(&target, &loaded), target, "a restart is still needed at the next reload");
     }
 }

@@ -1,12 +1,11 @@
 //! Converts the configuration to the settings of the broker.
 
 use std::num::NonZeroU16;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::{AnonymousSessions, Durability, DurabilityRule, QueueHead, QueueOverflow, Settings};
 use crate::config::{self, Config, SharedSubscriptionStrategy};
-use crate::routing::{RetainedLimits, RetainedMessage, ShareStrategy};
+use crate::routing::{RetainedLimits, ShareStrategy};
 use crate::topic::{TopicFilter, TopicName};
 
 /// The settings of every shard.
@@ -78,10 +77,9 @@ pub(super) const fn durability(level: config::Durability) -> Durability {
     }
 }
 
-/// The limits for the retained messages of all shards together. `stored` are those of the store.
-pub(super) fn retained_limits(config: &Config, memory_max: u64, stored: &[Arc<RetainedMessage>]) -> RetainedLimits {
-    // They stay in memory for ever, so the rest must be for others. A smaller budget than that of the previous run discards none.
-    let stored = stored.iter().map(|message| message.memory()).sum();
+/// The limits for the retained messages of all shards together. `stored`: the bytes of those that there are, in the store at the start.
+pub(super) fn retained_limits(config: &Config, memory_max: u64, stored: usize) -> RetainedLimits {
+    // They stay in memory for ever, so the rest must be for others. A smaller budget than before discards none.
     let memory_share = usize::try_from(memory_max / 2).unwrap_or(usize::MAX).max(stored);
     RetainedLimits {
         retained_messages_max: config.limits.retained_messages_max,

@@ -13,7 +13,7 @@ use crate::store::Store;
 pub(super) enum Request {
     /// SIGTERM or SIGINT: drain and stop; a second one stops at once.
     Stop,
-    /// SIGHUP: reload certificates, password file and ACL file.
+    /// SIGHUP: reload the configuration and all files.
     Reload,
 }
 

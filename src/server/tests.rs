@@ -13,23 +13,21 @@ use super::test_client::{Client, VERSION, encoded, publish};
 use super::*;
 use crate::auth::{Existing, set_password};
 use crate::codec::{ClientPacket, Connect, PacketId, Publish, Qos, ReasonCode, ServerPacket};
-use crate::config::{AllowAnonymous, Durability, Listener, Log};
+use crate::config::{AllowAnonymous, Durability, Listener};
 use crate::topic::TopicName;
 
 struct Running {
     server: Server,
     address: SocketAddr,
-    endpoints: Vec<Arc<Endpoint>>,
-    accept_tasks: JoinSet<()>,
+    accepting: Option<listener::Acceptor>,
 }
 
 impl Running {
     fn start(config: Config) -> Self {
         let mut server = Server::start(config).unwrap();
-        let address = server.listeners[0].1.address().unwrap();
-        let endpoints = server.listeners.iter().map(|(endpoint, _)| Arc::clone(endpoint)).collect();
-        let accept_tasks = server.start_accepting().unwrap();
-        Self { server, address, endpoints, accept_tasks }
+        let address = server.listeners[0].addresses()[0].unwrap();
+        let accepting = server.start_accepting().unwrap();
+        Self { server, address, accepting }
     }
 
     async fn connect(&self) -> Client<TcpStream> {
@@ -43,7 +41,7 @@ impl Running {
     }
 
     async fn drain(mut self) {
-        drop(self.accept_tasks);
+        drop(self.accepting);
         let watchdog = Watchdog::start(self.server.status(), None);
         self.server.drain(pending(), watchdog).await.unwrap();
     }
@@ -138,7 +136,7 @@ fn passwords_are_verified_and_a_reload_changes_the_access_rights_of_a_connected_
         config.security.allow_anonymous = AllowAnonymous::Never;
         config.security.password_file = Some(passwords.clone());
         config.security.acl_file = Some(acl.clone());
-        let running = Running::start(config);
+        let mut running = Running::start(config);
 
         let connect = |password: &'static [u8]| {
             let mut connect = Connect::new(VERSION, "c", true);
@@ -163,12 +161,12 @@ fn passwords_are_verified_and_a_reload_changes_the_access_rights_of_a_connected_
         };
         assert!(!may_publish().await);
         fs::write(&acl, "user sensor\ntopic readwrite t\n").unwrap();
-        running.server.reload(&running.endpoints, &mut Log::default());
+        running.server.reload(&Scope::Everything, &mut running.accepting).await;
         while !may_publish().await {
             sleep(Duration::from_millis(10)).await;
         }
         fs::write(&acl, "nonsense\n").unwrap();
-        running.server.reload(&running.endpoints, &mut Log::default());
+        running.server.reload(&Scope::Everything, &mut running.accepting).await;
         sleep(Duration::from_millis(50)).await;
         assert!(may_publish().await);
         drop(client);
@@ -198,7 +196,7 @@ fn connections_beyond_the_limit_are_closed_at_once() {
 #[test]
 fn the_error_for_an_address_in_use_names_the_listener_and_the_address() {
     let first = Server::start(config(1)).unwrap();
-    let address = first.listeners[0].1.address().unwrap();
+    let address = first.listeners[0].addresses()[0].unwrap();
     let mut config = config(1);
     let mut taken = Listener::new(address.to_string().parse().unwrap());
     taken.name = Some("sensors".to_owned());

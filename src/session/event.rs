@@ -73,7 +73,7 @@ pub enum Event {
     RightsChanged(Arc<dyn Rights>),
     /// Drop the messages that have expired without having been sent. The client is away.
     Expire,
-    /// The limits have changed, because memory is short or no longer.
+    /// The limits have changed: by a reload, or because memory is short or no longer. What CONNACK announced stays until the next one.
     LimitsChanged(Arc<Limits>),
     /// The Network Connection has ended.
     Disconnected,

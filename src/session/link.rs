@@ -1,7 +1,8 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use super::alias::{InboundAliases, OutboundAliases};
-use crate::codec::{AnswerTerms, ProtocolVersion, ServerPacket};
+use super::limits::Limits;
+use crate::codec::{AnswerTerms, ProtocolVersion, Qos, ServerPacket};
 
 /// A Session's view of its Network Connection: negotiated values, and state that ends with it.
 #[derive(Debug)]
@@ -15,6 +16,10 @@ pub struct Link {
     pub maximum_packet_size: Option<NonZeroU32>,
     /// Whether acknowledgements may have a Reason String. [MQTT-3.1.2-29]
     pub request_problem_information: bool,
+    /// Maximum QoS, Retain Available and Receive Maximum of its CONNACK: later changes of the limits are not for this connection.
+    pub(super) maximum_qos: Qos,
+    pub(super) retain_available: bool,
+    pub(super) receive_maximum: u16,
     /// Whether the client requested the identity of each message.
     pub(super) message_ids: bool,
     /// Whether CONNACK was sent, before which no other packet may be sent. [MQTT-3.2.0-1]
@@ -35,6 +40,9 @@ impl Link {
             send_maximum,
             maximum_packet_size: None,
             request_problem_information: true,
+            maximum_qos: Qos::ExactlyOnce,
+            retain_available: true,
+            receive_maximum: u16::MAX,
             message_ids: false,
             open: false,
             room: 0,
@@ -48,6 +56,13 @@ impl Link {
         self.inbound_aliases = InboundAliases::new(inbound);
         self.outbound_aliases = OutboundAliases::new(outbound);
         self
+    }
+
+    /// Notes what CONNACK announces.
+    pub(super) const fn announce(&mut self, limits: &Limits) {
+        self.maximum_qos = limits.maximum_qos;
+        self.retain_available = limits.retain_available;
+        self.receive_maximum = limits.receive_maximum;
     }
 
     /// Whether a packet fits the client's Maximum Packet Size. [MQTT-3.1.2-24]

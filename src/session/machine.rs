@@ -217,6 +217,7 @@ impl Session {
         actions: &mut impl Actions,
     ) {
         link.message_ids = self.message_ids;
+        link.announce(&self.outbound.limits);
         self.inbound.restart();
         self.outbound.restart(true);
         self.connection = Connection::new(link);
@@ -226,10 +227,10 @@ impl Session {
     fn on_publish(&mut self, mut publish: Publish, actions: &mut impl Actions) -> Result<(), ProtocolError> {
         let Some(link) = self.connection.link.as_mut() else { return Ok(()) };
         let limits = &*self.outbound.limits;
-        if publish.qos > limits.maximum_qos {
+        if publish.qos > link.maximum_qos {
             return Err(ProtocolError::QosNotSupported);
         }
-        if publish.retain && !limits.retain_available {
+        if publish.retain && !link.retain_available {
             return Err(ProtocolError::RetainNotSupported);
         }
         if let Some(alias) = publish.topic_alias {
@@ -240,7 +241,7 @@ impl Session {
         }
         // 3.1.1 has no Receive Maximum; the owner bounds waiting messages by pausing reads.
         let v5 = link.version == ProtocolVersion::V5;
-        let receive_maximum = if v5 { limits.receive_maximum } else { u16::MAX };
+        let receive_maximum = if v5 { link.receive_maximum } else { u16::MAX };
         if let Some(id) = publish.packet_id {
             if publish.qos == Qos::ExactlyOnce {
                 if let Arrival::Repeat(wait) = self.inbound.on_publish_qos2(id, receive_maximum)? {

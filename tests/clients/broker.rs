@@ -240,6 +240,12 @@ impl Broker {
     pub(crate) fn restart(&mut self, signal: &str) {
         self.signal(signal);
         self.end();
+        self.start_again();
+    }
+
+    /// Starts OnceMQ, which has ended, with the same data and addresses.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self) {
         self.child = spawn(&mut with_config(self.path()), self.path());
         assert!(self.is_up(), "the broker does not start again");
     }

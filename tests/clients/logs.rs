@@ -331,7 +331,7 @@ fn a_level_changes_on_sighup_and_a_format_needs_a_restart() {
         wire.publish(V5, "after", "");
         (!lines(&broker, &["DEBUG", "published \"after\""]).is_empty()).then_some(())
     });
-    reload("[log]\nlevel = \"loud\"\n", &["ERROR", "kept the previous settings of the log", "loud"]);
+    reload("[log]\nlevel = \"loud\"\n", &["ERROR", "kept the previous configuration", "loud"]);
     wire.publish(V5, "still", "");
     line(&broker, &["DEBUG", "published \"still\""]);
     let other_format = format!("log.format = \"json\"\n{}", configuration.replace("\"info\"", "\"debug\""));
@@ -339,7 +339,7 @@ fn a_level_changes_on_sighup_and_a_format_needs_a_restart() {
     reload(&configuration.replace("\"info\"", "\"error\""), &["INFO", "level error"]);
     wire.publish(V5, "unheard", "");
     disconnect(&mut wire);
-    reload("nonsense", &["ERROR", "kept the previous settings of the log"]);
+    reload("nonsense", &["ERROR", "kept the previous configuration"]);
     assert!(lines(&broker, &["unheard"]).is_empty());
     assert!(lines(&broker, &["c1", "disconnected"]).is_empty());
     assert!(lines(&broker, &["before"]).is_empty());

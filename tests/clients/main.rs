@@ -27,6 +27,8 @@ mod exchange;
 #[cfg(test)]
 mod fairness;
 #[cfg(test)]
+mod files_api;
+#[cfg(test)]
 mod flow_control;
 #[cfg(test)]
 mod front_ends;
@@ -56,6 +58,8 @@ mod protocol;
 mod python;
 #[cfg(test)]
 mod raw;
+#[cfg(test)]
+mod reconfigure;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]

@@ -140,6 +140,12 @@ impl Shard {
         self.connection(id).is_some_and(|connection| matches!(connection.phase, Phase::Authenticating(_)))
     }
 
+    /// Whether the client of this connection was accepted, so that its user is known.
+    pub fn is_accepted(&self, id: ConnectionId) -> bool {
+        let is_accepted = |phase: &Phase| matches!(phase, Phase::Claiming | Phase::Connected(_));
+        self.connection(id).is_some_and(|connection| is_accepted(&connection.phase))
+    }
+
     /// Client Identifier and verified user of a connection, once CONNECT has been read.
     pub fn identity(&self, id: ConnectionId) -> Option<(&ClientId, Option<&str>)> {
         let connection = self.connection(id)?;

@@ -302,17 +302,30 @@ impl Shard {
     /// Ends all connections with 0x8B Server shutting down, and refuses those whose CONNECT is not answered yet.
     pub(in crate::broker) fn on_shutting_down(&mut self, turn: &mut Turn<'_>) {
         self.lifecycle.shut_down();
-        let is_refused = |phase: &Phase| match phase {
-            Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => true,
-            Phase::AwaitingConnect | Phase::Connected(_) => false,
-        };
-        let connections = self.connections.iter().map(|connection| (connection.id, is_refused(&connection.phase)));
-        for (id, is_refused) in connections.collect::<Vec<_>>() {
-            const CAUSE: &str = "broker is shutting down";
-            if is_refused {
-                self.refuse(id, ReasonCode::ServerUnavailable, CAUSE.into(), turn);
-            } else {
-                self.end_connection(id, Ending::with_disconnect(ReasonCode::ServerShuttingDown, CAUSE), turn);
+        for id in self.connections.iter().map(|connection| connection.id).collect::<Vec<_>>() {
+            self.end_or_refuse(id, (ReasonCode::ServerShuttingDown, "broker is shutting down"), turn);
+        }
+    }
+
+    /// Ends a connection whose listener was removed.
+    pub(in crate::broker) fn on_listener_removed(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+        self.end_or_refuse(id, (ReasonCode::AdministrativeAction, "its listener was removed"), turn);
+    }
+
+    /// Ends a connection with DISCONNECT, or refuses its CONNECT that is not answered yet.
+    fn end_or_refuse(
+        &mut self,
+        id: ConnectionId,
+        (reason_code, cause): (ReasonCode, &'static str),
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(connection) = self.connection(id) else { return };
+        match connection.phase {
+            Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
+                self.refuse(id, ReasonCode::ServerUnavailable, cause.into(), turn);
+            }
+            Phase::AwaitingConnect | Phase::Connected(_) => {
+                self.end_connection(id, Ending::with_disconnect(reason_code, cause), turn);
             }
         }
     }

@@ -90,6 +90,11 @@ impl Shared {
         (retained.len(), retained.bytes())
     }
 
+    /// Changes the limits of retained messages. Those beyond them stay until they are replaced or deleted.
+    pub fn set_retained_limits(&self, limits: RetainedLimits) {
+        self.retained_mut().set_limits(limits);
+    }
+
     /// The number of subscriptions, and of Shared Subscriptions among them.
     pub fn subscriptions_len(&self) -> (usize, usize) {
         self.directory.subscription_counts()

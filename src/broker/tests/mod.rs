@@ -34,6 +34,7 @@ mod reason_strings;
 mod retained;
 mod retained_order;
 mod retained_threads;
+mod settings_changed;
 mod shared;
 mod silent;
 mod subscribe;

@@ -465,3 +465,15 @@ proptest! {
         prop_assert!(once.is_superset(&still_there));
     }
 }
+
+#[test]
+fn lower_limits_discard_nothing_and_apply_to_the_next_message() {
+    let mut store = store(&["a", "b", "c"]);
+    store.set_limits(RetainedLimits { retained_messages_max: 2, ..UNLIMITED });
+    assert_eq!(store.len(), 3);
+    assert_eq!(store.set(retained("d", "x")), Err(RetainedFull::Messages { retained_messages_max: 2 }));
+    store.set(retained("a", "y")).unwrap();
+    store.set_limits(RetainedLimits { retained_messages_max: 4, ..UNLIMITED });
+    store.set(retained("d", "x")).unwrap();
+    assert_eq!(store.len(), 4);
+}

@@ -1,4 +1,5 @@
 use std::cell::RefCell;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -6,69 +7,99 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::select;
+use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
 use super::socket::Accepting;
-use super::{Accepted, AcceptedSocket, Admission, BoundSocket, Endpoint};
+use super::{Accepted, AcceptedSocket, Admission, Endpoint, ListeningSocket};
 use crate::config::ProxyProtocol;
 use crate::server::LogEvent;
 use crate::server::clock::{Clock, Reading};
 use crate::server::log::{Whom, allows, log_line};
 
-/// The listening sockets of a broker, and what is needed to accept connections at them on any thread.
+/// Accepts connections at listeners on one thread. Dropping it ends the tasks and closes the sockets.
 #[derive(Debug)]
-pub(in crate::server) struct Listening {
-    pub(in crate::server) clock: Clock,
-    /// `limits.connections_per_second_max`.
-    pub(in crate::server) connections_per_second_max: NonZeroU32,
-    pub(in crate::server) admission: Arc<Admission>,
-    pub(in crate::server) sockets: Vec<(Arc<Endpoint>, BoundSocket)>,
+pub(in crate::server) struct Acceptor {
+    shared: Rc<Shared>,
+    tasks: JoinSet<()>,
 }
 
-impl Listening {
-    /// Starts a task of this thread for each socket, which passes the admitted connections to `deliver`. Dropping the set ends the tasks and
-    /// closes the sockets.
-    pub(in crate::server) fn start(self, deliver: impl Fn(Accepted) + 'static) -> io::Result<JoinSet<()>> {
-        let Self { clock, connections_per_second_max, admission, sockets } = self;
-        let rate = RefCell::new(Rate::new(connections_per_second_max));
-        let acceptor = Rc::new(Acceptor { clock, admission, deliver: Box::new(deliver), rate });
-        let mut tasks = JoinSet::new();
-        for (endpoint, socket) in sockets {
-            let (acceptor, socket) = (Rc::clone(&acceptor), socket.register()?);
-            tasks.spawn_local(async move { acceptor.watch(endpoint, socket).await });
-        }
-        Ok(tasks)
-    }
-}
-
-/// Accepts connections at all listeners, within the limits.
-struct Acceptor {
+/// What the tasks of an [`Acceptor`] share.
+struct Shared {
     clock: Clock,
     admission: Arc<Admission>,
     deliver: Box<dyn Fn(Accepted)>,
     rate: RefCell<Rate>,
 }
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").field("rate", &self.rate).finish_non_exhaustive()
+    }
+}
+
 impl Acceptor {
-    /// Accepts connections at one listener until the future is dropped.
-    async fn watch(&self, endpoint: Arc<Endpoint>, socket: Accepting) {
-        let mut rate = endpoint.settings.connections_per_second_max.map(Rate::new);
+    /// Passes the admitted connections to `deliver`.
+    pub(in crate::server) fn new(
+        clock: Clock,
+        admission: Arc<Admission>,
+        deliver: impl Fn(Accepted) + 'static,
+    ) -> Self {
+        let rate = RefCell::default();
+        let shared = Rc::new(Shared { clock, admission, deliver: Box::new(deliver), rate });
+        Self { shared, tasks: JoinSet::new() }
+    }
+
+    /// Starts a task of this thread for each socket, which ends when its listener is closed. After an error, none was started.
+    pub(in crate::server) fn listen(&mut self, sockets: Vec<ListeningSocket>) -> io::Result<()> {
+        while self.tasks.try_join_next().is_some() {} // those of listeners that were closed
+        let register = |ListeningSocket { endpoint, socket }| Ok((endpoint, socket.register()?));
+        let registered = sockets.into_iter().map(register).collect::<io::Result<Vec<_>>>()?;
+        for (endpoint, socket) in registered {
+            let shared = Rc::clone(&self.shared);
+            self.tasks.spawn_local(async move { shared.watch(endpoint, socket).await });
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Accepts connections at one socket until its listener is closed. Each change of the listener's settings applies to the connections that
+    /// are accepted after it.
+    async fn watch(&self, mut current: watch::Receiver<Option<Arc<Endpoint>>>, socket: Accepting) {
+        let Some(mut endpoint) = current.borrow_and_update().clone() else { return };
+        let mut rate = Rate::default();
         for accepted in 1_u64.. {
-            // Connections beyond the rate wait in the backlog of the operating system.
-            self.wait_for(|now| self.rate.borrow_mut().take(now)).await;
-            if let Some(rate) = &mut rate {
-                let rate = RefCell::new(rate);
-                self.wait_for(|now| rate.borrow_mut().take(now)).await;
-            }
-            match socket.accept().await {
-                Ok(socket) => self.admit(socket, &endpoint),
-                Err(error) => self.on_error(&endpoint, &error).await,
+            select! {
+                biased;
+                changed = current.changed() => {
+                    let next = changed.ok().and_then(|()| current.borrow_and_update().clone());
+                    let Some(next) = next else { return };
+                    socket.set_user_timeout(next.write_timeout);
+                    endpoint = next;
+                }
+                result = self.accept(&endpoint, &mut rate, &socket) => match result {
+                    Ok(socket) => self.admit(socket, &endpoint),
+                    Err(error) => self.on_error(&endpoint, &error).await,
+                },
             }
             if accepted % ACCEPTS_PER_TURN == 0 {
                 yield_now().await;
             }
         }
+    }
+
+    /// The next connection, within the rates: those beyond them wait in the backlog of the operating system.
+    async fn accept(&self, endpoint: &Endpoint, rate: &mut Rate, socket: &Accepting) -> io::Result<AcceptedSocket> {
+        let maximum = || self.admission.connections_per_second_max();
+        self.wait_for(|now| self.rate.borrow_mut().take(now, maximum())).await;
+        if let Some(maximum) = endpoint.settings.connections_per_second_max {
+            let rate = RefCell::new(rate);
+            self.wait_for(|now| rate.borrow_mut().take(now, maximum)).await;
+        }
+        socket.accept().await
     }
 
     async fn wait_for(&self, take: impl Fn(Reading) -> Result<(), Duration>) {
@@ -121,30 +152,25 @@ impl Acceptor {
 }
 
 /// A token bucket for accepted connections: it holds the tokens of one second.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Rate {
-    per_second: f64,
-    allowance: f64,
+    /// `None`: full.
+    allowance: Option<f64>,
     /// When the allowance was updated, as the time since the start.
     at: Duration,
 }
 
 impl Rate {
-    fn new(per_second: NonZeroU32) -> Self {
-        let per_second = f64::from(per_second.get());
-        Self { per_second, allowance: per_second, at: Duration::ZERO }
-    }
-
     /// Takes one token, or returns how long to wait for it.
-    fn take(&mut self, reading: Reading) -> Result<(), Duration> {
+    fn take(&mut self, reading: Reading, per_second: NonZeroU32) -> Result<(), Duration> {
+        let per_second = f64::from(per_second.get());
         let passed = reading.elapsed.saturating_sub(self.at).as_secs_f64();
         self.at = reading.elapsed;
-        self.allowance = (self.allowance + passed * self.per_second).min(self.per_second);
-        if self.allowance < 1.0 {
-            return Err(Duration::from_secs_f64((1.0 - self.allowance) / self.per_second));
-        }
-        self.allowance -= 1.0;
-        Ok(())
+        let before = self.allowance.unwrap_or(per_second);
+        let allowance = (before + passed * per_second).min(per_second);
+        let taken = if allowance < 1.0 { 0.0 } else { 1.0 };
+        self.allowance = Some(allowance - taken);
+        if taken > 0.0 { Ok(()) } else { Err(Duration::from_secs_f64((1.0 - allowance) / per_second)) }
     }
 }
 
@@ -162,10 +188,11 @@ mod tests {
 
     #[test]
     fn a_second_allows_no_more_than_its_rate_and_idle_time_saves_up_one_second() {
-        let mut rate = Rate::new(NonZeroU32::new(10).unwrap());
+        let mut rate = Rate::default();
+        let per_second = NonZeroU32::new(10).unwrap();
         let mut taken = |ms: u64| {
             let reading = Reading { now: Timestamp(ms), elapsed: Duration::from_millis(ms) };
-            (0..1_000).filter(|_| rate.take(reading).is_ok()).count()
+            (0..1_000).filter(|_| rate.take(reading, per_second).is_ok()).count()
         };
         assert_eq!(taken(0), 10);
         assert_eq!(taken(50), 0);
@@ -175,13 +202,23 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_rate_applies_to_the_next_token() {
+        let (mut rate, one, many) = (Rate::default(), NonZeroU32::MIN, NonZeroU32::new(1_000).unwrap());
+        let at = |ms: u64| Reading { now: Timestamp(ms), elapsed: Duration::from_millis(ms) };
+        rate.take(at(0), one).unwrap();
+        assert!(rate.take(at(1), one).unwrap_err() > Duration::from_millis(900));
+        assert_eq!((0..1_000).filter(|_| rate.take(at(101), many).is_ok()).count(), 100);
+        assert_eq!((0..1_000).filter(|_| rate.take(at(5_000), one).is_ok()).count(), 1, "what was saved up is lost");
+    }
+
+    #[test]
     fn after_the_returned_wait_a_token_is_available() {
-        let mut rate = Rate::new(NonZeroU32::new(3).unwrap());
+        let (mut rate, per_second) = (Rate::default(), NonZeroU32::new(3).unwrap());
         let mut elapsed = Duration::ZERO;
         for _ in 0..100 {
-            if let Err(wait) = rate.take(Reading { now: Timestamp(0), elapsed }) {
+            if let Err(wait) = rate.take(Reading { now: Timestamp(0), elapsed }, per_second) {
                 elapsed += wait + Duration::from_nanos(1);
-                assert!(rate.take(Reading { now: Timestamp(0), elapsed }).is_ok());
+                assert!(rate.take(Reading { now: Timestamp(0), elapsed }, per_second).is_ok());
             }
         }
         assert!(elapsed >= Duration::from_secs(32), "{elapsed:?}");

@@ -1,7 +1,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::endpoint::Endpoint;
@@ -16,8 +17,9 @@ use crate::server::status::AdmissionCounts;
 /// Counts connections and enforces their limits.
 #[derive(Debug)]
 pub(in crate::server) struct Admission {
-    connections_max: usize,
-    connections_per_address_max: usize,
+    connections_max: AtomicUsize,
+    connections_per_address_max: AtomicUsize,
+    connections_per_second_max: AtomicU32,
     connections: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
     accepted: AtomicU64,
@@ -59,8 +61,9 @@ pub(in crate::server) enum Refused {
 impl Admission {
     pub(in crate::server) fn new(limits: &Limits) -> Self {
         Self {
-            connections_max: limits.connections_max,
-            connections_per_address_max: limits.connections_per_address_max,
+            connections_max: AtomicUsize::new(limits.connections_max),
+            connections_per_address_max: AtomicUsize::new(limits.connections_per_address_max),
+            connections_per_second_max: AtomicU32::new(limits.connections_per_second_max.get()),
             connections: AtomicUsize::new(0),
             by_address: Mutex::default(),
             accepted: AtomicU64::new(0),
@@ -69,6 +72,18 @@ impl Admission {
             memory: None,
             accept_errors: AtomicU64::new(0),
         }
+    }
+
+    /// Changes the limits for connections from now on. None that is open ends.
+    pub(in crate::server) fn set_limits(&self, limits: &Limits) {
+        self.connections_max.store(limits.connections_max, Ordering::Relaxed);
+        self.connections_per_address_max.store(limits.connections_per_address_max, Ordering::Relaxed);
+        self.connections_per_second_max.store(limits.connections_per_second_max.get(), Ordering::Relaxed);
+    }
+
+    /// `limits.connections_per_second_max`.
+    pub(super) fn connections_per_second_max(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.connections_per_second_max.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN)
     }
 
     /// Refuses banned addresses.
@@ -92,10 +107,10 @@ impl Admission {
         if self.memory.as_ref().is_some_and(|memory| memory.level() == MemoryLevel::Critical) {
             return Err(self.refuse(Refused::Memory));
         }
-        if !count_up(&self.connections, self.connections_max) {
+        if !count_up(&self.connections, self.connections_max.load(Ordering::Relaxed)) {
             return Err(self.refuse(Refused::Total));
         }
-        if !count_up(&endpoint.connections, listener_max) {
+        if !count_up(&endpoint.state.connections, listener_max) {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(self.refuse(Refused::Listener));
         }
@@ -144,6 +159,11 @@ impl Admission {
 }
 
 impl Permit {
+    /// Whether the listener of the connection was removed.
+    pub(in crate::server) fn is_void(&self) -> bool {
+        self.endpoint.is_removed()
+    }
+
     /// Counts the connection for its remote address, which comes from the socket or from the PROXY header. Refuses a banned one.
     pub(super) fn of_address(mut self, address: IpAddr) -> Result<Self, Refused> {
         let admission = Arc::clone(&self.admission);
@@ -152,7 +172,7 @@ impl Permit {
         }
         let mut by_address = admission.by_address();
         let count = by_address.entry(address).or_insert(0);
-        if *count >= admission.connections_per_address_max {
+        if *count >= admission.connections_per_address_max.load(Ordering::Relaxed) {
             if *count == 0 {
                 by_address.remove(&address);
             }
@@ -168,7 +188,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.connections.fetch_sub(1, Ordering::Relaxed);
-        self.endpoint.connections.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.state.connections.fetch_sub(1, Ordering::Relaxed);
         let Some(address) = self.address else { return };
         if let hash_map::Entry::Occupied(mut count) = self.admission.by_address().entry(address) {
             *count.get_mut() -= 1;

@@ -1,30 +1,32 @@
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::Stream;
 use super::tls::{Certificates, Presented, ServerStream, TlsError};
 use crate::config;
 
-/// One listener: its settings and certificates.
+/// One listener: its settings and certificates. A reload of other settings replaces it; connections keep the one that accepted them.
 #[derive(Debug)]
 pub(in crate::server) struct Endpoint {
-    /// The name in the log.
+    /// The name in the log. Connections of the listener are recognized by this allocation.
     pub(in crate::server) name: Arc<str>,
     pub(super) settings: config::Listener,
-    pub(super) certificates: Option<Certificates>,
+    pub(super) certificates: Option<Arc<Certificates>>,
     pub(super) maximum_packet_size: u32,
     pub(super) connect_timeout: Duration,
-    pub(super) connections: AtomicUsize,
+    pub(super) write_timeout: Duration,
+    pub(super) state: Arc<ListenerState>,
 }
 
-/// The files that a reload has read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::server) enum Reloaded {
-    /// The listener has no files.
-    Nothing,
-    Certificates,
+/// What a listener has in common with its predecessors of other settings.
+#[derive(Debug, Default)]
+pub(super) struct ListenerState {
+    /// Its open connections.
+    pub(super) connections: AtomicUsize,
+    /// Whether it was removed, so that its connections end.
+    pub(super) is_removed: AtomicBool,
 }
 
 /// The certificates that the client of a connection has presented, and the listener that knows whether they are still valid.
@@ -70,14 +72,62 @@ impl ClientCertificates {
 impl Endpoint {
     /// Reads the certificates, if the listener has any.
     pub(in crate::server) fn new(settings: config::Listener, limits: &config::Limits) -> Result<Self, TlsError> {
-        Ok(Self {
+        let certificates = settings.tls.clone().map(Certificates::load).transpose()?.map(Arc::new);
+        Ok(Self::with(settings, limits, certificates, Arc::default()))
+    }
+
+    /// The same listener with other settings. If the files of its certificates are others, they are read, and the connections that are open
+    /// are judged by them, too. After an error nothing has changed.
+    pub(in crate::server) fn successor(
+        &self,
+        settings: config::Listener,
+        limits: &config::Limits,
+    ) -> Result<Self, TlsError> {
+        let certificates = match (&self.certificates, &settings.tls) {
+            (_, None) => None,
+            (None, Some(files)) => Some(Arc::new(Certificates::load(files.clone())?)),
+            (Some(certificates), Some(files)) => {
+                if self.settings.tls.as_ref() != Some(files) {
+                    certificates.replace(files.clone())?;
+                }
+                Some(Arc::clone(certificates))
+            }
+        };
+        let mut next = Self::with(settings, limits, certificates, Arc::clone(&self.state));
+        if next.name == self.name {
+            next.name = Arc::clone(&self.name);
+        }
+        Ok(next)
+    }
+
+    fn with(
+        settings: config::Listener,
+        limits: &config::Limits,
+        certificates: Option<Arc<Certificates>>,
+        state: Arc<ListenerState>,
+    ) -> Self {
+        Self {
             name: settings.label().into(),
-            certificates: settings.tls.clone().map(Certificates::load).transpose()?,
+            certificates,
             maximum_packet_size: settings.maximum_packet_size.unwrap_or(limits.maximum_packet_size),
             connect_timeout: limits.connect_timeout,
-            connections: AtomicUsize::new(0),
+            write_timeout: limits.write_timeout,
+            state,
             settings,
-        })
+        }
+    }
+
+    /// Whether a listener with these settings and limits would be the same.
+    pub(in crate::server) fn is_same(&self, settings: &config::Listener, limits: &config::Limits) -> bool {
+        let maximum_packet_size = settings.maximum_packet_size.unwrap_or(limits.maximum_packet_size);
+        self.settings == *settings
+            && (self.maximum_packet_size, self.connect_timeout, self.write_timeout)
+                == (maximum_packet_size, limits.connect_timeout, limits.write_timeout)
+    }
+
+    /// Whether the listener was removed. Then none of its connections stays.
+    pub(in crate::server) fn is_removed(&self) -> bool {
+        self.state.is_removed.load(Ordering::Acquire)
     }
 
     /// Its configuration.
@@ -87,7 +137,7 @@ impl Endpoint {
 
     /// When the first certificate of the server's chain expires, in seconds since 1970; `None` without TLS.
     pub(in crate::server) fn certificate_expires(&self) -> Option<i64> {
-        self.certificates.as_ref().map(Certificates::expires)
+        self.certificates.as_ref().map(|certificates| certificates.expires())
     }
 
     /// Logs that a certificate in use has expired, or will soon.
@@ -107,10 +157,8 @@ impl Endpoint {
         self.settings.trusted_proxies.iter().any(|network| network.contains(address))
     }
 
-    /// Reads the certificates again, for later connections. After an error the current ones stay in use.
-    pub(in crate::server) fn reload(&self) -> Result<Reloaded, TlsError> {
-        let Some(certificates) = &self.certificates else { return Ok(Reloaded::Nothing) };
-        certificates.reload()?;
-        Ok(Reloaded::Certificates)
+    /// Reads the certificates again, if it has any, for later connections. After an error the current ones stay in use.
+    pub(in crate::server) fn reload(&self) -> Result<(), TlsError> {
+        self.certificates.as_ref().map_or(Ok(()), |certificates| certificates.reload())
     }
 }

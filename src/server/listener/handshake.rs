@@ -54,6 +54,9 @@ pub(in crate::server) enum HandshakeError {
     /// A certificate of the client was revoked during the handshake.
     #[error("TLS: the client's certificate is revoked by the list in crl")]
     Revoked,
+    /// The listener was removed during the handshake.
+    #[error("its listener was removed")]
+    ListenerRemoved,
     /// The listener has no certificates although its transport needs them.
     #[error("the listener has no certificate")]
     NoCertificate,
@@ -74,6 +77,7 @@ impl HandshakeError {
             | Self::WebSocket(_)
             | Self::Io(_)
             | Self::Revoked
+            | Self::ListenerRemoved
             | Self::NoCertificate => false,
         }
     }

@@ -9,6 +9,7 @@ mod forwarded;
 #[cfg(feature = "sim")]
 pub mod fuzzing;
 mod handshake;
+mod open;
 mod opening;
 mod places;
 mod proxy_protocol;
@@ -21,19 +22,22 @@ mod unix;
 mod web_origin;
 mod websocket;
 
-pub(super) use accept::Listening;
+pub(super) use accept::Acceptor;
 pub(super) use accepted::{Accepted, Origin};
 pub(super) use admission::{Admission, Permit};
-pub(super) use endpoint::{ClientCertificates, Endpoint, Reloaded};
+pub(super) use endpoint::{ClientCertificates, Endpoint};
 pub(super) use foreign::{Expected, Foreign, is_peer_gone};
 pub(super) use handshake::{Arrival, Established, Handshake, HandshakeError, receive};
+pub(super) use open::{ListeningSocket, OpenListener};
 pub(super) use places::{Places, is_without_family, log_skipped};
 pub(super) use shut_down::shut_down;
 pub(super) use socket::{AcceptedSocket, BoundSocket};
 pub(super) use stream::Stream;
 pub(super) use tcp::Options as TcpOptions;
+pub(crate) use tls::Https;
 pub use tls::TlsError;
 pub(super) use tls::check as check_certificates;
+pub(crate) use unix::{SocketFile, bind as bind_unix_socket};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -81,6 +84,15 @@ pub(in crate::server) enum Accepting {
 }
 
 impl Accepting {
+    /// Sets TCP_USER_TIMEOUT of later connections, which inherit it.
+    pub(super) fn set_user_timeout(&self, timeout: Duration) {
+        #[cfg(target_os = "linux")]
+        if let Self::Tcp(listener) = self {
+            // Without it the write timeout of the broker still holds.
+            let _ = SockRef::from(listener.get_ref()).set_tcp_user_timeout(Some(timeout));
+        }
+    }
+
     /// The next connection.
     pub(super) async fn accept(&self) -> io::Result<AcceptedSocket> {
         match self {

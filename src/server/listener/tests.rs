@@ -218,7 +218,7 @@ fn certificates_are_reloaded_for_new_connections_and_an_invalid_file_keeps_the_o
         };
         let (first, mut client, mut server) = shown().await;
         authority.issue(9, "localhost");
-        assert_eq!(listener.endpoint.reload().unwrap(), Reloaded::Certificates);
+        listener.endpoint.reload().unwrap();
         let (second, ..) = shown().await;
         assert_ne!(first, second);
 

@@ -1,6 +1,7 @@
 mod algorithm;
 mod contents;
 mod error;
+mod https;
 mod identity;
 mod notes;
 mod revoked;
@@ -22,6 +23,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
 
 pub use self::error::TlsError;
+pub(crate) use self::https::Https;
 use self::identity::Identity;
 use self::notes::Notes;
 use self::revoked::{CertificateId, RevokedCertificates};
@@ -34,18 +36,18 @@ pub(super) type ServerStream = tokio_rustls::server::TlsStream<TcpStream>;
 /// The certificates of a listener. Connections after a reload use the new ones.
 #[derive(Debug)]
 pub(super) struct Certificates {
-    files: Tls,
     current: ArcSwap<Loaded>,
 }
 
 /// What was made of the files at the last load.
 #[derive(Debug)]
 struct Loaded {
+    files: Tls,
     config: Arc<ServerConfig>,
     verifier: Arc<dyn ClientCertVerifier>,
     /// The authorities that sign client certificates.
     authorities: Vec<CertificateDer<'static>>,
-    /// How many loads since the start have removed an authority.
+    /// How many loads since the start have removed an authority or had other settings.
     removals: u64,
     /// When the first certificate of the server's chain expires, in seconds since 1970.
     expires: i64,
@@ -70,15 +72,22 @@ impl Certificates {
     pub(super) fn load(files: Tls) -> Result<Self, TlsError> {
         let (loaded, notes) = read_files(&files)?;
         notes.log();
-        Ok(Self { files, current: ArcSwap::from_pointee(loaded) })
+        Ok(Self { current: ArcSwap::from_pointee(loaded) })
     }
 
     /// Reads all files again. After an error the current ones stay in use.
     pub(super) fn reload(&self) -> Result<(), TlsError> {
-        let (mut loaded, notes) = read_files(&self.files)?;
+        self.replace(self.current.load().files.clone())
+    }
+
+    /// Reads these files, and uses them in place of the current ones. After an error the current ones stay in use.
+    pub(super) fn replace(&self, files: Tls) -> Result<(), TlsError> {
+        let (mut loaded, notes) = read_files(&files)?;
         notes.log();
         let before = self.current.load();
-        let has_removed = before.authorities.iter().any(|authority| !loaded.authorities.contains(authority));
+        // With other settings, whatever was verified is verified again.
+        let has_removed =
+            before.files != files || before.authorities.iter().any(|authority| !loaded.authorities.contains(authority));
         loaded.removals = before.removals + u64::from(has_removed);
         self.current.store(Arc::new(loaded));
         Ok(())
@@ -92,8 +101,9 @@ impl Certificates {
     /// Logs that a certificate in use has expired, or will soon.
     pub(super) fn log_expiry(&self) {
         let mut notes = Notes::default();
-        if let Ok(end) = ASN1Time::from_timestamp(self.expires()) {
-            notes.check_end(&self.files.certificate, end);
+        let loaded = self.current.load();
+        if let Ok(end) = ASN1Time::from_timestamp(loaded.expires) {
+            notes.check_end(&loaded.files.certificate, end);
         }
         notes.log();
     }
@@ -113,7 +123,7 @@ impl Certificates {
     pub(super) fn presented(&self, stream: &ServerStream) -> Option<Presented> {
         let (_, session) = stream.get_ref();
         let certificates = session.peer_certificates()?;
-        let listed = if self.files.crl.is_some() { PRESENTED_MAX } else { 0 };
+        let listed = if self.current.load().files.crl.is_some() { PRESENTED_MAX } else { 0 };
         Some(Presented(certificates.iter().take(listed).filter_map(CertificateId::of).collect()))
     }
 
@@ -125,7 +135,10 @@ impl Certificates {
     /// Whether the certificates that a client has presented are valid by the current files, or there are none.
     pub(super) fn verifies(&self, session: &rustls::ServerConnection) -> bool {
         let Some([end_entity, intermediates @ ..]) = session.peer_certificates() else { return true };
-        self.current.load().verifier.verify_client_cert(end_entity, intermediates, UnixTime::now()).is_ok()
+        let loaded = self.current.load();
+        // A listener that asks for no certificates any more has nothing against those that were presented before.
+        loaded.files.client_certificate == ClientCertificate::None
+            || loaded.verifier.verify_client_cert(end_entity, intermediates, UnixTime::now()).is_ok()
     }
 
     /// Whether a revocation list names a certificate that the client has presented.
@@ -136,7 +149,8 @@ impl Certificates {
     /// The Common Name of the client certificate, where `identity_as_user_name` is set.
     pub(super) fn identity_of(&self, stream: &ServerStream) -> Option<Arc<str>> {
         let (_, session) = stream.get_ref();
-        let certificate = session.peer_certificates().filter(|_| self.files.identity_as_user_name)?.first()?;
+        let certificate =
+            session.peer_certificates().filter(|_| self.current.load().files.identity_as_user_name)?.first()?;
         common_name(certificate)
     }
 }
@@ -173,7 +187,8 @@ fn read_files(files: &Tls) -> Result<(Loaded, Notes), TlsError> {
         config.send_tls13_tickets = 0;
     }
     let revoked = RevokedCertificates::of(&lists);
-    Ok((Loaded { config: Arc::new(config), verifier, authorities, removals: 0, expires, revoked }, notes))
+    let files = files.clone();
+    Ok((Loaded { files, config: Arc::new(config), verifier, authorities, removals: 0, expires, revoked }, notes))
 }
 
 /// The error of a handshake, in words if a client certificate is its cause.

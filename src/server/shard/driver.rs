@@ -1,3 +1,4 @@
+mod endings;
 mod logins;
 mod memory;
 mod renewals;
@@ -79,6 +80,8 @@ pub(in crate::server) struct Driver {
     renewals: Vec<ConnectionId>,
     /// The first slot of the Sessions without connection whose access rights must be looked up again.
     renewed_slots: Option<usize>,
+    /// The connections of removed listeners, and whether a task ends them.
+    endings: (Vec<ConnectionId>, bool),
     /// Connections paused at the last sweep or since.
     paused: Vec<ConnectionId>,
     /// Counts the times that an empty output buffer received a packet, to choose the sample for the latency histogram.
@@ -171,6 +174,7 @@ impl Driver {
             backlogged: Vec::new(),
             renewals: Vec::new(),
             renewed_slots: None,
+            endings: (Vec::new(), false),
             paused: Vec::new(),
             fills: 0,
             queries: PendingQueries::default(),
@@ -283,6 +287,8 @@ impl Driver {
             Mail::Fetched(fetched) => self.handle(Event::Fetched(fetched)),
             Mail::AccessReloaded => self.renew_access(),
             Mail::LogReloaded(detail) => self.set_detail(*detail),
+            Mail::SettingsReloaded(settings) => self.set_settings(*settings),
+            Mail::ListenersRemoved(names) => self.end_listeners(&names),
             Mail::Query(request) => {
                 let QueryRequest { mut query, responder } = *request;
                 if let Query::Give(gift) = &mut query {

@@ -2,15 +2,17 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::auth;
-use crate::broker::{ConnectionId, Detail, Fetched, ShardBatch, ShardMessage, Ticket};
+use crate::broker::{ConnectionId, Detail, Fetched, Settings, ShardBatch, ShardMessage, Ticket};
 use crate::routing::ShardId;
-use crate::server::listener::{Accepted, Listening};
+use crate::server::clock::Clock;
+use crate::server::listener::{Accepted, Admission, ListeningSocket};
 use crate::server::shard::queries::QueryRequest;
 
 /// A message from another thread to a shard.
@@ -20,7 +22,7 @@ pub(in crate::server) enum Mail {
     Forwarded(ShardMessage),
     /// A connection that a listener accepted for this shard.
     Accepted(Box<Accepted>),
-    /// The listeners, at which the only shard accepts connections itself.
+    /// Sockets, at which the only shard accepts connections itself.
     Listen(Box<Listen>),
     /// A provider that may block has answered.
     Authenticated { connection: ConnectionId, answer: Box<auth::Answer> },
@@ -34,16 +36,30 @@ pub(in crate::server) enum Mail {
     AccessReloaded,
     /// The settings of the log were reloaded.
     LogReloaded(Box<Detail>),
+    /// The settings of the broker were reloaded.
+    SettingsReloaded(Box<ShardSettings>),
+    /// Listeners were removed: the connections with these names of listeners, which are recognized by their allocation, end.
+    ListenersRemoved(Box<[Arc<str>]>),
     /// A query for the admin interface.
     Query(Box<QueryRequest>),
     /// The broker stops.
     ShuttingDown,
 }
 
-/// A request to accept connections until the broker stops.
+/// What a reload changes in a shard.
+#[derive(Debug, Clone)]
+pub(in crate::server) struct ShardSettings {
+    pub(in crate::server) settings: Arc<Settings>,
+    /// `limits.write_timeout`.
+    pub(in crate::server) write_timeout: Duration,
+}
+
+/// A request to accept connections at further sockets until their listeners are closed or the broker stops.
 #[derive(Debug)]
 pub(in crate::server) struct Listen {
-    pub(in crate::server) listening: Listening,
+    pub(in crate::server) clock: Clock,
+    pub(in crate::server) admission: Arc<Admission>,
+    pub(in crate::server) sockets: Vec<ListeningSocket>,
     /// Gets whether the sockets are registered with the runtime of the shard.
     pub(in crate::server) started: SyncSender<io::Result<()>>,
 }
@@ -99,13 +115,6 @@ impl Mailbox {
         self.weight.store(contents.weight, Ordering::Release);
         drop(contents);
         self.wake.notify_one();
-    }
-
-    /// Lets the shard accept connections itself, and waits until the sockets are registered with its runtime.
-    pub(in crate::server) fn listen(&self, listening: Listening) -> io::Result<()> {
-        let (started, answer) = sync_channel(1);
-        self.put(Mail::Listen(Box::new(Listen { listening, started })));
-        answer.recv().map_err(io::Error::other)?
     }
 
     /// Appends all messages of a batch of the shard `from`, and empties it.

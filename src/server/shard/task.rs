@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, spawn_local, yield_now};
+use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::routing::ShardId;
 use crate::server::LogEvent;
 use crate::server::connection::task::Connection;
 use crate::server::listener::{
-    Accepted, Arrival, ClientCertificates, Established, Handshake, HandshakeError, Origin, Permit, receive,
+    Accepted, Acceptor, Arrival, ClientCertificates, Established, Handshake, HandshakeError, Origin, Permit, receive,
 };
 use crate::server::log::{Whom, allows, cut_text, log_line};
 use crate::server::shard::driver::{Driver, Parts, Start};
@@ -52,7 +52,7 @@ pub(in crate::server) fn start(parts: Parts, main: MainHandle) -> io::Result<Syn
         let mailboxes = Arc::clone(&parts.mailboxes);
         let id = parts.id;
         let driver = Rc::new(RefCell::new(Driver::new(parts)));
-        let task = ShardTask { id, driver, mailboxes, main, accept_tasks: RefCell::default() };
+        let task = ShardTask { id, driver, mailboxes, main, acceptor: RefCell::default() };
         drop(started_sender.send(Ok(())));
         if begin.recv().is_ok() {
             runtime.block_on(task.run());
@@ -68,8 +68,8 @@ struct ShardTask {
     driver: Rc<RefCell<Driver>>,
     mailboxes: Arc<[Mailbox]>,
     main: MainHandle,
-    /// A task for each listening socket, if this shard accepts connections itself.
-    accept_tasks: RefCell<JoinSet<()>>,
+    /// Accepts connections, if this shard does it itself.
+    acceptor: RefCell<Option<Acceptor>>,
 }
 
 impl ShardTask {
@@ -121,12 +121,15 @@ impl ShardTask {
         }
         driver.end_turn();
         if driver.is_shutting_down() {
-            self.accept_tasks.take();
+            self.acceptor.take();
         }
-        let renews = driver.has_renewals() && !was_renewing;
+        let (renews, ends) = (driver.has_renewals() && !was_renewing, driver.begins_endings());
         drop(driver);
         if renews {
             spawn_local(renew_access(Rc::clone(&self.driver)));
+        }
+        if ends {
+            spawn_local(end_connections(Rc::clone(&self.driver)));
         }
         for start in starts {
             match start {
@@ -138,10 +141,11 @@ impl ShardTask {
 
     /// Accepts connections on this thread until the broker stops.
     fn listen(&self, listen: Listen) {
+        let Listen { clock, admission, sockets, started } = listen;
         let driver = Rc::clone(&self.driver);
-        let tasks = listen.listening.start(move |accepted| receive_connection(&driver, accepted));
+        let acceptor = || Acceptor::new(clock, admission, move |accepted| receive_connection(&driver, accepted));
         // The main thread waits for the answer.
-        let _ = listen.started.send(tasks.map(|tasks| _ = self.accept_tasks.replace(tasks)));
+        let _ = started.send(self.acceptor.borrow_mut().get_or_insert_with(acceptor).listen(sockets));
     }
 }
 
@@ -188,6 +192,9 @@ fn report_failure(driver: &RefCell<Driver>, error: &HandshakeError, origin: &Ori
 /// Starts the task of a connection whose handshakes are complete.
 fn begin(driver: &Rc<RefCell<Driver>>, established: Established, origin: &Origin) {
     let Established { stream, peer, permit, mut certificates } = established;
+    if permit.is_void() {
+        return report_failure(driver, &HandshakeError::ListenerRemoved, origin);
+    }
     // A reload that ended during the handshake has not seen the connection.
     let is_void =
         |certificates: &mut Box<ClientCertificates>| certificates.are_revoked() || !certificates.verify(&stream);
@@ -271,6 +278,13 @@ async fn renew_access(driver: Rc<RefCell<Driver>>) {
     }
 }
 
+/// Ends the connections of removed listeners, some at a time, so that their clients don't all come back at once.
+async fn end_connections(driver: Rc<RefCell<Driver>>) {
+    while driver.borrow_mut().end_some_connections() {
+        sleep(ENDINGS_PAUSE).await;
+    }
+}
+
 /// Once a second, publishes the counters and runs [`Driver::sweep`].
 async fn every_second(id: ShardId, driver: Rc<RefCell<Driver>>, status: Arc<Status>) {
     let mut seconds = interval(Duration::from_secs(1));
@@ -283,6 +297,8 @@ async fn every_second(id: ShardId, driver: Rc<RefCell<Driver>>, status: Arc<Stat
     }
 }
 
+/// The pause between [`Driver::end_some_connections`].
+const ENDINGS_PAUSE: Duration = Duration::from_millis(20);
 /// Maximum number of threads per shard that read messages from the store; more reads wait for a free thread.
 const READERS_MAX: usize = 4;
 /// Weight of one batch, which takes one or two milliseconds. A connection writes once per batch, so a smaller batch would need more

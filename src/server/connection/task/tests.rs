@@ -40,7 +40,7 @@ impl Broker {
     fn new(config: &Config) -> Self {
         let mailboxes: Arc<[Mailbox]> = [Mailbox::new(16)].into();
         let authenticator = Authenticator::new(&config.security, &[]).unwrap();
-        let shared = Arc::new(Shared::new(1, settings::retained_limits(config, u64::MAX, &[])));
+        let shared = Arc::new(Shared::new(1, settings::retained_limits(config, u64::MAX, 0)));
         let parts = Parts {
             memory: Arc::new(MemoryBudget::new(u64::MAX)),
             id: ShardId(0),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Driver;
 use crate::auth;
-use crate::broker::{ConnectionId, Event, Revocation};
+use crate::broker::{ConnectionId, Event, Peer, Revocation};
 use crate::routing::Access;
 use crate::server::listener::Stream;
 
@@ -91,7 +91,14 @@ impl Driver {
             auth::Renewal::PasswordChanged(access) => (access, Some(Revocation::Password)),
             auth::Renewal::Stays(access) => (access, None),
         };
-        let revocation = if is_revoked { Some(Revocation::Certificate) } else { revocation };
+        let keeps = |peer: &Peer| self.authentication.keeps_anonymous(&peer.listener, peer.is_local);
+        let is_anonymous = user.is_none() && self.shard.is_accepted(connection);
+        let is_barred = is_anonymous && self.shard.peer(connection).is_some_and(|peer| !keeps(peer));
+        let revocation = match revocation {
+            _ if is_revoked => Some(Revocation::Certificate),
+            None if is_barred => Some(Revocation::Anonymous),
+            revocation => revocation,
+        };
         Some(match revocation {
             Some(revocation) => Event::Revoked { connection, access, revocation },
             None => Event::AccessChanged { connection, access },

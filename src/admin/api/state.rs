@@ -1,0 +1,56 @@
+use std::sync::Arc;
+
+use crate::admin::audit::Audit;
+use crate::admin::backups::Backups;
+use crate::admin::rates::Rates;
+use crate::admin::snapshot::BrokerHandles;
+use crate::admin::token_file::TokenFile;
+use crate::broker::Shared;
+use crate::config::Durability;
+use crate::server::{Bans, Queries, Reloader, Status};
+use crate::store::Store;
+
+/// What the handlers reach, cloned for each request.
+#[derive(Debug, Clone)]
+pub(in crate::admin) struct ApiState {
+    /// Asks the shards what they have.
+    pub(in crate::admin) queries: Queries,
+    /// Who holds a Client Identifier, the subscriptions and the retained messages.
+    pub(in crate::admin) shared: Arc<Shared>,
+    /// Counters, the state of the broker, and its clock.
+    pub(in crate::admin) status: Arc<Status>,
+    /// The banned addresses and users.
+    pub(in crate::admin) bans: Arc<Bans>,
+    /// The store, if there is one.
+    pub(in crate::admin) store: Option<Arc<Store>>,
+    /// Reloads the broker and changes its files.
+    pub(in crate::admin) reloader: Reloader,
+    /// What an acknowledged message survives by default.
+    pub(in crate::admin) durability: Durability,
+    /// Makes backups, one at a time.
+    pub(in crate::admin) backups: Arc<Backups>,
+    /// The file of the tokens.
+    pub(in crate::admin) tokens: TokenFile,
+    /// How much happens per second.
+    pub(in crate::admin) rates: Arc<Rates>,
+    /// Who changed what.
+    pub(in crate::admin) audit: Arc<Audit>,
+}
+
+impl ApiState {
+    pub(in crate::admin) fn new(handles: &BrokerHandles) -> Self {
+        Self {
+            queries: handles.queries.clone(),
+            shared: Arc::clone(&handles.shared),
+            status: Arc::clone(&handles.status),
+            bans: Arc::clone(&handles.bans),
+            store: handles.store.clone(),
+            reloader: handles.reloader.clone(),
+            durability: handles.durability,
+            backups: Arc::new(Backups::new(handles)),
+            tokens: TokenFile::new(&handles.data),
+            rates: Arc::new(Rates::new(Arc::clone(&handles.status))),
+            audit: Arc::new(Audit::new(&handles.data, Arc::clone(&handles.status))),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The settings that a reload applies to what runs: shards, admission, memory, bans and log.
+
+use std::sync::Arc;
+
+use super::super::log::{self, log_line};
+use super::super::shard::mailbox::{Mail, ShardSettings};
+use super::super::{Server, memory, settings};
+use super::report::{PartResult, ReloadReport};
+use crate::config::{Config, Log};
+
+impl Server {
+    /// Applies all settings of `config` but those of listeners, and of files, which are in force already.
+    pub(super) fn apply_settings(&mut self, config: &Config, report: &mut ReloadReport) {
+        let before = self.config.clone();
+        self.apply_log(&before.log, &config.log);
+        if config.limits != before.limits {
+            self.admission.set_limits(&config.limits);
+            self.memory.set_max(config.limits.memory_max.unwrap_or_else(memory::default_max));
+            let (_, bytes) = self.shared.retained_len();
+            self.shared.set_retained_limits(settings::retained_limits(config, self.memory.max(), bytes));
+        }
+        if config.bans != before.bans {
+            self.bans.set_settings(&config.bans);
+        }
+        let next = settings::broker_settings(config);
+        let write_timeout = config.limits.write_timeout;
+        if next != settings::broker_settings(&before) || write_timeout != before.limits.write_timeout {
+            let settings = ShardSettings { settings: Arc::new(next), write_timeout };
+            let mail = || Mail::SettingsReloaded(Box::new(settings.clone()));
+            self.mailboxes.iter().for_each(|mailbox| mailbox.put(mail()));
+        }
+        let sections = [
+            ("server", config.server != before.server),
+            ("mqtt", config.mqtt != before.mqtt),
+            ("limits", config.limits != before.limits),
+            ("bans", config.bans != before.bans),
+            ("log", config.log != before.log),
+        ];
+        for (name, has_changed) in sections {
+            report.add(name, PartResult::of(has_changed));
+        }
+        let mut changed = before.differences(config);
+        changed.retain(|key| key != "listeners" && !key.starts_with("log."));
+        if !changed.is_empty() {
+            let changed = changed.join(", ");
+            log_line!(SettingsReloaded { settings = &*changed }, "these settings have new values: {changed}");
+        }
+    }
+
+    fn apply_log(&self, before: &Log, new: &Log) {
+        if before == new {
+            return;
+        }
+        // The line has the more talkative of both levels, so that it is seen.
+        if new.level >= before.level {
+            log::apply(new);
+            log_reloaded(new);
+        } else {
+            log_reloaded(new);
+            log::apply(new);
+        }
+        let detail = log::detail(new);
+        self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::LogReloaded(Box::new(detail.clone()))));
+    }
+
+    /// Publishes the settings in force, with the origin of each.
+    pub(in super::super) fn publish_configuration(&self) {
+        self.reloader.publish(self.loaded.with_values(self.config.clone()));
+    }
+}
+
+fn log_reloaded(log: &Log) {
+    let (level, clients) = (log.level.name(), log.clients.join(", "));
+    let of = if clients.is_empty() { String::new() } else { format!(", details of the clients {clients}") };
+    log_line!(
+        LogReloaded { log_level = level, log_clients = &*clients },
+        "reloaded the settings of the log: level {level}{of}"
+    );
+}
