@@ -159,7 +159,8 @@ impl Strangers {
 
 /// The beginning of a text.
 fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(PART_MAX)).unwrap_or_default()
+    let end = (0..=PART_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
 }
 
 const NAME: &str = "audit.log";

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::failure::Failure;
+use super::failure::{ErrorJson, Failure};
+use super::json::Json;
 use super::parameters::Parameters;
 use crate::admin::audit::Audit;
 use crate::admin::caller::{Caller, Role};
@@ -98,7 +99,7 @@ pub(super) async fn identify(
     match access.caller(&peer, request.uri(), request.headers()) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            in_json(next.run(request).await)
         }
         Err(failure) => {
             if ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -108,6 +109,20 @@ pub(super) async fn identify(
             failure.into_response()
         }
     }
+}
+
+/// Gives an error of the framework, such as one about the method or the path, the form that all errors have.
+fn in_json(mut response: Response) -> Response {
+    let code = response.status();
+    let json = HeaderValue::from_static("application/json");
+    if code.as_u16() >= 400 && response.headers().get(CONTENT_TYPE) != Some(&json) {
+        let reason = code.canonical_reason().unwrap_or("error").to_lowercase();
+        let (parts, body) = Json(ErrorJson::new(reason)).into_response().into_parts();
+        response.headers_mut().extend(parts.headers);
+        response.headers_mut().remove(CONTENT_LENGTH);
+        *response.body_mut() = body;
+    }
+    response
 }
 
 /// The middleware of each route: the role, the names of the parameters, and the line of the audit log that a handler has not written.

@@ -299,6 +299,11 @@ fn the_document_describes_every_type_that_it_names() {
     let text = document.to_string();
     let named: BTreeSet<&str> =
         text.split("\"#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values());
+    let names: Vec<&str> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    assert!(names.contains(&"get_clients_client_id"), "{names:?}");
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
     let schemas = document["components"]["schemas"].as_object().unwrap();
     let known: BTreeSet<&str> = schemas.keys().map(String::as_str).collect();
     assert_eq!(named.difference(&known).collect::<Vec<_>>(), Vec::<&&str>::new());
@@ -331,8 +336,14 @@ fn parameters_that_a_route_does_not_have_are_refused() {
 #[test]
 fn answers_are_json_that_ends_with_a_line_feed_and_is_not_kept() {
     let api = Api::start();
-    for (path, code) in [("/api/v1/bans", 200), ("/api/v1/x", 404), ("/api/v1", 404)] {
-        let answer = api.local(&format!("GET {path}"), "");
+    for (path, code) in [
+        ("GET /api/v1/bans", 200),
+        ("GET /api/v1/x", 404),
+        ("GET /api/v1", 404),
+        ("PATCH /api/v1/bans", 405),
+        ("GET /api/v1/clients/%FF", 400),
+    ] {
+        let answer = api.local(path, "");
         assert_eq!(answer.code, code, "{path}");
         assert!(answer.body.ends_with("}\n"), "{path}: {answer:?}");
         for header in ["content-type: application/json", "connection: close", "cache-control: no-store"] {
