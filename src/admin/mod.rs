@@ -217,6 +217,7 @@ async fn serve(
         certificate_roles,
         allow_plain: settings.allow_plain,
         audit: Arc::clone(&state.audit),
+        status: Arc::clone(&handles.status),
     };
     let guard = Guard::new(&settings.allowed_hosts, Arc::clone(&handles.status));
     let rates = Arc::clone(&state.rates);

@@ -59,7 +59,8 @@ impl Admin {
     /// The response to a request over the socket in the data directory.
     pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> String {
         let length = body.len();
-        let stream = wait_for("the admin socket", || UnixStream::connect(self.data.path().join("data/admin.sock")).ok());
+        let stream =
+            wait_for("the admin socket", || UnixStream::connect(self.data.path().join("data/admin.sock")).ok());
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         http(
             stream,

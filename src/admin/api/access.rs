@@ -13,8 +13,10 @@ use super::json::Json;
 use super::parameters::Parameters;
 use crate::admin::audit::Audit;
 use crate::admin::caller::{Caller, Role};
+use crate::admin::guard::log_refusal;
 use crate::admin::peer::Peer;
 use crate::admin::tokens::Tokens;
+use crate::server::Status;
 
 /// Tells who makes a request.
 #[derive(Debug, Clone)]
@@ -25,6 +27,7 @@ pub(in crate::admin) struct Access {
     /// Whether plain HTTP from other machines is accepted.
     pub(in crate::admin) allow_plain: bool,
     pub(in crate::admin) audit: Arc<Audit>,
+    pub(in crate::admin) status: Arc<Status>,
 }
 
 /// What a route asks of a request.
@@ -102,6 +105,7 @@ pub(super) async fn identify(
             in_json(next.run(request).await)
         }
         Err(failure) => {
+            log_refusal(&access.status, &peer, &failure.to_string());
             if ![Method::GET, Method::HEAD].contains(request.method()) {
                 let path = request.uri().path();
                 access.audit.refuse(peer.address(), &format!("{} {path}", request.method()), path, &failure);
