@@ -108,7 +108,7 @@ pub(super) async fn identify(
             log_refusal(&access.status, &peer, &failure.to_string());
             if ![Method::GET, Method::HEAD].contains(request.method()) {
                 let path = request.uri().path();
-                access.audit.refuse(peer.address(), &format!("{} {path}", request.method()), path, &failure);
+                access.audit.record_stranger(peer.address(), &format!("{} {path}", request.method()), path, &failure);
             }
             failure.into_response()
         }
@@ -136,29 +136,35 @@ pub(super) async fn enforce(State(guarded): State<Guarded>, request: Request, ne
         return Failure::unauthorized("nobody is known to ask").into_response();
     };
     let uri = request.uri().clone();
-    let response = match rule.check(&caller, &uri) {
+    let target = uri.path_and_query().map_or_else(|| uri.path(), |target| target.as_str());
+    if let Err(failure) = rule.permit(&caller) {
+        if rule.is_change {
+            audit.record_refused(&caller, &rule.name, target, &failure);
+        }
+        return failure.into_response();
+    }
+    let response = match rule.check_parameters(&uri) {
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     };
     if rule.is_change && !caller.is_recorded() {
         let code = response.status();
         let outcome = if code.is_success() { Ok(()) } else { Err(format!("refused: {code}")) };
-        audit.record(
-            &caller,
-            &rule.name,
-            uri.path_and_query().map_or_else(|| uri.path(), |target| target.as_str()),
-            &outcome,
-        );
+        audit.record(&caller, &rule.name, target, &outcome);
     }
     response
 }
 
 impl Rule {
-    fn check(&self, caller: &Caller, uri: &Uri) -> Result<(), Failure> {
-        if caller.role < self.role {
-            let (needed, name, role) = (self.role, &caller.name, caller.role);
-            return Err(Failure::forbidden(format!("this needs the role {needed}, and {name} has the role {role}")));
+    fn permit(&self, caller: &Caller) -> Result<(), Failure> {
+        if caller.role >= self.role {
+            return Ok(());
         }
+        let (needed, name, role) = (self.role, &caller.name, caller.role);
+        Err(Failure::forbidden(format!("this needs the role {needed}, and {name} has the role {role}")))
+    }
+
+    fn check_parameters(&self, uri: &Uri) -> Result<(), Failure> {
         let parameters = Parameters::parse(uri.query().unwrap_or_default())?;
         match parameters.names().find(|name| !self.parameters.iter().any(|known| known == name)) {
             None => Ok(()),
