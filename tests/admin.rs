@@ -444,6 +444,7 @@ fn tokens_are_honoured_and_revoked_while_the_broker_runs_and_survive_it() {
     assert_eq!(token(&["revoke", "grafana"]), (true, String::new()));
     assert!(!token(&["revoke", "grafana"]).0);
     assert_eq!(ask(&broker, "GET"), 401);
+    wait_for("the log", || broker.log().contains("from 127.0.0.1 refused: the token is not valid").then_some(()));
     for name in ["tokens", "audit.log", "admin.sock"] {
         let mode = fs::metadata(data.join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");

@@ -3,7 +3,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -101,7 +101,8 @@ impl Listener {
 fn listener() -> &'static Listener {
     static LISTENER: OnceLock<Listener> = OnceLock::new();
     LISTENER.get_or_init(|| {
-        let data = std::env::temp_dir().join(format!("oncemq-fuzz-admin-{}", std::process::id()));
+        remove_left();
+        let data = std::env::temp_dir().join(format!("{DIRECTORY}{}", std::process::id()));
         let _ = fs::remove_dir_all(&data);
         DirBuilder::new().mode(0o700).create(&data).expect("a new directory");
         let viewer = TokenFile::new(&data).create("viewer-of-the-target", Role::Viewer).expect("a new token");
@@ -113,4 +114,16 @@ fn listener() -> &'static Listener {
     })
 }
 
+/// Removes the directories of processes that have ended: a static value is not dropped at the end.
+fn remove_left() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.strip_prefix(DIRECTORY).is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// The data directory in that of temporary files, without the process id.
+const DIRECTORY: &str = "oncemq-fuzz-admin-";
 const PATIENCE: Duration = Duration::from_secs(20);

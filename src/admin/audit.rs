@@ -34,12 +34,13 @@ pub(super) struct Audit {
 struct State {
     /// The open file and its length.
     file: Option<(File, u64)>,
-    strangers: Strangers,
+    strangers: Bound,
+    refused: Bound,
 }
 
-/// Bounds the lines about requests of nobody: otherwise somebody without any right could push out what others have done.
+/// Bounds the lines about what was refused: otherwise somebody without the right to change anything could push out what others did.
 #[derive(Debug, Default)]
-struct Strangers {
+struct Bound {
     minute: u64,
     lines: u32,
     left_out: u64,
@@ -56,7 +57,7 @@ struct Line<'a> {
     what: &'a str,
     target: &'a str,
     result: &'a str,
-    /// Refused requests of nobody that were left out since the last line about one.
+    /// Lines of the same kind that were left out before this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_out: Option<u64>,
 }
@@ -84,22 +85,40 @@ impl Audit {
         self.write(&line, &mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Records a refused change of somebody who is not known; at most [`STRANGERS_MAX`] a minute.
-    pub(super) fn refuse(&self, address: Option<IpAddr>, what: &str, target: &str, reason: &impl Display) {
+    /// Records what somebody did or tried who is not known; at most [`STRANGERS_MAX`] lines a minute.
+    pub(super) fn record_stranger(&self, address: Option<IpAddr>, what: &str, target: &str, result: &impl Display) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(left_out) = state.strangers.admit(self.status.now()) else { return };
-        let reason = reason.to_string();
+        let Some(left_out) = state.strangers.admit(self.status.now(), STRANGERS_MAX) else { return };
+        self.write_refused((None, None, address), (what, target, &result.to_string()), left_out, &mut state);
+    }
+
+    /// Records what a caller tried without the role for it; at most [`REFUSED_MAX`] lines a minute.
+    pub(super) fn record_refused(&self, caller: &Caller, what: &str, target: &str, reason: &impl Display) {
+        caller.set_recorded();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(left_out) = state.refused.admit(self.status.now(), REFUSED_MAX) else { return };
+        let who = (Some(&*caller.name), Some(caller.role), caller.address);
+        self.write_refused(who, (what, target, &reason.to_string()), left_out, &mut state);
+    }
+
+    fn write_refused(
+        &self,
+        (who, role, address): (Option<&str>, Option<Role>, Option<IpAddr>),
+        (what, target, result): (&str, &str, &str),
+        left_out: u64,
+        state: &mut State,
+    ) {
         let line = Line {
             at: rfc_3339(self.status.wall_now()),
-            who: None,
-            role: None,
+            who: who.map(cut),
+            role,
             address,
             what: cut(what),
             target: cut(target),
-            result: cut(&reason),
+            result: cut(result),
             left_out: (left_out > 0).then_some(left_out),
         };
-        self.write(&line, &mut state);
+        self.write(&line, state);
     }
 
     /// How many lines could not be written since the start.
@@ -141,14 +160,14 @@ impl Audit {
     }
 }
 
-impl Strangers {
+impl Bound {
     /// Whether a line may be written now; with how many were left out before it.
-    fn admit(&mut self, now: Timestamp) -> Option<u64> {
+    fn admit(&mut self, now: Timestamp, lines_max: u32) -> Option<u64> {
         let minute = now.0 / 60_000;
         if minute != self.minute {
             (self.minute, self.lines) = (minute, 0);
         }
-        if self.lines == STRANGERS_MAX {
+        if self.lines == lines_max {
             self.left_out += 1;
             return None;
         }
@@ -159,7 +178,8 @@ impl Strangers {
 
 /// The beginning of a text.
 fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(PART_MAX)).unwrap_or_default()
+    let end = (0..=PART_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
 }
 
 const NAME: &str = "audit.log";
@@ -170,6 +190,8 @@ const BYTES_MAX: u64 = 10 * 1_024 * 1_024;
 const PART_MAX: usize = 1_024;
 /// Lines a minute about requests of nobody: those alone fill both files in several days at the earliest.
 const STRANGERS_MAX: u32 = 10;
+/// Lines a minute about callers without the role that they need: those alone fill both files in half a day.
+const REFUSED_MAX: u32 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -194,7 +216,7 @@ mod tests {
         let caller = Caller::new("ci\"\n".into(), Role::Operator, Some([127, 0, 0, 1].into()));
         audit.record(&caller, "ban", "user \"a\"", &Ok::<_, String>(()));
         audit.record(&Caller::local(), "ban", &"x".repeat(5_000), &Err::<(), _>("the list is full"));
-        audit.refuse(None, "DELETE /x", "/x", &"a token is needed");
+        audit.record_stranger(None, "DELETE /x", "/x", &"a token is needed");
         let lines = lines(directory.path(), NAME);
         let at = lines[0]["at"].as_str().unwrap();
         assert!(at.len() == 24 && at.ends_with('Z'), "{at}");
@@ -226,17 +248,23 @@ mod tests {
     }
 
     #[test]
-    fn strangers_cannot_push_out_what_others_did() {
+    fn those_without_a_right_cannot_push_out_what_others_did() {
         let directory = tempfile::tempdir().unwrap();
         let audit = audit(directory.path());
         for _ in 0..1_000 {
-            audit.refuse(None, "POST /x", "/x", &"a token is needed");
+            audit.record_stranger(None, "POST /x", "/x", &"a token is needed");
         }
-        assert_eq!(lines(directory.path(), NAME).len(), STRANGERS_MAX as usize);
-        let mut strangers = Strangers::default();
-        let admitted = (0..25).filter(|_| strangers.admit(Timestamp(60_000)).is_some()).count();
-        assert_eq!((admitted, strangers.admit(Timestamp(119_999))), (10, None));
-        assert_eq!(strangers.admit(Timestamp(120_000)), Some(16));
+        let viewer = Caller::new("viewer".into(), Role::Viewer, None);
+        for _ in 0..1_000 {
+            audit.record_refused(&viewer, "POST /x", "/x", &"this needs the role admin");
+        }
+        // A minute may end meanwhile.
+        let written = lines(directory.path(), NAME).len();
+        assert!((110..=220).contains(&written), "{written}");
+        let mut bound = Bound::default();
+        let admitted = (0..25).filter(|_| bound.admit(Timestamp(60_000), 10).is_some()).count();
+        assert_eq!((admitted, bound.admit(Timestamp(119_999), 10)), (10, None));
+        assert_eq!(bound.admit(Timestamp(120_000), 10), Some(16));
     }
 
     #[test]

@@ -39,15 +39,14 @@ impl Guard {
         let shown: String = wrong.chars().take(SHOWN_MAX).collect();
         Some((StatusCode::MISDIRECTED_REQUEST, format!("the Host {shown:?} is not in admin.allowed_hosts")))
     }
+}
 
-    /// Logs a refusal, at most a hundred per second.
-    fn log(&self, peer: &Peer, reason: &str) {
-        // A website reaches no Unix socket.
-        let Some(address) = peer.address() else { return };
-        let whom = Whom { client_id: None, address: Some(address) };
-        if allows(LogEvent::AdminRefused, whom, self.status.now()) {
-            log_line!(AdminRefused { address = %address, reason }, "admin request from {address} refused: {reason}");
-        }
+/// Logs a refusal, at most a hundred per second. Requests over the Unix socket have no address, and come from no website.
+pub(super) fn log_refusal(status: &Status, peer: &Peer, reason: &str) {
+    let Some(address) = peer.address() else { return };
+    let whom = Whom { client_id: None, address: Some(address) };
+    if allows(LogEvent::AdminRefused, whom, status.now()) {
+        log_line!(AdminRefused { address = %address, reason }, "admin request from {address} refused: {reason}");
     }
 }
 
@@ -61,7 +60,7 @@ pub(super) async fn check(
     match guard.refusal(request.headers()) {
         None => next.run(request).await,
         Some((code, reason)) => {
-            guard.log(&peer, &reason);
+            log_refusal(&guard.status, &peer, &reason);
             match request.uri().path().starts_with("/api/") {
                 true => (code, Json(json!({ "error": reason }))).into_response(),
                 false => (code, format!("{reason}\n")).into_response(),

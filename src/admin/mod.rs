@@ -135,20 +135,27 @@ fn bind_socket(handles: &BrokerHandles) -> Option<(UnixListener, SocketFile)> {
         Ok(bound) => Some(bound),
         Err(error) => {
             let (place, length) = (path.display().to_string(), path.as_os_str().len());
-            let reason = match error.kind() {
-                io::ErrorKind::InvalidInput => {
-                    format!("the path has {length} bytes, more than a socket may have: use a shorter server.data")
-                }
-                io::ErrorKind::NotFound => "the data directory does not exist".to_owned(),
-                io::ErrorKind::AddrInUse => "another broker, or a file that is no socket, is there".to_owned(),
-                _ => error.to_string(),
-            };
+            let reason = why_no_socket(&error, length);
             log_line!(
                 AdminUnavailable { address = &*place, reason = &*reason },
                 "running without the admin socket {place}: {reason}"
             );
             None
         }
+    }
+}
+
+/// The cause, and what helps. `length` is that of the path.
+fn why_no_socket(error: &io::Error, length: usize) -> String {
+    let kind = error.kind();
+    if kind == io::ErrorKind::InvalidInput {
+        format!("the path has {length} bytes, more than a socket may have: use a shorter server.data")
+    } else if kind == io::ErrorKind::NotFound {
+        "the data directory does not exist".to_owned()
+    } else if kind == io::ErrorKind::AddrInUse {
+        "another broker, or a file that is no socket, is there".to_owned()
+    } else {
+        error.to_string()
     }
 }
 
@@ -210,6 +217,7 @@ async fn serve(
         certificate_roles,
         allow_plain: settings.allow_plain,
         audit: Arc::clone(&state.audit),
+        status: Arc::clone(&handles.status),
     };
     let guard = Guard::new(&settings.allowed_hosts, Arc::clone(&handles.status));
     let rates = Arc::clone(&state.rates);

@@ -13,7 +13,7 @@ use axum::routing::get;
 use super::api::{self, Access, ApiState};
 use super::audit::Audit;
 use super::backups::{Backups, PROCESS_HEADER, Progress};
-use super::caller::{Caller, Role};
+use super::caller::Caller;
 use super::exporter::Exporter;
 use super::guard::{self, Guard, has_local_host};
 use super::peer::Peer;
@@ -94,8 +94,13 @@ async fn backup(
         true => backups.start().map_err(|error| error.to_string()),
         false => Err(format!("this is process {}", process::id())),
     };
-    let caller = Caller::new("local".into(), Role::Admin, peer.address());
-    audit.record(&caller, "back up", "the store", &outcome);
+    let (what, target) = ("back up", "the store");
+    match (&peer, &outcome) {
+        (Peer::Local, _) => audit.record(&Caller::local(), what, target, &outcome),
+        // Every process of this machine can connect to loopback.
+        (Peer::Remote { .. }, Ok(())) => audit.record_stranger(peer.address(), what, target, &"done"),
+        (Peer::Remote { .. }, Err(reason)) => audit.record_stranger(peer.address(), what, target, reason),
+    }
     match outcome {
         Ok(()) => (StatusCode::ACCEPTED, progress_line(&backups)).into_response(),
         Err(reason) => (StatusCode::CONFLICT, format!("{reason}\n")).into_response(),
@@ -127,7 +132,7 @@ async fn local_only(
     }
     let refused = "backups can be requested from this machine only";
     if request.method() == Method::POST {
-        audit.refuse(peer.address(), "back up", "the store", &refused);
+        audit.record_stranger(peer.address(), "back up", "the store", &refused);
     }
     (StatusCode::FORBIDDEN, format!("{refused}\n")).into_response()
 }

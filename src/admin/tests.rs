@@ -361,6 +361,8 @@ fn the_container_files_agree_on_ports_and_paths() {
 
     let admin = broker["admin"]["address"].as_str().unwrap();
     assert_eq!(admin, "0.0.0.0:9883");
+    let sends_token = prometheus.contains("authorization");
+    assert_eq!(broker["admin"]["metrics_open"].as_bool(), Some(!sends_token), "Prometheus sends no token");
     assert!(
         broker["admin"]["allowed_hosts"].as_array().unwrap().contains(&"broker".into()),
         "Prometheus asks for broker:9883"

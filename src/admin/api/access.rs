@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::failure::Failure;
+use super::failure::{ErrorJson, Failure};
+use super::json::Json;
 use super::parameters::Parameters;
 use crate::admin::audit::Audit;
 use crate::admin::caller::{Caller, Role};
+use crate::admin::guard::log_refusal;
 use crate::admin::peer::Peer;
 use crate::admin::tokens::Tokens;
+use crate::server::Status;
 
 /// Tells who makes a request.
 #[derive(Debug, Clone)]
@@ -24,6 +27,7 @@ pub(in crate::admin) struct Access {
     /// Whether plain HTTP from other machines is accepted.
     pub(in crate::admin) allow_plain: bool,
     pub(in crate::admin) audit: Arc<Audit>,
+    pub(in crate::admin) status: Arc<Status>,
 }
 
 /// What a route asks of a request.
@@ -98,16 +102,31 @@ pub(super) async fn identify(
     match access.caller(&peer, request.uri(), request.headers()) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            in_json(next.run(request).await)
         }
         Err(failure) => {
+            log_refusal(&access.status, &peer, &failure.to_string());
             if ![Method::GET, Method::HEAD].contains(request.method()) {
                 let path = request.uri().path();
-                access.audit.refuse(peer.address(), &format!("{} {path}", request.method()), path, &failure);
+                access.audit.record_stranger(peer.address(), &format!("{} {path}", request.method()), path, &failure);
             }
             failure.into_response()
         }
     }
+}
+
+/// Gives an error of the framework, such as one about the method or the path, the form that all errors have.
+fn in_json(mut response: Response) -> Response {
+    let code = response.status();
+    let json = HeaderValue::from_static("application/json");
+    if code.as_u16() >= 400 && response.headers().get(CONTENT_TYPE) != Some(&json) {
+        let reason = code.canonical_reason().unwrap_or("error").to_lowercase();
+        let (parts, body) = Json(ErrorJson::new(reason)).into_response().into_parts();
+        response.headers_mut().extend(parts.headers);
+        response.headers_mut().remove(CONTENT_LENGTH);
+        *response.body_mut() = body;
+    }
+    response
 }
 
 /// The middleware of each route: the role, the names of the parameters, and the line of the audit log that a handler has not written.
@@ -117,29 +136,35 @@ pub(super) async fn enforce(State(guarded): State<Guarded>, request: Request, ne
         return Failure::unauthorized("nobody is known to ask").into_response();
     };
     let uri = request.uri().clone();
-    let response = match rule.check(&caller, &uri) {
+    let target = uri.path_and_query().map_or_else(|| uri.path(), |target| target.as_str());
+    if let Err(failure) = rule.permit(&caller) {
+        if rule.is_change {
+            audit.record_refused(&caller, &rule.name, target, &failure);
+        }
+        return failure.into_response();
+    }
+    let response = match rule.check_parameters(&uri) {
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     };
     if rule.is_change && !caller.is_recorded() {
         let code = response.status();
         let outcome = if code.is_success() { Ok(()) } else { Err(format!("refused: {code}")) };
-        audit.record(
-            &caller,
-            &rule.name,
-            uri.path_and_query().map_or_else(|| uri.path(), |target| target.as_str()),
-            &outcome,
-        );
+        audit.record(&caller, &rule.name, target, &outcome);
     }
     response
 }
 
 impl Rule {
-    fn check(&self, caller: &Caller, uri: &Uri) -> Result<(), Failure> {
-        if caller.role < self.role {
-            let (needed, name, role) = (self.role, &caller.name, caller.role);
-            return Err(Failure::forbidden(format!("this needs the role {needed}, and {name} has the role {role}")));
+    fn permit(&self, caller: &Caller) -> Result<(), Failure> {
+        if caller.role >= self.role {
+            return Ok(());
         }
+        let (needed, name, role) = (self.role, &caller.name, caller.role);
+        Err(Failure::forbidden(format!("this needs the role {needed}, and {name} has the role {role}")))
+    }
+
+    fn check_parameters(&self, uri: &Uri) -> Result<(), Failure> {
         let parameters = Parameters::parse(uri.query().unwrap_or_default())?;
         match parameters.names().find(|name| !self.parameters.iter().any(|known| known == name)) {
             None => Ok(()),

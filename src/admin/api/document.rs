@@ -31,6 +31,7 @@ impl Document {
             Some(text) => format!("{text}\n\n{needed}"),
             None => needed,
         });
+        operation.operation_id = Some(operation_id(route));
         operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(TOKEN, [])]);
         let error = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorJson::name()))).build();
         let error = ResponseBuilder::new().description("Why not").content("application/json", error).build();
@@ -52,6 +53,13 @@ impl Document {
         let document = OpenApiBuilder::new().info(info).servers(Some([server])).paths(self.paths);
         document.components(Some(components.build())).build()
     }
+}
+
+/// The name of an operation, which no other has: its method and the words of its path.
+fn operation_id(route: &Route) -> String {
+    let method = route.methods.first().map_or("", method_name).to_lowercase();
+    let words = route.path.split(|char: char| !char.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    [method.as_str()].into_iter().chain(words).collect::<Vec<_>>().join("_")
 }
 
 /// The names of the query parameters of an operation.

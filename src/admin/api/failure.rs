@@ -25,6 +25,12 @@ pub(super) struct ErrorJson {
     error: String,
 }
 
+impl ErrorJson {
+    pub(super) const fn new(error: String) -> Self {
+        Self { error }
+    }
+}
+
 impl Failure {
     /// 400: the request can't be right.
     pub(in crate::admin) fn bad_request(text: impl Into<Cow<'static, str>>) -> Self {
@@ -87,7 +93,7 @@ impl From<QueryError> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let Self { code, text } = self;
-        let body = Json(ErrorJson { error: text.into_owned() });
+        let body = Json(ErrorJson::new(text.into_owned()));
         match code {
             StatusCode::UNAUTHORIZED => (code, [(WWW_AUTHENTICATE, "Bearer")], body).into_response(),
             _ => (code, body).into_response(),

@@ -188,7 +188,7 @@ fn each_route_asks_for_its_role() {
             if *role < needed {
                 assert_eq!(answer.code, 403, "{role} {method} {path}: {answer:?}");
                 let lines = api.audited();
-                let expected = (method == "GET").then_some("").unwrap_or(role.name());
+                let expected = if method == "GET" { "" } else { role.name() };
                 let who = lines.last().map_or("", |line| line["who"].as_str().unwrap());
                 assert!(expected.is_empty() || who == expected, "{method} {path}: {lines:?}");
                 refused += 1;
@@ -238,6 +238,7 @@ fn plain_http_from_another_machine_gets_words_that_say_what_to_set() {
         certificate_roles: Vec::new().into(),
         allow_plain,
         audit: Arc::new(Audit::new(api.data(), Arc::clone(&status))),
+        status: Arc::clone(&status),
     };
     let headers = HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {token}").parse().unwrap())]);
     let uri: Uri = "/bans".parse().unwrap();
@@ -299,6 +300,11 @@ fn the_document_describes_every_type_that_it_names() {
     let text = document.to_string();
     let named: BTreeSet<&str> =
         text.split("\"#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values());
+    let names: Vec<&str> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    assert!(names.contains(&"get_clients_client_id"), "{names:?}");
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
     let schemas = document["components"]["schemas"].as_object().unwrap();
     let known: BTreeSet<&str> = schemas.keys().map(String::as_str).collect();
     assert_eq!(named.difference(&known).collect::<Vec<_>>(), Vec::<&&str>::new());
@@ -331,8 +337,14 @@ fn parameters_that_a_route_does_not_have_are_refused() {
 #[test]
 fn answers_are_json_that_ends_with_a_line_feed_and_is_not_kept() {
     let api = Api::start();
-    for (path, code) in [("/api/v1/bans", 200), ("/api/v1/x", 404), ("/api/v1", 404)] {
-        let answer = api.local(&format!("GET {path}"), "");
+    for (path, code) in [
+        ("GET /api/v1/bans", 200),
+        ("GET /api/v1/x", 404),
+        ("GET /api/v1", 404),
+        ("PATCH /api/v1/bans", 405),
+        ("GET /api/v1/clients/%FF", 400),
+    ] {
+        let answer = api.local(path, "");
         assert_eq!(answer.code, code, "{path}");
         assert!(answer.body.ends_with("}\n"), "{path}: {answer:?}");
         for header in ["content-type: application/json", "connection: close", "cache-control: no-store"] {
