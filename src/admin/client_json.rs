@@ -68,7 +68,12 @@ impl ClientJson {
             queued_messages: view.queued_messages,
             queued_bytes: view.queued_bytes,
             in_flight_messages: view.in_flight_messages,
-            not_authorized_messages: view.not_authorized_messages,
+            not_authorized_messages: view
+                .dropped
+                .iter()
+                .filter(|(r, _)| *r == crate::broker::DropReason::NotAuthorized)
+                .map(|(_, count)| u64::from(*count))
+                .sum(),
         }
     }
 }

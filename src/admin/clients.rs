@@ -149,7 +149,8 @@ async fn list(State(Clients { queries, status, .. }): State<Clients>, uri: Uri) 
             break;
         }
         let page = PageRequest { from: cursor.from, limit: limit - clients.len() };
-        let Answer::Clients(page) = queries.ask(ShardId(cursor.shard), Query::Clients(page)).await? else {
+        let Answer::Clients(page) = queries.ask(ShardId(cursor.shard), Query::Clients(page, Box::default())).await?
+        else {
             return Err(Failure::UnexpectedAnswer);
         };
         clients.extend(page.entries.into_iter().map(|view| ClientJson::new(view, &status)));
@@ -165,11 +166,9 @@ async fn list(State(Clients { queries, status, .. }): State<Clients>, uri: Uri) 
 async fn one(State(clients): State<Clients>, Path(client_id): Path<String>) -> Result<Response, Failure> {
     let client_id = ClientId(client_id.into());
     let answer = clients.ask_owner(&client_id, Query::Client(client_id.clone())).await?;
-    match answer {
-        Answer::Client(Some(client)) => Ok(json(StatusCode::OK, &ClientJson::new(*client, &clients.status))),
-        Answer::Client(None) => Err(clients.missing(&client_id)),
-        Answer::Clients(_) | Answer::Subscriptions(_) | Answer::Gift(_) => Err(Failure::UnexpectedAnswer),
-    }
+    let Answer::Client(client) = answer else { return Err(Failure::UnexpectedAnswer) };
+    let client = client.ok_or_else(|| clients.missing(&client_id))?;
+    Ok(json(StatusCode::OK, &ClientJson::new(*client, &clients.status)))
 }
 
 async fn subscriptions(
@@ -181,11 +180,8 @@ async fn subscriptions(
     let client_id = ClientId(client_id.into());
     let page = PageRequest { from: cursor.from, limit };
     let answer = clients.ask_owner(&client_id, Query::Subscriptions(client_id.clone(), page)).await?;
-    match answer {
-        Answer::Subscriptions(Some(page)) => Ok(subscriptions_page(page)),
-        Answer::Subscriptions(None) => Err(clients.missing(&client_id)),
-        Answer::Clients(_) | Answer::Client(_) | Answer::Gift(_) => Err(Failure::UnexpectedAnswer),
-    }
+    let Answer::Subscriptions(page) = answer else { return Err(Failure::UnexpectedAnswer) };
+    Ok(subscriptions_page(page.ok_or_else(|| clients.missing(&client_id))?))
 }
 
 /// The body of a request that gives a Session away.
@@ -225,11 +221,13 @@ async fn give(
     let request: OwnerRequest = serde_json::from_slice(&body).map_err(|_| Failure::BadRequest(OWNER_FORM))?;
     let client_id = ClientId(client_id.into());
     let gift = Box::new(Gift { client_id: client_id.clone(), owner: request.owner()?, access: None });
-    match clients.ask_owner(&client_id, Query::Give(gift)).await? {
-        Answer::Gift(GiftOutcome::Given) => Ok(StatusCode::NO_CONTENT.into_response()),
-        Answer::Gift(GiftOutcome::NotDurable) => Err(Failure::NotDurable),
-        Answer::Gift(GiftOutcome::NotHere) => Err(clients.missing(&client_id)),
-        Answer::Clients(_) | Answer::Client(_) | Answer::Subscriptions(_) => Err(Failure::UnexpectedAnswer),
+    let Answer::Gift(outcome) = clients.ask_owner(&client_id, Query::Give(gift)).await? else {
+        return Err(Failure::UnexpectedAnswer);
+    };
+    match outcome {
+        GiftOutcome::Given => Ok(StatusCode::NO_CONTENT.into_response()),
+        GiftOutcome::NotDurable => Err(Failure::NotDurable),
+        GiftOutcome::NotHere => Err(clients.missing(&client_id)),
     }
 }
 
