@@ -238,6 +238,17 @@ pub struct EventView {
     pub count: u32,
 }
 
+impl EventView {
+    /// The end of a connection, if the event is that.
+    pub fn as_disconnect(&self) -> Option<LastDisconnect> {
+        let kind = match self.kind {
+            EventKind::Disconnected(kind) => kind,
+            EventKind::Connected | EventKind::Refused | EventKind::Dropping | EventKind::SessionEnded => return None,
+        };
+        Some(LastDisconnect { at: self.at, kind, reason_code: self.reason_code, reason: self.reason.clone() })
+    }
+}
+
 /// A message in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedView {
