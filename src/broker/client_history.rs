@@ -21,29 +21,25 @@ impl Shard {
         at: Timestamp,
     ) {
         let Some(client_id) = client.client_id.clone() else { return };
-        self.history.add(ClientEvent { client_id, at, kind, address: client.address, reason_code, reason });
+        let number = self.shared.next_event();
+        self.history.add(ClientEvent { number, client_id, at, kind, address: client.address, reason_code, reason });
     }
 
     /// The last events of a client, the newest last.
     pub(in crate::broker) fn events_of(&self, client_id: &ClientId, limit: usize) -> Vec<EventView> {
         let view = |CountedEvent { event, count, .. }| {
-            let ClientEvent { client_id: _, at, kind, address, reason_code, reason } = event;
+            let ClientEvent { number, client_id: _, at, kind, address, reason_code, reason } = event;
             let reason = reason.map(|reason| ByteString::from(reason.as_str()));
-            EventView { at, kind, address, reason_code, reason, count }
+            EventView { number, at, kind, address, reason_code, reason, count }
         };
         self.history.of(client_id, limit.clamp(1, PAGE_MAX)).into_iter().map(view).collect()
     }
 
-    /// How the last connection of a Session ended, or else that of an earlier Session of its Client Identifier.
-    pub(in crate::broker) fn last_disconnect(&self, entry: &SessionSlot) -> Option<LastDisconnect> {
-        if let Some(end) = entry.last_end {
-            let reason = end.known().map(ByteString::from_static);
-            let reason = reason.or_else(|| entry.incidents.end_reason().map(ByteString::from));
-            let (kind, reason_code) = (end.kind, end.reason_code);
-            return Some(LastDisconnect { at: entry.detached_at, kind, reason_code, reason });
-        }
-        let (event, kind) = self.history.last_end(&entry.subscriber.client_id)?;
-        let reason = event.reason.as_ref().map(|reason| ByteString::from(reason.as_str()));
-        Some(LastDisconnect { at: event.at, kind, reason_code: event.reason_code, reason })
+    /// How the last connection of a Session ended.
+    pub(in crate::broker) fn last_disconnect(entry: &SessionSlot) -> Option<LastDisconnect> {
+        let end = entry.last_end?;
+        let reason = end.known().map(ByteString::from_static);
+        let reason = reason.or_else(|| entry.incidents.end_reason().map(ByteString::from));
+        Some(LastDisconnect { at: entry.detached_at, kind: end.kind, reason_code: end.reason_code, reason })
     }
 }

@@ -27,6 +27,8 @@ pub(in crate::broker) struct History {
 /// An event of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::broker) struct ClientEvent {
+    /// Its number among the events of all shards; the last one, if it was repeated.
+    pub(in crate::broker) number: u64,
     pub(in crate::broker) client_id: ClientId,
     /// The last time, if it was repeated.
     pub(in crate::broker) at: Timestamp,
@@ -111,22 +113,10 @@ impl History {
         let hash = self.hasher.hash_one(client_id);
         let both = [&self.connections, &self.refusals];
         let mut events: Vec<_> = both.iter().flat_map(|ring| ring.of(hash, client_id).take(limit)).cloned().collect();
-        events.sort_by_key(|counted| std::cmp::Reverse(counted.event.at));
+        events.sort_by_key(|counted| std::cmp::Reverse(counted.event.number));
         events.truncate(limit);
         events.reverse();
         events
-    }
-
-    /// The last end of a connection of a client, among its last events.
-    pub(in crate::broker) fn last_end<'a>(
-        &'a self,
-        client_id: &'a ClientId,
-    ) -> Option<(&'a ClientEvent, DisconnectKind)> {
-        let mut events = self.connections.of(self.hasher.hash_one(client_id), client_id).take(LOOKED_AT_MAX);
-        events.find_map(|CountedEvent { event, .. }| match event.kind {
-            EventKind::Disconnected(kind) => Some((event, kind)),
-            EventKind::Connected | EventKind::Refused | EventKind::Dropping | EventKind::SessionEnded => None,
-        })
     }
 
     /// Forgets three quarters while memory is short.
@@ -145,7 +135,7 @@ impl Ring {
         if event.kind.is_counted()
             && let Some(last) = self.get_mut(previous).filter(|last| is_repeated(&last.event, &event))
         {
-            last.event.at = event.at;
+            (last.event.number, last.event.at) = (event.number, event.at);
             last.count = last.count.saturating_add(1);
             return;
         }
@@ -196,7 +186,7 @@ impl Ring {
 }
 
 fn is_repeated(last: &ClientEvent, event: &ClientEvent) -> bool {
-    let ClientEvent { client_id, at: _, kind, address, reason_code, reason } = event;
+    let ClientEvent { number: _, client_id, at: _, kind, address, reason_code, reason } = event;
     let ip = |address: &Option<SocketAddr>| address.map(|address| address.ip());
     last.client_id == *client_id
         && last.kind == *kind
@@ -217,8 +207,6 @@ const CONNECTIONS_BYTES_MAX: usize = 2 * 1024 * 1024;
 const REFUSALS_BYTES_MAX: usize = 512 * 1024;
 /// While memory is short, this part of both is left.
 const SHORT_SHARE: usize = 4;
-/// The last events of a client among which [`History::last_end`] looks.
-const LOOKED_AT_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -226,7 +214,7 @@ mod tests {
 
     fn event(client_id: &str, at: u64, kind: EventKind) -> ClientEvent {
         let client_id = ClientId::from(client_id);
-        ClientEvent { client_id, at: Timestamp(at), kind, address: None, reason_code: None, reason: None }
+        ClientEvent { number: at, client_id, at: Timestamp(at), kind, address: None, reason_code: None, reason: None }
     }
 
     fn times(history: &History, client_id: &str, limit: usize) -> Vec<u64> {
@@ -289,17 +277,5 @@ mod tests {
         history.add(event("a", 6, EventKind::Connected));
         history.add(event("a", 7, EventKind::Connected));
         assert_eq!(times(&history, "a", 2), [6, 7]);
-    }
-
-    #[test]
-    fn the_last_end_is_that_of_the_client() {
-        let mut history = History::default();
-        let end = EventKind::Disconnected(DisconnectKind::Closed);
-        history.add(event("a", 1, end));
-        history.add(event("a", 2, EventKind::Connected));
-        history.add(event("b", 3, end));
-        let last = history.last_end(&ClientId::from("a")).map(|(event, kind)| (event.at.0, kind));
-        assert_eq!(last, Some((1, DisconnectKind::Closed)));
-        assert_eq!(history.last_end(&ClientId::from("c")), None);
     }
 }

@@ -93,7 +93,7 @@ impl Shard {
             client_id: entry.subscriber.client_id.clone(),
             owner: entry.owner.clone(),
             disconnected_at: connection.is_none().then_some(entry.detached_at),
-            last_disconnect: self.last_disconnect(entry),
+            last_disconnect: Self::last_disconnect(entry),
             connection,
             session_expiry_interval: entry.session_expiry_interval,
             subscriptions: self.shared.directory.subscription_count_of(entry.subscriber.key),

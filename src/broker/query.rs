@@ -189,7 +189,8 @@ pub struct ClientView {
     pub connection: Option<ConnectionView>,
     /// When the last connection ended; `None` while the client is connected.
     pub disconnected_at: Option<Timestamp>,
-    /// The end of the last connection, or of the one before the present one; `None`: this shard knows of none.
+    /// The end of the last connection of the Session, or of the one before the present one. That of an earlier Session of its Client
+    /// Identifier is in the history alone.
     pub last_disconnect: Option<LastDisconnect>,
     /// Session Expiry Interval in seconds; `u32::MAX`: never.
     pub session_expiry_interval: u32,
@@ -224,6 +225,8 @@ pub struct LastDisconnect {
 /// An event of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventView {
+    /// Its number among the events of all shards: one that caused another one has the lower number.
+    pub number: u64,
     /// When; the last time, if it was repeated.
     pub at: Timestamp,
     /// What happened.

@@ -51,7 +51,7 @@ struct EventJson {
 
 impl EventJson {
     fn new(view: EventView, status: &Status) -> Self {
-        let EventView { at, kind, address, reason_code, reason, count } = view;
+        let EventView { number: _, at, kind, address, reason_code, reason, count } = view;
         Self {
             at: rfc_3339(status.wall_of(at)),
             event: kind.name(),

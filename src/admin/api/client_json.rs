@@ -40,7 +40,7 @@ pub(super) struct ClientJson {
     sent: Option<TrafficJson>,
     /// Messages to the client that were dropped since the start of the broker, by reason.
     dropped: BTreeMap<&'static str, u32>,
-    /// The end of the last connection, or of the one before the present one.
+    /// The end of the last connection, or of the one before the present one. In a list, `null` if that was of an earlier Session.
     last_disconnect: Option<LastDisconnectJson>,
     owner: OwnerJson,
     connected: bool,

@@ -88,7 +88,7 @@ async fn one(State(state): State<ApiState>, Path(client_id): Path<String>) -> Re
     };
     let mut view = *view.ok_or_else(|| missing(&state, &client_id))?;
     if view.last_disconnect.is_none() {
-        // Its last connection may have been on another shard, with a Session that ended with it.
+        // Its last connection may have had a Session that ended with it, on any shard.
         let events = events(&state, &client_id, LOOKED_AT_MAX).await?;
         view.last_disconnect = events.iter().rev().find_map(EventView::as_disconnect);
     }
@@ -154,7 +154,7 @@ pub(super) async fn events(state: &ApiState, client_id: &ClientId, limit: usize)
         };
         events.extend(page);
     }
-    events.sort_by_key(|event| event.at);
+    events.sort_by_key(|event| event.number);
     events.drain(..events.len().saturating_sub(limit));
     Ok(events)
 }

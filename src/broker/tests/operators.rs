@@ -138,7 +138,9 @@ fn how_a_client_left_is_kept_when_its_session_moves_to_another_shard() {
         (kinds(&mut harness, 0, "c"), kinds(&mut harness, 1, "c")),
         (vec!["connected", "taken-over"], vec!["connected"])
     );
-    assert!(history(&mut harness, 0, "c").iter().all(|event| event.address == harness.address));
+    let (first, second) = (history(&mut harness, 0, "c"), history(&mut harness, 1, "c"));
+    assert!(first.iter().chain(&second).all(|event| event.address == harness.address));
+    assert!(first[1].number < second[0].number, "the takeover comes before the connect, at the same time");
 }
 
 #[test]
@@ -152,10 +154,11 @@ fn how_a_client_left_is_known_from_the_history_if_its_session_ended_with_it() {
         assert_eq!(kinds(&mut harness, 0, "c").last(), Some(&"disconnected"));
     }
     harness.connect(transient("c"));
-    let found = left(&mut harness, 0, "c").map(|(kind, ..)| kind);
-    assert_eq!(found, Some(DisconnectKind::Closed));
-    let at: Vec<_> = history(&mut harness, 0, "c").iter().map(|event| event.at).collect();
-    assert!(at.is_sorted() && at.len() == 5);
+    assert_eq!(left(&mut harness, 0, "c"), None, "its Session has had no other connection");
+    let events = history(&mut harness, 0, "c");
+    assert!(events.is_sorted_by_key(|event| (event.at, event.number)) && events.len() == 5);
+    let last = events.iter().rev().find_map(EventView::as_disconnect).unwrap();
+    assert_eq!((last.kind, last.reason.as_deref()), (DisconnectKind::Closed, Some("connection reset")));
 }
 
 #[test]
