@@ -13,8 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use oncemq::admin::METRICS;
+use serde_json::Value;
 use tempfile::TempDir;
-use wire::{Connect, Version};
+use wire::{Connect, Publish, Received, Version, Wire};
 
 /// A broker with an admin listener. Dropping it kills the process.
 struct Broker {
@@ -52,20 +53,43 @@ impl Broker {
         self.get("/health/ready").is_some_and(|(code, _)| code == 200)
     }
 
-    /// The exit code of `oncemq health`, and what it prints.
-    fn health(&self) -> (Option<i32>, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
-        let output = command.env_clear().args(["health", "--admin", &self.admin.to_string()]).output().unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(text).unwrap())
+    /// Asks as the operator of this machine, over the Unix socket. The code and the JSON of the response, `null` if it is empty.
+    fn ask(&self, method: &str, path: &str) -> (u16, Value) {
+        let mut stream = UnixStream::connect(self.directory.path().join("data").join("admin.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let body = if body.is_empty() { Value::Null } else { serde_json::from_str(body).unwrap() };
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
     }
 
-    /// A response in JSON.
+    /// How a client left the last time, when it is not connected any more.
     #[track_caller]
-    fn json(&self, path: &str) -> serde_json::Value {
-        let (code, text) = self.get_locally(path).unwrap();
-        assert_eq!(code, 200, "{path}: {text}");
-        serde_json::from_str(&text).unwrap()
+    fn left(&self, client_id: &str) -> Value {
+        wait_for("the end of the connection", || {
+            let (code, client) = self.ask("GET", &format!("/clients/{client_id}"));
+            (code == 200 && client["connected"] == false).then(|| client["last_disconnect"].clone())
+        })
+    }
+
+    /// The events of a client, by name.
+    fn history(&self, client_id: &str) -> Vec<String> {
+        let (code, body) = self.ask("GET", &format!("/clients/{client_id}/history"));
+        assert_eq!(code, 200, "{body}");
+        let events = body["events"].as_array().unwrap().iter();
+        events.map(|event| event["event"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// A 5.0 client that has connected.
+    fn wire(&self, connect: &Connect) -> Wire {
+        let mut wire = Wire::open(self.mqtt, PATIENCE).unwrap();
+        wire.send(&connect.bytes());
+        let Received::Packet(connack) = wire.receive(PATIENCE) else { panic!("no CONNACK") };
+        assert_eq!((connack.kind(), connack.reason_code()), (0x20, 0), "{connack:?}");
+        wire
     }
 
     fn metrics(&self) -> String {
@@ -120,6 +144,14 @@ impl Broker {
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"\x20\x02\0\0\x90\x03\0\x01\0");
         stream
+    }
+
+    /// Kills the broker and starts it again.
+    fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = command(self.directory.path(), self.mqtt, self.admin).spawn().unwrap();
+        wait_for("the broker", || self.is_ready().then_some(()));
     }
 
     fn signal(&self, name: &str) {
@@ -376,11 +408,11 @@ fn clients_of_all_shards_are_listed_in_pages_and_described() {
     let subscribe = |name: &String| broker.subscribe(&["-i", name, "-t", "queue", "-t", "$share/g/b", "-k", "33"]);
     let _subscribers: Vec<_> = names.iter().map(subscribe).collect();
     // mosquitto_pub has ended, but the broker may not know yet.
-    wait_for("the sessions", || (broker.json("/api/v1/clients")["clients"].as_array()?.len() == 6).then_some(()));
+    wait_for("the sessions", || (broker.ask("GET", "/clients").1["clients"].as_array()?.len() == 6).then_some(()));
 
     let (mut listed, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
     loop {
-        let page = broker.json(&format!("/api/v1/clients?limit=2{cursor}"));
+        let page = broker.ask("GET", &format!("/clients?limit=2{cursor}")).1;
         let clients = page["clients"].as_array().unwrap();
         assert!(clients.len() <= 2, "{page}");
         listed.extend(clients.iter().map(|client| client["client_id"].as_str().unwrap().to_owned()));
@@ -392,18 +424,18 @@ fn clients_of_all_shards_are_listed_in_pages_and_described() {
     listed.sort_unstable();
     assert_eq!(listed, [["a/way é".to_owned()].as_slice(), &names].concat());
 
-    let client = broker.json("/api/v1/clients/c3");
+    let client = broker.ask("GET", "/clients/c3").1;
     assert!(client["connection"]["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{client}");
     assert_eq!(client["connection"]["protocol_version"], "3.1.1");
     assert_eq!(client["connection"]["bridge"], false);
     assert_eq!(client["connection"]["keep_alive_seconds"], 33);
     assert_eq!(client["connection"]["paused_because"].as_array().unwrap().len(), 0);
     assert_eq!((client["connected"].as_bool(), client["subscriptions"].as_u64()), (Some(true), Some(2)));
-    let subscriptions = broker.json("/api/v1/clients/c3/subscriptions");
+    let subscriptions = broker.ask("GET", "/clients/c3/subscriptions").1;
     let filter = |place: usize| subscriptions["subscriptions"][place]["filter"].as_str().unwrap();
     assert_eq!((filter(0), filter(1)), ("queue", "$share/g/b"));
 
-    let client = broker.json("/api/v1/clients/a%2Fway%20%C3%A9");
+    let client = broker.ask("GET", "/clients/a%2Fway%20%C3%A9").1;
     assert_eq!((client["connected"].as_bool(), client["connection"].is_null()), (Some(false), true));
     assert!(client["disconnected_at_ms"].as_u64().unwrap() > 1_600_000_000_000, "{client}");
     assert_eq!(client["session_expiry_interval_seconds"], 3600);
@@ -469,6 +501,175 @@ fn a_data_directory_with_a_long_path_has_no_socket_and_a_warning_says_so() {
     let broker = Broker { child: long.spawn().unwrap(), directory, mqtt, admin };
     wait_for("the broker", || broker.is_ready().then_some(()));
     assert!(broker.log().contains("use a shorter server.data"), "{}", broker.log());
+    assert_eq!(broker.ask("GET", "/clients/nobody").0, 404);
+}
+
+/// A 5.0 CONNECT for a Session that outlives its connection.
+fn durable(client_id: &str) -> Connect {
+    Connect::durable(Version::V5, client_id)
+}
+
+/// Reads DISCONNECT with this Reason Code, and the end of the connection.
+#[track_caller]
+fn expect_disconnect(mut wire: Wire, reason_code: u8) {
+    let Received::Packet(packet) = wire.receive(PATIENCE) else { panic!("no DISCONNECT") };
+    assert_eq!((packet.kind(), packet.body.first()), (0xE0, Some(&reason_code)), "{packet:?}");
+    assert_eq!(wire.receive(PATIENCE), Received::Closed);
+}
+
+#[test]
+fn how_each_client_left_is_told() {
+    let broker = Broker::start(&["--shards", "2"]);
+    // mosquitto_sub sends DISCONNECT when it has subscribed.
+    let mut leaves = Command::new("mosquitto_sub");
+    leaves.args(broker.target()).args(["-V", "mqttv5", "-c", "-x", "3600", "-i", "leaves", "-q", "1", "-t", "a", "-E"]);
+    assert!(leaves.stdin(Stdio::null()).status().unwrap().success(), "{HOW_TO_INSTALL}");
+    drop(broker.subscribe(&["-V", "mqttv5", "-c", "-x", "3600", "-i", "killed", "-q", "1", "-t", "a"]));
+    let silent = broker.wire(&Connect { keep_alive: 1, ..durable("silent") });
+    let taken = broker.wire(&durable("taken"));
+    drop(broker.wire(&durable("taken")));
+    let mut breaks = broker.wire(&durable("breaks"));
+    breaks.send(&durable("breaks").bytes());
+    let kicked = broker.wire(&durable("kicked"));
+    assert_eq!(broker.ask("DELETE", "/clients/kicked/connection?reason_code=0x97").0, 204);
+
+    for (client_id, how, reason_code) in [
+        ("leaves", "disconnect", Some(0)),
+        ("killed", "closed", None),
+        ("silent", "keep-alive", Some(0x8D)),
+        ("breaks", "protocol-error", Some(0x82)),
+        ("kicked", "kicked", Some(0x97)),
+    ] {
+        let left = broker.left(client_id);
+        assert_eq!((&left["how"], left["reason_code"].as_u64()), (&how.into(), reason_code), "{client_id}: {left}");
+        assert!(left["at"].as_str().is_some_and(|at| at.len() == 24 && at.starts_with("20")), "{left}");
+        assert!(!left["reason"].as_str().unwrap().is_empty(), "{left}");
+        assert_eq!(broker.history(client_id), ["connected", "disconnected"]);
+    }
+    expect_disconnect(silent, 0x8D);
+    expect_disconnect(taken, 0x8E);
+    expect_disconnect(breaks, 0x82);
+    expect_disconnect(kicked, 0x97);
+    assert_eq!(broker.left("taken")["how"], "closed");
+    assert_eq!(broker.history("taken"), ["connected", "taken-over", "connected", "disconnected"]);
+
+    // A client whose Session ended with its connection.
+    drop(broker.wire(&Connect::new(Version::V5, "short")));
+    wait_for("the end of the session", || (broker.ask("GET", "/clients/short").0 == 404).then_some(()));
+    assert_eq!(broker.history("short"), ["connected", "disconnected"]);
+    let _again = (0..2).map(|_| broker.wire(&Connect::new(Version::V5, "short"))).collect::<Vec<_>>();
+    assert_eq!(broker.ask("GET", "/clients/short").1["last_disconnect"]["how"], "takeover");
+    assert_eq!(broker.ask("GET", "/clients/nobody/history").0, 404);
+}
+
+#[test]
+fn a_client_is_kicked_banned_and_told_so() {
+    let broker = Broker::start(&["--shards", "2"]);
+    let watcher = broker.subscribe(&["-i", "watcher", "-t", "gone", "-C", "1"]);
+    let will = Some(Publish::new("gone", "kicked"));
+    let kicked = broker.wire(&Connect { will, ..durable("kicked") });
+    for (path, code) in [
+        ("/clients/nobody/connection", 404),
+        ("/clients/kicked/connection?reason_code=4", 400),
+        ("/clients/kicked/connection?ban=0", 400),
+        ("/clients/kicked/connection?bann=9", 400),
+        ("/clients/kicked/connection", 204),
+        ("/clients/kicked/connection", 409),
+    ] {
+        let (found, body) = broker.ask("DELETE", path);
+        assert_eq!(found, code, "{path}: {body}");
+        assert_eq!(body.is_null(), code == 204, "{body}");
+    }
+    expect_disconnect(kicked, 0x98);
+    let mut watcher = watcher;
+    wait_for("the Will", || watcher.child.try_wait().unwrap());
+
+    let banned = broker.wire(&Connect { client_id: "ba/n".to_owned(), ..durable("") });
+    assert_eq!(broker.ask("DELETE", "/clients/ba%2Fn/connection?ban=60").0, 204);
+    expect_disconnect(banned, 0x98);
+    assert!(!broker.try_publish(&["-t", "a", "-m", "b"]), "the address is banned");
+    let bans = broker.ask("GET", "/bans").1;
+    assert_eq!((&bans["bans"][0]["address"], bans["bans"].as_array().unwrap().len()), (&"127.0.0.1".into(), 1));
+    assert_eq!(broker.ask("DELETE", "/bans/address/127.0.0.1").0, 204);
+    broker.publish(&["-t", "a", "-m", "b"]);
+    let audit = fs::read_to_string(broker.directory.path().join("data").join("audit.log")).unwrap();
+    assert!(audit.contains("disconnect with 0x98 and ban for 60 s") && audit.contains("ba/n"), "{audit}");
+}
+
+#[test]
+fn a_forgotten_session_is_gone_after_a_crash() {
+    let mut broker = Broker::start(&["--shards", "2"]);
+    for client_id in ["away", "kept"] {
+        let arguments = ["-V", "mqttv5", "-c", "-x", "3600", "-q", "1", "-t", "queue", "-i", client_id];
+        drop(broker.subscribe(&arguments));
+        broker.left(client_id);
+    }
+    let here = broker.wire(&durable("here"));
+    broker.publish(&["-q", "1", "-t", "queue", "-m", "waits"]);
+    for client_id in ["away", "here"] {
+        assert_eq!(broker.ask("DELETE", &format!("/clients/{client_id}")).0, 204);
+        assert_eq!(broker.ask("DELETE", &format!("/clients/{client_id}")).0, 404);
+        assert_eq!(broker.history(client_id).last().unwrap(), "session-ended");
+    }
+    expect_disconnect(here, 0x98);
+    broker.restart();
+    let names = |clients: &Value| {
+        let name = |client: &Value| client["client_id"].as_str().unwrap().to_owned();
+        clients["clients"].as_array().unwrap().iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&broker.ask("GET", "/clients?connected=false").1), ["kept"]);
+    let kept = broker.ask("GET", "/clients/kept").1;
+    assert_eq!((&kept["queued_messages"], &kept["last_disconnect"]["how"]), (&1.into(), &Value::Null), "{kept}");
+    assert!(kept["last_disconnect"]["at"].is_string(), "the store has the time");
+}
+
+#[test]
+fn clients_are_filtered_and_their_traffic_and_queues_shown() {
+    let broker = Broker::start(&["--shards", "2"]);
+    let _sensors: Vec<_> = (0..4).map(|number| broker.wire(&durable(&format!("sensor-{number}")))).collect();
+    drop(broker.subscribe(&["-V", "mqttv5", "-c", "-x", "3600", "-q", "1", "-t", "queue", "-i", "away"]));
+    broker.left("away");
+    broker.publish(&["-q", "1", "-t", "queue", "-m", "waits"]);
+    let count = |query: &str| broker.ask("GET", &format!("/clients?{query}")).1["clients"].as_array().unwrap().len();
+    wait_for("the publisher's end", || (count("") == 5).then_some(()));
+    for (query, found) in [
+        ("client_id=sensor-*", 4),
+        ("client_id=sensor-?&connected=true&address=127.0.0.1", 4),
+        ("client_id=*-3", 1),
+        ("connected=false", 1),
+        ("user=nobody", 0),
+        ("address=192.0.2.1", 0),
+    ] {
+        assert_eq!(count(query), found, "{query}");
+    }
+    assert_eq!(broker.ask("GET", "/clients?address=x").0, 400);
+    assert_eq!(broker.ask("GET", &format!("/clients?client_id={}", "a".repeat(257))).0, 400);
+
+    let mut sensor = broker.wire(&durable("sensor-0"));
+    sensor.send(&Version::V5.publish(0x30, "a", 0, b"12345"));
+    let client = wait_for("the message", || {
+        let client = broker.ask("GET", "/clients/sensor-0").1;
+        (client["received"]["messages"] == 1).then_some(client)
+    });
+    let connect = durable("sensor-0").bytes().len() as u64;
+    assert_eq!(client["received"]["bytes"], connect + 11);
+    assert!(client["sent"]["bytes"].as_u64().unwrap() >= 5, "CONNACK: {client}");
+    assert_eq!(
+        (&client["version"], &client["keep_alive"], &client["clean_start"]),
+        (&"5.0".into(), &60.into(), &false.into())
+    );
+    assert_eq!(client["session_expiry_interval"], 3_600);
+    assert!(client["connected_since"].as_str().unwrap().ends_with('Z'));
+
+    let message = &broker.ask("GET", "/clients/away/queue?preview=3").1["messages"][0];
+    assert_eq!(
+        (&message["topic"], &message["qos"], &message["state"]),
+        (&"queue".into(), &1.into(), &"waiting".into())
+    );
+    assert_eq!((&message["preview"]["text"], &message["payload_bytes"]), (&"wai".into(), &5.into()));
+    assert!(broker.ask("GET", "/clients/away/queue").1["messages"][0]["preview"].is_null());
+    assert_eq!(broker.ask("GET", "/clients/away/queue?preview=257").0, 400);
+    assert_eq!(broker.ask("GET", "/clients/nobody/queue").0, 404);
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -124,7 +124,7 @@ fn subject_of(kind: &str, name: &str) -> Result<Subject, Failure> {
 }
 
 /// A year.
-const SECONDS_MAX: u64 = 365 * 24 * 3_600;
+pub(super) const SECONDS_MAX: u64 = 365 * 24 * 3_600;
 /// Bytes of a reason.
 const REASON_MAX: usize = 256;
 /// The longest user name in a ban, so that a full list is bounded.

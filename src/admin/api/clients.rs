@@ -1,29 +1,23 @@
 //! `/clients`: the Sessions and connections of all shards.
 
-use axum::extract::{Extension, Path, State};
-use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+use axum::extract::{Path, State};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::client_json::{ClientJson, SubscriptionJson};
 use super::failure::{ErrorJson, Failure};
 use super::json::Json;
-use super::parameters::{Body, Parameters, ShardCursor};
+use super::parameters::{Parameters, ShardCursor};
 use super::state::ApiState;
 use super::table::Routes;
-use crate::admin::caller::Caller;
-use crate::broker::{
-    ANONYMOUS, Answer, Gift, GiftOutcome, Owner, Page, PageRequest, Query, SubscriptionView, VerifiedUser,
-};
+use crate::broker::{Answer, ClientFilter, ClientPattern, EventView, Page, PageRequest, Query, SubscriptionView};
 use crate::codec::ClientId;
 use crate::routing::ShardId;
 
 pub(super) fn viewer_routes() -> Routes {
     Routes::new().add(__path_list, list).add(__path_one, one).add(__path_subscriptions, subscriptions)
-}
-
-pub(super) fn admin_routes() -> Routes {
-    Routes::new().add(__path_give, give)
 }
 
 #[derive(Serialize, ToSchema)]
@@ -40,25 +34,32 @@ struct SubscriptionsJson {
     cursor: Option<String>,
 }
 
-/// The Sessions of all shards, connected or not, in no particular order. A page may be shorter than `limit`.
+/// The Sessions of all shards, connected or not, in no particular order, to which all that is asked for applies. A page may be shorter than
+/// `limit`, or empty, although more pages follow.
 #[utoipa::path(
     get, path = "/clients",
     params(
         ("limit" = Option<u32>, Query, description = "The greatest number of entries, 1 to 1,000; by default 100"),
         ("cursor" = Option<String>, Query, description = "That of the previous page"),
+        ("connected" = Option<bool>, Query, description = "Whether the client is connected"),
+        ("client_id" = Option<String>, Query, description = "A pattern of Client Identifiers: * for any characters, ? for one"),
+        ("user" = Option<String>, Query, description = "The user name of the client or of the owner"),
+        ("address" = Option<String>, Query, description = "The address of the client, without port"),
     ),
     responses((status = 200, description = "A page of clients", body = ClientsJson))
 )]
 async fn list(State(state): State<ApiState>, parameters: Parameters) -> Result<Json<ClientsJson>, Failure> {
     let ApiState { queries, status, .. } = state;
     let (limit, mut cursor) = (parameters.limit()?, parameters.cursor::<ShardCursor>()?);
+    let filter = Box::new(filter(&parameters)?);
     let mut clients = Vec::new();
     for _ in 0..QUERIES_PER_REQUEST_MAX {
         if clients.len() >= limit || usize::from(cursor.shard) >= queries.shards() {
             break;
         }
         let page = PageRequest { from: cursor.from, limit: limit - clients.len() };
-        let Answer::Clients(page) = queries.ask(ShardId(cursor.shard), Query::Clients(page)).await? else {
+        let Answer::Clients(page) = queries.ask(ShardId(cursor.shard), Query::Clients(page, filter.clone())).await?
+        else {
             return Err(Failure::unexpected_answer());
         };
         clients.extend(page.entries.into_iter().map(|view| ClientJson::new(view, &status)));
@@ -82,12 +83,16 @@ async fn list(State(state): State<ApiState>, parameters: Parameters) -> Result<J
 )]
 async fn one(State(state): State<ApiState>, Path(client_id): Path<String>) -> Result<Json<ClientJson>, Failure> {
     let client_id = ClientId(client_id.into());
-    let answer = ask_owner(&state, &client_id, Query::Client(client_id.clone())).await?;
-    match answer {
-        Answer::Client(Some(client)) => Ok(Json(ClientJson::new(*client, &state.status))),
-        Answer::Client(None) => Err(missing(&state, &client_id)),
-        Answer::Clients(_) | Answer::Subscriptions(_) | Answer::Gift(_) => Err(Failure::unexpected_answer()),
+    let Answer::Client(view) = ask_owner(&state, &client_id, Query::Client(client_id.clone())).await? else {
+        return Err(Failure::unexpected_answer());
+    };
+    let mut view = *view.ok_or_else(|| missing(&state, &client_id))?;
+    if view.last_disconnect.is_none() {
+        // Its last connection may have had a Session that ended with it, on any shard.
+        let events = events(&state, &client_id, LOOKED_AT_MAX).await?;
+        view.last_disconnect = events.iter().rev().find_map(EventView::as_disconnect);
     }
+    Ok(Json(ClientJson::new(view, &state.status)))
 }
 
 /// The subscriptions of one Session.
@@ -112,76 +117,8 @@ async fn subscriptions(
     let client_id = ClientId(client_id.into());
     let page = PageRequest { from: cursor.from, limit };
     let answer = ask_owner(&state, &client_id, Query::Subscriptions(client_id.clone(), page)).await?;
-    match answer {
-        Answer::Subscriptions(Some(page)) => Ok(Json(subscriptions_page(page))),
-        Answer::Subscriptions(None) => Err(missing(&state, &client_id)),
-        Answer::Clients(_) | Answer::Client(_) | Answer::Gift(_) => Err(Failure::unexpected_answer()),
-    }
-}
-
-/// The body of a request that gives a Session away.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = NewOwner)]
-struct OwnerRequest {
-    /// `null`: to anonymous clients. The field is required.
-    #[serde(deserialize_with = "Option::deserialize")]
-    user: Option<String>,
-    /// The provider that must verify the user; `null`: whichever verifies the name first.
-    #[serde(default)]
-    provider: Option<String>,
-}
-
-impl OwnerRequest {
-    fn owner(self) -> Result<Owner, Failure> {
-        match (self.user, self.provider) {
-            (Some(user), _) if user.is_empty() => Err(Failure::bad_request("the user must not be empty")),
-            (Some(user), None) => Ok(Owner::named(user.into())),
-            (Some(user), Some(provider)) if PROVIDERS.contains(&&*provider) => {
-                Ok(Owner::of(Some(VerifiedUser { provider: provider.into(), name: user.into() })))
-            }
-            (Some(_), Some(_)) => Err(Failure::bad_request("the provider must be \"password\" or \"certificate\"")),
-            (None, None) => Ok(Owner::Anonymous),
-            (None, Some(provider)) if provider == ANONYMOUS => Ok(Owner::Anonymous),
-            (None, Some(_)) => Err(Failure::bad_request("a provider needs a user")),
-        }
-    }
-}
-
-/// Gives a Session to another owner. The response follows when that is durable.
-#[utoipa::path(
-    post, path = "/clients/{client_id}/owner",
-    params(("client_id" = String, Path, description = "The Client Identifier, percent-encoded")),
-    request_body = OwnerRequest,
-    responses(
-        (status = 204, description = "It belongs to the new owner, and that is durable"),
-        (status = 404, description = "There is no such Session", body = ErrorJson),
-        (status = 409, description = "The Session ends with its connection", body = ErrorJson),
-    )
-)]
-async fn give(
-    State(state): State<ApiState>,
-    Extension(caller): Extension<Caller>,
-    Path(client_id): Path<String>,
-    Body(request): Body<OwnerRequest>,
-) -> Result<StatusCode, Failure> {
-    let (client_id, owner) = (ClientId(client_id.into()), request.owner()?);
-    let what = format!("give the session to {}", owner.user().map_or("anonymous clients", |user| &**user));
-    let outcome = give_to(&state, &client_id, owner).await;
-    state.audit.record(&caller, &what, client_id.as_str(), &outcome);
-    outcome.map(|()| StatusCode::NO_CONTENT)
-}
-
-async fn give_to(state: &ApiState, client_id: &ClientId, owner: Owner) -> Result<(), Failure> {
-    let gift = Box::new(Gift { client_id: client_id.clone(), owner, access: None });
-    match ask_owner(state, client_id, Query::Give(gift)).await? {
-        Answer::Gift(GiftOutcome::Given) => Ok(()),
-        Answer::Gift(GiftOutcome::NotDurable) => {
-            Err(Failure::conflict("the session ends with its connection: there is nothing to give"))
-        }
-        Answer::Gift(GiftOutcome::NotHere) => Err(missing(state, client_id)),
-        Answer::Clients(_) | Answer::Client(_) | Answer::Subscriptions(_) => Err(Failure::unexpected_answer()),
-    }
+    let Answer::Subscriptions(page) = answer else { return Err(Failure::unexpected_answer()) };
+    Ok(Json(subscriptions_page(page.ok_or_else(|| missing(&state, &client_id))?)))
 }
 
 fn subscriptions_page(Page { entries, next }: Page<SubscriptionView>) -> SubscriptionsJson {
@@ -190,25 +127,59 @@ fn subscriptions_page(Page { entries, next }: Page<SubscriptionView>) -> Subscri
     SubscriptionsJson { subscriptions, cursor }
 }
 
+/// What the parameters of a list ask for.
+fn filter(parameters: &Parameters) -> Result<ClientFilter, Failure> {
+    let client_id = parameters.text("client_id");
+    if client_id.is_some_and(|pattern| pattern.len() > PATTERN_MAX) {
+        return Err(Failure::bad_request("client_id must have at most 256 bytes"));
+    }
+    let address =
+        |text: &str| text.parse().map_err(|_| Failure::bad_request("address must be an IP address, without port"));
+    let address: Option<IpAddr> = parameters.text("address").map(address).transpose()?;
+    Ok(ClientFilter {
+        connected: parameters.flag("connected")?,
+        client_id: client_id.map(ClientPattern::new),
+        user: parameters.text("user").map(Into::into),
+        address: address.map(|address| address.to_canonical()),
+    })
+}
+
+/// The last events of a Client Identifier on all shards, the newest last.
+pub(super) async fn events(state: &ApiState, client_id: &ClientId, limit: usize) -> Result<Vec<EventView>, Failure> {
+    let mut events = Vec::new();
+    for shard in 0..state.queries.shards() {
+        let shard = ShardId(u16::try_from(shard).unwrap_or(u16::MAX));
+        let Answer::History(page) = state.queries.ask(shard, Query::History(client_id.clone(), limit)).await? else {
+            return Err(Failure::unexpected_answer());
+        };
+        events.extend(page);
+    }
+    events.sort_by_key(|event| event.number);
+    events.drain(..events.len().saturating_sub(limit));
+    Ok(events)
+}
+
 /// Queries the shard that owns the Session of a Client Identifier.
-async fn ask_owner(state: &ApiState, client_id: &ClientId, query: Query) -> Result<Answer, Failure> {
+pub(super) async fn ask_owner(state: &ApiState, client_id: &ClientId, query: Query) -> Result<Answer, Failure> {
     let shard = state.shared.shard_of(client_id).ok_or_else(no_session)?;
     Ok(state.queries.ask(shard, query).await?)
 }
 
 /// Why the queried shard doesn't have the Session: it moved to another shard, or it doesn't exist.
-fn missing(state: &ApiState, client_id: &ClientId) -> Failure {
+pub(super) fn missing(state: &ApiState, client_id: &ClientId) -> Failure {
     match state.shared.shard_of(client_id) {
         Some(_) => Failure::unavailable("the session is moving to another shard, retry the request"),
         None => no_session(),
     }
 }
 
-fn no_session() -> Failure {
+pub(super) fn no_session() -> Failure {
     Failure::not_found("no session has this client identifier")
 }
 
-/// The providers that verify users.
-const PROVIDERS: [&str; 2] = ["password", "certificate"];
-/// Bounds the time of a request when many shards have few clients. The response is then a shorter page.
-const QUERIES_PER_REQUEST_MAX: usize = 512;
+/// Bounds the time of a request when many shards have few clients, or a filter selects few of them. The response is then a shorter page.
+const QUERIES_PER_REQUEST_MAX: usize = 128;
+/// The longest pattern of Client Identifiers: the time of a test grows with it.
+const PATTERN_MAX: usize = 256;
+/// The last events of a client among which the end of its last connection is looked for.
+const LOOKED_AT_MAX: usize = 16;

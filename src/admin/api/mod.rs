@@ -10,6 +10,8 @@
 
 mod access;
 mod bans;
+mod client_changes;
+mod client_history;
 mod client_json;
 mod clients;
 mod config;

@@ -11,7 +11,7 @@ use super::document::{Document, PREFIX, method_name, query_parameters};
 use super::failure::Failure;
 use super::state::ApiState;
 use super::table::Routes;
-use super::{bans, clients, config, overview, reload, store, tokens, users};
+use super::{bans, client_changes, client_history, clients, config, overview, reload, store, tokens, users};
 use crate::admin::caller::Role;
 
 /// All routes, by the role that they need.
@@ -21,7 +21,9 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Viewer, bans::viewer_routes()),
         (Role::Operator, bans::operator_routes()),
         (Role::Viewer, clients::viewer_routes()),
-        (Role::Admin, clients::admin_routes()),
+        (Role::Viewer, client_history::viewer_routes()),
+        (Role::Operator, client_changes::operator_routes()),
+        (Role::Admin, client_changes::admin_routes()),
         (Role::Viewer, config::viewer_routes()),
         (Role::Admin, reload::admin_routes()),
         (Role::Admin, users::admin_routes()),

@@ -317,7 +317,10 @@ fn the_document_describes_every_type_that_it_names() {
 fn parameters_that_a_route_does_not_have_are_refused() {
     let api = Api::start();
     for (path, error) in [
-        ("/api/v1/clients?limits=1", "unknown parameter \"limits\", known are limit, cursor"),
+        (
+            "/api/v1/clients?limits=1",
+            "unknown parameter \"limits\", known are limit, cursor, connected, client_id, user, address",
+        ),
         ("/api/v1/bans?limit=1", "unknown parameter \"limit\": this route has none"),
         ("/api/v1/clients?limit=0", "limit must be from 1 to 1000"),
         ("/api/v1/clients?cursor=x", "the cursor is invalid"),

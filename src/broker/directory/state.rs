@@ -34,6 +34,8 @@ pub struct Shared {
     counters: Mutex<Vec<Counters>>,
     /// Bytes received from and sent to all clients.
     traffic: [AtomicU64; 2],
+    /// The number of events of clients that the histories of all shards have noted.
+    events: AtomicU64,
     /// The greatest number of clients that were connected at the same time.
     connected_max: AtomicU64,
     process: Mutex<ProcessFigures>,
@@ -67,6 +69,7 @@ impl Shared {
             stable: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             counters: Mutex::new(vec![Counters::default(); shards]),
             traffic: [AtomicU64::new(0), AtomicU64::new(0)],
+            events: AtomicU64::new(0),
             connected_max: AtomicU64::new(0),
             process: Mutex::default(),
         }
@@ -117,6 +120,11 @@ impl Shared {
     pub(in crate::broker) fn traffic(&self) -> (u64, u64) {
         let [received, sent] = &self.traffic;
         (received.load(Ordering::Relaxed), sent.load(Ordering::Relaxed))
+    }
+
+    /// The number of an event of a client. One that caused another one has the lower number, also on another shard.
+    pub(in crate::broker) fn next_event(&self) -> u64 {
+        self.events.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Publishes figures of the process, for the `$SYS` topics.
