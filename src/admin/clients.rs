@@ -168,7 +168,9 @@ async fn one(State(clients): State<Clients>, Path(client_id): Path<String>) -> R
     match answer {
         Answer::Client(Some(client)) => Ok(json(StatusCode::OK, &ClientJson::new(*client, &clients.status))),
         Answer::Client(None) => Err(clients.missing(&client_id)),
-        Answer::Clients(_) | Answer::Subscriptions(_) | Answer::Gift(_) => Err(Failure::UnexpectedAnswer),
+        Answer::Clients(_) | Answer::Subscriptions(_) | Answer::Gift(_) | Answer::Topics(_) => {
+            Err(Failure::UnexpectedAnswer)
+        }
     }
 }
 
@@ -184,7 +186,7 @@ async fn subscriptions(
     match answer {
         Answer::Subscriptions(Some(page)) => Ok(subscriptions_page(page)),
         Answer::Subscriptions(None) => Err(clients.missing(&client_id)),
-        Answer::Clients(_) | Answer::Client(_) | Answer::Gift(_) => Err(Failure::UnexpectedAnswer),
+        Answer::Clients(_) | Answer::Client(_) | Answer::Gift(_) | Answer::Topics(_) => Err(Failure::UnexpectedAnswer),
     }
 }
 
@@ -229,7 +231,9 @@ async fn give(
         Answer::Gift(GiftOutcome::Given) => Ok(StatusCode::NO_CONTENT.into_response()),
         Answer::Gift(GiftOutcome::NotDurable) => Err(Failure::NotDurable),
         Answer::Gift(GiftOutcome::NotHere) => Err(clients.missing(&client_id)),
-        Answer::Clients(_) | Answer::Client(_) | Answer::Subscriptions(_) => Err(Failure::UnexpectedAnswer),
+        Answer::Clients(_) | Answer::Client(_) | Answer::Subscriptions(_) | Answer::Topics(_) => {
+            Err(Failure::UnexpectedAnswer)
+        }
     }
 }
 

@@ -27,6 +27,12 @@ impl AllowedAnonymous {
         Self { default: security.allow_anonymous, listeners: listeners.iter().filter_map(by_name).collect() }
     }
 
+    /// Whether any listener accepts anonymous clients from everywhere, and whether any does from this machine.
+    pub(super) fn policies(&self) -> [bool; 2] {
+        let has = |policy| self.default == policy || self.listeners.values().any(|of_listener| *of_listener == policy);
+        [has(AllowAnonymous::Always), has(AllowAnonymous::Always) || has(AllowAnonymous::Loopback)]
+    }
+
     fn allows(&self, request: &Request) -> bool {
         match self.listeners.get(&request.listener).copied().unwrap_or(self.default) {
             AllowAnonymous::Always => true,

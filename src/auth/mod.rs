@@ -34,7 +34,7 @@ mod rules;
 mod source;
 mod verified;
 
-pub use authenticator::{Authenticator, Generation, Renewal};
+pub use authenticator::{Authenticator, Generation, Renewal, Standing};
 pub use error::{AclCause, AuthError, PasswordCause};
 pub use password_edit::{EditError, Existing, remove_user, set_password};
 pub use password_file::Fingerprint;

@@ -23,6 +23,7 @@ impl Shard {
                 let key = self.session_of(client_id).map(|entry| entry.subscriber.key);
                 Answer::Subscriptions(key.map(|key| self.shared.directory.subscriptions_of(key, page)))
             }
+            Query::Topics(query) => return self.on_topic_query(id, query, turn),
             Query::Give(gift) => return self.on_give(id, gift, turn),
         };
         turn.actions.push(Action::Answer(id, Box::new(answer)));

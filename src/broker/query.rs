@@ -1,7 +1,7 @@
 //! Queries about the Sessions of a shard and their answers: plain data, in bounded pages.
 //!
 //! [`Event::Query`](crate::broker::Event::Query) is answered by [`Action::Answer`](crate::broker::Action::Answer) in the same turn, and
-//! changes nothing; except for [`Query::Give`]. Its cost is bounded by the page size, so that it does not delay clients.
+//! changes nothing; except for those that change something, which are answered when that is stable. Its cost is bounded by the page size, so that it does not delay clients.
 //!
 //! A cursor is a position in the list, not a snapshot. An entry that exists from the first page to the last is listed once, unless its
 //! Session moves to another shard meanwhile. An entry that is added or removed between two pages may be listed or not.
@@ -9,6 +9,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::broker::operator::query::{TopicAnswer, TopicQuery};
 use crate::broker::owner::Owner;
 use crate::codec::{ClientId, ProtocolVersion, Subscription, SubscriptionId};
 use crate::routing::Access;
@@ -27,6 +28,8 @@ pub enum Query {
     Client(ClientId),
     /// The subscriptions of that Session; answered by [`Answer::Subscriptions`].
     Subscriptions(ClientId, PageRequest),
+    /// A query about topics; answered by [`Answer::Topics`].
+    Topics(TopicQuery),
     /// Give the Session to another owner; answered by [`Answer::Gift`] when that is stable.
     Give(Box<Gift>),
 }
@@ -62,6 +65,8 @@ pub enum Answer {
     Client(Option<Box<ClientView>>),
     /// A page of subscriptions; `None`: the shard does not have the Session.
     Subscriptions(Option<Page<SubscriptionView>>),
+    /// The answer to a query about topics.
+    Topics(TopicAnswer),
     /// Whether the Session was given away.
     Gift(GiftOutcome),
 }

@@ -19,6 +19,7 @@ use crate::broker::ids::{ConnectionId, IdentifierSource};
 use crate::broker::lifecycle::Lifecycle;
 use crate::broker::load::Load;
 use crate::broker::memory_level::MemoryLevel;
+use crate::broker::operator::state::Operator;
 use crate::broker::persistence::pipeline::CommitPipeline;
 use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
 use crate::broker::publish::queue_room::QueueRoom;
@@ -87,6 +88,7 @@ pub struct Shard {
     pub(super) store_room: StoreRoom,
     /// The gifts of operators that are answered when their ticket is stable.
     pub(super) gifts: Vec<(Ticket, QueryId)>,
+    pub(super) operator: Operator,
 
     pub(super) memory: MemoryLevel,
     /// `outgoing_bytes_max`, or less while memory is short.
@@ -125,6 +127,7 @@ impl Shard {
             pipeline: CommitPipeline::default(),
             store_room: StoreRoom::Some,
             gifts: Vec::new(),
+            operator: Operator::default(),
             memory: MemoryLevel::Normal,
             outgoing_bytes_max: settings.outgoing_bytes_max,
             queued_total: 0,

@@ -7,6 +7,8 @@ use crate::broker::connection::backlog::PauseBudgets;
 use crate::broker::connection::cause::Cause;
 use crate::broker::connection::state::{Connection, Phase};
 use crate::broker::ids::ConnectionId;
+use crate::broker::operator::query::RefusedAction;
+use crate::broker::operator::refusals::Refused;
 use crate::broker::persistence::record::WillState;
 use crate::broker::report::{LostConnection, Report, SessionChange, WillOutcome};
 use crate::broker::shard::{Shard, Turn};
@@ -252,6 +254,9 @@ impl Shard {
             }
             Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
                 self.counters.connects_refused += 1;
+                let (action, reason) = (RefusedAction::Connect, Some(&*cause));
+                let refused = Refused { action, reason_code, rule: None, reason, topic: None };
+                self.operator.refusals.note(turn.now, &client, refused);
                 Report::Refused { client, reason_code, cause }
             }
         };

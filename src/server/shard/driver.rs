@@ -11,7 +11,7 @@ use std::time::Duration;
 pub(in crate::server) use tasks::ClosedConnection;
 
 use crate::auth;
-use crate::broker::{Action, ConnectionId, Detail, Event, MemoryLevel, Orphan, Query, RecoveredSession, Shard, Shared};
+use crate::broker::{Action, ConnectionId, Detail, Event, MemoryLevel, Orphan, RecoveredSession, Shard, Shared};
 use crate::codec::{ServerPacket, encode};
 use crate::routing::{Access, ShardId};
 use crate::server::bans::Bans;
@@ -27,7 +27,7 @@ use crate::server::shard::flush_queue::FlushQueue;
 use crate::server::shard::login::Login;
 use crate::server::shard::mailbox::{Listen, Mail, Mailbox};
 use crate::server::shard::outbox::Outbox;
-use crate::server::shard::queries::{PendingQueries, QueryRequest};
+use crate::server::shard::queries::{PendingQueries, QueryRequest, complete};
 use crate::server::shard::traced::Traced;
 use crate::server::shard::tracer::Tracer;
 use crate::server::store::handle::StoreHandle;
@@ -285,10 +285,7 @@ impl Driver {
             Mail::LogReloaded(detail) => self.set_detail(*detail),
             Mail::Query(request) => {
                 let QueryRequest { mut query, responder } = *request;
-                if let Query::Give(gift) = &mut query {
-                    let user = gift.owner.user().map(|user| &**user);
-                    gift.access = Some(self.authentication.access(&gift.client_id, user));
-                }
+                complete(&mut query, &self.authentication);
                 let id = self.queries.add(responder);
                 self.handle(Event::Query(id, Box::new(query)));
             }
