@@ -1,12 +1,14 @@
 //! The JSON form of clients and subscriptions. A value that is unknown or doesn't apply is `null`.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::broker::{ClientView, ConnectionView, Owner, SubscriptionView};
 use crate::codec::RetainHandling;
 use crate::server::Status;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Client)]
 pub(super) struct ClientJson {
     client_id: String,
     owner: OwnerJson,
@@ -24,13 +26,15 @@ pub(super) struct ClientJson {
 }
 
 /// Whose the Session is. `user` is `null` for anonymous clients; then `provider` is `anonymous`. `provider` is `null` if it is not known yet.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SessionOwner)]
 struct OwnerJson {
     user: Option<String>,
     provider: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Connection)]
 struct ConnectionJson {
     user: Option<String>,
     user_verified: bool,
@@ -44,7 +48,8 @@ struct ConnectionJson {
     paused_because: Vec<&'static str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ClientSubscription)]
 pub(super) struct SubscriptionJson {
     filter: String,
     maximum_qos: u8,
