@@ -11,7 +11,7 @@ use super::document::{Document, PREFIX, method_name, query_parameters};
 use super::failure::Failure;
 use super::state::ApiState;
 use super::table::Routes;
-use super::{bans, clients};
+use super::{bans, clients, drops, explain, publish, refusals, retained, routes, subscriptions};
 use crate::admin::caller::Role;
 
 /// All routes, by the role that they need.
@@ -22,6 +22,14 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Operator, bans::operator_routes()),
         (Role::Viewer, clients::viewer_routes()),
         (Role::Admin, clients::admin_routes()),
+        (Role::Viewer, subscriptions::viewer_routes()),
+        (Role::Viewer, routes::viewer_routes()),
+        (Role::Viewer, retained::viewer_routes()),
+        (Role::Operator, retained::operator_routes()),
+        (Role::Operator, publish::operator_routes()),
+        (Role::Viewer, explain::viewer_routes()),
+        (Role::Viewer, refusals::viewer_routes()),
+        (Role::Viewer, drops::viewer_routes()),
     ]
 }
 
