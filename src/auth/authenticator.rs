@@ -71,6 +71,7 @@ const UNKNOWN_USER: &str = "the password file has no such user, so no client is 
 const NO_ANONYMOUS: &str = "anonymous clients are not accepted (allow_anonymous is never)";
 const LOCAL_ANONYMOUS: &str =
     "as an anonymous client, which is accepted from this machine only (allow_anonymous is loopback)";
+const UNVERIFIED_LOCAL: &str = "as an anonymous client, because nothing verifies user names, which is accepted from this machine only (allow_anonymous is loopback)";
 const UNVERIFIED: &str = "as an anonymous client, because nothing verifies user names";
 const BY_CERTIFICATE: &str = "if its certificate has this name";
 
@@ -162,10 +163,12 @@ impl Authenticator {
                 Standing { refusal: Some(UNKNOWN_USER), ..Standing::of(loaded.rules.nothing()) }
             }
             Some(_) | None => {
-                let (refusal, note) = match self.allowed_anonymous.policies() {
-                    [false, false] => (Some(NO_ANONYMOUS), None),
-                    [false, true] => (None, Some(LOCAL_ANONYMOUS)),
-                    [true, _] => (None, user.map(|_| UNVERIFIED)),
+                let (refusal, note) = match (self.allowed_anonymous.policies(), user) {
+                    ([false, false], _) => (Some(NO_ANONYMOUS), None),
+                    ([false, true], None) => (None, Some(LOCAL_ANONYMOUS)),
+                    ([false, true], Some(_)) => (None, Some(UNVERIFIED_LOCAL)),
+                    ([true, _], None) => (None, None),
+                    ([true, _], Some(_)) => (None, Some(UNVERIFIED)),
                 };
                 Standing { refusal, note, ..Standing::of(self.access(client_id, None)) }
             }
