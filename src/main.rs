@@ -4,6 +4,7 @@ mod admin_client;
 mod output;
 mod session_command;
 mod store_command;
+mod token_command;
 
 use std::env;
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ use oncemq::server::{self, Server, ServerError};
 use output::{eprint, print};
 use session_command::{SessionCommand, SessionError};
 use store_command::{StoreCommand, StoreError};
+use token_command::TokenCommand;
 
 /// The system allocator of Linux keeps most memory that was freed, and returns large buffers so early that each new one costs page faults.
 #[global_allocator]
@@ -53,6 +55,9 @@ enum Command {
     /// Change sessions of the running broker
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Create, list and revoke the tokens of the HTTP API
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Set a user's password in a password file
     Passwd(Passwd),
 }
@@ -97,6 +102,7 @@ fn main() -> ExitCode {
         Some(Command::Config(ConfigCommand::Show(arguments))) => show(&arguments),
         Some(Command::Store(command)) => store_command::run(command),
         Some(Command::Session(command)) => session_command::run(command),
+        Some(Command::Token(command)) => token_command::run(command),
         Some(Command::Passwd(passwd)) => change_password(&passwd),
     };
     match result {
@@ -111,7 +117,7 @@ fn main() -> ExitCode {
 
 /// The format of errors before the configuration is loaded. Only `serve` has a log; the other commands answer people.
 fn early_format() -> LogFormat {
-    let commands = ["config", "store", "session", "passwd", "help"];
+    let commands = ["config", "store", "session", "token", "passwd", "help"];
     let is_command = |first: OsString| commands.iter().any(|command| first == *command);
     match env::args_os().nth(1).is_some_and(is_command) {
         true => LogFormat::Text,

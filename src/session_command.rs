@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use clap::Subcommand;
 use serde_json::json;
 
-use oncemq::config::{self, AdminArguments};
+use oncemq::admin::SOCKET;
+use oncemq::config::{self, LocationArguments};
 
-use crate::admin_client::{AdminClient, HINT};
+use crate::admin_client::AdminClient;
 use crate::output::print;
 
 #[derive(Debug, Subcommand)]
@@ -30,16 +31,14 @@ pub(crate) struct Give {
     #[arg(long, conflicts_with = "user")]
     anonymous: bool,
     #[command(flatten)]
-    admin: AdminArguments,
+    location: LocationArguments,
 }
 
 /// Why a command on a Session failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
-    #[error("{url}: {cause} ({HINT})")]
+    #[error("{url}: {cause} (the broker must run on this machine, and --data name its data directory)")]
     Unreachable { url: String, cause: String },
-    #[error("the admin listener is off: admin.enabled is false")]
-    Off,
     #[error("client {client_id:?}: {cause}")]
     Refused { client_id: String, cause: String, is_invalid: bool },
 }
@@ -49,7 +48,7 @@ impl SessionError {
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Refused { is_invalid: true, .. } => 2,
-            Self::Unreachable { .. } | Self::Off | Self::Refused { .. } => 7,
+            Self::Unreachable { .. } | Self::Refused { .. } => 7,
         }
     }
 }
@@ -62,12 +61,9 @@ pub(crate) fn run(command: SessionCommand) -> anyhow::Result<()> {
 
 impl Give {
     fn run(self) -> anyhow::Result<()> {
-        let Self { client_id, user, provider, admin, .. } = self;
-        let admin = config::load(&admin.into())?.config.admin;
-        if !admin.enabled {
-            return Err(SessionError::Off.into());
-        }
-        let client = AdminClient::new(admin.address);
+        let Self { client_id, user, provider, location, .. } = self;
+        let data = config::load(&location.into())?.config.server.data;
+        let client = AdminClient::unix(data.join(SOCKET));
         let path = format!("/api/v1/clients/{}/owner", percent_encoded(&client_id));
         let url = client.url(&path);
         let body = json!({ "user": user, "provider": provider }).to_string();

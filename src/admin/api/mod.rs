@@ -18,6 +18,7 @@ mod explain;
 mod failure;
 mod json;
 mod logs;
+mod overview;
 mod parameters;
 mod publish;
 mod refusals;
@@ -25,8 +26,10 @@ mod retained;
 mod router;
 mod routes;
 mod state;
+mod store;
 mod subscriptions;
 mod table;
+mod tokens;
 mod topics;
 
 pub(super) use access::Access;

@@ -11,7 +11,9 @@ use super::document::{Document, PREFIX, method_name, query_parameters};
 use super::failure::Failure;
 use super::state::ApiState;
 use super::table::Routes;
-use super::{bans, clients, drops, explain, publish, refusals, retained, routes, subscriptions};
+use super::{
+    bans, clients, drops, explain, overview, publish, refusals, retained, routes, store, subscriptions, tokens,
+};
 use crate::admin::caller::Role;
 
 /// All routes, by the role that they need.
@@ -30,6 +32,10 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Viewer, explain::viewer_routes()),
         (Role::Viewer, refusals::viewer_routes()),
         (Role::Viewer, drops::viewer_routes()),
+        (Role::Viewer, overview::viewer_routes()),
+        (Role::Viewer, store::viewer_routes()),
+        (Role::Admin, store::admin_routes()),
+        (Role::Admin, tokens::admin_routes()),
     ]
 }
 
