@@ -3,8 +3,8 @@
 #![cfg(test)]
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,6 +19,7 @@ struct Broker {
     directory: TempDir,
     child: Child,
     mqtt: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Broker {
@@ -26,23 +27,23 @@ impl Broker {
     fn start(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("oncemq.toml"), config).unwrap();
-        let mqtt = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let child = spawn(directory.path(), mqtt);
-        let broker = Self { directory, child, mqtt };
+        let [mqtt, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+        let child = spawn(directory.path(), (mqtt, admin));
+        let broker = Self { directory, child, mqtt, admin };
         broker.wait_until_ready();
         broker
     }
 
     fn wait_until_ready(&self) {
         wait_for("the broker", || (self.try_ask("GET", "/bans", "")?.0 == 200).then_some(()));
-        wait_for("its listener", || std::net::TcpStream::connect(self.mqtt).ok());
+        wait_for("its listener", || TcpStream::connect(self.mqtt).ok());
     }
 
     /// Kills the process, and starts another one with the same data.
     fn crash(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = spawn(self.directory.path(), self.mqtt);
+        self.child = spawn(self.directory.path(), (self.mqtt, self.admin));
         self.wait_until_ready();
     }
 
@@ -51,17 +52,17 @@ impl Broker {
     }
 
     fn try_ask(&self, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
-        let mut stream = UnixStream::connect(self.socket()).ok()?;
+        let stream = UnixStream::connect(self.socket()).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let length = body.len();
-        let head = format!("{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
-        // The broker closes before it has read a body that is too large.
-        let _ = stream.write_all((head + body).as_bytes());
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        let answer = String::from_utf8(answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, serde_json::from_str(body).unwrap_or(Value::Null)))
+        request(stream, (method, path, ""), body)
+    }
+
+    /// Over TCP, with a token.
+    fn ask_as(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let stream = TcpStream::connect(self.admin).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let header = format!("Authorization: Bearer {token}\r\n");
+        request(stream, (method, path, &header), &body.to_string()).unwrap()
     }
 
     #[track_caller]
@@ -166,12 +167,30 @@ impl Drop for Subscriber {
     }
 }
 
-fn spawn(directory: &Path, mqtt: SocketAddr) -> Child {
+fn spawn(directory: &Path, (mqtt, admin): (SocketAddr, SocketAddr)) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
-    command.args(["--listen", &mqtt.to_string(), "--admin", "127.0.0.1:0", "--config"]);
+    command.args(["--listen", &mqtt.to_string(), "--admin", &admin.to_string(), "--config"]);
     command.arg(directory.join("oncemq.toml")).arg("--data").arg(directory.join("data"));
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+/// Sends a request and reads the answer.
+fn request(
+    mut stream: impl Read + Write,
+    (method, path, header): (&str, &str, &str),
+    body: &str,
+) -> Option<(u16, Value)> {
+    let length = body.len();
+    let head =
+        format!("{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\n{header}Content-Length: {length}\r\n\r\n");
+    // The broker closes before it has read a body that is too large.
+    let _ = stream.write_all((head + body).as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8(answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, serde_json::from_str(body).unwrap_or(Value::Null)))
 }
 
 /// Repeats `ask` until it returns a value, or fails after a time limit.
@@ -378,4 +397,29 @@ fn refusals_drops_and_explanations_name_the_rule() {
         (&drops[0]["client_id"], &drops[0]["topic"], &drops[0]["reason"]),
         (&json!("away"), &json!("a/q"), &json!("queue_full"))
     );
+}
+
+#[test]
+fn a_viewer_sees_no_payload_and_changes_nothing() {
+    let broker = Broker::start(TWO_SHARDS);
+    broker.publish(&json!({"topic": "a/b", "payload": "secret", "retain": true}));
+    let token = |role: &str| {
+        let (code, answer) = broker.ask("POST", "/tokens", &json!({"name": role, "role": role}));
+        assert_eq!(code, 201, "{answer}");
+        answer["token"].as_str().unwrap().to_owned()
+    };
+    let (viewer, operator) = (token("viewer"), token("operator"));
+    let (code, one) = broker.ask_as(&viewer, "GET", "/retained/a%2Fb", &Value::Null);
+    assert_eq!((code, &one["size"]), (200, &json!(6)));
+    assert!(one["payload_base64"].is_null() && one["payload_text"].is_null(), "{one}");
+    let message = json!({"topic": "a/b", "payload": "changed", "retain": true});
+    assert_eq!(broker.ask_as(&viewer, "POST", "/publish", &message).0, 403);
+    assert_eq!(broker.ask_as(&viewer, "DELETE", "/retained?filter=%23", &Value::Null).0, 403);
+    for path in ["/subscriptions", "/routes?topic=a/b", "/retained", "/refusals", "/drops"] {
+        assert_eq!(broker.ask_as(&viewer, "GET", path, &Value::Null).0, 200, "{path}");
+    }
+    let question = json!({"client_id": "c", "action": "publish", "topic": "a"});
+    assert_eq!(broker.ask_as(&viewer, "POST", "/acl/explain", &question).1["allowed"], true);
+    assert_eq!(broker.ask_as(&operator, "GET", "/retained/a%2Fb", &Value::Null).1["payload_text"], "secret");
+    assert_eq!(broker.ask_as(&operator, "DELETE", "/retained?filter=%23", &Value::Null).1["deleted"], 1);
 }
