@@ -18,7 +18,7 @@ use bytestring::ByteString;
 
 use super::error::{AclCause, AuthError, read};
 use super::password_file::significant;
-use crate::routing::{Access, AccessAction, AccessRule, Effect};
+use crate::routing::{Access, AccessAction, AccessRule, Effect, RuleSource};
 use crate::topic::TopicFilter;
 
 /// The rules of the file, grouped by user.
@@ -35,7 +35,7 @@ struct Pattern {
     effect: Effect,
     action: AccessAction,
     filter: String,
-    source: Arc<str>,
+    source: Arc<RuleSource>,
 }
 
 impl AclFile {
@@ -58,18 +58,18 @@ impl AclFile {
     }
 
     fn parse(text: &str, name: &str) -> Result<Self, (usize, AclCause)> {
-        let mut acl = Self::default();
+        let (mut acl, file) = (Self::default(), Arc::<str>::from(name));
         let mut user = None;
         for (index, line) in text.lines().enumerate() {
             let Some(line) = significant(line) else { continue };
-            let source = format!("{name}:{}", index + 1).into();
-            acl.add(line, source, &mut user).map_err(|cause| (index + 1, cause))?;
+            let source = RuleSource { file: Arc::clone(&file), line: index + 1, text: line.into() };
+            acl.add(line, Arc::new(source), &mut user).map_err(|cause| (index + 1, cause))?;
         }
         Ok(acl)
     }
 
     /// Adds one line. `user` is the user of the current section; a `user` line changes it.
-    fn add(&mut self, line: &str, source: Arc<str>, user: &mut Option<String>) -> Result<(), AclCause> {
+    fn add(&mut self, line: &str, source: Arc<RuleSource>, user: &mut Option<String>) -> Result<(), AclCause> {
         let (keyword, rest) = split_word(line);
         match keyword {
             "user" if rest.is_empty() => return Err(AclCause::NoUser),

@@ -28,6 +28,12 @@ impl AllowedAnonymous {
         Self { default, listeners: listeners.iter().map(by_name).collect() }
     }
 
+    /// Whether any listener accepts anonymous clients from everywhere, and whether any does from this machine.
+    pub(super) fn policies(&self) -> [bool; 2] {
+        let has = |policy| self.default == policy || self.listeners.values().any(|of_listener| *of_listener == policy);
+        [has(AllowAnonymous::Always), has(AllowAnonymous::Always) || has(AllowAnonymous::Loopback)]
+    }
+
     fn allows(&self, request: &Request) -> bool {
         is_allowed(self.listeners.get(&request.listener).copied().unwrap_or(self.default), request.is_local)
     }

@@ -46,6 +46,31 @@ pub enum Renewal {
     PasswordChanged(Arc<Access>),
 }
 
+/// What a client may do by the current files, and whether it is accepted at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Its access rights once it is accepted.
+    pub access: Arc<Access>,
+    /// Why it is not accepted; `None`: it is, with the right credentials.
+    pub refusal: Option<&'static str>,
+    /// What else decides whether it is accepted, or as whom.
+    pub note: Option<&'static str>,
+}
+
+impl Standing {
+    const fn of(access: Arc<Access>) -> Self {
+        Self { access, refusal: None, note: None }
+    }
+}
+
+const UNKNOWN_USER: &str = "the password file has no such user, so no client is accepted under this name";
+const NO_ANONYMOUS: &str = "anonymous clients are not accepted (allow_anonymous is never)";
+const LOCAL_ANONYMOUS: &str =
+    "as an anonymous client, which is accepted from this machine only (allow_anonymous is loopback)";
+const UNVERIFIED_LOCAL: &str = "as an anonymous client, because nothing verifies user names, which is accepted from this machine only (allow_anonymous is loopback)";
+const UNVERIFIED: &str = "as an anonymous client, because nothing verifies user names";
+const BY_CERTIFICATE: &str = "if its certificate has this name";
+
 /// Identifies one load of the files. A reload creates the next generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation(u64);
@@ -156,6 +181,31 @@ impl Authenticator {
     /// Whether an anonymous client that was accepted by this listener would be accepted again.
     pub fn keeps_anonymous(&self, listener: &str, is_local: bool) -> bool {
         self.loaded.load().terms.allowed_anonymous.keeps(listener, is_local)
+    }
+
+    /// What the current files say about a client, whether it is connected or not. `user` is the name that it sends, or that its certificate has.
+    pub fn standing(&self, client_id: &ClientId, user: Option<&str>) -> Standing {
+        let loaded = self.loaded.load();
+        let by_password = |user| loaded.files.passwords.as_ref().is_some_and(|file| file.has_user(user));
+        match user {
+            Some(name) if by_password(name) => Standing::of(self.access(client_id, user)),
+            Some(_) if loaded.terms.trusts_certificates => {
+                Standing { note: Some(BY_CERTIFICATE), ..Standing::of(self.access(client_id, user)) }
+            }
+            Some(_) if loaded.files.passwords.is_some() => {
+                Standing { refusal: Some(UNKNOWN_USER), ..Standing::of(loaded.files.rules.nothing()) }
+            }
+            Some(_) | None => {
+                let (refusal, note) = match (loaded.terms.allowed_anonymous.policies(), user) {
+                    ([false, false], _) => (Some(NO_ANONYMOUS), None),
+                    ([false, true], None) => (None, Some(LOCAL_ANONYMOUS)),
+                    ([false, true], Some(_)) => (None, Some(UNVERIFIED_LOCAL)),
+                    ([true, _], None) => (None, None),
+                    ([true, _], Some(_)) => (None, Some(UNVERIFIED)),
+                };
+                Standing { refusal, note, ..Standing::of(self.access(client_id, None)) }
+            }
+        }
     }
 
     /// What the current files say about a connected client. `user` is its name if that was verified, and `password` the line of the

@@ -37,7 +37,7 @@ mod source;
 mod verified;
 
 pub use acl_edit::{acl_text, set_acl};
-pub use authenticator::{Authenticator, Generation, Renewal};
+pub use authenticator::{Authenticator, Generation, Renewal, Standing};
 pub use error::{AclCause, AuthError, PasswordCause};
 pub use password_edit::{
     EditError, Existing, remove_user, remove_user_atomically, set_password, set_password_atomically, users,

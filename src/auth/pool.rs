@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::authenticator::{Authenticator, Generation, Renewal};
+use super::authenticator::{Authenticator, Generation, Renewal, Standing};
 use super::error::AuthError;
 use super::fair_queue::FairQueue;
 use super::password_file::Fingerprint;
@@ -128,6 +128,11 @@ impl Pool {
     /// The access rights of a client that was accepted before: see [`Authenticator::access`].
     pub fn access(&self, client_id: &ClientId, user: Option<&str>) -> Arc<Access> {
         self.authenticator.access(client_id, user)
+    }
+
+    /// What the current files say about a client: see [`Authenticator::standing`].
+    pub fn standing(&self, client_id: &ClientId, user: Option<&str>) -> Standing {
+        self.authenticator.standing(client_id, user)
     }
 
     /// What the current files say about a connected client: see [`Authenticator::renew`].

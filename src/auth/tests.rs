@@ -285,3 +285,30 @@ fn a_file_in_another_encoding_is_named() {
         assert!(error.contains(word), "{error}");
     }
 }
+
+#[test]
+fn a_standing_tells_who_is_accepted_and_with_which_rules() {
+    use AllowAnonymous::{Always, Loopback, Never};
+    let standing = |allowed, passwords, user| authenticator(allowed, passwords).standing(&ClientId("c".into()), user);
+    let may =
+        |standing: &Standing, topic: &str| standing.access.receive(&crate::topic::TopicName::try_from(topic).unwrap());
+    let of_alice = standing(Never, Some(PASSWORDS), Some("alice"));
+    assert!(may(&of_alice, "alice") && !may(&of_alice, "anonymous"));
+    assert_eq!((of_alice.refusal, of_alice.note), (None, None));
+    let unknown = standing(Always, Some(PASSWORDS), Some("mallory"));
+    assert!(unknown.refusal.unwrap().contains("no such user") && !may(&unknown, "anonymous"));
+    let unverified = standing(Always, None, Some("alice"));
+    assert!(may(&unverified, "anonymous") && !may(&unverified, "alice"));
+    assert!(unverified.note.unwrap().contains("anonymous"));
+    // The other listener of the configuration accepts anonymous clients from everywhere.
+    assert_eq!(standing(Never, None, None).refusal, None);
+    assert_eq!(standing(Loopback, None, None).note, None);
+
+    let closed = Security { allow_anonymous: Never, ..Security::default() };
+    let refused = Authenticator::new(&closed, &[]).unwrap().standing(&ClientId("c".into()), None);
+    assert!(refused.refusal.unwrap().contains("anonymous"));
+    let local = Security { allow_anonymous: Loopback, ..Security::default() };
+    let standing = Authenticator::new(&local, &[]).unwrap().standing(&ClientId("c".into()), None);
+    assert!(standing.refusal.is_none() && standing.note.unwrap().contains("this machine"));
+    assert!(!standing.access.has_rules());
+}

@@ -63,7 +63,7 @@ impl ClientPattern {
     }
 
     /// Whether `name` matches. The time is at most proportional to the product of both lengths.
-    pub(in crate::broker) fn matches(&self, name: &str) -> bool {
+    pub fn matches(&self, name: &str) -> bool {
         let (mut pattern, mut name) = (self.0.chars(), name.chars());
         // After a `*`: the rest of the pattern, and the part of the name where it is tried next.
         let mut retry = None;

@@ -63,6 +63,11 @@ impl IdentifierSource {
         ClientId::from(text.as_str())
     }
 
+    /// The identity that [`next_message_id`](Self::next_message_id) returns next.
+    pub(in crate::broker) const fn following_message_id(&self) -> MessageId {
+        MessageId { run: self.run, number: (self.shard.0 as u64) << 48 | (self.messages + 1) }
+    }
+
     /// The identity of the next message: the shard in the upper 16 bits, its message count in the lower 48 bits.
     #[inline]
     pub(in crate::broker) const fn next_message_id(&mut self) -> MessageId {

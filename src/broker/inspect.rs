@@ -29,6 +29,7 @@ impl Shard {
             }
             Query::History(client_id, limit) => Answer::History(self.events_of(client_id, *limit)),
             Query::Queue(client_id, request) => return self.on_queue_query(id, client_id, *request, turn),
+            Query::Topics(query) => return self.on_topic_query(id, query, turn),
             Query::Give(gift) => return self.on_give(id, gift, turn),
             Query::Kick(kick) => return self.on_kick(id, kick, turn),
             Query::Forget(client_id) => return self.on_forget(id, client_id, turn),

@@ -19,6 +19,7 @@
 //! | route cache | 32 MiB for each shard | the bound shrinks to a quarter, a sixteenth, a sixty-fourth |
 //! | deduplication window | `deduplication_ids_max` for each publisher, a million for all | from `High` on, a new identifier evicts one |
 //! | history of clients | 2.5 MiB for each shard, the oldest events are forgotten | from `High` on, a quarter of it |
+//! | logs of refusals and drops | 1,000 entries and 256 KiB each, three for each shard | – |
 //! | password checks | 1,024 requests, a thread for two cores | CONNECT is refused before |
 //! | unused buffers of large packets | a sixteenth of `memory_max` for all, 128 MiB for each shard | freed |
 //! | records that wait for a commit | the congestion of the store | publishers are paused |

@@ -16,6 +16,7 @@ mod lifecycle;
 mod load;
 mod memory;
 mod memory_level;
+mod operator;
 mod owner;
 mod persistence;
 mod publish;
@@ -45,6 +46,11 @@ pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep
 pub use history::EventKind;
 pub use ids::ConnectionId;
 pub use memory_level::MemoryLevel;
+pub use operator::query::{
+    DropView, ExplainRequest, ExplainedAction, Explanation, Listed, LogPage, LogRequest, OperatorMessage, Publication,
+    ReceiverView, ReceiversRequest, RefusalView, RefusedAction, RetainedRequest, Standing, SubscriberView,
+    SubscriptionsRequest, TopicAnswer, TopicQuery, Unpublished,
+};
 pub use owner::{ANONYMOUS, AnonymousSessions, Owner, User, VerifiedUser};
 pub use persistence::cache::{CopyPlace, MessageCache};
 pub use persistence::clock::StoredAnchor;

@@ -18,6 +18,7 @@ use crate::broker::counters::DropReason;
 use crate::broker::detail::ClientPattern;
 use crate::broker::history::EventKind;
 use crate::broker::ids::ConnectionId;
+use crate::broker::operator::query::{TopicAnswer, TopicQuery};
 use crate::broker::owner::Owner;
 use crate::codec::{ClientId, ProtocolVersion, Qos, ReasonCode, Subscription, SubscriptionId};
 use crate::routing::Access;
@@ -41,6 +42,8 @@ pub enum Query {
     History(ClientId, usize),
     /// The head of the queue of that Session; answered by [`Answer::Queue`].
     Queue(ClientId, QueueRequest),
+    /// A query about topics; answered by [`Answer::Topics`].
+    Topics(TopicQuery),
     /// Give the Session to another owner; answered by [`Answer::Gift`] when that is stable.
     Give(Box<Gift>),
     /// End the connection of the Session; answered by [`Answer::Kick`].
@@ -152,6 +155,8 @@ pub enum Answer {
     History(Vec<EventView>),
     /// The head of the queue; `None`: the shard does not have the Session.
     Queue(Option<Vec<QueuedView>>),
+    /// The answer to a query about topics.
+    Topics(TopicAnswer),
     /// Whether the Session was given away.
     Gift(GiftOutcome),
     /// Whether the connection was ended.

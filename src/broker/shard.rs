@@ -20,6 +20,7 @@ use crate::broker::ids::{ConnectionId, IdentifierSource};
 use crate::broker::lifecycle::Lifecycle;
 use crate::broker::load::Load;
 use crate::broker::memory_level::MemoryLevel;
+use crate::broker::operator::state::Operator;
 use crate::broker::persistence::pipeline::CommitPipeline;
 use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
 use crate::broker::publish::queue_room::QueueRoom;
@@ -92,6 +93,7 @@ pub struct Shard {
     pub(super) queue_views: Vec<(QueryId, Vec<QueuedView>)>,
     /// What happened to the clients lately.
     pub(super) history: History,
+    pub(super) operator: Operator,
 
     pub(super) memory: MemoryLevel,
     /// `outgoing_bytes_max`, or less while memory is short.
@@ -132,6 +134,7 @@ impl Shard {
             awaited: Vec::new(),
             queue_views: Vec::new(),
             history: History::default(),
+            operator: Operator::default(),
             memory: MemoryLevel::Normal,
             outgoing_bytes_max: settings.outgoing_bytes_max,
             queued_total: 0,

@@ -12,8 +12,11 @@ use crate::broker::directory::SubscriptionTerms;
 use crate::broker::filter_request::{FilterPacket, FilterRequest};
 use crate::broker::ids::ConnectionId;
 use crate::broker::memory::MEMORY_SHORT;
+use crate::broker::operator::query::RefusedAction;
+use crate::broker::operator::refusals::Refused;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::ingress::Denial;
+use crate::broker::publish::refusal::Refusal;
 use crate::broker::report::Report;
 use crate::broker::retained::replay::{Granted, Replay};
 use crate::broker::shard::{Shard, Turn};
@@ -22,7 +25,7 @@ use crate::codec::{
     Matched, Qos, ReasonCode, RetainHandling, ServerPacket, Suback, Subscribe, Subscription, SubscriptionId,
     SubscriptionOptions, Unsuback, prefix_within,
 };
-use crate::routing::{Coverage, SubscribeOutcome};
+use crate::routing::{Access, Coverage, SubscribeOutcome};
 use crate::session::{self, Ticket};
 use crate::topic::{Filter, TopicFilter};
 
@@ -119,6 +122,9 @@ impl Shard {
             answers.push(answer);
         }
         self.subscribe(slot, &mut answers, subscribe.subscription_id);
+        for (subscription, _) in requested.iter().zip(&answers).filter(|(_, answer)| is_beyond_quota(answer)) {
+            self.note_quota(id, subscription, turn);
+        }
         self.wake_for_change(slot, turn);
         let reason_code = |answer: &Result<Subscription, ReasonCode>| {
             answer.as_ref().map_or_else(|reason_code| *reason_code, |granted| granted_code(granted.options.qos))
@@ -147,6 +153,15 @@ impl Shard {
         (reason_codes, wait)
     }
 
+    /// Notes a subscription that exceeds a limit.
+    #[cold]
+    fn note_quota(&mut self, id: ConnectionId, subscription: &Subscription, turn: &Turn<'_>) {
+        let (action, reason_code) = (RefusedAction::Subscribe, ReasonCode::QuotaExceeded);
+        let (filter, reason) = (subscription.filter.to_string(), self.why_refused(subscription, reason_code));
+        let refused = Refused { action, reason_code, rule: None, reason: Some(&reason), topic: Some(&filter) };
+        self.note_refusal(id, refused, turn);
+    }
+
     /// The granted subscription: its QoS is at most Maximum QoS. A bridge has no options to ask for No Local and Retain As Published, so its
     /// subscriptions have both; No Local is not allowed on a Shared Subscription. [MQTT-3.8.3-4]
     fn grant(&self, id: ConnectionId, subscription: &Subscription) -> Subscription {
@@ -169,18 +184,24 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Result<(), ReasonCode> {
         let filter = &subscription.filter;
-        let (reason_code, rule) = if self.within_limits(filter.topic_filter.as_str()) {
-            let Some(connection) = self.connection(id) else { return Err(ReasonCode::UnspecifiedError) };
-            match connection.access.subscribe(filter) {
-                Ok(Coverage::Whole | Coverage::Part) => return Ok(()),
-                Err(denied) => (ReasonCode::NotAuthorized, denied.to_string().into()),
-            }
-        } else {
-            (ReasonCode::TopicFilterInvalid, self.topic_fault(filter.topic_filter.as_str()).unwrap_or_default().into())
+        let Some(connection) = self.connection(id) else { return Err(ReasonCode::UnspecifiedError) };
+        let (reason_code, rule) = match self.judge_filter(&connection.access, filter) {
+            Ok(Coverage::Whole | Coverage::Part) => return Ok(()),
+            Err(Refusal { reason_code, rule, .. }) => (reason_code, rule),
         };
         let topic = filter.to_string().into();
         self.report_denied(id, Denial { packet: "SUBSCRIBE", topic, reason_code, rule }, turn);
         Err(reason_code)
+    }
+
+    /// Whether a client with these access rules may subscribe to a filter, by the topic limits and the rules.
+    pub(super) fn judge_filter(&self, access: &Access, filter: &Filter) -> Result<Coverage, Refusal> {
+        let text = filter.topic_filter.as_str();
+        if !self.within_limits(text) {
+            let refusal = Refusal::by_limit(self.topic_fault(text).unwrap_or_default());
+            return Err(Refusal { reason_code: ReasonCode::TopicFilterInvalid, ..refusal });
+        }
+        access.subscribe(filter).map_err(Refusal::by_access)
     }
 
     /// Names a refused subscription to its client, without the access rule.
@@ -279,6 +300,10 @@ impl Shard {
         let wait = self.persist_for(slot, |key| Record::Unsubscribed { key, filters: removed }, turn);
         (reason_codes, wait)
     }
+}
+
+fn is_beyond_quota(answer: &Result<Subscription, ReasonCode>) -> bool {
+    matches!(answer, Err(ReasonCode::QuotaExceeded))
 }
 
 /// The first refused subscription of a packet, with its Reason Code. There is one Reason String for all.

@@ -23,8 +23,28 @@ pub struct AccessRule {
     pub action: AccessAction,
     /// The topics it is about.
     pub topic_filter: TopicFilter,
-    /// The file and line it was read from, for the log line of a denial: `acl.conf:12`.
-    pub source: Arc<str>,
+    /// The line it was read from.
+    pub source: Arc<RuleSource>,
+}
+
+/// The line of a file from which a rule was read. All clients share one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleSource {
+    /// The name of the file, without its folder.
+    pub file: Arc<str>,
+    /// The number of the line, from 1.
+    pub line: usize,
+    /// The rule as it stands there, with its placeholders.
+    pub text: Box<str>,
+}
+
+/// The decision on an action of a client, and the rule that makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judgement<'a> {
+    /// Whether the action is allowed.
+    pub is_allowed: bool,
+    /// `None`: there are no rules, and all is allowed; or no rule allows the action.
+    pub rule: Option<&'a AccessRule>,
 }
 
 /// Whether a rule allows or denies.
@@ -60,7 +80,7 @@ pub enum Coverage {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Denied {
     /// The [source](AccessRule::source) of the rule that denies; `None` if no rule allows the operation.
-    pub rule: Option<Arc<str>>,
+    pub rule: Option<Arc<RuleSource>>,
 }
 
 impl Access {
@@ -81,47 +101,81 @@ impl Access {
 
     /// Whether the client may publish to `topic`.
     pub fn publish(&self, topic: &TopicName) -> Result<(), Denied> {
-        self.judge(AccessAction::Publish, topic)
+        self.judge_publish(topic).outcome()
     }
 
     /// Whether the client may receive messages of `topic`.
     pub fn receive(&self, topic: &TopicName) -> bool {
-        self.judge(AccessAction::Subscribe, topic).is_ok()
+        self.judge(AccessAction::Subscribe, topic).is_allowed
     }
 
     /// Whether the client may subscribe to `filter`. It is refused if the client could receive no message through it.
+    pub fn subscribe(&self, filter: &Filter) -> Result<Coverage, Denied> {
+        let (judgement, coverage) = self.judge_subscribe(filter);
+        judgement.outcome().map(|()| coverage)
+    }
+
+    /// [`publish`](Self::publish), with the rule that decides.
+    pub fn judge_publish(&self, topic: &TopicName) -> Judgement<'_> {
+        self.judge(AccessAction::Publish, topic)
+    }
+
+    /// [`subscribe`](Self::subscribe), with the rule that decides: the first one that denies, or that allows some of the topics of the filter.
+    /// If the client may not subscribe, the coverage says nothing.
     ///
     /// The answer is exact for each pair of rules. A filter that only several rules together cover counts as [`Coverage::Part`]: then each
     /// message is checked, which is always correct. To decide such a case exactly takes exponential time.
-    pub fn subscribe(&self, filter: &Filter) -> Result<Coverage, Denied> {
-        let Some(rules) = &self.rules else { return Ok(Coverage::Whole) };
+    pub fn judge_subscribe(&self, filter: &Filter) -> (Judgement<'_>, Coverage) {
+        let Some(rules) = &self.rules else { return (Judgement { is_allowed: true, rule: None }, Coverage::Whole) };
         let wanted: Vec<&str> = filter.topic_filter.levels().collect();
-        let mut coverage = None;
-        let mut denied = Denied { rule: None };
+        let (mut allows, mut denies) = (None, None);
         for allow in of(rules, AccessAction::Subscribe, Effect::Allow) {
             let Some(granted) = intersection(&wanted, &levels(allow)) else { continue };
             let hidden = of(rules, AccessAction::Subscribe, Effect::Deny).find(|deny| covers(&levels(deny), &granted));
             if let Some(deny) = hidden {
-                denied.rule.get_or_insert_with(|| Arc::clone(&deny.source));
+                denies.get_or_insert(deny);
                 continue;
             }
             if covers(&levels(allow), &wanted) && !is_denied_in_part(rules, &wanted) {
-                return Ok(Coverage::Whole);
+                return (Judgement { is_allowed: true, rule: Some(allow) }, Coverage::Whole);
             }
-            coverage = Some(Coverage::Part);
+            allows.get_or_insert(allow);
         }
-        coverage.ok_or(denied)
+        (Judgement { is_allowed: allows.is_some(), rule: allows.or(denies) }, Coverage::Part)
     }
 
-    fn judge(&self, action: AccessAction, topic: &TopicName) -> Result<(), Denied> {
-        let Some(rules) = &self.rules else { return Ok(()) };
-        if let Some(deny) = of(rules, action, Effect::Deny).find(|rule| rule.topic_filter.matches(topic)) {
-            return Err(Denied { rule: Some(Arc::clone(&deny.source)) });
+    /// An estimate of the cost of a decision: the number of rules.
+    pub fn rules(&self) -> usize {
+        self.rules.as_ref().map_or(0, |rules| rules.len())
+    }
+
+    fn judge(&self, action: AccessAction, topic: &TopicName) -> Judgement<'_> {
+        let Some(rules) = &self.rules else { return Judgement { is_allowed: true, rule: None } };
+        let deciding = |effect| of(rules, action, effect).find(|rule| rule.topic_filter.matches(topic));
+        if let Some(deny) = deciding(Effect::Deny) {
+            return Judgement { is_allowed: false, rule: Some(deny) };
         }
-        if of(rules, action, Effect::Allow).any(|rule| rule.topic_filter.matches(topic)) {
-            return Ok(());
-        }
-        Err(Denied { rule: None })
+        let allow = deciding(Effect::Allow);
+        Judgement { is_allowed: allow.is_some(), rule: allow }
+    }
+}
+
+impl Judgement<'_> {
+    fn outcome(self) -> Result<(), Denied> {
+        if self.is_allowed { Ok(()) } else { Err(Denied { rule: self.rule.map(|rule| Arc::clone(&rule.source)) }) }
+    }
+}
+
+impl RuleSource {
+    /// The rule of a file at this line, from 1.
+    pub fn new(file: &str, line: usize, text: &str) -> Arc<Self> {
+        Arc::new(Self { file: file.into(), line, text: text.into() })
+    }
+}
+
+impl fmt::Display for RuleSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.file, self.line)
     }
 }
 

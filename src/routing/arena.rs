@@ -17,6 +17,16 @@ impl NodeId {
     /// The first node of an arena.
     pub(super) const ROOT: Self = Self(NonZeroU32::MIN);
 
+    /// The node with this number, from 1, whether there is one or not.
+    pub(super) fn of(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(Self)
+    }
+
+    /// It as a number from 1.
+    pub(super) const fn number(self) -> u32 {
+        self.0.get()
+    }
+
     const fn key(self) -> usize {
         self.0.get() as usize - 1
     }
@@ -48,6 +58,16 @@ impl<T> Arena<T> {
     /// The node that has this number now, if there is one.
     pub(super) fn get(&self, id: NodeId) -> Option<&T> {
         self.nodes.get(id.key())
+    }
+
+    /// The node with this number, if there is one.
+    pub(super) fn id(&self, number: u32) -> Option<NodeId> {
+        NodeId::of(number).filter(|id| self.nodes.contains(id.key()))
+    }
+
+    /// No node has a number above this one.
+    pub(super) fn last_number(&self) -> u32 {
+        u32::try_from(self.nodes.capacity()).unwrap_or(u32::MAX)
     }
 
     #[expect(clippy::expect_used, reason = "numbers refer to existing nodes")]

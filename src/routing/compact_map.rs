@@ -90,6 +90,19 @@ impl<K: Ord, V> CompactMap<K, V> {
         one.into_iter().chain(many.into_iter().flat_map(|map| map.iter()))
     }
 
+    /// The entries from `key` on, in key order.
+    pub(crate) fn iter_from(&self, key: K) -> impl Iterator<Item = (&K, &V)>
+    where
+        K: Copy,
+    {
+        let (one, many) = match self {
+            Self::Empty => (None, None),
+            Self::One(own, value) => (Some((own, value)).filter(|(own, _)| **own >= key), None),
+            Self::Many(map) => (None, Some(map)),
+        };
+        one.into_iter().chain(many.into_iter().flat_map(move |map| map.range(key..)))
+    }
+
     #[expect(clippy::box_collection, reason = "the caller has it boxed")]
     fn from_map(mut map: Box<BTreeMap<K, V>>) -> Self {
         if map.len() > 1 {

@@ -44,6 +44,13 @@ pub(super) type Matching<'a> = SmallVec<[&'a FilterSubscriptions; 8]>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FilterId(NodeId);
 
+impl FilterId {
+    /// It as a number from 1.
+    pub(super) const fn number(self) -> u32 {
+        self.0.number()
+    }
+}
+
 #[derive(Debug)]
 struct FilterEntry {
     subscriptions: FilterSubscriptions,
@@ -68,11 +75,17 @@ impl FilterTree {
     }
 
     /// The subscriptions of every filter that matches `topic`.
+    pub(super) fn matching(&self, topic: &TopicName) -> Matching<'_> {
+        let mut found = Matching::new();
+        self.find_matching(topic, |id| found.push(self.subscriptions(id)));
+        found
+    }
+
+    /// Passes every filter that matches `topic` to `found`, each once.
     ///
     /// It goes level by level and visits each node at most once: the work is bounded by the number of nodes whose path matches a beginning of
     /// the topic.
-    pub(super) fn matching(&self, topic: &TopicName) -> Matching<'_> {
-        let mut found = Matching::new();
+    pub(super) fn find_matching(&self, topic: &TopicName, mut found: impl FnMut(FilterId)) {
         let mut wildcards = !topic.as_str().starts_with('$'); // [MQTT-4.7.2-1]
         let (mut reached, mut next) = (SmallVec::<[NodeId; 8]>::new(), SmallVec::<[NodeId; 8]>::new());
         reached.push(NodeId::ROOT);
@@ -80,7 +93,7 @@ impl FilterTree {
         while let Some((level, after)) = rest.filter(|_| !reached.is_empty()).map(split_level) {
             for &id in &reached {
                 let node = self.nodes.node(id);
-                self.add(&mut found, node.below.filter(|_| wildcards));
+                node.below.filter(|_| wildcards).map(&mut found);
                 if node.has_named()
                     && let Some(child) = self.edges.child(&self.nodes, id, level)
                 {
@@ -98,31 +111,33 @@ impl FilterTree {
         }
         for id in reached {
             let node = self.nodes.node(id);
-            self.add(&mut found, node.exact);
-            self.add(&mut found, node.below);
+            node.exact.into_iter().chain(node.below).for_each(&mut found);
         }
-        found
     }
 
     /// A node whose first level, of `length` bytes, matches; `after`: the levels of the topic that follow.
-    fn visit<'a>(
-        &'a self,
+    fn visit(
+        &self,
         (id, length): (NodeId, usize),
         after: Option<&str>,
-        (found, next): (&mut Matching<'a>, &mut SmallVec<[NodeId; 8]>),
+        (found, next): (&mut impl FnMut(FilterId), &mut SmallVec<[NodeId; 8]>),
     ) {
         let node = self.nodes.node(id);
         let Some(name) = node.name.get(length + 1..) else { return next.push(id) };
         if let Some(rest) = rest_after(name, after) {
-            self.add(found, node.exact.filter(|_| rest.is_none()));
-            self.add(found, node.below);
+            node.exact.filter(|_| rest.is_none()).map(&mut *found);
+            node.below.map(found);
         }
     }
 
-    fn add<'a>(&'a self, found: &mut Matching<'a>, filter: Option<FilterId>) {
-        if let Some(id) = filter {
-            found.push(self.subscriptions(id));
-        }
+    /// The filter with this [number](FilterId::number), if there is one.
+    pub(super) fn at(&self, number: u32) -> Option<FilterId> {
+        self.filters.id(number).map(FilterId)
+    }
+
+    /// No filter has a number above this one.
+    pub(super) fn last_number(&self) -> u32 {
+        self.filters.last_number()
     }
 
     /// The number of `filter`, if it has one.

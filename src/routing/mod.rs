@@ -9,6 +9,7 @@ mod compact_map;
 mod edges;
 mod filter_subscriptions;
 mod filter_tree;
+mod listing;
 mod matching;
 mod overlap;
 mod receiver;
@@ -24,7 +25,8 @@ mod subscription_trie;
 
 pub(crate) use compact_map::CompactMap;
 
-pub use access::{Access, AccessAction, AccessRule, Coverage, Denied, Effect};
+pub use access::{Access, AccessAction, AccessRule, Coverage, Denied, Effect, Judgement, RuleSource};
+pub use listing::{ListedSubscription, ListingScope, SubscriptionPlace};
 pub use receiver::{Delivery, Receiver};
 pub use retained::{Current, RetainedCursor, RetainedFull, RetainedLimits, RetainedMessage, RetainedStore};
 pub use route::{Receivers, Route};

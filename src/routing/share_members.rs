@@ -90,6 +90,11 @@ impl ShareMembers {
         self.all.get(key).map(|member| &member.subscribed)
     }
 
+    /// The members from `start` on, by Session, ascending.
+    pub(super) fn iter_from(&self, start: SessionKey) -> impl Iterator<Item = (SessionKey, &Subscribed)> {
+        self.all.iter_from(start).map(|(key, member)| (key, &member.subscribed))
+    }
+
     /// Moves a member to where it belongs, after it connected, disconnected or got other access rules. It stays in its class if it can, so that
     /// routes that name the class stay valid.
     pub(super) fn refresh(&mut self, key: SessionKey, filter: &Filter) {

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
+use std::ops::Bound::{Included, Unbounded};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -232,6 +234,24 @@ impl Shares {
 
     pub(super) fn get(&self, name: &ShareName, key: SessionKey) -> Option<Subscribed> {
         self.groups.get(name)?.state().members.get(key).cloned()
+    }
+
+    /// The names of the shares from this one on; `None`: all, in their order.
+    pub(super) fn names_from(&self, name: Option<&ShareName>) -> impl Iterator<Item = &ShareName> {
+        let start = name.map_or(Unbounded, Included);
+        self.groups.range((start, Unbounded)).map(|(name, _)| name)
+    }
+
+    /// Passes the members of a share to `found`, from the Session `start` on, until it breaks.
+    pub(super) fn list(
+        &self,
+        name: &ShareName,
+        start: SessionKey,
+        mut found: impl FnMut(SessionKey, &Subscribed) -> ControlFlow<()>,
+    ) {
+        let Some(group) = self.groups.get(name) else { return };
+        let state = group.state();
+        let _ = state.members.iter_from(start).try_for_each(|(key, subscribed)| found(key, subscribed));
     }
 
     /// Takes notice that a member has connected or disconnected, or has other access rules.

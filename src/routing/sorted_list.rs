@@ -83,6 +83,13 @@ impl<T> SortedList<T> {
         self.chunks.iter().flatten().map(|(key, value)| (*key, value))
     }
 
+    /// The values from the first Session that is not less than `start` on.
+    pub(super) fn iter_from(&self, start: SessionKey) -> impl Iterator<Item = (SessionKey, &T)> {
+        let chunks = self.chunks.get(self.chunk_of(start)..).unwrap_or_default();
+        let first = chunks.first().map_or(0, |chunk| chunk.partition_point(|(key, _)| *key < start));
+        chunks.iter().flatten().skip(first).map(|(key, value)| (*key, value))
+    }
+
     /// All values, from the first Session that is not less than `start` to the last, and then from the first on.
     pub(super) fn cycle_from(&self, start: SessionKey) -> impl Iterator<Item = &T> {
         let at = self.chunk_of(start);
@@ -143,6 +150,7 @@ mod tests {
                 prop_assert_eq!(list.get(SessionKey(key)), model.get(&SessionKey(key)));
                 let cycle = model.range(SessionKey(key)..).chain(model.range(..SessionKey(key)));
                 prop_assert!(list.cycle_from(SessionKey(key)).eq(cycle.map(|(_, value)| value)));
+                prop_assert!(list.iter_from(SessionKey(key)).eq(model.range(SessionKey(key)..).map(|(key, value)| (*key, value))));
                 let index = usize::try_from(key).unwrap();
                 prop_assert_eq!(list.nth(index), model.keys().nth(index).copied());
             }

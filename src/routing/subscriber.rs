@@ -10,7 +10,7 @@ use crate::topic::TopicName;
 pub struct ShardId(pub u16);
 
 /// The number of a Session, unchanged for its lifetime, even if it moves to another shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct SessionKey(pub u64);
 
 /// The location of a Session: its shard, and its slot there.

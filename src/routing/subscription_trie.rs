@@ -1,9 +1,11 @@
 use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::codec::{Subscription, SubscriptionId, SubscriptionOptions};
 use crate::routing::compact_map::CompactMap;
 use crate::routing::filter_tree::{FilterId, FilterTree};
+use crate::routing::listing::{ListedSubscription, Listing, ListingScope, SubscriptionPlace};
 use crate::routing::matching::resolve;
 use crate::routing::receiver::Subscribed;
 use crate::routing::route::Route;
@@ -154,6 +156,20 @@ impl SubscriptionIndex {
             let filter = Filter { share: share.cloned(), topic_filter: self.filters.filter(filter_id) };
             Some((Subscription { filter, options: subscribed.options }, subscribed.id))
         })
+    }
+
+    /// Passes subscriptions to `found`, from `from` on, until it breaks, or until `visits` filters and subscriptions were visited. `found` returns
+    /// what a subscription costs in visits, beside one. Returns where to continue; `None`: everything was listed.
+    ///
+    /// A step costs the same whatever was listed before, except for [`ListingScope::Matching`]: each call looks up the matching filters.
+    pub fn list(
+        &self,
+        scope: ListingScope<'_>,
+        from: &SubscriptionPlace,
+        visits: &mut usize,
+        found: impl FnMut(ListedSubscription<'_>) -> ControlFlow<(), usize>,
+    ) -> Option<SubscriptionPlace> {
+        Listing { filters: &self.filters, visits, found }.run(scope, from)
     }
 
     /// The number of subscriptions, including shared ones.

@@ -40,7 +40,7 @@ pub enum Action {
     Released(u64, PacketId),
     /// The message with this sequence is complete: its record can be deleted. Nothing waits for that.
     Done(u64),
-    /// A message for the client was dropped; at QoS 1 and 2, with the message.
+    /// A message for the client was dropped; `None`: it was not in memory.
     Dropped(DropCause, Option<Box<Delivery>>),
     /// A QoS 1 or 2 message with this sequence was never sent, and the client may not receive it any more: deliver it to another member of
     /// its share, or drop it, and delete its record.
@@ -62,6 +62,14 @@ pub enum Action {
     Reauthenticate(Box<Auth>),
     /// The connection ends.
     End(Ended),
+}
+
+impl Action {
+    /// A QoS 0 message was dropped.
+    #[cold]
+    pub(super) fn dropped(cause: DropCause, delivery: &Delivery) -> Self {
+        Self::Dropped(cause, Some(Box::new(delivery.clone())))
+    }
 }
 
 /// An Application Message from the client that must be routed.

@@ -321,14 +321,14 @@ impl Session {
 
     fn on_deliver_qos0(&mut self, now: Timestamp, delivery: &Delivery, actions: &mut impl Actions) {
         let Some(link) = self.connection.link.as_mut().filter(|link| link.open) else {
-            return actions.push(Action::Dropped(DropCause::NotConnected, None));
+            return actions.push(Action::dropped(DropCause::NotConnected, delivery));
         };
         if delivery.expires_at <= now {
-            return actions.push(Action::Dropped(DropCause::Expired, None));
+            return actions.push(Action::dropped(DropCause::Expired, delivery));
         }
         match delivery.publish(now, None, false, link) {
             Ok(publish) => actions.send(ServerPacket::Publish(publish)),
-            Err(cause) => actions.push(Action::Dropped(cause, None)),
+            Err(cause) => actions.push(Action::dropped(cause, delivery)),
         }
     }
 

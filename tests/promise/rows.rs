@@ -2,7 +2,7 @@
 //! sent before is sent without a stable record.
 
 use oncemq::codec::{MessageProperties, ProtocolVersion, Qos, ServerPacket, Will};
-use oncemq::routing::{Access, AccessAction, AccessRule, Effect};
+use oncemq::routing::{Access, AccessAction, AccessRule, Effect, RuleSource};
 use oncemq::store::Level;
 use oncemq::store::sim::Loss;
 use oncemq::topic::{TopicFilter, TopicName};
@@ -357,7 +357,7 @@ fn only_open() -> Access {
         effect: Effect::Allow,
         action,
         topic_filter: TopicFilter::try_from(filter).unwrap(),
-        source: "acl:1".into(),
+        source: RuleSource::new("acl", 1, ""),
     };
     Access::new(vec![allow(AccessAction::Publish, "#"), allow(AccessAction::Subscribe, "open")])
 }

@@ -11,7 +11,10 @@ use super::document::{Document, PREFIX, method_name, query_parameters};
 use super::failure::Failure;
 use super::state::ApiState;
 use super::table::Routes;
-use super::{bans, client_changes, client_history, clients, config, overview, reload, store, tokens, users};
+use super::{
+    bans, client_changes, client_history, clients, config, drops, explain, overview, publish, refusals, reload, retained,
+    routes, store, subscriptions, tokens, users,
+};
 use crate::admin::caller::Role;
 
 /// All routes, by the role that they need.
@@ -27,6 +30,14 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Viewer, config::viewer_routes()),
         (Role::Admin, reload::admin_routes()),
         (Role::Admin, users::admin_routes()),
+        (Role::Viewer, subscriptions::viewer_routes()),
+        (Role::Viewer, routes::viewer_routes()),
+        (Role::Viewer, retained::viewer_routes()),
+        (Role::Operator, retained::operator_routes()),
+        (Role::Operator, publish::operator_routes()),
+        (Role::Viewer, explain::viewer_routes()),
+        (Role::Viewer, refusals::viewer_routes()),
+        (Role::Viewer, drops::viewer_routes()),
         (Role::Viewer, overview::viewer_routes()),
         (Role::Viewer, store::viewer_routes()),
         (Role::Admin, store::admin_routes()),

@@ -7,13 +7,26 @@ fn acl(text: &str) -> AclFile {
     AclFile::parse(text, "acl.conf").unwrap()
 }
 
-fn allow(action: AccessAction, filter: &str, line: usize) -> AccessRule {
+fn rule(effect: Effect, action: AccessAction, filter: &str, (line, text): (usize, &str)) -> AccessRule {
     let topic_filter = TopicFilter::new(filter.into()).unwrap();
-    AccessRule { effect: Effect::Allow, action, topic_filter, source: format!("acl.conf:{line}").into() }
+    AccessRule { effect, action, topic_filter, source: RuleSource::new("acl.conf", line, text) }
+}
+
+/// The rule in this line of `text` that allows.
+fn allow_in(text: &str, action: AccessAction, filter: &str, line: usize) -> AccessRule {
+    rule(Effect::Allow, action, filter, (line, text.lines().nth(line - 1).unwrap().trim()))
+}
+
+fn deny_in(text: &str, filter: &str, line: usize) -> AccessRule {
+    AccessRule { effect: Effect::Deny, ..allow_in(text, AccessAction::Both, filter, line) }
+}
+
+fn allow(action: AccessAction, filter: &str, line: usize) -> AccessRule {
+    allow_in(EXAMPLE, action, filter, line)
 }
 
 fn deny(filter: &str, line: usize) -> AccessRule {
-    AccessRule { effect: Effect::Deny, ..allow(AccessAction::Both, filter, line) }
+    deny_in(EXAMPLE, filter, line)
 }
 
 const EXAMPLE: &str = "# A comment
@@ -55,7 +68,10 @@ fn an_empty_file_allows_nothing() {
 
 #[test]
 fn a_single_word_is_the_filter_even_if_it_is_a_keyword() {
-    assert_eq!(acl("topic read").access("c", None), Access::new(vec![allow(AccessAction::Both, "read", 1)]));
+    assert_eq!(
+        acl("topic read").access("c", None),
+        Access::new(vec![allow_in("topic read", AccessAction::Both, "read", 1)])
+    );
 }
 
 #[test]
@@ -68,28 +84,48 @@ fn a_name_with_wildcards_or_slashes_gets_nothing_from_a_pattern() {
 
 #[test]
 fn a_pattern_that_denies_cannot_be_escaped_by_a_name() {
-    let acl = acl("pattern deny sensors/%c/secret\npattern deny users/x%u\n");
-    let both = vec![deny("sensors/+/secret", 1), deny("users/+", 2)];
+    const TEXT: &str = "pattern deny sensors/%c/secret\npattern deny users/x%u\n";
+    let acl = acl(TEXT);
+    let both = vec![deny_in(TEXT, "sensors/+/secret", 1), deny_in(TEXT, "users/+", 2)];
     assert_eq!(acl.access("a/b", Some("+")), Access::new(both));
-    let named = vec![deny("sensors/a/secret", 1), deny("users/xu", 2)];
+    let named = vec![deny_in(TEXT, "sensors/a/secret", 1), deny_in(TEXT, "users/xu", 2)];
     assert_eq!(acl.access("a", Some("u")), Access::new(named));
-    let anonymous = vec![deny("sensors/a/secret", 1), deny("users/+", 2)];
+    let anonymous = vec![deny_in(TEXT, "sensors/a/secret", 1), deny_in(TEXT, "users/+", 2)];
     assert_eq!(acl.access("a", None), Access::new(anonymous));
 }
 
 #[test]
 fn a_placeholder_within_a_name_is_not_filled_in_again() {
-    let acl = acl("pattern read %c/100%/%u\n");
-    let rules = vec![allow(AccessAction::Subscribe, "%u/100%/alice", 1)];
+    const TEXT: &str = "pattern read %c/100%/%u\n";
+    let acl = acl(TEXT);
+    let rules = vec![allow_in(TEXT, AccessAction::Subscribe, "%u/100%/alice", 1)];
     assert_eq!(acl.access("%u", Some("alice")), Access::new(rules));
 }
 
 #[test]
 fn a_pattern_without_a_placeholder_applies_to_all_clients() {
-    let rules = || Access::new(vec![allow(AccessAction::Subscribe, "news/#", 1)]);
-    let acl = acl("pattern read news/#");
+    const TEXT: &str = "pattern read news/#";
+    let rules = || Access::new(vec![allow_in(TEXT, AccessAction::Subscribe, "news/#", 1)]);
+    let acl = acl(TEXT);
     assert_eq!(acl.access("c", None), rules());
     assert_eq!(acl.access("a/b", Some("+")), rules());
+}
+
+#[test]
+fn a_rule_keeps_its_line_and_its_text() {
+    let acl = acl(EXAMPLE);
+    let access = acl.access("c1", Some("alice"));
+    let source = |name: &str| {
+        let topic = crate::topic::TopicName::try_from(name).unwrap();
+        let source = Arc::clone(&access.judge_publish(&topic).rule.unwrap().source);
+        (source.to_string(), source.text.to_string())
+    };
+    assert_eq!(source("home/alice/secret"), ("acl.conf:7".to_owned(), "topic deny home/alice/secret".to_owned()));
+    assert_eq!(source("home/alice/x"), ("acl.conf:5".to_owned(), "topic home/alice/#".to_owned()));
+    let filter = crate::topic::Filter::try_from("config/c1/alice").unwrap();
+    let rule = access.judge_subscribe(&filter).0.rule.unwrap();
+    assert_eq!((rule.source.line, &*rule.source.text), (10, "pattern read config/%c/%u"));
+    assert_eq!(rule.topic_filter.as_str(), "config/c1/alice");
 }
 
 #[test]

@@ -9,6 +9,8 @@ use crate::broker::connection::last_end::{DisconnectKind, LastEnd, ReasonText};
 use crate::broker::connection::state::{Connection, Phase};
 use crate::broker::history::EventKind;
 use crate::broker::ids::ConnectionId;
+use crate::broker::operator::query::RefusedAction;
+use crate::broker::operator::refusals::Refused;
 use crate::broker::persistence::record::WillState;
 use crate::broker::report::{LostConnection, Report, SessionChange, WillOutcome};
 use crate::broker::shard::{Shard, Turn};
@@ -275,6 +277,9 @@ impl Shard {
             Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
                 self.counters.connects_refused += 1;
                 self.note(&client, EventKind::Refused, (Some(reason_code), Some(text)), turn.now);
+                let (action, reason) = (RefusedAction::Connect, Some(&*cause));
+                let refused = Refused { action, reason_code, rule: None, reason, topic: None };
+                self.operator.refusals.note(turn.now, &client, refused);
                 Report::Refused { client, reason_code, cause }
             }
         };

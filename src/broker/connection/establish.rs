@@ -3,6 +3,8 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
+use bytestring::ByteString;
+
 use crate::broker::action::Action;
 use crate::broker::connection::cause::Cause;
 use crate::broker::connection::pause::PauseReason;
@@ -10,6 +12,8 @@ use crate::broker::connection::state::{Connecting, Phase};
 use crate::broker::directory::claim::{Claim, ClaimRequest, Claimant, Claimed, Prior, Takes};
 use crate::broker::history::EventKind;
 use crate::broker::ids::ConnectionId;
+use crate::broker::operator::query::RefusedAction;
+use crate::broker::operator::refusals::Refused;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::sys::{check_sys, is_sys};
@@ -34,14 +38,12 @@ impl Shard {
             && !is_sys(&will.topic) // judged in `attach`
             && let Err(denied) = connection.access.publish(&will.topic)
         {
-            let client = connection.label();
-            let report = Report::Denied {
-                client,
-                packet: "CONNECT",
-                topic: will.topic.as_str().into(),
-                reason_code: ReasonCode::NotAuthorized,
-                rule: denied.to_string().into(),
-            };
+            let (client, topic) = (connection.label(), ByteString::from(will.topic.as_str()));
+            let (reason_code, rule) = (ReasonCode::NotAuthorized, ByteString::from(denied.to_string()));
+            let action = RefusedAction::Connect;
+            let refused = Refused { action, reason_code, rule: Some(&rule), reason: None, topic: Some(&topic) };
+            self.operator.refusals.note(turn.now, &client, refused);
+            let report = Report::Denied { client, packet: "CONNECT", topic, reason_code, rule };
             self.counters.denied += 1;
             turn.actions.push(Action::Report(Box::new(report)));
             let cause = "not authorized to publish to its Will Topic".into();

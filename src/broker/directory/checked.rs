@@ -7,6 +7,7 @@ use foldhash::quality::RandomState;
 
 use crate::broker::directory::claim::{Claim, ClaimRequest, Claimed, Held, Holder};
 use crate::broker::directory::{Directory, SubscriptionTerms};
+use crate::broker::operator::query::{Listed, ReceiverView, ReceiversRequest, SubscriberView, SubscriptionsRequest};
 use crate::broker::owner::Owner;
 use crate::broker::query::{Page, PageRequest, SubscriptionView};
 use crate::codec::{ClientId, Subscription, SubscriptionId};
@@ -244,6 +245,14 @@ impl Directory for Checked {
         let answer = self.inner.subscriptions_of(key, page);
         assert!(answer.entries.len() <= page.limit, "{} entries of {}", answer.entries.len(), page.limit);
         answer
+    }
+
+    fn subscriptions(&self, request: &SubscriptionsRequest) -> Listed<SubscriberView> {
+        self.inner.subscriptions(request)
+    }
+
+    fn receivers(&self, request: &ReceiversRequest) -> Listed<ReceiverView> {
+        self.inner.receivers(request)
     }
 
     fn subscription_counts(&self) -> (usize, usize) {

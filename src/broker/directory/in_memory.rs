@@ -1,5 +1,6 @@
 //! The directory of the shards of one process, in its memory.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -9,11 +10,12 @@ use foldhash::quality::RandomState;
 
 use crate::broker::directory::claim::{Claim, ClaimRequest, Claimed, Held, Holder};
 use crate::broker::directory::{Directory, SubscriptionTerms};
+use crate::broker::operator::query::{Listed, ReceiverView, ReceiversRequest, SubscriberView, SubscriptionsRequest};
 use crate::broker::owner::Owner;
-use crate::broker::query::{Page, PageRequest, SubscriptionView};
+use crate::broker::query::{PAGE_MAX, Page, PageRequest, SubscriptionView};
 use crate::codec::{ClientId, Subscription, SubscriptionId};
 use crate::routing::{
-    Route, RouteGenerations, SessionKey, ShardId, Share, SubscribeOutcome, Subscriber, SubscriptionIndex,
+    ListingScope, Route, RouteGenerations, SessionKey, ShardId, Share, SubscribeOutcome, Subscriber, SubscriptionIndex,
 };
 use crate::topic::{Filter, TopicName};
 
@@ -179,12 +181,51 @@ impl Directory for InMemoryDirectory {
         Page { entries, next: has_more.then_some(next as u64) }
     }
 
+    fn subscriptions(&self, request: &SubscriptionsRequest) -> Listed<SubscriberView> {
+        let SubscriptionsRequest { filter, client_id: pattern, from, limit } = request;
+        let scope = filter.as_ref().map_or(ListingScope::All, ListingScope::Filter);
+        let (mut entries, mut visits) = (Vec::new(), VISITS_MAX);
+        let next = self.index().list(scope, from, &mut visits, |listed| {
+            let client_id = &listed.subscriber.client_id;
+            if pattern.as_ref().is_none_or(|pattern| pattern.matches(client_id.as_str())) {
+                let filter = Filter { share: listed.share.cloned(), topic_filter: listed.filter.clone() };
+                let subscription = Subscription { filter, options: listed.options };
+                entries.push(SubscriberView { client_id: client_id.clone(), subscription, id: listed.id });
+            }
+            if entries.len() >= *limit { ControlFlow::Break(()) } else { ControlFlow::Continue(0) }
+        });
+        Listed { entries, next }
+    }
+
+    fn receivers(&self, ReceiversRequest { topic, from, limit }: &ReceiversRequest) -> Listed<ReceiverView> {
+        let (mut entries, mut visits) = (Vec::new(), VISITS_MAX);
+        let next = self.index().list(ListingScope::Matching(topic), from, &mut visits, |listed| {
+            let subscriber = listed.subscriber;
+            let access = subscriber.access();
+            entries.push(ReceiverView {
+                client_id: subscriber.client_id.clone(),
+                is_connected: subscriber.is_connected(),
+                qos: listed.options.qos,
+                filter: listed.filter.clone(),
+                share: listed.share.cloned(),
+                is_allowed: access.receive(topic),
+            });
+            let is_full = entries.len() >= *limit;
+            if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(access.rules() / RULES_PER_VISIT) }
+        });
+        Listed { entries, next }
+    }
+
     fn subscription_counts(&self) -> (usize, usize) {
         let index = self.index();
         (index.subscription_count(), index.shared_subscription_count())
     }
 }
 
+/// Filters and subscriptions that one page visits. It takes about a millisecond, for which the index is locked for changes.
+const VISITS_MAX: usize = 4 * PAGE_MAX;
+/// Access rules that cost as much as the visit of a subscription.
+const RULES_PER_VISIT: usize = 8;
 /// The number of filters up to which they are marked one by one. For more, resolving all cached routes again is cheaper.
 const COUNTED_MAX: usize = 1_024;
 

@@ -16,7 +16,7 @@
 //! | `subscribe`, `unsubscribe`, `remove` | SUBSCRIBE, UNSUBSCRIBE, recovery, the end of a Session | receive the change |
 //! | `presence_changed` | CONNECT, the end of a connection, of a Session with shares | receive the change |
 //! | `access_changed` | CONNECT, a reload of access rules | receive the change |
-//! | `subscription_count_of`, `subscriptions_of`, `subscription_counts` | a query, metrics | answer from its copy |
+//! | `subscription_count_of`, `subscriptions_of`, `subscriptions`, `receivers`, `subscription_counts` | a query, metrics | answer from its copy |
 //!
 //! A message whose route is cached uses no verb: it only reads
 //! [`Shared::route_generations`](state::Shared::route_generations), by which an implementation invalidates cached routes.
@@ -35,6 +35,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::broker::directory::claim::{Claim, ClaimRequest, Claimed, Holder};
+use crate::broker::operator::query::{Listed, ReceiverView, ReceiversRequest, SubscriberView, SubscriptionsRequest};
 use crate::broker::owner::Owner;
 use crate::broker::query::{Page, PageRequest, SubscriptionView};
 use crate::codec::{ClientId, Subscription, SubscriptionId};
@@ -100,6 +101,14 @@ pub(in crate::broker) trait Directory: fmt::Debug + Send + Sync {
 
     /// A page of the subscriptions of a Session, in an order that is stable while none is added or removed. `page.limit` is at least 1.
     fn subscriptions_of(&self, key: SessionKey, page: PageRequest) -> Page<SubscriptionView>;
+
+    /// A page of subscriptions of any Sessions. Its cost is bounded by the limit, except for filters that match no entry: few are visited in one
+    /// page, and it may be empty.
+    fn subscriptions(&self, request: &SubscriptionsRequest) -> Listed<SubscriberView>;
+
+    /// A page of the subscriptions through which a message to a topic is received, also where access rules deny it. Its cost is bounded as that of
+    /// `subscriptions`, beside the look-up of the matching filters.
+    fn receivers(&self, request: &ReceiversRequest) -> Listed<ReceiverView>;
 
     /// The number of all subscriptions, and of Shared Subscriptions among them.
     fn subscription_counts(&self) -> (usize, usize);

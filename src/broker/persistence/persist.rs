@@ -78,5 +78,6 @@ impl Shard {
         }
         self.surrender_stable(turn);
         self.answer_stable(turn);
+        self.answer_operators(turn);
     }
 }

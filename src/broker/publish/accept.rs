@@ -77,7 +77,7 @@ impl Shard {
         let mut accepted = AcceptedMessage::new(application, id, resolved, turn.now);
         accepted.level = level;
         if let Some(retained) = retained
-            && !self.retain(retained, &mut accepted, publisher)
+            && !self.retain(retained, &mut accepted, (publisher, turn.now))
         {
             if let Admission::Reserved { bytes } = room {
                 self.free_reserved(bytes, queueing_receivers(publisher, route, &chosen), turn);

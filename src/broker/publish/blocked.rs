@@ -44,6 +44,15 @@ impl WaitsFor {
         }
     }
 
+    /// Why the message has no room, for its publisher.
+    pub(in crate::broker) const fn reason_text(&self) -> &'static str {
+        match self {
+            Self::Queue(_) => "the queue of a receiver is full; send the message again later",
+            Self::Disk => "the store of the broker is full; send the message again later",
+            Self::Deduplication => "a message with the same dedup-id is not stored yet",
+        }
+    }
+
     /// The Session whose queue has no room for the message.
     pub(in crate::broker) fn queue(&self) -> Option<SessionKey> {
         match self {

@@ -8,6 +8,7 @@ use crate::broker::action::Action;
 use crate::broker::connection::last_end::ReasonText;
 use crate::broker::counters::DropReason;
 use crate::broker::history::EventKind;
+use crate::broker::operator::drops::Lost;
 use crate::broker::persistence::fetch::{Fetch, Purpose};
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::pending_dead_letters::TooManyDropped;
@@ -15,7 +16,7 @@ use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::report::Report;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::{Message, MessageProperties, MessageProperty};
+use crate::codec::{Message, MessageProperties, MessageProperty, Qos};
 use crate::routing::{SessionKey, Subscriber};
 use crate::session::{Application, Delivery, DropCause, FetchedMessage};
 
@@ -31,7 +32,11 @@ impl Shard {
         let reason = reason(cause);
         let Some(subscriber) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
         self.count_dropped(slot, subscriber.key, reason, turn);
-        if let Some(delivery) = delivery {
+        let client_id = subscriber.client_id.as_str();
+        let of_one = |delivery| Lost::delivery(client_id, delivery, reason);
+        let lost = delivery.as_deref().map_or_else(|| Lost::several(client_id, 1, reason), of_one);
+        self.operator.drops.note(turn.now, lost);
+        if let Some(delivery) = delivery.filter(|delivery| delivery.qos > Qos::AtMostOnce) {
             self.publish_dead_letter(&subscriber, reason, &delivery, turn);
         }
     }
@@ -79,6 +84,8 @@ impl Shard {
         self.counters.dropped(DropReason::Unreadable, 1);
         if let Some(entry) = self.sessions.get_mut(slot) {
             entry.incidents.add_dropped(DropReason::Unreadable);
+            let lost = Lost::several(entry.subscriber.client_id.as_str(), 1, DropReason::Unreadable);
+            self.operator.drops.note(turn.now, lost);
         }
         let client = self.label_of_session(slot);
         turn.actions.push(Action::Report(Box::new(Report::Unreadable { client, sequence, cause })));
@@ -135,6 +142,7 @@ impl Shard {
         let Some(to) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
         let (key, reason) = (to.key, reason(cause));
         self.count_dropped(slot, key, reason, turn);
+        self.operator.drops.note(turn.now, Lost::several(to.client_id.as_str(), 1, reason));
         if !becomes_dead_letter(reason) || !self.add_dead_letter(&to, sequence, reason, turn) {
             self.persist_done(slot, sequence, turn);
         }

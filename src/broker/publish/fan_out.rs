@@ -7,6 +7,7 @@ use crate::broker::action::Action;
 use crate::broker::counters::DropReason;
 use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::ids::Origin;
+use crate::broker::operator::drops::Lost;
 use crate::broker::persistence::durability::Durability;
 use crate::broker::persistence::pipeline::Outstanding;
 use crate::broker::persistence::record::{Addressed, InsteadOf, Record};
@@ -53,14 +54,18 @@ impl Shard {
             if sequenced.sequence.is_some() {
                 return self.sessions.keep_early(to, sequenced);
             }
-            return self.counters.dropped(DropReason::NotConnected, 1);
+            return self.drop_copy(to, &sequenced.delivery, DropReason::NotConnected, turn);
         }
         let Some(entry) = self.session(slot, to.key) else { return self.redirect_or_drop(to, sequenced, turn) };
         if sequenced.routed < entry.access_since && self.denies(slot, &sequenced) {
-            return self.drop_denied(slot, turn);
+            return self.drop_denied(slot, &sequenced.delivery, turn);
         }
         match sequenced.sequence {
-            None if self.drops_qos0(slot) => return self.drop_qos0(slot, to.key, origin, turn),
+            None if self.drops_qos0(slot) => {
+                let lost = Lost::delivery(to.client_id.as_str(), &sequenced.delivery, DropReason::SlowReceiver);
+                self.operator.drops.note(turn.now, lost);
+                return self.drop_qos0(slot, to.key, origin, turn);
+            }
             None => self.drive_inlined(slot, session::Event::DeliverQos0(sequenced.delivery), turn),
             Some(sequence) => self.drive_inlined(slot, session::Event::Deliver(sequence, sequenced.delivery), turn),
         }
@@ -71,13 +76,21 @@ impl Shard {
     fn redirect_or_drop(&mut self, to: &Subscriber, sequenced: SequencedDelivery, turn: &mut Turn<'_>) {
         let is_stored = to.is_durable() && sequenced.delivery.place == DeliveryPlace::Record;
         let (key, sequence) = (to.key, sequenced.sequence.filter(|_| is_stored));
+        let copy = sequenced.delivery.clone();
         if self.redirect(to, sequenced, turn) {
             return;
         }
-        self.counters.dropped(DropReason::SessionEnded, 1);
+        self.drop_copy(to, &copy, DropReason::SessionEnded, turn);
         if let Some(sequence) = sequence {
             self.persist(Record::Done { key, sequence }, turn); // its record may follow the end of the Session in the log
         }
+    }
+
+    /// Counts and notes a copy that is dropped before it is in the queue of its receiver.
+    #[cold]
+    fn drop_copy(&mut self, to: &Subscriber, delivery: &Delivery, reason: DropReason, turn: &Turn<'_>) {
+        self.counters.dropped(reason, 1);
+        self.operator.drops.note(turn.now, Lost::delivery(to.client_id.as_str(), delivery, reason));
     }
 
     /// Delivers a copy from another shard. If the Session has moved again, a QoS 0 copy is dropped: it could arrive after later messages.
@@ -89,7 +102,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         if sequenced.sequence.is_none() && to.location().shard != self.id {
-            return self.counters.dropped(DropReason::NotConnected, 1);
+            return self.drop_copy(to, &sequenced.delivery, DropReason::NotConnected, turn);
         }
         self.deliver(to, sequenced, origin, turn);
     }

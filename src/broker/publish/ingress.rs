@@ -7,16 +7,19 @@ use crate::broker::connection::disconnect::Ending;
 use crate::broker::connection::state::Connection;
 use crate::broker::directory::room_waiters::Position;
 use crate::broker::ids::{ConnectionId, Origin};
+use crate::broker::operator::query::RefusedAction;
+use crate::broker::operator::refusals::Refused;
 use crate::broker::publish::blocked::{BlockedMessage, WaitsFor};
 use crate::broker::publish::deduplicate::{DeduplicationVerdict, PublisherName};
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::refusal::Refusal;
-use crate::broker::publish::sys::{check_sys, is_sys};
+use crate::broker::publish::sys::{SysPublisher, check_sys, is_sys};
 use crate::broker::report::Report;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{PacketId, Qos, ReasonCode};
 use crate::session::{self, Application};
+use crate::topic::TopicName;
 
 /// A PUBLISH or SUBSCRIBE that is denied, for the log.
 #[derive(Debug)]
@@ -148,23 +151,29 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Result<(), Refusal> {
         let topic = &application.message.topic;
-        let refusal = if self.within_limits(topic.as_str()) {
-            let Some(connection) = self.connection(id) else { return Err(Refusal::by_rule(String::new())) };
-            let result = if is_sys(topic) {
-                check_sys(connection.sys_publisher(), topic, application.message.payload.len())
-            } else {
-                connection.access.publish(topic).map_err(|denied| Refusal::by_rule(denied.to_string()))
-            };
-            match result {
-                Ok(()) => return Ok(()),
-                Err(refusal) => refusal,
-            }
-        } else {
-            Refusal::by_limit(self.topic_fault(topic.as_str()).unwrap_or_default())
-        };
+        let Some(connection) = self.connection(id) else { return Err(Refusal::by_rule(String::new())) };
+        let judged = self.judge_publish(connection.sys_publisher(), topic, application.message.payload.len());
+        let Err(refusal) = judged else { return Ok(()) };
         let (topic, reason_code, rule) = (topic.as_str().into(), refusal.reason_code, refusal.rule.clone());
         self.report_denied(id, Denial { packet: "PUBLISH", topic, reason_code, rule }, turn);
         Err(refusal)
+    }
+
+    /// Whether a client may publish to a topic, by the topic limits, the access rules and the rules for `$SYS`.
+    #[inline]
+    pub(in crate::broker) fn judge_publish(
+        &self,
+        publisher: SysPublisher<'_>,
+        topic: &TopicName,
+        payload_bytes: usize,
+    ) -> Result<(), Refusal> {
+        if !self.within_limits(topic.as_str()) {
+            return Err(Refusal::by_limit(self.topic_fault(topic.as_str()).unwrap_or_default()));
+        }
+        if is_sys(topic) {
+            return check_sys(publisher, topic, payload_bytes);
+        }
+        publisher.access.publish(topic).map_err(Refusal::by_access)
     }
 
     /// Counts and reports a denial.
@@ -172,7 +181,16 @@ impl Shard {
         self.counters.denied += 1;
         let client = self.connection(id).map(Connection::label).unwrap_or_default();
         let Denial { packet, topic, reason_code, rule } = denial;
+        let action = if packet == "SUBSCRIBE" { RefusedAction::Subscribe } else { RefusedAction::Publish };
+        let refused = Refused { action, reason_code, rule: Some(&rule), reason: None, topic: Some(&topic) };
+        self.operator.refusals.note(turn.now, &client, refused);
         turn.actions.push(Action::Report(Box::new(Report::Denied { client, packet, topic, reason_code, rule })));
+    }
+
+    /// Notes a refusal that is answered to a client and neither reported nor counted.
+    pub(in crate::broker) fn note_refusal(&mut self, id: ConnectionId, refused: Refused<'_>, turn: &Turn<'_>) {
+        let client = self.connection(id).map(Connection::label).unwrap_or_default();
+        self.operator.refusals.note(turn.now, &client, refused);
     }
 
     /// Whether a Topic Name or Topic Filter is within the limits of length and levels.

@@ -2,7 +2,9 @@
 
 use bytestring::ByteString;
 
-use crate::broker::publish::blocked::{BlockedMessage, WaitsFor};
+use crate::broker::operator::query::RefusedAction;
+use crate::broker::operator::refusals::Refused;
+use crate::broker::publish::blocked::BlockedMessage;
 use crate::broker::publish::refusal::Refusal;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::ReasonCode;
@@ -24,7 +26,7 @@ impl Shard {
     ) {
         let id = self.sessions.get(slot).and_then(|entry| entry.connection);
         let can_refuse = id.and_then(|id| self.connection(id)).is_some_and(|c| c.version.has_properties());
-        let Refusal { reason_code, rule, sentence, is_limit } = refusal;
+        let Refusal { reason_code, rule, sentence, is_limit, .. } = refusal;
         match application.packet_id {
             Some(packet_id) if is_limit && !can_refuse => {
                 self.end_for_limit(slot, (application.qos, packet_id), (reason_code, &rule), turn);
@@ -36,13 +38,13 @@ impl Shard {
     /// Answers a message for which there is no room.
     #[cold]
     pub(in crate::broker) fn refuse_full(&mut self, slot: usize, blocked: &BlockedMessage, turn: &mut Turn<'_>) {
-        let sentence = match blocked.waits_for {
-            WaitsFor::Queue(_) => "the queue of a receiver is full; send the message again later",
-            WaitsFor::Disk => "the store of the broker is full; send the message again later",
-            WaitsFor::Deduplication => "a message with the same dedup-id is not stored yet",
-        };
-        let sentence = ByteString::from_static(sentence);
-        self.answer_refused(slot, &blocked.application, (ReasonCode::QuotaExceeded, sentence), turn);
+        let (reason_code, reason) = (ReasonCode::QuotaExceeded, blocked.waits_for.reason_text());
+        if let Some(id) = self.sessions.get(slot).and_then(|entry| entry.connection) {
+            let topic = Some(blocked.application.message.topic.as_str());
+            let (action, reason) = (RefusedAction::Publish, Some(reason));
+            self.note_refusal(id, Refused { action, reason_code, rule: None, reason, topic }, turn);
+        }
+        self.answer_refused(slot, &blocked.application, (reason_code, ByteString::from_static(reason)), turn);
     }
 
     fn answer_refused(

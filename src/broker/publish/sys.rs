@@ -34,7 +34,7 @@ pub(in crate::broker) fn check_sys(
         return Err(Refusal::below_sys(ReasonCode::TopicNameInvalid, "topics below $SYS are the broker's own"));
     };
     if let Err(denied) = publisher.access.publish(topic) {
-        return Err(Refusal::by_rule(denied.to_string()));
+        return Err(Refusal::by_access(denied));
     }
     let is_own = publisher.client_id.is_some_and(|client_id| client_id.as_str() == name);
     if !(publisher.access.has_rules() || publisher.is_bridge || is_own) {

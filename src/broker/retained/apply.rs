@@ -3,12 +3,14 @@
 use std::sync::RwLockWriteGuard;
 
 use crate::broker::counters::DropReason;
+use crate::broker::operator::drops::Lost;
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::accepted::AcceptedMessage;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::Qos;
+use crate::codec::{ClientId, Qos};
 use crate::routing::RetainedStore;
+use crate::timestamp::Timestamp;
 
 impl Shard {
     /// Sets or clears the retained message of a topic. Returns `false` if a QoS 1 or 2 message is refused because a limit is reached.
@@ -16,7 +18,7 @@ impl Shard {
         &mut self,
         mut retained: RwLockWriteGuard<'_, RetainedStore>,
         accepted: &mut AcceptedMessage,
-        publisher: &Publisher,
+        (publisher, now): (&Publisher, Timestamp),
     ) -> bool {
         let order = &self.shared.retained_order;
         let is_refused = self.is_memory_short() && publisher.key.is_some() && !accepted.message.payload.is_empty();
@@ -26,6 +28,10 @@ impl Shard {
             Some(change) => accepted.retained = change,
             None => {
                 self.counters.dropped(DropReason::RetainedFull, 1);
+                let client_id = publisher.client_id.as_ref().map_or("", ClientId::as_str);
+                let (topic, qos) = (Some(accepted.message.topic.as_str()), Some(accepted.qos));
+                let lost = Lost { client_id, topic, qos, reason: DropReason::RetainedFull, count: 1 };
+                self.operator.drops.note(now, lost);
                 if accepted.qos > Qos::AtMostOnce {
                     return false;
                 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::counters::DropReason;
+use crate::broker::operator::drops::Lost;
 use crate::broker::retained::replay::NextReplayed;
 use crate::broker::shard::{Shard, Turn};
 use crate::broker::timers::Timer;
@@ -91,6 +92,9 @@ impl Shard {
         if retained.expires_at.is_some_and(|at| at <= now) {
             self.counters.dropped(DropReason::Expired, 1);
             entry.incidents.add_dropped(DropReason::Expired);
+            let (client_id, topic) = (entry.subscriber.client_id.as_str(), Some(retained.message.topic.as_str()));
+            let (qos, reason) = (Some(retained.qos.min(granted.qos)), DropReason::Expired);
+            self.operator.drops.note(now, Lost { client_id, topic, qos, reason, count: 1 });
             return Step::Skip;
         }
         let is_own = granted.no_local && retained.publisher.as_ref() == Some(&entry.subscriber.client_id);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::broker::connection::last_end::ReasonText;
 use crate::broker::counters::DropReason;
 use crate::broker::history::EventKind;
+use crate::broker::operator::drops::Lost;
 use crate::broker::persistence::record::{Record, WillState};
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::report::SessionChange;
@@ -87,6 +88,8 @@ impl Shard {
         }
         left.retain(|sequence| moved.binary_search(sequence).is_err());
         self.counters.dropped(DropReason::SessionEnded, lost);
+        let noted = Lost::several(subscriber.client_id.as_str(), lost, DropReason::SessionEnded);
+        self.operator.drops.note(turn.now, noted);
         // After the records of the moved messages: each of these moves one message, so a crash in between neither loses nor duplicates one.
         if stored {
             self.persist_end(subscriber, entry.has_shares, left, turn);
@@ -120,6 +123,8 @@ impl Shard {
         }
         left.retain(|sequence| moved.binary_search(sequence).is_err());
         self.counters.dropped(DropReason::OwnerChanged, lost);
+        let noted = Lost::several(subscriber.client_id.as_str(), lost, DropReason::OwnerChanged);
+        self.operator.drops.note(turn.now, noted);
         match (stored, are_stored) {
             (false, _) => {}
             (true, false) => self.persist_end(subscriber, has_shares, left, turn),

@@ -15,6 +15,7 @@ use crate::broker::connection::state::Phase;
 use crate::broker::counters::DropReason;
 use crate::broker::event::Revocation;
 use crate::broker::ids::ConnectionId;
+use crate::broker::operator::drops::Lost;
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::{ClientId, ReasonCode};
@@ -86,12 +87,12 @@ impl Shard {
     /// The client of the Session in `slot` may not receive a message of its queue, which was never sent.
     pub(in crate::broker) fn on_denied(&mut self, slot: usize, sequence: u64, delivery: Delivery, turn: &mut Turn<'_>) {
         let Some(subscriber) = self.sessions.get(slot).map(|entry| Arc::clone(&entry.subscriber)) else { return };
-        let is_recorded = delivery.place == DeliveryPlace::Record;
+        let (is_recorded, copy) = (delivery.place == DeliveryPlace::Record, delivery.clone());
         let sequenced = SequencedDelivery { sequence: Some(sequence), delivery, routed: 0 };
         if self.redirect(&subscriber, sequenced, turn) {
             return; // its record was replaced
         }
-        self.drop_denied(slot, turn);
+        self.drop_denied(slot, &copy, turn);
         if is_recorded {
             self.persist_done(slot, sequence, turn);
         }
@@ -99,8 +100,11 @@ impl Shard {
 
     /// Counts a message that the client of the Session in `slot` may not receive any more.
     #[cold]
-    pub(in crate::broker) fn drop_denied(&mut self, slot: usize, turn: &mut Turn<'_>) {
-        let Some(key) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return };
+    pub(in crate::broker) fn drop_denied(&mut self, slot: usize, delivery: &Delivery, turn: &mut Turn<'_>) {
+        let Some(entry) = self.sessions.get(slot) else { return };
+        let lost = Lost::delivery(entry.subscriber.client_id.as_str(), delivery, DropReason::NotAuthorized);
+        self.operator.drops.note(turn.now, lost);
+        let key = entry.subscriber.key;
         self.count_dropped(slot, key, DropReason::NotAuthorized, turn);
     }
 

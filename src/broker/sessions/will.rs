@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
+use bytestring::ByteString;
+
 use crate::broker::action::Action;
 use crate::broker::counters::DropReason;
+use crate::broker::operator::drops::Lost;
+use crate::broker::operator::query::RefusedAction;
+use crate::broker::operator::refusals::Refused;
 use crate::broker::persistence::record::InsteadOf;
 use crate::broker::publish::plan::Verdict;
 use crate::broker::publish::publisher::Publisher;
 use crate::broker::publish::refusal::Refusal;
 use crate::broker::report::{ClientLabel, Report, WillOutcome};
 use crate::broker::shard::{Shard, Turn};
-use crate::codec::Will;
+use crate::codec::{ClientId, Will};
 use crate::session::Application;
 
 impl Shard {
@@ -33,6 +38,7 @@ impl Shard {
             instead_of: entry.stored.then_some(InsteadOf::Will(entry.subscriber.key)),
         };
         let reported = self.detail.is_on().then(|| will.clone());
+        let (topic, qos) = (will.topic.clone(), will.qos);
         let outcome = match self.accept(&publisher, application(*will), turn) {
             Verdict::Answer { reason_code, .. } if !reason_code.is_error() => {
                 WillOutcome::Published { receivers: self.receivers }
@@ -42,6 +48,9 @@ impl Shard {
                 if let Some(entry) = self.sessions.get_mut(slot) {
                     entry.incidents.add_dropped(DropReason::WillRefused);
                 }
+                let client_id = publisher.client_id.as_ref().map_or("", ClientId::as_str);
+                let (topic, qos, reason) = (Some(topic.as_str()), Some(qos), DropReason::WillRefused);
+                self.operator.drops.note(turn.now, Lost { client_id, topic, qos, reason, count: 1 });
                 WillOutcome::Discarded { cause: "a receiver's queue or the store has no room for it" }
             }
         };
@@ -64,7 +73,11 @@ impl Shard {
         let client_id = Some(entry.subscriber.client_id.clone());
         self.counters.dropped(reason, 1);
         let Refusal { reason_code, rule, .. } = refusal;
-        let (client, topic) = (ClientLabel { client_id, ..ClientLabel::default() }, will.topic.as_str().into());
+        let (client, topic) =
+            (ClientLabel { client_id, ..ClientLabel::default() }, ByteString::from(will.topic.as_str()));
+        let action = RefusedAction::Publish;
+        let refused = Refused { action, reason_code, rule: Some(&rule), reason: None, topic: Some(&topic) };
+        self.operator.refusals.note(turn.now, &client, refused);
         let report = Report::Denied { client, packet: "Will", topic, reason_code, rule };
         turn.actions.push(Action::Report(Box::new(report)));
     }

@@ -6,7 +6,7 @@ use super::harness::{Client, Harness, settings};
 use super::packets::*;
 use crate::broker::{Answer, DropReason, Event, Query, QueryId, QueueHead, Report, Revocation, Settings};
 use crate::codec::{ClientId, ClientPacket, Connect, Will};
-use crate::routing::{Access, AccessAction, AccessRule, Effect};
+use crate::routing::{Access, AccessAction, AccessRule, Effect, RuleSource};
 use crate::topic::TopicFilter;
 
 /// Everything below these filters.
@@ -15,7 +15,7 @@ fn only(filters: &[&str]) -> Access {
         effect: Effect::Allow,
         action: AccessAction::Both,
         topic_filter: TopicFilter::try_from(*filter).unwrap(),
-        source: "acl:1".into(),
+        source: RuleSource::new("acl", 1, ""),
     };
     Access::new(filters.iter().map(rule).collect())
 }

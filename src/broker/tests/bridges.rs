@@ -4,7 +4,7 @@ use super::harness::{Client, Harness, settings};
 use super::packets::*;
 use crate::broker::{Answer, DropReason, Event, Query, QueryId, Report};
 use crate::codec::{ClientId, Connect, ProtocolVersion, Publish, Will};
-use crate::routing::{Access, AccessAction, AccessRule, Effect};
+use crate::routing::{Access, AccessAction, AccessRule, Effect, RuleSource};
 use crate::topic::TopicFilter;
 
 const STATE: &str = "$SYS/broker/connection/host.b/state";
@@ -32,7 +32,7 @@ fn allowing(filters: &[&str]) -> Access {
         effect: Effect::Allow,
         action: AccessAction::Both,
         topic_filter: TopicFilter::new((*filter).into()).unwrap(),
-        source: "acl:1".into(),
+        source: RuleSource::new("acl", 1, ""),
     };
     Access::new(filters.iter().map(rule).collect())
 }

@@ -22,6 +22,8 @@ mod keep_alive;
 mod limits;
 mod memory;
 mod message_identity;
+mod operator;
+mod operator_logs;
 mod operators;
 mod overflow;
 mod owners;

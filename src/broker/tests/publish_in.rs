@@ -2,7 +2,7 @@ use super::harness::{Harness, settings};
 use super::packets::*;
 use crate::broker::Report;
 use crate::codec::{Ack, ClientPacket, MessageProperties, MessageProperty, Publish, Qos, ReasonCode, ServerPacket};
-use crate::routing::{Access, AccessAction, AccessRule, Effect};
+use crate::routing::{Access, AccessAction, AccessRule, Effect, RuleSource};
 use crate::topic::TopicFilter;
 
 /// Access to all topics, except publishing to `secret`.
@@ -11,7 +11,7 @@ fn no_secrets() -> Access {
         effect,
         action,
         topic_filter: TopicFilter::new(filter.into()).unwrap(),
-        source: "acl:1".into(),
+        source: RuleSource::new("acl", 1, ""),
     };
     Access::new(vec![rule(Effect::Allow, AccessAction::Both, "#"), rule(Effect::Deny, AccessAction::Both, "secret")])
 }

@@ -11,7 +11,7 @@ use crate::codec::{
     Ack, AliasUse, Auth, ClientPacket, Connect, DecodeError, MessageProperties, MessageProperty, PacketType,
     ProtocolVersion, Publish, REASON_STRING_MAX, ReasonCode, ServerPacket, encode,
 };
-use crate::routing::{Access, AccessAction, AccessRule, Effect, RetainedLimits};
+use crate::routing::{Access, AccessAction, AccessRule, Effect, RetainedLimits, RuleSource};
 use crate::topic::TopicFilter;
 
 /// Everything but the topics below `secret`.
@@ -20,7 +20,7 @@ fn no_secrets() -> Access {
         effect,
         action: AccessAction::Both,
         topic_filter: TopicFilter::new(filter.into()).unwrap(),
-        source: "acl.txt:17".into(),
+        source: RuleSource::new("acl.txt", 17, ""),
     };
     Access::new(vec![rule(Effect::Allow, "#"), rule(Effect::Deny, "secret/#")])
 }

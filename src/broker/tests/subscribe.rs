@@ -3,7 +3,7 @@ use super::packets::*;
 use crate::broker::filter_request::FILTERS_MAX;
 use crate::broker::{Report, Settings};
 use crate::codec::{ClientPacket, Qos, ServerPacket, SubscriptionOptions};
-use crate::routing::{Access, AccessAction, AccessRule, Effect};
+use crate::routing::{Access, AccessAction, AccessRule, Effect, RuleSource};
 use crate::topic::TopicFilter;
 
 #[test]
@@ -196,7 +196,12 @@ fn mqtt5_3_3_2_3_only_matching_messages_are_delivered() {
 }
 
 fn rule(effect: Effect, action: AccessAction, filter: &str) -> AccessRule {
-    AccessRule { effect, action, topic_filter: TopicFilter::new(filter.into()).unwrap(), source: "acl:1".into() }
+    AccessRule {
+        effect,
+        action,
+        topic_filter: TopicFilter::new(filter.into()).unwrap(),
+        source: RuleSource::new("acl", 1, ""),
+    }
 }
 
 #[test]

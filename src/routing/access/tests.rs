@@ -8,7 +8,7 @@ fn rule(effect: Effect, action: AccessAction, filter: &str) -> AccessRule {
         effect,
         action,
         topic_filter: TopicFilter::try_from(filter).unwrap(),
-        source: format!("{effect:?} {filter}").into(),
+        source: RuleSource::new(&format!("{effect:?} {filter}"), 1, ""),
     }
 }
 
@@ -26,7 +26,7 @@ fn subscribe(access: &Access, filter: &str) -> Result<Coverage, Denied> {
 }
 
 fn denied_by(rule: &str) -> Denied {
-    Denied { rule: Some(rule.into()) }
+    Denied { rule: Some(RuleSource::new(rule, 1, "")) }
 }
 
 const NO_RULE: Denied = Denied { rule: None };
@@ -75,7 +75,8 @@ fn a_denial_overrides_all_other_rules_and_is_reported() {
 
 #[test]
 fn a_denial_has_its_reason() {
-    assert_eq!(denied_by("acl.conf:12").to_string(), "denied by acl.conf:12");
+    let denied = Denied { rule: Some(RuleSource::new("acl.conf", 12, "topic deny a")) };
+    assert_eq!(denied.to_string(), "denied by acl.conf:12");
     assert_eq!(NO_RULE.to_string(), "no rule allows it");
 }
 
@@ -158,6 +159,36 @@ proptest! {
         }
         for topic in &universe {
             prop_assert_eq!(access.receive(topic), access.publish(topic).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_rule_that_decides_explains_the_decision(
+        rules in prop::collection::vec((any::<bool>(), 0..3_u8, filters()), 0..6),
+        wanted in filters(),
+    ) {
+        let action = |number| [AccessAction::Publish, AccessAction::Subscribe, AccessAction::Both][usize::from(number)];
+        let rules = rules.iter().map(|(deny, number, filter)| rule(if *deny { Deny } else { Allow }, action(*number), filter));
+        let access = Access::new(rules.collect());
+        for topic in universe() {
+            let judgement = access.judge_publish(&topic);
+            prop_assert_eq!(judgement.is_allowed, access.publish(&topic).is_ok());
+            match judgement.rule {
+                Some(rule) => {
+                    prop_assert!(rule.topic_filter.matches(&topic) && rule.action != AccessAction::Subscribe);
+                    prop_assert_eq!(judgement.is_allowed, rule.effect == Allow);
+                }
+                None => prop_assert!(!judgement.is_allowed),
+            }
+        }
+        let wanted = Filter::try_from(&*wanted).unwrap();
+        let (judgement, coverage) = access.judge_subscribe(&wanted);
+        let outcome = access.subscribe(&wanted);
+        prop_assert_eq!(judgement.is_allowed.then_some(coverage), outcome.ok());
+        if let Some(rule) = judgement.rule {
+            prop_assert_eq!(judgement.is_allowed, rule.effect == Allow);
+            let wanted: Vec<&str> = wanted.topic_filter.levels().collect();
+            prop_assert!(intersection(&levels(rule), &wanted).is_some() && rule.action != AccessAction::Publish);
         }
     }
 }

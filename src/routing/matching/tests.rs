@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use crate::codec::{ClientId, Qos, RetainHandling, Subscription, SubscriptionId, SubscriptionOptions};
 use crate::routing::{
-    Access, AccessAction, AccessRule, Effect, Location, Route, SessionKey, ShardId, ShareStrategy, Subscriber,
-    SubscriptionIndex,
+    Access, AccessAction, AccessRule, Effect, Location, Route, RuleSource, SessionKey, ShardId, ShareStrategy,
+    Subscriber, SubscriptionIndex,
 };
 use crate::topic::{Filter, TopicFilter, TopicName};
 
@@ -39,7 +39,7 @@ fn only(filter: &str) -> Access {
         effect: Effect::Allow,
         action: AccessAction::Both,
         topic_filter: TopicFilter::try_from(filter).unwrap(),
-        source: "acl:1".into(),
+        source: RuleSource::new("acl", 1, ""),
     }])
 }
 

@@ -19,7 +19,7 @@ use crate::topic::TopicFilter;
 /// store may change between two steps. A node is identified by its creation number; if it was removed, the walk continues at its first sibling
 /// with a higher number. Therefore each message that existed at the beginning and still exists is found exactly once. Later messages and nodes
 /// are skipped.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetainedCursor {
     /// Made by the first step.
     plan: Option<Plan>,
@@ -65,6 +65,49 @@ impl RetainedCursor {
     /// Whether all messages were found.
     pub fn is_finished(&self) -> bool {
         self.next == Next::Finished
+    }
+
+    /// It as numbers, from which [`from_numbers`](Self::from_numbers) makes it again.
+    pub fn numbers(&self) -> Vec<u64> {
+        let plan = match self.plan {
+            None => NO_PLAN,
+            Some(Plan::Down) => DOWN,
+            Some(Plan::Nothing) => NOTHING,
+            Some(Plan::Named(depth)) => NAMED + depth as u64,
+        };
+        let [next, last] = match self.next {
+            Next::Child => [0, 0],
+            Next::Sibling => [1, 0],
+            Next::SkipSiblings(last) => [2, last],
+            Next::Finished => [3, 0],
+        };
+        let places = self.path.iter().flat_map(|place| [u64::from(place.id.number()), place.created]);
+        [self.newest, self.created, plan, next, last].into_iter().chain(places).collect()
+    }
+
+    /// A cursor of these numbers; `None` if no cursor has such numbers. With numbers of another cursor, the walk finds other messages, or none:
+    /// it ends all the same, and reads no node that is not there.
+    pub fn from_numbers(numbers: &[u64]) -> Option<Self> {
+        let (&[newest, created, plan, next, last], places) = numbers.split_first_chunk()?;
+        let plan = match plan {
+            NO_PLAN => None,
+            DOWN => Some(Plan::Down),
+            NOTHING => Some(Plan::Nothing),
+            named => {
+                let depth = usize::try_from(named.checked_sub(NAMED)?).ok()?;
+                (2..=LEVELS_MAX).contains(&depth).then_some(Plan::Named(depth)).map(Some)?
+            }
+        };
+        let next = match (next, last) {
+            (0, 0) => Next::Child,
+            (1, 0) => Next::Sibling,
+            (2, last) => Next::SkipSiblings(last),
+            (3, 0) => Next::Finished,
+            _ => return None,
+        };
+        let (places, []) = places.as_chunks() else { return None };
+        let place = |&[id, created]: &[u64; 2]| Some(Place { id: NodeId::of(u32::try_from(id).ok()?)?, created });
+        Some(Self { plan, path: places.iter().map(place).collect::<Option<_>>()?, next, newest, created })
     }
 
     /// Finds the messages in another way.
@@ -270,3 +313,11 @@ impl<'a> Walk<'a, '_> {
 
 /// A level with more bytes costs more than one visit, because it is hashed or compared.
 const VISIT_BYTES: usize = 256;
+
+/// The numbers of plans in [`RetainedCursor::numbers`]; that of `Plan::Named` is followed by its depth.
+const NO_PLAN: u64 = 0;
+const DOWN: u64 = 1;
+const NOTHING: u64 = 2;
+const NAMED: u64 = 3;
+/// No topic has more levels.
+const LEVELS_MAX: usize = 65_536;

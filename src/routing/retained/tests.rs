@@ -307,6 +307,40 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn a_cursor_continues_from_its_numbers(steps in steps(), later in steps(), filter in "(a|\\+)(/([ab]|\\+)){0,2}(/#)?|#") {
+        let (mut store, mut model) = (RetainedStore::new(UNLIMITED), Model::new());
+        for step in (1..).zip(steps) {
+            apply(step, &mut store, &mut model);
+        }
+        let (mut one, mut again) = (store.cursor(), store.cursor());
+        for later in (100..).zip(later) {
+            prop_assert_eq!(step(&store, &mut one, &filter, 1), step(&store, &mut again, &filter, 1));
+            again = RetainedCursor::from_numbers(&again.numbers()).unwrap();
+            prop_assert_eq!(&again, &one);
+            apply(later, &mut store, &mut model);
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_any_numbers_ends(
+        steps in steps(),
+        head in prop::collection::vec(0..8_u64, 5),
+        places in prop::collection::vec(0..12_u64, 0..20),
+        filter in "(a|\\+)(/([ab]|\\+)){0,2}(/#)?|#",
+    ) {
+        let (mut store, mut model) = (RetainedStore::new(UNLIMITED), Model::new());
+        for step in (1..).zip(steps) {
+            apply(step, &mut store, &mut model);
+        }
+        if let Some(mut cursor) = RetainedCursor::from_numbers(&[head, places].concat()) {
+            step(&store, &mut cursor, &filter, usize::MAX);
+            prop_assert!(cursor.is_finished());
+        }
+    }
+}
+
 /// All ways to find the messages of a filter.
 fn plans(filter: &TopicFilter) -> Vec<Plan> {
     let is_named = |(_, level): &(usize, &str)| !matches!(*level, "+" | "#");

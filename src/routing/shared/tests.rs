@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::codec::{ClientId, Qos, RetainHandling, Subscription, SubscriptionId, SubscriptionOptions};
-use crate::routing::{Access, AccessAction, AccessRule, Effect, Location, ShardId, Subscriber, SubscriptionIndex};
+use crate::routing::{
+    Access, AccessAction, AccessRule, Effect, Location, RuleSource, ShardId, Subscriber, SubscriptionIndex,
+};
 use crate::routing::{ChosenMember, ShareViews};
 use crate::topic::TopicFilter;
 
@@ -260,7 +262,7 @@ fn access_of(session: u64, kind: u8) -> Access {
         effect: Effect::Allow,
         action: AccessAction::Both,
         topic_filter: TopicFilter::try_from(&*filter).unwrap(),
-        source: "acl:1".into(),
+        source: RuleSource::new("acl", 1, ""),
     };
     Access::new(filters.into_iter().map(rule).collect())
 }

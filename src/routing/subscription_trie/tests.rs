@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::codec::{ClientId, Qos, RetainHandling};
-use crate::routing::{Access, AccessAction, AccessRule, Delivery, Effect, Location, ShardId};
+use crate::routing::{Access, AccessAction, AccessRule, Delivery, Effect, Location, RuleSource, ShardId};
 use crate::topic::TopicFilter;
 
 fn subscriber(number: u64) -> Arc<Subscriber> {
@@ -209,7 +209,7 @@ fn a_session_gets_no_message_that_its_access_rules_deny() {
         effect: Effect::Allow,
         action: AccessAction::Subscribe,
         topic_filter: TopicFilter::try_from("a/b").unwrap(),
-        source: "acl".into(),
+        source: RuleSource::new("acl", 1, ""),
     };
     alice.set_access(Arc::new(Access::new(vec![allow])));
     for session in [&alice, &bob] {

@@ -2,13 +2,37 @@ use std::collections::HashMap;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::broker::{Answer, Query, QueryId};
+use crate::auth::{self, Pool};
+use crate::broker::{Answer, Query, QueryId, Standing, TopicQuery};
 
 /// A query to a shard, with the channel for its answer.
 #[derive(Debug)]
 pub(in crate::server) struct QueryRequest {
     pub(in crate::server) query: Query,
     pub(in crate::server) responder: Responder,
+}
+
+/// Adds to a query what the password file and the ACL file say.
+pub(in crate::server) fn complete(query: &mut Query, authentication: &Pool) {
+    match query {
+        Query::Give(gift) => {
+            let user = gift.owner.user().map(|user| &**user);
+            gift.access = Some(authentication.access(&gift.client_id, user));
+        }
+        Query::Topics(TopicQuery::Explain(request)) => {
+            let found = authentication.standing(&request.client_id, request.user.as_deref());
+            let auth::Standing { access, refusal, note } = found;
+            request.standing = Some(Standing { access, refusal, note });
+        }
+        Query::Topics(_)
+        | Query::Clients(..)
+        | Query::Client(_)
+        | Query::Subscriptions(..)
+        | Query::History(..)
+        | Query::Queue(..)
+        | Query::Kick(_)
+        | Query::Forget(_) => {}
+    }
 }
 
 /// The channel for an answer. Its query counts as pending until it is dropped.

@@ -7,7 +7,8 @@ use crate::broker::directory::SubscriptionTerms;
 use crate::broker::tests::defaults::settings;
 use crate::codec::{ClientId, Qos, RetainHandling, Subscription, SubscriptionOptions};
 use crate::routing::{
-    Access, AccessAction, AccessRule, Effect, Location, RetainedLimits, SessionKey, ShardId, ShareStrategy, Subscriber,
+    Access, AccessAction, AccessRule, Effect, Location, RetainedLimits, RuleSource, SessionKey, ShardId, ShareStrategy,
+    Subscriber,
 };
 use crate::topic::{Filter, TopicFilter};
 
@@ -261,7 +262,7 @@ proptest! {
                 Step::End(one) => shared.directory.remove(subscribers[one].key),
                 Step::Access(one, filter) => {
                     let topic_filter = TopicFilter::try_from(&*filter).unwrap();
-                    let (effect, action, source) = (Effect::Allow, AccessAction::Both, "acl:1".into());
+                    let (effect, action, source) = (Effect::Allow, AccessAction::Both, RuleSource::new("acl", 1, ""));
                     let rule = AccessRule { effect, action, topic_filter, source };
                     subscribers[one].set_access(Arc::new(Access::new(vec![rule])));
                     shared.directory.access_changed(subscribers[one].key);

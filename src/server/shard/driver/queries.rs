@@ -4,17 +4,14 @@ use std::time::Duration;
 
 use super::Driver;
 use crate::auth::Source;
-use crate::broker::{Answer, ClientView, Event, KickOutcome, KickedClient, Query, QueryId};
+use crate::broker::{Answer, ClientView, Event, KickOutcome, KickedClient, QueryId};
 use crate::server::bans::{Ban, Subject};
-use crate::server::shard::queries::QueryRequest;
+use crate::server::shard::queries::{QueryRequest, complete};
 
 impl Driver {
     pub(super) fn on_query(&mut self, request: QueryRequest) {
         let QueryRequest { mut query, responder } = request;
-        if let Query::Give(gift) = &mut query {
-            let user = gift.owner.user().map(|user| &**user);
-            gift.access = Some(self.authentication.access(&gift.client_id, user));
-        }
+        complete(&mut query, &self.authentication);
         let id = self.queries.add(responder);
         self.handle(Event::Query(id, Box::new(query)));
     }
@@ -28,6 +25,7 @@ impl Driver {
             | Answer::Subscriptions(_)
             | Answer::History(_)
             | Answer::Queue(_)
+            | Answer::Topics(_)
             | Answer::Gift(_)
             | Answer::Forget(_) => {}
         }
