@@ -1,3 +1,4 @@
+mod empty;
 mod end;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -105,4 +105,4 @@ const fn seconds(seconds: u32) -> Duration {
     Duration::from_secs(seconds as u64)
 }
 
-const _: () = assert!(size_of::<SessionSlot>() == 288);
+const _: () = assert!(size_of::<SessionSlot>() == 184);
