@@ -72,7 +72,8 @@ const PURE_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "slab", "small
 /// `mqttbytes` is named here and nowhere else.
 const CODEC_CRATES: &[&str] = &["bytes", "bytestring", "foldhash", "mqttbytes", "slab", "smallvec", "thiserror"];
 /// With access rules that other threads replace.
-const ROUTING_CRATES: &[&str] = &["arc_swap", "bytes", "bytestring", "foldhash", "slab", "smallvec", "thiserror"];
+const ROUTING_CRATES: &[&str] =
+    &["arc_swap", "bytes", "bytestring", "foldhash", "slab", "smallvec", "smol_str", "thiserror"];
 /// The random number generator has no source of randomness: its seed is given.
 const SHARED_CRATES: &[&str] =
     &["bytes", "bytestring", "foldhash", "hashbrown", "rand_chacha", "slab", "smallvec", "thiserror"];

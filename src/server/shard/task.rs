@@ -294,7 +294,7 @@ async fn every_second(id: ShardId, driver: Rc<RefCell<Driver>>, status: Arc<Stat
 const READERS_MAX: usize = 4;
 
 /// While a shard restores its Sessions, memory that is not used any more is returned so often.
-const RESTORING_INTERVAL: Duration = Duration::from_millis(50);
+const RESTORING_INTERVAL: Duration = Duration::from_millis(20);
 /// Weight of one batch, which takes one or two milliseconds. A connection writes once per batch, so a smaller batch would need more
 /// writes for messages to many receivers.
 const MAIL_PER_TURN: usize = 4_096;
