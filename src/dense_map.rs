@@ -52,6 +52,7 @@ impl<K: Hash + Eq, V, S: BuildHasher> DenseMap<K, V, S> {
     }
 
     /// The value of `key`; a default one is inserted if there is none.
+    #[expect(clippy::indexing_slicing, reason = "the place is that of an entry")]
     pub(crate) fn or_default(&mut self, key: K) -> &mut V
     where
         V: Default,

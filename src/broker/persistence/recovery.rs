@@ -55,8 +55,7 @@ struct Stored {
 /// The recovered state of the previous run.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// All Sessions, in the order of their creation.
-    #[expect(clippy::vec_box, reason = "there are many, and each is given back when it is restored")]
+    /// All Sessions, in the order of their creation. There are many, and each is given back when it is restored.
     pub sessions: Vec<Box<RecoveredSession>>,
     /// The retained messages.
     pub retained: Vec<Arc<RetainedMessage>>,
