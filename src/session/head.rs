@@ -6,7 +6,6 @@
 
 use super::entry::Entry;
 use super::limits::QueueHead;
-use super::outgoing::EmptyHead;
 
 /// Counts which messages of a queue are in memory.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,6 +24,15 @@ pub(super) struct Head {
     /// Messages only in the store that this connection must still send, and other messages only in the store.
     pub(super) stored: u32,
     stored_sent: u32,
+}
+
+/// The state of a [`Head`] without messages and without a fetch in progress.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EmptyHead {
+    /// The number of the last fetch, whose answer may still come.
+    pub(super) fetch: u32,
+    pub(super) is_connected: bool,
+    pub(super) recorded: bool,
 }
 
 impl Head {

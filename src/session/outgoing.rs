@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::entry::RestoredMessage;
+use super::head::EmptyHead;
 use super::limits::Limits;
-use super::outbound::Outbound;
+use super::outbound::{EmptyQueue, Outbound};
 
 /// The QoS 1 and 2 messages for the client.
 ///
@@ -14,24 +15,6 @@ use super::outbound::Outbound;
 pub(super) enum Outgoing {
     Empty(EmptyQueue),
     Queue(Box<Outbound>),
-}
-
-/// What an empty queue is made of again.
-#[derive(Debug)]
-pub(super) struct EmptyQueue {
-    /// The sequence of the next message.
-    pub(super) next: u64,
-    pub(super) limits: Arc<Limits>,
-    pub(super) head: EmptyHead,
-}
-
-/// The state of a [`Head`] without messages and without a fetch in progress.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EmptyHead {
-    /// The number of the last fetch, whose answer may still come.
-    pub(super) fetch: u32,
-    pub(super) is_connected: bool,
-    pub(super) recorded: bool,
 }
 
 const _: () = assert!(size_of::<Outgoing>() == 24);

@@ -3,8 +3,17 @@
 use std::sync::Arc;
 
 use super::Outbound;
-use crate::session::head::Head;
-use crate::session::outgoing::EmptyQueue;
+use crate::session::Limits;
+use crate::session::head::{EmptyHead, Head};
+
+/// What an empty queue is made of again.
+#[derive(Debug)]
+pub(in crate::session) struct EmptyQueue {
+    /// The sequence of the next message.
+    pub(in crate::session) next: u64,
+    pub(in crate::session) limits: Arc<Limits>,
+    pub(in crate::session) head: EmptyHead,
+}
 
 impl Outbound {
     /// The queue that `empty` was.
