@@ -5,6 +5,7 @@ pub mod auth;
 pub mod broker;
 pub mod codec;
 pub mod config;
+mod dense_map;
 pub mod routing;
 pub mod server;
 pub mod session;

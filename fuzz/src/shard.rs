@@ -113,7 +113,7 @@ impl World {
         for (number, session) in sessions.into_iter().enumerate() {
             let mut actions = Vec::new();
             let access = Arc::new(Access::everything());
-            self.shards[number % SHARDS].restore(Timestamp(self.now), session, access, &mut actions);
+            self.shards[number % SHARDS].restore(Timestamp(self.now), *session, access, &mut actions);
             self.perform(number % SHARDS, actions);
         }
         let mut actions = Vec::new();

@@ -1,6 +1,7 @@
 use std::mem;
 
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use crate::routing::arena::{Arena, NodeId};
 use crate::routing::edges::{Edges, Linked, split_level};
@@ -22,8 +23,9 @@ pub(super) struct FilterTree {
 
 #[derive(Debug)]
 struct Node {
-    /// One level, or for a node without children all remaining levels.
-    name: Box<str>,
+    /// One level, or for a node without children all remaining levels. Up to 23 bytes have no allocation, and are compared without another
+    /// access to memory.
+    name: SmolStr,
     parent: NodeId,
     next_of_hash: Option<NodeId>,
     children: u32,
@@ -35,7 +37,7 @@ struct Node {
     below: Option<FilterId>,
 }
 
-const _: () = assert!(size_of::<Node>() == 40);
+const _: () = assert!(size_of::<Node>() == 48);
 
 /// The subscriptions of matching filters.
 pub(super) type Matching<'a> = SmallVec<[&'a FilterSubscriptions; 8]>;

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
+
 use crate::codec::ClientId;
 use crate::routing::Access;
 use crate::topic::TopicName;
@@ -43,7 +45,7 @@ pub struct Subscriber {
     in_flight: AtomicU32,
     charged: AtomicU32,
     charged_bytes: AtomicUsize,
-    access: std::sync::Mutex<Arc<Access>>,
+    access: ArcSwap<Access>,
 }
 
 /// The bounds of a Session's queue.
@@ -66,7 +68,7 @@ impl Subscriber {
             in_flight: AtomicU32::new(0),
             charged: AtomicU32::new(0),
             charged_bytes: AtomicUsize::new(0),
-            access: std::sync::Mutex::new(access),
+            access: ArcSwap::new(access),
         };
         subscriber.set_location(location);
         subscriber
@@ -194,15 +196,15 @@ impl Subscriber {
 
     /// The Session's access rules for receiving messages.
     pub fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        self.access.load_full()
     }
 
     /// Replaces the access rules. The caller must then count a change of the Session's subscriptions, to invalidate
     /// cached routes.
     pub fn set_access(&self, access: Arc<Access>) {
-        let mut guard = self.access.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.mark(RESTRICTED, access.has_rules());
-        *guard = access;
+        let has_rules = access.has_rules();
+        self.access.store(access);
+        self.mark(RESTRICTED, has_rules);
     }
 }
 
@@ -216,7 +218,7 @@ const AWAITED: u64 = 1 << 50;
 const RESTRICTED: u64 = 1 << 51;
 const FLAGS: u64 = CONNECTED | DURABLE | AWAITED | RESTRICTED;
 
-const _: () = assert!(size_of::<Subscriber>() == 72);
+const _: () = assert!(size_of::<Subscriber>() == 64);
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::codec::{Subscription, SubscriptionId, SubscriptionOptions};
-use crate::routing::compact_map::CompactMap;
+use crate::dense_map::DenseMap;
 use crate::routing::filter_tree::{FilterId, FilterTree};
 use crate::routing::listing::{ListedSubscription, Listing, ListingScope, SubscriptionPlace};
 use crate::routing::matching::resolve;
@@ -17,7 +17,7 @@ use crate::topic::{Filter, ShareName, TopicName};
 #[derive(Debug)]
 pub struct SubscriptionIndex {
     filters: FilterTree,
-    sessions: HashMap<SessionKey, SessionSubscriptions, foldhash::fast::RandomState>,
+    sessions: DenseMap<SessionKey, SessionSubscriptions, foldhash::fast::RandomState>,
     subscriptions: usize,
     shared_subscriptions: usize,
 }
@@ -33,16 +33,25 @@ pub enum SubscribeOutcome {
 
 /// The subscriptions of one Session.
 #[derive(Debug, Default)]
-struct SessionSubscriptions {
-    own: CompactMap<FilterId, ()>,
-    #[expect(clippy::box_collection, reason = "most sessions have no shared subscription and need only a pointer")]
-    shared: Option<Box<BTreeSet<(FilterId, ShareName)>>>,
+enum SessionSubscriptions {
+    #[default]
+    None,
+    /// One that is not shared: most Sessions have no more.
+    One(FilterId),
+    Many(Box<ManySubscriptions>),
+}
+
+/// The filters of a Session that has several subscriptions, or a shared one.
+#[derive(Debug, Default)]
+struct ManySubscriptions {
+    own: BTreeSet<FilterId>,
+    shared: BTreeSet<(FilterId, ShareName)>,
 }
 
 impl SubscriptionIndex {
     /// An empty index.
     pub fn new() -> Self {
-        Self { filters: FilterTree::new(), sessions: HashMap::default(), subscriptions: 0, shared_subscriptions: 0 }
+        Self { filters: FilterTree::new(), sessions: DenseMap::default(), subscriptions: 0, shared_subscriptions: 0 }
     }
 
     /// Adds `subscription`, or replaces the Session's subscription to the identical filter. [MQTT-3.8.4-3]
@@ -67,15 +76,9 @@ impl SubscriptionIndex {
         if replaced.is_some() {
             return SubscribeOutcome::Replaced;
         }
-        let session = self.sessions.entry(key).or_default();
+        self.sessions.or_default(key).add(filter_id, filter.share.as_ref());
         self.subscriptions += 1;
-        match &filter.share {
-            None => _ = session.own.insert(filter_id, ()),
-            Some(share) => {
-                session.shared.get_or_insert_default().insert((filter_id, share.detached()));
-                self.shared_subscriptions += 1;
-            }
-        }
+        self.shared_subscriptions += usize::from(filter.share.is_some());
         SubscribeOutcome::New
     }
 
@@ -102,11 +105,8 @@ impl SubscriptionIndex {
     /// Removes all subscriptions of the Session `key`.
     pub fn remove(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.remove(&key) else { return };
-        for (&filter_id, ()) in session.own.iter() {
-            self.leave(key, filter_id, None);
-        }
-        for (filter_id, share) in session.shared.iter().flat_map(|shared| shared.iter()) {
-            self.leave(key, *filter_id, Some(share));
+        for (filter_id, share) in session.iter() {
+            self.leave(key, filter_id, share);
         }
     }
 
@@ -114,9 +114,11 @@ impl SubscriptionIndex {
     ///
     /// The caller must also invalidate the cached routes of its subscriptions if the access rules have changed.
     pub fn refresh_shares(&self, key: SessionKey) {
-        let shared = self.sessions.get(&key).and_then(|session| session.shared.as_ref());
-        for (filter_id, name) in shared.into_iter().flat_map(|shared| shared.iter()) {
-            if let Some(shares) = self.filters.subscriptions(*filter_id).shares() {
+        let subscriptions = self.sessions.get(&key).into_iter().flat_map(SessionSubscriptions::iter);
+        for (filter_id, name) in subscriptions {
+            if let Some(name) = name
+                && let Some(shares) = self.filters.subscriptions(filter_id).shares()
+            {
                 shares.refresh(name, key);
             }
         }
@@ -142,12 +144,8 @@ impl SubscriptionIndex {
 
     /// The subscriptions of the Session `key`, in an unspecified but deterministic order.
     pub fn subscriptions_of(&self, key: SessionKey) -> impl Iterator<Item = (Subscription, Option<SubscriptionId>)> {
-        let session = self.sessions.get(&key);
-        let own = session.into_iter().flat_map(|session| session.own.iter()).map(|(&filter_id, ())| (filter_id, None));
-        let shared = session.and_then(|session| session.shared.as_ref());
-        let shared =
-            shared.into_iter().flat_map(|shared| shared.iter()).map(|(filter_id, share)| (*filter_id, Some(share)));
-        own.chain(shared).filter_map(move |(filter_id, share)| {
+        let subscriptions = self.sessions.get(&key).into_iter().flat_map(SessionSubscriptions::iter);
+        subscriptions.filter_map(move |(filter_id, share)| {
             let subscriptions = self.filters.subscriptions(filter_id);
             let subscribed = match share {
                 None => subscriptions.own().get(&key).cloned(),
@@ -209,26 +207,71 @@ impl Default for SubscriptionIndex {
 
 impl SessionSubscriptions {
     fn len(&self) -> usize {
-        self.own.len() + self.shared.as_ref().map_or(0, |shared| shared.len())
+        match self {
+            Self::None => 0,
+            Self::One(_) => 1,
+            Self::Many(many) => many.own.len() + many.shared.len(),
+        }
     }
 
     fn has(&self, filter_id: FilterId, share: Option<&ShareName>) -> bool {
-        let Some(share) = share else { return self.own.get(&filter_id).is_some() };
-        self.shared.as_ref().is_some_and(|shared| shared.contains(&(filter_id, share.clone())))
+        match (self, share) {
+            (Self::One(only), None) => *only == filter_id,
+            (Self::None, _) | (Self::One(_), Some(_)) => false,
+            (Self::Many(many), None) => many.own.contains(&filter_id),
+            (Self::Many(many), Some(share)) => many.shared.contains(&(filter_id, share.clone())),
+        }
+    }
+
+    fn add(&mut self, filter_id: FilterId, share: Option<&ShareName>) {
+        let mut many = match std::mem::take(self) {
+            Self::None if share.is_none() => return *self = Self::One(filter_id),
+            Self::None => Box::default(),
+            Self::One(only) => Box::new(ManySubscriptions { own: BTreeSet::from([only]), ..Default::default() }),
+            Self::Many(many) => many,
+        };
+        match share {
+            None => many.own.insert(filter_id),
+            Some(share) => many.shared.insert((filter_id, share.detached())),
+        };
+        *self = Self::Many(many);
     }
 
     fn forget(&mut self, filter_id: FilterId, share: Option<&ShareName>) -> bool {
-        let Some(share) = share else { return self.own.remove(&filter_id).is_some() };
-        let Some(shared) = &mut self.shared else { return false };
-        let removed = shared.remove(&(filter_id, share.clone()));
-        if shared.is_empty() {
-            self.shared = None;
+        if !self.has(filter_id, share) {
+            return false;
         }
-        removed
+        if let Self::Many(mut many) = std::mem::take(self) {
+            match share {
+                None => many.own.remove(&filter_id),
+                Some(share) => many.shared.remove(&(filter_id, share.clone())),
+            };
+            *self = match (many.own.first(), many.own.len() + many.shared.len()) {
+                (_, 0) => Self::None,
+                (Some(only), 1) => Self::One(*only),
+                _ => Self::Many(many),
+            };
+        }
+        true
+    }
+
+    /// The filters, with the names of shares.
+    fn iter(&self) -> impl Iterator<Item = (FilterId, Option<&ShareName>)> {
+        let (one, many) = match self {
+            Self::None => (None, None),
+            Self::One(only) => (Some(*only), None),
+            Self::Many(many) => (None, Some(many)),
+        };
+        let own = many.into_iter().flat_map(|many| many.own.iter().copied());
+        let shared = many.into_iter().flat_map(|many| many.shared.iter());
+        one.into_iter()
+            .chain(own)
+            .map(|filter_id| (filter_id, None))
+            .chain(shared.map(|(filter_id, name)| (*filter_id, Some(name))))
     }
 }
 
-const _: () = assert!(size_of::<(SessionKey, SessionSubscriptions)>() <= 32);
+const _: () = assert!(size_of::<Option<(SessionKey, SessionSubscriptions)>>() == 24);
 const _: () = assert!(size_of::<Subscribed>() == 16);
 const _: () = assert!(size_of::<SubscriptionOptions>() == 4);
 

@@ -232,13 +232,8 @@ impl Server {
                 "{count} retained messages in the store exceed the limits and are discarded"
             );
         }
-        let mut restored: Vec<Vec<_>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
-        for (number, session) in sessions.into_iter().enumerate() {
-            let access = self.authentication.access(&session.client_id, session.owner.user().map(|user| &**user));
-            if let Some(shard) = restored.get_mut(number % self.mailboxes.len()) {
-                shard.push((session, access));
-            }
-        }
+        let of_shard = sessions.len().div_ceil(self.mailboxes.len()); // where they are until their clients connect
+        let mut sessions = sessions.into_iter();
         let mut waiting = Vec::new();
         for (number, _) in (0..).zip(self.mailboxes.iter()) {
             let id = ShardId(number);
@@ -256,7 +251,7 @@ impl Server {
                 memory: Arc::clone(&self.memory),
                 store: self.store_handle(number, failures),
                 detail: log::detail(&self.config.log),
-                restored: restored.get_mut(usize::from(number)).map(std::mem::take).unwrap_or_default(),
+                restored: sessions.by_ref().take(of_shard).collect(),
                 orphans: std::mem::take(&mut orphans),
             };
             let main = MainHandle { status: Arc::clone(&self.status), ended: ended.clone() };

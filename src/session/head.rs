@@ -26,6 +26,15 @@ pub(super) struct Head {
     stored_sent: u32,
 }
 
+/// The state of a [`Head`] without messages and without a fetch in progress.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EmptyHead {
+    /// The number of the last fetch, whose answer may still come.
+    pub(super) fetch: u32,
+    pub(super) is_connected: bool,
+    pub(super) recorded: bool,
+}
+
 impl Head {
     /// Whether a part of the queue is only in the store.
     pub(super) const fn has_stored(&self) -> bool {
@@ -42,6 +51,17 @@ impl Head {
     /// A copy with nothing in memory.
     pub(super) const fn cleared(self) -> Self {
         Self { loaded: 0, loaded_bytes: 0, ..self }
+    }
+
+    /// The head of an empty queue.
+    pub(super) fn of_empty(EmptyHead { fetch, is_connected, recorded }: EmptyHead) -> Self {
+        Self { fetch, is_connected, recorded, ..Self::default() }
+    }
+
+    /// What is left of it, if the queue is empty and nothing is fetched.
+    pub(super) fn as_empty(&self) -> Option<EmptyHead> {
+        let Self { is_connected, recorded, fetching, fetch, .. } = *self;
+        (!fetching && self.loaded == 0 && !self.has_stored()).then_some(EmptyHead { fetch, is_connected, recorded })
     }
 
     /// Whether no message in memory is also in the store.
@@ -144,12 +164,13 @@ impl Head {
 impl super::Session {
     /// The number of messages in memory.
     pub(super) fn loaded(&self) -> usize {
-        self.outbound.queue.iter().filter(|entry| entry.is_loaded()).count()
+        self.outgoing.queue().map_or(0, |outbound| outbound.queue.iter().filter(|entry| entry.is_loaded()).count())
     }
 
     /// Asserts that the counts match the queue.
     pub(super) fn check_head(&self) {
-        let super::outbound::Outbound { queue, head, cursor, limits, .. } = &self.outbound;
+        let Some(outbound) = self.outgoing.queue() else { return };
+        let super::outbound::Outbound { queue, head, cursor, limits, .. } = outbound;
         let loaded: Vec<_> = queue.iter().filter(|entry| entry.recorded && entry.is_loaded()).collect();
         assert_eq!(head.loaded as usize, loaded.len());
         assert_eq!(head.loaded_bytes, loaded.iter().map(|entry| entry.bytes as usize).sum::<usize>());

@@ -1,4 +1,5 @@
 mod end;
+mod figures;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::inbound::{Answer, Arrival, Inbound};
 use super::limits::SHORT_ALIAS_MAX;
-use super::outbound::Outbound;
+use super::outgoing::Outgoing;
 use super::{
     Action, Actions, Application, Delivery, DropCause, Ended, Event, Limits, Link, ProtocolError, RestoredMessage,
     Rights, Ticket,
@@ -21,7 +22,7 @@ use crate::timestamp::Timestamp;
 #[derive(Debug)]
 pub struct Session {
     inbound: Inbound,
-    pub(super) outbound: Outbound,
+    pub(super) outgoing: Outgoing,
     connection: Connection,
     /// Whether the client requested the identity of each message.
     message_ids: bool,
@@ -34,7 +35,7 @@ impl Session {
     pub fn new(limits: Arc<Limits>, first_sequence: u64) -> Self {
         Self {
             inbound: Inbound::default(),
-            outbound: Outbound::new(first_sequence.max(1), limits),
+            outgoing: Outgoing::new(first_sequence.max(1), limits),
             connection: Connection::default(),
             message_ids: false,
             stable: Ticket::default(),
@@ -50,8 +51,8 @@ impl Session {
         sent_until: u64,
     ) -> Self {
         let inbound = Inbound::restored(received);
-        let outbound = Outbound::restored(queue, sent_until, Arc::clone(&limits));
-        Self { inbound, outbound, ..Self::new(limits, 1) }
+        let outgoing = Outgoing::restored(queue, sent_until, Arc::clone(&limits));
+        Self { inbound, outgoing, ..Self::new(limits, 1) }
     }
 
     /// Applies `event` at `now` and appends actions for the caller to `actions`.
@@ -72,70 +73,28 @@ impl Session {
     }
 
     /// Sets whether new messages have records in the store, so that they need not stay in memory.
-    pub const fn set_recorded(&mut self, recorded: bool) {
-        self.outbound.head.recorded = recorded;
+    pub fn set_recorded(&mut self, recorded: bool) {
+        self.outgoing.set_recorded(recorded);
     }
 
     /// Messages before the sequence `before`, which may not have arrived yet, were accepted under other rights than these.
     pub fn recheck(&mut self, before: u64, rights: Arc<dyn Rights>) {
-        self.outbound.recheck(before, rights);
+        if before > self.outgoing.sent_until() || self.outgoing.queue().is_some() {
+            self.outgoing.need_queue().recheck(before, rights);
+        }
     }
 
     /// Sets the limits of the shard, for a Session that comes from another one.
     pub fn set_limits(&mut self, limits: Arc<Limits>) {
-        self.outbound.limits = limits;
-    }
-
-    /// Whether a part of the queue is only in the store.
-    pub const fn needs_store(&self) -> bool {
-        self.outbound.head.has_stored()
-    }
-
-    /// The number of messages in the queue, including those in flight and those that arrived out of order, and their
-    /// bytes.
-    pub const fn queued(&self) -> (usize, usize) {
-        self.outbound.queued()
-    }
-
-    /// The sequence before which messages may have been sent.
-    pub const fn sent_until(&self) -> u64 {
-        self.outbound.sent_until()
-    }
-
-    /// The number of messages in the queue that were never sent.
-    pub fn unsent(&self) -> u64 {
-        self.outbound.unsent()
-    }
-
-    /// The number of messages sent on this connection and not acknowledged.
-    pub const fn in_flight(&self) -> u32 {
-        self.outbound.in_flight()
-    }
-
-    /// The number of QoS 1 and 2 messages received on this connection whose acknowledgement is not complete.
-    pub const fn in_flight_in(&self) -> u32 {
-        self.inbound.unacknowledged()
-    }
-
-    /// Responses that wait for the store, and their bytes.
-    pub fn unstable_responses(&self) -> (usize, usize) {
-        self.connection.held()
-    }
-
-    /// Whether it has a Network Connection.
-    pub const fn is_connected(&self) -> bool {
-        self.connection.link.is_some()
-    }
-
-    /// Whether CONNACK was sent, so that other packets may be sent.
-    pub fn is_open(&self) -> bool {
-        self.connection.link.as_ref().is_some_and(|link| link.open)
+        self.outgoing.set_limits(limits);
     }
 
     /// Removes tickets of its shard, which are all stable, before it moves to another shard.
     pub fn forget_shard(&mut self) {
         self.inbound.forget_tickets();
-        self.outbound.head.forget_fetch();
+        if let Some(queue) = self.outgoing.queue_mut() {
+            queue.head.forget_fetch();
+        }
         self.stable = Ticket::default();
     }
 
@@ -157,13 +116,18 @@ impl Session {
             Event::Respond { packet, wait } => self.respond(packet, wait, actions),
             Event::DeliverQos0(delivery) => self.on_deliver_qos0(now, &delivery, actions),
             Event::Deliver(sequence, delivery) => {
-                let end = self.outbound.end();
-                self.outbound.enqueue(sequence, delivery, actions);
+                let queue = self.outgoing.need_queue();
+                let end = queue.end();
+                queue.enqueue(sequence, delivery, actions);
                 self.send(now, actions);
-                self.outbound.unload_from(end);
+                if let Some(queue) = self.outgoing.queue_mut() {
+                    queue.unload_from(end);
+                }
             }
             Event::Fetched(fetch, messages) => {
-                self.outbound.on_fetched(fetch, messages, actions);
+                if let Some(queue) = self.outgoing.queue_mut() {
+                    queue.on_fetched(fetch, messages, actions);
+                }
                 self.send(now, actions);
             }
             Event::Persisted(ticket) => self.on_persisted(now, ticket, actions),
@@ -174,18 +138,27 @@ impl Session {
                 self.send(now, actions);
             }
             Event::RightsChanged(rights) => {
-                self.outbound.recheck(self.outbound.end(), rights);
-                self.outbound.drop_denied_shares(0, actions);
+                if let Some(queue) = self.outgoing.queue_mut() {
+                    queue.recheck(queue.end(), rights);
+                    queue.drop_denied_shares(0, actions);
+                }
             }
-            Event::Expire => self.outbound.drop_expired(now, actions),
+            Event::Expire => {
+                if let Some(queue) = self.outgoing.queue_mut() {
+                    queue.drop_expired(now, actions);
+                }
+            }
             Event::LimitsChanged(limits) => {
-                self.outbound.limits = limits;
-                self.outbound.shrink_head();
+                self.outgoing.set_limits(limits);
+                if let Some(queue) = self.outgoing.queue_mut() {
+                    queue.shrink_head();
+                }
                 self.send(now, actions);
             }
             Event::Disconnected => {
                 self.connection = Connection::default();
-                self.outbound.restart(false);
+                self.outgoing.restart(false);
+                self.outgoing.rest();
             }
         }
     }
@@ -198,10 +171,13 @@ impl Session {
     ) -> Result<(), ProtocolError> {
         match packet {
             ClientPacket::Publish(publish) => self.on_publish(publish, actions)?,
-            ClientPacket::Puback(ack) => self.outbound.on_puback(ack.packet_id, actions)?,
-            ClientPacket::Pubrec(ack) => self.outbound.on_pubrec(&ack, self.connection.link.as_deref(), actions)?,
+            ClientPacket::Puback(ack) => self.outgoing.need_queue().on_puback(ack.packet_id, actions)?,
+            ClientPacket::Pubrec(ack) => {
+                let link = self.connection.link.as_deref();
+                self.outgoing.need_queue().on_pubrec(&ack, link, actions)?;
+            }
             ClientPacket::Pubrel(ack) => self.on_pubrel(&ack, actions),
-            ClientPacket::Pubcomp(ack) => self.outbound.on_pubcomp(ack.packet_id, actions)?,
+            ClientPacket::Pubcomp(ack) => self.outgoing.need_queue().on_pubcomp(ack.packet_id, actions)?,
             ClientPacket::Subscribe(subscribe) => actions.push(Action::Subscribe(subscribe)),
             ClientPacket::Unsubscribe(unsubscribe) => actions.push(Action::Unsubscribe(unsubscribe)),
             ClientPacket::Pingreq => actions.send(ServerPacket::Pingresp), // [MQTT-3.12.4-1]
@@ -222,16 +198,16 @@ impl Session {
         actions: &mut impl Actions,
     ) {
         link.message_ids = self.message_ids;
-        link.announce(&self.outbound.limits);
+        link.announce(self.outgoing.limits());
         self.inbound.restart();
-        self.outbound.restart(true);
+        self.outgoing.restart(true);
         self.connection = Connection::new(link);
         self.respond(ServerPacket::Connack(connack), wait, actions);
     }
 
     fn on_publish(&mut self, mut publish: Publish, actions: &mut impl Actions) -> Result<(), ProtocolError> {
         let Some(link) = self.connection.link.as_mut() else { return Ok(()) };
-        let limits = &*self.outbound.limits;
+        let limits = &**self.outgoing.limits();
         if publish.qos > link.maximum_qos {
             return Err(ProtocolError::QosNotSupported);
         }
@@ -379,15 +355,17 @@ impl Session {
 
     #[inline(always)]
     fn send(&mut self, now: Timestamp, actions: &mut impl Actions) {
-        if !self.outbound.is_all_sent() {
+        if self.outgoing.queue().is_some_and(|queue| !queue.is_all_sent()) {
             self.send_queued(now, actions);
         }
     }
 
     fn send_queued(&mut self, now: Timestamp, actions: &mut impl Actions) {
-        if let Some(link) = self.connection.link.as_mut().filter(|link| link.open) {
+        if let Some(link) = self.connection.link.as_mut().filter(|link| link.open)
+            && let Some(queue) = self.outgoing.queue_mut()
+        {
             let mut room = link.room;
-            self.outbound.send(now, link, &mut room, actions);
+            queue.send(now, link, &mut room, actions);
             link.room = room;
         }
     }

@@ -15,6 +15,7 @@ mod limits;
 mod link;
 mod machine;
 mod outbound;
+mod outgoing;
 mod protocol_error;
 mod queue_view;
 mod recheck;

@@ -1,8 +1,10 @@
+mod empty;
 mod end;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+pub(super) use self::empty::EmptyQueue;
 use super::entry::{Entry, RestoredMessage, State};
 use super::head::Head;
 use super::limits::{SHORT_BYTES_MAX, SHORT_MESSAGES_MAX};

@@ -38,7 +38,12 @@ impl Session {
     /// The first messages of the queue, at most `limit`. Looks at a bounded number of entries: complete messages between those in flight are
     /// skipped.
     pub fn queue_head(&self, limit: usize) -> impl Iterator<Item = QueuedMessage<'_>> {
-        self.outbound.queue.iter().take(LOOKED_AT_MAX).filter_map(Entry::queued).take(limit)
+        self.outgoing
+            .queue()
+            .into_iter()
+            .flat_map(|outbound| outbound.queue.iter().take(LOOKED_AT_MAX))
+            .filter_map(Entry::queued)
+            .take(limit)
     }
 }
 

@@ -27,9 +27,11 @@ impl From<Position> for u64 {
 /// Consecutive ids, such as those of a queue, are in a deque without keys, 12 bytes each. Others are in a map.
 #[derive(Debug)]
 pub(super) enum Ids {
-    One(u64, Place),
-    Many(Box<Many>),
+    One { kind: u8, id: u64, place: Place },
+    Many { kind: u8, ids: Box<Many> },
 }
+
+const _: () = assert!(size_of::<Option<Ids>>() == 24);
 
 #[derive(Debug, Default)]
 pub(super) struct Many {
@@ -43,35 +45,41 @@ pub(super) struct Many {
 }
 
 impl Ids {
+    pub(super) const fn kind(&self) -> u8 {
+        match self {
+            Self::One { kind, .. } | Self::Many { kind, .. } => *kind,
+        }
+    }
+
     pub(super) fn get(&self, id: u64) -> Option<Place> {
         match self {
-            Self::One(only, place) => (*only == id).then_some(*place),
-            Self::Many(many) => many.get(id),
+            Self::One { id: only, place, .. } => (*only == id).then_some(*place),
+            Self::Many { ids, .. } => ids.get(id),
         }
     }
 
     /// Sets the place of an id, and returns the previous one.
     pub(super) fn put(&mut self, id: u64, place: Place) -> Option<Place> {
         match self {
-            Self::One(only, old) if *only == id => Some(std::mem::replace(old, place)),
-            Self::One(only, old) => {
-                let mut many = Many::default();
-                many.put(*only, *old);
-                many.put(id, place);
-                *self = Self::Many(Box::new(many));
+            Self::One { id: only, place: old, .. } if *only == id => Some(std::mem::replace(old, place)),
+            Self::One { kind, id: only, place: old } => {
+                let mut ids = Box::<Many>::default();
+                ids.put(*only, *old);
+                ids.put(id, place);
+                *self = Self::Many { kind: *kind, ids };
                 None
             }
-            Self::Many(many) => many.put(id, place),
+            Self::Many { ids, .. } => ids.put(id, place),
         }
     }
 
     /// Removes an id. Returns `Err` if it was the only one, so that nothing is left.
     pub(super) fn remove(&mut self, id: u64) -> Result<Option<Place>, Place> {
         match self {
-            Self::One(only, place) if *only == id => Err(*place),
-            Self::One(..) => Ok(None),
-            Self::Many(many) => match many.remove(id) {
-                Some(place) if many.in_run == 0 && many.others.is_empty() => Err(place),
+            Self::One { id: only, place, .. } if *only == id => Err(*place),
+            Self::One { .. } => Ok(None),
+            Self::Many { ids, .. } => match ids.remove(id) {
+                Some(place) if ids.in_run == 0 && ids.others.is_empty() => Err(place),
                 place => Ok(place),
             },
         }
@@ -79,9 +87,9 @@ impl Ids {
 
     pub(super) fn places(&self) -> Box<dyn Iterator<Item = Place> + '_> {
         match self {
-            Self::One(_, place) => Box::new(std::iter::once(*place)),
-            Self::Many(many) => {
-                Box::new(many.run.iter().filter(|place| !place.is_nowhere()).chain(many.others.values()).copied())
+            Self::One { place, .. } => Box::new(std::iter::once(*place)),
+            Self::Many { ids, .. } => {
+                Box::new(ids.run.iter().filter(|place| !place.is_nowhere()).chain(ids.others.values()).copied())
             }
         }
     }

@@ -1,20 +1,30 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use foldhash::fast::RandomState;
 
 use super::entry::Decoded;
 use super::ids::{Ids, Place};
 use super::keys::Key;
+use crate::dense_map::DenseMap;
 
 /// The live keys with their places, and the live bytes of each segment.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    groups: HashMap<u64, Vec<(u8, Ids)>, RandomState>,
+    groups: DenseMap<u64, Kinds, RandomState>,
     segments: BTreeMap<u32, Usage>,
     keys: u64,
     bytes: u64,
     live_bytes: u64,
 }
+
+/// The live ids of a group by kind. A Session that is away has three kinds for years, and there are many Sessions.
+#[derive(Debug)]
+enum Kinds {
+    Few([Option<Ids>; KINDS_FEW]),
+    Many(Vec<Ids>),
+}
+
+const _: () = assert!(size_of::<Option<(u64, Kinds)>>() == 80);
 
 /// The usage of a segment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,17 +53,15 @@ impl Index {
     }
 
     pub(super) fn get(&self, key: Key) -> Option<Place> {
-        let kinds = self.groups.get(&key.group)?;
-        kinds.iter().find(|(kind, _)| *kind == key.kind)?.1.get(key.id)
+        self.groups.get(&key.group)?.get(key.kind)?.get(key.id)
     }
 
     fn put(&mut self, key: Key, place: Place) {
-        let kinds = self.groups.entry(key.group).or_default();
-        let old = match kinds.iter_mut().find(|(kind, _)| *kind == key.kind) {
-            Some((_, ids)) => ids.put(key.id, place),
+        let kinds = self.groups.or_default(key.group);
+        let old = match kinds.get_mut(key.kind) {
+            Some(ids) => ids.put(key.id, place),
             None => {
-                kinds.reserve_exact(1); // a Session has three kinds for years, and there are many Sessions
-                kinds.push((key.kind, Ids::One(key.id, place)));
+                kinds.add(Ids::One { kind: key.kind, id: key.id, place });
                 None
             }
         };
@@ -69,13 +77,12 @@ impl Index {
 
     fn delete(&mut self, key: Key) {
         let Some(kinds) = self.groups.get_mut(&key.group) else { return };
-        let Some(at) = kinds.iter().position(|(kind, _)| *kind == key.kind) else { return };
-        let Some((_, ids)) = kinds.get_mut(at) else { return };
+        let Some(ids) = kinds.get_mut(key.kind) else { return };
         match ids.remove(key.id) {
             Ok(None) => {}
             Ok(Some(place)) => self.forget(place),
             Err(place) => {
-                kinds.swap_remove(at);
+                kinds.remove(key.kind);
                 if kinds.is_empty() {
                     self.groups.remove(&key.group);
                 }
@@ -86,7 +93,7 @@ impl Index {
 
     fn end(&mut self, group: u64) {
         let Some(kinds) = self.groups.remove(&group) else { return };
-        for place in kinds.iter().flat_map(|(_, ids)| ids.places()) {
+        for place in kinds.iter().flat_map(Ids::places) {
             self.forget(place);
         }
     }
@@ -134,6 +141,62 @@ impl Index {
         self.live_bytes
     }
 }
+
+impl Kinds {
+    fn get(&self, kind: u8) -> Option<&Ids> {
+        self.iter().find(|ids| ids.kind() == kind)
+    }
+
+    fn get_mut(&mut self, kind: u8) -> Option<&mut Ids> {
+        match self {
+            Self::Few(few) => few.iter_mut().flatten().find(|ids| ids.kind() == kind),
+            Self::Many(many) => many.iter_mut().find(|ids| ids.kind() == kind),
+        }
+    }
+
+    /// Adds the ids of a kind that it doesn't have.
+    fn add(&mut self, ids: Ids) {
+        match self {
+            Self::Few(few) => match few.iter_mut().find(|place| place.is_none()) {
+                Some(place) => *place = Some(ids),
+                None => *self = Self::Many(few.iter_mut().filter_map(Option::take).chain([ids]).collect()),
+            },
+            Self::Many(many) => many.push(ids),
+        }
+    }
+
+    fn remove(&mut self, kind: u8) {
+        match self {
+            Self::Few(few) => few
+                .iter_mut()
+                .filter(|ids| ids.as_ref().is_some_and(|ids| ids.kind() == kind))
+                .for_each(|ids| *ids = None),
+            // Not few again: a queue that is empty now will often have a message soon.
+            Self::Many(many) => many.retain(|ids| ids.kind() != kind),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Ids> {
+        let (few, many) = match self {
+            Self::Few(few) => (&few[..], &[][..]),
+            Self::Many(many) => (&[][..], &many[..]),
+        };
+        few.iter().flatten().chain(many)
+    }
+}
+
+impl Default for Kinds {
+    fn default() -> Self {
+        Self::Few([const { None }; KINDS_FEW])
+    }
+}
+
+/// The kinds of a Session that is away, with subscriptions and without queued messages.
+const KINDS_FEW: usize = 3;
 
 #[cfg(test)]
 mod tests;

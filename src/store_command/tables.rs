@@ -87,7 +87,7 @@ impl<'a> Client<'a> {
 
 /// All clients, those with the most queued bytes first.
 fn clients(recovered: &Recovered) -> Vec<Client<'_>> {
-    let mut clients: Vec<_> = recovered.sessions.iter().map(Client::of).collect();
+    let mut clients: Vec<_> = recovered.sessions.iter().map(|session| Client::of(session)).collect();
     clients.sort_by_key(|client| (Reverse((client.bytes, client.messages)), client.client_id));
     clients
 }

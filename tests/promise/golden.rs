@@ -180,7 +180,7 @@ fn received(log: Log, recovered: Recovered) -> Vec<OutgoingPublish> {
     let mut writer = Writer { shard, log, now: 1_000_100, received: Vec::new() };
     for session in recovered.sessions {
         let mut actions = Vec::new();
-        writer.shard.restore(Timestamp(writer.now), session, Arc::new(Access::everything()), &mut actions);
+        writer.shard.restore(Timestamp(writer.now), *session, Arc::new(Access::everything()), &mut actions);
         writer.perform(actions);
     }
     writer.connect(AWAY, durable("away"));

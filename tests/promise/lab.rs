@@ -335,7 +335,7 @@ impl Lab {
         for (number, session) in sessions.into_iter().enumerate() {
             let (shard, mut actions) = (number % shards, Vec::new());
             let access = Arc::new(self.access.clone());
-            self.shards[shard].restore(Timestamp(self.now), session, access, &mut actions);
+            self.shards[shard].restore(Timestamp(self.now), *session, access, &mut actions);
             self.perform_all(shard, actions);
         }
         let mut actions = Vec::new();

@@ -104,7 +104,7 @@ impl World {
         for (number, session) in sessions.into_iter().enumerate() {
             let shard = number % shards;
             let access = Arc::new(Access::everything());
-            self.shards[shard].shard.restore(time, session, access, &mut actions);
+            self.shards[shard].shard.restore(time, *session, access, &mut actions);
             self.perform_all(shard, &mut actions);
         }
         self.shards[0].shard.end_orphans(orphans, &mut actions);

@@ -12,8 +12,8 @@ use super::failure::Failure;
 use super::state::ApiState;
 use super::table::Routes;
 use super::{
-    bans, client_changes, client_history, clients, config, drops, explain, overview, publish, refusals, reload, retained,
-    routes, store, subscriptions, tokens, users,
+    bans, client_changes, client_history, clients, config, drops, explain, overview, publish, refusals, reload,
+    retained, routes, store, subscriptions, tokens, users,
 };
 use crate::admin::caller::Role;
 

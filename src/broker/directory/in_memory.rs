@@ -1,11 +1,10 @@
 //! The directory of the shards of one process, in its memory.
 
+use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use foldhash::quality::RandomState;
 
 use crate::broker::directory::claim::{Claim, ClaimRequest, Claimed, Held, Holder};
@@ -14,25 +13,50 @@ use crate::broker::operator::query::{Listed, ReceiverView, ReceiversRequest, Sub
 use crate::broker::owner::Owner;
 use crate::broker::query::{PAGE_MAX, Page, PageRequest, SubscriptionView};
 use crate::codec::{ClientId, Subscription, SubscriptionId};
+use crate::dense_map::DenseMap;
 use crate::routing::{
     ListingScope, Route, RouteGenerations, SessionKey, ShardId, Share, SubscribeOutcome, Subscriber, SubscriptionIndex,
 };
 use crate::topic::{Filter, TopicName};
 
-/// The directory of the shards of one process: a map of Client Identifiers and a locked index.
+/// The directory of the shards of one process: maps of Client Identifiers and a locked index.
 #[derive(Debug)]
 pub(in crate::broker) struct InMemoryDirectory {
-    holders: DashMap<ClientId, Held, RandomState>,
+    holders: Holders,
     claims: AtomicU64,
     index: RwLock<SubscriptionIndex>,
     generations: Arc<RouteGenerations>,
+}
+
+/// Who holds which Client Identifier: maps with a lock each, so that shards seldom wait for each other.
+#[derive(Debug)]
+struct Holders {
+    parts: [Mutex<HolderMap>; HOLDER_PARTS],
+    hasher: RandomState,
+}
+
+type HolderMap = DenseMap<ClientId, Held, RandomState>;
+
+impl Holders {
+    /// The map that has the entry of a Client Identifier.
+    fn part(&self, client_id: &ClientId) -> MutexGuard<'_, HolderMap> {
+        let [part, ..] = self.hasher.hash_one(client_id).to_le_bytes();
+        let [first, ..] = &self.parts;
+        self.parts.get(usize::from(part) % HOLDER_PARTS).unwrap_or(first).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Holders {
+    fn default() -> Self {
+        Self { parts: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::default() }
+    }
 }
 
 impl InMemoryDirectory {
     /// An empty directory that invalidates cached routes by `generations`.
     pub(in crate::broker) fn new(generations: Arc<RouteGenerations>) -> Self {
         Self {
-            holders: DashMap::default(),
+            holders: Holders::default(),
             claims: AtomicU64::new(1),
             index: RwLock::new(SubscriptionIndex::new()),
             generations,
@@ -65,36 +89,39 @@ impl InMemoryDirectory {
 impl Directory for InMemoryDirectory {
     fn claim(&self, client_id: &ClientId, request: ClaimRequest<'_>) -> Result<Claimed, Owner> {
         // The number is taken under the entry's lock, so that claims of one identifier are ordered by number.
-        let entry = self.holders.entry(client_id.clone());
+        let mut holders = self.holders.part(client_id);
         let claim = self.next_claim();
-        match entry {
-            Entry::Occupied(mut place) => place.get_mut().pass_to(request, claim),
-            Entry::Vacant(place) => {
-                let owner = request.owner.clone();
-                place.insert(Held { holder: Holder::new(request.shard, claim), owner: owner.clone() });
-                Ok(Claimed { claim, owner, prior: None })
-            }
+        if let Some(held) = holders.get_mut(client_id) {
+            return held.pass_to(request, claim);
         }
+        let owner = request.owner.clone();
+        let held = Held { holder: Holder::new(request.shard, claim), owner: owner.clone() };
+        holders.insert(client_id.clone(), held);
+        Ok(Claimed { claim, owner, prior: None })
     }
 
     fn restore(&self, client_id: &ClientId, shard: ShardId, owner: &Owner) -> Claim {
-        let entry = self.holders.entry(client_id.clone());
+        let mut holders = self.holders.part(client_id);
         let claim = self.next_claim();
-        entry.insert(Held { holder: Holder::new(shard, claim), owner: owner.clone() });
+        holders.insert(client_id.clone(), Held { holder: Holder::new(shard, claim), owner: owner.clone() });
         claim
     }
 
     fn set_owner(&self, client_id: &ClientId, claim: Claim, owner: &Owner) -> bool {
-        let held = self.holders.get_mut(client_id).filter(|held| held.holder.claim() == claim);
-        held.map(|mut held| held.owner = owner.clone()).is_some()
+        let mut holders = self.holders.part(client_id);
+        let held = holders.get_mut(client_id).filter(|held| held.holder.claim() == claim);
+        held.map(|held| held.owner = owner.clone()).is_some()
     }
 
     fn unclaim(&self, client_id: &ClientId, claim: Claim) {
-        self.holders.remove_if(client_id, |_, held| held.holder.claim() == claim);
+        let mut holders = self.holders.part(client_id);
+        if holders.get(client_id).is_some_and(|held| held.holder.claim() == claim) {
+            holders.remove(client_id);
+        }
     }
 
     fn holder(&self, client_id: &ClientId) -> Option<Holder> {
-        self.holders.get(client_id).map(|held| held.holder)
+        self.holders.part(client_id).get(client_id).map(|held| held.holder)
     }
 
     fn matching(&self, topic: &TopicName, route: &mut Route) {
@@ -228,6 +255,9 @@ const VISITS_MAX: usize = 4 * PAGE_MAX;
 const RULES_PER_VISIT: usize = 8;
 /// The number of filters up to which they are marked one by one. For more, resolving all cached routes again is cheaper.
 const COUNTED_MAX: usize = 1_024;
+
+/// Far more than there are shards. The maps double at different times, since they don't have the same number of entries.
+const HOLDER_PARTS: usize = 64;
 
 #[cfg(test)]
 mod tests {

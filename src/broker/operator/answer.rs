@@ -36,7 +36,13 @@ impl Shard {
     }
 
     /// Answers a query when `wait` is stable.
-    fn answer_topics_when_stable(&mut self, id: QueryId, answer: TopicAnswer, wait: Option<Ticket>, turn: &mut Turn<'_>) {
+    fn answer_topics_when_stable(
+        &mut self,
+        id: QueryId,
+        answer: TopicAnswer,
+        wait: Option<Ticket>,
+        turn: &mut Turn<'_>,
+    ) {
         match wait.filter(|ticket| !self.pipeline.is_stable(*ticket)) {
             Some(ticket) => self.operator.answers.push((ticket, id, answer)),
             None => push(id, answer, turn),

@@ -29,8 +29,8 @@ use crate::timestamp::Timestamp;
 pub struct Recovery {
     /// The place of each Session in `stored`.
     places: BTreeMap<u64, u32>,
-    /// In one allocation, which is given back as a whole: the Sessions are small and many.
-    stored: Slab<Stored>,
+    /// Each in an allocation of its own, so that one takes the place of the other when `finish` makes the recovered Sessions of them.
+    stored: Slab<Box<Stored>>,
     retained: BTreeMap<u64, Arc<RetainedMessage>>,
     deduplicated: BTreeMap<u64, Deduplicated>,
     anchor: Option<StoredAnchor>,
@@ -55,8 +55,8 @@ struct Stored {
 /// The recovered state of the previous run.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// All Sessions, in the order of their creation.
-    pub sessions: Vec<RecoveredSession>,
+    /// All Sessions, in the order of their creation. There are many, and each is given back when it is restored.
+    pub sessions: Vec<Box<RecoveredSession>>,
     /// The retained messages.
     pub retained: Vec<Arc<RetainedMessage>>,
     /// The numbers of obsolete records of retained messages.
@@ -272,7 +272,7 @@ impl Recovery {
     fn stored(&mut self, group: u64) -> &mut Stored {
         let Self { places, stored, .. } = self;
         let place = *places.entry(group).or_insert_with(|| {
-            let place = stored.insert(Stored::default());
+            let place = stored.insert(Box::default());
             u32::try_from(place).unwrap_or(u32::MAX)
         });
         &mut stored[place as usize]
@@ -301,7 +301,7 @@ impl Recovery {
         for (group, place) in self.places {
             let Some(stored) = stored.try_remove(place as usize).filter(|stored| !stored.is_empty()) else { continue };
             match stored.finish(SessionKey(group)) {
-                Ok(session) => recovered.sessions.push(session),
+                Ok(session) => recovered.sessions.push(Box::new(session)),
                 Err(orphan) => recovered.orphans.push(orphan),
             }
         }

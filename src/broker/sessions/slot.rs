@@ -110,4 +110,4 @@ const fn seconds(seconds: u32) -> Duration {
     Duration::from_secs(seconds as u64)
 }
 
-const _: () = assert!(size_of::<SessionSlot>() == 296);
+const _: () = assert!(size_of::<SessionSlot>() == 192);

@@ -5,9 +5,11 @@
 //! has ended, or its Session has moved to another shard.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
+use hashbrown::HashTable;
 use slab::Slab;
 
 use crate::broker::connection::state::Connecting;
@@ -28,8 +30,9 @@ use crate::session::Ticket;
 pub(in crate::broker) struct SessionTable {
     shard: ShardId,
     slots: Slab<SessionSlot>,
-    /// The slot of each Session by its claim.
-    by_claim: HashMap<Claim, u32, RandomState>,
+    /// The slot of each Session by its claim, which the slot has.
+    by_claim: HashTable<u32>,
+    hasher: RandomState,
     /// Claims whose Session has not arrived yet. At most one claim of each Session keeps its CONNECT. Each earlier one keeps a claimant of a
     /// few bytes, until the records of the Session are stable and it moves.
     pending: HashMap<Claim, PendingClaim, RandomState>,
@@ -62,7 +65,8 @@ impl SessionTable {
         Self {
             shard,
             slots: Slab::new(),
-            by_claim: HashMap::default(),
+            by_claim: HashTable::new(),
+            hasher: RandomState::default(),
             pending: HashMap::default(),
             early: HashMap::default(),
             departures: Vec::new(),
@@ -96,17 +100,18 @@ impl SessionTable {
 
     /// The slot of the Session with this claim.
     pub(in crate::broker) fn slot_of(&self, claim: Claim) -> Option<usize> {
-        self.by_claim.get(&claim).map(|slot| *slot as usize)
+        let has_claim = |slot: &u32| self.slots.get(*slot as usize).is_some_and(|entry| entry.claim == claim);
+        self.by_claim.find(self.hasher.hash_one(claim), has_claim).map(|slot| *slot as usize)
     }
 
     /// Inserts a Session, and sets the location of its subscriber to the slot.
     pub(in crate::broker) fn insert(&mut self, entry: SessionSlot, counters: &mut Counters) -> usize {
         let (claim, subscriber, queued) = (entry.claim, Arc::clone(&entry.subscriber), entry.session.queued());
         counters.in_flight_changed(0, entry.session.in_flight());
+        assert!(self.slot_of(claim).is_none(), "two sessions have one claim");
         let slot = self.slots.insert(entry);
         let number = u32::try_from(slot).unwrap_or(Location::ENDED);
-        let other = self.by_claim.insert(claim, number);
-        assert!(other.is_none(), "two sessions have one claim");
+        self.link_claim(claim, number);
         subscriber.set_location(Location { shard: self.shard, slot: number });
         counters.queue_changed((0, 0), queued);
         self.count(counters);
@@ -116,8 +121,7 @@ impl SessionTable {
     /// Removes a Session that ends or moves to another shard. The caller sets the new location of its subscriber.
     pub(in crate::broker) fn remove(&mut self, slot: usize, counters: &mut Counters) -> Option<SessionSlot> {
         let entry = self.slots.try_remove(slot)?;
-        let removed = self.by_claim.remove(&entry.claim);
-        assert_eq!(removed.map(|slot| slot as usize), Some(slot), "a session is not found by its claim");
+        self.unlink_claim(entry.claim, slot);
         counters.queue_changed(entry.session.queued(), (0, 0));
         counters.in_flight_changed(entry.session.in_flight(), 0);
         self.count(counters);
@@ -126,12 +130,24 @@ impl SessionTable {
 
     /// Gives the Session in `slot` to a later claim of this shard.
     pub(in crate::broker) fn change_claim(&mut self, slot: usize, claim: Claim) {
+        assert!(self.slot_of(claim).is_none(), "two sessions have one claim");
         let Some(entry) = self.slots.get_mut(slot) else { return };
         let before = std::mem::replace(&mut entry.claim, claim);
-        let number = self.by_claim.remove(&before);
-        assert_eq!(number.map(|slot| slot as usize), Some(slot), "a session is not found by its claim");
-        let other = number.and_then(|number| self.by_claim.insert(claim, number));
-        assert!(other.is_none(), "two sessions have one claim");
+        let number = self.unlink_claim(before, slot);
+        self.link_claim(claim, number);
+    }
+
+    fn link_claim(&mut self, claim: Claim, number: u32) {
+        let Self { by_claim, hasher, slots, .. } = self;
+        let hash_of = |slot: &u32| slots.get(*slot as usize).map_or(0, |entry| hasher.hash_one(entry.claim));
+        by_claim.insert_unique(hasher.hash_one(claim), number, hash_of);
+    }
+
+    fn unlink_claim(&mut self, claim: Claim, slot: usize) -> u32 {
+        let found = self.by_claim.find_entry(self.hasher.hash_one(claim), |number| *number as usize == slot);
+        let removed = found.ok().map(|found| found.remove().0);
+        assert!(removed.is_some(), "a session is not found by its claim");
+        removed.unwrap_or(Location::ENDED)
     }
 
     /// Updates the gauge after `insert` and `remove`.
@@ -148,7 +164,7 @@ impl SessionTable {
         connecting: Box<Connecting>,
     ) {
         let other = self.pending.insert(claim, PendingClaim::Waiting { connection, connecting });
-        assert!(other.is_none() && !self.by_claim.contains_key(&claim), "a claim is made once");
+        assert!(other.is_none() && self.slot_of(claim).is_none(), "a claim is made once");
     }
 
     /// If `claim` is pending, its Session will be passed on to `claimant`. Returns the previous state of the claim.
@@ -212,7 +228,7 @@ impl SessionTable {
             assert_eq!(entry.subscriber.location(), here, "the location is the slot");
         }
         for claim in self.pending.keys() {
-            assert!(!self.by_claim.contains_key(claim), "a pending claim has no session yet");
+            assert!(self.slot_of(*claim).is_none(), "a pending claim has no session yet");
         }
         for (key, messages) in &self.early {
             assert!(

@@ -137,7 +137,7 @@ impl Harness {
         assert!(next.shards[0].shared.restore(retained, retained_gone, keys).is_empty());
         let mut actions = Vec::new();
         for session in sessions {
-            next.shards[0].restore(next.now, session, Arc::new(self.restored_access.clone()), &mut actions);
+            next.shards[0].restore(next.now, *session, Arc::new(self.restored_access.clone()), &mut actions);
         }
         next.shards[0].end_orphans(orphans, &mut actions);
         for action in actions {

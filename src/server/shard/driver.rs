@@ -15,7 +15,7 @@ pub(in crate::server) use tasks::ClosedConnection;
 use crate::auth;
 use crate::broker::{Action, ConnectionId, Detail, Event, MemoryLevel, Orphan, RecoveredSession, Shard, Shared};
 use crate::codec::{ServerPacket, encode};
-use crate::routing::{Access, ShardId};
+use crate::routing::ShardId;
 use crate::server::bans::Bans;
 use crate::server::clock::{Clock, Reading};
 use crate::server::connection::input::ReadBuffers;
@@ -134,8 +134,9 @@ pub(in crate::server) struct Parts {
     /// The budget of memory.
     pub(in crate::server) memory: Arc<MemoryBudget>,
     pub(in crate::server) store: StoreHandle,
-    /// Sessions recovered from the store, with the access rights of their clients.
-    pub(in crate::server) restored: Vec<(RecoveredSession, Arc<Access>)>,
+    /// Sessions recovered from the store.
+    #[expect(clippy::vec_box, reason = "each is given back when it is restored")]
+    pub(in crate::server) restored: Vec<Box<RecoveredSession>>,
     /// The details that the log wants.
     pub(in crate::server) detail: Detail,
     /// Sessions that don't exist but have records in the store; the shard deletes these records.
@@ -194,10 +195,12 @@ impl Driver {
     }
 
     /// Restores recovered Sessions, before the first connection.
-    fn restore(&mut self, sessions: Vec<(RecoveredSession, Arc<Access>)>, orphans: Vec<Orphan>) {
+    #[expect(clippy::vec_box, reason = "each is given back when it is restored")]
+    fn restore(&mut self, sessions: Vec<Box<RecoveredSession>>, orphans: Vec<Orphan>) {
         let mut actions = std::mem::take(&mut self.actions);
-        for (session, access) in sessions {
-            self.shard.restore(self.reading.now, session, access, &mut actions);
+        for session in sessions {
+            let access = self.authentication.access(&session.client_id, session.owner.user().map(|user| &**user));
+            self.shard.restore(self.reading.now, *session, access, &mut actions);
             for action in actions.drain(..) {
                 self.perform(action);
             }

@@ -5,7 +5,7 @@ use std::mem;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
@@ -59,7 +59,14 @@ pub(in crate::server) fn start(parts: Parts, main: MainHandle) -> io::Result<Syn
         }
     };
     thread::Builder::new().name(format!("shard-{number}")).spawn(run)?;
-    started.recv().map_err(io::Error::other)??;
+    // The shard frees what this thread has read for it. Only this thread can return that to the operating system.
+    loop {
+        match started.recv_timeout(RESTORING_INTERVAL) {
+            Err(RecvTimeoutError::Timeout) => allocator::release(),
+            result => break result.map_err(io::Error::other)??,
+        }
+    }
+    allocator::release();
     Ok(begin_sender)
 }
 
@@ -301,6 +308,9 @@ async fn every_second(id: ShardId, driver: Rc<RefCell<Driver>>, status: Arc<Stat
 const ENDINGS_PAUSE: Duration = Duration::from_millis(20);
 /// Maximum number of threads per shard that read messages from the store; more reads wait for a free thread.
 const READERS_MAX: usize = 4;
+
+/// While a shard restores its Sessions, memory that is not used any more is returned so often.
+const RESTORING_INTERVAL: Duration = Duration::from_millis(20);
 /// Weight of one batch, which takes one or two milliseconds. A connection writes once per batch, so a smaller batch would need more
 /// writes for messages to many receivers.
 const MAIL_PER_TURN: usize = 4_096;

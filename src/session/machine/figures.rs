@@ -1,0 +1,52 @@
+//! What others ask a Session.
+
+use super::Session;
+use crate::session::outbound::Outbound;
+
+impl Session {
+    /// Whether a part of the queue is only in the store.
+    pub fn needs_store(&self) -> bool {
+        self.outgoing.queue().is_some_and(|queue| queue.head.has_stored())
+    }
+
+    /// The number of messages in the queue, including those in flight and those that arrived out of order, and their
+    /// bytes.
+    pub fn queued(&self) -> (usize, usize) {
+        self.outgoing.queue().map_or((0, 0), Outbound::queued)
+    }
+
+    /// The sequence before which messages may have been sent.
+    pub const fn sent_until(&self) -> u64 {
+        self.outgoing.sent_until()
+    }
+
+    /// The number of messages in the queue that were never sent.
+    pub fn unsent(&self) -> u64 {
+        self.outgoing.queue().map_or(0, Outbound::unsent)
+    }
+
+    /// The number of messages sent on this connection and not acknowledged.
+    pub fn in_flight(&self) -> u32 {
+        self.outgoing.queue().map_or(0, Outbound::in_flight)
+    }
+
+    /// The number of QoS 1 and 2 messages received on this connection whose acknowledgement is not complete.
+    pub const fn in_flight_in(&self) -> u32 {
+        self.inbound.unacknowledged()
+    }
+
+    /// Responses that wait for the store, and their bytes.
+    pub fn unstable_responses(&self) -> (usize, usize) {
+        self.connection.held()
+    }
+
+    /// Whether it has a Network Connection.
+    pub const fn is_connected(&self) -> bool {
+        self.connection.link.is_some()
+    }
+
+    /// Whether CONNACK was sent, so that other packets may be sent.
+    pub fn is_open(&self) -> bool {
+        self.connection.link.as_ref().is_some_and(|link| link.open)
+    }
+}
