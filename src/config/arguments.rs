@@ -65,20 +65,20 @@ pub struct DataArguments {
     admin: Option<String>,
 }
 
-/// The flags that locate the admin listener of a broker, for commands that ask it for something.
+/// The flags that locate a broker's data, for commands that ask the running broker through the socket there.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct AdminArguments {
-    /// Read the configuration from this TOML file
+pub struct LocationArguments {
+    /// Read the configuration, which names the data directory, from this TOML file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Address of the running broker's admin listener
-    #[arg(long, value_name = "ADDR:PORT")]
-    admin: Option<String>,
+    /// The broker's data directory
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
 }
 
-impl From<AdminArguments> for Arguments {
-    fn from(AdminArguments { config, admin }: AdminArguments) -> Self {
-        Self { config, admin, ..Self::default() }
+impl From<LocationArguments> for Arguments {
+    fn from(LocationArguments { config, data }: LocationArguments) -> Self {
+        Self { config, data, ..Self::default() }
     }
 }
 

@@ -34,7 +34,7 @@ mod value;
 use serde::{Deserialize, Serialize};
 
 pub use admin::Admin;
-pub use arguments::{AdminArguments, Arguments, DataArguments};
+pub use arguments::{Arguments, DataArguments, LocationArguments};
 pub use bans::Bans;
 pub use durability_rules::DurabilityRule;
 pub use error::ConfigError;
