@@ -7,7 +7,9 @@ use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
+use super::api::Json;
 use super::peer::Peer;
 use crate::server::host::Authority;
 use crate::server::{LogEvent, Status, Whom, allows, log_line};
@@ -39,8 +41,9 @@ impl Guard {
     }
 
     /// Logs a refusal, at most a hundred per second.
-    fn log(&self, peer: Peer, reason: &str) {
-        let address = peer.0.ip();
+    fn log(&self, peer: &Peer, reason: &str) {
+        // A website reaches no Unix socket.
+        let Some(address) = peer.address() else { return };
         let whom = Whom { client_id: None, address: Some(address) };
         if allows(LogEvent::AdminRefused, whom, self.status.now()) {
             log_line!(AdminRefused { address = %address, reason }, "admin request from {address} refused: {reason}");
@@ -58,8 +61,11 @@ pub(super) async fn check(
     match guard.refusal(request.headers()) {
         None => next.run(request).await,
         Some((code, reason)) => {
-            guard.log(peer, &reason);
-            (code, format!("{reason}\n")).into_response()
+            guard.log(&peer, &reason);
+            match request.uri().path().starts_with("/api/") {
+                true => (code, Json(json!({ "error": reason }))).into_response(),
+                false => (code, format!("{reason}\n")).into_response(),
+            }
         }
     }
 }

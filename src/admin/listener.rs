@@ -1,5 +1,4 @@
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -7,66 +6,68 @@ use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
-/// A listener with at most [`CONNECTIONS_MAX`] connections, each with a limited lifetime. Further connections wait in
-/// the operating system's backlog.
+/// A listener with a greatest number of connections, each with a limited lifetime. Further connections wait in the operating system's
+/// backlog.
 #[derive(Debug)]
-pub(super) struct BoundedListener {
-    listener: TcpListener,
+pub(super) struct BoundedListener<L> {
+    listener: L,
     lifetime: Duration,
     permits: Arc<Semaphore>,
 }
 
-/// A connection whose reads and writes fail with `TimedOut` when its lifetime is over.
+/// The end of a connection's lifetime, and its slot.
 #[derive(Debug)]
-pub(super) struct BoundedStream {
-    stream: TcpStream,
+pub(super) struct Lease {
     end: Pin<Box<Sleep>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl BoundedListener {
-    pub(super) fn new(listener: TcpListener, lifetime: Duration) -> Self {
-        Self { listener, lifetime, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
-    }
+/// A connection whose reads and writes fail with `TimedOut` when its lifetime is over.
+#[derive(Debug)]
+pub(super) struct BoundedStream<S> {
+    stream: S,
+    lease: Lease,
 }
 
-impl Listener for BoundedListener {
-    type Io = BoundedStream;
-    type Addr = SocketAddr;
+impl<L: Listener> BoundedListener<L> {
+    pub(super) fn new(listener: L, connections_max: usize, lifetime: Duration) -> Self {
+        Self { listener, lifetime, permits: Arc::new(Semaphore::new(connections_max)) }
+    }
 
-    async fn accept(&mut self) -> (BoundedStream, SocketAddr) {
+    /// Waits for a free slot and a connection.
+    pub(super) async fn accept(&mut self) -> (L::Io, L::Addr, Lease) {
         // `acquire_owned` fails only if the semaphore is closed, which never happens.
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        (BoundedStream { stream, end: Box::pin(sleep(self.lifetime)), _permit: permit }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        let (stream, address) = self.listener.accept().await;
+        (stream, address, Lease { end: Box::pin(sleep(self.lifetime)), _permit: permit })
     }
 }
 
-impl BoundedStream {
+impl<S> BoundedStream<S> {
+    pub(super) fn new(stream: S, lease: Lease) -> Self {
+        Self { stream, lease }
+    }
+}
+
+impl<S: Unpin> BoundedStream<S> {
     /// Polls the stream; returns `TimedOut` instead of `Pending` when the lifetime is over.
     fn poll_with_deadline<T>(
         &mut self,
         context: &mut Context<'_>,
-        poll: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        poll: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if let Poll::Ready(result) = poll(Pin::new(&mut self.stream), context) {
             return Poll::Ready(result);
         }
-        ready!(self.end.as_mut().poll(context));
+        ready!(self.lease.end.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl AsyncRead for BoundedStream {
+impl<S: AsyncRead + Unpin> AsyncRead for BoundedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -76,7 +77,7 @@ impl AsyncRead for BoundedStream {
     }
 }
 
-impl AsyncWrite for BoundedStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for BoundedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_with_deadline(context, |stream, context| stream.poll_write(context, bytes))
     }
@@ -102,22 +103,23 @@ impl AsyncWrite for BoundedStream {
     }
 }
 
-/// Enough for a few Prometheus servers, the health checks of a load balancer, and a person.
-const CONNECTIONS_MAX: usize = 32;
-
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+
+    const CONNECTIONS_MAX: usize = 4;
 
     #[tokio::test]
     async fn a_silent_connection_fails_at_the_end_of_its_lifetime() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut listener = BoundedListener::new(listener, Duration::from_millis(20));
+        let mut listener = BoundedListener::new(listener, CONNECTIONS_MAX, Duration::from_millis(20));
         let _client = TcpStream::connect(address).await.unwrap();
-        let (mut stream, _) = listener.accept().await;
+        let (stream, _, lease) = listener.accept().await;
+        let mut stream = BoundedStream::new(stream, lease);
         let error = stream.read(&mut [0; 16]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
@@ -126,7 +128,7 @@ mod tests {
     async fn connections_beyond_the_limit_wait_until_another_closes() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut listener = BoundedListener::new(listener, Duration::from_secs(60));
+        let mut listener = BoundedListener::new(listener, CONNECTIONS_MAX, Duration::from_secs(60));
         let (mut clients, mut accepted) = (Vec::new(), Vec::new());
         for _ in 0..CONNECTIONS_MAX {
             clients.push(TcpStream::connect(address).await.unwrap());

@@ -1,13 +1,14 @@
-//! The admin listener: metrics for Prometheus, health checks and backups over HTTP, on an address of its own.
+//! The administration: metrics for Prometheus, health checks and the HTTP API, over TCP and over a Unix socket in the data directory.
 //!
 //! It runs on one thread with its own runtime and reads figures that the shards publish once a second, so requests take
-//! no time from the shards. The number and the lifetime of its connections are bounded. Backups are restricted to
-//! requests from the same machine, and no request of a website is answered.
+//! no time from the shards. The number and the lifetime of its connections are bounded. No request of a website is answered.
+//!
+//! Who may open the Unix socket, `admin.sock`, may do everything: its mode is 0600 from the first moment.
 
+mod api;
+mod audit;
 mod backups;
-mod bans;
-mod client_json;
-mod clients;
+mod caller;
 mod connection;
 mod exporter;
 #[cfg(feature = "sim")]
@@ -18,9 +19,12 @@ mod metric;
 mod peer;
 mod routes;
 mod snapshot;
+mod time;
 
+use std::future::pending;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -31,14 +35,14 @@ use tokio::sync::oneshot;
 use tokio::time::interval;
 
 pub use backups::PROCESS_HEADER;
+pub use caller::{Role, UnknownRole};
 pub use metric::{Kind, METRICS, Metric};
 pub use snapshot::BrokerHandles;
 
-use crate::config;
-use crate::server::log_line;
+use crate::config::{self, SocketMode};
+use crate::server::{SocketFile, bind_unix_socket, log_line};
+use api::{Access, ApiState};
 use backups::Backups;
-use bans::BansState;
-use clients::Clients;
 use exporter::Exporter;
 use guard::Guard;
 use listener::BoundedListener;
@@ -69,48 +73,99 @@ impl AdminError {
     }
 }
 
-/// Starts the admin listener if it is enabled. If it can't listen, that is an error if it is required, and a warning
-/// otherwise.
+/// Starts what is enabled: the listener over TCP, and the Unix socket. If the first can't listen, that is an error if it is required, and a
+/// warning otherwise. The socket is never required.
 pub fn start(settings: &config::Admin, handles: BrokerHandles) -> Result<Option<AdminListener>, AdminError> {
-    if !settings.enabled {
-        return Ok(None);
-    }
-    match AdminListener::start(settings, handles) {
-        Ok(listener) => {
-            let url = format!("http://{}", listener.address());
-            log_line!(AdminStarted { url = &*url }, "admin listener started: {url}");
-            Ok(Some(listener))
-        }
-        Err(source) if settings.required => Err(AdminError { address: settings.address, source }),
-        Err(source) => {
-            let address = settings.address;
+    let address = settings.address;
+    let tcp = match settings.enabled.then(|| bind_tcp(settings)) {
+        None => None,
+        Some(Ok(bound)) => Some(bound),
+        Some(Err(source)) if settings.required => return Err(AdminError { address, source }),
+        Some(Err(source)) => {
             log_line!(
                 AdminUnavailable { address = %address, reason = %source },
                 "running without the admin listener: cannot listen at {address}: {source}"
             );
-            Ok(None)
+            None
+        }
+    };
+    let socket = settings.socket.then(|| bind_socket(&handles)).flatten();
+    if tcp.is_none() && socket.is_none() {
+        return Ok(None);
+    }
+    let is_tcp = tcp.is_some();
+    match AdminListener::serve(settings, tcp, socket, handles) {
+        Ok(listener) => {
+            if is_tcp {
+                let url = format!("http://{}", listener.address());
+                log_line!(AdminStarted { url = &*url }, "admin listener started: {url}");
+            }
+            Ok(Some(listener))
+        }
+        Err(source) => Err(AdminError { address, source }),
+    }
+}
+
+/// Listens at the configured address. Returns the bound one, too.
+fn bind_tcp(settings: &config::Admin) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = TcpListener::bind(settings.address)?;
+    socket.set_nonblocking(true)?;
+    let address = socket.local_addr()?;
+    Ok((socket, address))
+}
+
+/// Listens at the Unix socket in the data directory; `None`, and a warning, if that is not possible.
+fn bind_socket(handles: &BrokerHandles) -> Option<(UnixListener, SocketFile)> {
+    let path = handles.data.join(SOCKET);
+    match bind_unix_socket(&path, SocketMode::default()) {
+        Ok(bound) => Some(bound),
+        Err(error) => {
+            let (place, length) = (path.display().to_string(), path.as_os_str().len());
+            let reason = match error.kind() {
+                io::ErrorKind::InvalidInput => {
+                    format!("the path has {length} bytes, more than a socket may have: use a shorter server.data")
+                }
+                io::ErrorKind::NotFound => "the data directory does not exist".to_owned(),
+                io::ErrorKind::AddrInUse => "another broker, or a file that is no socket, is there".to_owned(),
+                _ => error.to_string(),
+            };
+            log_line!(
+                AdminUnavailable { address = &*place, reason = &*reason },
+                "running without the admin socket {place}: {reason}"
+            );
+            None
         }
     }
 }
 
 impl AdminListener {
-    /// Listens at the configured address and serves requests on a new thread.
+    /// Listens at the configured address, and at the Unix socket if that is possible, and serves requests on a new thread.
     pub fn start(settings: &config::Admin, handles: BrokerHandles) -> io::Result<Self> {
-        let socket = TcpListener::bind(settings.address)?;
+        let tcp = bind_tcp(settings)?;
+        let socket = settings.socket.then(|| bind_socket(&handles)).flatten();
+        Self::serve(settings, Some(tcp), socket, handles)
+    }
+
+    fn serve(
+        settings: &config::Admin,
+        tcp: Option<(TcpListener, SocketAddr)>,
+        socket: Option<(UnixListener, SocketFile)>,
+        handles: BrokerHandles,
+    ) -> io::Result<Self> {
         let guard = Guard::new(&settings.allowed_hosts, Arc::clone(&handles.status));
-        socket.set_nonblocking(true)?;
-        let address = socket.local_addr()?;
+        let address = tcp.as_ref().map_or(settings.address, |(_, address)| *address);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            if let Err(error) = runtime.block_on(serve(socket, guard, handles, stopped)) {
+            let tcp = tcp.map(|(listener, _)| listener);
+            if let Err(error) = runtime.block_on(serve(tcp, socket, guard, handles, stopped)) {
                 log_line!(AdminFailed { reason = %error }, "admin listener failed: {error}");
             }
         })?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// The bound address.
+    /// The bound address; the configured one if it doesn't listen over TCP.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -128,21 +183,36 @@ impl Drop for AdminListener {
 
 /// Serves requests until the other end of `stopped` is dropped.
 async fn serve(
-    socket: TcpListener,
+    tcp: Option<TcpListener>,
+    socket: Option<(UnixListener, SocketFile)>,
     guard: Guard,
     handles: BrokerHandles,
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
-    let listener = BoundedListener::new(tokio::net::TcpListener::from_std(socket)?, CONNECTION_LIFETIME);
+    let tcp = tcp.map(tokio::net::TcpListener::from_std).transpose()?;
+    let tcp = tcp.map(|listener| BoundedListener::new(listener, CONNECTIONS_MAX, CONNECTION_LIFETIME));
+    let (socket, _removed_when_dropped) = socket.unzip();
+    let socket = socket.map(tokio::net::UnixListener::from_std).transpose()?;
+    let socket = socket.map(|listener| BoundedListener::new(listener, LOCAL_CONNECTIONS_MAX, CONNECTION_LIFETIME));
     let status = Arc::clone(&handles.status);
     let backups = Arc::new(Backups::new(&handles));
-    let clients =
-        Clients { queries: handles.queries.clone(), shared: Arc::clone(&handles.shared), status: Arc::clone(&status) };
-    let bans = BansState { bans: Arc::clone(&handles.bans), status: Arc::clone(&status) };
+    let state = ApiState::new(&handles);
+    let access = Access { audit: Arc::clone(&state.audit) };
     let exporter = Arc::new(Mutex::new(Exporter::new(handles)));
-    let router = router(Arc::clone(&exporter), status, backups, (clients, bans), guard);
+    let router = router(Arc::clone(&exporter), status, backups, (state, access), guard);
+    let over_tcp = async {
+        if let Some(listener) = tcp { connection::serve_tcp(listener, router.clone()).await } else { pending().await }
+    };
+    let over_socket = async {
+        if let Some(listener) = socket {
+            connection::serve_unix(listener, router.clone()).await
+        } else {
+            pending().await
+        }
+    };
     select! {
-        () = connection::serve(listener, router) => Ok(()),
+        () = over_tcp => Ok(()),
+        () = over_socket => Ok(()),
         () = run_upkeep(&exporter) => Ok(()),
         _ = stopped => Ok(()),
     }
@@ -157,6 +227,12 @@ async fn run_upkeep(exporter: &Mutex<Exporter>) {
     }
 }
 
+/// The name of the Unix socket in the data directory.
+pub const SOCKET: &str = "admin.sock";
+/// Connections over TCP: enough for a few Prometheus servers, the health checks of a load balancer, and some people.
+const CONNECTIONS_MAX: usize = 32;
+/// Connections over the Unix socket. They have slots of their own, so that nobody can keep an operator out from elsewhere.
+const LOCAL_CONNECTIONS_MAX: usize = 16;
 /// A request takes milliseconds. A silent connection must not keep one of the few slots for long.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 /// The exporter keeps single samples in between: some ten thousand from a broker at its limits.

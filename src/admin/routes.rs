@@ -10,9 +10,8 @@ use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::api::{self, Access, ApiState};
 use super::backups::{Backups, PROCESS_HEADER, Progress};
-use super::bans::{self, BansState};
-use super::clients::{self, Clients};
 use super::exporter::Exporter;
 use super::guard::{self, Guard, has_local_host};
 use super::peer::Peer;
@@ -23,7 +22,7 @@ pub(super) fn router(
     exporter: Arc<Mutex<Exporter>>,
     status: Arc<Status>,
     backups: Arc<Backups>,
-    (clients, bans): (Clients, BansState),
+    (state, access): (ApiState, Access),
     guard: Guard,
 ) -> Router {
     let metrics = get(metrics).with_state(exporter);
@@ -35,10 +34,9 @@ pub(super) fn router(
         .route("/health/live", live)
         .route("/health/ready", ready)
         .route("/backup", backup)
+        .merge(api::router(state, access))
         .fallback(not_found)
         .layer(from_fn_with_state(guard, guard::check))
-        .merge(clients::router(clients))
-        .merge(bans::router(bans))
         .layer(map_response(close_after_response))
 }
 
@@ -105,7 +103,7 @@ async fn local_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next
 async fn not_found() -> impl IntoResponse {
     (
         StatusCode::NOT_FOUND,
-        "not found; the paths are:\n/metrics\n/health/live\n/health/ready\n/backup\n/api/v1/clients\n/api/v1/bans\n",
+        "not found; the paths are:\n/metrics\n/health/live\n/health/ready\n/backup\n/api/v1/openapi.json\n",
     )
 }
 

@@ -52,8 +52,18 @@ impl Detail {
 }
 
 impl ClientPattern {
+    /// A pattern.
+    pub fn new(pattern: impl Into<Box<str>>) -> Self {
+        Self(pattern.into())
+    }
+
+    /// The bytes of the pattern.
+    pub(in crate::broker) const fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether `name` matches. The time is at most proportional to the product of both lengths.
-    fn matches(&self, name: &str) -> bool {
+    pub(in crate::broker) fn matches(&self, name: &str) -> bool {
         let (mut pattern, mut name) = (self.0.chars(), name.chars());
         // After a `*`: the rest of the pattern, and the part of the name where it is tried next.
         let mut retry = None;

@@ -144,7 +144,7 @@ pub enum Event {
     },
     /// The details that the caller wants from now on, as [`Report`](crate::broker::Report)s; none at first.
     DetailChanged(Box<Detail>),
-    /// A query; answered by [`Action::Answer`](crate::broker::Action::Answer) in the same turn.
+    /// A query; answered by [`Action::Answer`](crate::broker::Action::Answer): see [`query`](crate::broker::Query).
     Query(QueryId, Box<Query>),
     /// The broker shuts down: all connections are closed with 0x8B, and no new one is accepted.
     ShuttingDown,

@@ -1,11 +1,15 @@
-//! Answers [queries](crate::broker::query), without changing the shard.
+//! Answers [queries](crate::broker::query) that change nothing, and passes on those that do.
 
 use std::sync::Arc;
 
 use crate::broker::action::Action;
+use crate::broker::client_filter::cost;
 use crate::broker::connection::pause::PauseReason;
+use crate::broker::counters::DropReason;
 use crate::broker::ids::ConnectionId;
-use crate::broker::query::{Answer, ClientView, ConnectionView, PAGE_MAX, Page, PageRequest, Query, QueryId};
+use crate::broker::query::{
+    Answer, ClientFilter, ClientView, ConnectionView, PAGE_MAX, Page, PageRequest, Query, QueryId,
+};
 use crate::broker::sessions::slot::SessionSlot;
 use crate::broker::shard::{Shard, Turn};
 use crate::codec::ClientId;
@@ -13,7 +17,7 @@ use crate::codec::ClientId;
 impl Shard {
     pub(in crate::broker) fn on_query(&mut self, id: QueryId, query: &Query, turn: &mut Turn<'_>) {
         let answer = match query {
-            Query::Clients(page) => Answer::Clients(self.clients(*page)),
+            Query::Clients(page, filter) => Answer::Clients(self.clients(*page, filter)),
             Query::Client(client_id) => {
                 let client = self.session_of(client_id).map(|entry| Box::new(self.client_view(entry)));
                 Answer::Client(client)
@@ -23,27 +27,59 @@ impl Shard {
                 let key = self.session_of(client_id).map(|entry| entry.subscriber.key);
                 Answer::Subscriptions(key.map(|key| self.shared.directory.subscriptions_of(key, page)))
             }
+            Query::History(client_id, limit) => Answer::History(self.events_of(client_id, *limit)),
+            Query::Queue(client_id, request) => return self.on_queue_query(id, client_id, *request, turn),
             Query::Give(gift) => return self.on_give(id, gift, turn),
+            Query::Kick(kick) => return self.on_kick(id, kick, turn),
+            Query::Forget(client_id) => return self.on_forget(id, client_id, turn),
         };
         turn.actions.push(Action::Answer(id, Box::new(answer)));
     }
 
-    /// The Session with this Client Identifier, if this shard has it.
-    fn session_of(&self, client_id: &ClientId) -> Option<&SessionSlot> {
-        let holder = self.shared.directory.holder(client_id).filter(|holder| holder.shard() == self.id)?;
-        self.sessions.get(self.sessions.slot_of(holder.claim())?)
+    /// Answers when all records of this shard until now are stable.
+    pub(in crate::broker) fn answer_when_stable(&mut self, id: QueryId, answer: Answer, turn: &mut Turn<'_>) {
+        if self.pipeline.unstable() > 0 {
+            self.awaited.push((self.pipeline.last(), id, answer));
+        } else {
+            turn.actions.push(Action::Answer(id, Box::new(answer)));
+        }
     }
 
-    /// A page of Sessions, ordered by slot.
-    fn clients(&self, PageRequest { from, limit }: PageRequest) -> Page<ClientView> {
+    /// Answers the queries whose records are stable now.
+    pub(in crate::broker) fn answer_stable(&mut self, turn: &mut Turn<'_>) {
+        let pipeline = &self.pipeline;
+        for (_, id, answer) in self.awaited.extract_if(.., |(ticket, ..)| pipeline.is_stable(*ticket)) {
+            turn.actions.push(Action::Answer(id, Box::new(answer)));
+        }
+    }
+
+    /// The slot of the Session with this Client Identifier, if this shard has it.
+    pub(in crate::broker) fn slot_of(&self, client_id: &ClientId) -> Option<usize> {
+        let holder = self.shared.directory.holder(client_id).filter(|holder| holder.shard() == self.id)?;
+        self.sessions.slot_of(holder.claim())
+    }
+
+    /// The Session with this Client Identifier, if this shard has it.
+    pub(in crate::broker) fn session_of(&self, client_id: &ClientId) -> Option<&SessionSlot> {
+        self.sessions.get(self.slot_of(client_id)?)
+    }
+
+    /// A page of the Sessions that `filter` selects, ordered by slot.
+    fn clients(&self, PageRequest { from, limit }: PageRequest, filter: &ClientFilter) -> Page<ClientView> {
         let limit = limit.clamp(1, PAGE_MAX);
         let end = self.sessions.slots_end();
         let mut slot = usize::try_from(from).unwrap_or(usize::MAX).min(end);
-        // The number of vacant slots is unbounded by the limit of the page.
+        // The number of slots that are vacant or not selected is unbounded by the limit of the page.
         let last = end.min(slot.saturating_add(SLOTS_PER_PAGE_MAX));
-        let mut entries = Vec::new();
-        while slot < last && entries.len() < limit {
-            entries.extend(self.sessions.get(slot).map(|entry| self.client_view(entry)));
+        let (mut entries, mut spent) = (Vec::new(), 0);
+        while slot < last && entries.len() < limit && spent < SPENT_MAX {
+            if let Some(entry) = self.sessions.get(slot) {
+                spent += cost(filter, entry);
+                if self.is_selected(filter, entry) {
+                    spent += VIEW_COST;
+                    entries.push(self.client_view(entry));
+                }
+            }
             slot += 1;
         }
         Page { entries, next: (slot < end).then_some(slot as u64) }
@@ -52,17 +88,20 @@ impl Shard {
     fn client_view(&self, entry: &SessionSlot) -> ClientView {
         let (queued_messages, queued_bytes) = entry.session.queued();
         let connection = entry.connection.and_then(|id| self.connection_view(id));
+        let dropped = DropReason::ALL.into_iter().map(|reason| (reason, entry.incidents.dropped(reason)));
         ClientView {
             client_id: entry.subscriber.client_id.clone(),
             owner: entry.owner.clone(),
             disconnected_at: connection.is_none().then_some(entry.detached_at),
+            last_disconnect: self.last_disconnect(entry),
             connection,
             session_expiry_interval: entry.session_expiry_interval,
             subscriptions: self.shared.directory.subscription_count_of(entry.subscriber.key),
             queued_messages,
             queued_bytes,
             in_flight_messages: entry.session.in_flight(),
-            not_authorized_messages: entry.not_authorized.into(),
+            in_flight_in: entry.session.in_flight_in(),
+            dropped: dropped.filter(|(_, count)| *count > 0).collect(),
         }
     }
 
@@ -71,6 +110,11 @@ impl Shard {
         let reasons = connection.pause_reasons();
         let pause_reasons = PauseReason::ALL.into_iter().filter(|reason| reasons.contains(*reason));
         Some(ConnectionView {
+            id,
+            connected_at: connection.identity.connected_at,
+            clean_start: connection.identity.clean_start,
+            messages: connection.messages(),
+            bytes: (0, 0),
             user: connection.identity.user.clone(),
             is_verified: connection.verified_user().is_some(),
             address: connection.identity.peer.address,
@@ -86,3 +130,7 @@ impl Shard {
 
 /// The greatest number of slots that one page checks.
 const SLOTS_PER_PAGE_MAX: usize = 4 * PAGE_MAX;
+/// What one page may cost, in tenths of a microsecond: about a millisecond.
+const SPENT_MAX: usize = 8_000;
+/// What the view of a Session costs.
+const VIEW_COST: usize = 10;

@@ -18,6 +18,7 @@
 //! | Topic Aliases of clients | `topic_alias_maximum` for each connection | from `High` on, a client that sets one is ended with 0x97 |
 //! | route cache | 32 MiB for each shard | the bound shrinks to a quarter, a sixteenth, a sixty-fourth |
 //! | deduplication window | `deduplication_ids_max` for each publisher, a million for all | from `High` on, a new identifier evicts one |
+//! | history of clients | 2.5 MiB for each shard, the oldest events are forgotten | from `High` on, a quarter of it |
 //! | password checks | 1,024 requests, a thread for two cores | CONNECT is refused before |
 //! | unused buffers of large packets | a sixteenth of `memory_max` for all, 128 MiB for each shard | freed |
 //! | records that wait for a commit | the congestion of the store | publishers are paused |
@@ -45,6 +46,7 @@ impl Shard {
         let before = std::mem::replace(&mut self.memory, level);
         if level != before {
             self.routes.get_or_insert_default().limit(level);
+            self.history.limit(level);
             self.outgoing_bytes_max = outgoing_bytes_max(&self.settings, level);
             self.change_limits(limits(&self.settings, level), turn);
         }

@@ -1,12 +1,15 @@
 //! The protocol engine of one shard: connections, Sessions, publishing, retained messages, takeover, expiry and `$SYS`. It does no I/O.
 
 mod action;
+mod client_filter;
+mod client_history;
 mod connection;
 mod counters;
 mod detail;
 mod directory;
 mod event;
 mod filter_request;
+mod history;
 mod ids;
 mod inspect;
 mod lifecycle;
@@ -17,6 +20,7 @@ mod owner;
 mod persistence;
 mod publish;
 mod query;
+mod queue_view;
 mod report;
 mod report_detail;
 mod retained;
@@ -31,12 +35,14 @@ mod timers;
 mod tests;
 
 pub use action::Action;
+pub use connection::last_end::DisconnectKind;
 pub use counters::{Counters, DropReason};
 pub use detail::{ClientPattern, Detail, DetailLevel};
 pub use directory::batch::ShardBatch;
 pub use directory::message::ShardMessage;
 pub use directory::state::{ProcessFigures, Shared};
 pub use event::{AuthenticationOutcome, AuthenticationRequest, AuthenticationStep, Event, Peer, Revocation, StoreRoom};
+pub use history::EventKind;
 pub use ids::ConnectionId;
 pub use memory_level::MemoryLevel;
 pub use owner::{ANONYMOUS, AnonymousSessions, Owner, User, VerifiedUser};
@@ -51,8 +57,9 @@ pub use persistence::record_key::RecordKey;
 pub use persistence::recovery::{Orphan, Recovered, RecoveredSession, Recovery};
 pub use persistence::version_1::upgrade_record;
 pub use query::{
-    Answer, ClientView, ConnectionView, Gift, GiftOutcome, PAGE_MAX, Page, PageRequest, Query, QueryId,
-    SubscriptionView,
+    Answer, ClientFilter, ClientView, ConnectionView, EventView, ForgetOutcome, Gift, GiftOutcome, Kick, KickOutcome,
+    KickedClient, LastDisconnect, MessageView, PAGE_MAX, PREVIEW_BYTES_MAX, Page, PageRequest, QUEUED_MAX, Query,
+    QueryId, QueueRequest, QueuedView, SubscriptionView,
 };
 pub use report::{
     ClientLabel, FilterAnswer, LostConnection, OwnerChange, PublishedMessage, Report, SessionChange, WillOutcome,
@@ -60,4 +67,4 @@ pub use report::{
 pub use settings::{QueueOverflow, Settings};
 pub use shard::Shard;
 
-pub use crate::session::{QueueHead, RestoredMessage, Ticket};
+pub use crate::session::{QueueHead, QueuedState, RestoredMessage, Ticket};

@@ -1,17 +1,27 @@
 //! Queries about the Sessions of a shard and their answers: plain data, in bounded pages.
 //!
 //! [`Event::Query`](crate::broker::Event::Query) is answered by [`Action::Answer`](crate::broker::Action::Answer) in the same turn, and
-//! changes nothing; except for [`Query::Give`]. Its cost is bounded by the page size, so that it does not delay clients.
+//! changes nothing, except for the requests of operators at the end of [`Query`]: those that change what is stored are answered when that is
+//! stable. A queue is answered when the store has been read. The cost of a turn is bounded, so that no query delays clients.
 //!
 //! A cursor is a position in the list, not a snapshot. An entry that exists from the first page to the last is listed once, unless its
 //! Session moves to another shard meanwhile. An entry that is added or removed between two pages may be listed or not.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytestring::ByteString;
+
+use crate::broker::connection::last_end::DisconnectKind;
+use crate::broker::counters::DropReason;
+use crate::broker::detail::ClientPattern;
+use crate::broker::history::EventKind;
+use crate::broker::ids::ConnectionId;
 use crate::broker::owner::Owner;
-use crate::codec::{ClientId, ProtocolVersion, Subscription, SubscriptionId};
+use crate::codec::{ClientId, ProtocolVersion, Qos, ReasonCode, Subscription, SubscriptionId};
 use crate::routing::Access;
+use crate::session::QueuedState;
 use crate::timestamp::Timestamp;
 
 /// The number of a query, chosen by its sender. The answer has the same number.
@@ -21,14 +31,90 @@ pub struct QueryId(pub u64);
 /// A query to a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Query {
-    /// The Sessions of the shard, connected or not, in no particular order; answered by [`Answer::Clients`].
-    Clients(PageRequest),
+    /// The Sessions of the shard that the filter selects, in no particular order; answered by [`Answer::Clients`].
+    Clients(PageRequest, Box<ClientFilter>),
     /// The Session with this Client Identifier; answered by [`Answer::Client`].
     Client(ClientId),
     /// The subscriptions of that Session; answered by [`Answer::Subscriptions`].
     Subscriptions(ClientId, PageRequest),
+    /// The last events of a Client Identifier on this shard, at most so many; answered by [`Answer::History`].
+    History(ClientId, usize),
+    /// The head of the queue of that Session; answered by [`Answer::Queue`].
+    Queue(ClientId, QueueRequest),
     /// Give the Session to another owner; answered by [`Answer::Gift`] when that is stable.
     Give(Box<Gift>),
+    /// End the connection of the Session; answered by [`Answer::Kick`].
+    Kick(Box<Kick>),
+    /// End the Session, and its connection; answered by [`Answer::Forget`] when that is stable.
+    Forget(ClientId),
+}
+
+/// Which Sessions are listed: those to which all of it applies.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClientFilter {
+    /// Whether its client is connected.
+    pub connected: Option<bool>,
+    /// Its Client Identifier.
+    pub client_id: Option<ClientPattern>,
+    /// The user name of its client or of its owner.
+    pub user: Option<Arc<str>>,
+    /// The address of its client, which is connected then.
+    pub address: Option<IpAddr>,
+}
+
+/// The requested part of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueRequest {
+    /// The greatest number of messages; the shard limits it to 1 to [`QUEUED_MAX`].
+    pub limit: usize,
+    /// The bytes of each payload that are shown; the shard limits it to [`PREVIEW_BYTES_MAX`].
+    pub preview: usize,
+}
+
+/// A connection that an operator ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kick {
+    /// The Client Identifier of its Session.
+    pub client_id: ClientId,
+    /// The Reason Code of its DISCONNECT: one that a Server may send.
+    pub reason_code: ReasonCode,
+    /// For how long the caller bans the client, when it performs the answer. The shard only tells whom.
+    pub ban: Option<Duration>,
+}
+
+/// Whether a connection was ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KickOutcome {
+    /// It was.
+    Kicked(Box<KickedClient>),
+    /// The Session has no connection.
+    NotConnected,
+    /// The client is to be banned, but it has neither a verified user nor an address; its connection was not ended.
+    NotBannable,
+    /// It was ended, but the caller could not ban the client: its list is full.
+    NotBanned,
+    /// The shard does not have the Session.
+    NotHere,
+}
+
+/// The client whose connection an operator ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KickedClient {
+    /// Its user, if a provider verified it.
+    pub verified_user: Option<Arc<str>>,
+    /// Its address.
+    pub address: Option<SocketAddr>,
+    /// As in the request.
+    pub ban: Option<Duration>,
+}
+
+/// Whether a Session was forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForgetOutcome {
+    /// It was, and that is stable.
+    Forgotten,
+    /// The shard does not have the Session.
+    NotHere,
 }
 
 /// A Session that an operator gives to another owner.
@@ -62,8 +148,16 @@ pub enum Answer {
     Client(Option<Box<ClientView>>),
     /// A page of subscriptions; `None`: the shard does not have the Session.
     Subscriptions(Option<Page<SubscriptionView>>),
+    /// The last events of the Client Identifier, the newest last.
+    History(Vec<EventView>),
+    /// The head of the queue; `None`: the shard does not have the Session.
+    Queue(Option<Vec<QueuedView>>),
     /// Whether the Session was given away.
     Gift(GiftOutcome),
+    /// Whether the connection was ended.
+    Kick(KickOutcome),
+    /// Whether the Session was forgotten.
+    Forget(ForgetOutcome),
 }
 
 /// The requested part of a list.
@@ -95,6 +189,8 @@ pub struct ClientView {
     pub connection: Option<ConnectionView>,
     /// When the last connection ended; `None` while the client is connected.
     pub disconnected_at: Option<Timestamp>,
+    /// The end of the last connection, or of the one before the present one; `None`: this shard knows of none.
+    pub last_disconnect: Option<LastDisconnect>,
     /// Session Expiry Interval in seconds; `u32::MAX`: never.
     pub session_expiry_interval: u32,
     /// Subscriptions, shared ones included.
@@ -105,13 +201,97 @@ pub struct ClientView {
     pub queued_bytes: usize,
     /// Messages sent on this connection and not acknowledged.
     pub in_flight_messages: u32,
-    /// Messages dropped since the start of the broker because the client may not receive them any more.
-    pub not_authorized_messages: u64,
+    /// QoS 1 and 2 messages received on this connection whose acknowledgement is not complete.
+    pub in_flight_in: u32,
+    /// Messages to the Session dropped since the start of the broker, by reason, if there were any. Those that arrived while it moved between
+    /// shards are not among them.
+    pub dropped: Vec<(DropReason, u32)>,
+}
+
+/// How a connection of a client ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastDisconnect {
+    /// When. For [`DisconnectKind::Crash`]: when the broker started again.
+    pub at: Timestamp,
+    /// How.
+    pub kind: DisconnectKind,
+    /// The Reason Code of the last DISCONNECT, or of that which 3.1.1 does not have; `None`: the transport ended, or it is not known.
+    pub reason_code: Option<ReasonCode>,
+    /// Why; `None`: it is not known.
+    pub reason: Option<ByteString>,
+}
+
+/// An event of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventView {
+    /// When; the last time, if it was repeated.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: EventKind,
+    /// The address of the client.
+    pub address: Option<SocketAddr>,
+    /// The Reason Code, if there is one.
+    pub reason_code: Option<ReasonCode>,
+    /// Why.
+    pub reason: Option<ByteString>,
+    /// How often it happened without another event of the client in between.
+    pub count: u32,
+}
+
+impl EventView {
+    /// The end of a connection, if the event is that.
+    pub fn as_disconnect(&self) -> Option<LastDisconnect> {
+        let kind = match self.kind {
+            EventKind::Disconnected(kind) => kind,
+            EventKind::Connected | EventKind::Refused | EventKind::Dropping | EventKind::SessionEnded => return None,
+        };
+        Some(LastDisconnect { at: self.at, kind, reason_code: self.reason_code, reason: self.reason.clone() })
+    }
+}
+
+/// A message in a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedView {
+    /// Its sequence in the queue.
+    pub sequence: u64,
+    /// How far its delivery is.
+    pub state: QueuedState,
+    /// The bytes of topic, payload and properties; `None`: not known any more.
+    pub size: Option<usize>,
+    /// When it expires; `None`: never.
+    pub expires_at: Option<Timestamp>,
+    /// What it is; `None`: the client has received it, or it was not read from the store.
+    pub message: Option<Box<MessageView>>,
+}
+
+/// What a queued message is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageView {
+    /// The Topic Name.
+    pub topic: ByteString,
+    /// The QoS of the delivery.
+    pub qos: Qos,
+    /// RETAIN of the delivery.
+    pub retain: bool,
+    /// The bytes of the payload.
+    pub payload_bytes: usize,
+    /// The first bytes of the payload.
+    pub preview: Vec<u8>,
 }
 
 /// The Network Connection of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionView {
+    /// Its identifier in the shard.
+    pub id: ConnectionId,
+    /// When CONNACK was sent.
+    pub connected_at: Timestamp,
+    /// Clean Start of CONNECT.
+    pub clean_start: bool,
+    /// PUBLISH packets from and to the client on this connection.
+    pub messages: (u64, u64),
+    /// Bytes read from and written to the transport. The caller, which knows them, sets them in the answer.
+    pub bytes: (u64, u64),
     /// The user name of the client.
     pub user: Option<Arc<str>>,
     /// Whether a provider verified the user name.
@@ -143,3 +323,7 @@ pub struct SubscriptionView {
 
 /// The greatest number of entries of one page. Each entry needs some hundred bytes and a few look-ups.
 pub const PAGE_MAX: usize = 1_000;
+/// The greatest number of messages of a queue that are shown.
+pub const QUEUED_MAX: usize = 100;
+/// The greatest number of bytes of a payload that are shown.
+pub const PREVIEW_BYTES_MAX: usize = 256;

@@ -15,6 +15,7 @@ use crate::broker::directory::message::{ShardMessage, ShardMessageKind};
 use crate::broker::directory::state::Shared;
 use crate::broker::event::{Event, StoreRoom};
 use crate::broker::filter_request::FilterRequest;
+use crate::broker::history::History;
 use crate::broker::ids::{ConnectionId, IdentifierSource};
 use crate::broker::lifecycle::Lifecycle;
 use crate::broker::load::Load;
@@ -23,7 +24,7 @@ use crate::broker::persistence::pipeline::CommitPipeline;
 use crate::broker::publish::pending_dead_letters::PendingDeadLetters;
 use crate::broker::publish::queue_room::QueueRoom;
 use crate::broker::publish::route_cache::Routes;
-use crate::broker::query::QueryId;
+use crate::broker::query::{Answer, QueryId, QueuedView};
 use crate::broker::retained::state::Retained;
 use crate::broker::sessions::endings::Endings;
 use crate::broker::sessions::slot::SessionSlot;
@@ -85,8 +86,12 @@ pub struct Shard {
     /// The tickets of records, and the messages and answers that wait for their commit.
     pub(super) pipeline: CommitPipeline,
     pub(super) store_room: StoreRoom,
-    /// The gifts of operators that are answered when their ticket is stable.
-    pub(super) gifts: Vec<(Ticket, QueryId)>,
+    /// The queries that are answered when their ticket is stable. The caller of [`Event::Query`] bounds their number.
+    pub(super) awaited: Vec<(Ticket, QueryId, Answer)>,
+    /// The queries that are answered when the store has been read. Their number is bounded as well.
+    pub(super) queue_views: Vec<(QueryId, Vec<QueuedView>)>,
+    /// What happened to the clients lately.
+    pub(super) history: History,
 
     pub(super) memory: MemoryLevel,
     /// `outgoing_bytes_max`, or less while memory is short.
@@ -124,7 +129,9 @@ impl Shard {
             filter_requests: VecDeque::new(),
             pipeline: CommitPipeline::default(),
             store_room: StoreRoom::Some,
-            gifts: Vec::new(),
+            awaited: Vec::new(),
+            queue_views: Vec::new(),
+            history: History::default(),
             memory: MemoryLevel::Normal,
             outgoing_bytes_max: settings.outgoing_bytes_max,
             queued_total: 0,
@@ -195,6 +202,7 @@ impl Shard {
         self.counters.received(packet.packet_type());
         let Some(connection) = self.connection_mut(id) else { return };
         connection.on_packet(turn.now);
+        connection.count_received(matches!(packet, ClientPacket::Publish(_)));
         match &connection.phase {
             Phase::Connected(slot) => {
                 let slot = *slot;

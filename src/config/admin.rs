@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::problem::Problem;
 use super::value::text_list;
 
-/// The admin listener, which serves metrics and health over HTTP: `[admin]`.
+/// Metrics, health and the API, over HTTP: `[admin]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
@@ -21,6 +21,8 @@ pub struct Admin {
     /// Whether the broker refuses to start if it can't listen at this address. Otherwise it logs a warning and runs
     /// without.
     pub required: bool,
+    /// Whether `admin.sock` in the data directory serves the API to the user of the broker and root, without a token.
+    pub socket: bool,
 }
 
 impl Default for Admin {
@@ -35,6 +37,8 @@ impl Default for Admin {
             allowed_hosts: Vec::new(),
             // A second broker on the same machine should still serve its clients.
             required: false,
+            // The command line needs it. Who can open it can read and replace the store as well.
+            socket: true,
         }
     }
 }

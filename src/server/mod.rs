@@ -52,6 +52,7 @@ pub use error::{EXIT_PANIC, ServerError};
 pub use listener::TlsError;
 #[cfg(feature = "sim")]
 pub use listener::fuzzing;
+pub(crate) use listener::{SocketFile, bind_unix_socket};
 pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
 pub(crate) use log::{Whom, allows, log_line};
 pub use memory::MemoryFigures;

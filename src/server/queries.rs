@@ -75,7 +75,7 @@ mod tests {
     #[tokio::test]
     async fn a_stuck_shard_has_a_bounded_number_of_queries() {
         let queries = Queries::unanswered(1);
-        let query = || Query::Clients(PageRequest { from: 0, limit: 1 });
+        let query = || Query::Clients(PageRequest { from: 0, limit: 1 }, Box::default());
         for _ in 0..2 * QUERIES_MAX {
             assert_eq!(queries.ask(ShardId(0), query()).await, Err(QueryError::TimedOut(ShardId(0))));
         }

@@ -53,8 +53,8 @@ fn fit_packets(config: &mut Config) {
 }
 
 /// Descriptors for what is not a connection: standard streams, the store with its segments, spare files and readers (25), the admin
-/// listener and its connections (40), a backup (6), reloaded files, runtimes and signals.
-const FILES_RESERVED: usize = 96;
+/// listener and its connections (56), a backup (6), reloaded files, runtimes and signals.
+const FILES_RESERVED: usize = 112;
 /// Descriptors for the runtime of a shard.
 const FILES_PER_SHARD: usize = 4;
 /// The largest packet is this part of a segment.
@@ -67,14 +67,14 @@ mod tests {
 
     #[test]
     fn connections_leave_descriptors_to_the_store() {
-        assert_eq!(connections_for(1_024, 2, 2), 1_024 - 96 - 8 - 2);
+        assert_eq!(connections_for(1_024, 2, 2), 1_024 - 112 - 8 - 2);
         assert_eq!(connections_for(100, 64, 2), 50);
         assert_eq!(connections_for(0, 1, 1), 1);
         let mut config = Config::default();
         fit_connections(&mut config, None, 1);
         assert_eq!(config.limits.connections_max, Config::default().limits.connections_max);
         fit_connections(&mut config, Some(1_000), 1);
-        assert_eq!(config.limits.connections_max, 1_000 - 96 - 4 - config.listeners.len());
+        assert_eq!(config.limits.connections_max, 1_000 - 112 - 4 - config.listeners.len());
     }
 
     #[test]

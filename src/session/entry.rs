@@ -178,6 +178,11 @@ pub const fn queued_bytes(content: usize) -> usize {
     content + ENTRY_BYTES
 }
 
+/// The bytes of topic, payload and properties of a message that counts for `bytes`; `None`: they are not known.
+pub(super) const fn content_bytes(bytes: u32) -> Option<usize> {
+    (bytes as usize).checked_sub(ENTRY_BYTES)
+}
+
 /// Overhead of a queued message in bytes; it counts the same whether the message is in memory or not.
 const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<Message>();
 

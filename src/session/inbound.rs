@@ -132,6 +132,11 @@ impl Inbound {
         self.unacknowledged = self.unacknowledged.saturating_sub(1);
     }
 
+    /// See [`unacknowledged`](Self::unacknowledged).
+    pub(super) const fn unacknowledged(&self) -> u32 {
+        self.unacknowledged
+    }
+
     fn insert(&mut self, id: PacketId, received: Received) {
         self.awaiting_pubrel.get_or_insert_default().insert(id, received);
     }

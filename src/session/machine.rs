@@ -112,6 +112,11 @@ impl Session {
         self.outbound.in_flight()
     }
 
+    /// The number of QoS 1 and 2 messages received on this connection whose acknowledgement is not complete.
+    pub const fn in_flight_in(&self) -> u32 {
+        self.inbound.unacknowledged()
+    }
+
     /// Responses that wait for the store, and their bytes.
     pub fn unstable_responses(&self) -> (usize, usize) {
         self.connection.held()

@@ -80,6 +80,7 @@ impl World {
             self.check_shares().map_err(|text| (None, text))?;
             self.check_retained().map_err(|text| (Some(0), text))?;
             self.check_all_read().map_err(|text| (None, text))?;
+            self.check_answered().map_err(|text| (None, text))?;
             self.check_shards(missing).map_err(|text| (None, text))
         });
         if let Err((client, text)) = result {

@@ -28,6 +28,7 @@ impl World {
         self.trace.note(self.now, None, || format!("crash: {loss:?}"));
         let disk = self.log.crash(loss, &mut self.crash_rng);
         self.restarting = Some(disk);
+        self.operator.forget();
         self.steps.retain(|_, step| !step.is_of_broker());
         self.syncing = false;
         let longest = self.crash_rng.pick(&[5, 50, 1_000]);

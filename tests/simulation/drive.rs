@@ -100,7 +100,7 @@ impl World {
                 let at = side.channels[to];
                 self.schedule_at(at, Step::Forwarded(to, message));
             }
-            Action::Answer(..) => unreachable!("the simulation sends no queries"),
+            Action::Answer(id, answer) => self.on_answer(id, &answer),
             Action::Report(report) => self.on_report(&report),
         }
     }
@@ -147,6 +147,7 @@ impl World {
                         | ReasonCode::DisconnectWithWillMessage
                         | ReasonCode::SessionTakenOver
                         | ReasonCode::KeepAliveTimeout
+                        | ReasonCode::AdministrativeAction
                         | ReasonCode::UnspecifiedError
                 );
                 let client = client(label);

@@ -17,6 +17,7 @@ mod ledger;
 mod log;
 mod mix;
 mod network;
+mod operator;
 mod presence;
 mod pressure;
 mod profile;

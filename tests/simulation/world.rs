@@ -12,6 +12,7 @@ use crate::crash::{new_shard, new_shared};
 use crate::log::Log;
 use crate::mix::Mix;
 use crate::network::Chunk;
+use crate::operator::Operator;
 use crate::profile::Profile;
 use crate::rng::Rng;
 use crate::trace::{Trace, Tracing};
@@ -45,6 +46,7 @@ pub(crate) struct World {
     pub(crate) checker: Checker,
     pub(crate) trace: Trace,
     pub(crate) failure: Option<Failure>,
+    pub(crate) operator: Operator,
 }
 
 /// A violation by the broker.
@@ -124,6 +126,8 @@ pub(crate) enum Step {
     StoreRoom(usize),
     /// The driver checks whether the peers of paused connections have closed.
     CheckPeers,
+    /// The operator asks a shard for something.
+    Operate,
 }
 
 impl World {
@@ -166,6 +170,7 @@ impl World {
             checker,
             trace: Trace::new(tracing),
             failure: None,
+            operator: Operator::default(),
         };
         for client in 0..world.clients.len() {
             let profile = world.clients[client].profile.clone();
@@ -176,6 +181,7 @@ impl World {
         world.begin_anchors();
         world.begin_pressure();
         world.begin_refusals();
+        world.begin_operator();
         world
     }
 
@@ -256,6 +262,7 @@ impl World {
             Step::DiskSpace(is_free) => self.on_disk_space(is_free),
             Step::StoreRoom(shard) => self.notice_room(shard),
             Step::CheckPeers => self.on_check_peers(),
+            Step::Operate => self.on_operate(),
         }
     }
 

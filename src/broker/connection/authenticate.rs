@@ -126,7 +126,7 @@ impl Shard {
                     }
                     connection.phase = Phase::AwaitingAuth(connecting);
                     let bytes = self.counters.sending(&packet);
-                    self.add_unsent(id, bytes);
+                    self.add_unsent(id, bytes, 0);
                     turn.actions.push(Action::Send { connection: id, packet });
                     self.resume(id, PauseReason::Authenticating, turn);
                 }

@@ -5,7 +5,9 @@ use bytestring::ByteString;
 use crate::broker::action::Action;
 use crate::broker::connection::backlog::PauseBudgets;
 use crate::broker::connection::cause::Cause;
+use crate::broker::connection::last_end::{DisconnectKind, LastEnd, ReasonText};
 use crate::broker::connection::state::{Connection, Phase};
+use crate::broker::history::EventKind;
 use crate::broker::ids::ConnectionId;
 use crate::broker::persistence::record::WillState;
 use crate::broker::report::{LostConnection, Report, SessionChange, WillOutcome};
@@ -20,6 +22,7 @@ pub(in crate::broker) struct Ending {
     disconnect: Option<ReasonCode>,
     /// The Reason Code in the log.
     reason_code: ReasonCode,
+    kind: DisconnectKind,
     cause: Cause,
     will: WillAction,
     /// Whether another connection of this shard is about to resume the Session, in the same turn.
@@ -47,6 +50,7 @@ impl Ending {
         Self {
             disconnect: Some(reason_code),
             reason_code,
+            kind: DisconnectKind::of(reason_code),
             cause: cause.into(),
             will: WillAction::Publish,
             resumed: false,
@@ -66,7 +70,14 @@ impl Ending {
     /// neither the network's nor the client's: such an end says nothing about the stability of the connection.
     pub(in crate::broker) fn by_limit(reason_code: ReasonCode, limit: &str) -> Self {
         let log = format!("{limit}: not acknowledged, so the client will send the message again");
-        Self { is_meant: true, ..Self::with_disconnect(reason_code, Cause::private(log, "")) }
+        let kind = DisconnectKind::Limit;
+        Self { is_meant: true, kind, ..Self::with_disconnect(reason_code, Cause::private(log, "")) }
+    }
+
+    /// An operator ends the connection.
+    pub(in crate::broker) fn kicked(reason_code: ReasonCode) -> Self {
+        let kind = DisconnectKind::Kicked;
+        Self { is_meant: true, kind, ..Self::with_disconnect(reason_code, "disconnected by an operator") }
     }
 
     /// Another connection has claimed the Session.
@@ -88,6 +99,7 @@ impl Ending {
         Self {
             disconnect: None,
             reason_code,
+            kind: DisconnectKind::Closed,
             cause,
             will: WillAction::Publish,
             resumed: false,
@@ -108,6 +120,7 @@ impl Ending {
         Self {
             disconnect: None,
             reason_code,
+            kind: DisconnectKind::Disconnect,
             cause: "DISCONNECT".into(),
             will,
             resumed: false,
@@ -194,9 +207,9 @@ impl Shard {
     }
 
     fn break_off_with(&mut self, id: ConnectionId, reason_code: ReasonCode, cause: Cause, turn: &mut Turn<'_>) {
-        let will = WillAction::Discard;
+        let (will, kind) = (WillAction::Discard, DisconnectKind::of(reason_code));
         let ending =
-            Ending { disconnect: None, reason_code, cause, will, resumed: false, lost: false, is_meant: false };
+            Ending { disconnect: None, reason_code, kind, cause, will, resumed: false, lost: false, is_meant: false };
         self.end_connection(id, ending, turn);
     }
 
@@ -238,12 +251,21 @@ impl Shard {
         }
     }
 
+    /// Reports the end of a connection, and keeps it for operators: in the Session, and in the history of the client.
     fn report_end(&mut self, connection: &Connection, ending: Ending, turn: &mut Turn<'_>) {
         let client = connection.label();
-        let Ending { reason_code, cause, is_meant, .. } = ending;
+        let Ending { reason_code, kind, cause, is_meant, .. } = ending;
         let cause = cause.into_log();
+        let text = ReasonText::of(&cause);
         let report = match connection.phase {
-            Phase::Connected(_) => {
+            Phase::Connected(slot) => {
+                let sent = (kind != DisconnectKind::Closed).then_some(reason_code);
+                if let Some(entry) = self.sessions.get_mut(slot) {
+                    let (last_end, own) = LastEnd::new(kind, sent, text.clone());
+                    entry.last_end = Some(last_end);
+                    entry.incidents.set_end_reason(own);
+                }
+                self.note(&client, EventKind::Disconnected(kind), (sent, Some(text)), turn.now);
                 let lost = (!is_meant).then(|| LostConnection {
                     lasted: turn.now.since(connection.identity.connected_at),
                     verified_user: connection.verified_user().cloned(),
@@ -252,6 +274,7 @@ impl Shard {
             }
             Phase::AwaitingConnect | Phase::Authenticating(_) | Phase::AwaitingAuth(_) | Phase::Claiming => {
                 self.counters.connects_refused += 1;
+                self.note(&client, EventKind::Refused, (Some(reason_code), Some(text)), turn.now);
                 Report::Refused { client, reason_code, cause }
             }
         };

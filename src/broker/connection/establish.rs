@@ -8,6 +8,7 @@ use crate::broker::connection::cause::Cause;
 use crate::broker::connection::pause::PauseReason;
 use crate::broker::connection::state::{Connecting, Phase};
 use crate::broker::directory::claim::{Claim, ClaimRequest, Claimant, Claimed, Prior, Takes};
+use crate::broker::history::EventKind;
 use crate::broker::ids::ConnectionId;
 use crate::broker::owner::Owner;
 use crate::broker::persistence::record::Record;
@@ -117,6 +118,7 @@ impl Shard {
         connection.phase = Phase::Connected(slot);
         connection.keep_alive = keep_alive;
         connection.identity.connected_at = turn.now;
+        connection.identity.clean_start = connecting.connect.clean_start;
         let silence_max = connection.silence_max();
         if keep_alive > 0 {
             self.set_due(id, turn.now + silence_max);
@@ -275,8 +277,10 @@ impl Shard {
 
     fn report_connected(&mut self, id: ConnectionId, connect: &Connect, session_present: bool, turn: &mut Turn<'_>) {
         let Some(connection) = self.connection(id) else { return };
+        let client = connection.label();
+        self.note(&client, EventKind::Connected, (None, None), turn.now);
         turn.actions.push(Action::Report(Box::new(Report::Connected {
-            client: connection.label(),
+            client,
             connection: id,
             version: connect.version.name(),
             clean_start: connect.clean_start,

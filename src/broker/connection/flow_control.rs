@@ -57,10 +57,12 @@ impl Shard {
     }
 
     /// Adds `bytes` to the estimate of unsent bytes; `Event::Flushed` corrects it.
-    pub(in crate::broker) fn add_unsent(&mut self, id: ConnectionId, bytes: usize) {
+    /// `messages` of the packets are PUBLISH packets.
+    pub(in crate::broker) fn add_unsent(&mut self, id: ConnectionId, bytes: usize, messages: u32) {
         self.queued_total += bytes as u64;
         if let Some(connection) = self.connection_mut(id) {
             connection.set_unsent_bytes(connection.unsent_bytes().saturating_add(bytes));
+            connection.count_sent(messages);
         }
     }
 

@@ -9,6 +9,8 @@ pub(super) mod establish;
 pub(super) mod explain;
 pub(super) mod flow_control;
 pub(super) mod keep_alive;
+pub(super) mod kick;
+pub(super) mod last_end;
 pub(super) mod packet_effect;
 pub(super) mod pause;
 pub(super) mod rate;

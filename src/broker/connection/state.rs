@@ -39,6 +39,10 @@ pub(in crate::broker) struct Connection {
     reasons: PauseReasons,
     /// See [`unsent_bytes`](Self::unsent_bytes).
     unsent_bytes: u32,
+    /// PUBLISH packets of the client.
+    messages_received: u64,
+    /// PUBLISH packets to the client.
+    messages_sent: u64,
     /// Its state as a receiver: whether publishers are paused for it.
     pub(in crate::broker) backlog: Backlog,
     /// Its state as a publisher: whether it sends to one receiver only.
@@ -48,7 +52,7 @@ pub(in crate::broker) struct Connection {
 }
 
 // There is one for each connection, idle or not.
-const _: () = assert!(size_of::<Option<Connection>>() == 104);
+const _: () = assert!(size_of::<Option<Connection>>() == 120);
 
 /// The remote end of a connection and the identity of its client, used by authentication and by the log.
 ///
@@ -62,6 +66,8 @@ pub(in crate::broker) struct ClientIdentity {
     pub(in crate::broker) owner: Owner,
     /// Whether CONNECT had the bridge bit in its protocol level.
     pub(in crate::broker) is_bridge: bool,
+    /// Clean Start of CONNECT.
+    pub(in crate::broker) clean_start: bool,
     pub(in crate::broker) authentication_method: Option<Box<ByteString>>,
     /// When CONNACK was sent; before that, when the connection was opened.
     pub(in crate::broker) connected_at: Timestamp,
@@ -142,6 +148,7 @@ impl Connection {
                 user: None,
                 owner: Owner::Anonymous,
                 is_bridge: false,
+                clean_start: false,
                 authentication_method: None,
                 connected_at: now,
             }),
@@ -155,6 +162,8 @@ impl Connection {
             since: now,
             reasons: PauseReasons::default(),
             unsent_bytes: 0,
+            messages_received: 0,
+            messages_sent: 0,
             backlog: Backlog::default(),
             sole_receiver: SoleReceiver::default(),
             blocked: None,
@@ -167,6 +176,23 @@ impl Connection {
         if self.reasons.is_empty() {
             self.since = now;
         }
+    }
+
+    /// Counts a PUBLISH of the client; `is_publish` is false for another packet.
+    #[inline]
+    pub(in crate::broker) const fn count_received(&mut self, is_publish: bool) {
+        self.messages_received += is_publish as u64;
+    }
+
+    /// Counts PUBLISH packets to the client.
+    #[inline]
+    pub(in crate::broker) const fn count_sent(&mut self, messages: u32) {
+        self.messages_sent += messages as u64;
+    }
+
+    /// The PUBLISH packets from and to the client.
+    pub(in crate::broker) const fn messages(&self) -> (u64, u64) {
+        (self.messages_received, self.messages_sent)
     }
 
     /// Adds a pause reason. Returns `true` if the connection was not paused before.

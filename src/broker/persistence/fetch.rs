@@ -10,6 +10,7 @@ use crate::broker::persistence::encode::read_delivery;
 use crate::broker::persistence::grant::StoredGrant;
 use crate::broker::persistence::record_key::RecordKey;
 use crate::broker::persistence::version_1::upgrade_record;
+use crate::broker::query::QueryId;
 use crate::routing::SessionKey;
 use crate::session::{Delivery, FetchedMessage};
 
@@ -54,6 +55,8 @@ pub(in crate::broker) enum Purpose {
     Send { slot: usize, number: u32 },
     /// They were dropped and become dead letters.
     DeadLetters,
+    /// A query shows them, with so many bytes of each payload.
+    Show { query: QueryId, preview: usize },
 }
 
 impl Fetch {

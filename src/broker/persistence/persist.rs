@@ -77,6 +77,6 @@ impl Shard {
             turn.actions.push(Action::Close { connection });
         }
         self.surrender_stable(turn);
-        self.answer_gifts(turn);
+        self.answer_stable(turn);
     }
 }

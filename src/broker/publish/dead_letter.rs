@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytestring::ByteString;
 
 use crate::broker::action::Action;
+use crate::broker::connection::last_end::ReasonText;
 use crate::broker::counters::DropReason;
+use crate::broker::history::EventKind;
 use crate::broker::persistence::fetch::{Fetch, Purpose};
 use crate::broker::persistence::record::Record;
 use crate::broker::publish::pending_dead_letters::TooManyDropped;
@@ -75,12 +77,15 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         self.counters.dropped(DropReason::Unreadable, 1);
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.incidents.add_dropped(DropReason::Unreadable);
+        }
         let client = self.label_of_session(slot);
         turn.actions.push(Action::Report(Box::new(Report::Unreadable { client, sequence, cause })));
     }
 
-    /// Counts a message that a Session dropped. If the Session is in `slot` of this shard, the first drop of a series is reported, unless the
-    /// reason is expected by clients: no connection (QoS 0), or Message Expiry Interval.
+    /// Counts a message that a Session dropped. If the Session is in `slot` of this shard, the first drop of a series is reported and becomes
+    /// part of the history of its client, unless the reason is expected by clients: no connection (QoS 0), or Message Expiry Interval.
     pub(in crate::broker) fn count_dropped(
         &mut self,
         slot: usize,
@@ -89,12 +94,14 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         self.counters.dropped(reason, 1);
+        let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key) else { return };
+        entry.incidents.add_dropped(reason);
         if matches!(reason, DropReason::NotConnected | DropReason::Expired) {
             return;
         }
-        let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key) else { return };
         if !std::mem::replace(&mut entry.dropping, true) {
             let client = self.label_of_session(slot);
+            self.note(&client, EventKind::Dropping, (None, Some(ReasonText::of(reason.name()))), turn.now);
             turn.actions.push(Action::Report(Box::new(Report::Dropping { client, reason })));
         }
     }

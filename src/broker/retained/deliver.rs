@@ -90,6 +90,7 @@ impl Shard {
         };
         if retained.expires_at.is_some_and(|at| at <= now) {
             self.counters.dropped(DropReason::Expired, 1);
+            entry.incidents.add_dropped(DropReason::Expired);
             return Step::Skip;
         }
         let is_own = granted.no_local && retained.publisher.as_ref() == Some(&entry.subscriber.client_id);

@@ -44,12 +44,12 @@ impl Shard {
         let before = added.map(|_| (entry.session.queued(), entry.session.in_flight()));
         let mut sink = ActionSink::new(entry.connection, &mut self.counters, &mut self.spare, turn.actions);
         entry.session.handle(turn.now, event, &mut sink);
-        let ActionSink { mut steps, bytes, has_delivered, .. } = sink;
-        entry.dropping &= !has_delivered;
+        let ActionSink { mut steps, bytes, delivered, .. } = sink;
+        entry.dropping &= delivered == 0;
         if bytes > 0
             && let Some(id) = entry.connection
         {
-            self.add_unsent(id, bytes);
+            self.add_unsent(id, bytes, delivered);
         }
         if let (Some((queued, in_flight)), Some(added)) = (before, added) {
             self.account(slot, (queued, in_flight), added, turn);
@@ -63,7 +63,7 @@ impl Shard {
             }
             self.spare.push(steps);
             if let Some(entry) = self.sessions.get_mut(slot).filter(|entry| entry.subscriber.key == key) {
-                entry.dropping &= !has_delivered; // this event dropped messages before it delivered some
+                entry.dropping &= delivered == 0; // this event dropped messages before it delivered some
             }
         }
     }
@@ -131,12 +131,13 @@ impl Shard {
     fn send_deferred(&mut self, slot: usize, packet: ServerPacket, turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
         let Some(connection) = entry.connection else { return };
-        entry.dropping &= !matches!(packet, ServerPacket::Publish(_));
+        let is_publish = matches!(packet, ServerPacket::Publish(_));
+        entry.dropping &= !is_publish;
         if let ServerPacket::Connack(_) = packet {
             self.resume(connection, PauseReason::Claiming, turn);
         }
         let bytes = self.counters.sending(&packet);
-        self.add_unsent(connection, bytes);
+        self.add_unsent(connection, bytes, u32::from(is_publish));
         turn.actions.push(Action::Send { connection, packet });
     }
 }
@@ -152,8 +153,8 @@ struct ActionSink<'a> {
     defers_packets: bool,
     /// An estimate of the bytes of the sent packets.
     bytes: usize,
-    /// Whether a PUBLISH is among the sent packets.
-    has_delivered: bool,
+    /// The number of PUBLISH packets among the sent packets.
+    delivered: u32,
 }
 
 impl<'a> ActionSink<'a> {
@@ -164,7 +165,7 @@ impl<'a> ActionSink<'a> {
         actions: &'a mut Vec<Action>,
     ) -> Self {
         let steps = Vec::new();
-        Self { connection, counters, spare, actions, steps, defers_packets: false, bytes: 0, has_delivered: false }
+        Self { connection, counters, spare, actions, steps, defers_packets: false, bytes: 0, delivered: 0 }
     }
 }
 
@@ -175,7 +176,7 @@ impl session::Actions for ActionSink<'_> {
             return self.push(Step::Send(packet));
         }
         let Some(connection) = self.connection else { return };
-        self.has_delivered |= matches!(packet, ServerPacket::Publish(_));
+        self.delivered += u32::from(matches!(packet, ServerPacket::Publish(_)));
         self.bytes += self.counters.sending(&packet);
         self.actions.push(Action::Send { connection, packet });
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::broker::connection::last_end::ReasonText;
 use crate::broker::counters::DropReason;
+use crate::broker::history::EventKind;
 use crate::broker::persistence::record::{Record, WillState};
 use crate::broker::publish::delivery::SequencedDelivery;
 use crate::broker::report::SessionChange;
@@ -50,6 +52,8 @@ impl Shard {
         if entry.ends_at().is_some_and(|at| at <= turn.now) {
             self.counters.sessions_expired += 1;
             self.report_session(slot, SessionChange::Expired, turn);
+            let client = self.label_of_session(slot);
+            self.note(&client, EventKind::SessionEnded, (None, Some(ReasonText::of(EXPIRED))), turn.now);
             return self.end_session(slot, turn);
         }
         if entry.will_at().is_some_and(|at| at <= turn.now) {
@@ -142,5 +146,6 @@ impl Shard {
     }
 }
 
+const EXPIRED: &str = "its Session Expiry Interval has passed";
 /// The dead letters of one Session that ends. More would hold up the shard; they are counted as lost.
 const LETTERS_MAX: usize = 10_000;

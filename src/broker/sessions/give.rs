@@ -17,25 +17,15 @@ impl Shard {
     /// Gives a Session to another owner, and answers when that is stable.
     pub(in crate::broker) fn on_give(&mut self, id: QueryId, gift: &Gift, turn: &mut Turn<'_>) {
         match self.give(gift, turn) {
-            Ok(()) if self.pipeline.unstable() > 0 => self.gifts.push((self.pipeline.last(), id)),
-            Ok(()) => answer(id, GiftOutcome::Given, turn),
-            Err(outcome) => answer(id, outcome, turn),
-        }
-    }
-
-    /// Answers the gifts whose records are stable now. The caller of [`Event::Query`](crate::broker::Event::Query) bounds their number.
-    pub(in crate::broker) fn answer_gifts(&mut self, turn: &mut Turn<'_>) {
-        let pipeline = &self.pipeline;
-        for (_, id) in self.gifts.extract_if(.., |(ticket, _)| pipeline.is_stable(*ticket)) {
-            answer(id, GiftOutcome::Given, turn);
+            Ok(()) => self.answer_when_stable(id, Answer::Gift(GiftOutcome::Given), turn),
+            Err(outcome) => turn.actions.push(Action::Answer(id, Box::new(Answer::Gift(outcome)))),
         }
     }
 
     fn give(&mut self, Gift { client_id, owner, access }: &Gift, turn: &mut Turn<'_>) -> Result<(), GiftOutcome> {
-        let holder = self.shared.directory.holder(client_id).filter(|holder| holder.shard() == self.id);
-        let claim = holder.ok_or(GiftOutcome::NotHere)?.claim();
-        let slot = self.sessions.slot_of(claim).ok_or(GiftOutcome::NotHere)?;
+        let slot = self.slot_of(client_id).ok_or(GiftOutcome::NotHere)?;
         let entry = self.sessions.get(slot).ok_or(GiftOutcome::NotHere)?;
+        let claim = entry.claim;
         if !entry.is_durable() {
             return Err(GiftOutcome::NotDurable);
         }
@@ -101,8 +91,4 @@ impl Shard {
             self.persist_detached(slot, will_state, turn);
         }
     }
-}
-
-fn answer(id: QueryId, outcome: GiftOutcome, turn: &mut Turn<'_>) {
-    turn.actions.push(Action::Answer(id, Box::new(Answer::Gift(outcome))));
 }

@@ -23,6 +23,7 @@ impl Shard {
                 self.replay(slot, turn);
             }
             Purpose::Send { .. } => {}
+            Purpose::Show { query, preview } => self.on_queue_read(query, preview, messages, turn),
             Purpose::DeadLetters => self.on_dead_letters_fetched(session, messages, turn),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::broker::action::Action;
+use crate::broker::connection::last_end::LastEnd;
 use crate::broker::directory::SubscriptionTerms;
 use crate::broker::directory::state::Shared;
 use crate::broker::persistence::record::{Deduplicated, Record, WillState};
@@ -85,6 +86,7 @@ impl Shard {
             owner,
             session_expiry_interval,
             detached_at: since,
+            last_end: Some(LastEnd::restored(detached_at.is_some())),
             will,
             stored: true,
             has_shares,

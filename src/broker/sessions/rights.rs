@@ -100,9 +100,7 @@ impl Shard {
     /// Counts a message that the client of the Session in `slot` may not receive any more.
     #[cold]
     pub(in crate::broker) fn drop_denied(&mut self, slot: usize, turn: &mut Turn<'_>) {
-        let Some(entry) = self.sessions.get_mut(slot) else { return };
-        entry.not_authorized = entry.not_authorized.saturating_add(1);
-        let key = entry.subscriber.key;
+        let Some(key) = self.sessions.get(slot).map(|entry| entry.subscriber.key) else { return };
         self.count_dropped(slot, key, DropReason::NotAuthorized, turn);
     }
 

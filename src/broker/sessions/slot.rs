@@ -1,11 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::broker::connection::last_end::LastEnd;
 use crate::broker::directory::claim::Claim;
 use crate::broker::ids::ConnectionId;
 use crate::broker::owner::Owner;
 use crate::broker::publish::refusal::Refusal;
 use crate::broker::retained::replay::Replays;
+use crate::broker::sessions::incidents::Incidents;
 use crate::codec::Will;
 use crate::routing::Subscriber;
 use crate::session::{Session, Ticket};
@@ -24,12 +26,14 @@ pub(in crate::broker) struct SessionSlot {
     /// When the access rules last changed, as the number of published changes of routes. Messages that were routed before are checked
     /// again.
     pub(in crate::broker) access_since: u64,
-    /// Messages that it dropped because its client may not receive them any more.
-    pub(in crate::broker) not_authorized: u32,
     /// In seconds; 0: it ends with its connection; `u32::MAX`: never.
     pub(in crate::broker) session_expiry_interval: u32,
     /// When its last connection ended.
     pub(in crate::broker) detached_at: Timestamp,
+    /// How its last connection ended; `None`: it has had no other than the present one.
+    pub(in crate::broker) last_end: Option<LastEnd>,
+    /// What few Sessions have.
+    pub(in crate::broker) incidents: Incidents,
     /// The Will, published when the connection has ended and the Will Delay Interval has passed.
     pub(in crate::broker) will: Option<Box<Will>>,
     /// Why `will` is not published: it is below `$SYS`. Then it is not stored either.
@@ -60,9 +64,10 @@ impl SessionSlot {
             claim,
             owner: Owner::Anonymous,
             access_since: 0,
-            not_authorized: 0,
             session_expiry_interval: 0,
             detached_at: Timestamp::default(),
+            last_end: None,
+            incidents: Incidents::default(),
             will: None,
             will_refusal: None,
             stored: false,
@@ -105,4 +110,4 @@ const fn seconds(seconds: u32) -> Duration {
     Duration::from_secs(seconds as u64)
 }
 
-const _: () = assert!(size_of::<SessionSlot>() == 288);
+const _: () = assert!(size_of::<SessionSlot>() == 296);

@@ -39,6 +39,9 @@ impl Shard {
             }
             Verdict::Answer { .. } | Verdict::Full(_) | Verdict::Pending(_) => {
                 self.counters.dropped(DropReason::WillRefused, 1);
+                if let Some(entry) = self.sessions.get_mut(slot) {
+                    entry.incidents.add_dropped(DropReason::WillRefused);
+                }
                 WillOutcome::Discarded { cause: "a receiver's queue or the store has no room for it" }
             }
         };
@@ -57,8 +60,7 @@ impl Shard {
     /// Counts and reports a Will of the Session in `slot` that is not published.
     fn refuse_will(&mut self, slot: usize, will: &Will, (reason, refusal): (DropReason, Refusal), turn: &mut Turn<'_>) {
         let Some(entry) = self.sessions.get_mut(slot) else { return };
-        let denied = u32::from(reason == DropReason::NotAuthorized);
-        entry.not_authorized = entry.not_authorized.saturating_add(denied);
+        entry.incidents.add_dropped(reason);
         let client_id = Some(entry.subscriber.client_id.clone());
         self.counters.dropped(reason, 1);
         let Refusal { reason_code, rule, .. } = refusal;

@@ -43,7 +43,9 @@ fn not_authorized(harness: &Harness) -> u64 {
 fn not_authorized_of(harness: &mut Harness, client_id: &str) -> u64 {
     harness.event(0, Event::Query(QueryId(1), Box::new(Query::Client(ClientId::from(client_id)))));
     let Some((_, Answer::Client(Some(view)))) = harness.answers.pop() else { panic!("no such client") };
-    view.not_authorized_messages
+    let of_reason =
+        |(reason, count): (DropReason, u32)| (reason == DropReason::NotAuthorized).then_some(u64::from(count));
+    view.dropped.into_iter().filter_map(of_reason).sum()
 }
 
 /// A durable subscriber `s` to everything that is away, and for which messages of `secret` and `open` are queued at QoS 1 and 2.

@@ -1,6 +1,7 @@
 //! Runs shards in one thread, with clients, store and clock that the test controls.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,10 @@ pub(super) struct Harness {
     /// Pending reads from the store, with their shard.
     pub(super) fetches: VecDeque<(usize, Fetch)>,
     generations: u32,
+    /// The number of queries that a test has sent.
+    pub(super) queries: u64,
+    /// The remote address of each connection that is opened.
+    pub(super) address: Option<SocketAddr>,
 }
 
 /// A connection of a client.
@@ -109,6 +114,8 @@ impl Harness {
             unstable: BTreeMap::new(),
             fetches: VecDeque::new(),
             generations: 0,
+            queries: 0,
+            address: None,
         }
     }
 
@@ -154,7 +161,7 @@ impl Harness {
         let client = Client { shard, id: ConnectionId { slot, generation: self.generations } };
         self.clients.insert(client, ClientState { maximum_packet_size: usize::MAX, ..ClientState::default() });
         let peer = Peer {
-            address: None,
+            address: self.address,
             is_local: true,
             listener: "tcp".into(),
             certificate_identity: None,

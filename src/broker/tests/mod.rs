@@ -22,6 +22,7 @@ mod keep_alive;
 mod limits;
 mod memory;
 mod message_identity;
+mod operators;
 mod overflow;
 mod owners;
 mod packets;

@@ -2,9 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::harness::{Client, Harness, settings};
+use super::harness::{Client, Harness, recovered, settings};
 use super::packets::*;
-use crate::codec::{AliasUse, ClientPacket, Connect, Disconnect, Publish, Qos, ReasonCode, SubscriptionOptions, Will};
+use crate::broker::{Answer, Event, ForgetOutcome, Kick, Query, QueryId, QueueRequest};
+use crate::codec::{
+    AliasUse, ClientId, ClientPacket, Connect, Disconnect, Publish, Qos, ReasonCode, SubscriptionOptions, Will,
+};
+use crate::routing::SessionKey;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -19,6 +23,15 @@ enum Step {
     Store { answers: bool },
     Transports { accept: bool },
     Between { arrives: bool },
+    Operate { shard: usize, client_id: u8, request: Request },
+}
+
+/// A request of an operator.
+#[derive(Debug, Clone, Copy)]
+enum Request {
+    Kick,
+    Forget,
+    Queue,
 }
 
 fn qos() -> impl Strategy<Value = Qos> {
@@ -91,7 +104,13 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(|answers| Step::Store { answers }),
         1 => any::<bool>().prop_map(|accept| Step::Transports { accept }),
         2 => any::<bool>().prop_map(|arrives| Step::Between { arrives }),
+        3 => operate(),
     ]
+}
+
+fn operate() -> impl Strategy<Value = Step> {
+    let request = prop_oneof![Just(Request::Kick), Just(Request::Forget), Just(Request::Queue)];
+    (0..2_usize, 0..4_u8, request).prop_map(|(shard, client_id, request)| Step::Operate { shard, client_id, request })
 }
 
 fn connect(client_id: u8, kind: u8, with_will: bool) -> Connect {
@@ -117,6 +136,12 @@ fn connect(client_id: u8, kind: u8, with_will: bool) -> Connect {
 struct World {
     harness: Harness,
     clients: Vec<Client>,
+    /// The number of requests of operators.
+    asked: u64,
+    /// The Sessions that they want to be forgotten, by the number of the request.
+    forgotten: Vec<(QueryId, Option<SessionKey>)>,
+    /// The answers that were checked.
+    checked: usize,
 }
 
 impl World {
@@ -126,7 +151,7 @@ impl World {
         settings.outgoing_bytes_max = 4_000;
         settings.receive_maximum = std::num::NonZeroU16::new(4).unwrap();
         settings.session_expiry_max = 100;
-        Self { harness: Harness::with(2, settings), clients: Vec::new() }
+        Self { harness: Harness::with(2, settings), clients: Vec::new(), asked: 0, forgotten: Vec::new(), checked: 0 }
     }
 
     fn client(&self, number: usize) -> Option<Client> {
@@ -166,7 +191,40 @@ impl World {
             Step::Store { answers } => harness.store_answers = answers,
             Step::Transports { accept } => harness.transports_accept = accept,
             Step::Between { arrives } => harness.forwards = arrives,
+            Step::Operate { shard, client_id, request } => self.operate(shard, &format!("c{client_id}"), request),
         }
+    }
+
+    fn operate(&mut self, shard: usize, client_id: &str, request: Request) {
+        let (id, client_id) = (QueryId(self.asked), ClientId::from(client_id));
+        self.asked += 1;
+        let query = match request {
+            Request::Kick => {
+                let kick = Kick { client_id, reason_code: ReasonCode::AdministrativeAction, ban: None };
+                Query::Kick(Box::new(kick))
+            }
+            Request::Forget => {
+                let entry = self.harness.shards[shard].session_of(&client_id);
+                self.forgotten.push((id, entry.map(|entry| entry.subscriber.key)));
+                Query::Forget(client_id)
+            }
+            Request::Queue => Query::Queue(client_id, QueueRequest { limit: 3, preview: 4 }),
+        };
+        self.harness.event(shard, Event::Query(id, Box::new(query)));
+    }
+
+    /// A Session of which an operator was told that it is forgotten is not in the records.
+    fn check_answers(&mut self) {
+        for (id, answer) in &self.harness.answers[self.checked..] {
+            if let Answer::Forget(outcome) = answer {
+                let place = self.forgotten.iter().position(|(query, _)| query == id).expect("answered twice");
+                let (_, key) = self.forgotten.swap_remove(place);
+                assert_eq!(*outcome == ForgetOutcome::Forgotten, key.is_some());
+                let is_recovered = |key| recovered(&self.harness.records).sessions.iter().any(|one| one.key == key);
+                assert!(!key.is_some_and(is_recovered), "it was not forgotten");
+            }
+        }
+        self.checked = self.harness.answers.len();
     }
 
     fn check(&self) {
@@ -209,6 +267,8 @@ impl World {
         }
         self.harness.seconds(1_000);
         self.check();
+        self.check_answers();
+        assert_eq!(self.harness.answers.len() as u64, self.asked, "every request has one answer");
         for shard in &self.harness.shards {
             let counters = shard.counters();
             let left = (counters.sessions, counters.queued_messages, counters.queued_bytes, counters.connections);
@@ -228,6 +288,7 @@ proptest! {
         for step in steps {
             world.take(step);
             world.check();
+            world.check_answers();
         }
         world.finish();
     }

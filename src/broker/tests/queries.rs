@@ -17,7 +17,7 @@ fn ask(harness: &mut Harness, shard: usize, query: Query) -> Answer {
 }
 
 fn clients(harness: &mut Harness, shard: usize, from: u64, limit: usize) -> Page<ClientView> {
-    let Answer::Clients(page) = ask(harness, shard, Query::Clients(PageRequest { from, limit })) else {
+    let Answer::Clients(page) = ask(harness, shard, Query::Clients(PageRequest { from, limit }, Box::default())) else {
         panic!("unexpected answer")
     };
     page

@@ -34,6 +34,7 @@ pub(super) use stream::Stream;
 pub(super) use tcp::Options as TcpOptions;
 pub use tls::TlsError;
 pub(super) use tls::check as check_certificates;
+pub(crate) use unix::{SocketFile, bind as bind_unix_socket};
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use crate::config::SocketMode;
 
 /// The file of a Unix socket, removed when the listener ends.
 #[derive(Debug)]
-pub(in crate::server) struct SocketFile(PathBuf);
+pub(crate) struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
@@ -21,7 +21,7 @@ impl Drop for SocketFile {
 }
 
 /// Listens at `path`, with this mode of the file whatever the umask. Removes a stale socket file that a crash left there.
-pub(super) fn bind(path: &Path, mode: SocketMode) -> io::Result<(UnixListener, SocketFile)> {
+pub(crate) fn bind(path: &Path, mode: SocketMode) -> io::Result<(UnixListener, SocketFile)> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
     if is_socket && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
         fs::remove_file(path)?;

@@ -87,6 +87,7 @@ events! {
     AdminUnavailable "admin_unavailable" WARN Broker ["address" "reason"]
     AdminFailed "admin_failed" ERROR Broker ["reason"]
     AdminRefused "admin_refused" WARN Broker ["address" "reason"]
+    AuditFailed "audit_failed" ERROR Broker ["reason"]
     BackupCompleted "backup_completed" INFO Broker ["directory"]
     BackupFailed "backup_failed" ERROR Broker ["reason"]
     FileNoted "file_noted" WARN Broker ["reason"]

@@ -58,6 +58,9 @@ pub(in crate::server) struct Entry {
     pub(in crate::server) input_held: usize,
     /// When its transport last accepted bytes, or `outgoing` became non-empty after that.
     pub(in crate::server) progress: Timestamp,
+    /// The bytes that its task has read from its transport, and written to it.
+    pub(in crate::server) bytes_received: u64,
+    pub(in crate::server) bytes_sent: u64,
     /// When the turn began that made `outgoing` non-empty, if its latency is sampled: the time since the start of the clock.
     pub(in crate::server) sampled_at: Option<Duration>,
 }
@@ -101,6 +104,8 @@ impl Connections {
             proof: None,
             input_held: 0,
             progress: now,
+            bytes_received: 0,
+            bytes_sent: 0,
             sampled_at: None,
         });
         Some(ConnectionId { slot, generation })

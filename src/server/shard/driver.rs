@@ -1,5 +1,6 @@
 mod logins;
 mod memory;
+mod queries;
 mod renewals;
 mod tasks;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 pub(in crate::server) use tasks::ClosedConnection;
 
 use crate::auth;
-use crate::broker::{Action, ConnectionId, Detail, Event, MemoryLevel, Orphan, Query, RecoveredSession, Shard, Shared};
+use crate::broker::{Action, ConnectionId, Detail, Event, MemoryLevel, Orphan, RecoveredSession, Shard, Shared};
 use crate::codec::{ServerPacket, encode};
 use crate::routing::{Access, ShardId};
 use crate::server::bans::Bans;
@@ -27,7 +28,7 @@ use crate::server::shard::flush_queue::FlushQueue;
 use crate::server::shard::login::Login;
 use crate::server::shard::mailbox::{Listen, Mail, Mailbox};
 use crate::server::shard::outbox::Outbox;
-use crate::server::shard::queries::{PendingQueries, QueryRequest};
+use crate::server::shard::queries::PendingQueries;
 use crate::server::shard::traced::Traced;
 use crate::server::shard::tracer::Tracer;
 use crate::server::store::handle::StoreHandle;
@@ -283,15 +284,7 @@ impl Driver {
             Mail::Fetched(fetched) => self.handle(Event::Fetched(fetched)),
             Mail::AccessReloaded => self.renew_access(),
             Mail::LogReloaded(detail) => self.set_detail(*detail),
-            Mail::Query(request) => {
-                let QueryRequest { mut query, responder } = *request;
-                if let Query::Give(gift) = &mut query {
-                    let user = gift.owner.user().map(|user| &**user);
-                    gift.access = Some(self.authentication.access(&gift.client_id, user));
-                }
-                let id = self.queries.add(responder);
-                self.handle(Event::Query(id, Box::new(query)));
-            }
+            Mail::Query(request) => self.on_query(*request),
             Mail::ShuttingDown => {
                 self.shutting_down = true;
                 self.handle(Event::ShuttingDown);
@@ -321,7 +314,7 @@ impl Driver {
             Action::Persist { ticket, record } => self.store.persist(ticket, &record),
             Action::Fetch(fetch) => self.store.fetch(*fetch, &self.mailboxes),
             Action::Forward { shard, message } => self.outbox.add(shard, message),
-            Action::Answer(id, answer) => self.queries.answer(id, *answer),
+            Action::Answer(id, answer) => self.on_answer(id, *answer),
             Action::Report(report) => {
                 self.note_end(&report);
                 report::write(&report, self.reading.now);

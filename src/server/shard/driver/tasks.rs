@@ -185,6 +185,9 @@ impl Driver {
 
     /// Counts a read of `bytes` bytes.
     pub(in crate::server) fn received(&mut self, connection: ConnectionId, bytes: usize) {
+        if let Some(entry) = self.connections.get_mut(connection) {
+            entry.bytes_received += bytes as u64;
+        }
         self.traffic.bytes_received += bytes as u64;
         self.traffic.reads += u64::from(bytes > 0);
         self.watch_memory();
@@ -209,6 +212,7 @@ impl Driver {
         self.sent(bytes);
         let Some(entry) = self.connections.get_mut(connection) else { return };
         entry.progress = self.reading.now;
+        entry.bytes_sent += bytes as u64;
         if let Some(sampled_at) = entry.sampled_at.take() {
             let latency = self.clock.read().elapsed.saturating_sub(sampled_at);
             self.traffic.publish_to_deliver.record(latency);

@@ -1,0 +1,129 @@
+//! Who may use which route.
+
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{Method, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::failure::Failure;
+use super::parameters::Parameters;
+use crate::admin::audit::Audit;
+use crate::admin::caller::{Caller, Role};
+use crate::admin::peer::Peer;
+
+/// Tells who makes a request.
+#[derive(Debug, Clone)]
+pub(in crate::admin) struct Access {
+    pub(in crate::admin) audit: Arc<Audit>,
+}
+
+/// What a route asks of a request.
+#[derive(Debug)]
+pub(super) struct Rule {
+    /// The least role.
+    pub(super) role: Role,
+    /// Method and path, as in the OpenAPI document.
+    pub(super) name: String,
+    /// The query parameters of the OpenAPI document.
+    pub(super) parameters: Vec<String>,
+    /// Whether it may change anything, so that a line of the audit log is due.
+    pub(super) is_change: bool,
+}
+
+/// The middleware of a route.
+#[derive(Debug, Clone)]
+pub(super) struct Guarded {
+    pub(super) rule: Arc<Rule>,
+    pub(super) audit: Arc<Audit>,
+}
+
+impl Access {
+    /// The caller, or why there is none.
+    fn caller(&self, peer: &Peer, request: &Request) -> Result<Caller, Failure> {
+        let parameters = Parameters::parse(request.uri().query().unwrap_or_default())?;
+        if parameters.names().any(|name| TOKEN_PARAMETERS.contains(&name)) {
+            return Err(Failure::bad_request(
+                "a token belongs into the header Authorization, never into a URL, which logs and histories keep: revoke it",
+            ));
+        }
+        match peer {
+            Peer::Local => Ok(Caller::local()),
+            Peer::Remote(_) => Err(Failure::unauthorized(match request.headers().contains_key(AUTHORIZATION) {
+                true => "the token is not valid",
+                false => "a token is needed: Authorization: Bearer TOKEN",
+            })),
+        }
+    }
+}
+
+/// The middleware around all routes: lets those in that are known.
+pub(super) async fn identify(
+    State(access): State<Access>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match access.caller(&peer, &request) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(failure) => {
+            if ![Method::GET, Method::HEAD].contains(request.method()) {
+                let path = request.uri().path();
+                access.audit.refuse(peer.address(), &format!("{} {path}", request.method()), path, &failure);
+            }
+            failure.into_response()
+        }
+    }
+}
+
+/// The middleware of each route: the role, the names of the parameters, and the line of the audit log that a handler has not written.
+pub(super) async fn enforce(State(guarded): State<Guarded>, request: Request, next: Next) -> Response {
+    let Guarded { rule, audit } = guarded;
+    let Some(caller) = request.extensions().get::<Caller>().cloned() else {
+        return Failure::unauthorized("nobody is known to ask").into_response();
+    };
+    let uri = request.uri().clone();
+    let response = match rule.check(&caller, &uri) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    };
+    if rule.is_change && !caller.is_recorded() {
+        let code = response.status();
+        let outcome = if code.is_success() { Ok(()) } else { Err(format!("refused: {code}")) };
+        audit.record(
+            &caller,
+            &rule.name,
+            uri.path_and_query().map_or_else(|| uri.path(), |target| target.as_str()),
+            &outcome,
+        );
+    }
+    response
+}
+
+impl Rule {
+    fn check(&self, caller: &Caller, uri: &Uri) -> Result<(), Failure> {
+        if caller.role < self.role {
+            let (needed, name, role) = (self.role, &caller.name, caller.role);
+            return Err(Failure::forbidden(format!("this needs the role {needed}, and {name} has the role {role}")));
+        }
+        let parameters = Parameters::parse(uri.query().unwrap_or_default())?;
+        match parameters.names().find(|name| !self.parameters.iter().any(|known| known == name)) {
+            None => Ok(()),
+            Some(name) if self.parameters.is_empty() => {
+                Err(Failure::bad_request(format!("unknown parameter {name:?}: this route has none")))
+            }
+            Some(name) => {
+                let known = self.parameters.join(", ");
+                Err(Failure::bad_request(format!("unknown parameter {name:?}, known are {known}")))
+            }
+        }
+    }
+}
+
+/// The names under which clients of other services put a token into a URL.
+const TOKEN_PARAMETERS: [&str; 2] = ["token", "access_token"];

@@ -1,0 +1,31 @@
+//! The HTTP API: everything below `/api/v1`.
+//!
+//! A file per subject has up to three functions, `viewer_routes`, `operator_routes` and `admin_routes`: the role that its routes need. Each
+//! route is a handler with `#[utoipa::path]`, which says method, path, parameters, bodies and answers once, for the router and for the
+//! OpenAPI document. The middleware around each route checks the role, refuses query parameters that the document does not have, and writes
+//! the audit line of a change whose handler has not. So a handler can forget none of them.
+//!
+//! A handler takes no lock that the path of a message takes for longer than a bounded turn: it asks the shards by [`Queries`](crate::server::Queries),
+//! a page at a time.
+
+mod access;
+mod bans;
+mod client_changes;
+mod client_history;
+mod client_json;
+mod clients;
+mod document;
+mod failure;
+mod json;
+mod parameters;
+mod router;
+mod state;
+mod table;
+
+pub(super) use access::Access;
+pub(super) use json::Json;
+pub(super) use router::router;
+pub(super) use state::ApiState;
+
+#[cfg(test)]
+pub(super) mod tests;

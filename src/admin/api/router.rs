@@ -1,0 +1,77 @@
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Extension};
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+
+use super::access::{Access, Guarded, Rule, enforce, identify};
+use super::document::{Document, PREFIX, method_name, query_parameters};
+use super::failure::Failure;
+use super::state::ApiState;
+use super::table::Routes;
+use super::{bans, client_changes, client_history, clients};
+use crate::admin::caller::Role;
+
+/// All routes, by the role that they need.
+fn tables() -> Vec<(Role, Routes)> {
+    vec![
+        (Role::Viewer, viewer_routes()),
+        (Role::Viewer, bans::viewer_routes()),
+        (Role::Operator, bans::operator_routes()),
+        (Role::Viewer, clients::viewer_routes()),
+        (Role::Viewer, client_history::viewer_routes()),
+        (Role::Operator, client_changes::operator_routes()),
+        (Role::Admin, client_changes::admin_routes()),
+    ]
+}
+
+/// The routes below `/api/v1`.
+pub(in crate::admin) fn router(state: ApiState, access: Access) -> Router {
+    let mut document = Document::new();
+    let mut router = Router::new();
+    for (role, routes) in tables() {
+        for route in routes.0 {
+            document.add(role, &route);
+            let methods: Vec<&str> = route.methods.iter().map(method_name).collect();
+            let rule = Rule {
+                role,
+                name: format!("{} {}", methods.join(", "), route.path),
+                parameters: query_parameters(&route.operation),
+                is_change: role > Role::Viewer && methods != ["GET"],
+            };
+            let guarded = Guarded { rule: Arc::new(rule), audit: Arc::clone(&state.audit) };
+            router = router.route(&route.path, route.handler.route_layer(from_fn_with_state(guarded, enforce)));
+        }
+    }
+    let text: Arc<str> = serde_json::to_string(&document.build()).unwrap_or_default().into();
+    let router = router
+        .fallback(not_found)
+        .layer(Extension(DocumentText(text)))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(access, identify))
+        .with_state(state);
+    Router::new().nest(PREFIX, router)
+}
+
+fn viewer_routes() -> Routes {
+    Routes::new().add(__path_document, document)
+}
+
+/// The OpenAPI document, made once.
+#[derive(Clone)]
+struct DocumentText(Arc<str>);
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "The OpenAPI document", body = serde_json::Value)))]
+async fn document(Extension(DocumentText(text)): Extension<DocumentText>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], format!("{text}\n")).into_response()
+}
+
+async fn not_found() -> Failure {
+    Failure::not_found("there is no such path; GET /api/v1/openapi.json lists all")
+}
+
+/// A user name has at most 65,535 bytes, and JSON may escape each.
+const BODY_BYTES_MAX: usize = 512 * 1_024;

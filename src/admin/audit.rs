@@ -1,0 +1,243 @@
+//! `audit.log` in the data directory: who changed what, when, and with what result.
+//!
+//! One JSON object in each line. The file is for its owner only and has at most [`BYTES_MAX`] bytes; then it becomes `audit.log.1`, which
+//! replaces an older one. A line is written when the change is done, and not synced: it survives a crash of the broker, and not always a
+//! power loss. If it can't be written, the change stays, and the log says so: an operator must be able to act when the disk is full.
+
+use std::fmt::Display;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+use super::caller::{Caller, Role};
+use super::time::rfc_3339;
+use crate::server::{LogEvent, Status, Whom, allows, log_line};
+use crate::timestamp::Timestamp;
+
+/// The audit log of a broker.
+#[derive(Debug)]
+pub(super) struct Audit {
+    path: PathBuf,
+    status: Arc<Status>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The open file and its length.
+    file: Option<(File, u64)>,
+    strangers: Strangers,
+}
+
+/// Bounds the lines about requests of nobody: otherwise somebody without any right could push out what others have done.
+#[derive(Debug, Default)]
+struct Strangers {
+    minute: u64,
+    lines: u32,
+    left_out: u64,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    at: String,
+    /// `null`: nobody that is known.
+    who: Option<&'a str>,
+    role: Option<Role>,
+    /// `null`: over the Unix socket.
+    address: Option<IpAddr>,
+    what: &'a str,
+    target: &'a str,
+    result: &'a str,
+    /// Refused requests of nobody that were left out since the last line about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<u64>,
+}
+
+impl Audit {
+    /// The audit log in a data directory. The file is created with the first line.
+    pub(super) fn new(data: &Path, status: Arc<Status>) -> Self {
+        Self { path: data.join(NAME), status, state: Mutex::default() }
+    }
+
+    /// Records a change, or that it was not done and why. Each part is cut after [`PART_MAX`] bytes.
+    pub(super) fn record<T, E: Display>(&self, caller: &Caller, what: &str, target: &str, outcome: &Result<T, E>) {
+        caller.set_recorded();
+        let result = outcome.as_ref().err().map_or_else(|| "done".to_owned(), |error| error.to_string());
+        let line = Line {
+            at: rfc_3339(self.status.wall_now()),
+            who: Some(cut(&caller.name)),
+            role: Some(caller.role),
+            address: caller.address,
+            what: cut(what),
+            target: cut(target),
+            result: cut(&result),
+            left_out: None,
+        };
+        self.write(&line, &mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Records a refused change of somebody who is not known; at most [`STRANGERS_MAX`] a minute.
+    pub(super) fn refuse(&self, address: Option<IpAddr>, what: &str, target: &str, reason: &impl Display) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(left_out) = state.strangers.admit(self.status.now()) else { return };
+        let reason = reason.to_string();
+        let line = Line {
+            at: rfc_3339(self.status.wall_now()),
+            who: None,
+            role: None,
+            address,
+            what: cut(what),
+            target: cut(target),
+            result: cut(&reason),
+            left_out: (left_out > 0).then_some(left_out),
+        };
+        self.write(&line, &mut state);
+    }
+
+    fn write(&self, line: &Line<'_>, state: &mut State) {
+        let written = serde_json::to_string(line).map_err(io::Error::from).and_then(|text| self.append(&text, state));
+        if let Err(error) = written {
+            // The next line tries to open the file again.
+            state.file = None;
+            if allows(LogEvent::AuditFailed, Whom::default(), self.status.now()) {
+                let reason = error.to_string();
+                log_line!(AuditFailed { reason = &*reason }, "the audit log lacks a line: {reason}");
+            }
+        }
+    }
+
+    fn append(&self, text: &str, state: &mut State) -> io::Result<()> {
+        let bytes = format!("{text}\n");
+        let length = bytes.len() as u64;
+        if state.file.as_ref().is_some_and(|(_, present)| present + length > BYTES_MAX) {
+            state.file = None;
+            fs::rename(&self.path, self.path.with_extension("log.1"))?;
+        }
+        let (file, present) = match &mut state.file {
+            Some(open) => open,
+            None => {
+                let file = OpenOptions::new().append(true).create(true).mode(OWNER_ONLY).open(&self.path)?;
+                let present = file.metadata()?.len();
+                state.file.insert((file, present))
+            }
+        };
+        file.write_all(bytes.as_bytes())?;
+        *present += length;
+        Ok(())
+    }
+}
+
+impl Strangers {
+    /// Whether a line may be written now; with how many were left out before it.
+    fn admit(&mut self, now: Timestamp) -> Option<u64> {
+        let minute = now.0 / 60_000;
+        if minute != self.minute {
+            (self.minute, self.lines) = (minute, 0);
+        }
+        if self.lines == STRANGERS_MAX {
+            self.left_out += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+/// The beginning of a text.
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(PART_MAX)).unwrap_or_default()
+}
+
+const NAME: &str = "audit.log";
+const OWNER_ONLY: u32 = 0o600;
+/// Some ten thousand changes. With the file before it, twice as many are kept.
+const BYTES_MAX: u64 = 10 * 1_024 * 1_024;
+/// Bytes of each part of a line, so that one request can't fill the file.
+const PART_MAX: usize = 1_024;
+/// Lines a minute about requests of nobody: those alone fill both files in several days at the earliest.
+const STRANGERS_MAX: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::server::Clock;
+
+    fn audit(directory: &Path) -> Audit {
+        Audit::new(directory, Arc::new(Status::new(1, Clock::start(Timestamp(1)))))
+    }
+
+    fn lines(directory: &Path, name: &str) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(directory.join(name)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_line_says_who_what_when_and_with_what_result() {
+        let directory = tempfile::tempdir().unwrap();
+        let audit = audit(directory.path());
+        let caller = Caller::new("ci\"\n".into(), Role::Operator, Some([127, 0, 0, 1].into()));
+        audit.record(&caller, "ban", "user \"a\"", &Ok::<_, String>(()));
+        audit.record(&Caller::local(), "ban", &"x".repeat(5_000), &Err::<(), _>("the list is full"));
+        audit.refuse(None, "DELETE /x", "/x", &"a token is needed");
+        let lines = lines(directory.path(), NAME);
+        let at = lines[0]["at"].as_str().unwrap();
+        assert!(at.len() == 24 && at.ends_with('Z'), "{at}");
+        assert_eq!(lines[0]["who"], "ci\"\n");
+        assert_eq!((&lines[0]["role"], &lines[0]["address"]), (&"operator".into(), &"127.0.0.1".into()));
+        assert_eq!((&lines[0]["what"], &lines[0]["target"]), (&"ban".into(), &"user \"a\"".into()));
+        assert_eq!((&lines[0]["result"], &lines[1]["result"]), (&"done".into(), &"the list is full".into()));
+        assert_eq!((lines[1]["target"].as_str().unwrap().len(), &lines[1]["who"]), (PART_MAX, &"local".into()));
+        assert!(lines[2]["who"].is_null() && lines[2]["role"].is_null());
+        assert!(caller.is_recorded());
+        let mode = fs::metadata(directory.path().join(NAME)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_file_is_bounded_and_goes_on_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let length = |name: &str| fs::metadata(directory.path().join(name)).map_or(0, |metadata| metadata.len());
+        let target = "x".repeat(PART_MAX);
+        for round in 0..3 {
+            let audit = audit(directory.path());
+            for _ in 0..9_000 {
+                audit.record(&Caller::local(), &target, &target, &Ok::<_, String>(()));
+            }
+            assert!(length(NAME) <= BYTES_MAX && length("audit.log.1") <= BYTES_MAX, "{round}");
+        }
+        assert!(length("audit.log.1") > BYTES_MAX - 4_096);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn strangers_cannot_push_out_what_others_did() {
+        let directory = tempfile::tempdir().unwrap();
+        let audit = audit(directory.path());
+        for _ in 0..1_000 {
+            audit.refuse(None, "POST /x", "/x", &"a token is needed");
+        }
+        assert_eq!(lines(directory.path(), NAME).len(), STRANGERS_MAX as usize);
+        let mut strangers = Strangers::default();
+        let admitted = (0..25).filter(|_| strangers.admit(Timestamp(60_000)).is_some()).count();
+        assert_eq!((admitted, strangers.admit(Timestamp(119_999))), (10, None));
+        assert_eq!(strangers.admit(Timestamp(120_000)), Some(16));
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_stops_nobody_and_the_next_one_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("later");
+        let audit = audit(&place);
+        audit.record(&Caller::local(), "a", "b", &Ok::<_, String>(()));
+        fs::create_dir(&place).unwrap();
+        audit.record(&Caller::local(), "c", "d", &Ok::<_, String>(()));
+        assert_eq!(lines(&place, NAME)[0]["what"], "c");
+    }
+}

@@ -1,0 +1,71 @@
+//! An operator who ends connections and looks at queues, at the shard that has the Session or at another one.
+
+use std::collections::HashSet;
+
+use oncemq::broker::{Answer, Event, Kick, Query, QueryId, QueueRequest};
+use oncemq::codec::{ClientId, ReasonCode};
+
+use crate::world::{Phase, Step, World};
+
+/// What the operator has asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Operator {
+    last: u64,
+    /// The requests that are not answered, since the last start of the broker.
+    waiting: HashSet<u64>,
+}
+
+impl World {
+    /// Begins the requests, if connections end in this run anyway.
+    pub(crate) fn begin_operator(&mut self) {
+        if self.mix.losses > 0 {
+            let delay = self.rng.between(1, INTERVAL_MAX);
+            self.schedule(delay, Step::Operate);
+        }
+    }
+
+    pub(crate) fn on_operate(&mut self) {
+        if self.phase != Phase::Busy {
+            return;
+        }
+        let delay = self.rng.between(1, INTERVAL_MAX);
+        self.schedule(delay, Step::Operate);
+        let (client, shard) = (self.rng.index(self.clients.len()), self.rng.index(self.shards.len()));
+        let client_id = ClientId::from(format!("c{client}"));
+        let query = if self.rng.percent(50) {
+            Query::Kick(Box::new(Kick { client_id, reason_code: ReasonCode::AdministrativeAction, ban: None }))
+        } else {
+            Query::Queue(client_id, QueueRequest { limit: 10, preview: 10 })
+        };
+        if self.restarting.is_some() {
+            return;
+        }
+        self.operator.last += 1;
+        let id = self.operator.last;
+        self.operator.waiting.insert(id);
+        self.trace.note(self.now, Some(client), || format!("operator asks shard {shard}: {query:?}"));
+        self.handle(shard, Event::Query(QueryId(id), Box::new(query)));
+    }
+
+    pub(crate) fn on_answer(&mut self, id: QueryId, answer: &Answer) {
+        self.trace.note(self.now, None, || format!("operator reads {answer:?}"));
+        if !self.operator.waiting.remove(&id.0) {
+            self.fail(None, format!("a second answer to request {}", id.0));
+        }
+    }
+
+    pub(crate) fn check_answered(&self) -> Result<(), String> {
+        let waiting = &self.operator.waiting;
+        if waiting.is_empty() { Ok(()) } else { Err(format!("requests without an answer: {waiting:?}")) }
+    }
+}
+
+impl Operator {
+    /// The broker has crashed.
+    pub(crate) fn forget(&mut self) {
+        self.waiting.clear();
+    }
+}
+
+/// The longest time between two requests, in milliseconds.
+const INTERVAL_MAX: u64 = 600;
