@@ -86,15 +86,26 @@ impl Api {
         cursor: Option<&str>,
     ) -> Result<(Vec<Value>, Value, Option<String>), CliError> {
         let page = [("limit", Some(PAGE)), ("cursor", cursor)];
-        let mut answer = self.get(path, &[parameters, &page].concat())?;
-        let Some(Value::Array(entries)) = answer.get_mut(key).map(Value::take) else {
-            return Err(self.not_understood(path, &format!("there is no list {key:?}")));
-        };
+        let (entries, answer) = self.single(path, key, &[parameters, &page].concat())?;
         let next = answer.get("cursor").and_then(Value::as_str).map(str::to_owned);
         if next.is_some() && next.as_deref() == cursor {
             return Err(self.not_understood(path, "the cursor does not advance"));
         }
         Ok((entries, answer, next))
+    }
+
+    /// The entries of a list, and the rest of the answer.
+    pub(super) fn single(
+        &self,
+        path: &str,
+        key: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<(Vec<Value>, Value), CliError> {
+        let mut answer = self.get(path, parameters)?;
+        match answer.get_mut(key).map(Value::take) {
+            Some(Value::Array(entries)) => Ok((entries, answer)),
+            _ => Err(self.not_understood(path, &format!("there is no list {key:?}"))),
+        }
     }
 
     fn send_text(&self, method: &str, path: &str, body: &str) -> Result<String, CliError> {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::api::{Api, client_path};
 use super::error::CliError;
-use super::output::{Form, List, line};
+use super::output::{Form, List, Paging, line};
 use super::table::Column;
 use super::target::TargetArguments;
 use super::value::{text, time};
@@ -105,22 +105,25 @@ pub(super) fn list(command: Clients) -> Result<(), CliError> {
         ("user", user.as_deref()),
         ("address", address.as_deref()),
     ];
-    form.list(&api, List { path: "/clients", key: "clients", columns: &CLIENTS }, &parameters).map(drop)
+    form.list(&api, List { path: "/clients", key: "clients", columns: &CLIENTS, paging: Paging::Forward }, &parameters)
+        .map(drop)
 }
 
 pub(super) fn show(command: Client) -> Result<(), CliError> {
     let Client { client_id, subscriptions, history, queue, form, target } = command;
     let api = Api::new(target)?;
     let path = |rest: &str| client_path(&client_id, rest);
+    let list = |rest: &str, key, columns, paging| {
+        form.list(&api, List { path: &path(rest), key, columns, paging }, &[]).map(drop)
+    };
     if subscriptions {
-        let path = path("/subscriptions");
-        return form.list(&api, List { path: &path, key: "subscriptions", columns: &SUBSCRIPTIONS }, &[]).map(drop);
+        return list("/subscriptions", "subscriptions", &SUBSCRIPTIONS[..], Paging::Forward);
     }
     if history {
-        return form.list(&api, List { path: &path("/history"), key: "events", columns: &HISTORY }, &[]).map(drop);
+        return list("/history", "events", &HISTORY[..], Paging::Single);
     }
     if queue {
-        return form.list(&api, List { path: &path("/queue"), key: "messages", columns: &QUEUE }, &[]).map(drop);
+        return list("/queue", "messages", &QUEUE[..], Paging::Single);
     }
     form.object(&api.get(&path(""), &[])?, &FIRST_OF_CLIENT)
 }
@@ -151,7 +154,7 @@ pub(crate) fn give(
     provider: Option<&str>,
 ) -> Result<(), CliError> {
     let body = json!({ "user": user, "provider": provider });
-    match Api::new(target)?.send("POST", &client_path(client_id, "/owner"), &[], Some(&body)) {
+    match Api::new(target)?.send("PUT", &client_path(client_id, "/owner"), &[], Some(&body)) {
         Err(CliError::Refused { code: 404 | 409, cause }) => {
             return Err(CliError::NotGiven(format!("client {client_id:?}: {cause}")));
         }
@@ -211,16 +214,18 @@ const SUBSCRIPTIONS: [Column; 5] = [
     Column::left("RETAIN AS PUBLISHED", |entry| text(entry, "/retain_as_published")),
     Column::right("ID", |entry| text(entry, "/subscription_identifier")),
 ];
-const HISTORY: [Column; 5] = [
+const HISTORY: [Column; 7] = [
     Column::left("AT", |event| time(event, "/at")),
     Column::left("EVENT", |event| text(event, "/event")),
-    Column::left("ADDRESS", |event| text(event, "/address")),
+    Column::left("HOW", |event| text(event, "/how")),
     Column::right("CODE", |event| text(event, "/reason_code")),
+    Column::right("COUNT", |event| text(event, "/count")),
+    Column::left("ADDRESS", |event| text(event, "/address")),
     Column::left("REASON", |event| text(event, "/reason")),
 ];
 const QUEUE: [Column; 6] = [
     Column::right("SEQUENCE", |message| text(message, "/sequence")),
-    Column::left("QUEUED AT", |message| time(message, "/queued_at")),
+    Column::left("STATE", |message| text(message, "/state")),
     Column::right("QOS", |message| text(message, "/qos")),
     Column::right("BYTES", |message| text(message, "/size")),
     Column::left("EXPIRES AT", |message| time(message, "/expires_at")),

@@ -25,6 +25,18 @@ pub(super) struct List<'a> {
     /// The field of the answer with the entries.
     pub(super) key: &'a str,
     pub(super) columns: &'a [Column],
+    pub(super) paging: Paging,
+}
+
+/// How a list is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paging {
+    /// Into pages, which are written as they arrive.
+    Forward,
+    /// Into pages, the newest first, each with the newest entry last. The broker keeps a bounded number of entries.
+    Backward,
+    /// It has one page, and no parameters for others.
+    Single,
 }
 
 impl Form {
@@ -32,25 +44,44 @@ impl Form {
         self.json
     }
 
-    /// Writes all entries of a list as they arrive: a table, or a JSON array with an entry in each line. Returns the last page.
+    /// Writes all entries of a list: a table, or a JSON array with an entry in each line. Returns the rest of the last answer.
     pub(super) fn list(self, api: &Api, list: List<'_>, parameters: &[Parameter<'_>]) -> Result<Value, CliError> {
         let mut output = standard_output();
         let mut table = Table::new(list.columns, terminal::size().map(|(columns, _)| columns));
         let mut separator = "[\n";
-        let last = api.pages(list.path, list.key, parameters, &mut |entries| {
+        let mut write = |entries: &[Value]| {
             if self.json {
-                for entry in &entries {
+                for entry in entries {
                     write!(output, "{separator}{}", json(entry))?;
                     separator = ",\n";
                 }
             } else {
-                table.write(&entries, &mut output)?;
+                table.write(entries, &mut output)?;
             }
-            Ok(output.flush()?)
-        })?;
+            output.flush()
+        };
+        let last = match list.paging {
+            Paging::Forward => api.pages(list.path, list.key, parameters, &mut |entries| Ok(write(&entries)?))?,
+            Paging::Backward => {
+                let mut pages = Vec::new();
+                let last = api.pages(list.path, list.key, parameters, &mut |entries| {
+                    pages.push(entries);
+                    Ok(())
+                })?;
+                write(&pages.into_iter().rev().flatten().collect::<Vec<_>>())?;
+                last
+            }
+            Paging::Single => {
+                let (entries, answer) = api.single(list.path, list.key, parameters)?;
+                write(&entries)?;
+                answer
+            }
+        };
         if self.json {
             let end = if separator == "[\n" { "[]" } else { "\n]" };
             writeln!(output, "{end}")?;
+        } else {
+            table.finish(&mut output)?;
         }
         output.flush()?;
         Ok(last)

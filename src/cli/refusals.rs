@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::api::Api;
 use super::error::CliError;
-use super::output::{Form, List};
+use super::output::{Form, List, Paging, line};
 use super::table::Column;
 use super::target::TargetArguments;
 use super::value::{duration, number, text, time};
@@ -84,17 +84,28 @@ enum AccessAction {
 }
 
 pub(super) fn drops(Drops { form, target }: Drops) -> Result<(), CliError> {
-    form.list(&Api::new(target)?, List { path: "/drops", key: "drops", columns: &DROPS }, &[]).map(drop)
+    log(form, target, List { path: "/drops", key: "drops", columns: &DROPS, paging: Paging::Backward })
 }
 
 pub(super) fn refusals(Refusals { form, target }: Refusals) -> Result<(), CliError> {
-    form.list(&Api::new(target)?, List { path: "/refusals", key: "refusals", columns: &REFUSALS }, &[]).map(drop)
+    log(form, target, List { path: "/refusals", key: "refusals", columns: &REFUSALS, paging: Paging::Backward })
+}
+
+/// Writes what the broker remembers, and how much of it was too much.
+fn log(form: Form, target: TargetArguments, list: List<'_>) -> Result<(), CliError> {
+    let last = form.list(&Api::new(target)?, list, &[])?;
+    let left_out = last.get("left_out").and_then(Value::as_u64).unwrap_or(0);
+    if left_out > 0 && !form.is_json() {
+        line(&format!("{left_out} more are not listed, because there were too many within a second."))?;
+    }
+    Ok(())
 }
 
 pub(super) fn bans(Bans { remove, form, target }: Bans) -> Result<(), CliError> {
     let api = Api::new(target)?;
     let Some(who) = remove else {
-        return form.list(&api, List { path: "/bans", key: "bans", columns: &BANS }, &[]).map(drop);
+        let list = List { path: "/bans", key: "bans", columns: &BANS, paging: Paging::Single };
+        return form.list(&api, list, &[]).map(drop);
     };
     let (kind, name) = subject(&who)?;
     api.send("DELETE", &format!("/bans/{kind}/{}", percent_encoded(name)), &[], None)?;

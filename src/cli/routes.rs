@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::api::Api;
 use super::error::CliError;
-use super::output::{Form, List, line};
+use super::output::{Form, List, Paging, line};
 use super::table::Column;
 use super::target::TargetArguments;
 use super::value::{text, time};
@@ -12,13 +12,13 @@ use super::value::{text, time};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   oncemq subs                           all subscriptions
-  oncemq subs 'plant/#'                 the subscriptions to this filter
+  oncemq subs 'plant/#'                 the subscriptions to exactly this filter
   oncemq subs --client pump-7 --json    an array of objects with client_id and filter")]
 pub(crate) struct Subs {
-    /// Only subscriptions to this Topic Filter
+    /// Only subscriptions to exactly this Topic Filter, and to shares of it
     filter: Option<String>,
-    /// Only subscriptions of this client
-    #[arg(long, value_name = "ID")]
+    /// Only subscriptions of clients whose Client Identifier matches, with * and ?
+    #[arg(long, value_name = "PATTERN")]
     client: Option<String>,
     #[command(flatten)]
     form: Form,
@@ -59,13 +59,13 @@ pub(crate) struct Retained {
 
 pub(super) fn subscriptions(command: Subs) -> Result<(), CliError> {
     let Subs { filter, client, form, target } = command;
-    let list = List { path: "/subscriptions", key: "subscriptions", columns: &SUBSCRIPTIONS };
+    let list = List { path: "/subscriptions", key: "subscriptions", columns: &SUBSCRIPTIONS, paging: Paging::Forward };
     form.list(&Api::new(target)?, list, &[("filter", filter.as_deref()), ("client_id", client.as_deref())]).map(drop)
 }
 
 pub(super) fn who(command: Who) -> Result<(), CliError> {
     let Who { topic, form, target } = command;
-    let list = List { path: "/routes", key: "receivers", columns: &RECEIVERS };
+    let list = List { path: "/routes", key: "receivers", columns: &RECEIVERS, paging: Paging::Forward };
     let last = form.list(&Api::new(target)?, list, &[("topic", Some(&topic))])?;
     if !form.is_json() && last.get("retained").and_then(Value::as_bool) == Some(true) {
         line("A retained message is stored for this topic.")?;
@@ -78,12 +78,19 @@ pub(super) fn retained(command: Retained) -> Result<(), CliError> {
     let api = Api::new(target)?;
     let parameters = [("filter", filter.as_deref())];
     if !delete {
-        let list = List { path: "/retained", key: "retained", columns: &RETAINED };
+        let list = List { path: "/retained", key: "retained", columns: &RETAINED, paging: Paging::Forward };
         return form.list(&api, list, &parameters).map(drop);
     }
-    let answer = api.send("DELETE", "/retained", &parameters, None)?;
-    let deleted = text(&answer, "/deleted");
-    form.done(&format!("{deleted} retained messages were deleted"), &json!({ "deleted": answer.get("deleted") }))
+    let mut deleted = 0;
+    loop {
+        let answer = api.send("DELETE", "/retained", &parameters, None)?;
+        deleted += answer.get("deleted").and_then(Value::as_u64).unwrap_or(0);
+        // The broker deletes for a bounded time, and says whether that was all.
+        if answer.get("complete").and_then(Value::as_bool) != Some(false) {
+            break;
+        }
+    }
+    form.done(&format!("{deleted} retained messages were deleted"), &json!({ "deleted": deleted }))
 }
 
 const SUBSCRIPTIONS: [Column; 5] = [

@@ -46,8 +46,17 @@ impl<'a> Table<'a> {
         Self { columns, width, widths: Vec::new() }
     }
 
-    /// Writes a page, and before the first one the titles.
+    /// Writes a page, and before the first one the titles. A page without entries is nothing: others may follow.
     pub(super) fn write(&mut self, entries: &[Value], output: &mut impl Write) -> io::Result<()> {
+        if entries.is_empty() { Ok(()) } else { self.write_rows(entries, output) }
+    }
+
+    /// Writes the titles of a table without entries.
+    pub(super) fn finish(&mut self, output: &mut impl Write) -> io::Result<()> {
+        if self.widths.is_empty() { self.write_rows(&[], output) } else { Ok(()) }
+    }
+
+    fn write_rows(&mut self, entries: &[Value], output: &mut impl Write) -> io::Result<()> {
         let row = |entry: &Value| self.columns.iter().map(|column| printable(&(column.cell)(entry))).collect();
         let mut rows: Vec<Vec<String>> = entries.iter().map(row).collect();
         if self.widths.is_empty() {
@@ -106,6 +115,7 @@ mod tests {
         for page in pages {
             table.write(page, &mut output).unwrap();
         }
+        table.finish(&mut output).unwrap();
         String::from_utf8(output).unwrap()
     }
 
@@ -118,6 +128,7 @@ mod tests {
             "NAME      COUNT\npump          7\nsensor  1234567\na             -\n"
         );
         assert_eq!(written(&[&[]], None), "NAME  COUNT\n");
+        assert_eq!(written(&[&[], &second], None), "NAME  COUNT\na         -\n");
     }
 
     #[test]

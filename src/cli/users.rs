@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::api::Api;
 use super::error::CliError;
-use super::output::{Form, List};
+use super::output::{Form, List, Paging};
 use super::passwords;
 use super::table::Column;
 use super::target::TargetArguments;
@@ -71,7 +71,8 @@ struct RemoveUser {
 pub(super) fn run(Users { command, list }: Users) -> Result<(), CliError> {
     match command.unwrap_or(UsersCommand::List(list)) {
         UsersCommand::List(ListUsers { form, target }) => {
-            form.list(&Api::new(target)?, List { path: "/users", key: "users", columns: &USERS }, &[]).map(drop)
+            let list = List { path: "/users", key: "users", columns: &USERS, paging: Paging::Forward };
+            form.list(&Api::new(target)?, list, &[]).map(drop)
         }
         UsersCommand::Add(AddUser { name, password_stdin, form, target }) => {
             let api = Api::new(target)?;

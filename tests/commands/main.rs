@@ -2,8 +2,10 @@
 
 #![cfg(test)]
 
+mod contract;
 mod documents;
 mod messages;
+mod operate;
 mod process;
 mod publish;
 mod subscribe;

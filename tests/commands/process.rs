@@ -16,18 +16,17 @@ pub(crate) struct Broker {
     pub(crate) directory: TempDir,
     child: Child,
     pub(crate) mqtt: SocketAddr,
-    pub(crate) admin: SocketAddr,
 }
 
 impl Broker {
     /// OnceMQ with these further arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (mqtt, admin) = (free_address(), free_address());
+        let mqtt = free_address();
         let mut command = oncemq();
-        command.args(["--listen", &mqtt.to_string(), "--admin", &admin.to_string(), "--data"]);
+        command.args(["--listen", &mqtt.to_string(), "--admin", "off", "--data"]);
         command.arg(directory.path().join("data")).args(arguments);
-        Self::spawn(command, directory, mqtt, admin)
+        Self::spawn(command, directory, mqtt)
     }
 
     /// OnceMQ with a configuration file.
@@ -36,7 +35,7 @@ impl Broker {
         fs::write(&file, text).unwrap();
         let mut command = oncemq();
         command.arg("--config").arg(file).args(["--admin", "off", "--data"]).arg(directory.path().join("data"));
-        Self::spawn(command, directory, mqtt, mqtt)
+        Self::spawn(command, directory, mqtt)
     }
 
     /// A real mosquitto.
@@ -48,14 +47,14 @@ impl Broker {
         let path = if Path::new("/usr/sbin/mosquitto").exists() { "/usr/sbin/mosquitto" } else { "mosquitto" };
         let mut command = Command::new(path);
         command.arg("-c").arg(file);
-        Self::spawn(command, directory, mqtt, mqtt)
+        Self::spawn(command, directory, mqtt)
     }
 
-    fn spawn(mut command: Command, directory: TempDir, mqtt: SocketAddr, admin: SocketAddr) -> Self {
+    fn spawn(mut command: Command, directory: TempDir, mqtt: SocketAddr) -> Self {
         let log = File::create(directory.path().join("output")).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let broker = Self { directory, child, mqtt, admin };
+        let broker = Self { directory, child, mqtt };
         wait_for("the broker", || TcpStream::connect(broker.mqtt).is_ok());
         broker
     }
