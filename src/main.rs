@@ -6,6 +6,7 @@ mod output;
 mod session_command;
 mod store_command;
 mod tls_client;
+mod token_command;
 
 use std::env;
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ use cli::{CliCommand, CliError, MqttError, Passwd};
 use output::{eprint, print};
 use session_command::SessionCommand;
 use store_command::{StoreCommand, StoreError};
+use token_command::TokenCommand;
 
 /// The system allocator of Linux keeps most memory that was freed, and returns large buffers so early that each new one costs page faults.
 #[global_allocator]
@@ -55,6 +57,9 @@ enum Command {
     /// Change sessions of the running broker
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Create, list and revoke the tokens of the HTTP API
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Set a user's password in a password file
     Passwd(Passwd),
     #[command(flatten)]
@@ -84,6 +89,7 @@ fn main() -> ExitCode {
         Some(Command::Config(ConfigCommand::Show(arguments))) => show(&arguments),
         Some(Command::Store(command)) => store_command::run(command),
         Some(Command::Session(command)) => session_command::run(command).map_err(Into::into),
+        Some(Command::Token(command)) => token_command::run(command),
         Some(Command::Passwd(passwd)) => cli::change_password(&passwd),
         Some(Command::Cli(command)) => cli::run(command, CommandLine::command()),
     };

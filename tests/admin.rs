@@ -3,8 +3,10 @@
 #![cfg(test)]
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -34,13 +36,16 @@ impl Broker {
 
     /// The status code and the body of the response, if there is one.
     fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(self.admin).ok()?;
+        let stream = TcpStream::connect(self.admin).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.admin).as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        exchange(stream, &format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.admin))
+    }
+
+    /// The same over the socket in the data directory.
+    fn get_locally(&self, path: &str) -> Option<(u16, String)> {
+        let stream = UnixStream::connect(self.directory.path().join("data/admin.sock")).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        exchange(stream, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     }
 
     fn is_ready(&self) -> bool {
@@ -50,7 +55,7 @@ impl Broker {
     /// A response in JSON.
     #[track_caller]
     fn json(&self, path: &str) -> serde_json::Value {
-        let (code, text) = self.get(path).unwrap();
+        let (code, text) = self.get_locally(path).unwrap();
         assert_eq!(code, 200, "{path}: {text}");
         serde_json::from_str(&text).unwrap()
     }
@@ -127,6 +132,15 @@ impl Drop for Broker {
             println!("the broker's log:\n{}", self.log());
         }
     }
+}
+
+/// Sends a request; returns the status code and the body of the response, if there is one.
+fn exchange(mut stream: impl Read + Write, request: &str) -> Option<(u16, String)> {
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
 /// A running `mosquitto_sub`. Dropping it kills the process.
@@ -379,7 +393,66 @@ fn clients_of_all_shards_are_listed_in_pages_and_described() {
     assert!(client["disconnected_at_ms"].as_u64().unwrap() > 1_600_000_000_000, "{client}");
     assert_eq!(client["session_expiry_interval_seconds"], 3600);
     assert_eq!(client["queued_messages"], 1);
-    assert_eq!(broker.get("/api/v1/clients/nobody").unwrap().0, 404);
+    assert_eq!(broker.get_locally("/api/v1/clients/nobody").unwrap().0, 404);
+}
+
+#[test]
+fn tokens_are_honoured_and_revoked_while_the_broker_runs_and_survive_it() {
+    let mut broker = Broker::start(&[]);
+    let data = broker.directory.path().join("data");
+    let token = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+        let output = command.arg("token").args(arguments).arg("--data").arg(&data).output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.success(), text.trim_end().to_owned())
+    };
+    let (is_created, secret) = token(&["create", "--role", "viewer", "grafana"]);
+    assert!(is_created && secret.starts_with("oncemq_"), "{secret}");
+    assert!(!token(&["create", "--role", "admin", "grafana"]).0 && !token(&["create", "--role", "root", "x"]).0);
+    let ask = |broker: &Broker, method: &str| {
+        let stream = TcpStream::connect(broker.admin).unwrap();
+        let head = format!("{method} /api/v1/bans HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {secret}\r\n");
+        exchange(stream, &format!("{head}Content-Length: 0\r\n\r\n")).unwrap().0
+    };
+    assert_eq!((broker.get("/api/v1/bans").unwrap().0, ask(&broker, "GET"), ask(&broker, "POST")), (401, 200, 403));
+    let (_, list) = token(&["list"]);
+    assert!(list.contains("grafana  viewer"), "{list}");
+    let (_, list) = token(&["list", "--json"]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&list).unwrap()[0]["role"], "viewer");
+
+    broker.child.kill().unwrap();
+    broker.child.wait().unwrap();
+    assert!(data.join("admin.sock").exists(), "it was killed");
+    broker.child = command(broker.directory.path(), broker.mqtt, broker.admin).spawn().unwrap();
+    wait_for("the broker", || broker.is_ready().then_some(()));
+    assert_eq!(ask(&broker, "GET"), 200);
+    assert_eq!(token(&["revoke", "grafana"]), (true, String::new()));
+    assert!(!token(&["revoke", "grafana"]).0);
+    assert_eq!(ask(&broker, "GET"), 401);
+    for name in ["tokens", "audit.log", "admin.sock"] {
+        let mode = fs::metadata(data.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let audit = fs::read_to_string(data.join("audit.log")).unwrap();
+    assert!(audit.contains(r#""who":"grafana","role":"viewer","address":"127.0.0.1""#), "{audit}");
+
+    broker.signal("TERM");
+    wait_for("the end", || broker.child.try_wait().unwrap());
+    assert!(!data.join("admin.sock").exists());
+}
+
+#[test]
+fn a_data_directory_with_a_long_path_has_no_socket_and_a_warning_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("x".repeat(120));
+    let (mqtt, admin) = (free_address(), free_address());
+    let log = File::create(directory.path().join("log")).unwrap();
+    let mut long = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+    long.args(["--listen", &mqtt.to_string(), "--admin", &admin.to_string(), "--data"]).arg(&data);
+    long.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let broker = Broker { child: long.spawn().unwrap(), directory, mqtt, admin };
+    wait_for("the broker", || broker.is_ready().then_some(()));
+    assert!(broker.log().contains("use a shorter server.data"), "{}", broker.log());
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -123,7 +123,7 @@ fn check_reads_the_referenced_files() {
 fn check_warns_of_what_is_open_to_others() {
     let directory = directory(
         "[server]\ndata = \"data\"\n[security]\nallow_anonymous = true\npassword_file = \"passwords\"\n\
-         [[listeners]]\naddress = \"0.0.0.0:1883\"\n[admin]\naddress = \"0.0.0.0:9883\"\n",
+         [[listeners]]\naddress = \"0.0.0.0:1883\"\n[admin]\naddress = \"0.0.0.0:9883\"\nmetrics_open = true\n",
     );
     let wide = |path: &str| fs::set_permissions(directory.path().join(path), PermissionsExt::from_mode(0o755)).unwrap();
     fs::write(directory.path().join("passwords"), "").unwrap();
@@ -135,7 +135,7 @@ fn check_warns_of_what_is_open_to_others() {
         "oncemq.toml:4: `security.allow_anonymous` is true: everybody who reaches the listener 0.0.0.0:1883 from another machine",
         "oncemq.toml:5: `security.password_file` can be read by everybody on this machine: passwords has the mode 0755",
         "oncemq.toml:2: `server.data` can be entered by others than its owner: data has the mode 0755",
-        "oncemq.toml:9: `admin.address` is 0.0.0.0:9883: other machines can read the metrics",
+        "oncemq.toml:10: `admin.metrics_open` is true: other machines can read the metrics without a token",
     ] {
         assert!(text.lines().any(|other| other.starts_with(line)), "{line}\n{text}");
     }

@@ -41,7 +41,7 @@ enum OutsideWorld {
 }
 
 /// The table. A module that isn't in it fails: it has to be given its place.
-const LAYERS: [Layer; 17] = [
+const LAYERS: [Layer; 18] = [
     Layer::pure("timestamp", &[], &[]),
     Layer::pure("topic", &["timestamp"], PURE_CRATES),
     Layer::pure("codec", &["topic", "timestamp"], CODEC_CRATES),
@@ -55,6 +55,7 @@ const LAYERS: [Layer; 17] = [
     Layer::shell("admin", Ours::Only(BELOW_ADMIN), &["mqttbytes"]),
     Layer::shell("store_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("session_command", Ours::Any, &["mqttbytes"]),
+    Layer::shell("token_command", Ours::Any, &["mqttbytes"]),
     Layer::shell("cli", Ours::Only(&["admin_client", "tls_client", "output"]), &["mqttbytes"]),
     Layer::shell("admin_client", Ours::Only(&["tls_client"]), &["tokio", "mqttbytes"]),
     Layer::shell("tls_client", Ours::Only(&[]), &["tokio", "mqttbytes"]),

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -25,6 +26,8 @@ pub(super) struct Audit {
     path: PathBuf,
     status: Arc<Status>,
     state: Mutex<State>,
+    /// Lines that could not be written.
+    lost: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +64,7 @@ struct Line<'a> {
 impl Audit {
     /// The audit log in a data directory. The file is created with the first line.
     pub(super) fn new(data: &Path, status: Arc<Status>) -> Self {
-        Self { path: data.join(NAME), status, state: Mutex::default() }
+        Self { path: data.join(NAME), status, state: Mutex::default(), lost: AtomicU64::new(0) }
     }
 
     /// Records a change, or that it was not done and why. Each part is cut after [`PART_MAX`] bytes.
@@ -99,11 +102,17 @@ impl Audit {
         self.write(&line, &mut state);
     }
 
+    /// How many lines could not be written since the start.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
     fn write(&self, line: &Line<'_>, state: &mut State) {
         let written = serde_json::to_string(line).map_err(io::Error::from).and_then(|text| self.append(&text, state));
         if let Err(error) = written {
             // The next line tries to open the file again.
             state.file = None;
+            self.lost.fetch_add(1, Ordering::Relaxed);
             if allows(LogEvent::AuditFailed, Whom::default(), self.status.now()) {
                 let reason = error.to_string();
                 log_line!(AuditFailed { reason = &*reason }, "the audit log lacks a line: {reason}");
@@ -236,6 +245,7 @@ mod tests {
         let place = directory.path().join("later");
         let audit = audit(&place);
         audit.record(&Caller::local(), "a", "b", &Ok::<_, String>(()));
+        assert_eq!(audit.lost(), 1);
         fs::create_dir(&place).unwrap();
         audit.record(&Caller::local(), "c", "d", &Ok::<_, String>(()));
         assert_eq!(lines(&place, NAME)[0]["what"], "c");

@@ -1,3 +1,7 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
@@ -6,17 +10,21 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
-use super::listener::{BoundedListener, BoundedStream};
+use super::listener::{BoundedListener, BoundedStream, Lease};
 use super::peer::Peer;
+use crate::server::Https;
 
-/// Serves the requests of all connections over TCP, each in a task of its own.
-pub(super) async fn serve_tcp(mut listener: BoundedListener<TcpListener>, router: Router) {
+/// Serves the requests of all connections over TCP, each in a task of its own; with TLS if there is any.
+pub(super) async fn serve_tcp(mut listener: BoundedListener<TcpListener>, tls: Option<Arc<Https>>, router: Router) {
     loop {
         let (stream, address, lease) = listener.accept().await;
-        let (stream, peer) = (BoundedStream::new(stream, lease), Peer::Remote(address));
-        tokio::spawn(serve(stream, peer, router.clone()));
+        match tls.clone() {
+            None => _ = tokio::spawn(serve(BoundedStream::new(stream, lease), Peer::plain(address), router.clone())),
+            // An error concerns this client alone, which gets an alert.
+            Some(tls) => _ = tokio::spawn(serve_tls(stream, address, lease, (tls, router.clone()))),
+        }
     }
 }
 
@@ -26,6 +34,18 @@ pub(super) async fn serve_unix(mut listener: BoundedListener<UnixListener>, rout
         let (stream, _, lease) = listener.accept().await;
         tokio::spawn(serve(BoundedStream::new(stream, lease), Peer::Local, router.clone()));
     }
+}
+
+async fn serve_tls(
+    stream: TcpStream,
+    address: SocketAddr,
+    mut lease: Lease,
+    (tls, router): (Arc<Https>, Router),
+) -> io::Result<()> {
+    let (stream, certificate) = lease.within(tls.accept(stream)).await??;
+    let peer = Peer::Remote { address, is_encrypted: true, certificate };
+    serve(BoundedStream::new(stream, lease), peer, router).await;
+    Ok(())
 }
 
 /// Serves the requests of one connection. An error concerns its client alone, and is one of its transport or its request.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
@@ -43,6 +44,16 @@ impl<L: Listener> BoundedListener<L> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         let (stream, address) = self.listener.accept().await;
         (stream, address, Lease { end: Box::pin(sleep(self.lifetime)), _permit: permit })
+    }
+}
+
+impl Lease {
+    /// Waits for what comes before the first request.
+    pub(super) async fn within<T>(&mut self, work: impl Future<Output = T>) -> io::Result<T> {
+        select! {
+            result = work => Ok(result),
+            () = self.end.as_mut() => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 }
 

@@ -17,9 +17,12 @@ mod guard;
 mod listener;
 mod metric;
 mod peer;
+mod rates;
 mod routes;
 mod snapshot;
 mod time;
+mod token_file;
+mod tokens;
 
 use std::future::pending;
 use std::io;
@@ -29,24 +32,26 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::runtime::Builder;
 use tokio::select;
 use tokio::sync::oneshot;
 use tokio::time::interval;
 
 pub use backups::PROCESS_HEADER;
-pub use caller::{Role, UnknownRole};
 pub use metric::{Kind, METRICS, Metric};
 pub use snapshot::BrokerHandles;
+pub use token_file::{Token, TokenError, TokenFile};
 
 use crate::config::{self, SocketMode};
-use crate::server::{SocketFile, bind_unix_socket, log_line};
+use crate::server::{Https, SocketFile, bind_unix_socket, log_line};
 use api::{Access, ApiState};
-use backups::Backups;
 use exporter::Exporter;
 use guard::Guard;
 use listener::BoundedListener;
+use rates::Rates;
 use routes::router;
+use tokens::Tokens;
 
 /// The running admin listener. Dropping it stops it.
 #[derive(Debug)]
@@ -97,7 +102,8 @@ pub fn start(settings: &config::Admin, handles: BrokerHandles) -> Result<Option<
     match AdminListener::serve(settings, tcp, socket, handles) {
         Ok(listener) => {
             if is_tcp {
-                let url = format!("http://{}", listener.address());
+                let scheme = if settings.tls().is_some() { "https" } else { "http" };
+                let url = format!("{scheme}://{}", listener.address());
                 log_line!(AdminStarted { url = &*url }, "admin listener started: {url}");
             }
             Ok(Some(listener))
@@ -106,12 +112,20 @@ pub fn start(settings: &config::Admin, handles: BrokerHandles) -> Result<Option<
     }
 }
 
-/// Listens at the configured address. Returns the bound one, too.
-fn bind_tcp(settings: &config::Admin) -> io::Result<(TcpListener, SocketAddr)> {
-    let socket = TcpListener::bind(settings.address)?;
-    socket.set_nonblocking(true)?;
-    let address = socket.local_addr()?;
-    Ok((socket, address))
+/// A listening socket over TCP, with TLS if there is any.
+struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Arc<Https>>,
+}
+
+/// Reads the certificates, and listens at the configured address.
+fn bind_tcp(settings: &config::Admin) -> io::Result<Bound> {
+    let tls = settings.tls().map(Https::load).transpose().map_err(io::Error::other)?.map(Arc::new);
+    let listener = TcpListener::bind(settings.address)?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    Ok(Bound { listener, address, tls })
 }
 
 /// Listens at the Unix socket in the data directory; `None`, and a warning, if that is not possible.
@@ -148,17 +162,17 @@ impl AdminListener {
 
     fn serve(
         settings: &config::Admin,
-        tcp: Option<(TcpListener, SocketAddr)>,
+        tcp: Option<Bound>,
         socket: Option<(UnixListener, SocketFile)>,
         handles: BrokerHandles,
     ) -> io::Result<Self> {
-        let guard = Guard::new(&settings.allowed_hosts, Arc::clone(&handles.status));
-        let address = tcp.as_ref().map_or(settings.address, |(_, address)| *address);
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let address = tcp.as_ref().map_or(settings.address, |bound| bound.address);
+        let settings = settings.clone();
+        // Other threads of the runtime wait for the disk: for the file of the tokens.
+        let runtime = Builder::new_current_thread().max_blocking_threads(BLOCKING_MAX).enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            let tcp = tcp.map(|(listener, _)| listener);
-            if let Err(error) = runtime.block_on(serve(tcp, socket, guard, handles, stopped)) {
+            if let Err(error) = runtime.block_on(serve(&settings, tcp, socket, handles, stopped)) {
                 log_line!(AdminFailed { reason = %error }, "admin listener failed: {error}");
             }
         })?;
@@ -183,47 +197,74 @@ impl Drop for AdminListener {
 
 /// Serves requests until the other end of `stopped` is dropped.
 async fn serve(
-    tcp: Option<TcpListener>,
+    settings: &config::Admin,
+    tcp: Option<Bound>,
     socket: Option<(UnixListener, SocketFile)>,
-    guard: Guard,
     handles: BrokerHandles,
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
-    let tcp = tcp.map(tokio::net::TcpListener::from_std).transpose()?;
-    let tcp = tcp.map(|listener| BoundedListener::new(listener, CONNECTIONS_MAX, CONNECTION_LIFETIME));
-    let (socket, _removed_when_dropped) = socket.unzip();
-    let socket = socket.map(tokio::net::UnixListener::from_std).transpose()?;
-    let socket = socket.map(|listener| BoundedListener::new(listener, LOCAL_CONNECTIONS_MAX, CONNECTION_LIFETIME));
-    let status = Arc::clone(&handles.status);
-    let backups = Arc::new(Backups::new(&handles));
     let state = ApiState::new(&handles);
-    let access = Access { audit: Arc::clone(&state.audit) };
+    let certificate_roles = settings.roles_of_certificates().map(|(name, role)| (name.to_owned(), role)).collect();
+    let access = Access {
+        tokens: Arc::new(Tokens::new(&handles.data)),
+        certificate_roles,
+        allow_plain: settings.allow_plain,
+        audit: Arc::clone(&state.audit),
+    };
+    let guard = Guard::new(&settings.allowed_hosts, Arc::clone(&handles.status));
+    let rates = Arc::clone(&state.rates);
     let exporter = Arc::new(Mutex::new(Exporter::new(handles)));
-    let router = router(Arc::clone(&exporter), status, backups, (state, access), guard);
-    let over_tcp = async {
-        if let Some(listener) = tcp { connection::serve_tcp(listener, router.clone()).await } else { pending().await }
-    };
-    let over_socket = async {
-        if let Some(listener) = socket {
-            connection::serve_unix(listener, router.clone()).await
-        } else {
-            pending().await
-        }
-    };
+    let router = router(Arc::clone(&exporter), (state, access), settings.metrics_open, guard);
+    let tls = tcp.as_ref().and_then(|bound| bound.tls.clone());
     select! {
-        () = over_tcp => Ok(()),
-        () = over_socket => Ok(()),
-        () = run_upkeep(&exporter) => Ok(()),
+        served = serve_tcp(tcp, router.clone()) => served,
+        served = serve_socket(socket, router) => served,
+        () = run_upkeep(&exporter, &rates, tls) => Ok(()),
         _ = stopped => Ok(()),
     }
 }
 
-/// Bounds the memory of the exporter's pending samples between requests.
-async fn run_upkeep(exporter: &Mutex<Exporter>) {
+/// Never ends without an error.
+async fn serve_tcp(bound: Option<Bound>, router: Router) -> io::Result<()> {
+    let Some(Bound { listener, tls, .. }) = bound else { return pending().await };
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listener = BoundedListener::new(listener, CONNECTIONS_MAX, CONNECTION_LIFETIME);
+    connection::serve_tcp(listener, tls, router).await;
+    Ok(())
+}
+
+/// Never ends without an error. The file of the socket is removed when this is dropped.
+async fn serve_socket(bound: Option<(UnixListener, SocketFile)>, router: Router) -> io::Result<()> {
+    let Some((listener, _file)) = bound else { return pending().await };
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let listener = BoundedListener::new(listener, LOCAL_CONNECTIONS_MAX, CONNECTION_LIFETIME);
+    connection::serve_unix(listener, router).await;
+    Ok(())
+}
+
+/// Bounds the memory of the exporter's pending samples between requests, measures the rates, and reads certificates again that were written.
+async fn run_upkeep(exporter: &Mutex<Exporter>, rates: &Rates, tls: Option<Arc<Https>>) {
     let mut ticks = interval(UPKEEP_INTERVAL);
     loop {
         ticks.tick().await;
         routes::lock(exporter).run_upkeep();
+        rates.sample();
+        match tls.as_ref().map_or(Ok(false), |tls| tls.reload_if_written()) {
+            Ok(false) => {}
+            Ok(true) => {
+                log_line!(
+                    FilesReloaded { listener = "admin", files = "certificates" },
+                    "listener admin: reloaded the certificates"
+                );
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                log_line!(
+                    ReloadFailed { listener = "admin", files = "certificates", reason = &*reason },
+                    "listener admin: kept the previous certificates: {reason}"
+                );
+            }
+        }
     }
 }
 
@@ -233,6 +274,8 @@ pub const SOCKET: &str = "admin.sock";
 const CONNECTIONS_MAX: usize = 32;
 /// Connections over the Unix socket. They have slots of their own, so that nobody can keep an operator out from elsewhere.
 const LOCAL_CONNECTIONS_MAX: usize = 16;
+/// Threads that wait for the disk. Each request has at most one.
+const BLOCKING_MAX: usize = 4;
 /// A request takes milliseconds. A silent connection must not keep one of the few slots for long.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 /// The exporter keeps single samples in between: some ten thousand from a broker at its limits.

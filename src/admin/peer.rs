@@ -1,4 +1,5 @@
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// The other end of a connection.
 #[derive(Debug, Clone)]
@@ -6,15 +7,26 @@ pub(super) enum Peer {
     /// A process that may open the Unix socket.
     Local,
     /// A process that reaches the TCP listener.
-    Remote(SocketAddr),
+    Remote {
+        address: SocketAddr,
+        /// Whether nobody on the way can read along.
+        is_encrypted: bool,
+        /// The Common Name of its certificate, signed by an authority in `admin.client_ca`.
+        certificate: Option<Arc<str>>,
+    },
 }
 
 impl Peer {
+    /// Over plain TCP.
+    pub(super) const fn plain(address: SocketAddr) -> Self {
+        Self::Remote { address, is_encrypted: false, certificate: None }
+    }
+
     /// The address; `None` for the Unix socket.
     pub(super) fn address(&self) -> Option<IpAddr> {
         match self {
             Self::Local => None,
-            Self::Remote(address) => Some(address.ip().to_canonical()),
+            Self::Remote { address, .. } => Some(address.ip().to_canonical()),
         }
     }
 

@@ -5,30 +5,47 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::api::{self, Access, ApiState};
+use super::audit::Audit;
 use super::backups::{Backups, PROCESS_HEADER, Progress};
+use super::caller::{Caller, Role};
 use super::exporter::Exporter;
 use super::guard::{self, Guard, has_local_host};
 use super::peer::Peer;
 use crate::server::Status;
 
+/// Who may read the metrics.
+#[derive(Debug, Clone)]
+struct Readers {
+    access: Access,
+    metrics_open: bool,
+}
+
+/// What makes backups, and where they are recorded.
+type Recorded = (Arc<Backups>, Arc<Audit>);
+
 /// The routes of the admin listener.
 pub(super) fn router(
     exporter: Arc<Mutex<Exporter>>,
-    status: Arc<Status>,
-    backups: Arc<Backups>,
     (state, access): (ApiState, Access),
+    metrics_open: bool,
     guard: Guard,
 ) -> Router {
-    let metrics = get(metrics).with_state(exporter);
+    let (status, backups) = (Arc::clone(&state.status), Arc::clone(&state.backups));
+    let readers = Readers { access: access.clone(), metrics_open };
+    let metrics = get(metrics).layer(from_fn_with_state(readers, check_reader)).with_state(exporter);
     let live = get(live).with_state(Arc::clone(&status));
     let ready = get(ready).with_state(status);
-    let backup = get(backup_progress).post(backup).layer(from_fn(local_only)).with_state(backups);
+    let recorded = (backups, Arc::clone(&state.audit));
+    let backup = get(backup_progress)
+        .post(backup)
+        .layer(from_fn_with_state(Arc::clone(&state.audit), local_only))
+        .with_state(recorded);
     Router::new()
         .route("/metrics", metrics)
         .route("/health/live", live)
@@ -66,19 +83,26 @@ async fn ready(State(status): State<Arc<Status>>) -> Response {
     }
 }
 
-/// Starts a backup, if the process id in the header is ours or there is no header.
-async fn backup(State(backups): State<Arc<Backups>>, headers: HeaderMap) -> Response {
+/// Starts a backup, if the process id in the header is ours or there is no header. The older way, beside the one of the API.
+async fn backup(
+    State((backups, audit)): State<Recorded>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+) -> Response {
     let expected = headers.get(PROCESS_HEADER);
-    if expected.is_some_and(|expected| expected.as_bytes() != process::id().to_string().as_bytes()) {
-        return (StatusCode::CONFLICT, format!("this is process {}\n", process::id())).into_response();
-    }
-    match backups.start() {
+    let outcome = match expected.is_none_or(|expected| expected.as_bytes() == process::id().to_string().as_bytes()) {
+        true => backups.start().map_err(|error| error.to_string()),
+        false => Err(format!("this is process {}", process::id())),
+    };
+    let caller = Caller::new("local".into(), Role::Admin, peer.address());
+    audit.record(&caller, "back up", "the store", &outcome);
+    match outcome {
         Ok(()) => (StatusCode::ACCEPTED, progress_line(&backups)).into_response(),
-        Err(error) => (StatusCode::CONFLICT, format!("{error}\n")).into_response(),
+        Err(reason) => (StatusCode::CONFLICT, format!("{reason}\n")).into_response(),
     }
 }
 
-async fn backup_progress(State(backups): State<Arc<Backups>>) -> String {
+async fn backup_progress(State((backups, _)): State<Recorded>) -> String {
     progress_line(&backups)
 }
 
@@ -92,11 +116,35 @@ fn progress_line(backups: &Backups) -> String {
 }
 
 /// Accepts requests from this machine, by an address or `localhost`. The guard has refused those of websites.
-async fn local_only(ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next) -> Response {
+async fn local_only(
+    State(audit): State<Arc<Audit>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
     if peer.is_local() && has_local_host(request.headers()) {
-        next.run(request).await
-    } else {
-        (StatusCode::FORBIDDEN, "backups can be requested from this machine only\n").into_response()
+        return next.run(request).await;
+    }
+    let refused = "backups can be requested from this machine only";
+    if request.method() == Method::POST {
+        audit.refuse(peer.address(), "back up", "the store", &refused);
+    }
+    (StatusCode::FORBIDDEN, format!("{refused}\n")).into_response()
+}
+
+/// Lets this machine read the metrics, and everybody who has a token, or everybody.
+async fn check_reader(
+    State(Readers { access, metrics_open }): State<Readers>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if metrics_open || peer.is_local() {
+        return next.run(request).await;
+    }
+    match access.caller(&peer, request.uri(), request.headers()) {
+        Ok(_) => next.run(request).await,
+        Err(failure) => failure.into_response(),
     }
 }
 

@@ -1,3 +1,5 @@
+mod tls;
+
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -215,7 +217,7 @@ fn backup_requests_from_elsewhere_and_from_websites_are_refused() {
         ("[::ffff:192.168.0.1]:1", false),
         ("[fe80::1]:1", false),
     ] {
-        assert_eq!(Peer::Remote(address.parse().unwrap()).is_local(), is_local, "{address}");
+        assert_eq!(Peer::plain(address.parse().unwrap()).is_local(), is_local, "{address}");
     }
     let admin = AdminListener::start(&at_any_port(), handles()).unwrap();
     for method in ["GET", "POST"] {

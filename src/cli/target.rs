@@ -2,6 +2,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use oncemq::admin::SOCKET;
 use oncemq::config::{self, LocationArguments};
 
 use super::error::CliError;
@@ -95,8 +96,6 @@ fn read_token(path: &Path) -> Result<String, CliError> {
     Ok(token.to_owned())
 }
 
-/// The socket of the admin interface in the data directory.
-const SOCKET: &str = "admin.sock";
 /// The default port of the admin listener.
 const PORT: u16 = 9883;
 const TOKEN_BYTES_MAX: usize = 4_096;

@@ -24,12 +24,16 @@ impl Config {
         found.extend(acl_file.and_then(|path| open_to_others("security.acl_file", path, WRITE)));
         found.extend(wide_directory("server.data", &server.data));
         if admin.enabled && !admin.address.ip().to_canonical().is_loopback() {
-            let text = format!(
-                "is {}: other machines can read the metrics, because the admin listener has no authentication",
-                admin.address
-            );
-            found.push(Problem::new("admin.address", &text));
+            if admin.metrics_open {
+                let text = "is true: other machines can read the metrics without a token";
+                found.push(Problem::new("admin.metrics_open", text));
+            }
+            if admin.allow_plain && admin.tls().is_none() {
+                let text = "is true: tokens cross the network in plain text, for everybody on the way to read";
+                found.push(Problem::new("admin.allow_plain", text));
+            }
         }
+        found.extend(admin.key.as_deref().and_then(|path| open_to_others("admin.key", path, READ | WRITE)));
         found
     }
 
@@ -174,11 +178,15 @@ mod tests {
     }
 
     #[test]
-    fn an_admin_listener_for_other_machines_is_an_exposure() {
+    fn an_admin_listener_for_other_machines_is_an_exposure_if_it_is_open() {
         let mut config = with_listener("127.0.0.1:1", |_| ());
+        (config.admin.metrics_open, config.admin.allow_plain) = (true, true);
+        assert_eq!(config.exposures(), []);
         config.admin.address = "0.0.0.0:9883".parse().unwrap();
-        assert_eq!(keys(&config), ["admin.address"]);
-        config.admin.enabled = false;
+        assert_eq!(keys(&config), ["admin.metrics_open", "admin.allow_plain"]);
+        (config.admin.metrics_open, config.admin.allow_plain) = (false, false);
+        assert_eq!(config.exposures(), []);
+        (config.admin.metrics_open, config.admin.enabled) = (true, false);
         assert_eq!(config.exposures(), []);
     }
 

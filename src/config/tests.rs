@@ -40,6 +40,7 @@ fn the_reference_file_names_every_setting() {
     known.insert("durability_rules[0]".to_owned());
     known.insert("log.clients[0]".to_owned());
     known.insert("admin.allowed_hosts[0]".to_owned());
+    known.insert("admin.certificate_roles[0]".to_owned());
     let lists = ["trusted_proxies[0]", "trusted_proxies[1]", "websocket_origins[0]"];
     known.extend(lists.map(|item| format!("listeners[2].{item}")));
     known.extend(schema::keys("durability_rules").iter().map(|key| format!("durability_rules[0].{key}")));
@@ -67,6 +68,10 @@ fn every_value_in_the_reference_file_is_the_default() {
     assert!(config.mqtt.response_information.take().is_some());
     assert_eq!(std::mem::take(&mut config.log.clients), ["sensor-*"]);
     assert_eq!(std::mem::take(&mut config.admin.allowed_hosts), ["broker"]);
+    assert_eq!(std::mem::take(&mut config.admin.certificate_roles), ["alice=operator"]);
+    for file in [&mut config.admin.certificate, &mut config.admin.key, &mut config.admin.client_ca] {
+        assert!(file.take().is_some());
+    }
     assert!(config.mqtt.server_reference.take().is_some());
     assert!(config.mqtt.dead_letter_topic.take().is_some());
     assert_eq!(config, Config::default());

@@ -84,7 +84,7 @@ impl Clock {
 
 /// The wall clock now.
 #[expect(clippy::disallowed_methods, reason = "this is the file that reads the time")]
-pub(super) fn wall_time() -> WallTime {
+pub(crate) fn wall_time() -> WallTime {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     WallTime(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

@@ -47,12 +47,12 @@ use tokio::{pin, select};
 
 pub use bans::{Ban, Bans, BansFull, Subject};
 pub use bind::check_certificates;
-pub(crate) use clock::Clock;
+pub(crate) use clock::{Clock, wall_time};
 pub use error::{EXIT_PANIC, ServerError};
 pub use listener::TlsError;
 #[cfg(feature = "sim")]
 pub use listener::fuzzing;
-pub(crate) use listener::{SocketFile, bind_unix_socket};
+pub(crate) use listener::{Https, SocketFile, bind_unix_socket};
 pub use log::{LogEvent, dropped_lines, exit_on_panic, failure_line, init as init_logging};
 pub(crate) use log::{Whom, allows, log_line};
 pub use memory::MemoryFigures;

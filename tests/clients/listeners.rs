@@ -1,34 +1,45 @@
 //! Listeners and what comes before MQTT: addresses, PROXY headers, health checks, HTTP requests, and other protocols.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
+
+use tempfile::TempDir;
 
 use crate::broker::{Broker, Listener, Setup, Transport, free_port};
 use crate::deadline::{PATIENCE, wait_for};
 use crate::peer;
 use crate::raw::{CONNACK, Connect, Version, Wire};
 
-/// Metrics over HTTP, for a setup with [`with_admin`].
-pub(crate) struct Admin(SocketAddr);
+/// Metrics over HTTP and the API over the Unix socket, for a setup with [`with_admin`].
+pub(crate) struct Admin {
+    address: SocketAddr,
+    /// It has the data directory, which the broker creates.
+    data: TempDir,
+}
 
-/// Adds an admin listener.
+/// Adds an admin listener, and a data directory that is known before the start.
 pub(crate) fn with_admin(setup: Setup) -> (Setup, Admin) {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let data = tempfile::tempdir().unwrap();
     let setup = setup.set("admin.enabled", "true").set("admin.required", "true");
-    (setup.set("admin.address", &format!("\"{address}\"")), Admin(address))
+    let place = data.path().join("data").display().to_string();
+    let setup = setup.set("server.data", &format!("{place:?}"));
+    (setup.set("admin.address", &format!("\"{address}\"")), Admin { address, data })
 }
 
 impl Admin {
-    /// Its address.
-    pub(crate) fn address(&self) -> String {
-        self.0.to_string()
+    /// The broker's data directory.
+    pub(crate) fn data(&self) -> String {
+        self.data.path().join("data").display().to_string()
     }
 
     /// The sum of a metric's series.
     pub(crate) fn figure(&self, name: &str) -> u64 {
-        let text = http(self.0, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let text =
+            http(stream_to(self.address), "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let is_series = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
         let values =
             text.lines().filter(is_series).map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
@@ -37,7 +48,7 @@ impl Admin {
 
     /// The response to a GET request.
     pub(crate) fn get(&self, path: &str) -> String {
-        http(self.0, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+        self.request("GET", path, "")
     }
 
     /// The response to a POST request.
@@ -45,11 +56,14 @@ impl Admin {
         self.request("POST", path, body)
     }
 
-    /// The response to a request with a body.
+    /// The response to a request over the socket in the data directory.
     pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> String {
         let length = body.len();
+        let stream =
+            wait_for("the admin socket", || UnixStream::connect(self.data.path().join("data/admin.sock")).ok());
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         http(
-            self.0,
+            stream,
             &format!(
                 "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
             ),
@@ -64,10 +78,14 @@ impl Admin {
     }
 }
 
-/// Sends bytes and returns everything until the end of the connection.
-fn http(address: SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
+fn stream_to(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends bytes and returns everything until the end of the connection.
+fn http(mut stream: impl Read + Write, request: &str) -> String {
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
@@ -387,7 +405,7 @@ fn http_requests_to_a_websocket_listener_are_answered_and_refusals_are_logged() 
     }
     let broker = Setup::new([Transport::Ws]).start();
     for (request, status, words, line) in requests() {
-        let answer = http(broker.address(), &request);
+        let answer = http(stream_to(broker.address()), &request);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.60}: {answer}");
         assert!(answer.contains(words), "{request:.60}: {answer}");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

@@ -148,13 +148,13 @@ fn the_command_gives_a_session_away_or_says_why_not() {
     let (setup, admin) = with_admin(users());
     let give = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
-        command.args(["session", "give"]).args(arguments).args(["--admin", &admin.address()]);
+        command.args(["session", "give"]).args(arguments).args(["--data", &admin.data()]);
         let output = command.output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         (output.status.code().unwrap(), String::from_utf8(text).unwrap())
     };
     let (code, text) = give(&["device", "--user", "bob"]);
-    assert!(code == 7 && text.contains("refused") && text.contains("--admin sets its address"), "{code} {text}");
+    assert!(code == 7 && text.contains("admin.sock") && text.contains("--data"), "{code} {text}");
     let broker = setup.start();
     let (code, text) = give(&["device", "--user", "bob"]);
     assert!(code == 7 && text.contains("no session has this client identifier"), "{code} {text}");

@@ -9,4 +9,5 @@ mod operate;
 mod process;
 mod publish;
 mod subscribe;
+mod tokens;
 mod transports;

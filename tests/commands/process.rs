@@ -24,8 +24,11 @@ impl Broker {
         let directory = tempfile::tempdir().unwrap();
         let mqtt = free_address();
         let mut command = oncemq();
-        command.args(["--listen", &mqtt.to_string(), "--admin", "off", "--data"]);
-        command.arg(directory.path().join("data")).args(arguments);
+        command.args(["--listen", &mqtt.to_string(), "--data"]).arg(directory.path().join("data"));
+        if !arguments.contains(&"--admin") {
+            command.args(["--admin", "off"]);
+        }
+        command.args(arguments);
         Self::spawn(command, directory, mqtt)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::AUTHORIZATION;
-use axum::http::{Method, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -13,10 +13,16 @@ use super::parameters::Parameters;
 use crate::admin::audit::Audit;
 use crate::admin::caller::{Caller, Role};
 use crate::admin::peer::Peer;
+use crate::admin::tokens::Tokens;
 
 /// Tells who makes a request.
 #[derive(Debug, Clone)]
 pub(in crate::admin) struct Access {
+    pub(in crate::admin) tokens: Arc<Tokens>,
+    /// The roles of Common Names.
+    pub(in crate::admin) certificate_roles: Arc<[(String, Role)]>,
+    /// Whether plain HTTP from other machines is accepted.
+    pub(in crate::admin) allow_plain: bool,
     pub(in crate::admin) audit: Arc<Audit>,
 }
 
@@ -42,21 +48,44 @@ pub(super) struct Guarded {
 
 impl Access {
     /// The caller, or why there is none.
-    fn caller(&self, peer: &Peer, request: &Request) -> Result<Caller, Failure> {
-        let parameters = Parameters::parse(request.uri().query().unwrap_or_default())?;
+    pub(in crate::admin) fn caller(&self, peer: &Peer, uri: &Uri, headers: &HeaderMap) -> Result<Caller, Failure> {
+        let parameters = Parameters::parse(uri.query().unwrap_or_default())?;
         if parameters.names().any(|name| TOKEN_PARAMETERS.contains(&name)) {
             return Err(Failure::bad_request(
                 "a token belongs into the header Authorization, never into a URL, which logs and histories keep: revoke it",
             ));
         }
-        match peer {
-            Peer::Local => Ok(Caller::local()),
-            Peer::Remote(_) => Err(Failure::unauthorized(match request.headers().contains_key(AUTHORIZATION) {
-                true => "the token is not valid",
-                false => "a token is needed: Authorization: Bearer TOKEN",
-            })),
+        let Peer::Remote { is_encrypted, certificate, .. } = peer else { return Ok(Caller::local()) };
+        if !is_encrypted && !self.allow_plain && !peer.is_local() {
+            return Err(Failure::forbidden(
+                "plain HTTP from another machine is not accepted: set admin.certificate and admin.key, or admin.allow_plain = true \
+                 if nobody can read along; a token that was sent should be revoked",
+            ));
+        }
+        let mut authorizations = headers.get_all(AUTHORIZATION).iter();
+        match (authorizations.next(), authorizations.next(), certificate) {
+            (Some(_), Some(_), _) => Err(Failure::bad_request("there is more than one Authorization")),
+            (Some(authorization), None, _) => {
+                let found = bearer(authorization).and_then(|secret| self.tokens.verify(secret));
+                let (name, role) = found.ok_or_else(|| Failure::unauthorized("the token is not valid"))?;
+                Ok(Caller::new(name, role, peer.address()))
+            }
+            (None, _, Some(name)) => {
+                let found = self.certificate_roles.iter().find(|(known, _)| **known == **name);
+                let (name, role) = found.ok_or_else(|| {
+                    Failure::forbidden(format!("the certificate of {name:?} has no role in admin.certificate_roles"))
+                })?;
+                Ok(Caller::new(format!("CN={name}").into(), *role, peer.address()))
+            }
+            (None, _, None) => Err(Failure::unauthorized("a token is needed: Authorization: Bearer TOKEN")),
         }
     }
+}
+
+/// The token in a header.
+fn bearer(authorization: &HeaderValue) -> Option<&str> {
+    let (scheme, secret) = authorization.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
 }
 
 /// The middleware around all routes: lets those in that are known.
@@ -66,7 +95,7 @@ pub(super) async fn identify(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match access.caller(&peer, &request) {
+    match access.caller(&peer, request.uri(), request.headers()) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await

@@ -17,10 +17,13 @@ mod clients;
 mod document;
 mod failure;
 mod json;
+mod overview;
 mod parameters;
 mod router;
 mod state;
+mod store;
 mod table;
+mod tokens;
 
 pub(super) use access::Access;
 pub(super) use json::Json;

@@ -11,7 +11,7 @@ use super::document::{Document, PREFIX, method_name, query_parameters};
 use super::failure::Failure;
 use super::state::ApiState;
 use super::table::Routes;
-use super::{bans, client_changes, client_history, clients};
+use super::{bans, client_changes, client_history, clients, overview, store, tokens};
 use crate::admin::caller::Role;
 
 /// All routes, by the role that they need.
@@ -24,6 +24,10 @@ fn tables() -> Vec<(Role, Routes)> {
         (Role::Viewer, client_history::viewer_routes()),
         (Role::Operator, client_changes::operator_routes()),
         (Role::Admin, client_changes::admin_routes()),
+        (Role::Viewer, overview::viewer_routes()),
+        (Role::Viewer, store::viewer_routes()),
+        (Role::Admin, store::admin_routes()),
+        (Role::Admin, tokens::admin_routes()),
     ]
 }
 

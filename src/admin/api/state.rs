@@ -1,8 +1,12 @@
 use std::sync::Arc;
 
 use crate::admin::audit::Audit;
+use crate::admin::backups::Backups;
+use crate::admin::rates::Rates;
 use crate::admin::snapshot::BrokerHandles;
+use crate::admin::token_file::TokenFile;
 use crate::broker::Shared;
+use crate::config::Durability;
 use crate::server::{Bans, Queries, Status};
 use crate::store::Store;
 
@@ -19,6 +23,14 @@ pub(in crate::admin) struct ApiState {
     pub(in crate::admin) bans: Arc<Bans>,
     /// The store, if there is one.
     pub(in crate::admin) store: Option<Arc<Store>>,
+    /// What an acknowledged message survives by default.
+    pub(in crate::admin) durability: Durability,
+    /// Makes backups, one at a time.
+    pub(in crate::admin) backups: Arc<Backups>,
+    /// The file of the tokens.
+    pub(in crate::admin) tokens: TokenFile,
+    /// How much happens per second.
+    pub(in crate::admin) rates: Arc<Rates>,
     /// Who changed what.
     pub(in crate::admin) audit: Arc<Audit>,
 }
@@ -31,6 +43,10 @@ impl ApiState {
             status: Arc::clone(&handles.status),
             bans: Arc::clone(&handles.bans),
             store: handles.store.clone(),
+            durability: handles.durability,
+            backups: Arc::new(Backups::new(handles)),
+            tokens: TokenFile::new(&handles.data),
+            rates: Arc::new(Rates::new(Arc::clone(&handles.status))),
             audit: Arc::new(Audit::new(&handles.data, Arc::clone(&handles.status))),
         }
     }

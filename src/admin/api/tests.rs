@@ -7,14 +7,25 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Uri};
+use axum::response::IntoResponse as _;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::access::Access;
+use crate::admin::audit::Audit;
+use crate::admin::peer::Peer;
 use crate::admin::tests::{at_any_port, handles};
+use crate::admin::token_file::TokenFile;
+use crate::admin::tokens::Tokens;
 use crate::admin::{AdminListener, BrokerHandles, SOCKET};
-use crate::config;
+use crate::config::{self, Role};
+use crate::server::{CertificateExpiry, ShardSnapshot};
+use crate::timestamp::Timestamp;
 
 /// A running admin listener with a data directory of its own.
 pub(in crate::admin) struct Api {
@@ -160,6 +171,125 @@ fn each_change_leaves_one_line_in_the_audit_log_whatever_its_result() {
     assert!(api.audited().last().unwrap()["who"].is_null());
     let mode = fs::metadata(api.data().join("audit.log")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn each_route_asks_for_its_role() {
+    let api = Api::start();
+    let file = TokenFile::new(api.data());
+    let tokens = Role::ALL.map(|role| (role, file.create(role.name(), role).unwrap()));
+    let mut refused = 0;
+    for (method, path, needed) in api.operations() {
+        let needed: Role = needed.parse().unwrap();
+        for (role, token) in &tokens {
+            // A body of another form, so that nothing changes.
+            let headers = format!("Authorization: Bearer {token}\r\n");
+            let answer = api.remote(&format!("{method} {path}"), &headers, "[]");
+            if *role < needed {
+                assert_eq!(answer.code, 403, "{role} {method} {path}: {answer:?}");
+                let lines = api.audited();
+                let expected = (method == "GET").then_some("").unwrap_or(role.name());
+                let who = lines.last().map_or("", |line| line["who"].as_str().unwrap());
+                assert!(expected.is_empty() || who == expected, "{method} {path}: {lines:?}");
+                refused += 1;
+            } else {
+                assert!(![401, 403].contains(&answer.code), "{role} {method} {path}: {answer:?}");
+            }
+        }
+        assert!(needed > Role::Viewer || method == "GET" || path.ends_with("/acl/explain"), "{method} {path}");
+    }
+    assert!(refused > 5);
+}
+
+#[test]
+fn tokens_are_created_listed_and_revoked_by_those_who_may() {
+    let api = Api::start();
+    let answer = api.local("POST /api/v1/tokens", r#"{"name":"ci","role":"operator"}"#);
+    assert_eq!((answer.code, &answer.json()["role"]), (201, &"operator".into()), "{answer:?}");
+    let token = answer.json()["token"].as_str().unwrap().to_owned();
+    let ask = |token: &str| api.remote("GET /api/v1/bans", &format!("aUthorization: bEarer {token}\r\n"), "").code;
+    assert_eq!(ask(&token), 200);
+    for wrong in ["", "x", &token[..token.len() - 1], &format!("{token}x"), &format!("{token} {token}"), "\u{7f}"] {
+        assert_ne!(ask(wrong), 200, "{wrong}");
+    }
+    let two = format!("Authorization: Bearer {token}\r\nAuthorization: Bearer {token}\r\n");
+    assert_eq!(api.remote("GET /api/v1/bans", &two, "").code, 400);
+    assert_eq!(api.local("POST /api/v1/tokens", r#"{"name":"ci","role":"viewer"}"#).code, 409);
+    assert_eq!(api.local("POST /api/v1/tokens", r#"{"name":"a b","role":"viewer"}"#).code, 400);
+    assert_eq!(api.local("POST /api/v1/tokens", r#"{"name":"x","role":"root"}"#).code, 400);
+    let list = api.local("GET /api/v1/tokens", "");
+    assert_eq!(list.json()["tokens"][0]["name"], "ci");
+    assert!(!list.body.contains(&token[7..]) && !list.body.contains("sha256"), "{list:?}");
+    assert_eq!(api.local("DELETE /api/v1/tokens/ci", "").code, 204);
+    assert_eq!(ask(&token), 401);
+    assert_eq!(api.local("DELETE /api/v1/tokens/ci", "").code, 404);
+    let audit = fs::read_to_string(api.data().join("audit.log")).unwrap();
+    assert!(audit.contains("\"create token for operator\"") && audit.contains("\"revoke token\""), "{audit}");
+    assert!(!audit.contains(&token[7..]), "{audit}");
+}
+
+#[test]
+fn plain_http_from_another_machine_gets_words_that_say_what_to_set() {
+    let api = Api::start();
+    let token = TokenFile::new(api.data()).create("ci", Role::Viewer).unwrap();
+    let status = handles().status;
+    let access = |allow_plain| Access {
+        tokens: Arc::new(Tokens::new(api.data())),
+        certificate_roles: Vec::new().into(),
+        allow_plain,
+        audit: Arc::new(Audit::new(api.data(), Arc::clone(&status))),
+    };
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {token}").parse().unwrap())]);
+    let uri: Uri = "/bans".parse().unwrap();
+    let peer = Peer::plain("192.0.2.7:1".parse().unwrap());
+    let refused = access(false).caller(&peer, &uri, &headers).unwrap_err();
+    assert!(refused.to_string().contains("admin.certificate") && refused.to_string().contains("admin.allow_plain"));
+    assert_eq!(refused.into_response().status(), 403);
+    assert_eq!(&*access(true).caller(&peer, &uri, &headers).unwrap().name, "ci");
+    assert!(access(true).caller(&peer, &uri, &HeaderMap::new()).is_err());
+    let here = Peer::plain("[::ffff:127.0.0.1]:1".parse().unwrap());
+    assert_eq!(access(false).caller(&here, &uri, &headers).unwrap().role, Role::Viewer);
+    let encrypted = Peer::Remote { address: "192.0.2.7:1".parse().unwrap(), is_encrypted: true, certificate: None };
+    assert_eq!(access(false).caller(&encrypted, &uri, &headers).unwrap().address, Some([192, 0, 2, 7].into()));
+}
+
+#[test]
+fn overview_store_and_backup_have_their_fields() {
+    let api = Api::with(|_| (), |parts| parts.status.publish_certificates(Vec::new()));
+    let overview = api.local("GET /api/v1/overview", "").json();
+    assert_eq!((&overview["version"], &overview["ready"]), (&env!("CARGO_PKG_VERSION").into(), &false.into()));
+    for field in ["connections", "sessions", "subscriptions", "retained_messages", "queued_messages", "uptime_seconds"]
+    {
+        assert!(overview[field].is_u64(), "{field}: {overview}");
+    }
+    assert!(overview["started_at"].as_str().unwrap().ends_with('Z'), "{overview}");
+    assert_eq!(overview["warnings"], serde_json::json!([]));
+    assert!(overview["rates"]["messages_sent_per_second"].is_null() && overview["memory"]["max_bytes"].is_u64());
+    let store = api.local("GET /api/v1/store", "").json();
+    assert_eq!((&store["durability"], &store["log"]), (&"power-loss".into(), &Value::Null));
+    assert_eq!(api.local("GET /api/v1/backup", "").json()["state"], "none");
+    let answer = api.local("POST /api/v1/backup", "");
+    assert_eq!((answer.code, &answer.json()["error"]), (409, &"there is no store: server.durability is none".into()));
+}
+
+#[test]
+fn what_needs_attention_is_in_the_overview() {
+    let api = Api::with(
+        |_| (),
+        |parts| {
+            let silent = ShardSnapshot { published: Timestamp(1), ..ShardSnapshot::default() };
+            parts.status.publish_shard(1, silent);
+            let expires = i64::try_from(parts.status.wall_now().0 / 1_000).unwrap() + 3 * 86_400 + 60;
+            parts.status.publish_certificates(vec![CertificateExpiry { listener: "tls".into(), expires }]);
+            parts.status.set_stopping();
+        },
+    );
+    fs::create_dir(api.data().join("audit.log")).unwrap();
+    assert_eq!(api.local("POST /api/v1/bans", r#"{"user":"a","seconds":60}"#).code, 204, "it is done all the same");
+    let warnings = api.local("GET /api/v1/overview", "").json()["warnings"].to_string();
+    for text in ["is stopping", "a shard has been silent", "listener tls expires in 3 days", "lacks 1 lines"] {
+        assert!(warnings.contains(text), "{text}: {warnings}");
+    }
 }
 
 #[test]

@@ -30,10 +30,10 @@ impl Screen {
     pub(super) fn show(&self, lines: &[String]) -> io::Result<()> {
         let mut text = "\x1b[H".to_owned();
         for (index, line) in lines.iter().enumerate() {
-            // The rest of each line is cleared, and after the last no new line begins: the terminal would scroll.
-            text.push_str(if index == 0 { "" } else { "\r\n" });
+            // Each line is cleared before it is written: after the last column, that would remove its last character. After the last line no
+            // new one begins: the terminal would scroll.
+            text.push_str(if index == 0 { "\x1b[K" } else { "\r\n\x1b[K" });
             text.push_str(line);
-            text.push_str("\x1b[K");
         }
         text.push_str("\x1b[J");
         write(&text)

@@ -32,6 +32,7 @@ pub(super) use shut_down::shut_down;
 pub(super) use socket::{AcceptedSocket, BoundSocket};
 pub(super) use stream::Stream;
 pub(super) use tcp::Options as TcpOptions;
+pub(crate) use tls::Https;
 pub use tls::TlsError;
 pub(super) use tls::check as check_certificates;
 pub(crate) use unix::{SocketFile, bind as bind_unix_socket};

@@ -1,6 +1,7 @@
 mod algorithm;
 mod contents;
 mod error;
+mod https;
 mod identity;
 mod notes;
 mod revoked;
@@ -22,6 +23,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
 
 pub use self::error::TlsError;
+pub(crate) use self::https::Https;
 use self::identity::Identity;
 use self::notes::Notes;
 use self::revoked::{CertificateId, RevokedCertificates};

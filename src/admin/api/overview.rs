@@ -1,0 +1,145 @@
+//! `/overview`: what an operator looks at first.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::json::Json;
+use super::state::ApiState;
+use super::store::durability_name;
+use super::table::Routes;
+use crate::admin::rates::PerSecond;
+use crate::admin::time::rfc_3339;
+use crate::broker::{Counters, MemoryLevel};
+use crate::server::process;
+
+pub(super) fn viewer_routes() -> Routes {
+    Routes::new().add(__path_overview, overview)
+}
+
+/// The broker as a whole. Figures of the shards are up to a second old.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Overview)]
+struct OverviewJson {
+    version: &'static str,
+    /// RFC 3339, UTC.
+    started_at: String,
+    uptime_seconds: u64,
+    /// What an acknowledged message survives by default: power-loss, crash or none.
+    durability: &'static str,
+    /// Whether clients can connect.
+    ready: bool,
+    connections: u64,
+    /// Connected or not.
+    sessions: u64,
+    subscriptions: usize,
+    retained_messages: usize,
+    /// In the queues of Sessions, those in flight included.
+    queued_messages: u64,
+    queued_bytes: u64,
+    rates: RatesJson,
+    memory: MemoryJson,
+    /// What needs attention, for people; empty if nothing does.
+    warnings: Vec<String>,
+}
+
+/// The mean of the last five to ten seconds; `null` before there is one.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rates)]
+struct RatesJson {
+    messages_received_per_second: Option<f64>,
+    messages_sent_per_second: Option<f64>,
+    bytes_received_per_second: Option<f64>,
+    bytes_sent_per_second: Option<f64>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Memory)]
+struct MemoryJson {
+    /// Resident memory of the process; `null` where the system does not say.
+    used_bytes: Option<u64>,
+    /// limits.memory_max.
+    max_bytes: u64,
+}
+
+/// Version, state, figures and warnings.
+#[utoipa::path(get, path = "/overview", responses((status = 200, description = "The broker as a whole", body = OverviewJson)))]
+async fn overview(State(state): State<ApiState>) -> Json<OverviewJson> {
+    let ApiState { status, shared, .. } = &state;
+    let counters = status.shards().iter().fold(Counters::default(), |sum, shard| sum + shard.counters);
+    let (started_at, (retained_messages, _)) = (status.started_at(), shared.retained_len());
+    let rates = state.rates.now();
+    let of = |figure: fn(&PerSecond) -> f64| rates.as_ref().map(figure);
+    Json(OverviewJson {
+        version: env!("CARGO_PKG_VERSION"),
+        started_at: rfc_3339(started_at),
+        uptime_seconds: status.wall_now().since(started_at).as_secs(),
+        durability: durability_name(state.durability),
+        ready: status.is_ready(),
+        connections: status.listeners().connections,
+        sessions: counters.sessions,
+        subscriptions: shared.subscriptions_len().0,
+        retained_messages,
+        queued_messages: counters.queued_messages,
+        queued_bytes: counters.queued_bytes,
+        rates: RatesJson {
+            messages_received_per_second: of(|rates| rates.messages_received),
+            messages_sent_per_second: of(|rates| rates.messages_sent),
+            bytes_received_per_second: of(|rates| rates.bytes_received),
+            bytes_sent_per_second: of(|rates| rates.bytes_sent),
+        },
+        memory: MemoryJson { used_bytes: process::memory().resident, max_bytes: status.memory().max },
+        warnings: warnings(&state),
+    })
+}
+
+fn warnings(state: &ApiState) -> Vec<String> {
+    let ApiState { status, store, .. } = state;
+    let mut warnings = Vec::new();
+    if status.is_stopping() {
+        warnings.push("the broker is stopping".to_owned());
+    }
+    let silence = status.longest_silence();
+    if silence > SILENCE_MAX {
+        warnings.push(format!("a shard has been silent for {} s", silence.as_secs()));
+    }
+    if status.memory().level != MemoryLevel::Normal {
+        warnings.push("memory is short: some clients are not read, or are refused (limits.memory_max)".to_owned());
+    }
+    let stats = store.as_ref().map(|store| store.stats()).unwrap_or_default();
+    if stats.is_full {
+        warnings.push("the disk is full: messages for durable sessions are refused".to_owned());
+    }
+    if let Some(segment) = stats.unreadable_segment {
+        warnings.push(format!("segment {segment} of the store can't be read, so no space is reclaimed"));
+    }
+    let lost = state.audit.lost();
+    if lost > 0 {
+        warnings.push(format!("the audit log lacks {lost} lines that could not be written"));
+    }
+    let now = i64::try_from(status.wall_now().0 / 1_000).unwrap_or(i64::MAX);
+    for certificate in status.certificates() {
+        match certificate.expires.saturating_sub(now) {
+            left @ ..=0 => {
+                warnings.push(format!("the certificate of listener {} expired {} s ago", certificate.listener, -left))
+            }
+            left @ ..=EXPIRY_NEAR => {
+                warnings.push(format!(
+                    "the certificate of listener {} expires in {} days",
+                    certificate.listener,
+                    left / DAY
+                ));
+            }
+            _ => {}
+        }
+    }
+    warnings
+}
+
+/// Shards publish their figures once a second.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+const DAY: i64 = 24 * 3_600;
+/// Time to renew a certificate.
+const EXPIRY_NEAR: i64 = 14 * DAY;
