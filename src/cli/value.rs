@@ -30,19 +30,6 @@ pub(super) fn number(value: &Value, pointer: &str) -> f64 {
     value.pointer(pointer).and_then(Value::as_f64).unwrap_or(0.0)
 }
 
-/// Bytes in the largest fitting unit.
-pub(super) fn size(bytes: f64) -> String {
-    let mut rest = bytes;
-    let mut unit = "B";
-    for next in ["KiB", "MiB", "GiB", "TiB"] {
-        if rest < 1_024.0 {
-            break;
-        }
-        (rest, unit) = (rest / 1_024.0, next);
-    }
-    if unit == "B" { format!("{rest:.0} B") } else { format!("{rest:.1} {unit}") }
-}
-
 /// Seconds as days, hours, minutes and seconds.
 pub(super) fn duration(seconds: f64) -> String {
     // Negative values and those that are not numbers become 0.
@@ -105,9 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_durations_have_the_largest_fitting_unit() {
-        let sizes = [0.0, 1_023.0, 1_536.0, 3e12].map(size);
-        assert_eq!(sizes, ["0 B", "1023 B", "1.5 KiB", "2.7 TiB"]);
+    fn durations_have_the_largest_fitting_unit() {
         let durations = [-1.0, 59.0, 61.0, 7_265.0, 200_000.0, f64::NAN].map(duration);
         assert_eq!(durations, ["0s", "59s", "1m 1s", "2h 1m", "2d 7h", "0s"]);
     }

@@ -114,3 +114,21 @@ fn a_list_of_many_pages_is_complete() {
     assert_eq!(all.as_array().unwrap().len(), 240);
     assert_eq!(broker.operate(&["clients"]).succeeded().lines().count(), 241);
 }
+
+#[test]
+fn top_gives_the_terminal_back() {
+    let broker = Broker::start(&[]);
+    let data = broker.directory.path().join("data").display().to_string();
+    for end in ["q", "\u{3}"] {
+        // A terminal of its own: util-linux makes one.
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", &format!("stty rows 24 cols 80; {:?} top --data {data}", env!("CARGO_BIN_EXE_oncemq"))]);
+        script.arg("/dev/null");
+        let mut top = Running::start(script);
+        wait_for("the picture", || top.contains("MESSAGES/S"));
+        top.input(end.as_bytes());
+        wait_for("the end", || !top.is_running());
+        let text = top.end().succeeded();
+        assert!(text.contains("\u{1B}[?1049h") && text.trim_end().ends_with("\u{1B}[?25h\u{1B}[?1049l"), "{text:?}");
+    }
+}

@@ -163,6 +163,10 @@ impl Running {
         !self.output.so_far().is_empty()
     }
 
+    pub(crate) fn contains(&self, text: &str) -> bool {
+        self.output.so_far().contains(text)
+    }
+
     pub(crate) fn ends_with(&self, text: &str) -> bool {
         self.output.so_far().ends_with(text)
     }

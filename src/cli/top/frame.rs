@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::cli::table::cut;
-use crate::cli::value::{duration, number, printable, size, text};
+use crate::cli::value::{duration, number, printable, text};
+use crate::output::size;
 
 /// The clients as of one listing, the busiest first.
 #[derive(Debug, Clone, Default)]

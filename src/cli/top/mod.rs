@@ -81,7 +81,8 @@ async fn live(api: Arc<Api>) -> Result<(), CliError> {
     let screen = Screen::open()?;
     let mut keys = keys()?;
     loop {
-        screen.show(&frame(&figures.overview, &figures.busiest, size().unwrap_or(DEFAULT_SIZE)))?;
+        let size = size().unwrap_or(DEFAULT_SIZE);
+        screen.show(&frame(&figures.overview, &figures.busiest, size), size.1)?;
         select! {
             _ = ticks.tick(), if updating.is_none() => {
                 let (api, figures) = (Arc::clone(&api), Arc::clone(&figures));

@@ -26,16 +26,16 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Shows lines from the top.
-    pub(super) fn show(&self, lines: &[String]) -> io::Result<()> {
+    /// Shows lines from the top, and clears the other rows.
+    pub(super) fn show(&self, lines: &[String], rows: usize) -> io::Result<()> {
         let mut text = "\x1b[H".to_owned();
-        for (index, line) in lines.iter().enumerate() {
+        let empty = String::new();
+        for (index, line) in lines.iter().chain(std::iter::repeat(&empty)).take(rows).enumerate() {
             // Each line is cleared before it is written: after the last column, that would remove its last character. After the last line no
             // new one begins: the terminal would scroll.
             text.push_str(if index == 0 { "\x1b[K" } else { "\r\n\x1b[K" });
             text.push_str(line);
         }
-        text.push_str("\x1b[J");
         write(&text)
     }
 }
