@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::error::CliError;
 use super::target::TargetArguments;
+use super::value::printable;
 use crate::admin_client::{AdminClient, HINT, percent_encoded};
 
 /// `/api/v1` of a broker.
@@ -140,11 +141,11 @@ impl Api {
     fn refused(&self, code: u16, path: &str, text: &str) -> CliError {
         let said = serde_json::from_str::<Value>(text).ok();
         let said = said.as_ref().and_then(|answer| answer.get("error")?.as_str()).unwrap_or(text);
-        let said = said.escape_debug();
+        let said = printable(said);
         let cause = match code {
             401 => format!("{said} (give a token with --token, see oncemq token)"),
             403 => format!("{said} (this needs a token with a higher role)"),
-            400 | 404 | 409 | 413 => said.to_string(),
+            400 | 404 | 409 | 413 => said,
             _ => format!("{} answered {code}: {said}", self.client.url(path)),
         };
         CliError::Refused { code, cause }
