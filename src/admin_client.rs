@@ -1,29 +1,37 @@
-//! Requests to the admin listener of the running broker.
+//! Requests to the admin interface of a broker: over its Unix socket, or over HTTP.
 
+use std::fmt::Write as _;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// The admin listener of a broker on this machine.
+use httparse::{EMPTY_HEADER, Status};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use crate::tls_client::server_name;
+
+/// The admin interface of a broker.
 #[derive(Debug)]
 pub(crate) struct AdminClient {
     place: Place,
+    /// The secret of a bearer token.
+    token: Option<String>,
 }
 
 /// Where it is.
 #[derive(Debug)]
 enum Place {
-    Tcp(SocketAddr),
     /// A socket file, whose mode says who may connect.
     Unix(PathBuf),
+    Tcp {
+        host: String,
+        port: u16,
+        tls: Option<Arc<ClientConfig>>,
+    },
 }
-
-/// A connection.
-trait Stream: Read + Write {}
-
-impl<S: Read + Write> Stream for S {}
 
 /// What follows an error: most often the broker doesn't run, or runs with another configuration.
 pub(crate) const HINT: &str = "the broker's admin listener must be reachable; --admin sets its address";
@@ -36,50 +44,209 @@ impl AdminClient {
             IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
             ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
         };
-        Self { place: Place::Tcp(SocketAddr::new(ip, address.port())) }
+        Self { place: Place::Tcp { host: ip.to_string(), port: address.port(), tls: None }, token: None }
     }
 
     /// The socket file of a broker on this machine.
     pub(crate) const fn unix(path: PathBuf) -> Self {
-        Self { place: Place::Unix(path) }
+        Self { place: Place::Unix(path), token: None }
+    }
+
+    /// A broker at a host, with TLS or without.
+    pub(crate) const fn at(host: String, port: u16, tls: Option<Arc<ClientConfig>>, token: Option<String>) -> Self {
+        Self { place: Place::Tcp { host, port, tls }, token }
+    }
+
+    /// The socket file, if it is one.
+    pub(crate) const fn socket(&self) -> Option<&PathBuf> {
+        match &self.place {
+            Place::Unix(path) => Some(path),
+            Place::Tcp { .. } => None,
+        }
     }
 
     /// The URL of a path, for error messages.
     pub(crate) fn url(&self, path: &str) -> String {
         match &self.place {
-            Place::Tcp(address) => format!("http://{address}{path}"),
             Place::Unix(socket) => format!("{}:{path}", socket.display()),
+            Place::Tcp { tls: None, .. } => format!("http://{}{path}", self.authority()),
+            Place::Tcp { tls: Some(_), .. } => format!("https://{}{path}", self.authority()),
         }
     }
 
     /// Sends a request and returns the status code and the body. `headers` end with a line break each.
     pub(crate) fn request(&self, method_and_path: &str, headers: &str, body: &str) -> io::Result<(u16, String)> {
-        let (mut stream, address): (Box<dyn Stream>, String) = match &self.place {
-            Place::Tcp(address) => {
-                let stream = TcpStream::connect_timeout(address, RESPONSE_TIMEOUT)?;
-                stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
-                (Box::new(stream), address.to_string())
-            }
+        let (authority, length) = (self.authority(), body.len());
+        let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let head = format!(
+            "{method_and_path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\nContent-Length: {length}\r\n\
+             {token}{headers}\r\n"
+        );
+        let mut answer = Vec::new();
+        let mut stream = self.connect()?;
+        stream.write_all(format!("{head}{body}").as_bytes())?;
+        stream.flush()?;
+        let read = stream.take(RESPONSE_BYTES_MAX + 1).read_to_end(&mut answer);
+        if answer.len() as u64 > RESPONSE_BYTES_MAX {
+            return Err(invalid("the answer is too large"));
+        }
+        match parse(&answer)? {
+            Some(answer) => Ok(answer),
+            None => Err(read.err().unwrap_or_else(|| invalid("the answer is cut off"))),
+        }
+    }
+
+    fn authority(&self) -> String {
+        match &self.place {
+            Place::Unix(_) => "localhost".to_owned(),
+            Place::Tcp { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
+            Place::Tcp { host, port, .. } => format!("{host}:{port}"),
+        }
+    }
+
+    fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        let (host, port, tls) = match &self.place {
             Place::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
                 stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
-                (Box::new(stream), "localhost".to_owned())
+                stream.set_write_timeout(Some(RESPONSE_TIMEOUT))?;
+                return Ok(Box::new(stream));
             }
+            Place::Tcp { host, port, tls } => (host.as_str(), *port, tls),
         };
-        let length = body.len();
-        let head =
-            format!("{method_and_path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n{headers}\r\n");
-        stream.write_all(format!("{head}{body}").as_bytes())?;
-        let mut answer = String::new();
-        stream.take(RESPONSE_BYTES_MAX).read_to_string(&mut answer)?;
-        let not_http = || io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP");
-        let (head, text) = answer.split_once("\r\n\r\n").ok_or_else(not_http)?;
-        let code = head.strip_prefix("HTTP/1.").and_then(|head| head.split(' ').nth(1)?.parse().ok());
-        Ok((code.ok_or_else(not_http)?, text.trim().to_owned()))
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in (host, port).to_socket_addrs()? {
+            let stream = match TcpStream::connect_timeout(&address, RESPONSE_TIMEOUT) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    last = error;
+                    continue;
+                }
+            };
+            stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
+            stream.set_write_timeout(Some(RESPONSE_TIMEOUT))?;
+            let Some(config) = tls else { return Ok(Box::new(stream)) };
+            let connection = ClientConnection::new(Arc::clone(config), server_name(host)?).map_err(io::Error::other)?;
+            return Ok(Box::new(StreamOwned::new(connection, stream)));
+        }
+        Err(last)
     }
 }
 
-/// Longer than the ten seconds within which the admin listener answers.
+/// A connection over any transport.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+/// The status code and the body of a whole response; `None` if a part is missing.
+fn parse(answer: &[u8]) -> io::Result<Option<(u16, String)>> {
+    let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    let Status::Complete(length) = response.parse(answer).map_err(|_| invalid("the answer is not HTTP"))? else {
+        return Ok(None);
+    };
+    let code = response.code.ok_or_else(|| invalid("the answer is not HTTP"))?;
+    let header = |name: &str| {
+        let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+        header.and_then(|header| std::str::from_utf8(header.value).ok())
+    };
+    let body = answer.get(length..).unwrap_or_default();
+    let body = if header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+        unchunked(body)?
+    } else if let Some(length) = header("content-length") {
+        let length: usize = length.trim().parse().map_err(|_| invalid("Content-Length is not a number"))?;
+        body.get(..length).map(<[u8]>::to_vec)
+    } else {
+        Some(body.to_vec())
+    };
+    let Some(body) = body else { return Ok(None) };
+    let text = String::from_utf8(body).map_err(|_| invalid("the answer is not text"))?;
+    Ok(Some((code, text.trim().to_owned())))
+}
+
+/// The body without its chunks; `None` if the last one is missing.
+fn unchunked(mut rest: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let wrong = || invalid("a chunk is not valid");
+    let mut body = Vec::new();
+    loop {
+        let Status::Complete((start, size)) = httparse::parse_chunk_size(rest).map_err(|_| wrong())? else {
+            return Ok(None);
+        };
+        if size == 0 {
+            return Ok(Some(body));
+        }
+        let size = usize::try_from(size).map_err(|_| wrong())?;
+        let end = start.checked_add(size).ok_or_else(wrong)?;
+        let Some(chunk) = rest.get(start..end) else { return Ok(None) };
+        body.extend_from_slice(chunk);
+        let Some(behind) = rest.get(end..) else { return Ok(None) };
+        match behind.strip_prefix(b"\r\n") {
+            Some(next) => rest = next,
+            None if behind.len() < 2 => return Ok(None),
+            None => return Err(wrong()),
+        }
+    }
+}
+
+fn invalid(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text.to_owned())
+}
+
+/// A part of a path or of a query in which every byte but letters and digits is percent-encoded.
+pub(crate) fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string can't fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+/// Longer than the ten seconds within which the admin interface answers.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
-/// More than a path and a few headers need.
-const RESPONSE_BYTES_MAX: u64 = 64 * 1024;
+/// A page has 1,000 entries; the largest has topics and filters of 64 KiB.
+const RESPONSE_BYTES_MAX: u64 = 256 * 1_024 * 1_024;
+const HEADERS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(answer: &str) -> io::Result<Option<(u16, String)>> {
+        parse(answer.as_bytes())
+    }
+
+    #[test]
+    fn a_body_ends_with_its_length_its_last_chunk_or_the_connection() {
+        let body = |answer: &str| text(answer).unwrap();
+        assert_eq!(body("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc"), Some((200, "abc".to_owned())));
+        assert_eq!(body("HTTP/1.1 204 No Content\r\n\r\n"), Some((204, String::new())));
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+        assert_eq!(body(chunked), Some((200, "abcde".to_owned())));
+        for cut in 0..chunked.len() - 4 {
+            assert_eq!(text(&chunked[..cut]).unwrap(), None, "{cut}");
+        }
+        assert_eq!(body("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc"), None);
+        assert!(text("SSH-2.0-x\r\n").is_err());
+        assert!(text("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n").is_err());
+    }
+
+    #[test]
+    fn every_byte_but_letters_and_digits_is_encoded() {
+        assert_eq!(percent_encoded("pump/7 %é.Z"), "pump%2F7%20%25%C3%A9%2EZ");
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_causes_a_panic(bytes: Vec<u8>, chunks: Vec<u8>) {
+            let _ = parse(&bytes);
+            let _ = parse(&[b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".as_slice(), &chunks].concat());
+        }
+    }
+}

@@ -1,30 +1,32 @@
 //! The command line.
 
 mod admin_client;
+mod cli;
 mod health_command;
 mod output;
 mod session_command;
 mod store_command;
+mod tls_client;
 mod token_command;
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use allocator::Allocator;
-use anyhow::{Context, anyhow, bail};
-use clap::{Parser, Subcommand};
+use anyhow::anyhow;
+use clap::{CommandFactory, Parser, Subcommand};
 
 use oncemq::admin::{self, AdminError, BrokerHandles};
-use oncemq::auth::{Authenticator, Existing, remove_user, set_password};
+use oncemq::auth::Authenticator;
 use oncemq::config::{self, Arguments, LogFormat};
 use oncemq::server::{self, Server, ServerError};
 
+use cli::{CliCommand, CliError, MqttError, Passwd};
 use health_command::{HealthCommand, HealthError};
 use output::{eprint, print};
-use session_command::{SessionCommand, SessionError};
+use session_command::SessionCommand;
 use store_command::{StoreCommand, StoreError};
 use token_command::TokenCommand;
 
@@ -64,6 +66,8 @@ enum Command {
     Token(TokenCommand),
     /// Set a user's password in a password file
     Passwd(Passwd),
+    #[command(flatten)]
+    Cli(CliCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,23 +81,6 @@ enum ConfigCommand {
     Show(Box<Arguments>),
 }
 
-#[derive(Debug, clap::Args)]
-struct Passwd {
-    /// Create the password file, which must not exist
-    #[arg(short, long, conflicts_with = "delete")]
-    create: bool,
-    /// Remove the user
-    #[arg(short = 'D', long)]
-    delete: bool,
-    /// Read the password from the first line of standard input instead of asking for it
-    #[arg(long, conflicts_with = "delete")]
-    password_stdin: bool,
-    /// The password file
-    file: PathBuf,
-    /// The user
-    user: String,
-}
-
 fn main() -> ExitCode {
     let mut format = early_format();
     let CommandLine { command, arguments } = match CommandLine::try_parse() {
@@ -105,10 +92,11 @@ fn main() -> ExitCode {
         Some(Command::Config(ConfigCommand::Check { file })) => check(file),
         Some(Command::Config(ConfigCommand::Show(arguments))) => show(&arguments),
         Some(Command::Store(command)) => store_command::run(command),
-        Some(Command::Session(command)) => session_command::run(command),
+        Some(Command::Session(command)) => session_command::run(command).map_err(Into::into),
         Some(Command::Health(command)) => health_command::run(command),
         Some(Command::Token(command)) => token_command::run(command),
-        Some(Command::Passwd(passwd)) => change_password(&passwd),
+        Some(Command::Passwd(passwd)) => cli::change_password(&passwd),
+        Some(Command::Cli(command)) => cli::run(command, CommandLine::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -122,8 +110,9 @@ fn main() -> ExitCode {
 
 /// The format of errors before the configuration is loaded. Only `serve` has a log; the other commands answer people.
 fn early_format() -> LogFormat {
-    let commands = ["config", "store", "session", "token", "health", "passwd", "help"];
-    let is_command = |first: OsString| commands.iter().any(|command| first == *command);
+    let definition = CommandLine::command();
+    let is_command =
+        |first: OsString| first == "help" || definition.get_subcommands().any(|command| first == command.get_name());
     match env::args_os().nth(1).is_some_and(is_command) {
         true => LogFormat::Text,
         false => config::early_log_format(env::args_os().skip(1)),
@@ -176,7 +165,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         error.exit_code()
     } else if let Some(error) = error.downcast_ref::<StoreError>() {
         error.exit_code()
-    } else if let Some(error) = error.downcast_ref::<SessionError>() {
+    } else if let Some(error) = error.downcast_ref::<CliError>() {
+        error.exit_code()
+    } else if let Some(error) = error.downcast_ref::<MqttError>() {
         error.exit_code()
     } else if let Some(error) = error.downcast_ref::<HealthError>() {
         error.exit_code()
@@ -203,33 +194,4 @@ fn check(file: PathBuf) -> anyhow::Result<()> {
 fn show(arguments: &Arguments) -> anyhow::Result<()> {
     let loaded = config::load(arguments)?;
     print(loaded.to_string().trim_end())
-}
-
-/// Edits the password file. A running broker reads it again at a reload.
-fn change_password(passwd: &Passwd) -> anyhow::Result<()> {
-    if passwd.delete {
-        return Ok(remove_user(&passwd.file, &passwd.user)?);
-    }
-    let password = if passwd.password_stdin { read_password()? } else { ask_password(&passwd.user)? };
-    let existing = if passwd.create { Existing::Forbidden } else { Existing::Required };
-    Ok(set_password(&passwd.file, existing, &passwd.user, password.as_bytes())?)
-}
-
-fn read_password() -> anyhow::Result<String> {
-    let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).context("cannot read the password from standard input")?;
-    let line = line.strip_suffix('\n').unwrap_or(&line);
-    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
-}
-
-fn ask_password(user: &str) -> anyhow::Result<String> {
-    if !io::stdin().is_terminal() {
-        bail!("there is no terminal to ask for the password: use --password-stdin");
-    }
-    let password =
-        rpassword::prompt_password(format!("Password of {user}: ")).context("cannot ask for the password")?;
-    if password != rpassword::prompt_password("Again: ").context("cannot ask for the password")? {
-        bail!("the two passwords differ; the file was not changed");
-    }
-    Ok(password)
 }

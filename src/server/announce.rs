@@ -41,8 +41,8 @@ fn text(listeners: &[Listening]) -> String {
     }
     if let Some(options) = listeners.iter().find_map(|(listener, address)| client_options(listener, *address)) {
         text.push_str("Try it:\n");
-        text.push_str(&format!("  mosquitto_sub {options} -t 'hello' -v\n"));
-        text.push_str(&format!("  mosquitto_pub {options} -t hello -m 'it works'\n"));
+        text.push_str(&format!("  oncemq sub {options} -t 'hello' -v\n"));
+        text.push_str(&format!("  oncemq pub {options} -t hello -m 'it works'\n"));
     }
     text
 }
@@ -64,7 +64,7 @@ pub(super) fn url(listener: &Listener, address: Option<SocketAddr>) -> String {
     }
 }
 
-/// The options with which mosquitto's clients connect to the listener; `None` if they don't support its transport.
+/// The options with which `oncemq pub` and `oncemq sub` connect to the listener; `None` if they don't support its transport.
 fn client_options(listener: &Listener, address: Option<SocketAddr>) -> Option<String> {
     match (&listener.address, listener.transport, address) {
         (ListenAddress::Unix(path), Transport::Unix, _) => Some(format!("--unix {}", path.display())),
@@ -111,16 +111,16 @@ mod tests {
     fn the_commands_for_the_default_listener_have_no_port() {
         let text = announced(&[listener("127.0.0.1:1883"), listener("[::1]:1883")]);
         assert!(text.contains("mqtt://127.0.0.1:1883\n  mqtt://[::1]:1883\n"), "{text}");
-        assert!(text.contains("mosquitto_sub -h 127.0.0.1 -t 'hello' -v\n"), "{text}");
-        assert!(text.ends_with("mosquitto_pub -h 127.0.0.1 -t hello -m 'it works'\n"), "{text}");
+        assert!(text.contains("oncemq sub -h 127.0.0.1 -t 'hello' -v\n"), "{text}");
+        assert!(text.ends_with("oncemq pub -h 127.0.0.1 -t hello -m 'it works'\n"), "{text}");
     }
 
     #[test]
     fn an_unspecified_address_becomes_loopback_and_a_port_other_than_the_default_is_an_option() {
         let text = announced(&[listener("[::]:1884")]);
-        assert!(text.contains("mosquitto_sub -h ::1 -p 1884 -t"), "{text}");
+        assert!(text.contains("oncemq sub -h ::1 -p 1884 -t"), "{text}");
         let text = announced(&[listener("[fe80::1%3]:1883")]);
-        assert!(text.contains("mosquitto_sub -h fe80::1%3 -t"), "{text}");
+        assert!(text.contains("oncemq sub -h fe80::1%3 -t"), "{text}");
     }
 
     #[test]
@@ -129,6 +129,6 @@ mod tests {
         websocket.transport = Transport::Ws;
         assert!(!announced(&[websocket.clone()]).contains("mosquitto"));
         let text = announced(&[websocket, listener("unix:/run/oncemq.sock")]);
-        assert!(text.contains("mosquitto_pub --unix /run/oncemq.sock -t"), "{text}");
+        assert!(text.contains("oncemq pub --unix /run/oncemq.sock -t"), "{text}");
     }
 }

@@ -4,6 +4,8 @@ use oncemq::broker::{Recovered, RecoveredSession, RestoredMessage};
 use oncemq::codec::Message;
 use oncemq::store::Report;
 
+use crate::output;
+
 /// The result of `check`, for people.
 pub(super) fn report(report: &Report) -> String {
     let mut lines = vec![
@@ -101,15 +103,7 @@ fn message_bytes(message: &Message) -> usize {
 }
 
 fn size(bytes: usize) -> String {
-    let mut rest = bytes as f64;
-    let mut unit = "B";
-    for next in ["KiB", "MiB", "GiB", "TiB"] {
-        if rest < 1024.0 {
-            break;
-        }
-        (rest, unit) = (rest / 1024.0, next);
-    }
-    if unit == "B" { format!("{bytes} B") } else { format!("{rest:.1} {unit}") }
+    output::size(bytes as f64)
 }
 
 /// Quotes a text as a JSON string.
@@ -129,12 +123,6 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_the_largest_fitting_unit() {
-        let sizes = [0, 1023, 1024, 1536, 5 << 20, 3 << 40].map(size);
-        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 TiB"]);
-    }
 
     #[test]
     fn a_client_identifier_cannot_leave_its_json_string() {

@@ -1,0 +1,13 @@
+//! The commands of the real binary, as a user types them.
+
+#![cfg(test)]
+
+mod contract;
+mod documents;
+mod messages;
+mod operate;
+mod process;
+mod publish;
+mod subscribe;
+mod tokens;
+mod transports;
