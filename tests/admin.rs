@@ -53,6 +53,14 @@ impl Broker {
         self.get("/health/ready").is_some_and(|(code, _)| code == 200)
     }
 
+    /// The exit code of `oncemq health`, and what it prints.
+    fn health(&self) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oncemq"));
+        let output = command.env_clear().args(["health", "--admin", &self.admin.to_string()]).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    }
+
     /// Asks as the operator of this machine, over the Unix socket. The code and the JSON of the response, `null` if it is empty.
     fn ask(&self, method: &str, path: &str) -> (u16, Value) {
         let mut stream = UnixStream::connect(self.directory.path().join("data").join("admin.sock")).unwrap();
