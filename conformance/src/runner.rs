@@ -85,9 +85,9 @@ pub fn run(target: &Target, selection: &Selection, cases: &[&'static Case], work
         bail!("{address} answers neither a CONNECT of 3.1.1 nor one of 5.0 with Success");
     }
     let run = Run { place, template, understands, lacking: BTreeSet::new() }.with_features();
-    let started = clock::now();
+    let (date, started) = (clock::unix_seconds(), clock::now());
     let results = run.all(jobs, workers);
-    Ok(Report::new(results, clock::now().duration_since(started)))
+    Ok(Report::new(results, date, clock::now().duration_since(started)))
 }
 
 fn jobs(selection: &Selection, cases: &[&'static Case]) -> Vec<Job> {
