@@ -5,6 +5,9 @@ cat > "$4.conf" <<CONF
 allow_anonymous true
 # The standard allows every character in a Client Identifier.
 allow_unsafe_clientid_chars true
+# The default is 512 messages.
+max_qos_msg_pending_per_client 65535
+max_qos_bytes_pending_per_client 2000000000
 storage_dir $4
 # The standard allows strings of 65,535 bytes.
 max_string_length 65535
