@@ -51,6 +51,9 @@ struct SuiteArguments {
     /// for the cases that restart it
     #[arg(long, value_name = "COMMAND")]
     broker: Option<String>,
+    /// Start another broker for each case: for a broker that stops working after a case
+    #[arg(long, requires = "broker")]
+    isolated: bool,
     /// Run only this version, 3.1.1 or 5.0; can be repeated
     #[arg(long, value_name = "VERSION", value_parser = version)]
     version: Vec<Version>,
@@ -112,6 +115,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let target = match (&suite.broker, &suite.address) {
+        (Some(command), _) if suite.isolated => Target::StartedForEachCase(Template::new(command)),
         (Some(command), _) => Target::Started(Template::new(command)),
         (None, Some(address)) => {
             let websocket = suite.websocket.as_deref().map(resolve).transpose()?;

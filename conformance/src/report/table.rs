@@ -18,14 +18,13 @@ pub fn table(files: &[ResultFile]) -> String {
                     | --- | --- | --- | --- | --- | --- | --- | --- |\n"
             .to_owned();
     for broker in &brokers {
-        for (version, counts, should) in broker.versions() {
+        for OfVersion { version, counts, should, runs } in broker.versions() {
             let Counts { passed, failed, skipped, beyond } = counts;
             // Writing to a String does not fail, here and below.
             let _ = writeln!(
                 text,
-                "| {} | {version} | {passed} | {failed} | {should} | {skipped} | {beyond} | {} |",
-                cell(&broker.title),
-                broker.runs
+                "| {} | {version} | {passed} | {failed} | {should} | {skipped} | {beyond} | {runs} |",
+                cell(&broker.title)
             );
         }
     }
@@ -38,11 +37,19 @@ pub fn table(files: &[ResultFile]) -> String {
 /// All runs of a broker.
 struct Broker<'a> {
     title: String,
-    runs: usize,
     commands: BTreeSet<&'a str>,
     settings: BTreeSet<&'a str>,
     /// The results of each case, by the version and the place of its first statement.
     cases: BTreeMap<(&'a str, usize, &'a str), Vec<&'a CaseEntry>>,
+}
+
+/// The results of a broker in one version of MQTT.
+struct OfVersion<'a> {
+    version: &'a str,
+    counts: Counts,
+    /// How many of the failures break recommendations only.
+    should: usize,
+    runs: usize,
 }
 
 fn brokers(files: &[ResultFile]) -> Vec<Broker<'_>> {
@@ -53,11 +60,10 @@ fn brokers(files: &[ResultFile]) -> Vec<Broker<'_>> {
         let place = brokers.iter().position(|broker| broker.title == title);
         let place = place.unwrap_or_else(|| {
             let (commands, settings) = (BTreeSet::new(), BTreeSet::new());
-            brokers.push(Broker { title, runs: 0, commands, settings, cases: BTreeMap::new() });
+            brokers.push(Broker { title, commands, settings, cases: BTreeMap::new() });
             brokers.len() - 1
         });
         let Some(broker) = brokers.get_mut(place) else { continue };
-        broker.runs += 1;
         broker.commands.extend(file.broker.command.as_deref());
         broker.settings.extend((!file.broker.settings.is_empty()).then_some(file.broker.settings.as_str()));
         for case in &file.cases {
@@ -80,12 +86,13 @@ fn worst<'a>(results: &[&'a CaseEntry]) -> Option<&'a CaseEntry> {
 }
 
 impl<'a> Broker<'a> {
-    /// For each version: the counts, and the failures of recommendations.
-    fn versions(&self) -> Vec<(&'a str, Counts, usize)> {
-        let mut versions: BTreeMap<&str, (Counts, usize)> = BTreeMap::new();
+    fn versions(&self) -> Vec<OfVersion<'a>> {
+        let mut versions: BTreeMap<&str, OfVersion<'_>> = BTreeMap::new();
         for ((version, ..), results) in &self.cases {
             let Some(case) = worst(results) else { continue };
-            let (counts, should) = versions.entry(version).or_default();
+            let new = || OfVersion { version, counts: Counts::default(), should: 0, runs: 0 };
+            let OfVersion { counts, should, runs, .. } = versions.entry(version).or_insert_with(new);
+            *runs = results.len().max(*runs);
             match case.result {
                 Verdict::Pass => counts.passed += 1,
                 Verdict::Skip => counts.skipped += 1,
@@ -96,7 +103,7 @@ impl<'a> Broker<'a> {
                 }
             }
         }
-        versions.into_iter().map(|(version, (counts, should))| (version, counts, should)).collect()
+        versions.into_values().collect()
     }
 }
 
