@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::results::{CaseResult, Counts, Report};
+use super::verdict::Verdict;
 use crate::failure::Failure;
 use crate::wire::Version;
 
@@ -87,20 +88,6 @@ pub struct CaseEntry {
     pub seconds: f64,
     /// The packets of all connections with their bytes, if the result is not `pass`.
     pub trace: Vec<String>,
-}
-
-/// The kinds of results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// The broker complied.
-    Pass,
-    /// The case doesn't apply to this broker or set-up.
-    Skip,
-    /// State was lost when the broker was killed with SIGKILL, which the standards permit.
-    Beyond,
-    /// The broker didn't comply.
-    Fail,
 }
 
 impl ResultFile {

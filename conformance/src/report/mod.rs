@@ -8,16 +8,18 @@ mod markdown;
 mod results;
 mod table;
 mod text;
+mod verdict;
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-pub use file::{BrokerUnderTest, CaseEntry, FORMAT, FORMAT_VERSION, ResultFile, Suite, Verdict};
+pub use file::{BrokerUnderTest, CaseEntry, FORMAT, FORMAT_VERSION, ResultFile, Suite};
 pub use results::{CaseResult, Counts, Report};
 pub use table::table;
 pub use text::{failures, summary};
+pub use verdict::Verdict;
 
 impl Report {
     /// Writes the report in the format of the file's suffix: md, json, html or xml (JUnit). `broker` goes into the

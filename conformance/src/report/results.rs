@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::file::Verdict;
+use super::verdict::Verdict;
 use crate::case::Case;
 use crate::failure::{Failure, Outcome};
 use crate::rows;

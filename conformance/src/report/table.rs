@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::file::{CaseEntry, ResultFile, Verdict};
+use super::file::{CaseEntry, ResultFile};
 use super::results::Counts;
+use super::verdict::Verdict;
 use crate::rows;
 use crate::wire::Version;
 
