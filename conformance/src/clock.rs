@@ -8,7 +8,7 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Seconds since the Unix epoch, which make the Client Identifiers and topics of a run unique.
+/// Seconds since the Unix epoch: they make the Client Identifiers and topics of a run unique, and date its report.
 #[expect(clippy::disallowed_methods, reason = "the suite's own clock; the broker's is no part of this crate")]
 pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())

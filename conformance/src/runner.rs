@@ -30,6 +30,8 @@ pub enum Target {
     },
     /// A broker that the suite starts, plus one for each case that restarts it.
     Started(Template),
+    /// A broker that the suite starts for each case, so that a case that makes it fail does not affect others.
+    StartedForEachCase(Template),
 }
 
 /// Which cases to run.
@@ -71,23 +73,26 @@ pub fn run(target: &Target, selection: &Selection, cases: &[&'static Case], work
         bail!("no case is selected");
     }
     let (broker, template) = match target {
-        Target::Started(template) => (Some(Broker::start(template).context("starting the broker")?), Some(template)),
+        Target::Started(template) | Target::StartedForEachCase(template) => {
+            (Some(Broker::start(template).context("starting the broker")?), Some(template))
+        }
         Target::Running { .. } => (None, None),
     };
     let (address, websocket) = match (target, &broker) {
         (Target::Running { address, websocket }, _) => (*address, *websocket),
-        (Target::Started(_), Some(broker)) => (broker.address(), broker.websocket()),
-        (Target::Started(_), None) => bail!("the broker was not started"),
+        (_, Some(broker)) => (broker.address(), broker.websocket()),
+        (_, None) => bail!("the broker was not started"),
     };
     let mut place = Place { address, websocket, announced: crate::wire::Connack::default() };
     let understands = probe(&mut place);
     if understands.is_empty() {
         bail!("{address} answers neither a CONNECT of 3.1.1 nor one of 5.0 with Success");
     }
-    let run = Run { place, template, understands, lacking: BTreeSet::new() }.with_features();
-    let started = clock::now();
+    let isolated = matches!(target, Target::StartedForEachCase(_));
+    let run = Run { place, template, isolated, understands, lacking: BTreeSet::new() }.with_features();
+    let (date, started) = (clock::unix_seconds(), clock::now());
     let results = run.all(jobs, workers);
-    Ok(Report::new(results, clock::now().duration_since(started)))
+    Ok(Report::new(results, date, clock::now().duration_since(started)))
 }
 
 fn jobs(selection: &Selection, cases: &[&'static Case]) -> Vec<Job> {
@@ -127,6 +132,8 @@ fn probe(place: &mut Place) -> Vec<Version> {
 struct Run<'a> {
     place: Place,
     template: Option<&'a Template>,
+    /// Whether each case has its own broker.
+    isolated: bool,
     understands: Vec<Version>,
     lacking: BTreeSet<Feature>,
 }
@@ -180,7 +187,7 @@ impl Run<'_> {
         if let Some(reason) = self.lack(job) {
             return result(Err(Failure::skipped(reason)), Duration::ZERO, Vec::new());
         }
-        let own = self.template.filter(|_| case.alone || case.features.contains(&Feature::Restart));
+        let own = self.template.filter(|_| self.isolated || case.alone || case.features.contains(&Feature::Restart));
         let broker = match own.map(Broker::start).transpose() {
             Ok(broker) => broker,
             Err(error) => {

@@ -80,6 +80,15 @@ impl Client {
         Ok(Some(connack))
     }
 
+    /// CONNACK, the end of the connection, or nothing until now.
+    pub fn expect_connack_close_or_nothing(&mut self) -> Outcome {
+        let until = self.after(Duration::from_millis(1));
+        match self.read(until)? {
+            Incoming::Closed | Incoming::Nothing | Incoming::Packet(Packet::Connack(_), _) => Ok(()),
+            Incoming::Packet(packet, _) => Err(unexpected("CONNACK, the end, or nothing", &packet)),
+        }
+    }
+
     /// The next PUBLISH. It is not acknowledged.
     pub fn expect_publish(&mut self) -> Result<Publish, Failure> {
         let packet = self.expect_kind(Kind::Publish)?;

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::verdict::Verdict;
 use crate::case::Case;
 use crate::failure::{Failure, Outcome};
 use crate::rows;
@@ -25,13 +28,23 @@ pub struct CaseResult {
 }
 
 impl CaseResult {
-    /// `pass`, `fail`, `skip`, or `beyond`: state was lost in a crash, which the standards allow.
-    pub fn word(&self) -> &'static str {
+    /// The kind of result.
+    pub fn verdict(&self) -> Verdict {
         match &self.outcome {
-            Ok(()) => "pass",
-            Err(Failure::Broken { .. }) if self.killed => "beyond",
-            Err(Failure::Broken { .. }) => "fail",
-            Err(Failure::Skipped(_)) => "skip",
+            Ok(()) => Verdict::Pass,
+            Err(Failure::Broken { .. }) if self.killed => Verdict::Beyond,
+            Err(Failure::Broken { .. }) => Verdict::Fail,
+            Err(Failure::Skipped(_)) => Verdict::Skip,
+        }
+    }
+
+    /// The kind of result as in reports: `pass`, `fail`, `skip`, or `beyond`.
+    pub fn word(&self) -> &'static str {
+        match self.verdict() {
+            Verdict::Pass => "pass",
+            Verdict::Fail => "fail",
+            Verdict::Skip => "skip",
+            Verdict::Beyond => "beyond",
         }
     }
 
@@ -46,15 +59,20 @@ impl CaseResult {
 
     /// A remark on a failure, if the statement isn't a MUST.
     pub fn weight(&self) -> &'static str {
-        let broken = self.broken();
-        let should = |id: &&str| rows::find(self.version, id).is_some_and(rows::Row::is_should);
-        if self.word() == "beyond" {
+        if self.verdict() == Verdict::Beyond {
             ", beyond the standard: through kill -9"
-        } else if !broken.is_empty() && broken.iter().all(should) {
+        } else if self.breaks_only_recommendations() {
             ", a SHOULD"
         } else {
             ""
         }
+    }
+
+    /// Whether statements are violated, and all of them are recommendations (SHOULD).
+    pub fn breaks_only_recommendations(&self) -> bool {
+        let broken = self.broken();
+        let should = |id: &&str| rows::find(self.version, id).is_some_and(rows::Row::is_should);
+        !broken.is_empty() && broken.iter().all(should)
     }
 
     /// The failure, or the reason for the skip, as lines.
@@ -74,12 +92,14 @@ impl CaseResult {
 pub struct Report {
     /// The results.
     pub results: Vec<CaseResult>,
+    /// When the run began, in seconds since the Unix epoch.
+    pub started: u64,
     /// The duration of the whole run.
     pub time: Duration,
 }
 
 /// The number of results of each kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// The broker complied.
     pub passed: usize,
@@ -93,20 +113,20 @@ pub struct Counts {
 
 impl Report {
     /// Sorts the results.
-    pub(crate) fn new(mut results: Vec<CaseResult>, time: Duration) -> Self {
+    pub(crate) fn new(mut results: Vec<CaseResult>, started: u64, time: Duration) -> Self {
         results.sort_by_key(order);
-        Self { results, time }
+        Self { results, started, time }
     }
 
     /// Counts the results of each kind, in one version or in both.
     pub fn counts(&self, version: Option<Version>) -> Counts {
         let mut counts = Counts::default();
         for result in self.results.iter().filter(|result| version.is_none_or(|version| result.version == version)) {
-            match &result.outcome {
-                Ok(()) => counts.passed += 1,
-                Err(Failure::Broken { .. }) if result.killed => counts.beyond += 1,
-                Err(Failure::Broken { .. }) => counts.failed += 1,
-                Err(Failure::Skipped(_)) => counts.skipped += 1,
+            match result.verdict() {
+                Verdict::Pass => counts.passed += 1,
+                Verdict::Beyond => counts.beyond += 1,
+                Verdict::Fail => counts.failed += 1,
+                Verdict::Skip => counts.skipped += 1,
             }
         }
         counts

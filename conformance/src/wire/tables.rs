@@ -49,14 +49,16 @@ pub fn property_name(id: u8) -> Option<&'static str> {
     properties().iter().find(|row| row.id == id).map(|row| row.name.as_str())
 }
 
-/// Whether a server may send this Reason Code of 5.0 in this packet.
+/// Whether a server may send this Reason Code of 5.0 in this packet. The standard contradicts itself about 0x8C in DISCONNECT:
+/// Table 2-6 has it, the table of section 3.14.2.1 doesn't; so it is allowed.
 pub fn server_may_send(kind: Kind, code: u8) -> bool {
     static CODES: OnceLock<BTreeMap<String, BTreeSet<u8>>> = OnceLock::new();
     let codes = CODES.get_or_init(|| {
         let mut codes: BTreeMap<String, BTreeSet<u8>> = BTreeMap::new();
         for row in csv::read(include_str!("../../statements/reason-codes.csv")) {
             let from_server = row.get("sent_by").contains("server") && row.get("in_packet_table") == "yes";
-            if let (true, Ok(code)) = (from_server, row.get("code").parse()) {
+            let of_no_sender = row.get("sent_by").is_empty() && row.get("in_table_2_6") == "yes";
+            if let (true, Ok(code)) = (from_server || of_no_sender, row.get("code").parse()) {
                 codes.entry(row.get("packet").to_owned()).or_default().insert(code);
             }
         }
@@ -111,6 +113,7 @@ mod tests {
         assert_eq!(properties().len(), 64);
         assert!(server_may_send(Kind::Puback, 0x10));
         assert!(!server_may_send(Kind::Disconnect, 0x04));
+        assert!(server_may_send(Kind::Disconnect, 0x8C));
         assert_eq!(reason_name(Kind::Auth, 0x18), Some("Continue authentication"));
     }
 }

@@ -78,14 +78,15 @@ pub(super) fn protocol_name(cx: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// 3.1.1 prescribes the code; for a level above 5, a broker of both versions may also use that of 5.0.
+/// 3.1.1 prescribes the code. For a broker of both versions, MQTT-3.1.2-2 of 5.0 permits the CONNACK of 5.0 for every level
+/// that it doesn't accept, too.
 pub(super) fn protocol_level(cx: &mut Context) -> Outcome {
     const REFUSED: [u8; 4] = [0x20, 2, 0, 1];
     for level in [0, 1, 2, 6, 7, 64, 127] {
         let mut client = cx.open()?;
         client.send_connect(&cx.connecting("a").protocol_level(level))?;
         let bytes = bytes_until_close(&mut client)?;
-        let of_version_5 = level > 5 && !cx.announced().properties.0.is_empty() && is_refusal_of_version_5(&bytes);
+        let of_version_5 = !cx.announced().properties.0.is_empty() && is_refusal_of_version_5(&bytes);
         check(
             bytes == REFUSED || of_version_5,
             format!("CONNACK with the return code 1 to the Protocol Level {level}"),

@@ -99,6 +99,8 @@ pub(super) fn qos2_completed(cx: &mut Context) -> Outcome {
         broken.other.expect_silence_after(&mut broken.publisher)?;
         first.unsubscribe(&broken.filter)?;
         first.disconnect()?;
+        // A clean disconnect: otherwise the broker might send the next message to this session.
+        broken.other.disconnect()?;
     }
     Ok(())
 }
@@ -123,6 +125,8 @@ pub(super) fn qos2_ends_with_the_session(cx: &mut Context) -> Outcome {
             check_equal("Session Present", first.connack().session_present, false)?;
             broken.other.expect_silence_after(&mut broken.publisher)?;
             first.expect_silence_after(&mut broken.publisher)?;
+            // As above.
+            broken.other.disconnect()?;
         }
     }
     Ok(())
@@ -145,7 +149,7 @@ pub(super) fn refused_message(cx: &mut Context) -> Outcome {
             broken.other.expect_silence_after(&mut broken.publisher)?;
             first.unsubscribe(&broken.filter)?;
             first.disconnect()?;
-            // A clean disconnect: otherwise the broker might send the next message to this session.
+            // As above.
             broken.other.disconnect()?;
         }
     }
