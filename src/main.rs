@@ -47,7 +47,7 @@ enum Command {
     /// Check or show the configuration without starting the broker
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Check, summarize, back up or restore the store
+    /// Check, summarize, back up, restore or upgrade the store
     #[command(subcommand)]
     Store(StoreCommand),
     /// Change sessions of the running broker

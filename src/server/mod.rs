@@ -58,7 +58,7 @@ pub use memory::MemoryFigures;
 pub use process::use_small_pages;
 pub use queries::{Queries, QueryError};
 pub use status::{AdmissionCounts, CertificateExpiry, ShardSnapshot, Status};
-pub use store::handle::{inspect_store, store_directory};
+pub use store::handle::{inspect_store, store_directory, upgrade_store};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::{self, Authenticator};

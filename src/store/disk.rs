@@ -44,7 +44,7 @@ pub(super) struct Directory {
     path: PathBuf,
     entries: File,
     /// The lock ends when this file is closed, or with the process.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl Directory {
@@ -54,7 +54,13 @@ impl Directory {
         let path = path.canonicalize()?;
         let entries = File::open(&path)?;
         let lock = lock(&path)?;
-        Ok(Self { path, entries, _lock: lock })
+        Ok(Self { path, entries, _lock: Some(lock) })
+    }
+
+    /// Opens an existing directory that a store may have open, for reading headers.
+    pub(super) fn open_unlocked(path: &Path) -> io::Result<Self> {
+        let path = path.canonicalize()?;
+        Ok(Self { entries: File::open(&path)?, path, _lock: None })
     }
 
     /// Opens a directory that must be empty.

@@ -30,6 +30,7 @@ mod shortage;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod spares;
+mod upgrade;
 mod version_1;
 mod writer;
 
@@ -62,6 +63,7 @@ pub use self::pending::Urgency;
 pub use self::read::Body;
 pub use self::report::{Damage, Recovered, Report};
 pub use self::shortage::Shortage;
+pub use self::upgrade::{FormatUse, Formats, formats, upgrade};
 
 /// Statistics of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -330,6 +330,14 @@ pub fn inspect_store(directory: &Path) -> Result<(Report, Recovered), OpenError>
     Ok((report, recovery.finish()))
 }
 
+/// Rewrites the segments of older format versions of a store that no process has open. `on_rewritten` gets the name of each.
+///
+/// # Errors
+/// See [`store::upgrade`].
+pub fn upgrade_store(directory: &Path, on_rewritten: &mut dyn FnMut(&str)) -> Result<Report, OpenError> {
+    store::upgrade(directory, &upgrade, on_rewritten)
+}
+
 fn apply(recovery: &mut Recovery, recovered: &store::Recovered<'_>) {
     let store::Recovered { body, puts, parts, deletes, ends } = *recovered;
     recovery.apply(body, (&record_keys(puts), parts), &record_keys(deletes), ends);
