@@ -17,8 +17,8 @@ use clap::{Parser, Subcommand};
 
 use oncemq::admin::{self, AdminError, BrokerHandles};
 use oncemq::auth::{Authenticator, Existing, remove_user, set_password};
-use oncemq::config::{self, Arguments, Loaded, LogFormat};
-use oncemq::server::{self, Server, ServerError};
+use oncemq::config::{self, Arguments, Config, Loaded, LogFormat};
+use oncemq::server::{self, Ended, PassedSockets, Server, ServerError, TakeOver};
 
 use output::{eprint, print};
 use session_command::{SessionCommand, SessionError};
@@ -40,6 +40,9 @@ struct CommandLine {
     command: Option<Command>,
     #[command(flatten)]
     arguments: Arguments,
+    /// Take over from the broker that runs on the data directory: its clients reconnect to this process, and it ends
+    #[arg(long)]
+    take_over: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -87,12 +90,12 @@ struct Passwd {
 
 fn main() -> ExitCode {
     let mut format = early_format();
-    let CommandLine { command, arguments } = match CommandLine::try_parse() {
+    let CommandLine { command, arguments, take_over } = match CommandLine::try_parse() {
         Ok(command_line) => command_line,
         Err(error) => return usage_error(&error, format),
     };
     let result = match command {
-        None => serve(arguments, &mut format),
+        None => serve(&arguments, take_over, &mut format),
         Some(Command::Config(ConfigCommand::Check { file })) => check(file),
         Some(Command::Config(ConfigCommand::Show(arguments))) => show(&arguments),
         Some(Command::Store(command)) => store_command::run(command),
@@ -131,18 +134,43 @@ fn usage_error(error: &clap::Error, format: LogFormat) -> ExitCode {
 }
 
 /// Runs the broker. `format` becomes that of its configuration.
-fn serve(arguments: Arguments, format: &mut LogFormat) -> anyhow::Result<()> {
+fn serve(arguments: &Arguments, take_over: bool, format: &mut LogFormat) -> anyhow::Result<()> {
     server::exit_on_panic(*format);
     server::use_small_pages();
-    let Loaded { config, .. } = config::load(&arguments)?;
+    let activated = server::activated_sockets()?;
+    let Loaded { config, .. } = config::load(arguments)?;
     *format = config.log.format;
     let _written_when_dropped = server::init_logging(&config.log)?;
-    let (admin, durability, data) = (config.admin.clone(), config.server.durability, config.server.data.clone());
-    let server = Server::start(config)?.reloading(arguments);
+    let asked = if take_over { TakeOver::request(&config)? } else { None };
+    let mut origin = match asked {
+        Some((take_over, sockets)) => (sockets, Some(take_over)),
+        None => (activated.unwrap_or_default(), None),
+    };
+    loop {
+        let (passed, take_over) = origin;
+        match run(&config, arguments, passed, take_over)? {
+            Ended::Stopped | Ended::HandedOver => return Ok(()),
+            Ended::TakenBack(passed) => origin = (passed, None),
+        }
+    }
+}
+
+/// Runs the broker until it ends or hands over.
+fn run(
+    config: &Config,
+    arguments: &Arguments,
+    passed: PassedSockets,
+    take_over: Option<TakeOver>,
+) -> anyhow::Result<Ended> {
+    let (durability, data) = (config.server.durability, config.server.data.clone());
+    let mut server = Server::start_with(config.clone(), passed, take_over)?.reloading(arguments.clone());
     let (status, shared, store) = (server.status(), server.shared(), server.store());
     let (queries, bans) = (server.queries(), server.bans());
     let handles = BrokerHandles { status, shared, durability, store, queries, bans, data };
-    let _stopped_when_dropped = admin::start(&admin, handles)?;
+    let admin = admin::start(&config.admin, server.take_admin_socket(), handles)?;
+    if let Some(admin) = &admin {
+        server.pass_admin_socket(admin.socket())?;
+    }
     Ok(server.run()?)
 }
 

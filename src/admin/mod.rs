@@ -48,6 +48,7 @@ use routes::router;
 #[derive(Debug)]
 pub struct AdminListener {
     address: SocketAddr,
+    socket: TcpListener,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -71,11 +72,21 @@ impl AdminError {
 
 /// Starts the admin listener if it is enabled. If it can't listen, that is an error if it is required, and a warning
 /// otherwise.
-pub fn start(settings: &config::Admin, handles: BrokerHandles) -> Result<Option<AdminListener>, AdminError> {
+///
+/// `passed` is a socket that listens at the configured address.
+pub fn start(
+    settings: &config::Admin,
+    passed: Option<TcpListener>,
+    handles: BrokerHandles,
+) -> Result<Option<AdminListener>, AdminError> {
     if !settings.enabled {
         return Ok(None);
     }
-    match AdminListener::start(settings, handles) {
+    let listening = match passed {
+        Some(socket) => AdminListener::start_at(socket, settings, handles),
+        None => AdminListener::start(settings, handles),
+    };
+    match listening {
         Ok(listener) => {
             let url = format!("http://{}", listener.address());
             log_line!(AdminStarted { url = &*url }, "admin listener started: {url}");
@@ -96,7 +107,12 @@ pub fn start(settings: &config::Admin, handles: BrokerHandles) -> Result<Option<
 impl AdminListener {
     /// Listens at the configured address and serves requests on a new thread.
     pub fn start(settings: &config::Admin, handles: BrokerHandles) -> io::Result<Self> {
-        let socket = TcpListener::bind(settings.address)?;
+        Self::start_at(TcpListener::bind(settings.address)?, settings, handles)
+    }
+
+    /// Serves the requests at a listening socket on a new thread.
+    fn start_at(socket: TcpListener, settings: &config::Admin, handles: BrokerHandles) -> io::Result<Self> {
+        let second = socket.try_clone()?;
         let guard = Guard::new(&settings.allowed_hosts, Arc::clone(&handles.status));
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
@@ -107,12 +123,17 @@ impl AdminListener {
                 log_line!(AdminFailed { reason = %error }, "admin listener failed: {error}");
             }
         })?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, socket: second, stop: Some(stop), thread: Some(thread) })
     }
 
     /// The bound address.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its listening socket.
+    pub const fn socket(&self) -> &TcpListener {
+        &self.socket
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::error::ServerError;
+use super::handover::passed::PassedSockets;
 use super::listener::{self, BoundSocket, Endpoint, Places, TcpOptions, is_without_family, log_skipped};
 use crate::config::Config;
 
@@ -19,9 +20,12 @@ pub fn check_certificates(config: &Config) -> Result<Vec<String>, ServerError> {
     Ok(notes)
 }
 
-/// Listens at the addresses of all listeners. A default address that was not configured is left out if this machine does not support its
+/// Listens at the addresses of all listeners. A listener for which there are `passed` sockets has these alone. A default address that was not configured is left out if this machine does not support its
 /// address family: a machine without IPv6 has no `[::1]`.
-pub(super) fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerError> {
+pub(super) fn bind(
+    config: &Config,
+    passed: &mut PassedSockets,
+) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerError> {
     let options = TcpOptions { user_timeout: config.limits.write_timeout };
     let failed = |listener: &crate::config::Listener, source| ServerError::Listen {
         listener: listener.label().into_owned(),
@@ -39,7 +43,9 @@ pub(super) fn bind(config: &Config) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>,
         let endpoint = Endpoint::new(listener.clone(), &config.limits)
             .map_err(|source| ServerError::Tls { listener: listener.label().into_owned(), source })?;
         let endpoint = Arc::new(endpoint);
-        match places.bind(options, &ipv4_ports) {
+        let adopted = passed.take(&endpoint.name, &places, options).map_err(|source| failed(listener, source))?;
+        let sockets = if adopted.is_empty() { places.bind(options, &ipv4_ports) } else { Ok(adopted) };
+        match sockets {
             Ok(sockets) => bound.extend(sockets.into_iter().map(|socket| (Arc::clone(&endpoint), socket))),
             Err(source) if config.has_default_listeners() && is_without_family(&source) => {
                 log_skipped(&listener.address, &source);

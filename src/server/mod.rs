@@ -12,6 +12,7 @@ mod clock;
 mod connection;
 mod error;
 mod figures;
+mod handover;
 pub(crate) mod host;
 mod listener;
 mod log;
@@ -19,12 +20,15 @@ mod memory;
 pub(crate) mod process;
 mod queries;
 mod reload;
+mod replace;
 mod report;
 mod resources;
 mod settings;
 mod shard;
 mod shutdown;
+mod start_shards;
 mod status;
+mod stop;
 mod store;
 mod systemd;
 #[cfg(test)]
@@ -34,21 +38,26 @@ mod watchdog;
 
 use std::io;
 use std::mem;
+use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::select;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, timeout};
-use tokio::{pin, select};
+use tokio::time::interval;
 
 pub use bans::{Ban, Bans, BansFull, Subject};
 pub use bind::check_certificates;
 pub(crate) use clock::Clock;
 pub use error::{EXIT_PANIC, ServerError};
+pub use handover::activation::activated_sockets;
+pub use handover::ended::Ended;
+pub use handover::passed::PassedSockets;
+pub use handover::successor::TakeOver;
 pub use listener::TlsError;
 #[cfg(feature = "sim")]
 pub use listener::fuzzing;
@@ -62,20 +71,19 @@ pub use store::handle::{inspect_store, store_directory, upgrade_store};
 pub use traffic::{LatencyHistogram, Traffic};
 
 use crate::auth::{self, Authenticator};
-use crate::broker::{MemoryLevel, MessageCache, Recovered, Shard, Shared};
+use crate::broker::{MemoryLevel, MessageCache, Shared};
 use crate::config::{Arguments, Config};
 use crate::routing::ShardId;
 use crate::store::Store;
-use crate::timestamp::Timestamp;
 use bind::bind;
+use handover::own::OwnSockets;
+use handover::passed::take_admin;
+use handover::predecessor::Predecessor;
 use listener::{Admission, BoundSocket, Endpoint, Listening};
 use memory::MemoryBudget;
-use shard::driver::Parts;
-use shard::mailbox::{Mail, Mailbox, round_robin};
-use shard::task::MainHandle;
+use shard::mailbox::{Mailbox, round_robin};
 use shutdown::{Request, Signals};
 use store::anchors::Anchors;
-use store::handle::StoreHandle;
 use systemd::notify;
 use watchdog::Watchdog;
 
@@ -103,11 +111,27 @@ pub struct Server {
     store: Option<Arc<Store>>,
     failures: mpsc::Receiver<String>,
     listeners: Vec<(Arc<Endpoint>, BoundSocket)>,
+    /// What a process that takes over gets; nothing without a store.
+    own_sockets: OwnSockets,
+    /// A passed socket for the admin listener.
+    admin_socket: Option<TcpListener>,
+    /// The broker that this one takes over from, until it serves.
+    take_over: Option<TakeOver>,
 }
 
 impl Server {
     /// Reads certificates, password file and ACL file, listens at every address, opens the store, and starts the shards.
-    pub fn start(mut config: Config) -> Result<Self, ServerError> {
+    pub fn start(config: Config) -> Result<Self, ServerError> {
+        Self::start_with(config, PassedSockets::default(), None)
+    }
+
+    /// The same, with sockets that another process has opened. If a running broker is taken over from, it is told to hand over when all but
+    /// the store is ready.
+    pub fn start_with(
+        mut config: Config,
+        mut passed: PassedSockets,
+        mut take_over: Option<TakeOver>,
+    ) -> Result<Self, ServerError> {
         announce::log_exposures(&config);
         let shards = match usize::from(config.server.shards) {
             0 => thread::available_parallelism().map_or(1, NonZeroUsize::get).min(SHARDS_MAX),
@@ -115,7 +139,10 @@ impl Server {
         };
         let configured = config.clone();
         resources::fit(&mut config, shards);
-        let listeners = bind(&config)?;
+        let listeners = bind(&config, &mut passed)?;
+        let admin_socket = take_admin(&mut passed, &config);
+        let lock_patience = passed.lock_patience();
+        passed.finish()?;
         let authenticator = Authenticator::new(&config.security, &config.listeners)?;
         report::write_notes(&authenticator.notes());
         let mailboxes: Arc<[Mailbox]> = (0..shards).map(|_| Mailbox::new(MAILBOX_MESSAGES_MAX)).collect();
@@ -123,7 +150,11 @@ impl Server {
         let memory = Arc::new(MemoryBudget::new(config.limits.memory_max.unwrap_or_else(memory::default_max)));
         let messages = Arc::new(MessageCache::new(memory.messages_max()));
         let (failures_sender, failures) = mpsc::channel(1);
-        let (store, mut recovered) = store::handle::open(&config, &mailboxes, failures_sender.clone())?;
+        if let Some(take_over) = &mut take_over {
+            take_over.go(&config)?;
+        }
+        let (store, mut recovered) = store::handle::open(&config, &mailboxes, failures_sender.clone(), lock_patience)?;
+        let own_sockets = if store.is_some() { OwnSockets::of(&listeners) } else { Ok(OwnSockets::default()) };
         let anchors = store::anchors::resume(&config, store.clone(), &mut recovered, shards);
         let clock = anchors.clock();
         let run = getrandom::u64().map_err(|error| ServerError::Start(io::Error::other(error)))?;
@@ -150,6 +181,9 @@ impl Server {
             config,
             configured,
             arguments: None,
+            own_sockets: own_sockets.map_err(ServerError::Start)?,
+            admin_socket,
+            take_over,
         };
         server.start_shards(recovered, &ended_sender, &failures_sender).map_err(ServerError::Start)?;
         Ok(server)
@@ -185,77 +219,30 @@ impl Server {
         Queries::new(Arc::clone(&self.mailboxes))
     }
 
-    /// Accepts connections until a signal requests the stop or the store fails, then disconnects every client.
+    /// The socket for the admin listener, if another process has passed it.
+    pub fn take_admin_socket(&mut self) -> Option<TcpListener> {
+        self.admin_socket.take()
+    }
+
+    /// Passes the socket of the admin listener to a process that takes over.
+    ///
+    /// # Errors
+    /// There is no file descriptor left.
+    pub fn pass_admin_socket(&mut self, socket: &TcpListener) -> Result<(), ServerError> {
+        self.own_sockets.add_admin(socket).map_err(ServerError::Start)
+    }
+
+    /// Accepts connections until a signal requests the stop, another process takes over, or the store fails, then disconnects every client.
     ///
     /// # Errors
     /// The runtime can't start, a shard ended, the store failed, or a second signal interrupted the drain.
-    pub fn run(self) -> Result<(), ServerError> {
+    pub fn run(self) -> Result<Ended, ServerError> {
         let mut builder = Builder::new_current_thread();
         let runtime = builder.enable_all().build_local(LocalOptions::default()).map_err(ServerError::Start)?;
         runtime.block_on(self.serve())
     }
 
-    fn start_shards(
-        &self,
-        recovered: Recovered,
-        ended: &mpsc::Sender<ShardId>,
-        failures: &mpsc::Sender<String>,
-    ) -> io::Result<()> {
-        let settings = Arc::new(settings::broker_settings(&self.config));
-        let Recovered { sessions, retained, retained_gone, deduplicated, mut orphans, .. } = recovered;
-        self.shared.restore_deduplication(&deduplicated);
-        let too_many = self.shared.restore(retained, retained_gone, sessions.iter().map(|session| session.key));
-        if !too_many.is_empty() {
-            let count = too_many.len();
-            log_line!(
-                RetainedDiscarded { count },
-                "{count} retained messages in the store exceed the limits and are discarded"
-            );
-        }
-        let mut restored: Vec<Vec<_>> = self.mailboxes.iter().map(|_| Vec::new()).collect();
-        for (number, session) in sessions.into_iter().enumerate() {
-            let access = self.authentication.access(&session.client_id, session.owner.user().map(|user| &**user));
-            if let Some(shard) = restored.get_mut(number % self.mailboxes.len()) {
-                shard.push((session, access));
-            }
-        }
-        let mut waiting = Vec::new();
-        for (number, _) in (0..).zip(self.mailboxes.iter()) {
-            let id = ShardId(number);
-            let mut seed = [0; 32];
-            getrandom::fill(&mut seed).map_err(io::Error::other)?;
-            let parts = Parts {
-                id,
-                shard: Shard::new(id, Arc::clone(&settings), Arc::clone(&self.shared), seed),
-                clock: self.clock,
-                write_timeout: self.config.limits.write_timeout,
-                authentication: Arc::clone(&self.authentication),
-                bans: Arc::clone(&self.bans),
-                mailboxes: Arc::clone(&self.mailboxes),
-                shared: Arc::clone(&self.shared),
-                memory: Arc::clone(&self.memory),
-                store: self.store_handle(number, failures),
-                detail: log::detail(&self.config.log),
-                restored: restored.get_mut(usize::from(number)).map(std::mem::take).unwrap_or_default(),
-                orphans: std::mem::take(&mut orphans),
-            };
-            let main = MainHandle { status: Arc::clone(&self.status), ended: ended.clone() };
-            waiting.push(shard::task::start(parts, main)?);
-        }
-        // No shard starts before all have restored their subscriptions: earlier messages and Wills would miss them.
-        for begin in waiting {
-            begin.send(()).map_err(io::Error::other)?;
-        }
-        Ok(())
-    }
-
-    fn store_handle(&self, shard: u16, failures: &mpsc::Sender<String>) -> StoreHandle {
-        let handle =
-            StoreHandle::new(usize::from(shard), self.store.clone(), Arc::clone(&self.messages), failures.clone());
-        if self.config.durability_rules.is_empty() { handle } else { handle.with_levels() }
-    }
-
-    async fn serve(mut self) -> Result<(), ServerError> {
+    async fn serve(mut self) -> Result<Ended, ServerError> {
         let mut signals = Signals::listen().map_err(ServerError::Start)?;
         let mut endpoints = self.listeners.iter().map(|(endpoint, _)| Arc::clone(endpoint)).collect::<Vec<_>>();
         // A listener with several addresses has several sockets, one after the other.
@@ -265,6 +252,14 @@ impl Server {
         self.publish_certificates(&endpoints);
         self.status.set_ready();
         notify(&[sd_notify::NotifyState::Ready]);
+        if let Some(take_over) = self.take_over.take() {
+            take_over.ready();
+        }
+        let own_sockets = mem::take(&mut self.own_sockets);
+        let mut predecessor = match &self.store {
+            Some(_) => Predecessor::listen(&self.config.server.data, own_sockets),
+            None => Predecessor::default(),
+        };
 
         let mut watchdog = Watchdog::start(self.status(), self.store());
         let mut seconds = interval(Duration::from_secs(1));
@@ -292,6 +287,9 @@ impl Server {
                 }
                 () = watchdog.wait() => watchdog.check(),
                 Some(ShardId(number)) = self.ended.recv() => return Err(ServerError::ShardEnded(number)),
+                request = predecessor.requested() => {
+                    return self.hand_over(request, accept_tasks, signals, watchdog).await;
+                }
                 Some(cause) = self.failures.recv() => {
                     failure = Some(cause);
                     break;
@@ -301,29 +299,13 @@ impl Server {
         self.status.set_stopping();
         notify(&[sd_notify::NotifyState::Stopping]);
         log_line!(Stopping {}, "stopping: no new connections are accepted, and all clients are disconnected");
-        drop(accept_tasks);
+        drop((accept_tasks, predecessor));
         let stopped = self.stop(&mut signals, watchdog).await;
         // A failure of the store is the cause of the end, whatever ended the drain.
         match failure.or_else(|| self.failures.try_recv().ok()) {
             Some(cause) => Err(ServerError::StoreFailed(cause)),
-            None => stopped,
+            None => stopped.map(|()| Ended::Stopped),
         }
-    }
-
-    /// Disconnects every client and closes the store.
-    async fn stop(&mut self, signals: &mut Signals, watchdog: Watchdog) -> Result<(), ServerError> {
-        let deadline = Instant::now() + self.config.server.drain_timeout;
-        let drained = self.drain(signals.stop(), watchdog).await;
-        log::summarize(Timestamp::NEVER);
-        self.anchors.write();
-        let Some(store) = self.store.clone() else { return drained };
-        store.begin_close();
-        let closed = match drained {
-            Ok(()) => shutdown::closed(&store, deadline, signals).await,
-            Err(interrupted) => Err(interrupted),
-        };
-        // A disk that does not answer must not keep the process.
-        closed.inspect_err(|_| store.abandon())
     }
 
     fn announce(&self) {
@@ -349,39 +331,6 @@ impl Server {
         match &*self.mailboxes {
             [only_shard] => only_shard.listen(listening).map(|()| JoinSet::new()),
             _ => listening.start(round_robin(Arc::clone(&self.mailboxes))),
-        }
-    }
-
-    /// Disconnects every client, and waits until all connections are closed, at most for `server.drain_timeout`. A second signal ends
-    /// the wait with [`ServerError::Interrupted`].
-    async fn drain(
-        &mut self,
-        stop_at_once: impl Future<Output = ()>,
-        mut watchdog: Watchdog,
-    ) -> Result<(), ServerError> {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.put(Mail::ShuttingDown));
-        let shards = self.mailboxes.len();
-        let ended = &mut self.ended;
-        let all_ended = timeout(self.config.server.drain_timeout, async {
-            for _ in 0..shards {
-                ended.recv().await;
-            }
-        });
-        pin!(all_ended, stop_at_once);
-        loop {
-            select! {
-                result = &mut all_ended => {
-                    match result {
-                        Ok(()) => log_line!(Stopped {}, "stopped"),
-                        Err(_) => {
-                            log_line!(DrainTimedOut {}, "stopped: some clients took longer than server.drain_timeout");
-                        }
-                    }
-                    return Ok(());
-                }
-                () = &mut stop_at_once => return Err(ServerError::Interrupted),
-                () = watchdog.wait() => watchdog.send(),
-            }
         }
     }
 }

@@ -29,11 +29,12 @@ pub(super) use foreign::{Expected, Foreign, is_peer_gone};
 pub(super) use handshake::{Arrival, Established, Handshake, HandshakeError, receive};
 pub(super) use places::{Places, is_without_family, log_skipped};
 pub(super) use shut_down::shut_down;
-pub(super) use socket::{AcceptedSocket, BoundSocket};
+pub(super) use socket::{AcceptedSocket, BoundSocket, Place, place_of};
 pub(super) use stream::Stream;
 pub(super) use tcp::Options as TcpOptions;
 pub use tls::TlsError;
 pub(super) use tls::check as check_certificates;
+pub(super) use unix::Removal;
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,11 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use socket2::{Domain, SockRef, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -24,6 +27,14 @@ pub(in crate::server) enum AcceptedSocket {
     Unix(UnixStream),
 }
 
+/// Where a listening socket listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::server) enum Place {
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
 impl AcceptedSocket {
     /// The remote address; a Unix socket has none.
     pub(super) fn address(&self) -> Option<SocketAddr> {
@@ -41,8 +52,38 @@ impl BoundSocket {
     }
 
     /// Listens at a Unix socket.
-    pub(super) fn bind_unix(path: &Path, mode: SocketMode) -> io::Result<Self> {
+    pub(in crate::server) fn bind_unix(path: &Path, mode: SocketMode) -> io::Result<Self> {
         unix::bind(path, mode).map(|(listener, file)| Self::Unix(listener, file))
+    }
+
+    /// Uses a listening socket that another process has bound, with the options of the broker's own. `removes_file`: whether the end of
+    /// the listener removes the file of a Unix socket.
+    pub(in crate::server) fn adopt(socket: OwnedFd, options: tcp::Options, removes_file: bool) -> io::Result<Self> {
+        let place = place_of(&socket)?;
+        SockRef::from(&socket).set_nonblocking(true)?;
+        Ok(match place {
+            Place::Tcp(_) => {
+                tcp::set_options(&SockRef::from(&socket), options)?;
+                Self::Tcp(socket.into())
+            }
+            Place::Unix(path) => Self::Unix(socket.into(), unix::SocketFile::of(path, removes_file)),
+        })
+    }
+
+    /// Another descriptor of the socket.
+    pub(in crate::server) fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Self::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    /// Whether the end of the listener removes the file of this Unix socket; `None` for TCP.
+    pub(in crate::server) fn file_removal(&self) -> Option<Arc<unix::Removal>> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(_, file) => Some(file.removal()),
+        }
     }
 
     /// The bound address, with the port that the operating system chose if the configured one is 0.
@@ -66,6 +107,30 @@ impl BoundSocket {
                 Accepting::Unix(AsyncFd::with_interest(listener, Interest::READABLE)?, file)
             }
         })
+    }
+}
+
+/// Where a socket listens.
+///
+/// # Errors
+/// It is not a listening socket, or not one of TCP or a Unix stream socket with a path.
+pub(in crate::server) fn place_of(socket: &OwnedFd) -> io::Result<Place> {
+    let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text);
+    let socket = SockRef::from(socket);
+    if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
+        return Err(invalid("it is not a listening stream socket (in a unit of systemd: ListenStream=, Accept=no)"));
+    }
+    let address = socket.local_addr()?;
+    match address.domain() {
+        Domain::IPV4 | Domain::IPV6 => {
+            let address = address.as_socket().ok_or_else(|| invalid("it has no address"))?;
+            Ok(Place::Tcp(canonical(address)))
+        }
+        Domain::UNIX => {
+            let path = address.as_pathname().ok_or_else(|| invalid("it is a Unix socket without a path"))?;
+            Ok(Place::Unix(path.to_owned()))
+        }
+        _ => Err(invalid("it is neither of TCP nor a Unix socket")),
     }
 }
 

@@ -21,15 +21,21 @@ pub(super) fn bind(address: SocketAddr, options: Options, takes_ipv4: bool) -> i
     }
     // Without it a restart could not bind while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
+    set_options(&socket, options)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Sets the options that connections inherit from their listening socket.
+pub(super) fn set_options(socket: &Socket, options: Options) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_keepalive(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(options.user_timeout))?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    Ok(())
 }
 
 /// An IPv4-mapped address as the IPv4 address that it stands for.

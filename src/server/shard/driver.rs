@@ -10,6 +10,8 @@ use std::time::Duration;
 
 pub(in crate::server) use tasks::ClosedConnection;
 
+use tokio::sync::mpsc;
+
 use crate::auth;
 use crate::broker::{Action, ConnectionId, Detail, Event, MemoryLevel, Orphan, Query, RecoveredSession, Shard, Shared};
 use crate::codec::{ServerPacket, encode};
@@ -95,6 +97,8 @@ pub(in crate::server) struct Driver {
     /// The number of connection tasks that have not ended.
     tasks: usize,
     shutting_down: bool,
+    /// Gets a message after the turn that has disconnected all clients.
+    detached: Option<mpsc::Sender<()>>,
 }
 
 /// What a message from another thread starts tasks for.
@@ -181,6 +185,7 @@ impl Driver {
             sweeps: 0,
             tasks: 0,
             shutting_down: false,
+            detached: None,
         };
         driver.renewed_slots = (!parts.restored.is_empty()).then_some(0);
         driver.restore(parts.restored, parts.orphans);
@@ -292,7 +297,8 @@ impl Driver {
                 let id = self.queries.add(responder);
                 self.handle(Event::Query(id, Box::new(query)));
             }
-            Mail::ShuttingDown => {
+            Mail::ShuttingDown(detached) => {
+                self.detached = detached;
                 self.shutting_down = true;
                 self.handle(Event::ShuttingDown);
             }

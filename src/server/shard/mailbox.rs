@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use crate::auth;
 use crate::broker::{ConnectionId, Detail, Fetched, ShardBatch, ShardMessage, Ticket};
@@ -36,8 +36,8 @@ pub(in crate::server) enum Mail {
     LogReloaded(Box<Detail>),
     /// A query for the admin interface.
     Query(Box<QueryRequest>),
-    /// The broker stops.
-    ShuttingDown,
+    /// The broker stops. The sender gets a message when no client is connected, and all that the shard stores of that was passed to the store.
+    ShuttingDown(Option<mpsc::Sender<()>>),
 }
 
 /// A request to accept connections until the broker stops.

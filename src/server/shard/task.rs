@@ -122,6 +122,7 @@ impl ShardTask {
         driver.end_turn();
         if driver.is_shutting_down() {
             self.accept_tasks.take();
+            driver.tell_detached();
         }
         let renews = driver.has_renewals() && !was_renewing;
         drop(driver);
