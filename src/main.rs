@@ -141,11 +141,8 @@ fn serve(arguments: &Arguments, take_over: bool, format: &mut LogFormat) -> anyh
     let Loaded { config, .. } = config::load(arguments)?;
     *format = config.log.format;
     let _written_when_dropped = server::init_logging(&config.log)?;
-    let asked = if take_over { TakeOver::request(&config)? } else { None };
-    let mut origin = match asked {
-        Some((take_over, sockets)) => (sockets, Some(take_over)),
-        None => (activated.unwrap_or_default(), None),
-    };
+    let (take_over, sockets) = if take_over { TakeOver::request(&config)? } else { (None, None) };
+    let mut origin = (sockets.or(activated).unwrap_or_default(), take_over);
     loop {
         let (passed, take_over) = origin;
         match run(&config, arguments, passed, take_over)? {

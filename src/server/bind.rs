@@ -20,13 +20,18 @@ pub fn check_certificates(config: &Config) -> Result<Vec<String>, ServerError> {
     Ok(notes)
 }
 
+/// The socket options of connections.
+pub(super) const fn tcp_options(config: &Config) -> TcpOptions {
+    TcpOptions { user_timeout: config.limits.write_timeout }
+}
+
 /// Listens at the addresses of all listeners. A listener for which there are `passed` sockets has these alone. A default address that was not configured is left out if this machine does not support its
 /// address family: a machine without IPv6 has no `[::1]`.
 pub(super) fn bind(
     config: &Config,
     passed: &mut PassedSockets,
 ) -> Result<Vec<(Arc<Endpoint>, BoundSocket)>, ServerError> {
-    let options = TcpOptions { user_timeout: config.limits.write_timeout };
+    let options = tcp_options(config);
     let failed = |listener: &crate::config::Listener, source| ServerError::Listen {
         listener: listener.label().into_owned(),
         address: listener.address.clone(),

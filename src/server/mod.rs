@@ -75,7 +75,8 @@ use crate::broker::{MemoryLevel, MessageCache, Shared};
 use crate::config::{Arguments, Config};
 use crate::routing::ShardId;
 use crate::store::Store;
-use bind::bind;
+use bind::{bind, tcp_options};
+use handover::early::EarlyAcceptor;
 use handover::own::OwnSockets;
 use handover::passed::take_admin;
 use handover::predecessor::Predecessor;
@@ -117,6 +118,8 @@ pub struct Server {
     admin_socket: Option<TcpListener>,
     /// The broker that this one takes over from, until it serves.
     take_over: Option<TakeOver>,
+    /// Accepts the connections that arrive before this broker serves, if another one has passed the sockets.
+    early: Option<EarlyAcceptor>,
 }
 
 impl Server {
@@ -141,7 +144,7 @@ impl Server {
         resources::fit(&mut config, shards);
         let listeners = bind(&config, &mut passed)?;
         let admin_socket = take_admin(&mut passed, &config);
-        let lock_patience = passed.lock_patience();
+        let of_broker = passed.are_of_a_broker();
         passed.finish()?;
         let authenticator = Authenticator::new(&config.security, &config.listeners)?;
         report::write_notes(&authenticator.notes());
@@ -153,6 +156,14 @@ impl Server {
         if let Some(take_over) = &mut take_over {
             take_over.go(&config)?;
         }
+        let early = of_broker
+            .then(|| EarlyAcceptor::start(&listeners, tcp_options(&config), config.limits.connections_max))
+            .transpose()
+            .map_err(ServerError::Start)?;
+        if let Some(take_over) = &mut take_over {
+            take_over.wait();
+        }
+        let lock_patience = if of_broker { LOCK_PATIENCE } else { Duration::ZERO };
         let (store, mut recovered) = store::handle::open(&config, &mailboxes, failures_sender.clone(), lock_patience)?;
         let own_sockets = if store.is_some() { OwnSockets::of(&listeners) } else { Ok(OwnSockets::default()) };
         let anchors = store::anchors::resume(&config, store.clone(), &mut recovered, shards);
@@ -184,6 +195,7 @@ impl Server {
             own_sockets: own_sockets.map_err(ServerError::Start)?,
             admin_socket,
             take_over,
+            early,
         };
         server.start_shards(recovered, &ended_sender, &failures_sender).map_err(ServerError::Start)?;
         Ok(server)
@@ -327,6 +339,7 @@ impl Server {
             connections_per_second_max: self.config.limits.connections_per_second_max,
             admission: Arc::clone(&self.admission),
             sockets: mem::take(&mut self.listeners),
+            accepted: self.early.take().map(EarlyAcceptor::finish).unwrap_or_default(),
         };
         match &*self.mailboxes {
             [only_shard] => only_shard.listen(listening).map(|()| JoinSet::new()),
@@ -335,6 +348,8 @@ impl Server {
     }
 }
 
+/// The kernel unlocks the store of a process that was killed when it has freed its memory.
+const LOCK_PATIENCE: Duration = Duration::from_secs(20);
 /// How often the log says that a certificate expires soon.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often the memory is measured, beside the measurements of the shards.

@@ -13,7 +13,7 @@ use clap::Subcommand;
 
 use oncemq::config::{self, DataArguments};
 use oncemq::server::{inspect_store, store_directory};
-use oncemq::store::{self, OpenError, Report};
+use oncemq::store::{self, OpenError};
 
 pub(crate) use error::StoreError;
 use error::{in_use, require_undamaged};

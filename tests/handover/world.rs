@@ -138,7 +138,7 @@ impl World {
         self.told.get() > 0
     }
 
-    fn is_served(&self) -> bool {
+    pub(crate) fn is_served(&self) -> bool {
         self.served.borrow().iter().all(Option::is_some)
     }
 

@@ -17,8 +17,8 @@
 //! Ready ──────────────────────────────► ends with exit code 0
 //! ```
 //!
-//! From the beginning to the end one of the two has the listening sockets open, so every connect is accepted by the kernel, and waits in the
-//! backlog meanwhile. The end of the connection between the two says that the other process has ended:
+//! From the beginning to the end one of the two has the listening sockets open, so every connect is accepted by the kernel. From `Go` on the new
+//! process accepts the connections and keeps them until it can serve them ([`early`]), because the backlog is small. The end of the connection between the two says that the other process has ended:
 //!
 //! | ends | until Go | then, until Ready |
 //! | --- | --- | --- |
@@ -26,6 +26,7 @@
 //! | the running broker | the new process starts as after any crash | the same, with the sockets it got |
 
 pub(super) mod activation;
+pub(super) mod early;
 pub(super) mod ended;
 pub(super) mod message;
 pub(super) mod own;

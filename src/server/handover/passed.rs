@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use crate::config::Config;
 use crate::server::error::ServerError;
@@ -14,7 +13,7 @@ use crate::server::log::log_line;
 #[derive(Debug)]
 pub struct PassedSockets {
     origin: Origin,
-    /// Whether there was one.
+    /// Whether there was one, or a broker that could have passed some.
     is_passed: bool,
     sockets: Vec<PassedSocket>,
 }
@@ -45,6 +44,11 @@ impl Default for PassedSockets {
 impl PassedSockets {
     pub(in crate::server) const fn new(origin: Origin) -> Self {
         Self { origin, is_passed: false, sockets: Vec::new() }
+    }
+
+    /// What is left of a broker that has ended before it passed its sockets.
+    pub(in crate::server) const fn of_ended_broker() -> Self {
+        Self { origin: Origin::Broker, is_passed: true, sockets: Vec::new() }
     }
 
     /// Adds a socket with the name that the other process gives it.
@@ -97,12 +101,9 @@ impl PassedSockets {
         Some(self.sockets.swap_remove(at).socket.into())
     }
 
-    /// How long the store may be locked by the end of the broker that has passed the sockets.
-    pub(in crate::server) const fn lock_patience(&self) -> Duration {
-        match self.origin {
-            Origin::Broker if self.is_passed => LOCK_PATIENCE,
-            Origin::Broker | Origin::Systemd => Duration::ZERO,
-        }
+    /// Whether a broker has passed them, which may not have unlocked the store yet, and whose clients connect to this process.
+    pub(in crate::server) fn are_of_a_broker(&self) -> bool {
+        self.origin == Origin::Broker && self.is_passed
     }
 
     /// Ends the passing. Sockets that are left belong to no listener.
@@ -136,12 +137,10 @@ fn described(place: &Place) -> String {
     }
 }
 
-/// The kernel unlocks the store of a process that was killed when it has freed its memory.
-const LOCK_PATIENCE: Duration = Duration::from_secs(20);
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
+    use std::time::Duration;
 
     use super::*;
     use crate::config::Listener;

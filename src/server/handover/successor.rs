@@ -27,27 +27,29 @@ pub struct TakeOver {
 }
 
 impl TakeOver {
-    /// Asks the broker that runs on the data directory for its sockets. `None` if none runs: then this process starts as without
-    /// `--take-over`.
+    /// Asks the broker that runs on the data directory for its sockets. Without a broker, this process starts as without `--take-over`; so it
+    /// does if the broker ends before it has passed them, which is the case if there are sockets but nobody to take over from.
     ///
     /// # Errors
     /// The broker can't be asked, or refuses.
-    pub fn request(config: &Config) -> Result<Option<(Self, PassedSockets)>, ServerError> {
+    pub fn request(config: &Config) -> Result<(Option<Self>, Option<PassedSockets>), ServerError> {
         let path = config.server.data.join(HANDOVER_SOCKET);
         let failed = |source| ServerError::TakeOver { socket: path.clone(), source };
         if config.strongest_durability() == Durability::None {
             let text = "server.durability is none: without a store there is nothing to take over";
             return Err(failed(io::Error::new(io::ErrorKind::Unsupported, text)));
         }
-        let asked = connect(&path).and_then(|stream| stream.map(Self::ask).transpose()).map_err(failed)?.flatten();
-        match &asked {
-            Some((Self { process, .. }, sockets)) => {
-                let sockets = sockets.len();
-                log_line!(TakeOverBegun { process, sockets }, "taking over {sockets} sockets from process {process}");
-            }
-            None => log_line!(TakeOverSkipped {}, "nothing to take over: no broker listens at {}", path.display()),
-        }
-        Ok(asked)
+        let Some(stream) = connect(&path).map_err(failed)? else {
+            log_line!(TakeOverSkipped {}, "nothing to take over: no broker listens at {}", path.display());
+            return Ok((None, None));
+        };
+        let Some((this, passed)) = Self::ask(stream).map_err(failed)? else {
+            log_line!(TakeOverSkipped {}, "nothing to take over: the broker at {} has ended", path.display());
+            return Ok((None, Some(PassedSockets::of_ended_broker())));
+        };
+        let (process, sockets) = (this.process, passed.len());
+        log_line!(TakeOverBegun { process, sockets }, "taking over {sockets} sockets from process {process}");
+        Ok((Some(this), Some(passed)))
     }
 
     /// `None` if the broker ends before it has passed its sockets.
@@ -84,7 +86,7 @@ impl TakeOver {
         Ok(Some((this, sockets)))
     }
 
-    /// Tells the broker to hand over, because this process can start, and waits until the store is unlocked or the broker has ended.
+    /// Tells the broker to hand over, because this process can start.
     ///
     /// # Errors
     /// This version can't read the store: the broker serves on.
@@ -95,11 +97,14 @@ impl TakeOver {
             return Err(ServerError::Store { directory, source: OpenError::Newer { name, version } });
         }
         // If the broker has ended, so has the connection: this process starts as after a crash, with the sockets.
-        let _ = self.stream.set_read_timeout(None);
-        if Message::Go.send(&self.stream, None).is_ok() {
-            let _ = self.receive(&mut Vec::new());
-        }
+        let _ = Message::Go.send(&self.stream, None);
         Ok(())
+    }
+
+    /// Waits until the store is unlocked or the broker has ended.
+    pub(in crate::server) fn wait(&mut self) {
+        let _ = self.stream.set_read_timeout(None);
+        let _ = self.receive(&mut Vec::new());
     }
 
     /// Tells the broker that this process serves its clients.

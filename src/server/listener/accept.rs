@@ -24,19 +24,24 @@ pub(in crate::server) struct Listening {
     pub(in crate::server) connections_per_second_max: NonZeroU32,
     pub(in crate::server) admission: Arc<Admission>,
     pub(in crate::server) sockets: Vec<(Arc<Endpoint>, BoundSocket)>,
+    /// Connections that were accepted before, at these or other listeners.
+    pub(in crate::server) accepted: Vec<(Arc<Endpoint>, AcceptedSocket)>,
 }
 
 impl Listening {
     /// Starts a task of this thread for each socket, which passes the admitted connections to `deliver`. Dropping the set ends the tasks and
     /// closes the sockets.
     pub(in crate::server) fn start(self, deliver: impl Fn(Accepted) + 'static) -> io::Result<JoinSet<()>> {
-        let Self { clock, connections_per_second_max, admission, sockets } = self;
+        let Self { clock, connections_per_second_max, admission, sockets, accepted } = self;
         let rate = RefCell::new(Rate::new(connections_per_second_max));
         let acceptor = Rc::new(Acceptor { clock, admission, deliver: Box::new(deliver), rate });
         let mut tasks = JoinSet::new();
         for (endpoint, socket) in sockets {
             let (acceptor, socket) = (Rc::clone(&acceptor), socket.register()?);
             tasks.spawn_local(async move { acceptor.watch(endpoint, socket).await });
+        }
+        if !accepted.is_empty() {
+            tasks.spawn_local(async move { acceptor.admit_all(accepted).await });
         }
         Ok(tasks)
     }
@@ -66,6 +71,17 @@ impl Acceptor {
                 Err(error) => self.on_error(&endpoint, &error).await,
             }
             if accepted % ACCEPTS_PER_TURN == 0 {
+                yield_now().await;
+            }
+        }
+    }
+
+    /// Admits connections that were accepted before, within the rate of all listeners.
+    async fn admit_all(&self, accepted: Vec<(Arc<Endpoint>, AcceptedSocket)>) {
+        for (number, (endpoint, socket)) in (1_u64..).zip(accepted) {
+            self.wait_for(|now| self.rate.borrow_mut().take(now)).await;
+            self.admit(socket, &endpoint);
+            if number % ACCEPTS_PER_TURN == 0 {
                 yield_now().await;
             }
         }

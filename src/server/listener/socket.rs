@@ -86,6 +86,22 @@ impl BoundSocket {
         }
     }
 
+    /// The next connection, if there is one.
+    pub(in crate::server) fn try_accept(&self) -> io::Result<AcceptedSocket> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(AcceptedSocket::Tcp(stream, canonical(address)))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok(AcceptedSocket::Unix(stream))
+            }
+        }
+    }
+
     /// The bound address, with the port that the operating system chose if the configured one is 0.
     pub(in crate::server) fn address(&self) -> Option<SocketAddr> {
         match self {

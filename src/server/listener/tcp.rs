@@ -47,7 +47,7 @@ pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// Large enough for a fleet that reconnects within a second; the operating system lowers it to its own maximum.
-const BACKLOG: i32 = 4_096;
+const BACKLOG: i32 = 65_535;
 /// Detects peers that vanish without FIN or RST while their Keep Alive is off.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);

@@ -72,7 +72,7 @@ pub(super) fn bind(path: &Path, mode: SocketMode) -> io::Result<(UnixListener, S
 }
 
 /// As for TCP; the operating system lowers it to its own maximum.
-const BACKLOG: i32 = 4_096;
+const BACKLOG: i32 = 65_535;
 const OWNER_ONLY: rustix::fs::RawMode = 0o600;
 
 #[cfg(test)]
