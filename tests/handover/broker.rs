@@ -56,9 +56,12 @@ impl Place {
         let data = self.directory.path().join("data").display().to_string();
         let address = self.address.to_string();
         let binary = variable("ONCEMQ_HANDOVER_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_oncemq").to_owned());
-        let mut command = vec![&*binary, "--listen", &address, "--data", &data, "--shards", "2", "--allow-anonymous"];
+        let mut command = vec![&*binary, "--listen", &address, "--data", &data, "--allow-anonymous"];
         if !arguments.contains(&"--admin") {
             command.extend(["--admin", "off"]);
+        }
+        if !arguments.contains(&"--shards") {
+            command.extend(["--shards", "2"]);
         }
         command.extend(arguments);
         command.into_iter().map(str::to_owned).collect()

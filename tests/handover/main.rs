@@ -137,7 +137,8 @@ fn taking_over_from_nobody_is_a_start_and_the_admin_listener_moves_too() {
     run(async {
         let (place, admin) = (Place::new(), Place::new().address);
         let admin = format!("127.0.0.1:{}", admin.port());
-        let arguments = ["--take-over", "--admin", &admin];
+        // A single shard accepts connections itself.
+        let arguments = ["--take-over", "--admin", &admin, "--shards", "1"];
         let mut broker = Broker::start(&place, &arguments);
         place.listens().await;
         let world = World::start(place.address, 4);
