@@ -12,6 +12,8 @@ use std::time::Duration;
 
 pub(in crate::server) use tasks::ClosedConnection;
 
+use tokio::sync::mpsc;
+
 use crate::auth;
 use crate::broker::{Action, ConnectionId, Detail, Event, MemoryLevel, Orphan, RecoveredSession, Shard, Shared};
 use crate::codec::{ServerPacket, encode};
@@ -99,6 +101,8 @@ pub(in crate::server) struct Driver {
     /// The number of connection tasks that have not ended.
     tasks: usize,
     shutting_down: bool,
+    /// Gets a message after the turn that has disconnected all clients.
+    detached: Option<mpsc::Sender<()>>,
 }
 
 /// What a message from another thread starts tasks for.
@@ -187,6 +191,7 @@ impl Driver {
             sweeps: 0,
             tasks: 0,
             shutting_down: false,
+            detached: None,
         };
         driver.renewed_slots = (!parts.restored.is_empty()).then_some(0);
         driver.restore(parts.restored, parts.orphans);
@@ -294,7 +299,8 @@ impl Driver {
             Mail::SettingsReloaded(settings) => self.set_settings(*settings),
             Mail::ListenersRemoved(names) => self.end_listeners(&names),
             Mail::Query(request) => self.on_query(*request),
-            Mail::ShuttingDown => {
+            Mail::ShuttingDown(detached) => {
+                self.detached = detached;
                 self.shutting_down = true;
                 self.handle(Event::ShuttingDown);
             }
