@@ -109,7 +109,15 @@ impl Broker {
     }
 
     pub(crate) fn terminate(&self) {
-        assert!(Command::new("kill").arg(self.0.id().to_string()).status().unwrap().success());
+        self.signal("-TERM");
+    }
+
+    pub(crate) fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap().success());
     }
 }
 

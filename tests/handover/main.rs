@@ -9,6 +9,7 @@
 mod activation;
 mod broker;
 mod client;
+mod reloaded;
 mod world;
 
 use std::future::Future;
