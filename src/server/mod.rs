@@ -78,7 +78,7 @@ use crate::routing::ShardId;
 use crate::store::Store;
 use bind::{bind, tcp_options};
 use handover::early::EarlyAcceptor;
-use handover::predecessor::{self, Predecessor};
+use handover::predecessor;
 use listener::{Admission, ListeningSocket, OpenListener};
 use memory::MemoryBudget;
 use reload::{Scope, Stamps};
@@ -286,10 +286,7 @@ impl Server {
         if let Some(take_over) = self.take_over.take() {
             take_over.ready();
         }
-        let mut predecessor = match &self.store {
-            Some(_) => Predecessor::listen(&self.config.server.data),
-            None => Predecessor::default(),
-        };
+        let mut predecessor = self.predecessor();
 
         let mut watchdog = Watchdog::start(self.status(), self.store());
         let mut seconds = interval(Duration::from_secs(1));

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::handover::ended::Ended;
 use super::handover::own::OwnSockets;
-use super::handover::predecessor::{Outcome, Successor};
+use super::handover::predecessor::{Outcome, Predecessor, Successor};
 use super::listener::Acceptor;
 use super::log::{self, log_line};
 use super::shard::mailbox::Mail;
@@ -76,6 +76,14 @@ impl Server {
         log_line!(HandoverCompleted { process }, "process {process} serves the clients: this one ends");
         self.await_shards(deadline).await;
         Ok(Ended::HandedOver)
+    }
+
+    /// Waits for a process that takes over; without a store there is nothing to take over.
+    pub(super) fn predecessor(&self) -> Predecessor {
+        match &self.store {
+            Some(_) => Predecessor::listen(&self.config.server.data),
+            None => Predecessor::default(),
+        }
     }
 
     /// The sockets that listen now, for another process.

@@ -12,8 +12,6 @@ use std::time::Duration;
 
 pub(in crate::server) use tasks::ClosedConnection;
 
-use tokio::sync::mpsc;
-
 use crate::auth;
 use crate::broker::{Action, ConnectionId, Detail, Event, MemoryLevel, Orphan, RecoveredSession, Shard, Shared};
 use crate::codec::{ServerPacket, encode};
@@ -29,7 +27,7 @@ use crate::server::report;
 use crate::server::shard::connections::{Connections, Entry};
 use crate::server::shard::flush_queue::FlushQueue;
 use crate::server::shard::login::Login;
-use crate::server::shard::mailbox::{Listen, Mail, Mailbox};
+use crate::server::shard::mailbox::{Detached, Listen, Mail, Mailbox};
 use crate::server::shard::outbox::Outbox;
 use crate::server::shard::queries::PendingQueries;
 use crate::server::shard::traced::Traced;
@@ -102,7 +100,7 @@ pub(in crate::server) struct Driver {
     tasks: usize,
     shutting_down: bool,
     /// Gets a message after the turn that has disconnected all clients.
-    detached: Option<mpsc::Sender<()>>,
+    detached: Option<Detached>,
 }
 
 /// What a message from another thread starts tasks for.

@@ -42,9 +42,12 @@ pub(in crate::server) enum Mail {
     ListenersRemoved(Box<[Arc<str>]>),
     /// A query for the admin interface.
     Query(Box<QueryRequest>),
-    /// The broker stops. The sender gets a message when no client is connected, and all that the shard stores of that was passed to the store.
-    ShuttingDown(Option<mpsc::Sender<()>>),
+    /// The broker stops.
+    ShuttingDown(Option<Detached>),
 }
+
+/// Gets a message when no client is connected, and all that the shard stores of that was passed to the store.
+pub(in crate::server) type Detached = mpsc::Sender<()>;
 
 /// What a reload changes in a shard.
 #[derive(Debug, Clone)]
