@@ -5,6 +5,9 @@ use crate::output::print;
 
 /// The flags of the command.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  oncemq health --data /var/lib/oncemq          as the user of the broker, by its admin.sock
+  oncemq health --admin http://127.0.0.1:9883   by its admin listener, which needs no token for this")]
 pub(crate) struct HealthCommand {
     #[command(flatten)]
     target: TargetArguments,

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -29,7 +30,7 @@ impl Broker {
             command.args(["--admin", "off"]);
         }
         command.args(arguments);
-        Self::spawn(command, directory, mqtt)
+        Self::spawn(command, directory, mqtt).with_socket()
     }
 
     /// OnceMQ with a configuration file.
@@ -38,7 +39,7 @@ impl Broker {
         fs::write(&file, text).unwrap();
         let mut command = oncemq();
         command.arg("--config").arg(file).args(["--admin", "off", "--data"]).arg(directory.path().join("data"));
-        Self::spawn(command, directory, mqtt)
+        Self::spawn(command, directory, mqtt).with_socket()
     }
 
     /// A real mosquitto.
@@ -60,6 +61,13 @@ impl Broker {
         let broker = Self { directory, child, mqtt };
         wait_for("the broker", || TcpStream::connect(broker.mqtt).is_ok());
         broker
+    }
+
+    /// Waits for the socket of the commands, which opens after the listeners.
+    fn with_socket(self) -> Self {
+        let socket = self.directory.path().join("data/admin.sock");
+        wait_for("admin.sock", || UnixStream::connect(&socket).is_ok());
+        self
     }
 
     /// `-h` and `-p`.

@@ -154,9 +154,9 @@ impl OwnerRequest {
     }
 }
 
-/// Gives a Session to another owner. The response follows when that is durable. POST does the same as PUT.
+/// Gives a Session to another owner. The response follows when that is durable.
 #[utoipa::path(
-    method(put, post), path = "/clients/{client_id}/owner",
+    put, path = "/clients/{client_id}/owner",
     params(("client_id" = String, Path, description = "The Client Identifier, percent-encoded")),
     request_body = OwnerRequest,
     responses(
